@@ -1,0 +1,1 @@
+"""Earshot's evaluation: ground truth, metrics, protocols, baselines without training, report. NumPy only."""

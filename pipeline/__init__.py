@@ -1,0 +1,1 @@
+"""Earshot's library: lists and annotations, downloads, manifests, decoding, features, shards, Dask. No torch."""

@@ -1,0 +1,1 @@
+"""Earshot's training: models, losses, data loading from shards, fitting, published checkpoints."""
