@@ -34,58 +34,82 @@ class Schema:
     columns: pa.Schema
 
 
-CLIPS = Schema("clips", 1, pa.schema([
-    ("clip_id", pa.string()),
-    ("video_id", pa.string()),
-    ("url", pa.string()),
-    ("start_seconds", pa.float64()),  # null: the whole video
-    ("end_seconds", pa.float64()),
-    ("splits", pa.list_(pa.string())),
-]))
+CLIPS = Schema(
+    "clips",
+    1,
+    pa.schema(
+        [
+            ("clip_id", pa.string()),
+            ("video_id", pa.string()),
+            ("url", pa.string()),
+            ("start_seconds", pa.float64()),  # null: the whole video
+            ("end_seconds", pa.float64()),
+            ("splits", pa.list_(pa.string())),
+        ]
+    ),
+)
 
-SAMPLES = Schema("samples", 1, pa.schema([
-    ("sample_id", pa.string()),
-    ("clip_id", pa.string()),
-    ("time_seconds", pa.float64()),  # null: the centre of the clip's media file
-    ("splits", pa.list_(pa.string())),
-    ("label", pa.string()),
-    ("boxes", pa.list_(pa.list_(pa.float64(), 4))),
-    ("box_annotators", pa.list_(pa.int32())),
-    ("audio_clip_id", pa.string()),
-    ("attributes", pa.map_(pa.string(), pa.string())),
-]))
+SAMPLES = Schema(
+    "samples",
+    1,
+    pa.schema(
+        [
+            ("sample_id", pa.string()),
+            ("clip_id", pa.string()),
+            ("time_seconds", pa.float64()),  # null: the centre of the clip's media file
+            ("splits", pa.list_(pa.string())),
+            ("label", pa.string()),
+            ("boxes", pa.list_(pa.list_(pa.float64(), 4))),
+            ("box_annotators", pa.list_(pa.int32())),
+            ("audio_clip_id", pa.string()),
+            ("attributes", pa.map_(pa.string(), pa.string())),
+        ]
+    ),
+)
 
-DOWNLOADS = Schema("downloads", 1, pa.schema([
-    ("clip_id", pa.string()),
-    ("status", pa.string()),  # ok, missing, pending
-    ("reason", pa.string()),  # null when ok
-    ("detail", pa.string()),
-    ("attempts", pa.int32()),
-    ("last_attempt", pa.timestamp("s", tz="UTC")),
-    ("path", pa.string()),  # relative to cache/<dataset>/clips
-    ("bytes", pa.int64()),
-    ("sha256", pa.string()),
-    ("duration_seconds", pa.float64()),
-    ("width", pa.int32()),
-    ("height", pa.int32()),
-    ("fps", pa.float64()),
-    ("video_codec", pa.string()),
-    ("audio_codec", pa.string()),
-    ("sample_rate", pa.int32()),
-    ("flags", pa.list_(pa.string())),  # silent, still: facts, not failures
-    ("tool_versions", pa.string()),
-]))
+DOWNLOADS = Schema(
+    "downloads",
+    1,
+    pa.schema(
+        [
+            ("clip_id", pa.string()),
+            ("status", pa.string()),  # ok, missing, pending
+            ("reason", pa.string()),  # null when ok
+            ("detail", pa.string()),
+            ("attempts", pa.int32()),
+            ("last_attempt", pa.timestamp("s", tz="UTC")),
+            ("path", pa.string()),  # relative to cache/<dataset>/clips
+            ("bytes", pa.int64()),
+            ("sha256", pa.string()),
+            ("duration_seconds", pa.float64()),
+            ("width", pa.int32()),
+            ("height", pa.int32()),
+            ("fps", pa.float64()),
+            ("video_codec", pa.string()),
+            ("audio_codec", pa.string()),
+            ("sample_rate", pa.int32()),
+            ("flags", pa.list_(pa.string())),  # silent, still: facts, not failures
+            ("tool_versions", pa.string()),
+        ]
+    ),
+)
 
-INDEX = Schema("index", 1, pa.schema([
-    ("sample_id", pa.string()),
-    ("status", pa.string()),  # ok, missing (its clip is), failed (the feature could not be computed)
-    ("reason", pa.string()),  # null when ok
-    ("detail", pa.string()),
-    ("shard", pa.string()),  # file name in the index's folder, null unless ok
-    ("row", pa.int32()),
-    ("key", pa.string()),
-    ("crc32", pa.uint32()),
-]))
+INDEX = Schema(
+    "index",
+    1,
+    pa.schema(
+        [
+            ("sample_id", pa.string()),
+            ("status", pa.string()),  # ok, missing (its clip is), failed (the feature could not be computed)
+            ("reason", pa.string()),  # null when ok
+            ("detail", pa.string()),
+            ("shard", pa.string()),  # file name in the index's folder, null unless ok
+            ("row", pa.int32()),
+            ("key", pa.string()),
+            ("crc32", pa.uint32()),
+        ]
+    ),
+)
 
 
 def write_table(path: Path | str, rows: pa.Table | Iterable[Mapping], schema: Schema) -> None:

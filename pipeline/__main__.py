@@ -1,0 +1,38 @@
+"""``python -m pipeline COMMAND``: look at the account of clips and features, and mend it."""
+
+import argparse
+import importlib
+import importlib.util
+import sys
+
+from pipeline import commands
+from pipeline.errors import EarshotError
+from pipeline.project import Project
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; errors become one line on stderr and the exit code of their class."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__.split(": ", 1)[1])
+    parser.add_argument("--root", default=".", help="the checkout to work in (default: here)")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    modules = {}
+    for name in commands.NAMES:
+        module = importlib.import_module(f"pipeline.commands.{name}_command")
+        modules[name] = module
+        subparser = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
+        module.add_arguments(subparser)
+    arguments = parser.parse_args(argv)
+    try:
+        return modules[arguments.command].run(arguments, Project.load(arguments.root))
+    except EarshotError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,15 @@
+"""Datasets: one module each behind one small interface (``Parameters`` and ``build_tables``); a sixth is one more module."""
+
+import importlib
+from types import ModuleType
+
+from pipeline.errors import ParameterError
+
+NAMES = ("sample", "local", "flickr", "vggsound", "urbansas")
+
+
+def load(name: str) -> ModuleType:
+    """Import the module of one dataset (and of no other, so that a stage depends on its own dataset alone)."""
+    if name not in NAMES:
+        raise ParameterError(f"params: datasets has {name!r}, expected one of {', '.join(NAMES)}")
+    return importlib.import_module(f"pipeline.datasets.{name}")
