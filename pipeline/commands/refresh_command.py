@@ -1,0 +1,25 @@
+"""``refresh``: notice that the folder of the ``local`` dataset changed, so that ``dvc repro`` looks at it again."""
+
+from pipeline.parameters import build
+from pipeline.project import Project
+
+HELP = "have the local dataset listed again by the next `dvc repro` when its folder changed"
+
+
+def add_arguments(parser) -> None:
+    parser.add_argument("--dataset", action="append", help="look only at this dataset (default: those of params.yaml)")
+
+
+def run(arguments, project: Project) -> int:
+    """Remove the clips table of ``local`` when the folder is not as recorded; silent and cheap in any other case."""
+    selected = arguments.dataset or project.datasets
+    table_path = project.clips_table_path("local")
+    if "local" not in selected or not table_path.exists():
+        return 0
+    from pipeline.datasets import local  # PyAV: only where there is something to look at
+
+    parameters = build(local.Parameters, project.section("sources.local"), "sources.local")
+    if local.is_changed(parameters, cache_dir=project.dataset_cache_dir("local")):
+        table_path.unlink()
+        print(f"{parameters.folder}: changed since it was listed; `dvc repro` will list it again")
+    return 0
