@@ -63,7 +63,7 @@ class Project:
 
     def ledger_path(self, dataset: str) -> Path:
         """Attempts to get clips, append-only; not a DVC output, since it must outlive every rerun."""
-        return self.manifests_dir(dataset) / "attempts.jsonl"
+        return self.dataset_cache_dir(dataset) / "attempts.jsonl"
 
     def dataset_cache_dir(self, dataset: str) -> Path:
         return self.root / "cache" / dataset

@@ -1,0 +1,25 @@
+# Two commands do all: `make repro` and `make test`. Nothing needs root, ffmpeg or a GPU.
+VENV ?= .venv
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
+BIN = $(VENV)/bin
+# Stages are run as `python -m stages.NAME`: the environment's own python has to be the first one found.
+RUN = PATH="$(CURDIR)/$(BIN):$$PATH"
+
+.PHONY: repro test lint bench setup
+repro: setup
+	@$(RUN) python -m pipeline refresh
+	@$(RUN) dvc repro $(ARGS)
+	@$(RUN) python -m stages.closing
+
+test: setup
+	@$(RUN) python -m pytest $(ARGS)
+
+lint: setup
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+
+bench: setup
+	@$(RUN) python -m benchmarks $(ARGS)
+
+setup:
+	@$(if $(PYTHON),$(PYTHON),python3) pipeline/environment.py $(VENV) requirements.txt

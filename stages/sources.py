@@ -1,0 +1,20 @@
+"""``sources@DATASET``: which clips and samples a dataset has."""
+
+from pipeline import datasets
+from pipeline.project import Project
+from pipeline.tables import CLIPS, SAMPLES, write_table
+from stages.running import run_stage
+
+
+def main(project: Project, dataset: str) -> None:
+    """Write ``clips.parquet`` and ``samples.parquet``."""
+    module = datasets.load(dataset)
+    parameters = project.parameters(module.Parameters, f"sources.{dataset}")
+    clips, samples = module.build_tables(parameters, cache_dir=project.dataset_cache_dir(dataset))
+    write_table(project.clips_table_path(dataset), clips, CLIPS)
+    write_table(project.samples_table_path(dataset), samples, SAMPLES)
+    print(f"{dataset}: {len(clips)} clips, {len(samples)} samples")
+
+
+if __name__ == "__main__":
+    run_stage(main, "dataset")
