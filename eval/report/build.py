@@ -1,0 +1,348 @@
+"""``build_report``: one self-contained page (``index.html``), the tables for papers and the tables behind its plots.
+
+The page asks for nothing from outside (a content security policy in it forbids that), has no time stamp, and the same
+inputs give the same bytes.
+"""
+
+import base64
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from eval.report import availability, breakdowns, exports, gallery, protocol_cards, results_section, training
+from eval.report.inputs import ReportInputs, ReportParameters
+from eval.report.markup import Html, details, element, embed_json, encode_base64, escape, join, table
+from eval.report.rows import ABSENT, Group, group_results, kind_of
+from pipeline import pictures
+from pipeline.files import publish_bytes, publish_text
+
+_HERE = Path(__file__).resolve().parent
+_SECTIONS = (
+    ("summary", "In short"),
+    ("availability", "What is there"),
+    ("results", "Results"),
+    ("protocols", "Protocols"),
+    ("curves", "Success over thresholds"),
+    ("breakdowns", "Breakdowns"),
+    ("training", "Training"),
+    ("gallery", "Gallery"),
+    ("run", "This run"),
+)
+
+
+@dataclass(frozen=True)
+class ReportPaths:
+    """What ``build_report`` wrote."""
+
+    page: Path
+    tables: tuple[Path, ...]
+    num_page_bytes: int
+    num_gallery_samples: int
+
+
+def build_report(inputs: ReportInputs, parameters: ReportParameters, output_dir: Path) -> ReportPaths:
+    """Write ``index.html``, ``results.md``, ``results.csv``, ``results.tex`` and ``plots/*.csv`` below ``output_dir``.
+
+    An input that is absent becomes a sentence on the page; one that is damaged raises ``DataError``.
+    """
+    output_dir = Path(output_dir)
+    groups = group_results(inputs.results, first_protocol=parameters.protocol, metric=parameters.metric)
+    models = _order_models(groups, inputs)
+    scores = {
+        dataset.name: breakdowns.collect_scores(inputs.scores, dataset=dataset.name, protocol=parameters.protocol)
+        for dataset in inputs.datasets
+    }
+    cards = _make_cards(inputs, parameters, groups, scores, models)
+    page = _render_page(inputs, parameters, groups, models, scores, cards)
+    texts = {
+        "results.md": exports.write_markdown(groups),
+        "results.csv": exports.write_csv(groups),
+        "results.tex": exports.write_latex(groups),
+        **_plot_tables(inputs, scores, models),
+    }
+    for name, text in texts.items():
+        publish_text(output_dir / name, text)
+    data = page.encode()
+    publish_bytes(output_dir / "index.html", data)  # last: where the page is, all of it is
+    return ReportPaths(output_dir / "index.html", tuple(output_dir / name for name in texts), len(data), len(cards))
+
+
+def _order_models(groups: Sequence[Group], inputs: ReportInputs) -> list[str]:
+    """Each model once: trained ones first, then as in the tables, then those that have maps or scores only."""
+    names = [str(row["model"]) for group in groups for row in group.rows]
+    if inputs.scores is not None:
+        names += sorted(set(inputs.scores.column("model").to_pylist()))
+    for dataset in inputs.datasets:
+        names += sorted(dataset.map_paths)
+    order = ("model", "baseline", "untrained", "trivial", "ceiling")
+    return sorted(dict.fromkeys(names), key=lambda name: order.index(kind_of(name)))
+
+
+def _make_cards(inputs: ReportInputs, parameters: ReportParameters, groups, scores, models) -> list[dict]:
+    """Gallery cards of all datasets, the samples shared out evenly among the datasets that were scored."""
+    rows = {dataset.name: dataset.samples.to_pylist() for dataset in inputs.datasets}
+    ranked = [model for model in models if kind_of(model) in ("model", "baseline")] or models
+    chosen: dict[str, list[str]] = {}
+    num_left, scored = parameters.num_gallery_samples, [d for d in inputs.datasets if scores[d.name].values]
+    for position, dataset in enumerate(scored):
+        num_wanted = num_left // (len(scored) - position)
+        chosen[dataset.name] = gallery.choose_samples(
+            scores[dataset.name], rows[dataset.name], models=ranked, metric=parameters.metric, num_wanted=num_wanted
+        )
+        num_left -= len(chosen[dataset.name])
+    cards = []
+    num_all_samples = sum(map(len, chosen.values()))
+    for dataset in scored:
+        subsets = list(dict.fromkeys(group.subset for group in groups if group.dataset == dataset.name))
+        cards += gallery.build_cards(
+            dataset,
+            chosen[dataset.name],
+            scores[dataset.name],
+            models=models,
+            subsets=subsets,
+            parameters=parameters,
+            num_all_samples=num_all_samples,
+        )
+    return cards
+
+
+def _render_page(inputs, parameters, groups, models, scores, cards) -> str:
+    styles = {model: number for number, model in enumerate(models)}
+    scored = [dataset for dataset in inputs.datasets if scores[dataset.name].values]
+    nothing_scored = element("p", "No sample was scored under this protocol.", class_="note")
+    contents = {
+        "summary": join(
+            [
+                results_section.render_summary(groups, protocol=parameters.protocol, metric=parameters.metric),
+                _render_notes(inputs.notes),
+            ]
+        ),
+        "availability": availability.render_availability(inputs.datasets, inputs.audits),
+        "results": results_section.render_results(groups, protocol=parameters.protocol, published=())
+        if groups
+        else element("p", "There are no results yet: the stage `evaluate` has not run.", class_="note"),
+        "protocols": protocol_cards.render_cards(list(dict.fromkeys(group.protocol for group in groups))),
+        "curves": element(
+            "div",
+            [breakdowns.render_success_curves(scores[dataset.name], models, styles) for dataset in scored]
+            or nothing_scored,
+            class_="charts",
+        ),
+        "breakdowns": join(
+            join(
+                [
+                    element("h3", dataset.name),
+                    breakdowns.render_breakdowns(
+                        scores[dataset.name], dataset.samples.to_pylist(), metric=parameters.metric, models=models
+                    ),
+                ]
+            )
+            for dataset in scored
+        )
+        or nothing_scored,
+        "training": training.render_training(inputs.training_dirs, inputs.runs),
+        "gallery": _render_gallery(cards, models),
+        "run": _render_run(inputs),
+    }
+    sections = [
+        element(
+            "section",
+            element("h2", title, id=f"{name}-title"),
+            contents[name],
+            id=name,
+            aria_labelledby=f"{name}-title",
+        )
+        for name, title in _SECTIONS
+    ]
+    names = ", ".join(dataset.name for dataset in inputs.datasets)
+    script = (_HERE / "page.js").read_text(encoding="utf-8")
+    script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; script-src 'sha256-{script_hash}'; style-src 'unsafe-inline'; img-src data:; "
+        "media-src data:; form-action 'none'; base-uri 'none'"
+    )
+    head = join(
+        [
+            Html('<meta charset="utf-8">'),
+            element("meta", http_equiv="Content-Security-Policy", content=policy),
+            element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+            element("meta", name="color-scheme", content="light dark"),
+            element("link", rel="icon", href="data:,"),
+            element("title", f"Earshot report: {names}"),
+            Html("<style>" + (_HERE / "page.css").read_text(encoding="utf-8") + "</style>"),
+        ]
+    )
+    links = [element("li", element("a", title, href=f"#{name}")) for name, title in _SECTIONS]
+    body = join(
+        [
+            element("a", "Skip to the content", class_="skip", href="#content"),
+            element(
+                "header",
+                element("h1", "Where does the sound come from?"),
+                element(
+                    "p",
+                    f"Visual sound source localization on {names}: data, results and samples of one run of Earshot.",
+                ),
+                class_="top",
+            ),
+            element("nav", element("ul", links), class_="contents", aria_label="Contents"),
+            element("main", sections, id="content"),
+            element("footer", "Written by Earshot. This page is one file and asks for nothing from outside."),
+            embed_json({"models": list(models), "samples": cards}, element_id="gallery-data"),
+            Html(f"<script>{script}</script>"),
+        ]
+    )
+    return f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
+
+
+def _render_notes(notes: Sequence[str]) -> Html | None:
+    return element("ul", [element("li", note) for note in notes], class_="warnings") if notes else None
+
+
+def _render_gallery(cards: Sequence[Mapping], models: Sequence[str]) -> Html:
+    if not cards:
+        return element("p", "No scored samples to show.", class_="note")
+
+    def select(name: str, label: str, options: Sequence[tuple[str, str]]) -> Html:
+        choices = [element("option", text, value=value) for value, text in options]
+        return element(
+            "div", element("label", label, for_=f"f-{name}"), element("select", choices, id=f"f-{name}", name=name)
+        )
+
+    def number(name: str, label: str) -> Html:
+        field = element("input", type="number", min=0, max=1, step=0.05, id=f"f-{name}", name=name)
+        return element("div", element("label", label, for_=f"f-{name}"), field)
+
+    def values(key) -> list[tuple[str, str]]:
+        found = sorted({value for card in cards for value in key(card) if value})
+        return [("", "all"), *((value, value) for value in found)]
+
+    with_scores = [model for model in models if any(model in card["scores"] for card in cards)]
+    with_maps = [model for model in models if any(model in card["maps"] for card in cards)]
+    search = element("input", type="search", id="f-search", name="search", autocomplete="off")
+    fields = [
+        select("dataset", "Dataset", values(lambda card: [card["dataset"]])),
+        select("subset", "Subset", values(lambda card: card["subsets"])),
+        select("class", "Class", values(lambda card: [card["label"]])),
+        select("score-model", "Score of", [(model, model) for model in with_scores]),
+        select(
+            "score-name",
+            "Kind of score",
+            [("adaptive_ciou", "adaptive cIoU"), ("ciou", "cIoU"), ("pointing", "pointing")],
+        ),
+        number("low", "Score at least"),
+        number("high", "Score at most"),
+        select("order", "Order", [("best", "best first"), ("worst", "worst first"), ("id", "by id")]),
+        element("div", element("label", "Id or class contains", for_="f-search"), search),
+    ]
+    checks = [
+        element("label", element("input", type="checkbox", name="model", value=model, checked=True), model)
+        for model in with_maps
+    ]
+    form = element(
+        "form",
+        element("div", fields, class_="fields"),
+        element("fieldset", element("legend", "Maps side by side"), element("div", checks, class_="checks"))
+        if checks
+        else None,
+        element(
+            "div",
+            element("label", element("input", type="checkbox", name="boxes", checked=True), "Boxes of what sounds"),
+            element("button", "Reset", type="reset"),
+            class_="checks",
+        ),
+        id="filters",
+        class_="filters",
+        aria_label="Filter the samples",
+    )
+    wheel = encode_base64(pictures.encode(pictures.draw_colour_wheel(96), ".png"))
+    legend = element(
+        "div",
+        element("img", src=f"data:image/png;base64,{wheel}", alt="Colour wheel: hue is direction", class_="wheel"),
+        element(
+            "span",
+            "Flow: the colour is the direction of motion, white is still. Maps: blue low, red high, each scaled to ",
+            "its own range. Green boxes: what sounds, as annotated.",
+        ),
+        class_="legend-line",
+    )
+    return join(
+        [
+            legend,
+            form,
+            element("p", id="status", class_="status", role="status", aria_live="polite"),
+            element(
+                "noscript", element("p", "The gallery needs JavaScript; everything above does not.", class_="note")
+            ),
+            element("ul", id="samples", class_="samples"),
+            element("button", "Show more", type="button", id="more", class_="more"),
+        ]
+    )
+
+
+def _render_run(inputs: ReportInputs) -> Html:
+    datasets = [
+        [
+            dataset.name,
+            f"{dataset.clips.num_rows:,}",
+            f"{dataset.samples.num_rows:,}",
+            ", ".join(dataset.readers) or ABSENT,
+        ]
+        for dataset in inputs.datasets
+    ]
+    parts = [
+        table(["dataset", "clips", "samples", "features on this machine"], datasets, caption="Datasets of this run")
+    ]
+    versions = dict(inputs.versions)
+    for dataset in inputs.datasets:
+        for feature, reader in dataset.readers.items():
+            attributes = reader.attributes
+            if attributes:
+                rows = [[name, element("code", str(value))] for name, value in sorted(attributes.items())]
+                block = table(
+                    ["attribute", "value"], rows, caption=f"How {feature} of {dataset.name} were made", class_="words"
+                )
+                parts.append(details(f"{dataset.name}: {feature}", block))
+    if versions:
+        rows = [[name, version] for name, version in sorted(versions.items())]
+        parts.append(details("Versions of the software", table(["package", "version"], rows, caption="Versions")))
+    if inputs.parameters:
+        text = yaml.safe_dump(
+            json.loads(json.dumps(inputs.parameters, default=str)), sort_keys=False, allow_unicode=True
+        )
+        parts.append(
+            details("All parameters (params.yaml)", element("pre", element("code", escape(text)), tabindex="0"))
+        )
+    return element("div", parts)
+
+
+def _plot_tables(inputs: ReportInputs, scores, models) -> dict[str, str]:
+    """Tables for ``dvc plots``: success over thresholds, and why clips are missing."""
+    success = [
+        [name, model, threshold, value]
+        for name, by_model in scores.items()
+        for model, values in breakdowns.success_curves(by_model, models).items()
+        for threshold, value in zip(breakdowns.THRESHOLDS, values, strict=True)
+    ]
+    reasons = [
+        [dataset.name, row["reason"], row["num_clips"]]
+        for dataset in inputs.datasets
+        for row in availability.count_reasons(dataset)
+    ]
+    return {
+        "plots/success_curve.csv": _write_csv(["dataset", "model", "threshold", "success_rate"], success),
+        "plots/missing_reasons.csv": _write_csv(["dataset", "reason", "num_clips"], reasons),
+    }
+
+
+def _write_csv(head: Sequence[str], rows: Sequence[Sequence]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerows([head, *rows])
+    return buffer.getvalue()

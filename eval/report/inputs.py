@@ -1,0 +1,137 @@
+"""What the report is made of, and reading it from a checkout; what is absent becomes a note on the page."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import tables
+from pipeline.errors import DataError
+from pipeline.project import Project
+from pipeline.shards import FeatureReader
+
+FEATURES = ("frames", "spectrograms", "flow")
+
+
+@dataclass(frozen=True)
+class ReportParameters:
+    """Section ``report`` of params.yaml."""
+
+    num_gallery_samples: int = 60  # of all datasets together; 500 make a page of about 14 MB
+    has_sound: bool = True  # embed about three seconds of sound a gallery sample
+    protocol: str = "earshot"  # the one that the gallery, the breakdowns and the first table show
+    metric: str = "adaptive_ciou"  # by which samples and models are ranked
+
+    def __post_init__(self):
+        if self.num_gallery_samples < 0:
+            raise ValueError(f"num_gallery_samples ({self.num_gallery_samples}) must be >= 0")
+
+
+@dataclass(frozen=True)
+class DatasetInputs:
+    """One dataset: its tables and, where they are on this machine, its features, maps and clips.
+
+    ``readers``: feature name to ``pipeline.shards.FeatureReader`` (or anything with its methods); ``map_paths``: model
+    to ``.npz`` with ``sample_ids`` and ``maps``.
+    """
+
+    name: str
+    clips: pa.Table
+    samples: pa.Table
+    downloads: pa.Table | None = None
+    readers: Mapping[str, object] = field(default_factory=dict)
+    map_paths: Mapping[str, Path] = field(default_factory=dict)
+    clips_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """Everything that the page shows.
+
+    ``results``: the rows of results.json; ``scores``: reports/scores.parquet; ``training_dirs``: model to its DVCLive
+    folder; ``runs``: model to its run.json; ``parameters``: params.yaml; ``audits``: rows of text (``title``, ``text``)
+    about leakage and coverage; ``notes``: one sentence about each input that was not there.
+    """
+
+    datasets: Sequence[DatasetInputs]
+    results: Sequence[Mapping] = ()
+    scores: pa.Table | None = None
+    training_dirs: Mapping[str, Path] = field(default_factory=dict)
+    runs: Mapping[str, Mapping] = field(default_factory=dict)
+    parameters: Mapping = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    audits: Sequence[Mapping] = ()
+    notes: Sequence[str] = ()
+
+
+def load_inputs(project: Project, *, datasets: Sequence[str], models: Sequence[str]) -> ReportInputs:
+    """Collect the inputs of the page from a checkout.
+
+    Only the tables of clips and samples must be there; each other absent file is named in ``notes``.
+    """
+    notes: list[str] = []
+    loaded = [_load_dataset(project, name, notes) for name in datasets]
+    results_path = project.reports_dir / "results.json"
+    scores_path = project.reports_dir / "scores.parquet"
+    results = _load_json(results_path, notes, "there are no results to show")
+    scores = None
+    if scores_path.exists():
+        scores = pq.read_table(scores_path)
+    else:
+        notes.append("reports/scores.parquet is not there: no curves, breakdowns or scores in the gallery.")
+    runs, training_dirs = {}, {}
+    for model in models:
+        run = _load_json(project.run_dir(model) / "run.json", notes, f"nothing is known about the training of {model}")
+        if run is not None:
+            runs[model] = run
+        training_dir = project.reports_dir / "training" / model
+        if training_dir.is_dir():
+            training_dirs[model] = training_dir
+        else:
+            notes.append(f"reports/training/{model} is not there: no training curves of {model}.")
+    return ReportInputs(
+        datasets=loaded,
+        results=[] if results is None else results.get("results", []),
+        scores=scores,
+        training_dirs=training_dirs,
+        runs=runs,
+        parameters=project.params,
+        notes=notes,
+    )
+
+
+def _load_dataset(project: Project, name: str, notes: list[str]) -> DatasetInputs:
+    downloads = None
+    if project.downloads_table_path(name).exists():
+        downloads = tables.read_table(project.downloads_table_path(name), tables.DOWNLOADS)
+    else:
+        notes.append(f"manifests/{name}/downloads.parquet is not there: the download of {name} has not run.")
+    readers = {}
+    for feature in FEATURES:
+        if (project.feature_dir(name, feature) / "index.parquet").exists():
+            readers[feature] = FeatureReader(project.feature_dir(name, feature))
+        else:
+            notes.append(f"cache/{name}/{feature} is not there: no {feature} of {name} on this page.")
+    maps_dir = project.root / "cache" / "maps" / name
+    return DatasetInputs(
+        name=name,
+        clips=tables.read_table(project.clips_table_path(name), tables.CLIPS),
+        samples=tables.read_table(project.samples_table_path(name), tables.SAMPLES),
+        downloads=downloads,
+        readers=readers,
+        map_paths={path.stem: path for path in sorted(maps_dir.glob("*.npz")) if not path.name.startswith(".")},
+        clips_dir=project.clips_dir(name),
+    )
+
+
+def _load_json(path: Path, notes: list[str], consequence: str):
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        notes.append(f"{path.parent.name}/{path.name} is not there: {consequence}.")
+        return None
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON: {error}") from None

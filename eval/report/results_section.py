@@ -1,0 +1,173 @@
+"""The tables of results: models and baselines as rows, values with intervals, and published numbers beside them."""
+
+from collections.abc import Mapping, Sequence
+
+from eval.report.charts import draw_interval
+from eval.report.markup import Html, details, element, table
+from eval.report.rows import (
+    ABSENT,
+    METRIC_TITLES,
+    Group,
+    best_row,
+    format_count,
+    format_number,
+    kind_of,
+    metrics_in,
+    number_of,
+)
+
+_KIND_TITLES = {
+    "model": "",
+    "baseline": "baseline",
+    "untrained": "untrained",
+    "trivial": "trivial baseline",
+    "ceiling": "ceiling",
+}
+
+
+def render_summary(groups: Sequence[Group], *, protocol: str, metric: str) -> Html:
+    """A card for each subset: the best trained model beside the best trivial baseline."""
+    cards = []
+    for group in groups:
+        if group.protocol != protocol:
+            continue
+        best = best_row(group.rows, metric, ("model",)) or best_row(group.rows, metric, ("baseline", "untrained"))
+        trivial = best_row(group.rows, metric, ("trivial",))
+        if best is None:
+            continue
+        cards.append(
+            element(
+                "article",
+                element("h3", f"{group.dataset} · {group.subset}"),
+                element(
+                    "p",
+                    element("span", format_number(number_of(best, metric)), class_="big"),
+                    " ",
+                    METRIC_TITLES.get(metric, metric),
+                ),
+                element("p", f"best model: {best['model']}, 95 % interval {_interval_text(best, metric)}"),
+                element(
+                    "p",
+                    f"best trivial baseline: {trivial['model']} {format_number(number_of(trivial, metric))}, "
+                    f"{_interval_text(trivial, metric)}",
+                    class_="muted",
+                )
+                if trivial is not None
+                else None,
+                element(
+                    "p",
+                    f"n = {format_count(best.get('n'))} of {format_count(best.get('num_requested'))}",
+                    class_="muted",
+                ),
+                class_="card",
+            )
+        )
+    return element("div", cards, class_="cards") if cards else element("p", "There are no results yet.", class_="note")
+
+
+def render_results(groups: Sequence[Group], *, protocol: str, published: Sequence[Mapping]) -> Html:
+    """For each subset the table of the default protocol, then the others folded, then what was published."""
+    parts = []
+    subsets = list(dict.fromkeys((group.dataset, group.subset) for group in groups))
+    for dataset, subset in subsets:
+        members = [group for group in groups if (group.dataset, group.subset) == (dataset, subset)]
+        parts.append(element("h3", f"{dataset} · {subset}"))
+        for number, group in enumerate(members):
+            block = render_group(group)
+            parts.append(block if number == 0 else details(f"Protocol {group.protocol}", block))
+        beside = [row for row in published if (row.get("dataset"), row.get("subset")) == (dataset, subset)]
+        if beside:
+            parts.append(_render_published(beside, f"Published numbers for {dataset}, {subset}"))
+    return element("div", parts)
+
+
+def render_group(group: Group) -> Html:
+    """One table."""
+    metrics = metrics_in(group.rows)
+    best = {metric: best_row(group.rows, metric, ("model", "baseline", "untrained")) for metric in metrics}
+    head = [
+        "model",
+        *(METRIC_TITLES[metric] for metric in metrics),
+        "n",
+        "coverage",
+        "chosen by",
+        "in training",
+        "seed",
+        "ids",
+    ]
+    rows = []
+    for row in group.rows:
+        mark = _KIND_TITLES[kind_of(str(row["model"]))]
+        name = [
+            element("span", str(row["model"]), class_="name"),
+            element("span", mark, class_="mark") if mark else None,
+        ]
+        cells = [_value_cell(row, metric, is_best=row is best[metric]) for metric in metrics]
+        coverage = number_of(row, "coverage_percent")
+        rows.append(
+            [
+                element("span", name),
+                *cells,
+                f"{format_count(row.get('n'))} / {format_count(row.get('num_requested'))}",
+                ABSENT if coverage is None else f"{coverage:.1f} %",
+                _text(row.get("selection")),
+                _text(row.get("leakage")),
+                _text(row.get("seed")),
+                element("code", _text(row.get("ids_sha256"))[:8]),
+            ]
+        )
+    caption = f"{group.dataset}, {group.subset}, protocol {group.protocol}"
+    return element("div", table(head, rows, caption=caption, class_="results"), _explain(group))
+
+
+def _explain(group: Group) -> Html | None:
+    sentences = []
+    hashes = {row.get("ids_sha256") for row in group.rows if row.get("ids_sha256")}
+    if len(hashes) > 1:
+        sentences.append(
+            "The rows were not computed on the same samples (see n and the hash of the ids): "
+            "compare them in intersection mode."
+        )
+    leaking = [row for row in group.rows if (number_of(row, "leakage") or 0) > 0]
+    for row in leaking:
+        sentences.append(f"{row['model']} was trained on {format_count(row['leakage'])} of these test samples.")
+    if not sentences:
+        return None
+    return element("ul", [element("li", sentence) for sentence in sentences], class_="warnings")
+
+
+def _value_cell(row: Mapping, metric: str, *, is_best: bool) -> Html:
+    value = number_of(row, metric)
+    if value is None:
+        return element("span", ABSENT)
+    low, high = number_of(row, f"{metric}_low"), number_of(row, f"{metric}_high")
+    text = element("strong" if is_best else "span", format_number(value), class_="value")
+    interval = element("span", _interval_text(row, metric), class_="bounds") if low is not None else None
+    return element("span", text, interval, draw_interval(value, low, high, is_marked=is_best), class_="cell")
+
+
+def _interval_text(row: Mapping, metric: str) -> str:
+    low, high = number_of(row, f"{metric}_low"), number_of(row, f"{metric}_high")
+    return "no interval" if low is None or high is None else f"[{format_number(low)}, {format_number(high)}]"
+
+
+def _render_published(rows: Sequence[Mapping], caption: str) -> Html:
+    return table(
+        ["method", "trained on", "success rate", "AUC", "comparable?"],
+        [
+            [
+                _text(row.get("method")),
+                _text(row.get("trained_on")),
+                format_number(number_of(row, "success_rate")),
+                format_number(number_of(row, "auc")),
+                "comparable" if not row.get("why_not") else f"not comparable: {row['why_not']}",
+            ]
+            for row in rows
+        ],
+        caption=caption,
+        class_="words",
+    )
+
+
+def _text(value: object) -> str:
+    return ABSENT if value is None or value == "" else str(value)

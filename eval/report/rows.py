@@ -1,0 +1,101 @@
+"""The rows of results.json as the report uses them: their order, what kind of thing each is, and their numbers."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+METRICS = ("mean_ciou", "success_rate", "auc", "adaptive_ciou", "pointing_accuracy")
+EXTENDED_METRICS = ("average_precision", "max_f1", "loc_acc")
+METRIC_TITLES = {
+    "mean_ciou": "mean cIoU",
+    "success_rate": "success rate",
+    "auc": "AUC",
+    "adaptive_ciou": "adaptive cIoU",
+    "pointing_accuracy": "pointing accuracy",
+    "average_precision": "AP",
+    "max_f1": "max F1",
+    "loc_acc": "LocAcc",
+}
+ABSENT = "\N{EN DASH}"  # a number that is not there
+_TRIVIAL = {"centre", "uniform", "random"}
+_BASELINES = {"flow", "ogl", "vision_only"}
+
+
+@dataclass(frozen=True)
+class Group:
+    """What one table shows: a subset of a dataset under one protocol, and its rows."""
+
+    dataset: str
+    subset: str
+    protocol: str
+    rows: tuple[Mapping, ...]
+
+
+def kind_of(model: str) -> str:
+    """``ceiling``, ``trivial``, ``baseline``, ``untrained`` or ``model``, from a row's name."""
+    name = model.lower()
+    if "ceiling" in name:
+        return "ceiling"
+    if name in _TRIVIAL:
+        return "trivial"
+    if "untrained" in name:
+        return "untrained"
+    if name.split("_")[0] in _BASELINES or name in _BASELINES or name.startswith("vision_only"):
+        return "baseline"
+    return "model"
+
+
+_KIND_ORDER = ("model", "baseline", "untrained", "trivial", "ceiling")
+
+
+def group_results(results: Sequence[Mapping], *, first_protocol: str, metric: str) -> list[Group]:
+    """Rows by (dataset, subset, protocol) in their order of appearance, ``first_protocol`` first within a subset.
+
+    Within a group: models, then baselines, untrained networks, trivial baselines and the ceiling, best first.
+    """
+    groups: dict[tuple, list] = {}
+    for row in results:
+        groups.setdefault((str(row["dataset"]), str(row["subset"]), str(row["protocol"])), []).append(row)
+    subsets = list(dict.fromkeys(key[:2] for key in groups))
+    keys = sorted(groups, key=lambda key: (subsets.index(key[:2]), key[2] != first_protocol, key[2]))
+    return [Group(*key, tuple(sorted(groups[key], key=lambda row: _row_order(row, metric)))) for key in keys]
+
+
+def _row_order(row: Mapping, metric: str) -> tuple:
+    value = number_of(row, metric)
+    return _KIND_ORDER.index(kind_of(str(row["model"]))), -(value if value is not None else -1.0), str(row["model"])
+
+
+def number_of(row: Mapping, name: str) -> float | None:
+    """A finite number of a row, else None."""
+    value = row.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def metrics_in(rows: Sequence[Mapping]) -> list[str]:
+    """The known metrics that any of ``rows`` has, in the report's order."""
+    return [name for name in (*METRICS, *EXTENDED_METRICS) if any(number_of(row, name) is not None for row in rows)]
+
+
+def best_row(rows: Sequence[Mapping], metric: str, kinds: Sequence[str]) -> Mapping | None:
+    """The row of one of ``kinds`` with the highest ``metric``, or None."""
+    scored = [row for row in rows if kind_of(str(row["model"])) in kinds and number_of(row, metric) is not None]
+    return max(scored, key=lambda row: number_of(row, metric), default=None)
+
+
+def format_number(value: float | None, digits: int = 3) -> str:
+    """``.346`` is written ``0.346``; None is an en dash."""
+    return ABSENT if value is None else f"{value:.{digits}f}"
+
+
+def format_count(value: object) -> str:
+    """A whole number with thin separators; None is an en dash."""
+    return (
+        ABSENT
+        if value is None
+        else f"{int(value):,}"
+        if isinstance(value, int | float) and value == value
+        else str(value)
+    )
