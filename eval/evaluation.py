@@ -1,0 +1,317 @@
+"""A model's maps on a dataset: scores of every sample, and results of every test set with their intervals.
+
+Nothing changes n silently. A test set is its list of ids; each id gets a row: ``ok``, ``missing`` (no map) or
+``failed`` (a map that cannot be scored), and results say how many of the requested were scored.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from eval import metrics
+from eval.bootstrap import NUM_RESAMPLES, compare_paired, intervals
+from eval.ground_truth import ground_truths_of
+from eval.protocols import get_protocol
+from eval.results import METRICS, hash_ids
+from eval.scoring import score_maps
+from pipeline.errors import DataError
+
+
+@dataclass(frozen=True)
+class ModelMaps:
+    """What one model predicts on one dataset, and what a reader must know about it.
+
+    ``maps`` (n, h, w) float, larger = more likely, for ``sample_ids`` (n,). ``is_absolute``: see
+    ``scoring.score_maps``. ``reasons``: why other samples have no map. ``selection``: how the checkpoint was chosen.
+    ``train_clip_ids``: clips in the training data (None: not known).
+    """
+
+    model: str
+    dataset: str
+    sample_ids: Sequence[str]
+    maps: Sequence[np.ndarray]
+    is_absolute: bool = False
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    seed: int | None = None
+    selection: str = "none"
+    train_clip_ids: Collection[str] | None = None
+
+
+def check_maps(maps: Sequence[np.ndarray], sample_ids: Sequence[str], *, known_ids: Collection[str]) -> None:
+    """Refuse ids that are there twice or that the dataset does not know, and maps of a wrong shape or number."""
+    if len(maps) != len(sample_ids):
+        raise DataError(f"{len(maps)} maps for {len(sample_ids)} sample ids, expected as many of each")
+    twice = [name for name, count in Counter(sample_ids).items() if count > 1]
+    if twice:
+        raise DataError(f"sample id {twice[0]} is there twice ({len(twice)} such ids), expected each once")
+    unknown = [name for name in sample_ids if name not in known_ids]
+    if unknown:
+        raise DataError(f"sample id {unknown[0]} is not in the dataset ({len(unknown)} such ids)")
+    for name, one_map in zip(sample_ids, maps, strict=True):
+        if np.ndim(one_map) != 2 or 0 in np.shape(one_map):
+            raise DataError(f"the map of {name} has shape {np.shape(one_map)}, expected (height, width)")
+
+
+def score_model(
+    model_maps: ModelMaps, samples: pa.Table, *, protocol: str, with_confidence: bool = False
+) -> list[dict]:
+    """One ``SCORES`` row for every sample of ``samples``: the part of the dataset that is tested, all subsets together.
+
+    A sample without boxes that is no negative cannot be scored: its row is ``missing``, ``no_ground_truth``.
+    """
+    chosen = get_protocol(protocol)
+    truths = ground_truths_of(samples, dataset=model_maps.dataset)
+    negatives = negative_ids(samples)
+    expected = samples["sample_id"].to_pylist()
+    check_maps(model_maps.maps, model_maps.sample_ids, known_ids=set(expected))
+    position = {name: i for i, name in enumerate(model_maps.sample_ids)}
+
+    rows = []
+    for name in expected:
+        status, reason = "ok", None
+        if name not in truths and name not in negatives:
+            status, reason = "missing", "no_ground_truth"
+        elif name not in position:
+            status, reason = "missing", model_maps.reasons.get(name, "no_map")
+        elif not np.isfinite(model_maps.maps[position[name]]).all():
+            status, reason = "failed", "not_finite"
+        rows.append(
+            dict.fromkeys(("ciou", "adaptive_ciou", "median_ciou", "pointing", "confidence"))
+            | {
+                "model": model_maps.model,
+                "dataset": model_maps.dataset,
+                "sample_id": name,
+                "protocol": chosen.name,
+                "is_positive": name not in negatives,
+                "status": status,
+                "reason": reason,
+            }
+        )
+    scored = [row for row in rows if row["status"] == "ok"]
+    scores = score_maps(
+        [model_maps.maps[position[row["sample_id"]]] for row in scored],
+        [truths.get(row["sample_id"]) for row in scored],
+        protocol=chosen,
+        is_absolute=model_maps.is_absolute,
+        with_confidence=with_confidence or bool(negatives),
+    )
+    for i, row in enumerate(scored):
+        for name in ("ciou", "adaptive_ciou", "median_ciou", "pointing"):
+            row[name] = float(getattr(scores, name)[i]) if row["is_positive"] else None
+        row["confidence"] = None if np.isnan(scores.confidence[i]) else float(scores.confidence[i])
+    return rows
+
+
+def negative_ids(samples: pa.Table) -> set[str]:
+    """Samples whose sound comes from another clip and has no visible source: negatives of extended test sets."""
+    columns = samples.select(["sample_id", "boxes", "audio_clip_id", "attributes"]).to_pydict()
+    return {
+        name
+        for name, boxes, audio_clip_id, attributes in zip(*columns.values(), strict=True)
+        if not boxes and (audio_clip_id is not None or dict(attributes or []).get("is_negative") == "true")
+    }
+
+
+def subset_ids(samples: pa.Table, subset: str) -> list[str]:
+    """Ids of a test set: the samples with that name among their splits; ``all`` is every sample given."""
+    splits = samples.select(["sample_id", "splits"]).to_pydict()
+    if subset == "all":
+        return splits["sample_id"]
+    ids = [name for name, names in zip(*splits.values(), strict=True) if subset in (names or ())]
+    if not ids:
+        known = sorted({name for names in splits["splits"] for name in names or ()})
+        raise DataError(f"the subset {subset!r} is empty; splits in the samples table: {', '.join(known) or 'none'}")
+    return ids
+
+
+def summarize(
+    rows: Iterable[Mapping],
+    ids: Collection[str],
+    *,
+    subset: str,
+    seed: int | None = None,
+    selection: str = "none",
+    leakage: int | None = None,
+    num_resamples: int = NUM_RESAMPLES,
+) -> dict:
+    """The result (see ``eval.results``) of one model under one protocol on the test set ``ids``.
+
+    ``rows`` are that model's and protocol's ``SCORES`` rows. A model without a single scored sample gives a row with
+    n 0 and null metrics: an explicit "nothing to compare", not an error, since other models may have scores.
+    """
+    wanted = set(ids)
+    rows = [row for row in rows if row["sample_id"] in wanted]
+    if not rows:
+        raise DataError(f"the subset {subset!r} has none of its {len(wanted)} ids among the scores")
+    keys = {(row["model"], row["dataset"], row["protocol"]) for row in rows}
+    assert len(keys) == 1, f"rows of several models or protocols: {sorted(keys)}"
+    model, dataset, protocol = keys.pop()
+    scored = [row for row in rows if row["status"] == "ok"]
+    positives = [row for row in scored if row["is_positive"]]
+    result = {
+        "model": model,
+        "dataset": dataset,
+        "subset": subset,
+        "protocol": protocol,
+        "seed": seed,
+        "n": len(scored),
+        "num_requested": len(rows),
+        "coverage_percent": 100 * len(scored) / len(rows),
+        "ids_sha256": hash_ids(row["sample_id"] for row in scored),
+        "requested_ids_sha256": hash_ids(row["sample_id"] for row in rows),
+        "selection": selection,
+        "leakage": leakage,
+        "missing": dict(sorted(Counter(row["reason"] for row in rows if row["status"] != "ok").items())),
+        "success_at": get_protocol(protocol).published_at,
+    }
+    result |= metric_values(positives, num_resamples=num_resamples)
+    if any(not row["is_positive"] for row in rows):
+        result["num_negatives"] = len(scored) - len(positives)
+        result |= _metrics_with_negatives(scored)
+    return result
+
+
+def metric_values(rows: Sequence[Mapping], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> dict:
+    """Each of ``METRICS`` with ``_low`` and ``_high``; null for no rows."""
+    if not rows:
+        return {f"{metric}{end}": None for metric in METRICS for end in ("", "_low", "_high")}
+    values = sample_values(rows)
+    found = {}
+    for metric, interval in zip(METRICS, intervals(values, num_resamples=num_resamples, seed=seed), strict=True):
+        found |= {metric: interval.value, f"{metric}_low": interval.low, f"{metric}_high": interval.high}
+    cious = np.array([row["ciou"] for row in rows])
+    found["auc"] = metrics.auc(cious)  # the published arithmetic, equal to the mean but for the last bit
+    return found
+
+
+def sample_values(rows: Sequence[Mapping]) -> np.ndarray:
+    """One column for each of ``METRICS`` whose mean is the metric: ``(n, len(METRICS))``."""
+    cious = np.array([row["ciou"] for row in rows], np.float64)
+    columns = {
+        "mean_ciou": cious,
+        "success_rate": cious >= 0.5,
+        "auc": metrics.auc_contributions(cious),
+        "adaptive_ciou": [row["adaptive_ciou"] for row in rows],
+        "pointing_accuracy": [row["pointing"] for row in rows],
+        "success_rate_at_30": cious >= 0.3,
+        "median_ciou": [row["median_ciou"] for row in rows],
+    }
+    return np.stack([np.asarray(columns[name], np.float64) for name in METRICS], axis=1)
+
+
+def evaluate_maps(
+    maps: Sequence[np.ndarray],
+    sample_ids: Sequence[str],
+    samples: pa.Table,
+    *,
+    dataset: str,
+    model: str,
+    subsets: Sequence[str],
+    protocols: Sequence[str] = ("earshot",),
+    num_resamples: int = NUM_RESAMPLES,
+    **about,
+) -> tuple[list[dict], list[dict]]:
+    """Scores and results of one model on a dataset: every subset under every protocol.
+
+    ``samples`` is the dataset's whole samples table; ids that are in no subset need no map, and maps of such ids are
+    not scored. ``about`` goes to ``ModelMaps`` (``is_absolute reasons seed selection train_clip_ids``).
+    """
+    model_maps = ModelMaps(model, dataset, list(sample_ids), maps, **about)
+    ids_of = {subset: subset_ids(samples, subset) for subset in subsets}
+    tested = set().union(*ids_of.values())
+    check_maps(maps, sample_ids, known_ids=set(samples["sample_id"].to_pylist()))
+    tested_table = samples.filter(pa.array([name in tested for name in samples["sample_id"].to_pylist()]))
+    kept = [i for i, name in enumerate(sample_ids) if name in tested]
+    model_maps = ModelMaps(model, dataset, [sample_ids[i] for i in kept], [maps[i] for i in kept], **about)
+    clip_of = dict(zip(samples["sample_id"].to_pylist(), samples["clip_id"].to_pylist(), strict=True))
+    scores, results = [], []
+    for protocol in protocols:
+        rows = score_model(model_maps, tested_table, protocol=protocol)
+        scores += rows
+        for subset, ids in ids_of.items():
+            leakage = None
+            if model_maps.train_clip_ids is not None:
+                train_clip_ids = set(model_maps.train_clip_ids)
+                wanted = set(ids)
+                leakage = sum(
+                    row["status"] == "ok" and row["sample_id"] in wanted and clip_of[row["sample_id"]] in train_clip_ids
+                    for row in rows
+                )
+            results.append(
+                summarize(
+                    rows,
+                    ids,
+                    subset=subset,
+                    seed=model_maps.seed,
+                    selection=model_maps.selection,
+                    leakage=leakage,
+                    num_resamples=num_resamples,
+                )
+            )
+    return scores, results
+
+
+def intersect(
+    scores: Iterable[Mapping], ids: Collection[str], *, subset: str, num_resamples: int = NUM_RESAMPLES
+) -> list[dict]:
+    """Results of several models, under one protocol, on the samples of ``ids`` that all of them have scored."""
+    by_model: dict[str, dict[str, Mapping]] = {}
+    for row in scores:
+        by_model.setdefault(row["model"], {})[row["sample_id"]] = row
+    common = set(ids)
+    for rows in by_model.values():
+        common &= {name for name, row in rows.items() if row["status"] == "ok"}
+    if not common:
+        raise DataError(f"the models {', '.join(by_model)} have no scored sample of subset {subset!r} in common")
+    return [
+        summarize(rows.values(), common, subset=subset, num_resamples=num_resamples) | {"num_requested": len(set(ids))}
+        for rows in by_model.values()
+    ]
+
+
+def compare_models(
+    scores: Iterable[Mapping],
+    ids: Collection[str],
+    *,
+    first: str,
+    second: str,
+    metric: str,
+    num_resamples: int = NUM_RESAMPLES,
+) -> dict:
+    """Paired bootstrap of one metric of ``METRICS`` between two models on the samples that both have scored."""
+    if metric not in METRICS:
+        raise DataError(f"unknown metric {metric!r}, expected one of {', '.join(METRICS)}")
+    wanted, rows_of = set(ids), {first: {}, second: {}}
+    for row in scores:
+        if row["model"] in rows_of and row["status"] == "ok" and row["is_positive"] and row["sample_id"] in wanted:
+            rows_of[row["model"]][row["sample_id"]] = row
+    common = sorted(set(rows_of[first]) & set(rows_of[second]))
+    if not common:
+        raise DataError(f"the models {first} and {second} have no scored sample in common")
+    column = METRICS.index(metric)
+    values = [sample_values([rows_of[model][name] for name in common])[:, column] for model in (first, second)]
+    comparison = compare_paired(*values, num_resamples=num_resamples)
+    row = rows_of[first][common[0]]
+    return {
+        "first": first,
+        "second": second,
+        "dataset": row["dataset"],
+        "protocol": row["protocol"],
+        "metric": metric,
+    } | (vars(comparison))
+
+
+def _metrics_with_negatives(scored: Sequence[Mapping]) -> dict:
+    if not scored:
+        return {"average_precision": None, "max_f1": None, "localization_accuracy": None}
+    is_positive = np.array([row["is_positive"] for row in scored])
+    cious = np.array([row["ciou"] or 0.0 for row in scored])
+    confidences = np.array([row["confidence"] for row in scored])
+    return {
+        "average_precision": metrics.average_precision(cious, confidences, is_positive),
+        "max_f1": metrics.max_f1(cious, confidences, is_positive),
+        "localization_accuracy": metrics.localization_accuracy(cious, is_positive) if is_positive.any() else None,
+    }

@@ -1,0 +1,136 @@
+"""The evaluation protocols of the field by name: how a low-resolution map becomes marked pixels of the 224x224 grid.
+
+A protocol is an upsampling, a normalization and a threshold; everything else (``ciou``, success rate, AUC) is the same
+for all. Each is written after the authors' released code, quirks included, since their papers do not say:
+
+- ``lvs`` (Chen et al. 2021): ``1 - minmax(-map)`` in float32, marks what is strictly above the median value. A pixel
+  that reaches 1 stays marked even when the median itself is 1.
+- ``ezvsl`` (Mo and Morgado 2022), as its test script does it; ``ezvsl_val``, as its training script does when it
+  chooses the best checkpoint (on the test set).
+- ``htf`` (Fedorishin et al. 2023): as ``lvs`` with ``minmax(map)`` and cubic upsampling.
+- ``rcgrad`` (Wu et al. 2022) and ``flowgrad`` (Singh et al. 2023): values below the median are set to 0, then >= 0.5.
+  FlowGrad's code prints success at 0.3, its paper says 0.5: both are in the results.
+- ``earshot``: threshold at the ground truth's own area, so that no method gains by a lucky size.
+
+The median of 50,176 values is ``sorted[25088]``, as in all of that code. A constant map cannot be normalized: the
+authors leave its values as they are, and so do the published protocols here (a map of ones marks everything).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eval.ground_truth import NUM_PIXELS
+from pipeline.errors import ParameterError
+
+MEDIAN_INDEX = NUM_PIXELS // 2
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How maps are scored. ``published_at``: the ciou at which its authors count a success."""
+
+    name: str
+    upsampling: str
+    is_inverted: bool  # normalize as 1 - minmax(-map)
+    threshold: str  # above_median, from_median, half_from_median, own_area
+    published_at: float
+    summary: str
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            "earshot",
+            "cv2_linear",
+            False,
+            "own_area",
+            0.5,
+            "bilinear upsampling; as many pixels are marked as the ground truth has (ties are marked together)",
+        ),
+        Protocol(
+            "lvs", "cv2_linear", True, "above_median", 0.5, "bilinear upsampling (OpenCV); strictly above the median"
+        ),
+        Protocol(
+            "ezvsl",
+            "torch_bilinear_corners",
+            False,
+            "from_median",
+            0.5,
+            "bilinear upsampling, corners aligned (torch); at or above the median: the authors' test script",
+        ),
+        Protocol(
+            "ezvsl_val",
+            "torch_bicubic",
+            False,
+            "from_median",
+            0.5,
+            "bicubic upsampling (torch); at or above the median: the authors' validation during training",
+        ),
+        Protocol(
+            "htf", "cv2_cubic", False, "above_median", 0.5, "bicubic upsampling (OpenCV); strictly above the median"
+        ),
+        Protocol(
+            "rcgrad",
+            "cv2_linear",
+            False,
+            "half_from_median",
+            0.5,
+            "bilinear upsampling (OpenCV); values below the median set to 0, then at or above 0.5 of the range",
+        ),
+        Protocol(
+            "flowgrad",
+            "cv2_linear",
+            False,
+            "half_from_median",
+            0.3,
+            "as rcgrad; success counted at 0.3 (code) and 0.5 (paper); flow and boxes are taken as they are, >= 0.5",
+        ),
+    )
+}
+ALIASES = {"ezvsl_test": "ezvsl"}
+
+
+def get_protocol(name: str) -> Protocol:
+    """The protocol of this name; an unknown name is an error that lists the known ones."""
+    name = ALIASES.get(name, name)
+    if name not in PROTOCOLS:
+        raise ParameterError(f"unknown protocol {name!r}, expected one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
+def normalize(grid_map: np.ndarray, protocol: Protocol) -> np.ndarray:
+    """Min-max normalization in float32 with the protocol's order of operations; a constant map keeps its values."""
+    low, high = grid_map.min(), grid_map.max()
+    if high - low == 0:
+        return 1 + grid_map if protocol.is_inverted else grid_map.copy()
+    if protocol.is_inverted:
+        # (-m - min(-m)) / (max(-m) - min(-m)), whose roundings are those of (high - m) / (high - low)
+        normalized = high - grid_map
+        normalized /= high - low
+        return np.subtract(1, normalized, out=normalized)
+    normalized = grid_map - low
+    normalized /= high - low
+    return normalized
+
+
+def mark(normalized: np.ndarray, protocol: Protocol, *, median: float, own_area_value: float) -> np.ndarray:
+    """Marked pixels (bool, same shape): ``median`` is ``sorted[25088]``, ``own_area_value`` the value at the rank of
+    the ground truth's area."""
+    if protocol.threshold == "own_area":
+        return normalized >= own_area_value
+    if protocol.threshold == "from_median":
+        return normalized >= median
+    if protocol.threshold == "above_median":
+        # The code sets what is above the median to 1, then what is below 1 to 0: a 1 that is not above it survives.
+        return normalized > median if median < 1 else normalized >= 1
+    assert protocol.threshold == "half_from_median"
+    return normalized >= max(np.float32(0.5), median)
+
+
+def published_ceiling_of_half(gt_area: int) -> float:
+    """The best ciou of any map that marks exactly half of the grid, for a union ground truth of ``gt_area`` pixels."""
+    if gt_area == 0:
+        return 0.0
+    return min(gt_area, MEDIAN_INDEX) / max(gt_area, MEDIAN_INDEX)

@@ -1,0 +1,89 @@
+"""Low-resolution maps to the 224x224 grid, in the four ways that published evaluations use.
+
+``cv2_linear`` and ``cv2_cubic`` are OpenCV's. ``torch_bicubic`` (align_corners False) and ``torch_bilinear_corners``
+(align_corners True) are torch's on a CPU, in NumPy and equal to the last bit: a median threshold sits between values
+that differ by one rounding, so "almost equal" would move pixels across it.
+"""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from eval.ground_truth import GRID
+from pipeline.errors import DataError
+
+NAMES = ("cv2_linear", "cv2_cubic", "torch_bicubic", "torch_bilinear_corners")
+
+_F = np.float32
+
+
+def upsample(lowres_map: np.ndarray, *, how: str) -> np.ndarray:
+    """One map ``(h, w)`` to float32 ``(224, 224)``."""
+    lowres_map = np.ascontiguousarray(lowres_map, np.float32)
+    if how == "cv2_linear":
+        return cv2.resize(lowres_map, (GRID, GRID), interpolation=cv2.INTER_LINEAR)
+    if how == "cv2_cubic":
+        return cv2.resize(lowres_map, (GRID, GRID), interpolation=cv2.INTER_CUBIC)
+    if how not in NAMES:
+        raise DataError(f"unknown upsampling {how!r}, expected one of {', '.join(NAMES)}")
+    if lowres_map.shape == (GRID, GRID):  # torch copies when nothing is to be done
+        return lowres_map.copy()
+    tables = _bilinear_corner_taps if how == "torch_bilinear_corners" else _bicubic_taps
+    height, width = lowres_map.shape
+    rows = _interpolate(lowres_map.T, *tables(width)).T  # torch interpolates within rows first
+    return _interpolate(np.ascontiguousarray(rows), *tables(height))
+
+
+def _interpolate(values: np.ndarray, indices: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted taps along the first axis, rounded as torch's fused multiply-adds round.
+
+    Its CPU kernel computes ``fma(v0, w0, v1 * w1)``, then ``fma(vk, wk, sum)`` for the other taps. A product of two
+    float32 is exact in float64, so adding there and rounding to float32 is that operation.
+    """
+    values = values.astype(np.float64)
+    total = (values[indices[1]] * weights[1]).astype(np.float32)
+    for tap in (0, *range(2, len(indices))):
+        product = values[indices[tap]]
+        product *= weights[tap]
+        product += total
+        total = product.astype(np.float32)
+    return total
+
+
+@lru_cache(maxsize=64)
+def _bilinear_corner_taps(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices ``(2, 224)`` and float64 weights ``(2, 224, 1)`` (rounded to float32) for an axis of ``size`` cells."""
+    scale = _F(size - 1) / _F(GRID - 1)
+    position = np.arange(GRID, dtype=np.float32) * scale
+    first = np.minimum(position.astype(np.int64), size - 1)
+    second = np.minimum(first + 1, size - 1)
+    fraction = np.clip(position - first.astype(np.float32), _F(0), _F(1))
+    return np.stack([first, second]), _as_weights([_F(1) - fraction, fraction])
+
+
+@lru_cache(maxsize=64)
+def _bicubic_taps(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Keys' kernel, a = -0.75, half-pixel centres, edges repeated: indices ``(4, 224)``, weights ``(4, 224, 1)``.
+
+    The position is one fused multiply-add in torch, the polynomials are not.
+    """
+    a = _F(-0.75)
+
+    def near(x):
+        return ((a + _F(2)) * x - (a + _F(3))) * x * x + _F(1)
+
+    def far(x):
+        return ((a * x - _F(5) * a) * x + _F(8) * a) * x - _F(4) * a
+
+    scale = np.float64(_F(size) / _F(GRID))
+    position = (scale * (np.arange(GRID) + 0.5) - 0.5).astype(np.float32)
+    first = np.floor(position).astype(np.int64)
+    fraction = np.clip(position - first.astype(np.float32), _F(0), _F(1))
+    rest = _F(1) - fraction
+    weights = [far(fraction + _F(1)), near(fraction), near(rest), far(rest + _F(1))]
+    return np.stack([np.clip(first + offset, 0, size - 1) for offset in (-1, 0, 1, 2)]), _as_weights(weights)
+
+
+def _as_weights(weights) -> np.ndarray:
+    return np.stack(weights).astype(np.float32).astype(np.float64)[:, :, None]
