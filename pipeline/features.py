@@ -18,6 +18,10 @@ class Moment:
     sample_id: str
     time_seconds: float | None
 
+    def time_in(self, duration_seconds: float) -> float:
+        """The moment in a clip of this duration."""
+        return duration_seconds / 2 if self.time_seconds is None else self.time_seconds
+
 
 @dataclass(frozen=True)
 class AudioWindow:
@@ -40,12 +44,15 @@ class Needs:
 class Decoded:
     """What was decoded for one feature's needs.
 
-    ``frames``: one ``media.VideoFrame`` a needed time. ``waveform``: float32 mono ``(num_samples,)`` or None.
+    ``frames``: one ``media.VideoFrame`` a needed time, ``times``: those times. ``waveform``: float32 mono ``(num_samples,)``
+    or None. ``memo`` is the feature's own, kept from moment to moment of one clip: for what they share.
     """
 
     frames: Sequence
+    times: Sequence[float]
     waveform: np.ndarray | None
     sample_rate: int | None
+    memo: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,128 @@
+"""Windows of a clip's audio: mono, float32, sample-exact, resampled without clicks, decoding little more than the window.
+
+Some decoders carry state or noise generators from packet to packet (AAC, AC-3), so a window is always decoded by a decoder
+that has decoded nothing else: its bytes do not depend on what was read before it.
+"""
+
+import math
+from collections.abc import Iterator
+
+import av
+import numpy as np
+import soxr
+
+from pipeline.errors import MediaError
+
+_PREROLL_SECONDS = 0.3  # lets lapped transforms, bit reservoirs and Opus (80 ms) settle before the window
+_MARGIN_SECONDS = 0.05  # around the window, for the resampling filter
+_GAP_SECONDS = 0.05  # timestamps that are off by less are rounding (Matroska counts milliseconds)
+_MISSING_SECONDS = 0.05  # a window that lacks less is filled up, one that lacks more is shifted
+
+
+def read_window(
+    container: av.container.InputContainer,
+    stream: av.AudioStream,
+    *,
+    origin_seconds: float,
+    start_seconds: float,
+    stop_seconds: float,
+    sample_rate: int | None,
+) -> tuple[np.ndarray, int, float]:
+    """What the stream has of the half-open range [start_seconds, stop_seconds) of the clip's timeline.
+
+    Returns the mono waveform, float32 ``(num_samples,)``, mean of the channels; its rate (``sample_rate``, or the native
+    one for None); and how many seconds are missing at the beginning of the range. The waveform is shorter than the range
+    where the stream has nothing. ``stream`` must not have decoded anything yet.
+    """
+    pieces: list[np.ndarray] = []
+    first = rate = expected = None
+    reach = stop_seconds + 2 * _MARGIN_SECONDS
+    for frame in _decode_from(container, stream, start_seconds + origin_seconds - _PREROLL_SECONDS):
+        if rate is None:
+            rate = frame.sample_rate
+        elif frame.sample_rate != rate:
+            raise MediaError("corrupt", f"its audio changes from {rate} to {frame.sample_rate} Hz on the way")
+        mono = _mix(frame)
+        if frame.pts is None:
+            begin = expected if expected is not None else 0
+        else:
+            begin = round((float(frame.pts * frame.time_base) - origin_seconds) * rate)
+        if first is None:
+            first = expected = begin
+        gap = begin - expected
+        if gap > _GAP_SECONDS * rate:
+            if begin / rate >= reach:
+                break
+            pieces.append(np.zeros(gap, np.float32))
+            expected += gap
+        elif -gap > _GAP_SECONDS * rate:
+            mono = mono[-gap:]
+        pieces.append(mono)
+        expected += len(mono)
+        if expected / rate >= reach:
+            break
+    if first is None:
+        return np.zeros(0, np.float32), sample_rate or stream.codec_context.sample_rate, 0.0
+    waveform = np.concatenate(pieces)
+    target_rate = sample_rate or rate
+    start = round(start_seconds * rate)
+    num_wanted = round((stop_seconds - start_seconds) * target_rate)
+    if start >= first + len(waveform):
+        return np.zeros(0, np.float32), target_rate, 0.0
+    if target_rate == rate:
+        begin = max(start - first, 0)
+        cut = waveform[begin : begin + num_wanted - max(first - start, 0)]
+        return cut, rate, max(first - start, 0) / rate
+    # The resampled grid is laid so that the window's first sample is a sample of it: begin a whole number of periods
+    # of the two rates before.
+    divisor = math.gcd(rate, target_rate)
+    period, target_period = rate // divisor, target_rate // divisor
+    num_periods = max(0, min(-(-int(_MARGIN_SECONDS * rate) // period), (start - first) // period))
+    begin = max(start, first) - num_periods * period
+    stop = start + round((stop_seconds - start_seconds + _MARGIN_SECONDS) * rate)
+    resampled = soxr.resample(waveform[begin - first : max(stop - first, 0)], rate, target_rate, quality="HQ")
+    lead = num_periods * target_period
+    num_missing = round(max(first - start, 0) / rate * target_rate)
+    cut = resampled[lead : lead + max(num_wanted - num_missing, 0)]
+    return np.ascontiguousarray(cut, np.float32), target_rate, max(first - start, 0) / rate
+
+
+def tile(waveform: np.ndarray, num_samples: int) -> np.ndarray:
+    """Repeat a waveform to ``num_samples``, as the published codes do with what is too short."""
+    return np.resize(waveform, num_samples)
+
+
+def find_extent(container: av.container.InputContainer, stream: av.AudioStream) -> tuple[float, float] | None:
+    """First and last moment of the stream's packets, in seconds of its own timestamps, without decoding."""
+    start = stop = None
+    for packet in container.demux(stream):
+        if packet.pts is None or not packet.size or packet.is_discard:
+            continue
+        begin = float(packet.pts * packet.time_base)
+        end = begin + float((packet.duration or 0) * packet.time_base)
+        start = begin if start is None else min(start, begin)
+        stop = end if stop is None else max(stop, end)
+    return None if start is None else (start, stop)
+
+
+def _decode_from(container, stream, seconds: float) -> Iterator[av.AudioFrame]:
+    """Frames of the packets that begin at ``seconds`` (of the stream's timestamps) or later, and of those that hold it."""
+    first_pts = int(seconds / stream.time_base)
+    if first_pts > (stream.start_time or 0):
+        container.seek(first_pts, stream=stream, backward=True)
+    for packet in container.demux(stream):
+        if packet.pts is not None and packet.size and packet.pts + (packet.duration or 0) <= first_pts:
+            continue
+        yield from packet.decode()
+
+
+def _mix(frame: av.AudioFrame) -> np.ndarray:
+    """Mean over channels, float32 in [-1, 1] for integer formats."""
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    if samples.dtype == np.uint8:
+        samples = (samples.astype(np.float32) - 128) / 128
+    elif samples.dtype.kind == "i":
+        samples = samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
+    return samples[0].astype(np.float32) if len(samples) == 1 else samples.mean(axis=0, dtype=np.float32)

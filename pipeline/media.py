@@ -1,0 +1,232 @@
+"""Reading media files by time: what a file has (``probe``), frames at times and audio windows (``ClipReader``).
+
+The clip's timeline begins with the file's first stream (FFmpeg's ``start_time``; the few milliseconds before zero that
+encoders put there as priming do not count), so that picture and sound keep their offset. Of several streams the one that
+FFmpeg deems best (marked default, then the largest) is read; attached pictures are not video. All decoding is
+single-threaded: parallelism is over clips.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+
+from pipeline import audio
+from pipeline.errors import MediaError
+from pipeline.video import FrameReader, VideoFrame
+
+__all__ = ["ClipReader", "MediaInfo", "VideoFrame", "probe"]
+
+_PRIMING_SECONDS = 0.1
+_MAX_PLAUSIBLE_SECONDS = 7 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a file has. ``width`` and ``height``: of the upright picture, in stored pixels; 0 without video."""
+
+    duration_seconds: float
+    has_video: bool
+    has_audio: bool
+    width: int
+    height: int
+    fps: float | None
+    video_codec: str | None
+    audio_codec: str | None
+    sample_rate: int | None
+    num_channels: int | None
+    container_format: str
+
+
+def probe(path: Path | str) -> MediaInfo:
+    """What a media file has. Raises MediaError ``corrupt`` when it cannot be read, ``no_streams`` when it has nothing."""
+    with ClipReader(path) as reader:
+        return reader.info
+
+
+class ClipReader:
+    """An open media file; a context manager. Errors are MediaError, naming the file."""
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self._containers: list = []
+        self._container = self._open()
+        self._video = self._best_stream(self._container, "video")
+        self._audio = self._best_stream(self._container, "audio")
+        self._audio_extent: tuple[float, float] | None = None
+        if self._video is None and self._audio is None:
+            self.close()
+            raise MediaError("no_streams", f"{self.path}: has neither video nor audio")
+        start = (self._container.start_time or 0) / av.time_base
+        self.origin_seconds = 0.0 if -_PRIMING_SECONDS < start < 0 else start
+
+    def __enter__(self) -> "ClipReader":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        for container in self._containers:
+            container.close()
+        self._containers.clear()
+
+    @functools.cached_property
+    def info(self) -> MediaInfo:
+        """What the file has; decodes one frame to learn which way is up."""
+        video, sound = self._video, self._audio
+        width = height = 0
+        if video is not None:
+            frame = next(self.iter_frames([0.0]))
+            width, height = frame.width, frame.height
+        rate = video.average_rate or video.guessed_rate if video is not None else None
+        return MediaInfo(
+            duration_seconds=self.duration_seconds,
+            has_video=video is not None,
+            has_audio=sound is not None,
+            width=width,
+            height=height,
+            fps=float(rate) if rate else None,
+            video_codec=video.codec_context.name if video is not None else None,
+            audio_codec=sound.codec_context.name if sound is not None else None,
+            sample_rate=sound.codec_context.sample_rate if sound is not None else None,
+            num_channels=sound.codec_context.channels if sound is not None else None,
+            container_format=self._container.format.name,
+        )
+
+    @functools.cached_property
+    def duration_seconds(self) -> float:
+        """Seconds from the timeline's zero to the end of the last stream; by reading all packets if the file is silent."""
+        duration = self._container.duration
+        if duration and 0 < duration / av.time_base < _MAX_PLAUSIBLE_SECONDS:
+            start = (self._container.start_time or 0) / av.time_base
+            return duration / av.time_base + start - self.origin_seconds
+        return self.measure_duration()
+
+    def measure_duration(self) -> float:
+        """The end of the last packet, whatever the header says."""
+        stop = 0.0
+        with self._errors():
+            with av.open(str(self.path), metadata_errors="ignore") as container:
+                streams = [container.streams[s.index] for s in (self._video, self._audio) if s is not None]
+                for packet in container.demux(*streams):
+                    if packet.pts is not None:
+                        stop = max(stop, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        return max(stop - self.origin_seconds, 0.0)
+
+    def iter_frames(self, times: Sequence[float]) -> Iterator[VideoFrame]:
+        """Yield the frame shown at each of ``times`` (seconds, ascending). Raises MediaError ``no_video``, ``corrupt``."""
+        if self._video is None:
+            raise MediaError("no_video", f"{self.path}: has no video")
+        reader = FrameReader(
+            self._container,
+            self._video,
+            origin_seconds=self.origin_seconds,
+            name=str(self.path),
+            reopen=self._reopen_video,
+        )
+        with self._errors():
+            yield from reader.iter_frames(times)
+
+    def read_frames(self, times: Sequence[float]) -> list[VideoFrame]:
+        """The frames shown at ``times`` (seconds, any order), in the order asked for."""
+        order = np.argsort(times, kind="stable")
+        frames = dict(zip(order.tolist(), self.iter_frames([times[index] for index in order]), strict=True))
+        return [frames[index] for index in range(len(frames))]
+
+    def read_audio(
+        self, start_seconds: float, stop_seconds: float, *, sample_rate: int | None
+    ) -> tuple[np.ndarray, int]:
+        """Mono float32 waveform of [start_seconds, stop_seconds), exactly ``round(length * rate)`` samples, and its rate.
+
+        A window that reaches beyond the audio is shifted inside; what a short audio still lacks is filled by repeating it.
+        Raises MediaError ``no_audio``, ``corrupt``.
+        """
+        if self._audio is None:
+            raise MediaError("no_audio", f"{self.path}: has no audio")
+        with self._errors():
+            waveform, rate, lacking = self._read_window(start_seconds, stop_seconds, sample_rate)
+            length = stop_seconds - start_seconds
+            if length - len(waveform) / rate > audio._MISSING_SECONDS:
+                extent = self._find_audio_extent()
+                begin = max(min(start_seconds, extent[1] - length), extent[0])
+                if abs(begin - start_seconds) > 1 / rate:
+                    waveform, rate, lacking = self._read_window(begin, begin + length, sample_rate)
+        if not len(waveform):
+            raise MediaError("no_audio", f"{self.path}: its audio stream has no samples")
+        if not np.isfinite(waveform).all():
+            raise MediaError("corrupt", f"{self.path}: its audio holds values that are not finite")
+        return audio.tile(waveform, round(length * rate)), rate
+
+    def _read_window(self, start_seconds: float, stop_seconds: float, sample_rate: int | None):
+        with av.open(str(self.path), metadata_errors="ignore") as container:
+            return audio.read_window(
+                container,
+                container.streams[self._audio.index],
+                origin_seconds=self.origin_seconds,
+                start_seconds=start_seconds,
+                stop_seconds=stop_seconds,
+                sample_rate=sample_rate,
+            )
+
+    def _find_audio_extent(self) -> tuple[float, float]:
+        if self._audio_extent is None:
+            with av.open(str(self.path), metadata_errors="ignore") as container:
+                extent = audio.find_extent(container, container.streams[self._audio.index])
+            if extent is None:
+                raise MediaError("no_audio", f"{self.path}: its audio stream has no samples")
+            self._audio_extent = (extent[0] - self.origin_seconds, extent[1] - self.origin_seconds)
+        return self._audio_extent
+
+    def _reopen_video(self):
+        container = self._open()
+        return container, container.streams[self._video.index]
+
+    def _open(self):
+        with self._errors():
+            container = av.open(str(self.path), metadata_errors="ignore")
+        self._containers.append(container)
+        for stream in container.streams:
+            if stream.type == "video":
+                stream.thread_count = 1
+        return container
+
+    @staticmethod
+    def _best_stream(container, kind: str):
+        stream = container.streams.best(kind)
+        if stream is None or stream.codec_context is None:
+            return None
+        if kind == "video" and stream.disposition & av.stream.Disposition.attached_pic:
+            rest = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+            return rest[0] if rest else None
+        return stream
+
+    def _errors(self):
+        return _MediaErrors(self.path)
+
+
+class _MediaErrors:
+    """Turns the exceptions of FFmpeg and of the file system into MediaError that name the file."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if isinstance(error, FileNotFoundError):
+            raise MediaError("no_file", f"{self._path}: not found") from error
+        if isinstance(error, MediaError) and str(self._path) not in str(error):
+            raise MediaError(error.reason, f"{self._path}: {error}") from error
+        if isinstance(error, av.FFmpegError):
+            what = (
+                "is empty"
+                if self._path.is_file() and self._path.stat().st_size == 0
+                else f"cannot be read: {error.strerror}"
+            )
+            raise MediaError("corrupt", f"{self._path}: {what}") from error
