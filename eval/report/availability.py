@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from eval.report.inputs import DatasetInputs
-from eval.report.markup import Html, details, element, table
+from eval.report.markup import Html, breakable, details, element, table
 from eval.report.rows import ABSENT, format_count
 from pipeline.failures import REASONS
 
@@ -132,7 +132,7 @@ def _render_dataset(dataset: DatasetInputs) -> Html:
                 ["reason", "clips", "another attempt", "in splits", "for example"],
                 [
                     [
-                        row["reason"],
+                        breakable(row["reason"]),
                         format_count(row["num_clips"]),
                         row["advice"],
                         ", ".join(f"{split} {num}" for split, num in sorted(row["splits"].items())) or ABSENT,

@@ -5,7 +5,7 @@ import html
 import json
 from collections.abc import Iterable
 
-_VOID = {"br", "img", "input", "meta", "link", "hr", "circle", "line", "path", "polyline", "rect"}
+_VOID = {"br", "img", "input", "meta", "link", "hr", "wbr"}
 
 
 class Html(str):
@@ -43,6 +43,11 @@ def element(tag: str, *children, **attributes) -> Html:
         written.append(f" {name}" if value is True else f' {name}="{html.escape(str(value), quote=True)}"')
     opening = f"<{tag}{''.join(written)}>"
     return Html(opening) if tag in _VOID else Html(f"{opening}{join(children)}</{tag}>")
+
+
+def breakable(text: str) -> Html:
+    """A name that may be broken after its underscores."""
+    return Html(escape(text).replace("_", "_<wbr>"))
 
 
 def embed_json(value: object, *, element_id: str) -> Html:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from eval.report.charts import draw_interval
-from eval.report.markup import Html, details, element, table
+from eval.report.markup import Html, breakable, details, element, table
 from eval.report.rows import (
     ABSENT,
     METRIC_TITLES,
@@ -45,7 +45,9 @@ def render_summary(groups: Sequence[Group], *, protocol: str, metric: str) -> Ht
                     " ",
                     METRIC_TITLES.get(metric, metric),
                 ),
-                element("p", f"best model: {best['model']}, 95 % interval {_interval_text(best, metric)}"),
+                element(
+                    "p", f"best model: {best['model']}, 95\N{NO-BREAK SPACE}% interval {_interval_text(best, metric)}"
+                ),
                 element(
                     "p",
                     f"best trivial baseline: {trivial['model']} {format_number(number_of(trivial, metric))}, "
@@ -99,7 +101,7 @@ def render_group(group: Group) -> Html:
     for row in group.rows:
         mark = _KIND_TITLES[kind_of(str(row["model"]))]
         name = [
-            element("span", str(row["model"]), class_="name"),
+            element("span", breakable(str(row["model"])), class_="name"),
             element("span", mark, class_="mark") if mark else None,
         ]
         cells = [_value_cell(row, metric, is_best=row is best[metric]) for metric in metrics]

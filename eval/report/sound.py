@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from pipeline.errors import MediaError
+from pipeline.media import ClipReader
 
 SAMPLE_RATE = 16_000  # MPEG-2 layer III has it; speech-band sound is enough to hear what is meant
 
@@ -31,32 +31,11 @@ def encode_mp3(waveform: np.ndarray, *, sample_rate: int = SAMPLE_RATE, bit_rate
 
 
 def read_window(path: Path, time_seconds: float | None, *, duration_seconds: float) -> np.ndarray:
-    """Mono float32 waveform ``(num_samples,)`` at ``SAMPLE_RATE``, ``duration_seconds`` around a time of the file.
+    """Mono float32 waveform ``(num_samples,)`` at ``SAMPLE_RATE``, ``duration_seconds`` around a time of the clip.
 
-    ``time_seconds`` None is the middle of the audio. What lies outside of the file is left out. Raises ``MediaError``
-    where there is no audio.
+    ``time_seconds`` None is the clip's centre. Raises ``MediaError`` where there is no audio.
     """
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.best("audio")
-            if stream is None:
-                raise MediaError("no_audio", f"{path}: has no audio stream")
-            resampler = av.AudioResampler(format="fltp", layout="mono", rate=SAMPLE_RATE)
-            pieces, first_second = [], None
-            for frame in container.decode(stream):
-                if first_second is None and frame.time is not None:
-                    first_second = frame.time
-                pieces += [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
-            pieces += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
-    except av.error.FFmpegError as error:
-        raise MediaError("corrupt", f"{path}: its audio cannot be decoded: {error.strerror}") from None
-    waveform = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-    if not len(waveform):
-        raise MediaError("no_audio", f"{path}: its audio stream is empty")
-    start_of_audio = first_second or 0.0
-    middle = start_of_audio + len(waveform) / SAMPLE_RATE / 2 if time_seconds is None else time_seconds
-    start = max(0, round((middle - duration_seconds / 2 - start_of_audio) * SAMPLE_RATE))
-    window = waveform[start : start + round(duration_seconds * SAMPLE_RATE)]
-    if not len(window):
-        raise MediaError("too_short", f"{path}: has no audio around {middle:.2f} s")
-    return window
+    with ClipReader(path) as reader:
+        middle = reader.duration_seconds / 2 if time_seconds is None else time_seconds
+        half = duration_seconds / 2
+        return reader.read_audio(middle - half, middle + half, sample_rate=SAMPLE_RATE)[0]

@@ -52,7 +52,11 @@ def render_training(training_dirs: Mapping[str, Path], runs: Mapping[str, Mappin
             element(
                 "div",
                 element("h3", model),
-                element("dl", [[element("dt", k), element("dd", v)] for k, v in facts], class_="facts")
+                element(
+                    "dl",
+                    [element("div", element("dt", name), element("dd", text)) for name, text in facts],
+                    class_="facts",
+                )
                 if facts
                 else None,
                 element("div", figures, class_="charts"),

@@ -1,0 +1,217 @@
+"""A small made-up checkout for the report and `show`: real shards, tables, clips and maps, invented scores."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+import yaml
+
+from pipeline import tables
+from pipeline.project import Project
+from pipeline.shard_format import Row, crc32_of, write_shard
+
+MODELS = ("htf", "ezvsl", "flow", "untrained_htf", "centre", "random")
+_QUALITY = {"htf": 0.72, "ezvsl": 0.6, "flow": 0.45, "untrained_htf": 0.3, "centre": 0.28, "random": 0.2}
+_CLASSES = ("bell", "dog & cat", "drum", "engine", "siren", "whistle")
+
+
+def write_project(
+    root: Path,
+    *,
+    num_samples: int = 12,
+    dataset: str = "sample",
+    labels=_CLASSES,
+    ids=None,
+    seed: int = 0,
+    has_maps=True,
+) -> Project:
+    """Write a checkout below ``root`` with ``num_samples`` test samples, three broken clips and six rows of scores."""
+    rng = np.random.default_rng(seed)
+    params = {"datasets": [dataset], "seed": seed, "report": {"num_gallery_samples": num_samples}}
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    project = Project.load(root)
+    ids = ids or [f"s{number:05d}" for number in range(num_samples)]
+    samples = [_sample(rng, sample_id, number, labels) for number, sample_id in enumerate(ids)]
+    _write_manifests(project, dataset, samples)
+    _write_features(project, dataset, samples, rng)
+    clips_dir = project.clips_dir(dataset)
+    clips_dir.mkdir(parents=True, exist_ok=True)
+    tone = encode_clip(220.0)
+    for sample in samples:
+        (clips_dir / f"{_file_name(sample['clip_id'])}").write_bytes(tone)
+    if has_maps:
+        _write_scores(project, dataset, samples, rng)
+    return project
+
+
+def encode_clip(frequency: float, *, seconds: float = 4.0, sample_rate: int = 16000) -> bytes:
+    """A WAV clip with a tone (enough for the sound of the gallery)."""
+    import io
+
+    buffer = io.BytesIO()
+    times = np.arange(round(seconds * sample_rate)) / sample_rate
+    samples = np.rint(0.4 * 32767 * np.sin(2 * np.pi * frequency * times)).astype(np.int16)
+    with av.open(buffer, "w", format="wav") as container:
+        stream = container.add_stream("pcm_s16le", rate=sample_rate, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+        frame.sample_rate = sample_rate
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    return buffer.getvalue()
+
+
+def _file_name(clip_id: str) -> str:
+    return hashlib.sha256(clip_id.encode()).hexdigest()[:16] + ".wav"
+
+
+def _sample(rng, sample_id: str, number: int, labels) -> dict:
+    subset = "single" if number % 2 == 0 else "traffic"
+    boxes = []
+    for _ in range(1 if subset == "single" else 1 + number % 3):
+        x, y = rng.uniform(0.02, 0.6, 2)
+        width, height = rng.uniform(0.12, 0.38, 2)
+        boxes.append([x, y, x + width, y + height])
+    return {
+        "sample_id": sample_id,
+        "clip_id": f"clip_{sample_id}",
+        "time_seconds": 2.0,
+        "splits": ["test", subset],
+        "label": labels[number % len(labels)],
+        "boxes": boxes,
+        "box_annotators": [0] * len(boxes),
+        "attributes": {"source_is_moving": "yes" if number % 3 else "no", "num_distractors": str(number % 3)},
+    }
+
+
+def _write_manifests(project: Project, dataset: str, samples: list[dict]) -> None:
+    broken = (
+        ("gone_1", "removed", "Video unavailable. <b>removed</b> by the uploader"),
+        ("gone_2", "network", "time-out"),
+    )
+    clips = [
+        {"clip_id": s["clip_id"], "video_id": s["clip_id"], "url": "https://example.org/v", "splits": s["splits"]}
+        for s in samples
+    ]
+    clips += [{"clip_id": name, "video_id": name, "url": "file:///x", "splits": ["train"]} for name, *_ in broken]
+    clips += [{"clip_id": "later_1", "video_id": "later_1", "url": "file:///y", "splits": ["train"]}]
+    downloads = [
+        {
+            "clip_id": s["clip_id"],
+            "status": "ok",
+            "attempts": 1,
+            "path": _file_name(s["clip_id"]),
+            "duration_seconds": 4.0,
+        }
+        for s in samples
+    ]
+    downloads += [
+        {"clip_id": name, "status": "missing", "reason": reason, "detail": detail, "attempts": 2}
+        for name, reason, detail in broken
+    ]
+    downloads += [{"clip_id": "later_1", "status": "pending", "reason": "rate_limit", "detail": "HTTP error 429"}]
+    missing = [{"sample_id": name, "clip_id": name, "splits": ["train"], "boxes": []} for name, *_ in broken]
+    tables.write_table(project.clips_table_path(dataset), clips, tables.CLIPS)
+    tables.write_table(project.samples_table_path(dataset), [*samples, *missing], tables.SAMPLES)
+    tables.write_table(project.downloads_table_path(dataset), downloads, tables.DOWNLOADS)
+
+
+def _write_features(project: Project, dataset: str, samples: list[dict], rng) -> None:
+    arrays = {"frames": [], "flow": [], "spectrograms": []}
+    height, width = 246, 328
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    for sample in samples:
+        colours = rng.uniform(40, 220, (3, 3))
+        frame = np.stack([c[0] + (c[1] - c[0]) * x / width + (c[2] - c[0]) * y / height for c in colours], axis=-1)
+        frame += rng.normal(0, 8, (height // 6, width // 8, 1)).repeat(6, 0).repeat(8, 1)[:height, :width]
+        flow = rng.normal(0, 0.05, (2, height, width)).astype(np.float32)
+        for x1, y1, x2, y2 in sample["boxes"]:
+            rows, columns = slice(int(y1 * height), int(y2 * height)), slice(int(x1 * width), int(x2 * width))
+            frame[rows, columns] = rng.uniform(0, 255, 3)
+            flow[:, rows, columns] += rng.uniform(-3, 3, (2, 1, 1))
+        arrays["frames"].append(np.clip(frame, 0, 255).astype(np.uint8))
+        arrays["flow"].append(flow.astype(np.float16))
+        pitch = rng.integers(10, 60)
+        spectrogram = rng.normal(-8, 1.0, (257, 300))
+        for harmonic in range(1, 5):
+            spectrogram[min(pitch * harmonic, 256), :] += 9 - harmonic
+        arrays["spectrograms"].append(spectrogram.astype(np.float16))
+    for feature, values in arrays.items():
+        folder = project.feature_dir(dataset, feature)
+        rows = [Row(s["sample_id"], "00" * 16, value) for s, value in zip(samples, values, strict=True)]
+        attributes = {"feature": feature, "parameters": "{}", "units": "none", "software_versions": "none"}
+        path = write_shard(folder, "ab" * 6, rows, [], attributes)
+        index = [
+            {"sample_id": row.sample_id, "status": "ok", "shard": path.name, "row": number, "key": row.key}
+            | {"crc32": crc32_of(row.array)}
+            for number, row in enumerate(rows)
+        ]
+        index += [{"sample_id": "gone_1", "status": "missing", "reason": "removed"}]
+        index += [{"sample_id": "gone_2", "status": "failed", "reason": "corrupt", "detail": "broken"}]
+        tables.write_table(folder / "index.parquet", index, tables.INDEX)
+
+
+def _write_scores(project: Project, dataset: str, samples: list[dict], rng) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    scores, results, values = [], [], {}
+    for model in MODELS:
+        side = 14 if model == "flow" else 7
+        maps = []
+        for sample in samples:
+            grid = rng.uniform(0, 0.4, (side, side)).astype(np.float32)
+            x1, y1, x2, y2 = sample["boxes"][0]
+            if rng.uniform() < _QUALITY[model]:
+                grid[int(y1 * side) : int(y2 * side) + 1, int(x1 * side) : int(x2 * side) + 1] += 0.6
+            maps.append(grid)
+            for protocol in ("earshot", "lvs"):
+                row = {"model": model, "dataset": dataset, "sample_id": sample["sample_id"], "protocol": protocol}
+                row |= {"ciou": float(np.clip(rng.normal(_QUALITY[model], 0.18), 0, 1))}
+                row |= {"adaptive_ciou": float(np.clip(rng.normal(_QUALITY[model], 0.15), 0, 1))}
+                row |= {"pointing": float(rng.uniform() < _QUALITY[model]), "status": "ok", "reason": None}
+                scores.append(row)
+                values.setdefault((model, protocol), []).append((sample, row))
+        path = project.maps_path(dataset, model)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, sample_ids=np.array([s["sample_id"] for s in samples]), maps=np.stack(maps))
+    for subset in ("single", "traffic"):
+        for protocol in ("earshot", "lvs"):
+            for model in MODELS:
+                rows = [row for sample, row in values[model, protocol] if subset in sample["splits"]]
+                if rows:
+                    results.append(_result(model, dataset, subset, protocol, rows))
+    project.reports_dir.mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(scores), project.reports_dir / "scores.parquet")
+    (project.reports_dir / "results.json").write_text(json.dumps({"results": results}))
+    for model in ("htf", "ezvsl"):
+        run_dir = project.run_dir(model)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "run.json").write_text(json.dumps({"model": model, "seed": 0, "num_epochs": 12, "selection": "val"}))
+        for name, curve in (("train/loss", 2.0), ("val/loss", 2.2), ("val/adaptive_ciou", None)):
+            path = project.reports_dir / "training" / model / "plots" / "metrics" / f"{name}.tsv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lines = [f"step\t{name.split('/')[-1]}"]
+            for step in range(12):
+                value = curve * np.exp(-step / 5) if curve else 0.7 * (1 - np.exp(-step / 4))
+                lines.append(f"{step}\t{value + rng.normal(0, 0.02):.5f}")
+            path.write_text("\n".join(lines) + "\n")
+
+
+def _result(model: str, dataset: str, subset: str, protocol: str, rows: list[dict]) -> dict:
+    ciou = np.array([row["ciou"] for row in rows])
+    result = {"model": model, "dataset": dataset, "subset": subset, "protocol": protocol, "seed": 0, "n": len(rows)}
+    result |= {"num_requested": len(rows) + 1, "coverage_percent": round(100 * len(rows) / (len(rows) + 1), 2)}
+    result |= {"ids_sha256": hashlib.sha256(subset.encode()).hexdigest(), "leakage": 0}
+    result |= {"selection": "val" if model in ("htf", "ezvsl") else "none"}
+    metrics = {
+        "mean_ciou": ciou.mean(),
+        "success_rate": (ciou >= 0.5).mean(),
+        "auc": ciou.mean(),
+        "adaptive_ciou": np.mean([row["adaptive_ciou"] for row in rows]),
+        "pointing_accuracy": np.mean([row["pointing"] for row in rows]),
+    }
+    for name, value in metrics.items():
+        result |= {name: float(value), f"{name}_low": max(0.0, value - 0.06), f"{name}_high": min(1.0, value + 0.06)}
+    return result
