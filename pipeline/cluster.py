@@ -1,0 +1,290 @@
+"""Tasks on Dask: a local cluster by default, or any cluster whose scheduler has an address.
+
+A worker that dies, hangs or runs out of memory costs the attempt it was in. The scheduler gives the task to another
+worker; a worker that makes no progress is restarted, or, where that is impossible (a stopped process, a dead machine),
+struck from the cluster. A clip that takes down ``max_attempts`` attempts is set aside with its reason, and the rest of
+its task goes on (``pipeline/attempts.py``).
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import queue
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.attempts import AttemptLog
+from pipeline.errors import EarshotError, RunError
+
+_POLL_SECONDS = 1.0
+_FULL_DISK = {errno.ENOSPC: "no space left on the device", errno.EDQUOT: "the disk quota is exceeded"}
+
+
+@dataclass(frozen=True)
+class ClusterParameters:
+    """Where tasks run. Nothing of it changes what is computed."""
+
+    workers: int | None = None  # local processes; null: one a core; 0: in this process
+    scheduler_address: str | None = None  # tcp://host:port of a running cluster, instead of local processes
+    clip_timeout_seconds: float = 300.0  # without progress for that long a worker counts as hung
+    max_attempts: int = 3  # so often may reading a clip end its worker before the clip is set aside
+    memory_limit_gib: float = 0.0  # of a local worker; above it the worker is restarted; 0: its share of the machine
+    dashboard: bool = True  # print a link to Dask's dashboard of a local cluster
+
+    def __post_init__(self):
+        if self.workers is not None and self.workers < 0:
+            raise ValueError(f"workers is {self.workers}, expected 0 or more, or null")
+        if self.clip_timeout_seconds <= 0:
+            raise ValueError(f"clip_timeout_seconds is {self.clip_timeout_seconds}, expected more than 0")
+        if self.max_attempts < 1:
+            raise ValueError(f"max_attempts is {self.max_attempts}, expected 1 or more")
+
+
+def run_tasks(
+    function: Callable,
+    tasks: Mapping[str, object],
+    *,
+    parameters: ClusterParameters,
+    shared_dir: Path,
+    is_quiet: bool = False,
+) -> Iterator[object]:
+    """Yield ``function(task, set_aside=..., attempt=...)`` of every task, as they end; in any order.
+
+    ``tasks``: by their ids. ``function`` must be importable (or picklable) on workers and idempotent: a task may run
+    twice. ``shared_dir`` is a folder that all workers see.
+    """
+    if not tasks:
+        return
+    if parameters.workers == 0 and parameters.scheduler_address is None:
+        for task in tasks.values():
+            with _full_disk_told(shared_dir):
+                result = function(task)
+            yield result
+        return
+    log = AttemptLog(shared_dir / f".attempts-{secrets.token_hex(4)}", max_attempts=parameters.max_attempts)
+    log.folder.mkdir(parents=True)
+    try:
+        with _connect(parameters, num_tasks=len(tasks), is_quiet=is_quiet) as client, _full_disk_told(shared_dir):
+            yield from _Run(client, function, tasks, parameters, log)
+    finally:
+        shutil.rmtree(log.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _full_disk_told(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        text = _FULL_DISK.get(error.errno)
+        if text is None:
+            raise
+        raise RunError(
+            f"{folder}: {text}; whatever was finished is kept: make room and run the same command again"
+        ) from None
+
+
+@contextlib.contextmanager
+def _connect(parameters: ClusterParameters, *, num_tasks: int, is_quiet: bool) -> Iterator:
+    """A client of the given cluster, or of a local one that ends with it."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    if parameters.scheduler_address is not None:
+        try:
+            client = Client(parameters.scheduler_address, timeout=15, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"cluster.scheduler_address {parameters.scheduler_address}: no Dask scheduler answers "
+                f"({type(error).__name__}); start one with `dask scheduler` or set it to null"
+            ) from None
+        with client:
+            _print_dashboard(client.dashboard_link, is_quiet)
+            yield client
+        return
+    num_workers = min(parameters.workers or os.cpu_count() or 1, num_tasks)
+    limit = int(parameters.memory_limit_gib * 2**30) or "auto"
+    # Results are tiny, so there is nothing to spill; a paused worker would wait for ever for memory it cannot free.
+    config = {
+        "distributed.worker.memory.target": False,
+        "distributed.worker.memory.spill": False,
+        "distributed.worker.memory.pause": False,
+        "distributed.scheduler.allowed-failures": 1_000_000,  # deaths are counted here, by clip
+        "distributed.admin.log-format": "%(name)s %(message)s",
+    }
+    with dask.config.set(config):
+        with (
+            LocalCluster(
+                n_workers=num_workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=limit,
+                dashboard_address="127.0.0.1:0" if parameters.dashboard else None,
+                silence_logs=logging.CRITICAL,
+            ) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
+            if parameters.dashboard:
+                _print_dashboard(cluster.dashboard_link, is_quiet)
+            yield client
+
+
+def _print_dashboard(link: str | None, is_quiet: bool) -> None:
+    if link and not is_quiet:
+        print(f"Dask dashboard: {link}", file=sys.stderr)
+
+
+def _call(function: Callable, task_id: str, task: object, log: AttemptLog) -> object:
+    """Runs on a worker: one attempt at a task."""
+    import cv2
+    from distributed import get_worker
+
+    cv2.setNumThreads(1)  # a worker is one core
+    set_aside = log.set_aside(task_id)
+    attempt = log.begin(task_id, get_worker().address)
+    try:
+        result = function(task, set_aside=set_aside, attempt=attempt)
+    except MemoryError:
+        attempt.fail()  # counts against the clip, as if the kernel had ended the process
+        raise
+    except BaseException:
+        attempt.end()
+        raise
+    attempt.end()
+    return result
+
+
+class _Run:
+    """The client's side of one run: hands out tasks, collects results, and looks after workers that do not answer."""
+
+    def __init__(self, client, function: Callable, tasks: Mapping[str, object], parameters, log: AttemptLog):
+        self._client, self._function, self._tasks = client, function, tasks
+        self._parameters, self._log = parameters, log
+        self._ended: queue.SimpleQueue = queue.SimpleQueue()
+        self._futures: dict[str, object] = {}
+        self._num_errors: dict[str, int] = {}
+        self._progress: dict[Path, tuple[int, float]] = {}  # of an attempt: its file's size, and since when
+        self._without_workers_since: float | None = None
+
+    def __iter__(self) -> Iterator[object]:
+        try:
+            for task_id in self._tasks:
+                self._submit(task_id)
+            last_look = time.monotonic()
+            while self._futures:
+                with contextlib.suppress(queue.Empty):
+                    future = self._ended.get(timeout=_POLL_SECONDS)
+                    yield from self._collect(future)
+                if time.monotonic() - last_look >= _POLL_SECONDS:
+                    self._look_after_workers()
+                    last_look = time.monotonic()
+        finally:
+            self._client.cancel(list(self._futures.values()), force=True)
+
+    def _submit(self, task_id: str) -> None:
+        number = self._num_errors.get(task_id, 0)
+        future = self._client.submit(
+            _call,
+            self._function,
+            task_id,
+            self._tasks[task_id],
+            self._log,
+            key=f"{task_id}-{number}-{self._log.folder.name}",
+            pure=False,
+        )
+        self._futures[task_id] = future
+        future.add_done_callback(lambda future, task_id=task_id: self._ended.put((task_id, future)))
+
+    def _collect(self, ended: tuple) -> Iterator[object]:
+        from distributed import CancelledError
+
+        task_id, future = ended
+        if self._futures.get(task_id) is not future:
+            return  # replaced meanwhile
+        try:
+            result = future.result()
+        except EarshotError:
+            raise
+        except ImportError as error:
+            raise RunError(
+                f"workers of {self._client.scheduler.address} cannot import what the tasks need ({error}); "
+                "start them in the root of this checkout, with its virtual environment"
+            ) from None
+        except CancelledError:
+            raise RunError(
+                f"the scheduler at {self._client.scheduler.address} is gone or lost the work; finished shards are "
+                "kept: run the same command again"
+            ) from None
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in _FULL_DISK:
+                raise
+            self._retry(task_id, error)
+        else:
+            del self._futures[task_id]
+            yield result
+
+    def _retry(self, task_id: str, error: Exception) -> None:
+        """Once more: a worker's death (dask says KilledWorker), lack of memory, a broken file system."""
+        self._num_errors[task_id] = self._num_errors.get(task_id, 0) + 1
+        if self._num_errors[task_id] > 2 * self._parameters.max_attempts:
+            raise RunError(
+                f"task {task_id} failed {self._num_errors[task_id]} times, the last time with {type(error).__name__}: "
+                f"{' '.join(str(error).split())}; finished shards are kept"
+            ) from error
+        self._submit(task_id)
+
+    def _look_after_workers(self) -> None:
+        """Restart or strike workers whose attempt stands still or who stopped answering."""
+        limit = self._parameters.clip_timeout_seconds
+        now = time.monotonic()
+        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        self._check_that_workers_are_left(bool(workers), now)
+        silent = {address for address, info in workers.items() if time.time() - info["last_seen"] > limit}
+        hung = set(silent)
+        for address, keys in self._client.processing().items():
+            for key in keys:
+                current = self._log.current(str(key).split("-")[0])
+                if current is None or current[1] != address:
+                    continue
+                path, _, size = current
+                if self._progress.get(path, (None, 0.0))[0] != size:
+                    self._progress[path] = (size, now)
+                elif now - self._progress[path][1] > limit:
+                    self._log.mark_hung(path)
+                    hung.add(address)
+        for address in hung:
+            self._replace_worker(address, has_nanny=bool(workers.get(address, {}).get("nanny")))
+
+    def _check_that_workers_are_left(self, is_any: bool, now: float) -> None:
+        if is_any:
+            self._without_workers_since = None
+        elif self._without_workers_since is None:
+            self._without_workers_since = now
+        elif now - self._without_workers_since > max(30.0, self._parameters.clip_timeout_seconds):
+            raise RunError(
+                f"the scheduler at {self._client.scheduler.address} has no workers left, {len(self._futures)} of "
+                f"{len(self._tasks)} tasks remain; finished shards are kept: start workers and run it again"
+            )
+
+    def _replace_worker(self, address: str, *, has_nanny: bool) -> None:
+        print(f"worker {address} makes no progress; its task goes to another", file=sys.stderr)
+        if has_nanny:
+            try:
+                self._client.restart_workers([address], timeout=10, raise_for_error=True)
+            except Exception as error:  # whatever prevents it, the worker is struck
+                print(
+                    f"worker {address} cannot be restarted ({type(error).__name__}); going on without", file=sys.stderr
+                )
+            else:
+                return
+        self._client.run_on_scheduler(_strike_worker, address=address)
+
+
+async def _strike_worker(dask_scheduler=None, address: str = "") -> None:
+    """Runs on the scheduler: forget the worker, so that its tasks go to others."""
+    await dask_scheduler.remove_worker(address, stimulus_id=f"earshot-strike-{time.time()}")

@@ -1,0 +1,157 @@
+"""What a worker does with a task: one pass over its clips, then one shard a feature."""
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+
+from pipeline.attempts import Attempt
+from pipeline.errors import MediaError
+from pipeline.features import Extracted, Feature
+from pipeline.parameters import as_mapping
+from pipeline.plan import Clip, ClipWork, Part, Task
+from pipeline.shard_format import (
+    Failure,
+    Row,
+    has_named_content,
+    parameters_json,
+    read_layout,
+    task_of,
+    write_shard,
+)
+
+_SOFTWARE = ("numpy", "opencv-python-headless", "opencv-python", "av", "librosa", "scipy", "h5py")
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What a task made: shard names by feature, and how the first feature's samples fared."""
+
+    shards: Mapping[str, str]
+    num_samples: int
+    failures: Mapping[str, int]  # count by reason
+    seconds: float
+
+
+def run_task(
+    task: Task, *, extract: Callable, set_aside: Mapping[str, str] | None = None, attempt: Attempt | None = None
+) -> TaskResult:
+    """Compute and publish the shards of ``task``; shards that are already there are left.
+
+    ``extract`` is ``pipeline.extraction.extract_features``. Clips in ``set_aside`` (id to reason) are not touched: they
+    killed earlier attempts. A clip that cannot be read fails its own samples, with the reason, and nothing else.
+    """
+    start = time.monotonic()
+    finished = _find_finished(task)
+    if finished is not None:
+        return finished
+    rows: dict[str, list[Row]] = {part.feature.name: [] for part in task.parts}
+    failures: dict[str, list[Failure]] = {part.feature.name: [] for part in task.parts}
+    for work in task.work:
+        reason = (set_aside or {}).get(work.clip.clip_id)
+        if reason is not None:
+            text = "made no progress in time" if reason == "timeout" else "ended its worker process"
+            failed = Extracted(None, reason=reason, detail=f"reading the clip {text}, repeatedly")
+            outcomes = [dict.fromkeys(rows, failed) for _ in work.moments]
+        else:
+            if attempt is not None:
+                attempt.begin_clip(work.clip.clip_id)
+            outcomes = _extract_clip(work, [part.feature for part in task.parts], extract)
+        for part in task.parts:
+            name = part.feature.name
+            for moment, outcome in zip(work.moments, outcomes, strict=True):
+                if moment.sample_id in part.keys:
+                    _keep(outcome[name], moment.sample_id, part, rows[name], failures[name])
+    if attempt is not None:
+        attempt.begin_writing()
+    shards = {}
+    for part in reversed(task.parts):  # the first one last: where it is, the others are
+        name = part.feature.name
+        path = write_shard(part.store_dir, part.task, rows[name], failures[name], shard_attributes(part.feature))
+        shards[name] = path.name
+        assert task_of(path.name) == part.task
+    first = task.parts[0].feature.name
+    assert len(rows[first]) + len(failures[first]) == task.num_samples
+    counts = Counter(failure.reason for failure in failures[first])
+    return TaskResult(shards, task.num_samples, dict(counts), time.monotonic() - start)
+
+
+def _find_finished(task: Task) -> TaskResult | None:
+    """The result of an earlier attempt whose worker was lost after it had published everything."""
+    shards, failures = {}, ()
+    for part in reversed(task.parts):
+        paths = [path for path in part.store_dir.glob(f"{part.task}-*.h5") if has_named_content(path)]
+        if not paths:
+            return None
+        shards[part.feature.name] = paths[0].name
+        failures = read_layout(paths[0]).failures
+    counts = Counter(failure.reason for failure in failures)
+    return TaskResult(shards, task.num_samples, dict(counts), 0.0)
+
+
+def _keep(extracted: Extracted, sample_id: str, part: Part, rows: list[Row], failures: list[Failure]) -> None:
+    key = part.keys[sample_id]
+    if extracted.array is not None:
+        rows.append(Row(sample_id, key, extracted.array, extracted.attributes))
+    else:
+        failures.append(Failure(sample_id, key, extracted.reason or "error", extracted.detail or ""))
+
+
+def _extract_clip(work: ClipWork, features: list[Feature], extract: Callable) -> list[dict[str, Extracted]]:
+    """One outcome a moment; what is left when reading fails shares the failure."""
+    outcomes: list[dict[str, Extracted]] = []
+    try:
+        check_clip(work.clip)
+        for outcome in extract(work.clip.path, list(work.moments), features):
+            outcomes.append(dict(outcome))
+        assert len(outcomes) == len(work.moments), f"{len(outcomes)} outcomes of {len(work.moments)} moments"
+    except MediaError as error:
+        failed = Extracted(None, reason=error.reason, detail=_told(error, work.clip))
+    except MemoryError:
+        raise  # the machine's state, perhaps not the clip's fault: the task is tried again
+    except Exception as error:  # a clip must not stop the other 199,999; its samples carry what happened
+        failed = Extracted(None, reason="error", detail=_told(error, work.clip, type(error).__name__))
+    else:
+        return outcomes
+    names = [feature.name for feature in features]
+    return outcomes + [dict.fromkeys(names, failed) for _ in work.moments[len(outcomes) :]]
+
+
+def check_clip(clip: Clip) -> None:
+    """The file must be the one that the downloads table describes: its hash is part of every key made from it."""
+    try:
+        with open(clip.path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise MediaError("no_file", f"{clip.path}: not found, though the downloads table has it") from None
+    if found != clip.sha256:
+        raise MediaError(
+            "changed_file",
+            f"{clip.path}: its sha256 begins with {found[:12]}, the downloads table says {clip.sha256[:12]}",
+        )
+
+
+def _told(error: Exception, clip: Clip, kind: str | None = None) -> str:
+    """The message in one line, without the folder: the same failure reads the same in every checkout."""
+    text = " ".join(str(error).split()).replace(str(clip.path), clip.path.name)
+    return f"{kind}: {text}" if kind else text
+
+
+def shard_attributes(feature: Feature) -> dict[str, object]:
+    """Root attributes of a shard: what it holds and what computed it."""
+    software = {}
+    for name in _SOFTWARE:
+        try:
+            software[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # one of two builds of the same library
+    return {
+        **feature.attributes,
+        "feature": feature.name,
+        "version": feature.version,
+        "parameters": parameters_json(as_mapping(feature.parameters)),
+        "software": json.dumps(software, sort_keys=True),
+    }

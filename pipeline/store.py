@@ -1,0 +1,179 @@
+"""The store: every shard of one feature that was ever computed here, and the catalog that finds an array by its key.
+
+DVC deletes a stage's output folder before each run; the store stays. Its shards are immutable and hard-linked into the
+output folder. ``catalog.parquet`` lists what is in the shards, failures included. A shard that is not in the catalog
+was made by a run that did not end; it is believed only after its bytes have been compared with its name.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from pipeline.errors import DataError, RunError
+from pipeline.files import remove_leftovers
+from pipeline.shard_format import Layout, has_named_content, read_layout, task_of
+from pipeline.tables import Schema, read_table, write_table
+
+CATALOG_NAME = "catalog.parquet"
+CATALOG = Schema(
+    "catalog",
+    1,
+    pa.schema(
+        [
+            ("key", pa.string()),
+            ("sample_id", pa.string()),  # for whom it was computed first
+            ("shard", pa.string()),
+            ("shard_bytes", pa.int64()),
+            ("row", pa.int32()),  # null where it could not be computed
+            ("crc32", pa.uint32()),
+            ("reason", pa.string()),  # why not; null when it could
+            ("detail", pa.string()),
+        ]
+    ),
+)
+
+
+class Entry(NamedTuple):
+    """What the store knows of one key."""
+
+    key: str
+    sample_id: str
+    shard: str
+    shard_bytes: int
+    row: int | None
+    crc32: int | None
+    reason: str | None
+    detail: str | None
+
+
+class Store:
+    """The shards below ``folder`` and the catalog's entries by key."""
+
+    def __init__(self, folder: Path | str):
+        self.folder = Path(folder)
+        self.by_key: dict[str, Entry] = {}
+        self.entries: dict[str, list[Entry]] = {}  # by shard
+        self._is_changed = False
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator["Store"]:
+        """Take the store for this process alone and read its catalog; a second run is refused."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / ".lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"{self.folder}: another run is writing there; wait for it to end") from None
+            remove_leftovers(self.folder)
+            self._load()
+            yield self
+
+    def _load(self) -> None:
+        path = self.folder / CATALOG_NAME
+        entries: dict[str, list[Entry]] = {}
+        if path.exists():
+            # A catalog that cannot be read is rebuilt from the shards: they are all "not in the catalog" then.
+            with contextlib.suppress(DataError):
+                table = read_table(path, CATALOG)
+                columns = [table.column(name).to_pylist() for name in CATALOG.columns.names]
+                for values in zip(*columns, strict=True):
+                    entry = Entry(*values)
+                    entries.setdefault(entry.shard, []).append(entry)
+        sizes = self.sizes()
+        for name, listed in entries.items():
+            if sizes.get(name) == listed[0].shard_bytes:
+                self._add(name, listed)
+            else:
+                self._is_changed = True
+
+    def _add(self, name: str, entries: list[Entry]) -> None:
+        self.entries[name] = entries
+        for entry in entries:
+            known = self.by_key.get(entry.key)
+            if known is None or (known.row is None and entry.row is not None):
+                self.by_key[entry.key] = entry
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file in the folder that is named like a shard."""
+        with os.scandir(self.folder) as found:
+            return {item.name: item.stat().st_size for item in found if task_of(item.name)}
+
+    def unlisted(self) -> list[str]:
+        """Names of shards that the catalog does not list, sorted."""
+        return sorted(set(self.sizes()) - set(self.entries))
+
+    def whole(self, names: Iterable[str]) -> list[str]:
+        """Those of ``names`` whose bytes are the ones in their names (hashing runs beside itself: it frees the GIL)."""
+        names = list(names)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            are_whole = list(pool.map(lambda name: has_named_content(self.folder / name), names))
+        return [name for name, is_whole in zip(names, are_whole, strict=True) if is_whole]
+
+    def adopt(self, names: Iterable[str]) -> None:
+        """Add shards to the catalog (in memory; ``publish`` writes it)."""
+        for name in names:
+            if name not in self.entries:
+                path = self.folder / name
+                self._add(name, entries_of(name, path.stat().st_size, read_layout(path)))
+                self._is_changed = True
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Take shards out of the catalog."""
+        forgotten = set(names) & set(self.entries)
+        kept = {name: entries for name, entries in self.entries.items() if name not in forgotten}
+        self._is_changed = self._is_changed or bool(forgotten)
+        self.by_key, self.entries = {}, {}
+        for name, entries in kept.items():
+            self._add(name, entries)
+
+    def publish(self) -> None:
+        """Write the catalog if it changed."""
+        path = self.folder / CATALOG_NAME
+        if self._is_changed or not path.exists():
+            rows = [entry for name in sorted(self.entries) for entry in self.entries[name]]
+            columns = list(zip(*rows, strict=True)) if rows else [[] for _ in CATALOG.columns]
+            arrays = [pa.array(column, field.type) for column, field in zip(columns, CATALOG.columns, strict=True)]
+            write_table(path, pa.Table.from_arrays(arrays, schema=CATALOG.columns), CATALOG)
+            self._is_changed = False
+
+    def take_from(self, folder: Path) -> int:
+        """Link into the store the whole shards of ``folder`` that it lacks (what ``dvc pull`` brought); how many."""
+        sizes = self.sizes()
+        lacking = [path for path in sorted(folder.glob("*.h5")) if task_of(path.name) and path.name not in sizes]
+        for path in lacking:
+            link_or_copy(path, self.folder / path.name)
+        self.adopt(self.whole(path.name for path in lacking))
+        return len(lacking)
+
+
+def entries_of(name: str, shard_bytes: int, layout: Layout) -> list[Entry]:
+    """Catalog entries of one shard: its rows, then its failures."""
+    rows = zip(layout.keys, layout.sample_ids, layout.crc32.tolist(), strict=True)
+    return [
+        Entry(key, sample_id, name, shard_bytes, row, crc32, None, None)
+        for row, (key, sample_id, crc32) in enumerate(rows)
+    ] + [
+        Entry(failure.key, failure.sample_id, name, shard_bytes, None, None, failure.reason, failure.detail)
+        for failure in layout.failures
+    ]
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give ``source`` a second name ``target`` (replacing what is there); a copy only where the disk has no links."""
+    if target.exists():
+        if target.samefile(source):
+            return
+        target.unlink()
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        temporary_path = target.with_name(f".tmp-{target.name}")
+        shutil.copyfile(source, temporary_path)
+        os.replace(temporary_path, target)
