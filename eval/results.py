@@ -16,7 +16,7 @@
   checkpoint was chosen); ``leakage`` (scored samples whose clip is in the training data; null: not known);
   ``missing`` (count by reason); ``success_at`` (the ciou at which this protocol's authors count a success). For each of
   ``METRICS`` its value, ``<metric>_low`` and ``<metric>_high`` (95 % bootstrap over samples). Test sets with negatives
-  also have ``average_precision max_f1 localization_accuracy num_negatives``; their other metrics are over the positives.
+  also have ``average_precision max_f1 localization_accuracy num_negatives``; their other metrics are of the positives.
 - ``intersections``: the same objects over the samples that all models of that dataset, subset and protocol have.
 - ``breakdowns``: ``model dataset subset protocol by group n`` and, for each metric, value and interval.
 - ``comparisons``: paired bootstrap: ``first second dataset subset protocol metric difference low high p_value n``.

@@ -42,12 +42,14 @@ def _interpolate(values: np.ndarray, indices: np.ndarray, weights: np.ndarray) -
     float32 is exact in float64, so adding there and rounding to float32 is that operation.
     """
     values = values.astype(np.float64)
-    total = (values[indices[1]] * weights[1]).astype(np.float32)
+    product = values[indices[1]]
+    product *= weights[1]
+    total = product.astype(np.float32)
     for tap in (0, *range(2, len(indices))):
-        product = values[indices[tap]]
+        np.take(values, indices[tap], axis=0, out=product, mode="clip")
         product *= weights[tap]
         product += total
-        total = product.astype(np.float32)
+        total[...] = product
     return total
 
 
@@ -66,23 +68,28 @@ def _bilinear_corner_taps(size: int) -> tuple[np.ndarray, np.ndarray]:
 def _bicubic_taps(size: int) -> tuple[np.ndarray, np.ndarray]:
     """Keys' kernel, a = -0.75, half-pixel centres, edges repeated: indices ``(4, 224)``, weights ``(4, 224, 1)``.
 
-    The position is one fused multiply-add in torch, the polynomials are not.
+    As compiled in torch, all multiply-adds but the last of each polynomial are fused.
     """
     a = _F(-0.75)
 
     def near(x):
-        return ((a + _F(2)) * x - (a + _F(3))) * x * x + _F(1)
+        return _fused(a + _F(2), x, -(a + _F(3))) * x * x + _F(1)
 
     def far(x):
-        return ((a * x - _F(5) * a) * x + _F(8) * a) * x - _F(4) * a
+        inner = _fused(a, x, -_F(5) * a)
+        return _fused(inner, x, _F(8) * a) * x - _F(4) * a
 
-    scale = np.float64(_F(size) / _F(GRID))
-    position = (scale * (np.arange(GRID) + 0.5) - 0.5).astype(np.float32)
+    position = _fused(_F(size) / _F(GRID), np.arange(GRID) + 0.5, -0.5)
     first = np.floor(position).astype(np.int64)
     fraction = np.clip(position - first.astype(np.float32), _F(0), _F(1))
     rest = _F(1) - fraction
     weights = [far(fraction + _F(1)), near(fraction), near(rest), far(rest + _F(1))]
     return np.stack([np.clip(first + offset, 0, size - 1) for offset in (-1, 0, 1, 2)]), _as_weights(weights)
+
+
+def _fused(a, b, c) -> np.ndarray:
+    """``a * b + c`` of float32 values with one rounding."""
+    return (np.multiply(a, b, dtype=np.float64) + c).astype(np.float32)
 
 
 def _as_weights(weights) -> np.ndarray:
