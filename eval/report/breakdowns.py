@@ -1,4 +1,4 @@
-"""Scores by properties of the samples, and the success rate over thresholds: per sample values, grouped."""
+"""Scores by properties of the samples, and the success rate over thresholds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eval.report.charts import Line, draw_lines
-from eval.report.markup import Html, details, element, table
-from eval.report.rows import METRIC_TITLES, format_count, format_number
+from eval.report.markup import Html, breakable, details, element, table
+from eval.report.rows import METRIC_TITLES, format_number, number_of
 
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(21))
-_NUM_CLASSES_SHOWN = 40
-_MAX_ATTRIBUTE_VALUES = 12
-_SIZE_LIMITS = ((0.1, "small, below 10 % of the frame"), (0.3, "medium, 10 to 30 %"), (2.0, "large, above 30 %"))
+SCORE_COLUMNS = ("ciou", "adaptive_ciou", "pointing")
 _PER_SAMPLE = {"mean_ciou": "ciou", "success_rate": "ciou", "auc": "ciou", "pointing_accuracy": "pointing"}
 
 
@@ -36,7 +34,7 @@ def collect_scores(scores: pa.Table | None, *, dataset: str, protocol: str) -> S
             if row.get("status") in ("ok", None):
                 numbers = {
                     name: float(row[name])
-                    for name in ("ciou", "adaptive_ciou", "pointing")
+                    for name in SCORE_COLUMNS
                     if row.get(name) is not None and np.isfinite(row[name])
                 }
                 values.setdefault(row["model"], {})[row["sample_id"]] = numbers
@@ -48,69 +46,47 @@ def column_of(metric: str) -> str:
     return _PER_SAMPLE.get(metric, metric)
 
 
-def group_samples(samples: Sequence[Mapping]) -> dict[str, dict[str, list[str]]]:
-    """Sample ids by property and value; properties that do not split the samples are left out."""
-    groups: dict[str, dict[str, list[str]]] = {}
+def render_breakdowns(rows: Sequence[Mapping], *, protocol: str, metric: str, models: Sequence[str]) -> Html:
+    """Tables of ``metric`` by property of the samples, one column a model; the best of a line is marked.
 
-    def add(title: str, value: str, sample_id: str) -> None:
-        groups.setdefault(title, {}).setdefault(value, []).append(sample_id)
-
-    for sample in samples:
-        sample_id, boxes = sample["sample_id"], sample["boxes"] or []
-        num_boxes = len(boxes)
-        add("number of boxes", "4 or more" if num_boxes >= 4 else str(num_boxes), sample_id)
-        if boxes:
-            area = max(abs((box[2] - box[0]) * (box[3] - box[1])) for box in boxes)
-            add(
-                "size of the largest box",
-                next(text for limit, text in _SIZE_LIMITS if area < limit or limit > 1),
-                sample_id,
-            )
-        if sample["label"]:
-            add("class", sample["label"], sample_id)
-        for name in ("heard", "unheard"):
-            if any(name in split.split("_") for split in sample["splits"] or []):
-                add("heard in training", name, sample_id)
-        for name, value in dict(sample["attributes"] or []).items():
-            add(name.replace("_", " "), str(value), sample_id)
-    kept = {}
-    for title, by_value in groups.items():
-        if len(by_value) < 2 or (title != "class" and len(by_value) > _MAX_ATTRIBUTE_VALUES):
-            continue
-        if title == "class":
-            order = sorted(by_value, key=lambda value: (-len(by_value[value]), value))[:_NUM_CLASSES_SHOWN]
-        elif title == "size of the largest box":
-            order = [text for _, text in _SIZE_LIMITS if text in by_value]
-        else:
-            order = sorted(by_value)
-        kept[title] = {value: by_value[value] for value in order}
-    return kept
-
-
-def render_breakdowns(scores: SampleScores, samples: Sequence[Mapping], *, metric: str, models: Sequence[str]) -> Html:
-    """Tables of the mean score by property, one column a model; the best of a line is marked."""
-    column = column_of(metric)
-    scored = {sample_id for by_sample in scores.values.values() for sample_id in by_sample}
-    groups = group_samples([sample for sample in samples if sample["sample_id"] in scored])
-    models = [model for model in models if model in scores.values]
-    parts = []
-    for title, by_value in groups.items():
-        rows = []
-        for value, sample_ids in by_value.items():
-            means = [_mean(scores.values[model], sample_ids, column) for model in models]
-            best = max((mean for mean in means if mean is not None), default=None)
-            cells = [
-                element("strong", format_number(mean)) if mean is not None and mean == best else format_number(mean)
-                for mean in means
-            ]
-            rows.append([value, format_count(len(sample_ids)), *cells])
-        block = table(
-            [title, "n", *models], rows, caption=f"{METRIC_TITLES.get(metric, metric)} by {title}, {scores.dataset}"
-        )
-        parts.append(details(f"By {title}", block, is_open=title != "class" and not parts))
-    if not parts:
-        return element("p", "The scored samples differ in no recorded property.", class_="note")
+    ``rows``: the list ``breakdowns`` of results.json.
+    """
+    tables: dict[tuple, dict[str, dict[str, Mapping]]] = {}
+    for row in rows:
+        if row["protocol"] == protocol:
+            by_group = tables.setdefault((str(row["dataset"]), str(row["subset"]), str(row["by"])), {})
+            by_group.setdefault(str(row["group"]), {})[str(row["model"])] = row
+    if not tables:
+        return element("p", "There are no breakdowns under this protocol.", class_="note")
+    parts, last_subset = [], None
+    for (dataset, subset, by), by_group in tables.items():
+        if (dataset, subset) != last_subset:
+            parts.append(element("h3", f"{dataset} \N{MIDDLE DOT} {subset}"))
+        block = _render_breakdown(by_group, by=by, caption=f"{dataset}, {subset}", metric=metric, models=models)
+        parts.append(details(f"By {by.replace('_', ' ')}", block, is_open=(dataset, subset) != last_subset))
+        last_subset = (dataset, subset)
     return element("div", parts)
+
+
+def _render_breakdown(by_group, *, by: str, caption: str, metric: str, models: Sequence[str]) -> Html:
+    present = [model for model in models if any(model in rows for rows in by_group.values())]
+    lines = []
+    for group, by_model in by_group.items():
+        values = [number_of(by_model[model], metric) if model in by_model else None for model in present]
+        best = max((value for value in values if value is not None), default=None)
+        cells = []
+        for model, value in zip(present, values, strict=True):
+            text = element("strong" if value is not None and value == best else "span", format_number(value))
+            low, high = (number_of(by_model.get(model, {}), f"{metric}_{end}") for end in ("low", "high"))
+            bounds = None if low is None or high is None else f"[{format_number(low, 2)}, {format_number(high, 2)}]"
+            cells.append(
+                element("span", text, element("span", bounds, class_="bounds") if bounds else None, class_="cell")
+            )
+        counts = sorted({int(row["n"]) for row in by_model.values()})
+        lines.append([group, " to ".join(f"{count:,}" for count in dict.fromkeys([counts[0], counts[-1]])), *cells])
+    head = [by.replace("_", " "), "n", *(breakable(model) for model in present)]
+    title = METRIC_TITLES.get(metric, metric)
+    return table(head, lines, caption=f"{title} by {by.replace('_', ' ')}, {caption}")
 
 
 def success_curves(scores: SampleScores, models: Sequence[str]) -> dict[str, list[float]]:
@@ -143,8 +119,3 @@ def render_success_curves(scores: SampleScores, models: Sequence[str], styles: M
         caption=f"Success rate over thresholds, {title}",
     )
     return element("div", chart, details("The numbers of this chart", numbers))
-
-
-def _mean(by_sample: Mapping[str, Mapping[str, float]], sample_ids: Sequence[str], column: str) -> float | None:
-    values = [by_sample[i][column] for i in sample_ids if i in by_sample and column in by_sample[i]]
-    return float(np.mean(values)) if values else None

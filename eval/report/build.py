@@ -18,7 +18,7 @@ import yaml
 from eval.report import availability, breakdowns, exports, gallery, protocol_cards, results_section, training
 from eval.report.inputs import ReportInputs, ReportParameters
 from eval.report.markup import Html, details, element, embed_json, encode_base64, escape, join, table
-from eval.report.rows import ABSENT, Group, group_results, kind_of
+from eval.report.rows import ABSENT, Group, group_results, kind_of, with_ceilings
 from pipeline import pictures
 from pipeline.files import publish_bytes, publish_text
 
@@ -52,7 +52,7 @@ def build_report(inputs: ReportInputs, parameters: ReportParameters, output_dir:
     An input that is absent becomes a sentence on the page; one that is damaged raises ``DataError``.
     """
     output_dir = Path(output_dir)
-    groups = group_results(inputs.results, first_protocol=parameters.protocol, metric=parameters.metric)
+    groups = group_results(with_ceilings(inputs.results), first_protocol=parameters.protocol, metric=parameters.metric)
     models = _order_models(groups, inputs)
     scores = {
         dataset.name: breakdowns.collect_scores(inputs.scores, dataset=dataset.name, protocol=parameters.protocol)
@@ -85,20 +85,20 @@ def _order_models(groups: Sequence[Group], inputs: ReportInputs) -> list[str]:
 
 
 def _make_cards(inputs: ReportInputs, parameters: ReportParameters, groups, scores, models) -> list[dict]:
-    """Gallery cards of all datasets, the samples shared out evenly among the datasets that were scored."""
-    rows = {dataset.name: dataset.samples.to_pylist() for dataset in inputs.datasets}
+    """Gallery cards of all datasets, the samples shared out evenly among the datasets that have something to show."""
     ranked = [model for model in models if kind_of(model) in ("model", "baseline")] or models
-    chosen: dict[str, list[str]] = {}
-    num_left, scored = parameters.num_gallery_samples, [d for d in inputs.datasets if scores[d.name].values]
-    for position, dataset in enumerate(scored):
-        num_wanted = num_left // (len(scored) - position)
+    chosen: dict[str, dict[str, list[str]]] = {}
+    num_left = parameters.num_gallery_samples
+    shown = [dataset for dataset in inputs.datasets if dataset.readers]
+    # those with few samples first, so that what they leave goes to the others
+    for position, dataset in enumerate(sorted(shown, key=lambda dataset: dataset.samples.num_rows)):
+        num_wanted = num_left // (len(shown) - position)
         chosen[dataset.name] = gallery.choose_samples(
-            scores[dataset.name], rows[dataset.name], models=ranked, metric=parameters.metric, num_wanted=num_wanted
+            dataset, scores[dataset.name], models=ranked, metric=parameters.metric, num_wanted=num_wanted
         )
         num_left -= len(chosen[dataset.name])
     cards = []
-    num_all_samples = sum(map(len, chosen.values()))
-    for dataset in scored:
+    for dataset in shown:
         subsets = list(dict.fromkeys(group.subset for group in groups if group.dataset == dataset.name))
         cards += gallery.build_cards(
             dataset,
@@ -106,8 +106,8 @@ def _make_cards(inputs: ReportInputs, parameters: ReportParameters, groups, scor
             scores[dataset.name],
             models=models,
             subsets=subsets,
-            parameters=parameters,
-            num_all_samples=num_all_samples,
+            has_sound=parameters.has_sound,
+            num_all_samples=sum(map(len, chosen.values())),
         )
     return cards
 
@@ -124,7 +124,7 @@ def _render_page(inputs, parameters, groups, models, scores, cards) -> str:
             ]
         ),
         "availability": availability.render_availability(inputs.datasets, inputs.audits),
-        "results": results_section.render_results(groups, protocol=parameters.protocol, published=())
+        "results": results_section.render_results(groups, results=inputs.results, published=inputs.published)
         if groups
         else element("p", "There are no results yet: the stage `evaluate` has not run.", class_="note"),
         "protocols": protocol_cards.render_cards(list(dict.fromkeys(group.protocol for group in groups))),
@@ -134,18 +134,9 @@ def _render_page(inputs, parameters, groups, models, scores, cards) -> str:
             or nothing_scored,
             class_="charts",
         ),
-        "breakdowns": join(
-            join(
-                [
-                    element("h3", dataset.name),
-                    breakdowns.render_breakdowns(
-                        scores[dataset.name], dataset.samples.to_pylist(), metric=parameters.metric, models=models
-                    ),
-                ]
-            )
-            for dataset in scored
-        )
-        or nothing_scored,
+        "breakdowns": breakdowns.render_breakdowns(
+            inputs.results.get("breakdowns", ()), protocol=parameters.protocol, metric=parameters.metric, models=models
+        ),
         "training": training.render_training(inputs.training_dirs, inputs.runs),
         "gallery": _render_gallery(cards, models),
         "run": _render_run(inputs),
@@ -238,7 +229,16 @@ def _render_gallery(cards: Sequence[Mapping], models: Sequence[str]) -> Html:
         ),
         number("low", "Score at least"),
         number("high", "Score at most"),
-        select("order", "Order", [("best", "best first"), ("worst", "worst first"), ("id", "by id")]),
+        select(
+            "order",
+            "Order",
+            [
+                ("picked", "as picked: best, worst, median"),
+                ("best", "best first"),
+                ("worst", "worst first"),
+                ("id", "by id"),
+            ],
+        ),
         element("div", element("label", "Id or class contains", for_="f-search"), search),
     ]
     checks = [

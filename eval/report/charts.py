@@ -40,7 +40,8 @@ def draw_lines(
         return element("p", f"{title}: there is no finite value to draw.", class_="note")
     x_low, x_high = min(xs), max(xs)
     y_low, y_high = y_range or (min(ys), max(ys))
-    x_ticks, y_ticks = pick_ticks(x_low, x_high), pick_ticks(y_low, y_high)
+    is_whole = all(float(x).is_integer() for x in xs)
+    x_ticks, y_ticks = pick_ticks(x_low, x_high, is_whole=is_whole), pick_ticks(y_low, y_high)
     if y_range is None:
         y_low, y_high = min(y_low, y_ticks[0]), max(y_high, y_ticks[-1])
     x_span, y_span = (x_high - x_low) or 1.0, (y_high - y_low) or 1.0
@@ -102,13 +103,15 @@ def draw_interval(value: float, low: float | None, high: float | None, *, is_mar
     return element("svg", parts, viewBox="0 0 100 10", class_=class_, aria_hidden="true", focusable="false")
 
 
-def pick_ticks(low: float, high: float, *, num_wanted: int = 5) -> list[float]:
-    """About ``num_wanted`` round numbers in [low, high] (at least one)."""
+def pick_ticks(low: float, high: float, *, num_wanted: int = 5, is_whole: bool = False) -> list[float]:
+    """About ``num_wanted`` round numbers in [low, high] (at least one); ``is_whole``: no fractions."""
     if high <= low:
         return [low]
     rough = (high - low) / num_wanted
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    if is_whole:
+        step = max(1.0, math.ceil(step))
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)] or [low]

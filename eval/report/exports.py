@@ -43,7 +43,7 @@ def write_markdown(groups: Sequence[Group]) -> str:
 
 def write_csv(groups: Sequence[Group]) -> str:
     """A line for each row, full precision; a column ``kind`` tells models from baselines."""
-    metrics = metrics_in([row for group in groups for row in group.rows])
+    metrics = metrics_in([row for group in groups for row in group.rows], is_full=True)
     columns = [name for metric in metrics for name in (metric, f"{metric}_low", f"{metric}_high")]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

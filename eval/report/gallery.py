@@ -1,5 +1,6 @@
 """The gallery: which samples to show, and their pictures, maps and sound in few bytes."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 
 from eval.report import sound
 from eval.report.breakdowns import SampleScores, column_of
-from eval.report.inputs import DatasetInputs, ReportParameters
+from eval.report.inputs import DatasetInputs
 from eval.report.markup import encode_base64
 from pipeline import pictures
 from pipeline.errors import DataError, EarshotError
@@ -18,6 +19,7 @@ _MAX_SAMPLE_BYTES, _MIN_SAMPLE_BYTES = 64_000, 12_000
 _QUALITIES = (72, 60, 48, 36, 24, 14)
 _SOUND_SECONDS = 3.0
 _PEAK = 0.9
+_ROLES = ("best", "worst", "median")
 
 
 @dataclass(frozen=True)
@@ -41,64 +43,75 @@ def read_maps(path: Path) -> MapFile:
 
 
 def choose_samples(
-    scores: SampleScores, samples: Sequence[Mapping], *, models: Sequence[str], metric: str, num_wanted: int
-) -> list[str]:
-    """Ids of at most ``num_wanted`` samples: of each set of splits and model the best, worst, median, then between.
+    dataset: DatasetInputs, scores: SampleScores, *, models: Sequence[str], metric: str, num_wanted: int
+) -> dict[str, list[str]]:
+    """At most ``num_wanted`` sample ids, each with what it was picked for (``htf: best of single``; may be nothing).
 
-    With as many as there are, all of them. Ties are broken by id, so that the choice is the same in each run.
+    Of each set of splits and each model the best, worst and median sample, then evenly between, until there are enough.
+    A dataset without scores (no ground truth) gives samples spread over those with maps, else over those with frames.
+    Ties are broken by id, so that the choice is the same in each run.
     """
+    rows = dataset.samples.select(["sample_id", "splits"]).to_pylist()
     column = column_of(metric)
+    members: dict[str, list[str]] = {}
+    for row in rows:
+        members.setdefault(", ".join(row["splits"] or []), []).append(row["sample_id"])
     rankings = []
-    for splits in dict.fromkeys(tuple(sorted(sample["splits"] or [])) for sample in samples):
-        members = {s["sample_id"] for s in samples if tuple(sorted(s["splits"] or [])) == splits}
-        for model in models:
-            by_sample = scores.values.get(model, {})
-            ranked = sorted((i for i in by_sample if i in members), key=lambda i: (by_sample[i].get(column, -1.0), i))
+    for model in models:
+        by_sample = scores.values.get(model, {})
+        for splits, sample_ids in members.items():
+            ranked = sorted(
+                (i for i in sample_ids if i in by_sample), key=lambda i: (by_sample[i].get(column, -1.0), i)
+            )
             if ranked:
-                rankings.append(ranked)
-    chosen: dict[str, None] = {}
-    walks = [_spread(len(ranked)) for ranked in rankings]
-    while len(chosen) < num_wanted and walks:
-        alive = []
-        for ranked, walk in zip(rankings, walks, strict=True):
-            position = next(walk, None)
-            if position is None:
-                continue
-            alive.append((ranked, walk))
-            if len(chosen) < num_wanted:
-                chosen[ranked[position]] = None
-        rankings, walks = [ranked for ranked, _ in alive], [walk for _, walk in alive]
-    return list(chosen)
+                rankings.append((f"{model}: {{}} of {splits}", ranked))
+    if not rankings:
+        rankings = [("", sorted(_showable_ids(dataset, [row["sample_id"] for row in rows])))]
+    chosen: dict[str, list[str]] = {}
+    walks = [(title, ranked, _spread(len(ranked))) for title, ranked in rankings]
+    for round_number in itertools.count():
+        walks = [walk for walk in walks if len(walk[1]) > round_number]
+        if not walks or len(chosen) >= num_wanted:
+            return chosen
+        for title, ranked, positions in walks:
+            sample_id = ranked[next(positions)]
+            if sample_id in chosen or len(chosen) < num_wanted:
+                roles = chosen.setdefault(sample_id, [])
+                if title and round_number < len(_ROLES) and len(ranked) >= len(_ROLES):
+                    roles.append(title.format(_ROLES[round_number]))
+
+
+def _showable_ids(dataset: DatasetInputs, sample_ids: Sequence[str]) -> set[str]:
+    wanted = set(sample_ids)
+    mapped = {sample_id for path in dataset.map_paths.values() for sample_id in read_maps(path).row_of}
+    if mapped & wanted:
+        return mapped & wanted
+    return wanted & set(dataset.readers["frames"].sample_ids) if "frames" in dataset.readers else set()
 
 
 def _spread(length: int) -> Iterator[int]:
     """Each position of 0..length-1 once: last, first, middle, quarters, eighths, ..."""
     seen = set()
-    for position in (length - 1, 0):
-        if position not in seen:
-            seen.add(position)
-            yield position
-    parts = 2
+    depth = 1
     while len(seen) < length:
-        for numerator in range(1, parts, 2):
+        parts = 1 << depth
+        inner = range(1, parts, 2) if depth > 1 else (2, 0, 1)
+        for numerator in inner:
             position = numerator * (length - 1) // parts
             if position not in seen:
                 seen.add(position)
                 yield position
-        parts *= 2
-        if parts > 4 * length:  # what integer division never hit
-            yield from (position for position in range(length) if position not in seen)
-            return
+        depth += 1
 
 
 def build_cards(
     dataset: DatasetInputs,
-    sample_ids: Sequence[str],
+    chosen: Mapping[str, Sequence[str]],
     scores: SampleScores,
     *,
     models: Sequence[str],
     subsets: Sequence[str],
-    parameters: ReportParameters,
+    has_sound: bool,
     num_all_samples: int,
 ) -> Iterator[dict]:
     """One JSON-able mapping a sample: what the gallery's script turns into a card.
@@ -111,11 +124,12 @@ def build_cards(
     if dataset.downloads is not None:
         paths = {row["clip_id"]: row["path"] for row in dataset.downloads.select(["clip_id", "path"]).to_pylist()}
     map_files = {model: read_maps(dataset.map_paths[model]) for model in models if model in dataset.map_paths}
-    for sample_id in sample_ids:
+    for sample_id, roles in chosen.items():
         sample = rows[sample_id]
         card = {
             "id": sample_id,
             "dataset": dataset.name,
+            "roles": list(roles),
             "subsets": [name for name in subsets if name in (sample["splits"] or [])] or list(sample["splits"] or []),
             "label": sample["label"] or "",
             "boxes": [[round(float(v), 4) for v in box] for box in sample["boxes"] or [] if np.all(np.isfinite(box))],
@@ -131,7 +145,7 @@ def build_cards(
         }
         card["maps"] = _pack_maps(map_files, sample_id, max_bytes=budget // 8)
         used = sum(len(packed["data"]) for packed in card["maps"].values()) * 3 // 4
-        if parameters.has_sound:
+        if has_sound:
             audio_clip_id = sample["audio_clip_id"] or sample["clip_id"]
             used += _add_sound(card, dataset, paths.get(audio_clip_id), sample["time_seconds"], budget=budget)
         _add_pictures(card, dataset, sample_id, budget=budget - used)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from eval.results import read_results, read_scores
 from pipeline import tables
 from pipeline.errors import DataError
 from pipeline.project import Project
@@ -51,19 +51,21 @@ class DatasetInputs:
 class ReportInputs:
     """Everything that the page shows.
 
-    ``results``: the rows of results.json; ``scores``: reports/scores.parquet; ``training_dirs``: model to its DVCLive
-    folder; ``runs``: model to its run.json; ``parameters``: params.yaml; ``audits``: rows of text (``title``, ``text``)
-    about leakage and coverage; ``notes``: one sentence about each input that was not there.
+    ``results``: the lists of results.json by name (see ``eval.results``); ``scores``: its ``SCORES`` table;
+    ``training_dirs``: model to its DVCLive folder; ``runs``: model to its run.json; ``parameters``: params.yaml;
+    ``audits``: ``title`` and ``text`` about leakage and coverage; ``published``: numbers from papers; ``notes``: one
+    sentence about each input that was not there.
     """
 
     datasets: Sequence[DatasetInputs]
-    results: Sequence[Mapping] = ()
+    results: Mapping[str, Sequence[Mapping]] = field(default_factory=dict)
     scores: pa.Table | None = None
     training_dirs: Mapping[str, Path] = field(default_factory=dict)
     runs: Mapping[str, Mapping] = field(default_factory=dict)
     parameters: Mapping = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     audits: Sequence[Mapping] = ()
+    published: Sequence[Mapping] = ()
     notes: Sequence[str] = ()
 
 
@@ -74,12 +76,13 @@ def load_inputs(project: Project, *, datasets: Sequence[str], models: Sequence[s
     """
     notes: list[str] = []
     loaded = [_load_dataset(project, name, notes) for name in datasets]
-    results_path = project.reports_dir / "results.json"
-    scores_path = project.reports_dir / "scores.parquet"
-    results = _load_json(results_path, notes, "there are no results to show")
-    scores = None
-    if scores_path.exists():
-        scores = pq.read_table(scores_path)
+    results, scores = {}, None
+    if (project.reports_dir / "results.json").exists():
+        results = read_results(project.reports_dir)
+    else:
+        notes.append("reports/results.json is not there: the stage evaluate has not run, so there are no results.")
+    if (project.reports_dir / "scores.parquet").exists():
+        scores = read_scores(project.reports_dir)
     else:
         notes.append("reports/scores.parquet is not there: no curves, breakdowns or scores in the gallery.")
     runs, training_dirs = {}, {}
@@ -94,7 +97,7 @@ def load_inputs(project: Project, *, datasets: Sequence[str], models: Sequence[s
             notes.append(f"reports/training/{model} is not there: no training curves of {model}.")
     return ReportInputs(
         datasets=loaded,
-        results=[] if results is None else results.get("results", []),
+        results=results,
         scores=scores,
         training_dirs=training_dirs,
         runs=runs,

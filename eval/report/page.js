@@ -8,7 +8,6 @@
   const status = document.getElementById("status");
   const more = document.getElementById("more");
   const field = (name) => form.elements.namedItem(name);
-  const scoreNames = { ciou: "cIoU", adaptive_ciou: "adaptive cIoU", pointing: "pointing" };
   let chosen = [];
   let numShown = 0;
 
@@ -54,8 +53,15 @@
       for (const [x1, y1, x2, y2] of boxes) context.strokeRect(x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height);
     }
   };
-  const describeScores = (scores) =>
-    Object.entries(scores || {}).map(([name, value]) => `${scoreNames[name] || name} ${value.toFixed(3)}`).join(", ");
+  const describeScores = (scores) => {
+    const texts = [];
+    if (scores?.adaptive_ciou !== undefined) texts.push(`adaptive ${scores.adaptive_ciou.toFixed(2)}`);
+    if (scores?.ciou !== undefined) texts.push(`cIoU ${scores.ciou.toFixed(2)}`);
+    if (scores?.pointing !== undefined) {
+      texts.push(scores.pointing === 1 ? "points inside" : scores.pointing === 0 ? "points outside" : `pointing ${scores.pointing.toFixed(2)}`);
+    }
+    return texts.join(", ");
+  };
 
   const paint = async (card) => {
     const sample = card.sample;
@@ -132,6 +138,9 @@
     if (sample.time !== null) facts.push(`at ${sample.time} s of clip ${sample.clip}`);
     for (const [name, value] of Object.entries(sample.facts)) facts.push(`${name.replaceAll("_", " ")}: ${value}`);
     const node = make("li", { className: "sample" }, make("h3", {}, sample.id));
+    if (sample.roles.length) {
+      node.append(make("ul", { className: "roles" }, ...sample.roles.map((role) => make("li", { className: "mark" }, role))));
+    }
     node.append(make("p", { className: "facts-line" }, facts.filter(Boolean).join(" · ")), views);
     if (sample.sound) node.append(make("audio", { controls: true, preload: "none", "aria-label": `Sound of ${sample.id}` }));
     if (sample.absent.length) node.append(make("p", { className: "facts-line" }, `Not shown: ${sample.absent.join("; ")}`));
@@ -176,7 +185,7 @@
     const value = (sample, absent) => scoreOf(sample) ?? absent;
     if (order === "best") chosen.sort((a, b) => value(b, -1) - value(a, -1) || (a.id < b.id ? -1 : 1));
     else if (order === "worst") chosen.sort((a, b) => value(a, 2) - value(b, 2) || (a.id < b.id ? -1 : 1));
-    else chosen.sort((a, b) => (a.id < b.id ? -1 : 1));
+    else if (order === "id") chosen.sort((a, b) => (a.id < b.id ? -1 : 1));
     watcher.disconnect();
     list.replaceChildren();
     numShown = 0;

@@ -67,20 +67,55 @@ def render_summary(groups: Sequence[Group], *, protocol: str, metric: str) -> Ht
     return element("div", cards, class_="cards") if cards else element("p", "There are no results yet.", class_="note")
 
 
-def render_results(groups: Sequence[Group], *, protocol: str, published: Sequence[Mapping]) -> Html:
-    """For each subset the table of the default protocol, then the others folded, then what was published."""
+def render_results(
+    groups: Sequence[Group], *, results: Mapping[str, Sequence[Mapping]], published: Sequence[Mapping]
+) -> Html:
+    """For each subset: its tables (all protocols but the first folded), comparisons, what was published."""
     parts = []
-    subsets = list(dict.fromkeys((group.dataset, group.subset) for group in groups))
-    for dataset, subset in subsets:
+    for dataset, subset in dict.fromkeys((group.dataset, group.subset) for group in groups):
         members = [group for group in groups if (group.dataset, group.subset) == (dataset, subset)]
-        parts.append(element("h3", f"{dataset} · {subset}"))
+        parts.append(element("h3", f"{dataset} \N{MIDDLE DOT} {subset}"))
         for number, group in enumerate(members):
             block = render_group(group)
             parts.append(block if number == 0 else details(f"Protocol {group.protocol}", block))
+
+        def rows_of(name: str, place=(dataset, subset)) -> list[Mapping]:
+            return [row for row in results.get(name, ()) if (row.get("dataset"), row.get("subset")) == place]
+
+        common = rows_of("intersections")
+        if common:
+            tables = []
+            for protocol in dict.fromkeys(str(row["protocol"]) for row in common):
+                rows = tuple(row for row in common if str(row["protocol"]) == protocol)
+                tables.append(render_group(Group(dataset, f"{subset}, samples that all models have", protocol, rows)))
+            parts.append(details("On the samples that all models have", tables))
+        if rows_of("comparisons"):
+            parts.append(_render_comparisons(rows_of("comparisons"), f"{dataset}, {subset}"))
         beside = [row for row in published if (row.get("dataset"), row.get("subset")) == (dataset, subset)]
         if beside:
             parts.append(_render_published(beside, f"Published numbers for {dataset}, {subset}"))
     return element("div", parts)
+
+
+def _render_comparisons(rows: Sequence[Mapping], caption: str) -> Html:
+    lines = []
+    for row in rows:
+        low, high = number_of(row, "low"), number_of(row, "high")
+        is_clear = low is not None and high is not None and (low > 0 or high < 0)
+        lines.append(
+            [
+                breakable(f"{row['first']} minus {row['second']}"),
+                str(row["protocol"]),
+                METRIC_TITLES.get(row["metric"], row["metric"]),
+                format_number(number_of(row, "difference")),
+                f"[{format_number(low)}, {format_number(high)}]",
+                format_number(number_of(row, "p_value"), 4),
+                format_count(row.get("n")),
+                "differ" if is_clear else "cannot be told apart",
+            ]
+        )
+    head = ["models", "protocol", "metric", "difference", "95\N{NO-BREAK SPACE}% interval", "p", "n", "verdict"]
+    return details("Two models on the same samples", table(head, lines, caption=f"Paired bootstrap, {caption}"))
 
 
 def render_group(group: Group) -> Html:
@@ -110,16 +145,31 @@ def render_group(group: Group) -> Html:
             [
                 element("span", name),
                 *cells,
-                f"{format_count(row.get('n'))} / {format_count(row.get('num_requested'))}",
+                _count_cell(row),
                 ABSENT if coverage is None else f"{coverage:.1f} %",
                 _text(row.get("selection")),
-                _text(row.get("leakage")),
+                _leakage_text(row),
                 _text(row.get("seed")),
                 element("code", _text(row.get("ids_sha256"))[:8]),
             ]
         )
     caption = f"{group.dataset}, {group.subset}, protocol {group.protocol}"
     return element("div", table(head, rows, caption=caption, class_="results"), _explain(group))
+
+
+def _count_cell(row: Mapping) -> Html:
+    counts = f"{format_count(row.get('n'))} / {format_count(row.get('num_requested'))}"
+    missing = row.get("missing") or {}
+    reasons = ", ".join(f"{reason} {number}" for reason, number in missing.items())
+    if row.get("num_negatives") is not None:
+        reasons = ", ".join(filter(None, [f"negatives {row['num_negatives']}", reasons]))
+    return element("span", counts, element("span", reasons, class_="bounds") if reasons else None, class_="count")
+
+
+def _leakage_text(row: Mapping) -> str:
+    if kind_of(str(row["model"])) not in ("model", "untrained") and row.get("leakage") is None:
+        return ABSENT
+    return "not known" if row.get("leakage") is None else format_count(row["leakage"])
 
 
 def _explain(group: Group) -> Html | None:

@@ -4,17 +4,27 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-METRICS = ("mean_ciou", "success_rate", "auc", "adaptive_ciou", "pointing_accuracy")
-EXTENDED_METRICS = ("average_precision", "max_f1", "loc_acc")
+METRICS = (
+    "mean_ciou",
+    "success_rate",
+    "success_rate_at_30",
+    "auc",
+    "adaptive_ciou",
+    "pointing_accuracy",
+    "median_ciou",
+)
+EXTENDED_METRICS = ("average_precision", "max_f1", "localization_accuracy")
 METRIC_TITLES = {
     "mean_ciou": "mean cIoU",
     "success_rate": "success rate",
+    "success_rate_at_30": "success rate at 0.3",
+    "median_ciou": "median cIoU",
     "auc": "AUC",
     "adaptive_ciou": "adaptive cIoU",
     "pointing_accuracy": "pointing accuracy",
     "average_precision": "AP",
     "max_f1": "max F1",
-    "loc_acc": "LocAcc",
+    "localization_accuracy": "LocAcc",
 }
 ABSENT = "\N{EN DASH}"  # a number that is not there
 _TRIVIAL = {"centre", "uniform", "random"}
@@ -48,6 +58,12 @@ def kind_of(model: str) -> str:
 _KIND_ORDER = ("model", "baseline", "untrained", "trivial", "ceiling")
 
 
+def with_ceilings(results: Mapping[str, Sequence[Mapping]]) -> list[Mapping]:
+    """The rows of results, and each ceiling as a row named ``ceiling``."""
+    ceilings = [{**row, "model": "ceiling", "num_requested": row.get("n")} for row in results.get("ceilings", ())]
+    return [*results.get("results", ()), *ceilings]
+
+
 def group_results(results: Sequence[Mapping], *, first_protocol: str, metric: str) -> list[Group]:
     """Rows by (dataset, subset, protocol) in their order of appearance, ``first_protocol`` first within a subset.
 
@@ -74,9 +90,19 @@ def number_of(row: Mapping, name: str) -> float | None:
     return float(value)
 
 
-def metrics_in(rows: Sequence[Mapping]) -> list[str]:
-    """The known metrics that any of ``rows`` has, in the report's order."""
-    return [name for name in (*METRICS, *EXTENDED_METRICS) if any(number_of(row, name) is not None for row in rows)]
+def metrics_in(rows: Sequence[Mapping], *, is_full: bool = False) -> list[str]:
+    """The metrics that any of ``rows`` has, in the report's order.
+
+    Unless ``is_full``: without ``median_ciou`` (of use between protocols), and with the success rate at 0.3 only where
+    the protocol counts successes there.
+    """
+    found = [name for name in (*METRICS, *EXTENDED_METRICS) if any(number_of(row, name) is not None for row in rows)]
+    if is_full:
+        return found
+    hidden = {"median_ciou"}
+    if not any(number_of(row, "success_at") == 0.3 for row in rows):
+        hidden.add("success_rate_at_30")
+    return [name for name in found if name not in hidden]
 
 
 def best_row(rows: Sequence[Mapping], metric: str, kinds: Sequence[str]) -> Mapping | None:
