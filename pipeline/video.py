@@ -111,6 +111,7 @@ class FrameReader:
         self._name = name
         self._reopen = reopen
         self._reformatter = VideoReformatter()
+        self._is_touched = False
         self._can_drop = stream.codec_context.name in _DROPPABLE_CODECS
         self._pixel_aspect = _pixel_aspect(stream)
 
@@ -164,54 +165,58 @@ class FrameReader:
             target = limit - int(back_off / self._stream.time_base)
             if target <= first:
                 break
-            run = self._seek(target, is_start=False)
+            run = self._seek(target)
             if run.begins_by(limit):
                 return run
-        run = self._seek(first, is_start=True)
-        return run
+        return self._begin()
 
-    def _seek(self, pts: int, *, is_start: bool) -> "_Run":
+    def _begin(self) -> "_Run":
+        """From the beginning of the file: of one freshly opened, since some containers cannot seek there exactly."""
+        if self._is_touched:
+            self._container, self._stream = self._reopen()
+        self._is_touched = True
+        try:
+            return _Run(self, is_start=True)
+        except av.FFmpegError as error:
+            raise _PlanFailed from error
+
+    def _seek(self, pts: int) -> "_Run":
+        self._is_touched = True
         try:
             self._stream.codec_context.flush_buffers()
             self._container.seek(pts, stream=self._stream, backward=True)
-            return _Run(self, self._container.demux(self._stream), is_start=is_start)
+            return _Run(self, is_start=False)
         except av.FFmpegError as error:
             raise _PlanFailed from error
 
     def _iter_sequentially(self, times: list[float]) -> Iterator[VideoFrame]:
         limits = [self._last_pts(time) for time in times]
         container, stream = self._reopen()
-        with container:
-            decoding = _decode_all(container, stream)
-            position = 0
-            current = None
-            broken = None
-            for frame, error in decoding:
-                if error is not None:
-                    broken = error
-                    break
-                if frame.pts is None or (current is not None and frame.pts <= current.pts):
-                    continue
-                while current is not None and position < len(limits) and frame.pts > limits[position]:
-                    yield self._checked(current, times[position])
-                    position += 1
-                if position == len(limits):
-                    return
-                current = frame
-            if current is None:
+        position = 0
+        current = broken = None
+        for frame, broken in _decode_all(container, stream):
+            if broken is not None:
+                break
+            if current is not None and frame.pts <= current.pts:
+                continue
+            while current is not None and position < len(limits) and frame.pts > limits[position]:
+                yield self._checked(current, times[position])
+                position += 1
+            if position == len(limits):
+                return
+            current = frame
+        if current is None:
+            reason = "corrupt" if broken else "no_video"
+            raise MediaError(reason, f"{self._name}: no frame of its video decodes{_because(broken)}")
+        for time, limit in zip(times[position:], limits[position:], strict=True):
+            if broken is not None and current.pts < limit:
+                reached = float(current.pts * stream.time_base) - self._origin_seconds
                 raise MediaError(
-                    "corrupt" if broken else "no_video",
-                    f"{self._name}: no frame of its video decodes{_because(broken)}",
+                    "corrupt",
+                    f"{self._name}: the video breaks after {reached:.3f} s, before the wanted {time:.3f} s"
+                    f"{_because(broken)}",
                 )
-            for time, limit in zip(times[position:], limits[position:], strict=True):
-                if broken is not None and current.pts < limit:
-                    reached = float(current.pts * stream.time_base) - self._origin_seconds
-                    raise MediaError(
-                        "corrupt",
-                        f"{self._name}: the video breaks after {reached:.3f} s, before the wanted {time:.3f} s"
-                        f"{_because(broken)}",
-                    )
-                yield self._checked(current, time)
+            yield self._checked(current, time)
 
     def _checked(self, frame: av.VideoFrame, time: float) -> VideoFrame:
         if frame.is_corrupt:
@@ -222,10 +227,10 @@ class FrameReader:
 class _Run:
     """One stretch of packets in decoding order, from a keyframe on."""
 
-    def __init__(self, reader: FrameReader, packets: Iterator[av.Packet], *, is_start: bool):
+    def __init__(self, reader: FrameReader, *, is_start: bool):
         self._reader = reader
         self._context: CodecContext = reader._stream.codec_context
-        self._packets = packets
+        self._packets: Iterator[av.Packet] = reader._container.demux(reader._stream)
         self._is_start = is_start
         self._is_ended = False
         self._unsent: list[av.Packet] = []
@@ -244,13 +249,15 @@ class _Run:
         packet = next(self._packets, None)
         if packet is None or (packet.dts is None and packet.size == 0):
             self._is_ended = True
-            self._check_end()
+            if is_cut_off(self._reader._container, self._reader._stream, self._last_dts):
+                raise _PlanFailed
             return False
-        if packet.pts is None or packet.dts is None or packet.is_corrupt:
+        if packet.pts is None or packet.is_corrupt:
             raise _PlanFailed
-        if self._last_dts is not None and packet.dts < self._last_dts:
-            raise _PlanFailed
-        self._last_dts = packet.dts
+        if packet.dts is not None:
+            if self._last_dts is not None and packet.dts < self._last_dts:
+                raise _PlanFailed
+            self._last_dts = packet.dts
         self._unsent.append(packet)
         if not packet.is_discard:
             self._candidates.append(packet.pts)
@@ -265,24 +272,20 @@ class _Run:
         if not self._unsent and self._is_start:
             raise _PlanFailed
 
-    def _check_end(self) -> None:
-        """A file that ends before its own index does is not at its end but broken."""
-        entries = self._reader._stream.index_entries
-        if self._last_dts is None or not len(entries):
-            return
-        if self._reader._container.format.name.startswith("mov") and entries[-1].timestamp > self._last_dts:
-            raise _PlanFailed
-
     def begins_by(self, limit: int) -> bool:
         """Whether the first keyframe is early enough to know what is shown at ``limit``."""
         return bool(self._unsent) and self._unsent[0].pts <= limit
 
     def want(self, limit: int) -> None:
         """Find which frame is shown at ``limit`` and feed the decoder up to its packet."""
+        # No packet is decoded after it is shown: once one's decoding time is past the limit, all candidates are known.
         while (self._last_dts is None or self._last_dts <= limit) and self._read_packet():
             pass
-        while not self._candidates and self._read_packet():
-            pass
+        while not self._candidates or (
+            min(self._candidates) > limit and self._last_dts is not None and self._last_dts <= min(self._candidates)
+        ):
+            if not self._read_packet():
+                break
         if not self._candidates:
             raise _PlanFailed
         shown = [pts for pts in self._candidates if pts <= limit]
@@ -296,8 +299,6 @@ class _Run:
         self._last_wanted = pts
         if pts not in self._sent_pts:
             self._send_until(pts)
-        elif pts not in self._frames:
-            raise _PlanFailed  # it was dropped on the way to an earlier frame
 
     def _send_until(self, pts: int) -> None:
         indexes = [index for index, packet in enumerate(self._unsent) if packet.pts == pts and not packet.is_discard]
@@ -314,7 +315,7 @@ class _Run:
         self._sent_pts = {sent for sent in self._sent_pts if sent >= pts}
         for packet in self._unsent[:stop]:
             if self._reader._can_drop:
-                self._context.skip_frame = "DEFAULT" if packet.pts == pts else "NONREF"
+                self._context.skip_frame = "NONREF" if packet.pts < pts else "DEFAULT"
             self._decode(packet)
             self._sent_pts.add(packet.pts)
         del self._unsent[:stop]
@@ -323,7 +324,7 @@ class _Run:
         for frame in self._context.decode(packet):
             if frame.is_corrupt or frame.pts is None:
                 raise _PlanFailed
-            if frame.pts in self._wanted:
+            if frame.pts in self._wanted or frame.pts >= self._last_wanted:
                 self._frames[frame.pts] = frame
 
     def _drain(self) -> None:
@@ -337,14 +338,9 @@ class _Run:
         while self._wanted and self._wanted[0] in self._frames:
             pts = self._wanted.pop(0)
             frame = self._frames[pts]
-            if pts not in self._wanted and pts != self._last_wanted:
-                del self._frames[pts]
-            self._forget(pts)
+            for old in [old for old in self._frames if old < pts]:
+                del self._frames[old]
             yield self._reader._wrap(frame)
-
-    def _forget(self, pts: int) -> None:
-        for old in [old for old in self._frames if old < pts]:
-            del self._frames[old]
 
     def finish(self) -> Iterator[VideoFrame]:
         """Yield all that is still owed."""
@@ -358,22 +354,43 @@ class _Run:
 
 
 def _decode_all(container, stream) -> Iterator[tuple[av.VideoFrame | None, Exception | None]]:
-    """Every frame of a stream; the first error ends it and is given instead of a frame."""
+    """Every frame of a stream, with a timestamp; the first error ends it and is given instead of a frame.
+
+    Frames of streams without timestamps (raw H.264) are counted at the stream's rate.
+    """
     demuxing = container.demux(stream)
+    last_dts = None
+    num_frames = 0
+    ticks_per_frame = 1 / (stream.time_base * (stream.average_rate or stream.guessed_rate or 25))
     while True:
         try:
             packet = next(demuxing, None)
             if packet is None:
-                return
-            if packet.is_corrupt:
-                yield from ((frame, None) for frame in stream.codec_context.decode(None))
-                yield None, EOFError("the file is cut off")
-                return
-            frames = packet.decode()
+                break
+            is_cut = packet.is_corrupt
+            last_dts = packet.dts if packet.dts is not None else last_dts
+            frames = stream.codec_context.decode(None if is_cut else packet)
         except av.FFmpegError as error:
             yield None, error
             return
-        yield from ((frame, None) for frame in frames)
+        for frame in frames:
+            if frame.pts is None:
+                frame.pts = int(num_frames * ticks_per_frame)
+            num_frames += 1
+            yield frame, None
+        if is_cut:
+            yield None, EOFError("the file is cut off")
+            return
+    if is_cut_off(container, stream, last_dts):
+        yield None, EOFError("the file is cut off")
+
+
+def is_cut_off(container, stream, last_dts: int | None) -> bool:
+    """Whether a file ended before its own index (MP4, MOV) says: it is not at its end but broken."""
+    if last_dts is None or not container.format.name.startswith("mov"):
+        return False
+    entries = stream.index_entries
+    return len(entries) > 0 and entries[-1].timestamp > last_dts
 
 
 def _pixel_aspect(stream: av.VideoStream) -> Fraction:
