@@ -8,7 +8,7 @@ never from timing: a run that was killed and resumed, or had other workers, ends
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from pipeline.cluster import ClusterParameters, run_tasks
 from pipeline.errors import RunError
+from pipeline.extraction import extract_features
 from pipeline.features import Feature
 from pipeline.plan import (
     Also,
@@ -35,6 +36,9 @@ from pipeline.shard_tasks import run_task
 from pipeline.shards import INDEX_NAME
 from pipeline.store import Store, link_or_copy
 from pipeline.tables import INDEX, write_table
+
+# Not facts about a clip's bytes but about the folder at that moment: tried again by every run.
+_ALWAYS_RETRIED = frozenset({"no_file", "changed_file"})
 
 
 @dataclass(frozen=True)
@@ -74,19 +78,21 @@ def build_feature(
     clips_dir: Path,
     store_dir: Path,
     output_dir: Path,
-    extract: Callable,
     cluster: ClusterParameters = ClusterParameters(),  # noqa: B008 - frozen
     also: Sequence[tuple[Feature, Path]] = (),
     shard_samples: int = 64,
     max_failed_fraction: float = 1.0,
+    retry_reasons: Collection[str] = (),
     is_quiet: bool = False,
+    extract: Callable = extract_features,
 ) -> BuildReport:
     """Make ``output_dir`` hold ``feature`` of every sample: its shards, and ``index.parquet`` written last.
 
-    ``samples`` and ``downloads`` are tables of ``pipeline.tables``; ``extract`` is
-    ``pipeline.extraction.extract_features``. ``also``: further features, with their stores, that share the pass over
-    each clip; their shards wait in those stores for their own builds. Raises ``RunError``, after everything has been
-    kept and indexed, when more than ``max_failed_fraction`` of the samples whose clip is there failed.
+    ``samples`` and ``downloads`` are tables of ``pipeline.tables``. ``also``: further features, with their stores, that
+    share the pass over each clip; their shards wait in those stores for their own builds. A failure is remembered and
+    not tried again unless its reason is in ``retry_reasons`` (or lay in the file's absence). Raises ``RunError``, after
+    everything has been kept and indexed, when more than ``max_failed_fraction`` of the samples whose clip is there
+    failed.
     """
     start = time.monotonic()
     store_dir, output_dir, clips_dir = (Path(path).resolve() for path in (store_dir, output_dir, clips_dir))
@@ -108,7 +114,9 @@ def build_feature(
             )
             for other, other_store in others
         ]
-        tasks = _plan(feature, requests, clips, store, lacking_also, shard_samples)
+        retried = _ALWAYS_RETRIED | set(retry_reasons)
+        planner = _Planner(feature, requests, clips, store, lacking_also, retried, shard_samples)
+        tasks = planner.plan()
         num_computed = sum(task.num_samples for task in tasks)
         made = _compute(tasks, extract=extract, cluster=cluster, store=store, feature=feature, is_quiet=is_quiet)
         store.adopt(sorted(made[feature.name]))
@@ -147,37 +155,45 @@ def build_feature(
     return report
 
 
-def _plan(
-    feature: Feature,
-    requests: Sequence[Request],
-    clips: Mapping[str, Clip],
-    store: Store,
-    also: Sequence[Also],
-    shard_samples: int,
-) -> list[Task]:
-    """Tasks still to be run; shards that an interrupted run left are taken into the catalog.
+@dataclass(frozen=True)
+class _Planner:
+    feature: Feature
+    requests: Sequence[Request]
+    clips: Mapping[str, Clip]
+    store: Store
+    also: Sequence[Also]
+    retried: Collection[str]
+    shard_samples: int
 
-    What the catalog lists decides the grouping. An interrupted run's shards fit the same plan made again, unless
-    samples or clips changed meanwhile: then all of them are adopted for good before the rest is planned.
-    """
-    unlisted = store.unlisted()
-    tasks = _tasks_lacking(feature, requests, clips, store, also, shard_samples)
-    if unlisted and tasks:
+    def plan(self) -> list[Task]:
+        """Tasks still to be run; shards that an interrupted run left are taken into the catalog.
+
+        What the catalog lists decides the grouping. An interrupted run's shards fit the same plan made again, unless
+        samples or clips changed meanwhile: then all of them are adopted for good before the rest is planned.
+        """
+        tasks = self._tasks_lacking()
+        unlisted = self.store.unlisted()
+        if not tasks or not unlisted:
+            return tasks
+        whole = self.store.whole(unlisted)
         planned = {task.task_id for task in tasks}
-        whole = store.whole(unlisted)
-        if any(task_of(name) not in planned for name in whole):
-            store.adopt(whole)
-            store.publish()
-            return _tasks_lacking(feature, requests, clips, store, also, shard_samples)
+        is_other_plan = any(task_of(name) not in planned for name in whole)
+        self.store.adopt(whole)
+        if is_other_plan:
+            self.store.publish()
+            return self._tasks_lacking()
         done = {task_of(name) for name in whole}
-        tasks = [task for task in tasks if task.task_id not in done]
-        store.adopt(whole)
-    return tasks
+        return [task for task in tasks if task.task_id not in done]
 
+    def _tasks_lacking(self) -> list[Task]:
+        lacking = [request for request in self.requests if request.key is not None and self._is_lacking(request.key)]
+        groups = group_requests(lacking, shard_samples=self.shard_samples)
+        superseded = {self.store.by_key[request.key].shard for request in lacking if request.key in self.store.by_key}
+        return make_tasks(self.feature, self.store.folder, groups, self.clips, self.also, superseded)
 
-def _tasks_lacking(feature, requests, clips, store, also, shard_samples) -> list[Task]:
-    lacking = [request for request in requests if request.key is not None and request.key not in store.by_key]
-    return make_tasks(feature, store.folder, group_requests(lacking, shard_samples=shard_samples), clips, also)
+    def _is_lacking(self, key: str) -> bool:
+        entry = self.store.by_key.get(key)
+        return entry is None or (entry.row is None and entry.reason in self.retried)
 
 
 def _compute(

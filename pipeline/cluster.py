@@ -23,7 +23,12 @@ from pipeline.attempts import AttemptLog
 from pipeline.errors import EarshotError, RunError
 
 _POLL_SECONDS = 1.0
-_FULL_DISK = {errno.ENOSPC: "no space left on the device", errno.EDQUOT: "the disk quota is exceeded"}
+_FULL_DISK = {
+    errno.ENOSPC: "no space left on the device",
+    errno.EDQUOT: "the disk quota is exceeded",
+    errno.EFBIG: "the limit on the size of files is too small for a shard",
+    errno.EROFS: "the file system is read-only",
+}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """From samples and downloads to shard-sized tasks: what is wanted, what the store has, who computes the rest."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +9,7 @@ import pyarrow as pa
 from pipeline.errors import DataError
 from pipeline.features import Feature, Moment
 from pipeline.keys import KeyMaker, task_key
+from pipeline.shard_format import task_of
 
 # Features of the sound alone: a sample whose sound comes from another clip takes them from there.
 AUDIO_FEATURES = frozenset({"spectrograms"})
@@ -53,6 +54,7 @@ class Part:
     feature: Feature
     store_dir: Path
     keys: Mapping[str, str]  # by sample id
+    superseded: frozenset[str] = frozenset()  # shards of the same samples in the store that are to be made anew
 
 
 @dataclass(frozen=True)
@@ -157,12 +159,17 @@ def make_tasks(
     groups: Sequence[Sequence[Request]],
     clips: Mapping[str, Clip],
     also: Sequence[Also] = (),
+    superseded: Iterable[str] = (),
 ) -> list[Task]:
-    """One task a group; features in ``also`` join where they take the same clip and lack the sample's key."""
+    """One task a group; features in ``also`` join where they take the same clip and lack the sample's key.
+
+    ``superseded``: names of shards whose samples may be asked for again (their failures are tried once more).
+    """
     tasks = []
     made: set[str] = set()
     for group in groups:
-        parts = [_make_part(feature, store_dir, group)]
+        part = _make_part(feature, store_dir, group)
+        parts = [replace(part, superseded=frozenset(name for name in superseded if task_of(name) == part.task))]
         for other in also:
             wanted = [
                 other.lacking[request.sample_id]

@@ -1,6 +1,8 @@
 """What a worker does with a task: one pass over its clips, then one shard a feature."""
 
+import dataclasses
 import hashlib
+import itertools
 import json
 import time
 from collections import Counter
@@ -83,7 +85,8 @@ def _find_finished(task: Task) -> TaskResult | None:
     """The result of an earlier attempt whose worker was lost after it had published everything."""
     shards, failures = {}, ()
     for part in reversed(task.parts):
-        paths = [path for path in part.store_dir.glob(f"{part.task}-*.h5") if has_named_content(path)]
+        paths = [path for path in part.store_dir.glob(f"{part.task}-*.h5") if path.name not in part.superseded]
+        paths = [path for path in paths if has_named_content(path)]
         if not paths:
             return None
         shards[part.feature.name] = paths[0].name
@@ -105,8 +108,8 @@ def _extract_clip(work: ClipWork, features: list[Feature], extract: Callable) ->
     outcomes: list[dict[str, Extracted]] = []
     try:
         check_clip(work.clip)
-        for outcome in extract(work.clip.path, list(work.moments), features):
-            outcomes.append(dict(outcome))
+        for outcome in itertools.islice(extract(work.clip.path, list(work.moments), features), len(work.moments)):
+            outcomes.append({name: _without_folder(extracted, work.clip) for name, extracted in outcome.items()})
         assert len(outcomes) == len(work.moments), f"{len(outcomes)} outcomes of {len(work.moments)} moments"
     except MediaError as error:
         failed = Extracted(None, reason=error.reason, detail=_told(error, work.clip))
@@ -135,9 +138,19 @@ def check_clip(clip: Clip) -> None:
 
 
 def _told(error: Exception, clip: Clip, kind: str | None = None) -> str:
-    """The message in one line, without the folder: the same failure reads the same in every checkout."""
-    text = " ".join(str(error).split()).replace(str(clip.path), clip.path.name)
+    text = _one_line(str(error), clip)
     return f"{kind}: {text}" if kind else text
+
+
+def _without_folder(extracted: Extracted, clip: Clip) -> Extracted:
+    if extracted.array is not None:
+        return extracted
+    return dataclasses.replace(extracted, detail=_one_line(extracted.detail or "", clip))
+
+
+def _one_line(text: str, clip: Clip) -> str:
+    """Without the clips' folder: the same failure reads the same in every checkout."""
+    return " ".join(text.split()).replace(str(clip.path), clip.path.name)
 
 
 def shard_attributes(feature: Feature) -> dict[str, object]:

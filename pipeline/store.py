@@ -94,11 +94,16 @@ class Store:
                 self._is_changed = True
 
     def _add(self, name: str, entries: list[Entry]) -> None:
-        self.entries[name] = entries
+        """An array replaces a failure, and a later failure an earlier one; of two equal arrays the first stays."""
+        self.entries[name] = []
         for entry in entries:
             known = self.by_key.get(entry.key)
-            if known is None or (known.row is None and entry.row is not None):
+            if known is not None and known.row is None:
+                self.entries[known.shard].remove(known)
+            if known is None or known.row is None:
                 self.by_key[entry.key] = entry
+            if known is None or known.row is None or entry.row is not None:
+                self.entries[name].append(entry)
 
     def sizes(self) -> dict[str, int]:
         """Bytes of each file in the folder that is named like a shard."""
@@ -137,6 +142,9 @@ class Store:
         """Write the catalog if it changed."""
         path = self.folder / CATALOG_NAME
         if self._is_changed or not path.exists():
+            for name in [name for name, entries in self.entries.items() if not entries]:
+                (self.folder / name).unlink(missing_ok=True)  # held nothing but failures that have been tried again
+                del self.entries[name]
             rows = [entry for name in sorted(self.entries) for entry in self.entries[name]]
             columns = list(zip(*rows, strict=True)) if rows else [[] for _ in CATALOG.columns]
             arrays = [pa.array(column, field.type) for column, field in zip(columns, CATALOG.columns, strict=True)]

@@ -1,7 +1,7 @@
 """Features and an extractor without media, for tests of the engine: a clip is a small text file with instructions.
 
-Words of a clip's text: ``corrupt`` (its reading raises), ``mute`` (one reason), ``segfault`` (its process dies), ``sleep:S``,
-``hang`` (as in a dead loop), ``bug`` (an exception of ours); anything else only makes it another clip.
+Words of a clip's text: ``corrupt`` (its reading raises), ``mute`` (no spectrogram), ``segfault`` (its process dies),
+``sleep:S``, ``hang`` (as in a dead loop), ``bug`` (an exception of ours); anything else only makes it another clip.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ class FakeParameters:
     gain: float = 1.0
 
 
-def make_feature(name="frames", *, version=1, count_path=None, **parameters) -> Feature:
+def make_feature(name="frames", *, version=1, **parameters) -> Feature:
     """A feature whose arrays follow from the clip's bytes, the moment and the parameters."""
     return Feature(
         name=name,
@@ -38,7 +38,7 @@ def make_feature(name="frames", *, version=1, count_path=None, **parameters) -> 
 
 
 def extract(path: Path, moments: list[Moment], features: list[Feature]):
-    """What ``pipeline.extraction.extract_features`` does, on texts. Appends to ``<folder>/../touched.txt`` if it exists."""
+    """What ``pipeline.extraction.extract_features`` does, on texts; notes its work in ``touched.txt`` if it exists."""
     text = Path(path).read_text()
     touched = Path(path).parent.parent / "touched.txt"
     if touched.exists():
