@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from pipeline.errors import RunError
 from pipeline.failures import ENVIRONMENT_REASONS, REASONS, permanence_of
-from pipeline.fetching import FetchError, FetchParameters, path_of_file_url, tool_versions
+from pipeline.fetching import FetchError, FetchParameters, path_of_file_url
 from pipeline.files import sha256_of, sync
 from pipeline.histories import (
     NEVER,
@@ -38,6 +38,7 @@ from pipeline.ledger import Ledger
 from pipeline.pacing import CircuitBreaker, Pace, site_of
 from pipeline.progress import Progress
 from pipeline.tables import DOWNLOADS, write_table
+from pipeline.tools import tool_versions
 from pipeline.validation import ValidationParameters
 from pipeline.workers import Worker, wait_for_any
 
@@ -54,15 +55,16 @@ class DownloadParameters:
     """Section ``download``.
 
     ``link_datasets``: whose ``file://`` clips are hard-linked as they are, not copied (the user's own files).
-    ``max_failed_fraction``: with a larger part of the clips missing the stage fails. ``quick_delay_seconds`` to
-    ``max_wait_seconds``: see ``histories.RetryPolicy``; a run waits ``max_wait_seconds`` at most for a clip to become due.
-    ``pause_seconds``: of everything after a bot check or rate limit without ``Retry-After``; after ``max_pauses`` in a row
-    the run ends.
+    ``max_failed_fraction``: with a larger part of the clips missing the stage fails. ``num_quick_attempts``,
+    ``quick_delay_seconds``, ``slow_delay_seconds``: see ``histories.RetryPolicy``; a run waits ``max_wait_seconds`` at
+    most for a clip to become due. ``pause_seconds``: of everything after a bot check or rate limit without
+    ``Retry-After``; after ``max_pauses`` in a row the run ends. ``*_per_hour`` 0: no limit.
     """
 
     num_workers: int = 2
     max_height: int = 360
     format: str | None = None
+    ffmpeg: str = "auto"
     section_above_seconds: float = 120.0
     link_datasets: tuple[str, ...] = ("local", "urbansas")
     allow_duplicates: bool = False
@@ -94,10 +96,19 @@ class DownloadParameters:
         for name in ("socket_timeout_seconds", "time_limit_seconds", "max_gigabytes"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
-        for name in (
-            "section_above_seconds videos_per_hour other_videos_per_hour loopback_videos_per_hour num_site_retries "
-            "quick_delay_seconds slow_delay_seconds max_wait_seconds pause_seconds max_pause_seconds min_free_gigabytes"
-        ).split():
+        for name in [
+            "section_above_seconds",
+            "videos_per_hour",
+            "other_videos_per_hour",
+            "loopback_videos_per_hour",
+            "num_site_retries",
+            "quick_delay_seconds",
+            "slow_delay_seconds",
+            "max_wait_seconds",
+            "pause_seconds",
+            "max_pause_seconds",
+            "min_free_gigabytes",
+        ]:
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
         if not 0 <= self.max_failed_fraction <= 1:
@@ -149,7 +160,7 @@ class _Engine:
         self.histories: dict[str, History] = {}
         self.is_linking = dataset in parameters.link_datasets
         self.access = describe_access(cookies_path=parameters.cookies_path, proxy=parameters.proxy)
-        self.versions = tool_versions()
+        self.versions = tool_versions(parameters.ffmpeg)
         self.policy = RetryPolicy(
             parameters.num_quick_attempts,
             parameters.quick_delay_seconds,
@@ -266,6 +277,8 @@ class _Engine:
             FetchParameters(
                 max_height=parameters.max_height,
                 format=parameters.format,
+                ffmpeg=parameters.ffmpeg,
+                time_limit_seconds=parameters.time_limit_seconds,
                 cookies_path=parameters.cookies_path,
                 proxy=parameters.proxy,
                 num_site_retries=parameters.num_site_retries,
@@ -433,11 +446,9 @@ class _Engine:
         known, now = history.last.get("source"), _source_facts(history.url)
         if known == now or now is None:
             return  # unchanged; or gone, while the clip that was made of it is kept
-        if history.ok is not None and known and known["bytes"] == now["bytes"]:
-            if sha256_of(path_of_file_url(history.url)) == history.ok["file"].get(
-                "source_sha256", history.ok["file"]["sha256"]
-            ):
-                return
+        is_same_size = history.ok is not None and known is not None and known["bytes"] == now["bytes"]
+        if is_same_size and sha256_of(path_of_file_url(history.url)) == history.ok["file"]["source_sha256"]:
+            return  # written again with the same content
         history.attempts.clear()
         history.ok, history.num_before_retry = None, 0
 

@@ -57,6 +57,7 @@ _REASONS = (
     Reason("no_video", "permanent", "nothing: the file has no moving picture"),
     Reason("too_short", "permanent", "nothing: the video ends before the wanted section does"),
     Reason("corrupt", "confirm", "retry once; replace the file if it is your own"),
+    Reason("too_large", "permanent", "raise download.max_gigabytes, then retry"),
     Reason("duplicate", "permanent", "nothing: another clip has the same bytes (download.allow_duplicates keeps both)"),
 )
 REASONS = {reason.name: reason for reason in _REASONS}

@@ -13,7 +13,6 @@ How a video is fetched:
 What arrives lies in the request's work folder until it was validated, hashed and synced; the parent publishes it.
 """
 
-import contextlib
 import json
 import os
 import queue
@@ -23,20 +22,24 @@ import sys
 import threading
 import time
 import urllib.parse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
+from pipeline.cutting import CuttingError, cut_clip
 from pipeline.errors import MediaError
 from pipeline.failures import classify
+from pipeline.ffmpeg import find_ffmpeg
 from pipeline.files import sha256_of, sync
 from pipeline.parameters import build
-from pipeline.validation import ValidationParameters, validate_clip
+from pipeline.tools import find_js_runtimes
+from pipeline.validation import ValidationParameters, look_at_source, validate_clip
 
 SOURCE_STEM = "source"
 _BLOCK_BYTES = 1 << 18
 _PAGE_BYTES = 1 << 16
 _PAGE_CHARACTERS = 2000
+_WHOLE_SLACK_SECONDS = 0.1  # a file that is longer than its section by less is not encoded again
 _UNFINISHED_SUFFIXES = (".part", ".ytdl", ".temp", ".download")
 _PLAIN_SUFFIXES = {
     ".mp4",
@@ -61,10 +64,12 @@ class FetchParameters:
 
     max_height: int
     format: str | None
+    ffmpeg: str
     cookies_path: str | None
     proxy: str | None
     num_site_retries: int
     socket_timeout_seconds: float
+    time_limit_seconds: float
     section_above_seconds: float
     max_gigabytes: float
     validation: ValidationParameters
@@ -79,17 +84,17 @@ class FetchError(Exception):
 
 
 class Fetcher:
-    """Fetches videos one after another with one yt-dlp instance."""
+    """Fetches videos one after another, with one yt-dlp instance for files and one for sites."""
 
     def __init__(self, parameters: FetchParameters, *, private_dir: Path):
         self._parameters = parameters
         self._private_dir = private_dir
-        self._downloader = None
+        self._downloaders = {}
 
     def fetch(self, request: dict) -> dict:
-        """``{"clips": [result, ...], "retry_after_seconds": ..., "versions": ...}`` for a request (see ``workers.py``)."""
+        """The results of a request of ``pipeline/downloads.py``: ``{"clips": [...], "retry_after_seconds": ...}``."""
         work_dir = Path(request["work_dir"])
-        results, retry_after_seconds = {}, None
+        results, retry_after_seconds, failure = {}, None, None
         try:
             work_dir.mkdir(parents=True, exist_ok=True)
             media = self._get_media(request, work_dir)
@@ -100,42 +105,44 @@ class Fetcher:
             failure = _failure(error.reason, error.text)
         except OSError as error:
             failure = _failure(None, f"{type(error).__name__}: {error}")
-        for clip in request["clips"]:
-            if clip["clip_id"] not in results:
-                results[clip["clip_id"]] = failure
-        return {
-            "clips": [dict(clip_id=key, **value) for key, value in results.items()],
-            "retry_after_seconds": retry_after_seconds,
-        }
+        clips = [
+            {"clip_id": clip["clip_id"], **results.get(clip["clip_id"], failure or {})} for clip in request["clips"]
+        ]
+        return {"clips": clips, "retry_after_seconds": retry_after_seconds}
 
     def close(self) -> None:
-        if self._downloader is not None:
-            self._downloader.close()
+        """Let yt-dlp write its cookies; nothing of this worker remains."""
+        for downloader in self._downloaders.values():
+            downloader.close()
         shutil.rmtree(self._private_dir, ignore_errors=True)
 
     # --- getting the bytes
 
-    def _get_media(self, request: dict, work_dir: Path) -> dict[str, tuple[Path, bool]]:
-        """For each clip the file it is in, and whether that file is its section already."""
+    def _get_media(self, request: dict, work_dir: Path) -> dict[str, "_Media"]:
+        """For each clip the file that it is in."""
         url = request["url"]
         scheme = urllib.parse.urlsplit(url).scheme.lower()
-        whole_path = find_source(work_dir)
-        if whole_path is None:
+        path = find_source(work_dir)
+        if path is None:
             if scheme == "file":
-                whole_path = self._get_file(path_of_file_url(url), work_dir, is_linked=request["is_linked"])
-            elif scheme in ("http", "https"):
-                if self._is_known_site(url):
-                    return self._get_from_site(request, work_dir)
-                whole_path = self._get_plain(url, work_dir)
-            else:
+                path = self._get_file(path_of_file_url(url), work_dir, is_linked=request["is_linked"])
+            elif scheme not in ("http", "https"):
                 raise FetchError(f"{url}: has scheme {scheme!r}, expected file, http or https", reason="unknown")
-        return {clip["clip_id"]: (whole_path, False) for clip in request["clips"]}
+            elif self._is_known_site(url):
+                return self._get_from_site(request, work_dir)
+            else:
+                path = self._get_plain(url, work_dir)
+                if path is None:
+                    return self._get_from_site(request, work_dir)
+        return {clip["clip_id"]: _Media(path) for clip in request["clips"]}
 
     def _get_file(self, path: Path, work_dir: Path, *, is_linked: bool) -> Path:
         if not path.exists():
             raise FetchError(f"{printable(path)}: no such file", reason="gone")
         if not path.is_file():
             raise FetchError(f"{printable(path)}: is not a file", reason="gone")
+        if not os.access(path, os.R_OK):
+            raise FetchError(f"{printable(path)}: may not be read by this user", reason="unknown")
         if is_linked:
             target_path = work_dir / f"{SOURCE_STEM}{_suffix_of(path.name)}"
             link(path, target_path)
@@ -144,91 +151,136 @@ class Fetcher:
         alias_path = work_dir / f"alias{_suffix_of(path.name)}"
         alias_path.unlink(missing_ok=True)
         alias_path.symlink_to(path)
-        info = self._download(alias_path.as_uri(), work_dir)
+        info = self._download(alias_path.as_uri(), work_dir, is_file=True)
         alias_path.unlink()
         return Path(info["requested_downloads"][0]["filepath"])
 
-    def _get_plain(self, url: str, work_dir: Path) -> Path:
-        import yt_dlp.networking.exceptions
+    def _get_plain(self, url: str, work_dir: Path) -> Path | None:
+        """One request; None when the answer is a playlist, which yt-dlp reads."""
         from yt_dlp.networking import Request
+        from yt_dlp.networking.exceptions import HTTPError, RequestError
 
         temporary_path = work_dir / f"{SOURCE_STEM}.download"
         try:
             with self._yt_dlp().urlopen(Request(url, headers={"Accept-Encoding": "identity"})) as response:
-                content_type = (response.headers.get("Content-Type") or "").lower()
+                content_type = (response.headers.get("Content-Type") or "").split(";")[0].strip().lower()
                 announced = response.headers.get("Content-Length")
-                first = response.read(_BLOCK_BYTES)
-                if content_type.startswith(("text/html", "application/xhtml")) or is_html(first):
-                    raise FetchError(f"the server sent a web page, expected a video: {text_of_page(first)}")
+                block = response.read(_BLOCK_BYTES)
+                if "mpegurl" in content_type or block.startswith(b"#EXTM3U") or content_type == "application/dash+xml":
+                    return None
+                if content_type in ("text/html", "application/xhtml+xml") or is_html(block):
+                    page = text_of_page(block)
+                    raise FetchError(f"the server sent a web page, expected a video; the page says: {page}")
                 num_bytes = 0
                 with open(temporary_path, "wb") as file:
-                    block = first
                     while block:
                         num_bytes += len(block)
-                        if num_bytes > self._parameters.max_gigabytes * 1e9:
-                            raise FetchError(f"larger than download.max_gigabytes ({self._parameters.max_gigabytes})")
+                        self._require_allowed_size(num_bytes)
                         file.write(block)
                         block = response.read(_BLOCK_BYTES)
                 if num_bytes == 0:
                     raise FetchError("the downloaded file is empty")
                 if announced is not None and announced.isdigit() and int(announced) != num_bytes:
                     raise FetchError(f"content too short: {num_bytes} bytes read, {announced} announced")
-        except yt_dlp.networking.exceptions.HTTPError as error:
+        except HTTPError as error:
             text = f"HTTP Error {error.status}: {error.reason}"
-            if error.status not in (404, 410):
+            if error.status not in (404, 410):  # their pages say nothing more, but may say it in misleading words
                 page = _page_of(error.response)
                 text = f"{text}; the page says: {page}" if page else text
-            raise FetchError(
-                text, retry_after_seconds=seconds_to_wait(error.response.headers.get("Retry-After"))
-            ) from None
-        except yt_dlp.networking.exceptions.RequestError as error:
+            waiting = seconds_to_wait(error.response.headers.get("Retry-After"))
+            raise FetchError(text, retry_after_seconds=waiting) from None
+        except RequestError as error:
             raise FetchError(f"{type(error).__name__}: {error}") from None
         path = work_dir / f"{SOURCE_STEM}{_suffix_of(urllib.parse.urlsplit(url).path, content_type)}"
         os.replace(temporary_path, path)
         return path
 
-    def _get_from_site(self, request: dict, work_dir: Path) -> dict[str, tuple[Path, bool]]:
-        info = self._download(request["url"], work_dir)
-        path = Path(info["requested_downloads"][0]["filepath"])
-        return {clip["clip_id"]: (path, False) for clip in request["clips"]}
+    def _require_allowed_size(self, num_bytes: int) -> None:
+        if num_bytes > self._parameters.max_gigabytes * 1e9:
+            raise FetchError(
+                f"larger than download.max_gigabytes ({self._parameters.max_gigabytes:g})", reason="too_large"
+            )
 
-    def _download(self, url: str, work_dir: Path, **changes) -> dict:
+    def _get_from_site(self, request: dict, work_dir: Path) -> dict[str, "_Media"]:
+        """Through an extractor, once for all clips: the whole of a short video, the wanted sections of a long one."""
+        sections = {
+            number: (clip["start_seconds"] or 0.0, clip["end_seconds"])
+            for number, clip in enumerate(request["clips"], start=1)
+            if clip["end_seconds"] is not None
+        }
+        wants_whole = len(sections) < len(request["clips"])
+
+        def choose_ranges(info, _downloader):
+            duration = info.get("duration")
+            is_short = duration is not None and duration <= self._parameters.section_above_seconds
+            # yt-dlp hands sections to ffmpeg, which knows no SOCKS proxy.
+            if wants_whole or is_short or (self._parameters.proxy or "").startswith("socks"):
+                return [{}]
+            ranges = [
+                {"start_time": start, "end_time": end, "index": number}
+                for number, (start, end) in sections.items()
+                if duration is None or start < duration
+            ]
+            if not ranges:
+                raise FetchError(f"the video lasts {duration:g} s and ends before the section", reason="too_short")
+            return ranges
+
+        info = self._download(request["url"], work_dir, download_ranges=choose_ranges)
+        media = {}
+        for download in info["requested_downloads"]:
+            path, number = Path(download["filepath"]), download.get("section_number")
+            if number is None:
+                return {clip["clip_id"]: _Media(path) for clip in request["clips"]}
+            media[request["clips"][number - 1]["clip_id"]] = _Media(path, is_section=True)
+        for clip in request["clips"]:
+            media.setdefault(clip["clip_id"], _Media(None))
+        return media
+
+    def _download(self, url: str, work_dir: Path, *, is_file: bool = False, download_ranges=None) -> dict:
         from yt_dlp.utils import DownloadError, YoutubeDLError
 
-        downloader = self._yt_dlp()
+        downloader = self._yt_dlp(is_file=is_file)
+        folder = str(work_dir).replace("%", "%%")
         downloader.params["outtmpl"]["default"] = (
-            str(work_dir / f"{SOURCE_STEM}.%(ext)s")
-            .replace("%(ext)s", "\0")
-            .replace("%", "%%")
-            .replace("\0", "%(ext)s")
+            f"{folder}/{SOURCE_STEM}%(section_number&-|)s%(section_number|)s.%(ext)s"
         )
-        downloader.params.update(changes)
+        downloader.params.pop("download_ranges", None)
+        if download_ranges is not None:
+            downloader.params["download_ranges"] = download_ranges
         try:
-            info = downloader.extract_info(url)
+            info = downloader.extract_info(url, ie_key="Generic" if is_file else None)
         except DownloadError as error:
             cause = error.exc_info[1] if error.exc_info else None
             raise FetchError(_text_of(error, cause), retry_after_seconds=_retry_after_of(cause)) from None
         except YoutubeDLError as error:
             raise FetchError(_text_of(error, error)) from None
-        if not info or not info.get("requested_downloads"):
-            raise FetchError("yt-dlp returned no file")
+        downloads = (info or {}).get("requested_downloads") or []
+        if not downloads:
+            raise FetchError("yt-dlp returned no file (a playlist or a page without a video)")
+        if any(not os.path.exists(download["filepath"]) for download in downloads):
+            # What yt-dlp does with files above max_filesize: no error, no file.
+            raise FetchError(
+                f"yt-dlp left no file; larger than download.max_gigabytes ({self._parameters.max_gigabytes:g})?"
+            )
         return info
 
     def _is_known_site(self, url: str) -> bool:
         """Whether yt-dlp has an extractor of its own for the URL."""
-        for key, extractor in self._yt_dlp()._ies.items():
-            if key != "Generic" and extractor.suitable(url):
-                return True
-        return False
+        extractors = self._yt_dlp()._ies
+        return any(key != "Generic" and extractor.suitable(url) for key, extractor in extractors.items())
 
-    def _yt_dlp(self):
-        if self._downloader is None:
+    def _yt_dlp(self, *, is_file: bool = False):
+        if is_file not in self._downloaders:
             import yt_dlp
+            from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 
-            self._downloader = yt_dlp.YoutubeDL(self._options())
-        return self._downloader
+            options = self._options(is_file=is_file)
+            # Sections look here, not at the option.
+            FFmpegPostProcessor._ffmpeg_location.set(options["ffmpeg_location"])
+            self._downloaders[is_file] = yt_dlp.YoutubeDL(options)
+        return self._downloaders[is_file]
 
-    def _options(self) -> dict:
+    def _options(self, *, is_file: bool) -> dict:
         parameters = self._parameters
         options = {
             "quiet": True,
@@ -237,56 +289,116 @@ class Fetcher:
             "color": "never",
             "logger": _SilentLogger(),
             "cachedir": False,
-            "enable_file_urls": True,
+            "enable_file_urls": is_file,  # never for sites: their playlists could name files of this machine
             "noplaylist": True,
             "format": parameters.format or "bv*+ba/b",
             "format_sort": [f"res:{parameters.max_height}", "vcodec:h264", "acodec:m4a"],
             "merge_output_format": "mp4/mkv",
+            "force_keyframes_at_cuts": True,
             "overwrites": True,
             "continuedl": False,
             "updatetime": False,
             "retries": parameters.num_site_retries,
             "fragment_retries": parameters.num_site_retries,
             "extractor_retries": parameters.num_site_retries,
+            "skip_unavailable_fragments": False,
             "socket_timeout": parameters.socket_timeout_seconds,
             "max_filesize": int(parameters.max_gigabytes * 1e9),
+            "ffmpeg_location": str(find_ffmpeg(parameters.ffmpeg)),
+            "js_runtimes": {name: {"path": path} for name, path in find_js_runtimes().items()},
             "outtmpl": {"default": f"{SOURCE_STEM}.%(ext)s"},
         }
         if parameters.proxy:
             options["proxy"] = parameters.proxy
-        if parameters.cookies_path:
+        if parameters.cookies_path and not is_file:
             self._private_dir.mkdir(parents=True, exist_ok=True)
             cookies_path = self._private_dir / "cookies.txt"  # yt-dlp rewrites it on closing
+            cookies_path.touch(mode=0o600)
             shutil.copyfile(parameters.cookies_path, cookies_path)
             options["cookiefile"] = str(cookies_path)
         return options
 
     # --- from what arrived to a clip
 
-    def _finish_clip(self, clip: dict, media: tuple[Path, bool], request: dict, work_dir: Path) -> dict:
-        media_path, _ = media
+    def _finish_clip(self, clip: dict, media: "_Media", request: dict, work_dir: Path) -> dict:
         try:
-            facts = validate_clip(media_path, wanted_seconds=None, parameters=self._parameters.validation)
+            return self._make_clip(clip, media, request, work_dir)
         except MediaError as error:
             return _failure(error.reason, str(error))
-        staged_path = work_dir / f"whole-{clip['file_stem']}{media_path.suffix}"
+        except CuttingError as error:
+            return _failure(None, str(error))
+
+    def _make_clip(self, clip: dict, media: "_Media", request: dict, work_dir: Path) -> dict:
+        parameters, path = self._parameters, media.path
+        if path is None:
+            raise MediaError("too_short", "the video ends before the section begins")
+        start_seconds, end_seconds = clip["start_seconds"] or 0.0, clip["end_seconds"]
+        wanted_seconds = None if end_seconds is None else end_seconds - start_seconds
+        source = look_at_source(path)
+        source_sha256 = None
+        ends_there = end_seconds is None or (
+            source.duration_seconds is not None and source.duration_seconds <= end_seconds + _WHOLE_SLACK_SECONDS
+        )
+        is_whole = media.is_section or (start_seconds == 0 and ends_there)
+        is_small = request["is_linked"] or source.height <= parameters.max_height
+        facts = None
+        if not is_whole or not is_small:
+            # Only a source with both streams can be cut; the others are refused for what they lack.
+            if source.video_index is None or source.audio_index is None:
+                facts = validate_clip(path, wanted_seconds=None, parameters=parameters.validation)
+            if (
+                source.duration_seconds is not None
+                and not media.is_section
+                and source.duration_seconds <= start_seconds
+            ):
+                raise MediaError(
+                    "too_short", f"lasts {source.duration_seconds:.2f} s, the section begins at {start_seconds:g} s"
+                )
+            if request["url"].startswith("file:"):
+                source_sha256 = sha256_of(path)
+            cut_path = work_dir / f"cut-{clip['file_stem']}.mp4"
+            cut_clip(
+                path,
+                cut_path,
+                start_seconds=0.0 if media.is_section else start_seconds,
+                stop_seconds=None if media.is_section else end_seconds,
+                max_height=parameters.max_height,
+                video_index=source.video_index,
+                audio_index=source.audio_index,
+                ffmpeg_path=find_ffmpeg(parameters.ffmpeg),
+                limit_seconds=parameters.time_limit_seconds,
+            )
+            path = cut_path
+        facts = validate_clip(path, wanted_seconds=wanted_seconds, parameters=parameters.validation)
+        staged_path = work_dir / f"whole-{clip['file_stem']}{path.suffix}"
         staged_path.unlink(missing_ok=True)
-        if media_path.is_symlink():
-            staged_path.symlink_to(os.readlink(media_path))
+        if path.is_symlink():
+            staged_path.symlink_to(os.readlink(path))
         else:
-            os.link(media_path, staged_path)
+            os.link(path, staged_path)
         if not request["is_linked"]:
             sync(staged_path)
+            sync(work_dir)
+        digest = sha256_of(staged_path)
         return {
             "outcome": "ok",
             "file": {
-                "path": f"{clip['file_stem']}{media_path.suffix}",
+                "path": f"{clip['file_stem']}{path.suffix}",
                 "staged": str(staged_path.relative_to(request["clips_dir"])),
                 "bytes": staged_path.stat().st_size,
-                "sha256": sha256_of(staged_path),
+                "sha256": digest,
+                "source_sha256": source_sha256 or digest,
                 **facts.as_mapping(),
             },
         }
+
+
+@dataclass(frozen=True)
+class _Media:
+    """A file with a clip: the whole video, or (``is_section``) its section alone; None: the section is not in it."""
+
+    path: Path | None
+    is_section: bool = False
 
 
 def find_source(work_dir: Path) -> Path | None:
@@ -415,14 +527,6 @@ class _SilentLogger:
     def error(self, message): ...
 
 
-def tool_versions() -> str:
-    """Versions that decide what can be fetched: yt-dlp, JavaScript runtime, ffmpeg, Python packages."""
-    import av
-    import yt_dlp.version
-
-    return f"yt-dlp {yt_dlp.version.__version__}; av {av.__version__}"
-
-
 def main() -> None:
     """Serve requests until the parent closes the pipe."""
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
@@ -433,7 +537,7 @@ def main() -> None:
     fetcher = Fetcher(
         build(FetchParameters, settings["parameters"], "download"), private_dir=Path(settings["private_dir"])
     )
-    answers.write(json.dumps({"versions": tool_versions()}).encode() + b"\n")
+    answers.write(json.dumps({"is_ready": True}).encode() + b"\n")
     while True:
         request = requests.get()
         if request is None:

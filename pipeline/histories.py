@@ -33,9 +33,10 @@ NEVER = math.inf
 class RetryPolicy:
     """When a clip is attempted again.
 
-    The first ``num_quick_attempts`` failures in a row follow each other after ``quick_delay_seconds``, three times as long
-    each time; later ones after ``slow_delay_seconds``, likewise growing, at most a week. ``access`` describes the
-    credentials in use (see ``describe_access``), ``versions`` the tools: with others, what failed for them is tried at once.
+    The first ``num_quick_attempts`` failures in a row follow each other after ``quick_delay_seconds``, three times as
+    long each time; later ones after ``slow_delay_seconds``, likewise growing, at most a week. ``access`` describes the
+    credentials in use (see ``describe_access``), ``versions`` the tools: with others, what failed for want of them is
+    due at once.
     """
 
     num_quick_attempts: int

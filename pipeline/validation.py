@@ -27,14 +27,14 @@ _TRUNCATED_SLACK_SECONDS = 0.5
 class ValidationParameters:
     """Section ``download.validation``.
 
-    ``silent``: the loudest moment stays below ``silence_dbfs``. ``still``: no two pictures, a quarter of a second or more
-    apart, differ by more than ``still_difference`` grey levels (of 255) on average over the picture.
+    ``silent``: the loudest moment stays below ``silence_dbfs``. ``still``: no picture, looked at every quarter of a
+    second, differs from the first by more than ``still_difference`` grey levels (of 255) in any cell of a 64x36 grid.
     """
 
     min_seconds: float = 1.0
     duration_tolerance_seconds: float = 0.5
     silence_dbfs: float = -60.0
-    still_difference: float = 0.5
+    still_difference: float = 6.0
 
     def __post_init__(self):
         if not self.min_seconds >= 0:
@@ -82,8 +82,33 @@ def validate_clip(path, *, wanted_seconds: float | None, parameters: ValidationP
     """
     try:
         # The first demuxer that fits by content: a name must not make a text file a video.
-        with av.open(os.fspath(path)) as container:
+        with av.open(os.fspath(path), metadata_errors="ignore") as container:
             return _validate(container, wanted_seconds, parameters)
+    except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
+        raise MediaError("corrupt", f"cannot be read as media: {_words(error)}") from None
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """What decides whether and how a file must be cut: seconds (None: unknown), upright height, best streams."""
+
+    duration_seconds: float | None
+    height: int
+    video_index: int | None
+    audio_index: int | None
+
+
+def look_at_source(path) -> SourceFacts:
+    """Headers only. Raises ``MediaError`` corrupt."""
+    try:
+        with av.open(os.fspath(path), metadata_errors="ignore") as container:
+            video, audio = _best_stream(container, "video"), _best_stream(container, "audio")
+            return SourceFacts(
+                duration_seconds=_announced_seconds(container, video or audio),
+                height=_upright_size(video)[1] if video else 0,
+                video_index=video.index if video else None,
+                audio_index=audio.index if audio else None,
+            )
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
         raise MediaError("corrupt", f"cannot be read as media: {_words(error)}") from None
 
@@ -91,10 +116,7 @@ def validate_clip(path, *, wanted_seconds: float | None, parameters: ValidationP
 def _validate(container, wanted_seconds: float | None, parameters: ValidationParameters) -> ClipFacts:
     if container.format.name in ("tty", "image2", "png_pipe") or container.format.name.endswith("_pipe"):
         raise MediaError("no_video", f"is not a video but {container.format.long_name or container.format.name}")
-    video = _default_stream(
-        [stream for stream in container.streams.video if not stream.disposition & av.stream.Disposition.attached_pic]
-    )
-    audio = _default_stream(list(container.streams.audio))
+    video, audio = _best_stream(container, "video"), _best_stream(container, "audio")
     announced_seconds = _announced_seconds(container, video or audio)
     if video is None:
         raise MediaError("no_video", "has no video stream")
@@ -135,7 +157,7 @@ def _validate(container, wanted_seconds: float | None, parameters: ValidationPar
 def _decode(container, video, audio, announced_seconds: float | None) -> dict[int, _Decoded]:
     streams = [stream for stream in (video, audio) if stream is not None]
     decoded = {stream.index: _Decoded() for stream in streams}
-    video.thread_type = "AUTO"
+    video.thread_type = "NONE"  # parallelism is over videos
     if announced_seconds is None or announced_seconds <= _WHOLE_SECONDS:
         windows = [None]
     else:
@@ -174,10 +196,10 @@ def _look_at(frame, facts: _Decoded, *, is_video: bool) -> None:
             facts.last_seconds = max(facts.last_seconds, seconds + _length_of(frame))
         if seconds is None or seconds - facts.picture_seconds >= _STILL_INTERVAL_SECONDS:
             # Once it is known to move there is nothing more to compare.
-            if facts.difference < 255 and not (facts.picture is not None and facts.difference > 2):
+            if facts.difference < 255 and not (facts.picture is not None and facts.difference > 60):
                 picture = frame.reformat(*_STILL_SIZE, format="gray").to_ndarray().astype(np.float32)
                 if facts.picture is not None:
-                    facts.difference = max(facts.difference, float(np.abs(picture - facts.picture).mean()))
+                    facts.difference = max(facts.difference, float(np.abs(picture - facts.picture).max()))
                 else:
                     facts.picture = picture  # all are compared with the first: a slow drift adds up
             facts.picture_seconds = seconds if seconds is not None else facts.picture_seconds
@@ -210,12 +232,12 @@ def _require_whole(facts: _Decoded, what: str, announced_seconds: float | None) 
             )
 
 
-def _default_stream(streams: list):
-    """The one that players choose: marked as default, else the largest picture, else the first."""
-    if not streams:
+def _best_stream(container, kind: str):
+    """The stream that ffmpeg deems best (as ``pipeline/media.py`` reads it); an attached picture is not video."""
+    stream = container.streams.best(kind)
+    if stream is not None and stream.disposition & av.stream.Disposition.attached_pic:
         return None
-    marked = [stream for stream in streams if stream.disposition & av.stream.Disposition.default]
-    return (marked or streams)[0]
+    return stream
 
 
 def _announced_seconds(container, stream) -> float | None:

@@ -30,7 +30,7 @@ class Worker:
         self._log_path = private_dir / "stderr.log"
         self._buffer = b""
         self.num_fetched, self.request, self.deadline = 0, None, None
-        self.versions = None
+        self.is_ready = False
         environment = dict(
             os.environ, PYTHONPATH=os.pathsep.join([str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")])
         )
@@ -73,8 +73,8 @@ class Worker:
         while b"\n" in self._buffer:
             line, self._buffer = self._buffer.split(b"\n", 1)
             answer = json.loads(line)
-            if self.versions is None:
-                self.versions = answer["versions"]
+            if not self.is_ready:
+                self.is_ready = True
                 if self.deadline is not None:  # starting up is not the video's time
                     self.deadline += time.monotonic() - (self._start_deadline - _START_LIMIT_SECONDS)
                 continue
