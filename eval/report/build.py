@@ -233,7 +233,7 @@ def _render_gallery(cards: Sequence[Mapping], models: Sequence[str]) -> Html:
             "order",
             "Order",
             [
-                ("picked", "as picked: best, worst, median"),
+                ("picked", "as picked"),
                 ("best", "best first"),
                 ("worst", "worst first"),
                 ("id", "by id"),

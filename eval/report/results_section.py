@@ -20,7 +20,7 @@ _KIND_TITLES = {
     "model": "",
     "baseline": "baseline",
     "untrained": "untrained",
-    "trivial": "trivial baseline",
+    "trivial": "trivial",
     "ceiling": "ceiling",
 }
 
@@ -46,12 +46,14 @@ def render_summary(groups: Sequence[Group], *, protocol: str, metric: str) -> Ht
                     METRIC_TITLES.get(metric, metric),
                 ),
                 element(
-                    "p", f"best model: {best['model']}, 95\N{NO-BREAK SPACE}% interval {_interval_text(best, metric)}"
+                    "p",
+                    f"best model: {best['model']}, 95\N{NO-BREAK SPACE}% interval ",
+                    element("span", _interval_text(best, metric), class_="whole"),
                 ),
                 element(
                     "p",
-                    f"best trivial baseline: {trivial['model']} {format_number(number_of(trivial, metric))}, "
-                    f"{_interval_text(trivial, metric)}",
+                    f"best trivial baseline: {trivial['model']} {format_number(number_of(trivial, metric))}, ",
+                    element("span", _interval_text(trivial, metric), class_="whole"),
                     class_="muted",
                 )
                 if trivial is not None
@@ -125,8 +127,7 @@ def render_group(group: Group) -> Html:
     head = [
         "model",
         *(METRIC_TITLES[metric] for metric in metrics),
-        "n",
-        "coverage",
+        "n, coverage",
         "chosen by",
         "in training",
         "seed",
@@ -140,13 +141,11 @@ def render_group(group: Group) -> Html:
             element("span", mark, class_="mark") if mark else None,
         ]
         cells = [_value_cell(row, metric, is_best=row is best[metric]) for metric in metrics]
-        coverage = number_of(row, "coverage_percent")
         rows.append(
             [
                 element("span", name),
                 *cells,
                 _count_cell(row),
-                ABSENT if coverage is None else f"{coverage:.1f} %",
                 _text(row.get("selection")),
                 _leakage_text(row),
                 _text(row.get("seed")),
@@ -159,11 +158,12 @@ def render_group(group: Group) -> Html:
 
 def _count_cell(row: Mapping) -> Html:
     counts = f"{format_count(row.get('n'))} / {format_count(row.get('num_requested'))}"
-    missing = row.get("missing") or {}
-    reasons = ", ".join(f"{reason} {number}" for reason, number in missing.items())
+    coverage = number_of(row, "coverage_percent")
+    notes = [] if coverage is None else [f"{coverage:.1f}\N{NO-BREAK SPACE}%"]
     if row.get("num_negatives") is not None:
-        reasons = ", ".join(filter(None, [f"negatives {row['num_negatives']}", reasons]))
-    return element("span", counts, element("span", reasons, class_="bounds") if reasons else None, class_="count")
+        notes.append(f"negatives {row['num_negatives']}")
+    notes += [f"{reason} {number}" for reason, number in (row.get("missing") or {}).items()]
+    return element("span", counts, [element("span", note, class_="bounds") for note in notes])
 
 
 def _leakage_text(row: Mapping) -> str:
