@@ -93,7 +93,7 @@ def score_model(
     scored = [row for row in rows if row["status"] == "ok"]
     scores = score_maps(
         [model_maps.maps[position[row["sample_id"]]] for row in scored],
-        [truths.get(row["sample_id"]) for row in scored],
+        [truths[row["sample_id"]] if row["is_positive"] else None for row in scored],
         protocol=chosen,
         is_absolute=model_maps.is_absolute,
         with_confidence=with_confidence or bool(negatives),
@@ -106,13 +106,12 @@ def score_model(
 
 
 def negative_ids(samples: pa.Table) -> set[str]:
-    """Samples whose sound comes from another clip and has no visible source: negatives of extended test sets."""
-    columns = samples.select(["sample_id", "boxes", "audio_clip_id", "attributes"]).to_pydict()
-    return {
-        name
-        for name, boxes, audio_clip_id, attributes in zip(*columns.values(), strict=True)
-        if not boxes and (audio_clip_id is not None or dict(attributes or []).get("is_negative") == "true")
-    }
+    """Samples whose sound has no visible source (negatives of extended test sets): those with a clip for the sound.
+
+    Boxes that such a row may have are those of the frame's own sound and do not count.
+    """
+    columns = samples.select(["sample_id", "audio_clip_id"]).to_pydict()
+    return {name for name, audio_clip_id in zip(*columns.values(), strict=True) if audio_clip_id is not None}
 
 
 def subset_ids(samples: pa.Table, subset: str) -> list[str]:
