@@ -11,6 +11,8 @@ import os
 from collections import Counter
 from pathlib import Path
 
+ATTEMPTS_PREFIX = ".attempts-"  # of the folder's name
+
 
 class Attempt:
     """One attempt at a task, as the worker notes it."""

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.attempts import AttemptLog
+from pipeline.attempts import ATTEMPTS_PREFIX, AttemptLog
 from pipeline.errors import EarshotError, RunError
 
 _POLL_SECONDS = 1.0
@@ -40,7 +40,8 @@ class ClusterParameters:
     clip_timeout_seconds: float = 300.0  # without progress for that long a worker counts as hung
     max_attempts: int = 3  # so often may reading a clip end its worker before the clip is set aside
     memory_limit_gib: float = 0.0  # of a local worker; above it the worker is restarted; 0: its share of the machine
-    dashboard: bool = True  # print a link to Dask's dashboard of a local cluster
+    connect_timeout_seconds: float = 15.0  # for the scheduler at scheduler_address to answer
+    dashboard: bool = True  # run Dask's dashboard beside a local cluster and print its link
 
     def __post_init__(self):
         if self.workers is not None and self.workers < 0:
@@ -72,7 +73,7 @@ def run_tasks(
                 result = function(task)
             yield result
         return
-    log = AttemptLog(shared_dir / f".attempts-{secrets.token_hex(4)}", max_attempts=parameters.max_attempts)
+    log = AttemptLog(shared_dir / f"{ATTEMPTS_PREFIX}{secrets.token_hex(4)}", max_attempts=parameters.max_attempts)
     log.folder.mkdir(parents=True)
     try:
         with _connect(parameters, num_tasks=len(tasks), is_quiet=is_quiet) as client, _full_disk_told(shared_dir):
@@ -102,7 +103,9 @@ def _connect(parameters: ClusterParameters, *, num_tasks: int, is_quiet: bool) -
 
     if parameters.scheduler_address is not None:
         try:
-            client = Client(parameters.scheduler_address, timeout=15, set_as_default=False)
+            client = Client(
+                parameters.scheduler_address, timeout=parameters.connect_timeout_seconds, set_as_default=False
+            )
         except (OSError, ValueError) as error:
             raise RunError(
                 f"cluster.scheduler_address {parameters.scheduler_address}: no Dask scheduler answers "

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from pipeline.attempts import ATTEMPTS_PREFIX
 from pipeline.errors import DataError, RunError
 from pipeline.files import remove_leftovers
 from pipeline.shard_format import Layout, has_named_content, read_layout, task_of
@@ -72,6 +73,8 @@ class Store:
             except BlockingIOError:
                 raise RunError(f"{self.folder}: another run is writing there; wait for it to end") from None
             remove_leftovers(self.folder)
+            for folder in self.folder.glob(f"{ATTEMPTS_PREFIX}*"):  # of a run that was killed
+                shutil.rmtree(folder, ignore_errors=True)
             self._load()
             yield self
 

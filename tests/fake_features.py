@@ -1,7 +1,8 @@
 """Features and an extractor without media, for tests of the engine: a clip is a small text file with instructions.
 
 Words of a clip's text: ``corrupt`` (its reading raises), ``mute`` (no spectrogram), ``segfault`` (its process dies),
-``sleep:S``, ``hang`` (as in a dead loop), ``bug`` (an exception of ours); anything else only makes it another clip.
+``sleep:S``, ``hang`` (as in a dead loop), ``greedy`` (takes all memory), ``bug`` (an exception of ours); anything else
+only makes it another clip.
 """
 
 import hashlib
@@ -54,6 +55,11 @@ def extract(path: Path, moments: list[Moment], features: list[Feature]):
             os.kill(os.getpid(), signal.SIGSEGV)
         elif word == "hang":
             time.sleep(3600)
+        elif word == "greedy":
+            held = []
+            while True:  # until the worker is ended; slowly enough for its memory to be looked at
+                held.append(np.ones(2_000_000))
+                time.sleep(0.02)
         elif word == "bug":
             raise ZeroDivisionError("a bug of ours")
     for moment in moments:

@@ -329,7 +329,7 @@ def test_killed_with_its_local_cluster_it_resumes(tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     touched(killed)
-    assert build(killed, tables).computed <= 60 - 3 * 8
+    assert build(killed, tables).computed <= 60 - (8 + 8 + 4)
     assert contents(killed / "frames") == contents(undisturbed / "frames")
     assert not list((killed / "store" / "frames").glob(".attempts-*"))
 

@@ -1,0 +1,173 @@
+"""Dask: workers that crash, hang, are killed or stopped cost an attempt; the result is that of an undisturbed run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from test_cache import build, contents, make_dataset
+
+from pipeline.attempts import AttemptLog
+from pipeline.cluster import ClusterParameters
+from pipeline.errors import ParameterError, RunError
+from pipeline.parameters import build as build_parameters
+from pipeline.shards import FeatureReader
+
+TEXTS = {f"clip{i:03d}": f"text {i}" for i in range(24)}
+
+
+def local(**options):
+    return ClusterParameters(**{"workers": 2, "dashboard": False} | options)
+
+
+def test_a_clip_that_ends_its_process_is_named_and_the_rest_goes_on(tmp_path):
+    tables = make_dataset(tmp_path, TEXTS | {"clip010": "segfault"})
+    report = build(tmp_path, tables, cluster=local(max_attempts=1))
+    assert (report.ok, report.failed) == (23, {"crashed": 1})
+    assert FeatureReader(tmp_path / "frames").reason("clip010_0") == "crashed"
+    assert build(tmp_path, tables).computed == 0  # remembered
+
+
+def test_a_clip_that_hangs_is_named_and_the_rest_goes_on(tmp_path):
+    tables = make_dataset(tmp_path, TEXTS | {"clip010": "hang"})
+    report = build(tmp_path, tables, cluster=local(max_attempts=1, clip_timeout_seconds=1.5))
+    assert (report.ok, report.failed) == (23, {"timeout": 1})
+
+
+def test_a_clip_that_takes_all_memory_is_named_and_the_rest_goes_on(tmp_path):
+    tables = make_dataset(tmp_path, TEXTS | {"clip010": "greedy"})
+    report = build(tmp_path, tables, cluster=local(max_attempts=1, memory_limit_gib=0.5))
+    assert (report.ok, report.failed) == (23, {"crashed": 1})
+
+
+def test_an_address_where_nobody_answers(tmp_path):
+    tables = make_dataset(tmp_path, TEXTS)
+    cluster = ClusterParameters(scheduler_address="tcp://127.0.0.1:9", connect_timeout_seconds=1.0)
+    with pytest.raises(RunError, match=r"tcp://127\.0\.0\.1:9: no Dask scheduler answers"):
+        build(tmp_path, tables, cluster=cluster)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"workers": -1}, "workers is -1"),
+        ({"clip_timeout_seconds": 0}, "clip_timeout_seconds is 0.0"),
+        ({"max_attempts": 0}, "max_attempts is 0"),
+        ({"wokers": 1}, "unknown key cluster.wokers"),
+    ],
+)
+def test_parameters_out_of_range(values, message):
+    with pytest.raises(ParameterError, match=message):
+        build_parameters(ClusterParameters, values, "cluster")
+
+
+def test_attempts_accuse_only_what_outlived_no_attempt(tmp_path):
+    log = AttemptLog(tmp_path, max_attempts=2)
+    survived = log.begin("task", "tcp://a")
+    survived.begin_clip("good")
+    survived.end()
+    assert log.set_aside("task") == {}
+    for clip_id in ("bad", "other", "bad"):
+        log.begin("task", "tcp://a").begin_clip(clip_id)
+    log.begin("task", "tcp://a").begin_writing()
+    log.begin("another", "tcp://a").begin_clip("other")
+    assert log.set_aside("task") == {"bad": "crashed"}
+    path, worker, _ = log.current("task")
+    assert worker == "tcp://a"
+    log.mark_hung(sorted(tmp_path.glob("task.*.jsonl"))[0])
+    assert log.set_aside("task") == {"bad": "timeout"}
+    with open(path, "ab") as file:
+        file.write(b'{"clip": "ba')  # died while noting
+    assert log.set_aside("task") == {"bad": "timeout"}
+
+
+class Cluster:
+    """A scheduler and workers, each a process of its own."""
+
+    def __init__(self, folder: Path, num_workers: int, *worker_options: str):
+        self._environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+        self._folder, self._worker_options = folder, worker_options
+        self._scheduler_file = folder / "scheduler.json"
+        options = [
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--no-dashboard",
+            "--scheduler-file",
+            str(self._scheduler_file),
+        ]
+        self.scheduler = self._start("scheduler", *options)
+        deadline = time.monotonic() + 30
+        while not self._scheduler_file.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.address = __import__("json").loads(self._scheduler_file.read_text())["address"]
+        self.workers = [self.start_worker() for _ in range(num_workers)]
+
+    def _start(self, command, *options):
+        return subprocess.Popen(
+            [sys.executable, "-m", "distributed.cli.dask_" + command, *options],
+            env=self._environment,
+            cwd=self._folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def start_worker(self):
+        options = ["--nthreads", "1", "--no-dashboard", *self._worker_options]
+        return self._start("worker", self.address, *options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        for process in (*self.workers, self.scheduler):
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _disturb_when_working(store_dir: Path, actions, num_shards=1):
+    """Run the actions once some shards are done, from a thread."""
+    import threading
+
+    def run():
+        deadline = time.monotonic() + 60
+        while len(list(store_dir.glob("*.h5"))) < num_shards and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for action in actions:
+            action()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("worker_options", [("--no-nanny",), ("--nanny",)])
+def test_one_worker_killed_and_one_stopped_the_result_is_complete_and_identical(tmp_path, worker_options):
+    texts = {clip_id: f"sleep:0.05 {text}" for clip_id, text in TEXTS.items()}
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    tables = make_dataset(undisturbed, texts)
+    make_dataset(disturbed, texts)
+    build(undisturbed, tables, shard_samples=2)
+    with Cluster(tmp_path, 3, *worker_options) as cluster:
+        thread = _disturb_when_working(
+            disturbed / "store" / "frames",
+            [
+                lambda: os.killpg(cluster.workers[0].pid, signal.SIGKILL),
+                lambda: os.killpg(cluster.workers[1].pid, signal.SIGSTOP),
+            ],
+        )
+        report = build(
+            disturbed,
+            tables,
+            shard_samples=2,
+            cluster=ClusterParameters(scheduler_address=cluster.address, clip_timeout_seconds=2.0),
+        )
+        thread.join()
+    assert (report.ok, report.failed) == (24, {})
+    assert contents(disturbed / "frames") == contents(undisturbed / "frames")
