@@ -16,7 +16,7 @@ from pipeline.errors import MediaError
 _PREROLL_SECONDS = 0.3  # lets lapped transforms, bit reservoirs and Opus (80 ms) settle before the window
 _MARGIN_SECONDS = 0.05  # around the window, for the resampling filter
 _GAP_SECONDS = 0.05  # timestamps that are off by less are rounding (Matroska counts milliseconds)
-_MISSING_SECONDS = 0.05  # a window that lacks less is filled up, one that lacks more is shifted
+MISSING_SECONDS = 0.05  # a window that lacks less is filled up, one that lacks more is shifted
 
 
 def read_window(
@@ -27,52 +27,30 @@ def read_window(
     start_seconds: float,
     stop_seconds: float,
     sample_rate: int | None,
-) -> tuple[np.ndarray, int, float]:
+) -> tuple[np.ndarray, int]:
     """What the stream has of the half-open range [start_seconds, stop_seconds) of the clip's timeline.
 
-    Returns the mono waveform, float32 ``(num_samples,)``, mean of the channels; its rate (``sample_rate``, or the native
-    one for None); and how many seconds are missing at the beginning of the range. The waveform is shorter than the range
-    where the stream has nothing. ``stream`` must not have decoded anything yet.
+    Returns the mono waveform, float32 ``(num_samples,)``, mean of the channels, and its rate (``sample_rate``, or the
+    native one for None). It is shorter than the range where the stream has nothing. ``stream`` must not have decoded
+    anything yet.
     """
-    pieces: list[np.ndarray] = []
-    first = rate = expected = None
-    reach = stop_seconds + 2 * _MARGIN_SECONDS
-    for frame in _decode_from(container, stream, start_seconds + origin_seconds - _PREROLL_SECONDS):
-        if rate is None:
-            rate = frame.sample_rate
-        elif frame.sample_rate != rate:
-            raise MediaError("corrupt", f"its audio changes from {rate} to {frame.sample_rate} Hz on the way")
-        mono = _mix(frame)
-        if frame.pts is None:
-            begin = expected if expected is not None else 0
-        else:
-            begin = round((float(frame.pts * frame.time_base) - origin_seconds) * rate)
-        if first is None:
-            first = expected = begin
-        gap = begin - expected
-        if gap > _GAP_SECONDS * rate:
-            if begin / rate >= reach:
-                break
-            pieces.append(np.zeros(gap, np.float32))
-            expected += gap
-        elif -gap > _GAP_SECONDS * rate:
-            mono = mono[-gap:]
-        pieces.append(mono)
-        expected += len(mono)
-        if expected / rate >= reach:
-            break
-    if first is None:
-        return np.zeros(0, np.float32), sample_rate or stream.codec_context.sample_rate, 0.0
-    waveform = np.concatenate(pieces)
+    decoded = _decode_from(
+        container,
+        stream,
+        start=start_seconds + origin_seconds - _PREROLL_SECONDS,
+        stop=stop_seconds + origin_seconds + 2 * _MARGIN_SECONDS,
+    )
+    first, waveform, rate = _join(decoded, origin_seconds=origin_seconds)
+    if rate is None:
+        return np.zeros(0, np.float32), sample_rate or stream.codec_context.sample_rate
     target_rate = sample_rate or rate
     start = round(start_seconds * rate)
     num_wanted = round((stop_seconds - start_seconds) * target_rate)
     if start >= first + len(waveform):
-        return np.zeros(0, np.float32), target_rate, 0.0
+        return np.zeros(0, np.float32), target_rate
     if target_rate == rate:
         begin = max(start - first, 0)
-        cut = waveform[begin : begin + num_wanted - max(first - start, 0)]
-        return cut, rate, max(first - start, 0) / rate
+        return waveform[begin : begin + max(num_wanted - max(first - start, 0), 0)], rate
     # The resampled grid is laid so that the window's first sample is a sample of it: begin a whole number of periods
     # of the two rates before.
     divisor = math.gcd(rate, target_rate)
@@ -84,7 +62,7 @@ def read_window(
     lead = num_periods * target_period
     num_missing = round(max(first - start, 0) / rate * target_rate)
     cut = resampled[lead : lead + max(num_wanted - num_missing, 0)]
-    return np.ascontiguousarray(cut, np.float32), target_rate, max(first - start, 0) / rate
+    return np.ascontiguousarray(cut, np.float32), target_rate
 
 
 def tile(waveform: np.ndarray, num_samples: int) -> np.ndarray:
@@ -105,15 +83,59 @@ def find_extent(container: av.container.InputContainer, stream: av.AudioStream) 
     return None if start is None else (start, stop)
 
 
-def _decode_from(container, stream, seconds: float) -> Iterator[av.AudioFrame]:
-    """Frames of the packets that begin at ``seconds`` (of the stream's timestamps) or later, and of those that hold it."""
-    first_pts = int(seconds / stream.time_base)
+def _decode_from(container, stream, *, start: float, stop: float) -> Iterator[av.AudioFrame]:
+    """Frames of the packets that overlap [start, stop) of the stream's own timestamps, in seconds."""
+    first_pts = int(start / stream.time_base)
     if first_pts > (stream.start_time or 0):
         container.seek(first_pts, stream=stream, backward=True)
+    has_decoded = False
     for packet in container.demux(stream):
         if packet.pts is not None and packet.size and packet.pts + (packet.duration or 0) <= first_pts:
             continue
-        yield from packet.decode()
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            if has_decoded:
+                raise
+            continue  # a seek can land in the middle of a packet, and files can begin with junk
+        for frame in frames:
+            has_decoded = True
+            yield frame
+            if frame.pts is not None and frame.time + frame.samples / frame.sample_rate >= stop:
+                return
+
+
+def _join(frames: Iterator[av.AudioFrame], *, origin_seconds: float) -> tuple[int, np.ndarray, int | None]:
+    """Join frames to one waveform: its first sample's number on the clip's timeline, the waveform, the rate.
+
+    Containers that count milliseconds give every frame a timestamp of its own rounding; frames are joined seamlessly and
+    the median of what their timestamps say places the whole. Only real gaps are filled, with silence.
+    """
+    pieces: list[np.ndarray] = []
+    offsets: list[int] = []  # timestamp minus the number of samples before, of each frame
+    rate = None
+    num_samples = 0
+    for frame in frames:
+        if rate is None:
+            rate = frame.sample_rate
+        elif frame.sample_rate != rate:
+            raise MediaError("corrupt", f"its audio changes from {rate} to {frame.sample_rate} Hz on the way")
+        mono = _mix(frame)
+        if frame.pts is not None:
+            offset = round((float(frame.pts * frame.time_base) - origin_seconds) * rate) - num_samples
+            gap = offset - offsets[-1] if offsets else 0
+            if gap > _GAP_SECONDS * rate:
+                pieces.append(np.zeros(gap, np.float32))
+                num_samples += gap
+                offset -= gap
+            elif -gap > _GAP_SECONDS * rate:
+                mono = mono[-gap:]
+                offset -= gap
+            offsets.append(offset)
+        pieces.append(mono)
+        num_samples += len(mono)
+    first = sorted(offsets)[len(offsets) // 2] if offsets else 0
+    return first, np.concatenate(pieces) if pieces else np.zeros(0, np.float32), rate
 
 
 def _mix(frame: av.AudioFrame) -> np.ndarray:

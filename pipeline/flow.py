@@ -6,6 +6,7 @@ work). Values are signed, x then y, in pixels of the native frame per pair, what
 """
 
 import functools
+import itertools
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -149,7 +150,7 @@ def _find_needs(parameters: FlowParameters, moment: Moment, info: MediaInfo) -> 
     time_seconds = moment.time_in(info.duration_seconds)
     times = find_pair_times(time_seconds, parameters=parameters, duration_seconds=info.duration_seconds)
     if times[-1] > info.duration_seconds - _END_SECONDS:
-        times = (times[0] - 1 / parameters.fps, *times)
+        times = (*times, times[0] - 1 / parameters.fps)  # last, by which _choose_frames knows it
     return Needs(frame_times=times)
 
 
@@ -158,7 +159,7 @@ def _compute(parameters: FlowParameters, moment: Moment, decoded: Decoded) -> Ex
     flows = np.stack(
         [
             _compute_stored(parameters, previous, following, decoded.memo)
-            for previous, following in zip(frames[:-1], frames[1:], strict=True)
+            for previous, following in itertools.pairwise(frames)
         ]
     )
     if parameters.aggregation == "stack" and len(flows) < parameters.num_pairs:
@@ -178,15 +179,16 @@ def _compute(parameters: FlowParameters, moment: Moment, decoded: Decoded) -> Ex
 
 
 def _choose_frames(parameters: FlowParameters, decoded: Decoded):
-    """Without the spare first frame, unless the clip has no next frame: then the pair before stands in."""
+    """Frames and times of the pairs; where the clip has no next frame, the pair before stands in (``_find_needs``)."""
     frames, times = list(decoded.frames), list(decoded.times)
-    num_pairs = len(frames) - 1
-    has_spare = (len(frames) > 2 and num_pairs > parameters.num_pairs) or False
-    if has_spare:
-        is_at_end = frames[-1].time_seconds == frames[-2].time_seconds
-        frames, times = (frames[:-1], times[:-1]) if is_at_end else (frames[1:], times[1:])
-        if frames[0].time_seconds == frames[-1].time_seconds:
-            raise MediaError("too_short", f"no two frames to compare around {times[0]:.3f} s")
+    if times[-1] > times[0]:
+        return frames, times
+    *frames, spare = frames
+    *times, spare_time = times
+    if len({frame.time_seconds for frame in frames}) == 1:
+        frames, times = [spare, frames[0]], [spare_time, times[0]]
+        if spare.time_seconds == frames[1].time_seconds < 1 / parameters.fps:
+            raise MediaError("too_short", f"no two frames to compare at {times[1]:.3f} s")
     return frames, times
 
 

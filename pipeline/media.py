@@ -6,6 +6,7 @@ FFmpeg deems best (marked default, then the largest) is read; attached pictures 
 single-threaded: parallelism is over clips.
 """
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,11 @@ class MediaInfo:
 def probe(path: Path | str) -> MediaInfo:
     """What a media file has. Raises MediaError ``corrupt`` when it cannot be read, ``no_streams`` when it has nothing."""
     with ClipReader(path) as reader:
-        return reader.info
+        info = reader.info
+        if not info.has_video:
+            return info
+        frame = reader.first_frame()
+        return dataclasses.replace(info, width=frame.width, height=frame.height)
 
 
 class ClipReader:
@@ -77,19 +82,15 @@ class ClipReader:
 
     @functools.cached_property
     def info(self) -> MediaInfo:
-        """What the file has; decodes one frame to learn which way is up."""
+        """From the header alone: ``width`` and ``height`` are as stored, before any rotation (``probe`` knows better)."""
         video, sound = self._video, self._audio
-        width = height = 0
-        if video is not None:
-            frame = next(self.iter_frames([0.0]))
-            width, height = frame.width, frame.height
         rate = video.average_rate or video.guessed_rate if video is not None else None
         return MediaInfo(
-            duration_seconds=self.duration_seconds,
+            duration_seconds=self._find_duration(),
             has_video=video is not None,
             has_audio=sound is not None,
-            width=width,
-            height=height,
+            width=video.codec_context.width if video is not None else 0,
+            height=video.codec_context.height if video is not None else 0,
             fps=float(rate) if rate else None,
             video_codec=video.codec_context.name if video is not None else None,
             audio_codec=sound.codec_context.name if sound is not None else None,
@@ -98,14 +99,36 @@ class ClipReader:
             container_format=self._container.format.name,
         )
 
-    @functools.cached_property
-    def duration_seconds(self) -> float:
-        """Seconds from the timeline's zero to the end of the last stream; by reading all packets if the file is silent."""
-        duration = self._container.duration
-        if duration and 0 < duration / av.time_base < _MAX_PLAUSIBLE_SECONDS:
-            start = (self._container.start_time or 0) / av.time_base
-            return duration / av.time_base + start - self.origin_seconds
+    def _find_duration(self) -> float:
+        """Seconds from the timeline's zero to the end of the last stream; measured where the header says nothing or lies."""
+        duration = (self._container.duration or 0) / av.time_base
+        if not 0 < duration < _MAX_PLAUSIBLE_SECONDS:
+            return self.measure_duration()
+        duration += (self._container.start_time or 0) / av.time_base - self.origin_seconds
+        if self._is_cut_off or self._container.format.name.startswith("mov") or self._reaches(duration / 2):
+            return duration  # MP4's is that of its index; of a file that is cut off, what the whole one had
         return self.measure_duration()
+
+    def _reaches(self, seconds: float) -> bool:
+        """Whether there are packets at a time or later."""
+        with self._errors():
+            with av.open(str(self.path), metadata_errors="ignore") as container:
+                stream = container.streams[(self._video or self._audio).index]
+                target = int((seconds + self.origin_seconds) / stream.time_base)
+                try:
+                    container.seek(target, stream=stream, backward=True)
+                    return any(packet.pts is not None and packet.pts >= target for packet in container.demux(stream))
+                except av.FFmpegError:
+                    return False
+
+    @functools.cached_property
+    def _is_cut_off(self) -> bool:
+        """Whether a Matroska or WebM file is shorter than it says it is."""
+        if not self._container.format.name.startswith("matroska"):
+            return False
+        with open(self.path, "rb") as file:
+            stop = find_matroska_end(file.read(4096))
+        return stop is not None and self.path.stat().st_size < stop
 
     def measure_duration(self) -> float:
         """The end of the last packet, whatever the header says."""
@@ -122,15 +145,24 @@ class ClipReader:
         """Yield the frame shown at each of ``times`` (seconds, ascending). Raises MediaError ``no_video``, ``corrupt``."""
         if self._video is None:
             raise MediaError("no_video", f"{self.path}: has no video")
-        reader = FrameReader(
+        with self._errors():
+            yield from self._frame_reader.iter_frames(times)
+
+    def first_frame(self) -> VideoFrame:
+        """The first frame that decodes, damaged or not."""
+        with self._errors():
+            return self._frame_reader.read_first_frame()
+
+    @functools.cached_property
+    def _frame_reader(self) -> FrameReader:
+        return FrameReader(
             self._container,
             self._video,
             origin_seconds=self.origin_seconds,
             name=str(self.path),
+            is_cut_off=self._is_cut_off,
             reopen=self._reopen_video,
         )
-        with self._errors():
-            yield from reader.iter_frames(times)
 
     def read_frames(self, times: Sequence[float]) -> list[VideoFrame]:
         """The frames shown at ``times`` (seconds, any order), in the order asked for."""
@@ -148,14 +180,16 @@ class ClipReader:
         """
         if self._audio is None:
             raise MediaError("no_audio", f"{self.path}: has no audio")
+        length = stop_seconds - start_seconds
         with self._errors():
-            waveform, rate, lacking = self._read_window(start_seconds, stop_seconds, sample_rate)
-            length = stop_seconds - start_seconds
-            if length - len(waveform) / rate > audio._MISSING_SECONDS:
-                extent = self._find_audio_extent()
-                begin = max(min(start_seconds, extent[1] - length), extent[0])
+            waveform, rate = self._read_window(start_seconds, stop_seconds, sample_rate)
+            if length - len(waveform) / rate > audio.MISSING_SECONDS:
+                first, last = self._find_audio_extent()
+                if self._is_cut_off and last < stop_seconds:
+                    raise MediaError("corrupt", f"{self.path}: the file is cut off, its audio ends at {last:.3f} s")
+                begin = max(min(start_seconds, last - length), first)
                 if abs(begin - start_seconds) > 1 / rate:
-                    waveform, rate, lacking = self._read_window(begin, begin + length, sample_rate)
+                    waveform, rate = self._read_window(begin, begin + length, sample_rate)
         if not len(waveform):
             raise MediaError("no_audio", f"{self.path}: its audio stream has no samples")
         if not np.isfinite(waveform).all():
@@ -163,6 +197,7 @@ class ClipReader:
         return audio.tile(waveform, round(length * rate)), rate
 
     def _read_window(self, start_seconds: float, stop_seconds: float, sample_rate: int | None):
+        # A container of its own: a decoder that has decoded nothing, and no seek under the feet of iter_frames.
         with av.open(str(self.path), metadata_errors="ignore") as container:
             return audio.read_window(
                 container,
@@ -230,3 +265,24 @@ class _MediaErrors:
                 else f"cannot be read: {error.strerror}"
             )
             raise MediaError("corrupt", f"{self._path}: {what}") from error
+
+
+def find_matroska_end(head: bytes) -> int | None:
+    """Offset at which a Matroska file says that its segment ends; None when it does not say (live recordings).
+
+    ``head``: the first bytes of the file. Elements are an id and a size of variable length, then the payload.
+    """
+    position = 0
+    while position + 12 <= len(head):
+        id_length = 9 - head[position].bit_length()
+        position_of_size = position + id_length
+        size_length = 9 - head[position_of_size].bit_length()
+        position_of_payload = position_of_size + size_length
+        if id_length > 4 or size_length > 8 or position_of_payload > len(head):
+            return None
+        mask = (1 << (7 * size_length)) - 1
+        size = int.from_bytes(head[position_of_size:position_of_payload], "big") & mask
+        if head[position:position_of_size] == bytes.fromhex("18538067"):
+            return None if size == mask else position_of_payload + size
+        position = position_of_payload + size
+    return None

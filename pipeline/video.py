@@ -102,13 +102,17 @@ class FrameReader:
         *,
         origin_seconds: float,
         name: str,
+        is_cut_off: bool,
         reopen: Callable,
     ):
-        """``reopen`` gives a fresh (container, stream) of the same file: for sequential decoding."""
+        """``is_cut_off``: whether the file is known to be shorter than it should be, so that its last frame is not the
+        last of the clip. ``reopen`` gives a fresh (container, stream) of the same file.
+        """
         self._container = container
         self._stream = stream
         self._origin_seconds = origin_seconds
         self._name = name
+        self._is_cut_off = is_cut_off
         self._reopen = reopen
         self._reformatter = VideoReformatter()
         self._is_touched = False
@@ -194,7 +198,7 @@ class FrameReader:
         container, stream = self._reopen()
         position = 0
         current = broken = None
-        for frame, broken in _decode_all(container, stream):
+        for frame, broken in self._decode_all(container, stream):
             if broken is not None:
                 break
             if current is not None and frame.pts <= current.pts:
@@ -217,6 +221,55 @@ class FrameReader:
                     f"{_because(broken)}",
                 )
             yield self._checked(current, time)
+
+    def _decode_all(self, container, stream) -> Iterator[tuple[av.VideoFrame | None, Exception | None]]:
+        """Every frame of a stream, with a timestamp; the first error ends it and is given instead of a frame.
+
+        Frames of streams without timestamps (raw H.264) are counted at the stream's rate.
+        """
+        demuxing = container.demux(stream)
+        last_dts = None
+        num_frames = 0
+        ticks_per_frame = 1 / (stream.time_base * (stream.average_rate or stream.guessed_rate or 25))
+        while True:
+            try:
+                packet = next(demuxing, None)
+                if packet is None:
+                    break
+                is_cut = packet.is_corrupt
+                last_dts = packet.dts if packet.dts is not None else last_dts
+                frames = stream.codec_context.decode(None if is_cut else packet)
+            except av.FFmpegError as error:
+                yield None, error
+                return
+            for frame in frames:
+                if frame.pts is None:
+                    frame.pts = int(num_frames * ticks_per_frame)
+                num_frames += 1
+                yield frame, None
+            if is_cut:
+                yield None, EOFError("the file is cut off")
+                return
+        if self._has_lost_its_end(container, stream, last_dts):
+            yield None, EOFError("the file is cut off")
+
+    def read_first_frame(self) -> VideoFrame:
+        """The first frame that decodes, damaged or not."""
+        container, stream = self._reopen()
+        for frame, broken in self._decode_all(container, stream):
+            if broken is None:
+                return self._wrap(frame)
+            raise MediaError("corrupt", f"{self._name}: no frame of its video decodes{_because(broken)}")
+        raise MediaError("no_video", f"{self._name}: its video stream has no frames")
+
+    def _has_lost_its_end(self, container, stream, last_dts: int | None) -> bool:
+        """Whether a stream that ended at ``last_dts`` should have gone on, by its own index (MP4, MOV) or by its size."""
+        if self._is_cut_off:
+            return True
+        if last_dts is None or not container.format.name.startswith("mov"):
+            return False
+        entries = stream.index_entries
+        return len(entries) > 0 and entries[-1].timestamp > last_dts
 
     def _checked(self, frame: av.VideoFrame, time: float) -> VideoFrame:
         if frame.is_corrupt:
@@ -249,7 +302,7 @@ class _Run:
         packet = next(self._packets, None)
         if packet is None or (packet.dts is None and packet.size == 0):
             self._is_ended = True
-            if is_cut_off(self._reader._container, self._reader._stream, self._last_dts):
+            if self._reader._has_lost_its_end(self._reader._container, self._reader._stream, self._last_dts):
                 raise _PlanFailed
             return False
         if packet.pts is None or packet.is_corrupt:
@@ -351,46 +404,6 @@ class _Run:
         yield from self.ready()
         if self._wanted:
             raise _PlanFailed
-
-
-def _decode_all(container, stream) -> Iterator[tuple[av.VideoFrame | None, Exception | None]]:
-    """Every frame of a stream, with a timestamp; the first error ends it and is given instead of a frame.
-
-    Frames of streams without timestamps (raw H.264) are counted at the stream's rate.
-    """
-    demuxing = container.demux(stream)
-    last_dts = None
-    num_frames = 0
-    ticks_per_frame = 1 / (stream.time_base * (stream.average_rate or stream.guessed_rate or 25))
-    while True:
-        try:
-            packet = next(demuxing, None)
-            if packet is None:
-                break
-            is_cut = packet.is_corrupt
-            last_dts = packet.dts if packet.dts is not None else last_dts
-            frames = stream.codec_context.decode(None if is_cut else packet)
-        except av.FFmpegError as error:
-            yield None, error
-            return
-        for frame in frames:
-            if frame.pts is None:
-                frame.pts = int(num_frames * ticks_per_frame)
-            num_frames += 1
-            yield frame, None
-        if is_cut:
-            yield None, EOFError("the file is cut off")
-            return
-    if is_cut_off(container, stream, last_dts):
-        yield None, EOFError("the file is cut off")
-
-
-def is_cut_off(container, stream, last_dts: int | None) -> bool:
-    """Whether a file ended before its own index (MP4, MOV) says: it is not at its end but broken."""
-    if last_dts is None or not container.format.name.startswith("mov"):
-        return False
-    entries = stream.index_entries
-    return len(entries) > 0 and entries[-1].timestamp > last_dts
 
 
 def _pixel_aspect(stream: av.VideoStream) -> Fraction:
