@@ -24,7 +24,7 @@ ATTRIBUTES = {  # attribute of the samples table: name of the breakdown, names o
 
 
 def group_samples(samples: pa.Table, *, dataset: str) -> dict[str, dict[str, list[str]]]:
-    """Breakdown to group to sample ids; a sample without the fact is in no group, breakdowns without groups are left out.
+    """Breakdown to group to sample ids; a sample without the fact is in no group.
 
     ``num_boxes`` 1, 2, 3 or more; ``object_size`` by the mean area of the boxes on the 224 grid (SLAVC's limits 32, 96
     and 144 squared); ``class``; ``heard``; ``motion``; ``time_of_day``, ``city`` and ``location``.
@@ -71,8 +71,8 @@ def break_down(
 ) -> list[dict]:
     """Rows for ``breakdowns`` of ``results.json``: metrics of one model and protocol on each group within ``ids``.
 
-    ``n`` is what was scored, ``num_requested`` what the group holds. A breakdown with one group says nothing and is left
-    out.
+    ``n`` is what was scored, ``num_requested`` what the group holds. A breakdown with one group says nothing and is
+    left out.
     """
     wanted = set(ids)
     by_id = {row["sample_id"]: row for row in rows if row["sample_id"] in wanted}

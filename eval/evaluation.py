@@ -17,6 +17,7 @@ from eval.ground_truth import ground_truths_of
 from eval.protocols import get_protocol
 from eval.results import METRICS, hash_ids
 from eval.scoring import score_maps
+from eval.test_sets import count_leakage, subset_ids
 from pipeline.errors import DataError
 
 
@@ -106,24 +107,15 @@ def score_model(
 
 
 def negative_ids(samples: pa.Table) -> set[str]:
-    """Samples whose sound has no visible source (negatives of extended test sets): those with a clip for the sound.
-
-    Boxes that such a row may have are those of the frame's own sound and do not count.
+    """Samples whose sound has no visible source, negatives of extended test sets: those with the sound of another clip,
+    or with the attribute ``negative``. Boxes that such a row may have are those of the frame's own sound.
     """
-    columns = samples.select(["sample_id", "audio_clip_id"]).to_pydict()
-    return {name for name, audio_clip_id in zip(*columns.values(), strict=True) if audio_clip_id is not None}
-
-
-def subset_ids(samples: pa.Table, subset: str) -> list[str]:
-    """Ids of a test set: the samples with that name among their splits; ``all`` is every sample given."""
-    splits = samples.select(["sample_id", "splits"]).to_pydict()
-    if subset == "all":
-        return splits["sample_id"]
-    ids = [name for name, names in zip(*splits.values(), strict=True) if subset in (names or ())]
-    if not ids:
-        known = sorted({name for names in splits["splits"] for name in names or ()})
-        raise DataError(f"the subset {subset!r} is empty; splits in the samples table: {', '.join(known) or 'none'}")
-    return ids
+    columns = samples.select(["sample_id", "audio_clip_id", "attributes"]).to_pydict()
+    return {
+        name
+        for name, audio_clip_id, attributes in zip(*columns.values(), strict=True)
+        if audio_clip_id is not None or dict(attributes or ()).get("negative") == "true"
+    }
 
 
 def summarize(
@@ -231,14 +223,10 @@ def evaluate_maps(
         rows = score_model(model_maps, tested_table, protocol=protocol)
         scores += rows
         for subset, ids in ids_of.items():
-            leakage = None
+            wanted, leakage = set(ids), None
             if model_maps.train_clip_ids is not None:
-                train_clip_ids = set(model_maps.train_clip_ids)
-                wanted = set(ids)
-                leakage = sum(
-                    row["status"] == "ok" and row["sample_id"] in wanted and clip_of[row["sample_id"]] in train_clip_ids
-                    for row in rows
-                )
+                scored = [row["sample_id"] for row in rows if row["status"] == "ok" and row["sample_id"] in wanted]
+                leakage = count_leakage([clip_of[name] for name in scored], model_maps.train_clip_ids)
             results.append(
                 summarize(
                     rows,

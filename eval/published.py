@@ -14,7 +14,7 @@ from eval.test_sets import TEST_SETS
 class Published:
     """One line of a paper's table. ``success_rate`` at ``success_at``; ``test_set`` is a name of ``TEST_SETS``.
 
-    ``n``: samples the authors report on where it differs from the test set's list. ``caveat``: what the authors did that
+    ``n``: samples the authors report on where it differs from the test set's list. ``caveat``: what they did that
     an honest reader should know.
     """
 

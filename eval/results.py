@@ -13,7 +13,7 @@
 - ``results``: one a (model, dataset, subset, protocol). ``model dataset subset protocol seed``; ``n`` samples scored of
   ``num_requested`` in the test set, ``coverage_percent``; ``ids_sha256`` of the scored and ``requested_ids_sha256`` of
   the requested ids (sorted, one a line): two results may be compared when the first is equal; ``selection`` (how the
-  checkpoint was chosen); ``leakage`` (scored samples whose clip is in the training data; null: not known);
+  checkpoint was chosen); ``leakage`` (scored clips that are in the training data; null: not known);
   ``missing`` (count by reason); ``success_at`` (the ciou at which this protocol's authors count a success). For each of
   ``METRICS`` its value, ``<metric>_low`` and ``<metric>_high`` (95 % bootstrap over samples). Test sets with negatives
   also have ``average_precision max_f1 localization_accuracy num_negatives``; their other metrics are of the positives.

@@ -1,11 +1,13 @@
 """Score localization maps of any system: ``python -m eval.score MAPS.npz --dataset vggss --protocol lvs``.
 
 The file holds ``sample_ids`` (n,) and ``maps`` (n, h, w), larger = more likely (see ``eval.maps``). Ground truth comes
-from ``manifests/<dataset>/samples.parquet`` of this checkout, or from ``--annotations``: another samples.parquet or the
-published ``vggss.json``. Clips without a map are counted and named; they never make n smaller unnoticed.
+from ``--annotations`` (a samples.parquet, or the published ``vggss.json``), from ``manifests/<dataset>/samples.parquet``
+of this checkout, or from the published lists (``--lists``; without it they are fetched). Clips without a map are
+counted and named; they never make n smaller unnoticed.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,19 +19,12 @@ from eval.evaluation import ModelMaps, score_model, summarize
 from eval.maps import read_maps
 from eval.protocols import PROTOCOLS, get_protocol
 from eval.results import METRICS, write_results
-from eval.test_sets import (
-    TEST_SETS,
-    TestSet,
-    count_leakage,
-    get_test_set,
-    load_vggss,
-    read_ids,
-    read_negatives,
-    select_test_set,
-)
+from eval.test_sets import TEST_SETS, count_leakage, get_test_set, load_test_set, subset_ids
 from pipeline.errors import DataError, EarshotError, ParameterError
+from pipeline.lists import read_ids
 from pipeline.project import Project
-from pipeline.tables import SAMPLES, read_table
+
+_ANY_ID = re.compile(r"[^\s,]+")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,18 +47,29 @@ def score_file(options: argparse.Namespace) -> None:
         raise ParameterError(f"--resamples is {options.resamples}, expected at least 1")
     test_set = get_test_set(options.dataset)
     sample_ids, maps = read_maps(options.maps)
-    samples = load_samples(test_set, annotations_path=options.annotations, lists_dir=options.lists, root=options.root)
+    project = Project(Path(options.root).resolve(), {})
+    samples = load_test_set(
+        test_set,
+        annotations_path=options.annotations,
+        table_path=project.samples_table_path(test_set.dataset),
+        cache_dir=project.dataset_cache_dir(test_set.dataset),
+        lists_dir=options.lists,
+        **({"annotations_dir": str(options.xml)} if options.xml is not None and test_set.dataset == "flickr" else {}),
+    )
+    ids, subset = subset_ids(samples, test_set.split), options.dataset
+    if test_set.num_published and len(ids) != test_set.num_published:
+        print(
+            f"note: the ground truth at hand holds {len(ids)} of the {test_set.num_published} published ids of {subset}"
+        )
     if options.ids is not None:
-        ids, known = read_ids(options.ids), set(samples["sample_id"].to_pylist())
+        known, subset = set(ids), f"{subset}:{options.ids.stem}"
+        ids = read_ids(options.ids, pattern=_ANY_ID, what="an id", has_frame_column=True)
         unknown = [name for name in ids if name not in known]
         if unknown:
             raise DataError(f"{options.ids}: {unknown[0]} is not in {options.dataset} ({len(unknown)} such ids)")
-        subset = f"{options.dataset}:{options.ids.stem}"
-    else:
-        ids, subset = select_ids(samples, test_set, lists_dir=options.lists), options.dataset
-    leakage = None
+    train_clip_ids = None
     if options.train_list is not None:
-        train_clip_ids = set(read_ids(options.train_list))
+        train_clip_ids = set(read_ids(options.train_list, pattern=_ANY_ID, what="an id", has_frame_column=True))
 
     known, wanted = set(samples["sample_id"].to_pylist()), set(ids)
     unknown = [name for name in sample_ids if name not in known]
@@ -89,14 +95,13 @@ def score_file(options: argparse.Namespace) -> None:
     scores, results = [], []
     for protocol in protocols:
         rows = score_model(model_maps, tested, protocol=protocol)
-        if options.train_list is not None:
+        leakage = None
+        if train_clip_ids is not None:
             scored = {row["sample_id"] for row in rows if row["status"] == "ok"}
-            clips = [
-                c
-                for name, c in zip(*tested.select(["sample_id", "clip_id"]).to_pydict().values(), strict=True)
-                if name in scored
-            ]
-            leakage = count_leakage(clips, train_clip_ids)
+            clips = tested.select(["sample_id", "clip_id"]).to_pydict()
+            leakage = count_leakage(
+                [clip_id for name, clip_id in zip(*clips.values(), strict=True) if name in scored], train_clip_ids
+            )
         result = summarize(
             rows,
             ids,
@@ -111,44 +116,6 @@ def score_file(options: argparse.Namespace) -> None:
     if options.output is not None:
         write_results(options.output, scores=scores, results=results)
         print(f"wrote {options.output / 'scores.parquet'} and {options.output / 'results.json'}")
-
-
-def load_samples(test_set: TestSet, *, annotations_path: Path | None, lists_dir: Path | None, root: Path) -> pa.Table:
-    """The samples table with the ground truth of ``test_set``."""
-    if annotations_path is not None:
-        if annotations_path.suffix == ".parquet":
-            return read_table(annotations_path, SAMPLES)
-        if test_set.dataset != "vggsound":
-            raise DataError(
-                f"{annotations_path}: expected a samples.parquet for {test_set.name} (vggss.json is for VGG-SS)"
-            )
-        return _load_vggss(annotations_path, test_set, lists_dir)
-    table_path = Project(Path(root).resolve(), {}).samples_table_path(test_set.dataset)
-    if table_path.exists():
-        return read_table(table_path, SAMPLES)
-    if lists_dir is not None and test_set.dataset == "vggsound":
-        return _load_vggss(lists_dir / "ezvsl" / "vggss.json", test_set, lists_dir)
-    raise DataError(
-        f"no ground truth for {test_set.name}: {table_path} does not exist; run "
-        f"`dvc repro sources@{test_set.dataset}`, or give --annotations (a samples.parquet"
-        + (", or the published vggss.json)" if test_set.dataset == "vggsound" else ")")
-    )
-
-
-def _load_vggss(path: Path, test_set: TestSet, lists_dir: Path | None) -> pa.Table:
-    negatives = []
-    if test_set.negatives_path is not None and lists_dir is not None:
-        negatives = read_negatives(lists_dir / test_set.negatives_path)
-    return load_vggss(path, negatives=negatives)
-
-
-def select_ids(samples: pa.Table, test_set: TestSet, *, lists_dir: Path | None) -> list[str]:
-    """Ids of the test set; a bare vggss.json is the whole of VGG-SS and needs no list."""
-    has_splits = any(splits for splits in samples["splits"].to_pylist())
-    if test_set.name == "vggss" and not has_splits:
-        columns = samples.select(["sample_id", "audio_clip_id"]).to_pydict()
-        return [name for name, audio in zip(*columns.values(), strict=True) if audio is None]
-    return select_test_set(samples, test_set, lists_dir=lists_dir)
 
 
 def print_result(result: dict, rows: Sequence[dict], *, num_listed: int) -> None:
@@ -190,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--lists", type=Path, metavar="FOLDER", help="published lists, with folders ezvsl, htf and slavc"
     )
+    parser.add_argument("--xml", type=Path, metavar="FOLDER", help="Flickr annotations, one XML a video (with --lists)")
     parser.add_argument("--ids", type=Path, metavar="FILE", help="score only the ids of this list")
     parser.add_argument(
         "--train-list", type=Path, metavar="FILE", help="training clips, to count test clips among them"

@@ -1,138 +1,88 @@
-"""The test sets of the field by name, and why results on "the same" benchmark may not be comparable.
+"""The test sets of the field by name, and where their ids and ground truth come from.
 
-A test set is a list of ids of one dataset. The lists are data of their authors, not of this project: they come from the
-splits of a samples table (which the stage ``sources`` writes) or from the published list files themselves.
+A test set is one of the published lists; the datasets' modules know the lists (``pipeline/datasets``) and enter them as
+splits of the samples table. Here are their names in tables of results and what one must know to compare such tables.
 """
 
-import csv
-import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.annotations import read_vggss
+from pipeline.datasets import load
 from pipeline.errors import DataError, ParameterError
-from pipeline.tables import SAMPLES
-
-FLICKR_TYPOS = {"3908875357": "3908875350"}  # the official test list names a video that does not exist
+from pipeline.split_tables import Membership, make_samples
+from pipeline.tables import SAMPLES, read_table
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """``list_path``: the published list below the lists folder. ``split``: its name in a samples table.
+    """``split``: its name in a samples table. ``num_published``: its samples, negatives included (0: not published).
 
-    ``num_published``: entries of the list. ``note``: who reports on it, and what to beware of.
+    ``note``: who reports on it, and what to beware of.
     """
 
     name: str
     dataset: str
     split: str
-    list_path: str
     num_published: int
     note: str
-    negatives_path: str | None = None
-    num_negatives: int = 0
 
 
 TEST_SETS = {
     test_set.name: test_set
     for test_set in (
-        TestSet(
-            "vggss",
-            "vggsound",
-            "vggss_test",
-            "ezvsl/vggss_test.csv",
-            5158,
-            "all of VGG-SS; two clips have an empty map",
-        ),
-        TestSet(
-            "vggss_htf",
-            "vggsound",
-            "htf_vggss_test",
-            "htf/vggss_test_trimmed.csv",
-            4670,
-            "the part of VGG-SS that Hear The Flow reports on",
-        ),
-        TestSet(
-            "vggss_heard",
-            "vggsound",
-            "vggss_heard_test",
-            "ezvsl/vggss_heard_test.csv",
-            2564,
-            "classes that are in the 70k list for open-set training",
-        ),
-        TestSet(
-            "vggss_unheard",
-            "vggsound",
-            "vggss_unheard_test",
-            "ezvsl/vggss_unheard_test.csv",
-            2575,
-            "classes that are not in that list",
-        ),
+        TestSet("vggss", "vggsound", "vggss_test", 5158, "all of VGG-SS; two clips have an empty map"),
+        TestSet("vggss_htf", "vggsound", "htf_vggss_test", 4670, "the part of VGG-SS that Hear The Flow reports on"),
+        TestSet("vggss_heard", "vggsound", "vggss_heard_test", 2564, "classes of the list for open-set training"),
+        TestSet("vggss_unheard", "vggsound", "vggss_unheard_test", 2575, "classes that are not in that list"),
         TestSet(
             "vggss_extended",
             "vggsound",
-            "vggss_extended",
-            "ezvsl/vggss_test.csv",
-            5158,
-            "VGG-SS and SLAVC's negatives: a frame with the sound of another clip, or a clip without a visible source",
-            "slavc/vggss_test_plus_silent.csv",
-            5158,
+            "vggss_test_plus_silent",
+            10316,
+            "VGG-SS and as many negatives of SLAVC: a frame with the sound of another clip, or a clip whose own "
+            "sound has no visible source",
         ),
         TestSet(
-            "flickr",
-            "flickr",
-            "flickr_test",
-            "ezvsl/flickr_test.csv",
-            249,
-            "LVS, EZ-VSL and SSPL report on these 249; HardPos and SLAVC on 250",
+            "flickr", "flickr", "flickr_test", 249, "LVS, EZ-VSL and SSPL report on these 249; HardPos and SLAVC on 250"
         ),
-        TestSet(
-            "flickr_250",
-            "flickr",
-            "flickr_test_250",
-            "slavc/flickr_test_plus_silent.csv",
-            250,
-            "the 249 and one more: HardPos and SLAVC",
-        ),
-        TestSet(
-            "flickr_htf",
-            "flickr",
-            "htf_flickr_test",
-            "htf/flickr_test_trimmed.csv",
-            178,
-            "the part of the Flickr test set that Hear The Flow reports on",
-        ),
+        TestSet("flickr_250", "flickr", "flickr_test_250", 250, "the 249 and one more: HardPos and SLAVC"),
+        TestSet("flickr_htf", "flickr", "htf_flickr_test", 178, "the part of the 249 that Hear The Flow reports on"),
         TestSet(
             "flickr_expanded",
             "flickr",
             "htf_flickr_test_expanded",
-            "htf/flickr_test_expanded.csv",
             1666,
-            "Hear The Flow's expanded set; it holds 169 of the 178 and of the 249",
+            "Hear The Flow's expanded set; it holds 169 of the 178",
         ),
         TestSet(
             "flickr_extended",
             "flickr",
-            "flickr_extended",
-            "ezvsl/flickr_test.csv",
-            249,
-            "the Flickr test set and SLAVC's negatives: the frame with the sound of another clip",
-            "slavc/flickr_test_plus_silent.csv",
-            250,
+            "flickr_test_plus_silent",
+            500,
+            "the 250 and as many negatives of SLAVC: a frame with the sound of another clip",
         ),
         TestSet(
             "urbansas",
             "urbansas",
-            "test",
-            "",
+            "urbansas_test",
             5704,
-            "FlowGrad's frames of the labelled clips; n differs with what fails",
+            "FlowGrad's frames of the labelled clips; its n differs by model",
         ),
-        TestSet("sample", "sample", "test", "", 0, "rendered on this machine"),
+        TestSet("sample", "sample", "test", 0, "rendered on this machine: both subsets below"),
+        TestSet("sample_single", "sample", "single", 0, "one source, still background"),
+        TestSet(
+            "sample_traffic", "sample", "traffic", 0, "several objects of which one or two sound, parked look-alikes"
+        ),
     )
 }
+
+
+# Read from the lists beside any smaller set, so that an id outside of it is known, not an error.
+_WHOLE_TEST_SETS = {"vggsound": "vggss_test", "flickr": "flickr_test_250"}
 
 
 def get_test_set(name: str) -> TestSet:
@@ -142,127 +92,68 @@ def get_test_set(name: str) -> TestSet:
     return TEST_SETS[name]
 
 
-def read_ids(path: Path | str) -> list[str]:
-    """Ids of a published list: the first column of each line, typos of the Flickr list corrected.
-
-    An id that is there twice is an error: the size of a test set must not depend on how a reader treats it.
-    """
-    path = Path(path)
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            ids = [row[0].strip() for row in csv.reader(file) if row and row[0].strip()]
-    except FileNotFoundError:
-        raise DataError(f"{path}: not found, expected a list of ids, one a line") from None
-    except (UnicodeDecodeError, csv.Error, IsADirectoryError) as error:
-        raise DataError(f"{path}: not a list of ids: {str(error).splitlines()[0]}") from None
-    if ids[:1] == ["video"]:  # SLAVC's lists have a header
-        ids = ids[1:]
-    ids = [FLICKR_TYPOS.get(name, name) for name in ids]
+def subset_ids(samples: pa.Table, subset: str) -> list[str]:
+    """Ids of a subset: the samples with that name among their splits; ``all`` is every sample given."""
+    splits = samples.select(["sample_id", "splits"]).to_pydict()
+    if subset == "all" and splits["sample_id"]:
+        return splits["sample_id"]
+    ids = [name for name, names in zip(*splits.values(), strict=True) if subset in (names or ())]
     if not ids:
-        raise DataError(f"{path}: the list is empty, expected ids, one a line")
-    seen: set[str] = set()
-    for name in ids:
-        if name in seen:
-            raise DataError(f"{path}: id {name} is there twice, expected each once")
-        seen.add(name)
+        known = sorted({name for names in splits["splits"] for name in names or ()})
+        raise DataError(f"the subset {subset!r} is empty; splits in the samples table: {', '.join(known) or 'none'}")
     return ids
 
 
-def read_negatives(path: Path | str) -> list[tuple[str, str]]:
-    """SLAVC's negatives: (clip of the frame, clip of the sound) of each row labelled ``non-sounding``.
+def load_test_set(
+    test_set: TestSet,
+    *,
+    annotations_path: Path | None = None,
+    table_path: Path,
+    cache_dir: Path,
+    lists_dir: Path | None = None,
+    **source_parameters,
+) -> pa.Table:
+    """A samples table (SAMPLES) that holds ``test_set`` in its split.
 
-    Where both are the same clip, the clip itself has no visible source of sound.
+    From ``annotations_path`` (a samples.parquet, or the published vggss.json for the whole of VGG-SS); else from
+    ``table_path``, the dataset's own samples table; else from the published lists: in ``lists_dir``, or fetched into
+    ``cache_dir`` (``cache/<dataset>``). ``source_parameters`` go to the dataset's own ``Parameters``.
     """
-    path = Path(path)
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
-        raise DataError(f"{path}: not found, expected a list with the columns video, audio, label") from None
-    if not rows or not {"video", "audio", "label"} <= set(rows[0]):
-        raise DataError(f"{path}: has columns {', '.join(rows[0]) if rows else 'none'}, expected video, audio, label")
-    return [(row["video"], row["audio"]) for row in rows if row["label"] == "non-sounding"]
-
-
-def negative_id(clip_id: str, audio_clip_id: str) -> str:
-    """Sample id of a negative: the frame of one clip with the sound of another (or its own, silent one)."""
-    return f"{clip_id}+{audio_clip_id}"
-
-
-def load_vggss(path: Path | str, *, negatives: Iterable[tuple[str, str]] = ()) -> pa.Table:
-    """A samples table from the published ``vggss.json``; the sample id is the clip id, ``YTID_start``."""
-    path = Path(path)
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: not found, expected vggss.json of the LVS repository") from None
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path}: not valid JSON: {str(error).splitlines()[0]}") from None
-    rows, seen = [], set()
-    if not isinstance(entries, list) or not entries:
-        raise DataError(f"{path}: holds no entries, expected a list of objects with file, class and bbox")
-    for number, entry in enumerate(entries):
-        try:
-            clip_id, label = str(entry["file"]), str(entry["class"])
-            boxes = [[float(v) for v in box] for box in entry["bbox"]]
-        except (KeyError, TypeError, ValueError):
-            raise DataError(f"{path}: entry {number} is {str(entry)[:80]}, expected file, class and bbox") from None
-        if any(len(box) != 4 for box in boxes):
-            raise DataError(f"{path}: a box of {clip_id} has not four numbers, expected x1 y1 x2 y2")
-        if clip_id in seen:
-            raise DataError(f"{path}: {clip_id} is there twice, expected each clip once")
-        seen.add(clip_id)
-        rows.append(_sample_row(clip_id, clip_id, boxes, label=label))
-    for clip_id, audio_clip_id in negatives:
-        name = negative_id(clip_id, audio_clip_id)
-        rows.append(_sample_row(name, clip_id, [], audio_clip_id=audio_clip_id))
-    return pa.Table.from_pylist(rows, schema=SAMPLES.columns)
-
-
-def _sample_row(sample_id, clip_id, boxes, *, label=None, audio_clip_id=None) -> dict:
-    return {
-        "sample_id": sample_id,
-        "clip_id": clip_id,
-        "time_seconds": None,
-        "splits": [],
-        "label": label,
-        "boxes": boxes,
-        "box_annotators": [0] * len(boxes),
-        "audio_clip_id": audio_clip_id,
-        "attributes": [],
-    }
-
-
-def select_test_set(samples: pa.Table, test_set: TestSet, *, lists_dir: Path | None = None) -> list[str]:
-    """Sample ids of ``test_set``: by its split in ``samples``, or by the published list below ``lists_dir``.
-
-    An id of the list that the samples table lacks is an error, so that n cannot shrink unnoticed.
-    """
-    columns = samples.select(["sample_id", "clip_id", "splits", "audio_clip_id"]).to_pydict()
-    by_split = [
-        name for name, splits in zip(columns["sample_id"], columns["splits"], strict=True) if test_set.split in splits
-    ]
-    if by_split:
-        return by_split
-    if lists_dir is None or not test_set.list_path:
-        known = sorted({split for splits in columns["splits"] for split in splits})
+    if annotations_path is not None and annotations_path.suffix != ".parquet":
+        return load_vggss(annotations_path, test_set)
+    if annotations_path is not None:
+        return read_table(annotations_path, SAMPLES)
+    if lists_dir is None and table_path.exists():
+        samples = read_table(table_path, SAMPLES)
+        if any(test_set.split in (splits or ()) for splits in samples["splits"].to_pylist()):
+            return samples
+    if test_set.dataset not in _WHOLE_TEST_SETS:
         raise DataError(
-            f"the test set {test_set.name} is empty: no sample is in the split {test_set.split!r} "
-            f"(splits there: {', '.join(known) or 'none'}), and no folder of published lists was given"
+            f"no ground truth for {test_set.name}: {table_path} does not hold it; "
+            f"run `dvc repro sources@{test_set.dataset}`, or give --annotations (a samples.parquet)"
         )
-    sample_of = {
-        (clip_id, audio): name
-        for name, clip_id, audio in zip(columns["sample_id"], columns["clip_id"], columns["audio_clip_id"], strict=True)
-    }
-    wanted: list[tuple[str, str | None]] = [(name, None) for name in read_ids(lists_dir / test_set.list_path)]
-    if test_set.negatives_path is not None:
-        wanted += read_negatives(lists_dir / test_set.negatives_path)
-    absent = [key for key in wanted if key not in sample_of]
-    if absent:
+    module = load(test_set.dataset)
+    if lists_dir is not None:
+        source_parameters["lists_dir"] = str(lists_dir)
+    splits = tuple(dict.fromkeys((test_set.split, _WHOLE_TEST_SETS[test_set.dataset])))
+    parameters = module.Parameters(splits=splits, **source_parameters)
+    return module.build_tables(parameters, cache_dir=cache_dir)[1]
+
+
+def load_vggss(path: Path, test_set: TestSet) -> pa.Table:
+    """The whole of VGG-SS as a samples table, from the published ``vggss.json``."""
+    if test_set.name != "vggss":
         raise DataError(
-            f"the test set {test_set.name} has {absent[0][0]}, which is not in the dataset ({len(absent)} such ids)"
+            f"{path}: expected a samples.parquet for {test_set.name}; a vggss.json serves for vggss alone, since it "
+            "does not say what is in other test sets (give --lists)"
         )
-    return [sample_of[key] for key in wanted]
+    if not path.is_file():
+        raise DataError(f"{path}: not found, expected a samples.parquet or the published vggss.json")
+    module = load("vggsound")
+    truths = read_vggss(path, pattern=module.CLIP_ID)
+    members = Membership()
+    members.add(test_set.split, truths)
+    return make_samples(members, time_of=lambda _: module.SAMPLE_SECONDS, truths=truths, attributes={})
 
 
 def count_leakage(test_clip_ids: Collection[str], train_clip_ids: Collection[str]) -> int:
