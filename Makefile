@@ -9,7 +9,7 @@ RUN = PATH="$(CURDIR)/$(BIN):$$PATH"
 repro: setup
 	@$(RUN) python -m pipeline refresh
 	@$(RUN) dvc repro $(ARGS)
-	@$(RUN) python -m stages.closing
+	@echo "report: file://$(CURDIR)/reports/index.html"
 
 test: setup
 	@$(RUN) python -m pytest $(ARGS)

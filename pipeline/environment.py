@@ -67,7 +67,9 @@ def main() -> None:
     """Entry point of the Makefile."""
     if sys.version_info < OLDEST_PYTHON:
         wanted, found = ".".join(map(str, OLDEST_PYTHON)), ".".join(map(str, sys.version_info[:3]))
-        raise SystemExit(f"error: Python {found} ({sys.executable}), expected {wanted} or newer; set PYTHON=/path/to/python")
+        raise SystemExit(
+            f"error: Python {found} ({sys.executable}), expected {wanted} or newer; set PYTHON=/path/to/python"
+        )
     environment_dir, requirements_path = map(Path, sys.argv[1:3])
     try:
         make_environment(environment_dir, requirements_path)

@@ -1,0 +1,170 @@
+"""dvc.yaml against the code: every stage depends on exactly the modules and parameters that it uses."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline import datasets
+from tests.conftest import ROOT
+from tests.import_closure import import_closure
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def _definition(name: str) -> dict:
+    return STAGES[name].get("do", STAGES[name])
+
+
+def _module_deps(name: str, item: str) -> set[str]:
+    deps = [dep.replace("${item}", item) for dep in _definition(name).get("deps", [])]
+    return {dep for dep in deps if dep.endswith(".py")}
+
+
+def _items(name: str) -> list[str]:
+    if name == "sources":
+        return list(datasets.NAMES)
+    return ["sample"]
+
+
+def _closure(name: str, item: str) -> set[str]:
+    found = import_closure(f"stages.{name}", root=ROOT)
+    if name == "sources":  # loads its dataset by name
+        found |= import_closure(f"pipeline.datasets.{item}", root=ROOT)
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(STAGES))
+def test_deps_are_the_import_closure(name):
+    missing, needed = {}, set()
+    for item in _items(name):
+        closure = _closure(name, item)
+        needed |= closure
+        if closure - _module_deps(name, item):
+            missing[item] = sorted(closure - _module_deps(name, item))
+    assert not missing, f"dvc.yaml: {name} imports modules that are not among its deps"
+    listed = set().union(*(_module_deps(name, item) for item in _items(name)))
+    assert sorted(listed - needed) == [], f"dvc.yaml: {name} lists modules that it does not import"
+
+
+def test_every_listed_file_and_parameter_exists():
+    checked = 0
+    for name, stage in STAGES.items():
+        for dep in _definition(name).get("deps", []):
+            if dep.endswith(".py") and "${" not in dep:
+                assert (ROOT / dep).is_file(), f"{name}: {dep}"
+                checked += 1
+        for param in _definition(name).get("params", []):
+            if "${" in param:
+                continue
+            value = PARAMS
+            for key in param.split("."):
+                assert isinstance(value, dict) and key in value, f"{name}: params.yaml has no {param}"
+                value = value[key]
+            checked += 1
+        assert stage
+    assert checked > 20
+
+
+def test_import_closure_follows_functions_and_packages(tmp_path):
+    for path, text in {
+        "pipeline/__init__.py": '"""Docstring only."""\n',
+        "pipeline/a.py": "def f():\n    from pipeline import b\n    return b\n",
+        "pipeline/b.py": "import pipeline.c.d\nimport numpy\n",
+        "pipeline/c/__init__.py": "X = 1\n",
+        "pipeline/c/d.py": "from . import e\n",
+        "pipeline/c/e.py": "",
+        "pipeline/unused.py": "",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    expected = {f"pipeline/{name}.py" for name in ("a", "b", "c/__init__", "c/d", "c/e")}
+    assert import_closure("pipeline.a", root=tmp_path) == expected
+
+
+LAYERS = ("pipeline", "eval", "train", "stages")
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_go_one_way(layer):
+    allowed = LAYERS[: LAYERS.index(layer) + 1]
+    paths = sorted((ROOT / layer).rglob("*.py"))
+    assert paths
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            for top in {name.split(".")[0] for name in names} & set(LAYERS):
+                assert top in allowed, f"{path.relative_to(ROOT)} ({layer}) imports {top}"
+            if layer in ("pipeline", "eval"):
+                assert not {name.split(".")[0] for name in names} & {"torch", "torchvision", "lightning"}, path
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A small DVC project with this checkout's graph, but stages that only touch their outputs."""
+    root = tmp_path / "checkout"
+    root.mkdir()
+    tracked = ("dvc.yaml", "params.yaml", ".dvc/config", ".dvcignore", "pipeline", "eval", "train", "stages")
+    for name in tracked:
+        source = ROOT / name
+        (root / name).parent.mkdir(exist_ok=True, parents=True)
+        if source.is_dir():
+            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, root / name)
+    for name in ("manifests", "cache", "reports"):
+        (root / name).mkdir()
+    definition = yaml.safe_load((root / "dvc.yaml").read_text())
+    for stage in definition["stages"].values():
+        do = stage.get("do", stage)
+        outs = []
+        for kind in ("outs", "metrics", "plots"):
+            outs += [next(iter(out)) if isinstance(out, dict) else out for out in do.get(kind, [])]
+        do["cmd"] = ["python fake_stage.py '" + "' '".join(outs) + "'"]
+    (root / "dvc.yaml").write_text(yaml.safe_dump(definition, sort_keys=False))
+    # What a stage writes depends on nothing but the parameters, so that a rerun is seen by its new bytes.
+    (root / "fake_stage.py").write_text(
+        "import sys, pathlib\n"
+        "params = pathlib.Path('params.yaml').read_text()\n"
+        "for name in sys.argv[1:]:\n"
+        "    path = pathlib.Path(name)\n"
+        "    path = path if path.suffix else path / 'data.txt'\n"
+        "    path.parent.mkdir(parents=True, exist_ok=True)\n"
+        "    path.write_text(params)\n"
+    )
+    _run(["git", "init", "-q"], root)
+    return root
+
+
+def _run(command: list[str], root: Path) -> str:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _stages_run(output: str) -> set[str]:
+    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
+
+
+def test_a_parameter_reruns_its_stage_and_what_follows_and_nothing_else(checkout):
+    everything = _stages_run(_run(["dvc", "repro", "-q", "--verbose"], checkout) or "") or None
+    again = _run(["dvc", "repro"], checkout)
+    assert _stages_run(again) == set(), everything
+    assert "up to date" in again
+    params_path = checkout / "params.yaml"
+    before = params_path.read_text()
+    assert "hop_length: 160" in before
+    params_path.write_text(before.replace("hop_length: 160", "hop_length: 161"))
+    reran = _stages_run(_run(["dvc", "repro"], checkout))
+    expected = {f"spectrograms@{name}" for name in PARAMS["datasets"]}
+    expected |= {f"train@{name}" for name in PARAMS["models"]} | {"evaluate", "report"}
+    assert reran == expected
