@@ -1,0 +1,374 @@
+"""Train a model on cached features: ``fit``."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+
+from pipeline.errors import DataError, ParameterError, RunError
+from pipeline.parameters import as_mapping
+from pipeline.progress import Progress
+from train.data import BatchLoader, SampleSource, choose_usable, open_readers
+from train.distributed import synchronize_statistics
+from train.initialization import initialize_vision
+from train.keeping import Keeper, read_fingerprint
+from train.models import make_model
+from train.module import TrainingModule
+from train.parameters import HardwareParameters, TrainingParameters
+from train.predict import Predictor
+from train.recording import History
+from train.run_files import load_tensors, write_model, write_run
+from train.splits import require_disjoint
+
+_WORKERS_PER_GPU = 8
+STATE_NAME = "state.ckpt"
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What ``fit`` did; the same facts are in ``run.json``."""
+
+    run_dir: Path
+    selection: str  # val, test or last
+    best_epoch: int  # from 0
+    best_score: float
+    num_epochs: int
+    num_train: int
+    num_unusable: Mapping[str, int]  # by feature and reason
+    history: Sequence[Mapping[str, float]]
+
+
+def fit(
+    parameters: TrainingParameters,
+    *,
+    features_dirs: Mapping[str, Path],
+    train_ids: Sequence[str],
+    val_ids: Sequence[str] = (),
+    test_ids: Sequence[str] = (),
+    video_of: Mapping[str, str] | None = None,
+    score_maps: Callable[[Sequence[str], np.ndarray], float] | None = None,
+    run_dir: Path,
+    log_dir: Path | None = None,
+    state_dir: Path | None = None,
+    weights_dir: Path | None = None,
+    hardware: HardwareParameters | None = None,
+    is_quiet: bool = False,
+) -> FitResult:
+    """Train the model that ``parameters`` describe; publish its selected weights in ``run_dir``.
+
+    ``features_dirs``: feature name -> folder with its shards. ``video_of``: sample id -> video id, by which the three
+    sets must be disjoint (without it, by sample id). The weights of the epoch with the best selection score are kept:
+    with ``select_on: val`` (or ``test``, what authors did) that is ``score_maps(sample_ids, maps)``, larger is
+    better, or, without ``score_maps``, minus the loss on that set; ``last`` keeps the last epoch's.
+    ``log_dir``: where DVCLive writes.
+    ``state_dir`` (default ``run_dir``) holds the state from which the same call goes on after a crash;
+    it is removed at the end. ``weights_dir``: where fetched ImageNet weights are kept.
+
+    Raises ``RunError`` when the loss is not finite or the run collapses; the best weights before that are published
+    all the same, and ``run.json`` says so.
+    """
+    hardware = hardware or HardwareParameters()
+    run_dir = Path(run_dir)
+    state_path = Path(state_dir or run_dir) / STATE_NAME
+    selection_ids = _choose_selection(parameters, val_ids, test_ids)
+    require_disjoint(
+        {"train": train_ids, "val": val_ids, "test": test_ids}, video_of=video_of, selection=parameters.select_on
+    )
+    with _quiet_lightning(), _torch_threads(hardware.num_threads):
+        trainer_options, is_cuda, num_replicas = _plan_trainer(parameters, hardware)
+        model = make_model(parameters)
+        initialize_vision(model, parameters, weights_dir=weights_dir)
+        if num_replicas > 1 and parameters.negatives == "gathered":
+            model = synchronize_statistics(model, is_cuda=is_cuda)
+        is_channels_last = hardware.is_channels_last
+        if is_channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        module = TrainingModule(model, parameters, is_channels_last=is_channels_last)
+
+        readers = open_readers(features_dirs, model.reads)
+        train_ids, num_unusable = choose_usable(train_ids, readers)
+        selection_ids, num_unusable_for_selection = choose_usable(selection_ids, readers)
+        _require_enough(parameters, train_ids, selection_ids, num_unusable + num_unusable_for_selection)
+        fingerprint = _fingerprint(parameters, train_ids, selection_ids, num_replicas)
+        train_source = SampleSource(
+            train_ids,
+            readers,
+            input_format=model.input_format,
+            seed=parameters.seed,
+            is_augmented=True,
+            has_random_crop=parameters.has_random_crop,
+            has_flip=parameters.has_flip,
+        )
+        val_source = SampleSource(selection_ids, readers, input_format=model.input_format)
+        data_device = "cuda" if is_cuda and num_replicas == 1 else "cpu"
+        _preload([train_source, val_source], hardware, device=data_device, name=parameters.method, is_quiet=is_quiet)
+
+        history = History(None if log_dir is None else Path(log_dir))
+        keeper = Keeper(
+            parameters,
+            name=parameters.method,
+            score=_make_score(parameters, val_source, score_maps),
+            history=history,
+            state_path=state_path,
+            fingerprint=fingerprint,
+            checkpoint_every_seconds=hardware.checkpoint_every_seconds,
+            is_quiet=is_quiet,
+        )
+        trainer = lightning.Trainer(**trainer_options, callbacks=[keeper, _Bar(parameters, is_quiet=is_quiet)])
+        loader_options = {
+            "batch_size": parameters.batch_size,
+            "num_workers": _num_workers(hardware, is_cuda=is_cuda),
+            "is_pinned": is_cuda,
+            "num_replicas": num_replicas,
+            "rank": trainer.global_rank,
+        }
+        train_loader = BatchLoader(
+            train_source,
+            seed=parameters.seed,
+            is_shuffled=parameters.is_shuffled,
+            keeps_last=False,
+            **loader_options,
+        )
+        val_loader = BatchLoader(val_source, **loader_options) if selection_ids else None
+        module.num_steps_an_epoch = max(len(train_loader) // parameters.accumulate, 1)
+        if hardware.is_compiled:
+            module.compile_network()
+        has_state = _has_state(state_path, fingerprint, parameters.method)
+        start = time.monotonic()
+        failure = None
+        try:
+            trainer.fit(
+                module,
+                train_dataloaders=train_loader,
+                val_dataloaders=val_loader,
+                ckpt_path=state_path if has_state else None,
+                weights_only=True if has_state else None,
+            )
+        except RunError as error:
+            failure = error
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        result = FitResult(
+            run_dir=run_dir,
+            selection=parameters.select_on,
+            best_epoch=keeper.best_epoch,
+            best_score=keeper.best_score,
+            num_epochs=keeper.num_epochs,
+            num_train=len(train_ids),
+            num_unusable=dict(num_unusable),
+            history=keeper.history.rows,
+        )
+        if trainer.is_global_zero:
+            _publish(result, keeper, module, parameters, failure=failure, seconds=time.monotonic() - start)
+            if failure is None:
+                state_path.unlink(missing_ok=True)
+        if failure is not None:
+            raise failure
+        return result
+
+
+def _choose_selection(parameters: TrainingParameters, val_ids, test_ids) -> list[str]:
+    """The ids on which epochs are compared; for ``last`` validation is only looked at."""
+    if parameters.select_on == "test":
+        if not test_ids:
+            raise ParameterError("select_on is test, but the test split has no samples")
+        return list(test_ids)
+    if parameters.select_on == "val" and not val_ids:
+        raise ParameterError("select_on is val, but the val split has no samples; choose last, or another val_split")
+    return list(val_ids)
+
+
+def _require_enough(parameters: TrainingParameters, train_ids, selection_ids, reasons) -> None:
+    lacking = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(3))
+    lacking = f" (left out: {lacking})" if lacking else ""
+    if len(train_ids) < 2:
+        raise DataError(f"{len(train_ids)} training samples are cached, expected at least 2{lacking}")
+    if parameters.select_on != "last" and len(selection_ids) < 2:
+        raise DataError(
+            f"{len(selection_ids)} samples of the {parameters.select_on} split are cached, expected at least 2{lacking}"
+        )
+
+
+def _plan_trainer(parameters: TrainingParameters, hardware: HardwareParameters) -> tuple[dict, bool, int]:
+    """Lightning's options, whether a GPU is used, and the number of processes."""
+    has_cuda = torch.cuda.is_available()
+    if hardware.accelerator == "cuda" and not has_cuda:
+        raise ParameterError("hardware.accelerator is cuda, but this machine has no CUDA device; use auto or cpu")
+    is_cuda = has_cuda and hardware.accelerator != "cpu"
+    devices = hardware.devices or (torch.cuda.device_count() if is_cuda else 1)
+    num_replicas = devices * hardware.num_nodes
+    if parameters.batch_size % num_replicas:
+        raise ParameterError(
+            f"batch_size ({parameters.batch_size}) must be a multiple of the number of processes ({num_replicas})"
+        )
+    precision = hardware.precision
+    if precision == "auto":
+        precision = "bf16" if is_cuda else "float32"
+    options = {
+        "accelerator": "cuda" if is_cuda else "cpu",
+        "devices": devices,
+        "num_nodes": hardware.num_nodes,
+        "strategy": "ddp" if num_replicas > 1 else "auto",
+        "precision": "bf16-mixed" if precision == "bf16" else "32-true",
+        "max_epochs": parameters.epochs,
+        "accumulate_grad_batches": parameters.accumulate,
+        "gradient_clip_val": parameters.gradient_clip or None,
+        "deterministic": hardware.is_deterministic,
+        "benchmark": not hardware.is_deterministic,
+        "use_distributed_sampler": False,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+    }
+    return options, is_cuda, num_replicas
+
+
+def _num_workers(hardware: HardwareParameters, *, is_cuda: bool) -> int:
+    if hardware.num_workers >= 0:
+        return hardware.num_workers
+    return _WORKERS_PER_GPU if is_cuda else 0
+
+
+def _preload(sources, hardware: HardwareParameters, *, device: str, name: str, is_quiet: bool) -> None:
+    """Keep in memory what fits in ``memory_limit_mb``, training data first."""
+    left = hardware.memory_limit_mb * 2**20
+    chosen = []
+    for source in sources:
+        size = source.estimate_bytes() if len(source) and left else 0
+        if 0 < size <= left:
+            left -= size
+            chosen.append(source)
+    if not chosen:
+        return
+    total = sum(len(source) for source in chosen)
+    with Progress(total, f"load data for {name}", unit="sample", is_quiet=is_quiet) as progress:
+        for source in chosen:
+            source.load_into_memory(device=device, progress=progress)
+
+
+def _make_score(parameters: TrainingParameters, source: SampleSource, score_maps):
+    """How an epoch is judged (larger is better), or None."""
+    if parameters.select_on == "last":
+        return None
+    if score_maps is None:
+        return lambda module: -module.validation_loss()
+
+    def score(module: TrainingModule) -> float:
+        was_training = module.model.training
+        predictor = Predictor(module.model, parameters, device=str(module.device))
+        maps = []
+        for first in range(0, len(source), parameters.batch_size):
+            maps.append(predictor.localize(source[(0, range(first, min(first + parameters.batch_size, len(source))))]))
+        module.model.train(was_training)
+        return float(score_maps(source.sample_ids, np.concatenate(maps)))
+
+    return score
+
+
+def _fingerprint(parameters: TrainingParameters, train_ids, selection_ids, num_replicas: int) -> str:
+    """What must be the same for a state to be continued."""
+    content = json.dumps([as_mapping(parameters), list(train_ids), list(selection_ids), num_replicas], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _has_state(path: Path, fingerprint: str, name: str) -> bool:
+    if not path.exists():
+        return False
+    if read_fingerprint(load_tensors(path)) == fingerprint:
+        print(f"{name}: going on from {path}", file=sys.stderr)
+        return True
+    print(f"{name}: {path} is of other parameters or samples; starting anew", file=sys.stderr)
+    return False
+
+
+def _publish(result: FitResult, keeper: Keeper, module: TrainingModule, parameters, *, failure, seconds) -> None:
+    if keeper.best_weights is not None:
+        module.model.load_state_dict(keeper.best_weights)
+        write_model(result.run_dir, module.model, parameters)
+    write_run(
+        result.run_dir,
+        {
+            "method": parameters.method,
+            "parameters": as_mapping(parameters),
+            "status": "ok" if failure is None else "stopped",
+            "reason": None if failure is None else str(failure),
+            "selection": result.selection,
+            "best_epoch": result.best_epoch,
+            "best_score": result.best_score if np.isfinite(result.best_score) else None,
+            "num_epochs": result.num_epochs,
+            "is_stopped_early": keeper.is_stopped_early,
+            "num_train": result.num_train,
+            "num_unusable": result.num_unusable,
+            "num_parameters": sum(values.numel() for values in module.model.parameters()),
+            "seconds": round(seconds, 1),
+            "versions": {"torch": torch.__version__, "lightning": lightning.__version__},
+            "device": torch.cuda.get_device_name() if module.device.type == "cuda" else "cpu",
+            "history": list(result.history),
+        },
+    )
+
+
+class _Bar(lightning.Callback):
+    """A progress bar over all steps of the run."""
+
+    def __init__(self, parameters: TrainingParameters, *, is_quiet: bool):
+        self._parameters, self._is_quiet, self._progress = parameters, is_quiet, None
+
+    def on_train_start(self, trainer, module) -> None:
+        if trainer.is_global_zero:
+            left = self._parameters.epochs * trainer.num_training_batches - trainer.fit_loop.total_batch_idx - 1
+            self._progress = Progress(left, f"train {self._parameters.method}", unit="step", is_quiet=self._is_quiet)
+            self._progress.__enter__()
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_index) -> None:
+        if self._progress is not None:
+            self._progress.update()
+
+    def on_train_end(self, trainer, module) -> None:
+        self._close()
+
+    def on_exception(self, trainer, module, exception) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._progress is not None:
+            self._progress.__exit__(None, None, None)
+            self._progress = None
+
+
+@contextlib.contextmanager
+def _quiet_lightning():
+    """Keep Lightning from announcing itself and from advice that does not apply to these loaders."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _torch_threads(num_threads: int):
+    before = torch.get_num_threads()
+    if num_threads:
+        torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,83 @@
+"""First weights of the vision encoder: random, or an ImageNet classifier's, fetched once by hash or from a file."""
+
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import nn
+
+from pipeline.errors import DataError, ParameterError
+from train.encoders import FULL_WIDTH
+from train.fetching import fetch_file
+from train.models.localizer import Localizer
+from train.parameters import TrainingParameters
+from train.run_files import load_tensors
+
+_ALTERNATIVES = "set init to random (with freeze_vision false), or to the path of a file with torchvision's weights"
+
+
+def initialize_vision(model: Localizer, parameters: TrainingParameters, *, weights_dir: Path | None) -> None:
+    """Initialize the model's vision encoder as ``parameters.init`` says.
+
+    An encoder with more channels than RGB (FlowGrad-IC) gets the mean of the RGB weights for the others; FlowGrad-EN's
+    flow encoder, its only channel being that mean, is initialized as well.
+    """
+    if parameters.init == "random":
+        return
+    if parameters.width != FULL_WIDTH:
+        raise ParameterError(
+            f"init {parameters.init!r} needs the full width ({FULL_WIDTH}), found width {parameters.width}; "
+            "narrow encoders have no published weights: set init to random"
+        )
+    weights = load_imagenet_weights(parameters.backbone, init=parameters.init, weights_dir=weights_dir)
+    for name in (model.vision_name, *model.further_imagenet_encoders):
+        load_backbone(getattr(model, name), weights, source=parameters.init)
+
+
+def load_imagenet_weights(backbone: str, *, init: str, weights_dir: Path | None) -> dict[str, torch.Tensor]:
+    """torchvision's state dict of ``backbone`` from a file (``init`` is its path) or its published place."""
+    if init != "imagenet":
+        return load_tensors(Path(init))
+    try:
+        weights = torchvision.models.get_model_weights(backbone).IMAGENET1K_V1
+    except (ValueError, AttributeError):
+        raise ParameterError(
+            f"torchvision has no ImageNet weights for backbone {backbone!r}; {_ALTERNATIVES}"
+        ) from None
+    name = weights.url.rsplit("/", 1)[1]
+    folder = Path(weights_dir) if weights_dir is not None else Path(torch.hub.get_dir()) / "checkpoints"
+    # torchvision puts the first hexadecimal digits of a file's SHA-256 into its name
+    prefix = name.rsplit("-", 1)[1].split(".")[0]
+    return load_tensors(fetch_file(weights.url, folder / name, sha256_prefix=prefix, alternatives=_ALTERNATIVES))
+
+
+def load_backbone(encoder: nn.Module, weights: dict[str, torch.Tensor], *, source: str) -> None:
+    """Copy a torchvision state dict into an encoder; what the encoder has beyond it stays as it is."""
+    own = encoder.state_dict()
+    stem = getattr(encoder, "stem", None)
+    weights = dict(weights)
+    if not hasattr(encoder, "fc"):
+        weights = {key: value for key, value in weights.items() if not key.startswith("fc.")}
+    rgb = weights.get("conv1.weight")
+    if stem not in (None, "conv1") and rgb is not None:
+        weights[f"{stem}.weight"] = expand_channels(rgb, own[f"{stem}.weight"].shape[1])
+    if stem is None:  # another backbone: its trunk's keys have the classifier's prefix
+        weights = {f"trunk.{key.partition('.')[2]}": value for key, value in weights.items()}
+    fitting = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
+    needed = {key for key in own if not key.endswith("num_batches_tracked")}
+    optional = {"conv1_a.weight", "conv1_flow.weight", "conv1.weight", "fc.weight", "fc.bias"} - {f"{stem}.weight"}
+    missing = sorted(needed - set(fitting) - optional)
+    if missing:
+        raise DataError(
+            f"init {source}: {len(missing)} of the encoder's weights are missing or of another shape, first "
+            f"{missing[0]} {tuple(own[missing[0]].shape)}; expected torchvision's weights of the same backbone"
+        )
+    encoder.load_state_dict(fitting, strict=False)
+
+
+def expand_channels(rgb: torch.Tensor, num_channels: int) -> torch.Tensor:
+    """First-convolution weights (c, 3, k, k) for other inputs: RGB kept, the others their mean (FlowGrad)."""
+    mean = rgb.mean(1, keepdim=True)
+    if num_channels < 3:
+        return mean.expand(-1, num_channels, -1, -1).clone()
+    return torch.cat([rgb, mean.expand(-1, num_channels - 3, -1, -1)], 1)

@@ -1,0 +1,81 @@
+"""EZ-VSL (Mo & Morgado, ECCV 2022): two encoders, projections, a multiple-instance contrastive loss.
+
+The object-guided map that its test mixes in is in ``train/object_guidance.py``.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from train.encoders import make_encoder
+from train.losses import multiple_instance_loss, own_similarity
+from train.models.localizer import Localizer, make_input_format, pool_audio
+from train.object_guidance import ObjectGuidance
+from train.parameters import TrainingParameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters(TrainingParameters):
+    """EZ-VSL; defaults as published."""
+
+    method: str = "ezvsl"
+    embedding_size: int = 512
+    tau: float = 0.03
+    matching: Literal["max", "average", "pooled"] = "max"
+    object_guidance: Literal["none", "l1", "cls"] = "none"  # the map mixed in at test; needs ImageNet's weights
+    object_guidance_alpha: float = 0.4  # weight of the audio-visual map in the mixture
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.tau <= 0:
+            raise ValueError(f"tau ({self.tau}) must be > 0")
+        if not 0 <= self.object_guidance_alpha <= 1:
+            raise ValueError(f"object_guidance_alpha ({self.object_guidance_alpha}) must be in [0, 1]")
+
+
+class Model(Localizer):
+    """``imgnet`` and ``audnet`` with a 1x1 convolution and a linear layer to a common space."""
+
+    reads: ClassVar[tuple[str, ...]] = ("frames", "spectrograms")
+
+    def __init__(self, parameters: Parameters):
+        super().__init__()
+        p = self.settings = parameters
+        self.input_format = make_input_format(p)
+        self.imgnet = make_encoder(p.backbone, in_channels=3, width=p.width, map_stride=p.map_stride)
+        self.audnet = make_encoder(p.backbone, in_channels=1, width=p.audio_width or p.width)
+        self.img_proj = nn.Conv2d(self.imgnet.num_features, p.embedding_size, kernel_size=1)
+        self.aud_proj = nn.Linear(self.audnet.num_features, p.embedding_size)
+        for layer in (self.img_proj, self.aud_proj):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        # Not a submodule: its frozen weights are no part of this model's state.
+        self._guidance: list[ObjectGuidance] = []
+
+    def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """``visual`` (n, c, h, w) and ``audio`` (n, c), normalized over channels."""
+        visual = self.img_proj(self.imgnet(inputs["frames"]))
+        audio = self.aud_proj(pool_audio(self.audnet(inputs["spectrograms"]), self.settings.audio_pooling))
+        return {"visual": F.normalize(visual.float(), dim=1), "audio": F.normalize(audio.float(), dim=1)}
+
+    def loss(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
+        return multiple_instance_loss(
+            embeddings["visual"], embeddings["audio"], tau=self.settings.tau, matching=self.settings.matching
+        )
+
+    def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The cosine map over tau, as the authors' code; with object guidance the mixture, at the input's size."""
+        embeddings = self.embed(inputs)
+        maps = own_similarity(embeddings["visual"], embeddings["audio"]) / self.settings.tau
+        if self.settings.object_guidance == "none":
+            return maps
+        if not self._guidance:
+            raise AssertionError("attach_guidance comes before localize")
+        return self._guidance[0].mix(maps, inputs["frames"], alpha=self.settings.object_guidance_alpha)
+
+    def attach_guidance(self, guidance: ObjectGuidance) -> None:
+        """Give the frozen classifier whose map is mixed in."""
+        self._guidance = [guidance]

@@ -1,0 +1,27 @@
+"""FlowGrad-H (Singh et al., ICASSP 2023): RCGrad's map times the flow magnitude; training is RCGrad's."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from train.models import rcgrad
+from train.object_guidance import min_max
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters(rcgrad.Parameters):
+    """FlowGrad-H; ``base_run`` names the RCGrad run whose weights it takes, so that nothing is trained."""
+
+    method: str = "flowgrad_h"
+    base_run: str = "rcgrad"
+
+
+class Model(rcgrad.Model):
+    """RCGrad's network; ``localize`` multiplies by the flow."""
+
+    reads: ClassVar[tuple[str, ...]] = ("frames", "flow", "waveforms")
+
+    def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Grad-CAM map times the flow magnitude (min-max normalized), at the input's size."""
+        return super().localize(inputs) * min_max(inputs["flow"][:, 0])

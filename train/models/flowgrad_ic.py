@@ -1,0 +1,38 @@
+"""FlowGrad-IC (Singh et al., ICASSP 2023): RCGrad whose image encoder has the flow magnitude as fourth channel."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from train.encoders import make_encoder
+from train.models import rcgrad
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters(rcgrad.Parameters):
+    """FlowGrad-IC; defaults as published."""
+
+    method: str = "flowgrad_ic"
+    batch_size: int = 64
+    early_stop_patience: int = 50
+
+
+class Model(rcgrad.Model):
+    """As RCGrad; ``image_encoder.conv1_flow`` reads four channels."""
+
+    reads: ClassVar[tuple[str, ...]] = ("frames", "flow", "waveforms")
+
+    def make_encoders(self, p: Parameters) -> None:
+        self.image_encoder = make_encoder(
+            p.backbone,
+            in_channels=4,
+            width=p.width,
+            map_stride=p.map_stride,
+            stem="conv1_flow",
+            unused_stems={"conv1_a": 1, "conv1": 3},
+            has_head=True,
+        )
+
+    def visual_input(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.cat([inputs["frames"], inputs["flow"]], 1)

@@ -1,0 +1,126 @@
+"""RCGrad (Wu et al., ICASSP 2022): contrastive embeddings of frame and waveform, localized by Grad-CAM.
+
+FlowGrad's three variants (``train/models/flowgrad_*.py``) build on it.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from train.encoders import make_encoder
+from train.gradcam import grad_cam
+from train.losses import clip_loss
+from train.models.localizer import CLIP_MEAN, CLIP_STD, InputFormat, Localizer, make_input_format
+from train.parameters import TrainingParameters
+from train.waveform_encoder import WaveformEncoder
+
+# FlowGrad's code feeds (|flow| + 5) / 200
+FLOW_OFFSET, FLOW_SCALE = 5.0, 1 / 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters(TrainingParameters):
+    """RCGrad; defaults as published."""
+
+    method: str = "rcgrad"
+    map_stride: int = 16
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    schedule: str = "plateau"
+    early_stop_patience: int = 10
+    image_mean: tuple[float, ...] = CLIP_MEAN
+    image_std: tuple[float, ...] = CLIP_STD
+    uses_batch_statistics: bool = False  # at test, as the authors' code: the audio encoder is never in eval mode
+    initial_temperature: float = 0.07
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.schedule not in ("constant", "cosine", "plateau"):
+            raise ValueError(f"schedule ({self.schedule!r}) must be constant, cosine or plateau")
+        if self.audio_width not in (0, self.width):
+            raise ValueError(
+                f"audio_width ({self.audio_width}) must be 0 or width ({self.width}): there is no projection"
+            )
+        if self.initial_temperature <= 0:
+            raise ValueError(f"initial_temperature ({self.initial_temperature}) must be > 0")
+        for name in ("image_mean", "image_std"):
+            if len(getattr(self, name)) != 3:
+                raise ValueError(f"{name} ({getattr(self, name)}) must have 3 values")
+
+
+class Model(Localizer):
+    """``image_encoder`` and ``audio_encoder``; the loss's learned scale is not among the published keys, so it lives in
+    the criterion."""
+
+    reads: ClassVar[tuple[str, ...]] = ("frames", "waveforms")
+    vision_name: ClassVar[str] = "image_encoder"
+
+    def __init__(self, parameters: Parameters):
+        super().__init__()
+        p = self.settings = parameters
+        self.input_format = self.choose_input_format(p)
+        self.make_encoders(p)
+        self.audio_encoder = WaveformEncoder(p.backbone, width=p.width, uses_batch_statistics=p.uses_batch_statistics)
+
+    def choose_input_format(self, p: Parameters) -> InputFormat:
+        """How this variant wants its inputs."""
+        return make_input_format(
+            p,
+            image_mean=p.image_mean,
+            image_std=p.image_std,
+            flow_encoding="magnitude",
+            flow_offset=FLOW_OFFSET,
+            flow_scale=FLOW_SCALE,
+        )
+
+    def make_encoders(self, p: Parameters) -> None:
+        """Add the encoders of what is seen."""
+        self.image_encoder = make_encoder(
+            p.backbone,
+            in_channels=3,
+            width=p.width,
+            map_stride=p.map_stride,
+            unused_stems={"conv1_a": 1},
+            has_head=True,
+        )
+
+    def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """``visual`` and ``audio``, average-pooled (n, c), not normalized."""
+        visual = self.image_encoder(self.visual_input(inputs)).float().mean((2, 3))
+        return {"visual": visual, "audio": self.audio_encoder(inputs["waveforms"]).float()}
+
+    def visual_input(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """What the image encoder sees."""
+        return inputs["frames"]
+
+    def loss(self, embeddings: dict[str, torch.Tensor], log_scale: torch.Tensor | None = None) -> torch.Tensor:
+        """CLIP's loss; ``log_scale`` defaults to its initial value."""
+        log_scale = self._log_scale(embeddings) if log_scale is None else log_scale
+        return clip_loss(embeddings["visual"], embeddings["audio"], log_scale)
+
+    def _log_scale(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
+        return embeddings["audio"].new_tensor(-math.log(self.settings.initial_temperature))
+
+    def make_criterion(self) -> nn.Module:
+        return LearnedScale(self.loss, -math.log(self.settings.initial_temperature))
+
+    def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Grad-CAM at the last stage, at the input's size, before the authors' cleaning (``keep_upper_half``)."""
+        frames = inputs["frames"]
+        features = self.image_encoder(self.visual_input(inputs))
+        return grad_cam(features, self.audio_encoder(inputs["waveforms"]), size=tuple(frames.shape[-2:]))
+
+
+class LearnedScale(nn.Module):
+    """A loss with CLIP's learned scale, kept between 1 and 100."""
+
+    def __init__(self, loss, initial_log_scale: float):
+        super().__init__()
+        self._loss = loss
+        self.log_scale = nn.Parameter(torch.tensor(initial_log_scale))
+
+    def forward(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self._loss(embeddings, self.log_scale.clamp(0, math.log(100)))

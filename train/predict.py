@@ -1,0 +1,89 @@
+"""Localization maps of trained, untrained and published models for cached samples."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.shards import FeatureReader
+from train.augmentation import prepare_inputs
+from train.data import SampleSource
+from train.models import make_model
+from train.models.localizer import Localizer
+from train.parameters import TrainingParameters
+from train.run_files import read_model
+
+_BATCH_SIZE = 32
+
+
+class Predictor:
+    """A model in evaluation mode on a device."""
+
+    def __init__(self, model: Localizer, parameters: TrainingParameters, *, device: str = "auto"):
+        self.parameters = parameters
+        self.device = torch.device(choose_device(device))
+        self.model = model.eval().to(self.device)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of the features that ``readers`` must have."""
+        return self.model.reads
+
+    @torch.inference_mode()
+    def predict(
+        self,
+        sample_ids: Sequence[str],
+        readers: Mapping[str, FeatureReader],
+        *,
+        progress=None,
+        batch_size: int = _BATCH_SIZE,
+    ) -> np.ndarray:
+        """Maps ``(n, h, w)`` float32 in the order of ``sample_ids``, at the model's resolution; larger: more likely.
+
+        Frames are squashed to the network's square. ``progress``: ``pipeline.progress.Progress`` or None.
+        """
+        readers = {name: readers[name] for name in self.reads}
+        source = SampleSource(sample_ids, readers, input_format=self.model.input_format)
+        maps = []
+        for first in range(0, len(source), batch_size):
+            positions = range(first, min(first + batch_size, len(source)))
+            maps.append(self.localize(source[(0, positions)]))
+            if progress is not None:
+                progress.update(len(positions))
+        return np.concatenate(maps) if maps else np.zeros((0, 1, 1), np.float32)
+
+    @torch.inference_mode()
+    def localize(self, batch: dict) -> np.ndarray:
+        """Maps of one batch of ``train/data.py``, float32 (n, h, w)."""
+        inputs = prepare_inputs(move_to(batch, self.device), self.model.input_format)
+        return self.model.localize(inputs).float().cpu().numpy()
+
+
+def load_predictor(run_dir: Path | str, *, device: str = "auto") -> Predictor:
+    """The trained model of a run folder."""
+    model, parameters = read_model(Path(run_dir))
+    return Predictor(model, parameters, device=device)
+
+
+def untrained_predictor(parameters: TrainingParameters, seed: int | None = None, *, device: str = "auto") -> Predictor:
+    """The same network before any training, randomly initialized: the baseline that training has to beat."""
+    return Predictor(make_model(parameters, seed=seed), parameters, device=device)
+
+
+def choose_device(device: str) -> str:
+    """``auto`` is the GPU where there is one."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def move_to(value, device: torch.device):
+    """A batch's tensors on ``device``."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, dict):
+        return {name: move_to(item, device) for name, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(move_to(item, device) for item in value))
+    return [move_to(item, device) for item in value]

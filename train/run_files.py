@@ -1,0 +1,79 @@
+"""A trained model's folder: ``model.ckpt`` (weights and parameters) and ``run.json`` (what happened, for people)."""
+
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from pipeline.errors import DataError
+from pipeline.files import publish, publish_text
+from pipeline.parameters import as_mapping
+from train.models import build_parameters, make_model
+from train.models.localizer import Localizer
+from train.parameters import TrainingParameters
+
+MODEL_NAME, RUN_NAME = "model.ckpt", "run.json"
+_FORMAT = "earshot.model"
+_VERSION = 1
+
+
+def write_model(run_dir: Path, model: Localizer, parameters: TrainingParameters) -> None:
+    """Publish ``model.ckpt``."""
+    state = {name: values.detach().cpu().contiguous() for name, values in model.state_dict().items()}
+    content = {"format": _FORMAT, "version": _VERSION, "parameters": as_mapping(parameters), "model": state}
+    with publish(Path(run_dir) / MODEL_NAME) as temporary_path:
+        torch.save(content, temporary_path)
+
+
+def read_model(run_dir: Path) -> tuple[Localizer, TrainingParameters]:
+    """The model of ``run_dir/model.ckpt`` in evaluation mode; ``DataError`` for any other file."""
+    path = Path(run_dir) / MODEL_NAME
+    content = load_tensors(path)
+    if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (_FORMAT, _VERSION):
+        raise DataError(f"{path}: not a model of Earshot's training; published weights are read by train.checkpoints")
+    parameters = build_parameters(content["parameters"], str(path))
+    model = make_model(parameters)
+    try:
+        model.load_state_dict(content["model"])
+    except RuntimeError as error:
+        raise DataError(
+            f"{path}: weights do not fit its own parameters: {str(error).splitlines()[-1].strip()}"
+        ) from None
+    return model.eval(), parameters
+
+
+def write_run(run_dir: Path, facts: Mapping) -> None:
+    """Publish ``run.json``."""
+    publish_text(Path(run_dir) / RUN_NAME, json.dumps(facts, indent=1) + "\n")
+
+
+def load_tensors(path: Path):
+    """``torch.load`` of tensors and plain values only; ``DataError`` in one sentence for anything else."""
+    path = Path(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found") from None
+    except pickle.UnpicklingError as error:
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error) or "GLOBAL" in str(error):
+            raise DataError(
+                f"{path}: holds more than tensors (its pickle names code: {_name_global(str(error))}); refused, since "
+                "loading it could run that code"
+            ) from None
+        raise DataError(f"{path}: not a checkpoint of PyTorch, or a damaged one ({_first_line(error)})") from None
+    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError, IndexError, TypeError,
+            AttributeError, AssertionError, UnicodeDecodeError) as error:  # fmt: skip
+        raise DataError(f"{path}: not a checkpoint of PyTorch, or a damaged one ({_first_line(error)})") from None
+
+
+def _name_global(message: str) -> str:
+    words = [word for word in message.replace("GLOBAL", " ").split() if "." in word and "torch" not in word]
+    return words[0].strip("`'\".,") if words else "an unknown object"
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:120] if lines else type(error).__name__

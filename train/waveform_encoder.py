@@ -1,0 +1,73 @@
+"""The audio encoder of RCGrad and FlowGrad: waveform in, spectrogram inside the network."""
+
+import torch
+from torch import nn
+
+from train.encoders import FULL_WIDTH, ResNetEncoder
+
+N_FFT, HOP_LENGTH = 512, 353
+_LOG_OFFSET = 1e-7
+
+
+class Spectrogram(nn.Module):
+    """Power spectrogram (n, bins, times); its window travels in the published state dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("window", torch.hann_window(N_FFT))
+
+    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
+        # FFTs know no bfloat16: always computed in float32
+        with torch.autocast(waveforms.device.type, enabled=False):
+            spectrum = torch.stft(
+                waveforms.float(), N_FFT, HOP_LENGTH, window=self.window.float(), center=True, return_complex=True
+            )
+            return spectrum.real.square() + spectrum.imag.square()
+
+
+class WaveformEncoder(ResNetEncoder):
+    """A ResNet on the standardized log spectrogram: (n, num_samples) -> embeddings (n, num_features).
+
+    The authors standardize over the whole batch. In evaluation they pass one sample at a time, so here each sample is
+    standardized by itself then, and a map does not depend on what else is in its batch. The released code moreover
+    never puts this encoder in evaluation mode; ``uses_batch_statistics`` reproduces that: BatchNorm takes the
+    statistics of the single sample.
+    """
+
+    def __init__(self, backbone: str, *, width: int = FULL_WIDTH, uses_batch_statistics: bool = False):
+        super().__init__(backbone, in_channels=1, width=width)
+        self.spectrogram = Spectrogram()
+        self.uses_batch_statistics = uses_batch_statistics
+        self.compute_moments = _moments  # replaced where several processes share a batch
+
+    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
+        x = (self.spectrogram(waveforms) + _LOG_OFFSET).log()
+        if self.training:
+            mean, deviation = self.compute_moments(x)
+            x = (x - mean) / deviation
+            return super().forward(x[:, None]).mean((2, 3))
+        x = (x - x.mean((1, 2), keepdim=True)) / x.std((1, 2), keepdim=True)
+        if not self.uses_batch_statistics:
+            return super().forward(x[:, None]).mean((2, 3))
+        with _StatisticsOfTheBatch(self):
+            return torch.cat([super(WaveformEncoder, self).forward(one[None, None]).mean((2, 3)) for one in x])
+
+
+def _moments(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return values.mean(), values.std()
+
+
+class _StatisticsOfTheBatch:
+    """While inside, the BatchNorm layers of a network in evaluation mode use (and do not record) batch statistics."""
+
+    def __init__(self, network: nn.Module):
+        self._layers = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+
+    def __enter__(self):
+        self._kept = [(layer.running_mean, layer.running_var) for layer in self._layers]
+        for layer in self._layers:
+            layer.running_mean = layer.running_var = None
+
+    def __exit__(self, *exception):
+        for layer, (mean, variance) in zip(self._layers, self._kept, strict=True):
+            layer.running_mean, layer.running_var = mean, variance
