@@ -126,7 +126,8 @@ def list_folder(parameters: Parameters, *, cache_dir: Path) -> Listing:
     """Every file below the folder, sorted by relative path.
 
     Links to files and folders are followed, those to folders last, so that a file keeps its own path; a folder that
-    was already visited (a loop, or a link beside its target) is not entered again. Earshot's own ``cache_dir`` is left out where the folder contains it.
+    was already visited (a loop, or a link beside its target) is not entered again. Earshot's own ``cache_dir`` is left
+    out where the folder contains it.
     """
     folder = folder_of(parameters)
     listing = Listing()

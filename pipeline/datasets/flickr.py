@@ -1,0 +1,303 @@
+"""The ``flickr`` dataset: Flickr-SoundNet, under the lists' own names.
+
+A clip is a whole Flickr video; its id is the photo id. Lists: stoneMo/EZ-VSL (``flickr_10k``, ``flickr_144k``,
+``flickr_test``: 249 ids), denfed/heartheflow (``htf_*``), stoneMo/SLAVC (``flickr_sup_train``,
+``flickr_test_plus_silent`` with as many negatives as videos, and through it ``flickr_test_250``). Addresses come from
+SoundNet's ``urls_public.txt``.
+
+Moments: HTF published which frame of a test video was annotated; elsewhere, and for training, it is the video's centre.
+Boxes: one XML a video in ``annotations_dir`` (a manual download); without it the test samples have none.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.annotations import content_sha256, read_flickr_xml, read_frame_choices
+from pipeline.errors import DataError
+from pipeline.lists import ListFile, Lists, PublishedTestSet, check_selection, log, read_ids, read_pairs, select, shown
+from pipeline.split_tables import Membership, Truth, make_clips, make_negatives, make_samples
+
+CLIP_ID = re.compile(r"\d{4,20}")
+CLIP_ID_WORDS = "a Flickr photo id (digits)"
+TYPO, CORRECT_ID = "3908875357", "3908875350"  # in copies of the official test list; no such video exists
+FRAMES_PER_SECOND = 30.0  # HTF's frame numbers count at this rate, from 1
+# HTF's preprocessing replaces the first candidate of three videos.
+HTF_FRAMES = {"5344317532": 74, "10624261424": 514, "12158276143": 375}
+
+URLS = ListFile("soundnet", "urls_public.txt")
+NEGATIVES = ListFile(
+    "slavc", "flickr_test_plus_silent.csv", "45a0d32b64a9ef9e567d3eaf4a4a29683cdb0f7f4e1924a0e26cde24fa298643"
+)
+ID_LISTS = {
+    "flickr_10k": ListFile(
+        "ezvsl", "flickr_10k.txt", "773429321cd7690710660446b4aab9157ef75fe9a1f6b788649989a8066a77b1"
+    ),
+    "flickr_144k": ListFile(
+        "ezvsl", "flickr_144k.txt", "5368914670a8e41f27591a7d6818abe74132aefd199a2a3b1861aeafa2e20b99"
+    ),
+    "flickr_test": ListFile(
+        "ezvsl", "flickr_test.csv", "faf5465bdb991cfb7506ccadef64dfea9e9bceb47e895d0e4dbdc2a0ca622871"
+    ),
+    "flickr_sup_train": ListFile(
+        "slavc", "flickr_sup_train.txt", "af87c3a35d584d8792686fe8de5b21adaf331330b6e2b80c7d4998f60d4f9030"
+    ),
+    "htf_flickr_10k": ListFile(
+        "htf", "flickr_train_10k.txt", "e2b5763330b9dad88d4cd656b42265dc63c1c477c5b3f46446c5364c9779c291"
+    ),
+    "htf_flickr_144k": ListFile(
+        "htf", "flickr_train_144k.txt", "e9988e0327efce19f3d7217c5ff57feaa910de23c5144c1b27d26700274534a9"
+    ),
+    "htf_flickr_test": ListFile(
+        "htf", "flickr_test_trimmed.csv", "eac34b3d1312ede25e9f64ffabb2b2ce02f4c407b49ba1d0bd627d433c522bf3"
+    ),
+    "htf_flickr_test_expanded": ListFile(
+        "htf", "flickr_test_expanded.csv", "1a8ce19fb9c1c4d09ddf484563a32e35c21d1e915cb96afd06a6da4236f402a1"
+    ),
+}
+SPLIT_250, EXTENDED_SPLIT = "flickr_test_250", "flickr_test_plus_silent"
+SPLITS = (*ID_LISTS, SPLIT_250, EXTENDED_SPLIT)
+_TEST_SPLITS = frozenset({"flickr_test", "htf_flickr_test", "htf_flickr_test_expanded", SPLIT_250, EXTENDED_SPLIT})
+_ANNOTATED_SPLITS = _TEST_SPLITS | {"flickr_sup_train"}
+# The tables of frames are pickles at their source; what they say is pinned, whatever the bytes.
+_FRAMES, _EXPANDED_FRAMES = "imagetoframe", "imagetoframe_expanded"
+_FRAMES_CONTENT_SHA256 = {
+    _FRAMES: "beff3363573c2bb1f6f051de972dc6b1a14a490e34986f76286dccd9149decab",
+    _EXPANDED_FRAMES: "c834defb753fbb204910b2244f431ff8bb24f123258c7cd71bb5e700d59089c0",
+}
+_MAX_MALFORMED_FRACTION = 0.01
+_NUM_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Section ``sources.flickr``.
+
+    ``splits``: lists by their own names (see ``SPLITS``). ``limit``: at most so many videos of each list (a fair
+    subset, see ``lists.select``); null takes all. ``lists_dir``: a folder with the published lists; null fetches them
+    from the addresses below. ``annotations_dir``: a folder with one ``<id>.xml`` a test video. ``soundnet_url``:
+    where ``urls_public.txt`` (150 MB, users' names of the videos) lies; null does without. ``video_url``: what is
+    fetched for a video found there, with ``{user}``, ``{video_id}``, ``{secret}``; ``unlisted_url``: for one that is
+    not, ``{video_id}``.
+    """
+
+    splits: tuple[str, ...] = ("htf_flickr_10k", "flickr_test")
+    limit: int | None = None
+    lists_dir: str | None = None
+    annotations_dir: str | None = None
+    ezvsl_url: str = "https://raw.githubusercontent.com/stoneMo/EZ-VSL/HEAD/metadata"
+    htf_url: str = "https://raw.githubusercontent.com/denfed/heartheflow/HEAD/metadata"
+    htf_frames_url: str = "https://raw.githubusercontent.com/denfed/heartheflow/HEAD/preprocess"
+    slavc_url: str = "https://raw.githubusercontent.com/stoneMo/SLAVC/HEAD/metadata"
+    soundnet_url: str | None = "http://data.csail.mit.edu/soundnet"
+    video_url: str = "https://www.flickr.com/photos/{user}/{video_id}/"
+    unlisted_url: str = "https://www.flickr.com/photo.gne?id={video_id}"
+
+    def __post_init__(self):
+        check_selection(self.splits, SPLITS, self.limit)
+        for name in ("video_url", "unlisted_url"):
+            if "{video_id}" not in getattr(self, name):
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected a place for {{video_id}}")
+
+
+def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, pa.Table]:
+    """CLIPS and SAMPLES of the selected splits; a video that is in several is one row."""
+    lists = _lists(parameters, cache_dir)
+    samples, clips = Membership(), Membership()
+    negatives: dict[tuple[str, str], list[str]] = {}
+    annotated: dict[str, None] = {}
+    for split in parameters.splits:
+        if split in ID_LISTS:
+            ids = _read_split(lists, split)
+        else:  # the 250 test videos are published in SLAVC's list of negatives alone
+            pairs = read_pairs(lists.get(NEGATIVES), pattern=CLIP_ID, what=CLIP_ID_WORDS)
+            ids = list(dict.fromkeys(video for video, _ in pairs))
+        chosen = select(_correct(ids, split), parameters.limit)
+        if split == EXTENDED_SPLIT:
+            kept = set(chosen)
+            negatives = {pair: [split] for pair in pairs if pair[0] in kept}
+            clips.add(split, (clip_id for pair in negatives for clip_id in pair))
+        samples.add(split, chosen)
+        clips.add(split, chosen)
+        if split in _ANNOTATED_SPLITS:
+            annotated |= dict.fromkeys(chosen)
+    if not lists.is_local:
+        _cache_test_lists(lists)
+    frames = _choose_frames(lists, parameters) if _TEST_SPLITS & set(parameters.splits) else {}
+    urls = _find_urls(lists, parameters, clips.masks)
+    clip_table = make_clips(
+        clips,
+        video_id_of=lambda clip_id: clip_id,
+        url_of=lambda clip_id: urls.get(clip_id) or parameters.unlisted_url.replace("{video_id}", clip_id),
+        range_of=lambda _: (None, None),
+    )
+
+    def time_of(clip_id: str) -> float | None:
+        return time_of_frame(frames[clip_id]) if clip_id in frames else None
+
+    sample_table = make_samples(
+        samples,
+        time_of=time_of,
+        truths=_read_annotations(parameters, annotated),
+        attributes={clip_id: {"frame_at_30_fps": str(frame)} for clip_id, frame in frames.items()},
+    )
+    if negatives:
+        sample_table = pa.concat_tables([sample_table, make_negatives(negatives, time_of=time_of)])
+    return clip_table, sample_table
+
+
+def published_test_sets(parameters: Parameters, *, cache_dir: Path) -> list[PublishedTestSet]:
+    """The test sets on which papers report; ids where their list is on this machine (nothing is fetched)."""
+    lists = _lists(parameters, cache_dir)
+    negatives_path = lists.find(NEGATIVES)
+    ids_250 = None
+    if negatives_path is not None:
+        pairs = read_pairs(negatives_path, pattern=CLIP_ID, what=CLIP_ID_WORDS)
+        ids_250 = frozenset(video for video, _ in pairs)
+    return [
+        PublishedTestSet("flickr_test", "LVS, EZ-VSL, SSPL", 249, _known_ids(lists, "flickr_test")),
+        PublishedTestSet(SPLIT_250, "HardPos, SLAVC", 250, ids_250),
+        PublishedTestSet("htf_flickr_test", "HTF", 178, _known_ids(lists, "htf_flickr_test")),
+    ]
+
+
+def time_of_frame(frame: int) -> float:
+    """The time in the middle of the frame that HTF takes for its frame number (from 1): the one before it.
+
+    The middle, so that rounding cannot give a neighbour. (At the end of a video HTF goes one further back, for its flow
+    needs a next frame; the reader does likewise.)
+    """
+    return (max(frame - 1, 0) + 0.5) / FRAMES_PER_SECOND
+
+
+def _lists(parameters: Parameters, cache_dir: Path) -> Lists:
+    urls = {name: getattr(parameters, f"{name}_url") for name in ("ezvsl", "htf", "slavc")}
+    urls |= {"htf_frames": parameters.htf_frames_url, "soundnet": parameters.soundnet_url}
+    return Lists(urls, lists_dir=parameters.lists_dir, cache_dir=cache_dir, parameter="sources.flickr")
+
+
+def _read_split(lists: Lists, split: str) -> list[str]:
+    path = lists.get(ID_LISTS[split])
+    return read_ids(path, pattern=CLIP_ID, what=CLIP_ID_WORDS, has_frame_column=path.suffix == ".csv")
+
+
+def _known_ids(lists: Lists, split: str) -> frozenset[str] | None:
+    return frozenset(_correct(_read_split(lists, split), split)) if lists.find(ID_LISTS[split]) else None
+
+
+def _correct(ids: list[str], split: str) -> list[str]:
+    if TYPO not in ids:
+        return ids
+    log.warning("%s: has the known typing error %s, read as %s", split, TYPO, CORRECT_ID)
+    return list(dict.fromkeys(CORRECT_ID if clip_id == TYPO else clip_id for clip_id in ids))
+
+
+def _cache_test_lists(lists: Lists) -> None:
+    """The coverage audit wants the lists of all published test sets; they are small."""
+    for file in (ID_LISTS["flickr_test"], ID_LISTS["htf_flickr_test"], NEGATIVES):
+        try:
+            lists.get(file)
+        except DataError as error:
+            log.warning("coverage of the test set in %s cannot be told: %s", file.name, error)
+
+
+def _choose_frames(lists: Lists, parameters: Parameters) -> dict[str, int]:
+    """Video id -> annotated frame (from 1, at 30 a second), HTF's best candidate."""
+    frames: dict[str, int] = {}
+    names = [_EXPANDED_FRAMES] if "htf_flickr_test_expanded" in parameters.splits else []
+    for name in [*names, _FRAMES]:
+        candidates = [ListFile("htf", f"{name}.json"), ListFile("htf", f"{name}.pickle")]
+        path = next((path for path in map(lists.find, candidates) if path is not None), None)
+        path = path or lists.get(ListFile("htf_frames", f"{name}.pickle"))
+        choices = read_frame_choices(path)
+        if content_sha256(choices) != _FRAMES_CONTENT_SHA256[name]:
+            message = f"{path}: says other frames than the published {name} ({len(choices)} videos)"
+            if not lists.is_local:
+                raise DataError(f"{message}; remove it to fetch it again")
+            log.warning("%s; it is used as it is", message)
+        frames |= {clip_id: ranked[0] for clip_id, ranked in choices.items()}
+    return frames | {clip_id: frame for clip_id, frame in HTF_FRAMES.items() if clip_id in frames}
+
+
+def _find_urls(lists: Lists, parameters: Parameters, wanted: Iterable[str]) -> dict[str, str]:
+    """Addresses of the wanted videos from ``urls_public.txt``, which is read line by line (2 million of them)."""
+    path = lists.find(URLS)
+    if path is None:
+        if lists.is_local or parameters.soundnet_url is None:
+            log.warning("urls_public.txt is not at hand: the addresses of all videos are made of their ids alone")
+            return {}
+        path = lists.get(URLS)
+    wanted = {clip_id.encode() for clip_id in wanted}
+    urls: dict[str, str] = {}
+    num_lines, malformed = 0, []
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            line = line.strip()
+            if not line:
+                continue
+            num_lines += 1
+            parts = line.split(b"/")
+            # http://www.flickr.com/videos/USER/ID/play/orig/SECRET: the id is the fourth part from the end.
+            if len(parts) < 7 or not parts[-4].isdigit() or not line.startswith((b"http", b"\xef\xbb\xbfhttp")):
+                malformed.append((number, line))
+                continue
+            if parts[-4] in wanted:
+                user, video_id, secret = (parts[index].decode("ascii", "replace") for index in (-5, -4, -1))
+                if not (re.fullmatch(r"[\w@.-]+", user, re.ASCII) and re.fullmatch(r"\w+", secret, re.ASCII)):
+                    malformed.append((number, line))
+                    continue
+                url = parameters.video_url.replace("{user}", user).replace("{secret}", secret)
+                urls.setdefault(video_id, url.replace("{video_id}", video_id))
+    if malformed:
+        named = "; ".join(
+            f"line {number}: {shown(line.decode('utf-8', 'replace'))}" for number, line in malformed[:_NUM_NAMED]
+        )
+        message = f"{path}: {len(malformed)} of {num_lines} lines are no Flickr address ({named})"
+        if len(malformed) > max(_MAX_MALFORMED_FRACTION * num_lines, 1):
+            raise DataError(f"{message}, expected lines like http://www.flickr.com/videos/USER/ID/play/orig/SECRET")
+        log.warning("%s; they are passed over", message)
+    if len(urls) < len(wanted):
+        log.warning(
+            "%s: has no address for %d of %d videos; theirs are made of their ids alone",
+            path,
+            len(wanted) - len(urls),
+            len(wanted),
+        )
+    return urls
+
+
+def _read_annotations(parameters: Parameters, annotated: Iterable[str]) -> dict[str, Truth]:
+    """Boxes of the videos that should have some, as far as ``annotations_dir`` has them."""
+    annotated = list(annotated)
+    if not annotated:
+        return {}
+    if parameters.annotations_dir is None:
+        log.warning(
+            "sources.flickr.annotations_dir is null: %d samples that could have boxes have none (see docs/datasets.md)",
+            len(annotated),
+        )
+        return {}
+    folder = Path(parameters.annotations_dir).expanduser().absolute()
+    if not folder.is_dir():
+        raise DataError(f"sources.flickr.annotations_dir is {parameters.annotations_dir!r}: found no such folder")
+    truths, absent = {}, []
+    for clip_id in annotated:
+        path = folder / f"{clip_id}.xml"
+        if not path.is_file() and clip_id == CORRECT_ID:
+            path = folder / f"{TYPO}.xml"
+        if path.is_file():
+            truths[clip_id] = read_flickr_xml(path)
+        else:
+            absent.append(clip_id)
+    if absent:
+        log.warning(
+            "%s: has no XML for %d of %d samples (%s), which have no boxes",
+            folder,
+            len(absent),
+            len(annotated),
+            ", ".join(absent[:_NUM_NAMED]),
+        )
+    return truths

@@ -1,0 +1,226 @@
+"""The ``vggsound`` dataset: VGG-Sound clips for training, VGG-SS boxes for testing, under the lists' own names.
+
+A clip is ten seconds of a YouTube video; its id is ``YTID_%06d`` with the second at which it begins (YouTube ids can
+begin with ``-`` or ``_``). The annotated frame of VGG-SS is the 125th at 25 frames a second: 5.0 s. Training samples
+lie there too. Lists: stoneMo/EZ-VSL (``vggss_*``), denfed/heartheflow (``htf_*``), stoneMo/SLAVC
+(``vggss_test_plus_silent``, the test set with as many negatives), hche11/VGGSound (``vggsound_train``,
+``vggsound_test``).
+"""
+
+import csv
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.annotations import read_vggss
+from pipeline.errors import DataError
+from pipeline.lists import ListFile, Lists, PublishedTestSet, check_selection, log, read_ids, read_pairs, select, shown
+from pipeline.split_tables import Membership, Truth, make_clips, make_negatives, make_samples
+
+CLIP_SECONDS = 10.0
+SAMPLE_SECONDS = 5.0  # frame 125 of 250, counted from 0, at 25 frames a second
+CLIP_ID = re.compile(r"[A-Za-z0-9_-]{11}_\d{6}")
+CLIP_ID_WORDS = "a clip id such as 1a2b3c4d5e6_000030"
+
+BOXES = ListFile("vggss", "vggss.json", "ae300b4a259267e6fe839970d495862edd70bfe3da63d925bcdb34054ed3b15e")
+NEGATIVES = ListFile(
+    "slavc", "vggss_test_plus_silent.csv", "905a009428e16d1108e5af112d8e682dbe1702a2ed897b3d56753ff587018e4e"
+)
+FULL = ListFile("vggsound", "vggsound.csv")
+ID_LISTS = {
+    "vggss_10k": ListFile("ezvsl", "vggss_10k.txt", "9a19023b17aedc79001bbcb69ccd5c96f6af2f7b8ef1b12fa92a76050a0ae43e"),
+    "vggss_144k": ListFile(
+        "ezvsl", "vggss_144k.txt", "a9a02f704e8bb2d746c43860e5830e7589e9311de5bd067459484ec5bb4bd529"
+    ),
+    "vggss_heard": ListFile(
+        "ezvsl", "vggss_heard.txt", "db900e2df283236b3e5485ae95a4a09f0904f8da184fc7da6f1ab1d24f6c5aa2"
+    ),
+    "vggss_test": ListFile(
+        "ezvsl", "vggss_test.csv", "971081929d45caf21a148a6ca968822d96e8316331d0cc0bafb1783acb4d2c35"
+    ),
+    "vggss_heard_test": ListFile(
+        "ezvsl", "vggss_heard_test.csv", "70a01c6828e7b84531823616ebb2e32e75bbaf5e44c715fa366b61111ab33c4e"
+    ),
+    "vggss_unheard_test": ListFile(
+        "ezvsl", "vggss_unheard_test.csv", "11883813db359df63e1a28f69bb53e1ceef7f5b8d68e0149de5792540acb9e17"
+    ),
+    "htf_vgg_10k": ListFile(
+        "htf", "vgg_train_10k.txt", "2dc8c031db640f280c75ce54c2fd6da3e910415a6dedd5034e5868fa71707f0e"
+    ),
+    "htf_vgg_144k": ListFile(
+        "htf", "vgg_train_144k.txt", "f1ec874c7913c1a775d68044163bde7eb4e77bf24e62022b9fef9ffdc7f3a456"
+    ),
+    "htf_vggss_test": ListFile(
+        "htf", "vggss_test_trimmed.csv", "b59e784cd13caeea7c95fcdf82b2ba33eefa0e98e5d924fdc7f1f49d4970d73c"
+    ),
+}
+EXTENDED_SPLIT = "vggss_test_plus_silent"
+FULL_SPLITS = {"vggsound_train": "train", "vggsound_test": "test"}
+SPLITS = (*ID_LISTS, EXTENDED_SPLIT, *FULL_SPLITS)
+_ANNOTATED_SPLITS = frozenset(
+    {"vggss_test", "vggss_heard_test", "vggss_unheard_test", "htf_vggss_test", EXTENDED_SPLIT}
+)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Section ``sources.vggsound``.
+
+    ``splits``: lists by their own names (see ``SPLITS``). ``limit``: at most so many clips of each list (a fair subset,
+    see ``lists.select``); null takes all. ``lists_dir``: a folder with the published lists; null fetches them from the
+    addresses below. ``video_url``: what is fetched for a clip, with ``{video_id}``.
+    """
+
+    splits: tuple[str, ...] = ("htf_vgg_10k", "vggss_test")
+    limit: int | None = None
+    lists_dir: str | None = None
+    ezvsl_url: str = "https://raw.githubusercontent.com/stoneMo/EZ-VSL/HEAD/metadata"
+    htf_url: str = "https://raw.githubusercontent.com/denfed/heartheflow/HEAD/metadata"
+    slavc_url: str = "https://raw.githubusercontent.com/stoneMo/SLAVC/HEAD/metadata"
+    vggss_url: str = "https://raw.githubusercontent.com/hche11/Localizing-Visual-Sounds-the-Hard-Way/HEAD/metadata"
+    vggsound_url: str = "https://raw.githubusercontent.com/hche11/VGGSound/HEAD/data"
+    video_url: str = "https://www.youtube.com/watch?v={video_id}"
+
+    def __post_init__(self):
+        check_selection(self.splits, SPLITS, self.limit)
+        if "{video_id}" not in self.video_url:
+            raise ValueError(f"video_url is {self.video_url!r}, expected a place for {{video_id}}")
+
+
+def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, pa.Table]:
+    """CLIPS and SAMPLES of the selected splits; a clip that is in several is one row."""
+    lists = _lists(parameters, cache_dir)
+    truths: dict[str, Truth] = {}
+    if _ANNOTATED_SPLITS & set(parameters.splits):
+        truths = read_vggss(_find_boxes(lists), pattern=CLIP_ID)
+    samples, audio_only = Membership(), Membership()
+    negatives: dict[tuple[str, str], list[str]] = {}
+    labels: dict[str, str] = {}
+    if set(FULL_SPLITS) & set(parameters.splits):
+        labels = _add_full(lists.get(FULL), parameters, samples)
+    for split in parameters.splits:
+        if split in FULL_SPLITS:
+            continue
+        if split == EXTENDED_SPLIT:
+            pairs = read_pairs(lists.get(NEGATIVES), pattern=CLIP_ID, what=CLIP_ID_WORDS)
+            chosen = set(select([video for video, _ in pairs], parameters.limit))
+            negatives = {pair: [split] for pair in pairs if pair[0] in chosen}
+            audio_only.add(split, (clip_id for pair in negatives for clip_id in pair))
+        list_file = ID_LISTS["vggss_test" if split == EXTENDED_SPLIT else split]
+        path = lists.get(list_file)
+        ids = read_ids(path, pattern=CLIP_ID, what=CLIP_ID_WORDS, has_frame_column=path.suffix == ".csv")
+        if split in _ANNOTATED_SPLITS:
+            unknown = next((clip_id for clip_id in ids if clip_id not in truths), None)
+            if unknown is not None:
+                raise DataError(f"{path}: test clip {unknown} has no boxes in {BOXES.name}, expected all to have some")
+        samples.add(split, select(ids, parameters.limit))
+    if not lists.is_local:
+        _cache_test_lists(lists)
+    clips = Membership(list(samples.names), dict(samples.masks))
+    for split in audio_only.names:
+        clips.add(split, audio_only.masks)
+    if labels:
+        truths |= {clip_id: Truth(label) for clip_id, label in labels.items() if clip_id not in truths}
+    clip_table = make_clips(
+        clips,
+        video_id_of=video_id_of,
+        url_of=lambda clip_id: parameters.video_url.replace("{video_id}", video_id_of(clip_id)),
+        range_of=range_of,
+    )
+    sample_table = make_samples(samples, time_of=_time_of, truths=truths, attributes={})
+    if negatives:
+        sample_table = pa.concat_tables([sample_table, make_negatives(negatives, time_of=_time_of)])
+    return clip_table, sample_table
+
+
+def published_test_sets(parameters: Parameters, *, cache_dir: Path) -> list[PublishedTestSet]:
+    """The test sets on which papers report; ids where their list is on this machine (nothing is fetched)."""
+    lists = _lists(parameters, cache_dir)
+    return [
+        PublishedTestSet("vggss_test", "LVS, EZ-VSL, SLAVC", 5158, _known_ids(lists, "vggss_test")),
+        PublishedTestSet(
+            "vggss_heard_test", "LVS, EZ-VSL, HTF: 110 heard classes", 2564, _known_ids(lists, "vggss_heard_test")
+        ),
+        PublishedTestSet(
+            "vggss_unheard_test", "LVS, EZ-VSL, HTF: 110 unheard classes", 2575, _known_ids(lists, "vggss_unheard_test")
+        ),
+        PublishedTestSet("4911 of VGG-SS", "SSL-TIE", 4911),
+        PublishedTestSet("4692 of VGG-SS", "SSPL", 4692),
+        PublishedTestSet("htf_vggss_test", "HTF", 4670, _known_ids(lists, "htf_vggss_test")),
+    ]
+
+
+def video_id_of(clip_id: str) -> str:
+    """The YouTube id of a clip."""
+    return clip_id[:11]
+
+
+def range_of(clip_id: str) -> tuple[float, float]:
+    """``[start, end)`` of a clip in its video, in seconds."""
+    start_seconds = float(clip_id[12:])
+    return start_seconds, start_seconds + CLIP_SECONDS
+
+
+def _time_of(_: str) -> float:
+    return SAMPLE_SECONDS
+
+
+def _lists(parameters: Parameters, cache_dir: Path) -> Lists:
+    urls = {name: getattr(parameters, f"{name}_url") for name in ("ezvsl", "htf", "slavc", "vggss", "vggsound")}
+    return Lists(urls, lists_dir=parameters.lists_dir, cache_dir=cache_dir, parameter="sources.vggsound")
+
+
+def _find_boxes(lists: Lists) -> Path:
+    """``vggss.json`` is in two repositories with the same bytes."""
+    beside_ezvsl = ListFile("ezvsl", BOXES.name, BOXES.sha256)
+    return lists.find(beside_ezvsl) or lists.get(BOXES)
+
+
+def _known_ids(lists: Lists, split: str) -> frozenset[str] | None:
+    path = lists.find(ID_LISTS[split])
+    if path is None:
+        return None
+    return frozenset(read_ids(path, pattern=CLIP_ID, what=CLIP_ID_WORDS, has_frame_column=True))
+
+
+def _cache_test_lists(lists: Lists) -> None:
+    """The coverage audit wants the lists of all published test sets; they are small."""
+    for split in ("vggss_test", "htf_vggss_test"):
+        try:
+            lists.get(ID_LISTS[split])
+        except DataError as error:
+            log.warning("coverage of %s cannot be told: %s", split, error)
+
+
+def _add_full(path: Path, parameters: Parameters, samples: Membership) -> dict[str, str]:
+    """Enter the clips of ``vggsound.csv`` (``YTID,start,label,split``, no header); return their labels."""
+    ids: dict[str, list[str]] = {split: [] for split in parameters.splits if split in FULL_SPLITS}
+    names = {published: split for split, published in FULL_SPLITS.items()}
+    labels: dict[str, str] = {}
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            for row in reader:
+                if not row:
+                    continue
+                where = f"{path}, line {reader.line_num}"
+                if len(row) != 4 or not row[1].strip().isascii() or not row[1].strip().isdigit():
+                    raise DataError(f"{where}: found {shown(','.join(row))}, expected YTID,start,label,split")
+                clip_id = f"{row[0].strip()}_{int(row[1]):06d}"
+                if not CLIP_ID.fullmatch(clip_id) or row[3].strip() not in names:
+                    raise DataError(f"{where}: found {shown(','.join(row))}, expected a YouTube id and train or test")
+                if clip_id in labels:
+                    raise DataError(f"{where}: clip {clip_id} is there twice")
+                labels[clip_id] = row[2].strip()
+                split = names[row[3].strip()]
+                if split in ids:
+                    ids[split].append(clip_id)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DataError(f"{path}, line {reader.line_num + 1}: not readable CSV: {error}") from None
+    if not labels:
+        raise DataError(f"{path}: is empty, expected YTID,start,label,split in each line")
+    for split, found in ids.items():
+        samples.add(split, select(found, parameters.limit))
+    return labels
