@@ -15,7 +15,7 @@ import tarfile
 import time
 import urllib.error
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import DataError
@@ -138,19 +138,28 @@ def _unpack_zip(archive_path: Path, folder: Path) -> None:
         raise DataError(f"{archive_path}: cannot be unpacked: {' '.join(str(error).split())}") from None
 
 
-def iter_tar(path: Path) -> Iterator[tuple[PurePosixPath, object]]:
+def iter_tar(
+    path: Path, *, on_refusal: Callable[[str, str], None] | None = None
+) -> Iterator[tuple[PurePosixPath, object]]:
     """``(safe relative name, open file)`` of the regular files of a tar, read once from front to end.
 
-    Folders are passed over; links, devices and names that lead elsewhere are refused, with the member's name.
+    Folders are passed over. Links, devices and names that lead elsewhere are refused: with DataError, or, where
+    ``on_refusal`` is given, by calling it with the member's name and the reason and going on.
     """
     try:
         with tarfile.open(path, "r|*") as archive:
             for member in archive:
                 if member.isdir() or _JUNK.search(member.name):
                     continue
-                name = safe_name(member.name, path)
-                if not member.isfile():
-                    raise DataError(f"{path}: member {shown(member.name)} is a link or device, expected files")
+                try:
+                    name = safe_name(member.name, path)
+                    if not member.isfile():
+                        raise DataError(f"{path}: member {shown(member.name)} is a link or device, expected files")
+                except DataError as error:
+                    if on_refusal is None:
+                        raise
+                    on_refusal(member.name, str(error))
+                    continue
                 yield name, archive.extractfile(member)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DataError(f"{path}: not a readable tar file: {' '.join(str(error).split())}") from None
