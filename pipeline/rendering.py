@@ -79,24 +79,31 @@ def draw_background(width: int, height: int, rng: np.random.Generator) -> np.nda
     texture = np.zeros((height, width, 3), np.float32)
     for cells, weight in ((3, 34), (6, 24), (12, 18), (28, 14), (64, 12), (128, 9)):
         noise = rng.standard_normal((cells, cells, 3), np.float32)
-        noise = 0.65 * noise.mean(axis=2, keepdims=True) * 1.7 + 0.35 * noise
+        noise = 1.4 * noise.mean(axis=2, keepdims=True) + 0.15 * noise
         texture += weight * cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
     base = np.empty((height, width, 3), np.float32)
     horizon = int(height * rng.uniform(0.25, 0.75))
-    base[:horizon] = rng.uniform(80, 190, 3)
-    base[horizon:] = rng.uniform(60, 150, 3)
+    base[:horizon] = _muted_colour(rng, 90, 190, chroma=22)
+    base[horizon:] = _muted_colour(rng, 60, 150, chroma=22)
     for _ in range(rng.integers(3, 8)):  # houses, crates, signs
         x, y = rng.integers(0, width), rng.integers(0, height)
         corner = (int(x + rng.integers(15, 80)), int(y + rng.integers(15, 80)))
-        cv2.rectangle(base, (int(x), int(y)), corner, rng.uniform(40, 220, 3).tolist(), -1)
+        cv2.rectangle(base, (int(x), int(y)), corner, _muted_colour(rng, 40, 215, chroma=36).tolist(), -1)
     for _ in range(rng.integers(2, 6)):  # bushes, stones
         centre = (int(rng.integers(0, width)), int(rng.integers(0, height)))
         axes = (int(rng.integers(6, 34)), int(rng.integers(6, 26)))
-        cv2.ellipse(base, centre, axes, float(rng.uniform(0, 180)), 0, 360, rng.uniform(30, 200, 3).tolist(), -1)
+        cv2.ellipse(
+            base, centre, axes, float(rng.uniform(0, 180)), 0, 360, _muted_colour(rng, 30, 200, chroma=36).tolist(), -1
+        )
     picture = base + texture * rng.uniform(0.5, 1.0)
     grain = rng.integers(0, 256, (height, width), np.uint8).astype(np.float32)
     picture += ((grain - 127.5) * (6 / 128))[..., None]
     return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def _muted_colour(rng: np.random.Generator, darkest: float, brightest: float, *, chroma: float) -> np.ndarray:
+    """A colour of walls, soil and leaves: a grey in [darkest, brightest], each channel off by at most ``chroma``."""
+    return np.clip(rng.uniform(darkest, brightest) + rng.uniform(-chroma, chroma, 3), 0, 255)
 
 
 def encode(

@@ -88,7 +88,7 @@ def _cast(kind: str, rng: np.random.Generator) -> list[dict]:
         is_moving = rng.uniform() >= _STILL_SOURCE_FRACTION
         return [_role(classes[0], tones[0], is_moving=is_moving, is_sounding=True)]
     num_sources = 2 if rng.uniform() < _TWO_SOURCES_FRACTION else 1
-    num_silent_movers = int(rng.integers(1, 3)) if num_sources == 1 else 1
+    num_silent_movers = 2
     cast = [_role(classes[i], tones[i], is_moving=True, is_sounding=True) for i in range(num_sources)]
     cast.append(_role(classes[0], tones[0], is_moving=False, is_sounding=False))
     for i in range(num_sources, num_sources + num_silent_movers):
@@ -102,7 +102,7 @@ def _role(class_name: str, tone: float, *, is_moving: bool, is_sounding: bool) -
 
 def _place(wanted, width, height, time_seconds, rng, aspect_of) -> tuple[Actor, ...] | None:
     """Find places without overlap at the moment; None when the frame is too crowded."""
-    scale = (0.30, 0.46) if len(wanted) == 1 else (0.24, 0.34)
+    scale = (0.36, 0.52) if len(wanted) == 1 else (0.25, 0.34)
     placed: list[Actor] = []
     for role in wanted:
         for _ in range(40):
@@ -120,7 +120,9 @@ def _random_actor(role, width, height, time_seconds, scale, rng, aspect_of) -> A
     aspect = aspect_of(role["class_name"])
     sprite_width = round(rng.uniform(*scale) * min(width, height) / np.sqrt(aspect) * 0.85)
     sprite_height = round(sprite_width * aspect)
-    frequency = rng.uniform(0.35, 0.75) if role["is_moving"] else 0.0
+    # What moves most is not always what sounds: silent objects are a little livelier.
+    frequency = rng.uniform(0.40, 0.70) if role["is_sounding"] else rng.uniform(0.50, 0.85)
+    frequency = frequency if role["is_moving"] else 0.0
     is_vertical = rng.uniform() < 0.3
     reach = rng.uniform(16, 30)
     amplitude_x, amplitude_y = (0.35 * reach, reach) if is_vertical else (reach, 0.2 * reach)
