@@ -227,21 +227,19 @@ class _Engine:
     def _fetch_all(self, queue: list[_Task], progress: Progress) -> None:
         while (queue and self.stop_message is None) or any(worker.is_busy for worker in self.workers):
             for worker in list(self.workers):
-                if not worker.is_busy:
-                    continue
                 answer = worker.poll()
-                if answer is None:
-                    continue
-                self._take(worker, answer, queue, progress)
+                if answer is not None:
+                    self._take(worker, answer, queue, progress)
             wait_seconds = self._dispatch(queue) if self.stop_message is None else 1.0
             self._checkpoint()
             if self.stop_message is None and not queue and not any(worker.is_busy for worker in self.workers):
                 break
             wait_for_any(
-                [worker for worker in self.workers if worker.is_busy], limit_seconds=min(max(wait_seconds, 0.005), 1.0)
+                [worker for worker in self.workers if worker.is_busy or not worker.is_ready],
+                limit_seconds=min(max(wait_seconds, 0.005), 1.0),
             )
         for worker in self.workers:
-            worker.close()
+            self._close(worker)
         self.workers.clear()
 
     def _dispatch(self, queue: list[_Task]) -> float:
@@ -263,14 +261,20 @@ class _Engine:
             self._check_disk()
             if self.stop_message is not None:
                 return 0.0
+            worker = next((worker for worker in self.workers if worker.is_ready and not worker.is_busy), None)
+            if worker is None:  # the pace counts what is asked, so nothing is handed to a process that still starts
+                num_starting = sum(not worker.is_ready for worker in self.workers)
+                if len(self.workers) < self.parameters.num_workers and num_starting < len(queue):
+                    self._start_worker(task.url)
+                    continue
+                return 1.0
             heapq.heappop(queue)
             self.pace.start(site, now)
-            worker = next((worker for worker in self.workers if not worker.is_busy), None) or self._start_worker()
             worker.task = task
             worker.start(self._request_of(task), limit_seconds=self.parameters.time_limit_seconds)
         return 1.0
 
-    def _start_worker(self) -> Worker:
+    def _start_worker(self, url: str) -> Worker:
         parameters = self.parameters
         self._num_started_workers += 1
         worker = Worker(
@@ -288,15 +292,21 @@ class _Engine:
                 validation=parameters.validation,
             ),
             private_dir=self.work_dir / f"worker-{self._num_started_workers}",
+            first_url=None if self.is_linking and url.startswith("file:") else url,
         )
         self.workers.append(worker)
         return worker
+
+    def _close(self, worker: Worker) -> None:
+        if self.parameters.cookies_path:
+            worker.close()  # it has cookies to write
+        worker.kill()
 
     def _request_of(self, task: _Task) -> dict:
         return {
             "url": task.url,
             "is_linked": self.is_linking and task.url.startswith("file:"),
-            "work_dir": str(self.work_dir / sha256(task.url.encode()).hexdigest()[:24]),
+            "work_dir": str(self.work_dir / work_folder_of(task.url)),
             "clips_dir": str(self.clips_dir),
             "clips": [
                 {
@@ -316,6 +326,8 @@ class _Engine:
         if "clips" not in answer:  # it crashed, or is late
             worker.kill()
             self.workers.remove(worker)
+            if task is None:
+                raise RunError(f"{self.dataset}: cannot start fetching: {answer.get('crash') or 'no sign of life'}")
             text = answer.get("crash") or (
                 f"timed out: no result within download.time_limit_seconds ({self.parameters.time_limit_seconds:g} s)"
             )
@@ -323,7 +335,7 @@ class _Engine:
             failure = {"outcome": "failed", "reason": reason, "text": text, "by": "check"}
             answer = {"clips": [dict(failure, clip_id=history.clip_id) for history in task.histories]}
         elif worker.num_fetched >= self.parameters.videos_per_worker:
-            worker.close()
+            self._close(worker)
             self.workers.remove(worker)
         results = {result["clip_id"]: result for result in answer["clips"]}
         now = self.clock()
@@ -449,8 +461,7 @@ class _Engine:
         is_same_size = history.ok is not None and known is not None and known["bytes"] == now["bytes"]
         if is_same_size and sha256_of(path_of_file_url(history.url)) == history.ok["file"]["source_sha256"]:
             return  # written again with the same content
-        history.attempts.clear()
-        history.ok, history.num_before_retry = None, 0
+        history.forget()
 
     # --- stopping and reporting
 
@@ -504,6 +515,11 @@ class _Engine:
                 f"{self.dataset}: {counts['missing']} of {num_clips} clips are missing ({words}), expected at most "
                 f"download.max_failed_fraction ({self.parameters.max_failed_fraction:g})"
             )
+
+
+def work_folder_of(url: str) -> str:
+    """Name of the folder in which a video is fetched: the same in every run, so that what was fetched is found."""
+    return sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 def _source_facts(url: str) -> dict | None:

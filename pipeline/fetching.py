@@ -110,6 +110,10 @@ class Fetcher:
         ]
         return {"clips": clips, "retry_after_seconds": retry_after_seconds}
 
+    def prepare(self, url: str) -> None:
+        """Load yt-dlp before the first video, which is then asked for when the engine says so, not a second later."""
+        self._yt_dlp(is_file=url.startswith("file:"))
+
     def close(self) -> None:
         """Let yt-dlp write its cookies; nothing of this worker remains."""
         for downloader in self._downloaders.values():
@@ -537,6 +541,8 @@ def main() -> None:
     fetcher = Fetcher(
         build(FetchParameters, settings["parameters"], "download"), private_dir=Path(settings["private_dir"])
     )
+    if settings["first_url"] is not None:
+        fetcher.prepare(settings["first_url"])
     answers.write(json.dumps({"is_ready": True}).encode() + b"\n")
     while True:
         request = requests.get()

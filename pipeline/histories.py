@@ -68,16 +68,27 @@ class History:
         return self.url, self.start_seconds, self.end_seconds
 
     def add(self, entry: Mapping) -> None:
-        """Take in one entry of the ledger; those of another request (the list changed) do not count."""
+        """Take in one entry of the ledger.
+
+        Those of another request (the list changed) do not count, nor do those of another state of a ``file://`` source
+        (``source``: its size and time; None: it was not there).
+        """
         if entry["type"] == "retry":
             self.is_retry_wanted, self.num_before_retry = True, len(self.attempts)
         elif entry["type"] == "attempt":
             if (entry["url"], entry["start_seconds"], entry["end_seconds"]) != self.request:
                 return
+            if self.attempts and entry.get("source") != self.attempts[-1].get("source"):
+                self.forget()
             self.attempts.append(entry)
             self.is_retry_wanted = False
             if entry["outcome"] == "ok":
                 self.ok = entry
+
+    def forget(self) -> None:
+        """What was found so far is void: the source is another one."""
+        self.attempts.clear()
+        self.ok, self.is_retry_wanted, self.num_before_retry = None, False, 0
 
     def trailing_failures(self) -> list[dict]:
         """Failures since the last success or `retry`, oldest first."""

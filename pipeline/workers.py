@@ -23,14 +23,19 @@ _LOG_TAIL_BYTES = 2000
 
 
 class Worker:
-    """One process that fetches one video at a time."""
+    """One process that fetches one video at a time.
 
-    def __init__(self, parameters: FetchParameters, *, private_dir: Path):
+    ``first_url``: prepare for URLs like this one; ``is_ready``: it has. ``task``: what its owner last gave it (the
+    owner's own field).
+    """
+
+    def __init__(self, parameters: FetchParameters, *, private_dir: Path, first_url: str | None = None):
         private_dir.mkdir(parents=True, exist_ok=True)
         self._log_path = private_dir / "stderr.log"
         self._buffer = b""
-        self.num_fetched, self.request, self.deadline = 0, None, None
+        self.num_fetched, self.request, self.task = 0, None, None
         self.is_ready = False
+        self.deadline = time.monotonic() + _START_LIMIT_SECONDS
         environment = dict(
             os.environ, PYTHONPATH=os.pathsep.join([str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")])
         )
@@ -44,8 +49,7 @@ class Worker:
                 start_new_session=True,
             )
         os.set_blocking(self.process.stdout.fileno(), False)
-        self._send({"parameters": asdict(parameters), "private_dir": str(private_dir)})
-        self._start_deadline = time.monotonic() + _START_LIMIT_SECONDS
+        self._send({"parameters": asdict(parameters), "private_dir": str(private_dir), "first_url": first_url})
 
     @property
     def is_busy(self) -> bool:
@@ -73,12 +77,11 @@ class Worker:
         while b"\n" in self._buffer:
             line, self._buffer = self._buffer.split(b"\n", 1)
             answer = json.loads(line)
+            self.deadline = None
             if not self.is_ready:
                 self.is_ready = True
-                if self.deadline is not None:  # starting up is not the video's time
-                    self.deadline += time.monotonic() - (self._start_deadline - _START_LIMIT_SECONDS)
                 continue
-            self.request = self.deadline = None
+            self.request = None
             return answer
         if self.deadline is not None and time.monotonic() > self.deadline:
             return {"late": True}
