@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.cluster import ClusterParameters, run_tasks
+from pipeline.dvc_cache import find_cached_files
 from pipeline.errors import RunError
 from pipeline.extraction import extract_features
 from pipeline.features import Feature
@@ -89,7 +90,8 @@ def build_feature(
     """Make ``output_dir`` hold ``feature`` of every sample: its shards, and ``index.parquet`` written last.
 
     ``samples`` and ``downloads`` are tables of ``pipeline.tables``. ``also``: further features, with their stores, that
-    share the pass over each clip; their shards wait in those stores for their own builds. A failure is remembered and
+    share the pass over each clip; their shards wait in those stores for their own builds (into sibling folders of
+    ``output_dir`` named like them). A failure is remembered and
     not tried again unless its reason is in ``retry_reasons`` (or lay in the file's absence). Raises ``RunError``, after
     everything has been kept and indexed, when more than ``max_failed_fraction`` of the samples whose clip is there
     failed.
@@ -101,7 +103,9 @@ def build_feature(
     with ExitStack() as stack:
         store = stack.enter_context(Store(store_dir).open())
         others = [(other, stack.enter_context(Store(Path(folder).resolve()).open())) for other, folder in also]
-        store.take_from(output_dir)
+        _take_pulled(store, output_dir)
+        for other, other_store in others:
+            _take_pulled(other_store, output_dir.with_name(other.name))
         lacking_also = [
             Also(
                 other,
@@ -153,6 +157,11 @@ def build_feature(
             f"max_failed_fraction {max_failed_fraction}; what was computed is kept in {store_dir}"
         )
     return report
+
+
+def _take_pulled(store: Store, output_dir: Path) -> None:
+    """What `dvc pull` brought: in the folder, or, once DVC has emptied it for this run, in DVC's cache alone."""
+    store.take(find_cached_files(output_dir) | {path.name: path for path in output_dir.glob("*.h5")})
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pipeline.keys import KeyMaker, task_key
 from pipeline.shard_format import task_of
 
 # Features of the sound alone: a sample whose sound comes from another clip takes them from there.
-AUDIO_FEATURES = frozenset({"spectrograms"})
+AUDIO_FEATURES = frozenset({"spectrograms", "waveforms"})
 _MIN_SHARD_SAMPLES, _MIN_TASKS = 8, 16
 
 
@@ -122,7 +122,7 @@ def group_requests(requests: Iterable[Request], *, shard_samples: int) -> list[l
     groups are smaller, so that several workers have some.
     """
     unique = {}
-    for request in sorted(requests, key=_place):
+    for request in sorted(requests, key=place_of):
         unique.setdefault(request.key, request)
     limit = min(shard_samples, max(_MIN_SHARD_SAMPLES, -(-len(unique) // _MIN_TASKS)))
     by_clip: dict[str, list[Request]] = {}
@@ -139,7 +139,8 @@ def group_requests(requests: Iterable[Request], *, shard_samples: int) -> list[l
     return groups
 
 
-def _place(request: Request) -> tuple:
+def place_of(request: Request) -> tuple:
+    """What requests are sorted by, so that shards do not depend on the order of the manifest."""
     time_seconds = request.time_seconds
     return request.clip_id, time_seconds is not None, time_seconds or 0.0, request.sample_id
 

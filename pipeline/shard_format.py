@@ -149,9 +149,9 @@ def task_of(name: str) -> str | None:
     return match[1] if match else None
 
 
-def has_named_content(path: Path) -> bool:
-    """Whether the file's SHA-256 is the one in its name: every byte is as it was written."""
-    match = _NAME.fullmatch(path.name)
+def has_named_content(path: Path, name: str | None = None) -> bool:
+    """Whether the file's SHA-256 is the one in ``name`` (by default its own): every byte is as it was written."""
+    match = _NAME.fullmatch(name or path.name)
     if match is None:
         return False
     with open(path, "rb") as file:

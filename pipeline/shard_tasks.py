@@ -53,15 +53,9 @@ def run_task(
     rows: dict[str, list[Row]] = {part.feature.name: [] for part in task.parts}
     failures: dict[str, list[Failure]] = {part.feature.name: [] for part in task.parts}
     for work in task.work:
-        reason = (set_aside or {}).get(work.clip.clip_id)
-        if reason is not None:
-            text = "made no progress in time" if reason == "timeout" else "ended its worker process"
-            failed = Extracted(None, reason=reason, detail=f"reading the clip {text}, repeatedly")
-            outcomes = [dict.fromkeys(rows, failed) for _ in work.moments]
-        else:
-            if attempt is not None:
-                attempt.begin_clip(work.clip.clip_id)
-            outcomes = _extract_clip(work, [part.feature for part in task.parts], extract)
+        outcomes = attempt_clip(
+            work, [part.feature for part in task.parts], extract, set_aside=set_aside, attempt=attempt
+        )
         for part in task.parts:
             name = part.feature.name
             for moment, outcome in zip(work.moments, outcomes, strict=True):
@@ -103,8 +97,27 @@ def _keep(extracted: Extracted, sample_id: str, part: Part, rows: list[Row], fai
         failures.append(Failure(sample_id, key, extracted.reason or "error", extracted.detail or ""))
 
 
-def _extract_clip(work: ClipWork, features: list[Feature], extract: Callable) -> list[dict[str, Extracted]]:
-    """One outcome a moment; what is left when reading fails shares the failure."""
+def attempt_clip(
+    work: ClipWork,
+    features: list[Feature],
+    extract: Callable,
+    *,
+    set_aside: Mapping[str, str] | None,
+    attempt: Attempt | None,
+) -> list[dict[str, Extracted]]:
+    """``extract_clip``, noted in ``attempt``; a clip that is set aside fails without being touched."""
+    reason = (set_aside or {}).get(work.clip.clip_id)
+    if reason is not None:
+        text = "made no progress in time" if reason == "timeout" else "ended its worker process"
+        failed = Extracted(None, reason=reason, detail=f"reading the clip {text}, repeatedly")
+        return [dict.fromkeys((feature.name for feature in features), failed) for _ in work.moments]
+    if attempt is not None:
+        attempt.begin_clip(work.clip.clip_id)
+    return extract_clip(work, features, extract)
+
+
+def extract_clip(work: ClipWork, features: list[Feature], extract: Callable) -> list[dict[str, Extracted]]:
+    """One outcome (by feature name) a moment; when reading fails, what is left shares the failure."""
     outcomes: list[dict[str, Extracted]] = []
     try:
         check_clip(work.clip)

@@ -9,7 +9,7 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -154,14 +154,16 @@ class Store:
             write_table(path, pa.Table.from_arrays(arrays, schema=CATALOG.columns), CATALOG)
             self._is_changed = False
 
-    def take_from(self, folder: Path) -> int:
-        """Link into the store the whole shards of ``folder`` that it lacks (what ``dvc pull`` brought); how many."""
+    def take(self, files: Mapping[str, Path]) -> None:
+        """Link into the store the shards among ``files`` (by name) that it lacks and that are whole."""
         sizes = self.sizes()
-        lacking = [path for path in sorted(folder.glob("*.h5")) if task_of(path.name) and path.name not in sizes]
-        for path in lacking:
-            link_or_copy(path, self.folder / path.name)
-        self.adopt(self.whole(path.name for path in lacking))
-        return len(lacking)
+        lacking = {name: path for name, path in sorted(files.items()) if task_of(name) and name not in sizes}
+        for name, path in lacking.items():
+            link_or_copy(path, self.folder / name)
+        whole = self.whole(lacking)
+        for name in set(lacking) - set(whole):
+            (self.folder / name).unlink()
+        self.adopt(whole)
 
 
 def entries_of(name: str, shard_bytes: int, layout: Layout) -> list[Entry]:
@@ -178,6 +180,7 @@ def entries_of(name: str, shard_bytes: int, layout: Layout) -> list[Entry]:
 
 def link_or_copy(source: Path, target: Path) -> None:
     """Give ``source`` a second name ``target`` (replacing what is there); a copy only where the disk has no links."""
+    source = source.resolve()
     if target.exists():
         if target.samefile(source):
             return

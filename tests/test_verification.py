@@ -1,0 +1,217 @@
+"""Verify and repair: one byte flipped anywhere is found, its samples are named, and the same bytes come back."""
+
+import os
+import random
+import shutil
+
+import fake_features
+import h5py
+import numpy as np
+import pytest
+from fake_features import make_dataset, make_feature
+from test_cache import HERE, build, contents, touched
+
+from pipeline.errors import DataError
+from pipeline.repairing import repair_feature
+from pipeline.shard_format import read_layout
+from pipeline.shards import FeatureReader
+from pipeline.verification import verify_feature
+
+TEXTS = {f"clip{i:03d}": f"text {i}" for i in range(24)} | {"clip005": "corrupt", "clip006": None}
+
+
+def repair(folder, tables, damages, *, feature=None, **options):
+    feature = feature or make_feature()
+    return repair_feature(
+        feature,
+        damages,
+        samples=tables[0],
+        downloads=tables[1],
+        clips_dir=folder / "clips",
+        store_dir=folder / "store" / feature.name,
+        output_dir=folder / feature.name,
+        **({"cluster": HERE, "is_quiet": True, "extract": fake_features.extract, "shard_samples": 8} | options),
+    )
+
+
+def check(folder):
+    return verify_feature(folder / "frames", is_quiet=True)
+
+
+def flip(path, place, bit=0):
+    """Flip one bit in the file itself, whatever other names it has."""
+    path.chmod(0o644)
+    with open(path, "r+b") as file:
+        file.seek(place)
+        byte = file.read(1)[0]
+        file.seek(place)
+        file.write(bytes([byte ^ (1 << bit)]))
+
+
+def test_a_whole_cache_passes(tmp_path):
+    build(tmp_path, make_dataset(tmp_path, TEXTS))
+    assert check(tmp_path) == []
+
+
+def test_a_byte_of_an_array_names_its_sample_and_is_restored(tmp_path):
+    tables = make_dataset(tmp_path, TEXTS)
+    build(tmp_path, tables)
+    before = contents(tmp_path / "frames")
+    touched(tmp_path)
+    reader = FeatureReader(tmp_path / "frames")
+    path = tmp_path / "frames" / reader.shard_of("clip010_0")
+    row = reader.index.column("row")[10].as_py()
+    start, stop = read_layout(path).span(row)
+    flip(path, (start + stop) // 2, bit=7)
+    (damage,) = check(tmp_path)
+    assert (damage.path, damage.sample_ids) == (path, ("clip010_0",))
+    report = repair(tmp_path, tables, [damage])
+    assert (report.restored, report.remade, report.num_computed) == ((path.name,), {}, 1)
+    assert touched(tmp_path) == ["clip010_0 frames"]
+    assert contents(tmp_path / "frames") == before
+    assert (tmp_path / "store" / "frames" / path.name).read_bytes() == before[path.name]
+    assert check(tmp_path) == []
+
+
+def test_a_flipped_bit_anywhere_is_found_and_restored(tmp_path):
+    tables = make_dataset(tmp_path, TEXTS)
+    build(tmp_path, tables)
+    before = contents(tmp_path / "frames")
+    path = sorted((tmp_path / "frames").glob("*.h5"))[0]
+    layout = read_layout(path)
+    size = path.stat().st_size
+    generator = random.Random(1)
+    header, tail = range(0, layout.data_offset), range(layout.span(len(layout.keys) - 1)[1], size)
+    places = [0, 8, size - 1, *generator.sample(header, 3), *generator.sample(tail, 2)]
+    for place in places:
+        flip(path, place, bit=place % 8)
+        (damage,) = check(tmp_path)
+        assert damage.path == path
+        assert set(damage.sample_ids) <= set(layout.sample_ids)
+        assert damage.sample_ids, place
+        report = repair(tmp_path, tables, [damage])
+        assert (report.restored, report.remade) == ((path.name,), {}), place
+        assert contents(tmp_path / "frames") == before, place
+
+
+def test_every_bit_of_a_small_shard_matters(tmp_path):
+    build(tmp_path, make_dataset(tmp_path, {"a": "1"}))
+    path = next((tmp_path / "frames").glob("*.h5"))
+    for place in range(0, path.stat().st_size, 301):
+        flip(path, place)
+        (damage,) = check_without_reading(tmp_path)
+        assert damage.sample_ids == ("a_0",)
+        flip(path, place)
+    assert check(tmp_path) == []
+
+
+def check_without_reading(folder):
+    """``verify_feature`` where the only sample of a shard suffers whatever is damaged: no need to look inside."""
+    from pipeline import verification
+
+    original, verification.read_good_arrays = verification.read_good_arrays, lambda path, rows: {}
+    try:
+        return check(folder)
+    finally:
+        verification.read_good_arrays = original
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "missing", "swapped"])
+def test_other_damage(tmp_path, damage):
+    tables = make_dataset(tmp_path, TEXTS)
+    build(tmp_path, tables)
+    before = contents(tmp_path / "frames")
+    first, second = sorted((tmp_path / "frames").glob("*.h5"))[:2]
+    with h5py.File(first) as file:
+        ids = set(file["sample_id"].asstr()[:])
+    if damage == "truncated":
+        os.truncate(first, first.stat().st_size // 2)
+    elif damage == "foreign":
+        first.write_bytes(b"something else entirely")
+    elif damage == "missing":
+        first.unlink()
+        (tmp_path / "store" / "frames" / first.name).unlink()
+    else:
+        content = second.read_bytes()
+        first.unlink()
+        first.write_bytes(content)
+    (found,) = check(tmp_path)
+    assert set(found.sample_ids) == ids
+    report = repair(tmp_path, tables, [found])
+    assert report.restored == (first.name,)
+    assert (report.num_computed == 0) == (damage == "swapped")  # the store's file was another one there
+    assert contents(tmp_path / "frames") == before
+    assert check(tmp_path) == []
+
+
+def test_a_file_that_no_row_uses_is_removed(tmp_path):
+    tables = make_dataset(tmp_path, TEXTS)
+    build(tmp_path, tables)
+    (tmp_path / "frames" / "stray.h5").write_bytes(b"")
+    (damage,) = check(tmp_path)
+    assert (damage.path.name, damage.sample_ids) == ("stray.h5", ())
+    assert repair(tmp_path, tables, [damage]).removed == ("stray.h5",)
+    assert check(tmp_path) == []
+
+
+def test_without_the_store_that_made_it(tmp_path):
+    tables = make_dataset(tmp_path, TEXTS)
+    build(tmp_path, tables)
+    before = contents(tmp_path / "frames")
+    shutil.rmtree(tmp_path / "store")
+    path = tmp_path / "frames" / FeatureReader(tmp_path / "frames").shard_of("clip004_0")  # beside the failed one
+    flip(path, path.stat().st_size - 1)
+    report = repair(tmp_path, tables, check(tmp_path))
+    assert report.restored == (path.name,)
+    assert contents(tmp_path / "frames") == before
+
+
+def test_an_index_that_does_not_fit(tmp_path):
+    tables = make_dataset(tmp_path, TEXTS)
+    build(tmp_path, tables)
+    before = contents(tmp_path / "frames")
+    index = tmp_path / "frames" / "index.parquet"
+    from pipeline.tables import INDEX, read_table, write_table
+
+    rows = read_table(index, INDEX).to_pylist()
+    rows[0]["row"], rows[1]["crc32"] = 7, 0
+    write_table(index, rows, INDEX)
+    (damage,) = check(tmp_path)
+    assert damage.sample_ids == ("clip000_0", "clip001_0")
+    assert repair(tmp_path, tables, [damage]).num_computed == 0
+    assert contents(tmp_path / "frames") == before
+    index.write_bytes(b"no table")
+    with pytest.raises(DataError, match="not a readable Parquet file"):
+        check(tmp_path)
+    repair(tmp_path, tables, [])
+    assert contents(tmp_path / "frames") == before
+
+
+def test_software_that_computes_otherwise_makes_another_shard(tmp_path):
+    tables = make_dataset(tmp_path, TEXTS)
+    build(tmp_path, tables)
+    path = sorted((tmp_path / "frames").glob("*.h5"))[0]
+    start, _ = read_layout(path).span(0)
+    sample_id = read_layout(path).sample_ids[0]
+    flip(path, start)
+
+    def extract(path, moments, features):
+        for outcome in fake_features.extract(path, moments, features):
+            outcome["frames"].array[:] = 77
+            yield outcome
+
+    report = repair(tmp_path, tables, check(tmp_path), extract=extract)
+    (new_name,) = report.remade.values()
+    assert new_name != path.name
+    assert not path.exists()
+    assert check(tmp_path) == []
+    np.testing.assert_array_equal(FeatureReader(tmp_path / "frames").read(sample_id), 77)
+
+
+def test_what_cannot_be_computed_any_more_is_told(tmp_path):
+    tables = make_dataset(tmp_path, TEXTS)
+    build(tmp_path, tables)
+    path = sorted((tmp_path / "frames").glob("*.h5"))[0]
+    flip(path, read_layout(path).span(0)[0])
+    with pytest.raises(DataError, match=r"clip\d+_0 is damaged and cannot be computed: .* run `dvc repro`"):
+        repair(tmp_path, tables, check(tmp_path), feature=make_feature(gain=3.0))
