@@ -56,13 +56,13 @@ def colour_flow(flow: np.ndarray, *, full_scale: float | None = None) -> tuple[n
     """
     if flow.ndim != 3 or flow.shape[0] != 2:
         raise DataError(f"flow has shape {flow.shape}, expected (2, height, width)")
-    flow = np.nan_to_num(flow.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    length = np.hypot(flow[0], flow[1])
+    flow = np.where(np.isfinite(flow), flow, 0).astype(np.float32)
+    length = cv2.magnitude(flow[0], flow[1])
     if full_scale is None:
         full_scale = max(float(np.percentile(length, 99)), _MINIMAL_FLOW_SCALE)
-    hue = np.degrees(np.arctan2(flow[1], flow[0])) % 360.0
+    hue = cv2.phase(flow[0], flow[1], angleInDegrees=True)
     saturation = np.minimum(length / full_scale, 1.0)
-    wheel = np.dstack([hue.astype(np.float32), saturation, np.ones_like(saturation)])
+    wheel = cv2.merge([hue, saturation, np.ones_like(saturation)])
     return np.rint(cv2.cvtColor(wheel, cv2.COLOR_HSV2RGB) * 255).astype(np.uint8), full_scale
 
 

@@ -16,6 +16,7 @@ from pipeline.project import Project
 from pipeline.shard_format import Row, crc32_of, write_shard
 
 MODELS = ("htf", "ezvsl", "flow", "untrained_htf", "centre", "random")
+_NUM_DISTINCT = 40  # features drawn; more samples repeat them
 _QUALITY = {"htf": 0.72, "ezvsl": 0.6, "flow": 0.45, "untrained_htf": 0.3, "centre": 0.28, "random": 0.2}
 _CLASSES = ("bell", "dog & cat", "drum", "engine", "siren", "whistle")
 
@@ -122,7 +123,7 @@ def _write_features(project: Project, dataset: str, samples: list[dict], rng) ->
     arrays = {"frames": [], "flow": [], "spectrograms": []}
     height, width = 246, 328
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    for sample in samples:
+    for sample in samples[:_NUM_DISTINCT]:
         colours = rng.uniform(40, 220, (3, 3))
         frame = np.stack([c[0] + (c[1] - c[0]) * x / width + (c[2] - c[0]) * y / height for c in colours], axis=-1)
         frame += rng.normal(0, 8, (height // 6, width // 8, 1)).repeat(6, 0).repeat(8, 1)[:height, :width]
@@ -140,7 +141,7 @@ def _write_features(project: Project, dataset: str, samples: list[dict], rng) ->
         arrays["spectrograms"].append(spectrogram.astype(np.float16))
     for feature, values in arrays.items():
         folder = project.feature_dir(dataset, feature)
-        rows = [Row(s["sample_id"], "00" * 16, value) for s, value in zip(samples, values, strict=True)]
+        rows = [Row(s["sample_id"], "00" * 16, values[n % len(values)]) for n, s in enumerate(samples)]
         attributes = {"feature": feature, "parameters": "{}", "units": "none", "software_versions": "none"}
         path = write_shard(folder, "ab" * 6, rows, [], attributes)
         index = [

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.maps import read_maps
 from eval.report import sound
 from eval.report.breakdowns import SampleScores, column_of
 from eval.report.inputs import DatasetInputs
@@ -14,7 +15,7 @@ from eval.report.markup import encode_base64
 from pipeline import pictures
 from pipeline.errors import DataError, EarshotError
 
-_PAGE_BYTES = 13_500_000  # for the gallery of a page that shall stay below 15 MB
+_PAGE_BYTES = 13_000_000  # for the gallery of a page that shall stay below 15 MB
 _MAX_SAMPLE_BYTES, _MIN_SAMPLE_BYTES = 64_000, 12_000
 _QUALITIES = (72, 60, 48, 36, 24, 14)
 _SOUND_SECONDS = 3.0
@@ -30,16 +31,10 @@ class MapFile:
     maps: np.ndarray
 
 
-def read_maps(path: Path) -> MapFile:
-    """Read an ``.npz`` with ``sample_ids`` and ``maps``."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            sample_ids, maps = archive["sample_ids"], archive["maps"]
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: not an .npz with sample_ids and maps: {error}") from None
-    if maps.ndim != 3 or len(maps) != len(sample_ids):
-        raise DataError(f"{path}: maps have shape {maps.shape}, expected ({len(sample_ids)}, height, width)")
-    return MapFile({str(sample_id): row for row, sample_id in enumerate(sample_ids)}, maps)
+def load_maps(path: Path) -> MapFile:
+    """Read what ``evaluate`` left."""
+    sample_ids, maps = read_maps(path)
+    return MapFile({sample_id: row for row, sample_id in enumerate(sample_ids)}, maps)
 
 
 def choose_samples(
@@ -83,7 +78,7 @@ def choose_samples(
 
 def _showable_ids(dataset: DatasetInputs, sample_ids: Sequence[str]) -> set[str]:
     wanted = set(sample_ids)
-    mapped = {sample_id for path in dataset.map_paths.values() for sample_id in read_maps(path).row_of}
+    mapped = {sample_id for path in dataset.map_paths.values() for sample_id in load_maps(path).row_of}
     if mapped & wanted:
         return mapped & wanted
     return wanted & set(dataset.readers["frames"].sample_ids) if "frames" in dataset.readers else set()
@@ -123,7 +118,7 @@ def build_cards(
     paths = {}
     if dataset.downloads is not None:
         paths = {row["clip_id"]: row["path"] for row in dataset.downloads.select(["clip_id", "path"]).to_pylist()}
-    map_files = {model: read_maps(dataset.map_paths[model]) for model in models if model in dataset.map_paths}
+    map_files = {model: load_maps(dataset.map_paths[model]) for model in models if model in dataset.map_paths}
     for sample_id, roles in chosen.items():
         sample = rows[sample_id]
         card = {
@@ -161,8 +156,9 @@ def _add_pictures(card: dict, dataset: DatasetInputs, sample_id: str, *, budget:
         card["frame"] = _encode(picture, budget * 5 // 10)
     flow = _read(card, dataset, "flow", sample_id)
     if flow is not None:
-        picture, full_scale = pictures.colour_flow(flow)
-        card["flow"] = _encode(pictures.fit(picture, max_width=200, max_height=150), budget * 2 // 10)
+        small = pictures.fit(np.moveaxis(flow, 0, -1).astype(np.float32), max_width=200, max_height=150)
+        picture, full_scale = pictures.colour_flow(np.moveaxis(small, -1, 0))
+        card["flow"] = _encode(picture, budget * 2 // 10)
         card["flow_scale"] = round(full_scale, 2)
     spectrogram = _read(card, dataset, "spectrograms", sample_id)
     if spectrogram is not None:

@@ -13,7 +13,7 @@ from pipeline.errors import DataError
 from pipeline.project import Project
 from pipeline.shards import FeatureReader
 
-FEATURES = ("frames", "spectrograms", "flow")
+_FEATURES = ("frames", "spectrograms", "flow")  # those that the page shows; others are counted where they are
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,7 @@ class ReportParameters:
     """Section ``report`` of params.yaml."""
 
     num_gallery_samples: int = 60  # of all datasets together; 500 make a page of about 14 MB
-    has_sound: bool = True  # embed about three seconds of sound a gallery sample
-    protocol: str = "earshot"  # the one that the gallery, the breakdowns and the first table show
-    metric: str = "adaptive_ciou"  # by which samples and models are ranked
+    has_sound: bool = True  # embed three seconds of sound with each of them
 
     def __post_init__(self):
         if self.num_gallery_samples < 0:
@@ -53,7 +51,7 @@ class ReportInputs:
 
     ``results``: the lists of results.json by name (see ``eval.results``); ``scores``: its ``SCORES`` table;
     ``training_dirs``: model to its DVCLive folder; ``runs``: model to its run.json; ``parameters``: params.yaml;
-    ``audits``: ``title`` and ``text`` about leakage and coverage; ``published``: numbers from papers; ``notes``: one
+    ``audits``: ``title`` and ``text`` about leakage and coverage; ``notes``: one
     sentence about each input that was not there.
     """
 
@@ -65,7 +63,6 @@ class ReportInputs:
     parameters: Mapping = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     audits: Sequence[Mapping] = ()
-    published: Sequence[Mapping] = ()
     notes: Sequence[str] = ()
 
 
@@ -113,7 +110,8 @@ def _load_dataset(project: Project, name: str, notes: list[str]) -> DatasetInput
     else:
         notes.append(f"manifests/{name}/downloads.parquet is not there: the download of {name} has not run.")
     readers = {}
-    for feature in FEATURES:
+    others = sorted(path.parent.name for path in project.dataset_cache_dir(name).glob("*/index.parquet"))
+    for feature in dict.fromkeys([*_FEATURES, *others]):
         if (project.feature_dir(name, feature) / "index.parquet").exists():
             readers[feature] = FeatureReader(project.feature_dir(name, feature))
         else:

@@ -55,8 +55,10 @@
   };
   const describeScores = (scores) => {
     const texts = [];
-    if (scores?.adaptive_ciou !== undefined) texts.push(`adaptive ${scores.adaptive_ciou.toFixed(2)}`);
     if (scores?.ciou !== undefined) texts.push(`cIoU ${scores.ciou.toFixed(2)}`);
+    if (scores?.adaptive_ciou !== undefined && scores.adaptive_ciou !== scores.ciou) {
+      texts.push(`adaptive ${scores.adaptive_ciou.toFixed(2)}`);
+    }
     if (scores?.pointing !== undefined) {
       texts.push(scores.pointing === 1 ? "points inside" : scores.pointing === 0 ? "points outside" : `pointing ${scores.pointing.toFixed(2)}`);
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from eval.published import PUBLISHED, why_not_comparable
 from eval.report.charts import draw_interval
 from eval.report.markup import Html, breakable, details, element, table
 from eval.report.rows import (
@@ -15,6 +16,7 @@ from eval.report.rows import (
     metrics_in,
     number_of,
 )
+from eval.test_sets import TEST_SETS
 
 _KIND_TITLES = {
     "model": "",
@@ -69,9 +71,7 @@ def render_summary(groups: Sequence[Group], *, protocol: str, metric: str) -> Ht
     return element("div", cards, class_="cards") if cards else element("p", "There are no results yet.", class_="note")
 
 
-def render_results(
-    groups: Sequence[Group], *, results: Mapping[str, Sequence[Mapping]], published: Sequence[Mapping]
-) -> Html:
+def render_results(groups: Sequence[Group], *, results: Mapping[str, Sequence[Mapping]]) -> Html:
     """For each subset: its tables (all protocols but the first folded), comparisons, what was published."""
     parts = []
     for dataset, subset in dict.fromkeys((group.dataset, group.subset) for group in groups):
@@ -93,9 +93,7 @@ def render_results(
             parts.append(details("On the samples that all models have", tables))
         if rows_of("comparisons"):
             parts.append(_render_comparisons(rows_of("comparisons"), f"{dataset}, {subset}"))
-        beside = [row for row in published if (row.get("dataset"), row.get("subset")) == (dataset, subset)]
-        if beside:
-            parts.append(_render_published(beside, f"Published numbers for {dataset}, {subset}"))
+        parts.append(_render_published(members))
     return element("div", parts)
 
 
@@ -203,22 +201,36 @@ def _interval_text(row: Mapping, metric: str) -> str:
     return "no interval" if low is None or high is None else f"[{format_number(low)}, {format_number(high)}]"
 
 
-def _render_published(rows: Sequence[Mapping], caption: str) -> Html:
-    return table(
-        ["method", "trained on", "success rate", "AUC", "comparable?"],
-        [
+def _render_published(members: Sequence[Group]) -> Html | None:
+    """Published numbers on the test set of ``members``, each beside our best model under its protocol."""
+    lines = []
+    for published in PUBLISHED:
+        test_set = TEST_SETS[published.test_set]
+        if members[0].dataset != test_set.dataset or members[0].subset not in (test_set.name, test_set.split):
+            continue
+        group = next((group for group in members if group.protocol == published.protocol), members[0])
+        metric = "success_rate_at_30" if published.success_at == 0.3 else "success_rate"
+        ours = best_row(group.rows, metric, ("model",)) or best_row(group.rows, metric, ("baseline", "untrained"))
+        if ours is None:
+            continue
+        why_not = why_not_comparable(ours, published)
+        verdict = f"not comparable: {why_not}" if why_not else "comparable"
+        lines.append(
             [
-                _text(row.get("method")),
-                _text(row.get("trained_on")),
-                format_number(number_of(row, "success_rate")),
-                format_number(number_of(row, "auc")),
-                "comparable" if not row.get("why_not") else f"not comparable: {row['why_not']}",
+                element("span", published.method, element("span", published.trained_on, class_="bounds")),
+                f"{format_number(published.success_rate)} at {published.success_at:g}",
+                format_number(published.auc),
+                element("span", str(ours["model"]), element("span", f"protocol {group.protocol}", class_="bounds")),
+                f"{format_number(number_of(ours, metric))}",
+                format_number(number_of(ours, "auc")),
+                element("span", verdict, class_="no" if why_not else "yes"),
             ]
-            for row in rows
-        ],
-        caption=caption,
-        class_="words",
-    )
+        )
+    if not lines:
+        return None
+    head = ["published method, trained on", "success rate", "AUC", "beside it, of this run", "success rate", "AUC"]
+    caption = f"Published numbers for {members[0].dataset}, {members[0].subset}"
+    return table([*head, "may they be compared?"], lines, caption=caption, class_="words")
 
 
 def _text(value: object) -> str:

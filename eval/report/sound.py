@@ -21,6 +21,7 @@ def encode_mp3(waveform: np.ndarray, *, sample_rate: int = SAMPLE_RATE, bit_rate
     ) as container:
         stream = container.add_stream("libmp3lame", rate=sample_rate, layout="mono")
         stream.bit_rate = bit_rate
+        stream.options = {"compression_level": "7"}  # LAME's fast search: half the time, no difference at these rates
         frame = av.AudioFrame.from_ndarray(
             np.rint(samples * 32767).astype(np.int16)[None], format="s16p", layout="mono"
         )
