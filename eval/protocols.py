@@ -24,6 +24,7 @@ from eval.ground_truth import NUM_PIXELS
 from pipeline.errors import ParameterError
 
 MEDIAN_INDEX = NUM_PIXELS // 2
+_NEAR = np.float32(1e-5)  # of the range of values: many times the rounding of a normalized value
 
 
 @dataclass(frozen=True)
@@ -100,37 +101,42 @@ def get_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def normalize(grid_map: np.ndarray, protocol: Protocol) -> np.ndarray:
-    """Min-max normalization in float32 with the protocol's order of operations; a constant map keeps its values."""
-    low, high = grid_map.min(), grid_map.max()
+def normalize(values: np.ndarray, protocol: Protocol, *, low: np.float32, high: np.float32) -> np.ndarray:
+    """Min-max normalization of float32 ``values`` of a map with extremes ``low`` and ``high``, in the protocol's order
+    of operations, so that its roundings are the published ones; a constant map keeps its values."""
     if high - low == 0:
-        return 1 + grid_map if protocol.is_inverted else grid_map.copy()
+        return np.float32(1) + values if protocol.is_inverted else values
     if protocol.is_inverted:
-        # (-m - min(-m)) / (max(-m) - min(-m)), whose roundings are those of (high - m) / (high - low)
-        normalized = high - grid_map
-        normalized /= high - low
-        return np.subtract(1, normalized, out=normalized)
-    normalized = grid_map - low
-    normalized /= high - low
-    return normalized
+        # 1 - minmax(-values): -values - min(-values) has the roundings of high - values
+        return np.float32(1) - (high - values) / (high - low)
+    return (values - low) / (high - low)
 
 
-def mark(normalized: np.ndarray, protocol: Protocol, *, median: float, own_area_value: float) -> np.ndarray:
-    """Marked pixels (bool, same shape): ``median`` is ``sorted[25088]``, ``own_area_value`` the value at the rank of
-    the ground truth's area."""
-    if protocol.threshold == "own_area":
-        return normalized >= own_area_value
+def mark(
+    grid_map: np.ndarray, protocol: Protocol, *, median: np.float32, low: np.float32, high: np.float32
+) -> np.ndarray:
+    """Marked pixels (bool ``(224, 224)``) of a published protocol; ``median`` is ``sorted[25088]`` of ``grid_map``.
+
+    The protocols compare normalized values, and two values can be one after normalization. It never changes an order,
+    so only values next to the threshold have to be normalized to know on which side of it they are.
+    """
+    normalized_median = normalize(median, protocol, low=low, high=high)
     if protocol.threshold == "from_median":
-        return normalized >= median
-    if protocol.threshold == "above_median":
+        threshold, is_strict = normalized_median, False
+    elif protocol.threshold == "above_median":
         # The code sets what is above the median to 1, then what is below 1 to 0: a 1 that is not above it survives.
-        return normalized > median if median < 1 else normalized >= 1
-    assert protocol.threshold == "half_from_median"
-    return normalized >= max(np.float32(0.5), median)
+        threshold, is_strict = (normalized_median, True) if normalized_median < 1 else (np.float32(1), False)
+    else:
+        assert protocol.threshold == "half_from_median", protocol.threshold
+        threshold, is_strict = max(np.float32(0.5), normalized_median), False
 
-
-def published_ceiling_of_half(gt_area: int) -> float:
-    """The best ciou of any map that marks exactly half of the grid, for a union ground truth of ``gt_area`` pixels."""
-    if gt_area == 0:
-        return 0.0
-    return min(gt_area, MEDIAN_INDEX) / max(gt_area, MEDIAN_INDEX)
+    span = high - low
+    if span == 0 or not np.isfinite(span):
+        normalized = normalize(grid_map, protocol, low=low, high=high)
+        return normalized > threshold if is_strict else normalized >= threshold
+    near = low + threshold * span if threshold != normalized_median else median
+    marked = grid_map >= near - _NEAR * span
+    close = np.flatnonzero(marked & (grid_map <= near + _NEAR * span))
+    normalized = normalize(grid_map.ravel()[close], protocol, low=low, high=high)
+    marked.ravel()[close] = normalized > threshold if is_strict else normalized >= threshold
+    return marked

@@ -1,6 +1,7 @@
 """From low-resolution maps and ground truth to the scores of each sample, under one protocol.
 
-One pass a map: upsample, normalize, one partial sort that serves all thresholds, and counts of marked pixels.
+One pass a map: upsample, find the values at two ranks, and count marked pixels. Maps are normalized only where it can
+matter (see ``protocols.mark``).
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval.ground_truth import NUM_PIXELS, GroundTruth
-from eval.protocols import MEDIAN_INDEX, Protocol, mark, normalize
+from eval.protocols import MEDIAN_INDEX, Protocol, mark
+from eval.ranks import values_at_ranks
 from eval.upsampling import upsample
 
 _TOP_QUARTER_INDEX = NUM_PIXELS - NUM_PIXELS // 4
@@ -61,6 +63,7 @@ def score_maps(
 
 
 def _score_map(grid_map: np.ndarray, truth: GroundTruth, protocol: Protocol, is_raw: bool) -> tuple[float, ...]:
+    """The first four of ``Scores`` for one upsampled map."""
     levels = truth.levels()
     in_any = levels > 0
     in_full = levels > 1 if truth.is_consensus else in_any
@@ -69,28 +72,22 @@ def _score_map(grid_map: np.ndarray, truth: GroundTruth, protocol: Protocol, is_
         return 0.0, 0.0, 0.0, 0.0
     full_area = int(np.count_nonzero(in_full)) if truth.is_consensus else area
 
-    normalized = grid_map if is_raw else normalize(grid_map, protocol)
-    own_area_index = NUM_PIXELS - area
-    partly_sorted = np.partition(normalized, (MEDIAN_INDEX, own_area_index), axis=None)
-    median, own_area_value = partly_sorted[MEDIAN_INDEX], partly_sorted[own_area_index]
-
     def ciou_of(marked: np.ndarray) -> float:
         num_in_any = np.count_nonzero(marked & in_any)
         num_in_full = np.count_nonzero(marked & in_full) if truth.is_consensus else num_in_any
         num_outside = np.count_nonzero(marked) - num_in_any
         return ((num_in_any + num_in_full) / 2) / ((area + full_area) / 2 + num_outside)
 
-    median_ciou = ciou_of(normalized >= median)
-    adaptive_ciou = ciou_of(normalized >= own_area_value)
+    low, high = grid_map.min(), grid_map.max()
+    median, own_area_value = values_at_ranks(grid_map.ravel(), (MEDIAN_INDEX, NUM_PIXELS - area))
+    median_ciou = ciou_of(grid_map >= median)
+    adaptive_ciou = ciou_of(grid_map >= own_area_value)
     if is_raw:
         ciou = ciou_of(grid_map >= np.float32(0.5))
     elif protocol.threshold == "own_area":
         ciou = adaptive_ciou
-    elif protocol.threshold == "from_median":
-        ciou = median_ciou
     else:
-        ciou = ciou_of(mark(normalized, protocol, median=median, own_area_value=own_area_value))
-
-    at_maximum = np.flatnonzero(grid_map == grid_map.max())
+        ciou = ciou_of(mark(grid_map, protocol, median=median, low=low, high=high))
+    at_maximum = np.flatnonzero(grid_map == high)
     pointing = np.count_nonzero(in_any.ravel()[at_maximum]) / len(at_maximum)
     return ciou, median_ciou, adaptive_ciou, pointing

@@ -41,10 +41,10 @@ def _interpolate(values: np.ndarray, indices: np.ndarray, weights: np.ndarray) -
     Its CPU kernel computes ``fma(v0, w0, v1 * w1)``, then ``fma(vk, wk, sum)`` for the other taps. A product of two
     float32 is exact in float64, so adding there and rounding to float32 is that operation.
     """
+    total = np.take(values, indices[1], axis=0, mode="clip")
+    total *= weights[1].astype(np.float32)
     values = values.astype(np.float64)
-    product = values[indices[1]]
-    product *= weights[1]
-    total = product.astype(np.float32)
+    product = np.empty(total.shape)
     for tap in (0, *range(2, len(indices))):
         np.take(values, indices[tap], axis=0, out=product, mode="clip")
         product *= weights[tap]
