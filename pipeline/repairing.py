@@ -91,6 +91,7 @@ def repair_feature(
     store_dir, output_dir, clips_dir = (Path(path).resolve() for path in (store_dir, output_dir, clips_dir))
     clips, absent = available_clips(downloads, clips_dir)
     requests = {r.key: r for r in resolve_requests(feature, samples, clips, absent) if r.key is not None}
+    _check_that_keys_fit(output_dir, requests)
     removed = tuple(damage.path.name for damage in damages if not damage.sample_ids)
     for name in removed:
         (output_dir / name).unlink(missing_ok=True)
@@ -142,6 +143,20 @@ def repair_feature(
         **build_options,
     )
     return RepairReport(tuple(sorted(restored)), remade, removed, num_computed, report)
+
+
+def _check_that_keys_fit(output_dir: Path, requests: Mapping[str, Request]) -> None:
+    """Repairing is no way to compute everything with other parameters."""
+    try:
+        keys = read_table(output_dir / INDEX_NAME, INDEX, columns=["key"]).column("key").to_pylist()
+    except DataError:
+        return  # the index itself is damaged; it is written anew from the catalog
+    num_other = sum(key is not None and key not in requests for key in keys)
+    if num_other:
+        raise DataError(
+            f"{output_dir}: {num_other} of {len(keys)} samples were computed with other parameters or clips than those "
+            "of now; run `dvc repro` first"
+        )
 
 
 def _list_entries(

@@ -98,7 +98,7 @@ def encode_shard(rows: Sequence[Row], failures: Sequence[Failure], attributes: M
     """The bytes of a shard, made in memory: a full disk then fails in one plain write, never inside HDF5."""
     dtypes = {row.array.dtype for row in rows}
     num_axes = {row.array.ndim for row in rows}
-    names = {tuple(row.attributes) for row in rows}
+    names = {tuple(sorted(row.attributes)) for row in rows}
     if max(len(dtypes), len(num_axes), len(names)) > 1:
         raise DataError(
             f"shard of {attributes.get('feature')} with {rows[0].sample_id}: arrays differ in dtype "

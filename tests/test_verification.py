@@ -12,6 +12,7 @@ from fake_features import make_dataset, make_feature
 from test_cache import HERE, build, contents, touched
 
 from pipeline.errors import DataError
+from pipeline.pruning import prune_store
 from pipeline.repairing import repair_feature
 from pipeline.shard_format import read_layout
 from pipeline.shards import FeatureReader
@@ -208,10 +209,28 @@ def test_software_that_computes_otherwise_makes_another_shard(tmp_path):
     np.testing.assert_array_equal(FeatureReader(tmp_path / "frames").read(sample_id), 77)
 
 
-def test_what_cannot_be_computed_any_more_is_told(tmp_path):
+def test_repairing_with_other_parameters_is_refused(tmp_path):
     tables = make_dataset(tmp_path, TEXTS)
     build(tmp_path, tables)
     path = sorted((tmp_path / "frames").glob("*.h5"))[0]
     flip(path, read_layout(path).span(0)[0])
-    with pytest.raises(DataError, match=r"clip\d+_0 is damaged and cannot be computed: .* run `dvc repro`"):
+    with pytest.raises(
+        DataError, match=r"23 of 24 samples were computed with other parameters .* run `dvc repro` first"
+    ):
         repair(tmp_path, tables, check(tmp_path), feature=make_feature(gain=3.0))
+
+
+def test_pruning_keeps_what_the_index_uses(tmp_path):
+    tables = make_dataset(tmp_path, TEXTS)
+    build(tmp_path, tables, feature=make_feature(gain=5.0))
+    build(tmp_path, tables)
+    before, store = contents(tmp_path / "frames"), tmp_path / "store" / "frames"
+    report = prune_store(store, tmp_path / "frames", is_dry_run=True)
+    assert (len(report.removed), report.num_kept) == (3, 3)
+    assert len(list(store.glob("*.h5"))) == 6
+    report = prune_store(store, tmp_path / "frames", is_dry_run=False)
+    assert report.num_bytes > 0
+    assert {path.name for path in store.glob("*.h5")} == set(before) - {"index.parquet"}
+    assert build(tmp_path, tables).computed == 0
+    assert contents(tmp_path / "frames") == before
+    assert build(tmp_path, tables, feature=make_feature(gain=5.0)).computed == 23

@@ -1,0 +1,56 @@
+"""Which datasets and features a command is about, and how params.yaml makes each feature."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+
+from pipeline import flow, frames, spectrogram
+from pipeline.cluster import ClusterParameters
+from pipeline.errors import ParameterError
+from pipeline.features import Feature
+from pipeline.project import Project
+
+
+def _waveforms(project: Project) -> Feature:
+    feature = spectrogram.make_feature(project.parameters(spectrogram.SpectrogramParameters, "waveform"))
+    return dataclasses.replace(feature, name="waveforms")
+
+
+FEATURES: dict[str, Callable[[Project], Feature]] = {
+    "frames": lambda project: frames.make_feature(project.parameters(frames.FrameParameters, "frames")),
+    "spectrograms": lambda project: spectrogram.make_feature(
+        project.parameters(spectrogram.SpectrogramParameters, "spectrogram")
+    ),
+    "flow": lambda project: flow.make_feature(project.parameters(flow.FlowParameters, "flow")),
+    "waveforms": _waveforms,
+}
+
+
+def add_selection(parser) -> None:
+    """Arguments ``--dataset`` and ``--feature``, both repeatable."""
+    parser.add_argument("--dataset", action="append", help="only this dataset (default: those of params.yaml)")
+    parser.add_argument("--feature", action="append", choices=sorted(FEATURES), help="only this feature (default: all)")
+
+
+def selected_folders(arguments, project: Project) -> list[tuple[str, str]]:
+    """(dataset, feature) of every selected folder that has been built; the others are named on stdout."""
+    found = []
+    known = sorted(path.name for path in (project.root / "cache").glob("*") if (path / "store").is_dir())
+    for dataset in arguments.dataset or project.datasets:
+        if dataset not in project.datasets and not project.dataset_cache_dir(dataset).is_dir():
+            names = ", ".join(sorted({*project.datasets, *known}))
+            raise ParameterError(f"--dataset {dataset}: not known here; known: {names}")
+        for feature in arguments.feature or FEATURES:
+            if (project.feature_dir(dataset, feature) / "index.parquet").exists():
+                found.append((dataset, feature))
+            elif arguments.feature or project.feature_dir(dataset, feature).exists():
+                print(f"{dataset}/{feature}: not cached yet; `dvc repro` does that")
+    return found
+
+
+def cluster_parameters(project: Project) -> ClusterParameters:
+    """Section ``cluster``; the environment's ``DASK_SCHEDULER_ADDRESS`` where params.yaml names no scheduler."""
+    cluster = project.parameters(ClusterParameters, "cluster")
+    if cluster.scheduler_address:
+        return cluster
+    return dataclasses.replace(cluster, scheduler_address=os.environ.get("DASK_SCHEDULER_ADDRESS") or None)

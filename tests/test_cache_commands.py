@@ -1,0 +1,133 @@
+"""``verify``, ``repair`` and ``prune`` on a project with real media: what they print, and their exit codes."""
+
+import argparse
+import hashlib
+
+import av
+import numpy as np
+import pyarrow as pa
+import pytest
+import yaml
+from test_verification import flip
+
+from pipeline import frames
+from pipeline.cache import build_feature
+from pipeline.cluster import ClusterParameters
+from pipeline.commands import prune_command, repair_command, verify_command
+from pipeline.errors import ParameterError
+from pipeline.project import Project
+from pipeline.shard_format import read_layout
+from pipeline.tables import DOWNLOADS, SAMPLES, write_table
+
+PARAMS = {
+    "datasets": ["tiny"],
+    "frames": {"short_side": 32},
+    "cluster": {"workers": 0},
+}
+
+
+def write_video(path, *, shade):
+    """Twelve grey frames with a bright square that moves."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=12)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(12):
+            picture = np.full((48, 64, 3), shade, np.uint8)
+            picture[10:20, 2 * i : 2 * i + 10] = 255
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMS))
+    project = Project.load(tmp_path)
+    project.clips_dir("tiny").mkdir(parents=True)
+    samples, downloads = [], []
+    for i in range(5):
+        path = project.clips_dir("tiny") / f"clip{i}.mp4"
+        write_video(path, shade=20 * i)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        downloads.append({"clip_id": f"clip{i}", "status": "ok", "path": path.name, "sha256": sha256})
+        samples.append({"sample_id": f"sample{i}", "clip_id": f"clip{i}"})
+    write_table(project.samples_table_path("tiny"), samples, SAMPLES)
+    write_table(project.downloads_table_path("tiny"), downloads, DOWNLOADS)
+    build(project, samples, downloads, short_side=32)
+    return project
+
+
+def build(project, samples, downloads, *, short_side):
+    build_feature(
+        frames.make_feature(frames.FrameParameters(short_side=short_side)),
+        samples=pa.Table.from_pylist(samples, schema=SAMPLES.columns),
+        downloads=pa.Table.from_pylist(downloads, schema=DOWNLOADS.columns),
+        clips_dir=project.clips_dir("tiny"),
+        store_dir=project.store_dir("tiny", "frames"),
+        output_dir=project.feature_dir("tiny", "frames"),
+        cluster=ClusterParameters(workers=0),
+        is_quiet=True,
+    )
+
+
+def run(module, project, *words):
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    return module.run(parser.parse_args(words), project)
+
+
+def test_verify_names_the_sample_and_repair_restores_it(project, capsys):
+    assert run(verify_command, project) == 0
+    assert "tiny/frames: 5 samples, whole" in capsys.readouterr().out
+    (path,) = project.feature_dir("tiny", "frames").glob("*.h5")
+    before = path.read_bytes()
+    flip(path, read_layout(path).span(3)[0] + 5)
+    assert run(verify_command, project) == 1
+    output = capsys.readouterr().out
+    assert f"sample3: cache/tiny/frames/{path.name}: damaged\n" in output
+    assert "sample2" not in output
+    assert "python -m pipeline repair" in output
+    assert run(repair_command, project) == 0
+    assert "1 shards restored byte for byte, 0 remade" in capsys.readouterr().out
+    assert path.read_bytes() == before
+    assert run(verify_command, project) == 0
+    assert run(repair_command, project) == 0
+    assert "nothing to repair" in capsys.readouterr().out
+
+
+def test_a_damaged_index_over_a_damaged_shard(project, capsys):
+    folder = project.feature_dir("tiny", "frames")
+    (path,) = folder.glob("*.h5")
+    before = {item.name: item.read_bytes() for item in folder.iterdir()}
+    flip(path, path.stat().st_size - 1)
+    (folder / "index.parquet").write_bytes(b"PAR1 no more")
+    assert run(verify_command, project) == 1
+    assert "index.parquet: not a readable Parquet file" in capsys.readouterr().out
+    assert run(repair_command, project) == 0
+    assert {item.name: item.read_bytes() for item in folder.iterdir()} == before
+
+
+def test_prune_says_what_it_would_remove_and_removes_it(project, capsys):
+    samples = [{"sample_id": "sample0", "clip_id": "clip0"}]
+    path = project.clips_dir("tiny") / "clip0.mp4"
+    downloads = [
+        {
+            "clip_id": "clip0",
+            "status": "ok",
+            "path": path.name,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+    ]
+    build(project, samples, downloads, short_side=16)
+    assert run(prune_command, project, "--dry-run") == 0
+    assert "1 shards would be removed" in capsys.readouterr().out
+    assert run(prune_command, project) == 0
+    assert "1 shards removed" in capsys.readouterr().out
+    assert run(prune_command, project) == 0
+    assert "0 shards removed (0.0 MB), 1 in use" in capsys.readouterr().out
+
+
+def test_what_is_not_there_is_said(project, capsys):
+    assert run(verify_command, project, "--feature", "flow") == 0
+    assert "tiny/flow: not cached yet" in capsys.readouterr().out
+    with pytest.raises(ParameterError, match="--dataset nothing: not known here; known: tiny"):
+        run(verify_command, project, "--dataset", "nothing")
