@@ -15,7 +15,7 @@ from eval import metrics
 from eval.bootstrap import NUM_RESAMPLES, compare_paired, intervals
 from eval.ground_truth import ground_truths_of
 from eval.protocols import get_protocol
-from eval.results import METRICS, hash_ids
+from eval.results import METRICS, SCORES, hash_ids
 from eval.scoring import score_maps
 from eval.test_sets import count_leakage, subset_ids
 from pipeline.errors import DataError
@@ -41,68 +41,62 @@ class ModelMaps:
     train_clip_ids: Collection[str] | None = None
 
 
-def check_maps(maps: Sequence[np.ndarray], sample_ids: Sequence[str], *, known_ids: Collection[str]) -> None:
-    """Refuse ids that are there twice or that the dataset does not know, and maps of a wrong shape or number."""
-    if len(maps) != len(sample_ids):
-        raise DataError(f"{len(maps)} maps for {len(sample_ids)} sample ids, expected as many of each")
+def check_ids(sample_ids: Sequence[str], *, num_maps: int, known_ids: Collection[str]) -> None:
+    """Refuse ids that are there twice or that the dataset does not know, and another number of maps."""
+    if num_maps != len(sample_ids):
+        raise DataError(f"{num_maps} maps for {len(sample_ids)} sample ids, expected as many of each")
     twice = [name for name, count in Counter(sample_ids).items() if count > 1]
     if twice:
         raise DataError(f"sample id {twice[0]} is there twice ({len(twice)} such ids), expected each once")
     unknown = [name for name in sample_ids if name not in known_ids]
     if unknown:
         raise DataError(f"sample id {unknown[0]} is not in the dataset ({len(unknown)} such ids)")
-    for name, one_map in zip(sample_ids, maps, strict=True):
-        if np.ndim(one_map) != 2 or 0 in np.shape(one_map):
-            raise DataError(f"the map of {name} has shape {np.shape(one_map)}, expected (height, width)")
 
 
 def score_model(
-    model_maps: ModelMaps, samples: pa.Table, *, protocol: str, with_confidence: bool = False
-) -> list[dict]:
-    """One ``SCORES`` row for every sample of ``samples``: the part of the dataset that is tested, all subsets together.
+    model_maps: ModelMaps, samples: pa.Table, *, protocols: Sequence[str], with_confidence: bool = False
+) -> dict[str, list[dict]]:
+    """``SCORES`` rows by protocol, one for every sample of ``samples``: what is tested, all subsets together.
 
-    A sample without boxes that is no negative cannot be scored: its row is ``missing``, ``no_ground_truth``.
+    Each map is asked for once, so ``maps`` may make them on demand. A map of a wrong shape is an error. A sample without
+    boxes that is no negative cannot be scored: its row is ``missing``, ``no_ground_truth``.
     """
-    chosen = get_protocol(protocol)
+    chosen = [get_protocol(name) for name in protocols]
     truths = ground_truths_of(samples, dataset=model_maps.dataset)
     negatives = negative_ids(samples)
     expected = samples["sample_id"].to_pylist()
-    check_maps(model_maps.maps, model_maps.sample_ids, known_ids=set(expected))
+    check_ids(model_maps.sample_ids, num_maps=len(model_maps.maps), known_ids=set(expected))
     position = {name: i for i, name in enumerate(model_maps.sample_ids)}
-
-    rows = []
+    rows: dict[str, list[dict]] = {protocol.name: [] for protocol in chosen}
     for name in expected:
-        status, reason = "ok", None
+        status, reason, lowres_map = "ok", None, None
         if name not in truths and name not in negatives:
             status, reason = "missing", "no_ground_truth"
         elif name not in position:
             status, reason = "missing", model_maps.reasons.get(name, "no_map")
-        elif not np.isfinite(model_maps.maps[position[name]]).all():
-            status, reason = "failed", "not_finite"
-        rows.append(
-            dict.fromkeys(("ciou", "adaptive_ciou", "median_ciou", "pointing", "confidence"))
-            | {
-                "model": model_maps.model,
-                "dataset": model_maps.dataset,
-                "sample_id": name,
-                "protocol": chosen.name,
-                "is_positive": name not in negatives,
-                "status": status,
-                "reason": reason,
-            }
-        )
-    scored = [row for row in rows if row["status"] == "ok"]
-    scores = score_maps(
-        [model_maps.maps[position[row["sample_id"]]] for row in scored],
-        [truths[row["sample_id"]] if row["is_positive"] else None for row in scored],
-        protocol=chosen,
-        is_absolute=model_maps.is_absolute,
-        with_confidence=with_confidence or bool(negatives),
-    )
-    for i, row in enumerate(scored):
-        for name in ("ciou", "adaptive_ciou", "median_ciou", "pointing"):
-            row[name] = float(getattr(scores, name)[i]) if row["is_positive"] else None
-        row["confidence"] = None if np.isnan(scores.confidence[i]) else float(scores.confidence[i])
+        else:
+            lowres_map = np.asarray(model_maps.maps[position[name]])
+            if lowres_map.ndim != 2 or 0 in lowres_map.shape:
+                raise DataError(f"the map of {name} has shape {lowres_map.shape}, expected (height, width)")
+            if not np.isfinite(lowres_map).all():
+                status, reason = "failed", "not_finite"
+        about = {"sample_id": name, "is_positive": name not in negatives, "status": status, "reason": reason}
+        for protocol in chosen:
+            row = dict.fromkeys(SCORES.columns.names) | about
+            row |= {"model": model_maps.model, "dataset": model_maps.dataset, "protocol": protocol.name}
+            if status == "ok":
+                scores = score_maps(
+                    [lowres_map],
+                    [truths[name] if row["is_positive"] else None],
+                    protocol=protocol,
+                    is_absolute=model_maps.is_absolute,
+                    with_confidence=with_confidence or bool(negatives),
+                )
+                if row["is_positive"]:
+                    for column in ("ciou", "adaptive_ciou", "median_ciou", "pointing"):
+                        row[column] = float(getattr(scores, column)[0])
+                row["confidence"] = None if np.isnan(scores.confidence[0]) else float(scores.confidence[0])
+            rows[protocol.name].append(row)
     return rows
 
 
@@ -210,17 +204,16 @@ def evaluate_maps(
     ``samples`` is the dataset's whole samples table; ids that are in no subset need no map, and maps of such ids are
     not scored. ``about`` goes to ``ModelMaps`` (``is_absolute reasons seed selection train_clip_ids``).
     """
-    model_maps = ModelMaps(model, dataset, list(sample_ids), maps, **about)
     ids_of = {subset: subset_ids(samples, subset) for subset in subsets}
     tested = set().union(*ids_of.values())
-    check_maps(maps, sample_ids, known_ids=set(samples["sample_id"].to_pylist()))
-    tested_table = samples.filter(pa.array([name in tested for name in samples["sample_id"].to_pylist()]))
+    all_ids = samples["sample_id"].to_pylist()
+    check_ids(sample_ids, num_maps=len(maps), known_ids=set(all_ids))
+    tested_table = samples.filter(pa.array([name in tested for name in all_ids]))
     kept = [i for i, name in enumerate(sample_ids) if name in tested]
-    model_maps = ModelMaps(model, dataset, [sample_ids[i] for i in kept], [maps[i] for i in kept], **about)
-    clip_of = dict(zip(samples["sample_id"].to_pylist(), samples["clip_id"].to_pylist(), strict=True))
+    model_maps = ModelMaps(model, dataset, [sample_ids[i] for i in kept], _Chosen(maps, kept), **about)
+    clip_of = dict(zip(all_ids, samples["clip_id"].to_pylist(), strict=True))
     scores, results = [], []
-    for protocol in protocols:
-        rows = score_model(model_maps, tested_table, protocol=protocol)
+    for rows in score_model(model_maps, tested_table, protocols=protocols).values():
         scores += rows
         for subset, ids in ids_of.items():
             wanted, leakage = set(ids), None
@@ -239,6 +232,19 @@ def evaluate_maps(
                 )
             )
     return scores, results
+
+
+class _Chosen(Sequence):
+    """Some of the maps, without making them."""
+
+    def __init__(self, maps: Sequence, positions: Sequence[int]):
+        self._maps, self._positions = maps, positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, index: int):
+        return self._maps[self._positions[index]]
 
 
 def intersect(

@@ -1,7 +1,7 @@
 """Score localization maps of any system: ``python -m eval.score MAPS.npz --dataset vggss --protocol lvs``.
 
 The file holds ``sample_ids`` (n,) and ``maps`` (n, h, w), larger = more likely (see ``eval.maps``). Ground truth comes
-from ``--annotations`` (a samples.parquet, or the published ``vggss.json``), from ``manifests/<dataset>/samples.parquet``
+from ``--annotations`` (a samples.parquet, or the published ``vggss.json``), from ``manifests/DATASET/samples.parquet``
 of this checkout, or from the published lists (``--lists``; without it they are fetched). Clips without a map are
 counted and named; they never make n smaller unnoticed.
 """
@@ -93,8 +93,7 @@ def score_file(options: argparse.Namespace) -> None:
         selection=options.selection,
     )
     scores, results = [], []
-    for protocol in protocols:
-        rows = score_model(model_maps, tested, protocol=protocol)
+    for rows in score_model(model_maps, tested, protocols=protocols).values():
         leakage = None
         if train_clip_ids is not None:
             scored = {row["sample_id"] for row in rows if row["status"] == "ok"}
