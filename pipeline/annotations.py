@@ -105,7 +105,7 @@ def _flickr_box(element, where: str) -> tuple[float, ...]:
     values = []
     for name, child in zip(_BOX_NAMES, children, strict=True):
         text = (child.text or "").strip()
-        if not re.fullmatch(r"\d{1,3}(\.0*)?", text) or float(text) > FLICKR_GRID:
+        if not re.fullmatch(r"[0-9]{1,3}(\.0*)?", text) or float(text) > FLICKR_GRID:
             raise DataError(f"{where}: {name} is {shown(text)}, expected an integer from 0 to {FLICKR_GRID}")
         values.append(float(text))
     if values[2] < values[0] or values[3] < values[1]:
@@ -130,7 +130,7 @@ def read_frame_choices(path: Path) -> dict[str, list[int]]:
     for video_id, frames in choices.items():
         frames = [frames] if isinstance(frames, int) else frames
         is_fine = isinstance(frames, list | tuple) and frames and all(type(f) is int and f >= 1 for f in frames)
-        if not (re.fullmatch(r"\d+", str(video_id)) and is_fine):
+        if not (re.fullmatch(r"[0-9]+", str(video_id)) and is_fine):
             found = shown(f"{video_id}: {frames}")
             raise DataError(f"{path}: entry {found}, expected a video id with frame numbers from 1")
         result[str(video_id)] = [int(frame) for frame in frames]

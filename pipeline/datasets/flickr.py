@@ -21,7 +21,7 @@ from pipeline.errors import DataError
 from pipeline.lists import ListFile, Lists, PublishedTestSet, check_selection, log, read_ids, read_pairs, select, shown
 from pipeline.split_tables import Membership, Truth, make_clips, make_negatives, make_samples
 
-CLIP_ID = re.compile(r"\d{4,20}")
+CLIP_ID = re.compile(r"[0-9]{4,20}")
 CLIP_ID_WORDS = "a Flickr photo id (digits)"
 TYPO, CORRECT_ID = "3908875357", "3908875350"  # in copies of the official test list; no such video exists
 FRAMES_PER_SECOND = 30.0  # HTF's frame numbers count at this rate, from 1

@@ -21,7 +21,7 @@ from pipeline.split_tables import Membership, Truth, make_clips, make_negatives,
 
 CLIP_SECONDS = 10.0
 SAMPLE_SECONDS = 5.0  # frame 125 of 250, counted from 0, at 25 frames a second
-CLIP_ID = re.compile(r"[A-Za-z0-9_-]{11}_\d{6}")
+CLIP_ID = re.compile(r"[A-Za-z0-9_-]{11}_[0-9]{6}")
 CLIP_ID_WORDS = "a clip id such as 1a2b3c4d5e6_000030"
 
 BOXES = ListFile("vggss", "vggss.json", "ae300b4a259267e6fe839970d495862edd70bfe3da63d925bcdb34054ed3b15e")
