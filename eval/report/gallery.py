@@ -17,7 +17,7 @@ from pipeline.errors import DataError, EarshotError
 
 _PAGE_BYTES = 13_000_000  # for the gallery of a page that shall stay below 15 MB
 _MAX_SAMPLE_BYTES, _MIN_SAMPLE_BYTES = 64_000, 12_000
-_QUALITIES = (72, 60, 48, 36, 24, 14)
+_QUALITIES = (70, 45, 25, 12)
 _SOUND_SECONDS = 3.0
 _PEAK = 0.9
 _ROLES = ("best", "worst", "median")
