@@ -141,18 +141,22 @@ def _fetch_once(url: str, path: Path) -> str:
     return digest.hexdigest()
 
 
-def iter_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """``(line number from 1, text)`` of the lines that are not blank; refuses what is not UTF-8."""
+def decode_lines(path: Path) -> Iterator[str]:
+    """Lines with their ends, as ``csv.reader`` wants them; refuses what is not UTF-8."""
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
             try:
-                text = line.decode().strip()
+                yield (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).decode()
             except UnicodeDecodeError as error:
                 raise DataError(f"{path}, line {number}: not UTF-8 text ({error.reason})") from None
-            if text:
-                yield number, text
+
+
+def iter_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """``(line number from 1, text)`` of the lines that are not blank."""
+    for number, line in enumerate(decode_lines(path), start=1):
+        text = line.strip()
+        if text:
+            yield number, text
 
 
 def read_ids(path: Path, *, pattern: re.Pattern, what: str, has_frame_column: bool = False) -> list[str]:

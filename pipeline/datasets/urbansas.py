@@ -28,7 +28,7 @@ import pyarrow as pa
 from pipeline.archives import fetch_archive, safe_name, unpack_archive
 from pipeline.errors import DataError, MediaError
 from pipeline.files import publish_text
-from pipeline.lists import check_selection, fetch, log, select, shown
+from pipeline.lists import check_selection, decode_lines, fetch, log, select, shown
 from pipeline.media import MediaInfo, probe
 from pipeline.muxing import SUFFIX, mux
 from pipeline.progress import Progress
@@ -305,18 +305,17 @@ def _read_csv(path: Path, columns: list[str], numbers: tuple[str, ...]) -> list[
     """Rows with the named columns; others (an unnamed leading index) are ignored. Flags become numbers too."""
     flags = [name for name in ("visibility", "non_identifiable_vehicle_sound") if name in columns]
     rows = []
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            header = [name.strip() for name in reader.fieldnames or ()]
-            absent = [name for name in columns if name not in header]
-            if absent:
-                raise DataError(f"{path}, line 1: has no column {absent[0]}, expected {', '.join(columns)}")
-            reader.fieldnames = header
-            for row in reader:
-                rows.append(_checked_row(row, columns, [*numbers, *flags], f"{path}, line {reader.line_num}"))
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise DataError(f"{path}, line {reader.line_num + 1}: not readable CSV: {error}") from None
+    reader = csv.DictReader(decode_lines(path), strict=True)
+    try:
+        header = [name.strip() for name in reader.fieldnames or ()]
+        absent = [name for name in columns if name not in header]
+        if absent:
+            raise DataError(f"{path}, line 1: has no column {absent[0]}, expected {', '.join(columns)}")
+        reader.fieldnames = header
+        for row in reader:
+            rows.append(_checked_row(row, columns, [*numbers, *flags], f"{path}, line {reader.line_num}"))
+    except csv.Error as error:
+        raise DataError(f"{path}, line {max(reader.line_num, 1)}: not readable CSV: {error}") from None
     if not rows:
         raise DataError(f"{path}: has no rows")
     return rows

@@ -16,7 +16,18 @@ import pyarrow as pa
 
 from pipeline.annotations import read_vggss
 from pipeline.errors import DataError
-from pipeline.lists import ListFile, Lists, PublishedTestSet, check_selection, log, read_ids, read_pairs, select, shown
+from pipeline.lists import (
+    ListFile,
+    Lists,
+    PublishedTestSet,
+    check_selection,
+    decode_lines,
+    log,
+    read_ids,
+    read_pairs,
+    select,
+    shown,
+)
 from pipeline.split_tables import Membership, Truth, make_clips, make_negatives, make_samples
 
 CLIP_SECONDS = 10.0
@@ -199,26 +210,25 @@ def _add_full(path: Path, parameters: Parameters, samples: Membership) -> dict[s
     ids: dict[str, list[str]] = {split: [] for split in parameters.splits if split in FULL_SPLITS}
     names = {published: split for split, published in FULL_SPLITS.items()}
     labels: dict[str, str] = {}
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            for row in reader:
-                if not row:
-                    continue
-                where = f"{path}, line {reader.line_num}"
-                if len(row) != 4 or not row[1].strip().isascii() or not row[1].strip().isdigit():
-                    raise DataError(f"{where}: found {shown(','.join(row))}, expected YTID,start,label,split")
-                clip_id = f"{row[0].strip()}_{int(row[1]):06d}"
-                if not CLIP_ID.fullmatch(clip_id) or row[3].strip() not in names:
-                    raise DataError(f"{where}: found {shown(','.join(row))}, expected a YouTube id and train or test")
-                if clip_id in labels:
-                    raise DataError(f"{where}: clip {clip_id} is there twice")
-                labels[clip_id] = row[2].strip()
-                split = names[row[3].strip()]
-                if split in ids:
-                    ids[split].append(clip_id)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise DataError(f"{path}, line {reader.line_num + 1}: not readable CSV: {error}") from None
+    reader = csv.reader(decode_lines(path), strict=True)
+    try:
+        for row in reader:
+            if not row:
+                continue
+            where = f"{path}, line {reader.line_num}"
+            if len(row) != 4 or not re.fullmatch(r"\s*[0-9]{1,6}\s*", row[1]):
+                raise DataError(f"{where}: found {shown(','.join(row))}, expected YTID,start,label,split")
+            clip_id = f"{row[0].strip()}_{int(row[1]):06d}"
+            if not CLIP_ID.fullmatch(clip_id) or row[3].strip() not in names:
+                raise DataError(f"{where}: found {shown(','.join(row))}, expected a YouTube id and train or test")
+            if clip_id in labels:
+                raise DataError(f"{where}: clip {clip_id} is there twice")
+            labels[clip_id] = row[2].strip()
+            split = names[row[3].strip()]
+            if split in ids:
+                ids[split].append(clip_id)
+    except csv.Error as error:
+        raise DataError(f"{path}, line {max(reader.line_num, 1)}: not readable CSV: {error}") from None
     if not labels:
         raise DataError(f"{path}: is empty, expected YTID,start,label,split in each line")
     for split, found in ids.items():
