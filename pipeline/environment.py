@@ -1,8 +1,8 @@
 """Make the virtual environment of a checkout: ``python3 pipeline/environment.py .venv requirements.txt``.
 
 Runs on a bare interpreter (standard library only), also where the system's Python comes without ``ensurepip`` (Debian
-without python3-venv): pip is then fetched from the package index by its pinned hash. Does nothing when the environment already
-fits the requirements.
+without python3-venv): pip is then fetched from the package index by its pinned hash. Does nothing when the environment
+already fits the requirements.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ def make_environment(environment_dir: Path, requirements_path: Path) -> None:
     python_path = environment_dir / "bin" / "python"
     if not _has_pip(python_path):
         _create(environment_dir)
-    print(f"installing {requirements_path} into {environment_dir} (about 7 GB with PyTorch; minutes)", flush=True)
+    print(f"installing {requirements_path} into {environment_dir} (with PyTorch several GB and minutes)", flush=True)
     subprocess.run(
         [python_path, "-m", "pip", "install", "--disable-pip-version-check", "-q", "-r", requirements_path], check=True
     )

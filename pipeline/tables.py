@@ -6,7 +6,7 @@ refuses a file of another table or version with one sentence. Conventions:
 - Times are seconds. A clip is ``[start_seconds, end_seconds)`` of its video; ``time_seconds`` of a sample counts from
   the beginning of its clip's media file.
 - ``boxes`` are normalized ``x1 y1 x2 y2`` (0 is the left/top edge, 1 the right/bottom edge) as published, float64, so
-  that ground-truth maps can be exact to the pixel; ``box_annotators`` names who drew each box (all 0 where there is one).
+  that ground-truth maps can be exact to the pixel; ``box_annotators`` numbers who drew each box (0 where there is one).
 - ``splits`` names the lists that a row belongs to (a row can be in several).
 - ``attributes`` holds dataset-specific facts as text (``night``, ``city``, ``subset``, ``source_is_moving``, ...).
 - ``audio_clip_id`` is null except where a sample's sound comes from another clip (negatives of extended test sets).

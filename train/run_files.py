@@ -50,6 +50,25 @@ def write_run(run_dir: Path, facts: Mapping) -> None:
     publish_text(Path(run_dir) / RUN_NAME, json.dumps(facts, indent=1) + "\n")
 
 
+def write_untrained_run(run_dir: Path, parameters: TrainingParameters, *, log_dir: Path, reason: str) -> None:
+    """Publish a run that says why there is no model, with empty curves in ``log_dir``."""
+    (Path(log_dir) / "plots" / "metrics").mkdir(parents=True, exist_ok=True)
+    publish_text(Path(log_dir) / "metrics.json", "{}\n")
+    facts = {"method": parameters.method, "parameters": as_mapping(parameters), "status": "untrained", "reason": reason}
+    write_run(run_dir, facts)
+
+
+def read_run(run_dir: Path) -> dict:
+    """The facts of ``run.json``."""
+    path = Path(run_dir) / RUN_NAME
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; run `dvc repro` to train this model") from None
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON: {error}") from None
+
+
 def load_tensors(path: Path):
     """``torch.load`` of tensors and plain values only; ``DataError`` in one sentence for anything else."""
     path = Path(path)

@@ -27,3 +27,8 @@ def make_model(parameters: TrainingParameters, *, seed: int | None = None) -> Lo
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(parameters.seed if seed is None else seed)
         return importlib.import_module(f"train.models.{parameters.method}").Model(parameters)
+
+
+def features_read(parameters: TrainingParameters) -> tuple[str, ...]:
+    """Names of the cached features that the method of ``parameters`` reads."""
+    return importlib.import_module(f"train.models.{parameters.method}").Model.reads

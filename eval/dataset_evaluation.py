@@ -1,0 +1,144 @@
+"""All entrants on one dataset: maps, scores, results of each test set, breakdowns, comparisons and ceilings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from eval.baselines import ceiling_of_half
+from eval.breakdowns import break_down, group_samples
+from eval.entrants import Entrant, choose_available
+from eval.evaluation import compare_models, evaluate_maps, intersect
+from eval.ground_truth import ground_truths_of
+from eval.maps import write_maps
+from eval.metrics import auc, success_rate
+from eval.test_sets import subset_ids
+from pipeline.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class EvaluationParameters:
+    """Section ``evaluate`` of params.yaml.
+
+    ``subsets``: dataset -> splits that are test sets (none: maps are made, nothing is scored). ``main_protocol``: of
+    the breakdowns and comparisons. ``has_untrained``: evaluate each model's own network before training, too.
+    """
+
+    subsets: dict = field(default_factory=dict)
+    protocols: tuple[str, ...] = ("earshot",)
+    main_protocol: str = "earshot"
+    comparison_metric: str = "adaptive_ciou"
+    baselines: tuple[str, ...] = ("centre", "uniform", "random", "flow")
+    has_untrained: bool = True
+    num_resamples: int = 10000
+
+    def __post_init__(self):
+        if self.main_protocol not in self.protocols:
+            raise ParameterError(
+                f"params: evaluate.main_protocol is {self.main_protocol!r}, expected one of evaluate.protocols "
+                f"({', '.join(self.protocols)})"
+            )
+
+
+def evaluate_dataset(
+    dataset: str,
+    samples: pa.Table,
+    readers: Mapping,
+    entrants: Sequence[Entrant],
+    *,
+    parameters: EvaluationParameters,
+    maps_dir: Path,
+) -> dict[str, list[dict]]:
+    """Rows by name: ``scores`` and the lists of ``eval.results.LISTS``.
+
+    Maps of kept entrants are written to ``maps_dir/<entrant>.npz``. A dataset without test sets gets maps of all its
+    samples and no rows. A sample that lacks a feature which an entrant reads is a row with status missing and why.
+    """
+    subsets = tuple(parameters.subsets.get(dataset, ()))
+    ids_of = {subset: subset_ids(samples, subset) for subset in subsets}
+    tested = set().union(*ids_of.values())
+    all_ids = samples["sample_id"].to_pylist()
+    wanted = [name for name in all_ids if name in tested] if subsets else all_ids
+    rows: dict[str, list[dict]] = {
+        name: [] for name in ("scores", "results", "intersections", "breakdowns", "comparisons", "ceilings")
+    }
+    for entrant in entrants:
+        if not subsets and not entrant.is_kept:
+            continue
+        available, reasons = choose_available(wanted, entrant.reads, readers)
+        maps = entrant.predict(available, readers)
+        if entrant.is_kept:
+            write_maps(maps_dir / f"{entrant.name}.npz", sample_ids=available, maps=maps)
+        if not subsets:
+            continue
+        scores, results = evaluate_maps(
+            maps,
+            available,
+            samples,
+            dataset=dataset,
+            model=entrant.name,
+            subsets=subsets,
+            protocols=parameters.protocols,
+            num_resamples=parameters.num_resamples,
+            is_absolute=entrant.is_absolute,
+            reasons=reasons,
+            seed=entrant.seed,
+            selection=entrant.selection,
+            train_clip_ids=entrant.train_clip_ids,
+        )
+        rows["scores"] += scores
+        rows["results"] += results
+    if subsets:
+        _add_comparisons(rows, dataset, samples, ids_of, entrants, parameters)
+    return rows
+
+
+def _add_comparisons(rows, dataset: str, samples: pa.Table, ids_of, entrants, parameters) -> None:
+    """What needs the scores of all entrants: breakdowns, common samples, paired differences; and the ceilings."""
+    groups = group_samples(samples, dataset=dataset)
+    truths = ground_truths_of(samples, dataset=dataset)
+    main_scores: dict[str, list[dict]] = {entrant.name: [] for entrant in entrants}
+    for row in rows["scores"]:
+        if row["protocol"] == parameters.main_protocol:
+            main_scores[row["model"]].append(row)
+    models = [entrant.name for entrant in entrants if entrant.is_kept]
+    for subset, ids in ids_of.items():
+        for model_rows in main_scores.values():
+            rows["breakdowns"] += break_down(
+                model_rows, groups, subset=subset, ids=ids, num_resamples=parameters.num_resamples
+            )
+        scored = {
+            name: {row["sample_id"] for row in model_rows if row["status"] == "ok"} & set(ids)
+            for name, model_rows in main_scores.items()
+        }
+        together = [row for model_rows in main_scores.values() for row in model_rows]
+        if len({frozenset(names) for names in scored.values()}) > 1 and set.intersection(*scored.values()):
+            rows["intersections"] += intersect(together, ids, subset=subset, num_resamples=parameters.num_resamples)
+        for i, first in enumerate(models):
+            for second in models[i + 1 :]:
+                if scored[first] & scored[second]:
+                    rows["comparisons"].append(
+                        compare_models(
+                            together,
+                            ids,
+                            first=first,
+                            second=second,
+                            metric=parameters.comparison_metric,
+                            num_resamples=parameters.num_resamples,
+                        )
+                        | {"subset": subset}
+                    )
+        best = ceiling_of_half([truths[name] for name in ids if name in truths])
+        if len(best):
+            rows["ceilings"].append(
+                {
+                    "dataset": dataset,
+                    "subset": subset,
+                    "protocol": "lvs",
+                    "n": len(best),
+                    "success_rate": success_rate(best),
+                    "auc": auc(best),
+                    "mean_ciou": float(best.mean()),
+                }
+            )

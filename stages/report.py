@@ -1,0 +1,17 @@
+"""``report``: one self-contained page, and the tables for papers."""
+
+from eval.report.build import build_report
+from eval.report.inputs import ReportParameters, load_inputs
+from pipeline.project import Project
+from stages.running import run_stage
+
+
+def main(project: Project) -> None:
+    """Write ``reports/index.html``, ``results.md``, ``results.csv``, ``results.tex`` and ``plots/``."""
+    inputs = load_inputs(project, datasets=project.datasets, models=project.section("models"))
+    paths = build_report(inputs, project.parameters(ReportParameters, "report"), project.reports_dir)
+    print(f"{paths.page}: {paths.num_page_bytes / 1e6:.1f} MB, {paths.num_gallery_samples} samples in the gallery")
+
+
+if __name__ == "__main__":
+    run_stage(main)

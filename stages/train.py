@@ -1,0 +1,76 @@
+"""``train@MODEL``: fit one model on the cached features of the first dataset."""
+
+import functools
+from pathlib import Path
+
+import train
+from eval.selection import has_ground_truth, mean_adaptive_ciou
+from pipeline.project import Project
+from pipeline.tables import CLIPS, SAMPLES, read_table
+from stages.running import run_stage
+from train.dataset_splits import boxes_of_samples, ids_in_split, videos_of_samples
+from train.finished_runs import compute_run_key, keep_run, restore_run
+from train.fit import fit
+from train.models import build_parameters, features_read
+from train.parameters import HardwareParameters
+from train.run_files import write_untrained_run
+
+FEATURES = ("frames", "spectrograms", "flow", "waveforms")
+
+
+def main(project: Project, model: str) -> None:
+    """Write ``cache/runs/<model>/`` and its curves in ``reports/training/<model>/``."""
+    dataset = project.datasets[0]
+    parameters = build_parameters(project.section(f"train.{model}"), f"train.{model}")
+    hardware = project.parameters(HardwareParameters, "hardware")
+    samples = read_table(project.samples_table_path(dataset), SAMPLES)
+    split_ids = {
+        name: ids_in_split(samples, split)
+        for name, split in (
+            ("train", parameters.train_split),
+            ("val", parameters.val_split),
+            ("test", parameters.test_split),
+        )
+    }
+    folders = {"run": project.run_dir(model), "curves": project.reports_dir / "training" / model}
+    if not split_ids["train"]:
+        reason = f"dataset {dataset} has no samples in split {parameters.train_split!r}"
+        write_untrained_run(folders["run"], parameters, log_dir=folders["curves"], reason=reason)
+        print(f"{model}: not trained, since {reason}")
+        return
+    features_dirs = {name: project.feature_dir(dataset, name) for name in FEATURES}
+    # Outside of DVC's outputs, which are removed before a stage runs: a killed training goes on from here.
+    state_dir = project.root / "cache" / "training" / model
+    key = compute_run_key(
+        parameters,
+        hardware=hardware,
+        features_dirs=features_dirs,
+        reads=features_read(parameters),
+        split_ids=split_ids,
+        selection_truth=boxes_of_samples(samples, [*split_ids["val"], *split_ids["test"]]),
+        source_dir=Path(train.__file__).parent,
+    )
+    if restore_run(state_dir / "finished", key, folders):
+        print(f"{model}: nothing that its weights depend on has changed; brought back the finished run")
+        return
+    is_scored = has_ground_truth(split_ids["val"], samples, dataset=dataset)
+    result = fit(
+        parameters,
+        features_dirs=features_dirs,
+        train_ids=split_ids["train"],
+        val_ids=split_ids["val"],
+        test_ids=split_ids["test"],
+        video_of=videos_of_samples(samples, read_table(project.clips_table_path(dataset), CLIPS)),
+        score_maps=functools.partial(mean_adaptive_ciou, samples=samples, dataset=dataset) if is_scored else None,
+        run_dir=folders["run"],
+        log_dir=folders["curves"],
+        state_dir=state_dir,
+        weights_dir=project.root / "cache" / "weights",
+        hardware=hardware,
+    )
+    keep_run(state_dir / "finished", key, folders)
+    print(f"{model}: {result.num_epochs} epochs on {result.num_train} samples; kept epoch {result.best_epoch}")
+
+
+if __name__ == "__main__":
+    run_stage(main, "model")
