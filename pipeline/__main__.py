@@ -6,6 +6,7 @@ import importlib.util
 import sys
 
 from pipeline import commands
+from pipeline.commands.arguments import protect_ids
 from pipeline.errors import EarshotError
 from pipeline.project import Project
 
@@ -15,13 +16,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__.split(": ", 1)[1])
     parser.add_argument("--root", default=".", help="the checkout to work in (default: here)")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    words = protect_ids(sys.argv[1:] if argv is None else argv)
     modules = {}
-    for name in commands.NAMES:
+    for name in _names_to_load(words):
         module = importlib.import_module(f"pipeline.commands.{name}_command")
         modules[name] = module
         subparser = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(subparser)
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(words)
     try:
         return modules[arguments.command].run(arguments, Project.load(arguments.root))
     except EarshotError as error:
@@ -32,6 +34,15 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
+
+
+def _names_to_load(words: list[str]) -> tuple[str, ...]:
+    """Only the command that is asked for: the others' imports would take longer than `status` does."""
+    first = argparse.ArgumentParser(add_help=False)
+    first.add_argument("--root")
+    first.add_argument("command", nargs="?")
+    name = first.parse_known_args(words)[0].command
+    return (name,) if name in commands.NAMES else commands.NAMES
 
 
 if __name__ == "__main__":

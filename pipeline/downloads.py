@@ -13,7 +13,7 @@ import random
 import shutil
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -124,15 +124,17 @@ def download_clips(
     ledger_path: Path,
     is_quiet: bool = False,
     table_path: Path | None = None,
+    only: Collection[str] | None = None,
     clock: Callable[[], float] = time.time,
 ) -> pa.Table:
     """Fetch what the ledger does not have yet and may be attempted now; return DOWNLOADS rows, one a clip.
 
-    ``table_path``: where the table is published every few minutes and before an error is raised, so that `status` can
-    follow a run of weeks. Raises ``RunError`` when the run had to stop (the environment or the site refuses it, no disk
-    space) or too many clips are missing.
+    ``only``: ids of the clips that may be attempted (None: all); the table has all clips in any case, but how many are
+    missing is then not judged. ``table_path``: where the table is published every few minutes and before an error is
+    raised, so that `status` can follow a run of weeks. Raises ``RunError`` when the run had to stop (the environment or
+    the site refuses it, no disk space) or too many clips are missing.
     """
-    engine = _Engine(clips, parameters, dataset, Path(clips_dir), table_path, is_quiet, clock)
+    engine = _Engine(clips, parameters, dataset, Path(clips_dir), table_path, is_quiet, clock, only)
     with Ledger(ledger_path) as ledger:
         try:
             engine.run(ledger)
@@ -153,9 +155,12 @@ class _Task:
 
 
 class _Engine:
-    def __init__(self, clips, parameters: DownloadParameters, dataset, clips_dir: Path, table_path, is_quiet, clock):
+    def __init__(
+        self, clips, parameters: DownloadParameters, dataset, clips_dir: Path, table_path, is_quiet, clock, only
+    ):
         self.clips, self.parameters, self.dataset = clips, parameters, dataset
         self.clips_dir, self.table_path, self.is_quiet, self.clock = clips_dir.absolute(), table_path, is_quiet, clock
+        self.only = None if only is None else frozenset(only)
         self.work_dir = self.clips_dir / WORK_FOLDER
         self.histories: dict[str, History] = {}
         self.is_linking = dataset in parameters.link_datasets
@@ -210,6 +215,8 @@ class _Engine:
         tasks: dict[str, _Task] = {}
         latest = self.clock() + self.parameters.max_wait_seconds
         for index, history in enumerate(self.histories.values()):
+            if self.only is not None and history.clip_id not in self.only:
+                continue
             if history.url.startswith("file:"):
                 self._forget_if_source_changed(history)
             if history.has_file(self.clips_dir) and not history.is_retry_wanted:
@@ -453,13 +460,13 @@ class _Engine:
 
     def _forget_if_source_changed(self, history: History) -> None:
         """A file of this machine that changed since the last attempt is another source: what was found is void."""
-        if history.last is None:
+        if history.last is None or "source" not in history.last:  # imported: no source was asked
             return
         known, now = history.last.get("source"), _source_facts(history.url)
         if known == now or now is None:
             return  # unchanged; or gone, while the clip that was made of it is kept
         is_same_size = history.ok is not None and known is not None and known["bytes"] == now["bytes"]
-        if is_same_size and sha256_of(path_of_file_url(history.url)) == history.ok["file"]["source_sha256"]:
+        if is_same_size and sha256_of(path_of_file_url(history.url)) == history.ok["file"].get("source_sha256"):
             return  # written again with the same content
         history.forget()
 
@@ -508,7 +515,7 @@ class _Engine:
         if self.stop_message is not None and counts["pending"]:
             raise RunError(f"{self.dataset}: stopped ({account}): {self.stop_message}; then run again, it goes on")
         num_clips = downloads.num_rows
-        if num_clips and counts["missing"] > self.parameters.max_failed_fraction * num_clips:
+        if self.only is None and counts["missing"] > self.parameters.max_failed_fraction * num_clips:
             reasons = Counter(reason for reason in downloads["reason"].to_pylist() if reason)
             words = ", ".join(f"{number} {name}" for name, number in reasons.most_common(5))
             raise RunError(

@@ -135,9 +135,9 @@ class Fetcher:
             elif self._is_known_site(url):
                 return self._get_from_site(request, work_dir)
             else:
-                path = self._get_plain(url, work_dir)
+                path, site_url = self._get_plain(url, work_dir)
                 if path is None:
-                    return self._get_from_site(request, work_dir)
+                    return self._get_from_site(dict(request, url=site_url), work_dir)
         return {clip["clip_id"]: _Media(path) for clip in request["clips"]}
 
     def _get_file(self, path: Path, work_dir: Path, *, is_linked: bool) -> Path:
@@ -159,8 +159,11 @@ class Fetcher:
         alias_path.unlink()
         return Path(info["requested_downloads"][0]["filepath"])
 
-    def _get_plain(self, url: str, work_dir: Path) -> Path | None:
-        """One request; None when the answer is a playlist, which yt-dlp reads."""
+    def _get_plain(self, url: str, work_dir: Path) -> tuple[Path | None, str]:
+        """One request: the file and where it came from; None when yt-dlp is to read what is there.
+
+        That is a playlist, or a page of a site that it knows and that the request was redirected to.
+        """
         from yt_dlp.networking import Request
         from yt_dlp.networking.exceptions import HTTPError, RequestError
 
@@ -171,8 +174,10 @@ class Fetcher:
                 announced = response.headers.get("Content-Length")
                 block = response.read(_BLOCK_BYTES)
                 if "mpegurl" in content_type or block.startswith(b"#EXTM3U") or content_type == "application/dash+xml":
-                    return None
+                    return None, response.url
                 if content_type in ("text/html", "application/xhtml+xml") or is_html(block):
+                    if response.url != url and self._is_known_site(response.url):
+                        return None, response.url
                     page = text_of_page(block)
                     raise FetchError(f"the server sent a web page, expected a video; the page says: {page}")
                 num_bytes = 0
@@ -197,7 +202,7 @@ class Fetcher:
             raise FetchError(f"{type(error).__name__}: {error}") from None
         path = work_dir / f"{SOURCE_STEM}{_suffix_of(urllib.parse.urlsplit(url).path, content_type)}"
         os.replace(temporary_path, path)
-        return path
+        return path, url
 
     def _require_allowed_size(self, num_bytes: int) -> None:
         if num_bytes > self._parameters.max_gigabytes * 1e9:

@@ -27,6 +27,7 @@ _PLAIN = re.compile(rb"[A-Za-z0-9._\-]")
 # Reasons that other credentials or another address can change.
 _ACCESS_REASONS = frozenset({"age_restricted", "private", "members_only", "bot_check", "geo_blocked", "rate_limit"})
 NEVER = math.inf
+SETTLED_MARK = " [settled]"  # ends the detail of a reason that was to be confirmed, and is
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,8 @@ def derive_downloads(histories: Mapping[str, History], *, clips_dir: Path, allow
             row |= {
                 "status": "pending" if permanence_of(reason) == "stop" else "missing",
                 "reason": reason,
-                "detail": " ".join(last["text"].split())[:_DETAIL_CHARACTERS],
+                "detail": " ".join(last["text"].split())[:_DETAIL_CHARACTERS]
+                + (SETTLED_MARK if permanence_of(reason) == "confirm" and history.is_permanent() else ""),
             }
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=DOWNLOADS.columns)

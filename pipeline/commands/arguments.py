@@ -1,0 +1,102 @@
+"""What the command lines share: which datasets, ids that begin with a dash, and output formats."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from pipeline import datasets
+from pipeline.errors import ParameterError
+from pipeline.project import Project
+
+ID_OPTIONS = ("--id", "--sample", "--clip")
+FORMATS = ("table", "csv", "json")
+
+
+def protect_ids(words: Sequence[str]) -> list[str]:
+    """Rewrite a command line so that argparse takes ids that begin with ``-`` (many of YouTube's do) for what they are.
+
+    The word after ``--id`` is its value whatever it looks like; ``-abc`` elsewhere is an id and goes behind a ``--`` at
+    the end, since no command has short options of more than one letter.
+    """
+    options, positionals = [], []
+    words = list(words)
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            positionals += words
+            break
+        if word in ID_OPTIONS and words:
+            options.append(f"{word}={words.pop(0)}")
+        elif len(word) > 2 and word[0] == "-" and word[1] != "-":
+            positionals.append(word)
+        else:
+            options.append(word)
+    return [*options, "--", *positionals] if positionals else options
+
+
+def add_dataset_argument(parser) -> None:
+    """``--dataset NAME``, any number of times."""
+    parser.add_argument(
+        "--dataset", action="append", metavar="NAME", help="only this dataset (can be repeated; default: all there are)"
+    )
+
+
+def add_format_argument(parser) -> None:
+    """``--format table|csv|json``."""
+    parser.add_argument("--format", choices=FORMATS, default="table", help="default: table")
+
+
+def selected_datasets(arguments, project: Project) -> list[str]:
+    """The datasets that a command line names, or those of params.yaml and all others that have a manifest."""
+    if arguments.dataset:
+        for name in arguments.dataset:
+            if name not in datasets.NAMES and not project.manifests_dir(name).is_dir():
+                raise ParameterError(f"--dataset is {name!r}, expected one of {', '.join(datasets.NAMES)}")
+        return list(dict.fromkeys(arguments.dataset))
+    others = [name for name in datasets.NAMES if project.clips_table_path(name).exists()]
+    return list(dict.fromkeys([*project.datasets, *others]))
+
+
+def render(rows: Sequence[Mapping], columns: Iterable[str], output_format: str) -> str:
+    """Rows as a table for people, csv or json; numbers stand to the right, an absent value is a dash (csv: empty)."""
+    columns = list(columns)
+    if output_format == "json":
+        return json.dumps([{name: row.get(name) for name in columns} for row in rows], indent=1, default=str)
+    if output_format == "csv":
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([_plain(row.get(name)) for name in columns] for row in rows)
+        return buffer.getvalue().rstrip("\n")
+    cells = [[_shown(row.get(name)) for name in columns] for row in rows]
+    widths = [max([len(name), *(len(line[index]) for line in cells)]) for index, name in enumerate(columns)]
+    is_number = [all(isinstance(row.get(name), int | float | None) for row in rows) and bool(rows) for name in columns]
+    lines = []
+    for line in [columns, *cells]:
+        padded = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, is_number, strict=True)
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def format_bytes(number: int) -> str:
+    """``1.2 GB``: decimal, as disks are sold."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number} B"
+
+
+def _plain(value):
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def _shown(value) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    return " ".join(str(value).split())  # what sites say can hold line breaks

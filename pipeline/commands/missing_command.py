@@ -1,0 +1,89 @@
+"""``missing``: what is not there, why, and whether another attempt is worth it."""
+
+from collections import Counter
+
+from pipeline.commands.arguments import add_dataset_argument, add_format_argument, render, selected_datasets
+from pipeline.errors import ParameterError
+from pipeline.project import Project
+
+HELP = "which clips or samples are missing, why, permanent or worth a retry"
+_CLIP_COLUMNS = ("dataset", "clip_id", "status", "reason", "outlook", "attempts", "last_attempt", "splits", "detail")
+_SAMPLE_COLUMNS = ("dataset", "sample_id", "feature", "status", "reason", "outlook", "splits", "detail")
+_DETAIL_CHARACTERS = 80
+
+
+def add_arguments(parser) -> None:
+    add_dataset_argument(parser)
+    parser.add_argument("--reason", action="append", default=[], help="only this reason (can be repeated)")
+    parser.add_argument("--split", action="append", default=[], help="only this split (can be repeated)")
+    parser.add_argument("--by", choices=("reason", "split", "dataset"), help="counts instead of a list")
+    parser.add_argument("--samples", action="store_true", help="samples that a feature lacks, instead of clips")
+    parser.add_argument("--pending", action="store_true", help="also clips that were not attempted yet")
+    add_format_argument(parser)
+
+
+def run(arguments, project: Project) -> int:
+    """Print a list, or counts."""
+    from pipeline.accounts import advice_of, missing_clips, missing_samples
+    from pipeline.failures import REASONS
+
+    rows, has_any = [], False
+    for dataset in selected_datasets(arguments, project):
+        path = project.samples_table_path(dataset) if arguments.samples else project.downloads_table_path(dataset)
+        if not path.exists() and not arguments.dataset:
+            continue  # not asked for by name, and not begun
+        has_any = True
+        if arguments.samples:
+            rows += missing_samples(project, dataset, reasons=arguments.reason, splits=arguments.split)
+        else:
+            rows += missing_clips(
+                project, dataset, reasons=arguments.reason, splits=arguments.split, has_pending=arguments.pending
+            )
+    known = {row["reason"] for row in rows} | set(REASONS)
+    for reason in arguments.reason:
+        if reason not in known and not arguments.samples:
+            raise ParameterError(f"--reason is {reason!r}, expected one of {', '.join(sorted(REASONS))}")
+    if not has_any:
+        raise ParameterError("no dataset has an account yet; run `dvc repro` first")
+    if arguments.by:
+        print(render(*_count(rows, arguments.by, advice_of), arguments.format))
+        return 0
+    columns = _SAMPLE_COLUMNS if arguments.samples else _CLIP_COLUMNS
+    if arguments.format == "table":
+        if not rows:
+            print("nothing is missing")
+            return 0
+        rows = [row | {"detail": _shorten(row["detail"])} for row in rows]
+    print(render(rows, columns, arguments.format))
+    return 0
+
+
+def _count(rows: list[dict], by: str, advice_of) -> tuple[list[dict], tuple[str, ...]]:
+    if by == "reason":
+        counts = Counter((row["dataset"], row["reason"] or "pending", row["outlook"]) for row in rows)
+        counted = [
+            {
+                "dataset": dataset,
+                "reason": reason,
+                "outlook": outlook,
+                "count": number,
+                "what to do": "dvc repro" if reason == "pending" else advice_of(reason),
+            }
+            for (dataset, reason, outlook), number in counts.most_common()
+        ]
+        return counted, ("dataset", "reason", "outlook", "count", "what to do")
+    if by == "split":
+        counts = Counter((row["dataset"], split, row["outlook"]) for row in rows for split in row["splits"] or ["-"])
+        names = ("dataset", "split", "outlook")
+    else:
+        counts = Counter((row["dataset"], row["outlook"]) for row in rows)
+        names = ("dataset", "outlook")
+    counted = [dict(zip(names, key, strict=True)) | {"count": number} for key, number in sorted(counts.items())]
+    return counted, (*names, "count")
+
+
+def _shorten(text: str | None) -> str | None:
+    if text is None:
+        return None
+    text = " ".join(text.split())
+    return text if len(text) <= _DETAIL_CHARACTERS else text[: _DETAIL_CHARACTERS - 3] + "..."
