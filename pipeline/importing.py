@@ -28,7 +28,7 @@ import av.error
 import pyarrow as pa
 
 from pipeline.archives import iter_tar
-from pipeline.errors import DataError, MediaError
+from pipeline.errors import DataError, MediaError, RunError
 from pipeline.files import sha256_of, sync
 from pipeline.histories import History, file_stem_of, read_histories
 from pipeline.ledger import Ledger
@@ -149,6 +149,10 @@ def import_clips(
         try:
             with Progress(None, "importing", unit="file", is_quiet=is_quiet) as progress:
                 importer.run(paths, progress)
+        except OSError as error:  # a full disk; sources that cannot be read are named one by one
+            raise RunError(
+                f"{clips_dir}: the import stopped: {error.strerror or error}; run it again to go on"
+            ) from None
         finally:
             shutil.rmtree(clips_dir / _STAGING, ignore_errors=True)
     return importer.report
@@ -177,7 +181,9 @@ class _Importer:
         self._num_staged = 0
 
     def run(self, sources: list[Path], progress: Progress) -> None:
-        self.staging_dir.mkdir(parents=True, exist_ok=True)
+        self._roll_forward()
+        shutil.rmtree(self.staging_dir, ignore_errors=True)
+        self.staging_dir.mkdir(parents=True)
         with ThreadPoolExecutor(self.parameters.num_workers) as executor:
             for name, suffix, open_part in self._iter_files(sources):
                 num_before = len(self.report.rejected)
@@ -189,6 +195,15 @@ class _Importer:
                 self._start(clip_id, executor)
             while self._running:
                 self._finish_one()
+
+    def _roll_forward(self) -> None:
+        """Finish what a killed import had entered in the ledger but not renamed yet."""
+        for history in self.histories.values():
+            facts = history.ok["file"] if history.ok is not None else {}
+            staged_path = self.clips_dir / facts.get("staged", "")
+            if self.staging_dir in staged_path.parents and staged_path.exists():
+                if sha256_of(staged_path) == facts["sha256"]:
+                    self._rename(staged_path, self.clips_dir / facts["path"])
 
     def _iter_files(self, sources: list[Path]) -> Iterator[tuple]:
         """``(name for reports, suffix, function that gives the _Part)`` of every file, tar members in their order."""
@@ -356,10 +371,13 @@ class _Importer:
         }
         self.ledger.append([entry])
         history.add(entry)
+        self._rename(staged_path, path)
+        self.report.imported.append(history.clip_id)
+
+    def _rename(self, staged_path: Path, path: Path) -> None:
         os.replace(staged_path, path)
         staged_path.unlink(missing_ok=True)  # renaming one link of a file to another does nothing
         sync(self.clips_dir)
-        self.report.imported.append(history.clip_id)
 
 
 def _has_sound(path: Path) -> bool:
