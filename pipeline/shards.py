@@ -3,7 +3,6 @@
 The layout of the files is in ``pipeline/shard_format.py``; any HDF5 reader can do without this module.
 """
 
-import dataclasses
 import os
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -13,7 +12,14 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import DataError
-from pipeline.shard_format import Layout, crc32_of, read_layout, read_row
+from pipeline.shard_format import (
+    Placement,
+    crc32_of,
+    read_columns,
+    read_placement,
+    read_root_attributes,
+    read_row,
+)
 from pipeline.tables import INDEX, read_table
 
 INDEX_NAME = "index.parquet"
@@ -24,8 +30,8 @@ class FeatureReader:
 
     Files are opened when first needed, by whichever process reads (after a fork or a pickle each process has its own),
     at most ``max_open_files`` at a time. Reads go to absolute places of a file, so forked workers never disturb each
-    other; threads of one process need a reader each. ``is_checked`` compares every array with the checksum in the
-    index.
+    other; threads of one process need a reader each. ``is_checked`` compares every array, the first time a process
+    reads it, with the checksum in the index.
     """
 
     def __init__(self, folder: Path | str, *, max_open_files: int = 128, is_checked: bool = True):
@@ -47,7 +53,9 @@ class FeatureReader:
         ids = columns["sample_id"].to_pylist()
         self._position_of = {sample_id: position for position, sample_id in enumerate(ids)}
         self.sample_ids: list[str] = [sample_id for sample_id, ok in zip(ids, is_ok, strict=True) if ok]
-        self._layouts: dict[int, Layout] = {}
+        self._is_known_good = np.zeros(len(ids), dtype=bool)
+        self._placements: dict[int, Placement] = {}
+        self._columns: dict[int, dict[str, np.ndarray]] = {}
         self._descriptors: OrderedDict[int, int] = OrderedDict()
         self._process_id = os.getpid()
 
@@ -78,7 +86,7 @@ class FeatureReader:
     @property
     def attributes(self) -> dict:
         """Root attributes (feature, parameters, units, versions) of the first shard; empty when nothing is cached."""
-        return dict(self._layout(0).attributes) if self._shard_names else {}
+        return read_root_attributes(self._path(0)) if self._shard_names else {}
 
     def shard_of(self, sample_id: str) -> str:
         """Name of the shard that holds the sample's array."""
@@ -91,22 +99,27 @@ class FeatureReader:
     def read(self, sample_id: str) -> np.ndarray:
         """The sample's array; ``DataError`` with the reason when there is none or when its bytes are damaged."""
         shard, row, crc32 = self._locate(sample_id)
-        layout = self._layout(shard)
+        placement = self._placement(shard)
         try:
-            array = read_row(self._descriptor(shard), layout, row)
+            array = read_row(self._descriptor(shard), placement, row)
         except (DataError, IndexError) as error:
             raise DataError(f"{self._path(shard)}: {sample_id}: {error}; run `python -m pipeline repair`") from None
-        if self.is_checked and crc32_of(array) != crc32:
-            raise DataError(
-                f"{self._path(shard)}: {sample_id}: bytes differ from their checksum in the index; "
-                "run `python -m pipeline repair`"
-            )
+        position = self._position_of[sample_id]
+        if self.is_checked and not self._is_known_good[position]:
+            if crc32_of(array) != crc32:
+                raise DataError(
+                    f"{self._path(shard)}: {sample_id}: bytes differ from their checksum in the index; "
+                    "run `python -m pipeline repair`"
+                )
+            self._is_known_good[position] = True
         return array
 
     def read_attributes(self, sample_id: str) -> dict[str, float | int]:
         """The sample's own attributes, such as ``native_height``."""
         shard, row, _ = self._locate(sample_id)
-        return self._layout(shard).row_attributes(row)
+        if shard not in self._columns:
+            self._columns[shard] = read_columns(self._path(shard))
+        return {name: column[row].item() for name, column in self._columns[shard].items()}
 
     def read_batch(self, sample_ids: Iterable[str]) -> list[np.ndarray]:
         """The arrays of several samples, in their order (shapes may differ)."""
@@ -145,13 +158,10 @@ class FeatureReader:
     def _path(self, shard: int) -> Path:
         return self.folder / self._shard_names[shard]
 
-    def _layout(self, shard: int) -> Layout:
-        if shard not in self._layouts:
-            # Ids and keys are in the index; a process that reads thousands of shards need not keep them twice.
-            self._layouts[shard] = dataclasses.replace(
-                read_layout(self._path(shard)), keys=(), sample_ids=(), failures=()
-            )
-        return self._layouts[shard]
+    def _placement(self, shard: int) -> Placement:
+        if shard not in self._placements:
+            self._placements[shard] = read_placement(self._path(shard))
+        return self._placements[shard]
 
     def _descriptor(self, shard: int) -> int:
         if self._process_id != os.getpid():  # forked: the parent's descriptors are shared with it, so open own ones
