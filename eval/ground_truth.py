@@ -106,9 +106,7 @@ def ground_truths_of(samples, *, dataset: str, per_annotator: bool = False) -> d
         if not boxes:
             continue
         facts = dict(attributes or [])
-        frame_size = None
-        if "frame_width" in facts and "frame_height" in facts:
-            frame_size = float(facts["frame_width"]), float(facts["frame_height"])
+        frame_size = tuple(map(float, facts["annotated_size"].split("x"))) if "annotated_size" in facts else None
         try:
             truths[sample_id] = make_ground_truth(
                 boxes,
