@@ -1,0 +1,117 @@
+"""One pass over a clip for several features and moments."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from clip_factory import make_clip, run_ffmpeg
+
+from pipeline import flow, frames, media, spectrogram
+from pipeline.extraction import extract_features
+from pipeline.features import Moment
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    return make_clip(path, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac", "-g", "30", seconds=4)
+
+
+def make_features(**flow_parameters):
+    return [
+        frames.make_feature(frames.FrameParameters()),
+        spectrogram.make_feature(spectrogram.SpectrogramParameters()),
+        flow.make_feature(flow.FlowParameters(**flow_parameters)),
+    ]
+
+
+def test_all_at_once_equals_one_by_one_in_any_order(clip):
+    moments = [Moment("c", 3.1), Moment("a", 0.0), Moment("m", None), Moment("a2", 0.04), Moment("end", 3.99)]
+    together = list(extract_features(clip, moments, make_features()))
+    assert len(together) == len(moments)
+    for moment, extracted in zip(moments, together, strict=True):
+        for feature in make_features():
+            (alone,) = extract_features(clip, [moment], [feature])
+            assert alone[feature.name].array.tobytes() == extracted[feature.name].array.tobytes()
+            assert dict(alone[feature.name].attributes) == dict(extracted[feature.name].attributes)
+
+
+def test_a_missing_stream_is_the_reason_of_its_features_only(clip, tmp_path):
+    mute, blind = tmp_path / "mute.mp4", tmp_path / "blind.m4a"
+    run_ffmpeg("-i", str(clip), "-an", "-c", "copy", str(mute))
+    run_ffmpeg("-i", str(clip), "-vn", "-c", "copy", str(blind))
+    (extracted,) = extract_features(mute, [Moment("a", None)], make_features())
+    assert {name: one.reason for name, one in extracted.items()} == {
+        "frames": None,
+        "spectrograms": "no_audio",
+        "flow": None,
+    }
+    (extracted,) = extract_features(blind, [Moment("a", None)], make_features())
+    assert {name: one.reason for name, one in extracted.items()} == {
+        "frames": "no_video",
+        "spectrograms": None,
+        "flow": "no_video",
+    }
+    assert str(blind) in extracted["frames"].detail
+
+
+def test_an_unreadable_file_accounts_for_every_moment(tmp_path):
+    path = tmp_path / "text.mp4"
+    path.write_text("not a video")
+    results = list(extract_features(path, [Moment("a", 0.0), Moment("b", 1.0)], make_features()))
+    assert [{one.reason for one in extracted.values()} for extracted in results] == [{"corrupt"}, {"corrupt"}]
+
+
+def test_what_comes_before_a_break_is_kept(shared):
+    moments = [Moment("before", 1.0), Moment("after", 4.5)]
+    before, after = extract_features(shared("media", "corrupted.mp4"), moments, make_features())
+    assert before["frames"].reason is None
+    assert before["flow"].reason is None
+    assert after["frames"].reason == after["flow"].reason == "corrupt"
+
+
+def test_frames_are_not_held_longer_than_needed(clip, monkeypatch):
+    alive = {"now": 0, "most": 0}
+
+    class Counted(media.VideoFrame):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            alive["now"] += 1
+            alive["most"] = max(alive["most"], alive["now"])
+
+        def __del__(self):
+            alive["now"] -= 1
+
+    monkeypatch.setattr("pipeline.video.VideoFrame", Counted)
+    moments = [Moment(str(number), number / 5) for number in range(19)]
+    for extracted in extract_features(clip, moments, make_features()):
+        assert extracted["flow"].array is not None
+    assert 2 <= alive["most"] <= 8
+
+
+def test_bytes_do_not_depend_on_process_or_threads(clip):
+    program = (
+        "import sys, json, hashlib, cv2; cv2.setNumThreads(int(sys.argv[2]));"
+        "sys.path.insert(0, '.');"
+        "from pipeline import flow, frames, spectrogram;"
+        "from pipeline.extraction import extract_features;"
+        "from pipeline.features import Moment;"
+        "fs = [frames.make_feature(frames.FrameParameters()), flow.make_feature(flow.FlowParameters()),"
+        " spectrogram.make_feature(spectrogram.SpectrogramParameters())];"
+        "r = next(extract_features(sys.argv[1], [Moment('a', 1.7)], fs));"
+        "print(json.dumps({k: hashlib.sha256(v.array.tobytes()).hexdigest() for k, v in r.items()}))"
+    )
+    digests = []
+    for threads in ("1", "3"):
+        command = [sys.executable, "-c", program, str(clip), threads]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        digests.append(json.loads(done.stdout))
+    assert digests[0] == digests[1]
+
+
+def test_three_features_stay_below_the_disk_budget():
+    frame = np.prod((*frames.fit_short_side(720, 1280, short_side=246), 3))
+    small = flow.fit_short_side(720, 1280, short_side=flow.FlowParameters().short_side)
+    assert frame + 257 * 300 * 2 + 2 * np.prod(small) * 2 < 600_000
