@@ -1,7 +1,10 @@
-"""Windows of a clip's audio: mono, float32, sample-exact, resampled without clicks, decoding little more than the window.
+"""Windows of a clip's audio, mono and float32, resampled without clicks, decoding little more than the window.
 
-Some decoders carry state or noise generators from packet to packet (AAC, AC-3), so a window is always decoded by a decoder
-that has decoded nothing else: its bytes do not depend on what was read before it.
+Windows are exact to the sample in containers that count samples (MP4, MOV, WAV, Ogg, FLAC, TS within a tick) and to
+half a millisecond in those that count milliseconds (Matroska, WebM, FLV, ASF).
+
+Some decoders carry state or noise generators from packet to packet (AAC, AC-3), so a window is always decoded by a
+decoder that has decoded nothing else: its bytes do not depend on what was read before it.
 """
 
 import math
@@ -13,6 +16,7 @@ import soxr
 
 from pipeline.errors import MediaError
 
+_DTYPES = {name: np.dtype(code) for name, code in zip(("u8", "s16", "s32", "s64", "flt", "dbl"), "Bhiqfd", strict=True)}
 _PREROLL_SECONDS = 0.3  # lets lapped transforms, bit reservoirs and Opus (80 ms) settle before the window
 _MARGIN_SECONDS = 0.05  # around the window, for the resampling filter
 _GAP_SECONDS = 0.05  # timestamps that are off by less are rounding (Matroska counts milliseconds)
@@ -85,12 +89,14 @@ def find_extent(container: av.container.InputContainer, stream: av.AudioStream) 
 
 def _decode_from(container, stream, *, start: float, stop: float) -> Iterator[av.AudioFrame]:
     """Frames of the packets that overlap [start, stop) of the stream's own timestamps, in seconds."""
-    first_pts = int(start / stream.time_base)
+    seconds_per_tick = float(stream.time_base)
+    first_pts = int(start / seconds_per_tick)
     if first_pts > (stream.start_time or 0):
         container.seek(first_pts, stream=stream, backward=True)
     has_decoded = False
     for packet in container.demux(stream):
-        if packet.pts is not None and packet.size and packet.pts + (packet.duration or 0) <= first_pts:
+        is_timed = packet.pts is not None and packet.size
+        if not has_decoded and is_timed and packet.pts + (packet.duration or 0) <= first_pts:
             continue
         try:
             frames = packet.decode()
@@ -101,50 +107,64 @@ def _decode_from(container, stream, *, start: float, stop: float) -> Iterator[av
         for frame in frames:
             has_decoded = True
             yield frame
-            if frame.pts is not None and frame.time + frame.samples / frame.sample_rate >= stop:
+            if frame.pts is not None and frame.pts * seconds_per_tick + frame.samples / frame.sample_rate >= stop:
                 return
 
 
 def _join(frames: Iterator[av.AudioFrame], *, origin_seconds: float) -> tuple[int, np.ndarray, int | None]:
     """Join frames to one waveform: its first sample's number on the clip's timeline, the waveform, the rate.
 
-    Containers that count milliseconds give every frame a timestamp of its own rounding; frames are joined seamlessly and
-    the median of what their timestamps say places the whole. Only real gaps are filled, with silence.
+    Containers that count milliseconds give every frame a timestamp of its own rounding; frames are joined seamlessly
+    and the median of what their timestamps say places the whole. Only real gaps are filled, with silence.
     """
     pieces: list[np.ndarray] = []
     offsets: list[int] = []  # timestamp minus the number of samples before, of each frame
-    rate = None
+    rate = layout = None
     num_samples = 0
     for frame in frames:
         if rate is None:
-            rate = frame.sample_rate
-        elif frame.sample_rate != rate:
-            raise MediaError("corrupt", f"its audio changes from {rate} to {frame.sample_rate} Hz on the way")
-        mono = _mix(frame)
+            rate, layout = frame.sample_rate, (frame.format.name, frame.layout.nb_channels)
+            seconds_per_tick = float(frame.time_base)
+            is_planar, num_channels = frame.format.is_planar, layout[1]
+            dtype = _DTYPES[layout[0].removesuffix("p")]
+        elif (frame.sample_rate, frame.format.name, frame.layout.nb_channels) != (rate, *layout):
+            raise MediaError("corrupt", f"its audio changes from {rate} Hz to {frame.sample_rate} Hz on the way")
+        samples = _view(frame, dtype, is_planar=is_planar, num_channels=num_channels)
         if frame.pts is not None:
-            offset = round((float(frame.pts * frame.time_base) - origin_seconds) * rate) - num_samples
+            offset = round((frame.pts * seconds_per_tick - origin_seconds) * rate) - num_samples
             gap = offset - offsets[-1] if offsets else 0
             if gap > _GAP_SECONDS * rate:
-                pieces.append(np.zeros(gap, np.float32))
+                pieces.append(np.full((len(samples), gap), _silence(samples.dtype), samples.dtype))
                 num_samples += gap
                 offset -= gap
             elif -gap > _GAP_SECONDS * rate:
-                mono = mono[-gap:]
+                samples = samples[:, -gap:]
                 offset -= gap
             offsets.append(offset)
-        pieces.append(mono)
-        num_samples += len(mono)
+        pieces.append(samples)
+        num_samples += samples.shape[1]
     first = sorted(offsets)[len(offsets) // 2] if offsets else 0
-    return first, np.concatenate(pieces) if pieces else np.zeros(0, np.float32), rate
+    return first, _mix(np.concatenate(pieces, axis=1)) if pieces else np.zeros(0, np.float32), rate
 
 
-def _mix(frame: av.AudioFrame) -> np.ndarray:
-    """Mean over channels, float32 in [-1, 1] for integer formats."""
-    samples = frame.to_ndarray()
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, frame.layout.nb_channels).T
-    if samples.dtype == np.uint8:
-        samples = (samples.astype(np.float32) - 128) / 128
-    elif samples.dtype.kind == "i":
-        samples = samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
-    return samples[0].astype(np.float32) if len(samples) == 1 else samples.mean(axis=0, dtype=np.float32)
+def _view(frame: av.AudioFrame, dtype: np.dtype, *, is_planar: bool, num_channels: int) -> np.ndarray:
+    """``(channels, num_samples)`` without PyAV's ``to_ndarray``, whose checks take longer than decoding."""
+    count = frame.samples
+    if not is_planar:
+        return np.frombuffer(frame.planes[0], dtype, count * num_channels).reshape(count, num_channels).T
+    if num_channels == 1:
+        return np.frombuffer(frame.planes[0], dtype, count)[None]
+    return np.stack([np.frombuffer(plane, dtype, count) for plane in frame.planes])
+
+
+def _silence(dtype: np.dtype) -> int:
+    return 128 if dtype == np.uint8 else 0
+
+
+def _mix(samples: np.ndarray) -> np.ndarray:
+    """Mean over the channels of ``(channels, num_samples)``: float32, in [-1, 1] for integer formats."""
+    mono = samples[0] if len(samples) == 1 else samples.mean(axis=0, dtype=np.float32)
+    mono = mono.astype(np.float32)
+    if samples.dtype.kind in "iu":
+        mono = (mono - _silence(samples.dtype)) / np.float32(1 << (8 * samples.dtype.itemsize - 1))
+    return mono

@@ -13,8 +13,8 @@ def extract_features(
 ) -> Iterator[dict[str, Extracted]]:
     """Yield, for each moment in the order given, each feature's array or the reason why there is none.
 
-    A failure of the file is the reason of all that it concerns and raises nothing: a clip without audio still has frames.
-    Frames are held only until the last moment that needs them.
+    A failure of the file is the reason of all that it concerns and raises nothing: a clip without audio still has
+    frames. Frames are held only until the last moment that needs them.
     """
     try:
         with ClipReader(path) as reader:
@@ -76,6 +76,7 @@ class _Pass:
     def _extract_moment(self, index: int) -> dict[str, Extracted]:
         extracted = {}
         waveforms: dict = {}
+        self._read_waveforms(index, waveforms)
         for feature, need, memo in zip(self._features, self._needs[index], self._memos, strict=True):
             try:
                 extracted[feature.name] = feature.compute(self._moments[index], self._decode(need, memo, waveforms))
@@ -85,6 +86,18 @@ class _Pass:
                     detail = f"{self._reader.path}: {detail}"
                 extracted[feature.name] = Extracted(None, reason=error.reason, detail=detail)
         return extracted
+
+    def _read_waveforms(self, index: int, waveforms: dict) -> None:
+        """Sound comes before pictures: a file that has given no frame yet need not be opened again for it."""
+        for need in self._needs[index]:
+            window = need.audio
+            if window is not None and window not in waveforms:
+                try:
+                    waveforms[window] = self._reader.read_audio(
+                        window.start_seconds, window.stop_seconds, sample_rate=window.sample_rate
+                    )
+                except MediaError as error:
+                    waveforms[window] = error
 
     def _decode(self, need: Needs, memo: dict, waveforms: dict) -> Decoded:
         frames = []
@@ -96,10 +109,7 @@ class _Pass:
                 frames.append(self._held[time])
         waveform = sample_rate = None
         if need.audio is not None:
-            if need.audio not in waveforms:
-                window = need.audio
-                waveforms[window] = self._reader.read_audio(
-                    window.start_seconds, window.stop_seconds, sample_rate=window.sample_rate
-                )
+            if isinstance(waveforms[need.audio], MediaError):
+                raise waveforms[need.audio]
             waveform, sample_rate = waveforms[need.audio]
         return Decoded(frames, need.frame_times, waveform, sample_rate, memo)

@@ -25,7 +25,9 @@ class Moment:
 
 @dataclass(frozen=True)
 class AudioWindow:
-    """Audio wanted: half-open range [start_seconds, stop_seconds) of the clip; ``sample_rate`` None is the native one."""
+    """Audio wanted: half-open range [start_seconds, stop_seconds) of the clip; ``sample_rate`` None is the native
+    one.
+    """
 
     start_seconds: float
     stop_seconds: float
@@ -44,8 +46,9 @@ class Needs:
 class Decoded:
     """What was decoded for one feature's needs.
 
-    ``frames``: one ``media.VideoFrame`` a needed time, ``times``: those times. ``waveform``: float32 mono ``(num_samples,)``
-    or None. ``memo`` is the feature's own, kept from moment to moment of one clip: for what they share.
+    ``frames``: one ``media.VideoFrame`` a needed time, ``times``: those times. ``waveform``: float32 mono
+    ``(num_samples,)`` or None. ``memo`` is the feature's own, kept from moment to moment of one clip: for what they
+    share.
     """
 
     frames: Sequence

@@ -17,15 +17,17 @@ from pipeline.errors import EarshotError
 def find_ffmpeg(source: str | Path = "auto") -> Path:
     """Path of an ffmpeg that can be executed.
 
-    ``source``: ``auto`` (the machine's ffmpeg when it has one, else the package's), ``system``, ``package``, or the path of
-    an executable. Raises EarshotError when there is none.
+    ``source``: ``auto`` (the machine's ffmpeg when it has one, else the package's), ``system``, ``package``, or the
+    path of an executable. Raises EarshotError when there is none.
     """
     if source in ("auto", "system"):
         found = shutil.which("ffmpeg")
         if found:
             return Path(found)
         if source == "system":
-            raise EarshotError("ffmpeg: not found on this machine's PATH; install it, or use the package's (ffmpeg: package)")
+            raise EarshotError(
+                "ffmpeg: not found on this machine's PATH; install it, or use the package's (ffmpeg: package)"
+            )
     if source in ("auto", "package"):
         try:
             return Path(imageio_ffmpeg.get_ffmpeg_exe())
@@ -38,7 +40,9 @@ def find_ffmpeg(source: str | Path = "auto") -> Path:
 
 
 def read_version(path: Path | str) -> str:
-    """The version an ffmpeg reports of itself, for example ``7.0.2-static``. Raises EarshotError when it does not run."""
+    """The version an ffmpeg reports of itself, for example ``7.0.2-static``. Raises EarshotError when it does not
+    run.
+    """
     try:
         done = subprocess.run([str(path), "-version"], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -1,8 +1,9 @@
 """The feature ``flow``: how the picture moves at the sample's time.
 
-Dense optical flow of Farneback (2003), as HTF and FlowGrad compute it with OpenCV, between the frame shown at the sample's
-time and the one shown ``1 / fps`` later (FlowGrad: 8 fps); longer contexts aggregate several such pairs (FlowGrad's future
-work). Values are signed, x then y, in pixels of the native frame per pair, whatever the stored size.
+Dense optical flow of Farneback (2003), as HTF and FlowGrad compute it with OpenCV, between the frame shown at the
+sample's time and the one shown ``1 / fps`` later (FlowGrad: 8 fps); longer contexts aggregate several such pairs
+(FlowGrad's future work). Values are signed, x then y, in pixels of the native frame per pair, whatever the stored
+size.
 """
 
 import functools
@@ -25,13 +26,15 @@ _END_SECONDS = 0.25  # this near to the end of a clip the pair before is decoded
 
 @dataclass(frozen=True)
 class FlowParameters:
-    """``fps``: pairs lie ``1 / fps`` seconds apart. ``context_seconds``: how long the pairs together last, around the sample.
+    """``fps``: pairs lie ``1 / fps`` seconds apart. ``context_seconds``: how long the pairs together last, around the
+    sample.
 
     ``aggregation``: of several pairs: ``mean``, ``max`` (the longest vector) or ``stack`` (all, in order).
-    ``components``: ``xy`` or ``magnitude``. ``encoding``: ``float16``, ``float32``, or ``jpeg8``, the published codes' detour
-    through an 8-bit JPEG, in which negative components become 0 (HTF with ``xy``, FlowGrad with ``magnitude``).
-    ``short_side``: of the stored array (never enlarged); 0 stores the native size. ``computed_short_side``: size at which
-    flow is computed; 0 is native, as published. The rest are Farneback's own parameters, as published.
+    ``components``: ``xy`` or ``magnitude``. ``encoding``: ``float16``, ``float32``, or ``jpeg8``, the published
+    codes' detour through an 8-bit JPEG, in which negative components become 0 (HTF with ``xy``, FlowGrad with
+    ``magnitude``). ``short_side``: of the stored array (never enlarged); 0 stores the native size.
+    ``computed_short_side``: size at which flow is computed; 0 is native, as published. The rest are Farneback's own
+    parameters, as published.
     """
 
     fps: float = 8.0
@@ -97,6 +100,19 @@ def encode_jpeg8(plane: np.ndarray) -> np.ndarray:
     return cv2.imdecode(cv2.imencode(".jpg", rounded)[1], cv2.IMREAD_GRAYSCALE)
 
 
+def to_float16(array: np.ndarray) -> np.ndarray:
+    """What ``array.astype(np.float16)`` gives of a float32 array, twenty times faster where values are tiny.
+
+    Still pictures have flow of 1e-9: processors convert such values, subnormal in float16, one by one. Here their
+    bits are counted as multiples of 2**-24, the spacing of subnormals.
+    """
+    is_tiny = np.abs(array) < 2.0**-14
+    converted = np.where(is_tiny, np.float32(0), array).astype(np.float16)
+    bits = np.rint(np.abs(array, where=is_tiny, out=np.zeros_like(array)) * 2.0**24).astype(np.uint16)
+    bits |= (np.signbit(array) & is_tiny).astype(np.uint16) << 15
+    return (converted.view(np.uint16) | bits).view(np.float16)
+
+
 def aggregate(flows: np.ndarray, *, aggregation: str) -> np.ndarray:
     """``(num_pairs, channels, h, w)`` to ``(channels, h, w)``, or ``(num_pairs * channels, h, w)`` for ``stack``."""
     if aggregation == "stack":
@@ -110,8 +126,8 @@ def aggregate(flows: np.ndarray, *, aggregation: str) -> np.ndarray:
 def find_pair_times(time_seconds: float, *, parameters: FlowParameters, duration_seconds: float) -> tuple[float, ...]:
     """Times of the frames of all pairs, ascending: ``num_pairs + 1`` of them, ``1 / fps`` apart, around the sample.
 
-    A single pair begins at the sample's time. Longer contexts are shifted to lie inside the clip; a clip shorter than its
-    context gives fewer pairs.
+    A single pair begins at the sample's time. Longer contexts are shifted to lie inside the clip; a clip shorter than
+    its context gives fewer pairs.
     """
     step = 1 / parameters.fps
     num_pairs = parameters.num_pairs
@@ -128,12 +144,14 @@ def find_pair_times(time_seconds: float, *, parameters: FlowParameters, duration
 def make_feature(parameters: FlowParameters) -> Feature:
     """The feature for ``pipeline.extraction``; arrays ``(channels, height, width)`` in the aspect of the frame."""
     channels = "x, y" if parameters.components == "xy" else "magnitude"
+    if parameters.aggregation == "stack":
+        channels += ", of each pair in turn"
     return Feature(
         name="flow",
         version=VERSION,
         parameters=parameters,
         attributes={
-            "layout": f"channel ({channels}{', of each pair in turn' if parameters.aggregation == 'stack' else ''}), height, width",
+            "layout": f"channel ({channels}), height, width",
             "units": "pixels of the native frame per pair of frames",
             "seconds_per_pair": 1 / parameters.fps,
             "attribute_native_height": "pixels of the upright video frame",
@@ -168,7 +186,7 @@ def _compute(parameters: FlowParameters, moment: Moment, decoded: Decoded) -> Ex
     if parameters.encoding == "jpeg8":
         array = np.clip(np.rint(array), 0, 255).astype(np.uint8)
     else:
-        array = array.astype(parameters.encoding)
+        array = to_float16(array) if parameters.encoding == "float16" else array.astype(np.float32)
     attributes = {
         "native_height": frames[0].height,
         "native_width": frames[0].width,
@@ -193,7 +211,9 @@ def _choose_frames(parameters: FlowParameters, decoded: Decoded):
 
 
 def _compute_stored(parameters: FlowParameters, previous, following, memo: dict) -> np.ndarray:
-    """Flow of one pair in the stored geometry, float32 ``(channels, h, w)``; overlapping contexts share it by ``memo``."""
+    """Flow of one pair in the stored geometry, float32 ``(channels, h, w)``; overlapping contexts share it by
+    ``memo``.
+    """
     key = (previous.time_seconds, following.time_seconds)
     if key in memo:
         return memo[key]

@@ -9,7 +9,7 @@ import numpy as np
 def fit_short_side(
     height: int, width: int, *, short_side: int, pixel_aspect: Fraction = Fraction(1)
 ) -> tuple[int, int]:
-    """(height, width) with square pixels and the aspect in which the picture is shown, its short side ``short_side``."""
+    """(height, width) with square pixels and the shown aspect, its short side ``short_side``."""
     shown_width = width * pixel_aspect
     if height <= shown_width:
         return short_side, max(1, round(Fraction(short_side) * shown_width / height))

@@ -1,9 +1,9 @@
 """Reading media files by time: what a file has (``probe``), frames at times and audio windows (``ClipReader``).
 
-The clip's timeline begins with the file's first stream (FFmpeg's ``start_time``; the few milliseconds before zero that
-encoders put there as priming do not count), so that picture and sound keep their offset. Of several streams the one that
-FFmpeg deems best (marked default, then the largest) is read; attached pictures are not video. All decoding is
-single-threaded: parallelism is over clips.
+The clip's timeline begins with the file's first stream (FFmpeg's ``start_time``; the few milliseconds before zero
+that encoders put there as priming do not count), so that picture and sound keep their offset. Of several streams the
+one that FFmpeg deems best (marked default, then the largest) is read; attached pictures are not video. All decoding
+is single-threaded: parallelism is over clips.
 """
 
 import dataclasses
@@ -43,7 +43,9 @@ class MediaInfo:
 
 
 def probe(path: Path | str) -> MediaInfo:
-    """What a media file has. Raises MediaError ``corrupt`` when it cannot be read, ``no_streams`` when it has nothing."""
+    """What a media file has. Raises MediaError ``corrupt`` when it cannot be read, ``no_streams`` when it has
+    nothing.
+    """
     with ClipReader(path) as reader:
         info = reader.info
         if not info.has_video:
@@ -61,6 +63,9 @@ class ClipReader:
         self._container = self._open()
         self._video = self._best_stream(self._container, "video")
         self._audio = self._best_stream(self._container, "audio")
+        self._is_touched = False  # whether packets have been read, so that the file's beginning needs it opened anew
+        self._is_audio_decoded = False
+        self._is_reading_frames = False
         self._audio_extent: tuple[float, float] | None = None
         if self._video is None and self._audio is None:
             self.close()
@@ -82,7 +87,9 @@ class ClipReader:
 
     @functools.cached_property
     def info(self) -> MediaInfo:
-        """From the header alone: ``width`` and ``height`` are as stored, before any rotation (``probe`` knows better)."""
+        """From the header alone: ``width`` and ``height`` are as stored, before any rotation (``probe`` knows
+        better).
+        """
         video, sound = self._video, self._audio
         rate = video.average_rate or video.guessed_rate if video is not None else None
         return MediaInfo(
@@ -100,7 +107,9 @@ class ClipReader:
         )
 
     def _find_duration(self) -> float:
-        """Seconds from the timeline's zero to the end of the last stream; measured where the header says nothing or lies."""
+        """Seconds from the timeline's zero to the end of the last stream; measured where the header says nothing or
+        lies.
+        """
         duration = (self._container.duration or 0) / av.time_base
         if not 0 < duration < _MAX_PLAUSIBLE_SECONDS:
             return self.measure_duration()
@@ -111,15 +120,14 @@ class ClipReader:
 
     def _reaches(self, seconds: float) -> bool:
         """Whether there are packets at a time or later."""
-        with self._errors():
-            with av.open(str(self.path), metadata_errors="ignore") as container:
-                stream = container.streams[(self._video or self._audio).index]
-                target = int((seconds + self.origin_seconds) / stream.time_base)
-                try:
-                    container.seek(target, stream=stream, backward=True)
-                    return any(packet.pts is not None and packet.pts >= target for packet in container.demux(stream))
-                except av.FFmpegError:
-                    return False
+        stream = self._video or self._audio
+        target = int((seconds + self.origin_seconds) / stream.time_base)
+        self._is_touched = True
+        try:
+            self._container.seek(target, stream=stream, backward=True)
+            return any(packet.pts is not None and packet.pts >= target for packet in self._container.demux(stream))
+        except av.FFmpegError:
+            return False
 
     @functools.cached_property
     def _is_cut_off(self) -> bool:
@@ -142,11 +150,15 @@ class ClipReader:
         return max(stop - self.origin_seconds, 0.0)
 
     def iter_frames(self, times: Sequence[float]) -> Iterator[VideoFrame]:
-        """Yield the frame shown at each of ``times`` (seconds, ascending). Raises MediaError ``no_video``, ``corrupt``."""
+        """Yield the frame shown at each of ``times`` (seconds, ascending). Raises MediaError ``no_video``,
+        ``corrupt``.
+        """
         if self._video is None:
             raise MediaError("no_video", f"{self.path}: has no video")
         with self._errors():
-            yield from self._frame_reader.iter_frames(times)
+            frames = self._frame_reader
+            self._is_reading_frames = True
+            yield from frames.iter_frames(times)
 
     def first_frame(self) -> VideoFrame:
         """The first frame that decodes, damaged or not."""
@@ -161,6 +173,7 @@ class ClipReader:
             origin_seconds=self.origin_seconds,
             name=str(self.path),
             is_cut_off=self._is_cut_off,
+            is_touched=self._is_touched,
             reopen=self._reopen_video,
         )
 
@@ -173,10 +186,11 @@ class ClipReader:
     def read_audio(
         self, start_seconds: float, stop_seconds: float, *, sample_rate: int | None
     ) -> tuple[np.ndarray, int]:
-        """Mono float32 waveform of [start_seconds, stop_seconds), exactly ``round(length * rate)`` samples, and its rate.
+        """Mono float32 waveform of [start_seconds, stop_seconds), exactly ``round(length * rate)`` samples, and its
+        rate.
 
-        A window that reaches beyond the audio is shifted inside; what a short audio still lacks is filled by repeating it.
-        Raises MediaError ``no_audio``, ``corrupt``.
+        A window that reaches beyond the audio is shifted inside; what a short audio still lacks is filled by
+        repeating it. Raises MediaError ``no_audio``, ``corrupt``.
         """
         if self._audio is None:
             raise MediaError("no_audio", f"{self.path}: has no audio")
@@ -197,8 +211,11 @@ class ClipReader:
         return audio.tile(waveform, round(length * rate)), rate
 
     def _read_window(self, start_seconds: float, stop_seconds: float, sample_rate: int | None):
-        # A container of its own: a decoder that has decoded nothing, and no seek under the feet of iter_frames.
-        with av.open(str(self.path), metadata_errors="ignore") as container:
+        # The decoder must have decoded nothing, and nothing may seek under the feet of iter_frames.
+        is_own = self._is_audio_decoded or self._is_reading_frames
+        container = av.open(str(self.path), metadata_errors="ignore") if is_own else self._container
+        self._is_touched = self._is_audio_decoded = True
+        try:
             return audio.read_window(
                 container,
                 container.streams[self._audio.index],
@@ -207,6 +224,9 @@ class ClipReader:
                 stop_seconds=stop_seconds,
                 sample_rate=sample_rate,
             )
+        finally:
+            if is_own:
+                container.close()
 
     def _find_audio_extent(self) -> tuple[float, float]:
         if self._audio_extent is None:

@@ -23,11 +23,11 @@ VERSION = 1
 class SpectrogramSettings:
     """All settings of one spectrogram, none left open.
 
-    ``window_seconds``: length of the audio. ``anchor``: what the window is laid around: the ``sample``, the ``centre`` of
-    the clip, the centre of the clip's whole seconds (``whole_second_centre``, HTF's code), or it begins at the ``start`` of
-    the clip. ``sample_rate``: Hz, or ``native``. ``num_frames``: columns kept; 0 keeps what comes. ``log_offset`` is added
-    before the natural logarithm, which is divided by ``log_divisor``. ``dtype``: how it is stored; ``int16`` only for
-    waveforms, in units of 1/32768.
+    ``window_seconds``: length of the audio. ``anchor``: what the window is laid around: the ``sample``, the
+    ``centre`` of the clip, the centre of the clip's whole seconds (``whole_second_centre``, HTF's code), or it begins
+    at the ``start`` of the clip. ``sample_rate``: Hz, or ``native``. ``num_frames``: columns kept; 0 keeps what
+    comes. ``log_offset`` is added before the natural logarithm, which is divided by ``log_divisor``. ``dtype``: how
+    it is stored; ``int16`` only for waveforms, in units of 1/32768.
     """
 
     kind: Literal["magnitude", "psd", "waveform"]
@@ -141,7 +141,9 @@ def log_psd_spectrogram(
 
 
 def compute_spectrogram(waveform: np.ndarray, *, sample_rate: int, settings: SpectrogramSettings) -> np.ndarray:
-    """The array of one sample in its stored dtype: ``(1 + n_fft // 2, num_frames)``, or ``(num_samples,)`` of a waveform."""
+    """The array of one sample in its stored dtype: ``(1 + n_fft // 2, num_frames)``, or ``(num_samples,)`` of a
+    waveform.
+    """
     if settings.kind == "waveform":
         if settings.dtype == "int16":
             return np.clip(np.rint(waveform * 32768.0), -32768, 32767).astype(np.int16)

@@ -103,10 +103,12 @@ class FrameReader:
         origin_seconds: float,
         name: str,
         is_cut_off: bool,
+        is_touched: bool,
         reopen: Callable,
     ):
-        """``is_cut_off``: whether the file is known to be shorter than it should be, so that its last frame is not the
-        last of the clip. ``reopen`` gives a fresh (container, stream) of the same file.
+        """``is_cut_off``: whether the file is known to be shorter than it should be, so that its last frame is not
+        the last of the clip. ``is_touched``: whether packets have been read from the container. ``reopen`` gives a
+        fresh (container, stream) of the same file.
         """
         self._container = container
         self._stream = stream
@@ -115,7 +117,7 @@ class FrameReader:
         self._is_cut_off = is_cut_off
         self._reopen = reopen
         self._reformatter = VideoReformatter()
-        self._is_touched = False
+        self._is_touched = is_touched
         self._can_drop = stream.codec_context.name in _DROPPABLE_CODECS
         self._pixel_aspect = _pixel_aspect(stream)
 
@@ -263,7 +265,9 @@ class FrameReader:
         raise MediaError("no_video", f"{self._name}: its video stream has no frames")
 
     def _has_lost_its_end(self, container, stream, last_dts: int | None) -> bool:
-        """Whether a stream that ended at ``last_dts`` should have gone on, by its own index (MP4, MOV) or by its size."""
+        """Whether a stream that ended at ``last_dts`` should have gone on, by its own index (MP4, MOV) or by its
+        size.
+        """
         if self._is_cut_off:
             return True
         if last_dts is None or not container.format.name.startswith("mov"):
