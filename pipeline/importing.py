@@ -201,9 +201,9 @@ class _Importer:
         for history in self.histories.values():
             facts = history.ok["file"] if history.ok is not None else {}
             staged_path = self.clips_dir / facts.get("staged", "")
-            if self.staging_dir in staged_path.parents and staged_path.exists():
-                if sha256_of(staged_path) == facts["sha256"]:
-                    self._rename(staged_path, self.clips_dir / facts["path"])
+            is_ours = self.staging_dir in staged_path.parents and staged_path.exists()
+            if is_ours and sha256_of(staged_path) == facts["sha256"]:
+                self._rename(staged_path, self.clips_dir / facts["path"])
 
     def _iter_files(self, sources: list[Path]) -> Iterator[tuple]:
         """``(name for reports, suffix, function that gives the _Part)`` of every file, tar members in their order."""
@@ -259,9 +259,10 @@ class _Importer:
         if kind is None:
             self.report.foreign.append((name, f"a clip is made of no file of kind {suffix or 'without suffix'}"))
             return
-        stem = name.rsplit("!", 1)[-1].rsplit("/", 1)[-1][: -len(suffix)]
+        file_name = name.rsplit("!", 1)[-1].rsplit("/", 1)[-1]
         try:
-            clip_id = self.names.find(stem)
+            # Ids of the local dataset are file names with their suffix.
+            clip_id = self.names.find(file_name[: -len(suffix)]) or self.names.find(file_name)
         except DataError as error:
             self.report.foreign.append((name, str(error)))
             return

@@ -106,11 +106,11 @@ def fetch(url: str, path: Path, *, sha256: str | None = None) -> None:
             with publish(path) as temporary_path:
                 found = _fetch_once(url, temporary_path)
                 if sha256 is not None and found != sha256:
-                    raise DataError(f"{url}: has sha256 {found}, expected {sha256}: not the list that was published")
+                    raise DataError(f"{url}: has sha256 {found}, expected {sha256}: not the file that was published")
             return
         except urllib.error.HTTPError as error:
             if (error.code < 500 and error.code != 429) or attempt == _NUM_ATTEMPTS:
-                raise DataError(f"{url}: the server answered {error.code} {error.reason}, expected the list") from None
+                raise DataError(f"{url}: the server answered {error.code} {error.reason}, expected the file") from None
         except (OSError, http.client.HTTPException) as error:
             if attempt == _NUM_ATTEMPTS:
                 words = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__

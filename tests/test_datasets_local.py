@@ -152,6 +152,11 @@ def test_refresh_removes_the_table_only_when_the_folder_changed(tmp_path, capsys
     assert build_and_refresh(["sample"]) == 0
     assert table_path.exists()
     assert capsys.readouterr().out == ""
+    folder.rename(tmp_path / "unplugged")
+    assert build_and_refresh() == 0
+    assert table_path.exists()
+    assert "is not there; the local dataset stays" in capsys.readouterr().out
+    (tmp_path / "unplugged").rename(folder)
     assert build_and_refresh() == 0
     assert not table_path.exists()
     assert "changed since it was listed" in capsys.readouterr().out

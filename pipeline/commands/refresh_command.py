@@ -1,6 +1,7 @@
 """``refresh``: notice that the folder of the ``local`` dataset changed, so that ``dvc repro`` looks at it again."""
 
-from pipeline.parameters import build
+from pathlib import Path
+
 from pipeline.project import Project
 
 HELP = "have the local dataset listed again by the next `dvc repro` when its folder changed"
@@ -18,8 +19,10 @@ def run(arguments, project: Project) -> int:
         return 0
     from pipeline.datasets import local  # PyAV: only where there is something to look at
 
-    parameters = build(local.Parameters, project.section("sources.local"), "sources.local")
-    if local.is_changed(parameters, cache_dir=project.dataset_cache_dir("local")):
+    parameters = project.parameters(local.Parameters, "sources.local")
+    if not Path(parameters.folder).expanduser().is_dir():  # a disk that is not mounted now: keep what is known
+        print(f"{parameters.folder}: is not there; the local dataset stays as it was listed")
+    elif local.is_changed(parameters, cache_dir=project.dataset_cache_dir("local")):
         table_path.unlink()
         print(f"{parameters.folder}: changed since it was listed; `dvc repro` will list it again")
     return 0
