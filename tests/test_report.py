@@ -403,7 +403,11 @@ def test_markdown_cells_cannot_break_the_table():
 
 def test_plot_tables(built):
     rows = list(csv.DictReader(io.StringIO((built[0].reports_dir / "plots" / "success_curve.csv").read_text())))
-    assert len(rows) == 21 * len(MODELS)
+    assert len(rows) == 2 * 21 * len(MODELS)
+    at_half = next(row for row in rows if (row["subset"], row["model"], row["threshold"]) == ("single", "htf", "0.5"))
+    results = json.loads((built[0].reports_dir / "results.json").read_text())["results"]
+    single = next(r for r in results if (r["subset"], r["model"], r["protocol"]) == ("single", "htf", "earshot"))
+    assert float(at_half["success_rate"]) == single["success_rate"]
     assert {row["model"] for row in rows} == set(MODELS)
     reasons = (built[0].reports_dir / "plots" / "missing_reasons.csv").read_text().splitlines()
     assert sorted(reasons[1:]) == ["sample,network,1", "sample,rate_limit,1", "sample,removed,1"]

@@ -1,6 +1,6 @@
 """Scores by properties of the samples, and the success rate over thresholds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,13 +58,16 @@ def render_breakdowns(rows: Sequence[Mapping], *, protocol: str, metric: str, mo
             by_group.setdefault(str(row["group"]), {})[str(row["model"])] = row
     if not tables:
         return element("p", "There are no breakdowns under this protocol.", class_="note")
-    parts, last_subset = [], None
+    parts, last_subset, opened = [], None, set()
     for (dataset, subset, by), by_group in tables.items():
         if (dataset, subset) != last_subset:
+            last_subset = (dataset, subset)
             parts.append(element("h3", f"{dataset} \N{MIDDLE DOT} {subset}"))
         block = _render_breakdown(by_group, by=by, caption=f"{dataset}, {subset}", metric=metric, models=models)
-        parts.append(details(f"By {by.replace('_', ' ')}", block, is_open=(dataset, subset) != last_subset))
-        last_subset = (dataset, subset)
+        is_open = by != "class" and last_subset not in opened  # the first short one
+        if is_open:
+            opened.add(last_subset)
+        parts.append(details(f"By {_title_of(by)}", block, is_open=is_open))
     return element("div", parts)
 
 
@@ -84,9 +87,23 @@ def _render_breakdown(by_group, *, by: str, caption: str, metric: str, models: S
             )
         counts = sorted({int(row["n"]) for row in by_model.values()})
         lines.append([group, " to ".join(f"{count:,}" for count in dict.fromkeys([counts[0], counts[-1]])), *cells])
-    head = [by.replace("_", " "), "n", *(breakable(model) for model in present)]
+    head = [_title_of(by), "n", *(breakable(model) for model in present)]
     title = METRIC_TITLES.get(metric, metric)
-    return table(head, lines, caption=f"{title} by {by.replace('_', ' ')}, {caption}")
+    return table(head, lines, caption=f"{title} by {_title_of(by)}, {caption}")
+
+
+def _title_of(by: str) -> str:
+    return by.replace("_", " ").replace("num ", "number of ")
+
+
+def restrict(scores: SampleScores, sample_ids: Collection[str]) -> SampleScores:
+    """The scores of these samples only."""
+    wanted = set(sample_ids)
+    values = {
+        model: {sample_id: numbers for sample_id, numbers in by_sample.items() if sample_id in wanted}
+        for model, by_sample in scores.values.items()
+    }
+    return SampleScores(scores.dataset, scores.protocol, values)
 
 
 def success_curves(scores: SampleScores, models: Sequence[str]) -> dict[str, list[float]]:
@@ -100,13 +117,13 @@ def success_curves(scores: SampleScores, models: Sequence[str]) -> dict[str, lis
     return curves
 
 
-def render_success_curves(scores: SampleScores, models: Sequence[str], styles: Mapping[str, int]) -> Html:
+def render_success_curves(scores: SampleScores, subset: str, models: Sequence[str], styles: Mapping[str, int]) -> Html:
     """The chart of success over thresholds and its numbers."""
     curves = success_curves(scores, models)
     if not curves:
         return element("p", "No sample was scored.", class_="note")
     lines = [Line(model, THRESHOLDS, values, styles[model]) for model, values in curves.items()]
-    title = f"{scores.dataset}, protocol {scores.protocol}"
+    title = f"{scores.dataset}, {subset}, protocol {scores.protocol}"
     chart = draw_lines(
         lines, title=title, x_label="threshold on cIoU", y_label="share of samples at or above", y_range=(0.0, 1.0)
     )

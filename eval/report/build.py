@@ -17,6 +17,7 @@ from eval.report import availability, breakdowns, exports, gallery, protocol_car
 from eval.report.inputs import ReportInputs, ReportParameters
 from eval.report.markup import Html, details, element, embed_json, encode_base64, escape, join, table
 from eval.report.rows import ABSENT, Group, group_results, kind_of, with_ceilings
+from eval.test_sets import TEST_SETS
 from pipeline import pictures
 from pipeline.files import publish_bytes, publish_text
 
@@ -70,7 +71,7 @@ def build_report(
         "results.md": exports.write_markdown(groups),
         "results.csv": exports.write_csv(groups),
         "results.tex": exports.write_latex(groups),
-        **_plot_tables(inputs, scores, models),
+        **_plot_tables(inputs, groups, scores, models),
     }
     for name, text in texts.items():
         publish_text(output_dir / name, text)
@@ -120,7 +121,6 @@ def _make_cards(inputs: ReportInputs, parameters: ReportParameters, groups, scor
 
 def _render_page(inputs, groups, models, scores, cards, *, protocol: str, metric: str) -> str:
     styles = {model: number for number, model in enumerate(models)}
-    scored = [dataset for dataset in inputs.datasets if scores[dataset.name].values]
     nothing_scored = element("p", "No sample was scored under this protocol.", class_="note")
     contents = {
         "summary": join(
@@ -132,11 +132,14 @@ def _render_page(inputs, groups, models, scores, cards, *, protocol: str, metric
         "availability": availability.render_availability(inputs.datasets, inputs.audits),
         "results": results_section.render_results(groups, results=inputs.results)
         if groups
-        else element("p", "There are no results yet: the stage `evaluate` has not run.", class_="note"),
-        "protocols": protocol_cards.render_cards(list(dict.fromkeys(group.protocol for group in groups))),
+        else element("p", "There are no results yet: the stage evaluate has not run.", class_="note"),
+        "protocols": protocol_cards.render_cards(list(dict.fromkeys(group.protocol for group in groups)) or [protocol]),
         "curves": element(
             "div",
-            [breakdowns.render_success_curves(scores[dataset.name], models, styles) for dataset in scored]
+            [
+                breakdowns.render_success_curves(of_subset, subset, models, styles)
+                for subset, of_subset in _scores_by_subset(inputs, groups, scores)
+            ]
             or nothing_scored,
             class_="charts",
         ),
@@ -198,6 +201,20 @@ def _render_page(inputs, groups, models, scores, cards, *, protocol: str, metric
     return f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
 
 
+def _scores_by_subset(inputs: ReportInputs, groups, scores) -> list[tuple[str, breakdowns.SampleScores]]:
+    """For each test set of the results its name and its scores under the main protocol."""
+    found = []
+    for dataset in inputs.datasets:
+        rows = dataset.samples.select(["sample_id", "splits"]).to_pylist()
+        for subset in dict.fromkeys(group.subset for group in groups if group.dataset == dataset.name):
+            names = {subset, TEST_SETS[subset].split if subset in TEST_SETS else subset}
+            ids = [row["sample_id"] for row in rows if subset == "all" or names & set(row["splits"] or [])]
+            of_subset = breakdowns.restrict(scores[dataset.name], ids)
+            if any(of_subset.values.values()):
+                found.append((subset, of_subset))
+    return found
+
+
 def _render_notes(notes: Sequence[str]) -> Html | None:
     return element("ul", [element("li", note) for note in notes], class_="warnings") if notes else None
 
@@ -222,29 +239,22 @@ def _render_gallery(cards: Sequence[Mapping], models: Sequence[str]) -> Html:
 
     with_scores = [model for model in models if any(model in card["scores"] for card in cards)]
     with_maps = [model for model in models if any(model in card["maps"] for card in cards)]
+    score_names = [("adaptive_ciou", "adaptive cIoU"), ("ciou", "cIoU"), ("pointing", "pointing")]
+    score_fields = [
+        select("score-model", "Score of", [(model, model) for model in with_scores]),
+        select("score-name", "Kind of score", score_names),
+        number("low", "Score at least"),
+        number("high", "Score at most"),
+    ]
+    by_score = [("best", "best first"), ("worst", "worst first")] if with_scores else []
+    orders = [("picked", "as picked"), *by_score, ("id", "by id")]
     search = element("input", type="search", id="f-search", name="search", autocomplete="off")
     fields = [
         select("dataset", "Dataset", values(lambda card: [card["dataset"]])),
         select("subset", "Subset", values(lambda card: card["subsets"])),
         select("class", "Class", values(lambda card: [card["label"]])),
-        select("score-model", "Score of", [(model, model) for model in with_scores]),
-        select(
-            "score-name",
-            "Kind of score",
-            [("adaptive_ciou", "adaptive cIoU"), ("ciou", "cIoU"), ("pointing", "pointing")],
-        ),
-        number("low", "Score at least"),
-        number("high", "Score at most"),
-        select(
-            "order",
-            "Order",
-            [
-                ("picked", "as picked"),
-                ("best", "best first"),
-                ("worst", "worst first"),
-                ("id", "by id"),
-            ],
-        ),
+        *(score_fields if with_scores else ()),
+        select("order", "Order", orders),
         element("div", element("label", "Id or class contains", for_="f-search"), search),
     ]
     checks = [
@@ -328,12 +338,12 @@ def _render_run(inputs: ReportInputs) -> Html:
     return element("div", parts)
 
 
-def _plot_tables(inputs: ReportInputs, scores, models) -> dict[str, str]:
+def _plot_tables(inputs: ReportInputs, groups, scores, models) -> dict[str, str]:
     """Tables for ``dvc plots``: success over thresholds, and why clips are missing."""
     success = [
-        [name, model, threshold, value]
-        for name, by_model in scores.items()
-        for model, values in breakdowns.success_curves(by_model, models).items()
+        [of_subset.dataset, subset, model, threshold, value]
+        for subset, of_subset in _scores_by_subset(inputs, groups, scores)
+        for model, values in breakdowns.success_curves(of_subset, models).items()
         for threshold, value in zip(breakdowns.THRESHOLDS, values, strict=True)
     ]
     reasons = [
@@ -342,7 +352,7 @@ def _plot_tables(inputs: ReportInputs, scores, models) -> dict[str, str]:
         for row in availability.count_reasons(dataset)
     ]
     return {
-        "plots/success_curve.csv": _write_csv(["dataset", "model", "threshold", "success_rate"], success),
+        "plots/success_curve.csv": _write_csv(["dataset", "subset", "model", "threshold", "success_rate"], success),
         "plots/missing_reasons.csv": _write_csv(["dataset", "reason", "num_clips"], reasons),
     }
 

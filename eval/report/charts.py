@@ -9,7 +9,7 @@ from eval.report.markup import Html, element
 NUM_COLOURS = 8  # custom properties --series-0 .. --series-7 of page.css; lines repeat them with other dashes
 _DASHES = ("", "6 3", "2 3")
 _WIDTH, _HEIGHT = 420, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 40
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ def draw_lines(
         return element("p", f"{title}: there is no finite value to draw.", class_="note")
     x_low, x_high = min(xs), max(xs)
     y_low, y_high = y_range or (min(ys), max(ys))
-    is_whole = all(float(x).is_integer() for x in xs)
-    x_ticks, y_ticks = pick_ticks(x_low, x_high, is_whole=is_whole), pick_ticks(y_low, y_high)
+    x_ticks = pick_ticks(x_low, x_high, is_whole=all(float(x).is_integer() for x in xs))
     if y_range is None:
-        y_low, y_high = min(y_low, y_ticks[0]), max(y_high, y_ticks[-1])
+        y_low, y_high = _widen(y_low, y_high)
+    y_ticks = pick_ticks(y_low, y_high)
     x_span, y_span = (x_high - x_low) or 1.0, (y_high - y_low) or 1.0
 
     def place(x: float, y: float) -> tuple[float, float]:
@@ -117,8 +117,19 @@ def pick_ticks(low: float, high: float, *, num_wanted: int = 5, is_whole: bool =
     return [number * step for number in range(first, last + 1)] or [low]
 
 
+def _widen(low: float, high: float) -> tuple[float, float]:
+    """The range from the tick below the values to the tick above; a constant lies in the middle."""
+    if high <= low:
+        margin = abs(low) / 2 or 1.0
+        low, high = low - margin, high + margin
+    ticks = pick_ticks(low, high)
+    step = ticks[1] - ticks[0] if len(ticks) > 1 else high - low
+    return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+
+
 def format_tick(value: float) -> str:
     """A tick's text: as few digits as it needs."""
+    value = 0.0 if abs(value) < 1e-12 else value  # 3 * .1 - .3
     return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.1e}"
 
 

@@ -166,13 +166,13 @@
     return nodes;
   };
 
-  const scoreOf = (sample) => sample.scores[field("score-model").value]?.[field("score-name").value];
+  const scoreOf = (sample) => sample.scores[field("score-model")?.value]?.[field("score-name")?.value];
   const apply = () => {
     const dataset = field("dataset").value;
     const subset = field("subset").value;
     const label = field("class").value;
     const words = field("search").value.trim().toLowerCase();
-    const [low, high] = [field("low").valueAsNumber, field("high").valueAsNumber];
+    const [low, high] = [field("low")?.valueAsNumber ?? NaN, field("high")?.valueAsNumber ?? NaN];
     const hasRange = !Number.isNaN(low) || !Number.isNaN(high);
     chosen = data.samples.filter((sample) => {
       if (dataset && sample.dataset !== dataset) return false;

@@ -2,13 +2,16 @@
 
 import csv
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from eval.report.charts import Line, draw_lines
-from eval.report.markup import Html, element
+from eval.report.markup import Html, details, element
 
 _NUM_DRAWN_POINTS = 300
+_NOT_DRAWN = {"epoch", "step", "samples_per_second"}  # the last says more about the machine than about the model
+_STAGE = re.compile(r"^(train|val|validation)[/_]")
 
 
 def read_curves(training_dir: Path) -> dict[str, tuple[list[float], list[float]]]:
@@ -32,33 +35,26 @@ def read_curves(training_dir: Path) -> dict[str, tuple[list[float], list[float]]
 
 
 def render_training(training_dirs: Mapping[str, Path], runs: Mapping[str, Mapping]) -> Html:
-    """Charts by model; metrics that share their last name (``train/loss``, ``val/loss``) share a chart."""
+    """Charts by model; metrics of training and validation (``train_loss``, ``val/loss``) share a chart."""
     parts = []
     for model in dict.fromkeys([*training_dirs, *runs]):
         curves = read_curves(training_dirs[model]) if model in training_dirs else {}
         charts: dict[str, list[Line]] = {}
         for name, (steps, values) in curves.items():
-            if name in ("epoch", "step"):
-                continue
-            lines = charts.setdefault(name.split("/")[-1], [])
-            lines.append(Line(name, *_thin(steps, values), style=len(lines)))
+            if name.split("/")[-1] not in _NOT_DRAWN:
+                lines = charts.setdefault(_STAGE.sub("", name), [])
+                lines.append(Line(name, *_thin(steps, values), style=len(lines)))
         figures = [
-            draw_lines(lines, title=f"{model}: {name}", x_label="step", y_label=name) for name, lines in charts.items()
+            draw_lines(lines, title=f"{model}: {name.replace('_', ' ')}", x_label="step", y_label=name)
+            for name, lines in sorted(charts.items(), key=lambda item: (item[0] == "learning_rate", -len(item[1])))
         ]
-        facts = _describe_run(runs.get(model, {}))
         if not figures:
             figures = [element("p", "No training curves were recorded.", class_="note")]
         parts.append(
             element(
                 "div",
                 element("h3", model),
-                element(
-                    "dl",
-                    [element("div", element("dt", name), element("dd", text)) for name, text in facts],
-                    class_="facts",
-                )
-                if facts
-                else None,
+                _render_run(runs.get(model, {})),
                 element("div", figures, class_="charts"),
                 class_="part",
             )
@@ -68,17 +64,31 @@ def render_training(training_dirs: Mapping[str, Path], runs: Mapping[str, Mappin
     return element("div", parts)
 
 
-def _describe_run(run: Mapping) -> list[tuple[str, str]]:
-    """The plain facts of a run.json, nested ones with dotted names."""
-    facts = []
+def _render_run(run: Mapping) -> Html | None:
+    """The plain facts of a run.json; what is nested (parameters, versions) is folded."""
+    plain, folded = [], []
     for name, value in run.items():
-        if isinstance(value, Mapping):
-            facts += [(f"{name}.{inner}", text) for inner, text in _describe_run(value)]
-        elif isinstance(value, list | tuple) and len(value) > 12:
-            facts.append((name, f"{len(value)} values"))
-        elif value is not None:
-            facts.append((name, f"{value:.4g}" if isinstance(value, float) else str(value)))
-    return facts
+        if isinstance(value, Mapping) and value:
+            folded.append(details(f"{name.replace('_', ' ')} of this run", _render_facts(value.items())))
+        elif value is not None and not isinstance(value, Mapping | list):  # lists are the history: see the curves
+            plain.append((name, value))
+    return element("div", _render_facts(plain), folded) if plain or folded else None
+
+
+def _render_facts(facts: Iterable[tuple[str, object]]) -> Html:
+    entries = [
+        element("div", element("dt", str(name).replace("_", " ")), element("dd", _format_fact(value)))
+        for name, value in facts
+    ]
+    return element("dl", entries, class_="facts")
+
+
+def _format_fact(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _thin(steps: list[float], values: list[float]) -> tuple[list[float], list[float]]:
