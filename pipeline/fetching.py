@@ -263,6 +263,10 @@ class Fetcher:
             raise FetchError(_text_of(error, cause), retry_after_seconds=_retry_after_of(cause)) from None
         except YoutubeDLError as error:
             raise FetchError(_text_of(error, error)) from None
+        except (FetchError, OSError):
+            raise
+        except Exception as error:  # a bug of an extractor costs its video, not the worker
+            raise FetchError(f"{type(error).__name__}: {error}") from error
         downloads = (info or {}).get("requested_downloads") or []
         if not downloads:
             raise FetchError("yt-dlp returned no file (a playlist or a page without a video)")

@@ -4,10 +4,11 @@
 counted. Nothing here is a mock of the engine's side: it speaks HTTP over a real socket.
 """
 
+import re
 import threading
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -17,7 +18,7 @@ class Answer:
 
     ``announced_bytes``: the Content-Length sent where it is not the body's own; ``cut_at``: the connection closes after
     so many bytes; ``stall_seconds``: silence after the headers and ``stall_at`` bytes; ``pace_seconds``: time the body
-    takes.
+    takes; ``has_ranges``: parts of the body can be asked for, as players do.
     """
 
     body: bytes = b""
@@ -29,6 +30,7 @@ class Answer:
     stall_seconds: float = 0.0
     stall_at: int = 0
     pace_seconds: float = 0.0
+    has_ranges: bool = False
 
 
 def page(words: str, *, status: int = 200) -> Answer:
@@ -91,7 +93,15 @@ class MisbehavingServer:
             answers = self._answers.get(handler.path, [Answer(status=404, content_type="text/plain", body=b"no")])
             answer = answers[min(number, len(answers) - 1)]
         handler.close_connection = True
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", handler.headers.get("Range", ""))
+        if answer.has_ranges and wanted:
+            start, stop = int(wanted[1]), int(wanted[2] or len(answer.body) - 1) + 1
+            content_range = f"bytes {start}-{stop - 1}/{len(answer.body)}"
+            headers = answer.headers | {"Content-Range": content_range}
+            answer = replace(answer, status=206, body=answer.body[start:stop], headers=headers)
         handler.send_response(answer.status)
+        if answer.has_ranges:
+            handler.send_header("Accept-Ranges", "bytes")
         handler.send_header("Content-Type", answer.content_type)
         length = answer.announced_bytes if answer.announced_bytes is not None else len(answer.body)
         handler.send_header("Content-Length", str(length))

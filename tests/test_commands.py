@@ -1,0 +1,396 @@
+"""The commands over accounts of clips: status, missing, retry, reclassify, doctor; small, large, and through DVC."""
+
+import csv
+import datetime
+import io
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import yaml
+from download_helpers import QUICK, clips_table, make_clip
+from misbehaving_server import Answer, MisbehavingServer, page
+
+from pipeline.__main__ import main
+from pipeline.accounts import account_dataset, outlook_of, reason_rows, split_counts
+from pipeline.commands.arguments import protect_ids, render
+from pipeline.diagnosis import check_ffmpeg, check_js_runtime, check_scheduler, check_video, check_yt_dlp
+from pipeline.downloads import DownloadParameters, download_clips
+from pipeline.ledger import Ledger, read_entries
+from pipeline.parameters import build
+from pipeline.project import Project
+from pipeline.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, read_table, write_table
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def server():
+    with MisbehavingServer() as server:
+        yield server
+
+
+def make_project(root: Path, **sections) -> Project:
+    """A folder with a params.yaml that the commands accept."""
+    root.mkdir(parents=True, exist_ok=True)
+    params = {"datasets": ["vggsound"], "download": QUICK, "sources": {"vggsound": {}}} | sections
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    return Project.load(root)
+
+
+def fill(project: Project, clips: pa.Table, dataset: str = "vggsound") -> None:
+    """List clips and download them."""
+    write_table(project.clips_table_path(dataset), clips, CLIPS)
+    download_clips(
+        clips,
+        parameters=project.parameters(DownloadParameters, "download"),
+        dataset=dataset,
+        clips_dir=project.clips_dir(dataset),
+        ledger_path=project.ledger_path(dataset),
+        is_quiet=True,
+        table_path=project.downloads_table_path(dataset),
+    )
+
+
+def run(capsys, project: Project, *words: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a command."""
+    capsys.readouterr()
+    code = main(["--root", str(project.root), *words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_ids_that_begin_with_a_dash_survive_the_command_line():
+    assert protect_ids(["retry", "--id", "-abc_000010", "--quiet"]) == ["retry", "--id=-abc_000010", "--quiet"]
+    assert protect_ids(["retry", "-hXyz", "--dry-run"]) == ["retry", "--dry-run", "--", "-hXyz"]
+    assert protect_ids(["retry", "--id", "--two-dashes", "-h"]) == ["retry", "--id=--two-dashes", "-h"]
+    assert protect_ids(["show", "--", "--a", "-b"]) == ["show", "--", "--a", "-b"]
+    assert protect_ids(["status", "--format", "csv"]) == ["status", "--format", "csv"]
+
+
+def test_tables_for_people_and_machines():
+    rows = [{"a": "x\ny", "n": 5, "l": ["p", "q"]}, {"a": None, "n": 12, "l": []}]
+    assert render(rows, ("a", "n", "l"), "table").split("\n") == ["a     n  l", "x y   5  p q", "-    12"]
+    assert list(csv.reader(io.StringIO(render(rows, ("a", "n", "l"), "csv")))) == [
+        ["a", "n", "l"],
+        ["x\ny", "5", "p q"],
+        ["", "12", ""],
+    ]
+    assert json.loads(render(rows, ("a", "l"), "json")) == [{"a": "x\ny", "l": ["p", "q"]}, {"a": None, "l": []}]
+
+
+def test_missing_retry_and_reclassify_on_a_small_dataset(tmp_path, capsys, server):
+    """The whole round: what is missing and why, one more attempt that succeeds, reasons read anew."""
+    good = Answer(body=make_clip(tmp_path / "good.mp4").read_bytes())
+    clips = clips_table(
+        ("-ok", server.add("/ok.mp4", good)),
+        ("-down", server.add("/down.mp4", Answer(status=500), good)),
+        ("gone", server.add("/gone.mp4", Answer(status=404))),
+        ("odd", server.add("/odd.mp4", page("Something that nobody has seen before"))),
+    )
+    project = make_project(tmp_path / "project", download=QUICK | {"num_quick_attempts": 1, "allow_duplicates": True})
+    fill(project, clips)
+
+    code, out, _ = run(capsys, project, "missing", "--format", "json")
+    rows = {row["clip_id"]: row for row in json.loads(out)}
+    assert code == 0
+    assert {name: (row["reason"], row["outlook"]) for name, row in rows.items()} == {
+        "-down": ("network", "retry"),
+        "gone": ("gone", "permanent"),
+        "odd": ("unknown", "retry"),
+    }
+    _, out, _ = run(capsys, project, "missing", "--by", "reason", "--format", "csv")
+    assert {tuple(line[:4]) for line in csv.reader(io.StringIO(out))} == {
+        ("dataset", "reason", "outlook", "count"),
+        ("vggsound", "network", "retry", "1"),
+        ("vggsound", "gone", "permanent", "1"),
+        ("vggsound", "unknown", "retry", "1"),
+    }
+    _, out, _ = run(capsys, project, "missing", "--reason", "gone", "--split", "train", "--dataset", "vggsound")
+    assert out.split("\n")[1].split()[:4] == ["vggsound", "gone", "missing", "gone"]
+    assert run(capsys, project, "missing", "--split", "no such split")[1] == "nothing is missing\n"
+    code, _, err = run(capsys, project, "missing", "--reason", "nonsense")
+    assert (code, err.split(", expected")[0]) == (2, "error: --reason is 'nonsense'")
+
+    _, out, _ = run(capsys, project, "status")
+    assert out.split("\n")[1].split()[:6] == ["vggsound", "clips", "4", "1", "3", "0"]
+
+    before = server.num_requests.copy()
+    code, out, _ = run(capsys, project, "retry", "--reason", "network", "--dry-run")
+    assert "would attempt 1 clips again: -down" in out
+    code, out, _ = run(capsys, project, "retry", "--reason", "network", "--later")
+    assert "1 clips will be attempted again by `dvc repro`" in out
+    assert account_dataset(project, "vggsound").num_pending == 1
+    assert server.num_requests == before
+    code, out, _ = run(capsys, project, "retry", "--id", "-down", "--quiet")
+    assert (code, out) == (0, "vggsound: 1 clips attempted again: 1 ok; `dvc repro` goes on with what arrived\n")
+    assert {path: server.num_requests[path] - before[path] for path in before} == {
+        "/ok.mp4": 0,
+        "/down.mp4": 1,
+        "/gone.mp4": 0,
+        "/odd.mp4": 0,
+    }
+    account = account_dataset(project, "vggsound")
+    assert (account.num_ok, account.reasons) == (2, {"gone": 1, "unknown": 1})
+    code, out, _ = run(capsys, project, "retry", "--id", "gone", "--quiet")
+    assert "1 clips attempted again: 1 gone" in out
+    assert server.num_requests["/gone.mp4"] == before["/gone.mp4"] + 1
+    code, _, err = run(capsys, project, "retry", "-nope")
+    assert (code, err) == (2, "error: --id is '-nope', which is no clip of vggsound\n")
+
+    # A site's words were not known; now they are (here: the raw text in the ledger is written anew).
+    assert "no reason changed" in run(capsys, project, "reclassify")[1]
+    path = project.ledger_path("vggsound")
+    path.write_text(path.read_text().replace("Something that nobody has seen before", "This video is DRM protected"))
+    assert "1 clips: unknown -> drm" in run(capsys, project, "reclassify", "--dry-run")[1]
+    assert account_dataset(project, "vggsound").reasons == {"gone": 1, "unknown": 1}
+    assert "1 clips: unknown -> drm" in run(capsys, project, "reclassify")[1]
+    assert account_dataset(project, "vggsound").reasons == {"gone": 1, "drm": 1}
+    with Ledger(path):
+        code, _, err = run(capsys, project, "reclassify")
+    assert (code, "another process is downloading" in err) == (1, True)
+
+
+def test_accounts_reconcile_and_split_by_split(tmp_path):
+    project = make_project(tmp_path)
+    clips = [
+        {"clip_id": str(n), "video_id": str(n), "url": "", "start_seconds": None, "end_seconds": None}
+        | {"splits": ["train", "all"] if n % 2 else ["all"]}
+        for n in range(10)
+    ]
+    statuses = [("ok", None)] * 4 + [("missing", "gone")] * 3 + [("missing", "network")] + [("pending", None)] * 2
+    downloads = [
+        dict.fromkeys(DOWNLOADS.columns.names)
+        | {
+            "clip_id": str(n),
+            "status": status,
+            "reason": reason,
+            "attempts": 1,
+            "bytes": 10 if status == "ok" else None,
+        }
+        for n, (status, reason) in enumerate(statuses)
+    ]
+    write_table(project.clips_table_path("vggsound"), clips, CLIPS)
+    assert account_dataset(project, "vggsound").num_pending == 10
+    write_table(project.downloads_table_path("vggsound"), downloads, DOWNLOADS)
+    index = [
+        {
+            "sample_id": str(n),
+            "status": status,
+            "reason": None,
+            "detail": None,
+            "shard": None,
+            "row": n,
+            "key": "k",
+            "crc32": 0,
+        }
+        for n, status in enumerate(["ok", "ok", "missing", "failed"])
+    ]
+    write_table(project.feature_dir("vggsound", "flow") / "index.parquet", index, INDEX)
+    (project.feature_dir("vggsound", "flow") / "0.h5").write_bytes(b"12345")
+    samples = [
+        dict.fromkeys(SAMPLES.columns.names)
+        | {
+            "sample_id": str(n),
+            "clip_id": str(n),
+            "splits": ["all"],
+            "boxes": [],
+            "box_annotators": [],
+            "attributes": {},
+        }
+        for n in range(5)
+    ]
+    write_table(project.samples_table_path("vggsound"), samples, SAMPLES)
+    account = account_dataset(project, "vggsound")
+    assert account.num_requested == account.num_ok + account.num_missing + account.num_pending == 10
+    assert (account.num_bytes, account.reasons) == (40, {"gone": 3, "network": 1})
+    [feature] = account.features
+    assert (feature.num_requested, feature.num_ok, feature.num_missing, feature.num_failed, feature.num_absent) == (
+        5,
+        2,
+        1,
+        1,
+        1,
+    )
+    assert feature.num_bytes == 5
+    tables = [read_table(project.clips_table_path("vggsound"), CLIPS)]
+    tables.append(read_table(project.downloads_table_path("vggsound"), DOWNLOADS))
+    assert split_counts(*tables) == {
+        "all": {"requested": 10, "ok": 4, "missing": 4, "pending": 2, "gone": 3, "network": 1},
+        "train": {"requested": 5, "ok": 2, "missing": 2, "pending": 1, "gone": 1, "network": 1},
+    }
+    assert [(row["reason"], row["clips"], row["share"]) for row in reason_rows(tables[1])] == [
+        ("gone", 3, 0.3),
+        ("network", 1, 0.1),
+    ]
+    assert outlook_of("unavailable", "Video unavailable") == "confirm"
+    assert outlook_of("unavailable", "Video unavailable [settled]") == "permanent"
+
+
+def test_a_hundred_thousand_clips_take_seconds_and_little_memory(tmp_path):
+    """`status` and `missing` of a list of VGG-Sound's size, with the start of the interpreter."""
+    project, number = make_project(tmp_path), 100_000
+    ids = [f"-{n:010d}_000030" for n in range(number)]
+    columns = {name: pa.nulls(number, DOWNLOADS.columns.field(name).type) for name in DOWNLOADS.columns.names}
+    columns |= {
+        "clip_id": pa.array(ids),
+        "status": pa.array(["ok", "ok", "ok", "missing"] * (number // 4)),
+        "reason": pa.array([None, None, None, "unavailable"] * (number // 4)),
+        "detail": pa.array([None, None, None, "Video unavailable"] * (number // 4)),
+        "attempts": pa.array([1] * number, pa.int32()),
+        "bytes": pa.array([1000] * number),
+    }
+    write_table(project.downloads_table_path("vggsound"), pa.table(columns), DOWNLOADS)
+    clips = {name: pa.nulls(number, CLIPS.columns.field(name).type) for name in CLIPS.columns.names}
+    clips |= {"clip_id": pa.array(ids), "splits": pa.array([["vggss_144k"]] * number)}
+    write_table(project.clips_table_path("vggsound"), pa.table(clips), CLIPS)
+    for words in (
+        ["status"],
+        ["missing", "--format", "csv"],
+        ["missing", "--by", "split"],
+        ["missing", "--by", "reason"],
+    ):
+        seconds = []
+        for _ in range(2):
+            start = time.monotonic()
+            done = subprocess.run(
+                [sys.executable, "-m", "pipeline", "--root", str(tmp_path), *words],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            seconds.append(time.monotonic() - start)
+        assert "25000" in done.stdout or len(done.stdout.split("\n")) == 25_002
+        assert min(seconds) < 6, words  # 2 s on an idle machine; tests run beside others
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1_000_000  # kB
+
+
+# --- doctor
+
+
+def test_doctor_judges_tools():
+    day = datetime.date(2026, 9, 1)
+    assert check_yt_dlp("2026.08.19", today=day).level == "ok"
+    old = check_yt_dlp("2026.01.01", today=day)
+    assert (old.level, "243 days old" in old.text, "pip install -U" in old.advice) == ("warn", True, True)
+    assert check_yt_dlp(None, today=day).level == "FAIL"
+    versions = {"/deno": "2.1.0", "/node": "24.0.1"}
+    assert check_js_runtime({"deno": "/deno", "node": "/node"}, versions.get).text.startswith("node 24.0.1")
+    assert check_js_runtime({"deno": "/deno"}, versions.get).level == "warn"
+    assert check_js_runtime({}).text.startswith("none found")
+    assert check_ffmpeg("/nowhere/ffmpeg").level == "FAIL"
+    assert check_scheduler(None).level == "ok"
+    refused = check_scheduler("tcp://127.0.0.1:9")
+    assert (refused.level, "no scheduler answers at tcp://127.0.0.1:9" in refused.text) == ("FAIL", True)
+    assert check_scheduler("nonsense").level == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("version", "level"), [("8.1", "warn"), ("n8.1.2", "warn"), ("8.10", "ok"), ("7.0.2-static", "ok")]
+)
+def test_doctor_notices_the_ffmpeg_that_breaks_sections(tmp_path, version, level):
+    program = tmp_path / "ffmpeg"
+    program.write_text(f"#!/bin/sh\necho 'ffmpeg version {version} Copyright (c) the FFmpeg developers'\n")
+    program.chmod(0o755)
+    check = check_ffmpeg(str(program))
+    assert (check.level, "16546" in check.text) == (level, level == "warn")
+
+
+def test_doctor_without_network_says_so_in_one_line_a_source(tmp_path, capsys):
+    """Every address of this project leads to a closed port; the local folder needs none."""
+    nowhere = "http://127.0.0.1:9"
+    lists = {f"{name}_url": nowhere for name in ("ezvsl", "htf", "slavc")}
+    project = make_project(
+        tmp_path / "project",
+        datasets=["vggsound", "urbansas", "local", "flickr", "sample"],
+        sources={
+            "vggsound": lists | {"vggss_url": nowhere, "vggsound_url": nowhere, "video_url": nowhere + "/{video_id}"},
+            "urbansas": {"record_url": nowhere},
+            "flickr": {"lists_dir": str(tmp_path / "absent")},
+            "local": {"folder": str(tmp_path)},
+            "sample": {},
+        },
+    )
+    start = time.monotonic()
+    code, out, _ = run(capsys, project, "doctor")
+    assert time.monotonic() - start < 30
+    lines = {line.split(":")[0].split()[-1]: line for line in out.strip().split("\n")}
+    assert code == 1
+    assert lines["vggsound"].startswith("FAIL  vggsound: no network: 127.0.0.1:9: Connection refused")
+    assert lines["urbansas"].startswith("FAIL  urbansas: no network")
+    assert "sources.flickr.lists_dir" in lines["flickr"]
+    assert lines["local"].startswith("ok")
+    assert lines["sample"].startswith("ok")
+    assert all(line.count("\n") == 0 for line in lines.values())
+    assert len(out.strip().split("\n")) == 11
+    quiet = run(capsys, project, "doctor", "--quiet", "--dataset", "local")[1]
+    assert "local" not in quiet
+
+
+def test_the_canary_video_is_read_through_yt_dlp(tmp_path, server):
+    parameters = build(DownloadParameters, QUICK, "download")
+    good = server.add("/good.mp4", Answer(body=make_clip(tmp_path / "good.mp4").read_bytes()))
+    assert check_video("x", good, parameters, limit_seconds=30).level == "ok"
+    bad = check_video("x", server.add("/bad.mp4", Answer(status=429)), parameters, limit_seconds=30)
+    assert (bad.level, "fails with rate_limit" in bad.text) == ("FAIL", True)
+
+
+# --- retry through DVC
+
+
+def test_retry_then_dvc_repro_runs_the_download_and_what_follows(tmp_path, capsys, server):
+    """A real DVC pipeline of two stages: after `retry` both run once more, then nothing."""
+    good = Answer(body=make_clip(tmp_path / "good.mp4").read_bytes())
+    clips = clips_table(("a", server.add("/a.mp4", good)), ("b", server.add("/b.mp4", Answer(status=500), good)))
+    root = tmp_path / "project"
+    project = make_project(root, download=QUICK | {"num_quick_attempts": 1, "allow_duplicates": True})
+    write_table(project.clips_table_path("vggsound"), clips, CLIPS)
+    stages = {
+        "download": {
+            "cmd": f"{sys.executable} -m stages.download vggsound",
+            "deps": ["manifests/vggsound/clips.parquet"],
+            "outs": [{"manifests/vggsound/downloads.parquet": {"persist": True}}],
+        },
+        "follow": {
+            "cmd": "echo followed >> follow.log && cp manifests/vggsound/downloads.parquet copy.parquet",
+            "deps": ["manifests/vggsound/downloads.parquet"],
+            "outs": ["copy.parquet"],
+        },
+    }
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1", "HOME": str(tmp_path)}
+
+    def dvc(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", *words],
+            cwd=root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    dvc("init", "--no-scm", "-q")
+    dvc("repro")
+    assert account_dataset(project, "vggsound").reasons == {"network": 1}
+    assert "up to date" in dvc("repro")
+    assert run(capsys, project, "retry", "--later")[0] == 0
+    assert "Running stage 'download'" in dvc("repro")
+    assert account_dataset(project, "vggsound").num_ok == 2
+    assert (root / "follow.log").read_text() == "followed\n" * 2
+    assert "up to date" in dvc("repro")
+    assert [entry["type"] for entry in read_entries(project.ledger_path("vggsound"))] == [
+        "attempt",
+        "attempt",
+        "retry",
+        "attempt",
+    ]
+    assert dict(server.num_requests) == {"/a.mp4": 1, "/b.mp4": 2}
