@@ -58,8 +58,8 @@ def score_model(
 ) -> dict[str, list[dict]]:
     """``SCORES`` rows by protocol, one for every sample of ``samples``: what is tested, all subsets together.
 
-    Each map is asked for once, so ``maps`` may make them on demand. A map of a wrong shape is an error. A sample without
-    boxes that is no negative cannot be scored: its row is ``missing``, ``no_ground_truth``.
+    Each map is asked for once, so ``maps`` may make them on demand. A map of a wrong shape is an error. A sample
+    without boxes that is no negative cannot be scored: its row is ``missing``, ``no_ground_truth``.
     """
     chosen = [get_protocol(name) for name in protocols]
     truths = ground_truths_of(samples, dataset=model_maps.dataset)
@@ -259,8 +259,10 @@ def intersect(
         common &= {name for name, row in rows.items() if row["status"] == "ok"}
     if not common:
         raise DataError(f"the models {', '.join(by_model)} have no scored sample of subset {subset!r} in common")
+    about = {"num_requested": len(set(ids)), "coverage_percent": 100 * len(common) / len(set(ids))}
+    about["requested_ids_sha256"] = hash_ids(set(ids))
     return [
-        summarize(rows.values(), common, subset=subset, num_resamples=num_resamples) | {"num_requested": len(set(ids))}
+        summarize(rows.values(), common, subset=subset, num_resamples=num_resamples) | about
         for rows in by_model.values()
     ]
 

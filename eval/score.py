@@ -63,13 +63,13 @@ def score_file(options: argparse.Namespace) -> None:
         )
     if options.ids is not None:
         known, subset = set(ids), f"{subset}:{options.ids.stem}"
-        ids = read_ids(options.ids, pattern=_ANY_ID, what="an id", has_frame_column=True)
+        ids = _read_list(options.ids)
         unknown = [name for name in ids if name not in known]
         if unknown:
             raise DataError(f"{options.ids}: {unknown[0]} is not in {options.dataset} ({len(unknown)} such ids)")
     train_clip_ids = None
     if options.train_list is not None:
-        train_clip_ids = set(read_ids(options.train_list, pattern=_ANY_ID, what="an id", has_frame_column=True))
+        train_clip_ids = set(_read_list(options.train_list))
 
     known, wanted = set(samples["sample_id"].to_pylist()), set(ids)
     unknown = [name for name in sample_ids if name not in known]
@@ -115,6 +115,12 @@ def score_file(options: argparse.Namespace) -> None:
     if options.output is not None:
         write_results(options.output, scores=scores, results=results)
         print(f"wrote {options.output / 'scores.parquet'} and {options.output / 'results.json'}")
+
+
+def _read_list(path: Path) -> list[str]:
+    if not path.is_file():
+        raise DataError(f"{path}: not found, expected a list of ids, one a line")
+    return read_ids(path, pattern=_ANY_ID, what="an id", has_frame_column=True)
 
 
 def print_result(result: dict, rows: Sequence[dict], *, num_listed: int) -> None:
