@@ -11,8 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from pipeline import datasets
 from pipeline.errors import RunError
 from pipeline.lists import PublishedTestSet
+from pipeline.project import Project
+from pipeline.tables import CLIPS, DOWNLOADS, read_table
 
 _TEST_SUBSETS = frozenset({"single", "traffic"})  # of the rendered dataset
 _NUM_EXAMPLES = 3
@@ -169,3 +172,55 @@ def find_coverage(
             note = "its list is not on this machine"
         rows.append(Coverage(dataset, test_set.name, test_set.used_by, size, None, None, low, high, note))
     return rows
+
+
+def audit_dataset(
+    project: Project,
+    dataset: str,
+    *,
+    train_splits: Sequence[str] | None = None,
+    test_splits: Sequence[str] | None = None,
+) -> tuple[list[Overlap], list[Coverage]]:
+    """Both audits of one dataset of a checkout, from its tables. Before any download nothing is ok."""
+    clips = read_table(project.clips_table_path(dataset), CLIPS)
+    overlaps = find_overlaps(clips, dataset=dataset, train_splits=train_splits, test_splits=test_splits)
+    module = datasets.load(dataset)
+    if not hasattr(module, "published_test_sets"):
+        return overlaps, []
+    parameters = project.parameters(module.Parameters, f"sources.{dataset}")
+    ok_ids = []
+    if project.downloads_table_path(dataset).exists():
+        downloads = read_table(project.downloads_table_path(dataset), DOWNLOADS, columns=["clip_id", "status"])
+        columns = (downloads.column(name).to_pylist() for name in ("clip_id", "status"))
+        ok_ids = [clip_id for clip_id, status in zip(*columns, strict=True) if status == "ok"]
+    coverages = find_coverage(
+        module.published_test_sets(parameters, cache_dir=project.dataset_cache_dir(dataset)),
+        dataset=dataset,
+        clip_ids=clips.column("clip_id").to_pylist(),
+        ok_clip_ids=ok_ids,
+    )
+    return overlaps, coverages
+
+
+def describe_audits(overlaps: Iterable[Overlap], coverages: Iterable[Coverage]) -> list[dict[str, str]]:
+    """``title`` and ``text`` of each finding, for a report."""
+    notes = []
+    for overlap in overlaps:
+        pair = f"{overlap.train_split} and {overlap.test_split}"
+        if overlap.is_leakage:
+            text = (
+                f"{overlap.num_shared_clips:,} of {overlap.num_test_clips:,} test clips are training clips; of "
+                f"{overlap.num_shared_video_clips:,} the video has a training clip."
+            )
+            notes.append({"title": f"Leakage between {pair} ({overlap.dataset}):", "text": text})
+        else:
+            text = f"none of {overlap.num_test_clips:,} test clips, nor another part of their videos, is in training."
+            notes.append({"title": f"No overlap of {pair} ({overlap.dataset}):", "text": text})
+    for coverage in coverages:
+        percent = f"{coverage.percent_low:.1f} %"
+        if coverage.percent is None:
+            percent = f"{percent} to {coverage.percent_high:.1f} %"
+        note = f" ({coverage.note})" if coverage.note else ""
+        text = f"{percent} of the {coverage.num_clips:,} clips that {coverage.used_by} report on are here{note}."
+        notes.append({"title": f"Coverage of {coverage.test_set}:", "text": text})
+    return notes

@@ -8,7 +8,15 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-from pipeline.audits import AuditParameters, check_leakage, find_coverage, find_overlaps, role_of
+from pipeline.audits import (
+    AuditParameters,
+    audit_dataset,
+    check_leakage,
+    describe_audits,
+    find_coverage,
+    find_overlaps,
+    role_of,
+)
 from pipeline.commands import audit_command
 from pipeline.datasets import flickr, vggsound
 from pipeline.errors import RunError
@@ -151,6 +159,18 @@ def test_the_command_in_all_formats(project, capsys):
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["audit"] for row in rows] == ["overlap"] + ["coverage"] * 6
     assert rows[0]["examples"] == "--abcdefghi_000010"
+
+
+def test_findings_in_words(project):
+    notes = describe_audits(*audit_dataset(project, "vggsound"))
+    assert notes[0] == {
+        "title": "Leakage between vggss_10k and vggss_test (vggsound):",
+        "text": "1 of 2 test clips are training clips; of 1 the video has a training clip.",
+    }
+    assert [note["title"] for note in notes[1:3]] == ["Coverage of vggss_test:", "Coverage of vggss_heard_test:"]
+    assert "0.0 % of the 5,158 clips that LVS, EZ-VSL, SLAVC report on are here (5156 of its" in notes[1]["text"]
+    notes = describe_audits(*audit_dataset(project, "vggsound", train_splits=["other"]))
+    assert notes[0]["title"] == "No overlap of other and vggss_test (vggsound):"
 
 
 def test_the_command_fails_on_leakage(project, capsys):

@@ -5,11 +5,9 @@ import dataclasses
 import json
 import sys
 
-from pipeline import datasets
-from pipeline.audits import AuditParameters, Coverage, Overlap, check_leakage, find_coverage, find_overlaps
+from pipeline.audits import AuditParameters, Coverage, Overlap, audit_dataset, check_leakage
 from pipeline.parameters import build
 from pipeline.project import Project
-from pipeline.tables import CLIPS, DOWNLOADS, read_table
 
 HELP = "overlap between training and test splits, and coverage of the published test sets"
 
@@ -26,34 +24,15 @@ def run(arguments, project: Project) -> int:
     """Print both audits; an overlap is an error (exit code 1) unless ``audit.allow_leakage`` or the flag allows it."""
     overlaps, coverages = [], []
     for dataset in arguments.dataset or project.datasets:
-        clips = read_table(project.clips_table_path(dataset), CLIPS)
-        overlaps += find_overlaps(clips, dataset=dataset, train_splits=arguments.train, test_splits=arguments.test)
-        coverages += audit_coverage(project, dataset, clips)
+        found = audit_dataset(project, dataset, train_splits=arguments.train, test_splits=arguments.test)
+        overlaps += found[0]
+        coverages += found[1]
     _print(overlaps, coverages, arguments.format)
     parameters = build(AuditParameters, project.params.get("audit"), "audit")
     if arguments.allow_leakage:
         parameters = dataclasses.replace(parameters, allow_leakage=True)
     check_leakage(overlaps, parameters)
     return 0
-
-
-def audit_coverage(project: Project, dataset: str, clips) -> list[Coverage]:
-    """Coverage of the dataset's published test sets; none where it has none, or nothing is downloaded yet."""
-    module = datasets.load(dataset)
-    if not hasattr(module, "published_test_sets"):
-        return []
-    parameters = project.parameters(module.Parameters, f"sources.{dataset}")
-    ok_ids = []
-    if project.downloads_table_path(dataset).exists():
-        downloads = read_table(project.downloads_table_path(dataset), DOWNLOADS, columns=["clip_id", "status"])
-        columns = (downloads.column(name).to_pylist() for name in ("clip_id", "status"))
-        ok_ids = [clip_id for clip_id, status in zip(*columns, strict=True) if status == "ok"]
-    return find_coverage(
-        module.published_test_sets(parameters, cache_dir=project.dataset_cache_dir(dataset)),
-        dataset=dataset,
-        clip_ids=clips.column("clip_id").to_pylist(),
-        ok_clip_ids=ok_ids,
-    )
 
 
 def _print(overlaps: list[Overlap], coverages: list[Coverage], form: str) -> None:
