@@ -23,10 +23,14 @@ def values_at_ranks(values: np.ndarray, ranks: Sequence[int]) -> list[np.floatin
     found = []
     for number, rank in enumerate(ranks):
         first, last = limits[2 * number : 2 * number + 2]
-        is_inside = values >= sample[first] if first > 0 else np.ones(values.shape, bool)
+        low = sample[first] if first > 0 else values.min()
+        high = sample[last] if last < len(sample) - 1 else values.max()
+        is_inside = values >= low
         num_below = len(values) - int(np.count_nonzero(is_inside))
-        if last < len(sample) - 1:
-            is_inside &= values <= sample[last]
+        is_inside &= values <= high
+        if low == high and num_below <= rank < num_below + int(np.count_nonzero(is_inside)):
+            found.append(low)  # a plateau
+            continue
         inside = values[np.flatnonzero(is_inside)]
         if num_below <= rank < num_below + len(inside):
             found.append(np.partition(inside, rank - num_below)[rank - num_below])
