@@ -30,17 +30,16 @@ def cut_clip(
     """Encode ``[start_seconds, stop_seconds)`` of two streams of a file as H.264 and AAC, exact to the frame.
 
     Decoding begins at the keyframe before the section, and everything is encoded anew: a copied section would begin at
-    a keyframe and be up to seconds too long. ``stop_seconds`` None: to the end. Pictures higher than ``max_height``
-    shrink. The same input gives the same bytes (one encoder thread, no dates).
+    a keyframe and be up to seconds too long. ``stop_seconds`` None: to the end. Pictures whose shorter side
+    is longer than ``max_height`` shrink. The same input gives the same bytes (one encoder thread, no dates).
     """
     options = {"ss": start_seconds}
     if stop_seconds is not None:
         options["t"] = stop_seconds - start_seconds
     source = ffmpeg.input(str(source_path), **options)
-    # Even sides for 4:2:0; the commas are ffmpeg's and need its quotes.
-    video = source[str(video_index)].filter(
-        "scale", w="trunc(oh*dar/2)*2", h=f"min(trunc(ih/2)*2,{max_height // 2 * 2})"
-    )
+    # Square pixels and even sides (4:2:0), the shorter one at most max_height.
+    factor = f"min(1,{max_height}/min(ih*dar,ih))"
+    video = source[str(video_index)].filter("scale", w=f"2*trunc(ih*dar*{factor}/2)", h=f"2*trunc(ih*{factor}/2)")
     stream = ffmpeg.output(
         video.filter("setsar", 1),
         source[str(audio_index)],

@@ -12,7 +12,7 @@ import os
 import random
 import shutil
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -83,7 +83,7 @@ class DownloadParameters:
     max_pause_seconds: float = 14400.0
     max_pauses: int = 5
     socket_timeout_seconds: float = 20.0
-    time_limit_seconds: float = 300.0
+    time_limit_seconds: float = 600.0
     videos_per_worker: int = 200
     max_gigabytes: float = 4.0
     min_free_gigabytes: float = 1.0
@@ -111,6 +111,8 @@ class DownloadParameters:
         ]:
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        if self.cookies_path is not None and not Path(self.cookies_path).is_file():
+            raise ValueError(f"cookies_path is {self.cookies_path!r}, found no such file")
         if not 0 <= self.max_failed_fraction <= 1:
             raise ValueError(f"max_failed_fraction is {self.max_failed_fraction}, expected 0 to 1")
 
@@ -182,9 +184,10 @@ class _Engine:
             random.Random(f"pace {dataset}"),
         )
         self.breaker = CircuitBreaker(parameters.pause_seconds, parameters.max_pause_seconds)
-        self.recent: deque[str | None] = deque(maxlen=_ENVIRONMENT_WINDOW)  # a reason a video, None: arrived
+        self.recent: dict[str, str | None] = {}  # the last videos by URL, each with its reason (None: it arrived)
         self.workers: list[Worker] = []
         self.stop_message: str | None = None
+        self.is_refused = False  # stopped because the site refuses this machine
         self._num_started_workers = 0
         self._last_table = time.monotonic()
         self._last_disk_check = -_DISK_INTERVAL_SECONDS
@@ -395,14 +398,18 @@ class _Engine:
             if self.breaker.num_pauses > self.parameters.max_pauses or until - now > max(
                 self.parameters.max_pause_seconds, self.parameters.pause_seconds
             ):
+                self.is_refused = True
                 self.stop_message = (
                     f"the site refuses this machine ({reason}, {self.breaker.num_pauses} times in a row); "
                     f"{REASONS[reason].advice}"
                 )
         else:
             self.breaker.succeed(now)
-        self.recent.append(reason)
-        counts = Counter(reason for reason in self.recent if reason in ENVIRONMENT_REASONS)
+        self.recent.pop(task.url, None)
+        self.recent[task.url] = reason
+        if len(self.recent) > _ENVIRONMENT_WINDOW:
+            self.recent.pop(next(iter(self.recent)))
+        counts = Counter(reason for reason in self.recent.values() if reason in ENVIRONMENT_REASONS)
         if counts.total() >= _ENVIRONMENT_MIN and counts.total() * 2 > len(self.recent):
             name, number = counts.most_common(1)[0]
             self.stop_message = (
@@ -512,7 +519,8 @@ class _Engine:
         """Raise ``RunError`` if the run stopped early with clips left, or too many are missing."""
         counts = Counter(downloads["status"].to_pylist())
         account = f"{counts['ok']} ok, {counts['missing']} missing, {counts['pending']} pending"
-        if self.stop_message is not None and counts["pending"]:
+        # When every clip was attempted, a refusal is those clips' own reason, and the account is complete.
+        if self.stop_message is not None and (counts["pending"] or not self.is_refused):
             raise RunError(f"{self.dataset}: stopped ({account}): {self.stop_message}; then run again, it goes on")
         num_clips = downloads.num_rows
         if self.only is None and counts["missing"] > self.parameters.max_failed_fraction * num_clips:

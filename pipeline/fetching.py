@@ -353,7 +353,7 @@ class Fetcher:
             source.duration_seconds is not None and source.duration_seconds <= end_seconds + _WHOLE_SLACK_SECONDS
         )
         is_whole = media.is_section or (start_seconds == 0 and ends_there)
-        is_small = request["is_linked"] or source.height <= parameters.max_height
+        is_small = request["is_linked"] or source.short_side <= parameters.max_height
         facts = None
         if not is_whole or not is_small:
             # Only a source with both streams can be cut; the others are refused for what they lack.

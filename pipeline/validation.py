@@ -18,6 +18,8 @@ _WHOLE_SECONDS = 60.0
 _WINDOW_SECONDS = 5.0  # of each of the three windows of a longer file
 _STILL_INTERVAL_SECONDS = 0.25  # pictures compared for `still`
 _STILL_SIZE = (64, 36)
+_MOVING_DIFFERENCE = 60.0  # grey levels: certainly not still
+_MAX_PLAUSIBLE_SECONDS = 7 * 24 * 3600.0
 _MAX_BROKEN_FRACTION = 0.2  # of packets that do not decode
 _TRUNCATED_FRACTION = 0.9  # of the duration that headers announce, at least this much must be there
 _TRUNCATED_SLACK_SECONDS = 0.5
@@ -73,6 +75,7 @@ class _Decoded:
     difference: float = 0.0
     picture: np.ndarray | None = None
     picture_seconds: float = -math.inf
+    rotation: int | None = None
 
 
 def validate_clip(path, *, wanted_seconds: float | None, parameters: ValidationParameters) -> ClipFacts:
@@ -90,10 +93,10 @@ def validate_clip(path, *, wanted_seconds: float | None, parameters: ValidationP
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What decides whether and how a file must be cut: seconds (None: unknown), upright height, best streams."""
+    """What decides whether and how a file must be cut: seconds (None: unknown), shorter side, best streams."""
 
     duration_seconds: float | None
-    height: int
+    short_side: int
     video_index: int | None
     audio_index: int | None
 
@@ -105,7 +108,7 @@ def look_at_source(path) -> SourceFacts:
             video, audio = _best_stream(container, "video"), _best_stream(container, "audio")
             return SourceFacts(
                 duration_seconds=_announced_seconds(container, video or audio),
-                height=_upright_size(video)[1] if video else 0,
+                short_side=min(video.codec_context.width, video.codec_context.height) if video else 0,
                 video_index=video.index if video else None,
                 audio_index=audio.index if audio else None,
             )
@@ -120,17 +123,19 @@ def _validate(container, wanted_seconds: float | None, parameters: ValidationPar
     announced_seconds = _announced_seconds(container, video or audio)
     if video is None:
         raise MediaError("no_video", "has no video stream")
-    decoded = _decode(container, video, audio, announced_seconds)
+    decoded, has_seen_end = _decode(container, video, audio, announced_seconds)
     pictures, sound = decoded[video.index], decoded.get(audio.index) if audio else None
-    _require_whole(pictures, "video", announced_seconds)
+    _require_decodable(pictures, "video")
+    if announced_seconds is not None and has_seen_end:
+        _require_whole(list(decoded.values()), announced_seconds)
     if audio is None:
         raise MediaError("no_audio", "has no audio stream")
     if sound.num_packets == 0 and sound.num_frames == 0:
         raise MediaError("no_audio", "has an audio stream without any packet")
-    _require_whole(sound, "audio", None)
+    _require_decodable(sound, "audio")
     duration_seconds = announced_seconds
     if duration_seconds is None:
-        duration_seconds = pictures.last_seconds - min(pictures.first_seconds, sound.first_seconds)
+        duration_seconds = max(pictures.last_seconds - min(pictures.first_seconds, sound.first_seconds), 0.0)
     expected_seconds = parameters.min_seconds
     if wanted_seconds is not None:
         expected_seconds = min(max(wanted_seconds - parameters.duration_tolerance_seconds, 0.0), wanted_seconds)
@@ -139,9 +144,11 @@ def _validate(container, wanted_seconds: float | None, parameters: ValidationPar
     flags = []
     if sound.peak < 10 ** (parameters.silence_dbfs / 20):
         flags.append("silent")
-    if pictures.num_frames > 0 and pictures.difference <= parameters.still_difference:
+    if pictures.difference <= parameters.still_difference:
         flags.append("still")
-    width, height = _upright_size(video)
+    width, height = video.codec_context.width, video.codec_context.height
+    if (pictures.rotation or 0) % 180:
+        width, height = height, width
     return ClipFacts(
         duration_seconds=round(duration_seconds, 6),
         width=width,
@@ -154,82 +161,99 @@ def _validate(container, wanted_seconds: float | None, parameters: ValidationPar
     )
 
 
-def _decode(container, video, audio, announced_seconds: float | None) -> dict[int, _Decoded]:
+def _decode(container, video, audio, announced_seconds: float | None) -> tuple[dict[int, _Decoded], bool]:
+    """What each stream (by index) holds, and whether its end was seen."""
     streams = [stream for stream in (video, audio) if stream is not None]
     decoded = {stream.index: _Decoded() for stream in streams}
     video.thread_type = "NONE"  # parallelism is over videos
+    origin = (container.start_time or 0) / av.time_base
     if announced_seconds is None or announced_seconds <= _WHOLE_SECONDS:
-        windows = [None]
-    else:
-        last = announced_seconds - _WINDOW_SECONDS
-        windows = [0.0, last / 2, last]
-    for start_seconds in windows:
-        if start_seconds:
-            container.seek(round(start_seconds * av.time_base))
-            for facts in decoded.values():
-                facts.picture_seconds = -math.inf  # pictures of two windows are still compared
-        stop_seconds = math.inf if start_seconds is None else start_seconds + _WINDOW_SECONDS
-        origin = (container.start_time or 0) / av.time_base
-        for packet in container.demux(streams):
-            facts = decoded[packet.stream.index]
-            if packet.size:
-                facts.num_packets += 1
+        _decode_window(container, streams, decoded, origin=origin, stop_seconds=None)
+        return decoded, True
+    last_seconds = announced_seconds - _WINDOW_SECONDS
+    for start_seconds in (0.0, last_seconds / 2, last_seconds):
+        if start_seconds > 0:
             try:
-                frames = packet.decode()
+                container.seek(round((origin + start_seconds) * av.time_base))
             except av.error.FFmpegError:
-                facts.num_broken += 1
-                continue
-            for frame in frames:
-                _look_at(frame, facts, is_video=packet.stream is video or packet.stream.index == video.index)
-            at = packet.pts * packet.time_base if packet.pts is not None and packet.time_base else None
-            if at is not None and float(at) - origin > stop_seconds:
-                break
-    return decoded
+                return decoded, False  # not every container can seek; its beginning is whole
+        stop_seconds = None if start_seconds == last_seconds else start_seconds + _WINDOW_SECONDS
+        for facts in decoded.values():
+            facts.picture_seconds = -math.inf
+        _decode_window(container, streams, decoded, origin=origin, stop_seconds=stop_seconds)
+    return decoded, True
 
 
-def _look_at(frame, facts: _Decoded, *, is_video: bool) -> None:
-    facts.num_frames += 1
-    seconds = frame.time
-    if is_video:
-        if seconds is not None:
+def _decode_window(container, streams, decoded: dict[int, _Decoded], *, origin: float, stop_seconds: float | None):
+    """Decode from here to ``stop_seconds``; None: to the end, but only ``_WHOLE_SECONDS`` of it, then count packets."""
+    num_seconds, start = 0.0, None
+    for packet in container.demux(streams):
+        facts = decoded[packet.stream.index]
+        if packet.pts is not None and packet.time_base:
+            seconds = float(packet.pts * packet.time_base) - origin
+            start = seconds if start is None else start
+            num_seconds = max(num_seconds, seconds - start)
+            facts.last_seconds = max(facts.last_seconds, seconds + float((packet.duration or 0) * packet.time_base))
             facts.first_seconds = min(facts.first_seconds, seconds)
-            facts.last_seconds = max(facts.last_seconds, seconds + _length_of(frame))
-        if seconds is None or seconds - facts.picture_seconds >= _STILL_INTERVAL_SECONDS:
-            # Once it is known to move there is nothing more to compare.
-            if facts.difference < 255 and not (facts.picture is not None and facts.difference > 60):
-                picture = frame.reformat(*_STILL_SIZE, format="gray").to_ndarray().astype(np.float32)
-                if facts.picture is not None:
-                    facts.difference = max(facts.difference, float(np.abs(picture - facts.picture).max()))
-                else:
-                    facts.picture = picture  # all are compared with the first: a slow drift adds up
-            facts.picture_seconds = seconds if seconds is not None else facts.picture_seconds
+            if stop_seconds is not None and seconds > stop_seconds:
+                break
+        if stop_seconds is None and num_seconds > _WHOLE_SECONDS:
+            continue
+        if packet.size:
+            facts.num_packets += 1
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            facts.num_broken += 1
+            continue
+        for frame in frames:
+            facts.num_frames += 1
+            if packet.stream.type == "video":
+                _look_at(frame, facts)
+            else:
+                facts.peak = max(facts.peak, _peak_of(frame))
+
+
+def _look_at(frame, facts: _Decoded) -> None:
+    """Compare a picture with the first one, so that a slow drift adds up."""
+    if facts.rotation is None:
+        facts.rotation = frame.rotation
+    seconds = frame.time
+    if seconds is not None and seconds - facts.picture_seconds < _STILL_INTERVAL_SECONDS:
         return
-    if seconds is not None:
-        facts.first_seconds = min(facts.first_seconds, seconds)
-        facts.last_seconds = max(facts.last_seconds, seconds + frame.samples / frame.sample_rate)
+    facts.picture_seconds = seconds if seconds is not None else facts.picture_seconds
+    if facts.difference > _MOVING_DIFFERENCE:
+        return  # it moves; there is nothing more to find out
+    picture = frame.reformat(*_STILL_SIZE, format="gray").to_ndarray().astype(np.float32)
+    if facts.picture is None:
+        facts.picture = picture
+    facts.difference = max(facts.difference, float(np.abs(picture - facts.picture).max()))
+
+
+def _peak_of(frame) -> float:
+    """The largest sample of any channel, full scale 1."""
     samples = frame.to_ndarray()
-    if samples.size:
-        if samples.dtype.kind == "f":
-            peak = float(np.nanmax(np.abs(samples)))
-        else:
-            middle = 128 if samples.dtype == np.uint8 else 0
-            scale = 128 if samples.dtype == np.uint8 else -float(np.iinfo(samples.dtype).min)
-            peak = float(np.abs(samples.astype(np.float64) - middle).max()) / scale
-        facts.peak = max(facts.peak, peak)
+    if samples.size == 0:
+        return 0.0
+    if samples.dtype.kind == "f":
+        return float(np.nan_to_num(np.abs(samples), nan=0.0).max())
+    middle = 128 if samples.dtype == np.uint8 else 0
+    scale = 128 if samples.dtype == np.uint8 else -float(np.iinfo(samples.dtype).min)
+    return float(np.abs(samples.astype(np.float64) - middle).max()) / scale
 
 
-def _require_whole(facts: _Decoded, what: str, announced_seconds: float | None) -> None:
+def _require_decodable(facts: _Decoded, what: str) -> None:
     if facts.num_frames == 0:
         raise MediaError("corrupt", f"has a {what} stream, of which nothing can be decoded")
     if facts.num_broken > _MAX_BROKEN_FRACTION * max(facts.num_packets, 1):
         raise MediaError("corrupt", f"{facts.num_broken} of {facts.num_packets} {what} packets cannot be decoded")
-    if announced_seconds is not None and math.isfinite(facts.last_seconds):
-        expected_seconds = _TRUNCATED_FRACTION * announced_seconds - _TRUNCATED_SLACK_SECONDS
-        if facts.last_seconds < expected_seconds:
-            raise MediaError(
-                "corrupt",
-                f"{what} ends after {facts.last_seconds:.2f} s, its header announces {announced_seconds:.2f} s",
-            )
+
+
+def _require_whole(streams: list[_Decoded], announced_seconds: float) -> None:
+    """Half a file with the header of a whole one: every stream ends long before the announced end."""
+    last_seconds = max(facts.last_seconds for facts in streams)
+    if last_seconds < _TRUNCATED_FRACTION * announced_seconds - _TRUNCATED_SLACK_SECONDS:
+        raise MediaError("corrupt", f"ends after {last_seconds:.2f} s, its header announces {announced_seconds:.2f} s")
 
 
 def _best_stream(container, kind: str):
@@ -241,19 +265,13 @@ def _best_stream(container, kind: str):
 
 
 def _announced_seconds(container, stream) -> float | None:
+    """Seconds by the header; None where it says nothing, or nonsense."""
+    seconds = None
     if stream is not None and stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration else None
-
-
-def _upright_size(stream) -> tuple[int, int]:
-    width, height = stream.codec_context.width, stream.codec_context.height
-    rotation = getattr(stream, "rotation", 0) or 0
-    return (height, width) if rotation % 180 else (width, height)
-
-
-def _length_of(frame) -> float:
-    return float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 0.0
+        seconds = float(stream.duration * stream.time_base)
+    elif container.duration:
+        seconds = container.duration / av.time_base
+    return seconds if seconds is not None and 0 < seconds < _MAX_PLAUSIBLE_SECONDS else None
 
 
 def _words(error: BaseException) -> str:
