@@ -112,25 +112,24 @@ def encode(
     waveform: np.ndarray | None,
     *,
     fps: int,
-    container_options: dict[str, str] | None = None,
 ) -> None:
     """Write an mp4 with H.264 video and mono AAC sound; ``None`` leaves that stream out.
 
     The sound of a video's first ``k`` frames is written before its frame ``k``, as cameras interleave.
     """
-    with av.open(str(path), "w", format="mp4", options=container_options or {}) as container:
+    with av.open(str(path), "w", format="mp4") as container:
         video = audio = None
         if frames is not None:
             frames = iter(frames)
             first = next(frames)
             video = container.add_stream(
-                "libx264", rate=fps, options={"preset": "veryfast", "crf": "23", "threads": "1"}
+                "libx264", rate=fps, options={"preset": "superfast", "crf": "23", "threads": "1"}
             )
             video.height, video.width = first.shape[:2]
             video.pix_fmt = "yuv420p"
             video.codec_context.thread_count = 1
         if waveform is not None:
-            audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+            audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono", options={"aac_coder": "fast"})
             audio.bit_rate = 64_000
         blocks = _audio_blocks(waveform) if audio is not None else iter(())
         block = next(blocks, None)

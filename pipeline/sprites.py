@@ -79,6 +79,9 @@ class _Canvas:
 
     def finish(self, size: tuple[int, int]) -> np.ndarray:
         height, width = size
+        inside = np.zeros_like(self.alpha)
+        inside[self.border : -self.border, self.border : -self.border] = 255
+        self.alpha &= inside
         rgba = np.dstack([self.rgb, self.alpha])
         rgba[self.alpha == 0] = 0
         return cv2.resize(rgba, (width, height), interpolation=cv2.INTER_AREA)

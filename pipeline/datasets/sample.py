@@ -15,10 +15,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from pipeline.errors import DataError
-from pipeline.files import publish, remove_leftovers, sha256_of
+from pipeline.files import publish, publish_text, remove_leftovers, sha256_of
 from pipeline.progress import Progress
 from pipeline.rendering import SceneRenderer, encode, render_sound
 from pipeline.scenes import Scene, make_scene
@@ -47,7 +48,7 @@ class Parameters:
     num_broken: int = 1
     traffic_fraction: float = 0.5
     duration_seconds: float = 4.0
-    fps: int = 24
+    fps: int = 16
     num_workers: int | None = None  # processes that render; null: one a core
 
     def __post_init__(self):
@@ -136,6 +137,10 @@ def render_all(entries: list[Entry], parameters: Parameters, remote_dir: Path) -
     waiting = [entry for name, entry in wanted.items() if not _is_whole(remote_dir / name, known.get(name))]
     if not waiting:
         return
+    # Written anew before lines are added: a line that a kill cut off must not swallow the next one.
+    publish_text(
+        ledger_path, "".join(_ledger_line(name, *known[name]) for name in sorted(known.keys() & wanted.keys()))
+    )
     num_workers = min(len(waiting), parameters.num_workers or os.cpu_count() or 1)
     tasks = [(entry, parameters, remote_dir) for entry in waiting]
     # Spawned, not forked: the caller may hold threads (OpenCV, Arrow) that a fork would leave in pieces.
@@ -145,7 +150,7 @@ def render_all(entries: list[Entry], parameters: Parameters, remote_dir: Path) -
         multiprocessing.get_context("spawn").Pool(num_workers) as pool,
     ):
         for name, size, digest in pool.imap_unordered(_render_task, tasks, chunksize=4):
-            ledger.write(json.dumps({"file": name, "bytes": size, "sha256": digest}) + "\n")
+            ledger.write(_ledger_line(name, size, digest))
             ledger.flush()
             progress.update()
 
@@ -169,25 +174,20 @@ def render_clip(entry: Entry, parameters: Parameters, path: Path) -> None:
 
 def file_name(entry: Entry, parameters: Parameters) -> str:
     """Name of an entry's file in the remote: clip id and a key of all that determines its content."""
-    content = {
-        "version": VERSION,
-        "seed": parameters.seed,
-        "kind": entry.scene.kind,
-        "duration_seconds": parameters.duration_seconds,
-        "fps": parameters.fps,
-    }
-    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
-    return f"{entry.clip_id}-{key}.mp4"
+    content = (VERSION, entry.scene, entry.defect, parameters.duration_seconds, parameters.fps)
+    return f"{entry.clip_id}-{hashlib.sha256(repr(content).encode()).hexdigest()[:8]}.mp4"
 
 
 def _render_task(task: tuple[Entry, Parameters, Path]) -> tuple[str, int, str]:
-    import cv2
-
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(1)  # one process a core already
     entry, parameters, remote_dir = task
     path = remote_dir / file_name(entry, parameters)
     render_clip(entry, parameters, path)
     return path.name, path.stat().st_size, sha256_of(path)
+
+
+def _ledger_line(name: str, size: int, digest: str) -> str:
+    return json.dumps({"file": name, "bytes": size, "sha256": digest}) + "\n"
 
 
 def _read_ledger(path: Path) -> dict[str, tuple[int, str]]:
