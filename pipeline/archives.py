@@ -39,6 +39,7 @@ def fetch_archive(url: str, path: Path, *, num_bytes: int, md5: str, pause_secon
     path = Path(path)
     part_path = path.with_name(f".part-{path.name}")
     part_path.parent.mkdir(parents=True, exist_ok=True)
+    part_path.touch()
     _require_space(path.parent, num_bytes - _size_of(part_path), f"{path.name} has {num_bytes} bytes")
     num_failures = 0
     with Progress(num_bytes, f"fetching {path.name}", unit="byte") as progress:

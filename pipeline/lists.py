@@ -133,6 +133,8 @@ def _fetch_once(url: str, path: Path) -> str:
     with open_url(url) as response, open(path, "wb") as file:
         announced, num_bytes = response.headers.get("Content-Length"), 0
         while block := response.read(_BLOCK_BYTES):
+            if num_bytes == 0 and block.lstrip()[:5].lower() in (b"<html", b"<!doc"):  # with status 200, as proxies do
+                raise DataError(f"{url}: the server sent a web page, expected the file")
             digest.update(block)
             file.write(block)
             num_bytes += len(block)

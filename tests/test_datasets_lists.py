@@ -180,6 +180,9 @@ def test_lists_are_fetched_once_with_their_hashes(shared, tmp_path, serve, caplo
     with pytest.raises(DataError, match=r"vgg_train_10k\.txt: has sha256 .*, expected 2dc8.*lists_dir"):
         vggsound.build_tables(parameters, cache_dir=tmp_path / "cache")
     assert not cached_path.exists()
+    (site / "htf" / "vgg_train_10k.txt").write_text(" <!DOCTYPE html><html>log in first</html>")
+    with pytest.raises(DataError, match=r"vgg_train_10k\.txt: the server sent a web page"):
+        vggsound.build_tables(parameters, cache_dir=tmp_path / "cache")
     with pytest.raises(DataError, match="answered 404"):
         vggsound.build_tables(replace(parameters, htf_url=f"{url}/nowhere"), cache_dir=tmp_path / "cache")
     # The extra lists for the coverage audit are no condition.
