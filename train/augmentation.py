@@ -30,26 +30,26 @@ def prepare_inputs(
     (1). Without it the whole frame is squashed to the square (test and validation).
     """
     crop = batch.get("crop")
+    dtype = torch.get_default_dtype()  # float64 while Lightning trains in double precision
+    layout = torch.channels_last if is_channels_last else torch.contiguous_format
     inputs = {}
     if "frames" in batch:
         frames = _assemble(batch["frames"], crop, input_format, _shrink_frames)
-        mean = torch.tensor(input_format.image_mean, device=frames.device)[:, None, None] * 255
-        std = torch.tensor(input_format.image_std, device=frames.device)[:, None, None] * 255
-        frames = (frames.float() - mean) / std
-        inputs["frames"] = frames.contiguous(memory_format=torch.channels_last) if is_channels_last else frames
+        mean = torch.tensor(input_format.image_mean, device=frames.device, dtype=dtype)[:, None, None] * 255
+        std = torch.tensor(input_format.image_std, device=frames.device, dtype=dtype)[:, None, None] * 255
+        inputs["frames"] = ((frames.to(dtype) - mean) / std).contiguous(memory_format=layout)
     if "flow" in batch:
-        flow = _assemble(batch["flow"], crop, input_format, _shrink_flow).float()
+        flow = _assemble(batch["flow"], crop, input_format, _shrink_flow).to(dtype)
         if crop is not None and flow.shape[1] % 2 == 0:
-            flow[:, 0::2] *= (1 - 2 * crop[:, 2])[:, None, None, None]
-        flow = encode_flow(flow, batch["native_height"], input_format)
-        inputs["flow"] = flow.contiguous(memory_format=torch.channels_last) if is_channels_last else flow
+            flow[:, 0::2] *= (1 - 2 * crop[:, 2]).to(dtype)[:, None, None, None]
+        inputs["flow"] = encode_flow(flow, batch["native_height"], input_format).contiguous(memory_format=layout)
     if "spectrograms" in batch:
-        spectrograms = batch["spectrograms"][:, None].float()
+        spectrograms = batch["spectrograms"][:, None].to(dtype)
         if input_format.spectrogram_pooling > 1:
             spectrograms = F.avg_pool2d(spectrograms, input_format.spectrogram_pooling)
         inputs["spectrograms"] = (spectrograms - input_format.spectrogram_mean) / input_format.spectrogram_std
     if "waveforms" in batch:
-        inputs["waveforms"] = batch["waveforms"].float()
+        inputs["waveforms"] = batch["waveforms"].to(dtype)
     return inputs
 
 

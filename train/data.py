@@ -216,7 +216,7 @@ class BatchLoader:
         self._seed, self._is_shuffled, self._keeps_last = seed, is_shuffled, keeps_last
         self._rank, self._num_replicas = rank, num_replicas
         self.epoch, self.num_used, self._first = 0, 0, 0
-        self._shards = self._find_shards() if is_shuffled and not source.is_in_memory else None
+        self._shards = self._find_shards() if is_shuffled else None
         self._workers = None
         if not source.is_in_memory and num_workers:
             self._workers = DataLoader(
@@ -245,9 +245,7 @@ class BatchLoader:
     def remaining(self) -> list[tuple[int, np.ndarray]]:
         """(epoch, positions) of this process's part of each batch that the next iteration gives."""
         if self._is_shuffled:
-            shards = np.zeros(len(self.source), np.int64) if self._shards is None else self._shards
-            window = 0 if self._shards is None else 32
-            order = epoch_order(shards, seed=self._seed, epoch=self.epoch, window_shards=window)
+            order = epoch_order(self._shards, seed=self._seed, epoch=self.epoch)
         else:
             order = np.arange(len(self.source))
         batches = []

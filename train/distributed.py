@@ -3,7 +3,6 @@
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.nn.functional import all_reduce
 
 from train.waveform_encoder import WaveformEncoder
 
@@ -41,6 +40,22 @@ class _Gather(torch.autograd.Function):
         return gradient[dist.get_rank() * share : (dist.get_rank() + 1) * share]
 
 
+class _Sum(torch.autograd.Function):
+    """Sum over processes; so is its gradient."""
+
+    @staticmethod
+    def forward(context, values):
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context, gradient):
+        gradient = gradient.clone()
+        dist.all_reduce(gradient)
+        return gradient
+
+
 def average_over_processes(value: torch.Tensor) -> torch.Tensor:
     """Mean of a tensor over all processes (no gradient)."""
     if num_processes() == 1:
@@ -66,8 +81,8 @@ def synchronize_statistics(model: nn.Module, *, is_cuda: bool) -> nn.Module:
 def global_moments(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation (n - 1) over the values of all processes, which hold equally many."""
     count = values.numel() * num_processes()
-    mean = all_reduce(values.sum()) / count
-    variance = all_reduce((values - mean).square().sum()) / (count - 1)
+    mean = _Sum.apply(values.sum()) / count
+    variance = _Sum.apply((values - mean).square().sum()) / (count - 1)
     return mean, variance.sqrt()
 
 
@@ -78,9 +93,9 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         if not self.training or num_processes() == 1:
             return super().forward(x)
         count = x.numel() // x.shape[1] * num_processes()
-        mean = all_reduce(x.sum((0, 2, 3))) / count
+        mean = _Sum.apply(x.sum((0, 2, 3))) / count
         centred = x - mean[:, None, None]
-        variance = all_reduce(centred.square().sum((0, 2, 3))) / count
+        variance = _Sum.apply(centred.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)

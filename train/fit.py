@@ -31,6 +31,7 @@ from train.run_files import load_tensors, write_model, write_run
 from train.splits import require_disjoint
 
 _WORKERS_PER_GPU = 8
+_LIGHTNING_PRECISIONS = {"float32": "32-true", "float64": "64-true", "bf16": "bf16-mixed"}
 STATE_NAME = "state.ckpt"
 
 
@@ -219,7 +220,7 @@ def _plan_trainer(parameters: TrainingParameters, hardware: HardwareParameters) 
         "devices": devices,
         "num_nodes": hardware.num_nodes,
         "strategy": "ddp" if num_replicas > 1 else "auto",
-        "precision": "bf16-mixed" if precision == "bf16" else "32-true",
+        "precision": _LIGHTNING_PRECISIONS[precision],
         "max_epochs": parameters.epochs,
         "accumulate_grad_batches": parameters.accumulate,
         "gradient_clip_val": parameters.gradient_clip or None,

@@ -7,7 +7,7 @@ import torch
 
 from train.augmentation import prepare_inputs
 from train.distributed import average_over_processes, gather_embeddings
-from train.models.localizer import Localizer
+from train.models.localizer import Localizer, full_precision
 from train.parameters import TrainingParameters
 from train.watching import EpochStatistics
 
@@ -43,7 +43,7 @@ class TrainingModule(lightning.LightningModule):
             embeddings = gather_embeddings(embeddings)
         # similarities and softmax in full precision
         with torch.autocast(self.device.type, enabled=False):
-            return self.criterion({name: values.float() for name, values in embeddings.items()}), embeddings
+            return self.criterion({name: full_precision(values) for name, values in embeddings.items()}), embeddings
 
     def training_step(self, batch: dict, batch_index: int) -> torch.Tensor:
         loss, embeddings = self._loss(batch)

@@ -99,7 +99,7 @@ class HardwareParameters:
     devices: int = 0  # processes on this machine; 0: all GPUs, or one process on a CPU
     num_nodes: int = 1
     num_threads: int = 0  # of torch on a CPU; 0 leaves torch's choice
-    precision: Literal["auto", "float32", "bf16"] = "auto"  # auto: bf16 on a GPU, float32 on a CPU
+    precision: Literal["auto", "float32", "float64", "bf16"] = "auto"  # auto: bf16 on a GPU, float32 on a CPU
     is_channels_last: bool = True
     is_compiled: bool = False
     is_deterministic: bool = False

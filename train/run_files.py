@@ -1,11 +1,14 @@
 """A trained model's folder: ``model.ckpt`` (weights and parameters) and ``run.json`` (what happened, for people)."""
 
+import codecs
 import json
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from pipeline.errors import DataError
@@ -17,6 +20,39 @@ from train.parameters import TrainingParameters
 
 MODEL_NAME, RUN_NAME = "model.ckpt", "run.json"
 _FORMAT = "earshot.model"
+
+
+class _Inert:
+    """Stands in for a class that a checkpoint mentions beside its tensors; does nothing, keeps nothing."""
+
+    def __init__(self, *arguments, **options):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+
+# What published checkpoints mention besides tensors: NumPy scalars (scores) and Lightning's callbacks (by class).
+_HARMLESS = [
+    np.dtype,
+    np.dtypes.Float64DType,
+    np.dtypes.Float32DType,
+    np.dtypes.Int64DType,
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    (codecs.encode, "_codecs.encode"),
+    *(
+        (_Inert, f"{package}.{name}")
+        for package in ("pytorch_lightning", "lightning.pytorch")
+        for name in (
+            "callbacks.early_stopping.EarlyStopping",
+            "callbacks.model_checkpoint.ModelCheckpoint",
+            "callbacks.progress.TQDMProgressBar",
+            "utilities.parsing.AttributeDict",
+        )
+    ),
+    (_Inert, "argparse.Namespace"),
+]
 _VERSION = 1
 
 
@@ -24,8 +60,9 @@ def write_model(run_dir: Path, model: Localizer, parameters: TrainingParameters)
     """Publish ``model.ckpt``."""
     state = {name: values.detach().cpu().contiguous() for name, values in model.state_dict().items()}
     content = {"format": _FORMAT, "version": _VERSION, "parameters": as_mapping(parameters), "model": state}
-    with publish(Path(run_dir) / MODEL_NAME) as temporary_path:
-        torch.save(content, temporary_path)
+    # into an open file: given a name, torch would write that (temporary) name into the archive
+    with publish(Path(run_dir) / MODEL_NAME) as temporary_path, open(temporary_path, "wb") as file:
+        torch.save(content, file)
 
 
 def read_model(run_dir: Path) -> tuple[Localizer, TrainingParameters]:
@@ -73,7 +110,10 @@ def load_tensors(path: Path):
     """``torch.load`` of tensors and plain values only; ``DataError`` in one sentence for anything else."""
     path = Path(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        _require_whole(path)
+        with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the pickle protocols of foreign files
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DataError(f"{path}: not found") from None
     except pickle.UnpicklingError as error:
@@ -86,6 +126,15 @@ def load_tensors(path: Path):
     except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError, IndexError, TypeError,
             AttributeError, AssertionError, UnicodeDecodeError) as error:  # fmt: skip
         raise DataError(f"{path}: not a checkpoint of PyTorch, or a damaged one ({_first_line(error)})") from None
+
+
+def _require_whole(path: Path) -> None:
+    """torch does not look at the checksums in its own (zip) files."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"checksum of {damaged} differs")
 
 
 def _name_global(message: str) -> str:

@@ -18,10 +18,7 @@ class EpochStatistics:
         self.start()
 
     def start(self) -> None:
-        """Forget the last epoch; an epoch that a resumed run enters in its middle keeps its sums (once)."""
-        if getattr(self, "_is_resumed", False):
-            self._is_resumed = False
-            return
+        """Forget the last epoch. Lightning does not start an epoch that a resumed run enters in its middle."""
         self._sums: torch.Tensor | None = None
         self.num_batches = 0
 
@@ -56,7 +53,6 @@ class EpochStatistics:
 
     def load_state_dict(self, state: dict) -> None:
         self._sums, self.num_batches = state["sums"], state["num_batches"]
-        self._is_resumed = True
 
 
 class CollapseWatch:

@@ -19,9 +19,8 @@ class Spectrogram(nn.Module):
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         # FFTs know no bfloat16: always computed in float32
         with torch.autocast(waveforms.device.type, enabled=False):
-            spectrum = torch.stft(
-                waveforms.float(), N_FFT, HOP_LENGTH, window=self.window.float(), center=True, return_complex=True
-            )
+            window = self.window.to(waveforms.dtype)
+            spectrum = torch.stft(waveforms, N_FFT, HOP_LENGTH, window=window, center=True, return_complex=True)
             return spectrum.real.square() + spectrum.imag.square()
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from train.encoders import make_encoder
 from train.losses import multiple_instance_loss, own_similarity
-from train.models.localizer import Localizer, make_input_format, pool_audio
+from train.models.localizer import Localizer, full_precision, make_input_format, pool_audio
 from train.object_guidance import ObjectGuidance
 from train.parameters import TrainingParameters
 
@@ -59,7 +59,10 @@ class Model(Localizer):
         """``visual`` (n, c, h, w) and ``audio`` (n, c), normalized over channels."""
         visual = self.img_proj(self.imgnet(inputs["frames"]))
         audio = self.aud_proj(pool_audio(self.audnet(inputs["spectrograms"]), self.settings.audio_pooling))
-        return {"visual": F.normalize(visual.float(), dim=1), "audio": F.normalize(audio.float(), dim=1)}
+        return {
+            "visual": F.normalize(full_precision(visual), dim=1),
+            "audio": F.normalize(full_precision(audio), dim=1),
+        }
 
     def loss(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
         return multiple_instance_loss(

@@ -9,6 +9,7 @@ from train.encoders import make_encoder
 from train.gradcam import grad_cam
 from train.losses import clip_loss
 from train.models import rcgrad
+from train.models.localizer import full_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class Model(rcgrad.Model):
 
     def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """``visual``, ``flow`` and ``audio``, average-pooled (n, c), not normalized."""
-        flow = self.flow_encoder(inputs["flow"]).float().mean((2, 3))
+        flow = full_precision(self.flow_encoder(inputs["flow"])).mean((2, 3))
         return {**super().embed(inputs), "flow": flow}
 
     def loss(self, embeddings: dict[str, torch.Tensor], log_scale: torch.Tensor | None = None) -> torch.Tensor:

@@ -9,7 +9,7 @@ from torch import nn
 
 from train.encoders import make_encoder
 from train.losses import multiple_instance_loss, own_similarity, trimap_loss
-from train.models.localizer import Localizer, make_input_format, pool_audio
+from train.models.localizer import Localizer, full_precision, make_input_format, pool_audio
 from train.parameters import TrainingParameters
 
 
@@ -92,7 +92,10 @@ class Model(Localizer):
         if hasattr(self, "aud_proj"):
             audio = self.aud_proj(audio)
         visual = visual + self.flowatt(visual, keys)
-        return {"visual": F.normalize(visual.float(), dim=1), "audio": F.normalize(audio.float(), dim=1)}
+        return {
+            "visual": F.normalize(full_precision(visual), dim=1),
+            "audio": F.normalize(full_precision(audio), dim=1),
+        }
 
     def loss(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
         p = self.settings

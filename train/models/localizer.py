@@ -48,6 +48,11 @@ def make_input_format(parameters: TrainingParameters, **further) -> InputFormat:
     )
 
 
+def full_precision(values: torch.Tensor) -> torch.Tensor:
+    """At least float32: what mixed precision computed in half is compared and summed in full."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+
+
 def pool_audio(features: torch.Tensor, how: str) -> torch.Tensor:
     """Feature map (n, c, h, w) to one vector a sound (n, c): ``max`` or ``mean``."""
     return features.amax((2, 3)) if how == "max" else features.mean((2, 3))

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from train.encoders import make_encoder
 from train.losses import own_similarity, trimap_logits, trimap_loss
-from train.models.localizer import Localizer, make_input_format, pool_audio
+from train.models.localizer import Localizer, full_precision, make_input_format, pool_audio
 from train.parameters import TrainingParameters
 
 
@@ -51,7 +51,10 @@ class Model(Localizer):
         """``visual`` (n, c, h, w) and ``audio`` (n, c), normalized over channels."""
         visual = self.imgnet(inputs["frames"])
         audio = pool_audio(self.audnet(inputs["spectrograms"]), self.settings.audio_pooling)
-        return {"visual": F.normalize(visual.float(), dim=1), "audio": F.normalize(audio.float(), dim=1)}
+        return {
+            "visual": F.normalize(full_precision(visual), dim=1),
+            "audio": F.normalize(full_precision(audio), dim=1),
+        }
 
     def _options(self) -> dict:
         p = self.settings

@@ -13,7 +13,7 @@ from torch import nn
 from train.encoders import make_encoder
 from train.gradcam import grad_cam
 from train.losses import clip_loss
-from train.models.localizer import CLIP_MEAN, CLIP_STD, InputFormat, Localizer, make_input_format
+from train.models.localizer import CLIP_MEAN, CLIP_STD, InputFormat, Localizer, full_precision, make_input_format
 from train.parameters import TrainingParameters
 from train.waveform_encoder import WaveformEncoder
 
@@ -89,8 +89,8 @@ class Model(Localizer):
 
     def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """``visual`` and ``audio``, average-pooled (n, c), not normalized."""
-        visual = self.image_encoder(self.visual_input(inputs)).float().mean((2, 3))
-        return {"visual": visual, "audio": self.audio_encoder(inputs["waveforms"]).float()}
+        visual = full_precision(self.image_encoder(self.visual_input(inputs))).mean((2, 3))
+        return {"visual": visual, "audio": full_precision(self.audio_encoder(inputs["waveforms"]))}
 
     def visual_input(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """What the image encoder sees."""

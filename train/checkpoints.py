@@ -1,0 +1,206 @@
+"""Published weights in their authors' layouts, read strictly: ``python -m train.checkpoints FILE METHOD RUN_DIR``.
+
+| method | layout |
+|---|---|
+| lvs | ``['model_state_dict']``, keys ``module.imgnet.*``, ``module.audnet.*`` |
+| ezvsl | ``['model']``, keys ``[module.]imgnet.*`` ... |
+| htf | ``['model']`` (.pth), or Lightning's ``['state_dict']`` with keys ``model.*`` (.ckpt) |
+| rcgrad | flat, or ``['state_dict']``; ``image_encoder.conv1_flow.weight`` may be there, unused |
+| flowgrad_* | ``['state_dict']`` |
+
+The result is a run folder like that of a training, so that everything else works with it.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipeline.errors import DataError, EarshotError
+from train.fetching import fetch_file
+from train.models import METHODS, build_parameters, make_model
+from train.models.localizer import Localizer
+from train.parameters import TrainingParameters
+from train.run_files import load_tensors, write_model, write_run
+
+_LEVELS = ("model_state_dict", "state_dict", "model")
+_PREFIXES = ("module.", "model.")
+# Released with weights that nothing reads; left out when the network has no such parameter.
+_UNUSED = ("image_encoder.conv1_flow.weight",)
+_NUM_NAMED = 3
+
+# What the authors' tests feed their weights, where it is not the default.
+PUBLISHED_SETTINGS = {
+    "htf": {"flow_encoding": "jpeg"},
+    "rcgrad": {"uses_batch_statistics": True},
+    "flowgrad_h": {"uses_batch_statistics": True},
+    "flowgrad_ic": {"uses_batch_statistics": True},
+    "flowgrad_en": {"uses_batch_statistics": True},
+}
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A checkpoint that can be had publicly."""
+
+    method: str
+    url: str
+    sha256: str
+    num_bytes: int
+
+
+PUBLIC_FILES = {
+    "flowgrad_en": PublishedFile(
+        "flowgrad_en",
+        "https://github.com/rrrajjjj/flowgrad/raw/main/models/flowgrad_EN.ckpt",
+        "d03f2a4209a0d2854f9e30d31fb41756e844b705d6582f8e42be17615b5b5c52",
+        406_817_854,
+    ),
+    "flowgrad_ic": PublishedFile(
+        "flowgrad_ic",
+        "https://github.com/rrrajjjj/flowgrad/raw/main/models/flowgrad_IC.ckpt",
+        "0e24038a8e3597e9f17710c0d2b4e6917ccf3a6e6fb7548e859b4b02c796412f",
+        270_550_450,
+    ),
+}
+
+
+def fetch_published(name: str, folder: Path, *, is_quiet: bool = False) -> Path:
+    """Fetch one of ``PUBLIC_FILES`` (once, checked by SHA-256) into ``folder``; return its path."""
+    if name not in PUBLIC_FILES:
+        raise DataError(f"no public address is known for {name!r}; known: {', '.join(PUBLIC_FILES)}")
+    file = PUBLIC_FILES[name]
+    return fetch_file(file.url, Path(folder) / file.url.rsplit("/", 1)[1], sha256_prefix=file.sha256, is_quiet=is_quiet)
+
+
+def load_published(
+    path: Path | str, method: str | None = None, settings: Mapping | None = None
+) -> tuple[Localizer, TrainingParameters]:
+    """The network of a published checkpoint, in evaluation mode, and its parameters.
+
+    ``method`` None takes what the keys look like. ``settings`` override the method's published ones. Raises
+    ``DataError`` when the file is damaged, holds code, or does not fit to the last key and shape.
+    """
+    path = Path(path)
+    if method is not None and method not in METHODS:
+        raise DataError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    state = find_state_dict(load_tensors(path), path)
+    recognized = recognize(state)
+    if recognized is None and method is None:
+        raise DataError(f"{path}: {len(state)} tensors ({_name_some(state)}) are of no model known here")
+    values = _settings_for(method or recognized["method"], recognized) | dict(settings or {})
+    parameters = build_parameters(values, str(path))
+    model = make_model(parameters)
+    expected = model.state_dict()
+    state = {key: value for key, value in state.items() if key in expected or key not in _UNUSED}
+    _require_fit(state, expected, path, parameters.method, recognized)
+    model.load_state_dict(state)
+    return model.eval(), parameters
+
+
+def find_state_dict(content, path: Path) -> dict[str, torch.Tensor]:
+    """The state dict in a published layout: below one of the known levels or flat, prefixes removed."""
+    while isinstance(content, Mapping):
+        level = next((name for name in _LEVELS if isinstance(content.get(name), Mapping)), None)
+        if level is None:
+            break
+        content = content[level]
+    if not isinstance(content, Mapping) or not content:
+        raise DataError(f"{path}: holds {type(content).__name__}, expected a state dict (names and tensors)")
+    strangers = [str(key) for key, value in content.items() if not isinstance(value, torch.Tensor)]
+    if strangers:
+        raise DataError(f"{path}: no state dict: {_name_some(strangers)} of its entries are not tensors")
+    state = dict(content)
+    while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), None):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def recognize(state: Mapping[str, torch.Tensor]) -> dict | None:
+    """The settings (``method``, ...) of the model that a state dict looks like; None for an unknown one."""
+    parts = {key.split(".")[0] for key in state}
+    if {"image_encoder", "audio_encoder"} <= parts:
+        stem = state.get("image_encoder.conv1_flow.weight")
+        if "flow_encoder" in parts:
+            return {"method": "flowgrad_en"}
+        return {"method": "flowgrad_ic" if stem is not None and stem.shape[1:2] == (4,) else "rcgrad"}
+    if {"imgnet", "audnet"} <= parts:
+        if "flowatt" in parts:
+            return {"method": "htf", "flow_encoder": "cnn" if "flownet" in parts else "maxpool"}
+        return {"method": "ezvsl" if "img_proj" in parts else "lvs"}
+    return None
+
+
+def _settings_for(method: str, recognized: Mapping | None) -> dict:
+    same = recognized is not None and recognized["method"] == method
+    return {**PUBLISHED_SETTINGS.get(method, {}), **(recognized if same else {}), "method": method}
+
+
+def _require_fit(state, expected, path: Path, method: str, recognized: Mapping | None) -> None:
+    missing = [key for key in expected if key not in state]
+    unexpected = [key for key in state if key not in expected]
+    reshaped = [key for key in expected if key in state and expected[key].shape != state[key].shape]
+    not_finite = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    complaints = []
+    if missing:
+        complaints.append(f"{len(missing)} keys are missing ({_name_some(missing)})")
+    if unexpected:
+        complaints.append(f"{len(unexpected)} are not its own ({_name_some(unexpected)})")
+    if reshaped:
+        key = reshaped[0]
+        found, wanted = tuple(state[key].shape), tuple(expected[key].shape)
+        complaints.append(f"{len(reshaped)} have another shape ({key} is {found}, expected {wanted})")
+    if not complaints and not_finite:
+        complaints.append(f"{len(not_finite)} hold NaN or infinity ({_name_some(not_finite)})")
+    if complaints:
+        looks = _describe(state, recognized)
+        raise DataError(f"{path}: not a published {method} checkpoint: {'; '.join(complaints)}; it looks like {looks}")
+
+
+def _describe(state: Mapping, recognized: Mapping | None) -> str:
+    if recognized is not None:
+        return " ".join(str(value) for value in recognized.values())
+    if "conv1.weight" in state and any(key.startswith("layer1.") for key in state):
+        return "a torchvision ResNet"
+    return "no model known here"
+
+
+def _name_some(keys) -> str:
+    keys = list(keys)
+    return ", ".join(keys[:_NUM_NAMED]) + (", ..." if len(keys) > _NUM_NAMED else "")
+
+
+def import_published(path: Path, method: str | None, run_dir: Path, settings: Mapping | None = None) -> str:
+    """Turn a published checkpoint into the run folder ``run_dir``; return the method's name."""
+    model, parameters = load_published(path, method, settings)
+    write_model(run_dir, model, parameters)
+    write_run(run_dir, {"method": parameters.method, "status": "ok", "selection": "published", "history": []})
+    return parameters.method
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m train.checkpoints", description="Import published weights.")
+    parser.add_argument("file", type=Path, help=f"a checkpoint, or one that is fetched: {', '.join(PUBLIC_FILES)}")
+    parser.add_argument("run_dir", type=Path, help="folder to write, for example cache/runs/htf_published")
+    parser.add_argument("--method", choices=METHODS, help="default: what the keys look like")
+    parser.add_argument("--weights-dir", type=Path, default=Path("cache/weights"), help="where fetched files are kept")
+    options = parser.parse_args(arguments)
+    try:
+        path, method = options.file, options.method
+        if str(path) in PUBLIC_FILES:
+            method = method or PUBLIC_FILES[str(path)].method
+            path = fetch_published(str(path), options.weights_dir)
+        name = import_published(path, method, options.run_dir)
+    except EarshotError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"{options.run_dir}: {name} weights of {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
