@@ -69,21 +69,20 @@ def run_tasks(
         return
     if parameters.workers == 0 and parameters.scheduler_address is None:
         for task in tasks.values():
-            with _full_disk_told(shared_dir):
-                result = function(task)
-            yield result
+            yield function(task)
         return
     log = AttemptLog(shared_dir / f"{ATTEMPTS_PREFIX}{secrets.token_hex(4)}", max_attempts=parameters.max_attempts)
     log.folder.mkdir(parents=True)
     try:
-        with _connect(parameters, num_tasks=len(tasks), is_quiet=is_quiet) as client, _full_disk_told(shared_dir):
+        with _connect(parameters, num_tasks=len(tasks), is_quiet=is_quiet) as client:
             yield from _Run(client, function, tasks, parameters, log)
     finally:
         shutil.rmtree(log.folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _full_disk_told(folder: Path) -> Iterator[None]:
+def full_disk_told(folder: Path) -> Iterator[None]:
+    """Turn the system's refusals to write into one sentence about ``folder``."""
     try:
         yield
     except OSError as error:
@@ -132,7 +131,8 @@ def _connect(parameters: ClusterParameters, *, num_tasks: int, is_quiet: bool) -
                 threads_per_worker=1,
                 processes=True,
                 memory_limit=limit,
-                dashboard_address="127.0.0.1:0" if parameters.dashboard else None,
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": parameters.dashboard},
                 silence_logs=logging.CRITICAL,
             ) as cluster,
             Client(cluster, set_as_default=False) as client,

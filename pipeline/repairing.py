@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.attempts import Attempt
 from pipeline.cache import BuildReport, build_feature
-from pipeline.cluster import ClusterParameters, run_tasks
+from pipeline.cluster import ClusterParameters, full_disk_told, run_tasks
 from pipeline.dvc_cache import find_cached_files
 from pipeline.errors import DataError
 from pipeline.extraction import extract_features
@@ -97,7 +97,7 @@ def repair_feature(
         (output_dir / name).unlink(missing_ok=True)
     names = list(dict.fromkeys(damage.path.name for damage in damages if damage.sample_ids))
     restored, remade, num_computed = [], {}, 0
-    with Store(store_dir).open() as store:
+    with full_disk_told(store_dir), Store(store_dir).open() as store:
         store.take({path.name: path for path in output_dir.glob("*.h5")})
         listed = _list_entries(names, store, output_dir, requests)
         jobs = {}

@@ -429,8 +429,17 @@ def test_a_full_disk_is_told_in_one_sentence_and_breaks_nothing(tmp_path, monkey
         build(tmp_path, tables)
     monkeypatch.undo()
     assert not list((tmp_path / "store" / "frames").glob(".tmp-*"))
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("pipeline.cache.write_table", full)  # of the index: everything else is there by then
+    with pytest.raises(RunError, match=r"no space left on the device"):
+        build(tmp_path, tables)
+    monkeypatch.undo()
+    assert not (tmp_path / "frames" / "index.parquet").exists()
     report = build(tmp_path, tables)
-    assert (report.ok, report.computed) == (60, 60 - 24)
+    assert (report.ok, report.computed) == (60, 0)
 
 
 def _build_with_small_files(folder, tables, queue):
