@@ -4,6 +4,7 @@ Detections (boxes of a frame and of the frame 0.5 s later) come from ``train/det
 "vision-only+CF+TF": the class filter, and the temporal filter that drops what stands still.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,3 +85,43 @@ def vision_only_map(
     for x1, y1, x2, y2 in (np.clip(boxes, 0, 1) * GRID).astype(int):
         grid_map[y1:y2, x1:x2] = 1
     return grid_map
+
+
+def pack_detections(current: Detections, following: Detections | None = None) -> np.ndarray:
+    """Both frames' detections as one array: float32 ``(num_boxes, 7)`` of frame (0 or 1), x1 y1 x2 y2, score, label."""
+    parts = [
+        np.column_stack([np.full(len(found.boxes), number), found.boxes, found.scores, found.labels])
+        for number, found in enumerate((current, following))
+        if found is not None
+    ]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def unpack_detections(array: np.ndarray, *, num_frames: int) -> tuple[Detections, Detections | None]:
+    """What ``pack_detections`` packed; ``num_frames`` 1: there was no second frame."""
+    if array.ndim != 2 or array.shape[1] != 7:
+        raise DataError(f"detections have shape {array.shape}, expected (num_boxes, 7)")
+    first, second = (
+        Detections(rows[:, 1:5].astype(np.float64), rows[:, 6].astype(int), rows[:, 5].astype(np.float64))
+        for rows in (array[array[:, 0] == number] for number in (0, 1))
+    )
+    return first, second if num_frames > 1 else None
+
+
+class VisionOnlyMaps(Sequence):
+    """Maps of the topline from the cached feature ``detections``, made when they are asked for; score as absolute.
+
+    ``reader`` is a ``pipeline.shards.FeatureReader`` of that feature.
+    """
+
+    def __init__(self, sample_ids: Sequence[str], reader, **filters):
+        self._sample_ids, self._reader, self._filters = list(sample_ids), reader, filters
+
+    def __len__(self) -> int:
+        return len(self._sample_ids)
+
+    def __getitem__(self, position: int) -> np.ndarray:
+        sample_id = self._sample_ids[position]
+        num_frames = self._reader.read_attributes(sample_id)["num_frames"]
+        found = unpack_detections(self._reader.read(sample_id), num_frames=num_frames)
+        return vision_only_map(*found, **self._filters)
