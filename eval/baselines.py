@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from eval.ground_truth import GRID, NUM_PIXELS, GroundTruth
-from eval.protocols import MEDIAN_INDEX
+from eval.protocols import MEDIAN_INDEX, Protocol
 from pipeline.errors import DataError
 
 CENTRE_SIDE = 158  # the square that marks about half of the grid, as the median thresholds do
@@ -81,9 +81,17 @@ def ceiling_of_half(truths: Sequence[GroundTruth]) -> np.ndarray:
     """The best ciou that any map can reach when exactly half of the grid is marked, a value a sample ``(n,)``.
 
     The best choice takes pixels of the ground truth first, the fuller the sooner; the rest falls outside. On VGG-SS
-    these give success .5054 and AUC .4947: no median-thresholded result can be better.
+    these give success .5054 and AUC .4947: no median-thresholded map of distinct values can be better. (One with a
+    plateau at its median can: see docs/protocols.md.)
     """
     return np.array([_best_ciou_of_area(truth, NUM_PIXELS - MEDIAN_INDEX) for truth in truths])
+
+
+def ceiling(truths: Sequence[GroundTruth], *, protocol: Protocol) -> np.ndarray:
+    """The best ciou that a map without ties can reach under ``protocol``, a value a sample ``(n,)``."""
+    if protocol.threshold in ("above_median", "from_median"):
+        return ceiling_of_half(truths)
+    return np.array([float(truth.levels().any()) for truth in truths])
 
 
 def _best_ciou_of_area(truth: GroundTruth, num_marked: int) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.published_loop import LOOPS, consensus_map, union_map
-from eval.baselines import ceiling_of_half, centre_map, uniform_map
+from eval.baselines import ceiling, ceiling_of_half, centre_map, uniform_map
 from eval.ground_truth import make_ground_truth
 from eval.metrics import auc, success_rate
 from eval.protocols import PROTOCOLS, get_protocol
@@ -108,6 +108,23 @@ def test_the_ground_truth_itself_is_perfect_under_earshot_and_limited_by_half_un
     scores = score_maps([truth.gt_map().astype(np.float32)] * 2, [truth] * 2, protocol=get_protocol("earshot"))
     assert scores.ciou.tolist() == scores.adaptive_ciou.tolist() == scores.pointing.tolist() == [1, 1]
     assert ceiling_of_half([truth])[0] == 56 * 112 / 25088
+
+
+def test_a_plateau_at_the_median_beats_the_ceiling_of_half():
+    """Why a map of few values (after a ReLU, or boxes) is not comparable under a strict median threshold."""
+    truth = make_ground_truth([[0.25, 0.25, 0.5, 0.75]], rule="union")
+    binary = [truth.gt_map().astype(np.float32)]
+    rng = np.random.default_rng(0)
+    distinct = [binary[0] + 1e-3 * rng.random((224, 224), np.float32)]
+    cious = {
+        (kind, name): score_maps(maps, [truth], protocol=get_protocol(name)).ciou[0]
+        for kind, maps in (("binary", binary), ("distinct", distinct))
+        for name in PROTOCOLS
+    }
+    assert cious["binary", "lvs"] == cious["binary", "htf"] == 1  # nothing is above 0 but the ground truth
+    assert cious["binary", "ezvsl"] == truth.gt_map().mean()  # everything is at or above 0
+    for name, protocol in PROTOCOLS.items():
+        assert cious["distinct", name] == pytest.approx(ceiling([truth], protocol=protocol)[0], abs=1e-4), name
 
 
 def test_pointing_is_whether_the_maximum_is_inside():
