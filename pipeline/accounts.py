@@ -159,59 +159,78 @@ def missing_clips(
     reasons: Sequence[str] = (),
     splits: Sequence[str] = (),
     has_pending: bool = False,
-) -> list[dict]:
+) -> pa.Table:
     """``dataset clip_id status reason outlook attempts last_attempt splits detail`` of clips that are not there."""
     columns = ["clip_id", "status", "reason", "detail", "attempts", "last_attempt"]
-    downloads = _read_downloads(project, dataset, columns)
-    wanted = pc.not_equal(downloads["status"], "ok") if has_pending else pc.equal(downloads["status"], "missing")
-    if reasons:
-        wanted = pc.and_(wanted, pc.fill_null(pc.is_in(downloads["reason"], pa.array(reasons)), False))
-    downloads = downloads.filter(wanted)
+    rows = _read_downloads(project, dataset, columns)
+    rows = rows.filter(pc.not_equal(rows["status"], "ok") if has_pending else pc.equal(rows["status"], "missing"))
+    rows = _of_reasons(rows, reasons)
     clips = read_table(project.clips_table_path(dataset), CLIPS, columns=["clip_id", "splits"])
-    clips = clips.filter(pc.is_in(clips["clip_id"], downloads["clip_id"]))
-    splits_of = dict(zip(clips["clip_id"].to_pylist(), clips["splits"].to_pylist(), strict=True))
-    rows = []
-    for row in downloads.to_pylist():
-        own_splits = splits_of.get(row["clip_id"], [])
-        if splits and not set(splits) & set(own_splits):
-            continue
-        moment = row["last_attempt"]
-        rows.append(
-            {"dataset": dataset}
-            | row
-            | {
-                "outlook": outlook_of(row["reason"], row["detail"]),
-                "last_attempt": moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment is not None else None,
-                "splits": own_splits,
-            }
-        )
-    return rows
+    rows = _of_splits(rows, "clip_id", clips, splits)
+    moments = pc.strftime(rows["last_attempt"].cast(pa.timestamp("s", "UTC")), format="%Y-%m-%dT%H:%M:%SZ")
+    rows = rows.set_column(rows.schema.get_field_index("last_attempt"), "last_attempt", moments)
+    rows = rows.append_column("outlook", _outlooks(rows["reason"], rows["detail"]))
+    rows = rows.append_column("dataset", pa.repeat(dataset, rows.num_rows))
+    return rows.select(
+        ["dataset", "clip_id", "status", "reason", "outlook", "attempts", "last_attempt", "splits", "detail"]
+    )
 
 
 def missing_samples(
     project: Project, dataset: str, *, reasons: Sequence[str] = (), splits: Sequence[str] = ()
-) -> list[dict]:
+) -> pa.Table:
     """``dataset sample_id feature status reason outlook splits detail`` of samples that an index has not as ok."""
     samples = read_table(project.samples_table_path(dataset), SAMPLES, columns=["sample_id", "splits"])
-    splits_of = dict(zip(samples["sample_id"].to_pylist(), samples["splits"].to_pylist(), strict=True))
-    rows = []
+    tables = [_NO_SAMPLES.empty_table()]
     for index_path in sorted(project.dataset_cache_dir(dataset).glob("*/index.parquet")):
-        index = read_table(index_path, INDEX, columns=["sample_id", "status", "reason", "detail"])
-        wanted = pc.not_equal(index["status"], "ok")
-        if reasons:
-            wanted = pc.and_(wanted, pc.fill_null(pc.is_in(index["reason"], pa.array(reasons)), False))
-        for row in index.filter(wanted).to_pylist():
-            own_splits = splits_of.get(row["sample_id"], [])
-            if splits and not set(splits) & set(own_splits):
-                continue
-            # A feature that could not be computed from a whole clip will fail again.
-            outlook = "permanent" if row["status"] == "failed" else outlook_of(row["reason"], row["detail"])
-            rows.append(
-                {"dataset": dataset, "feature": index_path.parent.name}
-                | row
-                | {"outlook": outlook, "splits": own_splits}
-            )
-    return rows
+        rows = read_table(index_path, INDEX, columns=["sample_id", "status", "reason", "detail"])
+        rows = _of_reasons(rows.filter(pc.not_equal(rows["status"], "ok")), reasons)
+        rows = _of_splits(rows, "sample_id", samples, splits)
+        # A feature that could not be computed from a whole clip will fail again.
+        outlooks = pc.if_else(
+            pc.equal(rows["status"], "failed"), "permanent", _outlooks(rows["reason"], rows["detail"])
+        )
+        rows = rows.append_column("outlook", outlooks)
+        rows = rows.append_column("dataset", pa.repeat(dataset, rows.num_rows))
+        rows = rows.append_column("feature", pa.repeat(index_path.parent.name, rows.num_rows))
+        tables.append(rows.select(_NO_SAMPLES.names).replace_schema_metadata(None))
+    return pa.concat_tables(tables)
+
+
+_NO_SAMPLES = pa.schema(
+    [(name, pa.string()) for name in ("dataset", "sample_id", "feature", "status", "reason", "outlook")]
+    + [("splits", pa.list_(pa.string())), ("detail", pa.string())]
+)
+
+
+def _of_reasons(rows: pa.Table, reasons: Sequence[str]) -> pa.Table:
+    if not reasons:
+        return rows
+    return rows.filter(pc.fill_null(pc.is_in(rows["reason"], pa.array(list(reasons), pa.string())), False))
+
+
+def _of_splits(rows: pa.Table, key: str, lists: pa.Table, splits: Sequence[str]) -> pa.Table:
+    """``rows`` with the column ``splits`` of ``lists``, where they are in one of ``splits`` (none given: all)."""
+    places = pc.index_in(rows[key], lists[key].combine_chunks())
+    own_splits = pc.take(lists["splits"].combine_chunks(), places.combine_chunks())
+    rows = rows.append_column("splits", own_splits)
+    if not splits:
+        return rows
+    wanted = set(splits)
+    return rows.filter(pa.array([bool(wanted & set(names or ())) for names in own_splits.to_pylist()], pa.bool_()))
+
+
+def _outlooks(reasons: pa.ChunkedArray, details: pa.ChunkedArray) -> pa.Array:
+    """``outlook_of`` for columns."""
+    is_settled = pc.fill_null(pc.ends_with(details, SETTLED_MARK), False).to_pylist()
+    by_reason = {
+        reason: [outlook_of(reason, None), outlook_of(reason, SETTLED_MARK)]
+        for reason in pc.unique(reasons).to_pylist()
+    }
+    return pa.array(
+        [by_reason[reason][settled] for reason, settled in zip(reasons.to_pylist(), is_settled, strict=True)],
+        pa.string(),
+    )
 
 
 def count_values(column: pa.ChunkedArray) -> Counter:

@@ -2,13 +2,17 @@
 
 from collections import Counter
 
-from pipeline.commands.arguments import add_dataset_argument, add_format_argument, render, selected_datasets
+from pipeline.commands.arguments import (
+    add_dataset_argument,
+    add_format_argument,
+    render,
+    render_lines,
+    selected_datasets,
+)
 from pipeline.errors import ParameterError
 from pipeline.project import Project
 
 HELP = "which clips or samples are missing, why, permanent or worth a retry"
-_CLIP_COLUMNS = ("dataset", "clip_id", "status", "reason", "outlook", "attempts", "last_attempt", "splits", "detail")
-_SAMPLE_COLUMNS = ("dataset", "sample_id", "feature", "status", "reason", "outlook", "splits", "detail")
 _DETAIL_CHARACTERS = 80
 
 
@@ -27,34 +31,32 @@ def run(arguments, project: Project) -> int:
     from pipeline.accounts import advice_of, missing_clips, missing_samples
     from pipeline.failures import REASONS
 
-    rows, has_any = [], False
+    tables = []
     for dataset in selected_datasets(arguments, project):
         path = project.samples_table_path(dataset) if arguments.samples else project.downloads_table_path(dataset)
         if not path.exists() and not arguments.dataset:
             continue  # not asked for by name, and not begun
-        has_any = True
+        selection = {"reasons": arguments.reason, "splits": arguments.split}
         if arguments.samples:
-            rows += missing_samples(project, dataset, reasons=arguments.reason, splits=arguments.split)
+            tables.append(missing_samples(project, dataset, **selection))
         else:
-            rows += missing_clips(
-                project, dataset, reasons=arguments.reason, splits=arguments.split, has_pending=arguments.pending
-            )
-    known = {row["reason"] for row in rows} | set(REASONS)
-    for reason in arguments.reason:
-        if reason not in known and not arguments.samples:
-            raise ParameterError(f"--reason is {reason!r}, expected one of {', '.join(sorted(REASONS))}")
-    if not has_any:
+            tables.append(missing_clips(project, dataset, **selection, has_pending=arguments.pending))
+    if not tables:
         raise ParameterError("no dataset has an account yet; run `dvc repro` first")
+    columns = tables[0].column_names
+    lines = [line for table in tables for line in zip(*(column.to_pylist() for column in table.columns), strict=True)]
+    for reason in arguments.reason:
+        if reason not in REASONS and not lines:
+            raise ParameterError(f"--reason is {reason!r}, expected one of {', '.join(sorted(REASONS))}")
     if arguments.by:
+        rows = [dict(zip(columns, line, strict=True)) for line in lines]
         print(render(*_count(rows, arguments.by, advice_of), arguments.format))
-        return 0
-    columns = _SAMPLE_COLUMNS if arguments.samples else _CLIP_COLUMNS
-    if arguments.format == "table":
-        if not rows:
-            print("nothing is missing")
-            return 0
-        rows = [row | {"detail": _shorten(row["detail"])} for row in rows]
-    print(render(rows, columns, arguments.format))
+    elif arguments.format != "table":
+        print(render_lines(lines, columns, arguments.format))
+    elif not lines:
+        print("nothing is missing")
+    else:
+        print(render_lines([(*line[:-1], _shorten(line[-1])) for line in lines], columns, "table"))
     return 0
 
 

@@ -61,7 +61,7 @@ def _select(project: Project, dataset: str, ids: list[str], reasons: list[str], 
     if ids and not reasons and not splits:
         known = set(read_table(project.clips_table_path(dataset), CLIPS, columns=["clip_id"])["clip_id"].to_pylist())
         return [clip_id for clip_id in dict.fromkeys(ids) if clip_id in known]
-    rows = missing_clips(project, dataset, reasons=reasons, splits=splits)
+    rows = missing_clips(project, dataset, reasons=reasons, splits=splits).select(["clip_id", "outlook"]).to_pylist()
     if ids:
         rows = [row for row in rows if row["clip_id"] in set(ids)]
     elif not reasons:
