@@ -233,6 +233,16 @@ def test_damaged_inputs_are_one_sentence(built, tmp_path):
         load_inputs(project, datasets=["sample"], models=[])
 
 
+def test_plots_of_models_that_are_gone_go_too(tmp_path):
+    project = write_project(tmp_path, num_samples=2)
+    old = project.reports_dir / "plots" / "success_curve" / "sample_single" / "old.csv"
+    old.parent.mkdir(parents=True)
+    old.write_text("threshold,success_rate\n")
+    inputs = load_inputs(project, datasets=["sample"], models=[])
+    build_report(inputs, ReportParameters(num_gallery_samples=0), project.reports_dir)
+    assert sorted(path.stem for path in old.parent.iterdir()) == sorted(MODELS)
+
+
 def test_gallery_parameters_are_checked():
     with pytest.raises(ValueError, match=r"num_gallery_samples \(-1\) must be >= 0"):
         ReportParameters(num_gallery_samples=-1)
@@ -402,13 +412,13 @@ def test_markdown_cells_cannot_break_the_table():
 
 
 def test_plot_tables(built):
-    rows = list(csv.DictReader(io.StringIO((built[0].reports_dir / "plots" / "success_curve.csv").read_text())))
-    assert len(rows) == 2 * 21 * len(MODELS)
-    at_half = next(row for row in rows if (row["subset"], row["model"], row["threshold"]) == ("single", "htf", "0.5"))
+    folder = built[0].reports_dir / "plots" / "success_curve"
+    assert {path.stem for path in (folder / "sample_traffic").iterdir()} == set(MODELS)
+    rows = list(csv.DictReader(io.StringIO((folder / "sample_single" / "htf.csv").read_text())))
+    assert [float(row["threshold"]) for row in rows] == list(THRESHOLDS)
     results = json.loads((built[0].reports_dir / "results.json").read_text())["results"]
     single = next(r for r in results if (r["subset"], r["model"], r["protocol"]) == ("single", "htf", "earshot"))
-    assert float(at_half["success_rate"]) == single["success_rate"]
-    assert {row["model"] for row in rows} == set(MODELS)
+    assert float(rows[10]["success_rate"]) == single["success_rate"]
     reasons = (built[0].reports_dir / "plots" / "missing_reasons.csv").read_text().splitlines()
     assert sorted(reasons[1:]) == ["sample,network,1", "sample,rate_limit,1", "sample,removed,1"]
 

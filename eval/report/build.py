@@ -7,6 +7,7 @@ inputs give the same bytes.
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from eval.test_sets import TEST_SETS
 from pipeline import pictures
 from pipeline.files import publish_bytes, publish_text
 
+_UNSAFE = re.compile(r"[^A-Za-z0-9+._-]+")
 _HERE = Path(__file__).resolve().parent
 _SECTIONS = (
     ("summary", "In short"),
@@ -73,6 +75,8 @@ def build_report(
         "results.tex": exports.write_latex(groups),
         **_plot_tables(inputs, groups, scores, models),
     }
+    for path in (output_dir / "plots" / "success_curve").glob("*/*.csv"):
+        path.unlink()  # of a model or test set that is no longer evaluated
     for name, text in texts.items():
         publish_text(output_dir / name, text)
     data = page.encode()
@@ -339,22 +343,25 @@ def _render_run(inputs: ReportInputs) -> Html:
 
 
 def _plot_tables(inputs: ReportInputs, groups, scores, models) -> dict[str, str]:
-    """Tables for ``dvc plots``: success over thresholds, and why clips are missing."""
-    success = [
-        [of_subset.dataset, subset, model, threshold, value]
-        for subset, of_subset in _scores_by_subset(inputs, groups, scores)
-        for model, values in breakdowns.success_curves(of_subset, models).items()
-        for threshold, value in zip(breakdowns.THRESHOLDS, values, strict=True)
-    ]
+    """Tables for ``dvc plots``: success over thresholds, a file for each test set and model, and why clips are missing.
+
+    DVC draws a file as one line a revision, so that a model is compared with itself before a change.
+    """
+    found = {}
+    for subset, of_subset in _scores_by_subset(inputs, groups, scores):
+        for model, values in breakdowns.success_curves(of_subset, models).items():
+            names = [_UNSAFE.sub("_", name) for name in (of_subset.dataset, subset, model)]
+            rows = list(zip(breakdowns.THRESHOLDS, values, strict=True))
+            found[f"plots/success_curve/{names[0]}_{names[1]}/{names[2]}.csv"] = _write_csv(
+                ["threshold", "success_rate"], rows
+            )
     reasons = [
         [dataset.name, row["reason"], row["num_clips"]]
         for dataset in inputs.datasets
         for row in availability.count_reasons(dataset)
     ]
-    return {
-        "plots/success_curve.csv": _write_csv(["dataset", "subset", "model", "threshold", "success_rate"], success),
-        "plots/missing_reasons.csv": _write_csv(["dataset", "reason", "num_clips"], reasons),
-    }
+    found["plots/missing_reasons.csv"] = _write_csv(["dataset", "reason", "num_clips"], reasons)
+    return found
 
 
 def _write_csv(head: Sequence[str], rows: Sequence[Sequence]) -> str:
