@@ -29,6 +29,10 @@ class Attempt:
         """From now on this clip is the suspect."""
         self._note({"clip": clip_id})
 
+    def note_progress(self) -> None:
+        """One more moment of the clip is done: it is long, not hung."""
+        self._note({})
+
     def begin_writing(self) -> None:
         """All clips are through; nobody is the suspect."""
         self._note({"clip": None})
@@ -76,7 +80,7 @@ class AttemptLog:
         }
 
     def current(self, task_id: str) -> tuple[Path, str, int] | None:
-        """The newest unfinished attempt: its file, its worker and its size (which grows with each clip)."""
+        """The newest unfinished attempt: its file, its worker and its size (which grows with each moment)."""
         paths = sorted(self.folder.glob(f"{task_id}.*.jsonl"))
         if not paths:
             return None

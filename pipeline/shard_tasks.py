@@ -1,7 +1,7 @@
 """What a worker does with a task: one pass over its clips, then one shard a feature."""
 
 import dataclasses
-import hashlib
+import functools
 import itertools
 import json
 import time
@@ -13,6 +13,7 @@ from importlib import metadata
 from pipeline.attempts import Attempt
 from pipeline.errors import MediaError
 from pipeline.features import Extracted, Feature
+from pipeline.files import sha256_of
 from pipeline.parameters import as_mapping
 from pipeline.plan import Clip, ClipWork, Part, Task
 from pipeline.shard_format import (
@@ -105,7 +106,10 @@ def attempt_clip(
     set_aside: Mapping[str, str] | None,
     attempt: Attempt | None,
 ) -> list[dict[str, Extracted]]:
-    """``extract_clip``, noted in ``attempt``; a clip that is set aside fails without being touched."""
+    """What ``extract`` makes of a clip, one outcome (by feature name) a moment, noted in ``attempt``.
+
+    When reading fails, what is left shares the failure; a clip that is set aside fails without being touched.
+    """
     reason = (set_aside or {}).get(work.clip.clip_id)
     if reason is not None:
         text = "made no progress in time" if reason == "timeout" else "ended its worker process"
@@ -113,16 +117,19 @@ def attempt_clip(
         return [dict.fromkeys((feature.name for feature in features), failed) for _ in work.moments]
     if attempt is not None:
         attempt.begin_clip(work.clip.clip_id)
-    return extract_clip(work, features, extract)
+    return _extract_clip(work, features, extract, attempt)
 
 
-def extract_clip(work: ClipWork, features: list[Feature], extract: Callable) -> list[dict[str, Extracted]]:
-    """One outcome (by feature name) a moment; when reading fails, what is left shares the failure."""
+def _extract_clip(
+    work: ClipWork, features: list[Feature], extract: Callable, attempt: Attempt | None
+) -> list[dict[str, Extracted]]:
     outcomes: list[dict[str, Extracted]] = []
     try:
         check_clip(work.clip)
         for outcome in itertools.islice(extract(work.clip.path, list(work.moments), features), len(work.moments)):
             outcomes.append({name: _without_folder(extracted, work.clip) for name, extracted in outcome.items()})
+            if attempt is not None:
+                attempt.note_progress()
         assert len(outcomes) == len(work.moments), f"{len(outcomes)} outcomes of {len(work.moments)} moments"
     except MediaError as error:
         failed = Extracted(None, reason=error.reason, detail=_told(error, work.clip))
@@ -139,8 +146,8 @@ def extract_clip(work: ClipWork, features: list[Feature], extract: Callable) -> 
 def check_clip(clip: Clip) -> None:
     """The file must be the one that the downloads table describes: its hash is part of every key made from it."""
     try:
-        with open(clip.path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        status = clip.path.stat()
+        found = _hash_file(clip.file, status.st_size, status.st_mtime_ns)
     except FileNotFoundError:
         raise MediaError("no_file", f"{clip.path}: not found, though the downloads table has it") from None
     if found != clip.sha256:
@@ -148,6 +155,12 @@ def check_clip(clip: Clip) -> None:
             "changed_file",
             f"{clip.path}: its sha256 begins with {found[:12]}, the downloads table says {clip.sha256[:12]}",
         )
+
+
+@functools.lru_cache(maxsize=64)
+def _hash_file(file: str, size: int, mtime_ns: int) -> str:
+    """SHA-256 of a file, once for all tasks of this process that cut a long video into samples."""
+    return sha256_of(file)
 
 
 def _told(error: Exception, clip: Clip, kind: str | None = None) -> str:
