@@ -212,7 +212,8 @@ class ClipReader:
 
     def _read_window(self, start_seconds: float, stop_seconds: float, sample_rate: int | None):
         # The decoder must have decoded nothing, and nothing may seek under the feet of iter_frames.
-        is_own = self._is_audio_decoded or self._is_reading_frames
+        # Where packets were read before (`_reaches` seeks to the middle) a window at the beginning would find the rest.
+        is_own = self._is_audio_decoded or self._is_reading_frames or self._is_touched
         container = av.open(str(self.path), metadata_errors="ignore") if is_own else self._container
         self._is_touched = self._is_audio_decoded = True
         try:

@@ -19,6 +19,7 @@ from pipeline import archives
 from pipeline.archives import fetch_archive, iter_tar, unpack_archive
 from pipeline.datasets import urbansas
 from pipeline.errors import DataError
+from pipeline.media import ClipReader
 from pipeline.tables import CLIPS, SAMPLES, write_table
 from pipeline.validation import ValidationParameters, validate_clip
 
@@ -61,6 +62,11 @@ def test_the_published_copies_give_94_frames(shared, tmp_path):
     facts = validate_clip(path, wanted_seconds=10.0, parameters=ValidationParameters())
     assert (facts.width, facts.height, facts.video_codec, facts.audio_codec) == (400, 225, "h264", "pcm_s16le")
     assert packets_of(path, "audio") == packets_of(shared("urbansas_mini", "audio", "barcelona161_4901.wav"), "audio")
+    # The first sample's sound is that of the beginning, also after the file was looked at.
+    with ClipReader(path) as joined, ClipReader(shared("urbansas_mini", "audio", "barcelona161_4901.wav")) as original:
+        assert joined.info.duration_seconds == pytest.approx(10.0, abs=0.02)
+        early, late = (reader.read_audio(-0.5, 2.5, sample_rate=None)[0] for reader in (joined, original))
+        assert (early == late).all()
     before = path_stat(path)
     again, _ = tables_of(shared("urbansas_mini"), tmp_path)
     assert again == clips
