@@ -65,7 +65,7 @@ def test_the_published_copies_give_94_frames(shared, tmp_path):
     # The first sample's sound is that of the beginning, also after the file was looked at.
     with ClipReader(path) as joined, ClipReader(shared("urbansas_mini", "audio", "barcelona161_4901.wav")) as original:
         assert joined.info.duration_seconds == pytest.approx(10.0, abs=0.02)
-        early, late = (reader.read_audio(-0.5, 2.5, sample_rate=None)[0] for reader in (joined, original))
+        early, late = (reader.read_audio(0.0, 3.0, sample_rate=None)[0] for reader in (joined, original))
         assert (early == late).all()
     before = path_stat(path)
     again, _ = tables_of(shared("urbansas_mini"), tmp_path)
