@@ -111,7 +111,7 @@ class DownloadParameters:
         ]:
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
-        if self.cookies_path is not None and not Path(self.cookies_path).is_file():
+        if self.cookies_path is not None and not Path(self.cookies_path).expanduser().is_file():
             raise ValueError(f"cookies_path is {self.cookies_path!r}, found no such file")
         if not 0 <= self.max_failed_fraction <= 1:
             raise ValueError(f"max_failed_fraction is {self.max_failed_fraction}, expected 0 to 1")
@@ -291,9 +291,9 @@ class _Engine:
             FetchParameters(
                 max_height=parameters.max_height,
                 format=parameters.format,
-                ffmpeg=parameters.ffmpeg,
+                ffmpeg=_absolute(parameters.ffmpeg) if os.sep in parameters.ffmpeg else parameters.ffmpeg,
                 time_limit_seconds=parameters.time_limit_seconds,
-                cookies_path=parameters.cookies_path,
+                cookies_path=_absolute(parameters.cookies_path) if parameters.cookies_path else None,
                 proxy=parameters.proxy,
                 num_site_retries=parameters.num_site_retries,
                 socket_timeout_seconds=parameters.socket_timeout_seconds,
@@ -530,6 +530,10 @@ class _Engine:
                 f"{self.dataset}: {counts['missing']} of {num_clips} clips are missing ({words}), expected at most "
                 f"download.max_failed_fraction ({self.parameters.max_failed_fraction:g})"
             )
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def work_folder_of(url: str) -> str:

@@ -39,6 +39,7 @@ SOURCE_STEM = "source"
 _BLOCK_BYTES = 1 << 18
 _PAGE_BYTES = 1 << 16
 _PAGE_CHARACTERS = 2000
+_ANY_HEIGHT = 1 << 20
 _WHOLE_SLACK_SECONDS = 0.1  # a file that is longer than its section by less is not encoded again
 _UNFINISHED_SUFFIXES = (".part", ".ytdl", ".temp", ".download")
 _PLAIN_SUFFIXES = {
@@ -126,7 +127,8 @@ class Fetcher:
         """For each clip the file that it is in."""
         url = request["url"]
         scheme = urllib.parse.urlsplit(url).scheme.lower()
-        path = find_source(work_dir)
+        # A killed worker's file is kept where fetching costs somebody something; a file of this machine is read anew.
+        path = find_source(work_dir) if scheme != "file" else None
         if path is None:
             if scheme == "file":
                 path = self._get_file(path_of_file_url(url), work_dir, is_linked=request["is_linked"])
@@ -375,7 +377,7 @@ class Fetcher:
                 cut_path,
                 start_seconds=0.0 if media.is_section else start_seconds,
                 stop_seconds=None if media.is_section else end_seconds,
-                max_height=parameters.max_height,
+                max_height=_ANY_HEIGHT if request["is_linked"] else parameters.max_height,
                 video_index=source.video_index,
                 audio_index=source.audio_index,
                 ffmpeg_path=find_ffmpeg(parameters.ffmpeg),

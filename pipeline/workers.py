@@ -36,16 +36,13 @@ class Worker:
         self.num_fetched, self.request, self.task = 0, None, None
         self.is_ready = False
         self.deadline = time.monotonic() + _START_LIMIT_SECONDS
-        environment = dict(
-            os.environ, PYTHONPATH=os.pathsep.join([str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")])
-        )
         with open(self._log_path, "wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline.fetching"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=environment,
+                cwd=_PACKAGE_ROOT,  # where `-m` looks for modules first
                 start_new_session=True,
             )
         os.set_blocking(self.process.stdout.fileno(), False)

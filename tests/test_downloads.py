@@ -32,6 +32,7 @@ from pipeline.fetching import Fetcher, FetchParameters, find_source
 from pipeline.files import sha256_of
 from pipeline.histories import derive_downloads, read_histories
 from pipeline.ledger import read_entries
+from pipeline.pacing import CircuitBreaker, Pace, site_of
 from pipeline.tables import CLIPS, DOWNLOADS, read_table, write_table
 
 DAY = 86400.0
@@ -392,13 +393,42 @@ def test_a_stalled_worker_is_killed_and_a_crash_is_an_attempt(tmp_path, media, s
     assert _fetching_processes(os.getpid()) == []
 
 
+def test_pace_and_breaker_by_the_clock():
+    """Steps of half to one and a half of the mean for each kind of host; pauses double until an answer is good."""
+    pace, now, starts = Pace({"youtube": 3600.0, "other": 0.0}, random.Random(0)), 0.0, []
+    for _ in range(200):
+        now += pace.seconds_to_wait("youtube", now)
+        starts.append(now)
+        pace.start("youtube", now)
+        assert pace.seconds_to_wait("other", now) == pace.seconds_to_wait(None, now) == 0.0
+    gaps = [later - earlier for earlier, later in itertools.pairwise(starts)]
+    assert 0.5 <= min(gaps) < 0.6 < 1.4 < max(gaps) <= 1.5
+    assert sum(gaps) / len(gaps) == pytest.approx(1.0, abs=0.1)
+    assert [
+        site_of(url) for url in ("https://www.youtube.com/watch?v=a", "https://youtu.be/a", "http://127.0.0.1:1/a")
+    ] == [
+        "youtube",
+        "youtube",
+        "loopback",
+    ]
+    assert (site_of("https://notyoutube.com/a"), site_of("file:///a")) == ("other", None)
+
+    breaker = CircuitBreaker(pause_seconds=10.0, max_pause_seconds=30.0)
+    assert [breaker.trip(moment) for moment in (0.0, 5.0)] == [10.0, 15.0]  # two under way: one pause
+    assert breaker.num_pauses == 1
+    breaker.succeed(12.0)  # was under way, too
+    assert breaker.is_probing
+    assert [breaker.trip(20.0), breaker.trip(40.0), breaker.trip(100.0)] == [40.0, 70.0, 130.0]
+    assert breaker.trip(200.0, retry_after_seconds=500.0) == 700.0
+    breaker.succeed(701.0)
+    assert (breaker.num_pauses, breaker.is_probing, breaker.seconds_to_wait(701.0)) == (0, False, 0.0)
+
+
 def test_pace_is_kept_over_all_workers(tmp_path, media, server):
-    rows = [(str(n), server.add(f"/{n}.mp4", answer(media / f"clip{n}.mp4"))) for n in range(5)]
-    download(tmp_path, clips_table(*rows), parameters=quick(num_workers=2, loopback_videos_per_hour=7200.0))
-    moments = sorted(moment for times in server.request_times.values() for moment in times)
-    gaps = [later - earlier for earlier, later in itertools.pairwise(moments)]
-    assert moments[-1] - moments[0] > 4 * 0.25 - 0.1  # at least half of the mean step of 0.5 s each
-    assert sum(gap > 0.2 for gap in gaps) >= 3
+    rows = [(str(n), server.add(f"/{n}.mp4", answer(media / f"clip{n}.mp4"))) for n in range(4)]
+    download(tmp_path, clips_table(*rows), parameters=quick(num_workers=2, loopback_videos_per_hour=3600.0))
+    moments = [moment for times in server.request_times.values() for moment in times]
+    assert max(moments) - min(moments) > 1.2  # three steps of half a second or more, and what a busy machine adds
 
 
 # --- kills
