@@ -32,7 +32,7 @@ class SceneRenderer:
     @functools.cached_property
     def background(self) -> np.ndarray:
         """The still backdrop, uint8 RGB (height, width, 3)."""
-        return draw_background(self.scene.width, self.scene.height, np.random.default_rng(self.scene.texture_seed))
+        return draw_background(self.scene.width, self.scene.height, np.random.default_rng(self.scene.place_seed))
 
     def frame(self, time_seconds: float) -> np.ndarray:
         """The picture at a time, uint8 RGB (height, width, 3)."""
@@ -62,7 +62,7 @@ class SceneRenderer:
 
 def render_sound(scene: Scene, *, duration_seconds: float) -> np.ndarray:
     """The scene's sound, float32 (num_samples,) at ``SAMPLE_RATE``, within [-1, 1]."""
-    rng = np.random.default_rng([scene.texture_seed, 1])
+    rng = np.random.default_rng(scene.sound_seed)
     times = np.arange(round(duration_seconds * SAMPLE_RATE)) / SAMPLE_RATE
     mix = _AMBIENCE_LEVEL * ambience(len(times), sample_rate=SAMPLE_RATE, rng=rng)
     for actor in scene.actors:

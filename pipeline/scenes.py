@@ -57,27 +57,32 @@ class Actor:
 
 @dataclass(frozen=True)
 class Scene:
-    """A clip to be: frame size in pixels, the sample's moment, the objects from back to front, a seed for textures."""
+    """A clip to be: frame size in pixels, the sample's moment, the objects from back to front.
+
+    ``place_seed`` determines the backdrop (clips of one place share it, as those of a fixed camera do), ``sound_seed``
+    the noise in the sound.
+    """
 
     kind: str
     width: int
     height: int
     time_seconds: float
     actors: tuple[Actor, ...]
-    texture_seed: int
+    place_seed: int
+    sound_seed: int
 
 
-def make_scene(kind: str, *, time_seconds: float, rng: np.random.Generator, aspect_of) -> Scene:
+def make_scene(kind: str, *, time_seconds: float, place_seed: int, rng: np.random.Generator, aspect_of) -> Scene:
     """Draw a scene at random; ``time_seconds`` is when its sources are surely moving and nothing overlaps.
 
     ``aspect_of(class_name)`` is a look's height over its width.
     """
-    width, height = FRAME_SIZES[rng.integers(len(FRAME_SIZES))]
+    width, height = FRAME_SIZES[place_seed % len(FRAME_SIZES)]
     while True:
         wanted = _cast(kind, rng)
         actors = _place(wanted, width, height, time_seconds, rng, aspect_of)
         if actors is not None:
-            return Scene(kind, width, height, time_seconds, actors, int(rng.integers(2**32)))
+            return Scene(kind, width, height, time_seconds, actors, place_seed, int(rng.integers(2**32)))
 
 
 def _cast(kind: str, rng: np.random.Generator) -> list[dict]:

@@ -67,34 +67,34 @@ def _times(duration_seconds: float, sample_rate: int) -> np.ndarray:
 
 
 def _car(activity, tone, sample_rate, rng):
-    phase = _phase((90 + 60 * tone) * (0.8 + 0.6 * activity), sample_rate)
+    phase = _phase(80 * 2.2**tone * (0.8 + 0.6 * activity), sample_rate)
     engine = _harmonics(phase, [1 / k for k in range(1, 9)])
     return engine + 0.25 * _coloured_noise(len(activity), sample_rate, rng, lambda f: 1 / (1 + (f / 700) ** 2))
 
 
 def _bus(activity, tone, sample_rate, rng):
-    phase = _phase((38 + 18 * tone) * (0.85 + 0.3 * activity), sample_rate)
+    phase = _phase(36 * 1.7**tone * (0.85 + 0.3 * activity), sample_rate)
     rumble = _harmonics(phase, [1.0, 0.9, 0.3, 0.5, 0.1])
     hiss = _coloured_noise(len(activity), sample_rate, rng, lambda f: (f > 4500) * 1.0)
     return rumble + 0.28 * hiss
 
 
 def _motorcycle(activity, tone, sample_rate, rng):
-    phase = _phase((190 + 110 * tone) * (0.75 + 0.7 * activity), sample_rate)
+    phase = _phase(170 * 2.2**tone * (0.75 + 0.7 * activity), sample_rate)
     buzz = _harmonics(phase, [1.0, 0.8, 0.9, 0.6, 0.7, 0.5, 0.5, 0.4, 0.4, 0.3, 0.3, 0.3])
     return buzz * (0.65 + 0.35 * np.sin(phase / 8))
 
 
 def _helicopter(activity, tone, sample_rate, rng):
     time = np.arange(len(activity)) / sample_rate
-    blades = np.maximum(0, np.sin(2 * np.pi * (9 + 5 * tone) * time)) ** 4
+    blades = np.maximum(0, np.sin(2 * np.pi * (8 + 8 * tone) * time)) ** 4
     noise = _coloured_noise(len(activity), sample_rate, rng, lambda f: np.exp(-(((f - 900) / 900) ** 2)))
     return noise * (0.12 + blades)
 
 
 def _dog(activity, tone, sample_rate, rng):
     time = _times(0.16, sample_rate)
-    pitch = (380 + 240 * tone) * (1 + 0.5 * np.sin(np.pi * time / 0.16))
+    pitch = 320 * 2.3**tone * (1 + 0.5 * np.sin(np.pi * time / 0.16))
     bark = _harmonics(_phase(pitch, sample_rate), [0.5, 1.0, 0.9, 0.4, 0.25, 0.15])
     bark = (bark + 0.3 * rng.standard_normal(len(time))) * np.sin(np.pi * time / 0.16) ** 0.5
     return _repeat(bark, 0.34, len(activity), sample_rate, rng)
@@ -102,7 +102,7 @@ def _dog(activity, tone, sample_rate, rng):
 
 def _bird(activity, tone, sample_rate, rng):
     time = _times(0.09, sample_rate)
-    pitch = (2800 + 1500 * tone) + 1400 * np.sin(np.pi * time / 0.09)
+    pitch = 2300 * 2.1**tone + 1400 * np.sin(np.pi * time / 0.09)
     chirp = np.sin(_phase(pitch, sample_rate)) * np.sin(np.pi * time / 0.09)
     return _repeat(chirp, 0.15, len(activity), sample_rate, rng)
 
@@ -118,13 +118,13 @@ def _bell(activity, tone, sample_rate, rng):
         (4.52, 0.4, 9),
         (5.35, 0.3, 11),
     ):
-        strike += level * np.sin(2 * np.pi * (520 + 260 * tone) * ratio * time) * np.exp(-decay * time)
+        strike += level * np.sin(2 * np.pi * 430 * 2.1**tone * ratio * time) * np.exp(-decay * time)
     return _repeat(strike, 0.42, len(activity), sample_rate, rng)
 
 
 def _drum(activity, tone, sample_rate, rng):
     time = _times(0.22, sample_rate)
-    thump = np.sin(2 * np.pi * (75 + 45 * tone) * (time - 1.2 * time**2)) * np.exp(-14 * time)
+    thump = np.sin(2 * np.pi * 65 * 2.2**tone * (time - 1.2 * time**2)) * np.exp(-14 * time)
     snare = 0.35 * rng.standard_normal(len(time)) * np.exp(-30 * time)
     return _repeat(thump + snare, 0.23, len(activity), sample_rate, rng)
 

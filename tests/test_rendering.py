@@ -14,7 +14,13 @@ from pipeline.timbres import synthesize
 
 
 def scene_of(kind: str, seed: int) -> Scene:
-    return make_scene(kind, time_seconds=2.0, rng=np.random.default_rng([seed, KINDS.index(kind)]), aspect_of=aspect_of)
+    return make_scene(
+        kind,
+        time_seconds=2.0,
+        place_seed=seed,
+        rng=np.random.default_rng([seed, KINDS.index(kind)]),
+        aspect_of=aspect_of,
+    )
 
 
 def actor_at(x: float, y: float, **changes) -> Actor:
@@ -37,7 +43,7 @@ def actor_at(x: float, y: float, **changes) -> Actor:
 
 
 def scene_with(*actors: Actor) -> Scene:
-    return Scene("single", 288, 256, 2.0, tuple(actors), 7)
+    return Scene("single", 288, 256, 2.0, tuple(actors), 7, 7)
 
 
 def envelope(waveform: np.ndarray, *, seconds: float) -> np.ndarray:

@@ -47,6 +47,7 @@ class Parameters:
     num_traffic: int = 120
     num_broken: int = 1
     traffic_fraction: float = 0.5
+    num_places: int = 48  # backdrops of train and val; test has as many of its own
     duration_seconds: float = 4.0
     fps: int = 16
     num_workers: int | None = None  # processes that render; null: one a core
@@ -55,6 +56,8 @@ class Parameters:
         for name in ("num_train", "num_val", "num_single", "num_traffic", "num_broken"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        if self.num_places < 1:
+            raise ValueError(f"num_places is {self.num_places}, expected 1 or more")
         if not 0 <= self.traffic_fraction <= 1:
             raise ValueError(f"traffic_fraction is {self.traffic_fraction}, expected 0 to 1")
         if self.duration_seconds < 1:
@@ -110,7 +113,7 @@ def list_entries(parameters: Parameters) -> list[Entry]:
             clip_id = f"{split}_{index:04d}"
             # Evenly interleaved, so that any part of the list has both kinds in proportion.
             is_traffic = int((index + 1) * parameters.traffic_fraction) > int(index * parameters.traffic_fraction)
-            scene = _scene(clip_id, kind or ("traffic" if is_traffic else "single"), parameters)
+            scene = _scene(clip_id, kind or ("traffic" if is_traffic else "single"), splits, parameters)
             entries.append(Entry(clip_id, splits, scene))
     for defect in BROKEN:
         for index in range(parameters.num_broken):
@@ -120,7 +123,7 @@ def list_entries(parameters: Parameters) -> list[Entry]:
             kind = "single" if parameters.traffic_fraction < 1 else "traffic"
             if defect == "duplicate" and parameters.num_train:
                 kind = entries[index % parameters.num_train].scene.kind
-            entries.append(Entry(clip_id, ("train",), _scene(original_id, kind, parameters), defect))
+            entries.append(Entry(clip_id, ("train",), _scene(original_id, kind, ("train",), parameters), defect))
     return entries
 
 
@@ -212,11 +215,16 @@ def _is_whole(path: Path, known: tuple[int, str] | None) -> bool:
     return known is not None and path.is_file() and path.stat().st_size == known[0] and sha256_of(path) == known[1]
 
 
-def _scene(clip_id: str, kind: str, parameters: Parameters) -> Scene:
-    digest = hashlib.sha256(json.dumps([parameters.seed, clip_id, kind]).encode()).digest()
-    rng = np.random.default_rng(int.from_bytes(digest[:16], "big"))
+def _scene(clip_id: str, kind: str, splits: tuple[str, ...], parameters: Parameters) -> Scene:
+    rng = np.random.default_rng(_seed_of(parameters.seed, clip_id, kind))
+    world = "test" if "test" in splits else "train"  # test clips are from places that training never saw
+    place_seed = _seed_of(parameters.seed, world, int(rng.integers(parameters.num_places)))
     time_seconds = parameters.duration_seconds / 2
-    return make_scene(kind, time_seconds=time_seconds, rng=rng, aspect_of=aspect_of)
+    return make_scene(kind, time_seconds=time_seconds, place_seed=place_seed, rng=rng, aspect_of=aspect_of)
+
+
+def _seed_of(*names: str | int) -> int:
+    return int.from_bytes(hashlib.sha256(json.dumps(names).encode()).digest()[:8], "big")
 
 
 def _sample_row(entry: Entry) -> dict:
