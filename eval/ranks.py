@@ -33,7 +33,10 @@ def values_at_ranks(values: np.ndarray, ranks: Sequence[int]) -> list[np.floatin
             continue
         inside = values[np.flatnonzero(is_inside)]
         if num_below <= rank < num_below + len(inside):
-            found.append(np.partition(inside, rank - num_below)[rank - num_below])
+            place = rank - num_below
+            # For two ranks NumPy selects without AVX-512, which is several times faster on some processors.
+            inside.partition((max(place - 1, 0), place))
+            found.append(inside[place])
         else:
             found.append(np.partition(values, rank)[rank])
     return found

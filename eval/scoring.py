@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.ground_truth import NUM_PIXELS, GroundTruth
+from eval.ground_truth import GRID, NUM_PIXELS, GroundTruth
 from eval.protocols import MEDIAN_INDEX, Protocol, mark
 from eval.ranks import values_at_ranks
 from eval.upsampling import upsample
@@ -52,8 +52,9 @@ def score_maps(
     results = np.zeros((5, len(maps)))
     results[4] = np.nan
     is_raw = is_absolute and protocol.threshold == "half_from_median"
+    buffer = np.empty((GRID, GRID), np.float32)
     for column, (lowres_map, truth) in enumerate(zip(maps, ground_truths, strict=True)):
-        grid_map = upsample(lowres_map, how=protocol.upsampling)
+        grid_map = upsample(lowres_map, how=protocol.upsampling, out=buffer)
         if with_confidence:
             top = np.partition(grid_map, _TOP_QUARTER_INDEX, axis=None)[_TOP_QUARTER_INDEX:]
             results[4, column] = top.mean(dtype=np.float64)

@@ -18,13 +18,13 @@ NAMES = ("cv2_linear", "cv2_cubic", "torch_bicubic", "torch_bilinear_corners")
 _F = np.float32
 
 
-def upsample(lowres_map: np.ndarray, *, how: str) -> np.ndarray:
-    """One map ``(h, w)`` to float32 ``(224, 224)``."""
+def upsample(lowres_map: np.ndarray, *, how: str, out: np.ndarray | None = None) -> np.ndarray:
+    """One map ``(h, w)`` to float32 ``(224, 224)``; ``out`` may take the result."""
     lowres_map = np.ascontiguousarray(lowres_map, np.float32)
     if how == "cv2_linear":
-        return cv2.resize(lowres_map, (GRID, GRID), interpolation=cv2.INTER_LINEAR)
+        return cv2.resize(lowres_map, (GRID, GRID), dst=out, interpolation=cv2.INTER_LINEAR)
     if how == "cv2_cubic":
-        return cv2.resize(lowres_map, (GRID, GRID), interpolation=cv2.INTER_CUBIC)
+        return cv2.resize(lowres_map, (GRID, GRID), dst=out, interpolation=cv2.INTER_CUBIC)
     if how not in NAMES:
         raise DataError(f"unknown upsampling {how!r}, expected one of {', '.join(NAMES)}")
     if lowres_map.shape == (GRID, GRID):  # torch copies when nothing is to be done
@@ -32,16 +32,16 @@ def upsample(lowres_map: np.ndarray, *, how: str) -> np.ndarray:
     tables = _bilinear_corner_taps if how == "torch_bilinear_corners" else _bicubic_taps
     height, width = lowres_map.shape
     rows = _interpolate(lowres_map.T, *tables(width)).T  # torch interpolates within rows first
-    return _interpolate(np.ascontiguousarray(rows), *tables(height))
+    return _interpolate(np.ascontiguousarray(rows), *tables(height), out=out)
 
 
-def _interpolate(values: np.ndarray, indices: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _interpolate(values: np.ndarray, indices: np.ndarray, weights: np.ndarray, out=None) -> np.ndarray:
     """Weighted taps along the first axis, rounded as torch's fused multiply-adds round.
 
     Its CPU kernel computes ``fma(v0, w0, v1 * w1)``, then ``fma(vk, wk, sum)`` for the other taps. A product of two
     float32 is exact in float64, so adding there and rounding to float32 is that operation.
     """
-    total = np.take(values, indices[1], axis=0, mode="clip")
+    total = np.take(values, indices[1], axis=0, mode="clip", out=out)
     total *= weights[1].astype(np.float32)
     values = values.astype(np.float64)
     product = np.empty(total.shape)
