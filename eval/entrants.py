@@ -47,7 +47,7 @@ def make_baseline(name: str) -> Entrant:
             name,
             lambda ids, readers: FlowMaps(ids, readers["flow"], coding=coding),
             reads=("flow",),
-            is_absolute=coding == "flowgrad",
+            is_absolute=True,  # pixels of motion: FlowGrad's code does not normalize its flow baseline
         )
     raise ParameterError(f"params: evaluate.baselines has {name!r}, expected some of {', '.join(BASELINES)}")
 

@@ -7,6 +7,7 @@ import pytest
 
 from eval.baselines import CENTRE_SIDE, centre_map, flow_map, random_map, uniform_map
 from eval.breakdowns import break_down, group_samples
+from eval.entrants import FLOW_BASELINES, make_baseline
 from eval.evaluation import evaluate_maps
 from eval.ground_truth import make_ground_truth
 from eval.protocols import PROTOCOLS
@@ -56,6 +57,30 @@ def test_flowgrad_coding_is_what_opencv_writes_and_resizes(tmp_path):
     cv2.imwrite(str(tmp_path / "flow.png"), magnitude)  # the lossless sibling of the authors' JPEG
     written = cv2.imread(str(tmp_path / "flow.png"), cv2.IMREAD_GRAYSCALE)
     np.testing.assert_array_equal(flow_map(flow, coding="flowgrad"), cv2.resize(written, (224, 224)).astype(np.float32))
+
+
+def test_all_flow_baselines_are_in_pixels_and_not_normalized_under_flowgrad():
+    class Reader:
+        def read(self, sample_id):
+            return np.full((2, 8, 8), 0.1, np.float16)  # slower than half a pixel everywhere
+
+    samples = make_samples()
+    for name in FLOW_BASELINES:
+        entrant = make_baseline(name)
+        ids = samples["sample_id"].to_pylist()[:3]
+        maps = entrant.predict(ids, {"flow": Reader()})
+        scores, _ = evaluate_maps(
+            maps,
+            ids,
+            samples,
+            dataset="vggsound",
+            model=name,
+            subsets=["vggss_test"],
+            protocols=["flowgrad"],
+            num_resamples=10,
+            is_absolute=entrant.is_absolute,
+        )
+        assert [row["ciou"] for row in scores[:3]] == [0, 0, 0], name
 
 
 def detections(boxes, labels=None, scores=None):
