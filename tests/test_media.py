@@ -358,3 +358,15 @@ def test_missing_streams_are_named(tmp_path):
     with ClipReader(blind) as reader, pytest.raises(MediaError, match="has no video") as caught:
         reader.read_frames([0.0])
     assert caught.value.reason == "no_video"
+
+
+@pytest.mark.parametrize("name", ["b_frames.mp4", "pyramid.mp4", "open_gop.mkv", "hevc.mp4", "vp9.webm"])
+def test_common_clips_are_not_decoded_from_the_beginning(tmp_path, name, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("decoded sequentially")
+
+    monkeypatch.setattr("pipeline.video.FrameReader._iter_sequentially", refuse)
+    path = make_clip(tmp_path / name, *MAKES[name], size="96x64", seconds=3)
+    for time in (0.0, 0.33, 1.51, 2.2, 2.99):
+        with ClipReader(path) as reader:
+            reader.read_frames([time, time + 0.125, time + 0.5])
