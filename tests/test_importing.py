@@ -278,6 +278,26 @@ def test_a_killed_import_goes_on(tmp_path, media):
     assert len({entry["clip_id"] for entry in entries}) == len(ids)
 
 
+def test_a_kill_between_ledger_and_rename_is_rolled_forward(tmp_path, media):
+    clips = clips_table("a-cdefghij__000010")
+    unlike(media / "clip.mp4", tmp_path / "in" / "a-cdefghij__000010.mp4", 1)
+    write_table(tmp_path / "clips.parquet", clips, CLIPS)
+    script = (
+        "import os, sys; sys.path.insert(0, 'tests')\n"
+        "from pathlib import Path; import pipeline.importing; from test_importing import run_import\n"
+        "from pipeline.tables import *\n"
+        "pipeline.importing._Importer._rename = lambda *_: os._exit(9)\n"
+        "root = Path(sys.argv[1]); run_import(root, read_table(root / 'clips.parquet', CLIPS), 'in', mode='copy')"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, check=False).returncode == 9
+    assert run_download_of_ok(tmp_path, clips) == set()
+    report = run_import(tmp_path, clips, "in")
+    assert (report.imported, report.present) == ([], ["a-cdefghij__000010"])
+    assert len(read_entries(tmp_path / "attempts.jsonl")) == 1
+    assert run_download_of_ok(tmp_path, clips) == {"a-cdefghij__000010"}
+    assert not (tmp_path / "clips" / ".work" / "import").exists()
+
+
 def run_download_of_ok(tmp_path, clips):
     """Ids that are whole on disk, as the table that derives from the ledger says."""
     from pipeline.histories import derive_downloads, read_histories
