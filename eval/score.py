@@ -47,14 +47,15 @@ def score_file(options: argparse.Namespace) -> None:
         raise ParameterError(f"--resamples is {options.resamples}, expected at least 1")
     test_set = get_test_set(options.dataset)
     sample_ids, maps = read_maps(options.maps)
-    project = Project(Path(options.root).resolve(), {})
+    root = Path(options.root).resolve()
+    project = Project.load(root) if (root / "params.yaml").exists() else Project(root, {})
     samples = load_test_set(
         test_set,
         annotations_path=options.annotations,
         table_path=project.samples_table_path(test_set.dataset),
         cache_dir=project.dataset_cache_dir(test_set.dataset),
         lists_dir=options.lists,
-        **({"annotations_dir": str(options.xml)} if options.xml is not None and test_set.dataset == "flickr" else {}),
+        source_parameters=_source_parameters(project, test_set.dataset, xml_dir=options.xml),
     )
     ids, subset = subset_ids(samples, test_set.split), options.dataset
     if test_set.num_published and len(ids) != test_set.num_published:
@@ -115,6 +116,16 @@ def score_file(options: argparse.Namespace) -> None:
     if options.output is not None:
         write_results(options.output, scores=scores, results=results)
         print(f"wrote {options.output / 'scores.parquet'} and {options.output / 'results.json'}")
+
+
+def _source_parameters(project: Project, dataset: str, *, xml_dir: Path | None) -> dict[str, str]:
+    """Where params.yaml says that lists and annotations of a dataset lie."""
+    section = (project.params.get("sources") or {}).get(dataset) or {}
+    names = {"vggsound": ("lists_dir",), "flickr": ("lists_dir", "annotations_dir")}.get(dataset, ())
+    found = {name: section[name] for name in names if section.get(name) is not None}
+    if xml_dir is not None and dataset == "flickr":
+        found["annotations_dir"] = str(xml_dir)
+    return found
 
 
 def _read_list(path: Path) -> list[str]:

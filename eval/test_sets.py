@@ -4,7 +4,7 @@ A test set is one of the published lists; the datasets' modules know the lists (
 splits of the samples table. Here are their names in tables of results and what one must know to compare such tables.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,7 +111,7 @@ def load_test_set(
     table_path: Path,
     cache_dir: Path,
     lists_dir: Path | None = None,
-    **source_parameters,
+    source_parameters: Mapping[str, str] | None = None,
 ) -> pa.Table:
     """A samples table (SAMPLES) that holds ``test_set`` in its split.
 
@@ -133,6 +133,7 @@ def load_test_set(
             f"run `dvc repro sources@{test_set.dataset}`, or give --annotations (a samples.parquet)"
         )
     module = load(test_set.dataset)
+    source_parameters = dict(source_parameters or {})
     if lists_dir is not None:
         source_parameters["lists_dir"] = str(lists_dir)
     splits = tuple(dict.fromkeys((test_set.split, _WHOLE_TEST_SETS[test_set.dataset])))

@@ -180,3 +180,12 @@ def test_command_line_on_vggss(shared, tmp_path):
     assert "n 5158 of 5158 (100.0 %)" in done.stdout
     assert "success_rate           0.2195" in done.stdout
     assert "auc                    0.3125" in done.stdout
+
+
+def test_lists_are_found_where_params_say(shared, tmp_path, capsys):
+    lists_dir = shared("lists", "htf", "vggss_test_trimmed.csv").parent.parent
+    (tmp_path / "params.yaml").write_text(f"sources:\n  vggsound:\n    lists_dir: {lists_dir}\n")
+    ids = (lists_dir / "htf" / "vggss_test_trimmed.csv").read_text().split()[:3]
+    path = save(tmp_path, sample_ids=np.array(ids), maps=MAPS[:3])
+    assert run(tmp_path, path, "--dataset", "vggss_htf", "--protocol", "htf") == 0
+    assert "maps on vggss_htf, protocol htf: n 3 of 4670" in capsys.readouterr().out
