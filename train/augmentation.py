@@ -13,6 +13,8 @@ import torch.nn.functional as F
 
 from train.models.localizer import InputFormat
 
+_INT16_FULL_SCALE = 32768
+
 
 class ShapeGroup(NamedTuple):
     """Samples of a batch whose arrays have one shape: their places in the batch (k,) and the arrays (k, ...)."""
@@ -49,7 +51,9 @@ def prepare_inputs(
             spectrograms = F.avg_pool2d(spectrograms, input_format.spectrogram_pooling)
         inputs["spectrograms"] = (spectrograms - input_format.spectrogram_mean) / input_format.spectrogram_std
     if "waveforms" in batch:
-        inputs["waveforms"] = batch["waveforms"].to(dtype)
+        waveforms = batch["waveforms"]
+        scale = 1 / _INT16_FULL_SCALE if waveforms.dtype == torch.int16 else 1.0
+        inputs["waveforms"] = waveforms.to(dtype) * scale
     return inputs
 
 

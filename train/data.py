@@ -6,6 +6,7 @@ k of epoch e, and how each is cropped and flipped, derives from (seed, epoch, sa
 resumed runs agree.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,11 @@ def open_readers(features_dirs: Mapping[str, Path], reads: Sequence[str]) -> dic
         if feature not in features_dirs:
             raise DataError(f"the model reads {feature}, which is not cached; cached: {', '.join(features_dirs)}")
     return {feature: FeatureReader(Path(features_dirs[feature])) for feature in reads}
+
+
+def describe_features(readers: Mapping[str, FeatureReader]) -> dict[str, dict]:
+    """Each feature's parameters, as its shards record them: what a model was trained on."""
+    return {name: json.loads(reader.attributes.get("parameters", "{}")) for name, reader in readers.items()}
 
 
 def choose_usable(sample_ids: Sequence[str], readers: Mapping[str, FeatureReader]) -> tuple[list[str], Counter]:
@@ -134,18 +140,27 @@ class SampleSource(Dataset):
     def _read(self, positions: np.ndarray) -> dict:
         """A batch from the shards."""
         ids = [self.sample_ids[position] for position in positions]
-        batch = {}
-        for feature, reader in self.readers.items():
-            arrays = reader.read_batch(ids)
-            if feature in _SHAPED:
-                batch[feature] = _group_by_shape(arrays)
-            else:
-                batch[feature] = _stack(arrays, ids, reader)
-            if feature == "flow":
-                _check_flow(arrays[0], reader)
-                heights = [reader.read_attributes(sample_id)["native_height"] for sample_id in ids]
-                batch["native_height"] = torch.tensor(heights, dtype=torch.float32)
-        return batch
+        arrays = {feature: reader.read_batch(ids) for feature, reader in self.readers.items()}
+        heights = None
+        if "flow" in arrays:
+            heights = [self.readers["flow"].read_attributes(sample_id)["native_height"] for sample_id in ids]
+        return collate(arrays, ids=ids, native_heights=heights)
+
+
+def collate(
+    arrays: Mapping[str, Sequence[np.ndarray]], *, ids: Sequence[str], native_heights: Sequence[float] | None = None
+) -> dict:
+    """Arrays of each feature, one a sample, to a batch for ``train.augmentation.prepare_inputs`` (without crops).
+
+    ``native_heights``: of the frames between which flow was computed, in pixels; needed with ``flow``.
+    """
+    batch = {}
+    for feature, values in arrays.items():
+        if feature == "flow":
+            _check_flow(values, ids)
+            batch["native_height"] = torch.tensor(native_heights, dtype=torch.float32)
+        batch[feature] = _group_by_shape(values) if feature in _SHAPED else _stack(feature, values, ids)
+    return batch
 
 
 class _Memory:
@@ -227,7 +242,7 @@ class BatchLoader:
                 pin_memory=is_pinned,
                 persistent_workers=True,
                 prefetch_factor=3,
-                multiprocessing_context="forkserver",
+                multiprocessing_context="fork",  # readers open their own files after a fork
             )
 
     def __len__(self) -> int:
@@ -289,7 +304,7 @@ class _Remaining:
         return iter(self._loader.remaining())
 
 
-def _group_by_shape(arrays: list[np.ndarray]) -> list[ShapeGroup]:
+def _group_by_shape(arrays: Sequence[np.ndarray]) -> list[ShapeGroup]:
     places: dict[tuple, list[int]] = {}
     for place, array in enumerate(arrays):
         places.setdefault(array.shape, []).append(place)
@@ -299,19 +314,20 @@ def _group_by_shape(arrays: list[np.ndarray]) -> list[ShapeGroup]:
     ]
 
 
-def _stack(arrays: list[np.ndarray], ids: list[str], reader: FeatureReader) -> torch.Tensor:
+def _stack(feature: str, arrays: Sequence[np.ndarray], ids: Sequence[str]) -> torch.Tensor:
     for sample_id, array in zip(ids, arrays, strict=True):
         if array.shape != arrays[0].shape:
             raise DataError(
-                f"{reader.folder}: {sample_id} has shape {array.shape}, {ids[0]} has {arrays[0].shape}; "
+                f"{feature}: {sample_id} has shape {array.shape}, {ids[0]} has {arrays[0].shape}; "
                 "one set of parameters gives one shape"
             )
     return torch.from_numpy(np.stack(arrays))
 
 
-def _check_flow(array: np.ndarray, reader: FeatureReader) -> None:
-    if array.ndim != 3 or array.shape[0] not in (1, 2):
-        raise DataError(f"{reader.folder}: flow has shape {array.shape}, expected (2, h, w) or (1, h, w)")
+def _check_flow(arrays: Sequence[np.ndarray], ids: Sequence[str]) -> None:
+    for sample_id, array in zip(ids, arrays, strict=True):
+        if array.ndim != 3 or array.shape[0] not in (1, 2):
+            raise DataError(f"flow: {sample_id} has shape {array.shape}, expected (2, h, w) or (1, h, w)")
 
 
 def _nbytes(value) -> int:

@@ -18,7 +18,7 @@ import torch
 from pipeline.errors import DataError, ParameterError, RunError
 from pipeline.parameters import as_mapping
 from pipeline.progress import Progress
-from train.data import BatchLoader, SampleSource, choose_usable, open_readers
+from train.data import BatchLoader, SampleSource, choose_usable, describe_features, open_readers
 from train.distributed import synchronize_statistics
 from train.initialization import initialize_vision
 from train.keeping import Keeper, read_fingerprint
@@ -170,7 +170,15 @@ def fit(
             history=keeper.history.rows,
         )
         if trainer.is_global_zero:
-            _publish(result, keeper, module, parameters, failure=failure, seconds=time.monotonic() - start)
+            _publish(
+                result,
+                keeper,
+                module,
+                parameters,
+                features=describe_features(readers),
+                failure=failure,
+                seconds=time.monotonic() - start,
+            )
             if failure is None:
                 state_path.unlink(missing_ok=True)
         if failure is not None:
@@ -294,10 +302,12 @@ def _has_state(path: Path, fingerprint: str, name: str) -> bool:
     return False
 
 
-def _publish(result: FitResult, keeper: Keeper, module: TrainingModule, parameters, *, failure, seconds) -> None:
+def _publish(
+    result: FitResult, keeper: Keeper, module: TrainingModule, parameters, *, features, failure, seconds
+) -> None:
     if keeper.best_weights is not None:
         module.model.load_state_dict(keeper.best_weights)
-        write_model(result.run_dir, module.model, parameters)
+        write_model(result.run_dir, module.model, parameters, features=features)
     write_run(
         result.run_dir,
         {

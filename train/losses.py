@@ -40,10 +40,10 @@ def trimap_logits(
     """
     similarities = all_similarities(visual, audio)
     own = own_similarity(visual, audio)
-    positive = _weighted_mean(own, torch.sigmoid((own - epsilon_positive) / tau))
-    hard_negative = _weighted_mean(own, 1 - torch.sigmoid((own - epsilon_negative) / tau))
+    positive = _soft_mean(own, (own - epsilon_positive) / tau)
+    hard_negative = _soft_mean(own, (epsilon_negative - own) / tau)
     if negatives == "weighted":
-        others = _weighted_mean(similarities, torch.sigmoid((similarities - epsilon_positive) / tau))
+        others = _soft_mean(similarities, (similarities - epsilon_positive) / tau)
     else:
         others = similarities.flatten(2).mean(2)
     own_column = torch.eye(len(audio), dtype=torch.bool, device=audio.device)
@@ -85,7 +85,8 @@ def _symmetric_cross_entropy(logits: torch.Tensor, *, reduction: str) -> torch.T
     return total / 2 if reduction == "mean" else total
 
 
-def _weighted_mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Mean over the last two axes; the guard keeps an all-zero weight from dividing 0 by 0."""
-    weights = weights.flatten(-2)
-    return (values.flatten(-2) * weights).sum(-1) / weights.sum(-1).clamp_min(torch.finfo(weights.dtype).tiny)
+def _soft_mean(values: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """Mean over the last two axes, weighted by ``sigmoid(logits)``; from logarithms, so that weights which are all
+    nearly 0 neither divide 0 by 0 nor give gradients that are not finite."""
+    weights = F.logsigmoid(logits.flatten(-2)).softmax(-1)
+    return (values.flatten(-2) * weights).sum(-1)

@@ -56,10 +56,18 @@ _HARMLESS = [
 _VERSION = 1
 
 
-def write_model(run_dir: Path, model: Localizer, parameters: TrainingParameters) -> None:
-    """Publish ``model.ckpt``."""
+def write_model(
+    run_dir: Path, model: Localizer, parameters: TrainingParameters, *, features: Mapping | None = None
+) -> None:
+    """Publish ``model.ckpt``; ``features``: the parameters of each feature that the model was trained on."""
     state = {name: values.detach().cpu().contiguous() for name, values in model.state_dict().items()}
-    content = {"format": _FORMAT, "version": _VERSION, "parameters": as_mapping(parameters), "model": state}
+    content = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "parameters": as_mapping(parameters),
+        "features": dict(features or {}),
+        "model": state,
+    }
     # into an open file: given a name, torch would write that (temporary) name into the archive
     with publish(Path(run_dir) / MODEL_NAME) as temporary_path, open(temporary_path, "wb") as file:
         torch.save(content, file)
@@ -68,18 +76,27 @@ def write_model(run_dir: Path, model: Localizer, parameters: TrainingParameters)
 def read_model(run_dir: Path) -> tuple[Localizer, TrainingParameters]:
     """The model of ``run_dir/model.ckpt`` in evaluation mode; ``DataError`` for any other file."""
     path = Path(run_dir) / MODEL_NAME
-    content = load_tensors(path)
-    if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (_FORMAT, _VERSION):
-        raise DataError(f"{path}: not a model of Earshot's training; published weights are read by train.checkpoints")
+    content = _read_content(path)
     parameters = build_parameters(content["parameters"], str(path))
     model = make_model(parameters)
     try:
         model.load_state_dict(content["model"])
     except RuntimeError as error:
-        raise DataError(
-            f"{path}: weights do not fit its own parameters: {str(error).splitlines()[-1].strip()}"
-        ) from None
+        problem = str(error).splitlines()[-1].strip()
+        raise DataError(f"{path}: weights do not fit its own parameters: {problem}") from None
     return model.eval(), parameters
+
+
+def read_features(run_dir: Path) -> dict[str, dict]:
+    """The parameters of each feature that a run's model was trained on; empty for imported weights."""
+    return _read_content(Path(run_dir) / MODEL_NAME)["features"]
+
+
+def _read_content(path: Path) -> dict:
+    content = load_tensors(path)
+    if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (_FORMAT, _VERSION):
+        raise DataError(f"{path}: not a model of Earshot's training; published weights are read by train.checkpoints")
+    return content
 
 
 def write_run(run_dir: Path, facts: Mapping) -> None:

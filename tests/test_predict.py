@@ -1,0 +1,110 @@
+"""Predictors: a written model predicts as the one in memory; untrained ones are seeded."""
+
+import numpy as np
+import pytest
+import torch
+from toy_features import write_features
+
+from pipeline.errors import DataError, ParameterError
+from pipeline.progress import Progress
+from train.data import open_readers
+from train.encoders import make_encoder
+from train.models import METHODS, build_parameters, make_model
+from train.predict import Predictor, load_predictor, untrained_predictor
+from train.run_files import read_features, write_model
+
+SMALL = {"width": 8, "image_size": 64, "init": "random", "spectrogram_pooling": 4}
+
+
+def small_parameters(method, **settings):
+    if method == "htf":
+        settings["freeze_vision"] = False
+    return build_parameters({"method": method, **SMALL, **settings}, "test")
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return write_features(tmp_path_factory.mktemp("toy"), 5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_written_model_predicts_as_in_memory(toy, tmp_path, method):
+    dirs, ids, _ = toy
+    parameters = small_parameters(method)
+    model = make_model(parameters, seed=4)
+    write_model(tmp_path, model, parameters, features={"frames": {"short_side": 48}})
+    predictor = load_predictor(tmp_path, device="cpu")
+    assert predictor.parameters == parameters
+    assert read_features(tmp_path) == {"frames": {"short_side": 48}}
+    readers = open_readers(dirs, predictor.reads)
+    with Progress(5, "predict", is_quiet=True) as progress:
+        maps = predictor.predict(ids, readers, progress=progress)
+        assert progress.num_done == 5
+    assert maps.dtype == np.float32
+    assert maps.shape[0] == 5
+    assert np.isfinite(maps).all()
+    np.testing.assert_array_equal(maps, Predictor(model, parameters, device="cpu").predict(ids, readers))
+    one_by_one = np.concatenate([predictor.predict([sample_id], readers) for sample_id in ids])
+    np.testing.assert_allclose(one_by_one, maps, atol=1e-4)
+    np.testing.assert_allclose(predictor.predict(ids[::-1], readers)[::-1], maps, atol=1e-4)
+
+
+def test_untrained_predictors_follow_their_seed(toy):
+    dirs, ids, _ = toy
+    parameters = small_parameters("ezvsl")
+    readers = open_readers(dirs, ("frames", "spectrograms"))
+    torch.manual_seed(1)
+    first, again, other = (
+        untrained_predictor(parameters, seed, device="cpu").predict(ids, readers) for seed in (0, 0, 1)
+    )
+    assert np.array_equal(first, again)
+    assert not np.allclose(first, other)
+    assert untrained_predictor(parameters, device="cpu").predict([], readers).shape[0] == 0
+
+
+def test_foreign_and_missing_models_are_refused(tmp_path):
+    with pytest.raises(DataError, match="not found"):
+        load_predictor(tmp_path)
+    torch.save({"model": {}}, tmp_path / "model.ckpt")
+    with pytest.raises(DataError, match="not a model of Earshot's training"):
+        load_predictor(tmp_path)
+
+
+def test_map_strides_and_widths():
+    for stride, size in ((32, 2), (16, 4), (8, 8)):
+        encoder = make_encoder("resnet18", in_channels=3, width=8, map_stride=stride)
+        assert encoder(torch.zeros(1, 3, 64, 64)).shape == (1, 64, size, size)
+
+
+@pytest.mark.parametrize("backbone", ["resnet50", "convnext_tiny", "mobilenet_v3_small", "regnet_x_400mf"])
+def test_other_backbones_as_an_experiment(backbone):
+    parameters = build_parameters({"method": "ezvsl", "backbone": backbone, "init": "random"}, "test")
+    model = make_model(parameters).eval()
+    inputs = {"frames": torch.zeros(1, 3, 64, 64), "spectrograms": torch.randn(1, 1, 64, 64)}
+    with torch.no_grad():
+        assert model.localize(inputs).shape[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "missing key train.x.method"),
+        ({"method": "lsv"}, "unknown train.x.method 'lsv'; known: lvs"),
+        ({"method": "htf", "tua": 1}, "unknown key train.x.tua"),
+        ({"method": "htf", "init": "random"}, "freeze_vision with init random"),
+        ({"method": "ezvsl", "tau": 0}, r"tau \(0.0\) must be > 0"),
+        ({"method": "ezvsl", "map_stride": 12}, r"map_stride \(12\) must be one of 8, 16, 32"),
+        ({"method": "ezvsl", "batch_size": 1}, "batch_size .* needs negatives"),
+        ({"method": "rcgrad", "schedule": "step"}, "schedule"),
+    ],
+)
+def test_wrong_parameters_are_named(values, message):
+    with pytest.raises(ParameterError, match=message):
+        build_parameters(values, "train.x")
+
+
+def test_unknown_backbone_is_named():
+    with pytest.raises(ParameterError, match="unknown backbone 'resnet19'"):
+        make_encoder("resnet19", in_channels=3)
+    with pytest.raises(ParameterError, match="width and map_stride are for ResNets"):
+        make_encoder("convnext_tiny", in_channels=3, width=16)
