@@ -274,7 +274,7 @@ def _render_gallery(cards: Sequence[Mapping], models: Sequence[str]) -> Html:
         element(
             "div",
             element("label", element("input", type="checkbox", name="boxes", checked=True), "Boxes of what sounds"),
-            element("button", "Reset", type="reset"),
+            element("button", "Reset", type="button", id="clear-filters"),
             class_="checks",
         ),
         id="filters",

@@ -196,7 +196,10 @@
 
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", apply);
-  form.addEventListener("reset", () => setTimeout(apply));
+  document.getElementById("clear-filters").addEventListener("click", () => {
+    form.reset();
+    apply();
+  });
   more.addEventListener("click", () => {
     const nodes = showMore();
     if (nodes.length) {
