@@ -1,21 +1,36 @@
 """``download@DATASET``: the clips' media files, and the account of what is missing and why."""
 
+import csv
+import io
+import json
+
+from pipeline.accounts import reason_rows, split_counts
 from pipeline.downloads import DownloadParameters, download_clips
+from pipeline.files import publish_text
 from pipeline.project import Project
 from pipeline.tables import CLIPS, DOWNLOADS, read_table, write_table
 from stages.running import run_stage
 
 
 def main(project: Project, dataset: str) -> None:
-    """Fetch what is not there yet; write ``downloads.parquet``."""
+    """Fetch what is not there yet; write ``downloads.parquet``, counts per split and the reasons of what is missing."""
+    clips = read_table(project.clips_table_path(dataset), CLIPS)
     downloads = download_clips(
-        read_table(project.clips_table_path(dataset), CLIPS),
+        clips,
         parameters=project.parameters(DownloadParameters, "download"),
         dataset=dataset,
         clips_dir=project.clips_dir(dataset),
         ledger_path=project.ledger_path(dataset),
+        table_path=project.downloads_table_path(dataset),
     )
     write_table(project.downloads_table_path(dataset), downloads, DOWNLOADS)
+    counts = json.dumps(split_counts(clips, downloads), indent=1)
+    publish_text(project.manifests_dir(dataset) / "downloads.json", counts + "\n")
+    table = io.StringIO()
+    writer = csv.DictWriter(table, ["reason", "clips", "share", "outlook"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(reason_rows(downloads))
+    publish_text(project.manifests_dir(dataset) / "missing_reasons.csv", table.getvalue())
 
 
 if __name__ == "__main__":

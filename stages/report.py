@@ -1,7 +1,10 @@
 """``report``: one self-contained page, and the tables for papers."""
 
+import dataclasses
+
 from eval.report.build import build_report
 from eval.report.inputs import ReportParameters, load_inputs
+from pipeline.audits import audit_dataset, describe_audits
 from pipeline.project import Project
 from stages.running import run_stage
 
@@ -9,6 +12,8 @@ from stages.running import run_stage
 def main(project: Project) -> None:
     """Write ``reports/index.html``, ``results.md``, ``results.csv``, ``results.tex`` and ``plots/``."""
     inputs = load_inputs(project, datasets=project.datasets, models=project.section("models"))
+    audits = [note for dataset in project.datasets for note in describe_audits(*audit_dataset(project, dataset))]
+    inputs = dataclasses.replace(inputs, audits=audits)
     paths = build_report(inputs, project.parameters(ReportParameters, "report"), project.reports_dir)
     print(f"{paths.page}: {paths.num_page_bytes / 1e6:.1f} MB, {paths.num_gallery_samples} samples in the gallery")
 

@@ -1,11 +1,6 @@
 """dvc.yaml against the code: every stage depends on exactly the modules and parameters that it uses."""
 
 import ast
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -111,66 +106,3 @@ def test_imports_go_one_way(layer):
                 assert top in allowed, f"{path.relative_to(ROOT)} ({layer}) imports {top}"
             if layer in ("pipeline", "eval"):
                 assert not {name.split(".")[0] for name in names} & {"torch", "torchvision", "lightning"}, path
-
-
-@pytest.fixture
-def checkout(tmp_path):
-    """A small DVC project with this checkout's graph, but stages that only touch their outputs."""
-    root = tmp_path / "checkout"
-    root.mkdir()
-    tracked = ("dvc.yaml", "params.yaml", ".dvc/config", ".dvcignore", "pipeline", "eval", "train", "stages")
-    for name in tracked:
-        source = ROOT / name
-        (root / name).parent.mkdir(exist_ok=True, parents=True)
-        if source.is_dir():
-            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, root / name)
-    for name in ("manifests", "cache", "reports"):
-        (root / name).mkdir()
-    definition = yaml.safe_load((root / "dvc.yaml").read_text())
-    for stage in definition["stages"].values():
-        do = stage.get("do", stage)
-        outs = []
-        for kind in ("outs", "metrics", "plots"):
-            outs += [next(iter(out)) if isinstance(out, dict) else out for out in do.get(kind, [])]
-        do["cmd"] = ["python fake_stage.py '" + "' '".join(outs) + "'"]
-    (root / "dvc.yaml").write_text(yaml.safe_dump(definition, sort_keys=False))
-    # What a stage writes depends on nothing but the parameters, so that a rerun is seen by its new bytes.
-    (root / "fake_stage.py").write_text(
-        "import sys, pathlib\n"
-        "params = pathlib.Path('params.yaml').read_text()\n"
-        "for name in sys.argv[1:]:\n"
-        "    path = pathlib.Path(name)\n"
-        "    path = path if path.suffix else path / 'data.txt'\n"
-        "    path.parent.mkdir(parents=True, exist_ok=True)\n"
-        "    path.write_text(params)\n"
-    )
-    _run(["git", "init", "-q"], root)
-    return root
-
-
-def _run(command: list[str], root: Path) -> str:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def _stages_run(output: str) -> set[str]:
-    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
-
-
-def test_a_parameter_reruns_its_stage_and_what_follows_and_nothing_else(checkout):
-    everything = _stages_run(_run(["dvc", "repro", "-q", "--verbose"], checkout) or "") or None
-    again = _run(["dvc", "repro"], checkout)
-    assert _stages_run(again) == set(), everything
-    assert "up to date" in again
-    params_path = checkout / "params.yaml"
-    before = params_path.read_text()
-    assert "hop_length: 160" in before
-    params_path.write_text(before.replace("hop_length: 160", "hop_length: 161"))
-    reran = _stages_run(_run(["dvc", "repro"], checkout))
-    expected = {f"spectrograms@{name}" for name in PARAMS["datasets"]}
-    expected |= {f"train@{name}" for name in PARAMS["models"]} | {"evaluate", "report"}
-    assert reran == expected
