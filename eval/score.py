@@ -20,7 +20,8 @@ from eval.evaluation import ModelMaps, score_model, summarize
 from eval.maps import read_maps
 from eval.protocols import PROTOCOLS, get_protocol
 from eval.results import METRICS, write_results
-from eval.test_sets import TEST_SETS, count_leakage, get_test_set, load_test_set, subset_ids
+from eval.test_set_tables import load_test_set
+from eval.test_sets import TEST_SETS, count_leakage, get_test_set, subset_ids
 from pipeline.errors import DataError, EarshotError, ParameterError
 from pipeline.lists import read_ids
 from pipeline.project import Project

@@ -4,17 +4,12 @@ A test set is one of the published lists; the datasets' modules know the lists (
 splits of the samples table. Here are their names in tables of results and what one must know to compare such tables.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.annotations import read_vggss
-from pipeline.datasets import load
 from pipeline.errors import DataError, ParameterError
-from pipeline.split_tables import Membership, make_samples
-from pipeline.tables import SAMPLES, read_table
 
 
 @dataclass(frozen=True)
@@ -81,10 +76,6 @@ TEST_SETS = {
 }
 
 
-# Read from the lists beside any smaller set, so that an id outside of it is known, not an error.
-_WHOLE_TEST_SETS = {"vggsound": "vggss_test", "flickr": "flickr_test_250"}
-
-
 def get_test_set(name: str) -> TestSet:
     """The test set of this name; an unknown name is an error that lists the known ones."""
     if name not in TEST_SETS:
@@ -102,59 +93,6 @@ def subset_ids(samples: pa.Table, subset: str) -> list[str]:
         known = sorted({name for names in splits["splits"] for name in names or ()})
         raise DataError(f"the subset {subset!r} is empty; splits in the samples table: {', '.join(known) or 'none'}")
     return ids
-
-
-def load_test_set(
-    test_set: TestSet,
-    *,
-    annotations_path: Path | None = None,
-    table_path: Path,
-    cache_dir: Path,
-    lists_dir: Path | None = None,
-    source_parameters: Mapping[str, str] | None = None,
-) -> pa.Table:
-    """A samples table (SAMPLES) that holds ``test_set`` in its split.
-
-    From ``annotations_path`` (a samples.parquet, or the published vggss.json for the whole of VGG-SS); else from
-    ``table_path``, the dataset's own samples table; else from the published lists: in ``lists_dir``, or fetched into
-    ``cache_dir`` (``cache/<dataset>``). ``source_parameters`` go to the dataset's own ``Parameters``.
-    """
-    if annotations_path is not None and annotations_path.suffix != ".parquet":
-        return load_vggss(annotations_path, test_set)
-    if annotations_path is not None:
-        return read_table(annotations_path, SAMPLES)
-    if lists_dir is None and table_path.exists():
-        samples = read_table(table_path, SAMPLES)
-        if any(test_set.split in (splits or ()) for splits in samples["splits"].to_pylist()):
-            return samples
-    if test_set.dataset not in _WHOLE_TEST_SETS:
-        raise DataError(
-            f"no ground truth for {test_set.name}: {table_path} does not hold it; "
-            f"run `dvc repro sources@{test_set.dataset}`, or give --annotations (a samples.parquet)"
-        )
-    module = load(test_set.dataset)
-    source_parameters = dict(source_parameters or {})
-    if lists_dir is not None:
-        source_parameters["lists_dir"] = str(lists_dir)
-    splits = tuple(dict.fromkeys((test_set.split, _WHOLE_TEST_SETS[test_set.dataset])))
-    parameters = module.Parameters(splits=splits, **source_parameters)
-    return module.build_tables(parameters, cache_dir=cache_dir)[1]
-
-
-def load_vggss(path: Path, test_set: TestSet) -> pa.Table:
-    """The whole of VGG-SS as a samples table, from the published ``vggss.json``."""
-    if test_set.name != "vggss":
-        raise DataError(
-            f"{path}: expected a samples.parquet for {test_set.name}; a vggss.json serves for vggss alone, since it "
-            "does not say what is in other test sets (give --lists)"
-        )
-    if not path.is_file():
-        raise DataError(f"{path}: not found, expected a samples.parquet or the published vggss.json")
-    module = load("vggsound")
-    truths = read_vggss(path, pattern=module.CLIP_ID)
-    members = Membership()
-    members.add(test_set.split, truths)
-    return make_samples(members, time_of=lambda _: module.SAMPLE_SECONDS, truths=truths, attributes={})
 
 
 def count_leakage(test_clip_ids: Collection[str], train_clip_ids: Collection[str]) -> int:

@@ -14,7 +14,13 @@ def main(project: Project) -> None:
     inputs = load_inputs(project, datasets=project.datasets, models=project.section("models"))
     audits = [note for dataset in project.datasets for note in describe_audits(*audit_dataset(project, dataset))]
     inputs = dataclasses.replace(inputs, audits=audits)
-    paths = build_report(inputs, project.parameters(ReportParameters, "report"), project.reports_dir)
+    paths = build_report(
+        inputs,
+        project.parameters(ReportParameters, "report"),
+        project.reports_dir,
+        protocol=project.section("evaluate.main_protocol"),
+        metric=project.section("evaluate.comparison_metric"),
+    )
     print(f"{paths.page}: {paths.num_page_bytes / 1e6:.1f} MB, {paths.num_gallery_samples} samples in the gallery")
 
 

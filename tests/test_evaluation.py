@@ -10,7 +10,8 @@ from test_metrics import loop_average_precision
 from eval.evaluation import ModelMaps, compare_models, evaluate_maps, intersect, score_model
 from eval.published import PUBLISHED, why_not_comparable
 from eval.results import METRICS, hash_ids, read_results, read_scores, summarize_for_dvc, write_results
-from eval.test_sets import TEST_SETS, count_leakage, load_test_set, subset_ids
+from eval.test_set_tables import load_test_set
+from eval.test_sets import TEST_SETS, count_leakage, subset_ids
 from pipeline.errors import DataError
 from pipeline.tables import SAMPLES, write_table
 

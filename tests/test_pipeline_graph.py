@@ -35,9 +35,6 @@ def _closure(name: str, item: str) -> set[str]:
     if "train/models/__init__.py" in found:  # loads its method by name
         for path in (ROOT / "train" / "models").glob("*.py"):
             found |= import_closure(f"train.models.{path.stem}", root=ROOT)
-    if "eval/test_sets.py" in found:  # loads the dataset of a test set by name
-        for dataset in datasets.NAMES:
-            found |= import_closure(f"pipeline.datasets.{dataset}", root=ROOT)
     return found
 
 
