@@ -1,4 +1,4 @@
-"""Datasets: one module each behind one small interface (``Parameters`` and ``build_tables``); a sixth is one more module."""
+"""Datasets: one module each, with ``Parameters`` and ``build_tables``; a sixth is one more module."""
 
 import importlib
 from types import ModuleType
