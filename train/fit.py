@@ -57,6 +57,7 @@ def fit(
     val_ids: Sequence[str] = (),
     test_ids: Sequence[str] = (),
     video_of: Mapping[str, str] | None = None,
+    is_leakage_allowed: bool = False,
     score_maps: Callable[[Sequence[str], np.ndarray], float] | None = None,
     run_dir: Path,
     log_dir: Path | None = None,
@@ -68,7 +69,7 @@ def fit(
     """Train the model that ``parameters`` describe; publish its selected weights in ``run_dir``.
 
     ``features_dirs``: feature name -> folder with its shards. ``video_of``: sample id -> video id, by which the three
-    sets must be disjoint (without it, by sample id). The weights of the epoch with the best selection score are kept:
+    sets must be disjoint (without it, by sample id); ``is_leakage_allowed``: the test set need not be. The weights of the epoch with the best selection score are kept:
     with ``select_on: val`` (or ``test``, what authors did) that is ``score_maps(sample_ids, maps)``, larger is
     better, or, without ``score_maps``, minus the loss on that set; ``last`` keeps the last epoch's.
     ``log_dir``: where DVCLive writes.
@@ -82,10 +83,9 @@ def fit(
     run_dir = Path(run_dir)
     state_path = Path(state_dir or run_dir) / STATE_NAME
     selection_ids = _choose_selection(parameters, val_ids, test_ids)
-    require_disjoint(
-        {"train": train_ids, "val": val_ids, "test": test_ids}, video_of=video_of, selection=parameters.select_on
-    )
-    with _quiet_lightning(), _torch_threads(hardware.num_threads):
+    sets = {"train": train_ids, "val": val_ids} | ({} if is_leakage_allowed else {"test": test_ids})
+    require_disjoint(sets, video_of=video_of, selection=parameters.select_on)
+    with _quiet_lightning(), _torch_settings(hardware.num_threads):
         trainer_options, is_cuda, num_replicas = _plan_trainer(parameters, hardware)
         model = make_model(parameters)
         initialize_vision(model, parameters, weights_dir=weights_dir)
@@ -157,8 +157,9 @@ def fit(
             )
         except RunError as error:
             failure = error
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+        except SystemExit:
+            # what Lightning makes of Ctrl-C; the state of the last checkpoint stays
+            raise KeyboardInterrupt from None
         result = FitResult(
             run_dir=run_dir,
             selection=parameters.select_on,
@@ -375,11 +376,15 @@ def _quiet_lightning():
 
 
 @contextlib.contextmanager
-def _torch_threads(num_threads: int):
-    before = torch.get_num_threads()
+def _torch_settings(num_threads: int):
+    """Leave torch's process-wide settings as they were, whatever the run needs."""
+    before, was_deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    benchmarked = torch.backends.cudnn.benchmark
     if num_threads:
         torch.set_num_threads(num_threads)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        torch.use_deterministic_algorithms(was_deterministic)
+        torch.backends.cudnn.benchmark = benchmarked
