@@ -5,6 +5,7 @@ from pathlib import Path
 
 import train
 from eval.selection import has_ground_truth, mean_adaptive_ciou
+from pipeline.audits import AuditParameters, check_leakage, find_overlaps
 from pipeline.project import Project
 from pipeline.tables import CLIPS, SAMPLES, read_table
 from stages.running import run_stage
@@ -23,7 +24,13 @@ def main(project: Project, model: str) -> None:
     dataset = project.datasets[0]
     parameters = build_parameters(project.section(f"train.{model}"), f"train.{model}")
     hardware = project.parameters(HardwareParameters, "hardware")
+    audit = project.parameters(AuditParameters, "audit")
     samples = read_table(project.samples_table_path(dataset), SAMPLES)
+    clips = read_table(project.clips_table_path(dataset), CLIPS)
+    test_splits = project.section("evaluate.subsets").get(dataset, [])
+    check_leakage(
+        find_overlaps(clips, dataset=dataset, train_splits=[parameters.train_split], test_splits=test_splits), audit
+    )
     split_ids = {
         name: ids_in_split(samples, split)
         for name, split in (
@@ -60,7 +67,8 @@ def main(project: Project, model: str) -> None:
         train_ids=split_ids["train"],
         val_ids=split_ids["val"],
         test_ids=split_ids["test"],
-        video_of=videos_of_samples(samples, read_table(project.clips_table_path(dataset), CLIPS)),
+        video_of=videos_of_samples(samples, clips),
+        is_leakage_allowed=audit.allow_leakage,
         score_maps=functools.partial(mean_adaptive_ciou, samples=samples, dataset=dataset) if is_scored else None,
         run_dir=folders["run"],
         log_dir=folders["curves"],

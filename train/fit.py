@@ -69,12 +69,12 @@ def fit(
     """Train the model that ``parameters`` describe; publish its selected weights in ``run_dir``.
 
     ``features_dirs``: feature name -> folder with its shards. ``video_of``: sample id -> video id, by which the three
-    sets must be disjoint (without it, by sample id); ``is_leakage_allowed``: the test set need not be. The weights of the epoch with the best selection score are kept:
-    with ``select_on: val`` (or ``test``, what authors did) that is ``score_maps(sample_ids, maps)``, larger is
-    better, or, without ``score_maps``, minus the loss on that set; ``last`` keeps the last epoch's.
-    ``log_dir``: where DVCLive writes.
-    ``state_dir`` (default ``run_dir``) holds the state from which the same call goes on after a crash;
-    it is removed at the end. ``weights_dir``: where fetched ImageNet weights are kept.
+    sets must be disjoint (without it, by sample id); ``is_leakage_allowed``: the test set need not be. The weights of
+    the epoch with the best selection score are kept: with ``select_on: val`` (or ``test``, what authors did) that is
+    ``score_maps(sample_ids, maps)``, larger is better, or, without ``score_maps``, minus the loss on that set;
+    ``last`` keeps the last epoch's. ``log_dir``: where DVCLive writes. ``state_dir`` (default ``run_dir``) holds the
+    state from which the same call goes on after a crash; it is removed at the end. ``weights_dir``: where fetched
+    ImageNet weights are kept.
 
     Raises ``RunError`` when the loss is not finite or the run collapses; the best weights before that are published
     all the same, and ``run.json`` says so.
