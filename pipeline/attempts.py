@@ -8,8 +8,11 @@ accuses nobody.
 
 import json
 import os
+import pickle
 from collections import Counter
 from pathlib import Path
+
+from pipeline.files import publish_bytes
 
 ATTEMPTS_PREFIX = ".attempts-"  # of the folder's name
 
@@ -62,6 +65,15 @@ class AttemptLog:
                 return Attempt(self.folder / f"{task_id}.{number:04d}.jsonl", worker)
             except FileExistsError:
                 number += 1
+
+    def write_result(self, task_id: str, result: object) -> None:
+        """Leave what the task returned, where a worker that is gone or stopped need not be asked for it."""
+        publish_bytes(self.folder / f"{task_id}.result", pickle.dumps(result))
+
+    def read_result(self, task_id: str) -> object | None:
+        """What the task returned; None while no attempt has ended well."""
+        path = self.folder / f"{task_id}.result"
+        return pickle.loads(path.read_bytes()) if path.exists() else None
 
     def set_aside(self, task_id: str) -> dict[str, str]:
         """Clips that ``max_attempts`` earlier attempts did not survive, with ``crashed`` or ``timeout``."""

@@ -23,6 +23,7 @@ from pipeline.attempts import ATTEMPTS_PREFIX, AttemptLog
 from pipeline.errors import EarshotError, RunError
 
 _POLL_SECONDS = 1.0
+_LAG_SECONDS = 60.0  # that a network file system may need to show what another machine wrote
 _FULL_DISK = {
     errno.ENOSPC: "no space left on the device",
     errno.EDQUOT: "the disk quota is exceeded",
@@ -38,6 +39,7 @@ class ClusterParameters:
     workers: int | None = None  # local processes; null: one a core; 0: in this process
     scheduler_address: str | None = None  # tcp://host:port of a running cluster, instead of local processes
     clip_timeout_seconds: float = 300.0  # without progress for that long a worker counts as hung
+    silence_timeout_seconds: float = 30.0  # without a heartbeat for that long (stopped, swapped out) likewise
     max_attempts: int = 3  # so often may reading a clip end its worker before the clip is set aside
     memory_limit_gib: float = 0.0  # of a local worker; above it the worker is restarted; 0: its share of the machine
     connect_timeout_seconds: float = 15.0  # for the scheduler at scheduler_address to answer
@@ -46,8 +48,9 @@ class ClusterParameters:
     def __post_init__(self):
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"workers is {self.workers}, expected 0 or more, or null")
-        if self.clip_timeout_seconds <= 0:
-            raise ValueError(f"clip_timeout_seconds is {self.clip_timeout_seconds}, expected more than 0")
+        for name in ("clip_timeout_seconds", "silence_timeout_seconds", "connect_timeout_seconds"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
         if self.max_attempts < 1:
             raise ValueError(f"max_attempts is {self.max_attempts}, expected 1 or more")
 
@@ -147,8 +150,8 @@ def _print_dashboard(link: str | None, is_quiet: bool) -> None:
         print(f"Dask dashboard: {link}", file=sys.stderr)
 
 
-def _call(function: Callable, task_id: str, task: object, log: AttemptLog) -> object:
-    """Runs on a worker: one attempt at a task."""
+def _call(function: Callable, task_id: str, task: object, log: AttemptLog) -> None:
+    """Runs on a worker: one attempt at a task, whose result goes to the log."""
     import cv2
     from distributed import get_worker
 
@@ -156,7 +159,7 @@ def _call(function: Callable, task_id: str, task: object, log: AttemptLog) -> ob
     set_aside = log.set_aside(task_id)
     attempt = log.begin(task_id, get_worker().address)
     try:
-        result = function(task, set_aside=set_aside, attempt=attempt)
+        log.write_result(task_id, function(task, set_aside=set_aside, attempt=attempt))
     except MemoryError:
         attempt.fail()  # counts against the clip, as if the kernel had ended the process
         raise
@@ -164,7 +167,6 @@ def _call(function: Callable, task_id: str, task: object, log: AttemptLog) -> ob
         attempt.end()
         raise
     attempt.end()
-    return result
 
 
 class _Run:
@@ -177,7 +179,10 @@ class _Run:
         self._futures: dict[str, object] = {}
         self._num_errors: dict[str, int] = {}
         self._progress: dict[Path, tuple[int, float]] = {}  # of an attempt: its file's size, and since when
+        self._heartbeats: dict[str, tuple[float, float]] = {}  # of a worker: its last one, and since when
         self._without_workers_since: float | None = None
+        self._without_result: dict[str, float] = {}
+        self._address = client.scheduler.address
 
     def __iter__(self) -> Iterator[object]:
         try:
@@ -189,7 +194,10 @@ class _Run:
                     future = self._ended.get(timeout=_POLL_SECONDS)
                     yield from self._collect(future)
                 if time.monotonic() - last_look >= _POLL_SECONDS:
-                    self._look_after_workers()
+                    try:
+                        self._look_after_workers()
+                    except (OSError, ValueError):  # distributed: a closed connection, a closed client
+                        raise self._scheduler_is_gone() from None
                     last_look = time.monotonic()
         finally:
             self._client.cancel(list(self._futures.values()), force=True)
@@ -209,32 +217,40 @@ class _Run:
         future.add_done_callback(lambda future, task_id=task_id: self._ended.put((task_id, future)))
 
     def _collect(self, ended: tuple) -> Iterator[object]:
-        from distributed import CancelledError
-
         task_id, future = ended
         if self._futures.get(task_id) is not future:
             return  # replaced meanwhile
-        try:
-            result = future.result()
-        except EarshotError:
-            raise
-        except ImportError as error:
-            raise RunError(
-                f"workers of {self._client.scheduler.address} cannot import what the tasks need ({error}); "
-                "start them in the root of this checkout, with its virtual environment"
-            ) from None
-        except CancelledError:
-            raise RunError(
-                f"the scheduler at {self._client.scheduler.address} is gone or lost the work; finished shards are "
-                "kept: run the same command again"
-            ) from None
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno in _FULL_DISK:
-                raise
-            self._retry(task_id, error)
-        else:
+        result = self._log.read_result(task_id)
+        if result is not None:
             del self._futures[task_id]
             yield result
+        elif future.status == "error":
+            self._judge(task_id, future.exception())
+        elif future.status in ("cancelled", "lost"):
+            raise self._scheduler_is_gone()
+        else:  # its worker was lost at the last moment and another does it once more, or the folder lags behind
+            if time.monotonic() - self._without_result.setdefault(task_id, time.monotonic()) > _LAG_SECONDS:
+                self._judge(task_id, FileNotFoundError(f"no result of {task_id} in {self._log.folder}"))
+                return
+            time.sleep(_POLL_SECONDS / 10)
+            future.add_done_callback(lambda future: self._ended.put((task_id, future)))
+
+    def _scheduler_is_gone(self) -> RunError:
+        return RunError(
+            f"the scheduler at {self._address} is gone or lost the work; finished shards are kept: "
+            "run the same command again"
+        )
+
+    def _judge(self, task_id: str, error: Exception) -> None:
+        """End the run with an error that concerns all tasks; try the task again after any other."""
+        if isinstance(error, EarshotError) or (isinstance(error, OSError) and error.errno in _FULL_DISK):
+            raise error
+        if isinstance(error, ImportError):
+            raise RunError(
+                f"workers of {self._address} cannot import what the tasks need ({error}); "
+                "start them in the root of this checkout, with its virtual environment"
+            )
+        self._retry(task_id, error)
 
     def _retry(self, task_id: str, error: Exception) -> None:
         """Once more: a worker's death (dask says KilledWorker), lack of memory, a broken file system."""
@@ -243,7 +259,7 @@ class _Run:
             raise RunError(
                 f"task {task_id} failed {self._num_errors[task_id]} times, the last time with {type(error).__name__}: "
                 f"{' '.join(str(error).split())}; finished shards are kept"
-            ) from error
+            )
         self._submit(task_id)
 
     def _look_after_workers(self) -> None:
@@ -252,8 +268,7 @@ class _Run:
         now = time.monotonic()
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
         self._check_that_workers_are_left(bool(workers), now)
-        silent = {address for address, info in workers.items() if time.time() - info["last_seen"] > limit}
-        hung = set(silent)
+        hung = {address for address, info in workers.items() if self._is_silent(address, info["last_seen"], now)}
         for address, keys in self._client.processing().items():
             for key in keys:
                 current = self._log.current(str(key).split("-")[0])
@@ -268,6 +283,12 @@ class _Run:
         for address in hung:
             self._replace_worker(address, has_nanny=bool(workers.get(address, {}).get("nanny")))
 
+    def _is_silent(self, address: str, last_seen: float, now: float) -> bool:
+        """Whether the worker has sent no heartbeat in time; by this machine's clock, the scheduler's may differ."""
+        if self._heartbeats.get(address, (None, 0.0))[0] != last_seen:
+            self._heartbeats[address] = (last_seen, now)
+        return now - self._heartbeats[address][1] > self._parameters.silence_timeout_seconds
+
     def _check_that_workers_are_left(self, is_any: bool, now: float) -> None:
         if is_any:
             self._without_workers_since = None
@@ -275,7 +296,7 @@ class _Run:
             self._without_workers_since = now
         elif now - self._without_workers_since > max(30.0, self._parameters.clip_timeout_seconds):
             raise RunError(
-                f"the scheduler at {self._client.scheduler.address} has no workers left, {len(self._futures)} of "
+                f"the scheduler at {self._address} has no workers left, {len(self._futures)} of "
                 f"{len(self._tasks)} tasks remain; finished shards are kept: start workers and run it again"
             )
 

@@ -165,6 +165,12 @@ def has_named_content(path: Path, name: str | None = None) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest().startswith(match[2])
 
 
+def has_our_version(path: Path) -> bool:
+    """Whether a whole shard has the schema version that this module reads."""
+    with h5py.File(path, "r") as file:
+        return file.attrs.get("schema_version") == SCHEMA_VERSION
+
+
 def write_shard(
     folder: Path, task: str, rows: Sequence[Row], failures: Sequence[Failure], attributes: Mapping[str, object]
 ) -> Path:

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,13 +20,13 @@ import pyarrow as pa
 from pipeline.attempts import ATTEMPTS_PREFIX
 from pipeline.errors import DataError, RunError
 from pipeline.files import remove_leftovers
-from pipeline.shard_format import Layout, has_named_content, read_layout, task_of
+from pipeline.shard_format import SCHEMA_VERSION, Layout, has_named_content, has_our_version, read_layout, task_of
 from pipeline.tables import Schema, read_table, write_table
 
 CATALOG_NAME = "catalog.parquet"
 CATALOG = Schema(
     "catalog",
-    1,
+    SCHEMA_VERSION,  # shards of another version are in no catalog of this one, so they are computed anew
     pa.schema(
         [
             ("key", pa.string()),
@@ -118,11 +119,19 @@ class Store:
         return sorted(set(self.sizes()) - set(self.entries))
 
     def whole(self, names: Iterable[str]) -> list[str]:
-        """Those of ``names`` whose bytes are the ones in their names (hashing runs beside itself: it frees the GIL)."""
+        """Those of ``names`` whose bytes are the ones in their names and whose schema version is ours."""
         names = list(names)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing frees the GIL
             are_whole = list(pool.map(lambda name: has_named_content(self.folder / name), names))
-        return [name for name, is_whole in zip(names, are_whole, strict=True) if is_whole]
+        whole = [name for name, is_whole in zip(names, are_whole, strict=True) if is_whole]
+        usable = [name for name in whole if has_our_version(self.folder / name)]
+        if len(usable) < len(whole):
+            print(
+                f"{self.folder}: {len(whole) - len(usable)} shards are not of schema version {SCHEMA_VERSION} and "
+                "are computed anew; `python -m pipeline prune` removes them",
+                file=sys.stderr,
+            )
+        return usable
 
     def adopt(self, names: Iterable[str]) -> None:
         """Add shards to the catalog (in memory; ``publish`` writes it)."""

@@ -387,6 +387,20 @@ def test_a_catalog_that_cannot_be_read_is_made_again(tmp_path):
     assert catalog.read_bytes() == content
 
 
+def test_shards_of_another_schema_version_are_computed_anew(tmp_path, monkeypatch, capsys):
+    tables = make_dataset(tmp_path, TEXTS)
+    for module in ("shard_format", "keys"):
+        monkeypatch.setattr(f"pipeline.{module}.SCHEMA_VERSION", 0)
+    build(tmp_path, tables)
+    monkeypatch.undo()
+    (tmp_path / "store" / "frames" / CATALOG_NAME).unlink()  # version 0 had another
+    with pytest.raises(DataError, match="schema version 0, this Earshot reads version 1; run `dvc repro`"):
+        FeatureReader(tmp_path / "frames").read("clip000_0")
+    assert build(tmp_path, tables).computed == 60
+    assert "8 shards are not of schema version 1" in capsys.readouterr().err
+    assert FeatureReader(tmp_path / "frames").read("clip000_0").shape[0] == 8
+
+
 def test_shards_that_were_pulled_are_used_without_a_store(tmp_path):
     tables = make_dataset(tmp_path, TEXTS)
     build(tmp_path, tables)

@@ -1,9 +1,11 @@
 """Dask: workers that crash, hang, are killed or stopped cost an attempt; the result is that of an undisturbed run."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -56,6 +58,7 @@ def test_an_address_where_nobody_answers(tmp_path):
     [
         ({"workers": -1}, "workers is -1"),
         ({"clip_timeout_seconds": 0}, "clip_timeout_seconds is 0.0"),
+        ({"silence_timeout_seconds": -1}, "silence_timeout_seconds is -1.0"),
         ({"max_attempts": 0}, "max_attempts is 0"),
         ({"wokers": 1}, "unknown key cluster.wokers"),
     ],
@@ -76,8 +79,16 @@ def test_attempts_accuse_only_what_outlived_no_attempt(tmp_path):
     log.begin("task", "tcp://a").begin_writing()
     log.begin("another", "tcp://a").begin_clip("other")
     assert log.set_aside("task") == {"bad": "crashed"}
-    path, worker, _ = log.current("task")
+    path, worker, size = log.current("task")
     assert worker == "tcp://a"
+    long = log.begin("long", "tcp://b")
+    long.begin_clip("film")
+    sizes = []
+    for _ in range(3):
+        long.note_progress()
+        sizes.append(log.current("long")[2])
+    assert sizes == sorted(set(sizes))  # it grows: not hung
+    assert log.current("task")[2] == size
     log.mark_hung(sorted(tmp_path.glob("task.*.jsonl"))[0])
     assert log.set_aside("task") == {"bad": "timeout"}
     with open(path, "ab") as file:
@@ -105,7 +116,7 @@ class Cluster:
         deadline = time.monotonic() + 30
         while not self._scheduler_file.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        self.address = __import__("json").loads(self._scheduler_file.read_text())["address"]
+        self.address = json.loads(self._scheduler_file.read_text())["address"]
         self.workers = [self.start_worker() for _ in range(num_workers)]
 
     def _start(self, command, *options):
@@ -133,7 +144,6 @@ class Cluster:
 
 def _disturb_when_working(store_dir: Path, actions, num_shards=1):
     """Run the actions once some shards are done, from a thread."""
-    import threading
 
     def run():
         deadline = time.monotonic() + 60
@@ -166,8 +176,23 @@ def test_one_worker_killed_and_one_stopped_the_result_is_complete_and_identical(
             disturbed,
             tables,
             shard_samples=2,
-            cluster=ClusterParameters(scheduler_address=cluster.address, clip_timeout_seconds=2.0),
+            cluster=ClusterParameters(
+                scheduler_address=cluster.address, clip_timeout_seconds=30.0, silence_timeout_seconds=2.0
+            ),
         )
         thread.join()
     assert (report.ok, report.failed) == (24, {})
     assert contents(disturbed / "frames") == contents(undisturbed / "frames")
+
+
+def test_a_scheduler_that_dies_ends_the_run_and_loses_nothing(tmp_path):
+    tables = make_dataset(tmp_path, {clip_id: f"sleep:0.2 {text}" for clip_id, text in TEXTS.items()})
+    store = tmp_path / "store" / "frames"
+    with Cluster(tmp_path, 1, "--no-nanny") as cluster:
+        thread = _disturb_when_working(store, [cluster.scheduler.kill])
+        with pytest.raises(RunError, match=r"the scheduler at tcp://.* is gone"):
+            build(tmp_path, tables, shard_samples=2, cluster=ClusterParameters(scheduler_address=cluster.address))
+        thread.join()
+    num_done = 2 * len(list(store.glob("*.h5")))
+    assert num_done >= 2
+    assert build(tmp_path, tables, shard_samples=2).computed == 24 - num_done
