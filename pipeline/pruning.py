@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.shards import INDEX_NAME
+from pipeline.shard_format import INDEX_NAME
 from pipeline.store import Store
 from pipeline.tables import INDEX, read_table
 

@@ -22,6 +22,7 @@ from pipeline.files import publish_bytes
 from pipeline.plan import Clip, ClipWork, Request, available_clips, place_of, resolve_requests
 from pipeline.progress import Progress
 from pipeline.shard_format import (
+    INDEX_NAME,
     Failure,
     Row,
     encode_shard,
@@ -31,7 +32,6 @@ from pipeline.shard_format import (
     task_of,
 )
 from pipeline.shard_tasks import attempt_clip, shard_attributes
-from pipeline.shards import INDEX_NAME
 from pipeline.store import Entry, Store, link_or_copy
 from pipeline.tables import INDEX, read_table
 from pipeline.verification import Damage, read_good_arrays

@@ -42,6 +42,7 @@ from pipeline.errors import DataError
 from pipeline.files import publish
 
 SCHEMA_VERSION = 1
+INDEX_NAME = "index.parquet"  # beside the shards: which sample is in which shard and row
 _NAME = re.compile(r"([0-9a-f]{12})-([0-9a-f]{20})\.h5")
 
 

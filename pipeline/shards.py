@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipeline.errors import DataError
 from pipeline.shard_format import (
+    INDEX_NAME,
     Placement,
     crc32_of,
     read_columns,
@@ -21,8 +22,6 @@ from pipeline.shard_format import (
     read_row,
 )
 from pipeline.tables import INDEX, read_table
-
-INDEX_NAME = "index.parquet"
 
 
 class FeatureReader:

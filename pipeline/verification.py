@@ -15,8 +15,7 @@ from pathlib import Path
 
 from pipeline.errors import DataError
 from pipeline.progress import Progress
-from pipeline.shard_format import crc32_of, has_named_content, read_layout, read_row
-from pipeline.shards import INDEX_NAME
+from pipeline.shard_format import INDEX_NAME, crc32_of, has_named_content, read_layout, read_row
 from pipeline.tables import INDEX, read_table
 
 _READ_TIMEOUT_SECONDS = 120.0

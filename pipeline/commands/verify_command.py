@@ -5,7 +5,7 @@ from pathlib import Path
 from pipeline.commands.feature_selection import add_selection, selected_folders
 from pipeline.errors import DataError
 from pipeline.project import Project
-from pipeline.shards import INDEX_NAME
+from pipeline.shard_format import INDEX_NAME
 from pipeline.tables import INDEX, SAMPLES, read_table
 from pipeline.verification import Damage, verify_feature
 
