@@ -107,7 +107,7 @@ def _role(class_name: str, tone: float, *, is_moving: bool, is_sounding: bool) -
 
 def _place(wanted, width, height, time_seconds, rng, aspect_of) -> tuple[Actor, ...] | None:
     """Find places without overlap at the moment; None when the frame is too crowded."""
-    scale = (0.36, 0.52) if len(wanted) == 1 else (0.25, 0.34)
+    scale = (0.36, 0.52) if len(wanted) == 1 else (0.27, 0.37)
     placed: list[Actor] = []
     for role in wanted:
         for _ in range(40):

@@ -193,14 +193,14 @@ def _paint_drum(canvas: _Canvas, body, shade, pose) -> None:
 
 # class: (height / width, painter, hue, range of hues)
 _LOOKS: dict[str, tuple[float, Callable, float, float]] = {
-    "car": (0.52, _paint_car, 0.0, 0.18),
-    "bus": (0.66, _paint_bus, 0.15, 0.16),
-    "motorcycle": (0.82, _paint_motorcycle, 0.36, 0.22),
-    "helicopter": (0.57, _paint_helicopter, 0.5, 0.18),
-    "dog": (0.76, _paint_dog, 0.07, 0.10),
-    "bird": (0.68, _paint_bird, 0.62, 0.22),
-    "bell": (1.1, _paint_bell, 0.14, 0.12),
-    "drum": (0.96, _paint_drum, 0.84, 0.22),
+    "car": (0.52, _paint_car, 0.98, 0.07),
+    "bus": (0.66, _paint_bus, 0.74, 0.09),
+    "motorcycle": (0.82, _paint_motorcycle, 0.34, 0.12),
+    "helicopter": (0.57, _paint_helicopter, 0.49, 0.09),
+    "dog": (0.76, _paint_dog, 0.065, 0.05),
+    "bird": (0.68, _paint_bird, 0.61, 0.09),
+    "bell": (1.1, _paint_bell, 0.145, 0.06),
+    "drum": (0.96, _paint_drum, 0.87, 0.09),
 }
 CLASS_NAMES = tuple(_LOOKS)
 

@@ -41,7 +41,7 @@ class Parameters:
     """
 
     seed: int = 0
-    num_train: int = 600
+    num_train: int = 800
     num_val: int = 60
     num_single: int = 120
     num_traffic: int = 120
