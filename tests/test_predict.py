@@ -62,6 +62,34 @@ def test_untrained_predictors_follow_their_seed(toy):
     assert untrained_predictor(parameters, device="cpu").predict([], readers).shape[0] == 0
 
 
+@pytest.mark.parametrize("kind", ["l1", "cls"])
+def test_object_guidance_mixes_two_normalized_maps(toy, tmp_path, kind):
+    """With alpha 1 only the audio-visual map is left, with alpha 0 only where the classifier sees something."""
+    import torchvision
+
+    dirs, ids, _ = toy
+    torch.manual_seed(0)
+    classifier = torchvision.models.resnet18(weights=None)
+    torch.save(classifier.state_dict(), tmp_path / "weights.pth")
+    readers = open_readers(dirs, ("frames", "spectrograms"))
+
+    def predict(**settings):
+        parameters = small_parameters("ezvsl", object_guidance_weights=str(tmp_path / "weights.pth"), **settings)
+        return untrained_predictor(parameters, device="cpu").predict(ids, readers)
+
+    plain = torch.from_numpy(predict())[:, None]
+    plain = torch.nn.functional.interpolate(plain, size=(64, 64), mode="bilinear", align_corners=True)[:, 0].numpy()
+    low, high = plain.min((1, 2), keepdims=True), plain.max((1, 2), keepdims=True)
+    only_sound = predict(object_guidance=kind, object_guidance_alpha=1.0)
+    np.testing.assert_allclose(only_sound, (plain - low) / (high - low), atol=1e-4)
+    only_object = predict(object_guidance=kind, object_guidance_alpha=0.0)
+    mixed = predict(object_guidance=kind)
+    expected = 0.4 * only_sound + 0.6 * only_object
+    low, high = expected.min((1, 2), keepdims=True), expected.max((1, 2), keepdims=True)
+    np.testing.assert_allclose(mixed, (expected - low) / (high - low), atol=1e-4)
+    assert mixed.shape == (5, 64, 64)
+
+
 def test_foreign_and_missing_models_are_refused(tmp_path):
     with pytest.raises(DataError, match="not found"):
         load_predictor(tmp_path)

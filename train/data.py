@@ -208,7 +208,7 @@ class BatchLoader:
 
     Batch b holds samples ``[b * batch_size, (b + 1) * batch_size)`` of the epoch's order; of these each of
     ``num_replicas`` processes gets its equal part. When training, an incomplete last batch is left out (other samples
-    each epoch); otherwise it is kept.
+    each epoch); otherwise it is kept. ``device``: a GPU to which streamed batches are copied ahead.
     """
 
     def __init__(
@@ -222,7 +222,7 @@ class BatchLoader:
         rank: int = 0,
         num_replicas: int = 1,
         num_workers: int = 0,
-        is_pinned: bool = False,
+        device: torch.device | None = None,
     ):
         if batch_size % num_replicas:
             raise DataError(f"batch_size ({batch_size}) must be a multiple of the number of processes ({num_replicas})")
@@ -233,13 +233,14 @@ class BatchLoader:
         self.epoch, self.num_used, self._first = 0, 0, 0
         self._shards = self._find_shards() if is_shuffled else None
         self._workers = None
+        self._device = device if device is not None and device.type == "cuda" and not source.is_in_memory else None
         if not source.is_in_memory and num_workers:
             self._workers = DataLoader(
                 source,
                 batch_size=None,
                 sampler=_Remaining(self),
                 num_workers=num_workers,
-                pin_memory=is_pinned,
+                pin_memory=self._device is not None,
                 persistent_workers=True,
                 prefetch_factor=3,
                 multiprocessing_context="fork",  # readers open their own files after a fork
@@ -272,6 +273,8 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[dict]:
         batches = iter(self._workers) if self._workers is not None else map(self.source.__getitem__, self.remaining())
+        if self._device is not None:
+            batches = _copy_ahead(batches, self._device)
         self.num_used, self._first = self._first, 0
         for batch in batches:
             self.num_used += 1
@@ -289,6 +292,48 @@ class BatchLoader:
         """Which shard holds each sample, of the feature that comes first: what an epoch's order keeps together."""
         reader = next(iter(self.source.readers.values()))
         return reader.shards_of(self.source.sample_ids)
+
+
+def move_to(value, device: torch.device):
+    """A batch's tensors on ``device``."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, dict):
+        return {name: move_to(item, device) for name, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(move_to(item, device) for item in value))
+    return [move_to(item, device) for item in value]
+
+
+def _copy_ahead(batches: Iterator[dict], device: torch.device) -> Iterator[dict]:
+    """Batches on a GPU, the next one copied on a stream of its own while the network works on the current one."""
+    stream = torch.cuda.Stream(device)
+    waiting = None
+    for batch in batches:
+        with torch.cuda.stream(stream):
+            moved = move_to(batch, device)
+            is_copied = stream.record_event()
+        if waiting is not None:
+            yield _take(*waiting)
+        waiting = (moved, is_copied)
+    if waiting is not None:
+        yield _take(*waiting)
+
+
+def _take(batch, is_copied):
+    """Let the current stream wait for a copy, and the allocator know who uses its memory."""
+    stream = torch.cuda.current_stream()
+    stream.wait_event(is_copied)
+    _record_use(batch, stream)
+    return batch
+
+
+def _record_use(value, stream) -> None:
+    if isinstance(value, torch.Tensor):
+        value.record_stream(stream)
+        return
+    for item in value.values() if isinstance(value, dict) else value:
+        _record_use(item, stream)
 
 
 class _Remaining:

@@ -15,6 +15,7 @@ import torchvision
 from torchvision.models import detection
 
 from eval.vision_only import NEXT_FRAME_SECONDS, Detections, pack_detections
+from pipeline.errors import DataError
 from pipeline.features import Decoded, Extracted, Feature, Moment, Needs
 from pipeline.files import sha256_of
 from pipeline.media import MediaInfo
@@ -22,7 +23,10 @@ from train.fetching import fetch_file
 from train.run_files import load_tensors
 
 VERSION = 1
-_ALTERNATIVES = "set weights to the path of a file with torchvision's weights of this detector"
+_ALTERNATIVES = (
+    "set detections.detector.weights to the path of torchvision's file for this detector, or take the dataset out of "
+    "detections.datasets"
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,10 @@ class DetectorKey:
 def find_weights(parameters: DetectorParameters, *, weights_dir: Path) -> Path:
     """The file with the detector's weights, fetched into ``weights_dir`` unless it is there."""
     if parameters.weights != "coco":
-        return Path(parameters.weights)
+        path = Path(parameters.weights).expanduser().absolute()
+        if not path.is_file():
+            raise DataError(f"{path}: found no such file of weights, expected a detector's; {_ALTERNATIVES}")
+        return path
     url = torchvision.models.get_model_weights(parameters.name).DEFAULT.url
     file_name = url.rsplit("/", 1)[1]
     prefix = file_name.rsplit("-", 1)[1].split(".")[0]  # torchvision puts the beginning of the SHA-256 into the name
@@ -68,7 +75,7 @@ def find_weights(parameters: DetectorParameters, *, weights_dir: Path) -> Path:
 
 @functools.lru_cache(maxsize=1)
 def load_detector(name: str, weights_path: Path, min_score: float, max_boxes: int) -> torch.nn.Module:
-    """The detector in eval mode; one a process."""
+    """The detector in eval mode; one a process. ``DataError``: the file is not of this detector."""
     model = getattr(detection, name)(
         weights=None,
         weights_backbone=None,
@@ -76,7 +83,11 @@ def load_detector(name: str, weights_path: Path, min_score: float, max_boxes: in
         box_score_thresh=min_score,
         box_detections_per_img=max_boxes,
     )
-    model.load_state_dict(load_tensors(weights_path))
+    weights = load_tensors(weights_path)
+    try:
+        model.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError):
+        raise DataError(f"{weights_path}: not weights of {name}; {_ALTERNATIVES}") from None
     return model.eval()
 
 
@@ -93,6 +104,8 @@ def detect(model: torch.nn.Module, rgb: np.ndarray) -> Detections:
 def make_feature(parameters: DetectorParameters, *, weights_dir: Path) -> Feature:
     """The feature ``detections``; arrays as ``eval.vision_only.pack_detections`` makes them."""
     weights_path = find_weights(parameters, weights_dir=weights_dir)
+    # Once here, so that unusable weights are one sentence and not a failure of every sample.
+    load_detector(parameters.name, weights_path, parameters.min_score, parameters.max_boxes)
     key = DetectorKey(parameters.name, sha256_of(weights_path), parameters.min_score, parameters.max_boxes)
     return Feature(
         name="detections",

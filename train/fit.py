@@ -129,7 +129,7 @@ def fit(
         loader_options = {
             "batch_size": parameters.batch_size,
             "num_workers": _num_workers(hardware, is_cuda=is_cuda),
-            "is_pinned": is_cuda,
+            "device": trainer.strategy.root_device,
             "num_replicas": num_replicas,
             "rank": trainer.global_rank,
         }

@@ -7,9 +7,10 @@ import torchvision
 from torch import nn
 
 from pipeline.errors import DataError, ParameterError
-from train.encoders import FULL_WIDTH
+from train.encoders import FULL_WIDTH, make_encoder
 from train.fetching import fetch_file
 from train.models.localizer import Localizer
+from train.object_guidance import ObjectGuidance
 from train.parameters import TrainingParameters
 from train.run_files import load_tensors
 
@@ -32,6 +33,17 @@ def initialize_vision(model: Localizer, parameters: TrainingParameters, *, weigh
     weights = load_imagenet_weights(parameters.backbone, init=parameters.init, weights_dir=weights_dir)
     for name in (model.vision_name, *model.further_imagenet_encoders):
         load_backbone(getattr(model, name), weights, source=parameters.init)
+
+
+def attach_object_guidance(model: Localizer, parameters: TrainingParameters, *, weights_dir: Path | None) -> None:
+    """Give EZ-VSL the frozen ImageNet ResNet-18 whose map it mixes in; nothing for models without guidance."""
+    kind = getattr(parameters, "object_guidance", "none")
+    if kind == "none":
+        return
+    classifier = make_encoder("resnet18", in_channels=3, has_head=True)
+    source = parameters.object_guidance_weights
+    load_backbone(classifier, load_imagenet_weights("resnet18", init=source, weights_dir=weights_dir), source=source)
+    model.attach_guidance(ObjectGuidance(classifier, kind=kind))
 
 
 def load_imagenet_weights(backbone: str, *, init: str, weights_dir: Path | None) -> dict[str, torch.Tensor]:

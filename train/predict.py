@@ -8,7 +8,8 @@ import torch
 
 from pipeline.shards import FeatureReader
 from train.augmentation import prepare_inputs
-from train.data import SampleSource
+from train.data import SampleSource, move_to
+from train.initialization import attach_object_guidance
 from train.models import make_model
 from train.models.localizer import Localizer
 from train.parameters import TrainingParameters
@@ -18,11 +19,19 @@ _BATCH_SIZE = 32
 
 
 class Predictor:
-    """A model in evaluation mode on a device."""
+    """A model in evaluation mode on a device. ``weights_dir``: where EZ-VSL's object guidance keeps its classifier."""
 
-    def __init__(self, model: Localizer, parameters: TrainingParameters, *, device: str = "auto"):
+    def __init__(
+        self,
+        model: Localizer,
+        parameters: TrainingParameters,
+        *,
+        device: str = "auto",
+        weights_dir: Path | None = None,
+    ):
         self.parameters = parameters
         self.device = torch.device(choose_device(device))
+        attach_object_guidance(model, parameters, weights_dir=weights_dir)
         self.model = model.eval().to(self.device)
 
     @property
@@ -60,15 +69,21 @@ class Predictor:
         return self.model.localize(inputs).float().cpu().numpy()
 
 
-def load_predictor(run_dir: Path | str, *, device: str = "auto") -> Predictor:
+def load_predictor(run_dir: Path | str, *, device: str = "auto", weights_dir: Path | None = None) -> Predictor:
     """The trained model of a run folder."""
     model, parameters = read_model(Path(run_dir))
-    return Predictor(model, parameters, device=device)
+    return Predictor(model, parameters, device=device, weights_dir=weights_dir)
 
 
-def untrained_predictor(parameters: TrainingParameters, seed: int | None = None, *, device: str = "auto") -> Predictor:
+def untrained_predictor(
+    parameters: TrainingParameters,
+    seed: int | None = None,
+    *,
+    device: str = "auto",
+    weights_dir: Path | None = None,
+) -> Predictor:
     """The same network before any training, randomly initialized: the baseline that training has to beat."""
-    return Predictor(make_model(parameters, seed=seed), parameters, device=device)
+    return Predictor(make_model(parameters, seed=seed), parameters, device=device, weights_dir=weights_dir)
 
 
 def choose_device(device: str) -> str:
@@ -76,14 +91,3 @@ def choose_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device
-
-
-def move_to(value, device: torch.device):
-    """A batch's tensors on ``device``."""
-    if isinstance(value, torch.Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, dict):
-        return {name: move_to(item, device) for name, item in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(move_to(item, device) for item in value))
-    return [move_to(item, device) for item in value]

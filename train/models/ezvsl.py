@@ -26,6 +26,7 @@ class Parameters(TrainingParameters):
     tau: float = 0.03
     matching: Literal["max", "average", "pooled"] = "max"
     object_guidance: Literal["none", "l1", "cls"] = "none"  # the map mixed in at test; needs ImageNet's weights
+    object_guidance_weights: str = "imagenet"  # or the path of torchvision's resnet18 weights
     object_guidance_alpha: float = 0.4  # weight of the audio-visual map in the mixture
 
     def __post_init__(self):
@@ -75,8 +76,7 @@ class Model(Localizer):
         maps = own_similarity(embeddings["visual"], embeddings["audio"]) / self.settings.tau
         if self.settings.object_guidance == "none":
             return maps
-        if not self._guidance:
-            raise AssertionError("attach_guidance comes before localize")
+        assert self._guidance, "attach_guidance comes before localize"
         return self._guidance[0].mix(maps, inputs["frames"], alpha=self.settings.object_guidance_alpha)
 
     def attach_guidance(self, guidance: ObjectGuidance) -> None:

@@ -73,15 +73,15 @@ class Localizer(nn.Module):
 
     def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What the loss compares, first axis samples: processes exchange these, when negatives are gathered."""
-        raise AssertionError("every model defines embed")
+        raise TypeError(f"{type(self).__module__} does not define embed")
 
     def loss(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
         """The training loss of a batch (scalar)."""
-        raise AssertionError("every model defines loss")
+        raise TypeError(f"{type(self).__module__} does not define loss")
 
     def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Localization maps (n, h, w), larger is more likely; sample by sample, whatever else is in the batch."""
-        raise AssertionError("every model defines localize")
+        raise TypeError(f"{type(self).__module__} does not define localize")
 
     def make_criterion(self) -> nn.Module:
         """``loss`` as a module: what it learns besides the network (a scale) is trained with it, but is not part of

@@ -1,0 +1,286 @@
+"""Training speed: the loader against data that already lie on the device, and against the published way.
+
+    python -m benchmarks.training [--methods lvs ezvsl htf] [--small] [--samples N] [--batch N] [--steps N]
+
+Samples a second, in one run, on made-up data of the cached shapes:
+
+- ``resident``: the training step (crop, flip, normalization, forward, backward, optimizer) on one batch that already
+  lies on the device, over and over: the speed that no loader can beat;
+- ``streamed``: the same step fed from the shards by worker processes; ``memory``: from data kept in memory;
+- ``fit``: what ``train.fit`` reaches with everything around it (Lightning, validation left out of the time);
+- ``published``: plain float32 and a loader as the authors wrote it: JPEG through Pillow, crop and normalization on the
+  CPU, a wav file's spectrogram (512, 274, log), in worker processes.
+
+Defaults are ResNet-18 at 224, batch 128; ``--small`` is the narrow configuration for CPUs. Peak memory is printed.
+"""
+
+import argparse
+import io
+import json
+import platform
+import resource
+import tempfile
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision.transforms.v2 as transforms
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.shard_format import Row, write_shard
+from pipeline.shards import INDEX_NAME
+from pipeline.tables import INDEX, write_table
+from train.data import BatchLoader, SampleSource, move_to, open_readers
+from train.fit import fit
+from train.models import build_parameters, make_model
+from train.models.localizer import IMAGENET_MEAN, IMAGENET_STD
+from train.module import TrainingModule
+from train.parameters import HardwareParameters
+
+_SHARD_SAMPLES = 64
+_FRAME = (246, 437)
+_FLOW = (123, 219)
+_SAMPLE_RATE = 22050
+SMALL = {
+    "width": 16,
+    "image_size": 112,
+    "map_stride": 16,
+    "spectrogram_pooling": 3,
+}
+
+
+def write_samples(folder: Path, num_samples: int) -> tuple[dict[str, Path], list[str]]:
+    """Shards of made-up frames, flow and spectrograms."""
+    generator = np.random.default_rng(0)
+    ids = [f"sample{number:06d}" for number in range(num_samples)]
+    shapes = {"frames": (*_FRAME, 3), "flow": (2, *_FLOW), "spectrograms": (257, 300)}
+    for feature, shape in shapes.items():
+        index = []
+        (folder / feature).mkdir(parents=True)
+        for first in range(0, num_samples, _SHARD_SAMPLES):
+            rows = []
+            for number in range(first, min(first + _SHARD_SAMPLES, num_samples)):
+                if feature == "frames":
+                    array = generator.integers(0, 256, shape, dtype=np.uint8)
+                else:
+                    array = generator.standard_normal(shape, np.float32).astype(np.float16)
+                rows.append(Row(ids[number], f"{number:032x}", array, {"native_height": 360, "native_width": 640}))
+            path = write_shard(folder / feature, f"{first:012x}", rows, [], {"feature": feature, "parameters": "{}"})
+            index += [
+                {
+                    "sample_id": row.sample_id,
+                    "status": "ok",
+                    "shard": path.name,
+                    "row": number,
+                    "key": row.key,
+                    "crc32": zlib.crc32(row.array.tobytes()),
+                }
+                for number, row in enumerate(rows)
+            ]
+        write_table(folder / feature / INDEX_NAME, index, INDEX)
+    return {feature: folder / feature for feature in shapes}, ids
+
+
+class PublishedSamples(Dataset):
+    """One sample as the authors' loaders read it: JPEG pictures and a wav file, everything on the CPU in float32."""
+
+    def __init__(self, num_samples: int, *, image_size: int, has_flow: bool):
+        generator = np.random.default_rng(0)
+        blurred = generator.integers(0, 256, (36, 64, 3), dtype=np.uint8)
+        picture = Image.fromarray(blurred).resize((640, 360), Image.Resampling.BICUBIC)
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=95)
+        self._jpeg = buffer.getvalue()
+        self._wave = (generator.standard_normal(10 * _SAMPLE_RATE) * 3000).astype(np.int16).tobytes()
+        self._num_samples, self._has_flow = num_samples, has_flow
+        self._transform = transforms.Compose(
+            [
+                transforms.Resize(round(image_size * 1.1), interpolation=transforms.InterpolationMode.BICUBIC),
+                transforms.RandomCrop(image_size),
+                transforms.RandomHorizontalFlip(),
+                transforms.PILToTensor(),
+                transforms.ToDtype(torch.float32, scale=True),
+                transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return self._num_samples
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        picture = Image.open(io.BytesIO(self._jpeg)).convert("RGB")
+        sample = {"frames": self._transform(picture), "spectrograms": torch.from_numpy(self._spectrogram())[None]}
+        if self._has_flow:
+            sample["flow"] = self._transform(Image.open(io.BytesIO(self._jpeg)).convert("RGB"))[:2]
+        return sample
+
+    def _spectrogram(self) -> np.ndarray:
+        wave = np.frombuffer(self._wave, np.int16).astype(np.float32) / 32768
+        start = len(wave) // 2 - 3 * _SAMPLE_RATE // 2
+        wave = wave[start : start + 3 * _SAMPLE_RATE]
+        windows = np.lib.stride_tricks.sliding_window_view(wave, 512)[::238] * np.hanning(512).astype(np.float32)
+        power = np.abs(np.fft.rfft(windows - windows.mean(1, keepdims=True), axis=1)) ** 2
+        return (np.log(power.T + 1e-7) / 12).astype(np.float32)
+
+
+class Stepper:
+    """The training step of ``TrainingModule`` in a plain loop, on a device."""
+
+    def __init__(self, parameters, device: torch.device, *, precision: str, is_channels_last: bool):
+        self.parameters, self.device = parameters, device
+        model = make_model(parameters).to(device)
+        if is_channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        self.module = TrainingModule(model, parameters, is_channels_last=is_channels_last).to(device)
+        self.optimizer = self.module.configure_optimizers()
+        self._is_half = precision == "bf16"
+
+    def step(self, batch: dict) -> None:
+        """One step on a batch as ``train/data.py`` makes it."""
+        self._descend(lambda: self.module._loss(batch)[0])
+
+    def step_on_inputs(self, inputs: dict) -> None:
+        """One step on inputs that are ready."""
+        model = self.module.model
+        self._descend(lambda: self.module.criterion(model.embed(inputs)))
+
+    def _descend(self, compute) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_half):
+            loss = compute()
+        loss.backward()
+        self.optimizer.step()
+
+    def rate(self, batches, step, num_steps: int) -> float:
+        """Samples a second over ``num_steps`` steps after two that warm up; ``batches`` is drawn from as needed."""
+        for number in range(num_steps + 2):
+            if number == 2:
+                self._wait()
+                start = time.perf_counter()
+            step(next(batches))
+        self._wait()
+        return num_steps * self.parameters.batch_size / (time.perf_counter() - start)
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def forever(make_iterable):
+    """Epoch after epoch."""
+    epoch = 0
+    while True:
+        yield from make_iterable(epoch)
+        epoch += 1
+
+
+def measure(method: str, options, dirs, ids, folder: Path) -> dict:
+    """All rates of one method."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    is_cuda = device.type == "cuda"
+    values = {
+        "method": method,
+        "init": "random",
+        "batch_size": options.batch,
+        "epochs": 2,
+        **(SMALL if options.small else {}),
+    }
+    if method == "htf":
+        values["freeze_vision"] = False
+    parameters = build_parameters(values | {"select_on": "last"}, method)
+    precision = "bf16" if is_cuda else "float32"
+    num_workers = options.workers if options.workers >= 0 else (8 if is_cuda else 0)
+    reads = make_model(parameters).reads
+    result = {"method": method, "batch_size": options.batch}
+    if is_cuda:
+        torch.cuda.reset_peak_memory_stats()
+
+    source_options = {"input_format": make_model(parameters).input_format, "is_augmented": True}
+    stepper = Stepper(parameters, device, precision=precision, is_channels_last=True)
+    source = SampleSource(ids, open_readers(dirs, reads), **source_options)
+    resident = move_to(source[(0, np.arange(options.batch) % len(ids))], device)
+    kept = SampleSource(ids, open_readers(dirs, reads), **source_options)
+    kept.load_into_memory(device=device)
+    resident_kept = kept[(0, np.arange(options.batch) % len(ids))]
+
+    def loader(of, **further):
+        made = BatchLoader(of, batch_size=options.batch, is_shuffled=True, keeps_last=False, **further)
+
+        def iterate(epoch):
+            made.set_epoch(epoch)
+            return made
+
+        return forever(iterate)
+
+    streams = {
+        "resident": (lambda: forever(lambda _: [resident]), stepper.step),
+        "streamed": (lambda: loader(source, num_workers=num_workers, device=device), stepper.step),
+        "resident_memory": (lambda: forever(lambda _: [resident_kept]), stepper.step),
+        "memory": (lambda: loader(kept), stepper.step),
+    }
+    rates = {name: [] for name in streams}
+    opened = {name: make() for name, (make, _) in streams.items()}
+    for _ in range(options.repeats):  # taking turns, so that other work on the machine disturbs all alike
+        for name, (_, step) in streams.items():
+            rates[name].append(stepper.rate(opened[name], step, options.steps))
+    result |= {name: float(np.median(values)) for name, values in rates.items()}
+    if is_cuda:
+        result["peak_gpu_mib"] = torch.cuda.max_memory_allocated() / 2**20
+    if options.published:
+        plain = Stepper(parameters, device, precision="float32", is_channels_last=False)
+        samples = PublishedSamples(options.batch * (options.steps + 2), image_size=parameters.image_size,
+                                   has_flow=method == "htf")  # fmt: skip
+        published = DataLoader(samples, batch_size=options.batch, num_workers=num_workers, drop_last=True)
+        batches = forever(lambda _: (move_to(batch, device) for batch in published))
+        result["published"] = plain.rate(batches, plain.step_on_inputs, options.steps)
+    hardware = HardwareParameters(num_workers=num_workers)
+    history = fit(
+        parameters,
+        features_dirs=dirs,
+        train_ids=ids,
+        run_dir=folder / f"run_{method}",
+        hardware=hardware,
+        is_quiet=True,
+    ).history
+    result["fit"] = history[-1]["samples_per_second"]
+    result["peak_process_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return result
+
+
+def main() -> None:
+    """Print one line a method and, with ``--json``, write all figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="+", default=["lvs", "ezvsl", "htf"])
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--samples", type=int, default=1024)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=-1)
+    parser.add_argument("--published", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    print(f"{device}; torch {torch.__version__}, {platform.machine()}")
+    results = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        dirs, ids = write_samples(folder, max(options.samples, options.batch))
+        for method in options.methods:
+            result = measure(method, options, dirs, ids, folder)
+            results.append(result)
+            ratios = f"streamed {result['streamed'] / result['resident']:.3f} of resident"
+            ratios += f", memory {result['memory'] / result['resident_memory']:.3f}"
+            if "published" in result:
+                ratios += f", {result['streamed'] / result['published']:.1f}x published"
+            figures = ", ".join(f"{key} {value:.1f}" for key, value in result.items() if isinstance(value, float))
+            print(f"{method}: {figures}; {ratios}", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps({"device": device, "results": results}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
