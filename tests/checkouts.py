@@ -47,7 +47,7 @@ def make_checkout(folder: Path, changes: dict | None = None) -> Path:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
-    for name in ("manifests", "cache", "reports"):
+    for name in ("manifests", "cache", "cache/runs", "reports", "reports/training"):
         (folder / name).mkdir()
         shutil.copy(ROOT / name / ".gitignore", folder / name)
     params = yaml.safe_load((folder / "params.yaml").read_text())
