@@ -129,7 +129,8 @@ class PublishedSamples(Dataset):
 class Stepper:
     """The training step of ``TrainingModule`` in a plain loop, on a device."""
 
-    def __init__(self, parameters, device: torch.device, *, precision: str, is_channels_last: bool):
+    def __init__(self, parameters, device: torch.device, *, precision: str, is_channels_last: bool, clock):
+        self._clock = clock
         self.parameters, self.device = parameters, device
         model = make_model(parameters).to(device)
         if is_channels_last:
@@ -159,10 +160,10 @@ class Stepper:
         for number in range(num_steps + 2):
             if number == 2:
                 self._wait()
-                start = time.perf_counter()
+                start = self._clock()
             step(next(batches))
         self._wait()
-        return num_steps * self.parameters.batch_size / (time.perf_counter() - start)
+        return num_steps * self.parameters.batch_size / (self._clock() - start)
 
     def _wait(self) -> None:
         if self.device.type == "cuda":
@@ -194,12 +195,13 @@ def measure(method: str, options, dirs, ids, folder: Path) -> dict:
     precision = "bf16" if is_cuda else "float32"
     num_workers = options.workers if options.workers >= 0 else (8 if is_cuda else 0)
     reads = make_model(parameters).reads
+    clock = time.process_time if options.clock == "cpu" else time.perf_counter
     result = {"method": method, "batch_size": options.batch}
     if is_cuda:
         torch.cuda.reset_peak_memory_stats()
 
     source_options = {"input_format": make_model(parameters).input_format, "is_augmented": True}
-    stepper = Stepper(parameters, device, precision=precision, is_channels_last=True)
+    stepper = Stepper(parameters, device, precision=precision, is_channels_last=True, clock=clock)
     source = SampleSource(ids, open_readers(dirs, reads), **source_options)
     resident = move_to(source[(0, np.arange(options.batch) % len(ids))], device)
     kept = SampleSource(ids, open_readers(dirs, reads), **source_options)
@@ -230,7 +232,7 @@ def measure(method: str, options, dirs, ids, folder: Path) -> dict:
     if is_cuda:
         result["peak_gpu_mib"] = torch.cuda.max_memory_allocated() / 2**20
     if options.published:
-        plain = Stepper(parameters, device, precision="float32", is_channels_last=False)
+        plain = Stepper(parameters, device, precision="float32", is_channels_last=False, clock=clock)
         samples = PublishedSamples(options.batch * (options.steps + 2), image_size=parameters.image_size,
                                    has_flow=method == "htf")  # fmt: skip
         published = DataLoader(samples, batch_size=options.batch, num_workers=num_workers, drop_last=True)
@@ -261,6 +263,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--workers", type=int, default=-1)
     parser.add_argument("--published", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: on a busy machine, --workers 0")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
