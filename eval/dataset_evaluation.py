@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from eval.baselines import ceiling_of_half
+from eval.baselines import ceiling
 from eval.breakdowns import break_down, group_samples
 from eval.entrants import Entrant, choose_available
-from eval.evaluation import compare_models, evaluate_maps, intersect
-from eval.ground_truth import ground_truths_of
+from eval.evaluation import compare_models, evaluate_maps, intersect, negative_ids
+from eval.ground_truth import GroundTruth, ground_truths_of
 from eval.maps import write_maps
 from eval.metrics import auc, success_rate
+from eval.protocols import get_protocol
 from eval.test_sets import subset_ids
 from pipeline.errors import ParameterError
 
@@ -22,7 +23,9 @@ class EvaluationParameters:
     """Section ``evaluate`` of params.yaml.
 
     ``subsets``: dataset -> splits that are test sets (none: maps are made, nothing is scored). ``main_protocol``: of
-    the breakdowns and comparisons. ``has_untrained``: evaluate each model's own network before training, too.
+    the breakdowns and comparisons. ``baselines``: of ``entrants.BASELINES``, ``ogl_l1`` and ``ogl_cls``.
+    ``object_guidance_weights``: of the last two: ``imagenet`` (fetched by hash) or the path of torchvision's file.
+    ``has_untrained``: evaluate each model's own network before training, too.
     """
 
     subsets: dict = field(default_factory=dict)
@@ -30,6 +33,7 @@ class EvaluationParameters:
     main_protocol: str = "earshot"
     comparison_metric: str = "adaptive_ciou"
     baselines: tuple[str, ...] = ("centre", "uniform", "random", "flow")
+    object_guidance_weights: str = "imagenet"
     has_untrained: bool = True
     num_resamples: int = 10000
 
@@ -85,7 +89,7 @@ def evaluate_dataset(
             reasons=reasons,
             seed=entrant.seed,
             selection=entrant.selection,
-            train_clip_ids=entrant.train_clip_ids,
+            train_clip_ids=entrant.train_clips_in(dataset),
         )
         rows["scores"] += scores
         rows["results"] += results
@@ -97,7 +101,7 @@ def evaluate_dataset(
 def _add_comparisons(rows, dataset: str, samples: pa.Table, ids_of, entrants, parameters) -> None:
     """What needs the scores of all entrants: breakdowns, common samples, paired differences; and the ceilings."""
     groups = group_samples(samples, dataset=dataset)
-    truths = ground_truths_of(samples, dataset=dataset)
+    truths, negatives = ground_truths_of(samples, dataset=dataset), negative_ids(samples)
     main_scores: dict[str, list[dict]] = {entrant.name: [] for entrant in entrants}
     for row in rows["scores"]:
         if row["protocol"] == parameters.main_protocol:
@@ -129,16 +133,29 @@ def _add_comparisons(rows, dataset: str, samples: pa.Table, ids_of, entrants, pa
                         )
                         | {"subset": subset}
                     )
-        best = ceiling_of_half([truths[name] for name in ids if name in truths])
-        if len(best):
-            rows["ceilings"].append(
-                {
-                    "dataset": dataset,
-                    "subset": subset,
-                    "protocol": "lvs",
-                    "n": len(best),
-                    "success_rate": success_rate(best),
-                    "auc": auc(best),
-                    "mean_ciou": float(best.mean()),
-                }
-            )
+        rows["ceilings"] += _ceilings(
+            [truths[name] for name in ids if name in truths and name not in negatives],
+            parameters.protocols,
+            about={"dataset": dataset, "subset": subset},
+        )
+
+
+def _ceilings(truths: Sequence[GroundTruth], protocols: Sequence[str], *, about: Mapping) -> list[dict]:
+    """The best that any map can score on these samples, a row a protocol; none without samples."""
+    rows = []
+    for name in protocols if truths else ():
+        protocol = get_protocol(name)
+        best = ceiling(truths, protocol=protocol)
+        rows.append(
+            {
+                **about,
+                "protocol": protocol.name,
+                "n": len(best),
+                "success_at": protocol.published_at,
+                "mean_ciou": float(best.mean()),
+                "success_rate": success_rate(best),
+                "success_rate_at_30": success_rate(best, at=0.3),
+                "auc": auc(best),
+            }
+        )
+    return rows

@@ -1,10 +1,12 @@
 """``evaluate``: maps of all models, untrained networks and baselines on all datasets, and their scores."""
 
 import json
+from collections.abc import Callable
 
 from eval.dataset_evaluation import EvaluationParameters, evaluate_dataset
-from eval.entrants import Entrant, make_baseline
+from eval.entrants import Entrant, make_baseline, make_vision_only
 from eval.results import LISTS, summarize_for_dvc, write_results
+from pipeline.errors import ParameterError
 from pipeline.files import publish_text
 from pipeline.progress import Progress
 from pipeline.project import Project
@@ -12,7 +14,8 @@ from pipeline.shards import FeatureReader
 from pipeline.tables import SAMPLES, read_table
 from stages.running import run_stage
 from train.dataset_splits import ids_in_split
-from train.predict import load_predictor, untrained_predictor
+from train.object_baseline import KINDS, object_predictor
+from train.predict import Predictor, load_predictor, untrained_predictor
 from train.run_files import read_run
 
 FEATURES = ("frames", "spectrograms", "flow", "waveforms")
@@ -21,16 +24,25 @@ FEATURES = ("frames", "spectrograms", "flow", "waveforms")
 def main(project: Project) -> None:
     """Write ``cache/maps/``, ``reports/scores.parquet``, ``results.json`` and ``metrics.json``."""
     parameters = project.parameters(EvaluationParameters, "evaluate")
-    entrants = [make_baseline(name) for name in parameters.baselines]
+    entrants = [_baseline(project, name, parameters) for name in parameters.baselines]
+    detected = _datasets_with_detections(project)
     for model in project.section("models"):
         entrants += _model_entrants(project, model, has_untrained=parameters.has_untrained)
+    names = [entrant.name for entrant in (*entrants, make_vision_only())]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ParameterError(f"params: {twice[0]!r} is evaluated twice, expected each model and baseline once")
+    project.maps_path("any", "any").parent.parent.mkdir(parents=True, exist_ok=True)  # also where no maps are kept
     rows: dict[str, list[dict]] = {name: [] for name in ("scores", *LISTS)}
     for dataset in project.datasets:
+        features, topline = (*FEATURES, "detections"), [make_vision_only()]
+        if dataset not in detected:
+            features, topline = FEATURES, []
         found = evaluate_dataset(
             dataset,
             read_table(project.samples_table_path(dataset), SAMPLES),
-            {name: FeatureReader(project.feature_dir(dataset, name)) for name in FEATURES},
-            entrants,
+            {name: FeatureReader(project.feature_dir(dataset, name)) for name in features},
+            [*entrants, *topline],
             parameters=parameters,
             maps_dir=project.maps_path(dataset, "any").parent,
         )
@@ -38,6 +50,34 @@ def main(project: Project) -> None:
             rows[name] += found_rows
     write_results(project.reports_dir, **rows)
     publish_text(project.reports_dir / "metrics.json", json.dumps(summarize_for_dvc(rows["results"]), indent=1) + "\n")
+
+
+def _datasets_with_detections(project: Project) -> list[str]:
+    """``detections.datasets``: those on which the topline takes part."""
+    chosen = project.section("detections.datasets")
+    unknown = [name for name in chosen if name not in project.datasets]
+    if unknown:
+        raise ParameterError(f"params: detections.datasets has {unknown[0]!r}, expected some of `datasets`")
+    return chosen
+
+
+def _baseline(project: Project, name: str, parameters: EvaluationParameters) -> Entrant:
+    """One of ``evaluate.baselines``."""
+    if name not in KINDS:
+        return make_baseline(name)
+    weights, weights_dir = parameters.object_guidance_weights, project.root / "cache" / "weights"
+    predictor = object_predictor(name, weights=weights, weights_dir=weights_dir)
+    return Entrant(name, _predict_with(predictor, name), reads=predictor.reads, is_kept=True)
+
+
+def _predict_with(predictor: Predictor, name: str) -> Callable:
+    """``Entrant.predict`` with a progress bar that says whose maps are made."""
+
+    def predict(sample_ids, readers):
+        with Progress(len(sample_ids), f"maps of {name}", unit="sample") as progress:
+            return predictor.predict(sample_ids, readers, progress=progress)
+
+    return predict
 
 
 def _model_entrants(project: Project, model: str, *, has_untrained: bool) -> list[Entrant]:
@@ -48,20 +88,26 @@ def _model_entrants(project: Project, model: str, *, has_untrained: bool) -> lis
         return []
     predictor = load_predictor(project.run_dir(model))
     parameters = predictor.parameters
-    samples = read_table(project.samples_table_path(project.datasets[0]), SAMPLES)
+    dataset = project.datasets[0]
+    samples = read_table(project.samples_table_path(dataset), SAMPLES)
     clip_of = dict(zip(samples["sample_id"].to_pylist(), samples["clip_id"].to_pylist(), strict=True))
-    train_clip_ids = {clip_of[sample_id] for sample_id in ids_in_split(samples, parameters.train_split)}
 
     def entrant(name, localizer, **about):
-        def predict(sample_ids, readers):
-            with Progress(len(sample_ids), f"maps of {name}", unit="sample") as progress:
-                return localizer.predict(sample_ids, readers, progress=progress)
+        seed = parameters.seed
+        return Entrant(
+            name,
+            _predict_with(localizer, name),
+            reads=localizer.reads,
+            is_kept=True,
+            seed=seed,
+            train_dataset=dataset,
+            **about,
+        )
 
-        return Entrant(name, predict, reads=localizer.reads, is_kept=True, seed=parameters.seed, **about)
-
+    train_clip_ids = {clip_of[sample_id] for sample_id in ids_in_split(samples, parameters.train_split)}
     entrants = [entrant(model, predictor, selection=parameters.select_on, train_clip_ids=train_clip_ids)]
     if has_untrained:
-        entrants.append(entrant(f"{model}_untrained", untrained_predictor(parameters)))
+        entrants.append(entrant(f"{model}_untrained", untrained_predictor(parameters), train_clip_ids=()))
     return entrants
 
 
