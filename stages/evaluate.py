@@ -86,7 +86,8 @@ def _model_entrants(project: Project, model: str, *, has_untrained: bool) -> lis
     if run["status"] == "untrained":
         print(f"{model}: not evaluated, since it was not trained: {run['reason']}")
         return []
-    predictor = load_predictor(project.run_dir(model))
+    weights_dir = project.root / "cache" / "weights"
+    predictor = load_predictor(project.run_dir(model), weights_dir=weights_dir)
     parameters = predictor.parameters
     dataset = project.datasets[0]
     samples = read_table(project.samples_table_path(dataset), SAMPLES)
@@ -107,7 +108,9 @@ def _model_entrants(project: Project, model: str, *, has_untrained: bool) -> lis
     train_clip_ids = {clip_of[sample_id] for sample_id in ids_in_split(samples, parameters.train_split)}
     entrants = [entrant(model, predictor, selection=parameters.select_on, train_clip_ids=train_clip_ids)]
     if has_untrained:
-        entrants.append(entrant(f"{model}_untrained", untrained_predictor(parameters), train_clip_ids=()))
+        entrants.append(
+            entrant(f"{model}_untrained", untrained_predictor(parameters, weights_dir=weights_dir), train_clip_ids=())
+        )
     return entrants
 
 

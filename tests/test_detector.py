@@ -94,3 +94,26 @@ def test_packed_detections_come_back_and_make_maps():
     assert VisionOnlyMaps(["a"], Reader(), has_temporal_filter=False)[0].sum() == 2 * 112 * 112
     with pytest.raises(DataError, match=r"detections have shape \(3, 6\), expected \(num_boxes, 7\)"):
         unpack_detections(np.zeros((3, 6)), num_frames=1)
+
+
+def test_weights_that_cannot_be_had_are_one_sentence(weights_path, tmp_path, monkeypatch):
+    def make(**parameters):
+        return detector.make_feature(detector.DetectorParameters(name=NAME, **parameters), weights_dir=tmp_path)
+
+    remedy = (
+        r"set detections.detector.weights to the path of torchvision's file for this detector, or take the dataset out "
+        r"of detections.datasets$"
+    )
+    with pytest.raises(DataError, match=rf"nothing.pth: found no such file of weights, .*; {remedy}"):
+        make(weights=str(tmp_path / "nothing.pth"))
+    other = tmp_path / "other.pth"
+    torch.save({"backbone": torch.zeros(3)}, other)
+    with pytest.raises(DataError, match=f"other.pth: not weights of {NAME}; {remedy}"):
+        make(weights=str(other))
+
+    def fail(*arguments, **options):
+        raise OSError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", fail)
+    with pytest.raises(DataError, match=rf"https://.* cannot be fetched \(no network\); {remedy}"):
+        make(weights="coco")

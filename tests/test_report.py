@@ -15,7 +15,8 @@ from eval.report.availability import count_clips, count_features, count_reasons
 from eval.report.breakdowns import THRESHOLDS, SampleScores, success_curves
 from eval.report.charts import Line, draw_lines, pick_ticks
 from eval.report.markup import breakable, element, embed_json, escape
-from eval.report.rows import Group, group_results, kind_of, metrics_in, with_ceilings
+from eval.report.results_section import render_results
+from eval.report.rows import Group, group_results, kind_of, metrics_in, title_of, with_ceilings
 from eval.report.training import read_curves
 from pipeline.errors import DataError
 
@@ -374,8 +375,42 @@ def test_kinds_of_rows(name, kind):
 def test_success_at_30_is_shown_where_the_protocol_counts_it():
     row = {"success_rate": 0.4, "success_rate_at_30": 0.6, "median_ciou": 0.5, "success_at": 0.5}
     assert metrics_in([row]) == ["success_rate"]
-    assert metrics_in([{**row, "success_at": 0.3}]) == ["success_rate", "success_rate_at_30"]
+    flowgrad = {**row, "success_at": 0.3}
+    assert metrics_in([flowgrad]) == ["success_rate_at_30", "success_rate"]
+    titles = [title_of(name, [flowgrad]) for name in metrics_in([flowgrad])]
+    assert titles == ["success at 0.3 (as published)", "success at 0.5"]
+    assert title_of("success_rate", [row]) == "success at 0.5"
     assert metrics_in([row], is_full=True) == ["success_rate", "success_rate_at_30", "median_ciou"]
+
+
+def test_no_table_can_be_misread_about_the_published_success():
+    row = {"dataset": "urbansas", "subset": "urbansas_test", "protocol": "flowgrad", "success_at": 0.3, "n": 94}
+    results = [
+        {**row, "model": "flow", "success_rate": 0.181, "success_rate_at_30": 0.447, "auc": 0.294, "mean_ciou": 0.3}
+    ]
+    groups = group_results(results, first_protocol="flowgrad", metric="auc")
+    page = str(render_results(groups, results={}))
+    for text in (page, exports.write_markdown(groups), exports.write_latex(groups)):
+        assert text.index("0.447") < text.index("0.181")
+        assert "success at 0.3 (as published)" in text
+    (line,) = csv.DictReader(io.StringIO(exports.write_csv(groups)))
+    assert (line["success_at"], line["success_rate_at_30"], line["success_rate"]) == ("0.3", "0.447", "0.181")
+    assert "0.330 at 0.3" in page  # the paper's flow baseline, and ours beside it at the same ciou
+    assert "0.447 at 0.3" in page
+
+
+def test_rows_above_the_ceiling_are_explained():
+    row = {"dataset": "urbansas", "subset": "urbansas_test", "protocol": "lvs", "n": 94}
+    results = {
+        "results": [
+            {**row, "model": name, "mean_ciou": value} for name, value in (("flow_8bit", 0.3), ("centre", 0.1))
+        ],
+        "ceilings": [{**row, "mean_ciou": 0.18}],
+    }
+    page = str(
+        render_results(group_results(with_ceilings(results), first_protocol="lvs", metric="auc"), results=results)
+    )
+    assert "Above the ceiling: flow_8bit. It holds for maps whose values all differ" in page
 
 
 def test_exports_have_every_row_with_intervals(built):

@@ -4,9 +4,9 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
-from eval.report.rows import ABSENT, METRIC_TITLES, Group, format_number, kind_of, metrics_in, number_of
+from eval.report.rows import ABSENT, Group, format_number, kind_of, metrics_in, number_of, title_of
 
-_FACTS = ("n", "num_requested", "coverage_percent", "selection", "leakage", "seed", "ids_sha256")
+_FACTS = ("success_at", "n", "num_requested", "coverage_percent", "selection", "leakage", "seed", "ids_sha256")
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -23,7 +23,15 @@ def write_markdown(groups: Sequence[Group]) -> str:
             f"## {_markdown(group.dataset)}, {_markdown(group.subset)}, protocol {_markdown(group.protocol)}",
             "",
         ]
-        head = ["model", *(METRIC_TITLES[metric] for metric in metrics), "n", "coverage", "chosen by", "leakage", "ids"]
+        head = [
+            "model",
+            *(title_of(metric, group.rows) for metric in metrics),
+            "n",
+            "coverage",
+            "chosen by",
+            "leakage",
+            "ids",
+        ]
         parts.append("| " + " | ".join(head) + " |")
         parts.append("|---|" + "---:|" * len(metrics) + "---:|---:|---|---:|---|")
         for row in group.rows:
@@ -72,7 +80,7 @@ def write_latex(groups: Sequence[Group]) -> str:
         metrics = metrics_in(group.rows)
         title = f"{group.dataset}, {group.subset}, protocol {group.protocol}"
         num_samples = sorted({_text(row.get("n")) for row in group.rows})
-        head = ["model", *(METRIC_TITLES[metric] for metric in metrics), "$n$"]
+        head = ["model", *(title_of(metric, group.rows) for metric in metrics), "$n$"]
         parts += [
             "",
             r"\begin{table}",

@@ -15,6 +15,7 @@ from eval.report.rows import (
     kind_of,
     metrics_in,
     number_of,
+    title_of,
 )
 from eval.test_sets import TEST_SETS
 
@@ -124,7 +125,7 @@ def render_group(group: Group) -> Html:
     best = {metric: best_row(group.rows, metric, ("model", "baseline", "untrained")) for metric in metrics}
     head = [
         "model",
-        *(METRIC_TITLES[metric] for metric in metrics),
+        *(title_of(metric, group.rows) for metric in metrics),
         "n, coverage",
         "chosen by",
         "in training",
@@ -178,12 +179,25 @@ def _explain(group: Group) -> Html | None:
             "The rows were not computed on the same samples (see n and the hash of the ids): "
             "compare them in intersection mode."
         )
+    bounds = [row for row in group.rows if kind_of(str(row["model"])) == "ceiling"]
+    above = [str(row["model"]) for row in group.rows for bound in bounds if _is_above(row, bound)]
+    if above:
+        sentences.append(
+            f"Above the ceiling: {', '.join(above)}. It holds for maps whose values all differ; where many are equal, "
+            "this protocol marks another share of the frame than half."
+        )
     leaking = [row for row in group.rows if (number_of(row, "leakage") or 0) > 0]
     for row in leaking:
         sentences.append(f"{row['model']} was trained on {format_count(row['leakage'])} of these test samples.")
     if not sentences:
         return None
     return element("ul", [element("li", sentence) for sentence in sentences], class_="warnings")
+
+
+def _is_above(row: Mapping, bound: Mapping) -> bool:
+    """Whether a row scores more than the ceiling of its protocol."""
+    value, limit = number_of(row, "mean_ciou"), number_of(bound, "mean_ciou")
+    return value is not None and limit is not None and value > limit + 1e-9
 
 
 def _value_cell(row: Mapping, metric: str, *, is_best: bool) -> Html:
@@ -221,7 +235,7 @@ def _render_published(members: Sequence[Group]) -> Html | None:
                 f"{format_number(published.success_rate)} at {published.success_at:g}",
                 format_number(published.auc),
                 element("span", str(ours["model"]), element("span", f"protocol {group.protocol}", class_="bounds")),
-                f"{format_number(number_of(ours, metric))}",
+                f"{format_number(number_of(ours, metric))} at {published.success_at:g}",
                 format_number(number_of(ours, "auc")),
                 element("span", verdict, class_="no" if why_not else "yes"),
             ]

@@ -16,8 +16,8 @@ METRICS = (
 EXTENDED_METRICS = ("average_precision", "max_f1", "localization_accuracy")
 METRIC_TITLES = {
     "mean_ciou": "mean cIoU",
-    "success_rate": "success rate",
-    "success_rate_at_30": "success rate at 0.3",
+    "success_rate": "success at 0.5",
+    "success_rate_at_30": "success at 0.3",
     "median_ciou": "median cIoU",
     "auc": "AUC",
     "adaptive_ciou": "adaptive cIoU",
@@ -94,15 +94,26 @@ def metrics_in(rows: Sequence[Mapping], *, is_full: bool = False) -> list[str]:
     """The metrics that any of ``rows`` has, in the report's order.
 
     Unless ``is_full``: without ``median_ciou`` (of use between protocols), and with the success rate at 0.3 only where
-    the protocol counts successes there.
+    the protocol's authors count successes there, and then first: it is the one to compare with theirs.
     """
     found = [name for name in (*METRICS, *EXTENDED_METRICS) if any(number_of(row, name) is not None for row in rows)]
     if is_full:
         return found
-    hidden = {"median_ciou"}
-    if not any(number_of(row, "success_at") == 0.3 for row in rows):
-        hidden.add("success_rate_at_30")
-    return [name for name in found if name not in hidden]
+    published = published_success(rows)
+    hidden = {"median_ciou", "success_rate_at_30"} - {published}
+    shown = [name for name in found if name not in hidden]
+    return sorted(shown, key=lambda name: name != published) if published == "success_rate_at_30" else shown
+
+
+def published_success(rows: Sequence[Mapping]) -> str:
+    """The success rate that the authors of these rows' protocol print."""
+    return "success_rate_at_30" if any(number_of(row, "success_at") == 0.3 for row in rows) else "success_rate"
+
+
+def title_of(metric: str, rows: Sequence[Mapping]) -> str:
+    """A column's title; where two success rates stand side by side it says which one was published."""
+    is_marked = metric == published_success(rows) == "success_rate_at_30"
+    return METRIC_TITLES[metric] + (" (as published)" if is_marked else "")
 
 
 def best_row(rows: Sequence[Mapping], metric: str, kinds: Sequence[str]) -> Mapping | None:
