@@ -44,9 +44,8 @@ def test_maps_are_those_of_torchvisions_classifier(weights_path, tmp_path):
         assert maps.dtype == np.float32
         np.testing.assert_array_equal(maps[1:], predictor.predict(["s0"], {"frames": Reader()}))
         captured = []
-        predictor.model._guidance.classifier.register_forward_pre_hook(
-            lambda module, inputs: captured.append(inputs[0])
-        )
+        classifier = predictor.model._guidance.classifier
+        classifier.register_forward_pre_hook(lambda module, inputs, to=captured: to.append(inputs[0]))
         predictor.predict(["s2"], {"frames": Reader()})
         with torch.no_grad():
             features = trunk(captured[0])
@@ -66,8 +65,8 @@ def test_weights_that_cannot_be_had_are_one_sentence(tmp_path, monkeypatch):
         baseline.object_predictor("ogl_l1", weights="imagenet", weights_dir=tmp_path)
     text = str(raised.value)
     assert text.startswith("the baseline ogl_l1 needs an ImageNet resnet18: https://")
-    assert text.endswith("cannot be fetched (no network); set evaluate.object_guidance_weights to the path of torchvision's "
-                         "file, or take ogl_l1 out of evaluate.baselines")  # fmt: skip
+    remedy = "set evaluate.object_guidance_weights to the path of torchvision's file, or take ogl_l1 out of evaluate"
+    assert text.endswith(f"cannot be fetched (no network); {remedy}.baselines")
     headless = tmp_path / "headless.pth"
     torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, headless)
     for name, message in (("ogl_l1", "weights are missing"), ("ogl_cls", "has no fc.bias")):
