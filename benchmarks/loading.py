@@ -4,10 +4,10 @@
 
 Published (HTF): a JPEG frame and two JPEG flow planes of the native size through Pillow, three seconds of a wav file
 and SciPy's spectrogram of them (nperseg 512, noverlap 274, log). Here: the cached frame, flow and spectrogram through
-``FeatureReader``, in the order of a shuffled epoch: the first one, when a process opens each shard and compares each
-array with its checksum, and later ones. Both count until the arrays lie in host memory, before any crop or
-normalization, and both read from the page cache (the files are made first). Files are made up: pictures with the detail
-of video frames (JPEG of ~80 kB at 640x360), in a temporary folder.
+``FeatureReader``, in the order of a shuffled epoch: the first one, when a process opens each shard (with and without
+comparing each array with its checksum), and later ones. Both count until the arrays lie in host memory, before any
+crop or normalization, and both read from the page cache (the files are made first). Files are made up: pictures with
+the detail of video frames (JPEG of ~80 kB at 640x360), in a temporary folder.
 """
 
 import argparse
@@ -108,18 +108,23 @@ def main() -> None:
         jpeg = (folder / "0.jpg").stat().st_size
         shards, ids = readers[0].shards_of(readers[0].sample_ids), readers[0].sample_ids
         rates: dict[str, list[float]] = {"published files": [], "shards, first epoch": [], "shards, later epochs": []}
+        rates["shards, first epoch, checked"] = []
         rate(lambda sample_id: load_published(folder, sample_id), ids[:16])  # lets the libraries warm up
         for epoch in range(arguments.repeats):  # interleaved: whatever else the machine does hits all alike
             order = [ids[i] for i in epoch_order(shards, seed=0, epoch=epoch)]
             fresh = [FeatureReader(folder / feature) for feature in names]
+            checked = [FeatureReader(folder / feature, is_checked=True) for feature in names]
             rates["published files"].append(rate(lambda sample_id: load_published(folder, sample_id), order[:128]))
             for way in ("shards, first epoch", "shards, later epochs"):
                 rates[way].append(rate(lambda sample_id: [reader.read(sample_id) for reader in fresh], order))  # noqa: B023
+            rates["shards, first epoch, checked"].append(
+                rate(lambda sample_id: [reader.read(sample_id) for reader in checked], order)  # noqa: B023
+            )
     base = np.median(rates["published files"])
     print(f"{arguments.samples} samples of {size / 1e6:.2f} MB in shards, JPEG frame {jpeg / 1e3:.0f} kB; medians")
     for way, values in rates.items():
         value = float(np.median(values))
-        print(f"{way:<28}{1000 / value:8.3f} ms a sample{value:10.0f} samples/s{value / base:8.1f}x")
+        print(f"{way:<32}{1000 / value:8.3f} ms a sample{value:10.0f} samples/s{value / base:8.1f}x")
 
 
 if __name__ == "__main__":

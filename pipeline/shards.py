@@ -33,7 +33,7 @@ class FeatureReader:
     reads it, with the checksum in the index.
     """
 
-    def __init__(self, folder: Path | str, *, max_open_files: int = 128, is_checked: bool = True):
+    def __init__(self, folder: Path | str, *, max_open_files: int = 128, is_checked: bool = False):
         self.folder = Path(folder)
         self.is_checked = is_checked
         self.index: pa.Table = read_table(self.folder / INDEX_NAME, INDEX)

@@ -173,11 +173,11 @@ def test_reader_notices_damaged_bytes(tmp_path):
     content = bytearray(path.read_bytes())
     content[start] ^= 255
     path.write_bytes(content)
-    reader = FeatureReader(tmp_path)
+    reader = FeatureReader(tmp_path, is_checked=True)
     reader.read(rows[0].sample_id)
     with pytest.raises(DataError, match=rf"{rows[1].sample_id}: bytes differ from their checksum.*repair"):
         reader.read(rows[1].sample_id)
-    assert FeatureReader(tmp_path, is_checked=False).read(rows[1].sample_id).shape == rows[1].array.shape
+    assert FeatureReader(tmp_path).read(rows[1].sample_id).shape == rows[1].array.shape
 
 
 @pytest.mark.parametrize("damage", ["truncated", "foreign", "absent", "other hdf5"])
