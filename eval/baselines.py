@@ -88,7 +88,11 @@ def ceiling_of_half(truths: Sequence[GroundTruth]) -> np.ndarray:
 
 
 def ceiling(truths: Sequence[GroundTruth], *, protocol: Protocol) -> np.ndarray:
-    """The best ciou that a map without ties can reach under ``protocol``, a value a sample ``(n,)``."""
+    """The best ciou that a map can reach under ``protocol``, a value a sample ``(n,)``.
+
+    Where half is marked: a map without ties. Other protocols mark what the map says, so 1 wherever there is ground
+    truth (``half_from_median``: for more than half of the frame that takes a plateau).
+    """
     if protocol.threshold in ("above_median", "from_median"):
         return ceiling_of_half(truths)
     return np.array([float(truth.levels().any()) for truth in truths])

@@ -20,7 +20,8 @@
 - ``intersections``: the same objects over the samples that all models of that dataset, subset and protocol have.
 - ``breakdowns``: ``model dataset subset protocol by group n`` and, for each metric, value and interval.
 - ``comparisons``: paired bootstrap: ``first second dataset subset protocol metric difference low high p_value n``.
-- ``ceilings``: ``dataset subset protocol n success_rate auc mean_ciou``: the best that any map can score.
+- ``ceilings``: one a (dataset, subset, protocol in use): ``dataset subset protocol n success_at mean_ciou success_rate
+  success_rate_at_30 auc``: the best that a map whose values all differ can score on the positives.
 """
 
 import hashlib
