@@ -9,7 +9,7 @@ from pipeline.audits import AuditParameters, check_leakage, find_overlaps
 from pipeline.project import Project
 from pipeline.tables import CLIPS, SAMPLES, read_table
 from stages.running import run_stage
-from train.dataset_splits import boxes_of_samples, ids_in_split, videos_of_samples
+from train.dataset_splits import boxes_of_samples, hold_out, ids_in_split, videos_of_samples
 from train.finished_runs import compute_run_key, keep_run, restore_run
 from train.fit import fit
 from train.models import build_parameters, features_read
@@ -45,6 +45,11 @@ def main(project: Project, model: str) -> None:
         write_untrained_run(folders["run"], parameters, log_dir=folders["curves"], reason=reason)
         print(f"{model}: not trained, since {reason}")
         return
+    video_of = videos_of_samples(samples, clips)
+    if parameters.select_on == "val" and not split_ids["val"]:
+        split_ids["train"], split_ids["val"] = hold_out(
+            split_ids["train"], video_of, num_samples=parameters.num_held_out
+        )
     features_dirs = {name: project.feature_dir(dataset, name) for name in FEATURES}
     # Outside of DVC's outputs, which are removed before a stage runs: a killed training goes on from here.
     state_dir = project.root / "cache" / "training" / model
@@ -67,7 +72,7 @@ def main(project: Project, model: str) -> None:
         train_ids=split_ids["train"],
         val_ids=split_ids["val"],
         test_ids=split_ids["test"],
-        video_of=videos_of_samples(samples, clips),
+        video_of=video_of,
         is_leakage_allowed=audit.allow_leakage,
         score_maps=functools.partial(mean_adaptive_ciou, samples=samples, dataset=dataset) if is_scored else None,
         run_dir=folders["run"],

@@ -1,5 +1,8 @@
 """The samples of a dataset's splits and their videos, from the tables."""
 
+import hashlib
+from collections.abc import Mapping, Sequence
+
 import pyarrow as pa
 
 
@@ -21,3 +24,23 @@ def boxes_of_samples(samples: pa.Table, sample_ids: list[str]) -> list:
     columns = samples.select(["sample_id", "boxes"]).to_pydict()
     boxes_of = dict(zip(*columns.values(), strict=True))
     return [boxes_of[sample_id] for sample_id in sample_ids]
+
+
+def hold_out(
+    sample_ids: Sequence[str], video_of: Mapping[str, str], *, num_samples: int
+) -> tuple[list[str], list[str]]:
+    """Split ``sample_ids`` into (training, validation) with about ``num_samples``, a tenth at most, held
+    out for validation; all samples of a video go together.
+
+    Which videos depends on their ids alone, so a longer list holds out the same ones first.
+    """
+    wanted = min(num_samples, len(sample_ids) // 10)
+    by_video: dict[str, list[str]] = {}
+    for sample_id in sample_ids:
+        by_video.setdefault(video_of[sample_id], []).append(sample_id)
+    held_out: set[str] = set()
+    for video_id in sorted(by_video, key=lambda name: hashlib.sha256(name.encode()).digest()):
+        if len(held_out) >= wanted:
+            break
+        held_out.update(by_video[video_id])
+    return [name for name in sample_ids if name not in held_out], [name for name in sample_ids if name in held_out]

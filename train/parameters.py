@@ -22,9 +22,9 @@ class TrainingParameters:
 
     method: str
     # data
-    dataset: str = "sample"
     train_split: str = "train"
     val_split: str = "val"
+    num_held_out: int = 500  # where the val split has no samples: so many training samples, by video, take its place
     test_split: str = "test"
     # network
     backbone: str = "resnet18"
@@ -72,7 +72,8 @@ class TrainingParameters:
         for name in positive:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be > 0")
-        for name in ("weight_decay", "warmup_epochs", "early_stop_patience", "gradient_clip", "seed", "audio_width"):
+        not_negative = ("weight_decay", "warmup_epochs", "early_stop_patience", "gradient_clip", "seed", "audio_width")
+        for name in (*not_negative, "num_held_out"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be >= 0")
         if self.map_stride not in MAP_STRIDES:

@@ -11,10 +11,9 @@ from train.object_guidance import min_max
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters(rcgrad.Parameters):
-    """FlowGrad-H; ``base_run`` names the RCGrad run whose weights it takes, so that nothing is trained."""
+    """FlowGrad-H: RCGrad's own parameters."""
 
     method: str = "flowgrad_h"
-    base_run: str = "rcgrad"
 
 
 class Model(rcgrad.Model):
