@@ -75,7 +75,8 @@ def test_arrays_have_their_published_shapes(checkout):
 def test_the_results_name_every_model_baseline_and_subset(checkout):
     results = json.loads((checkout / "reports" / "results.json").read_text())["results"]
     rows = {(row["model"], row["subset"]): row for row in results if row["protocol"] == "earshot"}
-    models = {"ezvsl", "ezvsl_untrained", "htf", "htf_untrained", "centre", "uniform", "random", "flow", "flow_8bit"}
+    baselines = {"centre", "uniform", "random", "flow", "flow_8bit", "flow_8bit_normalized"}
+    models = {"ezvsl", "ezvsl_untrained", "htf", "htf_untrained", *baselines}
     assert set(rows) == {(model, subset) for model in models for subset in ("single", "traffic")}
     for row in rows.values():
         assert (row["n"], row["num_requested"], row["coverage_percent"]) == (4, 4, 100)
@@ -83,6 +84,7 @@ def test_the_results_name_every_model_baseline_and_subset(checkout):
             assert row[f"{metric}_low"] <= row[metric] <= row[f"{metric}_high"]
     assert rows["htf", "single"]["selection"] == "val"
     assert rows["htf", "single"]["leakage"] == 0
+    assert rows["htf_untrained", "single"]["leakage"] == 0
 
 
 def test_the_page_shows_availability_results_and_pictures(checkout):
