@@ -37,6 +37,6 @@ def read_window(path: Path, time_seconds: float | None, *, duration_seconds: flo
     ``time_seconds`` None is the clip's centre. Raises ``MediaError`` where there is no audio.
     """
     with ClipReader(path) as reader:
-        middle = reader.duration_seconds / 2 if time_seconds is None else time_seconds
+        middle = reader.info.duration_seconds / 2 if time_seconds is None else time_seconds
         half = duration_seconds / 2
         return reader.read_audio(middle - half, middle + half, sample_rate=SAMPLE_RATE)[0]
