@@ -4,7 +4,7 @@ import csv
 import datetime
 import io
 import json
-import resource
+import os
 import subprocess
 import sys
 import time
@@ -255,20 +255,18 @@ def test_a_hundred_thousand_clips_take_seconds_and_little_memory(tmp_path):
         ["missing", "--by", "split"],
         ["missing", "--by", "reason"],
     ):
-        seconds = []
-        for _ in range(2):
-            start = time.monotonic()
-            done = subprocess.run(
-                [sys.executable, "-m", "pipeline", "--root", str(tmp_path), *words],
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            seconds.append(time.monotonic() - start)
-        assert "25000" in done.stdout or len(done.stdout.split("\n")) == 25_002
-        assert min(seconds) < 6, words  # 2 s on an idle machine; tests run beside others
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1_000_000  # kB
+        with open(tmp_path / "printed.txt", "w+", encoding="utf-8") as printed:
+            command = [sys.executable, "-m", "pipeline", "--root", str(tmp_path), *words]
+            process = subprocess.Popen(command, cwd=ROOT, stdout=printed)
+            # Its own use, not the largest of all children that this process ever had.
+            _, process.returncode, usage = os.wait4(process.pid, 0)
+            printed.seek(0)
+            text = printed.read()
+        assert process.returncode == 0, words
+        assert "25000" in text or len(text.split("\n")) == 25_002
+        # Processor time: other work on the machine does not count. About 1 s.
+        assert usage.ru_utime + usage.ru_stime < 6, words
+        assert usage.ru_maxrss < 1_000_000, words  # kB
 
 
 # --- doctor
