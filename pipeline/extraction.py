@@ -14,14 +14,18 @@ def extract_features(
     """Yield, for each moment in the order given, each feature's array or the reason why there is none.
 
     A failure of the file is the reason of all that it concerns and raises nothing: a clip without audio still has
-    frames. Frames are held only until the last moment that needs them.
+    frames, and a break in the middle concerns the moments whose frames it takes. What a moment gets does not depend on
+    the others. Frames are held only until the last moment that needs them.
     """
+    num_given = 0
     try:
         with ClipReader(path) as reader:
-            yield from _Pass(reader, moments, features).run()
+            for extracted in _Pass(reader, moments, features).run():
+                num_given += 1
+                yield extracted
     except MediaError as error:
         failed = Extracted(None, reason=error.reason, detail=str(error))
-        for _ in moments:
+        for _ in moments[num_given:]:
             yield {feature.name: failed for feature in features}
 
 
@@ -38,7 +42,7 @@ class _Pass:
         self._frames = reader.iter_frames(self._times)
         self._num_read = 0
         self._held: dict[float, object] = {}
-        self._video_error: MediaError | None = None
+        self._errors: dict[float, MediaError] = {}  # by frame time
 
     def run(self) -> Iterator[dict[str, Extracted]]:
         # Moments are worked off as time goes on, and given out in the order asked for.
@@ -66,12 +70,13 @@ class _Pass:
         return first
 
     def _read_until(self, time: float) -> None:
-        while self._video_error is None and self._num_read < len(self._times) and self._times[self._num_read] <= time:
+        while self._num_read < len(self._times) and self._times[self._num_read] <= time:
             try:
                 self._held[self._times[self._num_read]] = next(self._frames)
-                self._num_read += 1
             except MediaError as error:
-                self._video_error = error
+                self._errors[self._times[self._num_read]] = error
+                self._frames = self._reader.iter_frames(self._times[self._num_read + 1 :])
+            self._num_read += 1
 
     def _extract_moment(self, index: int) -> dict[str, Extracted]:
         extracted = {}
@@ -104,8 +109,8 @@ class _Pass:
         if need.frame_times:
             self._read_until(max(need.frame_times))
             for time in need.frame_times:
-                if time not in self._held:
-                    raise self._video_error
+                if time in self._errors:
+                    raise self._errors[time]
                 frames.append(self._held[time])
         waveform = sample_rate = None
         if need.audio is not None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 import json
 import time
 from collections import Counter
@@ -126,11 +125,10 @@ def _extract_clip(
     outcomes: list[dict[str, Extracted]] = []
     try:
         check_clip(work.clip)
-        for outcome in itertools.islice(extract(work.clip.path, list(work.moments), features), len(work.moments)):
+        for outcome in extract(work.clip.path, list(work.moments), features):
             outcomes.append({name: _without_folder(extracted, work.clip) for name, extracted in outcome.items()})
             if attempt is not None:
                 attempt.note_progress()
-        assert len(outcomes) == len(work.moments), f"{len(outcomes)} outcomes of {len(work.moments)} moments"
     except MediaError as error:
         failed = Extracted(None, reason=error.reason, detail=_told(error, work.clip))
     except MemoryError:
@@ -138,6 +136,7 @@ def _extract_clip(
     except Exception as error:  # a clip must not stop the other 199,999; its samples carry what happened
         failed = Extracted(None, reason="error", detail=_told(error, work.clip, type(error).__name__))
     else:
+        assert len(outcomes) == len(work.moments), f"{len(outcomes)} outcomes of {len(work.moments)} moments"
         return outcomes
     names = [feature.name for feature in features]
     return outcomes + [dict.fromkeys(names, failed) for _ in work.moments[len(outcomes) :]]

@@ -9,6 +9,7 @@ fit that plan (a container that seeks late, packets without timestamps, a decode
 frame does not come out) is decoded again from the beginning of the file, without dropping anything.
 """
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -92,6 +93,30 @@ class _PlanFailed(Exception):
     """The quick way cannot be trusted for this file; decode it sequentially."""
 
 
+@dataclasses.dataclass(frozen=True)
+class _Break:
+    """Where decoding from the beginning ends before the video does: after the frame at ``pts`` (None: before any)."""
+
+    pts: int | None
+    seconds: float
+    cause: Exception | None  # None: the stream has no frames
+
+    def is_before(self, limit: int) -> bool:
+        """Whether the frame shown at a timestamp lies beyond the break."""
+        return self.pts is None or self.pts < limit
+
+    def error(self, name: str, time: float) -> MediaError:
+        """What to say of a wanted time beyond the break."""
+        if self.pts is None:
+            reason = "corrupt" if self.cause else "no_video"
+            return MediaError(reason, f"{name}: no frame of its video decodes{_because(self.cause)}")
+        return MediaError(
+            "corrupt",
+            f"{name}: the video breaks after {self.seconds:.3f} s, before the wanted {time:.3f} s"
+            f"{_because(self.cause)}",
+        )
+
+
 class FrameReader:
     """Frames of one video stream of an open container."""
 
@@ -120,6 +145,7 @@ class FrameReader:
         self._is_touched = is_touched
         self._can_drop = stream.codec_context.name in _DROPPABLE_CODECS
         self._pixel_aspect = _pixel_aspect(stream)
+        self._break: _Break | None = None  # where decoding from the beginning ends, once that is known
 
     def iter_frames(self, times: Sequence[float]) -> Iterator[VideoFrame]:
         """Yield the frame shown at each time; ``times`` in seconds of the clip's timeline, ascending.
@@ -128,14 +154,45 @@ class FrameReader:
         """
         times = list(times)
         num_done = 0
+        while num_done < len(times):
+            try:
+                for frame in self._iter_planned(times[num_done:]):
+                    num_done += 1
+                    yield frame
+            except _PlanFailed as error:
+                # The decoder may have complained about what a later time needs.
+                frame = self._read_alone(times[num_done])
+                if frame is None:
+                    num_done = yield from self._iter_otherwise(times, num_done, error)
+                else:
+                    num_done += 1
+                    yield frame
+
+    def _iter_otherwise(self, times: list[float], num_done: int, cause: Exception) -> Iterator[VideoFrame]:
+        """Decode from the beginning for as many times as it reaches; return how many of all are done then.
+
+        A frame beyond a break is still given where a keyframe lies between: whether a time has a frame does not depend
+        on the other times.
+        """
+        first = num_done
         try:
-            for frame in self._iter_planned(times):
-                yield frame
+            for frame in self._iter_sequentially(times[num_done:]):
                 num_done += 1
-            return
+                yield frame
+        except MediaError as error:
+            frame = self._read_alone(times[num_done]) if num_done > first else None
+            if frame is None:
+                raise error from cause
+            num_done += 1
+            yield frame
+        return num_done
+
+    def _read_alone(self, time: float) -> VideoFrame | None:
+        """The frame at a time by the quick way, for this time only; None where it cannot be trusted."""
+        try:
+            return next(self._iter_planned([time]))
         except _PlanFailed:
-            pass  # what follows is the answer to it
-        yield from self._iter_sequentially(times[num_done:])
+            return None
 
     def _wrap(self, frame: av.VideoFrame) -> VideoFrame:
         time_seconds = float(frame.pts * self._stream.time_base) - self._origin_seconds
@@ -197,7 +254,13 @@ class FrameReader:
 
     def _iter_sequentially(self, times: list[float]) -> Iterator[VideoFrame]:
         limits = [self._last_pts(time) for time in times]
+        if self._break is not None and limits and self._break.is_before(limits[0]):
+            raise self._break.error(self._name, times[0])
         container, stream = self._reopen()
+        with contextlib.closing(container):
+            yield from self._decode_until(container, stream, times, limits)
+
+    def _decode_until(self, container, stream, times: list[float], limits: list[int]) -> Iterator[VideoFrame]:
         position = 0
         current = broken = None
         for frame, broken in self._decode_all(container, stream):
@@ -212,16 +275,13 @@ class FrameReader:
                 return
             current = frame
         if current is None:
-            reason = "corrupt" if broken else "no_video"
-            raise MediaError(reason, f"{self._name}: no frame of its video decodes{_because(broken)}")
+            self._break = _Break(None, 0.0, broken)
+        elif broken is not None:
+            reached = float(current.pts * stream.time_base) - self._origin_seconds
+            self._break = _Break(current.pts, reached, broken)
         for time, limit in zip(times[position:], limits[position:], strict=True):
-            if broken is not None and current.pts < limit:
-                reached = float(current.pts * stream.time_base) - self._origin_seconds
-                raise MediaError(
-                    "corrupt",
-                    f"{self._name}: the video breaks after {reached:.3f} s, before the wanted {time:.3f} s"
-                    f"{_because(broken)}",
-                )
+            if self._break is not None and self._break.is_before(limit):
+                raise self._break.error(self._name, time)
             yield self._checked(current, time)
 
     def _decode_all(self, container, stream) -> Iterator[tuple[av.VideoFrame | None, Exception | None]]:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from clip_factory import make_clip, run_ffmpeg
 
-from pipeline import flow, frames, media, spectrogram
+from pipeline import extraction, flow, frames, media, spectrogram
+from pipeline.errors import MediaError
 from pipeline.extraction import extract_features
 from pipeline.features import Moment
+from pipeline.video import FrameReader
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,73 @@ def test_what_comes_before_a_break_is_kept(shared):
     assert before["frames"].reason is None
     assert before["flow"].reason is None
     assert after["frames"].reason == after["flow"].reason == "corrupt"
+
+
+def damage(clip, path, *, begin, end):
+    """A copy of ``clip`` with noise from one fraction of its bytes to another."""
+    content = bytearray(clip.read_bytes())
+    first, last = int(len(content) * begin), int(len(content) * end)
+    content[first:last] = np.random.default_rng(0).bytes(last - first)
+    path.write_bytes(content)
+    return path
+
+
+def test_damage_in_the_middle_takes_the_moments_it_hits_and_gives_each_one_outcome(tmp_path):
+    options = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "25")
+    whole = make_clip(tmp_path / "whole.mp4", *options, seconds=6, sound=None)
+    path = damage(whole, tmp_path / "damaged.mp4", begin=0.5, end=0.52)
+    moments = [Moment(str(number), number / 2 + 0.3) for number in range(11)]
+    features = [make_features()[0], make_features()[2]]
+    together = list(extract_features(path, moments, features))
+    assert len(together) == len(moments)
+    reasons = [extracted["frames"].reason for extracted in together]
+    assert reasons[:5] == [None] * 5
+    assert "corrupt" in reasons[5:7]
+    assert reasons[-1] is None  # a keyframe comes after the damage
+    # What else is asked for in the same pass does not matter, nor the order.
+    backwards = list(extract_features(path, moments[::-1], features))[::-1]
+    for moment, extracted, other in zip(moments, together, backwards, strict=True):
+        (alone,) = extract_features(path, [moment], features)
+        for name in ("frames", "flow"):
+            assert alone[name].reason == extracted[name].reason == other[name].reason
+            if alone[name].reason is None:
+                assert alone[name].array.tobytes() == extracted[name].array.tobytes() == other[name].array.tobytes()
+            else:
+                assert str(path) in extracted[name].detail
+
+
+def test_after_a_break_without_a_later_keyframe_everything_is_missing_and_the_file_is_not_read_again(
+    tmp_path, monkeypatch
+):
+    options = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "1000", "-sc_threshold", "0")
+    whole = make_clip(tmp_path / "whole.mp4", *options, seconds=6, sound=None)
+    path = damage(whole, tmp_path / "damaged.mp4", begin=0.5, end=0.6)
+    num_passes = []
+    decode_all = FrameReader._decode_all
+    monkeypatch.setattr(FrameReader, "_decode_all", lambda *arguments: num_passes.append(1) or decode_all(*arguments))
+    moments = [Moment(str(number), number / 4 + 0.1) for number in range(23)]
+    extracted = list(extract_features(path, moments, make_features()[:1]))
+    reasons = [one["frames"].reason for one in extracted]
+    first_missing = reasons.index("corrupt")
+    assert 8 <= first_missing <= 14
+    assert reasons == [None] * first_missing + ["corrupt"] * (23 - first_missing)
+    assert "the video breaks after" in extracted[-1]["frames"].detail
+    assert len(num_passes) == 1
+
+
+def test_an_error_in_the_middle_of_a_pass_leaves_one_outcome_a_moment(clip, monkeypatch):
+    """Whatever still escapes: what was given before it counts, and nothing is given twice."""
+    extract_moment = extraction._Pass._extract_moment
+
+    def fail_at_third(self, index):
+        if index == 2:
+            raise MediaError("corrupt", "here")
+        return extract_moment(self, index)
+
+    monkeypatch.setattr(extraction._Pass, "_extract_moment", fail_at_third)
+    moments = [Moment(str(number), number / 2) for number in range(5)]
+    extracted = list(extract_features(clip, moments, make_features()[:1]))
+    assert [one["frames"].reason for one in extracted] == [None, None, "corrupt", "corrupt", "corrupt"]
 
 
 def test_frames_are_not_held_longer_than_needed(clip, monkeypatch):
