@@ -5,7 +5,6 @@ import hashlib
 
 import av
 import numpy as np
-import pyarrow as pa
 import pytest
 import yaml
 from test_verification import flip
@@ -15,14 +14,17 @@ from pipeline.cache import build_feature
 from pipeline.cluster import ClusterParameters
 from pipeline.commands import prune_command, repair_command, verify_command
 from pipeline.errors import ParameterError
+from pipeline.features import Extracted, Feature, Needs
 from pipeline.project import Project
 from pipeline.shard_format import read_layout
-from pipeline.tables import DOWNLOADS, SAMPLES, write_table
+from pipeline.tables import DOWNLOADS, SAMPLES, read_table, write_table
+from train import detector
 
 PARAMS = {
     "datasets": ["tiny"],
     "frames": {"short_side": 32},
     "cluster": {"workers": 0},
+    "detections": {"datasets": ["tiny"], "detector": {"weights": "none.pth", "max_boxes": 7}},
 }
 
 
@@ -50,20 +52,24 @@ def project(tmp_path):
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         downloads.append({"clip_id": f"clip{i}", "status": "ok", "path": path.name, "sha256": sha256})
         samples.append({"sample_id": f"sample{i}", "clip_id": f"clip{i}"})
-    write_table(project.samples_table_path("tiny"), samples, SAMPLES)
-    write_table(project.downloads_table_path("tiny"), downloads, DOWNLOADS)
     build(project, samples, downloads, short_side=32)
     return project
 
 
 def build(project, samples, downloads, *, short_side):
+    write_table(project.samples_table_path("tiny"), samples, SAMPLES)
+    write_table(project.downloads_table_path("tiny"), downloads, DOWNLOADS)
+    build_as_stages_do(project, frames.make_feature(frames.FrameParameters(short_side=short_side)))
+
+
+def build_as_stages_do(project, feature):
     build_feature(
-        frames.make_feature(frames.FrameParameters(short_side=short_side)),
-        samples=pa.Table.from_pylist(samples, schema=SAMPLES.columns),
-        downloads=pa.Table.from_pylist(downloads, schema=DOWNLOADS.columns),
+        feature,
+        samples=read_table(project.samples_table_path("tiny"), SAMPLES),
+        downloads=read_table(project.downloads_table_path("tiny"), DOWNLOADS),
         clips_dir=project.clips_dir("tiny"),
-        store_dir=project.store_dir("tiny", "frames"),
-        output_dir=project.feature_dir("tiny", "frames"),
+        store_dir=project.store_dir("tiny", feature.name),
+        output_dir=project.feature_dir("tiny", feature.name),
         cluster=ClusterParameters(workers=0),
         is_quiet=True,
     )
@@ -131,3 +137,43 @@ def test_what_is_not_there_is_said(project, capsys):
     assert "tiny/flow: not cached yet" in capsys.readouterr().out
     with pytest.raises(ParameterError, match="--dataset nothing: not known here; known: tiny"):
         run(verify_command, project, "--dataset", "nothing")
+
+
+def make_detections(parameters, *, weights_dir):
+    """Where the detector is asked for: boxes that a frame's brightness gives, for as many as ``max_boxes``."""
+    assert weights_dir.parts[-2:] == ("cache", "weights")
+
+    def compute(moment, decoded):
+        array = np.full((parameters.max_boxes, 7), decoded.frames[0].rgb.mean(), np.float32)
+        return Extracted(array, {"num_frames": 1})
+
+    return Feature(
+        "detections", 1, parameters, {"units": "none"}, lambda moment, info: Needs(frame_times=(0.0,)), compute
+    )
+
+
+def test_detections_are_a_feature_like_the_others_where_they_are_cached(project, capsys, monkeypatch):
+    monkeypatch.setattr(detector, "make_feature", make_detections)
+    assert run(verify_command, project) == 0
+    assert "detections" not in capsys.readouterr().out  # not asked for, not there
+    assert run(verify_command, project, "--feature", "detections") == 0
+    told = "tiny/detections: not cached yet; `dvc repro` does that for the datasets in `detections.datasets`"
+    assert told in capsys.readouterr().out
+
+    parameters = detector.DetectorParameters(weights="none.pth", max_boxes=7)
+    weights_dir = project.root / "cache" / "weights"
+    build_as_stages_do(project, make_detections(detector.DetectorParameters(), weights_dir=weights_dir))  # of yesterday
+    build_as_stages_do(project, make_detections(parameters, weights_dir=weights_dir))
+    (path,) = project.feature_dir("tiny", "detections").glob("*.h5")
+    before = path.read_bytes()
+    flip(path, read_layout(path).span(2)[0] + 1)
+    assert run(verify_command, project) == 1
+    output = capsys.readouterr().out
+    assert f"sample2: cache/tiny/detections/{path.name}: damaged\n" in output
+    assert "tiny/frames: 5 samples, whole" in output
+    assert run(repair_command, project) == 0
+    assert "tiny/detections: 1 shards restored byte for byte, 0 remade" in capsys.readouterr().out
+    assert path.read_bytes() == before
+    assert run(prune_command, project) == 0
+    assert "tiny/detections: 1 shards removed" in capsys.readouterr().out
+    assert run(verify_command, project) == 0

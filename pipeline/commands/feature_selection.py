@@ -1,6 +1,7 @@
 """Which datasets and features a command is about, and how params.yaml makes each feature."""
 
 import dataclasses
+import importlib
 import os
 from collections.abc import Callable
 
@@ -16,6 +17,13 @@ def _waveforms(project: Project) -> Feature:
     return dataclasses.replace(feature, name="waveforms")
 
 
+def _detections(project: Project) -> Feature:
+    """The detector is a network: `train` has it, which is imported only when detections are made again."""
+    detector = importlib.import_module("train.detector")
+    parameters = project.parameters(detector.DetectorParameters, "detections.detector")
+    return detector.make_feature(parameters, weights_dir=project.root / "cache" / "weights")
+
+
 FEATURES: dict[str, Callable[[Project], Feature]] = {
     "frames": lambda project: frames.make_feature(project.parameters(frames.FrameParameters, "frames")),
     "spectrograms": lambda project: spectrogram.make_feature(
@@ -23,7 +31,9 @@ FEATURES: dict[str, Callable[[Project], Feature]] = {
     ),
     "flow": lambda project: flow.make_feature(project.parameters(flow.FlowParameters, "flow")),
     "waveforms": _waveforms,
+    "detections": _detections,
 }
+_ON_REQUEST = {"detections": " for the datasets in `detections.datasets`"}  # not made of every dataset
 
 
 def add_selection(parser) -> None:
@@ -44,7 +54,7 @@ def selected_folders(arguments, project: Project) -> list[tuple[str, str]]:
             if (project.feature_dir(dataset, feature) / "index.parquet").exists():
                 found.append((dataset, feature))
             elif arguments.feature or project.feature_dir(dataset, feature).exists():
-                print(f"{dataset}/{feature}: not cached yet; `dvc repro` does that")
+                print(f"{dataset}/{feature}: not cached yet; `dvc repro` does that{_ON_REQUEST.get(feature, '')}")
     return found
 
 
