@@ -11,86 +11,19 @@ frame does not come out) is decoded again from the beginning of the file, withou
 
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
 import av
-import cv2
-import numpy as np
-from av.codec.context import CodecContext
 from av.video.reformatter import VideoReformatter
 
 from pipeline.errors import MediaError
+from pipeline.packet_runs import PacketRun, PlanFailedError
+from pipeline.video_frames import VideoFrame, pixel_aspect_of
 
 TIME_TOLERANCE_SECONDS = 1e-6  # a wanted time that misses a timestamp by rounding alone still means that frame
 _SEEK_GAP_SECONDS = 20.0  # wanted times farther apart are sought; nearer ones are reached by reading packets on
 _BACK_OFF_SECONDS = (1.0, 4.0, 16.0)
-# Codecs in which a picture marked as not referenced is never used by any other. HEVC's "sub-layer non-reference"
-# pictures can be used by higher temporal layers and VP8/VP9 carry state from frame to frame: nothing is dropped there.
-_DROPPABLE_CODECS = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
-
-
-@dataclasses.dataclass(frozen=True)
-class Orientation:
-    """How stored pixels become upright: first transpose, then mirror left-right, then mirror top-bottom."""
-
-    is_transposed: bool = False
-    is_mirrored: bool = False
-    is_upside_down: bool = False
-
-    @classmethod
-    def of(cls, frame: av.VideoFrame) -> "Orientation":
-        """From the display matrix that decoders attach to frames; angles between are rounded to quarter turns."""
-        side_data = frame.side_data.get(av.sidedata.sidedata.Type.DISPLAYMATRIX)
-        if side_data is None:
-            return cls()
-        a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(side_data), dtype="<i4")[:5])
-        if abs(b) + abs(c) > abs(a) + abs(d):  # x' = c y, y' = b x
-            return cls(True, c < 0, b < 0)
-        return cls(False, a < 0, d < 0)
-
-    def apply(self, image: np.ndarray) -> np.ndarray:
-        """The upright image, contiguous."""
-        if self.is_transposed:
-            image = image.swapaxes(0, 1)
-        if self.is_mirrored:
-            image = image[:, ::-1]
-        if self.is_upside_down:
-            image = image[::-1]
-        return np.ascontiguousarray(image)
-
-
-class VideoFrame:
-    """One decoded frame, upright, converted when asked for.
-
-    ``time_seconds``: when it begins to be shown, on the clip's timeline. ``pixel_aspect``: width over height of one of
-    its pixels. ``height`` and ``width``: of the upright frame, in pixels.
-    """
-
-    def __init__(self, frame: av.VideoFrame, *, time_seconds: float, pixel_aspect: Fraction, reformatter):
-        self.time_seconds = time_seconds
-        self._frame = frame
-        self._reformatter = reformatter
-        self._orientation = Orientation.of(frame)
-        size = (frame.height, frame.width)
-        self.height, self.width = reversed(size) if self._orientation.is_transposed else size
-        self.pixel_aspect = 1 / pixel_aspect if self._orientation.is_transposed else pixel_aspect
-
-    @property
-    def rgb(self) -> np.ndarray:
-        """uint8 ``(height, width, 3)``; colours by the stream's own matrix and range, BT.601 when it names none."""
-        converted = self._reformatter.reformat(self._frame, format="rgb24", threads=1)
-        return self._orientation.apply(converted.to_ndarray())
-
-    @functools.cached_property
-    def gray(self) -> np.ndarray:
-        """uint8 ``(height, width)``: OpenCV's grey of ``rgb``."""
-        return cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY)
-
-
-class _PlanFailed(Exception):
-    """The quick way cannot be trusted for this file; decode it sequentially."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,8 +76,7 @@ class FrameReader:
         self._reopen = reopen
         self._reformatter = VideoReformatter()
         self._is_touched = is_touched
-        self._can_drop = stream.codec_context.name in _DROPPABLE_CODECS
-        self._pixel_aspect = _pixel_aspect(stream)
+        self._pixel_aspect = pixel_aspect_of(stream)
         self._break: _Break | None = None  # where decoding from the beginning ends, once that is known
 
     def iter_frames(self, times: Sequence[float]) -> Iterator[VideoFrame]:
@@ -159,7 +91,7 @@ class FrameReader:
                 for frame in self._iter_planned(times[num_done:]):
                     num_done += 1
                     yield frame
-            except _PlanFailed as error:
+            except PlanFailedError as error:
                 # The decoder may have complained about what a later time needs.
                 frame = self._read_alone(times[num_done])
                 if frame is None:
@@ -191,7 +123,7 @@ class FrameReader:
         """The frame at a time by the quick way, for this time only; None where it cannot be trusted."""
         try:
             return next(self._iter_planned([time]))
-        except _PlanFailed:
+        except PlanFailedError:
             return None
 
     def _wrap(self, frame: av.VideoFrame) -> VideoFrame:
@@ -211,17 +143,17 @@ class FrameReader:
             limit = self._last_pts(time)
             if run is None or time - times[index - 1] > _SEEK_GAP_SECONDS:
                 if run is not None:
-                    yield from run.finish()
+                    yield from map(self._wrap, run.finish())
                 run = self._start_run(time, limit)
             try:
                 run.want(limit)
-                yield from run.ready()
+                yield from map(self._wrap, run.ready())
             except av.FFmpegError as error:
-                raise _PlanFailed from error
+                raise PlanFailedError from error
         if run is not None:
-            yield from run.finish()
+            yield from map(self._wrap, run.finish())
 
-    def _start_run(self, time: float, limit: int) -> "_Run":
+    def _start_run(self, time: float, limit: int) -> PacketRun:
         """Seek to the keyframe before ``time``, farther back when the container seeks late."""
         first = self._stream.start_time or 0
         for back_off in (0.0, *_BACK_OFF_SECONDS):
@@ -233,24 +165,33 @@ class FrameReader:
                 return run
         return self._begin()
 
-    def _begin(self) -> "_Run":
+    def _begin(self) -> PacketRun:
         """From the beginning of the file: of one freshly opened, since some containers cannot seek there exactly."""
         if self._is_touched:
             self._container, self._stream = self._reopen()
         self._is_touched = True
         try:
-            return _Run(self, is_start=True)
+            return self._make_run(is_start=True)
         except av.FFmpegError as error:
-            raise _PlanFailed from error
+            raise PlanFailedError from error
 
-    def _seek(self, pts: int) -> "_Run":
+    def _seek(self, pts: int) -> PacketRun:
         self._is_touched = True
         try:
             self._stream.codec_context.flush_buffers()
             self._container.seek(pts, stream=self._stream, backward=True)
-            return _Run(self, is_start=False)
+            return self._make_run(is_start=False)
         except av.FFmpegError as error:
-            raise _PlanFailed from error
+            raise PlanFailedError from error
+
+    def _make_run(self, *, is_start: bool) -> PacketRun:
+        container, stream = self._container, self._stream
+        return PacketRun(
+            container,
+            stream,
+            is_start=is_start,
+            has_lost_its_end=lambda last_dts: self._has_lost_its_end(container, stream, last_dts),
+        )
 
     def _iter_sequentially(self, times: list[float]) -> Iterator[VideoFrame]:
         limits = [self._last_pts(time) for time in times]
@@ -339,140 +280,6 @@ class FrameReader:
         if frame.is_corrupt:
             raise MediaError("corrupt", f"{self._name}: the frame at {time:.3f} s is damaged")
         return self._wrap(frame)
-
-
-class _Run:
-    """One stretch of packets in decoding order, from a keyframe on."""
-
-    def __init__(self, reader: FrameReader, *, is_start: bool):
-        self._reader = reader
-        self._context: CodecContext = reader._stream.codec_context
-        self._packets: Iterator[av.Packet] = reader._container.demux(reader._stream)
-        self._is_start = is_start
-        self._is_ended = False
-        self._unsent: list[av.Packet] = []
-        self._candidates: list[int] = []  # timestamps of packets read, ascending, from the last wanted one on
-        self._last_dts = None
-        self._wanted: list[int] = []  # timestamps in the order asked for, not yet yielded
-        self._frames: dict[int, av.VideoFrame] = {}
-        self._sent_pts: set[int] = set()
-        self._last_wanted = None
-        self._read_first_keyframe()
-
-    def _read_packet(self) -> bool:
-        """Read one more packet; False at the end of the file."""
-        if self._is_ended:
-            return False
-        packet = next(self._packets, None)
-        if packet is None or (packet.dts is None and packet.size == 0):
-            self._is_ended = True
-            if self._reader._has_lost_its_end(self._reader._container, self._reader._stream, self._last_dts):
-                raise _PlanFailed
-            return False
-        if packet.pts is None or packet.is_corrupt:
-            raise _PlanFailed
-        if packet.dts is not None:
-            if self._last_dts is not None and packet.dts < self._last_dts:
-                raise _PlanFailed
-            self._last_dts = packet.dts
-        self._unsent.append(packet)
-        if not packet.is_discard:
-            self._candidates.append(packet.pts)
-        return True
-
-    def _read_first_keyframe(self) -> None:
-        while self._read_packet():
-            if self._unsent[-1].is_keyframe:
-                break
-            self._unsent.pop()
-            self._candidates.clear()
-        if not self._unsent and self._is_start:
-            raise _PlanFailed
-
-    def begins_by(self, limit: int) -> bool:
-        """Whether the first keyframe is early enough to know what is shown at ``limit``."""
-        return bool(self._unsent) and self._unsent[0].pts <= limit
-
-    def want(self, limit: int) -> None:
-        """Find which frame is shown at ``limit`` and feed the decoder up to its packet."""
-        # No packet is decoded after it is shown: once one's decoding time is past the limit, all candidates are known.
-        while (self._last_dts is None or self._last_dts <= limit) and self._read_packet():
-            pass
-        while not self._candidates or (
-            min(self._candidates) > limit and self._last_dts is not None and self._last_dts <= min(self._candidates)
-        ):
-            if not self._read_packet():
-                break
-        if not self._candidates:
-            raise _PlanFailed
-        shown = [pts for pts in self._candidates if pts <= limit]
-        if not shown and not self._is_start:
-            raise _PlanFailed
-        pts = max(shown) if shown else min(self._candidates)
-        self._candidates = [candidate for candidate in self._candidates if candidate >= pts]
-        self._wanted.append(pts)
-        if pts == self._last_wanted:
-            return
-        self._last_wanted = pts
-        if pts not in self._sent_pts:
-            self._send_until(pts)
-
-    def _send_until(self, pts: int) -> None:
-        indexes = [index for index, packet in enumerate(self._unsent) if packet.pts == pts and not packet.is_discard]
-        if not indexes:
-            raise _PlanFailed
-        stop = indexes[-1] + 1
-        for index in range(indexes[0], 0, -1):  # a later keyframe saves decoding what is before it
-            packet = self._unsent[index]
-            if packet.is_keyframe and packet.pts <= pts and not packet.is_discard:
-                self._drain()
-                del self._unsent[:index]
-                stop -= index
-                break
-        self._sent_pts = {sent for sent in self._sent_pts if sent >= pts}
-        for packet in self._unsent[:stop]:
-            if self._reader._can_drop:
-                self._context.skip_frame = "NONREF" if packet.pts < pts else "DEFAULT"
-            self._decode(packet)
-            self._sent_pts.add(packet.pts)
-        del self._unsent[:stop]
-
-    def _decode(self, packet: av.Packet | None) -> None:
-        for frame in self._context.decode(packet):
-            if frame.is_corrupt or frame.pts is None:
-                raise _PlanFailed
-            if frame.pts in self._wanted or frame.pts >= self._last_wanted:
-                self._frames[frame.pts] = frame
-
-    def _drain(self) -> None:
-        """Get the delayed frames out; the decoder then waits for a keyframe."""
-        if any(pts not in self._frames for pts in self._wanted):
-            self._decode(None)
-        self._context.flush_buffers()
-
-    def ready(self) -> Iterator[VideoFrame]:
-        """Yield what has come out, in the order asked for."""
-        while self._wanted and self._wanted[0] in self._frames:
-            pts = self._wanted.pop(0)
-            frame = self._frames[pts]
-            for old in [old for old in self._frames if old < pts]:
-                del self._frames[old]
-            yield self._reader._wrap(frame)
-
-    def finish(self) -> Iterator[VideoFrame]:
-        """Yield all that is still owed."""
-        try:
-            self._drain()
-        except av.FFmpegError as error:
-            raise _PlanFailed from error
-        yield from self.ready()
-        if self._wanted:
-            raise _PlanFailed
-
-
-def _pixel_aspect(stream: av.VideoStream) -> Fraction:
-    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
-    return Fraction(aspect) if aspect and Fraction(1, 8) <= aspect <= 8 else Fraction(1)
 
 
 def _because(error: Exception | None) -> str:

@@ -10,6 +10,7 @@ from clip_factory import make_clip, run_ffmpeg
 
 from pipeline.errors import MediaError
 from pipeline.media import ClipReader, find_matroska_end, probe
+from pipeline.video import FrameReader
 
 H264 = ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-c:a", "aac")
 OPEN_GOP = ("-x264-params", "open-gop=1:keyint=20:min-keyint=20:scenecut=0:bframes=3:b-adapt=0")
@@ -362,11 +363,15 @@ def test_missing_streams_are_named(tmp_path):
 
 @pytest.mark.parametrize("name", ["b_frames.mp4", "pyramid.mp4", "open_gop.mkv", "hevc.mp4", "vp9.webm"])
 def test_common_clips_are_not_decoded_from_the_beginning(tmp_path, name, monkeypatch):
-    def refuse(*_):
-        raise AssertionError("decoded sequentially")
-
-    monkeypatch.setattr("pipeline.video.FrameReader._iter_sequentially", refuse)
+    decoded_sequentially = []
+    iter_sequentially = FrameReader._iter_sequentially
+    monkeypatch.setattr(
+        FrameReader,
+        "_iter_sequentially",
+        lambda reader, times: decoded_sequentially.append(times) or iter_sequentially(reader, times),
+    )
     path = make_clip(tmp_path / name, *MAKES[name], size="96x64", seconds=3)
     for time in (0.0, 0.33, 1.51, 2.2, 2.99):
         with ClipReader(path) as reader:
-            reader.read_frames([time, time + 0.125, time + 0.5])
+            assert len(reader.read_frames([time, time + 0.125, time + 0.5])) == 3
+    assert decoded_sequentially == []
