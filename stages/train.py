@@ -1,6 +1,8 @@
 """``train@MODEL``: fit one model on the cached features of the first dataset."""
 
 import functools
+import os
+import sys
 from pathlib import Path
 
 import train
@@ -9,12 +11,14 @@ from pipeline.audits import AuditParameters, check_leakage, find_overlaps
 from pipeline.project import Project
 from pipeline.tables import CLIPS, SAMPLES, read_table
 from stages.running import run_stage
+from train.data import describe_features, open_readers
 from train.dataset_splits import boxes_of_samples, hold_out, ids_in_split, videos_of_samples
-from train.finished_runs import compute_run_key, keep_run, restore_run
+from train.distributed import is_first_process
+from train.finished_runs import compute_run_key, obtain_run
 from train.fit import fit
-from train.models import build_parameters, features_read
+from train.models import build_parameters, features_read, parameters_of_training
 from train.parameters import HardwareParameters
-from train.run_files import write_untrained_run
+from train.run_files import adopt_run, read_run, write_untrained_run
 
 FEATURES = ("frames", "spectrograms", "flow", "waveforms")
 
@@ -51,38 +55,61 @@ def main(project: Project, model: str) -> None:
             split_ids["train"], video_of, num_samples=parameters.num_held_out
         )
     features_dirs = {name: project.feature_dir(dataset, name) for name in FEATURES}
-    # Outside of DVC's outputs, which are removed before a stage runs: a killed training goes on from here.
-    state_dir = project.root / "cache" / "training" / model
+    trained = parameters_of_training(parameters)
     key = compute_run_key(
-        parameters,
+        trained,
         hardware=hardware,
         features_dirs=features_dirs,
-        reads=features_read(parameters),
+        reads=features_read(trained),
         split_ids=split_ids,
         selection_truth=boxes_of_samples(samples, [*split_ids["val"], *split_ids["test"]]),
         source_dir=Path(train.__file__).parent,
     )
-    if restore_run(state_dir / "finished", key, folders):
-        print(f"{model}: nothing that its weights depend on has changed; brought back the finished run")
-        return
+    # Outside of DVC's outputs, which are removed before a stage runs: a killed training goes on from here.
+    training_dir = project.root / "cache" / "training"
     is_scored = has_ground_truth(split_ids["val"], samples, dataset=dataset)
-    result = fit(
-        parameters,
-        features_dirs=features_dirs,
-        train_ids=split_ids["train"],
-        val_ids=split_ids["val"],
-        test_ids=split_ids["test"],
-        video_of=video_of,
-        is_leakage_allowed=audit.allow_leakage,
-        score_maps=functools.partial(mean_adaptive_ciou, samples=samples, dataset=dataset) if is_scored else None,
-        run_dir=folders["run"],
-        log_dir=folders["curves"],
-        state_dir=state_dir,
-        weights_dir=project.root / "cache" / "weights",
-        hardware=hardware,
+
+    def train_model() -> bool:
+        result = fit(
+            trained,
+            features_dirs=features_dirs,
+            train_ids=split_ids["train"],
+            val_ids=split_ids["val"],
+            test_ids=split_ids["test"],
+            video_of=video_of,
+            is_leakage_allowed=audit.allow_leakage,
+            score_maps=functools.partial(mean_adaptive_ciou, samples=samples, dataset=dataset) if is_scored else None,
+            run_dir=folders["run"],
+            log_dir=folders["curves"],
+            state_dir=training_dir / model,
+            state_key=key,
+            weights_dir=project.root / "cache" / "weights",
+            hardware=hardware,
+        )
+        return result.is_first_process
+
+    obtained = obtain_run(
+        training_dir,
+        model,
+        key,
+        folders,
+        train_model,
+        on_wait=lambda: print(f"{model}: waits for the run that trains the same weights", file=sys.stderr),
+        is_first_process=is_first_process(os.environ),
     )
-    keep_run(state_dir / "finished", key, folders)
-    print(f"{model}: {result.num_epochs} epochs on {result.num_train} samples; kept epoch {result.best_epoch}")
+    if obtained is None:
+        return
+    if obtained.name != model or trained != parameters:
+        features = describe_features(open_readers(features_dirs, features_read(parameters)))
+        facts = {"weights_from_run": obtained.name, "weights_trained_as": trained.method}
+        adopt_run(folders["run"], parameters, features=features, facts=facts)
+    if obtained.is_new:
+        run = read_run(folders["run"])
+        print(f"{model}: {run['num_epochs']} epochs on {run['num_train']} samples; kept epoch {run['best_epoch']}")
+    elif obtained.name == model:
+        print(f"{model}: nothing that its weights depend on has changed; brought back the finished run")
+    else:
+        print(f"{model}: its weights are those of {obtained.name}; nothing was trained")
 
 
 if __name__ == "__main__":

@@ -183,6 +183,26 @@ def test_state_of_other_parameters_is_not_continued(toy, tmp_path, capsys):
     assert "starting anew" in capsys.readouterr().err
 
 
+def test_state_of_other_features_is_not_continued(toy, tmp_path, monkeypatch, capsys):
+    """``state_key`` stands for the cached features: a run that was killed must not go on with other data."""
+    original = TrainingModule.training_step
+
+    def interrupted(self, batch, batch_index):
+        if self.trainer.global_step == 6:
+            raise RuntimeError("killed")
+        return original(self, batch, batch_index)
+
+    hardware = HardwareParameters(accelerator="cpu", num_threads=1, checkpoint_every_seconds=0)
+    monkeypatch.setattr(TrainingModule, "training_step", interrupted)
+    for key, words in (("a", ""), ("b", "starting anew"), ("b", "going on from")):
+        with pytest.raises(RuntimeError, match="killed"):
+            run(toy, tmp_path / "run", hardware=hardware, state_key=key)
+        assert words in capsys.readouterr().err
+    monkeypatch.undo()
+    run(toy, tmp_path / "run", hardware=hardware, state_key="b")
+    assert "going on from" in capsys.readouterr().err
+
+
 def test_nan_stops_the_run_and_keeps_the_best_epoch(toy, tmp_path, monkeypatch):
     original = TrainingModule._loss
 

@@ -1,15 +1,27 @@
 """Several processes as if they were one: gathered embeddings and statistics over the whole batch."""
 
+from collections.abc import Mapping
+
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from train.waveform_encoder import WaveformEncoder
 
+_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+
 
 def num_processes() -> int:
     """Processes that train together; 1 when torch.distributed is not in use."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def is_first_process(environment: Mapping[str, str]) -> bool:
+    """Whether a process is the first of those that a launcher (Lightning, torchrun, SLURM) or nobody started.
+
+    Lightning starts the same command once more for every further device.
+    """
+    return not any(environment.get(name, "0") not in ("", "0") for name in _RANK_VARIABLES)
 
 
 def gather_embeddings(embeddings: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,14 +1,19 @@
 """Finished training runs, kept by what determined them, so that nothing is trained twice.
 
 DVC runs a training stage again when any cached feature changed, also one that the method does not read. A run's key is
-the hash of what its weights really depend on; a run with the same key is brought back instead of trained.
+the hash of what its weights really depend on; a run with the same key is brought back instead of trained, whichever
+stage trained it: RCGrad and FlowGrad-H, which is a product on top of it, share one training.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -18,6 +23,15 @@ from pipeline.tables import INDEX, read_table
 from train.parameters import HardwareParameters, TrainingParameters
 
 KEY_NAME = "key.txt"
+_FINISHED_NAME = "finished"
+_DIGITS = 16
+
+
+class ObtainedRun(NamedTuple):
+    """The name of the run that trained the weights, and whether it did so just now."""
+
+    name: str
+    is_new: bool
 
 
 def compute_run_key(
@@ -54,15 +68,51 @@ def compute_run_key(
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def restore_run(finished_dir: Path, key: str, folders: Mapping[str, Path]) -> bool:
-    """Copy the kept run into ``folders`` (name -> folder) if its key is ``key``; say whether it was."""
-    key_path = finished_dir / KEY_NAME
-    if not key_path.is_file() or key_path.read_text() != key:
-        return False
+def obtain_run(
+    training_dir: Path,
+    name: str,
+    key: str,
+    folders: Mapping[str, Path],
+    train: Callable[[], bool],
+    *,
+    on_wait: Callable[[], None],
+    is_first_process: bool = True,
+) -> ObtainedRun | None:
+    """Bring the run with ``key`` into ``folders`` (what -> folder).
+
+    ``training_dir`` has a folder for each run. A finished run of any name is copied; otherwise ``train`` is called,
+    which fills ``folders``, and what it made is kept as that of ``name``. Who else wants the same key waits
+    (``on_wait`` is called before) and then finds it. ``train`` says whether this process is the one that speaks for
+    the run; in the others, and where ``is_first_process`` is false, nothing is written and None returned.
+    """
+    if not is_first_process:  # the first one holds the lock
+        if find_finished(training_dir, key) is None:
+            train()
+        return None
+    with _hold_lock(training_dir / f"lock-{key[:_DIGITS]}", on_wait):
+        found = find_finished(training_dir, key)
+        if found is not None:
+            restore_run(found, folders)
+            return ObtainedRun(found.parent.name, is_new=False)
+        if not train():
+            return None
+        keep_run(training_dir / name / _FINISHED_NAME, key, folders)
+        return ObtainedRun(name, is_new=True)
+
+
+def find_finished(training_dir: Path, key: str) -> Path | None:
+    """The folder of the kept run with ``key``, whatever its name; None where there is none."""
+    for path in sorted(Path(training_dir).glob(f"*/{_FINISHED_NAME}/{KEY_NAME}")):
+        if path.read_text() == key:
+            return path.parent
+    return None
+
+
+def restore_run(finished_dir: Path, folders: Mapping[str, Path]) -> None:
+    """Copy a kept run into ``folders``."""
     for name, folder in folders.items():
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(finished_dir / name, folder)
-    return True
 
 
 def keep_run(finished_dir: Path, key: str, folders: Mapping[str, Path]) -> None:
@@ -71,3 +121,24 @@ def keep_run(finished_dir: Path, key: str, folders: Mapping[str, Path]) -> None:
     for name, folder in folders.items():
         shutil.copytree(folder, finished_dir / name)
     publish_text(finished_dir / KEY_NAME, key)
+
+
+@contextlib.contextmanager
+def _hold_lock(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """One process at a time; a killed holder's lock is free. The file is gone afterwards."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with open(path, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                on_wait()
+                fcntl.flock(file, fcntl.LOCK_EX)
+            # whoever held it removed the file: then this is a lock on nothing that others would see
+            if not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino:
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return

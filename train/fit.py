@@ -47,6 +47,7 @@ class FitResult:
     num_train: int
     num_unusable: Mapping[str, int]  # by feature and reason
     history: Sequence[Mapping[str, float]]
+    is_first_process: bool = True  # of several that train together: only this one has written
 
 
 def fit(
@@ -62,6 +63,7 @@ def fit(
     run_dir: Path,
     log_dir: Path | None = None,
     state_dir: Path | None = None,
+    state_key: str = "",
     weights_dir: Path | None = None,
     hardware: HardwareParameters | None = None,
     is_quiet: bool = False,
@@ -73,8 +75,8 @@ def fit(
     the epoch with the best selection score are kept: with ``select_on: val`` (or ``test``, what authors did) that is
     ``score_maps(sample_ids, maps)``, larger is better, or, without ``score_maps``, minus the loss on that set;
     ``last`` keeps the last epoch's. ``log_dir``: where DVCLive writes. ``state_dir`` (default ``run_dir``) holds the
-    state from which the same call goes on after a crash; it is removed at the end. ``weights_dir``: where fetched
-    ImageNet weights are kept.
+    state from which the same call goes on after a crash; it is removed at the end. ``state_key``: a hash of what else
+    must be the same for that, such as the cached features. ``weights_dir``: where fetched ImageNet weights are kept.
 
     Raises ``RunError`` when the loss is not finite or the run collapses; the best weights before that are published
     all the same, and ``run.json`` says so.
@@ -100,7 +102,7 @@ def fit(
         train_ids, num_unusable = choose_usable(train_ids, readers)
         selection_ids, num_unusable_for_selection = choose_usable(selection_ids, readers)
         _require_enough(parameters, train_ids, selection_ids, num_unusable + num_unusable_for_selection)
-        fingerprint = _fingerprint(parameters, train_ids, selection_ids, num_replicas)
+        fingerprint = _fingerprint(parameters, train_ids, selection_ids, num_replicas, state_key)
         train_source = SampleSource(
             train_ids,
             readers,
@@ -169,6 +171,7 @@ def fit(
             num_train=len(train_ids),
             num_unusable=dict(num_unusable),
             history=keeper.history.rows,
+            is_first_process=trainer.is_global_zero,
         )
         if trainer.is_global_zero:
             _publish(
@@ -287,9 +290,10 @@ def _make_score(parameters: TrainingParameters, source: SampleSource, score_maps
     return score
 
 
-def _fingerprint(parameters: TrainingParameters, train_ids, selection_ids, num_replicas: int) -> str:
+def _fingerprint(parameters: TrainingParameters, train_ids, selection_ids, num_replicas: int, key: str) -> str:
     """What must be the same for a state to be continued."""
-    content = json.dumps([as_mapping(parameters), list(train_ids), list(selection_ids), num_replicas], sort_keys=True)
+    facts = [as_mapping(parameters), list(train_ids), list(selection_ids), num_replicas, key]
+    content = json.dumps(facts, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 

@@ -112,6 +112,22 @@ def write_untrained_run(run_dir: Path, parameters: TrainingParameters, *, log_di
     write_run(run_dir, facts)
 
 
+def adopt_run(run_dir: Path, parameters: TrainingParameters, *, features: Mapping, facts: Mapping) -> None:
+    """Make the run in ``run_dir`` that of ``parameters``, whose network has the same weights.
+
+    ``facts`` (where they come from) are added to ``run.json``, ``features`` are as in ``write_model``.
+    """
+    model, trained = read_model(run_dir)
+    write_run(
+        run_dir,
+        read_run(run_dir) | {"method": parameters.method, "parameters": as_mapping(parameters)} | dict(facts),
+    )
+    if parameters != trained:
+        adopted = make_model(parameters)
+        adopted.load_state_dict(model.state_dict())
+        write_model(run_dir, adopted, parameters, features=features)
+
+
 def read_run(run_dir: Path) -> dict:
     """The facts of ``run.json``."""
     path = Path(run_dir) / RUN_NAME

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 
 from pipeline.errors import ParameterError
-from pipeline.parameters import build
+from pipeline.parameters import as_mapping, build
 from train.models.localizer import Localizer
 from train.parameters import TrainingParameters, require_known
 
@@ -27,6 +27,16 @@ def make_model(parameters: TrainingParameters, *, seed: int | None = None) -> Lo
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(parameters.seed if seed is None else seed)
         return importlib.import_module(f"train.models.{parameters.method}").Model(parameters)
+
+
+def parameters_of_training(parameters: TrainingParameters) -> TrainingParameters:
+    """The parameters by which the weights come about: ``parameters``, or, for a method without a training of its own
+    (``flowgrad_h``), the same ones of the method that is trained in its place (``rcgrad``).
+    """
+    trained_as = importlib.import_module(f"train.models.{parameters.method}").Model.trained_as
+    if trained_as is None:
+        return parameters
+    return build_parameters({**as_mapping(parameters), "method": trained_as}, f"{parameters.method} as {trained_as}")
 
 
 def features_read(parameters: TrainingParameters) -> tuple[str, ...]:

@@ -1,4 +1,7 @@
-"""FlowGrad-H (Singh et al., ICASSP 2023): RCGrad's map times the flow magnitude; training is RCGrad's."""
+"""FlowGrad-H (Singh et al., ICASSP 2023): RCGrad's map times the flow magnitude.
+
+It has no training of its own: its weights are those of the RCGrad run with the same parameters.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,6 +23,7 @@ class Model(rcgrad.Model):
     """RCGrad's network; ``localize`` multiplies by the flow."""
 
     reads: ClassVar[tuple[str, ...]] = ("frames", "flow", "waveforms")
+    trained_as: ClassVar[str | None] = "rcgrad"
 
     def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Grad-CAM map times the flow magnitude (min-max normalized), at the input's size."""

@@ -1,0 +1,156 @@
+"""``train@MODEL``: what has the same weights is trained once, whichever stage comes first, and says so."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from toy_project import make_toy_project
+
+import stages.train
+from pipeline.shards import FeatureReader
+from tests.conftest import ROOT
+from train.finished_runs import find_finished, obtain_run
+from train.models import METHODS, build_parameters, parameters_of_training
+from train.predict import load_predictor
+from train.run_files import load_tensors, read_features, read_run
+
+PAIR = {"rcgrad": {"method": "rcgrad"}, "flowgrad_h": {"method": "flowgrad_h"}}
+
+
+def weights_of(project, model):
+    return load_tensors(project.run_dir(model) / "model.ckpt")["model"]
+
+
+def maps_of(project, model):
+    predictor = load_predictor(project.run_dir(model), device="cpu")
+    readers = {name: FeatureReader(project.feature_dir("sample", name)) for name in predictor.reads}
+    return predictor.predict(readers["frames"].sample_ids[:4], readers)
+
+
+@pytest.fixture
+def count_trainings(monkeypatch):
+    """Names of the methods that were really trained, in order."""
+    trained, original = [], stages.train.fit
+
+    def fit(parameters, **options):
+        trained.append(parameters.method)
+        return original(parameters, **options)
+
+    monkeypatch.setattr(stages.train, "fit", fit)
+    return trained
+
+
+@pytest.mark.parametrize("order", [("rcgrad", "flowgrad_h"), ("flowgrad_h", "rcgrad")])
+def test_rcgrad_and_its_product_with_flow_are_trained_once(tmp_path, count_trainings, capsys, order):
+    project = make_toy_project(tmp_path, PAIR)
+    for model in order:
+        stages.train.main(project, model)
+    assert count_trainings == ["rcgrad"]
+    assert f"{order[1]}: its weights are those of {order[0]}; nothing was trained" in capsys.readouterr().out
+    first, second = weights_of(project, "rcgrad"), weights_of(project, "flowgrad_h")
+    assert list(first) == list(second)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+    runs = {model: read_run(project.run_dir(model)) for model in PAIR}
+    assert {model: run["method"] for model, run in runs.items()} == {model: model for model in PAIR}
+    assert {model: run["parameters"]["method"] for model, run in runs.items()} == {model: model for model in PAIR}
+    product = runs["flowgrad_h"]
+    assert (product["weights_from_run"], product["weights_trained_as"]) == (order[0], "rcgrad")
+    assert runs["rcgrad"].get("weights_from_run") == (None if order[0] == "rcgrad" else "flowgrad_h")
+    for fact in ("selection", "best_epoch", "best_score", "num_train", "history", "status"):
+        assert product[fact] == runs["rcgrad"][fact]
+    # the features that a user's own video is prepared with: flow only where the model reads it
+    assert set(read_features(project.run_dir("rcgrad"))) == {"frames", "waveforms"}
+    assert set(read_features(project.run_dir("flowgrad_h"))) == {"frames", "flow", "waveforms"}
+    curves = [project.reports_dir / "training" / model / "plots" / "metrics" / "train_loss.tsv" for model in PAIR]
+    assert curves[0].read_text() == curves[1].read_text()
+
+    plain, product = maps_of(project, "rcgrad"), maps_of(project, "flowgrad_h")
+    assert not np.allclose(plain, product)
+    assert (product <= plain + 1e-6).all()  # times a flow that is brought to 0..1
+
+
+def test_the_product_alone_is_trained_and_brought_back(tmp_path, count_trainings, capsys):
+    project = make_toy_project(tmp_path, {"flowgrad_h": {"method": "flowgrad_h"}})
+    for _ in range(2):
+        stages.train.main(project, "flowgrad_h")
+        run = read_run(project.run_dir("flowgrad_h"))
+        assert (run["method"], run["weights_from_run"]) == ("flowgrad_h", "flowgrad_h")
+        assert maps_of(project, "flowgrad_h").shape == (4, 32, 32)
+    assert count_trainings == ["rcgrad"]
+    assert "brought back the finished run" in capsys.readouterr().out
+
+
+def test_other_parameters_are_another_training(tmp_path, count_trainings):
+    project = make_toy_project(tmp_path, PAIR | {"flowgrad_h": {"method": "flowgrad_h", "seed": 1}})
+    for model in PAIR:
+        stages.train.main(project, model)
+    assert count_trainings == ["rcgrad", "rcgrad"]
+    assert read_run(project.run_dir("flowgrad_h"))["weights_from_run"] == "flowgrad_h"
+
+
+def test_two_stages_at_once_train_once(tmp_path):
+    project = make_toy_project(tmp_path, {name: values | {"epochs": 4} for name, values in PAIR.items()})
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "stages.train", model],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for model in PAIR
+    ]
+    output = "".join(process.communicate()[0] for process in processes)
+    assert [process.returncode for process in processes] == [0, 0], output
+    assert output.count("4 epochs on 16 samples") == 1, output
+    assert output.count("nothing was trained") == 1, output
+    first, second = (weights_of(project, model) for model in PAIR)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not list((tmp_path / "cache" / "training").glob("lock-*"))
+
+
+def test_params_yaml_gives_the_product_the_settings_of_its_rcgrad_run():
+    sections = yaml.safe_load((ROOT / "params.yaml").read_text())["train"]
+    pairs = {name: name.replace("flowgrad_h", "rcgrad") for name in sections if name.startswith("flowgrad_h")}
+    assert pairs
+    for product, base in pairs.items():
+        trained = parameters_of_training(build_parameters(sections[product], product))
+        assert trained == build_parameters(sections[base], base)
+
+
+def test_every_other_method_is_trained_as_itself():
+    for method in METHODS:
+        parameters = build_parameters({"method": method}, "test")
+        assert parameters_of_training(parameters).method == ("rcgrad" if method == "flowgrad_h" else method)
+
+
+def test_only_the_process_that_speaks_for_a_run_keeps_it(tmp_path):
+    """Lightning starts the same command again for further devices; they train with the first one and write nothing."""
+    calls = []
+
+    def train():
+        calls.append("train")
+        return False
+
+    options = {"on_wait": lambda: calls.append("wait")}
+    assert obtain_run(tmp_path, "a", "key", {"run": tmp_path / "run"}, train, **options) is None
+    assert obtain_run(tmp_path, "a", "key", {}, train, **options, is_first_process=False) is None
+    assert calls == ["train", "train"]
+    assert find_finished(tmp_path, "key") is None
+
+
+def test_a_failed_training_keeps_nothing_and_frees_the_lock(tmp_path):
+    def fail():
+        raise ValueError("no")
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no"):
+            obtain_run(tmp_path, "a", "key", {}, fail, on_wait=lambda: pytest.fail("waited"))
+    assert list(tmp_path.iterdir()) == []
