@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import av
 import pytest
 
-from pipeline import archives
+from pipeline import archives, urbansas_release
 from pipeline.archives import fetch_archive, iter_tar, unpack_archive
 from pipeline.datasets import urbansas
 from pipeline.errors import DataError
@@ -324,7 +324,7 @@ def test_wrong_records_are_refused(tmp_path):
     ):
         path.write_text(content)
         with pytest.raises(DataError, match=message):
-            urbansas.read_record(path)
+            urbansas_release.read_record(path)
 
 
 # --- archives

@@ -1,9 +1,7 @@
 """The ``urbansas`` dataset: street scenes with boxes of sounding vehicles; FlowGrad's evaluation frames.
 
-A release is a folder that the user has (``folder``), or the archives of the Zenodo record, fetched into
-``cache/urbansas/release``. Layouts differ between copies, so media are found by name wherever they lie:
-``annotations/video_annotations.csv`` and ``audio_annotations.csv``, ``<id>.wav``, and ``<id>.mp4`` below a folder named
-``video_24fps``, ``video_8fps`` or ``video_2fps``. Picture and sound of a clip are separate files there; they are joined
+A release (``pipeline/urbansas_release.py``) is a folder that the user has (``folder``), or the archives of the Zenodo
+record, fetched into ``cache/urbansas/release``. Picture and sound of a clip are separate files there; they are joined
 without loss into ``cache/urbansas/remote/<id>.mkv``.
 
 Samples of ``urbansas_test`` follow FlowGrad (Singh et al., ICASSP 2023): audio events labelled ``offscreen`` or with
@@ -12,54 +10,36 @@ are dropped; a box counts if a remaining event of its file strictly spans its ti
 sample. ``urbansas_unlabelled``: media without annotations, for training.
 """
 
-import csv
 import json
 import math
 import os
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 import pyarrow as pa
 
-from pipeline.archives import fetch_archive, safe_name, unpack_archive
-from pipeline.errors import DataError, MediaError
+from pipeline.errors import MediaError
 from pipeline.files import publish_text
-from pipeline.lists import check_selection, decode_lines, fetch, log, select, shown
+from pipeline.lists import check_selection, log, select
 from pipeline.media import MediaInfo, probe
 from pipeline.muxing import SUFFIX, mux
 from pipeline.progress import Progress
 from pipeline.tables import CLIPS, SAMPLES
+from pipeline.urbansas_release import (
+    ClipMedia,
+    fetch_release,
+    find_media,
+    find_release,
+    read_audio_annotations,
+    read_video_annotations,
+)
 
 TEST_SPLIT, UNLABELLED_SPLIT = "urbansas_test", "urbansas_unlabelled"
 SPLITS = (TEST_SPLIT, UNLABELLED_SPLIT)
 PUBLISHED_SIZE = (1280, 720)  # of the annotated videos, where none is there to look at
 FLOW_FRAMES_PER_SECOND = 8
-_KNOWN_MD5 = {
-    "annotations.zip": "02a1ce5a50857aa46dfceb2f43279c76",
-    "audio.zip": "a870dcd7791df99c8a19ed6da864f8ca",
-}
-_VIDEO_COLUMNS = [
-    "x",
-    "y",
-    "w",
-    "h",
-    "visibility",
-    "label",
-    "filename",
-    "city",
-    "location_id",
-    "time",
-    "night",
-    "subset",
-]
-_AUDIO_COLUMNS = ["filename", "label", "non_identifiable_vehicle_sound", "start", "end"]
-_VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v"}
-_AUDIO_SUFFIXES = {".wav", ".flac"}
-_CLIP_ID = re.compile(r"\w[\w.\-]{0,119}")
 
 
 @dataclass(frozen=True)
@@ -89,14 +69,6 @@ class Parameters:
 
 
 @dataclass
-class _Media:
-    """Files of one clip: videos by the name of their folder, and the sound."""
-
-    videos: dict[str, Path] = field(default_factory=dict)
-    audio: Path | None = None
-
-
-@dataclass
 class _Moment:
     """One sample in the making: what FlowGrad's rules leave of a file at a time; boxes in pixels (x, y, w, h)."""
 
@@ -109,10 +81,9 @@ class _Moment:
 
 def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, pa.Table]:
     """CLIPS and SAMPLES of the selected splits; joins picture and sound of each clip in ``cache_dir/remote``."""
-    root = _find_release(parameters, Path(cache_dir))
-    media = _find_media(root)
-    video_rows = _read_csv(_find_one(root, "video_annotations.csv"), _VIDEO_COLUMNS, ("x", "y", "w", "h", "time"))
-    audio_rows = _read_csv(_find_one(root, "audio_annotations.csv"), _AUDIO_COLUMNS, ("start", "end"))
+    root = _get_release(parameters, Path(cache_dir))
+    media = find_media(root)
+    video_rows, audio_rows = read_video_annotations(root), read_audio_annotations(root)
     moments = apply_rules(video_rows, audio_rows)
     labelled = {row["filename"] for row in video_rows} | {row["filename"] for row in audio_rows}
     chosen = {
@@ -127,7 +98,7 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     with Progress(sum(map(len, chosen.values())), "preparing urbansas") as progress:
         for split, clip_ids in chosen.items():
             for clip_id in clip_ids:
-                path, info = _prepare(clip_id, media.get(clip_id, _Media()), parameters, joined, root)
+                path, info = _prepare(clip_id, media.get(clip_id, ClipMedia()), parameters, joined, root)
                 clip_rows.append(_clip_row(clip_id, path, split))
                 if split == UNLABELLED_SPLIT:
                     sample_rows += _unlabelled_samples(clip_id, info, parameters)
@@ -140,6 +111,17 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     return (
         pa.Table.from_pylist(clip_rows, schema=CLIPS.columns),
         pa.Table.from_pylist(sample_rows, schema=SAMPLES.columns),
+    )
+
+
+def _get_release(parameters: Parameters, cache_dir: Path) -> Path:
+    if parameters.folder is not None:
+        return find_release(parameters.folder)
+    return fetch_release(
+        parameters.record_url,
+        cache_dir / "release",
+        archives=parameters.archives,
+        keep_archives=parameters.keep_archives,
     )
 
 
@@ -244,7 +226,7 @@ class _Joined:
 
 
 def _prepare(
-    clip_id: str, media: _Media, parameters: Parameters, joined: _Joined, root: Path
+    clip_id: str, media: ClipMedia, parameters: Parameters, joined: _Joined, root: Path
 ) -> tuple[Path, MediaInfo | None]:
     """The clip's one media file, and what it has (None when it is not to be had: the download stage says why)."""
     if not media.videos:
@@ -260,149 +242,3 @@ def _prepare(
         log.warning("%s: %s", clip_id, error)
         return path, None
     return path, info
-
-
-def _find_media(root: Path) -> dict[str, _Media]:
-    """Clip id -> its files, of the whole release."""
-    media: dict[str, _Media] = {}
-    for path in _walk(root):
-        suffix = path.suffix.lower()
-        if suffix not in _VIDEO_SUFFIXES | _AUDIO_SUFFIXES or not _CLIP_ID.fullmatch(path.stem):
-            continue
-        entry = media.setdefault(path.stem, _Media())
-        if suffix in _AUDIO_SUFFIXES:
-            entry.audio = entry.audio or path
-        else:
-            entry.videos.setdefault(path.parent.name, path)
-    if not any(entry.videos for entry in media.values()):
-        raise DataError(f"{root}: holds no videos, expected folders such as video_24fps or video_2fps with <id>.mp4")
-    return media
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    """Files below a folder in a fixed order, through links to folders, no folder twice, nothing hidden."""
-    visited = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        real_path = os.path.realpath(folder)
-        if real_path in visited:
-            subfolders.clear()
-            continue
-        visited.add(real_path)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith((".", "__MACOSX")))
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(folder, name)
-
-
-def _find_one(root: Path, name: str) -> Path:
-    found = [path for path in _walk(root) if path.name == name]
-    if len(found) != 1:
-        raise DataError(f"{root}: holds {len(found)} files named {name}, expected one (in annotations/)")
-    return found[0]
-
-
-def _read_csv(path: Path, columns: list[str], numbers: tuple[str, ...]) -> list[dict]:
-    """Rows with the named columns; others (an unnamed leading index) are ignored. Flags become numbers too."""
-    flags = [name for name in ("visibility", "non_identifiable_vehicle_sound") if name in columns]
-    rows = []
-    reader = csv.DictReader(decode_lines(path), strict=True)
-    try:
-        header = [name.strip() for name in reader.fieldnames or ()]
-        absent = [name for name in columns if name not in header]
-        if absent:
-            raise DataError(f"{path}, line 1: has no column {absent[0]}, expected {', '.join(columns)}")
-        reader.fieldnames = header
-        for row in reader:
-            rows.append(_checked_row(row, columns, [*numbers, *flags], f"{path}, line {reader.line_num}"))
-    except csv.Error as error:
-        raise DataError(f"{path}, line {max(reader.line_num, 1)}: not readable CSV: {error}") from None
-    if not rows:
-        raise DataError(f"{path}: has no rows")
-    return rows
-
-
-def _checked_row(row: dict, columns: list[str], numbers: list[str], where: str) -> dict:
-    if None in row or any(row[name] is None for name in columns):
-        raise DataError(f"{where}: has {'more' if None in row else 'fewer'} fields than the header has columns")
-    checked = {name: row[name].strip() for name in columns}
-    for name in numbers:
-        try:
-            checked[name] = float(checked[name])
-        except ValueError:
-            raise DataError(f"{where}: {name} is {shown(checked[name])}, expected a number") from None
-        if not math.isfinite(checked[name]):
-            raise DataError(f"{where}: {name} is {checked[name]}, expected a finite number")
-    if not _CLIP_ID.fullmatch(checked["filename"]):
-        raise DataError(f"{where}: filename is {shown(checked['filename'])}, expected the name of a clip")
-    checked["filename"] = re.sub(r"\.(wav|mp4)$", "", checked["filename"])
-    return checked
-
-
-def _find_release(parameters: Parameters, cache_dir: Path) -> Path:
-    if parameters.folder is None:
-        return _fetch_release(parameters, cache_dir / "release")
-    root = Path(parameters.folder).expanduser().absolute()
-    if not root.is_dir():
-        raise DataError(
-            f"sources.urbansas.folder is {parameters.folder!r}: found no such folder, expected a release of Urbansas "
-            "(null fetches it from Zenodo)"
-        )
-    return root
-
-
-def _fetch_release(parameters: Parameters, release_dir: Path) -> Path:
-    """Fetch and unpack the record's archives, each once; go on where an earlier call stopped."""
-    record_path = release_dir / ".record.json"
-    fetch(parameters.record_url, record_path)
-    files = [
-        entry for entry in read_record(record_path) if any(fnmatchcase(entry["key"], p) for p in parameters.archives)
-    ]
-    if not files:
-        raise DataError(f"{parameters.record_url}: has no file that sources.urbansas.archives names")
-    for entry in files:
-        key, md5 = entry["key"], entry["md5"]
-        if _KNOWN_MD5.get(key, md5) != md5:
-            log.warning(
-                "%s: the record's md5 is %s, of the release known here %s: another version", key, md5, _KNOWN_MD5[key]
-            )
-        is_archive = re.search(r"\.(zip|tar|tar\.\w+|tgz)$", key) is not None
-        folder = release_dir / f"{key.split('.')[0]}-{md5[:8]}"
-        path = release_dir / key
-        if folder.is_dir() if is_archive else path.is_file():
-            continue
-        if not path.is_file():
-            fetch_archive(entry["url"], path, num_bytes=entry["size"], md5=md5)
-        if is_archive:
-            unpack_archive(path, folder)
-            if not parameters.keep_archives:
-                path.unlink()
-    return release_dir.absolute()
-
-
-def read_record(path: Path) -> list[dict]:
-    """``key size md5 url`` of each file of a Zenodo record's JSON; says the record's licence."""
-    try:
-        record = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DataError(f"{path}: the record is not readable JSON: {error}") from None
-    metadata = record.get("metadata", {}) if isinstance(record, dict) else {}
-    licence = metadata.get("license") if isinstance(metadata, dict) else None
-    licence = licence.get("id") if isinstance(licence, dict) else licence
-    log.warning("Urbansas: the record says its licence is %s", licence or "not stated")
-    entries = record.get("files") if isinstance(record, dict) else None
-    if not isinstance(entries, list) or not entries:
-        raise DataError(f"{path}: the record has no list of files")
-    files = []
-    for number, entry in enumerate(entries):
-        try:
-            key, size, checksum = str(entry["key"]), int(entry["size"]), str(entry["checksum"])
-            links = entry["links"]
-            url = str(links.get("content") or links.get("download") or links["self"])
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise DataError(f"{path}, file {number}: expected key, size, checksum and links") from None
-        if len(safe_name(key, path).parts) != 1 or key.startswith("."):
-            raise DataError(f"{path}, file {number}: key is {shown(key)}, expected a plain file name")
-        if not re.fullmatch(r"md5:[0-9a-fA-F]{32}", checksum):
-            raise DataError(f"{path}, file {number} ({key}): checksum is {shown(checksum)}, expected md5:...")
-        files.append({"key": key, "size": size, "md5": checksum[4:].lower(), "url": url})
-    return files
