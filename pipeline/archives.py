@@ -1,4 +1,4 @@
-"""Large archives: fetched so that a broken transfer goes on where it stopped, and unpacked into one folder only.
+"""Large files: fetched so that a broken transfer goes on where it stopped; archives: unpacked into one folder only.
 
 Nothing that an archive says can write outside its folder: absolute names, ``..``, links, devices and names of other
 systems are refused before anything is written, and what is unpacked becomes visible only when all of it is there.
@@ -31,10 +31,19 @@ _TAR_NAMES = re.compile(r"\.(tar|tar\.gz|tgz|tar\.bz2|tbz2|tar\.xz|txz)$", re.IG
 _JUNK = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$)")
 
 
-def fetch_archive(url: str, path: Path, *, num_bytes: int, md5: str, pause_seconds: float = _PAUSE_SECONDS) -> None:
+def fetch_archive(
+    url: str,
+    path: Path,
+    *,
+    num_bytes: int,
+    md5: str | None = None,
+    sha256: str | None = None,
+    pause_seconds: float = _PAUSE_SECONDS,
+) -> None:
     """Fetch ``url`` to ``path``, going on with what an earlier, interrupted call has got (HTTP Range).
 
-    Published only with the right size and MD5; a complete file with another MD5 is removed and refused.
+    Published only with the right size and the given digests (hexadecimal; of ``sha256`` the first digits are enough);
+    a complete file with another digest is removed and refused.
     """
     path = Path(path)
     part_path = path.with_name(f".part-{path.name}")
@@ -66,10 +75,15 @@ def fetch_archive(url: str, path: Path, *, num_bytes: int, md5: str, pause_secon
                 )
             if _size_of(part_path) < num_bytes:
                 time.sleep(pause_seconds * num_failures)
-    found = _md5_of(part_path)
-    if _size_of(part_path) != num_bytes or found != md5.lower():
-        part_path.unlink()
-        raise DataError(f"{url}: has md5 {found}, expected {md5}; what was fetched is removed, run again")
+    for algorithm, expected in (("md5", md5), ("sha256", sha256)):
+        if expected is None:
+            continue
+        found = _digest_of(part_path, algorithm)
+        if _size_of(part_path) != num_bytes or not found.startswith(expected.lower()):
+            part_path.unlink()
+            raise DataError(
+                f"{url}: has {algorithm} {found}, expected {expected}; what was fetched is removed, run again"
+            )
     sync(part_path)
     os.replace(part_path, path)
     sync(path.parent)
@@ -206,6 +220,6 @@ def _size_of(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _md5_of(path: Path) -> str:
+def _digest_of(path: Path, algorithm: str) -> str:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()

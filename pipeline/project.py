@@ -36,6 +36,11 @@ class Project:
         """Names of the datasets that params.yaml selects."""
         return list(self.section("datasets"))
 
+    @property
+    def runs(self) -> list[str]:
+        """Names of the runs that are evaluated: those trained here (``models``) and those that were ``released``."""
+        return [*self.section("models"), *self.section("released")]
+
     def section(self, dotted_name: str):
         """The raw value of a section such as ``sources.local``."""
         value = self.params

@@ -13,6 +13,7 @@ from pipeline.project import Project
 from pipeline.shards import FeatureReader
 from pipeline.tables import SAMPLES, read_table
 from stages.running import run_stage
+from train.checkpoints import RELEASED
 from train.dataset_splits import ids_in_split
 from train.object_baseline import KINDS, object_predictor
 from train.predict import Predictor, load_predictor, untrained_predictor
@@ -26,7 +27,7 @@ def main(project: Project) -> None:
     parameters = project.parameters(EvaluationParameters, "evaluate")
     entrants = [_baseline(project, name, parameters) for name in parameters.baselines]
     detected = _datasets_with_detections(project)
-    for model in project.section("models"):
+    for model in project.runs:
         entrants += _model_entrants(project, model, has_untrained=parameters.has_untrained)
     names = [entrant.name for entrant in (*entrants, make_vision_only())]
     twice = [name for name in names if names.count(name) > 1]
@@ -81,7 +82,7 @@ def _predict_with(predictor: Predictor, name: str) -> Callable:
 
 
 def _model_entrants(project: Project, model: str, *, has_untrained: bool) -> list[Entrant]:
-    """The trained model and, beside it, the same network before training."""
+    """The trained model and, beside it, the same network before training; released weights by themselves."""
     run = read_run(project.run_dir(model))
     if run["status"] == "untrained":
         print(f"{model}: not evaluated, since it was not trained: {run['reason']}")
@@ -105,6 +106,10 @@ def _model_entrants(project: Project, model: str, *, has_untrained: bool) -> lis
             **about,
         )
 
+    if run["selection"] == RELEASED:  # what their authors trained on is not known here
+        return [
+            Entrant(model, _predict_with(predictor, model), reads=predictor.reads, is_kept=True, selection=RELEASED)
+        ]
     train_clip_ids = {clip_of[sample_id] for sample_id in ids_in_split(samples, parameters.train_split)}
     entrants = [entrant(model, predictor, selection=parameters.select_on, train_clip_ids=train_clip_ids)]
     if has_untrained:

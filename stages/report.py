@@ -11,7 +11,7 @@ from stages.running import run_stage
 
 def main(project: Project) -> None:
     """Write ``reports/index.html``, ``results.md``, ``results.csv``, ``results.tex`` and ``plots/``."""
-    inputs = load_inputs(project, datasets=project.datasets, models=project.section("models"))
+    inputs = load_inputs(project, datasets=project.datasets, models=project.runs)
     audits = [note for dataset in project.datasets for note in describe_audits(*audit_dataset(project, dataset))]
     inputs = dataclasses.replace(inputs, audits=audits)
     paths = build_report(

@@ -9,11 +9,11 @@ from golden_formula import METHODS, fill_state_dict, inputs_of, make_formula_mod
 
 from pipeline.errors import DataError
 from pipeline.files import sha256_of
-from train.checkpoints import PUBLIC_FILES, fetch_published, load_published, main, recognize
-from train.fetching import fetch_file
+from train.checkpoints import load_published, main, recognize
 from train.initialization import expand_channels, initialize_vision, load_imagenet_weights
 from train.models import build_parameters, make_model
 from train.predict import load_predictor
+from train.run_files import read_run
 
 NARROW = {"width": 8, "image_size": 64}
 
@@ -69,6 +69,9 @@ def test_full_size_file_becomes_a_run_folder(tmp_path, capsys):
     assert "ezvsl weights" in capsys.readouterr().out
     predictor = load_predictor(tmp_path / "run", device="cpu")
     assert torch.equal(predictor.model.state_dict()["img_proj.weight"], state["img_proj.weight"])
+    run = read_run(tmp_path / "run")
+    assert (run["status"], run["selection"], run["method"]) == ("ok", "released", "ezvsl")
+    assert run["sha256"] == sha256_of(tmp_path / "best.pth")
 
 
 def refuse(path, method=None):
@@ -133,7 +136,7 @@ def test_old_torch_format_loads(tmp_path):
     assert load_published(tmp_path / "a.pth.tar", None, {"width": 8})[1].method == "lvs"
     content = (tmp_path / "a.pth.tar").read_bytes()
     (tmp_path / "a.pth.tar").write_bytes(content[: len(content) // 2])
-    refuse(tmp_path / "a.pth.tar")
+    assert "not a checkpoint of PyTorch, or a damaged one" in refuse(tmp_path / "a.pth.tar")
 
 
 class Bomb:
@@ -176,7 +179,8 @@ def test_damaged_and_foreign_files_are_refused(tmp_path, damage):
 @pytest.mark.parametrize("content", [[1, 2], {"model": {"lr": 0.1}}, {"model": {}}, 3.0])
 def test_files_without_state_dict_are_refused(tmp_path, content):
     torch.save(content, tmp_path / "a.pth")
-    refuse(tmp_path / "a.pth")
+    message = refuse(tmp_path / "a.pth")
+    assert "expected a state dict" in message or "of its entries are not tensors" in message
 
 
 def test_missing_file(tmp_path):
@@ -188,27 +192,6 @@ def test_recognize_tells_all_methods_apart():
         found = recognize(narrow_state(name))
         assert found["method"] == values["method"]
         assert found.get("flow_encoder") == values.get("flow_encoder")
-
-
-def test_fetching_checks_the_hash_and_keeps_the_file(tmp_path):
-    source = tmp_path / "source.bin"
-    source.write_bytes(b"weights" * 1000)
-    url = source.as_uri()
-    path = fetch_file(url, tmp_path / "cache" / "a.bin", sha256_prefix=sha256_of(source), is_quiet=True)
-    assert path.read_bytes() == source.read_bytes()
-    source.unlink()
-    assert fetch_file(url, path, sha256_prefix=sha256_of(path), is_quiet=True) == path
-    with pytest.raises(DataError, match=r"cannot be fetched .*; do something else"):
-        fetch_file(url, tmp_path / "b.bin", sha256_prefix="0", alternatives="do something else", is_quiet=True)
-    with pytest.raises(DataError, match=r"SHA-256 is .* expected 0000"):
-        fetch_file(path.as_uri(), tmp_path / "c.bin", sha256_prefix="0000", is_quiet=True)
-    assert not (tmp_path / "c.bin").exists()
-
-
-def test_public_files_name_what_can_be_fetched(tmp_path):
-    assert {file.method for file in PUBLIC_FILES.values()} == {"flowgrad_en", "flowgrad_ic"}
-    with pytest.raises(DataError, match="no public address is known for 'lvs'"):
-        fetch_published("lvs", tmp_path)
 
 
 def test_imagenet_file_initializes_encoders_of_any_input(tmp_path):

@@ -29,6 +29,7 @@ def make_toy_project(folder: Path, runs: dict[str, dict], **params) -> Project:
     content = {
         "datasets": ["sample"],
         "models": list(runs),
+        "released": [],
         "train": {name: {**TINY_RUN, **values} for name, values in runs.items()},
         "hardware": {"accelerator": "cpu", "num_threads": 1},
         "audit": {"allow_leakage": False},

@@ -1,4 +1,4 @@
-"""Published weights in their authors' layouts, read strictly: ``python -m train.checkpoints FILE METHOD RUN_DIR``.
+"""Published weights in their authors' layouts, read strictly: ``python -m train.checkpoints FILE RUN_DIR``.
 
 | method | layout |
 |---|---|
@@ -14,13 +14,13 @@ The result is a run folder like that of a training, so that everything else work
 import argparse
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from pipeline.errors import DataError, EarshotError
-from train.fetching import fetch_file
+from pipeline.files import sha256_of
+from pipeline.parameters import as_mapping
 from train.models import METHODS, build_parameters, make_model
 from train.models.localizer import Localizer
 from train.parameters import TrainingParameters
@@ -31,6 +31,7 @@ _PREFIXES = ("module.", "model.")
 # Released with weights that nothing reads; left out when the network has no such parameter.
 _UNUSED = ("image_encoder.conv1_flow.weight",)
 _NUM_NAMED = 3
+RELEASED = "released"  # how the epoch of published weights was chosen: by their authors
 
 # What the authors' tests feed their weights, where it is not the default.
 PUBLISHED_SETTINGS = {
@@ -40,40 +41,6 @@ PUBLISHED_SETTINGS = {
     "flowgrad_ic": {"uses_batch_statistics": True},
     "flowgrad_en": {"uses_batch_statistics": True},
 }
-
-
-@dataclass(frozen=True)
-class PublishedFile:
-    """A checkpoint that can be had publicly."""
-
-    method: str
-    url: str
-    sha256: str
-    num_bytes: int
-
-
-PUBLIC_FILES = {
-    "flowgrad_en": PublishedFile(
-        "flowgrad_en",
-        "https://github.com/rrrajjjj/flowgrad/raw/main/models/flowgrad_EN.ckpt",
-        "d03f2a4209a0d2854f9e30d31fb41756e844b705d6582f8e42be17615b5b5c52",
-        406_817_854,
-    ),
-    "flowgrad_ic": PublishedFile(
-        "flowgrad_ic",
-        "https://github.com/rrrajjjj/flowgrad/raw/main/models/flowgrad_IC.ckpt",
-        "0e24038a8e3597e9f17710c0d2b4e6917ccf3a6e6fb7548e859b4b02c796412f",
-        270_550_450,
-    ),
-}
-
-
-def fetch_published(name: str, folder: Path, *, is_quiet: bool = False) -> Path:
-    """Fetch one of ``PUBLIC_FILES`` (once, checked by SHA-256) into ``folder``; return its path."""
-    if name not in PUBLIC_FILES:
-        raise DataError(f"no public address is known for {name!r}; known: {', '.join(PUBLIC_FILES)}")
-    file = PUBLIC_FILES[name]
-    return fetch_file(file.url, Path(folder) / file.url.rsplit("/", 1)[1], sha256_prefix=file.sha256, is_quiet=is_quiet)
 
 
 def load_published(
@@ -173,32 +140,43 @@ def _name_some(keys) -> str:
     return ", ".join(keys[:_NUM_NAMED]) + (", ..." if len(keys) > _NUM_NAMED else "")
 
 
-def import_published(path: Path, method: str | None, run_dir: Path, settings: Mapping | None = None) -> str:
-    """Turn a published checkpoint into the run folder ``run_dir``; return the method's name."""
+def import_published(
+    path: Path, method: str | None, run_dir: Path, settings: Mapping | None = None, facts: Mapping | None = None
+) -> str:
+    """Turn a published checkpoint into the run folder ``run_dir``; return the method's name.
+
+    ``facts`` are added to ``run.json``, where ``selection`` says ``released``: its authors chose the epoch.
+    """
     model, parameters = load_published(path, method, settings)
     write_model(run_dir, model, parameters)
-    write_run(run_dir, {"method": parameters.method, "status": "ok", "selection": "published", "history": []})
+    write_run(
+        run_dir,
+        {
+            "method": parameters.method,
+            "parameters": as_mapping(parameters),
+            "status": "ok",
+            "selection": RELEASED,
+            "num_parameters": sum(values.numel() for values in model.parameters()),
+            **(facts or {"source": str(path), "sha256": sha256_of(path)}),
+            "history": [],
+        },
+    )
     return parameters.method
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m train.checkpoints", description="Import published weights.")
-    parser.add_argument("file", type=Path, help=f"a checkpoint, or one that is fetched: {', '.join(PUBLIC_FILES)}")
-    parser.add_argument("run_dir", type=Path, help="folder to write, for example cache/runs/htf_published")
+    parser.add_argument("file", type=Path, help="a checkpoint as its authors gave it away")
+    parser.add_argument("run_dir", type=Path, help="folder to write, for example cache/runs/htf_released")
     parser.add_argument("--method", choices=METHODS, help="default: what the keys look like")
-    parser.add_argument("--weights-dir", type=Path, default=Path("cache/weights"), help="where fetched files are kept")
     options = parser.parse_args(arguments)
     try:
-        path, method = options.file, options.method
-        if str(path) in PUBLIC_FILES:
-            method = method or PUBLIC_FILES[str(path)].method
-            path = fetch_published(str(path), options.weights_dir)
-        name = import_published(path, method, options.run_dir)
+        name = import_published(options.file, options.method, options.run_dir)
     except EarshotError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    print(f"{options.run_dir}: {name} weights of {path}")
+    print(f"{options.run_dir}: {name} weights of {options.file}")
     return 0
 
 

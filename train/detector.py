@@ -70,7 +70,7 @@ def find_weights(parameters: DetectorParameters, *, weights_dir: Path) -> Path:
     url = torchvision.models.get_model_weights(parameters.name).DEFAULT.url
     file_name = url.rsplit("/", 1)[1]
     prefix = file_name.rsplit("-", 1)[1].split(".")[0]  # torchvision puts the beginning of the SHA-256 into the name
-    return fetch_file(url, weights_dir / file_name, sha256_prefix=prefix, alternatives=_ALTERNATIVES)
+    return fetch_file(url, weights_dir / file_name, sha256=prefix, alternatives=_ALTERNATIVES)
 
 
 @functools.lru_cache(maxsize=1)

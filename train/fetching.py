@@ -1,47 +1,56 @@
 """Weights by URL and SHA-256: fetched once, never trusted by name."""
 
+import sys
 import urllib.error
-import urllib.request
 from pathlib import Path
 
+from pipeline.archives import fetch_archive
 from pipeline.errors import DataError
-from pipeline.files import publish, sha256_of
-from pipeline.progress import Progress
-
-_BLOCK_BYTES = 1 << 20
-_TIMEOUT_SECONDS = 60
+from pipeline.files import sha256_of
+from pipeline.lists import open_url
+from train.locking import hold_lock
 
 
-def fetch_file(url: str, path: Path, *, sha256_prefix: str, alternatives: str = "", is_quiet: bool = False) -> Path:
-    """``path``, fetched from ``url`` unless it is there; its SHA-256 must begin with ``sha256_prefix`` (or equal it).
+def fetch_file(
+    url: str, path: Path, *, sha256: str | None, num_bytes: int | None = None, alternatives: str = ""
+) -> Path:
+    """``path``, fetched from ``url`` unless it is there; an interrupted transfer goes on where it stopped.
 
-    ``alternatives`` ends the message of a failed fetch: what else the user can do.
+    Its SHA-256 must begin with ``sha256`` (None: whatever came is accepted, and the caller looks at it).
+    ``num_bytes``: its size, asked of the server when not given. ``alternatives`` ends the message of a failed fetch:
+    what else the user can do.
     """
     path = Path(path)
     suffix = f"; {alternatives}" if alternatives else ""
-    if path.exists():
-        _require_sha256(path, sha256_prefix, str(path))
-        return path
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response, publish(path) as temporary_path:
-            size = int(response.headers.get("Content-Length") or 0)
-            with (
-                open(temporary_path, "wb") as file,
-                Progress(size // _BLOCK_BYTES or None, f"fetch {path.name}", unit="MiB", is_quiet=is_quiet) as progress,
-            ):
-                while block := response.read(_BLOCK_BYTES):
-                    file.write(block)
-                    progress.update()
-            _require_sha256(temporary_path, sha256_prefix, url)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise DataError(f"{url}: cannot be fetched ({reason}){suffix}") from None
+    lock_path = path.with_name(f".lock-{path.name}")
+    with hold_lock(lock_path, lambda: print(f"{path.name}: another process is fetching it", file=sys.stderr)):
+        if path.exists():
+            _require_sha256(path, sha256)
+            return path
+        try:
+            fetch_archive(url, path, num_bytes=num_bytes or _ask_size(url), sha256=sha256)
+        except DataError as error:
+            raise DataError(f"{error}{suffix}") from None
     return path
 
 
-def _require_sha256(path: Path, prefix: str, what: str) -> None:
+def _ask_size(url: str) -> int:
+    """What the server says of the file's length."""
+    try:
+        with open_url(url) as response:
+            announced = response.headers.get("Content-Length") or ""
+    except urllib.error.HTTPError as error:
+        raise DataError(f"{url}: the server answered {error.code} {error.reason}") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{url}: cannot be fetched ({getattr(error, 'reason', error)})") from None
+    if not announced.isdigit():
+        raise DataError(f"{url}: the server does not say how long the file is")
+    return int(announced)
+
+
+def _require_sha256(path: Path, expected: str | None) -> None:
     found = sha256_of(path)
-    if not found.startswith(prefix):
+    if expected is not None and not found.startswith(expected):
         raise DataError(
-            f"{what}: SHA-256 is {found[:16]}..., expected {prefix[:16]}...; remove the file and fetch again"
+            f"{path}: SHA-256 is {found[:16]}..., expected {expected[:16]}...; remove the file and fetch again"
         )

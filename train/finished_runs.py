@@ -5,13 +5,10 @@ the hash of what its weights really depend on; a run with the same key is brough
 stage trained it: RCGrad and FlowGrad-H, which is a product on top of it, share one training.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +17,7 @@ import torch
 from pipeline.files import publish_text
 from pipeline.parameters import as_mapping
 from pipeline.tables import INDEX, read_table
+from train.locking import hold_lock
 from train.parameters import HardwareParameters, TrainingParameters
 
 KEY_NAME = "key.txt"
@@ -89,7 +87,7 @@ def obtain_run(
         if find_finished(training_dir, key) is None:
             train()
         return None
-    with _hold_lock(training_dir / f"lock-{key[:_DIGITS]}", on_wait):
+    with hold_lock(training_dir / f"lock-{key[:_DIGITS]}", on_wait):
         found = find_finished(training_dir, key)
         if found is not None:
             restore_run(found, folders)
@@ -121,24 +119,3 @@ def keep_run(finished_dir: Path, key: str, folders: Mapping[str, Path]) -> None:
     for name, folder in folders.items():
         shutil.copytree(folder, finished_dir / name)
     publish_text(finished_dir / KEY_NAME, key)
-
-
-@contextlib.contextmanager
-def _hold_lock(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """One process at a time; a killed holder's lock is free. The file is gone afterwards."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with open(path, "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                on_wait()
-                fcntl.flock(file, fcntl.LOCK_EX)
-            # whoever held it removed the file: then this is a lock on nothing that others would see
-            if not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino:
-                continue
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-            return

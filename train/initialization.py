@@ -60,7 +60,7 @@ def load_imagenet_weights(backbone: str, *, init: str, weights_dir: Path | None)
     folder = Path(weights_dir) if weights_dir is not None else Path(torch.hub.get_dir()) / "checkpoints"
     # torchvision puts the first hexadecimal digits of a file's SHA-256 into its name
     prefix = name.rsplit("-", 1)[1].split(".")[0]
-    return load_tensors(fetch_file(weights.url, folder / name, sha256_prefix=prefix, alternatives=_ALTERNATIVES))
+    return load_tensors(fetch_file(weights.url, folder / name, sha256=prefix, alternatives=_ALTERNATIVES))
 
 
 def load_backbone(encoder: nn.Module, weights: dict[str, torch.Tensor], *, source: str) -> None:

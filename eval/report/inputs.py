@@ -90,7 +90,7 @@ def load_inputs(project: Project, *, datasets: Sequence[str], models: Sequence[s
         training_dir = project.reports_dir / "training" / model
         if training_dir.is_dir():
             training_dirs[model] = training_dir
-        else:
+        elif run is None or run.get("selection") != "released":  # released weights have no curves
             notes.append(f"reports/training/{model} is not there: no training curves of {model}.")
     return ReportInputs(
         datasets=loaded,

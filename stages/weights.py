@@ -1,0 +1,17 @@
+"""``weights@NAME``: weights that authors released, fetched and made a run beside the trained ones."""
+
+from pipeline.project import Project
+from stages.running import run_stage
+from train.released import ReleasedWeights, make_released_run
+
+
+def main(project: Project, name: str) -> None:
+    """Write ``cache/runs/<name>/``; the fetched file stays in ``cache/weights``, where a broken transfer goes on."""
+    weights = project.parameters(ReleasedWeights, f"weights.{name}")
+    weights_dir = project.root / "cache" / "weights"
+    words = make_released_run(weights, name, run_dir=project.run_dir(name), weights_dir=weights_dir, root=project.root)
+    print(f"{name}: {words}")
+
+
+if __name__ == "__main__":
+    run_stage(main, "name")
