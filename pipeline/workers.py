@@ -15,7 +15,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline.fetching import FetchParameters
+from pipeline.fetch_requests import FetchParameters
 
 _PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 _START_LIMIT_SECONDS = 120.0

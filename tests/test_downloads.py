@@ -28,7 +28,8 @@ from misbehaving_server import Answer, MisbehavingServer, page
 
 from pipeline.downloads import work_folder_of
 from pipeline.errors import RunError
-from pipeline.fetching import Fetcher, FetchParameters, find_source
+from pipeline.fetch_requests import FetchParameters
+from pipeline.fetching import Fetcher, find_source
 from pipeline.files import sha256_of
 from pipeline.histories import derive_downloads, read_histories
 from pipeline.ledger import read_entries
@@ -235,9 +236,12 @@ def site_fetcher(folder, server, **changes) -> Fetcher:
     values |= {name: getattr(quick(), name) for name in ("num_site_retries", "time_limit_seconds", "max_gigabytes")}
     values |= {"socket_timeout_seconds": 5.0, "section_above_seconds": 5.0, "validation": quick().validation}
     fetcher = Fetcher(FetchParameters(**values | changes), private_dir=folder / "private")
-    fetcher._yt_dlp().add_info_extractor(TestSiteIE())
+    fetcher._sites.instance().add_info_extractor(TestSiteIE())
     # Before all others, as an extractor of yt-dlp's own would be before the generic one.
-    fetcher._yt_dlp()._ies = {"TestSite": fetcher._yt_dlp()._ies["TestSite"], **fetcher._yt_dlp()._ies}
+    fetcher._sites.instance()._ies = {
+        "TestSite": fetcher._sites.instance()._ies["TestSite"],
+        **fetcher._sites.instance()._ies,
+    }
     return fetcher
 
 
