@@ -112,10 +112,29 @@ def normalize(values: np.ndarray, protocol: Protocol, *, low: np.float32, high: 
     return (values - low) / (high - low)
 
 
-def mark(
-    grid_map: np.ndarray, protocol: Protocol, *, median: np.float32, low: np.float32, high: np.float32
-) -> np.ndarray:
-    """Marked pixels (bool ``(224, 224)``) of a published protocol; ``median`` is ``sorted[25088]`` of ``grid_map``.
+@dataclass(frozen=True)
+class Cut:
+    """Where a published protocol cuts the values of one map.
+
+    Values above ``last`` are marked, values below ``first`` are not, and ``is_marked`` decides of those between.
+    """
+
+    first: np.float32
+    last: np.float32
+    protocol: Protocol
+    low: np.float32
+    high: np.float32
+    threshold: np.float32  # of normalized values
+    is_strict: bool
+
+    def is_marked(self, values: np.ndarray) -> np.ndarray:
+        """Which of ``values`` (any shape) the protocol marks: bool of that shape."""
+        normalized = normalize(values, self.protocol, low=self.low, high=self.high)
+        return normalized > self.threshold if self.is_strict else normalized >= self.threshold
+
+
+def find_cut(protocol: Protocol, *, median: np.float32, low: np.float32, high: np.float32) -> Cut:
+    """The cut of a published protocol for a map with these extremes, whose value ``sorted[25088]`` is ``median``.
 
     The protocols compare normalized values, and two values can be one after normalization. It never changes an order,
     so only values next to the threshold have to be normalized to know on which side of it they are.
@@ -129,14 +148,10 @@ def mark(
     else:
         assert protocol.threshold == "half_from_median", protocol.threshold
         threshold, is_strict = max(np.float32(0.5), normalized_median), False
-
     span = high - low
     if span == 0 or not np.isfinite(span):
-        normalized = normalize(grid_map, protocol, low=low, high=high)
-        return normalized > threshold if is_strict else normalized >= threshold
-    near = low + threshold * span if threshold != normalized_median else median
-    marked = grid_map >= near - _NEAR * span
-    close = np.flatnonzero(marked & (grid_map <= near + _NEAR * span))
-    normalized = normalize(grid_map.ravel()[close], protocol, low=low, high=high)
-    marked.ravel()[close] = normalized > threshold if is_strict else normalized >= threshold
-    return marked
+        first, last = low, high
+    else:
+        near = low + threshold * span if threshold != normalized_median else median
+        first, last = near - _NEAR * span, near + _NEAR * span
+    return Cut(first, last, protocol, low, high, threshold, is_strict)

@@ -1,7 +1,7 @@
 """From low-resolution maps and ground truth to the scores of each sample, under one protocol.
 
-One pass a map: upsample, find the values at two ranks, and count marked pixels. Maps are normalized only where it can
-matter (see ``protocols.mark``).
+One pass a map: upsample, put the values into bins, and count marked pixels by bin, looking only into the bin of a
+threshold (see ``value_bins``). Maps are normalized only where it can matter (see ``protocols.find_cut``).
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval.ground_truth import GRID, NUM_PIXELS, GroundTruth
-from eval.protocols import MEDIAN_INDEX, Protocol, mark
-from eval.ranks import values_at_ranks
+from eval.protocols import MEDIAN_INDEX, Protocol, find_cut
 from eval.upsampling import upsample
+from eval.value_bins import Counts, ValueBins
 
 _TOP_QUARTER_INDEX = NUM_PIXELS - NUM_PIXELS // 4
 
@@ -65,30 +65,30 @@ def score_maps(
 
 def _score_map(grid_map: np.ndarray, truth: GroundTruth, protocol: Protocol, is_raw: bool) -> tuple[float, ...]:
     """The first four of ``Scores`` for one upsampled map."""
-    levels = truth.levels()
-    in_any = levels > 0
-    in_full = levels > 1 if truth.is_consensus else in_any
-    area = int(np.count_nonzero(in_any))
+    is_one_box = len(truth.pixel_boxes) == 1 and not truth.is_consensus
+    bins = ValueBins(
+        grid_map,
+        truth.levels(),
+        has_halves=truth.is_consensus,
+        box=tuple(truth.pixel_boxes[0].tolist()) if is_one_box else None,
+    )
+    _, area, full_area = bins.total
     if area == 0:
         return 0.0, 0.0, 0.0, 0.0
-    full_area = int(np.count_nonzero(in_full)) if truth.is_consensus else area
 
-    def ciou_of(marked: np.ndarray) -> float:
-        num_in_any = np.count_nonzero(marked & in_any)
-        num_in_full = np.count_nonzero(marked & in_full) if truth.is_consensus else num_in_any
-        num_outside = np.count_nonzero(marked) - num_in_any
-        return ((num_in_any + num_in_full) / 2) / ((area + full_area) / 2 + num_outside)
+    def ciou_of(marked: Counts) -> float:
+        num_outside = marked.num_all - marked.num_any
+        return ((marked.num_any + marked.num_full) / 2) / ((area + full_area) / 2 + num_outside)
 
-    low, high = grid_map.min(), grid_map.max()
-    median, own_area_value = values_at_ranks(grid_map.ravel(), (MEDIAN_INDEX, NUM_PIXELS - area))
-    median_ciou = ciou_of(grid_map >= median)
-    adaptive_ciou = ciou_of(grid_map >= own_area_value)
+    median = bins.value_at_rank(MEDIAN_INDEX)
+    median_ciou = ciou_of(bins.count_from(median))
+    adaptive_ciou = ciou_of(bins.count_from(bins.value_at_rank(NUM_PIXELS - area)))
     if is_raw:
-        ciou = ciou_of(grid_map >= np.float32(0.5))
+        ciou = ciou_of(bins.count_from(np.float32(0.5)))
     elif protocol.threshold == "own_area":
         ciou = adaptive_ciou
     else:
-        ciou = ciou_of(mark(grid_map, protocol, median=median, low=low, high=high))
-    at_maximum = np.flatnonzero(grid_map == high)
-    pointing = np.count_nonzero(in_any.ravel()[at_maximum]) / len(at_maximum)
-    return ciou, median_ciou, adaptive_ciou, pointing
+        cut = find_cut(protocol, median=median, low=bins.low, high=bins.high)
+        ciou = ciou_of(bins.count_marked(first=cut.first, last=cut.last, is_marked=cut.is_marked))
+    at_maximum = bins.count_from(bins.high)
+    return ciou, median_ciou, adaptive_ciou, at_maximum.num_any / at_maximum.num_all

@@ -13,6 +13,7 @@ from eval.protocols import PROTOCOLS, get_protocol
 from eval.ranks import values_at_ranks
 from eval.scoring import score_maps
 from eval.upsampling import upsample
+from eval.value_bins import ValueBins
 from pipeline.errors import ParameterError
 
 GOLDEN_NAMES = {"lvs": "lvs", "htf": "htf", "ezvsl": "ezvsl_test", "ezvsl_val": "ezvsl_val", "flowgrad": "flowgrad"}
@@ -81,6 +82,22 @@ def test_torch_upsamplings_are_equal_to_the_last_bit(size):
         expected = torch.nn.functional.interpolate(torch.from_numpy(maps)[:, None], size=(224, 224), **options)
         found = np.stack([upsample(one, how=how) for one in maps])
         np.testing.assert_array_equal(found, expected.numpy()[:, 0], err_msg=how)
+
+
+@pytest.mark.parametrize("how", ["torch_bicubic", "torch_bilinear_corners"])
+def test_torch_upsamplings_where_matrix_products_add_in_another_order(how, monkeypatch):
+    maps = np.random.default_rng(2).standard_normal((3, 14, 9)).astype(np.float32)
+    found = [upsample(one, how=how) for one in maps]
+    monkeypatch.setattr("eval.upsampling._products_are_exact", lambda *_: False)
+    np.testing.assert_array_equal(found, [upsample(one, how=how) for one in maps])
+
+
+def test_a_huge_value_does_not_spread_over_the_map():
+    lowres_map = np.zeros((14, 14), np.float32)
+    lowres_map[2, 2] = 3e38
+    for how in ("torch_bicubic", "torch_bilinear_corners"):
+        with np.errstate(over="ignore", invalid="ignore"):
+            assert (upsample(lowres_map, how=how)[112:, 112:] == 0).all(), how
 
 
 def test_trivial_facts_on_vggss(vggss_boxes):
@@ -163,6 +180,40 @@ def test_ranks_are_exact_also_where_a_sample_misleads():
         for area in (1, 2, 100, 5000, 25088, 50175, 50176):
             found = values_at_ranks(values, (25088, 50176 - area))
             assert found == [expected[25088], expected[50176 - area]]
+
+
+def make_values(rng):
+    """Values for bins: spread out, far from 0, one outlier, plateaus at the ends, two values, one, the whole range."""
+    noise = rng.standard_normal((32, 48)).astype(np.float32)
+    yield from (noise, noise * np.float32(1e-3) + 1000, np.exp(9 * noise), noise * np.float32(1e-38))
+    yield np.where(np.arange(noise.size).reshape(noise.shape) == 700, np.float32(1e6), noise)
+    yield from (np.maximum(noise, 0), np.minimum(noise, 1.5), np.float32(1) * (noise > 0.3), np.ones_like(noise))
+    yield np.clip(noise, -1, 1) * np.float32(3e38)
+
+
+def test_values_in_bins_are_ranked_and_counted_exactly():
+    rng = np.random.default_rng(5)
+    for number, values in enumerate(make_values(rng)):
+        in_order = np.sort(values, axis=None)
+        box = np.zeros(values.shape, np.uint8)
+        box[3:20, 10:30] = 2
+        halves = rng.integers(0, 3, values.shape).astype(np.uint8)
+        for levels, how in ((box, {"box": (10, 3, 30, 20)}), (box, {}), (halves, {"has_halves": True})):
+            bins = ValueBins(values, levels, **how)
+            assert (bins.low, bins.high) == (in_order[0], in_order[-1])
+            assert bins.total == (values.size, np.count_nonzero(levels), np.count_nonzero(levels > 1))
+            for rank in (0, 1, 500, 768, 1400, values.size - 1):
+                value = bins.value_at_rank(rank)
+                assert value == in_order[rank], (number, rank)
+                for first, last in ((value, value), (value, in_order[-1]), (in_order[0], value)):
+                    marked = values > value
+                    found = bins.count_marked(first=first, last=last, is_marked=lambda some, value=value: some > value)
+                    expected = [np.count_nonzero(marked & (levels >= least)) for least in (0, 1, 2)]
+                    assert list(found) == expected, (number, rank, how)
+                expected = [np.count_nonzero((values >= value) & (levels >= least)) for least in (0, 1, 2)]
+                assert list(bins.count_from(value)) == expected, (number, rank, how)
+            beyond = np.nextafter(bins.high, np.float32(np.inf))
+            assert bins.count_from(beyond) == (0, 0, 0)
 
 
 def test_unknown_protocol_names_the_known_ones():
