@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from pipeline.errors import MediaError
+from pipeline.farneback import compute_farneback
 from pipeline.features import Decoded, Extracted, Feature, Moment, Needs
 from pipeline.geometry import fit_short_side, resize
 from pipeline.media import MediaInfo
@@ -76,18 +77,20 @@ class FlowParameters:
 
 
 def compute_flow(previous: np.ndarray, following: np.ndarray, *, parameters: FlowParameters) -> np.ndarray:
-    """Farneback flow of two uint8 grey frames ``(H, W)``: float32 ``(H, W, 2)``, pixels, x right and y down."""
-    return cv2.calcOpticalFlowFarneback(
+    """Farneback flow of two uint8 grey frames ``(H, W)``: float32 ``(H, W, 2)``, pixels, x right and y down.
+
+    Bit for bit that of ``cv2.calcOpticalFlowFarneback``.
+    """
+    return compute_farneback(
         previous,
         following,
-        None,
-        parameters.pyramid_scale,
-        parameters.num_levels,
-        parameters.window_size,
-        parameters.num_iterations,
-        parameters.poly_n,
-        parameters.poly_sigma,
-        parameters.flags,
+        pyramid_scale=parameters.pyramid_scale,
+        num_levels=parameters.num_levels,
+        window_size=parameters.window_size,
+        num_iterations=parameters.num_iterations,
+        poly_n=parameters.poly_n,
+        poly_sigma=parameters.poly_sigma,
+        flags=parameters.flags,
     )
 
 

@@ -1,0 +1,149 @@
+"""Dense optical flow of Farneback (2003): the numbers of ``cv2.calcOpticalFlowFarneback``, bit for bit, in less time.
+
+Polynomial expansion of both pictures, a displacement from the two polynomials of each pixel, averaged over a box, on
+the levels of a Gaussian pyramid. OpenCV's code does this one pixel at a time; ``pipeline.farneback_kernels`` does the
+same operations in the same order on vectors. Smoothing and resizing are OpenCV's own.
+
+Equality is not taken on trust: each process compares both on a small picture before it first uses the faster one, and
+stays with OpenCV where a single bit differs (another OpenCV, another kind of processor) or where compiled code cannot
+be kept on disk. So results never depend on which of them computed.
+"""
+
+import functools
+import pickle
+
+import cv2
+import numpy as np
+
+_MIN_SIDE = 32  # of the smallest level of the pyramid
+_FADE = np.float32([0.14, 0.14, 0.4472, 0.4472, 0.4472])  # certainty of the five pixels next to the border
+_MAX_PIXELS = 2**27  # positions of coefficients are 32-bit integers
+
+
+def compute_farneback(
+    previous: np.ndarray,
+    following: np.ndarray,
+    *,
+    pyramid_scale: float,
+    num_levels: int,
+    window_size: int,
+    num_iterations: int,
+    poly_n: int,
+    poly_sigma: float,
+    flags: int,
+) -> np.ndarray:
+    """Flow of two uint8 grey pictures ``(H, W)`` of equal size: float32 ``(H, W, 2)``, pixels, x right and y down."""
+    is_usual = poly_n == 5 and flags == 0 and poly_sigma > 1e-6 and previous.shape == following.shape
+    is_covered = is_usual and min(previous.shape) >= 2 * len(_FADE) and previous.size < _MAX_PIXELS
+    refine_level = load_refine_level() if is_covered else None
+    if refine_level is None:
+        return cv2.calcOpticalFlowFarneback(
+            previous,
+            following,
+            None,
+            pyramid_scale,
+            num_levels,
+            window_size,
+            num_iterations,
+            poly_n,
+            poly_sigma,
+            flags,
+        )
+    return _compute(
+        refine_level, previous, following, pyramid_scale, num_levels, window_size, num_iterations, poly_n, poly_sigma
+    )
+
+
+@functools.cache
+def load_refine_level():
+    """The compiled function for one level, or None where OpenCV has to do (see above).
+
+    The first process on a machine compiles for some seconds; others load the result.
+    """
+    from pipeline.farneback_kernels import compile_refine_level  # importing Numba takes long and is not always needed
+
+    rng = np.random.default_rng(0)
+    picture = cv2.GaussianBlur(rng.integers(0, 256, (75, 93), dtype=np.uint8), (0, 0), 2)
+    moved = np.roll(picture, (1, 2), (0, 1))
+    moved[:40] = picture[:40]
+    settings = (0.5, 3, 15, 3, 5, 1.2)
+    try:
+        refine_level = compile_refine_level()
+        computed = _compute(refine_level, picture, moved, *settings)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):  # no cache folder, a full disk, a broken cache
+        return None
+    expected = cv2.calcOpticalFlowFarneback(picture, moved, None, *settings, 0)
+    return refine_level if computed.tobytes() == expected.tobytes() else None
+
+
+def _compute(
+    refine_level, previous, following, pyramid_scale, num_levels, window_size, num_iterations, poly_n, poly_sigma
+) -> np.ndarray:
+    height, width = previous.shape
+    weights = _fit_weights(poly_n, poly_sigma)
+    pictures = [picture.astype(np.float32) for picture in (previous, following)]
+    room = np.empty(height * width * 5, np.float32), np.empty((height + 1) * width * 8, np.float32)
+    flow, factor = None, np.float32(1 / pyramid_scale)
+    for scale in _find_scales(height, width, pyramid_scale, num_levels):
+        size = round(width * scale), round(height * scale)
+        sigma = (1 / scale - 1) * 0.5
+        kernel_size = max(round(sigma * 5) | 1, 3)
+        levels = []
+        for picture in pictures:
+            smooth = cv2.GaussianBlur(picture, (kernel_size, kernel_size), sigma, sigmaY=sigma)
+            levels.append(cv2.resize(smooth, size, interpolation=cv2.INTER_LINEAR))
+        if flow is None:
+            flow = np.zeros((size[1], size[0], 2), np.float32)
+        else:
+            flow = cv2.resize(flow, size, interpolation=cv2.INTER_LINEAR)
+        num_columns, num_rows = size
+        fade_x, fade_y = _fade(num_columns), _fade(num_rows)
+        first = room[0][: num_rows * 5 * num_columns].reshape(num_rows, 5, num_columns)
+        second = room[1][: (num_rows + 1) * num_columns * 8].reshape(num_rows + 1, num_columns, 8)
+        refine_level(
+            *levels, flow, factor, *weights, window_size, num_iterations, fade_x[0] * fade_x[1], fade_y, first, second
+        )
+    return flow
+
+
+def _find_scales(height: int, width: int, pyramid_scale: float, num_levels: int) -> list[float]:
+    """Scales of the levels, smallest first."""
+    scales = [1.0]
+    while len(scales) <= num_levels and min(height, width) * scales[-1] * pyramid_scale >= _MIN_SIDE:
+        scales.append(scales[-1] * pyramid_scale)
+    return scales[::-1]
+
+
+def _fade(length: int) -> np.ndarray:
+    """Certainty of rows or columns by their distance from the first and from the last: float32 ``(2, length)``."""
+    fade = np.ones((2, length), np.float32)
+    fade[0, : len(_FADE)] = _FADE[:length]
+    fade[1] = fade[0, ::-1]
+    return fade
+
+
+@functools.lru_cache(maxsize=16)
+def _fit_weights(poly_n: int, poly_sigma: float) -> tuple[np.ndarray, ...]:
+    """What fitting a quadratic polynomial under Gaussian weights needs.
+
+    Weights g, x g and x^2 g at distances 0 to ``poly_n`` (float32), and the four distinct numbers of the inverse normal
+    equations that coefficients need (float64).
+    """
+    x = np.arange(-poly_n, poly_n + 1)
+    g = np.exp(-(x**2) / (2 * poly_sigma**2)).astype(np.float32)
+    g = (g.astype(np.float64) * (1 / sum(map(float, g)))).astype(np.float32)
+    normal = np.zeros((6, 6))  # of the basis 1, x, y, x^2, y^2, xy
+    for y_weight, y in zip(g, x.astype(np.float32), strict=True):
+        for x_weight, column in zip(g, x.astype(np.float32), strict=True):
+            weight = y_weight * x_weight
+            normal[0, 0] += weight
+            normal[1, 1] += weight * column * column
+            normal[3, 3] += weight * column * column * column * column
+            normal[5, 5] += weight * column * column * y * y
+    normal[2, 2] = normal[0, 3] = normal[0, 4] = normal[3, 0] = normal[4, 0] = normal[1, 1]
+    normal[4, 4] = normal[3, 3]
+    normal[3, 4] = normal[4, 3] = normal[5, 5]
+    inverse = cv2.invert(normal, flags=cv2.DECOMP_CHOLESKY)[1]
+    chosen = np.array([inverse[1, 1], inverse[0, 3], inverse[3, 3], inverse[5, 5]])
+    g, distance = g[poly_n:].copy(), x[poly_n:].astype(np.float32)
+    return g, distance * g, distance * distance * g, chosen

@@ -1,0 +1,383 @@
+"""The inner loops of ``pipeline.farneback``, compiled by Numba: one level of the pyramid.
+
+Every operation is the one that OpenCV's scalar code does, in its order and precision (float32 here, float64 there, no
+fused multiply-add, no reassociation), so that the results have the same bits. What makes it faster: loops run along
+rows over separate planes, which compilers turn into vector instructions; a pixel's five coefficients of the second
+picture lie together, so that a bilinear sample is four vector loads; and the matrices of a level are never stored:
+each row is used while it is in the processor's cache.
+
+Importing this imports Numba, which takes a while; ``pipeline.farneback`` does so when flow is first computed.
+"""
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core.compiler import Compiler
+from numba.extending import intrinsic
+
+REACH = 5  # pixels on each side that the polynomials are fitted to (OpenCV's poly_n)
+LANES = 8  # floats of a pixel in the coefficients of the second picture: five and padding
+
+_F32 = np.float32
+_ZERO, _QUARTER, _HALF, _ONE = _F32(0), _F32(0.25), _F32(0.5), _F32(1)
+
+
+class _DistinctArrays(Compiler):
+    """Compiles on the promise that no array written to overlaps another: otherwise no loop here is vectorized."""
+
+    def define_pipelines(self):
+        self.state.flags.noalias = True
+        return super().define_pipelines()
+
+
+_OPTIONS = {"pipeline_class": _DistinctArrays, "error_model": "numpy", "nogil": True}
+_jit = numba.njit(**_OPTIONS)
+
+
+def compile_refine_level():
+    """``refine_level``, compiled at its first call or loaded from Numba's cache.
+
+    The cache lies beside this file or, where that cannot be written, in the user's cache folder (or NUMBA_CACHE_DIR).
+    Raises RuntimeError where no such folder can be written.
+    """
+    return numba.njit(cache=True, **_OPTIONS)(_refine_level)
+
+
+_VECTOR = ir.VectorType(ir.FloatType(), LANES)
+_INT32, _INT64 = ir.IntType(32), ir.IntType(64)
+
+
+def _shuffle(builder, first, second, lanes):
+    return builder.shuffle_vector(first, second, ir.Constant(ir.VectorType(_INT32, len(lanes)), lanes))
+
+
+def _emit_bilinear(builder, data, positions, weights, pixel):
+    """Vector code for one pixel: its coefficients, weighted sums of four neighbours'."""
+    total = None
+    for position, plane in zip(positions, weights, strict=True):
+        weight = builder.load(builder.gep(plane, [pixel]))
+        undefined = ir.Constant(_VECTOR, ir.Undefined)
+        spread = builder.insert_element(undefined, weight, ir.Constant(_INT32, 0))
+        spread = _shuffle(builder, spread, undefined, [0] * LANES)
+        neighbour = builder.load(builder.bitcast(builder.gep(data, [position]), _VECTOR.as_pointer()))
+        neighbour.align = 4
+        product = builder.fmul(spread, neighbour)
+        total = product if total is None else builder.fadd(total, product)
+    return total
+
+
+def _emit_transposed(builder, pixels):
+    """The first five rows of the transpose of eight vectors of eight."""
+    low = [_shuffle(builder, pixels[k], pixels[k + 1], [0, 8, 1, 9, 4, 12, 5, 13]) for k in (0, 2, 4, 6)]
+    high = [_shuffle(builder, pixels[k], pixels[k + 1], [2, 10, 3, 11, 6, 14, 7, 15]) for k in (0, 2, 4, 6)]
+    quads = []
+    for four in (low, high):
+        for lanes in ([0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]):
+            quads.append([_shuffle(builder, four[k], four[k + 1], lanes) for k in (0, 2)])
+    first, last = [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]
+    return [*(_shuffle(builder, *quad, first) for quad in quads), _shuffle(builder, *quads[0], last)]
+
+
+@intrinsic
+def _sample_eight(typing_context, source, stride, positions, w00, w01, w10, w11, x, q0, q1, q2, q3, q4):
+    """Bilinear samples of eight pixels from ``x`` on: coefficients of ``source`` at ``positions`` into planes."""
+    weights, planes = (w00, w01, w10, w11), (q0, q1, q2, q3, q4)
+    signature = numba.void(source, numba.int64, positions, *weights, numba.int64, *planes)
+
+    def generate(context, builder, signature, arguments):
+        def find_data(index):
+            return context.make_array(signature.args[index])(context, builder, arguments[index]).data
+
+        data, stride, start = find_data(0), arguments[1], arguments[7]
+        right = ir.Constant(_INT64, LANES)
+        pixels = []
+        for offset in range(LANES):
+            pixel = builder.add(start, ir.Constant(_INT64, offset))
+            above = builder.zext(builder.load(builder.gep(find_data(2), [pixel])), _INT64)
+            below = builder.add(above, stride)
+            corners = [above, builder.add(above, right), below, builder.add(below, right)]
+            pixels.append(_emit_bilinear(builder, data, corners, [find_data(k) for k in (3, 4, 5, 6)], pixel))
+        for index, plane in enumerate(_emit_transposed(builder, pixels)):
+            address = builder.bitcast(builder.gep(find_data(8 + index), [start]), _VECTOR.as_pointer())
+            builder.store(plane, address).align = 4
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@_jit
+def _convolve_vertically(middle, a1, a2, a3, a4, a5, b1, b2, b3, b4, b5, g, xg, xxg, r0, r1, r2):
+    """Row ``middle`` and its neighbours above and below, weighted by g, y g, y^2 g."""
+    g0, g1, g2, g3, g4, g5 = g[0], g[1], g[2], g[3], g[4], g[5]
+    x1, x2, x3, x4, x5 = xg[1], xg[2], xg[3], xg[4], xg[5]
+    xx1, xx2, xx3, xx4, xx5 = xxg[1], xxg[2], xxg[3], xxg[4], xxg[5]
+    for x in range(middle.size):
+        s1, s2, s3, s4, s5 = a1[x] + b1[x], a2[x] + b2[x], a3[x] + b3[x], a4[x] + b4[x], a5[x] + b5[x]
+        r0[x] = middle[x] * g0 + g1 * s1 + g2 * s2 + g3 * s3 + g4 * s4 + g5 * s5
+        odd = _ZERO + x1 * (b1[x] - a1[x]) + x2 * (b2[x] - a2[x]) + x3 * (b3[x] - a3[x])
+        r1[x] = odd + x4 * (b4[x] - a4[x]) + x5 * (b5[x] - a5[x])
+        r2[x] = _ZERO + xx1 * s1 + xx2 * s2 + xx3 * s3 + xx4 * s4 + xx5 * s5
+
+
+@_jit
+def _convolve_horizontally(r0, r1, r2, g, xg, xxg, inverse, c0, c1, c2, c3, c4):
+    """Coefficients y, x, y^2, x^2, xy of a row from its vertical sums, which are padded by REACH on both sides."""
+    g0 = g[0]
+    i11, i03, i33, i55 = inverse[0], inverse[1], inverse[2], inverse[3]
+    for x in range(c0.size):
+        middle = x + REACH
+        b1 = np.float64(r0[middle] * g0)
+        b3 = np.float64(r1[middle] * g0)
+        b5 = np.float64(r2[middle] * g0)
+        b2 = b4 = b6 = 0.0
+        for k in range(1, REACH + 1):
+            even = np.float64(r0[middle + k] + r0[middle - k])
+            b1 += even * np.float64(g[k])
+            b4 += even * np.float64(xxg[k])
+            b2 += np.float64((r0[middle + k] - r0[middle - k]) * xg[k])
+            b3 += np.float64((r1[middle + k] + r1[middle - k]) * g[k])
+            b6 += np.float64((r1[middle + k] - r1[middle - k]) * xg[k])
+            b5 += np.float64((r2[middle + k] + r2[middle - k]) * g[k])
+        c0[x] = b3 * i11
+        c1[x] = b2 * i11
+        c2[x] = b1 * i03 + b5 * i33
+        c3[x] = b1 * i03 + b4 * i33
+        c4[x] = b6 * i55
+
+
+@_jit
+def _expand_row(image, y, g, xg, xxg, inverse, sums, c0, c1, c2, c3, c4):
+    """Polynomial expansion of row ``y``; rows and columns beyond the picture are those of its border."""
+    height, width = image.shape
+    end = REACH + width
+    _convolve_vertically(
+        image[y],
+        image[max(y - 1, 0)],
+        image[max(y - 2, 0)],
+        image[max(y - 3, 0)],
+        image[max(y - 4, 0)],
+        image[max(y - 5, 0)],
+        image[min(y + 1, height - 1)],
+        image[min(y + 2, height - 1)],
+        image[min(y + 3, height - 1)],
+        image[min(y + 4, height - 1)],
+        image[min(y + 5, height - 1)],
+        g,
+        xg,
+        xxg,
+        sums[0][REACH:end],
+        sums[1][REACH:end],
+        sums[2][REACH:end],
+    )
+    for plane in range(3):
+        for x in range(REACH):
+            sums[plane, x] = sums[plane, REACH]
+            sums[plane, end + x] = sums[plane, end - 1]
+    _convolve_horizontally(sums[0], sums[1], sums[2], g, xg, xxg, inverse, c0, c1, c2, c3, c4)
+
+
+@_jit
+def _interleave(c0, c1, c2, c3, c4, pixels):
+    for x in range(c0.size):
+        pixels[x, 0] = c0[x]
+        pixels[x, 1] = c1[x]
+        pixels[x, 2] = c2[x]
+        pixels[x, 3] = c3[x]
+        pixels[x, 4] = c4[x]
+        pixels[x, 5] = pixels[x, 6] = pixels[x, 7] = _ZERO
+
+
+@_jit
+def _locate(u, v, y, last_x, last_y, width, positions, w00, w01, w10, w11, is_inside):
+    """Where a row's flow leads: positions of the upper left neighbours, bilinear weights."""
+    for x in range(u.size):
+        there_x, there_y = _F32(x) + u[x], y + v[x]
+        left, top = np.floor(there_x), np.floor(there_y)
+        inside = (left >= _ZERO) & (left < last_x) & (top >= _ZERO) & (top < last_y)
+        left = left if inside else _ZERO
+        top = top if inside else _ZERO
+        dx, dy = there_x - left, there_y - top
+        positions[x] = (np.int32(top) * width + np.int32(left)) * LANES
+        w00[x] = (_ONE - dx) * (_ONE - dy)
+        w01[x] = dx * (_ONE - dy)
+        w10[x] = (_ONE - dx) * dy
+        w11[x] = dx * dy
+        is_inside[x] = inside
+
+
+@_jit
+def _combine(
+    q0, q1, q2, q3, q4, is_inside, c0, c1, c2, c3, c4, u, v, fade_x, fade_top, fade_bottom, m0, m1, m2, m3, m4
+):
+    """The normal equations of a row: G11, G12, G22, h1, h2; faded towards the picture's border."""
+    for x in range(u.size):
+        inside = is_inside[x]
+        ry = q0[x] if inside else _ZERO
+        rx = q1[x] if inside else _ZERO
+        ryy = (c2[x] + q2[x]) * _HALF if inside else c2[x]
+        rxx = (c3[x] + q3[x]) * _HALF if inside else c3[x]
+        rxy = (c4[x] + q4[x]) * _QUARTER if inside else c4[x] * _HALF
+        ry = (c0[x] - ry) * _HALF
+        rx = (c1[x] - rx) * _HALF
+        ry = ry + (ryy * v[x] + rxy * u[x])
+        rx = rx + (rxy * v[x] + rxx * u[x])
+        fade = fade_x[x] * fade_top * fade_bottom
+        ry, rx, ryy, rxx, rxy = ry * fade, rx * fade, ryy * fade, rxx * fade, rxy * fade
+        m0[x] = ryy * ryy + rxy * rxy
+        m1[x] = (ryy + rxx) * rxy
+        m2[x] = rxx * rxx + rxy * rxy
+        m3[x] = ryy * ry + rxy * rx
+        m4[x] = rxy * ry + rxx * rx
+
+
+@_jit
+def _slide(sums, entering, leaving):
+    for x in range(entering.size):
+        sums[x] += np.float64(entering[x] - leaving[x])
+
+
+@_jit
+def _sum_horizontally(s0, s1, s2, s3, s4, reach, t0, t1, t2, t3, t4):
+    """Running sums over ``2 * reach + 1`` columns; inputs are padded by ``reach + 1`` on both sides."""
+    first = reach + 1
+    weight = np.float64(reach + 2)
+    a0, a1, a2, a3, a4 = (
+        s0[first] * weight,
+        s1[first] * weight,
+        s2[first] * weight,
+        s3[first] * weight,
+        s4[first] * weight,
+    )
+    for x in range(first + 1, first + reach):
+        a0 += s0[x]
+        a1 += s1[x]
+        a2 += s2[x]
+        a3 += s3[x]
+        a4 += s4[x]
+    ahead = first + reach
+    for x in range(t0.size):
+        a0 += s0[x + ahead] - s0[x]
+        a1 += s1[x + ahead] - s1[x]
+        a2 += s2[x + ahead] - s2[x]
+        a3 += s3[x + ahead] - s3[x]
+        a4 += s4[x + ahead] - s4[x]
+        t0[x], t1[x], t2[x], t3[x], t4[x] = a0, a1, a2, a3, a4
+
+
+@_jit
+def _solve(t0, t1, t2, t3, t4, scale, u, v):
+    for x in range(u.size):
+        g11, g12, g22, h1, h2 = t0[x] * scale, t1[x] * scale, t2[x] * scale, t3[x] * scale, t4[x] * scale
+        inverse = 1.0 / (g11 * g22 - g12 * g12 + 1e-3)
+        u[x] = (g11 * h2 - g12 * h1) * inverse
+        v[x] = (g22 * h1 - g12 * h2) * inverse
+
+
+@_jit
+def _update_row(y, first, second, u, v, fade_x, fade_y, positions, weights, is_inside, sampled, m):
+    """The normal equations of row ``y``, ``m``, for its flow so far."""
+    height, width = u.shape
+    w00, w01, w10, w11 = weights[0], weights[1], weights[2], weights[3]
+    q0, q1, q2, q3, q4 = sampled[0], sampled[1], sampled[2], sampled[3], sampled[4]
+    _locate(u[y], v[y], _F32(y), _F32(width - 1), _F32(height - 1), width, positions, w00, w01, w10, w11, is_inside)
+    for x in range(0, width, LANES):  # the buffers are long enough for whole vectors
+        _sample_eight(second, width * LANES, positions, w00, w01, w10, w11, x, q0, q1, q2, q3, q4)
+    c = first[y]
+    _combine(
+        q0, q1, q2, q3, q4, is_inside, c[0], c[1], c[2], c[3], c[4], u[y], v[y],
+        fade_x, fade_y[0, y], fade_y[1, y], m[0], m[1], m[2], m[3], m[4],
+    )  # fmt: skip
+
+
+@_jit
+def _start_sums(ring, height, reach, sums):
+    """Box sums before row 0: the rows above it are counted as row 0, the box lags by one row."""
+    begin, weight = reach + 1, _F32(reach + 2)
+    width = ring.shape[2]
+    for plane in range(5):
+        for x in range(width):
+            sums[plane, begin + x] = np.float64(ring[0, plane, x] * weight)
+        for y in range(1, reach):
+            row = ring[min(y, height - 1) % len(ring), plane]
+            for x in range(width):
+                sums[plane, begin + x] += np.float64(row[x])
+
+
+@_jit
+def _solve_row(entering, leaving, reach, scale, sums, totals, u, v):
+    """Flow of a row from box sums that slide down by one row."""
+    begin, end = reach + 1, reach + 1 + u.size
+    for plane in range(5):
+        row = sums[plane]
+        _slide(row[begin:end], entering[plane], leaving[plane])
+        for x in range(begin):
+            row[x] = row[begin]
+            row[end + x] = row[end - 1]
+    _sum_horizontally(
+        sums[0], sums[1], sums[2], sums[3], sums[4], reach, totals[0], totals[1], totals[2], totals[3], totals[4]
+    )
+    _solve(totals[0], totals[1], totals[2], totals[3], totals[4], scale, u, v)
+
+
+@_jit
+def _iterate(first, second, u, v, window, num_iterations, fade_x, fade_y):
+    """All iterations of a level: each row's equations, their box sums, the flow that solves these.
+
+    An iteration brings row ``y + reach`` up to date just before it solves row ``y``, and the next iteration follows
+    ``reach`` rows behind, so that the coefficients are fetched from memory once. ``rings`` hold the equations of the
+    rows that a box can still reach.
+    """
+    height, width = u.shape
+    reach = window // 2
+    padded = (width + LANES - 1) // LANES * LANES
+    num_kept = 2 * reach + 2
+    rings = np.empty((num_iterations, num_kept, 5, width), np.float32)
+    all_sums = np.empty((num_iterations, 5, width + num_kept))
+    totals = np.empty((5, width))
+    positions, weights = np.zeros(padded, np.int32), np.zeros((4, padded), np.float32)
+    sampled, is_inside = np.empty((5, padded), np.float32), np.empty(width, np.bool_)
+    scale = 1.0 / np.float64(window * window)
+    for step in range(height + (num_iterations - 1) * reach):
+        for iteration in range(num_iterations):
+            y = step - iteration * reach
+            if y < 0 or y >= height:
+                continue
+            ring, sums = rings[iteration], all_sums[iteration]
+            coming = y + reach
+            for row in range(0 if y == 0 else coming, min(coming + 1, height)):
+                m = ring[row % num_kept]
+                _update_row(row, first, second, u, v, fade_x, fade_y, positions, weights, is_inside, sampled, m)
+            if y == 0:
+                _start_sums(ring, height, reach, sums)
+            entering, leaving = ring[min(coming, height - 1) % num_kept], ring[max(y - reach - 1, 0) % num_kept]
+            _solve_row(entering, leaving, reach, scale, sums, totals, u[y], v[y])
+
+
+def _refine_level(
+    previous, following, flow, factor, g, xg, xxg, inverse, window, num_iterations, fade_x, fade_y, first, second
+):
+    """Refine ``flow`` (H, W, 2), after multiplying it by ``factor``, for two float32 pictures (H, W), in place.
+
+    ``g``, ``xg``, ``xxg``: weights of the polynomial fit for distances 0 to REACH; ``inverse``: of its normal
+    equations; ``fade_x`` (W,), ``fade_y`` (2, H): certainty of columns, and of rows seen from the top and the bottom.
+    ``first`` (H, 5, W) and ``second`` (H + 1, W, LANES) are room for the coefficients; the last row of ``second`` is
+    there because positions of pixels that lead outside are 0, whatever the picture's size.
+    """
+    height, width = previous.shape
+    vertical, row = np.empty((3, width + 2 * REACH), np.float32), np.empty((5, width), np.float32)
+    second[height] = _ZERO
+    for y in range(height):
+        c = first[y]
+        _expand_row(previous, y, g, xg, xxg, inverse, vertical, c[0], c[1], c[2], c[3], c[4])
+        _expand_row(following, y, g, xg, xxg, inverse, vertical, row[0], row[1], row[2], row[3], row[4])
+        _interleave(row[0], row[1], row[2], row[3], row[4], second[y])
+    u, v = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
+    for y in range(height):
+        for x in range(width):
+            u[y, x] = flow[y, x, 0] * factor + _ZERO  # -0 becomes 0
+            v[y, x] = flow[y, x, 1] * factor + _ZERO
+    _iterate(first, second.reshape(-1), u, v, window, num_iterations, fade_x, fade_y)
+    for y in range(height):
+        for x in range(width):
+            flow[y, x, 0] = u[y, x]
+            flow[y, x, 1] = v[y, x]
