@@ -300,7 +300,7 @@ def compare_models(
 
 
 def _metrics_with_negatives(scored: Sequence[Mapping]) -> dict:
-    if not scored:
+    if all(row["is_positive"] for row in scored):  # no negative has a map: these metrics would be those of positives
         return {"average_precision": None, "max_f1": None, "localization_accuracy": None}
     is_positive = np.array([row["is_positive"] for row in scored])
     cious = np.array([row["ciou"] or 0.0 for row in scored])

@@ -5,6 +5,7 @@ and w are free. Such files come from strangers, so nothing in them is ever unpic
 """
 
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,18 +31,21 @@ def read_maps(path: Path | str) -> tuple[list[str], np.ndarray]:
     Values that are not finite are left in: whether such a map matters depends on the test set.
     """
     path = Path(path)
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder, expected an .npz file with sample_ids and maps")
     try:
         loaded = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path}: not found") from None
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a readable .npz file: {_first_line(error)}") from None
+        raise DataError(f"{path}: not a readable .npz file: {_why_unreadable(error)}") from None
     if not isinstance(loaded, np.lib.npyio.NpzFile):
         raise DataError(f"{path}: holds a single array, expected an .npz with sample_ids and maps")
     with loaded:
         absent = [name for name in ("sample_ids", "maps") if name not in loaded.files]
         if absent:
-            found = ", ".join(loaded.files) or "nothing"
+            found = ", ".join(loaded.files[:5]) or "nothing"
+            found += f", ... ({len(loaded.files) - 5} more)" if len(loaded.files) > 5 else ""
             raise DataError(f"{path}: has no array {absent[0]!r} (found {found}), expected sample_ids and maps")
         sample_ids = _as_ids(path, _read_array(path, loaded, "sample_ids"))
         maps = _read_array(path, loaded, "maps")
@@ -53,6 +57,9 @@ def read_maps(path: Path | str) -> tuple[list[str], np.ndarray]:
         raise DataError(f"{path}: {len(maps)} maps for {len(sample_ids)} sample ids, expected as many of each")
     if not sample_ids:
         raise DataError(f"{path}: holds no map")
+    twice = [name for name, count in Counter(sample_ids).items() if count > 1]
+    if twice:
+        raise DataError(f"{path}: sample id {twice[0]} is there twice ({len(twice)} such ids), expected each once")
     with np.errstate(over="ignore"):
         return sample_ids, maps.astype(np.float32)
 
@@ -80,6 +87,11 @@ def _as_ids(path: Path, sample_ids: np.ndarray) -> list[str]:
     if sample_ids.dtype.kind not in "Uiu":
         raise DataError(f"{path}: sample_ids holds {sample_ids.dtype}, expected strings")
     return [str(name) for name in sample_ids.tolist()]
+
+
+def _why_unreadable(error: Exception) -> str:
+    """NumPy takes whatever it does not know for a pickle, and then advises to load it unsafely."""
+    return "it is of another format" if "pickle" in str(error) else _first_line(error)
 
 
 def _first_line(error: Exception) -> str:

@@ -69,6 +69,13 @@ SCORES = Schema(
 )
 
 
+def format_coverage(percent: float) -> str:
+    """One decimal and never "100.0" where something is missing, nor "0.0" where something is there."""
+    if 0 < percent < 100:
+        percent = min(max(percent, 0.1), 99.9)
+    return f"{percent:.1f}"
+
+
 def hash_ids(ids: Iterable[str]) -> str:
     """SHA-256 of the sorted ids, one a line: names a test set whatever the order of its list."""
     return hashlib.sha256("".join(f"{name}\n" for name in sorted(ids)).encode()).hexdigest()

@@ -19,10 +19,10 @@ from eval.bootstrap import NUM_RESAMPLES
 from eval.evaluation import ModelMaps, score_model, summarize
 from eval.maps import read_maps
 from eval.protocols import PROTOCOLS, get_protocol
-from eval.results import METRICS, write_results
+from eval.results import METRICS, format_coverage, write_results
 from eval.test_set_tables import load_test_set
 from eval.test_sets import TEST_SETS, count_leakage, get_test_set, subset_ids
-from pipeline.errors import DataError, EarshotError, ParameterError
+from pipeline.errors import DataError, EarshotError, ParameterError, RunError
 from pipeline.lists import read_ids
 from pipeline.project import Project
 
@@ -120,6 +120,10 @@ def score_file(options: argparse.Namespace) -> None:
     if options.output is not None:
         write_results(options.output, scores=scores, results=results)
         print(f"wrote {options.output / 'scores.parquet'} and {options.output / 'results.json'}")
+    if not any(row["status"] == "ok" for row in scores):
+        raise RunError(
+            f"{options.maps}: none of the {len(wanted)} samples of {subset} was scored; the reasons are above"
+        )
 
 
 def _source_parameters(project: Project, dataset: str, *, xml_dir: Path | None) -> dict[str, str]:
@@ -140,9 +144,10 @@ def _read_list(path: Path) -> list[str]:
 
 def print_result(result: dict, rows: Sequence[dict], *, num_listed: int) -> None:
     """A few plain lines: what was scored, each metric with its interval, and what was not scored."""
+    coverage = format_coverage(result["coverage_percent"])
     print(
         f"{result['model']} on {result['subset']}, protocol {result['protocol']}: n {result['n']} of "
-        f"{result['num_requested']} ({result['coverage_percent']:.1f} %), ids {result['ids_sha256'][:12]}, "
+        f"{result['num_requested']} ({coverage} %), ids {result['ids_sha256'][:12]}, "
         f"selection {result['selection']}, leakage {'not known' if result['leakage'] is None else result['leakage']}"
     )
     for metric in METRICS:
@@ -150,6 +155,8 @@ def print_result(result: dict, rows: Sequence[dict], *, num_listed: int) -> None
             print(
                 f"  {metric:22s} {result[metric]:.4f}  [{result[metric + '_low']:.4f}, {result[metric + '_high']:.4f}]"
             )
+    if result.get("num_negatives") == 0:
+        print("  no negative was scored: average precision, max-F1 and LocAcc are not defined")
     for metric in ("average_precision", "max_f1", "localization_accuracy"):
         if result.get(metric) is not None:
             print(f"  {metric:22s} {result[metric]:.4f}")

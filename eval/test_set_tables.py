@@ -58,6 +58,10 @@ def load_test_set(
 
 def load_vggss(path: Path, test_set: TestSet) -> pa.Table:
     """The whole of VGG-SS as a samples table, from the published ``vggss.json``."""
+    if path.is_dir():
+        raise DataError(
+            f"{path}: is a folder, expected a samples.parquet or the published vggss.json (a folder of lists: --lists)"
+        )
     if test_set.name != "vggss":
         raise DataError(
             f"{path}: expected a samples.parquet for {test_set.name}; a vggss.json serves for vggss alone, since it "

@@ -12,7 +12,7 @@ from conftest import ROOT
 from test_evaluation import make_samples
 
 from eval.maps import read_maps, write_maps
-from eval.results import read_results, read_scores
+from eval.results import format_coverage, read_results, read_scores
 from eval.score import main
 from pipeline.errors import DataError
 from pipeline.tables import SAMPLES, write_table
@@ -76,16 +76,23 @@ def test_a_subset_is_scored_alone_and_says_so(project, capsys):
 
 def test_maps_that_no_sample_of_the_subset_has_are_an_explicit_row(project, capsys):
     path = save(project, sample_ids=IDS[1::2], maps=MAPS[1::2])
-    assert run(project, path, "--dataset", "sample_traffic") == 0
-    printed = capsys.readouterr().out
+    assert run(project, path, "--dataset", "sample_traffic", "--output", str(project / "out")) == 1
+    printed, error = capsys.readouterr()
     assert "n 0 of 10 (0.0 %)" in printed
     assert "no sample was scored" in printed
+    assert "maps.npz: none of the 10 samples of sample_traffic was scored" in error
+    assert read_results(project / "out")["results"][0]["missing"] == {"no_map": 10}
+
+
+def test_coverage_is_whole_only_where_nothing_is_missing():
+    shown = [format_coverage(100 * n / 5158) for n in (5158, 5157, 5000, 1, 0)]
+    assert shown == ["100.0", "99.9", "96.9", "0.1", "0.0"]
 
 
 @pytest.mark.parametrize(
     ("arrays", "options", "message"),
     [
-        ({"sample_ids": IDS[[0, 0]], "maps": MAPS[:2]}, (), "sample id s0 is there twice"),
+        ({"sample_ids": IDS[[0, 0]], "maps": MAPS[:2]}, (), "maps.npz: sample id s0 is there twice"),
         ({"sample_ids": np.array(["q"]), "maps": MAPS[:1]}, (), "'q' is not in sample (1 such ids); ids there look"),
         ({"sample_ids": IDS, "maps": MAPS[:, None]}, (), "maps has shape (20, 1, 7, 7), expected (n, height, width)"),
         ({"sample_ids": IDS, "maps": MAPS[:19]}, (), "19 maps for 20 sample ids"),
@@ -93,6 +100,8 @@ def test_maps_that_no_sample_of_the_subset_has_are_an_explicit_row(project, caps
         ({"sample_ids": IDS, "maps": MAPS + 1j}, (), "maps holds complex64, expected numbers"),
         ({"sample_ids": IDS, "maps": MAPS.astype(str)}, (), "expected numbers"),
         ({"sample_ids": IDS.astype(object), "maps": MAPS}, (), "sample_ids holds pickled Python objects, which are"),
+        ({f"id{i}": MAPS for i in range(9)}, (), "(found id0, id1, id2, id3, id4, ... (4 more)), expected sample_ids"),
+        ({"sample_ids": IDS, "maps": MAPS}, ("--annotations", "."), "is a folder, expected a samples.parquet"),
         ({"ids": IDS, "maps": MAPS}, (), "has no array 'sample_ids' (found ids, maps)"),
         ({"sample_ids": IDS, "maps": MAPS}, ("--protocol", "lsv"), "unknown protocol 'lsv', expected one of earshot"),
         ({"sample_ids": IDS, "maps": MAPS}, ("--dataset", "vgg"), "unknown test set 'vgg', expected one of vggss"),
@@ -118,7 +127,8 @@ def test_files_that_are_no_npz_are_refused(project, capsys):
     (project / "empty.npz").write_bytes(b"")
     for name, message in {
         "one.npy": "holds a single array, expected an .npz",
-        "text.npz": "not a readable .npz file",
+        "text.npz": "not a readable .npz file: it is of another format",
+        "manifests": "is a folder, expected an .npz file",
         "cut.npz": "not a readable .npz file",
         "empty.npz": "not a readable .npz file",
         "none.npz": "not found",

@@ -5,6 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 from eval.report.rows import ABSENT, Group, format_number, kind_of, metrics_in, number_of, title_of
+from eval.results import format_coverage
 
 _FACTS = ("success_at", "n", "num_requested", "coverage_percent", "selection", "leakage", "seed", "ids_sha256")
 _LATEX = {
@@ -40,7 +41,7 @@ def write_markdown(groups: Sequence[Group]) -> str:
                 str(row["model"]),
                 *(_value_text(row, metric) for metric in metrics),
                 _text(row.get("n")),
-                "" if coverage is None else f"{coverage:.1f} %",
+                "" if coverage is None else f"{format_coverage(coverage)} %",
                 _text(row.get("selection")),
                 _text(row.get("leakage")),
                 _text(row.get("ids_sha256"))[:8],

@@ -17,6 +17,7 @@ from eval.report.rows import (
     number_of,
     title_of,
 )
+from eval.results import format_coverage
 from eval.test_sets import TEST_SETS
 
 _KIND_TITLES = {
@@ -24,18 +25,27 @@ _KIND_TITLES = {
     "baseline": "baseline",
     "untrained": "untrained",
     "trivial": "trivial",
-    "ceiling": "ceiling",
+    "ceiling": "",  # that is its name
+}
+_BEST_TITLES = {
+    "model": "best model",
+    "baseline": "no model is trained; best baseline",
+    "untrained": "no model is trained; best untrained network",
 }
 
 
 def render_summary(groups: Sequence[Group], *, protocol: str, metric: str) -> Html:
-    """A card for each subset: the best trained model beside the best trivial baseline."""
+    """A card for each subset: the best trained model beside the best of what was not trained on the task."""
     cards = []
     for group in groups:
         if group.protocol != protocol:
             continue
         best = best_row(group.rows, metric, ("model",)) or best_row(group.rows, metric, ("baseline", "untrained"))
-        trivial = best_row(group.rows, metric, ("trivial",))
+        references = [
+            (title, row)
+            for title, kind in (("best baseline without training", "baseline"), ("best trivial baseline", "trivial"))
+            if (row := best_row(group.rows, metric, (kind,))) is not None and row is not best
+        ]
         if best is None:
             continue
         cards.append(
@@ -50,17 +60,19 @@ def render_summary(groups: Sequence[Group], *, protocol: str, metric: str) -> Ht
                 ),
                 element(
                     "p",
-                    f"best model: {best['model']}, 95\N{NO-BREAK SPACE}% interval ",
+                    f"{_BEST_TITLES[kind_of(str(best['model']))]}: {best['model']}, 95\N{NO-BREAK SPACE}% interval ",
                     element("span", _interval_text(best, metric), class_="whole"),
                 ),
-                element(
-                    "p",
-                    f"best trivial baseline: {trivial['model']} {format_number(number_of(trivial, metric))}, ",
-                    element("span", _interval_text(trivial, metric), class_="whole"),
-                    class_="muted",
-                )
-                if trivial is not None
-                else None,
+                [
+                    element(
+                        "p",
+                        f"{title}: {row['model']} {format_number(number_of(row, metric))}, ",
+                        element("span", _interval_text(row, metric), class_="whole"),
+                        "; it is above the model" if number_of(row, metric) > number_of(best, metric) else None,
+                        class_="muted",
+                    )
+                    for title, row in references
+                ],
                 element(
                     "p",
                     f"n = {format_count(best.get('n'))} of {format_count(best.get('num_requested'))}",
@@ -158,7 +170,7 @@ def render_group(group: Group) -> Html:
 def _count_cell(row: Mapping) -> Html:
     counts = f"{format_count(row.get('n'))} / {format_count(row.get('num_requested'))}"
     coverage = number_of(row, "coverage_percent")
-    notes = [] if coverage is None else [f"{coverage:.1f}\N{NO-BREAK SPACE}%"]
+    notes = [] if coverage is None else [f"{format_coverage(coverage)}\N{NO-BREAK SPACE}%"]
     if row.get("num_negatives") is not None:
         notes.append(f"negatives {row['num_negatives']}")
     notes += [f"{reason} {number}" for reason, number in (row.get("missing") or {}).items()]

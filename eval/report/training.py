@@ -11,6 +11,17 @@ from eval.report.markup import Html, details, element
 
 _NUM_DRAWN_POINTS = 300
 _NOT_DRAWN = {"epoch", "step", "samples_per_second"}  # the last says more about the machine than about the model
+_FACT_TITLES = {
+    "num_epochs": "epochs run",
+    "best_epoch": "kept epoch",
+    "best_score": "its score",
+    "selection": "selected on",
+    "is_stopped_early": "stopped early",
+    "num_train": "training samples",
+    "num_val": "validation samples",
+    "num_parameters": "weights",
+    "num_unusable": "samples that could not be used",
+}
 _STAGE = re.compile(r"^(train|val|validation)[/_]")
 
 
@@ -44,8 +55,11 @@ def render_training(training_dirs: Mapping[str, Path], runs: Mapping[str, Mappin
             if name.split("/")[-1] not in _NOT_DRAWN:
                 lines = charts.setdefault(_STAGE.sub("", name), [])
                 lines.append(Line(name, *_thin(steps, values), style=len(lines)))
+        num_epochs = runs.get(model, {}).get("num_epochs")
+        last_step = max((steps[-1] for steps, _ in curves.values()), default=0)
+        x_label = "epoch" if isinstance(num_epochs, int) and last_step < num_epochs else "step"
         figures = [
-            draw_lines(lines, title=f"{model}: {name.replace('_', ' ')}", x_label="step", y_label=name)
+            draw_lines(lines, title=f"{model}: {name.replace('_', ' ')}", x_label=x_label, y_label=name)
             for name, lines in sorted(charts.items(), key=lambda item: (item[0] == "learning_rate", -len(item[1])))
         ]
         if not figures:
@@ -69,7 +83,7 @@ def _render_run(run: Mapping) -> Html | None:
     plain, folded = [], []
     for name, value in run.items():
         if isinstance(value, Mapping) and value:
-            folded.append(details(f"{name.replace('_', ' ')} of this run", _render_facts(value.items())))
+            folded.append(details(f"{_title_of(name)} of this run", _render_facts(value.items())))
         elif value is not None and not isinstance(value, Mapping | list):  # lists are the history: see the curves
             plain.append((name, value))
     return element("div", _render_facts(plain), folded) if plain or folded else None
@@ -77,10 +91,13 @@ def _render_run(run: Mapping) -> Html | None:
 
 def _render_facts(facts: Iterable[tuple[str, object]]) -> Html:
     entries = [
-        element("div", element("dt", str(name).replace("_", " ")), element("dd", _format_fact(value)))
-        for name, value in facts
+        element("div", element("dt", _title_of(str(name))), element("dd", _format_fact(value))) for name, value in facts
     ]
     return element("dl", entries, class_="facts")
+
+
+def _title_of(name: str) -> str:
+    return _FACT_TITLES.get(name, name.replace("_", " "))
 
 
 def _format_fact(value: object) -> str:
