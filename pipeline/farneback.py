@@ -10,13 +10,16 @@ be kept on disk. So results never depend on which of them computed.
 """
 
 import functools
+import math
 import pickle
+import threading
 
 import cv2
 import numpy as np
 
 _MIN_SIDE = 32  # of the smallest level of the pyramid
 _FADE = np.float32([0.14, 0.14, 0.4472, 0.4472, 0.4472])  # certainty of the five pixels next to the border
+_MAX_KEPT_FLOATS = 24 * 2**20  # 96 MiB, a picture of 1280x720
 _MAX_PIXELS = 2**27  # positions of coefficients are 32-bit integers
 
 
@@ -76,32 +79,74 @@ def load_refine_level():
     return refine_level if computed.tobytes() == expected.tobytes() else None
 
 
+class _Room(threading.local):
+    """Memory that a thread keeps from picture to picture: fetching it anew each time would take a third of the time."""
+
+    def __init__(self):
+        self._floats = np.empty(0, np.float32)
+
+    def claim(self, num_floats: int) -> "_Arena":
+        """Room for so many floats, whose content is arbitrary."""
+        if num_floats > _MAX_KEPT_FLOATS:
+            return _Arena(np.empty(num_floats, np.float32))
+        if num_floats > self._floats.size:
+            self._floats = np.empty(num_floats, np.float32)
+        return _Arena(self._floats)
+
+
+class _Arena:
+    """Arrays laid one after the other into one piece of memory."""
+
+    def __init__(self, floats: np.ndarray):
+        self._floats = floats
+        self.used = 0
+
+    def take(self, *shape: int, dtype=np.float32) -> np.ndarray:
+        num_floats = math.prod(shape) * np.dtype(dtype).itemsize // 4
+        start, self.used = self.used, self.used + -(-num_floats // 16) * 16  # whole cache lines
+        return self._floats[start : start + num_floats].view(dtype).reshape(shape)
+
+
+_room = _Room()
+
+
 def _compute(
     refine_level, previous, following, pyramid_scale, num_levels, window_size, num_iterations, poly_n, poly_sigma
 ) -> np.ndarray:
     height, width = previous.shape
     weights = _fit_weights(poly_n, poly_sigma)
-    pictures = [picture.astype(np.float32) for picture in (previous, following)]
-    room = np.empty(height * width * 5, np.float32), np.empty((height + 1) * width * 8, np.float32)
+    num_kept = window_size // 2 * 2 + 2  # rows that a box spans, and the one that it leaves
+    num_rows_kept = num_iterations * 5 * (num_kept + 2)
+    arena = _room.claim(height * width * 21 + width * (20 + num_rows_kept) + 2 * num_rows_kept * num_kept + 1024)
+    pictures, smooth = arena.take(2, height, width), arena.take(height, width)
+    pictures[0], pictures[1] = previous, following
+    before_levels = arena.used
     flow, factor = None, np.float32(1 / pyramid_scale)
     for scale in _find_scales(height, width, pyramid_scale, num_levels):
-        size = round(width * scale), round(height * scale)
+        arena.used = before_levels
+        h, w = round(height * scale), round(width * scale)
         sigma = (1 / scale - 1) * 0.5
         kernel_size = max(round(sigma * 5) | 1, 3)
-        levels = []
-        for picture in pictures:
-            smooth = cv2.GaussianBlur(picture, (kernel_size, kernel_size), sigma, sigmaY=sigma)
-            levels.append(cv2.resize(smooth, size, interpolation=cv2.INTER_LINEAR))
-        if flow is None:
-            flow = np.zeros((size[1], size[0], 2), np.float32)
-        else:
-            flow = cv2.resize(flow, size, interpolation=cv2.INTER_LINEAR)
-        num_columns, num_rows = size
-        fade_x, fade_y = _fade(num_columns), _fade(num_rows)
-        first = room[0][: num_rows * 5 * num_columns].reshape(num_rows, 5, num_columns)
-        second = room[1][: (num_rows + 1) * num_columns * 8].reshape(num_rows + 1, num_columns, 8)
+        levels = arena.take(2, h, w)
+        for picture, level in zip(pictures, levels, strict=True):
+            cv2.GaussianBlur(picture, (kernel_size, kernel_size), sigma, dst=smooth, sigmaY=sigma)
+            cv2.resize(smooth, (w, h), dst=level, interpolation=cv2.INTER_LINEAR)
+        flow = np.zeros((h, w, 2), np.float32) if flow is None else cv2.resize(flow, (w, h))  # bilinear
+        fade_x, fade_y = _fade(w), _fade(h)
         refine_level(
-            *levels, flow, factor, *weights, window_size, num_iterations, fade_x[0] * fade_x[1], fade_y, first, second
+            levels[0],
+            levels[1],
+            flow,
+            factor,
+            *weights,
+            window_size,
+            fade_x[0] * fade_x[1],
+            fade_y,
+            arena.take(h, 5, w),
+            arena.take(h + 1, w, 8),
+            arena.take(2, h, w),
+            arena.take(num_iterations, num_kept, 5, w),
+            arena.take(num_iterations, 5, w + num_kept, dtype=np.float64),
         )
     return flow
 

@@ -320,7 +320,7 @@ def _solve_row(entering, leaving, reach, scale, sums, totals, u, v):
 
 
 @_jit
-def _iterate(first, second, u, v, window, num_iterations, fade_x, fade_y):
+def _iterate(first, second, u, v, window, fade_x, fade_y, rings, all_sums):
     """All iterations of a level: each row's equations, their box sums, the flow that solves these.
 
     An iteration brings row ``y + reach`` up to date just before it solves row ``y``, and the next iteration follows
@@ -328,11 +328,9 @@ def _iterate(first, second, u, v, window, num_iterations, fade_x, fade_y):
     rows that a box can still reach.
     """
     height, width = u.shape
+    num_iterations, num_kept = rings.shape[0], rings.shape[1]
     reach = window // 2
     padded = (width + LANES - 1) // LANES * LANES
-    num_kept = 2 * reach + 2
-    rings = np.empty((num_iterations, num_kept, 5, width), np.float32)
-    all_sums = np.empty((num_iterations, 5, width + num_kept))
     totals = np.empty((5, width))
     positions, weights = np.zeros(padded, np.int32), np.zeros((4, padded), np.float32)
     sampled, is_inside = np.empty((5, padded), np.float32), np.empty(width, np.bool_)
@@ -354,14 +352,16 @@ def _iterate(first, second, u, v, window, num_iterations, fade_x, fade_y):
 
 
 def _refine_level(
-    previous, following, flow, factor, g, xg, xxg, inverse, window, num_iterations, fade_x, fade_y, first, second
+    previous, following, flow, factor, g, xg, xxg, inverse, window, fade_x, fade_y, first, second, uv, rings, sums
 ):
     """Refine ``flow`` (H, W, 2), after multiplying it by ``factor``, for two float32 pictures (H, W), in place.
 
     ``g``, ``xg``, ``xxg``: weights of the polynomial fit for distances 0 to REACH; ``inverse``: of its normal
     equations; ``fade_x`` (W,), ``fade_y`` (2, H): certainty of columns, and of rows seen from the top and the bottom.
-    ``first`` (H, 5, W) and ``second`` (H + 1, W, LANES) are room for the coefficients; the last row of ``second`` is
-    there because positions of pixels that lead outside are 0, whatever the picture's size.
+
+    The rest is room to work in: ``first`` (H, 5, W) and ``second`` (H + 1, W, LANES) for coefficients (the last row
+    is there because positions of pixels that lead outside are 0, whatever the picture's size), ``uv`` (2, H, W),
+    ``rings`` (iterations, count_kept_rows(window), 5, W), ``sums`` float64 (iterations, 5, W + the same).
     """
     height, width = previous.shape
     vertical, row = np.empty((3, width + 2 * REACH), np.float32), np.empty((5, width), np.float32)
@@ -371,12 +371,12 @@ def _refine_level(
         _expand_row(previous, y, g, xg, xxg, inverse, vertical, c[0], c[1], c[2], c[3], c[4])
         _expand_row(following, y, g, xg, xxg, inverse, vertical, row[0], row[1], row[2], row[3], row[4])
         _interleave(row[0], row[1], row[2], row[3], row[4], second[y])
-    u, v = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
+    u, v = uv[0], uv[1]
     for y in range(height):
         for x in range(width):
             u[y, x] = flow[y, x, 0] * factor + _ZERO  # -0 becomes 0
             v[y, x] = flow[y, x, 1] * factor + _ZERO
-    _iterate(first, second.reshape(-1), u, v, window, num_iterations, fade_x, fade_y)
+    _iterate(first, second.reshape(-1), u, v, window, fade_x, fade_y, rings, sums)
     for y in range(height):
         for x in range(width):
             flow[y, x, 0] = u[y, x]
