@@ -33,12 +33,13 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.shard_format import Row, write_shard
 from pipeline.shards import INDEX_NAME
 from pipeline.tables import INDEX, write_table
-from train.data import BatchLoader, SampleSource, move_to, open_readers
+from train.data import BatchLoader, SampleSource, open_readers
 from train.fit import fit
 from train.models import build_parameters, make_model
 from train.models.localizer import IMAGENET_MEAN, IMAGENET_STD
 from train.module import TrainingModule
 from train.parameters import HardwareParameters
+from train.transfer import move_to
 
 _SHARD_SAMPLES = 64
 _FRAME = (246, 437)

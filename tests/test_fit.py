@@ -1,6 +1,7 @@
 """Training: it learns, survives SIGKILL exactly, agrees over processes, selects honestly and stops when it must."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -125,6 +126,7 @@ def start_script(folder, **options):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -161,6 +163,30 @@ def test_a_killed_run_goes_on_exactly(toy, tmp_path):
         metric = Path("log", "plots", "metrics", f"{name}.tsv")
         assert (folder / "killed" / metric).read_text() == (folder / "whole" / metric).read_text()
     assert not (folder / "killed" / "state.ckpt").exists()
+
+
+def test_a_killed_run_of_two_processes_goes_on_exactly(toy):
+    """Killed together in the second epoch, whose steps are then taken again from the state at the end of the first."""
+    folder, *_ = toy
+    hardware = {"devices": 2, "checkpoint_every_seconds": 0}
+    parameters = {"method": "ezvsl", **TINY, "epochs": 2}
+    killed = start_script(folder, run="two_killed", parameters=parameters, hardware=hardware, seconds_a_step=0.2)
+    printed = ""
+    for line in killed.stdout:
+        printed += line
+        if "STEP 6 " in line:
+            os.killpg(killed.pid, signal.SIGKILL)
+            break
+    killed.communicate()
+    assert (folder / "two_killed" / "state.ckpt").exists()
+    resumed = start_script(folder, run="two_killed", parameters=parameters, hardware=hardware, noise=9)
+    output, log = resumed.communicate()
+    assert resumed.returncode == 0, log[-2000:]
+    assert "going on from" in log
+    before, after = step_losses(printed), step_losses(output)
+    assert (min(after), max(after)) == (5, 8)
+    assert {5, 6} <= set(before)
+    assert [after[step] for step in (5, 6)] == [before[step] for step in (5, 6)]
 
 
 @pytest.mark.parametrize("method", ["htf"])
@@ -218,6 +244,14 @@ def test_nan_stops_the_run_and_keeps_the_best_epoch(toy, tmp_path, monkeypatch):
     assert "not finite" in facts["reason"]
     state = load_tensors(tmp_path / "run" / "model.ckpt")["model"]
     assert all(values.isfinite().all() for values in state.values())
+
+
+def test_a_selection_score_that_is_not_a_number_stops_the_run(toy, tmp_path):
+    scores = iter([0.5, float("nan")])
+    with pytest.raises(RunError, match=r"ezvsl: the selection score is not finite \(nan\) at epoch 1; stopped"):
+        run(toy, tmp_path / "run", tiny(epochs=5), score_maps=lambda ids, maps: next(scores))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["best_epoch"] == 0
+    assert (tmp_path / "run" / "model.ckpt").exists()
 
 
 def test_embeddings_that_collapse_stop_the_run(toy, tmp_path, monkeypatch):
@@ -296,6 +330,9 @@ def test_too_few_samples_and_wrong_hardware_are_named(toy, tmp_path):
         run(toy, tmp_path, tiny(select_on="test"), test_ids=[])
     with pytest.raises(ParameterError, match=r"batch_size \(8\) must be a multiple of the number of processes \(3\)"):
         run(toy, tmp_path, hardware=HardwareParameters(accelerator="cpu", devices=3))
+    two = HardwareParameters(accelerator="cpu", devices=2)
+    with pytest.raises(DataError, match="3 samples of the val split are cached, expected at least 4"):
+        run(toy, tmp_path, hardware=two, val_ids=toy[2][32:35])
     if not torch.cuda.is_available():
         with pytest.raises(ParameterError, match="this machine has no CUDA device"):
             run(toy, tmp_path, hardware=HardwareParameters(accelerator="cuda"))
@@ -336,19 +373,3 @@ def test_frozen_vision_keeps_its_weights_and_moves_its_statistics(toy, tmp_path)
     state = load_tensors(tmp_path / "run" / "model.ckpt")["model"]
     assert torch.equal(state["imgnet.layer4.1.conv2.weight"], weights["layer4.1.conv2.weight"])
     assert not torch.equal(state["imgnet.bn1.running_mean"], weights["bn1.running_mean"])
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, this machine has none")
-@pytest.mark.parametrize("options", [{}, {"memory_limit_mb": 0, "num_workers": 2}, {"is_compiled": True}])
-def test_training_on_a_gpu(toy, tmp_path, options):
-    usual = run(toy, tmp_path / "cpu", tiny("htf"))
-    hardware = HardwareParameters(accelerator="cuda", devices=1, precision="float32", **options)
-    result = run(toy, tmp_path / "gpu", tiny("htf"), hardware=hardware)
-    assert losses(result)[0] == pytest.approx(losses(usual)[0], rel=0.05)
-    half = run(toy, tmp_path / "half", tiny("htf"), hardware=HardwareParameters(accelerator="cuda", devices=1))
-    assert losses(half)[0] == pytest.approx(losses(usual)[0], rel=0.1)
-    maps = load_predictor(tmp_path / "gpu").predict(
-        toy[2][40:], open_readers(toy[1], ("frames", "flow", "spectrograms"))
-    )
-    assert np.isfinite(maps).all()

@@ -140,6 +140,21 @@ def test_a_map_does_not_depend_on_the_rest_of_its_batch(name, uses_batch_statist
 
 
 @torch.no_grad()
+def test_statistics_of_each_sample_are_those_of_a_batch_of_one_in_training_mode():
+    """The released code never puts the audio encoder in evaluation mode and passes one sample at a time."""
+    model = make_formula_model("rcgrad", width=8, uses_batch_statistics=True)
+    waveforms = inputs_of("rcgrad")["waveforms"][:, :16000]
+    together = model.audio_encoder(waveforms)
+    encoder = make_formula_model("rcgrad", width=8).audio_encoder
+    encoder.train()
+    alone = torch.cat([encoder(waveforms[number : number + 1]) for number in range(3)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+    # also where BatchNorm was replaced by the one of several GPUs
+    synchronized = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model).eval()
+    torch.testing.assert_close(synchronized.audio_encoder(waveforms), alone, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
 def test_batch_statistics_change_the_audio_embedding_and_leave_the_weights():
     usual = make_formula_model("rcgrad", width=8)
     quirky = make_formula_model("rcgrad", width=8, uses_batch_statistics=True)

@@ -118,6 +118,23 @@ def test_smaller_flow_is_cropped_where_the_frame_is():
     assert (flow - expected).abs().max() < 1.0
 
 
+def test_flow_stored_at_different_sizes_makes_one_batch():
+    """Stored above the working size it is cropped as it is (float16), below it is sampled (float32)."""
+    generator = torch.Generator().manual_seed(0)
+    large = torch.randn(2, 2, 60, 60, generator=generator).half()
+    small = torch.randn(1, 2, 20, 20, generator=generator).half()
+    crop = torch.tensor([[0.1, 0.9, 0.0], [0.5, 0.5, 1.0], [0.7, 0.2, 1.0]])
+
+    def flow_of(groups, rows):
+        batch = {"flow": groups, "crop": crop[rows], "native_height": torch.ones(len(rows))}
+        return prepare_inputs(batch, FORMAT)["flow"]
+
+    together = flow_of([ShapeGroup(torch.tensor([0, 2]), large), ShapeGroup(torch.tensor([1]), small)], [0, 1, 2])
+    assert together.dtype == torch.float32
+    torch.testing.assert_close(together[[0, 2]], flow_of([ShapeGroup(torch.tensor([0, 1]), large)], [0, 2]))
+    torch.testing.assert_close(together[[1]], flow_of([ShapeGroup(torch.tensor([0]), small)], [1]))
+
+
 def test_squash_shows_the_whole_frame(toy):
     frame = np.zeros((40, 80, 3), np.uint8)
     frame[:, 40:] = 200

@@ -13,6 +13,7 @@ from toy_project import make_toy_project
 import stages.train
 from pipeline.shards import FeatureReader
 from tests.conftest import ROOT
+from train.distributed import is_first_process
 from train.finished_runs import find_finished, obtain_run
 from train.models import METHODS, build_parameters, parameters_of_training
 from train.predict import load_predictor
@@ -131,6 +132,13 @@ def test_every_other_method_is_trained_as_itself():
         assert parameters_of_training(parameters).method == ("rcgrad" if method == "flowgrad_h" else method)
 
 
+def test_first_process_of_any_launcher():
+    assert is_first_process({})
+    assert is_first_process({"LOCAL_RANK": "0", "NODE_RANK": "0", "SLURM_PROCID": "0", "RANK": ""})
+    for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "RANK", "GROUP_RANK"):
+        assert not is_first_process({"LOCAL_RANK": "0", name: "1"})
+
+
 def test_only_the_process_that_speaks_for_a_run_keeps_it(tmp_path):
     """Lightning starts the same command again for further devices; they train with the first one and write nothing."""
     calls = []
@@ -144,6 +152,26 @@ def test_only_the_process_that_speaks_for_a_run_keeps_it(tmp_path):
     assert obtain_run(tmp_path, "a", "key", {}, train, **options, is_first_process=False) is None
     assert calls == ["train", "train"]
     assert find_finished(tmp_path, "key") is None
+
+
+def test_two_training_processes_keep_one_run(tmp_path, count_trainings):
+    """The second process runs the same command; it must neither wait for the first one's lock nor write its run."""
+    project = make_toy_project(tmp_path, PAIR, hardware={"accelerator": "cpu", "num_threads": 1, "devices": 2})
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.train", "flowgrad_h"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("1 epochs on 16 samples") == 1, done.stdout
+    stages.train.main(project, "rcgrad")
+    assert count_trainings == []
+    assert read_run(project.run_dir("rcgrad"))["weights_from_run"] == "flowgrad_h"
+    kept = sorted((tmp_path / "cache" / "training").glob("*/finished/run/*"))
+    assert [path.name for path in kept] == ["model.ckpt", "run.json"]
 
 
 def test_a_failed_training_keeps_nothing_and_frees_the_lock(tmp_path):

@@ -40,7 +40,7 @@ def main(folder: Path, options: dict) -> None:
         val_ids=ids[num_train:],
         run_dir=folder / options.get("run", "run"),
         log_dir=folder / options.get("run", "run") / "log",
-        hardware=HardwareParameters(accelerator="cpu", num_threads=1, **options.get("hardware", {})),
+        hardware=HardwareParameters(**{"accelerator": "cpu", "num_threads": 1, **options.get("hardware", {})}),
         is_quiet=True,
     )
     print("DONE", json.dumps([row["train_loss"] for row in result.history]), flush=True)

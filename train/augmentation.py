@@ -5,6 +5,7 @@ are brought to the network's size (aspect kept for a random crop, squashed other
 Frames and flow of a sample get the same crop and flip, and a flip negates the flow's x component.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -37,8 +38,8 @@ def prepare_inputs(
     inputs = {}
     if "frames" in batch:
         frames = _assemble(batch["frames"], crop, input_format, _shrink_frames)
-        mean = torch.tensor(input_format.image_mean, device=frames.device, dtype=dtype)[:, None, None] * 255
-        std = torch.tensor(input_format.image_std, device=frames.device, dtype=dtype)[:, None, None] * 255
+        mean = _constant(input_format.image_mean, frames.device, dtype) * 255
+        std = _constant(input_format.image_std, frames.device, dtype) * 255
         inputs["frames"] = ((frames.to(dtype) - mean) / std).contiguous(memory_format=layout)
     if "flow" in batch:
         flow = _assemble(batch["flow"], crop, input_format, _shrink_flow).to(dtype)
@@ -55,6 +56,13 @@ def prepare_inputs(
         scale = 1 / _INT16_FULL_SCALE if waveforms.dtype == torch.int16 else 1.0
         inputs["waveforms"] = waveforms.to(dtype) * scale
     return inputs
+
+
+@functools.cache
+def _constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """One value a channel (c, 1, 1); made once, since copying it to a GPU waits for all that the GPU has to do."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device, dtype=dtype)[:, None, None]
 
 
 def encode_flow(flow: torch.Tensor, native_height: torch.Tensor, input_format: InputFormat) -> torch.Tensor:
@@ -116,9 +124,11 @@ def _assemble(groups: Sequence[ShapeGroup], crop, input_format: InputFormat, shr
         parts.append(arrays)
     if len(parts) == 1:
         return parts[0]
-    result = parts[0].new_empty((sum(len(part) for part in parts), *parts[0].shape[1:]))
+    # flow that was stored smaller is sampled in float32, the rest taken as stored
+    dtype = functools.reduce(torch.promote_types, (part.dtype for part in parts))
+    result = parts[0].new_empty((sum(len(part) for part in parts), *parts[0].shape[1:]), dtype=dtype)
     for group, part in zip(groups, parts, strict=True):
-        result[group.places] = part
+        result[group.places] = part.to(dtype)
     return result
 
 

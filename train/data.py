@@ -21,6 +21,7 @@ from pipeline.progress import Progress
 from pipeline.shards import FeatureReader
 from train.augmentation import ShapeGroup, shrink
 from train.models.localizer import InputFormat
+from train.transfer import copy_ahead
 
 _SHAPED = ("frames", "flow")  # arrays whose shape differs from sample to sample
 _PRELOAD_ROWS = 64
@@ -106,7 +107,7 @@ class SampleSource(Dataset):
     def estimate_bytes(self) -> int:
         """Memory that ``load_into_memory`` will take, judged by the first samples."""
         judged = np.arange(min(len(self), 4))
-        if not len(judged):
+        if len(judged) == 0:
             return 0
         return int(sum(_nbytes(part) for part in self._shrunk(judged).values()) * len(self) / len(judged))
 
@@ -191,16 +192,19 @@ class _Memory:
             self._shaped[name] = (np.concatenate(stack_of), np.concatenate(row_of), tensors)
 
     def batch(self, positions: np.ndarray) -> dict:
-        index = torch.from_numpy(positions).to(self._device)
+        index = self._on_device(positions)
         batch = {name: values[index] for name, values in self._plain.items()}
         for name, (stack_of, row_of, tensors) in self._shaped.items():
             groups = []
             for number in np.unique(stack_of[positions]):
                 places = np.flatnonzero(stack_of[positions] == number)
-                rows = torch.from_numpy(row_of[positions[places]]).to(self._device)
-                groups.append(ShapeGroup(torch.from_numpy(places).to(self._device), tensors[number][rows]))
+                rows = self._on_device(row_of[positions[places]])
+                groups.append(ShapeGroup(self._on_device(places), tensors[number][rows]))
             batch[name] = groups
         return batch
+
+    def _on_device(self, index: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(index).to(self._device, non_blocking=True)
 
 
 class BatchLoader:
@@ -274,7 +278,7 @@ class BatchLoader:
     def __iter__(self) -> Iterator[dict]:
         batches = iter(self._workers) if self._workers is not None else map(self.source.__getitem__, self.remaining())
         if self._device is not None:
-            batches = _copy_ahead(batches, self._device)
+            batches = copy_ahead(batches, self._device)
         self.num_used, self._first = self._first, 0
         for batch in batches:
             self.num_used += 1
@@ -292,48 +296,6 @@ class BatchLoader:
         """Which shard holds each sample, of the feature that comes first: what an epoch's order keeps together."""
         reader = next(iter(self.source.readers.values()))
         return reader.shards_of(self.source.sample_ids)
-
-
-def move_to(value, device: torch.device):
-    """A batch's tensors on ``device``."""
-    if isinstance(value, torch.Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, dict):
-        return {name: move_to(item, device) for name, item in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(move_to(item, device) for item in value))
-    return [move_to(item, device) for item in value]
-
-
-def _copy_ahead(batches: Iterator[dict], device: torch.device) -> Iterator[dict]:
-    """Batches on a GPU, the next one copied on a stream of its own while the network works on the current one."""
-    stream = torch.cuda.Stream(device)
-    waiting = None
-    for batch in batches:
-        with torch.cuda.stream(stream):
-            moved = move_to(batch, device)
-            is_copied = stream.record_event()
-        if waiting is not None:
-            yield _take(*waiting)
-        waiting = (moved, is_copied)
-    if waiting is not None:
-        yield _take(*waiting)
-
-
-def _take(batch, is_copied):
-    """Let the current stream wait for a copy, and the allocator know who uses its memory."""
-    stream = torch.cuda.current_stream()
-    stream.wait_event(is_copied)
-    _record_use(batch, stream)
-    return batch
-
-
-def _record_use(value, stream) -> None:
-    if isinstance(value, torch.Tensor):
-        value.record_stream(stream)
-        return
-    for item in value.values() if isinstance(value, dict) else value:
-        _record_use(item, stream)
 
 
 class _Remaining:

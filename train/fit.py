@@ -1,12 +1,10 @@
 """Train a model on cached features: ``fit``."""
 
-import contextlib
+import functools
 import hashlib
 import json
-import logging
 import sys
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from pipeline.errors import DataError, ParameterError, RunError
 from pipeline.parameters import as_mapping
 from pipeline.progress import Progress
 from train.data import BatchLoader, SampleSource, choose_usable, describe_features, open_readers
+from train.devices import count_workers, describe_device, plan_trainer, quiet_lightning, torch_settings
 from train.distributed import synchronize_statistics
 from train.initialization import initialize_vision
 from train.keeping import Keeper, read_fingerprint
@@ -26,12 +25,10 @@ from train.models import make_model
 from train.module import TrainingModule
 from train.parameters import HardwareParameters, TrainingParameters
 from train.predict import Predictor
-from train.recording import History
+from train.recording import History, StepBar
 from train.run_files import load_tensors, write_model, write_run
 from train.splits import require_disjoint
 
-_WORKERS_PER_GPU = 8
-_LIGHTNING_PRECISIONS = {"float32": "32-true", "float64": "64-true", "bf16": "bf16-mixed"}
 STATE_NAME = "state.ckpt"
 
 
@@ -87,8 +84,8 @@ def fit(
     selection_ids = _choose_selection(parameters, val_ids, test_ids)
     sets = {"train": train_ids, "val": val_ids} | ({} if is_leakage_allowed else {"test": test_ids})
     require_disjoint(sets, video_of=video_of, selection=parameters.select_on)
-    with _quiet_lightning(), _torch_settings(hardware.num_threads):
-        trainer_options, is_cuda, num_replicas = _plan_trainer(parameters, hardware)
+    with quiet_lightning(), torch_settings(hardware.num_threads):
+        trainer_options, is_cuda, num_replicas = plan_trainer(parameters, hardware)
         model = make_model(parameters)
         initialize_vision(model, parameters, weights_dir=weights_dir)
         if num_replicas > 1 and parameters.negatives == "gathered":
@@ -101,7 +98,9 @@ def fit(
         readers = open_readers(features_dirs, model.reads)
         train_ids, num_unusable = choose_usable(train_ids, readers)
         selection_ids, num_unusable_for_selection = choose_usable(selection_ids, readers)
-        _require_enough(parameters, train_ids, selection_ids, num_unusable + num_unusable_for_selection)
+        _require_enough(
+            parameters, train_ids, selection_ids, num_unusable + num_unusable_for_selection, num_replicas=num_replicas
+        )
         fingerprint = _fingerprint(parameters, train_ids, selection_ids, num_replicas, state_key)
         train_source = SampleSource(
             train_ids,
@@ -113,25 +112,24 @@ def fit(
             has_flip=parameters.has_flip,
         )
         val_source = SampleSource(selection_ids, readers, input_format=model.input_format)
-        data_device = "cuda" if is_cuda and num_replicas == 1 else "cpu"
-        _preload([train_source, val_source], hardware, device=data_device, name=parameters.method, is_quiet=is_quiet)
-
         history = History(None if log_dir is None else Path(log_dir))
         keeper = Keeper(
             parameters,
             name=parameters.method,
-            score=_make_score(parameters, val_source, score_maps),
+            score=_make_score(parameters, val_source, score_maps, weights_dir=weights_dir),
             history=history,
             state_path=state_path,
             fingerprint=fingerprint,
             checkpoint_every_seconds=hardware.checkpoint_every_seconds,
             is_quiet=is_quiet,
         )
-        trainer = lightning.Trainer(**trainer_options, callbacks=[keeper, _Bar(parameters, is_quiet=is_quiet)])
+        trainer = lightning.Trainer(**trainer_options, callbacks=[keeper, StepBar(parameters, is_quiet=is_quiet)])
+        device = trainer.strategy.root_device
+        _preload([train_source, val_source], hardware, device=device, name=parameters.method, is_quiet=is_quiet)
         loader_options = {
             "batch_size": parameters.batch_size,
-            "num_workers": _num_workers(hardware, is_cuda=is_cuda),
-            "device": trainer.strategy.root_device,
+            "num_workers": count_workers(hardware, is_cuda=is_cuda),
+            "device": device,
             "num_replicas": num_replicas,
             "rank": trainer.global_rank,
         }
@@ -182,6 +180,7 @@ def fit(
                 features=describe_features(readers),
                 failure=failure,
                 seconds=time.monotonic() - start,
+                device=device,
             )
             if failure is None:
                 state_path.unlink(missing_ok=True)
@@ -201,60 +200,21 @@ def _choose_selection(parameters: TrainingParameters, val_ids, test_ids) -> list
     return list(val_ids)
 
 
-def _require_enough(parameters: TrainingParameters, train_ids, selection_ids, reasons) -> None:
+def _require_enough(parameters: TrainingParameters, train_ids, selection_ids, reasons, *, num_replicas: int) -> None:
+    """Every process needs two samples of each set: one has no negative."""
+    needed = 2 * num_replicas
     lacking = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(3))
     lacking = f" (left out: {lacking})" if lacking else ""
-    if len(train_ids) < 2:
-        raise DataError(f"{len(train_ids)} training samples are cached, expected at least 2{lacking}")
-    if parameters.select_on != "last" and len(selection_ids) < 2:
+    if len(train_ids) < needed:
+        raise DataError(f"{len(train_ids)} training samples are cached, expected at least {needed}{lacking}")
+    if parameters.select_on != "last" and len(selection_ids) < needed:
         raise DataError(
-            f"{len(selection_ids)} samples of the {parameters.select_on} split are cached, expected at least 2{lacking}"
+            f"{len(selection_ids)} samples of the {parameters.select_on} split are cached, expected at least "
+            f"{needed}{lacking}"
         )
 
 
-def _plan_trainer(parameters: TrainingParameters, hardware: HardwareParameters) -> tuple[dict, bool, int]:
-    """Lightning's options, whether a GPU is used, and the number of processes."""
-    has_cuda = torch.cuda.is_available()
-    if hardware.accelerator == "cuda" and not has_cuda:
-        raise ParameterError("hardware.accelerator is cuda, but this machine has no CUDA device; use auto or cpu")
-    is_cuda = has_cuda and hardware.accelerator != "cpu"
-    devices = hardware.devices or (torch.cuda.device_count() if is_cuda else 1)
-    num_replicas = devices * hardware.num_nodes
-    if parameters.batch_size % num_replicas:
-        raise ParameterError(
-            f"batch_size ({parameters.batch_size}) must be a multiple of the number of processes ({num_replicas})"
-        )
-    precision = hardware.precision
-    if precision == "auto":
-        precision = "bf16" if is_cuda else "float32"
-    options = {
-        "accelerator": "cuda" if is_cuda else "cpu",
-        "devices": devices,
-        "num_nodes": hardware.num_nodes,
-        "strategy": "ddp" if num_replicas > 1 else "auto",
-        "precision": _LIGHTNING_PRECISIONS[precision],
-        "max_epochs": parameters.epochs,
-        "accumulate_grad_batches": parameters.accumulate,
-        "gradient_clip_val": parameters.gradient_clip or None,
-        "deterministic": hardware.is_deterministic,
-        "benchmark": not hardware.is_deterministic,
-        "use_distributed_sampler": False,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-    }
-    return options, is_cuda, num_replicas
-
-
-def _num_workers(hardware: HardwareParameters, *, is_cuda: bool) -> int:
-    if hardware.num_workers >= 0:
-        return hardware.num_workers
-    return _WORKERS_PER_GPU if is_cuda else 0
-
-
-def _preload(sources, hardware: HardwareParameters, *, device: str, name: str, is_quiet: bool) -> None:
+def _preload(sources, hardware: HardwareParameters, *, device: torch.device, name: str, is_quiet: bool) -> None:
     """Keep in memory what fits in ``memory_limit_mb``, training data first."""
     left = hardware.memory_limit_mb * 2**20
     chosen = []
@@ -271,21 +231,31 @@ def _preload(sources, hardware: HardwareParameters, *, device: str, name: str, i
             source.load_into_memory(device=device, progress=progress)
 
 
-def _make_score(parameters: TrainingParameters, source: SampleSource, score_maps):
+def _make_score(parameters: TrainingParameters, source: SampleSource, score_maps, *, weights_dir: Path | None):
     """How an epoch is judged (larger is better), or None."""
     if parameters.select_on == "last":
         return None
     if score_maps is None:
         return lambda module: -module.validation_loss()
 
+    @functools.cache  # object guidance reads its classifier once, not every epoch
+    def predictor_of(module: TrainingModule) -> Predictor:
+        return Predictor(module.model, parameters, device=str(module.device), weights_dir=weights_dir)
+
     def score(module: TrainingModule) -> float:
-        was_training = module.model.training
-        predictor = Predictor(module.model, parameters, device=str(module.device))
-        maps = []
-        for first in range(0, len(source), parameters.batch_size):
-            maps.append(predictor.localize(source[(0, range(first, min(first + parameters.batch_size, len(source))))]))
-        module.model.train(was_training)
-        return float(score_maps(source.sample_ids, np.concatenate(maps)))
+        value = None
+        # One process decides for all: rounding differs between GPUs, and who stops early must be of one mind.
+        if module.trainer.is_global_zero:
+            was_training = module.model.training
+            predictor = predictor_of(module)
+            module.model.eval()
+            maps = []
+            for first in range(0, len(source), parameters.batch_size):
+                positions = range(first, min(first + parameters.batch_size, len(source)))
+                maps.append(predictor.localize(source[(0, positions)]))
+            module.model.train(was_training)
+            value = float(score_maps(source.sample_ids, np.concatenate(maps)))
+        return module.trainer.strategy.broadcast(value)
 
     return score
 
@@ -308,7 +278,7 @@ def _has_state(path: Path, fingerprint: str, name: str) -> bool:
 
 
 def _publish(
-    result: FitResult, keeper: Keeper, module: TrainingModule, parameters, *, features, failure, seconds
+    result: FitResult, keeper: Keeper, module: TrainingModule, parameters, *, features, failure, seconds, device
 ) -> None:
     if keeper.best_weights is not None:
         module.model.load_state_dict(keeper.best_weights)
@@ -330,65 +300,7 @@ def _publish(
             "num_parameters": sum(values.numel() for values in module.model.parameters()),
             "seconds": round(seconds, 1),
             "versions": {"torch": torch.__version__, "lightning": lightning.__version__},
-            "device": torch.cuda.get_device_name() if module.device.type == "cuda" else "cpu",
+            "device": describe_device(device),  # the module itself is back on the CPU by now
             "history": list(result.history),
         },
     )
-
-
-class _Bar(lightning.Callback):
-    """A progress bar over all steps of the run."""
-
-    def __init__(self, parameters: TrainingParameters, *, is_quiet: bool):
-        self._parameters, self._is_quiet, self._progress = parameters, is_quiet, None
-
-    def on_train_start(self, trainer, module) -> None:
-        if trainer.is_global_zero:
-            left = self._parameters.epochs * trainer.num_training_batches - trainer.fit_loop.total_batch_idx - 1
-            self._progress = Progress(left, f"train {self._parameters.method}", unit="step", is_quiet=self._is_quiet)
-            self._progress.__enter__()
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_index) -> None:
-        if self._progress is not None:
-            self._progress.update()
-
-    def on_train_end(self, trainer, module) -> None:
-        self._close()
-
-    def on_exception(self, trainer, module, exception) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        if self._progress is not None:
-            self._progress.__exit__(None, None, None)
-            self._progress = None
-
-
-@contextlib.contextmanager
-def _quiet_lightning():
-    """Keep Lightning from announcing itself and from advice that does not apply to these loaders."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\..*")
-            warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _torch_settings(num_threads: int):
-    """Leave torch's process-wide settings as they were, whatever the run needs."""
-    before, was_deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    benchmarked = torch.backends.cudnn.benchmark
-    if num_threads:
-        torch.set_num_threads(num_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-        torch.use_deterministic_algorithms(was_deterministic)
-        torch.backends.cudnn.benchmark = benchmarked

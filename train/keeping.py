@@ -48,6 +48,7 @@ class Keeper(lightning.Callback):
         self._num_worse = self._num_worse_for_plateau = 0
         self._rows_of_state: list[dict] = []
         self._last_save = self._epoch_start = time.monotonic()
+        self._training_end: float | None = None
 
     def on_train_start(self, trainer, module) -> None:
         if trainer.is_global_zero:
@@ -58,7 +59,10 @@ class Keeper(lightning.Callback):
 
     def on_train_epoch_start(self, trainer, module) -> None:
         trainer.train_dataloader.set_epoch(trainer.current_epoch)
-        self._epoch_start = time.monotonic()
+        self._epoch_start, self._training_end = time.monotonic(), None
+
+    def on_validation_start(self, trainer, module) -> None:
+        self._training_end = time.monotonic()  # validation is part of Lightning's epoch, but not of the throughput
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_index) -> None:
         is_checked_rarely = trainer.world_size > 1 or module.device.type != "cpu"
@@ -71,7 +75,7 @@ class Keeper(lightning.Callback):
             self._save_when_due(trainer)
 
     def on_train_epoch_end(self, trainer, module) -> None:
-        seconds = time.monotonic() - self._epoch_start
+        seconds = (self._training_end or time.monotonic()) - self._epoch_start
         epoch = trainer.current_epoch
         self._watch.check_epoch(module.train_statistics, epoch=epoch, step=trainer.global_step)
         row = {
@@ -83,6 +87,7 @@ class Keeper(lightning.Callback):
         if module.val_statistics.num_batches:
             row["val_loss"] = module.validation_loss()
         score = float(epoch) if self._score is None else self._score(module)
+        self._watch.check_score(score, epoch=epoch)
         if self._score is not None:
             row["selection_score"] = score
         is_best = score > self.best_score + _SMALLEST_GAIN

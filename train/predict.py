@@ -8,12 +8,13 @@ import torch
 
 from pipeline.shards import FeatureReader
 from train.augmentation import prepare_inputs
-from train.data import SampleSource, move_to
+from train.data import SampleSource
 from train.initialization import attach_object_guidance
 from train.models import make_model
 from train.models.localizer import Localizer
 from train.parameters import TrainingParameters
 from train.run_files import read_model
+from train.transfer import move_to
 
 _BATCH_SIZE = 32
 

@@ -5,7 +5,11 @@ import time
 import warnings
 from pathlib import Path
 
+import lightning
+
 from pipeline.errors import EarshotError
+from pipeline.progress import Progress
+from train.parameters import TrainingParameters
 
 _LINE_INTERVAL_SECONDS = 10.0
 
@@ -67,6 +71,34 @@ class EpochLines:
             file=sys.stderr,
             flush=True,
         )
+
+
+class StepBar(lightning.Callback):
+    """A progress bar over all steps of the run."""
+
+    def __init__(self, parameters: TrainingParameters, *, is_quiet: bool):
+        self._parameters, self._is_quiet, self._progress = parameters, is_quiet, None
+
+    def on_train_start(self, trainer, module) -> None:
+        if trainer.is_global_zero:
+            left = self._parameters.epochs * trainer.num_training_batches - trainer.fit_loop.total_batch_idx - 1
+            self._progress = Progress(left, f"train {self._parameters.method}", unit="step", is_quiet=self._is_quiet)
+            self._progress.__enter__()
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_index) -> None:
+        if self._progress is not None:
+            self._progress.update()
+
+    def on_train_end(self, trainer, module) -> None:
+        self._close()
+
+    def on_exception(self, trainer, module, exception) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._progress is not None:
+            self._progress.__exit__(None, None, None)
+            self._progress = None
 
 
 def _open_live(log_dir: Path):

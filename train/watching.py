@@ -1,5 +1,7 @@
 """Noticing a run that went wrong: a loss that is not finite, and embeddings that became the same for every sample."""
 
+import math
+
 import torch
 
 from pipeline.errors import RunError
@@ -40,8 +42,8 @@ class EpochStatistics:
         return self._mean()[1]
 
     def latest_is_finite(self) -> bool:
-        """Whether the losses so far are; waits for the device."""
-        return self._sums is None or bool(self._sums[0].isfinite())
+        """Whether the losses so far are, in all processes, so that all stop together; waits for the device."""
+        return self._sums is None or bool(average_over_processes(self._sums[0]).isfinite())
 
     def _mean(self) -> torch.Tensor:
         if self._sums is None:
@@ -69,6 +71,14 @@ class CollapseWatch:
             raise RunError(
                 f"{self._name}: the training loss is not finite (NaN or infinite) at epoch {epoch}, step {step}; "
                 "stopped, the best checkpoint before that is kept; a smaller learning_rate or gradient_clip may help"
+            )
+
+    def check_score(self, score: float, *, epoch: int) -> None:
+        """A selection score that is not a number would never be the best one: nothing would be kept."""
+        if not math.isfinite(score):
+            raise RunError(
+                f"{self._name}: the selection score is not finite ({score}) at epoch {epoch}; stopped, the best "
+                "checkpoint before that is kept; a smaller learning_rate or gradient_clip may help"
             )
 
     def check_epoch(self, statistics: EpochStatistics, *, epoch: int, step: int) -> None:

@@ -1,6 +1,9 @@
 """The audio encoder of RCGrad and FlowGrad: waveform in, spectrogram inside the network."""
 
+import functools
+
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from train.encoders import FULL_WIDTH, ResNetEncoder
@@ -48,25 +51,27 @@ class WaveformEncoder(ResNetEncoder):
         x = (x - x.mean((1, 2), keepdim=True)) / x.std((1, 2), keepdim=True)
         if not self.uses_batch_statistics:
             return super().forward(x[:, None]).mean((2, 3))
-        with _StatisticsOfTheBatch(self):
-            return torch.cat([super(WaveformEncoder, self).forward(one[None, None]).mean((2, 3)) for one in x])
+        with _StatisticsOfEachSample(self):
+            return super().forward(x[:, None]).mean((2, 3))
 
 
 def _moments(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return values.mean(), values.std()
 
 
-class _StatisticsOfTheBatch:
-    """While inside, the BatchNorm layers of a network in evaluation mode use (and do not record) batch statistics."""
+class _StatisticsOfEachSample:
+    """While inside, the BatchNorm layers of a network in evaluation mode use (and do not record) the statistics of each
+    sample by itself: what batches of one give, for a whole batch at once.
+    """
 
     def __init__(self, network: nn.Module):
-        self._layers = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+        # the common base: layers that synchronize several processes are no BatchNorm2d
+        self._layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
 
     def __enter__(self):
-        self._kept = [(layer.running_mean, layer.running_var) for layer in self._layers]
         for layer in self._layers:
-            layer.running_mean = layer.running_var = None
+            layer.forward = functools.partial(F.instance_norm, weight=layer.weight, bias=layer.bias, eps=layer.eps)
 
     def __exit__(self, *exception):
-        for layer, (mean, variance) in zip(self._layers, self._kept, strict=True):
-            layer.running_mean, layer.running_var = mean, variance
+        for layer in self._layers:
+            del layer.forward
