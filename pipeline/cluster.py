@@ -25,10 +25,12 @@ from pipeline.errors import EarshotError, RunError
 _POLL_SECONDS = 1.0
 _LAG_SECONDS = 60.0  # that a network file system may need to show what another machine wrote
 _FULL_DISK = {
-    errno.ENOSPC: "no space left on the device",
-    errno.EDQUOT: "the disk quota is exceeded",
-    errno.EFBIG: "the limit on the size of files is too small for a shard",
-    errno.EROFS: "the file system is read-only",
+    errno.ENOSPC: ("no space left on the device", "make room"),
+    errno.EDQUOT: ("the disk quota is exceeded", "make room"),
+    errno.EFBIG: ("the limit on the size of files is too small for a shard", "raise it"),
+    errno.EROFS: ("the file system is read-only", "make it writable"),
+    errno.EACCES: ("this user may not write there", "make it writable"),
+    errno.EPERM: ("this user may not write there", "make it writable"),
 }
 
 
@@ -89,11 +91,11 @@ def full_disk_told(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        text = _FULL_DISK.get(error.errno)
-        if text is None:
+        if error.errno not in _FULL_DISK:
             raise
+        text, remedy = _FULL_DISK[error.errno]
         raise RunError(
-            f"{folder}: {text}; whatever was finished is kept: make room and run the same command again"
+            f"{folder}: {text}; whatever was finished is kept: {remedy} and run the same command again"
         ) from None
 
 

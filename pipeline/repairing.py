@@ -93,11 +93,13 @@ def repair_feature(
     requests = {r.key: r for r in resolve_requests(feature, samples, clips, absent) if r.key is not None}
     _check_that_keys_fit(output_dir, requests)
     removed = tuple(damage.path.name for damage in damages if not damage.sample_ids)
-    for name in removed:
-        (output_dir / name).unlink(missing_ok=True)
     names = list(dict.fromkeys(damage.path.name for damage in damages if damage.sample_ids))
     restored, remade, num_computed = [], {}, 0
     with full_disk_told(store_dir), Store(store_dir).open() as store:
+        for name in removed:
+            if (output_dir / name).is_dir() and not (output_dir / name).is_symlink():
+                raise DataError(f"{output_dir / name}: is a folder among shards; move it away and run `repair` again")
+            (output_dir / name).unlink(missing_ok=True)
         store.take({path.name: path for path in output_dir.glob("*.h5")})
         listed = _list_entries(names, store, output_dir, requests)
         jobs = {}

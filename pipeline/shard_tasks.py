@@ -1,6 +1,7 @@
 """What a worker does with a task: one pass over its clips, then one shard a feature."""
 
 import dataclasses
+import errno
 import functools
 import json
 import time
@@ -133,6 +134,10 @@ def _extract_clip(
         failed = Extracted(None, reason=error.reason, detail=_told(error, work.clip))
     except MemoryError:
         raise  # the machine's state, perhaps not the clip's fault: the task is tried again
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # noting progress met a full disk: no fault of the clip either
+        failed = Extracted(None, reason="error", detail=_told(error, work.clip, type(error).__name__))
     except Exception as error:  # a clip must not stop the other 199,999; its samples carry what happened
         failed = Extracted(None, reason="error", detail=_told(error, work.clip, type(error).__name__))
     else:
@@ -149,6 +154,8 @@ def check_clip(clip: Clip) -> None:
         found = _hash_file(clip.file, status.st_size, status.st_mtime_ns)
     except FileNotFoundError:
         raise MediaError("no_file", f"{clip.path}: not found, though the downloads table has it") from None
+    except OSError as error:  # like the one above no fact about the clip: every run tries again
+        raise MediaError("no_file", f"{clip.path}: cannot be read ({error.strerror})") from None
     if found != clip.sha256:
         raise MediaError(
             "changed_file",

@@ -126,15 +126,27 @@ def read_table(path: Path | str, schema: Schema, columns: list[str] | None = Non
     """Read a table written by ``write_table``; refuse anything else with one sentence."""
     try:
         table = pq.read_table(path, columns=columns, partitioning=None)
+        table.validate(full=True)  # damaged text is no UTF-8
     except FileNotFoundError:
         raise DataError(f"{path}: not found; the stage that writes {schema.name} has not run") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError, KeyError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path}: not a readable Parquet file: {reason}") from None
     metadata = table.schema.metadata or {}
-    name, version = metadata.get(_TABLE_KEY, b"?").decode(), metadata.get(_VERSION_KEY, b"?").decode()
+    name, version = (metadata.get(key, b"?").decode("utf-8", "replace") for key in (_TABLE_KEY, _VERSION_KEY))
     if (name, version) != (schema.name, str(schema.version)):
         raise DataError(
             f"{path}: holds table {name} version {version}, expected {schema.name} version {schema.version}; "
             "run `dvc repro` to write it anew"
         )
+    found = {field.name: field.type for field in table.schema}
+    wrong = [
+        field.name
+        for field in schema.columns
+        if (columns is None or field.name in columns)
+        and found.get(field.name) != field.type
+        and not (field.name in found and pa.types.is_timestamp(field.type))  # Parquet has no seconds
+    ]
+    if wrong:
+        raise DataError(f"{path}: not a readable Parquet file: its column {wrong[0]} is absent or of another type")
     return table

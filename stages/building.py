@@ -1,18 +1,16 @@
 """What the feature stages share: build one feature of a dataset and leave its account as a DVC metric."""
 
 import dataclasses
-import json
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.cache import build_feature
 from pipeline.cluster import ClusterParameters
+from pipeline.feature_accounts import write_account
 from pipeline.features import Feature
-from pipeline.files import publish_text, sha256_of
 from pipeline.project import Project
-from pipeline.tables import DOWNLOADS, INDEX, SAMPLES, read_table
+from pipeline.tables import DOWNLOADS, SAMPLES, read_table
 
 
 @dataclass(frozen=True)
@@ -32,29 +30,17 @@ def build(project: Project, dataset: str, feature: Feature, *, also: Sequence[Fe
     if not cluster.scheduler_address:
         cluster = dataclasses.replace(cluster, scheduler_address=os.environ.get("DASK_SCHEDULER_ADDRESS") or None)
     cache = project.parameters(CacheParameters, "cache")
-    output_dir = project.feature_dir(dataset, feature.name)
     report = build_feature(
         feature,
         samples=read_table(project.samples_table_path(dataset), SAMPLES),
         downloads=read_table(project.downloads_table_path(dataset), DOWNLOADS),
         clips_dir=project.clips_dir(dataset),
         store_dir=project.store_dir(dataset, feature.name),
-        output_dir=output_dir,
+        output_dir=project.feature_dir(dataset, feature.name),
         cluster=cluster,
         also=[(other, project.store_dir(dataset, other.name)) for other in also],
         shard_samples=cache.shard_samples,
         max_failed_fraction=cache.max_failed_fraction,
     )
     print(f"{dataset}: {report.describe()}")
-    index_path = output_dir / "index.parquet"
-    index = read_table(index_path, INDEX, columns=["status", "reason"])
-    reasons = Counter(zip(index.column("status").to_pylist(), index.column("reason").to_pylist(), strict=True))
-    account = {
-        "requested": report.requested,
-        "ok": report.ok,
-        "missing": {reason: n for (status, reason), n in sorted(reasons.items(), key=str) if status == "missing"},
-        "failed": {reason: n for (status, reason), n in sorted(reasons.items(), key=str) if status == "failed"},
-        "bytes": report.bytes,
-        "index_sha256": sha256_of(index_path),
-    }
-    publish_text(project.manifests_dir(dataset) / f"{feature.name}.json", json.dumps(account, indent=1) + "\n")
+    write_account(project, dataset, feature.name, num_bytes=report.bytes)

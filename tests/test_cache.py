@@ -20,6 +20,9 @@ from fake_features import make_dataset, make_feature
 from pipeline.cache import build_feature
 from pipeline.cluster import ClusterParameters
 from pipeline.errors import DataError, RunError
+from pipeline.features import Moment
+from pipeline.plan import ClipWork, available_clips
+from pipeline.shard_tasks import attempt_clip
 from pipeline.shards import FeatureReader
 from pipeline.store import CATALOG_NAME
 from pipeline.tables import DOWNLOADS, INDEX, SAMPLES, read_table
@@ -454,6 +457,54 @@ def test_a_full_disk_is_told_in_one_sentence_and_breaks_nothing(tmp_path, monkey
     assert not (tmp_path / "frames" / "index.parquet").exists()
     report = build(tmp_path, tables)
     assert (report.ok, report.computed) == (60, 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(errno.EACCES, "this user may not write there"), (errno.EROFS, "the file system is read-only")]
+)
+def test_a_folder_that_may_not_be_written_is_told_in_one_sentence(tmp_path, monkeypatch, code, words):
+    tables = make_dataset(tmp_path, TEXTS)
+
+    def refuse(path, data):
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(RunError, match=rf"store/frames: {words}; .* kept: make it writable and run the same"):
+        build(tmp_path, tables)
+    monkeypatch.undo()
+    assert build(tmp_path, tables).ok == 60
+
+
+def test_a_disk_that_is_full_when_progress_is_noted_is_no_fault_of_the_clip(tmp_path):
+    samples, downloads = make_dataset(tmp_path, {"a": "1"}, samples_per_clip=3)
+    clips, absent = available_clips(downloads, tmp_path / "clips")
+    work = ClipWork(clips["a"], tuple(Moment(row["sample_id"], row["time_seconds"]) for row in samples.to_pylist()))
+
+    class FullDisk:
+        def begin_clip(self, clip_id):
+            self.clip_id = clip_id
+
+        def note_progress(self):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert not absent
+    with pytest.raises(OSError, match="No space left"):
+        attempt_clip(work, [make_feature()], fake_features.extract, set_aside=None, attempt=FullDisk())
+
+
+def test_a_clip_that_may_not_be_read_now_is_tried_again(tmp_path, monkeypatch):
+    tables = make_dataset(tmp_path, {"a": "1", "b": "2"})
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr("pipeline.shard_tasks.sha256_of", refuse)
+    assert build(tmp_path, tables).failed == {"no_file": 2}
+    detail = read_table(tmp_path / "frames" / "index.parquet", INDEX).column("detail")[0].as_py()
+    assert detail == "a.txt: cannot be read (Permission denied)"
+    monkeypatch.undo()
+    report = build(tmp_path, tables)
+    assert (report.ok, report.failed, report.computed) == (2, {}, 2)
 
 
 def _build_with_small_files(folder, tables, queue):

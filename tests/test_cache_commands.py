@@ -2,6 +2,8 @@
 
 import argparse
 import hashlib
+import json
+import shutil
 
 import av
 import numpy as np
@@ -13,11 +15,13 @@ from pipeline import frames
 from pipeline.cache import build_feature
 from pipeline.cluster import ClusterParameters
 from pipeline.commands import prune_command, repair_command, verify_command
-from pipeline.errors import ParameterError
+from pipeline.errors import DataError, ParameterError
+from pipeline.feature_accounts import account_path, write_account
 from pipeline.features import Extracted, Feature, Needs
+from pipeline.files import sha256_of
 from pipeline.project import Project
 from pipeline.shard_format import read_layout
-from pipeline.tables import DOWNLOADS, SAMPLES, read_table, write_table
+from pipeline.tables import DOWNLOADS, INDEX, SAMPLES, read_table, write_table
 from train import detector
 
 PARAMS = {
@@ -110,6 +114,72 @@ def test_a_damaged_index_over_a_damaged_shard(project, capsys):
     assert "index.parquet: not a readable Parquet file" in capsys.readouterr().out
     assert run(repair_command, project) == 0
     assert {item.name: item.read_bytes() for item in folder.iterdir()} == before
+
+
+def test_an_index_that_is_gone_is_damage_and_comes_back(project, capsys):
+    folder = project.feature_dir("tiny", "frames")
+    before = {item.name: item.read_bytes() for item in folder.iterdir()}
+    (folder / "index.parquet").unlink()
+    assert run(verify_command, project) == 1
+    assert "cache/tiny/frames/index.parquet: missing" in capsys.readouterr().out
+    assert run(repair_command, project) == 0
+    assert {item.name: item.read_bytes() for item in folder.iterdir()} == before
+    # Without the folder only the account of the last run tells that there was something.
+    shutil.rmtree(folder)
+    assert run(verify_command, project) == 0
+    write_text_account(project, "0" * 64)
+    assert run(verify_command, project) == 1
+    assert run(repair_command, project) == 0
+    assert {item.name: item.read_bytes() for item in folder.iterdir()} == before
+
+
+def write_text_account(project, index_sha256):
+    account_path(project, "tiny", "frames").write_text(json.dumps({"index_sha256": index_sha256}))
+
+
+def test_a_bit_of_the_index_that_still_reads_is_found_by_the_account(project, capsys):
+    index_path = project.feature_dir("tiny", "frames") / "index.parquet"
+    write_account(project, "tiny", "frames", num_bytes=1)
+    account = account_path(project, "tiny", "frames").read_bytes()
+    before = index_path.read_bytes()
+    rows = read_table(index_path, INDEX).to_pylist()
+    rows[1]["detail"] = "not what was written"
+    write_table(index_path, rows, INDEX)
+    assert run(verify_command, project) == 1
+    assert "index.parquet: not the index that manifests/tiny/frames.json counts" in capsys.readouterr().out
+    assert run(repair_command, project) == 0
+    assert index_path.read_bytes() == before
+    assert json.loads(account_path(project, "tiny", "frames").read_text())["index_sha256"] == sha256_of(index_path)
+    assert json.loads(account)["ok"] == 5
+    assert run(verify_command, project) == 0
+
+
+@pytest.mark.parametrize("bit", [0, 7])
+def test_no_flipped_bit_of_an_index_escapes_as_a_traceback(project, bit):
+    index_path = project.feature_dir("tiny", "frames") / "index.parquet"
+    content = index_path.read_bytes()
+    messages = []
+    for place in range(0, len(content), 5):
+        index_path.write_bytes(content[:place] + bytes([content[place] ^ (1 << bit)]) + content[place + 1 :])
+        try:
+            read_table(index_path, INDEX).to_pylist()
+        except DataError as error:
+            messages.append(str(error))
+    assert len(messages) > 50
+    assert all(message.startswith(f"{index_path}: ") and "\n" not in message for message in messages)
+
+
+def test_files_that_are_no_part_of_the_cache(project, capsys):
+    folder = project.feature_dir("tiny", "frames")
+    (folder / "notes.txt").write_text("mine")
+    assert run(verify_command, project) == 0
+    assert "cache/tiny/frames/notes.txt: is no part of the cache" in capsys.readouterr().out
+    (folder / "x.h5").mkdir()
+    assert run(verify_command, project) == 1
+    with pytest.raises(DataError, match=r"x\.h5: is a folder among shards; move it away"):
+        run(repair_command, project)
+    (folder / "x.h5").rmdir()
+    assert run(verify_command, project) == 0
 
 
 def test_prune_says_what_it_would_remove_and_removes_it(project, capsys):

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pipeline import flow, frames, spectrogram
 from pipeline.cluster import ClusterParameters
 from pipeline.errors import ParameterError
+from pipeline.feature_accounts import account_path
 from pipeline.features import Feature
 from pipeline.project import Project
+from pipeline.shard_format import INDEX_NAME
 
 
 def _waveforms(project: Project) -> Feature:
@@ -51,11 +53,19 @@ def selected_folders(arguments, project: Project) -> list[tuple[str, str]]:
             names = ", ".join(sorted({*project.datasets, *known}))
             raise ParameterError(f"--dataset {dataset}: not known here; known: {names}")
         for feature in arguments.feature or FEATURES:
-            if (project.feature_dir(dataset, feature) / "index.parquet").exists():
+            if _is_built(project, dataset, feature):
                 found.append((dataset, feature))
             elif arguments.feature or project.feature_dir(dataset, feature).exists():
                 print(f"{dataset}/{feature}: not cached yet; `dvc repro` does that{_ON_REQUEST.get(feature, '')}")
     return found
+
+
+def _is_built(project: Project, dataset: str, feature: str) -> bool:
+    """Also without its index or folder, where shards or an account (both of which DVC removes before a run) tell."""
+    folder = project.feature_dir(dataset, feature)
+    return (
+        (folder / INDEX_NAME).exists() or any(folder.glob("*.h5")) or account_path(project, dataset, feature).exists()
+    )
 
 
 def cluster_parameters(project: Project) -> ClusterParameters:

@@ -2,6 +2,7 @@
 
 from pipeline.commands.feature_selection import FEATURES, add_selection, cluster_parameters, selected_folders
 from pipeline.commands.verify_command import describe_damage, verify_folder
+from pipeline.feature_accounts import account_path, write_account
 from pipeline.project import Project
 from pipeline.repairing import repair_feature
 from pipeline.tables import DOWNLOADS, SAMPLES, read_table
@@ -47,6 +48,8 @@ def _repair(project: Project, dataset: str, name: str, arguments) -> int:
             is_quiet=arguments.quiet,
         )
         print(f"{dataset}/{report.describe()}")
+        if account_path(project, dataset, name).exists():
+            write_account(project, dataset, name, num_bytes=report.build.bytes)
         damages, _ = verify_folder(project, dataset, name, is_quiet=True)
         if not damages:
             return 0
