@@ -143,6 +143,14 @@ def test_maps_are_asked_for_once_and_only_when_tested(samples, ids, maps):
     assert asked == [i for i in range(20) if i % 2]
 
 
+def test_without_a_map_of_any_negative_their_metrics_are_not_defined():
+    samples = make_samples(10, num_negatives=9)
+    maps = np.random.default_rng(0).random((10, 14, 14), np.float32)
+    result = evaluate(samples, maps, samples["sample_id"].to_pylist()[:10])[1][0]
+    assert (result["n"], result["num_requested"], result["num_negatives"]) == (10, 19, 0)
+    assert result["average_precision"] is result["max_f1"] is result["localization_accuracy"] is None
+
+
 def test_negatives_have_confidence_and_give_average_precision():
     samples = make_samples(10, num_negatives=9)
     ids = samples["sample_id"].to_pylist()

@@ -15,7 +15,7 @@ from eval.report.availability import count_clips, count_features, count_reasons
 from eval.report.breakdowns import THRESHOLDS, SampleScores, success_curves
 from eval.report.charts import Line, draw_lines, pick_ticks
 from eval.report.markup import breakable, element, embed_json, escape
-from eval.report.results_section import render_results
+from eval.report.results_section import render_results, render_summary
 from eval.report.rows import Group, group_results, kind_of, metrics_in, title_of, with_ceilings
 from eval.report.training import read_curves
 from pipeline.errors import DataError
@@ -118,6 +118,20 @@ def test_published_numbers_stand_beside_ours_with_why_they_may_not_be_compared()
         [{**row, "protocol": "htf", "n": 7, "auc": 0.1, "success_rate": 0.2}], first_protocol="", metric="auc"
     )
     assert "7 samples here, 4,670 there" in " ".join(parse(render_results(few, results={})).texts)
+
+
+def test_summary_says_when_a_baseline_is_above_the_best_model():
+    scores = {"htf": 0.5, "flow": 0.6, "centre": 0.2}
+    for model, is_said in (("flow", True), ("centre", False)):
+        rows = [{"model": name, "adaptive_ciou": value} for name, value in scores.items() if name in ("htf", model)]
+        group = Group("sample", "single", "earshot", tuple(rows))
+        text = re.sub("<[^>]+>", "", str(render_summary([group], protocol="earshot", metric="adaptive_ciou")))
+        assert "best model: htf" in text
+        assert f"{model} {scores[model]:.3f}" in text
+        assert ("it is above the model" in text) is is_said
+    untrained = Group("sample", "single", "earshot", ({"model": "flow", "adaptive_ciou": 0.6},))
+    text = str(render_summary([untrained], protocol="earshot", metric="adaptive_ciou"))
+    assert "no model is trained; best baseline: flow" in text
 
 
 def test_rows_on_other_samples_and_leaking_rows_are_pointed_out():
