@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline import audio
 from pipeline.errors import MediaError
-from pipeline.video import FrameReader, VideoFrame
+from pipeline.video import DEFAULT_RATE, FrameReader, VideoFrame
 
 __all__ = ["ClipReader", "MediaInfo", "VideoFrame", "probe"]
 
@@ -139,14 +139,22 @@ class ClipReader:
         return stop is not None and self.path.stat().st_size < stop
 
     def measure_duration(self) -> float:
-        """The end of the last packet, whatever the header says."""
+        """The end of the last packet, whatever the header says; of video without timestamps (raw H.264), its packets
+        at the stream's rate.
+        """
         stop = 0.0
+        num_untimed = 0
         with self._errors():
             with av.open(str(self.path), metadata_errors="ignore") as container:
                 streams = [container.streams[s.index] for s in (self._video, self._audio) if s is not None]
                 for packet in container.demux(*streams):
                     if packet.pts is not None:
                         stop = max(stop, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                    elif packet.size and packet.stream.type == "video":
+                        num_untimed += 1
+                if stop == 0 and num_untimed:
+                    rate = streams[0].average_rate or streams[0].guessed_rate or DEFAULT_RATE
+                    stop = float(num_untimed / rate)
         return max(stop - self.origin_seconds, 0.0)
 
     def iter_frames(self, times: Sequence[float]) -> Iterator[VideoFrame]:

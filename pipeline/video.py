@@ -9,6 +9,7 @@ fit that plan (a container that seeks late, packets without timestamps, a decode
 frame does not come out) is decoded again from the beginning of the file, without dropping anything.
 """
 
+import collections
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from pipeline.packet_runs import PacketRun, PlanFailedError
 from pipeline.video_frames import VideoFrame, pixel_aspect_of
 
 TIME_TOLERANCE_SECONDS = 1e-6  # a wanted time that misses a timestamp by rounding alone still means that frame
+DEFAULT_RATE = 25  # frames a second of streams that have neither timestamps nor a rate; FFmpeg's own
 _SEEK_GAP_SECONDS = 20.0  # wanted times farther apart are sought; nearer ones are reached by reading packets on
 _BACK_OFF_SECONDS = (1.0, 4.0, 16.0)
 
@@ -77,6 +79,13 @@ class FrameReader:
         self._reformatter = VideoReformatter()
         self._is_touched = is_touched
         self._pixel_aspect = pixel_aspect_of(stream)
+        # AVI has decoding times only; FFmpeg makes good presentation times of them for MPEG-4, wrong ones for H.264.
+        context = stream.codec_context
+        self._is_reordered_avi = (
+            container.format.name == "avi" and context.name in ("h264", "hevc") and context.has_b_frames
+        )
+        # A palette comes with the packet that changes it, so a decoder that begins later has none.
+        self._needs_all = self._is_reordered_avi or context.pix_fmt == "pal8"
         self._break: _Break | None = None  # where decoding from the beginning ends, once that is known
 
     def iter_frames(self, times: Sequence[float]) -> Iterator[VideoFrame]:
@@ -138,6 +147,8 @@ class FrameReader:
         return int(seconds // self._stream.time_base)
 
     def _iter_planned(self, times: list[float]) -> Iterator[VideoFrame]:
+        if self._needs_all:
+            raise PlanFailedError
         run = None
         for index, time in enumerate(times):
             limit = self._last_pts(time)
@@ -228,12 +239,14 @@ class FrameReader:
     def _decode_all(self, container, stream) -> Iterator[tuple[av.VideoFrame | None, Exception | None]]:
         """Every frame of a stream, with a timestamp; the first error ends it and is given instead of a frame.
 
-        Frames of streams without timestamps (raw H.264) are counted at the stream's rate.
+        Frames of streams without timestamps (raw H.264) are counted at the stream's rate. Those of an AVI with
+        reordered pictures get the packets' decoding times, in the order in which they are shown.
         """
         demuxing = container.demux(stream)
         last_dts = None
         num_frames = 0
-        ticks_per_frame = 1 / (stream.time_base * (stream.average_rate or stream.guessed_rate or 25))
+        times_in_order: collections.deque[int] = collections.deque()
+        ticks_per_frame = 1 / (stream.time_base * (stream.average_rate or stream.guessed_rate or DEFAULT_RATE))
         while True:
             try:
                 packet = next(demuxing, None)
@@ -241,11 +254,15 @@ class FrameReader:
                     break
                 is_cut = packet.is_corrupt
                 last_dts = packet.dts if packet.dts is not None else last_dts
+                if packet.size and packet.dts is not None:
+                    times_in_order.append(packet.dts)
                 frames = stream.codec_context.decode(None if is_cut else packet)
             except av.FFmpegError as error:
                 yield None, error
                 return
             for frame in frames:
+                if self._is_reordered_avi and times_in_order:
+                    frame.pts = times_in_order.popleft()
                 if frame.pts is None:
                     frame.pts = int(num_frames * ticks_per_frame)
                 num_frames += 1

@@ -119,6 +119,31 @@ def test_real_media_equal_a_full_decode(shared, name):
     check_against_full_decode(path, last_time=last_time, num_times=3, turn=turn)
 
 
+def decode_in_order(path):
+    """RGB of all frames as the decoder shows them, whatever timestamps they have."""
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "rate"),
+    [
+        ("reordered.avi", (*H264[:6], "-bf", "3", "-g", "25"), 25),  # AVI has no presentation times
+        ("palette.avi", ("-c:v", "rawvideo", "-pix_fmt", "pal8"), 10),  # the palette is in the first packet
+        ("raw.h264", (*H264[:6], "-bf", "3", "-g", "25"), 25),
+    ],
+)
+def test_frames_of_files_that_cannot_be_entered_in_the_middle(tmp_path, name, options, rate):
+    path = make_clip(tmp_path / name, *options, size="64x48", fps=str(rate), seconds=2, sound=None)
+    frames = decode_in_order(path)
+    assert len(frames) == 2 * rate
+    assert probe(path).duration_seconds == pytest.approx(2.0, abs=0.05)
+    for time in (0.0, 0.43, 1.0, 1.71):
+        with ClipReader(path) as reader:
+            (frame,) = reader.read_frames([time])
+        np.testing.assert_array_equal(frame.rgb, frames[int(time * rate + 1e-6)])
+
+
 def test_what_a_broken_stream_gives_before_its_break(shared):
     path = shared("media", "corrupted.mp4")
     check_against_full_decode(path, last_time=2.6, num_times=4)
