@@ -72,8 +72,15 @@ def load_refine_level():
     settings = (0.5, 3, 15, 3, 5, 1.2)
     try:
         refine_level = compile_refine_level()
-        computed = _compute(refine_level, picture, moved, *settings)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):  # no cache folder, a full disk, a broken cache
+    except RuntimeError:  # Numba finds no folder that it can write
+        return None
+    try:
+        try:
+            computed = _compute(refine_level, picture, moved, *settings)
+        except (EOFError, pickle.UnpicklingError):  # what is on disk is broken
+            refine_level.recompile()
+            computed = _compute(refine_level, picture, moved, *settings)
+    except OSError:  # the disk is full
         return None
     expected = cv2.calcOpticalFlowFarneback(picture, moved, None, *settings, 0)
     return refine_level if computed.tobytes() == expected.tobytes() else None
