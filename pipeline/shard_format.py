@@ -28,6 +28,7 @@ SHA-256 of the file. Its own name therefore says what is in it and whether one b
 
 import hashlib
 import json
+import math
 import os
 import re
 import zlib
@@ -76,7 +77,9 @@ class Placement:
     shape: np.ndarray  # (n, d) int32
 
     def span(self, row: int) -> tuple[int, int]:
-        """Half-open range [start, stop) of the file's bytes that hold the array of ``row``."""
+        """Half-open range [start, stop) of the file's bytes that hold the array of ``row``, or ``DataError``."""
+        if not 0 <= row < len(self.shape):
+            raise DataError(f"row {row}: the shard has {len(self.shape)} rows")
         start, stop = (int(value) * self.dtype.itemsize for value in self.offset[row : row + 2])
         return self.data_offset + start, self.data_offset + stop
 
@@ -263,9 +266,11 @@ def _read_layout(file: h5py.File) -> Layout:
 def read_row(descriptor: int, placement: Placement, row: int) -> np.ndarray:
     """The array of ``row`` from an open file (a descriptor): one read at an absolute place, safe between processes."""
     start, stop = placement.span(row)
-    array = np.empty(placement.shape[row], placement.dtype)
-    if array.nbytes != stop - start:
-        raise DataError(f"row {row}: shape {array.shape} does not fit its {stop - start} bytes")
+    shape = tuple(placement.shape[row].tolist())
+    # Before anything is allocated: damaged tables can ask for any amount.
+    if min(shape, default=0) < 0 or math.prod(shape) * placement.dtype.itemsize != stop - start or start < 0:
+        raise DataError(f"row {row}: shape {shape} does not fit its {stop - start} bytes")
+    array = np.empty(shape, placement.dtype)
     if array.nbytes:
         view = memoryview(array).cast("B")
         done = 0

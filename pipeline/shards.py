@@ -101,7 +101,11 @@ class FeatureReader:
         placement = self._placement(shard)
         try:
             array = read_row(self._descriptor(shard), placement, row)
-        except (DataError, IndexError) as error:
+        except FileNotFoundError:
+            raise DataError(
+                f"{self._path(shard)}: not found; `python -m pipeline repair` makes missing shards again"
+            ) from None
+        except (DataError, OSError) as error:
             raise DataError(f"{self._path(shard)}: {sample_id}: {error}; run `python -m pipeline repair`") from None
         position = self._position_of[sample_id]
         if self.is_checked and not self._is_known_good[position]:
@@ -118,7 +122,13 @@ class FeatureReader:
         shard, row, _ = self._locate(sample_id)
         if shard not in self._columns:
             self._columns[shard] = read_columns(self._path(shard))
-        return {name: column[row].item() for name, column in self._columns[shard].items()}
+        columns = self._columns[shard]
+        if any(not 0 <= row < len(column) for column in columns.values()):
+            raise DataError(
+                f"{self._path(shard)}: {sample_id}: found no row {row}, which the index names; "
+                "run `python -m pipeline repair`"
+            )
+        return {name: column[row].item() for name, column in columns.items()}
 
     def read_batch(self, sample_ids: Iterable[str]) -> list[np.ndarray]:
         """The arrays of several samples, in their order (shapes may differ)."""

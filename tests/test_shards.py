@@ -199,6 +199,53 @@ def test_files_that_are_no_whole_shard_are_refused_in_one_sentence(tmp_path, dam
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("row", [3, -2, 1_000_000])
+def test_an_index_that_names_a_row_which_is_not_there(tmp_path, row):
+    index = write_folder(tmp_path, [make_rows(3)])
+    index[1]["row"] = row
+    write_table(tmp_path / INDEX_NAME, index, INDEX)
+    reader = FeatureReader(tmp_path)
+    sample_id = index[1]["sample_id"]
+    with pytest.raises(DataError, match=rf"{sample_id}: row {row}: the shard has 3 rows; run `python -m pipeline rep"):
+        reader.read(sample_id)
+    with pytest.raises(DataError, match=rf"{sample_id}: found no row {row}, which the index names; run `python -m"):
+        reader.read_attributes(sample_id)
+
+
+def test_a_shard_that_vanishes_under_a_reader_and_shapes_that_lie(tmp_path):
+    rows = make_rows(3)
+    write_folder(tmp_path, [rows])
+    reader = FeatureReader(tmp_path)
+    reader.read(rows[0].sample_id)
+    reader.close()
+    (path,) = tmp_path.glob("*.h5")
+    content = path.read_bytes()
+    path.unlink()
+    with pytest.raises(DataError, match=rf"{path.name}: not found; `python -m pipeline repair` makes"):
+        reader.read(rows[1].sample_id)
+    path.write_bytes(content)
+    for shape in [(-5, 9, 3), (2**31 - 1, 2**31 - 1, 2**31 - 1)]:  # nobody's memory holds the second
+        with h5py.File(path, "r+") as file:
+            file["shape"][1] = shape
+        with pytest.raises(DataError, match=r"row 1: shape \(.*\) does not fit its \d+ bytes"):
+            FeatureReader(tmp_path).read(rows[1].sample_id)
+
+
+def test_unknown_and_repeated_ids(tmp_path):
+    rows = make_rows(2)
+    write_folder(tmp_path, [rows], others=[("gone", "missing", "removed")])
+    reader = FeatureReader(tmp_path)
+    first = rows[0].sample_id
+    assert [array.tobytes() for array in reader.read_batch([first, first])] == [rows[0].array.tobytes()] * 2
+    assert reader.read_batch([]) == []
+    for call in (reader.read, reader.read_attributes, reader.reason, reader.shard_of):
+        with pytest.raises(DataError, match=r"index.parquet: no sample 'nobody'"):
+            call("nobody")
+    with pytest.raises(DataError, match=r"gone is not cached: removed"):
+        reader.read("gone")
+    assert "nobody" not in reader
+
+
 def test_another_schema_version_is_refused(tmp_path):
     write_folder(tmp_path, [make_rows(1)])
     path = next(tmp_path.glob("*.h5"))
