@@ -91,7 +91,7 @@ def repair_feature(
     store_dir, output_dir, clips_dir = (Path(path).resolve() for path in (store_dir, output_dir, clips_dir))
     clips, absent = available_clips(downloads, clips_dir)
     requests = {r.key: r for r in resolve_requests(feature, samples, clips, absent) if r.key is not None}
-    _check_that_keys_fit(output_dir, requests)
+    is_checked = _check_that_keys_fit(output_dir, requests)
     removed = tuple(damage.path.name for damage in damages if not damage.sample_ids)
     names = list(dict.fromkeys(damage.path.name for damage in damages if damage.sample_ids))
     restored, remade, num_computed = [], {}, 0
@@ -101,6 +101,11 @@ def repair_feature(
                 raise DataError(f"{output_dir / name}: is a folder among shards; move it away and run `repair` again")
             (output_dir / name).unlink(missing_ok=True)
         store.take({path.name: path for path in output_dir.glob("*.h5")})
+        if not is_checked and store.by_key and requests and not any(key in store.by_key for key in requests):
+            raise DataError(
+                f"{output_dir}: nothing in its store was computed with the parameters and clips of now; "
+                "run `dvc repro` first"
+            )
         listed = _list_entries(names, store, output_dir, requests)
         jobs = {}
         for name in names:
@@ -147,18 +152,19 @@ def repair_feature(
     return RepairReport(tuple(sorted(restored)), remade, removed, num_computed, report)
 
 
-def _check_that_keys_fit(output_dir: Path, requests: Mapping[str, Request]) -> None:
-    """Repairing is no way to compute everything with other parameters."""
+def _check_that_keys_fit(output_dir: Path, requests: Mapping[str, Request]) -> bool:
+    """Repairing is no way to compute everything with other parameters. False where there is no index to tell."""
     try:
         keys = read_table(output_dir / INDEX_NAME, INDEX, columns=["key"]).column("key").to_pylist()
     except DataError:
-        return  # the index itself is damaged; it is written anew from the catalog
+        return False  # the index itself is damaged: the store is looked at instead
     num_other = sum(key is not None and key not in requests for key in keys)
     if num_other:
         raise DataError(
             f"{output_dir}: {num_other} of {len(keys)} samples were computed with other parameters or clips than those "
             "of now; run `dvc repro` first"
         )
+    return True
 
 
 def _list_entries(

@@ -220,6 +220,45 @@ def test_repairing_with_other_parameters_is_refused(tmp_path):
         repair(tmp_path, tables, check(tmp_path), feature=make_feature(gain=3.0))
 
 
+def test_repairing_with_other_parameters_is_refused_without_an_index_too(tmp_path):
+    tables = make_dataset(tmp_path, TEXTS)
+    build(tmp_path, tables)
+    (tmp_path / "frames" / "index.parquet").unlink()
+    touched(tmp_path)
+    with pytest.raises(DataError, match=r"nothing in its store was computed with the parameters and clips of now; run"):
+        repair(tmp_path, tables, [], feature=make_feature(gain=3.0))
+    assert touched(tmp_path) == []
+    assert repair(tmp_path, tables, []).build.computed == 0
+    assert check(tmp_path) == []
+
+
+def test_a_lost_only_shard_beside_those_of_other_parameters_comes_back(tmp_path):
+    tables = make_dataset(tmp_path, {"a": "1"})
+    build(tmp_path, tables, feature=make_feature(gain=3.0))
+    build(tmp_path, tables)
+    before = contents(tmp_path / "frames")
+    (path,) = (tmp_path / "frames").glob("*.h5")
+    os.truncate(path, 100)
+    assert repair(tmp_path, tables, check(tmp_path)).restored == (path.name,)
+    assert contents(tmp_path / "frames") == before
+
+
+@pytest.mark.parametrize("kind", ["another version", "another table"])
+def test_an_index_of_another_version_is_told_and_written_anew(tmp_path, kind):
+    tables = make_dataset(tmp_path, TEXTS)
+    build(tmp_path, tables)
+    before = contents(tmp_path / "frames")
+    index = tmp_path / "frames" / "index.parquet"
+    from pipeline.tables import INDEX, Schema, read_table, write_table
+
+    other = Schema("index", 99, INDEX.columns) if kind == "another version" else Schema("clips", 1, INDEX.columns)
+    write_table(index, read_table(index, INDEX), other)
+    with pytest.raises(DataError, match=rf"holds table {other.name} version {other.version}, expected index version 1"):
+        check(tmp_path)
+    repair(tmp_path, tables, [])
+    assert contents(tmp_path / "frames") == before
+
+
 def test_pruning_keeps_what_the_index_uses(tmp_path):
     tables = make_dataset(tmp_path, TEXTS)
     build(tmp_path, tables, feature=make_feature(gain=5.0))
