@@ -239,12 +239,13 @@ class FrameReader:
     def _decode_all(self, container, stream) -> Iterator[tuple[av.VideoFrame | None, Exception | None]]:
         """Every frame of a stream, with a timestamp; the first error ends it and is given instead of a frame.
 
-        Frames of streams without timestamps (raw H.264) are counted at the stream's rate. Those of an AVI with
-        reordered pictures get the packets' decoding times, in the order in which they are shown.
+        Frames without timestamps (all of raw H.264, those before zero of Matroska) are counted at the stream's rate.
+        Those of an AVI with reordered pictures get the packets' decoding times, in the order in which they are shown.
         """
         demuxing = container.demux(stream)
         last_dts = None
         num_frames = 0
+        first_pts = round(self._origin_seconds / stream.time_base)
         times_in_order: collections.deque[int] = collections.deque()
         ticks_per_frame = 1 / (stream.time_base * (stream.average_rate or stream.guessed_rate or DEFAULT_RATE))
         while True:
@@ -264,7 +265,7 @@ class FrameReader:
                 if self._is_reordered_avi and times_in_order:
                     frame.pts = times_in_order.popleft()
                 if frame.pts is None:
-                    frame.pts = int(num_frames * ticks_per_frame)
+                    frame.pts = first_pts + int(num_frames * ticks_per_frame)
                 num_frames += 1
                 yield frame, None
             if is_cut:

@@ -144,6 +144,20 @@ def test_frames_of_files_that_cannot_be_entered_in_the_middle(tmp_path, name, op
         np.testing.assert_array_equal(frame.rgb, frames[int(time * rate + 1e-6)])
 
 
+def test_frames_before_zero_of_matroska_keep_their_place(tmp_path):
+    """They have no timestamps there: counted from the file's start, good to a frame."""
+    early = ("-output_ts_offset", "-0.5", "-avoid_negative_ts", "disabled")
+    path = make_clip(tmp_path / "early.mkv", *H264, "-bf", "2", *early, size="64x48", seconds=3)
+    frames = decode_in_order(path)
+    with ClipReader(path) as reader:
+        assert reader.origin_seconds == pytest.approx(-0.5, abs=0.03)
+        times = [number * 0.1 for number in range(29)]
+        shown = [frame.rgb for frame in reader.read_frames(times)]
+    for time, rgb in zip(times, shown, strict=True):
+        (index,) = [index for index, frame in enumerate(frames) if np.array_equal(frame, rgb)]
+        assert abs(index - time * 25) < 1.5, time
+
+
 def test_what_a_broken_stream_gives_before_its_break(shared):
     path = shared("media", "corrupted.mp4")
     check_against_full_decode(path, last_time=2.6, num_times=4)
