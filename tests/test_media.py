@@ -154,8 +154,8 @@ def test_frames_before_zero_of_matroska_keep_their_place(tmp_path):
         times = [number * 0.1 for number in range(29)]
         shown = [frame.rgb for frame in reader.read_frames(times)]
     for time, rgb in zip(times, shown, strict=True):
-        (index,) = [index for index, frame in enumerate(frames) if np.array_equal(frame, rgb)]
-        assert abs(index - time * 25) < 1.5, time
+        indexes = [index for index, frame in enumerate(frames) if np.array_equal(frame, rgb)]
+        assert min(abs(index - time * 25) for index in indexes) < 1.5, time
 
 
 def test_what_a_broken_stream_gives_before_its_break(shared):
