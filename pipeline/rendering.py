@@ -32,14 +32,18 @@ class SceneRenderer:
     @functools.cached_property
     def background(self) -> np.ndarray:
         """The still backdrop, uint8 RGB (height, width, 3)."""
-        return draw_background(self.scene.width, self.scene.height, np.random.default_rng(self.scene.place_seed))
+        rng = np.random.default_rng(self.scene.place_seed)
+        return draw_background(self.scene.width, self.scene.height, rng, lanes=self.scene.lanes)
 
     def frame(self, time_seconds: float) -> np.ndarray:
         """The picture at a time, uint8 RGB (height, width, 3)."""
         picture = self.background.copy()
         for actor, sprite in zip(self.scene.actors, self._sprites, strict=True):
             patch, x, y = _pose_at(actor, sprite, time_seconds)
+            patch, x, y = _cut_to_frame(patch, x, y, self.scene.width, self.scene.height)
             height, width = patch.shape[:2]
+            if not patch.size:
+                continue
             region = picture[y : y + height, x : x + width]
             keep = 255 - patch[..., 3:]
             region[:] = patch[..., :3] + cv2.multiply(region, cv2.merge([keep] * 3), scale=1 / 255)
@@ -52,6 +56,7 @@ class SceneRenderer:
             if sounding_only and not actor.is_sounding:
                 continue
             patch, x, y = _pose_at(actor, sprite, time_seconds)
+            patch, x, y = _cut_to_frame(patch, x, y, self.scene.width, self.scene.height)
             left, top, width, height = cv2.boundingRect((patch[..., 3] >= 128).astype(np.uint8))
             x1, y1 = x + left, y + top
             pixels = (x1, y1, x1 + width, y1 + height)
@@ -74,8 +79,11 @@ def render_sound(scene: Scene, *, duration_seconds: float) -> np.ndarray:
     return np.clip(mix, -0.98, 0.98)
 
 
-def draw_background(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
-    """A still, photo-like backdrop: sky or wall over ground, 1/f texture, blocks and blobs. uint8 RGB."""
+def draw_background(width: int, height: int, rng: np.random.Generator, *, lanes: tuple[float, ...] = ()) -> np.ndarray:
+    """A still, photo-like backdrop, uint8 RGB: sky or wall over ground, 1/f texture, blocks and blobs.
+
+    With ``lanes`` (middles in pixels from the top) a street runs across it.
+    """
     texture = np.zeros((height, width, 3), np.float32)
     for cells, weight in ((3, 34), (6, 24), (12, 18), (28, 14), (64, 12), (128, 9)):
         noise = rng.standard_normal((cells, cells, 3), np.float32)
@@ -95,10 +103,25 @@ def draw_background(width: int, height: int, rng: np.random.Generator) -> np.nda
         cv2.ellipse(
             base, centre, axes, float(rng.uniform(0, 180)), 0, 360, _muted_colour(rng, 30, 200, chroma=36).tolist(), -1
         )
+    if lanes:
+        _draw_street(base, lanes, rng)
     picture = base + texture * rng.uniform(0.5, 1.0)
     grain = rng.integers(0, 256, (height, width), np.uint8).astype(np.float32)
     picture += ((grain - 127.5) * (6 / 128))[..., None]
     return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def _draw_street(base: np.ndarray, lanes: tuple[float, ...], rng: np.random.Generator) -> None:
+    """Asphalt from above the far lane to below the near one, a kerb on either side, a broken line between them."""
+    height, width = base.shape[:2]
+    top, bottom = int(lanes[0] - 0.06 * height), int(lanes[1] + 0.17 * height)
+    middle = int((lanes[0] + lanes[1]) / 2 + 0.06 * height)
+    base[top:bottom] = _muted_colour(rng, 75, 120, chroma=6)
+    for edge in (top, bottom):
+        base[edge - 2 : edge + 2] = _muted_colour(rng, 130, 190, chroma=8)
+    dash, start = int(rng.integers(18, 34)), int(rng.integers(0, 30))
+    for x in range(start, width, 2 * dash):
+        base[middle - 1 : middle + 2, x : x + dash] = 205
 
 
 def _muted_colour(rng: np.random.Generator, darkest: float, brightest: float, *, chroma: float) -> np.ndarray:
@@ -162,6 +185,12 @@ def _audio_blocks(waveform: np.ndarray) -> Iterator[av.AudioFrame]:
         frame.sample_rate = SAMPLE_RATE
         frame.pts = start
         yield frame
+
+
+def _cut_to_frame(patch: np.ndarray, x: int, y: int, width: int, height: int) -> tuple[np.ndarray, int, int]:
+    """The part of a patch that lies within the frame, and the pixel of its upper left corner; empty if none does."""
+    x1, y1 = min(max(x, 0), width), min(max(y, 0), height)
+    return patch[y1 - y : max(0, height - y), x1 - x : max(0, width - x)], x1, y1
 
 
 def _face(sprite: np.ndarray, actor: Actor) -> np.ndarray:

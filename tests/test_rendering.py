@@ -1,6 +1,7 @@
 """Rendered scenes: pictures, boxes, motion and sound are what the scene says; files decode to what was drawn."""
 
 import dataclasses
+import itertools
 
 import av
 import cv2
@@ -13,13 +14,14 @@ from pipeline.sprites import CLASS_NAMES, NUM_POSES, aspect_of, draw_sprite
 from pipeline.timbres import synthesize
 
 
-def scene_of(kind: str, seed: int) -> Scene:
+def scene_of(kind: str, seed: int, **options) -> Scene:
     return make_scene(
         kind,
         time_seconds=2.0,
         place_seed=seed,
         rng=np.random.default_rng([seed, KINDS.index(kind)]),
         aspect_of=aspect_of,
+        **options,
     )
 
 
@@ -161,6 +163,65 @@ def test_scenes_hold_what_their_kind_promises():
                 assert 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1
                 centres.append(((x1 + x2) / 2, (y1 + y2) / 2))
     assert np.std(centres, axis=0).min() > 0.14, "sources must not gather at the centre"
+
+
+def test_a_street_has_one_lane_that_flows_and_one_that_waits():
+    flowing = set()
+    for seed in range(40):
+        scene = scene_of("traffic", seed)
+        far, near = scene.lanes
+        assert 0 < far < near < scene.height
+        lanes = [[a for a in scene.actors if (abs(a.y - near) < abs(a.y - far)) == bool(lane)] for lane in (0, 1)]
+        assert len(scene.actors) in (4, 5, 6)
+        for lane, actors in enumerate(lanes):
+            assert len({actor.is_moving for actor in actors}) == 1
+            assert all(actor.is_facing_left == (lane == 0) for actor in actors)
+            for actor in actors:
+                x = actor.position(scene.time_seconds + np.array([-1.0, -0.01, 0.01, 1.0]))[0]
+                assert np.all(np.sign(np.diff(x)) == (0 if not actor.is_moving else -1 if lane == 0 else 1))
+            spans = sorted(
+                (a.position(scene.time_seconds)[0] - a.width / 2, a.position(scene.time_seconds)[0] + a.width / 2)
+                for a in actors
+            )
+            assert all(left[1] < right[0] for left, right in itertools.pairwise(spans)), "nothing overlaps"
+            if actors[0].is_moving:
+                flowing.add(lane)
+    assert flowing == {0, 1}
+
+
+def test_what_waits_says_nothing_about_what_sounds():
+    # Otherwise a look that is seen twice would give the source away.
+    waits = {True: [], False: []}
+    for seed in range(1500):
+        scene = scene_of("traffic", seed, has_look_alike=False)
+        waiting = {actor.class_name for actor in scene.actors if not actor.is_moving}
+        for actor in scene.actors:
+            if actor.is_moving:
+                waits[actor.is_sounding].append(actor.class_name in waiting)
+    expected = (0.7 * 2 + 0.3 * 3) / len(CLASS_NAMES)
+    assert np.mean(waits[True]) == pytest.approx(expected, abs=0.05)
+    assert np.mean(waits[False]) == pytest.approx(expected, abs=0.05)
+
+
+def test_what_drives_enters_and_leaves_the_frame():
+    car = actor_at(-200.0, 120.0, frequency=0.5, amplitude_x=5.0, speed=100.0)
+    scene = scene_with(car)
+    renderer = SceneRenderer(scene)
+    empty = SceneRenderer(dataclasses.replace(scene, actors=())).frame(0.0)
+    assert np.array_equal(renderer.frame(0.0), empty) and np.array_equal(renderer.frame(6.5), empty)
+    x, _ = car.position(2.0)
+    assert -car.width / 2 < x < car.width / 2, "half of it is to be seen"
+    ((x1, _, x2, _),) = renderer.boxes(2.0)
+    assert x1 == 0 and x2 * scene.width == pytest.approx(x + car.width / 2, abs=2)
+    seen = np.abs(renderer.frame(2.0).astype(int) - empty).max(-1) > 8
+    assert np.flatnonzero(seen.any(0)).max() == pytest.approx(x2 * scene.width, abs=2)
+
+
+def test_what_drives_is_as_loud_as_it_is_fast():
+    actor = actor_at(0.0, 120.0, class_name="motorcycle", frequency=0.5, amplitude_x=8.0, speed=50.0)
+    times = np.linspace(0, 4, 400)
+    speed = np.abs(np.gradient(actor.position(times)[0], times))
+    assert actor.activity(times)[2:-2] == pytest.approx((speed / (50 + 8 * np.pi))[2:-2], abs=0.01)
 
 
 def test_same_scene_same_file(tmp_path):

@@ -25,7 +25,7 @@ from pipeline.rendering import SceneRenderer, encode, render_sound
 from pipeline.scenes import Scene, make_scene
 from pipeline.sprites import aspect_of
 
-VERSION = 1  # of what rendering draws and plays; raise it when the same parameters give other media
+VERSION = 2  # of what rendering draws and plays; raise it when the same parameters give other media
 BROKEN = ("removed", "truncated", "no_audio", "no_video", "too_short", "duplicate")
 _TOO_SHORT_SECONDS = 0.4
 _TRUNCATED_FRACTION = 0.4
@@ -220,7 +220,14 @@ def _scene(clip_id: str, kind: str, splits: tuple[str, ...], parameters: Paramet
     world = "test" if "test" in splits else "train"  # test clips are from places that training never saw
     place_seed = _seed_of(parameters.seed, world, int(rng.integers(parameters.num_places)))
     time_seconds = parameters.duration_seconds / 2
-    return make_scene(kind, time_seconds=time_seconds, place_seed=place_seed, rng=rng, aspect_of=aspect_of)
+    return make_scene(
+        kind,
+        time_seconds=time_seconds,
+        place_seed=place_seed,
+        rng=rng,
+        aspect_of=aspect_of,
+        has_look_alike="train" not in splits,
+    )
 
 
 def _seed_of(*names: str | int) -> int:
