@@ -69,6 +69,16 @@ def read_window(
     return np.ascontiguousarray(cut, np.float32), target_rate
 
 
+def needs_seek(stream: av.AudioStream, *, start_seconds: float, origin_seconds: float) -> bool:
+    """Whether a window is sought, rather than read from the beginning of the file."""
+    start = start_seconds + origin_seconds - _PREROLL_SECONDS
+    return _lies_within(stream, int(start / float(stream.time_base)))
+
+
+def _lies_within(stream: av.AudioStream, pts: int) -> bool:
+    return pts > (stream.start_time or 0)
+
+
 def tile(waveform: np.ndarray, num_samples: int) -> np.ndarray:
     """Repeat a waveform to ``num_samples``, as the published codes do with what is too short."""
     return np.resize(waveform, num_samples)
@@ -91,12 +101,12 @@ def _decode_from(container, stream, *, start: float, stop: float) -> Iterator[av
     """Frames of the packets that overlap [start, stop) of the stream's own timestamps, in seconds."""
     seconds_per_tick = float(stream.time_base)
     first_pts = int(start / seconds_per_tick)
-    if first_pts > (stream.start_time or 0):
+    if _lies_within(stream, first_pts):
         container.seek(first_pts, stream=stream, backward=True)
     has_decoded = False
     for packet in container.demux(stream):
-        is_timed = packet.pts is not None and packet.size
-        if not has_decoded and is_timed and packet.pts + (packet.duration or 0) <= first_pts:
+        is_searching = not has_decoded and packet.pts is not None and packet.size
+        if is_searching and packet.pts + (packet.duration or 0) <= first_pts:
             continue
         try:
             frames = packet.decode()
@@ -117,7 +127,7 @@ def _join(frames: Iterator[av.AudioFrame], *, origin_seconds: float) -> tuple[in
     Containers that count milliseconds give every frame a timestamp of its own rounding; frames are joined seamlessly
     and the median of what their timestamps say places the whole. Only real gaps are filled, with silence.
     """
-    pieces: list[np.ndarray] = []
+    tracks: list[list[np.ndarray]] = []  # of planar audio one a channel, else one for all
     offsets: list[int] = []  # timestamp minus the number of samples before, of each frame
     rate = layout = None
     num_samples = 0
@@ -125,36 +135,47 @@ def _join(frames: Iterator[av.AudioFrame], *, origin_seconds: float) -> tuple[in
         if rate is None:
             rate, layout = frame.sample_rate, (frame.format.name, frame.layout.nb_channels)
             seconds_per_tick = float(frame.time_base)
-            is_planar, num_channels = frame.format.is_planar, layout[1]
+            num_channels = layout[1]
             dtype = _DTYPES[layout[0].removesuffix("p")]
+            tracks = [[] for _ in range(num_channels if frame.format.is_planar else 1)]
         elif (frame.sample_rate, frame.format.name, frame.layout.nb_channels) != (rate, *layout):
             raise MediaError("corrupt", f"its audio changes from {rate} Hz to {frame.sample_rate} Hz on the way")
-        samples = _view(frame, dtype, is_planar=is_planar, num_channels=num_channels)
+        samples = _view(frame, dtype, num_planes=len(tracks), num_channels=num_channels)
+        num_new = frame.samples
         if frame.pts is not None:
             offset = round((frame.pts * seconds_per_tick - origin_seconds) * rate) - num_samples
             gap = offset - offsets[-1] if offsets else 0
             if gap > _GAP_SECONDS * rate:
-                pieces.append(np.full((len(samples), gap), _silence(samples.dtype), samples.dtype))
+                for track, plane in zip(tracks, samples, strict=True):
+                    track.append(np.full((gap, *plane.shape[1:]), _silence(dtype), dtype))
                 num_samples += gap
                 offset -= gap
             elif -gap > _GAP_SECONDS * rate:
-                samples = samples[:, -gap:]
+                samples = [plane[-gap:] for plane in samples]
+                num_new = len(samples[0])
                 offset -= gap
             offsets.append(offset)
-        pieces.append(samples)
-        num_samples += samples.shape[1]
+        for track, plane in zip(tracks, samples, strict=True):
+            track.append(plane)
+        num_samples += num_new
+    if not tracks:
+        return 0, np.zeros(0, np.float32), rate
     first = sorted(offsets)[len(offsets) // 2] if offsets else 0
-    return first, _mix(np.concatenate(pieces, axis=1)) if pieces else np.zeros(0, np.float32), rate
+    joined = [np.concatenate(track) for track in tracks]
+    is_packed = joined[0].ndim == 2
+    return first, _mix(joined[0].T if is_packed else joined[0][None] if len(joined) == 1 else np.stack(joined)), rate
 
 
-def _view(frame: av.AudioFrame, dtype: np.dtype, *, is_planar: bool, num_channels: int) -> np.ndarray:
-    """``(channels, num_samples)`` without PyAV's ``to_ndarray``, whose checks take longer than decoding."""
+def _view(frame: av.AudioFrame, dtype: np.dtype, *, num_planes: int, num_channels: int) -> list[np.ndarray]:
+    """The frame's planes, ``(num_samples,)`` of one channel each, or one ``(num_samples, channels)`` of all.
+
+    Without PyAV's ``to_ndarray``, whose checks take longer than decoding.
+    """
     count = frame.samples
-    if not is_planar:
-        return np.frombuffer(frame.planes[0], dtype, count * num_channels).reshape(count, num_channels).T
-    if num_channels == 1:
-        return np.frombuffer(frame.planes[0], dtype, count)[None]
-    return np.stack([np.frombuffer(plane, dtype, count) for plane in frame.planes])
+    planes = frame.planes
+    if num_planes == num_channels:
+        return [np.frombuffer(plane, dtype, count) for plane in planes]
+    return [np.frombuffer(planes[0], dtype, count * num_channels).reshape(count, num_channels)]
 
 
 def _silence(dtype: np.dtype) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 from pipeline.errors import MediaError
 from pipeline.farneback import compute_farneback
 from pipeline.features import Decoded, Extracted, Feature, Moment, Needs
+from pipeline.float16 import to_float16
 from pipeline.geometry import fit_short_side, resize
 from pipeline.media import MediaInfo
 
@@ -103,23 +104,12 @@ def encode_jpeg8(plane: np.ndarray) -> np.ndarray:
     return cv2.imdecode(cv2.imencode(".jpg", rounded)[1], cv2.IMREAD_GRAYSCALE)
 
 
-def to_float16(array: np.ndarray) -> np.ndarray:
-    """What ``array.astype(np.float16)`` gives of a float32 array, twenty times faster where values are tiny.
-
-    Still pictures have flow of 1e-9: processors convert such values, subnormal in float16, one by one. Here their
-    bits are counted as multiples of 2**-24, the spacing of subnormals.
-    """
-    is_tiny = np.abs(array) < 2.0**-14
-    converted = np.where(is_tiny, np.float32(0), array).astype(np.float16)
-    bits = np.rint(np.abs(array, where=is_tiny, out=np.zeros_like(array)) * 2.0**24).astype(np.uint16)
-    bits |= (np.signbit(array) & is_tiny).astype(np.uint16) << 15
-    return (converted.view(np.uint16) | bits).view(np.float16)
-
-
 def aggregate(flows: np.ndarray, *, aggregation: str) -> np.ndarray:
     """``(num_pairs, channels, h, w)`` to ``(channels, h, w)``, or ``(num_pairs * channels, h, w)`` for ``stack``."""
     if aggregation == "stack":
         return flows.reshape(-1, *flows.shape[2:])
+    if aggregation == "mean" and len(flows) == 1:
+        return flows[0] + np.float32(0)  # no negative zeros, as of a mean
     if aggregation == "mean":
         return flows.mean(axis=0, dtype=np.float32)
     longest = np.argmax(np.square(flows, dtype=np.float32).sum(axis=1), axis=0)
@@ -177,12 +167,11 @@ def _find_needs(parameters: FlowParameters, moment: Moment, info: MediaInfo) -> 
 
 def _compute(parameters: FlowParameters, moment: Moment, decoded: Decoded) -> Extracted:
     frames, times = _choose_frames(parameters, decoded)
-    flows = np.stack(
-        [
-            _compute_stored(parameters, previous, following, decoded.memo)
-            for previous, following in itertools.pairwise(frames)
-        ]
-    )
+    pairs = [
+        _compute_stored(parameters, previous, following, decoded.memo)
+        for previous, following in itertools.pairwise(frames)
+    ]
+    flows = np.stack(pairs) if len(pairs) > 1 else pairs[0][None]
     if parameters.aggregation == "stack" and len(flows) < parameters.num_pairs:
         flows = np.concatenate([flows, np.repeat(flows[-1:], parameters.num_pairs - len(flows), axis=0)])
     array = aggregate(flows, aggregation=parameters.aggregation)

@@ -1,11 +1,13 @@
 """The geometry that cached pictures share: aspect kept, short side given."""
 
+import functools
 from fractions import Fraction
 
 import cv2
 import numpy as np
 
 
+@functools.lru_cache(maxsize=1024)
 def fit_short_side(
     height: int, width: int, *, short_side: int, pixel_aspect: Fraction = Fraction(1)
 ) -> tuple[int, int]:

@@ -220,8 +220,13 @@ class ClipReader:
 
     def _read_window(self, start_seconds: float, stop_seconds: float, sample_rate: int | None):
         # The decoder must have decoded nothing, and nothing may seek under the feet of iter_frames.
-        # Where packets were read before (`_reaches` seeks to the middle) a window at the beginning would find the rest.
-        is_own = self._is_audio_decoded or self._is_reading_frames or self._is_touched
+        # Where packets were read before (`_reaches` seeks to the middle) a window at the beginning would find the rest;
+        # Matroska finds any other by its index.
+        is_lost = self._is_touched and not (
+            self._container.format.name.startswith("matroska")
+            and audio.needs_seek(self._audio, start_seconds=start_seconds, origin_seconds=self.origin_seconds)
+        )
+        is_own = self._is_audio_decoded or self._is_reading_frames or is_lost
         container = av.open(str(self.path), metadata_errors="ignore") if is_own else self._container
         self._is_touched = self._is_audio_decoded = True
         try:

@@ -38,6 +38,7 @@ class PacketRun:
         self._context: CodecContext = stream.codec_context
         self._packets: Iterator[av.Packet] = container.demux(stream)
         self._can_drop = stream.codec_context.name in _DROPPABLE_CODECS
+        self._is_dropping: bool | None = None  # not known: the context may have served another run
         self._is_start = is_start
         self._has_lost_its_end = has_lost_its_end
         self._is_ended = False
@@ -122,8 +123,9 @@ class PacketRun:
                 break
         self._sent_pts = {sent for sent in self._sent_pts if sent >= pts}
         for packet in self._unsent[:stop]:
-            if self._can_drop:
-                self._context.skip_frame = "NONREF" if packet.pts < pts else "DEFAULT"
+            if self._can_drop and (packet.pts < pts) != self._is_dropping:
+                self._is_dropping = packet.pts < pts
+                self._context.skip_frame = "NONREF" if self._is_dropping else "DEFAULT"
             self._decode(packet)
             self._sent_pts.add(packet.pts)
         del self._unsent[:stop]

@@ -13,7 +13,6 @@ import collections
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
 
 import av
 from av.video.reformatter import VideoReformatter
@@ -72,6 +71,9 @@ class FrameReader:
         """
         self._container = container
         self._stream = stream
+        self._time_base = (
+            stream.time_base.as_integer_ratio()
+        )  # arithmetic with fractions would take longer than all else
         self._origin_seconds = origin_seconds
         self._name = name
         self._is_cut_off = is_cut_off
@@ -136,15 +138,15 @@ class FrameReader:
             return None
 
     def _wrap(self, frame: av.VideoFrame) -> VideoFrame:
-        time_seconds = float(frame.pts * self._stream.time_base) - self._origin_seconds
+        time_seconds = frame.pts * self._time_base[0] / self._time_base[1] - self._origin_seconds
         return VideoFrame(
             frame, time_seconds=time_seconds, pixel_aspect=self._pixel_aspect, reformatter=self._reformatter
         )
 
     def _last_pts(self, time_seconds: float) -> int:
         """The largest timestamp that counts as not later than a time of the clip."""
-        seconds = Fraction(time_seconds + self._origin_seconds + TIME_TOLERANCE_SECONDS)
-        return int(seconds // self._stream.time_base)
+        seconds, divisor = (time_seconds + self._origin_seconds + TIME_TOLERANCE_SECONDS).as_integer_ratio()
+        return seconds * self._time_base[1] // (divisor * self._time_base[0])
 
     def _iter_planned(self, times: list[float]) -> Iterator[VideoFrame]:
         if self._needs_all:
@@ -168,7 +170,7 @@ class FrameReader:
         """Seek to the keyframe before ``time``, farther back when the container seeks late."""
         first = self._stream.start_time or 0
         for back_off in (0.0, *_BACK_OFF_SECONDS):
-            target = limit - int(back_off / self._stream.time_base)
+            target = limit - int(back_off / self._stream.time_base) if back_off else limit
             if target <= first:
                 break
             run = self._seek(target)

@@ -8,6 +8,8 @@ import av
 import cv2
 import numpy as np
 
+_SQUARE = Fraction(1)
+
 
 @dataclasses.dataclass(frozen=True)
 class Orientation:
@@ -31,11 +33,11 @@ class Orientation:
     def apply(self, image: np.ndarray) -> np.ndarray:
         """The upright image, contiguous."""
         if self.is_transposed:
-            image = image.swapaxes(0, 1)
-        if self.is_mirrored:
-            image = image[:, ::-1]
-        if self.is_upside_down:
-            image = image[::-1]
+            image = cv2.transpose(image)
+        if self.is_mirrored or self.is_upside_down:
+            image = cv2.flip(
+                image, {(True, False): 1, (False, True): 0}.get((self.is_mirrored, self.is_upside_down), -1)
+            )
         return np.ascontiguousarray(image)
 
 
@@ -49,6 +51,7 @@ class VideoFrame:
     def __init__(self, frame: av.VideoFrame, *, time_seconds: float, pixel_aspect: Fraction, reformatter):
         self.time_seconds = time_seconds
         self._frame = frame
+        self._stored_rgb: np.ndarray | None = None
         self._reformatter = reformatter
         self._orientation = Orientation.of(frame)
         size = (frame.height, frame.width)
@@ -58,16 +61,24 @@ class VideoFrame:
     @property
     def rgb(self) -> np.ndarray:
         """uint8 ``(height, width, 3)``; colours by the stream's own matrix and range, BT.601 when it names none."""
-        converted = self._reformatter.reformat(self._frame, format="rgb24", threads=1)
-        return self._orientation.apply(converted.to_ndarray())
+        if self._stored_rgb is None:
+            self._stored_rgb = self._convert()
+        return self._orientation.apply(self._stored_rgb)
 
     @functools.cached_property
     def gray(self) -> np.ndarray:
         """uint8 ``(height, width)``: OpenCV's grey of ``rgb``."""
-        return cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY)
+        stored_rgb = self._convert() if self._stored_rgb is None else self._stored_rgb
+        self._stored_rgb = None  # kept for this: long contexts hold many frames, of which grey is all they need
+        return self._orientation.apply(cv2.cvtColor(stored_rgb, cv2.COLOR_RGB2GRAY))
+
+    def _convert(self) -> np.ndarray:
+        return self._reformatter.reformat(self._frame, format="rgb24", threads=1).to_ndarray()
 
 
 def pixel_aspect_of(stream: av.VideoStream) -> Fraction:
     """Width over height of a stream's pixels; 1 where it says nothing or something implausible."""
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
-    return Fraction(aspect) if aspect and Fraction(1, 8) <= aspect <= 8 else Fraction(1)
+    if aspect == 1:
+        return _SQUARE
+    return Fraction(aspect) if aspect and Fraction(1, 8) <= aspect <= 8 else _SQUARE

@@ -15,7 +15,6 @@ from pipeline.flow import (
     encode_jpeg8,
     find_pair_times,
     make_feature,
-    to_float16,
 )
 from pipeline.media import ClipReader, probe
 from pipeline.parameters import build
@@ -152,11 +151,12 @@ def test_published_encodings_lose_what_they_lost(panning):
     assert np.median(flowgrad.array) == 3
 
 
-def test_float16_equals_numpys():
-    values = np.random.default_rng(0).standard_normal((2, 50, 50)).astype(np.float32)
-    edges = np.float32([0.0, -0.0, 2**-14, -(2**-14), 2**-25, 3 * 2**-25, -1e-12, 6.0975e-5, 65504])
-    for array in (*(values * np.float32(scale) for scale in (1e4, 1, 1e-4, 1e-6, 3e-8, 1e-12)), edges):
-        assert np.array_equal(to_float16(array).view(np.uint16), array.astype(np.float16).view(np.uint16))
+@pytest.mark.parametrize("aggregation", ["mean", "max", "stack"])
+def test_a_single_pair_is_aggregated_like_several(aggregation):
+    pair = np.float32([[[0.0, -0.0, 1.5], [-2.0, 3e-9, -0.0]], [[1.0, 0.5, -0.0], [-0.0, 0.0, 2.0]]])
+    alone, twice = (aggregate(np.stack([pair] * count), aggregation=aggregation) for count in (1, 2))
+    assert alone.dtype == np.float32
+    assert alone.tobytes() == twice[:2].tobytes()  # bit for bit, the signs of zeros included
 
 
 def test_computing_at_a_smaller_size_keeps_native_pixels(panning):

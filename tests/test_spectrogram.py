@@ -1,5 +1,6 @@
 """The feature ``spectrograms``: analytic tones, the published codes' numbers, presets."""
 
+import librosa
 import numpy as np
 import pytest
 from clip_factory import make_clip
@@ -140,3 +141,12 @@ def test_parameters_override_a_preset_and_name_what_is_wrong():
     ]:
         with pytest.raises(ParameterError, match=message):
             build(SpectrogramParameters, values, "spectrogram")
+
+
+@pytest.mark.parametrize("num_samples", [513, 800, 7777, 48000])
+@pytest.mark.parametrize(("n_fft", "hop_length"), [(512, 160), (512, 255), (512, 256), (512, 400), (511, 160), (64, 1)])
+def test_magnitudes_are_librosas_bit_for_bit(num_samples, n_fft, hop_length):
+    waveform = np.random.default_rng(num_samples).standard_normal(num_samples).astype(np.float32)
+    computed = log_magnitude_spectrogram(waveform, n_fft=n_fft, hop_length=hop_length)
+    magnitude = np.abs(librosa.stft(waveform, n_fft=n_fft, hop_length=hop_length, pad_mode="reflect"))
+    assert np.array_equal(computed, np.log(magnitude + np.float32(1e-5)))
