@@ -1,9 +1,9 @@
 """Scenes of the sample dataset as data: which objects are where, how they move, which of them sound.
 
-Every place is a street of two lanes, seen from the side. Two kinds of scene. ``single``: one object, which sounds,
-swings about a place anywhere in the frame or stands still. ``traffic``: in the far lane everything faces left, in the
-near one right; one lane flows, the other is held up. One or two objects sound and drive, another drives in silence;
-what waits is silent. Nothing is drawn here; ``pipeline/rendering.py`` draws.
+Two kinds. ``single``: one object, which sounds, before a still background; some sources stand still. ``traffic``: a
+street of two lanes, seen from the side. In the far lane everything faces left, in the near one right; one of them
+flows, the other is held up. One or two objects sound and drive, another drives in silence; what waits is silent.
+Nothing is drawn here; ``pipeline/rendering.py`` draws.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ FRAME_SIZES = ((288, 256), (256, 256), (256, 288))  # width, height
 _STILL_SOURCE_FRACTION = 0.1  # of single scenes
 _TWO_SOURCES_FRACTION = 0.3  # of traffic scenes
 _NUM_SILENT_MOVERS = 1  # of traffic scenes
-_SWING = 0.95  # how far a driving object's speed departs from its mean, as a fraction of it
+_SWING = 0.5  # how far a driving object's speed departs from its mean, as a fraction of it
 _GAP = 3  # pixels between objects in a lane, at least
 
 
@@ -95,10 +95,10 @@ def make_scene(
     classes = [str(name) for name in rng.permutation(CLASS_NAMES)]
     tones = [float(tone) for tone in rng.uniform(size=len(classes))]
     looks = [Look(name, tone, aspect_of(name)) for name, tone in zip(classes, tones, strict=True)]
-    lanes = _make_lanes(height, np.random.default_rng(place_seed))
     if kind == "single":
-        actors = (_make_swinging(looks[0], width, height, time_seconds, rng),)
+        lanes, actors = (), (_make_swinging(looks[0], width, height, time_seconds, rng),)
     else:
+        lanes = _make_lanes(height, np.random.default_rng(place_seed))
         actors = _make_traffic(looks, lanes, width, height, time_seconds, rng, has_look_alike=has_look_alike)
     return Scene(kind, width, height, time_seconds, actors, place_seed, int(rng.integers(2**32)), lanes)
 
@@ -183,11 +183,10 @@ def _make_lane(roles, y, *, is_leftward, is_moving, width, height, time_seconds,
     sizes = [look.size(min(width, height), rng.uniform(0.27, 0.37)) for look, _ in roles]
     free = width - sum(size[0] + _GAP for size in sizes) - _GAP
     gaps = rng.dirichlet(np.ones(len(roles) + 1)) * max(0, free) + _GAP
-    mean_speed = rng.uniform(28, 45)  # of the sources; with the swing at most 88 pixels a second
+    mean_speed = rng.uniform(38, 60)  # of the sources; with the swing at most 90 pixels a second
     actors, left = [], 0.0
     for (look, is_sounding), (sprite_width, sprite_height), gap in zip(roles, sizes, gaps, strict=False):
-        # Stop and go, in sound as often as what swings: the sound must not tell a street's traffic from a lone source.
-        frequency = float(rng.uniform(0.80, 1.40)) if is_moving else 0.0
+        frequency = float(rng.uniform(0.40, 0.70)) if is_moving else 0.0
         # What moves most is not what sounds: those that drive in silence are faster.
         speed = mean_speed * (1.0 if is_sounding else rng.uniform(1.1, 1.4)) if is_moving else 0.0
         speed *= -1 if is_leftward else 1

@@ -124,9 +124,9 @@ def make_encoder(
 def zero_init_residual(model: nn.Module) -> None:
     """Set the last BatchNorm's weights of every residual block to 0, so that the block starts as its shortcut.
 
-    torchvision's option of the same name (Goyal et al., 2017, section 5.1). Here it keeps localization in place: a
-    ResNet sees further than the frame's edges, so one that starts at random may come to mark an object some cells
-    beside it, and no contrastive loss minds. Shortcuts see little but their own place and learn to look further.
+    torchvision's option of the same name (Goyal et al., 2017, section 5.1). A ResNet sees further than the frame's
+    edges, so one that starts at random may come to mark an object some cells beside it, and no contrastive loss minds.
+    Shortcuts see little but their own place and learn to look further.
     """
     for module in model.modules():
         if isinstance(module, BasicBlock):
