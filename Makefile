@@ -12,7 +12,7 @@ repro: setup
 	@echo "report: file://$(CURDIR)/reports/index.html"
 
 test: setup
-	@$(RUN) python -m pytest $(ARGS)
+	@$(RUN) python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: setup
 	@$(RUN) ruff check .
