@@ -204,4 +204,5 @@ def test_a_single_wrong_bit_is_noticed(fresh, monkeypatch):
 
 def test_importing_does_not_import_numba():
     code = "import sys, pipeline.flow; sys.exit('numba' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(farneback.__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(farneback.__file__).parents[1])
+    assert done.returncode == 0
