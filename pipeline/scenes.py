@@ -19,6 +19,7 @@ _TWO_SOURCES_FRACTION = 0.3  # of traffic scenes
 _NUM_SILENT_MOVERS = 1  # of traffic scenes
 _SWING = 0.5  # how far a driving object's speed departs from its mean, as a fraction of it
 _GAP = 3  # pixels between objects in a lane, at least
+_LEAST_SEEN = 0.3  # of a source's width; a full lane runs over the frame's right edge
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,15 @@ def make_scene(
     classes = [str(name) for name in rng.permutation(CLASS_NAMES)]
     tones = [float(tone) for tone in rng.uniform(size=len(classes))]
     looks = [Look(name, tone, aspect_of(name)) for name, tone in zip(classes, tones, strict=True)]
+    lanes: tuple[float, ...] = ()
     if kind == "single":
-        lanes, actors = (), (_make_swinging(looks[0], width, height, time_seconds, rng),)
+        actors = (_make_swinging(looks[0], width, height, time_seconds, rng),)
     else:
-        lanes = _make_lanes(height, np.random.default_rng(place_seed))
-        actors = _make_traffic(looks, lanes, width, height, time_seconds, rng, has_look_alike=has_look_alike)
+        lanes, actors = _make_lanes(height, np.random.default_rng(place_seed)), ()
+        while not actors or any(
+            _seen_fraction(actor, width, time_seconds) < _LEAST_SEEN for actor in actors if actor.is_sounding
+        ):
+            actors = _make_traffic(looks, lanes, width, height, time_seconds, rng, has_look_alike=has_look_alike)
     return Scene(kind, width, height, time_seconds, actors, place_seed, int(rng.integers(2**32)), lanes)
 
 
@@ -142,6 +147,13 @@ def _make_swinging(look: Look, width: int, height: int, time_seconds: float, rng
         is_sounding=True,
         loudness=float(rng.uniform(0.75, 1.0)),
     )
+
+
+def _seen_fraction(actor: Actor, frame_width: int, time_seconds: float) -> float:
+    """How much of an object's width lies within the frame."""
+    x, _ = actor.position(time_seconds)
+    left, right = max(0.0, x - actor.width / 2), min(frame_width, x + actor.width / 2)
+    return max(0.0, right - left) / actor.width
 
 
 def _make_lanes(height: int, rng: np.random.Generator) -> tuple[float, float]:

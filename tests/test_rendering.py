@@ -203,6 +203,17 @@ def test_what_waits_says_nothing_about_what_sounds():
     assert np.mean(waits[False]) == pytest.approx(expected, abs=0.05)
 
 
+def test_sources_of_a_full_lane_are_still_to_be_seen():
+    for seed in range(60):
+        # Looks this wide do not fit into a lane; those that are drawn nearly always do.
+        rng = np.random.default_rng(seed)
+        scene = make_scene("traffic", time_seconds=2.0, place_seed=seed, rng=rng, aspect_of=lambda _: 0.25)
+        for actor in scene.actors:
+            x, _ = actor.position(scene.time_seconds)
+            seen = min(scene.width, x + actor.width / 2) - max(0, x - actor.width / 2)
+            assert not actor.is_sounding or seen >= 0.3 * actor.width, seed
+
+
 def test_what_drives_enters_and_leaves_the_frame():
     car = actor_at(-200.0, 120.0, frequency=0.5, amplitude_x=5.0, speed=100.0)
     scene = scene_with(car)

@@ -121,20 +121,6 @@ def make_encoder(
     return FeatureEncoder(backbone, in_channels=in_channels)
 
 
-def zero_init_residual(model: nn.Module) -> None:
-    """Set the last BatchNorm's weights of every residual block to 0, so that the block starts as its shortcut.
-
-    torchvision's option of the same name (Goyal et al., 2017, section 5.1). A ResNet sees further than the frame's
-    edges, so one that starts at random may come to mark an object some cells beside it, and no contrastive loss minds.
-    Shortcuts see little but their own place and learn to look further.
-    """
-    for module in model.modules():
-        if isinstance(module, BasicBlock):
-            nn.init.zeros_(module.bn2.weight)
-        elif isinstance(module, Bottleneck):
-            nn.init.zeros_(module.bn3.weight)
-
-
 def _remove_stride(layer: nn.Sequential) -> None:
     """Let a stage keep its input's resolution; the shapes of its weights stay."""
     for module in layer[0].modules():

@@ -33,7 +33,6 @@ class TrainingParameters:
     map_stride: int = 32  # input pixels a map cell: 32, 16 or 8
     image_size: int = 224
     init: str = "imagenet"  # of the vision encoder: imagenet, random, or the path of torchvision weights
-    zero_init_residual: bool = False  # randomly initialized residual blocks start as their shortcut (see encoders.py)
     # optimization
     batch_size: int = 128  # of all processes together
     accumulate: int = 1  # batches before an optimizer step; their negatives stay apart

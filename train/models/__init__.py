@@ -7,7 +7,6 @@ import torch
 
 from pipeline.errors import ParameterError
 from pipeline.parameters import as_mapping, build
-from train.encoders import zero_init_residual
 from train.models.localizer import Localizer
 from train.parameters import TrainingParameters, require_known
 
@@ -27,10 +26,7 @@ def make_model(parameters: TrainingParameters, *, seed: int | None = None) -> Lo
     """The network with randomly initialized weights, the same for the same ``seed`` (default: the parameters' own)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(parameters.seed if seed is None else seed)
-        model = importlib.import_module(f"train.models.{parameters.method}").Model(parameters)
-        if parameters.zero_init_residual:
-            zero_init_residual(model)
-        return model
+        return importlib.import_module(f"train.models.{parameters.method}").Model(parameters)
 
 
 def parameters_of_training(parameters: TrainingParameters) -> TrainingParameters:
