@@ -44,7 +44,8 @@ def read_window(
         start=start_seconds + origin_seconds - _PREROLL_SECONDS,
         stop=stop_seconds + origin_seconds + 2 * _MARGIN_SECONDS,
     )
-    first, waveform, rate = _join(decoded, origin_seconds=origin_seconds)
+    range_seconds = _PREROLL_SECONDS + stop_seconds - start_seconds + 2 * _MARGIN_SECONDS
+    first, waveform, rate = _join(decoded, origin_seconds=origin_seconds, range_seconds=range_seconds)
     if rate is None:
         return np.zeros(0, np.float32), sample_rate or stream.codec_context.sample_rate
     target_rate = sample_rate or rate
@@ -121,11 +122,14 @@ def _decode_from(container, stream, *, start: float, stop: float) -> Iterator[av
                 return
 
 
-def _join(frames: Iterator[av.AudioFrame], *, origin_seconds: float) -> tuple[int, np.ndarray, int | None]:
+def _join(
+    frames: Iterator[av.AudioFrame], *, origin_seconds: float, range_seconds: float
+) -> tuple[int, np.ndarray, int | None]:
     """Join frames to one waveform: its first sample's number on the clip's timeline, the waveform, the rate.
 
     Containers that count milliseconds give every frame a timestamp of its own rounding; frames are joined seamlessly
-    and the median of what their timestamps say places the whole. Only real gaps are filled, with silence.
+    and the median of what their timestamps say places the whole. Only real gaps are filled, with silence; of one that
+    is longer than the range that was asked for, no more than that (broken clocks make gaps of hours).
     """
     tracks: list[list[np.ndarray]] = []  # of planar audio one a channel, else one for all
     offsets: list[int] = []  # timestamp minus the number of samples before, of each frame
@@ -146,9 +150,10 @@ def _join(frames: Iterator[av.AudioFrame], *, origin_seconds: float) -> tuple[in
             offset = round((frame.pts * seconds_per_tick - origin_seconds) * rate) - num_samples
             gap = offset - offsets[-1] if offsets else 0
             if gap > _GAP_SECONDS * rate:
+                num_silent = min(gap, math.ceil(range_seconds * rate))
                 for track, plane in zip(tracks, samples, strict=True):
-                    track.append(np.full((gap, *plane.shape[1:]), _silence(dtype), dtype))
-                num_samples += gap
+                    track.append(np.full((num_silent, *plane.shape[1:]), _silence(dtype), dtype))
+                num_samples += num_silent
                 offset -= gap
             elif -gap > _GAP_SECONDS * rate:
                 samples = [plane[-gap:] for plane in samples]
@@ -172,7 +177,7 @@ def _view(frame: av.AudioFrame, dtype: np.dtype, *, num_planes: int, num_channel
     Without PyAV's ``to_ndarray``, whose checks take longer than decoding.
     """
     count = frame.samples
-    planes = frame.planes
+    planes = frame.planes[:num_planes]  # of eight channels PyAV names one more, which lies elsewhere in memory
     if num_planes == num_channels:
         return [np.frombuffer(plane, dtype, count) for plane in planes]
     return [np.frombuffer(planes[0], dtype, count * num_channels).reshape(count, num_channels)]

@@ -9,6 +9,7 @@ from pipeline.errors import MediaError
 from pipeline.fetch_requests import FetchParameters, failed_outcome
 from pipeline.ffmpeg import find_ffmpeg
 from pipeline.files import sha256_of, sync
+from pipeline.joined_recordings import find_recordings, write_joined
 from pipeline.validation import look_at_source, validate_clip
 
 _ANY_HEIGHT = 1 << 20
@@ -40,7 +41,11 @@ def _make_clip(clip: dict, media: ClipMedia, request: dict, work_dir: Path, para
     start_seconds, end_seconds = clip["start_seconds"] or 0.0, clip["end_seconds"]
     wanted_seconds = None if end_seconds is None else end_seconds - start_seconds
     source = look_at_source(path)
-    source_sha256 = None
+    recordings = find_recordings(path) if source.container == "mpegts" else None
+    if recordings is not None:
+        path = work_dir / f"joined-{clip['file_stem']}.ts"
+        write_joined(media.path, path, recordings)
+        source = look_at_source(path)
     ends_there = end_seconds is None or (
         source.duration_seconds is not None and source.duration_seconds <= end_seconds + _WHOLE_SLACK_SECONDS
     )
@@ -55,8 +60,6 @@ def _make_clip(clip: dict, media: ClipMedia, request: dict, work_dir: Path, para
             raise MediaError(
                 "too_short", f"lasts {source.duration_seconds:.2f} s, the section begins at {start_seconds:g} s"
             )
-        if request["url"].startswith("file:"):
-            source_sha256 = sha256_of(path)
         cut_path = work_dir / f"cut-{clip['file_stem']}.mp4"
         cut_clip(
             path,
@@ -81,6 +84,8 @@ def _make_clip(clip: dict, media: ClipMedia, request: dict, work_dir: Path, para
         sync(staged_path)
         sync(work_dir)
     digest = sha256_of(staged_path)
+    is_made_here = path != media.path
+    source_sha256 = sha256_of(media.path) if is_made_here and request["url"].startswith("file:") else digest
     return {
         "outcome": "ok",
         "file": {
@@ -88,7 +93,7 @@ def _make_clip(clip: dict, media: ClipMedia, request: dict, work_dir: Path, para
             "staged": str(staged_path.relative_to(request["clips_dir"])),
             "bytes": staged_path.stat().st_size,
             "sha256": digest,
-            "source_sha256": source_sha256 or digest,
+            "source_sha256": source_sha256,
             **facts.as_mapping(),
         },
     }

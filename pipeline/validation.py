@@ -93,8 +93,9 @@ def validate_clip(path, *, wanted_seconds: float | None, parameters: ValidationP
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What decides whether and how a file must be cut: seconds (None: unknown), shorter side, best streams."""
+    """What decides whether and how a file must be cut; ``duration_seconds`` None: unknown, an index None: no stream."""
 
+    container: str
     duration_seconds: float | None
     short_side: int
     video_index: int | None
@@ -107,6 +108,7 @@ def look_at_source(path) -> SourceFacts:
         with av.open(os.fspath(path), metadata_errors="ignore") as container:
             video, audio = _best_stream(container, "video"), _best_stream(container, "audio")
             return SourceFacts(
+                container=container.format.name,
                 duration_seconds=_announced_seconds(container, video or audio),
                 short_side=min(video.codec_context.width, video.codec_context.height) if video else 0,
                 video_index=video.index if video else None,

@@ -23,8 +23,9 @@ from urllib.parse import quote
 import av
 import av.error
 
-from pipeline.errors import DataError
+from pipeline.errors import DataError, MediaError
 from pipeline.files import publish_text
+from pipeline.joined_recordings import find_recordings
 
 LISTING_NAME = "listing.json"
 _LISTING_VERSION = 1
@@ -224,6 +225,9 @@ def probe_duration(path: Path) -> float | None:
             if not container.streams.video:
                 return None
             stream = container.streams.video[0]
+            recordings = find_recordings(path) if container.format.name == "mpegts" else None
+            if recordings is not None:
+                return sum(recordings.durations_seconds)
             if stream.duration is not None and stream.time_base is not None:
                 return float(stream.duration * stream.time_base)
             if container.duration is not None:
@@ -234,7 +238,7 @@ def probe_duration(path: Path) -> float | None:
                     first = packet.pts if first is None else min(first, packet.pts)
                     last = max(last or 0, packet.pts + (packet.duration or 0))
             return None if first is None else float((last - first) * stream.time_base)
-    except (av.error.FFmpegError, OSError, ValueError):
+    except (av.error.FFmpegError, OSError, ValueError, MediaError):
         return None  # the download stage probes again and records the reason
 
 
