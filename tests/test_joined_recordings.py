@@ -124,7 +124,7 @@ def test_a_gap_of_hours_in_the_sound_takes_no_memory(tmp_path, recordings):
     """Read as it is, such a file seems to be silent for 26 hours: 16 GB of samples."""
     path = write_file(tmp_path / "joined.ts", recordings, ("late blue", "red"))
     with ClipReader(path) as reader:
-        waveform, rate = reader.read_audio(1.5, 2.5, sample_rate=16000)
+        waveform, _ = reader.read_audio(1.5, 2.5, sample_rate=16000)
     assert waveform.shape == (16000,)
     assert np.abs(waveform[:6000]).mean() > 0.02
     assert np.abs(waveform[10000:]).max() < 1e-3
