@@ -107,3 +107,23 @@ def test_a_real_clip_of_the_shared_folder(shared, run_dir, tmp_path):
     assert localize(run_dir, tmp_path, shared("media", "no_duration.webm"), options=["--maps-per-second", "1"]) == 0
     with np.load(tmp_path / "no_duration.maps.npz") as content:
         assert len(content["maps"]) == 5
+
+
+@pytest.mark.parametrize(("num_channels", "codec"), [(8, "aac"), (12, "pcm_s16le")])
+def test_sound_of_many_channels(run_dir, tmp_path, num_channels, codec):
+    """Eight channels that lie apart; more than AAC has a name for."""
+    layout = "7.1" if num_channels == 8 else f"{num_channels}c"
+    channels = "|".join(f"c{number}=c0" for number in range(num_channels))
+    make_video(tmp_path / "many.mkv", sound=("-af", f"pan={layout}|{channels}", "-c:a", codec))
+    assert localize(run_dir, tmp_path / "out", tmp_path / "many.mkv") == 0
+    with av.open(str(tmp_path / "out" / "many.localized.mp4")) as container:
+        assert container.streams.audio[0].duration * container.streams.audio[0].time_base == pytest.approx(1.5, abs=0.1)
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(run_dir, tmp_path, capsys):
+    make_video(tmp_path / "good.mp4")
+    (tmp_path / "file").write_text("")
+    assert localize(run_dir, tmp_path / "file", tmp_path / "good.mp4") == 2
+    error = capsys.readouterr().err
+    assert "good.mp4: cannot be localized into" in error
+    assert "Traceback" not in error

@@ -36,6 +36,7 @@ from train.run_files import read_features
 _BATCH_SIZE = 8
 _DEFAULT_FPS = 25.0
 _MAX_FPS = 60.0
+_MAX_AAC_CHANNELS = 8
 # Of weights that were imported, not trained here: how their authors' tests prepare sound.
 _PUBLISHED_SPECTROGRAMS = {"lvs": "lvs", "ezvsl": "ezvsl", "htf": "htf"}
 _PUBLISHED_WAVEFORMS = {"rcgrad": "rcgrad"}
@@ -228,7 +229,11 @@ class _Encoder:
     def __init__(self, ffmpeg_path: Path, source_path: Path, path: Path, *, size, fps: float, pixel_aspect):
         self._source_path, self._path, self._size = source_path, path, size
         with av.open(str(source_path), metadata_errors="ignore") as container:
-            audio_index = container.streams.best("audio").index
+            sound = container.streams.best("audio")
+            audio_index, num_channels = sound.index, sound.codec_context.layout.nb_channels
+        # AAC knows no more channels; what many of them mean, files often do not say
+        mixed = "+".join(f"c{channel}" for channel in range(num_channels))
+        mixing = ["-af", f"pan=mono|c0<{mixed}"] if num_channels > _MAX_AAC_CHANNELS else []
         ratio = f"{pixel_aspect.numerator}/{pixel_aspect.denominator}"
         self._command = [
             *(str(ffmpeg_path), "-v", "error", "-y"),
@@ -237,6 +242,7 @@ class _Encoder:
             *("-map", "0:v", "-map", f"1:{audio_index}"),
             *("-vf", f"pad=ceil(iw/2)*2:ceil(ih/2)*2,setsar={ratio}"),
             *("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p"),
+            *mixing,
             *("-c:a", "aac", "-b:a", "160k", "-movflags", "+faststart", "-f", "mp4", str(path)),
         ]
 
@@ -304,6 +310,9 @@ def main(arguments: list[str] | None = None) -> int:
         except EarshotError as error:
             num_failed += 1
             print(f"error: {error}", file=sys.stderr)
+        except OSError as error:  # the folder is a file, is not ours to write, its disk is full
+            num_failed += 1
+            print(f"error: {path}: cannot be localized into {options.output}: {error}", file=sys.stderr)
     return 2 if num_failed else 0
 
 
@@ -311,7 +320,10 @@ def _require_distinct_names(paths: Sequence[Path]) -> None:
     stems = [path.stem for path in paths]
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
     if twice is not None:
-        raise DataError(f"two of the videos would be written as {twice}.localized.mp4; localize them one at a time")
+        raise DataError(
+            f"two of the videos would be written as {twice}.localized.mp4; localize them one at a time, each with an "
+            "--output of its own"
+        )
 
 
 if __name__ == "__main__":
