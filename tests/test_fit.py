@@ -246,6 +246,46 @@ def test_nan_stops_the_run_and_keeps_the_best_epoch(toy, tmp_path, monkeypatch):
     assert all(values.isfinite().all() for values in state.values())
 
 
+def test_weights_spoiled_by_the_last_step_of_an_epoch_are_never_kept(toy, tmp_path, monkeypatch):
+    """No loss tells of them before the next epoch, and ``last`` would keep whatever there is."""
+    step = TrainingModule.optimizer_step
+
+    def spoiling_step(self, epoch, *arguments, **options):
+        step(self, epoch, *arguments, **options)
+        if self.trainer.global_step == 7:  # counted only afterwards
+            self.model.img_proj.bias.data[0] = float("nan")
+
+    monkeypatch.setattr(TrainingModule, "optimizer_step", spoiling_step)
+    with pytest.raises(RunError, match=r"ezvsl: weights are not finite .* at the end of epoch 1, first img_proj.bias;"):
+        run(toy, tmp_path / "run", tiny(epochs=2, select_on="last"))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["best_epoch"] == 0
+    state = load_tensors(tmp_path / "run" / "model.ckpt")["model"]
+    assert all(values.isfinite().all() for values in state.values())
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_gradients_are_clipped_in_any_precision(toy, tmp_path, monkeypatch, precision):
+    norms = []
+    before = TrainingModule.on_before_zero_grad
+
+    def measure(self, optimizer):
+        norms.append(float(torch.stack([p.grad.norm() for p in self.parameters() if p.grad is not None] or
+                                       [torch.tensor(0.0)]).norm()))  # fmt: skip
+        before(self, optimizer)
+
+    monkeypatch.setattr(TrainingModule, "on_before_zero_grad", measure)
+    hardware = HardwareParameters(accelerator="cpu", num_threads=1, precision=precision)
+    for clip in (0.0, 0.01):
+        norms.clear()
+        run(toy, tmp_path / "run", tiny(epochs=1, gradient_clip=clip, spectrogram_pooling=2), hardware=hardware)
+        measured = [norm for norm in norms if norm > 0]
+        assert measured
+        if clip:
+            np.testing.assert_allclose(measured, clip, rtol=0.01)
+        else:
+            assert min(measured) > 0.02
+
+
 def test_a_selection_score_that_is_not_a_number_stops_the_run(toy, tmp_path):
     scores = iter([0.5, float("nan")])
     with pytest.raises(RunError, match=r"ezvsl: the selection score is not finite \(nan\) at epoch 1; stopped"):

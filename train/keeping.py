@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import lightning
-import torch
 
 from pipeline.files import publish
 from train.module import TrainingModule
@@ -92,8 +91,10 @@ class Keeper(lightning.Callback):
             row["selection_score"] = score
         is_best = score > self.best_score + _SMALLEST_GAIN
         if is_best:
+            state = {name: values.detach() for name, values in module.model.state_dict().items()}
+            self._watch.check_weights(state, epoch=epoch)
             self.best_epoch, self.best_score = epoch, score
-            self.best_weights = {k: v.detach().cpu().clone() for k, v in module.model.state_dict().items()}
+            self.best_weights = {k: v.cpu().clone() for k, v in state.items()}
         self.num_epochs = epoch + 1
         if trainer.is_global_zero:
             self.history.append(row)
@@ -161,8 +162,3 @@ def read_fingerprint(state: dict) -> str | None:
         if name.startswith("Keeper"):
             return values.get("fingerprint")
     return None
-
-
-def has_only_finite_weights(weights: dict[str, torch.Tensor]) -> bool:
-    """Whether no weight is NaN or infinite."""
-    return all(bool(values.isfinite().all()) for values in weights.values() if values.is_floating_point())

@@ -90,6 +90,15 @@ class TrainingModule(lightning.LightningModule):
             return torch.optim.Adam(trained, lr=p.learning_rate, weight_decay=p.weight_decay, fused=True)
         return torch.optim.AdamW(groups, lr=p.learning_rate, fused=True)
 
+    def configure_gradient_clipping(
+        self, optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the norm here: Lightning refuses to with fused optimizers in mixed precision, for the sake of float16's
+        loss scaling, which bf16 does without.
+        """
+        if gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["plateau_scale"] = self.plateau_scale
         checkpoint["train_statistics"] = self.train_statistics.state_dict()

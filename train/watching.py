@@ -1,6 +1,7 @@
 """Noticing a run that went wrong: a loss that is not finite, and embeddings that became the same for every sample."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 
@@ -79,6 +80,17 @@ class CollapseWatch:
             raise RunError(
                 f"{self._name}: the selection score is not finite ({score}) at epoch {epoch}; stopped, the best "
                 "checkpoint before that is kept; a smaller learning_rate or gradient_clip may help"
+            )
+
+    def check_weights(self, weights: Mapping[str, torch.Tensor], *, epoch: int) -> None:
+        """Before an epoch's weights are kept: an epoch's last step can spoil them, of which no loss tells any more."""
+        are_finite = torch.stack([v.isfinite().all() for v in weights.values() if v.is_floating_point()]).all()
+        if not bool(average_over_processes(are_finite.float()) == 1):
+            broken = [name for name, values in weights.items() if not values.isfinite().all()]
+            raise RunError(
+                f"{self._name}: weights are not finite (NaN or infinite) at the end of epoch {epoch}"
+                f"{f', first {broken[0]}' if broken else ''}; stopped, the best checkpoint before that is kept; "
+                "a smaller learning_rate or gradient_clip may help"
             )
 
     def check_epoch(self, statistics: EpochStatistics, *, epoch: int, step: int) -> None:
