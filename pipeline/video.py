@@ -12,7 +12,9 @@ frame does not come out) is decoded again from the beginning of the file, withou
 import collections
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 
 import av
 from av.video.reformatter import VideoReformatter
@@ -63,11 +65,13 @@ class FrameReader:
         name: str,
         is_cut_off: bool,
         is_touched: bool,
+        is_probed: bool,
         reopen: Callable,
     ):
         """``is_cut_off``: whether the file is known to be shorter than it should be, so that its last frame is not
-        the last of the clip. ``is_touched``: whether packets have been read from the container. ``reopen`` gives a
-        fresh (container, stream) of the same file.
+        the last of the clip. ``is_touched``: whether packets have been read from the container. ``is_probed``:
+        whether FFmpeg decoded pictures when it was opened. ``reopen`` gives a fresh (container, stream) of the same
+        file, which is.
         """
         self._container = container
         self._stream = stream
@@ -80,7 +84,7 @@ class FrameReader:
         self._reopen = reopen
         self._reformatter = VideoReformatter()
         self._is_touched = is_touched
-        self._pixel_aspect = pixel_aspect_of(stream)
+        self._is_probed = is_probed
         # AVI has decoding times only; FFmpeg makes good presentation times of them for MPEG-4, wrong ones for H.264.
         context = stream.codec_context
         self._is_reordered_avi = (
@@ -103,6 +107,9 @@ class FrameReader:
                     num_done += 1
                     yield frame
             except PlanFailedError as error:
+                if not self._is_probed:  # the decoder may lack what it would have been told
+                    self._renew()
+                    continue
                 # The decoder may have complained about what a later time needs.
                 frame = self._read_alone(times[num_done])
                 if frame is None:
@@ -136,6 +143,16 @@ class FrameReader:
             return next(self._iter_planned([time]))
         except PlanFailedError:
             return None
+
+    def _renew(self) -> None:
+        """Go on with the file opened anew."""
+        self._container, self._stream = self._reopen()
+        self._is_touched, self._is_probed = False, True
+
+    @functools.cached_property
+    def _pixel_aspect(self) -> Fraction:
+        """Of the first frame that is given: where the container does not say, its decoder knows by then."""
+        return pixel_aspect_of(self._stream)
 
     def _wrap(self, frame: av.VideoFrame) -> VideoFrame:
         time_seconds = frame.pts * self._time_base[0] / self._time_base[1] - self._origin_seconds
@@ -181,7 +198,7 @@ class FrameReader:
     def _begin(self) -> PacketRun:
         """From the beginning of the file: of one freshly opened, since some containers cannot seek there exactly."""
         if self._is_touched:
-            self._container, self._stream = self._reopen()
+            self._renew()
         self._is_touched = True
         try:
             return self._make_run(is_start=True)
@@ -278,6 +295,8 @@ class FrameReader:
 
     def read_first_frame(self) -> VideoFrame:
         """The first frame that decodes, damaged or not."""
+        if not self._is_probed:
+            self._renew()
         container, stream = self._reopen()
         for frame, broken in self._decode_all(container, stream):
             if broken is None:
