@@ -63,7 +63,9 @@ def main(project: Project, model: str) -> None:
         reads=features_read(trained),
         split_ids=split_ids,
         selection_truth=boxes_of_samples(samples, [*split_ids["val"], *split_ids["test"]]),
-        source_dir=Path(train.__file__).parent,
+        # The method is loaded by its name, and what scores the maps is handed to `fit`.
+        modules=("train.fit", f"train.models.{trained.method}", "eval.selection"),
+        source_dir=Path(train.__file__).parents[1],
     )
     # Outside of DVC's outputs, which are removed before a stage runs: a killed training goes on from here.
     training_dir = project.root / "cache" / "training"

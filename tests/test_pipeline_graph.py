@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from pipeline import datasets
+from pipeline.import_closure import import_closure
 from tests.conftest import ROOT
-from tests.import_closure import import_closure
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())

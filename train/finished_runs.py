@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 
 from pipeline.files import publish_text
+from pipeline.import_closure import import_closure
 from pipeline.parameters import as_mapping
 from pipeline.tables import INDEX, read_table
 from train.locking import hold_lock
@@ -40,20 +41,21 @@ def compute_run_key(
     reads: Iterable[str],
     split_ids: Mapping[str, Sequence[str]],
     selection_truth: object,
+    modules: Iterable[str],
     source_dir: Path,
 ) -> str:
     """Hash of the parameters, the keys of the features that are read for the samples of ``split_ids`` (split -> ids),
-    the ground truth that selects (any JSON-able value), the training code in ``source_dir`` and torch's version.
+    the ground truth that selects (any JSON-able value), the code and torch's version.
+
+    The code is that of ``modules`` and of whatever they import of the project, whose packages are in ``source_dir``.
     """
     feature_keys = {}
     for name in sorted(reads):
         index = read_table(features_dirs[name] / "index.parquet", INDEX, columns=["sample_id", "key"])
         key_of = dict(zip(index["sample_id"].to_pylist(), index["key"].to_pylist(), strict=True))
         feature_keys[name] = [[key_of.get(sample_id) for sample_id in ids] for ids in split_ids.values()]
-    code = {
-        path.relative_to(source_dir).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(source_dir.rglob("*.py"))
-    }
+    paths = set().union(*(import_closure(name, root=source_dir) for name in modules))
+    code = {path: hashlib.sha256((source_dir / path).read_bytes()).hexdigest() for path in sorted(paths)}
     content = [
         as_mapping(parameters),
         hardware.precision,

@@ -7,7 +7,13 @@ PACKAGES = ("pipeline", "eval", "train", "stages")
 
 
 def import_closure(module_name: str, *, root: Path) -> set[str]:
-    """Paths (relative to ``root``) of all project files that importing and running ``module_name`` can read."""
+    """Paths (relative to ``root``) of all project files that importing and running ``module_name`` can read.
+
+    Modules that are found by name while the program runs (datasets, methods) have to be asked for by themselves.
+    Raises ValueError when there is no such module.
+    """
+    if _module_path(module_name, root) is None:
+        raise ValueError(f"{module_name}: no module of {', '.join(PACKAGES)} in {root}")
     found: set[str] = set()
     waiting = [module_name]
     while waiting:
