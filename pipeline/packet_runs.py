@@ -11,8 +11,12 @@ import av
 from av.codec.context import CodecContext
 
 # Codecs in which a picture marked as not referenced is never used by any other. HEVC's "sub-layer non-reference"
-# pictures can be used by higher temporal layers and VP8/VP9 carry state from frame to frame: nothing is dropped there.
+# pictures can be used by higher temporal layers, so they are dropped where there is one layer; VP8/VP9 carry state from
+# frame to frame: nothing is dropped there.
 _DROPPABLE_CODECS = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
+
+
+_HEVC_SEQUENCE_PARAMETERS = 33  # a type of NAL unit
 
 
 class PlanFailedError(Exception):
@@ -37,7 +41,7 @@ class PacketRun:
     ):
         self._context: CodecContext = stream.codec_context
         self._packets: Iterator[av.Packet] = container.demux(stream)
-        self._can_drop = stream.codec_context.name in _DROPPABLE_CODECS
+        self._can_drop = _can_drop(stream.codec_context)
         self._is_dropping: bool | None = None  # not known: the context may have served another run
         self._is_start = is_start
         self._has_lost_its_end = has_lost_its_end
@@ -161,3 +165,35 @@ class PacketRun:
         yield from self.ready()
         if self._wanted:
             raise PlanFailedError
+
+
+def _can_drop(context: CodecContext) -> bool:
+    if context.name == "hevc":
+        return count_hevc_layers(context.extradata or b"") == 1
+    return context.name in _DROPPABLE_CODECS
+
+
+def count_hevc_layers(configuration: bytes) -> int | None:
+    """How many temporal layers the sequences of an HEVC stream may have; None where its header does not say.
+
+    ``configuration``: the decoder configuration record of MP4 and Matroska (ISO/IEC 14496-15), which lists parameter
+    sets.
+    """
+    if len(configuration) < 23 or configuration[0] != 1:
+        return None
+    position, most = 23, None
+    for _ in range(configuration[22]):
+        if position + 3 > len(configuration):
+            return None
+        kind = configuration[position] & 63
+        num_units = int.from_bytes(configuration[position + 1 : position + 3], "big")
+        position += 3
+        for _ in range(num_units):
+            size = int.from_bytes(configuration[position : position + 2], "big")
+            unit = configuration[position + 2 : position + 2 + size]
+            if size < 3 or len(unit) < size:
+                return None
+            if kind == _HEVC_SEQUENCE_PARAMETERS:
+                most = max(most or 1, (unit[2] >> 1 & 7) + 1)
+            position += 2 + size
+    return most

@@ -10,6 +10,7 @@ from clip_factory import make_clip, run_ffmpeg
 
 from pipeline.errors import MediaError
 from pipeline.media import ClipReader, find_matroska_end, probe
+from pipeline.packet_runs import count_hevc_layers
 from pipeline.video import FrameReader
 
 H264 = ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-c:a", "aac")
@@ -85,6 +86,17 @@ def check_against_full_decode(path, *, last_time, num_times=12, turn=lambda rgb:
 def test_frames_equal_a_full_decode(tmp_path, name):
     path = make_clip(tmp_path / name, *MAKES[name], size="96x64", seconds=3)
     check_against_full_decode(path, last_time=3.3)
+
+
+@pytest.mark.parametrize(("layers", "expected"), [(1, 1), (3, 3)])
+def test_hevc_says_its_temporal_layers(tmp_path, layers, expected):
+    options = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", f"temporal-layers={layers}:log-level=0")
+    with av.open(str(make_clip(tmp_path / "clip.mp4", *options, seconds=1, sound=None))) as container:
+        configuration = container.streams.video[0].codec_context.extradata
+    assert count_hevc_layers(configuration) == expected
+    for size in range(len(configuration) - 1):
+        assert count_hevc_layers(configuration[:size]) in (None, expected), size
+    assert count_hevc_layers(b"\0\0\1" + configuration) is None
 
 
 def test_frames_after_an_edit_list_and_of_shifted_streams(tmp_path):
