@@ -1,6 +1,8 @@
 """Published layouts load strictly and give the golden maps; whatever else a file is gets one sentence."""
 
 import pickle
+import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -91,6 +93,14 @@ def test_wrong_model_is_named_with_keys(tmp_path):
     assert message.endswith("looks like ezvsl")
 
 
+def test_a_stem_that_reads_flow_is_not_an_unused_one(tmp_path):
+    """FlowGrad-IC's file holds every key of RCGrad's and one more, which is not RCGrad's unused one."""
+    torch.save({"state_dict": narrow_state("flowgrad_ic")}, tmp_path / "ic.ckpt")
+    message = refuse(tmp_path / "ic.ckpt", "rcgrad")
+    assert "1 are not its own (image_encoder.conv1_flow.weight)" in message
+    assert message.endswith("looks like flowgrad_ic")
+
+
 def test_wrong_shapes_are_named(tmp_path):
     state = narrow_state("ezvsl")
     state["img_proj.weight"] = torch.zeros(512, 32, 1, 1)
@@ -114,6 +124,21 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     assert "hold NaN or infinity (aud_proj.bias)" in refuse(tmp_path / "a.pth")
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (torch.Tensor.int, "hold other numbers (aud_proj.weight is torch.int32, expected torch.float32)"),
+        (torch.Tensor.to_sparse, "aud_proj.weight of its entries are not (plain) tensors"),
+        (lambda values: values.to("meta"), "aud_proj.weight of its entries are not (plain) tensors"),
+    ],
+)
+def test_tensors_that_hold_no_weights_are_refused(tmp_path, change, words):
+    state = narrow_state("ezvsl")
+    state["aud_proj.weight"] = change(state["aud_proj.weight"])
+    torch.save({"model": state}, tmp_path / "a.pth")
+    assert words in refuse(tmp_path / "a.pth")
+
+
 def test_torchvision_weights_are_recognized(tmp_path):
     import torchvision
 
@@ -135,8 +160,16 @@ def test_old_torch_format_loads(tmp_path):
     torch.save({"model_state_dict": narrow_state("lvs")}, tmp_path / "a.pth.tar", _use_new_zipfile_serialization=False)
     assert load_published(tmp_path / "a.pth.tar", None, {"width": 8})[1].method == "lvs"
     content = (tmp_path / "a.pth.tar").read_bytes()
-    (tmp_path / "a.pth.tar").write_bytes(content[: len(content) // 2])
-    assert "not a checkpoint of PyTorch, or a damaged one" in refuse(tmp_path / "a.pth.tar")
+    for damaged in (content[: len(content) // 2], *(content[:position] for position in range(1, 2000, 97))):
+        (tmp_path / "a.pth.tar").write_bytes(damaged)
+        assert re.search("not a checkpoint of PyTorch, or a damaged one|names code", refuse(tmp_path / "a.pth.tar"))
+
+
+def test_a_file_that_unpacks_to_more_is_not_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/version", "3\n")
+        archive.writestr("archive/data/0", bytes(10**7))
+    assert "its entries would unpack to 10000002 bytes" in refuse(tmp_path / "bomb.pth")
 
 
 class Bomb:
@@ -151,8 +184,7 @@ def test_pickle_with_code_is_refused_and_not_run(tmp_path, capsys, protocol):
         torch.save({"model": narrow_state("ezvsl"), "hook": Bomb()}, path)
     else:
         path.write_bytes(pickle.dumps({"model": Bomb()}))
-    message = refuse(path)
-    assert "refused" in message or "not a checkpoint" in message
+    assert {"torch": "names code: builtins.print); refused", "pickle": "not a checkpoint"}[protocol] in refuse(path)
     assert "code ran" not in capsys.readouterr().out
 
 
@@ -176,11 +208,11 @@ def test_damaged_and_foreign_files_are_refused(tmp_path, damage):
     assert "not a checkpoint of PyTorch, or a damaged one" in refuse(path)
 
 
-@pytest.mark.parametrize("content", [[1, 2], {"model": {"lr": 0.1}}, {"model": {}}, 3.0])
+@pytest.mark.parametrize("content", [[1, 2], {"model": {"lr": 0.1}}, {"model": {}}, 3.0, {0: torch.zeros(1)}])
 def test_files_without_state_dict_are_refused(tmp_path, content):
     torch.save(content, tmp_path / "a.pth")
     message = refuse(tmp_path / "a.pth")
-    assert "expected a state dict" in message or "of its entries are not tensors" in message
+    assert "expected a state dict" in message or "of its entries are not (plain) tensors" in message
 
 
 def test_missing_file(tmp_path):

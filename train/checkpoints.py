@@ -28,8 +28,8 @@ from train.run_files import load_tensors, write_model, write_run
 
 _LEVELS = ("model_state_dict", "state_dict", "model")
 _PREFIXES = ("module.", "model.")
-# Released with weights that nothing reads; left out when the network has no such parameter.
-_UNUSED = ("image_encoder.conv1_flow.weight",)
+# Released with RCGrad's weights, though nothing reads it: a stem of six channels (FlowGrad-IC's has four).
+_UNUSED_KEY, _UNUSED_CHANNELS = "image_encoder.conv1_flow.weight", 6
 _NUM_NAMED = 3
 RELEASED = "released"  # how the epoch of published weights was chosen: by their authors
 
@@ -62,7 +62,8 @@ def load_published(
     parameters = build_parameters(values, str(path))
     model = make_model(parameters)
     expected = model.state_dict()
-    state = {key: value for key, value in state.items() if key in expected or key not in _UNUSED}
+    if _UNUSED_KEY not in expected and state.get(_UNUSED_KEY, torch.empty(0)).shape[1:2] == (_UNUSED_CHANNELS,):
+        del state[_UNUSED_KEY]
     _require_fit(state, expected, path, parameters.method, recognized)
     model.load_state_dict(state)
     return model.eval(), parameters
@@ -77,13 +78,19 @@ def find_state_dict(content, path: Path) -> dict[str, torch.Tensor]:
         content = content[level]
     if not isinstance(content, Mapping) or not content:
         raise DataError(f"{path}: holds {type(content).__name__}, expected a state dict (names and tensors)")
-    strangers = [str(key) for key, value in content.items() if not isinstance(value, torch.Tensor)]
+    strangers = [str(key) for key, value in content.items() if not isinstance(key, str) or not _is_plain_tensor(value)]
     if strangers:
-        raise DataError(f"{path}: no state dict: {_name_some(strangers)} of its entries are not tensors")
+        raise DataError(f"{path}: no state dict: {_name_some(strangers)} of its entries are not (plain) tensors")
     state = dict(content)
     while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), None):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
+
+
+def _is_plain_tensor(value) -> bool:
+    """Whether a value holds its numbers one by one: not sparse, quantized, or a shape without content."""
+    is_tensor = isinstance(value, torch.Tensor) and value.layout == torch.strided
+    return is_tensor and not value.is_quantized and not value.is_meta
 
 
 def recognize(state: Mapping[str, torch.Tensor]) -> dict | None:
@@ -111,6 +118,11 @@ def _require_fit(state, expected, path: Path, method: str, recognized: Mapping |
     unexpected = [key for key in state if key not in expected]
     reshaped = [key for key in expected if key in state and expected[key].shape != state[key].shape]
     not_finite = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    retyped = [
+        key
+        for key in expected
+        if key in state and expected[key].is_floating_point() and not state[key].is_floating_point()
+    ]
     complaints = []
     if missing:
         complaints.append(f"{len(missing)} keys are missing ({_name_some(missing)})")
@@ -120,6 +132,9 @@ def _require_fit(state, expected, path: Path, method: str, recognized: Mapping |
         key = reshaped[0]
         found, wanted = tuple(state[key].shape), tuple(expected[key].shape)
         complaints.append(f"{len(reshaped)} have another shape ({key} is {found}, expected {wanted})")
+    if not complaints and retyped:
+        found, wanted = state[retyped[0]].dtype, expected[retyped[0]].dtype
+        complaints.append(f"{len(retyped)} hold other numbers ({retyped[0]} is {found}, expected {wanted})")
     if not complaints and not_finite:
         complaints.append(f"{len(not_finite)} hold NaN or infinity ({_name_some(not_finite)})")
     if complaints:
@@ -176,6 +191,9 @@ def main(arguments: list[str] | None = None) -> int:
     except EarshotError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"error: {options.run_dir}: cannot be written: {error}", file=sys.stderr)
+        return DataError.exit_code
     print(f"{options.run_dir}: {name} weights of {options.file}")
     return 0
 
