@@ -10,6 +10,7 @@ import numpy as np
 from eval.maps import read_maps
 from eval.report import sound
 from eval.report.breakdowns import SampleScores, column_of
+from eval.report.facts import describe_facts
 from eval.report.inputs import DatasetInputs
 from eval.report.markup import encode_base64
 from pipeline import pictures
@@ -121,16 +122,17 @@ def build_cards(
     map_files = {model: load_maps(dataset.map_paths[model]) for model in models if model in dataset.map_paths}
     for sample_id, roles in chosen.items():
         sample = rows[sample_id]
+        shown_subsets = [name for name in subsets if name in (sample["splits"] or [])] or list(sample["splits"] or [])
         card = {
             "id": sample_id,
             "dataset": dataset.name,
             "roles": list(roles),
-            "subsets": [name for name in subsets if name in (sample["splits"] or [])] or list(sample["splits"] or []),
+            "subsets": shown_subsets,
             "label": sample["label"] or "",
             "boxes": [[round(float(v), 4) for v in box] for box in sample["boxes"] or [] if np.all(np.isfinite(box))],
             "clip": sample["clip_id"],
             "time": None if sample["time_seconds"] is None else round(sample["time_seconds"], 2),
-            "facts": {str(k): str(v) for k, v in dict(sample["attributes"] or []).items()},
+            "facts": describe_facts(dict(sample["attributes"] or []), shown=shown_subsets),
             "scores": {
                 model: {name: round(value, 4) for name, value in scores.values[model][sample_id].items()}
                 for model in models

@@ -138,7 +138,7 @@
     }
     const facts = [sample.dataset, sample.subsets.join(", "), sample.label && `class ${sample.label}`];
     if (sample.time !== null) facts.push(`at ${sample.time} s of clip ${sample.clip}`);
-    for (const [name, value] of Object.entries(sample.facts)) facts.push(`${name.replaceAll("_", " ")}: ${value}`);
+    facts.push(...sample.facts);
     const node = make("li", { className: "sample" }, make("h3", {}, sample.id));
     if (sample.roles.length) {
       node.append(make("ul", { className: "roles" }, ...sample.roles.map((role) => make("li", { className: "mark" }, role))));

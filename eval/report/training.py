@@ -54,7 +54,7 @@ def render_training(training_dirs: Mapping[str, Path], runs: Mapping[str, Mappin
         for name, (steps, values) in curves.items():
             if name.split("/")[-1] not in _NOT_DRAWN:
                 lines = charts.setdefault(_STAGE.sub("", name), [])
-                lines.append(Line(name, *_thin(steps, values), style=len(lines)))
+                lines.append(Line(name.replace("_", " "), *_thin(steps, values), style=len(lines)))
         num_epochs = runs.get(model, {}).get("num_epochs")
         last_step = max((steps[-1] for steps, _ in curves.values()), default=0)
         x_label = "epoch" if isinstance(num_epochs, int) and last_step < num_epochs else "step"
@@ -83,7 +83,7 @@ def _render_run(run: Mapping) -> Html | None:
     plain, folded = [], []
     for name, value in run.items():
         if isinstance(value, Mapping) and value:
-            folded.append(details(f"{_title_of(name)} of this run", _render_facts(value.items())))
+            folded.append(details(_title_of(name).capitalize(), _render_facts(value.items())))
         elif value is not None and not isinstance(value, Mapping | list):  # lists are the history: see the curves
             plain.append((name, value))
     return element("div", _render_facts(plain), folded) if plain or folded else None
