@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.cluster import ClusterParameters, full_disk_told, run_tasks
+from pipeline.cluster import ClusterParameters, run_tasks, write_refusals_told
 from pipeline.dvc_cache import find_cached_files
 from pipeline.errors import RunError
 from pipeline.extraction import extract_features
@@ -100,7 +100,7 @@ def build_feature(
     store_dir, output_dir, clips_dir = (Path(path).resolve() for path in (store_dir, output_dir, clips_dir))
     clips, absent = available_clips(downloads, clips_dir)
     requests = resolve_requests(feature, samples, clips, absent)
-    with full_disk_told(store_dir), ExitStack() as stack:
+    with write_refusals_told(store_dir), ExitStack() as stack:
         store = stack.enter_context(Store(store_dir).open())
         others = [(other, stack.enter_context(Store(Path(folder).resolve()).open())) for other, folder in also]
         _take_pulled(store, output_dir)

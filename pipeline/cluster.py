@@ -24,7 +24,7 @@ from pipeline.errors import EarshotError, RunError
 
 _POLL_SECONDS = 1.0
 _LAG_SECONDS = 60.0  # that a network file system may need to show what another machine wrote
-_FULL_DISK = {
+_REFUSALS = {  # of the system to write: what is told, and the remedy
     errno.ENOSPC: ("no space left on the device", "make room"),
     errno.EDQUOT: ("the disk quota is exceeded", "make room"),
     errno.EFBIG: ("the limit on the size of files is too small for a shard", "raise it"),
@@ -86,14 +86,14 @@ def run_tasks(
 
 
 @contextlib.contextmanager
-def full_disk_told(folder: Path) -> Iterator[None]:
+def write_refusals_told(folder: Path) -> Iterator[None]:
     """Turn the system's refusals to write into one sentence about ``folder``."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL_DISK:
+        if error.errno not in _REFUSALS:
             raise
-        text, remedy = _FULL_DISK[error.errno]
+        text, remedy = _REFUSALS[error.errno]
         raise RunError(
             f"{folder}: {text}; whatever was finished is kept: {remedy} and run the same command again"
         ) from None
@@ -245,7 +245,7 @@ class _Run:
 
     def _judge(self, task_id: str, error: Exception) -> None:
         """End the run with an error that concerns all tasks; try the task again after any other."""
-        if isinstance(error, EarshotError) or (isinstance(error, OSError) and error.errno in _FULL_DISK):
+        if isinstance(error, EarshotError) or (isinstance(error, OSError) and error.errno in _REFUSALS):
             raise error
         if isinstance(error, ImportError):
             raise RunError(

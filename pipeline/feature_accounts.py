@@ -17,7 +17,11 @@ def account_path(project: Project, dataset: str, feature: str) -> Path:
 
 def write_account(project: Project, dataset: str, feature: str, *, num_bytes: int) -> None:
     """Count what the feature's index says; ``num_bytes``: of its shards."""
-    index_path = project.feature_dir(dataset, feature) / INDEX_NAME
+    text = _make_account(project.feature_dir(dataset, feature) / INDEX_NAME, num_bytes=num_bytes)
+    publish_text(account_path(project, dataset, feature), text)
+
+
+def _make_account(index_path: Path, *, num_bytes: int) -> str:
     index = read_table(index_path, INDEX, columns=["status", "reason"])
     reasons = Counter(zip(index.column("status").to_pylist(), index.column("reason").to_pylist(), strict=True))
     account = {
@@ -28,14 +32,26 @@ def write_account(project: Project, dataset: str, feature: str, *, num_bytes: in
         "bytes": num_bytes,
         "index_sha256": sha256_of(index_path),
     }
-    publish_text(account_path(project, dataset, feature), json.dumps(account, indent=1) + "\n")
+    return json.dumps(account, indent=1) + "\n"
 
 
-def has_accounted_index(project: Project, dataset: str, feature: str) -> bool:
-    """Whether the index is the one that was counted, byte for byte; True where there is no account to say so."""
+def find_account_problem(project: Project, dataset: str, feature: str, *, num_bytes: int) -> tuple[Path, str] | None:
+    """What of the index and its account do not fit each other: which file, and how; None where there is no account.
+
+    ``num_bytes``: of the index's shards. The index must be readable.
+    """
+    path, index_path = account_path(project, dataset, feature), project.feature_dir(dataset, feature) / INDEX_NAME
+    if not path.exists():
+        return None
+    found, expected = path.read_bytes(), _make_account(index_path, num_bytes=num_bytes)
+    if found == expected.encode():
+        return None
     try:
-        account = json.loads(account_path(project, dataset, feature).read_bytes())
-    except (FileNotFoundError, ValueError):
-        return True
-    expected = account.get("index_sha256") if isinstance(account, dict) else None
-    return expected is None or sha256_of(project.feature_dir(dataset, feature) / INDEX_NAME) == expected
+        account = json.loads(found)
+        num_different = sum(account[name] != value for name, value in json.loads(expected).items())
+    except (ValueError, KeyError, TypeError):
+        return path, "damaged: not the account that a feature's stage writes"
+    if num_different and account["index_sha256"] != sha256_of(index_path):
+        name = path.relative_to(project.root)
+        return index_path, f"not the index that {name} counts: one of both is damaged, or not of the last run"
+    return path, "damaged: does not count what the index says"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.cluster import full_disk_told
+from pipeline.cluster import write_refusals_told
 from pipeline.shard_format import INDEX_NAME
 from pipeline.store import Store
 from pipeline.tables import INDEX, read_table
@@ -22,7 +22,7 @@ class PruneReport:
 def prune_store(store_dir: Path, output_dir: Path, *, is_dry_run: bool) -> PruneReport:
     """Remove every shard without a key of the index; what remembers a failure that the index names stays."""
     keys = set(read_table(output_dir / INDEX_NAME, INDEX, columns=["key"]).column("key").to_pylist())
-    with full_disk_told(store_dir), Store(store_dir).open() as store:
+    with write_refusals_told(store_dir), Store(store_dir).open() as store:
         used = {name for name, entries in store.entries.items() if any(entry.key in keys for entry in entries)}
         sizes = store.sizes()
         unused = sorted(set(sizes) - used)

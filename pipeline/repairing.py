@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.attempts import Attempt
 from pipeline.cache import BuildReport, build_feature
-from pipeline.cluster import ClusterParameters, full_disk_told, run_tasks
+from pipeline.cluster import ClusterParameters, run_tasks, write_refusals_told
 from pipeline.dvc_cache import find_cached_files
 from pipeline.errors import DataError
 from pipeline.extraction import extract_features
@@ -95,7 +95,7 @@ def repair_feature(
     removed = tuple(damage.path.name for damage in damages if not damage.sample_ids)
     names = list(dict.fromkeys(damage.path.name for damage in damages if damage.sample_ids))
     restored, remade, num_computed = [], {}, 0
-    with full_disk_told(store_dir), Store(store_dir).open() as store:
+    with write_refusals_told(store_dir), Store(store_dir).open() as store:
         for name in removed:
             if (output_dir / name).is_dir() and not (output_dir / name).is_symlink():
                 raise DataError(f"{output_dir / name}: is a folder among shards; move it away and run `repair` again")

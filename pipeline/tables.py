@@ -119,13 +119,13 @@ def write_table(path: Path | str, rows: pa.Table | Iterable[Mapping], schema: Sc
     rows = rows.select(schema.columns.names).cast(schema.columns)
     rows = rows.replace_schema_metadata({_TABLE_KEY: schema.name, _VERSION_KEY: str(schema.version)})
     with publish(path) as temporary_path:
-        pq.write_table(rows, temporary_path, compression="zstd")
+        pq.write_table(rows, temporary_path, compression="zstd", write_page_checksum=True)
 
 
 def read_table(path: Path | str, schema: Schema, columns: list[str] | None = None) -> pa.Table:
     """Read a table written by ``write_table``; refuse anything else with one sentence."""
     try:
-        table = pq.read_table(path, columns=columns, partitioning=None)
+        table = pq.read_table(path, columns=columns, partitioning=None, page_checksum_verification=True)
         table.validate(full=True)  # damaged text is no UTF-8
     except FileNotFoundError:
         raise DataError(f"{path}: not found; the stage that writes {schema.name} has not run") from None

@@ -21,7 +21,7 @@ from pipeline.features import Extracted, Feature, Needs
 from pipeline.files import sha256_of
 from pipeline.project import Project
 from pipeline.shard_format import read_layout
-from pipeline.tables import DOWNLOADS, INDEX, SAMPLES, read_table, write_table
+from pipeline.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, read_table, write_table
 from train import detector
 
 PARAMS = {
@@ -152,6 +152,66 @@ def test_a_bit_of_the_index_that_still_reads_is_found_by_the_account(project, ca
     assert json.loads(account_path(project, "tiny", "frames").read_text())["index_sha256"] == sha256_of(index_path)
     assert json.loads(account)["ok"] == 5
     assert run(verify_command, project) == 0
+
+
+def test_no_flipped_bit_changes_what_a_table_says(project):
+    """Refused, or of no effect: page checksums for what columns hold, the schema for their names and types."""
+    index_path = project.feature_dir("tiny", "frames") / "index.parquet"
+    content, rows = index_path.read_bytes(), read_table(index_path, INDEX).to_pylist()
+    num_refused = 0
+    for place in range(len(content)):
+        index_path.write_bytes(content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :])
+        try:
+            found = read_table(index_path, INDEX)
+        except DataError:
+            num_refused += 1
+        else:
+            assert found.select(INDEX.columns.names).to_pylist() == rows, place
+    assert num_refused > len(content) // 2
+
+
+def test_an_index_that_no_account_vouches_for_is_compared_with_the_manifest(project, capsys):
+    index_path = project.feature_dir("tiny", "frames") / "index.parquet"
+    before = index_path.read_bytes()
+    rows = read_table(index_path, INDEX).to_pylist()
+    rows[1]["sample_id"], rows[2]["sample_id"] = rows[2]["sample_id"], rows[1]["sample_id"]
+    rows[4] |= {"status": "missing", "reason": "removed", "shard": None, "row": None, "key": None, "crc32": None}
+    write_table(index_path, rows, INDEX)
+    assert run(verify_command, project) == 1
+    output = capsys.readouterr().out
+    for name in ("sample1", "sample2", "sample4"):
+        assert f"{name}: cache/tiny/frames/index.parquet: its row is not of this sample's clip" in output
+    assert "sample0: " not in output
+    assert run(repair_command, project) == 0
+    assert index_path.read_bytes() == before
+    assert run(verify_command, project) == 0
+
+
+@pytest.mark.parametrize("damage", ["number", "half", "list"])
+def test_a_damaged_account_is_named_and_written_anew(project, capsys, damage):
+    path = account_path(project, "tiny", "frames")
+    shards = project.feature_dir("tiny", "frames").glob("*.h5")
+    write_account(project, "tiny", "frames", num_bytes=sum(shard.stat().st_size for shard in shards))
+    before = path.read_bytes()
+    assert run(verify_command, project) == 0
+    path.write_bytes({"number": before.replace(b'"ok": 5', b'"ok": 4'), "half": before[:40], "list": b"[]\n"}[damage])
+    assert run(verify_command, project) == 1
+    assert "manifests/tiny/frames.json: damaged" in capsys.readouterr().out
+    assert run(repair_command, project) == 0
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("table", ["clips", "samples", "downloads"])
+def test_a_damaged_table_of_the_manifest_is_named(project, capsys, table):
+    write_table(project.clips_table_path("tiny"), [{"clip_id": "clip0"}], CLIPS)
+    assert run(verify_command, project) == 0
+    path = project.manifests_dir("tiny") / f"{table}.parquet"
+    flip(path, 60)
+    assert run(verify_command, project) == 1
+    output = capsys.readouterr().out
+    assert f"manifests/tiny/{table}.parquet: not a readable Parquet file: " in output
+    assert "`dvc repro` writes it anew" in output
+    assert "tiny/frames: 5 samples, whole" in output
 
 
 @pytest.mark.parametrize("bit", [0, 7])

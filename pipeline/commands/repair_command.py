@@ -1,7 +1,7 @@
 """``repair``: make damaged or missing shards again, and on request what failed before."""
 
 from pipeline.commands.feature_selection import FEATURES, add_selection, cluster_parameters, selected_folders
-from pipeline.commands.verify_command import describe_damage, verify_folder
+from pipeline.commands.verify_command import describe_damage, print_damaged_tables, verify_folder
 from pipeline.feature_accounts import account_path, write_account
 from pipeline.project import Project
 from pipeline.repairing import repair_feature
@@ -25,7 +25,10 @@ def add_arguments(parser) -> None:
 
 def run(arguments, project: Project) -> int:
     """Exit code 0 when everything is whole afterwards, 1 when not."""
-    return max([_repair(project, *selected, arguments) for selected in selected_folders(arguments, project)], default=0)
+    selected = selected_folders(arguments, project)
+    has_damaged_table = print_damaged_tables(project, dict.fromkeys(dataset for dataset, _ in selected))
+    codes = [_repair(project, dataset, name, arguments) for dataset, name in selected]
+    return max([int(has_damaged_table), *codes])
 
 
 def _repair(project: Project, dataset: str, name: str, arguments) -> int:

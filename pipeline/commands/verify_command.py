@@ -1,13 +1,17 @@
 """``verify``: recompute checksums of cached features and name every sample whose bytes are not what they were."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.commands.feature_selection import add_selection, selected_folders
+import pyarrow as pa
+
+from pipeline.commands.feature_selection import FEATURES, add_selection, selected_folders
 from pipeline.errors import DataError
-from pipeline.feature_accounts import account_path, has_accounted_index
+from pipeline.feature_accounts import account_path, find_account_problem
+from pipeline.plan import available_clips, resolve_requests
 from pipeline.project import Project
 from pipeline.shard_format import INDEX_NAME
-from pipeline.tables import INDEX, SAMPLES, read_table
+from pipeline.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, read_table
 from pipeline.verification import Damage, verify_feature
 
 HELP = "recompute the checksums of cached features; names every damaged sample and exits 1"
@@ -20,8 +24,9 @@ def add_arguments(parser) -> None:
 
 def run(arguments, project: Project) -> int:
     """Exit code 0 when every byte is as it was written, 1 when not."""
+    selected = selected_folders(arguments, project)
     num_damaged_folders = 0
-    for dataset, feature in selected_folders(arguments, project):
+    for dataset, feature in selected:
         damages, num_ok = verify_folder(project, dataset, feature, is_quiet=arguments.quiet)
         for damage in damages:
             for line in describe_damage(damage, project.root):
@@ -32,9 +37,26 @@ def run(arguments, project: Project) -> int:
         state = f"{num_samples} samples damaged in {len(damages)} files" if damages else "whole"
         print(f"{dataset}/{feature}: {num_ok} samples, {state}")
         num_damaged_folders += bool(damages)
+    has_damaged_table = print_damaged_tables(project, dict.fromkeys(dataset for dataset, _ in selected))
     if num_damaged_folders:
         print("`python -m pipeline repair` makes the damaged ones again")
-    return 1 if num_damaged_folders else 0
+    return 1 if num_damaged_folders or has_damaged_table else 0
+
+
+def print_damaged_tables(project: Project, datasets: Iterable[str]) -> bool:
+    """Print which tables of the manifests cannot be read; whether there are any."""
+    is_damaged = False
+    for dataset in datasets:
+        paths = (project.clips_table_path, project.samples_table_path, project.downloads_table_path)
+        for table_path, schema in zip(paths, (CLIPS, SAMPLES, DOWNLOADS), strict=True):
+            path = table_path(dataset)
+            try:
+                _ = path.exists() and read_table(path, schema)
+            except DataError as error:
+                problem = str(error).removeprefix(f"{path}: ")
+                print(f"{path.relative_to(project.root)}: {problem}; `dvc repro` writes it anew")
+                is_damaged = True
+    return is_damaged
 
 
 def verify_folder(project: Project, dataset: str, feature: str, *, is_quiet: bool) -> tuple[list[Damage], int]:
@@ -43,21 +65,38 @@ def verify_folder(project: Project, dataset: str, feature: str, *, is_quiet: boo
     if not index_path.exists():
         return [Damage(index_path, "missing, so nothing is known about the samples")], 0
     try:
-        index = read_table(index_path, INDEX, columns=["sample_id", "status"])
+        index = read_table(index_path, INDEX, columns=["sample_id", "status", "key", "shard"])
         damages = verify_feature(index_path.parent, is_quiet=is_quiet)
     except DataError as error:
         return [Damage(index_path, str(error).removeprefix(f"{index_path}: "))], 0
-    if not has_accounted_index(project, dataset, feature):
-        account = account_path(project, dataset, feature).relative_to(project.root)
-        damages.append(Damage(index_path, f"not the index that {account} counts: damaged, or not of the last run"))
-    samples_path = project.samples_table_path(dataset)
-    if samples_path.exists():
-        wanted = read_table(samples_path, SAMPLES, columns=["sample_id"]).column("sample_id").to_pylist()
-        listed = set(index.column("sample_id").to_pylist())
-        lacking = tuple(sample_id for sample_id in wanted if sample_id not in listed)
-        if lacking:
-            damages.append(Damage(index_path, "has no row for samples of the manifest", lacking))
+    if not damages:  # else the bytes of the shards would not fit either
+        shards = set(index.column("shard").to_pylist()) - {None}
+        num_bytes = sum((index_path.parent / name).stat().st_size for name in shards)
+        problem = find_account_problem(project, dataset, feature, num_bytes=num_bytes)
+        damages += [Damage(*problem)] if problem else []
+    damages += _compare_with_tables(project, dataset, feature, index)
     return damages, index.column("status").to_pylist().count("ok")
+
+
+def _compare_with_tables(project: Project, dataset: str, feature: str, index: pa.Table) -> list[Damage]:
+    """Samples that the index lacks, or, where no account vouches for it, that have another one's row."""
+    index_path = project.feature_dir(dataset, feature) / INDEX_NAME
+    try:
+        samples = read_table(project.samples_table_path(dataset), SAMPLES)
+        downloads = read_table(project.downloads_table_path(dataset), DOWNLOADS)
+    except DataError:
+        return []  # absent in a copy of the cache alone; damaged ones are told by `print_damaged_tables`
+    keys = dict(zip(index.column("sample_id").to_pylist(), index.column("key").to_pylist(), strict=True))
+    lacking = tuple(sample_id for sample_id in samples.column("sample_id").to_pylist() if sample_id not in keys)
+    damages = [Damage(index_path, "has no row for samples of the manifest", lacking)] if lacking else []
+    if not account_path(project, dataset, feature).exists():
+        clips, absent = available_clips(downloads, project.clips_dir(dataset))
+        requests = resolve_requests(FEATURES[feature](project), samples, clips, absent)
+        other = tuple(r.sample_id for r in requests if r.sample_id in keys and keys[r.sample_id] != r.key)
+        if other:
+            problem = "its row is not of this sample's clip, time and parameters: damaged, or not of the last run"
+            damages.append(Damage(index_path, problem, other))
+    return damages
 
 
 def _foreign_files(folder: Path) -> list[Path]:
