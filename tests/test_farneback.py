@@ -1,10 +1,10 @@
 """Our Farneback is OpenCV's bit for bit, or OpenCV's itself."""
 
+import inspect
 import pickle
 import platform
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -14,23 +14,22 @@ import pytest
 from pipeline import farneback, farneback_kernels
 from pipeline.errors import MediaError
 from pipeline.farneback import compute_farneback, load_refine_level
+from pipeline.flow import FlowParameters
 from pipeline.media import ClipReader
 
-
-@dataclass(frozen=True)
-class Settings:
-    pyramid_scale: float = 0.5
-    num_levels: int = 3
-    window_size: int = 15
-    num_iterations: int = 3
-    poly_n: int = 5
-    poly_sigma: float = 1.2
-    flags: int = 0
+# Farneback's own among the parameters, in OpenCV's order.
+NAMES = [name for name in inspect.signature(compute_farneback).parameters if name not in ("previous", "following")]
 
 
-def assert_same_bits(previous, following, settings=Settings()):
-    computed = compute_farneback(previous, following, **asdict(settings))
-    expected = cv2.calcOpticalFlowFarneback(previous, following, None, *asdict(settings).values())
+def settings_of(**changes):
+    parameters = FlowParameters(**changes)
+    return {name: getattr(parameters, name) for name in NAMES}
+
+
+def assert_same_bits(previous, following, **changes):
+    settings = settings_of(**changes)
+    computed = compute_farneback(previous, following, **settings)
+    expected = cv2.calcOpticalFlowFarneback(previous, following, None, *settings.values())
     assert computed.dtype == np.float32
     assert computed.shape == expected.shape
     assert computed.tobytes() == expected.tobytes(), f"differs by up to {np.abs(computed - expected).max()}"
@@ -112,13 +111,13 @@ def test_pictures_that_stand_still_or_are_noise():
     ],
 )
 def test_other_parameters(changes):
-    assert_same_bits(*make_pair(150, 170), Settings(**changes))
+    assert_same_bits(*make_pair(150, 170), **changes)
 
 
 def test_pictures_of_unequal_size_are_refused_as_by_opencv():
     picture = np.zeros((40, 50), np.uint8)
     with pytest.raises(cv2.error):
-        compute_farneback(picture, picture[:, 1:], **asdict(Settings()))
+        compute_farneback(picture, picture[:, 1:], **settings_of())
 
 
 @pytest.mark.parametrize("folder", ["media", "urbansas_mini/video_24fps"])
@@ -138,7 +137,7 @@ def test_decoded_frames(shared, folder):
 
 def test_one_compilation_serves_all_sizes():
     for height, width in ((50, 60), (16, 100), (99, 33)):
-        compute_farneback(*make_pair(height, width), **asdict(Settings()))
+        compute_farneback(*make_pair(height, width), **settings_of())
     refine_level = load_refine_level()
     assert refine_level is None or len(refine_level.signatures) == 1
 
