@@ -153,7 +153,7 @@ def _compute(
             arena.take(h + 1, w, 8),
             arena.take(2, h, w),
             arena.take(num_iterations, num_kept, 5, w),
-            arena.take(num_iterations, 5, w + num_kept, dtype=np.float64),
+            arena.take(num_iterations, 5, w + num_kept + 4, dtype=np.float64),
         )
     return flow
 

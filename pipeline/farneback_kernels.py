@@ -11,12 +11,11 @@ Importing this imports Numba, which takes a while; ``pipeline.farneback`` does s
 
 import numba
 import numpy as np
-from llvmlite import ir
 from numba.core.compiler import Compiler
-from numba.extending import intrinsic
+
+from pipeline.farneback_vectors import LANES, interleave_eight, run_sums, sample_eight, slide_four
 
 REACH = 5  # pixels on each side that the polynomials are fitted to (OpenCV's poly_n)
-LANES = 8  # floats of a pixel in the coefficients of the second picture: five and padding
 
 _F32 = np.float32
 _ZERO, _QUARTER, _HALF, _ONE = _F32(0), _F32(0.25), _F32(0.5), _F32(1)
@@ -41,68 +40,6 @@ def compile_refine_level():
     Raises RuntimeError where no such folder can be written.
     """
     return numba.njit(cache=True, **_OPTIONS)(_refine_level)
-
-
-_VECTOR = ir.VectorType(ir.FloatType(), LANES)
-_INT32, _INT64 = ir.IntType(32), ir.IntType(64)
-
-
-def _shuffle(builder, first, second, lanes):
-    return builder.shuffle_vector(first, second, ir.Constant(ir.VectorType(_INT32, len(lanes)), lanes))
-
-
-def _emit_bilinear(builder, data, positions, weights, pixel):
-    """Vector code for one pixel: its coefficients, weighted sums of four neighbours'."""
-    total = None
-    for position, plane in zip(positions, weights, strict=True):
-        weight = builder.load(builder.gep(plane, [pixel]))
-        undefined = ir.Constant(_VECTOR, ir.Undefined)
-        spread = builder.insert_element(undefined, weight, ir.Constant(_INT32, 0))
-        spread = _shuffle(builder, spread, undefined, [0] * LANES)
-        neighbour = builder.load(builder.bitcast(builder.gep(data, [position]), _VECTOR.as_pointer()))
-        neighbour.align = 4
-        product = builder.fmul(spread, neighbour)
-        total = product if total is None else builder.fadd(total, product)
-    return total
-
-
-def _emit_transposed(builder, pixels):
-    """The first five rows of the transpose of eight vectors of eight."""
-    low = [_shuffle(builder, pixels[k], pixels[k + 1], [0, 8, 1, 9, 4, 12, 5, 13]) for k in (0, 2, 4, 6)]
-    high = [_shuffle(builder, pixels[k], pixels[k + 1], [2, 10, 3, 11, 6, 14, 7, 15]) for k in (0, 2, 4, 6)]
-    quads = []
-    for four in (low, high):
-        for lanes in ([0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]):
-            quads.append([_shuffle(builder, four[k], four[k + 1], lanes) for k in (0, 2)])
-    first, last = [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]
-    return [*(_shuffle(builder, *quad, first) for quad in quads), _shuffle(builder, *quads[0], last)]
-
-
-@intrinsic
-def _sample_eight(typing_context, source, stride, positions, w00, w01, w10, w11, x, q0, q1, q2, q3, q4):
-    """Bilinear samples of eight pixels from ``x`` on: coefficients of ``source`` at ``positions`` into planes."""
-    weights, planes = (w00, w01, w10, w11), (q0, q1, q2, q3, q4)
-    signature = numba.void(source, numba.int64, positions, *weights, numba.int64, *planes)
-
-    def generate(context, builder, signature, arguments):
-        def find_data(index):
-            return context.make_array(signature.args[index])(context, builder, arguments[index]).data
-
-        data, stride, start = find_data(0), arguments[1], arguments[7]
-        right = ir.Constant(_INT64, LANES)
-        pixels = []
-        for offset in range(LANES):
-            pixel = builder.add(start, ir.Constant(_INT64, offset))
-            above = builder.zext(builder.load(builder.gep(find_data(2), [pixel])), _INT64)
-            below = builder.add(above, stride)
-            corners = [above, builder.add(above, right), below, builder.add(below, right)]
-            pixels.append(_emit_bilinear(builder, data, corners, [find_data(k) for k in (3, 4, 5, 6)], pixel))
-        for index, plane in enumerate(_emit_transposed(builder, pixels)):
-            address = builder.bitcast(builder.gep(find_data(8 + index), [start]), _VECTOR.as_pointer())
-            builder.store(plane, address).align = 4
-        return context.get_dummy_value()
-
-    return signature, generate
 
 
 @_jit
@@ -178,13 +115,15 @@ def _expand_row(image, y, g, xg, xxg, inverse, sums, c0, c1, c2, c3, c4):
 
 @_jit
 def _interleave(c0, c1, c2, c3, c4, pixels):
-    for x in range(c0.size):
-        pixels[x, 0] = c0[x]
-        pixels[x, 1] = c1[x]
-        pixels[x, 2] = c2[x]
-        pixels[x, 3] = c3[x]
-        pixels[x, 4] = c4[x]
-        pixels[x, 5] = pixels[x, 6] = pixels[x, 7] = _ZERO
+    """Coefficients of a row from planes to ``(width * LANES,)``."""
+    num_whole = c0.size // LANES * LANES
+    for x in range(0, num_whole, LANES):
+        interleave_eight(c0, c1, c2, c3, c4, x, pixels)
+    for x in range(num_whole, c0.size):
+        start = x * LANES
+        pixels[start], pixels[start + 1], pixels[start + 2] = c0[x], c1[x], c2[x]
+        pixels[start + 3], pixels[start + 4] = c3[x], c4[x]
+        pixels[start + 5] = pixels[start + 6] = pixels[start + 7] = _ZERO
 
 
 @_jit
@@ -231,37 +170,45 @@ def _combine(
 
 
 @_jit
-def _slide(sums, entering, leaving):
-    for x in range(entering.size):
-        sums[x] += np.float64(entering[x] - leaving[x])
+def _slide(entering, leaving, begin, fours, fifths):
+    """Box sums slide down by one row; the columns beyond the picture are those of its border.
+
+    ``fours`` holds the first four planes, those of a column together, ``fifths`` the fifth; both begin ``begin``
+    columns before the picture and end as many after it.
+    """
+    e0, e1, e2, e3, e4 = entering[0], entering[1], entering[2], entering[3], entering[4]
+    l0, l1, l2, l3, l4 = leaving[0], leaving[1], leaving[2], leaving[3], leaving[4]
+    width = e0.size
+    end, num_whole = begin + width, width // 4 * 4
+    for x in range(0, num_whole, 4):
+        slide_four(e0, e1, e2, e3, l0, l1, l2, l3, x, fours, (begin + x) * 4)
+    for x in range(num_whole, width):
+        for plane in range(4):
+            fours[(begin + x) * 4 + plane] += np.float64(entering[plane, x] - leaving[plane, x])
+    for x in range(width):
+        fifths[begin + x] += np.float64(e4[x] - l4[x])
+    for x in range(begin):
+        fifths[x], fifths[end + x] = fifths[begin], fifths[end - 1]
+        for plane in range(4):
+            fours[x * 4 + plane] = fours[begin * 4 + plane]
+            fours[(end + x) * 4 + plane] = fours[(end - 1) * 4 + plane]
 
 
 @_jit
-def _sum_horizontally(s0, s1, s2, s3, s4, reach, t0, t1, t2, t3, t4):
-    """Running sums over ``2 * reach + 1`` columns; inputs are padded by ``reach + 1`` on both sides."""
+def _sum_horizontally(fours, fifths, reach, before, totals):
+    """Sums over ``2 * reach + 1`` columns, of what ``_slide`` leaves; ``before`` is room for five numbers."""
     first = reach + 1
     weight = np.float64(reach + 2)
-    a0, a1, a2, a3, a4 = (
-        s0[first] * weight,
-        s1[first] * weight,
-        s2[first] * weight,
-        s3[first] * weight,
-        s4[first] * weight,
+    for plane in range(5):
+        step, start = (4, plane) if plane < 4 else (1, 0)
+        sums = fours if plane < 4 else fifths
+        total = sums[start + first * step] * weight
+        for x in range(first + 1, first + reach):
+            total += sums[start + x * step]
+        before[plane] = total
+    run_sums(
+        fours, fifths, before, first + reach, totals.shape[1], totals[0], totals[1], totals[2], totals[3], totals[4]
     )
-    for x in range(first + 1, first + reach):
-        a0 += s0[x]
-        a1 += s1[x]
-        a2 += s2[x]
-        a3 += s3[x]
-        a4 += s4[x]
-    ahead = first + reach
-    for x in range(t0.size):
-        a0 += s0[x + ahead] - s0[x]
-        a1 += s1[x + ahead] - s1[x]
-        a2 += s2[x + ahead] - s2[x]
-        a3 += s3[x + ahead] - s3[x]
-        a4 += s4[x + ahead] - s4[x]
-        t0[x], t1[x], t2[x], t3[x], t4[x] = a0, a1, a2, a3, a4
 
 
 @_jit
@@ -281,7 +228,7 @@ def _update_row(y, first, second, u, v, fade_x, fade_y, positions, weights, is_i
     q0, q1, q2, q3, q4 = sampled[0], sampled[1], sampled[2], sampled[3], sampled[4]
     _locate(u[y], v[y], _F32(y), _F32(width - 1), _F32(height - 1), width, positions, w00, w01, w10, w11, is_inside)
     for x in range(0, width, LANES):  # the buffers are long enough for whole vectors
-        _sample_eight(second, width * LANES, positions, w00, w01, w10, w11, x, q0, q1, q2, q3, q4)
+        sample_eight(second, width * LANES, positions, w00, w01, w10, w11, x, q0, q1, q2, q3, q4)
     c = first[y]
     _combine(
         q0, q1, q2, q3, q4, is_inside, c[0], c[1], c[2], c[3], c[4], u[y], v[y],
@@ -290,33 +237,18 @@ def _update_row(y, first, second, u, v, fade_x, fade_y, positions, weights, is_i
 
 
 @_jit
-def _start_sums(ring, height, reach, sums):
+def _start_sums(ring, height, reach, fours, fifths):
     """Box sums before row 0: the rows above it are counted as row 0, the box lags by one row."""
     begin, weight = reach + 1, _F32(reach + 2)
-    width = ring.shape[2]
     for plane in range(5):
-        for x in range(width):
-            sums[plane, begin + x] = np.float64(ring[0, plane, x] * weight)
+        step, start = (4, begin * 4 + plane) if plane < 4 else (1, begin)
+        sums = fours if plane < 4 else fifths
+        for x in range(ring.shape[2]):
+            sums[start + x * step] = np.float64(ring[0, plane, x] * weight)
         for y in range(1, reach):
             row = ring[min(y, height - 1) % len(ring), plane]
-            for x in range(width):
-                sums[plane, begin + x] += np.float64(row[x])
-
-
-@_jit
-def _solve_row(entering, leaving, reach, scale, sums, totals, u, v):
-    """Flow of a row from box sums that slide down by one row."""
-    begin, end = reach + 1, reach + 1 + u.size
-    for plane in range(5):
-        row = sums[plane]
-        _slide(row[begin:end], entering[plane], leaving[plane])
-        for x in range(begin):
-            row[x] = row[begin]
-            row[end + x] = row[end - 1]
-    _sum_horizontally(
-        sums[0], sums[1], sums[2], sums[3], sums[4], reach, totals[0], totals[1], totals[2], totals[3], totals[4]
-    )
-    _solve(totals[0], totals[1], totals[2], totals[3], totals[4], scale, u, v)
+            for x in range(ring.shape[2]):
+                sums[start + x * step] += np.float64(row[x])
 
 
 @_jit
@@ -331,7 +263,8 @@ def _iterate(first, second, u, v, window, fade_x, fade_y, rings, all_sums):
     num_iterations, num_kept = rings.shape[0], rings.shape[1]
     reach = window // 2
     padded = (width + LANES - 1) // LANES * LANES
-    totals = np.empty((5, width))
+    begin, num_summed = reach + 1, all_sums.shape[1] // 5
+    totals, before = np.empty((5, (width + 3) // 4 * 4)), np.empty(5)
     positions, weights = np.zeros(padded, np.int32), np.zeros((4, padded), np.float32)
     sampled, is_inside = np.empty((5, padded), np.float32), np.empty(width, np.bool_)
     scale = 1.0 / np.float64(window * window)
@@ -341,14 +274,17 @@ def _iterate(first, second, u, v, window, fade_x, fade_y, rings, all_sums):
             if y < 0 or y >= height:
                 continue
             ring, sums = rings[iteration], all_sums[iteration]
+            fours, fifths = sums[: 4 * num_summed], sums[4 * num_summed :]
             coming = y + reach
             for row in range(0 if y == 0 else coming, min(coming + 1, height)):
                 m = ring[row % num_kept]
                 _update_row(row, first, second, u, v, fade_x, fade_y, positions, weights, is_inside, sampled, m)
             if y == 0:
-                _start_sums(ring, height, reach, sums)
+                _start_sums(ring, height, reach, fours, fifths)
             entering, leaving = ring[min(coming, height - 1) % num_kept], ring[max(y - reach - 1, 0) % num_kept]
-            _solve_row(entering, leaving, reach, scale, sums, totals, u[y], v[y])
+            _slide(entering, leaving, begin, fours, fifths)
+            _sum_horizontally(fours, fifths, reach, before, totals)
+            _solve(totals[0], totals[1], totals[2], totals[3], totals[4], scale, u[y], v[y])
 
 
 def _refine_level(
@@ -361,7 +297,7 @@ def _refine_level(
 
     The rest is room to work in: ``first`` (H, 5, W) and ``second`` (H + 1, W, LANES) for coefficients (the last row
     is there because positions of pixels that lead outside are 0, whatever the picture's size), ``uv`` (2, H, W),
-    ``rings`` (iterations, count_kept_rows(window), 5, W), ``sums`` float64 (iterations, 5, W + the same).
+    ``rings`` (iterations, count_kept_rows(window), 5, W), ``sums`` float64 (iterations, 5, W + the same + 4).
     """
     height, width = previous.shape
     vertical, row = np.empty((3, width + 2 * REACH), np.float32), np.empty((5, width), np.float32)
@@ -370,13 +306,13 @@ def _refine_level(
         c = first[y]
         _expand_row(previous, y, g, xg, xxg, inverse, vertical, c[0], c[1], c[2], c[3], c[4])
         _expand_row(following, y, g, xg, xxg, inverse, vertical, row[0], row[1], row[2], row[3], row[4])
-        _interleave(row[0], row[1], row[2], row[3], row[4], second[y])
+        _interleave(row[0], row[1], row[2], row[3], row[4], second[y].reshape(-1))
     u, v = uv[0], uv[1]
     for y in range(height):
         for x in range(width):
             u[y, x] = flow[y, x, 0] * factor + _ZERO  # -0 becomes 0
             v[y, x] = flow[y, x, 1] * factor + _ZERO
-    _iterate(first, second.reshape(-1), u, v, window, fade_x, fade_y, rings, sums)
+    _iterate(first, second.reshape(-1), u, v, window, fade_x, fade_y, rings, sums.reshape(len(sums), -1))
     for y in range(height):
         for x in range(width):
             flow[y, x, 0] = u[y, x]
