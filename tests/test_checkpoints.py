@@ -184,7 +184,7 @@ def test_pickle_with_code_is_refused_and_not_run(tmp_path, capsys, protocol):
         torch.save({"model": narrow_state("ezvsl"), "hook": Bomb()}, path)
     else:
         path.write_bytes(pickle.dumps({"model": Bomb()}))
-    assert {"torch": "names code: builtins.print); refused", "pickle": "not a checkpoint"}[protocol] in refuse(path)
+    assert {"torch": "names code: print); refused", "pickle": "not a checkpoint"}[protocol] in refuse(path)
     assert "code ran" not in capsys.readouterr().out
 
 
@@ -274,6 +274,23 @@ def test_imagenet_weights_of_another_backbone_are_refused(tmp_path):
     parameters = build_parameters({"method": "ezvsl", "backbone": "resnet50", "init": str(tmp_path / "a.pth")}, "t")
     with pytest.raises(DataError, match="expected torchvision's weights of the same backbone"):
         initialize_vision(make_model(parameters), parameters, weights_dir=None)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ([1.0], "holds list, expected a state dict"),
+        ({"conv1.weight": 3}, "conv1.weight of its entries are not (plain) tensors"),
+        ({0: torch.zeros(1)}, "0 of its entries are not (plain) tensors"),
+        ({"conv1.weight": torch.full((64, 3, 7, 7), float("nan"))}, "conv1.weight is not finite"),
+    ],
+)
+def test_a_file_without_weights_initializes_nothing(tmp_path, content, words):
+    torch.save(content, tmp_path / "a.pth")
+    for init in (str(tmp_path / "a.pth"), str(tmp_path)):
+        with pytest.raises(DataError) as caught:
+            load_imagenet_weights("resnet18", init=init, weights_dir=None)
+        assert (words if init.endswith("a.pth") else "Is a directory") in str(caught.value)
 
 
 def test_narrow_encoders_have_no_imagenet_weights():

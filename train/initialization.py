@@ -7,6 +7,7 @@ import torchvision
 from torch import nn
 
 from pipeline.errors import DataError, ParameterError
+from train.checkpoints import find_state_dict
 from train.encoders import FULL_WIDTH, make_encoder
 from train.fetching import fetch_file
 from train.models.localizer import Localizer
@@ -49,7 +50,7 @@ def attach_object_guidance(model: Localizer, parameters: TrainingParameters, *, 
 def load_imagenet_weights(backbone: str, *, init: str, weights_dir: Path | None) -> dict[str, torch.Tensor]:
     """torchvision's state dict of ``backbone`` from a file (``init`` is its path) or its published place."""
     if init != "imagenet":
-        return load_tensors(Path(init))
+        return _read_weights(Path(init).expanduser())
     try:
         weights = torchvision.models.get_model_weights(backbone).IMAGENET1K_V1
     except (ValueError, AttributeError):
@@ -60,7 +61,15 @@ def load_imagenet_weights(backbone: str, *, init: str, weights_dir: Path | None)
     folder = Path(weights_dir) if weights_dir is not None else Path(torch.hub.get_dir()) / "checkpoints"
     # torchvision puts the first hexadecimal digits of a file's SHA-256 into its name
     prefix = name.rsplit("-", 1)[1].split(".")[0]
-    return load_tensors(fetch_file(weights.url, folder / name, sha256=prefix, alternatives=_ALTERNATIVES))
+    return _read_weights(fetch_file(weights.url, folder / name, sha256=prefix, alternatives=_ALTERNATIVES))
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    weights = find_state_dict(load_tensors(path), path)
+    broken = next((key for key, value in weights.items() if not value.isfinite().all()), None)
+    if broken is not None:
+        raise DataError(f"{path}: {broken} is not finite (NaN or infinite), expected weights")
+    return weights
 
 
 def load_backbone(encoder: nn.Module, weights: dict[str, torch.Tensor], *, source: str) -> None:

@@ -151,7 +151,7 @@ def load_tensors(path: Path):
     except FileNotFoundError:
         raise DataError(f"{path}: not found") from None
     except Exception as error:  # of a file that anybody may have written, the parsers raise anything
-        if name := re.search(r"(?:GLOBAL|Unsupported class) `?(\w+(?:\.\w+)+)", str(error)):
+        if name := re.search(r"(?:[Uu]nsupported GLOBAL|global: GLOBAL|Unsupported class) `?([\w.]+)", str(error)):
             raise DataError(
                 f"{path}: holds more than tensors (its pickle names code: {name[1]}); refused, since loading it could "
                 "run that code"
