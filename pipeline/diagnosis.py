@@ -130,6 +130,22 @@ def check_gpu() -> Check:
     return Check("GPU", "ok", "; ".join(line.strip() for line in done.stdout.strip().split("\n")))
 
 
+def check_flow() -> Check:
+    """Which code computes optical flow; both give the same bits, so that no key or shard names it."""
+    from pipeline.farneback import load_refine_level  # compiles for some seconds where nobody has yet
+
+    name, numba = "optical flow", package_version("numba")
+    if load_refine_level() is not None:
+        return Check(name, "ok", f"compiled by Numba {numba}, the same bits as OpenCV's, compared just now")
+    return Check(
+        name,
+        "warn",
+        f"OpenCV's own, which takes two to three times as long: code compiled by Numba {numba} cannot be kept on disk, "
+        "or differs from it by a bit here",
+        "set NUMBA_CACHE_DIR to a folder that can be written",
+    )
+
+
 def check_scheduler(address: str | None) -> Check:
     """Whether something listens at the Dask scheduler's address."""
     if not address:
@@ -295,6 +311,7 @@ def diagnose(project: Project, names: list[str], *, scheduler_address: str | Non
         check_js_runtime(find_js_runtimes()),
         check_disk(project.root / "cache", min_free_gigabytes=parameters.min_free_gigabytes),
         check_gpu(),
+        check_flow(),
         check_scheduler(scheduler_address),
     ]
     if parameters.cookies_path and not os.access(parameters.cookies_path, os.R_OK):

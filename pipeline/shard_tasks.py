@@ -26,6 +26,8 @@ from pipeline.shard_format import (
     write_shard,
 )
 
+# What decides the arrays' bits. Numba is not among it: flow that it compiles is used only where it has OpenCV's bits,
+# and shards must have the same bytes with and without it.
 _SOFTWARE = ("numpy", "opencv-python-headless", "opencv-python", "av", "librosa", "scipy", "h5py")
 
 

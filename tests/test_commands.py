@@ -15,10 +15,18 @@ import yaml
 from download_helpers import QUICK, clips_table, make_clip
 from misbehaving_server import Answer, MisbehavingServer, page
 
+from pipeline import farneback
 from pipeline.__main__ import main
 from pipeline.accounts import account_dataset, outlook_of, reason_rows, split_counts
 from pipeline.commands.arguments import protect_ids, render
-from pipeline.diagnosis import check_ffmpeg, check_js_runtime, check_scheduler, check_video, check_yt_dlp
+from pipeline.diagnosis import (
+    check_ffmpeg,
+    check_flow,
+    check_js_runtime,
+    check_scheduler,
+    check_video,
+    check_yt_dlp,
+)
 from pipeline.downloads import DownloadParameters, download_clips
 from pipeline.ledger import Ledger, read_entries
 from pipeline.parameters import build
@@ -306,8 +314,17 @@ def test_doctor_notices_the_ffmpeg_that_breaks_sections(tmp_path, version, level
     assert (check.level, "16546" in check.text) == (level, level == "warn")
 
 
-def test_doctor_without_network_says_so_in_one_line_a_source(tmp_path, capsys):
+def test_doctor_says_which_flow_is_in_use(monkeypatch):
+    for computed, level, words in [(object(), "ok", "compiled by Numba"), (None, "warn", "OpenCV's own")]:
+        monkeypatch.setattr(farneback, "load_refine_level", lambda computed=computed: computed)
+        check = check_flow()
+        assert check.level == level
+        assert words in check.text
+
+
+def test_doctor_without_network_says_so_in_one_line_a_source(tmp_path, capsys, monkeypatch):
     """Every address of this project leads to a closed port; the local folder needs none."""
+    monkeypatch.setattr(farneback, "load_refine_level", lambda: None)  # it may compile for long
     nowhere = "http://127.0.0.1:9"
     lists = {f"{name}_url": nowhere for name in ("ezvsl", "htf", "slavc")}
     project = make_project(
@@ -332,7 +349,7 @@ def test_doctor_without_network_says_so_in_one_line_a_source(tmp_path, capsys):
     assert lines["local"].startswith("ok")
     assert lines["sample"].startswith("ok")
     assert all(line.count("\n") == 0 for line in lines.values())
-    assert len(out.strip().split("\n")) == 11
+    assert len(out.strip().split("\n")) == 12
     quiet = run(capsys, project, "doctor", "--quiet", "--dataset", "local")[1]
     assert "local" not in quiet
 
