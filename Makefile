@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # Stages are run as `python -m stages.NAME`: the environment's own python has to be the first one found.
 RUN = PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: repro test lint bench setup
+.PHONY: repro test lint bench setup help
 repro: setup
 	@$(RUN) python -m pipeline refresh
 	@$(RUN) dvc repro $(ARGS)
@@ -23,3 +23,11 @@ bench: setup
 
 setup:
 	@$(if $(PYTHON),$(PYTHON),python3) pipeline/environment.py $(VENV) requirements.txt
+
+help:
+	@echo "make repro    compute what is missing or out of date, up to reports/index.html (ARGS: for dvc repro)"
+	@echo "make test     run the tests (ARGS: for pytest)"
+	@echo "make lint     check style and formatting"
+	@echo "make bench    measure the fast paths (ARGS: for python -m benchmarks)"
+	@echo "make setup    make $(VENV) with the pinned packages; the others do that by themselves"
+	@echo "$(BIN)/python -m pipeline --help    look at the account of clips and features, and mend it"

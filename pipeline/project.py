@@ -28,18 +28,25 @@ class Project:
         except yaml.YAMLError as error:
             raise ParameterError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
         if not isinstance(params, dict):
-            raise ParameterError(f"{path}: holds {type(params).__name__}, expected sections")
+            found = "is empty" if params is None else f"holds {type(params).__name__}"
+            raise ParameterError(f"{path}: {found}, expected sections")
         return cls(root, params)
 
     @property
     def datasets(self) -> list[str]:
         """Names of the datasets that params.yaml selects."""
-        return list(self.section("datasets"))
+        return self._names("datasets")
 
     @property
     def runs(self) -> list[str]:
         """Names of the runs that are evaluated: those trained here (``models``) and those that were ``released``."""
-        return [*self.section("models"), *self.section("released")]
+        return [*self._names("models"), *self._names("released")]
+
+    def _names(self, key: str) -> list[str]:
+        names = self.section(key)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ParameterError(f"params: {key} is {names!r}, expected a list of names, for example [sample]")
+        return list(names)
 
     def section(self, dotted_name: str):
         """The raw value of a section such as ``sources.local``."""

@@ -49,10 +49,11 @@ def add_format_argument(parser) -> None:
 
 def selected_datasets(arguments, project: Project) -> list[str]:
     """The datasets that a command line names, or those of params.yaml and all others that have a manifest."""
+    for name in arguments.dataset or project.datasets:
+        if name not in datasets.NAMES and not project.manifests_dir(name).is_dir():
+            where = "--dataset is" if arguments.dataset else "params: datasets has"
+            raise ParameterError(f"{where} {name!r}, expected one of {', '.join(datasets.NAMES)}")
     if arguments.dataset:
-        for name in arguments.dataset:
-            if name not in datasets.NAMES and not project.manifests_dir(name).is_dir():
-                raise ParameterError(f"--dataset is {name!r}, expected one of {', '.join(datasets.NAMES)}")
         return list(dict.fromkeys(arguments.dataset))
     others = [name for name in datasets.NAMES if project.clips_table_path(name).exists()]
     return list(dict.fromkeys([*project.datasets, *others]))

@@ -5,6 +5,7 @@ from collections import Counter
 
 from pipeline.commands.arguments import add_dataset_argument, selected_datasets
 from pipeline.errors import DataError, ParameterError
+from pipeline.failures import REASONS
 from pipeline.project import Project
 
 HELP = "attempt again the clips that a reason, dataset, split or id selects (then: dvc repro)"
@@ -30,6 +31,9 @@ def run(arguments, project: Project) -> int:
     DVC sees a changed output and runs the download stage, whatever becomes of this process.
     """
     ids = [*arguments.ids, *arguments.more_ids]
+    for reason in arguments.reason:
+        if reason not in REASONS:
+            raise ParameterError(f"--reason is {reason!r}, expected one of {', '.join(sorted(REASONS))}")
     chosen = {}
     for dataset in selected_datasets(arguments, project):
         if project.downloads_table_path(dataset).exists():
@@ -38,6 +42,8 @@ def run(arguments, project: Project) -> int:
             raise DataError(
                 f"{project.downloads_table_path(dataset)}: not found; run `dvc repro download@{dataset}` first"
             )
+    if not chosen:
+        raise DataError("no dataset has an account yet; run `dvc repro` first")
     unknown = set(ids) - {clip_id for clip_ids in chosen.values() for clip_id in clip_ids}
     if unknown:
         raise ParameterError(
