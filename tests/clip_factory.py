@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline.ffmpeg import find_ffmpeg
 
 PICTURE = "testsrc2=size={size}:rate={fps}:duration={seconds}"
+H264 = ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-c:a", "aac")
 SOUND = "aevalsrc='0.4*sin(2*PI*(200*t+150*t*t))|0.2*sin(2*PI*700*t)':s=44100:d={seconds}"
 
 

@@ -1,4 +1,4 @@
-"""Shared fixtures: where the optional folder of foreign lists, media and golden numbers is."""
+"""Shared fixtures: the optional folder of foreign lists, media and golden numbers; clips, a server, a report."""
 
 import os
 from pathlib import Path
@@ -21,3 +21,33 @@ def shared_path(*parts: str) -> Path:
 def shared():
     """``shared("media", "video_90.mov")`` gives a path or skips."""
     return shared_path
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory):
+    """A folder of real clips: ``clip0.mp4`` ... ``clip5.mp4`` (2 s), ``counter.mp4`` (12 s), and broken ones."""
+    from download_helpers import make_media
+
+    return make_media(tmp_path_factory.mktemp("media"))
+
+
+@pytest.fixture
+def server():
+    """A server on this machine that does with each request what it was told."""
+    from misbehaving_server import MisbehavingServer
+
+    with MisbehavingServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """A project with a report of 12 samples: the project, the inputs of its report, and what was written."""
+    from report_examples import write_project
+
+    from eval.report import ReportParameters, build_report, load_inputs
+
+    project = write_project(tmp_path_factory.mktemp("report"), num_samples=12)
+    inputs = load_inputs(project, datasets=["sample"], models=["htf", "ezvsl"])
+    paths = build_report(inputs, ReportParameters(num_gallery_samples=12), project.reports_dir)
+    return project, inputs, paths

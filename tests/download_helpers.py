@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from misbehaving_server import Answer
 
 from pipeline.downloads import DownloadParameters, download_clips
 from pipeline.ffmpeg import find_ffmpeg
@@ -95,3 +96,26 @@ def download(folder: Path, clips: pa.Table, *, dataset: str = "test", parameters
 def published(folder: Path) -> set[str]:
     """Names below the clips folder."""
     return {str(path.relative_to(folder / "clips")) for path in (folder / "clips").rglob("*") if path.is_file()}
+
+
+def make_media(folder: Path) -> Path:
+    """Fill ``folder`` with whole clips and broken ones."""
+    for number in range(6):
+        make_clip(folder / f"clip{number}.mp4", tone=300 + 50 * number)
+    make_counter(folder / "counter.mp4")
+    whole = str(folder / "clip0.mp4")
+    encode(folder / "mute.mp4", "-i", whole, "-an", "-c", "copy")
+    encode(folder / "sound_only.mp4", "-i", whole, "-vn", "-c", "copy")
+    make_clip(folder / "short.mp4", seconds=0.4)
+    encode(folder / "front.mp4", "-i", whole, "-c", "copy", "-movflags", "+faststart")
+    encode(
+        folder / "silent_still.mp4",
+        *("-f", "lavfi", "-i", "color=red:size=64x64:rate=10:duration=2"),
+        *("-f", "lavfi", "-i", "anullsrc=r=16000:cl=mono", "-shortest", "-pix_fmt", "yuv420p", "-c:a", "aac"),
+    )
+    return folder
+
+
+def answer(path, **changes) -> Answer:
+    """The file as it is."""
+    return Answer(body=path.read_bytes(), **changes)

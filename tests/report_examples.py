@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from html.parser import HTMLParser
 from pathlib import Path
 
 import av
@@ -217,3 +218,40 @@ def _draw_map(rng, sample: dict, model: str) -> np.ndarray:
     if rng.uniform() < _QUALITY[model]:
         grid[int(y1 * side) : int(y2 * side) + 1, int(x1 * side) : int(x2 * side) + 1] += 0.6
     return grid
+
+
+class PageParser(HTMLParser):
+    """Collects tags, texts of the page and the content of the JSON block."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.attributes, self.stack, self.unclosed, self.texts = [], [], [], [], []
+        self._void = {"meta", "link", "img", "input", "br", "wbr", "hr"}
+        self._in_json, self.json_text = False, ""
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag not in self._void:
+            self.stack.append(tag)
+        self._in_json = tag == "script" and ("id", "gallery-data") in attrs
+
+    def handle_endtag(self, tag):
+        if not self.stack or self.stack[-1] != tag:
+            self.unclosed.append((tag, self.stack[-3:]))
+        else:
+            self.stack.pop()
+
+    def handle_data(self, data):
+        if self._in_json:
+            self.json_text += data
+        else:
+            self.texts.append(data)
+
+
+def parse(text: str) -> PageParser:
+    """What is in a page."""
+    parser = PageParser()
+    parser.feed(text)
+    parser.close()
+    return parser

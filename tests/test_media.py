@@ -1,19 +1,17 @@
-"""The media layer against full sequential decodes, on clips of many makes and on broken files."""
+"""Frames of the media layer against full sequential decodes, on clips of many makes."""
 
 import random
-import struct
 
 import av
 import numpy as np
 import pytest
-from clip_factory import make_clip, run_ffmpeg
+from clip_factory import H264, make_clip, run_ffmpeg
 
 from pipeline.errors import MediaError
-from pipeline.media import ClipReader, find_matroska_end, probe
+from pipeline.media import ClipReader, probe
 from pipeline.packet_runs import count_hevc_layers
 from pipeline.video import FrameReader
 
-H264 = ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-c:a", "aac")
 OPEN_GOP = ("-x264-params", "open-gop=1:keyint=20:min-keyint=20:scenecut=0:bframes=3:b-adapt=0")
 MAKES = {
     "b_frames.mp4": (*H264, "-bf", "3", "-g", "25"),
@@ -170,15 +168,6 @@ def test_frames_before_zero_of_matroska_keep_their_place(tmp_path):
         assert min(abs(index - time * 25) for index in indexes) < 1.5, time
 
 
-def test_what_a_broken_stream_gives_before_its_break(shared):
-    path = shared("media", "corrupted.mp4")
-    check_against_full_decode(path, last_time=2.6, num_times=4)
-    with ClipReader(path) as reader:
-        with pytest.raises(MediaError, match=r"breaks after 2\.700 s, before the wanted 4\.000 s") as caught:
-            reader.read_frames([4.0])
-    assert caught.value.reason == "corrupt"
-
-
 def test_probe_of_real_media(shared):
     info = probe(shared("media", "nasa_13013.mp4"))
     assert (info.width, info.height, info.video_codec, info.audio_codec) == (480, 270, "h264", "aac")
@@ -243,175 +232,6 @@ def test_default_stream_wins_and_cover_art_is_not_video(tmp_path):
     assert (probe(two).width, probe(two).height) == (64, 64)
 
 
-def make_tone(path, *options, frequency=440, rate=44100, seconds=3.0, channels=2, before=()):
-    sound = "|".join(f"0.5*sin(2*PI*{frequency}*t)*{1 if i == 0 else 0.5}" for i in range(channels))
-    source = f"aevalsrc='{sound}':s={rate}:d={seconds}"
-    run_ffmpeg(*before, "-f", "lavfi", "-i", source, *options, str(path))
-    return path
-
-
-@pytest.mark.parametrize("name", ["a.wav", "a.flac"])
-@pytest.mark.parametrize("rate", [44100, 48000, 8000])
-def test_resampled_windows_are_sample_exact_and_without_clicks(tmp_path, name, rate):
-    path = make_tone(tmp_path / name, rate=rate)
-    with ClipReader(path) as reader:
-        for start in (0.0, 0.7, 1.2345):
-            waveform, sample_rate = reader.read_audio(start, start + 1.5, sample_rate=16000)
-            assert (sample_rate, waveform.shape, waveform.dtype) == (16000, (24000,), np.float32)
-            begin = round(start * rate) / rate
-            expected = 0.375 * np.sin(2 * np.pi * 440 * (begin + np.arange(24000) / 16000))
-            settled = slice(800 if start == 0 else 0, None)  # a file begins without a past
-            assert np.abs(waveform - expected)[settled].max() < 0.01
-
-
-@pytest.mark.parametrize("name", ["b.mp4", "b.mkv", "b.ts", "b.mp3", "b.ogg"])
-def test_windows_equal_a_full_decode(tmp_path, name):
-    codec = {"mp3": "libmp3lame", "ogg": "libvorbis"}.get(name.split(".")[1], "aac")
-    path = make_tone(tmp_path / name, "-c:a", codec, frequency=330)
-    with av.open(str(path)) as container:
-        decoded = [frame.to_ndarray() for frame in container.decode(audio=0)]
-    whole = np.concatenate(decoded, axis=1).mean(axis=0)
-    slack = 25 if name.endswith("mkv") else 1  # Matroska counts milliseconds
-    with ClipReader(path) as reader:
-        waveform, rate = reader.read_audio(1.5, 2.0, sample_rate=None)
-    start = round(1.5 * rate)
-    errors = [np.abs(waveform - whole[start + k : start + k + len(waveform)]).max() for k in range(-slack, slack + 1)]
-    assert min(errors) < 1e-3
-
-
-def test_windows_do_not_depend_on_what_was_read_before(tmp_path):
-    path = make_clip(
-        tmp_path / "noise.mp4", *H264, sound="anoisesrc=d={seconds}:a=0.3:r=44100", seconds=3, size="64x64"
-    )
-    with ClipReader(path) as reader:
-        alone, _ = reader.read_audio(1.0, 2.0, sample_rate=16000)
-    with ClipReader(path) as reader:
-        reader.read_audio(0.0, 1.0, sample_rate=16000)
-        frames = reader.iter_frames([0.5, 1.5])
-        first = next(frames).rgb
-        again, _ = reader.read_audio(1.0, 2.0, sample_rate=16000)
-        second = next(frames).rgb
-        assert not np.array_equal(first, second)
-    assert alone.tobytes() == again.tobytes()
-
-
-def test_windows_are_shifted_inside_and_short_audio_is_tiled(tmp_path):
-    path = make_tone(tmp_path / "short.wav", "-ac", "1", frequency=100, rate=16000, seconds=1.0, channels=1)
-    with ClipReader(path) as reader:
-        inside, _ = reader.read_audio(0.5, 1.0, sample_rate=None)
-        shifted, _ = reader.read_audio(0.8, 1.3, sample_rate=None)
-        before, _ = reader.read_audio(-0.5, 0.5, sample_rate=None)
-        whole, _ = reader.read_audio(0.0, 1.0, sample_rate=None)
-        tiled, _ = reader.read_audio(0.0, 2.5, sample_rate=None)
-        beyond, _ = reader.read_audio(7.0, 7.5, sample_rate=None)
-    assert np.array_equal(shifted, inside)
-    assert np.array_equal(beyond, inside)
-    assert np.array_equal(before, whole)
-    assert np.array_equal(tiled, np.concatenate([whole, whole, whole[:8000]]))
-
-
-@pytest.mark.parametrize("channels", [1, 2, 6])
-def test_mono_is_the_mean_of_all_channels(tmp_path, channels):
-    path = make_tone(tmp_path / "a.wav", rate=16000, channels=channels, seconds=1.0)
-    mean = 0.5 * (1 + 0.5 * (channels - 1)) / channels
-    with ClipReader(path) as reader:
-        waveform, _ = reader.read_audio(0.0, 1.0, sample_rate=None)
-    assert np.abs(waveform).max() == pytest.approx(mean, abs=0.01)
-
-
-def test_sound_keeps_its_offset_to_the_picture(tmp_path):
-    tone = make_tone(tmp_path / "tone.m4a", "-c:a", "aac", seconds=2.0)
-    picture = make_clip(tmp_path / "picture.mp4", *H264[:6], sound=None, seconds=3, size="64x64")
-    path = tmp_path / "late.mp4"
-    inputs = ("-i", str(picture), "-itsoffset", "0.5", "-i", str(tone))
-    run_ffmpeg(*inputs, "-map", "0:v", "-map", "1:a", "-c", "copy", str(path))
-    with ClipReader(path) as reader:
-        late, _ = reader.read_audio(1.0, 2.0, sample_rate=None)
-    with ClipReader(tone) as reader:
-        plain, _ = reader.read_audio(0.5, 1.5, sample_rate=None)
-    assert np.abs(late - plain).max() < 0.02
-
-
-def write(path, data):
-    path.write_bytes(data)
-    return path
-
-
-def test_hostile_files_have_reasons(tmp_path):
-    source = make_clip(tmp_path / "source.mp4", *H264, "-movflags", "+faststart", size="96x64", seconds=2)
-    data = source.read_bytes()
-    assert_reason(write(tmp_path / "zero.mp4", b""), "corrupt", "is empty")
-    assert_reason(write(tmp_path / "text.mp4", b"hello world\n" * 99), "corrupt", "cannot be read")
-    assert_reason(write(tmp_path / "head.mp4", data[:500]), "corrupt", "cannot be read")
-    assert_reason(tmp_path / "absent.mp4", "no_file", "not found")
-    assert_reason(tmp_path, "corrupt", "cannot be read")
-    with ClipReader(write(tmp_path / "cut.mp4", data[: len(data) * 2 // 5])) as reader:
-        with pytest.raises(MediaError, match=r"cut\.mp4: the video breaks after .* \(the file is cut off\)"):
-            reader.read_frames([1.5])
-        reader.read_frames([0.1])
-    reasons = set()
-    for number in range(6):
-        rng = np.random.default_rng(number)
-        damaged = bytearray(data)
-        for position in rng.integers(0, len(data), 60):
-            damaged[position] = rng.integers(256)
-        reasons.add(find_reason(write(tmp_path / f"damaged{number}.mp4", bytes(damaged))))
-    assert reasons <= {"ok", "corrupt", "no_video", "no_streams"}
-    assert "corrupt" in reasons
-
-
-def find_reason(path):
-    try:
-        with ClipReader(path) as reader:
-            reader.read_frames([0.5, 1.0])
-    except MediaError as error:
-        return error.reason
-    return "ok"
-
-
-def assert_reason(path, reason, text):
-    with pytest.raises(MediaError, match=text) as caught:
-        probe(path)
-    assert caught.value.reason == reason
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_truncated_and_lying_matroska(tmp_path):
-    source = make_clip(tmp_path / "source.mkv", *H264, size="96x64", seconds=2)
-    data = source.read_bytes()
-    assert find_matroska_end(data[:4096]) == len(data)
-    with ClipReader(write(tmp_path / "cut.mkv", data[: len(data) // 2])) as reader:
-        with pytest.raises(MediaError, match="the file is cut off"):
-            reader.read_frames([1.9])
-        with pytest.raises(MediaError, match="the file is cut off, its audio ends"):
-            reader.read_audio(1.0, 2.0, sample_rate=16000)
-    where = data.index(b"\x44\x89\x88") + 3
-    lying = bytearray(data)
-    lying[where : where + 8] = struct.pack(">d", 500_000.0)
-    assert probe(write(tmp_path / "lying.mkv", bytes(lying))).duration_seconds == pytest.approx(2.0, abs=0.1)
-
-
-def test_audio_that_is_not_finite_is_refused(tmp_path):
-    path = make_tone(tmp_path / "nan.wav", "-c:a", "pcm_f32le", rate=16000, channels=1, seconds=1.0)
-    data = path.read_bytes()
-    path.write_bytes(data[:-4] + struct.pack("<f", np.nan))
-    with ClipReader(path) as reader, pytest.raises(MediaError, match="not finite") as caught:
-        reader.read_audio(0.5, 1.0, sample_rate=None)
-    assert caught.value.reason == "corrupt"
-
-
-def test_missing_streams_are_named(tmp_path):
-    mute = make_clip(tmp_path / "mute.mp4", *H264[:6], sound=None, seconds=0.4, size="64x64")
-    blind = make_clip(tmp_path / "blind.m4a", "-c:a", "aac", picture=None, seconds=0.4)
-    with ClipReader(mute) as reader, pytest.raises(MediaError, match="has no audio") as caught:
-        reader.read_audio(0, 1, sample_rate=None)
-    assert caught.value.reason == "no_audio"
-    with ClipReader(blind) as reader, pytest.raises(MediaError, match="has no video") as caught:
-        reader.read_frames([0.0])
-    assert caught.value.reason == "no_video"
-
-
 @pytest.mark.parametrize("name", ["b_frames.mp4", "pyramid.mp4", "open_gop.mkv", "hevc.mp4", "vp9.webm"])
 def test_common_clips_are_not_decoded_from_the_beginning(tmp_path, name, monkeypatch):
     decoded_sequentially = []
@@ -426,3 +246,12 @@ def test_common_clips_are_not_decoded_from_the_beginning(tmp_path, name, monkeyp
         with ClipReader(path) as reader:
             assert len(reader.read_frames([time, time + 0.125, time + 0.5])) == 3
     assert decoded_sequentially == []
+
+
+def test_what_a_broken_stream_gives_before_its_break(shared):
+    path = shared("media", "corrupted.mp4")
+    check_against_full_decode(path, last_time=2.6, num_times=4)
+    with ClipReader(path) as reader:
+        with pytest.raises(MediaError, match=r"breaks after 2\.700 s, before the wanted 4\.000 s") as caught:
+            reader.read_frames([4.0])
+    assert caught.value.reason == "corrupt"
