@@ -130,8 +130,8 @@ def _connect(parameters: ClusterParameters, *, num_tasks: int, is_quiet: bool) -
         "distributed.admin.log-format": "%(name)s %(message)s",
     }
     with dask.config.set(config):
-        with (
-            LocalCluster(
+        try:
+            cluster = LocalCluster(
                 n_workers=num_workers,
                 threads_per_worker=1,
                 processes=True,
@@ -139,9 +139,13 @@ def _connect(parameters: ClusterParameters, *, num_tasks: int, is_quiet: bool) -
                 dashboard_address="127.0.0.1:0",
                 scheduler_kwargs={"dashboard": parameters.dashboard},
                 silence_logs=logging.CRITICAL,
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
+            )
+        except (RuntimeError, OSError) as error:  # distributed: "Nanny failed to start"
+            raise RunError(
+                f"{num_workers} local worker processes could not be started ({type(error).__name__}: {error}); "
+                "free memory, or set cluster.workers to a smaller number"
+            ) from error
+        with cluster, Client(cluster, set_as_default=False) as client:
             if parameters.dashboard:
                 _print_dashboard(cluster.dashboard_link, is_quiet)
             yield client

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from pipeline.cluster import write_refusals_told
 from pipeline.files import publish_text, sha256_of
 from pipeline.project import Project
 from pipeline.shard_format import INDEX_NAME
@@ -18,7 +19,9 @@ def account_path(project: Project, dataset: str, feature: str) -> Path:
 def write_account(project: Project, dataset: str, feature: str, *, num_bytes: int) -> None:
     """Count what the feature's index says; ``num_bytes``: of its shards."""
     text = _make_account(project.feature_dir(dataset, feature) / INDEX_NAME, num_bytes=num_bytes)
-    publish_text(account_path(project, dataset, feature), text)
+    path = account_path(project, dataset, feature)
+    with write_refusals_told(path.parent):
+        publish_text(path, text)
 
 
 def _make_account(index_path: Path, *, num_bytes: int) -> str:

@@ -1,8 +1,10 @@
 """``verify``, ``repair`` and ``prune`` on a project with real media: what they print, and their exit codes."""
 
 import argparse
+import errno
 import hashlib
 import json
+import os
 import shutil
 
 import av
@@ -15,7 +17,7 @@ from pipeline import frames
 from pipeline.cache import build_feature
 from pipeline.cluster import ClusterParameters
 from pipeline.commands import prune_command, repair_command, verify_command
-from pipeline.errors import DataError, ParameterError
+from pipeline.errors import DataError, ParameterError, RunError
 from pipeline.feature_accounts import account_path, write_account
 from pipeline.features import Extracted, Feature, Needs
 from pipeline.files import sha256_of
@@ -199,6 +201,15 @@ def test_a_damaged_account_is_named_and_written_anew(project, capsys, damage):
     assert "manifests/tiny/frames.json: damaged" in capsys.readouterr().out
     assert run(repair_command, project) == 0
     assert path.read_bytes() == before
+
+
+def test_a_disk_that_is_full_for_the_account_is_told_in_one_sentence(project, monkeypatch):
+    def full(path, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("pipeline.feature_accounts.publish_text", full)
+    with pytest.raises(RunError, match=r"manifests/tiny: no space left on the device; .* run the same command again"):
+        write_account(project, "tiny", "frames", num_bytes=1)
 
 
 @pytest.mark.parametrize("table", ["clips", "samples", "downloads"])

@@ -188,3 +188,14 @@ def test_a_scheduler_that_dies_ends_the_run_and_loses_nothing(tmp_path):
     num_done = 2 * len(list(store.glob("*.h5")))
     assert num_done >= 2
     assert build(tmp_path, tables, shard_samples=2).computed == 24 - num_done
+
+
+def test_local_workers_that_cannot_start_are_told_in_one_sentence(tmp_path, monkeypatch):
+    import distributed
+
+    def refuse(**options):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(distributed, "LocalCluster", refuse)
+    with pytest.raises(RunError, match=r"2 local worker processes could not be started .*Nanny failed to start"):
+        build(tmp_path, make_dataset(tmp_path, TEXTS), cluster=local())
