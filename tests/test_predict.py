@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+import torchvision
 from toy_features import write_features
 
 from pipeline.errors import DataError, ParameterError
 from pipeline.progress import Progress
 from train.data import open_readers
 from train.encoders import make_encoder
+from train.initialization import initialize_vision
 from train.models import METHODS, build_parameters, make_model
 from train.predict import Predictor, load_predictor, untrained_predictor
 from train.run_files import read_features, write_model
@@ -111,6 +113,32 @@ def test_other_backbones_as_an_experiment(backbone):
     inputs = {"frames": torch.zeros(1, 3, 64, 64), "spectrograms": torch.randn(1, 1, 64, 64)}
     with torch.no_grad():
         assert model.localize(inputs).shape[0] == 1
+
+
+@pytest.mark.parametrize("method", ["rcgrad", "flowgrad_ic", "flowgrad_en"])
+def test_other_backbones_hear_waveforms_and_read_torchvisions_weights(tmp_path, method):
+    """RegNet's trunk has two parts in torchvision's classifier, and its stem gets FlowGrad's channels."""
+    backbone = "regnet_x_400mf"
+    weights = torchvision.models.get_model(backbone, weights=None).state_dict()
+    torch.save(weights, tmp_path / "weights.pth")
+    values = {"method": method, "backbone": backbone, "map_stride": 32, "init": str(tmp_path / "weights.pth")}
+    parameters = build_parameters(values, "test")
+    model = make_model(parameters).eval()
+    initialize_vision(model, parameters, weights_dir=None)
+    found = model.image_encoder.trunk.state_dict()
+    assert torch.equal(found["0.0.weight"][:, :3], weights["stem.0.weight"])
+    assert torch.equal(found["1.block4.block4-0.f.a.0.weight"], weights["trunk_output.block4.block4-0.f.a.0.weight"])
+    if method == "flowgrad_ic":
+        torch.testing.assert_close(found["0.0.weight"][:, 3], weights["stem.0.weight"].mean(1))
+    inputs = {
+        "frames": torch.randn(2, 3, 64, 64),
+        "flow": torch.rand(2, 1, 64, 64),
+        "waveforms": torch.randn(2, 8000),
+    }
+    model.train()
+    model.make_criterion()(model.embed(inputs)).backward()
+    with torch.no_grad():
+        assert model.eval().localize(inputs).shape == (2, 64, 64)
 
 
 @pytest.mark.parametrize(

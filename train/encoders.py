@@ -37,6 +37,8 @@ class ResNetEncoder(ResNet):
     input channels) and ``has_head`` (``fc``) add parameters that published checkpoints hold and the forward ignores.
     """
 
+    rgb_stem = "conv1"  # torchvision's name of the first convolution
+
     def __init__(
         self,
         backbone: str = "resnet18",
@@ -76,6 +78,11 @@ class ResNetEncoder(ResNet):
             self.inplanes = self._width
         return super()._make_layer(block, planes * self._width // FULL_WIDTH, blocks, stride, dilate)
 
+    @staticmethod
+    def own_name(key: str) -> str:
+        """The name here of a parameter of torchvision's classifier: the same."""
+        return key
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Feature map of the last stage."""
         x = self.maxpool(self.relu(self.bn1(getattr(self, self.stem)(x))))
@@ -89,18 +96,26 @@ class FeatureEncoder(nn.Module):
         super().__init__()
         network = torchvision.models.get_model(backbone, weights=None)
         if hasattr(network, "features"):
-            trunk = network.features
+            trunk, self._own_names = network.features, {"features": "trunk"}
         elif hasattr(network, "trunk_output"):  # RegNet
             trunk = nn.Sequential(network.stem, network.trunk_output)
+            self._own_names = {"stem": "trunk.0", "trunk_output": "trunk.1"}
         else:
             raise ParameterError(
-                f"backbone {backbone!r} has no convolutional trunk; use a ResNet, ConvNeXt, RegNet, ..."
+                f"backbone {backbone!r} has no trunk of convolutions that is known here; use a ResNet, ConvNeXt, "
+                "EfficientNet, RegNet, Swin, ..."
             )
-        self.trunk = _with_input_channels(trunk, in_channels)
+        self.trunk, stem = _with_input_channels(trunk, in_channels)
+        self.stem = self.rgb_stem = f"trunk.{stem}"
         self.is_channels_last = "swin" in backbone
         with torch.no_grad():
-            self.num_features = self.eval()(torch.zeros(1, in_channels, 64, 64)).shape[1]
+            self.num_features = FeatureEncoder.forward(self.eval(), torch.zeros(1, in_channels, 64, 64)).shape[1]
         self.train()
+
+    def own_name(self, key: str) -> str:
+        """The name here of a parameter of torchvision's classifier."""
+        first, _, rest = key.partition(".")
+        return f"{self._own_names.get(first, first)}.{rest}"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Feature map of the trunk's last stage."""
@@ -112,13 +127,18 @@ def make_encoder(
     backbone: str, *, in_channels: int, width: int = FULL_WIDTH, map_stride: int = 32, **layout
 ) -> ResNetEncoder | FeatureEncoder:
     """The encoder ``backbone``; ``layout`` are the further arguments of ``ResNetEncoder``."""
-    if backbone in _RESNETS:
+    if is_resnet(backbone):
         return ResNetEncoder(backbone, in_channels=in_channels, width=width, map_stride=map_stride, **layout)
     if backbone not in torchvision.models.list_models(module=torchvision.models):
         raise ParameterError(f"unknown backbone {backbone!r}; expected a torchvision classifier such as resnet18")
     if width != FULL_WIDTH or map_stride != 32:
         raise ParameterError(f"width and map_stride are for ResNets; backbone {backbone!r} has its own")
     return FeatureEncoder(backbone, in_channels=in_channels)
+
+
+def is_resnet(backbone: str) -> bool:
+    """Whether ``ResNetEncoder`` is for this backbone."""
+    return backbone in _RESNETS
 
 
 def _remove_stride(layer: nn.Sequential) -> None:
@@ -128,21 +148,20 @@ def _remove_stride(layer: nn.Sequential) -> None:
             module.stride = (1, 1)
 
 
-def _with_input_channels(trunk: nn.Module, in_channels: int) -> nn.Module:
-    """Replace the first convolution by one of ``in_channels`` inputs."""
+def _with_input_channels(trunk: nn.Module, in_channels: int) -> tuple[nn.Module, str]:
+    """Give the first convolution ``in_channels`` inputs; the trunk and that convolution's name."""
     for name, module in trunk.named_modules():
         if isinstance(module, nn.Conv2d):
-            if module.in_channels == in_channels:
-                return trunk
-            parent_name, _, attribute = name.rpartition(".")
-            replacement = nn.Conv2d(
-                in_channels,
-                module.out_channels,
-                module.kernel_size,
-                module.stride,
-                module.padding,
-                bias=module.bias is not None,
-            )
-            setattr(trunk.get_submodule(parent_name), attribute, replacement)
-            return trunk
+            if module.in_channels != in_channels:
+                parent_name, _, attribute = name.rpartition(".")
+                replacement = nn.Conv2d(
+                    in_channels,
+                    module.out_channels,
+                    module.kernel_size,
+                    module.stride,
+                    module.padding,
+                    bias=module.bias is not None,
+                )
+                setattr(trunk.get_submodule(parent_name), attribute, replacement)
+            return trunk, name
     raise ParameterError("the backbone has no convolution to give another number of input channels")

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import torch
 import torchvision
-from torch import nn
 
 from pipeline.errors import DataError, ParameterError
 from train.checkpoints import find_state_dict
-from train.encoders import FULL_WIDTH, make_encoder
+from train.encoders import FULL_WIDTH, FeatureEncoder, ResNetEncoder, make_encoder
 from train.fetching import fetch_file
 from train.models.localizer import Localizer
 from train.object_guidance import ObjectGuidance
@@ -72,18 +71,15 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def load_backbone(encoder: nn.Module, weights: dict[str, torch.Tensor], *, source: str) -> None:
+def load_backbone(encoder: ResNetEncoder | FeatureEncoder, weights: dict[str, torch.Tensor], *, source: str) -> None:
     """Copy a torchvision state dict into an encoder; what the encoder has beyond it stays as it is."""
-    own = encoder.state_dict()
-    stem = getattr(encoder, "stem", None)
-    weights = dict(weights)
+    own, stem = encoder.state_dict(), encoder.stem
+    weights = {encoder.own_name(key): value for key, value in weights.items()}
     if not hasattr(encoder, "fc"):
         weights = {key: value for key, value in weights.items() if not key.startswith("fc.")}
-    rgb = weights.get("conv1.weight")
-    if stem not in (None, "conv1") and rgb is not None:
+    rgb = weights.get(f"{encoder.rgb_stem}.weight")
+    if rgb is not None and rgb.shape[1:2] == (3,):
         weights[f"{stem}.weight"] = expand_channels(rgb, own[f"{stem}.weight"].shape[1])
-    if stem is None:  # another backbone: its trunk's keys have the classifier's prefix
-        weights = {f"trunk.{key.partition('.')[2]}": value for key, value in weights.items()}
     fitting = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
     needed = {key for key in own if not key.endswith("num_batches_tracked")}
     optional = {"conv1_a.weight", "conv1_flow.weight", "conv1.weight", "fc.weight", "fc.bias"} - {f"{stem}.weight"}

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from train.encoders import FULL_WIDTH, ResNetEncoder
+from train.encoders import FULL_WIDTH, FeatureEncoder, ResNetEncoder, is_resnet
 
 N_FFT, HOP_LENGTH = 512, 353
 _LOG_OFFSET = 1e-7
@@ -27,8 +27,18 @@ class Spectrogram(nn.Module):
             return spectrum.real.square() + spectrum.imag.square()
 
 
-class WaveformEncoder(ResNetEncoder):
-    """A ResNet on the standardized log spectrogram: (n, num_samples) -> embeddings (n, num_features).
+def make_waveform_encoder(
+    backbone: str, *, width: int = FULL_WIDTH, uses_batch_statistics: bool = False
+) -> "WaveformEncoder":
+    """The encoder of waveforms on ``backbone``; ``width`` is for ResNets."""
+    if is_resnet(backbone):
+        return _WaveformResNet(backbone, uses_batch_statistics=uses_batch_statistics, width=width)
+    return _WaveformFeatures(backbone, uses_batch_statistics=uses_batch_statistics)
+
+
+class WaveformEncoder:
+    """An encoder (what else a class inherits from) on the standardized log spectrogram:
+    (n, num_samples) -> embeddings (n, num_features).
 
     The authors standardize over the whole batch. In evaluation they pass one sample at a time, so here each sample is
     standardized by itself then, and a map does not depend on what else is in its batch. The released code moreover
@@ -36,8 +46,8 @@ class WaveformEncoder(ResNetEncoder):
     statistics of the single sample.
     """
 
-    def __init__(self, backbone: str, *, width: int = FULL_WIDTH, uses_batch_statistics: bool = False):
-        super().__init__(backbone, in_channels=1, width=width)
+    def __init__(self, backbone: str, *, uses_batch_statistics: bool, **options):
+        super().__init__(backbone, in_channels=1, **options)
         self.spectrogram = Spectrogram()
         self.uses_batch_statistics = uses_batch_statistics
         self.compute_moments = _moments  # replaced where several processes share a batch
@@ -53,6 +63,14 @@ class WaveformEncoder(ResNetEncoder):
             return super().forward(x[:, None]).mean((2, 3))
         with _StatisticsOfEachSample(self):
             return super().forward(x[:, None]).mean((2, 3))
+
+
+class _WaveformResNet(WaveformEncoder, ResNetEncoder):
+    """As published."""
+
+
+class _WaveformFeatures(WaveformEncoder, FeatureEncoder):
+    """With another torchvision backbone."""
 
 
 def _moments(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

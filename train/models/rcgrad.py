@@ -15,7 +15,7 @@ from train.gradcam import grad_cam
 from train.losses import clip_loss
 from train.models.localizer import CLIP_MEAN, CLIP_STD, InputFormat, Localizer, full_precision, make_input_format
 from train.parameters import TrainingParameters
-from train.waveform_encoder import WaveformEncoder
+from train.waveform_encoder import make_waveform_encoder
 
 # FlowGrad's code feeds (|flow| + 5) / 200
 FLOW_OFFSET, FLOW_SCALE = 5.0, 1 / 200
@@ -63,7 +63,9 @@ class Model(Localizer):
         p = self.settings = parameters
         self.input_format = self.choose_input_format(p)
         self.make_encoders(p)
-        self.audio_encoder = WaveformEncoder(p.backbone, width=p.width, uses_batch_statistics=p.uses_batch_statistics)
+        self.audio_encoder = make_waveform_encoder(
+            p.backbone, width=p.width, uses_batch_statistics=p.uses_batch_statistics
+        )
 
     def choose_input_format(self, p: Parameters) -> InputFormat:
         """How this variant wants its inputs."""
