@@ -171,7 +171,7 @@ def _list_entries(
     names: Sequence[str], store: Store, output_dir: Path, requests: Mapping[str, Request]
 ) -> dict[str, tuple[Entry, ...]]:
     """What each shard held, from the catalog, or from the index where the store is not the one that made it."""
-    listed = {name: tuple(store.entries.get(name, ())) for name in names}
+    listed = {name: tuple(store.entries.get(name) or store.lost.get(name, ())) for name in names}
     if all(listed.values()):
         return listed
     from_index: dict[str, dict[int, Entry]] = {name: {} for name in names}

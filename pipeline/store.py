@@ -62,6 +62,7 @@ class Store:
         self.folder = Path(folder)
         self.by_key: dict[str, Entry] = {}
         self.entries: dict[str, list[Entry]] = {}  # by shard
+        self.lost: dict[str, list[Entry]] = {}  # of shards that are gone or of another size: for repairs
         self._is_changed = False
 
     @contextlib.contextmanager
@@ -95,6 +96,7 @@ class Store:
             if sizes.get(name) == listed[0].shard_bytes:
                 self._add(name, listed)
             else:
+                self.lost[name] = listed
                 self._is_changed = True
 
     def _add(self, name: str, entries: list[Entry]) -> None:
