@@ -6,6 +6,7 @@ struck from the cluster. A clip that takes down ``max_attempts`` attempts is set
 its task goes on (``pipeline/attempts.py``).
 """
 
+import asyncio
 import contextlib
 import errno
 import logging
@@ -16,6 +17,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,14 +109,13 @@ def _connect(parameters: ClusterParameters, *, num_tasks: int, is_quiet: bool) -
 
     if parameters.scheduler_address is not None:
         try:
-            client = Client(
-                parameters.scheduler_address, timeout=parameters.connect_timeout_seconds, set_as_default=False
-            )
-        except (OSError, ValueError) as error:
+            _shake_hands(parameters.scheduler_address, timeout_seconds=parameters.connect_timeout_seconds)
+        except Exception as error:  # whatever listens there need not be Dask, and its answer can be anything
             raise RunError(
                 f"cluster.scheduler_address {parameters.scheduler_address}: no Dask scheduler answers "
                 f"({type(error).__name__}); start one with `dask scheduler` or set it to null"
             ) from None
+        client = Client(parameters.scheduler_address, timeout=parameters.connect_timeout_seconds, set_as_default=False)
         with client:
             _print_dashboard(client.dashboard_link, is_quiet)
             yield client
@@ -149,6 +150,18 @@ def _connect(parameters: ClusterParameters, *, num_tasks: int, is_quiet: bool) -
             if parameters.dashboard:
                 _print_dashboard(cluster.dashboard_link, is_quiet)
             yield client
+
+
+def _shake_hands(address: str, *, timeout_seconds: float) -> None:
+    """Connect once without a client: one that fails to connect waits half a minute more when it is collected."""
+    from distributed.comm import connect
+
+    async def connect_once():
+        connection = await connect(address, timeout=timeout_seconds)
+        await connection.close()
+
+    with ThreadPoolExecutor(1) as pool:  # a notebook's thread has a loop of its own already
+        pool.submit(asyncio.run, connect_once()).result()
 
 
 def _print_dashboard(link: str | None, is_quiet: bool) -> None:

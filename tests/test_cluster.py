@@ -1,8 +1,10 @@
 """Dask: workers that crash, hang, are killed or stopped cost an attempt; the result is that of an undisturbed run."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -30,7 +32,7 @@ def test_clips_that_crash_hang_or_take_all_memory_are_named_and_the_rest_goes_on
     poison = {"clip002": "segfault", "clip010": "hang", "clip018": "greedy"}
     tables = make_dataset(tmp_path, TEXTS | poison)
     report = build(
-        tmp_path, tables, cluster=local(max_attempts=1, clip_timeout_seconds=4.0, memory_limit_gib=0.5), shard_samples=8
+        tmp_path, tables, cluster=local(max_attempts=1, clip_timeout_seconds=10.0, memory_limit_gib=0.5), shard_samples=8
     )
     assert (report.ok, report.failed) == (21, {"crashed": 2, "timeout": 1})
     reader = FeatureReader(tmp_path / "frames")
@@ -40,9 +42,32 @@ def test_clips_that_crash_hang_or_take_all_memory_are_named_and_the_rest_goes_on
 
 def test_an_address_where_nobody_answers(tmp_path):
     tables = make_dataset(tmp_path, TEXTS)
-    cluster = ClusterParameters(scheduler_address="tcp://127.0.0.1:9", connect_timeout_seconds=1.0)
-    with pytest.raises(RunError, match=r"tcp://127\.0\.0\.1:9: no Dask scheduler answers"):
-        build(tmp_path, tables, cluster=cluster)
+    for address in ("tcp://127.0.0.1:9", "nonsense", "tcp://no.such.host.invalid:8786"):
+        cluster = ClusterParameters(scheduler_address=address, connect_timeout_seconds=1.0)
+        with pytest.raises(RunError, match=rf"cluster\.scheduler_address {address}: no Dask scheduler answers"):
+            build(tmp_path, tables, cluster=cluster)
+
+
+def test_an_address_where_something_else_answers(tmp_path):
+    """A web server's words, read as the length of a message, ask for exabytes of memory."""
+    tables = make_dataset(tmp_path, TEXTS)
+
+    def answer():
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+                connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        cluster = ClusterParameters(scheduler_address=address, connect_timeout_seconds=1.0)
+        with pytest.raises(RunError, match=r"no Dask scheduler answers"):
+            build(tmp_path, tables, cluster=cluster)
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join()
 
 
 @pytest.mark.parametrize(
