@@ -181,6 +181,21 @@ def test_every_rank_gets_its_part_of_each_batch(toy):
         assert len(first) == len(second) == 4
 
 
+@pytest.mark.parametrize(("smallest_part", "num_batches"), [(1, 4), (4, 3)])
+def test_the_last_batch_of_validation_is_shared_as_evenly_as_it_goes(toy, smallest_part, num_batches):
+    source = make_source(toy)  # of 22 samples
+    parts = [
+        BatchLoader(source, batch_size=6, rank=rank, num_replicas=2, smallest_part=smallest_part).remaining()
+        for rank in range(2)
+    ]
+    assert [len(part) for part in parts] == [num_batches] * 2
+    assert [len(positions) for _, positions in parts[0]] == [3, 3, 3, 2][:num_batches]
+    odd = [BatchLoader(source, batch_size=14, rank=rank, num_replicas=2) for rank in range(2)]
+    assert [[len(positions) for _, positions in loader.remaining()] for loader in odd] == [[7, 4], [7, 4]]
+    few = SampleSource(toy[1][:1], source.readers, input_format=FORMAT)
+    assert len(BatchLoader(few, batch_size=4, num_replicas=2)) == len(BatchLoader(few, batch_size=4)) == 0
+
+
 def test_an_epoch_visits_each_sample_once_and_epochs_differ(toy):
     loader = BatchLoader(make_source(toy), batch_size=8, is_shuffled=True)
     first = [position for _, positions in loader.remaining() for position in positions]

@@ -212,7 +212,8 @@ class BatchLoader:
 
     Batch b holds samples ``[b * batch_size, (b + 1) * batch_size)`` of the epoch's order; of these each of
     ``num_replicas`` processes gets its equal part. When training, an incomplete last batch is left out (other samples
-    each epoch); otherwise it is kept. ``device``: a GPU to which streamed batches are copied ahead.
+    each epoch); otherwise it is kept, its parts differing by one sample at most, unless one were smaller than
+    ``smallest_part``. ``device``: a GPU to which streamed batches are copied ahead.
     """
 
     def __init__(
@@ -225,13 +226,16 @@ class BatchLoader:
         keeps_last: bool = True,
         rank: int = 0,
         num_replicas: int = 1,
+        smallest_part: int = 1,
         num_workers: int = 0,
         device: torch.device | None = None,
     ):
         if batch_size % num_replicas:
             raise DataError(f"batch_size ({batch_size}) must be a multiple of the number of processes ({num_replicas})")
         self.source = source
-        self._batch_size = min(batch_size, len(source) // num_replicas * num_replicas)
+        largest = len(source) if keeps_last else len(source) // num_replicas * num_replicas
+        self._batch_size = min(batch_size, largest)
+        self._smallest_last = max(2, smallest_part * num_replicas)  # one sample has no negative
         self._seed, self._is_shuffled, self._keeps_last = seed, is_shuffled, keeps_last
         self._rank, self._num_replicas = rank, num_replicas
         self.epoch, self.num_used, self._first = 0, 0, 0
@@ -252,10 +256,10 @@ class BatchLoader:
 
     def __len__(self) -> int:
         """Batches of a whole epoch."""
-        if self._batch_size == 0:
+        if self._batch_size == 0 or (self._keeps_last and len(self.source) < self._smallest_last):
             return 0
         num_whole, rest = divmod(len(self.source), self._batch_size)
-        return num_whole + (self._keeps_last and rest >= 2 * self._num_replicas)
+        return num_whole + (self._keeps_last and rest >= self._smallest_last)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose batches come next; a resumed position in that epoch stays."""
@@ -271,8 +275,7 @@ class BatchLoader:
         batches = []
         for number in range(self._first, len(self)):
             whole = order[number * self._batch_size : (number + 1) * self._batch_size]
-            share = len(whole) // self._num_replicas
-            batches.append((self.epoch, whole[self._rank * share : (self._rank + 1) * share]))
+            batches.append((self.epoch, np.array_split(whole, self._num_replicas)[self._rank]))
         return batches
 
     def __iter__(self) -> Iterator[dict]:

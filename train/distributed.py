@@ -32,7 +32,25 @@ def gather_embeddings(embeddings: dict[str, torch.Tensor]) -> dict[str, torch.Te
     """
     if num_processes() == 1:
         return embeddings
+    if not torch.is_grad_enabled():
+        return _gather_uneven(embeddings)
     return {name: _Gather.apply(values) for name, values in embeddings.items()}
+
+
+def _gather_uneven(embeddings: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Where nothing is trained, processes may hold different numbers of samples of a last batch."""
+    own = next(iter(embeddings.values()))
+    counts = [torch.zeros(1, dtype=torch.long, device=own.device) for _ in range(num_processes())]
+    dist.all_gather(counts, torch.tensor([len(own)], device=own.device))
+    counts = [int(count) for count in counts]
+    gathered = {}
+    for name, values in embeddings.items():
+        padded = values.new_zeros((max(counts), *values.shape[1:]))
+        padded[: len(values)] = values
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        gathered[name] = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+    return gathered
 
 
 class _Gather(torch.autograd.Function):

@@ -140,7 +140,9 @@ def fit(
             keeps_last=False,
             **loader_options,
         )
-        val_loader = BatchLoader(val_source, **loader_options) if selection_ids else None
+        # by itself, a process needs a negative
+        smallest_part = 1 if parameters.negatives == "gathered" else 2
+        val_loader = BatchLoader(val_source, smallest_part=smallest_part, **loader_options) if selection_ids else None
         module.num_steps_an_epoch = max(len(train_loader) // parameters.accumulate, 1)
         if hardware.is_compiled:
             module.compile_network()
