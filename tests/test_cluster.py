@@ -32,7 +32,10 @@ def test_clips_that_crash_hang_or_take_all_memory_are_named_and_the_rest_goes_on
     poison = {"clip002": "segfault", "clip010": "hang", "clip018": "greedy"}
     tables = make_dataset(tmp_path, TEXTS | poison)
     report = build(
-        tmp_path, tables, cluster=local(max_attempts=1, clip_timeout_seconds=10.0, memory_limit_gib=0.5), shard_samples=8
+        tmp_path,
+        tables,
+        cluster=local(max_attempts=1, clip_timeout_seconds=10.0, memory_limit_gib=0.5),
+        shard_samples=8,
     )
     assert (report.ok, report.failed) == (21, {"crashed": 2, "timeout": 1})
     reader = FeatureReader(tmp_path / "frames")
