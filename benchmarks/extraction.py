@@ -35,6 +35,7 @@ import numpy as np
 
 from benchmarks.clips import find_clips, render_clips
 from pipeline import flow, frames, spectrogram
+from pipeline.area_averages import load_average_rows
 from pipeline.extraction import extract_features
 from pipeline.farneback import load_refine_level
 from pipeline.features import Moment
@@ -152,6 +153,7 @@ def main(argv: list[str] | None = None) -> int:
         paths = find_clips(arguments.clips) if arguments.clips else render_clips(Path(folder), num_clips=4)
         librosa.stft(np.zeros(1024, np.float32), n_fft=512)  # its imports are no part of either side,
         load_refine_level()  # nor is what a machine compiles once
+        load_average_rows()
         rows = []
         for path in paths:
             try:

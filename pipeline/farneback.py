@@ -11,11 +11,12 @@ be kept on disk. So results never depend on which of them computed.
 
 import functools
 import math
-import pickle
 import threading
 
 import cv2
 import numpy as np
+
+from pipeline.compiled import load_checked
 
 _MIN_SIDE = 32  # of the smallest level of the pyramid
 _FADE = np.float32([0.14, 0.14, 0.4472, 0.4472, 0.4472])  # certainty of the five pixels next to the border
@@ -70,20 +71,11 @@ def load_refine_level():
     moved = np.roll(picture, (1, 2), (0, 1))
     moved[:40] = picture[:40]
     settings = (0.5, 3, 15, 3, 5, 1.2)
-    try:
-        refine_level = compile_refine_level()
-    except RuntimeError:  # Numba finds no folder that it can write
-        return None
-    try:
-        try:
-            computed = _compute(refine_level, picture, moved, *settings)
-        except (EOFError, pickle.UnpicklingError):  # what is on disk is broken
-            refine_level.recompile()
-            computed = _compute(refine_level, picture, moved, *settings)
-    except OSError:  # the disk is full
-        return None
-    expected = cv2.calcOpticalFlowFarneback(picture, moved, None, *settings, 0)
-    return refine_level if computed.tobytes() == expected.tobytes() else None
+    expected = cv2.calcOpticalFlowFarneback(picture, moved, None, *settings, 0).tobytes()
+    return load_checked(
+        compile_refine_level,
+        lambda refine_level: _compute(refine_level, picture, moved, *settings).tobytes() == expected,
+    )
 
 
 class _Room(threading.local):

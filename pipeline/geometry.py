@@ -6,6 +6,8 @@ from fractions import Fraction
 import cv2
 import numpy as np
 
+from pipeline.area_averages import average_areas
+
 
 @functools.lru_cache(maxsize=1024)
 def fit_short_side(
@@ -23,4 +25,6 @@ def resize(image: np.ndarray, *, height: int, width: int) -> np.ndarray:
     if image.shape[:2] == (height, width):
         return image
     is_shrinking = height <= image.shape[0] and width <= image.shape[1]
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if is_shrinking else cv2.INTER_CUBIC)
+    if is_shrinking:
+        return average_areas(image, height=height, width=width)
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
