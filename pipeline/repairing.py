@@ -27,6 +27,7 @@ from pipeline.shard_format import (
     Row,
     encode_shard,
     has_named_content,
+    has_our_version,
     read_layout,
     shard_name,
     task_of,
@@ -195,7 +196,7 @@ def _restore_from_copy(name: str, store: Store, output_dir: Path) -> bool:
     final = store.folder / name
     cached = find_cached_files(output_dir).get(name)
     for path in (final, output_dir / name, *([cached] if cached else [])):
-        if path.is_file() and has_named_content(path, name):
+        if path.is_file() and has_named_content(path, name) and has_our_version(path):
             link_or_copy(path, final)
             return True
     return False

@@ -63,7 +63,10 @@ def verify_shard(path: Path, rows: list[Mapping]) -> Damage | None:
     except OSError as error:  # the disk itself gives up
         return Damage(path, f"cannot be read ({error.strerror})", sample_ids)
     if is_whole:
-        layout = read_layout(path)
+        try:
+            layout = read_layout(path)
+        except DataError as error:  # of another schema version
+            return Damage(path, str(error).removeprefix(f"{path}: "), sample_ids)
         wrong = tuple(
             row["sample_id"]
             for row in rows

@@ -16,6 +16,7 @@ from pipeline.pruning import prune_store
 from pipeline.repairing import repair_feature
 from pipeline.shard_format import read_layout
 from pipeline.shards import FeatureReader
+from pipeline.store import CATALOG_NAME
 from pipeline.verification import verify_feature
 
 TEXTS = {f"clip{i:03d}": f"text {i}" for i in range(24)} | {"clip005": "corrupt", "clip006": None}
@@ -257,6 +258,30 @@ def test_an_index_of_another_version_is_told_and_written_anew(tmp_path, kind):
         check(tmp_path)
     repair(tmp_path, tables, [])
     assert contents(tmp_path / "frames") == before
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_shards_of_another_schema_version_are_named_and_made_anew(tmp_path, monkeypatch, version):
+    tables = make_dataset(tmp_path, TEXTS)
+    build(tmp_path, tables)
+    arrays = FeatureReader(tmp_path / "frames")
+    expected = [arrays.read(sample_id) for sample_id in arrays.sample_ids]
+    shutil.rmtree(tmp_path / "frames")
+    shutil.rmtree(tmp_path / "store")
+    monkeypatch.setattr("pipeline.shard_format.SCHEMA_VERSION", version)
+    build(tmp_path, tables)
+    monkeypatch.undo()
+    (tmp_path / "store" / "frames" / CATALOG_NAME).unlink()  # that version had another
+    found = check(tmp_path)
+    assert len(found) == 3
+    assert all(f"shard of schema version {version}, this Earshot reads version 1" in item.problem for item in found)
+    assert sum(len(item.sample_ids) for item in found) == 22
+    report = repair(tmp_path, tables, found)
+    assert (len(report.restored), len(report.remade)) == (0, 3)
+    assert check(tmp_path) == []
+    reader = FeatureReader(tmp_path / "frames")
+    for sample_id, array in zip(arrays.sample_ids, expected, strict=True):
+        np.testing.assert_array_equal(reader.read(sample_id), array)
 
 
 def test_pruning_keeps_what_the_index_uses(tmp_path):
