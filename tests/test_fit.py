@@ -14,13 +14,14 @@ from toy_features import write_features
 
 from pipeline.errors import DataError, ParameterError, RunError
 from train.data import open_readers
+from train.dataset_splits import ids_in_split, videos_of_samples
+from train.disjoint_splits import require_disjoint
 from train.fit import fit
 from train.models import build_parameters, make_model
 from train.module import TrainingModule
 from train.parameters import HardwareParameters
 from train.predict import load_predictor, untrained_predictor
 from train.run_files import load_tensors
-from train.splits import ids_in_split, require_disjoint, videos_of_samples
 
 SCRIPT = Path(__file__).with_name("training_script.py")
 TINY = {

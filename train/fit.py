@@ -18,6 +18,7 @@ from pipeline.parameters import as_mapping
 from pipeline.progress import Progress
 from train.data import BatchLoader, SampleSource, choose_usable, describe_features, open_readers
 from train.devices import count_workers, describe_device, plan_trainer, quiet_lightning, torch_settings
+from train.disjoint_splits import require_disjoint
 from train.distributed import synchronize_statistics
 from train.initialization import initialize_vision
 from train.keeping import Keeper, read_fingerprint
@@ -27,7 +28,6 @@ from train.parameters import HardwareParameters, TrainingParameters
 from train.predict import Predictor
 from train.recording import History, StepBar
 from train.run_files import load_tensors, write_model, write_run
-from train.splits import require_disjoint
 
 STATE_NAME = "state.ckpt"
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import pyarrow as pa
-
 from pipeline.errors import DataError
 
 _NUM_NAMED = 3
@@ -36,16 +34,3 @@ def _video(sample_id: str, video_of: Mapping[str, str] | None) -> str:
     if sample_id not in video_of:
         raise DataError(f"sample {sample_id!r} has no video id")
     return video_of[sample_id]
-
-
-def ids_in_split(samples: pa.Table, split: str) -> list[str]:
-    """Sample ids of the rows (table SAMPLES) that belong to ``split``, in the table's order."""
-    rows = zip(samples.column("sample_id").to_pylist(), samples.column("splits").to_pylist(), strict=True)
-    return [sample_id for sample_id, splits in rows if split in (splits or ())]
-
-
-def videos_of_samples(samples: pa.Table, clips: pa.Table) -> dict[str, str]:
-    """Sample id -> video id, through the clip of each sample (tables SAMPLES and CLIPS)."""
-    video_of_clip = dict(zip(clips.column("clip_id").to_pylist(), clips.column("video_id").to_pylist(), strict=True))
-    rows = zip(samples.column("sample_id").to_pylist(), samples.column("clip_id").to_pylist(), strict=True)
-    return {sample_id: video_of_clip[clip_id] for sample_id, clip_id in rows if clip_id in video_of_clip}
