@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-NAMES = ("extraction", "flow_context", "loading", "reruns", "scaling", "dvc_at_size", "scoring", "training")
+NAMES = ("extraction", "flow_context", "loading", "reruns", "scaling", "memory", "dvc_at_size", "scoring", "training")
 
 
 def main(names: list[str]) -> int:

@@ -51,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     read_clock = CLOCKS[arguments.clock]
     with tempfile.TemporaryDirectory() as folder:
         paths = find_clips(arguments.clips) if arguments.clips else render_clips(Path(folder), num_clips=2)
+        measure(paths[:1], parameters=FlowParameters(), step_seconds=None, read_clock=read_clock)  # loads the kernels
         first = None
         for context_seconds in CONTEXTS:
             for aggregation in ("mean", "max", "stack") if context_seconds > 0.125 else ("mean",):

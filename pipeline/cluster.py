@@ -8,6 +8,7 @@ its task goes on (``pipeline/attempts.py``).
 
 import asyncio
 import contextlib
+import ctypes
 import errno
 import logging
 import os
@@ -77,6 +78,7 @@ def run_tasks(
     if parameters.workers == 0 and parameters.scheduler_address is None:
         for task in tasks.values():
             yield function(task)
+            _return_free_memory()
         return
     log = AttemptLog(shared_dir / f"{ATTEMPTS_PREFIX}{secrets.token_hex(4)}", max_attempts=parameters.max_attempts)
     log.folder.mkdir(parents=True)
@@ -186,6 +188,14 @@ def _call(function: Callable, task_id: str, task: object, log: AttemptLog) -> No
         attempt.end()
         raise
     attempt.end()
+    _return_free_memory()
+
+
+def _return_free_memory() -> None:
+    """Give the system what the C library keeps: holes between decoders' buffers grow a worker by 50 kB a clip."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+    if trim is not None:
+        trim(0)
 
 
 class _Run:
