@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import ctypes
 import errno
-import gc
 import logging
 import os
 import queue
@@ -189,7 +188,6 @@ def _call(function: Callable, task_id: str, task: object, log: AttemptLog) -> No
         attempt.end()
         raise
     attempt.end()
-    gc.collect()  # readers in cycles hold decoders, whose memory Python does not see: 100 MB between collections
     _return_free_memory()
 
 

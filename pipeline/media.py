@@ -93,6 +93,9 @@ class ClipReader:
         for container in self._containers:
             container.close()
         self._containers.clear()
+        # It holds this object, to open the file anew. In a cycle decoders would stay until Python looks for cycles,
+        # and it sees nothing of their size.
+        self.__dict__.pop("_frame_reader", None)
 
     @functools.cached_property
     def info(self) -> MediaInfo:

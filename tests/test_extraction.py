@@ -1,5 +1,6 @@
 """One pass over a clip for several features and moments."""
 
+import gc
 import hashlib
 import json
 import subprocess
@@ -7,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from av.codec.context import CodecContext
 from clip_factory import make_clip, run_ffmpeg
 
 from pipeline import extraction, flow, frames, media, spectrogram
@@ -39,6 +41,17 @@ def test_all_at_once_equals_one_by_one_in_any_order(clip):
             (alone,) = extract_features(clip, [moment], [feature])
             assert alone[feature.name].array.tobytes() == extracted[feature.name].array.tobytes()
             assert dict(alone[feature.name].attributes) == dict(extracted[feature.name].attributes)
+
+
+def test_a_clip_leaves_no_decoder_behind(clip):
+    gc.collect()
+    gc.disable()
+    try:
+        list(extract_features(clip, [Moment("c", None)], make_features()))
+        left = [one for one in gc.get_objects() if issubclass(type(one), media.ClipReader | FrameReader | CodecContext)]
+    finally:
+        gc.enable()
+    assert not left
 
 
 def test_a_missing_stream_is_the_reason_of_its_features_only(clip, tmp_path):
