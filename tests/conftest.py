@@ -51,3 +51,13 @@ def built(tmp_path_factory):
     inputs = load_inputs(project, datasets=["sample"], models=["htf", "ezvsl"])
     paths = build_report(inputs, ReportParameters(num_gallery_samples=12), project.reports_dir)
     return project, inputs, paths
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory):
+    """Features of 48 toy samples: their folder, a folder a feature, the ids, where each source is."""
+    from toy_features import write_features
+
+    folder = tmp_path_factory.mktemp("toy")
+    dirs, ids, centres = write_features(folder, 48)
+    return folder, dirs, ids, centres

@@ -1,75 +1,23 @@
-"""The commands over accounts of clips: status, missing, retry, reclassify, doctor; small, large, and through DVC."""
+"""The commands over accounts of clips: status, missing, retry, reclassify; small and large."""
 
 import csv
-import datetime
 import io
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow as pa
-import pytest
-import yaml
+from command_helpers import fill, make_project, run
 from download_helpers import QUICK, clips_table, make_clip
-from misbehaving_server import Answer, MisbehavingServer, page
+from misbehaving_server import Answer, page
 
-from pipeline import farneback
-from pipeline.__main__ import main
 from pipeline.accounts import account_dataset, outlook_of, reason_rows, split_counts
 from pipeline.commands.arguments import protect_ids, render
-from pipeline.diagnosis import (
-    check_ffmpeg,
-    check_flow,
-    check_js_runtime,
-    check_scheduler,
-    check_video,
-    check_yt_dlp,
-)
-from pipeline.downloads import DownloadParameters, download_clips
-from pipeline.ledger import Ledger, read_entries
-from pipeline.parameters import build
-from pipeline.project import Project
+from pipeline.ledger import Ledger
 from pipeline.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, read_table, write_table
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture
-def server():
-    with MisbehavingServer() as server:
-        yield server
-
-
-def make_project(root: Path, **sections) -> Project:
-    """A folder with a params.yaml that the commands accept."""
-    root.mkdir(parents=True, exist_ok=True)
-    params = {"datasets": ["vggsound"], "download": QUICK, "sources": {"vggsound": {}}} | sections
-    (root / "params.yaml").write_text(yaml.safe_dump(params))
-    return Project.load(root)
-
-
-def fill(project: Project, clips: pa.Table, dataset: str = "vggsound") -> None:
-    """List clips and download them."""
-    write_table(project.clips_table_path(dataset), clips, CLIPS)
-    download_clips(
-        clips,
-        parameters=project.parameters(DownloadParameters, "download"),
-        dataset=dataset,
-        clips_dir=project.clips_dir(dataset),
-        ledger_path=project.ledger_path(dataset),
-        is_quiet=True,
-        table_path=project.downloads_table_path(dataset),
-    )
-
-
-def run(capsys, project: Project, *words: str) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of a command."""
-    capsys.readouterr()
-    code = main(["--root", str(project.root), *words])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def test_ids_that_begin_with_a_dash_survive_the_command_line():
@@ -281,137 +229,3 @@ used = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(used.ru_utime + used.ru_stime, used.ru_maxrss, file=sys.stderr)
 sys.exit(done.returncode)
 """
-
-
-# --- doctor
-
-
-def test_doctor_judges_tools():
-    day = datetime.date(2026, 9, 1)
-    assert check_yt_dlp("2026.08.19", today=day).level == "ok"
-    old = check_yt_dlp("2026.01.01", today=day)
-    assert (old.level, "243 days old" in old.text, "pip install -U" in old.advice) == ("warn", True, True)
-    assert check_yt_dlp(None, today=day).level == "FAIL"
-    versions = {"/deno": "2.1.0", "/node": "24.0.1"}
-    assert check_js_runtime({"deno": "/deno", "node": "/node"}, versions.get).text.startswith("node 24.0.1")
-    assert check_js_runtime({"deno": "/deno"}, versions.get).level == "warn"
-    assert check_js_runtime({}).text.startswith("none found")
-    assert check_ffmpeg("/nowhere/ffmpeg").level == "FAIL"
-    assert check_scheduler(None).level == "ok"
-    refused = check_scheduler("tcp://127.0.0.1:9")
-    assert (refused.level, "no scheduler answers at tcp://127.0.0.1:9" in refused.text) == ("FAIL", True)
-    assert check_scheduler("nonsense").level == "FAIL"
-
-
-@pytest.mark.parametrize(
-    ("version", "level"), [("8.1", "warn"), ("n8.1.2", "warn"), ("8.10", "ok"), ("7.0.2-static", "ok")]
-)
-def test_doctor_notices_the_ffmpeg_that_breaks_sections(tmp_path, version, level):
-    program = tmp_path / "ffmpeg"
-    program.write_text(f"#!/bin/sh\necho 'ffmpeg version {version} Copyright (c) the FFmpeg developers'\n")
-    program.chmod(0o755)
-    check = check_ffmpeg(str(program))
-    assert (check.level, "16546" in check.text) == (level, level == "warn")
-
-
-def test_doctor_says_which_flow_is_in_use(monkeypatch):
-    for computed, level, words in [(object(), "ok", "compiled by Numba"), (None, "warn", "OpenCV's own")]:
-        monkeypatch.setattr(farneback, "load_refine_level", lambda computed=computed: computed)
-        check = check_flow()
-        assert check.level == level
-        assert words in check.text
-
-
-def test_doctor_without_network_says_so_in_one_line_a_source(tmp_path, capsys, monkeypatch):
-    """Every address of this project leads to a closed port; the local folder needs none."""
-    monkeypatch.setattr(farneback, "load_refine_level", lambda: None)  # it may compile for long
-    nowhere = "http://127.0.0.1:9"
-    lists = {f"{name}_url": nowhere for name in ("ezvsl", "htf", "slavc")}
-    project = make_project(
-        tmp_path / "project",
-        datasets=["vggsound", "urbansas", "local", "flickr", "sample"],
-        sources={
-            "vggsound": lists | {"vggss_url": nowhere, "vggsound_url": nowhere, "video_url": nowhere + "/{video_id}"},
-            "urbansas": {"record_url": nowhere},
-            "flickr": {"lists_dir": str(tmp_path / "absent")},
-            "local": {"folder": str(tmp_path)},
-            "sample": {},
-        },
-    )
-    start = time.monotonic()
-    code, out, _ = run(capsys, project, "doctor")
-    assert time.monotonic() - start < 30
-    lines = {line.split(":")[0].split()[-1]: line for line in out.strip().split("\n")}
-    assert code == 1
-    assert lines["vggsound"].startswith("FAIL  vggsound: no network: 127.0.0.1:9: Connection refused")
-    assert lines["urbansas"].startswith("FAIL  urbansas: no network")
-    assert "sources.flickr.lists_dir" in lines["flickr"]
-    assert lines["local"].startswith("ok")
-    assert lines["sample"].startswith("ok")
-    assert all(line.count("\n") == 0 for line in lines.values())
-    assert len(out.strip().split("\n")) == 12
-    quiet = run(capsys, project, "doctor", "--quiet", "--dataset", "local")[1]
-    assert "local" not in quiet
-
-
-def test_the_canary_video_is_read_through_yt_dlp(tmp_path, server):
-    parameters = build(DownloadParameters, QUICK, "download")
-    good = server.add("/good.mp4", Answer(body=make_clip(tmp_path / "good.mp4").read_bytes()))
-    assert check_video("x", good, parameters, limit_seconds=30).level == "ok"
-    bad = check_video("x", server.add("/bad.mp4", Answer(status=429)), parameters, limit_seconds=30)
-    assert (bad.level, "fails with rate_limit" in bad.text) == ("FAIL", True)
-
-
-# --- retry through DVC
-
-
-def test_retry_then_dvc_repro_runs_the_download_and_what_follows(tmp_path, capsys, server):
-    """A real DVC pipeline of two stages: after `retry` both run once more, then nothing."""
-    good = Answer(body=make_clip(tmp_path / "good.mp4").read_bytes())
-    clips = clips_table(("a", server.add("/a.mp4", good)), ("b", server.add("/b.mp4", Answer(status=500), good)))
-    root = tmp_path / "project"
-    project = make_project(root, download=QUICK | {"num_quick_attempts": 1, "allow_duplicates": True})
-    write_table(project.clips_table_path("vggsound"), clips, CLIPS)
-    stages = {
-        "download": {
-            "cmd": f"{sys.executable} -m stages.download vggsound",
-            "deps": ["manifests/vggsound/clips.parquet"],
-            "outs": [{"manifests/vggsound/downloads.parquet": {"persist": True}}],
-        },
-        "follow": {
-            "cmd": "echo followed >> follow.log && cp manifests/vggsound/downloads.parquet copy.parquet",
-            "deps": ["manifests/vggsound/downloads.parquet"],
-            "outs": ["copy.parquet"],
-        },
-    }
-    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1", "HOME": str(tmp_path)}
-
-    def dvc(*words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "dvc", *words],
-            cwd=root,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    dvc("init", "--no-scm", "-q")
-    dvc("repro")
-    assert account_dataset(project, "vggsound").reasons == {"network": 1}
-    assert "up to date" in dvc("repro")
-    assert run(capsys, project, "retry", "--later")[0] == 0
-    assert "Running stage 'download'" in dvc("repro")
-    assert account_dataset(project, "vggsound").num_ok == 2
-    assert (root / "follow.log").read_text() == "followed\n" * 2
-    assert "up to date" in dvc("repro")
-    assert [entry["type"] for entry in read_entries(project.ledger_path("vggsound"))] == [
-        "attempt",
-        "attempt",
-        "retry",
-        "attempt",
-    ]
-    assert dict(server.num_requests) == {"/a.mp4": 1, "/b.mp4": 2}
