@@ -14,16 +14,14 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from pipeline.vector_code import find_data, load_vector, store_vector
+
 NUM_ROWS = 4  # averaged along x at once
 LANES = 4  # numbers a pixel: three colours, and what lies beside
 
 _INT32, _INT64 = ir.IntType(32), ir.IntType(64)
 _BYTES, _FLOATS = (ir.VectorType(kind, NUM_ROWS * LANES) for kind in (ir.IntType(8), ir.FloatType()))
 _ROUNDING = 1.5 * 2**23  # added to and taken from a small float32, it leaves the nearest integer, ties to even
-
-
-def _find_data(context, builder, signature, arguments, index):
-    return context.make_array(signature.args[index])(context, builder, arguments[index]).data
 
 
 def _index(number):
@@ -37,8 +35,8 @@ def _sum_row_areas(typing_context, source, start, stride, positions, weights, fi
     signature = numba.void(source, integer, integer, positions, weights, integer, integer, sums, integer, integer)
 
     def generate(context, builder, signature, arguments):
-        find_data = functools.partial(_find_data, context, builder, signature, arguments)
-        source, positions, weights, sums = (find_data(index) for index in (0, 3, 4, 7))
+        data_of = functools.partial(find_data, context, builder, signature, arguments)
+        source, positions, weights, sums = (data_of(index) for index in (0, 3, 4, 7))
         rows = [builder.gep(source, [arguments[1]])]
         for _ in range(NUM_ROWS - 1):
             rows.append(builder.gep(rows[-1], [arguments[2]]))
@@ -47,8 +45,7 @@ def _sum_row_areas(typing_context, source, start, stride, positions, weights, fi
             position = builder.load(builder.gep(positions, [tap]))
             pixels = ir.Constant(ir.VectorType(_INT32, NUM_ROWS), ir.Undefined)
             for index, row in enumerate(rows):
-                loaded = builder.load(builder.bitcast(builder.gep(row, [position]), _INT32.as_pointer()))
-                loaded.align = 1
+                loaded = load_vector(builder, row, position, _INT32, align=1)
                 pixels = builder.insert_element(pixels, loaded, _index(index))
             undefined = ir.Constant(_FLOATS, ir.Undefined)
             weight = builder.insert_element(undefined, builder.load(builder.gep(weights, [tap])), _index(0))
@@ -61,8 +58,7 @@ def _sum_row_areas(typing_context, source, start, stride, positions, weights, fi
         for row in range(NUM_ROWS):
             lanes = ir.Constant(ir.VectorType(_INT32, LANES), [row * LANES + lane for lane in range(LANES)])
             quarter = builder.shuffle_vector(total, ir.Constant(_FLOATS, ir.Undefined), lanes)
-            address = builder.bitcast(builder.gep(sums, [position]), quarter.type.as_pointer())
-            builder.store(quarter, address).align = 4
+            store_vector(builder, quarter, sums, position)
             position = builder.add(position, arguments[9])
         return context.get_dummy_value()
 
@@ -75,10 +71,9 @@ def _store_pixels(typing_context, sums, pixel, target, position):
     signature = numba.void(sums, numba.int64, target, numba.int64)
 
     def generate(context, builder, signature, arguments):
-        find_data = functools.partial(_find_data, context, builder, signature, arguments)
-        address = builder.gep(find_data(0), [builder.mul(arguments[1], ir.Constant(_INT64, LANES))])
-        values = builder.load(builder.bitcast(address, _FLOATS.as_pointer()))
-        values.align = 4
+        data_of = functools.partial(find_data, context, builder, signature, arguments)
+        position = builder.mul(arguments[1], ir.Constant(_INT64, LANES))
+        values = load_vector(builder, data_of(0), position, _FLOATS)
         rounding = ir.Constant(_FLOATS, [_ROUNDING] * NUM_ROWS * LANES)
         rounded = builder.fsub(builder.fadd(values, rounding), rounding)
         integers = builder.fptosi(rounded, ir.VectorType(_INT32, NUM_ROWS * LANES))
@@ -86,8 +81,7 @@ def _store_pixels(typing_context, sums, pixel, target, position):
         kept = [lane for lane in range(NUM_ROWS * LANES) if lane % LANES != LANES - 1]
         kept = ir.Constant(ir.VectorType(_INT32, len(kept)), kept)
         packed = builder.shuffle_vector(packed, ir.Constant(_BYTES, ir.Undefined), kept)
-        address = builder.bitcast(builder.gep(find_data(2), [arguments[3]]), packed.type.as_pointer())
-        builder.store(packed, address).align = 1
+        store_vector(builder, packed, data_of(2), arguments[3], align=1)
         return context.get_dummy_value()
 
     return signature, generate

@@ -130,18 +130,21 @@ def check_gpu() -> Check:
     return Check("GPU", "ok", "; ".join(line.strip() for line in done.stdout.strip().split("\n")))
 
 
-def check_flow() -> Check:
-    """Which code computes optical flow; both give the same bits, so that no key or shard names it."""
-    from pipeline.farneback import load_refine_level  # compiles for some seconds where nobody has yet
+def check_compiled() -> Check:
+    """Which code computes flow and shrinks pictures; both give the same bits, so that no key or shard names it."""
+    from pipeline.area_averages import load_average_rows  # both compile for some seconds where nobody has yet
+    from pipeline.farneback import load_refine_level
 
-    name, numba = "optical flow", package_version("numba")
-    if load_refine_level() is not None:
-        return Check(name, "ok", f"compiled by Numba {numba}, the same bits as OpenCV's, compared just now")
+    name, numba = "compiled code", package_version("numba")
+    loaded = {"optical flow": load_refine_level(), "shrinking pictures": load_average_rows()}
+    left = [what for what, function in loaded.items() if function is None]
+    if not left:
+        return Check(name, "ok", f"by Numba {numba}, the same bits as OpenCV's, compared just now")
     return Check(
         name,
         "warn",
-        f"OpenCV's own, which takes two to three times as long: code compiled by Numba {numba} cannot be kept on disk, "
-        "or differs from it by a bit here",
+        f"OpenCV's own is used for {' and '.join(left)}, two to seven times as slow: code compiled by Numba "
+        f"{numba} cannot be kept on disk, or differs from it by a bit here",
         "set NUMBA_CACHE_DIR to a folder that can be written",
     )
 
@@ -311,7 +314,7 @@ def diagnose(project: Project, names: list[str], *, scheduler_address: str | Non
         check_js_runtime(find_js_runtimes()),
         check_disk(project.root / "cache", min_free_gigabytes=parameters.min_free_gigabytes),
         check_gpu(),
-        check_flow(),
+        check_compiled(),
         check_scheduler(scheduler_address),
     ]
     if parameters.cookies_path and not os.access(parameters.cookies_path, os.R_OK):

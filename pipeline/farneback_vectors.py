@@ -10,6 +10,8 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from pipeline.vector_code import find_data, load_vector, store_vector
+
 LANES = 8  # floats of a pixel in the coefficients of the second picture: five and padding
 
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
@@ -29,8 +31,7 @@ def _emit_bilinear(builder, data, positions, weights, pixel):
         undefined = ir.Constant(_VECTOR, ir.Undefined)
         spread = builder.insert_element(undefined, weight, ir.Constant(_INT32, 0))
         spread = _shuffle(builder, spread, undefined, [0] * LANES)
-        neighbour = builder.load(builder.bitcast(builder.gep(data, [position]), _VECTOR.as_pointer()))
-        neighbour.align = 4
+        neighbour = load_vector(builder, data, position, _VECTOR)
         product = builder.fmul(spread, neighbour)
         total = product if total is None else builder.fadd(total, product)
     return total
@@ -56,17 +57,6 @@ def _emit_transposed_four(builder, rows):
     return [_shuffle(builder, *pair, lanes) for lanes in ([0, 1, 4, 5], [2, 3, 6, 7]) for pair in (low, high)]
 
 
-def _find_data(context, builder, signature, arguments, index):
-    return context.make_array(signature.args[index])(context, builder, arguments[index]).data
-
-
-def _load(builder, data, position, kind):
-    """A vector of an array's numbers from a position on, wherever it lies."""
-    loaded = builder.load(builder.bitcast(builder.gep(data, [position]), kind.as_pointer()))
-    loaded.align = 4
-    return loaded
-
-
 @intrinsic
 def sample_eight(typing_context, source, stride, positions, w00, w01, w10, w11, x, q0, q1, q2, q3, q4):
     """Bilinear samples of eight pixels from ``x`` on: coefficients of ``source`` at ``positions`` into planes."""
@@ -74,19 +64,18 @@ def sample_eight(typing_context, source, stride, positions, w00, w01, w10, w11, 
     signature = numba.void(source, numba.int64, positions, *weights, numba.int64, *planes)
 
     def generate(context, builder, signature, arguments):
-        find_data = functools.partial(_find_data, context, builder, signature, arguments)
-        data, stride, start = find_data(0), arguments[1], arguments[7]
+        data_of = functools.partial(find_data, context, builder, signature, arguments)
+        data, stride, start = data_of(0), arguments[1], arguments[7]
         right = ir.Constant(_INT64, LANES)
         pixels = []
         for offset in range(LANES):
             pixel = builder.add(start, ir.Constant(_INT64, offset))
-            above = builder.zext(builder.load(builder.gep(find_data(2), [pixel])), _INT64)
+            above = builder.zext(builder.load(builder.gep(data_of(2), [pixel])), _INT64)
             below = builder.add(above, stride)
             corners = [above, builder.add(above, right), below, builder.add(below, right)]
-            pixels.append(_emit_bilinear(builder, data, corners, [find_data(k) for k in (3, 4, 5, 6)], pixel))
+            pixels.append(_emit_bilinear(builder, data, corners, [data_of(k) for k in (3, 4, 5, 6)], pixel))
         for index, plane in enumerate(_emit_transposed(builder, pixels, 5)):
-            address = builder.bitcast(builder.gep(find_data(8 + index), [start]), _VECTOR.as_pointer())
-            builder.store(plane, address).align = 4
+            store_vector(builder, plane, data_of(8 + index), start)
         return context.get_dummy_value()
 
     return signature, generate
@@ -98,14 +87,14 @@ def interleave_eight(typing_context, c0, c1, c2, c3, c4, x, pixels):
     signature = numba.void(c0, c1, c2, c3, c4, numba.int64, pixels)
 
     def generate(context, builder, signature, arguments):
-        planes = [_find_data(context, builder, signature, arguments, index) for index in range(5)]
-        start, pixels = arguments[5], _find_data(context, builder, signature, arguments, 6)
-        rows = [_load(builder, plane, start, _VECTOR) for plane in planes]
+        planes = [find_data(context, builder, signature, arguments, index) for index in range(5)]
+        start, pixels = arguments[5], find_data(context, builder, signature, arguments, 6)
+        rows = [load_vector(builder, plane, start, _VECTOR) for plane in planes]
         rows += [ir.Constant(_VECTOR, [0.0] * LANES)] * 3
         first = builder.mul(start, ir.Constant(_INT64, LANES))
         for offset, pixel in enumerate(_emit_transposed(builder, rows, LANES)):
-            address = builder.gep(pixels, [builder.add(first, ir.Constant(_INT64, offset * LANES))])
-            builder.store(pixel, builder.bitcast(address, _VECTOR.as_pointer())).align = 4
+            position = builder.add(first, ir.Constant(_INT64, offset * LANES))
+            store_vector(builder, pixel, pixels, position)
         return context.get_dummy_value()
 
     return signature, generate
@@ -117,17 +106,15 @@ def slide_four(typing_context, e0, e1, e2, e3, l0, l1, l2, l3, x, sums, position
     signature = numba.void(e0, e1, e2, e3, l0, l1, l2, l3, numba.int64, sums, numba.int64)
 
     def generate(context, builder, signature, arguments):
-        find_data = functools.partial(_find_data, context, builder, signature, arguments)
+        data_of = functools.partial(find_data, context, builder, signature, arguments)
         start, position, changes = arguments[8], arguments[10], []
         for plane in range(4):
-            entering, leaving = (_load(builder, find_data(plane + k), start, _FOUR) for k in (0, 4))
+            entering, leaving = (load_vector(builder, data_of(plane + k), start, _FOUR) for k in (0, 4))
             changes.append(builder.fpext(builder.fsub(entering, leaving), _FOUR_WIDE))
         for offset, change in enumerate(_emit_transposed_four(builder, changes)):
-            address = builder.gep(find_data(9), [builder.add(position, ir.Constant(_INT64, 4 * offset))])
-            address = builder.bitcast(address, _FOUR_WIDE.as_pointer())
-            total = builder.load(address)
-            total.align = 8
-            builder.store(builder.fadd(total, change), address).align = 8
+            place = builder.add(position, ir.Constant(_INT64, 4 * offset))
+            total = load_vector(builder, data_of(9), place, _FOUR_WIDE)
+            store_vector(builder, builder.fadd(total, change), data_of(9), place)
         return context.get_dummy_value()
 
     return signature, generate
@@ -139,28 +126,27 @@ def run_sums(typing_context, fours, fifths, before, ahead, count, t0, t1, t2, t3
     signature = numba.void(fours, fifths, before, numba.int64, numba.int64, t0, t1, t2, t3, t4)
 
     def generate(context, builder, signature, arguments):
-        find_data = functools.partial(_find_data, context, builder, signature, arguments)
-        fours, fifths, ahead, count = find_data(0), find_data(1), arguments[3], arguments[4]
+        data_of = functools.partial(find_data, context, builder, signature, arguments)
+        fours, fifths, ahead, count = data_of(0), data_of(1), arguments[3], arguments[4]
         four, wide = ir.Constant(_INT64, 4), ir.DoubleType()
-        total = cgutils.alloca_once_value(builder, _load(builder, find_data(2), ir.Constant(_INT64, 0), _FOUR_WIDE))
-        fifth = cgutils.alloca_once_value(builder, _load(builder, find_data(2), four, wide))
+        total = cgutils.alloca_once_value(builder, load_vector(builder, data_of(2), ir.Constant(_INT64, 0), _FOUR_WIDE))
+        fifth = cgutils.alloca_once_value(builder, load_vector(builder, data_of(2), four, wide))
         with cgutils.for_range_slice(builder, ir.Constant(_INT64, 0), count, four, _INT64) as (start, _):
             totals = []
             for offset in range(4):
                 x = builder.add(start, ir.Constant(_INT64, offset))
                 coming = builder.add(x, ahead)
                 change = builder.fsub(
-                    _load(builder, fours, builder.mul(coming, four), _FOUR_WIDE),
-                    _load(builder, fours, builder.mul(x, four), _FOUR_WIDE),
+                    load_vector(builder, fours, builder.mul(coming, four), _FOUR_WIDE),
+                    load_vector(builder, fours, builder.mul(x, four), _FOUR_WIDE),
                 )
                 totals.append(builder.fadd(builder.load(total), change))
                 builder.store(totals[-1], total)
-                change = builder.fsub(_load(builder, fifths, coming, wide), _load(builder, fifths, x, wide))
+                change = builder.fsub(load_vector(builder, fifths, coming, wide), load_vector(builder, fifths, x, wide))
                 builder.store(builder.fadd(builder.load(fifth), change), fifth)
-                builder.store(builder.load(fifth), builder.gep(find_data(9), [x]))
+                builder.store(builder.load(fifth), builder.gep(data_of(9), [x]))
             for index, plane in enumerate(_emit_transposed_four(builder, totals)):
-                address = builder.bitcast(builder.gep(find_data(5 + index), [start]), _FOUR_WIDE.as_pointer())
-                builder.store(plane, address).align = 8
+                store_vector(builder, plane, data_of(5 + index), start)
         return context.get_dummy_value()
 
     return signature, generate

@@ -41,7 +41,7 @@ def _make_clip(clip: dict, media: ClipMedia, request: dict, work_dir: Path, para
     start_seconds, end_seconds = clip["start_seconds"] or 0.0, clip["end_seconds"]
     wanted_seconds = None if end_seconds is None else end_seconds - start_seconds
     source = look_at_source(path)
-    recordings = find_recordings(path) if source.container == "mpegts" else None
+    recordings = find_recordings(path)
     if recordings is not None:
         path = work_dir / f"joined-{clip['file_stem']}.ts"
         write_joined(media.path, path, recordings)

@@ -75,15 +75,6 @@ def fresh():
     load_average_rows.cache_clear()
 
 
-def test_without_a_folder_for_compiled_code_opencv_computes(fresh, monkeypatch):
-    def refuse():
-        raise RuntimeError("cannot cache function: no locator available")
-
-    monkeypatch.setattr(area_kernels, "compile_average_rows", refuse)
-    assert load_average_rows() is None
-    assert_same(make_noise(70, 90), 31, 40)
-
-
 def test_a_single_wrong_number_is_noticed(fresh, monkeypatch):
     average_rows = area_kernels.compile_average_rows()
 

@@ -7,10 +7,10 @@ from command_helpers import make_project, run
 from download_helpers import QUICK, make_clip
 from misbehaving_server import Answer
 
-from pipeline import farneback
+from pipeline import area_averages, farneback
 from pipeline.diagnosis import (
+    check_compiled,
     check_ffmpeg,
-    check_flow,
     check_js_runtime,
     check_scheduler,
     check_video,
@@ -48,18 +48,28 @@ def test_doctor_notices_the_ffmpeg_that_breaks_sections(tmp_path, version, level
     assert (check.level, "16546" in check.text) == (level, level == "warn")
 
 
-def test_doctor_says_which_flow_is_in_use(monkeypatch):
-    for computed, level, words in [(object(), "ok", "compiled by Numba"), (None, "warn", "OpenCV's own")]:
-        monkeypatch.setattr(farneback, "load_refine_level", lambda computed=computed: computed)
-        check = check_flow()
-        assert check.level == level
-        assert words in check.text
+@pytest.mark.parametrize(
+    ("flow", "areas", "level", "words"),
+    [
+        (object(), object(), "ok", "the same bits as OpenCV's"),
+        (None, object(), "warn", "OpenCV's own is used for optical flow, which"),
+        (object(), None, "warn", "OpenCV's own is used for shrinking pictures, which"),
+        (None, None, "warn", "optical flow and shrinking pictures"),
+    ],
+)
+def test_doctor_says_which_compiled_code_is_in_use(monkeypatch, flow, areas, level, words):
+    monkeypatch.setattr(farneback, "load_refine_level", lambda: flow)
+    monkeypatch.setattr(area_averages, "load_average_rows", lambda: areas)
+    check = check_compiled()
+    assert check.level == level
+    assert words in check.text
 
 
 @pytest.mark.timeout(90)  # it must not wait for what does not answer
 def test_doctor_without_network_says_so_in_one_line_a_source(tmp_path, capsys, monkeypatch):
     """Every address of this project leads to a closed port; the local folder needs none."""
     monkeypatch.setattr(farneback, "load_refine_level", lambda: None)  # it may compile for long
+    monkeypatch.setattr(area_averages, "load_average_rows", lambda: None)
     nowhere = "http://127.0.0.1:9"
     lists = {f"{name}_url": nowhere for name in ("ezvsl", "htf", "slavc")}
     project = make_project(

@@ -1,7 +1,6 @@
 """Our Farneback is OpenCV's bit for bit, or OpenCV's itself."""
 
 import inspect
-import pickle
 import platform
 import subprocess
 import sys
@@ -147,46 +146,6 @@ def fresh():
     load_refine_level.cache_clear()
     yield
     load_refine_level.cache_clear()
-
-
-def test_without_a_folder_for_compiled_code_opencv_computes(fresh, monkeypatch):
-    def refuse():
-        raise RuntimeError("cannot cache function: no locator available")
-
-    monkeypatch.setattr(farneback_kernels, "compile_refine_level", refuse)
-    assert load_refine_level() is None
-    assert_same_bits(*make_pair(60, 70))
-
-
-class Troubled:
-    """The compiled function, but its first call (of each process) fails as Numba's cache does."""
-
-    def __init__(self, error):
-        self.refine_level = farneback_kernels.compile_refine_level()
-        self.error = error
-
-    def __call__(self, *arguments):
-        if self.error:
-            raise self.error
-        self.refine_level(*arguments)
-
-    def recompile(self):
-        self.error = None
-
-
-def test_on_a_full_disk_opencv_computes(fresh, monkeypatch):
-    troubled = Troubled(OSError(28, "No space left on device"))
-    monkeypatch.setattr(farneback_kernels, "compile_refine_level", lambda: troubled)
-    assert load_refine_level() is None
-    assert_same_bits(*make_pair(60, 70))
-
-
-@pytest.mark.parametrize("error", [EOFError("Ran out of input"), pickle.UnpicklingError("pickle data was truncated")])
-def test_broken_compiled_code_is_compiled_again(fresh, monkeypatch, error):
-    troubled = Troubled(error)
-    monkeypatch.setattr(farneback_kernels, "compile_refine_level", lambda: troubled)
-    assert load_refine_level() is troubled
-    assert_same_bits(*make_pair(60, 70))
 
 
 def test_a_single_wrong_bit_is_noticed(fresh, monkeypatch):

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 from golden_formula import METHODS, inputs_of, make_formula_model
-from test_fit import SCRIPT, TINY, losses, run, tiny, toy  # noqa: F401
 from test_train_data import FORMAT, READS, assert_equal_inputs
+from test_training_resumption import SCRIPT
+from toy_runs import TINY, losses, run, tiny
 
 from train import devices, keeping
 from train.augmentation import prepare_inputs
@@ -63,14 +64,14 @@ def test_a_gpu_is_planned_with_bf16_and_several_with_ddp(monkeypatch):
     assert not is_cuda
 
 
-def test_the_device_of_a_run_is_named(toy, tmp_path, monkeypatch):  # noqa: F811
+def test_the_device_of_a_run_is_named(toy, tmp_path, monkeypatch):
     run(toy, tmp_path / "run", tiny(epochs=1))
     assert read_run(tmp_path / "run")["device"] == "cpu"
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"NVIDIA X {device.index}")
     assert describe_device(torch.device("cuda", 1)) == "NVIDIA X 1"
 
 
-def test_throughput_does_not_count_validation(toy, tmp_path, monkeypatch):  # noqa: F811
+def test_throughput_does_not_count_validation(toy, tmp_path, monkeypatch):
     original, late = TrainingModule.validation_step, []
 
     def slow(self, batch, batch_index):
@@ -114,7 +115,7 @@ def test_batched_grad_cam_on_a_gpu_is_the_one_by_one_result():
 @pytest.mark.gpu
 @needs_gpu
 @pytest.mark.parametrize("where", ["streamed", "workers", "memory"])
-def test_batches_on_a_gpu_are_those_of_a_cpu(toy, where):  # noqa: F811
+def test_batches_on_a_gpu_are_those_of_a_cpu(toy, where):
     _, dirs, ids, _ = toy
     options = {"batch_size": 8, "seed": 1, "is_shuffled": True}
 
@@ -136,7 +137,7 @@ def test_batches_on_a_gpu_are_those_of_a_cpu(toy, where):  # noqa: F811
 @pytest.mark.gpu
 @needs_gpu
 @pytest.mark.parametrize("method", ["ezvsl", "htf", "rcgrad"])
-def test_a_training_step_never_waits_for_the_gpu(toy, method):  # noqa: F811
+def test_a_training_step_never_waits_for_the_gpu(toy, method):
     """Whatever copies from or to the host in a blocking way keeps the CPU from running ahead."""
     _, dirs, ids, _ = toy
     module = TrainingModule(make_network(method), tiny(method), is_channels_last=True).to(GPU)
@@ -183,7 +184,7 @@ def make_network(method):
         {"is_compiled": True},
     ],
 )
-def test_training_on_a_gpu(toy, tmp_path, method, options):  # noqa: F811
+def test_training_on_a_gpu(toy, tmp_path, method, options):
     if options.get("is_compiled") and method not in ("ezvsl", "rcgrad"):
         pytest.skip("compiling takes a minute a network: two of them stand for all")
     usual = run(toy, tmp_path / "cpu", tiny(method))
@@ -197,7 +198,7 @@ def test_training_on_a_gpu(toy, tmp_path, method, options):  # noqa: F811
 
 @pytest.mark.gpu
 @needs_gpu
-def test_a_stopped_run_on_a_gpu_goes_on(toy, tmp_path, capsys):  # noqa: F811
+def test_a_stopped_run_on_a_gpu_goes_on(toy, tmp_path, capsys):
     _, dirs, ids, _ = toy
     scores = iter([0.1, float("nan"), 0.2, 0.3])
 
@@ -224,7 +225,7 @@ def test_a_stopped_run_on_a_gpu_goes_on(toy, tmp_path, capsys):  # noqa: F811
 @pytest.mark.gpu
 @needs_two_gpus
 @pytest.mark.parametrize("negatives", ["gathered", "local"])
-def test_two_gpus_train_together(toy, negatives):  # noqa: F811
+def test_two_gpus_train_together(toy, negatives):
     folder, *_ = toy
     parameters = {"method": "htf", **TINY, "freeze_vision": False, "negatives": negatives}
     found = {}

@@ -42,12 +42,6 @@ def no_pauses(monkeypatch):
     monkeypatch.setattr(pipeline.archives.time, "sleep", lambda seconds: None)
 
 
-@pytest.fixture
-def server():
-    with MisbehavingServer() as running:
-        yield running
-
-
 def write_checkpoint(path, name="flowgrad_en"):
     """Formula weights in their authors' layout, narrow."""
     state = fill_state_dict(make_model(build_parameters({**METHODS[name], **NARROW}, "test")).state_dict(), "another")

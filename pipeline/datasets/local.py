@@ -225,7 +225,7 @@ def probe_duration(path: Path) -> float | None:
             if not container.streams.video:
                 return None
             stream = container.streams.video[0]
-            recordings = find_recordings(path) if container.format.name == "mpegts" else None
+            recordings = find_recordings(path)
             if recordings is not None:
                 return sum(recordings.durations_seconds)
             if stream.duration is not None and stream.time_base is not None:
