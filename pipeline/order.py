@@ -5,6 +5,8 @@ inside windows of several shards: as random as training needs (a batch mixes ``w
 company each epoch), while only a window's files are in use at a time. Workers have no say in it.
 """
 
+import functools
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -79,16 +81,30 @@ class ShuffledOrder:
 
     def state_dict(self, *, num_used: int | None = None) -> dict:
         """Where the iteration is; ``num_used`` (samples of this epoch) overrides how many were handed out."""
-        return {
-            "seed": self._seed,
-            "num_items": len(self._items),
+        return self._identity | {
             "epoch": self.epoch,
             "position": self.position if num_used is None else num_used,
         }
 
     def load_state_dict(self, state: Mapping) -> None:
-        """Go on from ``state``; refuses the state of another seed or number of samples."""
-        for name, value in (("seed", self._seed), ("num_items", len(self._items))):
-            if state[name] != value:
-                raise ValueError(f"state has {name} {state[name]}, expected {value}: another order cannot be resumed")
+        """Go on from ``state``; ValueError for that of another order: seed, ranks, samples, or where they lie."""
+        for name, value in self._identity.items():
+            if state.get(name) != value:
+                raise ValueError(f"state has {name} {state.get(name)}, expected {value}: is of another order")
         self.epoch, self.position = int(state["epoch"]), int(state["position"])
+
+    @functools.cached_property
+    def _identity(self) -> dict:
+        """What two orders have in common when they visit the same samples in the same turn."""
+        return {
+            "seed": self._seed,
+            "num_items": len(self._items),
+            "num_replicas": self._num_replicas,
+            "window_shards": self._window_shards,
+            "items": _digest(map(str, self._items)),
+            "shards": _digest(map(str, self._shards.tolist())),
+        }
+
+
+def _digest(words: Iterator[str]) -> str:
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]

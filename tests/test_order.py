@@ -49,8 +49,23 @@ def test_ranks_share_an_epoch_without_overlap():
     assert len(set().union(*parts)) == 318
 
 
-def test_a_state_of_something_else_is_refused():
-    order = ShuffledOrder(range(320), SHARDS, seed=0)
-    with pytest.raises(ValueError, match="seed 0, expected 1"):
-        ShuffledOrder(range(320), SHARDS, seed=1).load_state_dict(order.state_dict())
+@pytest.mark.parametrize(
+    ("message", "items", "shards", "options"),
+    [
+        ("seed 0, expected 1", range(320), SHARDS, {"seed": 1}),
+        ("num_items 320, expected 300", range(300), SHARDS[:300], {}),
+        ("num_replicas 1, expected 2", range(320), SHARDS, {"num_replicas": 2}),
+        ("window_shards 32, expected 4", range(320), SHARDS, {"window_shards": 4}),
+        ("items .*of another order", range(1, 321), SHARDS, {}),
+        ("shards .*of another order", range(320), SHARDS[::-1], {}),
+    ],
+)
+def test_a_state_of_something_else_is_refused(message, items, shards, options):
+    state = ShuffledOrder(range(320), SHARDS, seed=0).state_dict()
+    ShuffledOrder(range(320), SHARDS, seed=0).load_state_dict(state)
+    with pytest.raises(ValueError, match=message):
+        ShuffledOrder(items, shards, **{"seed": 0, **options}).load_state_dict(state)
+
+
+def test_no_samples_have_an_order():
     assert list(ShuffledOrder([], [], seed=0)) == []

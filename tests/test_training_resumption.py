@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from toy_features import write_features
 from toy_runs import TINY, run
 
 from train.module import TrainingModule
@@ -115,7 +116,9 @@ def test_state_of_other_parameters_is_not_continued(toy, tmp_path, capsys):
 
 
 def test_state_of_other_features_is_not_continued(toy, tmp_path, monkeypatch, capsys):
-    """``state_key`` stands for the cached features: a run that was killed must not go on with other data."""
+    """``state_key`` stands for the cached features: a run that was killed must not go on with other data, nor with
+    the same in other shards, where an epoch has another order.
+    """
     original = TrainingModule.training_step
 
     def interrupted(self, batch, batch_index):
@@ -129,6 +132,11 @@ def test_state_of_other_features_is_not_continued(toy, tmp_path, monkeypatch, ca
         with pytest.raises(RuntimeError, match="killed"):
             run(toy, tmp_path / "run", hardware=hardware, state_key=key)
         assert words in capsys.readouterr().err
+    dirs, ids, centres = write_features(tmp_path / "others", 48, shard_rows=12)
+    others = tmp_path, dirs, ids, centres
+    with pytest.raises(RuntimeError, match="killed"):
+        run(others, tmp_path / "run", hardware=hardware, state_key="b")
+    assert "starting anew" in capsys.readouterr().err
     monkeypatch.undo()
-    run(toy, tmp_path / "run", hardware=hardware, state_key="b")
+    run(others, tmp_path / "run", hardware=hardware, state_key="b")
     assert "going on from" in capsys.readouterr().err

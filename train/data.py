@@ -104,6 +104,10 @@ class SampleSource(Dataset):
             drawn[:, :2] = 0.5
         return drawn
 
+    def find_shards(self) -> np.ndarray:
+        """Which shard holds each sample, of the feature that comes first: what an epoch's order keeps together."""
+        return next(iter(self.readers.values())).shards_of(self.sample_ids)
+
     def estimate_bytes(self) -> int:
         """Memory that ``load_into_memory`` will take, judged by the first samples."""
         judged = np.arange(min(len(self), 4))
@@ -239,7 +243,7 @@ class BatchLoader:
         self._seed, self._is_shuffled, self._keeps_last = seed, is_shuffled, keeps_last
         self._rank, self._num_replicas = rank, num_replicas
         self.epoch, self.num_used, self._first = 0, 0, 0
-        self._shards = self._find_shards() if is_shuffled else None
+        self._shards = source.find_shards() if is_shuffled else None
         self._workers = None
         self._device = device if device is not None and device.type == "cuda" and not source.is_in_memory else None
         if not source.is_in_memory and num_workers:
@@ -294,11 +298,6 @@ class BatchLoader:
     def load_state_dict(self, state: Mapping) -> None:
         """Go on from ``state``."""
         self.epoch, self._first = int(state["epoch"]), int(state["num_used"])
-
-    def _find_shards(self) -> np.ndarray:
-        """Which shard holds each sample, of the feature that comes first: what an epoch's order keeps together."""
-        reader = next(iter(self.source.readers.values()))
-        return reader.shards_of(self.source.sample_ids)
 
 
 class _Remaining:

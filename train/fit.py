@@ -101,7 +101,6 @@ def fit(
         _require_enough(
             parameters, train_ids, selection_ids, num_unusable + num_unusable_for_selection, num_replicas=num_replicas
         )
-        fingerprint = _fingerprint(parameters, train_ids, selection_ids, num_replicas, state_key)
         train_source = SampleSource(
             train_ids,
             readers,
@@ -112,6 +111,7 @@ def fit(
             has_flip=parameters.has_flip,
         )
         val_source = SampleSource(selection_ids, readers, input_format=model.input_format)
+        fingerprint = _fingerprint(parameters, train_source, selection_ids, num_replicas, state_key)
         history = History(None if log_dir is None else Path(log_dir))
         keeper = Keeper(
             parameters,
@@ -262,9 +262,12 @@ def _make_score(parameters: TrainingParameters, source: SampleSource, score_maps
     return score
 
 
-def _fingerprint(parameters: TrainingParameters, train_ids, selection_ids, num_replicas: int, key: str) -> str:
-    """What must be the same for a state to be continued."""
-    facts = [as_mapping(parameters), list(train_ids), list(selection_ids), num_replicas, key]
+def _fingerprint(
+    parameters: TrainingParameters, train_source: SampleSource, selection_ids, num_replicas: int, key: str
+) -> str:
+    """What must be the same for a state to be continued; the order of an epoch follows from where samples lie."""
+    shards = train_source.find_shards().tolist() if parameters.is_shuffled else None
+    facts = [as_mapping(parameters), train_source.sample_ids, shards, list(selection_ids), num_replicas, key]
     content = json.dumps(facts, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
