@@ -128,7 +128,9 @@ def read_table(path: Path | str, schema: Schema, columns: list[str] | None = Non
         table = pq.read_table(path, columns=columns, partitioning=None, page_checksum_verification=True)
         table.validate(full=True)  # damaged text is no UTF-8
     except FileNotFoundError:
-        raise DataError(f"{path}: not found; the stage that writes {schema.name} has not run") from None
+        raise DataError(
+            f"{path}: not found; the stage that writes {schema.name} has not run: run `dvc repro`"
+        ) from None
     except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: not a readable Parquet file: {reason}") from None

@@ -276,6 +276,9 @@ def test_prune_says_what_it_would_remove_and_removes_it(project, capsys):
 def test_what_is_not_there_is_said(project, capsys):
     assert run(verify_command, project, "--feature", "flow") == 0
     assert "tiny/flow: not cached yet" in capsys.readouterr().out
+    shutil.rmtree(project.root / "cache" / "tiny")
+    assert run(verify_command, project) == 0
+    assert capsys.readouterr().out == "tiny: no features cached yet; `dvc repro` does that\n"
     with pytest.raises(ParameterError, match="--dataset nothing: not known here; known: tiny"):
         run(verify_command, project, "--dataset", "nothing")
 

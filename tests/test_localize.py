@@ -1,5 +1,6 @@
 """Localizing in a user's own video: a copy with picture and sound, maps as npz, one sentence for what cannot be."""
 
+import json
 import subprocess
 
 import av
@@ -82,9 +83,19 @@ def test_videos_that_cannot_be_localized_are_named_and_others_done(run_dir, tmp_
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
+def test_a_run_without_a_model_says_why(tmp_path, capsys):
+    for reason, words in (
+        ("7 samples are too few", "ended without a model: 7 samples are too few"),
+        (None, "train it"),
+    ):
+        (tmp_path / "run.json").write_text(json.dumps({"status": "untrained", "reason": reason}))
+        assert localize(tmp_path, tmp_path / "out", tmp_path / "a.mp4") == 2
+        assert words in capsys.readouterr().err
+
+
 def test_wrong_arguments(run_dir, tmp_path, capsys):
     assert localize(tmp_path, tmp_path / "out", tmp_path / "a.mp4") == 2
-    assert "model.ckpt: not found" in capsys.readouterr().err
+    assert "model.ckpt: not found; expected the folder of a run" in capsys.readouterr().err
     assert localize(run_dir, tmp_path / "out", tmp_path / "a.mp4", options=["--opacity", "3"]) == 2
     assert "opacity (3.0) must be in [0, 1]" in capsys.readouterr().err
     assert localize(run_dir, tmp_path / "out", tmp_path / "a.mp4", tmp_path / "b" / "a.avi") == 2

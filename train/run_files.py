@@ -93,11 +93,20 @@ def read_features(run_dir: Path) -> dict[str, dict]:
 
 
 def _read_content(path: Path) -> dict:
+    if not path.exists():
+        raise DataError(f"{path}: not found; {_why_there_is_no_model(path.parent)}")
     content = load_tensors(path)
     is_ours = isinstance(content, dict) and (content.get("format"), content.get("version")) == (_FORMAT, _VERSION)
     if not is_ours or not {"parameters", "features", "model"} <= set(content):
         raise DataError(f"{path}: not a model of Earshot's training; published weights are read by train.checkpoints")
     return content
+
+
+def _why_there_is_no_model(run_dir: Path) -> str:
+    if not (run_dir / RUN_NAME).exists():
+        return "expected the folder of a run, for example cache/runs/htf once `dvc repro` has trained it"
+    reason = read_run(run_dir).get("reason")
+    return f"this run ended without a model: {reason}" if reason else "run `dvc repro` to train it again"
 
 
 def write_run(run_dir: Path, facts: Mapping) -> None:

@@ -52,11 +52,16 @@ def selected_folders(arguments, project: Project) -> list[tuple[str, str]]:
         if dataset not in project.datasets and not project.dataset_cache_dir(dataset).is_dir():
             names = ", ".join(sorted({*project.datasets, *known}))
             raise ParameterError(f"--dataset {dataset}: not known here; known: {names}")
-        for feature in arguments.feature or FEATURES:
-            if _is_built(project, dataset, feature):
-                found.append((dataset, feature))
-            elif arguments.feature or project.feature_dir(dataset, feature).exists():
+        features = list(arguments.feature or FEATURES)
+        built = [feature for feature in features if _is_built(project, dataset, feature)]
+        for feature in features:
+            if feature in built:
+                continue
+            if arguments.feature or project.feature_dir(dataset, feature).exists():
                 print(f"{dataset}/{feature}: not cached yet; `dvc repro` does that{_ON_REQUEST.get(feature, '')}")
+        if not built and not arguments.feature:
+            print(f"{dataset}: no features cached yet; `dvc repro` does that")
+        found += [(dataset, feature) for feature in built]
     return found
 
 
