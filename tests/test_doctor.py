@@ -52,8 +52,8 @@ def test_doctor_notices_the_ffmpeg_that_breaks_sections(tmp_path, version, level
     ("flow", "areas", "level", "words"),
     [
         (object(), object(), "ok", "the same bits as OpenCV's"),
-        (None, object(), "warn", "OpenCV's own is used for optical flow, which"),
-        (object(), None, "warn", "OpenCV's own is used for shrinking pictures, which"),
+        (None, object(), "warn", "OpenCV's own is used for optical flow, two"),
+        (object(), None, "warn", "OpenCV's own is used for shrinking pictures, two"),
         (None, None, "warn", "optical flow and shrinking pictures"),
     ],
 )
