@@ -70,6 +70,17 @@ def test_every_listed_file_and_parameter_exists():
     assert checked > 20
 
 
+@pytest.mark.parametrize("name", sorted(STAGES))
+def test_whatever_a_stage_writes_is_pushed(name):
+    """An output that DVC does not cache is absent after `dvc pull`, and `dvc repro` would then run its stage anew."""
+    definition = _definition(name)
+    outputs = [output for kind in ("outs", "metrics", "plots") for output in definition.get(kind, [])]
+    assert outputs
+    for output in outputs:
+        for path, options in output.items() if isinstance(output, dict) else [(output, {})]:
+            assert options.get("cache", True) and options.get("push", True), f"dvc.yaml: {name}: {path}"
+
+
 def test_import_closure_follows_functions_and_packages(tmp_path):
     for path, text in {
         "pipeline/__init__.py": '"""Docstring only."""\n',
