@@ -146,9 +146,10 @@ def test_refresh_removes_the_table_only_when_the_folder_changed(tmp_path, capsys
     assert build_and_refresh() == 0  # nothing was built yet: nothing to say
     clips, _ = tables_of(folder, project.dataset_cache_dir("local"))
     tables.write_table(table_path, clips, tables.CLIPS)
+    tables.write_table(project.downloads_table_path("local"), [], tables.DOWNLOADS)
     assert build_and_refresh() == 0
     assert table_path.exists()
-    (folder / "b.mp4").write_bytes(b"b")
+    (folder / "a.mp4").write_bytes(b"another video of this name")
     assert build_and_refresh(["sample"]) == 0
     assert table_path.exists()
     assert capsys.readouterr().out == ""
@@ -159,4 +160,6 @@ def test_refresh_removes_the_table_only_when_the_folder_changed(tmp_path, capsys
     (tmp_path / "unplugged").rename(folder)
     assert build_and_refresh() == 0
     assert not table_path.exists()
+    # The list of names is as it was, so that DVC would not look at the files, but for this.
+    assert not project.downloads_table_path("local").exists()
     assert "changed since it was listed" in capsys.readouterr().out

@@ -12,7 +12,11 @@ def add_arguments(parser) -> None:
 
 
 def run(arguments, project: Project) -> int:
-    """Remove the clips table of ``local`` when the folder is not as recorded; silent and cheap in any other case."""
+    """Remove two tables of ``local`` when the folder is not as recorded; silent and cheap in any other case.
+
+    That of the clips has DVC list the folder, that of the downloads has it compare each file with what was made of it: a
+    video that was replaced under its name is in the list as before.
+    """
     selected = arguments.dataset or project.datasets
     table_path = project.clips_table_path("local")
     if "local" not in selected or not table_path.exists():
@@ -23,6 +27,7 @@ def run(arguments, project: Project) -> int:
     if not Path(parameters.folder).expanduser().is_dir():  # a disk that is not mounted now: keep what is known
         print(f"{parameters.folder}: is not there; the local dataset stays as it was listed")
     elif local.is_changed(parameters, cache_dir=project.dataset_cache_dir("local")):
+        project.downloads_table_path("local").unlink(missing_ok=True)
         table_path.unlink()
         print(f"{parameters.folder}: changed since it was listed; `dvc repro` will list it again")
     return 0
