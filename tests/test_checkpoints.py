@@ -11,6 +11,7 @@ from golden_formula import METHODS, fill_state_dict, inputs_of, make_formula_mod
 
 from pipeline.errors import DataError
 from pipeline.files import sha256_of
+from train.augmentation import encode_flow
 from train.checkpoints import load_published, main, recognize
 from train.initialization import expand_channels, initialize_vision, load_imagenet_weights
 from train.models import build_parameters, make_model
@@ -205,7 +206,25 @@ def test_damaged_and_foreign_files_are_refused(tmp_path, damage):
             + content[len(content) // 2 + 1 :],
         }[damage]
     )
-    assert "not a checkpoint of PyTorch, or a damaged one" in refuse(path)
+    message = refuse(path)
+    assert "not a checkpoint of PyTorch, or a damaged one" in message
+    assert ("it is text: '<html>quota exceeded</html>'" in message) == (damage == "text")
+
+
+def test_a_mapping_that_holds_itself_is_refused(tmp_path):
+    content = {}
+    content["model"] = content
+    torch.save(content, tmp_path / "a.pth")
+    assert "no state dict" in refuse(tmp_path / "a.pth")
+
+
+def test_flow_of_released_htf_is_a_picture_in_0_to_1(tmp_path):
+    """Its files are JPEG, read with ToTensor."""
+    torch.save({"model": narrow_state("htf_maxpool")}, tmp_path / "a.pth")
+    model, _ = load_published(tmp_path / "a.pth", None, {"width": 8})
+    flow = torch.tensor([-3.0, 51.2]).view(1, 2, 1, 1)
+    encoded = encode_flow(flow, torch.tensor([100.0]), model.input_format)
+    torch.testing.assert_close(encoded.flatten(), torch.tensor([0.0, 51 / 255]))
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"model": {"lr": 0.1}}, {"model": {}}, 3.0, {0: torch.zeros(1)}])
@@ -248,6 +267,25 @@ def test_imagenet_file_initializes_encoders_of_any_input(tmp_path):
         torch.testing.assert_close(state[f"{encoder}.layer3.0.conv1.weight"], weights["layer3.0.conv1.weight"])
 
 
+def test_imagenet_file_initializes_the_flow_encoder_of_htf_but_for_its_first_convolution(tmp_path):
+    import torchvision
+
+    weights = torchvision.models.resnet18(weights=None).state_dict()
+    torch.save(weights, tmp_path / "resnet18.pth")
+    for flow_encoder in ("cnn", "maxpool"):
+        values = {"method": "htf", "flow_encoder": flow_encoder, "init": str(tmp_path / "resnet18.pth")}
+        parameters = build_parameters(values, "test")
+        model = make_model(parameters)
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        initialize_vision(model, parameters, weights_dir=None)
+        state = model.state_dict()
+        assert torch.equal(state["imgnet.conv1.weight"], weights["conv1.weight"])
+        assert torch.equal(state["audnet.layer1.0.conv1.weight"], before["audnet.layer1.0.conv1.weight"])
+        if flow_encoder == "cnn":
+            assert torch.equal(state["flownet.conv1.weight"], before["flownet.conv1.weight"])
+            assert torch.equal(state["flownet.layer4.1.conv2.weight"], weights["layer4.1.conv2.weight"])
+
+
 def test_flowgrad_channel_is_the_mean_of_rgb():
     rgb = torch.randn(4, 3, 7, 7)
     four = expand_channels(rgb, 4)
@@ -267,11 +305,12 @@ def test_imagenet_offline_names_the_alternatives(tmp_path, monkeypatch):
         load_imagenet_weights("resnet18", init="imagenet", weights_dir=tmp_path)
 
 
-def test_imagenet_weights_of_another_backbone_are_refused(tmp_path):
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
+def test_imagenet_weights_of_another_backbone_are_refused(tmp_path, backbone):
     import torchvision
 
     torch.save(torchvision.models.resnet34(weights=None).state_dict(), tmp_path / "a.pth")
-    parameters = build_parameters({"method": "ezvsl", "backbone": "resnet50", "init": str(tmp_path / "a.pth")}, "t")
+    parameters = build_parameters({"method": "ezvsl", "backbone": backbone, "init": str(tmp_path / "a.pth")}, "t")
     with pytest.raises(DataError, match="expected torchvision's weights of the same backbone"):
         initialize_vision(make_model(parameters), parameters, weights_dir=None)
 

@@ -126,6 +126,18 @@ def test_params_yaml_gives_the_product_the_settings_of_its_rcgrad_run():
         assert trained == build_parameters(sections[base], base)
 
 
+def test_published_settings_of_params_yaml_prepare_inputs_as_their_authors():
+    """EZ-VSL and HTF crop 224 at random from a short side of 246 and mirror; RCGrad takes the middle of 224."""
+    sections = yaml.safe_load((ROOT / "params.yaml").read_text())["train"]
+    for name in ("ezvsl_144k", "htf_144k", "rcgrad_vggsound", "flowgrad_ic_urbansas", "flowgrad_en_urbansas"):
+        parameters = build_parameters(sections[name], name)
+        is_cropped = parameters.method in ("ezvsl", "htf")
+        assert (parameters.has_random_crop, parameters.has_flip) == (is_cropped, is_cropped)
+        assert parameters.short_side == (246 if is_cropped else 224)
+    htf = build_parameters(sections["htf_144k"], "htf_144k")
+    assert (htf.flow_encoding, htf.flow_scale) == ("jpeg", pytest.approx(1 / 255))
+
+
 def test_every_other_method_is_trained_as_itself():
     for method in METHODS:
         parameters = build_parameters({"method": method}, "test")

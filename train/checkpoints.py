@@ -27,6 +27,7 @@ from train.parameters import TrainingParameters
 from train.run_files import load_tensors, write_model, write_run
 
 _LEVELS = ("model_state_dict", "state_dict", "model")
+_MAX_LEVELS = 4  # a damaged or hostile file can hold itself
 _PREFIXES = ("module.", "model.")
 # Released with RCGrad's weights, though nothing reads it: a stem of six channels (FlowGrad-IC's has four).
 _UNUSED_KEY, _UNUSED_CHANNELS = "image_encoder.conv1_flow.weight", 6
@@ -35,7 +36,7 @@ RELEASED = "released"  # how the epoch of published weights was chosen: by their
 
 # What the authors' tests feed their weights, where it is not the default.
 PUBLISHED_SETTINGS = {
-    "htf": {"flow_encoding": "jpeg"},
+    "htf": {"flow_encoding": "jpeg", "flow_scale": 1 / 255},  # a picture's levels, as torchvision reads them
     "rcgrad": {"uses_batch_statistics": True},
     "flowgrad_h": {"uses_batch_statistics": True},
     "flowgrad_ic": {"uses_batch_statistics": True},
@@ -71,11 +72,9 @@ def load_published(
 
 def find_state_dict(content, path: Path) -> dict[str, torch.Tensor]:
     """The state dict in a published layout: below one of the known levels or flat, prefixes removed."""
-    while isinstance(content, Mapping):
-        level = next((name for name in _LEVELS if isinstance(content.get(name), Mapping)), None)
-        if level is None:
-            break
-        content = content[level]
+    for _ in range(_MAX_LEVELS):
+        inner = (content.get(name) for name in _LEVELS) if isinstance(content, Mapping) else ()
+        content = next((values for values in inner if isinstance(values, Mapping)), content)
     if not isinstance(content, Mapping) or not content:
         raise DataError(f"{path}: holds {type(content).__name__}, expected a state dict (names and tensors)")
     strangers = [str(key) for key, value in content.items() if not isinstance(key, str) or not _is_plain_tensor(value)]

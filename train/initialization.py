@@ -21,7 +21,8 @@ def initialize_vision(model: Localizer, parameters: TrainingParameters, *, weigh
     """Initialize the model's vision encoder as ``parameters.init`` says.
 
     An encoder with more channels than RGB (FlowGrad-IC) gets the mean of the RGB weights for the others; FlowGrad-EN's
-    flow encoder, its only channel being that mean, is initialized as well.
+    flow encoder, its only channel being that mean, is initialized as well; so is Hear The Flow's but for its first
+    convolution, which stays random, as its authors have it.
     """
     if parameters.init == "random":
         return
@@ -33,6 +34,9 @@ def initialize_vision(model: Localizer, parameters: TrainingParameters, *, weigh
     weights = load_imagenet_weights(parameters.backbone, init=parameters.init, weights_dir=weights_dir)
     for name in (model.vision_name, *model.further_imagenet_encoders):
         load_backbone(getattr(model, name), weights, source=parameters.init)
+    for name in model.imagenet_trunks:
+        if hasattr(model, name):
+            load_backbone(getattr(model, name), weights, source=parameters.init, has_stem=False)
 
 
 def attach_object_guidance(model: Localizer, parameters: TrainingParameters, *, weights_dir: Path | None) -> None:
@@ -71,14 +75,20 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def load_backbone(encoder: ResNetEncoder | FeatureEncoder, weights: dict[str, torch.Tensor], *, source: str) -> None:
-    """Copy a torchvision state dict into an encoder; what the encoder has beyond it stays as it is."""
+def load_backbone(
+    encoder: ResNetEncoder | FeatureEncoder, weights: dict[str, torch.Tensor], *, source: str, has_stem: bool = True
+) -> None:
+    """Copy a torchvision state dict into an encoder; what the encoder has beyond it stays as it is, and so does its
+    first convolution where ``has_stem`` is false.
+    """
     own, stem = encoder.state_dict(), encoder.stem
     weights = {encoder.own_name(key): value for key, value in weights.items()}
     if not hasattr(encoder, "fc"):
         weights = {key: value for key, value in weights.items() if not key.startswith("fc.")}
     rgb = weights.get(f"{encoder.rgb_stem}.weight")
-    if rgb is not None and rgb.shape[1:2] == (3,):
+    if not has_stem:
+        weights[f"{stem}.weight"] = own[f"{stem}.weight"]
+    elif rgb is not None and rgb.shape[1:2] == (3,):
         weights[f"{stem}.weight"] = expand_channels(rgb, own[f"{stem}.weight"].shape[1])
     fitting = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
     needed = {key for key in own if not key.endswith("num_batches_tracked")}
@@ -88,6 +98,12 @@ def load_backbone(encoder: ResNetEncoder | FeatureEncoder, weights: dict[str, to
         raise DataError(
             f"init {source}: {len(missing)} of the encoder's weights are missing or of another shape, first "
             f"{missing[0]} {tuple(own[missing[0]].shape)}; expected torchvision's weights of the same backbone"
+        )
+    surplus = sorted(key for key in weights if key.startswith("layer") and key not in own)
+    if surplus:  # a deeper backbone's weights fit a shallower one's names
+        raise DataError(
+            f"init {source}: holds {len(surplus)} weights that the encoder has not, first {surplus[0]}; expected "
+            "torchvision's weights of the same backbone"
         )
     encoder.load_state_dict(fitting, strict=False)
 

@@ -88,7 +88,10 @@ class TrainingParameters:
 
     @property
     def short_side(self) -> int:
-        """Short side in pixels to which a frame is brought before the random crop of ``image_size``."""
+        """Short side in pixels to which a frame is brought before ``image_size`` is cropped from it; without a random
+        crop nothing is left over there, and the crop is the frame's middle."""
+        if not self.has_random_crop:
+            return self.image_size
         return round(self.image_size * PUBLISHED_CROP[0] / PUBLISHED_CROP[1])
 
 

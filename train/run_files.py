@@ -54,6 +54,7 @@ _HARMLESS = [
     (_Inert, "argparse.Namespace"),
 ]
 _VERSION = 1
+_NUM_QUOTED = 60  # bytes
 
 
 def write_model(
@@ -165,7 +166,8 @@ def load_tensors(path: Path):
                 f"{path}: holds more than tensors (its pickle names code: {name[1]}); refused, since loading it could "
                 "run that code"
             ) from None
-        raise DataError(f"{path}: not a checkpoint of PyTorch, or a damaged one ({_shorten(error)})") from None
+        problem = ("" if isinstance(error, OSError) else _quote_text(path)) or _shorten(error)
+        raise DataError(f"{path}: not a checkpoint of PyTorch, or a damaged one ({problem})") from None
 
 
 def _require_whole(path: Path) -> None:
@@ -180,8 +182,16 @@ def _require_whole(path: Path) -> None:
             raise zipfile.BadZipFile(f"checksum of {damaged} differs")
 
 
+def _quote_text(path: Path) -> str:
+    """What a file of text says of itself (a server's error page, a pointer of Git LFS); empty for other files."""
+    with open(path, "rb") as file:
+        head = file.read(_NUM_QUOTED).decode("ascii", errors="replace").strip()
+    is_text = len(head) > 1 and all(c.isprintable() or c.isspace() for c in head) and "\ufffd" not in head
+    return f"it is text: {' '.join(head.split())!r}" if is_text else ""
+
+
 def _shorten(error: Exception) -> str:
     """The telling part of a message on one line; torch's own are a page."""
-    words = str(error).rpartition("WeightsUnpickler error:")[2].strip().partition(". In PyTorch 2.6")[0]
+    words = str(error).rpartition("WeightsUnpickler error:")[2].strip().partition(". ")[0]
     lines = words.splitlines()
-    return lines[0][:120] if lines else type(error).__name__
+    return lines[0][:120] if lines and any(c.isalpha() for c in lines[0]) else type(error).__name__

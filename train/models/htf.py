@@ -63,6 +63,7 @@ class Model(Localizer):
     """``imgnet``, ``audnet``, ``flownet`` (for the ``cnn`` flow encoder) and ``flowatt``."""
 
     reads: ClassVar[tuple[str, ...]] = ("frames", "flow", "spectrograms")
+    imagenet_trunks: ClassVar[tuple[str, ...]] = ("flownet",)
 
     def __init__(self, parameters: Parameters):
         super().__init__()

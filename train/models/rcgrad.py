@@ -31,6 +31,8 @@ class Parameters(TrainingParameters):
     learning_rate: float = 1e-3
     schedule: str = "plateau"
     early_stop_patience: int = 10
+    has_random_crop: bool = False  # its frames are cropped in the middle and never mirrored
+    has_flip: bool = False
     image_mean: tuple[float, ...] = CLIP_MEAN
     image_std: tuple[float, ...] = CLIP_STD
     uses_batch_statistics: bool = False  # at test, as the authors' code: the audio encoder is never in eval mode
