@@ -14,8 +14,8 @@ def add_arguments(parser) -> None:
 def run(arguments, project: Project) -> int:
     """Remove two tables of ``local`` when the folder is not as recorded; silent and cheap in any other case.
 
-    That of the clips has DVC list the folder, that of the downloads has it compare each file with what was made of it: a
-    video that was replaced under its name is in the list as before.
+    That of the clips has DVC list the folder, that of the downloads has it compare each file with what was made of
+    it: a video that was replaced under its name is in the list as before.
     """
     selected = arguments.dataset or project.datasets
     table_path = project.clips_table_path("local")
