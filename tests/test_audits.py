@@ -19,7 +19,7 @@ from pipeline.audits import (
 )
 from pipeline.commands import audit_command
 from pipeline.datasets import flickr, vggsound
-from pipeline.errors import RunError
+from pipeline.errors import ParameterError, RunError
 from pipeline.lists import PublishedTestSet
 from pipeline.project import Project
 from pipeline.tables import CLIPS, DOWNLOADS, write_table
@@ -179,3 +179,9 @@ def test_the_command_fails_on_leakage(project, capsys):
     assert "vggss_10k" in capsys.readouterr().out  # the tables are printed all the same
     project.params["audit"] = {"allow_leakage": True}
     assert run_audit(project, allow_leakage=False) == 0
+
+
+@pytest.mark.parametrize("option", ["train", "test"])
+def test_a_split_that_is_not_there_is_no_all_clear(project, option):
+    with pytest.raises(ParameterError, match=f"--{option} is 'vgss_10k', expected one of vggss_10k, vggss_test"):
+        run_audit(project, **{option: ["vgss_10k"]})

@@ -68,7 +68,10 @@ def test_missing_retry_and_reclassify_on_a_small_dataset(tmp_path, capsys, serve
     }
     _, out, _ = run(capsys, project, "missing", "--reason", "gone", "--split", "train", "--dataset", "vggsound")
     assert out.split("\n")[1].split()[:4] == ["vggsound", "gone", "missing", "gone"]
-    assert run(capsys, project, "missing", "--split", "no such split")[1] == "nothing is missing\n"
+    for command in ("missing", "retry"):
+        code, out, err = run(capsys, project, command, "--split", "trian")
+        assert (code, out, err.split(", expected")[0]) == (2, "", "error: --split is 'trian'")
+    assert run(capsys, project, "missing", "--reason", "private")[1] == "nothing is missing\n"
     code, _, err = run(capsys, project, "missing", "--reason", "nonsense")
     assert (code, err.split(", expected")[0]) == (2, "error: --reason is 'nonsense'")
 

@@ -59,6 +59,23 @@ def selected_datasets(arguments, project: Project) -> list[str]:
     return list(dict.fromkeys([*project.datasets, *others]))
 
 
+def require_known_splits(names: Iterable[str], project: Project, dataset_names: Iterable[str], *, option: str) -> None:
+    """Refuse a split that none of the datasets has: a mistyped one selects nothing, which reads like good news."""
+    import pyarrow.compute as pc
+
+    from pipeline.tables import CLIPS, read_table
+
+    names = list(names)
+    paths = [path for name in dataset_names if (path := project.clips_table_path(name)).exists()]
+    if not names or not paths:  # where no list was made yet, the command says so itself
+        return
+    tables = [read_table(path, CLIPS, columns=["splits"]) for path in paths]
+    known = {split for table in tables for split in pc.unique(pc.list_flatten(table["splits"])).to_pylist()}
+    unknown = next((name for name in names if name not in known), None)
+    if unknown is not None:
+        raise ParameterError(f"{option} is {unknown!r}, expected one of {', '.join(sorted(known))}")
+
+
 def render(rows: Iterable[Mapping], columns: Iterable[str], output_format: str) -> str:
     """Rows as a table for people, csv or json; numbers stand to the right, an absent value is a dash (csv: empty)."""
     columns = list(columns)

@@ -6,6 +6,7 @@ import json
 import sys
 
 from pipeline.audits import AuditParameters, Coverage, Overlap, audit_dataset, check_leakage
+from pipeline.commands.arguments import require_known_splits
 from pipeline.parameters import build
 from pipeline.project import Project
 
@@ -23,7 +24,10 @@ def add_arguments(parser) -> None:
 def run(arguments, project: Project) -> int:
     """Print both audits; an overlap is an error (exit code 1) unless ``audit.allow_leakage`` or the flag allows it."""
     overlaps, coverages = [], []
-    for dataset in arguments.dataset or project.datasets:
+    names = arguments.dataset or project.datasets
+    for option, splits in (("--train", arguments.train), ("--test", arguments.test)):
+        require_known_splits(splits or (), project, names, option=option)
+    for dataset in names:
         found = audit_dataset(project, dataset, train_splits=arguments.train, test_splits=arguments.test)
         overlaps += found[0]
         coverages += found[1]

@@ -7,6 +7,7 @@ from pipeline.commands.arguments import (
     add_format_argument,
     render,
     render_lines,
+    require_known_splits,
     selected_datasets,
 )
 from pipeline.errors import ParameterError
@@ -31,8 +32,9 @@ def run(arguments, project: Project) -> int:
     from pipeline.accounts import advice_of, missing_clips, missing_samples
     from pipeline.failures import REASONS
 
-    tables = []
-    for dataset in selected_datasets(arguments, project):
+    tables, chosen = [], selected_datasets(arguments, project)
+    require_known_splits(arguments.split, project, chosen, option="--split")
+    for dataset in chosen:
         path = project.samples_table_path(dataset) if arguments.samples else project.downloads_table_path(dataset)
         if not path.exists() and not arguments.dataset:
             continue  # not asked for by name, and not begun

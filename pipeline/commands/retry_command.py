@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 
-from pipeline.commands.arguments import add_dataset_argument, selected_datasets
+from pipeline.commands.arguments import add_dataset_argument, require_known_splits, selected_datasets
 from pipeline.errors import DataError, ParameterError
 from pipeline.failures import REASONS
 from pipeline.project import Project
@@ -34,8 +34,9 @@ def run(arguments, project: Project) -> int:
     for reason in arguments.reason:
         if reason not in REASONS:
             raise ParameterError(f"--reason is {reason!r}, expected one of {', '.join(sorted(REASONS))}")
-    chosen = {}
-    for dataset in selected_datasets(arguments, project):
+    chosen, names = {}, selected_datasets(arguments, project)
+    require_known_splits(arguments.split, project, names, option="--split")
+    for dataset in names:
         if project.downloads_table_path(dataset).exists():
             chosen[dataset] = _select(project, dataset, ids, arguments.reason, arguments.split)
         elif arguments.dataset:
