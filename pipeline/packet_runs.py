@@ -53,7 +53,10 @@ class PacketRun:
         self._frames: dict[int, av.VideoFrame] = {}
         self._sent_pts: set[int] = set()
         self._last_wanted = None
+        self._entry: int | None = None  # timestamp of the keyframe that decoding began with, until it has come out
         self._read_first_keyframe()
+        if not is_start and self._unsent:
+            self._note_entry(self._unsent[0])
 
     def _read_packet(self) -> bool:
         """Read one more packet; False at the end of the file."""
@@ -84,6 +87,12 @@ class PacketRun:
             self._candidates.clear()
         if not self._unsent and self._is_start:
             raise PlanFailedError
+
+    def _note_entry(self, keyframe: av.Packet) -> None:
+        # Where an encoder refreshes the picture piece by piece, H.264 marks as keyframes what is whole only some
+        # frames later. FFmpeg keeps the frames until then to itself, but takes some for whole that are not.
+        if self._context.name == "h264" and not keyframe.is_discard:
+            self._entry = keyframe.pts
 
     def begins_by(self, limit: int) -> bool:
         """Whether the first keyframe is early enough to know what is shown at ``limit``."""
@@ -122,6 +131,7 @@ class PacketRun:
             packet = self._unsent[index]
             if packet.is_keyframe and packet.pts <= pts and not packet.is_discard:
                 self._drain()
+                self._note_entry(packet)
                 del self._unsent[:index]
                 stop -= index
                 break
@@ -138,6 +148,10 @@ class PacketRun:
         for frame in self._context.decode(packet):
             if frame.is_corrupt or frame.pts is None:
                 raise PlanFailedError
+            if self._entry is not None and frame.pts >= self._entry:
+                if frame.pts > self._entry:
+                    raise PlanFailedError
+                self._entry = None
             if frame.pts in self._wanted or frame.pts >= self._last_wanted:
                 self._frames[frame.pts] = frame
 

@@ -19,7 +19,7 @@ MAKES = {
     "open_gop.mp4": (*H264, *OPEN_GOP),
     "open_gop.mkv": (*H264, *OPEN_GOP),
     "open_gop.ts": (*H264, *OPEN_GOP),
-    "intra_refresh.mp4": (*H264, "-x264-params", "intra-refresh=1:keyint=30"),
+    "intra_refresh.mp4": (*H264, "-preset", "ultrafast", "-x264-params", "intra-refresh=1:keyint=16"),
     "hevc.mp4": (
         "-c:v",
         "libx265",
