@@ -80,7 +80,10 @@ class Fetcher:
     def _get_media(self, request: dict, work_dir: Path) -> dict[str, ClipMedia]:
         """For each clip the file that it is in."""
         url = request["url"]
-        scheme = urllib.parse.urlsplit(url).scheme.lower()
+        try:
+            scheme = urllib.parse.urlsplit(url).scheme.lower()
+        except ValueError as error:
+            raise FetchError(f"{url}: is not an address: {error}", reason="unknown") from None
         # A killed worker's file is kept where fetching costs somebody something; a file of this machine is read anew.
         path = find_source(work_dir) if scheme != "file" else None
         if path is None:

@@ -9,7 +9,10 @@ _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 def site_of(url: str) -> str | None:
     """``youtube``, ``loopback`` or ``other``: what kind of host a URL asks; None for a file of this machine."""
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:  # no address, which is for the worker to say
+        return "other"
     if parts.scheme == "file":
         return None
     host = (parts.hostname or "").lower()

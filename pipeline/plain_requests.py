@@ -34,6 +34,8 @@ def fetch_plainly(
         with open_url(Request(url, headers={"Accept-Encoding": "identity"})) as response:
             content_type = (response.headers.get("Content-Type") or "").split(";")[0].strip().lower()
             announced = response.headers.get("Content-Length")
+            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+                announced = None  # packed although nobody asked for it: the length is that of the packed bytes
             block = response.read(_BLOCK_BYTES)
             if "mpegurl" in content_type or block.startswith(b"#EXTM3U") or content_type == "application/dash+xml":
                 return None, response.url

@@ -1,5 +1,6 @@
 """The download engine against a server that misbehaves and files that are broken."""
 
+import gzip
 import os
 import random
 
@@ -19,12 +20,15 @@ from pipeline.files import sha256_of
 def test_every_misbehaviour_ends_with_its_reason(tmp_path, media, server):
     """The statuses, lengths, stalls and pages of real servers; nothing bad is published and nothing is left over."""
     good, data = answer(media / "clip0.mp4"), (media / "clip0.mp4").read_bytes()
-    front = (media / "front.mp4").read_bytes()
+    front, packed = (media / "front.mp4").read_bytes(), gzip.compress((media / "clip4.mp4").read_bytes())
+    gzipped = {"Content-Encoding": "gzip"}
     cases = {
         "fine": ([good], None),
         "-begins-with-minus": ([answer(media / "clip1.mp4")], None),
         "later_fine": ([Answer(status=500), answer(media / "clip2.mp4")], None),
         "octets": ([answer(media / "clip3.mp4", content_type="application/octet-stream")], None),
+        "packed": ([Answer(body=packed, headers=gzipped)], None),
+        "packed_cut": ([Answer(body=packed, headers=gzipped, cut_at=999)], "network"),
         "404": ([Answer(status=404, body=b"This private video", content_type="text/plain")], "gone"),
         "410": ([Answer(status=410)], "gone"),
         "403": ([Answer(status=403)], "forbidden"),
@@ -61,13 +65,15 @@ def test_every_misbehaviour_ends_with_its_reason(tmp_path, media, server):
         "unavailable": ([page("Video unavailable")], "unavailable"),
     }
     rows = [(name, server.add(f"/{name}.mp4", *answers)) for name, (answers, _) in cases.items()]
+    cases["no_address"] = ([], "unknown")
+    rows.append(("no_address", "http://[::1/no_address.mp4"))
     found = download(tmp_path, clips_table(*rows), parameters=quick(num_quick_attempts=2))
     assert {name: row["reason"] for name, row in found.items()} == {name: reason for name, (_, reason) in cases.items()}
     assert [name for name, row in found.items() if row["status"] == "ok"] == [
         name for name, (_, reason) in cases.items() if reason is None
     ]
     assert {row["status"] for row in found.values()} == {"ok", "missing"}
-    for name in ("fine", "-begins-with-minus", "later_fine", "octets"):
+    for name in ("fine", "-begins-with-minus", "later_fine", "octets", "packed"):
         row = found[name]
         assert sha256_of(tmp_path / "clips" / row["path"]) == row["sha256"]
         assert (row["width"], row["height"], row["fps"]) == (128, 72, 12.0)
@@ -75,7 +81,7 @@ def test_every_misbehaviour_ends_with_its_reason(tmp_path, media, server):
         assert row["duration_seconds"] == pytest.approx(2.0, abs=0.2)
         assert row["bytes"] == os.path.getsize(tmp_path / "clips" / row["path"])
     assert published(tmp_path) == {
-        f"{name}.mp4" for name in ("fine", "-begins-with-minus", "later_fine", "octets", "again")
+        f"{name}.mp4" for name in ("fine", "-begins-with-minus", "later_fine", "octets", "packed", "again")
     }
     assert found["later_fine"]["attempts"] == found["403"]["attempts"] == 2
     assert found["404"]["attempts"] == found["private"]["attempts"] == server.num_requests["/404.mp4"] == 1
