@@ -21,6 +21,7 @@ _PREROLL_SECONDS = 0.3  # lets lapped transforms, bit reservoirs and Opus (80 ms
 _MARGIN_SECONDS = 0.05  # around the window, for the resampling filter
 _GAP_SECONDS = 0.05  # timestamps that are off by less are rounding (Matroska counts milliseconds)
 MISSING_SECONDS = 0.05  # a window that lacks less is filled up, one that lacks more is shifted
+_LONGEST_PACKET_SECONDS = 10.0  # what says more (Ogg that was cut) is wrong, or ends with a pause
 
 
 def read_window(
@@ -31,26 +32,35 @@ def read_window(
     start_seconds: float,
     stop_seconds: float,
     sample_rate: int | None,
+    is_within: bool = False,
 ) -> tuple[np.ndarray, int]:
     """What the stream has of the half-open range [start_seconds, stop_seconds) of the clip's timeline.
 
     Returns the mono waveform, float32 ``(num_samples,)``, mean of the channels, and its rate (``sample_rate``, or the
-    native one for None). It is shorter than the range where the stream has nothing. ``stream`` must not have decoded
-    anything yet.
+    native one for None). It is shorter than the range where the stream has nothing. ``is_within``: the stream is known
+    to go on before and after, so that what it lacks is a pause: silence; nothing is sought then. ``stream`` must not
+    have decoded anything yet.
     """
     decoded = _decode_from(
         container,
         stream,
         start=start_seconds + origin_seconds - _PREROLL_SECONDS,
         stop=stop_seconds + origin_seconds + 2 * _MARGIN_SECONDS,
+        may_seek=not is_within,
     )
-    range_seconds = _PREROLL_SECONDS + stop_seconds - start_seconds + 2 * _MARGIN_SECONDS
-    first, waveform, rate = _join(decoded, origin_seconds=origin_seconds, range_seconds=range_seconds)
+    first, waveform, rate = _join(
+        decoded,
+        origin_seconds=origin_seconds,
+        start_seconds=start_seconds - _PREROLL_SECONDS,
+        stop_seconds=stop_seconds + 2 * _MARGIN_SECONDS,
+    )
     if rate is None:
         return np.zeros(0, np.float32), sample_rate or stream.codec_context.sample_rate
     target_rate = sample_rate or rate
     start = round(start_seconds * rate)
     num_wanted = round((stop_seconds - start_seconds) * target_rate)
+    if is_within:
+        first, waveform = _fill(first, waveform, start=start, stop=round((stop_seconds + 2 * _MARGIN_SECONDS) * rate))
     if start >= first + len(waveform):
         return np.zeros(0, np.float32), target_rate
     if target_rate == rate:
@@ -92,17 +102,18 @@ def find_extent(container: av.container.InputContainer, stream: av.AudioStream) 
         if packet.pts is None or not packet.size or packet.is_discard:
             continue
         begin = float(packet.pts * packet.time_base)
-        end = begin + float((packet.duration or 0) * packet.time_base)
+        length = float((packet.duration or 0) * packet.time_base)
+        end = begin + (length if length <= _LONGEST_PACKET_SECONDS else 0.0)
         start = begin if start is None else min(start, begin)
         stop = end if stop is None else max(stop, end)
     return None if start is None else (start, stop)
 
 
-def _decode_from(container, stream, *, start: float, stop: float) -> Iterator[av.AudioFrame]:
+def _decode_from(container, stream, *, start: float, stop: float, may_seek: bool) -> Iterator[av.AudioFrame]:
     """Frames of the packets that overlap [start, stop) of the stream's own timestamps, in seconds."""
     seconds_per_tick = float(stream.time_base)
     first_pts = int(start / seconds_per_tick)
-    if _lies_within(stream, first_pts):
+    if may_seek and _lies_within(stream, first_pts):
         container.seek(first_pts, stream=stream, backward=True)
     has_decoded = False
     for packet in container.demux(stream):
@@ -123,13 +134,13 @@ def _decode_from(container, stream, *, start: float, stop: float) -> Iterator[av
 
 
 def _join(
-    frames: Iterator[av.AudioFrame], *, origin_seconds: float, range_seconds: float
+    frames: Iterator[av.AudioFrame], *, origin_seconds: float, start_seconds: float, stop_seconds: float
 ) -> tuple[int, np.ndarray, int | None]:
     """Join frames to one waveform: its first sample's number on the clip's timeline, the waveform, the rate.
 
     Containers that count milliseconds give every frame a timestamp of its own rounding; frames are joined seamlessly
-    and the median of what their timestamps say places the whole. Only real gaps are filled, with silence; of one that
-    is longer than the range that was asked for, no more than that (broken clocks make gaps of hours).
+    and the median of what their timestamps say places the whole. Only real gaps are filled, with silence, and only
+    within the range [start_seconds, stop_seconds) that was asked for (broken clocks make gaps of hours).
     """
     tracks: list[list[np.ndarray]] = []  # of planar audio one a channel, else one for all
     offsets: list[int] = []  # timestamp minus the number of samples before, of each frame
@@ -150,7 +161,11 @@ def _join(
             offset = round((frame.pts * seconds_per_tick - origin_seconds) * rate) - num_samples
             gap = offset - offsets[-1] if offsets else 0
             if gap > _GAP_SECONDS * rate:
-                num_silent = min(gap, math.ceil(range_seconds * rate))
+                stopped, start = offsets[-1] + num_samples, round(start_seconds * rate)
+                if stopped < start < stopped + gap:  # what was before is not asked for
+                    tracks, num_samples = [[] for _ in tracks], 0
+                    gap, offset, offsets = stopped + gap - start, stopped + gap, [start]
+                num_silent = min(gap, math.ceil((stop_seconds - start_seconds) * rate))
                 for track, plane in zip(tracks, samples, strict=True):
                     track.append(np.full((num_silent, *plane.shape[1:]), _silence(dtype), dtype))
                 num_samples += num_silent
@@ -169,6 +184,14 @@ def _join(
     joined = [np.concatenate(track) for track in tracks]
     is_packed = joined[0].ndim == 2
     return first, _mix(joined[0].T if is_packed else joined[0][None] if len(joined) == 1 else np.stack(joined)), rate
+
+
+def _fill(first: int, waveform: np.ndarray, *, start: int, stop: int) -> tuple[int, np.ndarray]:
+    """A waveform that begins with sample ``first``, with silence before and after so that it has [start, stop)."""
+    if not start - len(waveform) < first < stop:
+        return start, np.zeros(stop - start, np.float32)
+    silence = [np.zeros(max(count, 0), np.float32) for count in (first - start, stop - first - len(waveform))]
+    return min(first, start), np.concatenate([silence[0], waveform, silence[1]])
 
 
 def _view(frame: av.AudioFrame, dtype: np.dtype, *, num_planes: int, num_channels: int) -> list[np.ndarray]:

@@ -211,7 +211,7 @@ class ClipReader:
         rate.
 
         A window that reaches beyond the audio is shifted inside; what a short audio still lacks is filled by
-        repeating it. Raises MediaError ``no_audio``, ``corrupt``.
+        repeating it, pauses by silence. Raises MediaError ``no_audio``, ``corrupt``.
         """
         if self._audio is None:
             raise MediaError("no_audio", f"{self.path}: has no audio")
@@ -225,13 +225,18 @@ class ClipReader:
                 begin = max(min(start_seconds, last - length), first)
                 if abs(begin - start_seconds) > 1 / rate:
                     waveform, rate = self._read_window(begin, begin + length, sample_rate)
+                is_within = begin + length < last + audio.MISSING_SECONDS
+                if is_within and length - len(waveform) / rate > audio.MISSING_SECONDS:
+                    waveform, rate = self._read_window(begin, begin + length, sample_rate, is_within=True)
         if not len(waveform):
             raise MediaError("no_audio", f"{self.path}: its audio stream has no samples")
         if not np.isfinite(waveform).all():
             raise MediaError("corrupt", f"{self.path}: its audio holds values that are not finite")
         return audio.tile(waveform, round(length * rate)), rate
 
-    def _read_window(self, start_seconds: float, stop_seconds: float, sample_rate: int | None):
+    def _read_window(
+        self, start_seconds: float, stop_seconds: float, sample_rate: int | None, *, is_within: bool = False
+    ):
         # The decoder must have decoded nothing, and nothing may seek under the feet of iter_frames.
         # Where packets were read before (`_reaches` seeks to the middle) a window at the beginning would find the rest;
         # Matroska finds any other by its index.
@@ -250,6 +255,7 @@ class ClipReader:
                 start_seconds=start_seconds,
                 stop_seconds=stop_seconds,
                 sample_rate=sample_rate,
+                is_within=is_within,
             )
         finally:
             if is_own:

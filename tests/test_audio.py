@@ -78,6 +78,25 @@ def test_windows_are_shifted_inside_and_short_audio_is_tiled(tmp_path):
     assert np.array_equal(tiled, np.concatenate([whole, whole, whole[:8000]]))
 
 
+@pytest.mark.parametrize("name", ["pause.mkv", "pause.mp4"])  # in MP4 the last packet before lasts until after it
+@pytest.mark.parametrize("sample_rate", [None, 16000])
+def test_a_pause_in_the_sound_is_silence(tmp_path, name, sample_rate):
+    pause = ("-af", "aselect='lt(t,1)+gt(t,5)'", "-c:a", "flac")
+    path = make_tone(tmp_path / name, *pause, rate=16000, channels=1, seconds=6.0)
+    whole = 0.5 * np.sin(2 * np.pi * 440 * np.arange(6 * 16000) / 16000)
+    with av.open(str(path)) as container:
+        heard = np.zeros(len(whole), bool)
+        for frame in container.decode(audio=0):
+            begin = round(frame.time * 16000)
+            heard[begin : begin + frame.samples] = True
+    assert 0.6 < 1 - heard.mean() < 0.7
+    with ClipReader(path) as reader:
+        for start, stop in ((0.5, 1.5), (1.2, 1.7), (2.0, 3.0), (2.0, 5.5), (4.0, 5.2), (4.9, 5.8), (5.2, 5.8)):
+            waveform, _ = reader.read_audio(start, stop, sample_rate=sample_rate)
+            expected = (whole * heard)[round(start * 16000) : round(stop * 16000)]
+            assert np.abs(waveform - expected).max() < 1e-3, (start, stop)
+
+
 @pytest.mark.parametrize("channels", [1, 2, 6])
 def test_mono_is_the_mean_of_all_channels(tmp_path, channels):
     path = make_tone(tmp_path / "a.wav", rate=16000, channels=channels, seconds=1.0)
