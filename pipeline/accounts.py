@@ -126,12 +126,17 @@ def split_counts(clips: pa.Table, downloads: pa.Table) -> dict[str, dict[str, in
 def reason_rows(downloads: pa.Table) -> list[dict]:
     """``reason clips share outlook``, most frequent first: the table of a DVC plot (write it as csv)."""
     missing = downloads.filter(pc.equal(downloads["status"], "missing"))
+    outlooks: dict[str, str] = {}  # permanent only where no clip of the reason is worth another attempt
+    each = _outlooks(missing["reason"], missing["detail"]).to_pylist()
+    for reason, outlook in zip(missing["reason"].to_pylist(), each, strict=True):
+        if outlooks.get(reason, "permanent") == "permanent":
+            outlooks[reason] = outlook
     return [
         {
             "reason": reason,
             "clips": number,
             "share": round(number / downloads.num_rows, 6),
-            "outlook": outlook_of(reason, None),
+            "outlook": outlooks[reason],
         }
         for reason, number in count_values(missing["reason"]).most_common()
     ]

@@ -186,6 +186,10 @@ def test_accounts_reconcile_and_split_by_split(tmp_path):
         ("gone", 3, 0.3),
         ("network", 1, 0.1),
     ]
+    confirmed = [("unavailable", "gone? [settled]"), ("corrupt", "cut off [settled]"), ("unavailable", "gone?")]
+    rows = [{"status": "missing", "reason": reason, "detail": detail} for reason, detail in confirmed]
+    outlooks = {row["reason"]: row["outlook"] for row in reason_rows(pa.Table.from_pylist(rows))}
+    assert outlooks == {"unavailable": "confirm", "corrupt": "permanent"}
     assert outlook_of("unavailable", "Video unavailable") == "confirm"
     assert outlook_of("unavailable", "Video unavailable [settled]") == "permanent"
 

@@ -2,13 +2,16 @@
 
 import json
 import re
+from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 from report_examples import MODELS, parse, write_project
 
 from eval.report import ReportParameters, build_report, load_inputs
 from eval.report.availability import count_clips, count_features, count_reasons
 from eval.report.markup import breakable, element, embed_json, escape
+from eval.results import write_results
 from pipeline.errors import DataError
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\"'"
@@ -72,9 +75,26 @@ def test_availability_adds_up(built):
         assert row["reasons"] == {"corrupt": 1}
 
 
-def test_clips_without_a_download_record_are_pending(built):
-    from dataclasses import replace
+def test_what_was_confirmed_is_permanent(built):
+    dataset = built[1].datasets[0]
+    clip_ids = dataset.clips["clip_id"].to_pylist()[:2]
+    for last_detail, advice in (("cut off [settled]", "permanent"), ("cut off", "once more on another day")):
+        told = zip(clip_ids, ("noise [settled]", last_detail), strict=True)
+        rows = [{"clip_id": name, "status": "missing", "reason": "corrupt", "detail": text} for name, text in told]
+        [row] = count_reasons(replace(dataset, downloads=pa.Table.from_pylist(rows)))
+        assert row["advice"].startswith(advice)
 
+
+def test_a_dataset_without_a_test_set_is_not_told_that_evaluate_has_not_run(tmp_path):
+    project = write_project(tmp_path, dataset="local", has_maps=False)
+    write_results(project.reports_dir, scores=[])
+    inputs = load_inputs(project, datasets=["local"], models=[])
+    page = build_report(inputs, ReportParameters(num_gallery_samples=0), tmp_path / "out").page.read_text()
+    assert "Nothing was scored: evaluate.subsets of params.yaml names no test set of local." in page
+    assert "the stage evaluate has not run" not in page
+
+
+def test_clips_without_a_download_record_are_pending(built):
     dataset = replace(built[1].datasets[0], downloads=None)
     assert count_clips(dataset)[0] == {"split": "all", "requested": 15, "ok": 0, "missing": 0, "pending": 15}
 

@@ -7,6 +7,7 @@ from eval.report.inputs import DatasetInputs
 from eval.report.markup import Html, breakable, details, element, table
 from eval.report.rows import ABSENT, format_count
 from pipeline.failures import REASONS
+from pipeline.histories import SETTLED_MARK
 
 _NUM_LISTED = 200  # missing clips named one by one on the page; the command names them all
 _NO_SPLIT = "(no split)"
@@ -21,12 +22,13 @@ _PERMANENCE = {
 }
 
 
-def advice_of(reason: str) -> str:
-    """Whether another attempt is worth it, and what to do first."""
+def advice_of(reason: str, *, is_settled: bool = False) -> str:
+    """Whether another attempt is worth it, and what to do first; ``is_settled``: it was confirmed already."""
     if reason not in REASONS:
         return "unknown reason: read what was said"
     known = REASONS[reason]
-    return f"{_PERMANENCE.get(known.permanence, known.permanence)}: {known.advice}"
+    permanence = "permanent" if is_settled else known.permanence
+    return f"{_PERMANENCE.get(permanence, permanence)}: {known.advice}"
 
 
 def count_clips(dataset: DatasetInputs) -> list[dict]:
@@ -52,9 +54,12 @@ def count_reasons(dataset: DatasetInputs) -> list[dict]:
     """``reason num_clips splits examples advice``, most frequent first."""
     splits_of = {row["clip_id"]: row["splits"] or [] for row in dataset.clips.select(["clip_id", "splits"]).to_pylist()}
     found: dict[str, list[str]] = {}
-    for clip_id, (status, reason, _) in clip_status(dataset).items():
+    is_settled: dict[str, bool] = {}  # each clip with that reason
+    for clip_id, (status, reason, detail) in clip_status(dataset).items():
         if status != "ok" and clip_id in splits_of:
-            found.setdefault(reason or "(no reason given)", []).append(clip_id)
+            reason = reason or "(no reason given)"
+            found.setdefault(reason, []).append(clip_id)
+            is_settled[reason] = is_settled.get(reason, True) and (detail or "").endswith(SETTLED_MARK)
     rows = []
     for reason, clip_ids in sorted(found.items(), key=lambda item: (-len(item[1]), item[0])):
         splits = Counter(split for clip_id in clip_ids for split in splits_of[clip_id])
@@ -64,7 +69,7 @@ def count_reasons(dataset: DatasetInputs) -> list[dict]:
                 "num_clips": len(clip_ids),
                 "splits": dict(splits),
                 "examples": clip_ids[:3],
-                "advice": advice_of(reason),
+                "advice": advice_of(reason, is_settled=is_settled[reason]),
             }
         )
     return rows

@@ -136,7 +136,7 @@ def _render_page(inputs, groups, models, scores, cards, *, protocol: str, metric
         "availability": availability.render_availability(inputs.datasets, inputs.audits),
         "results": results_section.render_results(groups, results=inputs.results)
         if groups
-        else element("p", "There are no results yet: the stage evaluate has not run.", class_="note"),
+        else element("p", _why_no_results(inputs), class_="note"),
         "protocols": protocol_cards.render_cards(list(dict.fromkeys(group.protocol for group in groups)) or [protocol]),
         "curves": element(
             "div",
@@ -203,6 +203,13 @@ def _render_page(inputs, groups, models, scores, cards, *, protocol: str, metric
         ]
     )
     return f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
+
+
+def _why_no_results(inputs: ReportInputs) -> str:
+    if not inputs.results:
+        return "There are no results yet: the stage evaluate has not run."
+    names = ", ".join(dataset.name for dataset in inputs.datasets)
+    return f"Nothing was scored: evaluate.subsets of params.yaml names no test set of {names}."
 
 
 def _scores_by_subset(inputs: ReportInputs, groups, scores) -> list[tuple[str, breakdowns.SampleScores]]:

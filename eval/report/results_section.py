@@ -81,7 +81,11 @@ def render_summary(groups: Sequence[Group], *, protocol: str, metric: str) -> Ht
                 class_="card",
             )
         )
-    return element("div", cards, class_="cards") if cards else element("p", "There are no results yet.", class_="note")
+    return (
+        element("div", cards, class_="cards")
+        if cards
+        else element("p", "There are no results; the section Results says why.", class_="note")
+    )
 
 
 def render_results(groups: Sequence[Group], *, results: Mapping[str, Sequence[Mapping]]) -> Html:
