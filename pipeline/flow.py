@@ -8,6 +8,7 @@ size.
 
 import functools
 import itertools
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -68,8 +69,12 @@ class FlowParameters:
         for name in ("num_levels", "window_size", "num_iterations", "poly_n"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if self.poly_sigma <= 0:
+        if not 0 < self.poly_sigma < math.inf:
             raise ValueError(f"poly_sigma is {self.poly_sigma}, expected a positive number")
+        if self.flags not in (0, cv2.OPTFLOW_FARNEBACK_GAUSSIAN):
+            raise ValueError(
+                f"flags is {self.flags}, expected 0, or {cv2.OPTFLOW_FARNEBACK_GAUSSIAN} for Gaussian windows"
+            )
 
     @property
     def num_pairs(self) -> int:

@@ -6,6 +6,7 @@ log(+1e-7) / 12) and ``waveform`` (the samples themselves, for models that compu
 
 import dataclasses
 import functools
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -86,7 +87,7 @@ class SpectrogramParameters:
             raise ValueError(f"preset is {self.preset!r}, expected one of {', '.join(PRESETS)}")
         settings = self.resolve()
         for name in ("window_seconds", "n_fft", "hop_length", "log_offset", "log_divisor"):
-            if not getattr(settings, name) > 0:
+            if not 0 < getattr(settings, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(settings, name)}, expected a positive number")
         if settings.sample_rate != "native" and not 1000 <= settings.sample_rate <= 192000:
             raise ValueError(f"sample_rate is {settings.sample_rate}, expected 1000 to 192000 or native")
