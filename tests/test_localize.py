@@ -43,14 +43,15 @@ def localize(run_dir, output_dir, *videos, options=()):
 @pytest.mark.parametrize(
     ("name", "sound", "picture"),
     [
-        ("a b's.mkv", ("-c:a", "libvorbis"), ("-c:v", "libx264")),
+        ("12:30 b's.mkv", ("-c:a", "libvorbis"), ("-c:v", "libx264")),
         ("ö.mov", ("-c:a", "pcm_s16le"), ("-c:v", "mjpeg")),
     ],
 )
-def test_copy_has_picture_and_sound_and_maps_have_times(run_dir, tmp_path, name, sound, picture):
+def test_copy_has_picture_and_sound_and_maps_have_times(run_dir, tmp_path, monkeypatch, name, sound, picture):
     video = tmp_path / name
     make_video(video, sound=sound, picture=picture)
-    assert localize(run_dir, tmp_path / "out", video) == 0
+    monkeypatch.chdir(tmp_path)
+    assert localize(run_dir, "out", name) == 0
     stem = video.stem
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"{stem}.localized.mp4", f"{stem}.maps.npz"]
     with np.load(tmp_path / "out" / f"{stem}.maps.npz") as content:

@@ -111,7 +111,8 @@ def localize_video(
 ) -> tuple[Path, Path]:
     """Write the video with its maps and the maps; return both paths. Raises ``MediaError`` when there are none."""
     parameters = parameters or LocalizeParameters()
-    path, output_dir = Path(path), Path(output_dir)
+    # absolute: FFmpeg takes what is before a colon, as in 12:30.mp4, for a protocol
+    path, output_dir = Path(path).absolute(), Path(output_dir)
     with ClipReader(path) as reader:
         info = reader.info
         if not info.has_video:
@@ -243,7 +244,7 @@ class _Encoder:
             *("-vf", f"pad=ceil(iw/2)*2:ceil(ih/2)*2,setsar={ratio}"),
             *("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p"),
             *mixing,
-            *("-c:a", "aac", "-b:a", "160k", "-movflags", "+faststart", "-f", "mp4", str(path)),
+            *("-c:a", "aac", "-b:a", "160k", "-movflags", "+faststart", "-f", "mp4", str(path.absolute())),
         ]
 
     def __enter__(self) -> "_Encoder":
