@@ -22,6 +22,7 @@ from eval.protocols import PROTOCOLS, get_protocol
 from eval.results import METRICS, format_coverage, write_results
 from eval.test_set_tables import load_test_set
 from eval.test_sets import TEST_SETS, count_leakage, get_test_set, subset_ids
+from pipeline.datasets import load
 from pipeline.errors import DataError, EarshotError, ParameterError, RunError
 from pipeline.lists import read_ids
 from pipeline.project import Project
@@ -74,7 +75,10 @@ def score_file(options: argparse.Namespace) -> None:
             raise DataError(f"{options.ids}: {unknown[0]} is not in {options.dataset} ({len(unknown)} such ids)")
     train_clip_ids = None
     if options.train_list is not None:
-        train_clip_ids = set(_read_list(options.train_list))
+        # An id in another spelling would match nothing, and read like "no leakage".
+        module = load(test_set.dataset)
+        pattern, words = getattr(module, "CLIP_ID", _ANY_ID), getattr(module, "CLIP_ID_WORDS", "an id")
+        train_clip_ids = set(_read_list(options.train_list, pattern=pattern, what=words))
 
     known, wanted = set(samples["sample_id"].to_pylist()), set(ids)
     unknown = [name for name in sample_ids if name not in known]
@@ -136,10 +140,10 @@ def _source_parameters(project: Project, dataset: str, *, xml_dir: Path | None) 
     return found
 
 
-def _read_list(path: Path) -> list[str]:
+def _read_list(path: Path, *, pattern: re.Pattern = _ANY_ID, what: str = "an id") -> list[str]:
     if not path.is_file():
         raise DataError(f"{path}: not found, expected a list of ids, one a line")
-    return read_ids(path, pattern=_ANY_ID, what="an id", has_frame_column=True)
+    return read_ids(path, pattern=pattern, what=what, has_frame_column=True)
 
 
 def print_result(result: dict, rows: Sequence[dict], *, num_listed: int) -> None:

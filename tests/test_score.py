@@ -74,6 +74,22 @@ def test_a_subset_is_scored_alone_and_says_so(project, capsys):
     assert "leakage 1" in printed
 
 
+def test_a_training_list_in_another_spelling_is_no_all_clear(tmp_path, capsys):
+    ids = ["1a2b3c4d5e6_000030", "-a2b3c4d5e6_000000"]
+    boxes = [{"file": name, "class": "bell", "bbox": [[0, 0, 1, 0.5]]} for name in ids]
+    (tmp_path / "vggss.json").write_text(json.dumps(boxes))
+    path = save(tmp_path, sample_ids=np.array(ids), maps=MAPS[:2])
+    train_path = tmp_path / "train.txt"
+    options = ("--dataset", "vggss", "--annotations", str(tmp_path / "vggss.json"), "--train-list", str(train_path))
+    train_path.write_text(f"{ids[1]}\n")
+    assert run(tmp_path, path, *options) == 0
+    assert "leakage 1" in capsys.readouterr().out
+    train_path.write_text("1a2b3c4d5e6_30000_40000\n")
+    assert run(tmp_path, path, *options) == 2
+    expected = "train.txt, line 1: found '1a2b3c4d5e6_30000_40000', expected a clip id such as 1a2b3c4d5e6_000030"
+    assert expected in capsys.readouterr().err
+
+
 def test_maps_that_no_sample_of_the_subset_has_are_an_explicit_row(project, capsys):
     path = save(project, sample_ids=IDS[1::2], maps=MAPS[1::2])
     assert run(project, path, "--dataset", "sample_traffic", "--output", str(project / "out")) == 1
