@@ -1,11 +1,12 @@
 """Two questions that make results comparable or not: does training see test clips, and how much of a test set is there?
 
-Overlap is counted by clip (the same seconds) and by video (any seconds of the same upload). Coverage compares with
+Overlap is counted by clip (the same seconds, or the same bytes under another id) and by video (any seconds of the same
+upload). Coverage compares with
 the test sets of the literature, which differ in size (``PublishedTestSet``); where only the size of one is known,
 what can be said are bounds.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,8 +33,9 @@ class AuditParameters:
 class Overlap:
     """What a training and a test split of a dataset share.
 
-    ``num_shared_clips``: test clips that are training clips. ``num_shared_video_clips``: test clips whose video has a
-    training clip, whatever its seconds (these include the former). ``examples``: some clip ids, sorted.
+    ``num_shared_clips``: test clips that are training clips, or have the bytes of one. ``num_shared_video_clips``: test
+    clips whose video has a training clip, whatever its seconds (these include the former). ``examples``: some clip ids,
+    sorted.
     """
 
     dataset: str
@@ -86,10 +88,12 @@ def find_overlaps(
     dataset: str,
     train_splits: Sequence[str] | None = None,
     test_splits: Sequence[str] | None = None,
+    sha256_of: Mapping[str, str] | None = None,
 ) -> list[Overlap]:
     """Every pair of a training and a test split of ``clips`` (CLIPS rows).
 
     None takes the splits whose names say so (``role_of``). A split that the table does not have is empty.
+    ``sha256_of``: clip id to the hash of its file, where it is known.
     """
     members = split_members(clips)
     if train_splits is None:
@@ -98,18 +102,21 @@ def find_overlaps(
         test_splits = [name for name in members if role_of(name) == "test"]
     clip_ids = np.asarray(clips.column("clip_id").to_pylist(), dtype=object)
     _, video_codes = np.unique(np.asarray(clips.column("video_id").to_pylist(), dtype=str), return_inverse=True)
+    contents = [(sha256_of or {}).get(clip_id) or f"only {row}" for row, clip_id in enumerate(clip_ids)]
+    _, content_codes = np.unique(np.asarray(contents, dtype=str), return_inverse=True)
     nobody = np.empty(0, np.int64)
     overlaps = []
     for train_split in train_splits:
         train_rows = members.get(train_split, nobody)
-        is_train = np.zeros(clips.num_rows, bool)
-        is_train[train_rows] = True
+        is_train = np.zeros(clips.num_rows + 1, bool)
+        is_train[content_codes[train_rows]] = True
         is_train_video = np.zeros(clips.num_rows + 1, bool)
         is_train_video[video_codes[train_rows]] = True
         for test_split in test_splits:
             test_rows = members.get(test_split, nobody)
-            shared = test_rows[is_train[test_rows]]
-            shared_videos = test_rows[is_train_video[video_codes[test_rows]]]
+            is_shared = is_train[content_codes[test_rows]]
+            shared = test_rows[is_shared]
+            shared_videos = test_rows[is_shared | is_train_video[video_codes[test_rows]]]
             examples = sorted(clip_ids[shared if len(shared) else shared_videos].tolist())[:_NUM_EXAMPLES]
             counts = (len(test_rows), len(shared), len(shared_videos))
             overlaps.append(Overlap(dataset, train_split, test_split, *counts, tuple(examples)))
@@ -183,21 +190,24 @@ def audit_dataset(
 ) -> tuple[list[Overlap], list[Coverage]]:
     """Both audits of one dataset of a checkout, from its tables. Before any download nothing is ok."""
     clips = read_table(project.clips_table_path(dataset), CLIPS)
-    overlaps = find_overlaps(clips, dataset=dataset, train_splits=train_splits, test_splits=test_splits)
+    sha256_of = {}  # of the clips that are there
+    if project.downloads_table_path(dataset).exists():
+        columns = ["clip_id", "status", "sha256"]
+        downloads = read_table(project.downloads_table_path(dataset), DOWNLOADS, columns=columns).to_pydict()
+        rows = zip(*(downloads[name] for name in columns), strict=True)
+        sha256_of = {clip_id: sha256 for clip_id, status, sha256 in rows if status == "ok"}
+    overlaps = find_overlaps(
+        clips, dataset=dataset, train_splits=train_splits, test_splits=test_splits, sha256_of=sha256_of
+    )
     module = datasets.load(dataset)
     if not hasattr(module, "published_test_sets"):
         return overlaps, []
     parameters = project.parameters(module.Parameters, f"sources.{dataset}")
-    ok_ids = []
-    if project.downloads_table_path(dataset).exists():
-        downloads = read_table(project.downloads_table_path(dataset), DOWNLOADS, columns=["clip_id", "status"])
-        columns = (downloads.column(name).to_pylist() for name in ("clip_id", "status"))
-        ok_ids = [clip_id for clip_id, status in zip(*columns, strict=True) if status == "ok"]
     coverages = find_coverage(
         module.published_test_sets(parameters, cache_dir=project.dataset_cache_dir(dataset)),
         dataset=dataset,
         clip_ids=clips.column("clip_id").to_pylist(),
-        ok_clip_ids=ok_ids,
+        ok_clip_ids=sha256_of,
     )
     return overlaps, coverages
 

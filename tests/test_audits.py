@@ -55,6 +55,13 @@ def test_overlap_by_clip_and_by_video():
     ]
 
 
+def test_the_bytes_of_a_training_clip_under_another_id_are_leakage():
+    sha256_of = {"a_1": "1", "d_1": "2", "b_1": "2", "c_1": None}
+    chosen = {"train_splits": ["train"], "test_splits": ["test"]}
+    [overlap] = find_overlaps(CLIPS_EXAMPLE, dataset="x", sha256_of=sha256_of, **chosen)
+    assert (overlap.num_shared_clips, overlap.num_shared_video_clips, overlap.examples) == (2, 3, ("a_1", "b_1"))
+
+
 def test_leakage_is_an_error_unless_allowed():
     overlaps = find_overlaps(CLIPS_EXAMPLE, dataset="x")
     with pytest.raises(RunError, match=r"x: training split train has 1 of the 3 clips of test split test .*a_1.*allow"):
