@@ -126,9 +126,12 @@ class ClipReader:
         if not 0 < duration < _MAX_PLAUSIBLE_SECONDS:
             return self.measure_duration()
         duration += (self._container.start_time or 0) / av.time_base - self.origin_seconds
-        if self._is_cut_off or self._container.format.name.startswith("mov") or self._reaches(duration / 2):
+        name = self._container.format.name
+        if self._is_cut_off or name.startswith("mov"):
             return duration  # MP4's is that of its index; of a file that is cut off, what the whole one had
-        return self.measure_duration()
+        # Where Matroska and FLV begin late, some programs write when they end, others how long they are.
+        is_ambiguous = name.startswith(("matroska", "flv")) and self.origin_seconds > _PRIMING_SECONDS
+        return self.measure_duration() if is_ambiguous or not self._reaches(duration / 2) else duration
 
     def _reaches(self, seconds: float) -> bool:
         """Whether there are packets at a time or later."""
