@@ -72,11 +72,6 @@ def as_8_bits(values: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def oracle_map(truth: GroundTruth) -> np.ndarray:
-    """The ground truth itself with an order within: the best map for thresholds at the ground truth's own area."""
-    return truth.gt_map().astype(np.float32)
-
-
 def ceiling_of_half(truths: Sequence[GroundTruth]) -> np.ndarray:
     """The best ciou that any map can reach when exactly half of the grid is marked, a value a sample ``(n,)``.
 

@@ -19,8 +19,6 @@ from pipeline.histories import SETTLED_MARK
 from pipeline.project import Project
 from pipeline.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, read_table
 
-STATUSES = ("ok", "missing", "pending")
-
 
 @dataclass(frozen=True)
 class FeatureAccount:
