@@ -14,7 +14,9 @@ from eval.ground_truth import GroundTruth, ground_truths_of
 from eval.maps import write_maps
 from eval.metrics import auc, success_rate
 from eval.protocols import get_protocol
+from eval.results import METRICS
 from eval.test_sets import subset_ids
+from pipeline.datasets import NAMES as DATASETS
 from pipeline.errors import ParameterError
 
 
@@ -38,11 +40,28 @@ class EvaluationParameters:
     num_resamples: int = 10000
 
     def __post_init__(self):
+        protocols = ", ".join(self.protocols)
         if self.main_protocol not in self.protocols:
             raise ParameterError(
                 f"params: evaluate.main_protocol is {self.main_protocol!r}, expected one of evaluate.protocols "
-                f"({', '.join(self.protocols)})"
+                f"({protocols})"
             )
+        if list(dict.fromkeys(get_protocol(name).name for name in self.protocols)) != list(self.protocols):
+            raise ParameterError(f"params: evaluate.protocols is {protocols}, expected each once, by its name")
+        if self.comparison_metric not in METRICS:
+            raise ParameterError(
+                f"params: evaluate.comparison_metric is {self.comparison_metric!r}, expected one of "
+                f"{', '.join(METRICS)}"
+            )
+        if self.num_resamples < 1:
+            raise ParameterError(f"params: evaluate.num_resamples is {self.num_resamples}, expected at least 1")
+        for dataset, subsets in self.subsets.items():
+            if dataset not in DATASETS:
+                raise ParameterError(
+                    f"params: evaluate.subsets names the dataset {dataset!r}, expected some of {', '.join(DATASETS)}"
+                )
+            if not isinstance(subsets, list | tuple):
+                raise ParameterError(f"params: evaluate.subsets.{dataset} is {subsets!r}, expected a list of splits")
 
 
 def evaluate_dataset(

@@ -35,6 +35,24 @@ def evaluate(samples, entrants, tmp_path, *, dataset="sample", readers=None, pro
     return evaluate_dataset(dataset, samples, readers or {}, entrants, parameters=parameters, maps_dir=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"main_protocol": "htf"}, r"main_protocol is 'htf', expected one of evaluate.protocols \(earshot\)"),
+        ({"protocols": ("earshot", "lvs", "earshot")}, "protocols is earshot, lvs, earshot, expected each once"),
+        ({"protocols": ("earshot", "ezvsl", "ezvsl_test")}, "expected each once, by its name"),
+        ({"protocols": ("earshot", "lsv")}, "unknown protocol 'lsv', expected one of earshot"),
+        ({"comparison_metric": "ciou"}, "comparison_metric is 'ciou', expected one of mean_ciou, success_rate, auc"),
+        ({"num_resamples": 0}, "num_resamples is 0, expected at least 1"),
+        ({"subsets": {"sampel": ["test"]}}, "subsets names the dataset 'sampel', expected some of sample, local"),
+        ({"subsets": {"sample": "test"}}, "subsets.sample is 'test', expected a list of splits"),
+    ],
+)
+def test_mistaken_parameters_are_found_before_any_map_is_made(changes, message):
+    with pytest.raises(ParameterError, match=message):
+        EvaluationParameters(**changes)
+
+
 def test_every_protocol_has_its_ceiling_over_the_positives(tmp_path):
     samples = make_samples(num_samples=6, num_negatives=3)
     rows = evaluate(samples, [make_baseline("centre")], tmp_path, protocols=tuple(PROTOCOLS))
