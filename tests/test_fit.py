@@ -125,7 +125,8 @@ def test_selection_by_maps_of_the_val_or_the_test_split(toy, tmp_path):
 
     run(toy, tmp_path / "a", tiny(epochs=1), score_maps=score)
     assert seen.pop() == (ids[32:40], (8, 4, 4))
-    result = run(toy, tmp_path / "b", tiny(epochs=1, select_on="test"), score_maps=score)
+    double = HardwareParameters(accelerator="cpu", num_threads=1, precision="float64")
+    result = run(toy, tmp_path / "b", tiny(epochs=1, select_on="test"), double, score_maps=score)
     assert seen.pop() == (ids[40:], (8, 4, 4))
     assert result.selection == json.loads((tmp_path / "b" / "run.json").read_text())["selection"] == "test"
     result = run(toy, tmp_path / "c", tiny(epochs=3, select_on="last"), val_ids=[])

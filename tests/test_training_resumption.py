@@ -52,6 +52,7 @@ def test_a_killed_run_goes_on_exactly(toy, tmp_path):
     expected, _ = whole.communicate()
     assert (folder / "killed" / "state.ckpt").exists()
     assert not (folder / "killed" / "model.ckpt").exists()
+    (folder / "killed" / ".tmp-1-state.ckpt").write_bytes(b"of a process that was killed as it wrote")
     resumed = start_script(folder, run="killed", parameters=parameters, hardware=hardware, noise=9)
     output, log = resumed.communicate()
     assert "going on from" in log
@@ -62,7 +63,7 @@ def test_a_killed_run_goes_on_exactly(toy, tmp_path):
     for name in ("train_loss", "val_loss") if find_spec("dvclive") else ():
         metric = Path("log", "plots", "metrics", f"{name}.tsv")
         assert (folder / "killed" / metric).read_text() == (folder / "whole" / metric).read_text()
-    assert not (folder / "killed" / "state.ckpt").exists()
+    assert not list((folder / "killed").glob("*state.ckpt"))
 
 
 def test_a_killed_run_of_two_processes_goes_on_exactly(toy):

@@ -25,15 +25,16 @@ class ShapeGroup(NamedTuple):
 
 
 def prepare_inputs(
-    batch: dict, input_format: InputFormat, *, is_channels_last: bool = False
+    batch: dict, input_format: InputFormat, *, is_channels_last: bool = False, dtype: torch.dtype | None = None
 ) -> dict[str, torch.Tensor]:
     """A batch of ``train/data.py`` to the tensors that a model reads.
 
     ``batch["crop"]`` (n, 3): where the crop lies, as fractions (y, x) of what is left over, and whether it is flipped
-    (1). Without it the whole frame is squashed to the square (test and validation).
+    (1). Without it the whole frame is squashed to the square (test and validation). ``dtype``: of the result; torch's
+    default one, which is float64 while Lightning trains in double precision.
     """
     crop = batch.get("crop")
-    dtype = torch.get_default_dtype()  # float64 while Lightning trains in double precision
+    dtype = dtype or torch.get_default_dtype()
     layout = torch.channels_last if is_channels_last else torch.contiguous_format
     inputs = {}
     if "frames" in batch:

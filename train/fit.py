@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from pipeline.errors import DataError, ParameterError, RunError
+from pipeline.files import remove_leftovers
 from pipeline.parameters import as_mapping
 from pipeline.progress import Progress
 from train.data import BatchLoader, SampleSource, choose_usable, describe_features, open_readers
@@ -146,6 +147,8 @@ def fit(
         module.num_steps_an_epoch = max(len(train_loader) // parameters.accumulate, 1)
         if hardware.is_compiled:
             module.compile_network()
+        if trainer.is_global_zero:
+            remove_leftovers(state_path.parent)
         has_state = _has_state(state_path, fingerprint, parameters.method)
         start = time.monotonic()
         failure = None

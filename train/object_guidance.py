@@ -24,7 +24,7 @@ class ObjectGuidance:
     @torch.no_grad()
     def localize(self, frames: torch.Tensor) -> torch.Tensor:
         """Frames (n, 3, s, s), ImageNet normalization -> maps (n, h, w)."""
-        self.classifier.to(frames.device)
+        self.classifier.to(frames)  # device, and dtype
         features = self.classifier(frames)
         if self.kind == "l1":
             return features.abs().mean(1)

@@ -66,7 +66,9 @@ class Predictor:
     @torch.inference_mode()
     def localize(self, batch: dict) -> np.ndarray:
         """Maps of one batch of ``train/data.py``, float32 (n, h, w)."""
-        inputs = prepare_inputs(move_to(batch, self.device), self.model.input_format)
+        weights = next(self.model.parameters(), None)  # a model that is being trained may be in double precision
+        dtype = None if weights is None else weights.dtype
+        inputs = prepare_inputs(move_to(batch, self.device), self.model.input_format, dtype=dtype)
         return self.model.localize(inputs).float().cpu().numpy()
 
 
