@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 
 import av
 from av.codec.context import CodecContext
+from av.video.frame import PictureType
 
 # Codecs in which a picture marked as not referenced is never used by any other. HEVC's "sub-layer non-reference"
 # pictures can be used by higher temporal layers, so they are dropped where there is one layer; VP8/VP9 carry state from
 # frame to frame: nothing is dropped there.
 _DROPPABLE_CODECS = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
-
-
+_INTER_TYPES = (PictureType.P, PictureType.B)
 _HEVC_SEQUENCE_PARAMETERS = 33  # a type of NAL unit
 
 
@@ -89,10 +89,18 @@ class PacketRun:
             raise PlanFailedError
 
     def _note_entry(self, keyframe: av.Packet) -> None:
+        if not keyframe.is_discard:
+            self._entry = keyframe.pts
+
+    def _check_entry(self, frame: av.VideoFrame) -> None:
+        """That decoding began with a picture that needs no other, whatever the container says."""
         # Where an encoder refreshes the picture piece by piece, H.264 marks as keyframes what is whole only some
         # frames later. FFmpeg keeps the frames until then to itself, but takes some for whole that are not.
-        if self._context.name == "h264" and not keyframe.is_discard:
-            self._entry = keyframe.pts
+        # In H.264 it knows itself what else cannot be a beginning, in other codecs it gives grey pictures.
+        needs_others = self._context.name != "h264" and frame.pict_type in _INTER_TYPES and not frame.key_frame
+        if frame.pts > self._entry or needs_others:
+            raise PlanFailedError
+        self._entry = None
 
     def begins_by(self, limit: int) -> bool:
         """Whether the first keyframe is early enough to know what is shown at ``limit``."""
@@ -149,9 +157,7 @@ class PacketRun:
             if frame.is_corrupt or frame.pts is None:
                 raise PlanFailedError
             if self._entry is not None and frame.pts >= self._entry:
-                if frame.pts > self._entry:
-                    raise PlanFailedError
-                self._entry = None
+                self._check_entry(frame)
             if frame.pts in self._wanted or frame.pts >= self._last_wanted:
                 self._frames[frame.pts] = frame
 

@@ -154,6 +154,22 @@ def test_frames_of_files_that_cannot_be_entered_in_the_middle(tmp_path, name, op
         np.testing.assert_array_equal(frame.rgb, frames[int(time * rate + 1e-6)])
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("plain.mp4", H264[:6]),
+        ("hevc.mp4", ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=0")),
+        ("mpeg4.mp4", ("-c:v", "mpeg4")),
+    ],
+)
+def test_frames_of_files_that_call_every_frame_a_keyframe(tmp_path, name, options):
+    path = make_clip(tmp_path / name, *options, "-g", "300", size="64x48", seconds=2, sound=None)
+    data = path.read_bytes()
+    assert data.count(b"stss") == 1  # the table of keyframes
+    path.write_bytes(data.replace(b"stss", b"free"))
+    check_against_full_decode(path, last_time=2.0, num_times=4)
+
+
 def test_frames_before_zero_of_matroska_keep_their_place(tmp_path):
     """They have no timestamps there: counted from the file's start, good to a frame."""
     early = ("-output_ts_offset", "-0.5", "-avoid_negative_ts", "disabled")
