@@ -63,6 +63,7 @@ def test_full_vggsound_gives_labels(small, tmp_path):
     assert clips[1]["start_seconds"] == 5.0
     for line, message in (
         ("too,few", "line 1: found 'too,few', expected YTID,start,label,split"),
+        ("YTID,start,label,split", "expected YTID,start,label,split with a whole second as start, and no header"),
         ("--abcdefghi,ten,x,train", "line 1: found"),
         ("--abcdefghi,10,x,valid", "line 1: .*expected a YouTube id and train or test"),
         ("--abcdefghi,10,x,train\n--abcdefghi,10,y,test", "line 2: clip --abcdefghi_000010 is there twice"),

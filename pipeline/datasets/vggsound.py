@@ -217,7 +217,8 @@ def _add_full(path: Path, parameters: Parameters, samples: Membership) -> dict[s
                 continue
             where = f"{path}, line {reader.line_num}"
             if len(row) != 4 or not re.fullmatch(r"\s*[0-9]{1,6}\s*", row[1]):
-                raise DataError(f"{where}: found {shown(','.join(row))}, expected YTID,start,label,split")
+                words = "YTID,start,label,split with a whole second as start, and no header"
+                raise DataError(f"{where}: found {shown(','.join(row))}, expected {words}")
             clip_id = f"{row[0].strip()}_{int(row[1]):06d}"
             if not CLIP_ID.fullmatch(clip_id) or row[3].strip() not in names:
                 raise DataError(f"{where}: found {shown(','.join(row))}, expected a YouTube id and train or test")
