@@ -8,6 +8,7 @@ from pathlib import Path
 import train
 from eval.selection import has_ground_truth, mean_adaptive_ciou
 from pipeline.audits import AuditParameters, check_leakage, find_overlaps
+from pipeline.errors import ParameterError
 from pipeline.project import Project
 from pipeline.tables import CLIPS, SAMPLES, read_table
 from stages.running import run_stage
@@ -25,6 +26,8 @@ FEATURES = ("frames", "spectrograms", "flow", "waveforms")
 
 def main(project: Project, model: str) -> None:
     """Write ``cache/runs/<model>/`` and its curves in ``reports/training/<model>/``."""
+    if not project.datasets:
+        raise ParameterError("params: datasets is [], expected at least one to train on, for example [sample]")
     dataset = project.datasets[0]
     parameters = build_parameters(project.section(f"train.{model}"), f"train.{model}")
     hardware = project.parameters(HardwareParameters, "hardware")

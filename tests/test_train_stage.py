@@ -11,6 +11,7 @@ import yaml
 from toy_project import make_toy_project
 
 import stages.train
+from pipeline.errors import ParameterError
 from pipeline.shards import FeatureReader
 from tests.conftest import ROOT
 from train.distributed import is_first_process
@@ -184,6 +185,12 @@ def test_two_training_processes_keep_one_run(tmp_path, count_trainings):
     assert read_run(project.run_dir("rcgrad"))["weights_from_run"] == "flowgrad_h"
     kept = sorted((tmp_path / "cache" / "training").glob("*/finished/run/*"))
     assert [path.name for path in kept] == ["model.ckpt", "run.json"]
+
+
+def test_without_a_dataset_there_is_nothing_to_train_on(tmp_path):
+    project = make_toy_project(tmp_path, {"ezvsl": {"method": "ezvsl"}}, datasets=[])
+    with pytest.raises(ParameterError, match=r"datasets is \[\], expected at least one"):
+        stages.train.main(project, "ezvsl")
 
 
 def test_a_failed_training_keeps_nothing_and_frees_the_lock(tmp_path):

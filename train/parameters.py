@@ -66,15 +66,16 @@ class TrainingParameters:
             "accumulate",
             "epochs",
             "learning_rate",
+            "plateau_factor",
             "spectrogram_std",
             "spectrogram_pooling",
         )
         for name in positive:
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:  # nor NaN
                 raise ValueError(f"{name} ({getattr(self, name)}) must be > 0")
         not_negative = ("weight_decay", "warmup_epochs", "early_stop_patience", "gradient_clip", "seed", "audio_width")
-        for name in (*not_negative, "num_held_out"):
-            if getattr(self, name) < 0:
+        for name in (*not_negative, "num_held_out", "plateau_patience"):
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be >= 0")
         if self.map_stride not in MAP_STRIDES:
             raise ValueError(f"map_stride ({self.map_stride}) must be one of {', '.join(map(str, MAP_STRIDES))}")

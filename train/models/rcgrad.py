@@ -51,6 +51,8 @@ class Parameters(TrainingParameters):
         for name in ("image_mean", "image_std"):
             if len(getattr(self, name)) != 3:
                 raise ValueError(f"{name} ({getattr(self, name)}) must have 3 values")
+        if not min(self.image_std) > 0:
+            raise ValueError(f"image_std ({self.image_std}) must be > 0")
 
 
 class Model(Localizer):
