@@ -25,7 +25,6 @@ from pipeline.errors import RunError
 from pipeline.failures import permanence_of
 from pipeline.fetch_requests import FetchParameters
 from pipeline.histories import (
-    NEVER,
     History,
     RetryPolicy,
     derive_downloads,
@@ -378,4 +377,4 @@ def work_folder_of(url: str) -> str:
     return sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
-__all__ = ["NEVER", "DownloadParameters", "download_clips"]
+__all__ = ["DownloadParameters", "download_clips"]
