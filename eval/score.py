@@ -26,6 +26,7 @@ from pipeline.datasets import load
 from pipeline.errors import DataError, EarshotError, ParameterError, RunError
 from pipeline.lists import read_ids
 from pipeline.project import Project
+from pipeline.refusals import describe_refusal
 
 _ANY_ID = re.compile(r"[^\s,]+")
 
@@ -40,6 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except BrokenPipeError:  # whoever reads the output (`| head`) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        words = describe_refusal(error)
+        if words is None:
+            raise
+        print(f"error: {words}", file=sys.stderr)
+        return RunError.exit_code
     return 0
 
 
@@ -50,6 +57,8 @@ def score_file(options: argparse.Namespace) -> None:
         raise ParameterError(f"--protocol names {', '.join(protocols)}, expected each once")
     if options.resamples < 1:
         raise ParameterError(f"--resamples is {options.resamples}, expected at least 1")
+    if options.output is not None:
+        make_output_folder(options.output)
     test_set = get_test_set(options.dataset)
     sample_ids, maps = read_maps(options.maps)
     root = Path(options.root).resolve()
@@ -128,6 +137,16 @@ def score_file(options: argparse.Namespace) -> None:
         raise RunError(
             f"{options.maps}: none of the {len(wanted)} samples of {subset} was scored; the reasons are above"
         )
+
+
+def make_output_folder(path: Path) -> None:
+    """Before anything is scored, since scoring takes a while."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ParameterError(
+            f"--output is {str(path)!r}, where no folder can be made: {os.strerror(error.errno)}"
+        ) from None
 
 
 def _source_parameters(project: Project, dataset: str, *, xml_dir: Path | None) -> dict[str, str]:

@@ -7,8 +7,9 @@ import sys
 
 from pipeline import commands
 from pipeline.commands.arguments import protect_ids
-from pipeline.errors import EarshotError
+from pipeline.errors import EarshotError, RunError
 from pipeline.project import Project
+from pipeline.refusals import describe_refusal
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,6 +32,12 @@ def main(argv: list[str] | None = None) -> int:
         return error.exit_code
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        words = describe_refusal(error)
+        if words is None:
+            raise
+        print(f"error: {words}", file=sys.stderr)
+        return RunError.exit_code
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130

@@ -84,6 +84,7 @@ def test_a_sample_without_features_shows_its_reasons(show, tmp_path):
         (("zzzzzzzz",), "no sample 'zzzzzzzz' in sample; there are 8 samples, for example -aBc_000010"),
         (("s00005", "--dataset", "nope"), "manifests/nope/samples.parquet is not there; there are sample"),
         (("s00005", "--map", "nope"), "cache/maps/sample/nope.npz: not found; maps of sample are there from centre"),
+        (("s00005", "--output", f"{__file__}/x.png"), "x.png: no file can be made there: File exists"),
         (("s00005", "--output", "x.pdf"), "--output x.pdf: ends in '.pdf', expected .png, .jpg or .webp"),
         ((), "0 sample ids given, expected one"),
         (("a", "b"), "2 sample ids given, expected one"),

@@ -11,11 +11,15 @@ import pytest
 from fake_features import make_dataset, make_feature
 from test_cache import TEXTS, build
 
+from eval.score import main as score_main
+from pipeline.__main__ import main as pipeline_main
+from pipeline.commands import status_command
 from pipeline.errors import RunError
 from pipeline.features import Moment
 from pipeline.plan import ClipWork, available_clips
 from pipeline.shard_tasks import attempt_clip
 from pipeline.tables import INDEX, read_table
+from stages.running import run_stage
 
 
 def test_a_full_disk_is_told_in_one_sentence_and_breaks_nothing(tmp_path, monkeypatch):
@@ -114,3 +118,33 @@ def test_the_systems_own_refusal_to_write_is_told_too(tmp_path):
     process.join()
     assert not list((tmp_path / "store" / "frames").glob("*.h5"))
     assert build(tmp_path, tables).computed == 60
+
+
+@pytest.mark.parametrize("start", ["stage", "command", "score"])
+def test_whatever_is_refused_is_told_without_a_traceback_and_a_bug_with_one(tmp_path, monkeypatch, capsys, start):
+    """A stage, a command and the scoring of maps, on a full disk and with an error that only a bug explains."""
+    (tmp_path / "params.yaml").write_text("datasets: []\n")
+    monkeypatch.chdir(tmp_path)
+    code = errno.ENOSPC
+
+    def refuse(*_):
+        raise OSError(code, os.strerror(code), "reports/x")
+
+    def run():
+        if start == "stage":
+            monkeypatch.setattr("sys.argv", ["stage"])
+            with pytest.raises(SystemExit) as stopped:
+                run_stage(refuse)
+            return stopped.value.code
+        if start == "command":
+            monkeypatch.setattr(status_command, "run", refuse)
+            return pipeline_main(["status"])
+        monkeypatch.setattr("eval.score.score_file", refuse)
+        return score_main(["maps.npz", "--dataset", "sample"])
+
+    assert run() == 1
+    message = "error: reports/x: no space left on device; make room and run the same command again\n"
+    assert capsys.readouterr().err == message
+    code = errno.EBADF
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        run()

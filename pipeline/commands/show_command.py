@@ -41,7 +41,10 @@ def run(arguments, project: Project) -> int:
     lines = describe_sample(project, dataset, sample)
     panels = draw_panels(project, dataset, sample, models=arguments.map)
     sheet = pictures.compose_sheet(f"{sample_id} \N{MIDDLE DOT} {dataset}", lines, panels)
-    publish_bytes(output_path, pictures.encode(sheet, output_path.suffix, quality=90))
+    try:
+        publish_bytes(output_path, pictures.encode(sheet, output_path.suffix, quality=90))
+    except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise ParameterError(f"--output {output_path}: no file can be made there: {error.strerror}") from None
     for line in lines:
         print(line)
     for panel in panels:
