@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import errno
 import logging
+import math
 import os
 import queue
 import secrets
@@ -27,6 +28,7 @@ from pipeline.errors import EarshotError, RunError
 
 _POLL_SECONDS = 1.0
 _LAG_SECONDS = 60.0  # that a network file system may need to show what another machine wrote
+_LEAST_MEMORY_GIB = 0.25  # of a worker: with less it ends while it starts, again and again
 _REFUSALS = {  # of the system to write: what is told, and the remedy
     errno.ENOSPC: ("no space left on the device", "make room"),
     errno.EDQUOT: ("the disk quota is exceeded", "make room"),
@@ -46,7 +48,7 @@ class ClusterParameters:
     clip_timeout_seconds: float = 300.0  # without progress for that long a worker counts as hung
     silence_timeout_seconds: float = 30.0  # without a heartbeat for that long (stopped, swapped out) likewise
     max_attempts: int = 3  # so often may reading a clip end its worker before the clip is set aside
-    memory_limit_gib: float = 0.0  # of a local worker; above it the worker is restarted; 0: its share of the machine
+    memory_limit_gib: float = 0.0  # of a local worker; above it the worker is restarted; 0: the machine's / workers
     connect_timeout_seconds: float = 15.0  # for the scheduler at scheduler_address to answer
     dashboard: bool = True  # run Dask's dashboard beside a local cluster and print its link
 
@@ -54,8 +56,13 @@ class ClusterParameters:
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"workers is {self.workers}, expected 0 or more, or null")
         for name in ("clip_timeout_seconds", "silence_timeout_seconds", "connect_timeout_seconds"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
+        if self.memory_limit_gib != 0 and not _LEAST_MEMORY_GIB <= self.memory_limit_gib < math.inf:
+            raise ValueError(
+                f"memory_limit_gib is {self.memory_limit_gib}, expected {_LEAST_MEMORY_GIB} or more, or 0 for a share "
+                "of the machine's"
+            )
         if self.max_attempts < 1:
             raise ValueError(f"max_attempts is {self.max_attempts}, expected 1 or more")
 
@@ -108,6 +115,7 @@ def _connect(parameters: ClusterParameters, *, num_tasks: int, is_quiet: bool) -
     """A client of the given cluster, or of a local one that ends with it."""
     import dask
     from distributed import Client, LocalCluster
+    from distributed.system import MEMORY_LIMIT
 
     if parameters.scheduler_address is not None:
         try:
@@ -123,7 +131,9 @@ def _connect(parameters: ClusterParameters, *, num_tasks: int, is_quiet: bool) -
             yield client
         return
     num_workers = min(parameters.workers or os.cpu_count() or 1, num_tasks)
-    limit = int(parameters.memory_limit_gib * 2**30) or "auto"
+    # Dask's own choice is the share of one core, however few the workers: on many cores too little for one 4K video.
+    share = max(MEMORY_LIMIT // num_workers, int(2 * _LEAST_MEMORY_GIB * 2**30))
+    limit = int(parameters.memory_limit_gib * 2**30) or share
     # Results are tiny, so there is nothing to spill; a paused worker would wait for ever for memory it cannot free.
     config = {
         "distributed.worker.memory.target": False,
@@ -209,6 +219,7 @@ class _Run:
         self._num_errors: dict[str, int] = {}
         self._progress: dict[Path, tuple[int, float]] = {}  # of an attempt: its file's size, and since when
         self._heartbeats: dict[str, tuple[float, float]] = {}  # of a worker: its last one, and since when
+        self._known_workers: set[str] = set()  # at the last look, but for those that were replaced since
         self._without_workers_since: float | None = None
         self._without_result: dict[str, float] = {}
         self._address = client.scheduler.address
@@ -296,6 +307,7 @@ class _Run:
         limit = self._parameters.clip_timeout_seconds
         now = time.monotonic()
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        self._tell_of_lost_workers(set(workers))
         self._check_that_workers_are_left(bool(workers), now)
         hung = {address for address, info in workers.items() if self._is_silent(address, info["last_seen"], now)}
         for address, keys in self._client.processing().items():
@@ -318,6 +330,15 @@ class _Run:
             self._heartbeats[address] = (last_seen, now)
         return now - self._heartbeats[address][1] > self._parameters.silence_timeout_seconds
 
+    def _tell_of_lost_workers(self, addresses: set[str]) -> None:
+        for address in sorted(self._known_workers - addresses):
+            print(
+                f"worker {address} is gone (a crash, or more memory than it may use: cluster.memory_limit_gib); "
+                "its task goes to another",
+                file=sys.stderr,
+            )
+        self._known_workers = addresses
+
     def _check_that_workers_are_left(self, is_any: bool, now: float) -> None:
         if is_any:
             self._without_workers_since = None
@@ -330,6 +351,7 @@ class _Run:
             )
 
     def _replace_worker(self, address: str, *, has_nanny: bool) -> None:
+        self._known_workers.discard(address)
         print(f"worker {address} makes no progress; its task goes to another", file=sys.stderr)
         if has_nanny:
             try:

@@ -16,7 +16,7 @@ from conftest import ROOT
 from test_cache import build, contents, make_dataset
 
 from pipeline.attempts import AttemptLog
-from pipeline.cluster import ClusterParameters
+from pipeline.cluster import ClusterParameters, _connect
 from pipeline.errors import ParameterError, RunError
 from pipeline.parameters import build as build_parameters
 from pipeline.shards import FeatureReader
@@ -28,7 +28,7 @@ def local(**options):
     return ClusterParameters(**{"workers": 2, "dashboard": False} | options)
 
 
-def test_clips_that_crash_hang_or_take_all_memory_are_named_and_the_rest_goes_on(tmp_path):
+def test_clips_that_crash_hang_or_take_all_memory_are_named_and_the_rest_goes_on(tmp_path, capsys):
     poison = {"clip002": "segfault", "clip010": "hang", "clip018": "greedy"}
     tables = make_dataset(tmp_path, TEXTS | poison)
     report = build(
@@ -38,9 +38,29 @@ def test_clips_that_crash_hang_or_take_all_memory_are_named_and_the_rest_goes_on
         shard_samples=8,
     )
     assert (report.ok, report.failed) == (21, {"crashed": 2, "timeout": 1})
+    assert "is gone (a crash, or more memory than it may use: cluster.memory_limit_gib)" in capsys.readouterr().err
     reader = FeatureReader(tmp_path / "frames")
     assert [reader.reason(f"{clip_id}_0") for clip_id in poison] == ["crashed", "timeout", "crashed"]
     assert build(tmp_path, tables).computed == 0  # remembered
+
+
+@pytest.mark.parametrize(("machine_gib", "workers", "limit_gib"), [(16, 2, 8), (16, 1, 16), (1, 4, 0.5)])
+def test_few_workers_share_all_of_the_memory(monkeypatch, machine_gib, workers, limit_gib):
+    """Whatever the number of cores: one 4K video takes more than a core's share of many a machine."""
+    asked = {}
+
+    def stop(**options):
+        asked.update(options)
+        raise RuntimeError("stop")
+
+    monkeypatch.setattr("distributed.LocalCluster", stop)
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", machine_gib * 2**30)
+    with (
+        pytest.raises(RunError, match="could not be started"),
+        _connect(local(workers=workers), num_tasks=9, is_quiet=True),
+    ):
+        pass
+    assert asked["memory_limit"] == limit_gib * 2**30
 
 
 def test_an_address_where_nobody_answers(tmp_path):
@@ -79,7 +99,11 @@ def test_an_address_where_something_else_answers(tmp_path):
         ({"workers": -1}, "workers is -1"),
         ({"clip_timeout_seconds": 0}, "clip_timeout_seconds is 0.0"),
         ({"silence_timeout_seconds": -1}, "silence_timeout_seconds is -1.0"),
+        ({"clip_timeout_seconds": float("nan")}, "clip_timeout_seconds is nan"),
         ({"max_attempts": 0}, "max_attempts is 0"),
+        ({"memory_limit_gib": -1}, "memory_limit_gib is -1.0, expected 0.25 or more, or 0"),
+        ({"memory_limit_gib": 0.05}, "memory_limit_gib is 0.05, expected 0.25 or more, or 0"),
+        ({"memory_limit_gib": float("nan")}, "memory_limit_gib is nan, expected 0.25 or more, or 0"),
         ({"wokers": 1}, "unknown key cluster.wokers"),
     ],
 )
