@@ -62,6 +62,7 @@ def test_rows_on_other_samples_and_leaking_rows_are_pointed_out():
     }
     text = " ".join(parse(render_group(Group("d", "s", "p", (row, {**row, "model": "b", "ids_sha256": "22"})))).texts)
     assert "not computed on the same samples" in text
+    assert "compare them under \u201cOn the samples that all models have\u201d." in text
     assert "a was trained on 3 of these test samples" in text
     assert "removed 1" in text
     alike = " ".join(parse(render_group(Group("d", "s", "p", ({**row, "leakage": 0},)))).texts)

@@ -27,6 +27,7 @@ _KIND_TITLES = {
     "trivial": "trivial",
     "ceiling": "",  # that is its name
 }
+_COMMON_TITLE = "On the samples that all models have"
 _BEST_TITLES = {
     "model": "best model",
     "baseline": "no model is trained; best baseline",
@@ -107,7 +108,7 @@ def render_results(groups: Sequence[Group], *, results: Mapping[str, Sequence[Ma
             for protocol in dict.fromkeys(str(row["protocol"]) for row in common):
                 rows = tuple(row for row in common if str(row["protocol"]) == protocol)
                 tables.append(render_group(Group(dataset, f"{subset}, samples that all models have", protocol, rows)))
-            parts.append(details("On the samples that all models have", tables))
+            parts.append(details(_COMMON_TITLE, tables))
         if rows_of("comparisons"):
             parts.append(_render_comparisons(rows_of("comparisons"), f"{dataset}, {subset}"))
         parts.append(_render_published(members))
@@ -193,7 +194,7 @@ def _explain(group: Group) -> Html | None:
     if len(hashes) > 1:
         sentences.append(
             "The rows were not computed on the same samples (see n and the hash of the ids): "
-            "compare them in intersection mode."
+            f"compare them under \u201c{_COMMON_TITLE}\u201d."
         )
     bounds = [row for row in group.rows if kind_of(str(row["model"])) == "ceiling"]
     above = [str(row["model"]) for row in group.rows for bound in bounds if _is_above(row, bound)]
