@@ -10,6 +10,7 @@ import lightning
 from pipeline.errors import EarshotError
 from pipeline.progress import Progress
 from train.parameters import TrainingParameters
+from train.run_files import write_empty_curves
 
 _LINE_INTERVAL_SECONDS = 10.0
 
@@ -106,6 +107,7 @@ def _open_live(log_dir: Path):
         from dvclive import Live
     except ImportError:
         print(f"dvclive is not installed: no metric files in {log_dir}; curves are in run.json", file=sys.stderr)
+        write_empty_curves(log_dir)
         return None
     try:
         return Live(dir=str(log_dir), resume=False, dvcyaml=None, report=None, save_dvc_exp=False, monitor_system=False)

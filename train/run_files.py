@@ -3,6 +3,7 @@
 import codecs
 import json
 import re
+import shutil
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -117,10 +118,16 @@ def write_run(run_dir: Path, facts: Mapping) -> None:
 
 def write_untrained_run(run_dir: Path, parameters: TrainingParameters, *, log_dir: Path, reason: str) -> None:
     """Publish a run that says why there is no model, with empty curves in ``log_dir``."""
-    (Path(log_dir) / "plots" / "metrics").mkdir(parents=True, exist_ok=True)
-    publish_text(Path(log_dir) / "metrics.json", "{}\n")
+    write_empty_curves(log_dir)
     facts = {"method": parameters.method, "parameters": as_mapping(parameters), "status": "untrained", "reason": reason}
     write_run(run_dir, facts)
+
+
+def write_empty_curves(log_dir: Path) -> None:
+    """Make ``log_dir`` what DVCLive leaves of a run that logged nothing."""
+    shutil.rmtree(log_dir, ignore_errors=True)
+    (Path(log_dir) / "plots" / "metrics").mkdir(parents=True)
+    publish_text(Path(log_dir) / "metrics.json", "{}\n")
 
 
 def adopt_run(run_dir: Path, parameters: TrainingParameters, *, features: Mapping, facts: Mapping) -> None:
