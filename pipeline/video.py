@@ -91,7 +91,7 @@ class FrameReader:
             container.format.name == "avi" and context.name in ("h264", "hevc") and context.has_b_frames
         )
         # A palette comes with the packet that changes it, so a decoder that begins later has none.
-        self._needs_all = self._is_reordered_avi or context.pix_fmt == "pal8"
+        self._needs_all = self._is_reordered_avi or context.pix_fmt == "pal8" or _has_dropped_frames(container, stream)
         self._break: _Break | None = None  # where decoding from the beginning ends, once that is known
 
     def iter_frames(self, times: Sequence[float]) -> Iterator[VideoFrame]:
@@ -319,6 +319,14 @@ class FrameReader:
         if frame.is_corrupt:
             raise MediaError("corrupt", f"{self._name}: the frame at {time:.3f} s is damaged")
         return self._wrap(frame)
+
+
+def _has_dropped_frames(container, stream: av.VideoStream) -> bool:
+    """Whether an AVI has frames without data, as captures do; FFmpeg counts some of them twice after it has sought."""
+    if container.format.name != "avi":
+        return False
+    entries = stream.index_entries
+    return len(entries) > 0 and entries[-1].timestamp >= len(entries)
 
 
 def _because(error: Exception | None) -> str:

@@ -34,6 +34,7 @@ MAKES = {
     "fragments.mp4": (*H264, "-bf", "2", "-movflags", "frag_keyframe+empty_moov"),
     "interlaced.ts": (*H264[:6], "-vf", "interlace", "-x264-params", "tff=1:bframes=2", "-c:a", "mp2"),
     "mpeg4.avi": ("-c:v", "mpeg4", "-bf", "2", "-g", "30", "-c:a", "mp3"),
+    "dropped_frames.avi": ("-c:v", "mjpeg", "-vf", "select='not(mod(n,3))'", "-fps_mode", "vfr", "-c:a", "pcm_s16le"),
     "mpeg2.mpg": ("-c:v", "mpeg2video", "-bf", "2", "-g", "15", "-c:a", "mp2"),
     "vp8.webm": ("-c:v", "libvpx", "-auto-alt-ref", "1", "-lag-in-frames", "16", "-g", "40", "-deadline", "realtime"),
     "vp9.webm": ("-c:v", "libvpx-vp9", "-g", "40", "-deadline", "realtime", "-cpu-used", "8"),
