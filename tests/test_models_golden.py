@@ -166,6 +166,20 @@ def test_batch_statistics_change_the_audio_embedding_and_leave_the_weights():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("uses_batch_statistics", [False, True])
+def test_digital_silence_has_a_map_and_a_loss(uses_batch_statistics):
+    """One silent clip in a validation set must not make its score NaN."""
+    model = make_formula_model("rcgrad", width=8, uses_batch_statistics=uses_batch_statistics)
+    inputs = {"frames": inputs_of("rcgrad")["frames"][:2], "waveforms": 0.1 * torch.randn(2, 16000)}
+    inputs["waveforms"][1] = 0
+    for is_training in (False, True):
+        model.train(is_training)
+        assert model.localize(inputs).isfinite().all()
+        assert model.loss(model.embed(inputs)).isfinite()
+    assert model.embed({**inputs, "waveforms": torch.zeros(2, 16000)})["audio"].isfinite().all()
+
+
+@torch.no_grad()
 def test_flowgrad_h_is_rcgrad_times_the_magnitude():
     inputs = inputs_of("rcgrad")
     rcgrad = make_formula_model("rcgrad", width=8)

@@ -10,6 +10,7 @@ from train.encoders import FULL_WIDTH, FeatureEncoder, ResNetEncoder, is_resnet
 
 N_FFT, HOP_LENGTH = 512, 353
 _LOG_OFFSET = 1e-7
+_SMALLEST_DEVIATION = 1e-3  # of a spectrogram in logarithms; any sound has a thousand times that, digital silence none
 
 
 class Spectrogram(nn.Module):
@@ -43,7 +44,7 @@ class WaveformEncoder:
     The authors standardize over the whole batch. In evaluation they pass one sample at a time, so here each sample is
     standardized by itself then, and a map does not depend on what else is in its batch. The released code moreover
     never puts this encoder in evaluation mode; ``uses_batch_statistics`` reproduces that: BatchNorm takes the
-    statistics of the single sample.
+    statistics of the single sample. Digital silence, which the authors' code would divide by zero, becomes zeros.
     """
 
     def __init__(self, backbone: str, *, uses_batch_statistics: bool, **options):
@@ -56,9 +57,10 @@ class WaveformEncoder:
         x = (self.spectrogram(waveforms) + _LOG_OFFSET).log()
         if self.training:
             mean, deviation = self.compute_moments(x)
-            x = (x - mean) / deviation
+            x = (x - mean) / deviation.clamp_min(_SMALLEST_DEVIATION)
             return super().forward(x[:, None]).mean((2, 3))
-        x = (x - x.mean((1, 2), keepdim=True)) / x.std((1, 2), keepdim=True)
+        deviation = x.std((1, 2), keepdim=True).clamp_min(_SMALLEST_DEVIATION)
+        x = (x - x.mean((1, 2), keepdim=True)) / deviation
         if not self.uses_batch_statistics:
             return super().forward(x[:, None]).mean((2, 3))
         with _StatisticsOfEachSample(self):
