@@ -42,7 +42,8 @@ def published_layouts(name):
     if name == "rcgrad":
         unused = {"image_encoder.conv1_flow.weight": torch.zeros(64, 6, 7, 7)}
         return [lambda state: state, lambda state: {**state, **unused}]
-    return [lambda state: {"state_dict": state, "optimizer": {"lr": 0.1}}, lambda state: state]
+    scale = {"loss_fn.logit_scale": torch.tensor(2.66)}  # what the authors' Lightning module holds besides
+    return [lambda state: {"state_dict": {**state, **scale}, "optimizer": {"lr": 0.1}}, lambda state: state]
 
 
 LAYOUTS = [(name, number) for name in METHODS for number in range(len(published_layouts(name)))]

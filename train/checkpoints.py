@@ -6,7 +6,7 @@
 | ezvsl | ``['model']``, keys ``[module.]imgnet.*`` ... |
 | htf | ``['model']`` (.pth), or Lightning's ``['state_dict']`` with keys ``model.*`` (.ckpt) |
 | rcgrad | flat, or ``['state_dict']``; ``image_encoder.conv1_flow.weight`` may be there, unused |
-| flowgrad_* | ``['state_dict']`` |
+| flowgrad_* | ``['state_dict']``; here and there ``loss_fn.logit_scale`` may be there, unused |
 
 The result is a run folder like that of a training, so that everything else works with it.
 """
@@ -31,6 +31,8 @@ _MAX_LEVELS = 4  # a damaged or hostile file can hold itself
 _PREFIXES = ("module.", "model.")
 # Released with RCGrad's weights, though nothing reads it: a stem of six channels (FlowGrad-IC's has four).
 _UNUSED_KEY, _UNUSED_CHANNELS = "image_encoder.conv1_flow.weight", 6
+_SCALE_KEY = "loss_fn.logit_scale"  # of the loss, in what RCGrad's training code saves; maps need none
+_WITH_SCALE = ("rcgrad", "flowgrad_h", "flowgrad_ic", "flowgrad_en")
 _NUM_NAMED = 3
 RELEASED = "released"  # how the epoch of published weights was chosen: by their authors
 
@@ -65,6 +67,8 @@ def load_published(
     expected = model.state_dict()
     if _UNUSED_KEY not in expected and state.get(_UNUSED_KEY, torch.empty(0)).shape[1:2] == (_UNUSED_CHANNELS,):
         del state[_UNUSED_KEY]
+    if parameters.method in _WITH_SCALE and state.get(_SCALE_KEY, torch.empty(0)).numel() == 1:
+        del state[_SCALE_KEY]
     _require_fit(state, expected, path, parameters.method, recognized)
     model.load_state_dict(state)
     return model.eval(), parameters
