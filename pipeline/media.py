@@ -278,7 +278,8 @@ class ClipReader:
         return container, container.streams[self._video.index]
 
     def _open_anew(self, *, is_probed: bool = True):
-        return av.open(str(self.path), metadata_errors="ignore", options=None if is_probed else _WITHOUT_DECODING)
+        path = str(self.path.absolute())  # FFmpeg takes what is before a colon, as in 12:30.mp4, for a protocol
+        return av.open(path, metadata_errors="ignore", options=None if is_probed else _WITHOUT_DECODING)
 
     def _open(self, *, is_probed: bool):
         with self._errors():

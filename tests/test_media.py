@@ -206,6 +206,12 @@ def test_the_duration_of_a_file_that_begins_late_is_counted_from_there(tmp_path,
         assert reader.info.duration_seconds == pytest.approx(4.0, abs=0.05)
 
 
+def test_a_name_with_a_colon_is_no_protocol(tmp_path, monkeypatch):
+    make_clip(tmp_path / "12_30.mp4", *H264[:6], size="64x48", seconds=0.4, sound=None).rename(tmp_path / "12:30.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert probe("12:30.mp4").width == 64
+
+
 @pytest.mark.parametrize(
     ("options", "turn"),
     [
