@@ -123,7 +123,7 @@ def _connect(parameters: ClusterParameters, *, num_tasks: int, is_quiet: bool) -
         except Exception as error:  # whatever listens there need not be Dask, and its answer can be anything
             raise RunError(
                 f"cluster.scheduler_address {parameters.scheduler_address}: no Dask scheduler answers "
-                f"({type(error).__name__}); start one with `dask scheduler` or set it to null"
+                f"({type(error).__name__}); start one with `python -m dask scheduler` or set it to null"
             ) from None
         client = Client(parameters.scheduler_address, timeout=parameters.connect_timeout_seconds, set_as_default=False)
         with client:
@@ -285,10 +285,12 @@ class _Run:
         """End the run with an error that concerns all tasks; try the task again after any other."""
         if isinstance(error, EarshotError) or (isinstance(error, OSError) and error.errno in _REFUSALS):
             raise error
-        if isinstance(error, ImportError):
+        # The scheduler, which unpacks the tasks first, hides its ImportError in a RuntimeError.
+        if isinstance(error, ImportError) or "deserialization of the task graph" in str(error):
             raise RunError(
-                f"workers of {self._address} cannot import what the tasks need ({error}); "
-                "start them in the root of this checkout, with its virtual environment"
+                f"the scheduler at {self._address} or its workers cannot import what the tasks need; start both in the "
+                "root of this checkout, with its virtual environment: `python -m dask scheduler`, "
+                f"`python -m dask worker {self._address}`"
             )
         self._retry(task_id, error)
 

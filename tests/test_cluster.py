@@ -143,8 +143,8 @@ def test_attempts_accuse_only_what_outlived_no_attempt(tmp_path):
 class Cluster:
     """A scheduler and workers, each a process of its own."""
 
-    def __init__(self, folder: Path, num_workers: int, *worker_options: str):
-        self._environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    def __init__(self, folder: Path, num_workers: int, *worker_options: str, paths: str = f"{ROOT}:{ROOT / 'tests'}"):
+        self._environment = os.environ | {"PYTHONPATH": paths}
         self._folder, self._worker_options = folder, worker_options
         self._scheduler_file = folder / "scheduler.json"
         options = [
@@ -184,6 +184,14 @@ class Cluster:
         for process in (*self.workers, self.scheduler):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def test_a_scheduler_outside_of_the_checkout_is_told_where_to_start(tmp_path):
+    tables = make_dataset(tmp_path, TEXTS)
+    with Cluster(tmp_path, 0, paths="") as cluster:
+        parameters = ClusterParameters(scheduler_address=cluster.address)
+        with pytest.raises(RunError, match=r"start both in the root of this checkout.*`python -m dask scheduler`"):
+            build(tmp_path, tables, cluster=parameters)
 
 
 def _disturb_when_working(store_dir: Path, actions, num_shards=1):
