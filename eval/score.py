@@ -26,7 +26,7 @@ from pipeline.datasets import load
 from pipeline.errors import DataError, EarshotError, ParameterError, RunError
 from pipeline.lists import read_ids
 from pipeline.project import Project
-from pipeline.refusals import describe_refusal
+from pipeline.refusals import report_error
 
 _ANY_ID = re.compile(r"[^\s,]+")
 
@@ -36,17 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         score_file(options)
-    except EarshotError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
     except BrokenPipeError:  # whoever reads the output (`| head`) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        words = describe_refusal(error)
-        if words is None:
-            raise
-        print(f"error: {words}", file=sys.stderr)
-        return RunError.exit_code
+    except (EarshotError, OSError) as error:
+        return report_error(error)
     return 0
 
 

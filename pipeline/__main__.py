@@ -7,9 +7,9 @@ import sys
 
 from pipeline import commands
 from pipeline.commands.arguments import protect_ids
-from pipeline.errors import EarshotError, RunError
+from pipeline.errors import EarshotError
 from pipeline.project import Project
-from pipeline.refusals import describe_refusal
+from pipeline.refusals import report_error
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,17 +27,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(words)
     try:
         return modules[arguments.command].run(arguments, Project.load(arguments.root))
-    except EarshotError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
     except BrokenPipeError:
         return 0
-    except OSError as error:
-        words = describe_refusal(error)
-        if words is None:
-            raise
-        print(f"error: {words}", file=sys.stderr)
-        return RunError.exit_code
+    except (EarshotError, OSError) as error:
+        return report_error(error)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130

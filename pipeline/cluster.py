@@ -9,7 +9,6 @@ its task goes on (``pipeline/attempts.py``).
 import asyncio
 import contextlib
 import ctypes
-import errno
 import logging
 import math
 import os
@@ -25,18 +24,11 @@ from pathlib import Path
 
 from pipeline.attempts import ATTEMPTS_PREFIX, AttemptLog
 from pipeline.errors import EarshotError, RunError
+from pipeline.refusals import REFUSALS
 
 _POLL_SECONDS = 1.0
 _LAG_SECONDS = 60.0  # that a network file system may need to show what another machine wrote
 _LEAST_MEMORY_GIB = 0.25  # of a worker: with less it ends while it starts, again and again
-_REFUSALS = {  # of the system to write: what is told, and the remedy
-    errno.ENOSPC: ("no space left on the device", "make room"),
-    errno.EDQUOT: ("the disk quota is exceeded", "make room"),
-    errno.EFBIG: ("the limit on the size of files is too small for a shard", "raise it"),
-    errno.EROFS: ("the file system is read-only", "make it writable"),
-    errno.EACCES: ("this user may not write there", "make it writable"),
-    errno.EPERM: ("this user may not write there", "make it writable"),
-}
 
 
 @dataclass(frozen=True)
@@ -102,9 +94,9 @@ def write_refusals_told(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _REFUSALS:
+        if error.errno not in REFUSALS:
             raise
-        text, remedy = _REFUSALS[error.errno]
+        text, remedy = REFUSALS[error.errno]
         raise RunError(
             f"{folder}: {text}; whatever was finished is kept: {remedy} and run the same command again"
         ) from None
@@ -283,7 +275,7 @@ class _Run:
 
     def _judge(self, task_id: str, error: Exception) -> None:
         """End the run with an error that concerns all tasks; try the task again after any other."""
-        if isinstance(error, EarshotError) or (isinstance(error, OSError) and error.errno in _REFUSALS):
+        if isinstance(error, EarshotError) or (isinstance(error, OSError) and error.errno in REFUSALS):
             raise error
         # The scheduler, which unpacks the tasks first, hides its ImportError in a RuntimeError.
         if isinstance(error, ImportError) or "deserialization of the task graph" in str(error):

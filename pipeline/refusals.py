@@ -1,20 +1,28 @@
-"""What the system refuses whatever a program does, told in one sentence: a full disk, a path that is not ours."""
+"""How commands and stages end on an error: one sentence, also for what the system refuses whatever a program does."""
 
 import errno
-import os
+import sys
 
-_REMEDIES = {
-    errno.ENOSPC: "make room",
-    errno.EDQUOT: "make room",
-    errno.EROFS: "make it writable",
-    errno.EACCES: "give this user the right to it",
-    errno.EPERM: "give this user the right to it",
+from pipeline.errors import EarshotError, RunError
+
+REFUSALS = {  # what is told, and the remedy
+    errno.ENOSPC: ("no space left on the device", "make room"),
+    errno.EDQUOT: ("the disk quota is exceeded", "make room"),
+    errno.EFBIG: ("the limit on the size of files is too small", "raise it"),
+    errno.EROFS: ("the file system is read-only", "make it writable"),
+    errno.EACCES: ("this user has no right to it", "grant it"),
+    errno.EPERM: ("this user has no right to it", "grant it"),
 }
 
 
-def describe_refusal(error: OSError) -> str | None:
-    """The sentence; None for what is no refusal and needs its traceback."""
-    if error.errno not in _REMEDIES:
-        return None
+def report_error(error: Exception) -> int:
+    """Print the sentence of a user's error or of a refusal; return the exit code. Raises any other error again."""
+    if isinstance(error, EarshotError):
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    if not isinstance(error, OSError) or error.errno not in REFUSALS:
+        raise error
+    text, remedy = REFUSALS[error.errno]
     where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{os.strerror(error.errno).lower()}; {_REMEDIES[error.errno]} and run the same command again"
+    print(f"error: {where}{text}; {remedy} and run the same command again", file=sys.stderr)
+    return RunError.exit_code

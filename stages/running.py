@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Callable
 
-from pipeline.errors import EarshotError, RunError
+from pipeline.errors import EarshotError
 from pipeline.project import Project
-from pipeline.refusals import describe_refusal
+from pipeline.refusals import report_error
 
 
 def run_stage(main: Callable, *arguments: str) -> None:
@@ -16,15 +16,8 @@ def run_stage(main: Callable, *arguments: str) -> None:
         sys.exit(2)
     try:
         main(Project.load(), *words)
-    except EarshotError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        words = describe_refusal(error)
-        if words is None:
-            raise
-        print(f"error: {words}", file=sys.stderr)
-        sys.exit(RunError.exit_code)
+    except (EarshotError, OSError) as error:
+        sys.exit(report_error(error))
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
