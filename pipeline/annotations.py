@@ -15,8 +15,7 @@ from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
-from pipeline.errors import DataError
-from pipeline.lists import shown
+from pipeline.errors import DataError, quote
 from pipeline.split_tables import Truth
 
 FLICKR_GRID = 256  # boxes of the Flickr annotations are integers on a 256 x 256 picture
@@ -46,20 +45,20 @@ def read_vggss(path: Path, *, pattern: re.Pattern) -> dict[str, Truth]:
     for number, entry in enumerate(entries):
         where = f"{path}, entry {number}"
         if not isinstance(entry, dict) or not {"file", "class", "bbox"} <= set(entry):
-            raise DataError(f"{where}: found {shown(str(entry))}, expected an object with file, class and bbox")
+            raise DataError(f"{where}: found {quote(str(entry))}, expected an object with file, class and bbox")
         clip_id, label, boxes = entry["file"], entry["class"], entry["bbox"]
         if not isinstance(clip_id, str) or not pattern.fullmatch(clip_id):
-            raise DataError(f"{where}: file is {shown(str(clip_id))}, expected a clip id such as 1a2b3c4d5e6_000030")
+            raise DataError(f"{where}: file is {quote(str(clip_id))}, expected a clip id such as 1a2b3c4d5e6_000030")
         where = f"{where} ({clip_id})"
         if clip_id in truths:
             raise DataError(f"{where}: this clip is there twice")
         if not isinstance(label, str) or not label.strip():
             raise DataError(f"{where}: class is {label!r}, expected a name")
         if not isinstance(boxes, list) or not boxes:
-            raise DataError(f"{where}: bbox is {shown(str(boxes))}, expected a list of boxes")
+            raise DataError(f"{where}: bbox is {quote(str(boxes))}, expected a list of boxes")
         for box in boxes:
             if not isinstance(box, list) or len(box) != 4 or not all(_is_finite_number(value) for value in box):
-                raise DataError(f"{where}: box {shown(str(box))}, expected four numbers x1 y1 x2 y2")
+                raise DataError(f"{where}: box {quote(str(box))}, expected four numbers x1 y1 x2 y2")
         truths[clip_id] = Truth(label, [tuple(map(float, box)) for box in boxes], (0,) * len(boxes))
     return truths
 
@@ -106,7 +105,7 @@ def _flickr_box(element, where: str) -> tuple[float, ...]:
     for name, child in zip(_BOX_NAMES, children, strict=True):
         text = (child.text or "").strip()
         if not re.fullmatch(r"[0-9]{1,3}(\.0*)?", text) or float(text) > FLICKR_GRID:
-            raise DataError(f"{where}: {name} is {shown(text)}, expected an integer from 0 to {FLICKR_GRID}")
+            raise DataError(f"{where}: {name} is {quote(text)}, expected an integer from 0 to {FLICKR_GRID}")
         values.append(float(text))
     if values[2] < values[0] or values[3] < values[1]:
         raise DataError(f"{where}: box {[int(value) for value in values]} ends before it begins")
@@ -131,7 +130,7 @@ def read_frame_choices(path: Path) -> dict[str, list[int]]:
         frames = [frames] if isinstance(frames, int) else frames
         is_fine = isinstance(frames, list | tuple) and frames and all(type(f) is int and f >= 1 for f in frames)
         if not (re.fullmatch(r"[0-9]+", str(video_id)) and is_fine):
-            found = shown(f"{video_id}: {frames}")
+            found = quote(f"{video_id}: {frames}")
             raise DataError(f"{path}: entry {found}, expected a video id with frame numbers from 1")
         result[str(video_id)] = [int(frame) for frame in frames]
     return result
@@ -160,7 +159,7 @@ def _read_plain_pickle(path: Path):
         for opcode, argument, position in pickletools.genops(data):
             if opcode.name not in _PLAIN_OPCODES:
                 raise DataError(
-                    f"{path}, byte {position}: operation {opcode.name} {shown(str(argument))}, expected a pickle of "
+                    f"{path}, byte {position}: operation {opcode.name} {quote(str(argument))}, expected a pickle of "
                     "plain dicts, lists, strings and integers"
                 )
             if opcode.name == "LONG_BINPUT" and argument > len(data):  # the reader would reserve memory for it

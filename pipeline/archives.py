@@ -18,9 +18,9 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-from pipeline.errors import DataError
+from pipeline.errors import DataError, quote
 from pipeline.files import publish_text, sync
-from pipeline.lists import open_url, shown
+from pipeline.http import open_url
 from pipeline.progress import Progress
 
 _BLOCK_BYTES = 1 << 20
@@ -137,12 +137,12 @@ def _unpack_zip(archive_path: Path, folder: Path) -> None:
                 kind = stat.S_IFMT(info.external_attr >> 16)
                 if kind not in (0, stat.S_IFREG):
                     raise DataError(
-                        f"{archive_path}: member {shown(info.filename)} is a link or device, expected files"
+                        f"{archive_path}: member {quote(info.filename)} is a link or device, expected files"
                     )
                 if info.flag_bits & 0x1:
-                    raise DataError(f"{archive_path}: member {shown(info.filename)} is encrypted")
+                    raise DataError(f"{archive_path}: member {quote(info.filename)} is encrypted")
                 if name in names:
-                    raise DataError(f"{archive_path}: member {shown(info.filename)} is there twice")
+                    raise DataError(f"{archive_path}: member {quote(info.filename)} is there twice")
                 names[name] = info
             num_bytes = sum(info.file_size for info in members)
             _require_space(folder, num_bytes, f"{archive_path.name} unpacks to {num_bytes} bytes")
@@ -169,7 +169,7 @@ def iter_tar(
                 try:
                     name = safe_name(member.name, path)
                     if not member.isfile():
-                        raise DataError(f"{path}: member {shown(member.name)} is a link or device, expected files")
+                        raise DataError(f"{path}: member {quote(member.name)} is a link or device, expected files")
                 except DataError as error:
                     if on_refusal is None:
                         raise
@@ -193,7 +193,7 @@ def safe_name(name: str, archive: Path | str) -> PurePosixPath:
     )
     if is_unsafe:
         raise DataError(
-            f"{archive}: member {shown(name)} has an unsafe name, expected a path below the archive's folder"
+            f"{archive}: member {quote(name)} has an unsafe name, expected a path below the archive's folder"
         )
     return PurePosixPath(*parts)
 

@@ -1,5 +1,12 @@
 """The one root of Earshot's exceptions: whatever a user can cause is an ``EarshotError`` with a one-line message."""
 
+_MAX_QUOTED = 60
+
+
+def quote(text: str) -> str:
+    """Quote a piece of foreign text in an error message: escaped and short."""
+    return repr(text if len(text) <= _MAX_QUOTED else text[:_MAX_QUOTED] + "...")
+
 
 class EarshotError(Exception):
     """Bad input or a failed run, told in one sentence: which file or id, what was found, what was expected.

@@ -7,27 +7,18 @@ newline at the end) and refuses everything else: other encodings, duplicates, li
 """
 
 import hashlib
-import http.client
 import logging
 import re
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import DataError
-from pipeline.files import publish, sha256_of
+from pipeline.errors import DataError, quote
+from pipeline.files import sha256_of
+from pipeline.http import fetch
 
 # Facts that a user should hear of but that stop nothing; without any set-up Python prints warnings on stderr.
 log = logging.getLogger("earshot.sources")
-
-_NUM_ATTEMPTS = 3
-_TIMEOUT_SECONDS = 30.0
-_USER_AGENT = "earshot (dataset preparation)"
-_BLOCK_BYTES = 1 << 20
-_MAX_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -99,50 +90,6 @@ class Lists:
         return path
 
 
-def fetch(url: str, path: Path, *, sha256: str | None = None) -> None:
-    """Fetch a small file whole to ``path``; transient failures are tried again, a wrong hash publishes nothing."""
-    for attempt in range(1, _NUM_ATTEMPTS + 1):
-        try:
-            with publish(path) as temporary_path:
-                found = _fetch_once(url, temporary_path)
-                if sha256 is not None and found != sha256:
-                    raise DataError(f"{url}: has sha256 {found}, expected {sha256}: not the file that was published")
-            return
-        except urllib.error.HTTPError as error:
-            if (error.code < 500 and error.code != 429) or attempt == _NUM_ATTEMPTS:
-                raise DataError(f"{url}: the server answered {error.code} {error.reason}, expected the file") from None
-        except (OSError, http.client.HTTPException) as error:
-            if attempt == _NUM_ATTEMPTS:
-                words = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
-                raise DataError(f"{url}: cannot be fetched: {words}") from None
-        except ValueError as error:
-            raise DataError(f"{url}: is not an address: {error}") from None
-        time.sleep(0.5 * attempt)
-
-
-def open_url(url: str, headers: Mapping[str, str] | None = None):
-    """Open an ``http(s)://`` address; other schemes are refused."""
-    if not url.lower().startswith(("http://", "https://")):
-        raise ValueError("expected http:// or https://")
-    request = urllib.request.Request(url, headers={"User-Agent": _USER_AGENT, **(headers or {})})
-    return urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
-
-
-def _fetch_once(url: str, path: Path) -> str:
-    digest = hashlib.sha256()
-    with open_url(url) as response, open(path, "wb") as file:
-        announced, num_bytes = response.headers.get("Content-Length"), 0
-        while block := response.read(_BLOCK_BYTES):
-            if num_bytes == 0 and block.lstrip()[:5].lower() in (b"<html", b"<!doc"):  # with status 200, as proxies do
-                raise DataError(f"{url}: the server sent a web page, expected the file")
-            digest.update(block)
-            file.write(block)
-            num_bytes += len(block)
-    if announced is not None and announced.isdigit() and int(announced) != num_bytes:
-        raise http.client.IncompleteRead(b"", int(announced) - num_bytes)
-    return digest.hexdigest()
-
-
 def decode_lines(path: Path) -> Iterator[str]:
     """Lines with their ends, as ``csv.reader`` wants them; refuses what is not UTF-8."""
     with open(path, "rb") as file:
@@ -172,9 +119,9 @@ def read_ids(path: Path, *, pattern: re.Pattern, what: str, has_frame_column: bo
         clip_id, comma, rest = text.partition(",")
         if comma and not (has_frame_column and re.fullmatch(r"\s*\d+\s*", rest)):
             expected = f"{what} and a frame number" if has_frame_column else what
-            raise DataError(f"{path}, line {number}: found {shown(text)}, expected {expected}")
+            raise DataError(f"{path}, line {number}: found {quote(text)}, expected {expected}")
         if not pattern.fullmatch(clip_id):
-            raise DataError(f"{path}, line {number}: found {shown(text)}, expected {what}")
+            raise DataError(f"{path}, line {number}: found {quote(text)}, expected {what}")
         if clip_id in ids:
             raise DataError(f"{path}, line {number}: {clip_id} is there twice, first in line {ids[clip_id]}")
         ids[clip_id] = number
@@ -194,12 +141,12 @@ def read_pairs(path: Path, *, pattern: re.Pattern, what: str) -> list[tuple[str,
         fields = tuple(field.strip() for field in text.split(","))
         if position == 0:
             if fields != ("video", "audio", "label"):
-                raise DataError(f"{path}, line {number}: found {shown(text)}, expected the header video,audio,label")
+                raise DataError(f"{path}, line {number}: found {quote(text)}, expected the header video,audio,label")
             continue
         if len(fields) != 3 or not (pattern.fullmatch(fields[0]) and pattern.fullmatch(fields[1])):
-            raise DataError(f"{path}, line {number}: found {shown(text)}, expected two of {what} and a label")
+            raise DataError(f"{path}, line {number}: found {quote(text)}, expected two of {what} and a label")
         if fields[2] not in ("non-sounding", "sounding"):
-            raise DataError(f"{path}, line {number}: label is {shown(fields[2])}, expected non-sounding or sounding")
+            raise DataError(f"{path}, line {number}: label is {quote(fields[2])}, expected non-sounding or sounding")
         if fields[:2] in pairs:
             raise DataError(
                 f"{path}, line {number}: {fields[0]},{fields[1]} is there twice, first in line {pairs[fields[:2]]}"
@@ -236,8 +183,3 @@ def check_selection(splits: tuple[str, ...], known: Iterable[str], limit: int | 
             raise ValueError(f"splits has {name!r} twice")
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}, expected 1 or more, or null for whole lists")
-
-
-def shown(text: str) -> str:
-    """A piece of foreign text as errors quote it: escaped and short."""
-    return repr(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "...")

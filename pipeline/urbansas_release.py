@@ -15,8 +15,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pipeline.archives import fetch_archive, safe_name, unpack_archive
-from pipeline.errors import DataError
-from pipeline.lists import decode_lines, fetch, log, shown
+from pipeline.errors import DataError, quote
+from pipeline.http import fetch
+from pipeline.lists import decode_lines, log
 
 _KNOWN_MD5 = {
     "annotations.zip": "02a1ce5a50857aa46dfceb2f43279c76",
@@ -110,9 +111,9 @@ def read_record(path: Path) -> list[dict]:
         except (KeyError, TypeError, ValueError, AttributeError):
             raise DataError(f"{path}, file {number}: expected key, size, checksum and links") from None
         if len(safe_name(key, path).parts) != 1 or key.startswith("."):
-            raise DataError(f"{path}, file {number}: key is {shown(key)}, expected a plain file name")
+            raise DataError(f"{path}, file {number}: key is {quote(key)}, expected a plain file name")
         if not re.fullmatch(r"md5:[0-9a-fA-F]{32}", checksum):
-            raise DataError(f"{path}, file {number} ({key}): checksum is {shown(checksum)}, expected md5:...")
+            raise DataError(f"{path}, file {number} ({key}): checksum is {quote(checksum)}, expected md5:...")
         files.append({"key": key, "size": size, "md5": checksum[4:].lower(), "url": url})
     return files
 
@@ -194,10 +195,10 @@ def _checked_row(row: dict, columns: list[str], numbers: list[str], where: str) 
         try:
             checked[name] = float(checked[name])
         except ValueError:
-            raise DataError(f"{where}: {name} is {shown(checked[name])}, expected a number") from None
+            raise DataError(f"{where}: {name} is {quote(checked[name])}, expected a number") from None
         if not math.isfinite(checked[name]):
             raise DataError(f"{where}: {name} is {checked[name]}, expected a finite number")
     if not _CLIP_ID.fullmatch(checked["filename"]):
-        raise DataError(f"{where}: filename is {shown(checked['filename'])}, expected the name of a clip")
+        raise DataError(f"{where}: filename is {quote(checked['filename'])}, expected the name of a clip")
     checked["filename"] = re.sub(r"\.(wav|mp4)$", "", checked["filename"])
     return checked

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.archives import fetch_archive
 from pipeline.errors import DataError
 from pipeline.files import sha256_of
-from pipeline.lists import open_url
+from pipeline.http import open_url
 from train.locking import hold_lock
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.annotations import content_sha256, read_flickr_xml, read_frame_choices
-from pipeline.errors import DataError
-from pipeline.lists import ListFile, Lists, PublishedTestSet, check_selection, log, read_ids, read_pairs, select, shown
+from pipeline.errors import DataError, quote
+from pipeline.lists import ListFile, Lists, PublishedTestSet, check_selection, log, read_ids, read_pairs, select
 from pipeline.split_tables import Membership, Truth, make_clips, make_negatives, make_samples
 
 CLIP_ID = re.compile(r"[0-9]{4,20}")
@@ -253,7 +253,7 @@ def _find_urls(lists: Lists, parameters: Parameters, wanted: Iterable[str]) -> d
                 urls.setdefault(video_id, url.replace("{video_id}", video_id))
     if malformed:
         named = "; ".join(
-            f"line {number}: {shown(line.decode('utf-8', 'replace'))}" for number, line in malformed[:_NUM_NAMED]
+            f"line {number}: {quote(line.decode('utf-8', 'replace'))}" for number, line in malformed[:_NUM_NAMED]
         )
         message = f"{path}: {len(malformed)} of {num_lines} lines are no Flickr address ({named})"
         if len(malformed) > max(_MAX_MALFORMED_FRACTION * num_lines, 1):

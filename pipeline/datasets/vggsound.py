@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.annotations import read_vggss
-from pipeline.errors import DataError
+from pipeline.errors import DataError, quote
 from pipeline.lists import (
     ListFile,
     Lists,
@@ -26,7 +26,6 @@ from pipeline.lists import (
     read_ids,
     read_pairs,
     select,
-    shown,
 )
 from pipeline.split_tables import Membership, Truth, make_clips, make_negatives, make_samples
 
@@ -218,10 +217,10 @@ def _add_full(path: Path, parameters: Parameters, samples: Membership) -> dict[s
             where = f"{path}, line {reader.line_num}"
             if len(row) != 4 or not re.fullmatch(r"\s*[0-9]{1,6}\s*", row[1]):
                 words = "YTID,start,label,split with a whole second as start, and no header"
-                raise DataError(f"{where}: found {shown(','.join(row))}, expected {words}")
+                raise DataError(f"{where}: found {quote(','.join(row))}, expected {words}")
             clip_id = f"{row[0].strip()}_{int(row[1]):06d}"
             if not CLIP_ID.fullmatch(clip_id) or row[3].strip() not in names:
-                raise DataError(f"{where}: found {shown(','.join(row))}, expected a YouTube id and train or test")
+                raise DataError(f"{where}: found {quote(','.join(row))}, expected a YouTube id and train or test")
             if clip_id in labels:
                 raise DataError(f"{where}: clip {clip_id} is there twice")
             labels[clip_id] = row[2].strip()
