@@ -22,7 +22,7 @@ bench: setup
 	@$(RUN) python -m benchmarks $(ARGS)
 
 setup:
-	@$(if $(PYTHON),$(PYTHON),python3) pipeline/environment.py $(VENV) requirements.txt
+	@$(if $(PYTHON),$(PYTHON),python3) .ci/environment.py $(VENV) requirements.txt
 
 help:
 	@echo "make repro    compute what is missing or out of date, up to reports/index.html (ARGS: for dvc repro)"

@@ -2,7 +2,7 @@
 
     python -m benchmarks.dvc_at_size [--samples N] [--row-bytes N] [--cache-type hardlink]
 
-Makes a throwaway project of three feature stages over the real engine (`pipeline.cache`) with an extractor that makes
+Makes a throwaway project of three feature stages over the real engine (`pipeline.shards.build`) with an extractor that makes
 up its arrays, so what is timed is everything but decoding. The number of samples and shards is that of the full
 VGG-Sound; the arrays are small (``--row-bytes``), which changes the first commit (DVC hashes each new shard once: the
 throughput is printed) and nothing else. Steps and their seconds are printed, and which shards changed their inode or
@@ -28,10 +28,10 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 import pyarrow as pa
-from pipeline.cache import build_feature
-from pipeline.cluster import ClusterParameters
-from pipeline.features import Extracted, Feature
-from pipeline.tables import DOWNLOADS, SAMPLES
+from pipeline.shards.build import build_feature
+from pipeline.shards.cluster import ClusterParameters
+from pipeline.features.feature import Extracted, Feature
+from earshot.tables import DOWNLOADS, SAMPLES
 
 @dataclass(frozen=True)
 class Parameters:

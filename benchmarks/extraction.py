@@ -34,13 +34,13 @@ import librosa
 import numpy as np
 
 from benchmarks.clips import find_clips, render_clips
-from pipeline import flow, frames, spectrogram
-from pipeline.area_averages import load_average_rows
-from pipeline.extraction import extract_features
-from pipeline.farneback import load_refine_level
-from pipeline.features import Moment
-from pipeline.ffmpeg import find_ffmpeg
-from pipeline.media import ClipReader, probe
+from pipeline.features import flow, frames, spectrograms
+from pipeline.features.extract import extract_features
+from pipeline.features.feature import Moment
+from pipeline.kernels.area_averages import load_average_rows
+from pipeline.kernels.farneback import load_refine_level
+from pipeline.media.ffmpeg import find_ffmpeg
+from pipeline.media.reader import ClipReader, probe
 
 FARNEBACK = (0.5, 3, 15, 3, 5, 1.2, 0)
 
@@ -49,7 +49,7 @@ def run_ours(path: Path) -> None:
     """One pass over the clip for all three features."""
     features = [
         frames.make_feature(frames.FrameParameters()),
-        spectrogram.make_feature(spectrogram.SpectrogramParameters()),
+        spectrograms.make_feature(spectrograms.SpectrogramParameters()),
         flow.make_feature(flow.FlowParameters()),
     ]
     (extracted,) = extract_features(path, [Moment("centre", None)], features)

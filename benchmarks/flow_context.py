@@ -16,10 +16,10 @@ import numpy as np
 
 from benchmarks.clips import find_clips, render_clips
 from benchmarks.extraction import CLOCKS
-from pipeline.extraction import extract_features
-from pipeline.features import Moment
-from pipeline.flow import FlowParameters, make_feature
-from pipeline.media import probe
+from pipeline.features.extract import extract_features
+from pipeline.features.feature import Moment
+from pipeline.features.flow import FlowParameters, make_feature
+from pipeline.media.reader import probe
 
 CONTEXTS = (0.125, 0.5, 1.0, 2.5, 5.0)
 

@@ -23,10 +23,10 @@ import numpy as np
 from PIL import Image
 from scipy.signal import spectrogram
 
-from pipeline.order import epoch_order
-from pipeline.shard_format import Row, write_shard
-from pipeline.shards import INDEX_NAME, FeatureReader
-from pipeline.tables import INDEX, write_table
+from earshot.reader import INDEX_NAME, FeatureReader
+from earshot.shard_format import Row, write_shard
+from earshot.tables import INDEX, write_table
+from train.data.order import epoch_order
 
 _HEIGHT, _WIDTH, _SAMPLE_RATE = 360, 640, 22050
 _SHARD_SAMPLES = 64

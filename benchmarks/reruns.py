@@ -18,11 +18,11 @@ import cv2
 import imageio_ffmpeg
 import pyarrow as pa
 
-from pipeline import flow, frames, spectrogram
-from pipeline.cache import BuildReport, build_feature
-from pipeline.cluster import ClusterParameters
-from pipeline.files import sha256_of
-from pipeline.tables import DOWNLOADS, SAMPLES
+from earshot.files import sha256_of
+from earshot.tables import DOWNLOADS, SAMPLES
+from pipeline.features import flow, frames, spectrograms
+from pipeline.shards.build import BuildReport, build_feature
+from pipeline.shards.cluster import ClusterParameters
 
 HERE = ClusterParameters(workers=0)
 
@@ -75,7 +75,7 @@ class Bench:
     def __init__(self, folder: Path, tables, *, cluster: ClusterParameters = HERE):
         self.folder, self.tables, self.cluster = folder, tables, cluster
         self.frames = frames.FrameParameters()
-        self.spectrogram = spectrogram.SpectrogramParameters()
+        self.spectrogram = spectrograms.SpectrogramParameters()
         self.flow = flow.FlowParameters()
 
     def _build(self, feature, also=()) -> BuildReport:
@@ -101,7 +101,7 @@ class Bench:
         flow_feature = flow.make_feature(self.flow)
         stages = {
             "frames": self.build_frames_and_flow,
-            "spectrograms": lambda: self._build(spectrogram.make_feature(self.spectrogram)),
+            "spectrograms": lambda: self._build(spectrograms.make_feature(self.spectrogram)),
             "flow": lambda: self._build(flow_feature),
         }
         seconds, computed = {}, {}

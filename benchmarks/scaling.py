@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from benchmarks.reruns import Bench, make_tables, render_clips
-from pipeline.cluster import ClusterParameters
+from pipeline.shards.cluster import ClusterParameters
 
 
 def digest(folder: Path) -> str:

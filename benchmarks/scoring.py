@@ -16,12 +16,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: one core for both
 import cv2
 import numpy as np
 
-from benchmarks.published_loop import LOOPS, union_map
-from eval.bootstrap import intervals
-from eval.evaluation import sample_values
-from eval.ground_truth import make_ground_truth
-from eval.protocols import PROTOCOLS
+from eval.results.model_results import sample_values
 from eval.scoring import score_maps
+from eval.scoring.bootstrap import intervals
+from eval.scoring.ground_truth import make_ground_truth
+from eval.scoring.protocols import PROTOCOLS
+from tests.helpers.published_loop import LOOPS, union_map
 
 NUM_MAPS = 5158
 STEP = 8

@@ -7,7 +7,7 @@ Samples a second, in one run, on made-up data of the cached shapes:
 - ``resident``: the training step (crop, flip, normalization, forward, backward, optimizer) on one batch that already
   lies on the device, over and over: the speed that no loader can beat;
 - ``streamed``: the same step fed from the shards by worker processes; ``memory``: from data kept in memory;
-- ``fit``: what ``train.fit`` reaches with everything around it (Lightning, validation left out of the time);
+- ``fit``: what ``train.fitting.fit`` reaches with everything around it (Lightning, validation left out of the time);
 - ``published``: plain float32 and a loader as the authors wrote it: JPEG through Pillow, crop and normalization on the
   CPU, a wav file's spectrogram (512, 274, log), in worker processes.
 
@@ -30,16 +30,16 @@ import torchvision.transforms.v2 as transforms
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.shard_format import Row, write_shard
-from pipeline.shards import INDEX_NAME
-from pipeline.tables import INDEX, write_table
-from train.data import BatchLoader, SampleSource, open_readers
-from train.fit import fit
+from earshot.reader import INDEX_NAME
+from earshot.shard_format import Row, write_shard
+from earshot.tables import INDEX, write_table
+from train.data.batches import BatchLoader, SampleSource, open_readers
+from train.data.device_copies import move_to
+from train.fitting.fit import fit
+from train.fitting.lightning_module import TrainingModule
 from train.models import build_parameters, make_model
 from train.models.localizer import IMAGENET_MEAN, IMAGENET_STD
-from train.module import TrainingModule
-from train.parameters import HardwareParameters
-from train.transfer import move_to
+from train.models.training_parameters import HardwareParameters
 
 _SHARD_SAMPLES = 64
 _FRAME = (246, 437)
@@ -141,7 +141,7 @@ class Stepper:
         self._is_half = precision == "bf16"
 
     def step(self, batch: dict) -> None:
-        """One step on a batch as ``train/data.py`` makes it."""
+        """One step on a batch as ``train/data/batches.py`` makes it."""
         self._descend(lambda: self.module._loss(batch)[0])
 
     def step_on_inputs(self, inputs: dict) -> None:

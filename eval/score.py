@@ -1,6 +1,6 @@
 """Score localization maps of any system: ``python -m eval.score MAPS.npz --dataset vggss --protocol lvs``.
 
-The file holds ``sample_ids`` (n,) and ``maps`` (n, h, w), larger = more likely (see ``eval.maps``). Ground truth comes
+The file holds ``sample_ids`` (n,) and ``maps`` (n, h, w), larger = more likely (see ``eval.entrants.maps``). Ground truth comes
 from ``--annotations`` (a samples.parquet, or the published ``vggss.json``), from ``manifests/DATASET/samples.parquet``
 of this checkout, or from the published lists (``--lists``; without it they are fetched). Clips without a map are
 counted and named; they never make n smaller unnoticed.
@@ -15,18 +15,18 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from eval.bootstrap import NUM_RESAMPLES
-from eval.evaluation import ModelMaps, score_model, summarize
-from eval.maps import read_maps
-from eval.protocols import PROTOCOLS, get_protocol
-from eval.results import METRICS, format_coverage, write_results
-from eval.test_set_tables import load_test_set
-from eval.test_sets import TEST_SETS, count_leakage, get_test_set, subset_ids
+from earshot.errors import DataError, EarshotError, ParameterError, RunError
+from eval.entrants.maps import read_maps
+from eval.results.files import METRICS, format_coverage, write_results
+from eval.results.model_results import ModelMaps, score_model, summarize
+from eval.results.test_set_tables import load_test_set
+from eval.results.test_sets import TEST_SETS, count_leakage, get_test_set, subset_ids
+from eval.scoring.bootstrap import NUM_RESAMPLES
+from eval.scoring.protocols import PROTOCOLS, get_protocol
+from pipeline.base.exit_codes import report_error
+from pipeline.base.project import Project
 from pipeline.datasets import load
-from pipeline.errors import DataError, EarshotError, ParameterError, RunError
-from pipeline.lists import read_ids
-from pipeline.project import Project
-from pipeline.refusals import report_error
+from pipeline.lists.published_lists import read_ids
 
 _ANY_ID = re.compile(r"[^\s,]+")
 

@@ -5,11 +5,11 @@ import importlib
 import importlib.util
 import sys
 
+from earshot.errors import EarshotError
 from pipeline import commands
+from pipeline.base.exit_codes import report_error
+from pipeline.base.project import Project
 from pipeline.commands.arguments import protect_ids
-from pipeline.errors import EarshotError
-from pipeline.project import Project
-from pipeline.refusals import report_error
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     words = protect_ids(sys.argv[1:] if argv is None else argv)
     modules = {}
     for name in _names_to_load(words):
-        module = importlib.import_module(f"pipeline.commands.{name}_command")
+        module = importlib.import_module(f"pipeline.commands.{commands.module_of(name)}")
         modules[name] = module
         subparser = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(subparser)

@@ -1,9 +1,9 @@
 """``detections@DATASET``: what an object detector sees at each sample's time and 0.5 s later, for ``vision_only``."""
 
-from pipeline.project import Project
-from stages.building import build
-from stages.running import run_stage
-from train.detector import DetectorParameters, make_feature
+from pipeline.base.project import Project
+from stages.common import run_stage
+from stages.feature import build
+from train.inference.detector import DetectorParameters, make_feature
 
 
 def main(project: Project, dataset: str) -> None:

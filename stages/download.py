@@ -4,12 +4,12 @@ import csv
 import io
 import json
 
-from pipeline.accounts import reason_rows, split_counts
-from pipeline.downloads import DownloadParameters, download_clips
-from pipeline.files import publish_text
-from pipeline.project import Project
-from pipeline.tables import CLIPS, DOWNLOADS, read_table, write_table
-from stages.running import run_stage
+from earshot.files import publish_text
+from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
+from pipeline.base.project import Project
+from pipeline.downloads.counts import reason_rows, split_counts
+from pipeline.downloads.engine import DownloadParameters, download_clips
+from stages.common import run_stage
 
 
 def main(project: Project, dataset: str) -> None:

@@ -3,21 +3,21 @@
 import json
 from collections.abc import Callable
 
-from eval.dataset_evaluation import EvaluationParameters, evaluate_dataset
-from eval.entrants import Entrant, make_baseline, make_vision_only
-from eval.results import LISTS, summarize_for_dvc, write_results
-from pipeline.errors import ParameterError
-from pipeline.files import publish_text
-from pipeline.progress import Progress
-from pipeline.project import Project
-from pipeline.shards import FeatureReader
-from pipeline.tables import SAMPLES, read_table
-from stages.running import run_stage
-from train.checkpoints import RELEASED
-from train.dataset_splits import ids_in_split
-from train.object_baseline import KINDS, object_predictor
-from train.predict import Predictor, load_predictor, untrained_predictor
-from train.run_files import read_run
+from earshot.errors import ParameterError
+from earshot.files import publish_text
+from earshot.reader import FeatureReader
+from earshot.tables import SAMPLES, read_table
+from eval.entrants.entrant import Entrant, make_baseline, make_vision_only
+from eval.results.evaluate import EvaluationParameters, evaluate_dataset
+from eval.results.files import LISTS, summarize_for_dvc, write_results
+from pipeline.base.progress import Progress
+from pipeline.base.project import Project
+from stages.common import run_stage
+from train.data.splits import ids_in_split
+from train.inference.object_baseline import KINDS, object_predictor
+from train.inference.predictor import Predictor, load_predictor, untrained_predictor
+from train.runs.run_folder import read_run
+from train.weights.published_checkpoints import RELEASED
 
 FEATURES = ("frames", "spectrograms", "flow", "waveforms")
 

@@ -1,9 +1,9 @@
 """``frames@DATASET``: the frame shown at each sample's time (and, in the same pass over the video, its flow)."""
 
-from pipeline import flow, frames
-from pipeline.project import Project
-from stages.building import build
-from stages.running import run_stage
+from pipeline.base.project import Project
+from pipeline.features import flow, frames
+from stages.common import run_stage
+from stages.feature import build
 
 
 def main(project: Project, dataset: str) -> None:

@@ -4,9 +4,9 @@ import dataclasses
 
 from eval.report.build import build_report
 from eval.report.inputs import ReportParameters, load_inputs
-from pipeline.audits import audit_dataset, describe_audits
-from pipeline.project import Project
-from stages.running import run_stage
+from pipeline.audit.leakage import audit_dataset, describe_audits
+from pipeline.base.project import Project
+from stages.common import run_stage
 
 
 def main(project: Project) -> None:

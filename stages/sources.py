@@ -1,9 +1,9 @@
 """``sources@DATASET``: which clips and samples a dataset has."""
 
+from earshot.tables import CLIPS, SAMPLES, write_table
 from pipeline import datasets
-from pipeline.project import Project
-from pipeline.tables import CLIPS, SAMPLES, write_table
-from stages.running import run_stage
+from pipeline.base.project import Project
+from stages.common import run_stage
 
 
 def main(project: Project, dataset: str) -> None:

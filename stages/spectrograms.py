@@ -1,15 +1,17 @@
 """``spectrograms@DATASET``: the log spectrogram of the sound around each sample's time."""
 
-from pipeline import spectrogram
-from pipeline.project import Project
-from stages.building import build
-from stages.running import run_stage
+from pipeline.base.project import Project
+from pipeline.features import spectrograms
+from stages.common import run_stage
+from stages.feature import build
 
 
 def main(project: Project, dataset: str) -> None:
     """Cache the spectrograms."""
     build(
-        project, dataset, spectrogram.make_feature(project.parameters(spectrogram.SpectrogramParameters, "spectrogram"))
+        project,
+        dataset,
+        spectrograms.make_feature(project.parameters(spectrograms.SpectrogramParameters, "spectrogram")),
     )
 
 

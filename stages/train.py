@@ -6,20 +6,20 @@ import sys
 from pathlib import Path
 
 import train
-from eval.selection import has_ground_truth, mean_adaptive_ciou
-from pipeline.audits import AuditParameters, check_leakage, find_overlaps
-from pipeline.errors import ParameterError
-from pipeline.project import Project
-from pipeline.tables import CLIPS, SAMPLES, read_table
-from stages.running import run_stage
-from train.data import describe_features, open_readers
-from train.dataset_splits import boxes_of_samples, hold_out, ids_in_split, videos_of_samples
-from train.distributed import is_first_process
-from train.finished_runs import compute_run_key, obtain_run
-from train.fit import fit
+from earshot.errors import ParameterError
+from earshot.tables import CLIPS, SAMPLES, read_table
+from eval.scoring.selection import has_ground_truth, mean_adaptive_ciou
+from pipeline.audit.leakage import AuditParameters, check_leakage, find_overlaps
+from pipeline.base.project import Project
+from stages.common import run_stage
+from train.data.batches import describe_features, open_readers
+from train.data.splits import boxes_of_samples, hold_out, ids_in_split, videos_of_samples
+from train.fitting.distributed import is_first_process
+from train.fitting.fit import fit
 from train.models import build_parameters, features_read, parameters_of_training
-from train.parameters import HardwareParameters
-from train.run_files import adopt_run, read_run, write_untrained_run
+from train.models.training_parameters import HardwareParameters
+from train.runs.finished_runs import compute_run_key, obtain_run
+from train.runs.run_folder import adopt_run, read_run, write_untrained_run
 
 FEATURES = ("frames", "spectrograms", "flow", "waveforms")
 
@@ -67,7 +67,7 @@ def main(project: Project, model: str) -> None:
         split_ids=split_ids,
         selection_truth=boxes_of_samples(samples, [*split_ids["val"], *split_ids["test"]]),
         # The method is loaded by its name, and what scores the maps is handed to `fit`.
-        modules=("train.fit", f"train.models.{trained.method}", "eval.selection"),
+        modules=("train.fitting.fit", f"train.models.{trained.method}", "eval.scoring.selection"),
         source_dir=Path(train.__file__).parents[1],
     )
     # Outside of DVC's outputs, which are removed before a stage runs: a killed training goes on from here.

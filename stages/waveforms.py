@@ -2,15 +2,15 @@
 
 import dataclasses
 
-from pipeline import spectrogram
-from pipeline.project import Project
-from stages.building import build
-from stages.running import run_stage
+from pipeline.base.project import Project
+from pipeline.features import spectrograms
+from stages.common import run_stage
+from stages.feature import build
 
 
 def main(project: Project, dataset: str) -> None:
     """Cache the waveforms."""
-    feature = spectrogram.make_feature(project.parameters(spectrogram.SpectrogramParameters, "waveform"))
+    feature = spectrograms.make_feature(project.parameters(spectrograms.SpectrogramParameters, "waveform"))
     build(project, dataset, dataclasses.replace(feature, name="waveforms"))
 
 

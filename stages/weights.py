@@ -1,8 +1,8 @@
 """``weights@NAME``: weights that authors released, fetched and made a run beside the trained ones."""
 
-from pipeline.project import Project
-from stages.running import run_stage
-from train.released import ReleasedWeights, make_released_run
+from pipeline.base.project import Project
+from stages.common import run_stage
+from train.weights.released import ReleasedWeights, make_released_run
 
 
 def main(project: Project, name: str) -> None:

@@ -1,20 +1,8 @@
 """Shared fixtures: the optional folder of foreign lists, media and golden numbers; clips, a server, a report."""
 
-import os
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = Path(os.environ.get("EARSHOT_SHARED", ROOT.parent / "shared"))
-
-
-def shared_path(*parts: str) -> Path:
-    """Path in the shared folder; skips the calling test, with the reason, when it is absent."""
-    path = SHARED.joinpath(*parts)
-    if not path.exists():
-        pytest.skip(f"needs {path.name} of the shared folder, which is absent ({path})")
-    return path
+from tests.helpers.paths import shared_path
 
 
 @pytest.fixture
@@ -26,7 +14,7 @@ def shared():
 @pytest.fixture(scope="session")
 def media(tmp_path_factory):
     """A folder of real clips: ``clip0.mp4`` ... ``clip5.mp4`` (2 s), ``counter.mp4`` (12 s), and broken ones."""
-    from download_helpers import make_media
+    from tests.helpers.download_helpers import make_media
 
     return make_media(tmp_path_factory.mktemp("media"))
 
@@ -34,7 +22,7 @@ def media(tmp_path_factory):
 @pytest.fixture
 def server():
     """A server on this machine that does with each request what it was told."""
-    from misbehaving_server import MisbehavingServer
+    from tests.helpers.misbehaving_server import MisbehavingServer
 
     with MisbehavingServer() as server:
         yield server
@@ -43,9 +31,8 @@ def server():
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
     """A project with a report of 12 samples: the project, the inputs of its report, and what was written."""
-    from report_examples import write_project
-
     from eval.report import ReportParameters, build_report, load_inputs
+    from tests.helpers.report_examples import write_project
 
     project = write_project(tmp_path_factory.mktemp("report"), num_samples=12)
     inputs = load_inputs(project, datasets=["sample"], models=["htf", "ezvsl"])
@@ -56,7 +43,7 @@ def built(tmp_path_factory):
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory):
     """Features of 48 toy samples: their folder, a folder a feature, the ids, where each source is."""
-    from toy_features import write_features
+    from tests.helpers.toy_features import write_features
 
     folder = tmp_path_factory.mktemp("toy")
     dirs, ids, centres = write_features(folder, 48)

@@ -20,18 +20,18 @@ import av
 import cv2
 import numpy as np
 
-from pipeline import flow, frames, spectrogram
-from pipeline.errors import DataError, EarshotError, MediaError
-from pipeline.extraction import extract_features
-from pipeline.features import Extracted, Feature, Moment
-from pipeline.ffmpeg import find_ffmpeg
-from pipeline.files import publish
-from pipeline.media import ClipReader, MediaInfo
-from pipeline.parameters import build
-from pipeline.progress import Progress
-from train.data import collate
-from train.predict import Predictor, load_predictor
-from train.run_files import read_features
+from earshot.errors import DataError, EarshotError, MediaError
+from earshot.files import publish
+from pipeline.base.parameters import build
+from pipeline.base.progress import Progress
+from pipeline.features import flow, frames, spectrograms
+from pipeline.features.extract import extract_features
+from pipeline.features.feature import Extracted, Feature, Moment
+from pipeline.media.ffmpeg import find_ffmpeg
+from pipeline.media.reader import ClipReader, MediaInfo
+from train.data.batches import collate
+from train.inference.predictor import Predictor, load_predictor
+from train.runs.run_folder import read_features
 
 _BATCH_SIZE = 8
 _DEFAULT_FPS = 25.0
@@ -72,7 +72,7 @@ def make_features(predictor: Predictor, recorded: dict[str, dict]) -> list[Featu
             if not values:
                 presets = _PUBLISHED_WAVEFORMS if is_waveform else _PUBLISHED_SPECTROGRAMS
                 values = {"preset": presets.get(method, _FLOWGRAD_WAVEFORM)}
-            feature = spectrogram.make_feature(build(spectrogram.SpectrogramParameters, values, name))
+            feature = spectrograms.make_feature(build(spectrograms.SpectrogramParameters, values, name))
             made.append(dataclasses.replace(feature, name=name))
     return made
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from eval.report.inputs import DatasetInputs
 from eval.report.markup import Html, breakable, details, element, table
 from eval.report.rows import ABSENT, format_count
-from pipeline.failures import REASONS
-from pipeline.histories import SETTLED_MARK
+from pipeline.downloads.history import SETTLED_MARK
+from pipeline.downloads.reasons import REASONS
 
 _NUM_LISTED = 200  # missing clips named one by one on the page; the command names them all
 _NO_SPLIT = "(no split)"

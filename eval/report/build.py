@@ -14,13 +14,13 @@ from pathlib import Path
 
 import yaml
 
-from eval.report import availability, breakdowns, exports, gallery, protocol_cards, results_section, training
+from earshot.files import publish_bytes, publish_text
+from eval.report import availability, exports, gallery, protocol_cards, results_section, score_charts, training_section
 from eval.report.inputs import ReportInputs, ReportParameters
 from eval.report.markup import Html, details, element, embed_json, encode_base64, escape, join, table
 from eval.report.rows import ABSENT, Group, group_results, kind_of, with_ceilings
-from eval.test_sets import TEST_SETS
-from pipeline import pictures
-from pipeline.files import publish_bytes, publish_text
+from eval.results.test_sets import TEST_SETS
+from pipeline.features import pictures
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9+._-]+")
 _HERE = Path(__file__).resolve().parent
@@ -64,7 +64,7 @@ def build_report(
     groups = group_results(with_ceilings(inputs.results), first_protocol=protocol, metric=metric)
     models = _order_models(groups, inputs)
     scores = {
-        dataset.name: breakdowns.collect_scores(inputs.scores, dataset=dataset.name, protocol=protocol)
+        dataset.name: score_charts.collect_scores(inputs.scores, dataset=dataset.name, protocol=protocol)
         for dataset in inputs.datasets
     }
     cards = _make_cards(inputs, parameters, groups, scores, models, metric)
@@ -141,16 +141,16 @@ def _render_page(inputs, groups, models, scores, cards, *, protocol: str, metric
         "curves": element(
             "div",
             [
-                breakdowns.render_success_curves(of_subset, subset, models, styles)
+                score_charts.render_success_curves(of_subset, subset, models, styles)
                 for subset, of_subset in _scores_by_subset(inputs, groups, scores)
             ]
             or nothing_scored,
             class_="charts",
         ),
-        "breakdowns": breakdowns.render_breakdowns(
+        "breakdowns": score_charts.render_breakdowns(
             inputs.results.get("breakdowns", ()), protocol=protocol, metric=metric, models=models
         ),
-        "training": training.render_training(inputs.training_dirs, inputs.runs),
+        "training": training_section.render_training(inputs.training_dirs, inputs.runs),
         "gallery": _render_gallery(cards, models),
         "run": _render_run(inputs),
     }
@@ -212,7 +212,7 @@ def _why_no_results(inputs: ReportInputs) -> str:
     return f"Nothing was scored: evaluate.subsets of params.yaml names no test set of {names}."
 
 
-def _scores_by_subset(inputs: ReportInputs, groups, scores) -> list[tuple[str, breakdowns.SampleScores]]:
+def _scores_by_subset(inputs: ReportInputs, groups, scores) -> list[tuple[str, score_charts.SampleScores]]:
     """For each test set of the results its name and its scores under the main protocol."""
     found = []
     for dataset in inputs.datasets:
@@ -220,7 +220,7 @@ def _scores_by_subset(inputs: ReportInputs, groups, scores) -> list[tuple[str, b
         for subset in dict.fromkeys(group.subset for group in groups if group.dataset == dataset.name):
             names = {subset, TEST_SETS[subset].split if subset in TEST_SETS else subset}
             ids = [row["sample_id"] for row in rows if subset == "all" or names & set(row["splits"] or [])]
-            of_subset = breakdowns.restrict(scores[dataset.name], ids)
+            of_subset = score_charts.restrict(scores[dataset.name], ids)
             if any(of_subset.values.values()):
                 found.append((subset, of_subset))
     return found
@@ -356,9 +356,9 @@ def _plot_tables(inputs: ReportInputs, groups, scores, models) -> dict[str, str]
     """
     found = {}
     for subset, of_subset in _scores_by_subset(inputs, groups, scores):
-        for model, values in breakdowns.success_curves(of_subset, models).items():
+        for model, values in score_charts.success_curves(of_subset, models).items():
             names = [_UNSAFE.sub("_", name) for name in (of_subset.dataset, subset, model)]
-            rows = list(zip(breakdowns.THRESHOLDS, values, strict=True))
+            rows = list(zip(score_charts.THRESHOLDS, values, strict=True))
             found[f"plots/success_curve/{names[0]}_{names[1]}/{names[2]}.csv"] = _write_csv(
                 ["threshold", "success_rate"], rows
             )

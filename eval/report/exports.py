@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 from eval.report.rows import ABSENT, Group, format_number, kind_of, metrics_in, number_of, title_of
-from eval.results import format_coverage
+from eval.results.files import format_coverage
 
 _FACTS = ("success_at", "n", "num_requested", "coverage_percent", "selection", "leakage", "seed", "ids_sha256")
 _LATEX = {

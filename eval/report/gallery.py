@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.maps import read_maps
+from earshot.errors import DataError, EarshotError
+from eval.entrants.maps import read_maps
 from eval.report import sound
-from eval.report.breakdowns import SampleScores, column_of
 from eval.report.facts import describe_facts
 from eval.report.inputs import DatasetInputs
 from eval.report.markup import encode_base64
-from pipeline import pictures
-from pipeline.errors import DataError, EarshotError
+from eval.report.score_charts import SampleScores, column_of
+from pipeline.features import pictures
 
 _PAGE_BYTES = 13_000_000  # for the gallery of a page that shall stay below 15 MB
 _MAX_SAMPLE_BYTES, _MIN_SAMPLE_BYTES = 64_000, 12_000

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from eval.results import read_results, read_scores
-from pipeline import tables
-from pipeline.errors import DataError
-from pipeline.project import Project
-from pipeline.shards import FeatureReader
+from earshot import tables
+from earshot.errors import DataError
+from earshot.reader import FeatureReader
+from eval.results.files import read_results, read_scores
+from pipeline.base.project import Project
 
 _FEATURES = ("frames", "spectrograms", "flow")  # those that the page shows; others are counted where they are
 
@@ -32,7 +32,7 @@ class ReportParameters:
 class DatasetInputs:
     """One dataset: its tables and, where they are on this machine, its features, maps and clips.
 
-    ``readers``: feature name to ``pipeline.shards.FeatureReader`` (or anything with its methods); ``map_paths``: model
+    ``readers``: feature name to ``earshot.reader.FeatureReader`` (or anything with its methods); ``map_paths``: model
     to ``.npz`` with ``sample_ids`` and ``maps``.
     """
 
@@ -49,7 +49,7 @@ class DatasetInputs:
 class ReportInputs:
     """Everything that the page shows.
 
-    ``results``: the lists of results.json by name (see ``eval.results``); ``scores``: its ``SCORES`` table;
+    ``results``: the lists of results.json by name (see ``eval.results.files``); ``scores``: its ``SCORES`` table;
     ``training_dirs``: model to its DVCLive folder; ``runs``: model to its run.json; ``parameters``: params.yaml;
     ``audits``: ``title`` and ``text`` about leakage and coverage; ``notes``: one
     sentence about each input that was not there.

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from eval.protocols import PROTOCOLS
 from eval.report.markup import Html, element
+from eval.scoring.protocols import PROTOCOLS
 
 _TITLES = {
     "earshot": "Earshot (the default)",

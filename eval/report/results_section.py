@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from eval.published import PUBLISHED, why_not_comparable
 from eval.report.charts import draw_interval
 from eval.report.markup import Html, breakable, details, element, table
 from eval.report.rows import (
@@ -17,8 +16,9 @@ from eval.report.rows import (
     number_of,
     title_of,
 )
-from eval.results import format_coverage
-from eval.test_sets import TEST_SETS
+from eval.results.files import format_coverage
+from eval.results.published import PUBLISHED, why_not_comparable
+from eval.results.test_sets import TEST_SETS
 
 _KIND_TITLES = {
     "model": "",

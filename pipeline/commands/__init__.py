@@ -17,3 +17,8 @@ NAMES = (
     "show",
     "refresh",
 )
+
+
+def module_of(name: str) -> str:
+    """The name of a command's module: the command's own, which for ``import`` is a word of Python."""
+    return "import_clips" if name == "import" else name

@@ -5,9 +5,9 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
+from earshot.errors import ParameterError
 from pipeline import datasets
-from pipeline.errors import ParameterError
-from pipeline.project import Project
+from pipeline.base.project import Project
 
 ID_OPTIONS = ("--id", "--sample", "--clip")
 FORMATS = ("table", "csv", "json")
@@ -63,7 +63,7 @@ def require_known_splits(names: Iterable[str], project: Project, dataset_names: 
     """Refuse a split that none of the datasets has: a mistyped one selects nothing, which reads like good news."""
     import pyarrow.compute as pc
 
-    from pipeline.tables import CLIPS, read_table
+    from earshot.tables import CLIPS, read_table
 
     names = list(names)
     paths = [path for name in dataset_names if (path := project.clips_table_path(name)).exists()]

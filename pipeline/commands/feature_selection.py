@@ -5,31 +5,31 @@ import importlib
 import os
 from collections.abc import Callable
 
-from pipeline import flow, frames, spectrogram
-from pipeline.cluster import ClusterParameters
-from pipeline.errors import ParameterError
-from pipeline.feature_accounts import account_path
-from pipeline.features import Feature
-from pipeline.project import Project
-from pipeline.shard_format import INDEX_NAME
+from earshot.errors import ParameterError
+from earshot.shard_format import INDEX_NAME
+from pipeline.base.project import Project
+from pipeline.features import flow, frames, spectrograms
+from pipeline.features.feature import Feature
+from pipeline.shards.account import account_path
+from pipeline.shards.cluster import ClusterParameters
 
 
 def _waveforms(project: Project) -> Feature:
-    feature = spectrogram.make_feature(project.parameters(spectrogram.SpectrogramParameters, "waveform"))
+    feature = spectrograms.make_feature(project.parameters(spectrograms.SpectrogramParameters, "waveform"))
     return dataclasses.replace(feature, name="waveforms")
 
 
 def _detections(project: Project) -> Feature:
     """The detector is a network: `train` has it, which is imported only when detections are made again."""
-    detector = importlib.import_module("train.detector")
+    detector = importlib.import_module("train.inference.detector")
     parameters = project.parameters(detector.DetectorParameters, "detections.detector")
     return detector.make_feature(parameters, weights_dir=project.root / "cache" / "weights")
 
 
 FEATURES: dict[str, Callable[[Project], Feature]] = {
     "frames": lambda project: frames.make_feature(project.parameters(frames.FrameParameters, "frames")),
-    "spectrograms": lambda project: spectrogram.make_feature(
-        project.parameters(spectrogram.SpectrogramParameters, "spectrogram")
+    "spectrograms": lambda project: spectrograms.make_feature(
+        project.parameters(spectrograms.SpectrogramParameters, "spectrogram")
     ),
     "flow": lambda project: flow.make_feature(project.parameters(flow.FlowParameters, "flow")),
     "waveforms": _waveforms,

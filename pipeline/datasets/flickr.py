@@ -16,10 +16,19 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.annotations import content_sha256, read_flickr_xml, read_frame_choices
-from pipeline.errors import DataError, quote
-from pipeline.lists import ListFile, Lists, PublishedTestSet, check_selection, log, read_ids, read_pairs, select
-from pipeline.split_tables import Membership, Truth, make_clips, make_negatives, make_samples
+from earshot.errors import DataError, quote
+from pipeline.lists.annotations import content_sha256, read_flickr_xml, read_frame_choices
+from pipeline.lists.published_lists import (
+    ListFile,
+    Lists,
+    PublishedTestSet,
+    check_selection,
+    log,
+    read_ids,
+    read_pairs,
+    select,
+)
+from pipeline.lists.rows import Membership, Truth, make_clips, make_negatives, make_samples
 
 CLIP_ID = re.compile(r"[0-9]{4,20}")
 CLIP_ID_WORDS = "a Flickr photo id (digits)"

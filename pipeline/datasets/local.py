@@ -23,9 +23,9 @@ from urllib.parse import quote
 import av
 import av.error
 
-from pipeline.errors import DataError, MediaError
-from pipeline.files import publish_text
-from pipeline.joined_recordings import find_recordings
+from earshot.errors import DataError, MediaError
+from earshot.files import publish_text
+from pipeline.media.mpegts_joins import find_recordings
 
 LISTING_NAME = "listing.json"
 _LISTING_VERSION = 1

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.annotations import read_vggss
-from pipeline.errors import DataError, quote
-from pipeline.lists import (
+from earshot.errors import DataError, quote
+from pipeline.lists.annotations import read_vggss
+from pipeline.lists.published_lists import (
     ListFile,
     Lists,
     PublishedTestSet,
@@ -27,7 +27,7 @@ from pipeline.lists import (
     read_pairs,
     select,
 )
-from pipeline.split_tables import Membership, Truth, make_clips, make_negatives, make_samples
+from pipeline.lists.rows import Membership, Truth, make_clips, make_negatives, make_samples
 
 CLIP_SECONDS = 10.0
 SAMPLE_SECONDS = 5.0  # frame 125 of 250, counted from 0, at 25 frames a second

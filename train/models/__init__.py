@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import torch
 
-from pipeline.errors import ParameterError
-from pipeline.parameters import as_mapping, build
+from earshot.errors import ParameterError
+from pipeline.base.parameters import as_mapping, build
 from train.models.localizer import Localizer
-from train.parameters import TrainingParameters, require_known
+from train.models.training_parameters import TrainingParameters, require_known
 
 METHODS = ("lvs", "ezvsl", "htf", "rcgrad", "flowgrad_h", "flowgrad_ic", "flowgrad_en")
 

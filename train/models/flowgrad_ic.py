@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import torch
 
-from train.encoders import make_encoder
 from train.models import rcgrad
+from train.models.encoders import make_encoder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from train.encoders import make_encoder
-from train.losses import multiple_instance_loss, own_similarity, trimap_loss
+from train.models.encoders import make_encoder
 from train.models.localizer import Localizer, full_precision, make_input_format, pool_audio
-from train.parameters import TrainingParameters
+from train.models.losses import multiple_instance_loss, own_similarity, trimap_loss
+from train.models.training_parameters import TrainingParameters
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from train.parameters import TrainingParameters
+from train.models.training_parameters import TrainingParameters
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -14,7 +14,7 @@ CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.261302
 
 @dataclass(frozen=True)
 class InputFormat:
-    """How cached arrays become what the network reads (done on the device, ``train/augmentation.py``).
+    """How cached arrays become what the network reads (done on the device, ``train/data/augmentation.py``).
 
     ``flow_encoding``: ``signed`` (x, y), ``jpeg`` (negative components are 0, levels are whole and at most 255: what
     Hear The Flow's files hold) or ``magnitude`` (one channel); then ``(value + flow_offset) * flow_scale``.

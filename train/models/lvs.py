@@ -6,10 +6,10 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 
-from train.encoders import make_encoder
-from train.losses import own_similarity, trimap_logits, trimap_loss
+from train.models.encoders import make_encoder
 from train.models.localizer import Localizer, full_precision, make_input_format, pool_audio
-from train.parameters import TrainingParameters
+from train.models.losses import own_similarity, trimap_logits, trimap_loss
+from train.models.training_parameters import TrainingParameters
 
 
 @dataclass(frozen=True, kw_only=True)

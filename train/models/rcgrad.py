@@ -10,12 +10,12 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from train.encoders import make_encoder
-from train.gradcam import grad_cam
-from train.losses import clip_loss
+from train.models.encoders import make_encoder
+from train.models.gradcam import grad_cam
 from train.models.localizer import CLIP_MEAN, CLIP_STD, InputFormat, Localizer, full_precision, make_input_format
-from train.parameters import TrainingParameters
-from train.waveform_encoder import make_waveform_encoder
+from train.models.losses import clip_loss
+from train.models.training_parameters import TrainingParameters
+from train.models.waveform_encoder import make_waveform_encoder
 
 # FlowGrad's code feeds (|flow| + 5) / 200
 FLOW_OFFSET, FLOW_SCALE = 5.0, 1 / 200

@@ -1,0 +1,1 @@
+"""The contract of the cache: what other people's code may import."""

@@ -1,0 +1,154 @@
+"""The Parquet tables that stages hand to each other: their schemas, and reading and writing them whole.
+
+Units are in the column names. Each file carries its table's name and schema version in its Parquet metadata; a reader
+refuses a file of another table or version with one sentence. Conventions:
+
+- Times are seconds. A clip is ``[start_seconds, end_seconds)`` of its video; ``time_seconds`` of a sample counts from
+  the beginning of its clip's media file.
+- ``boxes`` are normalized ``x1 y1 x2 y2`` (0 is the left/top edge, 1 the right/bottom edge) as published, float64, so
+  that ground-truth maps can be exact to the pixel; ``box_annotators`` numbers who drew each box (0 where there is one).
+- ``splits`` names the lists that a row belongs to (a row can be in several).
+- ``attributes`` holds dataset-specific facts as text (``night``, ``city``, ``subset``, ``source_is_moving``, ...).
+- ``audio_clip_id`` is null except where a sample's sound comes from another clip (negatives of extended test sets).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from earshot.errors import DataError
+from earshot.files import publish
+
+_TABLE_KEY, _VERSION_KEY = b"earshot.table", b"earshot.schema_version"
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A table's name, version and Arrow columns."""
+
+    name: str
+    version: int
+    columns: pa.Schema
+
+
+CLIPS = Schema(
+    "clips",
+    1,
+    pa.schema(
+        [
+            ("clip_id", pa.string()),
+            ("video_id", pa.string()),
+            ("url", pa.string()),
+            ("start_seconds", pa.float64()),  # null: the whole video
+            ("end_seconds", pa.float64()),
+            ("splits", pa.list_(pa.string())),
+        ]
+    ),
+)
+
+SAMPLES = Schema(
+    "samples",
+    1,
+    pa.schema(
+        [
+            ("sample_id", pa.string()),
+            ("clip_id", pa.string()),
+            ("time_seconds", pa.float64()),  # null: the centre of the clip's media file
+            ("splits", pa.list_(pa.string())),
+            ("label", pa.string()),
+            ("boxes", pa.list_(pa.list_(pa.float64(), 4))),
+            ("box_annotators", pa.list_(pa.int32())),
+            ("audio_clip_id", pa.string()),
+            ("attributes", pa.map_(pa.string(), pa.string())),
+        ]
+    ),
+)
+
+DOWNLOADS = Schema(
+    "downloads",
+    1,
+    pa.schema(
+        [
+            ("clip_id", pa.string()),
+            ("status", pa.string()),  # ok, missing, pending
+            ("reason", pa.string()),  # null when ok
+            ("detail", pa.string()),
+            ("attempts", pa.int32()),
+            ("last_attempt", pa.timestamp("s", tz="UTC")),
+            ("path", pa.string()),  # relative to cache/<dataset>/clips
+            ("bytes", pa.int64()),
+            ("sha256", pa.string()),
+            ("duration_seconds", pa.float64()),
+            ("width", pa.int32()),
+            ("height", pa.int32()),
+            ("fps", pa.float64()),
+            ("video_codec", pa.string()),
+            ("audio_codec", pa.string()),
+            ("sample_rate", pa.int32()),
+            ("flags", pa.list_(pa.string())),  # silent, still: facts, not failures
+            ("tool_versions", pa.string()),
+        ]
+    ),
+)
+
+INDEX = Schema(
+    "index",
+    1,
+    pa.schema(
+        [
+            ("sample_id", pa.string()),
+            ("status", pa.string()),  # ok, missing (its clip is), failed (the feature could not be computed)
+            ("reason", pa.string()),  # null when ok
+            ("detail", pa.string()),
+            ("shard", pa.string()),  # file name in the index's folder, null unless ok
+            ("row", pa.int32()),
+            ("key", pa.string()),
+            ("crc32", pa.uint32()),
+        ]
+    ),
+)
+
+
+def write_table(path: Path | str, rows: pa.Table | Iterable[Mapping], schema: Schema) -> None:
+    """Publish ``rows`` at ``path`` with ``schema``; the same rows give the same bytes."""
+    if not isinstance(rows, pa.Table):
+        rows = pa.Table.from_pylist(list(rows), schema=schema.columns)
+    rows = rows.select(schema.columns.names).cast(schema.columns)
+    rows = rows.replace_schema_metadata({_TABLE_KEY: schema.name, _VERSION_KEY: str(schema.version)})
+    with publish(path) as temporary_path:
+        pq.write_table(rows, temporary_path, compression="zstd", write_page_checksum=True)
+
+
+def read_table(path: Path | str, schema: Schema, columns: list[str] | None = None) -> pa.Table:
+    """Read a table written by ``write_table``; refuse anything else with one sentence."""
+    try:
+        table = pq.read_table(path, columns=columns, partitioning=None, page_checksum_verification=True)
+        table.validate(full=True)  # damaged text is no UTF-8
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: not found; the stage that writes {schema.name} has not run: run `dvc repro`"
+        ) from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError, KeyError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path}: not a readable Parquet file: {reason}") from None
+    metadata = table.schema.metadata or {}
+    name, version = (metadata.get(key, b"?").decode("utf-8", "replace") for key in (_TABLE_KEY, _VERSION_KEY))
+    if (name, version) != (schema.name, str(schema.version)):
+        raise DataError(
+            f"{path}: holds table {name} version {version}, expected {schema.name} version {schema.version}; "
+            "run `dvc repro` to write it anew"
+        )
+    found = {field.name: field.type for field in table.schema}
+    wrong = [
+        field.name
+        for field in schema.columns
+        if (columns is None or field.name in columns)
+        and found.get(field.name) != field.type
+        and not (field.name in found and pa.types.is_timestamp(field.type))  # Parquet has no seconds
+    ]
+    if wrong:
+        raise DataError(f"{path}: not a readable Parquet file: its column {wrong[0]} is absent or of another type")
+    return table

@@ -1,0 +1,1 @@
+"""Who takes part: baselines, maps on disk, the vision-only topline."""

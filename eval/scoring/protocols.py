@@ -1,0 +1,157 @@
+"""The evaluation protocols of the field by name: how a low-resolution map becomes marked pixels of the 224x224 grid.
+
+A protocol is an upsampling, a normalization and a threshold; everything else (``ciou``, success rate, AUC) is the same
+for all. Each is written after the authors' released code, quirks included, since their papers do not say:
+
+- ``lvs`` (Chen et al. 2021): ``1 - minmax(-map)`` in float32, marks what is strictly above the median value. A pixel
+  that reaches 1 stays marked even when the median itself is 1.
+- ``ezvsl`` (Mo and Morgado 2022), as its test script does it; ``ezvsl_val``, as its training script does when it
+  chooses the best checkpoint (on the test set).
+- ``htf`` (Fedorishin et al. 2023): as ``lvs`` with ``minmax(map)`` and cubic upsampling.
+- ``rcgrad`` (Wu et al. 2022) and ``flowgrad`` (Singh et al. 2023): values below the median are set to 0, then >= 0.5.
+  FlowGrad's code prints success at 0.3, its paper says 0.5: both are in the results.
+- ``earshot``: threshold at the ground truth's own area, so that no method gains by a lucky size.
+
+The median of 50,176 values is ``sorted[25088]``, as in all of that code. A constant map cannot be normalized: the
+authors leave its values as they are, and so do the published protocols here (a map of ones marks everything).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from earshot.errors import ParameterError
+from eval.scoring.ground_truth import NUM_PIXELS
+
+MEDIAN_INDEX = NUM_PIXELS // 2
+_NEAR = np.float32(1e-5)  # of the range of values: many times the rounding of a normalized value
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How maps are scored. ``published_at``: the ciou at which its authors count a success."""
+
+    name: str
+    upsampling: str
+    is_inverted: bool  # normalize as 1 - minmax(-map)
+    threshold: str  # above_median, from_median, half_from_median, own_area
+    published_at: float
+    summary: str
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            "earshot",
+            "cv2_linear",
+            False,
+            "own_area",
+            0.5,
+            "bilinear upsampling; as many pixels are marked as the ground truth has (ties are marked together)",
+        ),
+        Protocol(
+            "lvs", "cv2_linear", True, "above_median", 0.5, "bilinear upsampling (OpenCV); strictly above the median"
+        ),
+        Protocol(
+            "ezvsl",
+            "torch_bilinear_corners",
+            False,
+            "from_median",
+            0.5,
+            "bilinear upsampling, corners aligned (torch); at or above the median: the authors' test script",
+        ),
+        Protocol(
+            "ezvsl_val",
+            "torch_bicubic",
+            False,
+            "from_median",
+            0.5,
+            "bicubic upsampling (torch); at or above the median: the authors' validation during training",
+        ),
+        Protocol(
+            "htf", "cv2_cubic", False, "above_median", 0.5, "bicubic upsampling (OpenCV); strictly above the median"
+        ),
+        Protocol(
+            "rcgrad",
+            "cv2_linear",
+            False,
+            "half_from_median",
+            0.5,
+            "bilinear upsampling (OpenCV); values below the median set to 0, then at or above 0.5 of the range",
+        ),
+        Protocol(
+            "flowgrad",
+            "cv2_linear",
+            False,
+            "half_from_median",
+            0.3,
+            "as rcgrad; success counted at 0.3 (code) and 0.5 (paper); flow and boxes are taken as they are, >= 0.5",
+        ),
+    )
+}
+ALIASES = {"ezvsl_test": "ezvsl"}
+
+
+def get_protocol(name: str) -> Protocol:
+    """The protocol of this name; an unknown name is an error that lists the known ones."""
+    name = ALIASES.get(name, name)
+    if name not in PROTOCOLS:
+        raise ParameterError(f"unknown protocol {name!r}, expected one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
+def normalize(values: np.ndarray, protocol: Protocol, *, low: np.float32, high: np.float32) -> np.ndarray:
+    """Min-max normalization of float32 ``values`` of a map with extremes ``low`` and ``high``, in the protocol's order
+    of operations, so that its roundings are the published ones; a constant map keeps its values."""
+    if high - low == 0:
+        return np.float32(1) + values if protocol.is_inverted else values
+    if protocol.is_inverted:
+        # 1 - minmax(-values): -values - min(-values) has the roundings of high - values
+        return np.float32(1) - (high - values) / (high - low)
+    return (values - low) / (high - low)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a published protocol cuts the values of one map.
+
+    Values above ``last`` are marked, values below ``first`` are not, and ``is_marked`` decides of those between.
+    """
+
+    first: np.float32
+    last: np.float32
+    protocol: Protocol
+    low: np.float32
+    high: np.float32
+    threshold: np.float32  # of normalized values
+    is_strict: bool
+
+    def is_marked(self, values: np.ndarray) -> np.ndarray:
+        """Which of ``values`` (any shape) the protocol marks: bool of that shape."""
+        normalized = normalize(values, self.protocol, low=self.low, high=self.high)
+        return normalized > self.threshold if self.is_strict else normalized >= self.threshold
+
+
+def find_cut(protocol: Protocol, *, median: np.float32, low: np.float32, high: np.float32) -> Cut:
+    """The cut of a published protocol for a map with these extremes, whose value ``sorted[25088]`` is ``median``.
+
+    The protocols compare normalized values, and two values can be one after normalization. It never changes an order,
+    so only values next to the threshold have to be normalized to know on which side of it they are.
+    """
+    normalized_median = normalize(median, protocol, low=low, high=high)
+    if protocol.threshold == "from_median":
+        threshold, is_strict = normalized_median, False
+    elif protocol.threshold == "above_median":
+        # The code sets what is above the median to 1, then what is below 1 to 0: a 1 that is not above it survives.
+        threshold, is_strict = (normalized_median, True) if normalized_median < 1 else (np.float32(1), False)
+    else:
+        assert protocol.threshold == "half_from_median", protocol.threshold
+        threshold, is_strict = max(np.float32(0.5), normalized_median), False
+    span = high - low
+    if span == 0 or not np.isfinite(span):
+        first, last = low, high
+    else:
+        near = low + threshold * span if threshold != normalized_median else median
+        first, last = near - _NEAR * span, near + _NEAR * span
+    return Cut(first, last, protocol, low, high, threshold, is_strict)

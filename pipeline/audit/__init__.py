@@ -1,0 +1,1 @@
+"""Is a test set clean and whole?"""

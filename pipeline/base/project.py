@@ -1,0 +1,101 @@
+"""Where things lie in a checkout, and its params.yaml: the only place that knows the folder names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from earshot.errors import ParameterError
+from pipeline.base.parameters import build
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout of Earshot (or a copy of its data folders) with its parameters."""
+
+    root: Path
+    params: dict
+
+    @classmethod
+    def load(cls, root: Path | str = ".") -> "Project":
+        """Read ``root/params.yaml``."""
+        root = Path(root).resolve()
+        path = root / "params.yaml"
+        try:
+            params = yaml.safe_load(path.read_text())
+        except FileNotFoundError:
+            raise ParameterError(f"{path}: not found; run from the root of a checkout of Earshot") from None
+        except yaml.YAMLError as error:
+            raise ParameterError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(params, dict):
+            found = "is empty" if params is None else f"holds {type(params).__name__}"
+            raise ParameterError(f"{path}: {found}, expected sections")
+        return cls(root, params)
+
+    @property
+    def datasets(self) -> list[str]:
+        """Names of the datasets that params.yaml selects."""
+        return self._names("datasets")
+
+    @property
+    def runs(self) -> list[str]:
+        """Names of the runs that are evaluated: those trained here (``models``) and those that were ``released``."""
+        return [*self._names("models"), *self._names("released")]
+
+    def _names(self, key: str) -> list[str]:
+        names = self.section(key)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ParameterError(f"params: {key} is {names!r}, expected a list of names, for example [sample]")
+        return list(names)
+
+    def section(self, dotted_name: str):
+        """The raw value of a section such as ``sources.local``."""
+        value = self.params
+        for name in dotted_name.split("."):
+            if not isinstance(value, dict) or name not in value:
+                raise ParameterError(f"params: missing section {dotted_name}")
+            value = value[name]
+        return value
+
+    def parameters(self, cls: type, dotted_name: str):
+        """The parameter dataclass ``cls`` built from a section."""
+        return build(cls, self.section(dotted_name), dotted_name)
+
+    def manifests_dir(self, dataset: str) -> Path:
+        return self.root / "manifests" / dataset
+
+    def clips_table_path(self, dataset: str) -> Path:
+        return self.manifests_dir(dataset) / "clips.parquet"
+
+    def samples_table_path(self, dataset: str) -> Path:
+        return self.manifests_dir(dataset) / "samples.parquet"
+
+    def downloads_table_path(self, dataset: str) -> Path:
+        return self.manifests_dir(dataset) / "downloads.parquet"
+
+    def ledger_path(self, dataset: str) -> Path:
+        """Attempts to get clips, append-only; not a DVC output, since it must outlive every rerun."""
+        return self.dataset_cache_dir(dataset) / "attempts.jsonl"
+
+    def dataset_cache_dir(self, dataset: str) -> Path:
+        return self.root / "cache" / dataset
+
+    def clips_dir(self, dataset: str) -> Path:
+        return self.dataset_cache_dir(dataset) / "clips"
+
+    def feature_dir(self, dataset: str, feature: str) -> Path:
+        return self.dataset_cache_dir(dataset) / feature
+
+    def store_dir(self, dataset: str, feature: str) -> Path:
+        """Immutable shards by name; the feature folder holds hard links to those that its index uses."""
+        return self.dataset_cache_dir(dataset) / "store" / feature
+
+    def run_dir(self, model: str) -> Path:
+        return self.root / "cache" / "runs" / model
+
+    def maps_path(self, dataset: str, model: str) -> Path:
+        return self.root / "cache" / "maps" / dataset / f"{model}.npz"
+
+    @property
+    def reports_dir(self) -> Path:
+        return self.root / "reports"

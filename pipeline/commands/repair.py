@@ -1,0 +1,67 @@
+"""``repair``: make damaged or missing shards again, and on request what failed before."""
+
+from earshot.tables import DOWNLOADS, SAMPLES, read_table
+from pipeline.base.project import Project
+from pipeline.commands.feature_selection import FEATURES, add_selection, cluster_parameters, selected_folders
+from pipeline.commands.verify import describe_damage, print_damaged_tables, verify_folder
+from pipeline.shards.account import account_path, write_account
+from pipeline.shards.repair import repair_feature
+from pipeline.shards.verify import Damage
+
+HELP = "make damaged shards again (found as by verify); restores the same bytes where possible"
+
+
+def add_arguments(parser) -> None:
+    add_selection(parser)
+    parser.add_argument(
+        "--failed",
+        action="append",
+        default=[],
+        metavar="REASON",
+        help="also compute again the samples that failed with this reason (crashed, timeout, error, ...)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="only what was wrong, and the totals")
+
+
+def run(arguments, project: Project) -> int:
+    """Exit code 0 when everything is whole afterwards, 1 when not."""
+    selected = selected_folders(arguments, project)
+    has_damaged_table = print_damaged_tables(project, dict.fromkeys(dataset for dataset, _ in selected))
+    codes = [_repair(project, dataset, name, arguments) for dataset, name in selected]
+    return max([int(has_damaged_table), *codes])
+
+
+def _repair(project: Project, dataset: str, name: str, arguments) -> int:
+    damages, num_ok = verify_folder(project, dataset, name, is_quiet=arguments.quiet)
+    if not damages and not arguments.failed:
+        print(f"{dataset}/{name}: {num_ok} samples, whole; nothing to repair")
+        return 0
+    for reasons in (arguments.failed, ()):  # a damaged index hides damaged shards: they are found the second time
+        _print_damages(damages, project)
+        report = repair_feature(
+            FEATURES[name](project),
+            [damage for damage in damages if damage.path.suffix == ".h5"],
+            samples=read_table(project.samples_table_path(dataset), SAMPLES),
+            downloads=read_table(project.downloads_table_path(dataset), DOWNLOADS),
+            clips_dir=project.clips_dir(dataset),
+            store_dir=project.store_dir(dataset, name),
+            output_dir=project.feature_dir(dataset, name),
+            cluster=cluster_parameters(project),
+            retry_reasons=reasons,
+            is_quiet=arguments.quiet,
+        )
+        print(f"{dataset}/{report.describe()}")
+        if account_path(project, dataset, name).exists():
+            write_account(project, dataset, name, num_bytes=report.build.bytes)
+        damages, _ = verify_folder(project, dataset, name, is_quiet=True)
+        if not damages:
+            return 0
+    _print_damages(damages, project)
+    print(f"{dataset}/{name}: still damaged")
+    return 1
+
+
+def _print_damages(damages: list[Damage], project: Project) -> None:
+    for damage in damages:
+        for line in describe_damage(damage, project.root):
+            print(line)

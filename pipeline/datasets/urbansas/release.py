@@ -1,0 +1,204 @@
+"""A release of Urbansas as its authors publish it: fetched from Zenodo or the user's own, its media and annotations.
+
+Layouts differ between copies, so everything is found by name wherever it lies: ``video_annotations.csv`` and
+``audio_annotations.csv``, ``<id>.wav``, and ``<id>.mp4`` below a folder named like ``video_24fps``.
+"""
+
+import csv
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from earshot.errors import DataError, quote
+from pipeline.base.archives import fetch_archive, safe_name, unpack_archive
+from pipeline.base.http import fetch
+from pipeline.lists.published_lists import decode_lines, log
+
+_KNOWN_MD5 = {
+    "annotations.zip": "02a1ce5a50857aa46dfceb2f43279c76",
+    "audio.zip": "a870dcd7791df99c8a19ed6da864f8ca",
+}
+_VIDEO_COLUMNS = [
+    "x",
+    "y",
+    "w",
+    "h",
+    "visibility",
+    "label",
+    "filename",
+    "city",
+    "location_id",
+    "time",
+    "night",
+    "subset",
+]
+_AUDIO_COLUMNS = ["filename", "label", "non_identifiable_vehicle_sound", "start", "end"]
+_VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v"}
+_AUDIO_SUFFIXES = {".wav", ".flac"}
+_CLIP_ID = re.compile(r"\w[\w.\-]{0,119}")
+
+
+@dataclass
+class ClipMedia:
+    """Files of one clip: videos by the name of their folder, and the sound."""
+
+    videos: dict[str, Path] = field(default_factory=dict)
+    audio: Path | None = None
+
+
+def find_release(folder: str) -> Path:
+    """The user's own release."""
+    root = Path(folder).expanduser().absolute()
+    if not root.is_dir():
+        raise DataError(
+            f"sources.urbansas.folder is {folder!r}: found no such folder, expected a release of Urbansas "
+            "(null fetches it from Zenodo)"
+        )
+    return root
+
+
+def fetch_release(record_url: str, release_dir: Path, *, archives: Sequence[str], keep_archives: bool) -> Path:
+    """Fetch and unpack a record's files that fit the patterns ``archives``, each once; go on where it stopped."""
+    record_path = release_dir / ".record.json"
+    fetch(record_url, record_path)
+    files = [entry for entry in read_record(record_path) if any(fnmatchcase(entry["key"], p) for p in archives)]
+    if not files:
+        raise DataError(f"{record_url}: has no file that sources.urbansas.archives names")
+    for entry in files:
+        key, md5 = entry["key"], entry["md5"]
+        if _KNOWN_MD5.get(key, md5) != md5:
+            log.warning(
+                "%s: the record's md5 is %s, of the release known here %s: another version", key, md5, _KNOWN_MD5[key]
+            )
+        is_archive = re.search(r"\.(zip|tar|tar\.\w+|tgz)$", key) is not None
+        folder = release_dir / f"{key.split('.')[0]}-{md5[:8]}"
+        path = release_dir / key
+        if folder.is_dir() if is_archive else path.is_file():
+            continue
+        if not path.is_file():
+            fetch_archive(entry["url"], path, num_bytes=entry["size"], md5=md5)
+        if is_archive:
+            unpack_archive(path, folder)
+            if not keep_archives:
+                path.unlink()
+    return release_dir.absolute()
+
+
+def read_record(path: Path) -> list[dict]:
+    """``key size md5 url`` of each file of a Zenodo record's JSON; says the record's licence."""
+    try:
+        record = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DataError(f"{path}: the record is not readable JSON: {error}") from None
+    metadata = record.get("metadata", {}) if isinstance(record, dict) else {}
+    licence = metadata.get("license") if isinstance(metadata, dict) else None
+    licence = licence.get("id") if isinstance(licence, dict) else licence
+    log.warning("Urbansas: the record says its licence is %s", licence or "not stated")
+    entries = record.get("files") if isinstance(record, dict) else None
+    if not isinstance(entries, list) or not entries:
+        raise DataError(f"{path}: the record has no list of files")
+    files = []
+    for number, entry in enumerate(entries):
+        try:
+            key, size, checksum = str(entry["key"]), int(entry["size"]), str(entry["checksum"])
+            links = entry["links"]
+            url = str(links.get("content") or links.get("download") or links["self"])
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise DataError(f"{path}, file {number}: expected key, size, checksum and links") from None
+        if len(safe_name(key, path).parts) != 1 or key.startswith("."):
+            raise DataError(f"{path}, file {number}: key is {quote(key)}, expected a plain file name")
+        if not re.fullmatch(r"md5:[0-9a-fA-F]{32}", checksum):
+            raise DataError(f"{path}, file {number} ({key}): checksum is {quote(checksum)}, expected md5:...")
+        files.append({"key": key, "size": size, "md5": checksum[4:].lower(), "url": url})
+    return files
+
+
+def find_media(root: Path) -> dict[str, ClipMedia]:
+    """Clip id -> its files, of the whole release."""
+    media: dict[str, ClipMedia] = {}
+    for path in _walk(root):
+        suffix = path.suffix.lower()
+        if suffix not in _VIDEO_SUFFIXES | _AUDIO_SUFFIXES or not _CLIP_ID.fullmatch(path.stem):
+            continue
+        entry = media.setdefault(path.stem, ClipMedia())
+        if suffix in _AUDIO_SUFFIXES:
+            entry.audio = entry.audio or path
+        else:
+            entry.videos.setdefault(path.parent.name, path)
+    if not any(entry.videos for entry in media.values()):
+        raise DataError(f"{root}: holds no videos, expected folders such as video_24fps or video_2fps with <id>.mp4")
+    return media
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Files below a folder in a fixed order, through links to folders, no folder twice, nothing hidden."""
+    visited = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        real_path = os.path.realpath(folder)
+        if real_path in visited:
+            subfolders.clear()
+            continue
+        visited.add(real_path)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith((".", "__MACOSX")))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield Path(folder, name)
+
+
+def read_video_annotations(root: Path) -> list[dict]:
+    """Boxes: rows of ``_VIDEO_COLUMNS``, numbers as such."""
+    return _read_csv(_find_one(root, "video_annotations.csv"), _VIDEO_COLUMNS, ("x", "y", "w", "h", "time"))
+
+
+def read_audio_annotations(root: Path) -> list[dict]:
+    """Sound events: rows of ``_AUDIO_COLUMNS``, numbers as such."""
+    return _read_csv(_find_one(root, "audio_annotations.csv"), _AUDIO_COLUMNS, ("start", "end"))
+
+
+def _find_one(root: Path, name: str) -> Path:
+    found = [path for path in _walk(root) if path.name == name]
+    if len(found) != 1:
+        raise DataError(f"{root}: holds {len(found)} files named {name}, expected one (in annotations/)")
+    return found[0]
+
+
+def _read_csv(path: Path, columns: list[str], numbers: tuple[str, ...]) -> list[dict]:
+    """Rows with the named columns; others (an unnamed leading index) are ignored. Flags become numbers too."""
+    flags = [name for name in ("visibility", "non_identifiable_vehicle_sound") if name in columns]
+    rows = []
+    reader = csv.DictReader(decode_lines(path), strict=True)
+    try:
+        header = [name.strip() for name in reader.fieldnames or ()]
+        absent = [name for name in columns if name not in header]
+        if absent:
+            raise DataError(f"{path}, line 1: has no column {absent[0]}, expected {', '.join(columns)}")
+        reader.fieldnames = header
+        for row in reader:
+            rows.append(_checked_row(row, columns, [*numbers, *flags], f"{path}, line {reader.line_num}"))
+    except csv.Error as error:
+        raise DataError(f"{path}, line {max(reader.line_num, 1)}: not readable CSV: {error}") from None
+    if not rows:
+        raise DataError(f"{path}: has no rows")
+    return rows
+
+
+def _checked_row(row: dict, columns: list[str], numbers: list[str], where: str) -> dict:
+    if None in row or any(row[name] is None for name in columns):
+        raise DataError(f"{where}: has {'more' if None in row else 'fewer'} fields than the header has columns")
+    checked = {name: row[name].strip() for name in columns}
+    for name in numbers:
+        try:
+            checked[name] = float(checked[name])
+        except ValueError:
+            raise DataError(f"{where}: {name} is {quote(checked[name])}, expected a number") from None
+        if not math.isfinite(checked[name]):
+            raise DataError(f"{where}: {name} is {checked[name]}, expected a finite number")
+    if not _CLIP_ID.fullmatch(checked["filename"]):
+        raise DataError(f"{where}: filename is {quote(checked['filename'])}, expected the name of a clip")
+    checked["filename"] = re.sub(r"\.(wav|mp4)$", "", checked["filename"])
+    return checked

@@ -1,0 +1,1 @@
+"""Get every clip, or the reason why not."""

@@ -1,0 +1,195 @@
+"""Dense optical flow of Farneback (2003): the numbers of ``cv2.calcOpticalFlowFarneback``, bit for bit, in less time.
+
+Polynomial expansion of both pictures, a displacement from the two polynomials of each pixel, averaged over a box, on
+the levels of a Gaussian pyramid. OpenCV's code does this one pixel at a time; ``pipeline.kernels.farneback_loops`` does the
+same operations in the same order on vectors. Smoothing and resizing are OpenCV's own.
+
+Equality is not taken on trust: each process compares both on a small picture before it first uses the faster one, and
+stays with OpenCV where a single bit differs (another OpenCV, another kind of processor) or where compiled code cannot
+be kept on disk. So results never depend on which of them computed.
+"""
+
+import functools
+import math
+import threading
+
+import cv2
+import numpy as np
+
+from pipeline.kernels.checked import load_checked
+
+_MIN_SIDE = 32  # of the smallest level of the pyramid
+_FADE = np.float32([0.14, 0.14, 0.4472, 0.4472, 0.4472])  # certainty of the five pixels next to the border
+_MAX_KEPT_FLOATS = 24 * 2**20  # 96 MiB, a picture of 1280x720
+_MAX_PIXELS = 2**27  # positions of coefficients are 32-bit integers
+
+
+def compute_farneback(
+    previous: np.ndarray,
+    following: np.ndarray,
+    *,
+    pyramid_scale: float,
+    num_levels: int,
+    window_size: int,
+    num_iterations: int,
+    poly_n: int,
+    poly_sigma: float,
+    flags: int,
+) -> np.ndarray:
+    """Flow of two uint8 grey pictures ``(H, W)`` of equal size: float32 ``(H, W, 2)``, pixels, x right and y down."""
+    is_usual = poly_n == 5 and flags == 0 and poly_sigma > 1e-6 and previous.shape == following.shape
+    is_covered = is_usual and min(previous.shape) >= 2 * len(_FADE) and previous.size < _MAX_PIXELS
+    refine_level = load_refine_level() if is_covered else None
+    if refine_level is None:
+        return cv2.calcOpticalFlowFarneback(
+            previous,
+            following,
+            None,
+            pyramid_scale,
+            num_levels,
+            window_size,
+            num_iterations,
+            poly_n,
+            poly_sigma,
+            flags,
+        )
+    return _compute(
+        refine_level, previous, following, pyramid_scale, num_levels, window_size, num_iterations, poly_n, poly_sigma
+    )
+
+
+@functools.cache
+def load_refine_level():
+    """The compiled function for one level, or None where OpenCV has to do (see above).
+
+    The first process on a machine compiles for some seconds; others load the result.
+    """
+    from pipeline.kernels.farneback_loops import (
+        compile_refine_level,  # importing Numba takes long and is not always needed
+    )
+
+    rng = np.random.default_rng(0)
+    picture = cv2.GaussianBlur(rng.integers(0, 256, (75, 93), dtype=np.uint8), (0, 0), 2)
+    moved = np.roll(picture, (1, 2), (0, 1))
+    moved[:40] = picture[:40]
+    settings = (0.5, 3, 15, 3, 5, 1.2)
+    expected = cv2.calcOpticalFlowFarneback(picture, moved, None, *settings, 0).tobytes()
+    return load_checked(
+        compile_refine_level,
+        lambda refine_level: _compute(refine_level, picture, moved, *settings).tobytes() == expected,
+    )
+
+
+class _Room(threading.local):
+    """Memory that a thread keeps from picture to picture: fetching it anew each time would take a third of the time."""
+
+    def __init__(self):
+        self._floats = np.empty(0, np.float32)
+
+    def claim(self, num_floats: int) -> "_Arena":
+        """Room for so many floats, whose content is arbitrary."""
+        if num_floats > _MAX_KEPT_FLOATS:
+            return _Arena(np.empty(num_floats, np.float32))
+        if num_floats > self._floats.size:
+            self._floats = np.empty(num_floats, np.float32)
+        return _Arena(self._floats)
+
+
+class _Arena:
+    """Arrays laid one after the other into one piece of memory."""
+
+    def __init__(self, floats: np.ndarray):
+        self._floats = floats
+        self.used = 0
+
+    def take(self, *shape: int, dtype=np.float32) -> np.ndarray:
+        num_floats = math.prod(shape) * np.dtype(dtype).itemsize // 4
+        start, self.used = self.used, self.used + -(-num_floats // 16) * 16  # whole cache lines
+        return self._floats[start : start + num_floats].view(dtype).reshape(shape)
+
+
+_room = _Room()
+
+
+def _compute(
+    refine_level, previous, following, pyramid_scale, num_levels, window_size, num_iterations, poly_n, poly_sigma
+) -> np.ndarray:
+    height, width = previous.shape
+    weights = _fit_weights(poly_n, poly_sigma)
+    num_kept = window_size // 2 * 2 + 2  # rows that a box spans, and the one that it leaves
+    num_rows_kept = num_iterations * 5 * (num_kept + 2)
+    arena = _room.claim(height * width * 21 + width * (20 + num_rows_kept) + 2 * num_rows_kept * num_kept + 1024)
+    pictures, smooth = arena.take(2, height, width), arena.take(height, width)
+    pictures[0], pictures[1] = previous, following
+    before_levels = arena.used
+    flow, factor = None, np.float32(1 / pyramid_scale)
+    for scale in _find_scales(height, width, pyramid_scale, num_levels):
+        arena.used = before_levels
+        h, w = round(height * scale), round(width * scale)
+        sigma = (1 / scale - 1) * 0.5
+        kernel_size = max(round(sigma * 5) | 1, 3)
+        levels = arena.take(2, h, w)
+        for picture, level in zip(pictures, levels, strict=True):
+            cv2.GaussianBlur(picture, (kernel_size, kernel_size), sigma, dst=smooth, sigmaY=sigma)
+            cv2.resize(smooth, (w, h), dst=level, interpolation=cv2.INTER_LINEAR)
+        flow = np.zeros((h, w, 2), np.float32) if flow is None else cv2.resize(flow, (w, h))  # bilinear
+        fade_x, fade_y = _fade(w), _fade(h)
+        refine_level(
+            levels[0],
+            levels[1],
+            flow,
+            factor,
+            *weights,
+            window_size,
+            fade_x[0] * fade_x[1],
+            fade_y,
+            arena.take(h, 5, w),
+            arena.take(h + 1, w, 8),
+            arena.take(2, h, w),
+            arena.take(num_iterations, num_kept, 5, w),
+            arena.take(num_iterations, 5, w + num_kept + 4, dtype=np.float64),
+        )
+    return flow
+
+
+def _find_scales(height: int, width: int, pyramid_scale: float, num_levels: int) -> list[float]:
+    """Scales of the levels, smallest first."""
+    scales = [1.0]
+    while len(scales) <= num_levels and min(height, width) * scales[-1] * pyramid_scale >= _MIN_SIDE:
+        scales.append(scales[-1] * pyramid_scale)
+    return scales[::-1]
+
+
+def _fade(length: int) -> np.ndarray:
+    """Certainty of rows or columns by their distance from the first and from the last: float32 ``(2, length)``."""
+    fade = np.ones((2, length), np.float32)
+    fade[0, : len(_FADE)] = _FADE[:length]
+    fade[1] = fade[0, ::-1]
+    return fade
+
+
+@functools.lru_cache(maxsize=16)
+def _fit_weights(poly_n: int, poly_sigma: float) -> tuple[np.ndarray, ...]:
+    """What fitting a quadratic polynomial under Gaussian weights needs.
+
+    Weights g, x g and x^2 g at distances 0 to ``poly_n`` (float32), and the four distinct numbers of the inverse normal
+    equations that coefficients need (float64).
+    """
+    x = np.arange(-poly_n, poly_n + 1)
+    g = np.exp(-(x**2) / (2 * poly_sigma**2)).astype(np.float32)
+    g = (g.astype(np.float64) * (1 / sum(map(float, g)))).astype(np.float32)
+    normal = np.zeros((6, 6))  # of the basis 1, x, y, x^2, y^2, xy
+    for y_weight, y in zip(g, x.astype(np.float32), strict=True):
+        for x_weight, column in zip(g, x.astype(np.float32), strict=True):
+            weight = y_weight * x_weight
+            normal[0, 0] += weight
+            normal[1, 1] += weight * column * column
+            normal[3, 3] += weight * column * column * column * column
+            normal[5, 5] += weight * column * column * y * y
+    normal[2, 2] = normal[0, 3] = normal[0, 4] = normal[3, 0] = normal[4, 0] = normal[1, 1]
+    normal[4, 4] = normal[3, 3]
+    normal[3, 4] = normal[4, 3] = normal[5, 5]
+    inverse = cv2.invert(normal, flags=cv2.DECOMP_CHOLESKY)[1]
+    chosen = np.array([inverse[1, 1], inverse[0, 3], inverse[3, 3], inverse[5, 5]])
+    g, distance = g[poly_n:].copy(), x[poly_n:].astype(np.float32)
+    return g, distance * g, distance * distance * g, chosen

@@ -1,0 +1,1 @@
+"""Published lists: fetch them and turn them into rows."""

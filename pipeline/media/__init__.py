@@ -1,0 +1,1 @@
+"""Read any media file by time."""

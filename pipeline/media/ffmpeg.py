@@ -1,0 +1,53 @@
+"""Where the ffmpeg program is: the machine's own, or the one that the PyPI package imageio-ffmpeg brings.
+
+Decoding needs neither (PyAV brings FFmpeg's libraries); fetching with yt-dlp and cutting clips do.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import imageio_ffmpeg
+
+from earshot.errors import EarshotError
+
+
+def find_ffmpeg(source: str | Path = "auto") -> Path:
+    """Path of an ffmpeg that can be executed.
+
+    ``source``: ``auto`` (the machine's ffmpeg when it has one, else the package's), ``system``, ``package``, or the
+    path of an executable. Raises EarshotError when there is none.
+    """
+    if source in ("auto", "system"):
+        found = shutil.which("ffmpeg")
+        if found:
+            return Path(found)
+        if source == "system":
+            raise EarshotError(
+                "ffmpeg: not found on this machine's PATH; install it, or use the package's (ffmpeg: package)"
+            )
+    if source in ("auto", "package"):
+        try:
+            return Path(imageio_ffmpeg.get_ffmpeg_exe())
+        except RuntimeError as error:
+            raise EarshotError(f"ffmpeg: not on PATH and imageio-ffmpeg has none either: {error}") from error
+    path = Path(source)
+    if not path.is_file() or not os.access(path, os.X_OK):
+        raise EarshotError(f"ffmpeg: {path} is not an executable file")
+    return path
+
+
+def read_version(path: Path | str) -> str:
+    """The version an ffmpeg reports of itself, for example ``7.0.2-static``. Raises EarshotError when it does not
+    run.
+    """
+    try:
+        done = subprocess.run([str(path), "-version"], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EarshotError(f"ffmpeg: {path} does not run: {error}") from error
+    found = re.match(r"ffmpeg version (\S+)", done.stdout)
+    if done.returncode != 0 or not found:
+        raise EarshotError(f"ffmpeg: {path} does not answer -version like ffmpeg (exit code {done.returncode})")
+    return found[1]

@@ -1,0 +1,1 @@
+"""The feature cache: plan, build, verify, repair, prune."""

@@ -1,0 +1,23 @@
+"""Run a stage's ``main``: parameters in, one-line errors and exit codes out."""
+
+import sys
+from collections.abc import Callable
+
+from earshot.errors import EarshotError
+from pipeline.base.exit_codes import report_error
+from pipeline.base.project import Project
+
+
+def run_stage(main: Callable, *arguments: str) -> None:
+    """Call ``main(project, ...)`` with the command line's words named ``arguments``; exit as DVC and shells expect."""
+    words = sys.argv[1:]
+    if len(words) != len(arguments):
+        print(f"usage: {' '.join([sys.argv[0], *(name.upper() for name in arguments)])}", file=sys.stderr)
+        sys.exit(2)
+    try:
+        main(Project.load(), *words)
+    except (EarshotError, OSError) as error:
+        sys.exit(report_error(error))
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)

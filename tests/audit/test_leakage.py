@@ -1,0 +1,194 @@
+"""Overlap of training and test splits, and coverage of the published test sets."""
+
+import csv
+import io
+import json
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pytest
+
+from earshot.errors import ParameterError, RunError
+from earshot.tables import CLIPS, DOWNLOADS, write_table
+from pipeline.audit.leakage import (
+    AuditParameters,
+    audit_dataset,
+    check_leakage,
+    describe_audits,
+    find_coverage,
+    find_overlaps,
+    role_of,
+)
+from pipeline.base.project import Project
+from pipeline.commands import audit
+from pipeline.datasets import flickr, vggsound
+from pipeline.lists.published_lists import PublishedTestSet
+
+
+def clips_table(*rows):
+    names = ("clip_id", "video_id", "splits")
+    rows = [dict.fromkeys(CLIPS.columns.names) | dict(zip(names, row, strict=True)) for row in rows]
+    return pa.Table.from_pylist(rows, schema=CLIPS.columns)
+
+
+CLIPS_EXAMPLE = clips_table(
+    ("a_1", "a", ["train", "test"]),
+    ("a_2", "a", ["test"]),
+    ("b_1", "b", ["test"]),
+    ("b_2", "b", ["other_train"]),
+    ("c_1", "c", ["val"]),
+    ("d_1", "d", ["train"]),
+)
+
+
+def test_overlap_by_clip_and_by_video():
+    overlaps = {(o.train_split, o.test_split): o for o in find_overlaps(CLIPS_EXAMPLE, dataset="x")}
+    assert set(overlaps) == {("train", "test"), ("other_train", "test")}
+    first, second = overlaps["train", "test"], overlaps["other_train", "test"]
+    assert (first.num_test_clips, first.num_shared_clips, first.num_shared_video_clips) == (3, 1, 2)
+    assert first.examples == ("a_1",)
+    assert (second.num_shared_clips, second.num_shared_video_clips, second.examples) == (0, 1, ("b_1",))
+    chosen = find_overlaps(CLIPS_EXAMPLE, dataset="x", train_splits=["val"], test_splits=["test", "absent"])
+    assert [(o.test_split, o.num_test_clips, o.is_leakage) for o in chosen] == [
+        ("test", 3, False),
+        ("absent", 0, False),
+    ]
+
+
+def test_the_bytes_of_a_training_clip_under_another_id_are_leakage():
+    sha256_of = {"a_1": "1", "d_1": "2", "b_1": "2", "c_1": None}
+    chosen = {"train_splits": ["train"], "test_splits": ["test"]}
+    [overlap] = find_overlaps(CLIPS_EXAMPLE, dataset="x", sha256_of=sha256_of, **chosen)
+    assert (overlap.num_shared_clips, overlap.num_shared_video_clips, overlap.examples) == (2, 3, ("a_1", "b_1"))
+
+
+def test_leakage_is_an_error_unless_allowed():
+    overlaps = find_overlaps(CLIPS_EXAMPLE, dataset="x")
+    with pytest.raises(RunError, match=r"x: training split train has 1 of the 3 clips of test split test .*a_1.*allow"):
+        check_leakage(overlaps, AuditParameters())
+    check_leakage(overlaps, AuditParameters(allow_leakage=True))
+    check_leakage([o for o in overlaps if not o.is_leakage], AuditParameters())
+
+
+@pytest.mark.parametrize(
+    ("split", "role"),
+    [
+        ("vggss_144k", "train"),
+        ("vggss_heard", "train"),
+        ("vggss_heard_test", "test"),
+        ("htf_flickr_test_expanded", "test"),
+        ("flickr_test_plus_silent", "test"),
+        ("urbansas_unlabelled", "train"),
+        ("urbansas_test", "test"),
+        ("single", "test"),
+        ("traffic", "test"),
+        ("val", "val"),
+        ("flickr_sup_train", "train"),
+        ("local", "train"),
+    ],
+)
+def test_roles(split, role):
+    assert role_of(split) == role
+
+
+def test_published_lists_leak_as_known(shared, tmp_path):
+    splits = ("vggss_144k", "vggss_10k", "htf_vgg_10k", "htf_vgg_144k", "vggss_test")
+    parameters = vggsound.Parameters(splits=splits, lists_dir=str(shared("lists")))
+    clips, _ = vggsound.build_tables(parameters, cache_dir=tmp_path)
+    found = {o.train_split: (o.num_shared_clips, o.num_shared_video_clips) for o in find_overlaps(clips, dataset="v")}
+    assert found == {
+        "vggss_144k": (3709, 3784),
+        "vggss_10k": (238, 252),
+        "htf_vgg_10k": (0, 0),
+        "htf_vgg_144k": (0, 0),
+    }
+    splits = ("flickr_144k", "flickr_10k", "htf_flickr_144k", "htf_flickr_10k", "flickr_test")
+    parameters = flickr.Parameters(splits=splits, lists_dir=str(shared("lists")))
+    clips, _ = flickr.build_tables(parameters, cache_dir=tmp_path)
+    found = {o.train_split: o.num_shared_clips for o in find_overlaps(clips, dataset="f")}
+    assert found == {"flickr_144k": 20, "flickr_10k": 1, "htf_flickr_144k": 0, "htf_flickr_10k": 0}
+
+
+def test_coverage_and_its_bounds():
+    ids = [f"clip{index}" for index in range(10)]
+    sets = [
+        PublishedTestSet("whole", "A", 10, frozenset(ids)),
+        PublishedTestSet("part", "B", 4, frozenset(ids[:4])),
+        PublishedTestSet("unknown", "C", 8),
+    ]
+    rows = {c.test_set: c for c in find_coverage(sets, dataset="x", clip_ids=ids[:9], ok_clip_ids=[*ids[2:9], "else"])}
+    assert (rows["whole"].num_requested, rows["whole"].num_ok, rows["whole"].percent) == (9, 7, 70.0)
+    assert rows["whole"].note == "1 of its clips are in no selected split"
+    assert rows["part"].percent == 50.0
+    unknown = rows["unknown"]  # of 7 clips that are there at most 2 are not in it
+    assert (unknown.percent, unknown.percent_low, unknown.percent_high) == (None, 62.5, 87.5)
+    assert "never published" in unknown.note
+
+
+@pytest.fixture
+def project(tmp_path):
+    """VGG-SS in small: one of two test clips is there, one training clip is a test clip."""
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    (folder / "vggss_10k.txt").write_text("--abcdefghi_000010\n_bcdefghijk_000020")
+    (folder / "vggss_test.csv").write_text("--abcdefghi_000010\n-cdefghijkl_000030\n")
+    boxes = [{"file": f, "class": "x", "bbox": [[0, 0, 1, 1]]} for f in ("--abcdefghi_000010", "-cdefghijkl_000030")]
+    (folder / "vggss.json").write_text(json.dumps(boxes))
+    section = {"lists_dir": str(folder), "splits": ["vggss_10k", "vggss_test"]}
+    project = Project(tmp_path, {"datasets": ["vggsound"], "sources": {"vggsound": section}})
+    clips, _ = vggsound.build_tables(vggsound.Parameters(**section), cache_dir=project.dataset_cache_dir("vggsound"))
+    write_table(project.clips_table_path("vggsound"), clips, CLIPS)
+    rows = [dict.fromkeys(DOWNLOADS.columns.names) | {"clip_id": "--abcdefghi_000010", "status": "ok"}]
+    write_table(project.downloads_table_path("vggsound"), rows, DOWNLOADS)
+    return project
+
+
+def run_audit(project, form="table", **changes):
+    arguments = SimpleNamespace(dataset=None, train=None, test=None, allow_leakage=True, format=form)
+    for name, value in changes.items():
+        setattr(arguments, name, value)
+    return audit.run(arguments, project)
+
+
+def test_the_command_in_all_formats(project, capsys):
+    assert run_audit(project) == 0
+    text = capsys.readouterr().out
+    assert "Overlap of training and test splits" in text
+    assert "SSL-TIE" in text
+    assert "its list of clips was never published" in text
+    run_audit(project, "json")
+    content = json.loads(capsys.readouterr().out)
+    assert content["overlaps"][0]["num_shared_clips"] == 1
+    by_name = {row["test_set"]: row for row in content["coverage"]}
+    assert by_name["vggss_test"]["num_ok"] == 1
+    assert by_name["htf_vggss_test"]["num_ok"] is None  # its list is not here
+    run_audit(project, "csv")
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["audit"] for row in rows] == ["overlap"] + ["coverage"] * 6
+    assert rows[0]["examples"] == "--abcdefghi_000010"
+
+
+def test_findings_in_words(project):
+    notes = describe_audits(*audit_dataset(project, "vggsound"))
+    assert notes[0] == {
+        "title": "Leakage between vggss_10k and vggss_test (vggsound):",
+        "text": "1 of 2 test clips are training clips; of 1 the video has a training clip.",
+    }
+    assert [note["title"] for note in notes[1:3]] == ["Coverage of vggss_test:", "Coverage of vggss_heard_test:"]
+    assert "0.0 % of the 5,158 clips that LVS, EZ-VSL, SLAVC report on are here (5156 of its" in notes[1]["text"]
+    notes = describe_audits(*audit_dataset(project, "vggsound", train_splits=["other"]))
+    assert notes[0]["title"] == "No overlap of other and vggss_test (vggsound):"
+
+
+def test_the_command_fails_on_leakage(project, capsys):
+    with pytest.raises(RunError, match="vggss_10k has 1 of the 2 clips of test split vggss_test"):
+        run_audit(project, allow_leakage=False)
+    assert "vggss_10k" in capsys.readouterr().out  # the tables are printed all the same
+    project.params["audit"] = {"allow_leakage": True}
+    assert run_audit(project, allow_leakage=False) == 0
+
+
+@pytest.mark.parametrize("option", ["train", "test"])
+def test_a_split_that_is_not_there_is_no_all_clear(project, option):
+    with pytest.raises(ParameterError, match=f"--{option} is 'vgss_10k', expected one of vggss_10k, vggss_test"):
+        run_audit(project, **{option: ["vgss_10k"]})

@@ -1,0 +1,53 @@
+"""params.yaml as people write it: what is wrong is one sentence that names the key."""
+
+import pytest
+
+from earshot.errors import ParameterError
+from pipeline.__main__ import main
+from pipeline.base.project import Project
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"params\.yaml: is empty, expected sections"),
+        ("- sample\n", r"params\.yaml: holds list, expected sections"),
+        ("datasets: [sample\n", r"params\.yaml: not valid YAML: .* line 1, column 11"),
+    ],
+)
+def test_a_file_that_holds_no_sections(tmp_path, text, message):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ParameterError, match=message):
+        Project.load(tmp_path)
+
+
+def test_a_folder_that_is_no_checkout(tmp_path):
+    with pytest.raises(ParameterError, match=r"params\.yaml: not found; run from the root of a checkout of Earshot"):
+        Project.load(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["sample", None, {"sample": 1}, [["sample"]], [1]])
+def test_names_that_are_no_list(value):
+    with pytest.raises(
+        ParameterError, match=r"params: datasets is .*, expected a list of names, for example \[sample\]"
+    ):
+        _ = Project("root", {"datasets": value}).datasets
+    with pytest.raises(ParameterError, match=r"params: models is .*, expected a list of names"):
+        _ = Project("root", {"models": value, "released": []}).runs
+
+
+@pytest.mark.parametrize("command", ["status", "missing", "retry"])
+def test_commands_name_a_dataset_that_there_is_not(tmp_path, capsys, command):
+    (tmp_path / "params.yaml").write_text("datasets: [vgsound]\n")
+    assert main(["--root", str(tmp_path), command]) == 2
+    assert capsys.readouterr().err == (
+        "error: params: datasets has 'vgsound', expected one of sample, local, flickr, vggsound, urbansas\n"
+    )
+
+
+def test_retry_says_what_it_cannot_do(tmp_path, capsys):
+    (tmp_path / "params.yaml").write_text("datasets: [sample]\n")
+    assert main(["--root", str(tmp_path), "retry", "--reason", "netwrk"]) == 2
+    assert "error: --reason is 'netwrk', expected one of account_terminated, age_restricted" in capsys.readouterr().err
+    assert main(["--root", str(tmp_path), "retry", "--reason", "network"]) == 2
+    assert "error: no dataset has an account yet; run `dvc repro` first" in capsys.readouterr().err

@@ -1,0 +1,323 @@
+"""``verify``, ``repair`` and ``prune`` on a project with real media: what they print, and their exit codes."""
+
+import argparse
+import errno
+import hashlib
+import json
+import os
+import shutil
+
+import av
+import numpy as np
+import pytest
+import yaml
+
+from earshot.errors import DataError, ParameterError, RunError
+from earshot.files import sha256_of
+from earshot.shard_format import read_layout
+from earshot.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, read_table, write_table
+from pipeline.base.project import Project
+from pipeline.commands import prune, repair, verify
+from pipeline.features import frames
+from pipeline.features.feature import Extracted, Feature, Needs
+from pipeline.shards.account import account_path, write_account
+from pipeline.shards.build import build_feature
+from pipeline.shards.cluster import ClusterParameters
+from tests.helpers.fake_cache import flip
+from train.inference import detector
+
+PARAMS = {
+    "datasets": ["tiny"],
+    "frames": {"short_side": 32},
+    "cluster": {"workers": 0},
+    "detections": {"datasets": ["tiny"], "detector": {"weights": "none.pth", "max_boxes": 7}},
+}
+
+
+def write_video(path, *, shade):
+    """Twelve grey frames with a bright square that moves."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=12)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(12):
+            picture = np.full((48, 64, 3), shade, np.uint8)
+            picture[10:20, 2 * i : 2 * i + 10] = 255
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMS))
+    project = Project.load(tmp_path)
+    project.clips_dir("tiny").mkdir(parents=True)
+    samples, downloads = [], []
+    for i in range(5):
+        path = project.clips_dir("tiny") / f"clip{i}.mp4"
+        write_video(path, shade=20 * i)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        downloads.append({"clip_id": f"clip{i}", "status": "ok", "path": path.name, "sha256": sha256})
+        samples.append({"sample_id": f"sample{i}", "clip_id": f"clip{i}"})
+    build(project, samples, downloads, short_side=32)
+    return project
+
+
+def build(project, samples, downloads, *, short_side):
+    write_table(project.samples_table_path("tiny"), samples, SAMPLES)
+    write_table(project.downloads_table_path("tiny"), downloads, DOWNLOADS)
+    build_as_stages_do(project, frames.make_feature(frames.FrameParameters(short_side=short_side)))
+
+
+def build_as_stages_do(project, feature):
+    build_feature(
+        feature,
+        samples=read_table(project.samples_table_path("tiny"), SAMPLES),
+        downloads=read_table(project.downloads_table_path("tiny"), DOWNLOADS),
+        clips_dir=project.clips_dir("tiny"),
+        store_dir=project.store_dir("tiny", feature.name),
+        output_dir=project.feature_dir("tiny", feature.name),
+        cluster=ClusterParameters(workers=0),
+        is_quiet=True,
+    )
+
+
+def run(module, project, *words):
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    return module.run(parser.parse_args(words), project)
+
+
+def test_verify_names_the_sample_and_repair_restores_it(project, capsys):
+    assert run(verify, project) == 0
+    assert "tiny/frames: 5 samples, whole" in capsys.readouterr().out
+    (path,) = project.feature_dir("tiny", "frames").glob("*.h5")
+    before = path.read_bytes()
+    flip(path, read_layout(path).span(3)[0] + 5)
+    assert run(verify, project) == 1
+    output = capsys.readouterr().out
+    assert f"sample3: cache/tiny/frames/{path.name}: damaged\n" in output
+    assert "sample2" not in output
+    assert "python -m pipeline repair" in output
+    assert run(repair, project) == 0
+    assert "1 shards restored byte for byte, 0 remade" in capsys.readouterr().out
+    assert path.read_bytes() == before
+    assert run(verify, project) == 0
+    assert run(repair, project) == 0
+    assert "nothing to repair" in capsys.readouterr().out
+
+
+def test_a_damaged_index_over_a_damaged_shard(project, capsys):
+    folder = project.feature_dir("tiny", "frames")
+    (path,) = folder.glob("*.h5")
+    before = {item.name: item.read_bytes() for item in folder.iterdir()}
+    flip(path, path.stat().st_size - 1)
+    (folder / "index.parquet").write_bytes(b"PAR1 no more")
+    assert run(verify, project) == 1
+    assert "index.parquet: not a readable Parquet file" in capsys.readouterr().out
+    assert run(repair, project) == 0
+    assert {item.name: item.read_bytes() for item in folder.iterdir()} == before
+
+
+def test_an_index_that_is_gone_is_damage_and_comes_back(project, capsys):
+    folder = project.feature_dir("tiny", "frames")
+    before = {item.name: item.read_bytes() for item in folder.iterdir()}
+    (folder / "index.parquet").unlink()
+    assert run(verify, project) == 1
+    assert "cache/tiny/frames/index.parquet: missing" in capsys.readouterr().out
+    assert run(repair, project) == 0
+    assert {item.name: item.read_bytes() for item in folder.iterdir()} == before
+    # Without the folder only the account of the last run tells that there was something.
+    shutil.rmtree(folder)
+    assert run(verify, project) == 0
+    write_text_account(project, "0" * 64)
+    assert run(verify, project) == 1
+    assert run(repair, project) == 0
+    assert {item.name: item.read_bytes() for item in folder.iterdir()} == before
+
+
+def write_text_account(project, index_sha256):
+    account_path(project, "tiny", "frames").write_text(json.dumps({"index_sha256": index_sha256}))
+
+
+def test_a_bit_of_the_index_that_still_reads_is_found_by_the_account(project, capsys):
+    index_path = project.feature_dir("tiny", "frames") / "index.parquet"
+    write_account(project, "tiny", "frames", num_bytes=1)
+    account = account_path(project, "tiny", "frames").read_bytes()
+    before = index_path.read_bytes()
+    rows = read_table(index_path, INDEX).to_pylist()
+    rows[1]["detail"] = "not what was written"
+    write_table(index_path, rows, INDEX)
+    assert run(verify, project) == 1
+    assert "index.parquet: not the index that manifests/tiny/frames.json counts" in capsys.readouterr().out
+    assert run(repair, project) == 0
+    assert index_path.read_bytes() == before
+    assert json.loads(account_path(project, "tiny", "frames").read_text())["index_sha256"] == sha256_of(index_path)
+    assert json.loads(account)["ok"] == 5
+    assert run(verify, project) == 0
+
+
+def test_no_flipped_bit_changes_what_a_table_says(project):
+    """Refused, or of no effect: page checksums for what columns hold, the schema for their names and types."""
+    index_path = project.feature_dir("tiny", "frames") / "index.parquet"
+    content, rows = index_path.read_bytes(), read_table(index_path, INDEX).to_pylist()
+    num_refused = 0
+    for place in range(len(content)):
+        index_path.write_bytes(content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :])
+        try:
+            found = read_table(index_path, INDEX)
+        except DataError:
+            num_refused += 1
+        else:
+            assert found.select(INDEX.columns.names).to_pylist() == rows, place
+    assert num_refused > len(content) // 2
+
+
+def test_an_index_that_no_account_vouches_for_is_compared_with_the_manifest(project, capsys):
+    index_path = project.feature_dir("tiny", "frames") / "index.parquet"
+    before = index_path.read_bytes()
+    rows = read_table(index_path, INDEX).to_pylist()
+    rows[1]["sample_id"], rows[2]["sample_id"] = rows[2]["sample_id"], rows[1]["sample_id"]
+    rows[4] |= {"status": "missing", "reason": "removed", "shard": None, "row": None, "key": None, "crc32": None}
+    write_table(index_path, rows, INDEX)
+    assert run(verify, project) == 1
+    output = capsys.readouterr().out
+    for name in ("sample1", "sample2", "sample4"):
+        assert f"{name}: cache/tiny/frames/index.parquet: its row is not of this sample's clip" in output
+    assert "sample0: " not in output
+    assert run(repair, project) == 0
+    assert index_path.read_bytes() == before
+    assert run(verify, project) == 0
+
+
+@pytest.mark.parametrize("damage", ["number", "half", "list"])
+def test_a_damaged_account_is_named_and_written_anew(project, capsys, damage):
+    path = account_path(project, "tiny", "frames")
+    shards = project.feature_dir("tiny", "frames").glob("*.h5")
+    write_account(project, "tiny", "frames", num_bytes=sum(shard.stat().st_size for shard in shards))
+    before = path.read_bytes()
+    assert run(verify, project) == 0
+    path.write_bytes({"number": before.replace(b'"ok": 5', b'"ok": 4'), "half": before[:40], "list": b"[]\n"}[damage])
+    assert run(verify, project) == 1
+    assert "manifests/tiny/frames.json: damaged" in capsys.readouterr().out
+    assert run(repair, project) == 0
+    assert path.read_bytes() == before
+
+
+def test_a_disk_that_is_full_for_the_account_is_told_in_one_sentence(project, monkeypatch):
+    def full(path, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("pipeline.shards.account.publish_text", full)
+    with pytest.raises(RunError, match=r"manifests/tiny: no space left on the device; .* run the same command again"):
+        write_account(project, "tiny", "frames", num_bytes=1)
+
+
+@pytest.mark.parametrize("table", ["clips", "samples", "downloads"])
+def test_a_damaged_table_of_the_manifest_is_named(project, capsys, table):
+    write_table(project.clips_table_path("tiny"), [{"clip_id": "clip0"}], CLIPS)
+    assert run(verify, project) == 0
+    path = project.manifests_dir("tiny") / f"{table}.parquet"
+    flip(path, 60)
+    assert run(verify, project) == 1
+    output = capsys.readouterr().out
+    assert f"manifests/tiny/{table}.parquet: not a readable Parquet file: " in output
+    assert "`dvc repro` writes it anew" in output
+    assert "tiny/frames: 5 samples, whole" in output
+
+
+@pytest.mark.parametrize("bit", [0, 7])
+def test_no_flipped_bit_of_an_index_escapes_as_a_traceback(project, bit):
+    index_path = project.feature_dir("tiny", "frames") / "index.parquet"
+    content = index_path.read_bytes()
+    messages = []
+    for place in range(0, len(content), 5):
+        index_path.write_bytes(content[:place] + bytes([content[place] ^ (1 << bit)]) + content[place + 1 :])
+        try:
+            read_table(index_path, INDEX).to_pylist()
+        except DataError as error:
+            messages.append(str(error))
+    assert len(messages) > 50
+    assert all(message.startswith(f"{index_path}: ") and "\n" not in message for message in messages)
+
+
+def test_files_that_are_no_part_of_the_cache(project, capsys):
+    folder = project.feature_dir("tiny", "frames")
+    (folder / "notes.txt").write_text("mine")
+    assert run(verify, project) == 0
+    assert "cache/tiny/frames/notes.txt: is no part of the cache" in capsys.readouterr().out
+    (folder / "x.h5").mkdir()
+    assert run(verify, project) == 1
+    with pytest.raises(DataError, match=r"x\.h5: is a folder among shards; move it away"):
+        run(repair, project)
+    (folder / "x.h5").rmdir()
+    assert run(verify, project) == 0
+
+
+def test_prune_says_what_it_would_remove_and_removes_it(project, capsys):
+    samples = [{"sample_id": "sample0", "clip_id": "clip0"}]
+    path = project.clips_dir("tiny") / "clip0.mp4"
+    downloads = [
+        {
+            "clip_id": "clip0",
+            "status": "ok",
+            "path": path.name,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+    ]
+    build(project, samples, downloads, short_side=16)
+    assert run(prune, project, "--dry-run") == 0
+    assert "1 shards would be removed" in capsys.readouterr().out
+    assert run(prune, project) == 0
+    assert "1 shards removed" in capsys.readouterr().out
+    assert run(prune, project) == 0
+    assert "0 shards removed (0.0 MB), 1 in use" in capsys.readouterr().out
+
+
+def test_what_is_not_there_is_said(project, capsys):
+    assert run(verify, project, "--feature", "flow") == 0
+    assert "tiny/flow: not cached yet" in capsys.readouterr().out
+    shutil.rmtree(project.root / "cache" / "tiny")
+    assert run(verify, project) == 0
+    assert capsys.readouterr().out == "tiny: no features cached yet; `dvc repro` does that\n"
+    with pytest.raises(ParameterError, match="--dataset nothing: not known here; known: tiny"):
+        run(verify, project, "--dataset", "nothing")
+
+
+def make_detections(parameters, *, weights_dir):
+    """Where the detector is asked for: boxes that a frame's brightness gives, for as many as ``max_boxes``."""
+    assert weights_dir.parts[-2:] == ("cache", "weights")
+
+    def compute(moment, decoded):
+        array = np.full((parameters.max_boxes, 7), decoded.frames[0].rgb.mean(), np.float32)
+        return Extracted(array, {"num_frames": 1})
+
+    return Feature(
+        "detections", 1, parameters, {"units": "none"}, lambda moment, info: Needs(frame_times=(0.0,)), compute
+    )
+
+
+def test_detections_are_a_feature_like_the_others_where_they_are_cached(project, capsys, monkeypatch):
+    monkeypatch.setattr(detector, "make_feature", make_detections)
+    assert run(verify, project) == 0
+    assert "detections" not in capsys.readouterr().out  # not asked for, not there
+    assert run(verify, project, "--feature", "detections") == 0
+    told = "tiny/detections: not cached yet; `dvc repro` does that for the datasets in `detections.datasets`"
+    assert told in capsys.readouterr().out
+
+    parameters = detector.DetectorParameters(weights="none.pth", max_boxes=7)
+    weights_dir = project.root / "cache" / "weights"
+    build_as_stages_do(project, make_detections(detector.DetectorParameters(), weights_dir=weights_dir))  # of yesterday
+    build_as_stages_do(project, make_detections(parameters, weights_dir=weights_dir))
+    (path,) = project.feature_dir("tiny", "detections").glob("*.h5")
+    before = path.read_bytes()
+    flip(path, read_layout(path).span(2)[0] + 1)
+    assert run(verify, project) == 1
+    output = capsys.readouterr().out
+    assert f"sample2: cache/tiny/detections/{path.name}: damaged\n" in output
+    assert "tiny/frames: 5 samples, whole" in output
+    assert run(repair, project) == 0
+    assert "tiny/detections: 1 shards restored byte for byte, 0 remade" in capsys.readouterr().out
+    assert path.read_bytes() == before
+    assert run(prune, project) == 0
+    assert "tiny/detections: 1 shards removed" in capsys.readouterr().out
+    assert run(verify, project) == 0

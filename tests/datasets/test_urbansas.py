@@ -1,0 +1,387 @@
+"""Urbansas: FlowGrad's evaluation frames, any layout, the Zenodo record with broken transfers, archives that attack."""
+
+import hashlib
+import http.server
+import io
+import json
+import shutil
+import stat
+import tarfile
+import threading
+import zipfile
+from collections import Counter
+from urllib.parse import unquote, urlsplit
+
+import av
+import pytest
+
+from earshot.errors import DataError
+from earshot.tables import CLIPS, SAMPLES, write_table
+from pipeline.base import archives
+from pipeline.base.archives import fetch_archive, iter_tar, unpack_archive
+from pipeline.datasets.urbansas import dataset
+from pipeline.datasets.urbansas import release as urbansas_release
+from pipeline.media.reader import ClipReader
+from pipeline.media.validate import ValidationParameters, validate_clip
+
+VIDEO_HEADER = ",frame_id,track_id,x,y,w,h,class_id,visibility,label,filename,city,location_id,time,night,subset"
+AUDIO_HEADER = ",filename,class_id,label,non_identifiable_vehicle_sound,start,end"
+
+
+def tables_of(folder, cache_dir, **parameters):
+    parameters = dataset.Parameters(folder=str(folder) if folder else None, **parameters)
+    return dataset.build_tables(parameters, cache_dir=cache_dir)
+
+
+def path_of(url):
+    return unquote(urlsplit(url).path)
+
+
+def test_the_published_copies_give_94_frames(shared, tmp_path):
+    clips, samples = tables_of(shared("urbansas_mini"), tmp_path)
+    write_table(tmp_path / "clips.parquet", clips, CLIPS)
+    write_table(tmp_path / "samples.parquet", samples, SAMPLES)
+    assert samples.num_rows == 94
+    assert clips.num_rows == 10
+    rows = samples.to_pylist()
+    assert len({row["sample_id"] for row in rows}) == 94
+    assert all(row["boxes"] and 0 <= row["time_seconds"] < 10 for row in rows)
+    row = rows[0]
+    assert row["sample_id"] == "barcelona161_4901@00000500"
+    assert dict(row["attributes"]) == {
+        "city": "barcelona",
+        "location_id": "barcelona161",
+        "night": "1",
+        "subset": "tau",
+        "frame_at_8_fps": "4",
+        "annotated_size": "400x225",
+    }
+    x1, y1, x2, y2 = row["boxes"][0]
+    assert (x1 * 400, y1 * 225, (x2 - x1) * 400, (y2 - y1) * 225) == pytest.approx((160.4, 88.22, 77.12, 42.64))
+    # Picture and sound are one file now, the streams as they were.
+    path = path_of(clips.column("url")[0].as_py())
+    facts = validate_clip(path, wanted_seconds=10.0, parameters=ValidationParameters())
+    assert (facts.width, facts.height, facts.video_codec, facts.audio_codec) == (400, 225, "h264", "pcm_s16le")
+    assert packets_of(path, "audio") == packets_of(shared("urbansas_mini", "audio", "barcelona161_4901.wav"), "audio")
+    # The first sample's sound is that of the beginning, also after the file was looked at.
+    with ClipReader(path) as joined, ClipReader(shared("urbansas_mini", "audio", "barcelona161_4901.wav")) as original:
+        assert joined.info.duration_seconds == pytest.approx(10.0, abs=0.02)
+        early, late = (reader.read_audio(0.0, 3.0, sample_rate=None)[0] for reader in (joined, original))
+        assert (early == late).all()
+    before = path_stat(path)
+    again, _ = tables_of(shared("urbansas_mini"), tmp_path)
+    assert again == clips
+    assert path_stat(path) == before  # not made again
+
+
+def packets_of(path, kind):
+    with av.open(str(path)) as container:
+        return b"".join(bytes(packet) for packet in container.demux(**{kind: 0}))
+
+
+def path_stat(path):
+    import os
+
+    return os.stat(path).st_mtime_ns
+
+
+@pytest.fixture
+def release(shared, tmp_path):
+    """A release with one labelled and one unlabelled clip, in another layout, with spaces and a link in its path."""
+    root = tmp_path / "my release"
+    mini = shared("urbansas_mini")
+    for source, target in (
+        ("video_24fps/milan1202_44201.mp4", "video/video_2fps/labelled-1.mp4"),
+        ("video_24fps/london167_5118.mp4", "video/video_8fps/labelled-1.mp4"),
+        ("video_24fps/milan1202_44201.mp4", "unlabeled/video/other.mp4"),
+        ("audio/milan1202_44201.wav", "unlabeled/audio/other.wav"),
+    ):
+        (root / target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(mini / source, root / target)
+    (tmp_path / "sounds").mkdir()
+    shutil.copy(mini / "audio" / "milan1202_44201.wav", tmp_path / "sounds" / "labelled-1.wav")
+    (root / "audio").symlink_to(tmp_path / "sounds")
+    write_annotations(root)
+    return root
+
+
+def write_annotations(root, video_rows=None, audio_rows=None):
+    rows = video_rows or [
+        "0,0,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,0.0,0,tau",  # at the very start of the event: not spanned
+        "1,1,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,0.5,0,tau",
+        "2,1,2,40,20,80,40,0,1.0,bus,labelled-1,milan,m1,0.5,0,tau",
+        "3,1,3,40,20,80,40,0,0.0,bus,labelled-1,milan,m1,0.5,0,tau",  # not visible
+        "4,2,1,-1,-1,-1,-1,0,1.0,car,labelled-1,milan,m1,1.0,0,tau",  # no box
+        "5,4,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,2.0,0,tau",  # at the very end of the event
+        "6,6,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,3.0,0,tau",  # only offscreen sound
+        "7,8,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,4.0,0,tau",  # only a sound nobody identified
+        "8,0,0,0,0,0,0,-1,0,-1,silent-1,milan,m1,-1,0,tau",
+    ]
+    sounds = audio_rows or [
+        "0,labelled-1,0,car,0,0,2.0",
+        "1,labelled-1,0,offscreen,0,2.5,3.5",
+        "2,labelled-1,0,car,1,3.5,4.5",
+        "3,silent-1,-1,-1,0,-1,-1",
+    ]
+    folder = root / "annotations"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "video_annotations.csv").write_text("\n".join([VIDEO_HEADER, *rows]))
+    (folder / "audio_annotations.csv").write_bytes("\r\n".join(["\ufeff" + AUDIO_HEADER, *sounds]).encode())
+
+
+def test_rules_layouts_and_the_unlabelled_part(release, tmp_path):
+    clips, samples = tables_of(release, tmp_path / "cache", splits=dataset.SPLITS, unlabelled_every_seconds=4.0)
+    rows = {row["sample_id"]: row for row in samples.to_pylist()}
+    assert list(rows) == ["labelled-1@00000500", "other@00002000", "other@00006000"]
+    row = rows["labelled-1@00000500"]
+    assert row["label"] == "bus+car"
+    expected = [[10 / 400, 20 / 225, 40 / 400, 60 / 225], [40 / 400, 20 / 225, 120 / 400, 60 / 225]]
+    assert [box == pytest.approx(want) for box, want in zip(row["boxes"], expected, strict=True)] == [True, True]
+    assert [row["splits"] for row in clips.to_pylist()] == [["urbansas_test"], ["urbansas_unlabelled"]]
+    joined = path_of(clips.column("url")[0].as_py())
+    video = release / "video" / "video_8fps" / "labelled-1.mp4"  # rather than the one at 2 frames a second
+    assert packets_of(joined, "video") == packets_of(video, "video")
+    _, samples = tables_of(release, tmp_path / "cache", splits=("urbansas_unlabelled",))
+    assert samples.column("time_seconds").to_pylist() == [None]
+
+
+def test_missing_media_stay_accounted_for(release, tmp_path):
+    (tmp_path / "sounds" / "labelled-1.wav").unlink()
+    clips, _ = tables_of(release, tmp_path / "cache")
+    assert path_of(clips.column("url")[0].as_py()).endswith("video_8fps/labelled-1.mp4")  # will end as no_audio
+    for path in release.glob("video/*/*"):
+        path.unlink()
+    clips, samples = tables_of(release, tmp_path / "cache")
+    assert (clips.num_rows, samples.num_rows) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("video_row", "message"),
+    [
+        ("0,0,1,ten,20,30,40,0,1.0,car,a,milan,m1,0.5,0,tau", "line 2: x is 'ten', expected a number"),
+        ("0,0,1,nan,20,30,40,0,1.0,car,a,milan,m1,0.5,0,tau", "line 2: x is nan, expected a finite number"),
+        ("0,0,1,10,20", "line 2: has fewer fields"),
+        ("0,0,1,10,20,30,40,0,1.0,car,a,milan,m1,0.5,0,tau,x", "line 2: has more fields"),
+        ("0,0,1,10,20,30,40,0,1.0,car,../../a,milan,m1,0.5,0,tau", "line 2: filename is '../../a'"),
+        ('0,0,1,10,20,30,40,0,1.0,"car', "not readable CSV"),
+    ],
+)
+def test_wrong_annotations_are_refused(release, tmp_path, video_row, message):
+    write_annotations(release, video_rows=[video_row])
+    with pytest.raises(DataError, match=rf"video_annotations\.csv.*{message}"):
+        tables_of(release, tmp_path / "cache")
+
+
+def test_wrong_releases_are_refused(release, tmp_path):
+    path = release / "annotations" / "audio_annotations.csv"
+    path.write_text("filename,label\na,car\n")
+    with pytest.raises(DataError, match="line 1: has no column non_identifiable_vehicle_sound"):
+        tables_of(release, tmp_path / "cache")
+    path.write_bytes(AUDIO_HEADER.encode() + b"\n0,a\xff,0,car,0,1,2\n")
+    with pytest.raises(DataError, match=r"audio_annotations\.csv, line 2: not UTF-8 text"):
+        tables_of(release, tmp_path / "cache")
+    path.unlink()
+    with pytest.raises(DataError, match=r"holds 0 files named audio_annotations\.csv"):
+        tables_of(release, tmp_path / "cache")
+    with pytest.raises(DataError, match="found no such folder"):
+        tables_of(tmp_path / "nowhere", tmp_path / "cache")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no videos"):
+        tables_of(tmp_path / "empty", tmp_path / "cache")
+
+
+# --- the record
+
+
+class Zenodo:
+    """A server with a record and its files that cuts transfers short and may ignore ranges."""
+
+    def __init__(self, files):
+        self.files, self.ranges, self.cuts, self.has_ranges = dict(files), [], 0, True
+        owner = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.0"
+
+            def log_message(self, *_):
+                owner.paths.append(self.path)
+
+            def do_GET(self):
+                name = self.path.rsplit("/", 1)[-1]
+                data = owner.record() if name == "6658386" else owner.files.get(name)
+                if data is None:
+                    self.send_error(404)
+                    return
+                start = 0
+                if self.headers["Range"]:
+                    owner.ranges.append(self.headers["Range"])
+                    start = int(self.headers["Range"].split("=")[1].rstrip("-")) if owner.has_ranges else 0
+                self.send_response(206 if start else 200)
+                if start:
+                    self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+                self.send_header("Content-Length", str(len(data) - start))
+                self.end_headers()
+                stop = len(data)
+                if owner.cuts and name.endswith(".zip"):
+                    owner.cuts -= 1
+                    stop = start + (len(data) - start) // 2
+                self.wfile.write(data[start:stop])
+
+        self.paths = []
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def record(self):
+        entries = [
+            {
+                "key": name,
+                "size": len(data),
+                "checksum": f"md5:{hashlib.md5(data).hexdigest()}",
+                "links": {"self": f"{self.url}/files/{name}"},
+            }
+            for name, data in self.files.items()
+        ]
+        return json.dumps({"metadata": {"license": {"id": "cc-by-4.0"}}, "files": entries}).encode()
+
+
+def zip_of(folder, *names):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            for path in sorted((folder / name).rglob("*")):
+                if path.is_file():
+                    archive.write(path, path.relative_to(folder))
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def zenodo(release, monkeypatch):
+    monkeypatch.setattr(archives, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(archives.time, "sleep", lambda _: None)
+    site = Zenodo(
+        {
+            "annotations.zip": zip_of(release, "annotations"),
+            "audio.zip": zip_of(release, "audio"),
+            "video_8fps.zip": zip_of(release, "video"),
+            "README.md": b"about",
+        }
+    )
+    yield site
+    site.server.shutdown()
+    site.server.server_close()
+
+
+def test_the_record_is_fetched_through_broken_transfers(zenodo, tmp_path, caplog):
+    zenodo.cuts = 5
+    cache_dir = tmp_path / "cache"
+    record_url = f"{zenodo.url}/api/records/6658386"
+    clips, samples = tables_of(None, cache_dir, record_url=record_url)
+    assert (clips.num_rows, samples.num_rows) == (1, 1)
+    assert len(zenodo.ranges) >= 3
+    assert "licence is cc-by-4.0" in caplog.text
+    assert "another version" in caplog.text  # other annotations than those of the release known to the project
+    assert (cache_dir / "release" / "README.md").read_bytes() == b"about"
+    assert not list((cache_dir / "release").glob("*.zip"))
+    num_requests = len(zenodo.paths)
+    again, _ = tables_of(None, cache_dir, record_url=record_url)
+    assert again == clips
+    assert zenodo.paths[num_requests:] == ["/api/records/6658386"]
+
+
+def test_an_interrupted_archive_goes_on_and_a_wrong_one_is_removed(zenodo, tmp_path):
+    data = zenodo.files["video_8fps.zip"]
+    path, md5 = tmp_path / "video_8fps.zip", hashlib.md5(data).hexdigest()
+    url = f"{zenodo.url}/files/video_8fps.zip"
+    (tmp_path / ".part-video_8fps.zip").write_bytes(data[:1000])
+    fetch_archive(url, path, num_bytes=len(data), md5=md5)
+    assert zenodo.ranges == ["bytes=1000-"]
+    assert path.read_bytes() == data
+    path.unlink()
+    zenodo.has_ranges = False  # all of it again, not appended
+    (tmp_path / ".part-video_8fps.zip").write_bytes(data[:1000])
+    fetch_archive(url, path, num_bytes=len(data), md5=md5)
+    assert path.read_bytes() == data
+    path.unlink()
+    with pytest.raises(DataError, match=r"has md5 .*, expected 0000"):
+        fetch_archive(url, path, num_bytes=len(data), md5="0" * 32)
+    with pytest.raises(DataError, match="the server answered 404"):
+        fetch_archive(f"{url}x", path, num_bytes=len(data), md5=md5)
+    with pytest.raises(DataError, match="the server sent"):
+        fetch_archive(url, path, num_bytes=len(data) + 10, md5=md5)
+    assert not path.exists()
+
+
+def test_wrong_records_are_refused(tmp_path):
+    path = tmp_path / "record.json"
+    fine = {"key": "a.zip", "size": 1, "checksum": "md5:" + "0" * 32, "links": {"self": "http://x/"}}
+    for content, message in (
+        ("<html>", "not readable JSON"),
+        ("[]", "has no list of files"),
+        (json.dumps({"files": [fine | {"key": "../a.zip"}]}), r"file 0: key is '\.\./a\.zip'|unsafe name"),
+        (json.dumps({"files": [fine | {"key": "a/b.zip"}]}), "file 0: key is 'a/b.zip'"),
+        (json.dumps({"files": [fine, fine | {"checksum": "sha1:00"}]}), "file 1 .*checksum is 'sha1:00'"),
+        (json.dumps({"files": [{"key": "a"}]}), "file 0: expected key, size, checksum and links"),
+    ):
+        path.write_text(content)
+        with pytest.raises(DataError, match=message):
+            urbansas_release.read_record(path)
+
+
+# --- archives
+
+
+HOSTILE_NAMES = ["../escape.txt", "/tmp/escape.txt", "a/../../escape.txt", "C:/escape.txt", "a\\..\\escape.txt", "a//b"]
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_archives_cannot_write_outside_their_folder(tmp_path, name):
+    zip_path, tar_path = tmp_path / "a.zip", tmp_path / "a.tar"
+    with zipfile.ZipFile(zip_path, "w") as archive:
+        archive.writestr("fine.txt", "fine")
+        info = zipfile.ZipInfo("x")
+        info.filename = name
+        archive.writestr(info, "bad")
+    with tarfile.open(tar_path, "w") as archive:
+        info = tarfile.TarInfo(name)
+        info.size = 3
+        archive.addfile(info, io.BytesIO(b"bad"))
+    for path in (zip_path, tar_path):
+        with pytest.raises(DataError, match=r"unsafe name"):
+            unpack_archive(path, tmp_path / "inner" / "folder")
+    assert not list(tmp_path.rglob("*escape*"))
+    assert not list((tmp_path / "inner").iterdir())
+
+
+def test_links_bombs_and_broken_archives_are_refused(tmp_path):
+    link_path = tmp_path / "link.tar"
+    with tarfile.open(link_path, "w") as archive:
+        info = tarfile.TarInfo("link")
+        info.type, info.linkname = tarfile.SYMTYPE, "/etc"
+        archive.addfile(info)
+    with pytest.raises(DataError, match="member 'link' is a link or device"):
+        unpack_archive(link_path, tmp_path / "out")
+    refused = []
+    assert list(iter_tar(link_path, on_refusal=lambda *facts: refused.append(facts))) == []
+    assert refused[0][0] == "link"
+    zip_path = tmp_path / "link.zip"
+    with zipfile.ZipFile(zip_path, "w") as archive:
+        info = zipfile.ZipInfo("link")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, "/etc")
+    with pytest.raises(DataError, match="member 'link' is a link or device"):
+        unpack_archive(zip_path, tmp_path / "out")
+    with zipfile.ZipFile(zip_path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(10_000_000))
+    data = zip_path.read_bytes()
+    zip_path.write_bytes(data.replace((10_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
+    with pytest.raises(DataError, match=r"announces|cannot be unpacked"):
+        unpack_archive(zip_path, tmp_path / "out")
+    zip_path.write_bytes(data[:-30])
+    with pytest.raises(DataError):
+        unpack_archive(zip_path, tmp_path / "out")
+    (tmp_path / "a.tar.gz").write_bytes(b"no tar")
+    with pytest.raises(DataError, match="not a readable tar"):
+        unpack_archive(tmp_path / "a.tar.gz", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert Counter(path.name.startswith(".tmp-") for path in tmp_path.iterdir())[True] == 0

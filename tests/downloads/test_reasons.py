@@ -1,0 +1,115 @@
+"""The taxonomy of failures: each row, the order of the rows, and what is not the text's own."""
+
+import pytest
+
+from pipeline.downloads.reasons import PATTERNS, REASONS, classify, normalize, permanence_of
+
+# (row of the table, raw text as tools print it, reason)
+TEXTS = [
+    (1, "ERROR: [youtube] abc: Sign in to confirm you\u2019re not a bot. Use --cookies-from-browser", "bot_check"),
+    (1, "ERROR: [youtube] abc: Sign in to confirm you're not a bot", "bot_check"),
+    (1, "This page is a captcha challenge", "bot_check"),
+    (1, "Your IP is likely being blocked by YouTube", "bot_check"),
+    (2, "ERROR: [youtube] abc: Video unavailable. This content isn\u2019t available, try again later.", "rate_limit"),
+    (2, "The current session has been rate-limited by YouTube for up to an hour", "rate_limit"),
+    (3, "ERROR: unable to download video data: HTTP Error 429: Too Many Requests", "rate_limit"),
+    (3, "too many requests", "rate_limit"),
+    (4, "ERROR: [youtube] -bc: Private video. Sign in if you've been granted access to this video", "private"),
+    (
+        5,
+        "ERROR: [youtube] a: Sign in to confirm your age. This video may be inappropriate for some users.",
+        "age_restricted",
+    ),
+    (5, "This video is age-restricted and only available on YouTube", "age_restricted"),
+    (6, "Join this channel to get access to members-only content like this video", "members_only"),
+    (
+        7,
+        "Video unavailable. This video is no longer available because the YouTube account associated with this video "
+        "has been terminated.",
+        "account_terminated",
+    ),
+    (8, "Video unavailable. The uploader has not made this video available in your country", "geo_blocked"),
+    (8, "This video contains content from X, who has blocked it in your country on copyright grounds", "geo_blocked"),
+    (8, "This video is not available from your location due to geo restriction", "geo_blocked"),
+    (8, "not here (GeoRestrictedError)", "geo_blocked"),
+    (9, "Video unavailable. This video is no longer available due to a copyright claim by X", "copyright"),
+    (10, "Video unavailable. This video has been removed by the uploader", "removed"),
+    (10, "This video has been removed for violating YouTube's Terms of Service", "removed"),
+    (10, "Video unavailable. This video isn\u2019t available anymore", "removed"),
+    (11, "This live event will begin in 3 days.", "upcoming"),
+    (11, "Premieres in 2 hours", "upcoming"),
+    (12, "This video is DRM protected", "drm"),
+    (12, "This video requires payment to watch.", "paid"),
+    (13, "Requested format is not available. Use --list-formats for a list of available formats", "no_format"),
+    (
+        13,
+        "ERROR: [youtube] abc: No video formats found!; please report this issue on https://github.com/yt-dlp",
+        "no_format",
+    ),
+    (
+        14,
+        "ERROR: [youtube] abc: Failed to extract any player response; please report this issue on  https://x",
+        "extractor",
+    ),
+    (14, "KeyError('x'); please report this issue on https://github.com/yt-dlp/yt-dlp/issues", "extractor"),
+    (15, "ERROR: unable to download video data: HTTP Error 403: Forbidden", "forbidden"),
+    (16, "HTTP Error 500: Internal Server Error", "network"),
+    (16, "HTTP Error 503: Service Unavailable", "network"),
+    (16, "The read operation timed out", "network"),
+    (16, "1034 bytes read, 20000 more expected", "network"),
+    (16, "Did not get any data blocks", "network"),
+    (16, "The downloaded file is empty", "network"),
+    (16, "content too short (expected 20 bytes and served 10)", "network"),
+    (16, "<urlopen error [Errno 111] Connection refused>", "network"),
+    (17, "ERROR: ffmpeg exited with code 8", "ffmpeg"),
+    (18, "ERROR: Postprocessing: Conversion failed!", "local"),
+    (18, "unable to write data: [Errno 28] No space left on device", "local"),
+    (19, "ERROR: [youtube] abc: Video unavailable", "unavailable"),
+    (19, "This channel does not exist", "unavailable"),
+    (20, "HTTP Error 404: Not Found", "gone"),
+    (20, "HTTP Error 410: Gone", "gone"),
+    (20, "flickr: stat: fail, not a video", "gone"),
+    (21, "something new", "unknown"),
+    (21, "", "unknown"),
+]
+
+
+@pytest.mark.parametrize(("row", "text", "reason"), TEXTS)
+def test_text_gives_reason(row, text, reason):
+    assert classify(text) == reason
+    assert classify(text.upper()) == reason
+
+
+def test_every_row_and_reason_is_known():
+    rows = [row for row, _, _ in PATTERNS]
+    assert rows == sorted(rows)
+    assert set(rows) == set(range(1, 21))
+    assert {row for row, _, _ in TEXTS} == set(range(1, 22))
+    assert {reason for _, _, reason in PATTERNS} <= set(REASONS)
+
+
+@pytest.mark.parametrize("first", range(len(TEXTS)))
+def test_earlier_row_wins_over_every_later_one(first):
+    """Two texts in one: the row that stands higher in the table gives the reason."""
+    row, text, reason = TEXTS[first]
+    for later_row, later_text, _ in TEXTS[first + 1 :]:
+        if later_row > row and text:
+            assert classify(f"{later_text} {text}") == reason, (row, later_row)
+
+
+def test_prefix_id_colours_and_urls_are_not_read():
+    assert normalize("\x1b[0;31mERROR:\x1b[0m [youtube] -404_429: Private  video") == "private video"
+    assert classify("ERROR: [generic] 404: something else") == "unknown"
+    assert classify("Unsupported URL: http://127.0.0.1:4040/404.mp4?x=http-error-403") == "unknown"
+    assert classify("file 404abc is odd, 1410 too") == "unknown"
+
+
+def test_permanence_of_each_reason():
+    for name in ("private", "removed", "copyright", "gone", "members_only", "account_terminated", "drm", "paid"):
+        assert permanence_of(name) == "permanent"
+    for name in ("network", "forbidden", "unknown", "extractor", "ffmpeg", "no_format", "not a reason yet"):
+        assert permanence_of(name) == "transient"
+    assert permanence_of("bot_check") == permanence_of("rate_limit") == "pause"
+    assert permanence_of("unavailable") == "confirm"
+    assert permanence_of("local") == "stop"
+    assert all(reason.advice for reason in REASONS.values())

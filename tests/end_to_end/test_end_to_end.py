@@ -1,0 +1,198 @@
+"""The main job for real, in small: DVC, yt-dlp, real media, shards, training, evaluation and the page."""
+
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from earshot import tables
+from tests.helpers.checkouts import change_parameter, make_checkout, run, stages_run
+from tests.helpers.paths import shared_path
+
+FEATURES = ("frames", "spectrograms", "flow", "waveforms")
+BROKEN = {
+    "removed": "gone",
+    "truncated": "corrupt",
+    "no_audio": "no_audio",
+    "no_video": "no_video",
+    "too_short": "too_short",
+    "duplicate": "duplicate",
+}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    folder = make_checkout(tmp_path_factory.mktemp("main_job") / "checkout")
+    run(folder, "dvc", "repro")
+    return folder
+
+
+def test_every_sample_is_in_every_index_ok_or_with_its_reason(checkout):
+    manifests = checkout / "manifests" / "sample"
+    samples = tables.read_table(manifests / "samples.parquet", tables.SAMPLES)["sample_id"].to_pylist()
+    downloads = tables.read_table(manifests / "downloads.parquet", tables.DOWNLOADS).to_pylist()
+    reasons = {row["clip_id"]: row["reason"] for row in downloads if row["status"] != "ok"}
+    assert {clip_id.rsplit("_", 1)[0]: reason for clip_id, reason in reasons.items()} == BROKEN
+    for feature in FEATURES:
+        index = tables.read_table(checkout / "cache" / "sample" / feature / "index.parquet", tables.INDEX).to_pylist()
+        assert [row["sample_id"] for row in index] == samples
+        assert {row["sample_id"]: row["reason"] for row in index if row["status"] != "ok"} == reasons
+        account = json.loads((manifests / f"{feature}.json").read_text())
+        num_missing = sum(account["missing"].values())
+        assert (account["requested"], account["ok"], num_missing) == (len(samples), len(samples) - 6, 6)
+
+
+def test_shards_open_with_plain_h5py(checkout):
+    num_shards = 0
+    for feature in FEATURES:
+        for path in (checkout / "cache" / "sample" / feature).glob("*.h5"):
+            with h5py.File(path) as file:
+                assert file.attrs["feature"] == feature
+            num_shards += 1
+    assert num_shards >= 4 * 3
+
+
+def test_arrays_have_their_published_shapes(checkout):
+    from earshot.reader import FeatureReader
+
+    readers = {name: FeatureReader(checkout / "cache" / "sample" / name) for name in FEATURES}
+    assert readers["frames"].sample_ids
+    for sample_id in readers["frames"].sample_ids:
+        frame = readers["frames"].read(sample_id)
+        assert frame.dtype == np.uint8
+        assert min(frame.shape[:2]) == 246
+        spectrogram = readers["spectrograms"].read(sample_id)
+        assert spectrogram.shape == (257, 300)
+        assert np.isfinite(spectrogram).all()
+    flows = [readers["flow"].read(sample_id) for sample_id in readers["flow"].sample_ids]
+    assert all(flow.shape[0] == 2 for flow in flows)
+    assert min(flow.min() for flow in flows) < -1 < 1 < max(flow.max() for flow in flows)
+
+
+def test_the_results_name_every_model_baseline_and_subset(checkout):
+    results = json.loads((checkout / "reports" / "results.json").read_text())["results"]
+    rows = {(row["model"], row["subset"]): row for row in results if row["protocol"] == "earshot"}
+    baselines = {"centre", "uniform", "random", "flow", "flow_8bit", "flow_8bit_normalized"}
+    models = {"ezvsl", "ezvsl_untrained", "htf", "htf_untrained", *baselines}
+    assert set(rows) == {(model, subset) for model in models for subset in ("single", "traffic")}
+    for row in rows.values():
+        assert (row["n"], row["num_requested"], row["coverage_percent"]) == (4, 4, 100)
+        for metric in ("mean_ciou", "success_rate", "auc", "adaptive_ciou", "pointing_accuracy"):
+            assert row[f"{metric}_low"] <= row[metric] <= row[f"{metric}_high"]
+    assert rows["htf", "single"]["selection"] == "val"
+    assert rows["htf", "single"]["leakage"] == 0
+    assert rows["htf_untrained", "single"]["leakage"] == 0
+
+
+def test_the_page_shows_availability_results_and_pictures(checkout):
+    page = (checkout / "reports" / "index.html").read_text()
+    for text in ("duplicate", "too_short", "pointing", "htf_untrained", "data:image/"):
+        assert text in page
+    assert "http://" not in page.replace("http://www.w3.org/", "")
+
+
+def test_dvc_shows_metrics_and_plots(checkout):
+    assert "adaptive_ciou" in run(checkout, "dvc", "metrics", "show", "--md")
+    run(checkout, "dvc", "plots", "show", "-o", "plots_page")
+    assert (checkout / "plots_page" / "index.html").is_file()
+
+
+def test_repro_again_does_nothing_and_says_so(checkout):
+    output = run(checkout, "dvc", "repro")
+    assert stages_run(output) == set()
+    assert "up to date" in output
+
+
+@pytest.fixture
+def copy_of_checkout(checkout, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(checkout, folder, symlinks=True)
+    return folder
+
+
+def test_a_spectrogram_parameter_reruns_spectrograms_and_what_follows(copy_of_checkout):
+    # The rendered clips lie at an absolute path, so a copy's sources are not those of the original.
+    run(copy_of_checkout, "dvc", "repro")
+    before = {path.name: path.stat().st_ino for path in (copy_of_checkout / "cache/sample/frames").glob("*.h5")}
+    change_parameter(copy_of_checkout, "spectrogram.hop_length", 150)
+    output = run(copy_of_checkout, "dvc", "repro")
+    assert stages_run(output) == {"spectrograms@sample", "train@ezvsl", "train@htf", "evaluate", "report"}
+    after = {path.name: path.stat().st_ino for path in (copy_of_checkout / "cache/sample/frames").glob("*.h5")}
+    assert after == before
+
+
+def test_a_flow_parameter_trains_only_models_that_read_flow(copy_of_checkout):
+    run(copy_of_checkout, "dvc", "repro")
+    change_parameter(copy_of_checkout, "flow.window_size", 13)
+    output = run(copy_of_checkout, "dvc", "repro")
+    assert stages_run(output) == {"flow@sample", "train@ezvsl", "train@htf", "evaluate", "report"}
+    assert "ezvsl: nothing that its weights depend on has changed" in output
+    assert "htf: nothing that" not in output
+
+
+def test_two_runs_make_the_same_bytes_whatever_the_number_of_workers(checkout, tmp_path):
+    other = make_checkout(tmp_path / "other", {"cluster.workers": 2, "sources.sample.num_workers": 1})
+    run(other, "dvc", "repro", "frames@sample", "flow@sample", "spectrograms@sample")
+    compared = 0
+    for feature in ("frames", "flow", "spectrograms"):
+        folder = checkout / "cache" / "sample" / feature
+        assert _index_without_detail(folder) == _index_without_detail(other / folder.relative_to(checkout))
+        for path in sorted(folder.glob("*.h5")):
+            assert path.read_bytes() == (other / path.relative_to(checkout)).read_bytes(), path.name
+            compared += 1
+    assert compared >= 3 * 3
+
+
+def test_a_folder_of_ones_own_videos(checkout, tmp_path):
+    remote = checkout / "cache" / "sample" / "remote"
+    folder = tmp_path / "my videos"
+    (folder / "häuser").mkdir(parents=True)
+    clips = {row["clip_id"]: row for row in _downloads(checkout, "sample") if row["status"] == "ok"}
+    originals = sorted(path for path in remote.glob("*.mp4") if path.name.startswith(tuple(clips)))[:3]
+    for original, name in zip(originals, ("-a.mp4", "b c.mp4", "häuser/ü.mp4"), strict=True):
+        shutil.copy(original, folder / name)
+    (folder / "notes.txt").write_text("not a video")
+    mute = next(path for path in remote.iterdir() if path.name.startswith("no_audio"))
+    shutil.copy(mute, folder / "mute.mp4")
+    local = make_checkout(tmp_path / "local", {"datasets": ["local"], "sources.local.folder": str(folder)})
+    output = run(local, "dvc", "repro")
+    assert "not trained" in output
+    rows = {Path(row["detail"] or "").name or row["clip_id"]: row for row in _downloads(local, "local")}
+    assert sorted(row["status"] for row in rows.values()) == ["missing"] * 2 + ["ok"] * 3
+    assert {row["reason"] for row in rows.values()} >= {"no_audio"}
+    index = tables.read_table(local / "cache" / "local" / "flow" / "index.parquet", tables.INDEX).to_pylist()
+    assert sorted(row["status"] for row in index) == ["missing"] * 2 + ["ok"] * 3
+
+
+def test_real_media_of_all_kinds_as_a_local_folder(tmp_path):
+    media = shared_path("media")
+    changes = {"datasets": ["local"], "sources.local.folder": str(media), "models": []}
+    folder = make_checkout(tmp_path / "media", changes)
+    run(folder, "dvc", "repro")
+    rows = _downloads(folder, "local")
+    assert len(rows) == len([path for path in media.iterdir() if path.is_file()])
+    found = {row["clip_id"].split(".")[0]: row["reason"] for row in rows}
+    ok = {name for name, reason in found.items() if reason is None}
+    assert ok == {"nasa_13013", "flipping_a_pancake", "big_buck_bunny_0_30", "no_duration"}
+    index = tables.read_table(folder / "cache" / "local" / "frames" / "index.parquet", tables.INDEX).to_pylist()
+    assert sum(row["status"] == "ok" for row in index) == 4
+    assert all(row["reason"] for row in index if row["status"] != "ok")
+
+
+def _index_without_detail(folder: Path) -> list[dict]:
+    """Details of what is missing name files by their whole path, which is another one in another checkout."""
+    return tables.read_table(folder / "index.parquet", tables.INDEX).drop_columns(["detail"]).to_pylist()
+
+
+def _downloads(folder: Path, dataset: str) -> list[dict]:
+    return tables.read_table(folder / "manifests" / dataset / "downloads.parquet", tables.DOWNLOADS).to_pylist()
+
+
+def test_errors_are_one_line_with_an_exit_code(tmp_path):
+    folder = make_checkout(tmp_path / "wrong", {"sources.sample.num_trian": 3})
+    output = run(folder, "python", "-m", "stages.sources", "sample", is_failure_expected=True)
+    assert output.startswith("error: params: unknown key sources.sample.num_trian; known: ")
+    assert output.count("\n") == 1

@@ -1,0 +1,282 @@
+"""The report in a real browser: nothing asked for from outside, no error, filters, pictures, sound, size, width."""
+
+import shutil
+
+import pytest
+
+from eval.report import ReportParameters, build_report, load_inputs
+from tests.helpers.report_examples import MODELS, write_project
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_SWITCHES = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--mute-audio",
+    "--autoplay-policy=no-user-gesture-required",
+)
+_NUM_SAMPLES = 500
+_MAX_PAGE_BYTES = 15_000_000
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
+    path = next((found for found in map(shutil.which, _BROWSERS) if found), None)
+    if path is None:
+        pytest.skip(f"needs a browser, none of {', '.join(_BROWSERS)} is installed")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=list(_SWITCHES))
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """A report with 500 gallery samples, of which a few have ids and labels that try to be markup."""
+    ids = [f"s{number:05d}" for number in range(_NUM_SAMPLES)]
+    ids[0] = "<img src=https://example.org/x onerror=console.error(1)>"
+    ids[1] = "-a</script><script>console.error(2)</script>"
+    project = write_project(tmp_path_factory.mktemp("browser"), num_samples=_NUM_SAMPLES, ids=ids)
+    inputs = load_inputs(project, datasets=["sample"], models=["htf", "ezvsl"])
+    return build_report(inputs, ReportParameters(num_gallery_samples=_NUM_SAMPLES), project.reports_dir)
+
+
+class Opened:
+    """A page with everything that it said or asked for."""
+
+    def __init__(self, browser, path, *, width=1440, height=900, **options):
+        self.context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        self.page = self.context.new_page()
+        self.complaints, self.requests = [], []
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(path.as_uri())
+
+    def outside(self):
+        """Addresses asked for beyond the file itself and what it holds."""
+        return [url for url in self.requests[1:] if not url.startswith(("data:", "blob:"))]
+
+
+@pytest.fixture(scope="module")
+def opened(browser, report):
+    page = Opened(browser, report.page)
+    yield page
+    page.context.close()
+
+
+def count_matches(page):
+    return int(page.locator("#status").text_content().split(" of ")[0])
+
+
+def reset(page):
+    page.get_by_role("button", name="Reset").click()
+    assert count_matches(page) == _NUM_SAMPLES
+
+
+def test_500_samples_fit_into_15_mb(report):
+    assert report.num_gallery_samples == _NUM_SAMPLES
+    assert report.num_page_bytes == report.page.stat().st_size < _MAX_PAGE_BYTES
+
+
+def test_page_is_silent_and_asks_for_nothing(opened):
+    opened.page.locator("#samples > li").nth(11).scroll_into_view_if_needed()
+    opened.page.wait_for_timeout(200)
+    assert opened.complaints == []
+    assert opened.outside() == []
+    assert opened.requests[0].startswith("file:")
+
+
+def test_pictures_load_when_they_come_into_view(opened):
+    page = opened.page
+    page.evaluate("scrollTo(0, 0)")
+    card = page.locator("#samples > li").first
+    card.scroll_into_view_if_needed()
+    page.wait_for_function(
+        """() => {
+          const card = document.querySelector('#samples > li');
+          const images = [...card.querySelectorAll('img')];
+          const canvases = [...card.querySelectorAll('canvas')];
+          return images.length === 2 && images.every((image) => image.naturalWidth > 0)
+            && canvases.length === 7 && canvases.every((canvas) => canvas.dataset.painted);
+        }""",
+        timeout=10_000,
+    )
+    # the frame is a picture, not a grey field, and a map differs from it
+    sums = page.evaluate(
+        """() => [...document.querySelectorAll('#samples > li:first-child canvas')].map((canvas) => {
+          const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+          const values = new Set();
+          for (let i = 0; i < data.length; i += 400) values.add((data[i] << 16) + (data[i + 1] << 8) + data[i + 2]);
+          return values.size;
+        })"""
+    )
+    assert all(num_colours > 50 for num_colours in sums)
+
+
+def test_only_what_is_near_the_view_is_decoded(browser, report):
+    fresh = Opened(browser, report.page)
+    assert fresh.page.locator("#samples > li").count() == 12
+    assert fresh.page.locator("canvas[data-painted]").count() == 0
+    fresh.context.close()
+
+
+def test_filters_choose_and_reset(opened):
+    page = opened.page
+    reset(page)
+    page.get_by_label("Subset").select_option("single")
+    assert count_matches(page) == _NUM_SAMPLES // 2
+    page.get_by_label("Class", exact=True).select_option("dog & cat")
+    assert count_matches(page) == 0  # it is a class of `traffic` only
+    assert page.locator("#samples > li").count() == 0
+    page.get_by_label("Class", exact=True).select_option("drum")
+    assert 0 < count_matches(page) < _NUM_SAMPLES // 2
+    reset(page)
+    page.get_by_label("Dataset", exact=True).select_option("sample")
+    assert count_matches(page) == _NUM_SAMPLES
+    page.get_by_label("Id or class contains").fill("s00042")
+    assert count_matches(page) == 1
+    assert page.locator("#samples > li h3").text_content() == "s00042"
+    reset(page)
+    page.get_by_label("Score of").select_option("ezvsl")
+    page.get_by_label("Score at least").fill("0.5")
+    num_good = count_matches(page)
+    page.get_by_label("Score at least").fill("")
+    page.get_by_label("Score at most").fill("0.499999")
+    assert 0 < num_good < _NUM_SAMPLES
+    assert num_good + count_matches(page) == _NUM_SAMPLES
+    reset(page)
+
+
+def test_order_follows_the_score(opened):
+    page = opened.page
+    reset(page)
+    page.get_by_label("Score of").select_option("htf")
+    page.get_by_label("Kind of score").select_option("ciou")
+    read = """() => [...document.querySelectorAll('#samples > li')].map((node) => node.card.sample.scores.htf.ciou)"""
+    page.get_by_label("Order").select_option("best")
+    best = page.evaluate(read)
+    assert best == sorted(best, reverse=True)
+    page.get_by_label("Order").select_option("worst")
+    worst = page.evaluate(read)
+    assert worst == sorted(worst)
+    assert max(worst) < min(best)
+    reset(page)
+
+
+def test_maps_of_a_model_can_be_put_away_and_boxes_too(opened):
+    page = opened.page
+    reset(page)
+    assert page.locator("#samples > li").first.locator("canvas").count() == 1 + len(MODELS)
+    page.get_by_role("checkbox", name="random", exact=True).uncheck()
+    assert page.locator("#samples > li").first.locator("canvas").count() == len(MODELS)
+    reset(page)
+
+
+def test_more_samples_come_by_keyboard(opened):
+    page = opened.page
+    reset(page)
+    page.locator("#more").focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#samples > li").count() == 24
+    focused = page.evaluate("[...document.querySelectorAll('#samples > li')].indexOf(document.activeElement)")
+    assert focused == 12
+    reset(page)
+
+
+def test_sound_plays(opened):
+    page = opened.page
+    reset(page)
+    audio = page.locator("#samples > li audio").first
+    audio.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('#samples > li audio').src.startsWith('data:audio')")
+    audio.evaluate("node => node.play()")
+    page.wait_for_function("document.querySelector('#samples > li audio').currentTime > 0.2", timeout=20_000)
+    assert 2.5 < audio.evaluate("node => node.duration") < 3.5
+    assert audio.evaluate("node => node.error") is None
+    audio.evaluate("node => node.pause()")
+
+
+def test_ids_that_try_to_be_markup_are_shown_as_text(opened):
+    page = opened.page
+    reset(page)
+    for text in ("<img src=https://example.org/x", "-a</script><script>"):
+        page.get_by_label("Id or class contains").fill(text)
+        assert page.locator("#samples > li h3").text_content().startswith(text)
+    assert page.locator("script").count() == 2
+    assert opened.complaints == []
+    assert opened.outside() == []
+    reset(page)
+
+
+@pytest.mark.parametrize("width", [320, 390, 768])
+def test_page_never_scrolls_sideways(browser, report, width):
+    narrow = Opened(browser, report.page, width=width, height=844, has_touch=True, is_mobile=True)
+    page = narrow.page
+    page.evaluate("document.querySelectorAll('details').forEach((node) => { node.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert narrow.complaints == []
+    # what a finger must hit is big enough
+    heights = page.eval_on_selector_all("button, select, summary", "nodes => nodes.map((n) => n.offsetHeight)")
+    assert min(heights) >= 24
+    narrow.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_contrast(browser, report, scheme):
+    """Every text colour of the page against the ground behind it: at least 4.5 to 1 (WCAG AA)."""
+    page = Opened(browser, report.page, color_scheme=scheme)
+    worst = page.page.evaluate(
+        """() => {
+          const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+          const luminance = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+            .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+            .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+          const ground = (node) => {
+            for (let n = node; n; n = n.parentElement) {
+              const colour = parse(getComputedStyle(n).backgroundColor);
+              if (colour.length === 3 || colour[3] > 0) return colour;
+            }
+            return [255, 255, 255];
+          };
+          let worst = [99, ''];
+          const tags = 'h1,h2,h3,p,th,td,li,a,summary,label,span,caption,dt,dd,figcaption,button';
+          for (const node of document.querySelectorAll(tags)) {
+            if (!node.offsetParent || !node.textContent.trim()) continue;
+            const [a, b] = [luminance(parse(getComputedStyle(node).color)), luminance(ground(node))];
+            const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+            if (ratio < worst[0]) worst = [ratio, node.outerHTML.slice(0, 100)];
+          }
+          return worst;
+        }"""
+    )
+    assert worst[0] >= 4.5, worst
+    page.context.close()
+
+
+def test_printing_opens_what_is_folded_and_shows_pictures(browser, report):
+    page = Opened(browser, report.page)
+    page.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.page.wait_for_function("[...document.querySelectorAll('#samples canvas')].every((c) => c.dataset.painted)")
+    assert page.page.locator("details:not([open])").count() == 0
+    page.page.emulate_media(media="print")
+    assert not page.page.locator("form.filters").is_visible()
+    assert page.page.locator("#results table").first.is_visible()
+    page.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.page.locator("details:not([open])").count() > 3
+    page.context.close()
+
+
+def test_every_field_and_picture_has_a_name(opened):
+    nameless = opened.page.evaluate(
+        """() => {
+          const nodes = [...document.querySelectorAll('input, select, canvas, img, audio, svg[role=img], table')];
+          const name = (node) => node.labels?.length || node.getAttribute('aria-label') || node.alt || node.caption;
+          return nodes.filter((node) => !name(node)).map((node) => node.outerHTML);
+        }"""
+    )
+    assert nameless == []

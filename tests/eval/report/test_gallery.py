@@ -1,0 +1,102 @@
+"""Which samples the gallery shows, what is on a card, and what a card cannot show."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+from eval.report import ReportParameters, build_report, gallery, load_inputs, sound
+from eval.report.score_charts import SampleScores
+from tests.helpers.report_examples import MODELS, parse, write_project
+
+
+def test_gallery_parameters_are_checked():
+    with pytest.raises(ValueError, match=r"num_gallery_samples \(-1\) must be >= 0"):
+        ReportParameters(num_gallery_samples=-1)
+
+
+def test_best_worst_and_median_come_first(built):
+    dataset = built[1].datasets[0]
+    ids = [f"s{number:05d}" for number in range(12)]
+    values = {name: {"adaptive_ciou": number / 12} for number, name in enumerate(ids)}
+    scores = SampleScores("sample", "earshot", {"m": values})
+    chosen = gallery.choose_samples(dataset, scores, models=["m"], metric="adaptive_ciou", num_wanted=6)
+    # six samples of each subset: even numbers are single, odd ones traffic
+    assert chosen == {
+        "s00010": ["m: best of test, single"],
+        "s00011": ["m: best of test, traffic"],
+        "s00000": ["m: worst of test, single"],
+        "s00001": ["m: worst of test, traffic"],
+        "s00004": ["m: median of test, single"],
+        "s00005": ["m: median of test, traffic"],
+    }
+    everything = gallery.choose_samples(dataset, scores, models=["m"], metric="adaptive_ciou", num_wanted=100)
+    assert set(everything) == set(ids)
+    assert gallery.choose_samples(dataset, scores, models=["m"], metric="adaptive_ciou", num_wanted=0) == {}
+
+
+def test_a_dataset_without_scores_shows_what_has_maps(built):
+    dataset = built[1].datasets[0]
+    chosen = gallery.choose_samples(
+        dataset, SampleScores("sample", "earshot", {}), models=[], metric="adaptive_ciou", num_wanted=5
+    )
+    assert len(chosen) == 5
+    assert all(roles == [] for roles in chosen.values())
+
+
+def test_cards_hold_what_the_gallery_draws(built):
+    page = parse(built[2].page.read_text())
+    data = json.loads(page.json_text)
+    assert set(data["models"]) == {*MODELS, "ceiling"}
+    assert len(data["samples"]) == 12
+    card = data["samples"][0]
+    assert card["size"] == [320, 240]
+    assert set(card["maps"]) == set(MODELS)
+    assert card["absent"] == []
+    import base64
+
+    import cv2
+
+    frame = cv2.imdecode(np.frombuffer(base64.b64decode(card["frame"]), np.uint8), cv2.IMREAD_COLOR)
+    assert frame.shape == (240, 320, 3)
+    grid = np.frombuffer(base64.b64decode(card["maps"]["htf"]["data"]), np.uint8)
+    with np.load(built[0].maps_path("sample", "htf")) as archive:
+        row = archive["sample_ids"].tolist().index(card["id"])
+        expected = archive["maps"][row]
+    expected = (expected - expected.min()) / np.ptp(expected)
+    assert np.abs(grid.reshape(7, 7) / 255 - expected).max() < 0.003
+    assert base64.b64decode(card["sound"])[0] == 0xFF  # an MPEG audio frame begins with eleven set bits
+
+
+def test_what_a_card_cannot_show_has_its_reason(tmp_path):
+    project = write_project(tmp_path, num_samples=3)
+    for path in project.clips_dir("sample").iterdir():
+        path.unlink()
+    with np.load(project.maps_path("sample", "htf")) as archive:
+        maps = archive["maps"].copy()
+        sample_ids = archive["sample_ids"]
+    maps[:] = np.nan
+    np.savez(project.maps_path("sample", "htf"), sample_ids=sample_ids, maps=maps)
+    (project.feature_dir("sample", "flow") / "index.parquet").unlink()
+    inputs = load_inputs(project, datasets=["sample"], models=[])
+    paths = build_report(inputs, ReportParameters(), tmp_path / "out")
+    for card in json.loads(parse(paths.page.read_text()).json_text)["samples"]:
+        assert card["absent"] == ["sound: the clip is not on this machine", "flow: not cached on this machine"]
+        assert card["maps"]["htf"]["note"] == "holds NaN"
+
+
+def test_mp3_has_the_length_and_the_pitch_of_the_sound():
+    import av
+
+    rate, seconds = sound.SAMPLE_RATE, 3.0
+    times = np.arange(round(rate * seconds)) / rate
+    data = sound.encode_mp3(0.5 * np.sin(2 * np.pi * 440 * times))
+    assert data == sound.encode_mp3(0.5 * np.sin(2 * np.pi * 440 * times))
+    assert len(data) < 7000
+    with av.open(io.BytesIO(data)) as container:
+        decoded = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    assert abs(len(decoded) / rate - seconds) < 0.2
+    middle = decoded[len(decoded) // 3 : 2 * len(decoded) // 3]
+    peak = np.argmax(np.abs(np.fft.rfft(middle * np.hanning(len(middle)))))
+    assert abs(peak * rate / len(middle) - 440) < 3

@@ -1,0 +1,94 @@
+"""Metrics over samples and bootstrap intervals: analytic values and the published arithmetic."""
+
+import numpy as np
+import pytest
+
+from earshot.errors import DataError
+from eval.scoring import metrics
+from eval.scoring.bootstrap import compare_paired, intervals, resample_means
+from tests.helpers.score_examples import loop_average_precision
+
+
+def test_success_rate_counts_the_threshold_itself():
+    assert metrics.success_rate(np.array([0.5, 0.49999, 0.6, 0.3])) == 0.5
+    assert metrics.success_rate(np.array([0.5, 0.49999, 0.6, 0.3]), at=0.3) == 1
+
+
+def test_auc_of_all_or_nothing():
+    assert metrics.auc(np.ones(7)) == pytest.approx(1)
+    assert metrics.auc(np.zeros(7)) == pytest.approx(0.025)  # at threshold 0 everything succeeds
+    assert metrics.auc(np.array([0.0, 1.0])) == pytest.approx((1 + 0.025) / 2)
+
+
+def test_auc_is_the_mean_of_its_contributions():
+    cious = np.random.default_rng(0).random(500)
+    assert metrics.auc_contributions(cious).mean() == pytest.approx(metrics.auc(cious), abs=1e-12)
+
+
+def test_no_samples_is_an_error_not_a_number():
+    with pytest.raises(DataError, match="the subset is empty"):
+        metrics.auc(np.array([]))
+    with pytest.raises(DataError, match="the subset is empty"):
+        resample_means(np.empty((0, 2)))
+
+
+@pytest.mark.parametrize("num_samples", [10, 150, 450])
+def test_average_precision_is_that_of_the_loop(num_samples):
+    rng = np.random.default_rng(num_samples)
+    cious, is_positive = rng.random(num_samples), rng.random(num_samples) > 0.4
+    confidences = np.round(rng.random(num_samples), 2)  # with ties
+    expected = loop_average_precision(np.where(is_positive, cious, 0), confidences, is_positive)
+    assert metrics.average_precision(cious, confidences, is_positive) == pytest.approx(expected, abs=1e-12)
+
+
+def test_perfect_confidence_gives_perfect_precision():
+    is_positive = np.array([True] * 5 + [False] * 5)
+    cious, confidences = np.full(10, 0.9), np.linspace(1, 0, 10)
+    assert metrics.max_f1(cious, confidences, is_positive) == 1
+    assert metrics.max_f1(cious, -confidences, is_positive) < 0.7
+    assert metrics.localization_accuracy(np.array([0.5, 0.6, 0.9]), np.array([True, True, False])) == 0.5
+
+
+def test_max_f1_is_the_best_of_all_thresholds():
+    rng = np.random.default_rng(3)
+    cious, is_positive, confidences = rng.random(80), rng.random(80) > 0.5, np.round(rng.random(80), 1)
+    best = 0.0
+    for threshold in confidences:
+        precision, recall = metrics.precision_recall(cious, confidences, is_positive, threshold=threshold)
+        best = max(best, 2 * precision * recall / (precision + recall) if precision + recall else 0.0)
+    assert metrics.max_f1(cious, confidences, is_positive) == pytest.approx(best)
+
+
+def test_intervals_agree_with_theory():
+    values = np.random.default_rng(0).normal(0.4, 0.2, (1000, 1))
+    (interval,) = intervals(values)
+    half_width = 1.96 * values.std() / np.sqrt(1000)
+    assert interval.value == pytest.approx(values.mean())
+    assert interval.low == pytest.approx(values.mean() - half_width, abs=0.1 * half_width)
+    assert interval.high == pytest.approx(values.mean() + half_width, abs=0.1 * half_width)
+
+
+def test_intervals_repeat_and_cover():
+    values = np.random.default_rng(1).random((40, 3))
+    assert intervals(values, num_resamples=500) == intervals(values, num_resamples=500)
+    assert intervals(values, num_resamples=500) != intervals(values, num_resamples=500, seed=1)
+    rng, num_covered = np.random.default_rng(2), 0
+    for _ in range(100):
+        (interval,) = intervals(rng.normal(0, 1, (60, 1)), num_resamples=300)
+        num_covered += interval.low <= 0 <= interval.high
+    assert 86 <= num_covered <= 100
+
+
+def test_paired_comparison_sees_what_separate_intervals_do_not():
+    rng = np.random.default_rng(0)
+    difficulty = rng.random(300)
+    first, second = difficulty + 0.02 + 0.01 * rng.standard_normal(300), difficulty
+    comparison = compare_paired(first, second, num_resamples=2000)
+    assert comparison.low > 0
+    assert comparison.p_value < 0.01
+    apart = intervals(np.stack([first, second], axis=1), num_resamples=2000)
+    assert apart[0].low < apart[1].high  # unpaired, the intervals overlap
+    same = compare_paired(first, first, num_resamples=200)
+    assert (same.difference, same.p_value) == (0, 1)
+    with pytest.raises(DataError, match="expected the same samples"):
+        compare_paired(first, second[:-1])

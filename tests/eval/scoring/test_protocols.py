@@ -1,0 +1,222 @@
+"""The published protocols: golden numbers, the published loops map by map, torch's upsamplings, trivial facts."""
+
+import json
+
+import numpy as np
+import pytest
+
+from earshot.errors import ParameterError
+from eval.entrants.baselines import ceiling, ceiling_of_half, centre_map, uniform_map
+from eval.scoring import score_maps
+from eval.scoring.ground_truth import make_ground_truth
+from eval.scoring.metrics import auc, success_rate
+from eval.scoring.protocols import PROTOCOLS, get_protocol
+from eval.scoring.ranks import values_at_ranks
+from eval.scoring.upsampling import upsample
+from eval.scoring.value_bins import ValueBins
+from tests.helpers.published_loop import LOOPS, consensus_map, union_map
+
+GOLDEN_NAMES = {"lvs": "lvs", "htf": "htf", "ezvsl": "ezvsl_test", "ezvsl_val": "ezvsl_val", "flowgrad": "flowgrad"}
+
+
+@pytest.fixture(scope="module")
+def vggss_boxes():
+    from tests.helpers.paths import shared_path
+
+    return [entry["bbox"] for entry in json.loads(shared_path("lists", "ezvsl", "vggss.json").read_text())]
+
+
+@pytest.mark.parametrize("name", GOLDEN_NAMES)
+def test_golden_scores(name, vggss_boxes, shared):
+    golden, suffix = np.load(shared("golden", "protocols.npz")), GOLDEN_NAMES[name]
+    truths = [make_ground_truth(vggss_boxes[i], rule="union") for i in golden["metric_vggss_index"]]
+    cious = score_maps(golden["metric_lowres_maps"], truths, protocol=get_protocol(name)).ciou
+    np.testing.assert_allclose(cious, golden[f"ciou_{suffix}"], atol=1e-12)
+    assert success_rate(cious) == golden[f"ap50_{suffix}"]
+    assert success_rate(cious, at=0.3) == golden[f"ap30_{suffix}"]
+    assert auc(cious) == golden[f"auc_{suffix}"]
+
+
+def make_maps(rng, size):
+    """Noise, few values (ties at every threshold), a peak, negative values far from 0, constants."""
+    yield from rng.standard_normal((4, *size)).astype(np.float32)
+    yield from np.round(rng.standard_normal((4, *size)) * 2).astype(np.float32)
+    yield (rng.random(size) > 0.8).astype(np.float32)
+    yield (rng.random(size) > 0.2).astype(np.float32)
+    yield (1000 + rng.standard_normal(size)).astype(np.float32)
+    yield (-5e4 + 1e-2 * rng.standard_normal(size)).astype(np.float32)
+    yield (1e-6 * rng.standard_normal(size)).astype(np.float32)
+    yield from (np.full(size, value, np.float32) for value in (0, 0.3, 1, -1, 2))
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_equal_to_the_published_loop_on_every_kind_of_map(name):
+    if name.startswith("ezvsl"):
+        pytest.importorskip("torch")
+    rng = np.random.default_rng(7)
+    num_compared = 0
+    for size in ((14, 14), (7, 7), (9, 5), (1, 1), (224, 224)):
+        for lowres_map in make_maps(rng, size):
+            corners = rng.uniform(-0.1, 1.1, (rng.integers(1, 4), 2, 2))
+            boxes = np.sort(corners, axis=1).reshape(-1, 4)
+            boxes256 = np.clip(np.round(boxes * 256), 0, 256)
+            for truth, gt_map in (
+                (make_ground_truth(boxes, rule="union"), union_map(boxes)),
+                (make_ground_truth(boxes256 / 256, rule="consensus"), consensus_map(boxes256)),
+            ):
+                found = score_maps([lowres_map], [truth], protocol=get_protocol(name)).ciou[0]
+                expected = LOOPS[name](lowres_map, gt_map)
+                assert found == pytest.approx(expected, abs=1e-12), (size, lowres_map.ravel()[:4])
+                num_compared += 1
+    assert num_compared == 150 + 30
+
+
+@pytest.mark.parametrize("size", [(7, 7), (14, 14), (28, 28), (1, 1), (5, 9), (12, 31), (16, 20), (224, 7), (300, 257)])
+def test_torch_upsamplings_are_equal_to_the_last_bit(size):
+    torch = pytest.importorskip("torch")
+    maps = np.random.default_rng(1).standard_normal((3, *size)).astype(np.float32)
+    for how, options in (
+        ("torch_bicubic", {"mode": "bicubic", "align_corners": False}),
+        ("torch_bilinear_corners", {"mode": "bilinear", "align_corners": True}),
+    ):
+        expected = torch.nn.functional.interpolate(torch.from_numpy(maps)[:, None], size=(224, 224), **options)
+        found = np.stack([upsample(one, how=how) for one in maps])
+        np.testing.assert_array_equal(found, expected.numpy()[:, 0], err_msg=how)
+
+
+@pytest.mark.parametrize("how", ["torch_bicubic", "torch_bilinear_corners"])
+def test_torch_upsamplings_where_matrix_products_add_in_another_order(how, monkeypatch):
+    maps = np.random.default_rng(2).standard_normal((3, 14, 9)).astype(np.float32)
+    found = [upsample(one, how=how) for one in maps]
+    monkeypatch.setattr("eval.scoring.upsampling._products_are_exact", lambda *_: False)
+    np.testing.assert_array_equal(found, [upsample(one, how=how) for one in maps])
+
+
+def test_a_huge_value_does_not_spread_over_the_map():
+    lowres_map = np.zeros((14, 14), np.float32)
+    lowres_map[2, 2] = 3e38
+    for how in ("torch_bicubic", "torch_bilinear_corners"):
+        with np.errstate(over="ignore", invalid="ignore"):
+            assert (upsample(lowres_map, how=how)[112:, 112:] == 0).all(), how
+
+
+def test_trivial_facts_on_vggss(vggss_boxes):
+    truths = [make_ground_truth(boxes, rule="union") for boxes in vggss_boxes]
+
+    def rounded(cious):
+        return round(success_rate(cious), 4), round(auc(cious), 4)
+
+    assert rounded(ceiling_of_half(truths)) == (0.5054, 0.4947)
+    assert rounded(score_maps([centre_map()] * 5158, truths, protocol=get_protocol("lvs")).ciou) == (0.3172, 0.3693)
+    assert rounded(score_maps([uniform_map()] * 5158, truths, protocol=get_protocol("ezvsl")).ciou) == (0.2195, 0.3125)
+
+
+def test_uniform_map_marks_everything_in_every_protocol():
+    truth = make_ground_truth([[0.1, 0.2, 0.5, 0.9]], rule="union")
+    share = truth.gt_map().mean()
+    for protocol in PROTOCOLS.values():
+        scores = score_maps([uniform_map()], [truth], protocol=protocol)
+        assert scores.ciou[0] == share, protocol.name
+        assert scores.pointing[0] == share  # on a plateau, the share of it that is inside
+
+
+def test_the_ground_truth_itself_is_perfect_under_earshot_and_limited_by_half_under_lvs():
+    truth = make_ground_truth([[0.25, 0.25, 0.5, 0.75]], rule="union")
+    scores = score_maps([truth.gt_map().astype(np.float32)] * 2, [truth] * 2, protocol=get_protocol("earshot"))
+    assert scores.ciou.tolist() == scores.adaptive_ciou.tolist() == scores.pointing.tolist() == [1, 1]
+    assert ceiling_of_half([truth])[0] == 56 * 112 / 25088
+
+
+def test_a_plateau_at_the_median_beats_the_ceiling_of_half():
+    """Why a map of few values (after a ReLU, or boxes) is not comparable under a strict median threshold."""
+    truth = make_ground_truth([[0.25, 0.25, 0.5, 0.75]], rule="union")
+    binary = [truth.gt_map().astype(np.float32)]
+    rng = np.random.default_rng(0)
+    distinct = [binary[0] + 1e-3 * rng.random((224, 224), np.float32)]
+    cious = {
+        (kind, name): score_maps(maps, [truth], protocol=get_protocol(name)).ciou[0]
+        for kind, maps in (("binary", binary), ("distinct", distinct))
+        for name in PROTOCOLS
+    }
+    assert cious["binary", "lvs"] == cious["binary", "htf"] == 1  # nothing is above 0 but the ground truth
+    assert cious["binary", "ezvsl"] == truth.gt_map().mean()  # everything is at or above 0
+    for name, protocol in PROTOCOLS.items():
+        assert cious["distinct", name] == pytest.approx(ceiling([truth], protocol=protocol)[0], abs=1e-4), name
+
+
+def test_pointing_is_whether_the_maximum_is_inside():
+    truth = make_ground_truth([[0, 0, 0.25, 0.25]], rule="union")
+    inside, outside = np.zeros((2, 14, 14), np.float32)
+    inside[1, 1] = outside[10, 10] = 1
+    assert score_maps([inside, outside], [truth] * 2, protocol=get_protocol("earshot")).pointing.tolist() == [1, 0]
+
+
+def test_flow_is_not_normalized_under_flowgrad_alone():
+    truth = make_ground_truth([[0, 0, 0.5, 1]], rule="union")
+    slow = np.zeros((224, 224), np.float32)
+    slow[:, :112] = 0.4  # under half a pixel everywhere: FlowGrad's code marks nothing
+    flowgrad, lvs = get_protocol("flowgrad"), get_protocol("lvs")
+    assert score_maps([slow], [truth], protocol=flowgrad, is_absolute=True).ciou[0] == 0
+    assert score_maps([slow], [truth], protocol=flowgrad).ciou[0] == 1
+    assert score_maps([slow], [truth], protocol=lvs, is_absolute=True).ciou[0] > 0.9
+
+
+def test_empty_ground_truth_scores_zero():
+    truth = make_ground_truth([[0.3, 0.3, 0.3, 0.8]], rule="union")
+    lowres_map = np.random.default_rng(0).random((14, 14), np.float32)
+    for protocol in PROTOCOLS.values():
+        scores = score_maps([lowres_map], [truth], protocol=protocol)
+        assert (scores.ciou[0], scores.adaptive_ciou[0], scores.pointing[0]) == (0, 0, 0)
+
+
+def test_ranks_are_exact_also_where_a_sample_misleads():
+    rng = np.random.default_rng(0)
+    spiky = np.zeros(50176, np.float32)
+    spiky[::17] = 1  # the sample sees nothing but ones
+    arrays = [spiky, 1 - spiky, rng.standard_normal(50176).astype(np.float32), np.ones(50176, np.float32)]
+    arrays += [np.arange(50176, dtype=np.float32), (rng.random(50176) > 0.5).astype(np.float32)]
+    for values in arrays:
+        expected = np.sort(values)
+        for area in (1, 2, 100, 5000, 25088, 50175, 50176):
+            found = values_at_ranks(values, (25088, 50176 - area))
+            assert found == [expected[25088], expected[50176 - area]]
+
+
+def make_values(rng):
+    """Values for bins: spread out, far from 0, one outlier, plateaus at the ends, two values, one, the whole range."""
+    noise = rng.standard_normal((32, 48)).astype(np.float32)
+    yield from (noise, noise * np.float32(1e-3) + 1000, np.exp(9 * noise), noise * np.float32(1e-38))
+    yield np.where(np.arange(noise.size).reshape(noise.shape) == 700, np.float32(1e6), noise)
+    yield from (np.maximum(noise, 0), np.minimum(noise, 1.5), np.float32(1) * (noise > 0.3), np.ones_like(noise))
+    yield np.clip(noise, -1, 1) * np.float32(3e38)
+
+
+def test_values_in_bins_are_ranked_and_counted_exactly():
+    rng = np.random.default_rng(5)
+    for number, values in enumerate(make_values(rng)):
+        in_order = np.sort(values, axis=None)
+        box = np.zeros(values.shape, np.uint8)
+        box[3:20, 10:30] = 2
+        halves = rng.integers(0, 3, values.shape).astype(np.uint8)
+        for levels, how in ((box, {"box": (10, 3, 30, 20)}), (box, {}), (halves, {"has_halves": True})):
+            bins = ValueBins(values, levels, **how)
+            assert (bins.low, bins.high) == (in_order[0], in_order[-1])
+            assert bins.total == (values.size, np.count_nonzero(levels), np.count_nonzero(levels > 1))
+            for rank in (0, 1, 500, 768, 1400, values.size - 1):
+                value = bins.value_at_rank(rank)
+                assert value == in_order[rank], (number, rank)
+                for first, last in ((value, value), (value, in_order[-1]), (in_order[0], value)):
+                    marked = values > value
+                    found = bins.count_marked(first=first, last=last, is_marked=lambda some, value=value: some > value)
+                    expected = [np.count_nonzero(marked & (levels >= least)) for least in (0, 1, 2)]
+                    assert list(found) == expected, (number, rank, how)
+                expected = [np.count_nonzero((values >= value) & (levels >= least)) for least in (0, 1, 2)]
+                assert list(bins.count_from(value)) == expected, (number, rank, how)
+            beyond = np.nextafter(bins.high, np.float32(np.inf))
+            assert bins.count_from(beyond) == (0, 0, 0)
+
+
+def test_unknown_protocol_names_the_known_ones():
+    with pytest.raises(ParameterError, match="unknown protocol 'lsv', expected one of earshot, lvs, ezvsl"):
+        get_protocol("lsv")
+    assert get_protocol("ezvsl_test").name == "ezvsl"

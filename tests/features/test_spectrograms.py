@@ -1,0 +1,154 @@
+"""The feature ``spectrograms``: analytic tones, the published codes' numbers, presets."""
+
+import librosa
+import numpy as np
+import pytest
+
+from earshot.errors import ParameterError
+from pipeline.base.parameters import build
+from pipeline.features.extract import extract_features
+from pipeline.features.feature import Moment
+from pipeline.features.spectrograms import (
+    PRESETS,
+    SpectrogramParameters,
+    compute_spectrogram,
+    find_window,
+    log_magnitude_spectrogram,
+    make_feature,
+)
+from tests.helpers.clip_factory import make_clip
+
+
+def make_sine(frequency, *, sample_rate=16000, seconds=3.0, amplitude=0.5):
+    return (amplitude * np.sin(2 * np.pi * frequency * np.arange(int(seconds * sample_rate)) / sample_rate)).astype(
+        "f4"
+    )
+
+
+@pytest.mark.parametrize("bin_number", [16, 64, 200])
+def test_a_tone_peaks_in_its_bin_with_its_magnitude(bin_number):
+    spectrogram = log_magnitude_spectrogram(
+        make_sine(bin_number * 16000 / 512), n_fft=512, hop_length=160, num_frames=300
+    )
+    inner = spectrogram[:, 5:-5]
+    assert spectrogram.shape == (257, 300)
+    assert (inner.argmax(axis=0) == bin_number).all()
+    assert np.exp(inner[bin_number]) == pytest.approx(0.5 * 256 / 2, rel=1e-3)  # amplitude times the Hann sum over 2
+
+
+def test_silence_and_extremes_are_finite():
+    for waveform in (np.zeros(48000), np.ones(48000), np.full(48000, 1e-30), np.full(48000, 3e4)):
+        for preset in ("257x300", "htf"):
+            settings = PRESETS[preset]
+            array = compute_spectrogram(waveform.astype("f4"), sample_rate=16000, settings=settings)
+            assert np.isfinite(array).all()
+            assert array.dtype == np.float16
+
+
+@pytest.mark.parametrize("num_samples", [1, 100, 511, 512, 513, 47999, 48001])
+def test_any_length_gives_the_shape(num_samples):
+    waveform = np.random.default_rng(0).standard_normal(num_samples).astype("f4")
+    assert compute_spectrogram(waveform, sample_rate=16000, settings=PRESETS["257x300"]).shape == (257, 300)
+
+
+def test_presets_equal_the_published_codes(shared):
+    golden = np.load(shared("golden", "protocols.npz"))
+    htf = SpectrogramParameters(preset="htf", dtype="float32").resolve()
+    ezvsl = SpectrogramParameters(preset="ezvsl", dtype="float32").resolve()
+    lvs = SpectrogramParameters(preset="lvs", dtype="float32").resolve()
+    for settings in (htf, ezvsl):
+        got = compute_spectrogram(golden["wave22050_3s"].astype("f4"), sample_rate=22050, settings=settings)
+        assert got.shape == golden["spec_htf_ezvsl_22050"].shape == (257, 276)
+        assert find_relative_error(got, golden["spec_htf_ezvsl_22050"]) < 1e-4
+    got = compute_spectrogram(golden["wave16000_10s"].astype("f4"), sample_rate=16000, settings=lvs)
+    assert got.shape == (257, 671)
+    assert find_relative_error(got[:, ::8], golden["spec_lvs_16000"]) < 1e-4
+
+
+def find_relative_error(got, expected):
+    return float((np.abs(got - expected) / np.maximum(np.abs(expected), 1e-3)).max())
+
+
+@pytest.mark.parametrize(("rate", "columns"), [(22050, 276), (24000, 301), (11025, 137)])
+def test_columns_of_the_published_codes(rate, columns):
+    waveform = np.random.default_rng(0).standard_normal(3 * rate).astype("f4")
+    assert compute_spectrogram(waveform, sample_rate=rate, settings=PRESETS["ezvsl"]).shape == (257, columns)
+
+
+def test_windows_lie_around_the_sample_and_inside_the_clip():
+    def window(preset, time, duration):
+        return find_window(Moment("a", time), settings=PRESETS[preset], duration_seconds=duration)
+
+    assert window("257x300", 5.0, 10.0) == (3.5, 6.5)
+    assert window("257x300", None, 10.0) == (3.5, 6.5)
+    assert window("257x300", 0.2, 10.0) == (0.0, 3.0)
+    assert window("257x300", 9.9, 10.0) == (7.0, 10.0)
+    assert window("257x300", 1.0, 2.0) == (0.0, 3.0)
+    assert window("lvs", 9.0, 20.0) == (0.0, 10.0)
+    assert window("ezvsl", 1.0, 10.6) == pytest.approx((3.8, 6.8))
+    assert window("htf", 1.0, 10.6) == (3.5, 6.5)
+    assert window("flowgrad_test", 4.0, 10.0) == (3.5, 4.5)
+
+
+def test_feature_of_real_sound(tmp_path):
+    path = make_clip(tmp_path / "a.mp4", "-c:v", "mpeg4", "-c:a", "aac", size="64x64", seconds=2)
+    shapes = {}
+    for preset in PRESETS:
+        feature = make_feature(SpectrogramParameters(preset=preset))
+        (extracted,) = extract_features(path, [Moment("a", 1.0)], [feature])
+        array = extracted["spectrograms"].array
+        assert np.isfinite(array).all()
+        shapes[preset] = (array.shape, str(array.dtype), extracted["spectrograms"].attributes["sample_rate"])
+    assert shapes == {
+        "257x300": ((257, 300), "float16", 16000),
+        "lvs": ((257, 1851), "float16", 44100),
+        "ezvsl": ((257, 554), "float16", 44100),
+        "htf": ((257, 276), "float16", 22050),
+        "rcgrad": ((80000,), "int16", 16000),
+        "flowgrad_train": ((240000,), "int16", 48000),
+        "flowgrad_test": ((22050,), "int16", 22050),
+    }
+
+
+def test_stored_waveforms_carry_their_scale():
+    waveform = make_sine(440, amplitude=0.7)
+    for dtype, tolerance in (("int16", 2e-5), ("float16", 4e-4), ("float32", 1e-8)):
+        parameters = SpectrogramParameters(preset="rcgrad", dtype=dtype)
+        stored = compute_spectrogram(waveform, sample_rate=16000, settings=parameters.resolve())
+        restored = stored.astype(np.float32) * make_feature(parameters).attributes["scale"]
+        assert np.abs(restored - waveform).max() <= tolerance
+    loud = compute_spectrogram(waveform * 3, sample_rate=16000, settings=PRESETS["rcgrad"])
+    assert (loud.min(), loud.max()) == (-32768, 32767)
+
+
+def test_parameters_override_a_preset_and_name_what_is_wrong():
+    parameters = build(
+        SpectrogramParameters, {"hop_length": 80, "num_frames": 600, "sample_rate": "native"}, "spectrogram"
+    )
+    assert parameters.resolve().hop_length == 80
+    assert parameters.resolve().sample_rate == "native"
+    assert parameters.resolve().n_fft == 512
+    assert (
+        make_feature(SpectrogramParameters()).parameters
+        == make_feature(SpectrogramParameters(hop_length=160)).parameters
+    )
+    for values, message in [
+        ({"preset": "cqt"}, "preset is 'cqt'"),
+        ({"n_fft": 0}, "n_fft is 0, expected a positive number"),
+        ({"window_seconds": float("inf")}, "window_seconds is inf, expected a positive number"),
+        ({"log_offset": float("nan")}, "log_offset is nan, expected a positive number"),
+        ({"sample_rate": 5}, "sample_rate is 5, expected 1000 to 192000 or native"),
+        ({"dtype": "int16"}, "dtype int16 is for waveforms only"),
+        ({"hop": 3}, r"unknown key spectrogram\.hop"),
+    ]:
+        with pytest.raises(ParameterError, match=message):
+            build(SpectrogramParameters, values, "spectrogram")
+
+
+@pytest.mark.parametrize("num_samples", [513, 800, 7777, 48000])
+@pytest.mark.parametrize(("n_fft", "hop_length"), [(512, 160), (512, 255), (512, 256), (512, 400), (511, 160), (64, 1)])
+def test_magnitudes_are_librosas_bit_for_bit(num_samples, n_fft, hop_length):
+    waveform = np.random.default_rng(num_samples).standard_normal(num_samples).astype(np.float32)
+    computed = log_magnitude_spectrogram(waveform, n_fft=n_fft, hop_length=hop_length)
+    magnitude = np.abs(librosa.stft(waveform, n_fft=n_fft, hop_length=hop_length, pad_mode="reflect"))
+    assert np.array_equal(computed, np.log(magnitude + np.float32(1e-5)))

@@ -1,0 +1,42 @@
+"""A small project for the commands over accounts, and running one of them."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import yaml
+
+from earshot.tables import CLIPS, write_table
+from pipeline.__main__ import main
+from pipeline.base.project import Project
+from pipeline.downloads.engine import DownloadParameters, download_clips
+from tests.helpers.download_helpers import QUICK
+
+
+def make_project(root: Path, **sections) -> Project:
+    """A folder with a params.yaml that the commands accept."""
+    root.mkdir(parents=True, exist_ok=True)
+    params = {"datasets": ["vggsound"], "download": QUICK, "sources": {"vggsound": {}}} | sections
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    return Project.load(root)
+
+
+def fill(project: Project, clips: pa.Table, dataset: str = "vggsound") -> None:
+    """List clips and download them."""
+    write_table(project.clips_table_path(dataset), clips, CLIPS)
+    download_clips(
+        clips,
+        parameters=project.parameters(DownloadParameters, "download"),
+        dataset=dataset,
+        clips_dir=project.clips_dir(dataset),
+        ledger_path=project.ledger_path(dataset),
+        is_quiet=True,
+        table_path=project.downloads_table_path(dataset),
+    )
+
+
+def run(capsys, project: Project, *words: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a command."""
+    capsys.readouterr()
+    code = main(["--root", str(project.root), *words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err

@@ -1,0 +1,19 @@
+"""Where the tests find the checkout and the optional folder of foreign lists and media."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT / "tests" / "data"
+TRAINING_SCRIPT = ROOT / "tests" / "helpers" / "training_script.py"
+SHARED = Path(os.environ.get("EARSHOT_SHARED", ROOT.parent / "shared"))
+
+
+def shared_path(*parts: str) -> Path:
+    """Give a path in the shared folder; skip the calling test, with the reason, when it is absent."""
+    path = SHARED.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"needs {path.name} of the shared folder, which is absent ({path})")
+    return path

@@ -1,0 +1,103 @@
+"""The published lists of VGG-Sound and Flickr-SoundNet: counts, splits, boxes, frames."""
+
+import hashlib
+import json
+import time
+
+import pytest
+
+from earshot import tables
+from pipeline.datasets import flickr, vggsound
+from pipeline.lists.annotations import read_frame_choices
+from tests.helpers.list_tables import sizes_of
+
+VGG_LISTS = [name for name in vggsound.SPLITS if name not in vggsound.FULL_SPLITS]
+
+
+def test_all_vggsound_splits_have_their_published_sizes(shared, tmp_path):
+    parameters = vggsound.Parameters(splits=tuple(VGG_LISTS), lists_dir=str(shared("lists")))
+    clips, samples = vggsound.build_tables(parameters, cache_dir=tmp_path)
+    start = time.perf_counter()
+    tables.write_table(tmp_path / "clips.parquet", clips, tables.CLIPS)
+    tables.write_table(tmp_path / "samples.parquet", samples, tables.SAMPLES)
+    assert time.perf_counter() - start < 20
+    sizes = sizes_of(clips)
+    assert {name: sizes[name] for name in VGG_LISTS if "silent" not in name} == {
+        "vggss_10k": 10000,
+        "vggss_144k": 144000,
+        "vggss_heard": 59468,
+        "vggss_test": 5158,
+        "vggss_heard_test": 2564,
+        "vggss_unheard_test": 2575,
+        "htf_vgg_10k": 10000,
+        "htf_vgg_144k": 144000,
+        "htf_vggss_test": 4670,
+    }
+    assert sizes_of(samples)["vggss_test_plus_silent"] == 2 * 5158
+    ids = clips.column("clip_id").to_pylist()
+    assert len(ids) == len(set(ids)) == 190425
+    assert sum(clip_id.startswith("-") for clip_id in ids) > 1000
+    sample_ids = samples.column("sample_id").to_pylist()
+    assert len(sample_ids) == len(set(sample_ids)) == 195204
+    rows = {row["sample_id"]: row for row in samples.to_pylist()}
+    test = [row for row in rows.values() if "vggss_test" in row["splits"]]
+    assert len({row["label"] for row in test}) == 221
+    assert sum(len(row["boxes"]) == 1 for row in test) == 4619
+    heard = {row["label"] for row in test if "vggss_heard_test" in row["splits"]}
+    unheard = {row["label"] for row in test if "vggss_unheard_test" in row["splits"]}
+    assert (len(heard), len(unheard), heard & unheard) == (110, 110, set())
+    assert rows["zpWuikVorYg_000032"]["boxes"] == [[0.403125, 0.253125, 0.6, 0.75]]
+    assert rows["zpWuikVorYg_000032"]["time_seconds"] == 5.0
+    negatives = [row for row in rows.values() if dict(row["attributes"]).get("negative") == "true"]
+    assert len(negatives) == 5158
+    assert sum(row["audio_clip_id"] is None for row in negatives) == 379  # their own sound comes from nothing seen
+    assert not any(row["boxes"] for row in negatives)
+    known = set(ids)
+    assert all(row["clip_id"] in known and (row["audio_clip_id"] or row["clip_id"]) in known for row in negatives)
+
+
+def test_all_flickr_splits_have_their_published_sizes(shared, tmp_path):
+    parameters = flickr.Parameters(splits=flickr.SPLITS, lists_dir=str(shared("lists")))
+    clips, samples = flickr.build_tables(parameters, cache_dir=tmp_path)
+    sizes = sizes_of(samples)
+    assert sizes == {
+        "flickr_10k": 10000,
+        "flickr_144k": 144000,
+        "flickr_test": 249,
+        "flickr_sup_train": 4750,
+        "htf_flickr_10k": 10000,
+        "htf_flickr_144k": 144000,
+        "htf_flickr_test": 178,
+        "htf_flickr_test_expanded": 1666,
+        "flickr_test_250": 250,
+        "flickr_test_plus_silent": 500,
+    }
+    rows = {row["sample_id"]: row for row in samples.to_pylist()}
+    assert len(rows) == samples.num_rows
+    of_250 = {key for key, row in rows.items() if "flickr_test_250" in row["splits"]}
+    assert [key for key in of_250 if "flickr_test" not in rows[key]["splits"]] == ["3908875350"]
+    test = [row for row in rows.values() if "flickr_test" in row["splits"]]
+    assert sum(row["time_seconds"] is not None for row in test) == 178
+    assert all(row["time_seconds"] is not None for row in rows.values() if "htf_flickr_test" in row["splits"])
+    assert rows["10000130166"]["time_seconds"] == pytest.approx(75.5 / 30)  # frame 76, HTF takes the one before
+    assert rows["5344317532"]["time_seconds"] == pytest.approx(73.5 / 30)  # replaced in HTF's script
+    assert rows["10004743663"]["time_seconds"] is None
+    assert clips.num_rows == len(set(clips.column("clip_id").to_pylist()))
+
+
+def test_published_test_sets_are_known_by_their_ids(shared, tmp_path):
+    parameters = vggsound.Parameters(lists_dir=str(shared("lists")))
+    known = {s.num_clips: s.clip_ids for s in vggsound.published_test_sets(parameters, cache_dir=tmp_path)}
+    assert {size: ids and len(ids) for size, ids in known.items()} == {
+        5158: 5158, 2564: 2564, 2575: 2575, 4911: None, 4692: None, 4670: 4670
+    }  # fmt: skip
+    parameters = flickr.Parameters(lists_dir=str(shared("lists")))
+    known = {s.num_clips: s.clip_ids for s in flickr.published_test_sets(parameters, cache_dir=tmp_path)}
+    assert {size: len(ids) for size, ids in known.items()} == {249: 249, 250: 250, 178: 178}
+    assert "3908875350" in known[250] - known[249]
+
+
+def test_published_frames_are_pinned_by_what_they_say(shared):
+    choices = read_frame_choices(shared("lists", "htf", "imagetoframe.json"))
+    text = json.dumps(choices, sort_keys=True, separators=(",", ":"))
+    assert hashlib.sha256(text.encode()).hexdigest() == flickr._FRAMES_CONTENT_SHA256["imagetoframe"]

@@ -1,0 +1,81 @@
+"""Broken and hostile files: what they still give, and the reason for what they do not."""
+
+import struct
+
+import numpy as np
+import pytest
+
+from earshot.errors import MediaError
+from pipeline.media.reader import ClipReader, find_matroska_end, probe
+from tests.helpers.clip_factory import H264, make_clip
+
+
+def write(path, data):
+    path.write_bytes(data)
+    return path
+
+
+def test_hostile_files_have_reasons(tmp_path):
+    source = make_clip(tmp_path / "source.mp4", *H264, "-movflags", "+faststart", size="96x64", seconds=2)
+    data = source.read_bytes()
+    assert_reason(write(tmp_path / "zero.mp4", b""), "corrupt", "is empty")
+    assert_reason(write(tmp_path / "text.mp4", b"hello world\n" * 99), "corrupt", "cannot be read")
+    assert_reason(write(tmp_path / "head.mp4", data[:500]), "corrupt", "cannot be read")
+    assert_reason(tmp_path / "absent.mp4", "no_file", "not found")
+    assert_reason(tmp_path, "corrupt", "cannot be read")
+    with ClipReader(write(tmp_path / "cut.mp4", data[: len(data) * 2 // 5])) as reader:
+        with pytest.raises(MediaError, match=r"cut\.mp4: the video breaks after .* \(the file is cut off\)"):
+            reader.read_frames([1.5])
+        reader.read_frames([0.1])
+    reasons = set()
+    for number in range(6):
+        rng = np.random.default_rng(number)
+        damaged = bytearray(data)
+        for position in rng.integers(0, len(data), 60):
+            damaged[position] = rng.integers(256)
+        reasons.add(find_reason(write(tmp_path / f"damaged{number}.mp4", bytes(damaged))))
+    assert reasons <= {"ok", "corrupt", "no_video", "no_streams"}
+    assert "corrupt" in reasons
+
+
+def find_reason(path):
+    try:
+        with ClipReader(path) as reader:
+            reader.read_frames([0.5, 1.0])
+    except MediaError as error:
+        return error.reason
+    return "ok"
+
+
+def assert_reason(path, reason, text):
+    with pytest.raises(MediaError, match=text) as caught:
+        probe(path)
+    assert caught.value.reason == reason
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_truncated_and_lying_matroska(tmp_path):
+    source = make_clip(tmp_path / "source.mkv", *H264, size="96x64", seconds=2)
+    data = source.read_bytes()
+    assert find_matroska_end(data[:4096]) == len(data)
+    with ClipReader(write(tmp_path / "cut.mkv", data[: len(data) // 2])) as reader:
+        with pytest.raises(MediaError, match="the file is cut off"):
+            reader.read_frames([1.9])
+        with pytest.raises(MediaError, match="the file is cut off, its audio ends"):
+            reader.read_audio(1.0, 2.0, sample_rate=16000)
+    where = data.index(b"\x44\x89\x88") + 3
+    lying = bytearray(data)
+    lying[where : where + 8] = struct.pack(">d", 500_000.0)
+    assert probe(write(tmp_path / "lying.mkv", bytes(lying))).duration_seconds == pytest.approx(2.0, abs=0.1)
+
+
+def test_missing_streams_are_named(tmp_path):
+    mute = make_clip(tmp_path / "mute.mp4", *H264[:6], sound=None, seconds=0.4, size="64x64")
+    blind = make_clip(tmp_path / "blind.m4a", "-c:a", "aac", picture=None, seconds=0.4)
+    with ClipReader(mute) as reader, pytest.raises(MediaError, match="has no audio") as caught:
+        reader.read_audio(0, 1, sample_rate=None)
+    assert caught.value.reason == "no_audio"
+    with ClipReader(blind) as reader, pytest.raises(MediaError, match="has no video") as caught:
+        reader.read_frames([0.0])
+    assert caught.value.reason == "no_video"

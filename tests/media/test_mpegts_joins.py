@@ -1,0 +1,130 @@
+"""MPEG-TS files of several recordings: one after the other in the clip, with the sound where its picture is."""
+
+import av
+import numpy as np
+import pytest
+
+from earshot.errors import MediaError
+from pipeline.datasets.local import probe_duration
+from pipeline.media.mpegts_joins import find_recordings, write_joined
+from pipeline.media.reader import ClipReader, probe
+from tests.helpers.clip_factory import make_clip
+from tests.helpers.download_helpers import clips_table, download
+
+MAKE = ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "25", "-c:a", "aac", "-f", "mpegts")
+COLOURS = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255)}
+TONES = {"red": 300, "lime": 700, "blue": 1500}
+
+
+def make_recording(path, colour, *, seconds, clock=0.0):
+    """A recording of one colour and one tone, whose clock begins near ``clock`` seconds."""
+    return make_clip(
+        path,
+        *(*MAKE[:-2], "-output_ts_offset", str(clock), *MAKE[-2:]),
+        seconds=seconds,
+        picture=f"color={colour}:size=96x64:rate=25:duration={{seconds}}",
+        sound=f"sine=frequency={TONES[colour]}:duration={{seconds}}",
+    )
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recordings")
+    return {
+        "red": make_recording(folder / "red.ts", "red", seconds=3).read_bytes(),
+        "lime": make_recording(folder / "lime.ts", "lime", seconds=5).read_bytes(),
+        "late blue": make_recording(folder / "blue.ts", "blue", seconds=2, clock=500).read_bytes(),
+    }
+
+
+JOINS = {  # what follows what, and when each begins
+    "the later is longer": (("red", "lime"), (0, 3)),
+    "the later is shorter": (("lime", "red"), (0, 5)),
+    "the clock seems to wrap around": (("late blue", "red"), (0, 2)),
+    "the clock jumps ahead": (("red", "late blue"), (0, 3)),
+    "three": (("red", "late blue", "lime"), (0, 3, 5)),
+    "one twice": (("red", "red"), (0, 3)),
+}
+
+
+def write_file(path, recordings, names):
+    path.write_bytes(b"".join(recordings[name] for name in names))
+    return path
+
+
+def colour_and_tone(reader, seconds):
+    picture = reader.read_frames([seconds])[0].rgb.astype(int).reshape(-1, 3).mean(axis=0)
+    waveform, rate = reader.read_audio(seconds - 0.3, seconds + 0.3, sample_rate=None)
+    tone = np.abs(np.fft.rfft(waveform)).argmax() * rate / len(waveform)
+    return (
+        min(COLOURS, key=lambda name: np.abs(picture - COLOURS[name]).sum()),
+        min(TONES, key=lambda name: abs(tone - TONES[name])),
+    )
+
+
+@pytest.mark.parametrize("join", JOINS)
+def test_recordings_follow_each_other_in_the_clip(tmp_path, recordings, join):
+    names, begins = JOINS[join]
+    path = write_file(tmp_path / "joined.ts", recordings, names)
+    lengths = [{"red": 3, "lime": 5, "late blue": 2}[name] for name in names]
+    row = download(tmp_path / "data", clips_table(("joined", path.as_uri())))["joined"]
+    assert row["status"] == "ok", row
+    clip_path = tmp_path / "data" / "clips" / row["path"]
+    assert row["duration_seconds"] == pytest.approx(sum(lengths), abs=0.4)
+    assert probe(clip_path).duration_seconds == pytest.approx(sum(lengths), abs=0.4)
+    assert probe_duration(path) == pytest.approx(sum(lengths), abs=0.4)
+    assert not clip_path.is_symlink() and path.read_bytes() == b"".join(recordings[name] for name in names)
+    with ClipReader(clip_path) as reader:
+        for name, begin, length in zip(names, begins, lengths, strict=True):
+            for part in (0.25, 0.5, 0.8):
+                colour = name.split()[-1]
+                assert colour_and_tone(reader, begin + part * length) == (colour, colour), f"{name} at {part}"
+    assert find_recordings(clip_path) is None
+    again = download(tmp_path / "data", clips_table(("joined", path.as_uri())))["joined"]
+    assert again == row, "a source that did not change is not fetched again"
+
+
+def test_the_packets_are_those_of_the_recordings(tmp_path, recordings):
+    path = write_file(tmp_path / "joined.ts", recordings, ("red", "lime"))
+    write_joined(path, tmp_path / "clip.ts", find_recordings(path))
+    pictures = []
+    for source in (path, tmp_path / "clip.ts"):
+        with av.open(str(source)) as container:
+            pictures.append([frame.to_ndarray(format="gray") for frame in container.decode(video=0)])
+    assert len(pictures[0]) == len(pictures[1]) == 8 * 25
+    assert all(np.array_equal(a, b) for a, b in zip(*pictures, strict=True))
+    write_joined(path, tmp_path / "again.ts", find_recordings(path))
+    assert (tmp_path / "clip.ts").read_bytes() == (tmp_path / "again.ts").read_bytes()
+
+
+def test_other_files_stay_as_they_are(tmp_path, recordings):
+    whole = write_file(tmp_path / "whole.ts", recordings, ("lime",))
+    assert find_recordings(whole) is None
+    cut = tmp_path / "cut.ts"
+    cut.write_bytes(recordings["lime"][: len(recordings["lime"]) * 2 // 3])
+    assert find_recordings(cut) is None
+    other = make_clip(tmp_path / "clip.mkv", *MAKE[:-2], size="96x64", seconds=1)
+    assert find_recordings(other) is None
+
+
+def test_recordings_that_are_damaged_are_refused(tmp_path, recordings):
+    lime = bytearray(recordings["lime"])
+    middle = len(lime) // 2 // 188 * 188
+    del lime[middle : middle + 20 * 188]
+    path = tmp_path / "joined.ts"
+    path.write_bytes(bytes(lime) + recordings["red"])
+    with pytest.raises(MediaError, match=r"joined\.ts: is 2 recordings in one file, and damaged besides"):
+        find_recordings(path)
+    row = download(tmp_path / "data", clips_table(("joined", path.as_uri())))["joined"]
+    assert (row["status"], row["reason"]) == ("missing", "corrupt")
+    assert probe_duration(path) is None
+
+
+def test_a_gap_of_hours_in_the_sound_takes_no_memory(tmp_path, recordings):
+    """Read as it is, such a file seems to be silent for 26 hours: 16 GB of samples."""
+    path = write_file(tmp_path / "joined.ts", recordings, ("late blue", "red"))
+    with ClipReader(path) as reader:
+        waveform, _ = reader.read_audio(1.5, 2.5, sample_rate=16000)
+    assert waveform.shape == (16000,)
+    assert np.abs(waveform[:6000]).mean() > 0.02
+    assert np.abs(waveform[10000:]).max() < 1e-3

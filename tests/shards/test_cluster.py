@@ -1,0 +1,262 @@
+"""Dask: workers that crash, hang, are killed or stopped cost an attempt; the result is that of an undisturbed run."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from earshot.errors import ParameterError, RunError
+from earshot.reader import FeatureReader
+from pipeline.base.parameters import build as build_parameters
+from pipeline.shards.cluster import ClusterParameters, _connect
+from pipeline.shards.crash_log import AttemptLog
+from tests.helpers.fake_cache import build, contents
+from tests.helpers.fake_features import make_dataset
+from tests.helpers.paths import ROOT
+
+TEXTS = {f"clip{i:03d}": f"text {i}" for i in range(24)}
+
+
+def local(**options):
+    return ClusterParameters(**{"workers": 2, "dashboard": False} | options)
+
+
+def test_clips_that_crash_hang_or_take_all_memory_are_named_and_the_rest_goes_on(tmp_path, capsys):
+    poison = {"clip002": "segfault", "clip010": "hang", "clip018": "greedy"}
+    tables = make_dataset(tmp_path, TEXTS | poison)
+    report = build(
+        tmp_path,
+        tables,
+        cluster=local(max_attempts=1, clip_timeout_seconds=10.0, memory_limit_gib=0.5),
+        shard_samples=8,
+    )
+    assert (report.ok, report.failed) == (21, {"crashed": 2, "timeout": 1})
+    assert "is gone (a crash, or more memory than it may use: cluster.memory_limit_gib)" in capsys.readouterr().err
+    reader = FeatureReader(tmp_path / "frames")
+    assert [reader.reason(f"{clip_id}_0") for clip_id in poison] == ["crashed", "timeout", "crashed"]
+    assert build(tmp_path, tables).computed == 0  # remembered
+
+
+@pytest.mark.parametrize(("machine_gib", "workers", "limit_gib"), [(16, 2, 8), (16, 1, 16), (1, 4, 0.5)])
+def test_few_workers_share_all_of_the_memory(monkeypatch, machine_gib, workers, limit_gib):
+    """Whatever the number of cores: one 4K video takes more than a core's share of many a machine."""
+    asked = {}
+
+    def stop(**options):
+        asked.update(options)
+        raise RuntimeError("stop")
+
+    monkeypatch.setattr("distributed.LocalCluster", stop)
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", machine_gib * 2**30)
+    with (
+        pytest.raises(RunError, match="could not be started"),
+        _connect(local(workers=workers), num_tasks=9, is_quiet=True),
+    ):
+        pass
+    assert asked["memory_limit"] == limit_gib * 2**30
+
+
+def test_an_address_where_nobody_answers(tmp_path):
+    tables = make_dataset(tmp_path, TEXTS)
+    for address in ("tcp://127.0.0.1:9", "nonsense", "tcp://no.such.host.invalid:8786"):
+        cluster = ClusterParameters(scheduler_address=address, connect_timeout_seconds=1.0)
+        with pytest.raises(RunError, match=rf"cluster\.scheduler_address {address}: no Dask scheduler answers"):
+            build(tmp_path, tables, cluster=cluster)
+
+
+def test_an_address_where_something_else_answers(tmp_path):
+    """A web server's words, read as the length of a message, ask for exabytes of memory."""
+    tables = make_dataset(tmp_path, TEXTS)
+
+    def answer():
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+                connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        cluster = ClusterParameters(scheduler_address=address, connect_timeout_seconds=1.0)
+        with pytest.raises(RunError, match=r"no Dask scheduler answers"):
+            build(tmp_path, tables, cluster=cluster)
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"workers": -1}, "workers is -1"),
+        ({"clip_timeout_seconds": 0}, "clip_timeout_seconds is 0.0"),
+        ({"silence_timeout_seconds": -1}, "silence_timeout_seconds is -1.0"),
+        ({"clip_timeout_seconds": float("nan")}, "clip_timeout_seconds is nan"),
+        ({"max_attempts": 0}, "max_attempts is 0"),
+        ({"memory_limit_gib": -1}, "memory_limit_gib is -1.0, expected 0.25 or more, or 0"),
+        ({"memory_limit_gib": 0.05}, "memory_limit_gib is 0.05, expected 0.25 or more, or 0"),
+        ({"memory_limit_gib": float("nan")}, "memory_limit_gib is nan, expected 0.25 or more, or 0"),
+        ({"wokers": 1}, "unknown key cluster.wokers"),
+    ],
+)
+def test_parameters_out_of_range(values, message):
+    with pytest.raises(ParameterError, match=message):
+        build_parameters(ClusterParameters, values, "cluster")
+
+
+def test_attempts_accuse_only_what_outlived_no_attempt(tmp_path):
+    log = AttemptLog(tmp_path, max_attempts=2)
+    survived = log.begin("task", "tcp://a")
+    survived.begin_clip("good")
+    survived.end()
+    assert log.set_aside("task") == {}
+    for clip_id in ("bad", "other", "bad"):
+        log.begin("task", "tcp://a").begin_clip(clip_id)
+    log.begin("task", "tcp://a").begin_writing()
+    log.begin("another", "tcp://a").begin_clip("other")
+    assert log.set_aside("task") == {"bad": "crashed"}
+    path, worker, size = log.current("task")
+    assert worker == "tcp://a"
+    long = log.begin("long", "tcp://b")
+    long.begin_clip("film")
+    sizes = []
+    for _ in range(3):
+        long.note_progress()
+        sizes.append(log.current("long")[2])
+    assert sizes == sorted(set(sizes))  # it grows: not hung
+    assert log.current("task")[2] == size
+    log.mark_hung(sorted(tmp_path.glob("task.*.jsonl"))[0])
+    assert log.set_aside("task") == {"bad": "timeout"}
+    with open(path, "ab") as file:
+        file.write(b'{"clip": "ba')  # died while noting
+    assert log.set_aside("task") == {"bad": "timeout"}
+
+
+class Cluster:
+    """A scheduler and workers, each a process of its own."""
+
+    def __init__(self, folder: Path, num_workers: int, *worker_options: str, paths: str = f"{ROOT}:{ROOT / 'tests'}"):
+        self._environment = os.environ | {"PYTHONPATH": paths}
+        self._folder, self._worker_options = folder, worker_options
+        self._scheduler_file = folder / "scheduler.json"
+        options = [
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--no-dashboard",
+            "--scheduler-file",
+            str(self._scheduler_file),
+        ]
+        self.scheduler = self._start("scheduler", *options)
+        deadline = time.monotonic() + 30
+        while not self._scheduler_file.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.address = json.loads(self._scheduler_file.read_text())["address"]
+        self.workers = [self.start_worker() for _ in range(num_workers)]
+
+    def _start(self, command, *options):
+        return subprocess.Popen(
+            [sys.executable, "-m", "distributed.cli.dask_" + command, *options],
+            env=self._environment,
+            cwd=self._folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def start_worker(self):
+        options = ["--nthreads", "1", "--no-dashboard", *self._worker_options]
+        return self._start("worker", self.address, *options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        for process in (*self.workers, self.scheduler):
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def test_a_scheduler_outside_of_the_checkout_is_told_where_to_start(tmp_path):
+    tables = make_dataset(tmp_path, TEXTS)
+    with Cluster(tmp_path, 0, paths="") as cluster:
+        parameters = ClusterParameters(scheduler_address=cluster.address)
+        with pytest.raises(RunError, match=r"start both in the root of this checkout.*`python -m dask scheduler`"):
+            build(tmp_path, tables, cluster=parameters)
+
+
+def _disturb_when_working(store_dir: Path, actions, num_shards=1):
+    """Run the actions once some shards are done, from a thread."""
+
+    def run():
+        deadline = time.monotonic() + 60
+        while len(list(store_dir.glob("*.h5"))) < num_shards and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for action in actions:
+            action()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("worker_options", [("--no-nanny",), pytest.param(("--nanny",), marks=pytest.mark.slow)])
+def test_one_worker_killed_and_one_stopped_the_result_is_complete_and_identical(tmp_path, worker_options):
+    texts = {clip_id: f"sleep:0.05 {text}" for clip_id, text in TEXTS.items()}
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    tables = make_dataset(undisturbed, texts)
+    make_dataset(disturbed, texts)
+    build(undisturbed, tables, shard_samples=2)
+    with Cluster(tmp_path, 3, *worker_options) as cluster:
+        thread = _disturb_when_working(
+            disturbed / "store" / "frames",
+            [
+                lambda: os.killpg(cluster.workers[0].pid, signal.SIGKILL),
+                lambda: os.killpg(cluster.workers[1].pid, signal.SIGSTOP),
+            ],
+        )
+        report = build(
+            disturbed,
+            tables,
+            shard_samples=2,
+            cluster=ClusterParameters(
+                scheduler_address=cluster.address, clip_timeout_seconds=30.0, silence_timeout_seconds=2.0
+            ),
+        )
+        thread.join()
+    assert (report.ok, report.failed) == (24, {})
+    assert contents(disturbed / "frames") == contents(undisturbed / "frames")
+
+
+def test_a_scheduler_that_dies_ends_the_run_and_loses_nothing(tmp_path):
+    tables = make_dataset(tmp_path, {clip_id: f"sleep:0.2 {text}" for clip_id, text in TEXTS.items()})
+    store = tmp_path / "store" / "frames"
+    with Cluster(tmp_path, 1, "--no-nanny") as cluster:
+        thread = _disturb_when_working(store, [cluster.scheduler.kill])
+        with pytest.raises(RunError, match=r"the scheduler at tcp://.* is gone"):
+            build(tmp_path, tables, shard_samples=2, cluster=ClusterParameters(scheduler_address=cluster.address))
+        thread.join()
+    num_done = 2 * len(list(store.glob("*.h5")))
+    assert num_done >= 2
+    assert build(tmp_path, tables, shard_samples=2).computed == 24 - num_done
+
+
+def test_local_workers_that_cannot_start_are_told_in_one_sentence(tmp_path, monkeypatch):
+    import distributed
+
+    def refuse(**options):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(distributed, "LocalCluster", refuse)
+    with pytest.raises(RunError, match=r"2 local worker processes could not be started .*Nanny failed to start"):
+        build(tmp_path, make_dataset(tmp_path, TEXTS), cluster=local())

@@ -1,0 +1,99 @@
+"""The cache under DVC itself: nothing to do is nothing, repaired files are DVC's too, pulled features are used."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from earshot.shard_format import has_named_content
+from pipeline.shards.dvc_cache import find_cached_files
+from tests.helpers import fake_features
+from tests.helpers.fake_cache import HERE, build, check, contents, flip, repair
+from tests.helpers.fake_features import make_dataset, make_feature
+from tests.helpers.paths import ROOT
+
+DVC = Path(sys.executable).with_name("dvc")
+TEXTS = {f"clip{i:03d}": f"text {i}" for i in range(30)}
+STAGE = f"""
+import json, sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+from pathlib import Path
+from tests.helpers.fake_cache import build
+from tests.helpers.fake_features import make_dataset
+here = Path.cwd()
+texts = json.loads(Path("texts.json").read_text())
+print(build(here, make_dataset(here, texts)).describe())
+"""
+
+
+def dvc(folder, *words):
+    done = subprocess.run([DVC, *words], cwd=folder, capture_output=True, text=True, check=False, env=dict(os.environ))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project whose one stage caches a feature, run once and pushed."""
+    folder = tmp_path_factory.mktemp("dvc") / "project"
+    folder.mkdir()
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    dvc(folder, "init", "-q")
+    (folder / ".dvc" / "config").write_text(
+        "[core]\n    analytics = false\n    check_update = false\n    autostage = false\n    remote = local\n"
+        f"[cache]\n    type = hardlink,copy\n['remote \"local\"']\n    url = {folder.parent / 'remote'}\n"
+    )
+    (folder / "stage.py").write_text(STAGE)
+    (folder / "texts.json").write_text(json.dumps(TEXTS))
+    (folder / "dvc.yaml").write_text(
+        f"stages:\n  frames:\n    cmd: {sys.executable} stage.py\n    deps: [texts.json]\n    outs: [frames]\n"
+    )
+    dvc(folder, "repro", "-q")
+    dvc(folder, "push", "-q")
+    return folder
+
+
+def test_the_cache_lies_on_the_disk_once(project):
+    cached = find_cached_files(project / "frames")
+    assert set(cached) == set(contents(project / "frames"))
+    for path in (project / "frames").glob("*.h5"):
+        assert path.samefile(cached[path.name])
+        assert path.samefile(project / "store" / "frames" / path.name)
+
+
+def test_nothing_to_do_runs_nothing(project):
+    assert "didn't change, skipping" in dvc(project, "repro")
+
+
+def test_a_repaired_shard_is_the_one_that_dvc_knows(project):
+    tables = make_dataset(project, TEXTS)
+    path = sorted((project / "frames").glob("*.h5"))[0]
+    flip(path, path.stat().st_size - 1)  # by all its names
+    assert not has_named_content(find_cached_files(project / "frames")[path.name], path.name)
+    report = repair(project, tables, check(project))
+    assert report.restored == (path.name,)
+    assert has_named_content(find_cached_files(project / "frames")[path.name], path.name)
+    assert "didn't change, skipping" in dvc(project, "repro")
+    shutil.rmtree(project / "frames")
+    dvc(project, "checkout", "-q")
+    assert check(project) == []
+
+
+def test_a_colleague_who_pulled_computes_only_what_is_new(project):
+    colleague = project.parent / "colleague"
+    shutil.copytree(project, colleague, ignore=shutil.ignore_patterns("frames", "store", "cache", "tmp", "clips"))
+    dvc(colleague, "pull", "-q")
+    assert "didn't change, skipping" in dvc(colleague, "repro")
+    assert contents(colleague / "frames") == contents(project / "frames")
+    (colleague / "texts.json").write_text(json.dumps(TEXTS | {"more": "text"}))
+    assert "; 1 computed, 30 from the cache" in dvc(colleague, "repro")
+
+
+def test_outside_of_dvc_nothing_is_found(tmp_path):
+    assert find_cached_files(tmp_path / "frames") == {}
+    tables = make_dataset(tmp_path, TEXTS)
+    assert build(tmp_path, tables, feature=make_feature(), cluster=HERE, extract=fake_features.extract).computed == 30

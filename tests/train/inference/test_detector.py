@@ -1,0 +1,119 @@
+"""The torchvision detector behind the vision-only topline: cached detections, weights known by content."""
+
+import numpy as np
+import pytest
+
+from earshot.errors import DataError
+from eval.entrants.vision_only import Detections, VisionOnlyMaps, pack_detections, unpack_detections
+from pipeline.features.feature import Decoded, Moment
+from pipeline.media.reader import MediaInfo
+
+torch = pytest.importorskip("torch")
+detector = pytest.importorskip("train.inference.detector")
+
+NAME = "fasterrcnn_mobilenet_v3_large_320_fpn"
+
+
+@pytest.fixture(scope="module")
+def weights_path(tmp_path_factory):
+    from torchvision.models import detection
+
+    torch.manual_seed(0)
+    model = getattr(detection, NAME)(weights=None, weights_backbone=None, num_classes=91)
+    path = tmp_path_factory.mktemp("weights") / "untrained.pth"
+    torch.save(model.state_dict(), path)
+    return path
+
+
+class Frame:
+    def __init__(self, rgb):
+        self.rgb = rgb
+
+
+def info(duration_seconds):
+    fields = dict.fromkeys(MediaInfo.__dataclass_fields__)
+    return MediaInfo(**fields | {"duration_seconds": duration_seconds})
+
+
+def test_detections_of_two_frames_are_one_array(weights_path, tmp_path):
+    parameters = detector.DetectorParameters(name=NAME, weights=str(weights_path), min_score=0.0, max_boxes=5)
+    feature = detector.make_feature(parameters, weights_dir=tmp_path)
+    assert feature.needs(Moment("s", 2.0), info(10.0)).frame_times == (2.0, 2.5)
+    assert feature.needs(Moment("s", 9.8), info(10.0)).frame_times == (9.8,)
+    frames = [Frame(np.random.default_rng(i).integers(0, 255, (90, 160, 3), np.uint8)) for i in range(2)]
+    extracted = feature.compute(
+        Moment("s", 2.0), Decoded(frames=frames, times=[2.0, 2.5], waveform=None, sample_rate=None)
+    )
+    again = feature.compute(Moment("s", 2.0), Decoded(frames=frames, times=[2.0, 2.5], waveform=None, sample_rate=None))
+    np.testing.assert_array_equal(extracted.array, again.array)
+    assert extracted.array.shape == (10, 7)
+    assert extracted.array.dtype == np.float32
+    assert extracted.attributes == {"num_frames": 2}
+    boxes = extracted.array[:, 1:5]
+    assert (boxes >= 0).all()
+    assert (boxes <= 1).all()
+    current, following = unpack_detections(extracted.array, num_frames=2)
+    assert len(current.boxes) == len(following.boxes) == 5
+
+
+def test_other_weights_are_another_feature(weights_path, tmp_path):
+    other = tmp_path / "other.pth"
+    other.write_bytes(weights_path.read_bytes() + b"x")
+    keys = [
+        detector.make_feature(
+            detector.DetectorParameters(name=NAME, weights=str(path)), weights_dir=tmp_path
+        ).parameters
+        for path in (weights_path, other)
+    ]
+    assert keys[0] != keys[1]
+    assert str(tmp_path) not in str(keys)
+
+
+def test_packed_detections_come_back_and_make_maps():
+    def found(boxes, label):
+        boxes = np.array(boxes, np.float64).reshape(-1, 4)
+        return Detections(boxes, np.full(len(boxes), label), np.full(len(boxes), 0.5))
+
+    now, later = found([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]], 3), found([[0, 0, 0.5, 0.5]], 3)
+    array = pack_detections(now, later)
+    first, second = unpack_detections(array, num_frames=2)
+    np.testing.assert_array_equal(first.boxes, now.boxes)
+    np.testing.assert_array_equal(second.labels, later.labels)
+    assert unpack_detections(pack_detections(now), num_frames=1)[1] is None
+
+    class Reader:
+        def read(self, sample_id):
+            return array
+
+        def read_attributes(self, sample_id):
+            return {"num_frames": 2}
+
+    maps = VisionOnlyMaps(["a"], Reader())
+    assert len(maps) == 1
+    assert maps[0].sum() == 112 * 112  # the still one of the two is gone
+    assert VisionOnlyMaps(["a"], Reader(), has_temporal_filter=False)[0].sum() == 2 * 112 * 112
+    with pytest.raises(DataError, match=r"detections have shape \(3, 6\), expected \(num_boxes, 7\)"):
+        unpack_detections(np.zeros((3, 6)), num_frames=1)
+
+
+def test_weights_that_cannot_be_had_are_one_sentence(weights_path, tmp_path, monkeypatch):
+    def make(**parameters):
+        return detector.make_feature(detector.DetectorParameters(name=NAME, **parameters), weights_dir=tmp_path)
+
+    remedy = (
+        r"set detections.detector.weights to the path of torchvision's file for this detector, or take the dataset out "
+        r"of detections.datasets$"
+    )
+    with pytest.raises(DataError, match=rf"nothing.pth: found no such file of weights, .*; {remedy}"):
+        make(weights=str(tmp_path / "nothing.pth"))
+    other = tmp_path / "other.pth"
+    torch.save({"backbone": torch.zeros(3)}, other)
+    with pytest.raises(DataError, match=f"other.pth: not weights of {NAME}; {remedy}"):
+        make(weights=str(other))
+
+    def fail(*arguments, **options):
+        raise OSError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", fail)
+    with pytest.raises(DataError, match=rf"https://.* cannot be fetched \(no network\); {remedy}"):
+        make(weights="coco")

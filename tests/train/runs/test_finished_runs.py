@@ -1,0 +1,90 @@
+"""The key of a training run changes with all that its weights depend on, and with nothing else."""
+
+import shutil
+
+import pytest
+
+import stages.train
+import train.runs.finished_runs
+from pipeline.base.import_closure import import_closure
+from tests.helpers.paths import ROOT
+from tests.helpers.toy_project import make_toy_project
+
+MODELS = {name: {"method": name} for name in ("rcgrad", "flowgrad_h", "flowgrad_en", "ezvsl")}
+
+
+@pytest.fixture
+def key_of(tmp_path, monkeypatch):
+    """The key that the training stage computes for a method, with the code of a copy that tests may change."""
+    project = make_toy_project(tmp_path / "project", MODELS)
+    code_dir = tmp_path / "code"
+    for package in ("pipeline", "eval", "train"):
+        shutil.copytree(ROOT / package, code_dir / package, ignore=shutil.ignore_patterns("__pycache__"))
+    keys = []
+    original = train.runs.finished_runs.compute_run_key
+
+    def compute(*args, source_dir, **options):
+        assert source_dir == ROOT
+        keys.append(original(*args, source_dir=code_dir, **options))
+        return keys[-1]
+
+    monkeypatch.setattr(stages.train, "compute_run_key", compute)
+    monkeypatch.setattr(stages.train, "obtain_run", lambda *args, **options: None)
+
+    def key_of(method):
+        stages.train.main(project, method)
+        return keys[-1]
+
+    key_of.code_dir = code_dir
+    return key_of
+
+
+def edit(path):
+    path.write_text(path.read_text() + "\n# edited\n")
+
+
+def test_a_run_depends_on_what_it_imports_and_on_nothing_else(key_of):
+    closure = {
+        name: import_closure(name, root=ROOT)
+        for name in ("train.fitting.fit", "train.models.rcgrad", "eval.scoring.selection")
+    }
+    needed = set().union(*closure.values())
+    assert {
+        "train/models/losses.py",
+        "train/data/batches.py",
+        "train/models/rcgrad.py",
+        "train/models/localizer.py",
+    } <= needed
+    assert {"eval/scoring/score_maps.py", "earshot/reader.py"} <= needed
+    previous = key_of("rcgrad")
+    others = {
+        "train/localize.py",
+        "train/models/ezvsl.py",
+        "train/runs/finished_runs.py",
+        "pipeline/downloads/engine.py",
+    }
+    others |= {"train/inference/object_baseline.py", "eval/report/build.py"}
+    assert not others & needed
+    for path in sorted(others):
+        edit(key_of.code_dir / path)
+    assert key_of("rcgrad") == previous
+    for path in sorted(needed):
+        edit(key_of.code_dir / path)
+        current = key_of("rcgrad")
+        assert current != previous, path
+        previous = current
+
+
+def test_a_method_depends_on_the_module_whose_training_it_shares(key_of):
+    first = {method: key_of(method) for method in MODELS}
+    assert first["rcgrad"] == first["flowgrad_h"]
+    assert len(set(first.values())) == 3
+    edit(key_of.code_dir / "train/models/rcgrad.py")
+    second = {method: key_of(method) for method in MODELS}
+    assert second["rcgrad"] == second["flowgrad_h"] != first["rcgrad"]
+    assert second["ezvsl"] == first["ezvsl"]
+
+
+def test_a_module_that_does_not_exist_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"train\.fitt: no module of pipeline, eval, train, stages in"):
+        import_closure("train.fitt", root=ROOT)

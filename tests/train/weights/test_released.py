@@ -1,0 +1,255 @@
+"""Released weights: fetched by URL and SHA-256, resumed, refused, and evaluated beside trained models."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+import yaml
+
+import pipeline.base.archives
+import stages.evaluate
+import stages.train
+import stages.weights
+from earshot.errors import DataError, ParameterError
+from earshot.files import sha256_of
+from eval.results.files import read_results
+from pipeline.base.parameters import build
+from pipeline.base.project import Project
+from tests.helpers.checkouts import make_checkout, run
+from tests.helpers.golden_formula import METHODS, fill_state_dict
+from tests.helpers.misbehaving_server import Answer, MisbehavingServer, page
+from tests.helpers.paths import ROOT
+from tests.helpers.toy_project import make_toy_project
+from train.inference.predictor import load_predictor
+from train.models import build_parameters, make_model
+from train.runs.run_folder import load_tensors, read_run
+from train.weights.fetch import fetch_file
+from train.weights.released import ReleasedWeights
+
+WEIGHTS = b"weights" * 50_000
+SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
+NARROW = {"width": 8, "image_size": 32}
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(pipeline.base.archives.time, "sleep", lambda seconds: None)
+
+
+def write_checkpoint(path, name="flowgrad_en"):
+    """Formula weights in their authors' layout, narrow."""
+    state = fill_state_dict(make_model(build_parameters({**METHODS[name], **NARROW}, "test")).state_dict(), "another")
+    torch.save({"state_dict": state}, path)
+    return state
+
+
+def test_a_file_is_fetched_once_and_checked(server, tmp_path):
+    url, path = server.add("/a.bin", Answer(WEIGHTS)), tmp_path / "cache" / "a.bin"
+    for sha256 in (SHA256, SHA256[:8], None):
+        assert fetch_file(url, path, sha256=sha256) == path
+    assert path.read_bytes() == WEIGHTS
+    assert server.num_requests["/a.bin"] == 2  # once for its length
+    with pytest.raises(DataError, match=r"a.bin: SHA-256 is .*, expected 0000.*remove the file"):
+        fetch_file(url, path, sha256="0" * 64)
+    assert os.listdir(path.parent) == ["a.bin"]
+
+
+def test_a_broken_transfer_goes_on_where_it_stopped(server, tmp_path):
+    cut = Answer(WEIGHTS, cut_at=100_000, has_ranges=True)
+    url = server.add("/a.bin", cut, Answer(b"", status=503), Answer(WEIGHTS, has_ranges=True))
+    path = tmp_path / "a.bin"
+    assert fetch_file(url, path, sha256=SHA256, num_bytes=len(WEIGHTS)).read_bytes() == WEIGHTS
+    assert server.num_requests["/a.bin"] == 3
+
+
+def test_what_came_before_the_network_went_is_kept(server, tmp_path):
+    path = tmp_path / "a.bin"
+    url = server.add("/a.bin", Answer(WEIGHTS, cut_at=100_000, has_ranges=True), Answer(b"", status=503))
+    with pytest.raises(DataError, match=r"503.*run again to go on from byte 100000; do something else$"):
+        fetch_file(url, path, sha256=SHA256, num_bytes=len(WEIGHTS), alternatives="do something else")
+    assert not path.exists()
+    server.add("/a.bin", Answer(WEIGHTS, has_ranges=True))
+    before = server.num_requests["/a.bin"]
+    fetch_file(url, path, sha256=SHA256, num_bytes=len(WEIGHTS))
+    assert path.read_bytes() == WEIGHTS
+    assert server.num_requests["/a.bin"] == before + 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (Answer(WEIGHTS[:-1] + b"!"), "has sha256 .*, expected " + SHA256),
+        (page("Quota exceeded"), "has sha256|the server sent"),
+        (Answer(b"", status=404), "the server answered 404"),
+    ],
+)
+def test_a_wrong_file_publishes_nothing(server, tmp_path, answer, words):
+    with pytest.raises(DataError, match=words):
+        fetch_file(server.add("/a.bin", answer), tmp_path / "a.bin", sha256=SHA256)
+    assert not (tmp_path / "a.bin").exists()
+
+
+def test_offline_is_one_clear_sentence(tmp_path):
+    with MisbehavingServer() as server:
+        url = server.url_of("/a.bin")
+    for num_bytes in (None, 100):
+        with pytest.raises(DataError, match=r"cannot be fetched.*refused.*; set init to random") as caught:
+            fetch_file(url, tmp_path / "a.bin", sha256=SHA256, num_bytes=num_bytes, alternatives="set init to random")
+        assert "\n" not in str(caught.value)
+
+
+def test_two_processes_do_not_write_into_one_file(server, tmp_path):
+    url = server.add("/a.bin", Answer(WEIGHTS, pace_seconds=0.3, has_ranges=True))
+    failures = []
+
+    def fetch():
+        try:
+            fetch_file(url, tmp_path / "a.bin", sha256=SHA256, num_bytes=len(WEIGHTS))
+        except DataError as error:
+            failures.append(str(error))
+
+    threads = [threading.Thread(target=fetch) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert server.num_requests["/a.bin"] == 1
+
+
+def released_project(tmp_path, weights, runs=None):
+    project = make_toy_project(
+        tmp_path,
+        runs or {},
+        released=list(weights),
+        weights=weights,
+        detections={"datasets": []},
+        evaluate={"subsets": {"sample": ["test"]}, "protocols": ["earshot"], "baselines": ["centre"],
+                  "num_resamples": 50, "main_protocol": "earshot", "comparison_metric": "adaptive_ciou",
+                  "object_guidance_weights": "imagenet", "has_untrained": True},
+    )  # fmt: skip
+    return Project.load(project.root)
+
+
+def test_released_weights_are_evaluated_without_training_and_marked(server, tmp_path):
+    state = write_checkpoint(tmp_path / "en.ckpt")
+    url = server.add("/models/en.ckpt", Answer((tmp_path / "en.ckpt").read_bytes()))
+    sha256 = sha256_of(tmp_path / "en.ckpt")
+    entry = {"method": "flowgrad_en", "url": url, "sha256": sha256, "settings": NARROW}
+    project = released_project(tmp_path / "project", {"theirs": entry}, {"ours": {"method": "lvs"}})
+    stages.weights.main(project, "theirs")
+    run = read_run(project.run_dir("theirs"))
+    assert (run["status"], run["selection"], run["method"]) == ("ok", "released", "flowgrad_en")
+    assert (run["source"], run["sha256"], run["parameters"]["uses_batch_statistics"]) == (url, sha256, True)
+    loaded = load_tensors(project.run_dir("theirs") / "model.ckpt")["model"]
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+
+    requests = server.num_requests.copy()
+    shutil.rmtree(project.run_dir("theirs"))  # as DVC does before a stage: the fetched file lies elsewhere
+    stages.weights.main(project, "theirs")
+    assert server.num_requests == requests
+
+    stages.train.main(project, "ours")
+    stages.evaluate.main(project)
+    rows = {row["model"]: row for row in read_results(project.reports_dir)["results"]}
+    assert set(rows) == {"theirs", "ours", "ours_untrained", "centre"}
+    assert {name: rows[name]["selection"] for name in ("theirs", "ours", "centre")} == {
+        "theirs": "released",
+        "ours": "val",
+        "centre": "none",
+    }
+    assert rows["theirs"]["leakage"] is None  # what its authors trained on is not known here
+    assert rows["ours"]["leakage"] == 0
+    assert rows["theirs"]["n"] == rows["ours"]["n"] == 4
+
+
+@pytest.mark.parametrize("form", ["relative", "absolute", "file"])
+def test_a_file_at_hand_needs_neither_network_nor_hash(tmp_path, form):
+    project = released_project(tmp_path, {})
+    write_checkpoint(tmp_path / "en ü.ckpt")
+    path = tmp_path / "en ü.ckpt"
+    url = {"relative": path.name, "absolute": str(path), "file": path.as_uri()}[form]
+    project.params["weights"] = {"mine": {"method": "flowgrad_en", "url": url, "settings": NARROW}}
+    stages.weights.main(project, "mine")
+    run = read_run(project.run_dir("mine"))
+    assert (run["sha256"], run["has_known_sha256"]) == (sha256_of(path), False)
+    assert load_predictor(project.run_dir("mine"), device="cpu").parameters.method == "flowgrad_en"
+
+
+def test_a_fetched_file_without_known_hash_is_named_not_used(server, tmp_path):
+    write_checkpoint(tmp_path / "en.ckpt")
+    sha256 = sha256_of(tmp_path / "en.ckpt")
+    url = server.add("/en.ckpt", Answer((tmp_path / "en.ckpt").read_bytes()))
+    entry = {"method": "flowgrad_en", "url": url, "settings": NARROW}
+    project = released_project(tmp_path / "project", {"theirs": entry})
+    with pytest.raises(DataError, match=f"the file that came has {sha256}: set weights.theirs.sha256") as caught:
+        stages.weights.main(project, "theirs")
+    assert "\n" not in str(caught.value)
+    assert not project.run_dir("theirs").exists()
+    requests = server.num_requests.copy()
+    entry["sha256"] = sha256
+    stages.weights.main(Project(project.root, project.params | {"weights": {"theirs": entry}}), "theirs")
+    assert server.num_requests == requests
+
+
+def test_wrong_entries_and_files_are_one_sentence(tmp_path):
+    project = released_project(tmp_path, {})
+    write_checkpoint(tmp_path / "en.ckpt")
+    entry = {"method": "flowgrad_en", "url": "en.ckpt", "settings": NARROW}
+    for change, error, words in [
+        ({"method": "flowgrad"}, ParameterError, "weights.x: method is 'flowgrad', expected one of lvs"),
+        ({"sha256": "abc"}, ParameterError, "weights.x: sha256 is 'abc', expected 64 hexadecimal digits"),
+        ({"sha256": "0" * 64}, DataError, r"en.ckpt: SHA-256 is .*, expected 0000"),
+        ({"url": "nowhere.ckpt"}, DataError, "nowhere.ckpt: no such file"),
+        ({"epochs": 3}, ParameterError, "unknown key weights.x.epochs"),
+        ({"method": "htf"}, DataError, "not a published htf checkpoint.*it looks like flowgrad_en"),
+        ({"settings": {"widht": 8}}, ParameterError, "widht"),
+        ({"settings": None}, DataError, "have another shape"),
+    ]:
+        project.params["weights"] = {"x": entry | change}
+        with pytest.raises(error, match=words) as caught:
+            stages.weights.main(project, "x")
+        assert "\n" not in str(caught.value)
+        assert not project.run_dir("x").exists()
+
+
+def test_nothing_is_fetched_unless_it_is_asked_for():
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    assert params["released"] == []
+    entries = {name: build(ReleasedWeights, values, name) for name, values in params["weights"].items()}
+    assert {entry.method for entry in entries.values()} == {"rcgrad", "flowgrad_h", "flowgrad_ic", "flowgrad_en"}
+    assert all(entry.is_remote for entry in entries.values())
+    assert not set(entries) & set(params["train"])  # one folder of runs
+
+
+def test_dvc_runs_the_stage_of_each_released_name(server, tmp_path):
+    """The real graph: the stage, its parameters and its output; offline it fails with one line."""
+    write_checkpoint(tmp_path / "en.ckpt")
+    url = server.add("/en.ckpt", Answer((tmp_path / "en.ckpt").read_bytes()))
+    entry = {"method": "flowgrad_en", "url": url, "sha256": sha256_of(tmp_path / "en.ckpt"), "settings": NARROW}
+    folder = make_checkout(tmp_path / "checkout", {"weights.theirs": entry, "released": ["theirs"], "models": []})
+    assert "weights@theirs" in run(folder, "dvc", "stage", "list", "--name-only")
+    assert "flowgrad_en weights of" in run(folder, "dvc", "repro", "weights@theirs")
+    assert json.loads((folder / "cache/runs/theirs/run.json").read_text())["selection"] == "released"
+    assert "up to date" in run(folder, "dvc", "repro", "weights@theirs")
+    assert "cache/runs/theirs" in run(folder, "dvc", "dag", "--outs", "evaluate")
+
+
+def test_command_line_of_the_stage(tmp_path):
+    project = released_project(tmp_path, {"x": {"method": "lvs", "url": "nowhere.pth"}})
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.weights", "x"],
+        cwd=project.root,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,1 @@
+"""ImageNet, released and published weights."""
