@@ -30,9 +30,22 @@ def make_environment(environment_dir: Path, requirements_path: Path) -> None:
     python_path = environment_dir / "bin" / "python"
     if not _has_pip(python_path):
         _create(environment_dir)
-    print(f"installing {requirements_path} into {environment_dir} (with PyTorch several GB and minutes)", flush=True)
+    print(
+        f"installing {requirements_path} into {environment_dir} (with PyTorch several GB and minutes)",
+        flush=True,
+    )
     subprocess.run(
-        [python_path, "-m", "pip", "install", "--disable-pip-version-check", "-q", "-r", requirements_path], check=True
+        [
+            python_path,
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            "-q",
+            "-r",
+            requirements_path,
+        ],
+        check=True,
     )
     stamp_path.write_text(stamp)
 
@@ -40,7 +53,9 @@ def make_environment(environment_dir: Path, requirements_path: Path) -> None:
 def _has_pip(python_path: Path) -> bool:
     if not python_path.exists():
         return False
-    return subprocess.run([python_path, "-m", "pip", "--version"], capture_output=True).returncode == 0
+    return (
+        subprocess.run([python_path, "-m", "pip", "--version"], capture_output=True).returncode == 0
+    )
 
 
 def _create(environment_dir: Path) -> None:
@@ -56,11 +71,15 @@ def _create(environment_dir: Path) -> None:
                 wheel = response.read()
             found = hashlib.sha256(wheel).hexdigest()
             if found != PIP_SHA256:
-                raise SystemExit(f"error: {PIP_URL} has sha256 {found}, expected {PIP_SHA256}") from None
+                raise SystemExit(
+                    f"error: {PIP_URL} has sha256 {found}, expected {PIP_SHA256}"
+                ) from None
             wheel_path.write_bytes(wheel)
             python_path = environment_dir / "bin" / "python"
             # A wheel is a zip archive that Python can run pip from.
-            subprocess.run([python_path, wheel_path / "pip", "install", "-q", wheel_path], check=True)
+            subprocess.run(
+                [python_path, wheel_path / "pip", "install", "-q", wheel_path], check=True
+            )
 
 
 def main() -> None:
@@ -74,7 +93,9 @@ def main() -> None:
     try:
         make_environment(environment_dir, requirements_path)
     except subprocess.CalledProcessError as error:
-        raise SystemExit(f"error: {' '.join(map(str, error.cmd))} failed with exit code {error.returncode}") from None
+        raise SystemExit(
+            f"error: {' '.join(map(str, error.cmd))} failed with exit code {error.returncode}"
+        ) from None
     except OSError as error:
         raise SystemExit(f"error: {error}") from None
 

@@ -3,7 +3,17 @@
 import subprocess
 import sys
 
-NAMES = ("extraction", "flow_context", "loading", "reruns", "scaling", "memory", "dvc_at_size", "scoring", "training")
+NAMES = (
+    "extraction",
+    "flow_context",
+    "loading",
+    "reruns",
+    "scaling",
+    "memory",
+    "dvc_at_size",
+    "scoring",
+    "training",
+)
 
 
 def main(names: list[str]) -> int:
@@ -15,7 +25,10 @@ def main(names: list[str]) -> int:
     worst = 0
     for name in names or NAMES:
         print(f"== {name}", flush=True)
-        worst = max(worst, subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode)
+        worst = max(
+            worst,
+            subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode,
+        )
     return worst
 
 

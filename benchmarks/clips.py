@@ -26,8 +26,30 @@ def render_clips(
         path = folder / f"rendered_{index}.mp4"
         picture = f"testsrc2=size={size}:rate={fps}:duration={seconds},rotate={0.1 + 0.1 * index}*t,boxblur=1"
         sound = f"aevalsrc='0.4*sin(2*PI*({200 + 50 * index}*t+40*t*t))|0.2*sin(2*PI*700*t)':s=44100:d={seconds}"
-        command = [str(find_ffmpeg()), "-y", "-v", "error", "-nostdin", "-f", "lavfi", "-i", picture]
-        command += ["-f", "lavfi", "-i", sound, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac", str(path)]
+        command = [
+            str(find_ffmpeg()),
+            "-y",
+            "-v",
+            "error",
+            "-nostdin",
+            "-f",
+            "lavfi",
+            "-i",
+            picture,
+        ]
+        command += [
+            "-f",
+            "lavfi",
+            "-i",
+            sound,
+            "-c:v",
+            "libx264",
+            "-pix_fmt",
+            "yuv420p",
+            "-c:a",
+            "aac",
+            str(path),
+        ]
         subprocess.run(command, check=True)
         paths.append(path)
     return paths

@@ -68,10 +68,17 @@ def run(command: list[str], folder: Path) -> tuple[float, str]:
     """Run a command there; its seconds and its output. Raises when it fails."""
     start = time.monotonic()
     done = subprocess.run(
-        command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+        command,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
-        raise SystemExit(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
+        raise SystemExit(
+            f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
     return time.monotonic() - start, done.stdout
 
 
@@ -86,7 +93,9 @@ def make_project(folder: Path, *, num_samples: int, row_bytes: int, cache_type: 
     (folder / "stage.py").write_text(STAGE)
     clips_dir = folder.parent / "clips"
     clips_dir.mkdir()
-    (folder / "settings.json").write_text(json.dumps({"row_bytes": row_bytes, "clips_dir": str(clips_dir)}))
+    (folder / "settings.json").write_text(
+        json.dumps({"row_bytes": row_bytes, "clips_dir": str(clips_dir)})
+    )
     write_clips(folder, num_samples)
     for command in (
         ["git", "init", "-q"],
@@ -101,7 +110,11 @@ def make_project(folder: Path, *, num_samples: int, row_bytes: int, cache_type: 
 
 
 def _with_dvc(command: list[str]) -> list[str]:
-    return [str(Path(sys.executable).with_name("dvc")), *command[1:]] if command[0] == "dvc" else command
+    return (
+        [str(Path(sys.executable).with_name("dvc")), *command[1:]]
+        if command[0] == "dvc"
+        else command
+    )
 
 
 def write_clips(folder: Path, num_samples: int) -> None:
@@ -137,20 +150,34 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=200_000)
     parser.add_argument("--row-bytes", type=int, default=512)
     parser.add_argument("--cache-type", default="hardlink,copy")
-    parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder, removed afterwards)")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where to work (default: a temporary folder, removed afterwards)",
+    )
     arguments = parser.parse_args()
     base = Path(tempfile.mkdtemp(prefix="earshot-dvc-", dir=arguments.folder))
     project, colleague = base / "project", base / "colleague"
     try:
         make_project(
-            project, num_samples=arguments.samples, row_bytes=arguments.row_bytes, cache_type=arguments.cache_type
+            project,
+            num_samples=arguments.samples,
+            row_bytes=arguments.row_bytes,
+            cache_type=arguments.cache_type,
         )
         num_more = arguments.samples // 100
         repro = _with_dvc(["dvc", "repro"])
-        report = lambda text, seconds, note="": print(f"{text:<52}{seconds:8.1f} s  {note}", flush=True)  # noqa: E731
+
+        def report(text, seconds, note=""):
+            print(f"{text:<52}{seconds:8.1f} s  {note}", flush=True)
+
         full, _ = run(repro, project)
         before = states(project)
-        report(f"dvc repro, everything ({len(before)} shards)", full, f"{blocks(project) / 1e6:.0f} MB on disk")
+        report(
+            f"dvc repro, everything ({len(before)} shards)",
+            full,
+            f"{blocks(project) / 1e6:.0f} MB on disk",
+        )
         report("dvc repro, nothing to do", run(repro, project)[0])
         report("dvc status, nothing to do", run(_with_dvc(["dvc", "status"]), project)[0])
         write_clips(project, arguments.samples + num_more)
@@ -162,18 +189,32 @@ def main() -> None:
             seconds,
             f"{len(after) - len(before)} new shards, {moved} old touched; {100 * seconds / full:.1f} % of everything",
         )
-        report("dvc repro, nothing to do again", run(repro, project)[0], f"{blocks(project) / 1e6:.0f} MB on disk")
+        report(
+            "dvc repro, nothing to do again",
+            run(repro, project)[0],
+            f"{blocks(project) / 1e6:.0f} MB on disk",
+        )
         report("dvc push", run(_with_dvc(["dvc", "push", "-q"]), project)[0])
         ignored = shutil.ignore_patterns("cache", "tmp")
         shutil.copytree(project, colleague, ignore=ignored)
         run(["git", "init", "-q"], colleague)
-        report("dvc pull, into an empty checkout", run(_with_dvc(["dvc", "pull", "-q"]), colleague)[0])
+        report(
+            "dvc pull, into an empty checkout", run(_with_dvc(["dvc", "pull", "-q"]), colleague)[0]
+        )
         seconds, output = run(repro, colleague)
-        report("dvc repro there", seconds, "runs nothing" if "Running stage" not in output else "RUNS STAGES")
+        report(
+            "dvc repro there",
+            seconds,
+            "runs nothing" if "Running stage" not in output else "RUNS STAGES",
+        )
         write_clips(colleague, arguments.samples + 2 * num_more)
         seconds, output = run(repro, colleague)
         lines = [line for line in output.splitlines() if " computed, " in line]
-        report("dvc repro there, 1 % more clips", seconds, "; ".join(line.split("; ")[1] for line in lines))
+        report(
+            "dvc repro there, 1 % more clips",
+            seconds,
+            "; ".join(line.split("; ")[1] for line in lines),
+        )
         shard = next((project / "cache" / FEATURES[0]).glob("*.h5"))
         print(
             f"DVC's hash (MD5): {hash_rate() / 1e6:.0f} MB/s, once for each new shard; "

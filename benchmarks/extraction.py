@@ -53,7 +53,11 @@ def run_ours(path: Path) -> None:
         flow.make_feature(flow.FlowParameters()),
     ]
     (extracted,) = extract_features(path, [Moment("centre", None)], features)
-    missing = {name: one.reason for name, one in extracted.items() if one.array is None and one.reason != "no_audio"}
+    missing = {
+        name: one.reason
+        for name, one in extracted.items()
+        if one.array is None and one.reason != "no_audio"
+    }
     if missing:
         raise ValueError(f"{path.name}: not extracted: {missing}")
 
@@ -127,7 +131,13 @@ def measure_clip(path: Path, *, repeats: int, read_clock: Callable[[], float]) -
             run()
             seconds[name].append(read_clock() - start)
     best = {name: min(values) for name, values in seconds.items()}
-    return {"clip": path.name, "has_audio": info.has_audio, "width": info.width, "height": info.height, **best}
+    return {
+        "clip": path.name,
+        "has_audio": info.has_audio,
+        "width": info.width,
+        "height": info.height,
+        **best,
+    }
 
 
 def geometric_mean(values: list[float]) -> float:
@@ -137,10 +147,16 @@ def geometric_mean(values: list[float]) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print a table, and say whether the bounds (3x the published procedure, 1.25x the floor) hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", nargs="*", type=Path, help="media files or folders (default: rendered clips)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--clips", nargs="*", type=Path, help="media files or folders (default: rendered clips)"
+    )
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: on a machine that has other work")
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="cpu: on a machine that has other work"
+    )
     parser.add_argument("--json", type=Path, help="write the measurements here")
     arguments = parser.parse_args(argv)
     cv2.setNumThreads(1)
@@ -150,21 +166,31 @@ def main(argv: list[str] | None = None) -> int:
         Path(folder, "ffmpeg").symlink_to(find_ffmpeg())
         os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
         os.environ["OPENCV_FFMPEG_THREADS"] = "1"
-        paths = find_clips(arguments.clips) if arguments.clips else render_clips(Path(folder), num_clips=4)
-        librosa.stft(np.zeros(1024, np.float32), n_fft=512)  # its imports are no part of either side,
+        paths = (
+            find_clips(arguments.clips)
+            if arguments.clips
+            else render_clips(Path(folder), num_clips=4)
+        )
+        librosa.stft(
+            np.zeros(1024, np.float32), n_fft=512
+        )  # its imports are no part of either side,
         load_refine_level()  # nor is what a machine compiles once
         load_average_rows()
         rows = []
         for path in paths:
             try:
-                row = measure_clip(path, repeats=arguments.repeats, read_clock=CLOCKS[arguments.clock])
+                row = measure_clip(
+                    path, repeats=arguments.repeats, read_clock=CLOCKS[arguments.clock]
+                )
             except Exception as error:  # a clip that one side cannot read at all cannot be compared
                 print(f"{path.name:28s} left out: {type(error).__name__}: {str(error)[:90]}")
                 continue
             rows.append(row)
             sound = "audio" if row["has_audio"] else "mute"
             speedup, over_floor = row["published"] / row["ours"], row["ours"] / row["floor"]
-            sides = "".join(f"  {name} {row[name] * 1000:7.1f} ms" for name in ("ours", "published", "floor"))
+            sides = "".join(
+                f"  {name} {row[name] * 1000:7.1f} ms" for name in ("ours", "published", "floor")
+            )
             print(
                 f"{row['clip']:28s} {row['width']:4d}x{row['height']:<4d} {sound:5s}{sides}"
                 f"  published/ours {speedup:5.2f}  ours/floor {over_floor:5.2f}"
@@ -175,7 +201,8 @@ def main(argv: list[str] | None = None) -> int:
     summary = {"speedup": geometric_mean([row["published"] / row["ours"] for row in rows])}
     summary["over_floor"] = geometric_mean([row["ours"] / row["floor"] for row in rows])
     print(
-        f"geometric means over {len(rows)} clips: {summary['speedup']:.2f}x the published procedure (bound 3), ", end=""
+        f"geometric means over {len(rows)} clips: {summary['speedup']:.2f}x the published procedure (bound 3), ",
+        end="",
     )
     print(f"{summary['over_floor']:.2f}x the floor's time (bound 1.25)")
     if arguments.json:

@@ -31,9 +31,15 @@ def measure(
     feature = make_feature(parameters)
     seconds, sizes = 0.0, []
     for path in paths:
-        times = [None] if step_seconds is None else np.arange(0.5, probe(path).duration_seconds - 0.5, step_seconds)
+        times = (
+            [None]
+            if step_seconds is None
+            else np.arange(0.5, probe(path).duration_seconds - 0.5, step_seconds)
+        )
         start = read_clock()
-        for extracted in extract_features(path, [Moment(str(time), time) for time in times], [feature]):
+        for extracted in extract_features(
+            path, [Moment(str(time), time) for time in times], [feature]
+        ):
             if extracted["flow"].array is None:
                 raise ValueError(f"{path.name}: {extracted['flow'].detail}")
             sizes.append(extracted["flow"].array.nbytes)
@@ -43,21 +49,39 @@ def measure(
 
 def main(argv: list[str] | None = None) -> int:
     """Print one line a context and aggregation."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", nargs="*", type=Path, help="media files or folders (default: rendered clips)")
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: on a machine that has other work")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--clips", nargs="*", type=Path, help="media files or folders (default: rendered clips)"
+    )
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="cpu: on a machine that has other work"
+    )
     arguments = parser.parse_args(argv)
     cv2.setNumThreads(1)
     read_clock = CLOCKS[arguments.clock]
     with tempfile.TemporaryDirectory() as folder:
-        paths = find_clips(arguments.clips) if arguments.clips else render_clips(Path(folder), num_clips=2)
-        measure(paths[:1], parameters=FlowParameters(), step_seconds=None, read_clock=read_clock)  # loads the kernels
+        paths = (
+            find_clips(arguments.clips)
+            if arguments.clips
+            else render_clips(Path(folder), num_clips=2)
+        )
+        measure(
+            paths[:1], parameters=FlowParameters(), step_seconds=None, read_clock=read_clock
+        )  # loads the kernels
         first = None
         for context_seconds in CONTEXTS:
             for aggregation in ("mean", "max", "stack") if context_seconds > 0.125 else ("mean",):
-                parameters = FlowParameters(context_seconds=context_seconds, aggregation=aggregation)
-                one, size = measure(paths, parameters=parameters, step_seconds=None, read_clock=read_clock)
-                many, _ = measure(paths, parameters=parameters, step_seconds=0.5, read_clock=read_clock)
+                parameters = FlowParameters(
+                    context_seconds=context_seconds, aggregation=aggregation
+                )
+                one, size = measure(
+                    paths, parameters=parameters, step_seconds=None, read_clock=read_clock
+                )
+                many, _ = measure(
+                    paths, parameters=parameters, step_seconds=0.5, read_clock=read_clock
+                )
                 first = first or one
                 print(
                     f"context {context_seconds:5.3f} s {aggregation:5s}  one sample a clip {one * 1000:7.1f} ms"

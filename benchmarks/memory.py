@@ -55,8 +55,12 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="earshot-memory-") as name:
         folder = Path(name)
-        render_clips(folder / "clips", num_clips=arguments.clips, num_rendered=8, seconds=arguments.seconds)
-        values = measure(make_bench(folder / "memory", folder / "clips", arguments.clips, arguments.workers))
+        render_clips(
+            folder / "clips", num_clips=arguments.clips, num_rendered=8, seconds=arguments.seconds
+        )
+        values = measure(
+            make_bench(folder / "memory", folder / "clips", arguments.clips, arguments.workers)
+        )
 
     def between(first: float, stop: float) -> list[float]:
         return [memory for num_done, memory in values if first <= num_done < stop]
@@ -70,7 +74,9 @@ def main() -> None:
     late = between(0.8 * arguments.clips, np.inf)
     for kind, count in (("median", np.median), ("largest", max)):
         before, after = count(early), count(late)
-        print(f"{kind}: {before:.0f} MB early, {after:.0f} MB late ({100 * (after / before - 1):+.1f} %; allowed: 20)")
+        print(
+            f"{kind}: {before:.0f} MB early, {after:.0f} MB late ({100 * (after / before - 1):+.1f} %; allowed: 20)"
+        )
 
 
 if __name__ == "__main__":

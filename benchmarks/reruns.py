@@ -37,8 +37,24 @@ def render_clip(path: Path, *, seed: int, seconds: int) -> None:
             "-i",
             f"testsrc2=size=640x360:rate=25:duration={seconds},noise=alls=12:allf=t:all_seed={seed}",
         ),
-        *("-f", "lavfi", "-i", f"sine=frequency={200 + 7 * seed}:duration={seconds}:sample_rate=44100"),
-        *("-c:v", "libx264", "-preset", "veryfast", "-crf", "26", "-g", "125", "-pix_fmt", "yuv420p"),
+        *(
+            "-f",
+            "lavfi",
+            "-i",
+            f"sine=frequency={200 + 7 * seed}:duration={seconds}:sample_rate=44100",
+        ),
+        *(
+            "-c:v",
+            "libx264",
+            "-preset",
+            "veryfast",
+            "-crf",
+            "26",
+            "-g",
+            "125",
+            "-pix_fmt",
+            "yuv420p",
+        ),
         *("-c:a", "aac", "-shortest", str(path)),
     ]
     subprocess.run(command, check=True)
@@ -62,7 +78,10 @@ def make_tables(clips_dir: Path, num_clips: int) -> tuple[pa.Table, pa.Table]:
     """SAMPLES and DOWNLOADS of the first ``num_clips`` clips: one sample at each one's centre."""
     paths = sorted(clips_dir.glob("*.mp4"))[:num_clips]
     samples = [{"sample_id": path.stem, "clip_id": path.stem} for path in paths]
-    downloads = [{"clip_id": path.stem, "status": "ok", "path": path.name, "sha256": sha256_of(path)} for path in paths]
+    downloads = [
+        {"clip_id": path.stem, "status": "ok", "path": path.name, "sha256": sha256_of(path)}
+        for path in paths
+    ]
     return (
         pa.Table.from_pylist(samples, schema=SAMPLES.columns),
         pa.Table.from_pylist(downloads, schema=DOWNLOADS.columns),
@@ -121,7 +140,12 @@ def main() -> None:
     num_more = max(1, arguments.clips // 100)
     with tempfile.TemporaryDirectory(prefix="earshot-reruns-") as name:
         folder = Path(name)
-        render_clips(folder / "clips", num_clips=arguments.clips + num_more, num_rendered=8, seconds=arguments.seconds)
+        render_clips(
+            folder / "clips",
+            num_clips=arguments.clips + num_more,
+            num_rendered=8,
+            seconds=arguments.seconds,
+        )
         bench = Bench(folder, make_tables(folder / "clips", arguments.clips))
         steps = [
             ("everything", lambda: None),
@@ -130,10 +154,19 @@ def main() -> None:
                 "spectrogram.hop_length",
                 lambda: setattr(bench, "spectrogram", replace(bench.spectrogram, hop_length=170)),
             ),
-            ("flow.window_size", lambda: setattr(bench, "flow", replace(bench.flow, window_size=13))),
-            ("frames.short_side", lambda: setattr(bench, "frames", replace(bench.frames, short_side=224))),
+            (
+                "flow.window_size",
+                lambda: setattr(bench, "flow", replace(bench.flow, window_size=13)),
+            ),
+            (
+                "frames.short_side",
+                lambda: setattr(bench, "frames", replace(bench.frames, short_side=224)),
+            ),
             ("all changed back", lambda: bench.__init__(folder, bench.tables)),
-            (f"{num_more} more clips", lambda: setattr(bench, "tables", make_tables(folder / "clips", 10**9))),
+            (
+                f"{num_more} more clips",
+                lambda: setattr(bench, "tables", make_tables(folder / "clips", 10**9)),
+            ),
         ]
         print(
             f"{arguments.clips} clips of {arguments.seconds} s, one process; arrays computed: frames/spectrograms/flow"

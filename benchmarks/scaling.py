@@ -42,17 +42,23 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="earshot-scaling-") as name:
         folder = Path(name)
-        render_clips(folder / "clips", num_clips=arguments.clips, num_rendered=8, seconds=arguments.seconds)
+        render_clips(
+            folder / "clips", num_clips=arguments.clips, num_rendered=8, seconds=arguments.seconds
+        )
         print(f"{arguments.clips} clips of {arguments.seconds} s, {os.cpu_count()} cores")
         digests, base = set(), None
         for workers in arguments.workers:
-            bench = make_bench(folder / f"workers{workers}", folder / "clips", arguments.clips, workers)
+            bench = make_bench(
+                folder / f"workers{workers}", folder / "clips", arguments.clips, workers
+            )
             start = time.perf_counter()
             bench.build()
             seconds = time.perf_counter() - start
             base = base or seconds
             digests.add(digest(bench.folder))
-            print(f"{workers} workers{seconds:10.1f} s{arguments.clips / seconds:8.1f} clips/s{base / seconds:8.2f}x")
+            print(
+                f"{workers} workers{seconds:10.1f} s{arguments.clips / seconds:8.1f} clips/s{base / seconds:8.2f}x"
+            )
         print("the same bytes" if len(digests) == 1 else "DIFFERENT BYTES")
 
 

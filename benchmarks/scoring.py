@@ -69,7 +69,9 @@ def main() -> None:
         ratio = f"{loop_ms / our_ms:7.1f}" if loop_ms is not None else "      -"
         published = f"{loop_ms:12.3f}" if loop_ms is not None else f"{'-':>12s}"
         print(f"{name:10s} {published} {our_ms:12.3f} {ratio}")
-        rows = zip(scores.ciou, scores.adaptive_ciou, scores.median_ciou, scores.pointing, strict=True)
+        rows = zip(
+            scores.ciou, scores.adaptive_ciou, scores.median_ciou, scores.pointing, strict=True
+        )
         names = ("ciou", "adaptive_ciou", "median_ciou", "pointing")
         columns.append(sample_values([dict(zip(names, row, strict=True)) for row in rows]))
     start = time.process_time()
@@ -77,7 +79,9 @@ def main() -> None:
         intervals(values, num_resamples=10_000)
     bootstrap_seconds = time.process_time() - start
     total_seconds = time.process_time() - total_start - total_loop
-    print(f"10,000-fold intervals of all metrics, {len(columns)} protocols: {bootstrap_seconds:.1f} s")
+    print(
+        f"10,000-fold intervals of all metrics, {len(columns)} protocols: {bootstrap_seconds:.1f} s"
+    )
     print(f"all protocols with intervals: {total_seconds:.1f} s")
 
 

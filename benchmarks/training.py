@@ -68,8 +68,21 @@ def write_samples(folder: Path, num_samples: int) -> tuple[dict[str, Path], list
                     array = generator.integers(0, 256, shape, dtype=np.uint8)
                 else:
                     array = generator.standard_normal(shape, np.float32).astype(np.float16)
-                rows.append(Row(ids[number], f"{number:032x}", array, {"native_height": 360, "native_width": 640}))
-            path = write_shard(folder / feature, f"{first:012x}", rows, [], {"feature": feature, "parameters": "{}"})
+                rows.append(
+                    Row(
+                        ids[number],
+                        f"{number:032x}",
+                        array,
+                        {"native_height": 360, "native_width": 640},
+                    )
+                )
+            path = write_shard(
+                folder / feature,
+                f"{first:012x}",
+                rows,
+                [],
+                {"feature": feature, "parameters": "{}"},
+            )
             index += [
                 {
                     "sample_id": row.sample_id,
@@ -95,11 +108,15 @@ class PublishedSamples(Dataset):
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=95)
         self._jpeg = buffer.getvalue()
-        self._wave = (generator.standard_normal(10 * _SAMPLE_RATE) * 3000).astype(np.int16).tobytes()
+        self._wave = (
+            (generator.standard_normal(10 * _SAMPLE_RATE) * 3000).astype(np.int16).tobytes()
+        )
         self._num_samples, self._has_flow = num_samples, has_flow
         self._transform = transforms.Compose(
             [
-                transforms.Resize(round(image_size * 1.1), interpolation=transforms.InterpolationMode.BICUBIC),
+                transforms.Resize(
+                    round(image_size * 1.1), interpolation=transforms.InterpolationMode.BICUBIC
+                ),
                 transforms.RandomCrop(image_size),
                 transforms.RandomHorizontalFlip(),
                 transforms.PILToTensor(),
@@ -113,7 +130,10 @@ class PublishedSamples(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         picture = Image.open(io.BytesIO(self._jpeg)).convert("RGB")
-        sample = {"frames": self._transform(picture), "spectrograms": torch.from_numpy(self._spectrogram())[None]}
+        sample = {
+            "frames": self._transform(picture),
+            "spectrograms": torch.from_numpy(self._spectrogram())[None],
+        }
         if self._has_flow:
             sample["flow"] = self._transform(Image.open(io.BytesIO(self._jpeg)).convert("RGB"))[:2]
         return sample
@@ -122,7 +142,9 @@ class PublishedSamples(Dataset):
         wave = np.frombuffer(self._wave, np.int16).astype(np.float32) / 32768
         start = len(wave) // 2 - 3 * _SAMPLE_RATE // 2
         wave = wave[start : start + 3 * _SAMPLE_RATE]
-        windows = np.lib.stride_tricks.sliding_window_view(wave, 512)[::238] * np.hanning(512).astype(np.float32)
+        windows = np.lib.stride_tricks.sliding_window_view(wave, 512)[::238] * np.hanning(
+            512
+        ).astype(np.float32)
         power = np.abs(np.fft.rfft(windows - windows.mean(1, keepdims=True), axis=1)) ** 2
         return (np.log(power.T + 1e-7) / 12).astype(np.float32)
 
@@ -130,13 +152,17 @@ class PublishedSamples(Dataset):
 class Stepper:
     """The training step of ``TrainingModule`` in a plain loop, on a device."""
 
-    def __init__(self, parameters, device: torch.device, *, precision: str, is_channels_last: bool, clock):
+    def __init__(
+        self, parameters, device: torch.device, *, precision: str, is_channels_last: bool, clock
+    ):
         self._clock = clock
         self.parameters, self.device = parameters, device
         model = make_model(parameters).to(device)
         if is_channels_last:
             model = model.to(memory_format=torch.channels_last)
-        self.module = TrainingModule(model, parameters, is_channels_last=is_channels_last).to(device)
+        self.module = TrainingModule(model, parameters, is_channels_last=is_channels_last).to(
+            device
+        )
         self.optimizer = self.module.configure_optimizers()
         self._is_half = precision == "bf16"
 
@@ -210,7 +236,9 @@ def measure(method: str, options, dirs, ids, folder: Path) -> dict:
     resident_kept = kept[(0, np.arange(options.batch) % len(ids))]
 
     def loader(of, **further):
-        made = BatchLoader(of, batch_size=options.batch, is_shuffled=True, keeps_last=False, **further)
+        made = BatchLoader(
+            of, batch_size=options.batch, is_shuffled=True, keeps_last=False, **further
+        )
 
         def iterate(epoch):
             made.set_epoch(epoch)
@@ -226,17 +254,23 @@ def measure(method: str, options, dirs, ids, folder: Path) -> dict:
     }
     rates = {name: [] for name in streams}
     opened = {name: make() for name, (make, _) in streams.items()}
-    for _ in range(options.repeats):  # taking turns, so that other work on the machine disturbs all alike
+    for _ in range(
+        options.repeats
+    ):  # taking turns, so that other work on the machine disturbs all alike
         for name, (_, step) in streams.items():
             rates[name].append(stepper.rate(opened[name], step, options.steps))
     result |= {name: float(np.median(values)) for name, values in rates.items()}
     if is_cuda:
         result["peak_gpu_mib"] = torch.cuda.max_memory_allocated() / 2**20
     if options.published:
-        plain = Stepper(parameters, device, precision="float32", is_channels_last=False, clock=clock)
+        plain = Stepper(
+            parameters, device, precision="float32", is_channels_last=False, clock=clock
+        )
         samples = PublishedSamples(options.batch * (options.steps + 2), image_size=parameters.image_size,
                                    has_flow=method == "htf")  # fmt: skip
-        published = DataLoader(samples, batch_size=options.batch, num_workers=num_workers, drop_last=True)
+        published = DataLoader(
+            samples, batch_size=options.batch, num_workers=num_workers, drop_last=True
+        )
         batches = forever(lambda _: (move_to(batch, device) for batch in published))
         result["published"] = plain.rate(batches, plain.step_on_inputs, options.steps)
     hardware = HardwareParameters(num_workers=num_workers)
@@ -255,7 +289,9 @@ def measure(method: str, options, dirs, ids, folder: Path) -> dict:
 
 def main() -> None:
     """Print one line a method and, with ``--json``, write all figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--methods", nargs="+", default=["lvs", "ezvsl", "htf"])
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--samples", type=int, default=1024)
@@ -264,10 +300,19 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--workers", type=int, default=-1)
     parser.add_argument("--published", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: on a busy machine, --workers 0")
+    parser.add_argument(
+        "--clock",
+        choices=["wall", "cpu"],
+        default="wall",
+        help="cpu: on a busy machine, --workers 0",
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    device = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"CPU, {torch.get_num_threads()} threads"
+    )
     print(f"{device}; torch {torch.__version__}, {platform.machine()}")
     results = []
     with tempfile.TemporaryDirectory() as name:
@@ -280,7 +325,9 @@ def main() -> None:
             ratios += f", memory {result['memory'] / result['resident_memory']:.3f}"
             if "published" in result:
                 ratios += f", {result['streamed'] / result['published']:.1f}x published"
-            figures = ", ".join(f"{key} {value:.1f}" for key, value in result.items() if isinstance(value, float))
+            figures = ", ".join(
+                f"{key} {value:.1f}" for key, value in result.items() if isinstance(value, float)
+            )
             print(f"{method}: {figures}; {ratios}", flush=True)
     if options.json:
         options.json.write_text(json.dumps({"device": device, "results": results}, indent=1) + "\n")

@@ -42,16 +42,25 @@ class FeatureReader:
 
     def _build_lookup(self) -> None:
         """Per-process state: where each sample is, nothing open yet."""
-        columns = {name: self.index.column(name) for name in ("sample_id", "status", "shard", "row", "crc32")}
+        columns = {
+            name: self.index.column(name)
+            for name in ("sample_id", "status", "shard", "row", "crc32")
+        }
         is_ok = np.array(columns["status"].to_pylist(), dtype=object) == "ok"
         encoded = columns["shard"].combine_chunks().dictionary_encode()
         self._shard_names: list[str] = encoded.dictionary.to_pylist()
-        self._shard_of = np.where(is_ok, encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), -1)
+        self._shard_of = np.where(
+            is_ok, encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), -1
+        )
         self._row_of = columns["row"].combine_chunks().fill_null(-1).to_numpy(zero_copy_only=False)
-        self._crc32_of = columns["crc32"].combine_chunks().fill_null(0).to_numpy(zero_copy_only=False)
+        self._crc32_of = (
+            columns["crc32"].combine_chunks().fill_null(0).to_numpy(zero_copy_only=False)
+        )
         ids = columns["sample_id"].to_pylist()
         self._position_of = {sample_id: position for position, sample_id in enumerate(ids)}
-        self.sample_ids: list[str] = [sample_id for sample_id, ok in zip(ids, is_ok, strict=True) if ok]
+        self.sample_ids: list[str] = [
+            sample_id for sample_id, ok in zip(ids, is_ok, strict=True) if ok
+        ]
         self._is_known_good = np.zeros(len(ids), dtype=bool)
         self._placements: dict[int, Placement] = {}
         self._columns: dict[int, dict[str, np.ndarray]] = {}
@@ -106,7 +115,9 @@ class FeatureReader:
                 f"{self._path(shard)}: not found; `python -m pipeline repair` makes missing shards again"
             ) from None
         except (DataError, OSError) as error:
-            raise DataError(f"{self._path(shard)}: {sample_id}: {error}; run `python -m pipeline repair`") from None
+            raise DataError(
+                f"{self._path(shard)}: {sample_id}: {error}; run `python -m pipeline repair`"
+            ) from None
         position = self._position_of[sample_id]
         if self.is_checked and not self._is_known_good[position]:
             if crc32_of(array) != crc32:
@@ -173,7 +184,9 @@ class FeatureReader:
         return self._placements[shard]
 
     def _descriptor(self, shard: int) -> int:
-        if self._process_id != os.getpid():  # forked: the parent's descriptors are shared with it, so open own ones
+        if (
+            self._process_id != os.getpid()
+        ):  # forked: the parent's descriptors are shared with it, so open own ones
             for descriptor in self._descriptors.values():
                 os.close(descriptor)  # closes this process's duplicate only
             self._descriptors.clear()

@@ -105,7 +105,9 @@ def crc32_of(array: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
 
 
-def encode_shard(rows: Sequence[Row], failures: Sequence[Failure], attributes: Mapping[str, object]) -> bytes:
+def encode_shard(
+    rows: Sequence[Row], failures: Sequence[Failure], attributes: Mapping[str, object]
+) -> bytes:
     """The bytes of a shard, made in memory: a full disk then fails in one plain write, never inside HDF5."""
     dtypes = {row.array.dtype for row in rows}
     num_axes = {row.array.ndim for row in rows}
@@ -118,7 +120,9 @@ def encode_shard(rows: Sequence[Row], failures: Sequence[Failure], attributes: M
     dtype = dtypes.pop() if dtypes else np.dtype(np.uint8)
     sizes = np.array([row.array.size for row in rows], dtype=np.int64)
     offset = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])
-    with h5py.File("shard", "w", driver="core", backing_store=False, libver=("earliest", "v110")) as file:
+    with h5py.File(
+        "shard", "w", driver="core", backing_store=False, libver=("earliest", "v110")
+    ) as file:
         file.attrs["schema_version"] = SCHEMA_VERSION
         for name, value in attributes.items():
             file.attrs[name] = value
@@ -176,7 +180,11 @@ def has_our_version(path: Path) -> bool:
 
 
 def write_shard(
-    folder: Path, task: str, rows: Sequence[Row], failures: Sequence[Failure], attributes: Mapping[str, object]
+    folder: Path,
+    task: str,
+    rows: Sequence[Row],
+    failures: Sequence[Failure],
+    attributes: Mapping[str, object],
 ) -> Path:
     """Publish a shard in ``folder`` under its name."""
     content = encode_shard(rows, failures, attributes)
@@ -198,7 +206,9 @@ def read_placement(path: Path | str) -> Placement:
 
 def read_columns(path: Path | str) -> dict[str, np.ndarray]:
     """Read the per-sample attributes, each (n,)."""
-    return _read(path, lambda file: {name: column[:] for name, column in file["attributes"].items()})
+    return _read(
+        path, lambda file: {name: column[:] for name, column in file["attributes"].items()}
+    )
 
 
 def read_root_attributes(path: Path | str) -> dict[str, object]:
@@ -207,7 +217,10 @@ def read_root_attributes(path: Path | str) -> dict[str, object]:
 
 
 def _read_root_attributes(file: h5py.File) -> dict[str, object]:
-    return {name: value.item() if hasattr(value, "item") else value for name, value in file.attrs.items()}
+    return {
+        name: value.item() if hasattr(value, "item") else value
+        for name, value in file.attrs.items()
+    }
 
 
 def _read(path: Path | str, read):
@@ -218,7 +231,9 @@ def _read(path: Path | str, read):
                 raise _WrongVersionError(version)
             return read(file)
     except FileNotFoundError:
-        raise DataError(f"{path}: not found; `python -m pipeline repair` makes missing shards again") from None
+        raise DataError(
+            f"{path}: not found; `python -m pipeline repair` makes missing shards again"
+        ) from None
     except _WrongVersionError as error:
         raise DataError(
             f"{path}: shard of schema version {error}, this Earshot reads version {SCHEMA_VERSION}; "
@@ -226,7 +241,9 @@ def _read(path: Path | str, read):
         ) from None
     except (OSError, KeyError, ValueError, RuntimeError, TypeError, OverflowError) as error:
         text = " ".join(str(error).split())
-        raise DataError(f"{path}: not a whole shard ({text}); `python -m pipeline repair` makes it again") from None
+        raise DataError(
+            f"{path}: not a whole shard ({text}); `python -m pipeline repair` makes it again"
+        ) from None
 
 
 class _WrongVersionError(Exception):
@@ -237,14 +254,19 @@ def _read_placement(file: h5py.File) -> Placement:
     data, offset, shape = file["data"], file["offset"][:], file["shape"][:]
     data_offset = data.id.get_offset() or 0
     if len(shape) != len(offset) - 1 or data.size != offset[-1] or (data.size and not data_offset):
-        raise ValueError(f"{len(shape)} shapes, {len(offset)} offsets and {data.size} elements do not fit together")
+        raise ValueError(
+            f"{len(shape)} shapes, {len(offset)} offsets and {data.size} elements do not fit together"
+        )
     return Placement(data.dtype, data_offset, offset, shape)
 
 
 def _read_layout(file: h5py.File) -> Layout:
     placement = _read_placement(file)
     texts = {name: tuple(file[name].asstr()[:].tolist()) for name in ("key", "sample_id")}
-    failed = [file["failures"][name].asstr()[:].tolist() for name in ("sample_id", "key", "reason", "detail")]
+    failed = [
+        file["failures"][name].asstr()[:].tolist()
+        for name in ("sample_id", "key", "reason", "detail")
+    ]
     layout = Layout(
         placement.dtype,
         placement.data_offset,
@@ -257,9 +279,14 @@ def _read_layout(file: h5py.File) -> Layout:
         failures=tuple(Failure(*values) for values in zip(*failed, strict=True)),
         attributes=_read_root_attributes(file),
     )
-    lengths = {len(table) for table in (layout.sample_ids, layout.crc32, layout.shape, *layout.columns.values())}
+    lengths = {
+        len(table)
+        for table in (layout.sample_ids, layout.crc32, layout.shape, *layout.columns.values())
+    }
     if lengths != {len(layout.keys)}:
-        raise ValueError(f"tables of {sorted(lengths | {len(layout.keys)})} rows do not fit together")
+        raise ValueError(
+            f"tables of {sorted(lengths | {len(layout.keys)})} rows do not fit together"
+        )
     return layout
 
 
@@ -268,7 +295,11 @@ def read_row(descriptor: int, placement: Placement, row: int) -> np.ndarray:
     start, stop = placement.span(row)
     shape = tuple(placement.shape[row].tolist())
     # Before anything is allocated: damaged tables can ask for any amount.
-    if min(shape, default=0) < 0 or math.prod(shape) * placement.dtype.itemsize != stop - start or start < 0:
+    if (
+        min(shape, default=0) < 0
+        or math.prod(shape) * placement.dtype.itemsize != stop - start
+        or start < 0
+    ):
         raise DataError(f"row {row}: shape {shape} does not fit its {stop - start} bytes")
     array = np.empty(shape, placement.dtype)
     if array.nbytes:
@@ -277,7 +308,9 @@ def read_row(descriptor: int, placement: Placement, row: int) -> np.ndarray:
         while done < len(view):
             count = os.preadv(descriptor, [view[done:]], start + done)
             if count == 0:
-                raise DataError(f"row {row}: the file ends {len(view) - done} bytes before the array does")
+                raise DataError(
+                    f"row {row}: the file ends {len(view) - done} bytes before the array does"
+                )
             done += count
     return array
 

@@ -100,7 +100,10 @@ INDEX = Schema(
     pa.schema(
         [
             ("sample_id", pa.string()),
-            ("status", pa.string()),  # ok, missing (its clip is), failed (the feature could not be computed)
+            (
+                "status",
+                pa.string(),
+            ),  # ok, missing (its clip is), failed (the feature could not be computed)
             ("reason", pa.string()),  # null when ok
             ("detail", pa.string()),
             ("shard", pa.string()),  # file name in the index's folder, null unless ok
@@ -117,7 +120,9 @@ def write_table(path: Path | str, rows: pa.Table | Iterable[Mapping], schema: Sc
     if not isinstance(rows, pa.Table):
         rows = pa.Table.from_pylist(list(rows), schema=schema.columns)
     rows = rows.select(schema.columns.names).cast(schema.columns)
-    rows = rows.replace_schema_metadata({_TABLE_KEY: schema.name, _VERSION_KEY: str(schema.version)})
+    rows = rows.replace_schema_metadata(
+        {_TABLE_KEY: schema.name, _VERSION_KEY: str(schema.version)}
+    )
     with publish(path) as temporary_path:
         pq.write_table(rows, temporary_path, compression="zstd", write_page_checksum=True)
 
@@ -125,7 +130,9 @@ def write_table(path: Path | str, rows: pa.Table | Iterable[Mapping], schema: Sc
 def read_table(path: Path | str, schema: Schema, columns: list[str] | None = None) -> pa.Table:
     """Read a table written by ``write_table``; refuse anything else with one sentence."""
     try:
-        table = pq.read_table(path, columns=columns, partitioning=None, page_checksum_verification=True)
+        table = pq.read_table(
+            path, columns=columns, partitioning=None, page_checksum_verification=True
+        )
         table.validate(full=True)  # damaged text is no UTF-8
     except FileNotFoundError:
         raise DataError(
@@ -135,7 +142,9 @@ def read_table(path: Path | str, schema: Schema, columns: list[str] | None = Non
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: not a readable Parquet file: {reason}") from None
     metadata = table.schema.metadata or {}
-    name, version = (metadata.get(key, b"?").decode("utf-8", "replace") for key in (_TABLE_KEY, _VERSION_KEY))
+    name, version = (
+        metadata.get(key, b"?").decode("utf-8", "replace") for key in (_TABLE_KEY, _VERSION_KEY)
+    )
     if (name, version) != (schema.name, str(schema.version)):
         raise DataError(
             f"{path}: holds table {name} version {version}, expected {schema.name} version {schema.version}; "
@@ -147,8 +156,12 @@ def read_table(path: Path | str, schema: Schema, columns: list[str] | None = Non
         for field in schema.columns
         if (columns is None or field.name in columns)
         and found.get(field.name) != field.type
-        and not (field.name in found and pa.types.is_timestamp(field.type))  # Parquet has no seconds
+        and not (
+            field.name in found and pa.types.is_timestamp(field.type)
+        )  # Parquet has no seconds
     ]
     if wrong:
-        raise DataError(f"{path}: not a readable Parquet file: its column {wrong[0]} is absent or of another type")
+        raise DataError(
+            f"{path}: not a readable Parquet file: its column {wrong[0]} is absent or of another type"
+        )
     return table

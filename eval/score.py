@@ -74,12 +74,17 @@ def score_file(options: argparse.Namespace) -> None:
         ids = _read_list(options.ids)
         unknown = [name for name in ids if name not in known]
         if unknown:
-            raise DataError(f"{options.ids}: {unknown[0]} is not in {options.dataset} ({len(unknown)} such ids)")
+            raise DataError(
+                f"{options.ids}: {unknown[0]} is not in {options.dataset} ({len(unknown)} such ids)"
+            )
     train_clip_ids = None
     if options.train_list is not None:
         # An id in another spelling would match nothing, and read like "no leakage".
         module = load(test_set.dataset)
-        pattern, words = getattr(module, "CLIP_ID", _ANY_ID), getattr(module, "CLIP_ID_WORDS", "an id")
+        pattern, words = (
+            getattr(module, "CLIP_ID", _ANY_ID),
+            getattr(module, "CLIP_ID_WORDS", "an id"),
+        )
         train_clip_ids = set(_read_list(options.train_list, pattern=pattern, what=words))
 
     known, wanted = set(samples["sample_id"].to_pylist()), set(ids)
@@ -91,7 +96,9 @@ def score_file(options: argparse.Namespace) -> None:
         )
     kept = [i for i, name in enumerate(sample_ids) if name in wanted]
     if len(kept) < len(sample_ids):
-        print(f"note: {len(sample_ids) - len(kept)} maps are of samples outside {subset} and are not scored")
+        print(
+            f"note: {len(sample_ids) - len(kept)} maps are of samples outside {subset} and are not scored"
+        )
     is_tested = pa.array([name in wanted for name in samples["sample_id"].to_pylist()])
     tested = samples.filter(is_tested)
     model = options.model or options.maps.stem
@@ -110,7 +117,8 @@ def score_file(options: argparse.Namespace) -> None:
             scored = {row["sample_id"] for row in rows if row["status"] == "ok"}
             clips = tested.select(["sample_id", "clip_id"]).to_pydict()
             leakage = count_leakage(
-                [clip_id for name, clip_id in zip(*clips.values(), strict=True) if name in scored], train_clip_ids
+                [clip_id for name, clip_id in zip(*clips.values(), strict=True) if name in scored],
+                train_clip_ids,
             )
         result = summarize(
             rows,
@@ -145,7 +153,9 @@ def make_output_folder(path: Path) -> None:
 def _source_parameters(project: Project, dataset: str, *, xml_dir: Path | None) -> dict[str, str]:
     """Where params.yaml says that lists and annotations of a dataset lie."""
     section = (project.params.get("sources") or {}).get(dataset) or {}
-    names = {"vggsound": ("lists_dir",), "flickr": ("lists_dir", "annotations_dir")}.get(dataset, ())
+    names = {"vggsound": ("lists_dir",), "flickr": ("lists_dir", "annotations_dir")}.get(
+        dataset, ()
+    )
     found = {name: section[name] for name in names if section.get(name) is not None}
     if xml_dir is not None and dataset == "flickr":
         found["annotations_dir"] = str(xml_dir)
@@ -185,9 +195,15 @@ def print_result(result: dict, rows: Sequence[dict], *, num_listed: int) -> None
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m eval.score", description=__doc__.splitlines()[0])
-    parser.add_argument("maps", type=Path, metavar="MAPS.npz", help="sample_ids (n,) and maps (n, h, w)")
-    parser.add_argument("--dataset", required=True, metavar="NAME", help=f"test set: {', '.join(TEST_SETS)}")
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.score", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "maps", type=Path, metavar="MAPS.npz", help="sample_ids (n,) and maps (n, h, w)"
+    )
+    parser.add_argument(
+        "--dataset", required=True, metavar="NAME", help=f"test set: {', '.join(TEST_SETS)}"
+    )
     parser.add_argument(
         "--protocol",
         action="append",
@@ -195,23 +211,55 @@ def _parser() -> argparse.ArgumentParser:
         help=f"may be repeated: {', '.join(PROTOCOLS)} (default: earshot)",
     )
     parser.add_argument(
-        "--annotations", type=Path, metavar="FILE", help="a samples.parquet, or the published vggss.json"
+        "--annotations",
+        type=Path,
+        metavar="FILE",
+        help="a samples.parquet, or the published vggss.json",
     )
     parser.add_argument(
-        "--lists", type=Path, metavar="FOLDER", help="published lists, with folders ezvsl, htf and slavc"
+        "--lists",
+        type=Path,
+        metavar="FOLDER",
+        help="published lists, with folders ezvsl, htf and slavc",
     )
-    parser.add_argument("--xml", type=Path, metavar="FOLDER", help="Flickr annotations, one XML a video (with --lists)")
+    parser.add_argument(
+        "--xml",
+        type=Path,
+        metavar="FOLDER",
+        help="Flickr annotations, one XML a video (with --lists)",
+    )
     parser.add_argument("--ids", type=Path, metavar="FILE", help="score only the ids of this list")
     parser.add_argument(
-        "--train-list", type=Path, metavar="FILE", help="training clips, to count test clips among them"
+        "--train-list",
+        type=Path,
+        metavar="FILE",
+        help="training clips, to count test clips among them",
     )
-    parser.add_argument("--selection", default="not stated", help="how the checkpoint was chosen, for the result")
+    parser.add_argument(
+        "--selection", default="not stated", help="how the checkpoint was chosen, for the result"
+    )
     parser.add_argument("--model", metavar="NAME", help="name in the results (default: the file's)")
-    parser.add_argument("--absolute", action="store_true", help="flowgrad: take values as they are, do not normalize")
-    parser.add_argument("--resamples", type=int, default=NUM_RESAMPLES, metavar="N", help="for the bootstrap intervals")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="write scores.parquet and results.json there")
-    parser.add_argument("--list-missing", type=int, default=5, metavar="N", help="how many missing ids to name")
-    parser.add_argument("--root", type=Path, default=Path(), metavar="FOLDER", help="the checkout (default: here)")
+    parser.add_argument(
+        "--absolute",
+        action="store_true",
+        help="flowgrad: take values as they are, do not normalize",
+    )
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        default=NUM_RESAMPLES,
+        metavar="N",
+        help="for the bootstrap intervals",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="write scores.parquet and results.json there"
+    )
+    parser.add_argument(
+        "--list-missing", type=int, default=5, metavar="N", help="how many missing ids to name"
+    )
+    parser.add_argument(
+        "--root", type=Path, default=Path(), metavar="FOLDER", help="the checkout (default: here)"
+    )
     return parser
 
 

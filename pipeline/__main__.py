@@ -14,7 +14,9 @@ from pipeline.commands.arguments import protect_ids
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; errors become one line on stderr and the exit code of their class."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__.split(": ", 1)[1])
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline", description=__doc__.split(": ", 1)[1]
+    )
     parser.add_argument("--root", default=".", help="the checkout to work in (default: here)")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     words = protect_ids(sys.argv[1:] if argv is None else argv)

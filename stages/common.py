@@ -12,7 +12,10 @@ def run_stage(main: Callable, *arguments: str) -> None:
     """Call ``main(project, ...)`` with the command line's words named ``arguments``; exit as DVC and shells expect."""
     words = sys.argv[1:]
     if len(words) != len(arguments):
-        print(f"usage: {' '.join([sys.argv[0], *(name.upper() for name in arguments)])}", file=sys.stderr)
+        print(
+            f"usage: {' '.join([sys.argv[0], *(name.upper() for name in arguments)])}",
+            file=sys.stderr,
+        )
         sys.exit(2)
     try:
         main(Project.load(), *words)

@@ -32,8 +32,12 @@ def main(project: Project) -> None:
     names = [entrant.name for entrant in (*entrants, make_vision_only())]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise ParameterError(f"params: {twice[0]!r} is evaluated twice, expected each model and baseline once")
-    project.maps_path("any", "any").parent.parent.mkdir(parents=True, exist_ok=True)  # also where no maps are kept
+        raise ParameterError(
+            f"params: {twice[0]!r} is evaluated twice, expected each model and baseline once"
+        )
+    project.maps_path("any", "any").parent.parent.mkdir(
+        parents=True, exist_ok=True
+    )  # also where no maps are kept
     rows: dict[str, list[dict]] = {name: [] for name in ("scores", *LISTS)}
     for dataset in project.datasets:
         features, topline = (*FEATURES, "detections"), [make_vision_only()]
@@ -50,7 +54,10 @@ def main(project: Project) -> None:
         for name, found_rows in found.items():
             rows[name] += found_rows
     write_results(project.reports_dir, **rows)
-    publish_text(project.reports_dir / "metrics.json", json.dumps(summarize_for_dvc(rows["results"]), indent=1) + "\n")
+    publish_text(
+        project.reports_dir / "metrics.json",
+        json.dumps(summarize_for_dvc(rows["results"]), indent=1) + "\n",
+    )
 
 
 def _datasets_with_detections(project: Project) -> list[str]:
@@ -58,7 +65,9 @@ def _datasets_with_detections(project: Project) -> list[str]:
     chosen = project.section("detections.datasets")
     unknown = [name for name in chosen if name not in project.datasets]
     if unknown:
-        raise ParameterError(f"params: detections.datasets has {unknown[0]!r}, expected some of `datasets`")
+        raise ParameterError(
+            f"params: detections.datasets has {unknown[0]!r}, expected some of `datasets`"
+        )
     return chosen
 
 
@@ -92,7 +101,9 @@ def _model_entrants(project: Project, model: str, *, has_untrained: bool) -> lis
     parameters = predictor.parameters
     dataset = project.datasets[0]
     samples = read_table(project.samples_table_path(dataset), SAMPLES)
-    clip_of = dict(zip(samples["sample_id"].to_pylist(), samples["clip_id"].to_pylist(), strict=True))
+    clip_of = dict(
+        zip(samples["sample_id"].to_pylist(), samples["clip_id"].to_pylist(), strict=True)
+    )
 
     def entrant(name, localizer, **about):
         seed = parameters.seed
@@ -108,13 +119,27 @@ def _model_entrants(project: Project, model: str, *, has_untrained: bool) -> lis
 
     if run["selection"] == RELEASED:  # what their authors trained on is not known here
         return [
-            Entrant(model, _predict_with(predictor, model), reads=predictor.reads, is_kept=True, selection=RELEASED)
+            Entrant(
+                model,
+                _predict_with(predictor, model),
+                reads=predictor.reads,
+                is_kept=True,
+                selection=RELEASED,
+            )
         ]
-    train_clip_ids = {clip_of[sample_id] for sample_id in ids_in_split(samples, parameters.train_split)}
-    entrants = [entrant(model, predictor, selection=parameters.select_on, train_clip_ids=train_clip_ids)]
+    train_clip_ids = {
+        clip_of[sample_id] for sample_id in ids_in_split(samples, parameters.train_split)
+    }
+    entrants = [
+        entrant(model, predictor, selection=parameters.select_on, train_clip_ids=train_clip_ids)
+    ]
     if has_untrained:
         entrants.append(
-            entrant(f"{model}_untrained", untrained_predictor(parameters, weights_dir=weights_dir), train_clip_ids=())
+            entrant(
+                f"{model}_untrained",
+                untrained_predictor(parameters, weights_dir=weights_dir),
+                train_clip_ids=(),
+            )
         )
     return entrants
 

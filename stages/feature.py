@@ -21,14 +21,18 @@ class CacheParameters:
     max_failed_fraction: float
 
 
-def build(project: Project, dataset: str, feature: Feature, *, also: Sequence[Feature] = ()) -> None:
+def build(
+    project: Project, dataset: str, feature: Feature, *, also: Sequence[Feature] = ()
+) -> None:
     """Bring ``feature`` of all samples into its folder and count it in ``manifests/<dataset>/<feature>.json``.
 
     ``also``: features extracted in the same pass over each video; their own stages find them in their stores.
     """
     cluster = project.parameters(ClusterParameters, "cluster")
     if not cluster.scheduler_address:
-        cluster = dataclasses.replace(cluster, scheduler_address=os.environ.get("DASK_SCHEDULER_ADDRESS") or None)
+        cluster = dataclasses.replace(
+            cluster, scheduler_address=os.environ.get("DASK_SCHEDULER_ADDRESS") or None
+        )
     cache = project.parameters(CacheParameters, "cache")
     report = build_feature(
         feature,

@@ -12,7 +12,11 @@ from stages.common import run_stage
 def main(project: Project) -> None:
     """Write ``reports/index.html``, ``results.md``, ``results.csv``, ``results.tex`` and ``plots/``."""
     inputs = load_inputs(project, datasets=project.datasets, models=project.runs)
-    audits = [note for dataset in project.datasets for note in describe_audits(*audit_dataset(project, dataset))]
+    audits = [
+        note
+        for dataset in project.datasets
+        for note in describe_audits(*audit_dataset(project, dataset))
+    ]
     inputs = dataclasses.replace(inputs, audits=audits)
     paths = build_report(
         inputs,
@@ -21,7 +25,9 @@ def main(project: Project) -> None:
         protocol=project.section("evaluate.main_protocol"),
         metric=project.section("evaluate.comparison_metric"),
     )
-    print(f"{paths.page}: {paths.num_page_bytes / 1e6:.1f} MB, {paths.num_gallery_samples} samples in the gallery")
+    print(
+        f"{paths.page}: {paths.num_page_bytes / 1e6:.1f} MB, {paths.num_gallery_samples} samples in the gallery"
+    )
 
 
 if __name__ == "__main__":

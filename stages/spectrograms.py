@@ -11,7 +11,9 @@ def main(project: Project, dataset: str) -> None:
     build(
         project,
         dataset,
-        spectrograms.make_feature(project.parameters(spectrograms.SpectrogramParameters, "spectrogram")),
+        spectrograms.make_feature(
+            project.parameters(spectrograms.SpectrogramParameters, "spectrogram")
+        ),
     )
 
 

@@ -27,7 +27,9 @@ FEATURES = ("frames", "spectrograms", "flow", "waveforms")
 def main(project: Project, model: str) -> None:
     """Write ``cache/runs/<model>/`` and its curves in ``reports/training/<model>/``."""
     if not project.datasets:
-        raise ParameterError("params: datasets is [], expected at least one to train on, for example [sample]")
+        raise ParameterError(
+            "params: datasets is [], expected at least one to train on, for example [sample]"
+        )
     dataset = project.datasets[0]
     parameters = build_parameters(project.section(f"train.{model}"), f"train.{model}")
     hardware = project.parameters(HardwareParameters, "hardware")
@@ -36,7 +38,10 @@ def main(project: Project, model: str) -> None:
     clips = read_table(project.clips_table_path(dataset), CLIPS)
     test_splits = project.section("evaluate.subsets").get(dataset, [])
     check_leakage(
-        find_overlaps(clips, dataset=dataset, train_splits=[parameters.train_split], test_splits=test_splits), audit
+        find_overlaps(
+            clips, dataset=dataset, train_splits=[parameters.train_split], test_splits=test_splits
+        ),
+        audit,
     )
     split_ids = {
         name: ids_in_split(samples, split)
@@ -83,7 +88,9 @@ def main(project: Project, model: str) -> None:
             test_ids=split_ids["test"],
             video_of=video_of,
             is_leakage_allowed=audit.allow_leakage,
-            score_maps=functools.partial(mean_adaptive_ciou, samples=samples, dataset=dataset) if is_scored else None,
+            score_maps=functools.partial(mean_adaptive_ciou, samples=samples, dataset=dataset)
+            if is_scored
+            else None,
             run_dir=folders["run"],
             log_dir=folders["curves"],
             state_dir=training_dir / model,
@@ -99,7 +106,9 @@ def main(project: Project, model: str) -> None:
         key,
         folders,
         train_model,
-        on_wait=lambda: print(f"{model}: waits for the run that trains the same weights", file=sys.stderr),
+        on_wait=lambda: print(
+            f"{model}: waits for the run that trains the same weights", file=sys.stderr
+        ),
         is_first_process=is_first_process(os.environ),
     )
     if obtained is None:
@@ -110,9 +119,13 @@ def main(project: Project, model: str) -> None:
         adopt_run(folders["run"], parameters, features=features, facts=facts)
     if obtained.is_new:
         run = read_run(folders["run"])
-        print(f"{model}: {run['num_epochs']} epochs on {run['num_train']} samples; kept epoch {run['best_epoch']}")
+        print(
+            f"{model}: {run['num_epochs']} epochs on {run['num_train']} samples; kept epoch {run['best_epoch']}"
+        )
     elif obtained.name == model:
-        print(f"{model}: nothing that its weights depend on has changed; brought back the finished run")
+        print(
+            f"{model}: nothing that its weights depend on has changed; brought back the finished run"
+        )
     else:
         print(f"{model}: its weights are those of {obtained.name}; nothing was trained")
 

@@ -10,7 +10,9 @@ from stages.feature import build
 
 def main(project: Project, dataset: str) -> None:
     """Cache the waveforms."""
-    feature = spectrograms.make_feature(project.parameters(spectrograms.SpectrogramParameters, "waveform"))
+    feature = spectrograms.make_feature(
+        project.parameters(spectrograms.SpectrogramParameters, "waveform")
+    )
     build(project, dataset, dataclasses.replace(feature, name="waveforms"))
 
 

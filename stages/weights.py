@@ -9,7 +9,9 @@ def main(project: Project, name: str) -> None:
     """Write ``cache/runs/<name>/``; the fetched file stays in ``cache/weights``, where a broken transfer goes on."""
     weights = project.parameters(ReleasedWeights, f"weights.{name}")
     weights_dir = project.root / "cache" / "weights"
-    words = make_released_run(weights, name, run_dir=project.run_dir(name), weights_dir=weights_dir, root=project.root)
+    words = make_released_run(
+        weights, name, run_dir=project.run_dir(name), weights_dir=weights_dir, root=project.root
+    )
     print(f"{name}: {words}")
 
 

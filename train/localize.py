@@ -52,7 +52,9 @@ class LocalizeParameters:
 
     def __post_init__(self):
         if not 0 < self.maps_per_second <= _MAX_FPS:
-            raise ValueError(f"maps_per_second ({self.maps_per_second}) must be > 0 and <= {_MAX_FPS:g}")
+            raise ValueError(
+                f"maps_per_second ({self.maps_per_second}) must be > 0 and <= {_MAX_FPS:g}"
+            )
         if not 0 <= self.opacity <= 1:
             raise ValueError(f"opacity ({self.opacity}) must be in [0, 1]")
 
@@ -72,7 +74,9 @@ def make_features(predictor: Predictor, recorded: dict[str, dict]) -> list[Featu
             if not values:
                 presets = _PUBLISHED_WAVEFORMS if is_waveform else _PUBLISHED_SPECTROGRAMS
                 values = {"preset": presets.get(method, _FLOWGRAD_WAVEFORM)}
-            feature = spectrograms.make_feature(build(spectrograms.SpectrogramParameters, values, name))
+            feature = spectrograms.make_feature(
+                build(spectrograms.SpectrogramParameters, values, name)
+            )
             made.append(dataclasses.replace(feature, name=name))
     return made
 
@@ -85,8 +89,12 @@ def iter_maps(
     waiting: list[dict[str, Extracted]] = []
 
     def flush() -> Iterator[np.ndarray | Extracted]:
-        lacking = [next((e for e in extracted.values() if e.array is None), None) for extracted in waiting]
-        whole = [extracted for extracted, lack in zip(waiting, lacking, strict=True) if lack is None]
+        lacking = [
+            next((e for e in extracted.values() if e.array is None), None) for extracted in waiting
+        ]
+        whole = [
+            extracted for extracted, lack in zip(waiting, lacking, strict=True) if lack is None
+        ]
         maps = iter(_predict(predictor, whole) if whole else [])
         for lack in lacking:
             yield next(maps) if lack is None else lack
@@ -119,28 +127,41 @@ def localize_video(
             raise MediaError("no_video", f"{path}: has no video")
         if not info.has_audio:
             raise MediaError("no_audio", f"{path}: has no audio, so there is nothing to localize")
-        times = (np.arange(max(1, round(info.duration_seconds * parameters.maps_per_second))) + 0.5) / (
-            parameters.maps_per_second
-        )
+        times = (
+            np.arange(max(1, round(info.duration_seconds * parameters.maps_per_second))) + 0.5
+        ) / (parameters.maps_per_second)
         times = np.minimum(times, max(info.duration_seconds - 1e-3, 0.0))
         video_path = output_dir / f"{path.stem}.localized.mp4"
         maps_path = output_dir / f"{path.stem}.maps.npz"
         maps = iter_maps(predictor, features, path, times)
         output_dir.mkdir(parents=True, exist_ok=True)
         with (
-            Progress(len(times), f"localize {path.name}", unit="map", is_quiet=is_quiet) as progress,
+            Progress(
+                len(times), f"localize {path.name}", unit="map", is_quiet=is_quiet
+            ) as progress,
             tempfile.TemporaryDirectory(dir=output_dir, prefix=".tmp-") as folder,
         ):
             recorder = _MapRecorder(Path(folder) / "maps.npy", len(times))
             shown = recorder.record(maps, progress)
-            _write_video(reader, info, path, video_path, shown, times, parameters, ffmpeg_path or find_ffmpeg())
+            _write_video(
+                reader,
+                info,
+                path,
+                video_path,
+                shown,
+                times,
+                parameters,
+                ffmpeg_path or find_ffmpeg(),
+            )
             for _ in shown:  # maps later than the last frame
                 pass
             if recorder.num_maps == 0:
                 video_path.unlink(missing_ok=True)
                 first = recorder.first_lack
                 raise MediaError(first.reason, f"{path}: no map at any time: {first.detail}")
-            recorder.publish(maps_path, times_seconds=times, method=np.array(predictor.parameters.method))
+            recorder.publish(
+                maps_path, times_seconds=times, method=np.array(predictor.parameters.method)
+            )
     return video_path, maps_path
 
 
@@ -151,7 +172,9 @@ class _MapRecorder:
         self._path, self._num_times, self._array = path, num_times, None
         self.num_maps, self.first_lack = 0, None
 
-    def record(self, maps: Iterator[np.ndarray | Extracted], progress: Progress) -> Iterator[np.ndarray | None]:
+    def record(
+        self, maps: Iterator[np.ndarray | Extracted], progress: Progress
+    ) -> Iterator[np.ndarray | None]:
         """Each map, or None where there is none."""
         for index, value in enumerate(maps):
             if isinstance(value, Extracted):
@@ -161,7 +184,9 @@ class _MapRecorder:
                 continue
             if self._array is None:
                 shape = (self._num_times, *value.shape)
-                self._array = np.lib.format.open_memmap(self._path, mode="w+", dtype=np.float32, shape=shape)
+                self._array = np.lib.format.open_memmap(
+                    self._path, mode="w+", dtype=np.float32, shape=shape
+                )
                 self._array[:index] = np.nan
             self._array[index] = value
             self.num_maps += 1
@@ -172,7 +197,10 @@ class _MapRecorder:
         """Write ``path`` (npz) with ``maps`` and the other arrays."""
         self._array.flush()
         self._array = None
-        with publish(path) as temporary_path, zipfile.ZipFile(temporary_path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with (
+            publish(path) as temporary_path,
+            zipfile.ZipFile(temporary_path, "w", zipfile.ZIP_DEFLATED) as archive,
+        ):
             archive.write(self._path, "maps.npy")
             for name, array in others.items():
                 with archive.open(f"{name}.npy", "w") as file:
@@ -183,28 +211,38 @@ def overlay(rgb: np.ndarray, lowres_map: np.ndarray, *, opacity: float) -> np.nd
     """uint8 picture (h, w, 3) with a map (values 0..1 after min-max) over it in colours."""
     low, high = float(lowres_map.min()), float(lowres_map.max())
     values = np.zeros_like(lowres_map) if high <= low else (lowres_map - low) / (high - low)
-    values = cv2.resize(values.astype(np.float32), rgb.shape[1::-1], interpolation=cv2.INTER_CUBIC).clip(0, 1)
-    colours = cv2.cvtColor(cv2.applyColorMap((values * 255).astype(np.uint8), cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
+    values = cv2.resize(
+        values.astype(np.float32), rgb.shape[1::-1], interpolation=cv2.INTER_CUBIC
+    ).clip(0, 1)
+    colours = cv2.cvtColor(
+        cv2.applyColorMap((values * 255).astype(np.uint8), cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB
+    )
     weight = opacity * values
     return cv2.blendLinear(rgb, colours, 1 - weight, weight)
 
 
 def _predict(predictor: Predictor, extracted: Sequence[dict[str, Extracted]]) -> np.ndarray:
     arrays = {name: [one[name].array for one in extracted] for name in extracted[0]}
-    heights = [one["flow"].attributes["native_height"] for one in extracted] if "flow" in arrays else None
+    heights = (
+        [one["flow"].attributes["native_height"] for one in extracted] if "flow" in arrays else None
+    )
     return predictor.localize(
         collate(arrays, ids=[str(index) for index in range(len(extracted))], native_heights=heights)
     )
 
 
-def _write_video(reader, info: MediaInfo, path, video_path, maps, times, parameters, ffmpeg_path) -> None:
+def _write_video(
+    reader, info: MediaInfo, path, video_path, maps, times, parameters, ffmpeg_path
+) -> None:
     """Encode the frames with the map of their moment; ffmpeg takes the sound from the original."""
     fps = min(info.fps or _DEFAULT_FPS, _MAX_FPS)
     frame_times = np.arange(max(1, int(info.duration_seconds * fps))) / fps
     current, index = None, -1
     with publish(video_path) as temporary_path, contextlib.ExitStack() as stack:
         encoder = None
-        for frame_time, frame in zip(frame_times, reader.iter_frames(frame_times.tolist()), strict=False):
+        for frame_time, frame in zip(
+            frame_times, reader.iter_frames(frame_times.tolist()), strict=False
+        ):
             while index + 1 < len(times) and (index < 0 or _is_nearer(times, index, frame_time)):
                 current, index = next(maps, None), index + 1
             rgb = frame.rgb
@@ -212,7 +250,14 @@ def _write_video(reader, info: MediaInfo, path, video_path, maps, times, paramet
             if encoder is None:
                 size = picture.shape[1::-1]
                 encoder = stack.enter_context(
-                    _Encoder(ffmpeg_path, path, temporary_path, size=size, fps=fps, pixel_aspect=frame.pixel_aspect)
+                    _Encoder(
+                        ffmpeg_path,
+                        path,
+                        temporary_path,
+                        size=size,
+                        fps=fps,
+                        pixel_aspect=frame.pixel_aspect,
+                    )
                 )
             encoder.write(picture)
         if encoder is None:
@@ -227,7 +272,9 @@ def _is_nearer(times, index: int, frame_time: float) -> bool:
 class _Encoder:
     """ffmpeg fed with raw pictures; H.264 in mp4, with the sound of ``source_path``."""
 
-    def __init__(self, ffmpeg_path: Path, source_path: Path, path: Path, *, size, fps: float, pixel_aspect):
+    def __init__(
+        self, ffmpeg_path: Path, source_path: Path, path: Path, *, size, fps: float, pixel_aspect
+    ):
         self._source_path, self._path, self._size = source_path, path, size
         with av.open(str(source_path), metadata_errors="ignore") as container:
             sound = container.streams.best("audio")
@@ -238,13 +285,34 @@ class _Encoder:
         ratio = f"{pixel_aspect.numerator}/{pixel_aspect.denominator}"
         self._command = [
             *(str(ffmpeg_path), "-v", "error", "-y"),
-            *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}", "-r", f"{fps:.6f}", "-i", "pipe:0"),
+            *(
+                "-f",
+                "rawvideo",
+                "-pix_fmt",
+                "rgb24",
+                "-s",
+                f"{size[0]}x{size[1]}",
+                "-r",
+                f"{fps:.6f}",
+                "-i",
+                "pipe:0",
+            ),
             *("-i", str(source_path.absolute())),
             *("-map", "0:v", "-map", f"1:{audio_index}"),
             *("-vf", f"pad=ceil(iw/2)*2:ceil(ih/2)*2,setsar={ratio}"),
             *("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p"),
             *mixing,
-            *("-c:a", "aac", "-b:a", "160k", "-movflags", "+faststart", "-f", "mp4", str(path.absolute())),
+            *(
+                "-c:a",
+                "aac",
+                "-b:a",
+                "160k",
+                "-movflags",
+                "+faststart",
+                "-f",
+                "mp4",
+                str(path.absolute()),
+            ),
         ]
 
     def __enter__(self) -> "_Encoder":
@@ -284,12 +352,23 @@ class _Encoder:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code: 2 when any of the videos could not be localized."""
-    parser = argparse.ArgumentParser(prog="python -m train.localize", description="Localize the sound in videos.")
-    parser.add_argument("--model", type=Path, required=True, help="run folder, for example cache/runs/htf")
+    parser = argparse.ArgumentParser(
+        prog="python -m train.localize", description="Localize the sound in videos."
+    )
+    parser.add_argument(
+        "--model", type=Path, required=True, help="run folder, for example cache/runs/htf"
+    )
     parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO")
-    parser.add_argument("--output", type=Path, default=Path("localized"), help="folder to write (default: localized)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("localized"),
+        help="folder to write (default: localized)",
+    )
     parser.add_argument("--maps-per-second", type=float, default=LocalizeParameters.maps_per_second)
-    parser.add_argument("--opacity", type=float, default=LocalizeParameters.opacity, help="of the map, 0 to 1")
+    parser.add_argument(
+        "--opacity", type=float, default=LocalizeParameters.opacity, help="of the map, 0 to 1"
+    )
     parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args(arguments)
     try:
@@ -305,7 +384,12 @@ def main(arguments: list[str] | None = None) -> int:
     for path in options.videos:
         try:
             video_path, maps_path = localize_video(
-                predictor, features, path, options.output, parameters=parameters, is_quiet=options.quiet
+                predictor,
+                features,
+                path,
+                options.output,
+                parameters=parameters,
+                is_quiet=options.quiet,
             )
             print(f"{video_path}\n{maps_path}")
         except EarshotError as error:
@@ -313,7 +397,10 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"error: {error}", file=sys.stderr)
         except OSError as error:  # the folder is a file, is not ours to write, its disk is full
             num_failed += 1
-            print(f"error: {path}: cannot be localized into {options.output}: {error}", file=sys.stderr)
+            print(
+                f"error: {path}: cannot be localized into {options.output}: {error}",
+                file=sys.stderr,
+            )
     return 2 if num_failed else 0
 
 

@@ -63,7 +63,9 @@ def flow_map(flow: np.ndarray, *, coding: str = "signed") -> np.ndarray:
     elif coding == "signed":
         coded = cv2.magnitude(flow[0], flow[1])
     else:
-        raise DataError(f"unknown flow coding {coding!r}, expected one of {', '.join(FLOW_CODINGS)}")
+        raise DataError(
+            f"unknown flow coding {coding!r}, expected one of {', '.join(FLOW_CODINGS)}"
+        )
     return cv2.resize(coded, (GRID, GRID)).astype(np.float32)
 
 

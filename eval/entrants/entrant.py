@@ -62,7 +62,9 @@ def make_baseline(name: str) -> Entrant:
     if name == "uniform":
         return Entrant(name, lambda ids, readers: [uniform_map()] * len(ids))
     if name == "random":
-        return Entrant(name, lambda ids, readers: [random_map(sample_id) for sample_id in ids], seed=0)
+        return Entrant(
+            name, lambda ids, readers: [random_map(sample_id) for sample_id in ids], seed=0
+        )
     if name in BASELINES:
         coding = FLOW_BASELINES[name.removesuffix(NORMALIZED)]
         return Entrant(

@@ -19,7 +19,9 @@ def write_maps(path: Path | str, *, sample_ids: Sequence[str], maps: np.ndarray)
     """Publish maps (n, h, w) of ``sample_ids`` (n,) at ``path``, float32, compressed."""
     maps = np.asarray(maps, np.float32)
     if maps.ndim != 3 or len(maps) != len(sample_ids):
-        raise DataError(f"{path}: {len(sample_ids)} sample ids with maps of shape {maps.shape}, expected (n, h, w)")
+        raise DataError(
+            f"{path}: {len(sample_ids)} sample ids with maps of shape {maps.shape}, expected (n, h, w)"
+        )
     with publish(path) as temporary_path:
         with open(temporary_path, "wb") as file:
             np.savez_compressed(file, sample_ids=np.array(sample_ids, dtype=np.str_), maps=maps)
@@ -46,7 +48,9 @@ def read_maps(path: Path | str) -> tuple[list[str], np.ndarray]:
         if absent:
             found = ", ".join(loaded.files[:5]) or "nothing"
             found += f", ... ({len(loaded.files) - 5} more)" if len(loaded.files) > 5 else ""
-            raise DataError(f"{path}: has no array {absent[0]!r} (found {found}), expected sample_ids and maps")
+            raise DataError(
+                f"{path}: has no array {absent[0]!r} (found {found}), expected sample_ids and maps"
+            )
         sample_ids = _as_ids(path, _read_array(path, loaded, "sample_ids"))
         maps = _read_array(path, loaded, "maps")
     if maps.ndim != 3 or 0 in maps.shape[1:]:
@@ -54,12 +58,16 @@ def read_maps(path: Path | str) -> tuple[list[str], np.ndarray]:
     if maps.dtype.kind not in "fiub":
         raise DataError(f"{path}: maps holds {maps.dtype}, expected numbers")
     if len(maps) != len(sample_ids):
-        raise DataError(f"{path}: {len(maps)} maps for {len(sample_ids)} sample ids, expected as many of each")
+        raise DataError(
+            f"{path}: {len(maps)} maps for {len(sample_ids)} sample ids, expected as many of each"
+        )
     if not sample_ids:
         raise DataError(f"{path}: holds no map")
     twice = [name for name, count in Counter(sample_ids).items() if count > 1]
     if twice:
-        raise DataError(f"{path}: sample id {twice[0]} is there twice ({len(twice)} such ids), expected each once")
+        raise DataError(
+            f"{path}: sample id {twice[0]} is there twice ({len(twice)} such ids), expected each once"
+        )
     with np.errstate(over="ignore"):
         return sample_ids, maps.astype(np.float32)
 

@@ -12,10 +12,17 @@ import numpy as np
 from earshot.errors import DataError
 from eval.scoring.ground_truth import GRID
 
-COCO_VEHICLES = {3: "car", 4: "motorcycle", 6: "bus", 8: "truck"}  # COCO category ids, as torchvision's detectors give
+COCO_VEHICLES = {
+    3: "car",
+    4: "motorcycle",
+    6: "bus",
+    8: "truck",
+}  # COCO category ids, as torchvision's detectors give
 NEXT_FRAME_SECONDS = 0.5
 STILL_IOU = 0.95
-MIN_SCORE = 0.25  # the confidence from which YOLOR-P6, the authors' detector, reports a box by default
+MIN_SCORE = (
+    0.25  # the confidence from which YOLOR-P6, the authors' detector, reports a box by default
+)
 
 
 @dataclass(frozen=True)
@@ -31,14 +38,18 @@ class Detections:
     scores: np.ndarray
 
     def __post_init__(self):
-        if self.boxes.shape != (len(self.boxes), 4) or not len(self.boxes) == len(self.labels) == len(self.scores):
+        if self.boxes.shape != (len(self.boxes), 4) or not len(self.boxes) == len(
+            self.labels
+        ) == len(self.scores):
             raise DataError(
                 f"detections: boxes {self.boxes.shape}, labels {self.labels.shape}, scores {self.scores.shape}, "
                 "expected (n, 4), (n,) and (n,)"
             )
 
 
-def filter_classes(detections: Detections, *, classes=tuple(COCO_VEHICLES), min_score: float = MIN_SCORE) -> Detections:
+def filter_classes(
+    detections: Detections, *, classes=tuple(COCO_VEHICLES), min_score: float = MIN_SCORE
+) -> Detections:
     """Keep boxes of these classes and at least this score."""
     keep = np.isin(detections.labels, classes) & (detections.scores >= min_score)
     return Detections(detections.boxes[keep], detections.labels[keep], detections.scores[keep])
@@ -47,9 +58,13 @@ def filter_classes(detections: Detections, *, classes=tuple(COCO_VEHICLES), min_
 def pairwise_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Intersection over union of boxes ``(n, 4)`` with boxes ``(m, 4)``: ``(n, m)``; 0 for boxes without area."""
     first, second = first[:, None], second[None, :]
-    overlap = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
+    overlap = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(
+        first[..., :2], second[..., :2]
+    )
     intersection = np.clip(overlap, 0, None).prod(axis=-1)
-    areas = [np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(axis=-1) for boxes in (first, second)]
+    areas = [
+        np.clip(boxes[..., 2:] - boxes[..., :2], 0, None).prod(axis=-1) for boxes in (first, second)
+    ]
     union = areas[0] + areas[1] - intersection
     return np.divide(intersection, union, out=np.zeros(union.shape), where=union > 0)
 
@@ -80,7 +95,9 @@ def vision_only_map(
     classes = tuple(COCO_VEHICLES) if has_class_filter else tuple(range(1000))
     boxes = filter_classes(current, classes=classes, min_score=min_score).boxes
     if has_temporal_filter and following is not None:
-        boxes = drop_still(boxes, filter_classes(following, classes=classes, min_score=min_score).boxes)
+        boxes = drop_still(
+            boxes, filter_classes(following, classes=classes, min_score=min_score).boxes
+        )
     grid_map = np.zeros((GRID, GRID), np.float32)
     for x1, y1, x2, y2 in (np.clip(boxes, 0, 1) * GRID).astype(int):
         grid_map[y1:y2, x1:x2] = 1
@@ -90,19 +107,25 @@ def vision_only_map(
 def pack_detections(current: Detections, following: Detections | None = None) -> np.ndarray:
     """Both frames' detections as one array: float32 ``(num_boxes, 7)`` of frame (0 or 1), x1 y1 x2 y2, score, label."""
     parts = [
-        np.column_stack([np.full(len(found.boxes), number), found.boxes, found.scores, found.labels])
+        np.column_stack(
+            [np.full(len(found.boxes), number), found.boxes, found.scores, found.labels]
+        )
         for number, found in enumerate((current, following))
         if found is not None
     ]
     return np.concatenate(parts).astype(np.float32)
 
 
-def unpack_detections(array: np.ndarray, *, num_frames: int) -> tuple[Detections, Detections | None]:
+def unpack_detections(
+    array: np.ndarray, *, num_frames: int
+) -> tuple[Detections, Detections | None]:
     """What ``pack_detections`` packed; ``num_frames`` 1: there was no second frame."""
     if array.ndim != 2 or array.shape[1] != 7:
         raise DataError(f"detections have shape {array.shape}, expected (num_boxes, 7)")
     first, second = (
-        Detections(rows[:, 1:5].astype(np.float64), rows[:, 6].astype(int), rows[:, 5].astype(np.float64))
+        Detections(
+            rows[:, 1:5].astype(np.float64), rows[:, 6].astype(int), rows[:, 5].astype(np.float64)
+        )
         for rows in (array[array[:, 0] == number] for number in (0, 1))
     )
     return first, second if num_frames > 1 else None

@@ -6,4 +6,11 @@
 from eval.report.build import ReportPaths, build_report
 from eval.report.inputs import DatasetInputs, ReportInputs, ReportParameters, load_inputs
 
-__all__ = ["DatasetInputs", "ReportInputs", "ReportParameters", "ReportPaths", "build_report", "load_inputs"]
+__all__ = [
+    "DatasetInputs",
+    "ReportInputs",
+    "ReportParameters",
+    "ReportPaths",
+    "build_report",
+    "load_inputs",
+]

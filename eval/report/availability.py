@@ -52,14 +52,19 @@ def count_clips(dataset: DatasetInputs) -> list[dict]:
 
 def count_reasons(dataset: DatasetInputs) -> list[dict]:
     """``reason num_clips splits examples advice``, most frequent first."""
-    splits_of = {row["clip_id"]: row["splits"] or [] for row in dataset.clips.select(["clip_id", "splits"]).to_pylist()}
+    splits_of = {
+        row["clip_id"]: row["splits"] or []
+        for row in dataset.clips.select(["clip_id", "splits"]).to_pylist()
+    }
     found: dict[str, list[str]] = {}
     is_settled: dict[str, bool] = {}  # each clip with that reason
     for clip_id, (status, reason, detail) in clip_status(dataset).items():
         if status != "ok" and clip_id in splits_of:
             reason = reason or "(no reason given)"
             found.setdefault(reason, []).append(clip_id)
-            is_settled[reason] = is_settled.get(reason, True) and (detail or "").endswith(SETTLED_MARK)
+            is_settled[reason] = is_settled.get(reason, True) and (detail or "").endswith(
+                SETTLED_MARK
+            )
     rows = []
     for reason, clip_ids in sorted(found.items(), key=lambda item: (-len(item[1]), item[0])):
         splits = Counter(split for clip_id in clip_ids for split in splits_of[clip_id])
@@ -108,7 +113,10 @@ def render_availability(datasets: Sequence[DatasetInputs], audits: Sequence[Mapp
     """The section about what is there."""
     parts = [_render_dataset(dataset) for dataset in datasets]
     if audits:
-        items = [element("li", element("strong", str(audit["title"])), " ", str(audit["text"])) for audit in audits]
+        items = [
+            element("li", element("strong", str(audit["title"])), " ", str(audit["text"]))
+            for audit in audits
+        ]
         parts.append(element("div", element("h3", "Audits"), element("ul", items), class_="part"))
     return element("div", parts)
 
@@ -122,7 +130,10 @@ def _render_dataset(dataset: DatasetInputs) -> Html:
             [
                 [
                     row["split"],
-                    *(format_count(row[name]) for name in ("requested", "ok", "missing", "pending")),
+                    *(
+                        format_count(row[name])
+                        for name in ("requested", "ok", "missing", "pending")
+                    ),
                     f"{100 * row['ok'] / row['requested']:.1f}" if row["requested"] else ABSENT,
                 ]
                 for row in counts
@@ -140,7 +151,8 @@ def _render_dataset(dataset: DatasetInputs) -> Html:
                         breakable(row["reason"]),
                         format_count(row["num_clips"]),
                         row["advice"],
-                        ", ".join(f"{split} {num}" for split, num in sorted(row["splits"].items())) or ABSENT,
+                        ", ".join(f"{split} {num}" for split, num in sorted(row["splits"].items()))
+                        or ABSENT,
                         ", ".join(row["examples"]),
                     ]
                     for row in reasons
@@ -156,12 +168,24 @@ def _render_dataset(dataset: DatasetInputs) -> Html:
     if features:
         parts.append(
             table(
-                ["feature", "samples", "ok", "clip missing", "failed", "not in the index", "reasons of failures"],
+                [
+                    "feature",
+                    "samples",
+                    "ok",
+                    "clip missing",
+                    "failed",
+                    "not in the index",
+                    "reasons of failures",
+                ],
                 [
                     [
                         row["feature"],
-                        *(format_count(row[name]) for name in ("requested", "ok", "missing", "failed", "absent")),
-                        ", ".join(f"{reason} {num}" for reason, num in row["reasons"].items()) or ABSENT,
+                        *(
+                            format_count(row[name])
+                            for name in ("requested", "ok", "missing", "failed", "absent")
+                        ),
+                        ", ".join(f"{reason} {num}" for reason, num in row["reasons"].items())
+                        or ABSENT,
                     ]
                     for row in features
                 ],
@@ -192,5 +216,7 @@ def _list_missing(dataset: DatasetInputs) -> Html:
             caption=f"Clips of {dataset.name} that are not there",
             class_="words",
         ),
-        element("p", f"{format_count(more)} more: ", element("code", command), class_="note") if more > 0 else None,
+        element("p", f"{format_count(more)} more: ", element("code", command), class_="note")
+        if more > 0
+        else None,
     )

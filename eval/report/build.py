@@ -15,9 +15,26 @@ from pathlib import Path
 import yaml
 
 from earshot.files import publish_bytes, publish_text
-from eval.report import availability, exports, gallery, protocol_cards, results_section, score_charts, training_section
+from eval.report import (
+    availability,
+    exports,
+    gallery,
+    protocol_cards,
+    results_section,
+    score_charts,
+    training_section,
+)
 from eval.report.inputs import ReportInputs, ReportParameters
-from eval.report.markup import Html, details, element, embed_json, encode_base64, escape, join, table
+from eval.report.markup import (
+    Html,
+    details,
+    element,
+    embed_json,
+    encode_base64,
+    escape,
+    join,
+    table,
+)
 from eval.report.rows import ABSENT, Group, group_results, kind_of, with_ceilings
 from eval.results.test_sets import TEST_SETS
 from pipeline.features import pictures
@@ -64,7 +81,9 @@ def build_report(
     groups = group_results(with_ceilings(inputs.results), first_protocol=protocol, metric=metric)
     models = _order_models(groups, inputs)
     scores = {
-        dataset.name: score_charts.collect_scores(inputs.scores, dataset=dataset.name, protocol=protocol)
+        dataset.name: score_charts.collect_scores(
+            inputs.scores, dataset=dataset.name, protocol=protocol
+        )
         for dataset in inputs.datasets
     }
     cards = _make_cards(inputs, parameters, groups, scores, models, metric)
@@ -81,7 +100,9 @@ def build_report(
         publish_text(output_dir / name, text)
     data = page.encode()
     publish_bytes(output_dir / "index.html", data)  # last: where the page is, all of it is
-    return ReportPaths(output_dir / "index.html", tuple(output_dir / name for name in texts), len(data), len(cards))
+    return ReportPaths(
+        output_dir / "index.html", tuple(output_dir / name for name in texts), len(data), len(cards)
+    )
 
 
 def _order_models(groups: Sequence[Group], inputs: ReportInputs) -> list[str]:
@@ -95,7 +116,9 @@ def _order_models(groups: Sequence[Group], inputs: ReportInputs) -> list[str]:
     return sorted(dict.fromkeys(names), key=lambda name: order.index(kind_of(name)))
 
 
-def _make_cards(inputs: ReportInputs, parameters: ReportParameters, groups, scores, models, metric) -> list[dict]:
+def _make_cards(
+    inputs: ReportInputs, parameters: ReportParameters, groups, scores, models, metric
+) -> list[dict]:
     """Gallery cards of all datasets, the samples shared out evenly among the datasets that have something to show."""
     ranked = [model for model in models if kind_of(model) in ("model", "baseline")] or models
     chosen: dict[str, dict[str, list[str]]] = {}
@@ -110,7 +133,9 @@ def _make_cards(inputs: ReportInputs, parameters: ReportParameters, groups, scor
         num_left -= len(chosen[dataset.name])
     cards = []
     for dataset in shown:
-        subsets = list(dict.fromkeys(group.subset for group in groups if group.dataset == dataset.name))
+        subsets = list(
+            dict.fromkeys(group.subset for group in groups if group.dataset == dataset.name)
+        )
         cards += gallery.build_cards(
             dataset,
             chosen[dataset.name],
@@ -137,7 +162,9 @@ def _render_page(inputs, groups, models, scores, cards, *, protocol: str, metric
         "results": results_section.render_results(groups, results=inputs.results)
         if groups
         else element("p", _why_no_results(inputs), class_="note"),
-        "protocols": protocol_cards.render_cards(list(dict.fromkeys(group.protocol for group in groups)) or [protocol]),
+        "protocols": protocol_cards.render_cards(
+            list(dict.fromkeys(group.protocol for group in groups)) or [protocol]
+        ),
         "curves": element(
             "div",
             [
@@ -197,7 +224,10 @@ def _render_page(inputs, groups, models, scores, cards, *, protocol: str, metric
             ),
             element("nav", element("ul", links), class_="contents", aria_label="Contents"),
             element("main", sections, id="content"),
-            element("footer", "Written by Earshot. This page is one file and asks for nothing from outside."),
+            element(
+                "footer",
+                "Written by Earshot. This page is one file and asks for nothing from outside.",
+            ),
             embed_json({"models": list(models), "samples": cards}, element_id="gallery-data"),
             Html(f"<script>{script}</script>"),
         ]
@@ -212,14 +242,22 @@ def _why_no_results(inputs: ReportInputs) -> str:
     return f"Nothing was scored: evaluate.subsets of params.yaml names no test set of {names}."
 
 
-def _scores_by_subset(inputs: ReportInputs, groups, scores) -> list[tuple[str, score_charts.SampleScores]]:
+def _scores_by_subset(
+    inputs: ReportInputs, groups, scores
+) -> list[tuple[str, score_charts.SampleScores]]:
     """For each test set of the results its name and its scores under the main protocol."""
     found = []
     for dataset in inputs.datasets:
         rows = dataset.samples.select(["sample_id", "splits"]).to_pylist()
-        for subset in dict.fromkeys(group.subset for group in groups if group.dataset == dataset.name):
+        for subset in dict.fromkeys(
+            group.subset for group in groups if group.dataset == dataset.name
+        ):
             names = {subset, TEST_SETS[subset].split if subset in TEST_SETS else subset}
-            ids = [row["sample_id"] for row in rows if subset == "all" or names & set(row["splits"] or [])]
+            ids = [
+                row["sample_id"]
+                for row in rows
+                if subset == "all" or names & set(row["splits"] or [])
+            ]
             of_subset = score_charts.restrict(scores[dataset.name], ids)
             if any(of_subset.values.values()):
                 found.append((subset, of_subset))
@@ -227,7 +265,9 @@ def _scores_by_subset(inputs: ReportInputs, groups, scores) -> list[tuple[str, s
 
 
 def _render_notes(notes: Sequence[str]) -> Html | None:
-    return element("ul", [element("li", note) for note in notes], class_="warnings") if notes else None
+    return (
+        element("ul", [element("li", note) for note in notes], class_="warnings") if notes else None
+    )
 
 
 def _render_gallery(cards: Sequence[Mapping], models: Sequence[str]) -> Html:
@@ -237,7 +277,9 @@ def _render_gallery(cards: Sequence[Mapping], models: Sequence[str]) -> Html:
     def select(name: str, label: str, options: Sequence[tuple[str, str]]) -> Html:
         choices = [element("option", text, value=value) for value, text in options]
         return element(
-            "div", element("label", label, for_=f"f-{name}"), element("select", choices, id=f"f-{name}", name=name)
+            "div",
+            element("label", label, for_=f"f-{name}"),
+            element("select", choices, id=f"f-{name}", name=name),
         )
 
     def number(name: str, label: str) -> Html:
@@ -269,18 +311,30 @@ def _render_gallery(cards: Sequence[Mapping], models: Sequence[str]) -> Html:
         element("div", element("label", "Id or class contains", for_="f-search"), search),
     ]
     checks = [
-        element("label", element("input", type="checkbox", name="model", value=model, checked=True), model)
+        element(
+            "label",
+            element("input", type="checkbox", name="model", value=model, checked=True),
+            model,
+        )
         for model in with_maps
     ]
     form = element(
         "form",
         element("div", fields, class_="fields"),
-        element("fieldset", element("legend", "Maps side by side"), element("div", checks, class_="checks"))
+        element(
+            "fieldset",
+            element("legend", "Maps side by side"),
+            element("div", checks, class_="checks"),
+        )
         if checks
         else None,
         element(
             "div",
-            element("label", element("input", type="checkbox", name="boxes", checked=True), "Boxes of what sounds"),
+            element(
+                "label",
+                element("input", type="checkbox", name="boxes", checked=True),
+                "Boxes of what sounds",
+            ),
             element("button", "Reset", type="button", id="clear-filters"),
             class_="checks",
         ),
@@ -291,7 +345,12 @@ def _render_gallery(cards: Sequence[Mapping], models: Sequence[str]) -> Html:
     wheel = encode_base64(pictures.encode(pictures.draw_colour_wheel(96), ".png"))
     legend = element(
         "div",
-        element("img", src=f"data:image/png;base64,{wheel}", alt="Colour wheel: hue is direction", class_="wheel"),
+        element(
+            "img",
+            src=f"data:image/png;base64,{wheel}",
+            alt="Colour wheel: hue is direction",
+            class_="wheel",
+        ),
         element(
             "span",
             "Flow: the colour is the direction of motion, white is still. Maps: blue low, red high, each scaled to ",
@@ -305,7 +364,10 @@ def _render_gallery(cards: Sequence[Mapping], models: Sequence[str]) -> Html:
             form,
             element("p", id="status", class_="status", role="status", aria_live="polite"),
             element(
-                "noscript", element("p", "The gallery needs JavaScript; everything above does not.", class_="note")
+                "noscript",
+                element(
+                    "p", "The gallery needs JavaScript; everything above does not.", class_="note"
+                ),
             ),
             element("ul", id="samples", class_="samples"),
             element("button", "Show more", type="button", id="more", class_="more"),
@@ -324,27 +386,46 @@ def _render_run(inputs: ReportInputs) -> Html:
         for dataset in inputs.datasets
     ]
     parts = [
-        table(["dataset", "clips", "samples", "features on this machine"], datasets, caption="Datasets of this run")
+        table(
+            ["dataset", "clips", "samples", "features on this machine"],
+            datasets,
+            caption="Datasets of this run",
+        )
     ]
     versions = dict(inputs.versions)
     for dataset in inputs.datasets:
         for feature, reader in dataset.readers.items():
             attributes = reader.attributes
             if attributes:
-                rows = [[name, element("code", str(value))] for name, value in sorted(attributes.items())]
+                rows = [
+                    [name, element("code", str(value))]
+                    for name, value in sorted(attributes.items())
+                ]
                 block = table(
-                    ["attribute", "value"], rows, caption=f"How {feature} of {dataset.name} were made", class_="words"
+                    ["attribute", "value"],
+                    rows,
+                    caption=f"How {feature} of {dataset.name} were made",
+                    class_="words",
                 )
                 parts.append(details(f"{dataset.name}: {feature}", block))
     if versions:
         rows = [[name, version] for name, version in sorted(versions.items())]
-        parts.append(details("Versions of the software", table(["package", "version"], rows, caption="Versions")))
+        parts.append(
+            details(
+                "Versions of the software", table(["package", "version"], rows, caption="Versions")
+            )
+        )
     if inputs.parameters:
         text = yaml.safe_dump(
-            json.loads(json.dumps(inputs.parameters, default=str)), sort_keys=False, allow_unicode=True
+            json.loads(json.dumps(inputs.parameters, default=str)),
+            sort_keys=False,
+            allow_unicode=True,
         )
         parts.append(
-            details("All parameters (params.yaml)", element("pre", element("code", escape(text)), tabindex="0"))
+            details(
+                "All parameters (params.yaml)",
+                element("pre", element("code", escape(text)), tabindex="0"),
+            )
         )
     return element("div", parts)
 

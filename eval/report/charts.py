@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from eval.report.markup import Html, element
 
-NUM_COLOURS = 8  # custom properties --series-0 .. --series-7 of page.css; lines repeat them with other dashes
+NUM_COLOURS = (
+    8  # custom properties --series-0 .. --series-7 of page.css; lines repeat them with other dashes
+)
 _DASHES = ("", "6 3", "2 3")
 _WIDTH, _HEIGHT = 420, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 40
@@ -60,11 +62,15 @@ def draw_lines(
         left, _ = place(tick, y_low)
         bottom = _HEIGHT - _BOTTOM
         parts.append(element("line", x1=left, x2=left, y1=bottom, y2=bottom + 4, class_="axis"))
-        parts.append(element("text", format_tick(tick), x=left, y=bottom + 17, text_anchor="middle"))
+        parts.append(
+            element("text", format_tick(tick), x=left, y=bottom + 17, text_anchor="middle")
+        )
     bottom = _HEIGHT - _BOTTOM
     parts.append(element("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=bottom, y2=bottom, class_="axis"))
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    parts.append(element("text", x_label, x=middle, y=_HEIGHT - 5, text_anchor="middle", class_="label"))
+    parts.append(
+        element("text", x_label, x=middle, y=_HEIGHT - 5, text_anchor="middle", class_="label")
+    )
     for line in lines:
         for piece in _finite_pieces(line):
             points = [place(x, y) for x, y in piece]
@@ -86,13 +92,18 @@ def draw_lines(
         parts,
         viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
         role="img",
-        aria_label=f"{title}: {y_label} over {x_label}. " + " ".join(_describe(line) for line in lines),
+        aria_label=f"{title}: {y_label} over {x_label}. "
+        + " ".join(_describe(line) for line in lines),
     )
-    legend = element("ul", [element("li", _swatch(line.style), line.name) for line in lines], class_="legend")
+    legend = element(
+        "ul", [element("li", _swatch(line.style), line.name) for line in lines], class_="legend"
+    )
     return element("figure", element("figcaption", title), svg, legend, class_="chart")
 
 
-def draw_interval(value: float, low: float | None, high: float | None, *, is_marked: bool = False) -> Html:
+def draw_interval(
+    value: float, low: float | None, high: float | None, *, is_marked: bool = False
+) -> Html:
     """A bar 0..1 with the 95 % interval as a thick line and the value as a point; the numbers stand beside it."""
     place = lambda x: round(2 + 96 * min(max(x, 0.0), 1.0), 1)  # noqa: E731
     parts = [element("line", x1=2, x2=98, y1=5, y2=5, class_="track")]
@@ -100,10 +111,14 @@ def draw_interval(value: float, low: float | None, high: float | None, *, is_mar
         parts.append(element("line", x1=place(low), x2=place(high), y1=5, y2=5, class_="range"))
     parts.append(element("circle", cx=place(value), cy=5, r=3))
     class_ = "interval marked" if is_marked else "interval"
-    return element("svg", parts, viewBox="0 0 100 10", class_=class_, aria_hidden="true", focusable="false")
+    return element(
+        "svg", parts, viewBox="0 0 100 10", class_=class_, aria_hidden="true", focusable="false"
+    )
 
 
-def pick_ticks(low: float, high: float, *, num_wanted: int = 5, is_whole: bool = False) -> list[float]:
+def pick_ticks(
+    low: float, high: float, *, num_wanted: int = 5, is_whole: bool = False
+) -> list[float]:
     """About ``num_wanted`` round numbers in [low, high] (at least one); ``is_whole``: no fractions."""
     if high <= low:
         return [low]
@@ -153,7 +168,9 @@ def _swatch(style: int) -> Html:
         stroke_dasharray=_dash_of(style) or None,
         class_="series",
     )
-    return element("svg", line, viewBox="0 0 22 10", class_="swatch", aria_hidden="true", focusable="false")
+    return element(
+        "svg", line, viewBox="0 0 22 10", class_="swatch", aria_hidden="true", focusable="false"
+    )
 
 
 def _finite_pieces(line: Line) -> list[list[tuple[float, float]]]:
@@ -170,6 +187,4 @@ def _describe(line: Line) -> str:
     finite = [y for y in line.ys if math.isfinite(y)]
     if not finite:
         return f"{line.name}: no values."
-    return (
-        f"{line.name}: from {finite[0]:.3g} to {finite[-1]:.3g}, lowest {min(finite):.3g}, highest {max(finite):.3g}."
-    )
+    return f"{line.name}: from {finite[0]:.3g} to {finite[-1]:.3g}, lowest {min(finite):.3g}, highest {max(finite):.3g}."

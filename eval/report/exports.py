@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 from eval.report.rows import ABSENT, Group, format_number, kind_of, metrics_in, number_of, title_of
 from eval.results.files import format_coverage
 
-_FACTS = ("success_at", "n", "num_requested", "coverage_percent", "selection", "leakage", "seed", "ids_sha256")
+_FACTS = (
+    "success_at",
+    "n",
+    "num_requested",
+    "coverage_percent",
+    "selection",
+    "leakage",
+    "seed",
+    "ids_sha256",
+)
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -113,7 +122,9 @@ def _value_text(row: Mapping, metric: str) -> str:
     if value is None:
         return ABSENT
     low, high = number_of(row, f"{metric}_low"), number_of(row, f"{metric}_high")
-    interval = "" if low is None or high is None else f" [{format_number(low)}, {format_number(high)}]"
+    interval = (
+        "" if low is None or high is None else f" [{format_number(low)}, {format_number(high)}]"
+    )
     return f"{format_number(value)}{interval}"
 
 
@@ -122,7 +133,11 @@ def _latex_value(row: Mapping, metric: str) -> str:
     if value is None:
         return "--"
     low, high = number_of(row, f"{metric}_low"), number_of(row, f"{metric}_high")
-    interval = "" if low is None or high is None else rf" {{\scriptsize [{format_number(low)}, {format_number(high)}]}}"
+    interval = (
+        ""
+        if low is None or high is None
+        else rf" {{\scriptsize [{format_number(low)}, {format_number(high)}]}}"
+    )
     return f"{format_number(value)}{interval}"
 
 

@@ -13,7 +13,11 @@ from earshot.reader import FeatureReader
 from eval.results.files import read_results, read_scores
 from pipeline.base.project import Project
 
-_FEATURES = ("frames", "spectrograms", "flow")  # those that the page shows; others are counted where they are
+_FEATURES = (
+    "frames",
+    "spectrograms",
+    "flow",
+)  # those that the page shows; others are counted where they are
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,9 @@ class ReportInputs:
     notes: Sequence[str] = ()
 
 
-def load_inputs(project: Project, *, datasets: Sequence[str], models: Sequence[str]) -> ReportInputs:
+def load_inputs(
+    project: Project, *, datasets: Sequence[str], models: Sequence[str]
+) -> ReportInputs:
     """Collect the inputs of the page from a checkout.
 
     Only the tables of clips and samples must be there; each other absent file is named in ``notes``.
@@ -77,14 +83,22 @@ def load_inputs(project: Project, *, datasets: Sequence[str], models: Sequence[s
     if (project.reports_dir / "results.json").exists():
         results = read_results(project.reports_dir)
     else:
-        notes.append("reports/results.json is not there: the stage evaluate has not run, so there are no results.")
+        notes.append(
+            "reports/results.json is not there: the stage evaluate has not run, so there are no results."
+        )
     if (project.reports_dir / "scores.parquet").exists():
         scores = read_scores(project.reports_dir)
     else:
-        notes.append("reports/scores.parquet is not there: no curves, breakdowns or scores in the gallery.")
+        notes.append(
+            "reports/scores.parquet is not there: no curves, breakdowns or scores in the gallery."
+        )
     runs, training_dirs = {}, {}
     for model in models:
-        run = _load_json(project.run_dir(model) / "run.json", notes, f"nothing is known about the training of {model}")
+        run = _load_json(
+            project.run_dir(model) / "run.json",
+            notes,
+            f"nothing is known about the training of {model}",
+        )
         if run is not None:
             runs[model] = run
         training_dir = project.reports_dir / "training" / model
@@ -108,14 +122,20 @@ def _load_dataset(project: Project, name: str, notes: list[str]) -> DatasetInput
     if project.downloads_table_path(name).exists():
         downloads = tables.read_table(project.downloads_table_path(name), tables.DOWNLOADS)
     else:
-        notes.append(f"manifests/{name}/downloads.parquet is not there: the download of {name} has not run.")
+        notes.append(
+            f"manifests/{name}/downloads.parquet is not there: the download of {name} has not run."
+        )
     readers = {}
-    others = sorted(path.parent.name for path in project.dataset_cache_dir(name).glob("*/index.parquet"))
+    others = sorted(
+        path.parent.name for path in project.dataset_cache_dir(name).glob("*/index.parquet")
+    )
     for feature in dict.fromkeys([*_FEATURES, *others]):
         if (project.feature_dir(name, feature) / "index.parquet").exists():
             readers[feature] = FeatureReader(project.feature_dir(name, feature))
         else:
-            notes.append(f"cache/{name}/{feature} is not there: no {feature} of {name} on this page.")
+            notes.append(
+                f"cache/{name}/{feature} is not there: no {feature} of {name} on this page."
+            )
     maps_dir = project.root / "cache" / "maps" / name
     return DatasetInputs(
         name=name,
@@ -123,7 +143,11 @@ def _load_dataset(project: Project, name: str, notes: list[str]) -> DatasetInput
         samples=tables.read_table(project.samples_table_path(name), tables.SAMPLES),
         downloads=downloads,
         readers=readers,
-        map_paths={path.stem: path for path in sorted(maps_dir.glob("*.npz")) if not path.name.startswith(".")},
+        map_paths={
+            path.stem: path
+            for path in sorted(maps_dir.glob("*.npz"))
+            if not path.name.startswith(".")
+        },
         clips_dir=project.clips_dir(name),
     )
 

@@ -40,7 +40,9 @@ def element(tag: str, *children, **attributes) -> Html:
         if value is None or value is False:
             continue
         name = name.rstrip("_").replace("_", "-")
-        written.append(f" {name}" if value is True else f' {name}="{html.escape(str(value), quote=True)}"')
+        written.append(
+            f" {name}" if value is True else f' {name}="{html.escape(str(value), quote=True)}"'
+        )
     opening = f"<{tag}{''.join(written)}>"
     return Html(opening) if tag in _VOID else Html(f"{opening}{join(children)}</{tag}>")
 
@@ -62,7 +64,14 @@ def encode_base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def table(head: Iterable, rows: Iterable[Iterable], *, caption: str, numeric_from: int = 1, class_: str = "") -> Html:
+def table(
+    head: Iterable,
+    rows: Iterable[Iterable],
+    *,
+    caption: str,
+    numeric_from: int = 1,
+    class_: str = "",
+) -> Html:
     """A captioned table in a region that scrolls by itself; the first cell of a row is its header.
 
     Cells from column ``numeric_from`` on are aligned as numbers.
@@ -76,7 +85,8 @@ def table(head: Iterable, rows: Iterable[Iterable], *, caption: str, numeric_fro
         first, *others = row
         cells = [element("th", first, scope="row")]
         cells += [
-            element("td", cell, class_="number" if i >= numeric_from else None) for i, cell in enumerate(others, 1)
+            element("td", cell, class_="number" if i >= numeric_from else None)
+            for i, cell in enumerate(others, 1)
         ]
         body.append(element("tr", cells))
     return element(

@@ -45,7 +45,9 @@ def render_cards(protocols: Sequence[str]) -> Html:
     for name in protocols:
         facts = _facts_of(name)
         heading = element("h3", _TITLES.get(name, name), " ", element("code", name))
-        entries = [element("div", element("dt", title), element("dd", text)) for title, text in facts]
+        entries = [
+            element("div", element("dt", title), element("dd", text)) for title, text in facts
+        ]
         cards.append(element("article", heading, element("dl", entries), class_="card protocol"))
     common = element(
         "p",
@@ -61,7 +63,10 @@ def _facts_of(name: str) -> list[tuple[str, str]]:
     if protocol is None:
         return [("Protocol", "not one of Earshot's own: ask whoever computed it.")]
     return [
-        ("The map becomes 224 x 224 by", _UPSAMPLINGS.get(protocol.upsampling, protocol.upsampling)),
+        (
+            "The map becomes 224 x 224 by",
+            _UPSAMPLINGS.get(protocol.upsampling, protocol.upsampling),
+        ),
         ("Counted as found", _THRESHOLDS.get(protocol.threshold, protocol.threshold)),
         ("A success is a cIoU of at least", f"{protocol.published_at:g}"),
         ("Keep in mind", _REMARKS.get(name, protocol.summary)),

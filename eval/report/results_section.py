@@ -41,10 +41,15 @@ def render_summary(groups: Sequence[Group], *, protocol: str, metric: str) -> Ht
     for group in groups:
         if group.protocol != protocol:
             continue
-        best = best_row(group.rows, metric, ("model",)) or best_row(group.rows, metric, ("baseline", "untrained"))
+        best = best_row(group.rows, metric, ("model",)) or best_row(
+            group.rows, metric, ("baseline", "untrained")
+        )
         references = [
             (title, row)
-            for title, kind in (("best baseline without training", "baseline"), ("best trivial baseline", "trivial"))
+            for title, kind in (
+                ("best baseline without training", "baseline"),
+                ("best trivial baseline", "trivial"),
+            )
             if (row := best_row(group.rows, metric, (kind,))) is not None and row is not best
         ]
         if best is None:
@@ -69,7 +74,9 @@ def render_summary(groups: Sequence[Group], *, protocol: str, metric: str) -> Ht
                         "p",
                         f"{title}: {row['model']} {format_number(number_of(row, metric))}, ",
                         element("span", _interval_text(row, metric), class_="whole"),
-                        "; it is above the model" if number_of(row, metric) > number_of(best, metric) else None,
+                        "; it is above the model"
+                        if number_of(row, metric) > number_of(best, metric)
+                        else None,
                         class_="muted",
                     )
                     for title, row in references
@@ -100,14 +107,22 @@ def render_results(groups: Sequence[Group], *, results: Mapping[str, Sequence[Ma
             parts.append(block if number == 0 else details(f"Protocol {group.protocol}", block))
 
         def rows_of(name: str, place=(dataset, subset)) -> list[Mapping]:
-            return [row for row in results.get(name, ()) if (row.get("dataset"), row.get("subset")) == place]
+            return [
+                row
+                for row in results.get(name, ())
+                if (row.get("dataset"), row.get("subset")) == place
+            ]
 
         common = rows_of("intersections")
         if common:
             tables = []
             for protocol in dict.fromkeys(str(row["protocol"]) for row in common):
                 rows = tuple(row for row in common if str(row["protocol"]) == protocol)
-                tables.append(render_group(Group(dataset, f"{subset}, samples that all models have", protocol, rows)))
+                tables.append(
+                    render_group(
+                        Group(dataset, f"{subset}, samples that all models have", protocol, rows)
+                    )
+                )
             parts.append(details(_COMMON_TITLE, tables))
         if rows_of("comparisons"):
             parts.append(_render_comparisons(rows_of("comparisons"), f"{dataset}, {subset}"))
@@ -132,14 +147,28 @@ def _render_comparisons(rows: Sequence[Mapping], caption: str) -> Html:
                 "differ" if is_clear else "cannot be told apart",
             ]
         )
-    head = ["models", "protocol", "metric", "difference", "95\N{NO-BREAK SPACE}% interval", "p", "n", "verdict"]
-    return details("Two models on the same samples", table(head, lines, caption=f"Paired bootstrap, {caption}"))
+    head = [
+        "models",
+        "protocol",
+        "metric",
+        "difference",
+        "95\N{NO-BREAK SPACE}% interval",
+        "p",
+        "n",
+        "verdict",
+    ]
+    return details(
+        "Two models on the same samples", table(head, lines, caption=f"Paired bootstrap, {caption}")
+    )
 
 
 def render_group(group: Group) -> Html:
     """One table."""
     metrics = metrics_in(group.rows)
-    best = {metric: best_row(group.rows, metric, ("model", "baseline", "untrained")) for metric in metrics}
+    best = {
+        metric: best_row(group.rows, metric, ("model", "baseline", "untrained"))
+        for metric in metrics
+    }
     head = [
         "model",
         *(title_of(metric, group.rows) for metric in metrics),
@@ -205,7 +234,9 @@ def _explain(group: Group) -> Html | None:
         )
     leaking = [row for row in group.rows if (number_of(row, "leakage") or 0) > 0]
     for row in leaking:
-        sentences.append(f"{row['model']} was trained on {format_count(row['leakage'])} of these test samples.")
+        sentences.append(
+            f"{row['model']} was trained on {format_count(row['leakage'])} of these test samples."
+        )
     if not sentences:
         return None
     return element("ul", [element("li", sentence) for sentence in sentences], class_="warnings")
@@ -223,13 +254,21 @@ def _value_cell(row: Mapping, metric: str, *, is_best: bool) -> Html:
         return element("span", ABSENT)
     low, high = number_of(row, f"{metric}_low"), number_of(row, f"{metric}_high")
     text = element("strong" if is_best else "span", format_number(value), class_="value")
-    interval = element("span", _interval_text(row, metric), class_="bounds") if low is not None else None
-    return element("span", text, interval, draw_interval(value, low, high, is_marked=is_best), class_="cell")
+    interval = (
+        element("span", _interval_text(row, metric), class_="bounds") if low is not None else None
+    )
+    return element(
+        "span", text, interval, draw_interval(value, low, high, is_marked=is_best), class_="cell"
+    )
 
 
 def _interval_text(row: Mapping, metric: str) -> str:
     low, high = number_of(row, f"{metric}_low"), number_of(row, f"{metric}_high")
-    return "no interval" if low is None or high is None else f"[{format_number(low)}, {format_number(high)}]"
+    return (
+        "no interval"
+        if low is None or high is None
+        else f"[{format_number(low)}, {format_number(high)}]"
+    )
 
 
 def _render_published(members: Sequence[Group]) -> Html | None:
@@ -237,21 +276,34 @@ def _render_published(members: Sequence[Group]) -> Html | None:
     lines = []
     for published in PUBLISHED:
         test_set = TEST_SETS[published.test_set]
-        if members[0].dataset != test_set.dataset or members[0].subset not in (test_set.name, test_set.split):
+        if members[0].dataset != test_set.dataset or members[0].subset not in (
+            test_set.name,
+            test_set.split,
+        ):
             continue
-        group = next((group for group in members if group.protocol == published.protocol), members[0])
+        group = next(
+            (group for group in members if group.protocol == published.protocol), members[0]
+        )
         metric = "success_rate_at_30" if published.success_at == 0.3 else "success_rate"
-        ours = best_row(group.rows, metric, ("model",)) or best_row(group.rows, metric, ("baseline", "untrained"))
+        ours = best_row(group.rows, metric, ("model",)) or best_row(
+            group.rows, metric, ("baseline", "untrained")
+        )
         if ours is None:
             continue
         why_not = why_not_comparable(ours, published)
         verdict = f"not comparable: {why_not}" if why_not else "comparable"
         lines.append(
             [
-                element("span", published.method, element("span", published.trained_on, class_="bounds")),
+                element(
+                    "span", published.method, element("span", published.trained_on, class_="bounds")
+                ),
                 f"{format_number(published.success_rate)} at {published.success_at:g}",
                 format_number(published.auc),
-                element("span", str(ours["model"]), element("span", f"protocol {group.protocol}", class_="bounds")),
+                element(
+                    "span",
+                    str(ours["model"]),
+                    element("span", f"protocol {group.protocol}", class_="bounds"),
+                ),
                 f"{format_number(number_of(ours, metric))} at {published.success_at:g}",
                 format_number(number_of(ours, "auc")),
                 element("span", verdict, class_="no" if why_not else "yes"),
@@ -259,7 +311,14 @@ def _render_published(members: Sequence[Group]) -> Html | None:
         )
     if not lines:
         return None
-    head = ["published method, trained on", "success rate", "AUC", "beside it, of this run", "success rate", "AUC"]
+    head = [
+        "published method, trained on",
+        "success rate",
+        "AUC",
+        "beside it, of this run",
+        "success rate",
+        "AUC",
+    ]
     caption = f"Published numbers for {members[0].dataset}, {members[0].subset}"
     return table([*head, "may they be compared?"], lines, caption=caption, class_="words")
 

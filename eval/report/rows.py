@@ -60,7 +60,10 @@ _KIND_ORDER = ("model", "baseline", "untrained", "trivial", "ceiling")
 
 def with_ceilings(results: Mapping[str, Sequence[Mapping]]) -> list[Mapping]:
     """The rows of results, and each ceiling as a row named ``ceiling``."""
-    ceilings = [{**row, "model": "ceiling", "num_requested": row.get("n")} for row in results.get("ceilings", ())]
+    ceilings = [
+        {**row, "model": "ceiling", "num_requested": row.get("n")}
+        for row in results.get("ceilings", ())
+    ]
     return [*results.get("results", ()), *ceilings]
 
 
@@ -71,15 +74,26 @@ def group_results(results: Sequence[Mapping], *, first_protocol: str, metric: st
     """
     groups: dict[tuple, list] = {}
     for row in results:
-        groups.setdefault((str(row["dataset"]), str(row["subset"]), str(row["protocol"])), []).append(row)
+        groups.setdefault(
+            (str(row["dataset"]), str(row["subset"]), str(row["protocol"])), []
+        ).append(row)
     subsets = list(dict.fromkeys(key[:2] for key in groups))
-    keys = sorted(groups, key=lambda key: (subsets.index(key[:2]), key[2] != first_protocol, key[2]))
-    return [Group(*key, tuple(sorted(groups[key], key=lambda row: _row_order(row, metric)))) for key in keys]
+    keys = sorted(
+        groups, key=lambda key: (subsets.index(key[:2]), key[2] != first_protocol, key[2])
+    )
+    return [
+        Group(*key, tuple(sorted(groups[key], key=lambda row: _row_order(row, metric))))
+        for key in keys
+    ]
 
 
 def _row_order(row: Mapping, metric: str) -> tuple:
     value = number_of(row, metric)
-    return _KIND_ORDER.index(kind_of(str(row["model"]))), -(value if value is not None else -1.0), str(row["model"])
+    return (
+        _KIND_ORDER.index(kind_of(str(row["model"]))),
+        -(value if value is not None else -1.0),
+        str(row["model"]),
+    )
 
 
 def number_of(row: Mapping, name: str) -> float | None:
@@ -96,18 +110,30 @@ def metrics_in(rows: Sequence[Mapping], *, is_full: bool = False) -> list[str]:
     Unless ``is_full``: without ``median_ciou`` (of use between protocols), and with the success rate at 0.3 only where
     the protocol's authors count successes there, and then first: it is the one to compare with theirs.
     """
-    found = [name for name in (*METRICS, *EXTENDED_METRICS) if any(number_of(row, name) is not None for row in rows)]
+    found = [
+        name
+        for name in (*METRICS, *EXTENDED_METRICS)
+        if any(number_of(row, name) is not None for row in rows)
+    ]
     if is_full:
         return found
     published = published_success(rows)
     hidden = {"median_ciou", "success_rate_at_30"} - {published}
     shown = [name for name in found if name not in hidden]
-    return sorted(shown, key=lambda name: name != published) if published == "success_rate_at_30" else shown
+    return (
+        sorted(shown, key=lambda name: name != published)
+        if published == "success_rate_at_30"
+        else shown
+    )
 
 
 def published_success(rows: Sequence[Mapping]) -> str:
     """The success rate that the authors of these rows' protocol print."""
-    return "success_rate_at_30" if any(number_of(row, "success_at") == 0.3 for row in rows) else "success_rate"
+    return (
+        "success_rate_at_30"
+        if any(number_of(row, "success_at") == 0.3 for row in rows)
+        else "success_rate"
+    )
 
 
 def title_of(metric: str, rows: Sequence[Mapping]) -> str:
@@ -118,7 +144,11 @@ def title_of(metric: str, rows: Sequence[Mapping]) -> str:
 
 def best_row(rows: Sequence[Mapping], metric: str, kinds: Sequence[str]) -> Mapping | None:
     """The row of one of ``kinds`` with the highest ``metric``, or None."""
-    scored = [row for row in rows if kind_of(str(row["model"])) in kinds and number_of(row, metric) is not None]
+    scored = [
+        row
+        for row in rows
+        if kind_of(str(row["model"])) in kinds and number_of(row, metric) is not None
+    ]
     return max(scored, key=lambda row: number_of(row, metric), default=None)
 
 

@@ -12,16 +12,23 @@ from pipeline.media.reader import ClipReader
 SAMPLE_RATE = 16_000  # MPEG-2 layer III has it; speech-band sound is enough to hear what is meant
 
 
-def encode_mp3(waveform: np.ndarray, *, sample_rate: int = SAMPLE_RATE, bit_rate: int = 16_000) -> bytes:
+def encode_mp3(
+    waveform: np.ndarray, *, sample_rate: int = SAMPLE_RATE, bit_rate: int = 16_000
+) -> bytes:
     """A mono float waveform ``(num_samples,)`` in [-1, 1] as MP3; the same waveform gives the same bytes."""
     buffer = io.BytesIO()
     samples = np.clip(np.nan_to_num(waveform), -1.0, 1.0)
     with av.open(
-        buffer, "w", format="mp3", options={"fflags": "+bitexact", "write_xing": "0", "id3v2_version": "0"}
+        buffer,
+        "w",
+        format="mp3",
+        options={"fflags": "+bitexact", "write_xing": "0", "id3v2_version": "0"},
     ) as container:
         stream = container.add_stream("libmp3lame", rate=sample_rate, layout="mono")
         stream.bit_rate = bit_rate
-        stream.options = {"compression_level": "7"}  # LAME's fast search: half the time, no difference at these rates
+        stream.options = {
+            "compression_level": "7"
+        }  # LAME's fast search: half the time, no difference at these rates
         frame = av.AudioFrame.from_ndarray(
             np.rint(samples * 32767).astype(np.int16)[None], format="s16p", layout="mono"
         )

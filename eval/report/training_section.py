@@ -10,7 +10,11 @@ from eval.report.charts import Line, draw_lines
 from eval.report.markup import Html, details, element
 
 _NUM_DRAWN_POINTS = 300
-_NOT_DRAWN = {"epoch", "step", "samples_per_second"}  # the last says more about the machine than about the model
+_NOT_DRAWN = {
+    "epoch",
+    "step",
+    "samples_per_second",
+}  # the last says more about the machine than about the model
 _FACT_TITLES = {
     "num_epochs": "epochs run",
     "best_epoch": "kept epoch",
@@ -59,8 +63,12 @@ def render_training(training_dirs: Mapping[str, Path], runs: Mapping[str, Mappin
         last_step = max((steps[-1] for steps, _ in curves.values()), default=0)
         x_label = "epoch" if isinstance(num_epochs, int) and last_step < num_epochs else "step"
         figures = [
-            draw_lines(lines, title=f"{model}: {name.replace('_', ' ')}", x_label=x_label, y_label=name)
-            for name, lines in sorted(charts.items(), key=lambda item: (item[0] == "learning_rate", -len(item[1])))
+            draw_lines(
+                lines, title=f"{model}: {name.replace('_', ' ')}", x_label=x_label, y_label=name
+            )
+            for name, lines in sorted(
+                charts.items(), key=lambda item: (item[0] == "learning_rate", -len(item[1]))
+            )
         ]
         if not figures:
             figures = [element("p", "No training curves were recorded.", class_="note")]
@@ -84,14 +92,17 @@ def _render_run(run: Mapping) -> Html | None:
     for name, value in run.items():
         if isinstance(value, Mapping) and value:
             folded.append(details(_title_of(name).capitalize(), _render_facts(value.items())))
-        elif value is not None and not isinstance(value, Mapping | list):  # lists are the history: see the curves
+        elif value is not None and not isinstance(
+            value, Mapping | list
+        ):  # lists are the history: see the curves
             plain.append((name, value))
     return element("div", _render_facts(plain), folded) if plain or folded else None
 
 
 def _render_facts(facts: Iterable[tuple[str, object]]) -> Html:
     entries = [
-        element("div", element("dt", _title_of(str(name))), element("dd", _format_fact(value))) for name, value in facts
+        element("div", element("dt", _title_of(str(name))), element("dd", _format_fact(value)))
+        for name, value in facts
     ]
     return element("dl", entries, class_="facts")
 

@@ -12,7 +12,11 @@ from eval.results.model_results import metric_values
 from eval.scoring.bootstrap import NUM_RESAMPLES
 from eval.scoring.ground_truth import ground_truths_of
 
-SIZE_LIMITS = ((32**2, "small"), (96**2, "medium"), (144**2, "large"))  # mean box area in pixels of the grid (SLAVC)
+SIZE_LIMITS = (
+    (32**2, "small"),
+    (96**2, "medium"),
+    (144**2, "large"),
+)  # mean box area in pixels of the grid (SLAVC)
 LARGEST = "huge"
 HEARD_SPLITS = {"vggss_heard_test": "heard", "vggss_unheard_test": "unheard"}
 ATTRIBUTES = {  # attribute of the samples table: name of the breakdown, names of its values
@@ -78,16 +82,31 @@ def break_down(
     by_id = {row["sample_id"]: row for row in rows if row["sample_id"] in wanted}
     if not by_id:
         return []
-    model, dataset, protocol = (next(iter(by_id.values()))[name] for name in ("model", "dataset", "protocol"))
+    model, dataset, protocol = (
+        next(iter(by_id.values()))[name] for name in ("model", "dataset", "protocol")
+    )
     broken_down = []
     for by, members in groups.items():
-        present = {group: [name for name in names if name in by_id] for group, names in members.items()}
+        present = {
+            group: [name for name in names if name in by_id] for group, names in members.items()
+        }
         present = {group: names for group, names in present.items() if names}
         if len(present) < 2:
             continue
         for group, names in present.items():
-            scored = [by_id[name] for name in names if by_id[name]["status"] == "ok" and by_id[name]["is_positive"]]
-            row = {"model": model, "dataset": dataset, "subset": subset, "protocol": protocol, "by": by, "group": group}
+            scored = [
+                by_id[name]
+                for name in names
+                if by_id[name]["status"] == "ok" and by_id[name]["is_positive"]
+            ]
+            row = {
+                "model": model,
+                "dataset": dataset,
+                "subset": subset,
+                "protocol": protocol,
+                "by": by,
+                "group": group,
+            }
             row |= {"n": len(scored), "num_requested": len(names)}
             broken_down.append(row | metric_values(scored, num_resamples=num_resamples))
     return broken_down

@@ -46,22 +46,30 @@ class EvaluationParameters:
                 f"params: evaluate.main_protocol is {self.main_protocol!r}, expected one of evaluate.protocols "
                 f"({protocols})"
             )
-        if list(dict.fromkeys(get_protocol(name).name for name in self.protocols)) != list(self.protocols):
-            raise ParameterError(f"params: evaluate.protocols is {protocols}, expected each once, by its name")
+        if list(dict.fromkeys(get_protocol(name).name for name in self.protocols)) != list(
+            self.protocols
+        ):
+            raise ParameterError(
+                f"params: evaluate.protocols is {protocols}, expected each once, by its name"
+            )
         if self.comparison_metric not in METRICS:
             raise ParameterError(
                 f"params: evaluate.comparison_metric is {self.comparison_metric!r}, expected one of "
                 f"{', '.join(METRICS)}"
             )
         if self.num_resamples < 1:
-            raise ParameterError(f"params: evaluate.num_resamples is {self.num_resamples}, expected at least 1")
+            raise ParameterError(
+                f"params: evaluate.num_resamples is {self.num_resamples}, expected at least 1"
+            )
         for dataset, subsets in self.subsets.items():
             if dataset not in DATASETS:
                 raise ParameterError(
                     f"params: evaluate.subsets names the dataset {dataset!r}, expected some of {', '.join(DATASETS)}"
                 )
             if not isinstance(subsets, list | tuple):
-                raise ParameterError(f"params: evaluate.subsets.{dataset} is {subsets!r}, expected a list of splits")
+                raise ParameterError(
+                    f"params: evaluate.subsets.{dataset} is {subsets!r}, expected a list of splits"
+                )
 
 
 def evaluate_dataset(
@@ -84,7 +92,8 @@ def evaluate_dataset(
     all_ids = samples["sample_id"].to_pylist()
     wanted = [name for name in all_ids if name in tested] if subsets else all_ids
     rows: dict[str, list[dict]] = {
-        name: [] for name in ("scores", "results", "intersections", "breakdowns", "comparisons", "ceilings")
+        name: []
+        for name in ("scores", "results", "intersections", "breakdowns", "comparisons", "ceilings")
     }
     for entrant in entrants:
         if not subsets and not entrant.is_kept:
@@ -136,8 +145,12 @@ def _add_comparisons(rows, dataset: str, samples: pa.Table, ids_of, entrants, pa
             for name, model_rows in main_scores.items()
         }
         together = [row for model_rows in main_scores.values() for row in model_rows]
-        if len({frozenset(names) for names in scored.values()}) > 1 and set.intersection(*scored.values()):
-            rows["intersections"] += intersect(together, ids, subset=subset, num_resamples=parameters.num_resamples)
+        if len({frozenset(names) for names in scored.values()}) > 1 and set.intersection(
+            *scored.values()
+        ):
+            rows["intersections"] += intersect(
+                together, ids, subset=subset, num_resamples=parameters.num_resamples
+            )
         for i, first in enumerate(models):
             for second in models[i + 1 :]:
                 if scored[first] & scored[second]:
@@ -159,7 +172,9 @@ def _add_comparisons(rows, dataset: str, samples: pa.Table, ids_of, entrants, pa
         )
 
 
-def _ceilings(truths: Sequence[GroundTruth], protocols: Sequence[str], *, about: Mapping) -> list[dict]:
+def _ceilings(
+    truths: Sequence[GroundTruth], protocols: Sequence[str], *, about: Mapping
+) -> list[dict]:
     """The best that any map can score on these samples, a row a protocol; none without samples."""
     rows = []
     for name in protocols if truths else ():

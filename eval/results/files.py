@@ -81,7 +81,9 @@ def hash_ids(ids: Iterable[str]) -> str:
     return hashlib.sha256("".join(f"{name}\n" for name in sorted(ids)).encode()).hexdigest()
 
 
-def write_results(reports_dir: Path | str, *, scores: Sequence[Mapping], **lists: Sequence[Mapping]) -> None:
+def write_results(
+    reports_dir: Path | str, *, scores: Sequence[Mapping], **lists: Sequence[Mapping]
+) -> None:
     """Write ``scores.parquet`` and ``results.json`` below ``reports_dir``; ``lists`` are any of ``LISTS``."""
     unknown = sorted(set(lists) - set(LISTS))
     if unknown:
@@ -119,10 +121,16 @@ def summarize_for_dvc(results: Iterable[Mapping]) -> dict:
         for name in ("dataset", "subset", "protocol"):
             level = level.setdefault(row[name], {})
         values = {metric: row[metric] for metric in METRICS if row.get(metric) is not None}
-        level[row["model"]] = {"n": row["n"], **{name: round(value, 4) for name, value in values.items()}}
+        level[row["model"]] = {
+            "n": row["n"],
+            **{name: round(value, 4) for name, value in values.items()},
+        }
     return nested
 
 
 def _plain(row: Mapping) -> dict:
     """JSON has no NaN: what is not defined is null."""
-    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+    return {
+        key: None if isinstance(value, float) and math.isnan(value) else value
+        for key, value in row.items()
+    }

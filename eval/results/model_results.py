@@ -43,17 +43,25 @@ class ModelMaps:
 def check_ids(sample_ids: Sequence[str], *, num_maps: int, known_ids: Collection[str]) -> None:
     """Refuse ids that are there twice or that the dataset does not know, and another number of maps."""
     if num_maps != len(sample_ids):
-        raise DataError(f"{num_maps} maps for {len(sample_ids)} sample ids, expected as many of each")
+        raise DataError(
+            f"{num_maps} maps for {len(sample_ids)} sample ids, expected as many of each"
+        )
     twice = [name for name, count in Counter(sample_ids).items() if count > 1]
     if twice:
-        raise DataError(f"sample id {twice[0]} is there twice ({len(twice)} such ids), expected each once")
+        raise DataError(
+            f"sample id {twice[0]} is there twice ({len(twice)} such ids), expected each once"
+        )
     unknown = [name for name in sample_ids if name not in known_ids]
     if unknown:
         raise DataError(f"sample id {unknown[0]} is not in the dataset ({len(unknown)} such ids)")
 
 
 def score_model(
-    model_maps: ModelMaps, samples: pa.Table, *, protocols: Sequence[str], with_confidence: bool = False
+    model_maps: ModelMaps,
+    samples: pa.Table,
+    *,
+    protocols: Sequence[str],
+    with_confidence: bool = False,
 ) -> dict[str, list[dict]]:
     """``SCORES`` rows by protocol, one for every sample of ``samples``: what is tested, all subsets together.
 
@@ -76,13 +84,24 @@ def score_model(
         else:
             lowres_map = np.asarray(model_maps.maps[position[name]])
             if lowres_map.ndim != 2 or 0 in lowres_map.shape:
-                raise DataError(f"the map of {name} has shape {lowres_map.shape}, expected (height, width)")
+                raise DataError(
+                    f"the map of {name} has shape {lowres_map.shape}, expected (height, width)"
+                )
             if not np.isfinite(lowres_map).all():
                 status, reason = "failed", "not_finite"
-        about = {"sample_id": name, "is_positive": name not in negatives, "status": status, "reason": reason}
+        about = {
+            "sample_id": name,
+            "is_positive": name not in negatives,
+            "status": status,
+            "reason": reason,
+        }
         for protocol in chosen:
             row = dict.fromkeys(SCORES.columns.names) | about
-            row |= {"model": model_maps.model, "dataset": model_maps.dataset, "protocol": protocol.name}
+            row |= {
+                "model": model_maps.model,
+                "dataset": model_maps.dataset,
+                "protocol": protocol.name,
+            }
             if status == "ok":
                 scores = score_maps(
                     [lowres_map],
@@ -94,7 +113,9 @@ def score_model(
                 if row["is_positive"]:
                     for column in ("ciou", "adaptive_ciou", "median_ciou", "pointing"):
                         row[column] = float(getattr(scores, column)[0])
-                row["confidence"] = None if np.isnan(scores.confidence[0]) else float(scores.confidence[0])
+                row["confidence"] = (
+                    None if np.isnan(scores.confidence[0]) else float(scores.confidence[0])
+                )
             rows[protocol.name].append(row)
     return rows
 
@@ -148,7 +169,9 @@ def summarize(
         "requested_ids_sha256": hash_ids(row["sample_id"] for row in rows),
         "selection": selection,
         "leakage": leakage,
-        "missing": dict(sorted(Counter(row["reason"] for row in rows if row["status"] != "ok").items())),
+        "missing": dict(
+            sorted(Counter(row["reason"] for row in rows if row["status"] != "ok").items())
+        ),
         "success_at": get_protocol(protocol).published_at,
     }
     result |= metric_values(positives, num_resamples=num_resamples)
@@ -158,16 +181,26 @@ def summarize(
     return result
 
 
-def metric_values(rows: Sequence[Mapping], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> dict:
+def metric_values(
+    rows: Sequence[Mapping], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> dict:
     """Each of ``METRICS`` with ``_low`` and ``_high``; null for no rows."""
     if not rows:
         return {f"{metric}{end}": None for metric in METRICS for end in ("", "_low", "_high")}
     values = sample_values(rows)
     found = {}
-    for metric, interval in zip(METRICS, intervals(values, num_resamples=num_resamples, seed=seed), strict=True):
-        found |= {metric: interval.value, f"{metric}_low": interval.low, f"{metric}_high": interval.high}
+    for metric, interval in zip(
+        METRICS, intervals(values, num_resamples=num_resamples, seed=seed), strict=True
+    ):
+        found |= {
+            metric: interval.value,
+            f"{metric}_low": interval.low,
+            f"{metric}_high": interval.high,
+        }
     cious = np.array([row["ciou"] for row in rows])
-    found["auc"] = metrics.auc(cious)  # the published arithmetic, equal to the mean but for the last bit
+    found["auc"] = metrics.auc(
+        cious
+    )  # the published arithmetic, equal to the mean but for the last bit
     return found
 
 
@@ -209,7 +242,9 @@ def evaluate_maps(
     check_ids(sample_ids, num_maps=len(maps), known_ids=set(all_ids))
     tested_table = samples.filter(pa.array([name in tested for name in all_ids]))
     kept = [i for i, name in enumerate(sample_ids) if name in tested]
-    model_maps = ModelMaps(model, dataset, [sample_ids[i] for i in kept], _Chosen(maps, kept), **about)
+    model_maps = ModelMaps(
+        model, dataset, [sample_ids[i] for i in kept], _Chosen(maps, kept), **about
+    )
     clip_of = dict(zip(all_ids, samples["clip_id"].to_pylist(), strict=True))
     scores, results = [], []
     for rows in score_model(model_maps, tested_table, protocols=protocols).values():
@@ -217,8 +252,14 @@ def evaluate_maps(
         for subset, ids in ids_of.items():
             wanted, leakage = set(ids), None
             if model_maps.train_clip_ids is not None:
-                scored = [row["sample_id"] for row in rows if row["status"] == "ok" and row["sample_id"] in wanted]
-                leakage = count_leakage([clip_of[name] for name in scored], model_maps.train_clip_ids)
+                scored = [
+                    row["sample_id"]
+                    for row in rows
+                    if row["status"] == "ok" and row["sample_id"] in wanted
+                ]
+                leakage = count_leakage(
+                    [clip_of[name] for name in scored], model_maps.train_clip_ids
+                )
             results.append(
                 summarize(
                     rows,
@@ -247,7 +288,11 @@ class _Chosen(Sequence):
 
 
 def intersect(
-    scores: Iterable[Mapping], ids: Collection[str], *, subset: str, num_resamples: int = NUM_RESAMPLES
+    scores: Iterable[Mapping],
+    ids: Collection[str],
+    *,
+    subset: str,
+    num_resamples: int = NUM_RESAMPLES,
 ) -> list[dict]:
     """Results of several models, under one protocol, on the samples of ``ids`` that all of them have scored."""
     by_model: dict[str, dict[str, Mapping]] = {}
@@ -257,7 +302,9 @@ def intersect(
     for rows in by_model.values():
         common &= {name for name, row in rows.items() if row["status"] == "ok"}
     if not common:
-        raise DataError(f"the models {', '.join(by_model)} have no scored sample of subset {subset!r} in common")
+        raise DataError(
+            f"the models {', '.join(by_model)} have no scored sample of subset {subset!r} in common"
+        )
     about = {"num_requested": len(set(ids)), "coverage_percent": 100 * len(common) / len(set(ids))}
     about["requested_ids_sha256"] = hash_ids(set(ids))
     return [
@@ -280,13 +327,21 @@ def compare_models(
         raise DataError(f"unknown metric {metric!r}, expected one of {', '.join(METRICS)}")
     wanted, rows_of = set(ids), {first: {}, second: {}}
     for row in scores:
-        if row["model"] in rows_of and row["status"] == "ok" and row["is_positive"] and row["sample_id"] in wanted:
+        if (
+            row["model"] in rows_of
+            and row["status"] == "ok"
+            and row["is_positive"]
+            and row["sample_id"] in wanted
+        ):
             rows_of[row["model"]][row["sample_id"]] = row
     common = sorted(set(rows_of[first]) & set(rows_of[second]))
     if not common:
         raise DataError(f"the models {first} and {second} have no scored sample in common")
     column = METRICS.index(metric)
-    values = [sample_values([rows_of[model][name] for name in common])[:, column] for model in (first, second)]
+    values = [
+        sample_values([rows_of[model][name] for name in common])[:, column]
+        for model in (first, second)
+    ]
     comparison = compare_paired(*values, num_resamples=num_resamples)
     row = rows_of[first][common[0]]
     return {
@@ -299,7 +354,9 @@ def compare_models(
 
 
 def _metrics_with_negatives(scored: Sequence[Mapping]) -> dict:
-    if all(row["is_positive"] for row in scored):  # no negative has a map: these metrics would be those of positives
+    if all(
+        row["is_positive"] for row in scored
+    ):  # no negative has a map: these metrics would be those of positives
         return {"average_precision": None, "max_f1": None, "localization_accuracy": None}
     is_positive = np.array([row["is_positive"] for row in scored])
     cious = np.array([row["ciou"] or 0.0 for row in scored])
@@ -307,5 +364,7 @@ def _metrics_with_negatives(scored: Sequence[Mapping]) -> dict:
     return {
         "average_precision": metrics.average_precision(cious, confidences, is_positive),
         "max_f1": metrics.max_f1(cious, confidences, is_positive),
-        "localization_accuracy": metrics.localization_accuracy(cious, is_positive) if is_positive.any() else None,
+        "localization_accuracy": metrics.localization_accuracy(cious, is_positive)
+        if is_positive.any()
+        else None,
     }

@@ -68,9 +68,13 @@ def load_vggss(path: Path, test_set: TestSet) -> pa.Table:
             "does not say what is in other test sets (give --lists)"
         )
     if not path.is_file():
-        raise DataError(f"{path}: not found, expected a samples.parquet or the published vggss.json")
+        raise DataError(
+            f"{path}: not found, expected a samples.parquet or the published vggss.json"
+        )
     module = load("vggsound")
     truths = read_vggss(path, pattern=module.CLIP_ID)
     members = Membership()
     members.add(test_set.split, truths)
-    return make_samples(members, time_of=lambda _: module.SAMPLE_SECONDS, truths=truths, attributes={})
+    return make_samples(
+        members, time_of=lambda _: module.SAMPLE_SECONDS, truths=truths, attributes={}
+    )

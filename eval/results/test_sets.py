@@ -29,10 +29,30 @@ class TestSet:
 TEST_SETS = {
     test_set.name: test_set
     for test_set in (
-        TestSet("vggss", "vggsound", "vggss_test", 5158, "all of VGG-SS; two clips have an empty map"),
-        TestSet("vggss_htf", "vggsound", "htf_vggss_test", 4670, "the part of VGG-SS that Hear The Flow reports on"),
-        TestSet("vggss_heard", "vggsound", "vggss_heard_test", 2564, "classes of the list for open-set training"),
-        TestSet("vggss_unheard", "vggsound", "vggss_unheard_test", 2575, "classes that are not in that list"),
+        TestSet(
+            "vggss", "vggsound", "vggss_test", 5158, "all of VGG-SS; two clips have an empty map"
+        ),
+        TestSet(
+            "vggss_htf",
+            "vggsound",
+            "htf_vggss_test",
+            4670,
+            "the part of VGG-SS that Hear The Flow reports on",
+        ),
+        TestSet(
+            "vggss_heard",
+            "vggsound",
+            "vggss_heard_test",
+            2564,
+            "classes of the list for open-set training",
+        ),
+        TestSet(
+            "vggss_unheard",
+            "vggsound",
+            "vggss_unheard_test",
+            2575,
+            "classes that are not in that list",
+        ),
         TestSet(
             "vggss_extended",
             "vggsound",
@@ -42,10 +62,26 @@ TEST_SETS = {
             "sound has no visible source",
         ),
         TestSet(
-            "flickr", "flickr", "flickr_test", 249, "LVS, EZ-VSL and SSPL report on these 249; HardPos and SLAVC on 250"
+            "flickr",
+            "flickr",
+            "flickr_test",
+            249,
+            "LVS, EZ-VSL and SSPL report on these 249; HardPos and SLAVC on 250",
         ),
-        TestSet("flickr_250", "flickr", "flickr_test_250", 250, "the 249 and one more: HardPos and SLAVC"),
-        TestSet("flickr_htf", "flickr", "htf_flickr_test", 178, "the part of the 249 that Hear The Flow reports on"),
+        TestSet(
+            "flickr_250",
+            "flickr",
+            "flickr_test_250",
+            250,
+            "the 249 and one more: HardPos and SLAVC",
+        ),
+        TestSet(
+            "flickr_htf",
+            "flickr",
+            "htf_flickr_test",
+            178,
+            "the part of the 249 that Hear The Flow reports on",
+        ),
         TestSet(
             "flickr_expanded",
             "flickr",
@@ -70,7 +106,11 @@ TEST_SETS = {
         TestSet("sample", "sample", "test", 0, "rendered on this machine: both subsets below"),
         TestSet("sample_single", "sample", "single", 0, "one source, still background"),
         TestSet(
-            "sample_traffic", "sample", "traffic", 0, "several objects of which one or two sound, parked look-alikes"
+            "sample_traffic",
+            "sample",
+            "traffic",
+            0,
+            "several objects of which one or two sound, parked look-alikes",
         ),
     )
 }
@@ -91,7 +131,9 @@ def subset_ids(samples: pa.Table, subset: str) -> list[str]:
     ids = [name for name, names in zip(*splits.values(), strict=True) if subset in (names or ())]
     if not ids:
         known = sorted({name for names in splits["splits"] for name in names or ()})
-        raise DataError(f"the subset {subset!r} is empty; splits in the samples table: {', '.join(known) or 'none'}")
+        raise DataError(
+            f"the subset {subset!r} is empty; splits in the samples table: {', '.join(known) or 'none'}"
+        )
     return ids
 
 

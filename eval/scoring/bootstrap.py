@@ -36,7 +36,9 @@ class Comparison:
     n: int
 
 
-def resample_means(values: np.ndarray, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> np.ndarray:
+def resample_means(
+    values: np.ndarray, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> np.ndarray:
     """Means over bootstrap resamples of the rows of ``values`` (n, m): float64 ``(num_resamples, m)``."""
     values = np.asarray(values, np.float64)
     n = len(values)
@@ -60,7 +62,9 @@ def intervals(
     values = np.asarray(values, np.float64)
     means = resample_means(values, num_resamples=num_resamples, seed=seed)
     lows, highs = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return [Interval(*map(float, row)) for row in zip(values.mean(axis=0), lows, highs, strict=True)]
+    return [
+        Interval(*map(float, row)) for row in zip(values.mean(axis=0), lows, highs, strict=True)
+    ]
 
 
 def compare_paired(
@@ -74,7 +78,9 @@ def compare_paired(
     """Compare two models on the same samples: ``first`` and ``second`` (n,) are in the same order of samples."""
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if first.shape != second.shape:
-        raise DataError(f"a paired comparison of {len(first)} with {len(second)} scores: expected the same samples")
+        raise DataError(
+            f"a paired comparison of {len(first)} with {len(second)} scores: expected the same samples"
+        )
     differences = (first - second)[:, None]
     means = resample_means(differences, num_resamples=num_resamples, seed=seed)[:, 0]
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])

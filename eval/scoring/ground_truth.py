@@ -20,7 +20,13 @@ from earshot.errors import DataError
 GRID = 224
 NUM_PIXELS = GRID * GRID
 
-RULES = {"vggsound": "union", "sample": "union", "local": "union", "flickr": "consensus", "urbansas": "corner_size"}
+RULES = {
+    "vggsound": "union",
+    "sample": "union",
+    "local": "union",
+    "flickr": "consensus",
+    "urbansas": "corner_size",
+}
 
 
 @dataclass(frozen=True)
@@ -75,12 +81,18 @@ def make_ground_truth(
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     if not np.isfinite(boxes).all():
-        raise DataError(f"boxes {boxes.tolist()} hold a value that is not a number, expected finite x1 y1 x2 y2")
+        raise DataError(
+            f"boxes {boxes.tolist()} hold a value that is not a number, expected finite x1 y1 x2 y2"
+        )
     if rule == "union":
         return GroundTruth((np.clip(boxes, 0, 1) * GRID).astype(np.int64))
     if rule == "consensus":
-        voters = tuple(int(a) for a in annotators) if per_annotator and annotators is not None else None
-        return GroundTruth(np.clip((boxes * GRID).astype(np.int64), 0, GRID), is_consensus=True, voters=voters)
+        voters = (
+            tuple(int(a) for a in annotators) if per_annotator and annotators is not None else None
+        )
+        return GroundTruth(
+            np.clip((boxes * GRID).astype(np.int64), 0, GRID), is_consensus=True, voters=voters
+        )
     if rule == "corner_size":
         corners, sizes = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
         if frame_size is not None:
@@ -89,24 +101,34 @@ def make_ground_truth(
         first = (corners * GRID).astype(np.int64)
         last = first + (sizes * GRID).astype(np.int64)
         return GroundTruth(np.clip(np.concatenate([first, last], axis=1), 0, GRID))
-    raise DataError(f"ground truth: unknown rule {rule!r}, expected union, consensus or corner_size")
+    raise DataError(
+        f"ground truth: unknown rule {rule!r}, expected union, consensus or corner_size"
+    )
 
 
-def ground_truths_of(samples, *, dataset: str, per_annotator: bool = False) -> dict[str, GroundTruth]:
+def ground_truths_of(
+    samples, *, dataset: str, per_annotator: bool = False
+) -> dict[str, GroundTruth]:
     """Ground truth by sample id for the rows of a samples table (``pa.Table``) that have boxes.
 
     A row whose ``boxes`` are null or empty has no ground truth and is left out: ``local`` videos, negatives of the
     extended test sets.
     """
     if dataset not in RULES:
-        raise DataError(f"ground truth: unknown dataset {dataset!r}, expected one of {', '.join(RULES)}")
+        raise DataError(
+            f"ground truth: unknown dataset {dataset!r}, expected one of {', '.join(RULES)}"
+        )
     columns = samples.select(["sample_id", "boxes", "box_annotators", "attributes"]).to_pydict()
     truths = {}
     for sample_id, boxes, annotators, attributes in zip(*columns.values(), strict=True):
         if not boxes:
             continue
         facts = dict(attributes or [])
-        frame_size = tuple(map(float, facts["annotated_size"].split("x"))) if "annotated_size" in facts else None
+        frame_size = (
+            tuple(map(float, facts["annotated_size"].split("x")))
+            if "annotated_size" in facts
+            else None
+        )
         try:
             truths[sample_id] = make_ground_truth(
                 boxes,
@@ -138,7 +160,9 @@ class BoxProblem:
         return f"{self.sample_id}: box {list(self.box)} {what}"
 
 
-def find_box_problems(sample_id: str, boxes: Sequence[Sequence[float]], *, rule: str = "union") -> list[BoxProblem]:
+def find_box_problems(
+    sample_id: str, boxes: Sequence[Sequence[float]], *, rule: str = "union"
+) -> list[BoxProblem]:
     """Name every broken box of a sample; a box can be both out of range and degenerate."""
     problems = []
     for box in boxes:

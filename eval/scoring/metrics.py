@@ -40,12 +40,19 @@ def auc_contributions(cious: np.ndarray) -> np.ndarray:
 def _checked(cious: np.ndarray) -> np.ndarray:
     cious = np.asarray(cious, np.float64)
     if len(cious) == 0:
-        raise DataError("no sample was scored: the subset is empty, a rate over 0 samples is not defined")
+        raise DataError(
+            "no sample was scored: the subset is empty, a rate over 0 samples is not defined"
+        )
     return cious
 
 
 def precision_recall(
-    cious: np.ndarray, confidences: np.ndarray, is_positive: np.ndarray, *, threshold: float, at: float = 0.5
+    cious: np.ndarray,
+    confidences: np.ndarray,
+    is_positive: np.ndarray,
+    *,
+    threshold: float,
+    at: float = 0.5,
 ) -> tuple[float, float]:
     """Precision and recall when every sample of at least ``threshold`` confidence claims a sounding object.
 
@@ -61,12 +68,16 @@ def precision_recall(
     return precision, recall
 
 
-def average_precision(cious: np.ndarray, confidences: np.ndarray, is_positive: np.ndarray, *, at: float = 0.5) -> float:
+def average_precision(
+    cious: np.ndarray, confidences: np.ndarray, is_positive: np.ndarray, *, at: float = 0.5
+) -> float:
     """AP of SLAVC's code: about 200 thresholds from the sorted confidences, the lowest first dropped from the top."""
     cious, confidences, is_positive = _checked_triple(cious, confidences, is_positive)
     step = max(1, len(cious) // 200)
     thresholds = np.sort(confidences)[:-1][::-step]
-    points = [precision_recall(cious, confidences, is_positive, threshold=t, at=at) for t in thresholds]
+    points = [
+        precision_recall(cious, confidences, is_positive, threshold=t, at=at) for t in thresholds
+    ]
     if not points:
         return 0.0
     precisions, recalls = np.array(points).T
@@ -74,7 +85,9 @@ def average_precision(cious: np.ndarray, confidences: np.ndarray, is_positive: n
     return float(np.sum(envelope[:-1] * np.diff(recalls)))
 
 
-def max_f1(cious: np.ndarray, confidences: np.ndarray, is_positive: np.ndarray, *, at: float = 0.5) -> float:
+def max_f1(
+    cious: np.ndarray, confidences: np.ndarray, is_positive: np.ndarray, *, at: float = 0.5
+) -> float:
     """The best F1 over all confidences as thresholds."""
     cious, confidences, is_positive = _checked_triple(cious, confidences, is_positive)
     order = np.argsort(-confidences, kind="stable")

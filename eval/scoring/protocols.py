@@ -51,7 +51,12 @@ PROTOCOLS = {
             "bilinear upsampling; as many pixels are marked as the ground truth has (ties are marked together)",
         ),
         Protocol(
-            "lvs", "cv2_linear", True, "above_median", 0.5, "bilinear upsampling (OpenCV); strictly above the median"
+            "lvs",
+            "cv2_linear",
+            True,
+            "above_median",
+            0.5,
+            "bilinear upsampling (OpenCV); strictly above the median",
         ),
         Protocol(
             "ezvsl",
@@ -70,7 +75,12 @@ PROTOCOLS = {
             "bicubic upsampling (torch); at or above the median: the authors' validation during training",
         ),
         Protocol(
-            "htf", "cv2_cubic", False, "above_median", 0.5, "bicubic upsampling (OpenCV); strictly above the median"
+            "htf",
+            "cv2_cubic",
+            False,
+            "above_median",
+            0.5,
+            "bicubic upsampling (OpenCV); strictly above the median",
         ),
         Protocol(
             "rcgrad",
@@ -101,7 +111,9 @@ def get_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def normalize(values: np.ndarray, protocol: Protocol, *, low: np.float32, high: np.float32) -> np.ndarray:
+def normalize(
+    values: np.ndarray, protocol: Protocol, *, low: np.float32, high: np.float32
+) -> np.ndarray:
     """Min-max normalization of float32 ``values`` of a map with extremes ``low`` and ``high``, in the protocol's order
     of operations, so that its roundings are the published ones; a constant map keeps its values."""
     if high - low == 0:
@@ -144,7 +156,9 @@ def find_cut(protocol: Protocol, *, median: np.float32, low: np.float32, high: n
         threshold, is_strict = normalized_median, False
     elif protocol.threshold == "above_median":
         # The code sets what is above the median to 1, then what is below 1 to 0: a 1 that is not above it survives.
-        threshold, is_strict = (normalized_median, True) if normalized_median < 1 else (np.float32(1), False)
+        threshold, is_strict = (
+            (normalized_median, True) if normalized_median < 1 else (np.float32(1), False)
+        )
     else:
         assert protocol.threshold == "half_from_median", protocol.threshold
         threshold, is_strict = max(np.float32(0.5), normalized_median), False

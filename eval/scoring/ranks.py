@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 _STRIDE = 17  # coprime to the width of the grid: a sample over all columns
-_MARGIN = 60  # ranks of the sample on either side, more than four standard deviations of its quantiles
+_MARGIN = (
+    60  # ranks of the sample on either side, more than four standard deviations of its quantiles
+)
 
 
 def values_at_ranks(values: np.ndarray, ranks: Sequence[int]) -> list[np.floating]:

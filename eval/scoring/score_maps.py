@@ -63,7 +63,9 @@ def score_maps(
     return Scores(*results)
 
 
-def _score_map(grid_map: np.ndarray, truth: GroundTruth, protocol: Protocol, is_raw: bool) -> tuple[float, ...]:
+def _score_map(
+    grid_map: np.ndarray, truth: GroundTruth, protocol: Protocol, is_raw: bool
+) -> tuple[float, ...]:
     """The first four of ``Scores`` for one upsampled map."""
     is_one_box = len(truth.pixel_boxes) == 1 and not truth.is_consensus
     bins = ValueBins(

@@ -10,10 +10,14 @@ from eval.scoring.ground_truth import ground_truths_of
 from eval.scoring.protocols import get_protocol
 
 
-def mean_adaptive_ciou(sample_ids: Sequence[str], maps: np.ndarray, *, samples: pa.Table, dataset: str) -> float:
+def mean_adaptive_ciou(
+    sample_ids: Sequence[str], maps: np.ndarray, *, samples: pa.Table, dataset: str
+) -> float:
     """Mean adaptive ciou of ``maps`` (n, h, w) for ``sample_ids``, all of which must have ground truth."""
     truths = ground_truths_of(samples, dataset=dataset)
-    scores = score_maps(list(maps), [truths[name] for name in sample_ids], protocol=get_protocol("earshot"))
+    scores = score_maps(
+        list(maps), [truths[name] for name in sample_ids], protocol=get_protocol("earshot")
+    )
     return float(scores.adaptive_ciou.mean())
 
 

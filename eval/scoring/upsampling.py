@@ -16,7 +16,9 @@ from eval.scoring.ground_truth import GRID
 NAMES = ("cv2_linear", "cv2_cubic", "torch_bicubic", "torch_bilinear_corners")
 
 _F = np.float32
-_LARGEST_PRODUCT = 64  # height + width; the work of matrix products grows with them, that of taps does not
+_LARGEST_PRODUCT = (
+    64  # height + width; the work of matrix products grows with them, that of taps does not
+)
 _LARGEST_VALUE = 1e30  # a product with zeros must stay finite
 
 
@@ -32,7 +34,9 @@ def upsample(lowres_map: np.ndarray, *, how: str, out: np.ndarray | None = None)
     if lowres_map.shape == (GRID, GRID):  # torch copies when nothing is to be done
         return lowres_map.copy()
     tables = _bilinear_corner_taps if how == "torch_bilinear_corners" else _bicubic_taps
-    is_small = sum(lowres_map.shape) <= _LARGEST_PRODUCT and np.abs(lowres_map).max() < _LARGEST_VALUE
+    is_small = (
+        sum(lowres_map.shape) <= _LARGEST_PRODUCT and np.abs(lowres_map).max() < _LARGEST_VALUE
+    )
     if is_small and _products_are_exact(tables, *lowres_map.shape):
         return _interpolate_by_products(lowres_map, tables, out=out)
     return _interpolate_both(lowres_map, tables, out=out)
@@ -73,7 +77,10 @@ def _products_are_exact(tables, height: int, width: int) -> bool:
     processor; where it does not, maps are interpolated tap by tap."""
     tried = np.random.default_rng(0).standard_normal((4, height, width)).astype(np.float32)
     tried *= np.array([1, 1e-6, 1e6, 1], np.float32)[:, None, None]
-    return all(np.array_equal(_interpolate_by_products(one, tables), _interpolate_both(one, tables)) for one in tried)
+    return all(
+        np.array_equal(_interpolate_by_products(one, tables), _interpolate_both(one, tables))
+        for one in tried
+    )
 
 
 def _interpolate_both(lowres_map: np.ndarray, tables, out=None) -> np.ndarray:
@@ -83,7 +90,9 @@ def _interpolate_both(lowres_map: np.ndarray, tables, out=None) -> np.ndarray:
     return _interpolate(np.ascontiguousarray(rows), *tables(height), out=out)
 
 
-def _interpolate(values: np.ndarray, positions: np.ndarray, weights: np.ndarray, out=None) -> np.ndarray:
+def _interpolate(
+    values: np.ndarray, positions: np.ndarray, weights: np.ndarray, out=None
+) -> np.ndarray:
     """Weighted taps along the first axis, rounded as torch's fused multiply-adds round.
 
     Its CPU kernel computes ``fma(v0, w0, v1 * w1)``, then ``fma(vk, wk, sum)`` for the other taps. A product of two

@@ -123,7 +123,10 @@ class ValueBins:
     def _is_crowded(self, num_tops: int, num_more_tops: int) -> bool:
         """Do the topmost ``num_more_tops`` bins hold so much more than the topmost ``num_tops`` that picking it out
         costs more than looking at the whole map? So it is on plateaus: a map after a ReLU, a mask."""
-        return self._num_all[num_more_tops] - self._num_all[num_tops] > self.total.num_all // _CROWDED_SHARE
+        return (
+            self._num_all[num_more_tops] - self._num_all[num_tops]
+            > self.total.num_all // _CROWDED_SHARE
+        )
 
     def _open(self, first: int, last: int) -> _Opened:
         """What lies in the bins ``first`` to ``last``."""
@@ -132,7 +135,11 @@ class ValueBins:
             if first == 0 and last == _NUM_BINS - 1:
                 values, levels = self._values, self._levels
             else:
-                is_inside = self._bins == first if first == last else (self._bins >= first) & (self._bins <= last)
+                is_inside = (
+                    self._bins == first
+                    if first == last
+                    else (self._bins >= first) & (self._bins <= last)
+                )
                 inside = is_inside.nonzero()[0]
                 values, levels = self._values[inside], self._levels[inside]
             opened = _Opened(values, levels > 0, levels > 1 if self._has_halves else None)

@@ -101,8 +101,12 @@ def find_overlaps(
     if test_splits is None:
         test_splits = [name for name in members if role_of(name) == "test"]
     clip_ids = np.asarray(clips.column("clip_id").to_pylist(), dtype=object)
-    _, video_codes = np.unique(np.asarray(clips.column("video_id").to_pylist(), dtype=str), return_inverse=True)
-    contents = [(sha256_of or {}).get(clip_id) or f"only {row}" for row, clip_id in enumerate(clip_ids)]
+    _, video_codes = np.unique(
+        np.asarray(clips.column("video_id").to_pylist(), dtype=str), return_inverse=True
+    )
+    contents = [
+        (sha256_of or {}).get(clip_id) or f"only {row}" for row, clip_id in enumerate(clip_ids)
+    ]
     _, content_codes = np.unique(np.asarray(contents, dtype=str), return_inverse=True)
     nobody = np.empty(0, np.int64)
     overlaps = []
@@ -117,7 +121,9 @@ def find_overlaps(
             is_shared = is_train[content_codes[test_rows]]
             shared = test_rows[is_shared]
             shared_videos = test_rows[is_shared | is_train_video[video_codes[test_rows]]]
-            examples = sorted(clip_ids[shared if len(shared) else shared_videos].tolist())[:_NUM_EXAMPLES]
+            examples = sorted(clip_ids[shared if len(shared) else shared_videos].tolist())[
+                :_NUM_EXAMPLES
+            ]
             counts = (len(test_rows), len(shared), len(shared_videos))
             overlaps.append(Overlap(dataset, train_split, test_split, *counts, tuple(examples)))
     return overlaps
@@ -129,7 +135,9 @@ def split_members(clips: pa.Table) -> dict[str, np.ndarray]:
     names = splits.flatten().dictionary_encode()
     rows = splits.value_parent_indices().to_numpy(zero_copy_only=False)
     codes = names.indices.to_numpy(zero_copy_only=False)
-    return {name: np.sort(rows[codes == code]) for code, name in enumerate(names.dictionary.to_pylist())}
+    return {
+        name: np.sort(rows[codes == code]) for code, name in enumerate(names.dictionary.to_pylist())
+    }
 
 
 def check_leakage(overlaps: Iterable[Overlap], parameters: AuditParameters) -> None:
@@ -137,7 +145,9 @@ def check_leakage(overlaps: Iterable[Overlap], parameters: AuditParameters) -> N
     leaks = [overlap for overlap in overlaps if overlap.is_leakage]
     if not leaks or parameters.allow_leakage:
         return
-    worst = max(leaks, key=lambda overlap: (overlap.num_shared_clips, overlap.num_shared_video_clips))
+    worst = max(
+        leaks, key=lambda overlap: (overlap.num_shared_clips, overlap.num_shared_video_clips)
+    )
     raise RunError(
         f"{worst.dataset}: training split {worst.train_split} has {worst.num_shared_clips} of the "
         f"{worst.num_test_clips} clips of test split {worst.test_split} (videos of {worst.num_shared_video_clips}), "
@@ -147,7 +157,11 @@ def check_leakage(overlaps: Iterable[Overlap], parameters: AuditParameters) -> N
 
 
 def find_coverage(
-    test_sets: Iterable[PublishedTestSet], *, dataset: str, clip_ids: Iterable[str], ok_clip_ids: Iterable[str]
+    test_sets: Iterable[PublishedTestSet],
+    *,
+    dataset: str,
+    clip_ids: Iterable[str],
+    ok_clip_ids: Iterable[str],
 ) -> list[Coverage]:
     """How much of each published test set is requested (``clip_ids``) and on disk (``ok_clip_ids``).
 
@@ -156,7 +170,9 @@ def find_coverage(
     """
     test_sets = list(test_sets)
     requested, ok = set(clip_ids), set(ok_clip_ids)
-    whole = max((s for s in test_sets if s.clip_ids is not None), key=lambda s: s.num_clips, default=None)
+    whole = max(
+        (s for s in test_sets if s.clip_ids is not None), key=lambda s: s.num_clips, default=None
+    )
     rows = []
     for test_set in test_sets:
         size = test_set.num_clips
@@ -164,9 +180,23 @@ def find_coverage(
             num_ok = len(test_set.clip_ids & ok)
             num_requested = len(test_set.clip_ids & requested)
             percent = 100.0 * num_ok / size
-            note = "" if num_requested == size else f"{size - num_requested} of its clips are in no selected split"
+            note = (
+                ""
+                if num_requested == size
+                else f"{size - num_requested} of its clips are in no selected split"
+            )
             rows.append(
-                Coverage(dataset, test_set.name, test_set.used_by, size, num_requested, num_ok, percent, percent, note)
+                Coverage(
+                    dataset,
+                    test_set.name,
+                    test_set.used_by,
+                    size,
+                    num_requested,
+                    num_ok,
+                    percent,
+                    percent,
+                    note,
+                )
             )
             continue
         low, high, note = 0.0, 100.0, "its list of clips was never published"
@@ -177,7 +207,9 @@ def find_coverage(
             note = f"its list of clips was never published: bounds from {whole.name}"
         elif test_set.name in ("vggss_test", "flickr_test"):
             note = "its list is not on this machine"
-        rows.append(Coverage(dataset, test_set.name, test_set.used_by, size, None, None, low, high, note))
+        rows.append(
+            Coverage(dataset, test_set.name, test_set.used_by, size, None, None, low, high, note)
+        )
     return rows
 
 
@@ -193,11 +225,17 @@ def audit_dataset(
     sha256_of = {}  # of the clips that are there
     if project.downloads_table_path(dataset).exists():
         columns = ["clip_id", "status", "sha256"]
-        downloads = read_table(project.downloads_table_path(dataset), DOWNLOADS, columns=columns).to_pydict()
+        downloads = read_table(
+            project.downloads_table_path(dataset), DOWNLOADS, columns=columns
+        ).to_pydict()
         rows = zip(*(downloads[name] for name in columns), strict=True)
         sha256_of = {clip_id: sha256 for clip_id, status, sha256 in rows if status == "ok"}
     overlaps = find_overlaps(
-        clips, dataset=dataset, train_splits=train_splits, test_splits=test_splits, sha256_of=sha256_of
+        clips,
+        dataset=dataset,
+        train_splits=train_splits,
+        test_splits=test_splits,
+        sha256_of=sha256_of,
     )
     module = datasets.load(dataset)
     if not hasattr(module, "published_test_sets"):
@@ -212,7 +250,9 @@ def audit_dataset(
     return overlaps, coverages
 
 
-def describe_audits(overlaps: Iterable[Overlap], coverages: Iterable[Coverage]) -> list[dict[str, str]]:
+def describe_audits(
+    overlaps: Iterable[Overlap], coverages: Iterable[Coverage]
+) -> list[dict[str, str]]:
     """``title`` and ``text`` of each finding, for a report."""
     notes = []
     for overlap in overlaps:

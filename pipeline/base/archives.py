@@ -49,7 +49,9 @@ def fetch_archive(
     part_path = path.with_name(f".part-{path.name}")
     part_path.parent.mkdir(parents=True, exist_ok=True)
     part_path.touch()
-    _require_space(path.parent, num_bytes - _size_of(part_path), f"{path.name} has {num_bytes} bytes")
+    _require_space(
+        path.parent, num_bytes - _size_of(part_path), f"{path.name} has {num_bytes} bytes"
+    )
     num_failures = 0
     with Progress(num_bytes, f"fetching {path.name}", unit="byte") as progress:
         progress.update(_size_of(part_path))
@@ -60,10 +62,14 @@ def fetch_archive(
                 if error.code == 416:  # the server has less than what is here: start over
                     part_path.unlink()
                 elif error.code < 500 and error.code != 429:
-                    raise DataError(f"{url}: the server answered {error.code} {error.reason}") from None
+                    raise DataError(
+                        f"{url}: the server answered {error.code} {error.reason}"
+                    ) from None
                 words = f"{error.code} {error.reason}"
             except (OSError, http.client.HTTPException) as error:
-                words = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
+                words = (
+                    " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
+                )
             except ValueError as error:
                 raise DataError(f"{url}: is not an address: {error}") from None
             else:
@@ -94,11 +100,15 @@ def _append(url: str, part_path: Path, *, num_bytes: int, progress: Progress) ->
     with open_url(url, {"Range": f"bytes={start}-"} if start else None) as response:
         content_range = response.headers.get("Content-Range") or ""
         is_partial = response.status == 206 and content_range.startswith(f"bytes {start}-")
-        with open(part_path, "ab" if is_partial else "wb") as file:  # a server without ranges sends all again
+        with open(
+            part_path, "ab" if is_partial else "wb"
+        ) as file:  # a server without ranges sends all again
             if not is_partial and start:
                 progress.update(-start)
                 start = 0
-            while start < num_bytes and (block := response.read(min(_BLOCK_BYTES, num_bytes - start))):
+            while start < num_bytes and (
+                block := response.read(min(_BLOCK_BYTES, num_bytes - start))
+            ):
                 file.write(block)
                 start += len(block)
                 progress.update(len(block))
@@ -130,7 +140,11 @@ def unpack_archive(archive_path: Path, folder: Path) -> None:
 def _unpack_zip(archive_path: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(archive_path) as archive:
-            members = [info for info in archive.infolist() if not info.is_dir() and not _JUNK.search(info.filename)]
+            members = [
+                info
+                for info in archive.infolist()
+                if not info.is_dir() and not _JUNK.search(info.filename)
+            ]
             names: dict[PurePosixPath, zipfile.ZipInfo] = {}
             for info in members:
                 name = safe_name(info.orig_filename, archive_path)
@@ -149,8 +163,17 @@ def _unpack_zip(archive_path: Path, folder: Path) -> None:
             for name, info in names.items():
                 with archive.open(info) as stream:
                     _write(stream, folder / name, num_bytes=info.file_size)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise DataError(f"{archive_path}: cannot be unpacked: {' '.join(str(error).split())}") from None
+    except (
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+    ) as error:
+        raise DataError(
+            f"{archive_path}: cannot be unpacked: {' '.join(str(error).split())}"
+        ) from None
 
 
 def iter_tar(
@@ -169,7 +192,9 @@ def iter_tar(
                 try:
                     name = safe_name(member.name, path)
                     if not member.isfile():
-                        raise DataError(f"{path}: member {quote(member.name)} is a link or device, expected files")
+                        raise DataError(
+                            f"{path}: member {quote(member.name)} is a link or device, expected files"
+                        )
                 except DataError as error:
                     if on_refusal is None:
                         raise
@@ -177,7 +202,9 @@ def iter_tar(
                     continue
                 yield name, archive.extractfile(member)
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(f"{path}: not a readable tar file: {' '.join(str(error).split())}") from None
+        raise DataError(
+            f"{path}: not a readable tar file: {' '.join(str(error).split())}"
+        ) from None
 
 
 def safe_name(name: str, archive: Path | str) -> PurePosixPath:
@@ -204,8 +231,12 @@ def _write(stream, path: Path, *, num_bytes: int | None = None) -> None:
     with open(path, "xb") as file:
         while block := stream.read(_BLOCK_BYTES):
             written += len(block)
-            if num_bytes is not None and written > num_bytes:  # more than the archive's directory says
-                raise DataError(f"{path.name}: unpacks to more than the {num_bytes} bytes that its archive announces")
+            if (
+                num_bytes is not None and written > num_bytes
+            ):  # more than the archive's directory says
+                raise DataError(
+                    f"{path.name}: unpacks to more than the {num_bytes} bytes that its archive announces"
+                )
             file.write(block)
 
 
@@ -213,7 +244,9 @@ def _require_space(folder: Path, num_bytes: int, why: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     free_bytes = shutil.disk_usage(folder).free
     if num_bytes + _SPARE_BYTES > free_bytes:
-        raise DataError(f"{folder}: {free_bytes} bytes are free, but {why}; make room and run again")
+        raise DataError(
+            f"{folder}: {free_bytes} bytes are free, but {why}; make room and run again"
+        )
 
 
 def _size_of(path: Path) -> int:

@@ -24,14 +24,20 @@ def fetch(url: str, path: Path, *, sha256: str | None = None) -> None:
             with publish(path) as temporary_path:
                 found = _fetch_once(url, temporary_path)
                 if sha256 is not None and found != sha256:
-                    raise DataError(f"{url}: has sha256 {found}, expected {sha256}: not the file that was published")
+                    raise DataError(
+                        f"{url}: has sha256 {found}, expected {sha256}: not the file that was published"
+                    )
             return
         except urllib.error.HTTPError as error:
             if (error.code < 500 and error.code != 429) or attempt == _NUM_ATTEMPTS:
-                raise DataError(f"{url}: the server answered {error.code} {error.reason}, expected the file") from None
+                raise DataError(
+                    f"{url}: the server answered {error.code} {error.reason}, expected the file"
+                ) from None
         except (OSError, http.client.HTTPException) as error:
             if attempt == _NUM_ATTEMPTS:
-                words = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
+                words = (
+                    " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
+                )
                 raise DataError(f"{url}: cannot be fetched: {words}") from None
         except ValueError as error:
             raise DataError(f"{url}: is not an address: {error}") from None
@@ -51,7 +57,10 @@ def _fetch_once(url: str, path: Path) -> str:
     with open_url(url) as response, open(path, "wb") as file:
         announced, num_bytes = response.headers.get("Content-Length"), 0
         while block := response.read(_BLOCK_BYTES):
-            if num_bytes == 0 and block.lstrip()[:5].lower() in (b"<html", b"<!doc"):  # with status 200, as proxies do
+            if num_bytes == 0 and block.lstrip()[:5].lower() in (
+                b"<html",
+                b"<!doc",
+            ):  # with status 200, as proxies do
                 raise DataError(f"{url}: the server sent a web page, expected the file")
             digest.update(block)
             file.write(block)

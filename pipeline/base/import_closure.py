@@ -24,7 +24,11 @@ def import_closure(module_name: str, *, root: Path) -> set[str]:
         found.add(path.relative_to(root).as_posix())
         parts = name.split(".")
         waiting.extend(".".join(parts[:i]) for i in range(1, len(parts)))
-        waiting.extend(imported_names(path, package=name if path.name == "__init__.py" else name.rpartition(".")[0]))
+        waiting.extend(
+            imported_names(
+                path, package=name if path.name == "__init__.py" else name.rpartition(".")[0]
+            )
+        )
     # An __init__.py with nothing but a docstring says nothing that could change a result.
     return {path for path in found if not is_only_docstring(root / path)}
 
@@ -58,4 +62,8 @@ def imported_names(path: Path, *, package: str) -> list[str]:
 def is_only_docstring(path: Path) -> bool:
     """Whether a file is an ``__init__.py`` with nothing but a docstring, so that importing it does nothing."""
     body = ast.parse(path.read_text()).body
-    return path.name == "__init__.py" and len(body) <= 1 and all(isinstance(node, ast.Expr) for node in body)
+    return (
+        path.name == "__init__.py"
+        and len(body) <= 1
+        and all(isinstance(node, ast.Expr) for node in body)
+    )

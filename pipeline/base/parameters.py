@@ -23,12 +23,19 @@ def build(cls: type, values: Mapping | None, where: str):
     hints = typing.get_type_hints(cls)
     unknown = sorted(set(values) - set(fields))
     if unknown:
-        raise ParameterError(f"params: unknown key {where}.{unknown[0]}; known: {', '.join(sorted(fields))}")
+        raise ParameterError(
+            f"params: unknown key {where}.{unknown[0]}; known: {', '.join(sorted(fields))}"
+        )
     for name, field in fields.items():
-        has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        has_default = (
+            field.default is not dataclasses.MISSING
+            or field.default_factory is not dataclasses.MISSING
+        )
         if name not in values and not has_default:
             raise ParameterError(f"params: missing key {where}.{name}")
-    arguments = {name: _convert(value, hints[name], f"{where}.{name}") for name, value in values.items()}
+    arguments = {
+        name: _convert(value, hints[name], f"{where}.{name}") for name, value in values.items()
+    }
     try:
         return cls(**arguments)
     except ValueError as error:  # from __post_init__: the dataclass knows its own ranges
@@ -59,7 +66,9 @@ def _convert(value, hint, where: str):
     if typing.get_origin(hint) is typing.Literal:
         allowed = typing.get_args(hint)
         if value not in allowed:
-            raise ParameterError(f"params: {where} is {value!r}, expected one of {', '.join(map(repr, allowed))}")
+            raise ParameterError(
+                f"params: {where} is {value!r}, expected one of {', '.join(map(repr, allowed))}"
+            )
         return value
     if typing.get_origin(hint) in (tuple, list):
         if not isinstance(value, list | tuple):

@@ -15,7 +15,15 @@ class Progress:
     so that logs stay readable. ``is_quiet`` leaves only that last line.
     """
 
-    def __init__(self, total: int | None, description: str, *, unit: str = "clip", is_quiet: bool = False, file=None):
+    def __init__(
+        self,
+        total: int | None,
+        description: str,
+        *,
+        unit: str = "clip",
+        is_quiet: bool = False,
+        file=None,
+    ):
         self.description, self.total, self.unit = description, total, unit
         self.num_done, self.num_failed = 0, 0
         self._file = file if file is not None else sys.stderr

@@ -24,9 +24,13 @@ class Project:
         try:
             params = yaml.safe_load(path.read_text())
         except FileNotFoundError:
-            raise ParameterError(f"{path}: not found; run from the root of a checkout of Earshot") from None
+            raise ParameterError(
+                f"{path}: not found; run from the root of a checkout of Earshot"
+            ) from None
         except yaml.YAMLError as error:
-            raise ParameterError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+            raise ParameterError(
+                f"{path}: not valid YAML: {' '.join(str(error).split())}"
+            ) from None
         if not isinstance(params, dict):
             found = "is empty" if params is None else f"holds {type(params).__name__}"
             raise ParameterError(f"{path}: {found}, expected sections")
@@ -45,7 +49,9 @@ class Project:
     def _names(self, key: str) -> list[str]:
         names = self.section(key)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ParameterError(f"params: {key} is {names!r}, expected a list of names, for example [sample]")
+            raise ParameterError(
+                f"params: {key} is {names!r}, expected a list of names, for example [sample]"
+            )
         return list(names)
 
     def section(self, dotted_name: str):

@@ -38,7 +38,10 @@ def protect_ids(words: Sequence[str]) -> list[str]:
 def add_dataset_argument(parser) -> None:
     """``--dataset NAME``, any number of times."""
     parser.add_argument(
-        "--dataset", action="append", metavar="NAME", help="only this dataset (can be repeated; default: all there are)"
+        "--dataset",
+        action="append",
+        metavar="NAME",
+        help="only this dataset (can be repeated; default: all there are)",
     )
 
 
@@ -59,7 +62,9 @@ def selected_datasets(arguments, project: Project) -> list[str]:
     return list(dict.fromkeys([*project.datasets, *others]))
 
 
-def require_known_splits(names: Iterable[str], project: Project, dataset_names: Iterable[str], *, option: str) -> None:
+def require_known_splits(
+    names: Iterable[str], project: Project, dataset_names: Iterable[str], *, option: str
+) -> None:
     """Refuse a split that none of the datasets has: a mistyped one selects nothing, which reads like good news."""
     import pyarrow.compute as pc
 
@@ -70,7 +75,11 @@ def require_known_splits(names: Iterable[str], project: Project, dataset_names: 
     if not names or not paths:  # where no list was made yet, the command says so itself
         return
     tables = [read_table(path, CLIPS, columns=["splits"]) for path in paths]
-    known = {split for table in tables for split in pc.unique(pc.list_flatten(table["splits"])).to_pylist()}
+    known = {
+        split
+        for table in tables
+        for split in pc.unique(pc.list_flatten(table["splits"])).to_pylist()
+    }
     unknown = next((name for name in names if name not in known), None)
     if unknown is not None:
         raise ParameterError(f"{option} is {unknown!r}, expected one of {', '.join(sorted(known))}")
@@ -79,7 +88,9 @@ def require_known_splits(names: Iterable[str], project: Project, dataset_names: 
 def render(rows: Iterable[Mapping], columns: Iterable[str], output_format: str) -> str:
     """Rows as a table for people, csv or json; numbers stand to the right, an absent value is a dash (csv: empty)."""
     columns = list(columns)
-    return render_lines([[row.get(name) for name in columns] for row in rows], columns, output_format)
+    return render_lines(
+        [[row.get(name) for name in columns] for row in rows], columns, output_format
+    )
 
 
 def render_lines(lines: Sequence[Sequence], columns: Sequence[str], output_format: str) -> str:
@@ -91,7 +102,10 @@ def render_lines(lines: Sequence[Sequence], columns: Sequence[str], output_forma
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows([" ".join(map(str, v)) if isinstance(v, list | tuple) else v for v in line] for line in lines)
+        writer.writerows(
+            [" ".join(map(str, v)) if isinstance(v, list | tuple) else v for v in line]
+            for line in lines
+        )
         return buffer.getvalue().rstrip("\n")
     cells = [[_shown(value) for value in line] for line in lines]
     by_column = list(zip(*lines, strict=True)) if lines else [()] * len(columns)

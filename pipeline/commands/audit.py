@@ -14,9 +14,15 @@ HELP = "overlap between training and test splits, and coverage of the published 
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("--dataset", action="append", help="only this dataset (default: those of params.yaml)")
-    parser.add_argument("--train", action="append", metavar="SPLIT", help="training split (default: by name)")
-    parser.add_argument("--test", action="append", metavar="SPLIT", help="test split (default: by name)")
+    parser.add_argument(
+        "--dataset", action="append", help="only this dataset (default: those of params.yaml)"
+    )
+    parser.add_argument(
+        "--train", action="append", metavar="SPLIT", help="training split (default: by name)"
+    )
+    parser.add_argument(
+        "--test", action="append", metavar="SPLIT", help="test split (default: by name)"
+    )
     parser.add_argument("--allow-leakage", action="store_true", help="overlap is no error")
     parser.add_argument("--format", choices=("table", "csv", "json"), default="table")
 
@@ -28,7 +34,9 @@ def run(arguments, project: Project) -> int:
     for option, splits in (("--train", arguments.train), ("--test", arguments.test)):
         require_known_splits(splits or (), project, names, option=option)
     for dataset in names:
-        found = audit_dataset(project, dataset, train_splits=arguments.train, test_splits=arguments.test)
+        found = audit_dataset(
+            project, dataset, train_splits=arguments.train, test_splits=arguments.test
+        )
         overlaps += found[0]
         coverages += found[1]
     _print(overlaps, coverages, arguments.format)
@@ -42,23 +50,42 @@ def run(arguments, project: Project) -> int:
 def _print(overlaps: list[Overlap], coverages: list[Coverage], form: str) -> None:
     if form == "json":
         content = {
-            "overlaps": [dataclasses.asdict(overlap) | {"is_leakage": overlap.is_leakage} for overlap in overlaps],
-            "coverage": [dataclasses.asdict(coverage) | {"percent": coverage.percent} for coverage in coverages],
+            "overlaps": [
+                dataclasses.asdict(overlap) | {"is_leakage": overlap.is_leakage}
+                for overlap in overlaps
+            ],
+            "coverage": [
+                dataclasses.asdict(coverage) | {"percent": coverage.percent}
+                for coverage in coverages
+            ],
         }
         print(json.dumps(content, indent=1))
         return
     if form == "csv":
-        rows = [{"audit": "overlap", **dataclasses.asdict(o), "examples": " ".join(o.examples)} for o in overlaps]
+        rows = [
+            {"audit": "overlap", **dataclasses.asdict(o), "examples": " ".join(o.examples)}
+            for o in overlaps
+        ]
         rows += [{"audit": "coverage", **dataclasses.asdict(c)} for c in coverages]
         names = dict.fromkeys(
-            ["audit", *(field.name for kind in (Overlap, Coverage) for field in dataclasses.fields(kind))]
+            [
+                "audit",
+                *(field.name for kind in (Overlap, Coverage) for field in dataclasses.fields(kind)),
+            ]
         )
         writer = csv.DictWriter(sys.stdout, list(names), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         return
     overlap_rows = [
-        (o.dataset, o.train_split, o.test_split, o.num_test_clips, o.num_shared_clips, o.num_shared_video_clips)
+        (
+            o.dataset,
+            o.train_split,
+            o.test_split,
+            o.num_test_clips,
+            o.num_shared_clips,
+            o.num_shared_video_clips,
+        )
         for o in overlaps
     ]
     coverage_rows = [
@@ -74,8 +101,24 @@ def _print(overlaps: list[Overlap], coverages: list[Coverage], form: str) -> Non
         )
         for c in coverages
     ]
-    overlap_header = ("dataset", "train split", "test split", "test clips", "also in training", "of training videos")
-    coverage_header = ("dataset", "test set", "used by", "clips", "requested", "ok", "percent", "note")
+    overlap_header = (
+        "dataset",
+        "train split",
+        "test split",
+        "test clips",
+        "also in training",
+        "of training videos",
+    )
+    coverage_header = (
+        "dataset",
+        "test set",
+        "used by",
+        "clips",
+        "requested",
+        "ok",
+        "percent",
+        "note",
+    )
     _print_table("Overlap of training and test splits", overlap_header, overlap_rows)
     print()
     _print_table("Coverage of published test sets", coverage_header, coverage_rows)
@@ -99,4 +142,7 @@ def _print_table(title: str, header: tuple, rows: list[tuple]) -> None:
     cells = [tuple(map(str, row)) for row in [header, *rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     for row in cells:
-        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(
+            "  "
+            + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )

@@ -33,7 +33,9 @@ _OLD_DAYS = 60
 _CANARY_SECONDS = 20.0
 _HOST_SECONDS = 8.0
 _TOOL_SECONDS = 10.0
-_YOUTUBE_CANARY = "https://www.youtube.com/watch?v=jNQXAC9IVRw"  # the first video of the site, there since 2005
+_YOUTUBE_CANARY = (
+    "https://www.youtube.com/watch?v=jNQXAC9IVRw"  # the first video of the site, there since 2005
+)
 # Oldest runtimes that yt-dlp works with, in its order of preference.
 _OLDEST_RUNTIMES = {"deno": (2, 3), "node": (22,), "bun": (1, 2, 11), "quickjs": (2023, 12, 9)}
 
@@ -74,11 +76,18 @@ def check_yt_dlp(version: str | None, *, today: datetime.date) -> Check:
         return Check("yt-dlp", "warn", f"{version}: a version without a date")
     num_days = (today - datetime.date(*map(int, found.groups()))).days
     if num_days > _OLD_DAYS:
-        return Check("yt-dlp", "warn", f"{version} is {num_days} days old", "pip install -U 'yt-dlp[default,deno]'")
+        return Check(
+            "yt-dlp",
+            "warn",
+            f"{version} is {num_days} days old",
+            "pip install -U 'yt-dlp[default,deno]'",
+        )
     return Check("yt-dlp", "ok", f"{version}, {max(num_days, 0)} days old")
 
 
-def check_js_runtime(runtimes: dict[str, str], version_of: Callable[[str], str | None] = version_of) -> Check:
+def check_js_runtime(
+    runtimes: dict[str, str], version_of: Callable[[str], str | None] = version_of
+) -> Check:
     """YouTube hides media behind JavaScript that yt-dlp lets a runtime solve."""
     advice = "pip install deno (or node >= 22); without it most of YouTube's formats are missing"
     too_old = []
@@ -89,7 +98,9 @@ def check_js_runtime(runtimes: dict[str, str], version_of: Callable[[str], str |
             return Check("JavaScript runtime", "ok", f"{name} {version} ({path})")
         too_old.append(f"{name} {version}")
     if too_old:
-        return Check("JavaScript runtime", "warn", f"{', '.join(too_old)}: too old for yt-dlp", advice)
+        return Check(
+            "JavaScript runtime", "warn", f"{', '.join(too_old)}: too old for yt-dlp", advice
+        )
     return Check("JavaScript runtime", "warn", "none found (deno, node, bun, quickjs)", advice)
 
 
@@ -101,11 +112,20 @@ def check_disk(folder: Path, *, min_free_gigabytes: float) -> Check:
     free_gigabytes = shutil.disk_usage(existing).free / 1e9
     text = f"{free_gigabytes:.1f} GB free at {folder}"
     if not os.access(existing, os.W_OK):
-        return Check("disk", "FAIL", f"{existing} cannot be written", "give this user the right to write there")
+        return Check(
+            "disk",
+            "FAIL",
+            f"{existing} cannot be written",
+            "give this user the right to write there",
+        )
     if free_gigabytes < min_free_gigabytes:
-        return Check("disk", "FAIL", text, f"free some: downloads stop below {min_free_gigabytes:g} GB")
+        return Check(
+            "disk", "FAIL", text, f"free some: downloads stop below {min_free_gigabytes:g} GB"
+        )
     if free_gigabytes < 20:
-        return Check("disk", "warn", text, "enough for sample; VGG-Sound needs about 150 GB, Urbansas 20 GB")
+        return Check(
+            "disk", "warn", text, "enough for sample; VGG-Sound needs about 150 GB, Urbansas 20 GB"
+        )
     return Check("disk", "ok", text)
 
 
@@ -123,16 +143,28 @@ def check_gpu() -> Check:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Check("GPU", "warn", f"nvidia-smi does not answer ({type(error).__name__})", "look at the driver")
+        return Check(
+            "GPU",
+            "warn",
+            f"nvidia-smi does not answer ({type(error).__name__})",
+            "look at the driver",
+        )
     if done.returncode != 0:
         words = " ".join((done.stdout + done.stderr).split())[:200]
-        return Check("GPU", "warn", f"nvidia-smi failed: {words}", "look at the driver; training runs on the CPU")
+        return Check(
+            "GPU",
+            "warn",
+            f"nvidia-smi failed: {words}",
+            "look at the driver; training runs on the CPU",
+        )
     return Check("GPU", "ok", "; ".join(line.strip() for line in done.stdout.strip().split("\n")))
 
 
 def check_compiled() -> Check:
     """Which code computes flow and shrinks pictures; both give the same bits, so that no key or shard names it."""
-    from pipeline.kernels.area_averages import load_average_rows  # both compile for some seconds where nobody has yet
+    from pipeline.kernels.area_averages import (
+        load_average_rows,
+    )  # both compile for some seconds where nobody has yet
     from pipeline.kernels.farneback import load_refine_level
 
     name, numba = "compiled code", package_version("numba")
@@ -160,7 +192,9 @@ def check_scheduler(address: str | None) -> Check:
     except ValueError:
         host, port = None, None
     if not host or not port:
-        return Check("Dask", "FAIL", f"scheduler address {address!r}, expected tcp://host:port", advice)
+        return Check(
+            "Dask", "FAIL", f"scheduler address {address!r}, expected tcp://host:port", advice
+        )
     try:
         socket.create_connection((host, port), timeout=_HOST_SECONDS).close()
     except OSError as error:
@@ -168,7 +202,9 @@ def check_scheduler(address: str | None) -> Check:
     return Check("Dask", "ok", f"a scheduler listens at {address}")
 
 
-def check_sources(project: Project, names: list[str], parameters: DownloadParameters) -> list[Check]:
+def check_sources(
+    project: Project, names: list[str], parameters: DownloadParameters
+) -> list[Check]:
     """One line a dataset: are its lists, files or sites within reach? All at once, within ``_CANARY_SECONDS``."""
     answers: queue.SimpleQueue[tuple[str, Check]] = queue.SimpleQueue()
     deadline = time.monotonic() + _CANARY_SECONDS
@@ -177,7 +213,12 @@ def check_sources(project: Project, names: list[str], parameters: DownloadParame
         try:
             answers.put((name, check_source(project, name, parameters, deadline=deadline)))
         except EarshotError as error:
-            answers.put((name, Check(name, "FAIL", str(error), f"mend section sources.{name} of params.yaml")))
+            answers.put(
+                (
+                    name,
+                    Check(name, "FAIL", str(error), f"mend section sources.{name} of params.yaml"),
+                )
+            )
 
     for name in names:
         threading.Thread(target=look, args=(name,), daemon=True).start()
@@ -192,7 +233,9 @@ def check_sources(project: Project, names: list[str], parameters: DownloadParame
     return [found.get(name) or Check(name, "FAIL", late, "look at the network") for name in names]
 
 
-def check_source(project: Project, name: str, parameters: DownloadParameters, *, deadline: float) -> Check:
+def check_source(
+    project: Project, name: str, parameters: DownloadParameters, *, deadline: float
+) -> Check:
     """The canary of one dataset."""
     section = project.parameters(datasets.load(name).Parameters, f"sources.{name}")
     values = {field.name: getattr(section, field.name) for field in fields(section)}
@@ -201,7 +244,10 @@ def check_source(project: Project, name: str, parameters: DownloadParameters, *,
         if values.get(key):
             if not Path(values[key]).expanduser().is_dir():
                 return Check(
-                    name, "FAIL", f"sources.{name}.{key}: {values[key]} is no folder", "set it to one that exists"
+                    name,
+                    "FAIL",
+                    f"sources.{name}.{key}: {values[key]} is no folder",
+                    "set it to one that exists",
                 )
             texts.append(f"{key} is there")
     urls = [value for key, value in values.items() if key.endswith("_url") and value]
@@ -226,7 +272,9 @@ def check_source(project: Project, name: str, parameters: DownloadParameters, *,
         )
     texts.append(f"{', '.join(by_host)} answer{'s' if len(by_host) == 1 else ''}")
     if any(host.endswith(("youtube.com", "youtu.be")) for host in by_host):
-        check = check_video(name, _YOUTUBE_CANARY, parameters, limit_seconds=deadline - time.monotonic())
+        check = check_video(
+            name, _YOUTUBE_CANARY, parameters, limit_seconds=deadline - time.monotonic()
+        )
         if check.level != "ok":
             return check
         texts.append(check.text)
@@ -237,11 +285,15 @@ def reach_hosts(urls: dict[str, str], *, proxy: str | None, deadline: float) -> 
     """What is wrong with each host that does not answer; any answer of HTTP, also a refusal, is one."""
     answers: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
     for host, url in urls.items():
-        threading.Thread(target=lambda h=host, u=url: answers.put((h, _reach(u, proxy))), daemon=True).start()
+        threading.Thread(
+            target=lambda h=host, u=url: answers.put((h, _reach(u, proxy))), daemon=True
+        ).start()
     found: dict[str, str | None] = {}
     while len(found) < len(urls):
         try:
-            host, error = answers.get(timeout=max(min(deadline - time.monotonic(), 2 * _HOST_SECONDS), 0.01))
+            host, error = answers.get(
+                timeout=max(min(deadline - time.monotonic(), 2 * _HOST_SECONDS), 0.01)
+            )
         except queue.Empty:
             break
         found[host] = error
@@ -249,10 +301,25 @@ def reach_hosts(urls: dict[str, str], *, proxy: str | None, deadline: float) -> 
     return late | {host: error for host, error in found.items() if error is not None}
 
 
-def check_video(name: str, url: str, parameters: DownloadParameters, *, limit_seconds: float) -> Check:
+def check_video(
+    name: str, url: str, parameters: DownloadParameters, *, limit_seconds: float
+) -> Check:
     """Whether yt-dlp finds a format of a video (nothing is downloaded)."""
-    command = [sys.executable, "-m", "yt_dlp", "--ignore-config", "--no-warnings", "--no-cache-dir", "--simulate"]
-    command += ["--format-sort", f"res:{parameters.max_height}", "--print", "%(format_id)s %(height)s"]
+    command = [
+        sys.executable,
+        "-m",
+        "yt_dlp",
+        "--ignore-config",
+        "--no-warnings",
+        "--no-cache-dir",
+        "--simulate",
+    ]
+    command += [
+        "--format-sort",
+        f"res:{parameters.max_height}",
+        "--print",
+        "%(format_id)s %(height)s",
+    ]
     for runtime, path in find_js_runtimes().items():
         command += ["--js-runtimes", f"{runtime}:{path}"]
     if parameters.proxy:
@@ -263,18 +330,28 @@ def check_video(name: str, url: str, parameters: DownloadParameters, *, limit_se
             copy = _copy_cookies(parameters.cookies_path)
             command += ["--cookies", str(copy)]
         done = subprocess.run(
-            [*command, "--", url], capture_output=True, text=True, timeout=max(limit_seconds, 1.0), check=False
+            [*command, "--", url],
+            capture_output=True,
+            text=True,
+            timeout=max(limit_seconds, 1.0),
+            check=False,
         )
     except subprocess.TimeoutExpired:
-        return Check(name, "FAIL", "the canary video gives no answer in time", "look at the network")
+        return Check(
+            name, "FAIL", "the canary video gives no answer in time", "look at the network"
+        )
     finally:
         if copy is not None:
             copy.unlink(missing_ok=True)
     if done.returncode == 0:
-        return Check(name, "ok", f"the canary video can be had (format {' '.join(done.stdout.split())}p)")
+        return Check(
+            name, "ok", f"the canary video can be had (format {' '.join(done.stdout.split())}p)"
+        )
     text = " ".join(done.stderr.split())
     reason = classify(text)
-    return Check(name, "FAIL", f"the canary video fails with {reason}: {text[:200]}", REASONS[reason].advice)
+    return Check(
+        name, "FAIL", f"the canary video fails with {reason}: {text[:200]}", REASONS[reason].advice
+    )
 
 
 def _copy_cookies(path: str) -> Path:
@@ -291,7 +368,9 @@ def _reach(url: str, proxy: str | None) -> str | None:
         if proxy.startswith("socks"):
             return None  # only yt-dlp can go through it
         handlers.append(urllib.request.ProxyHandler({"http": proxy, "https": proxy}))
-    request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "Mozilla/5.0 (earshot doctor)"})
+    request = urllib.request.Request(
+        url, method="HEAD", headers={"User-Agent": "Mozilla/5.0 (earshot doctor)"}
+    )
     try:
         urllib.request.build_opener(*handlers).open(request, timeout=_HOST_SECONDS).close()
     except urllib.error.HTTPError:
@@ -318,5 +397,9 @@ def diagnose(project: Project, names: list[str], *, scheduler_address: str | Non
         check_scheduler(scheduler_address),
     ]
     if parameters.cookies_path and not os.access(parameters.cookies_path, os.R_OK):
-        checks.append(Check("cookies", "FAIL", f"{parameters.cookies_path} cannot be read", "export them anew"))
+        checks.append(
+            Check(
+                "cookies", "FAIL", f"{parameters.cookies_path} cannot be read", "export them anew"
+            )
+        )
     return checks + check_sources(project, names, parameters)

@@ -15,7 +15,9 @@ from pipeline.shards.cluster import ClusterParameters
 
 
 def _waveforms(project: Project) -> Feature:
-    feature = spectrograms.make_feature(project.parameters(spectrograms.SpectrogramParameters, "waveform"))
+    feature = spectrograms.make_feature(
+        project.parameters(spectrograms.SpectrogramParameters, "waveform")
+    )
     return dataclasses.replace(feature, name="waveforms")
 
 
@@ -27,7 +29,9 @@ def _detections(project: Project) -> Feature:
 
 
 FEATURES: dict[str, Callable[[Project], Feature]] = {
-    "frames": lambda project: frames.make_feature(project.parameters(frames.FrameParameters, "frames")),
+    "frames": lambda project: frames.make_feature(
+        project.parameters(frames.FrameParameters, "frames")
+    ),
     "spectrograms": lambda project: spectrograms.make_feature(
         project.parameters(spectrograms.SpectrogramParameters, "spectrogram")
     ),
@@ -35,19 +39,30 @@ FEATURES: dict[str, Callable[[Project], Feature]] = {
     "waveforms": _waveforms,
     "detections": _detections,
 }
-_ON_REQUEST = {"detections": " for the datasets in `detections.datasets`"}  # not made of every dataset
+_ON_REQUEST = {
+    "detections": " for the datasets in `detections.datasets`"
+}  # not made of every dataset
 
 
 def add_selection(parser) -> None:
     """Arguments ``--dataset`` and ``--feature``, both repeatable."""
-    parser.add_argument("--dataset", action="append", help="only this dataset (default: those of params.yaml)")
-    parser.add_argument("--feature", action="append", choices=sorted(FEATURES), help="only this feature (default: all)")
+    parser.add_argument(
+        "--dataset", action="append", help="only this dataset (default: those of params.yaml)"
+    )
+    parser.add_argument(
+        "--feature",
+        action="append",
+        choices=sorted(FEATURES),
+        help="only this feature (default: all)",
+    )
 
 
 def selected_folders(arguments, project: Project) -> list[tuple[str, str]]:
     """(dataset, feature) of every selected folder that has been built; the others are named on stdout."""
     found = []
-    known = sorted(path.name for path in (project.root / "cache").glob("*") if (path / "store").is_dir())
+    known = sorted(
+        path.name for path in (project.root / "cache").glob("*") if (path / "store").is_dir()
+    )
     for dataset in arguments.dataset or project.datasets:
         if dataset not in project.datasets and not project.dataset_cache_dir(dataset).is_dir():
             names = ", ".join(sorted({*project.datasets, *known}))
@@ -58,7 +73,9 @@ def selected_folders(arguments, project: Project) -> list[tuple[str, str]]:
             if feature in built:
                 continue
             if arguments.feature or project.feature_dir(dataset, feature).exists():
-                print(f"{dataset}/{feature}: not cached yet; `dvc repro` does that{_ON_REQUEST.get(feature, '')}")
+                print(
+                    f"{dataset}/{feature}: not cached yet; `dvc repro` does that{_ON_REQUEST.get(feature, '')}"
+                )
         if not built and not arguments.feature:
             print(f"{dataset}: no features cached yet; `dvc repro` does that")
         found += [(dataset, feature) for feature in built]
@@ -69,7 +86,9 @@ def _is_built(project: Project, dataset: str, feature: str) -> bool:
     """Also without its index or folder, where shards or an account (both of which DVC removes before a run) tell."""
     folder = project.feature_dir(dataset, feature)
     return (
-        (folder / INDEX_NAME).exists() or any(folder.glob("*.h5")) or account_path(project, dataset, feature).exists()
+        (folder / INDEX_NAME).exists()
+        or any(folder.glob("*.h5"))
+        or account_path(project, dataset, feature).exists()
     )
 
 
@@ -78,4 +97,6 @@ def cluster_parameters(project: Project) -> ClusterParameters:
     cluster = project.parameters(ClusterParameters, "cluster")
     if cluster.scheduler_address:
         return cluster
-    return dataclasses.replace(cluster, scheduler_address=os.environ.get("DASK_SCHEDULER_ADDRESS") or None)
+    return dataclasses.replace(
+        cluster, scheduler_address=os.environ.get("DASK_SCHEDULER_ADDRESS") or None
+    )

@@ -15,10 +15,18 @@ _NUM_SHOWN = 20
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="folder, tar file or media file")
-    parser.add_argument("--dataset", help="whose clips they are (default: the only one of params.yaml)")
-    parser.add_argument("--mode", choices=("link", "copy"), default="link", help="hard links (default) or copies")
-    parser.add_argument("--workers", type=int, default=2, help="files looked at at the same time (default: 2)")
+    parser.add_argument(
+        "sources", nargs="+", metavar="SOURCE", help="folder, tar file or media file"
+    )
+    parser.add_argument(
+        "--dataset", help="whose clips they are (default: the only one of params.yaml)"
+    )
+    parser.add_argument(
+        "--mode", choices=("link", "copy"), default="link", help="hard links (default) or copies"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=2, help="files looked at at the same time (default: 2)"
+    )
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
@@ -42,7 +50,9 @@ def run(arguments, project: Project) -> int:
     if report.imported:
         histories = read_histories(clips, read_entries(project.ledger_path(dataset)))
         downloads = derive_downloads(
-            histories, clips_dir=project.clips_dir(dataset), allow_duplicates=parameters.allow_duplicates
+            histories,
+            clips_dir=project.clips_dir(dataset),
+            allow_duplicates=parameters.allow_duplicates,
         )
         write_table(project.downloads_table_path(dataset), downloads, DOWNLOADS)
     if arguments.format == "json":
@@ -56,7 +66,9 @@ def _dataset(arguments, project: Project) -> str:
     if arguments.dataset is not None:
         return arguments.dataset
     if len(project.datasets) != 1:
-        raise ParameterError(f"params: datasets are {', '.join(project.datasets)}; say which with --dataset")
+        raise ParameterError(
+            f"params: datasets are {', '.join(project.datasets)}; say which with --dataset"
+        )
     return project.datasets[0]
 
 
@@ -64,7 +76,10 @@ def _as_mapping(report: ImportReport) -> dict:
     return {
         "imported": report.imported,
         "present": report.present,
-        "rejected": [dict(zip(("file", "clip_id", "reason", "detail"), row, strict=True)) for row in report.rejected],
+        "rejected": [
+            dict(zip(("file", "clip_id", "reason", "detail"), row, strict=True))
+            for row in report.rejected
+        ],
         "foreign": [dict(zip(("file", "why"), row, strict=True)) for row in report.foreign],
         "hidden": report.num_hidden,
     }

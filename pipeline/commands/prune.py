@@ -19,7 +19,9 @@ def run(arguments, project: Project) -> int:
         store_dir = project.store_dir(dataset, feature)
         if not store_dir.is_dir():
             continue
-        report = prune_store(store_dir, project.feature_dir(dataset, feature), is_dry_run=arguments.dry_run)
+        report = prune_store(
+            store_dir, project.feature_dir(dataset, feature), is_dry_run=arguments.dry_run
+        )
         verb = "would be removed" if arguments.dry_run else "removed"
         print(
             f"{dataset}/{feature}: {len(report.removed)} shards {verb} ({report.num_bytes / 1e6:.1f} MB), "
@@ -27,5 +29,7 @@ def run(arguments, project: Project) -> int:
         )
         shared += report.num_shared_bytes
     if shared:
-        print(f"{shared / 1e6:.1f} MB of them are in DVC's cache too; `dvc gc --workspace` frees what it does not need")
+        print(
+            f"{shared / 1e6:.1f} MB of them are in DVC's cache too; `dvc gc --workspace` frees what it does not need"
+        )
     return 0

@@ -22,11 +22,16 @@ def run(arguments, project: Project) -> int:
 
     parameters = project.parameters(DownloadParameters, "download")
     for dataset in selected_datasets(arguments, project):
-        ledger_path, table_path = project.ledger_path(dataset), project.downloads_table_path(dataset)
+        ledger_path, table_path = (
+            project.ledger_path(dataset),
+            project.downloads_table_path(dataset),
+        )
         if not ledger_path.exists():
             print(f"{dataset}: no attempts yet")
             continue
-        with Ledger(ledger_path) as ledger:  # nobody may download meanwhile: the table would be theirs to write
+        with Ledger(
+            ledger_path
+        ) as ledger:  # nobody may download meanwhile: the table would be theirs to write
             clips = read_table(project.clips_table_path(dataset), CLIPS)
             downloads = derive_downloads(
                 read_histories(clips, ledger.entries),

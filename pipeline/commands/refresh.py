@@ -8,7 +8,11 @@ HELP = "have the local dataset listed again by the next `dvc repro` when its fol
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("--dataset", action="append", help="look only at this dataset (default: those of params.yaml)")
+    parser.add_argument(
+        "--dataset",
+        action="append",
+        help="look only at this dataset (default: those of params.yaml)",
+    )
 
 
 def run(arguments, project: Project) -> int:
@@ -24,7 +28,9 @@ def run(arguments, project: Project) -> int:
     from pipeline.datasets import local  # PyAV: only where there is something to look at
 
     parameters = project.parameters(local.Parameters, "sources.local")
-    if not Path(parameters.folder).expanduser().is_dir():  # a disk that is not mounted now: keep what is known
+    if (
+        not Path(parameters.folder).expanduser().is_dir()
+    ):  # a disk that is not mounted now: keep what is known
         print(f"{parameters.folder}: is not there; the local dataset stays as it was listed")
     elif local.is_changed(parameters, cache_dir=project.dataset_cache_dir("local")):
         project.downloads_table_path("local").unlink(missing_ok=True)

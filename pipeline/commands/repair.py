@@ -2,7 +2,12 @@
 
 from earshot.tables import DOWNLOADS, SAMPLES, read_table
 from pipeline.base.project import Project
-from pipeline.commands.feature_selection import FEATURES, add_selection, cluster_parameters, selected_folders
+from pipeline.commands.feature_selection import (
+    FEATURES,
+    add_selection,
+    cluster_parameters,
+    selected_folders,
+)
 from pipeline.commands.verify import describe_damage, print_damaged_tables, verify_folder
 from pipeline.shards.account import account_path, write_account
 from pipeline.shards.repair import repair_feature
@@ -26,7 +31,9 @@ def add_arguments(parser) -> None:
 def run(arguments, project: Project) -> int:
     """Exit code 0 when everything is whole afterwards, 1 when not."""
     selected = selected_folders(arguments, project)
-    has_damaged_table = print_damaged_tables(project, dict.fromkeys(dataset for dataset, _ in selected))
+    has_damaged_table = print_damaged_tables(
+        project, dict.fromkeys(dataset for dataset, _ in selected)
+    )
     codes = [_repair(project, dataset, name, arguments) for dataset, name in selected]
     return max([int(has_damaged_table), *codes])
 
@@ -36,7 +43,10 @@ def _repair(project: Project, dataset: str, name: str, arguments) -> int:
     if not damages and not arguments.failed:
         print(f"{dataset}/{name}: {num_ok} samples, whole; nothing to repair")
         return 0
-    for reasons in (arguments.failed, ()):  # a damaged index hides damaged shards: they are found the second time
+    for reasons in (
+        arguments.failed,
+        (),
+    ):  # a damaged index hides damaged shards: they are found the second time
         _print_damages(damages, project)
         report = repair_feature(
             FEATURES[name](project),

@@ -5,7 +5,11 @@ from collections import Counter
 
 from earshot.errors import DataError, ParameterError
 from pipeline.base.project import Project
-from pipeline.commands.arguments import add_dataset_argument, require_known_splits, selected_datasets
+from pipeline.commands.arguments import (
+    add_dataset_argument,
+    require_known_splits,
+    selected_datasets,
+)
 from pipeline.downloads.reasons import REASONS
 
 HELP = "attempt again the clips that a reason, dataset, split or id selects (then: dvc repro)"
@@ -13,13 +17,27 @@ HELP = "attempt again the clips that a reason, dataset, split or id selects (the
 
 def add_arguments(parser) -> None:
     add_dataset_argument(parser)
-    parser.add_argument("--reason", action="append", default=[], help="clips missing for this reason (can be repeated)")
-    parser.add_argument("--split", action="append", default=[], help="only clips of this split (can be repeated)")
     parser.add_argument(
-        "--id", action="append", default=[], dest="ids", metavar="ID", help="this clip, also one that is ok"
+        "--reason",
+        action="append",
+        default=[],
+        help="clips missing for this reason (can be repeated)",
+    )
+    parser.add_argument(
+        "--split", action="append", default=[], help="only clips of this split (can be repeated)"
+    )
+    parser.add_argument(
+        "--id",
+        action="append",
+        default=[],
+        dest="ids",
+        metavar="ID",
+        help="this clip, also one that is ok",
     )
     parser.add_argument("more_ids", nargs="*", metavar="ID", help="more clip ids")
-    parser.add_argument("--later", action="store_true", help="only mark them; the next `dvc repro` attempts them")
+    parser.add_argument(
+        "--later", action="store_true", help="only mark them; the next `dvc repro` attempts them"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be attempted")
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
@@ -33,7 +51,9 @@ def run(arguments, project: Project) -> int:
     ids = [*arguments.ids, *arguments.more_ids]
     for reason in arguments.reason:
         if reason not in REASONS:
-            raise ParameterError(f"--reason is {reason!r}, expected one of {', '.join(sorted(REASONS))}")
+            raise ParameterError(
+                f"--reason is {reason!r}, expected one of {', '.join(sorted(REASONS))}"
+            )
     chosen, names = {}, selected_datasets(arguments, project)
     require_known_splits(arguments.split, project, names, option="--split")
     for dataset in names:
@@ -55,20 +75,32 @@ def run(arguments, project: Project) -> int:
         if not clip_ids:
             print(f"{dataset}: nothing to retry")
         elif arguments.dry_run:
-            print(f"{dataset}: would attempt {len(clip_ids)} clips again: {', '.join(clip_ids[:10])}")
+            print(
+                f"{dataset}: would attempt {len(clip_ids)} clips again: {', '.join(clip_ids[:10])}"
+            )
         else:
             _retry(project, dataset, clip_ids, is_later=arguments.later, is_quiet=arguments.quiet)
     return 0
 
 
-def _select(project: Project, dataset: str, ids: list[str], reasons: list[str], splits: list[str]) -> list[str]:
+def _select(
+    project: Project, dataset: str, ids: list[str], reasons: list[str], splits: list[str]
+) -> list[str]:
     from earshot.tables import CLIPS, read_table
     from pipeline.downloads.counts import missing_clips
 
     if ids and not reasons and not splits:
-        known = set(read_table(project.clips_table_path(dataset), CLIPS, columns=["clip_id"])["clip_id"].to_pylist())
+        known = set(
+            read_table(project.clips_table_path(dataset), CLIPS, columns=["clip_id"])[
+                "clip_id"
+            ].to_pylist()
+        )
         return [clip_id for clip_id in dict.fromkeys(ids) if clip_id in known]
-    rows = missing_clips(project, dataset, reasons=reasons, splits=splits).select(["clip_id", "outlook"]).to_pylist()
+    rows = (
+        missing_clips(project, dataset, reasons=reasons, splits=splits)
+        .select(["clip_id", "outlook"])
+        .to_pylist()
+    )
     if ids:
         rows = [row for row in rows if row["clip_id"] in set(ids)]
     elif not reasons:
@@ -76,7 +108,9 @@ def _select(project: Project, dataset: str, ids: list[str], reasons: list[str], 
     return [row["clip_id"] for row in rows]
 
 
-def _retry(project: Project, dataset: str, clip_ids: list[str], *, is_later: bool, is_quiet: bool) -> None:
+def _retry(
+    project: Project, dataset: str, clip_ids: list[str], *, is_later: bool, is_quiet: bool
+) -> None:
     from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
     from pipeline.downloads.engine import DownloadParameters, download_clips
     from pipeline.downloads.history import derive_downloads, read_histories
@@ -86,11 +120,16 @@ def _retry(project: Project, dataset: str, clip_ids: list[str], *, is_later: boo
     clips = read_table(project.clips_table_path(dataset), CLIPS)
     table_path = project.downloads_table_path(dataset)
     with Ledger(project.ledger_path(dataset)) as ledger:
-        marks = [{"type": "retry", "clip_id": clip_id, "time": round(time.time(), 3)} for clip_id in clip_ids]
+        marks = [
+            {"type": "retry", "clip_id": clip_id, "time": round(time.time(), 3)}
+            for clip_id in clip_ids
+        ]
         ledger.append(marks)
         histories = read_histories(clips, [*ledger.entries, *marks])
         downloads = derive_downloads(
-            histories, clips_dir=project.clips_dir(dataset), allow_duplicates=parameters.allow_duplicates
+            histories,
+            clips_dir=project.clips_dir(dataset),
+            allow_duplicates=parameters.allow_duplicates,
         )
         write_table(table_path, downloads, DOWNLOADS)
     if is_later:
@@ -107,7 +146,11 @@ def _retry(project: Project, dataset: str, clip_ids: list[str], *, is_later: boo
         only=clip_ids,
     )
     wanted = set(clip_ids)
-    columns = zip(*(downloads[name].to_pylist() for name in ("clip_id", "status", "reason")), strict=True)
+    columns = zip(
+        *(downloads[name].to_pylist() for name in ("clip_id", "status", "reason")), strict=True
+    )
     counts = Counter(reason or status for clip_id, status, reason in columns if clip_id in wanted)
     words = ", ".join(f"{number} {name}" for name, number in counts.most_common())
-    print(f"{dataset}: {len(clip_ids)} clips attempted again: {words}; `dvc repro` goes on with what arrived")
+    print(
+        f"{dataset}: {len(clip_ids)} clips attempted again: {words}; `dvc repro` goes on with what arrived"
+    )

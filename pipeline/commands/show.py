@@ -13,16 +13,22 @@ from earshot.reader import FeatureReader
 from pipeline.base.project import Project
 from pipeline.features import pictures
 
-HELP = "draw one picture of a sample: frame with boxes, flow, spectrogram, maps, where it comes from"
+HELP = (
+    "draw one picture of a sample: frame with boxes, flow, spectrogram, maps, where it comes from"
+)
 _NUM_NEAR = 5
 _SAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("words", nargs="*", metavar="SAMPLE", help="its id; one that begins with - goes behind --")
+    parser.add_argument(
+        "words", nargs="*", metavar="SAMPLE", help="its id; one that begins with - goes behind --"
+    )
     parser.add_argument("--sample", help="the same, for ids that begin with -: --sample=-ID")
     parser.add_argument("--dataset", help="where to look (default: every dataset of params.yaml)")
-    parser.add_argument("--output", type=Path, help="the picture, .png, .jpg or .webp (default: show_SAMPLE.png)")
+    parser.add_argument(
+        "--output", type=Path, help="the picture, .png, .jpg or .webp (default: show_SAMPLE.png)"
+    )
     parser.add_argument(
         "--map",
         action="append",
@@ -37,7 +43,9 @@ def run(arguments, project: Project) -> int:
     sample_id = _sample_id(arguments)
     output_path = arguments.output or Path(f"show_{_SAFE.sub('_', sample_id)[:120]}.png")
     if output_path.suffix not in (".png", ".jpg", ".webp"):
-        raise ParameterError(f"--output {output_path}: ends in {output_path.suffix!r}, expected .png, .jpg or .webp")
+        raise ParameterError(
+            f"--output {output_path}: ends in {output_path.suffix!r}, expected .png, .jpg or .webp"
+        )
     dataset, sample = find_sample(project, sample_id, arguments.dataset)
     lines = describe_sample(project, dataset, sample)
     panels = draw_panels(project, dataset, sample, models=arguments.map)
@@ -45,7 +53,9 @@ def run(arguments, project: Project) -> int:
     try:
         publish_bytes(output_path, pictures.encode(sheet, output_path.suffix, quality=90))
     except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise ParameterError(f"--output {output_path}: no file can be made there: {error.strerror}") from None
+        raise ParameterError(
+            f"--output {output_path}: no file can be made there: {error.strerror}"
+        ) from None
     for line in lines:
         print(line)
     for panel in panels:
@@ -63,17 +73,25 @@ def find_sample(project: Project, sample_id: str, dataset: str | None = None) ->
     """
     names = [dataset] if dataset is not None else project.datasets
     if dataset is not None and not project.samples_table_path(dataset).exists():
-        known = sorted(path.parent.name for path in (project.root / "manifests").glob("*/samples.parquet"))
+        known = sorted(
+            path.parent.name for path in (project.root / "manifests").glob("*/samples.parquet")
+        )
         raise DataError(
             f"dataset {dataset}: manifests/{dataset}/samples.parquet is not there; "
-            + (f"there are {', '.join(known)}" if known else "no dataset has been listed: run `dvc repro` first")
+            + (
+                f"there are {', '.join(known)}"
+                if known
+                else "no dataset has been listed: run `dvc repro` first"
+            )
         )
     found, known_ids, unlisted = [], [], []
     for name in names:
         if not project.samples_table_path(name).exists():
             unlisted.append(name)
             continue
-        ids = tables.read_table(project.samples_table_path(name), tables.SAMPLES, columns=["sample_id", "clip_id"])
+        ids = tables.read_table(
+            project.samples_table_path(name), tables.SAMPLES, columns=["sample_id", "clip_id"]
+        )
         sample_ids, clip_ids = ids["sample_id"].to_pylist(), ids["clip_id"].to_pylist()
         rows = [row for row, known in enumerate(sample_ids) if known == sample_id]
         if not rows:
@@ -86,7 +104,9 @@ def find_sample(project: Project, sample_id: str, dataset: str | None = None) ->
         found += [(name, row) for row in rows[:1]]
         known_ids += sample_ids
     if len(found) > 1:
-        raise DataError(f"sample {sample_id} is in {' and '.join(name for name, _ in found)}: choose with --dataset")
+        raise DataError(
+            f"sample {sample_id} is in {' and '.join(name for name, _ in found)}: choose with --dataset"
+        )
     if not found:
         where = " and ".join(name for name in names if name not in unlisted) or "any dataset"
         near = difflib.get_close_matches(sample_id, known_ids, n=_NUM_NEAR, cutoff=0.6)
@@ -126,28 +146,53 @@ def describe_sample(project: Project, dataset: str, sample: dict) -> list[str]:
     if download is None:
         lines.append("download: not attempted yet")
     elif download["status"] != "ok":
-        lines.append(f"download: {download['status']}, {download['reason']}: {download['detail'] or 'no details'}")
+        lines.append(
+            f"download: {download['status']}, {download['reason']}: {download['detail'] or 'no details'}"
+        )
     else:
-        parts = [download["path"], _size_text(download), download["video_codec"], download["audio_codec"]]
-        parts += [f"{download['duration_seconds']:.2f} s"] if download["duration_seconds"] is not None else []
+        parts = [
+            download["path"],
+            _size_text(download),
+            download["video_codec"],
+            download["audio_codec"],
+        ]
+        parts += (
+            [f"{download['duration_seconds']:.2f} s"]
+            if download["duration_seconds"] is not None
+            else []
+        )
         parts += download["flags"] or []
         lines.append("file: " + ", ".join(str(part) for part in parts if part))
     return lines
 
 
-def draw_panels(project: Project, dataset: str, sample: dict, *, models: list[str]) -> list[pictures.Panel]:
+def draw_panels(
+    project: Project, dataset: str, sample: dict, *, models: list[str]
+) -> list[pictures.Panel]:
     """The panels of the sheet; a feature that is not there is a panel with its reason."""
     sample_id, boxes = sample["sample_id"], sample["boxes"] or []
     frame, why = _read_feature(project, dataset, "frames", sample_id)
-    counted = f"{len(boxes)} {'box' if len(boxes) == 1 else 'boxes'} of what sounds" if boxes else "no boxes known"
-    panels = [_panel("Frame", None if frame is None else pictures.draw_boxes(frame, boxes), why or counted)]
+    counted = (
+        f"{len(boxes)} {'box' if len(boxes) == 1 else 'boxes'} of what sounds"
+        if boxes
+        else "no boxes known"
+    )
+    panels = [
+        _panel(
+            "Frame", None if frame is None else pictures.draw_boxes(frame, boxes), why or counted
+        )
+    ]
     flow, why = _read_feature(project, dataset, "flow", sample_id)
     if flow is None:
         panels.append(_panel("Flow", None, why))
     else:
         picture, full_scale = pictures.colour_flow(flow)
         picture = _with_wheel(picture)
-        panels.append(_panel("Flow", picture, f"hue: direction (wheel); full colour: {full_scale:.1f} px or more"))
+        panels.append(
+            _panel(
+                "Flow", picture, f"hue: direction (wheel); full colour: {full_scale:.1f} px or more"
+            )
+        )
     spectrogram, why = _read_feature(project, dataset, "spectrograms", sample_id)
     if spectrogram is None:
         panels.append(_panel("Spectrogram", None, why))
@@ -163,11 +208,15 @@ def draw_panels(project: Project, dataset: str, sample: dict, *, models: list[st
 def _sample_id(arguments) -> str:
     given = [*arguments.words, *([arguments.sample] if arguments.sample is not None else [])]
     if len(given) != 1 or not given[0]:
-        raise ParameterError(f"show: {len(given)} sample ids given, expected one (`show SAMPLE` or `show -- -SAMPLE`)")
+        raise ParameterError(
+            f"show: {len(given)} sample ids given, expected one (`show SAMPLE` or `show -- -SAMPLE`)"
+        )
     return given[0]
 
 
-def _draw_map(project: Project, dataset: str, model: str, sample_id: str, frame, boxes) -> pictures.Panel:
+def _draw_map(
+    project: Project, dataset: str, model: str, sample_id: str, frame, boxes
+) -> pictures.Panel:
     path = project.maps_path(dataset, model)
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -177,7 +226,11 @@ def _draw_map(project: Project, dataset: str, model: str, sample_id: str, frame,
             localization_map = archive["maps"][rows[0]]
     except FileNotFoundError:
         known = _expand_models(project, dataset, ["all"])
-        there = f"maps of {dataset} are there from {', '.join(known)}" if known else "run `dvc repro evaluate` first"
+        there = (
+            f"maps of {dataset} are there from {', '.join(known)}"
+            if known
+            else "run `dvc repro evaluate` first"
+        )
         raise DataError(f"{path.relative_to(project.root)}: not found; {there}") from None
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: not an .npz with sample_ids and maps: {error}") from None
@@ -196,7 +249,9 @@ def _expand_models(project: Project, dataset: str, models: list[str]) -> list[st
     return sorted(path.stem for path in folder.glob("*.npz") if not path.name.startswith("."))
 
 
-def _read_feature(project: Project, dataset: str, feature: str, sample_id: str) -> tuple[np.ndarray | None, str | None]:
+def _read_feature(
+    project: Project, dataset: str, feature: str, sample_id: str
+) -> tuple[np.ndarray | None, str | None]:
     """The array, or None and why there is none."""
     folder = project.feature_dir(dataset, feature)
     if not (folder / "index.parquet").exists():

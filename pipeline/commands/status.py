@@ -54,10 +54,16 @@ def run(arguments, project: Project) -> int:
         if not account.has_sources:
             hints.append(f"{dataset}: not listed yet; `dvc repro sources@{dataset}`")
         elif account.num_pending:
-            hints.append(f"{dataset}: {account.num_pending} clips pending; `dvc repro download@{dataset}` goes on")
+            hints.append(
+                f"{dataset}: {account.num_pending} clips pending; `dvc repro download@{dataset}` goes on"
+            )
         if account.num_missing:
-            words = ", ".join(f"{number} {reason}" for reason, number in list(account.reasons.items())[:5])
-            hints.append(f"{dataset}: missing: {words}; `python -m pipeline missing --dataset {dataset}` says more")
+            words = ", ".join(
+                f"{number} {reason}" for reason, number in list(account.reasons.items())[:5]
+            )
+            hints.append(
+                f"{dataset}: missing: {words}; `python -m pipeline missing --dataset {dataset}` says more"
+            )
     if arguments.format == "table":
         rows = [row | {"bytes": format_bytes(row["bytes"])} for row in rows]
     print(render(rows, _COLUMNS, arguments.format))

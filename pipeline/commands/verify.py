@@ -32,12 +32,16 @@ def run(arguments, project: Project) -> int:
             for line in describe_damage(damage, project.root):
                 print(line)
         for path in _foreign_files(project.feature_dir(dataset, feature)):
-            print(f"{path.relative_to(project.root)}: is no part of the cache; `dvc repro` would take it for a change")
+            print(
+                f"{path.relative_to(project.root)}: is no part of the cache; `dvc repro` would take it for a change"
+            )
         num_samples = sum(len(damage.sample_ids) for damage in damages)
         state = f"{num_samples} samples damaged in {len(damages)} files" if damages else "whole"
         print(f"{dataset}/{feature}: {num_ok} samples, {state}")
         num_damaged_folders += bool(damages)
-    has_damaged_table = print_damaged_tables(project, dict.fromkeys(dataset for dataset, _ in selected))
+    has_damaged_table = print_damaged_tables(
+        project, dict.fromkeys(dataset for dataset, _ in selected)
+    )
     if num_damaged_folders:
         print("`python -m pipeline repair` makes the damaged ones again")
     return 1 if num_damaged_folders or has_damaged_table else 0
@@ -59,7 +63,9 @@ def print_damaged_tables(project: Project, datasets: Iterable[str]) -> bool:
     return is_damaged
 
 
-def verify_folder(project: Project, dataset: str, feature: str, *, is_quiet: bool) -> tuple[list[Damage], int]:
+def verify_folder(
+    project: Project, dataset: str, feature: str, *, is_quiet: bool
+) -> tuple[list[Damage], int]:
     """Damages of one folder, those of its index included, and how many samples the index calls ok."""
     index_path = project.feature_dir(dataset, feature) / INDEX_NAME
     if not index_path.exists():
@@ -78,7 +84,9 @@ def verify_folder(project: Project, dataset: str, feature: str, *, is_quiet: boo
     return damages, index.column("status").to_pylist().count("ok")
 
 
-def _compare_with_tables(project: Project, dataset: str, feature: str, index: pa.Table) -> list[Damage]:
+def _compare_with_tables(
+    project: Project, dataset: str, feature: str, index: pa.Table
+) -> list[Damage]:
     """Samples that the index lacks, or, where no account vouches for it, that have another one's row."""
     index_path = project.feature_dir(dataset, feature) / INDEX_NAME
     try:
@@ -86,13 +94,21 @@ def _compare_with_tables(project: Project, dataset: str, feature: str, index: pa
         downloads = read_table(project.downloads_table_path(dataset), DOWNLOADS)
     except DataError:
         return []  # absent in a copy of the cache alone; damaged ones are told by `print_damaged_tables`
-    keys = dict(zip(index.column("sample_id").to_pylist(), index.column("key").to_pylist(), strict=True))
-    lacking = tuple(sample_id for sample_id in samples.column("sample_id").to_pylist() if sample_id not in keys)
-    damages = [Damage(index_path, "has no row for samples of the manifest", lacking)] if lacking else []
+    keys = dict(
+        zip(index.column("sample_id").to_pylist(), index.column("key").to_pylist(), strict=True)
+    )
+    lacking = tuple(
+        sample_id for sample_id in samples.column("sample_id").to_pylist() if sample_id not in keys
+    )
+    damages = (
+        [Damage(index_path, "has no row for samples of the manifest", lacking)] if lacking else []
+    )
     if not account_path(project, dataset, feature).exists():
         clips, absent = available_clips(downloads, project.clips_dir(dataset))
         requests = resolve_requests(FEATURES[feature](project), samples, clips, absent)
-        other = tuple(r.sample_id for r in requests if r.sample_id in keys and keys[r.sample_id] != r.key)
+        other = tuple(
+            r.sample_id for r in requests if r.sample_id in keys and keys[r.sample_id] != r.key
+        )
         if other:
             problem = "its row is not of this sample's clip, time and parameters: damaged, or not of the last run"
             damages.append(Damage(index_path, problem, other))
@@ -101,7 +117,9 @@ def _compare_with_tables(project: Project, dataset: str, feature: str, index: pa
 
 def _foreign_files(folder: Path) -> list[Path]:
     """Files that no stage made and that nobody misses: a note, no damage."""
-    return sorted(path for path in folder.glob("*") if path.name != INDEX_NAME and path.suffix != ".h5")
+    return sorted(
+        path for path in folder.glob("*") if path.name != INDEX_NAME and path.suffix != ".h5"
+    )
 
 
 def describe_damage(damage: Damage, root: Path) -> list[str]:

@@ -14,4 +14,6 @@ def load(name: str) -> ModuleType:
     if name not in NAMES:
         raise ParameterError(f"params: datasets has {name!r}, expected one of {', '.join(NAMES)}")
     is_folder = (Path(__file__).parent / name).is_dir()
-    return importlib.import_module(f"pipeline.datasets.{name}.dataset" if is_folder else f"pipeline.datasets.{name}")
+    return importlib.import_module(
+        f"pipeline.datasets.{name}.dataset" if is_folder else f"pipeline.datasets.{name}"
+    )

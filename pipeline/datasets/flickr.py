@@ -32,44 +32,67 @@ from pipeline.lists.rows import Membership, Truth, make_clips, make_negatives, m
 
 CLIP_ID = re.compile(r"[0-9]{4,20}")
 CLIP_ID_WORDS = "a Flickr photo id (digits)"
-TYPO, CORRECT_ID = "3908875357", "3908875350"  # in copies of the official test list; no such video exists
+TYPO, CORRECT_ID = (
+    "3908875357",
+    "3908875350",
+)  # in copies of the official test list; no such video exists
 FRAMES_PER_SECOND = 30.0  # HTF's frame numbers count at this rate, from 1
 # HTF's preprocessing replaces the first candidate of three videos.
 HTF_FRAMES = {"5344317532": 74, "10624261424": 514, "12158276143": 375}
 
 URLS = ListFile("soundnet", "urls_public.txt")
 NEGATIVES = ListFile(
-    "slavc", "flickr_test_plus_silent.csv", "45a0d32b64a9ef9e567d3eaf4a4a29683cdb0f7f4e1924a0e26cde24fa298643"
+    "slavc",
+    "flickr_test_plus_silent.csv",
+    "45a0d32b64a9ef9e567d3eaf4a4a29683cdb0f7f4e1924a0e26cde24fa298643",
 )
 ID_LISTS = {
     "flickr_10k": ListFile(
-        "ezvsl", "flickr_10k.txt", "773429321cd7690710660446b4aab9157ef75fe9a1f6b788649989a8066a77b1"
+        "ezvsl",
+        "flickr_10k.txt",
+        "773429321cd7690710660446b4aab9157ef75fe9a1f6b788649989a8066a77b1",
     ),
     "flickr_144k": ListFile(
-        "ezvsl", "flickr_144k.txt", "5368914670a8e41f27591a7d6818abe74132aefd199a2a3b1861aeafa2e20b99"
+        "ezvsl",
+        "flickr_144k.txt",
+        "5368914670a8e41f27591a7d6818abe74132aefd199a2a3b1861aeafa2e20b99",
     ),
     "flickr_test": ListFile(
-        "ezvsl", "flickr_test.csv", "faf5465bdb991cfb7506ccadef64dfea9e9bceb47e895d0e4dbdc2a0ca622871"
+        "ezvsl",
+        "flickr_test.csv",
+        "faf5465bdb991cfb7506ccadef64dfea9e9bceb47e895d0e4dbdc2a0ca622871",
     ),
     "flickr_sup_train": ListFile(
-        "slavc", "flickr_sup_train.txt", "af87c3a35d584d8792686fe8de5b21adaf331330b6e2b80c7d4998f60d4f9030"
+        "slavc",
+        "flickr_sup_train.txt",
+        "af87c3a35d584d8792686fe8de5b21adaf331330b6e2b80c7d4998f60d4f9030",
     ),
     "htf_flickr_10k": ListFile(
-        "htf", "flickr_train_10k.txt", "e2b5763330b9dad88d4cd656b42265dc63c1c477c5b3f46446c5364c9779c291"
+        "htf",
+        "flickr_train_10k.txt",
+        "e2b5763330b9dad88d4cd656b42265dc63c1c477c5b3f46446c5364c9779c291",
     ),
     "htf_flickr_144k": ListFile(
-        "htf", "flickr_train_144k.txt", "e9988e0327efce19f3d7217c5ff57feaa910de23c5144c1b27d26700274534a9"
+        "htf",
+        "flickr_train_144k.txt",
+        "e9988e0327efce19f3d7217c5ff57feaa910de23c5144c1b27d26700274534a9",
     ),
     "htf_flickr_test": ListFile(
-        "htf", "flickr_test_trimmed.csv", "eac34b3d1312ede25e9f64ffabb2b2ce02f4c407b49ba1d0bd627d433c522bf3"
+        "htf",
+        "flickr_test_trimmed.csv",
+        "eac34b3d1312ede25e9f64ffabb2b2ce02f4c407b49ba1d0bd627d433c522bf3",
     ),
     "htf_flickr_test_expanded": ListFile(
-        "htf", "flickr_test_expanded.csv", "1a8ce19fb9c1c4d09ddf484563a32e35c21d1e915cb96afd06a6da4236f402a1"
+        "htf",
+        "flickr_test_expanded.csv",
+        "1a8ce19fb9c1c4d09ddf484563a32e35c21d1e915cb96afd06a6da4236f402a1",
     ),
 }
 SPLIT_250, EXTENDED_SPLIT = "flickr_test_250", "flickr_test_plus_silent"
 SPLITS = (*ID_LISTS, SPLIT_250, EXTENDED_SPLIT)
-_TEST_SPLITS = frozenset({"flickr_test", "htf_flickr_test", "htf_flickr_test_expanded", SPLIT_250, EXTENDED_SPLIT})
+_TEST_SPLITS = frozenset(
+    {"flickr_test", "htf_flickr_test", "htf_flickr_test_expanded", SPLIT_250, EXTENDED_SPLIT}
+)
 _ANNOTATED_SPLITS = _TEST_SPLITS | {"flickr_sup_train"}
 # The tables of frames are pickles at their source; what they say is pinned, whatever the bytes.
 _FRAMES, _EXPANDED_FRAMES = "imagetoframe", "imagetoframe_expanded"
@@ -109,7 +132,9 @@ class Parameters:
         check_selection(self.splits, SPLITS, self.limit)
         for name in ("video_url", "unlisted_url"):
             if "{video_id}" not in getattr(self, name):
-                raise ValueError(f"{name} is {getattr(self, name)!r}, expected a place for {{video_id}}")
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}, expected a place for {{video_id}}"
+                )
 
 
 def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, pa.Table]:
@@ -140,7 +165,9 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     clip_table = make_clips(
         clips,
         video_id_of=lambda clip_id: clip_id,
-        url_of=lambda clip_id: urls.get(clip_id) or parameters.unlisted_url.replace("{video_id}", clip_id),
+        url_of=lambda clip_id: (
+            urls.get(clip_id) or parameters.unlisted_url.replace("{video_id}", clip_id)
+        ),
         range_of=lambda _: (None, None),
     )
 
@@ -185,16 +212,24 @@ def time_of_frame(frame: int) -> float:
 def _lists(parameters: Parameters, cache_dir: Path) -> Lists:
     urls = {name: getattr(parameters, f"{name}_url") for name in ("ezvsl", "htf", "slavc")}
     urls |= {"htf_frames": parameters.htf_frames_url, "soundnet": parameters.soundnet_url}
-    return Lists(urls, lists_dir=parameters.lists_dir, cache_dir=cache_dir, parameter="sources.flickr")
+    return Lists(
+        urls, lists_dir=parameters.lists_dir, cache_dir=cache_dir, parameter="sources.flickr"
+    )
 
 
 def _read_split(lists: Lists, split: str) -> list[str]:
     path = lists.get(ID_LISTS[split])
-    return read_ids(path, pattern=CLIP_ID, what=CLIP_ID_WORDS, has_frame_column=path.suffix == ".csv")
+    return read_ids(
+        path, pattern=CLIP_ID, what=CLIP_ID_WORDS, has_frame_column=path.suffix == ".csv"
+    )
 
 
 def _known_ids(lists: Lists, split: str) -> frozenset[str] | None:
-    return frozenset(_correct(_read_split(lists, split), split)) if lists.find(ID_LISTS[split]) else None
+    return (
+        frozenset(_correct(_read_split(lists, split), split))
+        if lists.find(ID_LISTS[split])
+        else None
+    )
 
 
 def _correct(ids: list[str], split: str) -> list[str]:
@@ -236,7 +271,9 @@ def _find_urls(lists: Lists, parameters: Parameters, wanted: Iterable[str]) -> d
     path = lists.find(URLS)
     if path is None:
         if lists.is_local or parameters.soundnet_url is None:
-            log.warning("urls_public.txt is not at hand: the addresses of all videos are made of their ids alone")
+            log.warning(
+                "urls_public.txt is not at hand: the addresses of all videos are made of their ids alone"
+            )
             return {}
         path = lists.get(URLS)
     wanted = {clip_id.encode() for clip_id in wanted}
@@ -250,23 +287,35 @@ def _find_urls(lists: Lists, parameters: Parameters, wanted: Iterable[str]) -> d
             num_lines += 1
             parts = line.split(b"/")
             # http://www.flickr.com/videos/USER/ID/play/orig/SECRET: the id is the fourth part from the end.
-            if len(parts) < 7 or not parts[-4].isdigit() or not line.startswith((b"http", b"\xef\xbb\xbfhttp")):
+            if (
+                len(parts) < 7
+                or not parts[-4].isdigit()
+                or not line.startswith((b"http", b"\xef\xbb\xbfhttp"))
+            ):
                 malformed.append((number, line))
                 continue
             if parts[-4] in wanted:
-                user, video_id, secret = (parts[index].decode("ascii", "replace") for index in (-5, -4, -1))
-                if not (re.fullmatch(r"[\w@.-]+", user, re.ASCII) and re.fullmatch(r"\w+", secret, re.ASCII)):
+                user, video_id, secret = (
+                    parts[index].decode("ascii", "replace") for index in (-5, -4, -1)
+                )
+                if not (
+                    re.fullmatch(r"[\w@.-]+", user, re.ASCII)
+                    and re.fullmatch(r"\w+", secret, re.ASCII)
+                ):
                     malformed.append((number, line))
                     continue
                 url = parameters.video_url.replace("{user}", user).replace("{secret}", secret)
                 urls.setdefault(video_id, url.replace("{video_id}", video_id))
     if malformed:
         named = "; ".join(
-            f"line {number}: {quote(line.decode('utf-8', 'replace'))}" for number, line in malformed[:_NUM_NAMED]
+            f"line {number}: {quote(line.decode('utf-8', 'replace'))}"
+            for number, line in malformed[:_NUM_NAMED]
         )
         message = f"{path}: {len(malformed)} of {num_lines} lines are no Flickr address ({named})"
         if len(malformed) > max(_MAX_MALFORMED_FRACTION * num_lines, 1):
-            raise DataError(f"{message}, expected lines like http://www.flickr.com/videos/USER/ID/play/orig/SECRET")
+            raise DataError(
+                f"{message}, expected lines like http://www.flickr.com/videos/USER/ID/play/orig/SECRET"
+            )
         log.warning("%s; they are passed over", message)
     if len(urls) < len(wanted):
         log.warning(
@@ -291,7 +340,9 @@ def _read_annotations(parameters: Parameters, annotated: Iterable[str]) -> dict[
         return {}
     folder = Path(parameters.annotations_dir).expanduser().absolute()
     if not folder.is_dir():
-        raise DataError(f"sources.flickr.annotations_dir is {parameters.annotations_dir!r}: found no such folder")
+        raise DataError(
+            f"sources.flickr.annotations_dir is {parameters.annotations_dir!r}: found no such folder"
+        )
     truths, absent = {}, []
     for clip_id in annotated:
         path = folder / f"{clip_id}.xml"

@@ -30,7 +30,9 @@ from pipeline.media.mpegts_joins import find_recordings
 LISTING_NAME = "listing.json"
 _LISTING_VERSION = 1
 _UNSAFE = re.compile(r"[^\w.\-]+")
-_MAX_ID_BYTES = 120  # file names hold 255 bytes; shards and temporary files add their own prefixes and suffixes
+_MAX_ID_BYTES = (
+    120  # file names hold 255 bytes; shards and temporary files add their own prefixes and suffixes
+)
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,12 @@ class Parameters:
     def __post_init__(self):
         if not self.folder.strip():
             raise ValueError("folder is empty, expected the path of a folder with videos")
-        if self.every_seconds is not None and not (math.isfinite(self.every_seconds) and self.every_seconds > 0):
-            raise ValueError(f"every_seconds is {self.every_seconds}, expected a number > 0 or null")
+        if self.every_seconds is not None and not (
+            math.isfinite(self.every_seconds) and self.every_seconds > 0
+        ):
+            raise ValueError(
+                f"every_seconds is {self.every_seconds}, expected a number > 0 or null"
+            )
 
 
 @dataclass
@@ -67,7 +73,9 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[list[dict]
     folder = folder_of(parameters)
     listing = list_folder(parameters, cache_dir=cache_dir)
     if not listing.files:
-        raise DataError(f"{folder}: holds no file to use ({len(listing.skipped)} skipped), expected videos")
+        raise DataError(
+            f"{folder}: holds no file to use ({len(listing.skipped)} skipped), expected videos"
+        )
     known = read_listing(cache_dir)
     durations = {}
     clip_rows, sample_rows, paths_by_id = [], [], {}
@@ -91,7 +99,9 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[list[dict]
         )
         times = [None]
         if parameters.every_seconds is not None:
-            if known.get("files", {}).get(relative_path) == facts and relative_path in known.get("durations", {}):
+            if known.get("files", {}).get(relative_path) == facts and relative_path in known.get(
+                "durations", {}
+            ):
                 durations[relative_path] = known["durations"][relative_path]
             else:
                 durations[relative_path] = probe_duration(path)
@@ -99,7 +109,9 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[list[dict]
         for time_seconds in times:
             sample_rows.append(
                 {
-                    "sample_id": clip_id if time_seconds is None else f"{clip_id}@{round(time_seconds * 1000):08d}",
+                    "sample_id": clip_id
+                    if time_seconds is None
+                    else f"{clip_id}@{round(time_seconds * 1000):08d}",
                     "clip_id": clip_id,
                     "time_seconds": time_seconds,
                     "splits": [parameters.split],
@@ -119,7 +131,9 @@ def folder_of(parameters: Parameters) -> Path:
     folder = Path(parameters.folder).expanduser().absolute()
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
-        raise DataError(f"sources.local.folder is {parameters.folder!r}: found {found}, expected a folder with videos")
+        raise DataError(
+            f"sources.local.folder is {parameters.folder!r}: found {found}, expected a folder with videos"
+        )
     return folder
 
 
@@ -132,7 +146,9 @@ def list_folder(parameters: Parameters, *, cache_dir: Path) -> Listing:
     """
     folder = folder_of(parameters)
     listing = Listing()
-    own_caches = {os.path.realpath(cache_dir), os.path.realpath(Path(cache_dir).parent)} - {os.path.realpath(folder)}
+    own_caches = {os.path.realpath(cache_dir), os.path.realpath(Path(cache_dir).parent)} - {
+        os.path.realpath(folder)
+    }
     visited = {_identity(os.stat(folder))}
     pending, linked_folders = [""], []
     while pending or linked_folders:
@@ -146,7 +162,9 @@ def list_folder(parameters: Parameters, *, cache_dir: Path) -> Listing:
             pending.append(relative_path)
         relative_folder = pending.pop()
         try:
-            entries = sorted(os.scandir(os.path.join(folder, relative_folder)), key=lambda entry: entry.name)
+            entries = sorted(
+                os.scandir(os.path.join(folder, relative_folder)), key=lambda entry: entry.name
+            )
         except OSError as error:
             listing.skipped[relative_folder] = f"folder cannot be read: {error.strerror}"
             continue
@@ -187,7 +205,11 @@ def read_listing(cache_dir: Path) -> dict:
         recorded = json.loads((Path(cache_dir) / LISTING_NAME).read_text())
     except (FileNotFoundError, ValueError):
         return {}
-    return recorded if isinstance(recorded, dict) and recorded.get("version") == _LISTING_VERSION else {}
+    return (
+        recorded
+        if isinstance(recorded, dict) and recorded.get("version") == _LISTING_VERSION
+        else {}
+    )
 
 
 def is_changed(parameters: Parameters, *, cache_dir: Path) -> bool:
@@ -203,7 +225,11 @@ def clip_id_of(relative_path: str) -> str:
     """A stable id that is safe as a file name: the path itself where it is plain, else made safe plus a hash of it."""
     text = unicodedata.normalize("NFC", _printable(relative_path))
     safe = _UNSAFE.sub("_", text.replace("/", "__"))
-    if safe == relative_path and not safe.startswith(("-", ".")) and len(safe.encode()) <= _MAX_ID_BYTES:
+    if (
+        safe == relative_path
+        and not safe.startswith(("-", "."))
+        and len(safe.encode()) <= _MAX_ID_BYTES
+    ):
         return safe
     digest = hashlib.sha256(os.fsencode(relative_path)).hexdigest()[:10]
     kept = safe.lstrip("-.").encode()[-_MAX_ID_BYTES:].decode(errors="ignore").lstrip("-.")

@@ -34,36 +34,58 @@ SAMPLE_SECONDS = 5.0  # frame 125 of 250, counted from 0, at 25 frames a second
 CLIP_ID = re.compile(r"[A-Za-z0-9_-]{11}_[0-9]{6}")
 CLIP_ID_WORDS = "a clip id such as 1a2b3c4d5e6_000030"
 
-BOXES = ListFile("vggss", "vggss.json", "ae300b4a259267e6fe839970d495862edd70bfe3da63d925bcdb34054ed3b15e")
+BOXES = ListFile(
+    "vggss", "vggss.json", "ae300b4a259267e6fe839970d495862edd70bfe3da63d925bcdb34054ed3b15e"
+)
 NEGATIVES = ListFile(
-    "slavc", "vggss_test_plus_silent.csv", "905a009428e16d1108e5af112d8e682dbe1702a2ed897b3d56753ff587018e4e"
+    "slavc",
+    "vggss_test_plus_silent.csv",
+    "905a009428e16d1108e5af112d8e682dbe1702a2ed897b3d56753ff587018e4e",
 )
 FULL = ListFile("vggsound", "vggsound.csv")
 ID_LISTS = {
-    "vggss_10k": ListFile("ezvsl", "vggss_10k.txt", "9a19023b17aedc79001bbcb69ccd5c96f6af2f7b8ef1b12fa92a76050a0ae43e"),
+    "vggss_10k": ListFile(
+        "ezvsl", "vggss_10k.txt", "9a19023b17aedc79001bbcb69ccd5c96f6af2f7b8ef1b12fa92a76050a0ae43e"
+    ),
     "vggss_144k": ListFile(
-        "ezvsl", "vggss_144k.txt", "a9a02f704e8bb2d746c43860e5830e7589e9311de5bd067459484ec5bb4bd529"
+        "ezvsl",
+        "vggss_144k.txt",
+        "a9a02f704e8bb2d746c43860e5830e7589e9311de5bd067459484ec5bb4bd529",
     ),
     "vggss_heard": ListFile(
-        "ezvsl", "vggss_heard.txt", "db900e2df283236b3e5485ae95a4a09f0904f8da184fc7da6f1ab1d24f6c5aa2"
+        "ezvsl",
+        "vggss_heard.txt",
+        "db900e2df283236b3e5485ae95a4a09f0904f8da184fc7da6f1ab1d24f6c5aa2",
     ),
     "vggss_test": ListFile(
-        "ezvsl", "vggss_test.csv", "971081929d45caf21a148a6ca968822d96e8316331d0cc0bafb1783acb4d2c35"
+        "ezvsl",
+        "vggss_test.csv",
+        "971081929d45caf21a148a6ca968822d96e8316331d0cc0bafb1783acb4d2c35",
     ),
     "vggss_heard_test": ListFile(
-        "ezvsl", "vggss_heard_test.csv", "70a01c6828e7b84531823616ebb2e32e75bbaf5e44c715fa366b61111ab33c4e"
+        "ezvsl",
+        "vggss_heard_test.csv",
+        "70a01c6828e7b84531823616ebb2e32e75bbaf5e44c715fa366b61111ab33c4e",
     ),
     "vggss_unheard_test": ListFile(
-        "ezvsl", "vggss_unheard_test.csv", "11883813db359df63e1a28f69bb53e1ceef7f5b8d68e0149de5792540acb9e17"
+        "ezvsl",
+        "vggss_unheard_test.csv",
+        "11883813db359df63e1a28f69bb53e1ceef7f5b8d68e0149de5792540acb9e17",
     ),
     "htf_vgg_10k": ListFile(
-        "htf", "vgg_train_10k.txt", "2dc8c031db640f280c75ce54c2fd6da3e910415a6dedd5034e5868fa71707f0e"
+        "htf",
+        "vgg_train_10k.txt",
+        "2dc8c031db640f280c75ce54c2fd6da3e910415a6dedd5034e5868fa71707f0e",
     ),
     "htf_vgg_144k": ListFile(
-        "htf", "vgg_train_144k.txt", "f1ec874c7913c1a775d68044163bde7eb4e77bf24e62022b9fef9ffdc7f3a456"
+        "htf",
+        "vgg_train_144k.txt",
+        "f1ec874c7913c1a775d68044163bde7eb4e77bf24e62022b9fef9ffdc7f3a456",
     ),
     "htf_vggss_test": ListFile(
-        "htf", "vggss_test_trimmed.csv", "b59e784cd13caeea7c95fcdf82b2ba33eefa0e98e5d924fdc7f1f49d4970d73c"
+        "htf",
+        "vggss_test_trimmed.csv",
+        "b59e784cd13caeea7c95fcdf82b2ba33eefa0e98e5d924fdc7f1f49d4970d73c",
     ),
 }
 EXTENDED_SPLIT = "vggss_test_plus_silent"
@@ -120,11 +142,15 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
             audio_only.add(split, (clip_id for pair in negatives for clip_id in pair))
         list_file = ID_LISTS["vggss_test" if split == EXTENDED_SPLIT else split]
         path = lists.get(list_file)
-        ids = read_ids(path, pattern=CLIP_ID, what=CLIP_ID_WORDS, has_frame_column=path.suffix == ".csv")
+        ids = read_ids(
+            path, pattern=CLIP_ID, what=CLIP_ID_WORDS, has_frame_column=path.suffix == ".csv"
+        )
         if split in _ANNOTATED_SPLITS:
             unknown = next((clip_id for clip_id in ids if clip_id not in truths), None)
             if unknown is not None:
-                raise DataError(f"{path}: test clip {unknown} has no boxes in {BOXES.name}, expected all to have some")
+                raise DataError(
+                    f"{path}: test clip {unknown} has no boxes in {BOXES.name}, expected all to have some"
+                )
         samples.add(split, select(ids, parameters.limit))
     if not lists.is_local:
         _cache_test_lists(lists)
@@ -132,7 +158,9 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     for split in audio_only.names:
         clips.add(split, audio_only.masks)
     if labels:
-        truths |= {clip_id: Truth(label) for clip_id, label in labels.items() if clip_id not in truths}
+        truths |= {
+            clip_id: Truth(label) for clip_id, label in labels.items() if clip_id not in truths
+        }
     clip_table = make_clips(
         clips,
         video_id_of=video_id_of,
@@ -151,10 +179,16 @@ def published_test_sets(parameters: Parameters, *, cache_dir: Path) -> list[Publ
     return [
         PublishedTestSet("vggss_test", "LVS, EZ-VSL, SLAVC", 5158, _known_ids(lists, "vggss_test")),
         PublishedTestSet(
-            "vggss_heard_test", "LVS, EZ-VSL, HTF: 110 heard classes", 2564, _known_ids(lists, "vggss_heard_test")
+            "vggss_heard_test",
+            "LVS, EZ-VSL, HTF: 110 heard classes",
+            2564,
+            _known_ids(lists, "vggss_heard_test"),
         ),
         PublishedTestSet(
-            "vggss_unheard_test", "LVS, EZ-VSL, HTF: 110 unheard classes", 2575, _known_ids(lists, "vggss_unheard_test")
+            "vggss_unheard_test",
+            "LVS, EZ-VSL, HTF: 110 unheard classes",
+            2575,
+            _known_ids(lists, "vggss_unheard_test"),
         ),
         PublishedTestSet("4911 of VGG-SS", "SSL-TIE", 4911),
         PublishedTestSet("4692 of VGG-SS", "SSPL", 4692),
@@ -178,8 +212,13 @@ def _time_of(_: str) -> float:
 
 
 def _lists(parameters: Parameters, cache_dir: Path) -> Lists:
-    urls = {name: getattr(parameters, f"{name}_url") for name in ("ezvsl", "htf", "slavc", "vggss", "vggsound")}
-    return Lists(urls, lists_dir=parameters.lists_dir, cache_dir=cache_dir, parameter="sources.vggsound")
+    urls = {
+        name: getattr(parameters, f"{name}_url")
+        for name in ("ezvsl", "htf", "slavc", "vggss", "vggsound")
+    }
+    return Lists(
+        urls, lists_dir=parameters.lists_dir, cache_dir=cache_dir, parameter="sources.vggsound"
+    )
 
 
 def _find_boxes(lists: Lists) -> Path:
@@ -220,7 +259,9 @@ def _add_full(path: Path, parameters: Parameters, samples: Membership) -> dict[s
                 raise DataError(f"{where}: found {quote(','.join(row))}, expected {words}")
             clip_id = f"{row[0].strip()}_{int(row[1]):06d}"
             if not CLIP_ID.fullmatch(clip_id) or row[3].strip() not in names:
-                raise DataError(f"{where}: found {quote(','.join(row))}, expected a YouTube id and train or test")
+                raise DataError(
+                    f"{where}: found {quote(','.join(row))}, expected a YouTube id and train or test"
+                )
             if clip_id in labels:
                 raise DataError(f"{where}: clip {clip_id} is there twice")
             labels[clip_id] = row[2].strip()
@@ -228,7 +269,9 @@ def _add_full(path: Path, parameters: Parameters, samples: Membership) -> dict[s
             if split in ids:
                 ids[split].append(clip_id)
     except csv.Error as error:
-        raise DataError(f"{path}, line {max(reader.line_num, 1)}: not readable CSV: {error}") from None
+        raise DataError(
+            f"{path}, line {max(reader.line_num, 1)}: not readable CSV: {error}"
+        ) from None
     if not labels:
         raise DataError(f"{path}: is empty, expected YTID,start,label,split in each line")
     for split, found in ids.items():

@@ -67,7 +67,9 @@ def account_dataset(project: Project, dataset: str) -> DatasetAccount:
         num_requested=num_requested,
         num_ok=counts["ok"],
         num_missing=counts["missing"],
-        num_pending=max(num_requested - counts["ok"] - counts["missing"], 0),  # also what no run has seen yet
+        num_pending=max(
+            num_requested - counts["ok"] - counts["missing"], 0
+        ),  # also what no run has seen yet
         num_bytes=num_bytes,
         reasons=dict(reasons.most_common()),
         features=tuple(account_features(project, dataset)),
@@ -106,13 +108,20 @@ def split_counts(clips: pa.Table, downloads: pa.Table) -> dict[str, dict[str, in
     flat = pa.table({"split": pc.list_flatten(splits), "row": pc.list_parent_indices(splits)})
     if len(flat) != (pc.sum(lengths).as_py() or 0):
         raise DataError("clips: the splits of some rows are null, expected lists")
-    joined = clips.select(["clip_id"]).append_column("row", pa.array(range(clips.num_rows), pa.int64()))
+    joined = clips.select(["clip_id"]).append_column(
+        "row", pa.array(range(clips.num_rows), pa.int64())
+    )
     joined = joined.join(downloads.select(["clip_id", "status", "reason"]), "clip_id")
     flat = flat.set_column(1, "row", flat["row"].cast(pa.int64())).join(joined, "row")
     grouped = flat.group_by(["split", "status", "reason"]).aggregate([([], "count_all")])
     counts: dict[str, dict[str, int]] = {}
-    for row in sorted(grouped.to_pylist(), key=lambda row: (row["split"], row["status"] or "", row["reason"] or "")):
-        split = counts.setdefault(row["split"], {"requested": 0, "ok": 0, "missing": 0, "pending": 0})
+    for row in sorted(
+        grouped.to_pylist(),
+        key=lambda row: (row["split"], row["status"] or "", row["reason"] or ""),
+    ):
+        split = counts.setdefault(
+            row["split"], {"requested": 0, "ok": 0, "missing": 0, "pending": 0}
+        )
         number = row["count_all"]
         split["requested"] += number
         split[row["status"] or "pending"] += number
@@ -124,7 +133,9 @@ def split_counts(clips: pa.Table, downloads: pa.Table) -> dict[str, dict[str, in
 def reason_rows(downloads: pa.Table) -> list[dict]:
     """``reason clips share outlook``, most frequent first: the table of a DVC plot (write it as csv)."""
     missing = downloads.filter(pc.equal(downloads["status"], "missing"))
-    outlooks: dict[str, str] = {}  # permanent only where no clip of the reason is worth another attempt
+    outlooks: dict[
+        str, str
+    ] = {}  # permanent only where no clip of the reason is worth another attempt
     each = _outlooks(missing["reason"], missing["detail"]).to_pylist()
     for reason, outlook in zip(missing["reason"].to_pylist(), each, strict=True):
         if outlooks.get(reason, "permanent") == "permanent":
@@ -166,16 +177,30 @@ def missing_clips(
     """``dataset clip_id status reason outlook attempts last_attempt splits detail`` of clips that are not there."""
     columns = ["clip_id", "status", "reason", "detail", "attempts", "last_attempt"]
     rows = _read_downloads(project, dataset, columns)
-    rows = rows.filter(pc.not_equal(rows["status"], "ok") if has_pending else pc.equal(rows["status"], "missing"))
+    rows = rows.filter(
+        pc.not_equal(rows["status"], "ok") if has_pending else pc.equal(rows["status"], "missing")
+    )
     rows = _of_reasons(rows, reasons)
     clips = read_table(project.clips_table_path(dataset), CLIPS, columns=["clip_id", "splits"])
     rows = _of_splits(rows, "clip_id", clips, splits)
-    moments = pc.strftime(rows["last_attempt"].cast(pa.timestamp("s", "UTC")), format="%Y-%m-%dT%H:%M:%SZ")
+    moments = pc.strftime(
+        rows["last_attempt"].cast(pa.timestamp("s", "UTC")), format="%Y-%m-%dT%H:%M:%SZ"
+    )
     rows = rows.set_column(rows.schema.get_field_index("last_attempt"), "last_attempt", moments)
     rows = rows.append_column("outlook", _outlooks(rows["reason"], rows["detail"]))
     rows = rows.append_column("dataset", pa.repeat(dataset, rows.num_rows))
     return rows.select(
-        ["dataset", "clip_id", "status", "reason", "outlook", "attempts", "last_attempt", "splits", "detail"]
+        [
+            "dataset",
+            "clip_id",
+            "status",
+            "reason",
+            "outlook",
+            "attempts",
+            "last_attempt",
+            "splits",
+            "detail",
+        ]
     )
 
 
@@ -183,7 +208,9 @@ def missing_samples(
     project: Project, dataset: str, *, reasons: Sequence[str] = (), splits: Sequence[str] = ()
 ) -> pa.Table:
     """``dataset sample_id feature status reason outlook splits detail`` of samples that an index has not as ok."""
-    samples = read_table(project.samples_table_path(dataset), SAMPLES, columns=["sample_id", "splits"])
+    samples = read_table(
+        project.samples_table_path(dataset), SAMPLES, columns=["sample_id", "splits"]
+    )
     tables = [_NO_SAMPLES.empty_table()]
     for index_path in sorted(project.dataset_cache_dir(dataset).glob("*/index.parquet")):
         rows = read_table(index_path, INDEX, columns=["sample_id", "status", "reason", "detail"])
@@ -191,7 +218,9 @@ def missing_samples(
         rows = _of_splits(rows, "sample_id", samples, splits)
         # A feature that could not be computed from a whole clip will fail again.
         outlooks = pc.if_else(
-            pc.equal(rows["status"], "failed"), "permanent", _outlooks(rows["reason"], rows["detail"])
+            pc.equal(rows["status"], "failed"),
+            "permanent",
+            _outlooks(rows["reason"], rows["detail"]),
         )
         rows = rows.append_column("outlook", outlooks)
         rows = rows.append_column("dataset", pa.repeat(dataset, rows.num_rows))
@@ -201,7 +230,10 @@ def missing_samples(
 
 
 _NO_SAMPLES = pa.schema(
-    [(name, pa.string()) for name in ("dataset", "sample_id", "feature", "status", "reason", "outlook")]
+    [
+        (name, pa.string())
+        for name in ("dataset", "sample_id", "feature", "status", "reason", "outlook")
+    ]
     + [("splits", pa.list_(pa.string())), ("detail", pa.string())]
 )
 
@@ -209,7 +241,9 @@ _NO_SAMPLES = pa.schema(
 def _of_reasons(rows: pa.Table, reasons: Sequence[str]) -> pa.Table:
     if not reasons:
         return rows
-    return rows.filter(pc.fill_null(pc.is_in(rows["reason"], pa.array(list(reasons), pa.string())), False))
+    return rows.filter(
+        pc.fill_null(pc.is_in(rows["reason"], pa.array(list(reasons), pa.string())), False)
+    )
 
 
 def _of_splits(rows: pa.Table, key: str, lists: pa.Table, splits: Sequence[str]) -> pa.Table:
@@ -220,7 +254,9 @@ def _of_splits(rows: pa.Table, key: str, lists: pa.Table, splits: Sequence[str])
     if not splits:
         return rows
     wanted = set(splits)
-    return rows.filter(pa.array([bool(wanted & set(names or ())) for names in own_splits.to_pylist()], pa.bool_()))
+    return rows.filter(
+        pa.array([bool(wanted & set(names or ())) for names in own_splits.to_pylist()], pa.bool_())
+    )
 
 
 def _outlooks(reasons: pa.ChunkedArray, details: pa.ChunkedArray) -> pa.Array:
@@ -231,7 +267,10 @@ def _outlooks(reasons: pa.ChunkedArray, details: pa.ChunkedArray) -> pa.Array:
         for reason in pc.unique(reasons).to_pylist()
     }
     return pa.array(
-        [by_reason[reason][settled] for reason, settled in zip(reasons.to_pylist(), is_settled, strict=True)],
+        [
+            by_reason[reason][settled]
+            for reason, settled in zip(reasons.to_pylist(), is_settled, strict=True)
+        ],
         pa.string(),
     )
 
@@ -239,7 +278,11 @@ def _outlooks(reasons: pa.ChunkedArray, details: pa.ChunkedArray) -> pa.Array:
 def count_values(column: pa.ChunkedArray) -> Counter:
     """How often each value occurs; nulls are left out."""
     counts = pc.value_counts(column.drop_null())
-    return Counter(dict(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)))
+    return Counter(
+        dict(
+            zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
+        )
+    )
 
 
 def _read_downloads(project: Project, dataset: str, columns: list[str]) -> pa.Table:
@@ -253,4 +296,6 @@ def _num_rows(path: Path) -> int:
     try:
         return pq.read_metadata(path).num_rows
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
+        raise DataError(
+            f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}"
+        ) from None

@@ -35,7 +35,12 @@ from pipeline.downloads.ledger import Ledger
 from pipeline.downloads.messages import FetchParameters
 from pipeline.downloads.pace import Pace, site_of
 from pipeline.downloads.parameters import DownloadParameters
-from pipeline.downloads.publish import forget_if_source_changed, publish_clip, roll_forward, source_facts
+from pipeline.downloads.publish import (
+    forget_if_source_changed,
+    publish_clip,
+    roll_forward,
+    source_facts,
+)
 from pipeline.downloads.reasons import permanence_of
 from pipeline.downloads.stop_rule import Trouble
 from pipeline.downloads.tool_versions import tool_versions
@@ -86,10 +91,23 @@ class _Task:
 
 class _Engine:
     def __init__(
-        self, clips, parameters: DownloadParameters, dataset, clips_dir: Path, table_path, is_quiet, clock, only
+        self,
+        clips,
+        parameters: DownloadParameters,
+        dataset,
+        clips_dir: Path,
+        table_path,
+        is_quiet,
+        clock,
+        only,
     ):
         self.clips, self.parameters, self.dataset = clips, parameters, dataset
-        self.clips_dir, self.table_path, self.is_quiet, self.clock = clips_dir.absolute(), table_path, is_quiet, clock
+        self.clips_dir, self.table_path, self.is_quiet, self.clock = (
+            clips_dir.absolute(),
+            table_path,
+            is_quiet,
+            clock,
+        )
         self.only = None if only is None else frozenset(only)
         self.work_dir = self.clips_dir / WORK_FOLDER
         self.histories: dict[str, History] = {}
@@ -159,14 +177,20 @@ class _Engine:
         return queue
 
     def _fetch_all(self, queue: list[_Task], progress: Progress) -> None:
-        while (queue and self.trouble.stop_message is None) or any(worker.is_busy for worker in self.workers):
+        while (queue and self.trouble.stop_message is None) or any(
+            worker.is_busy for worker in self.workers
+        ):
             for worker in list(self.workers):
                 answer = worker.poll()
                 if answer is not None:
                     self._take(worker, answer, queue, progress)
             wait_seconds = self._dispatch(queue) if self.trouble.stop_message is None else 1.0
             self._checkpoint()
-            if self.trouble.stop_message is None and not queue and not any(worker.is_busy for worker in self.workers):
+            if (
+                self.trouble.stop_message is None
+                and not queue
+                and not any(worker.is_busy for worker in self.workers)
+            ):
                 break
             wait_for_any(
                 [worker for worker in self.workers if worker.is_busy or not worker.is_ready],
@@ -195,8 +219,12 @@ class _Engine:
             self.trouble.check_disk(self.clips_dir)
             if self.trouble.stop_message is not None:
                 return 0.0
-            worker = next((worker for worker in self.workers if worker.is_ready and not worker.is_busy), None)
-            if worker is None:  # the pace counts what is asked, so nothing is handed to a process that still starts
+            worker = next(
+                (worker for worker in self.workers if worker.is_ready and not worker.is_busy), None
+            )
+            if (
+                worker is None
+            ):  # the pace counts what is asked, so nothing is handed to a process that still starts
                 num_starting = sum(not worker.is_ready for worker in self.workers)
                 if len(self.workers) < self.parameters.num_workers and num_starting < len(queue):
                     self._start_worker(task.url)
@@ -215,9 +243,13 @@ class _Engine:
             FetchParameters(
                 max_height=parameters.max_height,
                 format=parameters.format,
-                ffmpeg=_absolute(parameters.ffmpeg) if os.sep in parameters.ffmpeg else parameters.ffmpeg,
+                ffmpeg=_absolute(parameters.ffmpeg)
+                if os.sep in parameters.ffmpeg
+                else parameters.ffmpeg,
                 time_limit_seconds=parameters.time_limit_seconds,
-                cookies_path=_absolute(parameters.cookies_path) if parameters.cookies_path else None,
+                cookies_path=_absolute(parameters.cookies_path)
+                if parameters.cookies_path
+                else None,
                 proxy=parameters.proxy,
                 num_site_retries=parameters.num_site_retries,
                 socket_timeout_seconds=parameters.socket_timeout_seconds,
@@ -261,19 +293,26 @@ class _Engine:
             worker.kill()
             self.workers.remove(worker)
             if task is None:
-                raise RunError(f"{self.dataset}: cannot start fetching: {answer.get('crash') or 'no sign of life'}")
+                raise RunError(
+                    f"{self.dataset}: cannot start fetching: {answer.get('crash') or 'no sign of life'}"
+                )
             text = answer.get("crash") or (
                 f"timed out: no result within download.time_limit_seconds ({self.parameters.time_limit_seconds:g} s)"
             )
             reason = "network" if answer.get("late") else "unknown"
             failure = {"outcome": "failed", "reason": reason, "text": text, "by": "check"}
-            answer = {"clips": [dict(failure, clip_id=history.clip_id) for history in task.histories]}
+            answer = {
+                "clips": [dict(failure, clip_id=history.clip_id) for history in task.histories]
+            }
         elif worker.num_fetched >= self.parameters.videos_per_worker:
             self._close(worker)
             self.workers.remove(worker)
         results = {result["clip_id"]: result for result in answer["clips"]}
         now = self.clock()
-        entries = [self._entry_of(history, results[history.clip_id], answer, now) for history in task.histories]
+        entries = [
+            self._entry_of(history, results[history.clip_id], answer, now)
+            for history in task.histories
+        ]
         self.ledger.append(entries)
         for history, entry in zip(task.histories, entries, strict=True):
             history.add(entry)
@@ -281,12 +320,16 @@ class _Engine:
                 publish_clip(entry, self.clips_dir)
         work_dir = Path(self._request_of(task)["work_dir"])
         shutil.rmtree(work_dir, ignore_errors=True)
-        self.trouble.judge(task.url, entries, now, retry_after_seconds=answer.get("retry_after_seconds"))
+        self.trouble.judge(
+            task.url, entries, now, retry_after_seconds=answer.get("retry_after_seconds")
+        )
         again = self._again(task, entries)
         if again is not None and self.trouble.stop_message is None:
             heapq.heappush(queue, again)
         num_done = len(entries) - (len(again.histories) if again else 0)
-        num_failed = sum(entry["outcome"] != "ok" for entry in entries) - (len(again.histories) if again else 0)
+        num_failed = sum(entry["outcome"] != "ok" for entry in entries) - (
+            len(again.histories) if again else 0
+        )
         progress.update(num_done, num_failed=max(num_failed, 0))
 
     def _entry_of(self, history: History, result: dict, answer: dict, now: float) -> dict:
@@ -317,7 +360,9 @@ class _Engine:
             next_time = history.next_attempt(self.policy)
             if self._waits_for_breaker(history):
                 next_time = max(self.trouble.breaker.open_until, now)
-            if next_time <= now + self.parameters.max_wait_seconds or self._waits_for_breaker(history):
+            if next_time <= now + self.parameters.max_wait_seconds or self._waits_for_breaker(
+                history
+            ):
                 again.append(history)
                 due = max(due, next_time)
         return _Task(due, task.index, task.url, again) if again else None
@@ -332,7 +377,11 @@ class _Engine:
         )
 
     def _has_lost_file(self, history: History) -> bool:
-        return history.last is not None and history.last["outcome"] == "ok" and not history.has_file(self.clips_dir)
+        return (
+            history.last is not None
+            and history.last["outcome"] == "ok"
+            and not history.has_file(self.clips_dir)
+        )
 
     # --- reporting
 
@@ -343,7 +392,9 @@ class _Engine:
     def publish_table(self) -> pa.Table:
         self._last_table = time.monotonic()
         downloads = derive_downloads(
-            self.histories, clips_dir=self.clips_dir, allow_duplicates=self.parameters.allow_duplicates
+            self.histories,
+            clips_dir=self.clips_dir,
+            allow_duplicates=self.parameters.allow_duplicates,
         )
         if self.table_path is not None:
             write_table(self.table_path, downloads, DOWNLOADS)
@@ -354,12 +405,17 @@ class _Engine:
         counts = Counter(downloads["status"].to_pylist())
         account = f"{counts['ok']} ok, {counts['missing']} missing, {counts['pending']} pending"
         # When every clip was attempted, a refusal is those clips' own reason, and the account is complete.
-        if self.trouble.stop_message is not None and (counts["pending"] or not self.trouble.is_refused):
+        if self.trouble.stop_message is not None and (
+            counts["pending"] or not self.trouble.is_refused
+        ):
             raise RunError(
                 f"{self.dataset}: stopped ({account}): {self.trouble.stop_message}; then run again, it goes on"
             )
         num_clips = downloads.num_rows
-        if self.only is None and counts["missing"] > self.parameters.max_failed_fraction * num_clips:
+        if (
+            self.only is None
+            and counts["missing"] > self.parameters.max_failed_fraction * num_clips
+        ):
             reasons = Counter(reason for reason in downloads["reason"].to_pylist() if reason)
             words = ", ".join(f"{number} {name}" for name, number in reasons.most_common(5))
             raise RunError(

@@ -25,7 +25,9 @@ _DETAIL_CHARACTERS = 500
 _MAX_STEM_BYTES = 150
 _PLAIN = re.compile(rb"[A-Za-z0-9._\-]")
 # Reasons that other credentials or another address can change.
-_ACCESS_REASONS = frozenset({"age_restricted", "private", "members_only", "bot_check", "geo_blocked", "rate_limit"})
+_ACCESS_REASONS = frozenset(
+    {"age_restricted", "private", "members_only", "bot_check", "geo_blocked", "rate_limit"}
+)
 NEVER = math.inf
 SETTLED_MARK = " [settled]"  # ends the detail of a reason that was to be confirmed, and is
 
@@ -123,7 +125,11 @@ class History:
         if permanence == "permanent" or (permanence == "confirm" and self.url.startswith("file:")):
             return NEVER
         if permanence == "confirm":
-            return NEVER if is_confirmed(failures) else (last["time"] // _DAY_SECONDS + 1) * _DAY_SECONDS
+            return (
+                NEVER
+                if is_confirmed(failures)
+                else (last["time"] // _DAY_SECONDS + 1) * _DAY_SECONDS
+            )
         if permanence == "later":
             return last["time"] + _DAY_SECONDS
         if reason in ("no_format", "extractor") and last.get("versions", "") != policy.versions:
@@ -134,7 +140,9 @@ class History:
             delay = policy.slow_delay_seconds * _GROWTH**num_slow
         else:
             delay = policy.quick_delay_seconds * _GROWTH ** (num_failures - 1)
-        return last["time"] + max(min(delay, _LONGEST_DELAY_SECONDS), last.get("retry_after_seconds") or 0.0)
+        return last["time"] + max(
+            min(delay, _LONGEST_DELAY_SECONDS), last.get("retry_after_seconds") or 0.0
+        )
 
     def is_permanent(self) -> bool:
         """Whether the clip will not be attempted again by itself."""
@@ -164,7 +172,10 @@ def is_confirmed(failures: list[Mapping]) -> bool:
 
 def read_histories(clips: pa.Table, entries: Iterable[Mapping]) -> dict[str, History]:
     """The history of each clip of the list, in the list's order."""
-    columns = [clips.column(name).to_pylist() for name in ("clip_id", "url", "start_seconds", "end_seconds")]
+    columns = [
+        clips.column(name).to_pylist()
+        for name in ("clip_id", "url", "start_seconds", "end_seconds")
+    ]
     histories = {row[0]: History(*row) for row in zip(*columns, strict=True)}
     for entry in entries:
         history = histories.get(entry["clip_id"])
@@ -173,7 +184,9 @@ def read_histories(clips: pa.Table, entries: Iterable[Mapping]) -> dict[str, His
     return histories
 
 
-def derive_downloads(histories: Mapping[str, History], *, clips_dir: Path, allow_duplicates: bool = False) -> pa.Table:
+def derive_downloads(
+    histories: Mapping[str, History], *, clips_dir: Path, allow_duplicates: bool = False
+) -> pa.Table:
     """DOWNLOADS rows, one a clip: ``ok``, ``missing`` with a reason, or ``pending`` (no verdict yet).
 
     Of clips with the same bytes the first of the list is ok, the others are missing with reason ``duplicate``.
@@ -182,7 +195,12 @@ def derive_downloads(histories: Mapping[str, History], *, clips_dir: Path, allow
     for history in histories.values():
         last = history.last
         row = dict.fromkeys(DOWNLOADS.columns.names)
-        row |= {"clip_id": history.clip_id, "status": "pending", "attempts": len(history.attempts), "flags": []}
+        row |= {
+            "clip_id": history.clip_id,
+            "status": "pending",
+            "attempts": len(history.attempts),
+            "flags": [],
+        }
         if last is not None:
             row |= {"last_attempt": int(last["time"]), "tool_versions": last["versions"]}
         if history.has_file(clips_dir):
@@ -209,7 +227,11 @@ def derive_downloads(histories: Mapping[str, History], *, clips_dir: Path, allow
                 "status": "pending" if permanence_of(reason) == "stop" else "missing",
                 "reason": reason,
                 "detail": " ".join(last["text"].split())[:_DETAIL_CHARACTERS]
-                + (SETTLED_MARK if permanence_of(reason) == "confirm" and history.is_permanent() else ""),
+                + (
+                    SETTLED_MARK
+                    if permanence_of(reason) == "confirm" and history.is_permanent()
+                    else ""
+                ),
             }
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=DOWNLOADS.columns)

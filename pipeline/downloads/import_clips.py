@@ -37,7 +37,21 @@ from pipeline.media.mux import SUFFIX, mux, mux_still
 from pipeline.media.validate import ClipFacts, ValidationParameters, validate_clip
 
 VIDEO_SUFFIXES = frozenset(
-    [".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".ts", ".mpg", ".mpeg", ".3gp", ".ogv", ".wmv"]
+    [
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".flv",
+        ".ts",
+        ".mpg",
+        ".mpeg",
+        ".3gp",
+        ".ogv",
+        ".wmv",
+    ]
 )
 AUDIO_SUFFIXES = frozenset([".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".opus"])
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
@@ -68,8 +82,12 @@ class ImportReport:
 
     imported: list[str] = field(default_factory=list)  # clip ids
     present: list[str] = field(default_factory=list)  # clip ids that had a file before
-    rejected: list[tuple[str, str, str, str]] = field(default_factory=list)  # name, clip id, reason, words
-    foreign: list[tuple[str, str]] = field(default_factory=list)  # name, why it is no clip of the list
+    rejected: list[tuple[str, str, str, str]] = field(
+        default_factory=list
+    )  # name, clip id, reason, words
+    foreign: list[tuple[str, str]] = field(
+        default_factory=list
+    )  # name, why it is no clip of the list
     num_hidden: int = 0
 
 
@@ -77,7 +95,10 @@ class ClipNames:
     """Finds the clip of a list that a file's name means."""
 
     def __init__(self, clips: pa.Table):
-        columns = (clips.column(name).to_pylist() for name in ("clip_id", "video_id", "start_seconds", "end_seconds"))
+        columns = (
+            clips.column(name).to_pylist()
+            for name in ("clip_id", "video_id", "start_seconds", "end_seconds")
+        )
         self._ids: dict[str, str] = {}
         self._of_video: dict[str, list[tuple[str, float | None, float | None]]] = {}
         for clip_id, video_id, start, end in zip(*columns, strict=True):
@@ -88,7 +109,9 @@ class ClipNames:
         """The clip id, None when the list has no such clip. Raises DataError when the name fits several."""
         if stem in self._ids:
             return self._ids[stem]
-        found = {clip_id for pattern in _TIMED for clip_id in self._find_timed(pattern.fullmatch(stem))}
+        found = {
+            clip_id for pattern in _TIMED for clip_id in self._find_timed(pattern.fullmatch(stem))
+        }
         if not found:
             found = {clip_id for clip_id, _, _ in self._of_video.get(stem, ())}
         if len(found) > 1:
@@ -105,7 +128,8 @@ class ClipNames:
             for scale in (1.0, 1000.0):
                 is_start = math.isclose(start, clip_start * scale, abs_tol=1e-6)
                 is_end = end is None or (
-                    clip_end is not None and math.isclose(float(end), clip_end * scale, abs_tol=1e-6)
+                    clip_end is not None
+                    and math.isclose(float(end), clip_end * scale, abs_tol=1e-6)
                 )
                 if is_start and is_end:
                     yield clip_id
@@ -163,18 +187,29 @@ def _checked_source(source: Path | str, clips_dir: Path) -> Path:
     if not path.exists():
         raise DataError(f"{source}: not found, expected a folder, a tar file or a media file")
     if path.is_dir() and os.path.realpath(path) == os.path.realpath(clips_dir):
-        raise DataError(f"{source}: is this dataset's own folder of clips, expected one to import from")
+        raise DataError(
+            f"{source}: is this dataset's own folder of clips, expected one to import from"
+        )
     return path
 
 
 class _Importer:
-    def __init__(self, clips, ledger: Ledger, clips_dir: Path, parameters: ImportParameters, validation):
-        self.ledger, self.clips_dir, self.parameters, self.validation = ledger, clips_dir, parameters, validation
+    def __init__(
+        self, clips, ledger: Ledger, clips_dir: Path, parameters: ImportParameters, validation
+    ):
+        self.ledger, self.clips_dir, self.parameters, self.validation = (
+            ledger,
+            clips_dir,
+            parameters,
+            validation,
+        )
         self.names = ClipNames(clips)
         self.histories = read_histories(clips, ledger.entries)
         self.staging_dir = clips_dir / _STAGING
         self.report = ImportReport()
-        self._parts: dict[str, dict[str, _Part]] = {}  # clip id -> kind -> what waits for its counterpart
+        self._parts: dict[
+            str, dict[str, _Part]
+        ] = {}  # clip id -> kind -> what waits for its counterpart
         self._seen: set[str] = set()  # clips that are present, imported or on their way
         self._present: set[str] = set()
         self._running: deque[tuple[History, list[_Part], Future]] = deque()
@@ -211,7 +246,11 @@ class _Importer:
             for path in [source] if source.is_file() else self._walk(source):
                 name = os.fsencode(path).decode("utf-8", "replace")
                 if not _TAR_SUFFIX.search(path.name):
-                    yield name, path.suffix.lower(), lambda name=name, path=path: _Part(name, path, is_ours=False)
+                    yield (
+                        name,
+                        path.suffix.lower(),
+                        lambda name=name, path=path: _Part(name, path, is_ours=False),
+                    )
                     continue
                 for member, stream in iter_tar(path, on_refusal=partial(self._refuse, name)):
                     if member.name.startswith("."):
@@ -221,7 +260,9 @@ class _Importer:
                     yield (
                         label,
                         suffix,
-                        lambda label=label, suffix=suffix, stream=stream: self._extract(label, suffix, stream),
+                        lambda label=label, suffix=suffix, stream=stream: self._extract(
+                            label, suffix, stream
+                        ),
                     )
 
     def _refuse(self, tar_name: str, member: str, why: str) -> None:
@@ -251,13 +292,19 @@ class _Importer:
         kind = next(
             (
                 kind
-                for kind, suffixes in (("video", VIDEO_SUFFIXES), ("audio", AUDIO_SUFFIXES), ("image", IMAGE_SUFFIXES))
+                for kind, suffixes in (
+                    ("video", VIDEO_SUFFIXES),
+                    ("audio", AUDIO_SUFFIXES),
+                    ("image", IMAGE_SUFFIXES),
+                )
                 if suffix in suffixes
             ),
             None,
         )
         if kind is None:
-            self.report.foreign.append((name, f"a clip is made of no file of kind {suffix or 'without suffix'}"))
+            self.report.foreign.append(
+                (name, f"a clip is made of no file of kind {suffix or 'without suffix'}")
+            )
             return
         file_name = name.rsplit("!", 1)[-1].rsplit("/", 1)[-1]
         try:
@@ -270,7 +317,11 @@ class _Importer:
             self.report.foreign.append((name, "the list has no clip of this name"))
             return
         history = self.histories[clip_id]
-        if clip_id not in self._seen and history.has_file(self.clips_dir) and not history.is_retry_wanted:
+        if (
+            clip_id not in self._seen
+            and history.has_file(self.clips_dir)
+            and not history.is_retry_wanted
+        ):
             self._seen.add(clip_id)
             self._present.add(clip_id)
             self.report.present.append(clip_id)
@@ -292,18 +343,26 @@ class _Importer:
         used = [parts[kind] for kind in ("video", "audio", "image") if kind in parts]
         self._num_staged += 1
         folder = self.staging_dir / f"clip-{self._num_staged}"
-        self._running.append((history, used, executor.submit(self._prepare, history, parts, folder)))
+        self._running.append(
+            (history, used, executor.submit(self._prepare, history, parts, folder))
+        )
 
     def _prepare(self, history: History, parts: dict[str, _Part], folder: Path) -> _Prepared:
         """In a thread: one file of the parts, validated, hashed, staged."""
         folder.mkdir(parents=True)
         path, suffix, is_ours = self._join(history.clip_id, parts, folder)
         is_section = history.end_seconds is not None
-        wanted_seconds = history.end_seconds - (history.start_seconds or 0.0) if is_section else None
+        wanted_seconds = (
+            history.end_seconds - (history.start_seconds or 0.0) if is_section else None
+        )
         facts = validate_clip(path, wanted_seconds=wanted_seconds, parameters=self.validation)
-        if wanted_seconds is not None and facts.duration_seconds > wanted_seconds + _MAX_LONGER_SECONDS:
+        if (
+            wanted_seconds is not None
+            and facts.duration_seconds > wanted_seconds + _MAX_LONGER_SECONDS
+        ):
             raise MediaError(
-                "too_long", f"lasts {facts.duration_seconds:.1f} s, expected the section of {wanted_seconds:g} s"
+                "too_long",
+                f"lasts {facts.duration_seconds:.1f} s, expected the section of {wanted_seconds:g} s",
             )
         staged_path = folder / f"{file_stem_of(history.clip_id)}{suffix}"
         if is_ours:
@@ -323,13 +382,17 @@ class _Importer:
         if video is not None and (sound is None or _has_sound(video.path)):
             return video.path, video.path.suffix.lower(), video.is_ours
         if sound is None:
-            raise MediaError("no_audio", f"only a picture of {clip_id} was found, expected its sound beside it")
+            raise MediaError(
+                "no_audio", f"only a picture of {clip_id} was found, expected its sound beside it"
+            )
         if video is not None:
             mux(video.path, sound.path, joined_path)
         elif image is not None:
             mux_still(image.path, sound.path, joined_path)
         else:
-            raise MediaError("no_video", f"only the sound of {clip_id} was found, expected its picture beside it")
+            raise MediaError(
+                "no_video", f"only the sound of {clip_id} was found, expected its picture beside it"
+            )
         return joined_path, SUFFIX, True
 
     def _finish_one(self) -> None:

@@ -101,7 +101,9 @@ def parse(data: bytes, path: Path | str) -> tuple[list[dict], int]:
             broken_line = broken_line or number
             continue
         if broken_line is not None:
-            raise DataError(f"{path}, line {broken_line}: not an entry of a ledger, although whole entries follow it")
+            raise DataError(
+                f"{path}, line {broken_line}: not an entry of a ledger, although whole entries follow it"
+            )
         entries.append(entry)
         num_bytes += len(line) + 1
     return entries, num_bytes
@@ -109,7 +111,10 @@ def parse(data: bytes, path: Path | str) -> tuple[list[dict], int]:
 
 def _encode(entry: Mapping) -> bytes:
     # ASCII escapes also carry file names that are not UTF-8 (lone surrogates).
-    return json.dumps(entry, ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    return (
+        json.dumps(entry, ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode()
+        + b"\n"
+    )
 
 
 def _read_all(descriptor: int) -> bytes:

@@ -24,7 +24,9 @@ class ClipMedia:
     is_section: bool = False
 
 
-def finish_clip(clip: dict, media: ClipMedia, request: dict, work_dir: Path, parameters: FetchParameters) -> dict:
+def finish_clip(
+    clip: dict, media: ClipMedia, request: dict, work_dir: Path, parameters: FetchParameters
+) -> dict:
     """The result of one clip of a request: where its file waits and what is in it, or why there is none."""
     try:
         return _make_clip(clip, media, request, work_dir, parameters)
@@ -34,7 +36,9 @@ def finish_clip(clip: dict, media: ClipMedia, request: dict, work_dir: Path, par
         return failed_outcome(None, str(error))
 
 
-def _make_clip(clip: dict, media: ClipMedia, request: dict, work_dir: Path, parameters: FetchParameters) -> dict:
+def _make_clip(
+    clip: dict, media: ClipMedia, request: dict, work_dir: Path, parameters: FetchParameters
+) -> dict:
     path = media.path
     if path is None:
         raise MediaError("too_short", "the video ends before the section begins")
@@ -47,7 +51,8 @@ def _make_clip(clip: dict, media: ClipMedia, request: dict, work_dir: Path, para
         write_joined(media.path, path, recordings)
         source = look_at_source(path)
     ends_there = end_seconds is None or (
-        source.duration_seconds is not None and source.duration_seconds <= end_seconds + _WHOLE_SLACK_SECONDS
+        source.duration_seconds is not None
+        and source.duration_seconds <= end_seconds + _WHOLE_SLACK_SECONDS
     )
     is_whole = media.is_section or (start_seconds == 0 and ends_there)
     is_small = request["is_linked"] or source.short_side <= parameters.max_height
@@ -56,9 +61,14 @@ def _make_clip(clip: dict, media: ClipMedia, request: dict, work_dir: Path, para
         # Only a source with both streams can be cut; the others are refused for what they lack.
         if source.video_index is None or source.audio_index is None:
             facts = validate_clip(path, wanted_seconds=None, parameters=parameters.validation)
-        if source.duration_seconds is not None and not media.is_section and source.duration_seconds <= start_seconds:
+        if (
+            source.duration_seconds is not None
+            and not media.is_section
+            and source.duration_seconds <= start_seconds
+        ):
             raise MediaError(
-                "too_short", f"lasts {source.duration_seconds:.2f} s, the section begins at {start_seconds:g} s"
+                "too_short",
+                f"lasts {source.duration_seconds:.2f} s, the section begins at {start_seconds:g} s",
             )
         cut_path = work_dir / f"cut-{clip['file_stem']}.mp4"
         cut_clip(
@@ -85,7 +95,9 @@ def _make_clip(clip: dict, media: ClipMedia, request: dict, work_dir: Path, para
         sync(work_dir)
     digest = sha256_of(staged_path)
     is_made_here = path != media.path
-    source_sha256 = sha256_of(media.path) if is_made_here and request["url"].startswith("file:") else digest
+    source_sha256 = (
+        sha256_of(media.path) if is_made_here and request["url"].startswith("file:") else digest
+    )
     return {
         "outcome": "ok",
         "file": {

@@ -46,7 +46,9 @@ class FetchParameters:
 class FetchError(Exception):
     """A video could not be had; ``text`` is raw. ``reason`` None: to be read from the text."""
 
-    def __init__(self, text: str, *, reason: str | None = None, retry_after_seconds: float | None = None):
+    def __init__(
+        self, text: str, *, reason: str | None = None, retry_after_seconds: float | None = None
+    ):
         super().__init__(text)
         self.text, self.reason, self.retry_after_seconds = text, reason, retry_after_seconds
 
@@ -62,7 +64,9 @@ def path_of_file_url(url: str) -> Path:
     """The local path of a ``file://`` URL; percent-encoded bytes of any file name survive."""
     parts = urllib.parse.urlsplit(url)
     if parts.netloc not in ("", "localhost"):
-        raise FetchError(f"{url}: names the host {parts.netloc}, expected file:///path", reason="unknown")
+        raise FetchError(
+            f"{url}: names the host {parts.netloc}, expected file:///path", reason="unknown"
+        )
     return Path(os.fsdecode(urllib.parse.unquote_to_bytes(parts.path)))
 
 
@@ -76,4 +80,6 @@ def suffix_of(name: str, content_type: str = "") -> str:
     suffix = os.path.splitext(name)[1].lower()
     if suffix in _KNOWN_SUFFIXES:
         return suffix
-    return {"video/webm": ".webm", "video/x-matroska": ".mkv", "video/quicktime": ".mov"}.get(content_type, ".mp4")
+    return {"video/webm": ".webm", "video/x-matroska": ".mkv", "video/quicktime": ".mov"}.get(
+        content_type, ".mp4"
+    )

@@ -46,7 +46,13 @@ class DownloadParameters:
     validation: ValidationParameters = field(default_factory=ValidationParameters)
 
     def __post_init__(self):
-        for name in ("num_workers", "max_height", "num_quick_attempts", "videos_per_worker", "max_pauses"):
+        for name in (
+            "num_workers",
+            "max_height",
+            "num_quick_attempts",
+            "videos_per_worker",
+            "max_pauses",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
         for name in ("socket_timeout_seconds", "time_limit_seconds", "max_gigabytes"):

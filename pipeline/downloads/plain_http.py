@@ -19,7 +19,12 @@ _PAGE_CHARACTERS = 2000
 
 
 def fetch_plainly(
-    url: str, work_dir: Path, *, open_url: Callable, is_known_site: Callable[[str], bool], max_gigabytes: float
+    url: str,
+    work_dir: Path,
+    *,
+    open_url: Callable,
+    is_known_site: Callable[[str], bool],
+    max_gigabytes: float,
 ) -> tuple[Path | None, str]:
     """One request: the file and where it came from; None when yt-dlp is to read what is there.
 
@@ -32,18 +37,26 @@ def fetch_plainly(
     temporary_path = work_dir / f"{SOURCE_STEM}.download"
     try:
         with open_url(Request(url, headers={"Accept-Encoding": "identity"})) as response:
-            content_type = (response.headers.get("Content-Type") or "").split(";")[0].strip().lower()
+            content_type = (
+                (response.headers.get("Content-Type") or "").split(";")[0].strip().lower()
+            )
             announced = response.headers.get("Content-Length")
             if response.headers.get("Content-Encoding", "identity").lower() != "identity":
                 announced = None  # packed although nobody asked for it: the length is that of the packed bytes
             block = response.read(_BLOCK_BYTES)
-            if "mpegurl" in content_type or block.startswith(b"#EXTM3U") or content_type == "application/dash+xml":
+            if (
+                "mpegurl" in content_type
+                or block.startswith(b"#EXTM3U")
+                or content_type == "application/dash+xml"
+            ):
                 return None, response.url
             if content_type in ("text/html", "application/xhtml+xml") or is_html(block):
                 if response.url != url and is_known_site(response.url):
                     return None, response.url
                 page = text_of_page(block)
-                raise FetchError(f"the server sent a web page, expected a video; the page says: {page}")
+                raise FetchError(
+                    f"the server sent a web page, expected a video; the page says: {page}"
+                )
             num_bytes = 0
             with open(temporary_path, "wb") as file:
                 while block:
@@ -54,10 +67,15 @@ def fetch_plainly(
             if num_bytes == 0:
                 raise FetchError("the downloaded file is empty")
             if announced is not None and announced.isdigit() and int(announced) != num_bytes:
-                raise FetchError(f"content too short: {num_bytes} bytes read, {announced} announced")
+                raise FetchError(
+                    f"content too short: {num_bytes} bytes read, {announced} announced"
+                )
     except HTTPError as error:
         text = f"HTTP Error {error.status}: {error.reason}"
-        if error.status not in (404, 410):  # their pages say nothing more, but may say it in misleading words
+        if error.status not in (
+            404,
+            410,
+        ):  # their pages say nothing more, but may say it in misleading words
             page = _page_of(error.response)
             text = f"{text}; the page says: {page}" if page else text
         waiting = seconds_to_wait(error.response.headers.get("Retry-After"))
@@ -71,12 +89,16 @@ def fetch_plainly(
 
 def _require_allowed_size(num_bytes: int, max_gigabytes: float) -> None:
     if num_bytes > max_gigabytes * 1e9:
-        raise FetchError(f"larger than download.max_gigabytes ({max_gigabytes:g})", reason="too_large")
+        raise FetchError(
+            f"larger than download.max_gigabytes ({max_gigabytes:g})", reason="too_large"
+        )
 
 
 def is_html(data: bytes) -> bool:
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    return start.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml", b"<body", b"<script", b"<!--"))
+    return start.startswith(
+        (b"<!doctype html", b"<html", b"<head", b"<?xml", b"<body", b"<script", b"<!--")
+    )
 
 
 class _PageText(HTMLParser):

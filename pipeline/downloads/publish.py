@@ -39,7 +39,9 @@ def forget_if_source_changed(history: History) -> None:
     if known == now or now is None:
         return  # unchanged; or gone, while the clip that was made of it is kept
     is_same_size = history.ok is not None and known is not None and known["bytes"] == now["bytes"]
-    if is_same_size and sha256_of(path_of_file_url(history.url)) == history.ok["file"].get("source_sha256"):
+    if is_same_size and sha256_of(path_of_file_url(history.url)) == history.ok["file"].get(
+        "source_sha256"
+    ):
         return  # written again with the same content
     history.forget()
 

@@ -31,19 +31,35 @@ class Reason:
 
 
 _REASONS = (
-    Reason("bot_check", "pause", "wait, lower download.videos_per_hour, or set download.cookies_path"),
+    Reason(
+        "bot_check", "pause", "wait, lower download.videos_per_hour, or set download.cookies_path"
+    ),
     Reason("rate_limit", "pause", "wait an hour or more; lower download.videos_per_hour"),
-    Reason("private", "permanent", "nothing; with the cookies of an account that may see it, retry"),
-    Reason("age_restricted", "permanent", "set download.cookies_path to an adult account's cookies, then retry"),
+    Reason(
+        "private", "permanent", "nothing; with the cookies of an account that may see it, retry"
+    ),
+    Reason(
+        "age_restricted",
+        "permanent",
+        "set download.cookies_path to an adult account's cookies, then retry",
+    ),
     Reason("members_only", "permanent", "nothing; with a member's cookies, retry"),
     Reason("account_terminated", "permanent", "nothing; look for a copy and import it"),
-    Reason("geo_blocked", "permanent", "set download.proxy to an address in another country, then retry"),
+    Reason(
+        "geo_blocked",
+        "permanent",
+        "set download.proxy to an address in another country, then retry",
+    ),
     Reason("copyright", "permanent", "nothing; look for a copy and import it"),
     Reason("removed", "permanent", "nothing; look for a copy and import it"),
     Reason("upcoming", "later", "retry after it was shown"),
     Reason("drm", "permanent", "nothing; look for a copy and import it"),
     Reason("paid", "permanent", "nothing; look for a copy and import it"),
-    Reason("no_format", "transient", "upgrade yt-dlp and its JavaScript runtime (see `doctor`), then retry"),
+    Reason(
+        "no_format",
+        "transient",
+        "upgrade yt-dlp and its JavaScript runtime (see `doctor`), then retry",
+    ),
     Reason("extractor", "transient", "upgrade yt-dlp (see `doctor`), then retry"),
     Reason("forbidden", "transient", "retry; if it dominates, upgrade yt-dlp (see `doctor`)"),
     Reason("network", "transient", "retry"),
@@ -58,7 +74,11 @@ _REASONS = (
     Reason("too_short", "permanent", "nothing: the video ends before the wanted section does"),
     Reason("corrupt", "confirm", "retry once; replace the file if it is your own"),
     Reason("too_large", "permanent", "raise download.max_gigabytes, then retry"),
-    Reason("duplicate", "permanent", "nothing: another clip has the same bytes (download.allow_duplicates keeps both)"),
+    Reason(
+        "duplicate",
+        "permanent",
+        "nothing: another clip has the same bytes (download.allow_duplicates keeps both)",
+    ),
 )
 REASONS = {reason.name: reason for reason in _REASONS}
 
@@ -69,7 +89,11 @@ ENVIRONMENT_REASONS = frozenset({"no_format", "extractor", "forbidden"})
 PATTERNS = tuple(
     (row, re.compile(pattern), reason)
     for row, pattern, reason in (
-        (1, r"confirm you're not a bot|captcha challenge|your ip is likely being blocked", "bot_check"),
+        (
+            1,
+            r"confirm you're not a bot|captcha challenge|your ip is likely being blocked",
+            "bot_check",
+        ),
         (2, r"this content isn't available, try again later|rate-limited by youtube", "rate_limit"),
         (3, r"http error 429|too many requests", "rate_limit"),
         (4, r"private video|this video is private", "private"),
@@ -115,7 +139,9 @@ _ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PREFIX = re.compile(r"^\s*error:\s*")
 _EXTRACTOR = re.compile(r"^\[[^\]\s]+\]\s*(?:\S+:\s+)?")
 _URL = re.compile(r"\b(?:https?|file)://\S+")
-_APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u00b4": "'", "`": "'", "\u00a0": " "})
+_APOSTROPHES = str.maketrans(
+    {"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u00b4": "'", "`": "'", "\u00a0": " "}
+)
 
 
 def normalize(text: str) -> str:

@@ -32,10 +32,14 @@ class Trouble:
         self.breaker = CircuitBreaker(parameters.pause_seconds, parameters.max_pause_seconds)
         self.stop_message: str | None = None
         self.is_refused = False
-        self._recent: dict[str, str | None] = {}  # the last videos by URL, each with its reason (None: it arrived)
+        self._recent: dict[
+            str, str | None
+        ] = {}  # the last videos by URL, each with its reason (None: it arrived)
         self._last_disk_check = -_DISK_INTERVAL_SECONDS
 
-    def judge(self, url: str, entries: list[dict], now: float, *, retry_after_seconds: float | None) -> None:
+    def judge(
+        self, url: str, entries: list[dict], now: float, *, retry_after_seconds: float | None
+    ) -> None:
         """Take in what became of a video's clips (ledger entries)."""
         failures = [entry for entry in entries if entry["outcome"] != "ok"]
         reason = failures[0]["reason"] if failures else None
@@ -61,7 +65,9 @@ class Trouble:
         self._recent[url] = reason
         if len(self._recent) > _ENVIRONMENT_WINDOW:
             self._recent.pop(next(iter(self._recent)))
-        counts = Counter(reason for reason in self._recent.values() if reason in ENVIRONMENT_REASONS)
+        counts = Counter(
+            reason for reason in self._recent.values() if reason in ENVIRONMENT_REASONS
+        )
         if counts.total() >= _ENVIRONMENT_MIN and counts.total() * 2 > len(self._recent):
             name, number = counts.most_common(1)[0]
             self.stop_message = (
@@ -72,13 +78,20 @@ class Trouble:
     def restore_pause(self, histories: Mapping[str, History], *, access: str) -> None:
         """An earlier run's pause still holds, unless the credentials changed."""
         last = max(
-            (history.last for history in histories.values() if history.last and site_of(history.url)),
+            (
+                history.last
+                for history in histories.values()
+                if history.last and site_of(history.url)
+            ),
             key=lambda entry: entry["time"],
             default=None,
         )
         if last is None or last["outcome"] == "ok" or last.get("access", "") != access:
             return
-        if permanence_of(reason_of(last)) == "pause" and not histories[last["clip_id"]].is_retry_wanted:
+        if (
+            permanence_of(reason_of(last)) == "pause"
+            and not histories[last["clip_id"]].is_retry_wanted
+        ):
             self.breaker.trip(last["time"], retry_after_seconds=last.get("retry_after_seconds"))
 
     def check_disk(self, folder: Path) -> None:

@@ -31,7 +31,9 @@ def find_js_runtimes() -> dict[str, str]:
 def version_of(path: str) -> str | None:
     """First line that a program answers to ``--version``, without its own name; None when it does not answer."""
     try:
-        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=_LIMIT_SECONDS, check=False)
+        done = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, timeout=_LIMIT_SECONDS, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     words = done.stdout.split("\n")[0].split()

@@ -63,7 +63,8 @@ class Fetcher:
         except OSError as error:
             failure = failed_outcome(None, f"{type(error).__name__}: {error}")
         clips = [
-            {"clip_id": clip["clip_id"], **results.get(clip["clip_id"], failure or {})} for clip in request["clips"]
+            {"clip_id": clip["clip_id"], **results.get(clip["clip_id"], failure or {})}
+            for clip in request["clips"]
         ]
         return {"clips": clips, "retry_after_seconds": retry_after_seconds}
 
@@ -88,9 +89,13 @@ class Fetcher:
         path = find_source(work_dir) if scheme != "file" else None
         if path is None:
             if scheme == "file":
-                path = self._get_file(path_of_file_url(url), work_dir, is_linked=request["is_linked"])
+                path = self._get_file(
+                    path_of_file_url(url), work_dir, is_linked=request["is_linked"]
+                )
             elif scheme not in ("http", "https"):
-                raise FetchError(f"{url}: has scheme {scheme!r}, expected file, http or https", reason="unknown")
+                raise FetchError(
+                    f"{url}: has scheme {scheme!r}, expected file, http or https", reason="unknown"
+                )
             elif self._sites.is_known_site(url):
                 return self._get_from_site(request, work_dir)
             else:
@@ -145,7 +150,10 @@ class Fetcher:
                 if duration is None or start < duration
             ]
             if not ranges:
-                raise FetchError(f"the video lasts {duration:g} s and ends before the section", reason="too_short")
+                raise FetchError(
+                    f"the video lasts {duration:g} s and ends before the section",
+                    reason="too_short",
+                )
             return ranges
 
         info = self._sites.download(request["url"], work_dir, download_ranges=choose_ranges)
@@ -186,7 +194,8 @@ def main() -> None:
     threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
     settings = requests.get()
     fetcher = Fetcher(
-        build(FetchParameters, settings["parameters"], "download"), private_dir=Path(settings["private_dir"])
+        build(FetchParameters, settings["parameters"], "download"),
+        private_dir=Path(settings["private_dir"]),
     )
     if settings["first_url"] is not None:
         fetcher.prepare(settings["first_url"])

@@ -29,7 +29,9 @@ class Worker:
     owner's own field).
     """
 
-    def __init__(self, parameters: FetchParameters, *, private_dir: Path, first_url: str | None = None):
+    def __init__(
+        self, parameters: FetchParameters, *, private_dir: Path, first_url: str | None = None
+    ):
         private_dir.mkdir(parents=True, exist_ok=True)
         self._log_path = private_dir / "stderr.log"
         self._buffer = b""
@@ -46,7 +48,13 @@ class Worker:
                 start_new_session=True,
             )
         os.set_blocking(self.process.stdout.fileno(), False)
-        self._send({"parameters": asdict(parameters), "private_dir": str(private_dir), "first_url": first_url})
+        self._send(
+            {
+                "parameters": asdict(parameters),
+                "private_dir": str(private_dir),
+                "first_url": first_url,
+            }
+        )
 
     @property
     def is_busy(self) -> bool:
@@ -112,7 +120,11 @@ class Worker:
 
     def _log_tail(self) -> str:
         try:
-            lines = self._log_path.read_bytes()[-_LOG_TAIL_BYTES:].decode("utf-8", "replace").split("\n")
+            lines = (
+                self._log_path.read_bytes()[-_LOG_TAIL_BYTES:]
+                .decode("utf-8", "replace")
+                .split("\n")
+            )
         except FileNotFoundError:
             return ""
         return " ".join(" ".join(lines[-4:]).split())

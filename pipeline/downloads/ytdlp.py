@@ -24,7 +24,9 @@ class SiteDownloader:
             instance.close()
         shutil.rmtree(self._private_dir, ignore_errors=True)
 
-    def download(self, url: str, work_dir: Path, *, is_file: bool = False, download_ranges=None) -> dict:
+    def download(
+        self, url: str, work_dir: Path, *, is_file: bool = False, download_ranges=None
+    ) -> dict:
         """Fetch into ``work_dir``; yt-dlp's account of what arrived. Raises ``FetchError``, or the disk's ``OSError``.
 
         ``download_ranges``: yt-dlp's callable that says which sections are wanted.
@@ -43,7 +45,9 @@ class SiteDownloader:
             info = downloader.extract_info(url, ie_key="Generic" if is_file else None)
         except DownloadError as error:
             cause = error.exc_info[1] if error.exc_info else None
-            raise FetchError(_text_of(error, cause), retry_after_seconds=_retry_after_of(cause)) from None
+            raise FetchError(
+                _text_of(error, cause), retry_after_seconds=_retry_after_of(cause)
+            ) from None
         except YoutubeDLError as error:
             raise FetchError(_text_of(error, error)) from None
         except (FetchError, OSError):
@@ -63,7 +67,9 @@ class SiteDownloader:
     def is_known_site(self, url: str) -> bool:
         """Whether yt-dlp has an extractor of its own for the URL."""
         extractors = self.instance()._ies
-        return any(key != "Generic" and extractor.suitable(url) for key, extractor in extractors.items())
+        return any(
+            key != "Generic" and extractor.suitable(url) for key, extractor in extractors.items()
+        )
 
     def instance(self, *, is_file: bool = False):
         """The yt-dlp for files of this machine (``is_file``) or for sites."""

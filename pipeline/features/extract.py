@@ -35,7 +35,9 @@ class _Pass:
         self._features = features
         info: MediaInfo = reader.info
         self._moments = moments
-        self._needs: list[list[Needs]] = [[feature.needs(moment, info) for feature in features] for moment in moments]
+        self._needs: list[list[Needs]] = [
+            [feature.needs(moment, info) for feature in features] for moment in moments
+        ]
         self._memos: list[dict] = [{} for _ in features]
         times = {time for needs in self._needs for need in needs for time in need.frame_times}
         self._times = sorted(times)
@@ -82,9 +84,13 @@ class _Pass:
         extracted = {}
         waveforms: dict = {}
         self._read_waveforms(index, waveforms)
-        for feature, need, memo in zip(self._features, self._needs[index], self._memos, strict=True):
+        for feature, need, memo in zip(
+            self._features, self._needs[index], self._memos, strict=True
+        ):
             try:
-                extracted[feature.name] = feature.compute(self._moments[index], self._decode(need, memo, waveforms))
+                extracted[feature.name] = feature.compute(
+                    self._moments[index], self._decode(need, memo, waveforms)
+                )
             except MediaError as error:
                 detail = str(error)
                 if str(self._reader.path) not in detail:

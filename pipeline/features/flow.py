@@ -59,11 +59,15 @@ class FlowParameters:
         if not 0.1 <= self.fps <= 240:
             raise ValueError(f"fps is {self.fps}, expected 0.1 to 240")
         if not 0 < self.context_seconds <= 60:
-            raise ValueError(f"context_seconds is {self.context_seconds}, expected more than 0, at most 60")
+            raise ValueError(
+                f"context_seconds is {self.context_seconds}, expected more than 0, at most 60"
+            )
         for name in ("short_side", "computed_short_side"):
             value = getattr(self, name)
             if value != 0 and not 16 <= value <= 4096:
-                raise ValueError(f"{name} is {value}, expected 16 to 4096, or 0 for the native size")
+                raise ValueError(
+                    f"{name} is {value}, expected 16 to 4096, or 0 for the native size"
+                )
         if not 0 < self.pyramid_scale < 1:
             raise ValueError(f"pyramid_scale is {self.pyramid_scale}, expected between 0 and 1")
         for name in ("num_levels", "window_size", "num_iterations", "poly_n"):
@@ -82,7 +86,9 @@ class FlowParameters:
         return max(1, round(self.context_seconds * self.fps))
 
 
-def compute_flow(previous: np.ndarray, following: np.ndarray, *, parameters: FlowParameters) -> np.ndarray:
+def compute_flow(
+    previous: np.ndarray, following: np.ndarray, *, parameters: FlowParameters
+) -> np.ndarray:
     """Farneback flow of two uint8 grey frames ``(H, W)``: float32 ``(H, W, 2)``, pixels, x right and y down.
 
     Bit for bit that of ``cv2.calcOpticalFlowFarneback``.
@@ -121,7 +127,9 @@ def aggregate(flows: np.ndarray, *, aggregation: str) -> np.ndarray:
     return np.take_along_axis(flows, longest[None, None], axis=0)[0]
 
 
-def find_pair_times(time_seconds: float, *, parameters: FlowParameters, duration_seconds: float) -> tuple[float, ...]:
+def find_pair_times(
+    time_seconds: float, *, parameters: FlowParameters, duration_seconds: float
+) -> tuple[float, ...]:
     """Times of the frames of all pairs, ascending: ``num_pairs + 1`` of them, ``1 / fps`` apart, around the sample.
 
     A single pair begins at the sample's time. Longer contexts are shifted to lie inside the clip; a clip shorter than
@@ -164,7 +172,9 @@ def make_feature(parameters: FlowParameters) -> Feature:
 
 def _find_needs(parameters: FlowParameters, moment: Moment, info: MediaInfo) -> Needs:
     time_seconds = moment.time_in(info.duration_seconds)
-    times = find_pair_times(time_seconds, parameters=parameters, duration_seconds=info.duration_seconds)
+    times = find_pair_times(
+        time_seconds, parameters=parameters, duration_seconds=info.duration_seconds
+    )
     if times[-1] > info.duration_seconds - _END_SECONDS:
         times = (*times, times[0] - 1 / parameters.fps)  # last, by which _choose_frames knows it
     return Needs(frame_times=times)
@@ -178,7 +188,9 @@ def _compute(parameters: FlowParameters, moment: Moment, decoded: Decoded) -> Ex
     ]
     flows = np.stack(pairs) if len(pairs) > 1 else pairs[0][None]
     if parameters.aggregation == "stack" and len(flows) < parameters.num_pairs:
-        flows = np.concatenate([flows, np.repeat(flows[-1:], parameters.num_pairs - len(flows), axis=0)])
+        flows = np.concatenate(
+            [flows, np.repeat(flows[-1:], parameters.num_pairs - len(flows), axis=0)]
+        )
     array = aggregate(flows, aggregation=parameters.aggregation)
     if parameters.encoding == "jpeg8":
         array = np.clip(np.rint(array), 0, 255).astype(np.uint8)
@@ -218,10 +230,14 @@ def _compute_stored(parameters: FlowParameters, previous, following, memo: dict)
     if parameters.components == "magnitude":
         flow = cv2.magnitude(flow[..., 0], flow[..., 1])[..., None]
     if parameters.encoding == "jpeg8":
-        flow = np.stack([encode_jpeg8(flow[..., index]) for index in range(flow.shape[2])], axis=2).astype(np.float32)
+        flow = np.stack(
+            [encode_jpeg8(flow[..., index]) for index in range(flow.shape[2])], axis=2
+        ).astype(np.float32)
     height, width = previous.height, previous.width
     short_side = min(parameters.short_side or min(height, width), height, width)
-    height, width = fit_short_side(height, width, short_side=short_side, pixel_aspect=previous.pixel_aspect)
+    height, width = fit_short_side(
+        height, width, short_side=short_side, pixel_aspect=previous.pixel_aspect
+    )
     stored = resize(flow, height=height, width=width)
     stored = np.ascontiguousarray(stored.reshape(height, width, -1).transpose(2, 0, 1))
     while len(memo) > parameters.num_pairs:
@@ -238,7 +254,10 @@ def _compute_native(parameters: FlowParameters, previous, following) -> np.ndarr
     if not parameters.computed_short_side:
         return compute_flow(previous.gray, following.gray, parameters=parameters)
     height, width = fit_short_side(
-        previous.height, previous.width, short_side=parameters.computed_short_side, pixel_aspect=Fraction(1)
+        previous.height,
+        previous.width,
+        short_side=parameters.computed_short_side,
+        pixel_aspect=Fraction(1),
     )
     flow = compute_flow(
         resize(previous.gray, height=height, width=width),

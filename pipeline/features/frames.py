@@ -24,7 +24,9 @@ class FrameParameters:
             raise ValueError(f"short_side is {self.short_side}, expected 1 to 4096")
 
 
-def resize_frame(rgb: np.ndarray, *, short_side: int, pixel_aspect: Fraction = Fraction(1)) -> np.ndarray:
+def resize_frame(
+    rgb: np.ndarray, *, short_side: int, pixel_aspect: Fraction = Fraction(1)
+) -> np.ndarray:
     """uint8 ``(H, W, 3)`` to the cached geometry: square pixels, aspect as shown, short side ``short_side``."""
     height, width = fit_short_side(*rgb.shape[:2], short_side=short_side, pixel_aspect=pixel_aspect)
     return resize(rgb, height=height, width=width)
@@ -54,8 +56,14 @@ def _find_needs(moment: Moment, info: MediaInfo) -> Needs:
 
 def _compute(parameters: FrameParameters, moment: Moment, decoded: Decoded) -> Extracted:
     frame = decoded.frames[0]
-    array = resize_frame(frame.rgb, short_side=parameters.short_side, pixel_aspect=frame.pixel_aspect)
+    array = resize_frame(
+        frame.rgb, short_side=parameters.short_side, pixel_aspect=frame.pixel_aspect
+    )
     return Extracted(
         array,
-        {"native_height": frame.height, "native_width": frame.width, "frame_seconds": float(frame.time_seconds)},
+        {
+            "native_height": frame.height,
+            "native_width": frame.width,
+            "frame_seconds": float(frame.time_seconds),
+        },
     )

@@ -13,7 +13,9 @@ import numpy as np
 from earshot.errors import DataError
 
 BOX_COLOUR = (0, 224, 96)
-_MINIMAL_FLOW_SCALE = 0.5  # pixels; below it, what moves is noise, and full colour would shout about nothing
+_MINIMAL_FLOW_SCALE = (
+    0.5  # pixels; below it, what moves is noise, and full colour would shout about nothing
+)
 _INK, _MUTED, _PAPER = (24, 28, 36), (96, 104, 118), (255, 255, 255)
 _MARGIN, _GAP, _TITLE_SIZE, _TEXT_SIZE = 20, 14, 15, 13
 _LINE_HEIGHT = 20
@@ -22,14 +24,18 @@ _LINE_HEIGHT = 20
 def resize(picture: np.ndarray, *, width: int, height: int) -> np.ndarray:
     """Resize ``(h, w[, c])`` to ``(height, width[, c])``: area when shrinking, linear when growing."""
     is_shrinking = width <= picture.shape[1] and height <= picture.shape[0]
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if is_shrinking else cv2.INTER_LINEAR)
+    return cv2.resize(
+        picture, (width, height), interpolation=cv2.INTER_AREA if is_shrinking else cv2.INTER_LINEAR
+    )
 
 
 def fit(picture: np.ndarray, *, max_width: int, max_height: int) -> np.ndarray:
     """Scale ``picture`` by one factor so that it just fits into ``max_width`` x ``max_height``."""
     height, width = picture.shape[:2]
     factor = min(max_width / width, max_height / height)
-    return resize(picture, width=max(1, round(width * factor)), height=max(1, round(height * factor)))
+    return resize(
+        picture, width=max(1, round(width * factor)), height=max(1, round(height * factor))
+    )
 
 
 def draw_boxes(picture: np.ndarray, boxes: Sequence[Sequence[float]]) -> np.ndarray:
@@ -40,7 +46,12 @@ def draw_boxes(picture: np.ndarray, boxes: Sequence[Sequence[float]]) -> np.ndar
     for box in boxes:
         if not np.all(np.isfinite(box)):
             continue
-        x1, y1, x2, y2 = np.clip(np.asarray(box, float), 0.0, 1.0) * [width - 1, height - 1, width - 1, height - 1]
+        x1, y1, x2, y2 = np.clip(np.asarray(box, float), 0.0, 1.0) * [
+            width - 1,
+            height - 1,
+            width - 1,
+            height - 1,
+        ]
         corners = (round(x1), round(y1)), (round(x2), round(y2))
         # a dark line below the bright one keeps the box visible on any ground
         cv2.rectangle(picture, *corners, (0, 0, 0), thickness + 2)
@@ -81,10 +92,14 @@ def colour_spectrogram(spectrogram: np.ndarray) -> np.ndarray:
     Contrast runs from the 2nd to the 99.8th percentile of the values; silence is one dark colour.
     """
     if spectrogram.ndim != 2:
-        raise DataError(f"spectrogram has shape {spectrogram.shape}, expected (num_bins, num_frames)")
+        raise DataError(
+            f"spectrogram has shape {spectrogram.shape}, expected (num_bins, num_frames)"
+        )
     values = np.nan_to_num(spectrogram.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = np.percentile(values, [2, 99.8])
-    scaled = np.clip((values - low) / (high - low), 0.0, 1.0) if high > low else np.zeros_like(values)
+    scaled = (
+        np.clip((values - low) / (high - low), 0.0, 1.0) if high > low else np.zeros_like(values)
+    )
     grey = np.rint(scaled[::-1] * 255).astype(np.uint8)
     return cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_MAGMA), cv2.COLOR_BGR2RGB)
 
@@ -106,7 +121,9 @@ def normalize_map(localization_map: np.ndarray) -> np.ndarray:
 def overlay_map(picture: np.ndarray, localization_map: np.ndarray) -> np.ndarray:
     """``picture`` darkened, with the normalized map over it in colours (dark blue low, red high)."""
     height, width = picture.shape[:2]
-    values = cv2.resize(normalize_map(localization_map), (width, height), interpolation=cv2.INTER_LINEAR)
+    values = cv2.resize(
+        normalize_map(localization_map), (width, height), interpolation=cv2.INTER_LINEAR
+    )
     heat = cv2.applyColorMap(np.rint(values * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
     return cv2.addWeighted(picture, 0.45, cv2.cvtColor(heat, cv2.COLOR_BGR2RGB), 0.55, 0)
 
@@ -131,7 +148,12 @@ class Panel:
 
 
 def compose_sheet(
-    title: str, lines: Sequence[str], panels: Sequence[Panel], *, panel_width: int = 400, panel_height: int = 300
+    title: str,
+    lines: Sequence[str],
+    panels: Sequence[Panel],
+    *,
+    panel_width: int = 400,
+    panel_height: int = 300,
 ) -> np.ndarray:
     """One picture: a title, lines of text, and the panels in rows of up to three.
 
@@ -140,14 +162,20 @@ def compose_sheet(
     num_columns = max(1, min(3, len(panels)))
     num_rows = -(-len(panels) // num_columns)
     width = 2 * _MARGIN + num_columns * panel_width + (num_columns - 1) * _GAP
-    wrapped = [part for line in lines for part in wrap_text(line, size=_TEXT_SIZE, max_width=width - 2 * _MARGIN)]
+    wrapped = [
+        part
+        for line in lines
+        for part in wrap_text(line, size=_TEXT_SIZE, max_width=width - 2 * _MARGIN)
+    ]
     titles = wrap_text(title, size=_TITLE_SIZE + 5, max_width=width - 2 * _MARGIN)
     header_height = _MARGIN + len(titles) * (_LINE_HEIGHT + 8) + len(wrapped) * _LINE_HEIGHT + _GAP
     cell_height = _LINE_HEIGHT * 2 + panel_height + _GAP
     sheet = np.full((header_height + num_rows * cell_height + _MARGIN, width, 3), _PAPER, np.uint8)
     y = _MARGIN
     for line in titles:
-        sheet = _write(sheet, line, (_MARGIN, y + 20), size=_TITLE_SIZE + 5, colour=_INK, weight=700)
+        sheet = _write(
+            sheet, line, (_MARGIN, y + 20), size=_TITLE_SIZE + 5, colour=_INK, weight=700
+        )
         y += _LINE_HEIGHT + 8
     for line in wrapped:
         sheet = _write(sheet, line, (_MARGIN, y + 12), size=_TEXT_SIZE, colour=_MUTED)
@@ -155,13 +183,23 @@ def compose_sheet(
     for position, panel in enumerate(panels):
         row, column = divmod(position, num_columns)
         left, top = _MARGIN + column * (panel_width + _GAP), header_height + row * cell_height
-        sheet = _write(sheet, panel.title, (left, top + 14), size=_TITLE_SIZE, colour=_INK, weight=600)
+        sheet = _write(
+            sheet, panel.title, (left, top + 14), size=_TITLE_SIZE, colour=_INK, weight=600
+        )
         top += _LINE_HEIGHT
         field = sheet[top : top + panel_height, left : left + panel_width]
         if panel.picture is None:
             field[:] = (236, 239, 243)
-            for number, line in enumerate(wrap_text(panel.caption, size=_TEXT_SIZE, max_width=panel_width - 24)[:8]):
-                sheet = _write(sheet, line, (left + 12, top + 28 + number * _LINE_HEIGHT), size=_TEXT_SIZE, colour=_INK)
+            for number, line in enumerate(
+                wrap_text(panel.caption, size=_TEXT_SIZE, max_width=panel_width - 24)[:8]
+            ):
+                sheet = _write(
+                    sheet,
+                    line,
+                    (left + 12, top + 28 + number * _LINE_HEIGHT),
+                    size=_TEXT_SIZE,
+                    colour=_INK,
+                )
             continue
         picture = fit(panel.picture, max_width=panel_width, max_height=panel_height)
         field[: picture.shape[0], : picture.shape[1]] = picture
@@ -184,7 +222,11 @@ def wrap_text(text: str, *, size: int, max_width: int) -> list[str]:
         if line:
             lines.append(line)
         while _text_width(word, size) > max_width:  # an id longer than a line is broken anywhere
-            cut = next(n for n in range(len(word), 0, -1) if n == 1 or _text_width(word[:n], size) <= max_width)
+            cut = next(
+                n
+                for n in range(len(word), 0, -1)
+                if n == 1 or _text_width(word[:n], size) <= max_width
+            )
             lines.append(word[:cut])
             word = word[cut:]
         line = word
@@ -200,6 +242,8 @@ def _text_width(text: str, size: int) -> int:
     return width
 
 
-def _write(picture: np.ndarray, text: str, origin: tuple[int, int], *, size: int, colour, weight: int = 400):
+def _write(
+    picture: np.ndarray, text: str, origin: tuple[int, int], *, size: int, colour, weight: int = 400
+):
     _, picture = cv2.putText(picture, text, origin, colour, _font(), size, weight)
     return picture

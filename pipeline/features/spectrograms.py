@@ -48,15 +48,21 @@ class SpectrogramSettings:
 
 def _psd(window_seconds, anchor, sample_rate) -> SpectrogramSettings:
     # All three codes: nperseg 512, noverlap 274, log(x + 1e-7) / 12.
-    return SpectrogramSettings("psd", window_seconds, anchor, sample_rate, 512, 512 - 274, 0, 1e-7, 12.0, "float16")
+    return SpectrogramSettings(
+        "psd", window_seconds, anchor, sample_rate, 512, 512 - 274, 0, 1e-7, 12.0, "float16"
+    )
 
 
 def _waveform(window_seconds, sample_rate) -> SpectrogramSettings:
-    return SpectrogramSettings("waveform", window_seconds, "sample", sample_rate, 512, 353, 0, 1e-7, 1.0, "int16")
+    return SpectrogramSettings(
+        "waveform", window_seconds, "sample", sample_rate, 512, 353, 0, 1e-7, 1.0, "int16"
+    )
 
 
 PRESETS = {
-    "257x300": SpectrogramSettings("magnitude", 3.0, "sample", 16000, 512, 160, 300, 1e-5, 1.0, "float16"),
+    "257x300": SpectrogramSettings(
+        "magnitude", 3.0, "sample", 16000, 512, 160, 300, 1e-5, 1.0, "float16"
+    ),
     "lvs": _psd(10.0, "start", "native"),
     "ezvsl": _psd(3.0, "centre", "native"),
     "htf": _psd(3.0, "whole_second_centre", 22050),
@@ -70,7 +76,9 @@ PRESETS = {
 class SpectrogramParameters:
     """A preset by name; every other field, where it is not None, replaces that setting of the preset."""
 
-    preset: Literal["257x300", "lvs", "ezvsl", "htf", "rcgrad", "flowgrad_train", "flowgrad_test"] = "257x300"
+    preset: Literal[
+        "257x300", "lvs", "ezvsl", "htf", "rcgrad", "flowgrad_train", "flowgrad_test"
+    ] = "257x300"
     kind: Literal["magnitude", "psd", "waveform"] | None = None
     window_seconds: float | None = None
     anchor: Literal["sample", "centre", "whole_second_centre", "start"] | None = None
@@ -90,7 +98,9 @@ class SpectrogramParameters:
             if not 0 < getattr(settings, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(settings, name)}, expected a positive number")
         if settings.sample_rate != "native" and not 1000 <= settings.sample_rate <= 192000:
-            raise ValueError(f"sample_rate is {settings.sample_rate}, expected 1000 to 192000 or native")
+            raise ValueError(
+                f"sample_rate is {settings.sample_rate}, expected 1000 to 192000 or native"
+            )
         if settings.num_frames < 0:
             raise ValueError(f"num_frames is {settings.num_frames}, expected 0 or more")
         if settings.dtype == "int16" and settings.kind != "waveform":
@@ -98,7 +108,11 @@ class SpectrogramParameters:
 
     def resolve(self) -> SpectrogramSettings:
         """The settings in force."""
-        overrides = {name: value for name, value in vars(self).items() if name != "preset" and value is not None}
+        overrides = {
+            name: value
+            for name, value in vars(self).items()
+            if name != "preset" and value is not None
+        }
         return dataclasses.replace(PRESETS[self.preset], **overrides)
 
 
@@ -132,8 +146,14 @@ def _magnitude(waveform: np.ndarray, *, n_fft: int, hop_length: int) -> np.ndarr
     blocks that leave the cache.
     """
     half = n_fft // 2
-    if n_fft % 2 or hop_length >= half or waveform.dtype != np.float32:  # librosa reflects the end in pieces then
-        return np.abs(librosa.stft(waveform, n_fft=n_fft, hop_length=hop_length, center=True, pad_mode="reflect"))
+    if (
+        n_fft % 2 or hop_length >= half or waveform.dtype != np.float32
+    ):  # librosa reflects the end in pieces then
+        return np.abs(
+            librosa.stft(
+                waveform, n_fft=n_fft, hop_length=hop_length, center=True, pad_mode="reflect"
+            )
+        )
     reflected = np.concatenate([waveform[half:0:-1], waveform, waveform[-2 : -half - 2 : -1]])
     frames = np.lib.stride_tricks.sliding_window_view(reflected, n_fft)[::hop_length]
     spectrum = np.empty((len(frames), half + 1), np.complex64)
@@ -165,13 +185,17 @@ def log_psd_spectrogram(
     float32 ``(1 + n_fft // 2, (len(waveform) - n_fft) // hop_length + 1)``.
     """
     padded = waveform if len(waveform) >= n_fft else np.resize(waveform, n_fft)
-    _, _, density = scipy.signal.spectrogram(padded, sample_rate, nperseg=n_fft, noverlap=n_fft - hop_length)
+    _, _, density = scipy.signal.spectrogram(
+        padded, sample_rate, nperseg=n_fft, noverlap=n_fft - hop_length
+    )
     if num_frames and density.shape[1] < num_frames:
         density = np.pad(density, ((0, 0), (0, num_frames - density.shape[1])), mode="wrap")
     return (np.log(density[:, : num_frames or None] + log_offset) / log_divisor).astype(np.float32)
 
 
-def compute_spectrogram(waveform: np.ndarray, *, sample_rate: int, settings: SpectrogramSettings) -> np.ndarray:
+def compute_spectrogram(
+    waveform: np.ndarray, *, sample_rate: int, settings: SpectrogramSettings
+) -> np.ndarray:
     """The array of one sample in its stored dtype: ``(1 + n_fft // 2, num_frames)``, or ``(num_samples,)`` of a
     waveform.
     """
@@ -203,7 +227,9 @@ def make_feature(parameters: SpectrogramParameters) -> Feature:
         parameters=settings,
         attributes={
             "layout": "time" if is_waveform else "frequency, time",
-            "units": "amplitude" if is_waveform else f"natural log of {settings.kind} / {settings.log_divisor:g}",
+            "units": "amplitude"
+            if is_waveform
+            else f"natural log of {settings.kind} / {settings.log_divisor:g}",
             "scale": 1 / 32768 if settings.dtype == "int16" else 1.0,
             "attribute_sample_rate": "Hz",
         },
@@ -212,7 +238,9 @@ def make_feature(parameters: SpectrogramParameters) -> Feature:
     )
 
 
-def find_window(moment: Moment, *, settings: SpectrogramSettings, duration_seconds: float) -> tuple[float, float]:
+def find_window(
+    moment: Moment, *, settings: SpectrogramSettings, duration_seconds: float
+) -> tuple[float, float]:
     """The audio window [start, stop) in seconds of the clip, shifted inside the clip where it can be."""
     length = settings.window_seconds
     if settings.anchor == "start":
@@ -234,5 +262,7 @@ def _find_needs(settings: SpectrogramSettings, moment: Moment, info: MediaInfo) 
 
 
 def _compute(settings: SpectrogramSettings, moment: Moment, decoded: Decoded) -> Extracted:
-    array = compute_spectrogram(decoded.waveform, sample_rate=decoded.sample_rate, settings=settings)
+    array = compute_spectrogram(
+        decoded.waveform, sample_rate=decoded.sample_rate, settings=settings
+    )
     return Extracted(array, {"sample_rate": decoded.sample_rate})

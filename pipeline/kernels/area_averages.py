@@ -20,8 +20,12 @@ _MIN_SHARE = 1e-3  # of a pixel; OpenCV leaves out less
 
 def average_areas(image: np.ndarray, *, height: int, width: int) -> np.ndarray:
     """Shrink ``(H, W)`` or ``(H, W, C)`` to at most its size; pictures of three bytes a pixel fast."""
-    is_rgb = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.flags.carray
-    is_whole = image.shape[0] % height == 0 and image.shape[1] % width == 0  # OpenCV has fast code for these
+    is_rgb = (
+        image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.flags.carray
+    )
+    is_whole = (
+        image.shape[0] % height == 0 and image.shape[1] % width == 0
+    )  # OpenCV has fast code for these
     if is_rgb and not is_whole and min(image.shape[0], width) >= _MIN_SIDE:
         average_rows = load_average_rows()
         if average_rows is not None:
@@ -61,7 +65,14 @@ def _average(average_rows, image: np.ndarray, height: int, width: int) -> np.nda
     x_first, columns, x_weights = find_areas(image.shape[1], width)
     y_areas = find_areas(image.shape[0], height)
     average_rows(
-        image.reshape(-1), end, image.shape[0], x_first, columns * 3, x_weights, *y_areas, averages.reshape(-1)
+        image.reshape(-1),
+        end,
+        image.shape[0],
+        x_first,
+        columns * 3,
+        x_weights,
+        *y_areas,
+        averages.reshape(-1),
     )
     return averages
 

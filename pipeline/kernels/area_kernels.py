@@ -20,8 +20,12 @@ NUM_ROWS = 4  # averaged along x at once
 LANES = 4  # numbers a pixel: three colours, and what lies beside
 
 _INT32, _INT64 = ir.IntType(32), ir.IntType(64)
-_BYTES, _FLOATS = (ir.VectorType(kind, NUM_ROWS * LANES) for kind in (ir.IntType(8), ir.FloatType()))
-_ROUNDING = 1.5 * 2**23  # added to and taken from a small float32, it leaves the nearest integer, ties to even
+_BYTES, _FLOATS = (
+    ir.VectorType(kind, NUM_ROWS * LANES) for kind in (ir.IntType(8), ir.FloatType())
+)
+_ROUNDING = (
+    1.5 * 2**23
+)  # added to and taken from a small float32, it leaves the nearest integer, ties to even
 
 
 def _index(number):
@@ -29,10 +33,14 @@ def _index(number):
 
 
 @intrinsic
-def _sum_row_areas(typing_context, source, start, stride, positions, weights, first, stop, sums, pixel, length):
+def _sum_row_areas(
+    typing_context, source, start, stride, positions, weights, first, stop, sums, pixel, length
+):
     """Weighted sums of the pixels ``positions[first:stop]`` of four rows: to pixel ``pixel`` of four rows of sums."""
     integer = numba.int64
-    signature = numba.void(source, integer, integer, positions, weights, integer, integer, sums, integer, integer)
+    signature = numba.void(
+        source, integer, integer, positions, weights, integer, integer, sums, integer, integer
+    )
 
     def generate(context, builder, signature, arguments):
         data_of = functools.partial(find_data, context, builder, signature, arguments)
@@ -41,14 +49,18 @@ def _sum_row_areas(typing_context, source, start, stride, positions, weights, fi
         for _ in range(NUM_ROWS - 1):
             rows.append(builder.gep(rows[-1], [arguments[2]]))
         total = cgutils.alloca_once_value(builder, ir.Constant(_FLOATS, [0.0] * NUM_ROWS * LANES))
-        with cgutils.for_range_slice(builder, arguments[5], arguments[6], ir.Constant(_INT64, 1), _INT64) as (tap, _):
+        with cgutils.for_range_slice(
+            builder, arguments[5], arguments[6], ir.Constant(_INT64, 1), _INT64
+        ) as (tap, _):
             position = builder.load(builder.gep(positions, [tap]))
             pixels = ir.Constant(ir.VectorType(_INT32, NUM_ROWS), ir.Undefined)
             for index, row in enumerate(rows):
                 loaded = load_vector(builder, row, position, _INT32, align=1)
                 pixels = builder.insert_element(pixels, loaded, _index(index))
             undefined = ir.Constant(_FLOATS, ir.Undefined)
-            weight = builder.insert_element(undefined, builder.load(builder.gep(weights, [tap])), _index(0))
+            weight = builder.insert_element(
+                undefined, builder.load(builder.gep(weights, [tap])), _index(0)
+            )
             spread = ir.Constant(ir.VectorType(_INT32, NUM_ROWS * LANES), [0] * NUM_ROWS * LANES)
             weight = builder.shuffle_vector(weight, undefined, spread)
             product = builder.fmul(builder.uitofp(builder.bitcast(pixels, _BYTES), _FLOATS), weight)
@@ -56,7 +68,9 @@ def _sum_row_areas(typing_context, source, start, stride, positions, weights, fi
         total = builder.load(total)
         position = builder.mul(arguments[8], ir.Constant(_INT64, LANES))
         for row in range(NUM_ROWS):
-            lanes = ir.Constant(ir.VectorType(_INT32, LANES), [row * LANES + lane for lane in range(LANES)])
+            lanes = ir.Constant(
+                ir.VectorType(_INT32, LANES), [row * LANES + lane for lane in range(LANES)]
+            )
             quarter = builder.shuffle_vector(total, ir.Constant(_FLOATS, ir.Undefined), lanes)
             store_vector(builder, quarter, sums, position)
             position = builder.add(position, arguments[9])
@@ -94,7 +108,9 @@ def compile_average_rows():
     return numba.njit(_average_rows, cache=True, error_model="numpy", nogil=True)
 
 
-def _average_rows(source, end, height, x_first, x_positions, x_weights, y_first, y_rows, y_weights, target):
+def _average_rows(
+    source, end, height, x_first, x_positions, x_weights, y_first, y_rows, y_weights, target
+):
     """Fill ``target``, uint8 ``(height, width * 3)``, with averages of ``source``, uint8 of ``height * stride`` bytes.
 
     ``end``: its last four rows and at least one byte more. Areas along x: of column x, numbers ``x_first[x]`` to
@@ -113,7 +129,16 @@ def _average_rows(source, end, height, x_first, x_positions, x_weights, y_first,
                 piece, start = (end, 0) if top == height - NUM_ROWS else (source, top * stride)
                 for x in range(width):
                     _sum_row_areas(
-                        piece, start, stride, x_positions, x_weights, x_first[x], x_first[x + 1], along_x, x, length
+                        piece,
+                        start,
+                        stride,
+                        x_positions,
+                        x_weights,
+                        x_first[x],
+                        x_first[x + 1],
+                        along_x,
+                        x,
+                        length,
                     )
             row, weight = along_x[y_rows[tap] - top], y_weights[tap]
             if tap == y_first[y]:

@@ -19,7 +19,9 @@ import numpy as np
 from pipeline.kernels.checked import load_checked
 
 _MIN_SIDE = 32  # of the smallest level of the pyramid
-_FADE = np.float32([0.14, 0.14, 0.4472, 0.4472, 0.4472])  # certainty of the five pixels next to the border
+_FADE = np.float32(
+    [0.14, 0.14, 0.4472, 0.4472, 0.4472]
+)  # certainty of the five pixels next to the border
 _MAX_KEPT_FLOATS = 24 * 2**20  # 96 MiB, a picture of 1280x720
 _MAX_PIXELS = 2**27  # positions of coefficients are 32-bit integers
 
@@ -37,7 +39,9 @@ def compute_farneback(
     flags: int,
 ) -> np.ndarray:
     """Flow of two uint8 grey pictures ``(H, W)`` of equal size: float32 ``(H, W, 2)``, pixels, x right and y down."""
-    is_usual = poly_n == 5 and flags == 0 and poly_sigma > 1e-6 and previous.shape == following.shape
+    is_usual = (
+        poly_n == 5 and flags == 0 and poly_sigma > 1e-6 and previous.shape == following.shape
+    )
     is_covered = is_usual and min(previous.shape) >= 2 * len(_FADE) and previous.size < _MAX_PIXELS
     refine_level = load_refine_level() if is_covered else None
     if refine_level is None:
@@ -54,7 +58,15 @@ def compute_farneback(
             flags,
         )
     return _compute(
-        refine_level, previous, following, pyramid_scale, num_levels, window_size, num_iterations, poly_n, poly_sigma
+        refine_level,
+        previous,
+        following,
+        pyramid_scale,
+        num_levels,
+        window_size,
+        num_iterations,
+        poly_n,
+        poly_sigma,
     )
 
 
@@ -76,7 +88,9 @@ def load_refine_level():
     expected = cv2.calcOpticalFlowFarneback(picture, moved, None, *settings, 0).tobytes()
     return load_checked(
         compile_refine_level,
-        lambda refine_level: _compute(refine_level, picture, moved, *settings).tobytes() == expected,
+        lambda refine_level: (
+            _compute(refine_level, picture, moved, *settings).tobytes() == expected
+        ),
     )
 
 
@@ -112,13 +126,23 @@ _room = _Room()
 
 
 def _compute(
-    refine_level, previous, following, pyramid_scale, num_levels, window_size, num_iterations, poly_n, poly_sigma
+    refine_level,
+    previous,
+    following,
+    pyramid_scale,
+    num_levels,
+    window_size,
+    num_iterations,
+    poly_n,
+    poly_sigma,
 ) -> np.ndarray:
     height, width = previous.shape
     weights = _fit_weights(poly_n, poly_sigma)
     num_kept = window_size // 2 * 2 + 2  # rows that a box spans, and the one that it leaves
     num_rows_kept = num_iterations * 5 * (num_kept + 2)
-    arena = _room.claim(height * width * 21 + width * (20 + num_rows_kept) + 2 * num_rows_kept * num_kept + 1024)
+    arena = _room.claim(
+        height * width * 21 + width * (20 + num_rows_kept) + 2 * num_rows_kept * num_kept + 1024
+    )
     pictures, smooth = arena.take(2, height, width), arena.take(height, width)
     pictures[0], pictures[1] = previous, following
     before_levels = arena.used
@@ -132,7 +156,9 @@ def _compute(
         for picture, level in zip(pictures, levels, strict=True):
             cv2.GaussianBlur(picture, (kernel_size, kernel_size), sigma, dst=smooth, sigmaY=sigma)
             cv2.resize(smooth, (w, h), dst=level, interpolation=cv2.INTER_LINEAR)
-        flow = np.zeros((h, w, 2), np.float32) if flow is None else cv2.resize(flow, (w, h))  # bilinear
+        flow = (
+            np.zeros((h, w, 2), np.float32) if flow is None else cv2.resize(flow, (w, h))
+        )  # bilinear
         fade_x, fade_y = _fade(w), _fade(h)
         refine_level(
             levels[0],
@@ -155,7 +181,9 @@ def _compute(
 def _find_scales(height: int, width: int, pyramid_scale: float, num_levels: int) -> list[float]:
     """Scales of the levels, smallest first."""
     scales = [1.0]
-    while len(scales) <= num_levels and min(height, width) * scales[-1] * pyramid_scale >= _MIN_SIDE:
+    while (
+        len(scales) <= num_levels and min(height, width) * scales[-1] * pyramid_scale >= _MIN_SIDE
+    ):
         scales.append(scales[-1] * pyramid_scale)
     return scales[::-1]
 

@@ -13,7 +13,13 @@ import numba
 import numpy as np
 from numba.core.compiler import Compiler
 
-from pipeline.kernels.farneback_simd import LANES, interleave_eight, run_sums, sample_eight, slide_four
+from pipeline.kernels.farneback_simd import (
+    LANES,
+    interleave_eight,
+    run_sums,
+    sample_eight,
+    slide_four,
+)
 
 REACH = 5  # pixels on each side that the polynomials are fitted to (OpenCV's poly_n)
 
@@ -49,7 +55,13 @@ def _convolve_vertically(middle, a1, a2, a3, a4, a5, b1, b2, b3, b4, b5, g, xg, 
     x1, x2, x3, x4, x5 = xg[1], xg[2], xg[3], xg[4], xg[5]
     xx1, xx2, xx3, xx4, xx5 = xxg[1], xxg[2], xxg[3], xxg[4], xxg[5]
     for x in range(middle.size):
-        s1, s2, s3, s4, s5 = a1[x] + b1[x], a2[x] + b2[x], a3[x] + b3[x], a4[x] + b4[x], a5[x] + b5[x]
+        s1, s2, s3, s4, s5 = (
+            a1[x] + b1[x],
+            a2[x] + b2[x],
+            a3[x] + b3[x],
+            a4[x] + b4[x],
+            a5[x] + b5[x],
+        )
         r0[x] = middle[x] * g0 + g1 * s1 + g2 * s2 + g3 * s3 + g4 * s4 + g5 * s5
         odd = _ZERO + x1 * (b1[x] - a1[x]) + x2 * (b2[x] - a2[x]) + x3 * (b3[x] - a3[x])
         r1[x] = odd + x4 * (b4[x] - a4[x]) + x5 * (b5[x] - a5[x])
@@ -146,7 +158,27 @@ def _locate(u, v, y, last_x, last_y, width, positions, w00, w01, w10, w11, is_in
 
 @_jit
 def _combine(
-    q0, q1, q2, q3, q4, is_inside, c0, c1, c2, c3, c4, u, v, fade_x, fade_top, fade_bottom, m0, m1, m2, m3, m4
+    q0,
+    q1,
+    q2,
+    q3,
+    q4,
+    is_inside,
+    c0,
+    c1,
+    c2,
+    c3,
+    c4,
+    u,
+    v,
+    fade_x,
+    fade_top,
+    fade_bottom,
+    m0,
+    m1,
+    m2,
+    m3,
+    m4,
 ):
     """The normal equations of a row: G11, G12, G22, h1, h2; faded towards the picture's border."""
     for x in range(u.size):
@@ -207,14 +239,29 @@ def _sum_horizontally(fours, fifths, reach, before, totals):
             total += sums[start + x * step]
         before[plane] = total
     run_sums(
-        fours, fifths, before, first + reach, totals.shape[1], totals[0], totals[1], totals[2], totals[3], totals[4]
+        fours,
+        fifths,
+        before,
+        first + reach,
+        totals.shape[1],
+        totals[0],
+        totals[1],
+        totals[2],
+        totals[3],
+        totals[4],
     )
 
 
 @_jit
 def _solve(t0, t1, t2, t3, t4, scale, u, v):
     for x in range(u.size):
-        g11, g12, g22, h1, h2 = t0[x] * scale, t1[x] * scale, t2[x] * scale, t3[x] * scale, t4[x] * scale
+        g11, g12, g22, h1, h2 = (
+            t0[x] * scale,
+            t1[x] * scale,
+            t2[x] * scale,
+            t3[x] * scale,
+            t4[x] * scale,
+        )
         inverse = 1.0 / (g11 * g22 - g12 * g12 + 1e-3)
         u[x] = (g11 * h2 - g12 * h1) * inverse
         v[x] = (g22 * h1 - g12 * h2) * inverse
@@ -226,7 +273,20 @@ def _update_row(y, first, second, u, v, fade_x, fade_y, positions, weights, is_i
     height, width = u.shape
     w00, w01, w10, w11 = weights[0], weights[1], weights[2], weights[3]
     q0, q1, q2, q3, q4 = sampled[0], sampled[1], sampled[2], sampled[3], sampled[4]
-    _locate(u[y], v[y], _F32(y), _F32(width - 1), _F32(height - 1), width, positions, w00, w01, w10, w11, is_inside)
+    _locate(
+        u[y],
+        v[y],
+        _F32(y),
+        _F32(width - 1),
+        _F32(height - 1),
+        width,
+        positions,
+        w00,
+        w01,
+        w10,
+        w11,
+        is_inside,
+    )
     for x in range(0, width, LANES):  # the buffers are long enough for whole vectors
         sample_eight(second, width * LANES, positions, w00, w01, w10, w11, x, q0, q1, q2, q3, q4)
     c = first[y]
@@ -278,17 +338,48 @@ def _iterate(first, second, u, v, window, fade_x, fade_y, rings, all_sums):
             coming = y + reach
             for row in range(0 if y == 0 else coming, min(coming + 1, height)):
                 m = ring[row % num_kept]
-                _update_row(row, first, second, u, v, fade_x, fade_y, positions, weights, is_inside, sampled, m)
+                _update_row(
+                    row,
+                    first,
+                    second,
+                    u,
+                    v,
+                    fade_x,
+                    fade_y,
+                    positions,
+                    weights,
+                    is_inside,
+                    sampled,
+                    m,
+                )
             if y == 0:
                 _start_sums(ring, height, reach, fours, fifths)
-            entering, leaving = ring[min(coming, height - 1) % num_kept], ring[max(y - reach - 1, 0) % num_kept]
+            entering, leaving = (
+                ring[min(coming, height - 1) % num_kept],
+                ring[max(y - reach - 1, 0) % num_kept],
+            )
             _slide(entering, leaving, begin, fours, fifths)
             _sum_horizontally(fours, fifths, reach, before, totals)
             _solve(totals[0], totals[1], totals[2], totals[3], totals[4], scale, u[y], v[y])
 
 
 def _refine_level(
-    previous, following, flow, factor, g, xg, xxg, inverse, window, fade_x, fade_y, first, second, uv, rings, sums
+    previous,
+    following,
+    flow,
+    factor,
+    g,
+    xg,
+    xxg,
+    inverse,
+    window,
+    fade_x,
+    fade_y,
+    first,
+    second,
+    uv,
+    rings,
+    sums,
 ):
     """Refine ``flow`` (H, W, 2), after multiplying it by ``factor``, for two float32 pictures (H, W), in place.
 
@@ -305,14 +396,18 @@ def _refine_level(
     for y in range(height):
         c = first[y]
         _expand_row(previous, y, g, xg, xxg, inverse, vertical, c[0], c[1], c[2], c[3], c[4])
-        _expand_row(following, y, g, xg, xxg, inverse, vertical, row[0], row[1], row[2], row[3], row[4])
+        _expand_row(
+            following, y, g, xg, xxg, inverse, vertical, row[0], row[1], row[2], row[3], row[4]
+        )
         _interleave(row[0], row[1], row[2], row[3], row[4], second[y].reshape(-1))
     u, v = uv[0], uv[1]
     for y in range(height):
         for x in range(width):
             u[y, x] = flow[y, x, 0] * factor + _ZERO  # -0 becomes 0
             v[y, x] = flow[y, x, 1] * factor + _ZERO
-    _iterate(first, second.reshape(-1), u, v, window, fade_x, fade_y, rings, sums.reshape(len(sums), -1))
+    _iterate(
+        first, second.reshape(-1), u, v, window, fade_x, fade_y, rings, sums.reshape(len(sums), -1)
+    )
     for y in range(height):
         for x in range(width):
             flow[y, x, 0] = u[y, x]

@@ -20,7 +20,9 @@ _INT32, _INT64 = ir.IntType(32), ir.IntType(64)
 
 
 def _shuffle(builder, first, second, lanes):
-    return builder.shuffle_vector(first, second, ir.Constant(ir.VectorType(_INT32, len(lanes)), lanes))
+    return builder.shuffle_vector(
+        first, second, ir.Constant(ir.VectorType(_INT32, len(lanes)), lanes)
+    )
 
 
 def _emit_bilinear(builder, data, positions, weights, pixel):
@@ -39,8 +41,12 @@ def _emit_bilinear(builder, data, positions, weights, pixel):
 
 def _emit_transposed(builder, rows, count):
     """The first ``count`` rows of the transpose of eight vectors of eight."""
-    low = [_shuffle(builder, rows[k], rows[k + 1], [0, 8, 1, 9, 4, 12, 5, 13]) for k in (0, 2, 4, 6)]
-    high = [_shuffle(builder, rows[k], rows[k + 1], [2, 10, 3, 11, 6, 14, 7, 15]) for k in (0, 2, 4, 6)]
+    low = [
+        _shuffle(builder, rows[k], rows[k + 1], [0, 8, 1, 9, 4, 12, 5, 13]) for k in (0, 2, 4, 6)
+    ]
+    high = [
+        _shuffle(builder, rows[k], rows[k + 1], [2, 10, 3, 11, 6, 14, 7, 15]) for k in (0, 2, 4, 6)
+    ]
     quads = []
     for four in (low, high):
         for lanes in ([0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]):
@@ -54,11 +60,17 @@ def _emit_transposed_four(builder, rows):
     """The transpose of four vectors of four."""
     low = [_shuffle(builder, rows[k], rows[k + 1], [0, 4, 2, 6]) for k in (0, 2)]
     high = [_shuffle(builder, rows[k], rows[k + 1], [1, 5, 3, 7]) for k in (0, 2)]
-    return [_shuffle(builder, *pair, lanes) for lanes in ([0, 1, 4, 5], [2, 3, 6, 7]) for pair in (low, high)]
+    return [
+        _shuffle(builder, *pair, lanes)
+        for lanes in ([0, 1, 4, 5], [2, 3, 6, 7])
+        for pair in (low, high)
+    ]
 
 
 @intrinsic
-def sample_eight(typing_context, source, stride, positions, w00, w01, w10, w11, x, q0, q1, q2, q3, q4):
+def sample_eight(
+    typing_context, source, stride, positions, w00, w01, w10, w11, x, q0, q1, q2, q3, q4
+):
     """Bilinear samples of eight pixels from ``x`` on: coefficients of ``source`` at ``positions`` into planes."""
     weights, planes = (w00, w01, w10, w11), (q0, q1, q2, q3, q4)
     signature = numba.void(source, numba.int64, positions, *weights, numba.int64, *planes)
@@ -73,7 +85,9 @@ def sample_eight(typing_context, source, stride, positions, w00, w01, w10, w11, 
             above = builder.zext(builder.load(builder.gep(data_of(2), [pixel])), _INT64)
             below = builder.add(above, stride)
             corners = [above, builder.add(above, right), below, builder.add(below, right)]
-            pixels.append(_emit_bilinear(builder, data, corners, [data_of(k) for k in (3, 4, 5, 6)], pixel))
+            pixels.append(
+                _emit_bilinear(builder, data, corners, [data_of(k) for k in (3, 4, 5, 6)], pixel)
+            )
         for index, plane in enumerate(_emit_transposed(builder, pixels, 5)):
             store_vector(builder, plane, data_of(8 + index), start)
         return context.get_dummy_value()
@@ -109,7 +123,9 @@ def slide_four(typing_context, e0, e1, e2, e3, l0, l1, l2, l3, x, sums, position
         data_of = functools.partial(find_data, context, builder, signature, arguments)
         start, position, changes = arguments[8], arguments[10], []
         for plane in range(4):
-            entering, leaving = (load_vector(builder, data_of(plane + k), start, _FOUR) for k in (0, 4))
+            entering, leaving = (
+                load_vector(builder, data_of(plane + k), start, _FOUR) for k in (0, 4)
+            )
             changes.append(builder.fpext(builder.fsub(entering, leaving), _FOUR_WIDE))
         for offset, change in enumerate(_emit_transposed_four(builder, changes)):
             place = builder.add(position, ir.Constant(_INT64, 4 * offset))
@@ -129,9 +145,14 @@ def run_sums(typing_context, fours, fifths, before, ahead, count, t0, t1, t2, t3
         data_of = functools.partial(find_data, context, builder, signature, arguments)
         fours, fifths, ahead, count = data_of(0), data_of(1), arguments[3], arguments[4]
         four, wide = ir.Constant(_INT64, 4), ir.DoubleType()
-        total = cgutils.alloca_once_value(builder, load_vector(builder, data_of(2), ir.Constant(_INT64, 0), _FOUR_WIDE))
+        total = cgutils.alloca_once_value(
+            builder, load_vector(builder, data_of(2), ir.Constant(_INT64, 0), _FOUR_WIDE)
+        )
         fifth = cgutils.alloca_once_value(builder, load_vector(builder, data_of(2), four, wide))
-        with cgutils.for_range_slice(builder, ir.Constant(_INT64, 0), count, four, _INT64) as (start, _):
+        with cgutils.for_range_slice(builder, ir.Constant(_INT64, 0), count, four, _INT64) as (
+            start,
+            _,
+        ):
             totals = []
             for offset in range(4):
                 x = builder.add(start, ir.Constant(_INT64, offset))
@@ -142,7 +163,10 @@ def run_sums(typing_context, fours, fifths, before, ahead, count, t0, t1, t2, t3
                 )
                 totals.append(builder.fadd(builder.load(total), change))
                 builder.store(totals[-1], total)
-                change = builder.fsub(load_vector(builder, fifths, coming, wide), load_vector(builder, fifths, x, wide))
+                change = builder.fsub(
+                    load_vector(builder, fifths, coming, wide),
+                    load_vector(builder, fifths, x, wide),
+                )
                 builder.store(builder.fadd(builder.load(fifth), change), fifth)
                 builder.store(builder.load(fifth), builder.gep(data_of(9), [x]))
             for index, plane in enumerate(_emit_transposed_four(builder, totals)):

@@ -18,4 +18,6 @@ def load_vector(builder, data, position, kind, *, align=4):
 
 def store_vector(builder, vector, data, position, *, align=4):
     """Put a vector into an array from a position on, aligned to ``align`` bytes at least."""
-    builder.store(vector, builder.bitcast(builder.gep(data, [position]), vector.type.as_pointer())).align = align
+    builder.store(
+        vector, builder.bitcast(builder.gep(data, [position]), vector.type.as_pointer())
+    ).align = align

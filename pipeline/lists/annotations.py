@@ -45,10 +45,14 @@ def read_vggss(path: Path, *, pattern: re.Pattern) -> dict[str, Truth]:
     for number, entry in enumerate(entries):
         where = f"{path}, entry {number}"
         if not isinstance(entry, dict) or not {"file", "class", "bbox"} <= set(entry):
-            raise DataError(f"{where}: found {quote(str(entry))}, expected an object with file, class and bbox")
+            raise DataError(
+                f"{where}: found {quote(str(entry))}, expected an object with file, class and bbox"
+            )
         clip_id, label, boxes = entry["file"], entry["class"], entry["bbox"]
         if not isinstance(clip_id, str) or not pattern.fullmatch(clip_id):
-            raise DataError(f"{where}: file is {quote(str(clip_id))}, expected a clip id such as 1a2b3c4d5e6_000030")
+            raise DataError(
+                f"{where}: file is {quote(str(clip_id))}, expected a clip id such as 1a2b3c4d5e6_000030"
+            )
         where = f"{where} ({clip_id})"
         if clip_id in truths:
             raise DataError(f"{where}: this clip is there twice")
@@ -57,8 +61,14 @@ def read_vggss(path: Path, *, pattern: re.Pattern) -> dict[str, Truth]:
         if not isinstance(boxes, list) or not boxes:
             raise DataError(f"{where}: bbox is {quote(str(boxes))}, expected a list of boxes")
         for box in boxes:
-            if not isinstance(box, list) or len(box) != 4 or not all(_is_finite_number(value) for value in box):
-                raise DataError(f"{where}: box {quote(str(box))}, expected four numbers x1 y1 x2 y2")
+            if (
+                not isinstance(box, list)
+                or len(box) != 4
+                or not all(_is_finite_number(value) for value in box)
+            ):
+                raise DataError(
+                    f"{where}: box {quote(str(box))}, expected four numbers x1 y1 x2 y2"
+                )
         truths[clip_id] = Truth(label, [tuple(map(float, box)) for box in boxes], (0,) * len(boxes))
     return truths
 
@@ -72,12 +82,20 @@ def read_flickr_xml(path: Path) -> Truth:
     path = Path(path)
     data = path.read_bytes()
     if len(data) > _MAX_XML_BYTES:
-        raise DataError(f"{path}: has {len(data)} bytes, expected an annotation of at most {_MAX_XML_BYTES}")
-    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:  # entities can expand without end or name other files
+        raise DataError(
+            f"{path}: has {len(data)} bytes, expected an annotation of at most {_MAX_XML_BYTES}"
+        )
+    if (
+        b"<!DOCTYPE" in data or b"<!ENTITY" in data
+    ):  # entities can expand without end or name other files
         raise DataError(f"{path}: declares a document type or entities, expected plain annotations")
     try:
         root = ElementTree.fromstring(data)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
+    except (
+        ElementTree.ParseError,
+        ValueError,
+        LookupError,
+    ) as error:  # LookupError: an unknown encoding
         raise DataError(f"{path}: not readable XML: {error}") from None
     boxes, annotators, num_annotators = [], [], 0
     groups = [root] if any(_tag(child) == "bbox" for child in root) else list(root)
@@ -105,7 +123,9 @@ def _flickr_box(element, where: str) -> tuple[float, ...]:
     for name, child in zip(_BOX_NAMES, children, strict=True):
         text = (child.text or "").strip()
         if not re.fullmatch(r"[0-9]{1,3}(\.0*)?", text) or float(text) > FLICKR_GRID:
-            raise DataError(f"{where}: {name} is {quote(text)}, expected an integer from 0 to {FLICKR_GRID}")
+            raise DataError(
+                f"{where}: {name} is {quote(text)}, expected an integer from 0 to {FLICKR_GRID}"
+            )
         values.append(float(text))
     if values[2] < values[0] or values[3] < values[1]:
         raise DataError(f"{where}: box {[int(value) for value in values]} ends before it begins")
@@ -124,11 +144,17 @@ def read_frame_choices(path: Path) -> dict[str, list[int]]:
     """
     choices = _read_plain_pickle(path) if path.suffix == ".pickle" else _read_json(path)
     if not isinstance(choices, dict) or not choices:
-        raise DataError(f"{path}: holds {type(choices).__name__}, expected a mapping of video id to frame numbers")
+        raise DataError(
+            f"{path}: holds {type(choices).__name__}, expected a mapping of video id to frame numbers"
+        )
     result = {}
     for video_id, frames in choices.items():
         frames = [frames] if isinstance(frames, int) else frames
-        is_fine = isinstance(frames, list | tuple) and frames and all(type(f) is int and f >= 1 for f in frames)
+        is_fine = (
+            isinstance(frames, list | tuple)
+            and frames
+            and all(type(f) is int and f >= 1 for f in frames)
+        )
         if not (re.fullmatch(r"[0-9]+", str(video_id)) and is_fine):
             found = quote(f"{video_id}: {frames}")
             raise DataError(f"{path}: entry {found}, expected a video id with frame numbers from 1")
@@ -138,7 +164,9 @@ def read_frame_choices(path: Path) -> dict[str, list[int]]:
 
 def content_sha256(choices: Mapping[str, list[int]]) -> str:
     """A hash of what a table of frames says, the same for its pickle and its JSON."""
-    return hashlib.sha256(json.dumps(choices, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(choices, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -154,7 +182,9 @@ class _PlainUnpickler(pickle.Unpickler):
 def _read_plain_pickle(path: Path):
     data = Path(path).read_bytes()
     if len(data) > _MAX_PICKLE_BYTES:
-        raise DataError(f"{path}: has {len(data)} bytes, expected a pickle of at most {_MAX_PICKLE_BYTES}")
+        raise DataError(
+            f"{path}: has {len(data)} bytes, expected a pickle of at most {_MAX_PICKLE_BYTES}"
+        )
     try:
         for opcode, argument, position in pickletools.genops(data):
             if opcode.name not in _PLAIN_OPCODES:
@@ -162,8 +192,12 @@ def _read_plain_pickle(path: Path):
                     f"{path}, byte {position}: operation {opcode.name} {quote(str(argument))}, expected a pickle of "
                     "plain dicts, lists, strings and integers"
                 )
-            if opcode.name == "LONG_BINPUT" and argument > len(data):  # the reader would reserve memory for it
-                raise DataError(f"{path}, byte {position}: memo index {argument} in {len(data)} bytes")
+            if opcode.name == "LONG_BINPUT" and argument > len(
+                data
+            ):  # the reader would reserve memory for it
+                raise DataError(
+                    f"{path}, byte {position}: memo index {argument} in {len(data)} bytes"
+                )
         return _PlainUnpickler(BytesIO(data)).load()
     except DataError:
         raise
@@ -182,7 +216,10 @@ def _read_plain_pickle(path: Path):
 def _read_json(path: Path):
     try:
         return json.loads(Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf"))
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise DataError(f"{path}: not readable JSON: {error}") from None
 
 

@@ -46,7 +46,14 @@ class Lists:
     ``base_urls``: family -> address of the folder; ``parameter`` names the section of params.yaml in errors.
     """
 
-    def __init__(self, base_urls: Mapping[str, str], *, lists_dir: str | None, cache_dir: Path, parameter: str):
+    def __init__(
+        self,
+        base_urls: Mapping[str, str],
+        *,
+        lists_dir: str | None,
+        cache_dir: Path,
+        parameter: str,
+    ):
         self._base_urls, self._parameter = dict(base_urls), parameter
         self._cache_dir = Path(cache_dir) / "lists"
         self._lists_dir = None if lists_dir is None else Path(lists_dir).expanduser().absolute()
@@ -73,7 +80,11 @@ class Lists:
         path = self.find(file)
         if path is not None:
             if self._lists_dir is not None and file.sha256 not in (None, sha256_of(path)):
-                log.warning("%s: is not byte for byte the published %s; it is used as it is", path, file.name)
+                log.warning(
+                    "%s: is not byte for byte the published %s; it is used as it is",
+                    path,
+                    file.name,
+                )
             return path
         if self._lists_dir is not None:
             raise DataError(
@@ -108,7 +119,9 @@ def iter_lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, text
 
 
-def read_ids(path: Path, *, pattern: re.Pattern, what: str, has_frame_column: bool = False) -> list[str]:
+def read_ids(
+    path: Path, *, pattern: re.Pattern, what: str, has_frame_column: bool = False
+) -> list[str]:
     """Ids of a list, one a line, in its order.
 
     ``has_frame_column``: a second column (an integer that no known loader reads) may follow. ``what`` says in errors
@@ -123,7 +136,9 @@ def read_ids(path: Path, *, pattern: re.Pattern, what: str, has_frame_column: bo
         if not pattern.fullmatch(clip_id):
             raise DataError(f"{path}, line {number}: found {quote(text)}, expected {what}")
         if clip_id in ids:
-            raise DataError(f"{path}, line {number}: {clip_id} is there twice, first in line {ids[clip_id]}")
+            raise DataError(
+                f"{path}, line {number}: {clip_id} is there twice, first in line {ids[clip_id]}"
+            )
         ids[clip_id] = number
     if not ids:
         raise DataError(f"{path}: is empty, expected {what} in each line")
@@ -141,12 +156,18 @@ def read_pairs(path: Path, *, pattern: re.Pattern, what: str) -> list[tuple[str,
         fields = tuple(field.strip() for field in text.split(","))
         if position == 0:
             if fields != ("video", "audio", "label"):
-                raise DataError(f"{path}, line {number}: found {quote(text)}, expected the header video,audio,label")
+                raise DataError(
+                    f"{path}, line {number}: found {quote(text)}, expected the header video,audio,label"
+                )
             continue
         if len(fields) != 3 or not (pattern.fullmatch(fields[0]) and pattern.fullmatch(fields[1])):
-            raise DataError(f"{path}, line {number}: found {quote(text)}, expected two of {what} and a label")
+            raise DataError(
+                f"{path}, line {number}: found {quote(text)}, expected two of {what} and a label"
+            )
         if fields[2] not in ("non-sounding", "sounding"):
-            raise DataError(f"{path}, line {number}: label is {quote(fields[2])}, expected non-sounding or sounding")
+            raise DataError(
+                f"{path}, line {number}: label is {quote(fields[2])}, expected non-sounding or sounding"
+            )
         if fields[:2] in pairs:
             raise DataError(
                 f"{path}, line {number}: {fields[0]},{fields[1]} is there twice, first in line {pairs[fields[:2]]}"

@@ -97,7 +97,8 @@ def make_samples(
             "box_annotators": [truth.box_annotators for truth in found],
             "audio_clip_id": pa.nulls(len(ids), pa.string()),
             "attributes": [
-                tuple(attributes[clip_id].items()) if clip_id in attributes else _NOTHING for clip_id in ids
+                tuple(attributes[clip_id].items()) if clip_id in attributes else _NOTHING
+                for clip_id in ids
             ],
         },
         schema=SAMPLES.columns,

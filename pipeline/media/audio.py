@@ -16,8 +16,13 @@ import soxr
 
 from earshot.errors import MediaError
 
-_DTYPES = {name: np.dtype(code) for name, code in zip(("u8", "s16", "s32", "s64", "flt", "dbl"), "Bhiqfd", strict=True)}
-_PREROLL_SECONDS = 0.3  # lets lapped transforms, bit reservoirs and Opus (80 ms) settle before the window
+_DTYPES = {
+    name: np.dtype(code)
+    for name, code in zip(("u8", "s16", "s32", "s64", "flt", "dbl"), "Bhiqfd", strict=True)
+}
+_PREROLL_SECONDS = (
+    0.3  # lets lapped transforms, bit reservoirs and Opus (80 ms) settle before the window
+)
 _MARGIN_SECONDS = 0.05  # around the window, for the resampling filter
 _GAP_SECONDS = 0.05  # timestamps that are off by less are rounding (Matroska counts milliseconds)
 MISSING_SECONDS = 0.05  # a window that lacks less is filled up, one that lacks more is shifted
@@ -60,7 +65,9 @@ def read_window(
     start = round(start_seconds * rate)
     num_wanted = round((stop_seconds - start_seconds) * target_rate)
     if is_within:
-        first, waveform = _fill(first, waveform, start=start, stop=round((stop_seconds + 2 * _MARGIN_SECONDS) * rate))
+        first, waveform = _fill(
+            first, waveform, start=start, stop=round((stop_seconds + 2 * _MARGIN_SECONDS) * rate)
+        )
     if start >= first + len(waveform):
         return np.zeros(0, np.float32), target_rate
     if target_rate == rate:
@@ -73,7 +80,9 @@ def read_window(
     num_periods = max(0, min(-(-int(_MARGIN_SECONDS * rate) // period), (start - first) // period))
     begin = max(start, first) - num_periods * period
     stop = start + round((stop_seconds - start_seconds + _MARGIN_SECONDS) * rate)
-    resampled = soxr.resample(waveform[begin - first : max(stop - first, 0)], rate, target_rate, quality="HQ")
+    resampled = soxr.resample(
+        waveform[begin - first : max(stop - first, 0)], rate, target_rate, quality="HQ"
+    )
     lead = num_periods * target_period
     num_missing = round(max(first - start, 0) / rate * target_rate)
     cut = resampled[lead : lead + max(num_wanted - num_missing, 0)]
@@ -95,7 +104,9 @@ def tile(waveform: np.ndarray, num_samples: int) -> np.ndarray:
     return np.resize(waveform, num_samples)
 
 
-def find_extent(container: av.container.InputContainer, stream: av.AudioStream) -> tuple[float, float] | None:
+def find_extent(
+    container: av.container.InputContainer, stream: av.AudioStream
+) -> tuple[float, float] | None:
     """First and last moment of the stream's packets, in seconds of its own timestamps, without decoding."""
     start = stop = None
     for packet in container.demux(stream):
@@ -109,7 +120,9 @@ def find_extent(container: av.container.InputContainer, stream: av.AudioStream) 
     return None if start is None else (start, stop)
 
 
-def _decode_from(container, stream, *, start: float, stop: float, may_seek: bool) -> Iterator[av.AudioFrame]:
+def _decode_from(
+    container, stream, *, start: float, stop: float, may_seek: bool
+) -> Iterator[av.AudioFrame]:
     """Frames of the packets that overlap [start, stop) of the stream's own timestamps, in seconds."""
     seconds_per_tick = float(stream.time_base)
     first_pts = int(start / seconds_per_tick)
@@ -129,12 +142,19 @@ def _decode_from(container, stream, *, start: float, stop: float, may_seek: bool
         for frame in frames:
             has_decoded = True
             yield frame
-            if frame.pts is not None and frame.pts * seconds_per_tick + frame.samples / frame.sample_rate >= stop:
+            if (
+                frame.pts is not None
+                and frame.pts * seconds_per_tick + frame.samples / frame.sample_rate >= stop
+            ):
                 return
 
 
 def _join(
-    frames: Iterator[av.AudioFrame], *, origin_seconds: float, start_seconds: float, stop_seconds: float
+    frames: Iterator[av.AudioFrame],
+    *,
+    origin_seconds: float,
+    start_seconds: float,
+    stop_seconds: float,
 ) -> tuple[int, np.ndarray, int | None]:
     """Join frames to one waveform: its first sample's number on the clip's timeline, the waveform, the rate.
 
@@ -154,7 +174,9 @@ def _join(
             dtype = _DTYPES[layout[0].removesuffix("p")]
             tracks = [[] for _ in range(num_channels if frame.format.is_planar else 1)]
         elif (frame.sample_rate, frame.format.name, frame.layout.nb_channels) != (rate, *layout):
-            raise MediaError("corrupt", f"its audio changes from {rate} Hz to {frame.sample_rate} Hz on the way")
+            raise MediaError(
+                "corrupt", f"its audio changes from {rate} Hz to {frame.sample_rate} Hz on the way"
+            )
         samples = _view(frame, dtype, num_planes=len(tracks), num_channels=num_channels)
         num_new = frame.samples
         if frame.pts is not None:
@@ -183,24 +205,37 @@ def _join(
     first = sorted(offsets)[len(offsets) // 2] if offsets else 0
     joined = [np.concatenate(track) for track in tracks]
     is_packed = joined[0].ndim == 2
-    return first, _mix(joined[0].T if is_packed else joined[0][None] if len(joined) == 1 else np.stack(joined)), rate
+    return (
+        first,
+        _mix(
+            joined[0].T if is_packed else joined[0][None] if len(joined) == 1 else np.stack(joined)
+        ),
+        rate,
+    )
 
 
 def _fill(first: int, waveform: np.ndarray, *, start: int, stop: int) -> tuple[int, np.ndarray]:
     """A waveform that begins with sample ``first``, with silence before and after so that it has [start, stop)."""
     if not start - len(waveform) < first < stop:
         return start, np.zeros(stop - start, np.float32)
-    silence = [np.zeros(max(count, 0), np.float32) for count in (first - start, stop - first - len(waveform))]
+    silence = [
+        np.zeros(max(count, 0), np.float32)
+        for count in (first - start, stop - first - len(waveform))
+    ]
     return min(first, start), np.concatenate([silence[0], waveform, silence[1]])
 
 
-def _view(frame: av.AudioFrame, dtype: np.dtype, *, num_planes: int, num_channels: int) -> list[np.ndarray]:
+def _view(
+    frame: av.AudioFrame, dtype: np.dtype, *, num_planes: int, num_channels: int
+) -> list[np.ndarray]:
     """The frame's planes, ``(num_samples,)`` of one channel each, or one ``(num_samples, channels)`` of all.
 
     Without PyAV's ``to_ndarray``, whose checks take longer than decoding.
     """
     count = frame.samples
-    planes = frame.planes[:num_planes]  # of eight channels PyAV names one more, which lies elsewhere in memory
+    planes = frame.planes[
+        :num_planes
+    ]  # of eight channels PyAV names one more, which lies elsewhere in memory
     if num_planes == num_channels:
         return [np.frombuffer(plane, dtype, count) for plane in planes]
     return [np.frombuffer(planes[0], dtype, count * num_channels).reshape(count, num_channels)]

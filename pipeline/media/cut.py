@@ -39,7 +39,9 @@ def cut_clip(
     source = ffmpeg.input(str(source_path), **options)
     # Square pixels and even sides (4:2:0), the shorter one at most max_height.
     factor = f"min(1,{max_height}/min(ih*dar,ih))"
-    video = source[str(video_index)].filter("scale", w=f"2*trunc(ih*dar*{factor}/2)", h=f"2*trunc(ih*{factor}/2)")
+    video = source[str(video_index)].filter(
+        "scale", w=f"2*trunc(ih*dar*{factor}/2)", h=f"2*trunc(ih*{factor}/2)"
+    )
     stream = ffmpeg.output(
         video.filter("setsar", 1),
         source[str(audio_index)],
@@ -59,7 +61,11 @@ def cut_clip(
     command = ffmpeg.compile(stream, cmd=str(ffmpeg_path), overwrite_output=True)
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_seconds, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=limit_seconds,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise CuttingError(f"ffmpeg timed out after {limit_seconds:g} s") from None

@@ -32,7 +32,9 @@ def find_ffmpeg(source: str | Path = "auto") -> Path:
         try:
             return Path(imageio_ffmpeg.get_ffmpeg_exe())
         except RuntimeError as error:
-            raise EarshotError(f"ffmpeg: not on PATH and imageio-ffmpeg has none either: {error}") from error
+            raise EarshotError(
+                f"ffmpeg: not on PATH and imageio-ffmpeg has none either: {error}"
+            ) from error
     path = Path(source)
     if not path.is_file() or not os.access(path, os.X_OK):
         raise EarshotError(f"ffmpeg: {path} is not an executable file")
@@ -44,10 +46,14 @@ def read_version(path: Path | str) -> str:
     run.
     """
     try:
-        done = subprocess.run([str(path), "-version"], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(
+            [str(path), "-version"], capture_output=True, text=True, timeout=30, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EarshotError(f"ffmpeg: {path} does not run: {error}") from error
     found = re.match(r"ffmpeg version (\S+)", done.stdout)
     if done.returncode != 0 or not found:
-        raise EarshotError(f"ffmpeg: {path} does not answer -version like ffmpeg (exit code {done.returncode})")
+        raise EarshotError(
+            f"ffmpeg: {path} does not answer -version like ffmpeg (exit code {done.returncode})"
+        )
     return found[1]

@@ -36,7 +36,10 @@ class Orientation:
             image = cv2.transpose(image)
         if self.is_mirrored or self.is_upside_down:
             image = cv2.flip(
-                image, {(True, False): 1, (False, True): 0}.get((self.is_mirrored, self.is_upside_down), -1)
+                image,
+                {(True, False): 1, (False, True): 0}.get(
+                    (self.is_mirrored, self.is_upside_down), -1
+                ),
             )
         return np.ascontiguousarray(image)
 
@@ -48,7 +51,9 @@ class VideoFrame:
     its pixels. ``height`` and ``width``: of the upright frame, in pixels.
     """
 
-    def __init__(self, frame: av.VideoFrame, *, time_seconds: float, pixel_aspect: Fraction, reformatter):
+    def __init__(
+        self, frame: av.VideoFrame, *, time_seconds: float, pixel_aspect: Fraction, reformatter
+    ):
         self.time_seconds = time_seconds
         self._frame = frame
         self._stored_rgb: np.ndarray | None = None
@@ -69,7 +74,9 @@ class VideoFrame:
     def gray(self) -> np.ndarray:
         """uint8 ``(height, width)``: OpenCV's grey of ``rgb``."""
         stored_rgb = self._convert() if self._stored_rgb is None else self._stored_rgb
-        self._stored_rgb = None  # kept for this: long contexts hold many frames, of which grey is all they need
+        self._stored_rgb = (
+            None  # kept for this: long contexts hold many frames, of which grey is all they need
+        )
         return self._orientation.apply(cv2.cvtColor(stored_rgb, cv2.COLOR_RGB2GRAY))
 
     def _convert(self) -> np.ndarray:

@@ -23,9 +23,15 @@ from earshot.errors import MediaError
 from pipeline.media.frame import VideoFrame, pixel_aspect_of
 from pipeline.media.packet_run import PacketRun, PlanFailedError
 
-TIME_TOLERANCE_SECONDS = 1e-6  # a wanted time that misses a timestamp by rounding alone still means that frame
-DEFAULT_RATE = 25  # frames a second of streams that have neither timestamps nor a rate; FFmpeg's own
-_SEEK_GAP_SECONDS = 20.0  # wanted times farther apart are sought; nearer ones are reached by reading packets on
+TIME_TOLERANCE_SECONDS = (
+    1e-6  # a wanted time that misses a timestamp by rounding alone still means that frame
+)
+DEFAULT_RATE = (
+    25  # frames a second of streams that have neither timestamps nor a rate; FFmpeg's own
+)
+_SEEK_GAP_SECONDS = (
+    20.0  # wanted times farther apart are sought; nearer ones are reached by reading packets on
+)
 _BACK_OFF_SECONDS = (1.0, 4.0, 16.0)
 
 
@@ -45,7 +51,9 @@ class _Break:
         """What to say of a wanted time beyond the break."""
         if self.pts is None:
             reason = "corrupt" if self.cause else "no_video"
-            return MediaError(reason, f"{name}: no frame of its video decodes{_because(self.cause)}")
+            return MediaError(
+                reason, f"{name}: no frame of its video decodes{_because(self.cause)}"
+            )
         return MediaError(
             "corrupt",
             f"{name}: the video breaks after {self.seconds:.3f} s, before the wanted {time:.3f} s"
@@ -88,11 +96,19 @@ class FrameReader:
         # AVI has decoding times only; FFmpeg makes good presentation times of them for MPEG-4, wrong ones for H.264.
         context = stream.codec_context
         self._is_reordered_avi = (
-            container.format.name == "avi" and context.name in ("h264", "hevc") and context.has_b_frames
+            container.format.name == "avi"
+            and context.name in ("h264", "hevc")
+            and context.has_b_frames
         )
         # A palette comes with the packet that changes it, so a decoder that begins later has none.
-        self._needs_all = self._is_reordered_avi or context.pix_fmt == "pal8" or _has_dropped_frames(container, stream)
-        self._break: _Break | None = None  # where decoding from the beginning ends, once that is known
+        self._needs_all = (
+            self._is_reordered_avi
+            or context.pix_fmt == "pal8"
+            or _has_dropped_frames(container, stream)
+        )
+        self._break: _Break | None = (
+            None  # where decoding from the beginning ends, once that is known
+        )
 
     def iter_frames(self, times: Sequence[float]) -> Iterator[VideoFrame]:
         """Yield the frame shown at each time; ``times`` in seconds of the clip's timeline, ascending.
@@ -118,7 +134,9 @@ class FrameReader:
                     num_done += 1
                     yield frame
 
-    def _iter_otherwise(self, times: list[float], num_done: int, cause: Exception) -> Iterator[VideoFrame]:
+    def _iter_otherwise(
+        self, times: list[float], num_done: int, cause: Exception
+    ) -> Iterator[VideoFrame]:
         """Decode from the beginning for as many times as it reaches; return how many of all are done then.
 
         A frame beyond a break is still given where a keyframe lies between: whether a time has a frame does not depend
@@ -157,12 +175,17 @@ class FrameReader:
     def _wrap(self, frame: av.VideoFrame) -> VideoFrame:
         time_seconds = frame.pts * self._time_base[0] / self._time_base[1] - self._origin_seconds
         return VideoFrame(
-            frame, time_seconds=time_seconds, pixel_aspect=self._pixel_aspect, reformatter=self._reformatter
+            frame,
+            time_seconds=time_seconds,
+            pixel_aspect=self._pixel_aspect,
+            reformatter=self._reformatter,
         )
 
     def _last_pts(self, time_seconds: float) -> int:
         """The largest timestamp that counts as not later than a time of the clip."""
-        seconds, divisor = (time_seconds + self._origin_seconds + TIME_TOLERANCE_SECONDS).as_integer_ratio()
+        seconds, divisor = (
+            time_seconds + self._origin_seconds + TIME_TOLERANCE_SECONDS
+        ).as_integer_ratio()
         return seconds * self._time_base[1] // (divisor * self._time_base[0])
 
     def _iter_planned(self, times: list[float]) -> Iterator[VideoFrame]:
@@ -231,7 +254,9 @@ class FrameReader:
         with contextlib.closing(container):
             yield from self._decode_until(container, stream, times, limits)
 
-    def _decode_until(self, container, stream, times: list[float], limits: list[int]) -> Iterator[VideoFrame]:
+    def _decode_until(
+        self, container, stream, times: list[float], limits: list[int]
+    ) -> Iterator[VideoFrame]:
         position = 0
         current = broken = None
         for frame, broken in self._decode_all(container, stream):
@@ -255,7 +280,9 @@ class FrameReader:
                 raise self._break.error(self._name, time)
             yield self._checked(current, time)
 
-    def _decode_all(self, container, stream) -> Iterator[tuple[av.VideoFrame | None, Exception | None]]:
+    def _decode_all(
+        self, container, stream
+    ) -> Iterator[tuple[av.VideoFrame | None, Exception | None]]:
         """Every frame of a stream, with a timestamp; the first error ends it and is given instead of a frame.
 
         Frames without timestamps (all of raw H.264, those before zero of Matroska) are counted at the stream's rate.
@@ -266,7 +293,9 @@ class FrameReader:
         num_frames = 0
         first_pts = round(self._origin_seconds / stream.time_base)
         times_in_order: collections.deque[int] = collections.deque()
-        ticks_per_frame = 1 / (stream.time_base * (stream.average_rate or stream.guessed_rate or DEFAULT_RATE))
+        ticks_per_frame = 1 / (
+            stream.time_base * (stream.average_rate or stream.guessed_rate or DEFAULT_RATE)
+        )
         while True:
             try:
                 packet = next(demuxing, None)
@@ -301,7 +330,9 @@ class FrameReader:
         for frame, broken in self._decode_all(container, stream):
             if broken is None:
                 return self._wrap(frame)
-            raise MediaError("corrupt", f"{self._name}: no frame of its video decodes{_because(broken)}")
+            raise MediaError(
+                "corrupt", f"{self._name}: no frame of its video decodes{_because(broken)}"
+            )
         raise MediaError("no_video", f"{self._name}: its video stream has no frames")
 
     def _has_lost_its_end(self, container, stream, last_dts: int | None) -> bool:

@@ -48,7 +48,9 @@ def find_tracks(index: bytes) -> list[tuple[str, str]] | None:
                 codec = index[description + 12 : description + 16]
             if handler is None or codec is None:
                 return None
-            tracks.append((index[handler + 8 : handler + 12].decode("latin-1"), codec.decode("latin-1")))
+            tracks.append(
+                (index[handler + 8 : handler + 12].decode("latin-1"), codec.decode("latin-1"))
+            )
     return tracks
 
 
@@ -63,7 +65,11 @@ def _read_index(descriptor: int) -> bytes:
         if not (kind.isalnum() and kind.islower()):  # no MP4 at all
             break
         if kind == b"moov":
-            return os.pread(descriptor, size - 8, position + 8) if 8 < size <= _MAX_INDEX_BYTES else b""
+            return (
+                os.pread(descriptor, size - 8, position + 8)
+                if 8 < size <= _MAX_INDEX_BYTES
+                else b""
+            )
         if size == 1:
             size = long_size
         if size < 8:

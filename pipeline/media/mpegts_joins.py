@@ -63,11 +63,20 @@ def find_recordings(path: Path | str) -> JoinedRecordings | None:
         for packet, number in _iter_runs(container):
             known = runs.setdefault(packet.stream.index, [])
             if number == len(known):
-                first = packet.pos if packet.pos is not None else known[-1].last_position + 1 if known else 0
+                first = (
+                    packet.pos
+                    if packet.pos is not None
+                    else known[-1].last_position + 1
+                    if known
+                    else 0
+                )
                 known.append(Run(first, first, packet.dts, packet.dts))
             run = known[number]
             run.last_position = max(run.last_position, packet.pos or 0)
-            run.stop = max(run.stop, (packet.dts if packet.pts is None else packet.pts) + (packet.duration or 0))
+            run.stop = max(
+                run.stop,
+                (packet.dts if packet.pts is None else packet.pts) + (packet.duration or 0),
+            )
             if packet.is_corrupt and run.damaged_at is None:
                 run.damaged_at = packet.dts
     if all(len(known) == 1 for known in runs.values()):
@@ -75,7 +84,8 @@ def find_recordings(path: Path | str) -> JoinedRecordings | None:
     recordings = _join_runs(runs)
     if any(run.is_damaged_within for known in runs.values() for run in known):
         raise MediaError(
-            "corrupt", f"{path}: is {len(recordings.durations_seconds)} recordings in one file, and damaged besides"
+            "corrupt",
+            f"{path}: is {len(recordings.durations_seconds)} recordings in one file, and damaged besides",
         )
     return recordings
 
@@ -85,7 +95,10 @@ def write_joined(path: Path | str, target_path: Path, recordings: JoinedRecordin
     try:
         with _open(path) as source, publish(target_path) as temporary_path:
             with av.open(os.fspath(temporary_path), "w", format="mpegts") as output:
-                streams = {stream.index: output.add_stream_from_template(stream) for stream in _streams_of(source)}
+                streams = {
+                    stream.index: output.add_stream_from_template(stream)
+                    for stream in _streams_of(source)
+                }
                 for packet, number in _iter_runs(source):
                     shifts = recordings.shifts[packet.stream.index]
                     if packet.is_corrupt and number == len(shifts) - 1:
@@ -97,7 +110,8 @@ def write_joined(path: Path | str, target_path: Path, recordings: JoinedRecordin
     except (av.error.FFmpegError, ValueError) as error:
         num_recordings = len(recordings.durations_seconds)
         raise MediaError(
-            "corrupt", f"{path}: is {num_recordings} recordings in one file that cannot be joined: {error}"
+            "corrupt",
+            f"{path}: is {num_recordings} recordings in one file that cannot be joined: {error}",
         ) from None
 
 
@@ -106,7 +120,9 @@ def _open(path: Path | str):
 
 
 def _streams_of(container) -> list:
-    return [stream for stream in map(container.streams.best, ("video", "audio")) if stream is not None]
+    return [
+        stream for stream in map(container.streams.best, ("video", "audio")) if stream is not None
+    ]
 
 
 def _iter_runs(container) -> Iterator[tuple[av.Packet, int]]:
@@ -132,12 +148,17 @@ def _join_runs(runs: dict[int, list[Run]]) -> JoinedRecordings:
         for number, run in enumerate(known)
     ]
     for first_position, previous_position in sorted(gaps):
-        if not starts or starts[-1] <= previous_position:  # else another stream's beginning lies in this gap
+        if (
+            not starts or starts[-1] <= previous_position
+        ):  # else another stream's beginning lies in this gap
             starts.append(first_position)
     numbers = {
-        index: [bisect.bisect_right(starts, run.first_position) - 1 for run in known] for index, known in runs.items()
+        index: [bisect.bisect_right(starts, run.first_position) - 1 for run in known]
+        for index, known in runs.items()
     }
-    pairs = [pair for index, known in runs.items() for pair in zip(numbers[index], known, strict=True)]
+    pairs = [
+        pair for index, known in runs.items() for pair in zip(numbers[index], known, strict=True)
+    ]
     spans = []
     for number in range(len(starts)):
         of_this = [run for of, run in pairs if of == number]

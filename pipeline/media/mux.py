@@ -27,11 +27,16 @@ def mux(video_path: Path, audio_path: Path, target_path: Path) -> None:
             picture = _first(video.streams.video, "no_video", video_path)
             track = _first(sound.streams.audio, "no_audio", audio_path)
             with publish(target_path) as temporary_path, _open_output(temporary_path) as output:
-                streams = (output.add_stream_from_template(picture), output.add_stream_from_template(track))
+                streams = (
+                    output.add_stream_from_template(picture),
+                    output.add_stream_from_template(track),
+                )
                 packets = (_packets(video, picture), _packets(sound, track))
                 _interleave(output, zip(packets, streams, strict=True))
     except (av.error.FFmpegError, ValueError) as error:
-        raise MediaError("corrupt", f"{video_path} with {audio_path}: cannot be joined: {error}") from None
+        raise MediaError(
+            "corrupt", f"{video_path} with {audio_path}: cannot be joined: {error}"
+        ) from None
 
 
 def mux_still(image_path: Path, audio_path: Path, target_path: Path) -> None:
@@ -43,12 +48,20 @@ def mux_still(image_path: Path, audio_path: Path, target_path: Path) -> None:
         with av.open(os.fspath(image_path)) as image, av.open(os.fspath(audio_path)) as sound:
             picture = _first(image.streams.video, "no_video", image_path)
             if picture.codec_context.name not in ("mjpeg", "png"):
-                raise MediaError("no_video", f"{image_path}: is {picture.codec_context.name}, expected JPEG or PNG")
+                raise MediaError(
+                    "no_video",
+                    f"{image_path}: is {picture.codec_context.name}, expected JPEG or PNG",
+                )
             track = _first(sound.streams.audio, "no_audio", audio_path)
             with publish(target_path) as temporary_path, _open_output(temporary_path) as output:
                 is_jpeg = picture.codec_context.name == "mjpeg"
-                out_picture = output.add_stream("mjpeg" if is_jpeg else "ffv1", rate=_STILL_FRAMES_PER_SECOND)
-                out_picture.width, out_picture.height = picture.codec_context.width, picture.codec_context.height
+                out_picture = output.add_stream(
+                    "mjpeg" if is_jpeg else "ffv1", rate=_STILL_FRAMES_PER_SECOND
+                )
+                out_picture.width, out_picture.height = (
+                    picture.codec_context.width,
+                    picture.codec_context.height,
+                )
                 out_picture.pix_fmt = picture.codec_context.pix_fmt if is_jpeg else "bgr0"
                 if is_jpeg:
                     data = Path(image_path).read_bytes()
@@ -60,7 +73,9 @@ def mux_still(image_path: Path, audio_path: Path, target_path: Path) -> None:
                 pictures = _repeat(data, _seconds_of(sound, track))
                 _interleave(output, ((pictures, out_picture), (_packets(sound, track), out_track)))
     except (av.error.FFmpegError, ValueError, StopIteration) as error:
-        raise MediaError("corrupt", f"{image_path} with {audio_path}: cannot be joined: {error}") from None
+        raise MediaError(
+            "corrupt", f"{image_path} with {audio_path}: cannot be joined: {error}"
+        ) from None
 
 
 def _open_output(path: Path):
@@ -70,7 +85,9 @@ def _open_output(path: Path):
 
 def _interleave(output, streams) -> None:
     """Write ``(packets, stream)`` pairs in the order of their decoding times."""
-    for _, packet in heapq.merge(*(_keyed(packets, stream) for packets, stream in streams), key=lambda item: item[0]):
+    for _, packet in heapq.merge(
+        *(_keyed(packets, stream) for packets, stream in streams), key=lambda item: item[0]
+    ):
         output.mux(packet)
 
 
@@ -105,5 +122,7 @@ def _seconds_of(container, track) -> Fraction:
 
 def _first(streams, reason: str, path: Path):
     if not streams:
-        raise MediaError(reason, f"{path}: has {'no video' if reason == 'no_video' else 'no audio'} stream")
+        raise MediaError(
+            reason, f"{path}: has {'no video' if reason == 'no_video' else 'no audio'} stream"
+        )
     return streams[0]

@@ -47,13 +47,17 @@ class PacketRun:
         self._has_lost_its_end = has_lost_its_end
         self._is_ended = False
         self._unsent: list[av.Packet] = []
-        self._candidates: list[int] = []  # timestamps of packets read, ascending, from the last wanted one on
+        self._candidates: list[
+            int
+        ] = []  # timestamps of packets read, ascending, from the last wanted one on
         self._last_dts = None
         self._wanted: list[int] = []  # timestamps in the order asked for, not yet yielded
         self._frames: dict[int, av.VideoFrame] = {}
         self._sent_pts: set[int] = set()
         self._last_wanted = None
-        self._entry: int | None = None  # timestamp of the keyframe that decoding began with, until it has come out
+        self._entry: int | None = (
+            None  # timestamp of the keyframe that decoding began with, until it has come out
+        )
         self._read_first_keyframe()
         if not is_start and self._unsent:
             self._note_entry(self._unsent[0])
@@ -97,7 +101,9 @@ class PacketRun:
         # Where an encoder refreshes the picture piece by piece, H.264 marks as keyframes what is whole only some
         # frames later. FFmpeg keeps the frames until then to itself, but takes some for whole that are not.
         # In H.264 it knows itself what else cannot be a beginning, in other codecs it gives grey pictures.
-        needs_others = self._context.name != "h264" and frame.pict_type in _INTER_TYPES and not frame.key_frame
+        needs_others = (
+            self._context.name != "h264" and frame.pict_type in _INTER_TYPES and not frame.key_frame
+        )
         if frame.pts > self._entry or needs_others:
             raise PlanFailedError
         self._entry = None
@@ -112,7 +118,9 @@ class PacketRun:
         while (self._last_dts is None or self._last_dts <= limit) and self._read_packet():
             pass
         while not self._candidates or (
-            min(self._candidates) > limit and self._last_dts is not None and self._last_dts <= min(self._candidates)
+            min(self._candidates) > limit
+            and self._last_dts is not None
+            and self._last_dts <= min(self._candidates)
         ):
             if not self._read_packet():
                 break
@@ -131,7 +139,11 @@ class PacketRun:
             self._send_until(pts)
 
     def _send_until(self, pts: int) -> None:
-        indexes = [index for index, packet in enumerate(self._unsent) if packet.pts == pts and not packet.is_discard]
+        indexes = [
+            index
+            for index, packet in enumerate(self._unsent)
+            if packet.pts == pts and not packet.is_discard
+        ]
         if not indexes:
             raise PlanFailedError
         stop = indexes[-1] + 1

@@ -130,8 +130,12 @@ class ClipReader:
         if self._is_cut_off or name.startswith("mov"):
             return duration  # MP4's is that of its index; of a file that is cut off, what the whole one had
         # Where Matroska and FLV begin late, some programs write when they end, others how long they are.
-        is_ambiguous = name.startswith(("matroska", "flv")) and self.origin_seconds > _PRIMING_SECONDS
-        return self.measure_duration() if is_ambiguous or not self._reaches(duration / 2) else duration
+        is_ambiguous = (
+            name.startswith(("matroska", "flv")) and self.origin_seconds > _PRIMING_SECONDS
+        )
+        return (
+            self.measure_duration() if is_ambiguous or not self._reaches(duration / 2) else duration
+        )
 
     def _reaches(self, seconds: float) -> bool:
         """Whether there are packets at a time or later."""
@@ -140,7 +144,10 @@ class ClipReader:
         self._is_touched = True
         try:
             self._container.seek(target, stream=stream, backward=True)
-            return any(packet.pts is not None and packet.pts >= target for packet in self._container.demux(stream))
+            return any(
+                packet.pts is not None and packet.pts >= target
+                for packet in self._container.demux(stream)
+            )
         except av.FFmpegError:
             return False
 
@@ -161,10 +168,14 @@ class ClipReader:
         num_untimed = 0
         with self._errors():
             with self._open_anew() as container:
-                streams = [container.streams[s.index] for s in (self._video, self._audio) if s is not None]
+                streams = [
+                    container.streams[s.index] for s in (self._video, self._audio) if s is not None
+                ]
                 for packet in container.demux(*streams):
                     if packet.pts is not None:
-                        stop = max(stop, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                        stop = max(
+                            stop, float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                        )
                     elif packet.size and packet.stream.type == "video":
                         num_untimed += 1
                 if stop == 0 and num_untimed:
@@ -204,7 +215,9 @@ class ClipReader:
     def read_frames(self, times: Sequence[float]) -> list[VideoFrame]:
         """The frames shown at ``times`` (seconds, any order), in the order asked for."""
         order = np.argsort(times, kind="stable")
-        frames = dict(zip(order.tolist(), self.iter_frames([times[index] for index in order]), strict=True))
+        frames = dict(
+            zip(order.tolist(), self.iter_frames([times[index] for index in order]), strict=True)
+        )
         return [frames[index] for index in range(len(frames))]
 
     def read_audio(
@@ -224,13 +237,18 @@ class ClipReader:
             if length - len(waveform) / rate > audio.MISSING_SECONDS:
                 first, last = self._find_audio_extent()
                 if self._is_cut_off and last < stop_seconds:
-                    raise MediaError("corrupt", f"{self.path}: the file is cut off, its audio ends at {last:.3f} s")
+                    raise MediaError(
+                        "corrupt",
+                        f"{self.path}: the file is cut off, its audio ends at {last:.3f} s",
+                    )
                 begin = max(min(start_seconds, last - length), first)
                 if abs(begin - start_seconds) > 1 / rate:
                     waveform, rate = self._read_window(begin, begin + length, sample_rate)
                 is_within = begin + length < last + audio.MISSING_SECONDS
                 if is_within and length - len(waveform) / rate > audio.MISSING_SECONDS:
-                    waveform, rate = self._read_window(begin, begin + length, sample_rate, is_within=True)
+                    waveform, rate = self._read_window(
+                        begin, begin + length, sample_rate, is_within=True
+                    )
         if not len(waveform):
             raise MediaError("no_audio", f"{self.path}: its audio stream has no samples")
         if not np.isfinite(waveform).all():
@@ -238,14 +256,21 @@ class ClipReader:
         return audio.tile(waveform, round(length * rate)), rate
 
     def _read_window(
-        self, start_seconds: float, stop_seconds: float, sample_rate: int | None, *, is_within: bool = False
+        self,
+        start_seconds: float,
+        stop_seconds: float,
+        sample_rate: int | None,
+        *,
+        is_within: bool = False,
     ):
         # The decoder must have decoded nothing, and nothing may seek under the feet of iter_frames.
         # Where packets were read before (`_reaches` seeks to the middle) a window at the beginning would find the rest;
         # Matroska finds any other by its index.
         is_lost = self._is_touched and not (
             self._container.format.name.startswith("matroska")
-            and audio.needs_seek(self._audio, start_seconds=start_seconds, origin_seconds=self.origin_seconds)
+            and audio.needs_seek(
+                self._audio, start_seconds=start_seconds, origin_seconds=self.origin_seconds
+            )
         )
         is_own = self._is_audio_decoded or self._is_reading_frames or is_lost
         container = self._open_anew(is_probed=self._is_probed) if is_own else self._container
@@ -278,8 +303,12 @@ class ClipReader:
         return container, container.streams[self._video.index]
 
     def _open_anew(self, *, is_probed: bool = True):
-        path = str(self.path.absolute())  # FFmpeg takes what is before a colon, as in 12:30.mp4, for a protocol
-        return av.open(path, metadata_errors="ignore", options=None if is_probed else _WITHOUT_DECODING)
+        path = str(
+            self.path.absolute()
+        )  # FFmpeg takes what is before a colon, as in 12:30.mp4, for a protocol
+        return av.open(
+            path, metadata_errors="ignore", options=None if is_probed else _WITHOUT_DECODING
+        )
 
     def _open(self, *, is_probed: bool):
         with self._errors():
@@ -296,7 +325,11 @@ class ClipReader:
         if stream is None or stream.codec_context is None:
             return None
         if kind == "video" and stream.disposition & av.stream.Disposition.attached_pic:
-            rest = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+            rest = [
+                s
+                for s in container.streams.video
+                if not s.disposition & av.stream.Disposition.attached_pic
+            ]
             return rest[0] if rest else None
         return stream
 

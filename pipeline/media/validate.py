@@ -42,7 +42,9 @@ class ValidationParameters:
         if not self.min_seconds >= 0:
             raise ValueError(f"min_seconds is {self.min_seconds}, expected 0 or more")
         if not self.duration_tolerance_seconds >= 0:
-            raise ValueError(f"duration_tolerance_seconds is {self.duration_tolerance_seconds}, expected 0 or more")
+            raise ValueError(
+                f"duration_tolerance_seconds is {self.duration_tolerance_seconds}, expected 0 or more"
+            )
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ class _Decoded:
     rotation: int | None = None
 
 
-def validate_clip(path, *, wanted_seconds: float | None, parameters: ValidationParameters) -> ClipFacts:
+def validate_clip(
+    path, *, wanted_seconds: float | None, parameters: ValidationParameters
+) -> ClipFacts:
     """Facts of a whole file, or ``MediaError`` with reason corrupt, no_video, no_audio or too_short.
 
     ``wanted_seconds`` is the length of the section that was asked for, None for a whole video.
@@ -110,7 +114,9 @@ def look_at_source(path) -> SourceFacts:
             return SourceFacts(
                 container=container.format.name,
                 duration_seconds=_announced_seconds(container, video or audio),
-                short_side=min(video.codec_context.width, video.codec_context.height) if video else 0,
+                short_side=min(video.codec_context.width, video.codec_context.height)
+                if video
+                else 0,
                 video_index=video.index if video else None,
                 audio_index=audio.index if audio else None,
             )
@@ -118,9 +124,15 @@ def look_at_source(path) -> SourceFacts:
         raise MediaError("corrupt", f"cannot be read as media: {_words(error)}") from None
 
 
-def _validate(container, wanted_seconds: float | None, parameters: ValidationParameters) -> ClipFacts:
-    if container.format.name in ("tty", "image2", "png_pipe") or container.format.name.endswith("_pipe"):
-        raise MediaError("no_video", f"is not a video but {container.format.long_name or container.format.name}")
+def _validate(
+    container, wanted_seconds: float | None, parameters: ValidationParameters
+) -> ClipFacts:
+    if container.format.name in ("tty", "image2", "png_pipe") or container.format.name.endswith(
+        "_pipe"
+    ):
+        raise MediaError(
+            "no_video", f"is not a video but {container.format.long_name or container.format.name}"
+        )
     video, audio = _best_stream(container, "video"), _best_stream(container, "audio")
     announced_seconds = _announced_seconds(container, video or audio)
     if video is None:
@@ -137,12 +149,19 @@ def _validate(container, wanted_seconds: float | None, parameters: ValidationPar
     _require_decodable(sound, "audio")
     duration_seconds = announced_seconds
     if duration_seconds is None:
-        duration_seconds = max(pictures.last_seconds - min(pictures.first_seconds, sound.first_seconds), 0.0)
+        duration_seconds = max(
+            pictures.last_seconds - min(pictures.first_seconds, sound.first_seconds), 0.0
+        )
     expected_seconds = parameters.min_seconds
     if wanted_seconds is not None:
-        expected_seconds = min(max(wanted_seconds - parameters.duration_tolerance_seconds, 0.0), wanted_seconds)
+        expected_seconds = min(
+            max(wanted_seconds - parameters.duration_tolerance_seconds, 0.0), wanted_seconds
+        )
     if duration_seconds < expected_seconds:
-        raise MediaError("too_short", f"lasts {duration_seconds:.2f} s, expected {expected_seconds:.2f} s or more")
+        raise MediaError(
+            "too_short",
+            f"lasts {duration_seconds:.2f} s, expected {expected_seconds:.2f} s or more",
+        )
     flags = []
     if sound.peak < 10 ** (parameters.silence_dbfs / 20):
         flags.append("silent")
@@ -163,7 +182,9 @@ def _validate(container, wanted_seconds: float | None, parameters: ValidationPar
     )
 
 
-def _decode(container, video, audio, announced_seconds: float | None) -> tuple[dict[int, _Decoded], bool]:
+def _decode(
+    container, video, audio, announced_seconds: float | None
+) -> tuple[dict[int, _Decoded], bool]:
     """What each stream (by index) holds, and whether its end was seen."""
     streams = [stream for stream in (video, audio) if stream is not None]
     decoded = {stream.index: _Decoded() for stream in streams}
@@ -186,7 +207,9 @@ def _decode(container, video, audio, announced_seconds: float | None) -> tuple[d
     return decoded, True
 
 
-def _decode_window(container, streams, decoded: dict[int, _Decoded], *, origin: float, stop_seconds: float | None):
+def _decode_window(
+    container, streams, decoded: dict[int, _Decoded], *, origin: float, stop_seconds: float | None
+):
     """Decode from here to ``stop_seconds``; None: to the end, but only ``_WHOLE_SECONDS`` of it, then count packets."""
     num_seconds, start = 0.0, None
     for packet in container.demux(streams):
@@ -195,7 +218,9 @@ def _decode_window(container, streams, decoded: dict[int, _Decoded], *, origin: 
             seconds = float(packet.pts * packet.time_base) - origin
             start = seconds if start is None else start
             num_seconds = max(num_seconds, seconds - start)
-            facts.last_seconds = max(facts.last_seconds, seconds + float((packet.duration or 0) * packet.time_base))
+            facts.last_seconds = max(
+                facts.last_seconds, seconds + float((packet.duration or 0) * packet.time_base)
+            )
             facts.first_seconds = min(facts.first_seconds, seconds)
             if stop_seconds is not None and seconds > stop_seconds:
                 break
@@ -248,14 +273,19 @@ def _require_decodable(facts: _Decoded, what: str) -> None:
     if facts.num_frames == 0:
         raise MediaError("corrupt", f"has a {what} stream, of which nothing can be decoded")
     if facts.num_broken > _MAX_BROKEN_FRACTION * max(facts.num_packets, 1):
-        raise MediaError("corrupt", f"{facts.num_broken} of {facts.num_packets} {what} packets cannot be decoded")
+        raise MediaError(
+            "corrupt", f"{facts.num_broken} of {facts.num_packets} {what} packets cannot be decoded"
+        )
 
 
 def _require_whole(streams: list[_Decoded], announced_seconds: float) -> None:
     """Half a file with the header of a whole one: every stream ends long before the announced end."""
     last_seconds = max(facts.last_seconds for facts in streams)
     if last_seconds < _TRUNCATED_FRACTION * announced_seconds - _TRUNCATED_SLACK_SECONDS:
-        raise MediaError("corrupt", f"ends after {last_seconds:.2f} s, its header announces {announced_seconds:.2f} s")
+        raise MediaError(
+            "corrupt",
+            f"ends after {last_seconds:.2f} s, its header announces {announced_seconds:.2f} s",
+        )
 
 
 def _best_stream(container, kind: str):

@@ -26,24 +26,39 @@ def write_account(project: Project, dataset: str, feature: str, *, num_bytes: in
 
 def _make_account(index_path: Path, *, num_bytes: int) -> str:
     index = read_table(index_path, INDEX, columns=["status", "reason"])
-    reasons = Counter(zip(index.column("status").to_pylist(), index.column("reason").to_pylist(), strict=True))
+    reasons = Counter(
+        zip(index.column("status").to_pylist(), index.column("reason").to_pylist(), strict=True)
+    )
     account = {
         "requested": index.num_rows,
         "ok": sum(n for (status, _), n in reasons.items() if status == "ok"),
-        "missing": {reason: n for (status, reason), n in sorted(reasons.items(), key=str) if status == "missing"},
-        "failed": {reason: n for (status, reason), n in sorted(reasons.items(), key=str) if status == "failed"},
+        "missing": {
+            reason: n
+            for (status, reason), n in sorted(reasons.items(), key=str)
+            if status == "missing"
+        },
+        "failed": {
+            reason: n
+            for (status, reason), n in sorted(reasons.items(), key=str)
+            if status == "failed"
+        },
         "bytes": num_bytes,
         "index_sha256": sha256_of(index_path),
     }
     return json.dumps(account, indent=1) + "\n"
 
 
-def find_account_problem(project: Project, dataset: str, feature: str, *, num_bytes: int) -> tuple[Path, str] | None:
+def find_account_problem(
+    project: Project, dataset: str, feature: str, *, num_bytes: int
+) -> tuple[Path, str] | None:
     """What of the index and its account do not fit each other: which file, and how; None where there is no account.
 
     ``num_bytes``: of the index's shards. The index must be readable.
     """
-    path, index_path = account_path(project, dataset, feature), project.feature_dir(dataset, feature) / INDEX_NAME
+    path, index_path = (
+        account_path(project, dataset, feature),
+        project.feature_dir(dataset, feature) / INDEX_NAME,
+    )
     if not path.exists():
         return None
     found, expected = path.read_bytes(), _make_account(index_path, num_bytes=num_bytes)
@@ -56,5 +71,8 @@ def find_account_problem(project: Project, dataset: str, feature: str, *, num_by
         return path, "damaged: not the account that a feature's stage writes"
     if num_different and account["index_sha256"] != sha256_of(index_path):
         name = path.relative_to(project.root)
-        return index_path, f"not the index that {name} counts: one of both is damaged, or not of the last run"
+        return (
+            index_path,
+            f"not the index that {name} counts: one of both is damaged, or not of the last run",
+        )
     return path, "damaged: does not count what the index says"

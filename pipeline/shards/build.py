@@ -97,12 +97,17 @@ def build_feature(
     failed.
     """
     start = time.monotonic()
-    store_dir, output_dir, clips_dir = (Path(path).resolve() for path in (store_dir, output_dir, clips_dir))
+    store_dir, output_dir, clips_dir = (
+        Path(path).resolve() for path in (store_dir, output_dir, clips_dir)
+    )
     clips, absent = available_clips(downloads, clips_dir)
     requests = resolve_requests(feature, samples, clips, absent)
     with write_refusals_told(store_dir), ExitStack() as stack:
         store = stack.enter_context(Store(store_dir).open())
-        others = [(other, stack.enter_context(Store(Path(folder).resolve()).open())) for other, folder in also]
+        others = [
+            (other, stack.enter_context(Store(Path(folder).resolve()).open()))
+            for other, folder in also
+        ]
         _take_pulled(store, output_dir)
         for other, other_store in others:
             _take_pulled(other_store, output_dir.with_name(other.name))
@@ -122,19 +127,25 @@ def build_feature(
         planner = _Planner(feature, requests, clips, store, lacking_also, retried, shard_samples)
         tasks = planner.plan()
         num_computed = sum(task.num_samples for task in tasks)
-        made = _compute(tasks, extract=extract, cluster=cluster, store=store, feature=feature, is_quiet=is_quiet)
+        made = _compute(
+            tasks, extract=extract, cluster=cluster, store=store, feature=feature, is_quiet=is_quiet
+        )
         store.adopt(sorted(made[feature.name]))
         store.publish()
         for other, other_store in others:
             other_store.adopt(sorted(made.get(other.name, ())))
-            other_store.adopt(other_store.whole(other_store.unlisted()))  # of runs that were interrupted
+            other_store.adopt(
+                other_store.whole(other_store.unlisted())
+            )  # of runs that were interrupted
             other_store.publish()
         index = _make_index(requests, store)
         num_bytes = _publish_output(output_dir, index, store)
     counts = Counter(index.column("status").to_pylist())
     failed = Counter(
         reason
-        for status, reason in zip(index.column("status").to_pylist(), index.column("reason").to_pylist(), strict=True)
+        for status, reason in zip(
+            index.column("status").to_pylist(), index.column("reason").to_pylist(), strict=True
+        )
         if status == "failed"
     )
     num_with_clip = counts["ok"] + counts["failed"]
@@ -161,7 +172,9 @@ def build_feature(
 
 def _take_pulled(store: Store, output_dir: Path) -> None:
     """What `dvc pull` brought: in the folder, or, once DVC has emptied it for this run, in DVC's cache alone."""
-    store.take(find_cached_files(output_dir) | {path.name: path for path in output_dir.glob("*.h5")})
+    store.take(
+        find_cached_files(output_dir) | {path.name: path for path in output_dir.glob("*.h5")}
+    )
 
 
 @dataclass(frozen=True)
@@ -195,10 +208,20 @@ class _Planner:
         return [task for task in tasks if task.task_id not in done]
 
     def _tasks_lacking(self) -> list[Task]:
-        lacking = [request for request in self.requests if request.key is not None and self._is_lacking(request.key)]
+        lacking = [
+            request
+            for request in self.requests
+            if request.key is not None and self._is_lacking(request.key)
+        ]
         groups = group_requests(lacking, shard_samples=self.shard_samples)
-        superseded = {self.store.by_key[request.key].shard for request in lacking if request.key in self.store.by_key}
-        return make_tasks(self.feature, self.store.folder, groups, self.clips, self.also, superseded)
+        superseded = {
+            self.store.by_key[request.key].shard
+            for request in lacking
+            if request.key in self.store.by_key
+        }
+        return make_tasks(
+            self.feature, self.store.folder, groups, self.clips, self.also, superseded
+        )
 
     def _is_lacking(self, key: str) -> bool:
         entry = self.store.by_key.get(key)
@@ -248,7 +271,12 @@ def _make_index(requests: Iterable[Request], store: Store) -> pa.Table:
             if entry.row is None:
                 row |= {"status": "failed", "reason": entry.reason, "detail": entry.detail or None}
             else:
-                row |= {"status": "ok", "shard": entry.shard, "row": entry.row, "crc32": entry.crc32}
+                row |= {
+                    "status": "ok",
+                    "shard": entry.shard,
+                    "row": entry.row,
+                    "crc32": entry.crc32,
+                }
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=INDEX.columns)
 

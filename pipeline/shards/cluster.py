@@ -36,11 +36,17 @@ class ClusterParameters:
     """Where tasks run. Nothing of it changes what is computed."""
 
     workers: int | None = None  # local processes; null: one a core; 0: in this process
-    scheduler_address: str | None = None  # tcp://host:port of a running cluster, instead of local processes
+    scheduler_address: str | None = (
+        None  # tcp://host:port of a running cluster, instead of local processes
+    )
     clip_timeout_seconds: float = 300.0  # without progress for that long a worker counts as hung
-    silence_timeout_seconds: float = 30.0  # without a heartbeat for that long (stopped, swapped out) likewise
+    silence_timeout_seconds: float = (
+        30.0  # without a heartbeat for that long (stopped, swapped out) likewise
+    )
     max_attempts: int = 3  # so often may reading a clip end its worker before the clip is set aside
-    memory_limit_gib: float = 0.0  # of a local worker; above it the worker is restarted; 0: the machine's / workers
+    memory_limit_gib: float = (
+        0.0  # of a local worker; above it the worker is restarted; 0: the machine's / workers
+    )
     connect_timeout_seconds: float = 15.0  # for the scheduler at scheduler_address to answer
     dashboard: bool = True  # run Dask's dashboard beside a local cluster and print its link
 
@@ -79,7 +85,10 @@ def run_tasks(
             yield function(task)
             _return_free_memory()
         return
-    log = AttemptLog(shared_dir / f"{ATTEMPTS_PREFIX}{secrets.token_hex(4)}", max_attempts=parameters.max_attempts)
+    log = AttemptLog(
+        shared_dir / f"{ATTEMPTS_PREFIX}{secrets.token_hex(4)}",
+        max_attempts=parameters.max_attempts,
+    )
     log.folder.mkdir(parents=True)
     try:
         with _connect(parameters, num_tasks=len(tasks), is_quiet=is_quiet) as client:
@@ -111,13 +120,21 @@ def _connect(parameters: ClusterParameters, *, num_tasks: int, is_quiet: bool) -
 
     if parameters.scheduler_address is not None:
         try:
-            _shake_hands(parameters.scheduler_address, timeout_seconds=parameters.connect_timeout_seconds)
-        except Exception as error:  # whatever listens there need not be Dask, and its answer can be anything
+            _shake_hands(
+                parameters.scheduler_address, timeout_seconds=parameters.connect_timeout_seconds
+            )
+        except (
+            Exception
+        ) as error:  # whatever listens there need not be Dask, and its answer can be anything
             raise RunError(
                 f"cluster.scheduler_address {parameters.scheduler_address}: no Dask scheduler answers "
                 f"({type(error).__name__}); start one with `python -m dask scheduler` or set it to null"
             ) from None
-        client = Client(parameters.scheduler_address, timeout=parameters.connect_timeout_seconds, set_as_default=False)
+        client = Client(
+            parameters.scheduler_address,
+            timeout=parameters.connect_timeout_seconds,
+            set_as_default=False,
+        )
         with client:
             _print_dashboard(client.dashboard_link, is_quiet)
             yield client
@@ -203,15 +220,23 @@ def _return_free_memory() -> None:
 class _Run:
     """The client's side of one run: hands out tasks, collects results, and looks after workers that do not answer."""
 
-    def __init__(self, client, function: Callable, tasks: Mapping[str, object], parameters, log: AttemptLog):
+    def __init__(
+        self, client, function: Callable, tasks: Mapping[str, object], parameters, log: AttemptLog
+    ):
         self._client, self._function, self._tasks = client, function, tasks
         self._parameters, self._log = parameters, log
         self._ended: queue.SimpleQueue = queue.SimpleQueue()
         self._futures: dict[str, object] = {}
         self._num_errors: dict[str, int] = {}
-        self._progress: dict[Path, tuple[int, float]] = {}  # of an attempt: its file's size, and since when
-        self._heartbeats: dict[str, tuple[float, float]] = {}  # of a worker: its last one, and since when
-        self._known_workers: set[str] = set()  # at the last look, but for those that were replaced since
+        self._progress: dict[
+            Path, tuple[int, float]
+        ] = {}  # of an attempt: its file's size, and since when
+        self._heartbeats: dict[
+            str, tuple[float, float]
+        ] = {}  # of a worker: its last one, and since when
+        self._known_workers: set[str] = (
+            set()
+        )  # at the last look, but for those that were replaced since
         self._without_workers_since: float | None = None
         self._without_result: dict[str, float] = {}
         self._address = client.scheduler.address
@@ -228,7 +253,10 @@ class _Run:
                 if time.monotonic() - last_look >= _POLL_SECONDS:
                     try:
                         self._look_after_workers()
-                    except (OSError, ValueError):  # distributed: a closed connection, a closed client
+                    except (
+                        OSError,
+                        ValueError,
+                    ):  # distributed: a closed connection, a closed client
                         raise self._scheduler_is_gone() from None
                     last_look = time.monotonic()
         finally:
@@ -261,8 +289,13 @@ class _Run:
         elif future.status in ("cancelled", "lost"):
             raise self._scheduler_is_gone()
         else:  # its worker was lost at the last moment and another does it once more, or the folder lags behind
-            if time.monotonic() - self._without_result.setdefault(task_id, time.monotonic()) > _LAG_SECONDS:
-                self._judge(task_id, FileNotFoundError(f"no result of {task_id} in {self._log.folder}"))
+            if (
+                time.monotonic() - self._without_result.setdefault(task_id, time.monotonic())
+                > _LAG_SECONDS
+            ):
+                self._judge(
+                    task_id, FileNotFoundError(f"no result of {task_id} in {self._log.folder}")
+                )
                 return
             time.sleep(_POLL_SECONDS / 10)
             future.add_done_callback(lambda future: self._ended.put((task_id, future)))
@@ -275,7 +308,9 @@ class _Run:
 
     def _judge(self, task_id: str, error: Exception) -> None:
         """End the run with an error that concerns all tasks; try the task again after any other."""
-        if isinstance(error, EarshotError) or (isinstance(error, OSError) and error.errno in REFUSALS):
+        if isinstance(error, EarshotError) or (
+            isinstance(error, OSError) and error.errno in REFUSALS
+        ):
             raise error
         # The scheduler, which unpacks the tasks first, hides its ImportError in a RuntimeError.
         if isinstance(error, ImportError) or "deserialization of the task graph" in str(error):
@@ -303,7 +338,11 @@ class _Run:
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
         self._tell_of_lost_workers(set(workers))
         self._check_that_workers_are_left(bool(workers), now)
-        hung = {address for address, info in workers.items() if self._is_silent(address, info["last_seen"], now)}
+        hung = {
+            address
+            for address, info in workers.items()
+            if self._is_silent(address, info["last_seen"], now)
+        }
         for address, keys in self._client.processing().items():
             for key in keys:
                 current = self._log.current(str(key).split("-")[0])
@@ -352,7 +391,8 @@ class _Run:
                 self._client.restart_workers([address], timeout=10, raise_for_error=True)
             except Exception as error:  # whatever prevents it, the worker is struck
                 print(
-                    f"worker {address} cannot be restarted ({type(error).__name__}); going on without", file=sys.stderr
+                    f"worker {address} cannot be restarted ({type(error).__name__}); going on without",
+                    file=sys.stderr,
                 )
             else:
                 return

@@ -26,10 +26,14 @@ class KeyMaker:
 
     def __call__(self, clip_sha256: str, time_seconds: float | None) -> str:
         key = self._prefix.copy()
-        key.update(f"{clip_sha256}\n{'centre' if time_seconds is None else repr(float(time_seconds))}".encode())
+        key.update(
+            f"{clip_sha256}\n{'centre' if time_seconds is None else repr(float(time_seconds))}".encode()
+        )
         return key.hexdigest()[:_KEY_DIGITS]
 
 
 def task_key(feature_name: str, keys: list[str]) -> str:
     """Identity of a shard-sized task: the ordered keys that it is asked for."""
-    return hashlib.sha256("\n".join([str(SCHEMA_VERSION), feature_name, *keys]).encode()).hexdigest()[:12]
+    return hashlib.sha256(
+        "\n".join([str(SCHEMA_VERSION), feature_name, *keys]).encode()
+    ).hexdigest()[:12]

@@ -57,7 +57,9 @@ class Part:
     feature: Feature
     store_dir: Path
     keys: Mapping[str, str]  # by sample id
-    superseded: frozenset[str] = frozenset()  # shards of the same samples in the store that are to be made anew
+    superseded: frozenset[str] = (
+        frozenset()
+    )  # shards of the same samples in the store that are to be made anew
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ class Task:
         return len(self.parts[0].keys)
 
 
-def available_clips(downloads: pa.Table, clips_dir: Path) -> tuple[dict[str, Clip], dict[str, tuple[str, str | None]]]:
+def available_clips(
+    downloads: pa.Table, clips_dir: Path
+) -> tuple[dict[str, Clip], dict[str, tuple[str, str | None]]]:
     """Clips that are there by id, and for every other clip its reason and detail."""
     names = ("clip_id", "status", "reason", "detail", "path", "sha256")
     clips, absent = {}, {}
@@ -85,7 +89,9 @@ def available_clips(downloads: pa.Table, clips_dir: Path) -> tuple[dict[str, Cli
         if status != "ok":
             absent[clip_id] = (reason or status, detail)
         elif path is None or sha256 is None:
-            raise DataError(f"downloads: clip {clip_id} is ok but has no path or sha256; run `dvc repro` to fix it")
+            raise DataError(
+                f"downloads: clip {clip_id} is ok but has no path or sha256; run `dvc repro` to fix it"
+            )
         else:
             clips[clip_id] = Clip(clip_id, f"{clips_dir}/{path}", sha256)
     return clips, absent
@@ -109,7 +115,9 @@ def resolve_requests(
             key = make_key(clips[clip_id].sha256, time_seconds)
             requests.append(Request(sample_id, clip_id, time_seconds, key))
         else:
-            reason, detail = absent.get(clip_id, ("pending", f"clip {clip_id} is not in the downloads table"))
+            reason, detail = absent.get(
+                clip_id, ("pending", f"clip {clip_id} is not in the downloads table")
+            )
             requests.append(Request(sample_id, clip_id, time_seconds, None, reason, detail))
     if len({request.sample_id for request in requests}) != len(requests):
         seen: set[str] = set()
@@ -173,7 +181,12 @@ def make_tasks(
     made: set[str] = set()
     for group in groups:
         part = _make_part(feature, store_dir, group)
-        parts = [replace(part, superseded=frozenset(name for name in superseded if task_of(name) == part.task))]
+        parts = [
+            replace(
+                part,
+                superseded=frozenset(name for name in superseded if task_of(name) == part.task),
+            )
+        ]
         for other in also:
             wanted = [
                 other.lacking[request.sample_id]
@@ -187,8 +200,12 @@ def make_tasks(
                 parts.append(_make_part(other.feature, other.store_dir, wanted))
         by_clip: dict[str, list[Moment]] = {}
         for request in group:
-            by_clip.setdefault(request.clip_id, []).append(Moment(request.sample_id, request.time_seconds))
-        work = tuple(ClipWork(clips[clip_id], tuple(moments)) for clip_id, moments in by_clip.items())
+            by_clip.setdefault(request.clip_id, []).append(
+                Moment(request.sample_id, request.time_seconds)
+            )
+        work = tuple(
+            ClipWork(clips[clip_id], tuple(moments)) for clip_id, moments in by_clip.items()
+        )
         tasks.append(Task(work, tuple(parts)))
     return tasks
 

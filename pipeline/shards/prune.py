@@ -21,9 +21,15 @@ class PruneReport:
 
 def prune_store(store_dir: Path, output_dir: Path, *, is_dry_run: bool) -> PruneReport:
     """Remove every shard without a key of the index; what remembers a failure that the index names stays."""
-    keys = set(read_table(output_dir / INDEX_NAME, INDEX, columns=["key"]).column("key").to_pylist())
+    keys = set(
+        read_table(output_dir / INDEX_NAME, INDEX, columns=["key"]).column("key").to_pylist()
+    )
     with write_refusals_told(store_dir), Store(store_dir).open() as store:
-        used = {name for name, entries in store.entries.items() if any(entry.key in keys for entry in entries)}
+        used = {
+            name
+            for name, entries in store.entries.items()
+            if any(entry.key in keys for entry in entries)
+        }
         sizes = store.sizes()
         unused = sorted(set(sizes) - used)
         shared = sum(sizes[name] for name in unused if (store_dir / name).stat().st_nlink > 1)

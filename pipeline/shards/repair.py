@@ -32,7 +32,14 @@ from pipeline.shards.build import BuildReport, build_feature
 from pipeline.shards.cluster import ClusterParameters, run_tasks, write_refusals_told
 from pipeline.shards.crash_log import Attempt
 from pipeline.shards.dvc_cache import find_cached_files
-from pipeline.shards.plan import Clip, ClipWork, Request, available_clips, place_of, resolve_requests
+from pipeline.shards.plan import (
+    Clip,
+    ClipWork,
+    Request,
+    available_clips,
+    place_of,
+    resolve_requests,
+)
 from pipeline.shards.store import Entry, Store, link_or_copy
 from pipeline.shards.tasks import attempt_clip, shard_attributes
 from pipeline.shards.verify import Damage, read_good_arrays
@@ -43,7 +50,9 @@ class RepairReport:
     """What became of the damaged shards, by name."""
 
     restored: tuple[str, ...]  # the same bytes
-    remade: Mapping[str, str]  # other bytes under another name: other software, or clips that fail now
+    remade: Mapping[
+        str, str
+    ]  # other bytes under another name: other software, or clips that fail now
     removed: tuple[str, ...]  # files that no row of the index uses
     num_computed: int
     build: BuildReport
@@ -89,9 +98,13 @@ def repair_feature(
 
     ``DataError`` when a damaged array cannot be computed because its clip or parameters are no longer those of its key.
     """
-    store_dir, output_dir, clips_dir = (Path(path).resolve() for path in (store_dir, output_dir, clips_dir))
+    store_dir, output_dir, clips_dir = (
+        Path(path).resolve() for path in (store_dir, output_dir, clips_dir)
+    )
     clips, absent = available_clips(downloads, clips_dir)
-    requests = {r.key: r for r in resolve_requests(feature, samples, clips, absent) if r.key is not None}
+    requests = {
+        r.key: r for r in resolve_requests(feature, samples, clips, absent) if r.key is not None
+    }
     is_checked = _check_that_keys_fit(output_dir, requests)
     removed = tuple(damage.path.name for damage in damages if not damage.sample_ids)
     names = list(dict.fromkeys(damage.path.name for damage in damages if damage.sample_ids))
@@ -99,10 +112,17 @@ def repair_feature(
     with write_refusals_told(store_dir), Store(store_dir).open() as store:
         for name in removed:
             if (output_dir / name).is_dir() and not (output_dir / name).is_symlink():
-                raise DataError(f"{output_dir / name}: is a folder among shards; move it away and run `repair` again")
+                raise DataError(
+                    f"{output_dir / name}: is a folder among shards; move it away and run `repair` again"
+                )
             (output_dir / name).unlink(missing_ok=True)
         store.take({path.name: path for path in output_dir.glob("*.h5")})
-        if not is_checked and store.by_key and requests and not any(key in store.by_key for key in requests):
+        if (
+            not is_checked
+            and store.by_key
+            and requests
+            and not any(key in store.by_key for key in requests)
+        ):
             raise DataError(
                 f"{output_dir}: nothing in its store was computed with the parameters and clips of now; "
                 "run `dvc repro` first"
@@ -113,8 +133,12 @@ def repair_feature(
             if _restore_from_copy(name, store, output_dir):
                 restored.append(name)
             else:
-                jobs[name] = _make_job(name, listed[name], feature, store, output_dir, requests, clips)
-        with Progress(len(jobs), f"repair {feature.name}", unit="shard", is_quiet=is_quiet) as progress:
+                jobs[name] = _make_job(
+                    name, listed[name], feature, store, output_dir, requests, clips
+                )
+        with Progress(
+            len(jobs), f"repair {feature.name}", unit="shard", is_quiet=is_quiet
+        ) as progress:
             for name, new_name, count in run_tasks(
                 partial(_remake_shard, extract=extract),
                 jobs,
@@ -178,10 +202,23 @@ def _list_entries(
     from_index: dict[str, dict[int, Entry]] = {name: {} for name in names}
     failed = []
     for row in read_table(output_dir / INDEX_NAME, INDEX).to_pylist():
-        entry = Entry(row["key"], row["sample_id"], "", 0, row["row"], row["crc32"], row["reason"], row["detail"])
+        entry = Entry(
+            row["key"],
+            row["sample_id"],
+            "",
+            0,
+            row["row"],
+            row["crc32"],
+            row["reason"],
+            row["detail"],
+        )
         if row["shard"] in from_index:
-            from_index[row["shard"]].setdefault(row["row"], entry)  # of samples that share a row the first
-        elif row["status"] == "failed" and row["key"] not in store.by_key and row["key"] in requests:
+            from_index[row["shard"]].setdefault(
+                row["row"], entry
+            )  # of samples that share a row the first
+        elif (
+            row["status"] == "failed" and row["key"] not in store.by_key and row["key"] in requests
+        ):
             failed.append(entry)
     for name, entries in from_index.items():
         listed[name] = listed[name] or tuple(entries[row] for row in sorted(entries))
@@ -212,12 +249,20 @@ def _make_job(
     clips: Mapping[str, Clip],
 ) -> _Job:
     wanted = {entry.key: requests[entry.key] for entry in entries if entry.key in requests}
-    damaged = next((path for path in (output_dir / name, store.folder / name) if path.is_file()), None)
+    damaged = next(
+        (path for path in (output_dir / name, store.folder / name) if path.is_file()), None
+    )
     attributes = [shard_attributes(feature)]
-    for other in sorted(store.entries):  # shards of the same feature, made by the software of their time
+    for other in sorted(
+        store.entries
+    ):  # shards of the same feature, made by the software of their time
         path = store.folder / other
         if other != name and path.is_file() and len(attributes) < 4 and has_named_content(path):
-            found = {key: value for key, value in read_layout(path).attributes.items() if key != "schema_version"}
+            found = {
+                key: value
+                for key, value in read_layout(path).attributes.items()
+                if key != "schema_version"
+            }
             if found not in attributes and found["parameters"] == attributes[0]["parameters"]:
                 attributes.append(found)
     return _Job(
@@ -233,19 +278,36 @@ def _make_job(
 
 
 def _remake_shard(
-    job: _Job, *, extract: Callable, set_aside: Mapping[str, str] | None = None, attempt: Attempt | None = None
+    job: _Job,
+    *,
+    extract: Callable,
+    set_aside: Mapping[str, str] | None = None,
+    attempt: Attempt | None = None,
 ) -> tuple[str, str, int]:
     """Runs on a worker: publish the shard; its old name, its new name, and how many arrays were computed."""
     kept: dict[str, Extracted] = {}
     if job.damaged_path is not None:
         keys = {entry.row: entry.key for entry in job.entries if entry.row is not None}
-        good = read_good_arrays(job.damaged_path, {e.row: e.crc32 for e in job.entries if e.row is not None})
-        kept = {keys[row]: Extracted(array, attributes) for row, (array, attributes) in good.items()}
+        good = read_good_arrays(
+            job.damaged_path, {e.row: e.crc32 for e in job.entries if e.row is not None}
+        )
+        kept = {
+            keys[row]: Extracted(array, attributes) for row, (array, attributes) in good.items()
+        }
     for known in [kept, {}] if kept else [{}]:
-        missing = [entry for entry in job.entries if entry.row is not None and entry.key not in known]
-        outcomes = known | _compute(job, missing, extract=extract, set_aside=set_aside, attempt=attempt)
+        missing = [
+            entry for entry in job.entries if entry.row is not None and entry.key not in known
+        ]
+        outcomes = known | _compute(
+            job, missing, extract=extract, set_aside=set_aside, attempt=attempt
+        )
         rows = [
-            Row(entry.sample_id, entry.key, outcomes[entry.key].array, outcomes[entry.key].attributes)
+            Row(
+                entry.sample_id,
+                entry.key,
+                outcomes[entry.key].array,
+                outcomes[entry.key].attributes,
+            )
             for entry in job.entries
             if entry.row is not None and outcomes[entry.key].array is not None
         ]
@@ -265,7 +327,9 @@ def _remake_shard(
     return job.name, name, len(missing)
 
 
-def _compute(job: _Job, entries: Sequence[Entry], *, extract, set_aside, attempt) -> dict[str, Extracted]:
+def _compute(
+    job: _Job, entries: Sequence[Entry], *, extract, set_aside, attempt
+) -> dict[str, Extracted]:
     """Outcomes by key, clip by clip."""
     outcomes: dict[str, Extracted] = {}
     by_clip: dict[str, list[Entry]] = {}
@@ -277,7 +341,9 @@ def _compute(job: _Job, entries: Sequence[Entry], *, extract, set_aside, attempt
             )
         by_clip.setdefault(job.requests[entry.key].clip_id, []).append(entry)
     for clip_id, of_clip in by_clip.items():
-        moments = tuple(Moment(entry.sample_id, job.requests[entry.key].time_seconds) for entry in of_clip)
+        moments = tuple(
+            Moment(entry.sample_id, job.requests[entry.key].time_seconds) for entry in of_clip
+        )
         work = ClipWork(job.clips[clip_id], moments)
         extracted = attempt_clip(work, [job.feature], extract, set_aside=set_aside, attempt=attempt)
         for entry, outcome in zip(of_clip, extracted, strict=True):

@@ -19,7 +19,14 @@ import pyarrow as pa
 
 from earshot.errors import DataError, RunError
 from earshot.files import remove_leftovers
-from earshot.shard_format import SCHEMA_VERSION, Layout, has_named_content, has_our_version, read_layout, task_of
+from earshot.shard_format import (
+    SCHEMA_VERSION,
+    Layout,
+    has_named_content,
+    has_our_version,
+    read_layout,
+    task_of,
+)
 from earshot.tables import Schema, read_table, write_table
 from pipeline.shards.crash_log import ATTEMPTS_PREFIX
 
@@ -62,7 +69,9 @@ class Store:
         self.folder = Path(folder)
         self.by_key: dict[str, Entry] = {}
         self.entries: dict[str, list[Entry]] = {}  # by shard
-        self.lost: dict[str, list[Entry]] = {}  # of shards that are gone or of another size: for repairs
+        self.lost: dict[
+            str, list[Entry]
+        ] = {}  # of shards that are gone or of another size: for repairs
         self._is_changed = False
 
     @contextlib.contextmanager
@@ -73,7 +82,9 @@ class Store:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise RunError(f"{self.folder}: another run is writing there; wait for it to end") from None
+                raise RunError(
+                    f"{self.folder}: another run is writing there; wait for it to end"
+                ) from None
             remove_leftovers(self.folder)
             for folder in self.folder.glob(f"{ATTEMPTS_PREFIX}*"):  # of a run that was killed
                 shutil.rmtree(folder, ignore_errors=True)
@@ -157,18 +168,27 @@ class Store:
         path = self.folder / CATALOG_NAME
         if self._is_changed or not path.exists():
             for name in [name for name, entries in self.entries.items() if not entries]:
-                (self.folder / name).unlink(missing_ok=True)  # held nothing but failures that have been tried again
+                (self.folder / name).unlink(
+                    missing_ok=True
+                )  # held nothing but failures that have been tried again
                 del self.entries[name]
             rows = [entry for name in sorted(self.entries) for entry in self.entries[name]]
             columns = list(zip(*rows, strict=True)) if rows else [[] for _ in CATALOG.columns]
-            arrays = [pa.array(column, field.type) for column, field in zip(columns, CATALOG.columns, strict=True)]
+            arrays = [
+                pa.array(column, field.type)
+                for column, field in zip(columns, CATALOG.columns, strict=True)
+            ]
             write_table(path, pa.Table.from_arrays(arrays, schema=CATALOG.columns), CATALOG)
             self._is_changed = False
 
     def take(self, files: Mapping[str, Path]) -> None:
         """Link into the store the shards among ``files`` (by name) that it lacks and that are whole."""
         sizes = self.sizes()
-        lacking = {name: path for name, path in sorted(files.items()) if task_of(name) and name not in sizes}
+        lacking = {
+            name: path
+            for name, path in sorted(files.items())
+            if task_of(name) and name not in sizes
+        }
         for name, path in lacking.items():
             link_or_copy(path, self.folder / name)
         whole = self.whole(lacking)
@@ -184,7 +204,16 @@ def entries_of(name: str, shard_bytes: int, layout: Layout) -> list[Entry]:
         Entry(key, sample_id, name, shard_bytes, row, crc32, None, None)
         for row, (key, sample_id, crc32) in enumerate(rows)
     ] + [
-        Entry(failure.key, failure.sample_id, name, shard_bytes, None, None, failure.reason, failure.detail)
+        Entry(
+            failure.key,
+            failure.sample_id,
+            name,
+            shard_bytes,
+            None,
+            None,
+            failure.reason,
+            failure.detail,
+        )
         for failure in layout.failures
     ]
 

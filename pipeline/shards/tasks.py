@@ -42,7 +42,11 @@ class TaskResult:
 
 
 def run_task(
-    task: Task, *, extract: Callable, set_aside: Mapping[str, str] | None = None, attempt: Attempt | None = None
+    task: Task,
+    *,
+    extract: Callable,
+    set_aside: Mapping[str, str] | None = None,
+    attempt: Attempt | None = None,
 ) -> TaskResult:
     """Compute and publish the shards of ``task``; shards that are already there are left.
 
@@ -57,7 +61,11 @@ def run_task(
     failures: dict[str, list[Failure]] = {part.feature.name: [] for part in task.parts}
     for work in task.work:
         outcomes = attempt_clip(
-            work, [part.feature for part in task.parts], extract, set_aside=set_aside, attempt=attempt
+            work,
+            [part.feature for part in task.parts],
+            extract,
+            set_aside=set_aside,
+            attempt=attempt,
         )
         for part in task.parts:
             name = part.feature.name
@@ -69,7 +77,9 @@ def run_task(
     shards = {}
     for part in reversed(task.parts):  # the first one last: where it is, the others are
         name = part.feature.name
-        path = write_shard(part.store_dir, part.task, rows[name], failures[name], shard_attributes(part.feature))
+        path = write_shard(
+            part.store_dir, part.task, rows[name], failures[name], shard_attributes(part.feature)
+        )
         shards[name] = path.name
         assert task_of(path.name) == part.task
     first = task.parts[0].feature.name
@@ -82,7 +92,11 @@ def _find_finished(task: Task) -> TaskResult | None:
     """The result of an earlier attempt whose worker was lost after it had published everything."""
     shards, failures = {}, ()
     for part in reversed(task.parts):
-        paths = [path for path in part.store_dir.glob(f"{part.task}-*.h5") if path.name not in part.superseded]
+        paths = [
+            path
+            for path in part.store_dir.glob(f"{part.task}-*.h5")
+            if path.name not in part.superseded
+        ]
         paths = [path for path in paths if has_named_content(path)]
         if not paths:
             return None
@@ -92,12 +106,16 @@ def _find_finished(task: Task) -> TaskResult | None:
     return TaskResult(shards, task.num_samples, dict(counts), 0.0)
 
 
-def _keep(extracted: Extracted, sample_id: str, part: Part, rows: list[Row], failures: list[Failure]) -> None:
+def _keep(
+    extracted: Extracted, sample_id: str, part: Part, rows: list[Row], failures: list[Failure]
+) -> None:
     key = part.keys[sample_id]
     if extracted.array is not None:
         rows.append(Row(sample_id, key, extracted.array, extracted.attributes))
     else:
-        failures.append(Failure(sample_id, key, extracted.reason or "error", extracted.detail or ""))
+        failures.append(
+            Failure(sample_id, key, extracted.reason or "error", extracted.detail or "")
+        )
 
 
 def attempt_clip(
@@ -129,7 +147,9 @@ def _extract_clip(
     try:
         check_clip(work.clip)
         for outcome in extract(work.clip.path, list(work.moments), features):
-            outcomes.append({name: _without_folder(extracted, work.clip) for name, extracted in outcome.items()})
+            outcomes.append(
+                {name: _without_folder(extracted, work.clip) for name, extracted in outcome.items()}
+            )
             if attempt is not None:
                 attempt.note_progress()
     except MediaError as error:
@@ -139,11 +159,19 @@ def _extract_clip(
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise  # noting progress met a full disk: no fault of the clip either
-        failed = Extracted(None, reason="error", detail=_told(error, work.clip, type(error).__name__))
-    except Exception as error:  # a clip must not stop the other 199,999; its samples carry what happened
-        failed = Extracted(None, reason="error", detail=_told(error, work.clip, type(error).__name__))
+        failed = Extracted(
+            None, reason="error", detail=_told(error, work.clip, type(error).__name__)
+        )
+    except (
+        Exception
+    ) as error:  # a clip must not stop the other 199,999; its samples carry what happened
+        failed = Extracted(
+            None, reason="error", detail=_told(error, work.clip, type(error).__name__)
+        )
     else:
-        assert len(outcomes) == len(work.moments), f"{len(outcomes)} outcomes of {len(work.moments)} moments"
+        assert len(outcomes) == len(work.moments), (
+            f"{len(outcomes)} outcomes of {len(work.moments)} moments"
+        )
         return outcomes
     names = [feature.name for feature in features]
     return outcomes + [dict.fromkeys(names, failed) for _ in work.moments[len(outcomes) :]]
@@ -155,7 +183,9 @@ def check_clip(clip: Clip) -> None:
         status = clip.path.stat()
         found = _hash_file(clip.file, status.st_size, status.st_mtime_ns)
     except FileNotFoundError:
-        raise MediaError("no_file", f"{clip.path}: not found, though the downloads table has it") from None
+        raise MediaError(
+            "no_file", f"{clip.path}: not found, though the downloads table has it"
+        ) from None
     except OSError as error:  # like the one above no fact about the clip: every run tries again
         raise MediaError("no_file", f"{clip.path}: cannot be read ({error.strerror})") from None
     if found != clip.sha256:

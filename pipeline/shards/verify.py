@@ -41,13 +41,17 @@ def verify_feature(output_dir: Path, *, is_quiet: bool = False) -> list[Damage]:
         if row["status"] == "ok":
             rows[row["shard"]].append(row)
     damages = []
-    with Progress(len(rows), f"verify {output_dir.name}", unit="shard", is_quiet=is_quiet) as progress:
+    with Progress(
+        len(rows), f"verify {output_dir.name}", unit="shard", is_quiet=is_quiet
+    ) as progress:
         for name, of_shard in rows.items():
             damage = verify_shard(output_dir / name, of_shard)
             damages += [damage] if damage is not None else []
             progress.update(num_failed=damage is not None)
     damages += [
-        Damage(path, "no row of the index uses it") for path in sorted(output_dir.glob("*.h5")) if path.name not in rows
+        Damage(path, "no row of the index uses it")
+        for path in sorted(output_dir.glob("*.h5"))
+        if path.name not in rows
     ]
     return damages
 

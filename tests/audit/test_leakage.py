@@ -47,8 +47,14 @@ def test_overlap_by_clip_and_by_video():
     first, second = overlaps["train", "test"], overlaps["other_train", "test"]
     assert (first.num_test_clips, first.num_shared_clips, first.num_shared_video_clips) == (3, 1, 2)
     assert first.examples == ("a_1",)
-    assert (second.num_shared_clips, second.num_shared_video_clips, second.examples) == (0, 1, ("b_1",))
-    chosen = find_overlaps(CLIPS_EXAMPLE, dataset="x", train_splits=["val"], test_splits=["test", "absent"])
+    assert (second.num_shared_clips, second.num_shared_video_clips, second.examples) == (
+        0,
+        1,
+        ("b_1",),
+    )
+    chosen = find_overlaps(
+        CLIPS_EXAMPLE, dataset="x", train_splits=["val"], test_splits=["test", "absent"]
+    )
     assert [(o.test_split, o.num_test_clips, o.is_leakage) for o in chosen] == [
         ("test", 3, False),
         ("absent", 0, False),
@@ -59,12 +65,19 @@ def test_the_bytes_of_a_training_clip_under_another_id_are_leakage():
     sha256_of = {"a_1": "1", "d_1": "2", "b_1": "2", "c_1": None}
     chosen = {"train_splits": ["train"], "test_splits": ["test"]}
     [overlap] = find_overlaps(CLIPS_EXAMPLE, dataset="x", sha256_of=sha256_of, **chosen)
-    assert (overlap.num_shared_clips, overlap.num_shared_video_clips, overlap.examples) == (2, 3, ("a_1", "b_1"))
+    assert (overlap.num_shared_clips, overlap.num_shared_video_clips, overlap.examples) == (
+        2,
+        3,
+        ("a_1", "b_1"),
+    )
 
 
 def test_leakage_is_an_error_unless_allowed():
     overlaps = find_overlaps(CLIPS_EXAMPLE, dataset="x")
-    with pytest.raises(RunError, match=r"x: training split train has 1 of the 3 clips of test split test .*a_1.*allow"):
+    with pytest.raises(
+        RunError,
+        match=r"x: training split train has 1 of the 3 clips of test split test .*a_1.*allow",
+    ):
         check_leakage(overlaps, AuditParameters())
     check_leakage(overlaps, AuditParameters(allow_leakage=True))
     check_leakage([o for o in overlaps if not o.is_leakage], AuditParameters())
@@ -95,7 +108,10 @@ def test_published_lists_leak_as_known(shared, tmp_path):
     splits = ("vggss_144k", "vggss_10k", "htf_vgg_10k", "htf_vgg_144k", "vggss_test")
     parameters = vggsound.Parameters(splits=splits, lists_dir=str(shared("lists")))
     clips, _ = vggsound.build_tables(parameters, cache_dir=tmp_path)
-    found = {o.train_split: (o.num_shared_clips, o.num_shared_video_clips) for o in find_overlaps(clips, dataset="v")}
+    found = {
+        o.train_split: (o.num_shared_clips, o.num_shared_video_clips)
+        for o in find_overlaps(clips, dataset="v")
+    }
     assert found == {
         "vggss_144k": (3709, 3784),
         "vggss_10k": (238, 252),
@@ -116,8 +132,15 @@ def test_coverage_and_its_bounds():
         PublishedTestSet("part", "B", 4, frozenset(ids[:4])),
         PublishedTestSet("unknown", "C", 8),
     ]
-    rows = {c.test_set: c for c in find_coverage(sets, dataset="x", clip_ids=ids[:9], ok_clip_ids=[*ids[2:9], "else"])}
-    assert (rows["whole"].num_requested, rows["whole"].num_ok, rows["whole"].percent) == (9, 7, 70.0)
+    rows = {
+        c.test_set: c
+        for c in find_coverage(sets, dataset="x", clip_ids=ids[:9], ok_clip_ids=[*ids[2:9], "else"])
+    }
+    assert (rows["whole"].num_requested, rows["whole"].num_ok, rows["whole"].percent) == (
+        9,
+        7,
+        70.0,
+    )
     assert rows["whole"].note == "1 of its clips are in no selected split"
     assert rows["part"].percent == 50.0
     unknown = rows["unknown"]  # of 7 clips that are there at most 2 are not in it
@@ -132,19 +155,28 @@ def project(tmp_path):
     folder.mkdir()
     (folder / "vggss_10k.txt").write_text("--abcdefghi_000010\n_bcdefghijk_000020")
     (folder / "vggss_test.csv").write_text("--abcdefghi_000010\n-cdefghijkl_000030\n")
-    boxes = [{"file": f, "class": "x", "bbox": [[0, 0, 1, 1]]} for f in ("--abcdefghi_000010", "-cdefghijkl_000030")]
+    boxes = [
+        {"file": f, "class": "x", "bbox": [[0, 0, 1, 1]]}
+        for f in ("--abcdefghi_000010", "-cdefghijkl_000030")
+    ]
     (folder / "vggss.json").write_text(json.dumps(boxes))
     section = {"lists_dir": str(folder), "splits": ["vggss_10k", "vggss_test"]}
     project = Project(tmp_path, {"datasets": ["vggsound"], "sources": {"vggsound": section}})
-    clips, _ = vggsound.build_tables(vggsound.Parameters(**section), cache_dir=project.dataset_cache_dir("vggsound"))
+    clips, _ = vggsound.build_tables(
+        vggsound.Parameters(**section), cache_dir=project.dataset_cache_dir("vggsound")
+    )
     write_table(project.clips_table_path("vggsound"), clips, CLIPS)
-    rows = [dict.fromkeys(DOWNLOADS.columns.names) | {"clip_id": "--abcdefghi_000010", "status": "ok"}]
+    rows = [
+        dict.fromkeys(DOWNLOADS.columns.names) | {"clip_id": "--abcdefghi_000010", "status": "ok"}
+    ]
     write_table(project.downloads_table_path("vggsound"), rows, DOWNLOADS)
     return project
 
 
 def run_audit(project, form="table", **changes):
-    arguments = SimpleNamespace(dataset=None, train=None, test=None, allow_leakage=True, format=form)
+    arguments = SimpleNamespace(
+        dataset=None, train=None, test=None, allow_leakage=True, format=form
+    )
     for name, value in changes.items():
         setattr(arguments, name, value)
     return audit.run(arguments, project)
@@ -174,8 +206,14 @@ def test_findings_in_words(project):
         "title": "Leakage between vggss_10k and vggss_test (vggsound):",
         "text": "1 of 2 test clips are training clips; of 1 the video has a training clip.",
     }
-    assert [note["title"] for note in notes[1:3]] == ["Coverage of vggss_test:", "Coverage of vggss_heard_test:"]
-    assert "0.0 % of the 5,158 clips that LVS, EZ-VSL, SLAVC report on are here (5156 of its" in notes[1]["text"]
+    assert [note["title"] for note in notes[1:3]] == [
+        "Coverage of vggss_test:",
+        "Coverage of vggss_heard_test:",
+    ]
+    assert (
+        "0.0 % of the 5,158 clips that LVS, EZ-VSL, SLAVC report on are here (5156 of its"
+        in notes[1]["text"]
+    )
     notes = describe_audits(*audit_dataset(project, "vggsound", train_splits=["other"]))
     assert notes[0]["title"] == "No overlap of other and vggss_test (vggsound):"
 
@@ -190,5 +228,7 @@ def test_the_command_fails_on_leakage(project, capsys):
 
 @pytest.mark.parametrize("option", ["train", "test"])
 def test_a_split_that_is_not_there_is_no_all_clear(project, option):
-    with pytest.raises(ParameterError, match=f"--{option} is 'vgss_10k', expected one of vggss_10k, vggss_test"):
+    with pytest.raises(
+        ParameterError, match=f"--{option} is 'vgss_10k', expected one of vggss_10k, vggss_test"
+    ):
         run_audit(project, **{option: ["vgss_10k"]})

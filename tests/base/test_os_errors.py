@@ -35,7 +35,9 @@ def test_a_full_disk_is_told_in_one_sentence_and_breaks_nothing(tmp_path, monkey
         return write_bytes(path, data)
 
     monkeypatch.setattr(Path, "write_bytes", fills_up)
-    with pytest.raises(RunError, match=r"store/frames: no space left on the device; .* make room and run the same"):
+    with pytest.raises(
+        RunError, match=r"store/frames: no space left on the device; .* make room and run the same"
+    ):
         build(tmp_path, tables)
     monkeypatch.undo()
     assert not list((tmp_path / "store" / "frames").glob(".tmp-*"))
@@ -43,7 +45,9 @@ def test_a_full_disk_is_told_in_one_sentence_and_breaks_nothing(tmp_path, monkey
     def full(*arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("pipeline.shards.build.write_table", full)  # of the index: everything else is there by then
+    monkeypatch.setattr(
+        "pipeline.shards.build.write_table", full
+    )  # of the index: everything else is there by then
     with pytest.raises(RunError, match=r"no space left on the device"):
         build(tmp_path, tables)
     monkeypatch.undo()
@@ -59,7 +63,9 @@ def test_a_full_disk_is_told_in_one_sentence_and_breaks_nothing(tmp_path, monkey
         (errno.EROFS, "the file system is read-only; .* kept: make it writable"),
     ],
 )
-def test_a_folder_that_may_not_be_written_is_told_in_one_sentence(tmp_path, monkeypatch, code, words):
+def test_a_folder_that_may_not_be_written_is_told_in_one_sentence(
+    tmp_path, monkeypatch, code, words
+):
     tables = make_dataset(tmp_path, TEXTS)
 
     def refuse(path, data):
@@ -75,7 +81,10 @@ def test_a_folder_that_may_not_be_written_is_told_in_one_sentence(tmp_path, monk
 def test_a_disk_that_is_full_when_progress_is_noted_is_no_fault_of_the_clip(tmp_path):
     samples, downloads = make_dataset(tmp_path, {"a": "1"}, samples_per_clip=3)
     clips, absent = available_clips(downloads, tmp_path / "clips")
-    work = ClipWork(clips["a"], tuple(Moment(row["sample_id"], row["time_seconds"]) for row in samples.to_pylist()))
+    work = ClipWork(
+        clips["a"],
+        tuple(Moment(row["sample_id"], row["time_seconds"]) for row in samples.to_pylist()),
+    )
 
     class FullDisk:
         def begin_clip(self, clip_id):
@@ -86,7 +95,9 @@ def test_a_disk_that_is_full_when_progress_is_noted_is_no_fault_of_the_clip(tmp_
 
     assert not absent
     with pytest.raises(OSError, match="No space left"):
-        attempt_clip(work, [make_feature()], fake_features.extract, set_aside=None, attempt=FullDisk())
+        attempt_clip(
+            work, [make_feature()], fake_features.extract, set_aside=None, attempt=FullDisk()
+        )
 
 
 def test_a_clip_that_may_not_be_read_now_is_tried_again(tmp_path, monkeypatch):
@@ -125,7 +136,9 @@ def test_the_systems_own_refusal_to_write_is_told_too(tmp_path):
 
 
 @pytest.mark.parametrize("start", ["stage", "command", "score"])
-def test_whatever_is_refused_is_told_without_a_traceback_and_a_bug_with_one(tmp_path, monkeypatch, capsys, start):
+def test_whatever_is_refused_is_told_without_a_traceback_and_a_bug_with_one(
+    tmp_path, monkeypatch, capsys, start
+):
     """A stage, a command and the scoring of maps, on a full disk and with an error that only a bug explains."""
     (tmp_path / "params.yaml").write_text("datasets: []\n")
     monkeypatch.chdir(tmp_path)
@@ -147,7 +160,9 @@ def test_whatever_is_refused_is_told_without_a_traceback_and_a_bug_with_one(tmp_
         return score_main(["maps.npz", "--dataset", "sample"])
 
     assert run() == 1
-    message = "error: reports/x: no space left on the device; make room and run the same command again\n"
+    message = (
+        "error: reports/x: no space left on the device; make room and run the same command again\n"
+    )
     assert capsys.readouterr().err == message
     code = errno.EBADF
     with pytest.raises(OSError, match="Bad file descriptor"):

@@ -22,14 +22,17 @@ def test_a_file_that_holds_no_sections(tmp_path, text, message):
 
 
 def test_a_folder_that_is_no_checkout(tmp_path):
-    with pytest.raises(ParameterError, match=r"params\.yaml: not found; run from the root of a checkout of Earshot"):
+    with pytest.raises(
+        ParameterError, match=r"params\.yaml: not found; run from the root of a checkout of Earshot"
+    ):
         Project.load(tmp_path)
 
 
 @pytest.mark.parametrize("value", ["sample", None, {"sample": 1}, [["sample"]], [1]])
 def test_names_that_are_no_list(value):
     with pytest.raises(
-        ParameterError, match=r"params: datasets is .*, expected a list of names, for example \[sample\]"
+        ParameterError,
+        match=r"params: datasets is .*, expected a list of names, for example \[sample\]",
     ):
         _ = Project("root", {"datasets": value}).datasets
     with pytest.raises(ParameterError, match=r"params: models is .*, expected a list of names"):
@@ -48,6 +51,9 @@ def test_commands_name_a_dataset_that_there_is_not(tmp_path, capsys, command):
 def test_retry_says_what_it_cannot_do(tmp_path, capsys):
     (tmp_path / "params.yaml").write_text("datasets: [sample]\n")
     assert main(["--root", str(tmp_path), "retry", "--reason", "netwrk"]) == 2
-    assert "error: --reason is 'netwrk', expected one of account_terminated, age_restricted" in capsys.readouterr().err
+    assert (
+        "error: --reason is 'netwrk', expected one of account_terminated, age_restricted"
+        in capsys.readouterr().err
+    )
     assert main(["--root", str(tmp_path), "retry", "--reason", "network"]) == 2
     assert "error: no dataset has an account yet; run `dvc repro` first" in capsys.readouterr().err

@@ -56,7 +56,9 @@ def project(tmp_path):
         path = project.clips_dir("tiny") / f"clip{i}.mp4"
         write_video(path, shade=20 * i)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        downloads.append({"clip_id": f"clip{i}", "status": "ok", "path": path.name, "sha256": sha256})
+        downloads.append(
+            {"clip_id": f"clip{i}", "status": "ok", "path": path.name, "sha256": sha256}
+        )
         samples.append({"sample_id": f"sample{i}", "clip_id": f"clip{i}"})
     build(project, samples, downloads, short_side=32)
     return project
@@ -148,10 +150,15 @@ def test_a_bit_of_the_index_that_still_reads_is_found_by_the_account(project, ca
     rows[1]["detail"] = "not what was written"
     write_table(index_path, rows, INDEX)
     assert run(verify, project) == 1
-    assert "index.parquet: not the index that manifests/tiny/frames.json counts" in capsys.readouterr().out
+    assert (
+        "index.parquet: not the index that manifests/tiny/frames.json counts"
+        in capsys.readouterr().out
+    )
     assert run(repair, project) == 0
     assert index_path.read_bytes() == before
-    assert json.loads(account_path(project, "tiny", "frames").read_text())["index_sha256"] == sha256_of(index_path)
+    assert json.loads(account_path(project, "tiny", "frames").read_text())[
+        "index_sha256"
+    ] == sha256_of(index_path)
     assert json.loads(account)["ok"] == 5
     assert run(verify, project) == 0
 
@@ -162,7 +169,9 @@ def test_no_flipped_bit_changes_what_a_table_says(project):
     content, rows = index_path.read_bytes(), read_table(index_path, INDEX).to_pylist()
     num_refused = 0
     for place in range(len(content)):
-        index_path.write_bytes(content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :])
+        index_path.write_bytes(
+            content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :]
+        )
         try:
             found = read_table(index_path, INDEX)
         except DataError:
@@ -177,12 +186,22 @@ def test_an_index_that_no_account_vouches_for_is_compared_with_the_manifest(proj
     before = index_path.read_bytes()
     rows = read_table(index_path, INDEX).to_pylist()
     rows[1]["sample_id"], rows[2]["sample_id"] = rows[2]["sample_id"], rows[1]["sample_id"]
-    rows[4] |= {"status": "missing", "reason": "removed", "shard": None, "row": None, "key": None, "crc32": None}
+    rows[4] |= {
+        "status": "missing",
+        "reason": "removed",
+        "shard": None,
+        "row": None,
+        "key": None,
+        "crc32": None,
+    }
     write_table(index_path, rows, INDEX)
     assert run(verify, project) == 1
     output = capsys.readouterr().out
     for name in ("sample1", "sample2", "sample4"):
-        assert f"{name}: cache/tiny/frames/index.parquet: its row is not of this sample's clip" in output
+        assert (
+            f"{name}: cache/tiny/frames/index.parquet: its row is not of this sample's clip"
+            in output
+        )
     assert "sample0: " not in output
     assert run(repair, project) == 0
     assert index_path.read_bytes() == before
@@ -193,10 +212,16 @@ def test_an_index_that_no_account_vouches_for_is_compared_with_the_manifest(proj
 def test_a_damaged_account_is_named_and_written_anew(project, capsys, damage):
     path = account_path(project, "tiny", "frames")
     shards = project.feature_dir("tiny", "frames").glob("*.h5")
-    write_account(project, "tiny", "frames", num_bytes=sum(shard.stat().st_size for shard in shards))
+    write_account(
+        project, "tiny", "frames", num_bytes=sum(shard.stat().st_size for shard in shards)
+    )
     before = path.read_bytes()
     assert run(verify, project) == 0
-    path.write_bytes({"number": before.replace(b'"ok": 5', b'"ok": 4'), "half": before[:40], "list": b"[]\n"}[damage])
+    path.write_bytes(
+        {"number": before.replace(b'"ok": 5', b'"ok": 4'), "half": before[:40], "list": b"[]\n"}[
+            damage
+        ]
+    )
     assert run(verify, project) == 1
     assert "manifests/tiny/frames.json: damaged" in capsys.readouterr().out
     assert run(repair, project) == 0
@@ -208,7 +233,10 @@ def test_a_disk_that_is_full_for_the_account_is_told_in_one_sentence(project, mo
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("pipeline.shards.account.publish_text", full)
-    with pytest.raises(RunError, match=r"manifests/tiny: no space left on the device; .* run the same command again"):
+    with pytest.raises(
+        RunError,
+        match=r"manifests/tiny: no space left on the device; .* run the same command again",
+    ):
         write_account(project, "tiny", "frames", num_bytes=1)
 
 
@@ -231,13 +259,17 @@ def test_no_flipped_bit_of_an_index_escapes_as_a_traceback(project, bit):
     content = index_path.read_bytes()
     messages = []
     for place in range(0, len(content), 5):
-        index_path.write_bytes(content[:place] + bytes([content[place] ^ (1 << bit)]) + content[place + 1 :])
+        index_path.write_bytes(
+            content[:place] + bytes([content[place] ^ (1 << bit)]) + content[place + 1 :]
+        )
         try:
             read_table(index_path, INDEX).to_pylist()
         except DataError as error:
             messages.append(str(error))
     assert len(messages) > 50
-    assert all(message.startswith(f"{index_path}: ") and "\n" not in message for message in messages)
+    assert all(
+        message.startswith(f"{index_path}: ") and "\n" not in message for message in messages
+    )
 
 
 def test_files_that_are_no_part_of_the_cache(project, capsys):
@@ -292,11 +324,18 @@ def make_detections(parameters, *, weights_dir):
         return Extracted(array, {"num_frames": 1})
 
     return Feature(
-        "detections", 1, parameters, {"units": "none"}, lambda moment, info: Needs(frame_times=(0.0,)), compute
+        "detections",
+        1,
+        parameters,
+        {"units": "none"},
+        lambda moment, info: Needs(frame_times=(0.0,)),
+        compute,
     )
 
 
-def test_detections_are_a_feature_like_the_others_where_they_are_cached(project, capsys, monkeypatch):
+def test_detections_are_a_feature_like_the_others_where_they_are_cached(
+    project, capsys, monkeypatch
+):
     monkeypatch.setattr(detector, "make_feature", make_detections)
     assert run(verify, project) == 0
     assert "detections" not in capsys.readouterr().out  # not asked for, not there
@@ -306,7 +345,9 @@ def test_detections_are_a_feature_like_the_others_where_they_are_cached(project,
 
     parameters = detector.DetectorParameters(weights="none.pth", max_boxes=7)
     weights_dir = project.root / "cache" / "weights"
-    build_as_stages_do(project, make_detections(detector.DetectorParameters(), weights_dir=weights_dir))  # of yesterday
+    build_as_stages_do(
+        project, make_detections(detector.DetectorParameters(), weights_dir=weights_dir)
+    )  # of yesterday
     build_as_stages_do(project, make_detections(parameters, weights_dir=weights_dir))
     (path,) = project.feature_dir("tiny", "detections").glob("*.h5")
     before = path.read_bytes()

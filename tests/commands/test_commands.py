@@ -19,22 +19,37 @@ from tests.helpers.paths import ROOT
 
 
 def test_ids_that_begin_with_a_dash_survive_the_command_line():
-    assert protect_ids(["retry", "--id", "-abc_000010", "--quiet"]) == ["retry", "--id=-abc_000010", "--quiet"]
+    assert protect_ids(["retry", "--id", "-abc_000010", "--quiet"]) == [
+        "retry",
+        "--id=-abc_000010",
+        "--quiet",
+    ]
     assert protect_ids(["retry", "-hXyz", "--dry-run"]) == ["retry", "--dry-run", "--", "-hXyz"]
-    assert protect_ids(["retry", "--id", "--two-dashes", "-h"]) == ["retry", "--id=--two-dashes", "-h"]
+    assert protect_ids(["retry", "--id", "--two-dashes", "-h"]) == [
+        "retry",
+        "--id=--two-dashes",
+        "-h",
+    ]
     assert protect_ids(["show", "--", "--a", "-b"]) == ["show", "--", "--a", "-b"]
     assert protect_ids(["status", "--format", "csv"]) == ["status", "--format", "csv"]
 
 
 def test_tables_for_people_and_machines():
     rows = [{"a": "x\ny", "n": 5, "l": ["p", "q"]}, {"a": None, "n": 12, "l": []}]
-    assert render(rows, ("a", "n", "l"), "table").split("\n") == ["a     n  l", "x y   5  p q", "-    12"]
+    assert render(rows, ("a", "n", "l"), "table").split("\n") == [
+        "a     n  l",
+        "x y   5  p q",
+        "-    12",
+    ]
     assert list(csv.reader(io.StringIO(render(rows, ("a", "n", "l"), "csv")))) == [
         ["a", "n", "l"],
         ["x\ny", "5", "p q"],
         ["", "12", ""],
     ]
-    assert json.loads(render(rows, ("a", "l"), "json")) == [{"a": "x\ny", "l": ["p", "q"]}, {"a": None, "l": []}]
+    assert json.loads(render(rows, ("a", "l"), "json")) == [
+        {"a": "x\ny", "l": ["p", "q"]},
+        {"a": None, "l": []},
+    ]
 
 
 def test_missing_retry_and_reclassify_on_a_small_dataset(tmp_path, capsys, server):
@@ -46,7 +61,9 @@ def test_missing_retry_and_reclassify_on_a_small_dataset(tmp_path, capsys, serve
         ("gone", server.add("/gone.mp4", Answer(status=404))),
         ("odd", server.add("/odd.mp4", page("Something that nobody has seen before"))),
     )
-    project = make_project(tmp_path / "project", download=QUICK | {"num_quick_attempts": 1, "allow_duplicates": True})
+    project = make_project(
+        tmp_path / "project", download=QUICK | {"num_quick_attempts": 1, "allow_duplicates": True}
+    )
     fill(project, clips)
 
     code, out, _ = run(capsys, project, "missing", "--format", "json")
@@ -64,7 +81,9 @@ def test_missing_retry_and_reclassify_on_a_small_dataset(tmp_path, capsys, serve
         ("vggsound", "gone", "permanent", "1"),
         ("vggsound", "unknown", "retry", "1"),
     }
-    _, out, _ = run(capsys, project, "missing", "--reason", "gone", "--split", "train", "--dataset", "vggsound")
+    _, out, _ = run(
+        capsys, project, "missing", "--reason", "gone", "--split", "train", "--dataset", "vggsound"
+    )
     assert out.split("\n")[1].split()[:4] == ["vggsound", "gone", "missing", "gone"]
     for command in ("missing", "retry"):
         code, out, err = run(capsys, project, command, "--split", "trian")
@@ -84,7 +103,10 @@ def test_missing_retry_and_reclassify_on_a_small_dataset(tmp_path, capsys, serve
     assert account_dataset(project, "vggsound").num_pending == 1
     assert server.num_requests == before
     code, out, _ = run(capsys, project, "retry", "--id", "-down", "--quiet")
-    assert (code, out) == (0, "vggsound: 1 clips attempted again: 1 ok; `dvc repro` goes on with what arrived\n")
+    assert (code, out) == (
+        0,
+        "vggsound: 1 clips attempted again: 1 ok; `dvc repro` goes on with what arrived\n",
+    )
     assert {path: server.num_requests[path] - before[path] for path in before} == {
         "/ok.mp4": 0,
         "/down.mp4": 1,
@@ -102,7 +124,11 @@ def test_missing_retry_and_reclassify_on_a_small_dataset(tmp_path, capsys, serve
     # A site's words were not known; now they are (here: the raw text in the ledger is written anew).
     assert "no reason changed" in run(capsys, project, "reclassify")[1]
     path = project.ledger_path("vggsound")
-    path.write_text(path.read_text().replace("Something that nobody has seen before", "This video is DRM protected"))
+    path.write_text(
+        path.read_text().replace(
+            "Something that nobody has seen before", "This video is DRM protected"
+        )
+    )
     assert "1 clips: unknown -> drm" in run(capsys, project, "reclassify", "--dry-run")[1]
     assert account_dataset(project, "vggsound").reasons == {"gone": 1, "unknown": 1}
     assert "1 clips: unknown -> drm" in run(capsys, project, "reclassify")[1]
@@ -115,11 +141,22 @@ def test_missing_retry_and_reclassify_on_a_small_dataset(tmp_path, capsys, serve
 def test_accounts_reconcile_and_split_by_split(tmp_path):
     project = make_project(tmp_path)
     clips = [
-        {"clip_id": str(n), "video_id": str(n), "url": "", "start_seconds": None, "end_seconds": None}
+        {
+            "clip_id": str(n),
+            "video_id": str(n),
+            "url": "",
+            "start_seconds": None,
+            "end_seconds": None,
+        }
         | {"splits": ["train", "all"] if n % 2 else ["all"]}
         for n in range(10)
     ]
-    statuses = [("ok", None)] * 4 + [("missing", "gone")] * 3 + [("missing", "network")] + [("pending", None)] * 2
+    statuses = (
+        [("ok", None)] * 4
+        + [("missing", "gone")] * 3
+        + [("missing", "network")]
+        + [("pending", None)] * 2
+    )
     downloads = [
         dict.fromkeys(DOWNLOADS.columns.names)
         | {
@@ -166,7 +203,13 @@ def test_accounts_reconcile_and_split_by_split(tmp_path):
     assert account.num_requested == account.num_ok + account.num_missing + account.num_pending == 10
     assert (account.num_bytes, account.reasons) == (40, {"gone": 3, "network": 1})
     [feature] = account.features
-    assert (feature.num_requested, feature.num_ok, feature.num_missing, feature.num_failed, feature.num_absent) == (
+    assert (
+        feature.num_requested,
+        feature.num_ok,
+        feature.num_missing,
+        feature.num_failed,
+        feature.num_absent,
+    ) == (
         5,
         2,
         1,
@@ -184,8 +227,14 @@ def test_accounts_reconcile_and_split_by_split(tmp_path):
         ("gone", 3, 0.3),
         ("network", 1, 0.1),
     ]
-    confirmed = [("unavailable", "gone? [settled]"), ("corrupt", "cut off [settled]"), ("unavailable", "gone?")]
-    rows = [{"status": "missing", "reason": reason, "detail": detail} for reason, detail in confirmed]
+    confirmed = [
+        ("unavailable", "gone? [settled]"),
+        ("corrupt", "cut off [settled]"),
+        ("unavailable", "gone?"),
+    ]
+    rows = [
+        {"status": "missing", "reason": reason, "detail": detail} for reason, detail in confirmed
+    ]
     outlooks = {row["reason"]: row["outlook"] for row in reason_rows(pa.Table.from_pylist(rows))}
     assert outlooks == {"unavailable": "confirm", "corrupt": "permanent"}
     assert outlook_of("unavailable", "Video unavailable") == "confirm"
@@ -196,7 +245,10 @@ def test_a_hundred_thousand_clips_take_seconds_and_little_memory(tmp_path):
     """`status` and `missing` of a list of VGG-Sound's size, with the start of the interpreter."""
     project, number = make_project(tmp_path), 100_000
     ids = [f"-{n:010d}_000030" for n in range(number)]
-    columns = {name: pa.nulls(number, DOWNLOADS.columns.field(name).type) for name in DOWNLOADS.columns.names}
+    columns = {
+        name: pa.nulls(number, DOWNLOADS.columns.field(name).type)
+        for name in DOWNLOADS.columns.names
+    }
     columns |= {
         "clip_id": pa.array(ids),
         "status": pa.array(["ok", "ok", "ok", "missing"] * (number // 4)),
@@ -218,7 +270,11 @@ def test_a_hundred_thousand_clips_take_seconds_and_little_memory(tmp_path):
         command = [sys.executable, "-m", "pipeline", "--root", str(tmp_path), *words]
         # A process of its own starts it and measures: a child's peak begins with the size of the one that starts it.
         done = subprocess.run(
-            [sys.executable, "-c", _MEASURED, *command], cwd=ROOT, capture_output=True, text=True, check=False
+            [sys.executable, "-c", _MEASURED, *command],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, words
         assert "25000" in done.stdout or len(done.stdout.split("\n")) == 25_002

@@ -24,25 +24,37 @@ def test_doctor_judges_tools():
     day = datetime.date(2026, 9, 1)
     assert check_yt_dlp("2026.08.19", today=day).level == "ok"
     old = check_yt_dlp("2026.01.01", today=day)
-    assert (old.level, "243 days old" in old.text, "pip install -U" in old.advice) == ("warn", True, True)
+    assert (old.level, "243 days old" in old.text, "pip install -U" in old.advice) == (
+        "warn",
+        True,
+        True,
+    )
     assert check_yt_dlp(None, today=day).level == "FAIL"
     versions = {"/deno": "2.1.0", "/node": "24.0.1"}
-    assert check_js_runtime({"deno": "/deno", "node": "/node"}, versions.get).text.startswith("node 24.0.1")
+    assert check_js_runtime({"deno": "/deno", "node": "/node"}, versions.get).text.startswith(
+        "node 24.0.1"
+    )
     assert check_js_runtime({"deno": "/deno"}, versions.get).level == "warn"
     assert check_js_runtime({}).text.startswith("none found")
     assert check_ffmpeg("/nowhere/ffmpeg").level == "FAIL"
     assert check_scheduler(None).level == "ok"
     refused = check_scheduler("tcp://127.0.0.1:9")
-    assert (refused.level, "no scheduler answers at tcp://127.0.0.1:9" in refused.text) == ("FAIL", True)
+    assert (refused.level, "no scheduler answers at tcp://127.0.0.1:9" in refused.text) == (
+        "FAIL",
+        True,
+    )
     assert check_scheduler("nonsense").level == "FAIL"
 
 
 @pytest.mark.parametrize(
-    ("version", "level"), [("8.1", "warn"), ("n8.1.2", "warn"), ("8.10", "ok"), ("7.0.2-static", "ok")]
+    ("version", "level"),
+    [("8.1", "warn"), ("n8.1.2", "warn"), ("8.10", "ok"), ("7.0.2-static", "ok")],
 )
 def test_doctor_notices_the_ffmpeg_that_breaks_sections(tmp_path, version, level):
     program = tmp_path / "ffmpeg"
-    program.write_text(f"#!/bin/sh\necho 'ffmpeg version {version} Copyright (c) the FFmpeg developers'\n")
+    program.write_text(
+        f"#!/bin/sh\necho 'ffmpeg version {version} Copyright (c) the FFmpeg developers'\n"
+    )
     program.chmod(0o755)
     check = check_ffmpeg(str(program))
     assert (check.level, "16546" in check.text) == (level, level == "warn")
@@ -76,7 +88,8 @@ def test_doctor_without_network_says_so_in_one_line_a_source(tmp_path, capsys, m
         tmp_path / "project",
         datasets=["vggsound", "urbansas", "local", "flickr", "sample"],
         sources={
-            "vggsound": lists | {"vggss_url": nowhere, "vggsound_url": nowhere, "video_url": nowhere + "/{video_id}"},
+            "vggsound": lists
+            | {"vggss_url": nowhere, "vggsound_url": nowhere, "video_url": nowhere + "/{video_id}"},
             "urbansas": {"record_url": nowhere},
             "flickr": {"lists_dir": str(tmp_path / "absent")},
             "local": {"folder": str(tmp_path)},
@@ -86,7 +99,9 @@ def test_doctor_without_network_says_so_in_one_line_a_source(tmp_path, capsys, m
     code, out, _ = run(capsys, project, "doctor")
     lines = {line.split(":")[0].split()[-1]: line for line in out.strip().split("\n")}
     assert code == 1
-    assert lines["vggsound"].startswith("FAIL  vggsound: no network: 127.0.0.1:9: Connection refused")
+    assert lines["vggsound"].startswith(
+        "FAIL  vggsound: no network: 127.0.0.1:9: Connection refused"
+    )
     assert lines["urbansas"].startswith("FAIL  urbansas: no network")
     assert "sources.flickr.lists_dir" in lines["flickr"]
     assert lines["local"].startswith("ok")

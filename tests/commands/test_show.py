@@ -83,11 +83,26 @@ def test_a_sample_without_features_shows_its_reasons(show, tmp_path):
     ("words", "message"),
     [
         (("s0005",), "no sample 's0005' in sample; near matches: s00005"),
-        (("zzzzzzzz",), "no sample 'zzzzzzzz' in sample; there are 8 samples, for example -aBc_000010"),
-        (("s00005", "--dataset", "nope"), "manifests/nope/samples.parquet is not there; there are sample"),
-        (("s00005", "--map", "nope"), "cache/maps/sample/nope.npz: not found; maps of sample are there from centre"),
-        (("s00005", "--output", f"{__file__}/x.png"), "x.png: no file can be made there: File exists"),
-        (("s00005", "--output", "x.pdf"), "--output x.pdf: ends in '.pdf', expected .png, .jpg or .webp"),
+        (
+            ("zzzzzzzz",),
+            "no sample 'zzzzzzzz' in sample; there are 8 samples, for example -aBc_000010",
+        ),
+        (
+            ("s00005", "--dataset", "nope"),
+            "manifests/nope/samples.parquet is not there; there are sample",
+        ),
+        (
+            ("s00005", "--map", "nope"),
+            "cache/maps/sample/nope.npz: not found; maps of sample are there from centre",
+        ),
+        (
+            ("s00005", "--output", f"{__file__}/x.png"),
+            "x.png: no file can be made there: File exists",
+        ),
+        (
+            ("s00005", "--output", "x.pdf"),
+            "--output x.pdf: ends in '.pdf', expected .png, .jpg or .webp",
+        ),
         ((), "0 sample ids given, expected one"),
         (("a", "b"), "2 sample ids given, expected one"),
     ],
@@ -115,7 +130,10 @@ def test_a_clip_of_many_samples_names_them(tmp_path, monkeypatch, capsys):
     tables.write_table(path, rows, tables.SAMPLES)
     monkeypatch.setattr(commands, "NAMES", ("show",))
     assert main(["--root", str(tmp_path), "show", rows[0]["clip_id"]]) == 2
-    assert "is a clip of sample with 2 samples, expected a sample: s00000, s00001" in capsys.readouterr().err
+    assert (
+        "is a clip of sample with 2 samples, expected a sample: s00000, s00001"
+        in capsys.readouterr().err
+    )
 
 
 def test_damaged_shard_is_said_on_the_panel(tmp_path, monkeypatch, capsys):
@@ -123,13 +141,20 @@ def test_damaged_shard_is_said_on_the_panel(tmp_path, monkeypatch, capsys):
     (shard,) = project.feature_dir("sample", "flow").glob("*.h5")
     shard.write_bytes(shard.read_bytes()[:1000])
     monkeypatch.setattr(commands, "NAMES", ("show",))
-    assert main(["--root", str(tmp_path), "show", "s00000", "--output", str(tmp_path / "x.png")]) == 0
+    assert (
+        main(["--root", str(tmp_path), "show", "s00000", "--output", str(tmp_path / "x.png")]) == 0
+    )
     assert "not a whole shard" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("direction", "colour"),
-    [((2, 0), (255, 0, 0)), ((0, 2), (128, 255, 0)), ((-2, 0), (0, 255, 255)), ((0, -2), (128, 0, 255))],
+    [
+        ((2, 0), (255, 0, 0)),
+        ((0, 2), (128, 255, 0)),
+        ((-2, 0), (0, 255, 255)),
+        ((0, -2), (128, 0, 255)),
+    ],
 )
 def test_flow_colours_are_directions(direction, colour):
     flow = np.zeros((2, 8, 8), np.float32)
@@ -159,7 +184,9 @@ def test_a_tone_is_a_line_at_its_height():
 
 
 def test_boxes_are_where_they_should_be():
-    drawn = pictures.draw_boxes(np.zeros((101, 201, 3), np.uint8), [[0.25, 0.2, 0.75, 0.8], [np.nan, 0, 1, 1]])
+    drawn = pictures.draw_boxes(
+        np.zeros((101, 201, 3), np.uint8), [[0.25, 0.2, 0.75, 0.8], [np.nan, 0, 1, 1]]
+    )
     rows, columns = np.nonzero((drawn == pictures.BOX_COLOUR).all(axis=-1))
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (20, 80, 50, 150)
     outside = pictures.draw_boxes(np.zeros((50, 50, 3), np.uint8), [[-1, -1, 2, 2]])

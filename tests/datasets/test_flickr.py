@@ -32,7 +32,10 @@ def test_flickr_addresses_come_from_the_public_list(tmp_path, caplog):
     assert all(row["time_seconds"] is None and row["boxes"] == [] for row in samples)
     original = "http://www.flickr.com/videos/{user}/{video_id}/play/orig/{secret}"
     clips, _ = flickr_tables(folder, tmp_path, "flickr_10k", video_url=original)
-    assert clips[0]["url"] == "http://www.flickr.com/videos/47762553@N00/9419455509/play/orig/8461e78d0d"
+    assert (
+        clips[0]["url"]
+        == "http://www.flickr.com/videos/47762553@N00/9419455509/play/orig/8461e78d0d"
+    )
     (folder / "urls_public.txt").write_text("<html>\n<body>\n503\n</body>\n")
     with pytest.raises(DataError, match="4 of 4 lines are no Flickr address"):
         flickr_tables(folder, tmp_path, "flickr_10k")
@@ -42,7 +45,9 @@ def test_flickr_typing_error_boxes_and_frames(tmp_path, caplog):
     folder, annotations = tmp_path / "lists", tmp_path / "xml"
     folder.mkdir()
     annotations.mkdir()
-    (folder / "flickr_test.csv").write_bytes(b"3908875357,0\r\n12158276143,93\r\n777788889999,1\r\n")
+    (folder / "flickr_test.csv").write_bytes(
+        b"3908875357,0\r\n12158276143,93\r\n777788889999,1\r\n"
+    )
     (folder / "imagetoframe.pickle").write_bytes(
         pickle.dumps({"12158276143": [374, 375], "777788889999": [1]}, protocol=2)
     )

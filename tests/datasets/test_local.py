@@ -22,7 +22,9 @@ def write_video(path, *, num_frames, fps=10):
         stream = container.add_stream("mpeg4", rate=fps)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for index in range(num_frames):
-            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), index % 250, np.uint8), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(
+                np.full((48, 64, 3), index % 250, np.uint8), format="rgb24"
+            )
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
@@ -85,7 +87,11 @@ def test_links_hidden_files_and_devices(tmp_path):
     (folder / "cache" / "local" / "own.mp4").write_bytes(b"o")
     clips, _ = tables_of(folder, folder / "cache" / "local", ignore=("*.srt",))
     assert len(clips) == 3
-    assert {row["clip_id"].split("-")[0] for row in clips} == {"deep__a.mp4", "dangling.mp4", "linked__b.mp4"}
+    assert {row["clip_id"].split("-")[0] for row in clips} == {
+        "deep__a.mp4",
+        "dangling.mp4",
+        "linked__b.mp4",
+    }
     assert local.read_listing(folder / "cache" / "local")["skipped"] == {
         ".hidden.mp4": "hidden",
         "cache": "Earshot's own cache",
@@ -106,7 +112,9 @@ def test_samples_every_n_seconds(tmp_path):
     times = [(row["clip_id"], row["time_seconds"]) for row in samples]
     assert times == [("long.mkv", 1.0), ("long.mkv", 3.0), ("short.mkv", None), ("text.txt", None)]
     assert len({row["sample_id"] for row in samples}) == 4
-    assert local.read_listing(tmp_path / "cache")["durations"]["long.mkv"] == pytest.approx(4.7, abs=0.11)
+    assert local.read_listing(tmp_path / "cache")["durations"]["long.mkv"] == pytest.approx(
+        4.7, abs=0.11
+    )
 
 
 def test_real_media(tmp_path, shared):
@@ -137,7 +145,9 @@ def test_refresh_removes_the_table_only_when_the_folder_changed(tmp_path, capsys
     folder = tmp_path / "videos"
     folder.mkdir()
     (folder / "a.mp4").write_bytes(b"a")
-    project = Project(tmp_path, {"datasets": ["local"], "sources": {"local": {"folder": str(folder)}}})
+    project = Project(
+        tmp_path, {"datasets": ["local"], "sources": {"local": {"folder": str(folder)}}}
+    )
     table_path = project.clips_table_path("local")
 
     def build_and_refresh(datasets=None):

@@ -50,7 +50,9 @@ def scene_with(*actors: Actor) -> Scene:
 
 def envelope(waveform: np.ndarray, *, seconds: float) -> np.ndarray:
     length = int(seconds * SAMPLE_RATE)
-    return np.sqrt(np.mean(waveform[: len(waveform) // length * length].reshape(-1, length) ** 2, axis=1))
+    return np.sqrt(
+        np.mean(waveform[: len(waveform) // length * length].reshape(-1, length) ** 2, axis=1)
+    )
 
 
 @pytest.mark.parametrize("class_name", CLASS_NAMES)
@@ -59,10 +61,14 @@ def test_sprites_fill_their_canvas_and_move(class_name):
     assert sprite.shape == (NUM_POSES, round(96 * aspect_of(class_name)) + 2, 98, 4)
     alpha = sprite[..., 3]
     assert 0.25 < (alpha > 127).mean() < 0.95
-    assert not alpha[:, [0, -1]].any() and not alpha[:, :, [0, -1]].any(), "the border must be transparent"
+    assert not alpha[:, [0, -1]].any() and not alpha[:, :, [0, -1]].any(), (
+        "the border must be transparent"
+    )
     assert (sprite[..., :3] <= alpha[..., None]).all(), "RGB must be premultiplied"
     assert np.abs(sprite[0].astype(int) - sprite[1]).max() > 60, "poses must differ"
-    assert np.abs(sprite.astype(int) - draw_sprite(class_name, tone=0.9, width=96)).max() > 20, "tone must show"
+    assert np.abs(sprite.astype(int) - draw_sprite(class_name, tone=0.9, width=96)).max() > 20, (
+        "tone must show"
+    )
 
 
 def test_box_is_exact():
@@ -72,7 +78,9 @@ def test_box_is_exact():
     changed = np.abs(renderer.frame(0.0).astype(int) - renderer.background).max(axis=2) > 0
     rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
     (x1, y1, x2, y2) = renderer.boxes(0.0)[0]
-    extent = np.array([columns[0] / 288, rows[0] / 256, (columns[-1] + 1) / 288, (rows[-1] + 1) / 256])
+    extent = np.array(
+        [columns[0] / 288, rows[0] / 256, (columns[-1] + 1) / 288, (rows[-1] + 1) / 256]
+    )
     assert np.abs(np.array([x1, y1, x2, y2]) - extent).max() <= 1.01 / 256
     assert (x1 + x2) / 2 * 288 == pytest.approx(120, abs=3)
 
@@ -115,8 +123,13 @@ def test_loudness_follows_speed():
 
 
 def test_silent_objects_are_silent():
-    actors = (actor_at(60.0, 60.0, is_sounding=False, amplitude_x=20.0, frequency=0.5), actor_at(200.0, 180.0))
-    nothing = render_sound(scene_with(dataclasses.replace(actors[1], is_sounding=False)), duration_seconds=2.0)
+    actors = (
+        actor_at(60.0, 60.0, is_sounding=False, amplitude_x=20.0, frequency=0.5),
+        actor_at(200.0, 180.0),
+    )
+    nothing = render_sound(
+        scene_with(dataclasses.replace(actors[1], is_sounding=False)), duration_seconds=2.0
+    )
     silent = render_sound(scene_with(actors[0]), duration_seconds=2.0)
     both = render_sound(scene_with(*actors), duration_seconds=2.0)
     assert np.array_equal(silent, nothing)
@@ -129,14 +142,21 @@ def test_timbres_tell_classes_apart():
     def profile(class_name, tone, seed):
         activity = np.abs(np.cos(np.linspace(0, 9, 2 * SAMPLE_RATE)))
         sound = synthesize(
-            class_name, activity, tone=tone, sample_rate=SAMPLE_RATE, rng=np.random.default_rng([seed, 5])
+            class_name,
+            activity,
+            tone=tone,
+            sample_rate=SAMPLE_RATE,
+            rng=np.random.default_rng([seed, 5]),
         )
         spectrum = np.abs(np.fft.rfft(sound)) ** 2
         edges = np.geomspace(30, SAMPLE_RATE / 2, 25)
         bands = np.searchsorted(np.fft.rfftfreq(len(sound), 1 / SAMPLE_RATE), edges)
         return np.log(np.add.reduceat(spectrum, bands[:-1])[:24] / spectrum.sum() + 1e-6)
 
-    known = {name: np.mean([profile(name, tone, 0) for tone in (0.2, 0.5, 0.8)], axis=0) for name in CLASS_NAMES}
+    known = {
+        name: np.mean([profile(name, tone, 0) for tone in (0.2, 0.5, 0.8)], axis=0)
+        for name in CLASS_NAMES
+    }
     hits = 0
     for name in CLASS_NAMES:
         for tone in (0.05, 0.35, 0.65, 0.95):
@@ -153,12 +173,16 @@ def test_scenes_hold_what_their_kind_promises():
         sources = [actor for actor in traffic.actors if actor.is_sounding]
         assert 1 <= len(sources) <= 2 and all(actor.is_moving for actor in sources)
         parked = [actor for actor in traffic.actors if not actor.is_moving]
-        assert any(p.class_name == s.class_name and p.tone == s.tone for p in parked for s in sources)
+        assert any(
+            p.class_name == s.class_name and p.tone == s.tone for p in parked for s in sources
+        )
         assert any(actor.is_moving and not actor.is_sounding for actor in traffic.actors)
         for scene in (single, traffic):
             for actor in scene.actors:
                 if actor.is_moving:
-                    assert actor.activity(scene.time_seconds) > 0.7, "must be moving at the sample's moment"
+                    assert actor.activity(scene.time_seconds) > 0.7, (
+                        "must be moving at the sample's moment"
+                    )
             for x1, y1, x2, y2 in SceneRenderer(scene).boxes(scene.time_seconds):
                 assert 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1
                 centres.append(((x1 + x2) / 2, (y1 + y2) / 2))
@@ -171,19 +195,29 @@ def test_a_street_has_one_lane_that_flows_and_one_that_waits():
         scene = scene_of("traffic", seed)
         far, near = scene.lanes
         assert 0 < far < near < scene.height
-        lanes = [[a for a in scene.actors if (abs(a.y - near) < abs(a.y - far)) == bool(lane)] for lane in (0, 1)]
+        lanes = [
+            [a for a in scene.actors if (abs(a.y - near) < abs(a.y - far)) == bool(lane)]
+            for lane in (0, 1)
+        ]
         assert len(scene.actors) in (4, 5, 6)
         for lane, actors in enumerate(lanes):
             assert len({actor.is_moving for actor in actors}) == 1
             assert all(actor.is_facing_left == (lane == 0) for actor in actors)
             for actor in actors:
                 x = actor.position(scene.time_seconds + np.array([-1.0, -0.01, 0.01, 1.0]))[0]
-                assert np.all(np.sign(np.diff(x)) == (0 if not actor.is_moving else -1 if lane == 0 else 1))
+                assert np.all(
+                    np.sign(np.diff(x)) == (0 if not actor.is_moving else -1 if lane == 0 else 1)
+                )
             spans = sorted(
-                (a.position(scene.time_seconds)[0] - a.width / 2, a.position(scene.time_seconds)[0] + a.width / 2)
+                (
+                    a.position(scene.time_seconds)[0] - a.width / 2,
+                    a.position(scene.time_seconds)[0] + a.width / 2,
+                )
                 for a in actors
             )
-            assert all(left[1] < right[0] for left, right in itertools.pairwise(spans)), "nothing overlaps"
+            assert all(left[1] < right[0] for left, right in itertools.pairwise(spans)), (
+                "nothing overlaps"
+            )
             if actors[0].is_moving:
                 flowing.add(lane)
     assert flowing == {0, 1}
@@ -207,7 +241,9 @@ def test_sources_of_a_full_lane_are_still_to_be_seen():
     for seed in range(60):
         # Looks this wide do not fit into a lane; those that are drawn nearly always do.
         rng = np.random.default_rng(seed)
-        scene = make_scene("traffic", time_seconds=2.0, place_seed=seed, rng=rng, aspect_of=lambda _: 0.25)
+        scene = make_scene(
+            "traffic", time_seconds=2.0, place_seed=seed, rng=rng, aspect_of=lambda _: 0.25
+        )
         for actor in scene.actors:
             x, _ = actor.position(scene.time_seconds)
             seen = min(scene.width, x + actor.width / 2) - max(0, x - actor.width / 2)
@@ -229,7 +265,9 @@ def test_what_drives_enters_and_leaves_the_frame():
 
 
 def test_what_drives_is_as_loud_as_it_is_fast():
-    actor = actor_at(0.0, 120.0, class_name="motorcycle", frequency=0.5, amplitude_x=8.0, speed=50.0)
+    actor = actor_at(
+        0.0, 120.0, class_name="motorcycle", frequency=0.5, amplitude_x=8.0, speed=50.0
+    )
     times = np.linspace(0, 4, 400)
     speed = np.abs(np.gradient(actor.position(times)[0], times))
     assert actor.activity(times)[2:-2] == pytest.approx((speed / (50 + 8 * np.pi))[2:-2], abs=0.01)
@@ -257,7 +295,9 @@ def test_file_holds_what_was_drawn_and_is_in_sync(tmp_path):
     with av.open(str(tmp_path / "flash.mp4")) as container:
         assert container.streams.video[0].codec_context.name == "h264"
         assert container.streams.audio[0].codec_context.name == "aac"
-        pictures = {frame.time: frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)}
+        pictures = {
+            frame.time: frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)
+        }
     with av.open(str(tmp_path / "flash.mp4")) as container:
         blocks = [(frame.time, frame.to_ndarray()[0]) for frame in container.decode(audio=0)]
     assert sorted(pictures) == [pytest.approx(index / 16) for index in range(32)]
@@ -265,6 +305,8 @@ def test_file_holds_what_was_drawn_and_is_in_sync(tmp_path):
     assert 10 * np.log10(255**2 / np.mean(error**2)) > 27
     assert max(pictures, key=lambda time: pictures[time].mean()) == pytest.approx(1.0)
     start_seconds = next(
-        time + np.argmax(np.abs(block) > 0.3) / SAMPLE_RATE for time, block in blocks if np.abs(block).max() > 0.3
+        time + np.argmax(np.abs(block) > 0.3) / SAMPLE_RATE
+        for time, block in blocks
+        if np.abs(block).max() > 0.3
     )
     assert start_seconds == pytest.approx(1.0, abs=0.01)

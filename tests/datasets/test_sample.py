@@ -12,9 +12,17 @@ from earshot.errors import DataError, ParameterError
 from earshot.tables import CLIPS, SAMPLES, read_table, write_table
 from pipeline.base.parameters import build
 from pipeline.datasets import load
-from pipeline.datasets.sample.dataset import BROKEN, Parameters, build_tables, file_name, list_entries
+from pipeline.datasets.sample.dataset import (
+    BROKEN,
+    Parameters,
+    build_tables,
+    file_name,
+    list_entries,
+)
 
-SMALL = Parameters(num_train=3, num_val=1, num_single=2, num_traffic=2, duration_seconds=1.0, num_workers=1)
+SMALL = Parameters(
+    num_train=3, num_val=1, num_single=2, num_traffic=2, duration_seconds=1.0, num_workers=1
+)
 NUM_CLIPS = 3 + 1 + 2 + 2 + len(BROKEN)
 
 
@@ -25,7 +33,10 @@ def path_of(clip: dict) -> Path:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.mp4"))}
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob("*.mp4"))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +54,11 @@ def test_tables_are_whole(rendered, tmp_path):
     write_table(tmp_path / "samples.parquet", samples, SAMPLES)
     clips = read_table(tmp_path / "clips.parquet", CLIPS).to_pylist()
     samples = read_table(tmp_path / "samples.parquet", SAMPLES).to_pylist()
-    assert len({clip["clip_id"] for clip in clips}) == len({sample["sample_id"] for sample in samples}) == NUM_CLIPS
+    assert (
+        len({clip["clip_id"] for clip in clips})
+        == len({sample["sample_id"] for sample in samples})
+        == NUM_CLIPS
+    )
     assert {sample["clip_id"] for sample in samples} == {clip["clip_id"] for clip in clips}
     by_split = {}
     for sample in samples:
@@ -58,14 +73,20 @@ def test_tables_are_whole(rendered, tmp_path):
     }
     for sample in samples:
         facts = dict(sample["attributes"])
-        assert len(sample["boxes"]) == len(sample["box_annotators"]) == int(facts["num_sounding"]) >= 1
+        assert (
+            len(sample["boxes"]) == len(sample["box_annotators"]) == int(facts["num_sounding"]) >= 1
+        )
         assert len(sample["label"].split("+")) == int(facts["num_sounding"])
         assert int(facts["num_objects"]) >= int(facts["num_sounding"])
     for sample in by_split["single"]:
         assert dict(sample["attributes"])["num_objects"] == "1"
     for sample in by_split["traffic"]:
         facts = dict(sample["attributes"])
-        assert facts["subset"] == "traffic" and int(facts["num_objects"]) >= 4 and facts["source_is_moving"] == "true"
+        assert (
+            facts["subset"] == "traffic"
+            and int(facts["num_objects"]) >= 4
+            and facts["source_is_moving"] == "true"
+        )
 
 
 def test_whole_clips_are_h264_with_aac(rendered):
@@ -83,7 +104,11 @@ def test_whole_clips_are_h264_with_aac(rendered):
 
 def test_broken_entries_are_broken_as_named(rendered):
     _, clips, _ = rendered
-    path = {clip["clip_id"].rsplit("_", 1)[0]: path_of(clip) for clip in clips if clip["clip_id"].endswith("_0000")}
+    path = {
+        clip["clip_id"].rsplit("_", 1)[0]: path_of(clip)
+        for clip in clips
+        if clip["clip_id"].endswith("_0000")
+    }
     assert set(BROKEN) <= set(path)
     assert not path["removed"].exists()
     with pytest.raises(av.FFmpegError):
@@ -109,7 +134,9 @@ def test_what_is_not_whole_is_rendered_again(rendered):
     cache_dir, _, _ = rendered
     remote_dir = cache_dir / "remote"
     expected = digests(remote_dir)
-    cut, flipped, gone = (next(remote_dir.glob(f"{name}-*")) for name in ("train_0001", "val_0000", "traffic_0001"))
+    cut, flipped, gone = (
+        next(remote_dir.glob(f"{name}-*")) for name in ("train_0001", "val_0000", "traffic_0001")
+    )
     cut.write_bytes(cut.read_bytes()[:1000])
     content = bytearray(flipped.read_bytes())
     content[len(content) // 2] ^= 1  # same size, other content
@@ -122,12 +149,16 @@ def test_what_is_not_whole_is_rendered_again(rendered):
     build_tables(SMALL, cache_dir=cache_dir)
     assert digests(remote_dir) == expected
     assert not list(remote_dir.glob(".tmp-*"))
-    build_tables(SMALL, cache_dir=cache_dir)  # the line that was cut off must not make the ledger unreadable
+    build_tables(
+        SMALL, cache_dir=cache_dir
+    )  # the line that was cut off must not make the ledger unreadable
 
 
 def test_damaged_ledger_is_named(tmp_path):
     (tmp_path / "remote").mkdir()
-    (tmp_path / "remote" / "rendered.jsonl").write_text('not json\n{"file": "a", "bytes": 1, "sha256": "b"}\n')
+    (tmp_path / "remote" / "rendered.jsonl").write_text(
+        'not json\n{"file": "a", "bytes": 1, "sha256": "b"}\n'
+    )
     with pytest.raises(DataError, match=r"rendered\.jsonl:1: not a JSON line"):
         build_tables(SMALL, cache_dir=tmp_path)
 
@@ -148,12 +179,18 @@ def test_what_changes_the_content_changes_the_url():
     for changes in ({"seed": 1}, {"fps": 25}, {"duration_seconds": 2.0}):
         assert not set(names(**changes).values()) & set(first.values())
     more = names(num_train=5)
-    assert all(more[clip_id] == name for clip_id, name in first.items()), "more clips must leave the others as they are"
+    assert all(more[clip_id] == name for clip_id, name in first.items()), (
+        "more clips must leave the others as they are"
+    )
 
 
 def test_scenes_of_both_kinds_in_proportion():
-    entries = list_entries(Parameters(num_train=100, num_val=10, num_single=0, num_traffic=0, traffic_fraction=0.3))
-    kinds = [entry.scene.kind for entry in entries if entry.splits == ("train",) and entry.defect is None]
+    entries = list_entries(
+        Parameters(num_train=100, num_val=10, num_single=0, num_traffic=0, traffic_fraction=0.3)
+    )
+    kinds = [
+        entry.scene.kind for entry in entries if entry.splits == ("train",) and entry.defect is None
+    ]
     assert kinds.count("traffic") == 30 and kinds[:50].count("traffic") == 15
 
 

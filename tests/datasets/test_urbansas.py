@@ -57,16 +57,30 @@ def test_the_published_copies_give_94_frames(shared, tmp_path):
         "annotated_size": "400x225",
     }
     x1, y1, x2, y2 = row["boxes"][0]
-    assert (x1 * 400, y1 * 225, (x2 - x1) * 400, (y2 - y1) * 225) == pytest.approx((160.4, 88.22, 77.12, 42.64))
+    assert (x1 * 400, y1 * 225, (x2 - x1) * 400, (y2 - y1) * 225) == pytest.approx(
+        (160.4, 88.22, 77.12, 42.64)
+    )
     # Picture and sound are one file now, the streams as they were.
     path = path_of(clips.column("url")[0].as_py())
     facts = validate_clip(path, wanted_seconds=10.0, parameters=ValidationParameters())
-    assert (facts.width, facts.height, facts.video_codec, facts.audio_codec) == (400, 225, "h264", "pcm_s16le")
-    assert packets_of(path, "audio") == packets_of(shared("urbansas_mini", "audio", "barcelona161_4901.wav"), "audio")
+    assert (facts.width, facts.height, facts.video_codec, facts.audio_codec) == (
+        400,
+        225,
+        "h264",
+        "pcm_s16le",
+    )
+    assert packets_of(path, "audio") == packets_of(
+        shared("urbansas_mini", "audio", "barcelona161_4901.wav"), "audio"
+    )
     # The first sample's sound is that of the beginning, also after the file was looked at.
-    with ClipReader(path) as joined, ClipReader(shared("urbansas_mini", "audio", "barcelona161_4901.wav")) as original:
+    with (
+        ClipReader(path) as joined,
+        ClipReader(shared("urbansas_mini", "audio", "barcelona161_4901.wav")) as original,
+    ):
         assert joined.info.duration_seconds == pytest.approx(10.0, abs=0.02)
-        early, late = (reader.read_audio(0.0, 3.0, sample_rate=None)[0] for reader in (joined, original))
+        early, late = (
+            reader.read_audio(0.0, 3.0, sample_rate=None)[0] for reader in (joined, original)
+        )
         assert (early == late).all()
     before = path_stat(path)
     again, _ = tables_of(shared("urbansas_mini"), tmp_path)
@@ -106,17 +120,20 @@ def release(shared, tmp_path):
 
 
 def write_annotations(root, video_rows=None, audio_rows=None):
-    rows = video_rows or [
-        "0,0,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,0.0,0,tau",  # at the very start of the event: not spanned
-        "1,1,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,0.5,0,tau",
-        "2,1,2,40,20,80,40,0,1.0,bus,labelled-1,milan,m1,0.5,0,tau",
-        "3,1,3,40,20,80,40,0,0.0,bus,labelled-1,milan,m1,0.5,0,tau",  # not visible
-        "4,2,1,-1,-1,-1,-1,0,1.0,car,labelled-1,milan,m1,1.0,0,tau",  # no box
-        "5,4,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,2.0,0,tau",  # at the very end of the event
-        "6,6,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,3.0,0,tau",  # only offscreen sound
-        "7,8,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,4.0,0,tau",  # only a sound nobody identified
-        "8,0,0,0,0,0,0,-1,0,-1,silent-1,milan,m1,-1,0,tau",
-    ]
+    rows = (
+        video_rows
+        or [
+            "0,0,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,0.0,0,tau",  # at the very start of the event: not spanned
+            "1,1,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,0.5,0,tau",
+            "2,1,2,40,20,80,40,0,1.0,bus,labelled-1,milan,m1,0.5,0,tau",
+            "3,1,3,40,20,80,40,0,0.0,bus,labelled-1,milan,m1,0.5,0,tau",  # not visible
+            "4,2,1,-1,-1,-1,-1,0,1.0,car,labelled-1,milan,m1,1.0,0,tau",  # no box
+            "5,4,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,2.0,0,tau",  # at the very end of the event
+            "6,6,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,3.0,0,tau",  # only offscreen sound
+            "7,8,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,4.0,0,tau",  # only a sound nobody identified
+            "8,0,0,0,0,0,0,-1,0,-1,silent-1,milan,m1,-1,0,tau",
+        ]
+    )
     sounds = audio_rows or [
         "0,labelled-1,0,car,0,0,2.0",
         "1,labelled-1,0,offscreen,0,2.5,3.5",
@@ -126,20 +143,31 @@ def write_annotations(root, video_rows=None, audio_rows=None):
     folder = root / "annotations"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "video_annotations.csv").write_text("\n".join([VIDEO_HEADER, *rows]))
-    (folder / "audio_annotations.csv").write_bytes("\r\n".join(["\ufeff" + AUDIO_HEADER, *sounds]).encode())
+    (folder / "audio_annotations.csv").write_bytes(
+        "\r\n".join(["\ufeff" + AUDIO_HEADER, *sounds]).encode()
+    )
 
 
 def test_rules_layouts_and_the_unlabelled_part(release, tmp_path):
-    clips, samples = tables_of(release, tmp_path / "cache", splits=dataset.SPLITS, unlabelled_every_seconds=4.0)
+    clips, samples = tables_of(
+        release, tmp_path / "cache", splits=dataset.SPLITS, unlabelled_every_seconds=4.0
+    )
     rows = {row["sample_id"]: row for row in samples.to_pylist()}
     assert list(rows) == ["labelled-1@00000500", "other@00002000", "other@00006000"]
     row = rows["labelled-1@00000500"]
     assert row["label"] == "bus+car"
     expected = [[10 / 400, 20 / 225, 40 / 400, 60 / 225], [40 / 400, 20 / 225, 120 / 400, 60 / 225]]
-    assert [box == pytest.approx(want) for box, want in zip(row["boxes"], expected, strict=True)] == [True, True]
-    assert [row["splits"] for row in clips.to_pylist()] == [["urbansas_test"], ["urbansas_unlabelled"]]
+    assert [
+        box == pytest.approx(want) for box, want in zip(row["boxes"], expected, strict=True)
+    ] == [True, True]
+    assert [row["splits"] for row in clips.to_pylist()] == [
+        ["urbansas_test"],
+        ["urbansas_unlabelled"],
+    ]
     joined = path_of(clips.column("url")[0].as_py())
-    video = release / "video" / "video_8fps" / "labelled-1.mp4"  # rather than the one at 2 frames a second
+    video = (
+        release / "video" / "video_8fps" / "labelled-1.mp4"
+    )  # rather than the one at 2 frames a second
     assert packets_of(joined, "video") == packets_of(video, "video")
     _, samples = tables_of(release, tmp_path / "cache", splits=("urbansas_unlabelled",))
     assert samples.column("time_seconds").to_pylist() == [None]
@@ -148,7 +176,9 @@ def test_rules_layouts_and_the_unlabelled_part(release, tmp_path):
 def test_missing_media_stay_accounted_for(release, tmp_path):
     (tmp_path / "sounds" / "labelled-1.wav").unlink()
     clips, _ = tables_of(release, tmp_path / "cache")
-    assert path_of(clips.column("url")[0].as_py()).endswith("video_8fps/labelled-1.mp4")  # will end as no_audio
+    assert path_of(clips.column("url")[0].as_py()).endswith(
+        "video_8fps/labelled-1.mp4"
+    )  # will end as no_audio
     for path in release.glob("video/*/*"):
         path.unlink()
     clips, samples = tables_of(release, tmp_path / "cache")
@@ -158,8 +188,14 @@ def test_missing_media_stay_accounted_for(release, tmp_path):
 @pytest.mark.parametrize(
     ("video_row", "message"),
     [
-        ("0,0,1,ten,20,30,40,0,1.0,car,a,milan,m1,0.5,0,tau", "line 2: x is 'ten', expected a number"),
-        ("0,0,1,nan,20,30,40,0,1.0,car,a,milan,m1,0.5,0,tau", "line 2: x is nan, expected a finite number"),
+        (
+            "0,0,1,ten,20,30,40,0,1.0,car,a,milan,m1,0.5,0,tau",
+            "line 2: x is 'ten', expected a number",
+        ),
+        (
+            "0,0,1,nan,20,30,40,0,1.0,car,a,milan,m1,0.5,0,tau",
+            "line 2: x is nan, expected a finite number",
+        ),
         ("0,0,1,10,20", "line 2: has fewer fields"),
         ("0,0,1,10,20,30,40,0,1.0,car,a,milan,m1,0.5,0,tau,x", "line 2: has more fields"),
         ("0,0,1,10,20,30,40,0,1.0,car,../../a,milan,m1,0.5,0,tau", "line 2: filename is '../../a'"),
@@ -215,7 +251,11 @@ class Zenodo:
                 start = 0
                 if self.headers["Range"]:
                     owner.ranges.append(self.headers["Range"])
-                    start = int(self.headers["Range"].split("=")[1].rstrip("-")) if owner.has_ranges else 0
+                    start = (
+                        int(self.headers["Range"].split("=")[1].rstrip("-"))
+                        if owner.has_ranges
+                        else 0
+                    )
                 self.send_response(206 if start else 200)
                 if start:
                     self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
@@ -280,7 +320,9 @@ def test_the_record_is_fetched_through_broken_transfers(zenodo, tmp_path, caplog
     assert (clips.num_rows, samples.num_rows) == (1, 1)
     assert len(zenodo.ranges) >= 3
     assert "licence is cc-by-4.0" in caplog.text
-    assert "another version" in caplog.text  # other annotations than those of the release known to the project
+    assert (
+        "another version" in caplog.text
+    )  # other annotations than those of the release known to the project
     assert (cache_dir / "release" / "README.md").read_bytes() == b"about"
     assert not list((cache_dir / "release").glob("*.zip"))
     num_requests = len(zenodo.paths)
@@ -314,13 +356,24 @@ def test_an_interrupted_archive_goes_on_and_a_wrong_one_is_removed(zenodo, tmp_p
 
 def test_wrong_records_are_refused(tmp_path):
     path = tmp_path / "record.json"
-    fine = {"key": "a.zip", "size": 1, "checksum": "md5:" + "0" * 32, "links": {"self": "http://x/"}}
+    fine = {
+        "key": "a.zip",
+        "size": 1,
+        "checksum": "md5:" + "0" * 32,
+        "links": {"self": "http://x/"},
+    }
     for content, message in (
         ("<html>", "not readable JSON"),
         ("[]", "has no list of files"),
-        (json.dumps({"files": [fine | {"key": "../a.zip"}]}), r"file 0: key is '\.\./a\.zip'|unsafe name"),
+        (
+            json.dumps({"files": [fine | {"key": "../a.zip"}]}),
+            r"file 0: key is '\.\./a\.zip'|unsafe name",
+        ),
         (json.dumps({"files": [fine | {"key": "a/b.zip"}]}), "file 0: key is 'a/b.zip'"),
-        (json.dumps({"files": [fine, fine | {"checksum": "sha1:00"}]}), "file 1 .*checksum is 'sha1:00'"),
+        (
+            json.dumps({"files": [fine, fine | {"checksum": "sha1:00"}]}),
+            "file 1 .*checksum is 'sha1:00'",
+        ),
         (json.dumps({"files": [{"key": "a"}]}), "file 0: expected key, size, checksum and links"),
     ):
         path.write_text(content)
@@ -331,7 +384,14 @@ def test_wrong_records_are_refused(tmp_path):
 # --- archives
 
 
-HOSTILE_NAMES = ["../escape.txt", "/tmp/escape.txt", "a/../../escape.txt", "C:/escape.txt", "a\\..\\escape.txt", "a//b"]
+HOSTILE_NAMES = [
+    "../escape.txt",
+    "/tmp/escape.txt",
+    "a/../../escape.txt",
+    "C:/escape.txt",
+    "a\\..\\escape.txt",
+    "a//b",
+]
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
@@ -374,7 +434,9 @@ def test_links_bombs_and_broken_archives_are_refused(tmp_path):
     with zipfile.ZipFile(zip_path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("zeros", bytes(10_000_000))
     data = zip_path.read_bytes()
-    zip_path.write_bytes(data.replace((10_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
+    zip_path.write_bytes(
+        data.replace((10_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little"))
+    )
     with pytest.raises(DataError, match=r"announces|cannot be unpacked"):
         unpack_archive(zip_path, tmp_path / "out")
     zip_path.write_bytes(data[:-30])

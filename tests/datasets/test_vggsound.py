@@ -18,9 +18,15 @@ def small(tmp_path):
     folder = tmp_path / "lists"
     (folder / "ezvsl").mkdir(parents=True)
     (folder / "vggss_10k.txt").write_text("--abcdefghi_000010\n_bcdefghijk_000020")
-    (folder / "ezvsl" / "vggss_test.csv").write_bytes(b"\xef\xbb\xbf-cdefghijkl_000030\r\n\r\n--abcdefghi_000010\r\n")
+    (folder / "ezvsl" / "vggss_test.csv").write_bytes(
+        b"\xef\xbb\xbf-cdefghijkl_000030\r\n\r\n--abcdefghi_000010\r\n"
+    )
     boxes = [
-        {"file": "-cdefghijkl_000030", "class": "dog, barking", "bbox": [[0.1, 0.2, 0.3, 1.5], [0, 0, 1, 1]]},
+        {
+            "file": "-cdefghijkl_000030",
+            "class": "dog, barking",
+            "bbox": [[0.1, 0.2, 0.3, 1.5], [0, 0, 1, 1]],
+        },
         {"file": "--abcdefghi_000010", "class": "car", "bbox": [[0.5, 0.5, 0.4, 0.6]]},
     ]
     (folder / "vggss.json").write_text(json.dumps(boxes))
@@ -28,12 +34,16 @@ def small(tmp_path):
         b"video,audio,label\r\n-cdefghijkl_000030,_bcdefghijk_000020,non-sounding\r\n"
         b"defghijklmn_000007,defghijklmn_000007,non-sounding\r\n"
     )
-    (folder / "vggsound.csv").write_text('--abcdefghi,10,"car, passing by",train\nefghijklmno,5,"dog ""bow""",test\n')
+    (folder / "vggsound.csv").write_text(
+        '--abcdefghi,10,"car, passing by",train\nefghijklmno,5,"dog ""bow""",test\n'
+    )
     return folder
 
 
 def test_one_clip_in_several_lists_is_one_row(small, tmp_path):
-    clips, samples = vgg_tables(small, tmp_path, "vggss_10k", "vggss_test", "vggss_test_plus_silent")
+    clips, samples = vgg_tables(
+        small, tmp_path, "vggss_10k", "vggss_test", "vggss_test_plus_silent"
+    )
     assert [row["clip_id"] for row in clips] == [
         "--abcdefghi_000010", "_bcdefghijk_000020", "-cdefghijkl_000030", "defghijklmn_000007"
     ]  # fmt: skip
@@ -46,10 +56,16 @@ def test_one_clip_in_several_lists_is_one_row(small, tmp_path):
         "splits": ["vggss_10k", "vggss_test", "vggss_test_plus_silent"],
     }
     rows = {row["sample_id"]: row for row in samples}
-    assert rows["-cdefghijkl_000030"]["boxes"] == [[0.1, 0.2, 0.3, 1.5], [0, 0, 1, 1]]  # as published
+    assert rows["-cdefghijkl_000030"]["boxes"] == [
+        [0.1, 0.2, 0.3, 1.5],
+        [0, 0, 1, 1],
+    ]  # as published
     assert rows["-cdefghijkl_000030"]["label"] == "dog, barking"
     negative = rows["-cdefghijkl_000030+_bcdefghijk_000020"]
-    assert (negative["clip_id"], negative["audio_clip_id"]) == ("-cdefghijkl_000030", "_bcdefghijk_000020")
+    assert (negative["clip_id"], negative["audio_clip_id"]) == (
+        "-cdefghijkl_000030",
+        "_bcdefghijk_000020",
+    )
     assert rows["defghijklmn_000007+defghijklmn_000007"]["audio_clip_id"] is None
     assert "defghijklmn_000007" not in rows
 
@@ -63,10 +79,16 @@ def test_full_vggsound_gives_labels(small, tmp_path):
     assert clips[1]["start_seconds"] == 5.0
     for line, message in (
         ("too,few", "line 1: found 'too,few', expected YTID,start,label,split"),
-        ("YTID,start,label,split", "expected YTID,start,label,split with a whole second as start, and no header"),
+        (
+            "YTID,start,label,split",
+            "expected YTID,start,label,split with a whole second as start, and no header",
+        ),
         ("--abcdefghi,ten,x,train", "line 1: found"),
         ("--abcdefghi,10,x,valid", "line 1: .*expected a YouTube id and train or test"),
-        ("--abcdefghi,10,x,train\n--abcdefghi,10,y,test", "line 2: clip --abcdefghi_000010 is there twice"),
+        (
+            "--abcdefghi,10,x,train\n--abcdefghi,10,y,test",
+            "line 2: clip --abcdefghi_000010 is there twice",
+        ),
         ("", "is empty"),
     ):
         (small / "vggsound.csv").write_text(line)
@@ -93,7 +115,10 @@ def test_limit_is_fair_and_nested():
         (b"", "is empty"),
         (b"\n\r\n", "is empty"),
         (b"<!DOCTYPE html>\n<html>", r"line 1: found '<!DOCTYPE html>', expected a clip id"),
-        (b"--abcdefghi_000010\n--abcdefghi_000010\n", "line 2: --abcdefghi_000010 is there twice, first in line 1"),
+        (
+            b"--abcdefghi_000010\n--abcdefghi_000010\n",
+            "line 2: --abcdefghi_000010 is there twice, first in line 1",
+        ),
         (b"--abcdefghi_000010\n\n../../etc/passwd\n", "line 3: found '../../etc/passwd'"),
         (b"--abcdefghi_10", "line 1"),
         (b"--abcdefghi_000010,5", "line 1"),
@@ -113,9 +138,18 @@ def test_wrong_lists_are_refused(small, tmp_path, content, message):
     [
         (b"-cdefghijkl_000030,_bcdefghijk_000020,non-sounding", "line 1: .*expected the header"),
         (b"video,audio,label\n", "holds no negative"),
-        (b"video,audio,label\n-cdefghijkl_000030,x,non-sounding", "line 2: .*expected two of a clip id"),
-        (b"video,audio,label\n-cdefghijkl_000030,_bcdefghijk_000020,quiet", "line 2: label is 'quiet'"),
-        (b"video,audio,label\n" + 2 * b"-cdefghijkl_000030,_bcdefghijk_000020,non-sounding\n", "line 3: .*twice"),
+        (
+            b"video,audio,label\n-cdefghijkl_000030,x,non-sounding",
+            "line 2: .*expected two of a clip id",
+        ),
+        (
+            b"video,audio,label\n-cdefghijkl_000030,_bcdefghijk_000020,quiet",
+            "line 2: label is 'quiet'",
+        ),
+        (
+            b"video,audio,label\n" + 2 * b"-cdefghijkl_000030,_bcdefghijk_000020,non-sounding\n",
+            "line 3: .*twice",
+        ),
     ],
 )
 def test_wrong_negatives_are_refused(small, tmp_path, content, message):
@@ -133,10 +167,16 @@ def test_wrong_negatives_are_refused(small, tmp_path, content, message):
         (lambda e: e[1].update(file="../x"), "entry 1: file is '../x'"),
         (lambda e: e[1].update({"class": ""}), "entry 1 .*class is ''"),
         (lambda e: e[1].update(bbox=[]), "entry 1 .*expected a list of boxes"),
-        (lambda e: e[1].update(bbox=[[0, 1, 2]]), r"entry 1 .*box '\[0, 1, 2\]', expected four numbers"),
+        (
+            lambda e: e[1].update(bbox=[[0, 1, 2]]),
+            r"entry 1 .*box '\[0, 1, 2\]', expected four numbers",
+        ),
         (lambda e: e[1].update(bbox=[[0, 1, 2, float("nan")]]), "entry 1 .*expected four numbers"),
         (lambda e: e[1].update(bbox=[[0, 1, 2, True]]), "entry 1 .*expected four numbers"),
-        (lambda e: e[1].update(file="zzzzzzzzzzz_000001"), "test clip --abcdefghi_000010 has no boxes"),
+        (
+            lambda e: e[1].update(file="zzzzzzzzzzz_000001"),
+            "test clip --abcdefghi_000010 has no boxes",
+        ),
     ],
 )
 def test_wrong_boxes_are_refused(small, tmp_path, change, message):

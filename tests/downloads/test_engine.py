@@ -20,7 +20,10 @@ from tests.helpers.misbehaving_server import Answer, page
 def test_every_misbehaviour_ends_with_its_reason(tmp_path, media, server):
     """The statuses, lengths, stalls and pages of real servers; nothing bad is published and nothing is left over."""
     good, data = answer(media / "clip0.mp4"), (media / "clip0.mp4").read_bytes()
-    front, packed = (media / "front.mp4").read_bytes(), gzip.compress((media / "clip4.mp4").read_bytes())
+    front, packed = (
+        (media / "front.mp4").read_bytes(),
+        gzip.compress((media / "clip4.mp4").read_bytes()),
+    )
     gzipped = {"Content-Encoding": "gzip"}
     cases = {
         "fine": ([good], None),
@@ -29,7 +32,10 @@ def test_every_misbehaviour_ends_with_its_reason(tmp_path, media, server):
         "octets": ([answer(media / "clip3.mp4", content_type="application/octet-stream")], None),
         "packed": ([Answer(body=packed, headers=gzipped)], None),
         "packed_cut": ([Answer(body=packed, headers=gzipped, cut_at=999)], "network"),
-        "404": ([Answer(status=404, body=b"This private video", content_type="text/plain")], "gone"),
+        "404": (
+            [Answer(status=404, body=b"This private video", content_type="text/plain")],
+            "gone",
+        ),
         "410": ([Answer(status=410)], "gone"),
         "403": ([Answer(status=403)], "forbidden"),
         "500": ([Answer(status=500)], "network"),
@@ -47,17 +53,26 @@ def test_every_misbehaviour_ends_with_its_reason(tmp_path, media, server):
         "sound_only": ([answer(media / "sound_only.mp4")], "no_video"),
         "short": ([answer(media / "short.mp4")], "too_short"),
         "again": ([good], "duplicate"),
-        "private": ([page("Private video. Sign in if you\u2019ve been granted access to this video")], "private"),
+        "private": (
+            [page("Private video. Sign in if you\u2019ve been granted access to this video")],
+            "private",
+        ),
         "age": (
             [page("Sign in to confirm your age. This video may be inappropriate for some users.")],
             "age_restricted",
         ),
-        "members": ([page("Join this channel to get access to members-only content")], "members_only"),
+        "members": (
+            [page("Join this channel to get access to members-only content")],
+            "members_only",
+        ),
         "terminated": (
             [page("the YouTube account associated with this video has been terminated")],
             "account_terminated",
         ),
-        "geo": ([page("The uploader has not made this video available in your country")], "geo_blocked"),
+        "geo": (
+            [page("The uploader has not made this video available in your country")],
+            "geo_blocked",
+        ),
         "copyright": ([page("no longer available due to a copyright claim by X")], "copyright"),
         "removed": ([page("This video has been removed by the uploader")], "removed"),
         "upcoming": ([page("Premieres in 3 hours")], "upcoming"),
@@ -68,7 +83,9 @@ def test_every_misbehaviour_ends_with_its_reason(tmp_path, media, server):
     cases["no_address"] = ([], "unknown")
     rows.append(("no_address", "http://[::1/no_address.mp4"))
     found = download(tmp_path, clips_table(*rows), parameters=quick(num_quick_attempts=2))
-    assert {name: row["reason"] for name, row in found.items()} == {name: reason for name, (_, reason) in cases.items()}
+    assert {name: row["reason"] for name, row in found.items()} == {
+        name: reason for name, (_, reason) in cases.items()
+    }
     assert [name for name, row in found.items() if row["status"] == "ok"] == [
         name for name, (_, reason) in cases.items() if reason is None
     ]
@@ -77,14 +94,24 @@ def test_every_misbehaviour_ends_with_its_reason(tmp_path, media, server):
         row = found[name]
         assert sha256_of(tmp_path / "clips" / row["path"]) == row["sha256"]
         assert (row["width"], row["height"], row["fps"]) == (128, 72, 12.0)
-        assert (row["video_codec"], row["audio_codec"], row["sample_rate"]) == ("h264", "aac", 16000)
+        assert (row["video_codec"], row["audio_codec"], row["sample_rate"]) == (
+            "h264",
+            "aac",
+            16000,
+        )
         assert row["duration_seconds"] == pytest.approx(2.0, abs=0.2)
         assert row["bytes"] == os.path.getsize(tmp_path / "clips" / row["path"])
     assert published(tmp_path) == {
-        f"{name}.mp4" for name in ("fine", "-begins-with-minus", "later_fine", "octets", "packed", "again")
+        f"{name}.mp4"
+        for name in ("fine", "-begins-with-minus", "later_fine", "octets", "packed", "again")
     }
     assert found["later_fine"]["attempts"] == found["403"]["attempts"] == 2
-    assert found["404"]["attempts"] == found["private"]["attempts"] == server.num_requests["/404.mp4"] == 1
+    assert (
+        found["404"]["attempts"]
+        == found["private"]["attempts"]
+        == server.num_requests["/404.mp4"]
+        == 1
+    )
     assert found["again"]["detail"] == "has the same bytes as fine"
     assert "yt-dlp 20" in found["403"]["tool_versions"]
     assert "ffmpeg " in found["403"]["tool_versions"]
@@ -109,13 +136,20 @@ def test_a_changed_source_file_is_fetched_again_and_an_unchanged_one_is_not(tmp_
     second = download(tmp_path, clips)
     assert [row["status"] for row in second.values()] == ["ok"] * 3
     assert second["0"] == first["0"]
-    assert second["1"]["sha256"] == sha256_of(paths[1]) == sha256_of(tmp_path / "clips" / second["1"]["path"])
+    assert (
+        second["1"]["sha256"]
+        == sha256_of(paths[1])
+        == sha256_of(tmp_path / "clips" / second["1"]["path"])
+    )
     paths[0].unlink()
     assert download(tmp_path, clips) == second  # the copy outlives its source
 
 
 def test_flags_are_facts_not_failures(tmp_path, media):
-    rows = [("flat", (media / "silent_still.mp4").as_uri()), ("lively", (media / "clip0.mp4").as_uri())]
+    rows = [
+        ("flat", (media / "silent_still.mp4").as_uri()),
+        ("lively", (media / "clip0.mp4").as_uri()),
+    ]
     found = download(tmp_path, clips_table(*rows))
     assert found["flat"]["flags"] == ["silent", "still"]
     assert found["lively"]["flags"] == []
@@ -123,7 +157,10 @@ def test_flags_are_facts_not_failures(tmp_path, media):
 
 
 def test_a_lost_or_damaged_file_is_fetched_again(tmp_path, media, server):
-    rows = [(name, server.add(f"/{name}.mp4", answer(media / f"clip{n}.mp4"))) for n, name in enumerate("abc")]
+    rows = [
+        (name, server.add(f"/{name}.mp4", answer(media / f"clip{n}.mp4")))
+        for n, name in enumerate("abc")
+    ]
     first = download(tmp_path, clips_table(*rows))
     (tmp_path / "clips" / "a.mp4").unlink()
     (tmp_path / "clips" / "b.mp4").write_bytes(b"half")

@@ -56,8 +56,12 @@ def media(tmp_path_factory):
     make_clip(folder / "long.mp4", size="64x48", fps="8", seconds=9)
     make_clip(folder / "picture.mp4", size="64x48", fps="8", sound=None)
     make_clip(folder / "sound.wav", picture=None)
-    cv2.imwrite(str(folder / "still.jpg"), np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))
-    cv2.imwrite(str(folder / "still.png"), np.random.default_rng(1).integers(0, 255, (48, 64, 3), np.uint8))
+    cv2.imwrite(
+        str(folder / "still.jpg"), np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    )
+    cv2.imwrite(
+        str(folder / "still.png"), np.random.default_rng(1).integers(0, 255, (48, 64, 3), np.uint8)
+    )
     (folder / "broken.mp4").write_bytes((folder / "clip.mp4").read_bytes()[:2000])
     return folder
 
@@ -65,7 +69,9 @@ def media(tmp_path_factory):
 def unlike(path, target, number):
     """A copy with other bytes and the same content (a comment box at the end of an mp4)."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(path.read_bytes() + (16).to_bytes(4, "big") + b"free" + number.to_bytes(8, "big"))
+    target.write_bytes(
+        path.read_bytes() + (16).to_bytes(4, "big") + b"free" + number.to_bytes(8, "big")
+    )
     return target
 
 
@@ -110,20 +116,29 @@ def run_download(tmp_path, clips):
     ],
 )
 def test_names(stem, expected):
-    clips = clips_table("-abcdefghi__000030", "0123456789a_000000", "0123456789a_000007", "9419455509")
+    clips = clips_table(
+        "-abcdefghi__000030", "0123456789a_000000", "0123456789a_000007", "9419455509"
+    )
     assert ClipNames(clips).find(stem) == expected
 
 
 def test_names_that_fit_several_clips_are_named():
-    clips = clips_table("0123456789a_000000", "0123456789a_000007", "0123456789b_000005", "0123456789b_005000")
-    with pytest.raises(DataError, match=r"fits 2 clips of the list \(0123456789a_000000, 0123456789a_000007\)"):
+    clips = clips_table(
+        "0123456789a_000000", "0123456789a_000007", "0123456789b_000005", "0123456789b_005000"
+    )
+    with pytest.raises(
+        DataError, match=r"fits 2 clips of the list \(0123456789a_000000, 0123456789a_000007\)"
+    ):
         ClipNames(clips).find("0123456789a")
     with pytest.raises(DataError, match="fits 2 clips"):
         ClipNames(clips).find("0123456789b_5000")
 
 
 def test_a_folder_with_everything_in_it(tmp_path, media):
-    ids = [f"{letter}-cdefghij__0000{number}" for letter, number in zip("abcdefgh", range(10, 18), strict=True)]
+    ids = [
+        f"{letter}-cdefghij__0000{number}"
+        for letter, number in zip("abcdefgh", range(10, 18), strict=True)
+    ]
     folder = tmp_path / "have it"
     unlike(media / "clip.mp4", folder / f"{ids[0]}.mp4", 0)
     unlike(media / "clip.mp4", folder / "deep" / f"{ids[1][:11]}_11000_15000.mp4", 1)
@@ -152,7 +167,9 @@ def test_a_folder_with_everything_in_it(tmp_path, media):
         "notes.txt": "a clip is made of no file of kind .txt",
     }
     assert report.num_hidden == 1
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before  # left alone
+    assert {
+        path: path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    } == before  # left alone
     rows = run_download(tmp_path, clips)
     assert [rows[clip_id]["status"] for clip_id in ids] == ["ok"] * 4 + ["missing"] * 4
     assert {rows[clip_id]["attempts"] for clip_id in ids[:4]} == {1}  # nothing of them was fetched
@@ -169,7 +186,9 @@ def test_stills_keep_their_pixels(tmp_path, media):
         shutil.copy(media / f"still.{suffix}", tmp_path / f"123450000{number}.{suffix}")
         unlike(media / "sound.wav", tmp_path / f"123450000{number}.wav", number)
     report = run_import(
-        tmp_path, clips, *(f"123450000{n}.{s}" for n, s in ((1, "jpg"), (1, "wav"), (2, "png"), (2, "wav")))
+        tmp_path,
+        clips,
+        *(f"123450000{n}.{s}" for n, s in ((1, "jpg"), (1, "wav"), (2, "png"), (2, "wav"))),
     )
     assert sorted(report.imported) == ["1234500001", "1234500002"]
     with av.open(str(tmp_path / "clips" / "1234500001.mkv")) as container:
@@ -245,10 +264,14 @@ def test_a_killed_import_goes_on(tmp_path, media):
     random = np.random.default_rng(3)
     num_kills = 0
     for _ in range(4):
-        process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, start_new_session=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, start_new_session=True
+        )
         deadline = time.monotonic() + 30
         num_before = len(read_entries(tmp_path / "attempts.jsonl"))
-        while len(read_entries(tmp_path / "attempts.jsonl")) <= num_before and process.poll() is None:
+        while (
+            len(read_entries(tmp_path / "attempts.jsonl")) <= num_before and process.poll() is None
+        ):
             assert time.monotonic() < deadline
             time.sleep(0.005)
         time.sleep(random.uniform(0, 0.05))
@@ -260,7 +283,9 @@ def test_a_killed_import_goes_on(tmp_path, media):
     rows = run_download_of_ok(tmp_path, clips)
     report = run_import(tmp_path, clips, "in")
     assert set(report.present) >= rows
-    entries = [entry for entry in read_entries(tmp_path / "attempts.jsonl") if entry["outcome"] == "ok"]
+    entries = [
+        entry for entry in read_entries(tmp_path / "attempts.jsonl") if entry["outcome"] == "ok"
+    ]
     assert run_download_of_ok(tmp_path, clips) == set(ids)
     assert len({entry["clip_id"] for entry in entries}) == len(ids)
 
@@ -277,7 +302,12 @@ def test_a_kill_between_ledger_and_rename_is_rolled_forward(tmp_path, media):
         "pipeline.downloads.import_clips._Importer._rename = lambda *_: os._exit(9)\n"
         "root = Path(sys.argv[1]); run_import(root, read_table(root / 'clips.parquet', CLIPS), 'in', mode='copy')"
     )
-    assert subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, check=False).returncode == 9
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, check=False
+        ).returncode
+        == 9
+    )
     assert run_download_of_ok(tmp_path, clips) == set()
     report = run_import(tmp_path, clips, "in")
     assert (report.imported, report.present) == ([], ["a-cdefghij__000010"])
@@ -302,14 +332,24 @@ def test_the_command_writes_the_table_and_names_what_it_left(tmp_path, media, ca
     unlike(media / "clip.mp4", tmp_path / "in" / "a-cdefghij__000010.mp4", 1)
     (tmp_path / "in" / os.fsdecode(b"caf\xe9.mp4")).write_bytes(b"x")
     arguments = SimpleNamespace(
-        sources=[str(tmp_path / "in")], dataset=None, mode="link", workers=2, format="text", quiet=True
+        sources=[str(tmp_path / "in")],
+        dataset=None,
+        mode="link",
+        workers=2,
+        format="text",
+        quiet=True,
     )
     assert import_command.run(arguments, project) == 0
     output = capsys.readouterr().out
-    assert "vggsound: 1 clips imported, 0 were there, 0 rejected, 1 files left alone, 0 hidden" in output
+    assert (
+        "vggsound: 1 clips imported, 0 were there, 0 rejected, 1 files left alone, 0 hidden"
+        in output
+    )
     assert "the list has no clip of this name" in output
     downloads = read_table(project.downloads_table_path("vggsound"), DOWNLOADS)
-    assert dict(zip(*(downloads.column(name).to_pylist() for name in ("clip_id", "status")), strict=True)) == {
+    assert dict(
+        zip(*(downloads.column(name).to_pylist() for name in ("clip_id", "status")), strict=True)
+    ) == {
         "a-cdefghij__000010": "ok",
         "b-cdefghij__000010": "pending",
     }

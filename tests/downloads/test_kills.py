@@ -31,8 +31,13 @@ from tests.helpers.misbehaving_server import Answer
 
 def test_a_stalled_worker_is_killed_and_a_crash_is_an_attempt(tmp_path, media, server):
     dripping = answer(media / "clip0.mp4", pace_seconds=30)
-    rows = [("drip", server.add("/drip.mp4", dripping)), ("fine", server.add("/fine.mp4", answer(media / "clip1.mp4")))]
-    parameters = quick(num_workers=1, time_limit_seconds=2.0, socket_timeout_seconds=20.0, num_quick_attempts=1)
+    rows = [
+        ("drip", server.add("/drip.mp4", dripping)),
+        ("fine", server.add("/fine.mp4", answer(media / "clip1.mp4"))),
+    ]
+    parameters = quick(
+        num_workers=1, time_limit_seconds=2.0, socket_timeout_seconds=20.0, num_quick_attempts=1
+    )
     found = download(tmp_path, clips_table(*rows), parameters=parameters)
     assert found["drip"]["reason"] == "network"
     assert "no result within download.time_limit_seconds (2 s)" in found["drip"]["detail"]
@@ -73,7 +78,8 @@ def whole_clips(folder) -> set[str]:
     entries = read_entries(folder / "attempts.jsonl")
     whole = {entry["clip_id"] for entry in entries if entry["outcome"] == "ok"}
     urls = {
-        work_folder_of(row["url"]): row["clip_id"] for row in read_table(folder / "clips.parquet", CLIPS).to_pylist()
+        work_folder_of(row["url"]): row["clip_id"]
+        for row in read_table(folder / "clips.parquet", CLIPS).to_pylist()
     }
     for work_dir in (folder / "clips" / ".work").glob("*"):
         if work_dir.name in urls and find_source(work_dir) is not None:
@@ -82,7 +88,9 @@ def whole_clips(folder) -> set[str]:
 
 
 @pytest.mark.parametrize("max_kills", [5, pytest.param(20, marks=pytest.mark.slow)])
-def test_killed_at_random_instants_it_ends_like_an_undisturbed_run(tmp_path, media, server, max_kills):
+def test_killed_at_random_instants_it_ends_like_an_undisturbed_run(
+    tmp_path, media, server, max_kills
+):
     """SIGKILL again and again, while fetching goes on; then the same table, nothing whole fetched again."""
     num_clips, parameters = 3 * max_kills + 5, QUICK | {"num_workers": 2, "num_quick_attempts": 2}
     rows = []
@@ -92,7 +100,9 @@ def test_killed_at_random_instants_it_ends_like_an_undisturbed_run(tmp_path, med
         rows.append((f"-c{number:02d}", server.add(f"/{number}.mp4", answers)))
     rows.append(("gone", server.add("/gone.mp4", Answer(status=404))))
     rows.append(("down", server.add("/down.mp4", Answer(status=500))))
-    rows.append(("half", server.add("/half.mp4", Answer(body=(media / "clip0.mp4").read_bytes()[:3000]))))
+    rows.append(
+        ("half", server.add("/half.mp4", Answer(body=(media / "clip0.mp4").read_bytes()[:3000])))
+    )
     rows.append(("cut", server.add("/counter.mp4", answer(media / "counter.mp4")), 3.0, 5.0))
     folders = [tmp_path / "undisturbed", tmp_path / "killed"]
     for folder in folders:
@@ -127,9 +137,12 @@ def test_killed_at_random_instants_it_ends_like_an_undisturbed_run(tmp_path, med
 
     for name, url, *_ in rows:
         if name in settled:
-            assert server.num_requests[urllib.parse.urlsplit(url).path] == settled[name], f"{name} was fetched again"
+            assert server.num_requests[urllib.parse.urlsplit(url).path] == settled[name], (
+                f"{name} was fetched again"
+            )
     tables = [
-        read_table(folder / "downloads.parquet", DOWNLOADS).drop(["last_attempt"]).to_pylist() for folder in folders
+        read_table(folder / "downloads.parquet", DOWNLOADS).drop(["last_attempt"]).to_pylist()
+        for folder in folders
     ]
     assert tables[0] == tables[1]
     assert [row["status"] for row in tables[0]] == ["ok"] * num_clips + ["missing"] * 3 + ["ok"]
@@ -152,7 +165,9 @@ def test_the_table_follows_from_ledger_and_files_alone(tmp_path, media, server):
     histories = read_histories(clips_table(*rows), read_entries(tmp_path / "attempts.jsonl"))
     derived = derive_downloads(histories, clips_dir=tmp_path / "clips")
     write_table(tmp_path / "derived.parquet", derived, DOWNLOADS)
-    assert (tmp_path / "derived.parquet").read_bytes() == (tmp_path / "downloads.parquet").read_bytes()
+    assert (tmp_path / "derived.parquet").read_bytes() == (
+        tmp_path / "downloads.parquet"
+    ).read_bytes()
 
 
 @pytest.mark.parametrize("moment", ["before_rename", "after_rename"])

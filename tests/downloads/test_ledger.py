@@ -88,13 +88,17 @@ def test_lock_goes_with_its_process_and_acknowledged_entries_stay(tmp_path):
         "        ledger.append([{'type': 'attempt', 'clip_id': str(number), 'text': 'x' * 5000}])\n"
         "        print(number, flush=True)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True
+    )
     while process.stdout.readline() != "20\n":
         assert process.poll() is None
     with pytest.raises(RunError):
         Ledger(path)
     process.send_signal(signal.SIGKILL)
-    acknowledged = [20] + [int(line) for line in process.stdout.read().split("\n") if line.isdigit()]
+    acknowledged = [20] + [
+        int(line) for line in process.stdout.read().split("\n") if line.isdigit()
+    ]
     process.wait()
     with Ledger(path) as ledger:
         numbers = [int(found["clip_id"]) for found in ledger.entries]
@@ -124,7 +128,9 @@ def test_a_failed_write_leaves_no_half_entry(tmp_path, monkeypatch):
 
 def test_a_hundred_thousand_entries_are_read_in_seconds(tmp_path):
     path = tmp_path / "attempts.jsonl"
-    line = json.dumps(entry(0) | {"file": {"sha256": "0" * 64}, "url": "https://example.org/watch?v=0123456789a"})
+    line = json.dumps(
+        entry(0) | {"file": {"sha256": "0" * 64}, "url": "https://example.org/watch?v=0123456789a"}
+    )
     path.write_text(f"{line}\n" * 100_000)
     start = time.monotonic()
     assert len(read_entries(path)) == 100_000

@@ -6,15 +6,27 @@ from pipeline.downloads.reasons import PATTERNS, REASONS, classify, normalize, p
 
 # (row of the table, raw text as tools print it, reason)
 TEXTS = [
-    (1, "ERROR: [youtube] abc: Sign in to confirm you\u2019re not a bot. Use --cookies-from-browser", "bot_check"),
+    (
+        1,
+        "ERROR: [youtube] abc: Sign in to confirm you\u2019re not a bot. Use --cookies-from-browser",
+        "bot_check",
+    ),
     (1, "ERROR: [youtube] abc: Sign in to confirm you're not a bot", "bot_check"),
     (1, "This page is a captcha challenge", "bot_check"),
     (1, "Your IP is likely being blocked by YouTube", "bot_check"),
-    (2, "ERROR: [youtube] abc: Video unavailable. This content isn\u2019t available, try again later.", "rate_limit"),
+    (
+        2,
+        "ERROR: [youtube] abc: Video unavailable. This content isn\u2019t available, try again later.",
+        "rate_limit",
+    ),
     (2, "The current session has been rate-limited by YouTube for up to an hour", "rate_limit"),
     (3, "ERROR: unable to download video data: HTTP Error 429: Too Many Requests", "rate_limit"),
     (3, "too many requests", "rate_limit"),
-    (4, "ERROR: [youtube] -bc: Private video. Sign in if you've been granted access to this video", "private"),
+    (
+        4,
+        "ERROR: [youtube] -bc: Private video. Sign in if you've been granted access to this video",
+        "private",
+    ),
     (
         5,
         "ERROR: [youtube] a: Sign in to confirm your age. This video may be inappropriate for some users.",
@@ -28,11 +40,23 @@ TEXTS = [
         "has been terminated.",
         "account_terminated",
     ),
-    (8, "Video unavailable. The uploader has not made this video available in your country", "geo_blocked"),
-    (8, "This video contains content from X, who has blocked it in your country on copyright grounds", "geo_blocked"),
+    (
+        8,
+        "Video unavailable. The uploader has not made this video available in your country",
+        "geo_blocked",
+    ),
+    (
+        8,
+        "This video contains content from X, who has blocked it in your country on copyright grounds",
+        "geo_blocked",
+    ),
     (8, "This video is not available from your location due to geo restriction", "geo_blocked"),
     (8, "not here (GeoRestrictedError)", "geo_blocked"),
-    (9, "Video unavailable. This video is no longer available due to a copyright claim by X", "copyright"),
+    (
+        9,
+        "Video unavailable. This video is no longer available due to a copyright claim by X",
+        "copyright",
+    ),
     (10, "Video unavailable. This video has been removed by the uploader", "removed"),
     (10, "This video has been removed for violating YouTube's Terms of Service", "removed"),
     (10, "Video unavailable. This video isn\u2019t available anymore", "removed"),
@@ -40,7 +64,11 @@ TEXTS = [
     (11, "Premieres in 2 hours", "upcoming"),
     (12, "This video is DRM protected", "drm"),
     (12, "This video requires payment to watch.", "paid"),
-    (13, "Requested format is not available. Use --list-formats for a list of available formats", "no_format"),
+    (
+        13,
+        "Requested format is not available. Use --list-formats for a list of available formats",
+        "no_format",
+    ),
     (
         13,
         "ERROR: [youtube] abc: No video formats found!; please report this issue on https://github.com/yt-dlp",
@@ -51,7 +79,11 @@ TEXTS = [
         "ERROR: [youtube] abc: Failed to extract any player response; please report this issue on  https://x",
         "extractor",
     ),
-    (14, "KeyError('x'); please report this issue on https://github.com/yt-dlp/yt-dlp/issues", "extractor"),
+    (
+        14,
+        "KeyError('x'); please report this issue on https://github.com/yt-dlp/yt-dlp/issues",
+        "extractor",
+    ),
     (15, "ERROR: unable to download video data: HTTP Error 403: Forbidden", "forbidden"),
     (16, "HTTP Error 500: Internal Server Error", "network"),
     (16, "HTTP Error 503: Service Unavailable", "network"),
@@ -98,16 +130,35 @@ def test_earlier_row_wins_over_every_later_one(first):
 
 
 def test_prefix_id_colours_and_urls_are_not_read():
-    assert normalize("\x1b[0;31mERROR:\x1b[0m [youtube] -404_429: Private  video") == "private video"
+    assert (
+        normalize("\x1b[0;31mERROR:\x1b[0m [youtube] -404_429: Private  video") == "private video"
+    )
     assert classify("ERROR: [generic] 404: something else") == "unknown"
     assert classify("Unsupported URL: http://127.0.0.1:4040/404.mp4?x=http-error-403") == "unknown"
     assert classify("file 404abc is odd, 1410 too") == "unknown"
 
 
 def test_permanence_of_each_reason():
-    for name in ("private", "removed", "copyright", "gone", "members_only", "account_terminated", "drm", "paid"):
+    for name in (
+        "private",
+        "removed",
+        "copyright",
+        "gone",
+        "members_only",
+        "account_terminated",
+        "drm",
+        "paid",
+    ):
         assert permanence_of(name) == "permanent"
-    for name in ("network", "forbidden", "unknown", "extractor", "ffmpeg", "no_format", "not a reason yet"):
+    for name in (
+        "network",
+        "forbidden",
+        "unknown",
+        "extractor",
+        "ffmpeg",
+        "no_format",
+        "not a reason yet",
+    ):
         assert permanence_of(name) == "transient"
     assert permanence_of("bot_check") == permanence_of("rate_limit") == "pause"
     assert permanence_of("unavailable") == "confirm"

@@ -20,7 +20,10 @@ from tests.helpers.download_helpers import (
 def test_several_sections_of_one_video_are_fetched_once_and_cut_exactly(tmp_path, media, server):
     url = server.add("/counter.mp4", answer(media / "counter.mp4"))
     clips = clips_table(
-        ("early", url, 1.0, 3.0), ("late", url, 7.32, 9.32), ("end", url, 10.0, 14.0), ("beyond", url, 20.0, 22.0)
+        ("early", url, 1.0, 3.0),
+        ("late", url, 7.32, 9.32),
+        ("end", url, 10.0, 14.0),
+        ("beyond", url, 20.0, 22.0),
     )
     found = download(tmp_path, clips)
     assert server.num_requests["/counter.mp4"] == 1
@@ -38,7 +41,9 @@ def test_large_pictures_shrink_and_the_users_own_files_are_linked(tmp_path, medi
     odd = tmp_path / "in" / os.fsdecode(b"odd \xff\n name.mkv")
     encode(tmp_path / "in" / "plain.mkv", "-i", str(media / "clip1.mp4"), "-c", "copy").rename(odd)
     urls = ["file://" + urllib.parse.quote(os.fsencode(path)) for path in (big, odd)]
-    clips = clips_table(("big", urls[0]), ("odd", urls[1]), ("away", "file:///nowhere/at%20all.mp4"))
+    clips = clips_table(
+        ("big", urls[0]), ("odd", urls[1]), ("away", "file:///nowhere/at%20all.mp4")
+    )
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (big, odd)}
     copied = download(tmp_path / "copied", clips)
     assert (copied["big"]["width"], copied["big"]["height"]) == (480, 360)

@@ -36,9 +36,19 @@ def site_fetcher(folder, server, **changes) -> Fetcher:
                 "url": server.url_of(f"/{video_id}.mp4")
             }
 
-    values = {name: getattr(quick(), name) for name in ("max_height", "format", "ffmpeg", "cookies_path", "proxy")}
-    values |= {name: getattr(quick(), name) for name in ("num_site_retries", "time_limit_seconds", "max_gigabytes")}
-    values |= {"socket_timeout_seconds": 5.0, "section_above_seconds": 5.0, "validation": quick().validation}
+    values = {
+        name: getattr(quick(), name)
+        for name in ("max_height", "format", "ffmpeg", "cookies_path", "proxy")
+    }
+    values |= {
+        name: getattr(quick(), name)
+        for name in ("num_site_retries", "time_limit_seconds", "max_gigabytes")
+    }
+    values |= {
+        "socket_timeout_seconds": 5.0,
+        "section_above_seconds": 5.0,
+        "validation": quick().validation,
+    }
     fetcher = Fetcher(FetchParameters(**values | changes), private_dir=folder / "private")
     fetcher._sites.instance().add_info_extractor(TestSiteIE())
     # Before all others, as an extractor of yt-dlp's own would be before the generic one.
@@ -68,7 +78,15 @@ def fetch(fetcher: Fetcher, folder, url: str, *sections) -> list[dict]:
 @pytest.mark.parametrize(("above_seconds", "num_files"), [(5.0, 0), (60.0, 1)])
 def test_a_site_is_asked_once_for_all_sections(tmp_path, media, server, above_seconds, num_files):
     """Of a long video only the sections come (through ffmpeg), of a short one all of it; both exact to the frame."""
-    encode(tmp_path / "counter.mp4", "-i", str(media / "counter.mp4"), "-c", "copy", "-movflags", "+faststart")
+    encode(
+        tmp_path / "counter.mp4",
+        "-i",
+        str(media / "counter.mp4"),
+        "-c",
+        "copy",
+        "-movflags",
+        "+faststart",
+    )
     url = server.add("/watch?v=counter", Answer(content_type="text/html"))
     server.add("/counter.mp4", answer(tmp_path / "counter.mp4", has_ranges=True))
     fetcher = site_fetcher(tmp_path, server, section_above_seconds=above_seconds)
@@ -80,7 +98,9 @@ def test_a_site_is_asked_once_for_all_sections(tmp_path, media, server, above_se
         assert result["outcome"] == "ok", result
         assert result["file"]["duration_seconds"] == pytest.approx(2.0, abs=0.1)
         with av.open(str(tmp_path / result["file"]["staged"])) as container:
-            numbers = [read_counter(frame.to_ndarray(format="gray")) for frame in container.decode(video=0)]
+            numbers = [
+                read_counter(frame.to_ndarray(format="gray")) for frame in container.decode(video=0)
+            ]
         assert numbers == list(range(first, first + 50))
 
 
@@ -93,14 +113,23 @@ def test_what_a_site_says_is_the_reason(tmp_path, server):
         "Video unavailable": "unavailable",
     }
     for number, (words, reason) in enumerate(says.items()):
-        url = server.add(f"/watch?v={number}", Answer(body=words.encode(), content_type="text/plain; charset=utf-8"))
+        url = server.add(
+            f"/watch?v={number}",
+            Answer(body=words.encode(), content_type="text/plain; charset=utf-8"),
+        )
         [result] = fetch(fetcher, tmp_path, url, (0.0, 2.0))
         assert (result["reason"], result["by"]) == (reason, "text"), result
     url = server.add("/watch?v=late", Answer(status=429, headers={"Retry-After": "7"}))
     work_dir = str(tmp_path / "work")
     clips = [{"clip_id": "a", "start_seconds": None, "end_seconds": None, "file_stem": "a"}]
     found = fetcher.fetch(
-        {"url": url, "is_linked": False, "work_dir": work_dir, "clips_dir": str(tmp_path), "clips": clips}
+        {
+            "url": url,
+            "is_linked": False,
+            "work_dir": work_dir,
+            "clips_dir": str(tmp_path),
+            "clips": clips,
+        }
     )
     assert (found["clips"][0]["reason"], found["retry_after_seconds"]) == ("rate_limit", 7.0)
 
@@ -108,7 +137,14 @@ def test_what_a_site_says_is_the_reason(tmp_path, server):
 def test_a_file_url_inside_a_playlist_is_not_read(tmp_path, media, server):
     """Only lists of this machine may name files; a site's playlist that does gets nothing."""
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile://{media}/clip0.mp4\n#EXT-X-ENDLIST\n".encode()
-    rows = [("sly", server.add("/sly.m3u8", Answer(body=playlist, content_type="application/vnd.apple.mpegurl")))]
+    rows = [
+        (
+            "sly",
+            server.add(
+                "/sly.m3u8", Answer(body=playlist, content_type="application/vnd.apple.mpegurl")
+            ),
+        )
+    ]
     found = download(tmp_path, clips_table(*rows), parameters=quick(num_quick_attempts=1))
     assert found["sly"]["status"] == "missing"
     assert published(tmp_path) == set()

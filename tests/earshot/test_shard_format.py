@@ -32,7 +32,9 @@ def make_rows(count, *, dtype=np.uint8, seed=0):
     for i in range(count):
         shape = (5 + i, 9 - i % 4, 3)
         array = generator.integers(0, 255, shape).astype(dtype)
-        rows.append(Row(f"sample_é{i}", f"{i:032x}", array, {"native_height": 100 + i, "scale": 0.5 * i}))
+        rows.append(
+            Row(f"sample_é{i}", f"{i:032x}", array, {"native_height": 100 + i, "scale": 0.5 * i})
+        )
     return rows
 
 
@@ -53,7 +55,10 @@ def write_folder(folder, shards, *, others=()):
                     "crc32": crc32,
                 }
             )
-    index += [{"sample_id": sample_id, "status": status, "reason": reason} for sample_id, status, reason in others]
+    index += [
+        {"sample_id": sample_id, "status": status, "reason": reason}
+        for sample_id, status, reason in others
+    ]
     write_table(folder / INDEX_NAME, index, INDEX)
     return index
 
@@ -61,7 +66,9 @@ def write_folder(folder, shards, *, others=()):
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32])
 def test_every_row_comes_back_through_plain_h5py(tmp_path, dtype):
     rows = make_rows(7, dtype=dtype)
-    path = write_shard(tmp_path, "ab" * 6, rows, [Failure("x", "k", "no_audio", "ünheard")], ATTRIBUTES)
+    path = write_shard(
+        tmp_path, "ab" * 6, rows, [Failure("x", "k", "no_audio", "ünheard")], ATTRIBUTES
+    )
     with h5py.File(path) as file:
         assert file.attrs["feature"] == "frames"
         assert file.attrs["schema_version"] == 1
@@ -106,8 +113,13 @@ def test_rows_of_different_kinds_are_refused():
 
 
 def test_reader_gives_arrays_attributes_and_reasons(tmp_path):
-    shards = [make_rows(4), [Row("late", "f" * 32, np.ones((2, 2, 3), np.uint8), {"native_height": 7, "scale": 1.0})]]
-    write_folder(tmp_path, shards, others=[("gone", "missing", "removed"), ("bad", "failed", "no_video")])
+    shards = [
+        make_rows(4),
+        [Row("late", "f" * 32, np.ones((2, 2, 3), np.uint8), {"native_height": 7, "scale": 1.0})],
+    ]
+    write_folder(
+        tmp_path, shards, others=[("gone", "missing", "removed"), ("bad", "failed", "no_video")]
+    )
     reader = FeatureReader(tmp_path)
     assert reader.sample_ids == [row.sample_id for rows in shards for row in rows]
     for row in (row for rows in shards for row in rows):
@@ -160,7 +172,10 @@ def test_reader_works_in_other_processes(tmp_path, method):
     ids = [row.sample_id for row in rows]
     assert _read_many(reader, ids) == expected  # files are open when the process forks
     with multiprocessing.get_context(method).Pool(2) as pool:
-        assert pool.starmap(_read_many, [(reader, ids), (reader, ids[::-1])]) == [expected, expected[::-1]]
+        assert pool.starmap(_read_many, [(reader, ids), (reader, ids[::-1])]) == [
+            expected,
+            expected[::-1],
+        ]
     assert _read_many(pickle.loads(pickle.dumps(reader)), ids) == expected
 
 
@@ -175,7 +190,9 @@ def test_reader_notices_damaged_bytes(tmp_path):
     path.write_bytes(content)
     reader = FeatureReader(tmp_path, is_checked=True)
     reader.read(rows[0].sample_id)
-    with pytest.raises(DataError, match=rf"{rows[1].sample_id}: bytes differ from their checksum.*repair"):
+    with pytest.raises(
+        DataError, match=rf"{rows[1].sample_id}: bytes differ from their checksum.*repair"
+    ):
         reader.read(rows[1].sample_id)
     assert FeatureReader(tmp_path).read(rows[1].sample_id).shape == rows[1].array.shape
 
@@ -206,9 +223,14 @@ def test_an_index_that_names_a_row_which_is_not_there(tmp_path, row):
     write_table(tmp_path / INDEX_NAME, index, INDEX)
     reader = FeatureReader(tmp_path)
     sample_id = index[1]["sample_id"]
-    with pytest.raises(DataError, match=rf"{sample_id}: row {row}: the shard has 3 rows; run `python -m pipeline rep"):
+    with pytest.raises(
+        DataError,
+        match=rf"{sample_id}: row {row}: the shard has 3 rows; run `python -m pipeline rep",
+    ):
         reader.read(sample_id)
-    with pytest.raises(DataError, match=rf"{sample_id}: found no row {row}, which the index names; run `python -m"):
+    with pytest.raises(
+        DataError, match=rf"{sample_id}: found no row {row}, which the index names; run `python -m"
+    ):
         reader.read_attributes(sample_id)
 
 
@@ -221,10 +243,15 @@ def test_a_shard_that_vanishes_under_a_reader_and_shapes_that_lie(tmp_path):
     (path,) = tmp_path.glob("*.h5")
     content = path.read_bytes()
     path.unlink()
-    with pytest.raises(DataError, match=rf"{path.name}: not found; `python -m pipeline repair` makes"):
+    with pytest.raises(
+        DataError, match=rf"{path.name}: not found; `python -m pipeline repair` makes"
+    ):
         reader.read(rows[1].sample_id)
     path.write_bytes(content)
-    for shape in [(-5, 9, 3), (2**31 - 1, 2**31 - 1, 2**31 - 1)]:  # nobody's memory holds the second
+    for shape in [
+        (-5, 9, 3),
+        (2**31 - 1, 2**31 - 1, 2**31 - 1),
+    ]:  # nobody's memory holds the second
         with h5py.File(path, "r+") as file:
             file["shape"][1] = shape
         with pytest.raises(DataError, match=r"row 1: shape \(.*\) does not fit its \d+ bytes"):
@@ -236,7 +263,9 @@ def test_unknown_and_repeated_ids(tmp_path):
     write_folder(tmp_path, [rows], others=[("gone", "missing", "removed")])
     reader = FeatureReader(tmp_path)
     first = rows[0].sample_id
-    assert [array.tobytes() for array in reader.read_batch([first, first])] == [rows[0].array.tobytes()] * 2
+    assert [array.tobytes() for array in reader.read_batch([first, first])] == [
+        rows[0].array.tobytes()
+    ] * 2
     assert reader.read_batch([]) == []
     for call in (reader.read, reader.read_attributes, reader.reason, reader.shard_of):
         with pytest.raises(DataError, match=r"index.parquet: no sample 'nobody'"):
@@ -251,12 +280,16 @@ def test_another_schema_version_is_refused(tmp_path):
     path = next(tmp_path.glob("*.h5"))
     with h5py.File(path, "r+") as file:
         file.attrs["schema_version"] = 0
-    with pytest.raises(DataError, match=r"schema version 0, this Earshot reads version 1; run `dvc repro`"):
+    with pytest.raises(
+        DataError, match=r"schema version 0, this Earshot reads version 1; run `dvc repro`"
+    ):
         FeatureReader(tmp_path).read("sample_é0")
 
 
 def test_arrays_without_elements_and_shards_without_rows(tmp_path):
-    path = write_shard(tmp_path, "0" * 12, [Row("a", "k", np.zeros((0, 3), np.float16))], [], ATTRIBUTES)
+    path = write_shard(
+        tmp_path, "0" * 12, [Row("a", "k", np.zeros((0, 3), np.float16))], [], ATTRIBUTES
+    )
     assert read_layout(path).shape.tolist() == [[0, 3]]
     path = write_shard(tmp_path, "1" * 12, [], [Failure("a", "k", "no_audio")], ATTRIBUTES)
     assert read_layout(path).failures == (Failure("a", "k", "no_audio"),)

@@ -32,17 +32,27 @@ def checkout(tmp_path_factory):
 
 def test_every_sample_is_in_every_index_ok_or_with_its_reason(checkout):
     manifests = checkout / "manifests" / "sample"
-    samples = tables.read_table(manifests / "samples.parquet", tables.SAMPLES)["sample_id"].to_pylist()
+    samples = tables.read_table(manifests / "samples.parquet", tables.SAMPLES)[
+        "sample_id"
+    ].to_pylist()
     downloads = tables.read_table(manifests / "downloads.parquet", tables.DOWNLOADS).to_pylist()
     reasons = {row["clip_id"]: row["reason"] for row in downloads if row["status"] != "ok"}
     assert {clip_id.rsplit("_", 1)[0]: reason for clip_id, reason in reasons.items()} == BROKEN
     for feature in FEATURES:
-        index = tables.read_table(checkout / "cache" / "sample" / feature / "index.parquet", tables.INDEX).to_pylist()
+        index = tables.read_table(
+            checkout / "cache" / "sample" / feature / "index.parquet", tables.INDEX
+        ).to_pylist()
         assert [row["sample_id"] for row in index] == samples
-        assert {row["sample_id"]: row["reason"] for row in index if row["status"] != "ok"} == reasons
+        assert {
+            row["sample_id"]: row["reason"] for row in index if row["status"] != "ok"
+        } == reasons
         account = json.loads((manifests / f"{feature}.json").read_text())
         num_missing = sum(account["missing"].values())
-        assert (account["requested"], account["ok"], num_missing) == (len(samples), len(samples) - 6, 6)
+        assert (account["requested"], account["ok"], num_missing) == (
+            len(samples),
+            len(samples) - 6,
+            6,
+        )
 
 
 def test_shards_open_with_plain_h5py(checkout):
@@ -116,11 +126,23 @@ def copy_of_checkout(checkout, tmp_path):
 def test_a_spectrogram_parameter_reruns_spectrograms_and_what_follows(copy_of_checkout):
     # The rendered clips lie at an absolute path, so a copy's sources are not those of the original.
     run(copy_of_checkout, "dvc", "repro")
-    before = {path.name: path.stat().st_ino for path in (copy_of_checkout / "cache/sample/frames").glob("*.h5")}
+    before = {
+        path.name: path.stat().st_ino
+        for path in (copy_of_checkout / "cache/sample/frames").glob("*.h5")
+    }
     change_parameter(copy_of_checkout, "spectrogram.hop_length", 150)
     output = run(copy_of_checkout, "dvc", "repro")
-    assert stages_run(output) == {"spectrograms@sample", "train@ezvsl", "train@htf", "evaluate", "report"}
-    after = {path.name: path.stat().st_ino for path in (copy_of_checkout / "cache/sample/frames").glob("*.h5")}
+    assert stages_run(output) == {
+        "spectrograms@sample",
+        "train@ezvsl",
+        "train@htf",
+        "evaluate",
+        "report",
+    }
+    after = {
+        path.name: path.stat().st_ino
+        for path in (copy_of_checkout / "cache/sample/frames").glob("*.h5")
+    }
     assert after == before
 
 
@@ -134,12 +156,16 @@ def test_a_flow_parameter_trains_only_models_that_read_flow(copy_of_checkout):
 
 
 def test_two_runs_make_the_same_bytes_whatever_the_number_of_workers(checkout, tmp_path):
-    other = make_checkout(tmp_path / "other", {"cluster.workers": 2, "sources.sample.num_workers": 1})
+    other = make_checkout(
+        tmp_path / "other", {"cluster.workers": 2, "sources.sample.num_workers": 1}
+    )
     run(other, "dvc", "repro", "frames@sample", "flow@sample", "spectrograms@sample")
     compared = 0
     for feature in ("frames", "flow", "spectrograms"):
         folder = checkout / "cache" / "sample" / feature
-        assert _index_without_detail(folder) == _index_without_detail(other / folder.relative_to(checkout))
+        assert _index_without_detail(folder) == _index_without_detail(
+            other / folder.relative_to(checkout)
+        )
         for path in sorted(folder.glob("*.h5")):
             assert path.read_bytes() == (other / path.relative_to(checkout)).read_bytes(), path.name
             compared += 1
@@ -151,19 +177,27 @@ def test_a_folder_of_ones_own_videos(checkout, tmp_path):
     folder = tmp_path / "my videos"
     (folder / "häuser").mkdir(parents=True)
     clips = {row["clip_id"]: row for row in _downloads(checkout, "sample") if row["status"] == "ok"}
-    originals = sorted(path for path in remote.glob("*.mp4") if path.name.startswith(tuple(clips)))[:3]
+    originals = sorted(path for path in remote.glob("*.mp4") if path.name.startswith(tuple(clips)))[
+        :3
+    ]
     for original, name in zip(originals, ("-a.mp4", "b c.mp4", "häuser/ü.mp4"), strict=True):
         shutil.copy(original, folder / name)
     (folder / "notes.txt").write_text("not a video")
     mute = next(path for path in remote.iterdir() if path.name.startswith("no_audio"))
     shutil.copy(mute, folder / "mute.mp4")
-    local = make_checkout(tmp_path / "local", {"datasets": ["local"], "sources.local.folder": str(folder)})
+    local = make_checkout(
+        tmp_path / "local", {"datasets": ["local"], "sources.local.folder": str(folder)}
+    )
     output = run(local, "dvc", "repro")
     assert "not trained" in output
-    rows = {Path(row["detail"] or "").name or row["clip_id"]: row for row in _downloads(local, "local")}
+    rows = {
+        Path(row["detail"] or "").name or row["clip_id"]: row for row in _downloads(local, "local")
+    }
     assert sorted(row["status"] for row in rows.values()) == ["missing"] * 2 + ["ok"] * 3
     assert {row["reason"] for row in rows.values()} >= {"no_audio"}
-    index = tables.read_table(local / "cache" / "local" / "flow" / "index.parquet", tables.INDEX).to_pylist()
+    index = tables.read_table(
+        local / "cache" / "local" / "flow" / "index.parquet", tables.INDEX
+    ).to_pylist()
     assert sorted(row["status"] for row in index) == ["missing"] * 2 + ["ok"] * 3
 
 
@@ -177,18 +211,26 @@ def test_real_media_of_all_kinds_as_a_local_folder(tmp_path):
     found = {row["clip_id"].split(".")[0]: row["reason"] for row in rows}
     ok = {name for name, reason in found.items() if reason is None}
     assert ok == {"nasa_13013", "flipping_a_pancake", "big_buck_bunny_0_30", "no_duration"}
-    index = tables.read_table(folder / "cache" / "local" / "frames" / "index.parquet", tables.INDEX).to_pylist()
+    index = tables.read_table(
+        folder / "cache" / "local" / "frames" / "index.parquet", tables.INDEX
+    ).to_pylist()
     assert sum(row["status"] == "ok" for row in index) == 4
     assert all(row["reason"] for row in index if row["status"] != "ok")
 
 
 def _index_without_detail(folder: Path) -> list[dict]:
     """Details of what is missing name files by their whole path, which is another one in another checkout."""
-    return tables.read_table(folder / "index.parquet", tables.INDEX).drop_columns(["detail"]).to_pylist()
+    return (
+        tables.read_table(folder / "index.parquet", tables.INDEX)
+        .drop_columns(["detail"])
+        .to_pylist()
+    )
 
 
 def _downloads(folder: Path, dataset: str) -> list[dict]:
-    return tables.read_table(folder / "manifests" / dataset / "downloads.parquet", tables.DOWNLOADS).to_pylist()
+    return tables.read_table(
+        folder / "manifests" / dataset / "downloads.parquet", tables.DOWNLOADS
+    ).to_pylist()
 
 
 def test_errors_are_one_line_with_an_exit_code(tmp_path):

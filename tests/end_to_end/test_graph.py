@@ -65,7 +65,9 @@ def test_every_listed_file_and_parameter_exists():
                 continue
             value = PARAMS
             for key in param.split("."):
-                assert isinstance(value, dict) and key in value, f"{name}: params.yaml has no {param}"
+                assert isinstance(value, dict) and key in value, (
+                    f"{name}: params.yaml has no {param}"
+                )
                 value = value[key]
             checked += 1
         assert stage
@@ -76,11 +78,15 @@ def test_every_listed_file_and_parameter_exists():
 def test_whatever_a_stage_writes_is_pushed(name):
     """An output that DVC does not cache is absent after `dvc pull`, and `dvc repro` would then run its stage anew."""
     definition = _definition(name)
-    outputs = [output for kind in ("outs", "metrics", "plots") for output in definition.get(kind, [])]
+    outputs = [
+        output for kind in ("outs", "metrics", "plots") for output in definition.get(kind, [])
+    ]
     assert outputs
     for output in outputs:
         for path, options in output.items() if isinstance(output, dict) else [(output, {})]:
-            assert options.get("cache", True) and options.get("push", True), f"dvc.yaml: {name}: {path}"
+            assert options.get("cache", True) and options.get("push", True), (
+                f"dvc.yaml: {name}: {path}"
+            )
 
 
 def test_import_closure_follows_functions_and_packages(tmp_path):
@@ -112,7 +118,11 @@ def test_imports_go_one_way(layer):
             for top in {name.split(".")[0] for name in names} & set(LAYERS):
                 assert top in allowed, f"{path.relative_to(ROOT)} ({layer}) imports {top}"
             if layer in ("earshot", "pipeline", "eval"):
-                assert not {name.split(".")[0] for name in names} & {"torch", "torchvision", "lightning"}, path
+                assert not {name.split(".")[0] for name in names} & {
+                    "torch",
+                    "torchvision",
+                    "lightning",
+                }, path
 
 
 def _rooms_imported_by(room: str) -> set[str]:
@@ -132,7 +142,9 @@ def _rooms_imported_by(room: str) -> set[str]:
 def test_rooms_import_downwards_only():
     """A folder that imports another is never imported by it, however long the way round."""
     rooms = {
-        path.parent.relative_to(ROOT).as_posix() for layer in LAYERS for path in (ROOT / layer).rglob("__init__.py")
+        path.parent.relative_to(ROOT).as_posix()
+        for layer in LAYERS
+        for path in (ROOT / layer).rglob("__init__.py")
     }
     arrows = {room: _rooms_imported_by(room) & rooms for room in rooms}
     remaining = dict(arrows)

@@ -17,9 +17,13 @@ from tests.helpers.paths import ROOT
 def test_retry_then_dvc_repro_runs_the_download_and_what_follows(tmp_path, capsys, server):
     """A real DVC pipeline of two stages: after `retry` both run once more, then nothing."""
     good = Answer(body=make_clip(tmp_path / "good.mp4").read_bytes())
-    clips = clips_table(("a", server.add("/a.mp4", good)), ("b", server.add("/b.mp4", Answer(status=500), good)))
+    clips = clips_table(
+        ("a", server.add("/a.mp4", good)), ("b", server.add("/b.mp4", Answer(status=500), good))
+    )
     root = tmp_path / "project"
-    project = make_project(root, download=QUICK | {"num_quick_attempts": 1, "allow_duplicates": True})
+    project = make_project(
+        root, download=QUICK | {"num_quick_attempts": 1, "allow_duplicates": True}
+    )
     write_table(project.clips_table_path("vggsound"), clips, CLIPS)
     stages = {
         "download": {
@@ -34,7 +38,12 @@ def test_retry_then_dvc_repro_runs_the_download_and_what_follows(tmp_path, capsy
         },
     }
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "1", "HOME": str(tmp_path)}
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(ROOT),
+        "DVC_NO_ANALYTICS": "1",
+        "HOME": str(tmp_path),
+    }
 
     def dvc(*words: str) -> str:
         done = subprocess.run(

@@ -47,28 +47,40 @@ def count_trainings(monkeypatch):
 
 
 @pytest.mark.parametrize("order", [("rcgrad", "flowgrad_h"), ("flowgrad_h", "rcgrad")])
-def test_rcgrad_and_its_product_with_flow_are_trained_once(tmp_path, count_trainings, capsys, order):
+def test_rcgrad_and_its_product_with_flow_are_trained_once(
+    tmp_path, count_trainings, capsys, order
+):
     project = make_toy_project(tmp_path, PAIR)
     for model in order:
         stages.train.main(project, model)
     assert count_trainings == ["rcgrad"]
-    assert f"{order[1]}: its weights are those of {order[0]}; nothing was trained" in capsys.readouterr().out
+    assert (
+        f"{order[1]}: its weights are those of {order[0]}; nothing was trained"
+        in capsys.readouterr().out
+    )
     first, second = weights_of(project, "rcgrad"), weights_of(project, "flowgrad_h")
     assert list(first) == list(second)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
     runs = {model: read_run(project.run_dir(model)) for model in PAIR}
     assert {model: run["method"] for model, run in runs.items()} == {model: model for model in PAIR}
-    assert {model: run["parameters"]["method"] for model, run in runs.items()} == {model: model for model in PAIR}
+    assert {model: run["parameters"]["method"] for model, run in runs.items()} == {
+        model: model for model in PAIR
+    }
     product = runs["flowgrad_h"]
     assert (product["weights_from_run"], product["weights_trained_as"]) == (order[0], "rcgrad")
-    assert runs["rcgrad"].get("weights_from_run") == (None if order[0] == "rcgrad" else "flowgrad_h")
+    assert runs["rcgrad"].get("weights_from_run") == (
+        None if order[0] == "rcgrad" else "flowgrad_h"
+    )
     for fact in ("selection", "best_epoch", "best_score", "num_train", "history", "status"):
         assert product[fact] == runs["rcgrad"][fact]
     # the features that a user's own video is prepared with: flow only where the model reads it
     assert set(read_features(project.run_dir("rcgrad"))) == {"frames", "waveforms"}
     assert set(read_features(project.run_dir("flowgrad_h"))) == {"frames", "flow", "waveforms"}
-    curves = [project.reports_dir / "training" / model / "plots" / "metrics" / "train_loss.tsv" for model in PAIR]
+    curves = [
+        project.reports_dir / "training" / model / "plots" / "metrics" / "train_loss.tsv"
+        for model in PAIR
+    ]
     assert curves[0].read_text() == curves[1].read_text()
 
     plain, product = maps_of(project, "rcgrad"), maps_of(project, "flowgrad_h")
@@ -76,15 +88,21 @@ def test_rcgrad_and_its_product_with_flow_are_trained_once(tmp_path, count_train
     assert (product <= plain + 1e-6).all()  # times a flow that is brought to 0..1
 
 
-def test_the_product_alone_is_trained_and_brought_back(tmp_path, count_trainings, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "dvclive", None)  # not installed: the stage has its folder of curves all the same
+def test_the_product_alone_is_trained_and_brought_back(
+    tmp_path, count_trainings, capsys, monkeypatch
+):
+    monkeypatch.setitem(
+        sys.modules, "dvclive", None
+    )  # not installed: the stage has its folder of curves all the same
     project = make_toy_project(tmp_path, {"flowgrad_h": {"method": "flowgrad_h"}})
     for _ in range(2):
         stages.train.main(project, "flowgrad_h")
         run = read_run(project.run_dir("flowgrad_h"))
         assert (run["method"], run["weights_from_run"]) == ("flowgrad_h", "flowgrad_h")
         assert maps_of(project, "flowgrad_h").shape == (4, 32, 32)
-        assert (tmp_path / "reports" / "training" / "flowgrad_h" / "metrics.json").read_text() == "{}\n"
+        assert (
+            tmp_path / "reports" / "training" / "flowgrad_h" / "metrics.json"
+        ).read_text() == "{}\n"
     assert count_trainings == ["rcgrad"]
     assert "brought back the finished run" in capsys.readouterr().out
 
@@ -98,7 +116,9 @@ def test_other_parameters_are_another_training(tmp_path, count_trainings):
 
 
 def test_two_stages_at_once_train_once(tmp_path):
-    project = make_toy_project(tmp_path, {name: values | {"epochs": 4} for name, values in PAIR.items()})
+    project = make_toy_project(
+        tmp_path, {name: values | {"epochs": 4} for name, values in PAIR.items()}
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
@@ -122,7 +142,11 @@ def test_two_stages_at_once_train_once(tmp_path):
 
 def test_params_yaml_gives_the_product_the_settings_of_its_rcgrad_run():
     sections = yaml.safe_load((ROOT / "params.yaml").read_text())["train"]
-    pairs = {name: name.replace("flowgrad_h", "rcgrad") for name in sections if name.startswith("flowgrad_h")}
+    pairs = {
+        name: name.replace("flowgrad_h", "rcgrad")
+        for name in sections
+        if name.startswith("flowgrad_h")
+    }
     assert pairs
     for product, base in pairs.items():
         trained = parameters_of_training(build_parameters(sections[product], product))
@@ -132,7 +156,13 @@ def test_params_yaml_gives_the_product_the_settings_of_its_rcgrad_run():
 def test_published_settings_of_params_yaml_prepare_inputs_as_their_authors():
     """EZ-VSL and HTF crop 224 at random from a short side of 246 and mirror; RCGrad takes the middle of 224."""
     sections = yaml.safe_load((ROOT / "params.yaml").read_text())["train"]
-    for name in ("ezvsl_144k", "htf_144k", "rcgrad_vggsound", "flowgrad_ic_urbansas", "flowgrad_en_urbansas"):
+    for name in (
+        "ezvsl_144k",
+        "htf_144k",
+        "rcgrad_vggsound",
+        "flowgrad_ic_urbansas",
+        "flowgrad_en_urbansas",
+    ):
         parameters = build_parameters(sections[name], name)
         is_cropped = parameters.method in ("ezvsl", "htf")
         assert (parameters.has_random_crop, parameters.has_flip) == (is_cropped, is_cropped)
@@ -144,7 +174,9 @@ def test_published_settings_of_params_yaml_prepare_inputs_as_their_authors():
 def test_every_other_method_is_trained_as_itself():
     for method in METHODS:
         parameters = build_parameters({"method": method}, "test")
-        assert parameters_of_training(parameters).method == ("rcgrad" if method == "flowgrad_h" else method)
+        assert parameters_of_training(parameters).method == (
+            "rcgrad" if method == "flowgrad_h" else method
+        )
 
 
 def test_first_process_of_any_launcher():
@@ -171,7 +203,9 @@ def test_only_the_process_that_speaks_for_a_run_keeps_it(tmp_path):
 
 def test_two_training_processes_keep_one_run(tmp_path, count_trainings):
     """The second process runs the same command; it must neither wait for the first one's lock nor write its run."""
-    project = make_toy_project(tmp_path, PAIR, hardware={"accelerator": "cpu", "num_threads": 1, "devices": 2})
+    project = make_toy_project(
+        tmp_path, PAIR, hardware={"accelerator": "cpu", "num_threads": 1, "devices": 2}
+    )
     done = subprocess.run(
         [sys.executable, "-m", "stages.train", "flowgrad_h"],
         cwd=tmp_path,

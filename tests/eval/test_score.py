@@ -39,7 +39,16 @@ MAPS = np.random.default_rng(0).random((20, 7, 7), np.float32)
 
 def test_scores_are_printed_and_written(project, capsys):
     path = save(project, sample_ids=IDS, maps=MAPS)
-    options = ("--dataset", "sample", "--protocol", "lvs", "--protocol", "earshot", "--output", str(project / "out"))
+    options = (
+        "--dataset",
+        "sample",
+        "--protocol",
+        "lvs",
+        "--protocol",
+        "earshot",
+        "--output",
+        str(project / "out"),
+    )
     assert run(project, path, *options) == 0
     printed = capsys.readouterr().out
     assert "maps on sample, protocol lvs: n 20 of 20 (100.0 %)" in printed
@@ -70,7 +79,9 @@ def test_a_subset_is_scored_alone_and_says_so(project, capsys):
     (project / "train.txt").write_text("clip-s3\nclip-s9\n")
     options = ("--ids", str(project / "mine.txt"), "--train-list", str(project / "train.txt"))
     assert run(project, path, "--dataset", "sample", *options) == 0
-    assert "maps on sample:mine, protocol earshot: n 2 of 2 (100.0 %)" in (printed := capsys.readouterr().out)
+    assert "maps on sample:mine, protocol earshot: n 2 of 2 (100.0 %)" in (
+        printed := capsys.readouterr().out
+    )
     assert "leakage 1" in printed
 
 
@@ -80,7 +91,14 @@ def test_a_training_list_in_another_spelling_is_no_all_clear(tmp_path, capsys):
     (tmp_path / "vggss.json").write_text(json.dumps(boxes))
     path = save(tmp_path, sample_ids=np.array(ids), maps=MAPS[:2])
     train_path = tmp_path / "train.txt"
-    options = ("--dataset", "vggss", "--annotations", str(tmp_path / "vggss.json"), "--train-list", str(train_path))
+    options = (
+        "--dataset",
+        "vggss",
+        "--annotations",
+        str(tmp_path / "vggss.json"),
+        "--train-list",
+        str(train_path),
+    )
     train_path.write_text(f"{ids[1]}\n")
     assert run(tmp_path, path, *options) == 0
     assert "leakage 1" in capsys.readouterr().out
@@ -171,9 +189,15 @@ def test_maps_round_trip_and_other_spellings_of_ids(tmp_path):
     ids, maps = read_maps(tmp_path / "m.npz")
     assert ids == ["a", "ü"]
     np.testing.assert_array_equal(maps, MAPS[:2])
-    np.savez(tmp_path / "b.npz", sample_ids=np.array([b"a", b"b"]), maps=(MAPS[:2] * 255).astype(np.uint8))
+    np.savez(
+        tmp_path / "b.npz",
+        sample_ids=np.array([b"a", b"b"]),
+        maps=(MAPS[:2] * 255).astype(np.uint8),
+    )
     assert read_maps(tmp_path / "b.npz")[0] == ["a", "b"]
-    np.savez(tmp_path / "i.npz", sample_ids=np.array([3908875350]), maps=MAPS[:1].astype(np.float64))
+    np.savez(
+        tmp_path / "i.npz", sample_ids=np.array([3908875350]), maps=MAPS[:1].astype(np.float64)
+    )
     ids, maps = read_maps(tmp_path / "i.npz")
     assert (ids, maps.dtype) == (["3908875350"], np.float32)
     with pytest.raises(DataError, match="2 sample ids with maps of shape"):
@@ -185,7 +209,11 @@ def test_command_line_on_vggss(shared, tmp_path):
     """As a user runs it: another system's maps of VGG-SS under the LVS protocol, without any of Earshot's stages."""
     annotations = shared("lists", "ezvsl", "vggss.json")
     ids = [entry["file"] for entry in json.loads(annotations.read_text())]
-    np.savez(tmp_path / "theirs.npz", sample_ids=np.array(ids), maps=np.ones((len(ids), 1, 1), np.float32))
+    np.savez(
+        tmp_path / "theirs.npz",
+        sample_ids=np.array(ids),
+        maps=np.ones((len(ids), 1, 1), np.float32),
+    )
     command = [
         sys.executable,
         "-m",

@@ -22,7 +22,9 @@ from tests.helpers.clip_factory import make_clip, run_ffmpeg
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    return make_clip(path, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac", "-g", "30", seconds=4)
+    return make_clip(
+        path, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac", "-g", "30", seconds=4
+    )
 
 
 def make_features(**flow_parameters):
@@ -34,7 +36,13 @@ def make_features(**flow_parameters):
 
 
 def test_all_at_once_equals_one_by_one_in_any_order(clip):
-    moments = [Moment("c", 3.1), Moment("a", 0.0), Moment("m", None), Moment("a2", 0.04), Moment("end", 3.99)]
+    moments = [
+        Moment("c", 3.1),
+        Moment("a", 0.0),
+        Moment("m", None),
+        Moment("a2", 0.04),
+        Moment("end", 3.99),
+    ]
     together = list(extract_features(clip, moments, make_features()))
     assert len(together) == len(moments)
     for moment, extracted in zip(moments, together, strict=True):
@@ -50,7 +58,9 @@ def test_a_clip_leaves_no_decoder_behind(clip):
     try:
         list(extract_features(clip, [Moment("c", None)], make_features()))
         left = [
-            one for one in gc.get_objects() if issubclass(type(one), reader.ClipReader | FrameReader | CodecContext)
+            one
+            for one in gc.get_objects()
+            if issubclass(type(one), reader.ClipReader | FrameReader | CodecContext)
         ]
     finally:
         gc.enable()
@@ -80,7 +90,10 @@ def test_an_unreadable_file_accounts_for_every_moment(tmp_path):
     path = tmp_path / "text.mp4"
     path.write_text("not a video")
     results = list(extract_features(path, [Moment("a", 0.0), Moment("b", 1.0)], make_features()))
-    assert [{one.reason for one in extracted.values()} for extracted in results] == [{"corrupt"}, {"corrupt"}]
+    assert [{one.reason for one in extracted.values()} for extracted in results] == [
+        {"corrupt"},
+        {"corrupt"},
+    ]
 
 
 def test_what_comes_before_a_break_is_kept(shared):
@@ -119,7 +132,11 @@ def test_damage_in_the_middle_takes_the_moments_it_hits_and_gives_each_one_outco
         for name in ("frames", "flow"):
             assert alone[name].reason == extracted[name].reason == other[name].reason
             if alone[name].reason is None:
-                assert alone[name].array.tobytes() == extracted[name].array.tobytes() == other[name].array.tobytes()
+                assert (
+                    alone[name].array.tobytes()
+                    == extracted[name].array.tobytes()
+                    == other[name].array.tobytes()
+                )
             else:
                 assert str(path) in extracted[name].detail
 
@@ -132,7 +149,11 @@ def test_after_a_break_without_a_later_keyframe_everything_is_missing_and_the_fi
     path = damage(whole, tmp_path / "damaged.mp4", begin=0.5, end=0.6)
     num_passes = []
     decode_all = FrameReader._decode_all
-    monkeypatch.setattr(FrameReader, "_decode_all", lambda *arguments: num_passes.append(1) or decode_all(*arguments))
+    monkeypatch.setattr(
+        FrameReader,
+        "_decode_all",
+        lambda *arguments: num_passes.append(1) or decode_all(*arguments),
+    )
     moments = [Moment(str(number), number / 4 + 0.1) for number in range(23)]
     extracted = list(extract_features(path, moments, make_features()[:1]))
     reasons = [one["frames"].reason for one in extracted]
@@ -155,7 +176,13 @@ def test_an_error_in_the_middle_of_a_pass_leaves_one_outcome_a_moment(clip, monk
     monkeypatch.setattr(extract._Pass, "_extract_moment", fail_at_third)
     moments = [Moment(str(number), number / 2) for number in range(5)]
     extracted = list(extract_features(clip, moments, make_features()[:1]))
-    assert [one["frames"].reason for one in extracted] == [None, None, "corrupt", "corrupt", "corrupt"]
+    assert [one["frames"].reason for one in extracted] == [
+        None,
+        None,
+        "corrupt",
+        "corrupt",
+        "corrupt",
+    ]
 
 
 def test_frames_are_not_held_longer_than_needed(clip, monkeypatch):
@@ -189,9 +216,13 @@ def test_bytes_do_not_depend_on_process_or_threads(clip):
         "r = next(extract_features(sys.argv[1], [Moment('a', 1.7)], fs));"
         "print(json.dumps({k: hashlib.sha256(v.array.tobytes()).hexdigest() for k, v in r.items()}))"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(clip), "3"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(clip), "3"], capture_output=True, text=True, check=True
+    )
     (extracted,) = extract_features(clip, [Moment("a", 1.7)], make_features())
-    here = {name: hashlib.sha256(one.array.tobytes()).hexdigest() for name, one in extracted.items()}
+    here = {
+        name: hashlib.sha256(one.array.tobytes()).hexdigest() for name, one in extracted.items()
+    }
     assert json.loads(done.stdout) == here
 
 

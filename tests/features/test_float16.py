@@ -11,8 +11,12 @@ def bits(array):
 
 
 def test_every_float16_and_what_lies_between_is_rounded_as_by_numpy():
-    upper = np.arange(1 << 19, dtype=np.uint32) << 13  # sign, exponent and the bits of the fraction that float16 keeps
-    below = np.uint32([0, 1, 0x0FFF, 0x1000, 0x1001, 0x1FFF])  # the rest: exact, near, and at half way
+    upper = (
+        np.arange(1 << 19, dtype=np.uint32) << 13
+    )  # sign, exponent and the bits of the fraction that float16 keeps
+    below = np.uint32(
+        [0, 1, 0x0FFF, 0x1000, 0x1001, 0x1FFF]
+    )  # the rest: exact, near, and at half way
     array = (upper + below[:, None]).view(np.float32)
     array = array[:, np.isfinite(array).all(axis=0)]
     with np.errstate(over="ignore"):
@@ -39,4 +43,6 @@ def test_views_are_converted_in_their_own_order():
 
 def test_infinities_and_not_a_number_survive():
     converted = to_float16(np.float32([np.inf, -np.inf, np.nan, 1e30] * 20))
-    assert np.array_equal(converted[:4], np.float16([np.inf, -np.inf, np.nan, np.inf]), equal_nan=True)
+    assert np.array_equal(
+        converted[:4], np.float16([np.inf, -np.inf, np.nan, np.inf]), equal_nan=True
+    )

@@ -28,23 +28,33 @@ def make_texture(height=160, width=200, seed=0):
 @pytest.mark.parametrize("shift", [(2, 0), (-2, 0), (0, 3), (0, -3), (1, -2)])
 def test_known_motion_is_found_with_its_sign(shift):
     before = make_texture()
-    flow = compute_flow(before, np.roll(before, (shift[1], shift[0]), axis=(0, 1)), parameters=FlowParameters())
+    flow = compute_flow(
+        before, np.roll(before, (shift[1], shift[0]), axis=(0, 1)), parameters=FlowParameters()
+    )
     inner = flow[30:-30, 30:-30].reshape(-1, 2)
     assert np.median(inner, axis=0) == pytest.approx(shift, abs=0.1)
 
 
 def extract_flow(path, *times, **parameters):
     feature = make_feature(FlowParameters(**parameters))
-    return [one["flow"] for one in extract_features(path, [Moment("a", time) for time in times], [feature])]
+    return [
+        one["flow"]
+        for one in extract_features(path, [Moment("a", time) for time in times], [feature])
+    ]
 
 
 def opencv_flow(path, first, second):
     with ClipReader(path) as reader:
-        grays = [cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY) for frame in reader.read_frames([first, second])]
+        grays = [
+            cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY)
+            for frame in reader.read_frames([first, second])
+        ]
     return cv2.calcOpticalFlowFarneback(*grays, None, 0.5, 3, 15, 3, 5, 1.2, 0)
 
 
-@pytest.mark.parametrize("name", ["flipping_a_pancake.mkv", "nasa_13013.mp4", "video_90.mov", "h265_10bits.mp4"])
+@pytest.mark.parametrize(
+    "name", ["flipping_a_pancake.mkv", "nasa_13013.mp4", "video_90.mov", "h265_10bits.mp4"]
+)
 def test_native_flow_equals_opencv_within_float16(shared, name):
     path = shared("media", name)
     time = 0.0 if name == "video_90.mov" else min(3.0, probe(path).duration_seconds / 3)
@@ -99,7 +109,10 @@ def test_a_clip_of_one_frame_has_no_flow(tmp_path):
 
 
 def test_longer_contexts_aggregate_pairs(panning):
-    pairs = [extract_flow(panning, 1.5 + k / 8, encoding="float32", short_side=48)[0].array for k in (-1, 0, 1, 2)]
+    pairs = [
+        extract_flow(panning, 1.5 + k / 8, encoding="float32", short_side=48)[0].array
+        for k in (-1, 0, 1, 2)
+    ]
     half = {"context_seconds": 0.5, "encoding": "float32", "short_side": 48}
     (mean,) = extract_flow(panning, 1.5, **half)
     (longest,) = extract_flow(panning, 1.5, aggregation="max", **half)
@@ -118,12 +131,19 @@ def test_overlapping_contexts_share_their_pairs_and_change_nothing(panning):
     times = (0.5, 1.0, 1.5, 2.0)
     together = extract_flow(panning, *times, context_seconds=1.0)
     for time, flow in zip(times, together, strict=True):
-        assert extract_flow(panning, time, context_seconds=1.0)[0].array.tobytes() == flow.array.tobytes()
+        assert (
+            extract_flow(panning, time, context_seconds=1.0)[0].array.tobytes()
+            == flow.array.tobytes()
+        )
 
 
-@pytest.mark.parametrize(("time", "num_pairs", "first", "last"), [(5, 8, 4.625, 5.625), (0, 8, 0, 1), (10, 8, 9, 10)])
+@pytest.mark.parametrize(
+    ("time", "num_pairs", "first", "last"), [(5, 8, 4.625, 5.625), (0, 8, 0, 1), (10, 8, 9, 10)]
+)
 def test_pair_times_surround_the_sample_inside_the_clip(time, num_pairs, first, last):
-    times = find_pair_times(time, parameters=FlowParameters(context_seconds=num_pairs / 8), duration_seconds=10)
+    times = find_pair_times(
+        time, parameters=FlowParameters(context_seconds=num_pairs / 8), duration_seconds=10
+    )
     assert len(times) == num_pairs + 1
     assert (times[0], times[-1]) == pytest.approx((first, last))
     assert np.diff(times) == pytest.approx([0.125] * num_pairs)
@@ -142,7 +162,9 @@ def test_published_encodings_lose_what_they_lost(panning):
     assert not encode_jpeg8(plane).any()
     assert (encode_jpeg8(-plane) == 4).all()
     assert (encode_jpeg8(plane * -100) == 255).all()
-    assert (encode_jpeg8(np.full((64, 64), 2.5, np.float32)) == 2).all()  # OpenCV rounds halves to even
+    assert (
+        encode_jpeg8(np.full((64, 64), 2.5, np.float32)) == 2
+    ).all()  # OpenCV rounds halves to even
     (htf,) = extract_flow(panning, 1.0, encoding="jpeg8", short_side=0)
     assert htf.array.dtype == np.uint8
     assert np.median(htf.array[0]) == 0, "leftward motion vanishes"
@@ -153,8 +175,12 @@ def test_published_encodings_lose_what_they_lost(panning):
 
 @pytest.mark.parametrize("aggregation", ["mean", "max", "stack"])
 def test_a_single_pair_is_aggregated_like_several(aggregation):
-    pair = np.float32([[[0.0, -0.0, 1.5], [-2.0, 3e-9, -0.0]], [[1.0, 0.5, -0.0], [-0.0, 0.0, 2.0]]])
-    alone, twice = (aggregate(np.stack([pair] * count), aggregation=aggregation) for count in (1, 2))
+    pair = np.float32(
+        [[[0.0, -0.0, 1.5], [-2.0, 3e-9, -0.0]], [[1.0, 0.5, -0.0], [-0.0, 0.0, 2.0]]]
+    )
+    alone, twice = (
+        aggregate(np.stack([pair] * count), aggregation=aggregation) for count in (1, 2)
+    )
     assert alone.dtype == np.float32
     assert alone.tobytes() == twice[:2].tobytes()  # bit for bit, the signs of zeros included
 

@@ -17,7 +17,12 @@ from tests.helpers.clip_factory import make_clip
 
 @pytest.mark.parametrize(
     ("size", "expected"),
-    [((720, 1280), (246, 437)), ((1280, 720), (437, 246)), ((225, 400), (246, 437)), ((246, 246), (246, 246))],
+    [
+        ((720, 1280), (246, 437)),
+        ((1280, 720), (437, 246)),
+        ((225, 400), (246, 437)),
+        ((246, 246), (246, 246)),
+    ],
 )
 def test_short_side_is_246_and_the_aspect_is_kept(size, expected):
     assert fit_short_side(*size, short_side=246) == expected
@@ -27,7 +32,10 @@ def test_short_side_is_246_and_the_aspect_is_kept(size, expected):
 
 
 def test_pixels_that_are_not_square_are_shown_as_meant():
-    assert fit_short_side(576, 720, short_side=246, pixel_aspect=Fraction(16, 15)) == (246, 328)  # 4:3
+    assert fit_short_side(576, 720, short_side=246, pixel_aspect=Fraction(16, 15)) == (
+        246,
+        328,
+    )  # 4:3
     assert fit_short_side(720, 576, short_side=246, pixel_aspect=Fraction(15, 16)) == (
         328,
         246,
@@ -51,14 +59,31 @@ def test_shrinking_averages_and_enlarging_interpolates():
 
 def test_feature_is_the_frame_shown_at_the_moment(tmp_path):
     path = make_clip(
-        tmp_path / "a.mkv", "-c:v", "ffv1", "-pix_fmt", "bgr0", size="492x300", fps="10", seconds=2, sound=None
+        tmp_path / "a.mkv",
+        "-c:v",
+        "ffv1",
+        "-pix_fmt",
+        "bgr0",
+        size="492x300",
+        fps="10",
+        seconds=2,
+        sound=None,
     )
     feature = make_feature(FrameParameters(short_side=150))
-    moments = [Moment("late", 1.5), Moment("centre", None), Moment("early", 0.349), Moment("past", 9.0)]
+    moments = [
+        Moment("late", 1.5),
+        Moment("centre", None),
+        Moment("early", 0.349),
+        Moment("past", 9.0),
+    ]
     frames = [one["frames"] for one in extract_features(path, moments, [feature])]
     assert [frame.array.shape for frame in frames] == [(150, 246, 3)] * 4
-    assert [frame.attributes["frame_seconds"] for frame in frames] == pytest.approx([1.5, 1.0, 0.3, 1.9])
-    assert {(frame.attributes["native_height"], frame.attributes["native_width"]) for frame in frames} == {(300, 492)}
+    assert [frame.attributes["frame_seconds"] for frame in frames] == pytest.approx(
+        [1.5, 1.0, 0.3, 1.9]
+    )
+    assert {
+        (frame.attributes["native_height"], frame.attributes["native_width"]) for frame in frames
+    } == {(300, 492)}
 
 
 def test_parameters_name_what_is_wrong():

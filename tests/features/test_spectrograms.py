@@ -20,9 +20,10 @@ from tests.helpers.clip_factory import make_clip
 
 
 def make_sine(frequency, *, sample_rate=16000, seconds=3.0, amplitude=0.5):
-    return (amplitude * np.sin(2 * np.pi * frequency * np.arange(int(seconds * sample_rate)) / sample_rate)).astype(
-        "f4"
-    )
+    return (
+        amplitude
+        * np.sin(2 * np.pi * frequency * np.arange(int(seconds * sample_rate)) / sample_rate)
+    ).astype("f4")
 
 
 @pytest.mark.parametrize("bin_number", [16, 64, 200])
@@ -33,7 +34,9 @@ def test_a_tone_peaks_in_its_bin_with_its_magnitude(bin_number):
     inner = spectrogram[:, 5:-5]
     assert spectrogram.shape == (257, 300)
     assert (inner.argmax(axis=0) == bin_number).all()
-    assert np.exp(inner[bin_number]) == pytest.approx(0.5 * 256 / 2, rel=1e-3)  # amplitude times the Hann sum over 2
+    assert np.exp(inner[bin_number]) == pytest.approx(
+        0.5 * 256 / 2, rel=1e-3
+    )  # amplitude times the Hann sum over 2
 
 
 def test_silence_and_extremes_are_finite():
@@ -48,7 +51,10 @@ def test_silence_and_extremes_are_finite():
 @pytest.mark.parametrize("num_samples", [1, 100, 511, 512, 513, 47999, 48001])
 def test_any_length_gives_the_shape(num_samples):
     waveform = np.random.default_rng(0).standard_normal(num_samples).astype("f4")
-    assert compute_spectrogram(waveform, sample_rate=16000, settings=PRESETS["257x300"]).shape == (257, 300)
+    assert compute_spectrogram(waveform, sample_rate=16000, settings=PRESETS["257x300"]).shape == (
+        257,
+        300,
+    )
 
 
 def test_presets_equal_the_published_codes(shared):
@@ -57,7 +63,9 @@ def test_presets_equal_the_published_codes(shared):
     ezvsl = SpectrogramParameters(preset="ezvsl", dtype="float32").resolve()
     lvs = SpectrogramParameters(preset="lvs", dtype="float32").resolve()
     for settings in (htf, ezvsl):
-        got = compute_spectrogram(golden["wave22050_3s"].astype("f4"), sample_rate=22050, settings=settings)
+        got = compute_spectrogram(
+            golden["wave22050_3s"].astype("f4"), sample_rate=22050, settings=settings
+        )
         assert got.shape == golden["spec_htf_ezvsl_22050"].shape == (257, 276)
         assert find_relative_error(got, golden["spec_htf_ezvsl_22050"]) < 1e-4
     got = compute_spectrogram(golden["wave16000_10s"].astype("f4"), sample_rate=16000, settings=lvs)
@@ -72,7 +80,10 @@ def find_relative_error(got, expected):
 @pytest.mark.parametrize(("rate", "columns"), [(22050, 276), (24000, 301), (11025, 137)])
 def test_columns_of_the_published_codes(rate, columns):
     waveform = np.random.default_rng(0).standard_normal(3 * rate).astype("f4")
-    assert compute_spectrogram(waveform, sample_rate=rate, settings=PRESETS["ezvsl"]).shape == (257, columns)
+    assert compute_spectrogram(waveform, sample_rate=rate, settings=PRESETS["ezvsl"]).shape == (
+        257,
+        columns,
+    )
 
 
 def test_windows_lie_around_the_sample_and_inside_the_clip():
@@ -98,7 +109,11 @@ def test_feature_of_real_sound(tmp_path):
         (extracted,) = extract_features(path, [Moment("a", 1.0)], [feature])
         array = extracted["spectrograms"].array
         assert np.isfinite(array).all()
-        shapes[preset] = (array.shape, str(array.dtype), extracted["spectrograms"].attributes["sample_rate"])
+        shapes[preset] = (
+            array.shape,
+            str(array.dtype),
+            extracted["spectrograms"].attributes["sample_rate"],
+        )
     assert shapes == {
         "257x300": ((257, 300), "float16", 16000),
         "lvs": ((257, 1851), "float16", 44100),
@@ -123,7 +138,9 @@ def test_stored_waveforms_carry_their_scale():
 
 def test_parameters_override_a_preset_and_name_what_is_wrong():
     parameters = build(
-        SpectrogramParameters, {"hop_length": 80, "num_frames": 600, "sample_rate": "native"}, "spectrogram"
+        SpectrogramParameters,
+        {"hop_length": 80, "num_frames": 600, "sample_rate": "native"},
+        "spectrogram",
     )
     assert parameters.resolve().hop_length == 80
     assert parameters.resolve().sample_rate == "native"
@@ -146,9 +163,13 @@ def test_parameters_override_a_preset_and_name_what_is_wrong():
 
 
 @pytest.mark.parametrize("num_samples", [513, 800, 7777, 48000])
-@pytest.mark.parametrize(("n_fft", "hop_length"), [(512, 160), (512, 255), (512, 256), (512, 400), (511, 160), (64, 1)])
+@pytest.mark.parametrize(
+    ("n_fft", "hop_length"), [(512, 160), (512, 255), (512, 256), (512, 400), (511, 160), (64, 1)]
+)
 def test_magnitudes_are_librosas_bit_for_bit(num_samples, n_fft, hop_length):
     waveform = np.random.default_rng(num_samples).standard_normal(num_samples).astype(np.float32)
     computed = log_magnitude_spectrogram(waveform, n_fft=n_fft, hop_length=hop_length)
-    magnitude = np.abs(librosa.stft(waveform, n_fft=n_fft, hop_length=hop_length, pad_mode="reflect"))
+    magnitude = np.abs(
+        librosa.stft(waveform, n_fft=n_fft, hop_length=hop_length, pad_mode="reflect")
+    )
     assert np.array_equal(computed, np.log(magnitude + np.float32(1e-5)))

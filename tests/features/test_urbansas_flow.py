@@ -28,7 +28,9 @@ def check(results, names):
     for name in names:
         row = rows[name]
         assert (row["n"], row["num_requested"], row["success_at"]) == (94, 94, 0.3)
-        found = tuple(round(row[metric], 4) for metric in ("success_rate_at_30", "success_rate", "auc"))
+        found = tuple(
+            round(row[metric], 4) for metric in ("success_rate_at_30", "success_rate", "auc")
+        )
         assert found == EXPECTED[name], name
 
 
@@ -46,7 +48,9 @@ def test_flow_baselines_of_the_mini_release(tmp_path):
         read_table(project.samples_table_path("urbansas"), SAMPLES),
         {"flow": FeatureReader(project.feature_dir("urbansas", "flow"))},
         [make_baseline(name) for name in EXPECTED],
-        parameters=EvaluationParameters({"urbansas": ["urbansas_test"]}, ("flowgrad",), "flowgrad", num_resamples=50),
+        parameters=EvaluationParameters(
+            {"urbansas": ["urbansas_test"]}, ("flowgrad",), "flowgrad", num_resamples=50
+        ),
         maps_dir=tmp_path / "maps",
     )
     check(found["results"], EXPECTED)

@@ -33,7 +33,14 @@ TINY = {
     "evaluate.num_resamples": 200,
     "report.num_gallery_samples": 4,
 }
-TINY_RUN = {"width": 4, "audio_width": 4, "image_size": 64, "map_stride": 16, "batch_size": 8, "epochs": 1}
+TINY_RUN = {
+    "width": 4,
+    "audio_width": 4,
+    "image_size": 64,
+    "map_stride": 16,
+    "batch_size": 8,
+    "epochs": 1,
+}
 
 
 def make_checkout(folder: Path, changes: dict | None = None) -> Path:
@@ -51,7 +58,11 @@ def make_checkout(folder: Path, changes: dict | None = None) -> Path:
         (folder / name).mkdir()
         shutil.copy(ROOT / name / ".gitignore", folder / name)
     params = yaml.safe_load((folder / "params.yaml").read_text())
-    tiny_runs = {f"train.{model}.{key}": value for model in params["train"] for key, value in TINY_RUN.items()}
+    tiny_runs = {
+        f"train.{model}.{key}": value
+        for model in params["train"]
+        for key, value in TINY_RUN.items()
+    }
     for name, value in {**TINY, **tiny_runs, **(changes or {})}.items():
         set_parameter(params, name, value)
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
@@ -79,11 +90,22 @@ def change_parameter(folder: Path, dotted_name: str, value) -> None:
 
 def run(folder: Path, *command: str, is_failure_expected: bool = False) -> str:
     """Standard output and error of a command in a checkout, with this environment's programs first in PATH."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
     done = subprocess.run(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
-    assert (done.returncode != 0) == is_failure_expected, f"exit code {done.returncode}\n{done.stdout}"
+    assert (done.returncode != 0) == is_failure_expected, (
+        f"exit code {done.returncode}\n{done.stdout}"
+    )
     return done.stdout
 
 

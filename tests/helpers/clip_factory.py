@@ -31,6 +31,16 @@ def make_clip(
 
 def run_ffmpeg(*arguments: str) -> None:
     """Run ffmpeg, one thread, bit-exact; its complaint becomes the assertion's message."""
-    command = [str(find_ffmpeg()), "-y", "-v", "error", "-nostdin", *arguments[:-1], "-threads", "1", arguments[-1]]
+    command = [
+        str(find_ffmpeg()),
+        "-y",
+        "-v",
+        "error",
+        "-nostdin",
+        *arguments[:-1],
+        "-threads",
+        "1",
+        arguments[-1],
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -33,12 +33,23 @@ def quick(**changes) -> DownloadParameters:
 def encode(path: Path, *arguments: str) -> Path:
     """Run ffmpeg with ``arguments`` to make ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    command = [str(find_ffmpeg()), "-nostdin", "-loglevel", "error", "-y", *arguments, "-bitexact", str(path)]
+    command = [
+        str(find_ffmpeg()),
+        "-nostdin",
+        "-loglevel",
+        "error",
+        "-y",
+        *arguments,
+        "-bitexact",
+        str(path),
+    ]
     subprocess.run(command, check=True)
     return path
 
 
-def make_clip(path: Path, *, seconds: float = 2.0, tone: int = 440, size: str = "128x72", fps: int = 12) -> Path:
+def make_clip(
+    path: Path, *, seconds: float = 2.0, tone: int = 440, size: str = "128x72", fps: int = 12
+) -> Path:
     """A moving test picture with a tone; ``tone`` makes files differ."""
     return encode(
         path,
@@ -53,9 +64,25 @@ def make_counter(path: Path, *, seconds: int = 12) -> Path:
     bars = "geq=lum='255*mod(floor(N/pow(2,floor(X/8))),2)'"
     return encode(
         path,
-        *("-f", "lavfi", "-i", f"color=black:size=128x72:rate=25:duration={seconds},format=gray,{bars}"),
+        *(
+            "-f",
+            "lavfi",
+            "-i",
+            f"color=black:size=128x72:rate=25:duration={seconds},format=gray,{bars}",
+        ),
         *("-f", "lavfi", "-i", f"sine=frequency=440:sample_rate=16000:duration={seconds}"),
-        *("-pix_fmt", "yuv420p", "-g", "100", "-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac"),
+        *(
+            "-pix_fmt",
+            "yuv420p",
+            "-g",
+            "100",
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-c:a",
+            "aac",
+        ),
     )
 
 
@@ -79,7 +106,9 @@ def clips_table(*rows) -> pa.Table:
     )
 
 
-def download(folder: Path, clips: pa.Table, *, dataset: str = "test", parameters=None, **options) -> dict[str, dict]:
+def download(
+    folder: Path, clips: pa.Table, *, dataset: str = "test", parameters=None, **options
+) -> dict[str, dict]:
     """Run the engine in ``folder``; rows by clip id."""
     table = download_clips(
         clips,
@@ -95,7 +124,11 @@ def download(folder: Path, clips: pa.Table, *, dataset: str = "test", parameters
 
 def published(folder: Path) -> set[str]:
     """Names below the clips folder."""
-    return {str(path.relative_to(folder / "clips")) for path in (folder / "clips").rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder / "clips"))
+        for path in (folder / "clips").rglob("*")
+        if path.is_file()
+    }
 
 
 def make_media(folder: Path) -> Path:
@@ -111,7 +144,17 @@ def make_media(folder: Path) -> Path:
     encode(
         folder / "silent_still.mp4",
         *("-f", "lavfi", "-i", "color=red:size=64x64:rate=10:duration=2"),
-        *("-f", "lavfi", "-i", "anullsrc=r=16000:cl=mono", "-shortest", "-pix_fmt", "yuv420p", "-c:a", "aac"),
+        *(
+            "-f",
+            "lavfi",
+            "-i",
+            "anullsrc=r=16000:cl=mono",
+            "-shortest",
+            "-pix_fmt",
+            "yuv420p",
+            "-c:a",
+            "aac",
+        ),
     )
     return folder
 

@@ -19,7 +19,12 @@ def build(folder, tables, *, feature=None, **options):
     """``build_feature`` below ``folder``, in this process unless told otherwise."""
     feature = feature or make_feature()
     samples, downloads = tables
-    options = {"cluster": HERE, "extract": fake_features.extract, "is_quiet": True, "shard_samples": 8} | options
+    options = {
+        "cluster": HERE,
+        "extract": fake_features.extract,
+        "is_quiet": True,
+        "shard_samples": 8,
+    } | options
     return build_feature(
         feature,
         samples=samples,
@@ -33,7 +38,9 @@ def build(folder, tables, *, feature=None, **options):
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Names and bytes of all files of a folder."""
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".lock"}
+    return {
+        path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".lock"
+    }
 
 
 def touched(folder: Path) -> list[str]:
@@ -54,7 +61,15 @@ def repair(folder, tables, damages, *, feature=None, **options):
         clips_dir=folder / "clips",
         store_dir=folder / "store" / feature.name,
         output_dir=folder / feature.name,
-        **({"cluster": HERE, "is_quiet": True, "extract": fake_features.extract, "shard_samples": 8} | options),
+        **(
+            {
+                "cluster": HERE,
+                "is_quiet": True,
+                "extract": fake_features.extract,
+                "shard_samples": 8,
+            }
+            | options
+        ),
     )
 
 

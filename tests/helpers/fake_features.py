@@ -68,29 +68,45 @@ def extract(path: Path, moments: list[Moment], features: list[Feature]):
 def _compute(feature: Feature, text: str, moment: Moment) -> Extracted:
     if "mute" in text.split() and feature.name == "spectrograms":
         return Extracted(None, reason="no_audio", detail="no audio stream")
-    digest = hashlib.sha256(f"{text} {moment.time_seconds} {feature.name} {feature.parameters}".encode()).digest()
+    digest = hashlib.sha256(
+        f"{text} {moment.time_seconds} {feature.name} {feature.parameters}".encode()
+    ).digest()
     generator = np.random.default_rng(list(digest))
-    array = generator.integers(0, 255, (feature.parameters.size, 4 + digest[0] % 8, 3), dtype=np.uint8)
+    array = generator.integers(
+        0, 255, (feature.parameters.size, 4 + digest[0] % 8, 3), dtype=np.uint8
+    )
     return Extracted(array, {"native_height": int(digest[1]), "native_width": 2 * int(digest[1])})
 
 
-def make_dataset(folder: Path, texts: dict[str, str | None], *, samples_per_clip=1) -> tuple[pa.Table, pa.Table]:
+def make_dataset(
+    folder: Path, texts: dict[str, str | None], *, samples_per_clip=1
+) -> tuple[pa.Table, pa.Table]:
     """Clips with these texts (None: a missing clip) below ``folder/clips``; SAMPLES and DOWNLOADS."""
     (folder / "clips").mkdir(parents=True, exist_ok=True)
     samples, downloads = [], []
     for clip_id, text in texts.items():
         if text is None:
-            downloads.append({"clip_id": clip_id, "status": "missing", "reason": "removed", "detail": "gone"})
+            downloads.append(
+                {"clip_id": clip_id, "status": "missing", "reason": "removed", "detail": "gone"}
+            )
         else:
             path = folder / "clips" / f"{clip_id}.txt"
             path.write_text(text)
             sha256 = hashlib.sha256(text.encode()).hexdigest()
             downloads.append(
-                {"clip_id": clip_id, "status": "ok", "path": path.name, "bytes": len(text), "sha256": sha256}
+                {
+                    "clip_id": clip_id,
+                    "status": "ok",
+                    "path": path.name,
+                    "bytes": len(text),
+                    "sha256": sha256,
+                }
             )
         for i in range(samples_per_clip):
             time_seconds = None if samples_per_clip == 1 else float(i)
-            samples.append({"sample_id": f"{clip_id}_{i}", "clip_id": clip_id, "time_seconds": time_seconds})
+            samples.append(
+                {"sample_id": f"{clip_id}_{i}", "clip_id": clip_id, "time_seconds": time_seconds}
+            )
     return (
         pa.Table.from_pylist(samples, schema=SAMPLES.columns),
         pa.Table.from_pylist(downloads, schema=DOWNLOADS.columns),

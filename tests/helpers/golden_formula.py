@@ -34,7 +34,9 @@ def tensor(values) -> torch.Tensor:
     return torch.from_numpy(np.asarray(values, np.float32))
 
 
-def fill_state_dict(template: Mapping[str, torch.Tensor], salt: str = PUBLIC_SALT) -> dict[str, torch.Tensor]:
+def fill_state_dict(
+    template: Mapping[str, torch.Tensor], salt: str = PUBLIC_SALT
+) -> dict[str, torch.Tensor]:
     """Formula weights for the keys and shapes of ``template``."""
     return {key: _fill(key, value, salt) for key, value in template.items()}
 
@@ -67,7 +69,11 @@ def inputs_of(name: str, salt: str = PUBLIC_SALT) -> dict[str, torch.Tensor]:
     """The formula inputs under the names that a model reads."""
     inputs = make_inputs(salt)
     if name.startswith(("lvs", "ezvsl", "htf")):
-        return {"frames": inputs["image"], "flow": inputs["flow"], "spectrograms": inputs["spectrogram"]}
+        return {
+            "frames": inputs["image"],
+            "flow": inputs["flow"],
+            "spectrograms": inputs["spectrogram"],
+        }
     return {"frames": inputs["image"], "flow": inputs["flowmag"], "waveforms": inputs["audio"]}
 
 

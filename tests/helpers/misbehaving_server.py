@@ -46,7 +46,9 @@ class MisbehavingServer:
         self._answers: dict[str, list[Answer]] = {}
         self.num_requests: Counter[str] = Counter()
         self.request_times: dict[str, list[float]] = defaultdict(list)
-        self.num_whole: Counter[str] = Counter()  # answers whose whole body was handed to the socket
+        self.num_whole: Counter[str] = (
+            Counter()
+        )  # answers whose whole body was handed to the socket
         self._lock = threading.Lock()
         self._is_closing = threading.Event()
 
@@ -90,7 +92,9 @@ class MisbehavingServer:
             number = self.num_requests[handler.path]
             self.num_requests[handler.path] += 1
             self.request_times[handler.path].append(time.monotonic())
-            answers = self._answers.get(handler.path, [Answer(status=404, content_type="text/plain", body=b"no")])
+            answers = self._answers.get(
+                handler.path, [Answer(status=404, content_type="text/plain", body=b"no")]
+            )
             answer = answers[min(number, len(answers) - 1)]
         handler.close_connection = True
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", handler.headers.get("Range", ""))

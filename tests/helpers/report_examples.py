@@ -18,7 +18,14 @@ from pipeline.base.project import Project
 
 MODELS = ("htf", "ezvsl", "flow", "untrained_htf", "centre", "random")
 _NUM_DISTINCT = 40  # features drawn; more samples repeat them
-_QUALITY = {"htf": 0.72, "ezvsl": 0.6, "flow": 0.45, "untrained_htf": 0.3, "centre": 0.28, "random": 0.2}
+_QUALITY = {
+    "htf": 0.72,
+    "ezvsl": 0.6,
+    "flow": 0.45,
+    "untrained_htf": 0.3,
+    "centre": 0.28,
+    "random": 0.2,
+}
 _CLASSES = ("bell", "dog & cat", "drum", "engine", "siren", "whistle")
 
 
@@ -84,7 +91,10 @@ def _sample(rng, sample_id: str, number: int, labels) -> dict:
         "label": labels[number % len(labels)],
         "boxes": boxes,
         "box_annotators": [0] * len(boxes),
-        "attributes": {"source_is_moving": "yes" if number % 3 else "no", "num_distractors": str(number % 3)},
+        "attributes": {
+            "source_is_moving": "yes" if number % 3 else "no",
+            "num_distractors": str(number % 3),
+        },
     }
 
 
@@ -94,11 +104,21 @@ def _write_manifests(project: Project, dataset: str, samples: list[dict]) -> Non
         ("gone_2", "network", "time-out"),
     )
     clips = [
-        {"clip_id": s["clip_id"], "video_id": s["clip_id"], "url": "https://example.org/v", "splits": s["splits"]}
+        {
+            "clip_id": s["clip_id"],
+            "video_id": s["clip_id"],
+            "url": "https://example.org/v",
+            "splits": s["splits"],
+        }
         for s in samples
     ]
-    clips += [{"clip_id": name, "video_id": name, "url": "file:///x", "splits": ["train"]} for name, *_ in broken]
-    clips += [{"clip_id": "later_1", "video_id": "later_1", "url": "file:///y", "splits": ["train"]}]
+    clips += [
+        {"clip_id": name, "video_id": name, "url": "file:///x", "splits": ["train"]}
+        for name, *_ in broken
+    ]
+    clips += [
+        {"clip_id": "later_1", "video_id": "later_1", "url": "file:///y", "splits": ["train"]}
+    ]
     downloads = [
         {
             "clip_id": s["clip_id"],
@@ -113,8 +133,18 @@ def _write_manifests(project: Project, dataset: str, samples: list[dict]) -> Non
         {"clip_id": name, "status": "missing", "reason": reason, "detail": detail, "attempts": 2}
         for name, reason, detail in broken
     ]
-    downloads += [{"clip_id": "later_1", "status": "pending", "reason": "rate_limit", "detail": "HTTP error 429"}]
-    missing = [{"sample_id": name, "clip_id": name, "splits": ["train"], "boxes": []} for name, *_ in broken]
+    downloads += [
+        {
+            "clip_id": "later_1",
+            "status": "pending",
+            "reason": "rate_limit",
+            "detail": "HTTP error 429",
+        }
+    ]
+    missing = [
+        {"sample_id": name, "clip_id": name, "splits": ["train"], "boxes": []}
+        for name, *_ in broken
+    ]
     tables.write_table(project.clips_table_path(dataset), clips, tables.CLIPS)
     tables.write_table(project.samples_table_path(dataset), [*samples, *missing], tables.SAMPLES)
     tables.write_table(project.downloads_table_path(dataset), downloads, tables.DOWNLOADS)
@@ -126,11 +156,21 @@ def _write_features(project: Project, dataset: str, samples: list[dict], rng) ->
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     for sample in samples[:_NUM_DISTINCT]:
         colours = rng.uniform(40, 220, (3, 3))
-        frame = np.stack([c[0] + (c[1] - c[0]) * x / width + (c[2] - c[0]) * y / height for c in colours], axis=-1)
-        frame += rng.normal(0, 8, (height // 6, width // 8, 1)).repeat(6, 0).repeat(8, 1)[:height, :width]
+        frame = np.stack(
+            [c[0] + (c[1] - c[0]) * x / width + (c[2] - c[0]) * y / height for c in colours],
+            axis=-1,
+        )
+        frame += (
+            rng.normal(0, 8, (height // 6, width // 8, 1))
+            .repeat(6, 0)
+            .repeat(8, 1)[:height, :width]
+        )
         flow = rng.normal(0, 0.05, (2, height, width)).astype(np.float32)
         for x1, y1, x2, y2 in sample["boxes"]:
-            rows, columns = slice(int(y1 * height), int(y2 * height)), slice(int(x1 * width), int(x2 * width))
+            rows, columns = (
+                slice(int(y1 * height), int(y2 * height)),
+                slice(int(x1 * width), int(x2 * width)),
+            )
             frame[rows, columns] = rng.uniform(0, 255, 3)
             flow[:, rows, columns] += rng.uniform(-3, 3, (2, 1, 1))
         arrays["frames"].append(np.clip(frame, 0, 255).astype(np.uint8))
@@ -142,16 +182,31 @@ def _write_features(project: Project, dataset: str, samples: list[dict], rng) ->
         arrays["spectrograms"].append(spectrogram.astype(np.float16))
     for feature, values in arrays.items():
         folder = project.feature_dir(dataset, feature)
-        rows = [Row(s["sample_id"], "00" * 16, values[n % len(values)]) for n, s in enumerate(samples)]
-        attributes = {"feature": feature, "parameters": "{}", "units": "none", "software_versions": "none"}
+        rows = [
+            Row(s["sample_id"], "00" * 16, values[n % len(values)]) for n, s in enumerate(samples)
+        ]
+        attributes = {
+            "feature": feature,
+            "parameters": "{}",
+            "units": "none",
+            "software_versions": "none",
+        }
         path = write_shard(folder, "ab" * 6, rows, [], attributes)
         index = [
-            {"sample_id": row.sample_id, "status": "ok", "shard": path.name, "row": number, "key": row.key}
+            {
+                "sample_id": row.sample_id,
+                "status": "ok",
+                "shard": path.name,
+                "row": number,
+                "key": row.key,
+            }
             | {"crc32": crc32_of(row.array)}
             for number, row in enumerate(rows)
         ]
         index += [{"sample_id": "gone_1", "status": "missing", "reason": "removed"}]
-        index += [{"sample_id": "gone_2", "status": "failed", "reason": "corrupt", "detail": "broken"}]
+        index += [
+            {"sample_id": "gone_2", "status": "failed", "reason": "corrupt", "detail": "broken"}
+        ]
         tables.write_table(folder / "index.parquet", index, tables.INDEX)
 
 
@@ -164,14 +219,22 @@ def _write_scores(project: Project, dataset: str, samples: list[dict], rng) -> N
         path = project.maps_path(dataset, model)
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, sample_ids=np.array(sample_ids), maps=maps)
-        about = {"seed": 0, "selection": "val", "train_clip_ids": ["elsewhere"]} if model in ("htf", "ezvsl") else {}
+        about = (
+            {"seed": 0, "selection": "val", "train_clip_ids": ["elsewhere"]}
+            if model in ("htf", "ezvsl")
+            else {}
+        )
         of_model = evaluate_maps(
             maps,
             sample_ids,
             table,
             dataset=dataset,
             model=model,
-            subsets=[name for name in ("single", "traffic") if any(name in sample["splits"] for sample in samples)],
+            subsets=[
+                name
+                for name in ("single", "traffic")
+                if any(name in sample["splits"] for sample in samples)
+            ],
             protocols=("earshot", "lvs"),
             num_resamples=100,
             **about,
@@ -179,8 +242,14 @@ def _write_scores(project: Project, dataset: str, samples: list[dict], rng) -> N
         scores += of_model[0]
         results += of_model[1]
         for group, names in (("1", ["single"]), ("2 or more", ["traffic"])):
-            found = [row for row in of_model[1] if row["subset"] in names and row["protocol"] == "earshot"]
-            breakdowns += [{**row, "subset": "test", "by": "number_of_boxes", "group": group} for row in found]
+            found = [
+                row
+                for row in of_model[1]
+                if row["subset"] in names and row["protocol"] == "earshot"
+            ]
+            breakdowns += [
+                {**row, "subset": "test", "by": "number_of_boxes", "group": group} for row in found
+            ]
     single = [sample["sample_id"] for sample in samples if "single" in sample["splits"]]
     if len(single) > 1:
         pair = {"first": "htf", "second": "ezvsl", "metric": "adaptive_ciou", "num_resamples": 100}
@@ -199,7 +268,9 @@ def _write_scores(project: Project, dataset: str, samples: list[dict], rng) -> N
     for model in ("htf", "ezvsl"):
         run_dir = project.run_dir(model)
         run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "run.json").write_text(json.dumps({"model": model, "seed": 0, "num_epochs": 12, "selection": "val"}))
+        (run_dir / "run.json").write_text(
+            json.dumps({"model": model, "seed": 0, "num_epochs": 12, "selection": "val"})
+        )
         for name, curve in (("train/loss", 2.0), ("val/loss", 2.2), ("val/adaptive_ciou", None)):
             path = project.reports_dir / "training" / model / "plots" / "metrics" / f"{name}.tsv"
             path.parent.mkdir(parents=True, exist_ok=True)

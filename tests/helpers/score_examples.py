@@ -10,9 +10,17 @@ def make_samples(num_samples=20, num_negatives=0):
     rng, rows = np.random.default_rng(0), []
     for i in range(num_samples):
         x, y = rng.uniform(0, 0.6, 2)
-        rows.append(row(f"s{i}", boxes=[[x, y, x + 0.3, y + 0.3]], splits=["test", "single" if i % 2 else "traffic"]))
+        rows.append(
+            row(
+                f"s{i}",
+                boxes=[[x, y, x + 0.3, y + 0.3]],
+                splits=["test", "single" if i % 2 else "traffic"],
+            )
+        )
     for i in range(num_negatives):
-        rows.append(row(f"s{i}+s{i + 1}", boxes=[], splits=["test"], audio_clip_id=f"clip-s{i + 1}"))
+        rows.append(
+            row(f"s{i}+s{i + 1}", boxes=[], splits=["test"], audio_clip_id=f"clip-s{i + 1}")
+        )
     return pa.Table.from_pylist(rows, schema=SAMPLES.columns)
 
 

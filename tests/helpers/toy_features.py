@@ -17,7 +17,14 @@ NUM_CLASSES = 4
 COLOURS = np.array([[230, 40, 40], [40, 220, 60], [50, 70, 235], [230, 220, 40]], np.uint8)
 
 
-def write_features(folder: Path, num_samples: int, *, seed: int = 0, sizes=((48, 64), (48, 48)), shard_rows: int = 16):
+def write_features(
+    folder: Path,
+    num_samples: int,
+    *,
+    seed: int = 0,
+    sizes=((48, 64), (48, 48)),
+    shard_rows: int = 16,
+):
     """Write frames, flow, spectrograms and waveforms below ``folder``; return (features_dirs, ids, centres (n, 2))."""
     generator = np.random.default_rng(seed)
     rows = {"frames": [], "flow": [], "spectrograms": [], "waveforms": []}
@@ -37,10 +44,21 @@ def write_features(folder: Path, num_samples: int, *, seed: int = 0, sizes=((48,
         spectrogram = generator.normal(-6, 0.5, (257, 300)).astype(np.float16)
         spectrogram[30 + 50 * kind : 36 + 50 * kind] += 5
         times = np.arange(4000) / 16000
-        waveform = 0.3 * np.sin(2 * np.pi * (400 + 900 * kind) * times) + generator.normal(0, 0.01, times.size)
-        arrays = {"frames": frame, "flow": flow, "spectrograms": spectrogram, "waveforms": waveform.astype(np.float16)}
+        waveform = 0.3 * np.sin(2 * np.pi * (400 + 900 * kind) * times) + generator.normal(
+            0, 0.01, times.size
+        )
+        arrays = {
+            "frames": frame,
+            "flow": flow,
+            "spectrograms": spectrogram,
+            "waveforms": waveform.astype(np.float16),
+        }
         for feature, array in arrays.items():
-            attributes = {"native_height": 2 * height, "native_width": 2 * width} if feature == "flow" else {}
+            attributes = (
+                {"native_height": 2 * height, "native_width": 2 * width}
+                if feature == "flow"
+                else {}
+            )
             rows[feature].append(Row(sample_id, f"{number:032x}", array, attributes))
         ids.append(sample_id)
         centres.append((y, x))

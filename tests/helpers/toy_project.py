@@ -48,7 +48,9 @@ def make_toy_project(folder: Path, runs: dict[str, dict], **params) -> Project:
             "clip_id": name,
             "time_seconds": 0.0,
             "splits": [split],
-            "boxes": [[max(0.0, x - 0.16), max(0.0, y - 0.16), min(1.0, x + 0.16), min(1.0, y + 0.16)]],
+            "boxes": [
+                [max(0.0, x - 0.16), max(0.0, y - 0.16), min(1.0, x + 0.16), min(1.0, y + 0.16)]
+            ],
             "box_annotators": [0],
             "attributes": {},
         }

@@ -28,7 +28,14 @@ def tiny(method="ezvsl", **settings):
 def run(toy, run_dir, parameters=None, hardware=CPU, **options):
     _, dirs, ids, _ = toy
     options = {"train_ids": ids[:32], "val_ids": ids[32:40], "test_ids": ids[40:], **options}
-    return fit(parameters or tiny(), features_dirs=dirs, run_dir=run_dir, hardware=hardware, is_quiet=True, **options)
+    return fit(
+        parameters or tiny(),
+        features_dirs=dirs,
+        run_dir=run_dir,
+        hardware=hardware,
+        is_quiet=True,
+        **options,
+    )
 
 
 def losses(result):

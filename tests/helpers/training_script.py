@@ -35,12 +35,16 @@ def main(folder: Path, options: dict) -> None:
     lightning.seed_everything(options.get("noise", 0), verbose=False)
     result = fit(
         build_parameters(options["parameters"], "test"),
-        features_dirs={name: folder / name for name in ("frames", "flow", "spectrograms", "waveforms")},
+        features_dirs={
+            name: folder / name for name in ("frames", "flow", "spectrograms", "waveforms")
+        },
         train_ids=ids[:num_train],
         val_ids=ids[num_train:],
         run_dir=folder / options.get("run", "run"),
         log_dir=folder / options.get("run", "run") / "log",
-        hardware=HardwareParameters(**{"accelerator": "cpu", "num_threads": 1, **options.get("hardware", {})}),
+        hardware=HardwareParameters(
+            **{"accelerator": "cpu", "num_threads": 1, **options.get("hardware", {})}
+        ),
         is_quiet=True,
     )
     print("DONE", json.dumps([row["train_loss"] for row in result.history]), flush=True)

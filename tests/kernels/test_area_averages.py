@@ -42,7 +42,11 @@ def test_any_size():
     rng = np.random.default_rng(1)
     for seed in range(150):
         height, width = rng.integers(1, 120, 2)
-        assert_same(make_noise(height, width, seed=seed), rng.integers(1, height + 1), rng.integers(1, width + 1))
+        assert_same(
+            make_noise(height, width, seed=seed),
+            rng.integers(1, height + 1),
+            rng.integers(1, width + 1),
+        )
 
 
 def test_other_pictures_are_opencvs():
@@ -58,7 +62,9 @@ def test_other_pictures_are_opencvs():
 
 def test_black_and_white_stay_what_they_are():
     for value in (0, 255):
-        assert (average_areas(np.full((133, 211, 3), value, np.uint8), height=57, width=100) == value).all()
+        assert (
+            average_areas(np.full((133, 211, 3), value, np.uint8), height=57, width=100) == value
+        ).all()
 
 
 def test_areas_are_shares_of_one():

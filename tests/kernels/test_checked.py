@@ -39,7 +39,9 @@ def test_wrong_code_is_not_used():
     assert load(Compiled(factor=3)) is None
 
 
-@pytest.mark.parametrize("error", [EOFError("Ran out of input"), pickle.UnpicklingError("pickle data was truncated")])
+@pytest.mark.parametrize(
+    "error", [EOFError("Ran out of input"), pickle.UnpicklingError("pickle data was truncated")]
+)
 def test_broken_code_on_disk_is_compiled_again(error):
     function = Compiled(error)
     assert load(function) is function

@@ -17,7 +17,11 @@ from pipeline.kernels.farneback import compute_farneback, load_refine_level
 from pipeline.media.reader import ClipReader
 
 # Farneback's own among the parameters, in OpenCV's order.
-NAMES = [name for name in inspect.signature(compute_farneback).parameters if name not in ("previous", "following")]
+NAMES = [
+    name
+    for name in inspect.signature(compute_farneback).parameters
+    if name not in ("previous", "following")
+]
 
 
 def settings_of(**changes):
@@ -31,7 +35,9 @@ def assert_same_bits(previous, following, **changes):
     expected = cv2.calcOpticalFlowFarneback(previous, following, None, *settings.values())
     assert computed.dtype == np.float32
     assert computed.shape == expected.shape
-    assert computed.tobytes() == expected.tobytes(), f"differs by up to {np.abs(computed - expected).max()}"
+    assert computed.tobytes() == expected.tobytes(), (
+        f"differs by up to {np.abs(computed - expected).max()}"
+    )
     return computed
 
 
@@ -39,13 +45,17 @@ def make_pair(height, width, *, seed=0, blur=2.0):
     """A texture, and the same turned and shifted in its lower part; the upper third stands still."""
     noise = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
     before = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), blur), None, 0, 255, cv2.NORM_MINMAX)
-    turn = cv2.getRotationMatrix2D((width / 2, height / 2), 2, 1.02) + np.float64([[0, 0, 1.3], [0, 0, -2.1]])
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), 2, 1.02) + np.float64(
+        [[0, 0, 1.3], [0, 0, -2.1]]
+    )
     after = cv2.warpAffine(before, turn, (width, height))
     after[: height // 3] = before[: height // 3]
     return before, after
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="elsewhere OpenCV may round otherwise and is used itself")
+@pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="elsewhere OpenCV may round otherwise and is used itself"
+)
 def test_the_fast_one_is_used_here():
     assert load_refine_level() is not None
 
@@ -162,5 +172,7 @@ def test_a_single_wrong_bit_is_noticed(fresh, monkeypatch):
 
 def test_importing_does_not_import_numba():
     code = "import sys, pipeline.features.flow; sys.exit('numba' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(farneback.__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, cwd=Path(farneback.__file__).parents[2]
+    )
     assert done.returncode == 0

@@ -24,7 +24,10 @@ def test_broken_json_is_refused(tmp_path):
         ("<a><u><bbox><i/><x>1</x><y>2</y><z>3</z></bbox></u>", "not readable XML"),
         ("<a><u><bbox><x>1</x><y>2</y><z>3</z></bbox></u></a>", "annotator 1: a bbox has 3 values"),
         ("<a><u><bbox><x>9</x><y>2</y><z>3</z><w>4</w></bbox></u></a>", "ends before it begins"),
-        ("<a><u><bbox><x>1</x><y>2</y><z>300</z><w>4</w></bbox></u></a>", "xmax is '300', expected an integer"),
+        (
+            "<a><u><bbox><x>1</x><y>2</y><z>300</z><w>4</w></bbox></u></a>",
+            "xmax is '300', expected an integer",
+        ),
         ("<a><u><bbox><x>-1</x><y>2</y><z>3</z><w>4</w></bbox></u></a>", "xmin is '-1'"),
         ("<a><u><bbox><x>nan</x><y>2</y><z>3</z><w>4</w></bbox></u></a>", "xmin is 'nan'"),
         ("<a><u><bbox><x/><y>2</y><z>3</z><w>4</w></bbox></u></a>", "xmin is ''"),

@@ -25,7 +25,9 @@ def serve(tmp_path):
             def log_message(self, *_):
                 start.log.append(self.path)
 
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+        server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))
+        )
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_port}"
@@ -46,7 +48,10 @@ def test_lists_are_fetched_once_with_their_hashes(shared, tmp_path, serve, caplo
     parameters = vggsound.Parameters(
         splits=("htf_vgg_10k", "vggss_heard_test"),
         limit=20,
-        **{f"{name}_url": f"{url}/{name}" for name in ("ezvsl", "htf", "slavc", "vggss", "vggsound")},
+        **{
+            f"{name}_url": f"{url}/{name}"
+            for name in ("ezvsl", "htf", "slavc", "vggss", "vggsound")
+        },
         video_url=f"{url}/watch?v={{video_id}}",
     )
     clips, samples = vggsound.build_tables(parameters, cache_dir=tmp_path / "cache")
@@ -63,14 +68,18 @@ def test_lists_are_fetched_once_with_their_hashes(shared, tmp_path, serve, caplo
     assert vggsound.build_tables(parameters, cache_dir=tmp_path / "cache")[0] == clips
     cached_path.unlink()
     (site / "htf" / "vgg_train_10k.txt").write_text("0123456789a_000001\n")
-    with pytest.raises(DataError, match=r"vgg_train_10k\.txt: has sha256 .*, expected 2dc8.*lists_dir"):
+    with pytest.raises(
+        DataError, match=r"vgg_train_10k\.txt: has sha256 .*, expected 2dc8.*lists_dir"
+    ):
         vggsound.build_tables(parameters, cache_dir=tmp_path / "cache")
     assert not cached_path.exists()
     (site / "htf" / "vgg_train_10k.txt").write_text(" <!DOCTYPE html><html>log in first</html>")
     with pytest.raises(DataError, match=r"vgg_train_10k\.txt: the server sent a web page"):
         vggsound.build_tables(parameters, cache_dir=tmp_path / "cache")
     with pytest.raises(DataError, match="answered 404"):
-        vggsound.build_tables(replace(parameters, htf_url=f"{url}/nowhere"), cache_dir=tmp_path / "cache")
+        vggsound.build_tables(
+            replace(parameters, htf_url=f"{url}/nowhere"), cache_dir=tmp_path / "cache"
+        )
     # The extra lists for the coverage audit are no condition.
     caplog.clear()
     (site / "ezvsl" / "vggss_test.csv").unlink()
@@ -82,7 +91,9 @@ def test_lists_are_fetched_once_with_their_hashes(shared, tmp_path, serve, caplo
 def test_unreachable_server_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(published_lists.time, "sleep", lambda _: None)
     parameters = vggsound.Parameters(splits=("vggss_10k",), ezvsl_url="http://127.0.0.1:9")
-    with pytest.raises(DataError, match=r"127\.0\.0\.1:9/vggss_10k\.txt: cannot be fetched: .*lists_dir"):
+    with pytest.raises(
+        DataError, match=r"127\.0\.0\.1:9/vggss_10k\.txt: cannot be fetched: .*lists_dir"
+    ):
         vggsound.build_tables(parameters, cache_dir=tmp_path)
     with pytest.raises(DataError, match="is not an address"):
         vggsound.build_tables(replace(parameters, ezvsl_url="file:///etc"), cache_dir=tmp_path)

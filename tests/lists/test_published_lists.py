@@ -50,10 +50,15 @@ def test_all_vggsound_splits_have_their_published_sizes(shared, tmp_path):
     assert rows["zpWuikVorYg_000032"]["time_seconds"] == 5.0
     negatives = [row for row in rows.values() if dict(row["attributes"]).get("negative") == "true"]
     assert len(negatives) == 5158
-    assert sum(row["audio_clip_id"] is None for row in negatives) == 379  # their own sound comes from nothing seen
+    assert (
+        sum(row["audio_clip_id"] is None for row in negatives) == 379
+    )  # their own sound comes from nothing seen
     assert not any(row["boxes"] for row in negatives)
     known = set(ids)
-    assert all(row["clip_id"] in known and (row["audio_clip_id"] or row["clip_id"]) in known for row in negatives)
+    assert all(
+        row["clip_id"] in known and (row["audio_clip_id"] or row["clip_id"]) in known
+        for row in negatives
+    )
 
 
 def test_all_flickr_splits_have_their_published_sizes(shared, tmp_path):
@@ -78,21 +83,34 @@ def test_all_flickr_splits_have_their_published_sizes(shared, tmp_path):
     assert [key for key in of_250 if "flickr_test" not in rows[key]["splits"]] == ["3908875350"]
     test = [row for row in rows.values() if "flickr_test" in row["splits"]]
     assert sum(row["time_seconds"] is not None for row in test) == 178
-    assert all(row["time_seconds"] is not None for row in rows.values() if "htf_flickr_test" in row["splits"])
-    assert rows["10000130166"]["time_seconds"] == pytest.approx(75.5 / 30)  # frame 76, HTF takes the one before
-    assert rows["5344317532"]["time_seconds"] == pytest.approx(73.5 / 30)  # replaced in HTF's script
+    assert all(
+        row["time_seconds"] is not None
+        for row in rows.values()
+        if "htf_flickr_test" in row["splits"]
+    )
+    assert rows["10000130166"]["time_seconds"] == pytest.approx(
+        75.5 / 30
+    )  # frame 76, HTF takes the one before
+    assert rows["5344317532"]["time_seconds"] == pytest.approx(
+        73.5 / 30
+    )  # replaced in HTF's script
     assert rows["10004743663"]["time_seconds"] is None
     assert clips.num_rows == len(set(clips.column("clip_id").to_pylist()))
 
 
 def test_published_test_sets_are_known_by_their_ids(shared, tmp_path):
     parameters = vggsound.Parameters(lists_dir=str(shared("lists")))
-    known = {s.num_clips: s.clip_ids for s in vggsound.published_test_sets(parameters, cache_dir=tmp_path)}
+    known = {
+        s.num_clips: s.clip_ids
+        for s in vggsound.published_test_sets(parameters, cache_dir=tmp_path)
+    }
     assert {size: ids and len(ids) for size, ids in known.items()} == {
         5158: 5158, 2564: 2564, 2575: 2575, 4911: None, 4692: None, 4670: 4670
     }  # fmt: skip
     parameters = flickr.Parameters(lists_dir=str(shared("lists")))
-    known = {s.num_clips: s.clip_ids for s in flickr.published_test_sets(parameters, cache_dir=tmp_path)}
+    known = {
+        s.num_clips: s.clip_ids for s in flickr.published_test_sets(parameters, cache_dir=tmp_path)
+    }
     assert {size: len(ids) for size, ids in known.items()} == {249: 249, 250: 250, 178: 178}
     assert "3908875350" in known[250] - known[249]
 
@@ -100,4 +118,6 @@ def test_published_test_sets_are_known_by_their_ids(shared, tmp_path):
 def test_published_frames_are_pinned_by_what_they_say(shared):
     choices = read_frame_choices(shared("lists", "htf", "imagetoframe.json"))
     text = json.dumps(choices, sort_keys=True, separators=(",", ":"))
-    assert hashlib.sha256(text.encode()).hexdigest() == flickr._FRAMES_CONTENT_SHA256["imagetoframe"]
+    assert (
+        hashlib.sha256(text.encode()).hexdigest() == flickr._FRAMES_CONTENT_SHA256["imagetoframe"]
+    )

@@ -43,13 +43,20 @@ def test_windows_equal_a_full_decode(tmp_path, name):
     with ClipReader(path) as reader:
         waveform, rate = reader.read_audio(1.5, 2.0, sample_rate=None)
     start = round(1.5 * rate)
-    errors = [np.abs(waveform - whole[start + k : start + k + len(waveform)]).max() for k in range(-slack, slack + 1)]
+    errors = [
+        np.abs(waveform - whole[start + k : start + k + len(waveform)]).max()
+        for k in range(-slack, slack + 1)
+    ]
     assert min(errors) < 1e-3
 
 
 def test_windows_do_not_depend_on_what_was_read_before(tmp_path):
     path = make_clip(
-        tmp_path / "noise.mp4", *H264, sound="anoisesrc=d={seconds}:a=0.3:r=44100", seconds=3, size="64x64"
+        tmp_path / "noise.mp4",
+        *H264,
+        sound="anoisesrc=d={seconds}:a=0.3:r=44100",
+        seconds=3,
+        size="64x64",
     )
     with ClipReader(path) as reader:
         alone, _ = reader.read_audio(1.0, 2.0, sample_rate=16000)
@@ -64,7 +71,9 @@ def test_windows_do_not_depend_on_what_was_read_before(tmp_path):
 
 
 def test_windows_are_shifted_inside_and_short_audio_is_tiled(tmp_path):
-    path = make_tone(tmp_path / "short.wav", "-ac", "1", frequency=100, rate=16000, seconds=1.0, channels=1)
+    path = make_tone(
+        tmp_path / "short.wav", "-ac", "1", frequency=100, rate=16000, seconds=1.0, channels=1
+    )
     with ClipReader(path) as reader:
         inside, _ = reader.read_audio(0.5, 1.0, sample_rate=None)
         shifted, _ = reader.read_audio(0.8, 1.3, sample_rate=None)
@@ -78,7 +87,9 @@ def test_windows_are_shifted_inside_and_short_audio_is_tiled(tmp_path):
     assert np.array_equal(tiled, np.concatenate([whole, whole, whole[:8000]]))
 
 
-@pytest.mark.parametrize("name", ["pause.mkv", "pause.mp4"])  # in MP4 the last packet before lasts until after it
+@pytest.mark.parametrize(
+    "name", ["pause.mkv", "pause.mp4"]
+)  # in MP4 the last packet before lasts until after it
 @pytest.mark.parametrize("sample_rate", [None, 16000])
 def test_a_pause_in_the_sound_is_silence(tmp_path, name, sample_rate):
     pause = ("-af", "aselect='lt(t,1)+gt(t,5)'", "-c:a", "flac")
@@ -91,7 +102,15 @@ def test_a_pause_in_the_sound_is_silence(tmp_path, name, sample_rate):
             heard[begin : begin + frame.samples] = True
     assert 0.6 < 1 - heard.mean() < 0.7
     with ClipReader(path) as reader:
-        for start, stop in ((0.5, 1.5), (1.2, 1.7), (2.0, 3.0), (2.0, 5.5), (4.0, 5.2), (4.9, 5.8), (5.2, 5.8)):
+        for start, stop in (
+            (0.5, 1.5),
+            (1.2, 1.7),
+            (2.0, 3.0),
+            (2.0, 5.5),
+            (4.0, 5.2),
+            (4.9, 5.8),
+            (5.2, 5.8),
+        ):
             waveform, _ = reader.read_audio(start, stop, sample_rate=sample_rate)
             expected = (whole * heard)[round(start * 16000) : round(stop * 16000)]
             assert np.abs(waveform - expected).max() < 1e-3, (start, stop)

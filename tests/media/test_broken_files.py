@@ -16,7 +16,9 @@ def write(path, data):
 
 
 def test_hostile_files_have_reasons(tmp_path):
-    source = make_clip(tmp_path / "source.mp4", *H264, "-movflags", "+faststart", size="96x64", seconds=2)
+    source = make_clip(
+        tmp_path / "source.mp4", *H264, "-movflags", "+faststart", size="96x64", seconds=2
+    )
     data = source.read_bytes()
     assert_reason(write(tmp_path / "zero.mp4", b""), "corrupt", "is empty")
     assert_reason(write(tmp_path / "text.mp4", b"hello world\n" * 99), "corrupt", "cannot be read")
@@ -24,7 +26,9 @@ def test_hostile_files_have_reasons(tmp_path):
     assert_reason(tmp_path / "absent.mp4", "no_file", "not found")
     assert_reason(tmp_path, "corrupt", "cannot be read")
     with ClipReader(write(tmp_path / "cut.mp4", data[: len(data) * 2 // 5])) as reader:
-        with pytest.raises(MediaError, match=r"cut\.mp4: the video breaks after .* \(the file is cut off\)"):
+        with pytest.raises(
+            MediaError, match=r"cut\.mp4: the video breaks after .* \(the file is cut off\)"
+        ):
             reader.read_frames([1.5])
         reader.read_frames([0.1])
     reasons = set()
@@ -67,7 +71,9 @@ def test_truncated_and_lying_matroska(tmp_path):
     where = data.index(b"\x44\x89\x88") + 3
     lying = bytearray(data)
     lying[where : where + 8] = struct.pack(">d", 500_000.0)
-    assert probe(write(tmp_path / "lying.mkv", bytes(lying))).duration_seconds == pytest.approx(2.0, abs=0.1)
+    assert probe(write(tmp_path / "lying.mkv", bytes(lying))).duration_seconds == pytest.approx(
+        2.0, abs=0.1
+    )
 
 
 def test_missing_streams_are_named(tmp_path):

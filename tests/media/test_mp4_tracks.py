@@ -9,7 +9,20 @@ from pipeline.media.mp4_tracks import find_tracks, is_plain
 from pipeline.media.reader import ClipReader
 from tests.helpers.clip_factory import make_clip, run_ffmpeg
 
-H264 = ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv444p", "-bf", "3", "-g", "25", "-c:a", "aac")
+H264 = (
+    "-c:v",
+    "libx264",
+    "-preset",
+    "veryfast",
+    "-pix_fmt",
+    "yuv444p",
+    "-bf",
+    "3",
+    "-g",
+    "25",
+    "-c:a",
+    "aac",
+)
 
 
 def box(kind, payload):
@@ -46,7 +59,11 @@ def test_which_files_are_plain(tmp_path):
     run_ffmpeg("-i", clip, "-map", "0:v", "-c", "copy", tmp_path / "mute.mov")
     assert is_plain(tmp_path / "mute.mov")
     data = clip.read_bytes()
-    for name, content in {"empty.mp4": b"", "cut.mp4": data[:-200], "noise.mp4": bytes(range(256)) * 40}.items():
+    for name, content in {
+        "empty.mp4": b"",
+        "cut.mp4": data[:-200],
+        "noise.mp4": bytes(range(256)) * 40,
+    }.items():
         (tmp_path / name).write_bytes(content)
         assert not is_plain(tmp_path / name), name
     assert not is_plain(tmp_path / "absent.mp4")
@@ -58,9 +75,23 @@ def test_opened_without_decoding_the_same_arrays(tmp_path):
     wide = ("-bsf:v", "h264_metadata=sample_aspect_ratio=4/3")
     run_ffmpeg("-i", clip, "-c", "copy", *wide, tmp_path / "marked.mp4")
     run_ffmpeg(
-        "-itsoffset", "0.6", "-i", clip, "-i", clip, "-map", "0:v", "-map", "1:a", "-c", "copy", tmp_path / "late.mp4"
+        "-itsoffset",
+        "0.6",
+        "-i",
+        clip,
+        "-i",
+        clip,
+        "-map",
+        "0:v",
+        "-map",
+        "1:a",
+        "-c",
+        "copy",
+        tmp_path / "late.mp4",
     )
-    (tmp_path / "wide.mp4").write_bytes((tmp_path / "marked.mp4").read_bytes().replace(b"pasp", b"free"))
+    (tmp_path / "wide.mp4").write_bytes(
+        (tmp_path / "marked.mp4").read_bytes().replace(b"pasp", b"free")
+    )
     for name, aspect in {"clip.mp4": 1, "wide.mp4": 4 / 3, "late.mp4": 1}.items():
         path = tmp_path / name
         assert is_plain(path), name
@@ -69,9 +100,15 @@ def test_opened_without_decoding_the_same_arrays(tmp_path):
             assert plain.info.duration_seconds == probed.info.duration_seconds
             for start in (0.0, 1.2):
                 window = {"sample_rate": 16000, "start_seconds": start, "stop_seconds": start + 1}
-                np.testing.assert_array_equal(plain.read_audio(**window)[0], probed.read_audio(**window)[0])
+                np.testing.assert_array_equal(
+                    plain.read_audio(**window)[0], probed.read_audio(**window)[0]
+                )
             times = [0.0, 0.3, 1.5, 2.9]
-            for ours, theirs in zip(plain.read_frames(times), probed.read_frames(times), strict=True):
+            for ours, theirs in zip(
+                plain.read_frames(times), probed.read_frames(times), strict=True
+            ):
                 assert ours.time_seconds == theirs.time_seconds
-                assert float(ours.pixel_aspect) == float(theirs.pixel_aspect) == pytest.approx(aspect)
+                assert (
+                    float(ours.pixel_aspect) == float(theirs.pixel_aspect) == pytest.approx(aspect)
+                )
                 np.testing.assert_array_equal(ours.rgb, theirs.rgb)

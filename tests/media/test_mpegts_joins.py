@@ -11,7 +11,20 @@ from pipeline.media.reader import ClipReader, probe
 from tests.helpers.clip_factory import make_clip
 from tests.helpers.download_helpers import clips_table, download
 
-MAKE = ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "25", "-c:a", "aac", "-f", "mpegts")
+MAKE = (
+    "-c:v",
+    "libx264",
+    "-preset",
+    "ultrafast",
+    "-bf",
+    "2",
+    "-g",
+    "25",
+    "-c:a",
+    "aac",
+    "-f",
+    "mpegts",
+)
 COLOURS = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255)}
 TONES = {"red": 300, "lime": 700, "blue": 1500}
 
@@ -73,12 +86,16 @@ def test_recordings_follow_each_other_in_the_clip(tmp_path, recordings, join):
     assert row["duration_seconds"] == pytest.approx(sum(lengths), abs=0.4)
     assert probe(clip_path).duration_seconds == pytest.approx(sum(lengths), abs=0.4)
     assert probe_duration(path) == pytest.approx(sum(lengths), abs=0.4)
-    assert not clip_path.is_symlink() and path.read_bytes() == b"".join(recordings[name] for name in names)
+    assert not clip_path.is_symlink() and path.read_bytes() == b"".join(
+        recordings[name] for name in names
+    )
     with ClipReader(clip_path) as reader:
         for name, begin, length in zip(names, begins, lengths, strict=True):
             for part in (0.25, 0.5, 0.8):
                 colour = name.split()[-1]
-                assert colour_and_tone(reader, begin + part * length) == (colour, colour), f"{name} at {part}"
+                assert colour_and_tone(reader, begin + part * length) == (colour, colour), (
+                    f"{name} at {part}"
+                )
     assert find_recordings(clip_path) is None
     again = download(tmp_path / "data", clips_table(("joined", path.as_uri())))["joined"]
     assert again == row, "a source that did not change is not fetched again"
@@ -90,7 +107,9 @@ def test_the_packets_are_those_of_the_recordings(tmp_path, recordings):
     pictures = []
     for source in (path, tmp_path / "clip.ts"):
         with av.open(str(source)) as container:
-            pictures.append([frame.to_ndarray(format="gray") for frame in container.decode(video=0)])
+            pictures.append(
+                [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+            )
     assert len(pictures[0]) == len(pictures[1]) == 8 * 25
     assert all(np.array_equal(a, b) for a, b in zip(*pictures, strict=True))
     write_joined(path, tmp_path / "again.ts", find_recordings(path))
@@ -113,7 +132,9 @@ def test_recordings_that_are_damaged_are_refused(tmp_path, recordings):
     del lime[middle : middle + 20 * 188]
     path = tmp_path / "joined.ts"
     path.write_bytes(bytes(lime) + recordings["red"])
-    with pytest.raises(MediaError, match=r"joined\.ts: is 2 recordings in one file, and damaged besides"):
+    with pytest.raises(
+        MediaError, match=r"joined\.ts: is 2 recordings in one file, and damaged besides"
+    ):
         find_recordings(path)
     row = download(tmp_path / "data", clips_table(("joined", path.as_uri())))["joined"]
     assert (row["status"], row["reason"]) == ("missing", "corrupt")

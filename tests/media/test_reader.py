@@ -19,7 +19,13 @@ MAKES = {
     "open_gop.mp4": (*H264, *OPEN_GOP),
     "open_gop.mkv": (*H264, *OPEN_GOP),
     "open_gop.ts": (*H264, *OPEN_GOP),
-    "intra_refresh.mp4": (*H264, "-preset", "ultrafast", "-x264-params", "intra-refresh=1:keyint=16"),
+    "intra_refresh.mp4": (
+        *H264,
+        "-preset",
+        "ultrafast",
+        "-x264-params",
+        "intra-refresh=1:keyint=16",
+    ),
     "hevc.mp4": (
         "-c:v",
         "libx265",
@@ -28,17 +34,73 @@ MAKES = {
         "-x265-params",
         "open-gop=1:keyint=20:bframes=4:log-level=0",
     ),
-    "hevc_layers.mp4": ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "temporal-layers=3:log-level=0"),
-    "variable_rate.mp4": (*H264, "-vf", "select='not(mod(n,3))+gt(mod(n,40),30)'", "-fps_mode", "vfr"),
-    "variable_rate.mkv": (*H264, "-vf", "select='not(mod(n,3))+gt(mod(n,40),30)'", "-fps_mode", "vfr"),
+    "hevc_layers.mp4": (
+        "-c:v",
+        "libx265",
+        "-preset",
+        "ultrafast",
+        "-x265-params",
+        "temporal-layers=3:log-level=0",
+    ),
+    "variable_rate.mp4": (
+        *H264,
+        "-vf",
+        "select='not(mod(n,3))+gt(mod(n,40),30)'",
+        "-fps_mode",
+        "vfr",
+    ),
+    "variable_rate.mkv": (
+        *H264,
+        "-vf",
+        "select='not(mod(n,3))+gt(mod(n,40),30)'",
+        "-fps_mode",
+        "vfr",
+    ),
     "fragments.mp4": (*H264, "-bf", "2", "-movflags", "frag_keyframe+empty_moov"),
-    "interlaced.ts": (*H264[:6], "-vf", "interlace", "-x264-params", "tff=1:bframes=2", "-c:a", "mp2"),
+    "interlaced.ts": (
+        *H264[:6],
+        "-vf",
+        "interlace",
+        "-x264-params",
+        "tff=1:bframes=2",
+        "-c:a",
+        "mp2",
+    ),
     "mpeg4.avi": ("-c:v", "mpeg4", "-bf", "2", "-g", "30", "-c:a", "mp3"),
-    "dropped_frames.avi": ("-c:v", "mjpeg", "-vf", "select='not(mod(n,3))'", "-fps_mode", "vfr", "-c:a", "pcm_s16le"),
+    "dropped_frames.avi": (
+        "-c:v",
+        "mjpeg",
+        "-vf",
+        "select='not(mod(n,3))'",
+        "-fps_mode",
+        "vfr",
+        "-c:a",
+        "pcm_s16le",
+    ),
     "mpeg2.mpg": ("-c:v", "mpeg2video", "-bf", "2", "-g", "15", "-c:a", "mp2"),
-    "vp8.webm": ("-c:v", "libvpx", "-auto-alt-ref", "1", "-lag-in-frames", "16", "-g", "40", "-deadline", "realtime"),
+    "vp8.webm": (
+        "-c:v",
+        "libvpx",
+        "-auto-alt-ref",
+        "1",
+        "-lag-in-frames",
+        "16",
+        "-g",
+        "40",
+        "-deadline",
+        "realtime",
+    ),
     "vp9.webm": ("-c:v", "libvpx-vp9", "-g", "40", "-deadline", "realtime", "-cpu-used", "8"),
-    "ten_bit.mp4": ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p10le", "-c:a", "aac"),
+    "ten_bit.mp4": (
+        "-c:v",
+        "libx264",
+        "-preset",
+        "veryfast",
+        "-pix_fmt",
+        "yuv420p10le",
+        "-c:a",
+        "aac",
+    ),
     "grey.mp4": ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "gray", "-c:a", "aac"),
     "full_range.mov": ("-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-c:a", "pcm_s16le"),
     "lossless.mkv": ("-c:v", "ffv1", "-pix_fmt", "bgr0", "-c:a", "flac"),
@@ -75,10 +137,14 @@ def check_against_full_decode(path, *, last_time, num_times=12, turn=lambda rgb:
         with ClipReader(path) as reader:
             wanted = [time, time + 0.125] if time + 0.125 < last_time else [time]
             for at, frame in zip(wanted, reader.read_frames(wanted), strict=True):
-                assert np.array_equal(frame.rgb, turn(find_shown(frames, at))), f"{path.name} at {at}"
+                assert np.array_equal(frame.rgb, turn(find_shown(frames, at))), (
+                    f"{path.name} at {at}"
+                )
     with ClipReader(path) as reader:
         for time, frame in zip(times, reader.read_frames(times), strict=True):
-            assert np.array_equal(frame.rgb, turn(find_shown(frames, time))), f"{path.name} at {time}, all in one pass"
+            assert np.array_equal(frame.rgb, turn(find_shown(frames, time))), (
+                f"{path.name} at {time}, all in one pass"
+            )
 
 
 @pytest.mark.parametrize("name", MAKES)
@@ -89,8 +155,17 @@ def test_frames_equal_a_full_decode(tmp_path, name):
 
 @pytest.mark.parametrize(("layers", "expected"), [(1, 1), (3, 3)])
 def test_hevc_says_its_temporal_layers(tmp_path, layers, expected):
-    options = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", f"temporal-layers={layers}:log-level=0")
-    with av.open(str(make_clip(tmp_path / "clip.mp4", *options, seconds=1, sound=None))) as container:
+    options = (
+        "-c:v",
+        "libx265",
+        "-preset",
+        "ultrafast",
+        "-x265-params",
+        f"temporal-layers={layers}:log-level=0",
+    )
+    with av.open(
+        str(make_clip(tmp_path / "clip.mp4", *options, seconds=1, sound=None))
+    ) as container:
         configuration = container.streams.video[0].codec_context.extradata
     assert count_hevc_layers(configuration) == expected
     for size in range(len(configuration) - 1):
@@ -99,7 +174,9 @@ def test_hevc_says_its_temporal_layers(tmp_path, layers, expected):
 
 
 def test_frames_after_an_edit_list_and_of_shifted_streams(tmp_path):
-    source = make_clip(tmp_path / "source.mp4", *H264, "-bf", "3", "-g", "25", size="96x64", seconds=3)
+    source = make_clip(
+        tmp_path / "source.mp4", *H264, "-bf", "3", "-g", "25", size="96x64", seconds=3
+    )
     cut = tmp_path / "cut.mp4"
     run_ffmpeg("-ss", "0.53", "-i", str(source), "-c", "copy", str(cut))
     check_against_full_decode(cut, last_time=2.7)
@@ -140,7 +217,11 @@ def decode_in_order(path):
     ("name", "options", "rate"),
     [
         ("reordered.avi", (*H264[:6], "-bf", "3", "-g", "25"), 25),  # AVI has no presentation times
-        ("palette.avi", ("-c:v", "rawvideo", "-pix_fmt", "pal8"), 10),  # the palette is in the first packet
+        (
+            "palette.avi",
+            ("-c:v", "rawvideo", "-pix_fmt", "pal8"),
+            10,
+        ),  # the palette is in the first packet
         ("raw.h264", (*H264[:6], "-bf", "3", "-g", "25"), 25),
     ],
 )
@@ -187,13 +268,20 @@ def test_frames_before_zero_of_matroska_keep_their_place(tmp_path):
 
 def test_probe_of_real_media(shared):
     info = probe(shared("media", "nasa_13013.mp4"))
-    assert (info.width, info.height, info.video_codec, info.audio_codec) == (480, 270, "h264", "aac")
+    assert (info.width, info.height, info.video_codec, info.audio_codec) == (
+        480,
+        270,
+        "h264",
+        "aac",
+    )
     assert info.sample_rate == 16000
     assert info.fps == pytest.approx(29.97, abs=0.01)
     assert info.duration_seconds == pytest.approx(13.056, abs=0.001)
     info = probe(shared("media", "video_90.mov"))
     assert (info.width, info.height, info.has_audio) == (320, 568, False)
-    assert probe(shared("media", "no_duration.webm")).duration_seconds == pytest.approx(4.94, abs=0.05)
+    assert probe(shared("media", "no_duration.webm")).duration_seconds == pytest.approx(
+        4.94, abs=0.05
+    )
 
 
 @pytest.mark.parametrize("name", ["late.mkv", "late.webm", "late.flv"])
@@ -207,7 +295,9 @@ def test_the_duration_of_a_file_that_begins_late_is_counted_from_there(tmp_path,
 
 
 def test_a_name_with_a_colon_is_no_protocol(tmp_path, monkeypatch):
-    make_clip(tmp_path / "12_30.mp4", *H264[:6], size="64x48", seconds=0.4, sound=None).rename(tmp_path / "12:30.mp4")
+    make_clip(tmp_path / "12_30.mp4", *H264[:6], size="64x48", seconds=0.4, sound=None).rename(
+        tmp_path / "12:30.mp4"
+    )
     monkeypatch.chdir(tmp_path)
     assert probe("12:30.mp4").width == 64
 
@@ -241,9 +331,20 @@ def test_pictures_come_out_upright(tmp_path, options, turn):
 def test_colours_follow_the_tagged_matrix_and_range(tmp_path, matrix, range_):
     colour = "color=c=0xC83C28:size=96x64:rate=25:duration=0.2"
     convert = f"scale=out_color_matrix={'bt709' if matrix == 'bt709' else 'bt601'}:out_range={range_},format=yuv444p"
-    tags = ("-colorspace", matrix, "-color_range", range_, "-color_primaries", matrix, "-color_trc", matrix)
+    tags = (
+        "-colorspace",
+        matrix,
+        "-color_range",
+        range_,
+        "-color_primaries",
+        matrix,
+        "-color_trc",
+        matrix,
+    )
     path = tmp_path / "red.mp4"
-    make_clip(path, "-vf", convert, "-c:v", "libx264", "-qp", "0", *tags, picture=colour, sound=None)
+    make_clip(
+        path, "-vf", convert, "-c:v", "libx264", "-qp", "0", *tags, picture=colour, sound=None
+    )
     with ClipReader(path) as reader:
         rgb = reader.read_frames([0.0])[0].rgb
     assert np.abs(rgb.reshape(-1, 3).astype(int) - (0xC8, 0x3C, 0x28)).max() <= 3
@@ -252,27 +353,53 @@ def test_colours_follow_the_tagged_matrix_and_range(tmp_path, matrix, range_):
 def test_default_stream_wins_and_cover_art_is_not_video(tmp_path):
     song = make_clip(tmp_path / "song.mp3", "-c:a", "libmp3lame", picture=None, seconds=1)
     cover = tmp_path / "cover.png"
-    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x64:duration=0.1", "-frames:v", "1", str(cover))
+    run_ffmpeg(
+        "-f", "lavfi", "-i", "testsrc2=size=64x64:duration=0.1", "-frames:v", "1", str(cover)
+    )
     art = tmp_path / "art.mp3"
     inputs = ("-i", str(song), "-i", str(cover))
-    run_ffmpeg(*inputs, "-map", "0", "-map", "1", "-c", "copy", "-disposition:v", "attached_pic", str(art))
+    run_ffmpeg(
+        *inputs, "-map", "0", "-map", "1", "-c", "copy", "-disposition:v", "attached_pic", str(art)
+    )
     assert not probe(art).has_video
     assert probe(art).has_audio
-    small, large = "testsrc2=size=64x64:rate=25:duration=1", "testsrc2=size=128x96:rate=25:duration=1"
+    small, large = (
+        "testsrc2=size=64x64:rate=25:duration=1",
+        "testsrc2=size=128x96:rate=25:duration=1",
+    )
     two = tmp_path / "two.mkv"
     flags = ("-disposition:v:0", "default", "-disposition:v:1", "0")
-    run_ffmpeg("-f", "lavfi", "-i", small, "-f", "lavfi", "-i", large, "-map", "0", "-map", "1", *flags, str(two))
+    run_ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        small,
+        "-f",
+        "lavfi",
+        "-i",
+        large,
+        "-map",
+        "0",
+        "-map",
+        "1",
+        *flags,
+        str(two),
+    )
     assert (probe(two).width, probe(two).height) == (64, 64)
 
 
-@pytest.mark.parametrize("name", ["b_frames.mp4", "pyramid.mp4", "open_gop.mkv", "hevc.mp4", "vp9.webm"])
+@pytest.mark.parametrize(
+    "name", ["b_frames.mp4", "pyramid.mp4", "open_gop.mkv", "hevc.mp4", "vp9.webm"]
+)
 def test_common_clips_are_not_decoded_from_the_beginning(tmp_path, name, monkeypatch):
     decoded_sequentially = []
     iter_sequentially = FrameReader._iter_sequentially
     monkeypatch.setattr(
         FrameReader,
         "_iter_sequentially",
-        lambda reader, times: decoded_sequentially.append(times) or iter_sequentially(reader, times),
+        lambda reader, times: (
+            decoded_sequentially.append(times) or iter_sequentially(reader, times)
+        ),
     )
     path = make_clip(tmp_path / name, *MAKES[name], size="96x64", seconds=3)
     for time in (0.0, 0.33, 1.51, 2.2, 2.99):
@@ -285,6 +412,8 @@ def test_what_a_broken_stream_gives_before_its_break(shared):
     path = shared("media", "corrupted.mp4")
     check_against_full_decode(path, last_time=2.6, num_times=4)
     with ClipReader(path) as reader:
-        with pytest.raises(MediaError, match=r"breaks after 2\.700 s, before the wanted 4\.000 s") as caught:
+        with pytest.raises(
+            MediaError, match=r"breaks after 2\.700 s, before the wanted 4\.000 s"
+        ) as caught:
             reader.read_frames([4.0])
     assert caught.value.reason == "corrupt"

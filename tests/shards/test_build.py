@@ -18,14 +18,29 @@ from tests.helpers.fake_features import make_dataset, make_feature
 
 
 def test_every_sample_is_accounted_for(tmp_path):
-    texts = TEXTS | {"clip003": None, "clip004": "corrupt", "clip005": "bug", "clip006": "fine after all"}
+    texts = TEXTS | {
+        "clip003": None,
+        "clip004": "corrupt",
+        "clip005": "bug",
+        "clip006": "fine after all",
+    }
     samples, downloads = make_dataset(tmp_path, texts, samples_per_clip=2)
-    stray = pa.Table.from_pylist([{"sample_id": "stray", "clip_id": "nowhere"}], schema=SAMPLES.columns)
+    stray = pa.Table.from_pylist(
+        [{"sample_id": "stray", "clip_id": "nowhere"}], schema=SAMPLES.columns
+    )
     report = build(tmp_path, (pa.concat_tables([samples, stray]), downloads))
-    assert (report.requested, report.ok, report.missing, report.failed) == (121, 114, 3, {"corrupt": 2, "error": 2})
+    assert (report.requested, report.ok, report.missing, report.failed) == (
+        121,
+        114,
+        3,
+        {"corrupt": 2, "error": 2},
+    )
     assert (report.reused, report.computed) == (0, 118)
     index = read_table(tmp_path / "frames" / "index.parquet", INDEX).to_pylist()
-    assert [row["sample_id"] for row in index] == [*samples.column("sample_id").to_pylist(), "stray"]
+    assert [row["sample_id"] for row in index] == [
+        *samples.column("sample_id").to_pylist(),
+        "stray",
+    ]
     reasons = {row["sample_id"]: (row["status"], row["reason"], row["detail"]) for row in index}
     assert reasons["clip003_1"] == ("missing", "removed", "gone")
     assert reasons["clip004_0"] == ("failed", "corrupt", "clip004.txt: broken on purpose")
@@ -150,14 +165,19 @@ def test_features_that_share_a_pass_find_their_arrays(tmp_path):
     build(alone, make_dataset(alone, texts), feature=flow)
     assert contents(alone / "flow") == contents(tmp_path / "flow")
     changed = make_feature("flow", gain=2.0)
-    build(tmp_path, tables, also=[(changed, tmp_path / "store" / "flow")])  # frames are there: no pass to share
+    build(
+        tmp_path, tables, also=[(changed, tmp_path / "store" / "flow")]
+    )  # frames are there: no pass to share
     assert touched(tmp_path) == []
     assert build(tmp_path, tables, feature=changed).computed == 60
 
 
 def test_sound_from_another_clip_is_taken_there(tmp_path):
     tables = make_dataset(tmp_path, {"a": "1", "b": "2", "gone": None})
-    rows = [row | {"audio_clip_id": audio} for row, audio in zip(tables[0].to_pylist(), ["b", None, "a"], strict=True)]
+    rows = [
+        row | {"audio_clip_id": audio}
+        for row, audio in zip(tables[0].to_pylist(), ["b", None, "a"], strict=True)
+    ]
     samples = pa.Table.from_pylist(rows, schema=SAMPLES.columns)
     spectrograms = make_feature("spectrograms")
     also = [(spectrograms, tmp_path / "store" / "spectrograms")]
@@ -166,7 +186,9 @@ def test_sound_from_another_clip_is_taken_there(tmp_path):
     assert (report.ok, report.missing) == (3, 0)
     reader = FeatureReader(tmp_path / "spectrograms")
     np.testing.assert_array_equal(reader.read("a_0"), reader.read("b_0"))
-    assert reader.index.column("key")[0] != FeatureReader(tmp_path / "frames").index.column("key")[0]
+    assert (
+        reader.index.column("key")[0] != FeatureReader(tmp_path / "frames").index.column("key")[0]
+    )
 
 
 def test_failures_are_remembered_until_asked_for(tmp_path):
@@ -181,7 +203,10 @@ def test_failures_are_remembered_until_asked_for(tmp_path):
 
     def mended(path, moments, features):
         for moment in moments:
-            yield {feature.name: fake_features._compute(feature, "mended", moment) for feature in features}
+            yield {
+                feature.name: fake_features._compute(feature, "mended", moment)
+                for feature in features
+            }
 
     report = build(tmp_path, tables, retry_reasons=["error"], extract=mended)
     assert (report.ok, report.failed, report.computed) == (2, {"corrupt": 1}, 1)
@@ -207,7 +232,8 @@ def test_clip_files_that_vanished_or_changed_are_told_and_tried_again(tmp_path):
 def test_too_many_failures_fail_the_run_but_lose_nothing(tmp_path):
     tables = make_dataset(tmp_path, {"a": "1", "b": "bug", "c": "corrupt", "d": None})
     with pytest.raises(
-        RunError, match=r"frames: 2 of 3 samples failed \(.*error 1.*\), more than max_failed_fraction 0.5"
+        RunError,
+        match=r"frames: 2 of 3 samples failed \(.*error 1.*\), more than max_failed_fraction 0.5",
     ):
         build(tmp_path, tables, max_failed_fraction=0.5)
     assert FeatureReader(tmp_path / "frames").sample_ids == ["a_0"]

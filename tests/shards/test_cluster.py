@@ -39,13 +39,22 @@ def test_clips_that_crash_hang_or_take_all_memory_are_named_and_the_rest_goes_on
         shard_samples=8,
     )
     assert (report.ok, report.failed) == (21, {"crashed": 2, "timeout": 1})
-    assert "is gone (a crash, or more memory than it may use: cluster.memory_limit_gib)" in capsys.readouterr().err
+    assert (
+        "is gone (a crash, or more memory than it may use: cluster.memory_limit_gib)"
+        in capsys.readouterr().err
+    )
     reader = FeatureReader(tmp_path / "frames")
-    assert [reader.reason(f"{clip_id}_0") for clip_id in poison] == ["crashed", "timeout", "crashed"]
+    assert [reader.reason(f"{clip_id}_0") for clip_id in poison] == [
+        "crashed",
+        "timeout",
+        "crashed",
+    ]
     assert build(tmp_path, tables).computed == 0  # remembered
 
 
-@pytest.mark.parametrize(("machine_gib", "workers", "limit_gib"), [(16, 2, 8), (16, 1, 16), (1, 4, 0.5)])
+@pytest.mark.parametrize(
+    ("machine_gib", "workers", "limit_gib"), [(16, 2, 8), (16, 1, 16), (1, 4, 0.5)]
+)
 def test_few_workers_share_all_of_the_memory(monkeypatch, machine_gib, workers, limit_gib):
     """Whatever the number of cores: one 4K video takes more than a core's share of many a machine."""
     asked = {}
@@ -68,7 +77,9 @@ def test_an_address_where_nobody_answers(tmp_path):
     tables = make_dataset(tmp_path, TEXTS)
     for address in ("tcp://127.0.0.1:9", "nonsense", "tcp://no.such.host.invalid:8786"):
         cluster = ClusterParameters(scheduler_address=address, connect_timeout_seconds=1.0)
-        with pytest.raises(RunError, match=rf"cluster\.scheduler_address {address}: no Dask scheduler answers"):
+        with pytest.raises(
+            RunError, match=rf"cluster\.scheduler_address {address}: no Dask scheduler answers"
+        ):
             build(tmp_path, tables, cluster=cluster)
 
 
@@ -104,7 +115,10 @@ def test_an_address_where_something_else_answers(tmp_path):
         ({"max_attempts": 0}, "max_attempts is 0"),
         ({"memory_limit_gib": -1}, "memory_limit_gib is -1.0, expected 0.25 or more, or 0"),
         ({"memory_limit_gib": 0.05}, "memory_limit_gib is 0.05, expected 0.25 or more, or 0"),
-        ({"memory_limit_gib": float("nan")}, "memory_limit_gib is nan, expected 0.25 or more, or 0"),
+        (
+            {"memory_limit_gib": float("nan")},
+            "memory_limit_gib is nan, expected 0.25 or more, or 0",
+        ),
         ({"wokers": 1}, "unknown key cluster.wokers"),
     ],
 )
@@ -144,7 +158,13 @@ def test_attempts_accuse_only_what_outlived_no_attempt(tmp_path):
 class Cluster:
     """A scheduler and workers, each a process of its own."""
 
-    def __init__(self, folder: Path, num_workers: int, *worker_options: str, paths: str = f"{ROOT}:{ROOT / 'tests'}"):
+    def __init__(
+        self,
+        folder: Path,
+        num_workers: int,
+        *worker_options: str,
+        paths: str = f"{ROOT}:{ROOT / 'tests'}",
+    ):
         self._environment = os.environ | {"PYTHONPATH": paths}
         self._folder, self._worker_options = folder, worker_options
         self._scheduler_file = folder / "scheduler.json"
@@ -191,7 +211,9 @@ def test_a_scheduler_outside_of_the_checkout_is_told_where_to_start(tmp_path):
     tables = make_dataset(tmp_path, TEXTS)
     with Cluster(tmp_path, 0, paths="") as cluster:
         parameters = ClusterParameters(scheduler_address=cluster.address)
-        with pytest.raises(RunError, match=r"start both in the root of this checkout.*`python -m dask scheduler`"):
+        with pytest.raises(
+            RunError, match=r"start both in the root of this checkout.*`python -m dask scheduler`"
+        ):
             build(tmp_path, tables, cluster=parameters)
 
 
@@ -210,8 +232,12 @@ def _disturb_when_working(store_dir: Path, actions, num_shards=1):
     return thread
 
 
-@pytest.mark.parametrize("worker_options", [("--no-nanny",), pytest.param(("--nanny",), marks=pytest.mark.slow)])
-def test_one_worker_killed_and_one_stopped_the_result_is_complete_and_identical(tmp_path, worker_options):
+@pytest.mark.parametrize(
+    "worker_options", [("--no-nanny",), pytest.param(("--nanny",), marks=pytest.mark.slow)]
+)
+def test_one_worker_killed_and_one_stopped_the_result_is_complete_and_identical(
+    tmp_path, worker_options
+):
     texts = {clip_id: f"sleep:0.05 {text}" for clip_id, text in TEXTS.items()}
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     tables = make_dataset(undisturbed, texts)
@@ -230,7 +256,9 @@ def test_one_worker_killed_and_one_stopped_the_result_is_complete_and_identical(
             tables,
             shard_samples=2,
             cluster=ClusterParameters(
-                scheduler_address=cluster.address, clip_timeout_seconds=30.0, silence_timeout_seconds=2.0
+                scheduler_address=cluster.address,
+                clip_timeout_seconds=30.0,
+                silence_timeout_seconds=2.0,
             ),
         )
         thread.join()
@@ -239,12 +267,19 @@ def test_one_worker_killed_and_one_stopped_the_result_is_complete_and_identical(
 
 
 def test_a_scheduler_that_dies_ends_the_run_and_loses_nothing(tmp_path):
-    tables = make_dataset(tmp_path, {clip_id: f"sleep:0.2 {text}" for clip_id, text in TEXTS.items()})
+    tables = make_dataset(
+        tmp_path, {clip_id: f"sleep:0.2 {text}" for clip_id, text in TEXTS.items()}
+    )
     store = tmp_path / "store" / "frames"
     with Cluster(tmp_path, 1, "--no-nanny") as cluster:
         thread = _disturb_when_working(store, [cluster.scheduler.kill])
         with pytest.raises(RunError, match=r"the scheduler at tcp://.* is gone"):
-            build(tmp_path, tables, shard_samples=2, cluster=ClusterParameters(scheduler_address=cluster.address))
+            build(
+                tmp_path,
+                tables,
+                shard_samples=2,
+                cluster=ClusterParameters(scheduler_address=cluster.address),
+            )
         thread.join()
     num_done = 2 * len(list(store.glob("*.h5")))
     assert num_done >= 2
@@ -258,5 +293,7 @@ def test_local_workers_that_cannot_start_are_told_in_one_sentence(tmp_path, monk
         raise RuntimeError("Nanny failed to start.")
 
     monkeypatch.setattr(distributed, "LocalCluster", refuse)
-    with pytest.raises(RunError, match=r"2 local worker processes could not be started .*Nanny failed to start"):
+    with pytest.raises(
+        RunError, match=r"2 local worker processes could not be started .*Nanny failed to start"
+    ):
         build(tmp_path, make_dataset(tmp_path, TEXTS), cluster=local())

@@ -31,7 +31,9 @@ print(build(here, make_dataset(here, texts)).describe())
 
 
 def dvc(folder, *words):
-    done = subprocess.run([DVC, *words], cwd=folder, capture_output=True, text=True, check=False, env=dict(os.environ))
+    done = subprocess.run(
+        [DVC, *words], cwd=folder, capture_output=True, text=True, check=False, env=dict(os.environ)
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -85,7 +87,11 @@ def test_a_repaired_shard_is_the_one_that_dvc_knows(project):
 
 def test_a_colleague_who_pulled_computes_only_what_is_new(project):
     colleague = project.parent / "colleague"
-    shutil.copytree(project, colleague, ignore=shutil.ignore_patterns("frames", "store", "cache", "tmp", "clips"))
+    shutil.copytree(
+        project,
+        colleague,
+        ignore=shutil.ignore_patterns("frames", "store", "cache", "tmp", "clips"),
+    )
     dvc(colleague, "pull", "-q")
     assert "didn't change, skipping" in dvc(colleague, "repro")
     assert contents(colleague / "frames") == contents(project / "frames")
@@ -96,4 +102,9 @@ def test_a_colleague_who_pulled_computes_only_what_is_new(project):
 def test_outside_of_dvc_nothing_is_found(tmp_path):
     assert find_cached_files(tmp_path / "frames") == {}
     tables = make_dataset(tmp_path, TEXTS)
-    assert build(tmp_path, tables, feature=make_feature(), cluster=HERE, extract=fake_features.extract).computed == 30
+    assert (
+        build(
+            tmp_path, tables, feature=make_feature(), cluster=HERE, extract=fake_features.extract
+        ).computed
+        == 30
+    )

@@ -27,7 +27,9 @@ def _build_in_child(folder, tables, options):
 
 
 def _start(folder, tables, *, method="fork", **options):
-    process = multiprocessing.get_context(method).Process(target=_build_in_child, args=(folder, tables, options))
+    process = multiprocessing.get_context(method).Process(
+        target=_build_in_child, args=(folder, tables, options)
+    )
     process.start()
     return process
 
@@ -49,7 +51,9 @@ def test_killed_at_random_instants_and_resumed_it_ends_with_the_same_bytes(tmp_p
     num_killed = 0
     killed = tmp_path / "killed"
     while num_killed < 20:
-        if (killed / "frames" / "index.parquet").exists():  # it came through: once more from the beginning
+        if (
+            killed / "frames" / "index.parquet"
+        ).exists():  # it came through: once more from the beginning
             shutil.rmtree(killed / "store")
             shutil.rmtree(killed / "frames")
         process = _start(killed, tables, also=[(flow, killed / "store" / "flow")])
@@ -72,7 +76,9 @@ def test_killed_with_its_local_cluster_it_resumes(tmp_path):
     tables = make_dataset(undisturbed, texts)
     build(undisturbed, tables)
     touched(killed)
-    process = _start(killed, tables, method="spawn", cluster=ClusterParameters(workers=2, dashboard=False))
+    process = _start(
+        killed, tables, method="spawn", cluster=ClusterParameters(workers=2, dashboard=False)
+    )
     deadline = time.monotonic() + 30
     while len(list((killed / "store" / "frames").glob("*.h5"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -144,7 +150,9 @@ def test_shards_of_another_schema_version_are_computed_anew(tmp_path, monkeypatc
     build(tmp_path, tables)
     monkeypatch.undo()
     (tmp_path / "store" / "frames" / CATALOG_NAME).unlink()  # version 0 had another
-    with pytest.raises(DataError, match="schema version 0, this Earshot reads version 1; run `dvc repro`"):
+    with pytest.raises(
+        DataError, match="schema version 0, this Earshot reads version 1; run `dvc repro`"
+    ):
         FeatureReader(tmp_path / "frames").read("clip000_0")
     assert build(tmp_path, tables).computed == 60
     assert "8 shards are not of schema version 1" in capsys.readouterr().err
@@ -166,7 +174,9 @@ def test_a_second_run_in_the_same_store_is_refused(tmp_path):
     process = _start(tmp_path, tables)
     try:
         deadline = time.monotonic() + 20
-        while not (tmp_path / "store" / "frames" / ".lock").exists() and time.monotonic() < deadline:
+        while (
+            not (tmp_path / "store" / "frames" / ".lock").exists() and time.monotonic() < deadline
+        ):
             time.sleep(0.01)
         time.sleep(0.1)
         with pytest.raises(RunError, match="another run is writing there"):
@@ -241,7 +251,9 @@ def test_killed_before_each_change_of_the_disk_it_ends_with_the_same_bytes(tmp_p
     _copy(before, folder)
     work()
     expected = [contents(folder / name) for name in names]
-    assert step != "repair" or expected[0] == original  # the failure in one of two lost shards is not forgotten
+    assert (
+        step != "repair" or expected[0] == original
+    )  # the failure in one of two lost shards is not forgotten
     number = 0
     _copy(before, folder)
     while _killed_before_change(number, work):
@@ -254,4 +266,6 @@ def test_killed_before_each_change_of_the_disk_it_ends_with_the_same_bytes(tmp_p
 
 def verify_index_and_shards(output_dir):
     """As the command does: without an index there is nothing to compare, and repairing writes one."""
-    return verify_feature(output_dir, is_quiet=True) if (output_dir / "index.parquet").exists() else []
+    return (
+        verify_feature(output_dir, is_quiet=True) if (output_dir / "index.parquet").exists() else []
+    )

@@ -111,7 +111,9 @@ def test_other_damage(tmp_path, damage):
     assert set(found.sample_ids) == ids
     report = repair(tmp_path, tables, [found])
     assert report.restored == (first.name,)
-    assert (report.num_computed == 0) == (damage == "swapped")  # the store's file was another one there
+    assert (report.num_computed == 0) == (
+        damage == "swapped"
+    )  # the store's file was another one there
     assert contents(tmp_path / "frames") == before
     assert check(tmp_path) == []
 
@@ -131,7 +133,9 @@ def test_without_the_store_that_made_it(tmp_path):
     build(tmp_path, tables)
     before = contents(tmp_path / "frames")
     shutil.rmtree(tmp_path / "store")
-    path = tmp_path / "frames" / FeatureReader(tmp_path / "frames").shard_of("clip004_0")  # beside the failed one
+    path = (
+        tmp_path / "frames" / FeatureReader(tmp_path / "frames").shard_of("clip004_0")
+    )  # beside the failed one
     flip(path, path.stat().st_size - 1)
     report = repair(tmp_path, tables, check(tmp_path))
     assert report.restored == (path.name,)
@@ -186,7 +190,8 @@ def test_repairing_with_other_parameters_is_refused(tmp_path):
     path = sorted((tmp_path / "frames").glob("*.h5"))[0]
     flip(path, read_layout(path).span(0)[0])
     with pytest.raises(
-        DataError, match=r"23 of 24 samples were computed with other parameters .* run `dvc repro` first"
+        DataError,
+        match=r"23 of 24 samples were computed with other parameters .* run `dvc repro` first",
     ):
         repair(tmp_path, tables, check(tmp_path), feature=make_feature(gain=3.0))
 
@@ -196,7 +201,10 @@ def test_repairing_with_other_parameters_is_refused_without_an_index_too(tmp_pat
     build(tmp_path, tables)
     (tmp_path / "frames" / "index.parquet").unlink()
     touched(tmp_path)
-    with pytest.raises(DataError, match=r"nothing in its store was computed with the parameters and clips of now; run"):
+    with pytest.raises(
+        DataError,
+        match=r"nothing in its store was computed with the parameters and clips of now; run",
+    ):
         repair(tmp_path, tables, [], feature=make_feature(gain=3.0))
     assert touched(tmp_path) == []
     assert repair(tmp_path, tables, []).build.computed == 0
@@ -222,9 +230,16 @@ def test_an_index_of_another_version_is_told_and_written_anew(tmp_path, kind):
     index = tmp_path / "frames" / "index.parquet"
     from earshot.tables import INDEX, Schema, read_table, write_table
 
-    other = Schema("index", 99, INDEX.columns) if kind == "another version" else Schema("clips", 1, INDEX.columns)
+    other = (
+        Schema("index", 99, INDEX.columns)
+        if kind == "another version"
+        else Schema("clips", 1, INDEX.columns)
+    )
     write_table(index, read_table(index, INDEX), other)
-    with pytest.raises(DataError, match=rf"holds table {other.name} version {other.version}, expected index version 1"):
+    with pytest.raises(
+        DataError,
+        match=rf"holds table {other.name} version {other.version}, expected index version 1",
+    ):
         check(tmp_path)
     repair(tmp_path, tables, [])
     assert contents(tmp_path / "frames") == before
@@ -244,7 +259,10 @@ def test_shards_of_another_schema_version_are_named_and_made_anew(tmp_path, monk
     (tmp_path / "store" / "frames" / CATALOG_NAME).unlink()  # that version had another
     found = check(tmp_path)
     assert len(found) == 3
-    assert all(f"shard of schema version {version}, this Earshot reads version 1" in item.problem for item in found)
+    assert all(
+        f"shard of schema version {version}, this Earshot reads version 1" in item.problem
+        for item in found
+    )
     assert sum(len(item.sample_ids) for item in found) == 22
     report = repair(tmp_path, tables, found)
     assert (len(report.restored), len(report.remade)) == (0, 3)

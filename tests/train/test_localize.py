@@ -23,7 +23,9 @@ def make_video(path, *, seconds=1.5, sound=("-c:a", "aac"), picture=("-c:v", "li
     if sound is not None:
         inputs += ["-f", "lavfi", "-i", f"sine=frequency=600:duration={seconds}"]
         outputs += sound
-    subprocess.run([str(find_ffmpeg()), "-v", "error", "-y", *inputs, *outputs, str(path)], check=True)
+    subprocess.run(
+        [str(find_ffmpeg()), "-v", "error", "-y", *inputs, *outputs, str(path)], check=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,12 @@ def run_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     values = {"method": "htf", "freeze_vision": False, **SMALL}
     parameters = build_parameters(values, "test")
-    write_model(folder, make_model(parameters), parameters, features={"flow": {"fps": 5.0, "short_side": 32}})
+    write_model(
+        folder,
+        make_model(parameters),
+        parameters,
+        features={"flow": {"fps": 5.0, "short_side": 32}},
+    )
     return folder
 
 
@@ -47,13 +54,18 @@ def localize(run_dir, output_dir, *videos, options=()):
         ("ö.mov", ("-c:a", "pcm_s16le"), ("-c:v", "mjpeg")),
     ],
 )
-def test_copy_has_picture_and_sound_and_maps_have_times(run_dir, tmp_path, monkeypatch, name, sound, picture):
+def test_copy_has_picture_and_sound_and_maps_have_times(
+    run_dir, tmp_path, monkeypatch, name, sound, picture
+):
     video = tmp_path / name
     make_video(video, sound=sound, picture=picture)
     monkeypatch.chdir(tmp_path)
     assert localize(run_dir, "out", name) == 0
     stem = video.stem
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"{stem}.localized.mp4", f"{stem}.maps.npz"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        f"{stem}.localized.mp4",
+        f"{stem}.maps.npz",
+    ]
     with np.load(tmp_path / "out" / f"{stem}.maps.npz") as content:
         assert content["maps"].shape == (6, 4, 4)
         assert np.isfinite(content["maps"]).all()
@@ -64,9 +76,9 @@ def test_copy_has_picture_and_sound_and_maps_have_times(run_dir, tmp_path, monke
         frames = sum(1 for _ in container.decode(video=0))
         assert frames == 15
     with av.open(str(tmp_path / "out" / f"{stem}.localized.mp4")) as container:
-        assert sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0)) == pytest.approx(
-            1.5, abs=0.1
-        )
+        assert sum(
+            frame.samples / frame.sample_rate for frame in container.decode(audio=0)
+        ) == pytest.approx(1.5, abs=0.1)
 
 
 def test_videos_that_cannot_be_localized_are_named_and_others_done(run_dir, tmp_path, capsys):
@@ -108,15 +120,27 @@ def test_overlay_colours_the_maximum_and_leaves_the_minimum():
     peak = np.zeros((3, 4), np.float32)
     peak[0, 0] = 5
     shown = overlay(picture, peak, opacity=1.0)
-    hottest = cv2.cvtColor(cv2.applyColorMap(np.uint8([[255]]), cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)[0, 0]
+    hottest = cv2.cvtColor(
+        cv2.applyColorMap(np.uint8([[255]]), cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB
+    )[0, 0]
     np.testing.assert_allclose(shown[2, 2], hottest, atol=3)
     np.testing.assert_allclose(shown[-1, -1], 100, atol=2)
-    np.testing.assert_allclose(overlay(picture, np.zeros((3, 4), np.float32), opacity=1.0), picture, atol=1)
+    np.testing.assert_allclose(
+        overlay(picture, np.zeros((3, 4), np.float32), opacity=1.0), picture, atol=1
+    )
 
 
 def test_a_real_clip_of_the_shared_folder(shared, run_dir, tmp_path):
     """Opus sound and no stream duration; the moving picture goes on to the end."""
-    assert localize(run_dir, tmp_path, shared("media", "no_duration.webm"), options=["--maps-per-second", "1"]) == 0
+    assert (
+        localize(
+            run_dir,
+            tmp_path,
+            shared("media", "no_duration.webm"),
+            options=["--maps-per-second", "1"],
+        )
+        == 0
+    )
     with np.load(tmp_path / "no_duration.maps.npz") as content:
         assert len(content["maps"]) == 5
 
@@ -129,7 +153,9 @@ def test_sound_of_many_channels(run_dir, tmp_path, num_channels, codec):
     make_video(tmp_path / "many.mkv", sound=("-af", f"pan={layout}|{channels}", "-c:a", codec))
     assert localize(run_dir, tmp_path / "out", tmp_path / "many.mkv") == 0
     with av.open(str(tmp_path / "out" / "many.localized.mp4")) as container:
-        assert container.streams.audio[0].duration * container.streams.audio[0].time_base == pytest.approx(1.5, abs=0.1)
+        assert container.streams.audio[0].duration * container.streams.audio[
+            0
+        ].time_base == pytest.approx(1.5, abs=0.1)
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(run_dir, tmp_path, capsys):

@@ -25,7 +25,11 @@ class ShapeGroup(NamedTuple):
 
 
 def prepare_inputs(
-    batch: dict, input_format: InputFormat, *, is_channels_last: bool = False, dtype: torch.dtype | None = None
+    batch: dict,
+    input_format: InputFormat,
+    *,
+    is_channels_last: bool = False,
+    dtype: torch.dtype | None = None,
 ) -> dict[str, torch.Tensor]:
     """A batch of ``train/data/batches.py`` to the tensors that a model reads.
 
@@ -46,12 +50,16 @@ def prepare_inputs(
         flow = _assemble(batch["flow"], crop, input_format, _shrink_flow).to(dtype)
         if crop is not None and flow.shape[1] % 2 == 0:
             flow[:, 0::2] *= (1 - 2 * crop[:, 2]).to(dtype)[:, None, None, None]
-        inputs["flow"] = encode_flow(flow, batch["native_height"], input_format).contiguous(memory_format=layout)
+        inputs["flow"] = encode_flow(flow, batch["native_height"], input_format).contiguous(
+            memory_format=layout
+        )
     if "spectrograms" in batch:
         spectrograms = batch["spectrograms"][:, None].to(dtype)
         if input_format.spectrogram_pooling > 1:
             spectrograms = F.avg_pool2d(spectrograms, input_format.spectrogram_pooling)
-        inputs["spectrograms"] = (spectrograms - input_format.spectrogram_mean) / input_format.spectrogram_std
+        inputs["spectrograms"] = (
+            spectrograms - input_format.spectrogram_mean
+        ) / input_format.spectrogram_std
     if "waveforms" in batch:
         waveforms = batch["waveforms"]
         scale = 1 / _INT16_FULL_SCALE if waveforms.dtype == torch.int16 else 1.0
@@ -66,7 +74,9 @@ def _constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtyp
         return torch.tensor(values, device=device, dtype=dtype)[:, None, None]
 
 
-def encode_flow(flow: torch.Tensor, native_height: torch.Tensor, input_format: InputFormat) -> torch.Tensor:
+def encode_flow(
+    flow: torch.Tensor, native_height: torch.Tensor, input_format: InputFormat
+) -> torch.Tensor:
     """Flow (n, 2, h, w) in native pixels as ``input_format`` wants it, float32 (n, 1 or 2, h, w)."""
     if input_format.flow_encoding == "jpeg":
         flow = flow.clamp(0, 255).round()
@@ -77,7 +87,9 @@ def encode_flow(flow: torch.Tensor, native_height: torch.Tensor, input_format: I
     return (flow + input_format.flow_offset) * input_format.flow_scale
 
 
-def shrink(arrays: torch.Tensor, *, feature: str, input_format: InputFormat, is_squashed: bool) -> torch.Tensor:
+def shrink(
+    arrays: torch.Tensor, *, feature: str, input_format: InputFormat, is_squashed: bool
+) -> torch.Tensor:
     """Stored arrays of one shape (k, ...) to the working size, dtype kept: what is done once for data kept in memory.
 
     Squashed: a square of ``image_size``. Otherwise the aspect is kept and a random crop of ``image_size`` follows:
@@ -87,7 +99,9 @@ def shrink(arrays: torch.Tensor, *, feature: str, input_format: InputFormat, is_
     return function(arrays, input_format, is_squashed)
 
 
-def _shrink_frames(frames: torch.Tensor, input_format: InputFormat, is_squashed: bool) -> torch.Tensor:
+def _shrink_frames(
+    frames: torch.Tensor, input_format: InputFormat, is_squashed: bool
+) -> torch.Tensor:
     """uint8 (k, h, w, 3) -> uint8 (k, h', w', 3), bicubic, antialiased."""
     size = _target_size(frames.shape[1:3], input_format, is_squashed)
     if size == tuple(frames.shape[1:3]):
@@ -102,18 +116,27 @@ def _shrink_flow(flow: torch.Tensor, input_format: InputFormat, is_squashed: boo
     size = _target_size(flow.shape[2:], input_format, is_squashed)
     if size == tuple(flow.shape[2:]) or (not is_squashed and size[0] >= flow.shape[2]):
         return flow
-    return F.interpolate(flow.float(), size=size, mode="bilinear", antialias=True, align_corners=False).to(flow.dtype)
+    return F.interpolate(
+        flow.float(), size=size, mode="bilinear", antialias=True, align_corners=False
+    ).to(flow.dtype)
 
 
-def _target_size(stored: Sequence[int], input_format: InputFormat, is_squashed: bool) -> tuple[int, int]:
+def _target_size(
+    stored: Sequence[int], input_format: InputFormat, is_squashed: bool
+) -> tuple[int, int]:
     if is_squashed:
         return (input_format.image_size, input_format.image_size)
     height, width = stored
     scale = input_format.short_side / min(height, width)
-    return (max(input_format.short_side, round(height * scale)), max(input_format.short_side, round(width * scale)))
+    return (
+        max(input_format.short_side, round(height * scale)),
+        max(input_format.short_side, round(width * scale)),
+    )
 
 
-def _assemble(groups: Sequence[ShapeGroup], crop, input_format: InputFormat, shrink_function) -> torch.Tensor:
+def _assemble(
+    groups: Sequence[ShapeGroup], crop, input_format: InputFormat, shrink_function
+) -> torch.Tensor:
     """All samples of a batch as (n, c, s, s), in batch order."""
     parts = []
     for group in groups:
@@ -127,7 +150,9 @@ def _assemble(groups: Sequence[ShapeGroup], crop, input_format: InputFormat, shr
         return parts[0]
     # flow that was stored smaller is sampled in float32, the rest taken as stored
     dtype = functools.reduce(torch.promote_types, (part.dtype for part in parts))
-    result = parts[0].new_empty((sum(len(part) for part in parts), *parts[0].shape[1:]), dtype=dtype)
+    result = parts[0].new_empty(
+        (sum(len(part) for part in parts), *parts[0].shape[1:]), dtype=dtype
+    )
     for group, part in zip(groups, parts, strict=True):
         result[group.places] = part.to(dtype)
     return result
@@ -156,7 +181,9 @@ def _crop(arrays: torch.Tensor, crop: torch.Tensor, input_format: InputFormat) -
     y = (centres + top[:, None]) / frame_height * 2 - 1
     x = (across + left[:, None]) / frame_width * 2 - 1
     grid = torch.stack([x[:, None, :].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)], -1)
-    return F.grid_sample(arrays.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return F.grid_sample(
+        arrays.float(), grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
 
 
 def _corner(fraction: torch.Tensor, left_over: int) -> torch.Tensor:

@@ -27,20 +27,29 @@ _SHAPED = ("frames", "flow")  # arrays whose shape differs from sample to sample
 _PRELOAD_ROWS = 64
 
 
-def open_readers(features_dirs: Mapping[str, Path], reads: Sequence[str]) -> dict[str, FeatureReader]:
+def open_readers(
+    features_dirs: Mapping[str, Path], reads: Sequence[str]
+) -> dict[str, FeatureReader]:
     """Readers of the features in ``reads``; ``DataError`` names a feature that has no folder."""
     for feature in reads:
         if feature not in features_dirs:
-            raise DataError(f"the model reads {feature}, which is not cached; cached: {', '.join(features_dirs)}")
+            raise DataError(
+                f"the model reads {feature}, which is not cached; cached: {', '.join(features_dirs)}"
+            )
     return {feature: FeatureReader(Path(features_dirs[feature])) for feature in reads}
 
 
 def describe_features(readers: Mapping[str, FeatureReader]) -> dict[str, dict]:
     """Each feature's parameters, as its shards record them: what a model was trained on."""
-    return {name: json.loads(reader.attributes.get("parameters", "{}")) for name, reader in readers.items()}
+    return {
+        name: json.loads(reader.attributes.get("parameters", "{}"))
+        for name, reader in readers.items()
+    }
 
 
-def choose_usable(sample_ids: Sequence[str], readers: Mapping[str, FeatureReader]) -> tuple[list[str], Counter]:
+def choose_usable(
+    sample_ids: Sequence[str], readers: Mapping[str, FeatureReader]
+) -> tuple[list[str], Counter]:
     """The ids that every feature has, in their order, and how many others lack one, by ``feature: reason``."""
     usable, reasons = [], Counter()
     for sample_id in sample_ids:
@@ -73,8 +82,14 @@ class SampleSource(Dataset):
         self.readers = dict(readers)
         self.input_format = input_format
         self._seed = seed
-        self._is_augmented, self._has_random_crop, self._has_flip = is_augmented, has_random_crop, has_flip
-        self._id_hashes = np.array([_hash_text(sample_id) for sample_id in self.sample_ids], np.uint64)
+        self._is_augmented, self._has_random_crop, self._has_flip = (
+            is_augmented,
+            has_random_crop,
+            has_flip,
+        )
+        self._id_hashes = np.array(
+            [_hash_text(sample_id) for sample_id in self.sample_ids], np.uint64
+        )
         self._memory: _Memory | None = None
 
     def __len__(self) -> int:
@@ -113,9 +128,13 @@ class SampleSource(Dataset):
         judged = np.arange(min(len(self), 4))
         if len(judged) == 0:
             return 0
-        return int(sum(_nbytes(part) for part in self._shrunk(judged).values()) * len(self) / len(judged))
+        return int(
+            sum(_nbytes(part) for part in self._shrunk(judged).values()) * len(self) / len(judged)
+        )
 
-    def load_into_memory(self, *, device: torch.device | str = "cpu", progress: Progress | None = None) -> None:
+    def load_into_memory(
+        self, *, device: torch.device | str = "cpu", progress: Progress | None = None
+    ) -> None:
         """Read everything once, at the network's working size, onto ``device``."""
         parts = []
         for first in range(0, len(self), _PRELOAD_ROWS):
@@ -148,12 +167,18 @@ class SampleSource(Dataset):
         arrays = {feature: reader.read_batch(ids) for feature, reader in self.readers.items()}
         heights = None
         if "flow" in arrays:
-            heights = [self.readers["flow"].read_attributes(sample_id)["native_height"] for sample_id in ids]
+            heights = [
+                self.readers["flow"].read_attributes(sample_id)["native_height"]
+                for sample_id in ids
+            ]
         return collate(arrays, ids=ids, native_heights=heights)
 
 
 def collate(
-    arrays: Mapping[str, Sequence[np.ndarray]], *, ids: Sequence[str], native_heights: Sequence[float] | None = None
+    arrays: Mapping[str, Sequence[np.ndarray]],
+    *,
+    ids: Sequence[str],
+    native_heights: Sequence[float] | None = None,
 ) -> dict:
     """Arrays of each feature, one a sample, to a batch for ``train.data.augmentation.prepare_inputs`` (without crops).
 
@@ -164,7 +189,9 @@ def collate(
         if feature == "flow":
             _check_flow(values, ids)
             batch["native_height"] = torch.tensor(native_heights, dtype=torch.float32)
-        batch[feature] = _group_by_shape(values) if feature in _SHAPED else _stack(feature, values, ids)
+        batch[feature] = (
+            _group_by_shape(values) if feature in _SHAPED else _stack(feature, values, ids)
+        )
     return batch
 
 
@@ -235,7 +262,9 @@ class BatchLoader:
         device: torch.device | None = None,
     ):
         if batch_size % num_replicas:
-            raise DataError(f"batch_size ({batch_size}) must be a multiple of the number of processes ({num_replicas})")
+            raise DataError(
+                f"batch_size ({batch_size}) must be a multiple of the number of processes ({num_replicas})"
+            )
         self.source = source
         largest = len(source) if keeps_last else len(source) // num_replicas * num_replicas
         self._batch_size = min(batch_size, largest)
@@ -245,7 +274,11 @@ class BatchLoader:
         self.epoch, self.num_used, self._first = 0, 0, 0
         self._shards = source.find_shards() if is_shuffled else None
         self._workers = None
-        self._device = device if device is not None and device.type == "cuda" and not source.is_in_memory else None
+        self._device = (
+            device
+            if device is not None and device.type == "cuda" and not source.is_in_memory
+            else None
+        )
         if not source.is_in_memory and num_workers:
             self._workers = DataLoader(
                 source,
@@ -283,7 +316,11 @@ class BatchLoader:
         return batches
 
     def __iter__(self) -> Iterator[dict]:
-        batches = iter(self._workers) if self._workers is not None else map(self.source.__getitem__, self.remaining())
+        batches = (
+            iter(self._workers)
+            if self._workers is not None
+            else map(self.source.__getitem__, self.remaining())
+        )
         if self._device is not None:
             batches = copy_ahead(batches, self._device)
         self.num_used, self._first = self._first, 0
@@ -318,7 +355,9 @@ def _group_by_shape(arrays: Sequence[np.ndarray]) -> list[ShapeGroup]:
     for place, array in enumerate(arrays):
         places.setdefault(array.shape, []).append(place)
     return [
-        ShapeGroup(torch.tensor(group), torch.from_numpy(np.stack([arrays[place] for place in group])))
+        ShapeGroup(
+            torch.tensor(group), torch.from_numpy(np.stack([arrays[place] for place in group]))
+        )
         for group in places.values()
     ]
 
@@ -336,7 +375,9 @@ def _stack(feature: str, arrays: Sequence[np.ndarray], ids: Sequence[str]) -> to
 def _check_flow(arrays: Sequence[np.ndarray], ids: Sequence[str]) -> None:
     for sample_id, array in zip(ids, arrays, strict=True):
         if array.ndim != 3 or array.shape[0] not in (1, 2):
-            raise DataError(f"flow: {sample_id} has shape {array.shape}, expected (2, h, w) or (1, h, w)")
+            raise DataError(
+                f"flow: {sample_id} has shape {array.shape}, expected (2, h, w) or (1, h, w)"
+            )
 
 
 def _nbytes(value) -> int:

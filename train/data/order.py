@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 
-def epoch_order(shards: Sequence[int] | np.ndarray, *, seed: int, epoch: int, window_shards: int = 32) -> np.ndarray:
+def epoch_order(
+    shards: Sequence[int] | np.ndarray, *, seed: int, epoch: int, window_shards: int = 32
+) -> np.ndarray:
     """Positions of all samples in the order of one epoch, int64 (n,).
 
     ``shards``: for each sample the number of its shard (``FeatureReader.shards_of``). ``window_shards`` 0 shuffles
@@ -27,7 +29,9 @@ def epoch_order(shards: Sequence[int] | np.ndarray, *, seed: int, epoch: int, wi
     groups = np.split(by_shard, starts[1:]) if len(by_shard) else []
     visited = generator.permutation(len(groups))
     windows = [
-        generator.permutation(np.concatenate([groups[i] for i in visited[first : first + window_shards]]))
+        generator.permutation(
+            np.concatenate([groups[i] for i in visited[first : first + window_shards]])
+        )
         for first in range(0, len(visited), window_shards)
     ]
     return np.concatenate(windows) if windows else np.zeros(0, np.int64)
@@ -53,7 +57,9 @@ class ShuffledOrder:
         num_replicas: int = 1,
     ):
         if len(items) != len(shards):
-            raise ValueError(f"items ({len(items)}) and shards ({len(shards)}) must be equally many")
+            raise ValueError(
+                f"items ({len(items)}) and shards ({len(shards)}) must be equally many"
+            )
         if not 0 <= rank < num_replicas:
             raise ValueError(f"rank ({rank}) must be in [0, num_replicas={num_replicas})")
         self._items, self._shards = items, np.asarray(shards)
@@ -72,7 +78,9 @@ class ShuffledOrder:
 
     def __iter__(self) -> Iterator:
         """The rest of the current epoch; at its end the next epoch begins."""
-        order = epoch_order(self._shards, seed=self._seed, epoch=self.epoch, window_shards=self._window_shards)
+        order = epoch_order(
+            self._shards, seed=self._seed, epoch=self.epoch, window_shards=self._window_shards
+        )
         mine = order[: len(self) * self._num_replicas][self._rank :: self._num_replicas]
         while self.position < len(mine):
             self.position += 1
@@ -90,7 +98,9 @@ class ShuffledOrder:
         """Go on from ``state``; ValueError for that of another order: seed, ranks, samples, or where they lie."""
         for name, value in self._identity.items():
             if state.get(name) != value:
-                raise ValueError(f"state has {name} {state.get(name)}, expected {value}: is of another order")
+                raise ValueError(
+                    f"state has {name} {state.get(name)}, expected {value}: is of another order"
+                )
         self.epoch, self.position = int(state["epoch"]), int(state["position"])
 
     @functools.cached_property

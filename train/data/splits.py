@@ -43,4 +43,6 @@ def hold_out(
         if len(held_out) >= wanted:
             break
         held_out.update(by_video[video_id])
-    return [name for name in sample_ids if name not in held_out], [name for name in sample_ids if name in held_out]
+    return [name for name in sample_ids if name not in held_out], [
+        name for name in sample_ids if name in held_out
+    ]

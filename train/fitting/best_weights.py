@@ -61,13 +61,17 @@ class Keeper(lightning.Callback):
         self._epoch_start, self._training_end = time.monotonic(), None
 
     def on_validation_start(self, trainer, module) -> None:
-        self._training_end = time.monotonic()  # validation is part of Lightning's epoch, but not of the throughput
+        self._training_end = (
+            time.monotonic()
+        )  # validation is part of Lightning's epoch, but not of the throughput
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_index) -> None:
         is_checked_rarely = trainer.world_size > 1 or module.device.type != "cpu"
         if is_checked_rarely and (batch_index + 1) % _STEPS_BETWEEN_CHECKS:
             return
-        self._watch.check_step(module.train_statistics, epoch=trainer.current_epoch, step=trainer.global_step)
+        self._watch.check_step(
+            module.train_statistics, epoch=trainer.current_epoch, step=trainer.global_step
+        )
         is_inside = batch_index + 1 < trainer.num_training_batches
         # between optimizer steps nothing is left over in gradients, so only there a state is whole
         if is_inside and (batch_index + 1) % self.parameters.accumulate == 0:
@@ -81,7 +85,9 @@ class Keeper(lightning.Callback):
             "epoch": epoch,
             "train_loss": float(module.train_statistics.mean_loss()),
             "learning_rate": module.learning_rate_at(trainer.global_step - 1),
-            "samples_per_second": trainer.num_training_batches * self.parameters.batch_size / max(seconds, 1e-9),
+            "samples_per_second": trainer.num_training_batches
+            * self.parameters.batch_size
+            / max(seconds, 1e-9),
         }
         if module.val_statistics.num_batches:
             row["val_loss"] = module.validation_loss()
@@ -131,7 +137,11 @@ class Keeper(lightning.Callback):
         if not is_due:
             return
         # every process takes part in collecting the state, the first one writes it
-        context = publish(self._state_path) if trainer.is_global_zero else contextlib.nullcontext(self._state_path)
+        context = (
+            publish(self._state_path)
+            if trainer.is_global_zero
+            else contextlib.nullcontext(self._state_path)
+        )
         with context as path:
             trainer.save_checkpoint(path)
         self._last_save = time.monotonic()
@@ -141,7 +151,11 @@ class Keeper(lightning.Callback):
             "fingerprint": self._fingerprint,
             "rows": self.history.rows,
             "watch": self._watch.state_dict(),
-            "best": {"epoch": self.best_epoch, "score": self.best_score, "weights": self.best_weights},
+            "best": {
+                "epoch": self.best_epoch,
+                "score": self.best_score,
+                "weights": self.best_weights,
+            },
             "num_epochs": self.num_epochs,
             "num_worse": self._num_worse,
             "num_worse_for_plateau": self._num_worse_for_plateau,
@@ -151,9 +165,16 @@ class Keeper(lightning.Callback):
         self._rows_of_state = list(state["rows"])
         self._watch.load_state_dict(state["watch"])
         best = state["best"]
-        self.best_epoch, self.best_score, self.best_weights = best["epoch"], best["score"], best["weights"]
+        self.best_epoch, self.best_score, self.best_weights = (
+            best["epoch"],
+            best["score"],
+            best["weights"],
+        )
         self.num_epochs = state["num_epochs"]
-        self._num_worse, self._num_worse_for_plateau = state["num_worse"], state["num_worse_for_plateau"]
+        self._num_worse, self._num_worse_for_plateau = (
+            state["num_worse"],
+            state["num_worse_for_plateau"],
+        )
 
 
 def read_fingerprint(state: dict) -> str | None:

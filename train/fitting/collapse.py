@@ -52,7 +52,10 @@ class EpochStatistics:
         return self._sums / self.num_batches
 
     def state_dict(self) -> dict:
-        return {"sums": None if self._sums is None else self._sums.cpu(), "num_batches": self.num_batches}
+        return {
+            "sums": None if self._sums is None else self._sums.cpu(),
+            "num_batches": self.num_batches,
+        }
 
     def load_state_dict(self, state: dict) -> None:
         self._sums, self.num_batches = state["sums"], state["num_batches"]
@@ -84,7 +87,9 @@ class CollapseWatch:
 
     def check_weights(self, weights: Mapping[str, torch.Tensor], *, epoch: int) -> None:
         """Before an epoch's weights are kept: an epoch's last step can spoil them, of which no loss tells any more."""
-        are_finite = torch.stack([v.isfinite().all() for v in weights.values() if v.is_floating_point()]).all()
+        are_finite = torch.stack(
+            [v.isfinite().all() for v in weights.values() if v.is_floating_point()]
+        ).all()
         if not bool(average_over_processes(are_finite.float()) == 1):
             broken = [name for name, values in weights.items() if not values.isfinite().all()]
             raise RunError(
@@ -106,7 +111,9 @@ class CollapseWatch:
                 f"embedding (spread {spread:.1e}, loss {loss:.4f}); stopped, the best checkpoint is kept; "
                 "a smaller learning_rate may help"
             )
-        changes = [abs(now - before) for before, now in zip(self._losses, self._losses[1:], strict=False)]
+        changes = [
+            abs(now - before) for before, now in zip(self._losses, self._losses[1:], strict=False)
+        ]
         if len(changes) == _STILL_EPOCHS and max(changes) <= _STILL_CHANGE * abs(loss):
             raise RunError(
                 f"{self._name}: collapsed at epoch {epoch}: the training loss has been {loss:.6g} for "

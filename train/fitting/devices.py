@@ -14,11 +14,15 @@ _WORKERS_PER_GPU = 8
 _LIGHTNING_PRECISIONS = {"float32": "32-true", "float64": "64-true", "bf16": "bf16-mixed"}
 
 
-def plan_trainer(parameters: TrainingParameters, hardware: HardwareParameters) -> tuple[dict, bool, int]:
+def plan_trainer(
+    parameters: TrainingParameters, hardware: HardwareParameters
+) -> tuple[dict, bool, int]:
     """Lightning's options, whether a GPU is used, and the number of processes."""
     has_cuda = torch.cuda.is_available()
     if hardware.accelerator == "cuda" and not has_cuda:
-        raise ParameterError("hardware.accelerator is cuda, but this machine has no CUDA device; use auto or cpu")
+        raise ParameterError(
+            "hardware.accelerator is cuda, but this machine has no CUDA device; use auto or cpu"
+        )
     is_cuda = has_cuda and hardware.accelerator != "cpu"
     devices = count_devices(hardware, is_cuda=is_cuda)
     num_replicas = devices * hardware.num_nodes
@@ -61,7 +65,9 @@ def count_workers(hardware: HardwareParameters, *, is_cuda: bool) -> int:
         return hardware.num_workers
     if not is_cuda:
         return 0
-    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    num_cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return max(1, min(_WORKERS_PER_GPU, num_cores // count_devices(hardware, is_cuda=True)))
 
 
@@ -88,7 +94,10 @@ def quiet_lightning():
 @contextlib.contextmanager
 def torch_settings(num_threads: int):
     """Leave torch's process-wide settings as they were, whatever the run needs."""
-    before, was_deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    before, was_deterministic = (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+    )
     benchmarked = torch.backends.cudnn.benchmark
     if num_threads:
         torch.set_num_threads(num_threads)

@@ -49,7 +49,9 @@ def _gather_uneven(embeddings: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
         padded[: len(values)] = values
         parts = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(parts, padded)
-        gathered[name] = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+        gathered[name] = torch.cat(
+            [part[:count] for part, count in zip(parts, counts, strict=True)]
+        )
     return gathered
 
 

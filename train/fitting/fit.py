@@ -17,10 +17,22 @@ from earshot.errors import DataError, ParameterError, RunError
 from earshot.files import remove_leftovers
 from pipeline.base.parameters import as_mapping
 from pipeline.base.progress import Progress
-from train.data.batches import BatchLoader, SampleSource, choose_usable, describe_features, open_readers
+from train.data.batches import (
+    BatchLoader,
+    SampleSource,
+    choose_usable,
+    describe_features,
+    open_readers,
+)
 from train.data.disjoint_splits import require_disjoint
 from train.fitting.best_weights import Keeper, read_fingerprint
-from train.fitting.devices import count_workers, describe_device, plan_trainer, quiet_lightning, torch_settings
+from train.fitting.devices import (
+    count_workers,
+    describe_device,
+    plan_trainer,
+    quiet_lightning,
+    torch_settings,
+)
 from train.fitting.distributed import synchronize_statistics
 from train.fitting.history import History, StepBar
 from train.fitting.lightning_module import TrainingModule
@@ -100,7 +112,11 @@ def fit(
         train_ids, num_unusable = choose_usable(train_ids, readers)
         selection_ids, num_unusable_for_selection = choose_usable(selection_ids, readers)
         _require_enough(
-            parameters, train_ids, selection_ids, num_unusable + num_unusable_for_selection, num_replicas=num_replicas
+            parameters,
+            train_ids,
+            selection_ids,
+            num_unusable + num_unusable_for_selection,
+            num_replicas=num_replicas,
         )
         train_source = SampleSource(
             train_ids,
@@ -124,9 +140,17 @@ def fit(
             checkpoint_every_seconds=hardware.checkpoint_every_seconds,
             is_quiet=is_quiet,
         )
-        trainer = lightning.Trainer(**trainer_options, callbacks=[keeper, StepBar(parameters, is_quiet=is_quiet)])
+        trainer = lightning.Trainer(
+            **trainer_options, callbacks=[keeper, StepBar(parameters, is_quiet=is_quiet)]
+        )
         device = trainer.strategy.root_device
-        _preload([train_source, val_source], hardware, device=device, name=parameters.method, is_quiet=is_quiet)
+        _preload(
+            [train_source, val_source],
+            hardware,
+            device=device,
+            name=parameters.method,
+            is_quiet=is_quiet,
+        )
         loader_options = {
             "batch_size": parameters.batch_size,
             "num_workers": count_workers(hardware, is_cuda=is_cuda),
@@ -143,7 +167,11 @@ def fit(
         )
         # by itself, a process needs a negative
         smallest_part = 1 if parameters.negatives == "gathered" else 2
-        val_loader = BatchLoader(val_source, smallest_part=smallest_part, **loader_options) if selection_ids else None
+        val_loader = (
+            BatchLoader(val_source, smallest_part=smallest_part, **loader_options)
+            if selection_ids
+            else None
+        )
         module.num_steps_an_epoch = max(len(train_loader) // parameters.accumulate, 1)
         if hardware.is_compiled:
             module.compile_network()
@@ -201,17 +229,23 @@ def _choose_selection(parameters: TrainingParameters, val_ids, test_ids) -> list
             raise ParameterError("select_on is test, but the test split has no samples")
         return list(test_ids)
     if parameters.select_on == "val" and not val_ids:
-        raise ParameterError("select_on is val, but the val split has no samples; choose last, or another val_split")
+        raise ParameterError(
+            "select_on is val, but the val split has no samples; choose last, or another val_split"
+        )
     return list(val_ids)
 
 
-def _require_enough(parameters: TrainingParameters, train_ids, selection_ids, reasons, *, num_replicas: int) -> None:
+def _require_enough(
+    parameters: TrainingParameters, train_ids, selection_ids, reasons, *, num_replicas: int
+) -> None:
     """Every process needs two samples of each set: one has no negative."""
     needed = 2 * num_replicas
     lacking = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(3))
     lacking = f" (left out: {lacking})" if lacking else ""
     if len(train_ids) < needed:
-        raise DataError(f"{len(train_ids)} training samples are cached, expected at least {needed}{lacking}")
+        raise DataError(
+            f"{len(train_ids)} training samples are cached, expected at least {needed}{lacking}"
+        )
     if parameters.select_on != "last" and len(selection_ids) < needed:
         raise DataError(
             f"{len(selection_ids)} samples of the {parameters.select_on} split are cached, expected at least "
@@ -219,7 +253,9 @@ def _require_enough(parameters: TrainingParameters, train_ids, selection_ids, re
         )
 
 
-def _preload(sources, hardware: HardwareParameters, *, device: torch.device, name: str, is_quiet: bool) -> None:
+def _preload(
+    sources, hardware: HardwareParameters, *, device: torch.device, name: str, is_quiet: bool
+) -> None:
     """Keep in memory what fits in ``memory_limit_mb``, training data first."""
     left = hardware.memory_limit_mb * 2**20
     chosen = []
@@ -236,7 +272,9 @@ def _preload(sources, hardware: HardwareParameters, *, device: torch.device, nam
             source.load_into_memory(device=device, progress=progress)
 
 
-def _make_score(parameters: TrainingParameters, source: SampleSource, score_maps, *, weights_dir: Path | None):
+def _make_score(
+    parameters: TrainingParameters, source: SampleSource, score_maps, *, weights_dir: Path | None
+):
     """How an epoch is judged (larger is better), or None."""
     if parameters.select_on == "last":
         return None
@@ -245,7 +283,9 @@ def _make_score(parameters: TrainingParameters, source: SampleSource, score_maps
 
     @functools.cache  # object guidance reads its classifier once, not every epoch
     def predictor_of(module: TrainingModule) -> Predictor:
-        return Predictor(module.model, parameters, device=str(module.device), weights_dir=weights_dir)
+        return Predictor(
+            module.model, parameters, device=str(module.device), weights_dir=weights_dir
+        )
 
     def score(module: TrainingModule) -> float:
         value = None
@@ -266,11 +306,22 @@ def _make_score(parameters: TrainingParameters, source: SampleSource, score_maps
 
 
 def _fingerprint(
-    parameters: TrainingParameters, train_source: SampleSource, selection_ids, num_replicas: int, key: str
+    parameters: TrainingParameters,
+    train_source: SampleSource,
+    selection_ids,
+    num_replicas: int,
+    key: str,
 ) -> str:
     """What must be the same for a state to be continued; the order of an epoch follows from where samples lie."""
     shards = train_source.find_shards().tolist() if parameters.is_shuffled else None
-    facts = [as_mapping(parameters), train_source.sample_ids, shards, list(selection_ids), num_replicas, key]
+    facts = [
+        as_mapping(parameters),
+        train_source.sample_ids,
+        shards,
+        list(selection_ids),
+        num_replicas,
+        key,
+    ]
     content = json.dumps(facts, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
@@ -286,7 +337,15 @@ def _has_state(path: Path, fingerprint: str, name: str) -> bool:
 
 
 def _publish(
-    result: FitResult, keeper: Keeper, module: TrainingModule, parameters, *, features, failure, seconds, device
+    result: FitResult,
+    keeper: Keeper,
+    module: TrainingModule,
+    parameters,
+    *,
+    features,
+    failure,
+    seconds,
+    device,
 ) -> None:
     if keeper.best_weights is not None:
         module.model.load_state_dict(keeper.best_weights)

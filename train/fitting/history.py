@@ -65,7 +65,9 @@ class EpochLines:
         if self._is_quiet or (not is_last and now - self._last < _LINE_INTERVAL_SECONDS):
             return
         self._last = now
-        losses = ", ".join(f"{name.replace('_', ' ')} {row[name]:.4f}" for name in row if name.endswith("loss"))
+        losses = ", ".join(
+            f"{name.replace('_', ' ')} {row[name]:.4f}" for name in row if name.endswith("loss")
+        )
         best = ", best so far" if is_best else ""
         print(
             f"{self._name}: epoch {int(row['epoch']) + 1}/{self._num_epochs}, {losses}{best}",
@@ -82,8 +84,14 @@ class StepBar(lightning.Callback):
 
     def on_train_start(self, trainer, module) -> None:
         if trainer.is_global_zero:
-            left = self._parameters.epochs * trainer.num_training_batches - trainer.fit_loop.total_batch_idx - 1
-            self._progress = Progress(left, f"train {self._parameters.method}", unit="step", is_quiet=self._is_quiet)
+            left = (
+                self._parameters.epochs * trainer.num_training_batches
+                - trainer.fit_loop.total_batch_idx
+                - 1
+            )
+            self._progress = Progress(
+                left, f"train {self._parameters.method}", unit="step", is_quiet=self._is_quiet
+            )
             self._progress.__enter__()
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_index) -> None:
@@ -106,10 +114,20 @@ def _open_live(log_dir: Path):
     try:
         from dvclive import Live
     except ImportError:
-        print(f"dvclive is not installed: no metric files in {log_dir}; curves are in run.json", file=sys.stderr)
+        print(
+            f"dvclive is not installed: no metric files in {log_dir}; curves are in run.json",
+            file=sys.stderr,
+        )
         write_empty_curves(log_dir)
         return None
     try:
-        return Live(dir=str(log_dir), resume=False, dvcyaml=None, report=None, save_dvc_exp=False, monitor_system=False)
+        return Live(
+            dir=str(log_dir),
+            resume=False,
+            dvcyaml=None,
+            report=None,
+            save_dvc_exp=False,
+            monitor_system=False,
+        )
     except Exception as error:
         raise EarshotError(f"{log_dir}: DVCLive cannot write there: {error}") from error

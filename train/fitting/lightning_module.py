@@ -22,7 +22,9 @@ class TrainingModule(lightning.LightningModule):
     ``val_statistics`` hold them.
     """
 
-    def __init__(self, model: Localizer, parameters: TrainingParameters, *, is_channels_last: bool = False):
+    def __init__(
+        self, model: Localizer, parameters: TrainingParameters, *, is_channels_last: bool = False
+    ):
         super().__init__()
         self.model, self.criterion = model, model.make_criterion()
         self.train_parameters = parameters
@@ -37,13 +39,17 @@ class TrainingModule(lightning.LightningModule):
         self.embed = torch.compile(self.model.embed)
 
     def _loss(self, batch: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        inputs = prepare_inputs(batch, self.model.input_format, is_channels_last=self.is_channels_last)
+        inputs = prepare_inputs(
+            batch, self.model.input_format, is_channels_last=self.is_channels_last
+        )
         embeddings = self.embed(inputs)
         if self.train_parameters.negatives == "gathered":
             embeddings = gather_embeddings(embeddings)
         # similarities and softmax in full precision
         with torch.autocast(self.device.type, enabled=False):
-            return self.criterion({name: full_precision(values) for name, values in embeddings.items()}), embeddings
+            return self.criterion(
+                {name: full_precision(values) for name, values in embeddings.items()}
+            ), embeddings
 
     def training_step(self, batch: dict, batch_index: int) -> torch.Tensor:
         loss, embeddings = self._loss(batch)
@@ -81,17 +87,27 @@ class TrainingModule(lightning.LightningModule):
         p = self.train_parameters
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         groups = [
-            {"params": [t for t in trained if t.ndim > _BIASES_AND_NORMS], "weight_decay": p.weight_decay},
+            {
+                "params": [t for t in trained if t.ndim > _BIASES_AND_NORMS],
+                "weight_decay": p.weight_decay,
+            },
             {"params": [t for t in trained if t.ndim <= _BIASES_AND_NORMS], "weight_decay": 0.0},
         ]
         if p.optimizer == "sgd":
             return torch.optim.SGD(groups, lr=p.learning_rate, momentum=_SGD_MOMENTUM)
-        if p.optimizer == "adam":  # its weight decay is an L2 penalty on every parameter, as published code uses it
-            return torch.optim.Adam(trained, lr=p.learning_rate, weight_decay=p.weight_decay, fused=True)
+        if (
+            p.optimizer == "adam"
+        ):  # its weight decay is an L2 penalty on every parameter, as published code uses it
+            return torch.optim.Adam(
+                trained, lr=p.learning_rate, weight_decay=p.weight_decay, fused=True
+            )
         return torch.optim.AdamW(groups, lr=p.learning_rate, fused=True)
 
     def configure_gradient_clipping(
-        self, optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+        self,
+        optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip the norm here: Lightning refuses to with fused optimizers in mixed precision, for the sake of float16's
         loss scaling, which bf16 does without.

@@ -37,7 +37,9 @@ class DetectorParameters:
     """
 
     name: Literal[
-        "fasterrcnn_mobilenet_v3_large_320_fpn", "fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_resnet50_fpn_v2"
+        "fasterrcnn_mobilenet_v3_large_320_fpn",
+        "fasterrcnn_mobilenet_v3_large_fpn",
+        "fasterrcnn_resnet50_fpn_v2",
     ] = "fasterrcnn_mobilenet_v3_large_fpn"
     weights: str = "coco"
     min_score: float = 0.05
@@ -65,16 +67,22 @@ def find_weights(parameters: DetectorParameters, *, weights_dir: Path) -> Path:
     if parameters.weights != "coco":
         path = Path(parameters.weights).expanduser().absolute()
         if not path.is_file():
-            raise DataError(f"{path}: found no such file of weights, expected a detector's; {_ALTERNATIVES}")
+            raise DataError(
+                f"{path}: found no such file of weights, expected a detector's; {_ALTERNATIVES}"
+            )
         return path
     url = torchvision.models.get_model_weights(parameters.name).DEFAULT.url
     file_name = url.rsplit("/", 1)[1]
-    prefix = file_name.rsplit("-", 1)[1].split(".")[0]  # torchvision puts the beginning of the SHA-256 into the name
+    prefix = file_name.rsplit("-", 1)[1].split(".")[
+        0
+    ]  # torchvision puts the beginning of the SHA-256 into the name
     return fetch_file(url, weights_dir / file_name, sha256=prefix, alternatives=_ALTERNATIVES)
 
 
 @functools.lru_cache(maxsize=1)
-def load_detector(name: str, weights_path: Path, min_score: float, max_boxes: int) -> torch.nn.Module:
+def load_detector(
+    name: str, weights_path: Path, min_score: float, max_boxes: int
+) -> torch.nn.Module:
     """The detector in eval mode; one a process. ``DataError``: the file is not of this detector."""
     model = getattr(detection, name)(
         weights=None,
@@ -106,7 +114,9 @@ def make_feature(parameters: DetectorParameters, *, weights_dir: Path) -> Featur
     weights_path = find_weights(parameters, weights_dir=weights_dir)
     # Once here, so that unusable weights are one sentence and not a failure of every sample.
     load_detector(parameters.name, weights_path, parameters.min_score, parameters.max_boxes)
-    key = DetectorKey(parameters.name, sha256_of(weights_path), parameters.min_score, parameters.max_boxes)
+    key = DetectorKey(
+        parameters.name, sha256_of(weights_path), parameters.min_score, parameters.max_boxes
+    )
     return Feature(
         name="detections",
         version=VERSION,

@@ -30,7 +30,9 @@ class ObjectBaseline(Localizer):
         return self._guidance.localize(inputs["frames"])
 
 
-def object_predictor(name: str, *, weights: str, weights_dir: Path, device: str = "auto") -> Predictor:
+def object_predictor(
+    name: str, *, weights: str, weights_dir: Path, device: str = "auto"
+) -> Predictor:
     """The predictor of the baseline ``name`` (of ``KINDS``).
 
     ``weights``: ``imagenet`` (torchvision's ResNet-18, fetched once by hash into ``weights_dir``) or a file's path.
@@ -40,7 +42,9 @@ def object_predictor(name: str, *, weights: str, weights_dir: Path, device: str 
         found = load_imagenet_weights(BACKBONE, init=weights, weights_dir=weights_dir)
         absent = {"fc.weight", "fc.bias"} - set(found)
         if absent and KINDS[name] == "cls":
-            raise DataError(f"{weights}: has no {sorted(absent)[0]}, expected a classifier with its head")
+            raise DataError(
+                f"{weights}: has no {sorted(absent)[0]}, expected a classifier with its head"
+            )
         load_backbone(classifier, found, source=weights)
     except DataError as error:
         problem = str(error).partition("; ")[0]
@@ -48,4 +52,6 @@ def object_predictor(name: str, *, weights: str, weights_dir: Path, device: str 
             f"the baseline {name} needs an ImageNet {BACKBONE}: {problem}; set evaluate.object_guidance_weights to the "
             f"path of torchvision's file, or take {name} out of evaluate.baselines"
         ) from None
-    return Predictor(ObjectBaseline(ObjectGuidance(classifier, kind=KINDS[name])), None, device=device)
+    return Predictor(
+        ObjectBaseline(ObjectGuidance(classifier, kind=KINDS[name])), None, device=device
+    )

@@ -66,13 +66,17 @@ class Predictor:
     @torch.inference_mode()
     def localize(self, batch: dict) -> np.ndarray:
         """Maps of one batch of ``train/data/batches.py``, float32 (n, h, w)."""
-        weights = next(self.model.parameters(), None)  # a model that is being trained may be in double precision
+        weights = next(
+            self.model.parameters(), None
+        )  # a model that is being trained may be in double precision
         dtype = None if weights is None else weights.dtype
         inputs = prepare_inputs(move_to(batch, self.device), self.model.input_format, dtype=dtype)
         return self.model.localize(inputs).float().cpu().numpy()
 
 
-def load_predictor(run_dir: Path | str, *, device: str = "auto", weights_dir: Path | None = None) -> Predictor:
+def load_predictor(
+    run_dir: Path | str, *, device: str = "auto", weights_dir: Path | None = None
+) -> Predictor:
     """The trained model of a run folder."""
     model, parameters = read_model(Path(run_dir))
     return Predictor(model, parameters, device=device, weights_dir=weights_dir)
@@ -86,7 +90,9 @@ def untrained_predictor(
     weights_dir: Path | None = None,
 ) -> Predictor:
     """The same network before any training, randomly initialized: the baseline that training has to beat."""
-    return Predictor(make_model(parameters, seed=seed), parameters, device=device, weights_dir=weights_dir)
+    return Predictor(
+        make_model(parameters, seed=seed), parameters, device=device, weights_dir=weights_dir
+    )
 
 
 def choose_device(device: str) -> str:

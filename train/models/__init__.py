@@ -16,7 +16,9 @@ METHODS = ("lvs", "ezvsl", "htf", "rcgrad", "flowgrad_h", "flowgrad_ic", "flowgr
 def build_parameters(values: Mapping | None, where: str) -> TrainingParameters:
     """The parameters of the method that ``values`` names under ``method``; ``where`` is the section, for messages."""
     if not isinstance(values, Mapping) or "method" not in values:
-        raise ParameterError(f"params: missing key {where}.method; known methods: {', '.join(METHODS)}")
+        raise ParameterError(
+            f"params: missing key {where}.method; known methods: {', '.join(METHODS)}"
+        )
     method = values["method"]
     require_known(method, METHODS, f"{where}.method")
     return build(importlib.import_module(f"train.models.{method}").Parameters, values, where)
@@ -36,7 +38,9 @@ def parameters_of_training(parameters: TrainingParameters) -> TrainingParameters
     trained_as = importlib.import_module(f"train.models.{parameters.method}").Model.trained_as
     if trained_as is None:
         return parameters
-    return build_parameters({**as_mapping(parameters), "method": trained_as}, f"{parameters.method} as {trained_as}")
+    return build_parameters(
+        {**as_mapping(parameters), "method": trained_as}, f"{parameters.method} as {trained_as}"
+    )
 
 
 def features_read(parameters: TrainingParameters) -> tuple[str, ...]:

@@ -76,7 +76,9 @@ class ResNetEncoder(ResNet):
         # torchvision's constructor knows only 64 channels; narrower or wider stages are made here
         if planes == FULL_WIDTH:
             self.inplanes = self._width
-        return super()._make_layer(block, planes * self._width // FULL_WIDTH, blocks, stride, dilate)
+        return super()._make_layer(
+            block, planes * self._width // FULL_WIDTH, blocks, stride, dilate
+        )
 
     @staticmethod
     def own_name(key: str) -> str:
@@ -109,7 +111,9 @@ class FeatureEncoder(nn.Module):
         self.stem = self.rgb_stem = f"trunk.{stem}"
         self.is_channels_last = "swin" in backbone
         with torch.no_grad():
-            self.num_features = FeatureEncoder.forward(self.eval(), torch.zeros(1, in_channels, 64, 64)).shape[1]
+            self.num_features = FeatureEncoder.forward(
+                self.eval(), torch.zeros(1, in_channels, 64, 64)
+            ).shape[1]
         self.train()
 
     def own_name(self, key: str) -> str:
@@ -128,11 +132,17 @@ def make_encoder(
 ) -> ResNetEncoder | FeatureEncoder:
     """The encoder ``backbone``; ``layout`` are the further arguments of ``ResNetEncoder``."""
     if is_resnet(backbone):
-        return ResNetEncoder(backbone, in_channels=in_channels, width=width, map_stride=map_stride, **layout)
+        return ResNetEncoder(
+            backbone, in_channels=in_channels, width=width, map_stride=map_stride, **layout
+        )
     if backbone not in torchvision.models.list_models(module=torchvision.models):
-        raise ParameterError(f"unknown backbone {backbone!r}; expected a torchvision classifier such as resnet18")
+        raise ParameterError(
+            f"unknown backbone {backbone!r}; expected a torchvision classifier such as resnet18"
+        )
     if width != FULL_WIDTH or map_stride != 32:
-        raise ParameterError(f"width and map_stride are for ResNets; backbone {backbone!r} has its own")
+        raise ParameterError(
+            f"width and map_stride are for ResNets; backbone {backbone!r} has its own"
+        )
     return FeatureEncoder(backbone, in_channels=in_channels)
 
 

@@ -25,7 +25,9 @@ class Parameters(TrainingParameters):
     embedding_size: int = 512
     tau: float = 0.03
     matching: Literal["max", "average", "pooled"] = "max"
-    object_guidance: Literal["none", "l1", "cls"] = "none"  # the map mixed in at test; needs ImageNet's weights
+    object_guidance: Literal["none", "l1", "cls"] = (
+        "none"  # the map mixed in at test; needs ImageNet's weights
+    )
     object_guidance_weights: str = "imagenet"  # or the path of torchvision's resnet18 weights
     object_guidance_alpha: float = 0.4  # weight of the audio-visual map in the mixture
 
@@ -34,7 +36,9 @@ class Parameters(TrainingParameters):
         if self.tau <= 0:
             raise ValueError(f"tau ({self.tau}) must be > 0")
         if not 0 <= self.object_guidance_alpha <= 1:
-            raise ValueError(f"object_guidance_alpha ({self.object_guidance_alpha}) must be in [0, 1]")
+            raise ValueError(
+                f"object_guidance_alpha ({self.object_guidance_alpha}) must be in [0, 1]"
+            )
 
 
 class Model(Localizer):
@@ -46,7 +50,9 @@ class Model(Localizer):
         super().__init__()
         p = self.settings = parameters
         self.input_format = make_input_format(p)
-        self.imgnet = make_encoder(p.backbone, in_channels=3, width=p.width, map_stride=p.map_stride)
+        self.imgnet = make_encoder(
+            p.backbone, in_channels=3, width=p.width, map_stride=p.map_stride
+        )
         self.audnet = make_encoder(p.backbone, in_channels=1, width=p.audio_width or p.width)
         self.img_proj = nn.Conv2d(self.imgnet.num_features, p.embedding_size, kernel_size=1)
         self.aud_proj = nn.Linear(self.audnet.num_features, p.embedding_size)
@@ -59,7 +65,9 @@ class Model(Localizer):
     def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """``visual`` (n, c, h, w) and ``audio`` (n, c), normalized over channels."""
         visual = self.img_proj(self.imgnet(inputs["frames"]))
-        audio = self.aud_proj(pool_audio(self.audnet(inputs["spectrograms"]), self.settings.audio_pooling))
+        audio = self.aud_proj(
+            pool_audio(self.audnet(inputs["spectrograms"]), self.settings.audio_pooling)
+        )
         return {
             "visual": F.normalize(full_precision(visual), dim=1),
             "audio": F.normalize(full_precision(audio), dim=1),
@@ -67,7 +75,10 @@ class Model(Localizer):
 
     def loss(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
         return multiple_instance_loss(
-            embeddings["visual"], embeddings["audio"], tau=self.settings.tau, matching=self.settings.matching
+            embeddings["visual"],
+            embeddings["audio"],
+            tau=self.settings.tau,
+            matching=self.settings.matching,
         )
 
     def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -77,7 +88,9 @@ class Model(Localizer):
         if self.settings.object_guidance == "none":
             return maps
         assert self._guidance, "attach_guidance comes before localize"
-        return self._guidance[0].mix(maps, inputs["frames"], alpha=self.settings.object_guidance_alpha)
+        return self._guidance[0].mix(
+            maps, inputs["frames"], alpha=self.settings.object_guidance_alpha
+        )
 
     def attach_guidance(self, guidance: ObjectGuidance) -> None:
         """Give the frozen classifier whose map is mixed in."""

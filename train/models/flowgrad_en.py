@@ -45,10 +45,14 @@ class Model(rcgrad.Model):
         flow = full_precision(self.flow_encoder(inputs["flow"])).mean((2, 3))
         return {**super().embed(inputs), "flow": flow}
 
-    def loss(self, embeddings: dict[str, torch.Tensor], log_scale: torch.Tensor | None = None) -> torch.Tensor:
+    def loss(
+        self, embeddings: dict[str, torch.Tensor], log_scale: torch.Tensor | None = None
+    ) -> torch.Tensor:
         log_scale = self._log_scale(embeddings) if log_scale is None else log_scale
         pairs = (("visual", "audio"), ("flow", "audio"), ("visual", "flow"))
-        total = sum(clip_loss(embeddings[first], embeddings[second], log_scale) for first, second in pairs)
+        total = sum(
+            clip_loss(embeddings[first], embeddings[second], log_scale) for first, second in pairs
+        )
         return total / len(pairs) if self.settings.pair_losses == "mean" else total
 
     def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -11,11 +11,15 @@ import torch.nn.functional as F
 _SCALE_EPSILON = 1e-7  # of the grad-cam package
 
 
-def grad_cam(features: torch.Tensor, vectors: torch.Tensor, *, size: tuple[int, int]) -> torch.Tensor:
+def grad_cam(
+    features: torch.Tensor, vectors: torch.Tensor, *, size: tuple[int, int]
+) -> torch.Tensor:
     """``features`` (n, c, h, w) of the last stage, ``vectors`` (n, c) -> maps (n, *size) in 0..1."""
     num_places = features.shape[2] * features.shape[3]
     maps = torch.einsum("nchw,nc->nhw", features.float(), vectors.float() / num_places).relu()
-    maps = F.interpolate(_scale(maps)[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    maps = F.interpolate(_scale(maps)[:, None], size=size, mode="bilinear", align_corners=False)[
+        :, 0
+    ]
     return _scale(maps)
 
 

@@ -20,14 +20,24 @@ class Parameters(TrainingParameters):
     method: str = "htf"
     learning_rate: float = 1e-3
     flow_encoder: Literal["cnn", "maxpool"] = "cnn"
-    freeze_vision: bool = True  # weights only: the BatchNorm statistics move, as in the authors' training
+    freeze_vision: bool = (
+        True  # weights only: the BatchNorm statistics move, as in the authors' training
+    )
     epsilon: float = 0.65
     margin: float = 0.25
     tau: float = 0.03
-    cross_clip_negatives: Literal["weighted", "mean"] = "weighted"  # as published; mean: the LVS paper's
-    loss: Literal["trimap", "multiple_instance"] = "trimap"  # trimap as published; the other is EZ-VSL's, an experiment
-    attention_size: int = 0  # channels of queries and keys; 0: an eighth of the features', 64 as published
-    flow_encoding: Literal["signed", "jpeg"] = "signed"  # jpeg: as the authors' files, for their weights
+    cross_clip_negatives: Literal["weighted", "mean"] = (
+        "weighted"  # as published; mean: the LVS paper's
+    )
+    loss: Literal["trimap", "multiple_instance"] = (
+        "trimap"  # trimap as published; the other is EZ-VSL's, an experiment
+    )
+    attention_size: int = (
+        0  # channels of queries and keys; 0: an eighth of the features', 64 as published
+    )
+    flow_encoding: Literal["signed", "jpeg"] = (
+        "signed"  # jpeg: as the authors' files, for their weights
+    )
     flow_unit: Literal["pixels", "frame"] = "pixels"
     flow_scale: float = 1.0
 
@@ -36,7 +46,9 @@ class Parameters(TrainingParameters):
         if self.tau <= 0:
             raise ValueError(f"tau ({self.tau}) must be > 0")
         if self.freeze_vision and self.init == "random":
-            raise ValueError("freeze_vision with init random would keep an untrained vision encoder; set one of them")
+            raise ValueError(
+                "freeze_vision with init random would keep an untrained vision encoder; set one of them"
+            )
 
 
 class FlowAttention(nn.Module):
@@ -53,7 +65,11 @@ class FlowAttention(nn.Module):
         """``visual`` (n, c, h, w), ``keys`` (n, k, h, w) -> what is added to ``visual``, same shape."""
         query, key, value = (
             convolution(x).flatten(2)
-            for convolution, x in ((self.query_conv, visual), (self.key_conv, keys), (self.value_conv, visual))
+            for convolution, x in (
+                (self.query_conv, visual),
+                (self.key_conv, keys),
+                (self.value_conv, visual),
+            )
         )
         weights = (torch.einsum("ncq,nck->nqk", query, key) / self.num_dimensions**0.5).softmax(-1)
         return torch.einsum("nck,nqk->ncq", value, weights).view_as(visual)
@@ -71,14 +87,22 @@ class Model(Localizer):
         self.input_format = make_input_format(
             p, flow_encoding=p.flow_encoding, flow_unit=p.flow_unit, flow_scale=p.flow_scale
         )
-        self.imgnet = make_encoder(p.backbone, in_channels=3, width=p.width, map_stride=p.map_stride)
+        self.imgnet = make_encoder(
+            p.backbone, in_channels=3, width=p.width, map_stride=p.map_stride
+        )
         self.audnet = make_encoder(p.backbone, in_channels=1, width=p.audio_width or p.width)
         if p.flow_encoder == "cnn":
-            self.flownet = make_encoder(p.backbone, in_channels=2, width=p.width, map_stride=p.map_stride)
-        if self.audnet.num_features != self.imgnet.num_features:  # an experiment: published widths are equal
+            self.flownet = make_encoder(
+                p.backbone, in_channels=2, width=p.width, map_stride=p.map_stride
+            )
+        if (
+            self.audnet.num_features != self.imgnet.num_features
+        ):  # an experiment: published widths are equal
             self.aud_proj = nn.Linear(self.audnet.num_features, self.imgnet.num_features)
         num_key_channels = self.imgnet.num_features if p.flow_encoder == "cnn" else 2
-        self.flowatt = FlowAttention(self.imgnet.num_features, num_key_channels, attention_size=p.attention_size)
+        self.flowatt = FlowAttention(
+            self.imgnet.num_features, num_key_channels, attention_size=p.attention_size
+        )
         if p.freeze_vision:
             self.imgnet.requires_grad_(False)
 

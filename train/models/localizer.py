@@ -70,8 +70,12 @@ class Localizer(nn.Module):
     input_format: InputFormat
     vision_name: ClassVar[str] = "imgnet"  # the encoder that ImageNet's weights initialize
     further_imagenet_encoders: ClassVar[tuple[str, ...]] = ()
-    imagenet_trunks: ClassVar[tuple[str, ...]] = ()  # encoders that get them but for the first convolution, if there
-    trained_as: ClassVar[str | None] = None  # the method whose training makes the weights, where it is not its own
+    imagenet_trunks: ClassVar[
+        tuple[str, ...]
+    ] = ()  # encoders that get them but for the first convolution, if there
+    trained_as: ClassVar[str | None] = (
+        None  # the method whose training makes the weights, where it is not its own
+    )
 
     def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What the loss compares, first axis samples: processes exchange these, when negatives are gathered."""

@@ -44,8 +44,12 @@ class Model(Localizer):
         self.input_format = make_input_format(p)
         stems = {"conv1_a": 1, "conv1": 3, "conv1_flow": 6}
         options = {"unused_stems": stems, "has_head": True, "map_stride": p.map_stride}
-        self.imgnet = make_encoder(p.backbone, in_channels=3, stem="conv1", width=p.width, **options)
-        self.audnet = make_encoder(p.backbone, in_channels=1, stem="conv1_a", width=p.audio_width or p.width, **options)
+        self.imgnet = make_encoder(
+            p.backbone, in_channels=3, stem="conv1", width=p.width, **options
+        )
+        self.audnet = make_encoder(
+            p.backbone, in_channels=1, stem="conv1_a", width=p.audio_width or p.width, **options
+        )
 
     def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """``visual`` (n, c, h, w) and ``audio`` (n, c), normalized over channels."""

@@ -42,7 +42,9 @@ class ObjectGuidance:
 
 def upsample_aligned(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Bilinear with aligned corners, as the authors' test script does."""
-    return F.interpolate(maps[:, None].float(), size=tuple(size), mode="bilinear", align_corners=True)[:, 0]
+    return F.interpolate(
+        maps[:, None].float(), size=tuple(size), mode="bilinear", align_corners=True
+    )[:, 0]
 
 
 def min_max(maps: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,14 @@ from torch import nn
 
 from train.models.encoders import make_encoder
 from train.models.gradcam import grad_cam
-from train.models.localizer import CLIP_MEAN, CLIP_STD, InputFormat, Localizer, full_precision, make_input_format
+from train.models.localizer import (
+    CLIP_MEAN,
+    CLIP_STD,
+    InputFormat,
+    Localizer,
+    full_precision,
+    make_input_format,
+)
 from train.models.losses import clip_loss
 from train.models.training_parameters import TrainingParameters
 from train.models.waveform_encoder import make_waveform_encoder
@@ -35,7 +42,9 @@ class Parameters(TrainingParameters):
     has_flip: bool = False
     image_mean: tuple[float, ...] = CLIP_MEAN
     image_std: tuple[float, ...] = CLIP_STD
-    uses_batch_statistics: bool = False  # at test, as the authors' code: the audio encoder is never in eval mode
+    uses_batch_statistics: bool = (
+        False  # at test, as the authors' code: the audio encoder is never in eval mode
+    )
     initial_temperature: float = 0.07
 
     def __post_init__(self):
@@ -102,7 +111,9 @@ class Model(Localizer):
         """What the image encoder sees."""
         return inputs["frames"]
 
-    def loss(self, embeddings: dict[str, torch.Tensor], log_scale: torch.Tensor | None = None) -> torch.Tensor:
+    def loss(
+        self, embeddings: dict[str, torch.Tensor], log_scale: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """CLIP's loss; ``log_scale`` defaults to its initial value."""
         log_scale = self._log_scale(embeddings) if log_scale is None else log_scale
         return clip_loss(embeddings["visual"], embeddings["audio"], log_scale)
@@ -117,7 +128,9 @@ class Model(Localizer):
         """Grad-CAM at the last stage, at the input's size, before the authors' cleaning (``keep_upper_half``)."""
         frames = inputs["frames"]
         features = self.image_encoder(self.visual_input(inputs))
-        return grad_cam(features, self.audio_encoder(inputs["waveforms"]), size=tuple(frames.shape[-2:]))
+        return grad_cam(
+            features, self.audio_encoder(inputs["waveforms"]), size=tuple(frames.shape[-2:])
+        )
 
 
 class LearnedScale(nn.Module):

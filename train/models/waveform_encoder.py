@@ -24,7 +24,9 @@ class Spectrogram(nn.Module):
         # FFTs know no bfloat16: always computed in float32
         with torch.autocast(waveforms.device.type, enabled=False):
             window = self.window.to(waveforms.dtype)
-            spectrum = torch.stft(waveforms, N_FFT, HOP_LENGTH, window=window, center=True, return_complex=True)
+            spectrum = torch.stft(
+                waveforms, N_FFT, HOP_LENGTH, window=window, center=True, return_complex=True
+            )
             return spectrum.real.square() + spectrum.imag.square()
 
 
@@ -86,11 +88,15 @@ class _StatisticsOfEachSample:
 
     def __init__(self, network: nn.Module):
         # the common base: layers that synchronize several processes are no BatchNorm2d
-        self._layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        self._layers = [
+            m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
+        ]
 
     def __enter__(self):
         for layer in self._layers:
-            layer.forward = functools.partial(F.instance_norm, weight=layer.weight, bias=layer.bias, eps=layer.eps)
+            layer.forward = functools.partial(
+                F.instance_norm, weight=layer.weight, bias=layer.bias, eps=layer.eps
+            )
 
     def __exit__(self, *exception):
         for layer in self._layers:

@@ -51,11 +51,17 @@ def compute_run_key(
     """
     feature_keys = {}
     for name in sorted(reads):
-        index = read_table(features_dirs[name] / "index.parquet", INDEX, columns=["sample_id", "key"])
+        index = read_table(
+            features_dirs[name] / "index.parquet", INDEX, columns=["sample_id", "key"]
+        )
         key_of = dict(zip(index["sample_id"].to_pylist(), index["key"].to_pylist(), strict=True))
-        feature_keys[name] = [[key_of.get(sample_id) for sample_id in ids] for ids in split_ids.values()]
+        feature_keys[name] = [
+            [key_of.get(sample_id) for sample_id in ids] for ids in split_ids.values()
+        ]
     paths = set().union(*(import_closure(name, root=source_dir) for name in modules))
-    code = {path: hashlib.sha256((source_dir / path).read_bytes()).hexdigest() for path in sorted(paths)}
+    code = {
+        path: hashlib.sha256((source_dir / path).read_bytes()).hexdigest() for path in sorted(paths)
+    }
     content = [
         as_mapping(parameters),
         hardware.precision,

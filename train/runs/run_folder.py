@@ -59,10 +59,16 @@ _NUM_QUOTED = 60  # bytes
 
 
 def write_model(
-    run_dir: Path, model: Localizer, parameters: TrainingParameters, *, features: Mapping | None = None
+    run_dir: Path,
+    model: Localizer,
+    parameters: TrainingParameters,
+    *,
+    features: Mapping | None = None,
 ) -> None:
     """Publish ``model.ckpt``; ``features``: the parameters of each feature that the model was trained on."""
-    state = {name: values.detach().cpu().contiguous() for name, values in model.state_dict().items()}
+    state = {
+        name: values.detach().cpu().contiguous() for name, values in model.state_dict().items()
+    }
     content = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -98,7 +104,10 @@ def _read_content(path: Path) -> dict:
     if not path.exists():
         raise DataError(f"{path}: not found; {_why_there_is_no_model(path.parent)}")
     content = load_tensors(path)
-    is_ours = isinstance(content, dict) and (content.get("format"), content.get("version")) == (_FORMAT, _VERSION)
+    is_ours = isinstance(content, dict) and (content.get("format"), content.get("version")) == (
+        _FORMAT,
+        _VERSION,
+    )
     if not is_ours or not {"parameters", "features", "model"} <= set(content):
         raise DataError(
             f"{path}: not a model of Earshot's training; published weights are read by train.weights.published_checkpoints"
@@ -110,7 +119,11 @@ def _why_there_is_no_model(run_dir: Path) -> str:
     if not (run_dir / RUN_NAME).exists():
         return "expected the folder of a run, for example cache/runs/htf once `dvc repro` has trained it"
     reason = read_run(run_dir).get("reason")
-    return f"this run ended without a model: {reason}" if reason else "run `dvc repro` to train it again"
+    return (
+        f"this run ended without a model: {reason}"
+        if reason
+        else "run `dvc repro` to train it again"
+    )
 
 
 def write_run(run_dir: Path, facts: Mapping) -> None:
@@ -118,10 +131,17 @@ def write_run(run_dir: Path, facts: Mapping) -> None:
     publish_text(Path(run_dir) / RUN_NAME, json.dumps(facts, indent=1) + "\n")
 
 
-def write_untrained_run(run_dir: Path, parameters: TrainingParameters, *, log_dir: Path, reason: str) -> None:
+def write_untrained_run(
+    run_dir: Path, parameters: TrainingParameters, *, log_dir: Path, reason: str
+) -> None:
     """Publish a run that says why there is no model, with empty curves in ``log_dir``."""
     write_empty_curves(log_dir)
-    facts = {"method": parameters.method, "parameters": as_mapping(parameters), "status": "untrained", "reason": reason}
+    facts = {
+        "method": parameters.method,
+        "parameters": as_mapping(parameters),
+        "status": "untrained",
+        "reason": reason,
+    }
     write_run(run_dir, facts)
 
 
@@ -132,7 +152,9 @@ def write_empty_curves(log_dir: Path) -> None:
     publish_text(Path(log_dir) / "metrics.json", "{}\n")
 
 
-def adopt_run(run_dir: Path, parameters: TrainingParameters, *, features: Mapping, facts: Mapping) -> None:
+def adopt_run(
+    run_dir: Path, parameters: TrainingParameters, *, features: Mapping, facts: Mapping
+) -> None:
     """Make the run in ``run_dir`` that of ``parameters``, whose network has the same weights.
 
     ``facts`` (where they come from) are added to ``run.json``, ``features`` are as in ``write_model``.
@@ -140,7 +162,9 @@ def adopt_run(run_dir: Path, parameters: TrainingParameters, *, features: Mappin
     model, trained = read_model(run_dir)
     write_run(
         run_dir,
-        read_run(run_dir) | {"method": parameters.method, "parameters": as_mapping(parameters)} | dict(facts),
+        read_run(run_dir)
+        | {"method": parameters.method, "parameters": as_mapping(parameters)}
+        | dict(facts),
     )
     if parameters != trained:
         adopted = make_model(parameters)
@@ -169,14 +193,20 @@ def load_tensors(path: Path):
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DataError(f"{path}: not found") from None
-    except Exception as error:  # of a file that anybody may have written, the parsers raise anything
-        if name := re.search(r"(?:[Uu]nsupported GLOBAL|global: GLOBAL|Unsupported class) `?([\w.]+)", str(error)):
+    except (
+        Exception
+    ) as error:  # of a file that anybody may have written, the parsers raise anything
+        if name := re.search(
+            r"(?:[Uu]nsupported GLOBAL|global: GLOBAL|Unsupported class) `?([\w.]+)", str(error)
+        ):
             raise DataError(
                 f"{path}: holds more than tensors (its pickle names code: {name[1]}); refused, since loading it could "
                 "run that code"
             ) from None
         problem = ("" if isinstance(error, OSError) else _quote_text(path)) or _shorten(error)
-        raise DataError(f"{path}: not a checkpoint of PyTorch, or a damaged one ({problem})") from None
+        raise DataError(
+            f"{path}: not a checkpoint of PyTorch, or a damaged one ({problem})"
+        ) from None
 
 
 def _require_whole(path: Path) -> None:
@@ -185,7 +215,9 @@ def _require_whole(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             num_bytes = sum(entry.file_size for entry in archive.infolist())
             if num_bytes > path.stat().st_size:
-                raise zipfile.BadZipFile(f"its entries would unpack to {num_bytes} bytes, and PyTorch packs nothing")
+                raise zipfile.BadZipFile(
+                    f"its entries would unpack to {num_bytes} bytes, and PyTorch packs nothing"
+                )
             damaged = archive.testzip()
         if damaged is not None:
             raise zipfile.BadZipFile(f"checksum of {damaged} differs")
@@ -195,7 +227,9 @@ def _quote_text(path: Path) -> str:
     """What a file of text says of itself (a server's error page, a pointer of Git LFS); empty for other files."""
     with open(path, "rb") as file:
         head = file.read(_NUM_QUOTED).decode("ascii", errors="replace").strip()
-    is_text = len(head) > 1 and all(c.isprintable() or c.isspace() for c in head) and "\ufffd" not in head
+    is_text = (
+        len(head) > 1 and all(c.isprintable() or c.isspace() for c in head) and "\ufffd" not in head
+    )
     return f"it is text: {' '.join(head.split())!r}" if is_text else ""
 
 

@@ -12,7 +12,12 @@ from pipeline.base.locks import hold_lock
 
 
 def fetch_file(
-    url: str, path: Path, *, sha256: str | None, num_bytes: int | None = None, alternatives: str = ""
+    url: str,
+    path: Path,
+    *,
+    sha256: str | None,
+    num_bytes: int | None = None,
+    alternatives: str = "",
 ) -> Path:
     """``path``, fetched from ``url`` unless it is there; an interrupted transfer goes on where it stopped.
 
@@ -23,7 +28,9 @@ def fetch_file(
     path = Path(path)
     suffix = f"; {alternatives}" if alternatives else ""
     lock_path = path.with_name(f".lock-{path.name}")
-    with hold_lock(lock_path, lambda: print(f"{path.name}: another process is fetching it", file=sys.stderr)):
+    with hold_lock(
+        lock_path, lambda: print(f"{path.name}: another process is fetching it", file=sys.stderr)
+    ):
         if path.exists():
             _require_sha256(path, sha256)
             return path

@@ -17,7 +17,9 @@ from train.weights.published_checkpoints import find_state_dict
 _ALTERNATIVES = "set init to random (with freeze_vision false), or to the path of a file with torchvision's weights"
 
 
-def initialize_vision(model: Localizer, parameters: TrainingParameters, *, weights_dir: Path | None) -> None:
+def initialize_vision(
+    model: Localizer, parameters: TrainingParameters, *, weights_dir: Path | None
+) -> None:
     """Initialize the model's vision encoder as ``parameters.init`` says.
 
     An encoder with more channels than RGB (FlowGrad-IC) gets the mean of the RGB weights for the others; FlowGrad-EN's
@@ -31,7 +33,9 @@ def initialize_vision(model: Localizer, parameters: TrainingParameters, *, weigh
             f"init {parameters.init!r} needs the full width ({FULL_WIDTH}), found width {parameters.width}; "
             "narrow encoders have no published weights: set init to random"
         )
-    weights = load_imagenet_weights(parameters.backbone, init=parameters.init, weights_dir=weights_dir)
+    weights = load_imagenet_weights(
+        parameters.backbone, init=parameters.init, weights_dir=weights_dir
+    )
     for name in (model.vision_name, *model.further_imagenet_encoders):
         load_backbone(getattr(model, name), weights, source=parameters.init)
     for name in model.imagenet_trunks:
@@ -39,18 +43,26 @@ def initialize_vision(model: Localizer, parameters: TrainingParameters, *, weigh
             load_backbone(getattr(model, name), weights, source=parameters.init, has_stem=False)
 
 
-def attach_object_guidance(model: Localizer, parameters: TrainingParameters, *, weights_dir: Path | None) -> None:
+def attach_object_guidance(
+    model: Localizer, parameters: TrainingParameters, *, weights_dir: Path | None
+) -> None:
     """Give EZ-VSL the frozen ImageNet ResNet-18 whose map it mixes in; nothing for models without guidance."""
     kind = getattr(parameters, "object_guidance", "none")
     if kind == "none":
         return
     classifier = make_encoder("resnet18", in_channels=3, has_head=True)
     source = parameters.object_guidance_weights
-    load_backbone(classifier, load_imagenet_weights("resnet18", init=source, weights_dir=weights_dir), source=source)
+    load_backbone(
+        classifier,
+        load_imagenet_weights("resnet18", init=source, weights_dir=weights_dir),
+        source=source,
+    )
     model.attach_guidance(ObjectGuidance(classifier, kind=kind))
 
 
-def load_imagenet_weights(backbone: str, *, init: str, weights_dir: Path | None) -> dict[str, torch.Tensor]:
+def load_imagenet_weights(
+    backbone: str, *, init: str, weights_dir: Path | None
+) -> dict[str, torch.Tensor]:
     """torchvision's state dict of ``backbone`` from a file (``init`` is its path) or its published place."""
     if init != "imagenet":
         return _read_weights(Path(init).expanduser())
@@ -61,10 +73,14 @@ def load_imagenet_weights(backbone: str, *, init: str, weights_dir: Path | None)
             f"torchvision has no ImageNet weights for backbone {backbone!r}; {_ALTERNATIVES}"
         ) from None
     name = weights.url.rsplit("/", 1)[1]
-    folder = Path(weights_dir) if weights_dir is not None else Path(torch.hub.get_dir()) / "checkpoints"
+    folder = (
+        Path(weights_dir) if weights_dir is not None else Path(torch.hub.get_dir()) / "checkpoints"
+    )
     # torchvision puts the first hexadecimal digits of a file's SHA-256 into its name
     prefix = name.rsplit("-", 1)[1].split(".")[0]
-    return _read_weights(fetch_file(weights.url, folder / name, sha256=prefix, alternatives=_ALTERNATIVES))
+    return _read_weights(
+        fetch_file(weights.url, folder / name, sha256=prefix, alternatives=_ALTERNATIVES)
+    )
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -76,7 +92,11 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_backbone(
-    encoder: ResNetEncoder | FeatureEncoder, weights: dict[str, torch.Tensor], *, source: str, has_stem: bool = True
+    encoder: ResNetEncoder | FeatureEncoder,
+    weights: dict[str, torch.Tensor],
+    *,
+    source: str,
+    has_stem: bool = True,
 ) -> None:
     """Copy a torchvision state dict into an encoder; what the encoder has beyond it stays as it is, and so does its
     first convolution where ``has_stem`` is false.
@@ -90,9 +110,13 @@ def load_backbone(
         weights[f"{stem}.weight"] = own[f"{stem}.weight"]
     elif rgb is not None and rgb.shape[1:2] == (3,):
         weights[f"{stem}.weight"] = expand_channels(rgb, own[f"{stem}.weight"].shape[1])
-    fitting = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
+    fitting = {
+        key: value for key, value in weights.items() if key in own and own[key].shape == value.shape
+    }
     needed = {key for key in own if not key.endswith("num_batches_tracked")}
-    optional = {"conv1_a.weight", "conv1_flow.weight", "conv1.weight", "fc.weight", "fc.bias"} - {f"{stem}.weight"}
+    optional = {"conv1_a.weight", "conv1_flow.weight", "conv1.weight", "fc.weight", "fc.bias"} - {
+        f"{stem}.weight"
+    }
     missing = sorted(needed - set(fitting) - optional)
     if missing:
         raise DataError(

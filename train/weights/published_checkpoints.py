@@ -31,14 +31,19 @@ _MAX_LEVELS = 4  # a damaged or hostile file can hold itself
 _PREFIXES = ("module.", "model.")
 # Released with RCGrad's weights, though nothing reads it: a stem of six channels (FlowGrad-IC's has four).
 _UNUSED_KEY, _UNUSED_CHANNELS = "image_encoder.conv1_flow.weight", 6
-_SCALE_KEY = "loss_fn.logit_scale"  # of the loss, in what RCGrad's training code saves; maps need none
+_SCALE_KEY = (
+    "loss_fn.logit_scale"  # of the loss, in what RCGrad's training code saves; maps need none
+)
 _WITH_SCALE = ("rcgrad", "flowgrad_h", "flowgrad_ic", "flowgrad_en")
 _NUM_NAMED = 3
 RELEASED = "released"  # how the epoch of published weights was chosen: by their authors
 
 # What the authors' tests feed their weights, where it is not the default.
 PUBLISHED_SETTINGS = {
-    "htf": {"flow_encoding": "jpeg", "flow_scale": 1 / 255},  # a picture's levels, as torchvision reads them
+    "htf": {
+        "flow_encoding": "jpeg",
+        "flow_scale": 1 / 255,
+    },  # a picture's levels, as torchvision reads them
     "rcgrad": {"uses_batch_statistics": True},
     "flowgrad_h": {"uses_batch_statistics": True},
     "flowgrad_ic": {"uses_batch_statistics": True},
@@ -60,12 +65,16 @@ def load_published(
     state = find_state_dict(load_tensors(path), path)
     recognized = recognize(state)
     if recognized is None and method is None:
-        raise DataError(f"{path}: {len(state)} tensors ({_name_some(state)}) are of no model known here")
+        raise DataError(
+            f"{path}: {len(state)} tensors ({_name_some(state)}) are of no model known here"
+        )
     values = _settings_for(method or recognized["method"], recognized) | dict(settings or {})
     parameters = build_parameters(values, str(path))
     model = make_model(parameters)
     expected = model.state_dict()
-    if _UNUSED_KEY not in expected and state.get(_UNUSED_KEY, torch.empty(0)).shape[1:2] == (_UNUSED_CHANNELS,):
+    if _UNUSED_KEY not in expected and state.get(_UNUSED_KEY, torch.empty(0)).shape[1:2] == (
+        _UNUSED_CHANNELS,
+    ):
         del state[_UNUSED_KEY]
     if parameters.method in _WITH_SCALE and state.get(_SCALE_KEY, torch.empty(0)).numel() == 1:
         del state[_SCALE_KEY]
@@ -80,10 +89,18 @@ def find_state_dict(content, path: Path) -> dict[str, torch.Tensor]:
         inner = (content.get(name) for name in _LEVELS) if isinstance(content, Mapping) else ()
         content = next((values for values in inner if isinstance(values, Mapping)), content)
     if not isinstance(content, Mapping) or not content:
-        raise DataError(f"{path}: holds {type(content).__name__}, expected a state dict (names and tensors)")
-    strangers = [str(key) for key, value in content.items() if not isinstance(key, str) or not _is_plain_tensor(value)]
+        raise DataError(
+            f"{path}: holds {type(content).__name__}, expected a state dict (names and tensors)"
+        )
+    strangers = [
+        str(key)
+        for key, value in content.items()
+        if not isinstance(key, str) or not _is_plain_tensor(value)
+    ]
     if strangers:
-        raise DataError(f"{path}: no state dict: {_name_some(strangers)} of its entries are not (plain) tensors")
+        raise DataError(
+            f"{path}: no state dict: {_name_some(strangers)} of its entries are not (plain) tensors"
+        )
     state = dict(content)
     while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), None):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
@@ -103,7 +120,9 @@ def recognize(state: Mapping[str, torch.Tensor]) -> dict | None:
         stem = state.get("image_encoder.conv1_flow.weight")
         if "flow_encoder" in parts:
             return {"method": "flowgrad_en"}
-        return {"method": "flowgrad_ic" if stem is not None and stem.shape[1:2] == (4,) else "rcgrad"}
+        return {
+            "method": "flowgrad_ic" if stem is not None and stem.shape[1:2] == (4,) else "rcgrad"
+        }
     if {"imgnet", "audnet"} <= parts:
         if "flowatt" in parts:
             return {"method": "htf", "flow_encoder": "cnn" if "flownet" in parts else "maxpool"}
@@ -120,7 +139,11 @@ def _require_fit(state, expected, path: Path, method: str, recognized: Mapping |
     missing = [key for key in expected if key not in state]
     unexpected = [key for key in state if key not in expected]
     reshaped = [key for key in expected if key in state and expected[key].shape != state[key].shape]
-    not_finite = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    not_finite = [
+        key
+        for key, value in state.items()
+        if value.is_floating_point() and not value.isfinite().all()
+    ]
     retyped = [
         key
         for key in expected
@@ -134,15 +157,21 @@ def _require_fit(state, expected, path: Path, method: str, recognized: Mapping |
     if reshaped:
         key = reshaped[0]
         found, wanted = tuple(state[key].shape), tuple(expected[key].shape)
-        complaints.append(f"{len(reshaped)} have another shape ({key} is {found}, expected {wanted})")
+        complaints.append(
+            f"{len(reshaped)} have another shape ({key} is {found}, expected {wanted})"
+        )
     if not complaints and retyped:
         found, wanted = state[retyped[0]].dtype, expected[retyped[0]].dtype
-        complaints.append(f"{len(retyped)} hold other numbers ({retyped[0]} is {found}, expected {wanted})")
+        complaints.append(
+            f"{len(retyped)} hold other numbers ({retyped[0]} is {found}, expected {wanted})"
+        )
     if not complaints and not_finite:
         complaints.append(f"{len(not_finite)} hold NaN or infinity ({_name_some(not_finite)})")
     if complaints:
         looks = _describe(state, recognized)
-        raise DataError(f"{path}: not a published {method} checkpoint: {'; '.join(complaints)}; it looks like {looks}")
+        raise DataError(
+            f"{path}: not a published {method} checkpoint: {'; '.join(complaints)}; it looks like {looks}"
+        )
 
 
 def _describe(state: Mapping, recognized: Mapping | None) -> str:
@@ -159,7 +188,11 @@ def _name_some(keys) -> str:
 
 
 def import_published(
-    path: Path, method: str | None, run_dir: Path, settings: Mapping | None = None, facts: Mapping | None = None
+    path: Path,
+    method: str | None,
+    run_dir: Path,
+    settings: Mapping | None = None,
+    facts: Mapping | None = None,
 ) -> str:
     """Turn a published checkpoint into the run folder ``run_dir``; return the method's name.
 
@@ -185,10 +218,13 @@ def import_published(
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m train.weights.published_checkpoints", description="Import published weights."
+        prog="python -m train.weights.published_checkpoints",
+        description="Import published weights.",
     )
     parser.add_argument("file", type=Path, help="a checkpoint as its authors gave it away")
-    parser.add_argument("run_dir", type=Path, help="folder to write, for example cache/runs/htf_released")
+    parser.add_argument(
+        "run_dir", type=Path, help="folder to write, for example cache/runs/htf_released"
+    )
     parser.add_argument("--method", choices=METHODS, help="default: what the keys look like")
     options = parser.parse_args(arguments)
     try:

@@ -45,7 +45,9 @@ class ReleasedWeights:
         return urlsplit(self.url).scheme in ("http", "https")
 
 
-def make_released_run(weights: ReleasedWeights, name: str, *, run_dir: Path, weights_dir: Path, root: Path) -> str:
+def make_released_run(
+    weights: ReleasedWeights, name: str, *, run_dir: Path, weights_dir: Path, root: Path
+) -> str:
     """Fetch the checkpoint into ``weights_dir`` unless it is there and make the run ``run_dir`` of it.
 
     ``name``: of the section, for messages. ``root``: what a relative path is relative to. Returns what was used, in
@@ -59,7 +61,9 @@ def make_released_run(weights: ReleasedWeights, name: str, *, run_dir: Path, wei
             "to that if you trust it, and run again (it is not fetched again)"
         )
     if weights.sha256 not in (None, found):
-        raise DataError(f"{path}: SHA-256 is {found}, expected {weights.sha256} (weights.{name}.sha256)")
+        raise DataError(
+            f"{path}: SHA-256 is {found}, expected {weights.sha256} (weights.{name}.sha256)"
+        )
     facts = {"source": weights.url, "sha256": found, "has_known_sha256": weights.sha256 is not None}
     import_published(path, weights.method, run_dir, weights.settings, facts)
     return f"{weights.method} weights of {weights.url}, not trained here"
@@ -72,7 +76,11 @@ def _get_file(weights: ReleasedWeights, *, weights_dir: Path, root: Path) -> Pat
         place = hashlib.sha256(weights.url.encode()).hexdigest()[:8]
         path = Path(weights_dir) / f"{place}-{Path(unquote(parts.path)).name or 'weights'}"
         return fetch_file(
-            weights.url, path, sha256=weights.sha256, num_bytes=weights.num_bytes, alternatives=_ALTERNATIVES
+            weights.url,
+            path,
+            sha256=weights.sha256,
+            num_bytes=weights.num_bytes,
+            alternatives=_ALTERNATIVES,
         )
     path = Path(unquote(parts.path) if parts.scheme == "file" else weights.url).expanduser()
     path = Path(root) / path

@@ -65,7 +65,9 @@ class Parameters:
         if not 8 <= self.fps <= 60:
             raise ValueError(f"fps is {self.fps}, expected 8 to 60")
         if self.num_workers is not None and self.num_workers < 1:
-            raise ValueError(f"num_workers is {self.num_workers}, expected 1 or more, or null for one a core")
+            raise ValueError(
+                f"num_workers is {self.num_workers}, expected 1 or more, or null for one a core"
+            )
 
 
 @dataclass(frozen=True)
@@ -112,18 +114,30 @@ def list_entries(parameters: Parameters) -> list[Entry]:
         for index in range(number):
             clip_id = f"{split}_{index:04d}"
             # Evenly interleaved, so that any part of the list has both kinds in proportion.
-            is_traffic = int((index + 1) * parameters.traffic_fraction) > int(index * parameters.traffic_fraction)
-            scene = _scene(clip_id, kind or ("traffic" if is_traffic else "single"), splits, parameters)
+            is_traffic = int((index + 1) * parameters.traffic_fraction) > int(
+                index * parameters.traffic_fraction
+            )
+            scene = _scene(
+                clip_id, kind or ("traffic" if is_traffic else "single"), splits, parameters
+            )
             entries.append(Entry(clip_id, splits, scene))
     for defect in BROKEN:
         for index in range(parameters.num_broken):
             clip_id = f"{defect}_{index:04d}"
             # A duplicate is the upload of a train clip under another name: the same bytes.
-            original_id = f"train_{index % max(1, parameters.num_train):04d}" if defect == "duplicate" else clip_id
+            original_id = (
+                f"train_{index % max(1, parameters.num_train):04d}"
+                if defect == "duplicate"
+                else clip_id
+            )
             kind = "single" if parameters.traffic_fraction < 1 else "traffic"
             if defect == "duplicate" and parameters.num_train:
                 kind = entries[index % parameters.num_train].scene.kind
-            entries.append(Entry(clip_id, ("train",), _scene(original_id, kind, ("train",), parameters), defect))
+            entries.append(
+                Entry(
+                    clip_id, ("train",), _scene(original_id, kind, ("train",), parameters), defect
+                )
+            )
     return entries
 
 
@@ -137,12 +151,15 @@ def render_all(entries: list[Entry], parameters: Parameters, remote_dir: Path) -
     for path in remote_dir.glob("*.mp4"):
         if path.name not in wanted:
             path.unlink()
-    waiting = [entry for name, entry in wanted.items() if not _is_whole(remote_dir / name, known.get(name))]
+    waiting = [
+        entry for name, entry in wanted.items() if not _is_whole(remote_dir / name, known.get(name))
+    ]
     if not waiting:
         return
     # Written anew before lines are added: a line that a kill cut off must not swallow the next one.
     publish_text(
-        ledger_path, "".join(_ledger_line(name, *known[name]) for name in sorted(known.keys() & wanted.keys()))
+        ledger_path,
+        "".join(_ledger_line(name, *known[name]) for name in sorted(known.keys() & wanted.keys())),
     )
     num_workers = min(len(waiting), parameters.num_workers or os.cpu_count() or 1)
     tasks = [(entry, parameters, remote_dir) for entry in waiting]
@@ -212,12 +229,19 @@ def _read_ledger(path: Path) -> dict[str, tuple[int, str]]:
 
 
 def _is_whole(path: Path, known: tuple[int, str] | None) -> bool:
-    return known is not None and path.is_file() and path.stat().st_size == known[0] and sha256_of(path) == known[1]
+    return (
+        known is not None
+        and path.is_file()
+        and path.stat().st_size == known[0]
+        and sha256_of(path) == known[1]
+    )
 
 
 def _scene(clip_id: str, kind: str, splits: tuple[str, ...], parameters: Parameters) -> Scene:
     rng = np.random.default_rng(_seed_of(parameters.seed, clip_id, kind))
-    world = "test" if "test" in splits else "train"  # test clips are from places that training never saw
+    world = (
+        "test" if "test" in splits else "train"
+    )  # test clips are from places that training never saw
     place_seed = _seed_of(parameters.seed, world, int(rng.integers(parameters.num_places)))
     time_seconds = parameters.duration_seconds / 2
     return make_scene(
@@ -255,6 +279,9 @@ def _sample_row(entry: Entry) -> dict:
             ("source_is_moving", str(all(actor.is_moving for actor in sources)).lower()),
             ("num_objects", str(len(scene.actors))),
             ("num_sounding", str(len(sources))),
-            ("object_size", "small" if mean_area < 0.06 else "medium" if mean_area < 0.12 else "large"),
+            (
+                "object_size",
+                "small" if mean_area < 0.06 else "medium" if mean_area < 0.12 else "large",
+            ),
         ],
     }

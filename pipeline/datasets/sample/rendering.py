@@ -27,7 +27,9 @@ class SceneRenderer:
 
     def __init__(self, scene: Scene):
         self.scene = scene
-        self._sprites = [_face(draw_sprite(a.class_name, tone=a.tone, width=a.width), a) for a in scene.actors]
+        self._sprites = [
+            _face(draw_sprite(a.class_name, tone=a.tone, width=a.width), a) for a in scene.actors
+        ]
 
     @functools.cached_property
     def background(self) -> np.ndarray:
@@ -73,13 +75,19 @@ def render_sound(scene: Scene, *, duration_seconds: float) -> np.ndarray:
     for actor in scene.actors:
         if actor.is_sounding:
             sound = synthesize(
-                actor.class_name, actor.activity(times), tone=actor.tone, sample_rate=SAMPLE_RATE, rng=rng
+                actor.class_name,
+                actor.activity(times),
+                tone=actor.tone,
+                sample_rate=SAMPLE_RATE,
+                rng=rng,
             )
             mix += _SOURCE_LEVEL * actor.loudness * sound
     return np.clip(mix, -0.98, 0.98)
 
 
-def draw_background(width: int, height: int, rng: np.random.Generator, *, lanes: tuple[float, ...] = ()) -> np.ndarray:
+def draw_background(
+    width: int, height: int, rng: np.random.Generator, *, lanes: tuple[float, ...] = ()
+) -> np.ndarray:
     """A still, photo-like backdrop, uint8 RGB: sky or wall over ground, 1/f texture, blocks and blobs.
 
     With ``lanes`` (middles in pixels from the top) a street runs across it.
@@ -96,12 +104,21 @@ def draw_background(width: int, height: int, rng: np.random.Generator, *, lanes:
     for _ in range(rng.integers(3, 8)):  # houses, crates, signs
         x, y = rng.integers(0, width), rng.integers(0, height)
         corner = (int(x + rng.integers(15, 80)), int(y + rng.integers(15, 80)))
-        cv2.rectangle(base, (int(x), int(y)), corner, _muted_colour(rng, 40, 215, chroma=36).tolist(), -1)
+        cv2.rectangle(
+            base, (int(x), int(y)), corner, _muted_colour(rng, 40, 215, chroma=36).tolist(), -1
+        )
     for _ in range(rng.integers(2, 6)):  # bushes, stones
         centre = (int(rng.integers(0, width)), int(rng.integers(0, height)))
         axes = (int(rng.integers(6, 34)), int(rng.integers(6, 26)))
         cv2.ellipse(
-            base, centre, axes, float(rng.uniform(0, 180)), 0, 360, _muted_colour(rng, 30, 200, chroma=36).tolist(), -1
+            base,
+            centre,
+            axes,
+            float(rng.uniform(0, 180)),
+            0,
+            360,
+            _muted_colour(rng, 30, 200, chroma=36).tolist(),
+            -1,
         )
     if lanes:
         _draw_street(base, lanes, rng)
@@ -124,7 +141,9 @@ def _draw_street(base: np.ndarray, lanes: tuple[float, ...], rng: np.random.Gene
         base[middle - 1 : middle + 2, x : x + dash] = 205
 
 
-def _muted_colour(rng: np.random.Generator, darkest: float, brightest: float, *, chroma: float) -> np.ndarray:
+def _muted_colour(
+    rng: np.random.Generator, darkest: float, brightest: float, *, chroma: float
+) -> np.ndarray:
     """A colour of walls, soil and leaves: a grey in [darkest, brightest], each channel off by at most ``chroma``."""
     return np.clip(rng.uniform(darkest, brightest) + rng.uniform(-chroma, chroma, 3), 0, 255)
 
@@ -152,7 +171,9 @@ def encode(
             video.pix_fmt = "yuv420p"
             video.codec_context.thread_count = 1
         if waveform is not None:
-            audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono", options={"aac_coder": "fast"})
+            audio = container.add_stream(
+                "aac", rate=SAMPLE_RATE, layout="mono", options={"aac_coder": "fast"}
+            )
             audio.bit_rate = 64_000
         blocks = _audio_blocks(waveform) if audio is not None else iter(())
         block = next(blocks, None)
@@ -173,7 +194,9 @@ def encode(
 
 
 def _video_frame(picture: np.ndarray, index: int) -> av.VideoFrame:
-    frame = av.VideoFrame.from_ndarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
+    frame = av.VideoFrame.from_ndarray(
+        cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), format="yuv420p"
+    )
     frame.pts = index
     return frame
 
@@ -187,7 +210,9 @@ def _audio_blocks(waveform: np.ndarray) -> Iterator[av.AudioFrame]:
         yield frame
 
 
-def _cut_to_frame(patch: np.ndarray, x: int, y: int, width: int, height: int) -> tuple[np.ndarray, int, int]:
+def _cut_to_frame(
+    patch: np.ndarray, x: int, y: int, width: int, height: int
+) -> tuple[np.ndarray, int, int]:
     """The part of a patch that lies within the frame, and the pixel of its upper left corner; empty if none does."""
     x1, y1 = min(max(x, 0), width), min(max(y, 0), height)
     return patch[y1 - y : max(0, height - y), x1 - x : max(0, width - x)], x1, y1
@@ -199,7 +224,11 @@ def _face(sprite: np.ndarray, actor: Actor) -> np.ndarray:
 
 def _pose_at(actor: Actor, sprite: np.ndarray, time_seconds: float) -> tuple[np.ndarray, int, int]:
     """The object's patch at a time, shifted by a fraction of a pixel, and the pixel of its upper left corner."""
-    pose = int(time_seconds * _POSES_PER_SECOND) % NUM_POSES if actor.is_moving or actor.is_sounding else 0
+    pose = (
+        int(time_seconds * _POSES_PER_SECOND) % NUM_POSES
+        if actor.is_moving or actor.is_sounding
+        else 0
+    )
     centre_x, centre_y = actor.position(time_seconds)
     height, width = sprite.shape[1:3]
     left, top = float(centre_x) - width / 2, float(centre_y) - height / 2

@@ -53,7 +53,10 @@ class Actor:
         """Centre in pixels at a time (or an array of times)."""
         times = np.asarray(time_seconds)
         swing = np.sin(2 * np.pi * self.frequency * times + self.phase) if self.is_moving else 0.0
-        return self.x + self.speed * times + self.amplitude_x * swing, self.y + self.amplitude_y * swing
+        return (
+            self.x + self.speed * times + self.amplitude_x * swing,
+            self.y + self.amplitude_y * swing,
+        )
 
     def activity(self, time_seconds):
         """Speed as a fraction of the fastest, in [0, 1]; an object that sounds at rest has a constant 0.7."""
@@ -85,7 +88,13 @@ class Scene:
 
 
 def make_scene(
-    kind: str, *, time_seconds: float, place_seed: int, rng: np.random.Generator, aspect_of, has_look_alike: bool = True
+    kind: str,
+    *,
+    time_seconds: float,
+    place_seed: int,
+    rng: np.random.Generator,
+    aspect_of,
+    has_look_alike: bool = True,
 ) -> Scene:
     """Draw a scene at random; ``time_seconds`` is when its sources are surely moving and nothing overlaps.
 
@@ -102,10 +111,16 @@ def make_scene(
     else:
         lanes, actors = _make_lanes(height, np.random.default_rng(place_seed)), ()
         while not actors or any(
-            _seen_fraction(actor, width, time_seconds) < _LEAST_SEEN for actor in actors if actor.is_sounding
+            _seen_fraction(actor, width, time_seconds) < _LEAST_SEEN
+            for actor in actors
+            if actor.is_sounding
         ):
-            actors = _make_traffic(looks, lanes, width, height, time_seconds, rng, has_look_alike=has_look_alike)
-    return Scene(kind, width, height, time_seconds, actors, place_seed, int(rng.integers(2**32)), lanes)
+            actors = _make_traffic(
+                looks, lanes, width, height, time_seconds, rng, has_look_alike=has_look_alike
+            )
+    return Scene(
+        kind, width, height, time_seconds, actors, place_seed, int(rng.integers(2**32)), lanes
+    )
 
 
 @dataclass(frozen=True)
@@ -122,13 +137,17 @@ class Look:
         return width, round(width * self.aspect)
 
 
-def _make_swinging(look: Look, width: int, height: int, time_seconds: float, rng: np.random.Generator) -> Actor:
+def _make_swinging(
+    look: Look, width: int, height: int, time_seconds: float, rng: np.random.Generator
+) -> Actor:
     """The source of a ``single`` scene: it swings about a place anywhere in the frame, or sounds at rest."""
     is_moving = rng.uniform() >= _STILL_SOURCE_FRACTION
     sprite_width, sprite_height = look.size(min(width, height), rng.uniform(0.36, 0.52))
     frequency = rng.uniform(0.40, 0.70) if is_moving else 0.0
     reach = rng.uniform(16, 30) if is_moving else 0.0
-    amplitude_x, amplitude_y = (0.35 * reach, reach) if rng.uniform() < 0.3 else (reach, 0.2 * reach)
+    amplitude_x, amplitude_y = (
+        (0.35 * reach, reach) if rng.uniform() < 0.3 else (reach, 0.2 * reach)
+    )
     margin_x = sprite_width / 2 + amplitude_x + 2
     margin_y = sprite_height / 2 + amplitude_y + 2
     return Actor(
@@ -142,7 +161,9 @@ def _make_swinging(look: Look, width: int, height: int, time_seconds: float, rng
         amplitude_y=float(amplitude_y),
         frequency=float(frequency),
         # The swing is near its middle, where it is fastest, at the sample's moment.
-        phase=float(np.pi * rng.integers(2) + rng.uniform(-0.7, 0.7) - 2 * np.pi * frequency * time_seconds),
+        phase=float(
+            np.pi * rng.integers(2) + rng.uniform(-0.7, 0.7) - 2 * np.pi * frequency * time_seconds
+        ),
         is_facing_left=bool(rng.uniform() < 0.5),
         is_sounding=True,
         loudness=float(rng.uniform(0.75, 1.0)),
@@ -161,9 +182,13 @@ def _make_lanes(height: int, rng: np.random.Generator) -> tuple[float, float]:
     return float(height * rng.uniform(0.27, 0.33)), float(height * rng.uniform(0.69, 0.75))
 
 
-def _make_traffic(looks, lanes, width, height, time_seconds, rng, *, has_look_alike) -> tuple[Actor, ...]:
+def _make_traffic(
+    looks, lanes, width, height, time_seconds, rng, *, has_look_alike
+) -> tuple[Actor, ...]:
     """Everything in a street, from back to front."""
-    num_sources, num_waiting_sources = (2 if rng.uniform() < _TWO_SOURCES_FRACTION else 1 for _ in range(2))
+    num_sources, num_waiting_sources = (
+        2 if rng.uniform() < _TWO_SOURCES_FRACTION else 1 for _ in range(2)
+    )
     num_moving = num_sources + _NUM_SILENT_MOVERS
     # As many wait as drive in another scene: the number in a lane does not tell which one flows.
     num_waiting = num_waiting_sources + _NUM_SILENT_MOVERS
@@ -190,14 +215,18 @@ def _make_traffic(looks, lanes, width, height, time_seconds, rng, *, has_look_al
     return tuple(actors)
 
 
-def _make_lane(roles, y, *, is_leftward, is_moving, width, height, time_seconds, rng) -> list[Actor]:
+def _make_lane(
+    roles, y, *, is_leftward, is_moving, width, height, time_seconds, rng
+) -> list[Actor]:
     """Objects in a row, at random gaps; ``roles`` are (look, whether it sounds), from left to right."""
     sizes = [look.size(min(width, height), rng.uniform(0.27, 0.37)) for look, _ in roles]
     free = width - sum(size[0] + _GAP for size in sizes) - _GAP
     gaps = rng.dirichlet(np.ones(len(roles) + 1)) * max(0, free) + _GAP
     mean_speed = rng.uniform(38, 60)  # of the sources; with the swing at most 90 pixels a second
     actors, left = [], 0.0
-    for (look, is_sounding), (sprite_width, sprite_height), gap in zip(roles, sizes, gaps, strict=False):
+    for (look, is_sounding), (sprite_width, sprite_height), gap in zip(
+        roles, sizes, gaps, strict=False
+    ):
         frequency = float(rng.uniform(0.40, 0.70)) if is_moving else 0.0
         # What moves most is not what sounds: those that drive in silence are faster.
         speed = mean_speed * (1.0 if is_sounding else rng.uniform(1.1, 1.4)) if is_moving else 0.0
@@ -213,7 +242,11 @@ def _make_lane(roles, y, *, is_leftward, is_moving, width, height, time_seconds,
                 tone=look.tone,
                 width=sprite_width,
                 height=sprite_height,
-                x=float(x - speed * time_seconds - amplitude * np.sin(2 * np.pi * frequency * time_seconds + phase)),
+                x=float(
+                    x
+                    - speed * time_seconds
+                    - amplitude * np.sin(2 * np.pi * frequency * time_seconds + phase)
+                ),
                 y=float(y + rng.uniform(-5, 5)),
                 amplitude_x=float(amplitude),
                 amplitude_y=0.0,

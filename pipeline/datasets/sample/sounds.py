@@ -10,7 +10,12 @@ import numpy as np
 
 
 def synthesize(
-    class_name: str, activity: np.ndarray, *, tone: float, sample_rate: int, rng: np.random.Generator
+    class_name: str,
+    activity: np.ndarray,
+    *,
+    tone: float,
+    sample_rate: int,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Sound of one object.
 
@@ -24,11 +29,15 @@ def synthesize(
 
 def ambience(num_samples: int, *, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
     """Background noise that falls by about 6 dB an octave, root mean square 1, float32 ``(num_samples,)``."""
-    noise = _coloured_noise(num_samples, sample_rate, rng, lambda frequency: 1 / np.maximum(frequency, 60.0))
+    noise = _coloured_noise(
+        num_samples, sample_rate, rng, lambda frequency: 1 / np.maximum(frequency, 60.0)
+    )
     return (noise / np.sqrt(np.mean(noise**2))).astype(np.float32)
 
 
-def _coloured_noise(num_samples: int, sample_rate: int, rng: np.random.Generator, gain: Callable) -> np.ndarray:
+def _coloured_noise(
+    num_samples: int, sample_rate: int, rng: np.random.Generator, gain: Callable
+) -> np.ndarray:
     """Noise whose spectrum is ``gain(frequency in Hz)``; two seconds of it, repeated (it joins without a click)."""
     period = 2 * sample_rate
     spectrum = np.fft.rfft(rng.standard_normal(period))
@@ -51,7 +60,9 @@ def _phase(frequency: np.ndarray, sample_rate: int) -> np.ndarray:
     return 2 * np.pi * np.cumsum(frequency) / sample_rate
 
 
-def _repeat(sound: np.ndarray, period_seconds: float, num_samples: int, sample_rate: int, rng) -> np.ndarray:
+def _repeat(
+    sound: np.ndarray, period_seconds: float, num_samples: int, sample_rate: int, rng
+) -> np.ndarray:
     """``sound`` again and again, with a little jitter of level and time."""
     output = np.zeros(num_samples + len(sound))
     start = rng.uniform(0, period_seconds)
@@ -69,7 +80,9 @@ def _times(duration_seconds: float, sample_rate: int) -> np.ndarray:
 def _car(activity, tone, sample_rate, rng):
     phase = _phase(80 * 2.2**tone * (0.8 + 0.6 * activity), sample_rate)
     engine = _harmonics(phase, [1 / k for k in range(1, 9)])
-    return engine + 0.25 * _coloured_noise(len(activity), sample_rate, rng, lambda f: 1 / (1 + (f / 700) ** 2))
+    return engine + 0.25 * _coloured_noise(
+        len(activity), sample_rate, rng, lambda f: 1 / (1 + (f / 700) ** 2)
+    )
 
 
 def _bus(activity, tone, sample_rate, rng):
@@ -88,7 +101,9 @@ def _motorcycle(activity, tone, sample_rate, rng):
 def _helicopter(activity, tone, sample_rate, rng):
     time = np.arange(len(activity)) / sample_rate
     blades = np.maximum(0, np.sin(2 * np.pi * (8 + 8 * tone) * time)) ** 4
-    noise = _coloured_noise(len(activity), sample_rate, rng, lambda f: np.exp(-(((f - 900) / 900) ** 2)))
+    noise = _coloured_noise(
+        len(activity), sample_rate, rng, lambda f: np.exp(-(((f - 900) / 900) ** 2))
+    )
     return noise * (0.12 + blades)
 
 

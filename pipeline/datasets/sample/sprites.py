@@ -41,7 +41,10 @@ class _Canvas:
     def __init__(self, width: int, height: int):
         self.scale = width * _SUPERSAMPLING
         self.border = _SUPERSAMPLING
-        shape = (height * _SUPERSAMPLING + 2 * self.border, width * _SUPERSAMPLING + 2 * self.border)
+        shape = (
+            height * _SUPERSAMPLING + 2 * self.border,
+            width * _SUPERSAMPLING + 2 * self.border,
+        )
         self.rgb = np.zeros((*shape, 3), np.uint8)
         self.alpha = np.zeros(shape, np.uint8)
 
@@ -63,7 +66,9 @@ class _Canvas:
         cv2.ellipse(self.alpha, centre, axes, angle, 0, 360, 255, -1)
 
     def line(self, x1, y1, x2, y2, colour, *, thickness: float) -> None:
-        start, stop = (tuple(int(value) for value in point) for point in self._points([(x1, y1), (x2, y2)]))
+        start, stop = (
+            tuple(int(value) for value in point) for point in self._points([(x1, y1), (x2, y2)])
+        )
         pixels = max(1, round(thickness * self.scale))
         cv2.line(self.rgb, start, stop, colour, pixels)
         cv2.line(self.alpha, start, stop, 255, pixels)
@@ -95,7 +100,9 @@ def _paint_car(canvas: _Canvas, body, shade, pose) -> None:
     canvas.polygon([(0.2, 0.22), (0.3, 0.02), (0.68, 0.02), (0.82, 0.22)], body)
     canvas.polygon([(0.26, 0.21), (0.33, 0.06), (0.48, 0.06), (0.48, 0.21)], _GLASS)
     canvas.polygon([(0.52, 0.21), (0.52, 0.06), (0.66, 0.06), (0.75, 0.21)], _GLASS)
-    canvas.polygon([(0.0, 0.24), (0.06, 0.2), (0.92, 0.2), (1.0, 0.26), (1.0, 0.4), (0.0, 0.4)], body)
+    canvas.polygon(
+        [(0.0, 0.24), (0.06, 0.2), (0.92, 0.2), (1.0, 0.26), (1.0, 0.4), (0.0, 0.4)], body
+    )
     canvas.box(0.0, 0.34, 1.0, 0.4, shade)
     canvas.ellipse(0.96, 0.28, 0.03, 0.03, (255, 244, 190))
     canvas.line(0.5, 0.22, 0.5, 0.36, shade, thickness=0.012)
@@ -144,7 +151,9 @@ def _paint_helicopter(canvas: _Canvas, body, shade, pose) -> None:
 def _paint_dog(canvas: _Canvas, body, shade, pose) -> None:
     stride = (0.07, 0.0, -0.07, 0.0)[pose]
     for hip, sign in ((0.2, 1), (0.28, -1), (0.58, 1), (0.66, -1)):
-        canvas.line(hip, 0.44, hip + sign * stride, 0.72, shade if sign < 0 else body, thickness=0.07)
+        canvas.line(
+            hip, 0.44, hip + sign * stride, 0.72, shade if sign < 0 else body, thickness=0.07
+        )
     canvas.line(0.14, 0.32, 0.02, 0.16 + 0.5 * abs(stride), body, thickness=0.05)
     canvas.ellipse(0.42, 0.38, 0.31, 0.14, body)
     canvas.ellipse(0.78, 0.22, 0.15, 0.13, body)
@@ -170,10 +179,21 @@ def _paint_bell(canvas: _Canvas, body, shade, pose) -> None:
     canvas.ellipse(0.5, 0.1, 0.1, 0.1, shade)
     canvas.ellipse(0.5 + swing, 1.0, 0.1, 0.1, _DARK)
     canvas.polygon(
-        [(0.36, 0.16), (0.64, 0.16), (0.76, 0.36), (0.8, 0.7), (0.98, 0.96), (0.02, 0.96), (0.2, 0.7), (0.24, 0.36)],
+        [
+            (0.36, 0.16),
+            (0.64, 0.16),
+            (0.76, 0.36),
+            (0.8, 0.7),
+            (0.98, 0.96),
+            (0.02, 0.96),
+            (0.2, 0.7),
+            (0.24, 0.36),
+        ],
         body,
     )
-    canvas.polygon([(0.4, 0.22), (0.5, 0.22), (0.42, 0.7), (0.3, 0.88), (0.26, 0.7)], (255, 240, 176))
+    canvas.polygon(
+        [(0.4, 0.22), (0.5, 0.22), (0.42, 0.7), (0.3, 0.88), (0.26, 0.7)], (255, 240, 176)
+    )
     canvas.box(0.02, 0.88, 0.98, 0.97, shade)
 
 

@@ -98,7 +98,9 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     with Progress(sum(map(len, chosen.values())), "preparing urbansas") as progress:
         for split, clip_ids in chosen.items():
             for clip_id in clip_ids:
-                path, info = _prepare(clip_id, media.get(clip_id, ClipMedia()), parameters, joined, root)
+                path, info = _prepare(
+                    clip_id, media.get(clip_id, ClipMedia()), parameters, joined, root
+                )
                 clip_rows.append(_clip_row(clip_id, path, split))
                 if split == UNLABELLED_SPLIT:
                     sample_rows += _unlabelled_samples(clip_id, info, parameters)
@@ -170,21 +172,33 @@ def _test_sample(moment: _Moment, size: tuple[int, int]) -> dict:
         "time_seconds": moment.time_seconds,
         "splits": [TEST_SPLIT],
         "label": "+".join(sorted(set(moment.labels))),
-        "boxes": [(x / width, y / height, (x + w) / width, (y + h) / height) for x, y, w, h in moment.boxes],
+        "boxes": [
+            (x / width, y / height, (x + w) / width, (y + h) / height)
+            for x, y, w, h in moment.boxes
+        ],
         "box_annotators": [0] * len(moment.boxes),
         "audio_clip_id": None,
         "attributes": list(moment.attributes.items()),
     }
 
 
-def _unlabelled_samples(clip_id: str, info: MediaInfo | None, parameters: Parameters) -> Iterator[dict]:
-    every, duration = parameters.unlabelled_every_seconds, info.duration_seconds if info is not None else 0.0
+def _unlabelled_samples(
+    clip_id: str, info: MediaInfo | None, parameters: Parameters
+) -> Iterator[dict]:
+    every, duration = (
+        parameters.unlabelled_every_seconds,
+        info.duration_seconds if info is not None else 0.0,
+    )
     times = [None]
     if every is not None and duration >= every:
-        times = [round((index + 0.5) * every, 6) for index in range(math.floor(duration / every + 1e-9))]
+        times = [
+            round((index + 0.5) * every, 6) for index in range(math.floor(duration / every + 1e-9))
+        ]
     for time_seconds in times:
         yield {
-            "sample_id": clip_id if time_seconds is None else f"{clip_id}@{round(time_seconds * 1000):08d}",
+            "sample_id": clip_id
+            if time_seconds is None
+            else f"{clip_id}@{round(time_seconds * 1000):08d}",
             "clip_id": clip_id,
             "time_seconds": time_seconds,
             "splits": [UNLABELLED_SPLIT],
@@ -209,7 +223,11 @@ class _Joined:
     def get(self, clip_id: str, video_path: Path, audio_path: Path) -> Path:
         path = self.folder / f"{clip_id}{SUFFIX}"
         facts = [
-            [str(source).encode("utf-8", "replace").decode(), source.stat().st_size, source.stat().st_mtime_ns]
+            [
+                str(source).encode("utf-8", "replace").decode(),
+                source.stat().st_size,
+                source.stat().st_mtime_ns,
+            ]
             for source in (video_path, audio_path)
         ]
         if self._made.get(clip_id) != facts or not path.exists():

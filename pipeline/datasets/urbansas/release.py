@@ -62,18 +62,27 @@ def find_release(folder: str) -> Path:
     return root
 
 
-def fetch_release(record_url: str, release_dir: Path, *, archives: Sequence[str], keep_archives: bool) -> Path:
+def fetch_release(
+    record_url: str, release_dir: Path, *, archives: Sequence[str], keep_archives: bool
+) -> Path:
     """Fetch and unpack a record's files that fit the patterns ``archives``, each once; go on where it stopped."""
     record_path = release_dir / ".record.json"
     fetch(record_url, record_path)
-    files = [entry for entry in read_record(record_path) if any(fnmatchcase(entry["key"], p) for p in archives)]
+    files = [
+        entry
+        for entry in read_record(record_path)
+        if any(fnmatchcase(entry["key"], p) for p in archives)
+    ]
     if not files:
         raise DataError(f"{record_url}: has no file that sources.urbansas.archives names")
     for entry in files:
         key, md5 = entry["key"], entry["md5"]
         if _KNOWN_MD5.get(key, md5) != md5:
             log.warning(
-                "%s: the record's md5 is %s, of the release known here %s: another version", key, md5, _KNOWN_MD5[key]
+                "%s: the record's md5 is %s, of the release known here %s: another version",
+                key,
+                md5,
+                _KNOWN_MD5[key],
             )
         is_archive = re.search(r"\.(zip|tar|tar\.\w+|tgz)$", key) is not None
         folder = release_dir / f"{key.split('.')[0]}-{md5[:8]}"
@@ -109,11 +118,17 @@ def read_record(path: Path) -> list[dict]:
             links = entry["links"]
             url = str(links.get("content") or links.get("download") or links["self"])
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise DataError(f"{path}, file {number}: expected key, size, checksum and links") from None
+            raise DataError(
+                f"{path}, file {number}: expected key, size, checksum and links"
+            ) from None
         if len(safe_name(key, path).parts) != 1 or key.startswith("."):
-            raise DataError(f"{path}, file {number}: key is {quote(key)}, expected a plain file name")
+            raise DataError(
+                f"{path}, file {number}: key is {quote(key)}, expected a plain file name"
+            )
         if not re.fullmatch(r"md5:[0-9a-fA-F]{32}", checksum):
-            raise DataError(f"{path}, file {number} ({key}): checksum is {quote(checksum)}, expected md5:...")
+            raise DataError(
+                f"{path}, file {number} ({key}): checksum is {quote(checksum)}, expected md5:..."
+            )
         files.append({"key": key, "size": size, "md5": checksum[4:].lower(), "url": url})
     return files
 
@@ -131,7 +146,9 @@ def find_media(root: Path) -> dict[str, ClipMedia]:
         else:
             entry.videos.setdefault(path.parent.name, path)
     if not any(entry.videos for entry in media.values()):
-        raise DataError(f"{root}: holds no videos, expected folders such as video_24fps or video_2fps with <id>.mp4")
+        raise DataError(
+            f"{root}: holds no videos, expected folders such as video_24fps or video_2fps with <id>.mp4"
+        )
     return media
 
 
@@ -144,7 +161,9 @@ def _walk(root: Path) -> Iterator[Path]:
             subfolders.clear()
             continue
         visited.add(real_path)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith((".", "__MACOSX")))
+        subfolders[:] = sorted(
+            name for name in subfolders if not name.startswith((".", "__MACOSX"))
+        )
         for name in sorted(names):
             if not name.startswith("."):
                 yield Path(folder, name)
@@ -152,7 +171,9 @@ def _walk(root: Path) -> Iterator[Path]:
 
 def read_video_annotations(root: Path) -> list[dict]:
     """Boxes: rows of ``_VIDEO_COLUMNS``, numbers as such."""
-    return _read_csv(_find_one(root, "video_annotations.csv"), _VIDEO_COLUMNS, ("x", "y", "w", "h", "time"))
+    return _read_csv(
+        _find_one(root, "video_annotations.csv"), _VIDEO_COLUMNS, ("x", "y", "w", "h", "time")
+    )
 
 
 def read_audio_annotations(root: Path) -> list[dict]:
@@ -163,7 +184,9 @@ def read_audio_annotations(root: Path) -> list[dict]:
 def _find_one(root: Path, name: str) -> Path:
     found = [path for path in _walk(root) if path.name == name]
     if len(found) != 1:
-        raise DataError(f"{root}: holds {len(found)} files named {name}, expected one (in annotations/)")
+        raise DataError(
+            f"{root}: holds {len(found)} files named {name}, expected one (in annotations/)"
+        )
     return found[0]
 
 
@@ -176,12 +199,18 @@ def _read_csv(path: Path, columns: list[str], numbers: tuple[str, ...]) -> list[
         header = [name.strip() for name in reader.fieldnames or ()]
         absent = [name for name in columns if name not in header]
         if absent:
-            raise DataError(f"{path}, line 1: has no column {absent[0]}, expected {', '.join(columns)}")
+            raise DataError(
+                f"{path}, line 1: has no column {absent[0]}, expected {', '.join(columns)}"
+            )
         reader.fieldnames = header
         for row in reader:
-            rows.append(_checked_row(row, columns, [*numbers, *flags], f"{path}, line {reader.line_num}"))
+            rows.append(
+                _checked_row(row, columns, [*numbers, *flags], f"{path}, line {reader.line_num}")
+            )
     except csv.Error as error:
-        raise DataError(f"{path}, line {max(reader.line_num, 1)}: not readable CSV: {error}") from None
+        raise DataError(
+            f"{path}, line {max(reader.line_num, 1)}: not readable CSV: {error}"
+        ) from None
     if not rows:
         raise DataError(f"{path}: has no rows")
     return rows
@@ -189,16 +218,22 @@ def _read_csv(path: Path, columns: list[str], numbers: tuple[str, ...]) -> list[
 
 def _checked_row(row: dict, columns: list[str], numbers: list[str], where: str) -> dict:
     if None in row or any(row[name] is None for name in columns):
-        raise DataError(f"{where}: has {'more' if None in row else 'fewer'} fields than the header has columns")
+        raise DataError(
+            f"{where}: has {'more' if None in row else 'fewer'} fields than the header has columns"
+        )
     checked = {name: row[name].strip() for name in columns}
     for name in numbers:
         try:
             checked[name] = float(checked[name])
         except ValueError:
-            raise DataError(f"{where}: {name} is {quote(checked[name])}, expected a number") from None
+            raise DataError(
+                f"{where}: {name} is {quote(checked[name])}, expected a number"
+            ) from None
         if not math.isfinite(checked[name]):
             raise DataError(f"{where}: {name} is {checked[name]}, expected a finite number")
     if not _CLIP_ID.fullmatch(checked["filename"]):
-        raise DataError(f"{where}: filename is {quote(checked['filename'])}, expected the name of a clip")
+        raise DataError(
+            f"{where}: filename is {quote(checked['filename'])}, expected the name of a clip"
+        )
     checked["filename"] = re.sub(r"\.(wav|mp4)$", "", checked["filename"])
     return checked

@@ -26,7 +26,9 @@ def test_centre_is_a_square_of_158_pixels_at_half():
     truth = make_ground_truth(box, rule="union")
     for name in ("lvs", "htf", "rcgrad", "flowgrad", "earshot"):
         assert score_maps([centre_map()], [truth], protocol=PROTOCOLS[name]).ciou[0] == 1, name
-    assert score_maps([centre_map()], [truth], protocol=PROTOCOLS["ezvsl"]).ciou[0] > 0.97  # a ring of ties more
+    assert (
+        score_maps([centre_map()], [truth], protocol=PROTOCOLS["ezvsl"]).ciou[0] > 0.97
+    )  # a ring of ties more
 
 
 def test_random_depends_on_the_id_and_seed_alone():
@@ -42,12 +44,16 @@ def test_flow_codings_lose_what_their_authors_lost():
     flow[1, :, 56:112] = 4.0  # downward
     flow[0, :, 112:168] = 0.4  # slow
     flow[0, :, 168:] = 300.0
-    signed, flowgrad, htf = (flow_map(flow, coding=coding) for coding in ("signed", "flowgrad", "htf"))
+    signed, flowgrad, htf = (
+        flow_map(flow, coding=coding) for coding in ("signed", "flowgrad", "htf")
+    )
     columns = [20, 80, 140, 200]
     np.testing.assert_allclose(signed[100, columns], [3, 4, 0.4, 300], rtol=1e-6)
     assert flowgrad[100, columns].tolist() == [3, 4, 0, 255]
     np.testing.assert_allclose(htf[100, columns], [0, 4, 0, 255], rtol=1e-6)
-    with pytest.raises(DataError, match=r"flow has shape \(224, 224\), expected \(2, height, width\)"):
+    with pytest.raises(
+        DataError, match=r"flow has shape \(224, 224\), expected \(2, height, width\)"
+    ):
         flow_map(flow[0])
 
 
@@ -56,7 +62,9 @@ def test_flowgrad_coding_is_what_opencv_writes_and_resizes(tmp_path):
     magnitude, _ = cv2.cartToPolar(flow[0], flow[1])
     cv2.imwrite(str(tmp_path / "flow.png"), magnitude)  # the lossless sibling of the authors' JPEG
     written = cv2.imread(str(tmp_path / "flow.png"), cv2.IMREAD_GRAYSCALE)
-    np.testing.assert_array_equal(flow_map(flow, coding="flowgrad"), cv2.resize(written, (224, 224)).astype(np.float32))
+    np.testing.assert_array_equal(
+        flow_map(flow, coding="flowgrad"), cv2.resize(written, (224, 224)).astype(np.float32)
+    )
 
 
 def test_all_flow_baselines_are_in_pixels_and_not_normalized_under_flowgrad():
@@ -98,8 +106,13 @@ def test_vision_only_keeps_moving_vehicles_alone():
     expected[112:156, 112:156] = 1
     np.testing.assert_array_equal(both, expected)
     assert vision_only_map(now, later, has_temporal_filter=False).sum() == 44 * 44 + 45 * 45
-    assert vision_only_map(now, later, has_class_filter=False).sum() == 44 * 44  # the person stands still, too
-    assert vision_only_map(now, None).sum() == vision_only_map(now, later, has_temporal_filter=False).sum()
+    assert (
+        vision_only_map(now, later, has_class_filter=False).sum() == 44 * 44
+    )  # the person stands still, too
+    assert (
+        vision_only_map(now, None).sum()
+        == vision_only_map(now, later, has_temporal_filter=False).sum()
+    )
     assert vision_only_map(now, later, min_score=1.1).sum() == 0
 
 
@@ -108,7 +121,9 @@ def test_a_box_is_still_only_above_an_overlap_of_95_percent():
     assert len(drop_still(box, np.array([[0.0, 0.0, 1.0, 0.95]]))) == 1  # 0.95 is not above 0.95
     assert len(drop_still(box, np.array([[0.0, 0.0, 1.0, 0.96]]))) == 0
     assert len(drop_still(box, np.empty((0, 4)))) == 1
-    np.testing.assert_allclose(pairwise_iou(box, np.array([[0, 0, 0.5, 0.5], [2, 2, 3, 3]])), [[0.25, 0]])
+    np.testing.assert_allclose(
+        pairwise_iou(box, np.array([[0, 0, 0.5, 0.5], [2, 2, 3, 3]])), [[0.25, 0]]
+    )
     assert pairwise_iou(np.zeros((1, 4)), np.zeros((1, 4))).tolist() == [[0]]
     with pytest.raises(DataError, match="expected"):
         Detections(np.zeros((2, 4)), np.zeros(1), np.zeros(2))
@@ -129,7 +144,10 @@ def make_samples():
                 "boxes": boxes,
                 "box_annotators": [0] * len(boxes),
                 "audio_clip_id": None,
-                "attributes": [("night", str(i % 2)), ("source_is_moving", "true" if i < 5 else "false")],
+                "attributes": [
+                    ("night", str(i % 2)),
+                    ("source_is_moving", "true" if i < 5 else "false"),
+                ],
             }
         )
     return pa.Table.from_pylist(rows, schema=SAMPLES.columns)

@@ -24,7 +24,9 @@ _MAX_PAGE_BYTES = 15_000_000
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="needs the Python package playwright"
+    )
     path = next((found for found in map(shutil.which, _BROWSERS) if found), None)
     if path is None:
         pytest.skip(f"needs a browser, none of {', '.join(_BROWSERS)} is installed")
@@ -42,7 +44,9 @@ def report(tmp_path_factory):
     ids[1] = "-a</script><script>console.error(2)</script>"
     project = write_project(tmp_path_factory.mktemp("browser"), num_samples=_NUM_SAMPLES, ids=ids)
     inputs = load_inputs(project, datasets=["sample"], models=["htf", "ezvsl"])
-    return build_report(inputs, ReportParameters(num_gallery_samples=_NUM_SAMPLES), project.reports_dir)
+    return build_report(
+        inputs, ReportParameters(num_gallery_samples=_NUM_SAMPLES), project.reports_dir
+    )
 
 
 class Opened:
@@ -183,7 +187,9 @@ def test_more_samples_come_by_keyboard(opened):
     page.locator("#more").focus()
     page.keyboard.press("Enter")
     assert page.locator("#samples > li").count() == 24
-    focused = page.evaluate("[...document.querySelectorAll('#samples > li')].indexOf(document.activeElement)")
+    focused = page.evaluate(
+        "[...document.querySelectorAll('#samples > li')].indexOf(document.activeElement)"
+    )
     assert focused == 12
     reset(page)
 
@@ -193,9 +199,13 @@ def test_sound_plays(opened):
     reset(page)
     audio = page.locator("#samples > li audio").first
     audio.scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelector('#samples > li audio').src.startsWith('data:audio')")
+    page.wait_for_function(
+        "document.querySelector('#samples > li audio').src.startsWith('data:audio')"
+    )
     audio.evaluate("node => node.play()")
-    page.wait_for_function("document.querySelector('#samples > li audio').currentTime > 0.2", timeout=20_000)
+    page.wait_for_function(
+        "document.querySelector('#samples > li audio').currentTime > 0.2", timeout=20_000
+    )
     assert 2.5 < audio.evaluate("node => node.duration") < 3.5
     assert audio.evaluate("node => node.error") is None
     audio.evaluate("node => node.pause()")
@@ -221,7 +231,9 @@ def test_page_never_scrolls_sideways(browser, report, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert narrow.complaints == []
     # what a finger must hit is big enough
-    heights = page.eval_on_selector_all("button, select, summary", "nodes => nodes.map((n) => n.offsetHeight)")
+    heights = page.eval_on_selector_all(
+        "button, select, summary", "nodes => nodes.map((n) => n.offsetHeight)"
+    )
     assert min(heights) >= 24
     narrow.context.close()
 
@@ -261,7 +273,9 @@ def test_text_has_contrast(browser, report, scheme):
 def test_printing_opens_what_is_folded_and_shows_pictures(browser, report):
     page = Opened(browser, report.page)
     page.page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    page.page.wait_for_function("[...document.querySelectorAll('#samples canvas')].every((c) => c.dataset.painted)")
+    page.page.wait_for_function(
+        "[...document.querySelectorAll('#samples canvas')].every((c) => c.dataset.painted)"
+    )
     assert page.page.locator("details:not([open])").count() == 0
     page.page.emulate_media(media="print")
     assert not page.page.locator("form.filters").is_visible()

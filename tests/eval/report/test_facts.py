@@ -20,7 +20,13 @@ def test_facts_of_the_datasets_are_phrases():
         "2 sounding",
         "small source by the dataset's measure",
     ]
-    urbansas = {"city": "Montevideo", "location_id": "12", "night": "1", "subset": "filtered", "frame_at_8_fps": "7"}
+    urbansas = {
+        "city": "Montevideo",
+        "location_id": "12",
+        "night": "1",
+        "subset": "filtered",
+        "frame_at_8_fps": "7",
+    }
     assert describe_facts(urbansas, shown=["test"]) == [
         "city: Montevideo",
         "location 12",
@@ -28,12 +34,20 @@ def test_facts_of_the_datasets_are_phrases():
         "subset: filtered",
         "frame 7 at 8 fps",
     ]
-    assert describe_facts({"night": "0", "annotated_size": "1280x720"}) == ["day", "annotated at 1280x720 px"]
-    assert describe_facts({"source_is_moving": "True", "num_objects": "1"}) == ["the source moves", "1 object"]
+    assert describe_facts({"night": "0", "annotated_size": "1280x720"}) == [
+        "day",
+        "annotated at 1280x720 px",
+    ]
+    assert describe_facts({"source_is_moving": "True", "num_objects": "1"}) == [
+        "the source moves",
+        "1 object",
+    ]
 
 
 def test_unknown_facts_are_shown_without_underscores_and_empty_ones_not_at_all():
-    assert describe_facts({"num_dogs": 3, "is_indoors": "true", "camera_name": "a_b {}", "note": None, "mood": ""}) == [
+    assert describe_facts(
+        {"num_dogs": 3, "is_indoors": "true", "camera_name": "a_b {}", "note": None, "mood": ""}
+    ) == [
         "number of dogs: 3",
         "is indoors: yes",
         "camera name: a_b {}",
@@ -49,7 +63,9 @@ def test_the_page_has_the_phrases(tmp_path):
         row["attributes"] = [("source_is_moving", "true"), ("num_objects", "3")]
     write_table(path, rows, SAMPLES)
     report = build_report(
-        load_inputs(project, datasets=["sample"], models=["htf"]), ReportParameters(4), project.reports_dir
+        load_inputs(project, datasets=["sample"], models=["htf"]),
+        ReportParameters(4),
+        project.reports_dir,
     )
     page = report.page.read_text()
     assert '"facts":["the source moves","3 objects"]' in page

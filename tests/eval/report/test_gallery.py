@@ -21,7 +21,9 @@ def test_best_worst_and_median_come_first(built):
     ids = [f"s{number:05d}" for number in range(12)]
     values = {name: {"adaptive_ciou": number / 12} for number, name in enumerate(ids)}
     scores = SampleScores("sample", "earshot", {"m": values})
-    chosen = gallery.choose_samples(dataset, scores, models=["m"], metric="adaptive_ciou", num_wanted=6)
+    chosen = gallery.choose_samples(
+        dataset, scores, models=["m"], metric="adaptive_ciou", num_wanted=6
+    )
     # six samples of each subset: even numbers are single, odd ones traffic
     assert chosen == {
         "s00010": ["m: best of test, single"],
@@ -31,15 +33,24 @@ def test_best_worst_and_median_come_first(built):
         "s00004": ["m: median of test, single"],
         "s00005": ["m: median of test, traffic"],
     }
-    everything = gallery.choose_samples(dataset, scores, models=["m"], metric="adaptive_ciou", num_wanted=100)
+    everything = gallery.choose_samples(
+        dataset, scores, models=["m"], metric="adaptive_ciou", num_wanted=100
+    )
     assert set(everything) == set(ids)
-    assert gallery.choose_samples(dataset, scores, models=["m"], metric="adaptive_ciou", num_wanted=0) == {}
+    assert (
+        gallery.choose_samples(dataset, scores, models=["m"], metric="adaptive_ciou", num_wanted=0)
+        == {}
+    )
 
 
 def test_a_dataset_without_scores_shows_what_has_maps(built):
     dataset = built[1].datasets[0]
     chosen = gallery.choose_samples(
-        dataset, SampleScores("sample", "earshot", {}), models=[], metric="adaptive_ciou", num_wanted=5
+        dataset,
+        SampleScores("sample", "earshot", {}),
+        models=[],
+        metric="adaptive_ciou",
+        num_wanted=5,
     )
     assert len(chosen) == 5
     assert all(roles == [] for roles in chosen.values())
@@ -66,7 +77,9 @@ def test_cards_hold_what_the_gallery_draws(built):
         expected = archive["maps"][row]
     expected = (expected - expected.min()) / np.ptp(expected)
     assert np.abs(grid.reshape(7, 7) / 255 - expected).max() < 0.003
-    assert base64.b64decode(card["sound"])[0] == 0xFF  # an MPEG audio frame begins with eleven set bits
+    assert (
+        base64.b64decode(card["sound"])[0] == 0xFF
+    )  # an MPEG audio frame begins with eleven set bits
 
 
 def test_what_a_card_cannot_show_has_its_reason(tmp_path):
@@ -82,7 +95,10 @@ def test_what_a_card_cannot_show_has_its_reason(tmp_path):
     inputs = load_inputs(project, datasets=["sample"], models=[])
     paths = build_report(inputs, ReportParameters(), tmp_path / "out")
     for card in json.loads(parse(paths.page.read_text()).json_text)["samples"]:
-        assert card["absent"] == ["sound: the clip is not on this machine", "flow: not cached on this machine"]
+        assert card["absent"] == [
+            "sound: the clip is not on this machine",
+            "flow: not cached on this machine",
+        ]
         assert card["maps"]["htf"]["note"] == "holds NaN"
 
 

@@ -25,12 +25,15 @@ def test_page_is_one_well_formed_file_that_asks_for_nothing_outside(built):
     outside = [
         (tag, name, value)
         for tag, name, value in page.attributes
-        if name in ("src", "href", "action", "poster", "srcset", "data") and not value.startswith(("#", "data:"))
+        if name in ("src", "href", "action", "poster", "srcset", "data")
+        and not value.startswith(("#", "data:"))
     ]
     assert outside == []
     assert "@import" not in text
     assert "url(" not in text
-    policy = next(value for _, name, value in page.attributes if name == "content" and "default-src" in value)
+    policy = next(
+        value for _, name, value in page.attributes if name == "content" and "default-src" in value
+    )
     assert policy.startswith("default-src 'none'; script-src 'unsafe-inline'")
     assert "http" not in policy
     assert "*" not in policy
@@ -43,7 +46,9 @@ def test_page_has_headings_captions_and_labels(built):
     anchors = {value[1:] for tag, name, value in page.attributes if (tag, name) == ("a", "href")}
     assert anchors <= ids
     assert page.tags.count("caption") == page.tags.count("table") > 5
-    fields = {value for tag, name, value in page.attributes if tag in ("select", "input") and name == "id"}
+    fields = {
+        value for tag, name, value in page.attributes if tag in ("select", "input") and name == "id"
+    }
     labelled = {value for tag, name, value in page.attributes if (tag, name) == ("label", "for")}
     assert fields == labelled
     assert len(fields) == 9
@@ -78,9 +83,15 @@ def test_availability_adds_up(built):
 def test_what_was_confirmed_is_permanent(built):
     dataset = built[1].datasets[0]
     clip_ids = dataset.clips["clip_id"].to_pylist()[:2]
-    for last_detail, advice in (("cut off [settled]", "permanent"), ("cut off", "once more on another day")):
+    for last_detail, advice in (
+        ("cut off [settled]", "permanent"),
+        ("cut off", "once more on another day"),
+    ):
         told = zip(clip_ids, ("noise [settled]", last_detail), strict=True)
-        rows = [{"clip_id": name, "status": "missing", "reason": "corrupt", "detail": text} for name, text in told]
+        rows = [
+            {"clip_id": name, "status": "missing", "reason": "corrupt", "detail": text}
+            for name, text in told
+        ]
         [row] = count_reasons(replace(dataset, downloads=pa.Table.from_pylist(rows)))
         assert row["advice"].startswith(advice)
 
@@ -89,14 +100,22 @@ def test_a_dataset_without_a_test_set_is_not_told_that_evaluate_has_not_run(tmp_
     project = write_project(tmp_path, dataset="local", has_maps=False)
     write_results(project.reports_dir, scores=[])
     inputs = load_inputs(project, datasets=["local"], models=[])
-    page = build_report(inputs, ReportParameters(num_gallery_samples=0), tmp_path / "out").page.read_text()
+    page = build_report(
+        inputs, ReportParameters(num_gallery_samples=0), tmp_path / "out"
+    ).page.read_text()
     assert "Nothing was scored: evaluate.subsets of params.yaml names no test set of local." in page
     assert "the stage evaluate has not run" not in page
 
 
 def test_clips_without_a_download_record_are_pending(built):
     dataset = replace(built[1].datasets[0], downloads=None)
-    assert count_clips(dataset)[0] == {"split": "all", "requested": 15, "ok": 0, "missing": 0, "pending": 15}
+    assert count_clips(dataset)[0] == {
+        "split": "all",
+        "requested": 15,
+        "ok": 0,
+        "missing": 0,
+        "pending": 15,
+    }
 
 
 def test_text_from_data_never_becomes_markup(tmp_path):
@@ -104,12 +123,16 @@ def test_text_from_data_never_becomes_markup(tmp_path):
     project = write_project(tmp_path, num_samples=6, labels=(HOSTILE, "b"), ids=ids)
     inputs = load_inputs(project, datasets=["sample"], models=["htf"])
     inputs.results["results"][0]["selection"] = HOSTILE
-    paths = build_report(inputs, ReportParameters(num_gallery_samples=6, has_sound=False), tmp_path / "out")
+    paths = build_report(
+        inputs, ReportParameters(num_gallery_samples=6, has_sound=False), tmp_path / "out"
+    )
     page = parse(paths.page.read_text())
     assert page.unclosed == []
     assert page.tags.count("script") == 2
     assert not any(name.startswith("on") for _, name, _ in page.attributes)
-    assert not any((tag, name, value) == ("img", "src", "x") for tag, name, value in page.attributes)
+    assert not any(
+        (tag, name, value) == ("img", "src", "x") for tag, name, value in page.attributes
+    )
     assert any(HOSTILE in text for text in page.texts)
     assert {card["id"] for card in json.loads(page.json_text)["samples"]} == set(ids)
     assert HOSTILE not in (tmp_path / "out" / "results.md").read_text()
@@ -145,14 +168,22 @@ def test_absent_inputs_become_notes(tmp_path):
     ):
         assert expected in text
     assert parse(text).unclosed == []
-    assert (tmp_path / "out" / "results.csv").read_text().startswith("dataset,subset,protocol,model,kind")
+    assert (
+        (tmp_path / "out" / "results.csv")
+        .read_text()
+        .startswith("dataset,subset,protocol,model,kind")
+    )
 
 
 def test_damaged_inputs_are_one_sentence(built, tmp_path):
     project = write_project(tmp_path, num_samples=2)
     project.maps_path("sample", "htf").write_bytes(b"not a zip")
     with pytest.raises(DataError, match=r"htf\.npz: not a readable \.npz file"):
-        build_report(load_inputs(project, datasets=["sample"], models=[]), ReportParameters(), tmp_path / "out")
+        build_report(
+            load_inputs(project, datasets=["sample"], models=[]),
+            ReportParameters(),
+            tmp_path / "out",
+        )
     assert not (tmp_path / "out" / "index.html").exists()
     (project.reports_dir / "results.json").write_text("{")
     with pytest.raises(DataError, match=r"results\.json: not valid JSON"):

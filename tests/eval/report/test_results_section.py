@@ -17,9 +17,16 @@ def test_published_numbers_stand_beside_ours_with_why_they_may_not_be_compared()
     from eval.report.results_section import render_results
     from eval.results.published import PUBLISHED
 
-    row = {"model": "htf", "dataset": "vggsound", "subset": "htf_vggss_test", "n": 4670, "num_requested": 4670}
+    row = {
+        "model": "htf",
+        "dataset": "vggsound",
+        "subset": "htf_vggss_test",
+        "n": 4670,
+        "num_requested": 4670,
+    }
     rows = [
-        {**row, "protocol": protocol, "success_rate": 0.39, "auc": 0.4, "leakage": 0} for protocol in ("earshot", "htf")
+        {**row, "protocol": protocol, "success_rate": 0.39, "auc": 0.4, "leakage": 0}
+        for protocol in ("earshot", "htf")
     ]
     groups = group_results(rows, first_protocol="earshot", metric="auc")
     text = " ".join(parse(render_results(groups, results={})).texts)
@@ -29,7 +36,9 @@ def test_published_numbers_stand_beside_ours_with_why_they_may_not_be_compared()
     assert f"not comparable: there: {published.caveat}" in text
     assert "LVS" not in text
     few = group_results(
-        [{**row, "protocol": "htf", "n": 7, "auc": 0.1, "success_rate": 0.2}], first_protocol="", metric="auc"
+        [{**row, "protocol": "htf", "n": 7, "auc": 0.1, "success_rate": 0.2}],
+        first_protocol="",
+        metric="auc",
     )
     assert "7 samples here, 4,670 there" in " ".join(parse(render_results(few, results={})).texts)
 
@@ -37,9 +46,15 @@ def test_published_numbers_stand_beside_ours_with_why_they_may_not_be_compared()
 def test_summary_says_when_a_baseline_is_above_the_best_model():
     scores = {"htf": 0.5, "flow": 0.6, "centre": 0.2}
     for model, is_said in (("flow", True), ("centre", False)):
-        rows = [{"model": name, "adaptive_ciou": value} for name, value in scores.items() if name in ("htf", model)]
+        rows = [
+            {"model": name, "adaptive_ciou": value}
+            for name, value in scores.items()
+            if name in ("htf", model)
+        ]
         group = Group("sample", "single", "earshot", tuple(rows))
-        text = re.sub("<[^>]+>", "", str(render_summary([group], protocol="earshot", metric="adaptive_ciou")))
+        text = re.sub(
+            "<[^>]+>", "", str(render_summary([group], protocol="earshot", metric="adaptive_ciou"))
+        )
         assert "best model: htf" in text
         assert f"{model} {scores[model]:.3f}" in text
         assert ("it is above the model" in text) is is_said
@@ -60,7 +75,11 @@ def test_rows_on_other_samples_and_leaking_rows_are_pointed_out():
         "auc": 0.5,
         "missing": {"removed": 1},
     }
-    text = " ".join(parse(render_group(Group("d", "s", "p", (row, {**row, "model": "b", "ids_sha256": "22"})))).texts)
+    text = " ".join(
+        parse(
+            render_group(Group("d", "s", "p", (row, {**row, "model": "b", "ids_sha256": "22"})))
+        ).texts
+    )
     assert "not computed on the same samples" in text
     assert "compare them under \u201cOn the samples that all models have\u201d." in text
     assert "a was trained on 3 of these test samples" in text
@@ -78,7 +97,9 @@ def test_rows_are_ordered_models_first_and_ceilings_join():
     ]
     ceilings = [{"dataset": "d", "subset": "s", "protocol": "lvs", "n": 4, "mean_ciou": 1.0}]
     groups = group_results(
-        with_ceilings({"results": results, "ceilings": ceilings}), first_protocol="earshot", metric="mean_ciou"
+        with_ceilings({"results": results, "ceilings": ceilings}),
+        first_protocol="earshot",
+        metric="mean_ciou",
     )
     assert [group.protocol for group in groups] == ["earshot", "lvs"]
     assert [row["model"] for row in groups[1].rows] == ["b", "a", "flow", "centre", "ceiling"]
@@ -113,9 +134,22 @@ def test_success_at_30_is_shown_where_the_protocol_counts_it():
 
 
 def test_no_table_can_be_misread_about_the_published_success():
-    row = {"dataset": "urbansas", "subset": "urbansas_test", "protocol": "flowgrad", "success_at": 0.3, "n": 94}
+    row = {
+        "dataset": "urbansas",
+        "subset": "urbansas_test",
+        "protocol": "flowgrad",
+        "success_at": 0.3,
+        "n": 94,
+    }
     results = [
-        {**row, "model": "flow", "success_rate": 0.181, "success_rate_at_30": 0.447, "auc": 0.294, "mean_ciou": 0.3}
+        {
+            **row,
+            "model": "flow",
+            "success_rate": 0.181,
+            "success_rate_at_30": 0.447,
+            "auc": 0.294,
+            "mean_ciou": 0.3,
+        }
     ]
     groups = group_results(results, first_protocol="flowgrad", metric="auc")
     page = str(render_results(groups, results={}))
@@ -123,7 +157,11 @@ def test_no_table_can_be_misread_about_the_published_success():
         assert text.index("0.447") < text.index("0.181")
         assert "success at 0.3 (as published)" in text
     (line,) = csv.DictReader(io.StringIO(exports.write_csv(groups)))
-    assert (line["success_at"], line["success_rate_at_30"], line["success_rate"]) == ("0.3", "0.447", "0.181")
+    assert (line["success_at"], line["success_rate_at_30"], line["success_rate"]) == (
+        "0.3",
+        "0.447",
+        "0.181",
+    )
     assert "0.330 at 0.3" in page  # the paper's flow baseline, and ours beside it at the same ciou
     assert "0.447 at 0.3" in page
 
@@ -132,12 +170,16 @@ def test_rows_above_the_ceiling_are_explained():
     row = {"dataset": "urbansas", "subset": "urbansas_test", "protocol": "lvs", "n": 94}
     results = {
         "results": [
-            {**row, "model": name, "mean_ciou": value} for name, value in (("flow_8bit", 0.3), ("centre", 0.1))
+            {**row, "model": name, "mean_ciou": value}
+            for name, value in (("flow_8bit", 0.3), ("centre", 0.1))
         ],
         "ceilings": [{**row, "mean_ciou": 0.18}],
     }
     page = str(
-        render_results(group_results(with_ceilings(results), first_protocol="lvs", metric="auc"), results=results)
+        render_results(
+            group_results(with_ceilings(results), first_protocol="lvs", metric="auc"),
+            results=results,
+        )
     )
     assert "Above the ceiling: flow_8bit. It holds for maps whose values all differ" in page
 
@@ -166,7 +208,9 @@ def test_exports_have_every_row_with_intervals(built):
 def test_latex_escapes_what_is_special():
     row = {"model": "a_b&c%#${}~^\\<", "n": 3, "mean_ciou": None}
     latex = exports.write_latex([Group("d", "s", "p", (row,))])
-    assert r"a\_b\&c\%\#\$\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}\textless{}" in latex
+    assert (
+        r"a\_b\&c\%\#\$\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}\textless{}" in latex
+    )
 
 
 def test_markdown_cells_cannot_break_the_table():

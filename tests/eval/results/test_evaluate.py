@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from earshot.errors import ParameterError
-from eval.entrants.entrant import BASELINES, FLOW_BASELINES, Entrant, make_baseline, make_vision_only
+from eval.entrants.entrant import (
+    BASELINES,
+    FLOW_BASELINES,
+    Entrant,
+    make_baseline,
+    make_vision_only,
+)
 from eval.entrants.vision_only import Detections, pack_detections
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from eval.scoring.protocols import PROTOCOLS
@@ -30,21 +36,39 @@ class Reader:
         return self._attributes
 
 
-def evaluate(samples, entrants, tmp_path, *, dataset="sample", readers=None, protocols=("earshot",)):
-    parameters = EvaluationParameters(subsets={dataset: ["test"]}, protocols=protocols, num_resamples=20)
-    return evaluate_dataset(dataset, samples, readers or {}, entrants, parameters=parameters, maps_dir=tmp_path)
+def evaluate(
+    samples, entrants, tmp_path, *, dataset="sample", readers=None, protocols=("earshot",)
+):
+    parameters = EvaluationParameters(
+        subsets={dataset: ["test"]}, protocols=protocols, num_resamples=20
+    )
+    return evaluate_dataset(
+        dataset, samples, readers or {}, entrants, parameters=parameters, maps_dir=tmp_path
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"main_protocol": "htf"}, r"main_protocol is 'htf', expected one of evaluate.protocols \(earshot\)"),
-        ({"protocols": ("earshot", "lvs", "earshot")}, "protocols is earshot, lvs, earshot, expected each once"),
+        (
+            {"main_protocol": "htf"},
+            r"main_protocol is 'htf', expected one of evaluate.protocols \(earshot\)",
+        ),
+        (
+            {"protocols": ("earshot", "lvs", "earshot")},
+            "protocols is earshot, lvs, earshot, expected each once",
+        ),
         ({"protocols": ("earshot", "ezvsl", "ezvsl_test")}, "expected each once, by its name"),
         ({"protocols": ("earshot", "lsv")}, "unknown protocol 'lsv', expected one of earshot"),
-        ({"comparison_metric": "ciou"}, "comparison_metric is 'ciou', expected one of mean_ciou, success_rate, auc"),
+        (
+            {"comparison_metric": "ciou"},
+            "comparison_metric is 'ciou', expected one of mean_ciou, success_rate, auc",
+        ),
         ({"num_resamples": 0}, "num_resamples is 0, expected at least 1"),
-        ({"subsets": {"sampel": ["test"]}}, "subsets names the dataset 'sampel', expected some of sample, local"),
+        (
+            {"subsets": {"sampel": ["test"]}},
+            "subsets names the dataset 'sampel', expected some of sample, local",
+        ),
         ({"subsets": {"sample": "test"}}, "subsets.sample is 'test', expected a list of splits"),
     ],
 )
@@ -67,10 +91,16 @@ def test_every_protocol_has_its_ceiling_over_the_positives(tmp_path):
             assert row["success_rate"] == 0
     assert ceilings["flowgrad"]["success_at"] == 0.3
     own = {row["protocol"]: row for row in rows["results"]}
-    assert all(own[name]["mean_ciou"] <= row["mean_ciou"] + 1e-9 for name, row in ceilings.items() if name != "ezvsl")
+    assert all(
+        own[name]["mean_ciou"] <= row["mean_ciou"] + 1e-9
+        for name, row in ceilings.items()
+        if name != "ezvsl"
+    )
 
 
-@pytest.mark.parametrize(("train_dataset", "leakage"), [("sample", 2), ("vggsound", 0), ("local", None), (None, 0)])
+@pytest.mark.parametrize(
+    ("train_dataset", "leakage"), [("sample", 2), ("vggsound", 0), ("local", None), (None, 0)]
+)
 def test_clip_ids_are_compared_within_a_dataset_alone(tmp_path, train_dataset, leakage):
     """Two datasets may have a clip id in common by chance; what a folder of one's own holds is not known."""
     samples = make_samples(num_samples=6)
@@ -93,7 +123,9 @@ def test_the_topline_reads_cached_detections(tmp_path):
         found = Detections(boxes, np.full(len(boxes), 3), np.full(len(boxes), 0.9))
         arrays[row["sample_id"]] = pack_detections(found)
     readers = {"detections": Reader(arrays, num_frames=1)}
-    found = evaluate(samples, [make_vision_only()], tmp_path, readers=readers, protocols=("earshot", "flowgrad"))
+    found = evaluate(
+        samples, [make_vision_only()], tmp_path, readers=readers, protocols=("earshot", "flowgrad")
+    )
     result = next(row for row in found["results"] if row["protocol"] == "flowgrad")
     assert (result["model"], result["n"], result["num_requested"]) == ("vision_only", 3, 4)
     assert result["missing"] == {"detections: gone": 1}
@@ -103,11 +135,18 @@ def test_the_topline_reads_cached_detections(tmp_path):
 def test_normalized_flow_differs_where_the_protocol_looks_at_values(tmp_path):
     samples = make_samples(num_samples=4)
     rng = np.random.default_rng(0)
-    flows = {name: rng.normal(0, 5, (2, 30, 40)).astype(np.float16) for name in samples["sample_id"].to_pylist()}
+    flows = {
+        name: rng.normal(0, 5, (2, 30, 40)).astype(np.float16)
+        for name in samples["sample_id"].to_pylist()
+    }
     entrants = [make_baseline(name) for name in BASELINES if name.startswith("flow")]
     assert len(entrants) == 2 * len(FLOW_BASELINES)
     found = evaluate(
-        samples, entrants, tmp_path, readers={"flow": Reader(flows)}, protocols=("earshot", "flowgrad", "lvs")
+        samples,
+        entrants,
+        tmp_path,
+        readers={"flow": Reader(flows)},
+        protocols=("earshot", "flowgrad", "lvs"),
     )
     score = {(row["model"], row["protocol"]): row["mean_ciou"] for row in found["results"]}
     for name in FLOW_BASELINES:
@@ -117,5 +156,7 @@ def test_normalized_flow_differs_where_the_protocol_looks_at_values(tmp_path):
 
 
 def test_an_unknown_baseline_names_the_known_ones():
-    with pytest.raises(ParameterError, match=r"has 'flwo', expected some of centre, .*flow_8bit_normalized.*ogl_l1"):
+    with pytest.raises(
+        ParameterError, match=r"has 'flwo', expected some of centre, .*flow_8bit_normalized.*ogl_l1"
+    ):
         make_baseline("flwo")

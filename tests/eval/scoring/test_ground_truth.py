@@ -13,7 +13,13 @@ from pipeline.lists.annotations import read_flickr_xml
 
 
 def samples_table(rows):
-    empty = {"clip_id": "c", "time_seconds": None, "splits": [], "label": None, "audio_clip_id": None}
+    empty = {
+        "clip_id": "c",
+        "time_seconds": None,
+        "splits": [],
+        "label": None,
+        "audio_clip_id": None,
+    }
     empty |= {"box_annotators": None, "attributes": []}
     return pa.Table.from_pylist([empty | row for row in rows], schema=SAMPLES.columns)
 
@@ -35,8 +41,15 @@ def test_areas_of_all_vggss_maps_are_the_published_ones(vggss, shared):
 def test_broken_boxes_of_vggss_are_all_named(vggss):
     problems = [p for e in vggss for p in find_box_problems(e["file"], e["bbox"])]
     kinds = [p.kind for p in problems]
-    assert (kinds.count("out_of_range"), kinds.count("degenerate"), kinds.count("empty_map")) == (12, 18, 2)
-    assert {p.sample_id for p in problems if p.kind == "empty_map"} == {"M1P1xla8rg0_000000", "MKC9LvRivTM_000030"}
+    assert (kinds.count("out_of_range"), kinds.count("degenerate"), kinds.count("empty_map")) == (
+        12,
+        18,
+        2,
+    )
+    assert {p.sample_id for p in problems if p.kind == "empty_map"} == {
+        "M1P1xla8rg0_000000",
+        "MKC9LvRivTM_000030",
+    }
     empty = next(str(p) for p in problems if p.kind == "empty_map")
     assert "no box covers a pixel, the ground-truth map is empty and every method scores 0" in empty
 
@@ -44,7 +57,10 @@ def test_broken_boxes_of_vggss_are_all_named(vggss):
 def test_flickr_consensus_has_the_published_sums(shared):
     golden = np.load(shared("golden", "protocols.npz"))
     for boxes, total, num_half in zip(
-        golden["flickr_boxes256"], golden["flickr_gt_sum"], golden["flickr_gt_half_area"], strict=True
+        golden["flickr_boxes256"],
+        golden["flickr_gt_sum"],
+        golden["flickr_gt_half_area"],
+        strict=True,
     ):
         gt_map = make_ground_truth(boxes[boxes[:, 0] >= 0] / 256, rule="consensus").gt_map()
         assert gt_map.sum() == total
@@ -54,17 +70,24 @@ def test_flickr_consensus_has_the_published_sums(shared):
 def test_flickr_consensus_from_xml(tmp_path):
     boxes = [(12, 3, 73, 108), (40, 60, 200, 250), (40, 60, 200, 250)]
     annotators = "".join(
-        "<annotator><name/><bbox><id>1</id>" + "".join(f"<v>{v}</v>" for v in box) + "</bbox></annotator>"
+        "<annotator><name/><bbox><id>1</id>"
+        + "".join(f"<v>{v}</v>" for v in box)
+        + "</bbox></annotator>"
         for box in boxes
     )
     path = tmp_path / "1.xml"
     path.write_text(f"<annotation>{annotators}</annotation>")
     truth = read_flickr_xml(path)
-    gt_map = make_ground_truth(truth.boxes, rule="consensus", annotators=truth.box_annotators).gt_map()
+    gt_map = make_ground_truth(
+        truth.boxes, rule="consensus", annotators=truth.box_annotators
+    ).gt_map()
     assert gt_map[int(224 * 100 / 256), int(224 * 150 / 256)] == 1  # two annotators
     assert gt_map[int(224 * 10 / 256), int(224 * 20 / 256)] == 0.5  # one
     assert gt_map[0, 0] == 0
-    x, y = slice(int(224 * 12 / 256), int(224 * 73 / 256)), slice(int(224 * 3 / 256), int(224 * 108 / 256))
+    x, y = (
+        slice(int(224 * 12 / 256), int(224 * 73 / 256)),
+        slice(int(224 * 3 / 256), int(224 * 108 / 256)),
+    )
     assert (gt_map[y, x] >= 0.5).all()
     assert gt_map[:, x.start - 1].max() == 0
 
@@ -72,7 +95,9 @@ def test_flickr_consensus_from_xml(tmp_path):
 def test_two_boxes_of_one_annotator_count_twice_as_in_the_code_or_once_as_in_the_paper():
     boxes, annotators = [[0, 0, 0.5, 0.5], [0, 0, 0.5, 0.5]], [0, 0]
     as_coded = make_ground_truth(boxes, rule="consensus", annotators=annotators)
-    as_written = make_ground_truth(boxes, rule="consensus", annotators=annotators, per_annotator=True)
+    as_written = make_ground_truth(
+        boxes, rule="consensus", annotators=annotators, per_annotator=True
+    )
     assert (as_coded.gt_map()[0, 0], as_written.gt_map()[0, 0]) == (1, 0.5)
 
 
@@ -92,12 +117,18 @@ def test_urbansas_boxes_round_as_flowgrad_rounds():
 
 def test_urbansas_size_of_the_annotated_video_comes_from_the_samples_table():
     box = [0.1, 0.1, 0.1 + 25 / 400, 0.1 + 75 / 225]
-    table = samples_table([{"sample_id": "a", "boxes": [box], "attributes": [("annotated_size", "400x225")]}])
-    assert ground_truths_of(table, dataset="urbansas")["a"].pixel_boxes.tolist() == [[22, 22, 36, 96]]
+    table = samples_table(
+        [{"sample_id": "a", "boxes": [box], "attributes": [("annotated_size", "400x225")]}]
+    )
+    assert ground_truths_of(table, dataset="urbansas")["a"].pixel_boxes.tolist() == [
+        [22, 22, 36, 96]
+    ]
 
 
 def test_samples_without_boxes_have_no_ground_truth_and_bad_boxes_name_their_sample():
-    table = samples_table([{"sample_id": "a", "boxes": []}, {"sample_id": "b", "boxes": [[0, 0, 1, 1]]}])
+    table = samples_table(
+        [{"sample_id": "a", "boxes": []}, {"sample_id": "b", "boxes": [[0, 0, 1, 1]]}]
+    )
     assert set(ground_truths_of(table, dataset="sample")) == {"b"}
     table = samples_table([{"sample_id": "bad", "boxes": [[0, 0, float("nan"), 1]]}])
     with pytest.raises(DataError, match=r"sample sample bad: boxes .* expected finite x1 y1 x2 y2"):

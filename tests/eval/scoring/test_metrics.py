@@ -38,7 +38,9 @@ def test_average_precision_is_that_of_the_loop(num_samples):
     cious, is_positive = rng.random(num_samples), rng.random(num_samples) > 0.4
     confidences = np.round(rng.random(num_samples), 2)  # with ties
     expected = loop_average_precision(np.where(is_positive, cious, 0), confidences, is_positive)
-    assert metrics.average_precision(cious, confidences, is_positive) == pytest.approx(expected, abs=1e-12)
+    assert metrics.average_precision(cious, confidences, is_positive) == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
 def test_perfect_confidence_gives_perfect_precision():
@@ -46,16 +48,27 @@ def test_perfect_confidence_gives_perfect_precision():
     cious, confidences = np.full(10, 0.9), np.linspace(1, 0, 10)
     assert metrics.max_f1(cious, confidences, is_positive) == 1
     assert metrics.max_f1(cious, -confidences, is_positive) < 0.7
-    assert metrics.localization_accuracy(np.array([0.5, 0.6, 0.9]), np.array([True, True, False])) == 0.5
+    assert (
+        metrics.localization_accuracy(np.array([0.5, 0.6, 0.9]), np.array([True, True, False]))
+        == 0.5
+    )
 
 
 def test_max_f1_is_the_best_of_all_thresholds():
     rng = np.random.default_rng(3)
-    cious, is_positive, confidences = rng.random(80), rng.random(80) > 0.5, np.round(rng.random(80), 1)
+    cious, is_positive, confidences = (
+        rng.random(80),
+        rng.random(80) > 0.5,
+        np.round(rng.random(80), 1),
+    )
     best = 0.0
     for threshold in confidences:
-        precision, recall = metrics.precision_recall(cious, confidences, is_positive, threshold=threshold)
-        best = max(best, 2 * precision * recall / (precision + recall) if precision + recall else 0.0)
+        precision, recall = metrics.precision_recall(
+            cious, confidences, is_positive, threshold=threshold
+        )
+        best = max(
+            best, 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+        )
     assert metrics.max_f1(cious, confidences, is_positive) == pytest.approx(best)
 
 

@@ -16,14 +16,23 @@ from eval.scoring.upsampling import upsample
 from eval.scoring.value_bins import ValueBins
 from tests.helpers.published_loop import LOOPS, consensus_map, union_map
 
-GOLDEN_NAMES = {"lvs": "lvs", "htf": "htf", "ezvsl": "ezvsl_test", "ezvsl_val": "ezvsl_val", "flowgrad": "flowgrad"}
+GOLDEN_NAMES = {
+    "lvs": "lvs",
+    "htf": "htf",
+    "ezvsl": "ezvsl_test",
+    "ezvsl_val": "ezvsl_val",
+    "flowgrad": "flowgrad",
+}
 
 
 @pytest.fixture(scope="module")
 def vggss_boxes():
     from tests.helpers.paths import shared_path
 
-    return [entry["bbox"] for entry in json.loads(shared_path("lists", "ezvsl", "vggss.json").read_text())]
+    return [
+        entry["bbox"]
+        for entry in json.loads(shared_path("lists", "ezvsl", "vggss.json").read_text())
+    ]
 
 
 @pytest.mark.parametrize("name", GOLDEN_NAMES)
@@ -71,7 +80,9 @@ def test_equal_to_the_published_loop_on_every_kind_of_map(name):
     assert num_compared == 150 + 30
 
 
-@pytest.mark.parametrize("size", [(7, 7), (14, 14), (28, 28), (1, 1), (5, 9), (12, 31), (16, 20), (224, 7), (300, 257)])
+@pytest.mark.parametrize(
+    "size", [(7, 7), (14, 14), (28, 28), (1, 1), (5, 9), (12, 31), (16, 20), (224, 7), (300, 257)]
+)
 def test_torch_upsamplings_are_equal_to_the_last_bit(size):
     torch = pytest.importorskip("torch")
     maps = np.random.default_rng(1).standard_normal((3, *size)).astype(np.float32)
@@ -79,7 +90,9 @@ def test_torch_upsamplings_are_equal_to_the_last_bit(size):
         ("torch_bicubic", {"mode": "bicubic", "align_corners": False}),
         ("torch_bilinear_corners", {"mode": "bilinear", "align_corners": True}),
     ):
-        expected = torch.nn.functional.interpolate(torch.from_numpy(maps)[:, None], size=(224, 224), **options)
+        expected = torch.nn.functional.interpolate(
+            torch.from_numpy(maps)[:, None], size=(224, 224), **options
+        )
         found = np.stack([upsample(one, how=how) for one in maps])
         np.testing.assert_array_equal(found, expected.numpy()[:, 0], err_msg=how)
 
@@ -107,8 +120,12 @@ def test_trivial_facts_on_vggss(vggss_boxes):
         return round(success_rate(cious), 4), round(auc(cious), 4)
 
     assert rounded(ceiling_of_half(truths)) == (0.5054, 0.4947)
-    assert rounded(score_maps([centre_map()] * 5158, truths, protocol=get_protocol("lvs")).ciou) == (0.3172, 0.3693)
-    assert rounded(score_maps([uniform_map()] * 5158, truths, protocol=get_protocol("ezvsl")).ciou) == (0.2195, 0.3125)
+    assert rounded(
+        score_maps([centre_map()] * 5158, truths, protocol=get_protocol("lvs")).ciou
+    ) == (0.3172, 0.3693)
+    assert rounded(
+        score_maps([uniform_map()] * 5158, truths, protocol=get_protocol("ezvsl")).ciou
+    ) == (0.2195, 0.3125)
 
 
 def test_uniform_map_marks_everything_in_every_protocol():
@@ -122,8 +139,12 @@ def test_uniform_map_marks_everything_in_every_protocol():
 
 def test_the_ground_truth_itself_is_perfect_under_earshot_and_limited_by_half_under_lvs():
     truth = make_ground_truth([[0.25, 0.25, 0.5, 0.75]], rule="union")
-    scores = score_maps([truth.gt_map().astype(np.float32)] * 2, [truth] * 2, protocol=get_protocol("earshot"))
-    assert scores.ciou.tolist() == scores.adaptive_ciou.tolist() == scores.pointing.tolist() == [1, 1]
+    scores = score_maps(
+        [truth.gt_map().astype(np.float32)] * 2, [truth] * 2, protocol=get_protocol("earshot")
+    )
+    assert (
+        scores.ciou.tolist() == scores.adaptive_ciou.tolist() == scores.pointing.tolist() == [1, 1]
+    )
     assert ceiling_of_half([truth])[0] == 56 * 112 / 25088
 
 
@@ -138,17 +159,23 @@ def test_a_plateau_at_the_median_beats_the_ceiling_of_half():
         for kind, maps in (("binary", binary), ("distinct", distinct))
         for name in PROTOCOLS
     }
-    assert cious["binary", "lvs"] == cious["binary", "htf"] == 1  # nothing is above 0 but the ground truth
+    assert (
+        cious["binary", "lvs"] == cious["binary", "htf"] == 1
+    )  # nothing is above 0 but the ground truth
     assert cious["binary", "ezvsl"] == truth.gt_map().mean()  # everything is at or above 0
     for name, protocol in PROTOCOLS.items():
-        assert cious["distinct", name] == pytest.approx(ceiling([truth], protocol=protocol)[0], abs=1e-4), name
+        assert cious["distinct", name] == pytest.approx(
+            ceiling([truth], protocol=protocol)[0], abs=1e-4
+        ), name
 
 
 def test_pointing_is_whether_the_maximum_is_inside():
     truth = make_ground_truth([[0, 0, 0.25, 0.25]], rule="union")
     inside, outside = np.zeros((2, 14, 14), np.float32)
     inside[1, 1] = outside[10, 10] = 1
-    assert score_maps([inside, outside], [truth] * 2, protocol=get_protocol("earshot")).pointing.tolist() == [1, 0]
+    assert score_maps(
+        [inside, outside], [truth] * 2, protocol=get_protocol("earshot")
+    ).pointing.tolist() == [1, 0]
 
 
 def test_flow_is_not_normalized_under_flowgrad_alone():
@@ -173,7 +200,12 @@ def test_ranks_are_exact_also_where_a_sample_misleads():
     rng = np.random.default_rng(0)
     spiky = np.zeros(50176, np.float32)
     spiky[::17] = 1  # the sample sees nothing but ones
-    arrays = [spiky, 1 - spiky, rng.standard_normal(50176).astype(np.float32), np.ones(50176, np.float32)]
+    arrays = [
+        spiky,
+        1 - spiky,
+        rng.standard_normal(50176).astype(np.float32),
+        np.ones(50176, np.float32),
+    ]
     arrays += [np.arange(50176, dtype=np.float32), (rng.random(50176) > 0.5).astype(np.float32)]
     for values in arrays:
         expected = np.sort(values)
@@ -185,9 +217,19 @@ def test_ranks_are_exact_also_where_a_sample_misleads():
 def make_values(rng):
     """Values for bins: spread out, far from 0, one outlier, plateaus at the ends, two values, one, the whole range."""
     noise = rng.standard_normal((32, 48)).astype(np.float32)
-    yield from (noise, noise * np.float32(1e-3) + 1000, np.exp(9 * noise), noise * np.float32(1e-38))
+    yield from (
+        noise,
+        noise * np.float32(1e-3) + 1000,
+        np.exp(9 * noise),
+        noise * np.float32(1e-38),
+    )
     yield np.where(np.arange(noise.size).reshape(noise.shape) == 700, np.float32(1e6), noise)
-    yield from (np.maximum(noise, 0), np.minimum(noise, 1.5), np.float32(1) * (noise > 0.3), np.ones_like(noise))
+    yield from (
+        np.maximum(noise, 0),
+        np.minimum(noise, 1.5),
+        np.float32(1) * (noise > 0.3),
+        np.ones_like(noise),
+    )
     yield np.clip(noise, -1, 1) * np.float32(3e38)
 
 
@@ -198,25 +240,39 @@ def test_values_in_bins_are_ranked_and_counted_exactly():
         box = np.zeros(values.shape, np.uint8)
         box[3:20, 10:30] = 2
         halves = rng.integers(0, 3, values.shape).astype(np.uint8)
-        for levels, how in ((box, {"box": (10, 3, 30, 20)}), (box, {}), (halves, {"has_halves": True})):
+        for levels, how in (
+            (box, {"box": (10, 3, 30, 20)}),
+            (box, {}),
+            (halves, {"has_halves": True}),
+        ):
             bins = ValueBins(values, levels, **how)
             assert (bins.low, bins.high) == (in_order[0], in_order[-1])
-            assert bins.total == (values.size, np.count_nonzero(levels), np.count_nonzero(levels > 1))
+            assert bins.total == (
+                values.size,
+                np.count_nonzero(levels),
+                np.count_nonzero(levels > 1),
+            )
             for rank in (0, 1, 500, 768, 1400, values.size - 1):
                 value = bins.value_at_rank(rank)
                 assert value == in_order[rank], (number, rank)
                 for first, last in ((value, value), (value, in_order[-1]), (in_order[0], value)):
                     marked = values > value
-                    found = bins.count_marked(first=first, last=last, is_marked=lambda some, value=value: some > value)
+                    found = bins.count_marked(
+                        first=first, last=last, is_marked=lambda some, value=value: some > value
+                    )
                     expected = [np.count_nonzero(marked & (levels >= least)) for least in (0, 1, 2)]
                     assert list(found) == expected, (number, rank, how)
-                expected = [np.count_nonzero((values >= value) & (levels >= least)) for least in (0, 1, 2)]
+                expected = [
+                    np.count_nonzero((values >= value) & (levels >= least)) for least in (0, 1, 2)
+                ]
                 assert list(bins.count_from(value)) == expected, (number, rank, how)
             beyond = np.nextafter(bins.high, np.float32(np.inf))
             assert bins.count_from(beyond) == (0, 0, 0)
 
 
 def test_unknown_protocol_names_the_known_ones():
-    with pytest.raises(ParameterError, match="unknown protocol 'lsv', expected one of earshot, lvs, ezvsl"):
+    with pytest.raises(
+        ParameterError, match="unknown protocol 'lsv', expected one of earshot, lvs, ezvsl"
+    ):
         get_protocol("lsv")
     assert get_protocol("ezvsl_test").name == "ezvsl"

@@ -9,12 +9,14 @@ from tests.helpers.batch_checks import FORMAT, READS, assert_equal_inputs
 from tests.helpers.toy_features import write_features
 from train.data.augmentation import ShapeGroup, encode_flow, prepare_inputs
 from train.data.batches import BatchLoader, SampleSource, choose_usable, collate, open_readers
-from train.models.localizer import InputFormat  # noqa: F401
+from train.models.localizer import InputFormat
 
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
-    return write_features(tmp_path_factory.mktemp("toy"), 22, sizes=((48, 64), (48, 48), (64, 48)), shard_rows=5)
+    return write_features(
+        tmp_path_factory.mktemp("toy"), 22, sizes=((48, 64), (48, 48), (64, 48)), shard_rows=5
+    )
 
 
 def make_source(toy, **options):
@@ -62,11 +64,17 @@ def test_crops_change_with_epoch_seed_and_id_and_cover_their_range(toy):
     np.testing.assert_allclose(drawn.mean(0), 0.5, atol=0.03)
     np.testing.assert_allclose(drawn[:, :2].std(0), 12**-0.5, atol=0.02)
     assert abs(np.corrcoef(drawn.T)[np.triu_indices(3, 1)]).max() < 0.05
-    assert not np.array_equal(source.draw_crops(positions, epoch=0), source.draw_crops(positions, epoch=1))
+    assert not np.array_equal(
+        source.draw_crops(positions, epoch=0), source.draw_crops(positions, epoch=1)
+    )
     other = make_source(toy, is_augmented=True, seed=1)
-    assert not np.array_equal(source.draw_crops(positions, epoch=0), other.draw_crops(positions, epoch=0))
+    assert not np.array_equal(
+        source.draw_crops(positions, epoch=0), other.draw_crops(positions, epoch=0)
+    )
     calm = make_source(toy, is_augmented=True, has_flip=False, has_random_crop=False)
-    assert np.array_equal(calm.draw_crops(positions, epoch=5), np.tile(np.float32([0.5, 0.5, 0]), (22, 1)))
+    assert np.array_equal(
+        calm.draw_crops(positions, epoch=5), np.tile(np.float32([0.5, 0.5, 0]), (22, 1))
+    )
 
 
 def make_batch(crop, *, height=35, width=50, seed=0):
@@ -121,9 +129,13 @@ def test_flow_stored_at_different_sizes_makes_one_batch():
         batch = {"flow": groups, "crop": crop[rows], "native_height": torch.ones(len(rows))}
         return prepare_inputs(batch, FORMAT)["flow"]
 
-    together = flow_of([ShapeGroup(torch.tensor([0, 2]), large), ShapeGroup(torch.tensor([1]), small)], [0, 1, 2])
+    together = flow_of(
+        [ShapeGroup(torch.tensor([0, 2]), large), ShapeGroup(torch.tensor([1]), small)], [0, 1, 2]
+    )
     assert together.dtype == torch.float32
-    torch.testing.assert_close(together[[0, 2]], flow_of([ShapeGroup(torch.tensor([0, 1]), large)], [0, 2]))
+    torch.testing.assert_close(
+        together[[0, 2]], flow_of([ShapeGroup(torch.tensor([0, 1]), large)], [0, 2])
+    )
     torch.testing.assert_close(together[[1]], flow_of([ShapeGroup(torch.tensor([0]), small)], [1]))
 
 
@@ -142,7 +154,10 @@ def test_squash_shows_the_whole_frame(toy):
     [
         ({}, [[-3.0, 4.4]]),
         ({"flow_encoding": "jpeg"}, [[0.0, 4.0]]),
-        ({"flow_encoding": "magnitude", "flow_offset": 5.0, "flow_scale": 1 / 200}, [[(np.hypot(3, 4.4) + 5) / 200]]),
+        (
+            {"flow_encoding": "magnitude", "flow_offset": 5.0, "flow_scale": 1 / 200},
+            [[(np.hypot(3, 4.4) + 5) / 200]],
+        ),
         ({"flow_unit": "frame", "flow_scale": 50.0}, [[-1.5, 2.2]]),
     ],
 )
@@ -153,12 +168,17 @@ def test_flow_encodings(settings, expected):
 
 
 def test_int16_waveforms_are_scaled_and_spectrograms_pooled():
-    waveform, spectrogram = np.full(10, 16384, np.int16), np.arange(36, dtype=np.float16).reshape(6, 6)
+    waveform, spectrogram = (
+        np.full(10, 16384, np.int16),
+        np.arange(36, dtype=np.float16).reshape(6, 6),
+    )
     batch = collate({"waveforms": [waveform], "spectrograms": [spectrogram]}, ids=["a"])
     form = InputFormat(32, 35, spectrogram_mean=1.0, spectrogram_std=2.0, spectrogram_pooling=3)
     inputs = prepare_inputs(batch, form)
     assert torch.equal(inputs["waveforms"], torch.full((1, 10), 0.5))
-    torch.testing.assert_close(inputs["spectrograms"][0, 0, 0, 0].item(), (spectrogram[:3, :3].mean() - 1) / 2)
+    torch.testing.assert_close(
+        inputs["spectrograms"][0, 0, 0, 0].item(), (spectrogram[:3, :3].mean() - 1) / 2
+    )
     assert inputs["spectrograms"].shape == (1, 1, 2, 2)
 
 
@@ -166,7 +186,9 @@ def test_every_rank_gets_its_part_of_each_batch(toy):
     source = make_source(toy)
     options = {"batch_size": 8, "seed": 5, "is_shuffled": True, "keeps_last": False}
     whole = BatchLoader(source, **options).remaining()
-    parts = [BatchLoader(source, rank=rank, num_replicas=2, **options).remaining() for rank in range(2)]
+    parts = [
+        BatchLoader(source, rank=rank, num_replicas=2, **options).remaining() for rank in range(2)
+    ]
     assert len(whole) == len(parts[0]) == 2
     for (_, positions), (_, first), (_, second) in zip(whole, *parts, strict=True):
         assert positions.tolist() == [*first, *second]
@@ -174,18 +196,29 @@ def test_every_rank_gets_its_part_of_each_batch(toy):
 
 
 @pytest.mark.parametrize(("smallest_part", "num_batches"), [(1, 4), (4, 3)])
-def test_the_last_batch_of_validation_is_shared_as_evenly_as_it_goes(toy, smallest_part, num_batches):
+def test_the_last_batch_of_validation_is_shared_as_evenly_as_it_goes(
+    toy, smallest_part, num_batches
+):
     source = make_source(toy)  # of 22 samples
     parts = [
-        BatchLoader(source, batch_size=6, rank=rank, num_replicas=2, smallest_part=smallest_part).remaining()
+        BatchLoader(
+            source, batch_size=6, rank=rank, num_replicas=2, smallest_part=smallest_part
+        ).remaining()
         for rank in range(2)
     ]
     assert [len(part) for part in parts] == [num_batches] * 2
     assert [len(positions) for _, positions in parts[0]] == [3, 3, 3, 2][:num_batches]
     odd = [BatchLoader(source, batch_size=14, rank=rank, num_replicas=2) for rank in range(2)]
-    assert [[len(positions) for _, positions in loader.remaining()] for loader in odd] == [[7, 4], [7, 4]]
+    assert [[len(positions) for _, positions in loader.remaining()] for loader in odd] == [
+        [7, 4],
+        [7, 4],
+    ]
     few = SampleSource(toy[1][:1], source.readers, input_format=FORMAT)
-    assert len(BatchLoader(few, batch_size=4, num_replicas=2)) == len(BatchLoader(few, batch_size=4)) == 0
+    assert (
+        len(BatchLoader(few, batch_size=4, num_replicas=2))
+        == len(BatchLoader(few, batch_size=4))
+        == 0
+    )
 
 
 def test_an_epoch_visits_each_sample_once_and_epochs_differ(toy):

@@ -12,7 +12,9 @@ SHARDS = np.repeat(np.arange(40), 8)[np.random.default_rng(5).permutation(320)]
 def test_every_sample_once_and_only_seed_and_epoch_decide(window_shards):
     order = epoch_order(SHARDS, seed=1, epoch=2, window_shards=window_shards)
     assert sorted(order) == list(range(320))
-    np.testing.assert_array_equal(order, epoch_order(SHARDS, seed=1, epoch=2, window_shards=window_shards))
+    np.testing.assert_array_equal(
+        order, epoch_order(SHARDS, seed=1, epoch=2, window_shards=window_shards)
+    )
     for seed, epoch in [(1, 3), (2, 2)]:
         other = epoch_order(SHARDS, seed=seed, epoch=epoch, window_shards=window_shards)
         assert (other != order).mean() > 0.9
@@ -23,7 +25,9 @@ def test_only_a_window_of_shards_is_in_use_at_a_time():
     for first in range(0, 320, 32):
         assert len(set(SHARDS[order[first : first + 32]])) == 4
     neighbours = SHARDS[order]
-    assert (neighbours[1:] != neighbours[:-1]).mean() > 0.5  # mixed inside a window, not shard after shard
+    assert (
+        neighbours[1:] != neighbours[:-1]
+    ).mean() > 0.5  # mixed inside a window, not shard after shard
 
 
 def test_resuming_in_the_middle_gives_the_rest():
@@ -44,7 +48,10 @@ def test_resuming_in_the_middle_gives_the_rest():
 
 
 def test_ranks_share_an_epoch_without_overlap():
-    parts = [list(ShuffledOrder(range(320), SHARDS, seed=0, rank=rank, num_replicas=3)) for rank in range(3)]
+    parts = [
+        list(ShuffledOrder(range(320), SHARDS, seed=0, rank=rank, num_replicas=3))
+        for rank in range(3)
+    ]
     assert [len(part) for part in parts] == [106] * 3
     assert len(set().union(*parts)) == 318
 

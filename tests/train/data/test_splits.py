@@ -6,7 +6,13 @@ from train.data.splits import hold_out, ids_in_split, videos_of_samples
 
 
 def test_ids_and_videos_come_from_the_tables():
-    samples = pa.table({"sample_id": ["a", "b", "c"], "clip_id": ["x", "x", "y"], "splits": [["train"], ["val"], None]})
+    samples = pa.table(
+        {
+            "sample_id": ["a", "b", "c"],
+            "clip_id": ["x", "x", "y"],
+            "splits": [["train"], ["val"], None],
+        }
+    )
     clips = pa.table({"clip_id": ["x", "y"], "video_id": ["v", "w"]})
     assert ids_in_split(samples, "train") == ["a"]
     assert ids_in_split(samples, "test") == []

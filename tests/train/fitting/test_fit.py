@@ -33,7 +33,9 @@ def test_every_method_trains_and_loads_again(toy, tmp_path, method):
 
 
 def test_epochs_are_logged_by_dvclive(toy, tmp_path):
-    pytest.importorskip("dvclive", reason="needs DVCLive, which a machine that only trains may lack")
+    pytest.importorskip(
+        "dvclive", reason="needs DVCLive, which a machine that only trains may lack"
+    )
     result = run(toy, tmp_path / "run", log_dir=tmp_path / "log")
     lines = (tmp_path / "log" / "plots" / "metrics" / "train_loss.tsv").read_text().splitlines()
     assert [float(line.split("\t")[1]) for line in lines[1:]] == pytest.approx(losses(result))
@@ -75,7 +77,11 @@ def test_trained_model_points_better_than_untrained(tmp_path):
 
 def test_same_seed_gives_the_same_file_in_memory_or_streamed(toy, tmp_path):
     run(toy, tmp_path / "a")
-    run(toy, tmp_path / "b", hardware=HardwareParameters(accelerator="cpu", num_threads=1, memory_limit_mb=0))
+    run(
+        toy,
+        tmp_path / "b",
+        hardware=HardwareParameters(accelerator="cpu", num_threads=1, memory_limit_mb=0),
+    )
     run(toy, tmp_path / "c", tiny(seed=1))
     first, second, other = ((tmp_path / name / "model.ckpt").read_bytes() for name in "abc")
     assert first == second
@@ -96,7 +102,12 @@ def test_gradients_are_clipped_in_any_precision(toy, tmp_path, monkeypatch, prec
     hardware = HardwareParameters(accelerator="cpu", num_threads=1, precision=precision)
     for clip in (0.0, 0.01):
         norms.clear()
-        run(toy, tmp_path / "run", tiny(epochs=1, gradient_clip=clip, spectrogram_pooling=2), hardware=hardware)
+        run(
+            toy,
+            tmp_path / "run",
+            tiny(epochs=1, gradient_clip=clip, spectrogram_pooling=2),
+            hardware=hardware,
+        )
         measured = [norm for norm in norms if norm > 0]
         assert measured
         if clip:
@@ -107,7 +118,9 @@ def test_gradients_are_clipped_in_any_precision(toy, tmp_path, monkeypatch, prec
 
 def test_early_stopping_and_plateaus(toy, tmp_path):
     scores = iter([0.5, 0.7, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6])
-    parameters = tiny("rcgrad", epochs=20, early_stop_patience=4, schedule="plateau", plateau_patience=1)
+    parameters = tiny(
+        "rcgrad", epochs=20, early_stop_patience=4, schedule="plateau", plateau_patience=1
+    )
     result = run(toy, tmp_path / "run", parameters, score_maps=lambda ids, maps: next(scores))
     assert result.num_epochs == 6
     assert (result.best_epoch, result.best_score) == (1, 0.7)
@@ -128,7 +141,11 @@ def test_selection_by_maps_of_the_val_or_the_test_split(toy, tmp_path):
     double = HardwareParameters(accelerator="cpu", num_threads=1, precision="float64")
     result = run(toy, tmp_path / "b", tiny(epochs=1, select_on="test"), double, score_maps=score)
     assert seen.pop() == (ids[40:], (8, 4, 4))
-    assert result.selection == json.loads((tmp_path / "b" / "run.json").read_text())["selection"] == "test"
+    assert (
+        result.selection
+        == json.loads((tmp_path / "b" / "run.json").read_text())["selection"]
+        == "test"
+    )
     result = run(toy, tmp_path / "c", tiny(epochs=3, select_on="last"), val_ids=[])
     assert result.best_epoch == 2
 
@@ -152,10 +169,15 @@ def test_too_few_samples_and_wrong_hardware_are_named(toy, tmp_path):
         run(toy, tmp_path, val_ids=[])
     with pytest.raises(ParameterError, match="the test split has no samples"):
         run(toy, tmp_path, tiny(select_on="test"), test_ids=[])
-    with pytest.raises(ParameterError, match=r"batch_size \(8\) must be a multiple of the number of processes \(3\)"):
+    with pytest.raises(
+        ParameterError,
+        match=r"batch_size \(8\) must be a multiple of the number of processes \(3\)",
+    ):
         run(toy, tmp_path, hardware=HardwareParameters(accelerator="cpu", devices=3))
     two = HardwareParameters(accelerator="cpu", devices=2)
-    with pytest.raises(DataError, match="3 samples of the val split are cached, expected at least 4"):
+    with pytest.raises(
+        DataError, match="3 samples of the val split are cached, expected at least 4"
+    ):
         run(toy, tmp_path, hardware=two, val_ids=toy[2][32:35])
     if not torch.cuda.is_available():
         with pytest.raises(ParameterError, match="this machine has no CUDA device"):
@@ -176,7 +198,9 @@ def test_accumulated_batches_make_one_step_of_their_mean_gradient(toy, tmp_path,
     gradients = []
 
     def note(self, optimizer):
-        gradients.append(torch.cat([p.grad.flatten().clone() for p in self.parameters() if p.grad is not None]))
+        gradients.append(
+            torch.cat([p.grad.flatten().clone() for p in self.parameters() if p.grad is not None])
+        )
 
     monkeypatch.setattr(TrainingModule, "on_before_optimizer_step", note)
     # Of a learning rate next to nothing: so both steps of the plain run have the same weights.
@@ -186,10 +210,14 @@ def test_accumulated_batches_make_one_step_of_their_mean_gradient(toy, tmp_path,
     gradients.clear()
     run(toy, tmp_path / "run", tiny(epochs=1, accumulate=2))
     assert len(gradients) == 2
-    torch.testing.assert_close(gradients[0], (first + second) / 2, rtol=1e-3, atol=1e-5 * float(first.abs().max()))
+    torch.testing.assert_close(
+        gradients[0], (first + second) / 2, rtol=1e-3, atol=1e-5 * float(first.abs().max())
+    )
 
 
-@pytest.mark.parametrize("hardware", [{"precision": "bf16"}, {"is_deterministic": True}, {"is_channels_last": False}])
+@pytest.mark.parametrize(
+    "hardware", [{"precision": "bf16"}, {"is_deterministic": True}, {"is_channels_last": False}]
+)
 def test_ways_of_computing_agree(toy, tmp_path, hardware):
     usual = run(toy, tmp_path / "a", tiny("htf", epochs=1))
     other = run(toy, tmp_path / "b", tiny("htf", epochs=1),
@@ -199,8 +227,13 @@ def test_ways_of_computing_agree(toy, tmp_path, hardware):
 
 
 def test_frozen_vision_keeps_its_weights_and_moves_its_statistics(toy, tmp_path):
-    weights = make_model(build_parameters({"method": "ezvsl", **TINY, "width": 64}, "test"), seed=3).imgnet.state_dict()
-    torch.save(weights | {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}, tmp_path / "w.pth")
+    weights = make_model(
+        build_parameters({"method": "ezvsl", **TINY, "width": 64}, "test"), seed=3
+    ).imgnet.state_dict()
+    torch.save(
+        weights | {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)},
+        tmp_path / "w.pth",
+    )
     parameters = tiny("htf", width=64, audio_width=8, epochs=1, freeze_vision=True, init=str(tmp_path / "w.pth"),
                       flow_encoder="maxpool")  # fmt: skip
     run(toy, tmp_path / "run", parameters, train_ids=toy[2][:8])

@@ -30,22 +30,29 @@ from train.models.gradcam import grad_cam
 from train.models.training_parameters import HardwareParameters
 from train.runs.run_folder import read_run
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, this machine has none")
+needs_gpu = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="needs a CUDA device, this machine has none"
+)
 needs_two_gpus = pytest.mark.skipif(
-    torch.cuda.device_count() < 2, reason=f"needs two CUDA devices, this machine has {torch.cuda.device_count()}"
+    torch.cuda.device_count() < 2,
+    reason=f"needs two CUDA devices, this machine has {torch.cuda.device_count()}",
 )
 GPU = torch.device("cuda", 0)
 
 
 def hardware(**options):
-    return HardwareParameters(**{"accelerator": "cuda", "devices": 1, "precision": "float32", **options})
+    return HardwareParameters(
+        **{"accelerator": "cuda", "devices": 1, "precision": "float32", **options}
+    )
 
 
 # --- without a GPU: what is planned for one
 
 
 def test_loader_processes_do_not_outnumber_the_cores(monkeypatch):
-    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda process: set(range(16)), raising=False)
+    monkeypatch.setattr(
+        devices.os, "sched_getaffinity", lambda process: set(range(16)), raising=False
+    )
     assert count_workers(HardwareParameters(devices=1), is_cuda=True) == 8
     assert count_workers(HardwareParameters(devices=4), is_cuda=True) == 4
     assert count_workers(HardwareParameters(devices=32), is_cuda=True) == 1
@@ -57,10 +64,18 @@ def test_a_gpu_is_planned_with_bf16_and_several_with_ddp(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     options, is_cuda, num_replicas = plan_trainer(tiny(), HardwareParameters(num_nodes=2))
-    assert (options["accelerator"], options["precision"], options["strategy"]) == ("cuda", "bf16-mixed", "ddp")
+    assert (options["accelerator"], options["precision"], options["strategy"]) == (
+        "cuda",
+        "bf16-mixed",
+        "ddp",
+    )
     assert (options["devices"], options["num_nodes"], is_cuda, num_replicas) == (4, 2, True, 8)
     options, is_cuda, _ = plan_trainer(tiny(), HardwareParameters(accelerator="cpu"))
-    assert (options["accelerator"], options["precision"], options["strategy"]) == ("cpu", "32-true", "auto")
+    assert (options["accelerator"], options["precision"], options["strategy"]) == (
+        "cpu",
+        "32-true",
+        "auto",
+    )
     assert not is_cuda
 
 
@@ -79,7 +94,9 @@ def test_throughput_does_not_count_validation(toy, tmp_path, monkeypatch):
         return original(self, batch, batch_index)
 
     monkeypatch.setattr(TrainingModule, "validation_step", slow)
-    monkeypatch.setattr(best_weights, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + sum(late)))
+    monkeypatch.setattr(
+        best_weights, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + sum(late))
+    )
     result = run(toy, tmp_path / "run", tiny(epochs=1))
     assert late
     assert result.history[0]["samples_per_second"] > 32 / 1000
@@ -108,7 +125,9 @@ def test_batched_grad_cam_on_a_gpu_is_the_one_by_one_result():
     features = torch.randn(5, 16, 14, 14, generator=generator).to(GPU)
     vectors = torch.randn(5, 16, generator=generator).to(GPU)
     together = grad_cam(features, vectors, size=(224, 224))
-    alone = torch.cat([grad_cam(features[i : i + 1], vectors[i : i + 1], size=(224, 224)) for i in range(5)])
+    alone = torch.cat(
+        [grad_cam(features[i : i + 1], vectors[i : i + 1], size=(224, 224)) for i in range(5)]
+    )
     torch.testing.assert_close(together, alone)
 
 
@@ -131,7 +150,10 @@ def test_batches_on_a_gpu_are_those_of_a_cpu(toy, where):
     assert len(found) == len(expected) == 6
     for first, second in zip(found, expected, strict=True):
         # the arithmetic of the CPU, on what the GPU was given
-        assert_equal_inputs(prepare_inputs(move_to(first, torch.device("cpu")), FORMAT), prepare_inputs(second, FORMAT))
+        assert_equal_inputs(
+            prepare_inputs(move_to(first, torch.device("cpu")), FORMAT),
+            prepare_inputs(second, FORMAT),
+        )
 
 
 @pytest.mark.gpu
@@ -142,7 +164,10 @@ def test_a_training_step_never_waits_for_the_gpu(toy, method):
     _, dirs, ids, _ = toy
     module = TrainingModule(make_network(method), tiny(method), is_channels_last=True).to(GPU)
     source = SampleSource(
-        ids, open_readers(dirs, module.model.reads), input_format=module.model.input_format, is_augmented=True
+        ids,
+        open_readers(dirs, module.model.reads),
+        input_format=module.model.input_format,
+        is_augmented=True,
     )
     source.load_into_memory(device=GPU)
     optimizer = module.configure_optimizers()
@@ -237,7 +262,9 @@ def test_two_gpus_train_together(toy, negatives):
             "hardware": {"accelerator": "cuda", "devices": count, "precision": "float32"},
         }
         done = subprocess.run(
-            [sys.executable, str(TRAINING_SCRIPT), str(folder), json.dumps(options)], capture_output=True, text=True
+            [sys.executable, str(TRAINING_SCRIPT), str(folder), json.dumps(options)],
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr[-2000:]
         found[count] = json.loads(done.stdout.split("DONE ")[1].splitlines()[0])

@@ -32,7 +32,9 @@ def start_script(folder, **options):
 def step_losses(output):
     """{step: loss} of the lines that a script printed; processes may print without a line break between them."""
     words = output.replace("STEP", " STEP ").split()
-    return {int(words[i + 1]): float(words[i + 2]) for i, word in enumerate(words) if word == "STEP"}
+    return {
+        int(words[i + 1]): float(words[i + 2]) for i, word in enumerate(words) if word == "STEP"
+    }
 
 
 def test_a_killed_run_goes_on_exactly(toy, tmp_path):
@@ -40,7 +42,9 @@ def test_a_killed_run_goes_on_exactly(toy, tmp_path):
     hardware = {"checkpoint_every_seconds": 0}
     parameters = {"method": "ezvsl", **TINY, "epochs": 3}
     whole = start_script(folder, run="whole", parameters=parameters)
-    killed = start_script(folder, run="killed", parameters=parameters, hardware=hardware, seconds_a_step=0.2)
+    killed = start_script(
+        folder, run="killed", parameters=parameters, hardware=hardware, seconds_a_step=0.2
+    )
     printed = ""
     for line in killed.stdout:
         printed += line
@@ -51,14 +55,18 @@ def test_a_killed_run_goes_on_exactly(toy, tmp_path):
     expected, _ = whole.communicate()
     assert (folder / "killed" / "state.ckpt").exists()
     assert not (folder / "killed" / "model.ckpt").exists()
-    (folder / "killed" / ".tmp-1-state.ckpt").write_bytes(b"of a process that was killed as it wrote")
+    (folder / "killed" / ".tmp-1-state.ckpt").write_bytes(
+        b"of a process that was killed as it wrote"
+    )
     resumed = start_script(folder, run="killed", parameters=parameters, hardware=hardware, noise=9)
     output, log = resumed.communicate()
     assert "going on from" in log
     steps = step_losses(output)
     assert 5 <= min(steps) <= 7
     assert step_losses(printed) | steps == step_losses(expected)
-    assert (folder / "killed" / "model.ckpt").read_bytes() == (folder / "whole" / "model.ckpt").read_bytes()
+    assert (folder / "killed" / "model.ckpt").read_bytes() == (
+        folder / "whole" / "model.ckpt"
+    ).read_bytes()
     for name in ("train_loss", "val_loss") if find_spec("dvclive") else ():
         metric = Path("log", "plots", "metrics", f"{name}.tsv")
         assert (folder / "killed" / metric).read_text() == (folder / "whole" / metric).read_text()
@@ -70,7 +78,9 @@ def test_a_killed_run_of_two_processes_goes_on_exactly(toy):
     folder, *_ = toy
     hardware = {"devices": 2, "checkpoint_every_seconds": 0}
     parameters = {"method": "ezvsl", **TINY, "epochs": 2}
-    killed = start_script(folder, run="two_killed", parameters=parameters, hardware=hardware, seconds_a_step=0.2)
+    killed = start_script(
+        folder, run="two_killed", parameters=parameters, hardware=hardware, seconds_a_step=0.2
+    )
     printed = ""
     for line in killed.stdout:
         printed += line
@@ -79,7 +89,9 @@ def test_a_killed_run_of_two_processes_goes_on_exactly(toy):
             break
     killed.communicate()
     assert (folder / "two_killed" / "state.ckpt").exists()
-    resumed = start_script(folder, run="two_killed", parameters=parameters, hardware=hardware, noise=9)
+    resumed = start_script(
+        folder, run="two_killed", parameters=parameters, hardware=hardware, noise=9
+    )
     output, log = resumed.communicate()
     assert resumed.returncode == 0, log[-2000:]
     assert "going on from" in log
@@ -97,7 +109,9 @@ def test_two_processes_equal_one_with_the_same_global_batch(toy, method):
     folder, *_ = toy
     settings = {"parameters": {"method": method, **TINY, "freeze_vision": False}, "num_samples": 44}
     one = start_script(folder, run="one", hardware={"precision": "float64"}, **settings)
-    two = start_script(folder, run="two", hardware={"precision": "float64", "devices": 2}, **settings)
+    two = start_script(
+        folder, run="two", hardware={"precision": "float64", "devices": 2}, **settings
+    )
     expected, found = one.communicate()[0], two.communicate()
     assert two.returncode == 0, found[1][-2000:]
     assert len(step_losses(expected)) == 2 * (33 // 8)

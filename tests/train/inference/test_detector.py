@@ -36,15 +36,21 @@ def info(duration_seconds):
 
 
 def test_detections_of_two_frames_are_one_array(weights_path, tmp_path):
-    parameters = detector.DetectorParameters(name=NAME, weights=str(weights_path), min_score=0.0, max_boxes=5)
+    parameters = detector.DetectorParameters(
+        name=NAME, weights=str(weights_path), min_score=0.0, max_boxes=5
+    )
     feature = detector.make_feature(parameters, weights_dir=tmp_path)
     assert feature.needs(Moment("s", 2.0), info(10.0)).frame_times == (2.0, 2.5)
     assert feature.needs(Moment("s", 9.8), info(10.0)).frame_times == (9.8,)
-    frames = [Frame(np.random.default_rng(i).integers(0, 255, (90, 160, 3), np.uint8)) for i in range(2)]
+    frames = [
+        Frame(np.random.default_rng(i).integers(0, 255, (90, 160, 3), np.uint8)) for i in range(2)
+    ]
     extracted = feature.compute(
         Moment("s", 2.0), Decoded(frames=frames, times=[2.0, 2.5], waveform=None, sample_rate=None)
     )
-    again = feature.compute(Moment("s", 2.0), Decoded(frames=frames, times=[2.0, 2.5], waveform=None, sample_rate=None))
+    again = feature.compute(
+        Moment("s", 2.0), Decoded(frames=frames, times=[2.0, 2.5], waveform=None, sample_rate=None)
+    )
     np.testing.assert_array_equal(extracted.array, again.array)
     assert extracted.array.shape == (10, 7)
     assert extracted.array.dtype == np.float32
@@ -92,19 +98,25 @@ def test_packed_detections_come_back_and_make_maps():
     assert len(maps) == 1
     assert maps[0].sum() == 112 * 112  # the still one of the two is gone
     assert VisionOnlyMaps(["a"], Reader(), has_temporal_filter=False)[0].sum() == 2 * 112 * 112
-    with pytest.raises(DataError, match=r"detections have shape \(3, 6\), expected \(num_boxes, 7\)"):
+    with pytest.raises(
+        DataError, match=r"detections have shape \(3, 6\), expected \(num_boxes, 7\)"
+    ):
         unpack_detections(np.zeros((3, 6)), num_frames=1)
 
 
 def test_weights_that_cannot_be_had_are_one_sentence(weights_path, tmp_path, monkeypatch):
     def make(**parameters):
-        return detector.make_feature(detector.DetectorParameters(name=NAME, **parameters), weights_dir=tmp_path)
+        return detector.make_feature(
+            detector.DetectorParameters(name=NAME, **parameters), weights_dir=tmp_path
+        )
 
     remedy = (
         r"set detections.detector.weights to the path of torchvision's file for this detector, or take the dataset out "
         r"of detections.datasets$"
     )
-    with pytest.raises(DataError, match=rf"nothing.pth: found no such file of weights, .*; {remedy}"):
+    with pytest.raises(
+        DataError, match=rf"nothing.pth: found no such file of weights, .*; {remedy}"
+    ):
         make(weights=str(tmp_path / "nothing.pth"))
     other = tmp_path / "other.pth"
     torch.save({"backbone": torch.zeros(3)}, other)

@@ -21,7 +21,10 @@ def weights_path(tmp_path_factory):
 
 class Reader:
     def __init__(self):
-        self.arrays = {f"s{i}": np.random.default_rng(i).integers(0, 255, (246, 328, 3), np.uint8) for i in range(3)}
+        self.arrays = {
+            f"s{i}": np.random.default_rng(i).integers(0, 255, (246, 328, 3), np.uint8)
+            for i in range(3)
+        }
 
     def read_batch(self, sample_ids):
         return [self.arrays[sample_id] for sample_id in sample_ids]
@@ -37,7 +40,9 @@ def test_maps_are_those_of_torchvisions_classifier(weights_path, tmp_path):
     reference.load_state_dict(torch.load(weights_path, weights_only=True))
     trunk = torch.nn.Sequential(*list(reference.eval().children())[:-2])
     for name in baseline.KINDS:
-        predictor = baseline.object_predictor(name, weights=str(weights_path), weights_dir=tmp_path, device="cpu")
+        predictor = baseline.object_predictor(
+            name, weights=str(weights_path), weights_dir=tmp_path, device="cpu"
+        )
         assert predictor.reads == ("frames",)
         maps = predictor.predict(["s2", "s0"], {"frames": Reader()})
         assert maps.shape == (2, 7, 7)
@@ -45,7 +50,9 @@ def test_maps_are_those_of_torchvisions_classifier(weights_path, tmp_path):
         np.testing.assert_array_equal(maps[1:], predictor.predict(["s0"], {"frames": Reader()}))
         captured = []
         classifier = predictor.model._guidance.classifier
-        classifier.register_forward_pre_hook(lambda module, inputs, to=captured: to.append(inputs[0]))
+        classifier.register_forward_pre_hook(
+            lambda module, inputs, to=captured: to.append(inputs[0])
+        )
         predictor.predict(["s2"], {"frames": Reader()})
         with torch.no_grad():
             features = trunk(captured[0])

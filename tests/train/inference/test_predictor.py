@@ -45,7 +45,9 @@ def test_written_model_predicts_as_in_memory(toy, tmp_path, method):
     assert maps.dtype == np.float32
     assert maps.shape[0] == 5
     assert np.isfinite(maps).all()
-    np.testing.assert_array_equal(maps, Predictor(model, parameters, device="cpu").predict(ids, readers))
+    np.testing.assert_array_equal(
+        maps, Predictor(model, parameters, device="cpu").predict(ids, readers)
+    )
     one_by_one = np.concatenate([predictor.predict([sample_id], readers) for sample_id in ids])
     np.testing.assert_allclose(one_by_one, maps, atol=1e-4)
     np.testing.assert_allclose(predictor.predict(ids[::-1], readers)[::-1], maps, atol=1e-4)
@@ -57,7 +59,8 @@ def test_untrained_predictors_follow_their_seed(toy):
     readers = open_readers(dirs, ("frames", "spectrograms"))
     torch.manual_seed(1)
     first, again, other = (
-        untrained_predictor(parameters, seed, device="cpu").predict(ids, readers) for seed in (0, 0, 1)
+        untrained_predictor(parameters, seed, device="cpu").predict(ids, readers)
+        for seed in (0, 0, 1)
     )
     assert np.array_equal(first, again)
     assert not np.allclose(first, other)
@@ -76,11 +79,15 @@ def test_object_guidance_mixes_two_normalized_maps(toy, tmp_path, kind):
     readers = open_readers(dirs, ("frames", "spectrograms"))
 
     def predict(**settings):
-        parameters = small_parameters("ezvsl", object_guidance_weights=str(tmp_path / "weights.pth"), **settings)
+        parameters = small_parameters(
+            "ezvsl", object_guidance_weights=str(tmp_path / "weights.pth"), **settings
+        )
         return untrained_predictor(parameters, device="cpu").predict(ids, readers)
 
     plain = torch.from_numpy(predict())[:, None]
-    plain = torch.nn.functional.interpolate(plain, size=(64, 64), mode="bilinear", align_corners=True)[:, 0].numpy()
+    plain = torch.nn.functional.interpolate(
+        plain, size=(64, 64), mode="bilinear", align_corners=True
+    )[:, 0].numpy()
     low, high = plain.min((1, 2), keepdims=True), plain.max((1, 2), keepdims=True)
     only_sound = predict(object_guidance=kind, object_guidance_alpha=1.0)
     np.testing.assert_allclose(only_sound, (plain - low) / (high - low), atol=1e-4)
@@ -106,9 +113,13 @@ def test_map_strides_and_widths():
         assert encoder(torch.zeros(1, 3, 64, 64)).shape == (1, 64, size, size)
 
 
-@pytest.mark.parametrize("backbone", ["resnet50", "convnext_tiny", "mobilenet_v3_small", "regnet_x_400mf"])
+@pytest.mark.parametrize(
+    "backbone", ["resnet50", "convnext_tiny", "mobilenet_v3_small", "regnet_x_400mf"]
+)
 def test_other_backbones_as_an_experiment(backbone):
-    parameters = build_parameters({"method": "ezvsl", "backbone": backbone, "init": "random"}, "test")
+    parameters = build_parameters(
+        {"method": "ezvsl", "backbone": backbone, "init": "random"}, "test"
+    )
     model = make_model(parameters).eval()
     inputs = {"frames": torch.zeros(1, 3, 64, 64), "spectrograms": torch.randn(1, 1, 64, 64)}
     with torch.no_grad():
@@ -121,13 +132,21 @@ def test_other_backbones_hear_waveforms_and_read_torchvisions_weights(tmp_path, 
     backbone = "regnet_x_400mf"
     weights = torchvision.models.get_model(backbone, weights=None).state_dict()
     torch.save(weights, tmp_path / "weights.pth")
-    values = {"method": method, "backbone": backbone, "map_stride": 32, "init": str(tmp_path / "weights.pth")}
+    values = {
+        "method": method,
+        "backbone": backbone,
+        "map_stride": 32,
+        "init": str(tmp_path / "weights.pth"),
+    }
     parameters = build_parameters(values, "test")
     model = make_model(parameters).eval()
     initialize_vision(model, parameters, weights_dir=None)
     found = model.image_encoder.trunk.state_dict()
     assert torch.equal(found["0.0.weight"][:, :3], weights["stem.0.weight"])
-    assert torch.equal(found["1.block4.block4-0.f.a.0.weight"], weights["trunk_output.block4.block4-0.f.a.0.weight"])
+    assert torch.equal(
+        found["1.block4.block4-0.f.a.0.weight"],
+        weights["trunk_output.block4.block4-0.f.a.0.weight"],
+    )
     if method == "flowgrad_ic":
         torch.testing.assert_close(found["0.0.weight"][:, 3], weights["stem.0.weight"].mean(1))
     inputs = {

@@ -8,7 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.helpers.golden_formula import METHODS, fill_state_dict, generator, inputs_of, make_formula_model, tensor
+from tests.helpers.golden_formula import (
+    METHODS,
+    fill_state_dict,
+    generator,
+    inputs_of,
+    make_formula_model,
+    tensor,
+)
 from tests.helpers.paths import DATA
 from train.models import build_parameters, make_model
 from train.models.gradcam import grad_cam, keep_upper_half
@@ -132,7 +139,10 @@ def test_another_salt_makes_other_weights_and_maps():
 def test_a_map_does_not_depend_on_the_rest_of_its_batch(name, uses_batch_statistics):
     settings = {"width": 8, "uses_batch_statistics": uses_batch_statistics}
     model = make_formula_model(name, **settings)
-    inputs = {key: values[:, ..., :16000] if key == "waveforms" else values for key, values in inputs_of(name).items()}
+    inputs = {
+        key: values[:, ..., :16000] if key == "waveforms" else values
+        for key, values in inputs_of(name).items()
+    }
     together = model.localize(inputs)
     for number in range(3):
         alone = model.localize({key: values[number : number + 1] for key, values in inputs.items()})
@@ -160,7 +170,9 @@ def test_batch_statistics_change_the_audio_embedding_and_leave_the_weights():
     quirky = make_formula_model("rcgrad", width=8, uses_batch_statistics=True)
     before = {key: value.clone() for key, value in quirky.state_dict().items()}
     waveforms = inputs_of("rcgrad")["waveforms"][:, :16000]
-    assert not torch.allclose(usual.audio_encoder(waveforms), quirky.audio_encoder(waveforms), rtol=1e-2)
+    assert not torch.allclose(
+        usual.audio_encoder(waveforms), quirky.audio_encoder(waveforms), rtol=1e-2
+    )
     after = quirky.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
 

@@ -9,7 +9,13 @@ import torch.nn.functional as F
 
 from tests.helpers.golden_formula import make_loss_features
 from tests.helpers.paths import DATA
-from train.models.losses import clip_loss, multiple_instance_loss, own_similarity, trimap_logits, trimap_loss
+from train.models.losses import (
+    clip_loss,
+    multiple_instance_loss,
+    own_similarity,
+    trimap_logits,
+    trimap_loss,
+)
 
 GOLDEN = np.load(DATA / "golden_models.npz")
 
@@ -25,7 +31,9 @@ def test_golden_losses():
     visual, audio = make_loss_features()
     np.testing.assert_allclose(own_similarity(visual, audio), GOLDEN["lossfn_simmap"], atol=1e-5)
     assert trimap_loss(visual, audio).item() == pytest.approx(float(GOLDEN["htf_lossfn"]), rel=1e-3)
-    assert multiple_instance_loss(visual, audio).item() == pytest.approx(float(GOLDEN["ezvsl_lossfn"]), rel=1e-3)
+    assert multiple_instance_loss(visual, audio).item() == pytest.approx(
+        float(GOLDEN["ezvsl_lossfn"]), rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("matching", ["max", "average", "pooled"])
@@ -46,7 +54,9 @@ def test_multiple_instance_loss_equals_plain_loops(matching):
     rows = [math.log(np.exp(scores[i]).sum()) - scores[i, i] for i in range(4)]
     columns = [math.log(np.exp(scores[:, i]).sum()) - scores[i, i] for i in range(4)]
     expected = (sum(rows) + sum(columns)) / 4
-    assert multiple_instance_loss(visual, audio, tau=0.1, matching=matching).item() == pytest.approx(expected, rel=1e-5)
+    assert multiple_instance_loss(
+        visual, audio, tau=0.1, matching=matching
+    ).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("negatives", ["weighted", "mean"])
@@ -61,16 +71,23 @@ def test_trimap_logits_equal_plain_loops(negatives):
         return 1 / (1 + np.exp(-value))
 
     for i in range(4):
-        maps = [np.array([[float(visual[i, :, y, x] @ a) for x in range(3)] for y in range(3)]) for a in audio]
+        maps = [
+            np.array([[float(visual[i, :, y, x] @ a) for x in range(3)] for y in range(3)])
+            for a in audio
+        ]
         own = maps[i]
         weight = sigmoid((own - 0.2) / 0.1)
         background = 1 - sigmoid((own - 0.1) / 0.1)
         assert logits[i, 0] == pytest.approx((own * weight).sum() / weight.sum() / 0.07, rel=1e-4)
-        assert logits[i, -1] == pytest.approx((own * background).sum() / background.sum() / 0.07, rel=1e-4)
+        assert logits[i, -1] == pytest.approx(
+            (own * background).sum() / background.sum() / 0.07, rel=1e-4
+        )
         for j, other in enumerate(maps):
             soft = sigmoid((other - 0.2) / 0.1) if negatives == "weighted" else np.ones((3, 3))
             value = (other * soft).sum() / soft.sum() / 0.07
-            assert logits[i, 1 + j] == pytest.approx(value * (-99 if i == j else 1), rel=1e-3, abs=1e-4)
+            assert logits[i, 1 + j] == pytest.approx(
+                value * (-99 if i == j else 1), rel=1e-3, abs=1e-4
+            )
 
 
 def test_clip_loss_is_chance_for_equal_embeddings_and_small_for_matching_ones():

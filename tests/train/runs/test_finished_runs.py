@@ -19,7 +19,9 @@ def key_of(tmp_path, monkeypatch):
     project = make_toy_project(tmp_path / "project", MODELS)
     code_dir = tmp_path / "code"
     for package in ("pipeline", "eval", "train"):
-        shutil.copytree(ROOT / package, code_dir / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / package, code_dir / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
     keys = []
     original = train.runs.finished_runs.compute_run_key
 
@@ -86,5 +88,7 @@ def test_a_method_depends_on_the_module_whose_training_it_shares(key_of):
 
 
 def test_a_module_that_does_not_exist_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"train\.fitt: no module of pipeline, eval, train, stages in"):
+    with pytest.raises(
+        ValueError, match=r"train\.fitt: no module of pipeline, eval, train, stages in"
+    ):
         import_closure("train.fitt", root=ROOT)

@@ -35,15 +35,29 @@ def published_layouts(name):
     if name == "lvs":
         return [lambda state: {"epoch": 3, "model_state_dict": prefixed("module.")(state)}]
     if name == "ezvsl":
-        return [lambda state: {"model": state, "epoch": 7}, lambda state: {"model": prefixed("module.")(state)}]
+        return [
+            lambda state: {"model": state, "epoch": 7},
+            lambda state: {"model": prefixed("module.")(state)},
+        ]
     if name.startswith("htf"):
-        lightning = lambda state: {"state_dict": prefixed("model.")(state), "pytorch-lightning_version": "1.6"}  # noqa: E731
+
+        def lightning(state):
+            return {
+                "state_dict": prefixed("model.")(state),
+                "pytorch-lightning_version": "1.6",
+            }
+
         return [lambda state: {"model": state}, lightning]
     if name == "rcgrad":
         unused = {"image_encoder.conv1_flow.weight": torch.zeros(64, 6, 7, 7)}
         return [lambda state: state, lambda state: {**state, **unused}]
-    scale = {"loss_fn.logit_scale": torch.tensor(2.66)}  # what the authors' Lightning module holds besides
-    return [lambda state: {"state_dict": {**state, **scale}, "optimizer": {"lr": 0.1}}, lambda state: state]
+    scale = {
+        "loss_fn.logit_scale": torch.tensor(2.66)
+    }  # what the authors' Lightning module holds besides
+    return [
+        lambda state: {"state_dict": {**state, **scale}, "optimizer": {"lr": 0.1}},
+        lambda state: state,
+    ]
 
 
 LAYOUTS = [(name, number) for name in METHODS for number in range(len(published_layouts(name)))]
@@ -59,9 +73,12 @@ def test_published_layouts_load_and_give_the_maps(tmp_path, name, number):
     )
     assert parameters.method == METHODS[name]["method"]
     inputs = {
-        key: values[:1, ..., :16000] if key == "waveforms" else values[:1] for key, values in inputs_of(name).items()
+        key: values[:1, ..., :16000] if key == "waveforms" else values[:1]
+        for key, values in inputs_of(name).items()
     }
-    settings = {"uses_batch_statistics": True} if hasattr(parameters, "uses_batch_statistics") else {}
+    settings = (
+        {"uses_batch_statistics": True} if hasattr(parameters, "uses_batch_statistics") else {}
+    )
     expected = make_formula_model(name, "another", width=8, **settings).localize(inputs)
     torch.testing.assert_close(model.localize(inputs), expected)
 
@@ -107,7 +124,9 @@ def test_wrong_shapes_are_named(tmp_path):
     state = narrow_state("ezvsl")
     state["img_proj.weight"] = torch.zeros(512, 32, 1, 1)
     torch.save({"model": state}, tmp_path / "a.pth")
-    assert "img_proj.weight is (512, 32, 1, 1), expected (512, 64, 1, 1)" in refuse(tmp_path / "a.pth")
+    assert "img_proj.weight is (512, 32, 1, 1), expected (512, 64, 1, 1)" in refuse(
+        tmp_path / "a.pth"
+    )
 
 
 def test_missing_and_unknown_keys_are_refused(tmp_path):
@@ -129,9 +148,15 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (torch.Tensor.int, "hold other numbers (aud_proj.weight is torch.int32, expected torch.float32)"),
+        (
+            torch.Tensor.int,
+            "hold other numbers (aud_proj.weight is torch.int32, expected torch.float32)",
+        ),
         (torch.Tensor.to_sparse, "aud_proj.weight of its entries are not (plain) tensors"),
-        (lambda values: values.to("meta"), "aud_proj.weight of its entries are not (plain) tensors"),
+        (
+            lambda values: values.to("meta"),
+            "aud_proj.weight of its entries are not (plain) tensors",
+        ),
     ],
 )
 def test_tensors_that_hold_no_weights_are_refused(tmp_path, change, words):
@@ -152,19 +177,33 @@ def test_torchvision_weights_are_recognized(tmp_path):
 def test_scores_and_callbacks_beside_the_weights_do_no_harm(tmp_path):
     import argparse
 
-    extra = {"best_Auc": np.float64(0.6), "best_cIoU": np.float32(0.8), "args": argparse.Namespace(lr=0.1)}
+    extra = {
+        "best_Auc": np.float64(0.6),
+        "best_cIoU": np.float32(0.8),
+        "args": argparse.Namespace(lr=0.1),
+    }
     torch.save({"model": narrow_state("ezvsl"), **extra}, tmp_path / "best.pth")
     model, _ = load_published(tmp_path / "best.pth", None, {"width": 8})
     assert torch.equal(model.state_dict()["aud_proj.bias"], narrow_state("ezvsl")["aud_proj.bias"])
 
 
 def test_old_torch_format_loads(tmp_path):
-    torch.save({"model_state_dict": narrow_state("lvs")}, tmp_path / "a.pth.tar", _use_new_zipfile_serialization=False)
+    torch.save(
+        {"model_state_dict": narrow_state("lvs")},
+        tmp_path / "a.pth.tar",
+        _use_new_zipfile_serialization=False,
+    )
     assert load_published(tmp_path / "a.pth.tar", None, {"width": 8})[1].method == "lvs"
     content = (tmp_path / "a.pth.tar").read_bytes()
-    for damaged in (content[: len(content) // 2], *(content[:position] for position in range(1, 2000, 97))):
+    for damaged in (
+        content[: len(content) // 2],
+        *(content[:position] for position in range(1, 2000, 97)),
+    ):
         (tmp_path / "a.pth.tar").write_bytes(damaged)
-        assert re.search("not a checkpoint of PyTorch, or a damaged one|names code", refuse(tmp_path / "a.pth.tar"))
+        assert re.search(
+            "not a checkpoint of PyTorch, or a damaged one|names code",
+            refuse(tmp_path / "a.pth.tar"),
+        )
 
 
 def test_a_file_that_unpacks_to_more_is_not_unpacked(tmp_path):
@@ -186,7 +225,9 @@ def test_pickle_with_code_is_refused_and_not_run(tmp_path, capsys, protocol):
         torch.save({"model": narrow_state("ezvsl"), "hook": Bomb()}, path)
     else:
         path.write_bytes(pickle.dumps({"model": Bomb()}))
-    assert {"torch": "names code: print); refused", "pickle": "not a checkpoint"}[protocol] in refuse(path)
+    assert {"torch": "names code: print); refused", "pickle": "not a checkpoint"}[
+        protocol
+    ] in refuse(path)
     assert "code ran" not in capsys.readouterr().out
 
 
@@ -228,7 +269,9 @@ def test_flow_of_released_htf_is_a_picture_in_0_to_1(tmp_path):
     torch.testing.assert_close(encoded.flatten(), torch.tensor([0.0, 51 / 255]))
 
 
-@pytest.mark.parametrize("content", [[1, 2], {"model": {"lr": 0.1}}, {"model": {}}, 3.0, {0: torch.zeros(1)}])
+@pytest.mark.parametrize(
+    "content", [[1, 2], {"model": {"lr": 0.1}}, {"model": {}}, 3.0, {0: torch.zeros(1)}]
+)
 def test_files_without_state_dict_are_refused(tmp_path, content):
     torch.save(content, tmp_path / "a.pth")
     message = refuse(tmp_path / "a.pth")
@@ -257,15 +300,21 @@ def test_imagenet_file_initializes_encoders_of_any_input(tmp_path):
         ("flowgrad_ic", "image_encoder.conv1_flow.weight", 4),
         ("flowgrad_en", "flow_encoder.conv1_flow.weight", 1),
     ]:
-        parameters = build_parameters({"method": method, "init": str(tmp_path / "resnet18.pth")}, "test")
+        parameters = build_parameters(
+            {"method": method, "init": str(tmp_path / "resnet18.pth")}, "test"
+        )
         model = make_model(parameters)
         initialize_vision(model, parameters, weights_dir=None)
         state = model.state_dict()
         expected = expand_channels(weights["conv1.weight"], num_channels)
         torch.testing.assert_close(state[key], expected)
         encoder = key.split(".")[0]
-        torch.testing.assert_close(state[f"{encoder}.layer4.1.bn2.weight"], weights["layer4.1.bn2.weight"])
-        torch.testing.assert_close(state[f"{encoder}.layer3.0.conv1.weight"], weights["layer3.0.conv1.weight"])
+        torch.testing.assert_close(
+            state[f"{encoder}.layer4.1.bn2.weight"], weights["layer4.1.bn2.weight"]
+        )
+        torch.testing.assert_close(
+            state[f"{encoder}.layer3.0.conv1.weight"], weights["layer3.0.conv1.weight"]
+        )
 
 
 def test_imagenet_file_initializes_the_flow_encoder_of_htf_but_for_its_first_convolution(tmp_path):
@@ -274,17 +323,25 @@ def test_imagenet_file_initializes_the_flow_encoder_of_htf_but_for_its_first_con
     weights = torchvision.models.resnet18(weights=None).state_dict()
     torch.save(weights, tmp_path / "resnet18.pth")
     for flow_encoder in ("cnn", "maxpool"):
-        values = {"method": "htf", "flow_encoder": flow_encoder, "init": str(tmp_path / "resnet18.pth")}
+        values = {
+            "method": "htf",
+            "flow_encoder": flow_encoder,
+            "init": str(tmp_path / "resnet18.pth"),
+        }
         parameters = build_parameters(values, "test")
         model = make_model(parameters)
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         initialize_vision(model, parameters, weights_dir=None)
         state = model.state_dict()
         assert torch.equal(state["imgnet.conv1.weight"], weights["conv1.weight"])
-        assert torch.equal(state["audnet.layer1.0.conv1.weight"], before["audnet.layer1.0.conv1.weight"])
+        assert torch.equal(
+            state["audnet.layer1.0.conv1.weight"], before["audnet.layer1.0.conv1.weight"]
+        )
         if flow_encoder == "cnn":
             assert torch.equal(state["flownet.conv1.weight"], before["flownet.conv1.weight"])
-            assert torch.equal(state["flownet.layer4.1.conv2.weight"], weights["layer4.1.conv2.weight"])
+            assert torch.equal(
+                state["flownet.layer4.1.conv2.weight"], weights["layer4.1.conv2.weight"]
+            )
 
 
 def test_flowgrad_channel_is_the_mean_of_rgb():
@@ -302,7 +359,9 @@ def test_imagenet_offline_names_the_alternatives(tmp_path, monkeypatch):
         raise urllib.error.URLError("no network")
 
     monkeypatch.setattr(urllib.request, "urlopen", refuse_connection)
-    with pytest.raises(DataError, match=r"cannot be fetched .no network.; set init to random .*path of a file"):
+    with pytest.raises(
+        DataError, match=r"cannot be fetched .no network.; set init to random .*path of a file"
+    ):
         load_imagenet_weights("resnet18", init="imagenet", weights_dir=tmp_path)
 
 
@@ -311,7 +370,9 @@ def test_imagenet_weights_of_another_backbone_are_refused(tmp_path, backbone):
     import torchvision
 
     torch.save(torchvision.models.resnet34(weights=None).state_dict(), tmp_path / "a.pth")
-    parameters = build_parameters({"method": "ezvsl", "backbone": backbone, "init": str(tmp_path / "a.pth")}, "t")
+    parameters = build_parameters(
+        {"method": "ezvsl", "backbone": backbone, "init": str(tmp_path / "a.pth")}, "t"
+    )
     with pytest.raises(DataError, match="expected torchvision's weights of the same backbone"):
         initialize_vision(make_model(parameters), parameters, weights_dir=None)
 

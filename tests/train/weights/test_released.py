@@ -44,7 +44,9 @@ def no_pauses(monkeypatch):
 
 def write_checkpoint(path, name="flowgrad_en"):
     """Formula weights in their authors' layout, narrow."""
-    state = fill_state_dict(make_model(build_parameters({**METHODS[name], **NARROW}, "test")).state_dict(), "another")
+    state = fill_state_dict(
+        make_model(build_parameters({**METHODS[name], **NARROW}, "test")).state_dict(), "another"
+    )
     torch.save({"state_dict": state}, path)
     return state
 
@@ -70,9 +72,15 @@ def test_a_broken_transfer_goes_on_where_it_stopped(server, tmp_path):
 
 def test_what_came_before_the_network_went_is_kept(server, tmp_path):
     path = tmp_path / "a.bin"
-    url = server.add("/a.bin", Answer(WEIGHTS, cut_at=100_000, has_ranges=True), Answer(b"", status=503))
-    with pytest.raises(DataError, match=r"503.*run again to go on from byte 100000; do something else$"):
-        fetch_file(url, path, sha256=SHA256, num_bytes=len(WEIGHTS), alternatives="do something else")
+    url = server.add(
+        "/a.bin", Answer(WEIGHTS, cut_at=100_000, has_ranges=True), Answer(b"", status=503)
+    )
+    with pytest.raises(
+        DataError, match=r"503.*run again to go on from byte 100000; do something else$"
+    ):
+        fetch_file(
+            url, path, sha256=SHA256, num_bytes=len(WEIGHTS), alternatives="do something else"
+        )
     assert not path.exists()
     server.add("/a.bin", Answer(WEIGHTS, has_ranges=True))
     before = server.num_requests["/a.bin"]
@@ -99,8 +107,16 @@ def test_offline_is_one_clear_sentence(tmp_path):
     with MisbehavingServer() as server:
         url = server.url_of("/a.bin")
     for num_bytes in (None, 100):
-        with pytest.raises(DataError, match=r"cannot be fetched.*refused.*; set init to random") as caught:
-            fetch_file(url, tmp_path / "a.bin", sha256=SHA256, num_bytes=num_bytes, alternatives="set init to random")
+        with pytest.raises(
+            DataError, match=r"cannot be fetched.*refused.*; set init to random"
+        ) as caught:
+            fetch_file(
+                url,
+                tmp_path / "a.bin",
+                sha256=SHA256,
+                num_bytes=num_bytes,
+                alternatives="set init to random",
+            )
         assert "\n" not in str(caught.value)
 
 
@@ -146,12 +162,18 @@ def test_released_weights_are_evaluated_without_training_and_marked(server, tmp_
     stages.weights.main(project, "theirs")
     run = read_run(project.run_dir("theirs"))
     assert (run["status"], run["selection"], run["method"]) == ("ok", "released", "flowgrad_en")
-    assert (run["source"], run["sha256"], run["parameters"]["uses_batch_statistics"]) == (url, sha256, True)
+    assert (run["source"], run["sha256"], run["parameters"]["uses_batch_statistics"]) == (
+        url,
+        sha256,
+        True,
+    )
     loaded = load_tensors(project.run_dir("theirs") / "model.ckpt")["model"]
     assert all(torch.equal(loaded[name], state[name]) for name in state)
 
     requests = server.num_requests.copy()
-    shutil.rmtree(project.run_dir("theirs"))  # as DVC does before a stage: the fetched file lies elsewhere
+    shutil.rmtree(
+        project.run_dir("theirs")
+    )  # as DVC does before a stage: the fetched file lies elsewhere
     stages.weights.main(project, "theirs")
     assert server.num_requests == requests
 
@@ -188,13 +210,17 @@ def test_a_fetched_file_without_known_hash_is_named_not_used(server, tmp_path):
     url = server.add("/en.ckpt", Answer((tmp_path / "en.ckpt").read_bytes()))
     entry = {"method": "flowgrad_en", "url": url, "settings": NARROW}
     project = released_project(tmp_path / "project", {"theirs": entry})
-    with pytest.raises(DataError, match=f"the file that came has {sha256}: set weights.theirs.sha256") as caught:
+    with pytest.raises(
+        DataError, match=f"the file that came has {sha256}: set weights.theirs.sha256"
+    ) as caught:
         stages.weights.main(project, "theirs")
     assert "\n" not in str(caught.value)
     assert not project.run_dir("theirs").exists()
     requests = server.num_requests.copy()
     entry["sha256"] = sha256
-    stages.weights.main(Project(project.root, project.params | {"weights": {"theirs": entry}}), "theirs")
+    stages.weights.main(
+        Project(project.root, project.params | {"weights": {"theirs": entry}}), "theirs"
+    )
     assert server.num_requests == requests
 
 
@@ -203,8 +229,16 @@ def test_wrong_entries_and_files_are_one_sentence(tmp_path):
     write_checkpoint(tmp_path / "en.ckpt")
     entry = {"method": "flowgrad_en", "url": "en.ckpt", "settings": NARROW}
     for change, error, words in [
-        ({"method": "flowgrad"}, ParameterError, "weights.x: method is 'flowgrad', expected one of lvs"),
-        ({"sha256": "abc"}, ParameterError, "weights.x: sha256 is 'abc', expected 64 hexadecimal digits"),
+        (
+            {"method": "flowgrad"},
+            ParameterError,
+            "weights.x: method is 'flowgrad', expected one of lvs",
+        ),
+        (
+            {"sha256": "abc"},
+            ParameterError,
+            "weights.x: sha256 is 'abc', expected 64 hexadecimal digits",
+        ),
         ({"sha256": "0" * 64}, DataError, r"en.ckpt: SHA-256 is .*, expected 0000"),
         ({"url": "nowhere.ckpt"}, DataError, "nowhere.ckpt: no such file"),
         ({"epochs": 3}, ParameterError, "unknown key weights.x.epochs"),
@@ -222,8 +256,15 @@ def test_wrong_entries_and_files_are_one_sentence(tmp_path):
 def test_nothing_is_fetched_unless_it_is_asked_for():
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     assert params["released"] == []
-    entries = {name: build(ReleasedWeights, values, name) for name, values in params["weights"].items()}
-    assert {entry.method for entry in entries.values()} == {"rcgrad", "flowgrad_h", "flowgrad_ic", "flowgrad_en"}
+    entries = {
+        name: build(ReleasedWeights, values, name) for name, values in params["weights"].items()
+    }
+    assert {entry.method for entry in entries.values()} == {
+        "rcgrad",
+        "flowgrad_h",
+        "flowgrad_ic",
+        "flowgrad_en",
+    }
     assert all(entry.is_remote for entry in entries.values())
     assert not set(entries) & set(params["train"])  # one folder of runs
 
@@ -232,11 +273,20 @@ def test_dvc_runs_the_stage_of_each_released_name(server, tmp_path):
     """The real graph: the stage, its parameters and its output; offline it fails with one line."""
     write_checkpoint(tmp_path / "en.ckpt")
     url = server.add("/en.ckpt", Answer((tmp_path / "en.ckpt").read_bytes()))
-    entry = {"method": "flowgrad_en", "url": url, "sha256": sha256_of(tmp_path / "en.ckpt"), "settings": NARROW}
-    folder = make_checkout(tmp_path / "checkout", {"weights.theirs": entry, "released": ["theirs"], "models": []})
+    entry = {
+        "method": "flowgrad_en",
+        "url": url,
+        "sha256": sha256_of(tmp_path / "en.ckpt"),
+        "settings": NARROW,
+    }
+    folder = make_checkout(
+        tmp_path / "checkout", {"weights.theirs": entry, "released": ["theirs"], "models": []}
+    )
     assert "weights@theirs" in run(folder, "dvc", "stage", "list", "--name-only")
     assert "flowgrad_en weights of" in run(folder, "dvc", "repro", "weights@theirs")
-    assert json.loads((folder / "cache/runs/theirs/run.json").read_text())["selection"] == "released"
+    assert (
+        json.loads((folder / "cache/runs/theirs/run.json").read_text())["selection"] == "released"
+    )
     assert "up to date" in run(folder, "dvc", "repro", "weights@theirs")
     assert "cache/runs/theirs" in run(folder, "dvc", "dag", "--outs", "evaluate")
 
