@@ -23,7 +23,7 @@ from eval.results.test_set_tables import load_test_set
 from eval.results.test_sets import TEST_SETS, count_leakage, get_test_set, subset_ids
 from eval.scoring.bootstrap import NUM_RESAMPLES
 from eval.scoring.protocols import PROTOCOLS, get_protocol
-from pipeline.base.exit_codes import report_error
+from pipeline.base.os_errors import report_error
 from pipeline.base.project import Project
 from pipeline.datasets import load
 from pipeline.lists.published_lists import read_ids

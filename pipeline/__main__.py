@@ -7,7 +7,7 @@ import sys
 
 from earshot.errors import EarshotError
 from pipeline import commands
-from pipeline.base.exit_codes import report_error
+from pipeline.base.os_errors import report_error
 from pipeline.base.project import Project
 from pipeline.commands.arguments import protect_ids
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 
 from earshot.errors import EarshotError
-from pipeline.base.exit_codes import report_error
+from pipeline.base.os_errors import report_error
 from pipeline.base.project import Project
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from earshot.files import publish_text, sha256_of
 from earshot.shard_format import INDEX_NAME
 from earshot.tables import INDEX, read_table
+from pipeline.base.os_errors import explain_os_errors
 from pipeline.base.project import Project
-from pipeline.shards.cluster import write_refusals_told
 
 
 def account_path(project: Project, dataset: str, feature: str) -> Path:
@@ -20,7 +20,7 @@ def write_account(project: Project, dataset: str, feature: str, *, num_bytes: in
     """Count what the feature's index says; ``num_bytes``: of its shards."""
     text = _make_account(project.feature_dir(dataset, feature) / INDEX_NAME, num_bytes=num_bytes)
     path = account_path(project, dataset, feature)
-    with write_refusals_told(path.parent):
+    with explain_os_errors(path.parent):
         publish_text(path, text)
 
 

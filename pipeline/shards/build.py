@@ -20,10 +20,11 @@ from earshot.errors import RunError
 from earshot.reader import INDEX_NAME
 from earshot.shard_format import task_of
 from earshot.tables import INDEX, write_table
+from pipeline.base.os_errors import explain_os_errors
 from pipeline.base.progress import Progress
 from pipeline.features.extract import extract_features
 from pipeline.features.feature import Feature
-from pipeline.shards.cluster import ClusterParameters, run_tasks, write_refusals_told
+from pipeline.shards.cluster import ClusterParameters, run_tasks
 from pipeline.shards.dvc_cache import find_cached_files
 from pipeline.shards.plan import (
     Also,
@@ -102,7 +103,7 @@ def build_feature(
     )
     clips, absent = available_clips(downloads, clips_dir)
     requests = resolve_requests(feature, samples, clips, absent)
-    with write_refusals_told(store_dir), ExitStack() as stack:
+    with explain_os_errors(store_dir), ExitStack() as stack:
         store = stack.enter_context(Store(store_dir).open())
         others = [
             (other, stack.enter_context(Store(Path(folder).resolve()).open()))

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from earshot.errors import EarshotError, RunError
-from pipeline.base.exit_codes import REFUSALS
+from pipeline.base.os_errors import is_os_error
 from pipeline.shards.crash_log import ATTEMPTS_PREFIX, AttemptLog
 
 _POLL_SECONDS = 1.0
@@ -95,20 +95,6 @@ def run_tasks(
             yield from _Run(client, function, tasks, parameters, log)
     finally:
         shutil.rmtree(log.folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def write_refusals_told(folder: Path) -> Iterator[None]:
-    """Turn the system's refusals to write into one sentence about ``folder``."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in REFUSALS:
-            raise
-        text, remedy = REFUSALS[error.errno]
-        raise RunError(
-            f"{folder}: {text}; whatever was finished is kept: {remedy} and run the same command again"
-        ) from None
 
 
 @contextlib.contextmanager
@@ -308,9 +294,7 @@ class _Run:
 
     def _judge(self, task_id: str, error: Exception) -> None:
         """End the run with an error that concerns all tasks; try the task again after any other."""
-        if isinstance(error, EarshotError) or (
-            isinstance(error, OSError) and error.errno in REFUSALS
-        ):
+        if isinstance(error, EarshotError) or is_os_error(error):
             raise error
         # The scheduler, which unpacks the tasks first, hides its ImportError in a RuntimeError.
         if isinstance(error, ImportError) or "deserialization of the task graph" in str(error):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from earshot.shard_format import INDEX_NAME
 from earshot.tables import INDEX, read_table
-from pipeline.shards.cluster import write_refusals_told
+from pipeline.base.os_errors import explain_os_errors
 from pipeline.shards.store import Store
 
 
@@ -24,7 +24,7 @@ def prune_store(store_dir: Path, output_dir: Path, *, is_dry_run: bool) -> Prune
     keys = set(
         read_table(output_dir / INDEX_NAME, INDEX, columns=["key"]).column("key").to_pylist()
     )
-    with write_refusals_told(store_dir), Store(store_dir).open() as store:
+    with explain_os_errors(store_dir), Store(store_dir).open() as store:
         used = {
             name
             for name, entries in store.entries.items()

@@ -25,11 +25,12 @@ from earshot.shard_format import (
     task_of,
 )
 from earshot.tables import INDEX, read_table
+from pipeline.base.os_errors import explain_os_errors
 from pipeline.base.progress import Progress
 from pipeline.features.extract import extract_features
 from pipeline.features.feature import Extracted, Feature, Moment
 from pipeline.shards.build import BuildReport, build_feature
-from pipeline.shards.cluster import ClusterParameters, run_tasks, write_refusals_told
+from pipeline.shards.cluster import ClusterParameters, run_tasks
 from pipeline.shards.crash_log import Attempt
 from pipeline.shards.dvc_cache import find_cached_files
 from pipeline.shards.plan import (
@@ -109,7 +110,7 @@ def repair_feature(
     removed = tuple(damage.path.name for damage in damages if not damage.sample_ids)
     names = list(dict.fromkeys(damage.path.name for damage in damages if damage.sample_ids))
     restored, remade, num_computed = [], {}, 0
-    with write_refusals_told(store_dir), Store(store_dir).open() as store:
+    with explain_os_errors(store_dir), Store(store_dir).open() as store:
         for name in removed:
             if (output_dir / name).is_dir() and not (output_dir / name).is_symlink():
                 raise DataError(

@@ -1,0 +1,77 @@
+"""Turn errors into one-line messages and exit codes, including OS errors such as a full disk."""
+
+import contextlib
+import errno
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from earshot.errors import EarshotError, RunError
+
+
+class OsErrorText(NamedTuple):
+    """How a message names an OS error, and what the user can do about it."""
+
+    text: str
+    remedy: str
+
+
+# Errors of the operating system that no program can prevent. Any other OSError may be a bug, so it
+# keeps its traceback.
+OS_ERRORS = {
+    errno.ENOSPC: OsErrorText("no space left on the device", "make room"),
+    errno.EDQUOT: OsErrorText("the disk quota is exceeded", "make room"),
+    errno.EFBIG: OsErrorText("the limit on the size of files is too small", "raise it"),
+    errno.EROFS: OsErrorText("the file system is read-only", "make it writable"),
+    errno.EACCES: OsErrorText("this user has no right to it", "grant it"),
+    errno.EPERM: OsErrorText("this user has no right to it", "grant it"),
+}
+
+
+def is_os_error(error: BaseException) -> bool:
+    """Return whether ``error`` is one of ``OS_ERRORS``."""
+    return isinstance(error, OSError) and error.errno in OS_ERRORS
+
+
+def report_error(error: Exception) -> int:
+    """Print a one-line message for ``error`` and return the exit code.
+
+    Args:
+        error: What stopped a stage or a command.
+
+    Returns:
+        The exit code of an ``EarshotError``, or 1 for one of ``OS_ERRORS``.
+
+    Raises:
+        Exception: ``error`` itself when it is neither: it is a bug and needs its traceback.
+    """
+    if isinstance(error, EarshotError):
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+    if not isinstance(error, OSError) or error.errno not in OS_ERRORS:
+        raise error
+    text, remedy = OS_ERRORS[error.errno]
+    where = f"{error.filename}: " if error.filename else ""
+    print(f"error: {where}{text}; {remedy} and run the same command again", file=sys.stderr)
+    return RunError.exit_code
+
+
+@contextlib.contextmanager
+def explain_os_errors(folder: Path) -> Iterator[None]:
+    """Turn one of ``OS_ERRORS`` in the body into a ``RunError`` that names ``folder``.
+
+    The message says that finished work in ``folder`` is kept, so only use this around code that
+    publishes its results one by one.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in OS_ERRORS:
+            raise
+        text, remedy = OS_ERRORS[error.errno]
+        raise RunError(
+            f"{folder}: {text}; whatever was finished is kept: {remedy} and run the same command "
+            "again"
+        ) from None
