@@ -9,9 +9,7 @@ from train.inference.detector import DetectorParameters, make_feature
 def main(project: Project, dataset: str) -> None:
     """Cache the detections; the detector's weights are fetched once into ``cache/weights``."""
     parameters = project.parameters(DetectorParameters, "detections.detector")
-    build(
-        project, dataset, make_feature(parameters, weights_dir=project.root / "cache" / "weights")
-    )
+    build(project, dataset, make_feature(parameters, weights_dir=project.weights_dir))
 
 
 if __name__ == "__main__":

@@ -35,9 +35,8 @@ def main(project: Project) -> None:
         raise ParameterError(
             f"params: {twice[0]!r} is evaluated twice, expected each model and baseline once"
         )
-    project.maps_path("any", "any").parent.parent.mkdir(
-        parents=True, exist_ok=True
-    )  # also where no maps are kept
+    # DVC expects the folder even when no maps are kept.
+    project.maps_root_dir.mkdir(parents=True, exist_ok=True)
     rows: dict[str, list[dict]] = {name: [] for name in ("scores", *LISTS)}
     for dataset in project.datasets:
         features, topline = (*FEATURES, "detections"), [make_vision_only()]
@@ -49,7 +48,7 @@ def main(project: Project) -> None:
             {name: FeatureReader(project.feature_dir(dataset, name)) for name in features},
             [*entrants, *topline],
             parameters=parameters,
-            maps_dir=project.maps_path(dataset, "any").parent,
+            maps_dir=project.maps_dir(dataset),
         )
         for name, found_rows in found.items():
             rows[name] += found_rows
@@ -75,7 +74,7 @@ def _baseline(project: Project, name: str, parameters: EvaluationParameters) -> 
     """One of ``evaluate.baselines``."""
     if name not in KINDS:
         return make_baseline(name)
-    weights, weights_dir = parameters.object_guidance_weights, project.root / "cache" / "weights"
+    weights, weights_dir = parameters.object_guidance_weights, project.weights_dir
     predictor = object_predictor(name, weights=weights, weights_dir=weights_dir)
     return Entrant(name, _predict_with(predictor, name), reads=predictor.reads, is_kept=True)
 
@@ -96,7 +95,7 @@ def _model_entrants(project: Project, model: str, *, has_untrained: bool) -> lis
     if run["status"] == "untrained":
         print(f"{model}: not evaluated, since it was not trained: {run['reason']}")
         return []
-    weights_dir = project.root / "cache" / "weights"
+    weights_dir = project.weights_dir
     predictor = load_predictor(project.run_dir(model), weights_dir=weights_dir)
     parameters = predictor.parameters
     dataset = project.datasets[0]

@@ -51,7 +51,7 @@ def main(project: Project, model: str) -> None:
             ("test", parameters.test_split),
         )
     }
-    folders = {"run": project.run_dir(model), "curves": project.reports_dir / "training" / model}
+    folders = {"run": project.run_dir(model), "curves": project.curves_dir(model)}
     if not split_ids["train"]:
         reason = f"dataset {dataset} has no samples in split {parameters.train_split!r}"
         write_untrained_run(folders["run"], parameters, log_dir=folders["curves"], reason=reason)
@@ -76,7 +76,7 @@ def main(project: Project, model: str) -> None:
         source_dir=Path(train.__file__).parents[1],
     )
     # Outside of DVC's outputs, which are removed before a stage runs: a killed training goes on from here.
-    training_dir = project.root / "cache" / "training"
+    training_dir = project.training_dir
     is_scored = has_ground_truth(split_ids["val"], samples, dataset=dataset)
 
     def train_model() -> bool:
@@ -95,7 +95,7 @@ def main(project: Project, model: str) -> None:
             log_dir=folders["curves"],
             state_dir=training_dir / model,
             state_key=key,
-            weights_dir=project.root / "cache" / "weights",
+            weights_dir=project.weights_dir,
             hardware=hardware,
         )
         return result.is_first_process

@@ -8,7 +8,7 @@ from train.weights.released import ReleasedWeights, make_released_run
 def main(project: Project, name: str) -> None:
     """Write ``cache/runs/<name>/``; the fetched file stays in ``cache/weights``, where a broken transfer goes on."""
     weights = project.parameters(ReleasedWeights, f"weights.{name}")
-    weights_dir = project.root / "cache" / "weights"
+    weights_dir = project.weights_dir
     words = make_released_run(
         weights, name, run_dir=project.run_dir(name), weights_dir=weights_dir, root=project.root
     )

@@ -101,7 +101,7 @@ def load_inputs(
         )
         if run is not None:
             runs[model] = run
-        training_dir = project.reports_dir / "training" / model
+        training_dir = project.curves_dir(model)
         if training_dir.is_dir():
             training_dirs[model] = training_dir
         elif run is None or run.get("selection") != "released":  # released weights have no curves
@@ -136,7 +136,7 @@ def _load_dataset(project: Project, name: str, notes: list[str]) -> DatasetInput
             notes.append(
                 f"cache/{name}/{feature} is not there: no {feature} of {name} on this page."
             )
-    maps_dir = project.root / "cache" / "maps" / name
+    maps_dir = project.maps_dir(name)
     return DatasetInputs(
         name=name,
         clips=tables.read_table(project.clips_table_path(name), tables.CLIPS),

@@ -67,6 +67,8 @@ class Project:
         """The parameter dataclass ``cls`` built from a section."""
         return build(cls, self.section(dotted_name), dotted_name)
 
+    # Tables of a dataset.
+
     def manifests_dir(self, dataset: str) -> Path:
         return self.root / "manifests" / dataset
 
@@ -79,12 +81,14 @@ class Project:
     def downloads_table_path(self, dataset: str) -> Path:
         return self.manifests_dir(dataset) / "downloads.parquet"
 
-    def ledger_path(self, dataset: str) -> Path:
-        """Attempts to get clips, append-only; not a DVC output, since it must outlive every rerun."""
-        return self.dataset_cache_dir(dataset) / "attempts.jsonl"
+    # Data of a dataset.
 
     def dataset_cache_dir(self, dataset: str) -> Path:
         return self.root / "cache" / dataset
+
+    def ledger_path(self, dataset: str) -> Path:
+        """The append-only log of download attempts. No DVC output: it must survive every rerun."""
+        return self.dataset_cache_dir(dataset) / "attempts.jsonl"
 
     def clips_dir(self, dataset: str) -> Path:
         return self.dataset_cache_dir(dataset) / "clips"
@@ -93,15 +97,41 @@ class Project:
         return self.dataset_cache_dir(dataset) / feature
 
     def store_dir(self, dataset: str, feature: str) -> Path:
-        """Immutable shards by name; the feature folder holds hard links to those that its index uses."""
+        """Immutable shards. The feature folder has hard links to those that its index uses."""
         return self.dataset_cache_dir(dataset) / "store" / feature
+
+    # Data of models.
+
+    @property
+    def weights_dir(self) -> Path:
+        """Weights that were trained elsewhere, as fetched."""
+        return self.root / "cache" / "weights"
+
+    @property
+    def training_dir(self) -> Path:
+        """Unfinished and finished trainings by run. No DVC output: a killed training resumes."""
+        return self.root / "cache" / "training"
 
     def run_dir(self, model: str) -> Path:
         return self.root / "cache" / "runs" / model
 
+    @property
+    def maps_root_dir(self) -> Path:
+        """Localization maps of all datasets, a folder for each."""
+        return self.root / "cache" / "maps"
+
+    def maps_dir(self, dataset: str) -> Path:
+        return self.maps_root_dir / dataset
+
     def maps_path(self, dataset: str, model: str) -> Path:
-        return self.root / "cache" / "maps" / dataset / f"{model}.npz"
+        return self.maps_dir(dataset) / f"{model}.npz"
+
+    # Reports.
 
     @property
     def reports_dir(self) -> Path:
         return self.root / "reports"
+
+    def curves_dir(self, model: str) -> Path:
+        """Metrics of a training by epoch, as DVC plots them."""
+        return self.reports_dir / "training" / model

@@ -25,7 +25,7 @@ def _detections(project: Project) -> Feature:
     """The detector is a network: `train` has it, which is imported only when detections are made again."""
     detector = importlib.import_module("train.inference.detector")
     parameters = project.parameters(detector.DetectorParameters, "detections.detector")
-    return detector.make_feature(parameters, weights_dir=project.root / "cache" / "weights")
+    return detector.make_feature(parameters, weights_dir=project.weights_dir)
 
 
 FEATURES: dict[str, Callable[[Project], Feature]] = {

@@ -245,7 +245,7 @@ def _draw_map(
 def _expand_models(project: Project, dataset: str, models: list[str]) -> list[str]:
     if "all" not in models:
         return models
-    folder = project.maps_path(dataset, "any").parent
+    folder = project.maps_dir(dataset)
     return sorted(path.stem for path in folder.glob("*.npz") if not path.name.startswith("."))
 
 

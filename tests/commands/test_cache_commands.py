@@ -344,7 +344,7 @@ def test_detections_are_a_feature_like_the_others_where_they_are_cached(
     assert told in capsys.readouterr().out
 
     parameters = detector.DetectorParameters(weights="none.pth", max_boxes=7)
-    weights_dir = project.root / "cache" / "weights"
+    weights_dir = project.weights_dir
     build_as_stages_do(
         project, make_detections(detector.DetectorParameters(), weights_dir=weights_dir)
     )  # of yesterday

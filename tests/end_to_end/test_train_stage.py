@@ -77,10 +77,7 @@ def test_rcgrad_and_its_product_with_flow_are_trained_once(
     # the features that a user's own video is prepared with: flow only where the model reads it
     assert set(read_features(project.run_dir("rcgrad"))) == {"frames", "waveforms"}
     assert set(read_features(project.run_dir("flowgrad_h"))) == {"frames", "flow", "waveforms"}
-    curves = [
-        project.reports_dir / "training" / model / "plots" / "metrics" / "train_loss.tsv"
-        for model in PAIR
-    ]
+    curves = [project.curves_dir(model) / "plots" / "metrics" / "train_loss.tsv" for model in PAIR]
     assert curves[0].read_text() == curves[1].read_text()
 
     plain, product = maps_of(project, "rcgrad"), maps_of(project, "flowgrad_h")

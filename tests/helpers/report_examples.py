@@ -272,7 +272,7 @@ def _write_scores(project: Project, dataset: str, samples: list[dict], rng) -> N
             json.dumps({"model": model, "seed": 0, "num_epochs": 12, "selection": "val"})
         )
         for name, curve in (("train/loss", 2.0), ("val/loss", 2.2), ("val/adaptive_ciou", None)):
-            path = project.reports_dir / "training" / model / "plots" / "metrics" / f"{name}.tsv"
+            path = project.curves_dir(model) / "plots" / "metrics" / f"{name}.tsv"
             path.parent.mkdir(parents=True, exist_ok=True)
             lines = [f"step\t{name.split('/')[-1]}"]
             for step in range(12):
