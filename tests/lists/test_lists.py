@@ -11,7 +11,6 @@ import pytest
 
 from earshot.errors import DataError
 from pipeline.datasets import vggsound
-from pipeline.lists import published_lists
 from tests.helpers.list_tables import sizes_of
 
 
@@ -89,7 +88,7 @@ def test_lists_are_fetched_once_with_their_hashes(shared, tmp_path, serve, caplo
 
 
 def test_unreachable_server_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(published_lists.time, "sleep", lambda _: None)
+    monkeypatch.setattr("pipeline.base.http.time.sleep", lambda _: None)
     parameters = vggsound.Parameters(splits=("vggss_10k",), ezvsl_url="http://127.0.0.1:9")
     with pytest.raises(
         DataError, match=r"127\.0\.0\.1:9/vggss_10k\.txt: cannot be fetched: .*lists_dir"

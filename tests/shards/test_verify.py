@@ -79,7 +79,7 @@ def test_every_bit_of_a_small_shard_matters(tmp_path):
 
 def check_without_reading(folder):
     """``verify_feature`` where the only sample of a shard suffers whatever is damaged: no need to look inside."""
-    from earshot.reader import verify
+    from pipeline.shards import verify
 
     original, verify.read_good_arrays = verify.read_good_arrays, lambda path, rows: {}
     try:
