@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 
 from eval.results.model_results import sample_values
-from eval.scoring import score_maps
 from eval.scoring.bootstrap import intervals
 from eval.scoring.ground_truth import make_ground_truth
 from eval.scoring.protocols import PROTOCOLS
+from eval.scoring.score_maps import score_maps
 from tests.helpers.published_loop import LOOPS, union_map
 
 NUM_MAPS = 5158

@@ -14,10 +14,11 @@ import pyarrow as pa
 from earshot.errors import DataError
 from eval.results.files import METRICS, SCORES, hash_ids
 from eval.results.test_sets import count_leakage, subset_ids
-from eval.scoring import metrics, score_maps
+from eval.scoring import metrics
 from eval.scoring.bootstrap import NUM_RESAMPLES, compare_paired, intervals
 from eval.scoring.ground_truth import ground_truths_of
 from eval.scoring.protocols import get_protocol
+from eval.scoring.score_maps import score_maps
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from eval.scoring import score_maps
 from eval.scoring.ground_truth import ground_truths_of
 from eval.scoring.protocols import get_protocol
+from eval.scoring.score_maps import score_maps
 
 
 def mean_adaptive_ciou(

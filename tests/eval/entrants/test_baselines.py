@@ -12,9 +12,9 @@ from eval.entrants.entrant import FLOW_BASELINES, make_baseline
 from eval.entrants.vision_only import Detections, drop_still, pairwise_iou, vision_only_map
 from eval.results.breakdowns import break_down, group_samples
 from eval.results.model_results import evaluate_maps
-from eval.scoring import score_maps
 from eval.scoring.ground_truth import make_ground_truth
 from eval.scoring.protocols import PROTOCOLS
+from eval.scoring.score_maps import score_maps
 
 
 def test_centre_is_a_square_of_158_pixels_at_half():

@@ -7,11 +7,11 @@ import pytest
 
 from earshot.errors import ParameterError
 from eval.entrants.baselines import ceiling, ceiling_of_half, centre_map, uniform_map
-from eval.scoring import score_maps
 from eval.scoring.ground_truth import make_ground_truth
 from eval.scoring.metrics import auc, success_rate
 from eval.scoring.protocols import PROTOCOLS, get_protocol
 from eval.scoring.ranks import values_at_ranks
+from eval.scoring.score_maps import score_maps
 from eval.scoring.upsampling import upsample
 from eval.scoring.value_bins import ValueBins
 from tests.helpers.published_loop import LOOPS, consensus_map, union_map
