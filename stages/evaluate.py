@@ -76,7 +76,9 @@ def _baseline(project: Project, name: str, parameters: EvaluationParameters) -> 
         return make_baseline(name)
     weights, weights_dir = parameters.object_guidance_weights, project.weights_dir
     predictor = object_predictor(name, weights=weights, weights_dir=weights_dir)
-    return Entrant(name, _predict_with(predictor, name), reads=predictor.reads, is_kept=True)
+    return Entrant(
+        name, "baseline", _predict_with(predictor, name), reads=predictor.reads, is_kept=True
+    )
 
 
 def _predict_with(predictor: Predictor, name: str) -> Callable:
@@ -104,10 +106,11 @@ def _model_entrants(project: Project, model: str, *, has_untrained: bool) -> lis
         zip(samples["sample_id"].to_pylist(), samples["clip_id"].to_pylist(), strict=True)
     )
 
-    def entrant(name, localizer, **about):
+    def entrant(name, kind, localizer, **about):
         seed = parameters.seed
         return Entrant(
             name,
+            kind,
             _predict_with(localizer, name),
             reads=localizer.reads,
             is_kept=True,
@@ -120,6 +123,7 @@ def _model_entrants(project: Project, model: str, *, has_untrained: bool) -> lis
         return [
             Entrant(
                 model,
+                "model",
                 _predict_with(predictor, model),
                 reads=predictor.reads,
                 is_kept=True,
@@ -130,12 +134,19 @@ def _model_entrants(project: Project, model: str, *, has_untrained: bool) -> lis
         clip_of[sample_id] for sample_id in ids_in_split(samples, parameters.train_split)
     }
     entrants = [
-        entrant(model, predictor, selection=parameters.select_on, train_clip_ids=train_clip_ids)
+        entrant(
+            model,
+            "model",
+            predictor,
+            selection=parameters.select_on,
+            train_clip_ids=train_clip_ids,
+        )
     ]
     if has_untrained:
         entrants.append(
             entrant(
                 f"{model}_untrained",
+                "untrained",
                 untrained_predictor(parameters, weights_dir=weights_dir),
                 train_clip_ids=(),
             )

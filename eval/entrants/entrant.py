@@ -11,6 +11,7 @@ from eval.entrants.vision_only import VisionOnlyMaps
 
 FLOW_BASELINES = {"flow": "signed", "flow_8bit": "flowgrad", "flow_jpeg": "htf"}
 NORMALIZED = "_normalized"
+KINDS = ("model", "baseline", "untrained", "trivial")  # in the order of the tables
 BASELINES = (
     "centre",
     "uniform",
@@ -30,6 +31,7 @@ class Entrant:
     """
 
     name: str
+    kind: str  # one of KINDS
     predict: Callable[[Sequence[str], Mapping], Sequence[np.ndarray]]
     reads: tuple[str, ...] = ()
     is_absolute: bool = False
@@ -38,6 +40,9 @@ class Entrant:
     selection: str = "none"
     train_dataset: str | None = None
     train_clip_ids: Collection[str] | None = None
+
+    def __post_init__(self):
+        assert self.kind in KINDS, f"{self.name}: {self.kind!r} is not one of {', '.join(KINDS)}"
 
     def train_clips_in(self, dataset: str) -> Collection[str] | None:
         """The clips of ``dataset`` that are in the training data; None where that is not known.
@@ -58,17 +63,21 @@ def make_baseline(name: str) -> Entrant:
     on. ``<name>_normalized`` is the same map scored as a model's is, min-max normalized.
     """
     if name == "centre":
-        return Entrant(name, lambda ids, readers: [centre_map()] * len(ids))
+        return Entrant(name, "trivial", lambda ids, readers: [centre_map()] * len(ids))
     if name == "uniform":
-        return Entrant(name, lambda ids, readers: [uniform_map()] * len(ids))
+        return Entrant(name, "trivial", lambda ids, readers: [uniform_map()] * len(ids))
     if name == "random":
         return Entrant(
-            name, lambda ids, readers: [random_map(sample_id) for sample_id in ids], seed=0
+            name,
+            "trivial",
+            lambda ids, readers: [random_map(sample_id) for sample_id in ids],
+            seed=0,
         )
     if name in BASELINES:
         coding = FLOW_BASELINES[name.removesuffix(NORMALIZED)]
         return Entrant(
             name,
+            "baseline",
             lambda ids, readers: FlowMaps(ids, readers["flow"], coding=coding),
             reads=("flow",),
             is_absolute=not name.endswith(NORMALIZED),
@@ -81,6 +90,7 @@ def make_vision_only() -> Entrant:
     """The topline ``vision_only``, from the cached feature ``detections``."""
     return Entrant(
         "vision_only",
+        "baseline",
         lambda ids, readers: VisionOnlyMaps(ids, readers["detections"]),
         reads=("detections",),
         is_absolute=True,

@@ -35,7 +35,7 @@ from eval.report.markup import (
     join,
     table,
 )
-from eval.report.rows import ABSENT, Group, group_results, kind_of, with_ceilings
+from eval.report.rows import ABSENT, KIND_ORDER, Group, group_results, with_ceilings
 from eval.results.test_sets import TEST_SETS
 from pipeline.features import pictures
 
@@ -79,14 +79,16 @@ def build_report(
     """
     output_dir = Path(output_dir)
     groups = group_results(with_ceilings(inputs.results), first_protocol=protocol, metric=metric)
-    models = _order_models(groups, inputs)
+    kinds = _collect_kinds(groups, inputs)
+    models = _order_models(groups, inputs, kinds)
     scores = {
         dataset.name: score_charts.collect_scores(
             inputs.scores, dataset=dataset.name, protocol=protocol
         )
         for dataset in inputs.datasets
     }
-    cards = _make_cards(inputs, parameters, groups, scores, models, metric)
+    ranked = [model for model in models if kinds.get(model) in ("model", "baseline")] or models
+    cards = _make_cards(inputs, parameters, groups, scores, models, ranked, metric)
     page = _render_page(inputs, groups, models, scores, cards, protocol=protocol, metric=metric)
     texts = {
         "results.md": exports.write_markdown(groups),
@@ -105,22 +107,31 @@ def build_report(
     )
 
 
-def _order_models(groups: Sequence[Group], inputs: ReportInputs) -> list[str]:
+def _collect_kinds(groups: Sequence[Group], inputs: ReportInputs) -> dict[str, str]:
+    """The kind of each name in the results; a name with a run of its own is a model."""
+    kinds = dict.fromkeys(inputs.runs, "model")
+    return kinds | {str(row["model"]): row["kind"] for group in groups for row in group.rows}
+
+
+def _order_models(
+    groups: Sequence[Group], inputs: ReportInputs, kinds: Mapping[str, str]
+) -> list[str]:
     """Each model once: trained ones first, then as in the tables, then those that have maps or scores only."""
     names = [str(row["model"]) for group in groups for row in group.rows]
     if inputs.scores is not None:
         names += sorted(set(inputs.scores.column("model").to_pylist()))
     for dataset in inputs.datasets:
         names += sorted(dataset.map_paths)
-    order = ("model", "baseline", "untrained", "trivial", "ceiling")
-    return sorted(dict.fromkeys(names), key=lambda name: order.index(kind_of(name)))
+    place = {kind: number for number, kind in enumerate(KIND_ORDER)}
+    return sorted(
+        dict.fromkeys(names), key=lambda name: place.get(kinds.get(name, ""), len(KIND_ORDER))
+    )
 
 
 def _make_cards(
-    inputs: ReportInputs, parameters: ReportParameters, groups, scores, models, metric
+    inputs: ReportInputs, parameters: ReportParameters, groups, scores, models, ranked, metric
 ) -> list[dict]:
     """Gallery cards of all datasets, the samples shared out evenly among the datasets that have something to show."""
-    ranked = [model for model in models if kind_of(model) in ("model", "baseline")] or models
     chosen: dict[str, dict[str, list[str]]] = {}
     num_left = parameters.num_gallery_samples
     shown = [dataset for dataset in inputs.datasets if dataset.readers]

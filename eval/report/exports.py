@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
-from eval.report.rows import ABSENT, Group, format_number, kind_of, metrics_in, number_of, title_of
+from eval.report.rows import ABSENT, Group, format_number, metrics_in, number_of, title_of
 from eval.results.files import format_coverage
 
 _FACTS = (
@@ -75,7 +75,7 @@ def write_csv(groups: Sequence[Group]) -> str:
                     group.subset,
                     group.protocol,
                     row["model"],
-                    kind_of(str(row["model"])),
+                    row["kind"],
                     *("" if number is None else repr(number) for number in numbers),
                     *(_text(row.get(name)) for name in _FACTS),
                 ]
@@ -103,7 +103,7 @@ def write_latex(groups: Sequence[Group]) -> str:
         ]
         last_kind = None
         for row in group.rows:
-            kind = kind_of(str(row["model"]))
+            kind = row["kind"]
             if last_kind == "model" and kind != "model":
                 parts.append(r"    \midrule")
             last_kind = kind

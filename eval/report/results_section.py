@@ -11,7 +11,6 @@ from eval.report.rows import (
     best_row,
     format_count,
     format_number,
-    kind_of,
     metrics_in,
     number_of,
     title_of,
@@ -66,7 +65,7 @@ def render_summary(groups: Sequence[Group], *, protocol: str, metric: str) -> Ht
                 ),
                 element(
                     "p",
-                    f"{_BEST_TITLES[kind_of(str(best['model']))]}: {best['model']}, 95\N{NO-BREAK SPACE}% interval ",
+                    f"{_BEST_TITLES[best['kind']]}: {best['model']}, 95\N{NO-BREAK SPACE}% interval ",
                     element("span", _interval_text(best, metric), class_="whole"),
                 ),
                 [
@@ -180,7 +179,7 @@ def render_group(group: Group) -> Html:
     ]
     rows = []
     for row in group.rows:
-        mark = _KIND_TITLES[kind_of(str(row["model"]))]
+        mark = _KIND_TITLES[row["kind"]]
         name = [
             element("span", breakable(str(row["model"])), class_="name"),
             element("span", mark, class_="mark") if mark else None,
@@ -212,7 +211,7 @@ def _count_cell(row: Mapping) -> Html:
 
 
 def _leakage_text(row: Mapping) -> str:
-    if kind_of(str(row["model"])) not in ("model", "untrained") and row.get("leakage") is None:
+    if row["kind"] not in ("model", "untrained") and row.get("leakage") is None:
         return ABSENT
     return "not known" if row.get("leakage") is None else format_count(row["leakage"])
 
@@ -225,7 +224,7 @@ def _explain(group: Group) -> Html | None:
             "The rows were not computed on the same samples (see n and the hash of the ids): "
             f"compare them under \u201c{_COMMON_TITLE}\u201d."
         )
-    bounds = [row for row in group.rows if kind_of(str(row["model"])) == "ceiling"]
+    bounds = [row for row in group.rows if row["kind"] == "ceiling"]
     above = [str(row["model"]) for row in group.rows for bound in bounds if _is_above(row, bound)]
     if above:
         sentences.append(

@@ -4,31 +4,22 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-METRICS = (
-    "mean_ciou",
-    "success_rate",
-    "success_rate_at_30",
-    "auc",
-    "adaptive_ciou",
-    "pointing_accuracy",
-    "median_ciou",
-)
-EXTENDED_METRICS = ("average_precision", "max_f1", "localization_accuracy")
-METRIC_TITLES = {
+from eval.entrants.entrant import KINDS
+
+METRIC_TITLES = {  # in the order of the columns; those of eval.results.files.METRICS and of negatives
     "mean_ciou": "mean cIoU",
     "success_rate": "success at 0.5",
     "success_rate_at_30": "success at 0.3",
-    "median_ciou": "median cIoU",
     "auc": "AUC",
     "adaptive_ciou": "adaptive cIoU",
     "pointing_accuracy": "pointing accuracy",
+    "median_ciou": "median cIoU",
     "average_precision": "AP",
     "max_f1": "max F1",
     "localization_accuracy": "LocAcc",
 }
+KIND_ORDER = (*KINDS, "ceiling")  # a ceiling is a row of this page alone
 ABSENT = "\N{EN DASH}"  # a number that is not there
-_TRIVIAL = {"centre", "uniform", "random"}
-_BASELINES = {"flow", "ogl", "vision_only"}
 
 
 @dataclass(frozen=True)
@@ -41,27 +32,10 @@ class Group:
     rows: tuple[Mapping, ...]
 
 
-def kind_of(model: str) -> str:
-    """``ceiling``, ``trivial``, ``baseline``, ``untrained`` or ``model``, from a row's name."""
-    name = model.lower()
-    if "ceiling" in name:
-        return "ceiling"
-    if name in _TRIVIAL:
-        return "trivial"
-    if "untrained" in name:
-        return "untrained"
-    if name.split("_")[0] in _BASELINES or name in _BASELINES or name.startswith("vision_only"):
-        return "baseline"
-    return "model"
-
-
-_KIND_ORDER = ("model", "baseline", "untrained", "trivial", "ceiling")
-
-
 def with_ceilings(results: Mapping[str, Sequence[Mapping]]) -> list[Mapping]:
     """The rows of results, and each ceiling as a row named ``ceiling``."""
     ceilings = [
-        {**row, "model": "ceiling", "num_requested": row.get("n")}
+        {**row, "model": "ceiling", "kind": "ceiling", "num_requested": row.get("n")}
         for row in results.get("ceilings", ())
     ]
     return [*results.get("results", ()), *ceilings]
@@ -90,7 +64,7 @@ def group_results(results: Sequence[Mapping], *, first_protocol: str, metric: st
 def _row_order(row: Mapping, metric: str) -> tuple:
     value = number_of(row, metric)
     return (
-        _KIND_ORDER.index(kind_of(str(row["model"]))),
+        KIND_ORDER.index(row["kind"]),
         -(value if value is not None else -1.0),
         str(row["model"]),
     )
@@ -111,9 +85,7 @@ def metrics_in(rows: Sequence[Mapping], *, is_full: bool = False) -> list[str]:
     the protocol's authors count successes there, and then first: it is the one to compare with theirs.
     """
     found = [
-        name
-        for name in (*METRICS, *EXTENDED_METRICS)
-        if any(number_of(row, name) is not None for row in rows)
+        name for name in METRIC_TITLES if any(number_of(row, name) is not None for row in rows)
     ]
     if is_full:
         return found
@@ -144,11 +116,7 @@ def title_of(metric: str, rows: Sequence[Mapping]) -> str:
 
 def best_row(rows: Sequence[Mapping], metric: str, kinds: Sequence[str]) -> Mapping | None:
     """The row of one of ``kinds`` with the highest ``metric``, or None."""
-    scored = [
-        row
-        for row in rows
-        if kind_of(str(row["model"])) in kinds and number_of(row, metric) is not None
-    ]
+    scored = [row for row in rows if row["kind"] in kinds and number_of(row, metric) is not None]
     return max(scored, key=lambda row: number_of(row, metric), default=None)
 
 

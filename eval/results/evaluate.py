@@ -110,6 +110,7 @@ def evaluate_dataset(
             samples,
             dataset=dataset,
             model=entrant.name,
+            kind=entrant.kind,
             subsets=subsets,
             protocols=parameters.protocols,
             num_resamples=parameters.num_resamples,
@@ -149,7 +150,11 @@ def _add_comparisons(rows, dataset: str, samples: pa.Table, ids_of, entrants, pa
             *scored.values()
         ):
             rows["intersections"] += intersect(
-                together, ids, subset=subset, num_resamples=parameters.num_resamples
+                together,
+                ids,
+                subset=subset,
+                kinds={entrant.name: entrant.kind for entrant in entrants},
+                num_resamples=parameters.num_resamples,
             )
         for i, first in enumerate(models):
             for second in models[i + 1 :]:

@@ -10,7 +10,8 @@
 
 ``results.json``: an object with these lists, each of flat objects.
 
-- ``results``: one a (model, dataset, subset, protocol). ``model dataset subset protocol seed``; ``n`` samples scored of
+- ``results``: one a (model, dataset, subset, protocol). ``model kind dataset subset protocol seed``; ``kind`` is one of
+  ``eval.entrants.entrant.KINDS``: model, baseline, untrained or trivial; ``n`` samples scored of
   ``num_requested`` in the test set, ``coverage_percent``; ``ids_sha256`` of the scored and ``requested_ids_sha256`` of
   the requested ids (sorted, one a line): two results may be compared when the first is equal; ``selection`` (how the
   checkpoint was chosen); ``leakage`` (scored clips that are in the training data; null: not known);
@@ -110,6 +111,13 @@ def read_results(reports_dir: Path | str) -> dict[str, list[dict]]:
         raise DataError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(content, dict) or "results" not in content:
         raise DataError(f'{path}: has no list "results"; run `dvc repro evaluate` to write it anew')
+    for name in ("results", "intersections"):
+        for row in content.get(name, []):
+            if "kind" not in row:
+                raise DataError(
+                    f'{path}: {row.get("model")} has no "kind" in the list "{name}", expected model, '
+                    "baseline, untrained or trivial; run `dvc repro evaluate` to write it anew"
+                )
     return {name: content.get(name, []) for name in LISTS}
 
 

@@ -7,6 +7,7 @@ Nothing changes n silently. A test set is its list of ids; each id gets a row: `
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,7 @@ class ModelMaps:
 
     ``maps`` (n, h, w) float, larger = more likely, for ``sample_ids`` (n,). ``is_absolute``: see
     ``scoring.score_maps``. ``reasons``: why other samples have no map. ``selection``: how the checkpoint was chosen.
-    ``train_clip_ids``: clips in the training data (None: not known).
+    ``train_clip_ids``: clips in the training data (None: not known). ``kind``: one of ``entrant.KINDS``.
     """
 
     model: str
@@ -39,6 +40,7 @@ class ModelMaps:
     seed: int | None = None
     selection: str = "none"
     train_clip_ids: Collection[str] | None = None
+    kind: str = "model"
 
 
 def check_ids(sample_ids: Sequence[str], *, num_maps: int, known_ids: Collection[str]) -> None:
@@ -138,6 +140,7 @@ def summarize(
     ids: Collection[str],
     *,
     subset: str,
+    kind: str = "model",
     seed: int | None = None,
     selection: str = "none",
     leakage: int | None = None,
@@ -159,6 +162,7 @@ def summarize(
     positives = [row for row in scored if row["is_positive"]]
     result = {
         "model": model,
+        "kind": kind,
         "dataset": dataset,
         "subset": subset,
         "protocol": protocol,
@@ -235,7 +239,7 @@ def evaluate_maps(
     """Scores and results of one model on a dataset: every subset under every protocol.
 
     ``samples`` is the dataset's whole samples table; ids that are in no subset need no map, and maps of such ids are
-    not scored. ``about`` goes to ``ModelMaps`` (``is_absolute reasons seed selection train_clip_ids``).
+    not scored. ``about`` goes to ``ModelMaps`` (``is_absolute reasons seed selection train_clip_ids kind``).
     """
     ids_of = {subset: subset_ids(samples, subset) for subset in subsets}
     tested = set().union(*ids_of.values())
@@ -266,6 +270,7 @@ def evaluate_maps(
                     rows,
                     ids,
                     subset=subset,
+                    kind=model_maps.kind,
                     seed=model_maps.seed,
                     selection=model_maps.selection,
                     leakage=leakage,
@@ -293,9 +298,13 @@ def intersect(
     ids: Collection[str],
     *,
     subset: str,
+    kinds: Mapping[str, str] = MappingProxyType({}),
     num_resamples: int = NUM_RESAMPLES,
 ) -> list[dict]:
-    """Results of several models, under one protocol, on the samples of ``ids`` that all of them have scored."""
+    """Results of several models, under one protocol, on the samples of ``ids`` that all of them have scored.
+
+    ``kinds`` maps a model's name to its kind (see ``entrant.KINDS``); one that it does not name is a ``model``.
+    """
     by_model: dict[str, dict[str, Mapping]] = {}
     for row in scores:
         by_model.setdefault(row["model"], {})[row["sample_id"]] = row
@@ -309,8 +318,15 @@ def intersect(
     about = {"num_requested": len(set(ids)), "coverage_percent": 100 * len(common) / len(set(ids))}
     about["requested_ids_sha256"] = hash_ids(set(ids))
     return [
-        summarize(rows.values(), common, subset=subset, num_resamples=num_resamples) | about
-        for rows in by_model.values()
+        summarize(
+            rows.values(),
+            common,
+            subset=subset,
+            kind=kinds.get(model, "model"),
+            num_resamples=num_resamples,
+        )
+        | about
+        for model, rows in by_model.items()
     ]
 
 

@@ -26,6 +26,12 @@ _QUALITY = {
     "centre": 0.28,
     "random": 0.2,
 }
+_KINDS = {
+    "flow": "baseline",
+    "untrained_htf": "untrained",
+    "centre": "trivial",
+    "random": "trivial",
+}
 _CLASSES = ("bell", "dog & cat", "drum", "engine", "siren", "whistle")
 
 
@@ -230,6 +236,7 @@ def _write_scores(project: Project, dataset: str, samples: list[dict], rng) -> N
             table,
             dataset=dataset,
             model=model,
+            kind=_KINDS.get(model, "model"),
             subsets=[
                 name
                 for name in ("single", "traffic")

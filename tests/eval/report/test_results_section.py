@@ -5,12 +5,20 @@ import io
 import json
 import re
 
-import pytest
-
 from eval.report import exports
 from eval.report.results_section import render_results, render_summary
-from eval.report.rows import Group, group_results, kind_of, metrics_in, title_of, with_ceilings
+from eval.report.rows import (
+    METRIC_TITLES,
+    Group,
+    group_results,
+    metrics_in,
+    title_of,
+    with_ceilings,
+)
+from eval.results.files import METRICS
 from tests.helpers.report_examples import parse
+
+KINDS = {"flow": "baseline", "flow_8bit": "baseline", "centre": "trivial"}
 
 
 def test_published_numbers_stand_beside_ours_with_why_they_may_not_be_compared():
@@ -19,6 +27,7 @@ def test_published_numbers_stand_beside_ours_with_why_they_may_not_be_compared()
 
     row = {
         "model": "htf",
+        "kind": "model",
         "dataset": "vggsound",
         "subset": "htf_vggss_test",
         "n": 4670,
@@ -47,7 +56,7 @@ def test_summary_says_when_a_baseline_is_above_the_best_model():
     scores = {"htf": 0.5, "flow": 0.6, "centre": 0.2}
     for model, is_said in (("flow", True), ("centre", False)):
         rows = [
-            {"model": name, "adaptive_ciou": value}
+            {"model": name, "kind": KINDS.get(name, "model"), "adaptive_ciou": value}
             for name, value in scores.items()
             if name in ("htf", model)
         ]
@@ -58,7 +67,8 @@ def test_summary_says_when_a_baseline_is_above_the_best_model():
         assert "best model: htf" in text
         assert f"{model} {scores[model]:.3f}" in text
         assert ("it is above the model" in text) is is_said
-    untrained = Group("sample", "single", "earshot", ({"model": "flow", "adaptive_ciou": 0.6},))
+    row = {"model": "flow", "kind": "baseline", "adaptive_ciou": 0.6}
+    untrained = Group("sample", "single", "earshot", (row,))
     text = str(render_summary([untrained], protocol="earshot", metric="adaptive_ciou"))
     assert "no model is trained; best baseline: flow" in text
 
@@ -68,6 +78,7 @@ def test_rows_on_other_samples_and_leaking_rows_are_pointed_out():
 
     row = {
         "model": "a",
+        "kind": "model",
         "n": 5,
         "num_requested": 6,
         "ids_sha256": "11",
@@ -91,7 +102,14 @@ def test_rows_on_other_samples_and_leaking_rows_are_pointed_out():
 
 def test_rows_are_ordered_models_first_and_ceilings_join():
     results = [
-        {"model": name, "dataset": "d", "subset": "s", "protocol": p, "mean_ciou": value}
+        {
+            "model": name,
+            "kind": KINDS.get(name, "model"),
+            "dataset": "d",
+            "subset": "s",
+            "protocol": p,
+            "mean_ciou": value,
+        }
         for p in ("lvs", "earshot")
         for name, value in (("centre", 0.9), ("a", 0.2), ("flow", 0.5), ("b", 0.3))
     ]
@@ -105,21 +123,19 @@ def test_rows_are_ordered_models_first_and_ceilings_join():
     assert [row["model"] for row in groups[1].rows] == ["b", "a", "flow", "centre", "ceiling"]
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("htf", "model"),
-        ("flowgrad_h", "model"),
-        ("flow", "baseline"),
-        ("flow_htf", "baseline"),
-        ("vision_only+cf+tf", "baseline"),
-        ("untrained_htf", "untrained"),
-        ("random", "trivial"),
-        ("ceiling", "ceiling"),
-    ],
-)
-def test_kinds_of_rows(name, kind):
-    assert kind_of(name) == kind
+def test_a_model_may_have_the_name_of_a_baseline():
+    row = {"dataset": "d", "subset": "s", "protocol": "p", "auc": 0.5}
+    rows = [
+        {**row, "model": "vision_only", "kind": "baseline"},
+        {**row, "model": "centre_untrained", "kind": "untrained"},
+        {**row, "model": "flow_raft", "kind": "model"},
+    ]
+    (group,) = group_results(rows, first_protocol="p", metric="auc")
+    assert [row["model"] for row in group.rows] == ["flow_raft", "vision_only", "centre_untrained"]
+
+
+def test_every_metric_has_a_title():
+    assert set(METRICS) < set(METRIC_TITLES)
 
 
 def test_success_at_30_is_shown_where_the_protocol_counts_it():
@@ -145,6 +161,7 @@ def test_no_table_can_be_misread_about_the_published_success():
         {
             **row,
             "model": "flow",
+            "kind": "baseline",
             "success_rate": 0.181,
             "success_rate_at_30": 0.447,
             "auc": 0.294,
@@ -170,7 +187,7 @@ def test_rows_above_the_ceiling_are_explained():
     row = {"dataset": "urbansas", "subset": "urbansas_test", "protocol": "lvs", "n": 94}
     results = {
         "results": [
-            {**row, "model": name, "mean_ciou": value}
+            {**row, "model": name, "kind": KINDS[name], "mean_ciou": value}
             for name, value in (("flow_8bit", 0.3), ("centre", 0.1))
         ],
         "ceilings": [{**row, "mean_ciou": 0.18}],
@@ -206,7 +223,7 @@ def test_exports_have_every_row_with_intervals(built):
 
 
 def test_latex_escapes_what_is_special():
-    row = {"model": "a_b&c%#${}~^\\<", "n": 3, "mean_ciou": None}
+    row = {"kind": "model", "model": "a_b&c%#${}~^\\<", "n": 3, "mean_ciou": None}
     latex = exports.write_latex([Group("d", "s", "p", (row,))])
     assert (
         r"a\_b\&c\%\#\$\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}\textless{}" in latex
@@ -214,6 +231,6 @@ def test_latex_escapes_what_is_special():
 
 
 def test_markdown_cells_cannot_break_the_table():
-    row = {"model": "a|b\n<i>", "n": 3, "mean_ciou": 0.5}
+    row = {"kind": "model", "model": "a|b\n<i>", "n": 3, "mean_ciou": 0.5}
     lines = exports.write_markdown([Group("d", "s", "p", (row,))]).splitlines()
     assert lines[-1].startswith(r"| a\|b \<i\> | 0.500 |")

@@ -80,6 +80,7 @@ def test_mistaken_parameters_are_found_before_any_map_is_made(changes, message):
 def test_every_protocol_has_its_ceiling_over_the_positives(tmp_path):
     samples = make_samples(num_samples=6, num_negatives=3)
     rows = evaluate(samples, [make_baseline("centre")], tmp_path, protocols=tuple(PROTOCOLS))
+    assert {row["kind"] for row in rows["results"]} == {"trivial"}
     ceilings = {row["protocol"]: row for row in rows["ceilings"]}
     assert set(ceilings) == set(PROTOCOLS)
     assert {row["n"] for row in ceilings.values()} == {6}
@@ -106,6 +107,7 @@ def test_clip_ids_are_compared_within_a_dataset_alone(tmp_path, train_dataset, l
     samples = make_samples(num_samples=6)
     entrant = Entrant(
         "m",
+        "model",
         lambda ids, readers: np.random.default_rng(0).random((len(ids), 7, 7), np.float32),
         train_dataset=train_dataset,
         train_clip_ids={"clip-s1", "clip-s2", "clip-elsewhere"} if train_dataset else (),

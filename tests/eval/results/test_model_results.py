@@ -199,8 +199,8 @@ def test_negatives_have_confidence_and_give_average_precision():
 def test_intersection_scores_all_models_on_the_same_ids(samples, ids, maps):
     a, _ = evaluate(samples, maps[:15], ids[:15], model="a")
     b, _ = evaluate(samples, maps[5:], ids[5:], model="b")
-    results = intersect(a + b, ids, subset="test", num_resamples=50)
-    assert {r["model"] for r in results} == {"a", "b"}
+    results = intersect(a + b, ids, subset="test", kinds={"b": "baseline"}, num_resamples=50)
+    assert [(r["model"], r["kind"]) for r in results] == [("a", "model"), ("b", "baseline")]
     assert {r["n"] for r in results} == {10}
     assert {r["ids_sha256"] for r in results} == {hash_ids(ids[5:15])}
     assert results[0]["coverage_percent"] == results[1]["coverage_percent"] == 50
@@ -244,6 +244,12 @@ def test_files_come_back_as_written(samples, ids, maps, tmp_path):
     assert summarize_for_dvc(results)["sample"]["test"]["earshot"]["m"]["n"] == 19
     with pytest.raises(DataError, match="unknown list 'metrics'"):
         write_results(tmp_path, scores=scores, metrics=[])
+    del results[0]["kind"]
+    write_results(tmp_path, scores=scores, results=results)
+    with pytest.raises(
+        DataError, match=r'm has no "kind" in the list "results", expected model, .*'
+    ):
+        read_results(tmp_path)
     (tmp_path / "results.json").write_text("[")
     with pytest.raises(DataError, match="not valid JSON"):
         read_results(tmp_path)
