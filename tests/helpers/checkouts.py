@@ -11,6 +11,7 @@ import yaml
 from tests.helpers.paths import ROOT
 
 CODE = (
+    "earshot",
     "pipeline",
     "eval",
     "train",
