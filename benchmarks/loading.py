@@ -26,7 +26,7 @@ from scipy.signal import spectrogram
 from earshot.reader import INDEX_NAME, FeatureReader
 from earshot.shard_format import Row, write_shard
 from earshot.tables import INDEX, write_table
-from train.data.order import epoch_order
+from train.data.order import draw_epoch_order
 
 _HEIGHT, _WIDTH, _SAMPLE_RATE = 360, 640, 22050
 _SHARD_SAMPLES = 64
@@ -139,7 +139,7 @@ def main() -> None:
         for epoch in range(
             arguments.repeats
         ):  # interleaved: whatever else the machine does hits all alike
-            order = [ids[i] for i in epoch_order(shards, seed=0, epoch=epoch)]
+            order = [ids[i] for i in draw_epoch_order(shards, seed=0, epoch=epoch)]
             fresh = [FeatureReader(folder / feature) for feature in names]
             checked = [FeatureReader(folder / feature, is_checked=True) for feature in names]
             rates["published files"].append(

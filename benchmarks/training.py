@@ -33,8 +33,11 @@ from torch.utils.data import DataLoader, Dataset
 from earshot.reader import INDEX_NAME
 from earshot.shard_format import Row, write_shard
 from earshot.tables import INDEX, write_table
-from train.data.batches import BatchLoader, SampleSource, open_readers
 from train.data.device_copies import move_to
+from train.data.feature_readers import open_readers
+from train.data.loader import BatchLoader
+from train.data.random_crops import RandomCrops
+from train.data.sample_source import SampleSource
 from train.fitting.fit import fit
 from train.fitting.lightning_module import TrainingModule
 from train.models import build_parameters, make_model
@@ -167,7 +170,7 @@ class Stepper:
         self._is_half = precision == "bf16"
 
     def step(self, batch: dict) -> None:
-        """One step on a batch as ``train/data/batches.py`` makes it."""
+        """One step on a batch as ``train.data.collate`` makes it."""
         self._descend(lambda: self.module._loss(batch)[0])
 
     def step_on_inputs(self, inputs: dict) -> None:
@@ -227,7 +230,7 @@ def measure(method: str, options, dirs, ids, folder: Path) -> dict:
     if is_cuda:
         torch.cuda.reset_peak_memory_stats()
 
-    source_options = {"input_format": make_model(parameters).input_format, "is_augmented": True}
+    source_options = {"input_format": make_model(parameters).input_format, "crops": RandomCrops()}
     stepper = Stepper(parameters, device, precision=precision, is_channels_last=True, clock=clock)
     source = SampleSource(ids, open_readers(dirs, reads), **source_options)
     resident = move_to(source[(0, np.arange(options.batch) % len(ids))], device)

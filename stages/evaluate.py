@@ -13,7 +13,7 @@ from eval.results.files import LISTS, summarize_for_dvc, write_results
 from pipeline.base.progress import Progress
 from pipeline.base.project import Project
 from stages.common import run_stage
-from train.data.splits import ids_in_split
+from train.data.splits import find_split_ids
 from train.inference.object_baseline import KINDS, object_predictor
 from train.inference.predictor import Predictor, load_predictor, untrained_predictor
 from train.runs.run_folder import read_run
@@ -131,7 +131,7 @@ def _model_entrants(project: Project, model: str, *, has_untrained: bool) -> lis
             )
         ]
     train_clip_ids = {
-        clip_of[sample_id] for sample_id in ids_in_split(samples, parameters.train_split)
+        clip_of[sample_id] for sample_id in find_split_ids(samples, parameters.train_split)
     }
     entrants = [
         entrant(

@@ -12,8 +12,8 @@ from eval.scoring.selection import has_ground_truth, mean_adaptive_ciou
 from pipeline.audit.leakage import AuditParameters, check_leakage, find_overlaps
 from pipeline.base.project import Project
 from stages.common import run_stage
-from train.data.batches import describe_features, open_readers
-from train.data.splits import boxes_of_samples, hold_out, ids_in_split, videos_of_samples
+from train.data.feature_readers import describe_features, open_readers
+from train.data.splits import find_boxes, find_split_ids, find_videos, hold_out
 from train.fitting.distributed import is_first_process
 from train.fitting.fit import fit
 from train.models import build_parameters, features_read, parameters_of_training
@@ -44,7 +44,7 @@ def main(project: Project, model: str) -> None:
         audit,
     )
     split_ids = {
-        name: ids_in_split(samples, split)
+        name: find_split_ids(samples, split)
         for name, split in (
             ("train", parameters.train_split),
             ("val", parameters.val_split),
@@ -57,7 +57,7 @@ def main(project: Project, model: str) -> None:
         write_untrained_run(folders["run"], parameters, log_dir=folders["curves"], reason=reason)
         print(f"{model}: not trained, since {reason}")
         return
-    video_of = videos_of_samples(samples, clips)
+    video_of = find_videos(samples, clips)
     if parameters.select_on == "val" and not split_ids["val"]:
         split_ids["train"], split_ids["val"] = hold_out(
             split_ids["train"], video_of, num_samples=parameters.num_held_out
@@ -70,7 +70,7 @@ def main(project: Project, model: str) -> None:
         features_dirs=features_dirs,
         reads=features_read(trained),
         split_ids=split_ids,
-        selection_truth=boxes_of_samples(samples, [*split_ids["val"], *split_ids["test"]]),
+        selection_truth=find_boxes(samples, [*split_ids["val"], *split_ids["test"]]),
         # The method is loaded by its name, and what scores the maps is handed to `fit`.
         modules=("train.fitting.fit", f"train.models.{trained.method}", "eval.scoring.selection"),
         source_dir=Path(train.__file__).parents[1],

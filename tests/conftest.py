@@ -48,3 +48,12 @@ def toy(tmp_path_factory):
     folder = tmp_path_factory.mktemp("toy")
     dirs, ids, centres = write_features(folder, 48)
     return folder, dirs, ids, centres
+
+
+@pytest.fixture(scope="session")
+def varied_toy(tmp_path_factory):
+    """Features of 22 toy samples in three picture shapes: a folder a feature, the ids, where each source is."""
+    from tests.helpers.toy_features import write_features
+
+    sizes = ((48, 64), (48, 48), (64, 48))
+    return write_features(tmp_path_factory.mktemp("varied_toy"), 22, sizes=sizes, shard_rows=5)

@@ -29,7 +29,7 @@ from pipeline.features.extract import extract_features
 from pipeline.features.feature import Extracted, Feature, Moment
 from pipeline.media.ffmpeg import find_ffmpeg
 from pipeline.media.reader import ClipReader, MediaInfo
-from train.data.batches import collate
+from train.data.collate import collate
 from train.inference.predictor import Predictor, load_predictor
 from train.runs.run_folder import read_features
 

@@ -1,14 +1,22 @@
-"""Batches to a device: as they are, or copied ahead while a GPU works."""
+"""Copy batches to a device, on a GPU while it computes."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
+from train.data.collate import Batch
 
-def move_to(value, device: torch.device):
-    """A batch's tensors on ``device``."""
+
+def move_to(value: Any, device: torch.device) -> Any:
+    """Return ``value`` with all its tensors on ``device``.
+
+    Args:
+        value: a tensor, or any nesting of dicts, lists and named tuples of tensors (a batch).
+        device: where to copy. Copies to a GPU do not wait until they are finished.
+    """
     if isinstance(value, torch.Tensor):
-        # towards the host, a copy that is not waited for may be read before it is there
+        # A copy to the CPU must wait: the CPU could read it before it has arrived.
         return value.to(device, non_blocking=device.type == "cuda")
     if isinstance(value, dict):
         return {name: move_to(item, device) for name, item in value.items()}
@@ -17,10 +25,10 @@ def move_to(value, device: torch.device):
     return [move_to(item, device) for item in value]
 
 
-def copy_ahead(batches: Iterator[dict], device: torch.device) -> Iterator[dict]:
-    """Batches on a GPU, the next one copied on a stream of its own while the network works on the current one."""
+def copy_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """Yield batches on a GPU; the next one is copied while the network works on this one."""
     stream = torch.cuda.Stream(device)
-    waiting = None
+    waiting: tuple[Batch, torch.cuda.Event] | None = None
     for batch in batches:
         with torch.cuda.stream(stream):
             moved = move_to(batch, device)
@@ -28,19 +36,20 @@ def copy_ahead(batches: Iterator[dict], device: torch.device) -> Iterator[dict]:
         if waiting is not None:
             yield _take(*waiting)
         waiting = (moved, is_copied)
+
     if waiting is not None:
         yield _take(*waiting)
 
 
-def _take(batch, is_copied):
-    """Let the current stream wait for a copy, and the allocator know who uses its memory."""
+def _take(batch: Batch, is_copied: torch.cuda.Event) -> Batch:
+    """Make the current stream wait for the copy, and tell the allocator that it uses the memory."""
     stream = torch.cuda.current_stream(is_copied.device)
     stream.wait_event(is_copied)
     _record_use(batch, stream)
     return batch
 
 
-def _record_use(value, stream) -> None:
+def _record_use(value: Any, stream: torch.cuda.Stream) -> None:
     if isinstance(value, torch.Tensor):
         value.record_stream(stream)
         return

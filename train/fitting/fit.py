@@ -17,14 +17,11 @@ from earshot.errors import DataError, ParameterError, RunError
 from earshot.files import remove_leftovers
 from pipeline.base.parameters import as_mapping
 from pipeline.base.progress import Progress
-from train.data.batches import (
-    BatchLoader,
-    SampleSource,
-    choose_usable,
-    describe_features,
-    open_readers,
-)
-from train.data.disjoint_splits import require_disjoint
+from train.data.feature_readers import choose_usable, describe_features, open_readers
+from train.data.loader import BatchLoader
+from train.data.random_crops import RandomCrops
+from train.data.sample_source import SampleSource
+from train.data.splits import require_disjoint
 from train.fitting.best_weights import Keeper, read_fingerprint
 from train.fitting.devices import (
     count_workers,
@@ -122,10 +119,11 @@ def fit(
             train_ids,
             readers,
             input_format=model.input_format,
-            seed=parameters.seed,
-            is_augmented=True,
-            has_random_crop=parameters.has_random_crop,
-            has_flip=parameters.has_flip,
+            crops=RandomCrops(
+                seed=parameters.seed,
+                has_random_crop=parameters.has_random_crop,
+                has_flip=parameters.has_flip,
+            ),
         )
         val_source = SampleSource(selection_ids, readers, input_format=model.input_format)
         fingerprint = _fingerprint(parameters, train_source, selection_ids, num_replicas, state_key)

@@ -8,8 +8,8 @@ import torch
 
 from earshot.reader import FeatureReader
 from train.data.augmentation import prepare_inputs
-from train.data.batches import SampleSource
 from train.data.device_copies import move_to
+from train.data.sample_source import SampleSource
 from train.models import make_model
 from train.models.localizer import Localizer
 from train.models.training_parameters import TrainingParameters
@@ -65,7 +65,7 @@ class Predictor:
 
     @torch.inference_mode()
     def localize(self, batch: dict) -> np.ndarray:
-        """Maps of one batch of ``train/data/batches.py``, float32 (n, h, w)."""
+        """Maps of one batch of ``train.data.collate``, float32 (n, h, w)."""
         weights = next(
             self.model.parameters(), None
         )  # a model that is being trained may be in double precision

@@ -9,8 +9,7 @@ import torch
 from earshot.errors import DataError, ParameterError
 from tests.helpers.toy_features import write_features
 from tests.helpers.toy_runs import CPU, TINY, losses, run, tiny
-from train.data.batches import open_readers
-from train.data.disjoint_splits import require_disjoint
+from train.data.feature_readers import open_readers
 from train.fitting.fit import fit
 from train.fitting.lightning_module import TrainingModule
 from train.inference.predictor import load_predictor, untrained_predictor
@@ -157,9 +156,6 @@ def test_splits_that_share_a_video_are_refused(toy, tmp_path):
         run(toy, tmp_path / "a", video_of=video_of)
     with pytest.raises(DataError, match="train and test splits share 2 samples"):
         run(toy, tmp_path / "a", test_ids=ids[30:32])
-    with pytest.raises(DataError, match="has no video id"):
-        require_disjoint({"train": ["a"], "val": []}, video_of={})
-    require_disjoint({"train": ["a"], "val": ["a"], "test": ["b"]}, video_of=None, selection="test")
 
 
 def test_too_few_samples_and_wrong_hardware_are_named(toy, tmp_path):

@@ -18,8 +18,11 @@ from tests.helpers.golden_formula import METHODS, inputs_of, make_formula_model
 from tests.helpers.paths import TRAINING_SCRIPT
 from tests.helpers.toy_runs import TINY, losses, run, tiny
 from train.data.augmentation import prepare_inputs
-from train.data.batches import BatchLoader, SampleSource, open_readers
 from train.data.device_copies import move_to
+from train.data.feature_readers import open_readers
+from train.data.loader import BatchLoader
+from train.data.random_crops import RandomCrops
+from train.data.sample_source import SampleSource
 from train.fitting import best_weights, devices
 from train.fitting.devices import count_workers, describe_device, plan_trainer
 from train.fitting.fit import fit
@@ -139,7 +142,9 @@ def test_batches_on_a_gpu_are_those_of_a_cpu(toy, where):
     options = {"batch_size": 8, "seed": 1, "is_shuffled": True}
 
     def make_source():
-        return SampleSource(ids, open_readers(dirs, READS), input_format=FORMAT, is_augmented=True)
+        return SampleSource(
+            ids, open_readers(dirs, READS), input_format=FORMAT, crops=RandomCrops()
+        )
 
     source = make_source()
     if where == "memory":
@@ -167,7 +172,7 @@ def test_a_training_step_never_waits_for_the_gpu(toy, method):
         ids,
         open_readers(dirs, module.model.reads),
         input_format=module.model.input_format,
-        is_augmented=True,
+        crops=RandomCrops(),
     )
     source.load_into_memory(device=GPU)
     optimizer = module.configure_optimizers()

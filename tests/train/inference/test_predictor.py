@@ -8,7 +8,7 @@ import torchvision
 from earshot.errors import DataError, ParameterError
 from pipeline.base.progress import Progress
 from tests.helpers.toy_features import write_features
-from train.data.batches import open_readers
+from train.data.feature_readers import open_readers
 from train.inference.predictor import Predictor, load_predictor, untrained_predictor
 from train.models import METHODS, build_parameters, make_model
 from train.models.encoders import make_encoder

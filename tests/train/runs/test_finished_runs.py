@@ -53,7 +53,7 @@ def test_a_run_depends_on_what_it_imports_and_on_nothing_else(key_of):
     needed = set().union(*closure.values())
     assert {
         "train/models/losses.py",
-        "train/data/batches.py",
+        "train/data/loader.py",
         "train/models/rcgrad.py",
         "train/models/localizer.py",
     } <= needed

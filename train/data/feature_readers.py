@@ -1,0 +1,56 @@
+"""Open the cached features that a model reads."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from earshot.errors import DataError
+from earshot.reader import FeatureReader
+
+
+def open_readers(
+    features_dirs: Mapping[str, Path], names: Sequence[str]
+) -> dict[str, FeatureReader]:
+    """Open the features ``names``.
+
+    Args:
+        features_dirs: feature -> folder with its shards and index.
+        names: the features to open.
+
+    Raises:
+        DataError: a feature has no folder, or its folder has no index.
+    """
+    for name in names:
+        if name not in features_dirs:
+            cached = ", ".join(features_dirs)
+            raise DataError(f"the model reads {name}, which is not cached; cached: {cached}")
+    return {name: FeatureReader(Path(features_dirs[name])) for name in names}
+
+
+def describe_features(readers: Mapping[str, FeatureReader]) -> dict[str, dict]:
+    """Return the parameters of each feature, as its shards record them."""
+    return {
+        name: json.loads(reader.attributes.get("parameters", "{}"))
+        for name, reader in readers.items()
+    }
+
+
+def choose_usable(
+    sample_ids: Sequence[str], readers: Mapping[str, FeatureReader]
+) -> tuple[list[str], Counter[str]]:
+    """Choose the samples for which every feature is cached.
+
+    Returns:
+        The usable ids in their order, and how many ids were left out for each
+        ``feature: reason``.
+    """
+    usable = []
+    reasons: Counter[str] = Counter()
+    for sample_id in sample_ids:
+        absent = next((name for name, reader in readers.items() if sample_id not in reader), None)
+        if absent is None:
+            usable.append(sample_id)
+        else:
+            reasons[f"{absent}: {readers[absent].reason(sample_id)}"] += 1
+    return usable, reasons

@@ -1,0 +1,120 @@
+"""Read batches of samples by position, from the shards or from memory."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from earshot.reader import FeatureReader
+from pipeline.base.progress import Progress
+from train.data.augmentation import shrink
+from train.data.collate import Batch, ShapeGroup, collate
+from train.data.random_crops import RandomCrops, hash_ids
+from train.data.samples_in_memory import SamplesInMemory
+from train.models.localizer import InputFormat
+
+_ROWS_PER_READ = 64  # while loading into memory
+_NUM_SIZED = 4  # samples from which the size of all is estimated
+
+
+class SampleSource(Dataset):
+    """The samples of one split, as a ``DataLoader`` reads them: ``source[(epoch, positions)]``.
+
+    Args:
+        sample_ids: the samples; a position is an index into this list.
+        readers: feature -> its open reader. A batch has exactly these features.
+        input_format: the size of the network's input, to which arrays kept in memory are shrunk.
+        crops: how training samples are cropped; batches then have ``crop``. None (validation and
+            test): frames are squashed whole to the network's square.
+    """
+
+    def __init__(
+        self,
+        sample_ids: Sequence[str],
+        readers: Mapping[str, FeatureReader],
+        *,
+        input_format: InputFormat,
+        crops: RandomCrops | None = None,
+    ):
+        self.sample_ids = list(sample_ids)
+        self.readers = dict(readers)
+        self.input_format = input_format
+        self._crops = crops
+        self._id_hashes = hash_ids(self.sample_ids)
+        self._memory: SamplesInMemory | None = None
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether ``load_into_memory`` was called."""
+        return self._memory is not None
+
+    def __getitem__(self, key: tuple[int, Sequence[int] | np.ndarray]) -> Batch:
+        epoch, chosen = key
+        positions = np.asarray(chosen, np.int64)
+        if self._memory is not None:
+            batch = self._memory.read(positions)
+        else:
+            batch = self._read_shards(positions)
+        if self._crops is not None:
+            drawn = self._crops.draw(self._id_hashes[positions], epoch=epoch)
+            batch["crop"] = torch.from_numpy(drawn)
+        return batch
+
+    def find_shards(self) -> np.ndarray:
+        """Return the number of the shard of each sample, int (n,), of the first feature."""
+        return next(iter(self.readers.values())).shards_of(self.sample_ids)
+
+    def estimate_bytes(self) -> int:
+        """Estimate the memory that ``load_into_memory`` takes, from the first samples."""
+        positions = np.arange(min(len(self), _NUM_SIZED))
+        if len(positions) == 0:
+            return 0
+        sizes = [_count_bytes(value) for value in self._read_shrunk(positions).values()]
+        return int(sum(sizes) * len(self) / len(positions))
+
+    def load_into_memory(
+        self, *, device: torch.device | str = "cpu", progress: Progress | None = None
+    ) -> None:
+        """Read all samples once, shrink them to the network's size and keep them on ``device``."""
+        parts = []
+        for first in range(0, len(self), _ROWS_PER_READ):
+            positions = np.arange(first, min(first + _ROWS_PER_READ, len(self)))
+            parts.append(self._read_shrunk(positions))
+            if progress is not None:
+                progress.update(len(positions))
+        self._memory = SamplesInMemory(parts, torch.device(device))
+
+    def _read_shrunk(self, positions: np.ndarray) -> Batch:
+        batch = self._read_shards(positions)
+        for name, value in batch.items():
+            if not isinstance(value, torch.Tensor):
+                batch[name] = [self._shrink_group(group, feature=name) for group in value]
+        return batch
+
+    def _shrink_group(self, group: ShapeGroup, *, feature: str) -> ShapeGroup:
+        arrays = shrink(
+            group.arrays,
+            feature=feature,
+            input_format=self.input_format,
+            is_squashed=self._crops is None,
+        )
+        return ShapeGroup(group.places, arrays)
+
+    def _read_shards(self, positions: np.ndarray) -> Batch:
+        ids = [self.sample_ids[position] for position in positions]
+        arrays = {name: reader.read_batch(ids) for name, reader in self.readers.items()}
+        heights = None
+        if "flow" in arrays:
+            reader = self.readers["flow"]
+            heights = [reader.read_attributes(item)["native_height"] for item in ids]
+        return collate(arrays, ids=ids, native_heights=heights)
+
+
+def _count_bytes(value: torch.Tensor | list[ShapeGroup]) -> int:
+    if isinstance(value, torch.Tensor):
+        return value.nbytes
+    return sum(group.arrays.nbytes for group in value)
