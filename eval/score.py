@@ -20,12 +20,12 @@ from eval.entrants.maps import read_maps
 from eval.results.files import METRICS, format_coverage, write_results
 from eval.results.model_results import ModelMaps, score_model, summarize
 from eval.results.test_set_tables import load_test_set
-from eval.results.test_sets import TEST_SETS, count_leakage, get_test_set, subset_ids
+from eval.results.test_sets import count_leakage, find_test_sets, get_test_set, subset_ids
 from eval.scoring.bootstrap import NUM_RESAMPLES
 from eval.scoring.protocols import PROTOCOLS, get_protocol
 from pipeline.base.os_errors import report_error
 from pipeline.base.project import Project
-from pipeline.datasets import load
+from pipeline.datasets.dataset import load
 from pipeline.lists.published_lists import read_ids
 
 _ANY_ID = re.compile(r"[^\s,]+")
@@ -80,12 +80,12 @@ def score_file(options: argparse.Namespace) -> None:
     train_clip_ids = None
     if options.train_list is not None:
         # An id in another spelling would match nothing, and read like "no leakage".
-        module = load(test_set.dataset)
-        pattern, words = (
-            getattr(module, "CLIP_ID", _ANY_ID),
-            getattr(module, "CLIP_ID_WORDS", "an id"),
+        dataset = load(test_set.dataset)
+        train_clip_ids = set(
+            _read_list(
+                options.train_list, pattern=dataset.clip_id_pattern, what=dataset.clip_id_words
+            )
         )
-        train_clip_ids = set(_read_list(options.train_list, pattern=pattern, what=words))
 
     known, wanted = set(samples["sample_id"].to_pylist()), set(ids)
     unknown = [name for name in sample_ids if name not in known]
@@ -153,11 +153,9 @@ def make_output_folder(path: Path) -> None:
 def _source_parameters(project: Project, dataset: str, *, xml_dir: Path | None) -> dict[str, str]:
     """Where params.yaml says that lists and annotations of a dataset lie."""
     section = (project.params.get("sources") or {}).get(dataset) or {}
-    names = {"vggsound": ("lists_dir",), "flickr": ("lists_dir", "annotations_dir")}.get(
-        dataset, ()
-    )
+    names = load(dataset).path_parameters
     found = {name: section[name] for name in names if section.get(name) is not None}
-    if xml_dir is not None and dataset == "flickr":
+    if xml_dir is not None and "annotations_dir" in names:
         found["annotations_dir"] = str(xml_dir)
     return found
 
@@ -202,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
         "maps", type=Path, metavar="MAPS.npz", help="sample_ids (n,) and maps (n, h, w)"
     )
     parser.add_argument(
-        "--dataset", required=True, metavar="NAME", help=f"test set: {', '.join(TEST_SETS)}"
+        "--dataset", required=True, metavar="NAME", help=f"test set: {', '.join(find_test_sets())}"
     )
     parser.add_argument(
         "--protocol",

@@ -7,6 +7,7 @@ import json
 from earshot.files import publish_text
 from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
 from pipeline.base.project import Project
+from pipeline.datasets.dataset import load
 from pipeline.downloads.counts import reason_rows, split_counts
 from pipeline.downloads.engine import DownloadParameters, download_clips
 from stages.common import run_stage
@@ -22,6 +23,7 @@ def main(project: Project, dataset: str) -> None:
         clips_dir=project.clips_dir(dataset),
         ledger_path=project.ledger_path(dataset),
         table_path=project.downloads_table_path(dataset),
+        is_linked=load(dataset).is_linked,
     )
     write_table(project.downloads_table_path(dataset), downloads, DOWNLOADS)
     counts = json.dumps(split_counts(clips, downloads), indent=1)

@@ -4,7 +4,8 @@ import dataclasses
 
 from eval.report.build import build_report
 from eval.report.inputs import ReportParameters, load_inputs
-from pipeline.audit.leakage import audit_dataset, describe_audits
+from pipeline.audit.coverage import audit_coverage, describe_coverages
+from pipeline.audit.leakage import audit_leakage, describe_overlaps
 from pipeline.base.project import Project
 from stages.common import run_stage
 
@@ -15,7 +16,10 @@ def main(project: Project) -> None:
     audits = [
         note
         for dataset in project.datasets
-        for note in describe_audits(*audit_dataset(project, dataset))
+        for note in (
+            *describe_overlaps(audit_leakage(project, dataset)),
+            *describe_coverages(audit_coverage(project, dataset)),
+        )
     ]
     inputs = dataclasses.replace(inputs, audits=audits)
     paths = build_report(

@@ -1,16 +1,17 @@
 """``sources@DATASET``: which clips and samples a dataset has."""
 
 from earshot.tables import CLIPS, SAMPLES, write_table
-from pipeline import datasets
 from pipeline.base.project import Project
+from pipeline.datasets.dataset import load
 from stages.common import run_stage
 
 
 def main(project: Project, dataset: str) -> None:
     """Write ``clips.parquet`` and ``samples.parquet``."""
-    module = datasets.load(dataset)
-    parameters = project.parameters(module.Parameters, f"sources.{dataset}")
-    clips, samples = module.build_tables(parameters, cache_dir=project.dataset_cache_dir(dataset))
+    about = load(dataset)
+    parameters = project.parameters(about.parameters, f"sources.{dataset}")
+    clips, samples = about.build_tables(parameters, cache_dir=project.dataset_cache_dir(dataset))
+
     write_table(project.clips_table_path(dataset), clips, CLIPS)
     write_table(project.samples_table_path(dataset), samples, SAMPLES)
     print(f"{dataset}: {len(clips)} clips, {len(samples)} samples")

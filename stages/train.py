@@ -11,6 +11,7 @@ from earshot.tables import CLIPS, SAMPLES, read_table
 from eval.scoring.selection import has_ground_truth, mean_adaptive_ciou
 from pipeline.audit.leakage import AuditParameters, check_leakage, find_overlaps
 from pipeline.base.project import Project
+from pipeline.datasets.dataset import load
 from stages.common import run_stage
 from train.data.feature_readers import describe_features, open_readers
 from train.data.splits import find_boxes, find_split_ids, find_videos, hold_out
@@ -77,7 +78,8 @@ def main(project: Project, model: str) -> None:
     )
     # Outside of DVC's outputs, which are removed before a stage runs: a killed training goes on from here.
     training_dir = project.training_dir
-    is_scored = has_ground_truth(split_ids["val"], samples, dataset=dataset)
+    box_rule = load(dataset).box_rule
+    is_scored = has_ground_truth(split_ids["val"], samples, box_rule=box_rule)
 
     def train_model() -> bool:
         result = fit(
@@ -88,7 +90,7 @@ def main(project: Project, model: str) -> None:
             test_ids=split_ids["test"],
             video_of=video_of,
             is_leakage_allowed=audit.allow_leakage,
-            score_maps=functools.partial(mean_adaptive_ciou, samples=samples, dataset=dataset)
+            score_maps=functools.partial(mean_adaptive_ciou, samples=samples, box_rule=box_rule)
             if is_scored
             else None,
             run_dir=folders["run"],

@@ -8,6 +8,7 @@ import numpy as np
 from earshot.errors import ParameterError
 from eval.entrants.baselines import centre_map, flow_map, random_map, uniform_map
 from eval.entrants.vision_only import VisionOnlyMaps
+from pipeline.datasets.dataset import load
 
 FLOW_BASELINES = {"flow": "signed", "flow_8bit": "flowgrad", "flow_jpeg": "htf"}
 NORMALIZED = "_normalized"
@@ -47,12 +48,13 @@ class Entrant:
     def train_clips_in(self, dataset: str) -> Collection[str] | None:
         """The clips of ``dataset`` that are in the training data; None where that is not known.
 
-        Ids name clips within a dataset: equal ids of two datasets are chance, and no two have a clip in common. Only
-        ``local`` may hold anything.
+        Ids name clips within a dataset: equal ids of two datasets are chance, and no two published datasets have a
+        clip in common. Only a folder of the user's own may hold clips of others.
         """
         if self.train_clip_ids is None or self.train_dataset == dataset or not self.train_clip_ids:
             return self.train_clip_ids
-        return None if "local" in (self.train_dataset, dataset) else ()
+        names = [name for name in (self.train_dataset, dataset) if name is not None]
+        return None if any(load(name).may_share_clips for name in names) else ()
 
 
 def make_baseline(name: str) -> Entrant:

@@ -36,7 +36,7 @@ from eval.report.markup import (
     table,
 )
 from eval.report.rows import ABSENT, KIND_ORDER, Group, group_results, with_ceilings
-from eval.results.test_sets import TEST_SETS
+from eval.results.test_sets import find_test_sets
 from pipeline.features import pictures
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9+._-]+")
@@ -263,7 +263,8 @@ def _scores_by_subset(
         for subset in dict.fromkeys(
             group.subset for group in groups if group.dataset == dataset.name
         ):
-            names = {subset, TEST_SETS[subset].split if subset in TEST_SETS else subset}
+            test_set = find_test_sets().get(subset)
+            names = {subset, subset if test_set is None else test_set.split}
             ids = [
                 row["sample_id"]
                 for row in rows

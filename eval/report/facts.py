@@ -2,32 +2,25 @@
 
 from collections.abc import Collection, Mapping
 
+from pipeline.datasets.dataset import Attribute, load
+
 _YES_NO = {"true": "yes", "false": "no"}
-_IN_WORDS = {  # attribute: what is said of it, by value where that changes the words; {} is the value
-    "source_is_moving": {"true": "the source moves", "false": "the source stands still"},
-    "num_objects": {"1": "1 object", None: "{} objects"},
-    "num_sounding": {None: "{} sounding"},
-    "object_size": {None: "{} source by the dataset's measure"},
-    "night": {"1": "night", "true": "night", "0": "day", "false": "day"},
-    "location_id": {None: "location {}"},
-    "path": {None: "file {}"},
-    "frame_at_30_fps": {None: "frame {} at 30 fps"},
-    "frame_at_8_fps": {None: "frame {} at 8 fps"},
-    "annotated_size": {None: "annotated at {} px"},
-}
 
 
-def describe_facts(attributes: Mapping[str, object], *, shown: Collection[str] = ()) -> list[str]:
-    """One short phrase an attribute; of an unknown one the name without underscores and the value (true: yes).
+def describe_facts(
+    attributes: Mapping[str, object], *, dataset: str, shown: Collection[str] = ()
+) -> list[str]:
+    """One short phrase an attribute; of one that the dataset has no words for, its name without underscores and the
+    value (true: yes).
 
     Attributes without a value are left out, and ``subset`` where its value is among ``shown``.
     """
-    phrases = []
+    known, phrases = load(dataset).attributes, []
     for name, value in attributes.items():
         text = "" if value is None else str(value)
         if not text or (name == "subset" and text in shown):
             continue
-        words = _IN_WORDS.get(name, {})
+        words = known.get(name, Attribute()).phrases
         pattern = words.get(text.lower(), words.get(None))
         if pattern is None:
             title = name.replace("_", " ")

@@ -155,7 +155,9 @@ def build_cards(
             ],
             "clip": sample["clip_id"],
             "time": None if sample["time_seconds"] is None else round(sample["time_seconds"], 2),
-            "facts": describe_facts(dict(sample["attributes"] or []), shown=shown_subsets),
+            "facts": describe_facts(
+                dict(sample["attributes"] or []), dataset=dataset.name, shown=shown_subsets
+            ),
             "scores": {
                 model: {
                     name: round(value, 4) for name, value in scores.values[model][sample_id].items()

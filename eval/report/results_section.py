@@ -17,7 +17,7 @@ from eval.report.rows import (
 )
 from eval.results.files import format_coverage
 from eval.results.published import PUBLISHED, why_not_comparable
-from eval.results.test_sets import TEST_SETS
+from eval.results.test_sets import find_test_sets
 
 _KIND_TITLES = {
     "model": "",
@@ -274,7 +274,7 @@ def _render_published(members: Sequence[Group]) -> Html | None:
     """Published numbers on the test set of ``members``, each beside our best model under its protocol."""
     lines = []
     for published in PUBLISHED:
-        test_set = TEST_SETS[published.test_set]
+        test_set = find_test_sets()[published.test_set]
         if members[0].dataset != test_set.dataset or members[0].subset not in (
             test_set.name,
             test_set.split,

@@ -11,6 +11,7 @@ import pyarrow as pa
 from eval.results.model_results import metric_values
 from eval.scoring.bootstrap import NUM_RESAMPLES
 from eval.scoring.ground_truth import ground_truths_of
+from pipeline.datasets.dataset import load
 
 SIZE_LIMITS = (
     (32**2, "small"),
@@ -18,22 +19,16 @@ SIZE_LIMITS = (
     (144**2, "large"),
 )  # mean box area in pixels of the grid (SLAVC)
 LARGEST = "huge"
-HEARD_SPLITS = {"vggss_heard_test": "heard", "vggss_unheard_test": "unheard"}
-ATTRIBUTES = {  # attribute of the samples table: name of the breakdown, names of its values
-    "source_is_moving": ("motion", {"true": "moving", "false": "still"}),
-    "night": ("time_of_day", {"1": "night", "0": "day", "true": "night", "false": "day"}),
-    "city": ("city", {}),
-    "location_id": ("location", {}),
-}
 
 
 def group_samples(samples: pa.Table, *, dataset: str) -> dict[str, dict[str, list[str]]]:
     """Breakdown to group to sample ids; a sample without the fact is in no group.
 
     ``num_boxes`` 1, 2, 3 or more; ``object_size`` by the mean area of the boxes on the 224 grid (SLAVC's limits 32, 96
-    and 144 squared); ``class``; ``heard``; ``motion``; ``time_of_day``, ``city`` and ``location``.
+    and 144 squared); ``class``; and those of the dataset (``Dataset.split_breakdowns`` and ``Dataset.attributes``).
     """
-    truths = ground_truths_of(samples, dataset=dataset)
+    about = load(dataset)
+    truths = ground_truths_of(samples, box_rule=about.box_rule)
     groups: dict[str, dict[str, list[str]]] = {}
 
     def add(by: str, group: str, sample_id: str) -> None:
@@ -49,12 +44,14 @@ def group_samples(samples: pa.Table, *, dataset: str) -> dict[str, dict[str, lis
         if label:
             add("class", label, sample_id)
         for split in splits or ():
-            if split in HEARD_SPLITS:
-                add("heard", HEARD_SPLITS[split], sample_id)
+            for by, group_of_split in about.split_breakdowns.items():
+                if split in group_of_split:
+                    add(by, group_of_split[split], sample_id)
         for name, value in dict(attributes or []).items():
-            if name in ATTRIBUTES:
-                by, names = ATTRIBUTES[name]
-                add(by, names.get(str(value).lower(), str(value)), sample_id)
+            attribute = about.attributes.get(name)
+            if attribute is not None and attribute.breakdown is not None:
+                group = attribute.groups.get(str(value).lower(), str(value))
+                add(attribute.breakdown, group, sample_id)
     return {by: dict(sorted(members.items())) for by, members in groups.items()}
 
 

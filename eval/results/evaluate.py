@@ -17,7 +17,8 @@ from eval.results.test_sets import subset_ids
 from eval.scoring.ground_truth import GroundTruth, ground_truths_of
 from eval.scoring.metrics import auc, success_rate
 from eval.scoring.protocols import get_protocol
-from pipeline.datasets import NAMES as DATASETS
+from pipeline.datasets.dataset import load
+from pipeline.datasets.dataset import names as dataset_names
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ class EvaluationParameters:
                 f"params: evaluate.num_resamples is {self.num_resamples}, expected at least 1"
             )
         for dataset, subsets in self.subsets.items():
-            if dataset not in DATASETS:
+            if dataset not in dataset_names():
                 raise ParameterError(
-                    f"params: evaluate.subsets names the dataset {dataset!r}, expected some of {', '.join(DATASETS)}"
+                    f"params: evaluate.subsets names the dataset {dataset!r}, expected some of {', '.join(dataset_names())}"
                 )
             if not isinstance(subsets, list | tuple):
                 raise ParameterError(
@@ -130,7 +131,10 @@ def evaluate_dataset(
 def _add_comparisons(rows, dataset: str, samples: pa.Table, ids_of, entrants, parameters) -> None:
     """What needs the scores of all entrants: breakdowns, common samples, paired differences; and the ceilings."""
     groups = group_samples(samples, dataset=dataset)
-    truths, negatives = ground_truths_of(samples, dataset=dataset), negative_ids(samples)
+    truths, negatives = (
+        ground_truths_of(samples, box_rule=load(dataset).box_rule),
+        negative_ids(samples),
+    )
     main_scores: dict[str, list[dict]] = {entrant.name: [] for entrant in entrants}
     for row in rows["scores"]:
         if row["protocol"] == parameters.main_protocol:

@@ -20,6 +20,7 @@ from eval.scoring.bootstrap import NUM_RESAMPLES, compare_paired, intervals
 from eval.scoring.ground_truth import ground_truths_of
 from eval.scoring.protocols import get_protocol
 from eval.scoring.score_maps import score_maps
+from pipeline.datasets.dataset import load
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def score_model(
     without boxes that is no negative cannot be scored: its row is ``missing``, ``no_ground_truth``.
     """
     chosen = [get_protocol(name) for name in protocols]
-    truths = ground_truths_of(samples, dataset=model_maps.dataset)
+    truths = ground_truths_of(samples, box_rule=load(model_maps.dataset).box_rule)
     negatives = negative_ids(samples)
     expected = samples["sample_id"].to_pylist()
     check_ids(model_maps.sample_ids, num_maps=len(model_maps.maps), known_ids=set(expected))

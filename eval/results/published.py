@@ -7,12 +7,12 @@ Figures are those of the papers named (collected from the tables of EZ-VSL, Hear
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from eval.results.test_sets import TEST_SETS
+from eval.results.test_sets import find_test_sets
 
 
 @dataclass(frozen=True)
 class Published:
-    """One line of a paper's table. ``success_rate`` at ``success_at``; ``test_set`` is a name of ``TEST_SETS``.
+    """One line of a paper's table. ``success_rate`` at ``success_at``; ``test_set`` is a name of ``find_test_sets()``.
 
     ``n``: samples the authors report on where it differs from the test set's list. ``caveat``: what they did that
     an honest reader should know.
@@ -103,7 +103,7 @@ def why_not_comparable(result: Mapping, published: Published) -> str:
 
     ``result["subset"]`` is the name of a test set or of its split.
     """
-    test_set = TEST_SETS[published.test_set]
+    test_set = find_test_sets()[published.test_set]
     reasons = []
     if result["dataset"] != test_set.dataset or result["subset"] not in (
         test_set.name,

@@ -20,14 +20,6 @@ from earshot.errors import DataError
 GRID = 224
 NUM_PIXELS = GRID * GRID
 
-RULES = {
-    "vggsound": "union",
-    "sample": "union",
-    "local": "union",
-    "flickr": "consensus",
-    "urbansas": "corner_size",
-}
-
 
 @dataclass(frozen=True)
 class GroundTruth:
@@ -59,10 +51,6 @@ class GroundTruth:
                         voted[y1:y2, x1:x2] = 1
                 levels += voted
         return np.minimum(levels, 2)
-
-    def gt_map(self) -> np.ndarray:
-        """The map as published: float64 ``(224, 224)`` of 0, 0.5 or 1."""
-        return self.levels() / 2
 
 
 def make_ground_truth(
@@ -107,17 +95,13 @@ def make_ground_truth(
 
 
 def ground_truths_of(
-    samples, *, dataset: str, per_annotator: bool = False
+    samples, *, box_rule: str, per_annotator: bool = False
 ) -> dict[str, GroundTruth]:
     """Ground truth by sample id for the rows of a samples table (``pa.Table``) that have boxes.
 
     A row whose ``boxes`` are null or empty has no ground truth and is left out: ``local`` videos, negatives of the
     extended test sets.
     """
-    if dataset not in RULES:
-        raise DataError(
-            f"ground truth: unknown dataset {dataset!r}, expected one of {', '.join(RULES)}"
-        )
     columns = samples.select(["sample_id", "boxes", "box_annotators", "attributes"]).to_pydict()
     truths = {}
     for sample_id, boxes, annotators, attributes in zip(*columns.values(), strict=True):
@@ -132,45 +116,11 @@ def ground_truths_of(
         try:
             truths[sample_id] = make_ground_truth(
                 boxes,
-                rule=RULES[dataset],
+                rule=box_rule,
                 annotators=annotators,
                 frame_size=frame_size,
                 per_annotator=per_annotator,
             )
         except DataError as error:
-            raise DataError(f"{dataset} sample {sample_id}: {error}") from None
+            raise DataError(f"sample {sample_id}: {error}") from None
     return truths
-
-
-@dataclass(frozen=True)
-class BoxProblem:
-    """What is wrong with one box, or (``box`` None) with a sample's whole map."""
-
-    sample_id: str
-    kind: str  # out_of_range, degenerate, empty_map
-    box: tuple[float, ...] | None
-
-    def __str__(self) -> str:
-        if self.kind == "empty_map":
-            return f"{self.sample_id}: no box covers a pixel, the ground-truth map is empty and every method scores 0"
-        what = {
-            "out_of_range": "has coordinates outside 0..1 and is clipped",
-            "degenerate": "covers no area and marks nothing",
-        }[self.kind]
-        return f"{self.sample_id}: box {list(self.box)} {what}"
-
-
-def find_box_problems(
-    sample_id: str, boxes: Sequence[Sequence[float]], *, rule: str = "union"
-) -> list[BoxProblem]:
-    """Name every broken box of a sample; a box can be both out of range and degenerate."""
-    problems = []
-    for box in boxes:
-        x1, y1, x2, y2 = box = tuple(float(v) for v in box)
-        if min(box) < 0 or max(box) > 1:
-            problems.append(BoxProblem(sample_id, "out_of_range", box))
-        if x2 <= x1 or y2 <= y1:
-            problems.append(BoxProblem(sample_id, "degenerate", box))
-    if not make_ground_truth(boxes, rule=rule).levels().any():
-        problems.append(BoxProblem(sample_id, "empty_map", None))
-    return problems

@@ -11,16 +11,16 @@ from eval.scoring.score_maps import score_maps
 
 
 def mean_adaptive_ciou(
-    sample_ids: Sequence[str], maps: np.ndarray, *, samples: pa.Table, dataset: str
+    sample_ids: Sequence[str], maps: np.ndarray, *, samples: pa.Table, box_rule: str
 ) -> float:
     """Mean adaptive ciou of ``maps`` (n, h, w) for ``sample_ids``, all of which must have ground truth."""
-    truths = ground_truths_of(samples, dataset=dataset)
+    truths = ground_truths_of(samples, box_rule=box_rule)
     scores = score_maps(
         list(maps), [truths[name] for name in sample_ids], protocol=get_protocol("earshot")
     )
     return float(scores.adaptive_ciou.mean())
 
 
-def has_ground_truth(sample_ids: Sequence[str], samples: pa.Table, *, dataset: str) -> bool:
+def has_ground_truth(sample_ids: Sequence[str], samples: pa.Table, *, box_rule: str) -> bool:
     """Whether every one of the samples can be scored."""
-    return set(sample_ids) <= set(ground_truths_of(samples, dataset=dataset))
+    return set(sample_ids) <= set(ground_truths_of(samples, box_rule=box_rule))

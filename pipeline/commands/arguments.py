@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from earshot.errors import ParameterError
-from pipeline import datasets
 from pipeline.base.project import Project
+from pipeline.datasets.dataset import names as dataset_names
 
 ID_OPTIONS = ("--id", "--sample", "--clip")
 FORMATS = ("table", "csv", "json")
@@ -53,12 +53,12 @@ def add_format_argument(parser) -> None:
 def selected_datasets(arguments, project: Project) -> list[str]:
     """The datasets that a command line names, or those of params.yaml and all others that have a manifest."""
     for name in arguments.dataset or project.datasets:
-        if name not in datasets.NAMES and not project.manifests_dir(name).is_dir():
+        if name not in dataset_names() and not project.manifests_dir(name).is_dir():
             where = "--dataset is" if arguments.dataset else "params: datasets has"
-            raise ParameterError(f"{where} {name!r}, expected one of {', '.join(datasets.NAMES)}")
+            raise ParameterError(f"{where} {name!r}, expected one of {', '.join(dataset_names())}")
     if arguments.dataset:
         return list(dict.fromkeys(arguments.dataset))
-    others = [name for name in datasets.NAMES if project.clips_table_path(name).exists()]
+    others = [name for name in dataset_names() if project.clips_table_path(name).exists()]
     return list(dict.fromkeys([*project.datasets, *others]))
 
 

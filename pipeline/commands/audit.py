@@ -5,7 +5,8 @@ import dataclasses
 import json
 import sys
 
-from pipeline.audit.leakage import AuditParameters, Coverage, Overlap, audit_dataset, check_leakage
+from pipeline.audit.coverage import Coverage, audit_coverage
+from pipeline.audit.leakage import AuditParameters, Overlap, audit_leakage, check_leakage
 from pipeline.base.parameters import build
 from pipeline.base.project import Project
 from pipeline.commands.arguments import require_known_splits
@@ -34,11 +35,10 @@ def run(arguments, project: Project) -> int:
     for option, splits in (("--train", arguments.train), ("--test", arguments.test)):
         require_known_splits(splits or (), project, names, option=option)
     for dataset in names:
-        found = audit_dataset(
+        overlaps += audit_leakage(
             project, dataset, train_splits=arguments.train, test_splits=arguments.test
         )
-        overlaps += found[0]
-        coverages += found[1]
+        coverages += audit_coverage(project, dataset)
     _print(overlaps, coverages, arguments.format)
     parameters = build(AuditParameters, project.params.get("audit"), "audit")
     if arguments.allow_leakage:

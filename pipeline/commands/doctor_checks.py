@@ -22,8 +22,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from earshot.errors import EarshotError
-from pipeline import datasets
 from pipeline.base.project import Project
+from pipeline.datasets.dataset import load
 from pipeline.downloads.engine import DownloadParameters
 from pipeline.downloads.reasons import REASONS, classify
 from pipeline.downloads.tool_versions import find_js_runtimes, package_version, version_of
@@ -237,7 +237,7 @@ def check_source(
     project: Project, name: str, parameters: DownloadParameters, *, deadline: float
 ) -> Check:
     """The canary of one dataset."""
-    section = project.parameters(datasets.load(name).Parameters, f"sources.{name}")
+    section = project.parameters(load(name).parameters, f"sources.{name}")
     values = {field.name: getattr(section, field.name) for field in fields(section)}
     texts = []
     for key in ("folder", "lists_dir", "annotations_dir"):

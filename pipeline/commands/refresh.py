@@ -1,13 +1,19 @@
-"""``refresh``: notice that the folder of the ``local`` dataset changed, so that ``dvc repro`` looks at it again."""
+"""``refresh``: let ``dvc repro`` notice that the user's own files changed.
 
-from pathlib import Path
+DVC looks at parameters, not at the files of a folder that a parameter names.
+"""
 
+import argparse
+
+from earshot.errors import DataError
 from pipeline.base.project import Project
+from pipeline.datasets.dataset import load
 
-HELP = "have the local dataset listed again by the next `dvc repro` when its folder changed"
+HELP = "let the next `dvc repro` list a folder of your own again when its files changed"
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
     parser.add_argument(
         "--dataset",
         action="append",
@@ -15,25 +21,29 @@ def add_arguments(parser) -> None:
     )
 
 
-def run(arguments, project: Project) -> int:
-    """Remove two tables of ``local`` when the folder is not as recorded; silent and cheap in any other case.
+def run(arguments: argparse.Namespace, project: Project) -> int:
+    """Remove two tables of each dataset whose files changed; print nothing for the others.
 
-    That of the clips has DVC list the folder, that of the downloads has it compare each file with what was made of
-    it: a video that was replaced under its name is in the list as before.
+    Without the table of clips DVC lists the files again. Without the table of downloads it
+    compares each file with the clip that was made of it: a video that was replaced under its own
+    name does not change the list.
     """
-    selected = arguments.dataset or project.datasets
-    table_path = project.clips_table_path("local")
-    if "local" not in selected or not table_path.exists():
-        return 0
-    from pipeline.datasets import local  # PyAV: only where there is something to look at
+    for name in arguments.dataset or project.datasets:
+        table_path = project.clips_table_path(name)
+        if not table_path.exists():
+            continue
+        dataset = load(name)
+        if dataset.has_changed is None:
+            continue
 
-    parameters = project.parameters(local.Parameters, "sources.local")
-    if (
-        not Path(parameters.folder).expanduser().is_dir()
-    ):  # a disk that is not mounted now: keep what is known
-        print(f"{parameters.folder}: is not there; the local dataset stays as it was listed")
-    elif local.is_changed(parameters, cache_dir=project.dataset_cache_dir("local")):
-        project.downloads_table_path("local").unlink(missing_ok=True)
-        table_path.unlink()
-        print(f"{parameters.folder}: changed since it was listed; `dvc repro` will list it again")
+        parameters = project.parameters(dataset.parameters, f"sources.{name}")
+        try:
+            has_changed = dataset.has_changed(parameters, cache_dir=project.dataset_cache_dir(name))
+        except DataError as error:  # a disk that is not mounted now: keep what is known
+            print(f"{error}; dataset {name} stays as it was listed")
+            continue
+        if has_changed:
+            project.downloads_table_path(name).unlink(missing_ok=True)
+            table_path.unlink()
+            print(f"{name}: its files changed since they were listed; `dvc repro` lists them again")
     return 0

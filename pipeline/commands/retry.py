@@ -10,6 +10,7 @@ from pipeline.commands.arguments import (
     require_known_splits,
     selected_datasets,
 )
+from pipeline.datasets.dataset import load
 from pipeline.downloads.reasons import REASONS
 
 HELP = "attempt again the clips that a reason, dataset, split or id selects (then: dvc repro)"
@@ -144,6 +145,7 @@ def _retry(
         is_quiet=is_quiet,
         table_path=table_path,
         only=clip_ids,
+        is_linked=load(dataset).is_linked,
     )
     wanted = set(clip_ids)
     columns = zip(

@@ -1,19 +1,12 @@
-"""Datasets: one module each, with ``Parameters`` and ``build_tables``; a sixth is one more module."""
+"""Datasets: which clips and samples each one has, and everything else that is particular to it.
 
-import importlib
-from pathlib import Path
-from types import ModuleType
+Read ``dataset.py`` first: ``Dataset`` is the interface, ``names()`` lists the datasets in this
+folder and ``load(name)`` imports one. Each dataset is one module, or one package with a module
+``dataset.py``, that ends with ``DATASET = Dataset(...)``. A new file here is a new dataset.
 
-from earshot.errors import ParameterError
-
-NAMES = ("sample", "local", "flickr", "vggsound", "urbansas")
-
-
-def load(name: str) -> ModuleType:
-    """Import the module of one dataset (and of no other, so that a stage depends on its own dataset alone)."""
-    if name not in NAMES:
-        raise ParameterError(f"params: datasets has {name!r}, expected one of {', '.join(NAMES)}")
-    is_folder = (Path(__file__).parent / name).is_dir()
-    return importlib.import_module(
-        f"pipeline.datasets.{name}.dataset" if is_folder else f"pipeline.datasets.{name}"
-    )
+- ``sample/``: clips rendered on this machine
+- ``local``: a folder of the user's own videos
+- ``flickr``: Flickr-SoundNet
+- ``vggsound``: VGG-Sound and VGG-SS
+- ``urbansas/``: street scenes with boxes of sounding vehicles
+"""

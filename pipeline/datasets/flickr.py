@@ -17,11 +17,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from earshot.errors import DataError, quote
+from pipeline.datasets.dataset import Attribute, Dataset, PublishedTestSet, TestSet
 from pipeline.lists.annotations import content_sha256, read_flickr_xml, read_frame_choices
 from pipeline.lists.published_lists import (
     ListFile,
     Lists,
-    PublishedTestSet,
     check_selection,
     log,
     read_ids,
@@ -185,7 +185,7 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     return clip_table, sample_table
 
 
-def published_test_sets(parameters: Parameters, *, cache_dir: Path) -> list[PublishedTestSet]:
+def find_published_test_sets(parameters: Parameters, *, cache_dir: Path) -> list[PublishedTestSet]:
     """The test sets on which papers report; ids where their list is on this machine (nothing is fetched)."""
     lists = _lists(parameters, cache_dir)
     negatives_path = lists.find(NEGATIVES)
@@ -361,3 +361,48 @@ def _read_annotations(parameters: Parameters, annotated: Iterable[str]) -> dict[
             ", ".join(absent[:_NUM_NAMED]),
         )
     return truths
+
+
+DATASET = Dataset(
+    name="flickr",
+    parameters=Parameters,
+    build_tables=build_tables,
+    box_rule="consensus",
+    clip_id_pattern=CLIP_ID,
+    clip_id_words=CLIP_ID_WORDS,
+    test_sets=(
+        TestSet(
+            "flickr",
+            "flickr",
+            "flickr_test",
+            249,
+            "LVS, EZ-VSL and SSPL report on these 249; HardPos and SLAVC on 250",
+        ),
+        TestSet("flickr_250", "flickr", SPLIT_250, 250, "the 249 and one more: HardPos and SLAVC"),
+        TestSet(
+            "flickr_htf",
+            "flickr",
+            "htf_flickr_test",
+            178,
+            "the part of the 249 that Hear The Flow reports on",
+        ),
+        TestSet(
+            "flickr_expanded",
+            "flickr",
+            "htf_flickr_test_expanded",
+            1666,
+            "Hear The Flow's expanded set; it holds 169 of the 178",
+        ),
+        TestSet(
+            "flickr_extended",
+            "flickr",
+            EXTENDED_SPLIT,
+            500,
+            "the 250 and as many negatives of SLAVC: a frame with the sound of another clip",
+        ),
+    ),
+    find_published_test_sets=find_published_test_sets,
+    whole_test_split=SPLIT_250,
+    path_parameters=("lists_dir", "annotations_dir"),
+    attributes={"frame_at_30_fps": Attribute({None: "frame {} at 30 fps"})},
+)

@@ -22,9 +22,12 @@ from urllib.parse import quote
 
 import av
 import av.error
+import pyarrow as pa
 
 from earshot.errors import DataError, MediaError
 from earshot.files import publish_text
+from earshot.tables import CLIPS, SAMPLES
+from pipeline.datasets.dataset import Attribute, Dataset
 from pipeline.media.mpegts_joins import find_recordings
 
 LISTING_NAME = "listing.json"
@@ -68,8 +71,8 @@ class Listing:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[list[dict], list[dict]]:
-    """Rows for CLIPS and SAMPLES, in the order of the relative paths; writes ``cache_dir/listing.json``."""
+def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, pa.Table]:
+    """CLIPS and SAMPLES, in the order of the relative paths; writes ``cache_dir/listing.json``."""
     folder = folder_of(parameters)
     listing = list_folder(parameters, cache_dir=cache_dir)
     if not listing.files:
@@ -119,11 +122,14 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[list[dict]
                     "boxes": [],
                     "box_annotators": [],
                     "audio_clip_id": None,
-                    "attributes": {"path": _printable(relative_path)},
+                    "attributes": [("path", _printable(relative_path))],
                 }
             )
     _write_listing(cache_dir, folder, listing, durations)
-    return clip_rows, sample_rows
+    return (
+        pa.Table.from_pylist(clip_rows, schema=CLIPS.columns),
+        pa.Table.from_pylist(sample_rows, schema=SAMPLES.columns),
+    )
 
 
 def folder_of(parameters: Parameters) -> Path:
@@ -212,7 +218,7 @@ def read_listing(cache_dir: Path) -> dict:
     )
 
 
-def is_changed(parameters: Parameters, *, cache_dir: Path) -> bool:
+def has_changed(parameters: Parameters, *, cache_dir: Path) -> bool:
     """Whether the folder holds other files (by path, size or time) than at the last build."""
     recorded = read_listing(cache_dir)
     return (
@@ -286,3 +292,15 @@ def _write_listing(cache_dir: Path, folder: Path, listing: Listing, durations: d
         "durations": durations,
     }
     publish_text(Path(cache_dir) / LISTING_NAME, json.dumps(content, indent=0) + "\n")
+
+
+DATASET = Dataset(
+    name="local",
+    parameters=Parameters,
+    build_tables=build_tables,
+    box_rule="union",
+    is_linked=True,
+    may_share_clips=True,
+    has_changed=has_changed,
+    attributes={"path": Attribute({None: "file {}"})},
+)

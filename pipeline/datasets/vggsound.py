@@ -15,11 +15,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from earshot.errors import DataError, quote
+from pipeline.datasets.dataset import AnnotationFile, Dataset, PublishedTestSet, TestSet
 from pipeline.lists.annotations import read_vggss
 from pipeline.lists.published_lists import (
     ListFile,
     Lists,
-    PublishedTestSet,
     check_selection,
     decode_lines,
     log,
@@ -173,7 +173,7 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     return clip_table, sample_table
 
 
-def published_test_sets(parameters: Parameters, *, cache_dir: Path) -> list[PublishedTestSet]:
+def find_published_test_sets(parameters: Parameters, *, cache_dir: Path) -> list[PublishedTestSet]:
     """The test sets on which papers report; ids where their list is on this machine (nothing is fetched)."""
     lists = _lists(parameters, cache_dir)
     return [
@@ -190,10 +190,18 @@ def published_test_sets(parameters: Parameters, *, cache_dir: Path) -> list[Publ
             2575,
             _known_ids(lists, "vggss_unheard_test"),
         ),
-        PublishedTestSet("4911 of VGG-SS", "SSL-TIE", 4911),
-        PublishedTestSet("4692 of VGG-SS", "SSPL", 4692),
+        PublishedTestSet("4911 of VGG-SS", "SSL-TIE", 4911, is_listed=False),
+        PublishedTestSet("4692 of VGG-SS", "SSPL", 4692, is_listed=False),
         PublishedTestSet("htf_vggss_test", "HTF", 4670, _known_ids(lists, "htf_vggss_test")),
     ]
+
+
+def read_annotations(path: Path) -> pa.Table:
+    """SAMPLES of all of VGG-SS, from the published ``vggss.json``."""
+    truths = read_vggss(path, pattern=CLIP_ID)
+    samples = Membership()
+    samples.add("vggss_test", truths)
+    return make_samples(samples, time_of=_time_of, truths=truths, attributes={})
 
 
 def video_id_of(clip_id: str) -> str:
@@ -277,3 +285,54 @@ def _add_full(path: Path, parameters: Parameters, samples: Membership) -> dict[s
     for split, found in ids.items():
         samples.add(split, select(found, parameters.limit))
     return labels
+
+
+DATASET = Dataset(
+    name="vggsound",
+    parameters=Parameters,
+    build_tables=build_tables,
+    box_rule="union",
+    clip_id_pattern=CLIP_ID,
+    clip_id_words=CLIP_ID_WORDS,
+    test_sets=(
+        TestSet(
+            "vggss", "vggsound", "vggss_test", 5158, "all of VGG-SS; two clips have an empty map"
+        ),
+        TestSet(
+            "vggss_htf",
+            "vggsound",
+            "htf_vggss_test",
+            4670,
+            "the part of VGG-SS that Hear The Flow reports on",
+        ),
+        TestSet(
+            "vggss_heard",
+            "vggsound",
+            "vggss_heard_test",
+            2564,
+            "classes of the list for open-set training",
+        ),
+        TestSet(
+            "vggss_unheard",
+            "vggsound",
+            "vggss_unheard_test",
+            2575,
+            "classes that are not in that list",
+        ),
+        TestSet(
+            "vggss_extended",
+            "vggsound",
+            EXTENDED_SPLIT,
+            10316,
+            "VGG-SS and as many negatives of SLAVC: a frame with the sound of another clip, or a "
+            "clip whose own sound has no visible source",
+        ),
+    ),
+    find_published_test_sets=find_published_test_sets,
+    whole_test_split="vggss_test",
+    path_parameters=("lists_dir",),
+    annotation_file=AnnotationFile(BOXES.name, test_set="vggss", read=read_annotations),
+    split_breakdowns={
+        "heard": {"vggss_heard_test": "heard", "vggss_unheard_test": "unheard"},
+    },
+)

@@ -60,6 +60,7 @@ def download_clips(
     is_quiet: bool = False,
     table_path: Path | None = None,
     only: Collection[str] | None = None,
+    is_linked: bool = False,
     clock: Callable[[], float] = time.time,
 ) -> pa.Table:
     """Fetch what the ledger does not have yet and may be attempted now; return DOWNLOADS rows, one a clip.
@@ -67,9 +68,12 @@ def download_clips(
     ``only``: ids of the clips that may be attempted (None: all); the table has all clips in any case, but how many are
     missing is then not judged. ``table_path``: where the table is published every few minutes and before an error is
     raised, so that `status` can follow a run of weeks. Raises ``RunError`` when the run had to stop (the environment or
-    the site refuses it, no disk space) or too many clips are missing.
+    the site refuses it, no disk space) or too many clips are missing. ``is_linked``: ``file://`` clips are hard-linked
+    as they are, not copied (the user's own files).
     """
-    engine = _Engine(clips, parameters, dataset, Path(clips_dir), table_path, is_quiet, clock, only)
+    engine = _Engine(
+        clips, parameters, dataset, Path(clips_dir), table_path, is_quiet, clock, only, is_linked
+    )
     with Ledger(ledger_path) as ledger:
         try:
             engine.run(ledger)
@@ -100,6 +104,7 @@ class _Engine:
         is_quiet,
         clock,
         only,
+        is_linked,
     ):
         self.clips, self.parameters, self.dataset = clips, parameters, dataset
         self.clips_dir, self.table_path, self.is_quiet, self.clock = (
@@ -111,7 +116,7 @@ class _Engine:
         self.only = None if only is None else frozenset(only)
         self.work_dir = self.clips_dir / WORK_FOLDER
         self.histories: dict[str, History] = {}
-        self.is_linking = dataset in parameters.link_datasets
+        self.is_linking = is_linked
         self.access = describe_access(cookies_path=parameters.cookies_path, proxy=parameters.proxy)
         self.versions = tool_versions(parameters.ffmpeg)
         self.policy = RetryPolicy(

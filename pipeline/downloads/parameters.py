@@ -10,7 +10,6 @@ from pipeline.media.validate import ValidationParameters
 class DownloadParameters:
     """Section ``download``.
 
-    ``link_datasets``: whose ``file://`` clips are hard-linked as they are, not copied (the user's own files).
     ``max_failed_fraction``: with a larger part of the clips missing the stage fails. ``num_quick_attempts``,
     ``quick_delay_seconds``, ``slow_delay_seconds``: see ``histories.RetryPolicy``; a run waits ``max_wait_seconds`` at
     most for a clip to become due. ``pause_seconds``: of everything after a bot check or rate limit without
@@ -22,7 +21,6 @@ class DownloadParameters:
     format: str | None = None
     ffmpeg: str = "auto"
     section_above_seconds: float = 120.0
-    link_datasets: tuple[str, ...] = ("local", "urbansas")
     allow_duplicates: bool = False
     max_failed_fraction: float = 0.9
     videos_per_hour: float = 300.0

@@ -30,16 +30,6 @@ class ListFile:
     sha256: str | None = None
 
 
-@dataclass(frozen=True)
-class PublishedTestSet:
-    """A test set of the literature: who reports on it, its size, and its clip ids where a list of them is public."""
-
-    name: str
-    used_by: str
-    num_clips: int
-    clip_ids: frozenset[str] | None = None
-
-
 class Lists:
     """Where the lists of a dataset come from.
 

@@ -10,19 +10,20 @@ import pytest
 
 from earshot.errors import ParameterError, RunError
 from earshot.tables import CLIPS, DOWNLOADS, write_table
+from pipeline.audit.coverage import audit_coverage, describe_coverages, find_coverage
 from pipeline.audit.leakage import (
     AuditParameters,
-    audit_dataset,
+    audit_leakage,
     check_leakage,
-    describe_audits,
-    find_coverage,
+    describe_overlaps,
     find_overlaps,
     role_of,
+    splits_of_role,
 )
 from pipeline.base.project import Project
 from pipeline.commands import audit
 from pipeline.datasets import flickr, vggsound
-from pipeline.lists.published_lists import PublishedTestSet
+from pipeline.datasets.dataset import PublishedTestSet, load
 
 
 def clips_table(*rows):
@@ -41,8 +42,18 @@ CLIPS_EXAMPLE = clips_table(
 )
 
 
+def overlaps_by_name(clips, dataset="x"):
+    """The overlaps of the splits whose names say what they are for."""
+    return find_overlaps(
+        clips,
+        dataset=dataset,
+        train_splits=splits_of_role(clips, "train"),
+        test_splits=splits_of_role(clips, "test"),
+    )
+
+
 def test_overlap_by_clip_and_by_video():
-    overlaps = {(o.train_split, o.test_split): o for o in find_overlaps(CLIPS_EXAMPLE, dataset="x")}
+    overlaps = {(o.train_split, o.test_split): o for o in overlaps_by_name(CLIPS_EXAMPLE)}
     assert set(overlaps) == {("train", "test"), ("other_train", "test")}
     first, second = overlaps["train", "test"], overlaps["other_train", "test"]
     assert (first.num_test_clips, first.num_shared_clips, first.num_shared_video_clips) == (3, 1, 2)
@@ -73,7 +84,7 @@ def test_the_bytes_of_a_training_clip_under_another_id_are_leakage():
 
 
 def test_leakage_is_an_error_unless_allowed():
-    overlaps = find_overlaps(CLIPS_EXAMPLE, dataset="x")
+    overlaps = overlaps_by_name(CLIPS_EXAMPLE)
     with pytest.raises(
         RunError,
         match=r"x: training split train has 1 of the 3 clips of test split test .*a_1.*allow",
@@ -101,7 +112,7 @@ def test_leakage_is_an_error_unless_allowed():
     ],
 )
 def test_roles(split, role):
-    assert role_of(split) == role
+    assert role_of(split, test_splits=load("sample").test_splits) == role
 
 
 def test_published_lists_leak_as_known(shared, tmp_path):
@@ -110,7 +121,7 @@ def test_published_lists_leak_as_known(shared, tmp_path):
     clips, _ = vggsound.build_tables(parameters, cache_dir=tmp_path)
     found = {
         o.train_split: (o.num_shared_clips, o.num_shared_video_clips)
-        for o in find_overlaps(clips, dataset="v")
+        for o in overlaps_by_name(clips)
     }
     assert found == {
         "vggss_144k": (3709, 3784),
@@ -121,7 +132,7 @@ def test_published_lists_leak_as_known(shared, tmp_path):
     splits = ("flickr_144k", "flickr_10k", "htf_flickr_144k", "htf_flickr_10k", "flickr_test")
     parameters = flickr.Parameters(splits=splits, lists_dir=str(shared("lists")))
     clips, _ = flickr.build_tables(parameters, cache_dir=tmp_path)
-    found = {o.train_split: o.num_shared_clips for o in find_overlaps(clips, dataset="f")}
+    found = {o.train_split: o.num_shared_clips for o in overlaps_by_name(clips)}
     assert found == {"flickr_144k": 20, "flickr_10k": 1, "htf_flickr_144k": 0, "htf_flickr_10k": 0}
 
 
@@ -130,7 +141,8 @@ def test_coverage_and_its_bounds():
     sets = [
         PublishedTestSet("whole", "A", 10, frozenset(ids)),
         PublishedTestSet("part", "B", 4, frozenset(ids[:4])),
-        PublishedTestSet("unknown", "C", 8),
+        PublishedTestSet("unknown", "C", 8, is_listed=False),
+        PublishedTestSet("elsewhere", "D", 8),
     ]
     rows = {
         c.test_set: c
@@ -145,7 +157,8 @@ def test_coverage_and_its_bounds():
     assert rows["part"].percent == 50.0
     unknown = rows["unknown"]  # of 7 clips that are there at most 2 are not in it
     assert (unknown.percent, unknown.percent_low, unknown.percent_high) == (None, 62.5, 87.5)
-    assert "never published" in unknown.note
+    assert unknown.note == "its list of clips was never published: bounds from whole"
+    assert rows["elsewhere"].note == "its list is not on this machine: bounds from whole"
 
 
 @pytest.fixture
@@ -201,7 +214,8 @@ def test_the_command_in_all_formats(project, capsys):
 
 
 def test_findings_in_words(project):
-    notes = describe_audits(*audit_dataset(project, "vggsound"))
+    notes = describe_overlaps(audit_leakage(project, "vggsound"))
+    notes += describe_coverages(audit_coverage(project, "vggsound"))
     assert notes[0] == {
         "title": "Leakage between vggss_10k and vggss_test (vggsound):",
         "text": "1 of 2 test clips are training clips; of 1 the video has a training clip.",
@@ -214,7 +228,7 @@ def test_findings_in_words(project):
         "0.0 % of the 5,158 clips that LVS, EZ-VSL, SLAVC report on are here (5156 of its"
         in notes[1]["text"]
     )
-    notes = describe_audits(*audit_dataset(project, "vggsound", train_splits=["other"]))
+    notes = describe_overlaps(audit_leakage(project, "vggsound", train_splits=["other"]))
     assert notes[0]["title"] == "No overlap of other and vggss_test (vggsound):"
 
 

@@ -30,7 +30,10 @@ def write_video(path, *, num_frames, fps=10):
 
 
 def tables_of(folder, cache_dir, **parameters):
-    return local.build_tables(local.Parameters(str(folder), **parameters), cache_dir=cache_dir)
+    tables_found = local.build_tables(
+        local.Parameters(str(folder), **parameters), cache_dir=cache_dir
+    )
+    return [table.to_pylist() for table in tables_found]
 
 
 def test_hostile_names_become_safe_unique_ids_and_urls_that_lead_back(tmp_path):
@@ -166,10 +169,10 @@ def test_refresh_removes_the_table_only_when_the_folder_changed(tmp_path, capsys
     folder.rename(tmp_path / "unplugged")
     assert build_and_refresh() == 0
     assert table_path.exists()
-    assert "is not there; the local dataset stays" in capsys.readouterr().out
+    assert "dataset local stays as it was listed" in capsys.readouterr().out
     (tmp_path / "unplugged").rename(folder)
     assert build_and_refresh() == 0
     assert not table_path.exists()
     # The list of names is as it was, so that DVC would not look at the files, but for this.
     assert not project.downloads_table_path("local").exists()
-    assert "changed since it was listed" in capsys.readouterr().out
+    assert "changed since they were listed" in capsys.readouterr().out

@@ -48,7 +48,7 @@ def test_large_pictures_shrink_and_the_users_own_files_are_linked(tmp_path, medi
     copied = download(tmp_path / "copied", clips)
     assert (copied["big"]["width"], copied["big"]["height"]) == (480, 360)
     assert copied["odd"]["sha256"] == sha256_of(odd)
-    linked = download(tmp_path / "linked", clips, dataset="local")
+    linked = download(tmp_path / "linked", clips, is_linked=True)
     assert (linked["big"]["width"], linked["big"]["height"]) == (640, 480)
     for name, path in (("big", big), ("odd", odd)):
         assert os.path.samefile(tmp_path / "linked" / "clips" / linked[name]["path"], path)

@@ -15,7 +15,15 @@ PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 
 # Clips are kept by the ledger of attempts, not by DVC. An edit of what downloads stand on (files, media) must not start
 # them again, least of all for a colleague who pulled the results and has no ledger.
-NOT_AMONG_DEPS = {"download": ("earshot/", "pipeline/base/", "pipeline/media/")}
+NOT_AMONG_DEPS = {
+    "download": (
+        "earshot/",
+        "pipeline/base/",
+        "pipeline/media/",
+        "pipeline/lists/",
+        "pipeline/datasets/",  # of which it asks whether files are linked
+    )
+}
 
 
 def _definition(name: str) -> dict:
@@ -31,9 +39,12 @@ def _code_deps(name: str) -> list[str]:
 def _closure(name: str) -> set[str]:
     """The files that a stage may import, also those that it finds by name."""
     found = import_closure(f"stages.{name}", root=ROOT)
-    by_name = {"sources": ["pipeline/datasets"], "train/models/__init__.py": ["train/models"]}
+    by_name = {
+        "pipeline/datasets/dataset.py": ["pipeline/datasets"],
+        "train/models/__init__.py": ["train/models"],
+    }
     for trigger, folders in by_name.items():
-        if trigger == name or trigger in found:
+        if trigger in found:
             for folder in folders:
                 for path in (ROOT / folder).rglob("*.py"):
                     module = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")

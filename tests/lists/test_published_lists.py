@@ -102,14 +102,15 @@ def test_published_test_sets_are_known_by_their_ids(shared, tmp_path):
     parameters = vggsound.Parameters(lists_dir=str(shared("lists")))
     known = {
         s.num_clips: s.clip_ids
-        for s in vggsound.published_test_sets(parameters, cache_dir=tmp_path)
+        for s in vggsound.find_published_test_sets(parameters, cache_dir=tmp_path)
     }
     assert {size: ids and len(ids) for size, ids in known.items()} == {
         5158: 5158, 2564: 2564, 2575: 2575, 4911: None, 4692: None, 4670: 4670
     }  # fmt: skip
     parameters = flickr.Parameters(lists_dir=str(shared("lists")))
     known = {
-        s.num_clips: s.clip_ids for s in flickr.published_test_sets(parameters, cache_dir=tmp_path)
+        s.num_clips: s.clip_ids
+        for s in flickr.find_published_test_sets(parameters, cache_dir=tmp_path)
     }
     assert {size: len(ids) for size, ids in known.items()} == {249: 249, 250: 250, 178: 178}
     assert "3908875350" in known[250] - known[249]

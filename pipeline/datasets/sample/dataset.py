@@ -17,10 +17,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 
 from earshot.errors import DataError
 from earshot.files import publish, publish_text, remove_leftovers, sha256_of
+from earshot.tables import CLIPS, SAMPLES
 from pipeline.base.progress import Progress
+from pipeline.datasets.dataset import Attribute, Dataset, TestSet
 from pipeline.datasets.sample.rendering import SceneRenderer, encode, render_sound
 from pipeline.datasets.sample.scenes import Scene, make_scene
 from pipeline.datasets.sample.sprites import aspect_of
@@ -80,8 +83,8 @@ class Entry:
     defect: str | None = None
 
 
-def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[list[dict], list[dict]]:
-    """Render what is not rendered yet into ``cache_dir/remote`` and list it: rows for CLIPS and SAMPLES."""
+def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, pa.Table]:
+    """Render what is not rendered yet into ``cache_dir/remote`` and list it: CLIPS and SAMPLES."""
     remote_dir = Path(cache_dir).resolve() / "remote"
     entries = list_entries(parameters)
     render_all(entries, parameters, remote_dir)
@@ -98,7 +101,10 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[list[dict]
             }
         )
         samples.append(_sample_row(entry))
-    return clips, samples
+    return (
+        pa.Table.from_pylist(clips, schema=CLIPS.columns),
+        pa.Table.from_pylist(samples, schema=SAMPLES.columns),
+    )
 
 
 def list_entries(parameters: Parameters) -> list[Entry]:
@@ -285,3 +291,33 @@ def _sample_row(entry: Entry) -> dict:
             ),
         ],
     }
+
+
+DATASET = Dataset(
+    name="sample",
+    parameters=Parameters,
+    build_tables=build_tables,
+    box_rule="union",
+    test_splits=frozenset({"single", "traffic"}),
+    test_sets=(
+        TestSet("sample", "sample", "test", 0, "rendered on this machine: both subsets below"),
+        TestSet("sample_single", "sample", "single", 0, "one source, still background"),
+        TestSet(
+            "sample_traffic",
+            "sample",
+            "traffic",
+            0,
+            "several objects of which one or two sound, parked look-alikes",
+        ),
+    ),
+    attributes={
+        "source_is_moving": Attribute(
+            {"true": "the source moves", "false": "the source stands still"},
+            breakdown="motion",
+            groups={"true": "moving", "false": "still"},
+        ),
+        "num_objects": Attribute({"1": "1 object", None: "{} objects"}),
+        "num_sounding": Attribute({None: "{} sounding"}),
+        "object_size": Attribute({None: "{} source by the dataset's measure"}),
+    },
+)

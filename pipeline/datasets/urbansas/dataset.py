@@ -24,6 +24,7 @@ from earshot.errors import MediaError
 from earshot.files import publish_text
 from earshot.tables import CLIPS, SAMPLES
 from pipeline.base.progress import Progress
+from pipeline.datasets.dataset import Attribute, Dataset, TestSet
 from pipeline.datasets.urbansas.release import (
     ClipMedia,
     fetch_release,
@@ -260,3 +261,32 @@ def _prepare(
         log.warning("%s: %s", clip_id, error)
         return path, None
     return path, info
+
+
+DATASET = Dataset(
+    name="urbansas",
+    parameters=Parameters,
+    build_tables=build_tables,
+    box_rule="corner_size",
+    is_linked=True,
+    test_sets=(
+        TestSet(
+            "urbansas",
+            "urbansas",
+            TEST_SPLIT,
+            5704,
+            "FlowGrad's frames of the labelled clips; its n differs by model",
+        ),
+    ),
+    attributes={
+        "city": Attribute(breakdown="city"),
+        "location_id": Attribute({None: "location {}"}, breakdown="location"),
+        "night": Attribute(
+            {"1": "night", "true": "night", "0": "day", "false": "day"},
+            breakdown="time_of_day",
+            groups={"1": "night", "true": "night", "0": "day", "false": "day"},
+        ),
+        "frame_at_8_fps": Attribute({None: "frame {} at 8 fps"}),
+        "annotated_size": Attribute({None: "annotated at {} px"}),
+    },
+)

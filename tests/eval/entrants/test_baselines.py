@@ -165,7 +165,11 @@ def test_breakdowns_split_a_result_without_losing_a_sample():
         subsets=["vggss_test"],
         num_resamples=50,
     )
-    groups = group_samples(samples, dataset="vggsound")
+    groups = {
+        by: members
+        for dataset in ("vggsound", "urbansas", "sample")  # each knows attributes of its own
+        for by, members in group_samples(samples, dataset=dataset).items()
+    }
     assert set(groups) == {"num_boxes", "object_size", "class", "heard", "time_of_day", "motion"}
     assert set(groups["num_boxes"]) == {"1", "2", "3 or more"}
     assert set(groups["object_size"]) == {"small", "medium", "large", "huge"}

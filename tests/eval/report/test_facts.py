@@ -14,7 +14,7 @@ def test_facts_of_the_datasets_are_phrases():
         "num_sounding": "2",
         "object_size": "small",
     }
-    assert describe_facts(sample, shown=["traffic"]) == [
+    assert describe_facts(sample, dataset="sample", shown=["traffic"]) == [
         "the source stands still",
         "5 objects",
         "2 sounding",
@@ -27,18 +27,18 @@ def test_facts_of_the_datasets_are_phrases():
         "subset": "filtered",
         "frame_at_8_fps": "7",
     }
-    assert describe_facts(urbansas, shown=["test"]) == [
+    assert describe_facts(urbansas, dataset="urbansas", shown=["test"]) == [
         "city: Montevideo",
         "location 12",
         "night",
         "subset: filtered",
         "frame 7 at 8 fps",
     ]
-    assert describe_facts({"night": "0", "annotated_size": "1280x720"}) == [
+    assert describe_facts({"night": "0", "annotated_size": "1280x720"}, dataset="urbansas") == [
         "day",
         "annotated at 1280x720 px",
     ]
-    assert describe_facts({"source_is_moving": "True", "num_objects": "1"}) == [
+    assert describe_facts({"source_is_moving": "True", "num_objects": "1"}, dataset="sample") == [
         "the source moves",
         "1 object",
     ]
@@ -46,13 +46,14 @@ def test_facts_of_the_datasets_are_phrases():
 
 def test_unknown_facts_are_shown_without_underscores_and_empty_ones_not_at_all():
     assert describe_facts(
-        {"num_dogs": 3, "is_indoors": "true", "camera_name": "a_b {}", "note": None, "mood": ""}
+        {"num_dogs": 3, "is_indoors": "true", "camera_name": "a_b {}", "note": None, "mood": ""},
+        dataset="sample",
     ) == [
         "number of dogs: 3",
         "is indoors: yes",
         "camera name: a_b {}",
     ]
-    assert describe_facts({"path": "a/{b}.mp4"}) == ["file a/{b}.mp4"]
+    assert describe_facts({"path": "a/{b}.mp4"}, dataset="local") == ["file a/{b}.mp4"]
 
 
 def test_the_page_has_the_phrases(tmp_path):

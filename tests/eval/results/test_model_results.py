@@ -25,7 +25,7 @@ from eval.results.model_results import (
 )
 from eval.results.published import PUBLISHED, why_not_comparable
 from eval.results.test_set_tables import load_test_set
-from eval.results.test_sets import TEST_SETS, count_leakage, subset_ids
+from eval.results.test_sets import count_leakage, find_test_sets, get_test_set, subset_ids
 from tests.helpers.score_examples import loop_average_precision, make_samples, row
 
 
@@ -267,7 +267,7 @@ def test_published_test_sets_have_their_sizes_and_leaks(shared, tmp_path):
         "flickr_250",
         "flickr",
     ):
-        test_set = TEST_SETS[name]
+        test_set = get_test_set(name)
         tables[name] = load_test_set(
             test_set, table_path=tmp_path / "none.parquet", cache_dir=tmp_path, lists_dir=lists_dir
         )
@@ -289,7 +289,7 @@ def test_published_test_sets_have_their_sizes_and_leaks(shared, tmp_path):
 
 
 def test_published_results_say_why_they_are_not_comparable():
-    assert {p.test_set for p in PUBLISHED} <= set(TEST_SETS)
+    assert {p.test_set for p in PUBLISHED} <= set(find_test_sets())
     htf = next(
         p
         for p in PUBLISHED
@@ -325,5 +325,5 @@ def test_a_test_set_that_is_not_at_hand_says_what_to_run(tmp_path):
     write_table(tmp_path / "samples.parquet", make_samples(2), SAMPLES)
     with pytest.raises(DataError, match="run `dvc repro sources@urbansas`, or give --annotations"):
         load_test_set(
-            TEST_SETS["urbansas"], table_path=tmp_path / "samples.parquet", cache_dir=tmp_path
+            get_test_set("urbansas"), table_path=tmp_path / "samples.parquet", cache_dir=tmp_path
         )

@@ -8,7 +8,7 @@ import pytest
 
 from earshot.errors import DataError
 from earshot.tables import SAMPLES
-from eval.scoring.ground_truth import find_box_problems, ground_truths_of, make_ground_truth
+from eval.scoring.ground_truth import ground_truths_of, make_ground_truth
 from pipeline.lists.annotations import read_flickr_xml
 
 
@@ -38,20 +38,13 @@ def test_areas_of_all_vggss_maps_are_the_published_ones(vggss, shared):
     np.testing.assert_array_equal(found, areas)
 
 
-def test_broken_boxes_of_vggss_are_all_named(vggss):
-    problems = [p for e in vggss for p in find_box_problems(e["file"], e["bbox"])]
-    kinds = [p.kind for p in problems]
-    assert (kinds.count("out_of_range"), kinds.count("degenerate"), kinds.count("empty_map")) == (
-        12,
-        18,
-        2,
-    )
-    assert {p.sample_id for p in problems if p.kind == "empty_map"} == {
-        "M1P1xla8rg0_000000",
-        "MKC9LvRivTM_000030",
+def test_two_clips_of_vggss_have_an_empty_map(vggss):
+    empty = {
+        entry["file"]
+        for entry in vggss
+        if not make_ground_truth(entry["bbox"], rule="union").levels().any()
     }
-    empty = next(str(p) for p in problems if p.kind == "empty_map")
-    assert "no box covers a pixel, the ground-truth map is empty and every method scores 0" in empty
+    assert empty == {"M1P1xla8rg0_000000", "MKC9LvRivTM_000030"}
 
 
 def test_flickr_consensus_has_the_published_sums(shared):
@@ -62,7 +55,7 @@ def test_flickr_consensus_has_the_published_sums(shared):
         golden["flickr_gt_half_area"],
         strict=True,
     ):
-        gt_map = make_ground_truth(boxes[boxes[:, 0] >= 0] / 256, rule="consensus").gt_map()
+        gt_map = make_ground_truth(boxes[boxes[:, 0] >= 0] / 256, rule="consensus").levels() / 2
         assert gt_map.sum() == total
         assert np.count_nonzero(gt_map == 0.5) == num_half
 
@@ -78,9 +71,10 @@ def test_flickr_consensus_from_xml(tmp_path):
     path = tmp_path / "1.xml"
     path.write_text(f"<annotation>{annotators}</annotation>")
     truth = read_flickr_xml(path)
-    gt_map = make_ground_truth(
-        truth.boxes, rule="consensus", annotators=truth.box_annotators
-    ).gt_map()
+    gt_map = (
+        make_ground_truth(truth.boxes, rule="consensus", annotators=truth.box_annotators).levels()
+        / 2
+    )
     assert gt_map[int(224 * 100 / 256), int(224 * 150 / 256)] == 1  # two annotators
     assert gt_map[int(224 * 10 / 256), int(224 * 20 / 256)] == 0.5  # one
     assert gt_map[0, 0] == 0
@@ -98,7 +92,7 @@ def test_two_boxes_of_one_annotator_count_twice_as_in_the_code_or_once_as_in_the
     as_written = make_ground_truth(
         boxes, rule="consensus", annotators=annotators, per_annotator=True
     )
-    assert (as_coded.gt_map()[0, 0], as_written.gt_map()[0, 0]) == (1, 0.5)
+    assert (as_coded.levels()[0, 0], as_written.levels()[0, 0]) == (2, 1)
 
 
 def test_urbansas_boxes_round_as_flowgrad_rounds():
@@ -120,7 +114,7 @@ def test_urbansas_size_of_the_annotated_video_comes_from_the_samples_table():
     table = samples_table(
         [{"sample_id": "a", "boxes": [box], "attributes": [("annotated_size", "400x225")]}]
     )
-    assert ground_truths_of(table, dataset="urbansas")["a"].pixel_boxes.tolist() == [
+    assert ground_truths_of(table, box_rule="corner_size")["a"].pixel_boxes.tolist() == [
         [22, 22, 36, 96]
     ]
 
@@ -129,9 +123,9 @@ def test_samples_without_boxes_have_no_ground_truth_and_bad_boxes_name_their_sam
     table = samples_table(
         [{"sample_id": "a", "boxes": []}, {"sample_id": "b", "boxes": [[0, 0, 1, 1]]}]
     )
-    assert set(ground_truths_of(table, dataset="sample")) == {"b"}
+    assert set(ground_truths_of(table, box_rule="union")) == {"b"}
     table = samples_table([{"sample_id": "bad", "boxes": [[0, 0, float("nan"), 1]]}])
-    with pytest.raises(DataError, match=r"sample sample bad: boxes .* expected finite x1 y1 x2 y2"):
-        ground_truths_of(table, dataset="sample")
-    with pytest.raises(DataError, match="unknown dataset 'elsewhere'"):
-        ground_truths_of(table, dataset="elsewhere")
+    with pytest.raises(DataError, match=r"sample bad: boxes .* expected finite x1 y1 x2 y2"):
+        ground_truths_of(table, box_rule="union")
+    with pytest.raises(DataError, match="unknown rule 'other', expected union"):
+        ground_truths_of(table, box_rule="other")

@@ -130,7 +130,7 @@ def test_trivial_facts_on_vggss(vggss_boxes):
 
 def test_uniform_map_marks_everything_in_every_protocol():
     truth = make_ground_truth([[0.1, 0.2, 0.5, 0.9]], rule="union")
-    share = truth.gt_map().mean()
+    share = (truth.levels() / 2).mean()
     for protocol in PROTOCOLS.values():
         scores = score_maps([uniform_map()], [truth], protocol=protocol)
         assert scores.ciou[0] == share, protocol.name
@@ -140,7 +140,7 @@ def test_uniform_map_marks_everything_in_every_protocol():
 def test_the_ground_truth_itself_is_perfect_under_earshot_and_limited_by_half_under_lvs():
     truth = make_ground_truth([[0.25, 0.25, 0.5, 0.75]], rule="union")
     scores = score_maps(
-        [truth.gt_map().astype(np.float32)] * 2, [truth] * 2, protocol=get_protocol("earshot")
+        [(truth.levels() / 2).astype(np.float32)] * 2, [truth] * 2, protocol=get_protocol("earshot")
     )
     assert (
         scores.ciou.tolist() == scores.adaptive_ciou.tolist() == scores.pointing.tolist() == [1, 1]
@@ -151,7 +151,7 @@ def test_the_ground_truth_itself_is_perfect_under_earshot_and_limited_by_half_un
 def test_a_plateau_at_the_median_beats_the_ceiling_of_half():
     """Why a map of few values (after a ReLU, or boxes) is not comparable under a strict median threshold."""
     truth = make_ground_truth([[0.25, 0.25, 0.5, 0.75]], rule="union")
-    binary = [truth.gt_map().astype(np.float32)]
+    binary = [(truth.levels() / 2).astype(np.float32)]
     rng = np.random.default_rng(0)
     distinct = [binary[0] + 1e-3 * rng.random((224, 224), np.float32)]
     cious = {
@@ -162,7 +162,7 @@ def test_a_plateau_at_the_median_beats_the_ceiling_of_half():
     assert (
         cious["binary", "lvs"] == cious["binary", "htf"] == 1
     )  # nothing is above 0 but the ground truth
-    assert cious["binary", "ezvsl"] == truth.gt_map().mean()  # everything is at or above 0
+    assert cious["binary", "ezvsl"] == (truth.levels() / 2).mean()  # everything is at or above 0
     for name, protocol in PROTOCOLS.items():
         assert cious["distinct", name] == pytest.approx(
             ceiling([truth], protocol=protocol)[0], abs=1e-4

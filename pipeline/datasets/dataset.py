@@ -1,0 +1,162 @@
+"""The interface of a dataset, and how to find the datasets in this folder.
+
+Nothing outside a dataset's own module knows the dataset by its name: a stage, the audit, the
+evaluation and the report all ask the fields of ``Dataset``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from earshot.errors import ParameterError
+
+if TYPE_CHECKING:  # commands list the datasets and must start quickly
+    import pyarrow as pa
+
+_FOLDER = Path(__file__).parent
+
+# How the boxes of a sample become its ground-truth map (see eval/scoring/ground_truth.py).
+BoxRule = Literal["union", "consensus", "corner_size"]
+
+
+class BuildTables(Protocol):
+    """Turn a section of params.yaml into the CLIPS and SAMPLES tables of a dataset."""
+
+    def __call__(self, parameters: Any, /, *, cache_dir: Path) -> tuple[pa.Table, pa.Table]: ...
+
+
+class FindPublishedTestSets(Protocol):
+    """List the test sets of the literature; use lists that are on this machine, fetch nothing."""
+
+    def __call__(self, parameters: Any, /, *, cache_dir: Path) -> Sequence[PublishedTestSet]: ...
+
+
+class HasChanged(Protocol):
+    """Return whether the user's files differ from those of the last build."""
+
+    def __call__(self, parameters: Any, /, *, cache_dir: Path) -> bool: ...
+
+
+class ReadAnnotations(Protocol):
+    """Turn a published annotation file into a SAMPLES table."""
+
+    def __call__(self, path: Path, /) -> pa.Table: ...
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """A test set that can be scored: one split of a dataset, under the name that results use."""
+
+    __test__ = False  # not a class of tests, whatever pytest reads in its name
+
+    name: str
+    dataset: str
+    split: str  # its name in the samples table
+    num_published: int  # samples, negatives included; 0: nobody published it
+    note: str  # who reports on it, and what to beware of
+
+
+@dataclass(frozen=True)
+class PublishedTestSet:
+    """A set of clips that papers report on, with which the coverage audit compares."""
+
+    name: str
+    used_by: str  # papers
+    num_clips: int
+    clip_ids: frozenset[str] | None = None  # None: the list is not on this machine
+    is_listed: bool = True  # False: nobody published which clips it has
+
+
+@dataclass(frozen=True)
+class AnnotationFile:
+    """A published file that alone gives the ground truth of one test set."""
+
+    name: str
+    test_set: str
+    read: ReadAnnotations
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """How results and the report speak of one attribute of the samples table.
+
+    ``phrases`` maps a value (in lower case) to what the report says of the sample. The key None
+    stands for all other values; ``{}`` in a phrase is replaced by the value.
+    """
+
+    phrases: Mapping[str | None, str] = field(default_factory=dict)
+    breakdown: str | None = None  # results are broken down by this attribute under this name
+    groups: Mapping[str, str] = field(default_factory=dict)  # value -> group; else the value
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All that is particular to one dataset."""
+
+    name: str
+    # The dataclass of section `sources.<name>` of params.yaml.
+    parameters: type
+    build_tables: BuildTables
+    box_rule: BoxRule
+
+    # What a clip id must look like, as a pattern and in words for error messages.
+    clip_id_pattern: re.Pattern[str] = re.compile(r"[^\s,]+")
+    clip_id_words: str = "an id"
+
+    # Clips are the user's own files: the download stage links them and never changes them.
+    is_linked: bool = False
+    # A folder of anything may hold clips of other datasets, so leakage cannot be counted.
+    may_share_clips: bool = False
+    # Whether the user's files changed since they were listed. None: they cannot change unseen.
+    has_changed: HasChanged | None = None
+
+    # Test splits besides those that have the word `test` in their name.
+    test_splits: frozenset[str] = frozenset()
+    test_sets: tuple[TestSet, ...] = ()
+    find_published_test_sets: FindPublishedTestSets | None = None
+
+    # For scoring maps without a pipeline: the split that holds all test clips of the published
+    # lists, and the parameters that say where lists and annotations lie on this machine.
+    whole_test_split: str | None = None
+    path_parameters: tuple[str, ...] = ()
+    annotation_file: AnnotationFile | None = None
+
+    # Attributes of the samples table by name.
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    # Breakdowns by split: name of the breakdown -> split -> name of the group.
+    split_breakdowns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all datasets in this folder, sorted."""
+    modules = {path.stem for path in _FOLDER.glob("*.py")} - {"__init__", Path(__file__).stem}
+    packages = {path.parent.name for path in _FOLDER.glob("*/dataset.py")}
+    return tuple(sorted(modules | packages))
+
+
+def load(name: str) -> Dataset:
+    """Import the module of one dataset and of no other.
+
+    Args:
+        name: one of ``names()``.
+
+    Returns:
+        The module's ``DATASET``.
+
+    Raises:
+        ParameterError: there is no dataset of this name.
+    """
+    if name not in names():
+        raise ParameterError(f"params: datasets has {name!r}, expected one of {', '.join(names())}")
+
+    is_package = (_FOLDER / name).is_dir()
+    module_name = f"pipeline.datasets.{name}"
+    module = importlib.import_module(f"{module_name}.dataset" if is_package else module_name)
+    dataset = module.DATASET
+    assert dataset.name == name, f"{module.__name__} calls its dataset {dataset.name!r}"
+    return dataset
