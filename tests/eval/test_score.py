@@ -138,7 +138,7 @@ def test_coverage_is_whole_only_where_nothing_is_missing():
         ({"sample_ids": IDS, "maps": MAPS}, ("--annotations", "."), "is a folder, expected a samples.parquet"),
         ({"ids": IDS, "maps": MAPS}, (), "has no array 'sample_ids' (found ids, maps)"),
         ({"sample_ids": IDS, "maps": MAPS}, ("--protocol", "lsv"), "unknown protocol 'lsv', expected one of earshot"),
-        ({"sample_ids": IDS, "maps": MAPS}, ("--dataset", "vgg"), "unknown test set 'vgg', expected one of vggss"),
+        ({"sample_ids": IDS, "maps": MAPS}, ("--dataset", "vgg"), "unknown test set 'vgg', expected one of flickr"),
         ({"sample_ids": IDS, "maps": MAPS}, ("--output", __file__), "where no folder can be made: File exists"),
         ({"sample_ids": IDS, "maps": MAPS}, ("--resamples", "0"), "--resamples is 0, expected at least 1"),
         ({"sample_ids": IDS, "maps": MAPS}, ("--ids", "nowhere.txt"), "nowhere.txt: not found, expected a list of ids"),

@@ -67,7 +67,7 @@ def evaluate(
         ({"num_resamples": 0}, "num_resamples is 0, expected at least 1"),
         (
             {"subsets": {"sampel": ["test"]}},
-            "subsets names the dataset 'sampel', expected some of sample, local",
+            "subsets names the dataset 'sampel', expected some of flickr, local",
         ),
         ({"subsets": {"sample": "test"}}, "subsets.sample is 'test', expected a list of splits"),
     ],

@@ -128,4 +128,4 @@ def test_samples_without_boxes_have_no_ground_truth_and_bad_boxes_name_their_sam
     with pytest.raises(DataError, match=r"sample bad: boxes .* expected finite x1 y1 x2 y2"):
         ground_truths_of(table, box_rule="union")
     with pytest.raises(DataError, match="unknown rule 'other', expected union"):
-        ground_truths_of(table, box_rule="other")
+        make_ground_truth([[0, 0, 1, 1]], rule="other")
