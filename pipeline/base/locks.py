@@ -1,31 +1,47 @@
-"""A lock between processes that would make the same thing at the same time."""
+"""Let one process at a time do something, with a lock file."""
 
 import contextlib
-import fcntl
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+_POLL_SECONDS = 0.2
+
+
+class LockHeldError(Exception):
+    """Another process holds the lock, and the caller does not want to wait."""
+
 
 @contextlib.contextmanager
-def hold_lock(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock ``path``, one process at a time; ``on_wait`` is called before waiting for another.
+def hold_lock(path: Path, *, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold the lock file ``path`` while the body runs.
 
-    A killed holder's lock is free. The file is gone afterwards.
+    The operating system frees the lock when its holder ends, also when it is killed.
+
+    Args:
+        path: The lock file. Its folder is created; the file is removed when the lock is free again.
+        on_wait: Called once before waiting for another holder. Without it, there is no waiting.
+
+    Raises:
+        LockHeldError: Another process (or another caller in this one) holds the lock, and
+            ``on_wait`` is None.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with open(path, "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                on_wait()
-                fcntl.flock(file, fcntl.LOCK_EX)
-            # whoever held it removed the file: then this is a lock on nothing that others would see
-            if not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino:
-                continue
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-            return
+    lock = FileLock(path, thread_local=False)
+
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        if on_wait is None:
+            raise LockHeldError(path) from None
+        on_wait()
+        lock.acquire(poll_interval=_POLL_SECONDS)
+
+    try:
+        yield
+    finally:
+        # Removing the file before the release is safe: whoever opened it earlier gets a lock on a
+        # file without a name, which filelock notices, and tries again with a new file.
+        path.unlink(missing_ok=True)
+        lock.release()

@@ -2,7 +2,7 @@
 
 It outlives every rerun; ``downloads.parquet`` is derived from it. An entry is on the disk (fsync) before anything
 follows from it. A process that dies in the middle of a line leaves a torn last line: readers pass over it, the next
-writer cuts it off. One process writes at a time (an ``flock`` on the file itself, so that it goes with the process).
+writer cuts it off. One process writes at a time (a lock file beside it, which the system frees with the process).
 
 Entries (``type`` tells them apart, ``time`` is seconds since 1970 UTC):
 
@@ -12,7 +12,7 @@ Entries (``type`` tells them apart, ``time`` is seconds since 1970 UTC):
 - ``retry``: ``clip_id``; what came before no longer keeps the clip from being attempted.
 """
 
-import fcntl
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from earshot.errors import DataError, RunError
 from earshot.files import sync
+from pipeline.base.locks import LockHeldError, hold_lock
 
 
 class Ledger:
@@ -32,14 +33,18 @@ class Ledger:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not self.path.exists()
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._cleanup = contextlib.ExitStack()
         try:
             try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                lock_path = self.path.with_name(f".lock-{self.path.name}")
+                self._cleanup.enter_context(hold_lock(lock_path))
+            except LockHeldError:
                 raise RunError(
-                    f"{self.path}: another process is downloading into this ledger; wait for it or stop it"
+                    f"{self.path}: another process is downloading into this ledger; wait for it or "
+                    "stop it"
                 ) from None
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._cleanup.callback(os.close, self._descriptor)
             if is_new:
                 sync(self.path.parent)
             data = _read_all(self._descriptor)
@@ -48,7 +53,7 @@ class Ledger:
                 os.ftruncate(self._descriptor, self._num_bytes)
                 os.fsync(self._descriptor)
         except BaseException:
-            os.close(self._descriptor)
+            self._cleanup.close()
             raise
 
     def append(self, entries: Iterable[Mapping]) -> None:
@@ -67,7 +72,7 @@ class Ledger:
         self._num_bytes += len(data)
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        self._cleanup.close()
 
     def __enter__(self):
         return self

@@ -6,7 +6,6 @@ was made by a run that did not end; it is believed only after its bytes have bee
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 import sys
@@ -28,6 +27,7 @@ from earshot.shard_format import (
     task_of,
 )
 from earshot.tables import Schema, read_table, write_table
+from pipeline.base.locks import LockHeldError, hold_lock
 from pipeline.shards.crash_log import ATTEMPTS_PREFIX
 
 CATALOG_NAME = "catalog.parquet"
@@ -78,10 +78,10 @@ class Store:
     def open(self) -> Iterator["Store"]:
         """Take the store for this process alone and read its catalog; a second run is refused."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / ".lock", "w") as lock:
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                stack.enter_context(hold_lock(self.folder / ".lock"))
+            except LockHeldError:
                 raise RunError(
                     f"{self.folder}: another run is writing there; wait for it to end"
                 ) from None

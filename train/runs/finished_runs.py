@@ -95,7 +95,7 @@ def obtain_run(
         if find_finished(training_dir, key) is None:
             train()
         return None
-    with hold_lock(training_dir / f"lock-{key[:_DIGITS]}", on_wait):
+    with hold_lock(training_dir / f"lock-{key[:_DIGITS]}", on_wait=on_wait):
         found = find_finished(training_dir, key)
         if found is not None:
             restore_run(found, folders)

@@ -29,7 +29,8 @@ def fetch_file(
     suffix = f"; {alternatives}" if alternatives else ""
     lock_path = path.with_name(f".lock-{path.name}")
     with hold_lock(
-        lock_path, lambda: print(f"{path.name}: another process is fetching it", file=sys.stderr)
+        lock_path,
+        on_wait=lambda: print(f"{path.name}: another process is fetching it", file=sys.stderr),
     ):
         if path.exists():
             _require_sha256(path, sha256)

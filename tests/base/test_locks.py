@@ -1,0 +1,75 @@
+"""Locks between processes: they exclude, they wait, and a killed holder frees them."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.base.locks import LockHeldError, hold_lock
+from tests.helpers.paths import ROOT
+
+HOLD = (
+    "import sys, time; from pathlib import Path; from pipeline.base.locks import hold_lock\n"
+    "with hold_lock(Path(sys.argv[1])):\n"
+    "    print('held', flush=True); time.sleep(60)"
+)
+
+
+def start_holder(path):
+    """Start a process that holds the lock until it is killed."""
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, path], cwd=ROOT, stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"held\n"
+    return holder
+
+
+def test_a_second_holder_is_refused_or_waits_for_the_first(tmp_path):
+    path = tmp_path / "folder" / "lock"
+    holder = start_holder(path)
+    with pytest.raises(LockHeldError), hold_lock(path):
+        pytest.fail("two processes hold the lock")
+
+    # The signal leaves no time for cleaning up, so only the system can free the lock.
+    calls = []
+
+    def kill_holder():
+        calls.append("waits")
+        os.kill(holder.pid, signal.SIGKILL)
+
+    with hold_lock(path, on_wait=kill_holder):
+        assert calls == ["waits"]
+    assert not path.exists()
+    holder.wait()
+
+
+def test_a_free_lock_is_taken_without_waiting(tmp_path):
+    path = tmp_path / "lock"
+    for _ in range(2):
+        with hold_lock(path, on_wait=lambda: pytest.fail("nobody holds the lock")):
+            assert path.exists()
+    with pytest.raises(ValueError, match="in the body"), hold_lock(path):
+        raise ValueError("in the body")
+    assert os.listdir(tmp_path) == []
+
+
+def _increment(lock_path, count_path, num_times):
+    for _ in range(num_times):
+        with hold_lock(lock_path, on_wait=lambda: None):
+            count_path.write_text(str(int(count_path.read_text()) + 1))
+
+
+def test_no_two_processes_are_inside_at_once(tmp_path):
+    """Every release removes the lock file, while others have it open."""
+    lock_path, count_path = tmp_path / "lock", tmp_path / "count"
+    count_path.write_text("0")
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=_increment, args=(lock_path, count_path, 50)) for _ in range(3)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert count_path.read_text() == "150"
