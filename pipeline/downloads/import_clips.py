@@ -30,6 +30,7 @@ import pyarrow as pa
 from earshot.errors import DataError, MediaError, RunError
 from earshot.files import sha256_of, sync
 from pipeline.base.archives import iter_tar
+from pipeline.base.disk import link_file
 from pipeline.base.progress import Progress
 from pipeline.downloads.history import History, file_stem_of, read_histories
 from pipeline.downloads.ledger import Ledger
@@ -368,7 +369,7 @@ class _Importer:
         if is_ours:
             os.replace(path, staged_path)
         elif self.parameters.mode == "link":
-            _link(path, staged_path)
+            link_file(path, staged_path, otherwise="symlink")
         else:
             shutil.copyfile(path, staged_path)
         if not staged_path.is_symlink():
@@ -451,12 +452,3 @@ def _has_sound(path: Path) -> bool:
             return bool(container.streams.audio)
     except (av.error.FFmpegError, OSError, ValueError):
         return True
-
-
-def _link(source_path: Path, target_path: Path) -> None:
-    """A hard link, or a symbolic one where the file system allows none (another disk, other owners)."""
-    real_path = os.path.realpath(source_path)
-    try:
-        os.link(real_path, target_path)
-    except OSError:
-        target_path.symlink_to(real_path)

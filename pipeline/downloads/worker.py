@@ -22,6 +22,7 @@ import threading
 import urllib.parse
 from pathlib import Path
 
+from pipeline.base.disk import link_file
 from pipeline.base.parameters import build
 from pipeline.downloads.make_clip import ClipMedia, finish_clip
 from pipeline.downloads.messages import (
@@ -119,7 +120,7 @@ class Fetcher:
             raise FetchError(f"{printable(path)}: may not be read by this user", reason="unknown")
         if is_linked:
             target_path = work_dir / f"{SOURCE_STEM}{suffix_of(path.name)}"
-            link(path, target_path)
+            link_file(path, target_path, otherwise="symlink")
             return target_path
         # A plain name of our own: the user's may hold anything.
         alias_path = work_dir / f"alias{suffix_of(path.name)}"
@@ -174,16 +175,6 @@ def find_source(work_dir: Path) -> Path | None:
         if path.suffix not in _UNFINISHED_SUFFIXES and path.stem == SOURCE_STEM:
             return path
     return None
-
-
-def link(source_path: Path, target_path: Path) -> None:
-    """A hard link, or a symbolic one where the file system allows none (another disk, other owners)."""
-    target_path.unlink(missing_ok=True)
-    source_path = Path(os.path.realpath(source_path))
-    try:
-        os.link(source_path, target_path)
-    except OSError:
-        target_path.symlink_to(source_path)
 
 
 def main() -> None:

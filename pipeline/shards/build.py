@@ -20,6 +20,7 @@ from earshot.errors import RunError
 from earshot.reader import INDEX_NAME
 from earshot.shard_format import task_of
 from earshot.tables import INDEX, write_table
+from pipeline.base.disk import link_file
 from pipeline.base.os_errors import explain_os_errors
 from pipeline.base.progress import Progress
 from pipeline.features.extract import extract_features
@@ -36,7 +37,7 @@ from pipeline.shards.plan import (
     make_tasks,
     resolve_requests,
 )
-from pipeline.shards.store import Store, link_or_copy
+from pipeline.shards.store import Store
 from pipeline.shards.tasks import run_task
 
 # Not facts about a clip's bytes but about the folder at that moment: tried again by every run.
@@ -292,6 +293,6 @@ def _publish_output(output_dir: Path, index: pa.Table, store: Store) -> int:
         if path.name not in used and (path.suffix == ".h5" or path.name.startswith(".tmp-")):
             path.unlink()
     for name in sorted(used):
-        link_or_copy(store.folder / name, output_dir / name)
+        link_file(store.folder / name, output_dir / name, otherwise="copy")
     write_table(index_path, index, INDEX)
     return sum(store.entries[name][0].shard_bytes for name in used)

@@ -25,6 +25,7 @@ from earshot.shard_format import (
     task_of,
 )
 from earshot.tables import INDEX, read_table
+from pipeline.base.disk import link_file
 from pipeline.base.os_errors import explain_os_errors
 from pipeline.base.progress import Progress
 from pipeline.features.extract import extract_features
@@ -41,7 +42,7 @@ from pipeline.shards.plan import (
     place_of,
     resolve_requests,
 )
-from pipeline.shards.store import Entry, Store, link_or_copy
+from pipeline.shards.store import Entry, Store
 from pipeline.shards.tasks import attempt_clip, shard_attributes
 from pipeline.shards.verify import Damage, read_good_arrays
 
@@ -160,7 +161,7 @@ def repair_feature(
         store.adopt(sorted({*restored, *remade.values()}))
         store.publish()
         for name in sorted(restored):
-            link_or_copy(store.folder / name, output_dir / name)
+            link_file(store.folder / name, output_dir / name, otherwise="copy")
             _mend_dvc_object(name, output_dir)
     report = build_feature(
         feature,
@@ -235,7 +236,7 @@ def _restore_from_copy(name: str, store: Store, output_dir: Path) -> bool:
     cached = find_cached_files(output_dir).get(name)
     for path in (final, output_dir / name, *([cached] if cached else [])):
         if path.is_file() and has_named_content(path, name) and has_our_version(path):
-            link_or_copy(path, final)
+            link_file(path, final, otherwise="copy")
             return True
     return False
 
@@ -366,5 +367,5 @@ def _mend_dvc_object(name: str, output_dir: Path) -> None:
     cached = find_cached_files(output_dir).get(name)
     if cached is not None and not has_named_content(cached, name):
         cached.unlink()
-        link_or_copy(output_dir / name, cached)
+        link_file(output_dir / name, cached, otherwise="copy")
         cached.chmod(0o444)  # as DVC protects what it holds

@@ -27,6 +27,7 @@ from earshot.shard_format import (
     task_of,
 )
 from earshot.tables import Schema, read_table, write_table
+from pipeline.base.disk import link_file
 from pipeline.base.locks import LockHeldError, hold_lock
 from pipeline.shards.crash_log import ATTEMPTS_PREFIX
 
@@ -190,7 +191,7 @@ class Store:
             if task_of(name) and name not in sizes
         }
         for name, path in lacking.items():
-            link_or_copy(path, self.folder / name)
+            link_file(path, self.folder / name, otherwise="copy")
         whole = self.whole(lacking)
         for name in set(lacking) - set(whole):
             (self.folder / name).unlink()
@@ -216,18 +217,3 @@ def entries_of(name: str, shard_bytes: int, layout: Layout) -> list[Entry]:
         )
         for failure in layout.failures
     ]
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Give ``source`` a second name ``target`` (replacing what is there); a copy only where the disk has no links."""
-    source = source.resolve()
-    if target.exists():
-        if target.samefile(source):
-            return
-        target.unlink()
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without hard links
-        temporary_path = target.with_name(f".tmp-{target.name}")
-        shutil.copyfile(source, temporary_path)
-        os.replace(temporary_path, target)

@@ -1,0 +1,51 @@
+"""Give files a second name without copying them, and check that there is room for more."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from earshot.errors import DataError
+
+_SPARE_BYTES = 1 << 28  # left free for the tables and logs that are written beside large files
+
+
+def link_file(source: Path, target: Path, *, otherwise: Literal["copy", "symlink"]) -> None:
+    """Make ``target`` a second name (hard link) of the file ``source``.
+
+    A file that is already at ``target`` is replaced.
+
+    Args:
+        source: An existing file. A symbolic link stands for the file that it leads to.
+        target: The new name.
+        otherwise: What to make where hard links are impossible, for example across file systems.
+            A copy appears as a whole; a symbolic link avoids copying a user's large files.
+    """
+    source = Path(os.path.realpath(source))
+    if os.path.lexists(target):
+        if target.exists() and not target.is_symlink() and target.samefile(source):
+            return
+        target.unlink()
+
+    try:
+        os.link(source, target)
+    except OSError:
+        if otherwise == "symlink":
+            target.symlink_to(source)
+            return
+        temporary_path = target.with_name(f".tmp-{target.name}")
+        shutil.copyfile(source, temporary_path)
+        os.replace(temporary_path, target)
+
+
+def require_space(folder: Path, num_bytes: int, why: str) -> None:
+    """Raise ``DataError`` unless ``num_bytes`` more and a spare fit on the disk of ``folder``.
+
+    ``why`` completes the message, for example "a.zip unpacks to 9000 bytes".
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    free_bytes = shutil.disk_usage(folder).free
+    if num_bytes + _SPARE_BYTES > free_bytes:
+        raise DataError(
+            f"{folder}: {free_bytes} bytes are free, but {why}; make room and run again"
+        )
