@@ -69,13 +69,14 @@ SAMPLES = Schema(
 
 DOWNLOADS = Schema(
     "downloads",
-    1,
+    2,
     pa.schema(
         [
             ("clip_id", pa.string()),
             ("status", pa.string()),  # ok, missing, pending
             ("reason", pa.string()),  # null when ok
             ("detail", pa.string()),
+            ("is_confirmed", pa.bool_()),  # the reason was seen again on another day
             ("attempts", pa.int32()),
             ("last_attempt", pa.timestamp("s", tz="UTC")),
             ("path", pa.string()),  # relative to cache/<dataset>/clips
@@ -113,6 +114,14 @@ INDEX = Schema(
         ]
     ),
 )
+
+
+_CONFIRMED_MARK = " [settled]"
+
+
+def describe_missing(detail: str | None, *, is_confirmed: bool) -> str | None:
+    """Return the detail of a missing clip as indexes, commands and the report page show it."""
+    return f"{detail or ''}{_CONFIRMED_MARK}" if is_confirmed else detail
 
 
 def write_table(path: Path | str, rows: pa.Table | Iterable[Mapping], schema: Schema) -> None:

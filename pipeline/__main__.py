@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     words = protect_ids(sys.argv[1:] if argv is None else argv)
     modules = {}
     for name in _names_to_load(words):
-        module = importlib.import_module(f"pipeline.commands.{commands.module_of(name)}")
+        module = importlib.import_module(f"pipeline.commands.{commands.MODULES[name]}")
         modules[name] = module
         subparser = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(subparser)
@@ -44,7 +44,7 @@ def _names_to_load(words: list[str]) -> tuple[str, ...]:
     first.add_argument("--root")
     first.add_argument("command", nargs="?")
     name = first.parse_known_args(words)[0].command
-    return (name,) if name in commands.NAMES else commands.NAMES
+    return (name,) if name in commands.MODULES else tuple(commands.MODULES)
 
 
 if __name__ == "__main__":

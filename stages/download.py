@@ -8,30 +8,36 @@ from earshot.files import publish_text
 from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import load
-from pipeline.downloads.counts import reason_rows, split_counts
-from pipeline.downloads.engine import DownloadParameters, download_clips
+from pipeline.downloads.counts import count_reasons, count_splits
+from pipeline.downloads.engine import download_clips
+from pipeline.downloads.parameters import DownloadParameters
 from stages.common import run_stage
 
 
 def main(project: Project, dataset: str) -> None:
-    """Fetch what is not there yet; write ``downloads.parquet``, counts per split and the reasons of what is missing."""
+    """Fetch the clips that have no file yet; write ``downloads.parquet`` and what it counts."""
     clips = read_table(project.clips_table_path(dataset), CLIPS)
+    table_path = project.downloads_table_path(dataset)
     downloads = download_clips(
         clips,
         parameters=project.parameters(DownloadParameters, "download"),
         dataset=dataset,
         clips_dir=project.clips_dir(dataset),
         ledger_path=project.ledger_path(dataset),
-        table_path=project.downloads_table_path(dataset),
         is_linked=load(dataset).is_linked,
+        table_path=table_path,
     )
-    write_table(project.downloads_table_path(dataset), downloads, DOWNLOADS)
-    counts = json.dumps(split_counts(clips, downloads), indent=1)
+    write_table(table_path, downloads, DOWNLOADS)
+
+    # A metric for `dvc metrics show`: counts of each split.
+    counts = json.dumps(count_splits(clips, downloads), indent=1)
     publish_text(project.manifests_dir(dataset) / "downloads.json", counts + "\n")
+
+    # A table for `dvc plots show`: why clips are missing.
     table = io.StringIO()
     writer = csv.DictWriter(table, ["reason", "clips", "share", "outlook"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(reason_rows(downloads))
+    writer.writerows(count_reasons(downloads))
     publish_text(project.manifests_dir(dataset) / "missing_reasons.csv", table.getvalue())
 
 

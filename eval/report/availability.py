@@ -3,32 +3,21 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from earshot.tables import describe_missing
 from eval.report.inputs import DatasetInputs
 from eval.report.markup import Html, breakable, details, element, table
 from eval.report.rows import ABSENT, format_count
-from pipeline.downloads.history import SETTLED_MARK
 from pipeline.downloads.reasons import REASONS
 
 _NUM_LISTED = 200  # missing clips named one by one on the page; the command names them all
 _NO_SPLIT = "(no split)"
 
-_PERMANENCE = {
-    "permanent": "permanent",
-    "confirm": "once more on another day",
-    "transient": "worth a retry",
-    "pause": "worth a retry, after a pause",
-    "later": "worth a retry, later",
-    "stop": "worth a retry, once this machine is in order",
-}
 
-
-def advice_of(reason: str, *, is_settled: bool = False) -> str:
-    """Whether another attempt is worth it, and what to do first; ``is_settled``: it was confirmed already."""
+def advice_of(reason: str, *, is_confirmed: bool = False) -> str:
+    """Return whether another attempt is worth it, and what to do first."""
     if reason not in REASONS:
         return "unknown reason: read what was said"
-    known = REASONS[reason]
-    permanence = "permanent" if is_settled else known.permanence
-    return f"{_PERMANENCE.get(permanence, permanence)}: {known.advice}"
+    return REASONS[reason].describe(is_confirmed=is_confirmed)
 
 
 def count_clips(dataset: DatasetInputs) -> list[dict]:
@@ -57,14 +46,13 @@ def count_reasons(dataset: DatasetInputs) -> list[dict]:
         for row in dataset.clips.select(["clip_id", "splits"]).to_pylist()
     }
     found: dict[str, list[str]] = {}
-    is_settled: dict[str, bool] = {}  # each clip with that reason
-    for clip_id, (status, reason, detail) in clip_status(dataset).items():
+    confirmed = _find_confirmed(dataset)
+    are_confirmed: dict[str, bool] = {}  # whether each clip with that reason is confirmed
+    for clip_id, (status, reason, _) in clip_status(dataset).items():
         if status != "ok" and clip_id in splits_of:
             reason = reason or "(no reason given)"
             found.setdefault(reason, []).append(clip_id)
-            is_settled[reason] = is_settled.get(reason, True) and (detail or "").endswith(
-                SETTLED_MARK
-            )
+            are_confirmed[reason] = are_confirmed.get(reason, True) and clip_id in confirmed
     rows = []
     for reason, clip_ids in sorted(found.items(), key=lambda item: (-len(item[1]), item[0])):
         splits = Counter(split for clip_id in clip_ids for split in splits_of[clip_id])
@@ -74,18 +62,33 @@ def count_reasons(dataset: DatasetInputs) -> list[dict]:
                 "num_clips": len(clip_ids),
                 "splits": dict(splits),
                 "examples": clip_ids[:3],
-                "advice": advice_of(reason, is_settled=is_settled[reason]),
+                "advice": advice_of(reason, is_confirmed=are_confirmed[reason]),
             }
         )
     return rows
+
+
+def _find_confirmed(dataset: DatasetInputs) -> set[str]:
+    if dataset.downloads is None:
+        return set()
+    columns = dataset.downloads.select(["clip_id", "is_confirmed"]).to_pylist()
+    return {row["clip_id"] for row in columns if row["is_confirmed"]}
 
 
 def clip_status(dataset: DatasetInputs) -> dict[str, tuple[str, str | None, str | None]]:
     """Status, reason and detail by clip."""
     if dataset.downloads is None:
         return {}
+    confirmed = _find_confirmed(dataset)
     columns = dataset.downloads.select(["clip_id", "status", "reason", "detail"]).to_pylist()
-    return {row["clip_id"]: (row["status"], row["reason"], row["detail"]) for row in columns}
+    return {
+        row["clip_id"]: (
+            row["status"],
+            row["reason"],
+            describe_missing(row["detail"], is_confirmed=row["clip_id"] in confirmed),
+        )
+        for row in columns
+    }
 
 
 def count_features(dataset: DatasetInputs) -> list[dict]:

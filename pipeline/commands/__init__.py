@@ -1,24 +1,27 @@
-"""Commands of ``python -m pipeline``, one module each.
+"""The commands of ``python -m pipeline``, one module each.
 
-A command module has ``HELP`` (one line), ``add_arguments(parser)`` and ``run(arguments, project) -> int`` (exit code).
+A command's module has three names:
+
+- ``HELP``: one line;
+- ``add_arguments(parser)``: its options;
+- ``run(arguments, project) -> int``: does the work and returns the exit code.
+
+``MODULES`` maps each command to its module. ``arguments.py`` holds the options and the output
+formats that commands share.
 """
 
-NAMES = (
-    "doctor",
-    "status",
-    "missing",
-    "retry",
-    "reclassify",
-    "import",
-    "audit",
-    "verify",
-    "repair",
-    "prune",
-    "show",
-    "refresh",
-)
-
-
-def module_of(name: str) -> str:
-    """The name of a command's module: the command's own, which for ``import`` is a word of Python."""
-    return "import_clips" if name == "import" else name
+# In the order of `--help`. `import` is a word of Python, so its module has another name.
+MODULES = {
+    "doctor": "doctor",
+    "status": "status",
+    "missing": "missing",
+    "retry": "retry",
+    "reclassify": "reclassify",
+    "import": "import_clips",
+    "audit": "audit",
+    "verify": "verify",
+    "repair": "repair",
+    "prune": "prune",
+    "show": "show",
+    "refresh": "refresh",
+}

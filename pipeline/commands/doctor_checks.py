@@ -24,9 +24,9 @@ from pathlib import Path
 from earshot.errors import EarshotError
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import load
-from pipeline.downloads.engine import DownloadParameters
+from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.reasons import REASONS, classify
-from pipeline.downloads.tool_versions import find_js_runtimes, package_version, version_of
+from pipeline.downloads.ytdlp import find_js_runtimes, read_package_version, read_program_version
 from pipeline.media.ffmpeg import find_ffmpeg, read_version
 
 _OLD_DAYS = 60
@@ -86,7 +86,7 @@ def check_yt_dlp(version: str | None, *, today: datetime.date) -> Check:
 
 
 def check_js_runtime(
-    runtimes: dict[str, str], version_of: Callable[[str], str | None] = version_of
+    runtimes: dict[str, str], version_of: Callable[[str], str | None] = read_program_version
 ) -> Check:
     """YouTube hides media behind JavaScript that yt-dlp lets a runtime solve."""
     advice = "pip install deno (or node >= 22); without it most of YouTube's formats are missing"
@@ -167,7 +167,7 @@ def check_compiled() -> Check:
     )  # both compile for some seconds where nobody has yet
     from pipeline.kernels.farneback import load_refine_level
 
-    name, numba = "compiled code", package_version("numba")
+    name, numba = "compiled code", read_package_version("numba")
     loaded = {"optical flow": load_refine_level(), "shrinking pictures": load_average_rows()}
     left = [what for what, function in loaded.items() if function is None]
     if not left:
@@ -389,7 +389,7 @@ def diagnose(project: Project, names: list[str], *, scheduler_address: str | Non
     parameters = project.parameters(DownloadParameters, "download")
     checks = [
         check_ffmpeg(parameters.ffmpeg),
-        check_yt_dlp(package_version("yt-dlp"), today=datetime.date.today()),
+        check_yt_dlp(read_package_version("yt-dlp"), today=datetime.date.today()),
         check_js_runtime(find_js_runtimes()),
         check_disk(project.root / "cache", min_free_gigabytes=parameters.min_free_gigabytes),
         check_gpu(),

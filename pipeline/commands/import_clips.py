@@ -1,20 +1,23 @@
-"""``import``: clips that are already on this machine, instead of downloading them."""
+"""``import``: take clips that are already on this machine instead of downloading them."""
 
+import argparse
 import json
+from typing import Any
 
 from earshot.errors import ParameterError
 from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
 from pipeline.base.project import Project
-from pipeline.downloads.engine import DownloadParameters
-from pipeline.downloads.history import derive_downloads, read_histories
-from pipeline.downloads.import_clips import ImportParameters, ImportReport, import_clips
+from pipeline.downloads.imports.import_clips import ImportParameters, ImportReport, import_clips
 from pipeline.downloads.ledger import read_entries
+from pipeline.downloads.parameters import DownloadParameters
+from pipeline.downloads.table import derive_from_ledger
 
 HELP = "take clips from folders or tar files that you have instead of downloading them"
-_NUM_SHOWN = 20
+_NUM_PRINTED = 20
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `import`."""
     parser.add_argument(
         "sources", nargs="+", metavar="SOURCE", help="folder, tar file or media file"
     )
@@ -25,15 +28,19 @@ def add_arguments(parser) -> None:
         "--mode", choices=("link", "copy"), default="link", help="hard links (default) or copies"
     )
     parser.add_argument(
-        "--workers", type=int, default=2, help="files looked at at the same time (default: 2)"
+        "--workers", type=int, default=2, help="files validated at the same time (default: 2)"
     )
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
-def run(arguments, project: Project) -> int:
-    """Import, bring ``downloads.parquet`` up to date, name what was not imported; 1 when nothing was found."""
-    dataset = _dataset(arguments, project)
+def run(arguments: argparse.Namespace, project: Project) -> int:
+    """Import, update ``downloads.parquet`` and print what was not imported.
+
+    Returns:
+        1 when no file was a clip of the list.
+    """
+    dataset = _choose_dataset(arguments, project)
     if arguments.workers < 1:
         raise ParameterError(f"--workers is {arguments.workers}, expected 1 or more")
     parameters = project.parameters(DownloadParameters, "download")
@@ -47,10 +54,11 @@ def run(arguments, project: Project) -> int:
         validation=parameters.validation,
         is_quiet=arguments.quiet,
     )
+
     if report.imported:
-        histories = read_histories(clips, read_entries(project.ledger_path(dataset)))
-        downloads = derive_downloads(
-            histories,
+        downloads = derive_from_ledger(
+            clips,
+            read_entries(project.ledger_path(dataset)),
             clips_dir=project.clips_dir(dataset),
             allow_duplicates=parameters.allow_duplicates,
         )
@@ -62,7 +70,7 @@ def run(arguments, project: Project) -> int:
     return 0 if report.imported or report.present else 1
 
 
-def _dataset(arguments, project: Project) -> str:
+def _choose_dataset(arguments: argparse.Namespace, project: Project) -> str:
     if arguments.dataset is not None:
         return arguments.dataset
     if len(project.datasets) != 1:
@@ -72,7 +80,7 @@ def _dataset(arguments, project: Project) -> str:
     return project.datasets[0]
 
 
-def _as_mapping(report: ImportReport) -> dict:
+def _as_mapping(report: ImportReport) -> dict[str, Any]:
     return {
         "imported": report.imported,
         "present": report.present,
@@ -86,16 +94,18 @@ def _as_mapping(report: ImportReport) -> dict:
 
 
 def _print_text(dataset: str, report: ImportReport) -> None:
-    for name, clip_id, reason, words in report.rejected[:_NUM_SHOWN]:
-        print(f"rejected {name!r} (clip {clip_id}): {reason}: {words}")
-    for name, why in report.foreign[:_NUM_SHOWN]:
-        print(f"left alone {name!r}: {why}")
-    num_more = max(len(report.rejected) - _NUM_SHOWN, 0) + max(len(report.foreign) - _NUM_SHOWN, 0)
+    for name, clip_id, reason, detail in report.rejected[:_NUM_PRINTED]:
+        print(f"rejected {name!r} (clip {clip_id}): {reason}: {detail}")
+    for name, cause in report.foreign[:_NUM_PRINTED]:
+        print(f"left alone {name!r}: {cause}")
+    num_more = sum(max(len(files) - _NUM_PRINTED, 0) for files in (report.rejected, report.foreign))
     if num_more:
         print(f"... and {num_more} more (--format json names all)")
+
     print(
-        f"{dataset}: {len(report.imported)} clips imported, {len(report.present)} were there, {len(report.rejected)} "
-        f"rejected, {len(report.foreign)} files left alone, {report.num_hidden} hidden"
+        f"{dataset}: {len(report.imported)} clips imported, {len(report.present)} were there, "
+        f"{len(report.rejected)} rejected, {len(report.foreign)} files left alone, "
+        f"{report.num_hidden} hidden"
     )
     if report.imported:
         print("run `dvc repro` to go on with them")

@@ -1,9 +1,12 @@
-"""``retry``: attempt again what a reason, dataset, split or id selects."""
+"""``retry``: attempt again the clips that a reason, dataset, split or id selects."""
 
+import argparse
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 from earshot.errors import DataError, ParameterError
+from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
 from pipeline.base.project import Project
 from pipeline.commands.arguments import (
     add_dataset_argument,
@@ -11,12 +14,19 @@ from pipeline.commands.arguments import (
     selected_datasets,
 )
 from pipeline.datasets.dataset import load
+from pipeline.downloads.counts import list_missing_clips
+from pipeline.downloads.engine import download_clips
+from pipeline.downloads.ledger import Ledger
+from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.reasons import REASONS
+from pipeline.downloads.table import derive_from_ledger
 
 HELP = "attempt again the clips that a reason, dataset, split or id selects (then: dvc repro)"
+_NUM_PRINTED = 10
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `retry`."""
     add_dataset_argument(parser)
     parser.add_argument(
         "--reason",
@@ -43,65 +53,74 @@ def add_arguments(parser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
-def run(arguments, project: Project) -> int:
-    """Without a reason or an id: all that is missing and worth a retry.
+def run(arguments: argparse.Namespace, project: Project) -> int:
+    """Attempt clips again; without a reason or an id, all that are worth a retry.
 
-    The wish goes to the ledger before anything else, and the account (downloads.parquet) shows the clips as pending:
-    DVC sees a changed output and runs the download stage, whatever becomes of this process.
+    The ledger is marked before anything else, and ``downloads.parquet`` shows the clips as
+    pending. DVC then sees a changed output and runs the download stage, even if this process dies.
     """
-    ids = [*arguments.ids, *arguments.more_ids]
     for reason in arguments.reason:
         if reason not in REASONS:
-            raise ParameterError(
-                f"--reason is {reason!r}, expected one of {', '.join(sorted(REASONS))}"
-            )
-    chosen, names = {}, selected_datasets(arguments, project)
-    require_known_splits(arguments.split, project, names, option="--split")
-    for dataset in names:
-        if project.downloads_table_path(dataset).exists():
-            chosen[dataset] = _select(project, dataset, ids, arguments.reason, arguments.split)
-        elif arguments.dataset:
-            raise DataError(
-                f"{project.downloads_table_path(dataset)}: not found; run `dvc repro download@{dataset}` first"
-            )
-    if not chosen:
-        raise DataError("no dataset has an account yet; run `dvc repro` first")
-    unknown = set(ids) - {clip_id for clip_ids in chosen.values() for clip_id in clip_ids}
-    if unknown:
-        raise ParameterError(
-            f"--id is {min(unknown)!r}, which is no clip of {', '.join(chosen) or 'any dataset'}"
-            + (f" with reason {' or '.join(arguments.reason)}" if arguments.reason else "")
-        )
-    for dataset, clip_ids in chosen.items():
+            known = ", ".join(sorted(REASONS))
+            raise ParameterError(f"--reason is {reason!r}, expected one of {known}")
+
+    for dataset, clip_ids in _select(arguments, project).items():
         if not clip_ids:
             print(f"{dataset}: nothing to retry")
         elif arguments.dry_run:
-            print(
-                f"{dataset}: would attempt {len(clip_ids)} clips again: {', '.join(clip_ids[:10])}"
-            )
+            names = ", ".join(clip_ids[:_NUM_PRINTED])
+            print(f"{dataset}: would attempt {len(clip_ids)} clips again: {names}")
         else:
-            _retry(project, dataset, clip_ids, is_later=arguments.later, is_quiet=arguments.quiet)
+            _mark(project, dataset, clip_ids)
+            if arguments.later:
+                print(f"{dataset}: {len(clip_ids)} clips will be attempted again by `dvc repro`")
+            else:
+                _attempt(project, dataset, clip_ids, is_quiet=arguments.quiet)
     return 0
 
 
-def _select(
-    project: Project, dataset: str, ids: list[str], reasons: list[str], splits: list[str]
-) -> list[str]:
-    from earshot.tables import CLIPS, read_table
-    from pipeline.downloads.counts import missing_clips
+def _select(arguments: argparse.Namespace, project: Project) -> dict[str, list[str]]:
+    """Return the ids of the selected clips by dataset."""
+    ids = [*arguments.ids, *arguments.more_ids]
+    datasets = selected_datasets(arguments, project)
+    require_known_splits(arguments.split, project, datasets, option="--split")
 
-    if ids and not reasons and not splits:
-        known = set(
-            read_table(project.clips_table_path(dataset), CLIPS, columns=["clip_id"])[
-                "clip_id"
-            ].to_pylist()
+    selected = {}
+    for dataset in datasets:
+        path = project.downloads_table_path(dataset)
+        if path.exists():
+            selected[dataset] = _select_clips(
+                project, dataset, ids, arguments.reason, arguments.split
+            )
+        elif arguments.dataset:
+            raise DataError(f"{path}: not found; run `dvc repro download@{dataset}` first")
+    if not selected:
+        raise DataError("no dataset has an account yet; run `dvc repro` first")
+
+    unknown = set(ids) - {clip_id for clip_ids in selected.values() for clip_id in clip_ids}
+    if unknown:
+        reasons = f" with reason {' or '.join(arguments.reason)}" if arguments.reason else ""
+        raise ParameterError(
+            f"--id is {min(unknown)!r}, which is no clip of {', '.join(selected)}{reasons}"
         )
+    return selected
+
+
+def _select_clips(
+    project: Project,
+    dataset: str,
+    ids: Sequence[str],
+    reasons: Sequence[str],
+    splits: Sequence[str],
+) -> list[str]:
+    # An id alone also selects a clip that is ok.
+    if ids and not reasons and not splits:
+        clips = read_table(project.clips_table_path(dataset), CLIPS, columns=["clip_id"])
+        known = set(clips["clip_id"].to_pylist())
         return [clip_id for clip_id in dict.fromkeys(ids) if clip_id in known]
-    rows = (
-        missing_clips(project, dataset, reasons=reasons, splits=splits)
-        .select(["clip_id", "outlook"])
-        .to_pylist()
-    )
+
+    table = list_missing_clips(project, dataset, reasons=reasons, splits=splits)
+    rows = table.select(["clip_id", "outlook"]).to_pylist()
     if ids:
         rows = [row for row in rows if row["clip_id"] in set(ids)]
     elif not reasons:
@@ -109,50 +128,47 @@ def _select(
     return [row["clip_id"] for row in rows]
 
 
-def _retry(
-    project: Project, dataset: str, clip_ids: list[str], *, is_later: bool, is_quiet: bool
-) -> None:
-    from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
-    from pipeline.downloads.engine import DownloadParameters, download_clips
-    from pipeline.downloads.history import derive_downloads, read_histories
-    from pipeline.downloads.ledger import Ledger
-
-    parameters = project.parameters(DownloadParameters, "download")
+def _mark(project: Project, dataset: str, clip_ids: Sequence[str]) -> None:
+    """Enter the wish in the ledger and show the clips as pending."""
     clips = read_table(project.clips_table_path(dataset), CLIPS)
-    table_path = project.downloads_table_path(dataset)
+    parameters = project.parameters(DownloadParameters, "download")
     with Ledger(project.ledger_path(dataset)) as ledger:
         marks = [
             {"type": "retry", "clip_id": clip_id, "time": round(time.time(), 3)}
             for clip_id in clip_ids
         ]
         ledger.append(marks)
-        histories = read_histories(clips, [*ledger.entries, *marks])
-        downloads = derive_downloads(
-            histories,
+        downloads = derive_from_ledger(
+            clips,
+            [*ledger.entries, *marks],
             clips_dir=project.clips_dir(dataset),
             allow_duplicates=parameters.allow_duplicates,
         )
-        write_table(table_path, downloads, DOWNLOADS)
-    if is_later:
-        print(f"{dataset}: {len(clip_ids)} clips will be attempted again by `dvc repro`")
-        return
+        write_table(project.downloads_table_path(dataset), downloads, DOWNLOADS)
+
+
+def _attempt(project: Project, dataset: str, clip_ids: Sequence[str], *, is_quiet: bool) -> None:
+    """Attempt marked clips now and print what became of them."""
     downloads = download_clips(
-        clips,
-        parameters=parameters,
+        read_table(project.clips_table_path(dataset), CLIPS),
+        parameters=project.parameters(DownloadParameters, "download"),
         dataset=dataset,
         clips_dir=project.clips_dir(dataset),
         ledger_path=project.ledger_path(dataset),
-        is_quiet=is_quiet,
-        table_path=table_path,
-        only=clip_ids,
         is_linked=load(dataset).is_linked,
+        is_quiet=is_quiet,
+        table_path=project.downloads_table_path(dataset),
+        only=clip_ids,
     )
     wanted = set(clip_ids)
-    columns = zip(
-        *(downloads[name].to_pylist() for name in ("clip_id", "status", "reason")), strict=True
+    columns = (downloads[name].to_pylist() for name in ("clip_id", "status", "reason"))
+    counts = Counter(
+        reason or status
+        for clip_id, status, reason in zip(*columns, strict=True)
+        if clip_id in wanted
     )
-    counts = Counter(reason or status for clip_id, status, reason in columns if clip_id in wanted)
     words = ", ".join(f"{number} {name}" for name, number in counts.most_common())
     print(
-        f"{dataset}: {len(clip_ids)} clips attempted again: {words}; `dvc repro` goes on with what arrived"
+        f"{dataset}: {len(clip_ids)} clips attempted again: {words}; "
+        "`dvc repro` goes on with what arrived"
     )

@@ -21,11 +21,12 @@ def add_arguments(parser) -> None:
 
 def run(arguments, project: Project) -> int:
     """Print the table; what it shows is the last account that a stage wrote."""
-    from pipeline.downloads.counts import account_dataset
+    from pipeline.downloads.counts import count_clips
+    from pipeline.shards.sample_counts import count_features
 
     rows, hints = [], []
     for dataset in selected_datasets(arguments, project):
-        account = account_dataset(project, dataset)
+        account = count_clips(project, dataset)
         rows.append(
             {
                 "dataset": dataset,
@@ -37,7 +38,7 @@ def run(arguments, project: Project) -> int:
                 "bytes": account.num_bytes,
             }
         )
-        for feature in account.features:
+        for feature in count_features(project, dataset):
             rows.append(
                 {
                     "dataset": dataset,

@@ -1,124 +1,102 @@
-"""The account of a dataset: how many clips and samples were asked for, are there, or are missing, and why.
+"""Count the clips of a dataset: requested, ok, missing and why, pending.
 
-Totals reconcile: requested = ok + missing + pending. For the commands, for ``dvc metrics`` and plots, and for reports.
-Only the columns that are needed are read; nothing is decoded.
+Totals add up: requested = ok + missing + pending. For the commands, for ``dvc metrics`` and plots,
+and for reports. Only the columns that are needed are read.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from earshot.errors import DataError
-from earshot.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, read_table
+from earshot.tables import CLIPS, DOWNLOADS, describe_missing, read_table
 from pipeline.base.project import Project
-from pipeline.downloads.history import SETTLED_MARK
-from pipeline.downloads.reasons import REASONS, permanence_of
+from pipeline.base.table_filters import add_splits, count_rows, count_values, select_reasons
+from pipeline.downloads.reasons import find_reason
 
 
 @dataclass(frozen=True)
-class FeatureAccount:
-    """Samples of one feature: ``num_requested`` = ok + missing (their clip is) + failed + absent from the index."""
-
-    feature: str
-    num_requested: int
-    num_ok: int
-    num_missing: int
-    num_failed: int
-    num_absent: int
-    num_bytes: int
-
-
-@dataclass(frozen=True)
-class DatasetAccount:
-    """Clips of one dataset; ``reasons`` counts the missing ones. ``has_sources`` False: the list was not made yet."""
+class ClipCounts:
+    """Clips of one dataset."""
 
     dataset: str
-    has_sources: bool
+    has_sources: bool  # False: the list was not made yet
     num_requested: int = 0
     num_ok: int = 0
     num_missing: int = 0
     num_pending: int = 0
     num_bytes: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-    features: tuple[FeatureAccount, ...] = ()
+    reasons: dict[str, int] = field(
+        default_factory=dict
+    )  # of the missing ones, most frequent first
 
 
-def account_dataset(project: Project, dataset: str) -> DatasetAccount:
-    """Counts of a dataset's clips and of each feature's samples."""
+def count_clips(project: Project, dataset: str) -> ClipCounts:
+    """Return the counts of a dataset's clips; clips that no run has seen yet are pending."""
     clips_path = project.clips_table_path(dataset)
     if not clips_path.exists():
-        return DatasetAccount(dataset, has_sources=False)
-    num_requested = _num_rows(clips_path)
-    counts, reasons, num_bytes = Counter(), Counter(), 0
+        return ClipCounts(dataset, has_sources=False)
+
+    num_requested = count_rows(clips_path)
+    statuses: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    num_bytes = 0
     downloads_path = project.downloads_table_path(dataset)
     if downloads_path.exists():
         downloads = read_table(downloads_path, DOWNLOADS, columns=["status", "reason", "bytes"])
-        counts = count_values(downloads["status"])
+        statuses = count_values(downloads["status"])
         reasons = count_values(downloads.filter(pc.equal(downloads["status"], "missing"))["reason"])
         num_bytes = pc.sum(downloads["bytes"]).as_py() or 0
-    return DatasetAccount(
+
+    return ClipCounts(
         dataset=dataset,
         has_sources=True,
         num_requested=num_requested,
-        num_ok=counts["ok"],
-        num_missing=counts["missing"],
-        num_pending=max(
-            num_requested - counts["ok"] - counts["missing"], 0
-        ),  # also what no run has seen yet
+        num_ok=statuses["ok"],
+        num_missing=statuses["missing"],
+        num_pending=max(num_requested - statuses["ok"] - statuses["missing"], 0),
         num_bytes=num_bytes,
         reasons=dict(reasons.most_common()),
-        features=tuple(account_features(project, dataset)),
     )
 
 
-def account_features(project: Project, dataset: str) -> list[FeatureAccount]:
-    """Counts of each feature that has an index."""
-    samples_path = project.samples_table_path(dataset)
-    num_requested = _num_rows(samples_path) if samples_path.exists() else 0
-    accounts = []
-    for index_path in sorted(project.dataset_cache_dir(dataset).glob("*/index.parquet")):
-        counts = count_values(read_table(index_path, INDEX, columns=["status"])["status"])
-        accounts.append(
-            FeatureAccount(
-                feature=index_path.parent.name,
-                num_requested=num_requested,
-                num_ok=counts["ok"],
-                num_missing=counts["missing"],
-                num_failed=counts["failed"],
-                num_absent=max(num_requested - sum(counts.values()), 0),
-                num_bytes=sum(path.stat().st_size for path in index_path.parent.glob("*.h5")),
-            )
-        )
-    return accounts
+def count_splits(clips: pa.Table, downloads: pa.Table) -> dict[str, dict[str, int]]:
+    """Count the clips of each split, for ``dvc metrics`` (write it as JSON).
 
+    Args:
+        clips: table with the columns ``clip_id splits``; a clip can be in several splits.
+        downloads: table with the columns ``clip_id status reason``.
 
-def split_counts(clips: pa.Table, downloads: pa.Table) -> dict[str, dict[str, int]]:
-    """``{split: {requested, ok, missing, pending, <reason>: ...}}``, splits by name; a clip can be in several.
+    Returns:
+        ``{split: {requested, ok, missing, pending, <reason>: ...}}``, splits by name.
 
-    Made for ``dvc metrics``: write it as JSON. ``clips`` needs the columns ``clip_id splits``, ``downloads``
-    ``clip_id status reason``.
+    Raises:
+        DataError: the splits of some clips are null.
     """
     splits = clips["splits"].combine_chunks()
     lengths = pc.fill_null(pc.list_value_length(splits), 0)
-    flat = pa.table({"split": pc.list_flatten(splits), "row": pc.list_parent_indices(splits)})
-    if len(flat) != (pc.sum(lengths).as_py() or 0):
+
+    # One row for each pair of clip and split, joined by the clip's row number.
+    pairs = pa.table({"split": pc.list_flatten(splits), "row": pc.list_parent_indices(splits)})
+    if len(pairs) != (pc.sum(lengths).as_py() or 0):
         raise DataError("clips: the splits of some rows are null, expected lists")
-    joined = clips.select(["clip_id"]).append_column(
-        "row", pa.array(range(clips.num_rows), pa.int64())
-    )
+    pairs = pairs.set_column(1, "row", pairs["row"].cast(pa.int64()))
+    row_numbers = pa.array(range(clips.num_rows), pa.int64())
+    joined = clips.select(["clip_id"]).append_column("row", row_numbers)
     joined = joined.join(downloads.select(["clip_id", "status", "reason"]), "clip_id")
-    flat = flat.set_column(1, "row", flat["row"].cast(pa.int64())).join(joined, "row")
-    grouped = flat.group_by(["split", "status", "reason"]).aggregate([([], "count_all")])
-    counts: dict[str, dict[str, int]] = {}
-    for row in sorted(
+    pairs = pairs.join(joined, "row")
+
+    grouped = pairs.group_by(["split", "status", "reason"]).aggregate([([], "count_all")])
+    rows = sorted(
         grouped.to_pylist(),
         key=lambda row: (row["split"], row["status"] or "", row["reason"] or ""),
-    ):
+    )
+    counts: dict[str, dict[str, int]] = {}
+    for row in rows:
         split = counts.setdefault(
             row["split"], {"requested": 0, "ok": 0, "missing": 0, "pending": 0}
         )
@@ -130,16 +108,23 @@ def split_counts(clips: pa.Table, downloads: pa.Table) -> dict[str, dict[str, in
     return counts
 
 
-def reason_rows(downloads: pa.Table) -> list[dict]:
-    """``reason clips share outlook``, most frequent first: the table of a DVC plot (write it as csv)."""
+def count_reasons(downloads: pa.Table) -> list[dict[str, Any]]:
+    """Count the missing clips by reason, for a DVC plot (write it as csv).
+
+    Args:
+        downloads: table with the columns ``status reason is_confirmed``.
+
+    Returns:
+        Rows ``reason clips share outlook``, most frequent first. The outlook is permanent only
+        where no clip of the reason is worth another attempt.
+    """
     missing = downloads.filter(pc.equal(downloads["status"], "missing"))
-    outlooks: dict[
-        str, str
-    ] = {}  # permanent only where no clip of the reason is worth another attempt
-    each = _outlooks(missing["reason"], missing["detail"]).to_pylist()
+    outlooks: dict[str, str] = {}
+    each = find_outlooks(missing["reason"], missing["is_confirmed"]).to_pylist()
     for reason, outlook in zip(missing["reason"].to_pylist(), each, strict=True):
         if outlooks.get(reason, "permanent") == "permanent":
             outlooks[reason] = outlook
+
     return [
         {
             "reason": reason,
@@ -151,22 +136,22 @@ def reason_rows(downloads: pa.Table) -> list[dict]:
     ]
 
 
-def outlook_of(reason: str | None, detail: str | None) -> str:
-    """``permanent``, ``retry`` (worth it), or ``confirm`` (one more attempt on another day settles it)."""
-    permanence = permanence_of(reason) if reason else "transient"
-    if permanence == "permanent":
-        return "permanent"
-    if permanence == "confirm":
-        return "permanent" if detail and detail.endswith(SETTLED_MARK) else "confirm"
-    return "retry"
+def find_outlooks(reasons: pa.ChunkedArray, are_confirmed: pa.ChunkedArray) -> pa.Array:
+    """Return ``Reason.outlook`` for each row of two columns; without a reason: ``retry``."""
+    by_reason = {
+        (name, is_confirmed): find_reason(name).outlook(is_confirmed=is_confirmed)
+        for name in pc.unique(reasons).to_pylist()
+        if name is not None
+        for is_confirmed in (False, True)
+    }
+    pairs = zip(reasons.to_pylist(), are_confirmed.to_pylist(), strict=True)
+    return pa.array(
+        [by_reason.get((name, bool(is_confirmed)), "retry") for name, is_confirmed in pairs],
+        pa.string(),
+    )
 
 
-def advice_of(reason: str) -> str:
-    """What a user can do about a reason."""
-    return REASONS[reason].advice if reason in REASONS else "retry"
-
-
-def missing_clips(
+def list_missing_clips(
     project: Project,
     dataset: str,
     *,
@@ -174,128 +159,65 @@ def missing_clips(
     splits: Sequence[str] = (),
     has_pending: bool = False,
 ) -> pa.Table:
-    """``dataset clip_id status reason outlook attempts last_attempt splits detail`` of clips that are not there."""
-    columns = ["clip_id", "status", "reason", "detail", "attempts", "last_attempt"]
-    rows = _read_downloads(project, dataset, columns)
-    rows = rows.filter(
-        pc.not_equal(rows["status"], "ok") if has_pending else pc.equal(rows["status"], "missing")
+    """List the clips that have no file.
+
+    Args:
+        project: the checkout.
+        dataset: name of a dataset whose download stage has run.
+        reasons: only these reasons; none given: all.
+        splits: only clips in one of these splits; none given: all.
+        has_pending: also clips without a result.
+
+    Returns:
+        A table ``dataset clip_id status reason outlook attempts last_attempt splits detail``.
+
+    Raises:
+        DataError: the download stage has not run.
+    """
+    rows = read_downloads(
+        project,
+        dataset,
+        ["clip_id", "status", "reason", "detail", "is_confirmed", "attempts", "last_attempt"],
     )
-    rows = _of_reasons(rows, reasons)
+    if has_pending:
+        rows = rows.filter(pc.not_equal(rows["status"], "ok"))
+    else:
+        rows = rows.filter(pc.equal(rows["status"], "missing"))
+    rows = select_reasons(rows, reasons)
     clips = read_table(project.clips_table_path(dataset), CLIPS, columns=["clip_id", "splits"])
-    rows = _of_splits(rows, "clip_id", clips, splits)
+    rows = add_splits(rows, "clip_id", clips, selected=splits)
+
     moments = pc.strftime(
         rows["last_attempt"].cast(pa.timestamp("s", "UTC")), format="%Y-%m-%dT%H:%M:%SZ"
     )
-    rows = rows.set_column(rows.schema.get_field_index("last_attempt"), "last_attempt", moments)
-    rows = rows.append_column("outlook", _outlooks(rows["reason"], rows["detail"]))
-    rows = rows.append_column("dataset", pa.repeat(dataset, rows.num_rows))
-    return rows.select(
-        [
-            "dataset",
-            "clip_id",
-            "status",
-            "reason",
-            "outlook",
-            "attempts",
-            "last_attempt",
-            "splits",
-            "detail",
-        ]
-    )
-
-
-def missing_samples(
-    project: Project, dataset: str, *, reasons: Sequence[str] = (), splits: Sequence[str] = ()
-) -> pa.Table:
-    """``dataset sample_id feature status reason outlook splits detail`` of samples that an index has not as ok."""
-    samples = read_table(
-        project.samples_table_path(dataset), SAMPLES, columns=["sample_id", "splits"]
-    )
-    tables = [_NO_SAMPLES.empty_table()]
-    for index_path in sorted(project.dataset_cache_dir(dataset).glob("*/index.parquet")):
-        rows = read_table(index_path, INDEX, columns=["sample_id", "status", "reason", "detail"])
-        rows = _of_reasons(rows.filter(pc.not_equal(rows["status"], "ok")), reasons)
-        rows = _of_splits(rows, "sample_id", samples, splits)
-        # A feature that could not be computed from a whole clip will fail again.
-        outlooks = pc.if_else(
-            pc.equal(rows["status"], "failed"),
-            "permanent",
-            _outlooks(rows["reason"], rows["detail"]),
+    details = [
+        describe_missing(detail, is_confirmed=bool(is_confirmed))
+        for detail, is_confirmed in zip(
+            rows["detail"].to_pylist(), rows["is_confirmed"].to_pylist(), strict=True
         )
-        rows = rows.append_column("outlook", outlooks)
-        rows = rows.append_column("dataset", pa.repeat(dataset, rows.num_rows))
-        rows = rows.append_column("feature", pa.repeat(index_path.parent.name, rows.num_rows))
-        tables.append(rows.select(_NO_SAMPLES.names).replace_schema_metadata(None))
-    return pa.concat_tables(tables)
-
-
-_NO_SAMPLES = pa.schema(
-    [
-        (name, pa.string())
-        for name in ("dataset", "sample_id", "feature", "status", "reason", "outlook")
     ]
-    + [("splits", pa.list_(pa.string())), ("detail", pa.string())]
-)
-
-
-def _of_reasons(rows: pa.Table, reasons: Sequence[str]) -> pa.Table:
-    if not reasons:
-        return rows
-    return rows.filter(
-        pc.fill_null(pc.is_in(rows["reason"], pa.array(list(reasons), pa.string())), False)
+    return pa.table(
+        {
+            "dataset": pa.repeat(dataset, rows.num_rows),
+            "clip_id": rows["clip_id"],
+            "status": rows["status"],
+            "reason": rows["reason"],
+            "outlook": find_outlooks(rows["reason"], rows["is_confirmed"]),
+            "attempts": rows["attempts"],
+            "last_attempt": moments,
+            "splits": rows["splits"],
+            "detail": pa.array(details, pa.string()),
+        }
     )
 
 
-def _of_splits(rows: pa.Table, key: str, lists: pa.Table, splits: Sequence[str]) -> pa.Table:
-    """``rows`` with the column ``splits`` of ``lists``, where they are in one of ``splits`` (none given: all)."""
-    places = pc.index_in(rows[key], lists[key].combine_chunks())
-    own_splits = pc.take(lists["splits"].combine_chunks(), places.combine_chunks())
-    rows = rows.append_column("splits", own_splits)
-    if not splits:
-        return rows
-    wanted = set(splits)
-    return rows.filter(
-        pa.array([bool(wanted & set(names or ())) for names in own_splits.to_pylist()], pa.bool_())
-    )
+def read_downloads(project: Project, dataset: str, columns: list[str]) -> pa.Table:
+    """Read columns of a dataset's ``downloads.parquet``.
 
-
-def _outlooks(reasons: pa.ChunkedArray, details: pa.ChunkedArray) -> pa.Array:
-    """``outlook_of`` for columns."""
-    is_settled = pc.fill_null(pc.ends_with(details, SETTLED_MARK), False).to_pylist()
-    by_reason = {
-        reason: [outlook_of(reason, None), outlook_of(reason, SETTLED_MARK)]
-        for reason in pc.unique(reasons).to_pylist()
-    }
-    return pa.array(
-        [
-            by_reason[reason][settled]
-            for reason, settled in zip(reasons.to_pylist(), is_settled, strict=True)
-        ],
-        pa.string(),
-    )
-
-
-def count_values(column: pa.ChunkedArray) -> Counter:
-    """How often each value occurs; nulls are left out."""
-    counts = pc.value_counts(column.drop_null())
-    return Counter(
-        dict(
-            zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
-        )
-    )
-
-
-def _read_downloads(project: Project, dataset: str, columns: list[str]) -> pa.Table:
+    Raises:
+        DataError: the download stage has not run, or wrote a table of another version.
+    """
     path = project.downloads_table_path(dataset)
     if not path.exists():
         raise DataError(f"{path}: not found; run `dvc repro download@{dataset}` first")
     return read_table(path, DOWNLOADS, columns=columns)
-
-
-def _num_rows(path: Path) -> int:
-    try:
-        return pq.read_metadata(path).num_rows
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(
-            f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}"
-        ) from None

@@ -1,77 +1,138 @@
-"""Section ``download`` of params.yaml: how clips are fetched, how politely, and when a run gives up."""
+"""Section ``download`` of params.yaml: how clips are fetched, how fast, and when a run gives up."""
 
+import os
+import urllib.parse
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.media.validate import ValidationParameters
 
+_ONE_OR_MORE = (
+    "num_workers",
+    "max_height",
+    "num_quick_attempts",
+    "videos_per_worker",
+    "max_pauses",
+)
+_MORE_THAN_ZERO = ("socket_timeout_seconds", "time_limit_seconds", "max_gigabytes")
+_ZERO_OR_MORE = (
+    "section_above_seconds",
+    "videos_per_hour",
+    "other_videos_per_hour",
+    "loopback_videos_per_hour",
+    "num_site_retries",
+    "quick_delay_seconds",
+    "slow_delay_seconds",
+    "max_wait_seconds",
+    "pause_seconds",
+    "max_pause_seconds",
+    "min_free_gigabytes",
+)
+
+
+@dataclass(frozen=True)
+class FetchParameters:
+    """What a worker process needs to know; see ``DownloadParameters`` for each field."""
+
+    max_height: int
+    format: str | None
+    ffmpeg: str
+    cookies_path: str | None
+    proxy: str | None
+    num_site_retries: int
+    socket_timeout_seconds: float
+    time_limit_seconds: float
+    section_above_seconds: float
+    max_gigabytes: float
+    validation: ValidationParameters
+
 
 @dataclass(frozen=True)
 class DownloadParameters:
-    """Section ``download``.
+    """Section ``download``."""
 
-    ``max_failed_fraction``: with a larger part of the clips missing the stage fails. ``num_quick_attempts``,
-    ``quick_delay_seconds``, ``slow_delay_seconds``: see ``histories.RetryPolicy``; a run waits ``max_wait_seconds`` at
-    most for a clip to become due. ``pause_seconds``: of everything after a bot check or rate limit without
-    ``Retry-After``; after ``max_pauses`` in a row the run ends. ``*_per_hour`` 0: no limit.
-    """
+    # --- what a clip is
+    num_workers: int = 2  # processes that fetch videos
+    max_height: int = 360  # pixels of the shorter side; larger pictures are shrunk
+    format: str | None = None  # yt-dlp's format expression; None: best around max_height
+    ffmpeg: str = "auto"  # auto, system, package, or the path of a program
+    section_above_seconds: float = 120.0  # of longer videos only the sections are fetched
+    allow_duplicates: bool = False  # whether clips with the same bytes are all ok
+    max_failed_fraction: float = 0.9  # the stage fails when a larger part of the clips is missing
 
-    num_workers: int = 2
-    max_height: int = 360
-    format: str | None = None
-    ffmpeg: str = "auto"
-    section_above_seconds: float = 120.0
-    allow_duplicates: bool = False
-    max_failed_fraction: float = 0.9
-    videos_per_hour: float = 300.0
-    other_videos_per_hour: float = 3600.0
-    loopback_videos_per_hour: float = 0.0
-    cookies_path: str | None = None
-    proxy: str | None = None
-    num_site_retries: int = 3
-    num_quick_attempts: int = 3
-    quick_delay_seconds: float = 5.0
-    slow_delay_seconds: float = 3600.0
-    max_wait_seconds: float = 60.0
-    pause_seconds: float = 900.0
-    max_pause_seconds: float = 14400.0
-    max_pauses: int = 5
-    socket_timeout_seconds: float = 20.0
-    time_limit_seconds: float = 600.0
-    videos_per_worker: int = 200
-    max_gigabytes: float = 4.0
-    min_free_gigabytes: float = 1.0
+    # --- pace, over all workers of this machine (0: no limit)
+    videos_per_hour: float = 300.0  # towards YouTube
+    other_videos_per_hour: float = 3600.0  # towards all other hosts
+    loopback_videos_per_hour: float = 0.0  # towards servers on this machine
+
+    # --- credentials
+    cookies_path: str | None = None  # a cookies.txt file; each worker gets a private copy
+    proxy: str | None = None  # http://host:port or socks5://host:port
+
+    # --- retries of one clip (see history.RetryPolicy)
+    num_site_retries: int = 3  # yt-dlp's own retries of one request
+    num_quick_attempts: int = 3  # attempts that follow each other quickly
+    quick_delay_seconds: float = 5.0  # before the second attempt; then three times as long
+    slow_delay_seconds: float = 3600.0  # after the quick attempts; likewise growing
+    max_wait_seconds: float = 60.0  # a run waits at most this long for a clip to become due
+
+    # --- pauses of the whole run after a bot check or a rate limit (see backoff.CircuitBreaker)
+    pause_seconds: float = 900.0  # the first pause, unless the server says Retry-After
+    max_pause_seconds: float = 14400.0  # each pause is twice as long as the last, up to this
+    max_pauses: int = 5  # after more pauses in a row the run stops
+
+    # --- limits
+    socket_timeout_seconds: float = 20.0  # without any data from a server
+    time_limit_seconds: float = 600.0  # for one video, from the request to its finished clips
+    videos_per_worker: int = 200  # then the process is replaced, because yt-dlp's memory grows
+    max_gigabytes: float = 4.0  # size of one video
+    min_free_gigabytes: float = 1.0  # the run stops when the disk has less space
+
     validation: ValidationParameters = field(default_factory=ValidationParameters)
 
-    def __post_init__(self):
-        for name in (
-            "num_workers",
-            "max_height",
-            "num_quick_attempts",
-            "videos_per_worker",
-            "max_pauses",
-        ):
+    def __post_init__(self) -> None:
+        for name in _ONE_OR_MORE:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
-        for name in ("socket_timeout_seconds", "time_limit_seconds", "max_gigabytes"):
+        for name in _MORE_THAN_ZERO:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
-        for name in [
-            "section_above_seconds",
-            "videos_per_hour",
-            "other_videos_per_hour",
-            "loopback_videos_per_hour",
-            "num_site_retries",
-            "quick_delay_seconds",
-            "slow_delay_seconds",
-            "max_wait_seconds",
-            "pause_seconds",
-            "max_pause_seconds",
-            "min_free_gigabytes",
-        ]:
+        for name in _ZERO_OR_MORE:
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
+
         if self.cookies_path is not None and not Path(self.cookies_path).expanduser().is_file():
             raise ValueError(f"cookies_path is {self.cookies_path!r}, found no such file")
         if not 0 <= self.max_failed_fraction <= 1:
             raise ValueError(f"max_failed_fraction is {self.max_failed_fraction}, expected 0 to 1")
+
+    def describe_access(self) -> str:
+        """Return what the ledger says about the credentials: no secrets.
+
+        That is whether there are cookies, and the proxy's host.
+        """
+        words = ["cookies"] if self.cookies_path else []
+        if self.proxy:
+            words.append(f"proxy {urllib.parse.urlsplit(self.proxy).hostname}")
+        return ", ".join(words)
+
+    def for_workers(self) -> FetchParameters:
+        """Return the part that a worker needs, with absolute paths: it runs in another folder."""
+        is_ffmpeg_path = os.sep in self.ffmpeg
+        return FetchParameters(
+            max_height=self.max_height,
+            format=self.format,
+            ffmpeg=_make_absolute(self.ffmpeg) if is_ffmpeg_path else self.ffmpeg,
+            cookies_path=_make_absolute(self.cookies_path) if self.cookies_path else None,
+            proxy=self.proxy,
+            num_site_retries=self.num_site_retries,
+            socket_timeout_seconds=self.socket_timeout_seconds,
+            time_limit_seconds=self.time_limit_seconds,
+            section_above_seconds=self.section_above_seconds,
+            max_gigabytes=self.max_gigabytes,
+            validation=self.validation,
+        )
+
+
+def _make_absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))

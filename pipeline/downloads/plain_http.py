@@ -1,100 +1,148 @@
-"""One plain request for a video: any ``http(s)://`` URL that is no site which yt-dlp knows.
+"""Fetch a video with one plain request: any ``http(s)://`` URL of a site that yt-dlp does not know.
 
-What comes instead of a video (a page, an error, half a file) becomes a ``FetchError`` whose text says what the server
-said, since a reason is read from it.
+What comes instead of a video (a web page, an error, half a file) becomes a ``FetchError``. Its text
+is what the server said, because the reason is read from it.
+
+The request goes through yt-dlp's networking, not through ``pipeline/base/http.py``. The same URL
+may redirect to a site that yt-dlp knows, and one opener then has the cookies, browser headers and
+proxies (SOCKS too) for both.
 """
 
 import os
 import time
 import urllib.parse
-from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any, Protocol
 
-from pipeline.downloads.messages import SOURCE_STEM, FetchError, suffix_of
+from pipeline.downloads.clip_files import SOURCE_STEM, choose_suffix
+from pipeline.downloads.messages import FetchError
 
 _BLOCK_BYTES = 1 << 18
 _PAGE_BYTES = 1 << 16
 _PAGE_CHARACTERS = 2000
 
+# The pages of these errors say nothing more, but may say it in words that mean something else.
+_SELF_EXPLANATORY = (404, 410)
+
+
+class SiteOpener(Protocol):
+    """What a plain request needs of yt-dlp (``ytdlp.SiteDownloader``)."""
+
+    def open_url(self, request: Any) -> Any:
+        """Send a ``yt_dlp.networking.Request``; return its response, a context manager."""
+
+    def is_known_site(self, url: str) -> bool:
+        """Return whether yt-dlp has an extractor of its own for the URL."""
+
+
+@dataclass(frozen=True)
+class PlainFetch:
+    """The file that arrived; None: yt-dlp must fetch ``url`` instead."""
+
+    path: Path | None
+    url: str
+
 
 def fetch_plainly(
-    url: str,
-    work_dir: Path,
-    *,
-    open_url: Callable,
-    is_known_site: Callable[[str], bool],
-    max_gigabytes: float,
-) -> tuple[Path | None, str]:
-    """One request: the file and where it came from; None when yt-dlp is to read what is there.
+    url: str, work_dir: Path, *, sites: SiteOpener, max_gigabytes: float
+) -> PlainFetch:
+    """Fetch a URL with one request.
 
-    That is a playlist, or a page of a site that it knows and that the request was redirected to. ``open_url`` takes a
-    request of yt-dlp's networking and gives its response.
+    Args:
+        url: ``http://`` or ``https://``.
+        work_dir: where the file goes, as ``source.<suffix>``.
+        sites: gives yt-dlp's opener, and says which sites yt-dlp knows.
+        max_gigabytes: larger files are refused.
+
+    Returns:
+        The file, or (``path`` None) the URL of a playlist or of a page that yt-dlp can read.
+
+    Raises:
+        FetchError: the server did not send a whole video.
     """
     from yt_dlp.networking import Request
     from yt_dlp.networking.exceptions import HTTPError, RequestError
 
     temporary_path = work_dir / f"{SOURCE_STEM}.download"
     try:
-        with open_url(Request(url, headers={"Accept-Encoding": "identity"})) as response:
-            content_type = (
-                (response.headers.get("Content-Type") or "").split(";")[0].strip().lower()
-            )
-            announced = response.headers.get("Content-Length")
-            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-                announced = None  # packed although nobody asked for it: the length is that of the packed bytes
+        request = Request(url, headers={"Accept-Encoding": "identity"})
+        with sites.open_url(request) as response:
             block = response.read(_BLOCK_BYTES)
-            if (
-                "mpegurl" in content_type
-                or block.startswith(b"#EXTM3U")
-                or content_type == "application/dash+xml"
-            ):
-                return None, response.url
-            if content_type in ("text/html", "application/xhtml+xml") or is_html(block):
-                if response.url != url and is_known_site(response.url):
-                    return None, response.url
-                page = text_of_page(block)
-                raise FetchError(
-                    f"the server sent a web page, expected a video; the page says: {page}"
-                )
-            num_bytes = 0
-            with open(temporary_path, "wb") as file:
-                while block:
-                    num_bytes += len(block)
-                    _require_allowed_size(num_bytes, max_gigabytes)
-                    file.write(block)
-                    block = response.read(_BLOCK_BYTES)
-            if num_bytes == 0:
-                raise FetchError("the downloaded file is empty")
-            if announced is not None and announced.isdigit() and int(announced) != num_bytes:
-                raise FetchError(
-                    f"content too short: {num_bytes} bytes read, {announced} announced"
-                )
+            content_type = _read_content_type(response)
+            if _is_for_ytdlp(url, response.url, content_type, block, sites):
+                return PlainFetch(None, response.url)
+            _write_body(response, block, temporary_path, max_gigabytes)
     except HTTPError as error:
-        text = f"HTTP Error {error.status}: {error.reason}"
-        if error.status not in (
-            404,
-            410,
-        ):  # their pages say nothing more, but may say it in misleading words
-            page = _page_of(error.response)
-            text = f"{text}; the page says: {page}" if page else text
-        waiting = seconds_to_wait(error.response.headers.get("Retry-After"))
-        raise FetchError(text, retry_after_seconds=waiting) from None
+        waiting = parse_retry_after(error.response.headers.get("Retry-After"))
+        raise FetchError(_describe_http_error(error), retry_after_seconds=waiting) from None
     except RequestError as error:
         raise FetchError(f"{type(error).__name__}: {error}") from None
-    path = work_dir / f"{SOURCE_STEM}{suffix_of(urllib.parse.urlsplit(url).path, content_type)}"
+
+    suffix = choose_suffix(urllib.parse.urlsplit(url).path, content_type)
+    path = work_dir / f"{SOURCE_STEM}{suffix}"
     os.replace(temporary_path, path)
-    return path, url
+    return PlainFetch(path, url)
 
 
-def _require_allowed_size(num_bytes: int, max_gigabytes: float) -> None:
-    if num_bytes > max_gigabytes * 1e9:
-        raise FetchError(
-            f"larger than download.max_gigabytes ({max_gigabytes:g})", reason="too_large"
-        )
+def _read_content_type(response: Any) -> str:
+    return (response.headers.get("Content-Type") or "").split(";")[0].strip().lower()
+
+
+def _is_for_ytdlp(
+    url: str, final_url: str, content_type: str, block: bytes, sites: SiteOpener
+) -> bool:
+    """Return whether yt-dlp must read the answer; raise FetchError if it is just a web page."""
+    is_playlist = "mpegurl" in content_type or content_type == "application/dash+xml"
+    if is_playlist or block.startswith(b"#EXTM3U"):
+        return True
+
+    if content_type in ("text/html", "application/xhtml+xml") or is_html(block):
+        # A redirect to a site that yt-dlp knows.
+        if final_url != url and sites.is_known_site(final_url):
+            return True
+        page = read_page_text(block)
+        raise FetchError(f"the server sent a web page, expected a video; the page says: {page}")
+    return False
+
+
+def _write_body(response: Any, block: bytes, path: Path, max_gigabytes: float) -> None:
+    """Write the first block and the rest of the body to ``path``; require its announced length."""
+    num_bytes = 0
+    with open(path, "wb") as file:
+        while block:
+            num_bytes += len(block)
+            if num_bytes > max_gigabytes * 1e9:
+                raise FetchError(
+                    f"larger than download.max_gigabytes ({max_gigabytes:g})", reason="too_large"
+                )
+            file.write(block)
+            block = response.read(_BLOCK_BYTES)
+
+    if num_bytes == 0:
+        raise FetchError("the downloaded file is empty")
+    # Some servers compress although the request forbids it: the length is then another one.
+    is_plain = response.headers.get("Content-Encoding", "identity").lower() == "identity"
+    announced = response.headers.get("Content-Length")
+    if is_plain and announced is not None and announced.isdigit() and int(announced) != num_bytes:
+        raise FetchError(f"content too short: {num_bytes} bytes read, {announced} announced")
+
+
+def _describe_http_error(error: Any) -> str:
+    text = f"HTTP Error {error.status}: {error.reason}"
+    if error.status in _SELF_EXPLANATORY:
+        return text
+    try:
+        page = read_page_text(error.response.read(_PAGE_BYTES))
+    except Exception as reading_error:  # whatever the connection raises: the status is known
+        page = f"(not readable: {type(reading_error).__name__})"
+    return f"{text}; the page says: {page}" if page else text
 
 
 def is_html(data: bytes) -> bool:
+    """Return whether data begins like a web page."""
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     return start.startswith(
         (b"<!doctype html", b"<html", b"<head", b"<?xml", b"<body", b"<script", b"<!--")
@@ -102,46 +150,42 @@ def is_html(data: bytes) -> bool:
 
 
 class _PageText(HTMLParser):
-    def __init__(self):
+    """Collects the visible text of a page."""
+
+    def __init__(self) -> None:
         super().__init__()
-        self.parts, self._hidden = [], 0
+        self.parts: list[str] = []
+        self._hidden_depth = 0  # of scripts and styles
 
-    def handle_starttag(self, tag, attrs):
-        self._hidden += tag in ("script", "style")
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Enter a script or a style."""
+        self._hidden_depth += tag in ("script", "style")
 
-    def handle_endtag(self, tag):
-        self._hidden -= tag in ("script", "style") and self._hidden > 0
+    def handle_endtag(self, tag: str) -> None:
+        """Leave a script or a style."""
+        self._hidden_depth -= tag in ("script", "style") and self._hidden_depth > 0
 
-    def handle_data(self, data):
-        if not self._hidden:
+    def handle_data(self, data: str) -> None:
+        """Collect a piece of text."""
+        if not self._hidden_depth:
             self.parts.append(data)
 
 
-def text_of_page(data: bytes) -> str:
-    """The visible words of a page, at most ``_PAGE_CHARACTERS``."""
+def read_page_text(data: bytes) -> str:
+    """Return the visible words of a web page, shortened."""
     parser = _PageText()
     parser.feed(data[:_PAGE_BYTES].decode("utf-8", "replace"))
     return " ".join(" ".join(parser.parts).split())[:_PAGE_CHARACTERS]
 
 
-def seconds_to_wait(header: str | None) -> float | None:
-    """Seconds of a ``Retry-After`` header (a number, or a date); None when it says nothing usable."""
+def parse_retry_after(header: str | None) -> float | None:
+    """Return the seconds of a ``Retry-After`` header (a number or a date), None if unusable."""
     if not header:
         return None
     header = header.strip()
     if header.isdigit():
         return float(header)
-    from email.utils import parsedate_to_datetime
-
     try:
         return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
     except ValueError:
         return None
-
-
-def _page_of(response) -> str:
-    try:
-        data = response.read(_PAGE_BYTES)
-    except Exception as error:
-        return f"(not readable: {type(error).__name__})"
-    return text_of_page(data)

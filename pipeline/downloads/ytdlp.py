@@ -1,39 +1,79 @@
-"""yt-dlp as this project uses it: its options, its downloads, and what its errors say."""
+"""Use yt-dlp: its options, its downloads, what its errors say, and the versions of its tools.
 
+yt-dlp is imported inside functions only: it takes a second, and most commands do not need it.
+"""
+
+import importlib.metadata
 import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from pipeline.downloads.messages import SOURCE_STEM, FetchError, FetchParameters
-from pipeline.downloads.plain_http import seconds_to_wait
-from pipeline.downloads.tool_versions import find_js_runtimes
-from pipeline.media.ffmpeg import find_ffmpeg
+from earshot.errors import EarshotError
+from pipeline.downloads.clip_files import SOURCE_STEM
+from pipeline.downloads.messages import FetchError
+from pipeline.downloads.parameters import FetchParameters
+from pipeline.downloads.plain_http import parse_retry_after
+from pipeline.media.ffmpeg import find_ffmpeg, read_version
+
+# Program by yt-dlp's name, in yt-dlp's order of preference; YouTube needs one of them.
+JS_RUNTIMES = {"deno": "deno", "node": "node", "bun": "bun", "quickjs": "qjs"}
+
+_VERSION_LIMIT_SECONDS = 10.0
+_MAX_CAUSES = 5  # how deep to look for an HTTP response below yt-dlp's error
+
+# Says which sections of a video are wanted: (info, downloader) -> ranges.
+ChooseRanges = Callable[[dict[str, Any], object], list[dict[str, Any]]]
 
 
 class SiteDownloader:
-    """One yt-dlp instance for files of this machine and one for sites, made when first needed."""
+    """Two yt-dlp instances, one for files of this machine and one for sites.
+
+    Each is made when it is first needed. The one for sites must not read ``file://`` URLs, because
+    a playlist of a site could name files of this machine.
+    """
 
     def __init__(self, parameters: FetchParameters, *, private_dir: Path):
         self._parameters = parameters
         self._private_dir = private_dir
-        self._instances = {}
+        self._instances: dict[bool, Any] = {}
 
     def close(self) -> None:
-        """Let yt-dlp write its cookies; nothing of this worker remains."""
+        """Let yt-dlp write its cookies, then remove the worker's private folder."""
         for instance in self._instances.values():
             instance.close()
         shutil.rmtree(self._private_dir, ignore_errors=True)
 
     def download(
-        self, url: str, work_dir: Path, *, is_file: bool = False, download_ranges=None
-    ) -> dict:
-        """Fetch into ``work_dir``; yt-dlp's account of what arrived. Raises ``FetchError``, or the disk's ``OSError``.
+        self,
+        url: str,
+        work_dir: Path,
+        *,
+        is_file: bool = False,
+        download_ranges: ChooseRanges | None = None,
+    ) -> dict[str, Any]:
+        """Fetch a video into ``work_dir`` as ``source.<suffix>``.
 
-        ``download_ranges``: yt-dlp's callable that says which sections are wanted.
+        Args:
+            url: of a site that yt-dlp knows, or of a file.
+            work_dir: where the files go.
+            is_file: whether the URL is a ``file://`` of this machine.
+            download_ranges: says which sections are wanted; None: the whole video.
+
+        Returns:
+            yt-dlp's info dictionary; ``requested_downloads`` lists the files.
+
+        Raises:
+            FetchError: yt-dlp could not fetch it.
+            OSError: the disk refused to write.
         """
         from yt_dlp.utils import DownloadError, YoutubeDLError
 
-        downloader = self.instance(is_file=is_file)
+        downloader = self.load(is_file=is_file)
         folder = str(work_dir).replace("%", "%%")
         downloader.params["outtmpl"]["default"] = (
             f"{folder}/{SOURCE_STEM}%(section_number&-|)s%(section_number|)s.%(ext)s"
@@ -41,113 +81,197 @@ class SiteDownloader:
         downloader.params.pop("download_ranges", None)
         if download_ranges is not None:
             downloader.params["download_ranges"] = download_ranges
+
         try:
             info = downloader.extract_info(url, ie_key="Generic" if is_file else None)
         except DownloadError as error:
             cause = error.exc_info[1] if error.exc_info else None
             raise FetchError(
-                _text_of(error, cause), retry_after_seconds=_retry_after_of(cause)
+                _describe_error(error, cause), retry_after_seconds=_find_retry_after(cause)
             ) from None
         except YoutubeDLError as error:
-            raise FetchError(_text_of(error, error)) from None
+            raise FetchError(_describe_error(error, error)) from None
         except (FetchError, OSError):
             raise
-        except Exception as error:  # a bug of an extractor costs its video, not the worker
+        except Exception as error:  # a bug in an extractor fails its video, not the worker
             raise FetchError(f"{type(error).__name__}: {error}") from error
+
+        self._require_files(info)
+        return info
+
+    def _require_files(self, info: dict[str, Any] | None) -> None:
         downloads = (info or {}).get("requested_downloads") or []
         if not downloads:
             raise FetchError("yt-dlp returned no file (a playlist or a page without a video)")
+        # For files above max_filesize yt-dlp raises no error and leaves no file.
         if any(not os.path.exists(download["filepath"]) for download in downloads):
-            # What yt-dlp does with files above max_filesize: no error, no file.
-            raise FetchError(
-                f"yt-dlp left no file; larger than download.max_gigabytes ({self._parameters.max_gigabytes:g})?"
-            )
-        return info
+            limit = f"download.max_gigabytes ({self._parameters.max_gigabytes:g})"
+            raise FetchError(f"yt-dlp left no file; larger than {limit}?")
 
     def is_known_site(self, url: str) -> bool:
-        """Whether yt-dlp has an extractor of its own for the URL."""
-        extractors = self.instance()._ies
+        """Return whether yt-dlp has an extractor of its own for the URL."""
         return any(
-            key != "Generic" and extractor.suitable(url) for key, extractor in extractors.items()
+            key != "Generic" and extractor.suitable(url)
+            for key, extractor in self.load()._ies.items()
         )
 
-    def instance(self, *, is_file: bool = False):
-        """The yt-dlp for files of this machine (``is_file``) or for sites."""
+    def open_url(self, request: Any) -> Any:
+        """Send a ``yt_dlp.networking.Request``; return its response, a context manager."""
+        return self.load().urlopen(request)
+
+    def load(self, *, is_file: bool = False) -> Any:
+        """Return the ``yt_dlp.YoutubeDL`` for files of this machine or for sites."""
         if is_file not in self._instances:
             import yt_dlp
             from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 
-            options = self._options(is_file=is_file)
-            # Sections look here, not at the option.
+            options = self._make_options(is_file=is_file)
+            # For sections yt-dlp reads this variable, not the option.
             FFmpegPostProcessor._ffmpeg_location.set(options["ffmpeg_location"])
             self._instances[is_file] = yt_dlp.YoutubeDL(options)
         return self._instances[is_file]
 
-    def _options(self, *, is_file: bool) -> dict:
+    def _make_options(self, *, is_file: bool) -> dict[str, Any]:
         parameters = self._parameters
         options = {
+            # Nothing is printed: errors are raised.
             "quiet": True,
             "no_warnings": True,
             "noprogress": True,
             "color": "never",
             "logger": _SilentLogger(),
-            "cachedir": False,
-            "enable_file_urls": is_file,  # never for sites: their playlists could name files of this machine
+            # What is fetched.
+            "enable_file_urls": is_file,
             "noplaylist": True,
             "format": parameters.format or "bv*+ba/b",
             "format_sort": [f"res:{parameters.max_height}", "vcodec:h264", "acodec:m4a"],
             "merge_output_format": "mp4/mkv",
             "force_keyframes_at_cuts": True,
+            "max_filesize": int(parameters.max_gigabytes * 1e9),
+            # Where it goes.
+            "cachedir": False,
+            "outtmpl": {"default": f"{SOURCE_STEM}.%(ext)s"},
             "overwrites": True,
             "continuedl": False,
             "updatetime": False,
+            # How persistent a request is; used as a library, yt-dlp would not retry at all.
             "retries": parameters.num_site_retries,
             "fragment_retries": parameters.num_site_retries,
             "extractor_retries": parameters.num_site_retries,
             "skip_unavailable_fragments": False,
             "socket_timeout": parameters.socket_timeout_seconds,
-            "max_filesize": int(parameters.max_gigabytes * 1e9),
+            # Tools.
             "ffmpeg_location": str(find_ffmpeg(parameters.ffmpeg)),
             "js_runtimes": {name: {"path": path} for name, path in find_js_runtimes().items()},
-            "outtmpl": {"default": f"{SOURCE_STEM}.%(ext)s"},
         }
         if parameters.proxy:
             options["proxy"] = parameters.proxy
         if parameters.cookies_path and not is_file:
-            self._private_dir.mkdir(parents=True, exist_ok=True)
-            cookies_path = self._private_dir / "cookies.txt"  # yt-dlp rewrites it on closing
-            cookies_path.touch(mode=0o600)
-            shutil.copyfile(parameters.cookies_path, cookies_path)
-            options["cookiefile"] = str(cookies_path)
+            options["cookiefile"] = str(self._copy_cookies(parameters.cookies_path))
         return options
 
+    def _copy_cookies(self, cookies_path: str) -> Path:
+        """Copy the cookies for this worker alone, because yt-dlp rewrites its file on closing."""
+        self._private_dir.mkdir(parents=True, exist_ok=True)
+        copy_path = self._private_dir / "cookies.txt"
+        copy_path.touch(mode=0o600)
+        shutil.copyfile(cookies_path, copy_path)
+        return copy_path
 
-def _retry_after_of(error) -> float | None:
-    """The ``Retry-After`` of the HTTP error below an extractor's error."""
-    for _ in range(5):
+
+def _find_retry_after(error: Any) -> float | None:
+    """Return the ``Retry-After`` of the HTTP error that caused an extractor's error."""
+    for _ in range(_MAX_CAUSES):
         if error is None:
             return None
         response = getattr(error, "response", None)
         if response is not None and hasattr(response, "headers"):
-            return seconds_to_wait(response.headers.get("Retry-After"))
+            return parse_retry_after(response.headers.get("Retry-After"))
         error = getattr(error, "cause", None) or error.__cause__
     return None
 
 
-def _text_of(error, cause) -> str:
-    text = str(error)
+def _describe_error(error: Exception, cause: BaseException | None) -> str:
+    # Only the name of this class says more than its text does.
     name = type(cause).__name__
-    # Only this class says more than its text does.
-    return f"{text} ({name})" if name == "GeoRestrictedError" else text
+    return f"{error} ({name})" if name == "GeoRestrictedError" else str(error)
 
 
 class _SilentLogger:
-    """yt-dlp prints errors that it also raises."""
+    """Drops yt-dlp's messages: it prints errors that it also raises."""
 
-    def debug(self, message): ...
+    def debug(self, message: str) -> None:
+        """Drop a message."""
 
-    def info(self, message): ...
+    info = warning = error = debug
 
-    def warning(self, message): ...
 
-    def error(self, message): ...
+# --- versions of the tools
+
+
+@lru_cache(maxsize=1)
+def find_js_runtimes() -> dict[str, str]:
+    """Return the path of each JavaScript runtime that is installed, by yt-dlp's name for it.
+
+    A runtime beside this Python comes first: that is where the wheel of deno puts its program.
+    """
+    python_dir = str(Path(sys.executable).parent)
+    found = {}
+    for name, program in JS_RUNTIMES.items():
+        path = shutil.which(program, path=python_dir) or shutil.which(program)
+        if path:
+            found[name] = path
+    return found
+
+
+@lru_cache(maxsize=8)
+def read_program_version(path: str) -> str | None:
+    """Return the version that a program prints for ``--version``; None if it does not."""
+    try:
+        done = subprocess.run(
+            [path, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=_VERSION_LIMIT_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+    words = done.stdout.split("\n")[0].split()
+    if done.returncode != 0 or not words:
+        return None
+    version = next((word for word in words if word.lstrip("v")[:1].isdigit()), words[0])
+    return version.lstrip("v")
+
+
+def read_package_version(name: str) -> str | None:
+    """Return the version of an installed package without importing it; None if absent."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+@lru_cache(maxsize=8)
+def describe_tools(ffmpeg_source: str = "auto") -> str:
+    """Return the versions that the ledger records with each attempt.
+
+    They are those of yt-dlp, its solver scripts and JavaScript runtime, ffmpeg and PyAV.
+    """
+    words = [
+        f"yt-dlp {read_package_version('yt-dlp')}",
+        f"ejs {read_package_version('yt-dlp-ejs')}",
+    ]
+    runtime = next(iter(find_js_runtimes().items()), None)
+    if runtime is None:
+        words.append("no JavaScript runtime")
+    else:
+        words.append(f"{runtime[0]} {read_program_version(runtime[1])}")
+
+    try:
+        words.append(f"ffmpeg {read_version(find_ffmpeg(ffmpeg_source))}")
+    except EarshotError:
+        words.append("no ffmpeg")
+    words.append(f"av {read_package_version('av')}")
+    return "; ".join(words)

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from earshot.errors import DataError
 from earshot.shard_format import task_of
+from earshot.tables import describe_missing
 from pipeline.features.feature import Feature, Moment
 from pipeline.shards.keys import KeyMaker, task_key
 
@@ -82,11 +83,12 @@ def available_clips(
     downloads: pa.Table, clips_dir: Path
 ) -> tuple[dict[str, Clip], dict[str, tuple[str, str | None]]]:
     """Clips that are there by id, and for every other clip its reason and detail."""
-    names = ("clip_id", "status", "reason", "detail", "path", "sha256")
+    names = ("clip_id", "status", "reason", "detail", "is_confirmed", "path", "sha256")
     clips, absent = {}, {}
     for values in zip(*(downloads.column(name).to_pylist() for name in names), strict=True):
-        clip_id, status, reason, detail, path, sha256 = values
+        clip_id, status, reason, detail, is_confirmed, path, sha256 = values
         if status != "ok":
+            detail = describe_missing(detail, is_confirmed=bool(is_confirmed))
             absent[clip_id] = (reason or status, detail)
         elif path is None or sha256 is None:
             raise DataError(

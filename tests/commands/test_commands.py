@@ -10,8 +10,10 @@ import pyarrow as pa
 
 from earshot.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, read_table, write_table
 from pipeline.commands.arguments import protect_ids, render
-from pipeline.downloads.counts import account_dataset, outlook_of, reason_rows, split_counts
+from pipeline.downloads.counts import count_clips, count_reasons, count_splits
 from pipeline.downloads.ledger import Ledger
+from pipeline.downloads.reasons import REASONS
+from pipeline.shards.sample_counts import count_features
 from tests.helpers.command_helpers import fill, make_project, run
 from tests.helpers.download_helpers import QUICK, clips_table, make_clip
 from tests.helpers.misbehaving_server import Answer, page
@@ -100,7 +102,7 @@ def test_missing_retry_and_reclassify_on_a_small_dataset(tmp_path, capsys, serve
     assert "would attempt 1 clips again: -down" in out
     code, out, _ = run(capsys, project, "retry", "--reason", "network", "--later")
     assert "1 clips will be attempted again by `dvc repro`" in out
-    assert account_dataset(project, "vggsound").num_pending == 1
+    assert count_clips(project, "vggsound").num_pending == 1
     assert server.num_requests == before
     code, out, _ = run(capsys, project, "retry", "--id", "-down", "--quiet")
     assert (code, out) == (
@@ -113,7 +115,7 @@ def test_missing_retry_and_reclassify_on_a_small_dataset(tmp_path, capsys, serve
         "/gone.mp4": 0,
         "/odd.mp4": 0,
     }
-    account = account_dataset(project, "vggsound")
+    account = count_clips(project, "vggsound")
     assert (account.num_ok, account.reasons) == (2, {"gone": 1, "unknown": 1})
     code, out, _ = run(capsys, project, "retry", "--id", "gone", "--quiet")
     assert "1 clips attempted again: 1 gone" in out
@@ -130,9 +132,9 @@ def test_missing_retry_and_reclassify_on_a_small_dataset(tmp_path, capsys, serve
         )
     )
     assert "1 clips: unknown -> drm" in run(capsys, project, "reclassify", "--dry-run")[1]
-    assert account_dataset(project, "vggsound").reasons == {"gone": 1, "unknown": 1}
+    assert count_clips(project, "vggsound").reasons == {"gone": 1, "unknown": 1}
     assert "1 clips: unknown -> drm" in run(capsys, project, "reclassify")[1]
-    assert account_dataset(project, "vggsound").reasons == {"gone": 1, "drm": 1}
+    assert count_clips(project, "vggsound").reasons == {"gone": 1, "drm": 1}
     with Ledger(path):
         code, _, err = run(capsys, project, "reclassify")
     assert (code, "another process is downloading" in err) == (1, True)
@@ -169,7 +171,7 @@ def test_accounts_reconcile_and_split_by_split(tmp_path):
         for n, (status, reason) in enumerate(statuses)
     ]
     write_table(project.clips_table_path("vggsound"), clips, CLIPS)
-    assert account_dataset(project, "vggsound").num_pending == 10
+    assert count_clips(project, "vggsound").num_pending == 10
     write_table(project.downloads_table_path("vggsound"), downloads, DOWNLOADS)
     index = [
         {
@@ -199,10 +201,10 @@ def test_accounts_reconcile_and_split_by_split(tmp_path):
         for n in range(5)
     ]
     write_table(project.samples_table_path("vggsound"), samples, SAMPLES)
-    account = account_dataset(project, "vggsound")
+    account = count_clips(project, "vggsound")
     assert account.num_requested == account.num_ok + account.num_missing + account.num_pending == 10
     assert (account.num_bytes, account.reasons) == (40, {"gone": 3, "network": 1})
-    [feature] = account.features
+    [feature] = count_features(project, "vggsound")
     assert (
         feature.num_requested,
         feature.num_ok,
@@ -219,26 +221,23 @@ def test_accounts_reconcile_and_split_by_split(tmp_path):
     assert feature.num_bytes == 5
     tables = [read_table(project.clips_table_path("vggsound"), CLIPS)]
     tables.append(read_table(project.downloads_table_path("vggsound"), DOWNLOADS))
-    assert split_counts(*tables) == {
+    assert count_splits(*tables) == {
         "all": {"requested": 10, "ok": 4, "missing": 4, "pending": 2, "gone": 3, "network": 1},
         "train": {"requested": 5, "ok": 2, "missing": 2, "pending": 1, "gone": 1, "network": 1},
     }
-    assert [(row["reason"], row["clips"], row["share"]) for row in reason_rows(tables[1])] == [
+    assert [(row["reason"], row["clips"], row["share"]) for row in count_reasons(tables[1])] == [
         ("gone", 3, 0.3),
         ("network", 1, 0.1),
     ]
-    confirmed = [
-        ("unavailable", "gone? [settled]"),
-        ("corrupt", "cut off [settled]"),
-        ("unavailable", "gone?"),
-    ]
+    confirmed = [("unavailable", True), ("corrupt", True), ("unavailable", False)]
     rows = [
-        {"status": "missing", "reason": reason, "detail": detail} for reason, detail in confirmed
+        {"status": "missing", "reason": reason, "is_confirmed": is_confirmed}
+        for reason, is_confirmed in confirmed
     ]
-    outlooks = {row["reason"]: row["outlook"] for row in reason_rows(pa.Table.from_pylist(rows))}
+    outlooks = {row["reason"]: row["outlook"] for row in count_reasons(pa.Table.from_pylist(rows))}
     assert outlooks == {"unavailable": "confirm", "corrupt": "permanent"}
-    assert outlook_of("unavailable", "Video unavailable") == "confirm"
-    assert outlook_of("unavailable", "Video unavailable [settled]") == "permanent"
+    assert REASONS["unavailable"].outlook() == "confirm"
+    assert REASONS["unavailable"].outlook(is_confirmed=True) == "permanent"
 
 
 def test_a_hundred_thousand_clips_take_seconds_and_little_memory(tmp_path):

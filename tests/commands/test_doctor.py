@@ -13,7 +13,7 @@ from pipeline.commands.doctor_checks import (
     check_video,
     check_yt_dlp,
 )
-from pipeline.downloads.engine import DownloadParameters
+from pipeline.downloads.parameters import DownloadParameters
 from pipeline.kernels import area_averages, farneback
 from tests.helpers.command_helpers import make_project, run
 from tests.helpers.download_helpers import QUICK, make_clip

@@ -21,9 +21,11 @@ from earshot.errors import DataError, ParameterError
 from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
 from pipeline.base.project import Project
 from pipeline.commands import import_clips as import_command
-from pipeline.downloads.engine import DownloadParameters, download_clips
-from pipeline.downloads.import_clips import ClipNames
+from pipeline.downloads.engine import download_clips
+from pipeline.downloads.imports.clip_names import ClipNames
 from pipeline.downloads.ledger import read_entries
+from pipeline.downloads.parameters import DownloadParameters
+from pipeline.downloads.table import derive_from_ledger
 from tests.helpers.clip_factory import make_clip
 from tests.helpers.import_runs import run_import
 from tests.helpers.paths import ROOT
@@ -296,10 +298,10 @@ def test_a_kill_between_ledger_and_rename_is_rolled_forward(tmp_path, media):
     write_table(tmp_path / "clips.parquet", clips, CLIPS)
     script = (
         "import os, sys; sys.path.insert(0, '.')\n"
-        "from pathlib import Path; import pipeline.downloads.import_clips\n"
+        "from pathlib import Path; import pipeline.downloads.imports.import_clips as module\n"
         "from tests.helpers.import_runs import run_import\n"
         "from earshot.tables import *\n"
-        "pipeline.downloads.import_clips._Importer._rename = lambda *_: os._exit(9)\n"
+        "module.publish_clip = lambda *_: os._exit(9)\n"
         "root = Path(sys.argv[1]); run_import(root, read_table(root / 'clips.parquet', CLIPS), 'in', mode='copy')"
     )
     assert (
@@ -318,10 +320,8 @@ def test_a_kill_between_ledger_and_rename_is_rolled_forward(tmp_path, media):
 
 def run_download_of_ok(tmp_path, clips):
     """Ids that are whole on disk, as the table that derives from the ledger says."""
-    from pipeline.downloads.history import derive_downloads, read_histories
-
-    histories = read_histories(clips, read_entries(tmp_path / "attempts.jsonl"))
-    table = derive_downloads(histories, clips_dir=tmp_path / "clips")
+    entries = read_entries(tmp_path / "attempts.jsonl")
+    table = derive_from_ledger(clips, entries, clips_dir=tmp_path / "clips")
     return {row["clip_id"] for row in table.to_pylist() if row["status"] == "ok"}
 
 

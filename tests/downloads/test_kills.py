@@ -15,8 +15,8 @@ import pytest
 from earshot.files import sha256_of
 from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
 from pipeline.downloads.engine import work_folder_of
-from pipeline.downloads.history import derive_downloads, read_histories
 from pipeline.downloads.ledger import read_entries
+from pipeline.downloads.table import derive_from_ledger
 from pipeline.downloads.worker import find_source
 from tests.helpers.download_helpers import (
     QUICK,
@@ -49,7 +49,8 @@ RUN_PROGRAM = """
 import json, sys
 from pathlib import Path
 import pyarrow.parquet as pq
-from pipeline.downloads.engine import DownloadParameters, download_clips
+from pipeline.downloads.engine import download_clips
+from pipeline.downloads.parameters import DownloadParameters
 from pipeline.base.parameters import build
 from earshot.tables import CLIPS, DOWNLOADS, read_table
 folder = Path(sys.argv[1])
@@ -162,8 +163,8 @@ def test_the_table_follows_from_ledger_and_files_alone(tmp_path, media, server):
     rows = [(str(n), server.add(f"/{n}.mp4", answer(media / f"clip{n}.mp4"))) for n in range(3)]
     rows.append(("gone", server.add("/gone.mp4", Answer(status=404))))
     download(tmp_path, clips_table(*rows), table_path=tmp_path / "downloads.parquet")
-    histories = read_histories(clips_table(*rows), read_entries(tmp_path / "attempts.jsonl"))
-    derived = derive_downloads(histories, clips_dir=tmp_path / "clips")
+    entries = read_entries(tmp_path / "attempts.jsonl")
+    derived = derive_from_ledger(clips_table(*rows), entries, clips_dir=tmp_path / "clips")
     write_table(tmp_path / "derived.parquet", derived, DOWNLOADS)
     assert (tmp_path / "derived.parquet").read_bytes() == (
         tmp_path / "downloads.parquet"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.downloads.reasons import PATTERNS, REASONS, classify, normalize, permanence_of
+from pipeline.downloads.reasons import REASONS, classify, find_reason, normalize
 
 # (row of the table, raw text as tools print it, reason)
 TEXTS = [
@@ -112,12 +112,11 @@ def test_text_gives_reason(row, text, reason):
     assert classify(text.upper()) == reason
 
 
-def test_every_row_and_reason_is_known():
-    rows = [row for row, _, _ in PATTERNS]
-    assert rows == sorted(rows)
-    assert set(rows) == set(range(1, 21))
-    assert {row for row, _, _ in TEXTS} == set(range(1, 22))
-    assert {reason for _, _, reason in PATTERNS} <= set(REASONS)
+def test_every_reason_that_is_read_from_texts_has_an_example():
+    """The examples stand in the order of the table, and so does the code."""
+    by_text = [reason.name for reason in REASONS.values() if reason.pattern is not None]
+    assert list(dict.fromkeys(reason for _, _, reason in TEXTS)) == [*by_text, "unknown"]
+    assert [row for row, _, _ in TEXTS] == sorted(row for row, _, _ in TEXTS)
 
 
 @pytest.mark.parametrize("first", range(len(TEXTS)))
@@ -138,29 +137,50 @@ def test_prefix_id_colours_and_urls_are_not_read():
     assert classify("file 404abc is odd, 1410 too") == "unknown"
 
 
-def test_permanence_of_each_reason():
-    for name in (
-        "private",
-        "removed",
-        "copyright",
-        "gone",
-        "members_only",
-        "account_terminated",
-        "drm",
-        "paid",
-    ):
-        assert permanence_of(name) == "permanent"
-    for name in (
-        "network",
-        "forbidden",
-        "unknown",
-        "extractor",
-        "ffmpeg",
-        "no_format",
-        "not a reason yet",
-    ):
-        assert permanence_of(name) == "transient"
-    assert permanence_of("bot_check") == permanence_of("rate_limit") == "pause"
-    assert permanence_of("unavailable") == "confirm"
-    assert permanence_of("local") == "stop"
-    assert all(reason.advice for reason in REASONS.values())
+PERMANENCE = {
+    "permanent": {
+        *("private", "removed", "copyright", "gone", "members_only", "account_terminated", "drm"),
+        *("paid", "age_restricted", "geo_blocked"),
+        *("no_audio", "no_video", "too_short", "too_large", "duplicate"),
+    },
+    "confirm": {"unavailable", "corrupt"},
+    "transient": {"network", "forbidden", "unknown", "extractor", "ffmpeg", "no_format"},
+    "pause": {"bot_check", "rate_limit"},
+    "later": {"upcoming"},
+    "stop": {"local"},
+}
+
+
+def test_each_reason_has_its_permanence_and_an_advice():
+    found = {}
+    for reason in REASONS.values():
+        found.setdefault(reason.permanence, set()).add(reason.name)
+        assert reason.advice
+        assert reason.outlook() in ("permanent", "retry", "confirm")
+        assert reason.describe().endswith(f": {reason.advice}")
+    assert found == PERMANENCE
+    assert find_reason("not a reason yet").permanence == "transient"
+
+
+def test_what_can_change_a_reason():
+    """Credentials, an upgrade of the tools, and which reasons blame the tools of this machine."""
+    by_access = {reason.name for reason in REASONS.values() if reason.retry_when == "access"}
+    by_upgrade = {reason.name for reason in REASONS.values() if reason.retry_when == "upgrade"}
+    assert by_access == {
+        *("age_restricted", "private", "members_only", "bot_check", "geo_blocked", "rate_limit")
+    }
+    assert by_upgrade == {"no_format", "extractor"}
+    assert {reason.name for reason in REASONS.values() if reason.is_environment} == {
+        *("no_format", "extractor", "forbidden")
+    }
+    assert {reason.name for reason in REASONS.values() if not reason.has_quick_retries} == {
+        "no_format"
+    }
+
+
+@pytest.mark.parametrize("name", ["unavailable", "corrupt"])
+def test_a_confirmed_reason_is_permanent(name):
+    reason = REASONS[name]
+    assert (reason.outlook(), reason.outlook(is_confirmed=True)) == ("confirm", "permanent")
+    assert reason.describe().startswith("once more on another day: ")
+    assert reason.describe(is_confirmed=True).startswith("permanent: ")

@@ -3,7 +3,7 @@
 import av
 import pytest
 
-from pipeline.downloads.messages import FetchParameters
+from pipeline.downloads.parameters import FetchParameters
 from pipeline.downloads.worker import Fetcher
 from tests.helpers.download_helpers import (
     answer,
@@ -50,11 +50,11 @@ def site_fetcher(folder, server, **changes) -> Fetcher:
         "validation": quick().validation,
     }
     fetcher = Fetcher(FetchParameters(**values | changes), private_dir=folder / "private")
-    fetcher._sites.instance().add_info_extractor(TestSiteIE())
+    fetcher._sites.load().add_info_extractor(TestSiteIE())
     # Before all others, as an extractor of yt-dlp's own would be before the generic one.
-    fetcher._sites.instance()._ies = {
-        "TestSite": fetcher._sites.instance()._ies["TestSite"],
-        **fetcher._sites.instance()._ies,
+    fetcher._sites.load()._ies = {
+        "TestSite": fetcher._sites.load()._ies["TestSite"],
+        **fetcher._sites.load()._ies,
     }
     return fetcher
 

@@ -6,7 +6,7 @@ import sys
 import yaml
 
 from earshot.tables import CLIPS, write_table
-from pipeline.downloads.counts import account_dataset
+from pipeline.downloads.counts import count_clips
 from pipeline.downloads.ledger import read_entries
 from tests.helpers.command_helpers import make_project, run
 from tests.helpers.download_helpers import QUICK, clips_table, make_clip
@@ -59,11 +59,11 @@ def test_retry_then_dvc_repro_runs_the_download_and_what_follows(tmp_path, capsy
 
     dvc("init", "--no-scm", "-q")
     dvc("repro")
-    assert account_dataset(project, "vggsound").reasons == {"network": 1}
+    assert count_clips(project, "vggsound").reasons == {"network": 1}
     assert "up to date" in dvc("repro")
     assert run(capsys, project, "retry", "--later")[0] == 0
     assert "Running stage 'download'" in dvc("repro")
-    assert account_dataset(project, "vggsound").num_ok == 2
+    assert count_clips(project, "vggsound").num_ok == 2
     assert (root / "follow.log").read_text() == "followed\n" * 2
     assert "up to date" in dvc("repro")
     assert [entry["type"] for entry in read_entries(project.ledger_path("vggsound"))] == [

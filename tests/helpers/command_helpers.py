@@ -8,7 +8,8 @@ import yaml
 from earshot.tables import CLIPS, write_table
 from pipeline.__main__ import main
 from pipeline.base.project import Project
-from pipeline.downloads.engine import DownloadParameters, download_clips
+from pipeline.downloads.engine import download_clips
+from pipeline.downloads.parameters import DownloadParameters
 from tests.helpers.download_helpers import QUICK
 
 

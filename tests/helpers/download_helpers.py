@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from earshot.tables import CLIPS
 from pipeline.base.parameters import build
-from pipeline.downloads.engine import DownloadParameters, download_clips
+from pipeline.downloads.engine import download_clips
+from pipeline.downloads.parameters import DownloadParameters
 from pipeline.media.ffmpeg import find_ffmpeg
 from tests.helpers.misbehaving_server import Answer
 

@@ -1,6 +1,6 @@
 """Run an import of clips as the command does, in this process."""
 
-from pipeline.downloads.import_clips import ImportParameters, import_clips
+from pipeline.downloads.imports.import_clips import ImportParameters, import_clips
 from pipeline.media.validate import ValidationParameters
 
 

@@ -83,14 +83,11 @@ def test_availability_adds_up(built):
 def test_what_was_confirmed_is_permanent(built):
     dataset = built[1].datasets[0]
     clip_ids = dataset.clips["clip_id"].to_pylist()[:2]
-    for last_detail, advice in (
-        ("cut off [settled]", "permanent"),
-        ("cut off", "once more on another day"),
-    ):
-        told = zip(clip_ids, ("noise [settled]", last_detail), strict=True)
+    for is_last_confirmed, advice in ((True, "permanent"), (False, "once more on another day")):
         rows = [
-            {"clip_id": name, "status": "missing", "reason": "corrupt", "detail": text}
-            for name, text in told
+            {"clip_id": name, "status": "missing", "reason": "corrupt", "detail": "noise"}
+            | {"is_confirmed": is_confirmed}
+            for name, is_confirmed in zip(clip_ids, (True, is_last_confirmed), strict=True)
         ]
         [row] = count_reasons(replace(dataset, downloads=pa.Table.from_pylist(rows)))
         assert row["advice"].startswith(advice)

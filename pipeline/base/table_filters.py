@@ -1,0 +1,60 @@
+"""Small operations on Arrow tables: count values, select rows by reason or by split."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from earshot.errors import DataError
+
+
+def count_values(column: pa.ChunkedArray) -> Counter[str]:
+    """Return how often each value occurs; nulls are not counted."""
+    counts = pc.value_counts(column.drop_null())
+    values, numbers = (counts.field(name).to_pylist() for name in ("values", "counts"))
+    return Counter(dict(zip(values, numbers, strict=True)))
+
+
+def count_rows(path: Path) -> int:
+    """Return the number of rows of a Parquet file without reading its columns."""
+    try:
+        return pq.read_metadata(path).num_rows
+    except (pa.ArrowInvalid, OSError) as error:
+        words = str(error).splitlines()[0]
+        raise DataError(f"{path}: not a readable Parquet file: {words}") from None
+
+
+def select_reasons(rows: pa.Table, reasons: Sequence[str]) -> pa.Table:
+    """Return the rows with one of the ``reasons``; all rows if none is given."""
+    if not reasons:
+        return rows
+    is_selected = pc.is_in(rows["reason"], pa.array(list(reasons), pa.string()))
+    return rows.filter(pc.fill_null(is_selected, False))
+
+
+def add_splits(
+    rows: pa.Table, key: str, lists: pa.Table, *, selected: Sequence[str] = ()
+) -> pa.Table:
+    """Add the column ``splits`` of another table.
+
+    Args:
+        rows: table with the column ``key``.
+        key: name of the id column that both tables have.
+        lists: table with the columns ``key`` and ``splits``.
+        selected: keep only rows in one of these splits; none given: keep all.
+
+    Returns:
+        ``rows`` with one more column.
+    """
+    places = pc.index_in(rows[key], lists[key].combine_chunks())
+    splits = pc.take(lists["splits"].combine_chunks(), places.combine_chunks())
+    rows = rows.append_column("splits", splits)
+    if not selected:
+        return rows
+
+    wanted = set(selected)
+    is_selected = [bool(wanted & set(names or ())) for names in splits.to_pylist()]
+    return rows.filter(pa.array(is_selected, pa.bool_()))

@@ -1,0 +1,8 @@
+"""Take clips that people already have instead of downloading them.
+
+Public names in reading order:
+
+- ``import_clips.import_clips``, ``ImportParameters``, ``ImportReport``: match, validate, publish.
+- ``clip_names.ClipNames``: find the clip that a file's name means.
+- ``sources.SourceReader``: the files in folders and tar files.
+"""

@@ -1,0 +1,391 @@
+"""Import clips that people already have: match them to the list, validate and publish them.
+
+A file's name says which clip it is (``clip_names.py``); its suffix says what it holds: a video, a
+sound or a picture. Picture and sound of a clip may lie in separate files and in any folders
+(``video/`` and ``audio/``, ``frames/*.jpg`` and ``audio/*.wav``). They are joined without loss. A
+still picture lasts as long as its sound, and such a clip is flagged ``still``.
+
+Files that belong to no clip of the list are named in the report and left alone. A file that fails
+validation is named too; its clip may still be downloaded. An import that was killed continues:
+clips that are in the ledger are not looked at again.
+"""
+
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import av
+import av.error
+import pyarrow as pa
+
+from earshot.errors import DataError, MediaError, RunError
+from earshot.files import sha256_of, sync
+from pipeline.base.disk import link_file
+from pipeline.base.progress import Progress
+from pipeline.downloads.clip_files import (
+    make_file_stem,
+    publish_clip,
+    publish_staged_clips,
+)
+from pipeline.downloads.history import History, read_histories
+from pipeline.downloads.imports.clip_names import ClipNames
+from pipeline.downloads.imports.sources import FilePart, FoundFile, Kind, SourceReader
+from pipeline.downloads.ledger import Ledger
+from pipeline.media.mux import SUFFIX, mux, mux_still
+from pipeline.media.validate import ClipFacts, ValidationParameters, validate_clip
+
+_MAX_LONGER_SECONDS = 2.0  # a file may be this much longer than the section in the list
+_STAGING = Path(".work", "import")  # below the clips folder; the download stage clears .work
+
+
+@dataclass(frozen=True)
+class ImportParameters:
+    """How to import."""
+
+    mode: Literal["link", "copy"] = "link"  # link: hard links, symbolic ones to another disk
+    num_workers: int = 2  # files that are validated at the same time
+
+    def __post_init__(self) -> None:
+        if self.num_workers < 1:
+            raise ValueError(f"num_workers is {self.num_workers}, expected 1 or more")
+
+
+@dataclass
+class ImportReport:
+    """What became of every file; a tar member is named ``file.tar!member``."""
+
+    imported: list[str] = field(default_factory=list)  # clip ids
+    present: list[str] = field(default_factory=list)  # ids of clips that had a file before
+    # Files that failed validation: name, clip id, reason, text.
+    rejected: list[tuple[str, str, str, str]] = field(default_factory=list)
+    # Files that are not imported: name, why not.
+    foreign: list[tuple[str, str]] = field(default_factory=list)
+    num_hidden: int = 0
+
+
+def import_clips(
+    sources: Iterable[Path | str],
+    clips: pa.Table,
+    *,
+    clips_dir: Path,
+    ledger_path: Path,
+    parameters: ImportParameters,
+    validation: ValidationParameters,
+    is_quiet: bool = False,
+) -> ImportReport:
+    """Import the clips of a list that have no file yet.
+
+    Args:
+        sources: folders, tar files and single media files; they are not changed.
+        clips: CLIPS rows, the list.
+        clips_dir: where the clips go.
+        ledger_path: the ledger that gets an entry for each imported clip.
+        parameters: link or copy, and how many files at a time.
+        validation: what a whole clip is.
+        is_quiet: no progress.
+
+    Returns:
+        What became of every file.
+
+    Raises:
+        DataError: a source does not exist, is the dataset's own folder, or is a damaged tar file.
+        RunError: the disk is full, or another process has the ledger.
+    """
+    clips_dir = Path(clips_dir).absolute()
+    paths = [_check_source(source, clips_dir) for source in sources]
+    report = ImportReport()
+    with Ledger(ledger_path) as ledger:
+        importer = _Importer(clips, ledger, clips_dir, parameters, validation, report)
+        try:
+            with Progress(None, "importing", unit="file", is_quiet=is_quiet) as progress:
+                importer.run(paths, progress)
+        except OSError as error:  # a full disk; sources that cannot be read are named one by one
+            raise RunError(
+                f"{clips_dir}: the import stopped: {error.strerror or error}; run it again to go on"
+            ) from None
+        finally:
+            shutil.rmtree(clips_dir / _STAGING, ignore_errors=True)
+    return report
+
+
+def _check_source(source: Path | str, clips_dir: Path) -> Path:
+    path = Path(source).expanduser().absolute()
+    if not path.exists():
+        raise DataError(f"{source}: not found, expected a folder, a tar file or a media file")
+    if path.is_dir() and os.path.realpath(path) == os.path.realpath(clips_dir):
+        raise DataError(
+            f"{source}: is this dataset's own folder of clips, expected one to import from"
+        )
+    return path
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A clip of the list and the files that it can be made from."""
+
+    history: History
+    parts: dict[Kind, FilePart]
+
+
+class _Collector:
+    """Sorts files by clip until a clip has all its parts."""
+
+    def __init__(
+        self,
+        clips: pa.Table,
+        histories: dict[str, History],
+        clips_dir: Path,
+        reader: SourceReader,
+        report: ImportReport,
+    ):
+        self._names, self._histories, self._clips_dir = ClipNames(clips), histories, clips_dir
+        self._reader, self._report = reader, report
+        self._waiting: dict[str, dict[Kind, FilePart]] = {}  # by clip id: parts without the rest
+        self._taken: set[str] = set()  # clips that are present, imported or being validated
+        self._present: set[str] = set()  # clips that had a file before
+
+    def add(self, file: FoundFile) -> _Candidate | None:
+        """Sort one file; return its clip if it is complete now."""
+        kind = file.kind
+        if kind is None:
+            suffix = file.suffix or "without suffix"
+            self._leave(file, f"a clip is made of no file of kind {suffix}")
+            return None
+        clip_id = self._find_clip(file)
+        if clip_id is None:
+            return None
+
+        history = self._histories[clip_id]
+        has_file = history.has_file(self._clips_dir) and not history.is_retry_wanted
+        if clip_id not in self._taken and has_file:
+            self._taken.add(clip_id)
+            self._present.add(clip_id)
+            self._report.present.append(clip_id)
+        if clip_id in self._taken:
+            if kind == "video" and clip_id not in self._present:
+                self._leave(file, f"another file was found for {clip_id} before")
+            return None
+
+        parts = self._waiting.setdefault(clip_id, {})
+        if kind in parts:
+            self._leave(file, f"{parts[kind].name} was found for {clip_id} before")
+            return None
+        part = parts[kind] = self._reader.get_part(file)
+
+        is_complete = {"video", "audio"} <= set(parts)
+        if is_complete or (kind == "video" and _has_sound(part.path)):
+            return self._take(clip_id)
+        return None
+
+    def take_rest(self) -> Iterator[_Candidate]:
+        """Yield the clips that still wait for a part: no file is left that could bring it."""
+        for clip_id in list(self._waiting):
+            yield self._take(clip_id)
+
+    def reopen(self, clip_id: str) -> None:
+        """Accept further files for a clip whose file was rejected."""
+        self._taken.discard(clip_id)
+
+    def _take(self, clip_id: str) -> _Candidate:
+        self._taken.add(clip_id)
+        return _Candidate(self._histories[clip_id], self._waiting.pop(clip_id))
+
+    def _find_clip(self, file: FoundFile) -> str | None:
+        name = file.file_name
+        try:
+            # Ids of the dataset `local` are file names with their suffix.
+            clip_id = self._names.find(name[: -len(file.suffix)]) or self._names.find(name)
+        except DataError as error:
+            self._leave(file, str(error))
+            return None
+        if clip_id is None:
+            self._leave(file, "the list has no clip of this name")
+        return clip_id
+
+    def _leave(self, file: FoundFile, cause: str) -> None:
+        self._report.foreign.append((file.name, cause))
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A validated file in the staging folder."""
+
+    staged_path: Path
+    sha256: str
+    facts: ClipFacts
+
+
+class _Importer:
+    """Validates complete clips in threads and publishes them in the order in which they came."""
+
+    def __init__(
+        self,
+        clips: pa.Table,
+        ledger: Ledger,
+        clips_dir: Path,
+        parameters: ImportParameters,
+        validation: ValidationParameters,
+        report: ImportReport,
+    ):
+        self._clips, self._ledger, self._clips_dir = clips, ledger, clips_dir
+        self._parameters, self._validation, self._report = parameters, validation, report
+        self._histories = read_histories(clips, ledger.entries)
+        self._staging_dir = clips_dir / _STAGING
+        self._running: deque[tuple[_Candidate, Future[_Prepared]]] = deque()
+        self._num_started = 0
+
+    def run(self, sources: list[Path], progress: Progress) -> None:
+        """Import from all sources."""
+        publish_staged_clips(self._histories.values(), self._clips_dir)
+        shutil.rmtree(self._staging_dir, ignore_errors=True)
+        self._staging_dir.mkdir(parents=True)
+        reader = SourceReader(
+            sources,
+            clips_dir=self._clips_dir,
+            staging_dir=self._staging_dir,
+            on_refusal=lambda name, cause: self._report.foreign.append((name, cause)),
+        )
+        collector = _Collector(self._clips, self._histories, self._clips_dir, reader, self._report)
+
+        with ThreadPoolExecutor(self._parameters.num_workers) as executor:
+            for file in reader:
+                num_before = len(self._report.rejected)
+                candidate = collector.add(file)
+                if candidate is not None:
+                    self._start(candidate, executor)
+                while len(self._running) > 2 * self._parameters.num_workers:
+                    self._finish_one(collector)
+                progress.update(num_failed=len(self._report.rejected) - num_before)
+
+            for candidate in collector.take_rest():
+                self._start(candidate, executor)
+            while self._running:
+                self._finish_one(collector)
+        self._report.num_hidden = reader.num_hidden
+
+    def _start(self, candidate: _Candidate, executor: Executor) -> None:
+        self._num_started += 1
+        folder = self._staging_dir / f"clip-{self._num_started}"
+        self._running.append((candidate, executor.submit(self._prepare, candidate, folder)))
+
+    def _prepare(self, candidate: _Candidate, folder: Path) -> _Prepared:
+        """Join, validate, stage and hash one clip; runs in a thread."""
+        folder.mkdir(parents=True)
+        history = candidate.history
+        part = _join_parts(history.clip_id, candidate.parts, folder)
+        facts = self._validate(part.path, history)
+
+        staged_path = folder / f"{make_file_stem(history.clip_id)}{part.path.suffix.lower()}"
+        if part.is_ours:
+            os.replace(part.path, staged_path)
+        elif self._parameters.mode == "link":
+            link_file(part.path, staged_path, otherwise="symlink")
+        else:
+            shutil.copyfile(part.path, staged_path)
+        if not staged_path.is_symlink():
+            sync(staged_path)
+        sync(folder)
+        return _Prepared(staged_path, sha256_of(staged_path), facts)
+
+    def _validate(self, path: Path, history: History) -> ClipFacts:
+        wanted_seconds = None
+        if history.end_seconds is not None:
+            wanted_seconds = history.end_seconds - (history.start_seconds or 0.0)
+
+        facts = validate_clip(path, wanted_seconds=wanted_seconds, parameters=self._validation)
+        duration = facts.duration_seconds
+        if wanted_seconds is not None and duration > wanted_seconds + _MAX_LONGER_SECONDS:
+            raise MediaError(
+                "too_long",
+                f"lasts {duration:.1f} s, expected the section of {wanted_seconds:g} s",
+            )
+        return facts
+
+    def _finish_one(self, collector: _Collector) -> None:
+        """Wait for the oldest clip; publish or reject it."""
+        candidate, future = self._running.popleft()
+        clip_id, parts = candidate.history.clip_id, list(candidate.parts.values())
+        origin = " + ".join(
+            candidate.parts[kind].name for kind in _KINDS if kind in candidate.parts
+        )
+        try:
+            prepared = future.result()
+        except MediaError as error:
+            self._report.rejected.append((origin, clip_id, error.reason, str(error)))
+            collector.reopen(clip_id)
+        else:
+            self._publish(candidate.history, prepared, origin)
+        finally:
+            for part in parts:
+                if part.is_ours:
+                    part.path.unlink(missing_ok=True)
+
+    def _publish(self, history: History, prepared: _Prepared, origin: str) -> None:
+        """Enter a clip in the ledger, then move it to its place.
+
+        If a kill comes between the two, the next import or download stage moves it.
+        """
+        staged_path = prepared.staged_path
+        entry = {
+            "type": "attempt",
+            "clip_id": history.clip_id,
+            "time": round(time.time(), 3),
+            "url": history.url,
+            "start_seconds": history.start_seconds,
+            "end_seconds": history.end_seconds,
+            "outcome": "ok",
+            "origin": origin,
+            "file": {
+                "path": staged_path.name,
+                "staged": os.fspath(staged_path.relative_to(self._clips_dir)),
+                "bytes": staged_path.stat().st_size,
+                "sha256": prepared.sha256,
+                **prepared.facts.as_mapping(),
+            },
+            "access": "import",
+            "versions": f"import; av {av.__version__}",
+        }
+        self._ledger.append([entry])
+        history.add(entry)
+        publish_clip(entry, self._clips_dir)
+        self._report.imported.append(history.clip_id)
+
+
+_KINDS: tuple[Kind, ...] = ("video", "audio", "image")
+
+
+def _join_parts(clip_id: str, parts: dict[Kind, FilePart], folder: Path) -> FilePart:
+    """Return one file with picture and sound; make it in ``folder`` if there are two."""
+    video, sound, image = (parts.get(kind) for kind in _KINDS)
+    if video is not None and (sound is None or _has_sound(video.path)):
+        return video
+    if sound is None:
+        raise MediaError(
+            "no_audio", f"only a picture of {clip_id} was found, expected its sound beside it"
+        )
+
+    joined_path = folder / f"joined{SUFFIX}"
+    if video is not None:
+        mux(video.path, sound.path, joined_path)
+    elif image is not None:
+        mux_still(image.path, sound.path, joined_path)
+    else:
+        raise MediaError(
+            "no_video", f"only the sound of {clip_id} was found, expected its picture beside it"
+        )
+    return FilePart(video.name if video is not None else sound.name, joined_path, is_ours=True)
+
+
+def _has_sound(path: Path) -> bool:
+    """Return whether a file has an audio stream; validation reports what cannot be read."""
+    try:
+        with av.open(os.fspath(path)) as container:
+            return bool(container.streams.audio)
+    except (av.error.FFmpegError, OSError, ValueError):
+        return True

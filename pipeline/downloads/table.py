@@ -1,0 +1,124 @@
+"""Turn histories into the rows of ``downloads.parquet``.
+
+The table follows from the list of clips, the ledger and the files alone. A killed and resumed run
+gives the same rows as an undisturbed one, and a table of an older schema can be written again
+without fetching anything.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from earshot.tables import DOWNLOADS
+from pipeline.downloads.history import History, read_histories, reason_of
+from pipeline.downloads.reasons import find_reason
+
+_DETAIL_CHARACTERS = 500
+
+# Columns that describe a clip's file; null where there is none.
+FILE_COLUMNS = (
+    "path",
+    "bytes",
+    "sha256",
+    "duration_seconds",
+    "width",
+    "height",
+    "fps",
+    "video_codec",
+    "audio_codec",
+    "sample_rate",
+    "flags",
+)
+
+
+def derive_downloads(
+    histories: Mapping[str, History], *, clips_dir: Path, allow_duplicates: bool = False
+) -> pa.Table:
+    """Return DOWNLOADS rows, one a clip.
+
+    Args:
+        histories: by clip id, in the order of the rows.
+        clips_dir: where the files are.
+        allow_duplicates: whether clips with the same bytes are all ok. Otherwise the first of the
+            list is ok, and the others are missing with the reason ``duplicate``.
+
+    Returns:
+        A table in which each clip is ``ok``, ``missing`` with a reason, or ``pending`` (no result
+        yet).
+    """
+    rows = []
+    first_by_sha256: dict[str, str] = {}
+    for history in histories.values():
+        row: dict[str, Any] = dict.fromkeys(DOWNLOADS.columns.names)
+        row |= {
+            "clip_id": history.clip_id,
+            "status": "pending",
+            "is_confirmed": False,
+            "attempts": len(history.attempts),
+            "flags": [],
+        }
+        if history.last is not None:
+            row["last_attempt"] = int(history.last["time"])
+            row["tool_versions"] = history.last["versions"]
+
+        if history.ok is not None and history.has_file(clips_dir):
+            sha256 = history.ok["file"]["sha256"]
+            original = first_by_sha256.setdefault(sha256, history.clip_id)
+            if original == history.clip_id or allow_duplicates:
+                row |= _describe_file(history)
+            else:
+                row |= _describe_duplicate(original, sha256)
+        else:
+            row |= _describe_absence(history)
+        rows.append(row)
+    return pa.Table.from_pylist(rows, schema=DOWNLOADS.columns)
+
+
+def derive_from_ledger(
+    clips: pa.Table,
+    entries: Iterable[dict[str, Any]],
+    *,
+    clips_dir: Path,
+    allow_duplicates: bool = False,
+) -> pa.Table:
+    """Return DOWNLOADS rows of a list of clips and the entries of its ledger."""
+    histories = read_histories(clips, entries)
+    return derive_downloads(histories, clips_dir=clips_dir, allow_duplicates=allow_duplicates)
+
+
+def _describe_file(history: History) -> dict[str, Any]:
+    assert history.ok is not None
+    facts = history.ok["file"]
+    detail = "to be fetched again" if history.is_retry_wanted else None
+    return {name: facts[name] for name in FILE_COLUMNS} | {"status": "ok", "detail": detail}
+
+
+def _describe_duplicate(original: str, sha256: str) -> dict[str, Any]:
+    return {
+        "status": "missing",
+        "reason": "duplicate",
+        "detail": f"has the same bytes as {original}",
+        "sha256": sha256,
+    }
+
+
+def _describe_absence(history: History) -> dict[str, Any]:
+    last = history.last
+    if history.is_retry_wanted:
+        return {"detail": "to be attempted again"}
+    if last is None:
+        return {}
+    if last["outcome"] == "ok":
+        return {"detail": "its file is gone from the cache; to be fetched again"}
+
+    # A problem of this machine says nothing about the clip: no result yet.
+    reason = reason_of(last)
+    is_pending = find_reason(reason).permanence == "stop"
+    return {
+        "status": "pending" if is_pending else "missing",
+        "reason": reason,
+        "detail": " ".join(last["text"].split())[:_DETAIL_CHARACTERS],
+        "is_confirmed": history.is_confirmed(),
+    }

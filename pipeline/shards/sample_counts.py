@@ -1,0 +1,92 @@
+"""Count the samples of cached features, and list those that are not cached.
+
+For the commands `status` and `missing`. Only the columns that are needed are read; no array is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from earshot.tables import INDEX, SAMPLES, read_table
+from pipeline.base.project import Project
+from pipeline.base.table_filters import add_splits, count_rows, count_values, select_reasons
+
+_MISSING_SAMPLES = pa.schema(
+    [
+        (name, pa.string())
+        for name in ("dataset", "sample_id", "clip_id", "audio_clip_id", "feature", "status")
+    ]
+    + [("reason", pa.string()), ("splits", pa.list_(pa.string())), ("detail", pa.string())]
+)
+
+
+@dataclass(frozen=True)
+class FeatureCounts:
+    """Samples of one feature: ``num_requested`` = ok + missing + failed + absent."""
+
+    feature: str
+    num_requested: int
+    num_ok: int
+    num_missing: int  # their clip is missing
+    num_failed: int  # the feature could not be computed
+    num_absent: int  # not in the index yet
+    num_bytes: int
+
+
+def count_features(project: Project, dataset: str) -> list[FeatureCounts]:
+    """Return the counts of each feature that has an index."""
+    samples_path = project.samples_table_path(dataset)
+    num_requested = count_rows(samples_path) if samples_path.exists() else 0
+
+    found = []
+    for index_path in sorted(project.dataset_cache_dir(dataset).glob("*/index.parquet")):
+        counts = count_values(read_table(index_path, INDEX, columns=["status"])["status"])
+        found.append(
+            FeatureCounts(
+                feature=index_path.parent.name,
+                num_requested=num_requested,
+                num_ok=counts["ok"],
+                num_missing=counts["missing"],
+                num_failed=counts["failed"],
+                num_absent=max(num_requested - sum(counts.values()), 0),
+                num_bytes=sum(path.stat().st_size for path in index_path.parent.glob("*.h5")),
+            )
+        )
+    return found
+
+
+def list_missing_samples(
+    project: Project, dataset: str, *, reasons: Sequence[str] = (), splits: Sequence[str] = ()
+) -> pa.Table:
+    """List the samples that a feature's index does not have as ok.
+
+    Args:
+        project: the checkout.
+        dataset: name of a dataset whose list was made.
+        reasons: only these reasons; none given: all.
+        splits: only samples in one of these splits; none given: all.
+
+    Returns:
+        A table ``dataset sample_id clip_id audio_clip_id feature status reason splits detail``.
+    """
+    samples = read_table(
+        project.samples_table_path(dataset),
+        SAMPLES,
+        columns=["sample_id", "splits", "clip_id", "audio_clip_id"],
+    )
+    tables = [_MISSING_SAMPLES.empty_table()]
+    for index_path in sorted(project.dataset_cache_dir(dataset).glob("*/index.parquet")):
+        rows = read_table(index_path, INDEX, columns=["sample_id", "status", "reason", "detail"])
+        rows = select_reasons(rows.filter(pc.not_equal(rows["status"], "ok")), reasons)
+        rows = add_splits(rows, "sample_id", samples, selected=splits)
+
+        places = pc.index_in(rows["sample_id"], samples["sample_id"].combine_chunks())
+        for name in ("clip_id", "audio_clip_id"):
+            values = pc.take(samples[name].combine_chunks(), places.combine_chunks())
+            rows = rows.append_column(name, values)
+        rows = rows.append_column("dataset", pa.repeat(dataset, rows.num_rows))
+        rows = rows.append_column("feature", pa.repeat(index_path.parent.name, rows.num_rows))
+        tables.append(rows.select(_MISSING_SAMPLES.names).replace_schema_metadata(None))
+    return pa.concat_tables(tables)
