@@ -10,9 +10,9 @@ from pipeline.commands.doctor_checks import (
     check_ffmpeg,
     check_js_runtime,
     check_scheduler,
-    check_video,
     check_yt_dlp,
 )
+from pipeline.commands.doctor_sources import check_video
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.kernels import area_averages, farneback
 from tests.helpers.command_helpers import make_project, run
