@@ -139,6 +139,8 @@ def write_table(path: Path | str, rows: pa.Table | Iterable[Mapping], schema: Sc
 def read_table(path: Path | str, schema: Schema, columns: list[str] | None = None) -> pa.Table:
     """Read a table written by ``write_table``; refuse anything else with one sentence."""
     try:
+        # The version first: a table of another version may lack the columns that are asked for.
+        _require_version(path, schema)
         table = pq.read_table(
             path, columns=columns, partitioning=None, page_checksum_verification=True
         )
@@ -150,15 +152,7 @@ def read_table(path: Path | str, schema: Schema, columns: list[str] | None = Non
     except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: not a readable Parquet file: {reason}") from None
-    metadata = table.schema.metadata or {}
-    name, version = (
-        metadata.get(key, b"?").decode("utf-8", "replace") for key in (_TABLE_KEY, _VERSION_KEY)
-    )
-    if (name, version) != (schema.name, str(schema.version)):
-        raise DataError(
-            f"{path}: holds table {name} version {version}, expected {schema.name} version {schema.version}; "
-            "run `dvc repro` to write it anew"
-        )
+
     found = {field.name: field.type for field in table.schema}
     wrong = [
         field.name
@@ -174,3 +168,15 @@ def read_table(path: Path | str, schema: Schema, columns: list[str] | None = Non
             f"{path}: not a readable Parquet file: its column {wrong[0]} is absent or of another type"
         )
     return table
+
+
+def _require_version(path: Path | str, schema: Schema) -> None:
+    metadata = pq.read_schema(path).metadata or {}
+    name, version = (
+        metadata.get(key, b"?").decode("utf-8", "replace") for key in (_TABLE_KEY, _VERSION_KEY)
+    )
+    if (name, version) != (schema.name, str(schema.version)):
+        raise DataError(
+            f"{path}: holds table {name} version {version}, "
+            f"expected {schema.name} version {schema.version}; run `dvc repro` to write it anew"
+        )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, cast
 
 from pipeline.base.archives import iter_tar
 from pipeline.downloads.clip_files import VIDEO_SUFFIXES
@@ -111,7 +111,9 @@ class SourceReader:
             if member.name.startswith("."):
                 self.num_hidden += 1
             else:
-                yield FoundFile(f"{tar_name}!{member}", member.suffix.lower(), stream=stream)
+                yield FoundFile(
+                    f"{tar_name}!{member}", member.suffix.lower(), stream=cast(IO[bytes], stream)
+                )
 
     def _refuse(self, tar_name: str, member: str, cause: str) -> None:
         self._on_refusal(f"{tar_name}!{member}", cause)
