@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-import av
 import av.error
 import pyarrow as pa
 
@@ -28,7 +27,9 @@ from earshot.errors import DataError, MediaError
 from earshot.files import publish_text
 from earshot.tables import CLIPS, SAMPLES
 from pipeline.datasets.dataset import Attribute, Dataset
+from pipeline.media.container import open_container
 from pipeline.media.mpegts_joins import find_recordings
+from pipeline.media.timeline import choose_stream, find_duration
 
 LISTING_NAME = "listing.json"
 _LISTING_VERSION = 1
@@ -251,25 +252,15 @@ def times_of(duration_seconds: float | None, every_seconds: float) -> list[float
 
 
 def probe_duration(path: Path) -> float | None:
-    """Seconds of the video stream, by headers or else by reading packets; None for what is no readable video."""
+    """Return the seconds that a video lasts; None for what is no readable video."""
     try:
-        with av.open(os.fspath(path)) as container:
-            if not container.streams.video:
+        with open_container(path) as container:
+            if choose_stream(container, "video") is None:
                 return None
-            stream = container.streams.video[0]
             recordings = find_recordings(path)
             if recordings is not None:
                 return sum(recordings.durations_seconds)
-            if stream.duration is not None and stream.time_base is not None:
-                return float(stream.duration * stream.time_base)
-            if container.duration is not None:
-                return container.duration / av.time_base
-            first = last = None
-            for packet in container.demux(stream):
-                if packet.pts is not None:
-                    first = packet.pts if first is None else min(first, packet.pts)
-                    last = max(last or 0, packet.pts + (packet.duration or 0))
-            return None if first is None else float((last - first) * stream.time_base)
+            return find_duration(container)
     except (av.error.FFmpegError, OSError, ValueError, MediaError):
         return None  # the download stage probes again and records the reason
 

@@ -14,7 +14,7 @@ from pipeline.downloads.parameters import FetchParameters
 from pipeline.media.cut import CuttingError, cut_clip
 from pipeline.media.ffmpeg import find_ffmpeg
 from pipeline.media.mpegts_joins import find_recordings, write_joined
-from pipeline.media.validate import SourceFacts, look_at_source, validate_clip
+from pipeline.media.validate import SourceFacts, read_source_facts, validate_clip
 
 _ANY_HEIGHT = 1 << 20  # pixels: no limit
 _WHOLE_SLACK_SECONDS = 0.1  # a file that is this much longer than its section is not cut
@@ -68,14 +68,14 @@ def _make_clip(
     wanted_seconds = None if end_seconds is None else end_seconds - start_seconds
 
     path = media.path
-    source = look_at_source(path)
+    source = read_source_facts(path)
 
     # An MPEG-TS file of several recordings first gets one clock.
     recordings = find_recordings(path)
     if recordings is not None:
         path = work_dir / f"joined-{clip['file_stem']}.ts"
         write_joined(media.path, path, recordings)
-        source = look_at_source(path)
+        source = read_source_facts(path)
 
     is_whole = media.is_section or _ends_with_section(source, start_seconds, end_seconds)
     is_small = request["is_linked"] or source.short_side <= parameters.max_height

@@ -19,7 +19,7 @@ def extract_features(
     """
     num_given = 0
     try:
-        with ClipReader(path, is_probed=False) as reader:
+        with ClipReader(path) as reader:
             for extracted in _Pass(reader, moments, features).run():
                 num_given += 1
                 yield extracted

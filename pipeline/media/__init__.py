@@ -1,1 +1,18 @@
-"""Read any media file by time."""
+"""Read, check, cut and join media files of any kind, by time.
+
+In reading order:
+
+- timeline: `choose_stream`, `find_origin`, `find_duration`, `find_shown_frame`. Where the time of a
+  frame, the duration of a clip and the streams that are read are decided.
+- reader: `probe`, `MediaInfo`, `ClipReader`. Frames at times and windows of sound.
+- frame: `VideoFrame`. An upright frame as RGB or grey.
+- frame_reader, packet_run, sequential_reader: how frames are found, quickly or surely.
+- audio_reader, audio: how windows of sound are found, decoded and resampled.
+- media_file, container: opening files, and which of them are cut off.
+- validate: `validate_clip`, `read_source_facts`, `ClipFacts`, `ValidationParameters`. Whether a file
+  is what was wanted.
+- cut: `cut_clip`, `CuttingError`. An exact section of a file, encoded again.
+- mux: `mux`, `mux_still`, `SUFFIX`. Picture and sound of two files in one.
+- mpegts_joins: `find_recordings`, `write_joined`. MPEG-TS files of several recordings.
+- ffmpeg: `find_ffmpeg`, `read_version`. The ffmpeg program.
+"""

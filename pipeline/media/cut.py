@@ -1,18 +1,25 @@
-"""Exact sections and smaller pictures, with ffmpeg: only where the file is not already what is wanted."""
+"""Cut exact sections and shrink pictures with the ffmpeg program, where a file needs it."""
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import ffmpeg
 
-# Small enough to be fast and keep a cache small, good enough that flow and spectrograms do not see the coding.
+# Small enough to be fast and to keep a cache small; good enough that the coding does not show in
+# flow and spectrograms.
 _CRF = 20
 _PRESET = "veryfast"
 _AUDIO_BITRATE = "128k"
+_MAX_MESSAGE_CHARACTERS = 1000
 
 
 class CuttingError(Exception):
-    """ffmpeg failed; the message is in yt-dlp's words for it, followed by ffmpeg's own."""
+    """ffmpeg failed.
+
+    The message begins with the words that yt-dlp has for the same failure, so that one table of
+    reasons serves both. ffmpeg's own message follows.
+    """
 
 
 def cut_clip(
@@ -27,22 +34,37 @@ def cut_clip(
     ffmpeg_path: Path | str,
     limit_seconds: float,
 ) -> None:
-    """Encode ``[start_seconds, stop_seconds)`` of two streams of a file as H.264 and AAC, exact to the frame.
+    """Encode [start_seconds, stop_seconds) of a file as H.264 and AAC, exact to the frame.
 
-    Decoding begins at the keyframe before the section, and everything is encoded anew: a copied section would begin at
-    a keyframe and be up to seconds too long. ``stop_seconds`` None: to the end. Pictures whose shorter side
-    is longer than ``max_height`` shrink. The same input gives the same bytes (one encoder thread, no dates).
+    Decoding begins at the keyframe before the section, and everything is encoded again: a section
+    that is copied begins at a keyframe and is up to seconds too long. The same input gives the same
+    bytes (one encoder thread, no dates).
+
+    Args:
+        source_path: The file.
+        target_path: Where the clip is written.
+        start_seconds: From the file's beginning.
+        stop_seconds: From the file's beginning; None: to its end.
+        max_height: Pictures whose shorter side has more pixels shrink to it.
+        video_index: Of the video stream in the file.
+        audio_index: Of the audio stream in the file.
+        ffmpeg_path: The ffmpeg program.
+        limit_seconds: After this ffmpeg is stopped.
+
+    Raises:
+        CuttingError: ffmpeg failed or took too long.
     """
-    options = {"ss": start_seconds}
+    input_options = {"ss": start_seconds}
     if stop_seconds is not None:
-        options["t"] = stop_seconds - start_seconds
-    source = ffmpeg.input(str(source_path), **options)
-    # Square pixels and even sides (4:2:0), the shorter one at most max_height.
+        input_options["t"] = stop_seconds - start_seconds
+    source = ffmpeg.input(str(source_path), **input_options)
+
+    # Square pixels and even sides (4:2:0 needs them), the shorter one at most max_height.
     factor = f"min(1,{max_height}/min(ih*dar,ih))"
     video = source[str(video_index)].filter(
         "scale", w=f"2*trunc(ih*dar*{factor}/2)", h=f"2*trunc(ih*{factor}/2)"
     )
-    stream = ffmpeg.output(
+    output = ffmpeg.output(
         video.filter("setsar", 1),
         source[str(audio_index)],
         str(target_path),
@@ -57,10 +79,16 @@ def cut_clip(
         threads=1,
         fflags="+bitexact",
         **{"flags:v": "+bitexact", "flags:a": "+bitexact"},
-    ).global_args("-nostdin", "-hide_banner", "-loglevel", "error")
-    command = ffmpeg.compile(stream, cmd=str(ffmpeg_path), overwrite_output=True)
+    )
+    _run(output, ffmpeg_path, limit_seconds)
+
+
+def _run(output: Any, ffmpeg_path: Path | str, limit_seconds: float) -> None:
+    """Run an ffmpeg-python graph. Raises CuttingError."""
+    quiet = output.global_args("-nostdin", "-hide_banner", "-loglevel", "error")
+    command = ffmpeg.compile(quiet, cmd=str(ffmpeg_path), overwrite_output=True)
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -69,8 +97,10 @@ def cut_clip(
         )
     except subprocess.TimeoutExpired:
         raise CuttingError(f"ffmpeg timed out after {limit_seconds:g} s") from None
-    if done.returncode != 0:
-        words = " ".join(done.stderr.decode("utf-8", "replace").split())[-1000:]
-        if "No space left" in words:
-            raise CuttingError(f"no space left on device: {words}")
-        raise CuttingError(f"ffmpeg exited with code {done.returncode}: {words}")
+
+    if result.returncode == 0:
+        return
+    message = " ".join(result.stderr.decode("utf-8", "replace").split())[-_MAX_MESSAGE_CHARACTERS:]
+    if "No space left" in message:
+        raise CuttingError(f"no space left on device: {message}")
+    raise CuttingError(f"ffmpeg exited with code {result.returncode}: {message}")

@@ -1,6 +1,7 @@
-"""Where the ffmpeg program is: the machine's own, or the one that the PyPI package imageio-ffmpeg brings.
+"""Find the ffmpeg program: the machine's own, or that of the PyPI package imageio-ffmpeg.
 
-Decoding needs neither (PyAV brings FFmpeg's libraries); fetching with yt-dlp and cutting clips do.
+Reading media needs neither, because PyAV brings FFmpeg's libraries. Downloading with yt-dlp and
+cutting clips need the program.
 """
 
 import os
@@ -15,10 +16,14 @@ from earshot.errors import EarshotError
 
 
 def find_ffmpeg(source: str | Path = "auto") -> Path:
-    """Path of an ffmpeg that can be executed.
+    """Return the path of an ffmpeg program.
 
-    ``source``: ``auto`` (the machine's ffmpeg when it has one, else the package's), ``system``, ``package``, or the
-    path of an executable. Raises EarshotError when there is none.
+    Args:
+        source: ``auto`` (the machine's ffmpeg if it has one, else the package's), ``system``,
+            ``package``, or the path of an executable file.
+
+    Raises:
+        EarshotError: There is no such program.
     """
     if source in ("auto", "system"):
         found = shutil.which("ffmpeg")
@@ -26,8 +31,10 @@ def find_ffmpeg(source: str | Path = "auto") -> Path:
             return Path(found)
         if source == "system":
             raise EarshotError(
-                "ffmpeg: not found on this machine's PATH; install it, or use the package's (ffmpeg: package)"
+                "ffmpeg: not found on this machine's PATH; install it, or use the package's "
+                "(ffmpeg: package)"
             )
+
     if source in ("auto", "package"):
         try:
             return Path(imageio_ffmpeg.get_ffmpeg_exe())
@@ -35,6 +42,7 @@ def find_ffmpeg(source: str | Path = "auto") -> Path:
             raise EarshotError(
                 f"ffmpeg: not on PATH and imageio-ffmpeg has none either: {error}"
             ) from error
+
     path = Path(source)
     if not path.is_file() or not os.access(path, os.X_OK):
         raise EarshotError(f"ffmpeg: {path} is not an executable file")
@@ -42,18 +50,21 @@ def find_ffmpeg(source: str | Path = "auto") -> Path:
 
 
 def read_version(path: Path | str) -> str:
-    """The version an ffmpeg reports of itself, for example ``7.0.2-static``. Raises EarshotError when it does not
-    run.
+    """Return the version that an ffmpeg program reports, for example ``7.0.2-static``.
+
+    Raises:
+        EarshotError: The program does not run or is not ffmpeg.
     """
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             [str(path), "-version"], capture_output=True, text=True, timeout=30, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EarshotError(f"ffmpeg: {path} does not run: {error}") from error
-    found = re.match(r"ffmpeg version (\S+)", done.stdout)
-    if done.returncode != 0 or not found:
+
+    found = re.match(r"ffmpeg version (\S+)", result.stdout)
+    if result.returncode != 0 or not found:
         raise EarshotError(
-            f"ffmpeg: {path} does not answer -version like ffmpeg (exit code {done.returncode})"
+            f"ffmpeg: {path} does not answer -version like ffmpeg (exit code {result.returncode})"
         )
     return found[1]

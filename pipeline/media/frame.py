@@ -1,71 +1,94 @@
-"""One decoded frame of a video: upright, with the shape of its pixels, converted to RGB or grey when asked for."""
+"""One decoded frame of a video: upright, with the shape of its pixels, as RGB or grey on demand."""
 
-import dataclasses
 import functools
+from dataclasses import dataclass
 from fractions import Fraction
 
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from pipeline.media.timeline import StreamClock
 
 _SQUARE = Fraction(1)
+# Width over height of a pixel outside of this range is a damaged header.
+_MOST_EXTREME_ASPECT = 8
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Orientation:
-    """How stored pixels become upright: first transpose, then mirror left-right, then mirror top-bottom."""
+    """How stored pixels become upright: transpose, mirror left-right, then mirror top-bottom."""
 
     is_transposed: bool = False
     is_mirrored: bool = False
     is_upside_down: bool = False
 
     @classmethod
-    def of(cls, frame: av.VideoFrame) -> "Orientation":
-        """From the display matrix that decoders attach to frames; angles between are rounded to quarter turns."""
-        side_data = frame.side_data.get(av.sidedata.sidedata.Type.DISPLAYMATRIX)
+    def from_frame(cls, frame: av.VideoFrame) -> "Orientation":
+        """Read the display matrix that decoders attach to frames.
+
+        Angles that are no quarter turn are rounded to one.
+        """
+        side_data = frame.side_data.get("DISPLAYMATRIX")
         if side_data is None:
             return cls()
-        a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(side_data), dtype="<i4")[:5])
-        if abs(b) + abs(c) > abs(a) + abs(d):  # x' = c y, y' = b x
+
+        # The matrix maps stored to shown pixels: x' = a x + c y, y' = b x + d y.
+        matrix = np.frombuffer(side_data, dtype="<i4")  # type: ignore[call-overload]
+        a, b, _, c, d = matrix[:5].tolist()
+        if abs(b) + abs(c) > abs(a) + abs(d):
             return cls(True, c < 0, b < 0)
         return cls(False, a < 0, d < 0)
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """The upright image, contiguous."""
+        """Turn an image, ``(height, width, ...)``, upright; contiguous."""
         if self.is_transposed:
             image = cv2.transpose(image)
-        if self.is_mirrored or self.is_upside_down:
-            image = cv2.flip(
-                image,
-                {(True, False): 1, (False, True): 0}.get(
-                    (self.is_mirrored, self.is_upside_down), -1
-                ),
-            )
+
+        if self.is_mirrored and self.is_upside_down:
+            image = cv2.flip(image, -1)
+        elif self.is_mirrored:
+            image = cv2.flip(image, 1)
+        elif self.is_upside_down:
+            image = cv2.flip(image, 0)
         return np.ascontiguousarray(image)
 
 
 class VideoFrame:
-    """One decoded frame, upright, converted when asked for.
+    """One decoded frame, upright. Its pixels are converted on demand.
 
-    ``time_seconds``: when it begins to be shown, on the clip's timeline. ``pixel_aspect``: width over height of one of
-    its pixels. ``height`` and ``width``: of the upright frame, in pixels.
+    Attributes:
+        time_seconds: When the frame appears, on the clip's timeline.
+        height: Of the upright frame, in pixels.
+        width: Of the upright frame, in pixels.
+        pixel_aspect: Width over height of one pixel of the upright frame.
     """
 
     def __init__(
-        self, frame: av.VideoFrame, *, time_seconds: float, pixel_aspect: Fraction, reformatter
+        self,
+        frame: av.VideoFrame,
+        *,
+        time_seconds: float,
+        pixel_aspect: Fraction,
+        reformatter: VideoReformatter,
     ):
         self.time_seconds = time_seconds
         self._frame = frame
         self._stored_rgb: np.ndarray | None = None
         self._reformatter = reformatter
-        self._orientation = Orientation.of(frame)
-        size = (frame.height, frame.width)
-        self.height, self.width = reversed(size) if self._orientation.is_transposed else size
-        self.pixel_aspect = 1 / pixel_aspect if self._orientation.is_transposed else pixel_aspect
+        self._orientation = Orientation.from_frame(frame)
+
+        self.height, self.width, self.pixel_aspect = frame.height, frame.width, pixel_aspect
+        if self._orientation.is_transposed:
+            self.height, self.width, self.pixel_aspect = frame.width, frame.height, 1 / pixel_aspect
 
     @property
     def rgb(self) -> np.ndarray:
-        """uint8 ``(height, width, 3)``; colours by the stream's own matrix and range, BT.601 when it names none."""
+        """uint8 ``(height, width, 3)``.
+
+        Colours follow the stream's own matrix and range, BT.601 where it names none.
+        """
         if self._stored_rgb is None:
             self._stored_rgb = self._convert()
         return self._orientation.apply(self._stored_rgb)
@@ -74,18 +97,42 @@ class VideoFrame:
     def gray(self) -> np.ndarray:
         """uint8 ``(height, width)``: OpenCV's grey of ``rgb``."""
         stored_rgb = self._convert() if self._stored_rgb is None else self._stored_rgb
-        self._stored_rgb = (
-            None  # kept for this: long contexts hold many frames, of which grey is all they need
-        )
+        # Long contexts of flow hold many frames and need only their grey, so RGB is let go.
+        self._stored_rgb = None
         return self._orientation.apply(cv2.cvtColor(stored_rgb, cv2.COLOR_RGB2GRAY))
 
     def _convert(self) -> np.ndarray:
         return self._reformatter.reformat(self._frame, format="rgb24", threads=1).to_ndarray()
 
 
-def pixel_aspect_of(stream: av.VideoStream) -> Fraction:
-    """Width over height of a stream's pixels; 1 where it says nothing or something implausible."""
+class FrameWrapper:
+    """Turn the decoded pictures of one stream into `VideoFrame` on the clip's timeline."""
+
+    def __init__(self, stream: av.VideoStream, clock: StreamClock):
+        self._stream = stream
+        self._clock = clock
+        self._reformatter = VideoReformatter()
+
+    @functools.cached_property
+    def _pixel_aspect(self) -> Fraction:
+        # Asked for at the first picture: where the container does not say, the decoder knows then.
+        return find_pixel_aspect(self._stream)
+
+    def wrap(self, frame: av.VideoFrame) -> VideoFrame:
+        """Make a `VideoFrame` of a picture that has a timestamp."""
+        assert frame.pts is not None
+        return VideoFrame(
+            frame,
+            time_seconds=self._clock.find_seconds(frame.pts),
+            pixel_aspect=self._pixel_aspect,
+            reformatter=self._reformatter,
+        )
+
+
+def find_pixel_aspect(stream: av.VideoStream) -> Fraction:
+    """Return width over height of a stream's pixels; 1 where it is unknown or implausible."""
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
-    if aspect == 1:
+    if not aspect or aspect == 1:
         return _SQUARE
-    return Fraction(aspect) if aspect and Fraction(1, 8) <= aspect <= 8 else _SQUARE
+    is_plausible = Fraction(1, _MOST_EXTREME_ASPECT) <= aspect <= _MOST_EXTREME_ASPECT
+    return Fraction(aspect) if is_plausible else _SQUARE

@@ -1,8 +1,11 @@
-"""MPEG-TS files that are several recordings one after the other: their clocks jump where one ends and the next begins.
+"""Repair MPEG-TS files that hold several recordings one after the other.
 
-Cameras, recorders and `cat` make such files. Whoever reads them by timestamps finds two moments for one time, and a
-length that is the last recording's or, where the clock seems to have wrapped around, 26 hours. Here the recordings are
-found and written into one file with one clock; packets are copied, nothing is encoded.
+Cameras, recorders and `cat` make such files. The clock jumps where one recording ends and the next
+begins. So one time means two moments, and the file's length is that of the last recording or, where
+the clock seems to have wrapped around, 26 hours.
+
+Here the recordings are found (`find_recordings`) and written into one file with one clock
+(`write_joined`). Packets are copied; nothing is encoded.
 """
 
 import bisect
@@ -10,14 +13,19 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import av.error
+from av import AudioStream, VideoStream
+from av.container import InputContainer
 
 from earshot.errors import MediaError
 from earshot.files import publish
+from pipeline.media.container import open_container
+from pipeline.media.timeline import choose_stream
 
-# What the ffmpeg program, too, takes for another clock rather than for jitter or a pause.
+# Larger steps are another clock, not jitter or a pause. The ffmpeg program uses the same limits.
 _BACKWARD_SECONDS = 0.1
 _FORWARD_SECONDS = 10.0
 _TICKS_PER_SECOND = 90_000  # of every stream of an MPEG-TS file
@@ -26,7 +34,10 @@ _END_TICKS = _TICKS_PER_SECOND
 
 @dataclass
 class Run:
-    """Packets of one stream up to a jump: where in the file the first and last are, first and last moment in ticks."""
+    """Packets of one stream between two jumps of its clock.
+
+    Positions are bytes in the file, times are ticks of the clock.
+    """
 
     first_position: int
     last_position: int
@@ -36,133 +47,164 @@ class Run:
 
     @property
     def is_damaged_within(self) -> bool:
-        """Damaged elsewhere than at its end, where the next recording's packets begin out of turn."""
+        """Whether a packet is damaged elsewhere than in the last second.
+
+        At the end damage is normal: the next recording begins in the middle of a packet.
+        """
         return self.damaged_at is not None and self.stop - self.damaged_at > _END_TICKS
+
+    def add(self, packet: av.Packet, dts: int) -> None:
+        """Extend the run by its next packet."""
+        shown = dts if packet.pts is None else packet.pts
+        self.last_position = max(self.last_position, packet.pos or 0)
+        self.stop = max(self.stop, shown + (packet.duration or 0))
+        if packet.is_corrupt and self.damaged_at is None:
+            self.damaged_at = dts
 
 
 @dataclass(frozen=True)
 class JoinedRecordings:
-    """What an MPEG-TS file is made of: the length of each recording, and by how many ticks each run of each stream
-    (by its index) moves so that they follow each other.
-    """
+    """The recordings that an MPEG-TS file consists of."""
 
-    durations_seconds: tuple[float, ...]
+    durations_seconds: tuple[float, ...]  # of each recording
+    # By a stream's index: how many ticks each of its runs moves, so that recordings follow each
+    # other.
     shifts: dict[int, list[int]]
 
 
 def find_recordings(path: Path | str) -> JoinedRecordings | None:
-    """The recordings of an MPEG-TS file whose clock jumps; None for every other file.
+    """Find the recordings of an MPEG-TS file whose clock jumps.
 
-    Reads all packets and decodes nothing. Raises MediaError ``corrupt`` when a file of several is damaged within
-    one of them: in a copy that could not be seen any more.
+    Reads all packets and decodes nothing.
+
+    Args:
+        path: Any media file.
+
+    Returns:
+        None for every file that is not MPEG-TS or holds one recording.
+
+    Raises:
+        MediaError: ``corrupt`` when a file of several recordings is damaged within one of them. In
+            the joined copy the damage could no longer be seen.
+        av.FFmpegError: The file cannot be read.
     """
-    with _open(path) as container:
+    with open_container(path) as container:
         if container.format.name != "mpegts":
             return None
-        runs: dict[int, list[Run]] = {}
-        for packet, number in _iter_runs(container):
-            known = runs.setdefault(packet.stream.index, [])
-            if number == len(known):
-                first = (
-                    packet.pos
-                    if packet.pos is not None
-                    else known[-1].last_position + 1
-                    if known
-                    else 0
-                )
-                known.append(Run(first, first, packet.dts, packet.dts))
-            run = known[number]
-            run.last_position = max(run.last_position, packet.pos or 0)
-            run.stop = max(
-                run.stop,
-                (packet.dts if packet.pts is None else packet.pts) + (packet.duration or 0),
-            )
-            if packet.is_corrupt and run.damaged_at is None:
-                run.damaged_at = packet.dts
+        runs = _find_runs(container)
     if all(len(known) == 1 for known in runs.values()):
         return None
+
     recordings = _join_runs(runs)
     if any(run.is_damaged_within for known in runs.values() for run in known):
+        num_recordings = len(recordings.durations_seconds)
         raise MediaError(
             "corrupt",
-            f"{path}: is {len(recordings.durations_seconds)} recordings in one file, and damaged besides",
+            f"{path}: contains {num_recordings} concatenated recordings and is also damaged",
         )
     return recordings
 
 
 def write_joined(path: Path | str, target_path: Path, recordings: JoinedRecordings) -> None:
-    """Publish an MPEG-TS file in which the recordings of ``path`` follow each other. Raises MediaError ``corrupt``."""
+    """Publish an MPEG-TS file in which the recordings of another one follow each other.
+
+    Args:
+        path: The file with several recordings.
+        target_path: Where the joined file is published.
+        recordings: What ``find_recordings`` found in ``path``.
+
+    Raises:
+        MediaError: ``corrupt``.
+    """
     try:
-        with _open(path) as source, publish(target_path) as temporary_path:
+        with open_container(path) as source, publish(target_path) as temporary_path:
             with av.open(os.fspath(temporary_path), "w", format="mpegts") as output:
                 streams = {
                     stream.index: output.add_stream_from_template(stream)
-                    for stream in _streams_of(source)
+                    for stream in _choose_streams(source)
                 }
-                for packet, number in _iter_runs(source):
+                for packet, dts, number in _iter_packets(source):
                     shifts = recordings.shifts[packet.stream.index]
+                    # The file can end in the middle of a packet.
                     if packet.is_corrupt and number == len(shifts) - 1:
-                        continue  # the end of the file, in the middle of a packet
-                    packet.dts += shifts[number]
-                    packet.pts = packet.dts if packet.pts is None else packet.pts + shifts[number]
+                        continue
+
+                    shown = dts if packet.pts is None else packet.pts
+                    packet.dts = dts + shifts[number]
+                    packet.pts = shown + shifts[number]
                     packet.stream = streams[packet.stream.index]
                     output.mux(packet)
     except (av.error.FFmpegError, ValueError) as error:
         num_recordings = len(recordings.durations_seconds)
         raise MediaError(
             "corrupt",
-            f"{path}: is {num_recordings} recordings in one file that cannot be joined: {error}",
+            f"{path}: contains {num_recordings} concatenated recordings that cannot be joined: "
+            f"{error}",
         ) from None
 
 
-def _open(path: Path | str):
-    return av.open(os.fspath(path), metadata_errors="ignore")
+def _choose_streams(container: InputContainer) -> list[VideoStream | AudioStream]:
+    streams = (choose_stream(container, "video"), choose_stream(container, "audio"))
+    return [stream for stream in streams if stream is not None]
 
 
-def _streams_of(container) -> list:
-    return [
-        stream for stream in map(container.streams.best, ("video", "audio")) if stream is not None
-    ]
+class _NumberedPacket(NamedTuple):
+    packet: av.Packet
+    dts: int
+    run: int  # the number of its stream's run
 
 
-def _iter_runs(container) -> Iterator[tuple[av.Packet, int]]:
-    """Packets of the best streams that have a time, each with the number of its stream's run."""
-    last: dict[int, tuple[int, int]] = {}  # stream -> time and number of its last packet
-    for packet in container.demux(_streams_of(container)):
-        if packet.dts is None:
+def _iter_packets(container: InputContainer) -> Iterator[_NumberedPacket]:
+    """Yield the packets that have a decoding time, of the streams that are read."""
+    last: dict[int, tuple[int, int]] = {}  # by stream: time and run of its last packet
+    for packet in container.demux(_choose_streams(container)):
+        dts = packet.dts
+        if dts is None:
             continue
-        previous, number = last.get(packet.stream.index, (packet.dts, 0))
-        step = (packet.dts - previous) * packet.time_base
-        if not -_BACKWARD_SECONDS <= step <= _FORWARD_SECONDS:
+
+        previous, number = last.get(packet.stream.index, (dts, 0))
+        step_seconds = (dts - previous) * packet.time_base
+        if not -_BACKWARD_SECONDS <= step_seconds <= _FORWARD_SECONDS:
             number += 1
-        last[packet.stream.index] = packet.dts, number
-        yield packet, number
+        last[packet.stream.index] = dts, number
+        yield _NumberedPacket(packet, dts, number)
+
+
+def _find_runs(container: InputContainer) -> dict[int, list[Run]]:
+    """Return the runs of each stream, by its index."""
+    runs: dict[int, list[Run]] = {}
+    for packet, dts, number in _iter_packets(container):
+        known = runs.setdefault(packet.stream.index, [])
+        if number == len(known):
+            position = packet.pos
+            if position is None:
+                position = known[-1].last_position + 1 if known else 0
+            known.append(Run(position, position, dts, dts))
+        known[number].add(packet, dts)
+    return runs
 
 
 def _join_runs(runs: dict[int, list[Run]]) -> JoinedRecordings:
-    """Which runs of several streams are of one recording, by where they are in the file, and how far each moves."""
-    starts: list[int] = []  # positions in the file at which a recording begins
-    gaps = [
-        (run.first_position, known[number - 1].last_position if number else -1)
-        for known in runs.values()
-        for number, run in enumerate(known)
-    ]
-    for first_position, previous_position in sorted(gaps):
-        if (
-            not starts or starts[-1] <= previous_position
-        ):  # else another stream's beginning lies in this gap
-            starts.append(first_position)
+    """Find which runs of the streams form one recording, and how far each of them moves."""
+    starts = _find_starts(runs)
+    # By stream: the recording of each of its runs.
     numbers = {
         index: [bisect.bisect_right(starts, run.first_position) - 1 for run in known]
         for index, known in runs.items()
     }
-    pairs = [
-        pair for index, known in runs.items() for pair in zip(numbers[index], known, strict=True)
-    ]
+
+    # A recording spans the runs of all its streams.
     spans = []
     for number in range(len(starts)):
-        of_this = [run for of, run in pairs if of == number]
-        spans.append((min(run.start for run in of_this), max(run.stop for run in of_this)))
+        members = [
+            run
+            for index, known in runs.items()
+            for run, number_of_run in zip(known, numbers[index], strict=True)
+            if number_of_run == number
+        ]
+        spans.append((min(run.start for run in members), max(run.stop for run in members)))
+
+    # Each recording begins where the one before ends.
     shifts, begin = [], 0
     for start, stop in spans:
         shifts.append(begin - start)
@@ -171,3 +213,22 @@ def _join_runs(runs: dict[int, list[Run]]) -> JoinedRecordings:
         tuple((stop - start) / _TICKS_PER_SECOND for start, stop in spans),
         {index: [shifts[number] for number in known] for index, known in numbers.items()},
     )
+
+
+def _find_starts(runs: dict[int, list[Run]]) -> list[int]:
+    """Return the positions in the file at which a recording begins, ascending.
+
+    Streams are interleaved, so the runs of one recording begin at different positions. Between the
+    last packet of a stream's run and the first of its next one lies a gap; gaps of several streams
+    that overlap are one border.
+    """
+    gaps = sorted(
+        (run.first_position, known[number - 1].last_position if number else -1)
+        for known in runs.values()
+        for number, run in enumerate(known)
+    )
+    starts: list[int] = []
+    for first_position, previous_position in gaps:
+        if not starts or starts[-1] <= previous_position:
+            starts.append(first_position)
+    return starts

@@ -1,38 +1,55 @@
-"""One media file of separate ones, without losing anything: streams are copied, never encoded again.
+"""Join picture and sound from separate files into one media file, without loss.
 
-Urbansas keeps picture and sound in two files; folders that people have hold clips as video and wav, or as one still and
-wav. A clip of Earshot is one file. The same inputs give the same bytes.
+Urbansas keeps picture and sound in two files. Users' folders hold clips as video and wav, or as one
+still picture and wav. A clip of Earshot is one file. Streams are copied, never encoded again, and
+the same inputs give the same bytes.
 """
 
 import heapq
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import av.error
+from av import AudioStream, VideoStream
+from av.container import InputContainer, OutputContainer
+from av.stream import Stream
 
 from earshot.errors import MediaError
 from earshot.files import publish
+from pipeline.media.container import open_container
+from pipeline.media.timeline import choose_stream
 
-SUFFIX = ".mkv"  # holds every codec that is copied here, PCM included
+SUFFIX = ".mkv"  # Matroska holds every codec that is copied here, PCM included
 _STILL_FRAMES_PER_SECOND = 8
 
 
 def mux(video_path: Path, audio_path: Path, target_path: Path) -> None:
-    """Publish at ``target_path`` the picture of one file with the sound of another. Raises MediaError."""
+    """Publish one file with the picture of one file and the sound of another.
+
+    Args:
+        video_path: Where the picture comes from.
+        audio_path: Where the sound comes from.
+        target_path: Where the clip is published.
+
+    Raises:
+        MediaError: ``no_video``, ``no_audio`` or ``corrupt``.
+    """
     try:
-        with av.open(os.fspath(video_path)) as video, av.open(os.fspath(audio_path)) as sound:
-            picture = _first(video.streams.video, "no_video", video_path)
-            track = _first(sound.streams.audio, "no_audio", audio_path)
+        with open_container(video_path) as video, open_container(audio_path) as sound:
+            picture, track = _require_video(video, video_path), _require_audio(sound, audio_path)
             with publish(target_path) as temporary_path, _open_output(temporary_path) as output:
-                streams = (
-                    output.add_stream_from_template(picture),
-                    output.add_stream_from_template(track),
+                out_picture = output.add_stream_from_template(picture)
+                out_track = output.add_stream_from_template(track)
+                _write_interleaved(
+                    output,
+                    [
+                        (_iter_packets(video, picture), out_picture),
+                        (_iter_packets(sound, track), out_track),
+                    ],
                 )
-                packets = (_packets(video, picture), _packets(sound, track))
-                _interleave(output, zip(packets, streams, strict=True))
     except (av.error.FFmpegError, ValueError) as error:
         raise MediaError(
             "corrupt", f"{video_path} with {audio_path}: cannot be joined: {error}"
@@ -40,72 +57,107 @@ def mux(video_path: Path, audio_path: Path, target_path: Path) -> None:
 
 
 def mux_still(image_path: Path, audio_path: Path, target_path: Path) -> None:
-    """Publish a clip that shows one JPEG or PNG for as long as a sound lasts. Raises MediaError.
+    """Publish a clip that shows one JPEG or PNG for as long as a sound lasts.
 
-    The JPEG's bytes are kept; a PNG, which this container cannot hold, becomes FFV1 (lossless as well).
+    The JPEG's bytes are kept. A PNG, which this container cannot hold, becomes FFV1, which is
+    lossless as well.
+
+    Args:
+        image_path: The picture.
+        audio_path: Where the sound comes from.
+        target_path: Where the clip is published.
+
+    Raises:
+        MediaError: ``no_video``, ``no_audio`` or ``corrupt``.
     """
     try:
-        with av.open(os.fspath(image_path)) as image, av.open(os.fspath(audio_path)) as sound:
-            picture = _first(image.streams.video, "no_video", image_path)
+        with open_container(image_path) as image, open_container(audio_path) as sound:
+            picture = _require_video(image, image_path)
             if picture.codec_context.name not in ("mjpeg", "png"):
                 raise MediaError(
                     "no_video",
                     f"{image_path}: is {picture.codec_context.name}, expected JPEG or PNG",
                 )
-            track = _first(sound.streams.audio, "no_audio", audio_path)
+            track = _require_audio(sound, audio_path)
             with publish(target_path) as temporary_path, _open_output(temporary_path) as output:
-                is_jpeg = picture.codec_context.name == "mjpeg"
-                out_picture = output.add_stream(
-                    "mjpeg" if is_jpeg else "ffv1", rate=_STILL_FRAMES_PER_SECOND
-                )
-                out_picture.width, out_picture.height = (
-                    picture.codec_context.width,
-                    picture.codec_context.height,
-                )
-                out_picture.pix_fmt = picture.codec_context.pix_fmt if is_jpeg else "bgr0"
-                if is_jpeg:
-                    data = Path(image_path).read_bytes()
-                else:
-                    frame = next(image.decode(picture)).reformat(format="bgr0")
-                    encoded = [*out_picture.encode(frame), *out_picture.encode(None)]
-                    data = b"".join(bytes(packet) for packet in encoded)
+                out_picture, data = _add_still(output, image, picture, image_path)
                 out_track = output.add_stream_from_template(track)
-                pictures = _repeat(data, _seconds_of(sound, track))
-                _interleave(output, ((pictures, out_picture), (_packets(sound, track), out_track)))
+                pictures = _repeat(data, _find_seconds(sound, track))
+                _write_interleaved(
+                    output, [(pictures, out_picture), (_iter_packets(sound, track), out_track)]
+                )
     except (av.error.FFmpegError, ValueError, StopIteration) as error:
         raise MediaError(
             "corrupt", f"{image_path} with {audio_path}: cannot be joined: {error}"
         ) from None
 
 
-def _open_output(path: Path):
+def _require_video(container: InputContainer, path: Path) -> VideoStream:
+    stream = choose_stream(container, "video")
+    if stream is None:
+        raise MediaError("no_video", f"{path}: has no video stream")
+    return stream
+
+
+def _require_audio(container: InputContainer, path: Path) -> AudioStream:
+    stream = choose_stream(container, "audio")
+    if stream is None:
+        raise MediaError("no_audio", f"{path}: has no audio stream")
+    return stream
+
+
+def _open_output(path: Path) -> OutputContainer:
     # bitexact: no random identifiers, dates or versions in the file.
     return av.open(os.fspath(path), "w", format="matroska", options={"fflags": "+bitexact"})
 
 
-def _interleave(output, streams) -> None:
-    """Write ``(packets, stream)`` pairs in the order of their decoding times."""
-    for _, packet in heapq.merge(
-        *(_keyed(packets, stream) for packets, stream in streams), key=lambda item: item[0]
-    ):
+def _add_still(
+    output: OutputContainer, image: InputContainer, picture: VideoStream, image_path: Path
+) -> tuple[VideoStream, bytes]:
+    """Add the stream of a still; returns it with the bytes of its picture."""
+    is_jpeg = picture.codec_context.name == "mjpeg"
+    stream = output.add_stream("mjpeg" if is_jpeg else "ffv1", rate=_STILL_FRAMES_PER_SECOND)
+    assert isinstance(stream, VideoStream)
+    stream.width = picture.codec_context.width
+    stream.height = picture.codec_context.height
+    stream.pix_fmt = picture.codec_context.pix_fmt if is_jpeg else "bgr0"
+    if is_jpeg:
+        return stream, Path(image_path).read_bytes()
+
+    frame = next(image.decode(picture)).reformat(format="bgr0")
+    packets = [*stream.encode(frame), *stream.encode(None)]
+    return stream, b"".join(bytes(packet) for packet in packets)
+
+
+def _write_interleaved(
+    output: OutputContainer, sources: Iterable[tuple[Iterator[av.Packet], Stream]]
+) -> None:
+    """Write the packets of several streams in the order of their decoding times."""
+    timed = (_iter_timed(packets, stream) for packets, stream in sources)
+    for _, packet in heapq.merge(*timed, key=lambda item: item[0]):
         output.mux(packet)
 
 
-def _keyed(packets: Iterator[av.Packet], stream) -> Iterator[tuple[Fraction, av.Packet]]:
+def _iter_timed(
+    packets: Iterator[av.Packet], stream: Stream
+) -> Iterator[tuple[Fraction, av.Packet]]:
     for packet in packets:
         time = packet.dts if packet.dts is not None else packet.pts
-        key = Fraction(0) if time is None else time * packet.time_base
+        seconds = Fraction(0) if time is None else time * packet.time_base
         packet.stream = stream
-        yield key, packet
+        yield seconds, packet
 
 
-def _packets(container, stream) -> Iterator[av.Packet]:
+def _iter_packets(
+    container: InputContainer, stream: VideoStream | AudioStream
+) -> Iterator[av.Packet]:
     for packet in container.demux(stream):
         if packet.size and (packet.dts is not None or packet.pts is not None):
             yield packet
 
 
 def _repeat(data: bytes, seconds: Fraction) -> Iterator[av.Packet]:
+    """Yield one picture as often as it takes to fill a time."""
     for index in range(max(int(seconds * _STILL_FRAMES_PER_SECOND), 1)):
         packet = av.Packet(data)
         packet.pts = packet.dts = index
@@ -114,15 +166,8 @@ def _repeat(data: bytes, seconds: Fraction) -> Iterator[av.Packet]:
         yield packet
 
 
-def _seconds_of(container, track) -> Fraction:
+def _find_seconds(container: InputContainer, track: AudioStream) -> Fraction:
+    """Return how long a sound lasts, exactly: a still is shown for whole frames of that."""
     if track.duration is not None and track.time_base is not None:
         return track.duration * track.time_base
     return Fraction(container.duration or 0, av.time_base)
-
-
-def _first(streams, reason: str, path: Path):
-    if not streams:
-        raise MediaError(
-            reason, f"{path}: has {'no video' if reason == 'no_video' else 'no audio'} stream"
-        )
-    return streams[0]

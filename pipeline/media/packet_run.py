@@ -1,170 +1,154 @@
-"""Decoding only what is needed: from the last keyframe before a wanted frame up to that frame's own packet.
+"""Decode only what wanted frames need: from a keyframe up to the packet that holds the frame.
 
-Packets are read ahead without decoding until it is certain which of them holds the wanted frame; on the way there, what
-nothing references is dropped. Whatever does not fit (packets without timestamps, a decoder that complains) is a
-``PlanFailedError``: `video.py` then decodes from the beginning.
+A keyframe is a picture that needs no other. Every other picture refers to pictures before it (and,
+in decoding order, B pictures refer to later ones). A run of packets is therefore decoded from the
+last keyframe before the wanted frame. Three things save time on the way:
+
+1. Packets are read ahead without decoding until it is certain which of them holds the wanted frame.
+   A packet's timestamps cost nothing; its picture does.
+2. Between the keyframe and that packet, pictures that no other picture refers to are dropped.
+3. Decoding stops at that packet. Where its picture is still delayed in the decoder, draining the
+   decoder gets it out.
+
+The result must equal a decode of the whole file, bit for bit. A run that cannot be sure of that
+(packets without timestamps, a decoder that complains, a keyframe that is none) raises
+`PlanFailedError`; the caller then decodes from the beginning of the file.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import av
-from av.codec.context import CodecContext
+from av.container import InputContainer
 from av.video.frame import PictureType
 
-# Codecs in which a picture marked as not referenced is never used by any other. HEVC's "sub-layer non-reference"
-# pictures can be used by higher temporal layers, so they are dropped where there is one layer; VP8/VP9 carry state from
-# frame to frame: nothing is dropped there.
+from pipeline.media.container import has_lost_its_end
+from pipeline.media.timeline import find_shown_frame
+
+# In these codecs no picture refers to one that is marked as not referenced. HEVC is left out: its
+# higher temporal layers may refer to such pictures. So are VP8 and VP9: they carry a state from
+# frame to frame.
 _DROPPABLE_CODECS = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
 _INTER_TYPES = (PictureType.P, PictureType.B)
-_HEVC_SEQUENCE_PARAMETERS = 33  # a type of NAL unit
 
 
 class PlanFailedError(Exception):
-    """The quick way cannot be trusted for this file: it is to be decoded sequentially."""
+    """The quick way cannot be trusted for this file: decode it from the beginning."""
+
+
+class _TimedPacket(NamedTuple):
+    pts: int  # when its picture is shown
+    packet: av.Packet
 
 
 class PacketRun:
-    """One stretch of packets in decoding order, from a keyframe on: frames wanted of it, in ascending order.
+    """Frames of one stretch of packets in decoding order, from a keyframe on.
 
-    ``is_start``: it begins with the stream's first packet. ``has_lost_its_end``: asked with the last packet's decoding
-    timestamp at the end of the file, says whether the stream should have gone on. Every method may raise
-    ``PlanFailedError`` or FFmpeg's errors.
+    Use: ``want`` each time in ascending order and take what ``iter_ready`` has after each; at the
+    end, ``finish``. Every method may raise `PlanFailedError` or FFmpeg's errors.
     """
 
     def __init__(
         self,
-        container: av.container.InputContainer,
+        container: InputContainer,
         stream: av.VideoStream,
         *,
         is_start: bool,
-        has_lost_its_end: Callable[[int | None], bool],
+        is_cut_off: bool,
     ):
-        self._context: CodecContext = stream.codec_context
-        self._packets: Iterator[av.Packet] = container.demux(stream)
-        self._can_drop = _can_drop(stream.codec_context)
-        self._is_dropping: bool | None = None  # not known: the context may have served another run
+        """Begin at the first keyframe from the container's position on.
+
+        Args:
+            container: The file, at the position from which packets are read.
+            stream: Its video, with a decoder that holds nothing.
+            is_start: Whether the position is the file's beginning.
+            is_cut_off: Whether the file is known to be shorter than it says.
+        """
+        self._context = stream.codec_context
+        self._can_drop = stream.codec_context.name in _DROPPABLE_CODECS
+        self._is_dropping: bool | None = None  # unknown: another run may have used the decoder
         self._is_start = is_start
-        self._has_lost_its_end = has_lost_its_end
-        self._is_ended = False
-        self._unsent: list[av.Packet] = []
-        self._candidates: list[
-            int
-        ] = []  # timestamps of packets read, ascending, from the last wanted one on
-        self._last_dts = None
+
         self._wanted: list[int] = []  # timestamps in the order asked for, not yet yielded
-        self._frames: dict[int, av.VideoFrame] = {}
-        self._sent_pts: set[int] = set()
-        self._last_wanted = None
-        self._entry: int | None = (
-            None  # timestamp of the keyframe that decoding began with, until it has come out
-        )
-        self._read_first_keyframe()
-        if not is_start and self._unsent:
-            self._note_entry(self._unsent[0])
+        self._last_wanted: int | None = None
+        self._sent: set[int] = set()  # timestamps of the packets given to the decoder
+        self._frames: dict[int, av.VideoFrame] = {}  # what came out, by timestamp
+        # Timestamp of the keyframe that decoding began with, until its picture has come out.
+        self._entry: int | None = None
 
-    def _read_packet(self) -> bool:
-        """Read one more packet; False at the end of the file."""
-        if self._is_ended:
-            return False
-        packet = next(self._packets, None)
-        if packet is None or (packet.dts is None and packet.size == 0):
-            self._is_ended = True
-            if self._has_lost_its_end(self._last_dts):
-                raise PlanFailedError
-            return False
-        if packet.pts is None or packet.is_corrupt:
+        self._lookahead = _Lookahead(container, stream, is_cut_off=is_cut_off)
+        self._lookahead.read_first_keyframe()
+        if self._lookahead.packets and not is_start:
+            self._expect_entry(self._lookahead.packets[0])
+        if not self._lookahead.packets and is_start:
             raise PlanFailedError
-        if packet.dts is not None:
-            if self._last_dts is not None and packet.dts < self._last_dts:
-                raise PlanFailedError
-            self._last_dts = packet.dts
-        self._unsent.append(packet)
-        if not packet.is_discard:
-            self._candidates.append(packet.pts)
-        return True
-
-    def _read_first_keyframe(self) -> None:
-        while self._read_packet():
-            if self._unsent[-1].is_keyframe:
-                break
-            self._unsent.pop()
-            self._candidates.clear()
-        if not self._unsent and self._is_start:
-            raise PlanFailedError
-
-    def _note_entry(self, keyframe: av.Packet) -> None:
-        if not keyframe.is_discard:
-            self._entry = keyframe.pts
-
-    def _check_entry(self, frame: av.VideoFrame) -> None:
-        """That decoding began with a picture that needs no other, whatever the container says."""
-        # Where an encoder refreshes the picture piece by piece, H.264 marks as keyframes what is whole only some
-        # frames later. FFmpeg keeps the frames until then to itself, but takes some for whole that are not.
-        # In H.264 it knows itself what else cannot be a beginning, in other codecs it gives grey pictures.
-        needs_others = (
-            self._context.name != "h264" and frame.pict_type in _INTER_TYPES and not frame.key_frame
-        )
-        if frame.pts > self._entry or needs_others:
-            raise PlanFailedError
-        self._entry = None
 
     def begins_by(self, limit: int) -> bool:
-        """Whether the first keyframe is early enough to know what is shown at ``limit``."""
-        return bool(self._unsent) and self._unsent[0].pts <= limit
+        """Return whether the first keyframe is early enough to know what is shown at ``limit``."""
+        packets = self._lookahead.packets
+        return bool(packets) and packets[0].pts <= limit
 
     def want(self, limit: int) -> None:
         """Find which frame is shown at ``limit`` and feed the decoder up to its packet."""
-        # No packet is decoded after it is shown: once one's decoding time is past the limit, all candidates are known.
-        while (self._last_dts is None or self._last_dts <= limit) and self._read_packet():
-            pass
-        while not self._candidates or (
-            min(self._candidates) > limit
-            and self._last_dts is not None
-            and self._last_dts <= min(self._candidates)
-        ):
-            if not self._read_packet():
-                break
-        if not self._candidates:
+        pts = self._lookahead.find_shown(limit)
+        # Before the first frame of the file the first is shown; that of another run is not known.
+        if pts > limit and not self._is_start:
             raise PlanFailedError
-        shown = [pts for pts in self._candidates if pts <= limit]
-        if not shown and not self._is_start:
-            raise PlanFailedError
-        pts = max(shown) if shown else min(self._candidates)
-        self._candidates = [candidate for candidate in self._candidates if candidate >= pts]
+
         self._wanted.append(pts)
         if pts == self._last_wanted:
             return
         self._last_wanted = pts
-        if pts not in self._sent_pts:
+        if pts not in self._sent:
             self._send_until(pts)
 
-    def _send_until(self, pts: int) -> None:
-        indexes = [
-            index
-            for index, packet in enumerate(self._unsent)
-            if packet.pts == pts and not packet.is_discard
-        ]
-        if not indexes:
+    def iter_ready(self) -> Iterator[av.VideoFrame]:
+        """Yield the wanted frames that have come out, in the order asked for."""
+        while self._wanted and self._wanted[0] in self._frames:
+            pts = self._wanted.pop(0)
+            frame = self._frames[pts]
+            for old in [old for old in self._frames if old < pts]:
+                del self._frames[old]
+            yield frame
+
+    def finish(self) -> Iterator[av.VideoFrame]:
+        """Yield all wanted frames that have not come out yet."""
+        try:
+            self._drain()
+        except av.FFmpegError as error:
+            raise PlanFailedError from error
+
+        yield from self.iter_ready()
+        if self._wanted:
             raise PlanFailedError
-        stop = indexes[-1] + 1
-        for index in range(indexes[0], 0, -1):  # a later keyframe saves decoding what is before it
-            packet = self._unsent[index]
-            if packet.is_keyframe and packet.pts <= pts and not packet.is_discard:
-                self._drain()
-                self._note_entry(packet)
-                del self._unsent[:index]
-                stop -= index
-                break
-        self._sent_pts = {sent for sent in self._sent_pts if sent >= pts}
-        for packet in self._unsent[:stop]:
-            if self._can_drop and (packet.pts < pts) != self._is_dropping:
-                self._is_dropping = packet.pts < pts
-                self._context.skip_frame = "NONREF" if self._is_dropping else "DEFAULT"
-            self._decode(packet)
-            self._sent_pts.add(packet.pts)
-        del self._unsent[:stop]
+
+    def _send_until(self, pts: int) -> None:
+        packets = self._lookahead.packets
+        positions = self._lookahead.find_packets(pts)
+        stop = positions[-1] + 1
+
+        # A later keyframe saves decoding what is before it.
+        begin = self._lookahead.find_keyframe(pts, last=positions[0])
+        if begin > 0:
+            self._drain()
+            self._expect_entry(packets[begin])
+
+        self._sent = {sent for sent in self._sent if sent >= pts}
+        for timed in packets[begin:stop]:
+            self._allow_dropping(timed.pts < pts)
+            self._decode(timed.packet)
+            self._sent.add(timed.pts)
+        del packets[:stop]
+
+    def _allow_dropping(self, is_dropping: bool) -> None:
+        """Let the decoder drop pictures that no other refers to, or not."""
+        if self._can_drop and is_dropping != self._is_dropping:
+            self._is_dropping = is_dropping
+            self._context.skip_frame = "NONREF" if is_dropping else "DEFAULT"
 
     def _decode(self, packet: av.Packet | None) -> None:
+        """Give the decoder a packet (None: its end) and keep the frames that may be wanted."""
+        assert self._last_wanted is not None
         for frame in self._context.decode(packet):
             if frame.is_corrupt or frame.pts is None:
                 raise PlanFailedError
@@ -179,53 +163,119 @@ class PacketRun:
             self._decode(None)
         self._context.flush_buffers()
 
-    def ready(self) -> Iterator[av.VideoFrame]:
-        """Yield what has come out, in the order asked for."""
-        while self._wanted and self._wanted[0] in self._frames:
-            pts = self._wanted.pop(0)
-            frame = self._frames[pts]
-            for old in [old for old in self._frames if old < pts]:
-                del self._frames[old]
-            yield frame
+    def _expect_entry(self, keyframe: _TimedPacket) -> None:
+        # A packet marked to be discarded (before an edit list) gives no picture to check.
+        if not keyframe.packet.is_discard:
+            self._entry = keyframe.pts
 
-    def finish(self) -> Iterator[av.VideoFrame]:
-        """Yield all that is still owed."""
-        try:
-            self._drain()
-        except av.FFmpegError as error:
-            raise PlanFailedError from error
-        yield from self.ready()
-        if self._wanted:
+    def _check_entry(self, frame: av.VideoFrame) -> None:
+        """Check that decoding began with a picture that needs no other.
+
+        Containers can call any picture a keyframe. Where an encoder refreshes the picture piece by
+        piece, H.264 marks as keyframes pictures that are whole only some frames later; FFmpeg
+        keeps the frames until then to itself, but takes some for whole that are not. Everything
+        else that cannot be a beginning it recognizes in H.264; in other codecs it gives grey.
+        """
+        needs_others = (
+            self._context.name != "h264" and frame.pict_type in _INTER_TYPES and not frame.key_frame
+        )
+        assert self._entry is not None and frame.pts is not None
+        if frame.pts > self._entry or needs_others:
+            raise PlanFailedError
+        self._entry = None
+
+
+class _Lookahead:
+    """Packets read ahead of the decoder, and which of them holds the frame shown at a time."""
+
+    def __init__(self, container: InputContainer, stream: av.VideoStream, *, is_cut_off: bool):
+        self.packets: list[_TimedPacket] = []  # read but not yet decoded, in decoding order
+        self._container = container
+        self._stream = stream
+        self._is_cut_off = is_cut_off
+        self._source: Iterator[av.Packet] = container.demux(stream)
+        self._is_ended = False
+        self._last_dts: int | None = None
+        # Timestamps of the packets read, from the last frame found on: what may be shown next.
+        self._candidates: list[int] = []
+
+    def read_first_keyframe(self) -> None:
+        """Read packets up to the first keyframe and forget those before it."""
+        while self._read_packet():
+            if self.packets[-1].packet.is_keyframe:
+                break
+            self.packets.pop()
+            self._candidates.clear()
+
+    def find_shown(self, limit: int) -> int:
+        """Return the timestamp of the frame shown at ``limit``, reading as far as that takes."""
+        # No packet is decoded after it is shown, so a decoding time beyond the limit ends the
+        # search: no packet that follows can hold a frame that is shown by then.
+        while (self._last_dts is None or self._last_dts <= limit) and self._read_packet():
+            pass
+        # Before the first frame the first is shown: here, too, an earlier one may still follow.
+        while self._may_begin_earlier(limit) and self._read_packet():
+            pass
+        if not self._candidates:
             raise PlanFailedError
 
+        pts = find_shown_frame(self._candidates, limit)
+        self._candidates = [candidate for candidate in self._candidates if candidate >= pts]
+        return pts
 
-def _can_drop(context: CodecContext) -> bool:
-    if context.name == "hevc":
-        return count_hevc_layers(context.extradata or b"") == 1
-    return context.name in _DROPPABLE_CODECS
+    def _may_begin_earlier(self, limit: int) -> bool:
+        if not self._candidates:
+            return True
+        first = min(self._candidates)
+        return first > limit and self._last_dts is not None and self._last_dts <= first
 
+    def find_packets(self, pts: int) -> list[int]:
+        """Return the positions in ``packets`` of what is shown at a timestamp.
 
-def count_hevc_layers(configuration: bytes) -> int | None:
-    """How many temporal layers the sequences of an HEVC stream may have; None where its header does not say.
+        There are several where a packet holds half a picture (interlaced video).
+        """
+        positions = [
+            position
+            for position, timed in enumerate(self.packets)
+            if timed.pts == pts and not timed.packet.is_discard
+        ]
+        if not positions:
+            raise PlanFailedError
+        return positions
 
-    ``configuration``: the decoder configuration record of MP4 and Matroska (ISO/IEC 14496-15), which lists parameter
-    sets.
-    """
-    if len(configuration) < 23 or configuration[0] != 1:
-        return None
-    position, most = 23, None
-    for _ in range(configuration[22]):
-        if position + 3 > len(configuration):
-            return None
-        kind = configuration[position] & 63
-        num_units = int.from_bytes(configuration[position + 1 : position + 3], "big")
-        position += 3
-        for _ in range(num_units):
-            size = int.from_bytes(configuration[position : position + 2], "big")
-            unit = configuration[position + 2 : position + 2 + size]
-            if size < 3 or len(unit) < size:
-                return None
-            if kind == _HEVC_SEQUENCE_PARAMETERS:
-                most = max(most or 1, (unit[2] >> 1 & 7) + 1)
-            position += 2 + size
-    return most
+    def find_keyframe(self, pts: int, *, last: int) -> int:
+        """Return the position, up to ``last``, of the last keyframe that is shown by ``pts``.
+
+        0, the beginning of ``packets``, where there is none.
+        """
+        for position in range(last, 0, -1):
+            shown, packet = self.packets[position]
+            if packet.is_keyframe and shown <= pts and not packet.is_discard:
+                return position
+        return 0
+
+    def _read_packet(self) -> bool:
+        """Read one more packet; False at the end of the file."""
+        if self._is_ended:
+            return False
+
+        packet = next(self._source, None)
+        if packet is None or (packet.dts is None and packet.size == 0):
+            self._is_ended = True
+            if has_lost_its_end(
+                self._container, self._stream, self._last_dts, is_cut_off=self._is_cut_off
+            ):
+                raise PlanFailedError
+            return False
+
+        if packet.pts is None or packet.is_corrupt:
+            raise PlanFailedError
+        if packet.dts is not None:
+            if self._last_dts is not None and packet.dts < self._last_dts:
+                raise PlanFailedError
+            self._last_dts = packet.dts
+
+        self.packets.append(_TimedPacket(packet.pts, packet))
+        if not packet.is_discard:
+            self._candidates.append(packet.pts)
+        return True

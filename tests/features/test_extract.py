@@ -16,6 +16,7 @@ from pipeline.features.extract import extract_features
 from pipeline.features.feature import Moment
 from pipeline.media import reader
 from pipeline.media.frame_reader import FrameReader
+from pipeline.media.sequential_reader import SequentialReader
 from tests.helpers.clip_factory import make_clip, run_ffmpeg
 
 
@@ -148,9 +149,9 @@ def test_after_a_break_without_a_later_keyframe_everything_is_missing_and_the_fi
     whole = make_clip(tmp_path / "whole.mp4", *options, seconds=6, sound=None)
     path = damage(whole, tmp_path / "damaged.mp4", begin=0.5, end=0.6)
     num_passes = []
-    decode_all = FrameReader._decode_all
+    decode_all = SequentialReader._decode_all
     monkeypatch.setattr(
-        FrameReader,
+        SequentialReader,
         "_decode_all",
         lambda *arguments: num_passes.append(1) or decode_all(*arguments),
     )
@@ -197,7 +198,7 @@ def test_frames_are_not_held_longer_than_needed(clip, monkeypatch):
         def __del__(self):
             alive["now"] -= 1
 
-    monkeypatch.setattr("pipeline.media.frame_reader.VideoFrame", Counted)
+    monkeypatch.setattr("pipeline.media.frame.VideoFrame", Counted)
     moments = [Moment(str(number), number / 5) for number in range(19)]
     for extracted in extract_features(clip, moments, make_features()):
         assert extracted["flow"].array is not None

@@ -47,7 +47,7 @@ def opencv_flow(path, first, second):
     with ClipReader(path) as reader:
         grays = [
             cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY)
-            for frame in reader.read_frames([first, second])
+            for frame in reader.iter_frames([first, second])
         ]
     return cv2.calcOpticalFlowFarneback(*grays, None, 0.5, 3, 15, 3, 5, 1.2, 0)
 

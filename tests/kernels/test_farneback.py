@@ -136,7 +136,7 @@ def test_decoded_frames(shared, folder):
         try:
             with ClipReader(path) as reader:
                 time = reader.info.duration_seconds / 2
-                grays = [frame.gray for frame in reader.read_frames([time, time + 0.125])]
+                grays = [frame.gray for frame in reader.iter_frames([time, time + 0.125])]
         except MediaError:
             continue
         assert_same_bits(*grays)

@@ -8,7 +8,7 @@ from earshot.errors import MediaError
 from pipeline.datasets.local import probe_duration
 from pipeline.media.mpegts_joins import find_recordings, write_joined
 from pipeline.media.reader import ClipReader, probe
-from tests.helpers.clip_factory import make_clip
+from tests.helpers.clip_factory import make_clip, read_frames
 from tests.helpers.download_helpers import clips_table, download
 
 MAKE = (
@@ -66,7 +66,7 @@ def write_file(path, recordings, names):
 
 
 def colour_and_tone(reader, seconds):
-    picture = reader.read_frames([seconds])[0].rgb.astype(int).reshape(-1, 3).mean(axis=0)
+    picture = read_frames(reader, [seconds])[0].rgb.astype(int).reshape(-1, 3).mean(axis=0)
     waveform, rate = reader.read_audio(seconds - 0.3, seconds + 0.3, sample_rate=None)
     tone = np.abs(np.fft.rfft(waveform)).argmax() * rate / len(waveform)
     return (
@@ -133,7 +133,7 @@ def test_recordings_that_are_damaged_are_refused(tmp_path, recordings):
     path = tmp_path / "joined.ts"
     path.write_bytes(bytes(lime) + recordings["red"])
     with pytest.raises(
-        MediaError, match=r"joined\.ts: is 2 recordings in one file, and damaged besides"
+        MediaError, match=r"joined\.ts: contains 2 concatenated recordings and is also damaged"
     ):
         find_recordings(path)
     row = download(tmp_path / "data", clips_table(("joined", path.as_uri())))["joined"]

@@ -1,0 +1,118 @@
+"""Read windows of a clip's sound that always have the length asked for.
+
+`audio.py` decodes what a stream has of a window. This module decides what happens where it has
+less, as the published codes do: a window that reaches beyond the sound is shifted inside, and a
+sound that is shorter than the window is repeated. Pauses inside the sound are silence.
+"""
+
+import av
+import numpy as np
+
+from earshot.errors import MediaError
+from pipeline.media import audio
+from pipeline.media.media_file import MediaFile, Opening
+
+# A window that lacks less is filled up by repetition; one that lacks more is shifted.
+_MISSING_SECONDS = 0.05
+
+
+class AudioReader:
+    """Windows of a file's sound."""
+
+    def __init__(self, file: MediaFile):
+        self._file = file
+        self._extent: tuple[float, float] | None = None
+        self._has_read = False
+
+    def read(
+        self, start_seconds: float, stop_seconds: float, *, sample_rate: int | None
+    ) -> tuple[np.ndarray, int]:
+        """Return the window [start_seconds, stop_seconds) and its rate; see `ClipReader.read_audio`.
+
+        Raises:
+            MediaError: ``no_audio`` or ``corrupt``.
+        """
+        length = stop_seconds - start_seconds
+        waveform, rate = self._read_window(start_seconds, length, sample_rate)
+
+        if length - len(waveform) / rate > _MISSING_SECONDS:
+            begin, is_within = self._find_window_inside(start_seconds, length)
+            if abs(begin - start_seconds) > 1 / rate:
+                waveform, rate = self._read_window(begin, length, sample_rate)
+            # A window inside the sound that still lacks samples contains a pause.
+            if is_within and length - len(waveform) / rate > _MISSING_SECONDS:
+                waveform, rate = self._read_window(begin, length, sample_rate, is_within=True)
+
+        if not len(waveform):
+            raise MediaError("no_audio", "its audio stream has no samples")
+        if not np.isfinite(waveform).all():
+            raise MediaError("corrupt", "its audio holds values that are not finite")
+        return audio.tile(waveform, round(length * rate)), rate
+
+    def _find_window_inside(self, start_seconds: float, length: float) -> tuple[float, bool]:
+        """Return where a window begins when it is shifted inside the sound, and whether it fits."""
+        first, last = self._find_extent()
+        if self._file.is_cut_off and last < start_seconds + length:
+            raise MediaError("corrupt", f"the file is cut off, its audio ends at {last:.3f} s")
+
+        begin = max(min(start_seconds, last - length), first)
+        return begin, begin + length < last + _MISSING_SECONDS
+
+    def _find_extent(self) -> tuple[float, float]:
+        """Return the first and last moment of the sound, in seconds on the clip's timeline."""
+        if self._extent is None:
+            with self._file.opened_again() as opening:
+                extent = audio.find_extent(opening.container, _get_stream(opening))
+            if extent is None:
+                raise MediaError("no_audio", "its audio stream has no samples")
+            origin_seconds = self._file.origin_seconds
+            self._extent = (extent[0] - origin_seconds, extent[1] - origin_seconds)
+        return self._extent
+
+    def _read_window(
+        self,
+        start_seconds: float,
+        length: float,
+        sample_rate: int | None,
+        *,
+        is_within: bool = False,
+    ) -> tuple[np.ndarray, int]:
+        """Read what the stream has of a window, with a decoder that has decoded nothing else."""
+        window = audio.Window(
+            start_seconds, start_seconds + length, origin_seconds=self._file.origin_seconds
+        )
+        main = self._file.main
+        if self._can_use(main, window):
+            self._has_read = main.is_touched = True
+            return audio.read_window(
+                main.container,
+                _get_stream(main),
+                window,
+                sample_rate=sample_rate,
+                is_within=is_within,
+            )
+
+        self._has_read = True
+        with self._file.opened_again() as fresh:
+            return audio.read_window(
+                fresh.container,
+                _get_stream(fresh),
+                window,
+                sample_rate=sample_rate,
+                is_within=is_within,
+            )
+
+    def _can_use(self, opening: Opening, window: audio.Window) -> bool:
+        """Return whether a window can be read without opening the file again."""
+        if self._has_read or opening.is_reading_frames:
+            return False
+        if not opening.is_touched:
+            return True
+        # The beginning is lost. Matroska finds any other window by its index.
+        is_matroska = opening.container.format.name.startswith("matroska")
+        return is_matroska and audio.needs_seek(_get_stream(opening), window)
+
+
+def _get_stream(opening: Opening) -> av.AudioStream:
+    assert opening.audio is not None
+    return opening.audio

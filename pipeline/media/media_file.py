@@ -1,0 +1,101 @@
+"""One media file that several readers share, and that can be opened again.
+
+A container has one position. Who reads packets moves it, and some containers cannot seek back to
+their exact beginning. So a reader that needs the beginning opens the file again, unless nobody has
+read from it yet: opening a file takes as long as decoding several pictures.
+"""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av import AudioStream, VideoStream
+from av.container import InputContainer
+
+from earshot.errors import MediaError
+from pipeline.media.container import is_cut_off, open_container
+from pipeline.media.timeline import choose_stream, find_origin
+
+
+@dataclass(eq=False)
+class Opening:
+    """A container, its streams, and what has been done with it since it was opened."""
+
+    container: InputContainer
+    video: VideoStream | None
+    audio: AudioStream | None
+    # Packets have been read or sought, so the next one need not be the file's first.
+    is_touched: bool = False
+    # A frame reader is in the middle of it: nobody else may seek.
+    is_reading_frames: bool = False
+
+
+class MediaFile:
+    """An open media file. Errors are MediaError and name the file.
+
+    Attributes:
+        path: The file.
+        main: The first opening, shared by the readers of pictures and of sound.
+        origin_seconds: The time, by the file's own timestamps, that is zero on the clip's timeline.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self._openings: list[Opening] = []
+        with name_errors(self.path):
+            self.main = self.open_again()
+        if self.main.video is None and self.main.audio is None:
+            self.close()
+            raise MediaError("no_streams", f"{self.path}: has neither video nor audio")
+        self.origin_seconds = find_origin(self.main.container)
+
+    @functools.cached_property
+    def is_cut_off(self) -> bool:
+        """Whether the file is known to be shorter than it says it is."""
+        return is_cut_off(self.main.container)
+
+    def open_again(self) -> Opening:
+        """Open the file once more, at its beginning. The result is closed with this object."""
+        container = open_container(self.path)
+        opening = Opening(
+            container, choose_stream(container, "video"), choose_stream(container, "audio")
+        )
+        self._openings.append(opening)
+        return opening
+
+    @contextlib.contextmanager
+    def opened_again(self) -> Iterator[Opening]:
+        """Open the file once more, at its beginning, and close it at the end of the block."""
+        opening = self.open_again()
+        try:
+            yield opening
+        finally:
+            opening.container.close()
+            if opening in self._openings:
+                self._openings.remove(opening)
+
+    def close(self) -> None:
+        """Close all openings."""
+        for opening in self._openings:
+            opening.container.close()
+        self._openings.clear()
+
+
+@contextlib.contextmanager
+def name_errors(path: Path) -> Iterator[None]:
+    """Turn the exceptions of FFmpeg and of the file system into MediaError that name the file."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise MediaError("no_file", f"{path}: not found") from error
+    except MediaError as error:
+        if str(path) in str(error):
+            raise
+        raise MediaError(error.reason, f"{path}: {error}") from error
+    except av.FFmpegError as error:
+        is_empty = path.is_file() and path.stat().st_size == 0
+        what = "is empty" if is_empty else f"cannot be read: {error.strerror}"
+        raise MediaError("corrupt", f"{path}: {what}") from error

@@ -1,0 +1,219 @@
+"""Decide which streams a clip has, where its zero is, how long it lasts and which frame it shows.
+
+No other module decides these things; the readers, the validation and the datasets ask here.
+
+- Streams (`choose_stream`): the stream that FFmpeg considers the best one (marked as default, then
+  the largest). Attached pictures, such as the cover of a song, are not video.
+- Zero (`find_origin`): the start of the file's first stream, so picture and sound keep their
+  offset. Encoders put a few milliseconds of priming before zero; these do not count.
+- Duration (`find_duration`): from zero to the end of the last stream. The header's value counts
+  unless it is missing or wrong; then all packets are read.
+- Frame (`find_shown_frame`): the frame shown at a time is the last frame whose timestamp is not
+  later; before the first frame it is the first, after the end the last. Timestamps are those that
+  FFmpeg gives after it has applied edit lists.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, overload
+
+import av
+from av import AudioStream, VideoStream
+from av.container import InputContainer
+
+from pipeline.media.container import has_index, is_cut_off, open_container
+
+# A wanted time that misses a timestamp by rounding alone still means that frame.
+_TIME_TOLERANCE_SECONDS = 1e-6
+# Frames a second of streams that have neither timestamps nor a rate; FFmpeg's own choice.
+_DEFAULT_RATE = Fraction(25)
+_PRIMING_SECONDS = 0.1
+_MAX_PLAUSIBLE_SECONDS = 7 * 24 * 3600
+
+
+@overload
+def choose_stream(container: InputContainer, kind: Literal["video"]) -> VideoStream | None: ...
+@overload
+def choose_stream(container: InputContainer, kind: Literal["audio"]) -> AudioStream | None: ...
+def choose_stream(
+    container: InputContainer, kind: Literal["video", "audio"]
+) -> VideoStream | AudioStream | None:
+    """Return the stream of a kind that is read.
+
+    Args:
+        container: An open file.
+        kind: ``video`` or ``audio``.
+
+    Returns:
+        FFmpeg's best stream; where that is an attached picture, the first video stream that is
+        not. None where there is no such stream or nothing can decode it.
+    """
+    stream = container.streams.best(kind)
+    if stream is not None and kind == "video" and _is_attached_picture(stream):
+        rest = [one for one in container.streams.video if not _is_attached_picture(one)]
+        stream = rest[0] if rest else None
+
+    if not isinstance(stream, VideoStream | AudioStream) or stream.codec_context is None:
+        return None
+    return stream
+
+
+def _is_attached_picture(stream: av.stream.Stream) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def find_origin(container: InputContainer) -> float:
+    """Return the time, in seconds of the file's own timestamps, that is zero on the clip's timeline."""
+    start_seconds = (container.start_time or 0) / av.time_base
+    return 0.0 if -_PRIMING_SECONDS < start_seconds < 0 else start_seconds
+
+
+def find_duration(container: InputContainer) -> float:
+    """Return how long a clip lasts: from zero to the end of its last stream.
+
+    Args:
+        container: An open file. Of files without an index (see ``has_index``) packets may be read,
+            so only a container opened anew begins at the first packet again.
+
+    Returns:
+        Seconds, by the header where it can be trusted, else measured. 0 where nothing has a time.
+
+    Raises:
+        av.FFmpegError: The file cannot be read.
+    """
+    seconds = read_header_duration(container)
+    if seconds is None:
+        return measure_duration(container)
+
+    # The index of MP4 is right. A file that was cut off lasts as long as the whole one did: the
+    # moments that it lost are then reported as missing, and the others keep their place.
+    if has_index(container) or is_cut_off(container):
+        return seconds
+    return seconds if _has_packets_from(container, seconds / 2) else measure_duration(container)
+
+
+def read_header_duration(container: InputContainer) -> float | None:
+    """Return the duration that a file's header says, in seconds on the clip's timeline.
+
+    None where the header says nothing, something implausible, or something ambiguous: of Matroska
+    and FLV files that begin late, some programs write when they end, others how long they are.
+    """
+    seconds = (container.duration or 0) / av.time_base
+    if not 0 < seconds < _MAX_PLAUSIBLE_SECONDS:
+        return None
+
+    origin_seconds = find_origin(container)
+    seconds += (container.start_time or 0) / av.time_base - origin_seconds
+    is_ambiguous = (
+        container.format.name.startswith(("matroska", "flv")) and origin_seconds > _PRIMING_SECONDS
+    )
+    return None if is_ambiguous and not is_cut_off(container) else seconds
+
+
+def read_announced_duration(
+    container: InputContainer, stream: VideoStream | AudioStream | None
+) -> float | None:
+    """Return how long a stream should last: by its own header, else by the file's.
+
+    This is a promise that the packets may break; a clip's duration is ``find_duration``. None
+    where the headers say nothing or something implausible.
+    """
+    if stream is None or stream.duration is None or stream.time_base is None:
+        return read_header_duration(container)
+    seconds = float(stream.duration * stream.time_base)
+    return seconds if 0 < seconds < _MAX_PLAUSIBLE_SECONDS else None
+
+
+def measure_duration(container: InputContainer) -> float:
+    """Return the end of the last packet, in seconds on the clip's timeline, whatever the header says.
+
+    Reads all packets of the file, opened anew. Video without timestamps (raw H.264) lasts as long
+    as its packets at the stream's rate.
+    """
+    origin_seconds = find_origin(container)
+    stop_seconds = 0.0
+    num_untimed = 0
+
+    with open_container(container.name) as fresh:
+        streams = _choose_streams(fresh)
+        # Without a stream FFmpeg would read them all.
+        for packet in fresh.demux(*streams) if streams else ():
+            if packet.pts is not None:
+                end = packet.pts + (packet.duration or 0)
+                stop_seconds = max(stop_seconds, float(end * packet.time_base))
+            elif packet.size and packet.stream.type == "video":
+                num_untimed += 1
+
+        video = choose_stream(fresh, "video")
+        if video is not None and stop_seconds == 0 and num_untimed:
+            stop_seconds = float(num_untimed / find_frame_rate(video))
+
+    return max(stop_seconds - origin_seconds, 0.0)
+
+
+def _choose_streams(container: InputContainer) -> list[VideoStream | AudioStream]:
+    streams = (choose_stream(container, "video"), choose_stream(container, "audio"))
+    return [stream for stream in streams if stream is not None]
+
+
+def _has_packets_from(container: InputContainer, seconds: float) -> bool:
+    """Return whether the video (else the sound) has packets at a time of the clip or later."""
+    streams = _choose_streams(container)
+    if not streams:
+        return False
+
+    stream = streams[0]
+    assert stream.time_base is not None
+    target = int((seconds + find_origin(container)) / stream.time_base)
+    try:
+        container.seek(target, stream=stream, backward=True)
+        packets = container.demux(stream)
+        return any(packet.pts is not None and packet.pts >= target for packet in packets)
+    except av.FFmpegError:
+        return False
+
+
+def find_frame_rate(stream: VideoStream) -> Fraction:
+    """Return the frames a second of a stream, FFmpeg's default where it does not say."""
+    return stream.average_rate or stream.guessed_rate or _DEFAULT_RATE
+
+
+def find_shown_frame(timestamps: Iterable[int], limit: int) -> int:
+    """Return the timestamp of the frame that is shown at a time.
+
+    Args:
+        timestamps: Of the frames, in any order; at least one.
+        limit: The last timestamp that is not later than the time (``StreamClock.find_limit``).
+
+    Returns:
+        The last timestamp that is not later than ``limit``; the first one where all are later.
+    """
+    timestamps = list(timestamps)
+    return max((one for one in timestamps if one <= limit), default=min(timestamps))
+
+
+@dataclass(frozen=True)
+class StreamClock:
+    """Translate between the timestamps of one stream and seconds on the clip's timeline."""
+
+    origin_seconds: float
+    # Seconds a tick, as two integers: arithmetic with fractions would take longer than all else.
+    numerator: int
+    denominator: int
+
+    @classmethod
+    def from_stream(cls, stream: VideoStream, *, origin_seconds: float) -> "StreamClock":
+        """Make the clock of a stream of a file whose zero is at ``origin_seconds``."""
+        assert stream.time_base is not None
+        return cls(origin_seconds, *stream.time_base.as_integer_ratio())
+
+    def find_seconds(self, timestamp: int) -> float:
+        """Return the time of a timestamp, in seconds on the clip's timeline."""
+        return timestamp * self.numerator / self.denominator - self.origin_seconds
+
+    def find_limit(self, seconds: float) -> int:
+        """Return the last timestamp that counts as not later than a time of the clip."""
+        moment = seconds + self.origin_seconds + _TIME_TOLERANCE_SECONDS
+        ticks, divisor = moment.as_integer_ratio()
+        return ticks * self.denominator // (divisor * self.numerator)

@@ -1,0 +1,156 @@
+"""The one definition of time: streams, zero, duration and the frame shown at a time."""
+
+import pytest
+
+from earshot.errors import MediaError
+from pipeline.datasets.local import probe_duration
+from pipeline.media.reader import ClipReader, probe
+from pipeline.media.timeline import StreamClock, find_shown_frame
+from pipeline.media.validate import ValidationParameters, read_source_facts, validate_clip
+from tests.helpers.clip_factory import H264, make_clip, run_ffmpeg
+
+
+@pytest.mark.parametrize("name", ["late.mkv", "late.webm", "late.flv"])
+def test_the_duration_of_a_file_that_begins_late_is_counted_from_there(tmp_path, name):
+    codec = ("-c:v", "libvpx", "-deadline", "realtime") if name.endswith("webm") else H264[:6]
+    late = ("-output_ts_offset", "2.5", "-avoid_negative_ts", "disabled")
+    path = make_clip(tmp_path / name, *codec, *late, size="64x48", seconds=4, sound=None)
+    with ClipReader(path) as reader:
+        assert reader.origin_seconds == pytest.approx(2.5, abs=0.1)
+        assert reader.info.duration_seconds == pytest.approx(4.0, abs=0.05)
+
+
+def test_default_stream_wins_and_cover_art_is_not_video(tmp_path):
+    song = make_clip(tmp_path / "song.mp3", "-c:a", "libmp3lame", picture=None, seconds=1)
+    cover = tmp_path / "cover.png"
+    run_ffmpeg(
+        "-f", "lavfi", "-i", "testsrc2=size=64x64:duration=0.1", "-frames:v", "1", str(cover)
+    )
+    art = tmp_path / "art.mp3"
+    inputs = ("-i", str(song), "-i", str(cover))
+    run_ffmpeg(
+        *inputs, "-map", "0", "-map", "1", "-c", "copy", "-disposition:v", "attached_pic", str(art)
+    )
+    assert not probe(art).has_video
+    assert probe(art).has_audio
+    small, large = (
+        "testsrc2=size=64x64:rate=25:duration=1",
+        "testsrc2=size=128x96:rate=25:duration=1",
+    )
+    two = tmp_path / "two.mkv"
+    flags = ("-disposition:v:0", "default", "-disposition:v:1", "0")
+    run_ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        small,
+        "-f",
+        "lavfi",
+        "-i",
+        large,
+        "-map",
+        "0",
+        "-map",
+        "1",
+        *flags,
+        str(two),
+    )
+    assert (probe(two).width, probe(two).height) == (64, 64)
+
+
+CASES = {  # how each file is made, and how long the clip lasts
+    "cover_after.mp4": 2.0,
+    "cover_before.mp4": 2.0,
+    "long_sound.mp4": 4.0,
+    "long_sound.mkv": 4.0,
+    "long_sound.ts": 4.0,
+    "late_picture.mp4": 2.7,
+    "late_picture.ts": 2.7,
+    "late_sound.mkv": 2.7,
+    "late_start.mkv": 2.0,
+    "late_start.mp4": 2.0,
+    "no_duration.h264": 2.0,
+}
+
+
+def make_case(folder, name):
+    """Make one of the files of CASES; all but one have a picture and a sound."""
+    path = folder / name
+    case, suffix = name.split(".")
+    if case == "long_sound":
+        return make_clip(path, *H264, size="96x64", seconds=2, sound="sine=duration=4")
+    if suffix == "h264":
+        return make_clip(path, *H264[:6], size="96x64", seconds=2, sound=None)
+
+    clip = str(make_clip(folder / "clip.mp4", *H264, size="96x64", seconds=2))
+    copy = ("-c", "copy")
+    if case.startswith("cover"):
+        cover = str(folder / "cover.png")
+        run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=200x200", "-frames:v", "1", cover)
+        # The picture of the cover is larger than the video.
+        inputs = (clip, cover) if case == "cover_after" else (cover, clip)
+        number = inputs.index(cover)
+        maps = ("-map", "0", "-map", "1", f"-disposition:v:{number}", "attached_pic")
+        run_ffmpeg("-i", inputs[0], "-i", inputs[1], *maps, *copy, str(path))
+    elif case == "late_start":
+        late = ("-output_ts_offset", "2.5", "-avoid_negative_ts", "disabled")
+        run_ffmpeg("-i", clip, *copy, *late, str(path))
+    else:
+        kinds = ("0:v", "1:a") if case == "late_sound" else ("1:v", "0:a")
+        maps = ("-map", kinds[0], "-map", kinds[1])
+        run_ffmpeg("-i", clip, "-itsoffset", "0.7", "-i", clip, *maps, *copy, str(path))
+    return path
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_reader_validation_and_local_dataset_agree(tmp_path, name):
+    path = make_case(tmp_path, name)
+    info = probe(path)
+    assert info.duration_seconds == pytest.approx(CASES[name], abs=0.2)
+    assert (info.width, info.height, info.video_codec) == (96, 64, "h264")
+    assert probe_duration(path) == info.duration_seconds
+
+    source = read_source_facts(path)
+    assert source.duration_seconds == info.duration_seconds
+    assert source.short_side == 64
+    if not info.has_audio:
+        return
+    facts = validate_clip(path, wanted_seconds=None, parameters=ValidationParameters())
+    assert facts.duration_seconds == pytest.approx(info.duration_seconds, abs=1e-6)
+    assert (facts.width, facts.height, facts.video_codec) == (96, 64, "h264")
+    assert facts.sample_rate == info.sample_rate
+
+
+def test_a_cover_without_a_video_is_no_video_for_anybody(tmp_path):
+    path = tmp_path / "song.mp4"
+    clip = str(make_clip(tmp_path / "clip.mp4", *H264, size="96x64", seconds=2))
+    cover = str(tmp_path / "cover.png")
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=200x200", "-frames:v", "1", cover)
+    maps = ("-map", "0:a", "-map", "1", "-disposition:v", "attached_pic", "-c", "copy")
+    run_ffmpeg("-i", clip, "-i", cover, *maps, str(path))
+
+    assert not probe(path).has_video
+    assert read_source_facts(path).video_index is None
+    assert probe_duration(path) is None
+    with pytest.raises(MediaError, match="has no video stream") as caught:
+        validate_clip(path, wanted_seconds=None, parameters=ValidationParameters())
+    assert caught.value.reason == "no_video"
+
+
+@pytest.mark.parametrize(
+    ("limit", "shown"),
+    [(-5, 0), (0, 0), (39, 0), (40, 40), (79, 40), (80, 80), (10_000, 120)],
+)
+def test_the_frame_shown_is_the_last_one_that_is_not_later(limit, shown):
+    assert find_shown_frame([80, 0, 120, 40], limit) == shown
+
+
+def test_a_clock_translates_there_and_back():
+    clock = StreamClock(origin_seconds=1.4, numerator=1, denominator=90_000)
+    for timestamp in (126_000, 129_600, 133_200, 9_000_001):
+        seconds = clock.find_seconds(timestamp)
+        assert seconds == pytest.approx(timestamp / 90_000 - 1.4)
+        assert clock.find_limit(seconds) == timestamp
+        # Less than the tolerance before a frame still means that frame, a millisecond does not.
+        assert clock.find_limit(seconds - 9e-7) == timestamp
+        assert clock.find_limit(seconds - 1e-3) < timestamp
