@@ -24,7 +24,6 @@ from earshot.errors import ParameterError
 from eval.scoring.ground_truth import NUM_PIXELS
 
 MEDIAN_INDEX = NUM_PIXELS // 2
-_NEAR = np.float32(1e-5)  # of the range of values: many times the rounding of a normalized value
 
 
 @dataclass(frozen=True)
@@ -124,48 +123,36 @@ def normalize(
     return (values - low) / (high - low)
 
 
-@dataclass(frozen=True)
-class Cut:
-    """Where a published protocol cuts the values of one map.
+def mark_pixels(
+    values: np.ndarray,
+    protocol: Protocol,
+    *,
+    median: np.float32,
+    low: np.float32,
+    high: np.float32,
+) -> np.ndarray:
+    """Return which values a published protocol marks.
 
-    Values above ``last`` are marked, values below ``first`` are not, and ``is_marked`` decides of those between.
+    Protocols compare normalized values: two values can become one when they are normalized.
+
+    Args:
+        values: float32, of any shape: all values of one map.
+        protocol: any but those with the threshold ``own_area``.
+        median: ``sorted[25088]`` of the values.
+        low: smallest value.
+        high: largest value.
+
+    Returns:
+        bool, of the shape of ``values``.
     """
-
-    first: np.float32
-    last: np.float32
-    protocol: Protocol
-    low: np.float32
-    high: np.float32
-    threshold: np.float32  # of normalized values
-    is_strict: bool
-
-    def is_marked(self, values: np.ndarray) -> np.ndarray:
-        """Which of ``values`` (any shape) the protocol marks: bool of that shape."""
-        normalized = normalize(values, self.protocol, low=self.low, high=self.high)
-        return normalized > self.threshold if self.is_strict else normalized >= self.threshold
-
-
-def find_cut(protocol: Protocol, *, median: np.float32, low: np.float32, high: np.float32) -> Cut:
-    """The cut of a published protocol for a map with these extremes, whose value ``sorted[25088]`` is ``median``.
-
-    The protocols compare normalized values, and two values can be one after normalization. It never changes an order,
-    so only values next to the threshold have to be normalized to know on which side of it they are.
-    """
+    normalized = normalize(values, protocol, low=low, high=high)
     normalized_median = normalize(median, protocol, low=low, high=high)
     if protocol.threshold == "from_median":
-        threshold, is_strict = normalized_median, False
-    elif protocol.threshold == "above_median":
-        # The code sets what is above the median to 1, then what is below 1 to 0: a 1 that is not above it survives.
-        threshold, is_strict = (
-            (normalized_median, True) if normalized_median < 1 else (np.float32(1), False)
-        )
-    else:
-        assert protocol.threshold == "half_from_median", protocol.threshold
-        threshold, is_strict = max(np.float32(0.5), normalized_median), False
-    span = high - low
-    if span == 0 or not np.isfinite(span):
-        first, last = low, high
-    else:
-        near = low + threshold * span if threshold != normalized_median else median
-        first, last = near - _NEAR * span, near + _NEAR * span
-    return Cut(first, last, protocol, low, high, threshold, is_strict)
+        return normalized >= normalized_median
+    if protocol.threshold == "above_median":
+        # The code sets what is above the median to 1, and then what is below 1 to 0. A value of 1
+        # therefore stays marked even where the median itself is 1.
+        return normalized > normalized_median if normalized_median < 1 else normalized >= 1
+
+    assert protocol.threshold == "half_from_median", protocol.threshold
+    return normalized >= max(np.float32(0.5), normalized_median)

@@ -1,7 +1,7 @@
-"""From low-resolution maps and ground truth to the scores of each sample, under one protocol.
+"""Score low-resolution maps against ground truth, under one protocol.
 
-One pass a map: upsample, put the values into bins, and count marked pixels by bin, looking only into the bin of a
-threshold (see ``value_bins``). Maps are normalized only where it can matter (see ``protocols.find_cut``).
+Each map is upsampled to the grid of 224x224 pixels. A protocol then marks pixels, and the marked
+pixels are counted outside of the ground truth and on each of its levels.
 """
 
 from collections.abc import Sequence
@@ -10,28 +10,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval.scoring.ground_truth import GRID, NUM_PIXELS, GroundTruth
-from eval.scoring.protocols import MEDIAN_INDEX, Protocol, find_cut
+from eval.scoring.protocols import MEDIAN_INDEX, Protocol, mark_pixels
 from eval.scoring.upsampling import upsample
-from eval.scoring.value_bins import Counts, ValueBins
 
 _TOP_QUARTER_INDEX = NUM_PIXELS - NUM_PIXELS // 4
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of n samples, each float64 ``(n,)``.
+    """Scores of n samples, each float64 ``(n,)``."""
 
-    - ``ciou``: as the protocol marks. - ``median_ciou``: what is at or above the median marked.
-    - ``adaptive_ciou``: as many pixels marked as the ground truth has (above 0); equal values are marked together.
-    - ``pointing``: is the map's maximum inside the ground truth; on a plateau, the share of it that is inside, so
-      that no method gains by where a tie happens to be broken.
-    - ``confidence``: mean of the top quarter of the upsampled map, not normalized (SLAVC); NaN unless asked for.
-    """
-
+    # Marked as the protocol marks.
     ciou: np.ndarray
+    # All pixels at or above the median value are marked.
     median_ciou: np.ndarray
+    # As many pixels are marked as the ground truth has; equal values are marked together.
     adaptive_ciou: np.ndarray
+    # Whether the map's maximum lies in the ground truth. On a plateau, the share of the plateau
+    # that lies in it, so that no method gains by the way in which a tie is broken.
     pointing: np.ndarray
+    # Mean of the top quarter of the upsampled map, not normalized (SLAVC); NaN unless requested.
     confidence: np.ndarray
 
 
@@ -43,15 +41,24 @@ def score_maps(
     is_absolute: bool = False,
     with_confidence: bool = False,
 ) -> Scores:
-    """Score ``maps`` (n, h, w), any h and w, finite, larger = more likely, against as many ground truths.
+    """Score maps against as many ground truths.
 
-    ``is_absolute``: values have a unit of their own (flow magnitude, detector masks), and FlowGrad's code does not
-    normalize them; the other protocols do. A ground truth of None (a negative) gives cious of 0.
+    Args:
+        maps: n maps ``(h, w)`` of any size, finite values, larger = more likely.
+        ground_truths: None stands for a negative, whose scores are 0.
+        protocol: how pixels are marked.
+        is_absolute: the values have a unit of their own (pixels of motion, masks of a detector).
+            FlowGrad's code does not normalize such maps; the other protocols do.
+        with_confidence: compute ``Scores.confidence``, too.
+
+    Returns:
+        The scores in the order of the maps.
     """
     assert len(maps) == len(ground_truths)
     results = np.zeros((5, len(maps)))
     results[4] = np.nan
     is_raw = is_absolute and protocol.threshold == "half_from_median"
+
     buffer = np.empty((GRID, GRID), np.float32)
     for column, (lowres_map, truth) in enumerate(zip(maps, ground_truths, strict=True)):
         grid_map = upsample(lowres_map, how=protocol.upsampling, out=buffer)
@@ -59,38 +66,53 @@ def score_maps(
             top = np.partition(grid_map, _TOP_QUARTER_INDEX, axis=None)[_TOP_QUARTER_INDEX:]
             results[4, column] = top.mean(dtype=np.float64)
         if truth is not None:
-            results[:4, column] = _score_map(grid_map, truth, protocol, is_raw)
+            results[:4, column] = _score_map(grid_map.ravel(), truth, protocol, is_raw)
     return Scores(*results)
 
 
 def _score_map(
-    grid_map: np.ndarray, truth: GroundTruth, protocol: Protocol, is_raw: bool
-) -> tuple[float, ...]:
-    """The first four of ``Scores`` for one upsampled map."""
-    is_one_box = len(truth.pixel_boxes) == 1 and not truth.is_consensus
-    bins = ValueBins(
-        grid_map,
-        truth.levels(),
-        has_halves=truth.is_consensus,
-        box=tuple(truth.pixel_boxes[0].tolist()) if is_one_box else None,
-    )
-    _, area, full_area = bins.total
+    values: np.ndarray, truth: GroundTruth, protocol: Protocol, is_raw: bool
+) -> tuple[float, float, float, float]:
+    """Return the first four of ``Scores`` for the values of one upsampled map."""
+    levels = truth.levels().ravel()
+    is_any = levels > 0
+    is_full = levels > 1 if truth.is_consensus else is_any
+    area, full_area = np.count_nonzero(is_any), np.count_nonzero(is_full)
     if area == 0:
         return 0.0, 0.0, 0.0, 0.0
 
-    def ciou_of(marked: Counts) -> float:
-        num_outside = marked.num_all - marked.num_any
-        return ((marked.num_any + marked.num_full) / 2) / ((area + full_area) / 2 + num_outside)
+    def ciou_of(is_marked: np.ndarray) -> float:
+        num_any = np.count_nonzero(is_marked & is_any)
+        num_full = np.count_nonzero(is_marked & is_full) if truth.is_consensus else num_any
+        num_outside = np.count_nonzero(is_marked) - num_any
+        return ((num_any + num_full) / 2) / ((area + full_area) / 2 + num_outside)
 
-    median = bins.value_at_rank(MEDIAN_INDEX)
-    median_ciou = ciou_of(bins.count_from(median))
-    adaptive_ciou = ciou_of(bins.count_from(bins.value_at_rank(NUM_PIXELS - area)))
+    median, own_limit, low, high = _find_thresholds(values, area)
+    median_ciou = ciou_of(values >= median)
+    adaptive_ciou = ciou_of(values >= own_limit)
     if is_raw:
-        ciou = ciou_of(bins.count_from(np.float32(0.5)))
+        ciou = ciou_of(values >= np.float32(0.5))
     elif protocol.threshold == "own_area":
         ciou = adaptive_ciou
     else:
-        cut = find_cut(protocol, median=median, low=bins.low, high=bins.high)
-        ciou = ciou_of(bins.count_marked(first=cut.first, last=cut.last, is_marked=cut.is_marked))
-    at_maximum = bins.count_from(bins.high)
-    return ciou, median_ciou, adaptive_ciou, at_maximum.num_any / at_maximum.num_all
+        ciou = ciou_of(mark_pixels(values, protocol, median=median, low=low, high=high))
+
+    is_maximum = values == high
+    pointing = np.count_nonzero(is_maximum & is_any) / np.count_nonzero(is_maximum)
+    return ciou, median_ciou, adaptive_ciou, pointing
+
+
+def _find_thresholds(
+    values: np.ndarray, area: int
+) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+    """Return the median, the value at or above which ``area`` pixels lie, and the extremes.
+
+    The second search needs only the half of the values in which its rank lies.
+    """
+    halves = np.partition(values, MEDIAN_INDEX)
+    lower, upper = halves[:MEDIAN_INDEX], halves[MEDIAN_INDEX:]
+
+    rank = NUM_PIXELS - area
+    half, place = (lower, rank) if rank < MEDIAN_INDEX else (upper, rank - MEDIAN_INDEX)
+    own_limit = np.partition(half, place)[place]
+    return upper[0], own_limit, lower.min(), upper.max()

@@ -10,11 +10,9 @@ from eval.entrants.baselines import ceiling, ceiling_of_half, centre_map, unifor
 from eval.scoring.ground_truth import make_ground_truth
 from eval.scoring.metrics import auc, success_rate
 from eval.scoring.protocols import PROTOCOLS, get_protocol
-from eval.scoring.ranks import values_at_ranks
 from eval.scoring.score_maps import score_maps
 from eval.scoring.upsampling import upsample
-from eval.scoring.value_bins import ValueBins
-from tests.helpers.published_loop import LOOPS, consensus_map, union_map
+from tests.helpers.published_loop import LOOPS, ciou, consensus_map, union_map
 
 GOLDEN_NAMES = {
     "lvs": "lvs",
@@ -196,78 +194,31 @@ def test_empty_ground_truth_scores_zero():
         assert (scores.ciou[0], scores.adaptive_ciou[0], scores.pointing[0]) == (0, 0, 0)
 
 
-def test_ranks_are_exact_also_where_a_sample_misleads():
-    rng = np.random.default_rng(0)
-    spiky = np.zeros(50176, np.float32)
-    spiky[::17] = 1  # the sample sees nothing but ones
-    arrays = [
-        spiky,
-        1 - spiky,
-        rng.standard_normal(50176).astype(np.float32),
-        np.ones(50176, np.float32),
-    ]
-    arrays += [np.arange(50176, dtype=np.float32), (rng.random(50176) > 0.5).astype(np.float32)]
-    for values in arrays:
-        expected = np.sort(values)
-        for area in (1, 2, 100, 5000, 25088, 50175, 50176):
-            found = values_at_ranks(values, (25088, 50176 - area))
-            assert found == [expected[25088], expected[50176 - area]]
-
-
-def make_values(rng):
-    """Values for bins: spread out, far from 0, one outlier, plateaus at the ends, two values, one, the whole range."""
-    noise = rng.standard_normal((32, 48)).astype(np.float32)
-    yield from (
-        noise,
-        noise * np.float32(1e-3) + 1000,
-        np.exp(9 * noise),
-        noise * np.float32(1e-38),
-    )
-    yield np.where(np.arange(noise.size).reshape(noise.shape) == 700, np.float32(1e6), noise)
-    yield from (
-        np.maximum(noise, 0),
-        np.minimum(noise, 1.5),
-        np.float32(1) * (noise > 0.3),
-        np.ones_like(noise),
-    )
-    yield np.clip(noise, -1, 1) * np.float32(3e38)
-
-
-def test_values_in_bins_are_ranked_and_counted_exactly():
+def test_other_scores_are_those_of_a_full_sort_on_every_kind_of_map():
     rng = np.random.default_rng(5)
-    for number, values in enumerate(make_values(rng)):
-        in_order = np.sort(values, axis=None)
-        box = np.zeros(values.shape, np.uint8)
-        box[3:20, 10:30] = 2
-        halves = rng.integers(0, 3, values.shape).astype(np.uint8)
-        for levels, how in (
-            (box, {"box": (10, 3, 30, 20)}),
-            (box, {}),
-            (halves, {"has_halves": True}),
-        ):
-            bins = ValueBins(values, levels, **how)
-            assert (bins.low, bins.high) == (in_order[0], in_order[-1])
-            assert bins.total == (
-                values.size,
-                np.count_nonzero(levels),
-                np.count_nonzero(levels > 1),
-            )
-            for rank in (0, 1, 500, 768, 1400, values.size - 1):
-                value = bins.value_at_rank(rank)
-                assert value == in_order[rank], (number, rank)
-                for first, last in ((value, value), (value, in_order[-1]), (in_order[0], value)):
-                    marked = values > value
-                    found = bins.count_marked(
-                        first=first, last=last, is_marked=lambda some, value=value: some > value
-                    )
-                    expected = [np.count_nonzero(marked & (levels >= least)) for least in (0, 1, 2)]
-                    assert list(found) == expected, (number, rank, how)
-                expected = [
-                    np.count_nonzero((values >= value) & (levels >= least)) for least in (0, 1, 2)
-                ]
-                assert list(bins.count_from(value)) == expected, (number, rank, how)
-            beyond = np.nextafter(bins.high, np.float32(np.inf))
-            assert bins.count_from(beyond) == (0, 0, 0)
+    num_compared = 0
+    for size in ((14, 14), (1, 1), (224, 224)):
+        for lowres_map in make_maps(rng, size):
+            for scale in (0.02, 0.3, 1.2):  # of the boxes: a few pixels to nearly all of them
+                corners = 0.5 + scale * rng.uniform(-0.5, 0.5, (2, 2, 2))
+                boxes = np.sort(corners, axis=1).reshape(-1, 4)
+                rule = "union" if num_compared % 2 else "consensus"
+                truth = make_ground_truth(boxes, rule=rule)
+                found = score_maps([lowres_map], [truth], protocol=get_protocol("earshot"))
+
+                gt_map, grid_map = truth.levels() / 2, upsample(lowres_map, how="cv2_linear")
+                if not gt_map.any():
+                    continue
+                in_order = np.sort(grid_map, axis=None)
+                for scores, limit in (
+                    (found.median_ciou, in_order[25088]),
+                    (found.adaptive_ciou, in_order[50176 - np.count_nonzero(gt_map)]),
+                ):
+                    assert scores[0] == ciou(grid_map, gt_map, limit)
+                is_maximum = grid_map == in_order[-1]
+                assert found.pointing[0] == np.mean(gt_map[is_maximum] > 0)
+                num_compared += 1
+    assert num_compared > 100
 
 
 def test_unknown_protocol_names_the_known_ones():
