@@ -10,6 +10,7 @@ from earshot.errors import DataError
 from earshot.tables import SAMPLES
 from eval.scoring.ground_truth import ground_truths_of, make_ground_truth
 from pipeline.lists.annotations import read_flickr_xml
+from tests.helpers.paths import DATA, shared_path
 
 
 def samples_table(rows):
@@ -25,9 +26,7 @@ def samples_table(rows):
 
 
 @pytest.fixture(scope="module")
-def vggss(request):
-    from tests.helpers.paths import shared_path
-
+def vggss():
     return json.loads(shared_path("lists", "ezvsl", "vggss.json").read_text())
 
 
@@ -47,8 +46,8 @@ def test_two_clips_of_vggss_have_an_empty_map(vggss):
     assert empty == {"M1P1xla8rg0_000000", "MKC9LvRivTM_000030"}
 
 
-def test_flickr_consensus_has_the_published_sums(shared):
-    golden = np.load(shared("golden", "protocols.npz"))
+def test_flickr_consensus_has_the_published_sums():
+    golden = np.load(DATA / "golden_protocols.npz")
     for boxes, total, num_half in zip(
         golden["flickr_boxes256"],
         golden["flickr_gt_sum"],
