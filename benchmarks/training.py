@@ -40,8 +40,8 @@ from train.data.random_crops import RandomCrops
 from train.data.sample_source import SampleSource
 from train.fitting.fit import fit
 from train.fitting.lightning_module import TrainingModule
-from train.models import build_parameters, make_model
 from train.models.localizer import IMAGENET_MEAN, IMAGENET_STD
+from train.models.registry import build_parameters, make_model
 from train.models.training_parameters import HardwareParameters
 
 _SHARD_SAMPLES = 64

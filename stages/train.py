@@ -17,7 +17,7 @@ from train.data.feature_readers import describe_features, open_readers
 from train.data.splits import find_boxes, find_split_ids, find_videos, hold_out
 from train.fitting.distributed import is_first_process
 from train.fitting.fit import fit
-from train.models import build_parameters, features_read, parameters_of_training
+from train.models.registry import build_parameters, features_read, parameters_of_training
 from train.models.training_parameters import HardwareParameters
 from train.runs.finished_runs import compute_run_key, obtain_run
 from train.runs.run_folder import adopt_run, read_run, write_untrained_run

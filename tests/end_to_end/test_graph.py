@@ -41,7 +41,7 @@ def _closure(name: str) -> set[str]:
     found = import_closure(f"stages.{name}", root=ROOT)
     by_name = {
         "pipeline/datasets/dataset.py": ["pipeline/datasets"],
-        "train/models/__init__.py": ["train/models"],
+        "train/models/registry.py": ["train/models"],
     }
     for trigger, folders in by_name.items():
         if trigger in found:

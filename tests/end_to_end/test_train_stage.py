@@ -16,7 +16,7 @@ from tests.helpers.paths import ROOT
 from tests.helpers.toy_project import make_toy_project
 from train.fitting.distributed import is_first_process
 from train.inference.predictor import load_predictor
-from train.models import METHODS, build_parameters, parameters_of_training
+from train.models.registry import METHODS, build_parameters, parameters_of_training
 from train.runs.finished_runs import find_finished, obtain_run
 from train.runs.run_folder import load_tensors, read_features, read_run
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from train.models import build_parameters, make_model
 from train.models.localizer import Localizer
+from train.models.registry import build_parameters, make_model
 
 PUBLIC_SALT = "public"
 METHODS = {

@@ -1,7 +1,7 @@
 """Training runs of seconds over the features of ``toy_features``."""
 
 from train.fitting.fit import fit
-from train.models import build_parameters
+from train.models.registry import build_parameters
 from train.models.training_parameters import HardwareParameters
 
 TINY = {

@@ -15,7 +15,7 @@ import torch
 
 from train.fitting import best_weights
 from train.fitting.fit import fit
-from train.models import build_parameters
+from train.models.registry import build_parameters
 from train.models.training_parameters import HardwareParameters
 
 

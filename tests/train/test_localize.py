@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.media.ffmpeg import find_ffmpeg
 from train.localize import main, overlay
-from train.models import build_parameters, make_model
+from train.models.registry import build_parameters, make_model
 from train.runs.run_folder import write_model
 
 SMALL = {"width": 8, "image_size": 64, "init": "random", "spectrogram_pooling": 4, "map_stride": 16}

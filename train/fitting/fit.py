@@ -34,7 +34,7 @@ from train.fitting.distributed import synchronize_statistics
 from train.fitting.history import History, StepBar
 from train.fitting.lightning_module import TrainingModule
 from train.inference.predictor import Predictor
-from train.models import make_model
+from train.models.registry import make_model
 from train.models.training_parameters import HardwareParameters, TrainingParameters
 from train.runs.run_folder import load_tensors, write_model, write_run
 from train.weights.initialization import initialize_vision

@@ -7,9 +7,9 @@ import torch
 
 from earshot.errors import DataError
 from train.inference.predictor import Predictor
-from train.models.encoders import make_encoder
 from train.models.localizer import InputFormat, Localizer
-from train.models.object_guidance import ObjectGuidance
+from train.networks.encoders import make_encoder
+from train.networks.object_guidance import ObjectGuidance
 from train.weights.initialization import load_backbone, load_imagenet_weights
 
 BACKBONE = "resnet18"

@@ -10,8 +10,8 @@ from earshot.reader import FeatureReader
 from train.data.augmentation import prepare_inputs
 from train.data.device_copies import move_to
 from train.data.sample_source import SampleSource
-from train.models import make_model
 from train.models.localizer import Localizer
+from train.models.registry import make_model
 from train.models.training_parameters import TrainingParameters
 from train.runs.run_folder import read_model
 from train.weights.initialization import attach_object_guidance

@@ -1,6 +1,6 @@
 """EZ-VSL (Mo & Morgado, ECCV 2022): two encoders, projections, a multiple-instance contrastive loss.
 
-The object-guided map that its test mixes in is in ``train/models/object_guidance.py``.
+The object-guided map that its test mixes in is in ``train/networks/object_guidance.py``.
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from train.models.encoders import make_encoder
 from train.models.localizer import Localizer, full_precision, make_input_format, pool_audio
-from train.models.losses import multiple_instance_loss, own_similarity
-from train.models.object_guidance import ObjectGuidance
 from train.models.training_parameters import TrainingParameters
+from train.networks.encoders import make_encoder
+from train.networks.losses import multiple_instance_loss, own_similarity
+from train.networks.object_guidance import ObjectGuidance
 
 
 @dataclass(frozen=True, kw_only=True)

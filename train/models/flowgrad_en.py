@@ -6,10 +6,10 @@ from typing import ClassVar, Literal
 import torch
 
 from train.models import rcgrad
-from train.models.encoders import make_encoder
-from train.models.gradcam import grad_cam
 from train.models.localizer import full_precision
-from train.models.losses import clip_loss
+from train.networks.encoders import make_encoder
+from train.networks.gradcam import grad_cam
+from train.networks.losses import clip_loss
 
 
 @dataclass(frozen=True, kw_only=True)

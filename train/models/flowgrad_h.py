@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 
 from train.models import rcgrad
-from train.models.object_guidance import min_max
+from train.networks.object_guidance import min_max
 
 
 @dataclass(frozen=True, kw_only=True)

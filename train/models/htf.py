@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from train.models.encoders import make_encoder
 from train.models.localizer import Localizer, full_precision, make_input_format, pool_audio
-from train.models.losses import multiple_instance_loss, own_similarity, trimap_loss
 from train.models.training_parameters import TrainingParameters
+from train.networks.encoders import make_encoder
+from train.networks.losses import multiple_instance_loss, own_similarity, trimap_loss
 
 
 @dataclass(frozen=True, kw_only=True)

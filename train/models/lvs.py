@@ -6,10 +6,10 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 
-from train.models.encoders import make_encoder
 from train.models.localizer import Localizer, full_precision, make_input_format, pool_audio
-from train.models.losses import own_similarity, trimap_logits, trimap_loss
 from train.models.training_parameters import TrainingParameters
+from train.networks.encoders import make_encoder
+from train.networks.losses import own_similarity, trimap_logits, trimap_loss
 
 
 @dataclass(frozen=True, kw_only=True)

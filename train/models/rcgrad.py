@@ -10,8 +10,6 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from train.models.encoders import make_encoder
-from train.models.gradcam import grad_cam
 from train.models.localizer import (
     CLIP_MEAN,
     CLIP_STD,
@@ -20,9 +18,11 @@ from train.models.localizer import (
     full_precision,
     make_input_format,
 )
-from train.models.losses import clip_loss
 from train.models.training_parameters import TrainingParameters
-from train.models.waveform_encoder import make_waveform_encoder
+from train.networks.encoders import make_encoder
+from train.networks.gradcam import grad_cam
+from train.networks.losses import clip_loss
+from train.networks.waveform_encoder import make_waveform_encoder
 
 # FlowGrad's code feeds (|flow| + 5) / 200
 FLOW_OFFSET, FLOW_SCALE = 5.0, 1 / 200

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from earshot.errors import ParameterError
-from train.models.encoders import FULL_WIDTH, MAP_STRIDES
+from train.networks.encoders import FULL_WIDTH, MAP_STRIDES
 
 PUBLISHED_CROP = (
     246,

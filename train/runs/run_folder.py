@@ -15,8 +15,8 @@ import torch
 from earshot.errors import DataError
 from earshot.files import publish, publish_text
 from pipeline.base.parameters import as_mapping
-from train.models import build_parameters, make_model
 from train.models.localizer import Localizer
+from train.models.registry import build_parameters, make_model
 from train.models.training_parameters import TrainingParameters
 
 MODEL_NAME, RUN_NAME = "model.ckpt", "run.json"

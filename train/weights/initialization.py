@@ -6,10 +6,10 @@ import torch
 import torchvision
 
 from earshot.errors import DataError, ParameterError
-from train.models.encoders import FULL_WIDTH, FeatureEncoder, ResNetEncoder, make_encoder
 from train.models.localizer import Localizer
-from train.models.object_guidance import ObjectGuidance
 from train.models.training_parameters import TrainingParameters
+from train.networks.encoders import FULL_WIDTH, FeatureEncoder, ResNetEncoder, make_encoder
+from train.networks.object_guidance import ObjectGuidance
 from train.runs.run_folder import load_tensors
 from train.weights.fetch import fetch_file
 from train.weights.published_checkpoints import find_state_dict

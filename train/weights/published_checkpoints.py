@@ -21,8 +21,8 @@ import torch
 from earshot.errors import DataError, EarshotError
 from earshot.files import sha256_of
 from pipeline.base.parameters import as_mapping
-from train.models import METHODS, build_parameters, make_model
 from train.models.localizer import Localizer
+from train.models.registry import METHODS, build_parameters, make_model
 from train.models.training_parameters import TrainingParameters
 from train.runs.run_folder import load_tensors, write_model, write_run
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from earshot.errors import DataError
 from earshot.files import sha256_of
-from train.models import METHODS
+from train.models.registry import METHODS
 from train.weights.fetch import fetch_file
 from train.weights.published_checkpoints import import_published
 

@@ -13,7 +13,7 @@ from train.data.feature_readers import open_readers
 from train.fitting.fit import fit
 from train.fitting.lightning_module import TrainingModule
 from train.inference.predictor import load_predictor, untrained_predictor
-from train.models import build_parameters, make_model
+from train.models.registry import build_parameters, make_model
 from train.models.training_parameters import HardwareParameters
 from train.runs.run_folder import load_tensors
 

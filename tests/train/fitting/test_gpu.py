@@ -28,9 +28,9 @@ from train.fitting.devices import count_workers, describe_device, plan_trainer
 from train.fitting.fit import fit
 from train.fitting.lightning_module import TrainingModule
 from train.inference.predictor import load_predictor
-from train.models import make_model
-from train.models.gradcam import grad_cam
+from train.models.registry import make_model
 from train.models.training_parameters import HardwareParameters
+from train.networks.gradcam import grad_cam
 from train.runs.run_folder import read_run
 
 needs_gpu = pytest.mark.skipif(

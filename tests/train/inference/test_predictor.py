@@ -10,8 +10,8 @@ from pipeline.base.progress import Progress
 from tests.helpers.toy_features import write_features
 from train.data.feature_readers import open_readers
 from train.inference.predictor import Predictor, load_predictor, untrained_predictor
-from train.models import METHODS, build_parameters, make_model
-from train.models.encoders import make_encoder
+from train.models.registry import METHODS, build_parameters, make_model
+from train.networks.encoders import make_encoder
 from train.runs.run_folder import read_features, write_model
 from train.weights.initialization import initialize_vision
 

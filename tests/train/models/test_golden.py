@@ -17,8 +17,8 @@ from tests.helpers.golden_formula import (
     tensor,
 )
 from tests.helpers.paths import DATA
-from train.models import build_parameters, make_model
-from train.models.gradcam import grad_cam, keep_upper_half
+from train.models.registry import build_parameters, make_model
+from train.networks.gradcam import grad_cam, keep_upper_half
 
 GOLDEN = np.load(DATA / "golden_models.npz")
 MAP_STEP = slice(3, None, 7)  # of the golden maps of 224x224, which are kept thinned

@@ -52,7 +52,7 @@ def test_a_run_depends_on_what_it_imports_and_on_nothing_else(key_of):
     }
     needed = set().union(*closure.values())
     assert {
-        "train/models/losses.py",
+        "train/networks/losses.py",
         "train/data/loader.py",
         "train/models/rcgrad.py",
         "train/models/localizer.py",

@@ -13,7 +13,7 @@ from earshot.files import sha256_of
 from tests.helpers.golden_formula import METHODS, fill_state_dict, inputs_of, make_formula_model
 from train.data.augmentation import encode_flow
 from train.inference.predictor import load_predictor
-from train.models import build_parameters, make_model
+from train.models.registry import build_parameters, make_model
 from train.runs.run_folder import read_run
 from train.weights.initialization import expand_channels, initialize_vision, load_imagenet_weights
 from train.weights.published_checkpoints import load_published, main, recognize

@@ -27,7 +27,7 @@ from tests.helpers.misbehaving_server import Answer, MisbehavingServer, page
 from tests.helpers.paths import ROOT
 from tests.helpers.toy_project import make_toy_project
 from train.inference.predictor import load_predictor
-from train.models import build_parameters, make_model
+from train.models.registry import build_parameters, make_model
 from train.runs.run_folder import load_tensors, read_run
 from train.weights.fetch import fetch_file
 from train.weights.released import ReleasedWeights

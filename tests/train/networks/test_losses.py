@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from tests.helpers.golden_formula import make_loss_features
 from tests.helpers.paths import DATA
-from train.models.losses import (
+from train.networks.losses import (
     clip_loss,
     multiple_instance_loss,
     own_similarity,

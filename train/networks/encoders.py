@@ -1,8 +1,9 @@
-"""Convolutional encoders: image-like tensor in, feature map out; torchvision's ResNet is the base of all.
+"""Convolutional encoders: image-like tensor in, feature map out, on torchvision's ResNet.
 
-One class serves the narrow encoder for CPUs (``width`` 16, say), ``resnet18`` as published (``width`` 64) and the
-layouts of published checkpoints, which carry first convolutions and heads that nothing reads (``unused_stems``,
-``has_head``). Any other torchvision backbone that is convolutional can be asked for by name as an experiment.
+One class makes three kinds of networks: the ResNet-18 of the papers (``width`` 64), a narrow one
+for CPUs (``width`` 16, say), and the layouts of published checkpoints. These layouts hold first
+convolutions and heads that nothing reads (``unused_stems``, ``has_head``). As an experiment,
+``backbone`` may name any other convolutional classifier of torchvision.
 """
 
 from collections.abc import Mapping
@@ -14,8 +15,8 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from earshot.errors import ParameterError
 
-# torchvision's block and number of blocks a stage; keyword arguments of the variants
-_RESNETS = {
+# name -> torchvision's block, number of blocks a stage, keyword arguments of the variant
+_RESNETS: dict[str, tuple[type, tuple[int, ...], dict[str, int]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2), {}),
     "resnet34": (BasicBlock, (3, 4, 6, 3), {}),
     "resnet50": (Bottleneck, (3, 4, 6, 3), {}),
@@ -24,17 +25,25 @@ _RESNETS = {
     "resnext50_32x4d": (Bottleneck, (3, 4, 6, 3), {"groups": 32, "width_per_group": 4}),
     "wide_resnet50_2": (Bottleneck, (3, 4, 6, 3), {"width_per_group": 128}),
 }
-FULL_WIDTH = 64  # channels of a published ResNet's first stage
+FULL_WIDTH = 64  # channels of the first stage of a published ResNet
 MAP_STRIDES = (8, 16, 32)
 
 
 class ResNetEncoder(ResNet):
-    """A torchvision ResNet without pooling and head: ``(n, in_channels, h, w)`` -> ``(n, num_features, h', w')``.
+    """A torchvision ResNet without pooling and head.
 
-    ``width`` is the number of channels of the first stage (64 as published; stages have 1, 2, 4 and 8 times that).
-    ``map_stride`` is input pixels a map cell: 32 as published by most (7x7 at 224), 16 where layer4 does not stride
-    (14x14), 8 where layer3 does not either. ``stem`` names the first convolution; ``unused_stems`` (name -> number of
-    input channels) and ``has_head`` (``fc``) add parameters that published checkpoints hold and the forward ignores.
+    Turns (n, in_channels, h, w) into (n, num_features, h', w').
+
+    Args:
+        backbone: a name of ``_RESNETS``.
+        in_channels: of the input.
+        width: channels of the first stage, 64 as published; the stages have 1, 2, 4, 8 times that.
+        map_stride: input pixels a cell of the feature map. 32 is a plain ResNet (7x7 at 224); 16
+            takes the stride from layer4 (14x14), 8 from layer3, too.
+        stem: the name of the first convolution.
+        unused_stems: further first convolutions of a published layout, name -> input channels. They
+            are part of the state dict; the forward pass ignores them.
+        has_head: whether the layout has torchvision's head ``fc``, also unused.
     """
 
     rgb_stem = "conv1"  # torchvision's name of the first convolution
@@ -53,6 +62,8 @@ class ResNetEncoder(ResNet):
         block, num_blocks, options = _RESNETS[backbone]
         self._width = width
         super().__init__(block, list(num_blocks), **options)
+
+        # Replace the first convolution by those of the layout; only `stem` is trained.
         self.stem = stem
         del self.conv1
         stems = {**(unused_stems or {}), stem: in_channels}
@@ -61,42 +72,57 @@ class ResNetEncoder(ResNet):
             nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
             self.add_module(name, convolution.requires_grad_(name == stem))
         self.bn1 = nn.BatchNorm2d(width)
+
+        # Replace or remove the head; a feature map needs no pooling.
         self.num_features = 8 * width * block.expansion
         if has_head:
             self.fc = nn.Linear(self.num_features, 1000).requires_grad_(False)
         else:
             del self.fc
         del self.avgpool
+
         if map_stride <= 16:
             _remove_stride(self.layer4)
         if map_stride <= 8:
             _remove_stride(self.layer3)
 
-    def _make_layer(self, block, planes, blocks, stride=1, dilate=False):
-        # torchvision's constructor knows only 64 channels; narrower or wider stages are made here
+    def _make_layer(
+        self,
+        block: type,
+        planes: int,
+        blocks: int,
+        stride: int = 1,
+        dilate: bool = False,
+    ) -> nn.Sequential:
+        # torchvision's constructor knows 64 channels only. Narrower or wider stages are made here.
         if planes == FULL_WIDTH:
             self.inplanes = self._width
-        return super()._make_layer(
-            block, planes * self._width // FULL_WIDTH, blocks, stride, dilate
-        )
+        planes = planes * self._width // FULL_WIDTH
+        return super()._make_layer(block, planes, blocks, stride, dilate)
 
     @staticmethod
     def own_name(key: str) -> str:
-        """The name here of a parameter of torchvision's classifier: the same."""
+        """Return the name here of a parameter of torchvision's classifier: the same."""
         return key
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Feature map of the last stage."""
+        """Return the feature map of the last stage."""
         x = self.maxpool(self.relu(self.bn1(getattr(self, self.stem)(x))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
 
 class FeatureEncoder(nn.Module):
-    """Any convolutional torchvision classifier without its head, as an experiment (``convnext_tiny``, ...)."""
+    """A convolutional torchvision classifier without its head (``convnext_tiny``, ...).
+
+    Turns (n, in_channels, h, w) into (n, num_features, h', w').
+    """
 
     def __init__(self, backbone: str, *, in_channels: int):
         super().__init__()
         network = torchvision.models.get_model(backbone, weights=None)
+
+        # torchvision's classifiers keep their convolutions under different names.
+        self._own_names: dict[str, str]
         if hasattr(network, "features"):
             trunk, self._own_names = network.features, {"features": "trunk"}
         elif hasattr(network, "trunk_output"):  # RegNet
@@ -104,25 +130,27 @@ class FeatureEncoder(nn.Module):
             self._own_names = {"stem": "trunk.0", "trunk_output": "trunk.1"}
         else:
             raise ParameterError(
-                f"backbone {backbone!r} has no trunk of convolutions that is known here; use a ResNet, ConvNeXt, "
-                "EfficientNet, RegNet, Swin, ..."
+                f"backbone {backbone!r} has no trunk of convolutions that is known here; use a "
+                "ResNet, ConvNeXt, EfficientNet, RegNet, Swin, ..."
             )
+
         self.trunk, stem = _with_input_channels(trunk, in_channels)
         self.stem = self.rgb_stem = f"trunk.{stem}"
         self.is_channels_last = "swin" in backbone
+
+        # The number of features is in no attribute; a small input tells it.
         with torch.no_grad():
-            self.num_features = FeatureEncoder.forward(
-                self.eval(), torch.zeros(1, in_channels, 64, 64)
-            ).shape[1]
+            example = torch.zeros(1, in_channels, 64, 64)
+            self.num_features = FeatureEncoder.forward(self.eval(), example).shape[1]
         self.train()
 
     def own_name(self, key: str) -> str:
-        """The name here of a parameter of torchvision's classifier."""
+        """Return the name here of a parameter of torchvision's classifier."""
         first, _, rest = key.partition(".")
         return f"{self._own_names.get(first, first)}.{rest}"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Feature map of the trunk's last stage."""
+        """Return the feature map of the trunk's last stage."""
         features = self.trunk(x)
         return features.permute(0, 3, 1, 2) if self.is_channels_last else features
 
@@ -130,11 +158,23 @@ class FeatureEncoder(nn.Module):
 def make_encoder(
     backbone: str, *, in_channels: int, width: int = FULL_WIDTH, map_stride: int = 32, **layout
 ) -> ResNetEncoder | FeatureEncoder:
-    """The encoder ``backbone``; ``layout`` are the further arguments of ``ResNetEncoder``."""
+    """Make an encoder with random weights.
+
+    Args:
+        backbone: a ResNet, or another convolutional classifier of torchvision.
+        in_channels: of the input.
+        width: as for ``ResNetEncoder``; other backbones have their own.
+        map_stride: likewise.
+        layout: further arguments of ``ResNetEncoder``.
+
+    Raises:
+        ParameterError: torchvision has no such classifier, or it has no such width or stride.
+    """
     if is_resnet(backbone):
         return ResNetEncoder(
             backbone, in_channels=in_channels, width=width, map_stride=map_stride, **layout
         )
+
     if backbone not in torchvision.models.list_models(module=torchvision.models):
         raise ParameterError(
             f"unknown backbone {backbone!r}; expected a torchvision classifier such as resnet18"
@@ -147,31 +187,32 @@ def make_encoder(
 
 
 def is_resnet(backbone: str) -> bool:
-    """Whether ``ResNetEncoder`` is for this backbone."""
+    """Return whether ``ResNetEncoder`` can make this backbone."""
     return backbone in _RESNETS
 
 
 def _remove_stride(layer: nn.Sequential) -> None:
-    """Let a stage keep its input's resolution; the shapes of its weights stay."""
+    """Make a stage keep the resolution of its input; the shapes of its weights stay."""
     for module in layer[0].modules():
         if isinstance(module, nn.Conv2d):
             module.stride = (1, 1)
 
 
 def _with_input_channels(trunk: nn.Module, in_channels: int) -> tuple[nn.Module, str]:
-    """Give the first convolution ``in_channels`` inputs; the trunk and that convolution's name."""
+    """Give the first convolution ``in_channels`` inputs; return the trunk and its name."""
     for name, module in trunk.named_modules():
-        if isinstance(module, nn.Conv2d):
-            if module.in_channels != in_channels:
-                parent_name, _, attribute = name.rpartition(".")
-                replacement = nn.Conv2d(
-                    in_channels,
-                    module.out_channels,
-                    module.kernel_size,
-                    module.stride,
-                    module.padding,
-                    bias=module.bias is not None,
-                )
-                setattr(trunk.get_submodule(parent_name), attribute, replacement)
-            return trunk, name
+        if not isinstance(module, nn.Conv2d):
+            continue
+        if module.in_channels != in_channels:
+            parent_name, _, attribute = name.rpartition(".")
+            replacement = nn.Conv2d(
+                in_channels,
+                module.out_channels,
+                module.kernel_size,
+                module.stride,
+                module.padding,
+                bias=module.bias is not None,
+            )
+            setattr(trunk.get_submodule(parent_name), attribute, replacement)
+        return trunk, name
     raise ParameterError("the backbone has no convolution to give another number of input channels")
