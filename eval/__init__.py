@@ -1,1 +1,8 @@
-"""Earshot's evaluation: ground truth, metrics, protocols, baselines without training, report. NumPy only."""
+"""Evaluation without training code (NumPy, no torch): from localization maps to a report.
+
+- ``eval.scoring``: a map and boxes become numbers, under each published protocol;
+- ``eval.entrants``: what is evaluated: models, untrained networks, baselines;
+- ``eval.results``: scores and results of all entrants, with intervals and comparisons;
+- ``eval.report``: the page and the tables for papers;
+- ``eval.score``: the command ``python -m eval.score`` for maps of your own.
+"""

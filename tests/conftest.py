@@ -31,7 +31,8 @@ def server():
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
     """A project with a report of 12 samples: the project, the inputs of its report, and what was written."""
-    from eval.report import ReportParameters, build_report, load_inputs
+    from eval.report.build_report import build_report
+    from eval.report.inputs import ReportParameters, load_inputs
     from tests.helpers.report_examples import write_project
 
     project = write_project(tmp_path_factory.mktemp("report"), num_samples=12)

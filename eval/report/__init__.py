@@ -1,16 +1,14 @@
-"""The report: one page that says what was there, what came out, how comparable it is, and how it looks.
+"""The report: one self-contained page about a run, and the tables of its results for papers.
 
-``build_report(inputs, parameters, output_dir)`` writes it; ``load_inputs`` collects its inputs from a checkout.
+In reading order:
+
+- ``inputs``: ``load_inputs`` collects what the page shows (``ReportInputs``) from a checkout;
+- ``build_report``: ``build_report`` writes the page and the tables;
+- ``result_rows``: rows of results.json grouped into tables, their order and their numbers;
+- the sections of the page as plain data: ``availability``, ``results_tables``,
+  ``protocol_cards``, ``score_charts``, ``training_curves`` and ``gallery`` (with ``facts`` and
+  ``sound``);
+- ``charts``: shapes of the SVG charts;
+- ``page``: ``render_page`` turns that data into HTML with the templates of ``templates/``;
+- ``exports``: Markdown, CSV and LaTeX.
 """
-
-from eval.report.build import ReportPaths, build_report
-from eval.report.inputs import DatasetInputs, ReportInputs, ReportParameters, load_inputs
-
-__all__ = [
-    "DatasetInputs",
-    "ReportInputs",
-    "ReportParameters",
-    "ReportPaths",
-    "build_report",
-    "load_inputs",
-]

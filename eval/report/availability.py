@@ -1,225 +1,214 @@
-"""What was requested and what is there: counts by split, reasons, features; every table's lines add up."""
+"""Count what was requested and what is there: clips by split and by reason, samples by feature.
+
+Each row of these tables adds up. ``templates/section_availability.html`` shows them.
+"""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from earshot.tables import describe_missing
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from earshot.tables import DOWNLOADS, describe_missing
 from eval.report.inputs import DatasetInputs
-from eval.report.markup import Html, breakable, details, element, table
-from eval.report.rows import ABSENT, format_count
+from pipeline.base.table_filters import count_values
+from pipeline.downloads.counts import count_splits
 from pipeline.downloads.reasons import REASONS
 
-_NUM_LISTED = 200  # missing clips named one by one on the page; the command names them all
-_NO_SPLIT = "(no split)"
+_NUM_LISTED = 200  # missing clips that the page names one by one; the command names them all
+_NUM_EXAMPLES = 3
+_MAX_DETAIL_CHARACTERS = 300
+_ALL, _NO_SPLIT = "all", "(no split)"
+_NO_REASON = "(no reason given)"
 
 
-def advice_of(reason: str, *, is_confirmed: bool = False) -> str:
+@dataclass(frozen=True)
+class SplitCount:
+    """Clips of one split: requested = ok + missing + pending."""
+
+    split: str
+    requested: int
+    ok: int
+    missing: int
+    pending: int
+
+
+@dataclass(frozen=True)
+class ReasonCount:
+    """Clips that are not there for one reason; ``splits`` counts them by split."""
+
+    reason: str
+    num_clips: int
+    splits: Mapping[str, int]
+    examples: tuple[str, ...]
+    advice: str
+
+
+@dataclass(frozen=True)
+class AbsentClip:
+    """A clip that is not there, with what was said about it."""
+
+    clip_id: str
+    status: str
+    reason: str | None
+    detail: str | None
+    splits: tuple[str, ...]
+    is_confirmed: bool
+
+
+@dataclass(frozen=True)
+class FeatureCount:
+    """Samples of one feature: requested = ok + missing + failed + absent.
+
+    ``missing``: their clip is; ``absent``: the index does not name them; ``reasons``: of ``failed``.
+    """
+
+    feature: str
+    requested: int
+    ok: int
+    missing: int
+    failed: int
+    absent: int
+    reasons: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class DatasetAvailability:
+    """All counts of one dataset; ``absent_clips`` names the first of ``num_absent_clips``."""
+
+    name: str
+    has_downloads: bool
+    splits: tuple[SplitCount, ...]
+    reasons: tuple[ReasonCount, ...]
+    absent_clips: tuple[AbsentClip, ...]
+    num_absent_clips: int
+    features: tuple[FeatureCount, ...]
+
+
+@dataclass(frozen=True)
+class Availability:
+    """The section about what is there; an audit has a ``title`` and a ``text``."""
+
+    datasets: tuple[DatasetAvailability, ...]
+    audits: tuple[Mapping, ...]
+
+
+def view_availability(
+    datasets: Iterable[DatasetInputs], audits: Sequence[Mapping[str, object]]
+) -> Availability:
+    """Return the counts of each dataset, and the audits as they are."""
+    return Availability(tuple(_view_dataset(dataset) for dataset in datasets), tuple(audits))
+
+
+def _view_dataset(dataset: DatasetInputs) -> DatasetAvailability:
+    absent_clips = find_absent_clips(dataset)
+    return DatasetAvailability(
+        name=dataset.name,
+        has_downloads=dataset.downloads is not None,
+        splits=count_clips(dataset),
+        reasons=count_reasons(absent_clips),
+        absent_clips=tuple(absent_clips[:_NUM_LISTED]),
+        num_absent_clips=len(absent_clips),
+        features=count_features(dataset),
+    )
+
+
+def count_clips(dataset: DatasetInputs) -> tuple[SplitCount, ...]:
+    """Count all clips, then those of each split in its order of appearance.
+
+    A clip without a row in the downloads table is pending.
+    """
+    downloads = dataset.downloads
+    if downloads is None:
+        downloads = DOWNLOADS.columns.empty_table()
+
+    splits = [
+        [_ALL, *(splits or [_NO_SPLIT])] for splits in dataset.clips.column("splits").to_pylist()
+    ]
+    clips = pa.table({"clip_id": dataset.clips.column("clip_id"), "splits": splits})
+    counts = count_splits(clips, downloads) if splits else {}
+    counts.setdefault(_ALL, dict.fromkeys(("requested", "ok", "missing", "pending"), 0))
+
+    names = dict.fromkeys([_ALL, *(name for names in splits for name in names)])
+    return tuple(
+        SplitCount(name, *(counts[name][key] for key in ("requested", "ok", "missing", "pending")))
+        for name in names
+    )
+
+
+def find_absent_clips(dataset: DatasetInputs) -> list[AbsentClip]:
+    """Return the clips of the list that the downloads table has not as ok, in the list's order."""
+    if dataset.downloads is None:
+        return []
+    columns = ["clip_id", "status", "reason", "detail", "is_confirmed"]
+    row_of = {row["clip_id"]: row for row in dataset.downloads.select(columns).to_pylist()}
+
+    absent = []
+    for clip in dataset.clips.select(["clip_id", "splits"]).to_pylist():
+        row = row_of.get(clip["clip_id"])
+        if row is not None and row["status"] != "ok":
+            is_confirmed = bool(row["is_confirmed"])
+            detail = describe_missing(row["detail"], is_confirmed=is_confirmed) or ""
+            absent.append(
+                AbsentClip(
+                    clip_id=row["clip_id"],
+                    status=row["status"],
+                    reason=row["reason"],
+                    detail=detail[:_MAX_DETAIL_CHARACTERS],
+                    splits=tuple(clip["splits"] or ()),
+                    is_confirmed=is_confirmed,
+                )
+            )
+    return absent
+
+
+def count_reasons(absent_clips: Iterable[AbsentClip]) -> tuple[ReasonCount, ...]:
+    """Count the clips of each reason, the most frequent reason first."""
+    clips_of: dict[str, list[AbsentClip]] = {}
+    for clip in absent_clips:
+        clips_of.setdefault(clip.reason or _NO_REASON, []).append(clip)
+
+    return tuple(
+        ReasonCount(
+            reason=reason,
+            num_clips=len(clips),
+            splits=Counter(split for clip in clips for split in clip.splits),
+            examples=tuple(clip.clip_id for clip in clips[:_NUM_EXAMPLES]),
+            # one clip that is not confirmed yet is worth another attempt
+            advice=_describe_reason(reason, is_confirmed=all(clip.is_confirmed for clip in clips)),
+        )
+        for reason, clips in sorted(clips_of.items(), key=lambda item: (-len(item[1]), item[0]))
+    )
+
+
+def _describe_reason(reason: str, *, is_confirmed: bool) -> str:
     """Return whether another attempt is worth it, and what to do first."""
     if reason not in REASONS:
         return "unknown reason: read what was said"
     return REASONS[reason].describe(is_confirmed=is_confirmed)
 
 
-def count_clips(dataset: DatasetInputs) -> list[dict]:
-    """Rows ``split requested ok missing pending``: all clips, then each split. A clip without record is pending."""
-    status_of = clip_status(dataset)
-    clips = dataset.clips.select(["clip_id", "splits"]).to_pylist()
-    counts: dict[str, Counter] = {"all": Counter()}
-    for clip in clips:
-        status = status_of.get(clip["clip_id"], ("pending", None, None))[0]
-        for split in ("all", *(clip["splits"] or [_NO_SPLIT])):
-            counts.setdefault(split, Counter())[status] += 1
-    return [
-        {
-            "split": split,
-            "requested": sum(count.values()),
-            **{name: count[name] for name in ("ok", "missing", "pending")},
-        }
-        for split, count in counts.items()
-    ]
-
-
-def count_reasons(dataset: DatasetInputs) -> list[dict]:
-    """``reason num_clips splits examples advice``, most frequent first."""
-    splits_of = {
-        row["clip_id"]: row["splits"] or []
-        for row in dataset.clips.select(["clip_id", "splits"]).to_pylist()
-    }
-    found: dict[str, list[str]] = {}
-    confirmed = _find_confirmed(dataset)
-    are_confirmed: dict[str, bool] = {}  # whether each clip with that reason is confirmed
-    for clip_id, (status, reason, _) in clip_status(dataset).items():
-        if status != "ok" and clip_id in splits_of:
-            reason = reason or "(no reason given)"
-            found.setdefault(reason, []).append(clip_id)
-            are_confirmed[reason] = are_confirmed.get(reason, True) and clip_id in confirmed
-    rows = []
-    for reason, clip_ids in sorted(found.items(), key=lambda item: (-len(item[1]), item[0])):
-        splits = Counter(split for clip_id in clip_ids for split in splits_of[clip_id])
-        rows.append(
-            {
-                "reason": reason,
-                "num_clips": len(clip_ids),
-                "splits": dict(splits),
-                "examples": clip_ids[:3],
-                "advice": advice_of(reason, is_confirmed=are_confirmed[reason]),
-            }
-        )
-    return rows
-
-
-def _find_confirmed(dataset: DatasetInputs) -> set[str]:
-    if dataset.downloads is None:
-        return set()
-    columns = dataset.downloads.select(["clip_id", "is_confirmed"]).to_pylist()
-    return {row["clip_id"] for row in columns if row["is_confirmed"]}
-
-
-def clip_status(dataset: DatasetInputs) -> dict[str, tuple[str, str | None, str | None]]:
-    """Status, reason and detail by clip."""
-    if dataset.downloads is None:
-        return {}
-    confirmed = _find_confirmed(dataset)
-    columns = dataset.downloads.select(["clip_id", "status", "reason", "detail"]).to_pylist()
-    return {
-        row["clip_id"]: (
-            row["status"],
-            row["reason"],
-            describe_missing(row["detail"], is_confirmed=row["clip_id"] in confirmed),
-        )
-        for row in columns
-    }
-
-
-def count_features(dataset: DatasetInputs) -> list[dict]:
-    """``feature requested ok missing failed absent reasons``; ``absent``: samples that the index does not name."""
-    wanted = set(dataset.samples.column("sample_id").to_pylist())
-    rows = []
+def count_features(dataset: DatasetInputs) -> tuple[FeatureCount, ...]:
+    """Count the samples of each feature that has an index on this machine."""
+    sample_ids = dataset.samples.column("sample_id").unique()
+    counts = []
     for feature, reader in dataset.readers.items():
-        index = reader.index.select(["sample_id", "status", "reason"]).to_pylist()
-        named = [row for row in index if row["sample_id"] in wanted]
-        counts = Counter(row["status"] for row in named)
-        reasons = Counter(row["reason"] for row in named if row["status"] == "failed")
-        rows.append(
-            {
-                "feature": feature,
-                "requested": len(wanted),
-                **{name: counts[name] for name in ("ok", "missing", "failed")},
-                "absent": len(wanted) - len({row["sample_id"] for row in named}),
-                "reasons": dict(sorted(reasons.items(), key=lambda item: (-item[1], str(item[0])))),
-            }
-        )
-    return rows
+        # an index may still name samples that are no longer in the list
+        index = reader.index
+        index = index.filter(pc.is_in(index["sample_id"], sample_ids))
+        statuses = count_values(index["status"])
+        reasons = count_values(index.filter(pc.equal(index["status"], "failed"))["reason"])
 
-
-def render_availability(datasets: Sequence[DatasetInputs], audits: Sequence[Mapping]) -> Html:
-    """The section about what is there."""
-    parts = [_render_dataset(dataset) for dataset in datasets]
-    if audits:
-        items = [
-            element("li", element("strong", str(audit["title"])), " ", str(audit["text"]))
-            for audit in audits
-        ]
-        parts.append(element("div", element("h3", "Audits"), element("ul", items), class_="part"))
-    return element("div", parts)
-
-
-def _render_dataset(dataset: DatasetInputs) -> Html:
-    counts = count_clips(dataset)
-    parts = [
-        element("h3", f"Dataset {dataset.name}"),
-        table(
-            ["split", "requested", "ok", "missing", "pending", "ok, %"],
-            [
-                [
-                    row["split"],
-                    *(
-                        format_count(row[name])
-                        for name in ("requested", "ok", "missing", "pending")
-                    ),
-                    f"{100 * row['ok'] / row['requested']:.1f}" if row["requested"] else ABSENT,
-                ]
-                for row in counts
-            ],
-            caption=f"Clips of {dataset.name} by split (a clip can be in several)",
-        ),
-    ]
-    reasons = count_reasons(dataset)
-    if reasons:
-        parts.append(
-            table(
-                ["reason", "clips", "another attempt", "in splits", "for example"],
-                [
-                    [
-                        breakable(row["reason"]),
-                        format_count(row["num_clips"]),
-                        row["advice"],
-                        ", ".join(f"{split} {num}" for split, num in sorted(row["splits"].items()))
-                        or ABSENT,
-                        ", ".join(row["examples"]),
-                    ]
-                    for row in reasons
-                ],
-                caption=f"Why clips of {dataset.name} are not there",
-                class_="words",
+        counts.append(
+            FeatureCount(
+                feature=feature,
+                requested=len(sample_ids),
+                ok=statuses["ok"],
+                missing=statuses["missing"],
+                failed=statuses["failed"],
+                absent=len(sample_ids) - statuses.total(),
+                reasons=dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
             )
         )
-        parts.append(_list_missing(dataset))
-    elif dataset.downloads is not None:
-        parts.append(element("p", "Every requested clip is there.", class_="note"))
-    features = count_features(dataset)
-    if features:
-        parts.append(
-            table(
-                [
-                    "feature",
-                    "samples",
-                    "ok",
-                    "clip missing",
-                    "failed",
-                    "not in the index",
-                    "reasons of failures",
-                ],
-                [
-                    [
-                        row["feature"],
-                        *(
-                            format_count(row[name])
-                            for name in ("requested", "ok", "missing", "failed", "absent")
-                        ),
-                        ", ".join(f"{reason} {num}" for reason, num in row["reasons"].items())
-                        or ABSENT,
-                    ]
-                    for row in features
-                ],
-                caption=f"Cached features of {dataset.name}, samples",
-            )
-        )
-    return element("div", parts, class_="part")
-
-
-def _list_missing(dataset: DatasetInputs) -> Html:
-    status_of = clip_status(dataset)
-    rows = [
-        (clip["clip_id"], *status_of[clip["clip_id"]], ", ".join(clip["splits"] or []))
-        for clip in dataset.clips.select(["clip_id", "splits"]).to_pylist()
-        if status_of.get(clip["clip_id"], ("ok",))[0] != "ok"
-    ]
-    shown = rows[:_NUM_LISTED]
-    more = len(rows) - len(shown)
-    command = f"python -m pipeline missing --dataset {dataset.name}"
-    return details(
-        f"Each clip that is not there ({format_count(len(rows))})",
-        table(
-            ["clip", "status", "reason", "in splits", "what was said"],
-            [
-                [clip_id, status, reason or ABSENT, splits or ABSENT, (detail or ABSENT)[:300]]
-                for clip_id, status, reason, detail, splits in shown
-            ],
-            caption=f"Clips of {dataset.name} that are not there",
-            class_="words",
-        ),
-        element("p", f"{format_count(more)} more: ", element("code", command), class_="note")
-        if more > 0
-        else None,
-    )
+    return tuple(counts)

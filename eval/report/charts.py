@@ -1,27 +1,87 @@
-"""Small charts as inline SVG: lines over an axis, and the bar of a value with its interval."""
+"""Compute the shapes of small SVG charts; ``templates/charts.html`` draws them.
+
+There are two: lines over an axis, and the bar of a value with its interval. All numbers are rounded
+here, so that the same values give the same bytes.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eval.report.markup import Html, element
-
-NUM_COLOURS = (
-    8  # custom properties --series-0 .. --series-7 of page.css; lines repeat them with other dashes
-)
+# page.css has the colours --series-0 to --series-7; further lines repeat them with other dashes
+NUM_COLOURS = 8
 _DASHES = ("", "6 3", "2 3")
+
 _WIDTH, _HEIGHT = 420, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 40  # margins around the lines, for the labels
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart; ``style`` (its place in the whole report's list of names) gives colour and dash."""
+    """The values of one line of a chart."""
 
     name: str
     xs: Sequence[float]
     ys: Sequence[float]
-    style: int = 0
+    style: int = 0  # place of the name in the report's list of names: gives colour and dash
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A number on an axis: ``place`` in pixels from the left or from the top."""
+
+    text: str
+    place: float
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """A piece of a line that has no gap: ``points`` in pixels (a single one is drawn as a dot)."""
+
+    points: tuple[tuple[float, float], ...]
+    colour: str
+    dash: str
+
+
+@dataclass(frozen=True)
+class LegendEntry:
+    """A line's name, colour and dash."""
+
+    name: str
+    colour: str
+    dash: str
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """A figure with a line chart, its legend and a description for those who do not see it."""
+
+    title: str
+    description: str = ""
+    x_label: str = ""
+    x_ticks: tuple[Tick, ...] = ()
+    y_ticks: tuple[Tick, ...] = ()
+    strokes: tuple[Stroke, ...] = ()
+    legend: tuple[LegendEntry, ...] = ()
+    width: int = _WIDTH
+    height: int = _HEIGHT
+    left: int = _LEFT
+    right: int = _WIDTH - _RIGHT
+    bottom: int = _HEIGHT - _BOTTOM
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no finite value to draw."""
+        return not self.strokes
+
+
+@dataclass(frozen=True)
+class IntervalBar:
+    """A bar from 0 to 1 with a value and, where it is known, its interval; in a box of 100 x 10."""
+
+    value: float
+    low: float | None
+    high: float | None
 
 
 def draw_lines(
@@ -31,125 +91,116 @@ def draw_lines(
     x_label: str,
     y_label: str,
     y_range: tuple[float, float] | None = None,
-) -> Html:
-    """A figure with a line chart, its legend and a sentence for those who do not see it.
+) -> LineChart:
+    """Turn lines into a chart.
 
-    Points that are not finite are left out and break the line.
+    Args:
+        lines: Points that are not finite are left out and break their line.
+        title: Stands above the chart.
+        x_label: Stands below the horizontal axis.
+        y_label: Is said in the description alone.
+        y_range: Lowest and highest value of the vertical axis; by default the axis fits the values.
+
+    Returns:
+        The chart; it is empty where no line has a finite value.
     """
     xs = [x for line in lines for x in line.xs if math.isfinite(x)]
     ys = [y for line in lines for y in line.ys if math.isfinite(y)]
     if not xs or not ys:
-        return element("p", f"{title}: there is no finite value to draw.", class_="note")
+        return LineChart(title)
+
     x_low, x_high = min(xs), max(xs)
-    y_low, y_high = y_range or (min(ys), max(ys))
-    x_ticks = pick_ticks(x_low, x_high, is_whole=all(float(x).is_integer() for x in xs))
-    if y_range is None:
-        y_low, y_high = _widen(y_low, y_high)
-    y_ticks = pick_ticks(y_low, y_high)
+    y_low, y_high = y_range or _widen(min(ys), max(ys))
     x_span, y_span = (x_high - x_low) or 1.0, (y_high - y_low) or 1.0
 
-    def place(x: float, y: float) -> tuple[float, float]:
-        left = _LEFT + (x - x_low) / x_span * (_WIDTH - _LEFT - _RIGHT)
-        top = _HEIGHT - _BOTTOM - (y - y_low) / y_span * (_HEIGHT - _TOP - _BOTTOM)
-        return round(left, 1), round(top, 1)
+    def place_x(x: float) -> float:
+        return round(_LEFT + (x - x_low) / x_span * (_WIDTH - _LEFT - _RIGHT), 1)
 
-    parts = []
-    for tick in y_ticks:
-        _, top = place(x_low, tick)
-        parts.append(element("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=top, y2=top, class_="grid"))
-        parts.append(element("text", format_tick(tick), x=_LEFT - 6, y=top + 4, text_anchor="end"))
-    for tick in x_ticks:
-        left, _ = place(tick, y_low)
-        bottom = _HEIGHT - _BOTTOM
-        parts.append(element("line", x1=left, x2=left, y1=bottom, y2=bottom + 4, class_="axis"))
-        parts.append(
-            element("text", format_tick(tick), x=left, y=bottom + 17, text_anchor="middle")
+    def place_y(y: float) -> float:
+        return round(_HEIGHT - _BOTTOM - (y - y_low) / y_span * (_HEIGHT - _TOP - _BOTTOM), 1)
+
+    strokes = [
+        Stroke(
+            tuple((place_x(x), place_y(y)) for x, y in piece),
+            colour_of(line.style),
+            _dash_of(line.style),
         )
-    bottom = _HEIGHT - _BOTTOM
-    parts.append(element("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=bottom, y2=bottom, class_="axis"))
-    middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    parts.append(
-        element("text", x_label, x=middle, y=_HEIGHT - 5, text_anchor="middle", class_="label")
+        for line in lines
+        for piece in _split_at_gaps(line)
+    ]
+    x_ticks = pick_ticks(x_low, x_high, is_whole=all(float(x).is_integer() for x in xs))
+    sentences = " ".join(_describe(line) for line in lines)
+
+    return LineChart(
+        title,
+        description=f"{title}: {y_label} over {x_label}. {sentences}",
+        x_label=x_label,
+        x_ticks=tuple(Tick(format_tick(tick), place_x(tick)) for tick in x_ticks),
+        y_ticks=tuple(Tick(format_tick(tick), place_y(tick)) for tick in pick_ticks(y_low, y_high)),
+        strokes=tuple(strokes),
+        legend=tuple(
+            LegendEntry(line.name, colour_of(line.style), _dash_of(line.style)) for line in lines
+        ),
     )
-    for line in lines:
-        for piece in _finite_pieces(line):
-            points = [place(x, y) for x, y in piece]
-            if len(points) == 1:
-                (x, y) = points[0]
-                parts.append(element("circle", cx=x, cy=y, r=3, fill=colour_of(line.style)))
-            else:
-                parts.append(
-                    element(
-                        "polyline",
-                        points=" ".join(f"{x},{y}" for x, y in points),
-                        stroke=colour_of(line.style),
-                        stroke_dasharray=_dash_of(line.style) or None,
-                        class_="series",
-                    )
-                )
-    svg = element(
-        "svg",
-        parts,
-        viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
-        role="img",
-        aria_label=f"{title}: {y_label} over {x_label}. "
-        + " ".join(_describe(line) for line in lines),
-    )
-    legend = element(
-        "ul", [element("li", _swatch(line.style), line.name) for line in lines], class_="legend"
-    )
-    return element("figure", element("figcaption", title), svg, legend, class_="chart")
 
 
-def draw_interval(
-    value: float, low: float | None, high: float | None, *, is_marked: bool = False
-) -> Html:
-    """A bar 0..1 with the 95 % interval as a thick line and the value as a point; the numbers stand beside it."""
-    place = lambda x: round(2 + 96 * min(max(x, 0.0), 1.0), 1)  # noqa: E731
-    parts = [element("line", x1=2, x2=98, y1=5, y2=5, class_="track")]
-    if low is not None and high is not None:
-        parts.append(element("line", x1=place(low), x2=place(high), y1=5, y2=5, class_="range"))
-    parts.append(element("circle", cx=place(value), cy=5, r=3))
-    class_ = "interval marked" if is_marked else "interval"
-    return element(
-        "svg", parts, viewBox="0 0 100 10", class_=class_, aria_hidden="true", focusable="false"
-    )
+def draw_interval(value: float, low: float | None, high: float | None) -> IntervalBar:
+    """Return the bar of a value and its 95 % interval, all between 0 and 1."""
+    if low is None or high is None:
+        return IntervalBar(_place_on_bar(value), None, None)
+    return IntervalBar(_place_on_bar(value), _place_on_bar(low), _place_on_bar(high))
+
+
+def _place_on_bar(value: float) -> float:
+    # 2 units are left free at both ends for the dot
+    return round(2 + 96 * min(max(value, 0.0), 1.0), 1)
 
 
 def pick_ticks(
     low: float, high: float, *, num_wanted: int = 5, is_whole: bool = False
 ) -> list[float]:
-    """About ``num_wanted`` round numbers in [low, high] (at least one); ``is_whole``: no fractions."""
+    """Return about ``num_wanted`` round numbers in [low, high], at least one.
+
+    Args:
+        low: Lowest value of the axis.
+        high: Highest value of the axis.
+        num_wanted: How many numbers the axis has room for.
+        is_whole: Take no fractions.
+    """
     if high <= low:
         return [low]
+
     rough = (high - low) / num_wanted
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
     if is_whole:
         step = max(1.0, math.ceil(step))
+
+    # the tolerance keeps a tick that rounding has put just outside of the axis
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)] or [low]
 
 
 def _widen(low: float, high: float) -> tuple[float, float]:
-    """The range from the tick below the values to the tick above; a constant lies in the middle."""
+    """Return the tick below the values and the tick above; a constant lies in the middle."""
     if high <= low:
         margin = abs(low) / 2 or 1.0
         low, high = low - margin, high + margin
+
     ticks = pick_ticks(low, high)
     step = ticks[1] - ticks[0] if len(ticks) > 1 else high - low
     return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
 
 
 def format_tick(value: float) -> str:
-    """A tick's text: as few digits as it needs."""
+    """Return a tick's text with as few digits as it needs."""
     value = 0.0 if abs(value) < 1e-12 else value  # 3 * .1 - .3
     return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.1e}"
 
 
 def colour_of(style: int) -> str:
-    """The CSS colour of a line."""
+    """Return the CSS colour of a line."""
     return f"var(--series-{style % NUM_COLOURS})"
 
 
@@ -157,23 +208,8 @@ def _dash_of(style: int) -> str:
     return _DASHES[style // NUM_COLOURS % len(_DASHES)]
 
 
-def _swatch(style: int) -> Html:
-    line = element(
-        "line",
-        x1=0,
-        x2=22,
-        y1=5,
-        y2=5,
-        stroke=colour_of(style),
-        stroke_dasharray=_dash_of(style) or None,
-        class_="series",
-    )
-    return element(
-        "svg", line, viewBox="0 0 22 10", class_="swatch", aria_hidden="true", focusable="false"
-    )
-
-
-def _finite_pieces(line: Line) -> list[list[tuple[float, float]]]:
+def _split_at_gaps(line: Line) -> list[list[tuple[float, float]]]:
+    """Return the runs of finite points of a line."""
     pieces: list[list[tuple[float, float]]] = [[]]
     for x, y in zip(line.xs, line.ys, strict=True):
         if math.isfinite(x) and math.isfinite(y):
@@ -187,4 +223,7 @@ def _describe(line: Line) -> str:
     finite = [y for y in line.ys if math.isfinite(y)]
     if not finite:
         return f"{line.name}: no values."
-    return f"{line.name}: from {finite[0]:.3g} to {finite[-1]:.3g}, lowest {min(finite):.3g}, highest {max(finite):.3g}."
+    return (
+        f"{line.name}: from {finite[0]:.3g} to {finite[-1]:.3g}, "
+        f"lowest {min(finite):.3g}, highest {max(finite):.3g}."
+    )

@@ -1,7 +1,11 @@
-"""The gallery: which samples to show, and their pictures, maps and sound in few bytes."""
+"""The gallery: choose samples, and pack their pictures, maps and sound into few bytes.
 
+``templates/section_gallery.html`` shows the form, ``templates/page.js`` draws the cards.
+"""
+
+import base64
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,31 +15,63 @@ from earshot.errors import DataError, EarshotError
 from eval.entrants.maps import read_maps
 from eval.report import sound
 from eval.report.facts import describe_facts
-from eval.report.inputs import DatasetInputs
-from eval.report.markup import encode_base64
+from eval.report.inputs import DatasetInputs, FeatureArrays
 from eval.report.score_charts import SampleScores, column_of
 from pipeline.features import pictures
 
-_PAGE_BYTES = 13_000_000  # for the gallery of a page that shall stay below 15 MB
+_PAGE_BYTES = 13_000_000  # for the gallery, so that the page stays below 15 MB
 _MAX_SAMPLE_BYTES, _MIN_SAMPLE_BYTES = 64_000, 12_000
-_QUALITIES = (70, 45, 25, 12)
+_QUALITIES = (70, 45, 25, 12)  # of WebP, tried in this order
 _SOUND_SECONDS = 3.0
-_PEAK = 0.9
+_PEAK = 0.9  # of the sound, where 1 is full scale
 _ROLES = ("best", "worst", "median")
+
+Card = dict  # a JSON object; page.js reads its keys
 
 
 @dataclass(frozen=True)
 class MapFile:
-    """Maps of one model by sample: ``maps[row_of[sample_id]]`` is ``(h, w)`` float32."""
+    """Maps of one model: ``maps[row_of[sample_id]]`` is ``(h, w)`` float32."""
 
     row_of: Mapping[str, int]
     maps: np.ndarray
 
 
+@dataclass(frozen=True)
+class GalleryForm:
+    """What one can choose in the form above the gallery."""
+
+    datasets: list[str]
+    subsets: list[str]
+    classes: list[str]
+    scored_models: list[str]
+    mapped_models: list[str]
+    colour_wheel: str  # base64 PNG
+
+
 def load_maps(path: Path) -> MapFile:
-    """Read what ``evaluate`` left."""
+    """Read the maps that the stage ``evaluate`` wrote."""
     sample_ids, maps = read_maps(path)
     return MapFile({sample_id: row for row, sample_id in enumerate(sample_ids)}, maps)
+
+
+def view_form(cards: Sequence[Card], models: Sequence[str]) -> GalleryForm | None:
+    """Return the form that filters ``cards``, or None where there are no cards."""
+    if not cards:
+        return None
+
+    def collect(values_of: Callable[[Card], Iterable[str]]) -> list[str]:
+        return sorted({value for card in cards for value in values_of(card) if value})
+
+    wheel = pictures.encode(pictures.draw_colour_wheel(96), ".png")
+    return GalleryForm(
+        datasets=collect(lambda card: [card["dataset"]]),
+        subsets=collect(lambda card: card["subsets"]),
+        classes=collect(lambda card: [card["label"]]),
+        scored_models=[name for name in models if any(name in card["scores"] for card in cards)],
+        mapped_models=[name for name in models if any(name in card["maps"] for card in cards)],
+        colour_wheel=encode_base64(wheel),
+    )
 
 
 def choose_samples(
@@ -46,213 +82,285 @@ def choose_samples(
     metric: str,
     num_wanted: int,
 ) -> dict[str, list[str]]:
-    """At most ``num_wanted`` sample ids, each with what it was picked for (``htf: best of single``; may be nothing).
+    """Choose the samples that the gallery shows, the same ones in each run.
 
-    Of each set of splits and each model the best, worst and median sample, then evenly between, until there are enough.
-    A dataset without scores (no ground truth) gives samples spread over those with maps, else over those with frames.
-    Ties are broken by id, so that the choice is the same in each run.
+    For each set of splits and each model, the best, the worst and the median sample come first,
+    then samples evenly between them. Without scores (no ground truth) the samples are spread over
+    those that have maps, or else over those that have frames.
+
+    Args:
+        dataset: The dataset whose samples are chosen.
+        scores: Scores of that dataset.
+        models: Models that are asked for their best and worst samples.
+        metric: Ranks the samples; equal values are ranked by id.
+        num_wanted: At most so many samples are chosen.
+
+    Returns:
+        For each sample id what it was chosen for (``htf: best of single``; may be nothing).
     """
-    rows = dataset.samples.select(["sample_id", "splits"]).to_pylist()
-    column = column_of(metric)
-    members: dict[str, list[str]] = {}
-    for row in rows:
-        members.setdefault(", ".join(row["splits"] or []), []).append(row["sample_id"])
-    rankings = []
-    for model in models:
-        by_sample = scores.values.get(model, {})
-        for splits, sample_ids in members.items():
-            ranked = sorted(
-                (i for i in sample_ids if i in by_sample),
-                key=lambda i: (by_sample[i].get(column, -1.0), i),
-            )
-            if ranked:
-                rankings.append((f"{model}: {{}} of {splits}", ranked))
+    rankings = _rank_samples(dataset, scores, models, metric)
     if not rankings:
-        rankings = [("", sorted(_showable_ids(dataset, [row["sample_id"] for row in rows])))]
+        showable = _find_showable(dataset, set(dataset.samples.column("sample_id").to_pylist()))
+        rankings = [("", sorted(showable))]
+
+    # Each ranking in turn gives its next sample, until there are enough.
     chosen: dict[str, list[str]] = {}
     walks = [(title, ranked, _spread(len(ranked))) for title, ranked in rankings]
     for round_number in itertools.count():
         walks = [walk for walk in walks if len(walk[1]) > round_number]
         if not walks or len(chosen) >= num_wanted:
-            return chosen
+            break
+
         for title, ranked, positions in walks:
             sample_id = ranked[next(positions)]
             if sample_id in chosen or len(chosen) < num_wanted:
                 roles = chosen.setdefault(sample_id, [])
                 if title and round_number < len(_ROLES) and len(ranked) >= len(_ROLES):
                     roles.append(title.format(_ROLES[round_number]))
+    return chosen
 
 
-def _showable_ids(dataset: DatasetInputs, sample_ids: Sequence[str]) -> set[str]:
-    wanted = set(sample_ids)
-    mapped = {
-        sample_id for path in dataset.map_paths.values() for sample_id in load_maps(path).row_of
-    }
-    if mapped & wanted:
-        return mapped & wanted
-    return (
-        wanted & set(dataset.readers["frames"].sample_ids) if "frames" in dataset.readers else set()
-    )
+def _rank_samples(
+    dataset: DatasetInputs, scores: SampleScores, models: Sequence[str], metric: str
+) -> list[tuple[str, list[str]]]:
+    """Return sample ids from worst to best by model and set of splits, with a title to fill in."""
+    members: dict[str, list[str]] = {}
+    for row in dataset.samples.select(["sample_id", "splits"]).to_pylist():
+        members.setdefault(", ".join(row["splits"] or []), []).append(row["sample_id"])
+
+    rankings = []
+    column = column_of(metric)
+    for model in models:
+        value_of = {
+            sample_id: numbers.get(column, -1.0)
+            for sample_id, numbers in scores.values.get(model, {}).items()
+        }
+        for splits, sample_ids in members.items():
+            scored = [sample_id for sample_id in sample_ids if sample_id in value_of]
+            if scored:
+                ranked = sorted(scored, key=lambda name: (value_of[name], name))
+                rankings.append((f"{model}: {{}} of {splits}", ranked))
+    return rankings
+
+
+def _find_showable(dataset: DatasetInputs, sample_ids: set[str]) -> set[str]:
+    """Return the samples that have a map, or else those that have a frame."""
+    mapped = {name for path in dataset.map_paths.values() for name in load_maps(path).row_of}
+    if mapped & sample_ids:
+        return mapped & sample_ids
+    if "frames" not in dataset.readers:
+        return set()
+    return sample_ids & set(dataset.readers["frames"].sample_ids)
 
 
 def _spread(length: int) -> Iterator[int]:
-    """Each position of 0..length-1 once: last, first, middle, quarters, eighths, ..."""
-    seen = set()
+    """Yield each position of 0..length-1 once: last, first, middle, quarters, eighths, ..."""
+    seen: set[int] = set()
     depth = 1
     while len(seen) < length:
-        parts = 1 << depth
-        inner = range(1, parts, 2) if depth > 1 else (2, 0, 1)
-        for numerator in inner:
-            position = numerator * (length - 1) // parts
+        num_parts = 1 << depth
+        numerators = range(1, num_parts, 2) if depth > 1 else (2, 0, 1)
+        for numerator in numerators:
+            position = numerator * (length - 1) // num_parts
             if position not in seen:
                 seen.add(position)
                 yield position
         depth += 1
 
 
-def build_cards(
-    dataset: DatasetInputs,
-    chosen: Mapping[str, Sequence[str]],
-    scores: SampleScores,
-    *,
-    models: Sequence[str],
-    subsets: Sequence[str],
-    has_sound: bool,
-    num_all_samples: int,
-) -> Iterator[dict]:
-    """One JSON-able mapping a sample: what the gallery's script turns into a card.
+class CardMaker:
+    """Makes the cards of one dataset: a JSON object a sample, with at most so many bytes."""
 
-    ``num_all_samples`` (of all datasets) divides the page's bytes. What cannot be shown is named in ``absent``.
-    """
-    budget = int(
-        np.clip(_PAGE_BYTES * 3 / 4 / max(1, num_all_samples), _MIN_SAMPLE_BYTES, _MAX_SAMPLE_BYTES)
-    )
-    rows = {row["sample_id"]: row for row in dataset.samples.to_pylist()}
-    paths = {}
-    if dataset.downloads is not None:
-        paths = {
-            row["clip_id"]: row["path"]
-            for row in dataset.downloads.select(["clip_id", "path"]).to_pylist()
+    def __init__(
+        self,
+        dataset: DatasetInputs,
+        scores: SampleScores,
+        *,
+        models: Sequence[str],
+        subsets: Sequence[str],
+        has_sound: bool,
+        num_all_samples: int,
+    ) -> None:
+        """Open the maps of a dataset.
+
+        Args:
+            dataset: The dataset of the samples.
+            scores: Its scores.
+            models: Models in the order of the page.
+            subsets: Names of its test sets.
+            has_sound: Embed three seconds of sound with each sample.
+            num_all_samples: Samples of all datasets on the page; they share its bytes.
+        """
+        self._dataset, self._scores, self._has_sound = dataset, scores, has_sound
+        self._models, self._subsets = models, subsets
+        # base64 makes four bytes of three
+        share = _PAGE_BYTES * 3 / 4 / max(1, num_all_samples)
+        self._num_bytes = int(np.clip(share, _MIN_SAMPLE_BYTES, _MAX_SAMPLE_BYTES))
+
+        self._samples = {row["sample_id"]: row for row in dataset.samples.to_pylist()}
+        self._map_files = {
+            model: load_maps(dataset.map_paths[model])
+            for model in models
+            if model in dataset.map_paths
         }
-    map_files = {
-        model: load_maps(dataset.map_paths[model]) for model in models if model in dataset.map_paths
-    }
-    for sample_id, roles in chosen.items():
-        sample = rows[sample_id]
-        shown_subsets = [name for name in subsets if name in (sample["splits"] or [])] or list(
-            sample["splits"] or []
-        )
-        card = {
+        self._clip_paths: dict[str, str | None] = {}
+        if dataset.downloads is not None:
+            rows = dataset.downloads.select(["clip_id", "path"]).to_pylist()
+            self._clip_paths = {row["clip_id"]: row["path"] for row in rows}
+
+    def make_card(self, sample_id: str, roles: Sequence[str]) -> Card:
+        """Return the card of a sample; ``roles`` say what it was chosen for.
+
+        What cannot be shown is named, with its reason, in ``absent``.
+        """
+        sample = self._samples[sample_id]
+        card = self._describe(sample, roles)
+
+        card["maps"] = _pack_maps(self._map_files, sample_id, max_bytes=self._num_bytes // 8)
+        num_used = sum(len(packed["data"]) for packed in card["maps"].values()) * 3 // 4
+        if self._has_sound:
+            num_used += self._add_sound(card, sample)
+        _add_pictures(card, self._dataset, sample_id, max_bytes=self._num_bytes - num_used)
+        return card
+
+    def _describe(self, sample: Mapping, roles: Sequence[str]) -> Card:
+        """Return a card with the texts and numbers of a sample."""
+        sample_id, splits = sample["sample_id"], list(sample["splits"] or [])
+        subsets = [name for name in self._subsets if name in splits] or splits
+        boxes = [
+            [round(float(value), 4) for value in box]
+            for box in sample["boxes"] or []
+            if np.all(np.isfinite(box))
+        ]
+        scores = {
+            model: {
+                name: round(value, 4)
+                for name, value in self._scores.values[model][sample_id].items()
+            }
+            for model in self._models
+            if sample_id in self._scores.values.get(model, {})
+        }
+
+        time_seconds = sample["time_seconds"]
+        return {
             "id": sample_id,
-            "dataset": dataset.name,
+            "dataset": self._dataset.name,
             "roles": list(roles),
-            "subsets": shown_subsets,
+            "subsets": subsets,
             "label": sample["label"] or "",
-            "boxes": [
-                [round(float(v), 4) for v in box]
-                for box in sample["boxes"] or []
-                if np.all(np.isfinite(box))
-            ],
+            "boxes": boxes,
             "clip": sample["clip_id"],
-            "time": None if sample["time_seconds"] is None else round(sample["time_seconds"], 2),
+            "time": None if time_seconds is None else round(time_seconds, 2),
             "facts": describe_facts(
-                dict(sample["attributes"] or []), dataset=dataset.name, shown=shown_subsets
+                dict(sample["attributes"] or []), dataset=self._dataset.name, shown=subsets
             ),
-            "scores": {
-                model: {
-                    name: round(value, 4) for name, value in scores.values[model][sample_id].items()
-                }
-                for model in models
-                if sample_id in scores.values.get(model, {})
-            },
+            "scores": scores,
             "absent": [],
         }
-        card["maps"] = _pack_maps(map_files, sample_id, max_bytes=budget // 8)
-        used = sum(len(packed["data"]) for packed in card["maps"].values()) * 3 // 4
-        if has_sound:
-            audio_clip_id = sample["audio_clip_id"] or sample["clip_id"]
-            used += _add_sound(
-                card, dataset, paths.get(audio_clip_id), sample["time_seconds"], budget=budget
+
+    def _add_sound(self, card: Card, sample: Mapping) -> int:
+        """Add the sound around the sample's time; return its number of bytes."""
+        clips_dir = self._dataset.clips_dir
+        path = self._clip_paths.get(sample["audio_clip_id"] or sample["clip_id"])
+        if path is None or clips_dir is None or not (clips_dir / path).exists():
+            card["absent"].append("sound: the clip is not on this machine")
+            return 0
+
+        try:
+            waveform = sound.read_window(
+                clips_dir / path, sample["time_seconds"], duration_seconds=_SOUND_SECONDS
             )
-        _add_pictures(card, dataset, sample_id, budget=budget - used)
-        yield card
+        except EarshotError as error:
+            card["absent"].append(f"sound: {error}".replace(str(clips_dir), "clips"))
+            return 0
+
+        # quiet clips are made louder; noise below 0.02 stays quiet, silence stays silence
+        peak = float(np.max(np.abs(waveform), initial=0.0))
+        if peak > 0:
+            waveform = waveform * (_PEAK / max(peak, 0.02))
+        bit_rate = 32_000 if self._num_bytes >= 40_000 else 16_000
+        data = sound.encode_mp3(waveform, bit_rate=bit_rate)
+        card["sound"] = encode_base64(data)
+        return len(data)
 
 
-def _add_pictures(card: dict, dataset: DatasetInputs, sample_id: str, *, budget: int) -> None:
-    """Frame, flow and spectrogram as WebP, sharing ``budget`` bytes 5 : 2 : 3."""
+def _add_pictures(card: Card, dataset: DatasetInputs, sample_id: str, *, max_bytes: int) -> None:
+    """Add frame, flow and spectrogram as WebP; they share the bytes 5 : 2 : 3."""
     frame = _read(card, dataset, "frames", sample_id)
     if frame is not None:
         picture = pictures.fit(frame, max_width=320, max_height=240)
         card["size"] = [picture.shape[1], picture.shape[0]]
-        card["frame"] = _encode(picture, budget * 5 // 10)
+        card["frame"] = _encode(picture, max_bytes * 5 // 10)
+
     flow = _read(card, dataset, "flow", sample_id)
     if flow is not None:
-        small = pictures.fit(
-            np.moveaxis(flow, 0, -1).astype(np.float32), max_width=200, max_height=150
-        )
+        # (2, H, W) to (H, W, 2) for resizing, and back
+        channels_last = np.moveaxis(flow, 0, -1).astype(np.float32)
+        small = pictures.fit(channels_last, max_width=200, max_height=150)
         picture, full_scale = pictures.colour_flow(np.moveaxis(small, -1, 0))
-        card["flow"] = _encode(picture, budget * 2 // 10)
+        card["flow"] = _encode(picture, max_bytes * 2 // 10)
         card["flow_scale"] = round(full_scale, 2)
+
     spectrogram = _read(card, dataset, "spectrograms", sample_id)
     if spectrogram is not None:
-        picture = pictures.colour_spectrogram(spectrogram)
-        card["spectrogram"] = _encode(
-            pictures.resize(picture, width=200, height=150), budget * 3 // 10
-        )
+        picture = pictures.resize(pictures.colour_spectrogram(spectrogram), width=200, height=150)
+        card["spectrogram"] = _encode(picture, max_bytes * 3 // 10)
 
 
-def _read(card: dict, dataset: DatasetInputs, feature: str, sample_id: str) -> np.ndarray | None:
-    reader = dataset.readers.get(feature)
+def _read(card: Card, dataset: DatasetInputs, feature: str, sample_id: str) -> np.ndarray | None:
+    """Return a sample's array, or add to the card why it is not shown."""
+    reader: FeatureArrays | None = dataset.readers.get(feature)
     if reader is None:
         card["absent"].append(f"{feature}: not cached on this machine")
         return None
+
     try:
-        if sample_id not in reader:
-            card["absent"].append(f"{feature}: {reader.reason(sample_id)}")
-            return None
-        return np.asarray(reader.read(sample_id))
-    except (
-        DataError
-    ) as error:  # unknown to the index, or damaged: this page says so, `verify` repairs
+        if sample_id in reader:
+            return np.asarray(reader.read(sample_id))
+        card["absent"].append(f"{feature}: {reader.reason(sample_id)}")
+    except DataError as error:
+        # not in the index, or damaged: the page says so, the command `verify` repairs it
         card["absent"].append(f"{feature}: {str(error).rpartition('/')[2]}")
-        return None
+    return None
 
 
 def _encode(picture: np.ndarray, max_bytes: int) -> str:
-    """Base64 WebP of the best quality that fits; a picture that never does is halved."""
+    """Return base64 WebP of the best quality that fits; a picture that never fits is halved."""
     while True:
         for quality in _QUALITIES:
             data = pictures.encode(picture, ".webp", quality=quality)
             if len(data) <= max_bytes:
                 return encode_base64(data)
+
         if min(picture.shape[:2]) <= 32:
             return encode_base64(data)
-        picture = pictures.resize(
-            picture, width=picture.shape[1] // 2, height=picture.shape[0] // 2
-        )
+        height, width = picture.shape[:2]
+        picture = pictures.resize(picture, width=width // 2, height=height // 2)
 
 
 def _pack_maps(
     map_files: Mapping[str, MapFile], sample_id: str, *, max_bytes: int
 ) -> dict[str, dict]:
-    """Maps as 8-bit grids, min-max normalized, of at most 28 x 28 cells (fewer if many models share ``max_bytes``)."""
+    """Return a sample's maps as 8-bit grids, each scaled to its own range.
+
+    A grid has at most 28 x 28 cells, and fewer if many models share ``max_bytes``.
+    """
     present = {
         model: file.maps[file.row_of[sample_id]]
         for model, file in map_files.items()
         if sample_id in file.row_of
     }
-    side = next((s for s in (28, 20, 14) if s * s * len(present) <= max_bytes), 10)
+    side = next((side for side in (28, 20, 14) if side**2 * len(present) <= max_bytes), 10)
+
     packed = {}
     for model, localization_map in present.items():
         grid = pictures.normalize_map(localization_map)
         if max(grid.shape) > side:
             grid = pictures.fit(grid, max_width=side, max_height=side)
         data = np.rint(np.clip(grid, 0.0, 1.0) * 255).astype(np.uint8)
-        packed[model] = {
-            "w": data.shape[1],
-            "h": data.shape[0],
-            "data": encode_base64(data.tobytes()),
-        }
+        height, width = data.shape
+
+        packed[model] = {"w": width, "h": height, "data": encode_base64(data.tobytes())}
         if not np.all(np.isfinite(localization_map)):
             packed[model]["note"] = "holds NaN"
         elif np.ptp(localization_map) == 0:
@@ -260,25 +368,6 @@ def _pack_maps(
     return packed
 
 
-def _add_sound(
-    card: dict, dataset: DatasetInputs, path: str | None, time_seconds: float | None, *, budget: int
-) -> int:
-    """Add the sound around the sample's time, levelled; return its bytes."""
-    if path is None or dataset.clips_dir is None or not (dataset.clips_dir / path).exists():
-        card["absent"].append("sound: the clip is not on this machine")
-        return 0
-    try:
-        waveform = sound.read_window(
-            dataset.clips_dir / path, time_seconds, duration_seconds=_SOUND_SECONDS
-        )
-    except EarshotError as error:
-        card["absent"].append(f"sound: {error}".replace(str(dataset.clips_dir), "clips"))
-        return 0
-    peak = float(np.max(np.abs(waveform), initial=0.0))
-    if peak > 0:
-        waveform = waveform * (
-            _PEAK / max(peak, 0.02)
-        )  # quiet clips are raised, silence stays silence
-    data = sound.encode_mp3(waveform, bit_rate=32_000 if budget >= 40_000 else 16_000)
-    card["sound"] = encode_base64(data)
-    return len(data)
+def encode_base64(data: bytes) -> str:
+    """Return ``data`` as base64 text."""
+    return base64.b64encode(data).decode("ascii")

@@ -1,10 +1,15 @@
-"""What the report is made of, and reading it from a checkout; what is absent becomes a note on the page."""
+"""What the report is made from, and how to collect it from a checkout.
+
+What is absent becomes a note on the page; what is damaged is an error.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from earshot import tables
@@ -13,11 +18,8 @@ from earshot.reader import FeatureReader
 from eval.results.files import read_results, read_scores
 from pipeline.base.project import Project
 
-_FEATURES = (
-    "frames",
-    "spectrograms",
-    "flow",
-)  # those that the page shows; others are counted where they are
+# The features that the gallery shows; others are only counted.
+_SHOWN_FEATURES = ("frames", "spectrograms", "flow")
 
 
 @dataclass(frozen=True)
@@ -27,47 +29,56 @@ class ReportParameters:
     num_gallery_samples: int = 60  # of all datasets together; 500 make a page of about 14 MB
     has_sound: bool = True  # embed three seconds of sound with each of them
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.num_gallery_samples < 0:
             raise ValueError(f"num_gallery_samples ({self.num_gallery_samples}) must be >= 0")
 
 
+class FeatureArrays(Protocol):
+    """The part of ``earshot.reader.FeatureReader`` that the report needs."""
+
+    index: pa.Table
+
+    @property
+    def sample_ids(self) -> Sequence[str]: ...
+
+    @property
+    def attributes(self) -> Mapping[str, Any]: ...
+
+    def __contains__(self, sample_id: str) -> bool: ...
+
+    def read(self, sample_id: str) -> np.ndarray: ...
+
+    def reason(self, sample_id: str) -> str | None: ...
+
+
 @dataclass(frozen=True)
 class DatasetInputs:
-    """One dataset: its tables and, where they are on this machine, its features, maps and clips.
-
-    ``readers``: feature name to ``earshot.reader.FeatureReader`` (or anything with its methods); ``map_paths``: model
-    to ``.npz`` with ``sample_ids`` and ``maps``.
-    """
+    """The tables of one dataset and, where they are on this machine, its features and files."""
 
     name: str
-    clips: pa.Table
-    samples: pa.Table
-    downloads: pa.Table | None = None
-    readers: Mapping[str, object] = field(default_factory=dict)
-    map_paths: Mapping[str, Path] = field(default_factory=dict)
+    clips: pa.Table  # earshot.tables.CLIPS
+    samples: pa.Table  # earshot.tables.SAMPLES
+    downloads: pa.Table | None = None  # earshot.tables.DOWNLOADS
+    readers: Mapping[str, FeatureArrays] = field(default_factory=dict)  # by feature
+    map_paths: Mapping[str, Path] = field(default_factory=dict)  # by model: its .npz file
     clips_dir: Path | None = None
 
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """Everything that the page shows.
-
-    ``results``: the lists of results.json by name (see ``eval.results.files``); ``scores``: its ``SCORES`` table;
-    ``training_dirs``: model to its DVCLive folder; ``runs``: model to its run.json; ``parameters``: params.yaml;
-    ``audits``: ``title`` and ``text`` about leakage and coverage; ``notes``: one
-    sentence about each input that was not there.
-    """
+    """Everything that the page shows."""
 
     datasets: Sequence[DatasetInputs]
+    # The lists of results.json by name (see eval.results.files).
     results: Mapping[str, Sequence[Mapping]] = field(default_factory=dict)
-    scores: pa.Table | None = None
-    training_dirs: Mapping[str, Path] = field(default_factory=dict)
-    runs: Mapping[str, Mapping] = field(default_factory=dict)
-    parameters: Mapping = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    audits: Sequence[Mapping] = ()
-    notes: Sequence[str] = ()
+    scores: pa.Table | None = None  # eval.results.files.SCORES
+    training_dirs: Mapping[str, Path] = field(default_factory=dict)  # by model: DVCLive's folder
+    runs: Mapping[str, Mapping] = field(default_factory=dict)  # by model: its run.json
+    parameters: Mapping = field(default_factory=dict)  # params.yaml
+    versions: Mapping[str, str] = field(default_factory=dict)  # by package
+    audits: Sequence[Mapping] = ()  # of leakage and coverage, each with `title` and `text`
+    notes: Sequence[str] = ()  # one sentence for each input that was absent
 
 
 def load_inputs(
@@ -75,16 +86,28 @@ def load_inputs(
 ) -> ReportInputs:
     """Collect the inputs of the page from a checkout.
 
-    Only the tables of clips and samples must be there; each other absent file is named in ``notes``.
+    Args:
+        project: The checkout.
+        datasets: Names of the datasets; their tables of clips and samples must exist.
+        models: Names of the trained models.
+
+    Returns:
+        The inputs; each absent file is named in ``notes``.
+
+    Raises:
+        DataError: A file is damaged.
     """
     notes: list[str] = []
     loaded = [_load_dataset(project, name, notes) for name in datasets]
-    results, scores = {}, None
+
+    results: dict[str, list[dict]] = {}
+    scores = None
     if (project.reports_dir / "results.json").exists():
         results = read_results(project.reports_dir)
     else:
         notes.append(
-            "reports/results.json is not there: the stage evaluate has not run, so there are no results."
+            "reports/results.json is not there: the stage evaluate has not run, so there are no "
+            "results."
         )
     if (project.reports_dir / "scores.parquet").exists():
         scores = read_scores(project.reports_dir)
@@ -92,20 +115,8 @@ def load_inputs(
         notes.append(
             "reports/scores.parquet is not there: no curves, breakdowns or scores in the gallery."
         )
-    runs, training_dirs = {}, {}
-    for model in models:
-        run = _load_json(
-            project.run_dir(model) / "run.json",
-            notes,
-            f"nothing is known about the training of {model}",
-        )
-        if run is not None:
-            runs[model] = run
-        training_dir = project.curves_dir(model)
-        if training_dir.is_dir():
-            training_dirs[model] = training_dir
-        elif run is None or run.get("selection") != "released":  # released weights have no curves
-            notes.append(f"reports/training/{model} is not there: no training curves of {model}.")
+
+    runs, training_dirs = _load_runs(project, models, notes)
     return ReportInputs(
         datasets=loaded,
         results=results,
@@ -117,6 +128,39 @@ def load_inputs(
     )
 
 
+def _load_runs(
+    project: Project, models: Sequence[str], notes: list[str]
+) -> tuple[dict[str, dict], dict[str, Path]]:
+    """Return the run.json and the folder of curves of each model that has them."""
+    runs: dict[str, dict] = {}
+    training_dirs: dict[str, Path] = {}
+    for model in models:
+        path = project.run_dir(model) / "run.json"
+        run = _read_json(path)
+        if run is None:
+            notes.append(
+                f"{model}/run.json is not there: nothing is known about the training of {model}."
+            )
+        else:
+            runs[model] = run
+
+        training_dir = project.reports_dir / "training" / model
+        if training_dir.is_dir():
+            training_dirs[model] = training_dir
+        elif run is None or run.get("selection") != "released":  # released weights have no curves
+            notes.append(f"reports/training/{model} is not there: no training curves of {model}.")
+    return runs, training_dirs
+
+
+def _read_json(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON: {error}") from None
+
+
 def _load_dataset(project: Project, name: str, notes: list[str]) -> DatasetInputs:
     downloads = None
     if project.downloads_table_path(name).exists():
@@ -125,38 +169,31 @@ def _load_dataset(project: Project, name: str, notes: list[str]) -> DatasetInput
         notes.append(
             f"manifests/{name}/downloads.parquet is not there: the download of {name} has not run."
         )
-    readers = {}
-    others = sorted(
-        path.parent.name for path in project.dataset_cache_dir(name).glob("*/index.parquet")
-    )
-    for feature in dict.fromkeys([*_FEATURES, *others]):
+
+    # Those that the gallery shows come first, then whatever else is cached.
+    index_paths = sorted(project.dataset_cache_dir(name).glob("*/index.parquet"))
+    features = dict.fromkeys([*_SHOWN_FEATURES, *(path.parent.name for path in index_paths)])
+    readers: dict[str, FeatureArrays] = {}
+    for feature in features:
         if (project.feature_dir(name, feature) / "index.parquet").exists():
             readers[feature] = FeatureReader(project.feature_dir(name, feature))
         else:
             notes.append(
                 f"cache/{name}/{feature} is not there: no {feature} of {name} on this page."
             )
+
     maps_dir = project.maps_dir(name)
+    map_paths = {
+        path.stem: path
+        for path in sorted(maps_dir.glob("*.npz"))
+        if not path.name.startswith(".")  # a temporary name
+    }
     return DatasetInputs(
         name=name,
         clips=tables.read_table(project.clips_table_path(name), tables.CLIPS),
         samples=tables.read_table(project.samples_table_path(name), tables.SAMPLES),
         downloads=downloads,
         readers=readers,
-        map_paths={
-            path.stem: path
-            for path in sorted(maps_dir.glob("*.npz"))
-            if not path.name.startswith(".")
-        },
+        map_paths=map_paths,
         clips_dir=project.clips_dir(name),
     )
-
-
-def _load_json(path: Path, notes: list[str], consequence: str):
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        notes.append(f"{path.parent.name}/{path.name} is not there: {consequence}.")
-        return None
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON: {error}") from None

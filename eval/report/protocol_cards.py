@@ -1,8 +1,11 @@
-"""What each protocol does with a map, in words: from its definition, and what else is known about its papers."""
+"""Say in words what each protocol does with a map: its definition, and remarks on its papers.
 
-from collections.abc import Sequence
+``templates/section_protocols.html`` shows the cards.
+"""
 
-from eval.report.markup import Html, element
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 from eval.scoring.protocols import PROTOCOLS
 
 _TITLES = {
@@ -24,50 +27,50 @@ _THRESHOLDS = {
     "own_area": "the highest values, as many pixels as the ground truth has",
     "above_median": "what is strictly above the median value: half of the frame",
     "from_median": "what is at or above the median value: half of the frame",
-    "half_from_median": "what is at or above 0.5 of the map's range, after values below the median were set to 0",
+    "half_from_median": "what is at or above 0.5 of the map's range, after values below the median "
+    "were set to 0",
 }
-_HALF = "Half of the frame is always marked, so no map can be perfect: compare with the row of the ceiling."
+_HALF = (
+    "Half of the frame is always marked, so no map can be perfect: compare with the row of the "
+    "ceiling."
+)
 _REMARKS = {
     "earshot": "No method gains by marking a lucky size, and a perfect map scores 1.",
     "lvs": _HALF,
     "ezvsl": f"{_HALF} The published checkpoint was chosen on the test set.",
     "ezvsl_val": f"{_HALF} With it the authors chose their checkpoint, on the test set.",
-    "htf": f"{_HALF} The published checkpoint was chosen on the test set; its test sets have 178 and 4,670 samples.",
+    "htf": f"{_HALF} The published checkpoint was chosen on the test set; its test sets have 178 "
+    "and 4,670 samples.",
     "rcgrad": "The authors' code leaves the audio encoder in training mode at test time.",
     "flowgrad": "The authors' code counts success at 0.3, their paper says 0.5; their table fits 0.3. "
     "Samples without flow are left out in their code, so n differs between methods.",
 }
 
 
-def render_cards(protocols: Sequence[str]) -> Html:
-    """A card for each protocol that the results use."""
-    cards = []
-    for name in protocols:
-        facts = _facts_of(name)
-        heading = element("h3", _TITLES.get(name, name), " ", element("code", name))
-        entries = [
-            element("div", element("dt", title), element("dd", text)) for title, text in facts
-        ]
-        cards.append(element("article", heading, element("dl", entries), class_="card protocol"))
-    common = element(
-        "p",
-        "For one sample, cIoU = found inside the truth / (truth + found outside of it), on 224 x 224 pixels. ",
-        "Success rate: the share of samples whose cIoU reaches the threshold. AUC: the area under that rate over ",
-        "the thresholds 0, 0.05, ... 1. Brackets hold 95\N{NO-BREAK SPACE}% intervals by bootstrap over the samples.",
-    )
-    return element("div", common, element("div", cards, class_="cards"))
+@dataclass(frozen=True)
+class ProtocolCard:
+    """What one protocol does with a map: ``facts`` are pairs of a title and a text."""
+
+    name: str
+    title: str
+    facts: tuple[tuple[str, str], ...]
 
 
-def _facts_of(name: str) -> list[tuple[str, str]]:
+def view_protocols(names: Iterable[str]) -> list[ProtocolCard]:
+    """Return a card for each protocol of ``names``."""
+    return [ProtocolCard(name, _TITLES.get(name, name), _facts_of(name)) for name in names]
+
+
+def _facts_of(name: str) -> tuple[tuple[str, str], ...]:
     protocol = PROTOCOLS.get(name)
     if protocol is None:
-        return [("Protocol", "not one of Earshot's own: ask whoever computed it.")]
-    return [
-        (
-            "The map becomes 224 x 224 by",
-            _UPSAMPLINGS.get(protocol.upsampling, protocol.upsampling),
-        ),
-        ("Counted as found", _THRESHOLDS.get(protocol.threshold, protocol.threshold)),
+        return (("Protocol", "not one of Earshot's own: ask whoever computed it."),)
+
+    upsampling = _UPSAMPLINGS.get(protocol.upsampling, protocol.upsampling)
+    threshold = _THRESHOLDS.get(protocol.threshold, protocol.threshold)
+    return (
+        ("The map becomes 224 x 224 by", upsampling),
+        ("Counted as found", threshold),
         ("A success is a cIoU of at least", f"{protocol.published_at:g}"),
         ("Keep in mind", _REMARKS.get(name, protocol.summary)),
-    ]
+    )

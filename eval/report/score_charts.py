@@ -1,4 +1,7 @@
-"""Scores by properties of the samples, and the success rate over thresholds."""
+"""The scores of single samples: success rates over thresholds, and scores by property.
+
+``templates/section_curves.html`` and ``templates/section_breakdowns.html`` show these views.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,13 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eval.report.charts import Line, draw_lines
-from eval.report.markup import Html, breakable, details, element, table
-from eval.report.rows import METRIC_TITLES, format_number, number_of
+from eval.report.charts import Line, LineChart, draw_lines
+from eval.report.result_rows import (
+    METRIC_TITLES,
+    format_interval,
+    format_number,
+    interval_of,
+    number_of,
+)
 
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(21))
 SCORE_COLUMNS = ("ciou", "adaptive_ciou", "pointing")
-_PER_SAMPLE = {
+_COLUMN_OF_METRIC = {
     "mean_ciou": "ciou",
     "success_rate": "ciou",
     "auc": "ciou",
@@ -23,117 +31,95 @@ _PER_SAMPLE = {
 
 @dataclass(frozen=True)
 class SampleScores:
-    """Scores of one dataset under one protocol: ``values[model][sample_id]`` maps the names of scores to numbers."""
+    """Scores of one dataset under one protocol.
+
+    ``values[model][sample_id]`` maps names of ``SCORE_COLUMNS`` to numbers.
+    """
 
     dataset: str
     protocol: str
     values: Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
+@dataclass(frozen=True)
+class SuccessCurves:
+    """The chart of one test set and its numbers: a column a model, a row a threshold."""
+
+    chart: LineChart | None  # None: no model has a score
+    titles: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class BreakdownCell:
+    """A model's value of a group, if there is one."""
+
+    value: float | None
+    interval: str
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class BreakdownRow:
+    """One group of samples; ``counts``: how many, or the least and the most of all models."""
+
+    group: str
+    counts: str
+    cells: tuple[BreakdownCell, ...]
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """A test set by one property of its samples."""
+
+    by: str
+    caption: str
+    models: tuple[str, ...]
+    rows: tuple[BreakdownRow, ...]
+    is_open: bool
+
+
+@dataclass(frozen=True)
+class SubsetBreakdowns:
+    """All breakdowns of one test set."""
+
+    dataset: str
+    subset: str
+    breakdowns: tuple[Breakdown, ...]
+
+
 def collect_scores(scores: pa.Table | None, *, dataset: str, protocol: str) -> SampleScores:
-    """The rows with status ``ok`` of one dataset and protocol."""
-    values: dict[str, dict] = {}
-    if scores is not None:
-        chosen = pc.and_(
-            pc.equal(scores["dataset"], dataset), pc.equal(scores["protocol"], protocol)
-        )
-        for row in scores.filter(chosen).to_pylist():
-            if row.get("status") in ("ok", None):
-                numbers = {
-                    name: float(row[name])
-                    for name in SCORE_COLUMNS
-                    if row.get(name) is not None and np.isfinite(row[name])
-                }
-                values.setdefault(row["model"], {})[row["sample_id"]] = numbers
+    """Return the scores with status ``ok`` of one dataset under one protocol.
+
+    Args:
+        scores: The table ``eval.results.files.SCORES``, or None where there is none.
+        dataset: A value of the table's column of that name.
+        protocol: A value of the table's column of that name.
+    """
+    values: dict[str, dict[str, dict[str, float]]] = {}
+    if scores is None:
+        return SampleScores(dataset, protocol, values)
+
+    is_chosen = pc.and_(
+        pc.equal(scores["dataset"], dataset), pc.equal(scores["protocol"], protocol)
+    )
+    for row in scores.filter(is_chosen).to_pylist():
+        if row.get("status") in ("ok", None):
+            values.setdefault(row["model"], {})[row["sample_id"]] = {
+                name: float(row[name])
+                for name in SCORE_COLUMNS
+                if row.get(name) is not None and np.isfinite(row[name])
+            }
     return SampleScores(dataset, protocol, values)
 
 
 def column_of(metric: str) -> str:
-    """The per sample column behind a metric."""
-    return _PER_SAMPLE.get(metric, metric)
-
-
-def render_breakdowns(
-    rows: Sequence[Mapping], *, protocol: str, metric: str, models: Sequence[str]
-) -> Html:
-    """Tables of ``metric`` by property of the samples, one column a model; the best of a line is marked.
-
-    ``rows``: the list ``breakdowns`` of results.json.
-    """
-    tables: dict[tuple, dict[str, dict[str, Mapping]]] = {}
-    for row in rows:
-        if row["protocol"] == protocol:
-            by_group = tables.setdefault(
-                (str(row["dataset"]), str(row["subset"]), str(row["by"])), {}
-            )
-            by_group.setdefault(str(row["group"]), {})[str(row["model"])] = row
-    if not tables:
-        return element("p", "There are no breakdowns under this protocol.", class_="note")
-    parts, last_subset, opened = [], None, set()
-    for (dataset, subset, by), by_group in tables.items():
-        if (dataset, subset) != last_subset:
-            last_subset = (dataset, subset)
-            parts.append(element("h3", f"{dataset} \N{MIDDLE DOT} {subset}"))
-        block = _render_breakdown(
-            by_group, by=by, caption=f"{dataset}, {subset}", metric=metric, models=models
-        )
-        is_open = by != "class" and last_subset not in opened  # the first short one
-        if is_open:
-            opened.add(last_subset)
-        parts.append(details(f"By {_title_of(by)}", block, is_open=is_open))
-    return element("div", parts)
-
-
-def _render_breakdown(
-    by_group, *, by: str, caption: str, metric: str, models: Sequence[str]
-) -> Html:
-    present = [model for model in models if any(model in rows for rows in by_group.values())]
-    lines = []
-    for group, by_model in by_group.items():
-        values = [
-            number_of(by_model[model], metric) if model in by_model else None for model in present
-        ]
-        best = max((value for value in values if value is not None), default=None)
-        cells = []
-        for model, value in zip(present, values, strict=True):
-            text = element(
-                "strong" if value is not None and value == best else "span", format_number(value)
-            )
-            low, high = (
-                number_of(by_model.get(model, {}), f"{metric}_{end}") for end in ("low", "high")
-            )
-            bounds = (
-                None
-                if low is None or high is None
-                else f"[{format_number(low, 2)}, {format_number(high, 2)}]"
-            )
-            cells.append(
-                element(
-                    "span",
-                    text,
-                    element("span", bounds, class_="bounds") if bounds else None,
-                    class_="cell",
-                )
-            )
-        counts = sorted({int(row["n"]) for row in by_model.values()})
-        lines.append(
-            [
-                group,
-                " to ".join(f"{count:,}" for count in dict.fromkeys([counts[0], counts[-1]])),
-                *cells,
-            ]
-        )
-    head = [_title_of(by), "n", *(breakable(model) for model in present)]
-    title = METRIC_TITLES.get(metric, metric)
-    return table(head, lines, caption=f"{title} by {_title_of(by)}, {caption}")
-
-
-def _title_of(by: str) -> str:
-    return by.replace("_", " ").replace("num ", "number of ")
+    """Return the column of single samples that a metric summarizes."""
+    return _COLUMN_OF_METRIC.get(metric, metric)
 
 
 def restrict(scores: SampleScores, sample_ids: Collection[str]) -> SampleScores:
-    """The scores of these samples only."""
+    """Return the scores of these samples only."""
     wanted = set(sample_ids)
     values = {
         model: {
@@ -145,44 +131,124 @@ def restrict(scores: SampleScores, sample_ids: Collection[str]) -> SampleScores:
 
 
 def success_curves(scores: SampleScores, models: Sequence[str]) -> dict[str, list[float]]:
-    """Share of samples with ciou >= threshold at each of ``THRESHOLDS``, by model."""
+    """Return, by model, the share of samples with ciou >= each of ``THRESHOLDS``."""
     curves = {}
     for model in models:
-        ciou = np.array(
-            [
-                numbers["ciou"]
-                for numbers in scores.values.get(model, {}).values()
-                if "ciou" in numbers
-            ]
-        )
-        if len(ciou):
+        by_sample = scores.values.get(model, {})
+        cious = np.array([row["ciou"] for row in by_sample.values() if "ciou" in row])
+        if len(cious):
             # the thresholds are decimal: without the tolerance .15 would exceed a ciou of 3 * .05
-            curves[model] = [float(np.mean(ciou >= threshold - 1e-12)) for threshold in THRESHOLDS]
+            curves[model] = [float(np.mean(cious >= limit - 1e-12)) for limit in THRESHOLDS]
     return curves
 
 
-def render_success_curves(
+def view_curves(
     scores: SampleScores, subset: str, models: Sequence[str], styles: Mapping[str, int]
-) -> Html:
-    """The chart of success over thresholds and its numbers."""
+) -> SuccessCurves:
+    """Return the chart of success rates over thresholds, and its numbers.
+
+    Args:
+        scores: Scores of the samples of ``subset``.
+        subset: Name of the test set.
+        models: Models in the order of the columns.
+        styles: Number of each model's colour and dash.
+    """
     curves = success_curves(scores, models)
     if not curves:
-        return element("p", "No sample was scored.", class_="note")
-    lines = [Line(model, THRESHOLDS, values, styles[model]) for model, values in curves.items()]
-    title = f"{scores.dataset}, {subset}, protocol {scores.protocol}"
+        return SuccessCurves(None)
+
     chart = draw_lines(
-        lines,
-        title=title,
+        [Line(model, THRESHOLDS, values, styles[model]) for model, values in curves.items()],
+        title=f"{scores.dataset}, {subset}, protocol {scores.protocol}",
         x_label="threshold on cIoU",
         y_label="share of samples at or above",
         y_range=(0.0, 1.0),
     )
-    numbers = table(
-        ["threshold", *curves],
-        [
-            [f"{threshold:.2f}", *(format_number(values[i]) for values in curves.values())]
-            for i, threshold in enumerate(THRESHOLDS)
-        ],
-        caption=f"Success rate over thresholds, {title}",
+    rows = [
+        (f"{threshold:.2f}", *(format_number(values[i]) for values in curves.values()))
+        for i, threshold in enumerate(THRESHOLDS)
+    ]
+    return SuccessCurves(chart, ("threshold", *curves), tuple(rows))
+
+
+def view_breakdowns(
+    rows: Sequence[Mapping], *, protocol: str, metric: str, models: Sequence[str]
+) -> list[SubsetBreakdowns]:
+    """Return tables of ``metric`` by property of the samples; the best value of a row is marked.
+
+    Args:
+        rows: The list ``breakdowns`` of results.json.
+        protocol: Rows of other protocols are left out.
+        metric: One of ``METRIC_TITLES``.
+        models: Models in the order of the columns.
+    """
+    # (dataset, subset) -> property -> group -> model -> row
+    tree: dict[tuple[str, str], dict[str, dict[str, dict[str, Mapping]]]] = {}
+    for row in rows:
+        if row["protocol"] == protocol:
+            by_property = tree.setdefault((str(row["dataset"]), str(row["subset"])), {})
+            by_group = by_property.setdefault(str(row["by"]), {})
+            by_group.setdefault(str(row["group"]), {})[str(row["model"])] = row
+
+    subsets = []
+    for (dataset, subset), by_property in tree.items():
+        # classes are many: the first property with few groups is the one to show unfolded
+        opened = next((by for by in by_property if by != "class"), None)
+        breakdowns = [
+            _make_breakdown(
+                by_group,
+                by=_title_of(by),
+                place=f"{dataset}, {subset}",
+                metric=metric,
+                models=models,
+                is_open=by == opened,
+            )
+            for by, by_group in by_property.items()
+        ]
+        subsets.append(SubsetBreakdowns(dataset, subset, tuple(breakdowns)))
+    return subsets
+
+
+def _make_breakdown(
+    by_group: Mapping[str, Mapping[str, Mapping]],
+    *,
+    by: str,
+    place: str,
+    metric: str,
+    models: Sequence[str],
+    is_open: bool,
+) -> Breakdown:
+    present = [model for model in models if any(model in rows for rows in by_group.values())]
+    return Breakdown(
+        by=by,
+        caption=f"{METRIC_TITLES.get(metric, metric)} by {by}, {place}",
+        models=tuple(present),
+        rows=tuple(
+            _make_row(group, by_model, metric, present) for group, by_model in by_group.items()
+        ),
+        is_open=is_open,
     )
-    return element("div", chart, details("The numbers of this chart", numbers))
+
+
+def _make_row(
+    group: str, by_model: Mapping[str, Mapping], metric: str, models: Sequence[str]
+) -> BreakdownRow:
+    rows: list[Mapping] = [by_model.get(model, {}) for model in models]
+    values = [number_of(row, metric) for row in rows]
+    best = max((value for value in values if value is not None), default=None)
+    cells = [
+        BreakdownCell(
+            value,
+            format_interval(interval_of(row, metric), digits=2),
+            is_best=value is not None and value == best,
+        )
+        for row, value in zip(rows, values, strict=True)
+    ]
+
+    counts = sorted({int(row["n"]) for row in by_model.values()})
+    limits = dict.fromkeys([counts[0], counts[-1]])
+    return BreakdownRow(group, " to ".join(f"{count:,}" for count in limits), tuple(cells))
+
+
+def _title_of(by: str) -> str:
+    return by.replace("_", " ").replace("num ", "number of ")

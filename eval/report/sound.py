@@ -1,4 +1,4 @@
-"""A few seconds of a clip's sound as a small MP3 (the format that every browser plays)."""
+"""Sound in few bytes for the gallery: a window of a clip as MP3, which browsers have long played."""
 
 import io
 from fractions import Fraction
@@ -9,29 +9,32 @@ import numpy as np
 
 from pipeline.media.reader import ClipReader
 
-SAMPLE_RATE = 16_000  # MPEG-2 layer III has it; speech-band sound is enough to hear what is meant
+# A rate that MPEG-2 layer III has; the speech band is enough to recognize a sound.
+SAMPLE_RATE = 16_000
 
 
 def encode_mp3(
     waveform: np.ndarray, *, sample_rate: int = SAMPLE_RATE, bit_rate: int = 16_000
 ) -> bytes:
-    """A mono float waveform ``(num_samples,)`` in [-1, 1] as MP3; the same waveform gives the same bytes."""
+    """Encode a waveform as MP3; the same waveform gives the same bytes.
+
+    Args:
+        waveform: ``(num_samples,)`` float in [-1, 1]; NaN is silence.
+        sample_rate: Of the waveform, in Hz.
+        bit_rate: Of the MP3, in bits a second.
+    """
+    pcm = np.rint(np.clip(np.nan_to_num(waveform), -1.0, 1.0) * 32767).astype(np.int16)
     buffer = io.BytesIO()
-    samples = np.clip(np.nan_to_num(waveform), -1.0, 1.0)
-    with av.open(
-        buffer,
-        "w",
-        format="mp3",
-        options={"fflags": "+bitexact", "write_xing": "0", "id3v2_version": "0"},
-    ) as container:
+    # without these options the file holds the version of the encoder
+    options = {"fflags": "+bitexact", "write_xing": "0", "id3v2_version": "0"}
+
+    with av.open(buffer, "w", format="mp3", options=options) as container:
         stream = container.add_stream("libmp3lame", rate=sample_rate, layout="mono")
         stream.bit_rate = bit_rate
-        stream.options = {
-            "compression_level": "7"
-        }  # LAME's fast search: half the time, no difference at these rates
-        frame = av.AudioFrame.from_ndarray(
-            np.rint(samples * 32767).astype(np.int16)[None], format="s16p", layout="mono"
-        )
+        # LAME's fast search: half the time, no difference to hear at these rates
+        stream.options = {"compression_level": "7"}
+
+        frame = av.AudioFrame.from_ndarray(pcm[None], format="s16p", layout="mono")
         frame.sample_rate, frame.time_base, frame.pts = sample_rate, Fraction(1, sample_rate), 0
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             container.mux(packet)
@@ -39,9 +42,18 @@ def encode_mp3(
 
 
 def read_window(path: Path, time_seconds: float | None, *, duration_seconds: float) -> np.ndarray:
-    """Mono float32 waveform ``(num_samples,)`` at ``SAMPLE_RATE``, ``duration_seconds`` around a time of the clip.
+    """Read the sound of a clip around a moment.
 
-    ``time_seconds`` None is the clip's centre. Raises ``MediaError`` where there is no audio.
+    Args:
+        path: The clip.
+        time_seconds: Middle of the window; None is the middle of the clip.
+        duration_seconds: Length of the window.
+
+    Returns:
+        Mono float32 ``(num_samples,)`` at ``SAMPLE_RATE``.
+
+    Raises:
+        MediaError: The clip has no sound or cannot be read.
     """
     with ClipReader(path) as reader:
         middle = reader.info.duration_seconds / 2 if time_seconds is None else time_seconds

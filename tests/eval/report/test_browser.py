@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from eval.report import ReportParameters, build_report, load_inputs
+from eval.report.build_report import build_report
+from eval.report.inputs import ReportParameters, load_inputs
 from tests.helpers.report_examples import MODELS, write_project
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

@@ -1,8 +1,9 @@
 """What the gallery says of a sample: words, not the names of the table."""
 
 from earshot.tables import SAMPLES, read_table, write_table
-from eval.report import ReportParameters, build_report, load_inputs
+from eval.report.build_report import build_report
 from eval.report.facts import describe_facts
+from eval.report.inputs import ReportParameters, load_inputs
 from tests.helpers.report_examples import write_project
 
 

@@ -1,0 +1,87 @@
+"""Turn the views of the report's sections into one self-contained HTML page, with Jinja2.
+
+The HTML is in ``templates/``: ``page.html`` holds the frame and the list of sections, each
+``section_<name>.html`` shows the view of that name. Python computes what is said; templates say how
+it is marked up. Text from data is escaped by Jinja2 itself.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from eval.report.result_rows import ABSENT, format_count, format_number
+
+_TEMPLATES_DIR = Path(__file__).resolve().parent / "templates"
+
+SECTIONS = (
+    ("summary", "In short"),
+    ("availability", "What is there"),
+    ("results", "Results"),
+    ("protocols", "Protocols"),
+    ("curves", "Success over thresholds"),
+    ("breakdowns", "Breakdowns"),
+    ("training", "Training"),
+    ("gallery", "Gallery"),
+    ("run", "This run"),
+)
+
+# Nothing is fetched from outside, whatever text ends up on the page. Scripts may be evaluated, for
+# tools that look at the page (browser tests).
+_CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
+    "img-src data:; media-src data:; form-action 'none'; base-uri 'none'"
+)
+
+
+def render_page(views: dict[str, object]) -> str:
+    """Return the page's HTML.
+
+    Args:
+        views: What ``page.html`` and the sections show, by the name that the templates use: a view
+            for each of ``SECTIONS``, ``dataset_names`` and ``gallery_data``.
+    """
+    return render_template(
+        "page.html",
+        sections=SECTIONS,
+        policy=_CONTENT_SECURITY_POLICY,
+        css=_read_asset("page.css"),
+        script=_read_asset("page.js"),
+        **views,
+    )
+
+
+def render_template(name: str, **values: object) -> str:
+    """Return the HTML of one of ``templates/`` with ``values``; a missing value is an error."""
+    return _make_environment().get_template(name).render(values)
+
+
+@lru_cache(maxsize=1)
+def _make_environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES_DIR),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "breakable": make_breakable,
+        "count": format_count,
+        "number": format_number,
+    }
+    environment.globals["absent"] = ABSENT
+    # The filter `tojson` escapes what could end the script; NaN is no JSON and is refused.
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    return environment
+
+
+def make_breakable(text: str) -> Markup:
+    """Return a name as HTML that a browser may break after each underscore."""
+    return escape(text).replace("_", Markup("_<wbr>"))
+
+
+def _read_asset(name: str) -> Markup:
+    return Markup((_TEMPLATES_DIR / name).read_text(encoding="utf-8"))
