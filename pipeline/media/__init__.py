@@ -9,8 +9,8 @@ In reading order:
 - frame_reader, packet_run, sequential_reader: how frames are found, quickly or surely.
 - audio_reader, audio: how windows of sound are found, decoded and resampled.
 - media_file, container: opening files, and which of them are cut off.
-- validate: `validate_clip`, `read_source_facts`, `ClipFacts`, `ValidationParameters`. Whether a file
-  is what was wanted.
+- validate: `validate_clip`, `read_source_facts`, `ClipFacts`, `SourceFacts`,
+  `ValidationParameters`. Whether a file is what was wanted.
 - cut: `cut_clip`, `CuttingError`. An exact section of a file, encoded again.
 - mux: `mux`, `mux_still`, `SUFFIX`. Picture and sound of two files in one.
 - mpegts_joins: `find_recordings`, `write_joined`. MPEG-TS files of several recordings.

@@ -78,6 +78,7 @@ def read_window(
         MediaError: ``corrupt`` where the format of the sound changes on the way.
         av.FFmpegError: The file cannot be read.
     """
+    # Samples are numbered from the clip's zero at the stream's own rate.
     decoded = _iter_decoded(container, stream, window, may_seek=not is_within)
     first, waveform, rate = _join(decoded, window)
     if rate is None:
@@ -88,6 +89,7 @@ def read_window(
         stop = round(window.decode_stop_seconds * rate)
         first, waveform = _fill(first, waveform, start=start, stop=stop)
 
+    # Nothing of the window, or its samples as they are, or resampled ones.
     target_rate = sample_rate or rate
     if start >= first + len(waveform):
         return np.zeros(0, np.float32), target_rate
@@ -231,6 +233,7 @@ class _JoinedFrames:
             )
 
         planes = self._get_planes(frame)
+        # A frame without a timestamp follows the one before.
         if frame.pts is not None:
             planes = self._place(frame.pts, planes)
         for track, plane in zip(self._tracks, planes, strict=True):
@@ -246,6 +249,7 @@ class _JoinedFrames:
             self._offsets.append(begin - self._num_samples)
             return planes
 
+        # What overlaps has been decoded already.
         if gap < 0:
             self._offsets.append(self._offsets[-1])
             return [plane[-gap:] for plane in planes]
@@ -257,6 +261,7 @@ class _JoinedFrames:
             self._offsets = [self._start]
             gap = begin - self._start
 
+        # The frame's offset stays the one before the gap, which silence now fills.
         num_silent = min(gap, self._max_silence)
         for track, plane in zip(self._tracks, planes, strict=True):
             shape = (num_silent, *plane.shape[1:])
@@ -281,6 +286,7 @@ class _JoinedFrames:
     def mix(self) -> np.ndarray:
         """Return the mean of the channels: float32, in [-1, 1] for integer formats."""
         tracks = [np.concatenate(track) for track in self._tracks]
+        # To (channels, num_samples), without a copy where there is one track.
         if tracks[0].ndim == 2:
             channels = tracks[0].T
         else:

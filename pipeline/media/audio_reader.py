@@ -21,13 +21,15 @@ class AudioReader:
 
     def __init__(self, file: MediaFile):
         self._file = file
+        # First and last moment of the sound, once that was needed.
         self._extent: tuple[float, float] | None = None
+        # Whether any window has been read: the shared decoder then has a state.
         self._has_read = False
 
     def read(
         self, start_seconds: float, stop_seconds: float, *, sample_rate: int | None
     ) -> tuple[np.ndarray, int]:
-        """Return the window [start_seconds, stop_seconds) and its rate; see `ClipReader.read_audio`.
+        """Return a window of the sound and its rate, as `ClipReader.read_audio` describes.
 
         Raises:
             MediaError: ``no_audio`` or ``corrupt``.
@@ -35,6 +37,7 @@ class AudioReader:
         length = stop_seconds - start_seconds
         waveform, rate = self._read_window(start_seconds, length, sample_rate)
 
+        # The extent of the sound takes a pass over all packets, so it is found only when needed.
         if length - len(waveform) / rate > _MISSING_SECONDS:
             begin, is_within = self._find_window_inside(start_seconds, length)
             if abs(begin - start_seconds) > 1 / rate:
@@ -55,6 +58,7 @@ class AudioReader:
         if self._file.is_cut_off and last < start_seconds + length:
             raise MediaError("corrupt", f"the file is cut off, its audio ends at {last:.3f} s")
 
+        # Of a sound that is shorter than the window, all is read, from its first sample on.
         begin = max(min(start_seconds, last - length), first)
         return begin, begin + length < last + _MISSING_SECONDS
 

@@ -54,6 +54,7 @@ def cut_clip(
     Raises:
         CuttingError: ffmpeg failed or took too long.
     """
+    # Seeking in the input is exact when everything is encoded again, and skips what is before.
     input_options = {"ss": start_seconds}
     if stop_seconds is not None:
         input_options["t"] = stop_seconds - start_seconds

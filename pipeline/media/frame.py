@@ -37,6 +37,7 @@ class Orientation:
         # The matrix maps stored to shown pixels: x' = a x + c y, y' = b x + d y.
         matrix = np.frombuffer(side_data, dtype="<i4")  # type: ignore[call-overload]
         a, b, _, c, d = matrix[:5].tolist()
+        # The larger of the two pairs says whether rows become columns.
         if abs(b) + abs(c) > abs(a) + abs(d):
             return cls(True, c < 0, b < 0)
         return cls(False, a < 0, d < 0)

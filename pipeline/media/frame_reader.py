@@ -35,7 +35,7 @@ class FrameReader:
         stream = file.main.video
         assert stream is not None
         self._file = file
-        self._opening = file.main
+        self._opening = file.main  # replaced where the file's beginning is needed
         self._clock = StreamClock.from_stream(stream, origin_seconds=file.origin_seconds)
         self._wrapper = FrameWrapper(stream, self._clock)
         self._sequential = SequentialReader(file, self._clock, self._wrapper)
@@ -109,6 +109,7 @@ class FrameReader:
         run: PacketRun | None = None
         for index, time in enumerate(times):
             limit = self._clock.find_limit(time)
+            # A far time gets a run of its own; what the run before still holds back comes first.
             if run is None or time - times[index - 1] > _SEEK_GAP_SECONDS:
                 if run is not None:
                     yield from map(self._wrapper.wrap, run.finish())
@@ -131,6 +132,7 @@ class FrameReader:
             if target <= (stream.start_time or 0):
                 break
             run = self._begin_at(target)
+            # A container that seeks late ends up behind the wanted frame.
             if run.begins_by(limit):
                 return run
         return self._begin_at(None)
@@ -147,6 +149,7 @@ class FrameReader:
         assert stream is not None
         try:
             if target is not None:
+                # The decoder may hold pictures of the run before.
                 stream.codec_context.flush_buffers()
                 container.seek(target, stream=stream, backward=True)
             return PacketRun(

@@ -44,6 +44,7 @@ class MediaFile:
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
+        # All that close() has to close, `main` included.
         self._openings: list[Opening] = []
         with name_errors(self.path):
             self.main = self.open_again()
@@ -74,6 +75,7 @@ class MediaFile:
             yield opening
         finally:
             opening.container.close()
+            # The file may have been closed meanwhile, while a generator was suspended here.
             if opening in self._openings:
                 self._openings.remove(opening)
 

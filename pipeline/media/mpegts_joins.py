@@ -17,18 +17,18 @@ from typing import NamedTuple
 
 import av
 import av.error
-from av import AudioStream, VideoStream
 from av.container import InputContainer
 
 from earshot.errors import MediaError
 from earshot.files import publish
 from pipeline.media.container import open_container
-from pipeline.media.timeline import choose_stream
+from pipeline.media.timeline import choose_streams
 
 # Larger steps are another clock, not jitter or a pause. The ffmpeg program uses the same limits.
 _BACKWARD_SECONDS = 0.1
 _FORWARD_SECONDS = 10.0
 _TICKS_PER_SECOND = 90_000  # of every stream of an MPEG-TS file
+# Damage within the last second of a recording is its end, not a fault.
 _END_TICKS = _TICKS_PER_SECOND
 
 
@@ -92,6 +92,7 @@ def find_recordings(path: Path | str) -> JoinedRecordings | None:
         if container.format.name != "mpegts":
             return None
         runs = _find_runs(container)
+    # A clock that never jumps is one recording, the usual case.
     if all(len(known) == 1 for known in runs.values()):
         return None
 
@@ -121,7 +122,7 @@ def write_joined(path: Path | str, target_path: Path, recordings: JoinedRecordin
             with av.open(os.fspath(temporary_path), "w", format="mpegts") as output:
                 streams = {
                     stream.index: output.add_stream_from_template(stream)
-                    for stream in _choose_streams(source)
+                    for stream in choose_streams(source)
                 }
                 for packet, dts, number in _iter_packets(source):
                     shifts = recordings.shifts[packet.stream.index]
@@ -143,11 +144,6 @@ def write_joined(path: Path | str, target_path: Path, recordings: JoinedRecordin
         ) from None
 
 
-def _choose_streams(container: InputContainer) -> list[VideoStream | AudioStream]:
-    streams = (choose_stream(container, "video"), choose_stream(container, "audio"))
-    return [stream for stream in streams if stream is not None]
-
-
 class _NumberedPacket(NamedTuple):
     packet: av.Packet
     dts: int
@@ -157,7 +153,7 @@ class _NumberedPacket(NamedTuple):
 def _iter_packets(container: InputContainer) -> Iterator[_NumberedPacket]:
     """Yield the packets that have a decoding time, of the streams that are read."""
     last: dict[int, tuple[int, int]] = {}  # by stream: time and run of its last packet
-    for packet in container.demux(_choose_streams(container)):
+    for packet in container.demux(choose_streams(container)):
         dts = packet.dts
         if dts is None:
             continue
@@ -175,6 +171,7 @@ def _find_runs(container: InputContainer) -> dict[int, list[Run]]:
     runs: dict[int, list[Run]] = {}
     for packet, dts, number in _iter_packets(container):
         known = runs.setdefault(packet.stream.index, [])
+        # The first packet of a run says where it begins. Not every packet has a position.
         if number == len(known):
             position = packet.pos
             if position is None:
@@ -229,6 +226,7 @@ def _find_starts(runs: dict[int, list[Run]]) -> list[int]:
     )
     starts: list[int] = []
     for first_position, previous_position in gaps:
+        # Else the last border found lies in this gap: it is the same one.
         if not starts or starts[-1] <= previous_position:
             starts.append(first_position)
     return starts

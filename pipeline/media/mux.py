@@ -39,7 +39,9 @@ def mux(video_path: Path, audio_path: Path, target_path: Path) -> None:
     """
     try:
         with open_container(video_path) as video, open_container(audio_path) as sound:
+            # Refuse what has no streams before anything is written.
             picture, track = _require_video(video, video_path), _require_audio(sound, audio_path)
+
             with publish(target_path) as temporary_path, _open_output(temporary_path) as output:
                 out_picture = output.add_stream_from_template(picture)
                 out_track = output.add_stream_from_template(track)
@@ -79,7 +81,9 @@ def mux_still(image_path: Path, audio_path: Path, target_path: Path) -> None:
                     f"{image_path}: is {picture.codec_context.name}, expected JPEG or PNG",
                 )
             track = _require_audio(sound, audio_path)
+
             with publish(target_path) as temporary_path, _open_output(temporary_path) as output:
+                # The order of the streams is part of the file's bytes: picture, then sound.
                 out_picture, data = _add_still(output, image, picture, image_path)
                 out_track = output.add_stream_from_template(track)
                 pictures = _repeat(data, _find_seconds(sound, track))
@@ -124,6 +128,7 @@ def _add_still(
     if is_jpeg:
         return stream, Path(image_path).read_bytes()
 
+    # A PNG becomes one picture of FFV1, whose packets are all the same.
     frame = next(image.decode(picture)).reformat(format="bgr0")
     packets = [*stream.encode(frame), *stream.encode(None)]
     return stream, b"".join(bytes(packet) for packet in packets)

@@ -96,9 +96,11 @@ class PacketRun:
             raise PlanFailedError
 
         self._wanted.append(pts)
+        # A frame that is shown for long is wanted several times.
         if pts == self._last_wanted:
             return
         self._last_wanted = pts
+        # A packet may have gone in on the way to an earlier frame: B pictures refer to later ones.
         if pts not in self._sent:
             self._send_until(pts)
 
@@ -107,6 +109,7 @@ class PacketRun:
         while self._wanted and self._wanted[0] in self._frames:
             pts = self._wanted.pop(0)
             frame = self._frames[pts]
+            # Wanted times ascend, so earlier frames are not needed any more.
             for old in [old for old in self._frames if old < pts]:
                 del self._frames[old]
             yield frame
@@ -135,6 +138,7 @@ class PacketRun:
 
         self._sent = {sent for sent in self._sent if sent >= pts}
         for timed in packets[begin:stop]:
+            # What is shown before the wanted frame is decoded only for those that refer to it.
             self._allow_dropping(timed.pts < pts)
             self._decode(timed.packet)
             self._sent.add(timed.pts)
@@ -154,6 +158,7 @@ class PacketRun:
                 raise PlanFailedError
             if self._entry is not None and frame.pts >= self._entry:
                 self._check_entry(frame)
+            # Frames after the last wanted one may be wanted next.
             if frame.pts in self._wanted or frame.pts >= self._last_wanted:
                 self._frames[frame.pts] = frame
 
@@ -260,6 +265,7 @@ class _Lookahead:
             return False
 
         packet = next(self._source, None)
+        # PyAV ends a stream with an empty packet.
         if packet is None or (packet.dts is None and packet.size == 0):
             self._is_ended = True
             if has_lost_its_end(
@@ -268,6 +274,7 @@ class _Lookahead:
                 raise PlanFailedError
             return False
 
+        # Which packet is shown when must be certain from the timestamps alone.
         if packet.pts is None or packet.is_corrupt:
             raise PlanFailedError
         if packet.dts is not None:
@@ -276,6 +283,7 @@ class _Lookahead:
             self._last_dts = packet.dts
 
         self.packets.append(_TimedPacket(packet.pts, packet))
+        # Packets before the start of an edit list are decoded but never shown.
         if not packet.is_discard:
             self._candidates.append(packet.pts)
         return True

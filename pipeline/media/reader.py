@@ -107,6 +107,7 @@ class ClipReader:
         # To see whether the header is right, packets of files without an index are read.
         main.is_touched |= not has_index(main.container)
 
+        # Variable rates have an average; where not even that is known, FFmpeg's guess stands in.
         rate = None
         if main.video is not None:
             rate = main.video.average_rate or main.video.guessed_rate

@@ -87,7 +87,8 @@ class SequentialReader:
     def _decode_until(
         self, opening: Opening, times: list[float], limits: list[int]
     ) -> Iterator[VideoFrame]:
-        num_given = 0
+        num_given = 0  # of the times
+        # The last frame decoded. Whether it is shown at a time is known once the next one is.
         current: _TimedFrame | None = None
         cause: Exception | None = None
 
@@ -98,7 +99,7 @@ class SequentialReader:
             # A clock that runs back shows nothing new.
             if current is not None and result.pts <= current.pts:
                 continue
-            # A frame is shown at a time for certain once the next frame is known to be too late.
+            # The next frame is too late for these times, so they show the current one.
             while (
                 current is not None
                 and num_given < len(limits)
@@ -110,6 +111,7 @@ class SequentialReader:
                 return
             current = result
 
+        # Remember the break: later times need not decode up to it again.
         if current is None:
             self._break = _Break(None, 0.0, cause)
         elif cause is not None:
@@ -151,6 +153,7 @@ class SequentialReader:
                 yield EOFError("the file is cut off")
                 return
 
+        # A file can be shorter than its index says without any packet being damaged.
         if has_lost_its_end(opening.container, stream, last_dts, is_cut_off=self._file.is_cut_off):
             yield EOFError("the file is cut off")
 

@@ -28,7 +28,9 @@ from pipeline.media.container import has_index, is_cut_off, open_container
 _TIME_TOLERANCE_SECONDS = 1e-6
 # Frames a second of streams that have neither timestamps nor a rate; FFmpeg's own choice.
 _DEFAULT_RATE = Fraction(25)
+# AAC and Opus encoders put up to some 50 ms before zero; a stream that begins earlier means it.
 _PRIMING_SECONDS = 0.1
+# Longer durations are damaged headers, or a clock that seems to have wrapped around.
 _MAX_PLAUSIBLE_SECONDS = 7 * 24 * 3600
 
 
@@ -64,7 +66,7 @@ def _is_attached_picture(stream: av.stream.Stream) -> bool:
 
 
 def find_origin(container: InputContainer) -> float:
-    """Return the time, in seconds of the file's own timestamps, that is zero on the clip's timeline."""
+    """Return which time, by the file's own timestamps in seconds, is the clip's zero."""
     start_seconds = (container.start_time or 0) / av.time_base
     return 0.0 if -_PRIMING_SECONDS < start_seconds < 0 else start_seconds
 
@@ -103,6 +105,8 @@ def read_header_duration(container: InputContainer) -> float | None:
     if not 0 < seconds < _MAX_PLAUSIBLE_SECONDS:
         return None
 
+    # The header counts from the file's first stream, which begins before zero where it has
+    # priming.
     origin_seconds = find_origin(container)
     seconds += (container.start_time or 0) / av.time_base - origin_seconds
     is_ambiguous = (
@@ -126,7 +130,7 @@ def read_announced_duration(
 
 
 def measure_duration(container: InputContainer) -> float:
-    """Return the end of the last packet, in seconds on the clip's timeline, whatever the header says.
+    """Return when the last packet ends, in seconds of the clip, whatever the header says.
 
     Reads all packets of the file, opened anew. Video without timestamps (raw H.264) lasts as long
     as its packets at the stream's rate.
@@ -136,7 +140,7 @@ def measure_duration(container: InputContainer) -> float:
     num_untimed = 0
 
     with open_container(container.name) as fresh:
-        streams = _choose_streams(fresh)
+        streams = choose_streams(fresh)
         # Without a stream FFmpeg would read them all.
         for packet in fresh.demux(*streams) if streams else ():
             if packet.pts is not None:
@@ -152,19 +156,21 @@ def measure_duration(container: InputContainer) -> float:
     return max(stop_seconds - origin_seconds, 0.0)
 
 
-def _choose_streams(container: InputContainer) -> list[VideoStream | AudioStream]:
+def choose_streams(container: InputContainer) -> list[VideoStream | AudioStream]:
+    """Return the streams that are read, the video first."""
     streams = (choose_stream(container, "video"), choose_stream(container, "audio"))
     return [stream for stream in streams if stream is not None]
 
 
 def _has_packets_from(container: InputContainer, seconds: float) -> bool:
     """Return whether the video (else the sound) has packets at a time of the clip or later."""
-    streams = _choose_streams(container)
+    streams = choose_streams(container)
     if not streams:
         return False
 
     stream = streams[0]
     assert stream.time_base is not None
+    # A seek to a time beyond the last packet fails, or ends at the packets before it.
     target = int((seconds + find_origin(container)) / stream.time_base)
     try:
         container.seek(target, stream=stream, backward=True)

@@ -161,6 +161,7 @@ def _validate(
     announced_seconds = read_announced_duration(container, video)
     decoded, has_seen_end = _decode(container, video, audio, announced_seconds)
 
+    # Damage counts first: of a damaged file the other reasons may be consequences.
     pictures = decoded[video.index]
     _require_decodable(pictures, "video")
     if announced_seconds is not None and has_seen_end:
@@ -173,9 +174,11 @@ def _validate(
         raise MediaError("no_audio", "has an audio stream without any packet")
     _require_decodable(sound, "audio")
 
+    # Only now: finding the duration may move the container.
     duration_seconds = find_duration(container)
     _require_duration(duration_seconds, wanted_seconds, parameters)
 
+    # Phones store upright pictures lying on their side.
     width, height = video.codec_context.width, video.codec_context.height
     if (pictures.rotation or 0) % 180:
         width, height = height, width
@@ -269,6 +272,7 @@ def _decode(
                 return decoded, False  # not every container can seek; its beginning is whole
 
         is_last = start_seconds == last_start_seconds
+        # The first picture of each window is compared, whatever time it has.
         for stream in decoded.values():
             stream.picture_seconds = -math.inf
         _decode_window(
@@ -306,6 +310,7 @@ def _decode_window(
             if stop_seconds is not None and seconds > stop_seconds:
                 break
 
+        # A header can announce a minute where there are hours.
         if stop_seconds is None and num_seconds > _WHOLE_SECONDS:
             continue
         _decode_packet(packet, stream)
@@ -356,6 +361,7 @@ def _find_peak(frame: av.AudioFrame) -> float:
     if samples.dtype.kind == "f":
         return float(np.nan_to_num(np.abs(samples), nan=0.0).max())
 
+    # Integer samples; those of eight bits have their zero at 128.
     full_scale = float(1 << (8 * samples.dtype.itemsize - 1))
     middle = full_scale if samples.dtype == np.uint8 else 0.0
     return float(np.abs(samples.astype(np.float64) - middle).max()) / full_scale

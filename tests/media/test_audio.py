@@ -12,6 +12,7 @@ from tests.helpers.clip_factory import H264, make_clip, run_ffmpeg
 
 
 def make_tone(path, *options, frequency=440, rate=44100, seconds=3.0, channels=2, before=()):
+    """Make a file with a sine of amplitude 0.5 in the first channel, 0.25 in the others."""
     sound = "|".join(f"0.5*sin(2*PI*{frequency}*t)*{1 if i == 0 else 0.5}" for i in range(channels))
     source = f"aevalsrc='{sound}':s={rate}:d={seconds}"
     run_ffmpeg(*before, "-f", "lavfi", "-i", source, *options, str(path))
@@ -58,8 +59,10 @@ def test_windows_do_not_depend_on_what_was_read_before(tmp_path):
         seconds=3,
         size="64x64",
     )
+
     with ClipReader(path) as reader:
         alone, _ = reader.read_audio(1.0, 2.0, sample_rate=16000)
+    # The same window between other windows and frames.
     with ClipReader(path) as reader:
         reader.read_audio(0.0, 1.0, sample_rate=16000)
         frames = reader.iter_frames([0.5, 1.5])
@@ -67,6 +70,7 @@ def test_windows_do_not_depend_on_what_was_read_before(tmp_path):
         again, _ = reader.read_audio(1.0, 2.0, sample_rate=16000)
         second = next(frames).rgb
         assert not np.array_equal(first, second)
+
     assert alone.tobytes() == again.tobytes()
 
 
@@ -95,12 +99,15 @@ def test_a_pause_in_the_sound_is_silence(tmp_path, name, sample_rate):
     pause = ("-af", "aselect='lt(t,1)+gt(t,5)'", "-c:a", "flac")
     path = make_tone(tmp_path / name, *pause, rate=16000, channels=1, seconds=6.0)
     whole = 0.5 * np.sin(2 * np.pi * 440 * np.arange(6 * 16000) / 16000)
+
+    # Where a plain decode has samples.
     with av.open(str(path)) as container:
         heard = np.zeros(len(whole), bool)
         for frame in container.decode(audio=0):
             begin = round(frame.time * 16000)
             heard[begin : begin + frame.samples] = True
     assert 0.6 < 1 - heard.mean() < 0.7
+
     with ClipReader(path) as reader:
         for start, stop in (
             (0.5, 1.5),

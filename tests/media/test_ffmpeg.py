@@ -10,6 +10,7 @@ from pipeline.media.ffmpeg import find_ffmpeg, read_version
 
 
 def make_program(path, text):
+    """Write a shell script that can be executed."""
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return path
@@ -43,7 +44,7 @@ def test_given_path_must_be_executable(tmp_path):
         find_ffmpeg(tmp_path / "absent")
 
 
-def test_no_ffmpeg_anywhere_is_told(monkeypatch):
+def test_no_ffmpeg_anywhere_is_reported(monkeypatch):
     def refuse():
         raise RuntimeError("No ffmpeg exe could be found")
 
@@ -53,7 +54,7 @@ def test_no_ffmpeg_anywhere_is_told(monkeypatch):
         find_ffmpeg()
 
 
-def test_a_program_that_is_not_ffmpeg_is_told(tmp_path):
+def test_a_program_that_is_not_ffmpeg_is_reported(tmp_path):
     with pytest.raises(EarshotError, match="does not answer -version like ffmpeg"):
         read_version(make_program(tmp_path / "fake", "echo hello"))
     with pytest.raises(EarshotError, match="does not run"):

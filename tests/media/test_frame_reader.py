@@ -108,7 +108,7 @@ MAKES = {
 
 
 def decode_all(path, *, last_time):
-    """(seconds on the clip's timeline, rgb) of every frame up to a time, by a plain loop over the file."""
+    """Decode every frame up to a time in a plain loop: its seconds on the timeline and its RGB."""
     with ClipReader(path) as reader:
         origin = reader.origin_seconds
     frames = []
@@ -124,27 +124,29 @@ def decode_all(path, *, last_time):
 
 
 def find_shown(frames, time):
+    """Return the RGB of the frame shown at a time, of all that ``decode_all`` gave."""
     shown = [rgb for seconds, rgb in frames if seconds <= time + 1e-6]
     return shown[-1] if shown else frames[0][1]
 
 
 def check_against_full_decode(path, *, last_time, num_times=12, turn=lambda rgb: rgb):
+    """Compare frames at random times and at frames' own times, in pairs and in one pass."""
     frames = decode_all(path, last_time=last_time)
     rng = random.Random(path.name)
     times = [rng.uniform(-0.1, last_time) for _ in range(num_times)]
     times += [seconds for seconds, _ in frames[:: max(1, len(frames) // 5)] if seconds <= last_time]
+
     for time in times:
         with ClipReader(path) as reader:
             wanted = [time, time + 0.125] if time + 0.125 < last_time else [time]
             for at, frame in zip(wanted, read_frames(reader, wanted), strict=True):
-                assert np.array_equal(frame.rgb, turn(find_shown(frames, at))), (
-                    f"{path.name} at {at}"
-                )
+                expected = turn(find_shown(frames, at))
+                assert np.array_equal(frame.rgb, expected), f"{path.name} at {at}"
+
     with ClipReader(path) as reader:
         for time, frame in zip(times, read_frames(reader, times), strict=True):
-            assert np.array_equal(frame.rgb, turn(find_shown(frames, time))), (
-                f"{path.name} at {time}, all in one pass"
-            )
+            expected = turn(find_shown(frames, time))
+            assert np.array_equal(frame.rgb, expected), f"{path.name} at {time}, in one pass"
 
 
 @pytest.mark.parametrize("name", MAKES)

@@ -1,4 +1,4 @@
-"""MPEG-TS files of several recordings: one after the other in the clip, with the sound where its picture is."""
+"""MPEG-TS files of several recordings: in the clip they follow each other, sound with picture."""
 
 import av
 import numpy as np
@@ -42,6 +42,7 @@ def make_recording(path, colour, *, seconds, clock=0.0):
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
+    """The bytes of three recordings, by name."""
     folder = tmp_path_factory.mktemp("recordings")
     return {
         "red": make_recording(folder / "red.ts", "red", seconds=3).read_bytes(),
@@ -61,11 +62,13 @@ JOINS = {  # what follows what, and when each begins
 
 
 def write_file(path, recordings, names):
+    """Write recordings one after the other, as `cat` does."""
     path.write_bytes(b"".join(recordings[name] for name in names))
     return path
 
 
-def colour_and_tone(reader, seconds):
+def find_colour_and_tone(reader, seconds):
+    """Return the names of the colour shown and of the tone heard at a time."""
     picture = read_frames(reader, [seconds])[0].rgb.astype(int).reshape(-1, 3).mean(axis=0)
     waveform, rate = reader.read_audio(seconds - 0.3, seconds + 0.3, sample_rate=None)
     tone = np.abs(np.fft.rfft(waveform)).argmax() * rate / len(waveform)
@@ -80,6 +83,7 @@ def test_recordings_follow_each_other_in_the_clip(tmp_path, recordings, join):
     names, begins = JOINS[join]
     path = write_file(tmp_path / "joined.ts", recordings, names)
     lengths = [{"red": 3, "lime": 5, "late blue": 2}[name] for name in names]
+
     row = download(tmp_path / "data", clips_table(("joined", path.as_uri())))["joined"]
     assert row["status"] == "ok", row
     clip_path = tmp_path / "data" / "clips" / row["path"]
@@ -89,13 +93,15 @@ def test_recordings_follow_each_other_in_the_clip(tmp_path, recordings, join):
     assert not clip_path.is_symlink() and path.read_bytes() == b"".join(
         recordings[name] for name in names
     )
+
     with ClipReader(clip_path) as reader:
         for name, begin, length in zip(names, begins, lengths, strict=True):
             for part in (0.25, 0.5, 0.8):
                 colour = name.split()[-1]
-                assert colour_and_tone(reader, begin + part * length) == (colour, colour), (
+                assert find_colour_and_tone(reader, begin + part * length) == (colour, colour), (
                     f"{name} at {part}"
                 )
+
     assert find_recordings(clip_path) is None
     again = download(tmp_path / "data", clips_table(("joined", path.as_uri())))["joined"]
     assert again == row, "a source that did not change is not fetched again"

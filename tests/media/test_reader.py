@@ -38,6 +38,7 @@ def test_a_name_with_a_colon_is_no_protocol(tmp_path, monkeypatch):
 
 
 def write(path, data):
+    """Write a file and return its path."""
     path.write_bytes(data)
     return path
 
@@ -47,17 +48,22 @@ def test_hostile_files_have_reasons(tmp_path):
         tmp_path / "source.mp4", *H264, "-movflags", "+faststart", size="96x64", seconds=2
     )
     data = source.read_bytes()
+
     assert_reason(write(tmp_path / "zero.mp4", b""), "corrupt", "is empty")
     assert_reason(write(tmp_path / "text.mp4", b"hello world\n" * 99), "corrupt", "cannot be read")
     assert_reason(write(tmp_path / "head.mp4", data[:500]), "corrupt", "cannot be read")
     assert_reason(tmp_path / "absent.mp4", "no_file", "not found")
     assert_reason(tmp_path, "corrupt", "cannot be read")
+
+    # The first half of a file gives its frames, and a reason for the others.
     with ClipReader(write(tmp_path / "cut.mp4", data[: len(data) * 2 // 5])) as reader:
         with pytest.raises(
             MediaError, match=r"cut\.mp4: the video breaks after .* \(the file is cut off\)"
         ):
             read_frames(reader, [1.5])
         read_frames(reader, [0.1])
+
+    # Random damage ends in a reason or in frames, never in another exception.
     reasons = set()
     for number in range(6):
         rng = np.random.default_rng(number)
@@ -70,6 +76,7 @@ def test_hostile_files_have_reasons(tmp_path):
 
 
 def find_reason(path):
+    """Return the reason why a file gives no frames, or ``ok``."""
     try:
         with ClipReader(path) as reader:
             read_frames(reader, [0.5, 1.0])
@@ -79,6 +86,7 @@ def find_reason(path):
 
 
 def assert_reason(path, reason, text):
+    """Check that a file is refused with a reason and one line that names it."""
     with pytest.raises(MediaError, match=text) as caught:
         probe(path)
     assert caught.value.reason == reason
@@ -95,12 +103,13 @@ def test_truncated_and_lying_matroska(tmp_path):
             read_frames(reader, [1.9])
         with pytest.raises(MediaError, match="the file is cut off, its audio ends"):
             reader.read_audio(1.0, 2.0, sample_rate=16000)
+
+    # The header's duration, a float of eight bytes, is replaced by a wrong one.
     where = data.index(b"\x44\x89\x88") + 3
     lying = bytearray(data)
     lying[where : where + 8] = struct.pack(">d", 500_000.0)
-    assert probe(write(tmp_path / "lying.mkv", bytes(lying))).duration_seconds == pytest.approx(
-        2.0, abs=0.1
-    )
+    path = write(tmp_path / "lying.mkv", bytes(lying))
+    assert probe(path).duration_seconds == pytest.approx(2.0, abs=0.1)
 
 
 def test_missing_streams_are_named(tmp_path):

@@ -20,45 +20,33 @@ def test_the_duration_of_a_file_that_begins_late_is_counted_from_there(tmp_path,
         assert reader.info.duration_seconds == pytest.approx(4.0, abs=0.05)
 
 
-def test_default_stream_wins_and_cover_art_is_not_video(tmp_path):
+def make_cover(folder):
+    """Make the picture of an album, larger than the videos here."""
+    path = folder / "cover.png"
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=200x200", "-frames:v", "1", str(path))
+    return str(path)
+
+
+def test_the_cover_of_a_song_is_not_video(tmp_path):
     song = make_clip(tmp_path / "song.mp3", "-c:a", "libmp3lame", picture=None, seconds=1)
-    cover = tmp_path / "cover.png"
-    run_ffmpeg(
-        "-f", "lavfi", "-i", "testsrc2=size=64x64:duration=0.1", "-frames:v", "1", str(cover)
-    )
     art = tmp_path / "art.mp3"
-    inputs = ("-i", str(song), "-i", str(cover))
-    run_ffmpeg(
-        *inputs, "-map", "0", "-map", "1", "-c", "copy", "-disposition:v", "attached_pic", str(art)
-    )
+    maps = ("-map", "0", "-map", "1", "-c", "copy", "-disposition:v", "attached_pic")
+    run_ffmpeg("-i", str(song), "-i", make_cover(tmp_path), *maps, str(art))
     assert not probe(art).has_video
     assert probe(art).has_audio
-    small, large = (
-        "testsrc2=size=64x64:rate=25:duration=1",
-        "testsrc2=size=128x96:rate=25:duration=1",
-    )
-    two = tmp_path / "two.mkv"
-    flags = ("-disposition:v:0", "default", "-disposition:v:1", "0")
-    run_ffmpeg(
-        "-f",
-        "lavfi",
-        "-i",
-        small,
-        "-f",
-        "lavfi",
-        "-i",
-        large,
-        "-map",
-        "0",
-        "-map",
-        "1",
-        *flags,
-        str(two),
-    )
-    assert (probe(two).width, probe(two).height) == (64, 64)
 
 
-CASES = {  # how each file is made, and how long the clip lasts
+def test_the_default_stream_is_read_though_another_is_larger(tmp_path):
+    inputs = []
+    for size in ("64x64", "128x96"):
+        inputs += ["-f", "lavfi", "-i", f"testsrc2=size={size}:rate=25:duration=1"]
+    maps = ("-map", "0", "-map", "1", "-disposition:v:0", "default", "-disposition:v:1", "0")
+    path = tmp_path / "two.mkv"
+    run_ffmpeg(*inputs, *maps, str(path))
+    assert (probe(path).width, probe(path).height) == (64, 64)
+
+
+CASES = {  # how each file is made (see make_case), and how long the clip lasts in seconds
     "cover_after.mp4": 2.0,
     "cover_before.mp4": 2.0,
     "long_sound.mp4": 4.0,
@@ -85,9 +73,7 @@ def make_case(folder, name):
     clip = str(make_clip(folder / "clip.mp4", *H264, size="96x64", seconds=2))
     copy = ("-c", "copy")
     if case.startswith("cover"):
-        cover = str(folder / "cover.png")
-        run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=200x200", "-frames:v", "1", cover)
-        # The picture of the cover is larger than the video.
+        cover = make_cover(folder)
         inputs = (clip, cover) if case == "cover_after" else (cover, clip)
         number = inputs.index(cover)
         maps = ("-map", "0", "-map", "1", f"-disposition:v:{number}", "attached_pic")
@@ -124,8 +110,7 @@ def test_reader_validation_and_local_dataset_agree(tmp_path, name):
 def test_a_cover_without_a_video_is_no_video_for_anybody(tmp_path):
     path = tmp_path / "song.mp4"
     clip = str(make_clip(tmp_path / "clip.mp4", *H264, size="96x64", seconds=2))
-    cover = str(tmp_path / "cover.png")
-    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=200x200", "-frames:v", "1", cover)
+    cover = make_cover(tmp_path)
     maps = ("-map", "0:a", "-map", "1", "-disposition:v", "attached_pic", "-c", "copy")
     run_ffmpeg("-i", clip, "-i", cover, *maps, str(path))
 
