@@ -19,7 +19,7 @@ from pipeline.commands.doctor_checks import (
 )
 from pipeline.commands.doctor_sources import check_sources
 from pipeline.downloads.parameters import DownloadParameters
-from pipeline.downloads.ytdlp import find_js_runtimes, read_package_version
+from pipeline.downloads.tool_versions import find_js_runtimes, read_package_version
 
 HELP = (
     "check ffmpeg, yt-dlp and its JavaScript runtime, disk, GPU, cluster and one canary a dataset; "

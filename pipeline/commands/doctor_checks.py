@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from earshot.errors import EarshotError
-from pipeline.downloads.ytdlp import read_package_version, read_program_version
+from pipeline.downloads.tool_versions import read_package_version, read_program_version
 from pipeline.media.ffmpeg import find_ffmpeg, read_version
 
 _OLD_DAYS = 60  # sites change weekly, and yt-dlp follows them

@@ -26,7 +26,7 @@ from pipeline.commands.doctor_checks import Check, describe_error
 from pipeline.datasets.dataset import load
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.reasons import REASONS, classify
-from pipeline.downloads.ytdlp import find_js_runtimes
+from pipeline.downloads.tool_versions import find_js_runtimes
 
 _CANARY_SECONDS = 20.0
 _HOST_SECONDS = 8.0

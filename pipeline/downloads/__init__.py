@@ -8,10 +8,15 @@ In reading order:
 - ``table``: ``derive_downloads``, ``derive_from_ledger``. The rows of ``downloads.parquet``.
 - ``parameters``: ``DownloadParameters``. Section ``download`` of params.yaml.
 - ``engine``: ``download_clips``. Fetches what is due.
+- ``book``: ``Book``. What is due, what happened, which clips are in place.
 - ``backoff``: ``Pace``, ``CircuitBreaker``, ``StopRule``. When a run waits, pauses or stops.
 - ``worker_pool``, ``messages``: starting worker processes and talking to them.
-- ``worker``, ``ytdlp``, ``plain_http``, ``make_clip``: what a worker process does.
 - ``clip_files``: names of clip files, and moving them to their place.
 - ``counts``: ``count_clips``, ``count_splits``, ``count_reasons``, ``list_missing_clips``.
-- ``imports``: taking clips that people already have (a room of its own).
+- ``tool_versions``: ``find_js_runtimes``, ``describe_tools``. yt-dlp's tools and their versions.
+
+Two rooms of their own:
+
+- ``worker``: the program that fetches videos in processes of its own.
+- ``imports``: taking clips that people already have.
 """

@@ -6,29 +6,29 @@ A clip that arrives takes three steps: the worker validates, hashes and syncs it
 of its video; the engine enters it in the ledger (synced); the engine moves it to its place. A run
 that is killed between any two steps continues there and fetches nothing again that was whole.
 
-States of a video (``_Task``):
+States of a video (``VideoTask``):
 
 | state | held in | next state |
 |---|---|---|
-| queued | ``_Engine.queue``, by due time | busy, once it is due, the pace allows it and a worker is free |
-| busy | ``_Engine.busy``, by worker | done, or queued again if some clips are worth another attempt |
-| done | nowhere; its clips are in the ledger | |
+| queued | ``_Engine.queue``, by due time | busy: it is due, the pace allows it, a worker is idle |
+| busy | ``_Engine.busy``, by worker | done; queued, if another attempt is worth it |
+| done | the ledger | |
 
 States of a worker:
 
 | state | meaning | next state |
 |---|---|---|
-| starting | loads yt-dlp (``not is_ready``) | idle; if it crashes the run ends with an error |
-| idle | ready, not in ``busy`` | busy |
-| busy | fetches one video | idle; closed after ``videos_per_worker``; killed if it is late |
+| starting | loads yt-dlp (``not is_ready``) | idle; the run ends if it crashes now |
+| idle | ready, without a video | busy |
+| busy | fetches one video | idle; ended after ``videos_per_worker``; killed if it is late |
 
 States of the run:
 
 | state | meaning | next state |
 |---|---|---|
 | running | due videos are handed to idle workers | paused, stopped, finished |
-| paused | ``breaker.open_until`` lies ahead: only ``file://`` videos start | probing |
-| probing | one video at a time | running, when a site answers; paused again, if it refuses |
+| paused | until ``breaker.open_until`` only ``file://`` videos start | probing |
+| probing | one video at a time | running, when a site answers; paused, if it refuses |
 | stopped | ``stop_message`` is set: busy workers finish, nothing starts | an error |
 """
 
@@ -38,36 +38,25 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from earshot.errors import RunError
-from earshot.tables import DOWNLOADS, write_table
 from pipeline.base.progress import Progress
-from pipeline.downloads.backoff import Pace, Site, StopRule, find_site
-from pipeline.downloads.clip_files import (
-    describe_source,
-    forget_if_source_changed,
-    make_file_stem,
-    publish_clip,
-    publish_staged_clips,
-)
-from pipeline.downloads.history import History, RetryPolicy, read_histories, reason_of
+from pipeline.downloads.backoff import CircuitBreaker, Pace, StopRule, find_site
+from pipeline.downloads.book import Book, VideoTask
+from pipeline.downloads.clip_files import make_file_stem, publish_staged_clips
 from pipeline.downloads.ledger import Ledger
 from pipeline.downloads.messages import ClipResult, FetchAnswer, FetchRequest, make_failure
 from pipeline.downloads.parameters import DownloadParameters
-from pipeline.downloads.reasons import find_reason
-from pipeline.downloads.table import derive_downloads
 from pipeline.downloads.worker_pool import Worker, WorkerLost, WorkerPool
-from pipeline.downloads.ytdlp import describe_tools
 
 WORK_FOLDER = ".work"  # below the clips folder
 _TABLE_INTERVAL_SECONDS = 300.0
 _POLL_SECONDS = 1.0  # a worker's answer wakes the engine earlier
+_MIN_WAIT_SECONDS = 0.005
 
 
 def download_clips(
@@ -108,149 +97,18 @@ def download_clips(
     """
     clips_dir = Path(clips_dir).absolute()
     with Ledger(ledger_path) as ledger:
-        book = _Book(
+        book = Book(
             clips, ledger, parameters=parameters, dataset=dataset, clips_dir=clips_dir, clock=clock
         )
         engine = _Engine(book, parameters, is_linked=is_linked, table_path=table_path)
         try:
             engine.run(only=only, is_quiet=is_quiet)
         finally:
-            downloads = engine.publish_table()
+            # Also after an error: what is done so far must be visible.
+            downloads = book.derive_table(table_path)
 
     _check_result(downloads, dataset, parameters, engine.stop_rule, is_partial=only is not None)
     return downloads
-
-
-@dataclass(order=True)
-class _Task:
-    """A video to fetch and the clips wanted from it."""
-
-    due: float  # seconds since 1970 UTC
-    index: int  # place in the list: among due videos the first goes first
-    url: str = field(compare=False)
-    histories: list[History] = field(compare=False)
-
-
-class _Book:
-    """Knows what happened to each clip: reads and writes the ledger, publishes finished clips."""
-
-    def __init__(
-        self,
-        clips: pa.Table,
-        ledger: Ledger,
-        *,
-        parameters: DownloadParameters,
-        dataset: str,
-        clips_dir: Path,
-        clock: Callable[[], float],
-    ):
-        self.dataset, self.clips_dir, self.clock = dataset, clips_dir, clock
-        self._ledger = ledger
-        self._parameters = parameters
-        self.histories = read_histories(clips, ledger.entries)
-        self.access = parameters.describe_access()
-        self.versions = describe_tools(parameters.ffmpeg)
-        self._policy = RetryPolicy(
-            parameters.num_quick_attempts,
-            parameters.quick_delay_seconds,
-            parameters.slow_delay_seconds,
-            access=self.access,
-            versions=self.versions,
-        )
-
-    def plan(self, only: Collection[str] | None) -> list[_Task]:
-        """Return a heap of the videos whose clips have no file and are due in this run."""
-        tasks: dict[str, _Task] = {}
-        latest = self.clock() + self._parameters.max_wait_seconds
-        allowed = None if only is None else frozenset(only)
-
-        for index, history in enumerate(self.histories.values()):
-            if allowed is not None and history.clip_id not in allowed:
-                continue
-            if history.url.startswith("file:"):
-                forget_if_source_changed(history)
-            if history.has_file(self.clips_dir) and not history.is_retry_wanted:
-                continue
-
-            has_lost_file = history.has_lost_file(self.clips_dir)
-            due = 0.0 if has_lost_file else history.next_attempt(self._policy)
-            if due > latest and not self._waits_for_pause(history):
-                continue
-
-            # Clips of one video are fetched together, when the last of them is due.
-            task = tasks.setdefault(history.url, _Task(due, index, history.url, []))
-            task.due = max(task.due, due)
-            task.histories.append(history)
-
-        queue = list(tasks.values())
-        heapq.heapify(queue)
-        return queue
-
-    def record(self, task: _Task, answer: FetchAnswer) -> list[dict[str, Any]]:
-        """Enter a video's results in the ledger, then move its clips to their place."""
-        now = self.clock()
-        results = {result["clip_id"]: result for result in answer["clips"]}
-        entries = [
-            self._make_entry(history, results[history.clip_id], now, answer["retry_after_seconds"])
-            for history in task.histories
-        ]
-        self._ledger.append(entries)
-
-        for history, entry in zip(task.histories, entries, strict=True):
-            history.add(entry)
-            if entry["outcome"] == "ok":
-                publish_clip(entry, self.clips_dir)
-        return entries
-
-    def _make_entry(
-        self,
-        history: History,
-        result: ClipResult,
-        now: float,
-        retry_after_seconds: float | None,
-    ) -> dict[str, Any]:
-        entry = {
-            "type": "attempt",
-            "clip_id": history.clip_id,
-            "time": round(now, 3),
-            "url": history.url,
-            "start_seconds": history.start_seconds,
-            "end_seconds": history.end_seconds,
-            **{name: value for name, value in result.items() if name != "clip_id"},
-            "access": self.access,
-            "versions": self.versions,
-        }
-        if result["outcome"] != "ok" and retry_after_seconds is not None:
-            entry["retry_after_seconds"] = retry_after_seconds
-        if history.url.startswith("file:"):
-            entry["source"] = describe_source(history.url)
-        return entry
-
-    def plan_again(self, task: _Task, *, pause_ends: float) -> _Task | None:
-        """Return the part of a video that is worth another attempt in this run."""
-        now = self.clock()
-        due, histories = now, []
-        for history in task.histories:
-            if history.last is None or history.last["outcome"] == "ok":
-                continue
-            if self._waits_for_pause(history):
-                next_time = max(pause_ends, now)
-            else:
-                next_time = history.next_attempt(self._policy)
-                if next_time > now + self._parameters.max_wait_seconds:
-                    continue
-            due = max(due, next_time)
-            histories.append(history)
-        return _Task(due, task.index, task.url, histories) if histories else None
-
-    def _waits_for_pause(self, history: History) -> bool:
-        """Return whether the site refused this machine and the clip has attempts left."""
-        failures = history.trailing_failures()
-        return (
-            0 < len(failures) < self._parameters.num_quick_attempts
-            and find_reason(reason_of(failures[-1])).permanence == "pause"
-            and not history.is_retry_wanted
-        )
 
 
 class _Engine:
@@ -258,7 +116,7 @@ class _Engine:
 
     def __init__(
         self,
-        book: _Book,
+        book: Book,
         parameters: DownloadParameters,
         *,
         is_linked: bool,
@@ -268,6 +126,8 @@ class _Engine:
         self.is_linked, self.table_path = is_linked, table_path
         self.clips_dir, self.clock = book.clips_dir, book.clock
         self.work_dir = book.clips_dir / WORK_FOLDER
+
+        # When a video may start, and whether the run may go on.
         self.stop_rule = StopRule(parameters)
         self.pace = Pace(
             {
@@ -277,11 +137,13 @@ class _Engine:
             },
             random.Random(f"pace {book.dataset}"),
         )
+
+        # Where each video is.
+        self.queue: list[VideoTask] = []  # a heap
+        self.busy: dict[Worker, VideoTask] = {}
         self.pool = WorkerPool(
             parameters.for_workers(), max_workers=parameters.num_workers, work_dir=self.work_dir
         )
-        self.queue: list[_Task] = []  # a heap
-        self.busy: dict[Worker, _Task] = {}
         self._last_table = time.monotonic()
 
     def run(self, *, only: Collection[str] | None, is_quiet: bool) -> None:
@@ -301,18 +163,6 @@ class _Engine:
                     self.pool.kill_all()
         shutil.rmtree(self.work_dir, ignore_errors=True)
 
-    def publish_table(self) -> pa.Table:
-        """Return the DOWNLOADS rows of now; write them to ``table_path`` if there is one."""
-        self._last_table = time.monotonic()
-        downloads = derive_downloads(
-            self.book.histories,
-            clips_dir=self.clips_dir,
-            allow_duplicates=self.parameters.allow_duplicates,
-        )
-        if self.table_path is not None:
-            write_table(self.table_path, downloads, DOWNLOADS)
-        return downloads
-
     def _fetch_all(self, progress: Progress) -> None:
         while self._has_work():
             for worker in list(self.pool.workers):
@@ -323,12 +173,15 @@ class _Engine:
                     self._take_answer(worker, answer, progress)
 
             wait_seconds = _POLL_SECONDS if self._is_stopped() else self._dispatch()
-            if time.monotonic() - self._last_table >= _TABLE_INTERVAL_SECONDS:
-                self.publish_table()
-            if not self._has_work():
-                break
 
-            self.pool.wait(limit_seconds=min(max(wait_seconds, 0.005), _POLL_SECONDS))
+            # A run lasts for weeks: `status` reads the table meanwhile.
+            if time.monotonic() - self._last_table >= _TABLE_INTERVAL_SECONDS:
+                self._last_table = time.monotonic()
+                self.book.derive_table(self.table_path)
+
+            if self._has_work():
+                wait_seconds = min(max(wait_seconds, _MIN_WAIT_SECONDS), _POLL_SECONDS)
+                self.pool.wait(limit_seconds=wait_seconds)
         self.pool.close_all()
 
     def _has_work(self) -> bool:
@@ -337,15 +190,16 @@ class _Engine:
     def _is_stopped(self) -> bool:
         return self.stop_rule.stop_message is not None
 
-    # --- starting videos
+    # --- queued -> busy
 
     def _dispatch(self) -> float:
         """Hand due videos to idle workers; return the seconds until that may be possible again."""
         now = self.clock()
         while self.queue and len(self.busy) < self.parameters.num_workers:
             task = self.queue[0]
-            site = find_site(task.url)
-            wait_seconds = self._seconds_until_start(task, site, now)
+            wait_seconds = _seconds_until_start(
+                task, now, self.pace, self.stop_rule.breaker, is_any_busy=bool(self.busy)
+            )
             if wait_seconds > 0:
                 return wait_seconds
 
@@ -357,48 +211,24 @@ class _Engine:
             # still starting.
             worker = self.pool.find_idle()
             if worker is None:
-                is_link = self.is_linked and site is None  # linking needs no yt-dlp
-                first_url = None if is_link else task.url
+                first_url = None if self._is_link(task) else task.url  # linking needs no yt-dlp
                 if not self.pool.start_worker(num_queued=len(self.queue), first_url=first_url):
                     break
                 continue
 
             heapq.heappop(self.queue)
-            self.pace.count_start(site, now)
+            self.pace.count_start(find_site(task.url), now)
             self.busy[worker] = task
-            limit_seconds = self.parameters.time_limit_seconds
-            worker.start(self._make_request(task), limit_seconds=limit_seconds)
+            request = _make_request(
+                task, self.clips_dir, self.work_dir, is_linked=self._is_link(task)
+            )
+            worker.start(request, limit_seconds=self.parameters.time_limit_seconds)
         return _POLL_SECONDS
 
-    def _seconds_until_start(self, task: _Task, site: Site | None, now: float) -> float:
-        breaker = self.stop_rule.breaker
-        wait_seconds = max(task.due - now, self.pace.seconds_to_wait(site, now))
-        if site is None:
-            return wait_seconds
+    def _is_link(self, task: VideoTask) -> bool:
+        return self.is_linked and task.url.startswith("file:")
 
-        wait_seconds = max(wait_seconds, breaker.seconds_to_wait(now))
-        if breaker.is_probing and self.busy:
-            wait_seconds = max(wait_seconds, _POLL_SECONDS)
-        return wait_seconds
-
-    def _make_request(self, task: _Task) -> FetchRequest:
-        return {
-            "url": task.url,
-            "is_linked": self.is_linked and task.url.startswith("file:"),
-            "work_dir": str(self.work_dir / work_folder_of(task.url)),
-            "clips_dir": str(self.clips_dir),
-            "clips": [
-                {
-                    "clip_id": history.clip_id,
-                    "start_seconds": history.start_seconds,
-                    "end_seconds": history.end_seconds,
-                    "file_stem": make_file_stem(history.clip_id),
-                }
-                for history in task.histories
-            ],
-        }
-
-    # --- taking answers
+    # --- busy -> done, or queued again
 
     def _take_answer(self, worker: Worker, answer: FetchAnswer, progress: Progress) -> None:
         task = self.busy.pop(worker)
@@ -409,6 +239,7 @@ class _Engine:
     def _replace_lost_worker(self, worker: Worker, lost: WorkerLost, progress: Progress) -> None:
         """Remove a worker that crashed or is late; its video counts as attempted."""
         self.pool.remove(worker)
+        # A worker that cannot even start will not start the next time either.
         if not worker.is_ready:
             words = lost.text or "no sign of life"
             raise RunError(f"{self.book.dataset}: cannot start fetching: {words}")
@@ -416,17 +247,10 @@ class _Engine:
             return
 
         task = self.busy.pop(worker)
-        if lost.is_late:
-            limit = f"download.time_limit_seconds ({self.parameters.time_limit_seconds:g} s)"
-            failure = make_failure("network", f"timed out: no result within {limit}")
-        else:
-            failure = make_failure("unknown", lost.text)
-        results: list[ClipResult] = [
-            {**failure, "clip_id": history.clip_id} for history in task.histories
-        ]
-        self._finish(task, {"clips": results, "retry_after_seconds": None}, progress)
+        answer = _make_lost_answer(task, lost, self.parameters.time_limit_seconds)
+        self._finish(task, answer, progress)
 
-    def _finish(self, task: _Task, answer: FetchAnswer, progress: Progress) -> None:
+    def _finish(self, task: VideoTask, answer: FetchAnswer, progress: Progress) -> None:
         """Record a video's results; queue it again where another attempt is worth it."""
         entries = self.book.record(task, answer)
         shutil.rmtree(self.work_dir / work_folder_of(task.url), ignore_errors=True)
@@ -441,9 +265,58 @@ class _Engine:
         if again is not None and not self._is_stopped():
             heapq.heappush(self.queue, again)
 
+        # Clips that are attempted again are neither done nor failed yet.
         num_again = len(again.histories) if again is not None else 0
         num_failed = sum(entry["outcome"] != "ok" for entry in entries)
         progress.update(len(entries) - num_again, num_failed=max(num_failed - num_again, 0))
+
+
+def _seconds_until_start(
+    task: VideoTask, now: float, pace: Pace, breaker: CircuitBreaker, *, is_any_busy: bool
+) -> float:
+    """Return how long a video must still wait: until it is due, for the pace, for a pause."""
+    site = find_site(task.url)
+    wait_seconds = max(task.due - now, pace.seconds_to_wait(site, now))
+    if site is None:  # a file of this machine: no site can refuse it
+        return wait_seconds
+
+    wait_seconds = max(wait_seconds, breaker.seconds_to_wait(now))
+    if breaker.is_probing and is_any_busy:
+        wait_seconds = max(wait_seconds, _POLL_SECONDS)
+    return wait_seconds
+
+
+def _make_request(
+    task: VideoTask, clips_dir: Path, work_dir: Path, *, is_linked: bool
+) -> FetchRequest:
+    return {
+        "url": task.url,
+        "is_linked": is_linked,
+        "work_dir": str(work_dir / work_folder_of(task.url)),
+        "clips_dir": str(clips_dir),
+        "clips": [
+            {
+                "clip_id": history.clip_id,
+                "start_seconds": history.start_seconds,
+                "end_seconds": history.end_seconds,
+                "file_stem": make_file_stem(history.clip_id),
+            }
+            for history in task.histories
+        ],
+    }
+
+
+def _make_lost_answer(task: VideoTask, lost: WorkerLost, limit_seconds: float) -> FetchAnswer:
+    """Return what a worker that gave no answer would have said: all its clips failed."""
+    if lost.is_late:
+        limit = f"download.time_limit_seconds ({limit_seconds:g} s)"
+        failure = make_failure("network", f"timed out: no result within {limit}")
+    else:
+        failure = make_failure("unknown", lost.text)
+    results: list[ClipResult] = [
+        {**failure, "clip_id": history.clip_id} for history in task.histories
+    ]
+    return {"clips": results, "retry_after_seconds": None}
 
 
 def _check_result(

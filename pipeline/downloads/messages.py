@@ -1,7 +1,7 @@
 """Messages between the download engine and its worker processes.
 
-Both sides write one JSON object a line. ``worker_pool.py`` is the engine's side, ``worker.py`` is
-the worker's.
+Both sides write one JSON object a line. ``worker_pool.py`` is the engine's side, the room
+``worker`` is the other.
 """
 
 from typing import Any, NotRequired, TypedDict

@@ -17,7 +17,7 @@ from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
 from pipeline.downloads.engine import work_folder_of
 from pipeline.downloads.ledger import read_entries
 from pipeline.downloads.table import derive_from_ledger
-from pipeline.downloads.worker import find_source
+from pipeline.downloads.worker.fetcher import find_source
 from tests.helpers.download_helpers import (
     QUICK,
     answer,

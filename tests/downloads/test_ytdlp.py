@@ -4,7 +4,7 @@ import av
 import pytest
 
 from pipeline.downloads.parameters import FetchParameters
-from pipeline.downloads.worker import Fetcher
+from pipeline.downloads.worker.fetcher import Fetcher
 from tests.helpers.download_helpers import (
     answer,
     clips_table,

@@ -1,9 +1,4 @@
-"""Fetch one video after another and make their clips: the program of a worker process.
-
-``python -m pipeline.downloads.worker`` reads requests from its standard input, one JSON object a
-line, and answers each with one line on its standard output (see ``messages.py``). It is alone in
-its process group. When its parent closes the pipe or dies, it kills the group (itself, ffmpeg, a
-JavaScript runtime), so that nothing goes on downloading.
+"""Fetch one video and make its clips.
 
 How a video is fetched:
 
@@ -16,26 +11,18 @@ What arrives stays in the request's work folder until it is validated, hashed an
 engine moves it to its place.
 """
 
-import json
 import os
-import queue
-import signal
-import sys
-import threading
 import urllib.parse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipeline.base.disk import link_file
-from pipeline.base.parameters import build
 from pipeline.downloads.clip_files import (
     SOURCE_STEM,
     choose_suffix,
     format_path,
     path_of_file_url,
 )
-from pipeline.downloads.make_clip import ClipMedia, make_clip
 from pipeline.downloads.messages import (
     ClipRequest,
     ClipResult,
@@ -45,8 +32,9 @@ from pipeline.downloads.messages import (
     make_failure,
 )
 from pipeline.downloads.parameters import FetchParameters
-from pipeline.downloads.plain_http import fetch_plainly
-from pipeline.downloads.ytdlp import SiteDownloader
+from pipeline.downloads.worker.make_clip import ClipMedia, make_clip
+from pipeline.downloads.worker.plain_http import fetch_plainly
+from pipeline.downloads.worker.ytdlp import SiteDownloader
 
 _UNFINISHED_SUFFIXES = (".part", ".ytdl", ".temp", ".download")
 
@@ -210,46 +198,3 @@ def find_source(work_dir: Path) -> Path | None:
         if path.suffix not in _UNFINISHED_SUFFIXES and path.stem == SOURCE_STEM:
             return path
     return None
-
-
-def main() -> None:
-    """Serve requests until the parent closes the pipe."""
-    # Whatever prints to standard output must not reach the parent as an answer.
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    lines: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    threading.Thread(target=_read_lines, args=(lines,), daemon=True).start()
-
-    settings = lines.get()
-    fetcher = Fetcher(
-        build(FetchParameters, settings["parameters"], "download"),
-        private_dir=Path(settings["private_dir"]),
-    )
-    if settings["first_url"] is not None:
-        fetcher.prepare(settings["first_url"])
-    answers.write(_encode({"is_ready": True}))
-
-    for request in _iter_requests(lines):
-        answers.write(_encode(fetcher.fetch(request)))
-    fetcher.close()
-
-
-def _iter_requests(lines: queue.SimpleQueue[Any]) -> Iterator[FetchRequest]:
-    """Yield requests until the parent sends null: the end, with time to write cookies."""
-    while (request := lines.get()) is not None:
-        yield request
-
-
-def _encode(value: object) -> bytes:
-    return json.dumps(value).encode() + b"\n"
-
-
-def _read_lines(lines: queue.SimpleQueue[Any]) -> None:
-    """Queue each line; when the pipe ends, the parent is gone: kill the process group at once."""
-    for line in sys.stdin.buffer:
-        lines.put(json.loads(line))
-    os.killpg(os.getpgid(0), signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,171 @@
+"""Keep the books of a download run: what is due, what happened, which clips are in place."""
+
+import heapq
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from earshot.tables import DOWNLOADS, write_table
+from pipeline.downloads.clip_files import (
+    describe_source,
+    forget_if_source_changed,
+    publish_clip,
+)
+from pipeline.downloads.history import History, RetryPolicy, read_histories, reason_of
+from pipeline.downloads.ledger import Ledger
+from pipeline.downloads.messages import ClipResult, FetchAnswer
+from pipeline.downloads.parameters import DownloadParameters
+from pipeline.downloads.reasons import find_reason
+from pipeline.downloads.table import derive_downloads
+from pipeline.downloads.tool_versions import describe_tools
+
+
+@dataclass(order=True)
+class VideoTask:
+    """A video to fetch and the clips wanted from it."""
+
+    due: float  # seconds since 1970 UTC
+    index: int  # place in the list: among due videos the first goes first
+    url: str = field(compare=False)
+    histories: list[History] = field(compare=False)
+
+
+class Book:
+    """Knows what happened to each clip: reads and writes the ledger, publishes finished clips."""
+
+    def __init__(
+        self,
+        clips: pa.Table,
+        ledger: Ledger,
+        *,
+        parameters: DownloadParameters,
+        dataset: str,
+        clips_dir: Path,
+        clock: Callable[[], float],
+    ):
+        self.dataset, self.clips_dir, self.clock = dataset, clips_dir, clock
+        self._ledger = ledger
+        self._parameters = parameters
+        self.histories = read_histories(clips, ledger.entries)
+        self.access = parameters.describe_access()
+        self.versions = describe_tools(parameters.ffmpeg)
+        self._policy = RetryPolicy(
+            parameters.num_quick_attempts,
+            parameters.quick_delay_seconds,
+            parameters.slow_delay_seconds,
+            access=self.access,
+            versions=self.versions,
+        )
+
+    def plan(self, only: Collection[str] | None) -> list[VideoTask]:
+        """Return a heap of the videos whose clips have no file and are due in this run."""
+        tasks: dict[str, VideoTask] = {}
+        latest = self.clock() + self._parameters.max_wait_seconds
+        allowed = None if only is None else frozenset(only)
+
+        for index, history in enumerate(self.histories.values()):
+            if allowed is not None and history.clip_id not in allowed:
+                continue
+            if history.url.startswith("file:"):
+                forget_if_source_changed(history)
+            if history.has_file(self.clips_dir) and not history.is_retry_wanted:
+                continue
+
+            has_lost_file = history.has_lost_file(self.clips_dir)
+            due = 0.0 if has_lost_file else history.next_attempt(self._policy)
+            if due > latest and not self._waits_for_pause(history):
+                continue
+
+            # Clips of one video are fetched together, when the last of them is due.
+            task = tasks.setdefault(history.url, VideoTask(due, index, history.url, []))
+            task.due = max(task.due, due)
+            task.histories.append(history)
+
+        queue = list(tasks.values())
+        heapq.heapify(queue)
+        return queue
+
+    def record(self, task: VideoTask, answer: FetchAnswer) -> list[dict[str, Any]]:
+        """Enter a video's results in the ledger, then move its clips to their place."""
+        now = self.clock()
+        results = {result["clip_id"]: result for result in answer["clips"]}
+        entries = [
+            self._make_entry(history, results[history.clip_id], now, answer["retry_after_seconds"])
+            for history in task.histories
+        ]
+        # First the ledger, then the place: a run that is killed here finishes the move later.
+        self._ledger.append(entries)
+        for history, entry in zip(task.histories, entries, strict=True):
+            history.add(entry)
+            if entry["outcome"] == "ok":
+                publish_clip(entry, self.clips_dir)
+        return entries
+
+    def derive_table(self, table_path: Path | None) -> pa.Table:
+        """Return the DOWNLOADS rows of now; write them to ``table_path`` if there is one."""
+        downloads = derive_downloads(
+            self.histories,
+            clips_dir=self.clips_dir,
+            allow_duplicates=self._parameters.allow_duplicates,
+        )
+        if table_path is not None:
+            write_table(table_path, downloads, DOWNLOADS)
+        return downloads
+
+    def _make_entry(
+        self,
+        history: History,
+        result: ClipResult,
+        now: float,
+        retry_after_seconds: float | None,
+    ) -> dict[str, Any]:
+        entry = {
+            "type": "attempt",
+            "clip_id": history.clip_id,
+            "time": round(now, 3),
+            # The request: attempts of another one do not count later.
+            "url": history.url,
+            "start_seconds": history.start_seconds,
+            "end_seconds": history.end_seconds,
+            **{name: value for name, value in result.items() if name != "clip_id"},
+            # What can make another attempt worthwhile when it changes.
+            "access": self.access,
+            "versions": self.versions,
+        }
+
+        if result["outcome"] != "ok" and retry_after_seconds is not None:
+            entry["retry_after_seconds"] = retry_after_seconds
+        if history.url.startswith("file:"):
+            entry["source"] = describe_source(history.url)
+        return entry
+
+    def plan_again(self, task: VideoTask, *, pause_ends: float) -> VideoTask | None:
+        """Return the part of a video that is worth another attempt in this run."""
+        now = self.clock()
+        due, histories = now, []
+        for history in task.histories:
+            if history.last is None or history.last["outcome"] == "ok":
+                continue
+
+            # A clip that the site refused together with the machine is due when the pause ends.
+            if self._waits_for_pause(history):
+                next_time = max(pause_ends, now)
+            else:
+                next_time = history.next_attempt(self._policy)
+                if next_time > now + self._parameters.max_wait_seconds:
+                    continue
+            due = max(due, next_time)
+            histories.append(history)
+        return VideoTask(due, task.index, task.url, histories) if histories else None
+
+    def _waits_for_pause(self, history: History) -> bool:
+        """Return whether the site refused this machine and the clip has attempts left."""
+        failures = history.trailing_failures()
+        return (
+            0 < len(failures) < self._parameters.num_quick_attempts
+            and find_reason(reason_of(failures[-1])).permanence == "pause"
+            and not history.is_retry_wanted
+        )
