@@ -18,9 +18,9 @@ FORMATS = ("table", "csv", "json")
 def protect_ids(words: Sequence[str]) -> list[str]:
     """Rewrite a command line so that argparse accepts ids that begin with ``-``.
 
-    Many of YouTube's ids do. The word after ``--id`` is its value, whatever it looks like. Elsewhere
-    ``-abc`` is an id and goes behind a ``--`` at the end, because no command has short options of
-    more than one letter.
+    Many of YouTube's ids do. The word after ``--id`` is its value, whatever it looks like.
+    Elsewhere ``-abc`` is an id and goes behind a ``--`` at the end, because no command has short
+    options of more than one letter.
     """
     options, positionals = [], []
     words = list(words)

@@ -48,6 +48,8 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
 def diagnose(project: Project, names: Sequence[str]) -> list[Check]:
     """Return all checks: the machine first, then the sources of the datasets ``names``."""
     parameters = project.parameters(DownloadParameters, "download")
+
+    # The same order of precedence as in the stages that compute features.
     cluster = project.params.get("cluster") or {}
     checks = [
         check_ffmpeg(parameters.ffmpeg),
@@ -60,6 +62,7 @@ def diagnose(project: Project, names: Sequence[str]) -> list[Check]:
             cluster.get("scheduler_address") or os.environ.get("DASK_SCHEDULER_ADDRESS")
         ),
     ]
+
     cookies_path = parameters.cookies_path
     if cookies_path and not os.access(cookies_path, os.R_OK):
         checks.append(

@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
     dataset = _choose_dataset(arguments, project)
     if arguments.workers < 1:
         raise ParameterError(f"--workers is {arguments.workers}, expected 1 or more")
+
     parameters = project.parameters(DownloadParameters, "download")
     clips = read_table(project.clips_table_path(dataset), CLIPS)
     report = import_clips(
@@ -55,6 +56,7 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         is_quiet=arguments.quiet,
     )
 
+    # The table shows the clips as ok; DVC sees a changed output and runs the stages after it.
     if report.imported:
         downloads = derive_from_ledger(
             clips,
@@ -63,6 +65,7 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
             allow_duplicates=parameters.allow_duplicates,
         )
         write_table(project.downloads_table_path(dataset), downloads, DOWNLOADS)
+
     if arguments.format == "json":
         print(json.dumps(_as_mapping(report), indent=1))
     else:

@@ -51,6 +51,8 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
     """Print a list, or counts."""
     datasets = selected_datasets(arguments, project)
     require_known_splits(arguments.split, project, datasets, option="--split")
+
+    # A dataset that was asked for by name must have a table; the others may not have begun.
     tables = [
         _list_missing(arguments, project, dataset)
         for dataset in datasets
@@ -121,6 +123,7 @@ def _add_outlooks(rows: pa.Table, confirmed: set[tuple[str, str]]) -> pa.Table:
     )
     # A feature that could not be computed from a whole clip will fail again.
     outlooks = pc.if_else(pc.equal(rows["status"], "failed"), "permanent", outlooks)
+
     rows = rows.drop_columns(["clip_id", "audio_clip_id"])
     place = rows.schema.get_field_index("splits")
     return rows.add_column(place, "outlook", outlooks)
@@ -128,7 +131,7 @@ def _add_outlooks(rows: pa.Table, confirmed: set[tuple[str, str]]) -> pa.Table:
 
 def _count(rows: Sequence[dict[str, Any]], by: str) -> tuple[list[dict], tuple[str, ...]]:
     """Return counts and their columns."""
-    if by == "reason":
+    if by == "reason":  # with advice
         return _count_by_reason(rows)
     keys: list[tuple[str, ...]]
     if by == "split":

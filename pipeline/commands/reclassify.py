@@ -1,4 +1,4 @@
-"""``reclassify``: derive the reasons again from the raw texts in the ledger, without the network."""
+"""``reclassify``: derive reasons again from the texts in the ledger, without the network."""
 
 import argparse
 from collections import Counter

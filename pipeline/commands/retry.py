@@ -119,6 +119,7 @@ def _select_clips(
         known = set(clips["clip_id"].to_pylist())
         return [clip_id for clip_id in dict.fromkeys(ids) if clip_id in known]
 
+    # Among the missing ones: without id and reason, all that are worth a retry.
     table = list_missing_clips(project, dataset, reasons=reasons, splits=splits)
     rows = table.select(["clip_id", "outlook"]).to_pylist()
     if ids:
@@ -130,6 +131,7 @@ def _select_clips(
 
 def _mark(project: Project, dataset: str, clip_ids: Sequence[str]) -> None:
     """Enter the wish in the ledger and show the clips as pending."""
+    # The ledger outlives every rerun: from here on the wish cannot be lost.
     clips = read_table(project.clips_table_path(dataset), CLIPS)
     parameters = project.parameters(DownloadParameters, "download")
     with Ledger(project.ledger_path(dataset)) as ledger:
@@ -138,6 +140,7 @@ def _mark(project: Project, dataset: str, clip_ids: Sequence[str]) -> None:
             for clip_id in clip_ids
         ]
         ledger.append(marks)
+
         downloads = derive_from_ledger(
             clips,
             [*ledger.entries, *marks],
@@ -160,6 +163,8 @@ def _attempt(project: Project, dataset: str, clip_ids: Sequence[str], *, is_quie
         table_path=project.downloads_table_path(dataset),
         only=clip_ids,
     )
+
+    # What became of them, most frequent first.
     wanted = set(clip_ids)
     columns = (downloads[name].to_pylist() for name in ("clip_id", "status", "reason"))
     counts = Counter(

@@ -162,15 +162,18 @@ class StopRule:
             now: seconds since 1970 UTC.
             retry_after_seconds: what the server said, None if nothing.
         """
+        # Clips of one video are fetched together and usually fail for the same reason.
         failures = [entry for entry in entries if entry["outcome"] != "ok"]
         reason = find_reason(failures[0]["reason"]) if failures else None
 
+        # No space left, for example: the next video would fail as well.
         if reason is not None and reason.permanence == "stop":
             self.stop_message = f"this machine's own trouble: {failures[0]['text']}"
             return
-        if find_site(url) is None:
+        if find_site(url) is None:  # files say nothing about a site
             return
 
+        # A refusal concerns this machine: all clips wait.
         if reason is not None and reason.permanence == "pause":
             until = self.breaker.trip(now, retry_after_seconds=retry_after_seconds)
             if self._is_pause_too_long(until - now):
@@ -221,6 +224,7 @@ class StopRule:
             histories: of all clips, by clip id.
             access: the credentials in use (``DownloadParameters.describe_access``).
         """
+        # The newest answer of any site decides.
         attempts = [
             history.last
             for history in histories.values()

@@ -41,6 +41,7 @@ def count_clips(project: Project, dataset: str) -> ClipCounts:
     if not clips_path.exists():
         return ClipCounts(dataset, has_sources=False)
 
+    # Before the first download there is a list only: all its clips are pending.
     num_requested = count_rows(clips_path)
     statuses: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
@@ -90,16 +91,19 @@ def count_splits(clips: pa.Table, downloads: pa.Table) -> dict[str, dict[str, in
     joined = joined.join(downloads.select(["clip_id", "status", "reason"]), "clip_id")
     pairs = pairs.join(joined, "row")
 
+    # Each group is one entry of the result; clips without a row in the table are pending.
     grouped = pairs.group_by(["split", "status", "reason"]).aggregate([([], "count_all")])
     rows = sorted(
         grouped.to_pylist(),
         key=lambda row: (row["split"], row["status"] or "", row["reason"] or ""),
     )
+
     counts: dict[str, dict[str, int]] = {}
     for row in rows:
         split = counts.setdefault(
             row["split"], {"requested": 0, "ok": 0, "missing": 0, "pending": 0}
         )
+
         number = row["count_all"]
         split["requested"] += number
         split[row["status"] or "pending"] += number
@@ -119,6 +123,8 @@ def count_reasons(downloads: pa.Table) -> list[dict[str, Any]]:
         where no clip of the reason is worth another attempt.
     """
     missing = downloads.filter(pc.equal(downloads["status"], "missing"))
+
+    # A reason's outlook is that of its most hopeful clip.
     outlooks: dict[str, str] = {}
     each = find_outlooks(missing["reason"], missing["is_confirmed"]).to_pylist()
     for reason, outlook in zip(missing["reason"].to_pylist(), each, strict=True):
@@ -138,12 +144,14 @@ def count_reasons(downloads: pa.Table) -> list[dict[str, Any]]:
 
 def find_outlooks(reasons: pa.ChunkedArray, are_confirmed: pa.ChunkedArray) -> pa.Array:
     """Return ``Reason.outlook`` for each row of two columns; without a reason: ``retry``."""
+    # There are few reasons and up to hundreds of thousands of rows: decide once a reason.
     by_reason = {
         (name, is_confirmed): find_reason(name).outlook(is_confirmed=is_confirmed)
         for name in pc.unique(reasons).to_pylist()
         if name is not None
         for is_confirmed in (False, True)
     }
+
     pairs = zip(reasons.to_pylist(), are_confirmed.to_pylist(), strict=True)
     return pa.array(
         [by_reason.get((name, bool(is_confirmed)), "retry") for name, is_confirmed in pairs],
@@ -184,9 +192,11 @@ def list_missing_clips(
     else:
         rows = rows.filter(pc.equal(rows["status"], "missing"))
     rows = select_reasons(rows, reasons)
+
     clips = read_table(project.clips_table_path(dataset), CLIPS, columns=["clip_id", "splits"])
     rows = add_splits(rows, "clip_id", clips, selected=splits)
 
+    # As text: for people, csv and json alike.
     moments = pc.strftime(
         rows["last_attempt"].cast(pa.timestamp("s", "UTC")), format="%Y-%m-%dT%H:%M:%SZ"
     )

@@ -81,6 +81,8 @@ class History:
         elif entry["type"] == "attempt":
             if (entry["url"], entry["start_seconds"], entry["end_seconds"]) != self.request:
                 return
+
+            # Another size or time: the file was replaced, so what was found is about another file.
             if self.last is not None and entry.get("source") != self.last.get("source"):
                 self.forget()
 
@@ -145,6 +147,7 @@ class History:
         if reason.permanence == "later":
             return last["time"] + _DAY_SECONDS
 
+        # Transient: wait longer each time, and as long as the server asks for.
         delay = policy.delay_seconds(len(failures), reason)
         return last["time"] + max(delay, last.get("retry_after_seconds") or 0.0)
 
@@ -171,6 +174,7 @@ def reason_of(attempt: Mapping[str, Any]) -> str:
 
 def _was_seen_on_two_days(failures: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether the last failures in a row have one reason on two different days (UTC)."""
+    # Failures for another reason in between begin the count again.
     reason, days = reason_of(failures[-1]), set()
     for entry in reversed(failures):
         if reason_of(entry) != reason:
@@ -195,6 +199,7 @@ def read_histories(clips: pa.Table, entries: Iterable[dict[str, Any]]) -> dict[s
     ]
     histories = {row[0]: History(*row) for row in zip(*columns, strict=True)}
 
+    # Clips that are no longer in the list keep their entries in the ledger.
     for entry in entries:
         history = histories.get(entry["clip_id"])
         if history is not None:

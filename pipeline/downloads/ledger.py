@@ -55,9 +55,10 @@ class Ledger:
             if is_new:
                 sync(self.path.parent)
 
+            # An incomplete last line was never acknowledged: nothing depends on it.
             data = _read_all(self._descriptor)
             self.entries, self._num_bytes = parse_entries(data, self.path)
-            if self._num_bytes < len(data):  # an incomplete last line
+            if self._num_bytes < len(data):
                 os.ftruncate(self._descriptor, self._num_bytes)
                 os.fsync(self._descriptor)
         except BaseException:
@@ -84,6 +85,8 @@ class Ledger:
         data = b"".join(_encode(entry) for entry in entries)
         if not data:
             return
+
+        # After an error the file ends where it ended before: no entry is half written.
         try:
             written = 0
             while written < len(data):
@@ -129,7 +132,8 @@ def parse_entries(data: bytes, path: Path | str) -> tuple[list[dict[str, Any]], 
     """
     entries: list[dict[str, Any]] = []
     num_bytes, broken_line = 0, None
-    end = data.rfind(b"\n") + 1
+    end = data.rfind(b"\n") + 1  # what follows is incomplete
+
     for number, line in enumerate(data[:end].split(b"\n")[:-1], start=1):
         try:
             entry = json.loads(line)
@@ -139,6 +143,7 @@ def parse_entries(data: bytes, path: Path | str) -> tuple[list[dict[str, Any]], 
             broken_line = broken_line or number
             continue
 
+        # Whole entries after a damaged line: not the work of a crash.
         if broken_line is not None:
             raise DataError(
                 f"{path}, line {broken_line}: not an entry of a ledger, "

@@ -91,12 +91,15 @@ class DownloadParameters:
     validation: ValidationParameters = field(default_factory=ValidationParameters)
 
     def __post_init__(self) -> None:
+        # Only ranges are checked here; types are checked where params.yaml is read.
         for name in _ONE_OR_MORE:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
+
         for name in _MORE_THAN_ZERO:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
+
         for name in _ZERO_OR_MORE:
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")

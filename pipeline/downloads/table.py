@@ -51,6 +51,7 @@ def derive_downloads(
     rows = []
     first_by_sha256: dict[str, str] = {}
     for history in histories.values():
+        # All columns are there in every row; those of an absent file stay null.
         row: dict[str, Any] = dict.fromkeys(DOWNLOADS.columns.names)
         row |= {
             "clip_id": history.clip_id,
@@ -64,6 +65,7 @@ def derive_downloads(
             row["tool_versions"] = history.last["versions"]
 
         if history.ok is not None and history.has_file(clips_dir):
+            # The first clip of the list keeps bytes that several clips have.
             sha256 = history.ok["file"]["sha256"]
             original = first_by_sha256.setdefault(sha256, history.clip_id)
             if original == history.clip_id or allow_duplicates:
@@ -106,6 +108,7 @@ def _describe_duplicate(original: str, sha256: str) -> dict[str, Any]:
 
 def _describe_absence(history: History) -> dict[str, Any]:
     last = history.last
+    # Pending: not attempted, marked by `retry`, or whole once and lost since.
     if history.is_retry_wanted:
         return {"detail": "to be attempted again"}
     if last is None:

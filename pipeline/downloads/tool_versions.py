@@ -45,6 +45,7 @@ def read_program_version(path: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
 
+    # The first word that begins like a number, such as "2.1.0" of "deno 2.1.0 (stable)".
     words = done.stdout.split("\n")[0].split()
     if done.returncode != 0 or not words:
         return None
@@ -70,6 +71,8 @@ def describe_tools(ffmpeg_source: str = "auto") -> str:
         f"yt-dlp {read_package_version('yt-dlp')}",
         f"ejs {read_package_version('yt-dlp-ejs')}",
     ]
+
+    # yt-dlp uses the first one it finds.
     runtime = next(iter(find_js_runtimes().items()), None)
     if runtime is None:
         words.append("no JavaScript runtime")

@@ -63,6 +63,7 @@ class Worker:
         self.is_ready, self.is_busy = False, False
         self._deadline: float | None = time.monotonic() + _START_LIMIT_SECONDS
 
+        # In a session of its own the worker leads a process group, which `kill` ends as a whole.
         with open(self._log_path, "wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline.downloads.worker"],
@@ -72,9 +73,12 @@ class Worker:
                 cwd=_PACKAGE_ROOT,  # where `-m` looks for modules first
                 start_new_session=True,
             )
+
+        # Answers are read without blocking: the engine looks at all workers in turn.
         assert self._process.stdin is not None and self._process.stdout is not None
         self._stdin, self.stdout = self._process.stdin, self._process.stdout
         os.set_blocking(self.stdout.fileno(), False)
+
         self._send(
             {
                 "parameters": asdict(parameters),
@@ -92,6 +96,7 @@ class Worker:
 
     def poll(self) -> FetchAnswer | WorkerLost | None:
         """Return the answer if it is there, ``WorkerLost`` if none will come, else None."""
+        # Collect what has arrived.
         while True:
             try:
                 block = os.read(self.stdout.fileno(), _READ_BYTES)
@@ -102,6 +107,7 @@ class Worker:
                 return WorkerLost(f"the worker process ended with {code}: {self._read_log_tail()}")
             self._buffer += block
 
+        # A whole line is an answer; the first one only says that the worker is ready.
         while b"\n" in self._buffer:
             line, self._buffer = self._buffer.split(b"\n", 1)
             answer = json.loads(line)
@@ -109,7 +115,7 @@ class Worker:
             if self.is_ready:
                 self.is_busy = False
                 return answer
-            self.is_ready = True  # its first line only says so
+            self.is_ready = True
 
         if self._deadline is not None and time.monotonic() > self._deadline:
             return WorkerLost(is_late=True)
@@ -121,6 +127,8 @@ class Worker:
             os.killpg(self._process.pid, signal.SIGKILL)
         except ProcessLookupError:
             self._process.poll()
+
+        # Collect the exit status and close the pipes: otherwise they pile up over weeks.
         self._process.wait()
         self._stdin.close()
         self.stdout.close()
@@ -169,6 +177,7 @@ class WorkerPool:
             num_queued: videos that wait; no more workers than this start at the same time.
             first_url: see ``Worker``.
         """
+        # A starting worker takes one of the queued videos.
         num_starting = sum(not worker.is_ready for worker in self.workers)
         if len(self.workers) >= self._max_workers or num_starting >= num_queued:
             return False
@@ -201,6 +210,7 @@ class WorkerPool:
 
     def wait(self, *, limit_seconds: float) -> None:
         """Sleep until a worker answers or becomes ready, at most ``limit_seconds``."""
+        # Idle workers say nothing.
         expected = [worker for worker in self.workers if worker.is_busy or not worker.is_ready]
         _wait_for_any(expected, limit_seconds=limit_seconds)
 

@@ -1,4 +1,4 @@
-"""The commands over accounts of clips: status, missing, retry, reclassify; small and large."""
+"""The commands status, missing, retry and reclassify, on small and large datasets."""
 
 import csv
 import io
@@ -55,7 +55,7 @@ def test_tables_for_people_and_machines():
 
 
 def test_missing_retry_and_reclassify_on_a_small_dataset(tmp_path, capsys, server):
-    """The whole round: what is missing and why, one more attempt that succeeds, reasons read anew."""
+    """What is missing and why, one more attempt that succeeds, reasons classified again."""
     good = Answer(body=make_clip(tmp_path / "good.mp4").read_bytes())
     clips = clips_table(
         ("-ok", server.add("/ok.mp4", good)),
@@ -123,7 +123,7 @@ def test_missing_retry_and_reclassify_on_a_small_dataset(tmp_path, capsys, serve
     code, _, err = run(capsys, project, "retry", "-nope")
     assert (code, err) == (2, "error: --id is '-nope', which is no clip of vggsound\n")
 
-    # A site's words were not known; now they are (here: the raw text in the ledger is written anew).
+    # A new pattern would know the text; here the raw text in the ledger is changed instead.
     assert "no reason changed" in run(capsys, project, "reclassify")[1]
     path = project.ledger_path("vggsound")
     path.write_text(
@@ -267,7 +267,8 @@ def test_a_hundred_thousand_clips_take_seconds_and_little_memory(tmp_path):
         ["missing", "--by", "reason"],
     ):
         command = [sys.executable, "-m", "pipeline", "--root", str(tmp_path), *words]
-        # A process of its own starts it and measures: a child's peak begins with the size of the one that starts it.
+        # A small process starts the command and measures it: a child's peak memory begins with
+        # the size of its parent.
         done = subprocess.run(
             [sys.executable, "-c", _MEASURED, *command],
             cwd=ROOT,

@@ -1,4 +1,4 @@
-"""When everything pauses, when a clip is due again, when a run stops."""
+"""When everything pauses, when a clip is due again, and when a run stops."""
 
 import itertools
 import random
@@ -80,7 +80,7 @@ def test_a_site_that_refuses_for_ever_stops_the_run_and_leaves_clips_pending(tmp
     assert first_again - start > 0.8
 
 
-def test_systematic_trouble_is_the_environments(tmp_path, server):
+def test_a_run_stops_when_the_tools_are_to_blame(tmp_path, server):
     clips = clips_table(*((str(n), server.add(f"/{n}.mp4", Answer(status=403))) for n in range(12)))
     with pytest.raises(
         RunError, match=r"pending\): 5 of the last 5 videos failed with forbidden: the environment"
@@ -132,7 +132,7 @@ def test_confirmation_on_another_day_and_growing_delays(tmp_path, server):
 
 
 def test_pace_and_breaker_by_the_clock():
-    """Steps of half to one and a half of the mean for each kind of host; pauses double until an answer is good."""
+    """The pace varies around its mean for each kind of host; pauses double until one succeeds."""
     pace, now, starts = Pace({"youtube": 3600.0, "other": 0.0}, random.Random(0)), 0.0, []
     for _ in range(200):
         now += pace.seconds_to_wait("youtube", now)

@@ -18,7 +18,7 @@ from tests.helpers.misbehaving_server import Answer, page
 
 
 def test_every_misbehaviour_ends_with_its_reason(tmp_path, media, server):
-    """The statuses, lengths, stalls and pages of real servers; nothing bad is published and nothing is left over."""
+    """Statuses, lengths, stalls and pages of real servers: nothing bad is published."""
     good, data = answer(media / "clip0.mp4"), (media / "clip0.mp4").read_bytes()
     front, packed = (
         (media / "front.mp4").read_bytes(),
@@ -116,7 +116,7 @@ def test_every_misbehaviour_ends_with_its_reason(tmp_path, media, server):
     assert "yt-dlp 20" in found["403"]["tool_versions"]
     assert "ffmpeg " in found["403"]["tool_versions"]
 
-    # The next run asks nobody: what is permanent is settled, what is transient is not due.
+    # The next run sends no request: permanent clips are done, transient ones are not due.
     before = server.num_requests.copy()
     assert download(tmp_path, clips_table(*rows), parameters=quick(num_quick_attempts=2)) == found
     assert server.num_requests == before

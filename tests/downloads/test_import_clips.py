@@ -1,4 +1,4 @@
-"""Importing clips that people have: every known naming scheme, foreign and broken files, tars, kill and resume."""
+"""Import of clips: known names, foreign and broken files, tar files, kill and resume."""
 
 import io
 import os
@@ -32,7 +32,7 @@ from tests.helpers.paths import ROOT
 
 
 def clips_table(*ids, seconds=4.0):
-    """VGG-Sound-like clips ``YTID_%06d`` of four seconds, or Flickr-like ones (digits) without a range."""
+    """Return clips like those of VGG-Sound (four seconds) or, for digits, like Flickr's (whole)."""
     rows = []
     for clip_id in ids:
         is_flickr = clip_id.isdigit()
@@ -78,7 +78,7 @@ def unlike(path, target, number):
 
 
 def run_download(tmp_path, clips):
-    """The download stage after an import: what is there is not fetched, the rest of port 9 fails."""
+    """Run the download stage after an import: no clip can be fetched from port 9."""
     parameters = DownloadParameters(
         num_quick_attempts=1, max_wait_seconds=0, max_failed_fraction=1.0, num_site_retries=0
     )
@@ -136,7 +136,7 @@ def test_names_that_fit_several_clips_are_named():
         ClipNames(clips).find("0123456789b_5000")
 
 
-def test_a_folder_with_everything_in_it(tmp_path, media):
+def test_a_folder_of_all_kinds_of_files(tmp_path, media):
     ids = [
         f"{letter}-cdefghij__0000{number}"
         for letter, number in zip("abcdefgh", range(10, 18), strict=True)
@@ -260,8 +260,10 @@ def test_a_killed_import_goes_on(tmp_path, media):
     write_table(tmp_path / "clips.parquet", clips, CLIPS)
     script = (
         "import sys; sys.path.insert(0, '.')\n"
-        "from pathlib import Path; from tests.helpers.import_runs import run_import; from earshot.tables import *\n"
-        "root = Path(sys.argv[1]); run_import(root, read_table(root / 'clips.parquet', CLIPS), 'in')"
+        "from pathlib import Path; from tests.helpers.import_runs import run_import\n"
+        "from earshot.tables import *\n"
+        "root = Path(sys.argv[1]); clips = read_table(root / 'clips.parquet', CLIPS)\n"
+        "run_import(root, clips, 'in')"
     )
     random = np.random.default_rng(3)
     num_kills = 0
@@ -302,7 +304,8 @@ def test_a_kill_between_ledger_and_rename_is_rolled_forward(tmp_path, media):
         "from tests.helpers.import_runs import run_import\n"
         "from earshot.tables import *\n"
         "module.publish_clip = lambda *_: os._exit(9)\n"
-        "root = Path(sys.argv[1]); run_import(root, read_table(root / 'clips.parquet', CLIPS), 'in', mode='copy')"
+        "root = Path(sys.argv[1]); clips = read_table(root / 'clips.parquet', CLIPS)\n"
+        "run_import(root, clips, 'in', mode='copy')"
     )
     assert (
         subprocess.run(

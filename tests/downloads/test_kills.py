@@ -57,7 +57,8 @@ folder = Path(sys.argv[1])
 download_clips(
     read_table(folder / "clips.parquet", CLIPS),
     parameters=build(DownloadParameters, json.loads(sys.argv[2]), "download"),
-    dataset="test", clips_dir=folder / "clips", ledger_path=folder / "attempts.jsonl", is_quiet=True,
+    dataset="test", clips_dir=folder / "clips", ledger_path=folder / "attempts.jsonl",
+    is_quiet=True,
     table_path=folder / "downloads.parquet",
 )
 """
@@ -75,7 +76,7 @@ def start_run(folder, parameters: dict) -> subprocess.Popen:
 
 
 def whole_clips(folder) -> set[str]:
-    """Clips that are whole on this machine: entered in the ledger as ok, or fetched and waiting in a work folder."""
+    """Return the clips that are whole: ok in the ledger, or fetched and in a work folder."""
     entries = read_entries(folder / "attempts.jsonl")
     whole = {entry["clip_id"] for entry in entries if entry["outcome"] == "ok"}
     urls = {
@@ -92,7 +93,7 @@ def whole_clips(folder) -> set[str]:
 def test_killed_at_random_instants_it_ends_like_an_undisturbed_run(
     tmp_path, media, server, max_kills
 ):
-    """SIGKILL again and again, while fetching goes on; then the same table, nothing whole fetched again."""
+    """After many SIGKILLs the table is the same, and no whole clip was fetched again."""
     num_clips, parameters = 3 * max_kills + 5, QUICK | {"num_workers": 2, "num_quick_attempts": 2}
     rows = []
     for number in range(num_clips):
@@ -173,7 +174,7 @@ def test_the_table_follows_from_ledger_and_files_alone(tmp_path, media, server):
 
 @pytest.mark.parametrize("moment", ["before_rename", "after_rename"])
 def test_a_run_that_died_between_ledger_and_renaming_goes_on(tmp_path, media, server, moment):
-    """The narrowest gap: the ledger has the clip, its place does not (or has it, with the staged name still there)."""
+    """The ledger has the clip; its place does not, or has it beside the staged name."""
     url = server.add("/a.mp4", answer(media / "clip0.mp4"))
     first = download(tmp_path, clips_table(("a", url)))
     entry = read_entries(tmp_path / "attempts.jsonl")[0]

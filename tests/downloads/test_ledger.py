@@ -1,4 +1,4 @@
-"""The ledger: nothing that was acknowledged is lost, whatever the writer was doing when it died."""
+"""The ledger: no acknowledged entry is lost, whatever the writer did when it died."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def test_appended_entries_come_back(tmp_path):
 
 
 def test_every_torn_end_is_repaired(tmp_path):
-    """Cut the file after every byte of its last entry: the entries before it survive and writing goes on."""
+    """Cut the file at every byte of its last entry: earlier entries survive, writing works."""
     path = tmp_path / "attempts.jsonl"
     with Ledger(path) as ledger:
         ledger.append([entry(0), entry(1)])
@@ -78,7 +78,7 @@ def test_one_writer_at_a_time(tmp_path):
 
 
 def test_lock_goes_with_its_process_and_acknowledged_entries_stay(tmp_path):
-    """A writer is killed in mid-write; whatever number it had acknowledged is in the ledger, in order."""
+    """A writer is killed while it writes: all acknowledged entries are in the ledger."""
     path = tmp_path / "attempts.jsonl"
     program = (
         "import sys; from pipeline.downloads.ledger import Ledger\n"

@@ -1,4 +1,4 @@
-"""The taxonomy of failures: each row, the order of the rows, and what is not the text's own."""
+"""Reasons: each row, the order of the rows, and what is removed from a text."""
 
 import pytest
 
@@ -8,7 +8,8 @@ from pipeline.downloads.reasons import REASONS, classify, find_reason, normalize
 TEXTS = [
     (
         1,
-        "ERROR: [youtube] abc: Sign in to confirm you\u2019re not a bot. Use --cookies-from-browser",
+        "ERROR: [youtube] abc: Sign in to confirm you\u2019re not a bot. "
+        "Use --cookies-from-browser",
         "bot_check",
     ),
     (1, "ERROR: [youtube] abc: Sign in to confirm you're not a bot", "bot_check"),
@@ -16,7 +17,8 @@ TEXTS = [
     (1, "Your IP is likely being blocked by YouTube", "bot_check"),
     (
         2,
-        "ERROR: [youtube] abc: Video unavailable. This content isn\u2019t available, try again later.",
+        "ERROR: [youtube] abc: Video unavailable. "
+        "This content isn\u2019t available, try again later.",
         "rate_limit",
     ),
     (2, "The current session has been rate-limited by YouTube for up to an hour", "rate_limit"),
@@ -29,15 +31,16 @@ TEXTS = [
     ),
     (
         5,
-        "ERROR: [youtube] a: Sign in to confirm your age. This video may be inappropriate for some users.",
+        "ERROR: [youtube] a: Sign in to confirm your age. "
+        "This video may be inappropriate for some users.",
         "age_restricted",
     ),
     (5, "This video is age-restricted and only available on YouTube", "age_restricted"),
     (6, "Join this channel to get access to members-only content like this video", "members_only"),
     (
         7,
-        "Video unavailable. This video is no longer available because the YouTube account associated with this video "
-        "has been terminated.",
+        "Video unavailable. This video is no longer available because the YouTube account "
+        "associated with this video has been terminated.",
         "account_terminated",
     ),
     (
@@ -47,7 +50,8 @@ TEXTS = [
     ),
     (
         8,
-        "This video contains content from X, who has blocked it in your country on copyright grounds",
+        "This video contains content from X, "
+        "who has blocked it in your country on copyright grounds",
         "geo_blocked",
     ),
     (8, "This video is not available from your location due to geo restriction", "geo_blocked"),
@@ -71,12 +75,14 @@ TEXTS = [
     ),
     (
         13,
-        "ERROR: [youtube] abc: No video formats found!; please report this issue on https://github.com/yt-dlp",
+        "ERROR: [youtube] abc: No video formats found!; "
+        "please report this issue on https://github.com/yt-dlp",
         "no_format",
     ),
     (
         14,
-        "ERROR: [youtube] abc: Failed to extract any player response; please report this issue on  https://x",
+        "ERROR: [youtube] abc: Failed to extract any player response; "
+        "please report this issue on  https://x",
         "extractor",
     ),
     (
@@ -128,7 +134,7 @@ def test_earlier_row_wins_over_every_later_one(first):
             assert classify(f"{later_text} {text}") == reason, (row, later_row)
 
 
-def test_prefix_id_colours_and_urls_are_not_read():
+def test_prefix_id_colours_and_urls_are_ignored():
     assert (
         normalize("\x1b[0;31mERROR:\x1b[0m [youtube] -404_429: Private  video") == "private video"
     )

@@ -1,4 +1,4 @@
-"""Sections of one video are fetched once and cut exactly; large pictures shrink, own files are linked."""
+"""Sections of one video are fetched once and cut exactly; own files are linked."""
 
 import os
 import urllib.parse

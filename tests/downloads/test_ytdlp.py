@@ -18,7 +18,10 @@ from tests.helpers.misbehaving_server import Answer
 
 
 def site_fetcher(folder, server, **changes) -> Fetcher:
-    """A fetcher whose yt-dlp knows one more site: /watch?v=NAME on the server, videos of 12 s at /NAME.mp4."""
+    """Return a fetcher whose yt-dlp knows one more site.
+
+    Its pages are /watch?v=NAME on the server, its videos of 12 s at /NAME.mp4.
+    """
     from yt_dlp.extractor.common import InfoExtractor
     from yt_dlp.utils import ExtractorError, GeoRestrictedError
 
@@ -77,7 +80,7 @@ def fetch(fetcher: Fetcher, folder, url: str, *sections) -> list[dict]:
 
 @pytest.mark.parametrize(("above_seconds", "num_files"), [(5.0, 0), (60.0, 1)])
 def test_a_site_is_asked_once_for_all_sections(tmp_path, media, server, above_seconds, num_files):
-    """Of a long video only the sections come (through ffmpeg), of a short one all of it; both exact to the frame."""
+    """Only the sections of a long video are fetched, all of a short one; both cut exactly."""
     encode(
         tmp_path / "counter.mp4",
         "-i",
@@ -135,8 +138,10 @@ def test_what_a_site_says_is_the_reason(tmp_path, server):
 
 
 def test_a_file_url_inside_a_playlist_is_not_read(tmp_path, media, server):
-    """Only lists of this machine may name files; a site's playlist that does gets nothing."""
-    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile://{media}/clip0.mp4\n#EXT-X-ENDLIST\n".encode()
+    """Only lists of this machine may name files; a site's playlist must not."""
+    playlist = (
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile://{media}/clip0.mp4\n#EXT-X-ENDLIST\n"
+    ).encode()
     rows = [
         (
             "sly",

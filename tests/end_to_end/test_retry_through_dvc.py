@@ -32,7 +32,8 @@ def test_retry_then_dvc_repro_runs_the_download_and_what_follows(tmp_path, capsy
             "outs": [{"manifests/vggsound/downloads.parquet": {"persist": True}}],
         },
         "follow": {
-            "cmd": "echo followed >> follow.log && cp manifests/vggsound/downloads.parquet copy.parquet",
+            "cmd": "echo followed >> follow.log && "
+            "cp manifests/vggsound/downloads.parquet copy.parquet",
             "deps": ["manifests/vggsound/downloads.parquet"],
             "outs": ["copy.parquet"],
         },

@@ -61,7 +61,10 @@ def make_clip(
 
 
 def make_counter(path: Path, *, seconds: int = 12) -> Path:
-    """25 frames a second that show their number in binary: column k of 8 pixels is white if bit k is set."""
+    """Make 25 frames a second that show their number in binary.
+
+    Column k of 8 pixels is white if bit k is set.
+    """
     bars = "geq=lum='255*mod(floor(N/pow(2,floor(X/8))),2)'"
     return encode(
         path,

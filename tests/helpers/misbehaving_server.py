@@ -1,7 +1,7 @@
-"""A web server on 127.0.0.1 that serves clips and misbehaves on purpose, for tests of the download engine.
+"""A web server on 127.0.0.1 that serves clips and misbehaves, for tests of downloads.
 
-``server.add(path, answer, ...)`` says what a path gives, one answer a request (the last one repeats); requests are
-counted. Nothing here is a mock of the engine's side: it speaks HTTP over a real socket.
+``server.add(path, answer, ...)`` says what a path returns, one answer a request; the last answer
+repeats. Requests are counted. Nothing of the engine is replaced: it speaks HTTP over a real socket.
 """
 
 import re
@@ -14,29 +14,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass(frozen=True)
 class Answer:
-    """One HTTP answer.
-
-    ``announced_bytes``: the Content-Length sent where it is not the body's own; ``cut_at``: the connection closes after
-    so many bytes; ``stall_seconds``: silence after the headers and ``stall_at`` bytes; ``pace_seconds``: time the body
-    takes; ``has_ranges``: parts of the body can be asked for, as players do.
-    """
+    """One HTTP answer."""
 
     body: bytes = b""
     status: int = 200
     content_type: str = "video/mp4"
     headers: dict[str, str] = field(default_factory=dict)
-    announced_bytes: int | None = None
-    cut_at: int | None = None
-    stall_seconds: float = 0.0
+    announced_bytes: int | None = None  # Content-Length; None: the body's own
+    cut_at: int | None = None  # the connection closes after so many bytes
+    stall_seconds: float = 0.0  # silence after the headers and `stall_at` bytes
     stall_at: int = 0
-    pace_seconds: float = 0.0
-    has_ranges: bool = False
+    pace_seconds: float = 0.0  # time that the body takes
+    has_ranges: bool = False  # parts of the body can be requested, as players do
 
 
 def page(words: str, *, status: int = 200) -> Answer:
     """A web page that says something."""
-    body = f"<!DOCTYPE html><html><head><title>Video</title></head><body><p>{words}</p></body></html>".encode()
-    return Answer(body=body, status=status, content_type="text/html; charset=utf-8")
+    head = "<!DOCTYPE html><html><head><title>Video</title></head>"
+    body = f"{head}<body><p>{words}</p></body></html>"
+    return Answer(body=body.encode(), status=status, content_type="text/html; charset=utf-8")
 
 
 class MisbehavingServer:

@@ -57,6 +57,7 @@ class ClipNames:
         if stem in self._ids:
             return self._ids[stem]
 
+        # A name with times comes before the video's id alone: ids may end in digits.
         found = {
             clip_id for pattern in _TIMED for clip_id in self._find_timed(pattern.fullmatch(stem))
         }
@@ -74,6 +75,7 @@ class ClipNames:
         for clip_id, clip_start, clip_end in self._of_video.get(match["video"], ()):
             if clip_start is None:
                 continue
+            # Nobody says whether the numbers are seconds or milliseconds: try both.
             for scale in _UNITS_PER_SECOND:
                 is_start = math.isclose(start, clip_start * scale, abs_tol=1e-6)
                 is_end = end is None or (

@@ -161,6 +161,7 @@ class _Collector:
         if clip_id is None:
             return None
 
+        # Clips that have a file, or will have one, need no other.
         history = self._histories[clip_id]
         has_file = history.has_file(self._clips_dir) and not history.is_retry_wanted
         if clip_id not in self._taken and has_file:
@@ -178,6 +179,7 @@ class _Collector:
             return None
         part = parts[kind] = self._reader.get_part(file)
 
+        # A video with sound is a clip; otherwise wait for the other half.
         is_complete = {"video", "audio"} <= set(parts)
         if is_complete or (kind == "video" and _has_sound(part.path)):
             return self._take(clip_id)
@@ -245,6 +247,7 @@ class _Importer:
         publish_staged_clips(self._histories.values(), self._clips_dir)
         shutil.rmtree(self._staging_dir, ignore_errors=True)
         self._staging_dir.mkdir(parents=True)
+
         reader = SourceReader(
             sources,
             clips_dir=self._clips_dir,
@@ -253,6 +256,7 @@ class _Importer:
         )
         collector = _Collector(self._clips, self._histories, self._clips_dir, reader, self._report)
 
+        # Validation decodes and takes long: threads do it while this one reads on.
         with ThreadPoolExecutor(self._parameters.num_workers) as executor:
             for file in reader:
                 num_before = len(self._report.rejected)
@@ -263,6 +267,7 @@ class _Importer:
                     self._finish_one(collector)
                 progress.update(num_failed=len(self._report.rejected) - num_before)
 
+            # What still lacks a part now is rejected with the part's name.
             for candidate in collector.take_rest():
                 self._start(candidate, executor)
             while self._running:
@@ -281,6 +286,7 @@ class _Importer:
         part = _join_parts(history.clip_id, candidate.parts, folder)
         facts = self._validate(part.path, history)
 
+        # Under its final name and on the disk before the ledger has it.
         staged_path = folder / f"{make_file_stem(history.clip_id)}{part.path.suffix.lower()}"
         if part.is_ours:
             os.replace(part.path, staged_path)
@@ -314,11 +320,12 @@ class _Importer:
         origin = " + ".join(
             candidate.parts[kind].name for kind in _KINDS if kind in candidate.parts
         )
+
         try:
             prepared = future.result()
         except MediaError as error:
             self._report.rejected.append((origin, clip_id, error.reason, str(error)))
-            collector.reopen(clip_id)
+            collector.reopen(clip_id)  # another source may have a better file
         else:
             self._publish(candidate.history, prepared, origin)
         finally:
@@ -332,6 +339,8 @@ class _Importer:
         If a kill comes between the two, the next import or download stage moves it.
         """
         staged_path = prepared.staged_path
+
+        # An attempt like any other, so that the download stage does not fetch the clip.
         entry = {
             "type": "attempt",
             "clip_id": history.clip_id,
@@ -351,6 +360,7 @@ class _Importer:
             "access": "import",
             "versions": f"import; av {av.__version__}",
         }
+
         self._ledger.append([entry])
         history.add(entry)
         publish_clip(entry, self._clips_dir)

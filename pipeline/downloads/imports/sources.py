@@ -87,6 +87,7 @@ class SourceReader:
         """Yield every file: those of a folder by name, tar members in their order."""
         for source in self._sources:
             for path in [source] if source.is_file() else self._walk(source):
+                # Names need not be UTF-8; reports are.
                 name = os.fsencode(path).decode("utf-8", "replace")
                 if _TAR_SUFFIX.search(path.name):
                     yield from self._iter_members(path, name)
@@ -128,6 +129,7 @@ class SourceReader:
                 continue
             visited.add(real_path)
 
+            # In sorted order, so that two imports see the files alike.
             self.num_hidden += sum(name.startswith(".") for name in (*subfolders, *names))
             subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
             yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))

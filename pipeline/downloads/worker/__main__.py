@@ -32,6 +32,7 @@ def main() -> None:
     lines: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_read_lines, args=(lines,), daemon=True).start()
 
+    # The first line has the settings; the answer says that requests may come.
     settings = lines.get()
     fetcher = Fetcher(
         build(FetchParameters, settings["parameters"], "download"),

@@ -88,6 +88,7 @@ class Fetcher:
         except ValueError as error:
             raise FetchError(f"{url}: is not an address: {error}", reason="unknown") from None
 
+        # A file of this machine is read again each time: it may have changed.
         if scheme == "file":
             path = self._get_file(path_of_file_url(url), work_dir, is_linked=request["is_linked"])
             return _same_media(path, request["clips"])
@@ -103,6 +104,8 @@ class Fetcher:
             )
         if self._sites.is_known_site(url):
             return self._get_from_site(url, request["clips"], work_dir)
+
+        # A plain request may find a playlist, or be redirected to a site that yt-dlp knows.
         plain = fetch_plainly(
             url, work_dir, sites=self._sites, max_gigabytes=self._parameters.max_gigabytes
         )
@@ -118,6 +121,7 @@ class Fetcher:
             raise FetchError(f"{format_path(path)}: is not a file", reason="gone")
         if not os.access(path, os.R_OK):
             raise FetchError(f"{format_path(path)}: may not be read by this user", reason="unknown")
+
         if is_linked:
             target_path = work_dir / f"{SOURCE_STEM}{choose_suffix(path.name)}"
             link_file(path, target_path, otherwise="symlink")
@@ -173,6 +177,7 @@ class _SectionChooser:
         if wants_whole or is_short or self._has_socks_proxy:
             return [{}]
 
+        # The index comes back as the section number of the file.
         ranges = [
             {"start_time": start, "end_time": end, "index": number}
             for number, (start, end) in self._sections.items()

@@ -77,6 +77,7 @@ def _make_clip(
         write_joined(media.path, path, recordings)
         source = read_source_facts(path)
 
+    # A file that is already as wanted keeps its bytes.
     is_whole = media.is_section or _ends_with_section(source, start_seconds, end_seconds)
     is_small = request["is_linked"] or source.short_side <= parameters.max_height
     if not is_whole or not is_small:

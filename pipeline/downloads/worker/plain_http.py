@@ -70,6 +70,7 @@ def fetch_plainly(
     try:
         request = Request(url, headers={"Accept-Encoding": "identity"})
         with sites.open_url(request) as response:
+            # The first block shows whether this is a video at all.
             block = response.read(_BLOCK_BYTES)
             content_type = _read_content_type(response)
             if _is_for_ytdlp(url, response.url, content_type, block, sites):
@@ -81,6 +82,7 @@ def fetch_plainly(
     except RequestError as error:
         raise FetchError(f"{type(error).__name__}: {error}") from None
 
+    # Renamed only now: a file of this name is whole (see fetcher.find_source).
     suffix = choose_suffix(urllib.parse.urlsplit(url).path, content_type)
     path = work_dir / f"{SOURCE_STEM}{suffix}"
     os.replace(temporary_path, path)
@@ -110,6 +112,7 @@ def _is_for_ytdlp(
 
 def _write_body(response: Any, block: bytes, path: Path, max_gigabytes: float) -> None:
     """Write the first block and the rest of the body to ``path``; require its announced length."""
+    # The size is counted here: a server may announce none, or a wrong one.
     num_bytes = 0
     with open(path, "wb") as file:
         while block:
@@ -182,6 +185,7 @@ def parse_retry_after(header: str | None) -> float | None:
     """Return the seconds of a ``Retry-After`` header (a number or a date), None if unusable."""
     if not header:
         return None
+
     header = header.strip()
     if header.isdigit():
         return float(header)

@@ -67,6 +67,8 @@ class SiteDownloader:
         downloader.params["outtmpl"]["default"] = (
             f"{folder}/{SOURCE_STEM}%(section_number&-|)s%(section_number|)s.%(ext)s"
         )
+
+        # The instance is used for many videos: forget the sections of the last one.
         downloader.params.pop("download_ranges", None)
         if download_ranges is not None:
             downloader.params["download_ranges"] = download_ranges
@@ -143,7 +145,7 @@ class SiteDownloader:
             "overwrites": True,
             "continuedl": False,
             "updatetime": False,
-            # How persistent a request is; used as a library, yt-dlp would not retry at all.
+            # How persistent a request is. Used as a library, yt-dlp would not retry at all.
             "retries": parameters.num_site_retries,
             "fragment_retries": parameters.num_site_retries,
             "extractor_retries": parameters.num_site_retries,
@@ -170,6 +172,7 @@ class SiteDownloader:
 
 def _find_retry_after(error: Any) -> float | None:
     """Return the ``Retry-After`` of the HTTP error that caused an extractor's error."""
+    # yt-dlp wraps the error of its networking several times.
     for _ in range(_MAX_CAUSES):
         if error is None:
             return None
