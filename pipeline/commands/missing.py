@@ -28,6 +28,7 @@ _DETAIL_CHARACTERS = 80
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `missing`."""
+    # Which clips.
     add_dataset_argument(parser)
     parser.add_argument(
         "--reason", action="append", default=[], help="only this reason (can be repeated)"
@@ -35,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", action="append", default=[], help="only this split (can be repeated)"
     )
+
+    # What to print of them.
     parser.add_argument(
         "--by", choices=("reason", "split", "dataset"), help="counts instead of a list"
     )

@@ -27,6 +27,7 @@ _NUM_PRINTED = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `retry`."""
+    # Which clips.
     add_dataset_argument(parser)
     parser.add_argument(
         "--reason",
@@ -46,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="this clip, also one that is ok",
     )
     parser.add_argument("more_ids", nargs="*", metavar="ID", help="more clip ids")
+
+    # What to do with them.
     parser.add_argument(
         "--later", action="store_true", help="only mark them; the next `dvc repro` attempts them"
     )

@@ -124,37 +124,43 @@ class SiteDownloader:
 
     def _make_options(self, *, is_file: bool) -> dict[str, Any]:
         parameters = self._parameters
-        options = {
-            # Nothing is printed: errors are raised.
-            "quiet": True,
-            "no_warnings": True,
-            "noprogress": True,
-            "color": "never",
-            "logger": _SilentLogger(),
-            # What is fetched.
+
+        # Nothing is printed: errors are raised.
+        options: dict[str, Any] = {"quiet": True, "no_warnings": True, "noprogress": True}
+        options |= {"color": "never", "logger": _SilentLogger()}
+
+        # What is fetched.
+        options |= {
             "enable_file_urls": is_file,
             "noplaylist": True,
             "format": parameters.format or "bv*+ba/b",
             "format_sort": [f"res:{parameters.max_height}", "vcodec:h264", "acodec:m4a"],
             "merge_output_format": "mp4/mkv",
-            "force_keyframes_at_cuts": True,
+            "force_keyframes_at_cuts": True,  # a copied section would begin at a keyframe
             "max_filesize": int(parameters.max_gigabytes * 1e9),
-            # Where it goes.
+        }
+
+        # Where it goes. Half a file of an earlier attempt is not continued: it may be another one.
+        options |= {
             "cachedir": False,
             "outtmpl": {"default": f"{SOURCE_STEM}.%(ext)s"},
             "overwrites": True,
             "continuedl": False,
             "updatetime": False,
-            # How persistent a request is. Used as a library, yt-dlp would not retry at all.
+        }
+
+        # How persistent a request is. Used as a library, yt-dlp would not retry at all.
+        options |= {
             "retries": parameters.num_site_retries,
             "fragment_retries": parameters.num_site_retries,
             "extractor_retries": parameters.num_site_retries,
             "skip_unavailable_fragments": False,
             "socket_timeout": parameters.socket_timeout_seconds,
-            # Tools.
-            "ffmpeg_location": str(find_ffmpeg(parameters.ffmpeg)),
-            "js_runtimes": {name: {"path": path} for name, path in find_js_runtimes().items()},
         }
+
+        # Tools and credentials. Files of this machine need no cookies.
+        options["ffmpeg_location"] = str(find_ffmpeg(parameters.ffmpeg))
+        options["js_runtimes"] = {name: {"path": path} for name, path in find_js_runtimes().items()}
         if parameters.proxy:
             options["proxy"] = parameters.proxy
         if parameters.cookies_path and not is_file:
