@@ -4,114 +4,23 @@ Nothing that an archive says can write outside its folder: absolute names, ``..`
 systems are refused before anything is written, and what is unpacked becomes visible only when all of it is there.
 """
 
-import hashlib
-import http.client
 import os
 import re
 import secrets
 import shutil
 import stat
 import tarfile
-import time
-import urllib.error
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from earshot.errors import DataError, quote
 from earshot.files import publish_text, sync
-from pipeline.base.http import open_url
-from pipeline.base.progress import Progress
+from pipeline.base.disk import require_space
 
 _BLOCK_BYTES = 1 << 20
-_NUM_ATTEMPTS = 5  # in a row without a single new byte
-_PAUSE_SECONDS = 1.0
-_SPARE_BYTES = 1 << 28
 _TAR_NAMES = re.compile(r"\.(tar|tar\.gz|tgz|tar\.bz2|tbz2|tar\.xz|txz)$", re.IGNORECASE)
 _JUNK = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$)")
-
-
-def fetch_archive(
-    url: str,
-    path: Path,
-    *,
-    num_bytes: int,
-    md5: str | None = None,
-    sha256: str | None = None,
-    pause_seconds: float = _PAUSE_SECONDS,
-) -> None:
-    """Fetch ``url`` to ``path``, going on with what an earlier, interrupted call has got (HTTP Range).
-
-    Published only with the right size and the given digests (hexadecimal; of ``sha256`` the first digits are enough);
-    a complete file with another digest is removed and refused.
-    """
-    path = Path(path)
-    part_path = path.with_name(f".part-{path.name}")
-    part_path.parent.mkdir(parents=True, exist_ok=True)
-    part_path.touch()
-    _require_space(
-        path.parent, num_bytes - _size_of(part_path), f"{path.name} has {num_bytes} bytes"
-    )
-    num_failures = 0
-    with Progress(num_bytes, f"fetching {path.name}", unit="byte") as progress:
-        progress.update(_size_of(part_path))
-        while (size := _size_of(part_path)) < num_bytes:
-            try:
-                _append(url, part_path, num_bytes=num_bytes, progress=progress)
-            except urllib.error.HTTPError as error:
-                if error.code == 416:  # the server has less than what is here: start over
-                    part_path.unlink()
-                elif error.code < 500 and error.code != 429:
-                    raise DataError(
-                        f"{url}: the server answered {error.code} {error.reason}"
-                    ) from None
-                words = f"{error.code} {error.reason}"
-            except (OSError, http.client.HTTPException) as error:
-                words = (
-                    " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
-                )
-            except ValueError as error:
-                raise DataError(f"{url}: is not an address: {error}") from None
-            else:
-                words = f"the server sent {_size_of(part_path)} of {num_bytes} bytes"
-            num_failures = 0 if _size_of(part_path) > size else num_failures + 1
-            if num_failures >= _NUM_ATTEMPTS:
-                raise DataError(
-                    f"{url}: cannot be fetched: {words}; run again to go on from byte {_size_of(part_path)}"
-                )
-            if _size_of(part_path) < num_bytes:
-                time.sleep(pause_seconds * num_failures)
-    for algorithm, expected in (("md5", md5), ("sha256", sha256)):
-        if expected is None:
-            continue
-        found = _digest_of(part_path, algorithm)
-        if _size_of(part_path) != num_bytes or not found.startswith(expected.lower()):
-            part_path.unlink()
-            raise DataError(
-                f"{url}: has {algorithm} {found}, expected {expected}; what was fetched is removed, run again"
-            )
-    sync(part_path)
-    os.replace(part_path, path)
-    sync(path.parent)
-
-
-def _append(url: str, part_path: Path, *, num_bytes: int, progress: Progress) -> None:
-    start = _size_of(part_path)
-    with open_url(url, {"Range": f"bytes={start}-"} if start else None) as response:
-        content_range = response.headers.get("Content-Range") or ""
-        is_partial = response.status == 206 and content_range.startswith(f"bytes {start}-")
-        with open(
-            part_path, "ab" if is_partial else "wb"
-        ) as file:  # a server without ranges sends all again
-            if not is_partial and start:
-                progress.update(-start)
-                start = 0
-            while start < num_bytes and (
-                block := response.read(min(_BLOCK_BYTES, num_bytes - start))
-            ):
-                file.write(block)
-                start += len(block)
-                progress.update(len(block))
 
 
 def unpack_archive(archive_path: Path, folder: Path) -> None:
@@ -156,10 +65,10 @@ def _unpack_zip(archive_path: Path, folder: Path) -> None:
                 if info.flag_bits & 0x1:
                     raise DataError(f"{archive_path}: member {quote(info.filename)} is encrypted")
                 if name in names:
-                    raise DataError(f"{archive_path}: member {quote(info.filename)} is there twice")
+                    raise DataError(f"{archive_path}: member {quote(info.filename)} appears twice")
                 names[name] = info
             num_bytes = sum(info.file_size for info in members)
-            _require_space(folder, num_bytes, f"{archive_path.name} unpacks to {num_bytes} bytes")
+            require_space(folder, num_bytes, f"{archive_path.name} unpacks to {num_bytes} bytes")
             for name, info in names.items():
                 with archive.open(info) as stream:
                     _write(stream, folder / name, num_bytes=info.file_size)
@@ -238,21 +147,3 @@ def _write(stream, path: Path, *, num_bytes: int | None = None) -> None:
                     f"{path.name}: unpacks to more than the {num_bytes} bytes that its archive announces"
                 )
             file.write(block)
-
-
-def _require_space(folder: Path, num_bytes: int, why: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    free_bytes = shutil.disk_usage(folder).free
-    if num_bytes + _SPARE_BYTES > free_bytes:
-        raise DataError(
-            f"{folder}: {free_bytes} bytes are free, but {why}; make room and run again"
-        )
-
-
-def _size_of(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _digest_of(path: Path, algorithm: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -1,70 +1,298 @@
-"""Fetch files over HTTP."""
+"""Fetch files over HTTP: the only HTTP client of the project, built on ``requests``.
 
+Proxies come from the environment (``HTTPS_PROXY``, ``NO_PROXY``, ...) unless a session names one.
+The certificates of the system are trusted, and those of ``REQUESTS_CA_BUNDLE``.
+"""
+
+import contextlib
 import hashlib
-import http.client
+import os
+import ssl
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
 
 from earshot.errors import DataError
-from earshot.files import publish
+from earshot.files import publish_bytes, sync
+from pipeline.base.disk import require_space
+from pipeline.base.progress import Progress
 
-_NUM_ATTEMPTS = 3
-_TIMEOUT_SECONDS = 30.0
 _USER_AGENT = "earshot (dataset preparation)"
+_TIMEOUT_SECONDS = 30.0  # to connect, and between two pieces of an answer
 _BLOCK_BYTES = 1 << 20
 
-
-def fetch(url: str, path: Path, *, sha256: str | None = None) -> None:
-    """Fetch a small file whole to ``path``; transient failures are tried again, a wrong hash publishes nothing."""
-    for attempt in range(1, _NUM_ATTEMPTS + 1):
-        try:
-            with publish(path) as temporary_path:
-                found = _fetch_once(url, temporary_path)
-                if sha256 is not None and found != sha256:
-                    raise DataError(
-                        f"{url}: has sha256 {found}, expected {sha256}: not the file that was published"
-                    )
-            return
-        except urllib.error.HTTPError as error:
-            if (error.code < 500 and error.code != 429) or attempt == _NUM_ATTEMPTS:
-                raise DataError(
-                    f"{url}: the server answered {error.code} {error.reason}, expected the file"
-                ) from None
-        except (OSError, http.client.HTTPException) as error:
-            if attempt == _NUM_ATTEMPTS:
-                words = (
-                    " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
-                )
-                raise DataError(f"{url}: cannot be fetched: {words}") from None
-        except ValueError as error:
-            raise DataError(f"{url}: is not an address: {error}") from None
-        time.sleep(0.5 * attempt)
+_NUM_ATTEMPTS = 3  # for a small file
+_NUM_ATTEMPTS_WITHOUT_PROGRESS = 5  # for a large file: in a row, without a single new byte
+_PAUSE_SECONDS = 1.0
 
 
-def open_url(url: str, headers: Mapping[str, str] | None = None):
-    """Open an ``http(s)://`` address; other schemes are refused."""
+def open_session(*, proxy: str | None = None) -> requests.Session:
+    """Return a session whose requests carry the project's name.
+
+    Args:
+        proxy: URL of a proxy that replaces those of the environment. An empty string means none.
+    """
+    session = requests.Session()
+    session.headers["User-Agent"] = _USER_AGENT
+    # A packed answer would have another length and another hash than the file.
+    session.headers["Accept-Encoding"] = "identity"
+    session.mount("https://", _SystemCertificates())
+
+    if proxy is not None:
+        session.trust_env = False
+        session.proxies = {"http": proxy, "https": proxy} if proxy else {}
+    return session
+
+
+class _SystemCertificates(HTTPAdapter):
+    """Trust the certificates of the system; ``requests`` alone knows only its own bundle."""
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, ssl_context=ssl.create_default_context(), **options)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        return super().proxy_manager_for(proxy, ssl_context=ssl.create_default_context(), **options)
+
+
+@contextlib.contextmanager
+def open_url(
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    session: requests.Session | None = None,
+    timeout_seconds: float = _TIMEOUT_SECONDS,
+) -> Iterator[requests.Response]:
+    """Send a GET request and give the response before its body is read (see ``iter_blocks``).
+
+    Args:
+        url: An ``http://`` or ``https://`` address. Redirects are followed.
+        headers: Headers of this request, beside those of the session.
+        session: From ``open_session``. Without one, the request has a session of its own.
+        timeout_seconds: Limit on connecting and on each silence of the server.
+
+    Raises:
+        ValueError: ``url`` is not an address, or has another scheme.
+        requests.HTTPError: The server answered with a status of 400 or more.
+        requests.RequestException: There is no answer, or it breaks off while it is read.
+    """
     if not url.lower().startswith(("http://", "https://")):
         raise ValueError("expected http:// or https://")
-    request = urllib.request.Request(url, headers={"User-Agent": _USER_AGENT, **(headers or {})})
-    return urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
+
+    with contextlib.ExitStack() as stack:
+        session = session or stack.enter_context(open_session())
+        response = stack.enter_context(
+            session.get(url, headers=headers, stream=True, timeout=timeout_seconds)
+        )
+        response.raise_for_status()
+        yield response
 
 
-def _fetch_once(url: str, path: Path) -> str:
-    digest = hashlib.sha256()
-    with open_url(url) as response, open(path, "wb") as file:
-        announced, num_bytes = response.headers.get("Content-Length"), 0
-        while block := response.read(_BLOCK_BYTES):
-            if num_bytes == 0 and block.lstrip()[:5].lower() in (
-                b"<html",
-                b"<!doc",
-            ):  # with status 200, as proxies do
-                raise DataError(f"{url}: the server sent a web page, expected the file")
-            digest.update(block)
-            file.write(block)
-            num_bytes += len(block)
-    if announced is not None and announced.isdigit() and int(announced) != num_bytes:
-        raise http.client.IncompleteRead(b"", int(announced) - num_bytes)
-    return digest.hexdigest()
+def iter_blocks(response: requests.Response) -> Iterator[bytes]:
+    """Yield the body of a response as it arrives.
+
+    ``Response.iter_content`` would drop the last incomplete block when a transfer breaks off.
+    """
+    try:
+        while block := response.raw.read1(_BLOCK_BYTES):
+            yield block
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.ConnectionError(error) from error
+
+
+def describe_error(error: Exception) -> str:
+    """Return the status of an ``HTTPError``, else the words of the innermost error, on one line."""
+    if isinstance(error, requests.HTTPError):
+        return f"{error.response.status_code} {error.response.reason}"
+
+    # requests wraps the system's error two or three times and repeats the address each time.
+    inner: BaseException = error
+    while True:
+        wrapped = inner.__cause__ or (inner.args[0] if inner.args else None)
+        if not isinstance(wrapped, BaseException):
+            break
+        inner = wrapped
+    return " ".join(str(inner).split()) or type(inner).__name__
+
+
+def is_transient(error: requests.RequestException) -> bool:
+    """Return whether the same request may succeed later."""
+    if isinstance(error, requests.HTTPError):
+        status = error.response.status_code
+        return status >= 500 or status == requests.codes.too_many_requests
+    return True
+
+
+def ask_size(url: str) -> int:
+    """Ask the server for the number of bytes of a file; raise ``DataError`` when it does not say.
+
+    Sends a GET request and does not read the body: some servers refuse HEAD.
+    """
+    try:
+        with open_url(url) as response:
+            announced = response.headers.get("Content-Length", "")
+    except requests.HTTPError as error:
+        raise DataError(f"{url}: the server answered {describe_error(error)}") from None
+    except (requests.RequestException, ValueError) as error:
+        raise DataError(f"{url}: cannot be fetched: {describe_error(error)}") from None
+
+    if not announced.isdigit():
+        raise DataError(f"{url}: the server does not say how long the file is")
+    return int(announced)
+
+
+def fetch_file(url: str, path: Path, *, sha256: str | None = None) -> None:
+    """Fetch a small file and publish it at ``path``. Transient failures are retried.
+
+    Args:
+        url: An ``http://`` or ``https://`` address.
+        path: Where the file appears, only when all of it is right.
+        sha256: The whole hexadecimal digest that the file must have. None accepts any file.
+
+    Raises:
+        DataError: The file cannot be fetched, or it is not the file with this digest.
+    """
+    for attempt in range(1, _NUM_ATTEMPTS + 1):
+        try:
+            with open_url(url) as response:
+                content = b"".join(iter_blocks(response))
+            break
+        except requests.HTTPError as error:
+            if not is_transient(error) or attempt == _NUM_ATTEMPTS:
+                raise DataError(
+                    f"{url}: the server answered {describe_error(error)}, expected the file"
+                ) from None
+        except ValueError as error:
+            raise DataError(f"{url}: is not an address: {error}") from None
+        except requests.RequestException as error:
+            if attempt == _NUM_ATTEMPTS:
+                raise DataError(f"{url}: cannot be fetched: {describe_error(error)}") from None
+        time.sleep(_PAUSE_SECONDS * attempt / 2)
+
+    # Proxies and portals answer with a page and status 200.
+    if content.lstrip()[:5].lower() in (b"<html", b"<!doc"):
+        raise DataError(f"{url}: the server sent a web page, expected the file")
+    digest = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and digest != sha256:
+        raise DataError(
+            f"{url}: has sha256 {digest}, expected {sha256}: not the file that was published"
+        )
+    publish_bytes(path, content)
+
+
+def fetch_large_file(
+    url: str,
+    path: Path,
+    *,
+    num_bytes: int | None = None,
+    md5: str | None = None,
+    sha256: str | None = None,
+) -> None:
+    """Fetch a large file to ``path``; resume where an earlier, interrupted call stopped.
+
+    The bytes that are here so far lie beside ``path``, in ``.part-<name>``. When the file is
+    complete but has another digest, they are removed.
+
+    Args:
+        url: An ``http://`` or ``https://`` address.
+        path: Where the file appears, only when all of it is right.
+        num_bytes: Size of the file. None asks the server.
+        md5: Hexadecimal digest that the file must have, or its first digits.
+        sha256: The same for SHA-256.
+
+    Raises:
+        DataError: The file cannot be fetched, has another digest, or does not fit on the disk.
+    """
+    path = Path(path)
+    if num_bytes is None:
+        num_bytes = ask_size(url)
+    part_path = path.with_name(f".part-{path.name}")
+    why = f"{path.name} has {num_bytes} bytes"
+    require_space(path.parent, num_bytes - _size_of(part_path), why)
+
+    with Progress(num_bytes, f"fetching {path.name}", unit="byte") as progress:
+        progress.update(_size_of(part_path))
+        _complete_part(url, part_path, num_bytes=num_bytes, progress=progress)
+
+    _require_digests(url, part_path, {"md5": md5, "sha256": sha256}, num_bytes=num_bytes)
+    sync(part_path)
+    os.replace(part_path, path)
+    sync(path.parent)
+
+
+def _complete_part(url: str, part_path: Path, *, num_bytes: int, progress: Progress) -> None:
+    """Request what ``part_path`` lacks until it has ``num_bytes``, or until nothing more comes."""
+    part_path.touch()
+    num_failures = 0  # in a row, without a new byte
+
+    while (size := _size_of(part_path)) < num_bytes:
+        try:
+            _append(url, part_path, num_bytes=num_bytes, progress=progress)
+            problem = f"the server sent {_size_of(part_path)} of {num_bytes} bytes"
+        except requests.HTTPError as error:
+            problem = describe_error(error)
+            if error.response.status_code == requests.codes.requested_range_not_satisfiable:
+                part_path.unlink()  # the server's file is shorter than the part: start again
+            elif not is_transient(error):
+                raise DataError(f"{url}: the server answered {problem}") from None
+        except ValueError as error:
+            raise DataError(f"{url}: is not an address: {error}") from None
+        except requests.RequestException as error:
+            problem = describe_error(error)
+
+        num_failures = 0 if _size_of(part_path) > size else num_failures + 1
+        if num_failures >= _NUM_ATTEMPTS_WITHOUT_PROGRESS:
+            raise DataError(
+                f"{url}: cannot be fetched: {problem}; run again to go on from byte "
+                f"{_size_of(part_path)}"
+            )
+        if _size_of(part_path) < num_bytes:
+            time.sleep(_PAUSE_SECONDS * num_failures)
+
+
+def _append(url: str, part_path: Path, *, num_bytes: int, progress: Progress) -> None:
+    """Send one request for the bytes after those of ``part_path``, and append what comes."""
+    start = _size_of(part_path)
+    headers = {"Range": f"bytes={start}-"} if start else {}
+
+    with open_url(url, headers=headers) as response:
+        content_range = response.headers.get("Content-Range", "")
+        is_partial = response.status_code == requests.codes.partial_content and (
+            content_range.startswith(f"bytes {start}-")
+        )
+        # A server without ranges sends the whole file again.
+        if not is_partial:
+            progress.update(-start)
+            start = 0
+
+        with open(part_path, "ab" if is_partial else "wb") as file:
+            for block in iter_blocks(response):
+                file.write(block[: num_bytes - start])
+                progress.update(min(len(block), num_bytes - start))
+                start += len(block)
+                if start >= num_bytes:
+                    break
+
+
+def _require_digests(
+    url: str, part_path: Path, digests: Mapping[str, str | None], *, num_bytes: int
+) -> None:
+    for algorithm, expected in digests.items():
+        if expected is None:
+            continue
+        with open(part_path, "rb") as file:
+            digest = hashlib.file_digest(file, algorithm).hexdigest()
+        if _size_of(part_path) != num_bytes or not digest.startswith(expected.lower()):
+            part_path.unlink()
+            raise DataError(
+                f"{url}: has {algorithm} {digest}, expected {expected}; what was fetched is "
+                "removed, run again"
+            )
+
+
+def _size_of(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from earshot.errors import DataError, quote
 from earshot.files import sha256_of
-from pipeline.base.http import fetch
+from pipeline.base.http import fetch_file
 
 # Facts that a user should hear of but that stop nothing; without any set-up Python prints warnings on stderr.
 log = logging.getLogger("earshot.sources")
@@ -84,7 +84,7 @@ class Lists:
         path = self._cache_dir / file.family / file.name
         url = f"{self._base_urls[file.family].rstrip('/')}/{file.name}"
         try:
-            fetch(url, path, sha256=file.sha256)
+            fetch_file(url, path, sha256=file.sha256)
         except DataError as error:
             hint = f"to use a copy that you have, set {self._parameter}.lists_dir to its folder"
             raise DataError(f"{error}; {hint}") from None

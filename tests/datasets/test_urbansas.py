@@ -18,7 +18,8 @@ import pytest
 from earshot.errors import DataError
 from earshot.tables import CLIPS, SAMPLES, write_table
 from pipeline.base import archives
-from pipeline.base.archives import fetch_archive, iter_tar, unpack_archive
+from pipeline.base.archives import iter_tar, unpack_archive
+from pipeline.base.http import fetch_large_file
 from pipeline.datasets.urbansas import dataset
 from pipeline.datasets.urbansas import release as urbansas_release
 from pipeline.media.reader import ClipReader
@@ -336,21 +337,21 @@ def test_an_interrupted_archive_goes_on_and_a_wrong_one_is_removed(zenodo, tmp_p
     path, md5 = tmp_path / "video_8fps.zip", hashlib.md5(data).hexdigest()
     url = f"{zenodo.url}/files/video_8fps.zip"
     (tmp_path / ".part-video_8fps.zip").write_bytes(data[:1000])
-    fetch_archive(url, path, num_bytes=len(data), md5=md5)
+    fetch_large_file(url, path, num_bytes=len(data), md5=md5)
     assert zenodo.ranges == ["bytes=1000-"]
     assert path.read_bytes() == data
     path.unlink()
     zenodo.has_ranges = False  # all of it again, not appended
     (tmp_path / ".part-video_8fps.zip").write_bytes(data[:1000])
-    fetch_archive(url, path, num_bytes=len(data), md5=md5)
+    fetch_large_file(url, path, num_bytes=len(data), md5=md5)
     assert path.read_bytes() == data
     path.unlink()
     with pytest.raises(DataError, match=r"has md5 .*, expected 0000"):
-        fetch_archive(url, path, num_bytes=len(data), md5="0" * 32)
+        fetch_large_file(url, path, num_bytes=len(data), md5="0" * 32)
     with pytest.raises(DataError, match="the server answered 404"):
-        fetch_archive(f"{url}x", path, num_bytes=len(data), md5=md5)
+        fetch_large_file(f"{url}x", path, num_bytes=len(data), md5=md5)
     with pytest.raises(DataError, match="the server sent"):
-        fetch_archive(url, path, num_bytes=len(data) + 10, md5=md5)
+        fetch_large_file(url, path, num_bytes=len(data) + 10, md5=md5)
     assert not path.exists()
 
 

@@ -20,7 +20,7 @@ from eval.entrants.vision_only import NEXT_FRAME_SECONDS, Detections, pack_detec
 from pipeline.features.feature import Decoded, Extracted, Feature, Moment, Needs
 from pipeline.media.reader import MediaInfo
 from train.runs.run_folder import load_tensors
-from train.weights.fetch import fetch_file
+from train.weights.fetch import fetch_weights
 
 VERSION = 1
 _ALTERNATIVES = (
@@ -76,7 +76,7 @@ def find_weights(parameters: DetectorParameters, *, weights_dir: Path) -> Path:
     prefix = file_name.rsplit("-", 1)[1].split(".")[
         0
     ]  # torchvision puts the beginning of the SHA-256 into the name
-    return fetch_file(url, weights_dir / file_name, sha256=prefix, alternatives=_ALTERNATIVES)
+    return fetch_weights(url, weights_dir / file_name, sha256=prefix, alternatives=_ALTERNATIVES)
 
 
 @functools.lru_cache(maxsize=1)

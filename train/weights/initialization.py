@@ -11,7 +11,7 @@ from train.models.training_parameters import TrainingParameters
 from train.networks.encoders import FULL_WIDTH, FeatureEncoder, ResNetEncoder, make_encoder
 from train.networks.object_guidance import ObjectGuidance
 from train.runs.run_folder import load_tensors
-from train.weights.fetch import fetch_file
+from train.weights.fetch import fetch_weights
 from train.weights.published_checkpoints import find_state_dict
 
 _ALTERNATIVES = "set init to random (with freeze_vision false), or to the path of a file with torchvision's weights"
@@ -79,7 +79,7 @@ def load_imagenet_weights(
     # torchvision puts the first hexadecimal digits of a file's SHA-256 into its name
     prefix = name.rsplit("-", 1)[1].split(".")[0]
     return _read_weights(
-        fetch_file(weights.url, folder / name, sha256=prefix, alternatives=_ALTERNATIVES)
+        fetch_weights(weights.url, folder / name, sha256=prefix, alternatives=_ALTERNATIVES)
     )
 
 

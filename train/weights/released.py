@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from earshot.errors import DataError
 from earshot.files import sha256_of
 from train.models.registry import METHODS
-from train.weights.fetch import fetch_file
+from train.weights.fetch import fetch_weights
 from train.weights.published_checkpoints import import_published
 
 _ALTERNATIVES = "nothing that came is lost; or set url to the path of a copy that you have"
@@ -75,7 +75,7 @@ def _get_file(weights: ReleasedWeights, *, weights_dir: Path, root: Path) -> Pat
         # files of different authors have the same name
         place = hashlib.sha256(weights.url.encode()).hexdigest()[:8]
         path = Path(weights_dir) / f"{place}-{Path(unquote(parts.path)).name or 'weights'}"
-        return fetch_file(
+        return fetch_weights(
             weights.url,
             path,
             sha256=weights.sha256,

@@ -15,8 +15,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from earshot.errors import DataError, quote
-from pipeline.base.archives import fetch_archive, safe_name, unpack_archive
-from pipeline.base.http import fetch
+from pipeline.base.archives import safe_name, unpack_archive
+from pipeline.base.http import fetch_file, fetch_large_file
 from pipeline.lists.published_lists import decode_lines, log
 
 _KNOWN_MD5 = {
@@ -67,7 +67,7 @@ def fetch_release(
 ) -> Path:
     """Fetch and unpack a record's files that fit the patterns ``archives``, each once; go on where it stopped."""
     record_path = release_dir / ".record.json"
-    fetch(record_url, record_path)
+    fetch_file(record_url, record_path)
     files = [
         entry
         for entry in read_record(record_path)
@@ -90,7 +90,7 @@ def fetch_release(
         if folder.is_dir() if is_archive else path.is_file():
             continue
         if not path.is_file():
-            fetch_archive(entry["url"], path, num_bytes=entry["size"], md5=md5)
+            fetch_large_file(entry["url"], path, num_bytes=entry["size"], md5=md5)
         if is_archive:
             unpack_archive(path, folder)
             if not keep_archives:

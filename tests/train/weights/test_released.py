@@ -12,7 +12,6 @@ import pytest
 import torch
 import yaml
 
-import pipeline.base.archives
 import stages.evaluate
 import stages.train
 import stages.weights
@@ -29,7 +28,7 @@ from tests.helpers.toy_project import make_toy_project
 from train.inference.predictor import load_predictor
 from train.models.registry import build_parameters, make_model
 from train.runs.run_folder import load_tensors, read_run
-from train.weights.fetch import fetch_file
+from train.weights.fetch import fetch_weights
 from train.weights.released import ReleasedWeights
 
 WEIGHTS = b"weights" * 50_000
@@ -39,7 +38,7 @@ NARROW = {"width": 8, "image_size": 32}
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(pipeline.base.archives.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("pipeline.base.http.time.sleep", lambda seconds: None)
 
 
 def write_checkpoint(path, name="flowgrad_en"):
@@ -54,11 +53,11 @@ def write_checkpoint(path, name="flowgrad_en"):
 def test_a_file_is_fetched_once_and_checked(server, tmp_path):
     url, path = server.add("/a.bin", Answer(WEIGHTS)), tmp_path / "cache" / "a.bin"
     for sha256 in (SHA256, SHA256[:8], None):
-        assert fetch_file(url, path, sha256=sha256) == path
+        assert fetch_weights(url, path, sha256=sha256) == path
     assert path.read_bytes() == WEIGHTS
     assert server.num_requests["/a.bin"] == 2  # once for its length
     with pytest.raises(DataError, match=r"a.bin: SHA-256 is .*, expected 0000.*remove the file"):
-        fetch_file(url, path, sha256="0" * 64)
+        fetch_weights(url, path, sha256="0" * 64)
     assert os.listdir(path.parent) == ["a.bin"]
 
 
@@ -66,7 +65,7 @@ def test_a_broken_transfer_goes_on_where_it_stopped(server, tmp_path):
     cut = Answer(WEIGHTS, cut_at=100_000, has_ranges=True)
     url = server.add("/a.bin", cut, Answer(b"", status=503), Answer(WEIGHTS, has_ranges=True))
     path = tmp_path / "a.bin"
-    assert fetch_file(url, path, sha256=SHA256, num_bytes=len(WEIGHTS)).read_bytes() == WEIGHTS
+    assert fetch_weights(url, path, sha256=SHA256, num_bytes=len(WEIGHTS)).read_bytes() == WEIGHTS
     assert server.num_requests["/a.bin"] == 3
 
 
@@ -78,13 +77,13 @@ def test_what_came_before_the_network_went_is_kept(server, tmp_path):
     with pytest.raises(
         DataError, match=r"503.*run again to go on from byte 100000; do something else$"
     ):
-        fetch_file(
+        fetch_weights(
             url, path, sha256=SHA256, num_bytes=len(WEIGHTS), alternatives="do something else"
         )
     assert not path.exists()
     server.add("/a.bin", Answer(WEIGHTS, has_ranges=True))
     before = server.num_requests["/a.bin"]
-    fetch_file(url, path, sha256=SHA256, num_bytes=len(WEIGHTS))
+    fetch_weights(url, path, sha256=SHA256, num_bytes=len(WEIGHTS))
     assert path.read_bytes() == WEIGHTS
     assert server.num_requests["/a.bin"] == before + 1
 
@@ -99,7 +98,7 @@ def test_what_came_before_the_network_went_is_kept(server, tmp_path):
 )
 def test_a_wrong_file_publishes_nothing(server, tmp_path, answer, words):
     with pytest.raises(DataError, match=words):
-        fetch_file(server.add("/a.bin", answer), tmp_path / "a.bin", sha256=SHA256)
+        fetch_weights(server.add("/a.bin", answer), tmp_path / "a.bin", sha256=SHA256)
     assert not (tmp_path / "a.bin").exists()
 
 
@@ -110,7 +109,7 @@ def test_offline_is_one_clear_sentence(tmp_path):
         with pytest.raises(
             DataError, match=r"cannot be fetched.*refused.*; set init to random"
         ) as caught:
-            fetch_file(
+            fetch_weights(
                 url,
                 tmp_path / "a.bin",
                 sha256=SHA256,
@@ -126,7 +125,7 @@ def test_two_processes_do_not_write_into_one_file(server, tmp_path):
 
     def fetch():
         try:
-            fetch_file(url, tmp_path / "a.bin", sha256=SHA256, num_bytes=len(WEIGHTS))
+            fetch_weights(url, tmp_path / "a.bin", sha256=SHA256, num_bytes=len(WEIGHTS))
         except DataError as error:
             failures.append(str(error))
 
