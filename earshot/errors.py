@@ -1,46 +1,49 @@
-"""The one root of Earshot's exceptions: whatever a user can cause is an ``EarshotError`` with a one-line message."""
+"""The exceptions of Earshot. Everything that a user can cause is an ``EarshotError``."""
 
 _MAX_QUOTED = 60
 
 
 def quote(text: str) -> str:
-    """Quote a piece of foreign text in an error message: escaped and short."""
+    """Return ``text`` escaped, in quotes and shortened, for an error message."""
     return repr(text if len(text) <= _MAX_QUOTED else text[:_MAX_QUOTED] + "...")
 
 
 class EarshotError(Exception):
-    """Bad input or a failed run, told in one sentence: which file or id, what was found, what was expected.
+    """Bad input or a failed run.
 
-    Command lines print the message without a traceback and exit with ``exit_code``.
+    The message is one sentence that names the file or id, what is there, and what was expected.
+    Command lines print it without a traceback and exit with ``exit_code``.
     """
 
     exit_code = 2
 
 
 class ParameterError(EarshotError):
-    """A key of params.yaml (or of a command line) is unknown, missing or out of range."""
+    """A key of params.yaml or of a command line is unknown, missing or out of range."""
 
 
 class DataError(EarshotError):
-    """A list, annotation, table or shard is not what its format says."""
+    """A list, annotation, table or shard does not fit its format."""
 
 
 class MediaError(EarshotError):
-    """A media file cannot give what was asked of it.
+    """A media file cannot be read as requested.
 
-    ``reason`` is the machine-readable name that ends up in manifests and indexes (``corrupt``, ``no_audio``,
-    ``no_video``, ``too_short``, ...); the message says it in words.
+    Attributes:
+        reason: Name for manifests and indexes: ``corrupt``, ``no_audio``, ``no_video``,
+            ``too_short``, ... The message explains it.
     """
 
     def __init__(self, reason: str, message: str):
         super().__init__(message)
         self.reason = reason
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type["MediaError"], tuple[str, str]]:
+        # By default, pickle would call the class with the message alone.
         return type(self), (self.reason, str(self))
 
 
 class RunError(EarshotError):
-    """A stage did its work but the result must not be used: too many failures, a failed check."""
+    """A stage ran, but its result must not be used: too many failures, or a failed check."""
 
     exit_code = 1

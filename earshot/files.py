@@ -1,4 +1,4 @@
-"""Publishing files so that a crash at any instant leaves the old file or the new one, never half of one."""
+"""Write files so that a crash at any instant leaves the old file or the new one, never a part."""
 
 import contextlib
 import hashlib
@@ -10,14 +10,18 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def publish(path: Path | str) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success sync it and rename it to ``path``; on an exception remove it.
+    """Yield a temporary path, and rename the file written there to ``path`` on success.
 
-    The temporary name keeps the suffix of ``path`` (writers choose formats by it) and begins with ``.tmp-``, so that
-    listings can skip it.
+    The file is synced to the disk first. If the body raises, the temporary file is removed and
+    ``path`` stays as it was.
+
+    The temporary name keeps the suffix of ``path``, because some writers choose the format by it.
+    It begins with ``.tmp-``, so that listings can skip it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary_path = path.with_name(f".tmp-{secrets.token_hex(4)}-{path.name}")
+
     try:
         yield temporary_path
         sync(temporary_path)
@@ -25,6 +29,8 @@ def publish(path: Path | str) -> Iterator[Path]:
     except BaseException:
         temporary_path.unlink(missing_ok=True)
         raise
+
+    # The new name is on the disk only when its folder is.
     sync(path.parent)
 
 
@@ -40,7 +46,7 @@ def publish_text(path: Path | str, text: str) -> None:
 
 
 def sync(path: Path) -> None:
-    """Flush a file or a folder entry to the disk."""
+    """Flush a file or the entries of a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -49,9 +55,9 @@ def sync(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path | str) -> int:
-    """Remove the ``.tmp-`` files that a killed writer left in ``folder``; return how many there were.
+    """Remove the temporary files of killed writers from ``folder``; return their number.
 
-    Only for a folder that has one owner at a time.
+    Call this only while no other process writes into the folder.
     """
     leftovers = list(Path(folder).glob(".tmp-*"))
     for path in leftovers:
@@ -60,6 +66,6 @@ def remove_leftovers(folder: Path | str) -> int:
 
 
 def sha256_of(path: Path | str) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
+    """Return the hexadecimal SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
