@@ -1,11 +1,14 @@
-"""Reading cached features: ``FeatureReader`` gives the arrays of a feature's folder by sample id.
+"""Read cached features: ``FeatureReader`` returns the arrays of a feature's folder by sample id.
 
-The layout of the files is in ``earshot/shard_format.py``; any HDF5 reader can do without this module.
+    with FeatureReader("cache/sample/frames") as reader:
+        array = reader.read(reader.sample_ids[0])
+
+The layout of the files is in ``earshot/shard_format.py``; any HDF5 reader can read them.
 """
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +26,27 @@ from earshot.shard_format import (
 )
 from earshot.tables import INDEX, read_table
 
+_ADVICE = "run `python -m pipeline repair`"
+
 
 class FeatureReader:
-    """The samples of one feature folder (``index.parquet`` and its shards).
+    """The samples of one feature folder: ``index.parquet`` and its shards.
 
-    Files are opened when first needed, by whichever process reads (after a fork or a pickle each process has its own),
-    at most ``max_open_files`` at a time. Reads go to absolute places of a file, so forked workers never disturb each
-    other; threads of one process need a reader each. ``is_checked`` compares every array, the first time a process
-    reads it, with the checksum in the index.
+    Each process opens files when it first needs them, also after a fork or a pickle. Forked workers
+    can share a reader, because reads do not use the position of a file. Threads need one each.
+
+    Args:
+        folder: The feature's folder, for example ``cache/sample/frames``.
+        max_open_files: How many shards are open at a time.
+        is_checked: Whether a process compares each array with the checksum in the index when it
+            first reads it.
+
+    Raises:
+        DataError: There is no index, or it cannot be read.
+
+    Attributes:
+        index: The whole index; its columns are those of ``earshot.tables.INDEX``.
+        sample_ids: The samples that have an array, in the order of the index.
     """
 
     def __init__(self, folder: Path | str, *, max_open_files: int = 128, is_checked: bool = False):
@@ -41,33 +57,31 @@ class FeatureReader:
         self._build_lookup()
 
     def _build_lookup(self) -> None:
-        """Per-process state: where each sample is, nothing open yet."""
+        """Make the state that each process has for itself; no file is open yet."""
         columns = {
-            name: self.index.column(name)
+            name: self.index.column(name).combine_chunks()
             for name in ("sample_id", "status", "shard", "row", "crc32")
         }
         is_ok = np.array(columns["status"].to_pylist(), dtype=object) == "ok"
-        encoded = columns["shard"].combine_chunks().dictionary_encode()
-        self._shard_names: list[str] = encoded.dictionary.to_pylist()
-        self._shard_of = np.where(
-            is_ok, encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), -1
-        )
-        self._row_of = columns["row"].combine_chunks().fill_null(-1).to_numpy(zero_copy_only=False)
-        self._crc32_of = (
-            columns["crc32"].combine_chunks().fill_null(0).to_numpy(zero_copy_only=False)
-        )
         ids = columns["sample_id"].to_pylist()
+
+        # Arrays of numbers by position in the index: a dictionary of tuples would take ten times
+        # the memory for a million samples. A shard's number is its place in the list of names.
+        shards = columns["shard"].dictionary_encode()
+        names: list[str] = shards.dictionary.to_pylist()
+        shard_numbers = shards.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        self._shard_of = np.where(is_ok, shard_numbers, -1)
+        self._row_of = columns["row"].fill_null(-1).to_numpy(zero_copy_only=False)
+        self._crc32_of = columns["crc32"].fill_null(0).to_numpy(zero_copy_only=False)
         self._position_of = {sample_id: position for position, sample_id in enumerate(ids)}
+
         self.sample_ids: list[str] = [
             sample_id for sample_id, ok in zip(ids, is_ok, strict=True) if ok
         ]
         self._is_known_good = np.zeros(len(ids), dtype=bool)
-        self._placements: dict[int, Placement] = {}
-        self._columns: dict[int, dict[str, np.ndarray]] = {}
-        self._descriptors: OrderedDict[int, int] = OrderedDict()
-        self._process_id = os.getpid()
+        self._files = _ShardFiles(self.folder, names, max_open_files=self._max_open_files)
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, object]:
         return {
             "folder": self.folder,
             "is_checked": self.is_checked,
@@ -75,7 +89,7 @@ class FeatureReader:
             "_max_open_files": self._max_open_files,
         }
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self._build_lookup()
 
@@ -83,83 +97,89 @@ class FeatureReader:
         return len(self.sample_ids)
 
     def __contains__(self, sample_id: str) -> bool:
-        """Whether the sample has an array here."""
+        """Return whether the sample has an array."""
         position = self._position_of.get(sample_id)
         return position is not None and self._shard_of[position] >= 0
 
     def reason(self, sample_id: str) -> str | None:
-        """Why the sample has no array; None when it has one."""
+        """Return why the sample has no array; None when it has one."""
         return self.index.column("reason")[self._position(sample_id)].as_py()
 
     @property
-    def attributes(self) -> dict:
-        """Root attributes (feature, parameters, units, versions) of the first shard; empty when nothing is cached."""
-        return read_root_attributes(self._path(0)) if self._shard_names else {}
+    def attributes(self) -> dict[str, object]:
+        """The first shard's root attributes: feature, parameters, units, versions.
+
+        Empty when nothing is cached.
+        """
+        return read_root_attributes(self._files.path(0)) if self._files.names else {}
 
     def shard_of(self, sample_id: str) -> str:
-        """Name of the shard that holds the sample's array."""
-        return self._shard_names[self._locate(sample_id)[0]]
+        """Return the name of the shard that holds the sample's array."""
+        return self._files.names[self._locate(sample_id)[0]]
 
     def shards_of(self, sample_ids: Iterable[str]) -> np.ndarray:
-        """For each sample the number of its shard, an int array (n,): what ``train.data.order`` shuffles by."""
+        """Return the number of each sample's shard, an int64 array of shape (n,).
+
+        A training that reads shard by shard orders its samples by these numbers.
+        """
         return np.array([self._locate(sample_id)[0] for sample_id in sample_ids], dtype=np.int64)
 
     def read(self, sample_id: str) -> np.ndarray:
-        """The sample's array; ``DataError`` with the reason when there is none or when its bytes are damaged."""
+        """Return the sample's array, in the shape and dtype in which it was cached.
+
+        Raises:
+            DataError: The sample is unknown, has no array (the message says why), or its bytes are
+                damaged.
+        """
         shard, row, crc32 = self._locate(sample_id)
-        placement = self._placement(shard)
+        path = self._files.path(shard)
+        placement = self._files.placement(shard)
         try:
-            array = read_row(self._descriptor(shard), placement, row)
+            array = read_row(self._files.descriptor(shard), placement, row)
         except FileNotFoundError:
             raise DataError(
-                f"{self._path(shard)}: not found; `python -m pipeline repair` makes missing shards again"
+                f"{path}: not found; `python -m pipeline repair` rebuilds missing shards"
             ) from None
         except (DataError, OSError) as error:
-            raise DataError(
-                f"{self._path(shard)}: {sample_id}: {error}; run `python -m pipeline repair`"
-            ) from None
+            raise DataError(f"{path}: {sample_id}: {error}; {_ADVICE}") from None
+
         position = self._position_of[sample_id]
+        # Once a process is enough: the file does not change, and damage shows at the first read.
         if self.is_checked and not self._is_known_good[position]:
             if crc32_of(array) != crc32:
                 raise DataError(
-                    f"{self._path(shard)}: {sample_id}: bytes differ from their checksum in the index; "
-                    "run `python -m pipeline repair`"
+                    f"{path}: {sample_id}: bytes differ from their checksum in the index; {_ADVICE}"
                 )
             self._is_known_good[position] = True
         return array
 
     def read_attributes(self, sample_id: str) -> dict[str, float | int]:
-        """The sample's own attributes, such as ``native_height``."""
+        """Return the sample's own attributes, such as ``native_height``; raises as ``read``."""
         shard, row, _ = self._locate(sample_id)
-        if shard not in self._columns:
-            self._columns[shard] = read_columns(self._path(shard))
-        columns = self._columns[shard]
+        columns = self._files.columns(shard)
         if any(not 0 <= row < len(column) for column in columns.values()):
             raise DataError(
-                f"{self._path(shard)}: {sample_id}: found no row {row}, which the index names; "
-                "run `python -m pipeline repair`"
+                f"{self._files.path(shard)}: {sample_id}: found no row {row}, which the index "
+                f"names; {_ADVICE}"
             )
         return {name: column[row].item() for name, column in columns.items()}
 
     def read_batch(self, sample_ids: Iterable[str]) -> list[np.ndarray]:
-        """The arrays of several samples, in their order (shapes may differ)."""
+        """Return the arrays of several samples, in their order; shapes may differ."""
         return [self.read(sample_id) for sample_id in sample_ids]
 
     def close(self) -> None:
-        """Close the files of this process; a later read opens them again."""
-        if self._process_id == os.getpid():
-            for descriptor in self._descriptors.values():
-                os.close(descriptor)
-        self._descriptors.clear()
+        """Close the files of this process. A later read opens them again."""
+        self._files.close()
 
-    def __enter__(self):
+    def __enter__(self) -> "FeatureReader":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def __del__(self):
-        if "_descriptors" in self.__dict__:  # absent when __init__ raised
+    def __del__(self) -> None:
+        if "_files" in self.__dict__:  # absent when __init__ raised
             self.close()
 
     def _position(self, sample_id: str) -> int:
@@ -169,33 +189,67 @@ class FeatureReader:
             raise DataError(f"{self.folder / INDEX_NAME}: no sample {sample_id!r}") from None
 
     def _locate(self, sample_id: str) -> tuple[int, int, int]:
+        """Return the number of the sample's shard, the row, and the checksum."""
         position = self._position(sample_id)
         shard = int(self._shard_of[position])
         if shard < 0:
             raise DataError(f"{self.folder}: {sample_id} is not cached: {self.reason(sample_id)}")
         return shard, int(self._row_of[position]), int(self._crc32_of[position])
 
-    def _path(self, shard: int) -> Path:
-        return self.folder / self._shard_names[shard]
 
-    def _placement(self, shard: int) -> Placement:
+class _ShardFiles:
+    """The shards of a folder by number: their tables, and a few open files."""
+
+    def __init__(self, folder: Path, names: Sequence[str], *, max_open_files: int):
+        self.names = names
+        self._folder = folder
+        self._max_open_files = max_open_files
+        self._placements: dict[int, Placement] = {}
+        self._columns: dict[int, dict[str, np.ndarray]] = {}
+        self._descriptors: OrderedDict[int, int] = OrderedDict()  # the last one was used last
+        self._process_id = os.getpid()
+
+    def path(self, shard: int) -> Path:
+        """Return where the shard is."""
+        return self._folder / self.names[shard]
+
+    def placement(self, shard: int) -> Placement:
+        """Return where the arrays are in the shard's file."""
         if shard not in self._placements:
-            self._placements[shard] = read_placement(self._path(shard))
+            self._placements[shard] = read_placement(self.path(shard))
         return self._placements[shard]
 
-    def _descriptor(self, shard: int) -> int:
-        if (
-            self._process_id != os.getpid()
-        ):  # forked: the parent's descriptors are shared with it, so open own ones
-            for descriptor in self._descriptors.values():
-                os.close(descriptor)  # closes this process's duplicate only
-            self._descriptors.clear()
+    def columns(self, shard: int) -> dict[str, np.ndarray]:
+        """Return the attributes of the shard's samples, arrays of shape (n,) by name."""
+        if shard not in self._columns:
+            self._columns[shard] = read_columns(self.path(shard))
+        return self._columns[shard]
+
+    def descriptor(self, shard: int) -> int:
+        """Return the open file of a shard; close the one that was not used for longest."""
+        if self._process_id != os.getpid():
+            # After a fork this process has copies of its parent's descriptors. Open own ones.
+            self._close_all()
             self._process_id = os.getpid()
+
         if shard in self._descriptors:
             self._descriptors.move_to_end(shard)
             return self._descriptors[shard]
+        # Make room first, so that the limit holds at every moment.
         while len(self._descriptors) >= self._max_open_files:
             os.close(self._descriptors.popitem(last=False)[1])
-        descriptor = os.open(self._path(shard), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(self.path(shard), os.O_RDONLY | os.O_CLOEXEC)
         self._descriptors[shard] = descriptor
         return descriptor
+
+    def close(self) -> None:
+        """Close the files that this process opened."""
+        # In a fork that has read nothing, the descriptors are the parent's: leave them alone.
+        if self._process_id == os.getpid():
+            self._close_all()
+        self._descriptors.clear()
+
+    def _close_all(self) -> None:
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+        self._descriptors.clear()

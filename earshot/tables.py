@@ -1,15 +1,17 @@
-"""The Parquet tables that stages hand to each other: their schemas, and reading and writing them whole.
+"""The Parquet tables that stages hand to each other: their schemas, reading and writing them.
 
-Units are in the column names. Each file carries its table's name and schema version in its Parquet metadata; a reader
-refuses a file of another table or version with one sentence. Conventions:
+Units are in the column names. Each file has its table's name and schema version in its Parquet
+metadata, and reading fails for a file of another table or version. Conventions:
 
-- Times are seconds. A clip is ``[start_seconds, end_seconds)`` of its video; ``time_seconds`` of a sample counts from
-  the beginning of its clip's media file.
-- ``boxes`` are normalized ``x1 y1 x2 y2`` (0 is the left/top edge, 1 the right/bottom edge) as published, float64, so
-  that ground-truth maps can be exact to the pixel; ``box_annotators`` numbers who drew each box (0 where there is one).
-- ``splits`` names the lists that a row belongs to (a row can be in several).
-- ``attributes`` holds dataset-specific facts as text (``night``, ``city``, ``subset``, ``source_is_moving``, ...).
-- ``audio_clip_id`` is null except where a sample's sound comes from another clip (negatives of extended test sets).
+- Times are seconds. A clip is ``[start_seconds, end_seconds)`` of its video. ``time_seconds`` of a
+  sample counts from the beginning of its clip's media file.
+- ``boxes`` are normalized ``x1 y1 x2 y2``: 0 is the left or top edge, 1 the right or bottom edge.
+  They are float64, as published, so that ground-truth maps can be exact to the pixel.
+  ``box_annotators`` numbers who drew each box (0 where there is one annotator).
+- ``splits`` names the lists that a row belongs to. A row can be in several.
+- ``attributes`` are facts of one dataset as text: ``night``, ``city``, ``source_is_moving``, ...
+- ``audio_clip_id`` is null except where a sample's sound comes from another clip (the negatives of
+  extended test sets).
 """
 
 from collections.abc import Iterable, Mapping
@@ -101,10 +103,8 @@ INDEX = Schema(
     pa.schema(
         [
             ("sample_id", pa.string()),
-            (
-                "status",
-                pa.string(),
-            ),  # ok, missing (its clip is), failed (the feature could not be computed)
+            # ok, missing (there is no clip) or failed (the feature could not be computed)
+            ("status", pa.string()),
             ("reason", pa.string()),  # null when ok
             ("detail", pa.string()),
             ("shard", pa.string()),  # file name in the index's folder, null unless ok
@@ -125,26 +125,42 @@ def describe_missing(detail: str | None, *, is_confirmed: bool) -> str | None:
 
 
 def write_table(path: Path | str, rows: pa.Table | Iterable[Mapping], schema: Schema) -> None:
-    """Publish ``rows`` at ``path`` with ``schema``; the same rows give the same bytes."""
+    """Publish ``rows`` as the table ``schema`` at ``path``; equal rows give equal bytes.
+
+    Args:
+        path: Where the file appears when all of it is written.
+        rows: A table, or one mapping a row. A column that a row lacks is null.
+        schema: The table to write. Other columns of ``rows`` are left out.
+    """
     if not isinstance(rows, pa.Table):
         rows = pa.Table.from_pylist(list(rows), schema=schema.columns)
     rows = rows.select(schema.columns.names).cast(schema.columns)
     rows = rows.replace_schema_metadata(
         {_TABLE_KEY: schema.name, _VERSION_KEY: str(schema.version)}
     )
+
     with publish(path) as temporary_path:
         pq.write_table(rows, temporary_path, compression="zstd", write_page_checksum=True)
 
 
 def read_table(path: Path | str, schema: Schema, columns: list[str] | None = None) -> pa.Table:
-    """Read a table written by ``write_table``; refuse anything else with one sentence."""
+    """Read a table that ``write_table`` wrote.
+
+    Args:
+        path: The file.
+        schema: The table that it must hold.
+        columns: Names of the columns to read. None reads all.
+
+    Raises:
+        DataError: The file is absent, damaged, of another table or of another schema version.
+    """
     try:
-        # The version first: a table of another version may lack the columns that are asked for.
+        # The version first: a table of another version may lack the columns that are requested.
         _require_version(path, schema)
         table = pq.read_table(
             path, columns=columns, partitioning=None, page_checksum_verification=True
         )
-        table.validate(full=True)  # damaged text is no UTF-8
+        table.validate(full=True)  # finds damaged text, which is not UTF-8
     except FileNotFoundError:
         raise DataError(
             f"{path}: not found; the stage that writes {schema.name} has not run: run `dvc repro`"
@@ -153,20 +169,7 @@ def read_table(path: Path | str, schema: Schema, columns: list[str] | None = Non
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: not a readable Parquet file: {reason}") from None
 
-    found = {field.name: field.type for field in table.schema}
-    wrong = [
-        field.name
-        for field in schema.columns
-        if (columns is None or field.name in columns)
-        and found.get(field.name) != field.type
-        and not (
-            field.name in found and pa.types.is_timestamp(field.type)
-        )  # Parquet has no seconds
-    ]
-    if wrong:
-        raise DataError(
-            f"{path}: not a readable Parquet file: its column {wrong[0]} is absent or of another type"
-        )
+    _require_columns(path, table, schema, columns)
     return table
 
 
@@ -180,3 +183,21 @@ def _require_version(path: Path | str, schema: Schema) -> None:
             f"{path}: holds table {name} version {version}, "
             f"expected {schema.name} version {schema.version}; run `dvc repro` to write it anew"
         )
+
+
+def _require_columns(
+    path: Path | str, table: pa.Table, schema: Schema, columns: list[str] | None
+) -> None:
+    types = {field.name: field.type for field in table.schema}
+
+    for field in schema.columns:
+        if columns is not None and field.name not in columns:
+            continue
+        # Parquet has no timestamps in seconds, so they come back in milliseconds.
+        if field.name in types and pa.types.is_timestamp(field.type):
+            continue
+        if types.get(field.name) != field.type:
+            raise DataError(
+                f"{path}: not a readable Parquet file: its column {field.name} is absent or of "
+                "another type"
+            )

@@ -1,4 +1,4 @@
-"""Shards: round trips through the writer, the reader and plain h5py; damage, foreign files and old versions refused."""
+"""Shards: round trips through writer, reader and plain h5py; damaged and foreign files fail."""
 
 import multiprocessing
 import os
@@ -26,7 +26,7 @@ ATTRIBUTES = {"feature": "frames", "units": "8-bit sRGB", "parameters": "{}", "v
 
 
 def make_rows(count, *, dtype=np.uint8, seed=0):
-    """Rows of three axes whose heights and widths differ, one of them empty-handed small."""
+    """Make rows of three axes whose heights and widths differ."""
     generator = np.random.default_rng(seed)
     rows = []
     for i in range(count):
@@ -39,7 +39,10 @@ def make_rows(count, *, dtype=np.uint8, seed=0):
 
 
 def write_folder(folder, shards, *, others=()):
-    """A feature folder of shards (lists of rows) with its index; ``others`` are (sample_id, status, reason)."""
+    """Write a feature folder: shards (lists of rows) and an index.
+
+    ``others`` are (sample_id, status, reason) of samples without an array.
+    """
     index = []
     for number, rows in enumerate(shards):
         path = write_shard(folder, f"{number:012x}", rows, [], ATTRIBUTES)
@@ -244,7 +247,7 @@ def test_a_shard_that_vanishes_under_a_reader_and_shapes_that_lie(tmp_path):
     content = path.read_bytes()
     path.unlink()
     with pytest.raises(
-        DataError, match=rf"{path.name}: not found; `python -m pipeline repair` makes"
+        DataError, match=rf"{path.name}: not found; `python -m pipeline repair` rebuilds"
     ):
         reader.read(rows[1].sample_id)
     path.write_bytes(content)
