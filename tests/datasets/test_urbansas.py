@@ -17,7 +17,6 @@ import pytest
 
 from earshot.errors import DataError
 from earshot.tables import CLIPS, SAMPLES, write_table
-from pipeline.base import archives
 from pipeline.base.archives import iter_tar, unpack_archive
 from pipeline.base.http import fetch_large_file
 from pipeline.datasets.urbansas import dataset
@@ -298,8 +297,8 @@ def zip_of(folder, *names):
 
 @pytest.fixture
 def zenodo(release, monkeypatch):
-    monkeypatch.setattr(archives, "_PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(archives.time, "sleep", lambda _: None)
+    monkeypatch.setattr("pipeline.base.http._PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("pipeline.base.http.time.sleep", lambda _: None)
     site = Zenodo(
         {
             "annotations.zip": zip_of(release, "annotations"),
