@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 import pyarrow as pa
-from pipeline.shards.build import build_feature
+from pipeline.shards.build import BuildOptions, FeatureFolders, build_feature
 from pipeline.shards.cluster import ClusterParameters
 from pipeline.features.feature import Extracted, Feature
 from earshot.tables import DOWNLOADS, SAMPLES
@@ -55,9 +55,9 @@ def main(name):
     downloads = pa.table({"clip_id": ids, "status": ["ok"] * len(ids), "reason": none, "detail": none, "path": ids,
                           "bytes": [len(i) for i in ids], "sha256": [sha256_of(i) for i in ids]})
     feature = Feature(name, 1, Parameters(settings["row_bytes"]), {}, None, None)
-    report = build_feature(feature, samples=samples, downloads=downloads, clips_dir=Path(settings["clips_dir"]),
-        store_dir=Path("cache/store") / name, output_dir=Path("cache") / name, extract=extract,
-        cluster=ClusterParameters(workers=0), shard_samples=64)
+    folders = FeatureFolders(Path(settings["clips_dir"]), Path("cache/store") / name, Path("cache") / name)
+    report = build_feature(feature, samples=samples, downloads=downloads, folders=folders, extract=extract,
+        options=BuildOptions(ClusterParameters(workers=0), shard_samples=64))
     print(report.describe())
 
 main(sys.argv[1])

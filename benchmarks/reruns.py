@@ -21,7 +21,7 @@ import pyarrow as pa
 from earshot.files import sha256_of
 from earshot.tables import DOWNLOADS, SAMPLES
 from pipeline.features import flow, frames, spectrograms
-from pipeline.shards.build import BuildReport, build_feature
+from pipeline.shards.build import BuildOptions, BuildReport, FeatureFolders, build_feature
 from pipeline.shards.cluster import ClusterParameters
 
 HERE = ClusterParameters(workers=0)
@@ -97,23 +97,26 @@ class Bench:
         self.spectrogram = spectrograms.SpectrogramParameters()
         self.flow = flow.FlowParameters()
 
-    def _build(self, feature, also=()) -> BuildReport:
+    def _build(self, feature, companions=()) -> BuildReport:
         samples, downloads = self.tables
         return build_feature(
             feature,
             samples=samples,
             downloads=downloads,
-            clips_dir=self.folder / "clips",
-            store_dir=self.folder / "store" / feature.name,
-            output_dir=self.folder / feature.name,
-            also=[(other, self.folder / "store" / other.name) for other in also],
-            cluster=self.cluster,
-            is_quiet=True,
+            folders=FeatureFolders(
+                self.folder / "clips",
+                self.folder / "store" / feature.name,
+                self.folder / feature.name,
+            ),
+            options=BuildOptions(cluster=self.cluster, is_quiet=True),
+            companions=companions,
         )
 
     def build_frames_and_flow(self) -> BuildReport:
         """The stage of frames, which leaves flow in its store."""
-        return self._build(frames.make_feature(self.frames), also=[flow.make_feature(self.flow)])
+        return self._build(
+            frames.make_feature(self.frames), companions=[flow.make_feature(self.flow)]
+        )
 
     def build(self) -> tuple[dict[str, float], dict[str, int]]:
         """Run the three stages as `dvc repro` would; seconds and arrays computed by stage."""

@@ -1,6 +1,5 @@
 """What the feature stages share: build one feature of a dataset and leave its account as a DVC metric."""
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from earshot.tables import DOWNLOADS, SAMPLES, read_table
 from pipeline.base.project import Project
 from pipeline.features.feature import Feature
 from pipeline.shards.account import write_account
-from pipeline.shards.build import build_feature
+from pipeline.shards.build import BuildOptions, FeatureFolders, build_feature
 from pipeline.shards.cluster import ClusterParameters
 
 
@@ -22,29 +21,30 @@ class CacheParameters:
 
 
 def build(
-    project: Project, dataset: str, feature: Feature, *, also: Sequence[Feature] = ()
+    project: Project, dataset: str, feature: Feature, *, companions: Sequence[Feature] = ()
 ) -> None:
     """Bring ``feature`` of all samples into its folder and count it in ``manifests/<dataset>/<feature>.json``.
 
-    ``also``: features extracted in the same pass over each video; their own stages find them in their stores.
+    ``companions`` are features that are computed in the same pass over each video; their own
+    stages find the arrays in their stores.
     """
-    cluster = project.parameters(ClusterParameters, "cluster")
-    if not cluster.scheduler_address:
-        cluster = dataclasses.replace(
-            cluster, scheduler_address=os.environ.get("DASK_SCHEDULER_ADDRESS") or None
-        )
+    cluster = project.parameters(ClusterParameters, "cluster").fill_from(os.environ)
     cache = project.parameters(CacheParameters, "cache")
     report = build_feature(
         feature,
         samples=read_table(project.samples_table_path(dataset), SAMPLES),
         downloads=read_table(project.downloads_table_path(dataset), DOWNLOADS),
-        clips_dir=project.clips_dir(dataset),
-        store_dir=project.store_dir(dataset, feature.name),
-        output_dir=project.feature_dir(dataset, feature.name),
-        cluster=cluster,
-        also=[(other, project.store_dir(dataset, other.name)) for other in also],
-        shard_samples=cache.shard_samples,
-        max_failed_fraction=cache.max_failed_fraction,
+        folders=FeatureFolders(
+            project.clips_dir(dataset),
+            project.store_dir(dataset, feature.name),
+            project.feature_dir(dataset, feature.name),
+        ),
+        options=BuildOptions(
+            cluster=cluster,
+            shard_samples=cache.shard_samples,
+            max_failed_fraction=cache.max_failed_fraction,
+        ),
+        companions=companions,
     )
     print(f"{dataset}: {report.describe()}")
     write_account(project, dataset, feature.name, num_bytes=report.bytes)

@@ -12,7 +12,7 @@ def main(project: Project, dataset: str) -> None:
         project,
         dataset,
         flow.make_feature(project.parameters(flow.FlowParameters, "flow")),
-        also=[frames.make_feature(project.parameters(frames.FrameParameters, "frames"))],
+        companions=[frames.make_feature(project.parameters(frames.FrameParameters, "frames"))],
     )
 
 

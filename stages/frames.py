@@ -12,7 +12,7 @@ def main(project: Project, dataset: str) -> None:
         project,
         dataset,
         frames.make_feature(project.parameters(frames.FrameParameters, "frames")),
-        also=[flow.make_feature(project.parameters(flow.FlowParameters, "flow"))],
+        companions=[flow.make_feature(project.parameters(flow.FlowParameters, "flow"))],
     )
 
 

@@ -92,11 +92,6 @@ def _is_built(project: Project, dataset: str, feature: str) -> bool:
     )
 
 
-def cluster_parameters(project: Project) -> ClusterParameters:
-    """Section ``cluster``; the environment's ``DASK_SCHEDULER_ADDRESS`` where params.yaml names no scheduler."""
-    cluster = project.parameters(ClusterParameters, "cluster")
-    if cluster.scheduler_address:
-        return cluster
-    return dataclasses.replace(
-        cluster, scheduler_address=os.environ.get("DASK_SCHEDULER_ADDRESS") or None
-    )
+def read_cluster_parameters(project: Project) -> ClusterParameters:
+    """Read section ``cluster``; a variable of the environment can name the scheduler."""
+    return project.parameters(ClusterParameters, "cluster").fill_from(os.environ)

@@ -2,7 +2,7 @@
 
 from pipeline.base.project import Project
 from pipeline.commands.feature_selection import add_selection, selected_folders
-from pipeline.shards.prune import prune_store
+from pipeline.shards.store import prune_store
 
 HELP = "remove cached shards that no index uses: those of earlier parameters and of clips that are gone"
 

@@ -5,11 +5,12 @@ from pipeline.base.project import Project
 from pipeline.commands.feature_selection import (
     FEATURES,
     add_selection,
-    cluster_parameters,
+    read_cluster_parameters,
     selected_folders,
 )
 from pipeline.commands.verify import describe_damage, print_damaged_tables, verify_folder
 from pipeline.shards.account import account_path, write_account
+from pipeline.shards.build import BuildOptions, FeatureFolders
 from pipeline.shards.repair import repair_feature
 from pipeline.shards.verify import Damage
 
@@ -53,12 +54,16 @@ def _repair(project: Project, dataset: str, name: str, arguments) -> int:
             [damage for damage in damages if damage.path.suffix == ".h5"],
             samples=read_table(project.samples_table_path(dataset), SAMPLES),
             downloads=read_table(project.downloads_table_path(dataset), DOWNLOADS),
-            clips_dir=project.clips_dir(dataset),
-            store_dir=project.store_dir(dataset, name),
-            output_dir=project.feature_dir(dataset, name),
-            cluster=cluster_parameters(project),
-            retry_reasons=reasons,
-            is_quiet=arguments.quiet,
+            folders=FeatureFolders(
+                project.clips_dir(dataset),
+                project.store_dir(dataset, name),
+                project.feature_dir(dataset, name),
+            ),
+            options=BuildOptions(
+                cluster=read_cluster_parameters(project),
+                retry_reasons=reasons,
+                is_quiet=arguments.quiet,
+            ),
         )
         print(f"{dataset}/{report.describe()}")
         if account_path(project, dataset, name).exists():

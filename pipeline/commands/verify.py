@@ -11,7 +11,7 @@ from earshot.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, read_table
 from pipeline.base.project import Project
 from pipeline.commands.feature_selection import FEATURES, add_selection, selected_folders
 from pipeline.shards.account import account_path, find_account_problem
-from pipeline.shards.plan import available_clips, resolve_requests
+from pipeline.shards.requests import find_clips, make_requests
 from pipeline.shards.verify import Damage, verify_feature
 
 HELP = "recompute the checksums of cached features; names every damaged sample and exits 1"
@@ -104,8 +104,8 @@ def _compare_with_tables(
         [Damage(index_path, "has no row for samples of the manifest", lacking)] if lacking else []
     )
     if not account_path(project, dataset, feature).exists():
-        clips, absent = available_clips(downloads, project.clips_dir(dataset))
-        requests = resolve_requests(FEATURES[feature](project), samples, clips, absent)
+        clips, absences = find_clips(downloads, project.clips_dir(dataset))
+        requests = make_requests(FEATURES[feature](project), samples, clips, absences)
         other = tuple(
             r.sample_id for r in requests if r.sample_id in keys and keys[r.sample_id] != r.key
         )

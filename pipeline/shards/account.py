@@ -1,8 +1,16 @@
-"""The account of a cached feature, ``manifests/<dataset>/<feature>.json``: counts for DVC, and its index's hash."""
+"""Count the samples of a cached feature, and keep the feature's account.
+
+The account ``manifests/<dataset>/<feature>.json`` is a DVC metric of the feature's stage. It holds
+the counts and the hash of the feature's index.
+"""
 
 import json
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+
+import pyarrow as pa
 
 from earshot.files import publish_text, sha256_of
 from earshot.shard_format import INDEX_NAME
@@ -11,59 +19,77 @@ from pipeline.base.os_errors import explain_os_errors
 from pipeline.base.project import Project
 
 
+@dataclass(frozen=True)
+class IndexCounts:
+    """How many samples an index lists with each status."""
+
+    num_requested: int  # == num_ok + num_missing + num_failed
+    num_ok: int
+    missing: Mapping[str, int]  # samples without their clip, by the clip's reason
+    failed: Mapping[str, int]  # samples whose array could not be computed, by reason
+
+    @property
+    def num_missing(self) -> int:
+        """Samples without their clip."""
+        return sum(self.missing.values())
+
+    @property
+    def num_failed(self) -> int:
+        """Samples whose clip is there but whose array could not be computed."""
+        return sum(self.failed.values())
+
+
+def count_index(index: pa.Table) -> IndexCounts:
+    """Count the rows of a table INDEX; only the columns ``status`` and ``reason`` are used."""
+    pairs = zip(index.column("status").to_pylist(), index.column("reason").to_pylist(), strict=True)
+    # The order enters the account's bytes, so it must not depend on the index's order.
+    counts = sorted(Counter(pairs).items(), key=str)
+    return IndexCounts(
+        num_requested=index.num_rows,
+        num_ok=sum(number for (status, _), number in counts if status == "ok"),
+        missing={reason: number for (status, reason), number in counts if status == "missing"},
+        failed={reason: number for (status, reason), number in counts if status == "failed"},
+    )
+
+
 def account_path(project: Project, dataset: str, feature: str) -> Path:
-    """Where the account is: a DVC metric of the feature's stage."""
+    """Return where the account of a feature is."""
     return project.manifests_dir(dataset) / f"{feature}.json"
 
 
 def write_account(project: Project, dataset: str, feature: str, *, num_bytes: int) -> None:
-    """Count what the feature's index says; ``num_bytes``: of its shards."""
-    text = _make_account(project.feature_dir(dataset, feature) / INDEX_NAME, num_bytes=num_bytes)
+    """Write the account of a feature from its index; ``num_bytes`` is the size of its shards."""
+    text = _format_account(project.feature_dir(dataset, feature) / INDEX_NAME, num_bytes=num_bytes)
     path = account_path(project, dataset, feature)
     with explain_os_errors(path.parent):
         publish_text(path, text)
 
 
-def _make_account(index_path: Path, *, num_bytes: int) -> str:
-    index = read_table(index_path, INDEX, columns=["status", "reason"])
-    reasons = Counter(
-        zip(index.column("status").to_pylist(), index.column("reason").to_pylist(), strict=True)
-    )
-    account = {
-        "requested": index.num_rows,
-        "ok": sum(n for (status, _), n in reasons.items() if status == "ok"),
-        "missing": {
-            reason: n
-            for (status, reason), n in sorted(reasons.items(), key=str)
-            if status == "missing"
-        },
-        "failed": {
-            reason: n
-            for (status, reason), n in sorted(reasons.items(), key=str)
-            if status == "failed"
-        },
-        "bytes": num_bytes,
-        "index_sha256": sha256_of(index_path),
-    }
-    return json.dumps(account, indent=1) + "\n"
-
-
 def find_account_problem(
     project: Project, dataset: str, feature: str, *, num_bytes: int
 ) -> tuple[Path, str] | None:
-    """What of the index and its account do not fit each other: which file, and how; None where there is no account.
+    """Find out whether a feature's index and its account fit each other.
 
-    ``num_bytes``: of the index's shards. The index must be readable.
+    Args:
+        project: The checkout.
+        dataset: Name of the dataset.
+        feature: Name of the feature. Its index must be readable.
+        num_bytes: The size of the index's shards.
+
+    Returns:
+        The file that is wrong and what is wrong with it; None if they fit, or if there is no
+        account.
     """
-    path, index_path = (
-        account_path(project, dataset, feature),
-        project.feature_dir(dataset, feature) / INDEX_NAME,
-    )
+    path = account_path(project, dataset, feature)
+    index_path = project.feature_dir(dataset, feature) / INDEX_NAME
     if not path.exists():
         return None
-    found, expected = path.read_bytes(), _make_account(index_path, num_bytes=num_bytes)
+
+    found, expected = path.read_bytes(), _format_account(index_path, num_bytes=num_bytes)
     if found == expected.encode():
         return None
+
+    # If the account has another hash of the index, then either of the two can be the wrong one.
     try:
         account = json.loads(found)
         num_different = sum(account[name] != value for name, value in json.loads(expected).items())
@@ -71,8 +97,19 @@ def find_account_problem(
         return path, "damaged: not the account that a feature's stage writes"
     if num_different and account["index_sha256"] != sha256_of(index_path):
         name = path.relative_to(project.root)
-        return (
-            index_path,
-            f"not the index that {name} counts: one of both is damaged, or not of the last run",
-        )
+        problem = f"not the index that {name} counts: one of them is damaged or from another run"
+        return index_path, problem
     return path, "damaged: does not count what the index says"
+
+
+def _format_account(index_path: Path, *, num_bytes: int) -> str:
+    counts = count_index(read_table(index_path, INDEX, columns=["status", "reason"]))
+    account = {
+        "requested": counts.num_requested,
+        "ok": counts.num_ok,
+        "missing": counts.missing,
+        "failed": counts.failed,
+        "bytes": num_bytes,
+        "index_sha256": sha256_of(index_path),
+    }
+    return json.dumps(account, indent=1) + "\n"

@@ -1,74 +1,107 @@
-"""The engine: brings a feature of all samples into its folder, computing only what the store does not have.
+"""Build a feature: bring it for all samples into its folder, and compute only what the store lacks.
 
-`build_feature` resolves every sample to a key, takes what the store has under it, groups the rest into shard-sized
-tasks (`plan.py`), runs them on Dask (`cluster.py`, `shard_tasks.py`), links the shards that are in use into the output
-folder and writes the index last. The plan follows from the catalog of the last finished run and from the samples,
-never from timing: a run that was killed and resumed, or had other workers, ends with the same bytes.
+``build_feature`` makes a request for each sample, plans tasks for the arrays that the store does
+not have (``plan.py``), runs them on Dask (``task_run.py``, ``tasks.py``), links the shards that
+are in use into the output folder and writes the index last. A build that was killed and started
+again, or had another number of workers, ends with the same bytes.
 """
 
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from earshot.errors import RunError
-from earshot.reader import INDEX_NAME
-from earshot.shard_format import task_of
+from earshot.shard_format import INDEX_NAME
 from earshot.tables import INDEX, write_table
 from pipeline.base.disk import link_file
 from pipeline.base.os_errors import explain_os_errors
 from pipeline.base.progress import Progress
 from pipeline.features.extract import extract_features
 from pipeline.features.feature import Feature
-from pipeline.shards.cluster import ClusterParameters, run_tasks
+from pipeline.shards.account import count_index
+from pipeline.shards.cluster import ClusterParameters
 from pipeline.shards.dvc_cache import find_cached_files
-from pipeline.shards.plan import (
-    Also,
-    Clip,
-    Request,
-    Task,
-    available_clips,
-    group_requests,
-    make_tasks,
-    resolve_requests,
-)
+from pipeline.shards.plan import Planner, Task, make_companion
+from pipeline.shards.requests import Request, find_clips, make_requests
 from pipeline.shards.store import Store
-from pipeline.shards.tasks import run_task
+from pipeline.shards.task_run import run_tasks
+from pipeline.shards.tasks import Extract
 
-# Not facts about a clip's bytes but about the folder at that moment: tried again by every run.
+# These reasons say nothing about the clip, only that its file was not as expected at that moment.
+# Every build tries such samples again.
 _ALWAYS_RETRIED = frozenset({"no_file", "changed_file"})
 
 
 @dataclass(frozen=True)
+class FeatureFolders:
+    """Where a feature of one dataset is read from and written to."""
+
+    clips_dir: Path  # media files; the paths of the downloads table are relative to it
+    store_dir: Path  # all shards of the feature that were ever computed
+    output_dir: Path  # the shards in use, and index.parquet
+
+    def resolve(self) -> "FeatureFolders":
+        """Return the same folders as absolute paths, which workers can use."""
+        return FeatureFolders(
+            self.clips_dir.resolve(), self.store_dir.resolve(), self.output_dir.resolve()
+        )
+
+    def of_companion(self, name: str) -> "FeatureFolders":
+        """Return the folders of another feature of the dataset, which are beside these."""
+        return replace(
+            self,
+            store_dir=self.store_dir.with_name(name),
+            output_dir=self.output_dir.with_name(name),
+        )
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How a build runs. Nothing here changes an array."""
+
+    cluster: ClusterParameters = field(default_factory=ClusterParameters)
+    shard_samples: int = 64  # the most samples in a shard
+    # The build fails if more of the samples whose clip is there could not be computed.
+    max_failed_fraction: float = 1.0
+    retry_reasons: Collection[str] = ()  # remembered failures to try again
+    is_quiet: bool = False  # no progress bar
+
+
+@dataclass(frozen=True)
 class BuildReport:
-    """What a build found and did. ``requested == ok + missing + failed``; ``ok + failed == reused + computed``."""
+    """What a build found and did."""
 
     feature: str
-    requested: int
+    requested: int  # == ok + missing + num_failed
     ok: int
-    missing: int  # their clip is
-    failed: Mapping[str, int] = field(default_factory=dict)  # by reason
-    reused: int = 0
-    computed: int = 0
-    bytes: int = 0  # of the shards in use
-    seconds: float = 0.0
+    missing: int  # samples without their clip
+    failed: Mapping[str, int]  # by reason
+    computed: int  # arrays and failures of this build
+    bytes: int  # of the shards in use
+    seconds: float
 
     @property
     def num_failed(self) -> int:
+        """Samples whose clip is there but whose array could not be computed."""
         return sum(self.failed.values())
 
+    @property
+    def reused(self) -> int:
+        """Samples whose array or failure was in the store before."""
+        return self.ok + self.num_failed - self.computed
+
     def describe(self) -> str:
-        """One line for people."""
-        failed = ", ".join(f"{reason} {count}" for reason, count in sorted(self.failed.items()))
+        """Return one line for people."""
+        reasons = ", ".join(f"{reason} {number}" for reason, number in self.failed.items())
         per_sample = f", {self.bytes / self.ok / 1e6:.2f} MB a sample" if self.ok else ""
         return (
-            f"{self.feature}: {self.requested} samples, {self.ok} ok ({self.bytes / 1e6:.1f} MB{per_sample}), "
-            f"{self.missing} without their clip, {self.num_failed} failed{f' ({failed})' if failed else ''}; "
+            f"{self.feature}: {self.requested} samples, {self.ok} ok "
+            f"({self.bytes / 1e6:.1f} MB{per_sample}), {self.missing} without their clip, "
+            f"{self.num_failed} failed{f' ({reasons})' if reasons else ''}; "
             f"{self.computed} computed, {self.reused} from the cache, {self.seconds:.1f} s"
         )
 
@@ -78,221 +111,181 @@ def build_feature(
     *,
     samples: pa.Table,
     downloads: pa.Table,
-    clips_dir: Path,
-    store_dir: Path,
-    output_dir: Path,
-    cluster: ClusterParameters = ClusterParameters(),  # noqa: B008 - frozen
-    also: Sequence[tuple[Feature, Path]] = (),
-    shard_samples: int = 64,
-    max_failed_fraction: float = 1.0,
-    retry_reasons: Collection[str] = (),
-    is_quiet: bool = False,
-    extract: Callable = extract_features,
+    folders: FeatureFolders,
+    options: BuildOptions = BuildOptions(),
+    companions: Sequence[Feature] = (),
+    extract: Extract = extract_features,
 ) -> BuildReport:
-    """Make ``output_dir`` hold ``feature`` of every sample: its shards, and ``index.parquet`` written last.
+    """Make the output folder hold the feature of every sample: its shards, and the index.
 
-    ``samples`` and ``downloads`` are tables of ``earshot.tables``. ``also``: further features, with their stores, that
-    share the pass over each clip; their shards wait in those stores for their own builds (into sibling folders of
-    ``output_dir`` named like them). A failure is remembered and
-    not tried again unless its reason is in ``retry_reasons`` (or lay in the file's absence). Raises ``RunError``, after
-    everything has been kept and indexed, when more than ``max_failed_fraction`` of the samples whose clip is there
-    failed.
+    A failure is remembered like an array. It is tried again only if its reason is in
+    ``options.retry_reasons``, or if the clip's file was not as the downloads table says.
+
+    Args:
+        feature: What to build.
+        samples: Table ``SAMPLES`` of ``earshot.tables``.
+        downloads: Table ``DOWNLOADS`` of ``earshot.tables``.
+        folders: Where the feature is read from and written to.
+        options: How the build runs.
+        companions: Features that are computed in the same pass over a clip. Their arrays wait in
+            their stores, beside this one, for their own builds.
+        extract: What computes the arrays of a clip. It is sent to worker processes.
+
+    Returns:
+        What was found and done.
+
+    Raises:
+        RunError: More samples failed than ``options.max_failed_fraction`` allows (everything is
+            kept and indexed before), the disk refuses a write, or the cluster is lost.
+        DataError: The tables contradict themselves.
     """
     start = time.monotonic()
-    store_dir, output_dir, clips_dir = (
-        Path(path).resolve() for path in (store_dir, output_dir, clips_dir)
-    )
-    clips, absent = available_clips(downloads, clips_dir)
-    requests = resolve_requests(feature, samples, clips, absent)
-    with explain_os_errors(store_dir), ExitStack() as stack:
-        store = stack.enter_context(Store(store_dir).open())
-        others = [
-            (other, stack.enter_context(Store(Path(folder).resolve()).open()))
-            for other, folder in also
-        ]
-        _take_pulled(store, output_dir)
-        for other, other_store in others:
-            _take_pulled(other_store, output_dir.with_name(other.name))
-        lacking_also = [
-            Also(
-                other,
-                other_store.folder,
-                {
-                    request.sample_id: request
-                    for request in resolve_requests(other, samples, clips, absent)
-                    if request.key is not None and request.key not in other_store.by_key
-                },
-            )
-            for other, other_store in others
-        ]
-        retried = _ALWAYS_RETRIED | set(retry_reasons)
-        planner = _Planner(feature, requests, clips, store, lacking_also, retried, shard_samples)
+    folders = folders.resolve()
+    clips, absences = find_clips(downloads, folders.clips_dir)
+    requests = make_requests(feature, samples, clips, absences)
+
+    with explain_os_errors(folders.store_dir), ExitStack() as stack:
+        store = stack.enter_context(open_store(folders))
+        companion_stores = {
+            other.name: stack.enter_context(open_store(folders.of_companion(other.name)))
+            for other in companions
+        }
+
+        planner = Planner(
+            feature,
+            requests,
+            clips,
+            store,
+            companions=[
+                make_companion(
+                    other,
+                    companion_stores[other.name],
+                    make_requests(other, samples, clips, absences),
+                )
+                for other in companions
+            ],
+            retry_reasons=_ALWAYS_RETRIED | set(options.retry_reasons),
+            shard_samples=options.shard_samples,
+        )
         tasks = planner.plan()
-        num_computed = sum(task.num_samples for task in tasks)
-        made = _compute(
-            tasks, extract=extract, cluster=cluster, store=store, feature=feature, is_quiet=is_quiet
-        )
-        store.adopt(sorted(made[feature.name]))
+        new_shards = _run_tasks(tasks, store.folder, options, extract)
+
+        store.adopt(sorted(new_shards.get(feature.name, ())))
         store.publish()
-        for other, other_store in others:
-            other_store.adopt(sorted(made.get(other.name, ())))
-            other_store.adopt(
-                other_store.whole(other_store.unlisted())
-            )  # of runs that were interrupted
+        for name, other_store in companion_stores.items():
+            other_store.adopt(sorted(new_shards.get(name, ())))
+            # Shards of earlier builds that were interrupted.
+            other_store.adopt(other_store.select_whole(other_store.find_unlisted()))
             other_store.publish()
+
         index = _make_index(requests, store)
-        num_bytes = _publish_output(output_dir, index, store)
-    counts = Counter(index.column("status").to_pylist())
-    failed = Counter(
-        reason
-        for status, reason in zip(
-            index.column("status").to_pylist(), index.column("reason").to_pylist(), strict=True
-        )
-        if status == "failed"
-    )
-    num_with_clip = counts["ok"] + counts["failed"]
+        num_bytes = _publish_output(folders.output_dir, index, store)
+
+    counts = count_index(index)
     report = BuildReport(
         feature=feature.name,
-        requested=len(requests),
-        ok=counts["ok"],
-        missing=counts["missing"],
-        failed=dict(failed),
-        reused=num_with_clip - num_computed,
-        computed=num_computed,
+        requested=counts.num_requested,
+        ok=counts.num_ok,
+        missing=counts.num_missing,
+        failed=counts.failed,
+        computed=sum(task.num_samples for task in tasks),
         bytes=num_bytes,
         seconds=time.monotonic() - start,
     )
     assert report.requested == samples.num_rows == report.ok + report.missing + report.num_failed
-    if report.num_failed > max_failed_fraction * num_with_clip:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in failed.most_common())
-        raise RunError(
-            f"{feature.name}: {report.num_failed} of {num_with_clip} samples failed ({reasons}), more than "
-            f"max_failed_fraction {max_failed_fraction}; what was computed is kept in {store_dir}"
-        )
+    _check_failures(report, folders.store_dir, options.max_failed_fraction)
     return report
 
 
-def _take_pulled(store: Store, output_dir: Path) -> None:
-    """What `dvc pull` brought: in the folder, or, once DVC has emptied it for this run, in DVC's cache alone."""
-    store.take(
-        find_cached_files(output_dir) | {path.name: path for path in output_dir.glob("*.h5")}
-    )
+@contextmanager
+def open_store(folders: FeatureFolders) -> Iterator[Store]:
+    """Open a store, and adopt the shards that `dvc pull` brought."""
+    with Store(folders.store_dir).open() as store:
+        # DVC empties the output folder before it runs a stage. Then only its cache has them.
+        pulled = find_cached_files(folders.output_dir)
+        pulled |= {path.name: path for path in folders.output_dir.glob("*.h5")}
+        store.adopt_copies(pulled)
+        yield store
 
 
-@dataclass(frozen=True)
-class _Planner:
-    feature: Feature
-    requests: Sequence[Request]
-    clips: Mapping[str, Clip]
-    store: Store
-    also: Sequence[Also]
-    retried: Collection[str]
-    shard_samples: int
-
-    def plan(self) -> list[Task]:
-        """Tasks still to be run; shards that an interrupted run left are taken into the catalog.
-
-        What the catalog lists decides the grouping. An interrupted run's shards fit the same plan made again, unless
-        samples or clips changed meanwhile: then all of them are adopted for good before the rest is planned.
-        """
-        tasks = self._tasks_lacking()
-        unlisted = self.store.unlisted()
-        if not tasks or not unlisted:
-            return tasks
-        whole = self.store.whole(unlisted)
-        planned = {task.task_id for task in tasks}
-        is_other_plan = any(task_of(name) not in planned for name in whole)
-        self.store.adopt(whole)
-        if is_other_plan:
-            self.store.publish()
-            return self._tasks_lacking()
-        done = {task_of(name) for name in whole}
-        return [task for task in tasks if task.task_id not in done]
-
-    def _tasks_lacking(self) -> list[Task]:
-        lacking = [
-            request
-            for request in self.requests
-            if request.key is not None and self._is_lacking(request.key)
-        ]
-        groups = group_requests(lacking, shard_samples=self.shard_samples)
-        superseded = {
-            self.store.by_key[request.key].shard
-            for request in lacking
-            if request.key in self.store.by_key
-        }
-        return make_tasks(
-            self.feature, self.store.folder, groups, self.clips, self.also, superseded
-        )
-
-    def _is_lacking(self, key: str) -> bool:
-        entry = self.store.by_key.get(key)
-        return entry is None or (entry.row is None and entry.reason in self.retried)
-
-
-def _compute(
-    tasks: Sequence[Task],
-    *,
-    extract: Callable,
-    cluster: ClusterParameters,
-    store: Store,
-    feature: Feature,
-    is_quiet: bool,
+def _run_tasks(
+    tasks: Sequence[Task], shared_dir: Path, options: BuildOptions, extract: Extract
 ) -> dict[str, set[str]]:
-    """Run the tasks; names of the shards that they made, by feature."""
-    made: dict[str, set[str]] = {part.feature.name: set() for task in tasks for part in task.parts}
-    made.setdefault(feature.name, set())
+    """Run the tasks; return the names of the shards that they made, by feature."""
+    new_shards: dict[str, set[str]] = {}
+    for task in tasks:
+        for shard in task.shards:
+            new_shards.setdefault(shard.feature.name, set())
     if not tasks:
-        return made
-    names = " and ".join(made)
-    total = sum(task.num_samples for task in tasks)
-    with Progress(total, names, unit="sample", is_quiet=is_quiet) as progress:
-        results = run_tasks(
-            partial(run_task, extract=extract),
-            {task.task_id: task for task in tasks},
-            parameters=cluster,
-            shared_dir=store.folder,
-            is_quiet=is_quiet,
-        )
-        for result in results:
-            for name, shard in result.shards.items():
-                made[name].add(shard)
+        return new_shards
+
+    description = " and ".join(new_shards)
+    num_samples = sum(task.num_samples for task in tasks)
+    with Progress(num_samples, description, unit="sample", is_quiet=options.is_quiet) as progress:
+        for result in run_tasks(
+            tasks,
+            extract=extract,
+            parameters=options.cluster,
+            shared_dir=shared_dir,
+            is_quiet=options.is_quiet,
+        ):
+            for name, shard_name in result.shards.items():
+                new_shards[name].add(shard_name)
             progress.update(result.num_samples, num_failed=sum(result.failures.values()))
-    return made
+    return new_shards
 
 
-def _make_index(requests: Iterable[Request], store: Store) -> pa.Table:
-    """INDEX rows, one a request, in their order."""
+def _make_index(requests: Sequence[Request], store: Store) -> pa.Table:
+    """Make the rows of table INDEX, one for each request, in their order."""
     rows = []
     for request in requests:
-        row = {"sample_id": request.sample_id, "key": request.key}
+        row: dict[str, object] = {"sample_id": request.sample_id, "key": request.key}
         if request.key is None:
             row |= {"status": "missing", "reason": request.reason, "detail": request.detail}
+            rows.append(row)
+            continue
+
+        entry = store.by_key[request.key]
+        if entry.row is None:
+            row |= {"status": "failed", "reason": entry.reason, "detail": entry.detail or None}
         else:
-            entry = store.by_key[request.key]
-            if entry.row is None:
-                row |= {"status": "failed", "reason": entry.reason, "detail": entry.detail or None}
-            else:
-                row |= {
-                    "status": "ok",
-                    "shard": entry.shard,
-                    "row": entry.row,
-                    "crc32": entry.crc32,
-                }
+            place = {"shard": entry.shard, "row": entry.row, "crc32": entry.crc32}
+            row |= {"status": "ok", **place}
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=INDEX.columns)
 
 
 def _publish_output(output_dir: Path, index: pa.Table, store: Store) -> int:
-    """Make the folder hold exactly the shards that the index uses, then the index; the shards' bytes."""
+    """Make the folder hold exactly the shards of the index, then write the index.
+
+    Returns:
+        The size of these shards in bytes.
+    """
     output_dir.mkdir(parents=True, exist_ok=True)
     used = set(index.column("shard").to_pylist()) - {None}
+
+    # The old index goes first: an index never names a shard that is not there.
     index_path = output_dir / INDEX_NAME
-    index_path.unlink(missing_ok=True)  # never an index over shards that are not there
+    index_path.unlink(missing_ok=True)
     for path in output_dir.iterdir():
         if path.name not in used and (path.suffix == ".h5" or path.name.startswith(".tmp-")):
             path.unlink()
+
     for name in sorted(used):
         link_file(store.folder / name, output_dir / name, otherwise="copy")
     write_table(index_path, index, INDEX)
     return sum(store.entries[name][0].shard_bytes for name in used)
+
+
+def _check_failures(report: BuildReport, store_dir: Path, max_failed_fraction: float) -> None:
+    num_with_clip = report.ok + report.num_failed
+    if report.num_failed <= max_failed_fraction * num_with_clip:
+        return
+
+    most_frequent = sorted(report.failed.items(), key=lambda item: -item[1])
+    reasons = ", ".join(f"{reason} {number}" for reason, number in most_frequent)
+    raise RunError(
+        f"{report.feature}: {report.num_failed} of {num_with_clip} samples failed "
+        f"({reasons}), more than max_failed_fraction {max_failed_fraction}; what was computed is "
+        f"kept in {store_dir}"
+    )

@@ -1,9 +1,27 @@
-"""Notes that a worker leaves about what it is doing, so that a clip that kills workers can be named and set aside.
+"""Find the clip that ends worker processes, from notes that the workers leave.
 
-A worker process may vanish at any instruction (a crash inside a decoder, the kernel's memory killer) or hang. Each
-attempt at a task therefore writes the id of the clip that it is about to touch into a file of its own, and removes the
-file when the task ends. What remains of an attempt names its suspect. The folder belongs to one run: an interrupted run
-accuses nobody.
+A worker can vanish at any instruction (a decoder crashes, the kernel ends it for its memory), or
+it can hang. It can then not report which clip it was reading. So it writes that down before it
+reads a clip. These are the files of one run, in a folder that the client and all workers see.
+``T`` is the id of a task, ``0000`` counts the tries at it:
+
+| file | written by | when | content |
+|---|---|---|---|
+| ``T.0000.jsonl`` | worker | the try begins | ``{"worker": address}`` |
+| | | before a clip is read | ``{"clip": id}``: this clip is the suspect |
+| | | a moment of the clip is done | ``{}``: the file grows, so the worker does not hang |
+| | | all clips are read | ``{"clip": null}``: no clip is the suspect |
+| | | the try ends or raises | the file is removed; after a ``MemoryError`` it stays |
+| ``T.0000.hung`` | client | the file has not grown in time | nothing |
+| ``T.result`` | worker | the task is done | the pickled result |
+
+A ``.jsonl`` file that stays belongs to a worker that is gone, and its last clip is the suspect. A
+clip that is the suspect in ``max_attempts`` files of one task is skipped in the next try. Its
+samples fail with the reason ``timeout`` if one of these files has a ``.hung`` beside it, otherwise
+``crashed``.
+
+Results are files as well: the client can collect them even if the worker dies right after the task.
+The folder belongs to one run, so that a run which a user interrupts makes no clip a suspect.
 """
 
 import json
@@ -11,108 +29,128 @@ import os
 import pickle
 from collections import Counter
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from earshot.files import publish_bytes
 
-ATTEMPTS_PREFIX = ".attempts-"  # of the folder's name
+FOLDER_PREFIX = ".crash-log-"
 
 
-class Attempt:
-    """One attempt at a task, as the worker notes it."""
+class TaskNotes:
+    """The notes of one try at a task, as the worker writes them."""
 
     def __init__(self, path: Path, worker: str):
         self._path = path
+        # Unbuffered, so that nothing is lost when the process dies.
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
-        self._note({"worker": worker})
+        self._write({"worker": worker})
 
-    def _note(self, fact: dict) -> None:
-        os.write(self._descriptor, (json.dumps(fact) + "\n").encode())
+    def _write(self, note: dict[str, str | None]) -> None:
+        os.write(self._descriptor, (json.dumps(note) + "\n").encode())
 
     def begin_clip(self, clip_id: str) -> None:
-        """From now on this clip is the suspect."""
-        self._note({"clip": clip_id})
+        """Note that this clip is read from now on."""
+        self._write({"clip": clip_id})
 
     def note_progress(self) -> None:
-        """One more moment of the clip is done: it is long, not hung."""
-        self._note({})
+        """Note that one more moment of the clip is done."""
+        self._write({})
 
     def begin_writing(self) -> None:
-        """All clips are through; nobody is the suspect."""
-        self._note({"clip": None})
+        """Note that all clips are read."""
+        self._write({"clip": None})
 
-    def fail(self) -> None:
-        """The task ended through the fault of the clip it was at: the file remains as evidence."""
+    def keep(self) -> None:
+        """End the try because of the clip that it was reading: the file stays."""
         os.close(self._descriptor)
 
-    def end(self) -> None:
-        """The task ended, well or with an exception that its caller sees; nothing remains."""
+    def remove(self) -> None:
+        """End the try, with its result or with an exception that the client sees."""
         os.close(self._descriptor)
         self._path.unlink(missing_ok=True)
 
 
-class AttemptLog:
-    """The attempts at all tasks of one run, in a folder that the client and its workers share."""
+class LatestTry(NamedTuple):
+    """The newest try at a task that has not ended."""
+
+    path: Path  # of its notes
+    worker: str  # address
+    size: int  # of its notes, in bytes; it grows with each moment
+
+
+class CrashLog:
+    """The notes and results of all tasks of one run."""
 
     def __init__(self, folder: Path | str, *, max_attempts: int):
         self.folder = Path(folder)
         self.max_attempts = max_attempts
 
-    def begin(self, task_id: str, worker: str) -> Attempt:
-        """Open the next attempt's file."""
+    def begin_try(self, task_id: str, worker: str) -> TaskNotes:
+        """Open the notes of the next try at a task; ``worker`` is the address of who tries."""
         number = len(list(self.folder.glob(f"{task_id}.*.jsonl")))
         while True:
             try:
-                return Attempt(self.folder / f"{task_id}.{number:04d}.jsonl", worker)
+                return TaskNotes(self.folder / f"{task_id}.{number:04d}.jsonl", worker)
             except FileExistsError:
                 number += 1
 
     def write_result(self, task_id: str, result: object) -> None:
-        """Leave what the task returned, where a worker that is gone or stopped need not be asked for it."""
-        publish_bytes(self.folder / f"{task_id}.result", pickle.dumps(result))
+        """Write what a task returned."""
+        publish_bytes(self._result_path(task_id), pickle.dumps(result))
 
-    def read_result(self, task_id: str) -> object | None:
-        """What the task returned; None while no attempt has ended well."""
-        path = self.folder / f"{task_id}.result"
+    def read_result(self, task_id: str) -> Any | None:
+        """Return what a task returned; None while it is not done."""
+        path = self._result_path(task_id)
         return pickle.loads(path.read_bytes()) if path.exists() else None
 
-    def set_aside(self, task_id: str) -> dict[str, str]:
-        """Clips that ``max_attempts`` earlier attempts did not survive, with ``crashed`` or ``timeout``."""
-        deaths: Counter[str] = Counter()
+    def _result_path(self, task_id: str) -> Path:
+        return self.folder / f"{task_id}.result"
+
+    def find_clips_to_skip(self, task_id: str) -> dict[str, str]:
+        """Return the clips that too many tries at a task did not survive.
+
+        Returns:
+            By clip id, ``crashed`` or ``timeout``.
+        """
+        num_lost_tries: Counter[str] = Counter()
         hung: set[str] = set()
         for path in sorted(self.folder.glob(f"{task_id}.*.jsonl")):
-            suspect = _read(path).get("clip")
-            if suspect is not None:
-                deaths[suspect] += 1
-                if _hung_mark(path).exists():
-                    hung.add(suspect)
+            suspect = _read_notes(path).get("clip")
+            if suspect is None:
+                continue
+            num_lost_tries[suspect] += 1
+            if _hung_path(path).exists():
+                hung.add(suspect)
+
         return {
             clip_id: "timeout" if clip_id in hung else "crashed"
-            for clip_id, count in deaths.items()
+            for clip_id, count in num_lost_tries.items()
             if count >= self.max_attempts
         }
 
-    def current(self, task_id: str) -> tuple[Path, str, int] | None:
-        """The newest unfinished attempt: its file, its worker and its size (which grows with each moment)."""
+    def find_latest_try(self, task_id: str) -> LatestTry | None:
+        """Return the newest try at a task that has not ended."""
         paths = sorted(self.folder.glob(f"{task_id}.*.jsonl"))
         if not paths:
             return None
         try:
-            return paths[-1], _read(paths[-1]).get("worker", ""), paths[-1].stat().st_size
+            notes = _read_notes(paths[-1])
+            return LatestTry(paths[-1], notes.get("worker") or "", paths[-1].stat().st_size)
         except FileNotFoundError:
-            return None  # it ended meanwhile
+            return None  # it has ended meanwhile
 
     def mark_hung(self, path: Path) -> None:
-        """Note that the attempt with this file made no progress in time."""
-        _hung_mark(path).touch()
+        """Mark the try with these notes as one that made no progress in time."""
+        _hung_path(path).touch()
 
 
-def _hung_mark(path: Path) -> Path:
+def _hung_path(path: Path) -> Path:
     return path.with_suffix(".hung")
 
 
-def _read(path: Path) -> dict:
-    """The last word on each fact; half a line at the end (the writer died in it) does not count."""
-    facts: dict = {}
+def _read_notes(path: Path) -> dict[str, str | None]:
+    """Return the last value of each key. An incomplete last line (its writer died) is ignored."""
+    notes: dict[str, str | None] = {}
     for line in path.read_bytes().split(b"\n")[:-1]:
-        facts.update(json.loads(line))
-    return facts
+        notes.update(json.loads(line))
+    return notes

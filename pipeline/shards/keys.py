@@ -1,4 +1,4 @@
-"""The key of a cached array: a hash of everything that decides its bytes, and of nothing else."""
+"""Make the key of a cached array: a hash of everything that decides its bytes, and nothing else."""
 
 import hashlib
 
@@ -7,33 +7,31 @@ from pipeline.base.parameters import as_mapping
 from pipeline.features.feature import Feature
 
 _KEY_DIGITS = 32
-
-
-def feature_key(feature: Feature, *, clip_sha256: str, time_seconds: float | None) -> str:
-    """32 hexadecimal digits from the clip's bytes, the moment in it, and the feature's parameters and version.
-
-    Neither names nor paths enter it: the same media under another id, or in another folder, is the same work.
-    """
-    return KeyMaker(feature)(clip_sha256, time_seconds)
+_TASK_DIGITS = 12
 
 
 class KeyMaker:
-    """``feature_key`` for many samples of one feature."""
+    """Makes the keys of one feature's arrays.
+
+    A key is a hash of the clip's bytes, the sample's time in the clip, and the feature's name,
+    version and parameters. No clip id and no path enters it, so the same media file under another
+    id or in another folder has the same key.
+    """
 
     def __init__(self, feature: Feature):
         parameters = parameters_json(as_mapping(feature.parameters))
+        # The part that all keys share is hashed once.
         self._prefix = hashlib.sha256(f"{feature.name}\n{feature.version}\n{parameters}\n".encode())
 
     def __call__(self, clip_sha256: str, time_seconds: float | None) -> str:
+        """Return the key, 32 hexadecimal digits; ``time_seconds`` None is the clip's centre."""
+        time = "centre" if time_seconds is None else repr(float(time_seconds))
         key = self._prefix.copy()
-        key.update(
-            f"{clip_sha256}\n{'centre' if time_seconds is None else repr(float(time_seconds))}".encode()
-        )
+        key.update(f"{clip_sha256}\n{time}".encode())
         return key.hexdigest()[:_KEY_DIGITS]
 
 
-def task_key(feature_name: str, keys: list[str]) -> str:
-    """Identity of a shard-sized task: the ordered keys that it is asked for."""
-    return hashlib.sha256(
-        "\n".join([str(SCHEMA_VERSION), feature_name, *keys]).encode()
-    ).hexdigest()[:12]
+def make_task_id(feature_name: str, keys: list[str]) -> str:
+    """Return the identity of a shard: a hash of the keys that it was asked for, in their order."""
+    text = "\n".join([str(SCHEMA_VERSION), feature_name, *keys])
+    return hashlib.sha256(text.encode()).hexdigest()[:_TASK_DIGITS]

@@ -1,146 +1,208 @@
-"""From samples and downloads to shard-sized tasks: what is wanted, what the store has, who computes the rest."""
+"""Plan a build: which arrays the store does not have, and in which tasks they are computed.
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+The plan depends on the requests and on the store's catalog, never on timing. A build that was
+killed therefore makes the same plan when it runs again, and finds the shards that it had finished.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-
-from earshot.errors import DataError
 from earshot.shard_format import task_of
-from earshot.tables import describe_missing
 from pipeline.features.feature import Feature, Moment
-from pipeline.shards.keys import KeyMaker, task_key
+from pipeline.shards.keys import make_task_id
+from pipeline.shards.requests import Clip, Request
+from pipeline.shards.store import Store
 
-# Features of the sound alone: a sample whose sound comes from another clip takes them from there.
-AUDIO_FEATURES = frozenset({"spectrograms", "waveforms"})
-_MIN_SHARD_SAMPLES, _MIN_TASKS = 8, 16
-
-
-@dataclass(frozen=True)
-class Request:
-    """One sample of the manifest: its key when its clip is there, else why it is not."""
-
-    sample_id: str
-    clip_id: str
-    time_seconds: float | None
-    key: str | None = None
-    reason: str | None = None
-    detail: str | None = None
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A clip's media file as the downloads table knows it."""
-
-    clip_id: str
-    file: str  # absolute; a string, because 200,000 paths take seconds to make
-    sha256: str
-
-    @property
-    def path(self) -> Path:
-        return Path(self.file)
+# When there is little to compute, shards are smaller, so that there are this many tasks for the
+# workers. No shard gets smaller than the minimum for that.
+_MIN_TASKS, _MIN_SHARD_SAMPLES = 16, 8
 
 
 @dataclass(frozen=True)
 class ClipWork:
-    """Moments of one clip that lack a feature."""
+    """One clip and the moments in it for which arrays are computed."""
 
     clip: Clip
     moments: tuple[Moment, ...]
 
 
 @dataclass(frozen=True)
-class Part:
-    """One shard of a task: which samples (with their keys, in order) of which feature, and into which store."""
+class PlannedShard:
+    """One shard that a task makes."""
 
-    task: str
+    task_id: str  # the first part of the shard's name
     feature: Feature
     store_dir: Path
-    keys: Mapping[str, str]  # by sample id
-    superseded: frozenset[str] = (
-        frozenset()
-    )  # shards of the same samples in the store that are to be made anew
+    keys: Mapping[str, str]  # by sample id, in the shard's order
+    # Shards in the store with the same task id whose failures are tried again. They do not count as
+    # the result of this task.
+    superseded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one worker does at a time: a pass over some clips for one shard a feature; the first part names it."""
+    """What one worker does at a time: one pass over some clips that makes one shard per feature."""
 
     work: tuple[ClipWork, ...]
-    parts: tuple[Part, ...]
+    shards: tuple[PlannedShard, ...]  # first that of the feature being built, then its companions'
 
     @property
     def task_id(self) -> str:
-        return self.parts[0].task
+        """The identity of the first shard, and so of the task."""
+        return self.shards[0].task_id
 
     @property
     def num_samples(self) -> int:
-        return len(self.parts[0].keys)
+        """How many samples the first shard was asked for."""
+        return len(self.shards[0].keys)
 
 
-def available_clips(
-    downloads: pa.Table, clips_dir: Path
-) -> tuple[dict[str, Clip], dict[str, tuple[str, str | None]]]:
-    """Clips that are there by id, and for every other clip its reason and detail."""
-    names = ("clip_id", "status", "reason", "detail", "is_confirmed", "path", "sha256")
-    clips, absent = {}, {}
-    for values in zip(*(downloads.column(name).to_pylist() for name in names), strict=True):
-        clip_id, status, reason, detail, is_confirmed, path, sha256 = values
-        if status != "ok":
-            detail = describe_missing(detail, is_confirmed=bool(is_confirmed))
-            absent[clip_id] = (reason or status, detail)
-        elif path is None or sha256 is None:
-            raise DataError(
-                f"downloads: clip {clip_id} is ok but has no path or sha256; run `dvc repro` to fix it"
-            )
-        else:
-            clips[clip_id] = Clip(clip_id, f"{clips_dir}/{path}", sha256)
-    return clips, absent
+@dataclass(frozen=True)
+class Companion:
+    """A feature that is computed in the same pass over a clip; both need the same frames."""
+
+    feature: Feature
+    store_dir: Path
+    requests: Mapping[str, Request]  # by sample id; only those without an array in the store
 
 
-def resolve_requests(
-    feature: Feature,
-    samples: pa.Table,
-    clips: Mapping[str, Clip],
-    absent: Mapping[str, tuple[str, str | None]],
-) -> list[Request]:
-    """One request a sample, in the order of ``samples``."""
-    make_key = KeyMaker(feature)
-    names = ("sample_id", "clip_id", "audio_clip_id", "time_seconds")
-    requests = []
-    for values in zip(*(samples.column(name).to_pylist() for name in names), strict=True):
-        sample_id, clip_id, audio_clip_id, time_seconds = values
-        if feature.name in AUDIO_FEATURES and audio_clip_id is not None:
-            clip_id = audio_clip_id
-        if clip_id in clips:
-            key = make_key(clips[clip_id].sha256, time_seconds)
-            requests.append(Request(sample_id, clip_id, time_seconds, key))
-        else:
-            reason, detail = absent.get(
-                clip_id, ("pending", f"clip {clip_id} is not in the downloads table")
-            )
-            requests.append(Request(sample_id, clip_id, time_seconds, None, reason, detail))
-    if len({request.sample_id for request in requests}) != len(requests):
-        seen: set[str] = set()
-        twice = next(r.sample_id for r in requests if r.sample_id in seen or seen.add(r.sample_id))
-        raise DataError(f"samples: {twice} is there twice, expected unique sample ids")
-    return requests
+def make_companion(feature: Feature, store: Store, requests: Iterable[Request]) -> Companion:
+    """Make a companion from one request for each sample: those whose array its store lacks."""
+    new = {
+        request.sample_id: request
+        for request in requests
+        if request.key is not None and request.key not in store.by_key
+    }
+    return Companion(feature, store.folder, new)
 
 
-def group_requests(requests: Iterable[Request], *, shard_samples: int) -> list[list[Request]]:
-    """Groups of at most ``shard_samples`` requests, by clip, in an order that only the requests decide.
+@dataclass(frozen=True)
+class Planner:
+    """Makes the tasks of one build."""
 
-    Requests of one key are one; a clip stays together unless it alone is too large. When there is little to do the
-    groups are smaller, so that several workers have some.
+    feature: Feature
+    requests: Sequence[Request]
+    clips: Mapping[str, Clip]  # by clip id
+    store: Store
+    companions: Sequence[Companion]
+    retry_reasons: Collection[str]  # failures with these reasons are tried again
+    shard_samples: int  # the most samples in a shard
+
+    def plan(self) -> list[Task]:
+        """Return the tasks that remain, and adopt the shards that an interrupted build left.
+
+        The catalog decides how samples are grouped. Shards of an interrupted build usually fit the
+        same plan, made again: their tasks are done. If samples or clips have changed since, they do
+        not fit. Then all of them enter the catalog, and the rest is planned anew.
+        """
+        tasks = self._plan_missing()
+        unlisted = self.store.find_unlisted()
+        if not tasks or not unlisted:
+            return tasks
+
+        whole = self.store.select_whole(unlisted)
+        planned_ids = {task.task_id for task in tasks}
+        is_other_plan = any(task_of(name) not in planned_ids for name in whole)
+        self.store.adopt(whole)
+        if is_other_plan:
+            # Published first: if this build is killed too, the next one must plan the same.
+            self.store.publish()
+            return self._plan_missing()
+
+        finished_ids = {task_of(name) for name in whole}
+        return [task for task in tasks if task.task_id not in finished_ids]
+
+    def _plan_missing(self) -> list[Task]:
+        missing = [
+            request
+            for request in self.requests
+            if request.key is not None and self._is_missing(request.key)
+        ]
+        superseded = {
+            self.store.by_key[request.key].shard
+            for request in missing
+            if request.key in self.store.by_key
+        }
+        groups = group_requests(
+            missing, shard_samples=self.shard_samples, lost_shards=self.store.find_lost_keys()
+        )
+
+        # Two samples can need the same array of a companion. Only one task may make it.
+        companion_keys: set[str | None] = set()
+        tasks = []
+        for group in groups:
+            shard = _plan_shard(self.feature, self.store.folder, group, superseded)
+            shards = (shard, *self._plan_companion_shards(group, companion_keys))
+            tasks.append(Task(self._list_work(group), shards))
+        return tasks
+
+    def _is_missing(self, key: str) -> bool:
+        entry = self.store.by_key.get(key)
+        return entry is None or (entry.row is None and entry.reason in self.retry_reasons)
+
+    def _plan_companion_shards(
+        self, group: Sequence[Request], planned_keys: set[str | None]
+    ) -> list[PlannedShard]:
+        """Add companions to a task, for the samples of which they use the same clip.
+
+        Args:
+            group: The samples of the task.
+            planned_keys: Keys of companions that earlier tasks make; those of this task are added.
+        """
+        shards = []
+        for companion in self.companions:
+            chosen = []
+            for request in group:
+                other = companion.requests.get(request.sample_id)
+                if other is None or other.clip_id != request.clip_id or other.key in planned_keys:
+                    continue
+                chosen.append(other)
+            planned_keys.update(other.key for other in chosen)
+            if chosen:
+                shards.append(_plan_shard(companion.feature, companion.store_dir, chosen))
+        return shards
+
+    def _list_work(self, group: Sequence[Request]) -> tuple[ClipWork, ...]:
+        moments: dict[str, list[Moment]] = {}
+        for request in group:
+            moment = Moment(request.sample_id, request.time_seconds)
+            moments.setdefault(request.clip_id, []).append(moment)
+        return tuple(
+            ClipWork(self.clips[clip_id], tuple(of_clip)) for clip_id, of_clip in moments.items()
+        )
+
+
+def group_requests(
+    requests: Iterable[Request], *, shard_samples: int, lost_shards: Mapping[str, str]
+) -> list[list[Request]]:
+    """Group requests into shards, in an order that does not depend on the order of the manifest.
+
+    Requests with one key become one request. The samples of a clip stay together unless they are
+    more than fit into one shard.
+
+    Args:
+        requests: Those without an array; each has a key.
+        shard_samples: The most samples in a group.
+        lost_shards: By key, the name of the lost shard that held its array. Such a shard is one
+            group again, so that the same bytes come back.
     """
-    unique = {}
-    for request in sorted(requests, key=place_of):
+    unique: dict[str | None, Request] = {}
+    for request in sorted(requests, key=_sort_key):
         unique.setdefault(request.key, request)
-    limit = min(shard_samples, max(_MIN_SHARD_SAMPLES, -(-len(unique) // _MIN_TASKS)))
+
+    lost: dict[str, list[Request]] = {}
     by_clip: dict[str, list[Request]] = {}
-    for request in unique.values():
-        by_clip.setdefault(request.clip_id, []).append(request)
+    for key, request in unique.items():
+        if key is not None and key in lost_shards:
+            lost.setdefault(lost_shards[key], []).append(request)
+        else:
+            by_clip.setdefault(request.clip_id, []).append(request)
+
+    # The limit depends on the amount of work alone, not on the number of workers.
+    num_new = sum(map(len, by_clip.values()))
+    limit = min(shard_samples, max(_MIN_SHARD_SAMPLES, -(-num_new // _MIN_TASKS)))
+
     groups: list[list[Request]] = []
     for of_clip in by_clip.values():
         for first in range(0, len(of_clip), limit):
@@ -149,69 +211,19 @@ def group_requests(requests: Iterable[Request], *, shard_samples: int) -> list[l
                 groups[-1].extend(part)
             else:
                 groups.append(list(part))
-    return groups
+    return [*lost.values(), *groups]
 
 
-def place_of(request: Request) -> tuple:
-    """What requests are sorted by, so that shards do not depend on the order of the manifest."""
+def _sort_key(request: Request) -> tuple[str, bool, float, str]:
+    """Return what requests are sorted by: the clip, the time (the centre first), the sample."""
     time_seconds = request.time_seconds
     return request.clip_id, time_seconds is not None, time_seconds or 0.0, request.sample_id
 
 
-@dataclass(frozen=True)
-class Also:
-    """Another feature made in the same pass: its store, and the requests by sample id whose keys that lacks."""
-
-    feature: Feature
-    store_dir: Path
-    lacking: Mapping[str, Request]
-
-
-def make_tasks(
-    feature: Feature,
-    store_dir: Path,
-    groups: Sequence[Sequence[Request]],
-    clips: Mapping[str, Clip],
-    also: Sequence[Also] = (),
-    superseded: Iterable[str] = (),
-) -> list[Task]:
-    """One task a group; features in ``also`` join where they take the same clip and lack the sample's key.
-
-    ``superseded``: names of shards whose samples may be asked for again (their failures are tried once more).
-    """
-    tasks = []
-    made: set[str] = set()
-    for group in groups:
-        part = _make_part(feature, store_dir, group)
-        parts = [
-            replace(
-                part,
-                superseded=frozenset(name for name in superseded if task_of(name) == part.task),
-            )
-        ]
-        for other in also:
-            wanted = [
-                other.lacking[request.sample_id]
-                for request in group
-                if request.sample_id in other.lacking
-                and other.lacking[request.sample_id].clip_id == request.clip_id
-                and other.lacking[request.sample_id].key not in made
-            ]
-            made.update(request.key for request in wanted)
-            if wanted:
-                parts.append(_make_part(other.feature, other.store_dir, wanted))
-        by_clip: dict[str, list[Moment]] = {}
-        for request in group:
-            by_clip.setdefault(request.clip_id, []).append(
-                Moment(request.sample_id, request.time_seconds)
-            )
-        work = tuple(
-            ClipWork(clips[clip_id], tuple(moments)) for clip_id, moments in by_clip.items()
-        )
-        tasks.append(Task(work, tuple(parts)))
-    return tasks
-
-
-def _make_part(feature: Feature, store_dir: Path, group: Sequence[Request]) -> Part:
-    keys = {request.sample_id: request.key for request in group}
-    return Part(task_key(feature.name, list(keys.values())), feature, Path(store_dir), keys)
+def _plan_shard(
+    feature: Feature, store_dir: Path, group: Sequence[Request], superseded: Iterable[str] = ()
+) -> PlannedShard:
+    keys = {request.sample_id: request.key for request in group if request.key is not None}
+    task_id = make_task_id(feature.name, list(keys.values()))
+    same_task = frozenset(name for name in superseded if task_of(name) == task_id)
+    return PlannedShard(task_id, feature, store_dir, keys, same_task)

@@ -1,16 +1,19 @@
-"""The store: every shard of one feature that was ever computed here, and the catalog that finds an array by its key.
+"""The store: every shard of one feature that was ever computed here, and a catalog of their arrays.
 
-DVC deletes a stage's output folder before each run; the store stays. Its shards are immutable and hard-linked into the
-output folder. ``catalog.parquet`` lists what is in the shards, failures included. A shard that is not in the catalog
-was made by a run that did not end; it is believed only after its bytes have been compared with its name.
+DVC deletes a stage's output folder before each run, but the store stays. Shards are never changed;
+the ones that are in use also have a name (a hard link) in the output folder. ``catalog.parquet``
+lists what the shards hold, failures included, so that an array is found by its key. A shard that
+the catalog does not list comes from a build that did not end. It is used only if its bytes have the
+hash in its name.
 """
 
 import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,31 +22,33 @@ import pyarrow as pa
 from earshot.errors import DataError, RunError
 from earshot.files import remove_leftovers
 from earshot.shard_format import (
+    INDEX_NAME,
     SCHEMA_VERSION,
-    Layout,
     has_named_content,
     has_our_version,
     read_layout,
     task_of,
 )
-from earshot.tables import Schema, read_table, write_table
+from earshot.tables import INDEX, Schema, read_table, write_table
 from pipeline.base.disk import link_file
 from pipeline.base.locks import LockHeldError, hold_lock
-from pipeline.shards.crash_log import ATTEMPTS_PREFIX
+from pipeline.base.os_errors import explain_os_errors
+from pipeline.shards.crash_log import FOLDER_PREFIX
 
 CATALOG_NAME = "catalog.parquet"
 CATALOG = Schema(
     "catalog",
-    SCHEMA_VERSION,  # shards of another version are in no catalog of this one, so they are computed anew
+    # Shards of another schema version are in no catalog of this one, so they are computed again.
+    SCHEMA_VERSION,
     pa.schema(
         [
             ("key", pa.string()),
-            ("sample_id", pa.string()),  # for whom it was computed first
+            ("sample_id", pa.string()),  # the first sample that needed it
             ("shard", pa.string()),
             ("shard_bytes", pa.int64()),
-            ("row", pa.int32()),  # null where it could not be computed
+            ("row", pa.int32()),  # null: it could not be computed
             ("crc32", pa.uint32()),
-            ("reason", pa.string()),  # why not; null when it could
+            ("reason", pa.string()),  # why it could not be computed
             ("detail", pa.string()),
         ]
     ),
@@ -51,7 +56,7 @@ CATALOG = Schema(
 
 
 class Entry(NamedTuple):
-    """What the store knows of one key."""
+    """What the store knows about one key."""
 
     key: str
     sample_id: str
@@ -64,20 +69,29 @@ class Entry(NamedTuple):
 
 
 class Store:
-    """The shards below ``folder`` and the catalog's entries by key."""
+    """The shards in a folder, and the catalog's entries by key.
+
+    Attributes:
+        folder: Where the shards are.
+        by_key: The entry of each key; an array takes precedence over a failure.
+        entries: The entries of each shard, by its name.
+        lost: The same for shards whose file is gone or has another size than the catalog says.
+    """
 
     def __init__(self, folder: Path | str):
         self.folder = Path(folder)
         self.by_key: dict[str, Entry] = {}
-        self.entries: dict[str, list[Entry]] = {}  # by shard
-        self.lost: dict[
-            str, list[Entry]
-        ] = {}  # of shards that are gone or of another size: for repairs
-        self._is_changed = False
+        self.entries: dict[str, list[Entry]] = {}
+        self.lost: dict[str, list[Entry]] = {}
+        self._is_changed = False  # since the catalog was read or written
 
     @contextlib.contextmanager
     def open(self) -> Iterator["Store"]:
-        """Take the store for this process alone and read its catalog; a second run is refused."""
+        """Lock the store for this process and read its catalog.
+
+        Raises:
+            RunError: Another process has the lock.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             try:
@@ -86,33 +100,28 @@ class Store:
                 raise RunError(
                     f"{self.folder}: another run is writing there; wait for it to end"
                 ) from None
+
+            # With the lock, whatever a killed build left can be removed.
             remove_leftovers(self.folder)
-            for folder in self.folder.glob(f"{ATTEMPTS_PREFIX}*"):  # of a run that was killed
+            for folder in self.folder.glob(f"{FOLDER_PREFIX}*"):
                 shutil.rmtree(folder, ignore_errors=True)
+
             self._load()
             yield self
 
     def _load(self) -> None:
-        path = self.folder / CATALOG_NAME
-        entries: dict[str, list[Entry]] = {}
-        if path.exists():
-            # A catalog that cannot be read is rebuilt from the shards: they are all "not in the catalog" then.
-            with contextlib.suppress(DataError):
-                table = read_table(path, CATALOG)
-                columns = [table.column(name).to_pylist() for name in CATALOG.columns.names]
-                for values in zip(*columns, strict=True):
-                    entry = Entry(*values)
-                    entries.setdefault(entry.shard, []).append(entry)
-        sizes = self.sizes()
-        for name, listed in entries.items():
+        sizes = self.list_sizes()
+        for name, listed in _read_catalog(self.folder / CATALOG_NAME).items():
             if sizes.get(name) == listed[0].shard_bytes:
                 self._add(name, listed)
             else:
                 self.lost[name] = listed
-                self._is_changed = True
 
     def _add(self, name: str, entries: list[Entry]) -> None:
-        """An array replaces a failure, and a later failure an earlier one; of two equal arrays the first stays."""
+        """Add a shard's entries: an array replaces a failure, a later failure an earlier one.
+
+        Of two arrays with one key the first stays.
+        """
         self.entries[name] = []
         for entry in entries:
             known = self.by_key.get(entry.key)
@@ -123,97 +132,194 @@ class Store:
             if known is None or known.row is None or entry.row is not None:
                 self.entries[name].append(entry)
 
-    def sizes(self) -> dict[str, int]:
-        """Bytes of each file in the folder that is named like a shard."""
+    def list_sizes(self) -> dict[str, int]:
+        """Return the size in bytes of each file in the folder that is named like a shard."""
         with os.scandir(self.folder) as found:
             return {item.name: item.stat().st_size for item in found if task_of(item.name)}
 
-    def unlisted(self) -> list[str]:
-        """Names of shards that the catalog does not list, sorted."""
-        return sorted(set(self.sizes()) - set(self.entries))
+    def find_unlisted(self) -> list[str]:
+        """Return the names of shards that the catalog does not list, sorted."""
+        return sorted(set(self.list_sizes()) - set(self.entries))
 
-    def whole(self, names: Iterable[str]) -> list[str]:
-        """Those of ``names`` whose bytes are the ones in their names and whose schema version is ours."""
+    def find_lost_keys(self) -> dict[str, str]:
+        """Return, by key, the lost shard that held its array or its failure."""
+        return {entry.key: name for name, entries in self.lost.items() for entry in entries}
+
+    def select_whole(self, names: Iterable[str]) -> list[str]:
+        """Return the shards that are whole and of our schema version.
+
+        A shard is whole if its bytes have the hash in its name. How many shards have another schema
+        version is printed.
+        """
         names = list(names)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing frees the GIL
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing releases the GIL
             are_whole = list(pool.map(lambda name: has_named_content(self.folder / name), names))
         whole = [name for name, is_whole in zip(names, are_whole, strict=True) if is_whole]
+
         usable = [name for name in whole if has_our_version(self.folder / name)]
         if len(usable) < len(whole):
             print(
-                f"{self.folder}: {len(whole) - len(usable)} shards are not of schema version {SCHEMA_VERSION} and "
-                "are computed anew; `python -m pipeline prune` removes them",
+                f"{self.folder}: {len(whole) - len(usable)} shards are not of schema version "
+                f"{SCHEMA_VERSION} and are computed again; `python -m pipeline prune` removes them",
                 file=sys.stderr,
             )
         return usable
 
     def adopt(self, names: Iterable[str]) -> None:
-        """Add shards to the catalog (in memory; ``publish`` writes it)."""
+        """Add shards of the folder to the catalog, in memory; ``publish`` writes it."""
         for name in names:
             if name not in self.entries:
-                path = self.folder / name
-                self._add(name, entries_of(name, path.stat().st_size, read_layout(path)))
+                self._add(name, _read_entries(self.folder / name))
                 self._is_changed = True
 
+    def adopt_copies(self, files: Mapping[str, Path]) -> None:
+        """Link shards from elsewhere into the store, unless they are there or not whole.
+
+        Args:
+            files: Paths by name. Names that are not a shard's are ignored.
+        """
+        sizes = self.list_sizes()
+        new = {
+            name: path
+            for name, path in sorted(files.items())
+            if task_of(name) and name not in sizes
+        }
+        for name, path in new.items():
+            link_file(path, self.folder / name, otherwise="copy")
+
+        whole = self.select_whole(new)
+        for name in set(new) - set(whole):
+            (self.folder / name).unlink()
+        self.adopt(whole)
+
     def forget(self, names: Iterable[str]) -> None:
-        """Take shards out of the catalog."""
-        forgotten = set(names) & set(self.entries)
+        """Remove shards from the catalog, in memory; their files stay."""
+        forgotten = set(names) & (set(self.entries) | set(self.lost))
+        if not forgotten:
+            return
+
+        self._is_changed = True
+        self.lost = {name: lost for name, lost in self.lost.items() if name not in forgotten}
         kept = {name: entries for name, entries in self.entries.items() if name not in forgotten}
-        self._is_changed = self._is_changed or bool(forgotten)
         self.by_key, self.entries = {}, {}
         for name, entries in kept.items():
             self._add(name, entries)
 
     def publish(self) -> None:
-        """Write the catalog if it changed."""
+        """Write the catalog if it has changed."""
         path = self.folder / CATALOG_NAME
-        if self._is_changed or not path.exists():
-            for name in [name for name, entries in self.entries.items() if not entries]:
-                (self.folder / name).unlink(
-                    missing_ok=True
-                )  # held nothing but failures that have been tried again
-                del self.entries[name]
-            rows = [entry for name in sorted(self.entries) for entry in self.entries[name]]
-            columns = list(zip(*rows, strict=True)) if rows else [[] for _ in CATALOG.columns]
-            arrays = [
-                pa.array(column, field.type)
-                for column, field in zip(columns, CATALOG.columns, strict=True)
-            ]
-            write_table(path, pa.Table.from_arrays(arrays, schema=CATALOG.columns), CATALOG)
-            self._is_changed = False
+        if not self._is_changed and path.exists():
+            return
 
-    def take(self, files: Mapping[str, Path]) -> None:
-        """Link into the store the shards among ``files`` (by name) that it lacks and that are whole."""
-        sizes = self.sizes()
-        lacking = {
-            name: path
-            for name, path in sorted(files.items())
-            if task_of(name) and name not in sizes
-        }
-        for name, path in lacking.items():
-            link_file(path, self.folder / name, otherwise="copy")
-        whole = self.whole(lacking)
-        for name in set(lacking) - set(whole):
-            (self.folder / name).unlink()
-        self.adopt(whole)
+        # A shard without entries held only failures that have been tried again since.
+        for name in [name for name, entries in self.entries.items() if not entries]:
+            (self.folder / name).unlink(missing_ok=True)
+            del self.entries[name]
+
+        rows = [entry for name in sorted(self.entries) for entry in self.entries[name]]
+        # What a lost shard held is remembered until it is computed again: as the same shard.
+        rows += [
+            entry
+            for name in sorted(self.lost)
+            for entry in self.lost[name]
+            if entry.key not in self.by_key
+        ]
+        _write_catalog(path, rows)
+        self._is_changed = False
 
 
-def entries_of(name: str, shard_bytes: int, layout: Layout) -> list[Entry]:
-    """Catalog entries of one shard: its rows, then its failures."""
+@dataclass(frozen=True)
+class PruneReport:
+    """Which shards ``prune_store`` removed, or would remove."""
+
+    removed: tuple[str, ...]  # their names
+    num_bytes: int  # of those shards
+    num_shared_bytes: int  # of these, bytes that stay on the disk: DVC's cache has them too
+    num_kept: int  # shards in use
+
+
+def prune_store(store_dir: Path, output_dir: Path, *, is_dry_run: bool) -> PruneReport:
+    """Remove every shard that has no key of the output folder's index.
+
+    Shards of other parameters go, and those of clips that are no longer listed. A shard that
+    remembers a failure which the index names stays.
+
+    Args:
+        store_dir: The folder of the store.
+        output_dir: The folder whose ``index.parquet`` says what is in use.
+        is_dry_run: Only report what would be removed.
+
+    Raises:
+        RunError: Another process writes to the store.
+        DataError: The index is not readable.
+    """
+    index = read_table(output_dir / INDEX_NAME, INDEX, columns=["key"])
+    keys = set(index.column("key").to_pylist())
+
+    with explain_os_errors(store_dir), Store(store_dir).open() as store:
+        used, used_lost = (
+            {name for name, listed in shards.items() if any(entry.key in keys for entry in listed)}
+            for shards in (store.entries, store.lost)
+        )
+        sizes = store.list_sizes()
+        unused = sorted(set(sizes) - used)
+        shared = [name for name in unused if (store.folder / name).stat().st_nlink > 1]
+
+        if not is_dry_run:
+            # The catalog first: it must never list a file that is gone.
+            store.forget({*unused, *store.lost} - used_lost)
+            store.publish()
+            for name in unused:
+                (store.folder / name).unlink()
+
+    return PruneReport(
+        removed=tuple(unused),
+        num_bytes=sum(sizes[name] for name in unused),
+        num_shared_bytes=sum(sizes[name] for name in shared),
+        num_kept=len(used),
+    )
+
+
+def _read_catalog(path: Path) -> dict[str, list[Entry]]:
+    """Read the entries of each shard. Without a readable catalog there are none.
+
+    All shards are unlisted then, and the catalog is rebuilt from them.
+    """
+    entries: dict[str, list[Entry]] = {}
+    if path.exists():
+        with contextlib.suppress(DataError):
+            table = read_table(path, CATALOG)
+            columns = [table.column(name).to_pylist() for name in CATALOG.columns.names]
+            for values in zip(*columns, strict=True):
+                entry = Entry(*values)
+                entries.setdefault(entry.shard, []).append(entry)
+    return entries
+
+
+def _write_catalog(path: Path, entries: Sequence[Entry]) -> None:
+    columns: list[Sequence[object]] = [[] for _ in CATALOG.columns]
+    if entries:
+        columns = list(zip(*entries, strict=True))
+    arrays = [
+        pa.array(column, field.type) for column, field in zip(columns, CATALOG.columns, strict=True)
+    ]
+    write_table(path, pa.Table.from_arrays(arrays, schema=CATALOG.columns), CATALOG)
+
+
+def _read_entries(path: Path) -> list[Entry]:
+    """Read the catalog entries of one shard: its rows, then its failures."""
+    layout, name, size = read_layout(path), path.name, path.stat().st_size
     rows = zip(layout.keys, layout.sample_ids, layout.crc32.tolist(), strict=True)
-    return [
-        Entry(key, sample_id, name, shard_bytes, row, crc32, None, None)
+    entries = [
+        Entry(key, sample_id, name, size, row, crc32, None, None)
         for row, (key, sample_id, crc32) in enumerate(rows)
-    ] + [
-        Entry(
+    ]
+    for failure in layout.failures:
+        key, sample_id, reason, detail = (
             failure.key,
             failure.sample_id,
-            name,
-            shard_bytes,
-            None,
-            None,
             failure.reason,
             failure.detail,
         )
-        for failure in layout.failures
-    ]
+        entries.append(Entry(key, sample_id, name, size, None, None, reason, detail))
+    return entries

@@ -1,14 +1,15 @@
-"""What a worker does with a task: one pass over its clips, then one shard a feature."""
+"""Run a task, as a worker does: one pass over its clips, then one shard for each feature."""
 
 import dataclasses
 import errno
 import functools
 import json
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
+from typing import Protocol
 
 from earshot.errors import MediaError
 from earshot.files import sha256_of
@@ -22,163 +23,192 @@ from earshot.shard_format import (
     write_shard,
 )
 from pipeline.base.parameters import as_mapping
-from pipeline.features.feature import Extracted, Feature
-from pipeline.shards.crash_log import Attempt
-from pipeline.shards.plan import Clip, ClipWork, Part, Task
+from pipeline.features.feature import Extracted, Feature, Moment
+from pipeline.shards.crash_log import TaskNotes
+from pipeline.shards.plan import ClipWork, PlannedShard, Task
+from pipeline.shards.requests import Clip
 
-# What decides the arrays' bits. Numba is not among it: flow that it compiles is used only where it has OpenCV's bits,
-# and shards must have the same bytes with and without it.
+# What decides the bits of the arrays. Numba is not in the list: compiled flow is used only where it
+# has OpenCV's bits, and shards have the same bytes with and without it.
 _SOFTWARE = ("numpy", "opencv-python-headless", "opencv-python", "av", "librosa", "scipy", "h5py")
+
+
+class Extract(Protocol):
+    """Compute features of a clip at some moments, as ``extract_features`` does.
+
+    Yields one outcome per feature name for each moment, in the order of ``moments``.
+    """
+
+    def __call__(
+        self, path: Path, moments: Sequence[Moment], features: Sequence[Feature], /
+    ) -> Iterator[dict[str, Extracted]]: ...
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What a task made: shard names by feature, and how the first feature's samples fared."""
+    """The shards that a task made, and how the samples of its first feature fared."""
 
-    shards: Mapping[str, str]
+    shards: Mapping[str, str]  # names of shards, by feature
     num_samples: int
-    failures: Mapping[str, int]  # count by reason
-    seconds: float
+    failures: Mapping[str, int]  # number of samples, by reason
 
 
 def run_task(
     task: Task,
     *,
-    extract: Callable,
-    set_aside: Mapping[str, str] | None = None,
-    attempt: Attempt | None = None,
+    extract: Extract,
+    skip_reasons: Mapping[str, str] | None = None,
+    notes: TaskNotes | None = None,
 ) -> TaskResult:
-    """Compute and publish the shards of ``task``; shards that are already there are left.
+    """Compute and publish the shards of a task.
 
-    ``extract`` is ``pipeline.features.extract.extract_features``. Clips in ``set_aside`` (id to reason) are not touched: they
-    killed earlier attempts. A clip that cannot be read fails its own samples, with the reason, and nothing else.
+    A clip that cannot be read fails its own samples, with the reason, and no others. If an earlier
+    try has published all shards already, nothing is computed.
+
+    Args:
+        task: What to compute.
+        extract: What computes the arrays of a clip.
+        skip_reasons: Clips that ended the worker of earlier tries, with the reason. They are not
+            read, and their samples fail.
+        notes: Where the worker writes what it is doing.
     """
-    start = time.monotonic()
     finished = _find_finished(task)
     if finished is not None:
         return finished
-    rows: dict[str, list[Row]] = {part.feature.name: [] for part in task.parts}
-    failures: dict[str, list[Failure]] = {part.feature.name: [] for part in task.parts}
+
+    rows: dict[str, list[Row]] = {shard.feature.name: [] for shard in task.shards}
+    failures: dict[str, list[Failure]] = {shard.feature.name: [] for shard in task.shards}
+    features = [shard.feature for shard in task.shards]
     for work in task.work:
-        outcomes = attempt_clip(
-            work,
-            [part.feature for part in task.parts],
-            extract,
-            set_aside=set_aside,
-            attempt=attempt,
-        )
-        for part in task.parts:
-            name = part.feature.name
+        outcomes = extract_clip(work, features, extract, skip_reasons=skip_reasons, notes=notes)
+        for shard in task.shards:
+            name = shard.feature.name
             for moment, outcome in zip(work.moments, outcomes, strict=True):
-                if moment.sample_id in part.keys:
-                    _keep(outcome[name], moment.sample_id, part, rows[name], failures[name])
-    if attempt is not None:
-        attempt.begin_writing()
-    shards = {}
-    for part in reversed(task.parts):  # the first one last: where it is, the others are
-        name = part.feature.name
-        path = write_shard(
-            part.store_dir, part.task, rows[name], failures[name], shard_attributes(part.feature)
-        )
-        shards[name] = path.name
-        assert task_of(path.name) == part.task
-    first = task.parts[0].feature.name
+                # A companion may have only some of the task's samples.
+                if moment.sample_id in shard.keys:
+                    _add_outcome(outcome[name], moment.sample_id, shard, rows[name], failures[name])
+    if notes is not None:
+        notes.begin_writing()
+
+    # The task's own shard is written last: where it is, those of the companions are too.
+    shard_names = {}
+    for shard in reversed(task.shards):
+        name = shard.feature.name
+        attributes = _make_shard_attributes(shard.feature)
+        path = write_shard(shard.store_dir, shard.task_id, rows[name], failures[name], attributes)
+        shard_names[name] = path.name
+        assert task_of(path.name) == shard.task_id
+
+    first = task.shards[0].feature.name
     assert len(rows[first]) + len(failures[first]) == task.num_samples
-    counts = Counter(failure.reason for failure in failures[first])
-    return TaskResult(shards, task.num_samples, dict(counts), time.monotonic() - start)
+    return TaskResult(shard_names, task.num_samples, _count_reasons(failures[first]))
 
 
 def _find_finished(task: Task) -> TaskResult | None:
-    """The result of an earlier attempt whose worker was lost after it had published everything."""
-    shards, failures = {}, ()
-    for part in reversed(task.parts):
-        paths = [
+    """Return the result of an earlier try whose worker was lost after it had published all."""
+    shard_names: dict[str, str] = {}
+    failures: Sequence[Failure] = ()
+    for shard in reversed(task.shards):
+        whole = [
             path
-            for path in part.store_dir.glob(f"{part.task}-*.h5")
-            if path.name not in part.superseded
+            for path in shard.store_dir.glob(f"{shard.task_id}-*.h5")
+            if path.name not in shard.superseded and has_named_content(path)
         ]
-        paths = [path for path in paths if has_named_content(path)]
-        if not paths:
+        if not whole:
             return None
-        shards[part.feature.name] = paths[0].name
-        failures = read_layout(paths[0]).failures
-    counts = Counter(failure.reason for failure in failures)
-    return TaskResult(shards, task.num_samples, dict(counts), 0.0)
+        shard_names[shard.feature.name] = whole[0].name
+        failures = read_layout(whole[0]).failures
+    return TaskResult(shard_names, task.num_samples, _count_reasons(failures))
 
 
-def _keep(
-    extracted: Extracted, sample_id: str, part: Part, rows: list[Row], failures: list[Failure]
+def _count_reasons(failures: Sequence[Failure]) -> dict[str, int]:
+    return dict(Counter(failure.reason for failure in failures))
+
+
+def _add_outcome(
+    extracted: Extracted,
+    sample_id: str,
+    shard: PlannedShard,
+    rows: list[Row],
+    failures: list[Failure],
 ) -> None:
-    key = part.keys[sample_id]
+    key = shard.keys[sample_id]
     if extracted.array is not None:
         rows.append(Row(sample_id, key, extracted.array, extracted.attributes))
     else:
-        failures.append(
-            Failure(sample_id, key, extracted.reason or "error", extracted.detail or "")
-        )
+        reason, detail = extracted.reason or "error", extracted.detail or ""
+        failures.append(Failure(sample_id, key, reason, detail))
 
 
-def attempt_clip(
+def extract_clip(
     work: ClipWork,
-    features: list[Feature],
-    extract: Callable,
+    features: Sequence[Feature],
+    extract: Extract,
     *,
-    set_aside: Mapping[str, str] | None,
-    attempt: Attempt | None,
+    skip_reasons: Mapping[str, str] | None,
+    notes: TaskNotes | None,
 ) -> list[dict[str, Extracted]]:
-    """What ``extract`` makes of a clip, one outcome (by feature name) a moment, noted in ``attempt``.
+    """Compute features of one clip, and turn what goes wrong into failures of its samples.
 
-    When reading fails, what is left shares the failure; a clip that is set aside fails without being touched.
+    Args:
+        work: The clip and its moments.
+        features: What to compute.
+        extract: What computes them.
+        skip_reasons: Clips that are not read, with the reason.
+        notes: Where the worker writes what it is doing.
+
+    Returns:
+        One outcome per feature name for each moment. If reading breaks off, the remaining moments
+        share the failure.
     """
-    reason = (set_aside or {}).get(work.clip.clip_id)
+    names = [feature.name for feature in features]
+    reason = (skip_reasons or {}).get(work.clip.clip_id)
     if reason is not None:
-        text = "made no progress in time" if reason == "timeout" else "ended its worker process"
-        failed = Extracted(None, reason=reason, detail=f"reading the clip {text}, repeatedly")
-        return [dict.fromkeys((feature.name for feature in features), failed) for _ in work.moments]
-    if attempt is not None:
-        attempt.begin_clip(work.clip.clip_id)
-    return _extract_clip(work, features, extract, attempt)
+        problem = "made no progress in time" if reason == "timeout" else "ended its worker process"
+        failed = Extracted(None, reason=reason, detail=f"reading the clip {problem}, repeatedly")
+        return [dict.fromkeys(names, failed) for _ in work.moments]
 
-
-def _extract_clip(
-    work: ClipWork, features: list[Feature], extract: Callable, attempt: Attempt | None
-) -> list[dict[str, Extracted]]:
+    if notes is not None:
+        notes.begin_clip(work.clip.clip_id)
     outcomes: list[dict[str, Extracted]] = []
     try:
-        check_clip(work.clip)
-        for outcome in extract(work.clip.path, list(work.moments), features):
+        _check_file(work.clip)
+        for outcome in extract(work.clip.path, list(work.moments), list(features)):
             outcomes.append(
-                {name: _without_folder(extracted, work.clip) for name, extracted in outcome.items()}
+                {name: _shorten_detail(extracted, work.clip) for name, extracted in outcome.items()}
             )
-            if attempt is not None:
-                attempt.note_progress()
-    except MediaError as error:
-        failed = Extracted(None, reason=error.reason, detail=_told(error, work.clip))
-    except MemoryError:
-        raise  # the machine's state, perhaps not the clip's fault: the task is tried again
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise  # noting progress met a full disk: no fault of the clip either
-        failed = Extracted(
-            None, reason="error", detail=_told(error, work.clip, type(error).__name__)
-        )
-    except (
-        Exception
-    ) as error:  # a clip must not stop the other 199,999; its samples carry what happened
-        failed = Extracted(
-            None, reason="error", detail=_told(error, work.clip, type(error).__name__)
-        )
-    else:
-        assert len(outcomes) == len(work.moments), (
-            f"{len(outcomes)} outcomes of {len(work.moments)} moments"
-        )
-        return outcomes
-    names = [feature.name for feature in features]
-    return outcomes + [dict.fromkeys(names, failed) for _ in work.moments[len(outcomes) :]]
+            if notes is not None:
+                notes.note_progress()
+    except Exception as error:
+        if _is_machines_fault(error):
+            raise
+        failed = _describe_failure(error, work.clip)
+        num_left = len(work.moments) - len(outcomes)
+        return outcomes + [dict.fromkeys(names, failed) for _ in range(num_left)]
+
+    assert len(outcomes) == len(work.moments), (
+        f"{len(outcomes)} outcomes of {len(work.moments)} moments"
+    )
+    return outcomes
 
 
-def check_clip(clip: Clip) -> None:
-    """The file must be the one that the downloads table describes: its hash is part of every key made from it."""
+def _is_machines_fault(error: Exception) -> bool:
+    """Return whether the task must be tried again, because the clip may be in order."""
+    is_disk_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, MemoryError) or is_disk_full
+
+
+def _describe_failure(error: Exception, clip: Clip) -> Extracted:
+    """Turn an exception into a failure. Even a bug must not stop the other 199,999 clips."""
+    text = _format_detail(str(error), clip)
+    if isinstance(error, MediaError):
+        return Extracted(None, reason=error.reason, detail=text)
+    return Extracted(None, reason="error", detail=f"{type(error).__name__}: {text}")
+
+
+def _check_file(clip: Clip) -> None:
+    """Refuse a file that is not the one in the downloads table, because keys name that one."""
+    # Neither reason is a fact about the clip, so every build tries again.
     try:
         status = clip.path.stat()
         found = _hash_file(clip.file, status.st_size, status.st_mtime_ns)
@@ -186,45 +216,43 @@ def check_clip(clip: Clip) -> None:
         raise MediaError(
             "no_file", f"{clip.path}: not found, though the downloads table has it"
         ) from None
-    except OSError as error:  # like the one above no fact about the clip: every run tries again
+    except OSError as error:
         raise MediaError("no_file", f"{clip.path}: cannot be read ({error.strerror})") from None
+
     if found != clip.sha256:
         raise MediaError(
             "changed_file",
-            f"{clip.path}: its sha256 begins with {found[:12]}, the downloads table says {clip.sha256[:12]}",
+            f"{clip.path}: its sha256 begins with {found[:12]}, the downloads table says "
+            f"{clip.sha256[:12]}",
         )
 
 
 @functools.lru_cache(maxsize=64)
 def _hash_file(file: str, size: int, mtime_ns: int) -> str:
-    """SHA-256 of a file, once for all tasks of this process that cut a long video into samples."""
+    """Return the SHA-256 of a file; a long video with samples in several tasks is hashed once."""
     return sha256_of(file)
 
 
-def _told(error: Exception, clip: Clip, kind: str | None = None) -> str:
-    text = _one_line(str(error), clip)
-    return f"{kind}: {text}" if kind else text
-
-
-def _without_folder(extracted: Extracted, clip: Clip) -> Extracted:
+def _shorten_detail(extracted: Extracted, clip: Clip) -> Extracted:
     if extracted.array is not None:
         return extracted
-    return dataclasses.replace(extracted, detail=_one_line(extracted.detail or "", clip))
+    return dataclasses.replace(extracted, detail=_format_detail(extracted.detail or "", clip))
 
 
-def _one_line(text: str, clip: Clip) -> str:
-    """Without the clips' folder: the same failure reads the same in every checkout."""
+def _format_detail(text: str, clip: Clip) -> str:
+    """Put a text on one line, without the clips' folder: it is the same in every checkout."""
     return " ".join(text.split()).replace(str(clip.path), clip.path.name)
 
 
-def shard_attributes(feature: Feature) -> dict[str, object]:
-    """Root attributes of a shard: what it holds and what computed it."""
+def _make_shard_attributes(feature: Feature) -> dict[str, object]:
+    """Return the root attributes of a shard: what it holds and what computed it."""
     software = {}
     for name in _SOFTWARE:
         try:
             software[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            continue  # one of two builds of the same library
+            continue  # the other build of the same library is installed
+
     return {
         **feature.attributes,
         "feature": feature.name,

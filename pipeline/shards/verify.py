@@ -1,17 +1,19 @@
-"""Checking a feature's folder against its index, byte for byte.
+"""Check a feature's folder against its index, byte for byte.
 
-A shard's name holds the hash of its bytes, so nothing needs to be believed: a byte that changed anywhere, a truncated,
-a missing or a foreign file shows. When a shard is damaged, the checksums of the index tell which of its arrays still
-are what they were; when all are, the damage lies in the file's tables and concerns all its samples.
+A shard's name holds the hash of its bytes. So a byte that changed anywhere is found, as is a file
+that is truncated, missing or foreign. In a damaged shard, the checksums of the index then tell
+which arrays are still good. If all of them are, the damage is in the shard's tables and concerns
+all its samples.
 """
 
-import pickle
+import json
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from earshot.errors import DataError
 from earshot.shard_format import INDEX_NAME, crc32_of, has_named_content, read_layout, read_row
@@ -19,66 +21,63 @@ from earshot.tables import INDEX, read_table
 from pipeline.base.progress import Progress
 
 _READ_TIMEOUT_SECONDS = 120.0
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
 class Damage:
-    """One file that is not what the index says, and the samples that suffer."""
+    """One file that is not what the index says."""
 
     path: Path
     problem: str
-    sample_ids: tuple[str, ...] = ()
+    sample_ids: tuple[str, ...] = ()  # that cannot be trusted; empty: no sample uses the file
 
 
 def verify_feature(output_dir: Path, *, is_quiet: bool = False) -> list[Damage]:
-    """Compare every shard of a feature's folder with its name and with the index; what is wrong, in index order.
+    """Compare every shard of a feature's folder with its name and with the index.
 
-    Raises ``DataError`` when there is no index that can be read: then nothing is known about the shards.
+    Args:
+        output_dir: The folder with the shards and ``index.parquet``.
+        is_quiet: Show no progress.
+
+    Returns:
+        What is wrong, in the order of the index; last the files that no row of the index uses.
+
+    Raises:
+        DataError: There is no readable index, so nothing is known about the shards.
     """
-    index = read_table(output_dir / INDEX_NAME, INDEX).to_pylist()
-    rows: dict[str, list[dict]] = defaultdict(list)
-    for row in index:
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in read_table(output_dir / INDEX_NAME, INDEX).to_pylist():
         if row["status"] == "ok":
             rows[row["shard"]].append(row)
+
     damages = []
-    with Progress(
-        len(rows), f"verify {output_dir.name}", unit="shard", is_quiet=is_quiet
-    ) as progress:
+    description = f"verify {output_dir.name}"
+    with Progress(len(rows), description, unit="shard", is_quiet=is_quiet) as progress:
         for name, of_shard in rows.items():
             damage = verify_shard(output_dir / name, of_shard)
-            damages += [damage] if damage is not None else []
+            if damage is not None:
+                damages.append(damage)
             progress.update(num_failed=damage is not None)
-    damages += [
-        Damage(path, "no row of the index uses it")
-        for path in sorted(output_dir.glob("*.h5"))
-        if path.name not in rows
-    ]
-    return damages
+
+    unused = [path for path in sorted(output_dir.glob("*.h5")) if path.name not in rows]
+    return damages + [Damage(path, "no row of the index uses it") for path in unused]
 
 
-def verify_shard(path: Path, rows: list[Mapping]) -> Damage | None:
-    """Compare one shard with its INDEX rows."""
+def verify_shard(path: Path, rows: Sequence[Mapping[str, Any]]) -> Damage | None:
+    """Compare one shard with its rows of the table INDEX; return None if it is whole."""
     sample_ids = tuple(row["sample_id"] for row in rows)
     path = path.resolve()
     if not path.is_file():
         return Damage(path, "missing", sample_ids)
     try:
         is_whole = has_named_content(path)
-    except OSError as error:  # the disk itself gives up
+    except OSError as error:  # the disk itself fails
         return Damage(path, f"cannot be read ({error.strerror})", sample_ids)
     if is_whole:
-        try:
-            layout = read_layout(path)
-        except DataError as error:  # of another schema version
-            return Damage(path, str(error).removeprefix(f"{path}: "), sample_ids)
-        wrong = tuple(
-            row["sample_id"]
-            for row in rows
-            if not 0 <= row["row"] < len(layout.keys)
-            or (layout.keys[row["row"]], layout.crc32[row["row"]]) != (row["key"], row["crc32"])
-        )
-        return Damage(path, "the index does not fit the shard", wrong) if wrong else None
-    good = set(read_good_arrays(path, {row["row"]: row["crc32"] for row in rows}))
+        return _compare_tables(path, rows)
+
+    good = _find_good_rows(path, {row["row"]: row["crc32"] for row in rows})
     if len(good) == len({row["row"] for row in rows}):
         return Damage(path, "damaged outside of its arrays", sample_ids)
     bad = tuple(row["sample_id"] for row in rows if row["row"] not in good)
@@ -86,45 +85,66 @@ def verify_shard(path: Path, rows: list[Mapping]) -> Damage | None:
     return Damage(path, problem, bad)
 
 
-def read_good_arrays(path: Path, crc32_by_row: Mapping[int, int]) -> dict[int, tuple]:
-    """(array, attributes) of the rows of a damaged shard whose bytes still have these checksums.
-
-    Another process reads the file: damaged tables can crash the HDF5 library.
-    """
+def _compare_tables(path: Path, rows: Sequence[Mapping[str, Any]]) -> Damage | None:
+    """Compare the tables of a whole shard with the index."""
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", "from pipeline.shards import verify; verify.answer_on_stdout()"],
-            input=pickle.dumps((path, dict(crc32_by_row))),
+        layout = read_layout(path)
+    except DataError as error:  # it has another schema version
+        problem = str(error).removeprefix(f"{path}: ")
+        return Damage(path, problem, tuple(row["sample_id"] for row in rows))
+
+    wrong = []
+    for row in rows:
+        number = row["row"]
+        is_in_shard = 0 <= number < len(layout.keys)
+        expected = (row["key"], row["crc32"])
+        if not is_in_shard or (layout.keys[number], layout.crc32[number]) != expected:
+            wrong.append(row["sample_id"])
+    return Damage(path, "the index does not fit the shard", tuple(wrong)) if wrong else None
+
+
+def _find_good_rows(path: Path, crc32_by_row: Mapping[int, int]) -> set[int]:
+    """Return the rows of a damaged shard whose bytes still have these checksums.
+
+    Another process reads the file, because damaged tables can crash the HDF5 library.
+    """
+    question = json.dumps({"path": str(path), "rows": list(crc32_by_row.items())})
+    try:
+        process = subprocess.run(
+            [sys.executable, "-m", "pipeline.shards.verify"],
+            input=question.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            cwd=Path(__file__).resolve().parents[2],
+            cwd=_ROOT,
             timeout=_READ_TIMEOUT_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return {}
-    return pickle.loads(done.stdout) if done.returncode == 0 else {}
+        return set()
+    return set(json.loads(process.stdout)) if process.returncode == 0 else set()
 
 
-def answer_on_stdout() -> None:
-    """The other process: what ``read_good_arrays`` asks on stdin."""
-    path, crc32_by_row = pickle.load(sys.stdin.buffer)
-    sys.stdout.buffer.write(pickle.dumps(_read_good_arrays(path, crc32_by_row)))
-
-
-def _read_good_arrays(path: Path, crc32_by_row: dict[int, int]) -> dict[int, tuple]:
+def _answer() -> None:
+    """Answer what ``_find_good_rows`` asks on stdin; runs in the other process."""
+    question = json.load(sys.stdin)
+    path = Path(question["path"])
+    good: list[int] = []
     try:
         layout = read_layout(path)
     except DataError:
-        return {}
-    good = {}
+        print(json.dumps(good))
+        return
+
     with open(path, "rb") as file:
-        for row, crc32 in crc32_by_row.items():
+        for row, crc32 in question["rows"]:
             try:
                 array = read_row(file.fileno(), layout, row)
-                attributes = layout.row_attributes(row)
             except (DataError, IndexError, ValueError, MemoryError, OSError):
-                continue  # its offset or shape is damaged: not among the good ones
+                continue  # its offset or its shape is damaged
             if crc32_of(array) == crc32:
-                good[row] = (array, attributes)
-    return good
+                good.append(row)
+    print(json.dumps(good))
+
+
+if __name__ == "__main__":
+    _answer()

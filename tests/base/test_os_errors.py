@@ -14,8 +14,9 @@ from eval.score import main as score_main
 from pipeline.__main__ import main as pipeline_main
 from pipeline.commands import status
 from pipeline.features.feature import Moment
-from pipeline.shards.plan import ClipWork, available_clips
-from pipeline.shards.tasks import attempt_clip
+from pipeline.shards.plan import ClipWork
+from pipeline.shards.requests import find_clips
+from pipeline.shards.tasks import extract_clip
 from stages.common import run_stage
 from tests.helpers import fake_features
 from tests.helpers.fake_cache import TEXTS, build
@@ -80,7 +81,7 @@ def test_a_folder_that_may_not_be_written_is_told_in_one_sentence(
 
 def test_a_disk_that_is_full_when_progress_is_noted_is_no_fault_of_the_clip(tmp_path):
     samples, downloads = make_dataset(tmp_path, {"a": "1"}, samples_per_clip=3)
-    clips, absent = available_clips(downloads, tmp_path / "clips")
+    clips, absences = find_clips(downloads, tmp_path / "clips")
     work = ClipWork(
         clips["a"],
         tuple(Moment(row["sample_id"], row["time_seconds"]) for row in samples.to_pylist()),
@@ -93,10 +94,10 @@ def test_a_disk_that_is_full_when_progress_is_noted_is_no_fault_of_the_clip(tmp_
         def note_progress(self):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    assert not absent
+    assert not absences
     with pytest.raises(OSError, match="No space left"):
-        attempt_clip(
-            work, [make_feature()], fake_features.extract, set_aside=None, attempt=FullDisk()
+        extract_clip(
+            work, [make_feature()], fake_features.extract, skip_reasons=None, notes=FullDisk()
         )
 
 

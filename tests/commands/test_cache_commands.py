@@ -21,7 +21,7 @@ from pipeline.commands import prune, repair, verify
 from pipeline.features import frames
 from pipeline.features.feature import Extracted, Feature, Needs
 from pipeline.shards.account import account_path, write_account
-from pipeline.shards.build import build_feature
+from pipeline.shards.build import BuildOptions, FeatureFolders, build_feature
 from pipeline.shards.cluster import ClusterParameters
 from tests.helpers.fake_cache import flip
 from train.inference import detector
@@ -75,11 +75,12 @@ def build_as_stages_do(project, feature):
         feature,
         samples=read_table(project.samples_table_path("tiny"), SAMPLES),
         downloads=read_table(project.downloads_table_path("tiny"), DOWNLOADS),
-        clips_dir=project.clips_dir("tiny"),
-        store_dir=project.store_dir("tiny", feature.name),
-        output_dir=project.feature_dir("tiny", feature.name),
-        cluster=ClusterParameters(workers=0),
-        is_quiet=True,
+        folders=FeatureFolders(
+            project.clips_dir("tiny"),
+            project.store_dir("tiny", feature.name),
+            project.feature_dir("tiny", feature.name),
+        ),
+        options=BuildOptions(ClusterParameters(workers=0), is_quiet=True),
     )
 
 
@@ -101,7 +102,7 @@ def test_verify_names_the_sample_and_repair_restores_it(project, capsys):
     assert "sample2" not in output
     assert "python -m pipeline repair" in output
     assert run(repair, project) == 0
-    assert "1 shards restored byte for byte, 0 remade" in capsys.readouterr().out
+    assert "1 shards restored byte for byte, 0 replaced by others" in capsys.readouterr().out
     assert path.read_bytes() == before
     assert run(verify, project) == 0
     assert run(repair, project) == 0
@@ -357,7 +358,10 @@ def test_detections_are_a_feature_like_the_others_where_they_are_cached(
     assert f"sample2: cache/tiny/detections/{path.name}: damaged\n" in output
     assert "tiny/frames: 5 samples, whole" in output
     assert run(repair, project) == 0
-    assert "tiny/detections: 1 shards restored byte for byte, 0 remade" in capsys.readouterr().out
+    assert (
+        "tiny/detections: 1 shards restored byte for byte, 0 replaced by others"
+        in capsys.readouterr().out
+    )
     assert path.read_bytes() == before
     assert run(prune, project) == 0
     assert "tiny/detections: 1 shards removed" in capsys.readouterr().out

@@ -1,79 +1,81 @@
-"""A feature cache over clips of text: build, verify and repair it, and look into it."""
+"""A feature cache over clips of text: build it, verify it, repair it, look into it."""
 
 from pathlib import Path
 
-from pipeline.shards.build import build_feature
+from pipeline.features.feature import Feature
+from pipeline.shards.build import BuildOptions, BuildReport, FeatureFolders, build_feature
 from pipeline.shards.cluster import ClusterParameters
-from pipeline.shards.repair import repair_feature
-from pipeline.shards.verify import verify_feature
+from pipeline.shards.repair import RepairReport, repair_feature
+from pipeline.shards.verify import Damage, verify_feature
 from tests.helpers import fake_features
 from tests.helpers.fake_features import make_feature
 
 HERE = ClusterParameters(workers=0)
-
+_OPTIONS = {"cluster": HERE, "is_quiet": True, "shard_samples": 8}
 
 TEXTS = {f"clip{i:03d}": f"text {i}" for i in range(60)}
 
 
-def build(folder, tables, *, feature=None, **options):
-    """``build_feature`` below ``folder``, in this process unless told otherwise."""
+def folders_of(folder: Path, feature: Feature) -> FeatureFolders:
+    """Return where ``build`` keeps a feature below ``folder``."""
+    return FeatureFolders(
+        clips_dir=folder / "clips",
+        store_dir=folder / "store" / feature.name,
+        output_dir=folder / feature.name,
+    )
+
+
+def build(
+    folder, tables, *, feature=None, companions=(), extract=fake_features.extract, **options
+) -> BuildReport:
+    """Build a feature below ``folder``, in this process unless ``cluster`` says otherwise."""
     feature = feature or make_feature()
     samples, downloads = tables
-    options = {
-        "cluster": HERE,
-        "extract": fake_features.extract,
-        "is_quiet": True,
-        "shard_samples": 8,
-    } | options
     return build_feature(
         feature,
         samples=samples,
         downloads=downloads,
-        clips_dir=folder / "clips",
-        store_dir=folder / "store" / feature.name,
-        output_dir=folder / feature.name,
-        **options,
+        folders=folders_of(folder, feature),
+        options=BuildOptions(**(_OPTIONS | options)),
+        companions=companions,
+        extract=extract,
     )
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Names and bytes of all files of a folder."""
+    """Return the names and bytes of all files of a folder."""
     return {
         path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".lock"
     }
 
 
 def touched(folder: Path) -> list[str]:
-    """What the extractor has been asked for since the last look."""
+    """Return what was extracted since the last call."""
     path = folder / "touched.txt"
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
     path.write_text("")
     return sorted(lines)
 
 
-def repair(folder, tables, damages, *, feature=None, **options):
+def repair(
+    folder, tables, damages, *, feature=None, extract=fake_features.extract, **options
+) -> RepairReport:
+    """Repair what ``build`` built."""
     feature = feature or make_feature()
+    samples, downloads = tables
     return repair_feature(
         feature,
         damages,
-        samples=tables[0],
-        downloads=tables[1],
-        clips_dir=folder / "clips",
-        store_dir=folder / "store" / feature.name,
-        output_dir=folder / feature.name,
-        **(
-            {
-                "cluster": HERE,
-                "is_quiet": True,
-                "extract": fake_features.extract,
-                "shard_samples": 8,
-            }
-            | options
-        ),
+        samples=samples,
+        downloads=downloads,
+        folders=folders_of(folder, feature),
+        options=BuildOptions(**(_OPTIONS | options)),
+        extract=extract,
     )
 
 
-def check(folder):
+def check(folder) -> list[Damage]:
+    """Verify the feature ``frames`` below ``folder``."""
     return verify_feature(folder / "frames", is_quiet=True)
 
 

@@ -154,8 +154,7 @@ def test_features_that_share_a_pass_find_their_arrays(tmp_path):
     tables = make_dataset(tmp_path, texts)
     flow, spectrograms = make_feature("flow"), make_feature("spectrograms")
     touched(tmp_path)
-    also = [(feature, tmp_path / "store" / feature.name) for feature in (flow, spectrograms)]
-    build(tmp_path, tables, also=also)
+    build(tmp_path, tables, companions=[flow, spectrograms])
     assert touched(tmp_path) == sorted(f"{clip_id}_0 frames+flow+spectrograms" for clip_id in texts)
     assert build(tmp_path, tables, feature=flow).computed == 0
     report = build(tmp_path, tables, feature=spectrograms)
@@ -165,9 +164,7 @@ def test_features_that_share_a_pass_find_their_arrays(tmp_path):
     build(alone, make_dataset(alone, texts), feature=flow)
     assert contents(alone / "flow") == contents(tmp_path / "flow")
     changed = make_feature("flow", gain=2.0)
-    build(
-        tmp_path, tables, also=[(changed, tmp_path / "store" / "flow")]
-    )  # frames are there: no pass to share
+    build(tmp_path, tables, companions=[changed])  # frames are there: no pass to share
     assert touched(tmp_path) == []
     assert build(tmp_path, tables, feature=changed).computed == 60
 
@@ -180,8 +177,7 @@ def test_sound_from_another_clip_is_taken_there(tmp_path):
     ]
     samples = pa.Table.from_pylist(rows, schema=SAMPLES.columns)
     spectrograms = make_feature("spectrograms")
-    also = [(spectrograms, tmp_path / "store" / "spectrograms")]
-    assert build(tmp_path, (samples, tables[1]), also=also).missing == 1
+    assert build(tmp_path, (samples, tables[1]), companions=[spectrograms]).missing == 1
     report = build(tmp_path, (samples, tables[1]), feature=spectrograms)
     assert (report.ok, report.missing) == (3, 0)
     reader = FeatureReader(tmp_path / "spectrograms")
@@ -242,7 +238,7 @@ def test_too_many_failures_fail_the_run_but_lose_nothing(tmp_path):
 
 def test_tables_that_contradict_themselves_are_refused(tmp_path):
     samples, downloads = make_dataset(tmp_path, {"a": "1"})
-    with pytest.raises(DataError, match="a_0 is there twice"):
+    with pytest.raises(DataError, match="a_0 appears twice"):
         build(tmp_path, (pa.concat_tables([samples, samples]), downloads))
     broken = pa.Table.from_pylist([{"clip_id": "a", "status": "ok"}], schema=DOWNLOADS.columns)
     with pytest.raises(DataError, match="clip a is ok but has no path"):

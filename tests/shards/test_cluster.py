@@ -16,8 +16,8 @@ import pytest
 from earshot.errors import ParameterError, RunError
 from earshot.reader import FeatureReader
 from pipeline.base.parameters import build as build_parameters
-from pipeline.shards.cluster import ClusterParameters, _connect
-from pipeline.shards.crash_log import AttemptLog
+from pipeline.shards.cluster import ClusterParameters, open_client
+from pipeline.shards.crash_log import CrashLog
 from tests.helpers.fake_cache import build, contents
 from tests.helpers.fake_features import make_dataset
 from tests.helpers.paths import ROOT
@@ -67,7 +67,7 @@ def test_few_workers_share_all_of_the_memory(monkeypatch, machine_gib, workers, 
     monkeypatch.setattr("distributed.system.MEMORY_LIMIT", machine_gib * 2**30)
     with (
         pytest.raises(RunError, match="could not be started"),
-        _connect(local(workers=workers), num_tasks=9, is_quiet=True),
+        open_client(local(workers=workers), num_tasks=9, is_quiet=True),
     ):
         pass
     assert asked["memory_limit"] == limit_gib * 2**30
@@ -127,32 +127,32 @@ def test_parameters_out_of_range(values, message):
         build_parameters(ClusterParameters, values, "cluster")
 
 
-def test_attempts_accuse_only_what_outlived_no_attempt(tmp_path):
-    log = AttemptLog(tmp_path, max_attempts=2)
-    survived = log.begin("task", "tcp://a")
+def test_a_clip_is_skipped_after_tries_that_it_ended_itself(tmp_path):
+    log = CrashLog(tmp_path, max_attempts=2)
+    survived = log.begin_try("task", "tcp://a")
     survived.begin_clip("good")
-    survived.end()
-    assert log.set_aside("task") == {}
+    survived.remove()
+    assert log.find_clips_to_skip("task") == {}
     for clip_id in ("bad", "other", "bad"):
-        log.begin("task", "tcp://a").begin_clip(clip_id)
-    log.begin("task", "tcp://a").begin_writing()
-    log.begin("another", "tcp://a").begin_clip("other")
-    assert log.set_aside("task") == {"bad": "crashed"}
-    path, worker, size = log.current("task")
+        log.begin_try("task", "tcp://a").begin_clip(clip_id)
+    log.begin_try("task", "tcp://a").begin_writing()
+    log.begin_try("another", "tcp://a").begin_clip("other")
+    assert log.find_clips_to_skip("task") == {"bad": "crashed"}
+    path, worker, size = log.find_latest_try("task")
     assert worker == "tcp://a"
-    long = log.begin("long", "tcp://b")
+    long = log.begin_try("long", "tcp://b")
     long.begin_clip("film")
     sizes = []
     for _ in range(3):
         long.note_progress()
-        sizes.append(log.current("long")[2])
+        sizes.append(log.find_latest_try("long")[2])
     assert sizes == sorted(set(sizes))  # it grows: not hung
-    assert log.current("task")[2] == size
+    assert log.find_latest_try("task")[2] == size
     log.mark_hung(sorted(tmp_path.glob("task.*.jsonl"))[0])
-    assert log.set_aside("task") == {"bad": "timeout"}
+    assert log.find_clips_to_skip("task") == {"bad": "timeout"}
     with open(path, "ab") as file:
         file.write(b'{"clip": "ba')  # died while noting
-    assert log.set_aside("task") == {"bad": "timeout"}
+    assert log.find_clips_to_skip("task") == {"bad": "timeout"}
 
 
 class Cluster:

@@ -14,8 +14,7 @@ import pytest
 from earshot.errors import DataError, RunError
 from earshot.reader import FeatureReader
 from pipeline.shards.cluster import ClusterParameters
-from pipeline.shards.prune import prune_store
-from pipeline.shards.store import CATALOG_NAME
+from pipeline.shards.store import CATALOG_NAME, prune_store
 from pipeline.shards.verify import verify_feature
 from tests.helpers import fake_features
 from tests.helpers.fake_cache import TEXTS, build, contents, repair, touched
@@ -45,7 +44,7 @@ def test_killed_at_random_instants_and_resumed_it_ends_with_the_same_bytes(tmp_p
     tables = make_dataset(tmp_path / "undisturbed", texts)
     undisturbed = tmp_path / "undisturbed"
     start = time.monotonic()
-    assert build(undisturbed, tables, also=[(flow, undisturbed / "store" / "flow")]).computed == 59
+    assert build(undisturbed, tables, companions=[flow]).computed == 59
     duration = time.monotonic() - start
     generator = random.Random(0)
     num_killed = 0
@@ -56,13 +55,13 @@ def test_killed_at_random_instants_and_resumed_it_ends_with_the_same_bytes(tmp_p
         ).exists():  # it came through: once more from the beginning
             shutil.rmtree(killed / "store")
             shutil.rmtree(killed / "frames")
-        process = _start(killed, tables, also=[(flow, killed / "store" / "flow")])
+        process = _start(killed, tables, companions=[flow])
         process.join(generator.uniform(0.0, 0.5 * duration))
         if process.is_alive():
             os.kill(process.pid, signal.SIGKILL)
             process.join()
             num_killed += 1
-    build(killed, tables, also=[(flow, killed / "store" / "flow")])
+    build(killed, tables, companions=[flow])
     for folder in (undisturbed, killed):
         assert build(folder, tables, feature=flow).computed == 0
     for name in ("frames", "flow", "store/frames", "store/flow"):
@@ -87,7 +86,7 @@ def test_killed_with_its_local_cluster_it_resumes(tmp_path):
     touched(killed)
     assert build(killed, tables).computed <= 60 - (8 + 8 + 4)
     assert contents(killed / "frames") == contents(undisturbed / "frames")
-    assert not list((killed / "store" / "frames").glob(".attempts-*"))
+    assert not list((killed / "store" / "frames").glob(".crash-log-*"))
 
 
 def test_interrupted_then_changed_what_was_finished_is_still_used(tmp_path):
@@ -145,8 +144,8 @@ def test_a_catalog_that_cannot_be_read_is_made_again(tmp_path):
 
 def test_shards_of_another_schema_version_are_computed_anew(tmp_path, monkeypatch, capsys):
     tables = make_dataset(tmp_path, TEXTS)
-    for module in ("shard_format", "keys"):
-        monkeypatch.setattr(f"pipeline.{module}.SCHEMA_VERSION", 0)
+    for module in ("earshot.shard_format", "pipeline.shards.keys"):
+        monkeypatch.setattr(f"{module}.SCHEMA_VERSION", 0)
     build(tmp_path, tables)
     monkeypatch.undo()
     (tmp_path / "store" / "frames" / CATALOG_NAME).unlink()  # version 0 had another
@@ -239,7 +238,7 @@ def test_killed_before_each_change_of_the_disk_it_ends_with_the_same_bytes(tmp_p
 
     def work():
         if step == "build":
-            build(folder, tables, also=[(flow, folder / "store" / "flow")])
+            build(folder, tables, companions=[flow])
         elif step == "change":
             build(folder, tables, feature=changed)
         elif step == "repair":

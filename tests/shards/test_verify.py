@@ -11,8 +11,8 @@ import pytest
 from earshot.errors import DataError
 from earshot.reader import FeatureReader
 from earshot.shard_format import read_layout
-from pipeline.shards.prune import prune_store
-from pipeline.shards.store import CATALOG_NAME
+from pipeline.shards import verify
+from pipeline.shards.store import CATALOG_NAME, prune_store
 from tests.helpers import fake_features
 from tests.helpers.fake_cache import build, check, contents, flip, repair, touched
 from tests.helpers.fake_features import make_dataset, make_feature
@@ -38,8 +38,11 @@ def test_a_byte_of_an_array_names_its_sample_and_is_restored(tmp_path):
     (damage,) = check(tmp_path)
     assert (damage.path, damage.sample_ids) == (path, ("clip010_0",))
     report = repair(tmp_path, tables, [damage])
-    assert (report.restored, report.remade, report.num_computed) == ((path.name,), {}, 1)
-    assert touched(tmp_path) == ["clip010_0 frames"]
+    assert (report.restored, report.replaced) == ((path.name,), ())
+    in_shard = [
+        sample_id for sample_id in reader.sample_ids if reader.shard_of(sample_id) == path.name
+    ]
+    assert touched(tmp_path) == [f"{sample_id} frames" for sample_id in in_shard]
     assert contents(tmp_path / "frames") == before
     assert (tmp_path / "store" / "frames" / path.name).read_bytes() == before[path.name]
     assert check(tmp_path) == []
@@ -62,30 +65,38 @@ def test_a_flipped_bit_anywhere_is_found_and_restored(tmp_path):
         assert set(damage.sample_ids) <= set(layout.sample_ids)
         assert damage.sample_ids, place
         report = repair(tmp_path, tables, [damage])
-        assert (report.restored, report.remade) == ((path.name,), {}), place
+        assert (report.restored, report.replaced) == ((path.name,), ()), place
         assert contents(tmp_path / "frames") == before, place
 
 
-def test_every_bit_of_a_small_shard_matters(tmp_path):
+def test_every_bit_of_a_small_shard_matters(tmp_path, monkeypatch):
+    # The shard has one sample, which suffers from any damage. So there is no need to look inside.
+    monkeypatch.setattr(verify, "_find_good_rows", lambda path, crc32_by_row: set())
     build(tmp_path, make_dataset(tmp_path, {"a": "1"}))
     path = next((tmp_path / "frames").glob("*.h5"))
     for place in range(0, path.stat().st_size, 301):
         flip(path, place)
-        (damage,) = check_without_reading(tmp_path)
+        (damage,) = check(tmp_path)
         assert damage.sample_ids == ("a_0",)
         flip(path, place)
     assert check(tmp_path) == []
 
 
-def check_without_reading(folder):
-    """``verify_feature`` where the only sample of a shard suffers whatever is damaged: no need to look inside."""
-    from pipeline.shards import verify
-
-    original, verify.read_good_arrays = verify.read_good_arrays, lambda path, rows: {}
-    try:
-        return check(folder)
-    finally:
-        verify.read_good_arrays = original
+def test_lost_shards_come_back_in_their_own_groups(tmp_path):
+    """Twelve samples alone would make shards of eight and four; they were one shard, and are again."""
+    tables = make_dataset(tmp_path, {f"clip{i:03d}": f"text {i}" for i in range(200)})
+    build(tmp_path, tables, shard_samples=64)
+    before = contents(tmp_path / "frames")
+    catalog = (tmp_path / "store" / "frames" / CATALOG_NAME).read_bytes()
+    shards = sorted((tmp_path / "frames").glob("*.h5"))
+    assert {len(read_layout(path).keys) for path in shards} == {13, 5}
+    flip(shards[0], shards[0].stat().st_size - 1)
+    shards[1].unlink()
+    (tmp_path / "store" / "frames" / shards[1].name).unlink()
+    report = repair(tmp_path, tables, check(tmp_path), shard_samples=64)
+    assert report.restored == tuple(path.name for path in shards[:2])
+    assert contents(tmp_path / "frames") == before
+    assert (tmp_path / "store" / "frames" / CATALOG_NAME).read_bytes() == catalog
 
 
 @pytest.mark.parametrize("damage", ["truncated", "foreign", "missing", "swapped"])
@@ -111,9 +122,8 @@ def test_other_damage(tmp_path, damage):
     assert set(found.sample_ids) == ids
     report = repair(tmp_path, tables, [found])
     assert report.restored == (first.name,)
-    assert (report.num_computed == 0) == (
-        damage == "swapped"
-    )  # the store's file was another one there
+    # Where only the output's file was replaced, the store still has the shard.
+    assert (report.build.computed == 0) == (damage == "swapped")
     assert contents(tmp_path / "frames") == before
     assert check(tmp_path) == []
 
@@ -154,7 +164,7 @@ def test_an_index_that_does_not_fit(tmp_path):
     write_table(index, rows, INDEX)
     (damage,) = check(tmp_path)
     assert damage.sample_ids == ("clip000_0", "clip001_0")
-    assert repair(tmp_path, tables, [damage]).num_computed == 0
+    assert repair(tmp_path, tables, [damage]).build.computed == 0
     assert contents(tmp_path / "frames") == before
     index.write_bytes(b"no table")
     with pytest.raises(DataError, match="not a readable Parquet file"):
@@ -177,8 +187,7 @@ def test_software_that_computes_otherwise_makes_another_shard(tmp_path):
             yield outcome
 
     report = repair(tmp_path, tables, check(tmp_path), extract=extract)
-    (new_name,) = report.remade.values()
-    assert new_name != path.name
+    assert (report.restored, report.replaced) == ((), (path.name,))
     assert not path.exists()
     assert check(tmp_path) == []
     np.testing.assert_array_equal(FeatureReader(tmp_path / "frames").read(sample_id), 77)
@@ -265,7 +274,7 @@ def test_shards_of_another_schema_version_are_named_and_made_anew(tmp_path, monk
     )
     assert sum(len(item.sample_ids) for item in found) == 22
     report = repair(tmp_path, tables, found)
-    assert (len(report.restored), len(report.remade)) == (0, 3)
+    assert (len(report.restored), len(report.replaced)) == (0, 3)
     assert check(tmp_path) == []
     reader = FeatureReader(tmp_path / "frames")
     for sample_id, array in zip(arrays.sample_ids, expected, strict=True):

@@ -1,0 +1,139 @@
+"""Find out what a feature needs: one request for each sample of the manifest.
+
+A request has the key of the sample's array if the sample's clip was downloaded. Otherwise it has
+the reason why the clip is missing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from earshot.errors import DataError
+from earshot.tables import describe_missing
+from pipeline.features.feature import Feature
+from pipeline.shards.keys import KeyMaker
+
+# Features of the sound alone.
+_SOUND_FEATURES = frozenset({"spectrograms", "waveforms"})
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip's media file, as the downloads table describes it."""
+
+    clip_id: str
+    file: str  # absolute path; text, because 200,000 Path objects take seconds to create
+    sha256: str
+
+    @property
+    def path(self) -> Path:
+        """Where the media file is."""
+        return Path(self.file)
+
+
+@dataclass(frozen=True)
+class Absence:
+    """Why a clip is not there."""
+
+    reason: str  # one of ``pipeline.downloads.reasons``, or ``pending``
+    detail: str | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One sample of the manifest, with the key of its array or the reason why there is none."""
+
+    sample_id: str
+    clip_id: (
+        str  # where the feature comes from; for sound this can be another clip than the frame's
+    )
+    time_seconds: float | None  # in the media file; None: the clip's centre
+    key: str | None = None  # None: the clip is missing
+    reason: str | None = None  # why the clip is missing
+    detail: str | None = None
+
+
+def find_clips(downloads: pa.Table, clips_dir: Path) -> tuple[dict[str, Clip], dict[str, Absence]]:
+    """Split the clips of a downloads table into those that are there and those that are not.
+
+    Args:
+        downloads: Table ``DOWNLOADS`` of ``earshot.tables``.
+        clips_dir: The folder that the table's paths are relative to.
+
+    Returns:
+        The media files by clip id, and for every other clip id the reason why it is missing.
+
+    Raises:
+        DataError: A clip is ``ok`` but has no path or no hash.
+    """
+    names = ("clip_id", "status", "reason", "detail", "is_confirmed", "path", "sha256")
+    columns = [downloads.column(name).to_pylist() for name in names]
+
+    clips, absences = {}, {}
+    for values in zip(*columns, strict=True):
+        clip_id, status, reason, detail, is_confirmed, path, sha256 = values
+        if status != "ok":
+            detail = describe_missing(detail, is_confirmed=bool(is_confirmed))
+            absences[clip_id] = Absence(reason or status, detail)
+        elif path is None or sha256 is None:
+            raise DataError(
+                f"downloads: clip {clip_id} is ok but has no path or sha256; run `dvc repro` "
+                "to fix it"
+            )
+        else:
+            clips[clip_id] = Clip(clip_id, f"{clips_dir}/{path}", sha256)
+    return clips, absences
+
+
+def make_requests(
+    feature: Feature,
+    samples: pa.Table,
+    clips: Mapping[str, Clip],
+    absences: Mapping[str, Absence],
+) -> list[Request]:
+    """Make one request for each sample.
+
+    Args:
+        feature: Its name, version and parameters enter the keys.
+        samples: Table ``SAMPLES`` of ``earshot.tables``.
+        clips: The clips that are there, by id.
+        absences: Why the other clips are missing, by id.
+
+    Returns:
+        The requests, in the order of ``samples``.
+
+    Raises:
+        DataError: A sample id appears twice.
+    """
+    make_key = KeyMaker(feature)
+    names = ("sample_id", "clip_id", "audio_clip_id", "time_seconds")
+    columns = [samples.column(name).to_pylist() for name in names]
+
+    requests = []
+    for sample_id, clip_id, audio_clip_id, time_seconds in zip(*columns, strict=True):
+        # A sample's sound can come from another clip than its picture.
+        if feature.name in _SOUND_FEATURES and audio_clip_id is not None:
+            clip_id = audio_clip_id
+
+        if clip_id in clips:
+            key = make_key(clips[clip_id].sha256, time_seconds)
+            requests.append(Request(sample_id, clip_id, time_seconds, key))
+        else:
+            unknown = Absence("pending", f"clip {clip_id} is not in the downloads table")
+            absence = absences.get(clip_id, unknown)
+            requests.append(
+                Request(sample_id, clip_id, time_seconds, None, absence.reason, absence.detail)
+            )
+
+    _check_unique([request.sample_id for request in requests])
+    return requests
+
+
+def _check_unique(sample_ids: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for sample_id in sample_ids:
+        if sample_id in seen:
+            raise DataError(f"samples: {sample_id} appears twice, expected unique sample ids")
+        seen.add(sample_id)

@@ -1,0 +1,132 @@
+"""Watch the workers of a run, and replace those that hang."""
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.shards.cluster import ClusterParameters
+from pipeline.shards.crash_log import CrashLog
+
+if TYPE_CHECKING:
+    from distributed import Client
+    from distributed.scheduler import Scheduler
+
+_MIN_WAIT_SECONDS = 30.0  # for a first worker, or for new ones when all are gone
+_RESTART_TIMEOUT_SECONDS = 10.0
+
+
+class NoWorkersError(Exception):
+    """The scheduler has had no workers for too long."""
+
+
+class WorkerWatch:
+    """Looks at all workers each time ``check`` is called.
+
+    | a worker | how that is seen | what happens |
+    |---|---|---|
+    | hangs in a clip | its notes do not grow for ``clip_timeout_seconds`` | it is replaced |
+    | does not answer | no heartbeat for ``silence_timeout_seconds`` | it is replaced |
+    | is gone | the scheduler does not list it any more | a message is printed |
+
+    All times are measured with this machine's clock: that of the scheduler may differ.
+    """
+
+    def __init__(self, client: "Client", parameters: ClusterParameters, log: CrashLog):
+        self._client, self._parameters, self._log = client, parameters, log
+        # Of each try, the size of its notes and when they had grown to it.
+        self._note_sizes: dict[Path, tuple[int, float]] = {}
+        # Of each worker, the scheduler's time of its last heartbeat and when we saw it first.
+        self._heartbeats: dict[str, tuple[float, float]] = {}
+        # The workers at the last check, without those that were replaced since.
+        self._known_workers: set[str] = set()
+        self._without_workers_since: float | None = None
+
+    def check(self) -> None:
+        """Replace hung workers, and print which workers are gone.
+
+        Raises:
+            NoWorkersError: There have been no workers for too long.
+            OSError, ValueError: Dask's errors when the scheduler is gone.
+        """
+        now = time.monotonic()
+        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        self._print_lost_workers(set(workers))
+        self._check_any_left(workers, now)
+
+        silent = {
+            address
+            for address, info in workers.items()
+            if self._is_silent(address, info["last_seen"], now)
+        }
+        for address in silent | self._find_hung_workers(now):
+            self._replace(address, has_nanny=bool(workers.get(address, {}).get("nanny")))
+
+    def _find_hung_workers(self, now: float) -> set[str]:
+        hung = set()
+        for address, keys in self._client.processing().items():
+            for key in keys:
+                task_id = str(key).split("-")[0]
+                latest = self._log.find_latest_try(task_id)
+                if latest is None or latest.worker != address:
+                    continue
+
+                size, since = self._note_sizes.get(latest.path, (None, now))
+                if size != latest.size:
+                    self._note_sizes[latest.path] = (latest.size, now)
+                elif now - since > self._parameters.clip_timeout_seconds:
+                    self._log.mark_hung(latest.path)
+                    hung.add(address)
+        return hung
+
+    def _is_silent(self, address: str, last_seen: float, now: float) -> bool:
+        if self._heartbeats.get(address, (None, 0.0))[0] != last_seen:
+            self._heartbeats[address] = (last_seen, now)
+        return now - self._heartbeats[address][1] > self._parameters.silence_timeout_seconds
+
+    def _print_lost_workers(self, addresses: set[str]) -> None:
+        for address in sorted(self._known_workers - addresses):
+            print(
+                f"worker {address} is gone (a crash, or more memory than it may use: "
+                "cluster.memory_limit_gib); its task goes to another",
+                file=sys.stderr,
+            )
+        self._known_workers = addresses
+
+    def _check_any_left(self, workers: Mapping[str, Any], now: float) -> None:
+        wait_seconds = max(_MIN_WAIT_SECONDS, self._parameters.clip_timeout_seconds)
+        if workers:
+            self._without_workers_since = None
+        elif self._without_workers_since is None:
+            self._without_workers_since = now
+        elif now - self._without_workers_since > wait_seconds:
+            raise NoWorkersError
+
+    def _replace(self, address: str, *, has_nanny: bool) -> None:
+        """Restart a worker, or remove it from the cluster where that is impossible."""
+        self._known_workers.discard(address)
+        print(f"worker {address} makes no progress; its task goes to another", file=sys.stderr)
+
+        # A nanny is the process that starts a worker. A stopped process or a dead machine has none
+        # that answers.
+        if has_nanny:
+            try:
+                self._client.restart_workers(
+                    [address], timeout=_RESTART_TIMEOUT_SECONDS, raise_for_error=True
+                )
+            except Exception as error:  # whatever prevents it, the worker is removed
+                print(
+                    f"worker {address} cannot be restarted ({type(error).__name__}); "
+                    "going on without it",
+                    file=sys.stderr,
+                )
+            else:
+                return
+        self._client.run_on_scheduler(_remove_worker, address=address)
+
+
+async def _remove_worker(dask_scheduler: "Scheduler | None" = None, address: str = "") -> None:
+    """Remove a worker from the cluster, so that its tasks go to others; runs on the scheduler."""
+    assert dask_scheduler is not None
+    await dask_scheduler.remove_worker(address, stimulus_id=f"earshot-remove-{time.time()}")
