@@ -8,12 +8,10 @@ import sys
 
 import pyarrow as pa
 
-from earshot.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, read_table, write_table
+from earshot.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, write_table
 from pipeline.commands.arguments import protect_ids, render
-from pipeline.downloads.counts import count_clips, count_reasons, count_splits
+from pipeline.downloads.counts import count_clips
 from pipeline.downloads.ledger import Ledger
-from pipeline.downloads.reasons import REASONS
-from pipeline.shards.sample_counts import count_features
 from tests.helpers.command_helpers import fill, make_project, run
 from tests.helpers.download_helpers import QUICK, clips_table, make_clip
 from tests.helpers.misbehaving_server import Answer, page
@@ -70,12 +68,14 @@ def test_missing_retry_and_reclassify_on_a_small_dataset(tmp_path, capsys, serve
 
     code, out, _ = run(capsys, project, "missing", "--format", "json")
     rows = {row["clip_id"]: row for row in json.loads(out)}
+
     assert code == 0
     assert {name: (row["reason"], row["outlook"]) for name, row in rows.items()} == {
         "-down": ("network", "retry"),
         "gone": ("gone", "permanent"),
         "odd": ("unknown", "retry"),
     }
+
     _, out, _ = run(capsys, project, "missing", "--by", "reason", "--format", "csv")
     assert {tuple(line[:4]) for line in csv.reader(io.StringIO(out))} == {
         ("dataset", "reason", "outlook", "count"),
@@ -83,14 +83,17 @@ def test_missing_retry_and_reclassify_on_a_small_dataset(tmp_path, capsys, serve
         ("vggsound", "gone", "permanent", "1"),
         ("vggsound", "unknown", "retry", "1"),
     }
+
     _, out, _ = run(
         capsys, project, "missing", "--reason", "gone", "--split", "train", "--dataset", "vggsound"
     )
     assert out.split("\n")[1].split()[:4] == ["vggsound", "gone", "missing", "gone"]
+
     for command in ("missing", "retry"):
         code, out, err = run(capsys, project, command, "--split", "trian")
         assert (code, out, err.split(", expected")[0]) == (2, "", "error: --split is 'trian'")
     assert run(capsys, project, "missing", "--reason", "private")[1] == "nothing is missing\n"
+
     code, _, err = run(capsys, project, "missing", "--reason", "nonsense")
     assert (code, err.split(", expected")[0]) == (2, "error: --reason is 'nonsense'")
 
@@ -100,10 +103,12 @@ def test_missing_retry_and_reclassify_on_a_small_dataset(tmp_path, capsys, serve
     before = server.num_requests.copy()
     code, out, _ = run(capsys, project, "retry", "--reason", "network", "--dry-run")
     assert "would attempt 1 clips again: -down" in out
+
     code, out, _ = run(capsys, project, "retry", "--reason", "network", "--later")
     assert "1 clips will be attempted again by `dvc repro`" in out
     assert count_clips(project, "vggsound").num_pending == 1
     assert server.num_requests == before
+
     code, out, _ = run(capsys, project, "retry", "--id", "-down", "--quiet")
     assert (code, out) == (
         0,
@@ -115,16 +120,20 @@ def test_missing_retry_and_reclassify_on_a_small_dataset(tmp_path, capsys, serve
         "/gone.mp4": 0,
         "/odd.mp4": 0,
     }
+
     account = count_clips(project, "vggsound")
     assert (account.num_ok, account.reasons) == (2, {"gone": 1, "unknown": 1})
+
     code, out, _ = run(capsys, project, "retry", "--id", "gone", "--quiet")
     assert "1 clips attempted again: 1 gone" in out
     assert server.num_requests["/gone.mp4"] == before["/gone.mp4"] + 1
+
     code, _, err = run(capsys, project, "retry", "-nope")
     assert (code, err) == (2, "error: --id is '-nope', which is no clip of vggsound\n")
 
     # A new pattern would know the text; here the raw text in the ledger is changed instead.
     assert "no reason changed" in run(capsys, project, "reclassify")[1]
+
     path = project.ledger_path("vggsound")
     path.write_text(
         path.read_text().replace(
@@ -135,109 +144,65 @@ def test_missing_retry_and_reclassify_on_a_small_dataset(tmp_path, capsys, serve
     assert count_clips(project, "vggsound").reasons == {"gone": 1, "unknown": 1}
     assert "1 clips: unknown -> drm" in run(capsys, project, "reclassify")[1]
     assert count_clips(project, "vggsound").reasons == {"gone": 1, "drm": 1}
+
     with Ledger(path):
         code, _, err = run(capsys, project, "reclassify")
     assert (code, "another process is downloading" in err) == (1, True)
 
 
-def test_accounts_reconcile_and_split_by_split(tmp_path):
+def test_missing_samples_have_the_outlook_of_their_clips(tmp_path, capsys):
+    """A confirmed reason is permanent; so is a feature that could not be computed."""
     project = make_project(tmp_path)
-    clips = [
-        {
-            "clip_id": str(n),
-            "video_id": str(n),
-            "url": "",
-            "start_seconds": None,
-            "end_seconds": None,
-        }
-        | {"splits": ["train", "all"] if n % 2 else ["all"]}
-        for n in range(10)
-    ]
-    statuses = (
-        [("ok", None)] * 4
-        + [("missing", "gone")] * 3
-        + [("missing", "network")]
-        + [("pending", None)] * 2
+    clips = [("sure", "unavailable", True), ("perhaps", "unavailable", False)]
+    write_table(
+        project.downloads_table_path("vggsound"),
+        [
+            dict.fromkeys(DOWNLOADS.columns.names)
+            | {"clip_id": clip_id, "status": "missing", "reason": reason, "detail": "gone?"}
+            | {"is_confirmed": is_confirmed}
+            for clip_id, reason, is_confirmed in clips
+        ],
+        DOWNLOADS,
     )
-    downloads = [
-        dict.fromkeys(DOWNLOADS.columns.names)
-        | {
-            "clip_id": str(n),
-            "status": status,
-            "reason": reason,
-            "attempts": 1,
-            "bytes": 10 if status == "ok" else None,
-        }
-        for n, (status, reason) in enumerate(statuses)
-    ]
-    write_table(project.clips_table_path("vggsound"), clips, CLIPS)
-    assert count_clips(project, "vggsound").num_pending == 10
-    write_table(project.downloads_table_path("vggsound"), downloads, DOWNLOADS)
-    index = [
-        {
-            "sample_id": str(n),
-            "status": status,
-            "reason": None,
-            "detail": None,
-            "shard": None,
-            "row": n,
-            "key": "k",
-            "crc32": 0,
-        }
-        for n, status in enumerate(["ok", "ok", "missing", "failed"])
-    ]
-    write_table(project.feature_dir("vggsound", "flow") / "index.parquet", index, INDEX)
-    (project.feature_dir("vggsound", "flow") / "0.h5").write_bytes(b"12345")
-    samples = [
-        dict.fromkeys(SAMPLES.columns.names)
-        | {
-            "sample_id": str(n),
-            "clip_id": str(n),
-            "splits": ["all"],
-            "boxes": [],
-            "box_annotators": [],
-            "attributes": {},
-        }
-        for n in range(5)
-    ]
-    write_table(project.samples_table_path("vggsound"), samples, SAMPLES)
-    account = count_clips(project, "vggsound")
-    assert account.num_requested == account.num_ok + account.num_missing + account.num_pending == 10
-    assert (account.num_bytes, account.reasons) == (40, {"gone": 3, "network": 1})
-    [feature] = count_features(project, "vggsound")
-    assert (
-        feature.num_requested,
-        feature.num_ok,
-        feature.num_missing,
-        feature.num_failed,
-        feature.num_absent,
-    ) == (
-        5,
-        2,
-        1,
-        1,
-        1,
+    samples = {"a": "sure", "b": "perhaps", "c": "fine"}
+    write_table(
+        project.samples_table_path("vggsound"),
+        [
+            dict.fromkeys(SAMPLES.columns.names) | {"sample_id": sample_id, "clip_id": clip_id}
+            for sample_id, clip_id in samples.items()
+        ],
+        SAMPLES,
     )
-    assert feature.num_bytes == 5
-    tables = [read_table(project.clips_table_path("vggsound"), CLIPS)]
-    tables.append(read_table(project.downloads_table_path("vggsound"), DOWNLOADS))
-    assert count_splits(*tables) == {
-        "all": {"requested": 10, "ok": 4, "missing": 4, "pending": 2, "gone": 3, "network": 1},
-        "train": {"requested": 5, "ok": 2, "missing": 2, "pending": 1, "gone": 1, "network": 1},
-    }
-    assert [(row["reason"], row["clips"], row["share"]) for row in count_reasons(tables[1])] == [
-        ("gone", 3, 0.3),
-        ("network", 1, 0.1),
+    index = [("a", "missing", "unavailable"), ("b", "missing", "unavailable")]
+    index += [("c", "failed", "no_frame")]
+    write_table(
+        project.feature_dir("vggsound", "flow") / "index.parquet",
+        [
+            dict.fromkeys(INDEX.columns.names)
+            | {"sample_id": sample_id, "status": status, "reason": reason, "detail": "why"}
+            for sample_id, status, reason in index
+        ],
+        INDEX,
+    )
+    words = ("missing", "--samples", "--dataset", "vggsound", "--format", "json")
+
+    rows = json.loads(run(capsys, project, *words)[1])
+    assert [(row["sample_id"], row["outlook"]) for row in rows] == [
+        ("a", "permanent"),
+        ("b", "confirm"),
+        ("c", "permanent"),
     ]
-    confirmed = [("unavailable", True), ("corrupt", True), ("unavailable", False)]
-    rows = [
-        {"status": "missing", "reason": reason, "is_confirmed": is_confirmed}
-        for reason, is_confirmed in confirmed
+    assert list(rows[0]) == [
+        *("dataset", "sample_id", "feature", "status", "reason", "outlook", "splits", "detail")
     ]
-    outlooks = {row["reason"]: row["outlook"] for row in count_reasons(pa.Table.from_pylist(rows))}
-    assert outlooks == {"unavailable": "confirm", "corrupt": "permanent"}
-    assert REASONS["unavailable"].outlook() == "confirm"
-    assert REASONS["unavailable"].outlook(is_confirmed=True) == "permanent"
+
+    clips_rows = [
+        dict.fromkeys(CLIPS.columns.names) | {"clip_id": clip_id, "splits": ["train"]}
+        for clip_id, _, _ in clips
+    ]
+    write_table(project.clips_table_path("vggsound"), clips_rows, CLIPS)
+    rows = json.loads(run(capsys, project, "missing", "--format", "json")[1])
+    assert [row["detail"] for row in rows] == ["gone? [settled]", "gone?"]
 
 
 def test_a_hundred_thousand_clips_take_seconds_and_little_memory(tmp_path):
@@ -278,6 +243,7 @@ def test_a_hundred_thousand_clips_take_seconds_and_little_memory(tmp_path):
         )
         assert done.returncode == 0, words
         assert "25000" in done.stdout or len(done.stdout.split("\n")) == 25_002
+
         cpu_seconds, peak_kilobytes = map(float, done.stderr.split()[-2:])
         assert cpu_seconds < 6, words  # other work on the machine does not count; about 1 s
         assert peak_kilobytes < 1_000_000, words

@@ -23,6 +23,7 @@ from tests.helpers.misbehaving_server import Answer
 def test_doctor_judges_tools():
     day = datetime.date(2026, 9, 1)
     assert check_yt_dlp("2026.08.19", today=day).level == "ok"
+
     old = check_yt_dlp("2026.01.01", today=day)
     assert (old.level, "243 days old" in old.text, "pip install -U" in old.advice) == (
         "warn",
@@ -30,6 +31,7 @@ def test_doctor_judges_tools():
         True,
     )
     assert check_yt_dlp(None, today=day).level == "FAIL"
+
     versions = {"/deno": "2.1.0", "/node": "24.0.1"}
     assert check_js_runtime({"deno": "/deno", "node": "/node"}, versions.get).text.startswith(
         "node 24.0.1"
@@ -38,6 +40,7 @@ def test_doctor_judges_tools():
     assert check_js_runtime({}).text.startswith("none found")
     assert check_ffmpeg("/nowhere/ffmpeg").level == "FAIL"
     assert check_scheduler(None).level == "ok"
+
     refused = check_scheduler("tcp://127.0.0.1:9")
     assert (refused.level, "no scheduler answers at tcp://127.0.0.1:9" in refused.text) == (
         "FAIL",
@@ -98,6 +101,7 @@ def test_doctor_without_network_says_so_in_one_line_a_source(tmp_path, capsys, m
     )
     code, out, _ = run(capsys, project, "doctor")
     lines = {line.split(":")[0].split()[-1]: line for line in out.strip().split("\n")}
+
     assert code == 1
     assert lines["vggsound"].startswith(
         "FAIL  vggsound: no network: 127.0.0.1:9: Connection refused"
@@ -108,6 +112,7 @@ def test_doctor_without_network_says_so_in_one_line_a_source(tmp_path, capsys, m
     assert lines["sample"].startswith("ok")
     assert all(line.count("\n") == 0 for line in lines.values())
     assert len(out.strip().split("\n")) == 12
+
     quiet = run(capsys, project, "doctor", "--quiet", "--dataset", "local")[1]
     assert "local" not in quiet
 

@@ -37,7 +37,9 @@ def test_rate_limit_and_bot_check_pause_everything(tmp_path, media, server):
         )
     ]
     found = download(tmp_path, clips_table(*rows), parameters=quick(num_workers=1))
+
     assert {row["status"] for row in found.values()} == {"ok"}
+
     refused_at = server.request_times["/a.mp4"][0]
     others = [
         moment
@@ -46,6 +48,7 @@ def test_rate_limit_and_bot_check_pause_everything(tmp_path, media, server):
         if moment != refused_at
     ]
     assert min(others) - refused_at >= 1.9
+
     bot_at = server.request_times["/bot.mp4"][0]
     assert min(moment for moment in others if moment > bot_at) - bot_at >= 0.25
     assert found["a"]["attempts"] == found["bot"]["attempts"] == 2
@@ -64,8 +67,10 @@ def test_a_site_that_refuses_for_ever_stops_the_run_and_leaves_clips_pending(tmp
             parameters=quick(num_workers=1, max_pauses=2, pause_seconds=0.1),
             table_path=table_path,
         )
+
     assert table_path.exists()
     assert sum(server.num_requests.values()) == 3
+
     # The pause outlives the run: a new one, started at once, does not ask before it is over.
     start = time.monotonic()
     with pytest.raises(RunError):
@@ -99,6 +104,7 @@ def test_too_many_missing_clips_and_a_full_disk_fail_the_run(tmp_path, media, se
     assert download(tmp_path / "a", clips_table(*rows), parameters=quick(max_failed_fraction=0.75))[
         "good"
     ]["path"]
+
     with pytest.raises(
         RunError, match=r"4 pending\): .* GB free, expected download\.min_free_gigabytes"
     ):
@@ -140,6 +146,7 @@ def test_pace_and_breaker_by_the_clock():
         pace.count_start("youtube", now)
         assert pace.seconds_to_wait("other", now) == pace.seconds_to_wait(None, now) == 0.0
     gaps = [later - earlier for earlier, later in itertools.pairwise(starts)]
+
     assert 0.5 <= min(gaps) < 0.6 < 1.4 < max(gaps) <= 1.5
     assert sum(gaps) / len(gaps) == pytest.approx(1.0, abs=0.1)
     assert [
@@ -162,10 +169,12 @@ def test_pace_and_breaker_by_the_clock():
         15.0,
     ]  # two under way: one pause
     assert breaker.num_pauses == 1
+
     breaker.record_success(12.0)  # was under way, too
     assert breaker.is_probing
     assert [breaker.trip(20.0), breaker.trip(40.0), breaker.trip(100.0)] == [40.0, 70.0, 130.0]
     assert breaker.trip(200.0, retry_after_seconds=500.0) == 700.0
+
     breaker.record_success(701.0)
     assert (breaker.num_pauses, breaker.is_probing, breaker.seconds_to_wait(701.0)) == (
         0,

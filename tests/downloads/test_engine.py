@@ -17,15 +17,15 @@ from tests.helpers.download_helpers import (
 from tests.helpers.misbehaving_server import Answer, page
 
 
-def test_every_misbehaviour_ends_with_its_reason(tmp_path, media, server):
-    """Statuses, lengths, stalls and pages of real servers: nothing bad is published."""
+def make_cases(media) -> dict[str, tuple[list[Answer], str | None]]:
+    """Return what a server answers, one request after another, and the clip's reason."""
     good, data = answer(media / "clip0.mp4"), (media / "clip0.mp4").read_bytes()
     front, packed = (
         (media / "front.mp4").read_bytes(),
         gzip.compress((media / "clip4.mp4").read_bytes()),
     )
     gzipped = {"Content-Encoding": "gzip"}
-    cases = {
+    return {
         "fine": ([good], None),
         "-begins-with-minus": ([answer(media / "clip1.mp4")], None),
         "later_fine": ([Answer(status=500), answer(media / "clip2.mp4")], None),
@@ -79,10 +79,16 @@ def test_every_misbehaviour_ends_with_its_reason(tmp_path, media, server):
         "drm": ([page("This video is DRM protected")], "drm"),
         "unavailable": ([page("Video unavailable")], "unavailable"),
     }
+
+
+def test_every_misbehaviour_ends_with_its_reason(tmp_path, media, server):
+    """Statuses, lengths, stalls and pages of real servers: nothing bad is published."""
+    cases = make_cases(media)
     rows = [(name, server.add(f"/{name}.mp4", *answers)) for name, (answers, _) in cases.items()]
     cases["no_address"] = ([], "unknown")
     rows.append(("no_address", "http://[::1/no_address.mp4"))
     found = download(tmp_path, clips_table(*rows), parameters=quick(num_quick_attempts=2))
+
     assert {name: row["reason"] for name, row in found.items()} == {
         name: reason for name, (_, reason) in cases.items()
     }
@@ -90,6 +96,7 @@ def test_every_misbehaviour_ends_with_its_reason(tmp_path, media, server):
         name for name, (_, reason) in cases.items() if reason is None
     ]
     assert {row["status"] for row in found.values()} == {"ok", "missing"}
+
     for name in ("fine", "-begins-with-minus", "later_fine", "octets", "packed"):
         row = found[name]
         assert sha256_of(tmp_path / "clips" / row["path"]) == row["sha256"]
@@ -130,6 +137,7 @@ def test_a_changed_source_file_is_fetched_again_and_an_unchanged_one_is_not(tmp_
     clips = clips_table(*((path.stem, path.as_uri()) for path in paths))
     first = download(tmp_path, clips)
     assert [row["status"] for row in first.values()] == ["ok", "ok", "missing"]
+
     os.utime(paths[0])  # another time, the same content
     paths[1].write_bytes((media / "clip4.mp4").read_bytes())
     paths[2].write_bytes((media / "clip5.mp4").read_bytes())
@@ -141,6 +149,7 @@ def test_a_changed_source_file_is_fetched_again_and_an_unchanged_one_is_not(tmp_
         == sha256_of(paths[1])
         == sha256_of(tmp_path / "clips" / second["1"]["path"])
     )
+
     paths[0].unlink()
     assert download(tmp_path, clips) == second  # the copy outlives its source
 

@@ -160,9 +160,12 @@ def test_a_folder_of_all_kinds_of_files(tmp_path, media):
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     clips = clips_table(*ids)
     report = run_import(tmp_path, clips, "have it")
+
     assert sorted(report.imported) == ids[:4]
+
     reasons = {clip_id: reason for _, clip_id, reason, _ in report.rejected}
     assert reasons == {ids[4]: "corrupt", ids[5]: "no_audio", ids[6]: "too_long"}
+
     foreign = {Path(name).name: why for name, why in report.foreign}
     assert foreign == {
         "zzzzzzzzzzz_000001.mp4": "the list has no clip of this name",
@@ -172,12 +175,14 @@ def test_a_folder_of_all_kinds_of_files(tmp_path, media):
     assert {
         path: path.read_bytes() for path in folder.rglob("*") if path.is_file()
     } == before  # left alone
+
     rows = run_download(tmp_path, clips)
     assert [rows[clip_id]["status"] for clip_id in ids] == ["ok"] * 4 + ["missing"] * 4
     assert {rows[clip_id]["attempts"] for clip_id in ids[:4]} == {1}  # nothing of them was fetched
     assert "still" in rows[ids[3]]["flags"]
     assert rows[ids[2]]["audio_codec"] == "pcm_s16le"
     assert os.stat(tmp_path / "clips" / rows[ids[0]]["path"]).st_nlink == 2  # linked
+
     again = run_import(tmp_path, clips, "have it")
     assert (again.imported, sorted(again.present)) == ([], ids[:4])
 
@@ -192,11 +197,14 @@ def test_stills_keep_their_pixels(tmp_path, media):
         clips,
         *(f"123450000{n}.{s}" for n, s in ((1, "jpg"), (1, "wav"), (2, "png"), (2, "wav"))),
     )
+
     assert sorted(report.imported) == ["1234500001", "1234500002"]
+
     with av.open(str(tmp_path / "clips" / "1234500001.mkv")) as container:
         packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
     assert set(packets) == {(media / "still.jpg").read_bytes()}
     assert len(packets) == 32
+
     with av.open(str(tmp_path / "clips" / "1234500002.mkv")) as container:
         frames = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
     assert all((frame == cv2.imread(str(media / "still.png"))).all() for frame in frames)
@@ -226,6 +234,7 @@ def test_tars_are_streamed_and_cannot_escape(tmp_path, media, mode):
     outside = {entry.name for entry in tmp_path.iterdir()}
     clips = clips_table(*ids)
     report = run_import(tmp_path, clips, path.name)
+
     assert sorted(report.imported) == [ids[0], ids[2]]
     assert len(report.foreign) == 4
     assert sum("unsafe name" in why for _, why in report.foreign) == 2
@@ -236,6 +245,7 @@ def test_tars_are_streamed_and_cannot_escape(tmp_path, media, mode):
         f"{ids[0]}.mp4",
         f"{ids[2]}.mkv",
     ]
+
     (tmp_path / "torn.tar").write_bytes((tmp_path / path.name).read_bytes()[:700])
     with pytest.raises(DataError, match=r"torn\.tar: not a readable tar file"):
         run_import(tmp_path, clips, "torn.tar")
@@ -283,10 +293,13 @@ def test_a_killed_import_goes_on(tmp_path, media):
             os.killpg(process.pid, signal.SIGKILL)
             num_kills += 1
         assert process.wait() in (0, -signal.SIGKILL)
+
     assert num_kills >= 2
+
     rows = run_download_of_ok(tmp_path, clips)
     report = run_import(tmp_path, clips, "in")
     assert set(report.present) >= rows
+
     entries = [
         entry for entry in read_entries(tmp_path / "attempts.jsonl") if entry["outcome"] == "ok"
     ]
@@ -307,6 +320,7 @@ def test_a_kill_between_ledger_and_rename_is_rolled_forward(tmp_path, media):
         "root = Path(sys.argv[1]); clips = read_table(root / 'clips.parquet', CLIPS)\n"
         "run_import(root, clips, 'in', mode='copy')"
     )
+
     assert (
         subprocess.run(
             [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, check=False
@@ -314,6 +328,7 @@ def test_a_kill_between_ledger_and_rename_is_rolled_forward(tmp_path, media):
         == 9
     )
     assert run_download_of_ok(tmp_path, clips) == set()
+
     report = run_import(tmp_path, clips, "in")
     assert (report.imported, report.present) == ([], ["a-cdefghij__000010"])
     assert len(read_entries(tmp_path / "attempts.jsonl")) == 1
@@ -342,13 +357,16 @@ def test_the_command_writes_the_table_and_names_what_it_left(tmp_path, media, ca
         format="text",
         quiet=True,
     )
+
     assert import_command.run(arguments, project) == 0
+
     output = capsys.readouterr().out
     assert (
         "vggsound: 1 clips imported, 0 were there, 0 rejected, 1 files left alone, 0 hidden"
         in output
     )
     assert "the list has no clip of this name" in output
+
     downloads = read_table(project.downloads_table_path("vggsound"), DOWNLOADS)
     assert dict(
         zip(*(downloads.column(name).to_pylist() for name in ("clip_id", "status")), strict=True)
@@ -356,9 +374,11 @@ def test_the_command_writes_the_table_and_names_what_it_left(tmp_path, media, ca
         "a-cdefghij__000010": "ok",
         "b-cdefghij__000010": "pending",
     }
+
     (tmp_path / "nothing").mkdir()
     arguments.sources = [str(tmp_path / "nothing")]
     assert import_command.run(arguments, project) == 1
+
     arguments.sources = [str(tmp_path / "nowhere")]
     with pytest.raises(DataError, match="nowhere: not found, expected a folder"):
         import_command.run(arguments, project)

@@ -39,6 +39,7 @@ def test_a_stalled_worker_is_killed_and_a_crash_is_an_attempt(tmp_path, media, s
         num_workers=1, time_limit_seconds=2.0, socket_timeout_seconds=20.0, num_quick_attempts=1
     )
     found = download(tmp_path, clips_table(*rows), parameters=parameters)
+
     assert found["drip"]["reason"] == "network"
     assert "no result within download.time_limit_seconds (2 s)" in found["drip"]["detail"]
     assert found["fine"]["status"] == "ok"
@@ -110,7 +111,9 @@ def test_killed_at_random_instants_it_ends_like_an_undisturbed_run(
     for folder in folders:
         write_table(folder / "clips.parquet", clips_table(*rows), CLIPS)
     process = start_run(folders[0], parameters)
+
     assert process.wait(120) == 0, process.stderr.read()
+
     requests_undisturbed = server.num_requests.copy()
     server.num_requests.clear()
 
@@ -134,6 +137,7 @@ def test_killed_at_random_instants_it_ends_like_an_undisturbed_run(
             if name in whole:
                 settled.setdefault(name, server.num_requests[urllib.parse.urlsplit(url).path])
     assert num_kills >= max_kills // 2
+
     process = start_run(folder, parameters)
     assert process.wait(120) == 0, process.stderr.read()
 
@@ -149,6 +153,7 @@ def test_killed_at_random_instants_it_ends_like_an_undisturbed_run(
     assert tables[0] == tables[1]
     assert [row["status"] for row in tables[0]] == ["ok"] * num_clips + ["missing"] * 3 + ["ok"]
     assert published(folders[0]) == published(folders[1])
+
     for row in tables[1]:
         if row["status"] == "ok":
             assert sha256_of(folders[1] / "clips" / row["path"]) == row["sha256"]
@@ -183,6 +188,7 @@ def test_a_run_that_died_between_ledger_and_renaming_goes_on(tmp_path, media, se
     os.link(path, staged_path)
     if moment == "before_rename":
         path.unlink()
+
     assert download(tmp_path, clips_table(("a", url))) == first
     assert path.exists()
     assert server.num_requests["/a.mp4"] == 1

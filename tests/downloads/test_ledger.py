@@ -40,6 +40,7 @@ def test_every_torn_end_is_repaired(tmp_path):
     for length in range(first_end, len(whole)):
         path.write_bytes(whole[:length])
         assert read_entries(path) == [entry(0)]
+
         with Ledger(path) as ledger:
             assert ledger.entries == [entry(0)]
             ledger.append([entry(2)])
@@ -101,6 +102,7 @@ def test_lock_goes_with_its_process_and_acknowledged_entries_stay(tmp_path):
     process.wait()
     with Ledger(path) as ledger:
         numbers = [int(found["clip_id"]) for found in ledger.entries]
+
     assert numbers == list(range(len(numbers)))
     assert numbers[-1] >= acknowledged[-1]
 
@@ -121,7 +123,9 @@ def test_a_failed_write_leaves_no_half_entry(tmp_path, monkeypatch):
             ledger.append([entry(1)])
         monkeypatch.undo()
         assert read_entries(path) == [entry(0)]
+
         ledger.append([entry(2)])
+
     assert read_entries(path) == [entry(0), entry(2)]
 
 

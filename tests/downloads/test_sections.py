@@ -26,11 +26,14 @@ def test_several_sections_of_one_video_are_fetched_once_and_cut_exactly(tmp_path
         ("beyond", url, 20.0, 22.0),
     )
     found = download(tmp_path, clips)
+
     assert server.num_requests["/counter.mp4"] == 1
     assert found["end"]["reason"] == found["beyond"]["reason"] == "too_short"
+
     for name, first in (("early", 25), ("late", 183)):
         assert found[name]["status"] == "ok"
         assert found[name]["duration_seconds"] == pytest.approx(2.0, abs=0.1)
+
         with av.open(str(tmp_path / "clips" / found[name]["path"])) as container:
             pictures = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
         assert [read_counter(picture) for picture in pictures] == list(range(first, first + 50))
@@ -46,10 +49,13 @@ def test_large_pictures_shrink_and_the_users_own_files_are_linked(tmp_path, medi
     )
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (big, odd)}
     copied = download(tmp_path / "copied", clips)
+
     assert (copied["big"]["width"], copied["big"]["height"]) == (480, 360)
     assert copied["odd"]["sha256"] == sha256_of(odd)
+
     linked = download(tmp_path / "linked", clips, is_linked=True)
     assert (linked["big"]["width"], linked["big"]["height"]) == (640, 480)
+
     for name, path in (("big", big), ("odd", odd)):
         assert os.path.samefile(tmp_path / "linked" / "clips" / linked[name]["path"], path)
         assert (path.read_bytes(), path.stat().st_mtime_ns) == before[path]

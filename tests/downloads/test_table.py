@@ -60,5 +60,6 @@ def test_a_table_of_version_1_is_refused_and_written_again_without_fetching(
         list_missing_clips(project, "vggsound")
     before = server.num_requests.copy()
     download_stage.main(project, "vggsound")
+
     assert server.num_requests == before
     assert pa.Table.equals(read_table(table_path, DOWNLOADS), new)

@@ -94,12 +94,15 @@ def test_a_site_is_asked_once_for_all_sections(tmp_path, media, server, above_se
     server.add("/counter.mp4", answer(tmp_path / "counter.mp4", has_ranges=True))
     fetcher = site_fetcher(tmp_path, server, section_above_seconds=above_seconds)
     early, late, beyond = fetch(fetcher, tmp_path, url, (1.0, 3.0), (7.32, 9.32), (20.0, 22.0))
+
     assert server.num_requests["/watch?v=counter"] == 1
     assert beyond["reason"] == "too_short"
     assert len(list((tmp_path / "work").glob("source.*"))) == num_files
+
     for result, first in ((early, 25), (late, 183)):
         assert result["outcome"] == "ok", result
         assert result["file"]["duration_seconds"] == pytest.approx(2.0, abs=0.1)
+
         with av.open(str(tmp_path / result["file"]["staged"])) as container:
             numbers = [
                 read_counter(frame.to_ndarray(format="gray")) for frame in container.decode(video=0)
@@ -134,6 +137,7 @@ def test_what_a_site_says_is_the_reason(tmp_path, server):
             "clips": clips,
         }
     )
+
     assert (found["clips"][0]["reason"], found["retry_after_seconds"]) == ("rate_limit", 7.0)
 
 
@@ -151,5 +155,6 @@ def test_a_file_url_inside_a_playlist_is_not_read(tmp_path, media, server):
         )
     ]
     found = download(tmp_path, clips_table(*rows), parameters=quick(num_quick_attempts=1))
+
     assert found["sly"]["status"] == "missing"
     assert published(tmp_path) == set()
