@@ -172,11 +172,11 @@ def check_scheduler(address: str | None) -> Check:
     try:
         socket.create_connection((host, port), timeout=_SCHEDULER_SECONDS).close()
     except OSError as error:
-        text = f"no scheduler answers at {address}: {describe_error(error)}"
+        text = f"no scheduler answers at {address}: {_describe_error(error)}"
         return Check("Dask", "FAIL", text, advice)
     return Check("Dask", "ok", f"a scheduler listens at {address}")
 
 
-def describe_error(error: object) -> str:
+def _describe_error(error: object) -> str:
     """Return an error's text in one line, without its number."""
     return " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())

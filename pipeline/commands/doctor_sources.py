@@ -12,17 +12,18 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from earshot.errors import EarshotError
+from pipeline.base.http import describe_error, open_session, open_url
 from pipeline.base.project import Project
-from pipeline.commands.doctor_checks import Check, describe_error
+from pipeline.commands.doctor_checks import Check
 from pipeline.datasets.dataset import load
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.reasons import REASONS, classify
@@ -30,7 +31,7 @@ from pipeline.downloads.tool_versions import find_js_runtimes
 
 _CANARY_SECONDS = 20.0
 _HOST_SECONDS = 8.0
-_USER_AGENT = "Mozilla/5.0 (earshot doctor)"
+_ERROR_NUMBER = re.compile(r"^\[Errno -?\d+\] ")  # says nothing to a user
 
 # The first video of the site, there since 2005.
 _YOUTUBE_CANARY = "https://www.youtube.com/watch?v=jNQXAC9IVRw"
@@ -151,19 +152,18 @@ def _find_error(url: str, proxy: str | None) -> str | None:
     """Return why a URL cannot be reached; None if any HTTP answer comes."""
     if proxy and proxy.startswith("socks"):
         return None  # only yt-dlp can use such a proxy
-    handlers = []
-    if proxy:
-        handlers.append(urllib.request.ProxyHandler({"http": proxy, "https": proxy}))
 
     url = re.sub(r"\{[^}]*\}", "x", url)  # a template such as .../{video_id}
-    request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": _USER_AGENT})
     try:
-        urllib.request.build_opener(*handlers).open(request, timeout=_HOST_SECONDS).close()
-    except urllib.error.HTTPError:
+        with (
+            open_session(proxy=proxy or None) as session,
+            open_url(url, session=session, timeout_seconds=_HOST_SECONDS),
+        ):
+            return None
+    except requests.HTTPError:
         return None
-    except (OSError, ValueError) as error:
-        return describe_error(getattr(error, "reason", error))
-    return None
+    except (requests.RequestException, ValueError) as error:
+        return _ERROR_NUMBER.sub("", describe_error(error))
 
 
 def check_video(
