@@ -1,9 +1,10 @@
 """Bootstrap intervals over samples, and the paired comparison of two models.
 
-All of Earshot's metrics are means of one value a sample (the AUC too, see ``metrics.auc_contributions``), so a resample
-is a vector of counts and any number of metrics, protocols and models share one matrix product. The counts depend on
-the seed and the number of samples alone: two models on the same samples are resampled together, which is what makes a
-comparison paired.
+All metrics of Earshot are means of one value a sample (the AUC, too: see
+``metrics.auc_contributions``). A resample is therefore a vector of counts, and any number of
+metrics, protocols and models share one matrix product. The counts depend on the seed and the
+number of samples only: two models on the same samples are resampled together, which makes their
+comparison a paired one.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 from earshot.errors import DataError
 
 NUM_RESAMPLES = 10_000
-_ROWS_AT_ONCE = 250
+_ROWS_AT_ONCE = 250  # resamples whose counts are in memory together
 
 
 @dataclass(frozen=True)
@@ -27,28 +28,43 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Mean difference (first minus second), its interval, the two-sided bootstrap p-value of "no difference"."""
+    """Mean difference of two models (first minus second) with its interval."""
 
     difference: float
     low: float
     high: float
-    p_value: float
+    p_value: float  # two-sided, of "no difference"
     n: int
 
 
 def resample_means(
     values: np.ndarray, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> np.ndarray:
-    """Means over bootstrap resamples of the rows of ``values`` (n, m): float64 ``(num_resamples, m)``."""
+    """Return the means over bootstrap resamples of the rows.
+
+    Args:
+        values: ``(n, m)``: m values a sample.
+        num_resamples: how many resamples.
+        seed: of the resamples.
+
+    Returns:
+        float64 ``(num_resamples, m)``.
+
+    Raises:
+        DataError: there is no row.
+    """
     values = np.asarray(values, np.float64)
     n = len(values)
     if n == 0:
         raise DataError("no sample to resample: the subset is empty")
+
     rng = np.random.default_rng([seed, n])
     means = np.empty((num_resamples, values.shape[1]))
     for start in range(0, num_resamples, _ROWS_AT_ONCE):
         num_rows = min(_ROWS_AT_ONCE, num_resamples - start)
         drawn = rng.integers(0, n, size=(num_rows, n), dtype=np.int32)
+
+        # Shift each row into a range of its own, so that one count serves all rows.
         drawn += (np.arange(num_rows, dtype=np.int32) * n)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=num_rows * n).reshape(num_rows, n)
         means[start : start + num_rows] = counts @ values / n
@@ -58,7 +74,14 @@ def resample_means(
 def intervals(
     values: np.ndarray, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0, level: float = 0.95
 ) -> list[Interval]:
-    """Percentile intervals of the mean of each column of ``values`` (n, m)."""
+    """Return the percentile interval of the mean of each column.
+
+    Args:
+        values: ``(n, m)``: m values a sample.
+        num_resamples: how many resamples.
+        seed: of the resamples.
+        level: share of the resampled means that lie in the interval.
+    """
     values = np.asarray(values, np.float64)
     means = resample_means(values, num_resamples=num_resamples, seed=seed)
     lows, highs = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
@@ -75,15 +98,30 @@ def compare_paired(
     seed: int = 0,
     level: float = 0.95,
 ) -> Comparison:
-    """Compare two models on the same samples: ``first`` and ``second`` (n,) are in the same order of samples."""
+    """Compare two models on the same samples.
+
+    Args:
+        first: ``(n,)``: scores of one model.
+        second: ``(n,)``: scores of the other, in the same order of samples.
+        num_resamples: how many resamples.
+        seed: of the resamples.
+        level: share of the resampled differences that lie in the interval.
+
+    Raises:
+        DataError: the numbers of scores differ, or there are none.
+    """
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if first.shape != second.shape:
         raise DataError(
-            f"a paired comparison of {len(first)} with {len(second)} scores: expected the same samples"
+            f"a paired comparison of {len(first)} with {len(second)} scores: "
+            "expected the same samples"
         )
+
     differences = (first - second)[:, None]
     means = resample_means(differences, num_resamples=num_resamples, seed=seed)[:, 0]
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+
+    # No p-value is smaller than what the number of resamples can tell.
     tail = min(np.mean(means <= 0), np.mean(means >= 0))
     p_value = min(1.0, 2 * max(float(tail), 1 / num_resamples))
     return Comparison(float(differences.mean()), float(low), float(high), p_value, len(first))

@@ -1,19 +1,24 @@
-"""Ground-truth maps on the 224x224 grid of all published evaluations, exact to the pixel.
+"""Make ground-truth maps on the grid of 224x224 pixels that all published evaluations use.
 
-A ground-truth map has values 0, 0.5 and 1. It is held as ``levels``, uint8 counts of halves (0, 1, 2), so that every
-sum is exact. Sources, each as its authors' code does it (truncation towards zero, half-open boxes):
+A ground-truth map has the values 0, 0.5 and 1. It is held as ``levels``: uint8 counts of halves
+(0, 1, 2), so that every sum is exact. Each rule does what its authors' code does. All of them
+truncate towards zero, and boxes are half open: ``[x1, x2)`` and ``[y1, y2)``.
 
-- ``union`` (VGG-SS, ``sample``): boxes clipped to 0..1, ``int(224 * v)``, value 1 in any box.
-- ``consensus`` (Flickr-SoundNet): published integers on a 256 grid, ``int(224 * v / 256)``; the boxes' maps are summed,
-  halved and clipped to 1, so that a pixel in two boxes counts fully and a pixel in one box half. The papers speak of
-  annotators; all authors' code adds every box, and so does this module unless ``per_annotator`` is asked for.
-- ``corner_size`` (Urbansas): ``int`` of each of x, y, width and height scaled to 224, value 1 in any box (FlowGrad).
+- ``union`` (VGG-SS, ``sample``): boxes are clipped to 0..1 and become ``int(224 * v)``. The value
+  is 1 in any box.
+- ``consensus`` (Flickr-SoundNet): published integers on a 256 grid become ``int(224 * v / 256)``.
+  The maps of the boxes are summed, halved and clipped to 1: a pixel in two boxes has the value 1,
+  a pixel in one box 0.5. The papers speak of annotators, but all authors' code adds every box. So
+  does this module, unless ``per_annotator`` is set.
+- ``corner_size`` (Urbansas): x, y, width and height are scaled to 224 and each is truncated
+  (FlowGrad). The value is 1 in any box.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from earshot.errors import DataError
 
@@ -23,64 +28,69 @@ NUM_PIXELS = GRID * GRID
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """Boxes of one sample in pixels of the grid, and how they add up.
+    """The boxes of one sample in pixels of the grid, and how they add up."""
 
-    ``pixel_boxes`` ``(num_boxes, 4)`` int: x1 y1 x2 y2, half-open, within 0..224. ``is_consensus``: a pixel needs two
-    of ``voters`` (one number a box; boxes of one voter count once) for the value 1.
-    """
-
-    pixel_boxes: np.ndarray
-    is_consensus: bool = False
+    pixel_boxes: np.ndarray  # int (num_boxes, 4): x1 y1 x2 y2, half open, within 0..224
+    is_consensus: bool = False  # a pixel needs two votes for the value 1
+    # In a consensus: who votes with each box. Boxes of one voter count once. None: each box votes.
     voters: tuple[int, ...] | None = None
 
     def levels(self) -> np.ndarray:
-        """The map in halves: uint8 ``(224, 224)`` of 0, 1 (only in a consensus) or 2."""
+        """Return the map in halves: uint8 ``(224, 224)`` of 0, 1 (only in a consensus) or 2."""
         levels = np.zeros((GRID, GRID), np.uint8)
         if not self.is_consensus:
             for x1, y1, x2, y2 in self.pixel_boxes:
                 levels[y1:y2, x1:x2] = 2
             return levels
-        if self.voters is None:
-            for x1, y1, x2, y2 in self.pixel_boxes:
-                levels[y1:y2, x1:x2] += 1
-        else:
-            for voter in sorted(set(self.voters)):
-                voted = np.zeros((GRID, GRID), np.uint8)
-                for (x1, y1, x2, y2), owner in zip(self.pixel_boxes, self.voters, strict=True):
-                    if owner == voter:
-                        voted[y1:y2, x1:x2] = 1
-                levels += voted
+
+        voters = range(len(self.pixel_boxes)) if self.voters is None else self.voters
+        for voter in sorted(set(voters)):
+            voted = np.zeros((GRID, GRID), np.uint8)
+            for (x1, y1, x2, y2), owner in zip(self.pixel_boxes, voters, strict=True):
+                if owner == voter:
+                    voted[y1:y2, x1:x2] = 1
+            levels += voted
         return np.minimum(levels, 2)
 
 
 def make_ground_truth(
-    boxes: Sequence[Sequence[float]],
+    boxes: Sequence[Sequence[float]] | np.ndarray,
     *,
     rule: str,
     annotators: Sequence[int] | None = None,
     frame_size: tuple[float, float] | None = None,
     per_annotator: bool = False,
 ) -> GroundTruth:
-    """The ground truth of one sample from its normalized boxes (x1 y1 x2 y2, as in samples.parquet).
+    """Turn the boxes of one sample into its ground truth.
 
-    ``frame_size`` (width, height in pixels of the annotated video) lets ``corner_size`` find the published decimals
-    again: the width of a box is the difference of two rounded quotients, and ``int`` of it may otherwise fall on the
-    wrong side of a whole pixel.
+    Args:
+        boxes: normalized x1 y1 x2 y2, as in samples.parquet.
+        rule: ``union``, ``consensus`` or ``corner_size``; see the module's docstring.
+        annotators: who drew each box, for ``per_annotator``.
+        frame_size: width and height in pixels of the annotated video, for ``corner_size``. It
+            restores the published decimals: the width of a box is the difference of two rounded
+            quotients, and ``int`` of it could fall on the wrong side of a whole pixel.
+        per_annotator: in a consensus, count the boxes of one annotator once.
+
+    Raises:
+        DataError: the rule is unknown, or a value is not finite.
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     if not np.isfinite(boxes).all():
         raise DataError(
             f"boxes {boxes.tolist()} hold a value that is not a number, expected finite x1 y1 x2 y2"
         )
+
     if rule == "union":
         return GroundTruth((np.clip(boxes, 0, 1) * GRID).astype(np.int64))
+
     if rule == "consensus":
-        voters = (
-            tuple(int(a) for a in annotators) if per_annotator and annotators is not None else None
-        )
-        return GroundTruth(
-            np.clip((boxes * GRID).astype(np.int64), 0, GRID), is_consensus=True, voters=voters
-        )
+        pixel_boxes = np.clip((boxes * GRID).astype(np.int64), 0, GRID)
+        voters = None
+        if per_annotator and annotators is not None:
+            voters = tuple(int(annotator) for annotator in annotators)
+        return GroundTruth(pixel_boxes, is_consensus=True, voters=voters)
+
     if rule == "corner_size":
         corners, sizes = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
         if frame_size is not None:
@@ -89,30 +99,41 @@ def make_ground_truth(
         first = (corners * GRID).astype(np.int64)
         last = first + (sizes * GRID).astype(np.int64)
         return GroundTruth(np.clip(np.concatenate([first, last], axis=1), 0, GRID))
+
     raise DataError(
         f"ground truth: unknown rule {rule!r}, expected union, consensus or corner_size"
     )
 
 
 def ground_truths_of(
-    samples, *, box_rule: str, per_annotator: bool = False
+    samples: pa.Table, *, box_rule: str, per_annotator: bool = False
 ) -> dict[str, GroundTruth]:
-    """Ground truth by sample id for the rows of a samples table (``pa.Table``) that have boxes.
+    """Return the ground truth of each sample that has boxes.
 
-    A row whose ``boxes`` are null or empty has no ground truth and is left out: ``local`` videos, negatives of the
-    extended test sets.
+    Args:
+        samples: SAMPLES rows. Rows without boxes are left out: the videos of ``local``, and
+            negatives of the extended test sets.
+        box_rule: the rule of the samples' dataset (``Dataset.box_rule``).
+        per_annotator: see ``make_ground_truth``.
+
+    Returns:
+        Ground truth by sample id.
+
+    Raises:
+        DataError: names the sample whose boxes are not numbers.
     """
     columns = samples.select(["sample_id", "boxes", "box_annotators", "attributes"]).to_pydict()
     truths = {}
     for sample_id, boxes, annotators, attributes in zip(*columns.values(), strict=True):
         if not boxes:
             continue
+
+        frame_size = None
         facts = dict(attributes or [])
-        frame_size = (
-            tuple(map(float, facts["annotated_size"].split("x")))
-            if "annotated_size" in facts
-            else None
-        )
+        if "annotated_size" in facts:
+            width, height = map(float, facts["annotated_size"].split("x"))  # "1280x720"
+            frame_size = width, height
+
         try:
             truths[sample_id] = make_ground_truth(
                 boxes,

@@ -1,10 +1,12 @@
-"""Metrics over the ``ciou`` of many samples, as all published evaluations compute them, and those for negatives.
+"""Reduce the scores of many samples to one number, as published evaluations do.
 
-- ``ciou`` of a sample: sum(marked * gt) / (sum(gt) + marked pixels where gt is 0); gt is 0, 0.5 or 1.
-- ``success_rate``: share of samples with ciou >= 0.5 ("cIoU" or "AP50" in papers).
-- ``auc``: area under the success rate over the thresholds 0, 0.05, ..., 1 (``0.05 * i``, trapezoid rule), as
-  ``sklearn.metrics.auc`` gives it.
-- ``average_precision``, ``max_f1``, ``localization_accuracy``: SLAVC (Mo and Morgado 2022), for sets with negatives.
+- ``ciou`` of a sample: sum(marked * gt) / (sum(gt) + marked pixels where gt is 0). The ground
+  truth gt is 0, 0.5 or 1.
+- ``success_rate``: share of samples with ciou >= 0.5. Papers call it "cIoU" or "AP50".
+- ``auc``: area under the success rate over the thresholds 0, 0.05, ..., 1 (``0.05 * i``) by the
+  trapezoid rule, as ``sklearn.metrics.auc`` gives it.
+- ``average_precision``, ``max_f1``, ``localization_accuracy``: for test sets with negatives
+  (SLAVC, Mo and Morgado 2022).
 """
 
 import numpy as np
@@ -15,29 +17,40 @@ AUC_THRESHOLDS = tuple(0.05 * i for i in range(21))
 
 
 def success_rate(cious: np.ndarray, *, at: float = 0.5) -> float:
-    """Share of samples whose ciou is at least ``at``."""
-    return float(np.mean(_checked(cious) >= at))
+    """Return the share of samples whose ciou is at least ``at``.
+
+    Raises:
+        DataError: there is no sample.
+    """
+    return float(np.mean(_check(cious) >= at))
 
 
 def auc(cious: np.ndarray) -> float:
-    """Area under the success curve; between 0.025 (all cious 0) and 1."""
+    """Return the area under the success curve: 0.025 (all cious are 0) to 1.
+
+    Raises:
+        DataError: there is no sample.
+    """
     return float(np.trapezoid(success_curve(cious), AUC_THRESHOLDS))
 
 
 def success_curve(cious: np.ndarray) -> list[float]:
-    """Success rate at each of the 21 thresholds."""
-    cious = _checked(cious)
+    """Return the success rate at each of the 21 thresholds."""
+    cious = _check(cious)
     return [float(np.sum(cious >= threshold) / len(cious)) for threshold in AUC_THRESHOLDS]
 
 
 def auc_contributions(cious: np.ndarray) -> np.ndarray:
-    """One value a sample whose mean is ``auc``: the AUC is linear in the samples, so resampling needs no curves."""
+    """Return one value a sample, float64 ``(n,)``, whose mean is ``auc``.
+
+    The AUC is linear in the samples, so resampling needs no curves.
+    """
     weights = np.full(len(AUC_THRESHOLDS), 0.05)
     weights[[0, -1]] = 0.025
     return (np.asarray(cious, np.float64)[:, None] >= np.array(AUC_THRESHOLDS)) @ weights
 
 
-def _checked(cious: np.ndarray) -> np.ndarray:
+def _check(cious: np.ndarray) -> np.ndarray:
     cious = np.asarray(cious, np.float64)
     if len(cious) == 0:
         raise DataError(
@@ -54,25 +67,48 @@ def precision_recall(
     threshold: float,
     at: float = 0.5,
 ) -> tuple[float, float]:
-    """Precision and recall when every sample of at least ``threshold`` confidence claims a sounding object.
+    """Compute precision and recall at one confidence threshold.
 
-    A claim is right for a positive with ciou >= ``at``; wrong for a negative or in a wrong place. A positive without
-    a claim is a miss. (A positive found in the wrong place is no miss: so SLAVC counts.)
+    Every sample of at least ``threshold`` confidence claims that something in the picture sounds.
+    The claim is right for a positive with ciou >= ``at``; it is wrong for a negative or in a wrong
+    place. A positive without a claim is a miss. A positive that is found in a wrong place is no
+    miss: SLAVC counts it so.
+
+    Args:
+        cious: (n,).
+        confidences: (n,).
+        is_positive: (n,) bool.
+        threshold: least confidence of a claim.
+        at: least ciou of a right claim.
+
+    Returns:
+        Precision and recall; each is 1 where it is not defined.
     """
     is_claimed = confidences >= threshold
-    true_positives = int(np.sum(is_claimed & is_positive & (cious >= at)))
+    num_right = int(np.sum(is_claimed & is_positive & (cious >= at)))
     num_claims = int(np.sum(is_claimed))
     num_missed = int(np.sum(~is_claimed & is_positive))
-    precision = true_positives / num_claims if num_claims else 1.0
-    recall = true_positives / (true_positives + num_missed) if true_positives + num_missed else 1.0
+
+    precision = num_right / num_claims if num_claims else 1.0
+    recall = num_right / (num_right + num_missed) if num_right + num_missed else 1.0
     return precision, recall
 
 
 def average_precision(
     cious: np.ndarray, confidences: np.ndarray, is_positive: np.ndarray, *, at: float = 0.5
 ) -> float:
-    """AP of SLAVC's code: about 200 thresholds from the sorted confidences, the lowest first dropped from the top."""
-    cious, confidences, is_positive = _checked_triple(cious, confidences, is_positive)
+    """Compute the average precision of SLAVC's code.
+
+    The code takes about 200 thresholds from the sorted confidences, from the top downwards, and
+    leaves out the highest one.
+
+    Args:
+        cious: (n,).
+        confidences: (n,).
+        is_positive: (n,) bool; the others are negatives.
+        at: least ciou of a right claim.
+    """
+    cious, confidences, is_positive = _check_triple(cious, confidences, is_positive)
     step = max(1, len(cious) // 200)
     thresholds = np.sort(confidences)[:-1][::-step]
     points = [
@@ -80,6 +116,8 @@ def average_precision(
     ]
     if not points:
         return 0.0
+
+    # Replace each precision by the best one at the same or a higher recall.
     precisions, recalls = np.array(points).T
     envelope = np.maximum.accumulate(precisions[::-1])[::-1]
     return float(np.sum(envelope[:-1] * np.diff(recalls)))
@@ -88,31 +126,43 @@ def average_precision(
 def max_f1(
     cious: np.ndarray, confidences: np.ndarray, is_positive: np.ndarray, *, at: float = 0.5
 ) -> float:
-    """The best F1 over all confidences as thresholds."""
-    cious, confidences, is_positive = _checked_triple(cious, confidences, is_positive)
+    """Return the best F1 over all confidences as thresholds.
+
+    The arguments are those of ``average_precision``.
+    """
+    cious, confidences, is_positive = _check_triple(cious, confidences, is_positive)
+
+    # Entry k is for the k + 1 most confident samples as claims.
     order = np.argsort(-confidences, kind="stable")
-    hits = np.cumsum(is_positive[order] & (cious[order] >= at))
-    missed = is_positive.sum() - np.cumsum(is_positive[order])
-    is_last_of_value = np.append(np.diff(confidences[order]) != 0, True)
-    num_claims = np.arange(1, len(order) + 1)
-    precisions, found = hits / num_claims, hits + missed
-    recalls = np.divide(hits, found, out=np.ones(len(order)), where=found > 0)
+    num_right = np.cumsum(is_positive[order] & (cious[order] >= at))
+    num_missed = is_positive.sum() - np.cumsum(is_positive[order])
+    precisions = num_right / np.arange(1, len(order) + 1)
+    num_relevant = num_right + num_missed
+    recalls = np.divide(num_right, num_relevant, out=np.ones(len(order)), where=num_relevant > 0)
+
     sums = precisions + recalls
     f1 = np.divide(2 * precisions * recalls, sums, out=np.zeros(len(order)), where=sums > 0)
+
+    # Samples of one confidence claim together.
+    is_last_of_value = np.append(np.diff(confidences[order]) != 0, True)
     return float(f1[is_last_of_value].max())
 
 
 def localization_accuracy(cious: np.ndarray, is_positive: np.ndarray) -> float:
-    """LocAcc: share of the positives with a ciou strictly above 0.5, as SLAVC's code counts it."""
-    return float(np.mean(_checked(np.asarray(cious)[np.asarray(is_positive, bool)]) > 0.5))
+    """Return LocAcc: the share of positives with ciou strictly above 0.5, as SLAVC counts it."""
+    return float(np.mean(_check(np.asarray(cious)[np.asarray(is_positive, bool)]) > 0.5))
 
 
-def _checked_triple(cious, confidences, is_positive):
+def _check_triple(
+    cious: np.ndarray, confidences: np.ndarray, is_positive: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the three as arrays of one length, with a ciou of 0 for negatives."""
     cious, confidences = np.asarray(cious, np.float64), np.asarray(confidences, np.float64)
     is_positive = np.asarray(is_positive, bool)
     if not len(cious) == len(confidences) == len(is_positive):
         raise DataError(
-            f"{len(cious)} cious, {len(confidences)} confidences, {len(is_positive)} labels: expected as many of each"
+            f"{len(cious)} cious, {len(confidences)} confidences, {len(is_positive)} labels: "
+            "expected as many of each"
         )
-    _checked(cious)
+    _check(cious)
     return np.where(is_positive, cious, 0.0), confidences, is_positive

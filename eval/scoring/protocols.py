@@ -1,19 +1,23 @@
-"""The evaluation protocols of the field by name: how a low-resolution map becomes marked pixels of the 224x224 grid.
+"""The evaluation protocols of the field by name: which pixels of the 224x224 grid a map marks.
 
-A protocol is an upsampling, a normalization and a threshold; everything else (``ciou``, success rate, AUC) is the same
-for all. Each is written after the authors' released code, quirks included, since their papers do not say:
+A protocol is an upsampling, a normalization and a threshold. Everything else (``ciou``, success
+rate, AUC) is the same for all. Each protocol follows its authors' released code, quirks included,
+since the papers do not describe them.
 
-- ``lvs`` (Chen et al. 2021): ``1 - minmax(-map)`` in float32, marks what is strictly above the median value. A pixel
-  that reaches 1 stays marked even when the median itself is 1.
-- ``ezvsl`` (Mo and Morgado 2022), as its test script does it; ``ezvsl_val``, as its training script does when it
-  chooses the best checkpoint (on the test set).
-- ``htf`` (Fedorishin et al. 2023): as ``lvs`` with ``minmax(map)`` and cubic upsampling.
-- ``rcgrad`` (Wu et al. 2022) and ``flowgrad`` (Singh et al. 2023): values below the median are set to 0, then >= 0.5.
-  FlowGrad's code prints success at 0.3, its paper says 0.5: both are in the results.
-- ``earshot``: threshold at the ground truth's own area, so that no method gains by a lucky size.
+- ``lvs`` (Chen et al. 2021): normalizes as ``1 - minmax(-map)`` in float32 and marks what is
+  strictly above the median value.
+- ``ezvsl`` (Mo and Morgado 2022): the authors' test script. ``ezvsl_val`` is their training
+  script, where it chooses the best checkpoint (on the test set).
+- ``htf`` (Fedorishin et al. 2023): as ``lvs``, with ``minmax(map)`` and cubic upsampling.
+- ``rcgrad`` (Wu et al. 2022), ``flowgrad`` (Singh et al. 2023): values below the median are set to
+  0, then values >= 0.5 are marked. FlowGrad's code prints success at 0.3, its paper says 0.5.
+  Both are in the results.
+- ``earshot``: the threshold marks as many pixels as the ground truth has, so that no method gains
+  by a lucky size.
 
-The median of 50,176 values is ``sorted[25088]``, as in all of that code. A constant map cannot be normalized: the
-authors leave its values as they are, and so do the published protocols here (a map of ones marks everything).
+The median of 50,176 values is ``sorted[25088]``, as in all of that code. A constant map cannot be
+normalized. The authors leave its values as they are, and so do the published protocols here: a map
+of ones marks everything.
 """
 
 from dataclasses import dataclass
@@ -28,14 +32,14 @@ MEDIAN_INDEX = NUM_PIXELS // 2
 
 @dataclass(frozen=True)
 class Protocol:
-    """How maps are scored. ``published_at``: the ciou at which its authors count a success."""
+    """How maps are scored."""
 
     name: str
-    upsampling: str
+    upsampling: str  # see ``upsampling.NAMES``
     is_inverted: bool  # normalize as 1 - minmax(-map)
     threshold: str  # above_median, from_median, half_from_median, own_area
-    published_at: float
-    summary: str
+    published_at: float  # the ciou from which on its authors count a success
+    summary: str  # for readers of a report
 
 
 PROTOCOLS = {
@@ -47,7 +51,8 @@ PROTOCOLS = {
             False,
             "own_area",
             0.5,
-            "bilinear upsampling; as many pixels are marked as the ground truth has (ties are marked together)",
+            "bilinear upsampling; as many pixels are marked as the ground truth has (ties are "
+            "marked together)",
         ),
         Protocol(
             "lvs",
@@ -63,7 +68,8 @@ PROTOCOLS = {
             False,
             "from_median",
             0.5,
-            "bilinear upsampling, corners aligned (torch); at or above the median: the authors' test script",
+            "bilinear upsampling, corners aligned (torch); at or above the median: the authors' "
+            "test script",
         ),
         Protocol(
             "ezvsl_val",
@@ -71,7 +77,8 @@ PROTOCOLS = {
             False,
             "from_median",
             0.5,
-            "bicubic upsampling (torch); at or above the median: the authors' validation during training",
+            "bicubic upsampling (torch); at or above the median: the authors' validation during "
+            "training",
         ),
         Protocol(
             "htf",
@@ -87,7 +94,8 @@ PROTOCOLS = {
             False,
             "half_from_median",
             0.5,
-            "bilinear upsampling (OpenCV); values below the median set to 0, then at or above 0.5 of the range",
+            "bilinear upsampling (OpenCV); values below the median set to 0, then at or above 0.5 "
+            "of the range",
         ),
         Protocol(
             "flowgrad",
@@ -95,7 +103,8 @@ PROTOCOLS = {
             False,
             "half_from_median",
             0.3,
-            "as rcgrad; success counted at 0.3 (code) and 0.5 (paper); flow and boxes are taken as they are, >= 0.5",
+            "as rcgrad; success counted at 0.3 (code) and 0.5 (paper); flow and boxes are taken as "
+            "they are, >= 0.5",
         ),
     )
 }
@@ -103,7 +112,11 @@ ALIASES = {"ezvsl_test": "ezvsl"}
 
 
 def get_protocol(name: str) -> Protocol:
-    """The protocol of this name; an unknown name is an error that lists the known ones."""
+    """Return the protocol of this name.
+
+    Raises:
+        ParameterError: lists the known names.
+    """
     name = ALIASES.get(name, name)
     if name not in PROTOCOLS:
         raise ParameterError(f"unknown protocol {name!r}, expected one of {', '.join(PROTOCOLS)}")
@@ -113,12 +126,21 @@ def get_protocol(name: str) -> Protocol:
 def normalize(
     values: np.ndarray, protocol: Protocol, *, low: np.float32, high: np.float32
 ) -> np.ndarray:
-    """Min-max normalization of float32 ``values`` of a map with extremes ``low`` and ``high``, in the protocol's order
-    of operations, so that its roundings are the published ones; a constant map keeps its values."""
+    """Normalize values in the protocol's order of operations, so that they round as published.
+
+    Args:
+        values: float32, of any shape.
+        protocol: says whether the map is inverted twice.
+        low: smallest value of the map.
+        high: largest value of the map.
+
+    Returns:
+        float32 values from 0 to 1; those of a constant map are as they were.
+    """
     if high - low == 0:
         return np.float32(1) + values if protocol.is_inverted else values
     if protocol.is_inverted:
-        # 1 - minmax(-values): -values - min(-values) has the roundings of high - values
+        # 1 - minmax(-values): -values - min(-values) rounds as high - values does.
         return np.float32(1) - (high - values) / (high - low)
     return (values - low) / (high - low)
 
@@ -146,7 +168,7 @@ def mark_pixels(
         bool, of the shape of ``values``.
     """
     normalized = normalize(values, protocol, low=low, high=high)
-    normalized_median = normalize(median, protocol, low=low, high=high)
+    normalized_median = normalize(np.asarray(median), protocol, low=low, high=high)
     if protocol.threshold == "from_median":
         return normalized >= normalized_median
     if protocol.threshold == "above_median":

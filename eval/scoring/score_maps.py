@@ -74,14 +74,16 @@ def _score_map(
     values: np.ndarray, truth: GroundTruth, protocol: Protocol, is_raw: bool
 ) -> tuple[float, float, float, float]:
     """Return the first four of ``Scores`` for the values of one upsampled map."""
+    # Without a consensus, a pixel has the value 0 or 1 and both masks are one.
     levels = truth.levels().ravel()
     is_any = levels > 0
     is_full = levels > 1 if truth.is_consensus else is_any
-    area, full_area = np.count_nonzero(is_any), np.count_nonzero(is_full)
+    area, full_area = int(np.count_nonzero(is_any)), int(np.count_nonzero(is_full))
     if area == 0:
         return 0.0, 0.0, 0.0, 0.0
 
     def ciou_of(is_marked: np.ndarray) -> float:
+        # Half of (any + full) is the sum of the ground truth's values: 0.5 on level 1, 1 on 2.
         num_any = np.count_nonzero(is_marked & is_any)
         num_full = np.count_nonzero(is_marked & is_full) if truth.is_consensus else num_any
         num_outside = np.count_nonzero(is_marked) - num_any
@@ -97,6 +99,7 @@ def _score_map(
     else:
         ciou = ciou_of(mark_pixels(values, protocol, median=median, low=low, high=high))
 
+    # Several pixels can have the largest value, for example after a ReLU.
     is_maximum = values == high
     pointing = np.count_nonzero(is_maximum & is_any) / np.count_nonzero(is_maximum)
     return ciou, median_ciou, adaptive_ciou, pointing

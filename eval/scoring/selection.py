@@ -1,4 +1,4 @@
-"""By what a training run chooses its checkpoint, where the split that it selects on has ground truth."""
+"""Score the maps of a validation split, so that a training run can choose its checkpoint."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,14 @@ from eval.scoring.score_maps import score_maps
 def mean_adaptive_ciou(
     sample_ids: Sequence[str], maps: np.ndarray, *, samples: pa.Table, box_rule: str
 ) -> float:
-    """Mean adaptive ciou of ``maps`` (n, h, w) for ``sample_ids``, all of which must have ground truth."""
+    """Return the mean adaptive ciou of some maps.
+
+    Args:
+        sample_ids: n ids, all with ground truth (``has_ground_truth``).
+        maps: ``(n, h, w)``.
+        samples: SAMPLES rows that hold the ids.
+        box_rule: the rule of their dataset (``Dataset.box_rule``).
+    """
     truths = ground_truths_of(samples, box_rule=box_rule)
     scores = score_maps(
         list(maps), [truths[name] for name in sample_ids], protocol=get_protocol("earshot")
@@ -22,5 +29,5 @@ def mean_adaptive_ciou(
 
 
 def has_ground_truth(sample_ids: Sequence[str], samples: pa.Table, *, box_rule: str) -> bool:
-    """Whether every one of the samples can be scored."""
+    """Return whether every one of the samples can be scored."""
     return set(sample_ids) <= set(ground_truths_of(samples, box_rule=box_rule))

@@ -1,29 +1,47 @@
-"""Low-resolution maps to the 224x224 grid, in the four ways that published evaluations use.
+"""Upsample low-resolution maps to the 224x224 grid, in the four ways of published evaluations.
 
-``cv2_linear`` and ``cv2_cubic`` are OpenCV's. ``torch_bicubic`` (align_corners False) and ``torch_bilinear_corners``
-(align_corners True) are torch's on a CPU, in NumPy and equal to the last bit: a median threshold sits between values
-that differ by one rounding, so "almost equal" would move pixels across it.
+``cv2_linear`` and ``cv2_cubic`` are OpenCV's. ``torch_bicubic`` (align_corners False) and
+``torch_bilinear_corners`` (align_corners True) are what torch computes on a CPU, in NumPy and equal
+to the last bit. "Almost equal" would not do: a median threshold lies between values that differ by
+one rounding, so pixels would move across it.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from earshot.errors import DataError
 from eval.scoring.ground_truth import GRID
 
 NAMES = ("cv2_linear", "cv2_cubic", "torch_bicubic", "torch_bilinear_corners")
 
+# Size of an axis -> the cells that each of the 224 points reads, and their weights.
+Taps = Callable[[int], tuple[np.ndarray, np.ndarray]]
+
 _F = np.float32
-_LARGEST_PRODUCT = (
-    64  # height + width; the work of matrix products grows with them, that of taps does not
-)
-_LARGEST_VALUE = 1e30  # a product with zeros must stay finite
+# Up to this height + width matrix products are faster: their work grows with the size of the map,
+# that of taps does not.
+_LARGEST_PRODUCT = 64
+_LARGEST_VALUE = 1e30  # in a matrix product, a value times zero must stay finite
 
 
 def upsample(lowres_map: np.ndarray, *, how: str, out: np.ndarray | None = None) -> np.ndarray:
-    """One map ``(h, w)`` to float32 ``(224, 224)``; ``out`` may take the result."""
+    """Upsample one map.
+
+    Args:
+        lowres_map: ``(h, w)`` of any size.
+        how: one of ``NAMES``.
+        out: float32 ``(224, 224)``, which may take the result.
+
+    Returns:
+        float32 ``(224, 224)``.
+
+    Raises:
+        DataError: ``how`` is unknown.
+    """
     lowres_map = np.ascontiguousarray(lowres_map, np.float32)
     if how == "cv2_linear":
         return cv2.resize(lowres_map, (GRID, GRID), dst=out, interpolation=cv2.INTER_LINEAR)
@@ -31,40 +49,50 @@ def upsample(lowres_map: np.ndarray, *, how: str, out: np.ndarray | None = None)
         return cv2.resize(lowres_map, (GRID, GRID), dst=out, interpolation=cv2.INTER_CUBIC)
     if how not in NAMES:
         raise DataError(f"unknown upsampling {how!r}, expected one of {', '.join(NAMES)}")
-    if lowres_map.shape == (GRID, GRID):  # torch copies when nothing is to be done
+
+    if lowres_map.shape == (GRID, GRID):  # torch copies a map that has the size already
         return lowres_map.copy()
-    tables = _bilinear_corner_taps if how == "torch_bilinear_corners" else _bicubic_taps
+
+    taps = _bilinear_corner_taps if how == "torch_bilinear_corners" else _bicubic_taps
     is_small = (
         sum(lowres_map.shape) <= _LARGEST_PRODUCT and np.abs(lowres_map).max() < _LARGEST_VALUE
     )
-    if is_small and _products_are_exact(tables, *lowres_map.shape):
-        return _interpolate_by_products(lowres_map, tables, out=out)
-    return _interpolate_both(lowres_map, tables, out=out)
+    if is_small and _products_are_exact(taps, *lowres_map.shape):
+        return _interpolate_by_products(lowres_map, taps, out=out)
+    return _interpolate_both(lowres_map, taps, out=out)
 
 
-def _interpolate_by_products(lowres_map: np.ndarray, tables, out=None) -> np.ndarray:
-    """``_interpolate_both`` as two matrix products, several times faster for small maps."""
+def _interpolate_by_products(
+    lowres_map: np.ndarray, taps: Taps, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Do what ``_interpolate_both`` does with two matrix products: several times faster."""
     height, width = lowres_map.shape
-    sources, matrix = _tap_matrix(tables, width)
+    sources, matrix = _tap_matrix(taps, width)
     rows = lowres_map[:, sources] @ matrix.T
-    sources, matrix = _tap_matrix(tables, height)
+    sources, matrix = _tap_matrix(taps, height)
     return np.matmul(matrix, rows[sources], out=out)
 
 
 @lru_cache(maxsize=64)
-def _tap_matrix(tables, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cells ``(k,)`` and weights float32 ``(224, k)`` whose product, if its sums are fused multiply-adds in the order
-    of k, rounds as ``_interpolate`` does: the product of tap 1 first, then the other taps."""
-    positions, weights = tables(size)
+def _tap_matrix(taps: Taps, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return cells ``(k,)`` and weights float32 ``(224, k)`` of a product that interpolates.
+
+    The product rounds as ``_interpolate`` does if its sums are fused multiply-adds in the order
+    of k. The cells are ordered so that the product of tap 1 comes first, then the other taps.
+    """
+    positions, weights = taps(size)
     if len(positions) == 2:
+        # Tap 1 is the cell after that of tap 0: descending cells put it first.
         cells = np.arange(positions.max(), positions.min() - 1, -1)
         columns = positions.max() - positions
     else:
+        # Cells appear twice: once for tap 1, once for the other taps.
         firsts = np.arange(positions[1].min(), positions[1].max() + 1)
         others = np.arange(positions.min(), positions.max() + 1)
         cells = np.concatenate([firsts, others])
         columns = positions - others[0] + len(firsts)
         columns[1] = positions[1] - firsts[0]
+
     matrix = np.zeros((GRID, len(cells)), np.float32)
     for column, weight in zip(columns, weights, strict=True):
         matrix[np.arange(GRID), column] = weight[:, 0]
@@ -72,34 +100,41 @@ def _tap_matrix(tables, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache(maxsize=64)
-def _products_are_exact(tables, height: int, width: int) -> bool:
-    """Does this machine's matrix product add as ``_tap_matrix`` supposes? Tried once a size, as libraries differ by
-    processor; where it does not, maps are interpolated tap by tap."""
+def _products_are_exact(taps: Taps, height: int, width: int) -> bool:
+    """Return whether this machine's matrix product adds as ``_tap_matrix`` supposes.
+
+    Linear algebra libraries differ by processor, so this is tried once a size. Where the product
+    adds otherwise, maps are interpolated tap by tap.
+    """
     tried = np.random.default_rng(0).standard_normal((4, height, width)).astype(np.float32)
     tried *= np.array([1, 1e-6, 1e6, 1], np.float32)[:, None, None]
     return all(
-        np.array_equal(_interpolate_by_products(one, tables), _interpolate_both(one, tables))
+        np.array_equal(_interpolate_by_products(one, taps), _interpolate_both(one, taps))
         for one in tried
     )
 
 
-def _interpolate_both(lowres_map: np.ndarray, tables, out=None) -> np.ndarray:
-    """Rows first, as torch does, tap by tap."""
+def _interpolate_both(
+    lowres_map: np.ndarray, taps: Taps, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Interpolate along both axes tap by tap; the rows first, as torch does."""
     height, width = lowres_map.shape
-    rows = _interpolate(lowres_map.T, *tables(width)).T
-    return _interpolate(np.ascontiguousarray(rows), *tables(height), out=out)
+    rows = _interpolate(lowres_map.T, *taps(width)).T
+    return _interpolate(np.ascontiguousarray(rows), *taps(height), out=out)
 
 
 def _interpolate(
-    values: np.ndarray, positions: np.ndarray, weights: np.ndarray, out=None
+    values: np.ndarray, positions: np.ndarray, weights: np.ndarray, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Weighted taps along the first axis, rounded as torch's fused multiply-adds round.
+    """Add weighted taps along the first axis, rounded as torch's fused multiply-adds round.
 
-    Its CPU kernel computes ``fma(v0, w0, v1 * w1)``, then ``fma(vk, wk, sum)`` for the other taps. A product of two
-    float32 is exact in float64, so adding there and rounding to float32 is that operation.
+    Torch's CPU kernel computes ``fma(v0, w0, v1 * w1)``, then ``fma(vk, wk, sum)`` for the other
+    taps. A product of two float32 is exact in float64, so adding in float64 and rounding to
+    float32 gives the same.
     """
     total = np.take(values, positions[1], axis=0, mode="clip", out=out)
     total *= weights[1].astype(np.float32)
+
     values = values.astype(np.float64)
     product = np.empty(total.shape)
     for tap in (0, *range(2, len(positions))):
@@ -112,8 +147,10 @@ def _interpolate(
 
 @lru_cache(maxsize=64)
 def _bilinear_corner_taps(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cells ``(2, 224)`` (beyond an edge: the edge's) and weights ``(2, 224, 1)``, float32 values in float64, for an
-    axis of ``size`` cells."""
+    """Return cells ``(2, 224)`` and weights ``(2, 224, 1)`` of bilinear upsampling.
+
+    A cell beyond an edge stands for the edge's. Weights are float32 values in float64.
+    """
     scale = _F(size - 1) / _F(GRID - 1)
     position = np.arange(GRID, dtype=np.float32) * scale
     first = np.minimum(position.astype(np.int64), size - 1)
@@ -123,16 +160,17 @@ def _bilinear_corner_taps(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=64)
 def _bicubic_taps(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Keys' kernel, a = -0.75, half-pixel centres, edges repeated: cells ``(4, 224)``, weights ``(4, 224, 1)``.
+    """Return cells ``(4, 224)`` and weights ``(4, 224, 1)`` of bicubic upsampling.
 
-    As compiled in torch, all multiply-adds but the last of each polynomial are fused.
+    Keys' kernel with a = -0.75, half-pixel centres, edges repeated. As compiled in torch, all
+    multiply-adds but the last of each polynomial are fused.
     """
     a = _F(-0.75)
 
-    def near(x):
+    def near(x: np.ndarray) -> np.ndarray:  # the kernel for |x| <= 1
         return _fused(a + _F(2), x, -(a + _F(3))) * x * x + _F(1)
 
-    def far(x):
+    def far(x: np.ndarray) -> np.ndarray:  # the kernel for 1 < |x| < 2
         inner = _fused(a, x, -_F(5) * a)
         return _fused(inner, x, _F(8) * a) * x - _F(4) * a
 
@@ -144,10 +182,10 @@ def _bicubic_taps(size: int) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([first + offset for offset in (-1, 0, 1, 2)]), _as_weights(weights)
 
 
-def _fused(a, b, c) -> np.ndarray:
-    """``a * b + c`` of float32 values with one rounding."""
-    return (np.multiply(a, b, dtype=np.float64) + c).astype(np.float32)
+def _fused(a: ArrayLike, b: ArrayLike, c: ArrayLike) -> np.ndarray:
+    """Return ``a * b + c`` of float32 values with one rounding."""
+    return np.add(np.multiply(a, b, dtype=np.float64), c).astype(np.float32)
 
 
-def _as_weights(weights) -> np.ndarray:
+def _as_weights(weights: list[np.ndarray]) -> np.ndarray:
     return np.stack(weights).astype(np.float32).astype(np.float64)[:, :, None]
