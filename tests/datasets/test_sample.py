@@ -12,13 +12,8 @@ from earshot.errors import DataError, ParameterError
 from earshot.tables import CLIPS, SAMPLES, read_table, write_table
 from pipeline.base.parameters import build
 from pipeline.datasets.dataset import load
-from pipeline.datasets.sample.dataset import (
-    BROKEN,
-    Parameters,
-    build_tables,
-    file_name,
-    list_entries,
-)
+from pipeline.datasets.sample.dataset import build_tables
+from pipeline.datasets.sample.entries import BROKEN, Parameters, file_name, list_entries
 
 SMALL = Parameters(
     num_train=3, num_val=1, num_single=2, num_traffic=2, duration_seconds=1.0, num_workers=1

@@ -1,7 +1,7 @@
-"""Rendering of scenes to real media: frames, sound, and H.264 + AAC in mp4 by PyAV.
+"""Render scenes to real media: frames, sound, and an mp4 of H.264 and AAC, written by PyAV.
 
-Everything follows from the scene, so the same scene gives the same pixels and samples; encoders run on one thread, so
-the same scene gives the same file on one machine.
+Pixels and sound follow from the scene. Encoders run on one thread, so on one machine the same
+scene gives the same file.
 """
 
 import functools
@@ -19,47 +19,60 @@ from pipeline.datasets.sample.sprites import NUM_POSES, draw_sprite
 SAMPLE_RATE = 32_000
 _POSES_PER_SECOND = 10.0
 _SOURCE_LEVEL, _AMBIENCE_LEVEL = 0.16, 0.006  # root mean square, full scale 1
-_FRAME_SIZE_AAC = 1024
+_FRAME_SIZE_AAC = 1024  # audio samples in a frame of the codec
 
 
 class SceneRenderer:
-    """Draws a scene's frames and knows where each object is, to the pixel."""
+    """Draw a scene's frames, and say where each object is to the pixel."""
 
-    def __init__(self, scene: Scene):
+    def __init__(self, scene: Scene) -> None:
         self.scene = scene
         self._sprites = [
-            _face(draw_sprite(a.class_name, tone=a.tone, width=a.width), a) for a in scene.actors
+            _turn_sprite(draw_sprite(a.class_name, tone=a.tone, width=a.width), a)
+            for a in scene.actors
         ]
 
     @functools.cached_property
     def background(self) -> np.ndarray:
-        """The still backdrop, uint8 RGB (height, width, 3)."""
+        """The still backdrop: uint8 RGB ``(height, width, 3)``."""
         rng = np.random.default_rng(self.scene.place_seed)
         return draw_background(self.scene.width, self.scene.height, rng, lanes=self.scene.lanes)
 
     def frame(self, time_seconds: float) -> np.ndarray:
-        """The picture at a time, uint8 RGB (height, width, 3)."""
+        """Draw the picture at a time: uint8 RGB ``(height, width, 3)``."""
         picture = self.background.copy()
         for actor, sprite in zip(self.scene.actors, self._sprites, strict=True):
             patch, x, y = _pose_at(actor, sprite, time_seconds)
             patch, x, y = _cut_to_frame(patch, x, y, self.scene.width, self.scene.height)
             height, width = patch.shape[:2]
-            if not patch.size:
+            if not patch.size:  # the object is outside of the frame
                 continue
+
+            # The patch's colours are premultiplied with its alpha.
             region = picture[y : y + height, x : x + width]
             keep = 255 - patch[..., 3:]
             region[:] = patch[..., :3] + cv2.multiply(region, cv2.merge([keep] * 3), scale=1 / 255)
         return picture
 
     def boxes(self, time_seconds: float, *, sounding_only: bool = True) -> list[list[float]]:
-        """Normalized x1 y1 x2 y2 of the objects' visible extent (alpha of at least one half) at a time."""
+        """Return the boxes of the objects at a time.
+
+        Args:
+            time_seconds: since the beginning of the clip.
+            sounding_only: leave out silent objects.
+
+        Returns:
+            Normalized x1 y1 x2 y2 of what is visible: pixels with an alpha of at least one half.
+        """
         boxes = []
         for actor, sprite in zip(self.scene.actors, self._sprites, strict=True):
             if sounding_only and not actor.is_sounding:
                 continue
+
             patch, x, y = _pose_at(actor, sprite, time_seconds)
             patch, x, y = _cut_to_frame(patch, x, y, self.scene.width, self.scene.height)
             left, top, width, height = cv2.boundingRect((patch[..., 3] >= 128).astype(np.uint8))
+
             x1, y1 = x + left, y + top
             pixels = (x1, y1, x1 + width, y1 + height)
             size = (self.scene.width, self.scene.height) * 2
@@ -68,7 +81,7 @@ class SceneRenderer:
 
 
 def render_sound(scene: Scene, *, duration_seconds: float) -> np.ndarray:
-    """The scene's sound, float32 (num_samples,) at ``SAMPLE_RATE``, within [-1, 1]."""
+    """Render a scene's sound: float32 ``(num_samples,)`` at ``SAMPLE_RATE``, within [-1, 1]."""
     rng = np.random.default_rng(scene.sound_seed)
     times = np.arange(round(duration_seconds * SAMPLE_RATE)) / SAMPLE_RATE
     mix = _AMBIENCE_LEVEL * ambience(len(times), sample_rate=SAMPLE_RATE, rng=rng)
@@ -88,19 +101,31 @@ def render_sound(scene: Scene, *, duration_seconds: float) -> np.ndarray:
 def draw_background(
     width: int, height: int, rng: np.random.Generator, *, lanes: tuple[float, ...] = ()
 ) -> np.ndarray:
-    """A still, photo-like backdrop, uint8 RGB: sky or wall over ground, 1/f texture, blocks and blobs.
+    """Draw a still backdrop that looks a little like a photograph.
 
-    With ``lanes`` (middles in pixels from the top) a street runs across it.
+    Sky or wall over ground, blocks and blobs on it, and a texture with a 1/f spectrum.
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+        rng: determines the picture.
+        lanes: middles of two lanes in pixels from the top; a street runs along them.
+
+    Returns:
+        uint8 RGB ``(height, width, 3)``.
     """
+    # Octaves of noise: the coarser, the stronger. The channels differ only a little.
     texture = np.zeros((height, width, 3), np.float32)
     for cells, weight in ((3, 34), (6, 24), (12, 18), (28, 14), (64, 12), (128, 9)):
         noise = rng.standard_normal((cells, cells, 3), np.float32)
         noise = 1.4 * noise.mean(axis=2, keepdims=True) + 0.15 * noise
         texture += weight * cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+
     base = np.empty((height, width, 3), np.float32)
     horizon = int(height * rng.uniform(0.25, 0.75))
     base[:horizon] = _muted_colour(rng, 90, 190, chroma=22)
     base[horizon:] = _muted_colour(rng, 60, 150, chroma=22)
+
     for _ in range(rng.integers(3, 8)):  # houses, crates, signs
         x, y = rng.integers(0, width), rng.integers(0, height)
         corner = (int(x + rng.integers(15, 80)), int(y + rng.integers(15, 80)))
@@ -122,6 +147,8 @@ def draw_background(
         )
     if lanes:
         _draw_street(base, lanes, rng)
+
+    # Add the texture and the grain of a sensor.
     picture = base + texture * rng.uniform(0.5, 1.0)
     grain = rng.integers(0, 256, (height, width), np.uint8).astype(np.float32)
     picture += ((grain - 127.5) * (6 / 128))[..., None]
@@ -129,13 +156,14 @@ def draw_background(
 
 
 def _draw_street(base: np.ndarray, lanes: tuple[float, ...], rng: np.random.Generator) -> None:
-    """Asphalt from above the far lane to below the near one, a kerb on either side, a broken line between them."""
+    """Draw asphalt under both lanes, a kerb on either side and a broken line between them."""
     height, width = base.shape[:2]
     top, bottom = int(lanes[0] - 0.06 * height), int(lanes[1] + 0.17 * height)
     middle = int((lanes[0] + lanes[1]) / 2 + 0.06 * height)
     base[top:bottom] = _muted_colour(rng, 75, 120, chroma=6)
     for edge in (top, bottom):
         base[edge - 2 : edge + 2] = _muted_colour(rng, 130, 190, chroma=8)
+
     dash, start = int(rng.integers(18, 34)), int(rng.integers(0, 30))
     for x in range(start, width, 2 * dash):
         base[middle - 1 : middle + 2, x : x + dash] = 205
@@ -144,7 +172,10 @@ def _draw_street(base: np.ndarray, lanes: tuple[float, ...], rng: np.random.Gene
 def _muted_colour(
     rng: np.random.Generator, darkest: float, brightest: float, *, chroma: float
 ) -> np.ndarray:
-    """A colour of walls, soil and leaves: a grey in [darkest, brightest], each channel off by at most ``chroma``."""
+    """Draw a colour of walls, soil and leaves.
+
+    It is a grey in [darkest, brightest] from which each channel departs by at most ``chroma``.
+    """
     return np.clip(rng.uniform(darkest, brightest) + rng.uniform(-chroma, chroma, 3), 0, 255)
 
 
@@ -155,83 +186,110 @@ def encode(
     *,
     fps: int,
 ) -> None:
-    """Write an mp4 with H.264 video and mono AAC sound; ``None`` leaves that stream out.
+    """Write an mp4 with H.264 video and mono AAC sound.
 
-    The sound of a video's first ``k`` frames is written before its frame ``k``, as cameras interleave.
+    The sound of a video's first ``k`` frames is written before its frame ``k``, as cameras do.
+
+    Args:
+        path: the file.
+        frames: uint8 RGB ``(height, width, 3)``; None leaves the video out.
+        waveform: float32 ``(num_samples,)`` at ``SAMPLE_RATE``; None leaves the sound out.
+        fps: frames a second.
     """
     with av.open(str(path), "w", format="mp4") as container:
+        pictures: Iterator[np.ndarray] = iter(()) if frames is None else iter(frames)
+        picture = next(pictures, None)
         video = audio = None
-        if frames is not None:
-            frames = iter(frames)
-            first = next(frames)
-            video = container.add_stream(
-                "libx264", rate=fps, options={"preset": "superfast", "crf": "23", "threads": "1"}
-            )
-            video.height, video.width = first.shape[:2]
-            video.pix_fmt = "yuv420p"
-            video.codec_context.thread_count = 1
+        if picture is not None:
+            video = _add_video_stream(container, picture.shape[:2], fps)
         if waveform is not None:
-            audio = container.add_stream(
-                "aac", rate=SAMPLE_RATE, layout="mono", options={"aac_coder": "fast"}
-            )
-            audio.bit_rate = 64_000
-        blocks = _audio_blocks(waveform) if audio is not None else iter(())
+            audio = _add_audio_stream(container)
+
+        blocks = iter(()) if waveform is None else _audio_blocks(waveform)
         block = next(blocks, None)
+        index = 0
+        while video is not None and picture is not None:
+            while audio is not None and block is not None and block[0] * fps <= index * SAMPLE_RATE:
+                container.mux(audio.encode(block[1]))
+                block = next(blocks, None)
+            container.mux(video.encode(_video_frame(picture, index)))
+            picture, index = next(pictures, None), index + 1
+
+        # Encoders hold frames back; None makes them write the rest.
         if video is not None:
-            index, picture = 0, first
-            while picture is not None:
-                while block is not None and block.pts / SAMPLE_RATE <= index / fps:
-                    container.mux(audio.encode(block))
-                    block = next(blocks, None)
-                container.mux(video.encode(_video_frame(picture, index)))
-                picture, index = next(frames, None), index + 1
             container.mux(video.encode(None))
-        while block is not None:
-            container.mux(audio.encode(block))
-            block = next(blocks, None)
         if audio is not None:
+            while block is not None:
+                container.mux(audio.encode(block[1]))
+                block = next(blocks, None)
             container.mux(audio.encode(None))
 
 
+def _add_video_stream(
+    container: av.container.OutputContainer, shape: tuple[int, int], fps: int
+) -> av.VideoStream:
+    options = {"preset": "superfast", "crf": "23", "threads": "1"}
+    video = container.add_stream("libx264", rate=fps, options=options)
+    video.height, video.width = shape
+    video.pix_fmt = "yuv420p"
+    video.codec_context.thread_count = 1
+    return video
+
+
+def _add_audio_stream(container: av.container.OutputContainer) -> av.AudioStream:
+    options = {"aac_coder": "fast"}
+    audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono", options=options)
+    audio.bit_rate = 64_000
+    return audio
+
+
 def _video_frame(picture: np.ndarray, index: int) -> av.VideoFrame:
-    frame = av.VideoFrame.from_ndarray(
-        cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), format="yuv420p"
-    )
+    planes = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), np.uint8)
+    frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
     frame.pts = index
     return frame
 
 
-def _audio_blocks(waveform: np.ndarray) -> Iterator[av.AudioFrame]:
+def _audio_blocks(waveform: np.ndarray) -> Iterator[tuple[int, av.AudioFrame]]:
+    """Cut a waveform into frames of the codec, each with the number of its first sample."""
     for start in range(0, len(waveform), _FRAME_SIZE_AAC):
         block = np.ascontiguousarray(waveform[None, start : start + _FRAME_SIZE_AAC], np.float32)
         frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
         frame.sample_rate = SAMPLE_RATE
         frame.pts = start
-        yield frame
+        yield start, frame
 
 
 def _cut_to_frame(
     patch: np.ndarray, x: int, y: int, width: int, height: int
 ) -> tuple[np.ndarray, int, int]:
-    """The part of a patch that lies within the frame, and the pixel of its upper left corner; empty if none does."""
+    """Return the part of a patch within the frame, and the pixel of its upper left corner.
+
+    The part is empty where nothing of the patch lies within the frame.
+    """
     x1, y1 = min(max(x, 0), width), min(max(y, 0), height)
     return patch[y1 - y : max(0, height - y), x1 - x : max(0, width - x)], x1, y1
 
 
-def _face(sprite: np.ndarray, actor: Actor) -> np.ndarray:
+def _turn_sprite(sprite: np.ndarray, actor: Actor) -> np.ndarray:
     return np.ascontiguousarray(sprite[:, :, ::-1]) if actor.is_facing_left else sprite
 
 
 def _pose_at(actor: Actor, sprite: np.ndarray, time_seconds: float) -> tuple[np.ndarray, int, int]:
-    """The object's patch at a time, shifted by a fraction of a pixel, and the pixel of its upper left corner."""
+    """Return the object's patch at a time and the pixel of its upper left corner.
+
+    The patch itself is shifted by the fraction of a pixel that is left over.
+    """
+    # Wheels turn and sticks strike also where an object sounds at rest.
     pose = (
         int(time_seconds * _POSES_PER_SECOND) % NUM_POSES
         if actor.is_moving or actor.is_sounding
         else 0
     )
+
     centre_x, centre_y = actor.position(time_seconds)
     height, width = sprite.shape[1:3]
     left, top = float(centre_x) - width / 2, float(centre_y) - height / 2
     x, y = int(np.floor(left)), int(np.floor(top))
-    shift = np.float32([[1, 0, left - x], [0, 1, top - y]])
+    shift = np.array([[1, 0, left - x], [0, 1, top - y]], np.float32)
     return cv2.warpAffine(sprite[pose], shift, (width, height)), x, y

@@ -1,12 +1,17 @@
-"""The sounds of the sample dataset's objects, one timbre a class, driven by how fast the object moves.
+"""Synthesize the sounds of the sample dataset's objects: one kind of sound for each class.
 
-Synthesis is deterministic: noise comes from the generator passed in. Pitch rises with ``tone`` in [0, 1], like the hue
-of the look; loudness (and the pitch of engines) follows the object's ``activity``, so sound and motion are in sync.
+Noise comes from the generator that is passed in, so synthesis is deterministic. The pitch rises
+with ``tone`` in [0, 1], which also sets the hue of the look. Loudness, and the pitch of engines,
+follow the object's ``activity``, so that sound and motion are in step.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+
+Gain = Callable[[np.ndarray], np.ndarray]  # of frequencies in Hz
+# (activity, tone, sample rate, generator) -> waveform of any level
+Synthesizer = Callable[[np.ndarray, float, int, np.random.Generator], np.ndarray]
 
 
 def synthesize(
@@ -17,18 +22,28 @@ def synthesize(
     sample_rate: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Sound of one object.
+    """Synthesize the sound of one object.
 
-    ``activity``: how lively it moves, float ``(num_samples,)`` in [0, 1] (0 still, 1 fastest). Returns float32
-    ``(num_samples,)`` with root mean square 1 while fully active.
+    Args:
+        class_name: one of ``sprites.CLASS_NAMES``.
+        activity: ``(num_samples,)``, how fast the object moves: 0 still, 1 fastest.
+        tone: 0 to 1; sets the pitch.
+        sample_rate: in Hz.
+        rng: for noise and jitter.
+
+    Returns:
+        float32 ``(num_samples,)`` with a root mean square of 1 while fully active.
     """
-    waveform = _TIMBRES[class_name](np.asarray(activity, float), tone, sample_rate, rng)
+    waveform = _SYNTHESIZERS[class_name](np.asarray(activity, float), tone, sample_rate, rng)
     waveform /= np.sqrt(np.mean(waveform**2)) + 1e-9
     return (waveform * (0.06 + 0.94 * activity)).astype(np.float32)
 
 
 def ambience(num_samples: int, *, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Background noise that falls by about 6 dB an octave, root mean square 1, float32 ``(num_samples,)``."""
+    """Return background noise that falls by about 6 dB an octave.
+
+    It is float32 ``(num_samples,)`` with a root mean square of 1.
+    """
     noise = _coloured_noise(
         num_samples, sample_rate, rng, lambda frequency: 1 / np.maximum(frequency, 60.0)
     )
@@ -36,19 +51,26 @@ def ambience(num_samples: int, *, sample_rate: int, rng: np.random.Generator) ->
 
 
 def _coloured_noise(
-    num_samples: int, sample_rate: int, rng: np.random.Generator, gain: Callable
+    num_samples: int, sample_rate: int, rng: np.random.Generator, gain: Gain
 ) -> np.ndarray:
-    """Noise whose spectrum is ``gain(frequency in Hz)``; two seconds of it, repeated (it joins without a click)."""
+    """Return noise with the spectrum ``gain(frequency in Hz)``.
+
+    Two seconds of it are repeated; they join without a click.
+    """
     period = 2 * sample_rate
     spectrum = np.fft.rfft(rng.standard_normal(period))
     noise = np.fft.irfft(spectrum * gain(np.fft.rfftfreq(period, 1 / sample_rate)), period)
     return np.resize(noise / (np.std(noise) + 1e-12), num_samples)
 
 
-def _harmonics(phase: np.ndarray, weights) -> np.ndarray:
-    """Sum of ``weights[k] * sin((k + 1) * phase)`` by the recurrence of Chebyshev (one cosine, no sine per partial)."""
+def _harmonics(phase: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+    """Return the sum of ``weights[k] * sin((k + 1) * phase)``.
+
+    By Chebyshev's recurrence this takes one sine and one cosine, however many weights there are.
+    """
     twice_cosine = 2 * np.cos(phase)
     before, current = np.zeros_like(phase), np.sin(phase)
+
     total = weights[0] * current
     for weight in weights[1:]:
         before, current = current, twice_cosine * current - before
@@ -57,13 +79,18 @@ def _harmonics(phase: np.ndarray, weights) -> np.ndarray:
 
 
 def _phase(frequency: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Return the phase in radians of a tone whose frequency in Hz varies."""
     return 2 * np.pi * np.cumsum(frequency) / sample_rate
 
 
 def _repeat(
-    sound: np.ndarray, period_seconds: float, num_samples: int, sample_rate: int, rng
+    sound: np.ndarray,
+    period_seconds: float,
+    num_samples: int,
+    sample_rate: int,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """``sound`` again and again, with a little jitter of level and time."""
+    """Repeat a sound, with a little jitter of level and time."""
     output = np.zeros(num_samples + len(sound))
     start = rng.uniform(0, period_seconds)
     while start * sample_rate < num_samples:
@@ -74,10 +101,13 @@ def _repeat(
 
 
 def _times(duration_seconds: float, sample_rate: int) -> np.ndarray:
+    """Return the time of each audio sample in seconds."""
     return np.arange(int(duration_seconds * sample_rate)) / sample_rate
 
 
-def _car(activity, tone, sample_rate, rng):
+def _car(
+    activity: np.ndarray, tone: float, sample_rate: int, rng: np.random.Generator
+) -> np.ndarray:
     phase = _phase(80 * 2.2**tone * (0.8 + 0.6 * activity), sample_rate)
     engine = _harmonics(phase, [1 / k for k in range(1, 9)])
     return engine + 0.25 * _coloured_noise(
@@ -85,20 +115,26 @@ def _car(activity, tone, sample_rate, rng):
     )
 
 
-def _bus(activity, tone, sample_rate, rng):
+def _bus(
+    activity: np.ndarray, tone: float, sample_rate: int, rng: np.random.Generator
+) -> np.ndarray:
     phase = _phase(36 * 1.7**tone * (0.85 + 0.3 * activity), sample_rate)
     rumble = _harmonics(phase, [1.0, 0.9, 0.3, 0.5, 0.1])
     hiss = _coloured_noise(len(activity), sample_rate, rng, lambda f: (f > 4500) * 1.0)
     return rumble + 0.28 * hiss
 
 
-def _motorcycle(activity, tone, sample_rate, rng):
+def _motorcycle(
+    activity: np.ndarray, tone: float, sample_rate: int, rng: np.random.Generator
+) -> np.ndarray:
     phase = _phase(170 * 2.2**tone * (0.75 + 0.7 * activity), sample_rate)
     buzz = _harmonics(phase, [1.0, 0.8, 0.9, 0.6, 0.7, 0.5, 0.5, 0.4, 0.4, 0.3, 0.3, 0.3])
     return buzz * (0.65 + 0.35 * np.sin(phase / 8))
 
 
-def _helicopter(activity, tone, sample_rate, rng):
+def _helicopter(
+    activity: np.ndarray, tone: float, sample_rate: int, rng: np.random.Generator
+) -> np.ndarray:
     time = np.arange(len(activity)) / sample_rate
     blades = np.maximum(0, np.sin(2 * np.pi * (8 + 8 * tone) * time)) ** 4
     noise = _coloured_noise(
@@ -107,7 +143,9 @@ def _helicopter(activity, tone, sample_rate, rng):
     return noise * (0.12 + blades)
 
 
-def _dog(activity, tone, sample_rate, rng):
+def _dog(
+    activity: np.ndarray, tone: float, sample_rate: int, rng: np.random.Generator
+) -> np.ndarray:
     time = _times(0.16, sample_rate)
     pitch = 320 * 2.3**tone * (1 + 0.5 * np.sin(np.pi * time / 0.16))
     bark = _harmonics(_phase(pitch, sample_rate), [0.5, 1.0, 0.9, 0.4, 0.25, 0.15])
@@ -115,16 +153,21 @@ def _dog(activity, tone, sample_rate, rng):
     return _repeat(bark, 0.34, len(activity), sample_rate, rng)
 
 
-def _bird(activity, tone, sample_rate, rng):
+def _bird(
+    activity: np.ndarray, tone: float, sample_rate: int, rng: np.random.Generator
+) -> np.ndarray:
     time = _times(0.09, sample_rate)
     pitch = 2300 * 2.1**tone + 1400 * np.sin(np.pi * time / 0.09)
     chirp = np.sin(_phase(pitch, sample_rate)) * np.sin(np.pi * time / 0.09)
     return _repeat(chirp, 0.15, len(activity), sample_rate, rng)
 
 
-def _bell(activity, tone, sample_rate, rng):
+def _bell(
+    activity: np.ndarray, tone: float, sample_rate: int, rng: np.random.Generator
+) -> np.ndarray:
     time = _times(0.9, sample_rate)
     strike = np.zeros_like(time)
+    # Partials of a bell are not harmonic: ratio to the lowest, level, decay a second.
     for ratio, level, decay in (
         (1, 1, 4),
         (2, 0.6, 5),
@@ -137,14 +180,16 @@ def _bell(activity, tone, sample_rate, rng):
     return _repeat(strike, 0.42, len(activity), sample_rate, rng)
 
 
-def _drum(activity, tone, sample_rate, rng):
+def _drum(
+    activity: np.ndarray, tone: float, sample_rate: int, rng: np.random.Generator
+) -> np.ndarray:
     time = _times(0.22, sample_rate)
     thump = np.sin(2 * np.pi * 65 * 2.2**tone * (time - 1.2 * time**2)) * np.exp(-14 * time)
     snare = 0.35 * rng.standard_normal(len(time)) * np.exp(-30 * time)
     return _repeat(thump + snare, 0.23, len(activity), sample_rate, rng)
 
 
-_TIMBRES: dict[str, Callable] = {
+_SYNTHESIZERS: dict[str, Synthesizer] = {
     "car": _car,
     "bus": _bus,
     "motorcycle": _motorcycle,

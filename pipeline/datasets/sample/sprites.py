@@ -1,17 +1,22 @@
-"""The looks of the sample dataset's objects: little vehicles, animals and instruments drawn with OpenCV.
+"""Draw the objects of the sample dataset with OpenCV: little vehicles, animals and instruments.
 
-A sprite is a list of poses (wheels turn, wings flap, sticks strike); each pose is a premultiplied RGBA image. Objects
-of one class share a look and vary in hue and proportions with their ``tone`` in [0, 1], which also sets their pitch.
+A sprite is a list of poses (wheels turn, wings flap, sticks strike). Each pose is an RGBA image,
+premultiplied with its alpha. Objects of one class share a look. Their hue varies with their
+``tone`` in [0, 1], which also sets the pitch of their sound.
 """
 
 import colorsys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 
 NUM_POSES = 4
 _SUPERSAMPLING = 3
+
+Colour = tuple[int, int, int]  # RGB
+Point = tuple[float, float]
+
 _DARK = (38, 38, 44)
 _GLASS = (186, 214, 228)
 
@@ -19,26 +24,38 @@ _GLASS = (186, 214, 228)
 def draw_sprite(class_name: str, *, tone: float, width: int) -> np.ndarray:
     """Draw all poses of an object.
 
-    Returns uint8 ``(NUM_POSES, height, width + 2, 4)``, RGB premultiplied by the last channel's alpha; the height
-    follows from the look. A transparent border of one pixel lets the object move by fractions of a pixel.
+    Args:
+        class_name: one of ``CLASS_NAMES``.
+        tone: 0 to 1; sets the hue.
+        width: of the object, in pixels.
+
+    Returns:
+        uint8 ``(NUM_POSES, height, width + 2, 4)``: RGB premultiplied with the alpha in the last
+        channel. The height follows from the look. A transparent border of one pixel lets the
+        object move by fractions of a pixel.
     """
     height_to_width, paint, hue, hue_range = _LOOKS[class_name]
     hue = (hue + hue_range * (tone - 0.5)) % 1.0
     body = _rgb(hue, 0.78, 0.88)
     shade = _rgb(hue, 0.80, 0.55)
-    size = (round(width * height_to_width) + 2, width + 2)
+
+    height = round(width * height_to_width)
+    size = (height + 2, width + 2)
     poses = []
     for pose in range(NUM_POSES):
-        canvas = _Canvas(width, round(width * height_to_width))
+        canvas = _Canvas(width, height)
         paint(canvas, body, shade, pose)
         poses.append(canvas.finish(size))
     return np.stack(poses)
 
 
 class _Canvas:
-    """A supersampled drawing area with coordinates 0..1 across its width (and 0..height/width down)."""
+    """A supersampled drawing area.
 
-    def __init__(self, width: int, height: int):
+    Coordinates are 0 to 1 across its width, and 0 to height / width down.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
         self.scale = width * _SUPERSAMPLING
         self.border = _SUPERSAMPLING
         shape = (
@@ -48,24 +65,40 @@ class _Canvas:
         self.rgb = np.zeros((*shape, 3), np.uint8)
         self.alpha = np.zeros(shape, np.uint8)
 
-    def _points(self, points) -> np.ndarray:
+    def _points(self, points: Sequence[Point] | Point) -> np.ndarray:
+        """Turn coordinates into pixels of the supersampled area."""
         return np.rint(np.asarray(points, float) * self.scale + self.border).astype(np.int32)
 
-    def polygon(self, points, colour) -> None:
+    def polygon(self, points: Sequence[Point], colour: Colour) -> None:
+        """Fill a polygon."""
         corners = self._points(points)
         cv2.fillPoly(self.rgb, [corners], colour)
         cv2.fillPoly(self.alpha, [corners], 255)
 
-    def box(self, x1, y1, x2, y2, colour) -> None:
+    def box(self, x1: float, y1: float, x2: float, y2: float, colour: Colour) -> None:
+        """Fill a rectangle."""
         self.polygon([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], colour)
 
-    def ellipse(self, x, y, radius_x, radius_y, colour, *, angle: float = 0.0) -> None:
+    def ellipse(
+        self,
+        x: float,
+        y: float,
+        radius_x: float,
+        radius_y: float,
+        colour: Colour,
+        *,
+        angle: float = 0.0,
+    ) -> None:
+        """Fill an ellipse about (x, y), turned by an angle in degrees."""
         centre = tuple(int(value) for value in self._points((x, y)))
         axes = (max(1, round(radius_x * self.scale)), max(1, round(radius_y * self.scale)))
         cv2.ellipse(self.rgb, centre, axes, angle, 0, 360, colour, -1)
         cv2.ellipse(self.alpha, centre, axes, angle, 0, 360, 255, -1)
 
-    def line(self, x1, y1, x2, y2, colour, *, thickness: float) -> None:
+    def line(
+        self, x1: float, y1: float, x2: float, y2: float, colour: Colour, *, thickness: float
+    ) -> None:
+        """Draw a line."""
         start, stop = (
             tuple(int(value) for value in point) for point in self._points([(x1, y1), (x2, y2)])
         )
@@ -73,8 +106,8 @@ class _Canvas:
         cv2.line(self.rgb, start, stop, colour, pixels)
         cv2.line(self.alpha, start, stop, 255, pixels)
 
-    def wheel(self, x, y, radius, pose) -> None:
-        """A tyre with a hub whose spokes turn with the pose."""
+    def wheel(self, x: float, y: float, radius: float, pose: int) -> None:
+        """Draw a tyre with a hub whose spokes turn with the pose."""
         self.ellipse(x, y, radius, radius, _DARK)
         self.ellipse(x, y, 0.62 * radius, 0.62 * radius, (196, 196, 200))
         for spoke in range(2):
@@ -83,7 +116,10 @@ class _Canvas:
             self.line(x - dx, y - dy, x + dx, y + dy, _DARK, thickness=0.3 * radius)
 
     def finish(self, size: tuple[int, int]) -> np.ndarray:
+        """Return the picture, uint8 RGBA, at ``size`` (height, width)."""
         height, width = size
+
+        # Nothing reaches into the border, and what is transparent is black.
         inside = np.zeros_like(self.alpha)
         inside[self.border : -self.border, self.border : -self.border] = 255
         self.alpha &= inside
@@ -92,11 +128,12 @@ class _Canvas:
         return cv2.resize(rgba, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _rgb(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
-    return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, saturation, value))
+def _rgb(hue: float, saturation: float, value: float) -> Colour:
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _paint_car(canvas: _Canvas, body, shade, pose) -> None:
+def _paint_car(canvas: _Canvas, body: Colour, shade: Colour, pose: int) -> None:
     canvas.polygon([(0.2, 0.22), (0.3, 0.02), (0.68, 0.02), (0.82, 0.22)], body)
     canvas.polygon([(0.26, 0.21), (0.33, 0.06), (0.48, 0.06), (0.48, 0.21)], _GLASS)
     canvas.polygon([(0.52, 0.21), (0.52, 0.06), (0.66, 0.06), (0.75, 0.21)], _GLASS)
@@ -110,7 +147,7 @@ def _paint_car(canvas: _Canvas, body, shade, pose) -> None:
     canvas.wheel(0.78, 0.4, 0.1, pose)
 
 
-def _paint_bus(canvas: _Canvas, body, shade, pose) -> None:
+def _paint_bus(canvas: _Canvas, body: Colour, shade: Colour, pose: int) -> None:
     canvas.box(0.0, 0.02, 1.0, 0.56, body)
     canvas.box(0.0, 0.36, 1.0, 0.42, (240, 240, 236))
     canvas.box(0.0, 0.5, 1.0, 0.56, shade)
@@ -121,7 +158,7 @@ def _paint_bus(canvas: _Canvas, body, shade, pose) -> None:
     canvas.wheel(0.76, 0.56, 0.09, pose)
 
 
-def _paint_motorcycle(canvas: _Canvas, body, shade, pose) -> None:
+def _paint_motorcycle(canvas: _Canvas, body: Colour, shade: Colour, pose: int) -> None:
     canvas.line(0.2, 0.62, 0.5, 0.46, _DARK, thickness=0.06)
     canvas.line(0.8, 0.62, 0.68, 0.3, (150, 150, 156), thickness=0.05)
     canvas.polygon([(0.28, 0.36), (0.5, 0.4), (0.7, 0.34), (0.62, 0.58), (0.4, 0.6)], body)
@@ -134,7 +171,7 @@ def _paint_motorcycle(canvas: _Canvas, body, shade, pose) -> None:
     canvas.box(0.53, 0.05, 0.61, 0.1, _GLASS)
 
 
-def _paint_helicopter(canvas: _Canvas, body, shade, pose) -> None:
+def _paint_helicopter(canvas: _Canvas, body: Colour, shade: Colour, pose: int) -> None:
     span = (0.46, 0.3, 0.12, 0.3)[pose]
     canvas.line(0.6, 0.04, 0.6, 0.16, _DARK, thickness=0.03)
     canvas.line(0.54 - span, 0.03, 0.54 + span, 0.03, (70, 70, 78), thickness=0.035)
@@ -148,7 +185,7 @@ def _paint_helicopter(canvas: _Canvas, body, shade, pose) -> None:
     canvas.line(0.38, 0.54, 0.94, 0.54, _DARK, thickness=0.03)
 
 
-def _paint_dog(canvas: _Canvas, body, shade, pose) -> None:
+def _paint_dog(canvas: _Canvas, body: Colour, shade: Colour, pose: int) -> None:
     stride = (0.07, 0.0, -0.07, 0.0)[pose]
     for hip, sign in ((0.2, 1), (0.28, -1), (0.58, 1), (0.66, -1)):
         canvas.line(
@@ -163,7 +200,7 @@ def _paint_dog(canvas: _Canvas, body, shade, pose) -> None:
     canvas.ellipse(0.82, 0.18, 0.022, 0.022, _DARK)
 
 
-def _paint_bird(canvas: _Canvas, body, shade, pose) -> None:
+def _paint_bird(canvas: _Canvas, body: Colour, shade: Colour, pose: int) -> None:
     tip = (0.04, 0.3, 0.66, 0.3)[pose]
     canvas.polygon([(0.0, 0.3), (0.22, 0.36), (0.2, 0.48), (0.02, 0.46)], shade)
     canvas.ellipse(0.48, 0.4, 0.3, 0.15, body)
@@ -174,10 +211,11 @@ def _paint_bird(canvas: _Canvas, body, shade, pose) -> None:
     canvas.polygon([(0.3, 0.36), (0.58, 0.36), (0.3, tip)], shade)
 
 
-def _paint_bell(canvas: _Canvas, body, shade, pose) -> None:
+def _paint_bell(canvas: _Canvas, body: Colour, shade: Colour, pose: int) -> None:
     swing = (-0.12, 0.0, 0.12, 0.0)[pose]
     canvas.ellipse(0.5, 0.1, 0.1, 0.1, shade)
     canvas.ellipse(0.5 + swing, 1.0, 0.1, 0.1, _DARK)
+
     canvas.polygon(
         [
             (0.36, 0.16),
@@ -197,7 +235,7 @@ def _paint_bell(canvas: _Canvas, body, shade, pose) -> None:
     canvas.box(0.02, 0.88, 0.98, 0.97, shade)
 
 
-def _paint_drum(canvas: _Canvas, body, shade, pose) -> None:
+def _paint_drum(canvas: _Canvas, body: Colour, shade: Colour, pose: int) -> None:
     left, right = ((0.04, 0.3), (0.16, 0.16), (0.3, 0.04), (0.16, 0.16))[pose]
     canvas.box(0.06, 0.4, 0.94, 0.84, body)
     canvas.ellipse(0.5, 0.84, 0.44, 0.1, shade)
@@ -211,8 +249,10 @@ def _paint_drum(canvas: _Canvas, body, shade, pose) -> None:
     canvas.line(0.98, right, 0.64, 0.36 if right > 0.2 else 0.2, (150, 98, 52), thickness=0.05)
 
 
+Painter = Callable[[_Canvas, Colour, Colour, int], None]
+
 # class: (height / width, painter, hue, range of hues)
-_LOOKS: dict[str, tuple[float, Callable, float, float]] = {
+_LOOKS: dict[str, tuple[float, Painter, float, float]] = {
     "car": (0.52, _paint_car, 0.98, 0.07),
     "bus": (0.66, _paint_bus, 0.74, 0.09),
     "motorcycle": (0.82, _paint_motorcycle, 0.34, 0.12),
@@ -226,5 +266,5 @@ CLASS_NAMES = tuple(_LOOKS)
 
 
 def aspect_of(class_name: str) -> float:
-    """Height over width of a class's look."""
+    """Return the height over the width of a class's look."""
     return _LOOKS[class_name][0]
