@@ -1,6 +1,7 @@
-"""EZ-VSL (Mo & Morgado, ECCV 2022): two encoders, projections, a multiple-instance contrastive loss.
+"""EZ-VSL, "Localizing Visual Sounds the Easy Way" (Mo & Morgado, ECCV 2022).
 
-The object-guided map that its test mixes in is in ``train/networks/object_guidance.py``.
+Two encoders with projections to a common space, and a multiple-instance contrastive loss. At test
+its authors mix in a map of objects (``train/networks/object_guidance.py``).
 """
 
 from dataclasses import dataclass
@@ -19,19 +20,19 @@ from train.networks.object_guidance import ObjectGuidance
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters(TrainingParameters):
-    """EZ-VSL; defaults as published."""
+    """EZ-VSL. The defaults are the published settings."""
 
     method: str = "ezvsl"
-    embedding_size: int = 512
-    tau: float = 0.03
-    matching: Literal["max", "average", "pooled"] = "max"
-    object_guidance: Literal["none", "l1", "cls"] = (
-        "none"  # the map mixed in at test; needs ImageNet's weights
-    )
+    embedding_size: int = 512  # channels of the common space
+    tau: float = 0.03  # temperature of the loss
+    matching: Literal["max", "average", "pooled"] = "max"  # how a frame matches a sound
+
+    # the map of objects that is mixed in at test; needs ImageNet's weights
+    object_guidance: Literal["none", "l1", "cls"] = "none"
     object_guidance_weights: str = "imagenet"  # or the path of torchvision's resnet18 weights
     object_guidance_alpha: float = 0.4  # weight of the audio-visual map in the mixture
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.tau <= 0:
             raise ValueError(f"tau ({self.tau}) must be > 0")
@@ -42,7 +43,7 @@ class Parameters(TrainingParameters):
 
 
 class Model(Localizer):
-    """``imgnet`` and ``audnet`` with a 1x1 convolution and a linear layer to a common space."""
+    """``imgnet`` with a 1x1 convolution and ``audnet`` with a linear layer to a common space."""
 
     reads: ClassVar[tuple[str, ...]] = ("frames", "spectrograms")
 
@@ -50,30 +51,33 @@ class Model(Localizer):
         super().__init__()
         p = self.settings = parameters
         self.input_format = make_input_format(p)
+
         self.imgnet = make_encoder(
             p.backbone, in_channels=3, width=p.width, map_stride=p.map_stride
         )
         self.audnet = make_encoder(p.backbone, in_channels=1, width=p.audio_width or p.width)
+
         self.img_proj = nn.Conv2d(self.imgnet.num_features, p.embedding_size, kernel_size=1)
         self.aud_proj = nn.Linear(self.audnet.num_features, p.embedding_size)
         for layer in (self.img_proj, self.aud_proj):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(layer.bias)
-        # Not a submodule: its frozen weights are no part of this model's state.
+
+        # In a list, since its frozen weights must be no part of this model's state.
         self._guidance: list[ObjectGuidance] = []
 
     def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """``visual`` (n, c, h, w) and ``audio`` (n, c), normalized over channels."""
+        """Return ``visual`` (n, c, h, w) and ``audio`` (n, c), of unit norm over channels."""
         visual = self.img_proj(self.imgnet(inputs["frames"]))
-        audio = self.aud_proj(
-            pool_audio(self.audnet(inputs["spectrograms"]), self.settings.audio_pooling)
-        )
+        sound = pool_audio(self.audnet(inputs["spectrograms"]), self.settings.audio_pooling)
+        audio = self.aud_proj(sound)
         return {
             "visual": F.normalize(full_precision(visual), dim=1),
             "audio": F.normalize(full_precision(audio), dim=1),
         }
 
     def loss(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the multiple-instance loss."""
         return multiple_instance_loss(
             embeddings["visual"],
             embeddings["audio"],
@@ -82,11 +86,15 @@ class Model(Localizer):
         )
 
     def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The cosine map over tau, as the authors' code; with object guidance the mixture, at the input's size."""
+        """Return cosine maps over tau, as the authors' code does.
+
+        With object guidance return the mixture, at the size of the frames.
+        """
         embeddings = self.embed(inputs)
         maps = own_similarity(embeddings["visual"], embeddings["audio"]) / self.settings.tau
         if self.settings.object_guidance == "none":
             return maps
+
         assert self._guidance, "attach_guidance comes before localize"
         return self._guidance[0].mix(
             maps, inputs["frames"], alpha=self.settings.object_guidance_alpha

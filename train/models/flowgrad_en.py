@@ -14,21 +14,23 @@ from train.networks.losses import clip_loss
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters(rcgrad.Parameters):
-    """FlowGrad-EN; defaults as published."""
+    """FlowGrad-EN. The defaults are the published settings."""
 
     method: str = "flowgrad_en"
     batch_size: int = 64
     early_stop_patience: int = 50
-    pair_losses: Literal["mean", "sum"] = "mean"  # over the three pairs: code, or paper
+    pair_losses: Literal["mean", "sum"] = "mean"  # released code, or paper
 
 
 class Model(rcgrad.Model):
-    """As RCGrad, with ``flow_encoder``."""
+    """RCGrad's network and ``flow_encoder``."""
 
     reads: ClassVar[tuple[str, ...]] = ("frames", "flow", "waveforms")
+    settings: Parameters
     further_imagenet_encoders: ClassVar[tuple[str, ...]] = ("flow_encoder",)
 
-    def make_encoders(self, p: Parameters) -> None:
+    def make_encoders(self, p: rcgrad.Parameters) -> None:
+        """Add the encoders of frame and flow magnitude."""
         super().make_encoders(p)
         self.flow_encoder = make_encoder(
             p.backbone,
@@ -41,13 +43,14 @@ class Model(rcgrad.Model):
         )
 
     def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """``visual``, ``flow`` and ``audio``, average-pooled (n, c), not normalized."""
+        """Return ``visual``, ``flow`` and ``audio`` (n, c), average-pooled, not normalized."""
         flow = full_precision(self.flow_encoder(inputs["flow"])).mean((2, 3))
         return {**super().embed(inputs), "flow": flow}
 
     def loss(
         self, embeddings: dict[str, torch.Tensor], log_scale: torch.Tensor | None = None
     ) -> torch.Tensor:
+        """Return CLIP's loss over the three pairs of embeddings."""
         log_scale = self._log_scale(embeddings) if log_scale is None else log_scale
         pairs = (("visual", "audio"), ("flow", "audio"), ("visual", "flow"))
         total = sum(
@@ -56,8 +59,9 @@ class Model(rcgrad.Model):
         return total / len(pairs) if self.settings.pair_losses == "mean" else total
 
     def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Product of the Grad-CAM maps of frame and flow, at the input's size, before the authors' cleaning."""
-        size = tuple(inputs["frames"].shape[-2:])
+        """Return the product of the Grad-CAM maps of frame and flow, at the size of the frames."""
+        height, width = inputs["frames"].shape[-2:]
+        size = (height, width)
         audio = self.audio_encoder(inputs["waveforms"])
         visual_map = grad_cam(self.image_encoder(inputs["frames"]), audio, size=size)
         return visual_map * grad_cam(self.flow_encoder(inputs["flow"]), audio, size=size)

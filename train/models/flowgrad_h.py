@@ -1,6 +1,6 @@
 """FlowGrad-H (Singh et al., ICASSP 2023): RCGrad's map times the flow magnitude.
 
-It has no training of its own: its weights are those of the RCGrad run with the same parameters.
+It has no training of its own. Its weights are those of an RCGrad run with the same parameters.
 """
 
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from train.networks.object_guidance import min_max
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters(rcgrad.Parameters):
-    """FlowGrad-H: RCGrad's own parameters."""
+    """FlowGrad-H has the parameters of RCGrad."""
 
     method: str = "flowgrad_h"
 
 
 class Model(rcgrad.Model):
-    """RCGrad's network; ``localize`` multiplies by the flow."""
+    """RCGrad's network; ``localize`` multiplies its map by the flow."""
 
     reads: ClassVar[tuple[str, ...]] = ("frames", "flow", "waveforms")
     trained_as: ClassVar[str | None] = "rcgrad"
 
     def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Grad-CAM map times the flow magnitude (min-max normalized), at the input's size."""
+        """Return Grad-CAM maps times the flow magnitude, which is scaled to 0..1."""
         return super().localize(inputs) * min_max(inputs["flow"][:, 0])

@@ -1,4 +1,4 @@
-"""FlowGrad-IC (Singh et al., ICASSP 2023): RCGrad whose image encoder has the flow magnitude as fourth channel."""
+"""FlowGrad-IC (Singh et al., ICASSP 2023): RCGrad with the flow magnitude as fourth channel."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,7 +11,7 @@ from train.networks.encoders import make_encoder
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters(rcgrad.Parameters):
-    """FlowGrad-IC; defaults as published."""
+    """FlowGrad-IC. The defaults are the published settings."""
 
     method: str = "flowgrad_ic"
     batch_size: int = 64
@@ -19,11 +19,12 @@ class Parameters(rcgrad.Parameters):
 
 
 class Model(rcgrad.Model):
-    """As RCGrad; ``image_encoder.conv1_flow`` reads four channels."""
+    """RCGrad's network; ``image_encoder.conv1_flow`` reads four channels."""
 
     reads: ClassVar[tuple[str, ...]] = ("frames", "flow", "waveforms")
 
-    def make_encoders(self, p: Parameters) -> None:
+    def make_encoders(self, p: rcgrad.Parameters) -> None:
+        """Add an image encoder of four channels."""
         self.image_encoder = make_encoder(
             p.backbone,
             in_channels=4,
@@ -35,4 +36,5 @@ class Model(rcgrad.Model):
         )
 
     def visual_input(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return frame and flow magnitude, (n, 4, s, s)."""
         return torch.cat([inputs["frames"], inputs["flow"]], 1)

@@ -1,42 +1,51 @@
-"""The interface of every model: what it reads, its embeddings, its loss on a batch and its localization maps."""
+"""The interface of every model: inputs, embeddings, the loss of a batch, localization maps."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
 
 from train.models.training_parameters import TrainingParameters
 
+# Mean and deviation of RGB values 0..1, as ImageNet's and CLIP's networks expect them.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True)
 class InputFormat:
-    """How cached arrays become what the network reads (done on the device, ``train/data/augmentation.py``).
+    """How cached arrays become what a network reads (``train/data/augmentation.py`` does it)."""
 
-    ``flow_encoding``: ``signed`` (x, y), ``jpeg`` (negative components are 0, levels are whole and at most 255: what
-    Hear The Flow's files hold) or ``magnitude`` (one channel); then ``(value + flow_offset) * flow_scale``.
-    ``flow_unit``: ``pixels`` of the native frame, or ``frame``: fractions of the native frame's height, so that the
-    same scene at another resolution looks the same.
-    """
-
-    image_size: int
-    short_side: int
+    image_size: int  # pixels of the square input
+    short_side: int  # pixels to which a frame is resized before the square is cropped
     image_mean: tuple[float, ...] = IMAGENET_MEAN
     image_std: tuple[float, ...] = IMAGENET_STD
+
+    # (cached spectrogram - mean) / std, then blocks of pooling x pooling averaged
     spectrogram_mean: float = 0.0
     spectrogram_std: float = 1.0
     spectrogram_pooling: int = 1
+
+    # signed: x and y. magnitude: one channel. jpeg: what Hear The Flow's files hold; negative
+    # components are 0, levels are whole numbers up to 255.
     flow_encoding: Literal["signed", "jpeg", "magnitude"] = "signed"
+    # pixels of the native frame; or frame: fractions of its height, so that the same scene at
+    # another resolution looks the same
     flow_unit: Literal["pixels", "frame"] = "pixels"
+    # the network reads (value + offset) * scale
     flow_offset: float = 0.0
     flow_scale: float = 1.0
 
 
-def make_input_format(parameters: TrainingParameters, **further) -> InputFormat:
-    """The part of the format that every method's parameters hold, and ``further`` fields."""
+def make_input_format(parameters: TrainingParameters, **further: Any) -> InputFormat:
+    """Make the input format of a method.
+
+    Args:
+        parameters: give the fields that every method has.
+        further: the other fields.
+    """
     p = parameters
     return InputFormat(
         p.image_size,
@@ -49,58 +58,75 @@ def make_input_format(parameters: TrainingParameters, **further) -> InputFormat:
 
 
 def full_precision(values: torch.Tensor) -> torch.Tensor:
-    """At least float32: what mixed precision computed in half is compared and summed in full."""
+    """Turn half precision into float32, so that values are compared and summed in full."""
     return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
 
 
-def pool_audio(features: torch.Tensor, how: str) -> torch.Tensor:
-    """Feature map (n, c, h, w) to one vector a sound (n, c): ``max`` or ``mean``."""
+def pool_audio(features: torch.Tensor, how: Literal["max", "mean"]) -> torch.Tensor:
+    """Pool a feature map (n, c, h, w) to one vector a sound (n, c)."""
     return features.amax((2, 3)) if how == "max" else features.mean((2, 3))
 
 
 class Localizer(nn.Module):
     """A network that localizes a sound in a frame.
 
-    ``reads`` names the cached features it needs. ``inputs`` below is a mapping with, of these, ``frames``
-    (n, 3, s, s), ``flow`` (n, 1 or 2, s, s), ``spectrograms`` (n, 1, bins, times) and ``waveforms`` (n, samples), as
-    ``input_format`` says.
+    ``inputs`` below is a mapping that holds the features of ``reads``, prepared as ``input_format``
+    says:
+
+    - ``frames`` (n, 3, s, s)
+    - ``flow`` (n, 1 or 2, s, s)
+    - ``spectrograms`` (n, 1, bins, times)
+    - ``waveforms`` (n, num_samples)
     """
 
+    # names of the cached features that the network needs
     reads: ClassVar[tuple[str, ...]] = ()
+    # how they become its inputs
     input_format: InputFormat
-    vision_name: ClassVar[str] = "imgnet"  # the encoder that ImageNet's weights initialize
+
+    # the encoder that ImageNet's weights initialize
+    vision_name: ClassVar[str] = "imgnet"
+    # encoders that get the same weights, their first convolution averaged over its channels
     further_imagenet_encoders: ClassVar[tuple[str, ...]] = ()
-    imagenet_trunks: ClassVar[
-        tuple[str, ...]
-    ] = ()  # encoders that get them but for the first convolution, if there
-    trained_as: ClassVar[str | None] = (
-        None  # the method whose training makes the weights, where it is not its own
-    )
+    # encoders that get them except for the first convolution
+    imagenet_trunks: ClassVar[tuple[str, ...]] = ()
+
+    # the method whose training makes the weights; None: this method's own
+    trained_as: ClassVar[str | None] = None
 
     def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What the loss compares, first axis samples: processes exchange these, when negatives are gathered."""
+        """Compute what the loss compares; the first axis is the samples.
+
+        Several processes exchange these tensors, so that each sees the negatives of all.
+        """
         raise TypeError(f"{type(self).__module__} does not define embed")
 
     def loss(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The training loss of a batch (scalar)."""
+        """Compute the training loss of a batch, a scalar."""
         raise TypeError(f"{type(self).__module__} does not define loss")
 
     def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Localization maps (n, h, w), larger is more likely; sample by sample, whatever else is in the batch."""
+        """Compute localization maps (n, h, w); a larger value is more likely.
+
+        The map of a sample does not depend on the other samples of the batch.
+        """
         raise TypeError(f"{type(self).__module__} does not define localize")
 
     def make_criterion(self) -> nn.Module:
-        """``loss`` as a module: what it learns besides the network (a scale) is trained with it, but is not part of
-        the network's state."""
+        """Return ``loss`` as a module.
+
+        What a loss learns (a scale) is trained with the network but is no part of its state.
+        """
         return Criterion(self.loss)
 
 
 class Criterion(nn.Module):
     """A loss that learns nothing."""
 
-    def __init__(self, loss):
+    def __init__(self, loss: Callable[[dict[str, torch.Tensor]], torch.Tensor]):
         super().__init__()
         self._loss = loss
 
     def forward(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the loss of a batch."""
         return self._loss(embeddings)

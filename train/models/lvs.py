@@ -1,7 +1,10 @@
-"""LVS, "Localizing Visual Sounds the Hard Way" (Chen et al., CVPR 2021): hard negatives from the same frame."""
+"""LVS, "Localizing Visual Sounds the Hard Way" (Chen et al., CVPR 2021).
+
+Its loss takes hard negatives from the frame itself: places that surely do not sound.
+"""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,27 +17,31 @@ from train.networks.losses import own_similarity, trimap_logits, trimap_loss
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters(TrainingParameters):
-    """LVS; its authors released no training code, so optimization settings are ours."""
+    """LVS. Its authors released no training code, so the optimization settings are ours."""
 
     method: str = "lvs"
     map_stride: int = 16
-    epsilon_positive: float = 0.65
-    epsilon_negative: float = 0.4
-    tau: float = 0.03
+    epsilon_positive: float = 0.65  # places with a higher similarity sound
+    epsilon_negative: float = 0.4  # places with a lower one do not
+    tau: float = 0.03  # softness of both thresholds
     cross_clip_negatives: Literal["weighted", "mean"] = "weighted"  # released code, or paper
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.tau <= 0:
             raise ValueError(f"tau ({self.tau}) must be > 0")
         if self.audio_width not in (0, self.width):
             raise ValueError(
-                f"audio_width ({self.audio_width}) must be 0 or width ({self.width}): lvs has no projection"
+                f"audio_width ({self.audio_width}) must be 0 or width ({self.width}): "
+                "lvs has no projection"
             )
 
 
 class Model(Localizer):
-    """``imgnet`` and ``audnet``, of one layout: each holds first convolutions and a head that it does not use."""
+    """Two encoders of one layout, ``imgnet`` and ``audnet``.
+
+    Each holds first convolutions and a head that it does not use, as the released weights do.
+    """
 
     reads: ClassVar[tuple[str, ...]] = ("frames", "spectrograms")
 
@@ -42,8 +49,13 @@ class Model(Localizer):
         super().__init__()
         p = self.settings = parameters
         self.input_format = make_input_format(p)
+
         stems = {"conv1_a": 1, "conv1": 3, "conv1_flow": 6}
-        options = {"unused_stems": stems, "has_head": True, "map_stride": p.map_stride}
+        options: dict[str, Any] = {
+            "unused_stems": stems,
+            "has_head": True,
+            "map_stride": p.map_stride,
+        }
         self.imgnet = make_encoder(
             p.backbone, in_channels=3, stem="conv1", width=p.width, **options
         )
@@ -52,7 +64,7 @@ class Model(Localizer):
         )
 
     def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """``visual`` (n, c, h, w) and ``audio`` (n, c), normalized over channels."""
+        """Return ``visual`` (n, c, h, w) and ``audio`` (n, c), of unit norm over channels."""
         visual = self.imgnet(inputs["frames"])
         audio = pool_audio(self.audnet(inputs["spectrograms"]), self.settings.audio_pooling)
         return {
@@ -60,7 +72,7 @@ class Model(Localizer):
             "audio": F.normalize(full_precision(audio), dim=1),
         }
 
-    def _options(self) -> dict:
+    def _loss_options(self) -> dict[str, Any]:
         p = self.settings
         return {
             "epsilon_positive": p.epsilon_positive,
@@ -70,12 +82,14 @@ class Model(Localizer):
         }
 
     def logits(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The loss's logits, see ``trimap_logits``."""
-        return trimap_logits(embeddings["visual"], embeddings["audio"], **self._options())
+        """Return the logits of the loss, see ``trimap_logits``."""
+        return trimap_logits(embeddings["visual"], embeddings["audio"], **self._loss_options())
 
     def loss(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
-        return trimap_loss(embeddings["visual"], embeddings["audio"], **self._options())
+        """Return the tri-map loss."""
+        return trimap_loss(embeddings["visual"], embeddings["audio"], **self._loss_options())
 
     def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return cosine maps at the resolution of the encoder."""
         embeddings = self.embed(inputs)
         return own_similarity(embeddings["visual"], embeddings["audio"])

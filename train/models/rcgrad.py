@@ -1,11 +1,12 @@
-"""RCGrad (Wu et al., ICASSP 2022): contrastive embeddings of frame and waveform, localized by Grad-CAM.
+"""RCGrad (Wu et al., ICASSP 2022): embed a frame and a waveform, localize with Grad-CAM.
 
-FlowGrad's three variants (``train/models/flowgrad_*.py``) build on it.
+The three variants of FlowGrad (``train/models/flowgrad_*.py``) build on it.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
@@ -24,36 +25,35 @@ from train.networks.gradcam import grad_cam
 from train.networks.losses import clip_loss
 from train.networks.waveform_encoder import make_waveform_encoder
 
-# FlowGrad's code feeds (|flow| + 5) / 200
+# FlowGrad's code feeds (|flow| + 5) / 200.
 FLOW_OFFSET, FLOW_SCALE = 5.0, 1 / 200
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters(TrainingParameters):
-    """RCGrad; defaults as published."""
+    """RCGrad. The defaults are the published settings."""
 
     method: str = "rcgrad"
     map_stride: int = 16
     batch_size: int = 256
     learning_rate: float = 1e-3
-    schedule: str = "plateau"
+    schedule: Literal["constant", "cosine", "plateau"] = "plateau"
     early_stop_patience: int = 10
-    has_random_crop: bool = False  # its frames are cropped in the middle and never mirrored
+    # Its frames are cropped in the middle and never mirrored.
+    has_random_crop: bool = False
     has_flip: bool = False
     image_mean: tuple[float, ...] = CLIP_MEAN
     image_std: tuple[float, ...] = CLIP_STD
-    uses_batch_statistics: bool = (
-        False  # at test, as the authors' code: the audio encoder is never in eval mode
-    )
-    initial_temperature: float = 0.07
+    # True reproduces the authors' code, which never puts the audio encoder into eval mode.
+    uses_batch_statistics: bool = False
+    initial_temperature: float = 0.07  # of the loss; its scale is learned
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
-        if self.schedule not in ("constant", "cosine", "plateau"):
-            raise ValueError(f"schedule ({self.schedule!r}) must be constant, cosine or plateau")
         if self.audio_width not in (0, self.width):
             raise ValueError(
-                f"audio_width ({self.audio_width}) must be 0 or width ({self.width}): there is no projection"
+                f"audio_width ({self.audio_width}) must be 0 or width ({self.width}): "
+                "there is no projection"
             )
         if self.initial_temperature <= 0:
             raise ValueError(f"initial_temperature ({self.initial_temperature}) must be > 0")
@@ -65,8 +65,10 @@ class Parameters(TrainingParameters):
 
 
 class Model(Localizer):
-    """``image_encoder`` and ``audio_encoder``; the loss's learned scale is not among the published keys, so it lives in
-    the criterion."""
+    """``image_encoder`` and ``audio_encoder``.
+
+    The learned scale of the loss is not among the published keys, so it belongs to the criterion.
+    """
 
     reads: ClassVar[tuple[str, ...]] = ("frames", "waveforms")
     vision_name: ClassVar[str] = "image_encoder"
@@ -81,7 +83,7 @@ class Model(Localizer):
         )
 
     def choose_input_format(self, p: Parameters) -> InputFormat:
-        """How this variant wants its inputs."""
+        """Return how inputs are prepared."""
         return make_input_format(
             p,
             image_mean=p.image_mean,
@@ -92,7 +94,7 @@ class Model(Localizer):
         )
 
     def make_encoders(self, p: Parameters) -> None:
-        """Add the encoders of what is seen."""
+        """Add the encoders of frames and, in variants, of flow."""
         self.image_encoder = make_encoder(
             p.backbone,
             in_channels=3,
@@ -103,18 +105,18 @@ class Model(Localizer):
         )
 
     def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """``visual`` and ``audio``, average-pooled (n, c), not normalized."""
+        """Return ``visual`` and ``audio`` (n, c), average-pooled, not normalized."""
         visual = full_precision(self.image_encoder(self.visual_input(inputs))).mean((2, 3))
         return {"visual": visual, "audio": full_precision(self.audio_encoder(inputs["waveforms"]))}
 
     def visual_input(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """What the image encoder sees."""
+        """Return the input of the image encoder."""
         return inputs["frames"]
 
     def loss(
         self, embeddings: dict[str, torch.Tensor], log_scale: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """CLIP's loss; ``log_scale`` defaults to its initial value."""
+        """Return CLIP's loss; ``log_scale`` defaults to its initial value."""
         log_scale = self._log_scale(embeddings) if log_scale is None else log_scale
         return clip_loss(embeddings["visual"], embeddings["audio"], log_scale)
 
@@ -122,24 +124,28 @@ class Model(Localizer):
         return embeddings["audio"].new_tensor(-math.log(self.settings.initial_temperature))
 
     def make_criterion(self) -> nn.Module:
+        """Return the loss with its learned scale."""
         return LearnedScale(self.loss, -math.log(self.settings.initial_temperature))
 
     def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Grad-CAM at the last stage, at the input's size, before the authors' cleaning (``keep_upper_half``)."""
-        frames = inputs["frames"]
+        """Return Grad-CAM maps at the size of the frames.
+
+        The authors then clean them (``keep_upper_half``); evaluation protocols do so.
+        """
+        height, width = inputs["frames"].shape[-2:]
         features = self.image_encoder(self.visual_input(inputs))
-        return grad_cam(
-            features, self.audio_encoder(inputs["waveforms"]), size=tuple(frames.shape[-2:])
-        )
+        audio = self.audio_encoder(inputs["waveforms"])
+        return grad_cam(features, audio, size=(height, width))
 
 
 class LearnedScale(nn.Module):
     """A loss with CLIP's learned scale, kept between 1 and 100."""
 
-    def __init__(self, loss, initial_log_scale: float):
+    def __init__(self, loss: Callable[..., torch.Tensor], initial_log_scale: float):
         super().__init__()
         self._loss = loss
         self.log_scale = nn.Parameter(torch.tensor(initial_log_scale))
 
     def forward(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the loss of a batch."""
         return self._loss(embeddings, self.log_scale.clamp(0, math.log(100)))

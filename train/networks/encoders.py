@@ -16,7 +16,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from earshot.errors import ParameterError
 
 # name -> torchvision's block, number of blocks a stage, keyword arguments of the variant
-_RESNETS: dict[str, tuple[type, tuple[int, ...], dict[str, int]]] = {
+_RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, ...], dict[str, int]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2), {}),
     "resnet34": (BasicBlock, (3, 4, 6, 3), {}),
     "resnet50": (Bottleneck, (3, 4, 6, 3), {}),
@@ -203,6 +203,7 @@ def _with_input_channels(trunk: nn.Module, in_channels: int) -> tuple[nn.Module,
     for name, module in trunk.named_modules():
         if not isinstance(module, nn.Conv2d):
             continue
+
         if module.in_channels != in_channels:
             parent_name, _, attribute = name.rpartition(".")
             replacement = nn.Conv2d(

@@ -46,7 +46,7 @@ def make_waveform_encoder(
     return _WaveformFeatures(backbone, uses_batch_statistics=uses_batch_statistics)
 
 
-class WaveformEncoder:
+class WaveformEncoder(nn.Module):
     """A mixin: turn waveforms (n, num_samples) into embeddings (n, num_features).
 
     The other base class is an encoder of images; it reads the standardized log spectrogram.
@@ -65,7 +65,7 @@ class WaveformEncoder:
     """
 
     def __init__(self, backbone: str, *, uses_batch_statistics: bool, **options):
-        super().__init__(backbone, in_channels=1, **options)  # type: ignore[call-arg]
+        super().__init__(backbone, in_channels=1, **options)
         self.spectrogram = Spectrogram()
         self.uses_batch_statistics = uses_batch_statistics
         self.compute_moments = _compute_moments  # replaced where several processes share a batch
@@ -73,18 +73,18 @@ class WaveformEncoder:
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Return embeddings, average-pooled over the feature map."""
         x = (self.spectrogram(waveforms) + _LOG_OFFSET).log()
-        if self.training:  # type: ignore[attr-defined]
+        if self.training:
             mean, deviation = self.compute_moments(x)
             x = (x - mean) / deviation.clamp_min(_SMALLEST_DEVIATION)
-            return super().forward(x[:, None]).mean((2, 3))  # type: ignore[misc]
+            return super().forward(x[:, None]).mean((2, 3))
 
         # In evaluation each sample is by itself.
         deviation = x.std((1, 2), keepdim=True).clamp_min(_SMALLEST_DEVIATION)
         x = (x - x.mean((1, 2), keepdim=True)) / deviation
         if not self.uses_batch_statistics:
-            return super().forward(x[:, None]).mean((2, 3))  # type: ignore[misc]
-        with _StatisticsOfEachSample(self):  # type: ignore[arg-type]
-            return super().forward(x[:, None]).mean((2, 3))  # type: ignore[misc]
+            return super().forward(x[:, None]).mean((2, 3))
+        with _StatisticsOfEachSample(self):
+            return super().forward(x[:, None]).mean((2, 3))
 
 
 class _WaveformResNet(WaveformEncoder, ResNetEncoder):
