@@ -59,18 +59,15 @@ class AbsentClip:
 
 @dataclass(frozen=True)
 class FeatureCount:
-    """Samples of one feature: requested = ok + missing + failed + absent.
-
-    ``missing``: their clip is; ``absent``: the index does not name them; ``reasons``: of ``failed``.
-    """
+    """Samples of one feature: requested = ok + missing + failed + absent."""
 
     feature: str
     requested: int
     ok: int
-    missing: int
-    failed: int
-    absent: int
-    reasons: Mapping[str, int]
+    missing: int  # their clip is missing
+    failed: int  # the feature could not be computed
+    absent: int  # the index does not name them
+    reasons: Mapping[str, int]  # of the failed ones, most frequent first
 
 
 @dataclass(frozen=True)
@@ -123,11 +120,13 @@ def count_clips(dataset: DatasetInputs) -> tuple[SplitCount, ...]:
     if downloads is None:
         downloads = DOWNLOADS.columns.empty_table()
 
+    # "all" is a split like others here, and so is having none, so that one count gives all rows
     splits = [
         [_ALL, *(splits or [_NO_SPLIT])] for splits in dataset.clips.column("splits").to_pylist()
     ]
     clips = pa.table({"clip_id": dataset.clips.column("clip_id"), "splits": splits})
     counts = count_splits(clips, downloads) if splits else {}
+    # without any clip there is one row of zeros
     counts.setdefault(_ALL, dict.fromkeys(("requested", "ok", "missing", "pending"), 0))
 
     names = dict.fromkeys([_ALL, *(name for names in splits for name in names)])
@@ -141,6 +140,7 @@ def find_absent_clips(dataset: DatasetInputs) -> list[AbsentClip]:
     """Return the clips of the list that the downloads table has not as ok, in the list's order."""
     if dataset.downloads is None:
         return []
+
     columns = ["clip_id", "status", "reason", "detail", "is_confirmed"]
     row_of = {row["clip_id"]: row for row in dataset.downloads.select(columns).to_pylist()}
 
@@ -173,13 +173,18 @@ def count_reasons(absent_clips: Iterable[AbsentClip]) -> tuple[ReasonCount, ...]
         ReasonCount(
             reason=reason,
             num_clips=len(clips),
-            splits=Counter(split for clip in clips for split in clip.splits),
+            splits=_count_splits(clips),
             examples=tuple(clip.clip_id for clip in clips[:_NUM_EXAMPLES]),
             # one clip that is not confirmed yet is worth another attempt
             advice=_describe_reason(reason, is_confirmed=all(clip.is_confirmed for clip in clips)),
         )
         for reason, clips in sorted(clips_of.items(), key=lambda item: (-len(item[1]), item[0]))
     )
+
+
+def _count_splits(clips: Iterable[AbsentClip]) -> dict[str, int]:
+    counts = Counter(split for clip in clips for split in clip.splits)
+    return dict(sorted(counts.items()))
 
 
 def _describe_reason(reason: str, *, is_confirmed: bool) -> str:

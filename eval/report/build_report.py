@@ -141,21 +141,26 @@ def build_report(
 
 def _collect_evaluation(inputs: ReportInputs, protocol: str, metric: str) -> _Evaluation:
     groups = group_results(with_ceilings(inputs.results), first_protocol=protocol, metric=metric)
+    # Single scores are shown under the main protocol alone.
     scores = {
         dataset.name: collect_scores(inputs.scores, dataset=dataset.name, protocol=protocol)
         for dataset in inputs.datasets
     }
+
     rows = [row for group in groups for row in group.rows]
     # a name that has a run of its own is a model, also where nothing of it was scored
     kinds = dict.fromkeys(inputs.runs, "model")
     kinds |= {str(row["model"]): row["kind"] for row in rows}
 
+    # Some names have only scores or only maps: of a dataset without test sets, for example.
     names = [str(row["model"]) for row in rows]
     if inputs.scores is not None:
         names += sorted(set(inputs.scores.column("model").to_pylist()))
     for dataset in inputs.datasets:
         names += sorted(dataset.map_paths)
-    return _Evaluation(protocol, metric, groups, kinds, _order_models(names, kinds), scores)
+
+    models = _order_models(names, kinds)
+    return _Evaluation(protocol, metric, groups, kinds, models, scores)
 
 
 def _order_models(names: Iterable[str], kinds: Mapping[str, str]) -> tuple[str, ...]:
@@ -172,6 +177,7 @@ def _make_cards(
 ) -> list[Card]:
     """Return the gallery's cards; datasets that have something to show share them evenly."""
     showable = [dataset for dataset in inputs.datasets if dataset.readers]
+
     chosen: dict[str, dict[str, list[str]]] = {}
     num_left = parameters.num_gallery_samples
     # Small datasets come first, so that the others get what these leave.
@@ -186,6 +192,7 @@ def _make_cards(
         )
         num_left -= len(chosen[dataset.name])
 
+    # The cards are made once it is known how many share the bytes of the page.
     cards = []
     num_all_samples = sum(map(len, chosen.values()))
     for dataset in showable:
@@ -207,6 +214,7 @@ def _view_sections(
     """Return what the templates show, by the names that they use."""
     groups, models = evaluation.groups, evaluation.models
     protocol, metric = evaluation.protocol, evaluation.metric
+    # A model has the same colour in each chart.
     styles = {model: number for number, model in enumerate(models)}
 
     if groups:
@@ -217,6 +225,7 @@ def _view_sections(
         view_curves(scores, subset, models, styles)
         for subset, scores in _scores_by_subset(inputs, evaluation)
     ]
+
     return {
         "dataset_names": ", ".join(dataset.name for dataset in inputs.datasets),
         "summary": view_summary(groups, protocol=protocol, metric=metric, notes=inputs.notes),
@@ -275,6 +284,7 @@ def _view_run(inputs: ReportInputs) -> Run:
         )
         for dataset in inputs.datasets
     ]
+    # Attributes stand in the shards, so there are none where no sample is ok.
     features = [
         FeatureAttributes(
             dataset.name,
@@ -290,6 +300,7 @@ def _view_run(inputs: ReportInputs) -> Run:
     if inputs.parameters:
         plain = json.loads(json.dumps(inputs.parameters, default=str))  # YAML has no tuples
         parameters = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+
     versions = tuple(sorted(inputs.versions.items()))
     return Run(tuple(datasets), tuple(features), versions, parameters)
 
@@ -310,6 +321,7 @@ def _make_plot_tables(inputs: ReportInputs, evaluation: _Evaluation) -> dict[str
             points = zip(THRESHOLDS, values, strict=True)
             tables[path] = _write_csv(["threshold", "success_rate"], points)
 
+    # Pending clips that have a reason are counted too, as on the page.
     reasons = [
         (dataset.name, row.reason, row.num_clips)
         for dataset in inputs.datasets

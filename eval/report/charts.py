@@ -119,6 +119,7 @@ def draw_lines(
     def place_y(y: float) -> float:
         return round(_HEIGHT - _BOTTOM - (y - y_low) / y_span * (_HEIGHT - _TOP - _BOTTOM), 1)
 
+    # A value that is not finite ends a stroke, so that a gap stays a gap.
     strokes = [
         Stroke(
             tuple((place_x(x), place_y(y)) for x, y in piece),
@@ -128,6 +129,8 @@ def draw_lines(
         for line in lines
         for piece in _split_at_gaps(line)
     ]
+
+    # Epochs and steps are whole numbers: half an epoch would be no tick.
     x_ticks = pick_ticks(x_low, x_high, is_whole=all(float(x).is_integer() for x in xs))
     sentences = " ".join(_describe(line) for line in lines)
 
@@ -170,6 +173,7 @@ def pick_ticks(
     if high <= low:
         return [low]
 
+    # the smallest round step that is about as long as wanted
     rough = (high - low) / num_wanted
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
@@ -188,6 +192,7 @@ def _widen(low: float, high: float) -> tuple[float, float]:
         margin = abs(low) / 2 or 1.0
         low, high = low - margin, high + margin
 
+    # round numbers at both ends
     ticks = pick_ticks(low, high)
     step = ticks[1] - ticks[0] if len(ticks) > 1 else high - low
     return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step

@@ -27,9 +27,13 @@ _CSV_FACTS = (
     "ids_sha256",
 )
 _LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-}  # fmt: skip
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}
 _MARKDOWN = {character: f"\\{character}" for character in "\\`*_<>|"}
 
 
@@ -38,6 +42,7 @@ def write_markdown(groups: Sequence[Group]) -> str:
     lines = ["# Results", "", "Values with 95 % bootstrap intervals over samples."]
     for group in groups:
         metrics = metrics_in(group.rows)
+        # names come from lists of the user and may hold what Markdown takes for markup
         dataset, subset, protocol = map(
             _escape_markdown, (group.dataset, group.subset, group.protocol)
         )
@@ -72,6 +77,7 @@ def _markdown_cells(row: Mapping, metrics: Sequence[str]) -> list[str]:
 
 def write_csv(groups: Sequence[Group]) -> str:
     """Return a CSV line for each row, with all metrics at full precision."""
+    # All tables are in one file, so it has the columns of all of them.
     metrics = metrics_in([row for group in groups for row in group.rows], is_full=True)
     columns = [name for metric in metrics for name in (metric, f"{metric}_low", f"{metric}_high")]
     buffer = io.StringIO()
@@ -96,6 +102,7 @@ def write_latex(groups: Sequence[Group]) -> str:
         title = _escape_latex(f"{group.dataset}, {group.subset}, protocol {group.protocol}")
         counts = _escape_latex(", ".join(sorted({_format_field(row, "n") for row in group.rows})))
         head = ["model", *(title_of(metric, group.rows) for metric in metrics), "$n$"]
+
         lines += [
             "",
             r"\begin{table}",

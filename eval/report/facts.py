@@ -1,4 +1,4 @@
-"""What the samples table knows of a sample beyond its columns, in words."""
+"""Say in words what the samples table knows of a sample beyond its columns."""
 
 from collections.abc import Collection, Mapping
 
@@ -10,22 +10,31 @@ _YES_NO = {"true": "yes", "false": "no"}
 def describe_facts(
     attributes: Mapping[str, object], *, dataset: str, shown: Collection[str] = ()
 ) -> list[str]:
-    """One short phrase an attribute; of one that the dataset has no words for, its name without underscores and the
-    value (true: yes).
+    """Return one short phrase for each attribute of a sample.
 
-    Attributes without a value are left out, and ``subset`` where its value is among ``shown``.
+    Args:
+        attributes: The sample's attributes by name; those without a value are left out.
+        dataset: The dataset, which knows the phrases of its attributes.
+        shown: Names that the card shows already; a ``subset`` among them is left out.
     """
-    known, phrases = load(dataset).attributes, []
+    known = load(dataset).attributes
+    phrases = []
     for name, value in attributes.items():
         text = "" if value is None else str(value)
         if not text or (name == "subset" and text in shown):
             continue
-        words = known.get(name, Attribute()).phrases
-        pattern = words.get(text.lower(), words.get(None))
+
+        # the phrase of this value, else the one of any value, else name and value
+        patterns = known.get(name, Attribute()).phrases
+        pattern = patterns.get(text.lower(), patterns.get(None))
         if pattern is None:
-            title = name.replace("_", " ")
-            title = f"number of {title[4:]}" if title.startswith("num ") else title
-            phrases.append(f"{title}: {_YES_NO.get(text.lower(), text)}")
+            phrases.append(f"{_title_of(name)}: {_YES_NO.get(text.lower(), text)}")
         else:
             phrases.append(pattern.replace("{}", text))
     return phrases
+
+
+def _title_of(name: str) -> str:
+    """Return ``number of dogs`` for ``num_dogs``, and other names without underscores."""
+    title = name.replace("_", " ")
+    return f"number of {title[4:]}" if title.startswith("num ") else title

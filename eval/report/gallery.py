@@ -124,6 +124,7 @@ def _rank_samples(
     dataset: DatasetInputs, scores: SampleScores, models: Sequence[str], metric: str
 ) -> list[tuple[str, list[str]]]:
     """Return sample ids from worst to best by model and set of splits, with a title to fill in."""
+    # Samples with the same splits compete with each other.
     members: dict[str, list[str]] = {}
     for row in dataset.samples.select(["sample_id", "splits"]).to_pylist():
         members.setdefault(", ".join(row["splits"] or []), []).append(row["sample_id"])
@@ -145,6 +146,7 @@ def _rank_samples(
 
 def _find_showable(dataset: DatasetInputs, sample_ids: set[str]) -> set[str]:
     """Return the samples that have a map, or else those that have a frame."""
+    # A map is what the gallery is about; a frame alone is better than nothing.
     mapped = {name for path in dataset.map_paths.values() for name in load_maps(path).row_of}
     if mapped & sample_ids:
         return mapped & sample_ids
@@ -216,6 +218,7 @@ class CardMaker:
         sample = self._samples[sample_id]
         card = self._describe(sample, roles)
 
+        # Maps and sound first; the pictures get the bytes that these leave.
         card["maps"] = _pack_maps(self._map_files, sample_id, max_bytes=self._num_bytes // 8)
         num_used = sum(len(packed["data"]) for packed in card["maps"].values()) * 3 // 4
         if self._has_sound:
@@ -226,12 +229,14 @@ class CardMaker:
     def _describe(self, sample: Mapping, roles: Sequence[str]) -> Card:
         """Return a card with the texts and numbers of a sample."""
         sample_id, splits = sample["sample_id"], list(sample["splits"] or [])
+        # a sample is in other splits too; those that are scored say most
         subsets = [name for name in self._subsets if name in splits] or splits
         boxes = [
             [round(float(value), 4) for value in box]
             for box in sample["boxes"] or []
             if np.all(np.isfinite(box))
         ]
+
         scores = {
             model: {
                 name: round(value, 4)
@@ -352,6 +357,7 @@ def _pack_maps(
     }
     side = next((side for side in (28, 20, 14) if side**2 * len(present) <= max_bytes), 10)
 
+    # The page draws them: 8 bits are more than the eye sees in an overlay.
     packed = {}
     for model, localization_map in present.items():
         grid = pictures.normalize_map(localization_map)
@@ -360,6 +366,7 @@ def _pack_maps(
         data = np.rint(np.clip(grid, 0.0, 1.0) * 255).astype(np.uint8)
         height, width = data.shape
 
+        # a map without contrast looks like any other once it is scaled: say so
         packed[model] = {"w": width, "h": height, "data": encode_base64(data.tobytes())}
         if not np.all(np.isfinite(localization_map)):
             packed[model]["note"] = "holds NaN"

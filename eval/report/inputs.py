@@ -100,6 +100,7 @@ def load_inputs(
     notes: list[str] = []
     loaded = [_load_dataset(project, name, notes) for name in datasets]
 
+    # Both files are of the stage `evaluate`.
     results: dict[str, list[dict]] = {}
     scores = None
     if (project.reports_dir / "results.json").exists():
@@ -135,6 +136,7 @@ def _load_runs(
     runs: dict[str, dict] = {}
     training_dirs: dict[str, Path] = {}
     for model in models:
+        # facts of the training
         path = project.run_dir(model) / "run.json"
         run = _read_json(path)
         if run is None:
@@ -144,7 +146,8 @@ def _load_runs(
         else:
             runs[model] = run
 
-        training_dir = project.reports_dir / "training" / model
+        # its curves
+        training_dir = project.curves_dir(model)
         if training_dir.is_dir():
             training_dirs[model] = training_dir
         elif run is None or run.get("selection") != "released":  # released weights have no curves
@@ -162,6 +165,7 @@ def _read_json(path: Path) -> dict | None:
 
 
 def _load_dataset(project: Project, name: str, notes: list[str]) -> DatasetInputs:
+    # Tables that stages before this one wrote, if they have run.
     downloads = None
     if project.downloads_table_path(name).exists():
         downloads = tables.read_table(project.downloads_table_path(name), tables.DOWNLOADS)
@@ -170,7 +174,7 @@ def _load_dataset(project: Project, name: str, notes: list[str]) -> DatasetInput
             f"manifests/{name}/downloads.parquet is not there: the download of {name} has not run."
         )
 
-    # Those that the gallery shows come first, then whatever else is cached.
+    # Features that the gallery shows come first, then whatever else is cached.
     index_paths = sorted(project.dataset_cache_dir(name).glob("*/index.parquet"))
     features = dict.fromkeys([*_SHOWN_FEATURES, *(path.parent.name for path in index_paths)])
     readers: dict[str, FeatureArrays] = {}

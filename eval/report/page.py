@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from eval.report.result_rows import ABSENT, format_count, format_number
+from eval.report.result_rows import ABSENT, format_count, format_counts, format_number
 
 _TEMPLATES_DIR = Path(__file__).resolve().parent / "templates"
 
@@ -67,12 +67,16 @@ def _make_environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+    # What the templates use besides the views.
     environment.filters |= {
         "breakable": make_breakable,
         "count": format_count,
+        "counts": format_counts,
         "number": format_number,
     }
     environment.globals["absent"] = ABSENT
+
     # The filter `tojson` escapes what could end the script; NaN is no JSON and is refused.
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     return environment

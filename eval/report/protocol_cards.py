@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from eval.scoring.protocols import PROTOCOLS
 
+# By the names of eval.scoring.protocols; a name that is absent here is shown as it is.
 _TITLES = {
     "earshot": "Earshot (the default)",
     "lvs": "LVS, Chen et al. 2021",
@@ -42,8 +43,8 @@ _REMARKS = {
     "htf": f"{_HALF} The published checkpoint was chosen on the test set; its test sets have 178 "
     "and 4,670 samples.",
     "rcgrad": "The authors' code leaves the audio encoder in training mode at test time.",
-    "flowgrad": "The authors' code counts success at 0.3, their paper says 0.5; their table fits 0.3. "
-    "Samples without flow are left out in their code, so n differs between methods.",
+    "flowgrad": "The authors' code counts success at 0.3, their paper says 0.5; their table fits "
+    "0.3. Samples without flow are left out in their code, so n differs between methods.",
 }
 
 

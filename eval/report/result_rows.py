@@ -160,6 +160,11 @@ def format_count(value: object) -> str:
     return str(value)
 
 
+def format_counts(counts: Mapping[str, int]) -> str:
+    """Return ``train 2, test 1``; no counts are an en dash."""
+    return ", ".join(f"{name} {number}" for name, number in counts.items()) or ABSENT
+
+
 def format_text(value: object) -> str:
     """Return a field as text; one that is absent or empty is an en dash."""
     return ABSENT if value is None or value == "" else str(value)

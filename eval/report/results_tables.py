@@ -223,6 +223,8 @@ def view_results(
     subsets = []
     for dataset, subset in dict.fromkeys((group.dataset, group.subset) for group in groups):
         members = [group for group in groups if (group.dataset, group.subset) == (dataset, subset)]
+
+        # the rows of the other two lists that belong to this test set
         common, comparisons = (
             [
                 row
@@ -231,6 +233,7 @@ def view_results(
             ]
             for name in ("intersections", "comparisons")
         )
+
         subsets.append(
             SubsetResults(
                 dataset=dataset,
@@ -258,10 +261,12 @@ def _make_common_tables(
 def make_table(group: Group) -> ResultTable:
     """Return the table of one test set under one protocol; the best value of a metric is marked."""
     metrics = metrics_in(group.rows)
+    # trivial baselines and the ceiling are there to compare with, not to win
     best = {
         metric: best_row(group.rows, metric, ("model", "baseline", "untrained"))
         for metric in metrics
     }
+
     rows = [
         ResultRow(
             model=str(row["model"]),
@@ -276,6 +281,7 @@ def make_table(group: Group) -> ResultTable:
         )
         for row in group.rows
     ]
+
     return ResultTable(
         caption=f"{group.dataset}, {group.subset}, protocol {group.protocol}",
         protocol=group.protocol,
@@ -298,11 +304,13 @@ def _make_cell(row: Mapping, metric: str, *, is_best: bool) -> MetricCell:
 def _describe_samples(row: Mapping) -> tuple[str, ...]:
     """Return coverage, number of negatives and the reasons of missing samples, where known."""
     notes = []
+
     coverage = number_of(row, "coverage_percent")
     if coverage is not None:
         notes.append(f"{format_coverage(coverage)}\N{NO-BREAK SPACE}%")
     if row.get("num_negatives") is not None:
         notes.append(f"negatives {row['num_negatives']}")
+
     notes += [f"{reason} {number}" for reason, number in (row.get("missing") or {}).items()]
     return tuple(notes)
 
@@ -317,6 +325,8 @@ def _format_leakage(row: Mapping) -> str:
 def _find_warnings(group: Group) -> tuple[str, ...]:
     """Return what a reader of the table could overlook, one sentence each."""
     sentences = []
+
+    # another hash of the ids means other samples
     hashes = {row.get("ids_sha256") for row in group.rows if row.get("ids_sha256")}
     if len(hashes) > 1:
         sentences.append(
@@ -324,6 +334,7 @@ def _find_warnings(group: Group) -> tuple[str, ...]:
             f"compare them under \u201c{COMMON_TITLE}\u201d."
         )
 
+    # the ceiling assumes that a map's values all differ; those of some baselines do not
     ceilings = [row for row in group.rows if row["kind"] == "ceiling"]
     above = [
         str(row["model"]) for row in group.rows for ceiling in ceilings if _is_above(row, ceiling)

@@ -100,6 +100,7 @@ def collect_scores(scores: pa.Table | None, *, dataset: str, protocol: str) -> S
     if scores is None:
         return SampleScores(dataset, protocol, values)
 
+    # Rows that are missing or failed have no score.
     is_chosen = pc.and_(
         pc.equal(scores["dataset"], dataset), pc.equal(scores["protocol"], protocol)
     )
@@ -164,6 +165,7 @@ def view_curves(
         y_label="share of samples at or above",
         y_range=(0.0, 1.0),
     )
+
     rows = [
         (f"{threshold:.2f}", *(format_number(values[i]) for values in curves.values()))
         for i, threshold in enumerate(THRESHOLDS)
@@ -235,6 +237,8 @@ def _make_row(
 ) -> BreakdownRow:
     rows: list[Mapping] = [by_model.get(model, {}) for model in models]
     values = [number_of(row, metric) for row in rows]
+
+    # equal values are all marked
     best = max((value for value in values if value is not None), default=None)
     cells = [
         BreakdownCell(
@@ -245,6 +249,7 @@ def _make_row(
         for row, value in zip(rows, values, strict=True)
     ]
 
+    # models may have scored different numbers of samples
     counts = sorted({int(row["n"]) for row in by_model.values()})
     limits = dict.fromkeys([counts[0], counts[-1]])
     return BreakdownRow(group, " to ".join(f"{count:,}" for count in limits), tuple(cells))

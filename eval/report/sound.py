@@ -1,4 +1,4 @@
-"""Sound in few bytes for the gallery: a window of a clip as MP3, which browsers have long played."""
+"""Sound in few bytes for the gallery: a window of a clip as MP3, which all browsers play."""
 
 import io
 from fractions import Fraction
@@ -23,6 +23,7 @@ def encode_mp3(
         sample_rate: Of the waveform, in Hz.
         bit_rate: Of the MP3, in bits a second.
     """
+    # 16-bit samples: more than an MP3 of this rate keeps
     pcm = np.rint(np.clip(np.nan_to_num(waveform), -1.0, 1.0) * 32767).astype(np.int16)
     buffer = io.BytesIO()
     # without these options the file holds the version of the encoder

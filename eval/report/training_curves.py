@@ -63,6 +63,7 @@ def read_curves(training_dir: Path) -> dict[str, Curve]:
 
         steps, values = [], []
         for number, row in enumerate(rows):
+            # the column of values is named after the metric
             names = [name for name in row if name not in ("step", "timestamp")]
             value = _to_float(row[names[-1]]) if names else None
             step = _to_float(row.get("step"))
