@@ -1,4 +1,4 @@
-"""FlowGrad's flow baseline on real clips of Urbansas, from the release's files to the scores of docs/results.md."""
+"""FlowGrad's flow baseline on real clips of Urbansas: from the files to docs/lab/results.md."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A small made-up checkout for the report and `show`: real shards, tables, clips and maps, invented scores."""
+"""A small checkout for the report and `show`: real shards, tables, clips and maps of noise."""
 
 import hashlib
 import io
@@ -45,7 +45,11 @@ def write_project(
     seed: int = 0,
     has_maps=True,
 ) -> Project:
-    """Write a checkout below ``root`` with ``num_samples`` test samples, three broken clips and six rows of scores."""
+    """Write a checkout below ``root``.
+
+    It has ``num_samples`` test samples, three clips that are not there, and the maps and scores of
+    ``MODELS``.
+    """
     rng = np.random.default_rng(seed)
     params = {"datasets": [dataset], "seed": seed, "report": {"num_gallery_samples": num_samples}}
     (root / "params.yaml").write_text(yaml.safe_dump(params))
@@ -65,7 +69,7 @@ def write_project(
 
 
 def encode_clip(frequency: float, *, seconds: float = 4.0, sample_rate: int = 16000) -> bytes:
-    """A WAV clip with a tone (enough for the sound of the gallery)."""
+    """Return a WAV clip with a tone, enough for the sound of the gallery."""
     buffer = io.BytesIO()
     times = np.arange(round(seconds * sample_rate)) / sample_rate
     samples = np.rint(0.4 * 32767 * np.sin(2 * np.pi * frequency * times)).astype(np.int16)
@@ -289,7 +293,7 @@ def _write_scores(project: Project, dataset: str, samples: list[dict], rng) -> N
 
 
 def _draw_map(rng, sample: dict, model: str) -> np.ndarray:
-    """Noise, and where the model's quality has it so, a bump where the first box is."""
+    """Return noise, with a bump on the first box as often as the model is good."""
     side = 14 if model == "flow" else 7
     grid = rng.uniform(0, 0.4, (side, side)).astype(np.float32)
     x1, y1, x2, y2 = sample["boxes"][0]
@@ -299,7 +303,7 @@ def _draw_map(rng, sample: dict, model: str) -> np.ndarray:
 
 
 class PageParser(HTMLParser):
-    """Collects tags, texts of the page and the content of the JSON block."""
+    """Collect the tags and texts of a page, and the content of its JSON block."""
 
     def __init__(self):
         super().__init__()
@@ -328,7 +332,7 @@ class PageParser(HTMLParser):
 
 
 def parse(text: str) -> PageParser:
-    """What is in a page."""
+    """Return the tags and texts of a page."""
     parser = PageParser()
     parser.feed(text)
     parser.close()

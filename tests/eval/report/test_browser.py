@@ -1,4 +1,4 @@
-"""The report in a real browser: nothing asked for from outside, no error, filters, pictures, sound, size, width."""
+"""The report in a real browser: no request to the outside, filters, pictures, sound, widths."""
 
 import shutil
 
@@ -39,7 +39,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """A report with 500 gallery samples, of which a few have ids and labels that try to be markup."""
+    """A report with 500 gallery samples; the ids of two look like markup."""
     ids = [f"s{number:05d}" for number in range(_NUM_SAMPLES)]
     ids[0] = "<img src=https://example.org/x onerror=console.error(1)>"
     ids[1] = "-a</script><script>console.error(2)</script>"
@@ -51,7 +51,7 @@ def report(tmp_path_factory):
 
 
 class Opened:
-    """A page with everything that it said or asked for."""
+    """A page, with all its messages and requests."""
 
     def __init__(self, browser, path, *, width=1440, height=900, **options):
         self.context = browser.new_context(viewport={"width": width, "height": height}, **options)
@@ -63,7 +63,7 @@ class Opened:
         self.page.goto(path.as_uri())
 
     def outside(self):
-        """Addresses asked for beyond the file itself and what it holds."""
+        """Return the addresses of requests that left the file."""
         return [url for url in self.requests[1:] if not url.startswith(("data:", "blob:"))]
 
 
@@ -88,7 +88,7 @@ def test_500_samples_fit_into_15_mb(report):
     assert report.num_page_bytes == report.page.stat().st_size < _MAX_PAGE_BYTES
 
 
-def test_page_is_silent_and_asks_for_nothing(opened):
+def test_page_logs_nothing_and_requests_nothing(opened):
     opened.page.locator("#samples > li").nth(11).scroll_into_view_if_needed()
     opened.page.wait_for_timeout(200)
     assert opened.complaints == []
@@ -113,12 +113,18 @@ def test_pictures_load_when_they_come_into_view(opened):
     )
     # the frame is a picture, not a grey field, and a map differs from it
     sums = page.evaluate(
-        """() => [...document.querySelectorAll('#samples > li:first-child canvas')].map((canvas) => {
-          const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-          const values = new Set();
-          for (let i = 0; i < data.length; i += 400) values.add((data[i] << 16) + (data[i + 1] << 8) + data[i + 2]);
-          return values.size;
-        })"""
+        """() => {
+          const canvases = document.querySelectorAll('#samples > li:first-child canvas');
+          return [...canvases].map((canvas) => {
+            const { width, height } = canvas;
+            const data = canvas.getContext('2d').getImageData(0, 0, width, height).data;
+            const values = new Set();
+            for (let i = 0; i < data.length; i += 400) {
+              values.add((data[i] << 16) + (data[i + 1] << 8) + data[i + 2]);
+            }
+            return values.size;
+          });
+        }"""
     )
     assert all(num_colours > 50 for num_colours in sums)
 
@@ -162,7 +168,10 @@ def test_order_follows_the_score(opened):
     reset(page)
     page.get_by_label("Score of").select_option("htf")
     page.get_by_label("Kind of score").select_option("ciou")
-    read = """() => [...document.querySelectorAll('#samples > li')].map((node) => node.card.sample.scores.htf.ciou)"""
+    read = """() => {
+      const nodes = [...document.querySelectorAll('#samples > li')];
+      return nodes.map((node) => node.card.sample.scores.htf.ciou);
+    }"""
     page.get_by_label("Order").select_option("best")
     best = page.evaluate(read)
     assert best == sorted(best, reverse=True)
@@ -173,7 +182,7 @@ def test_order_follows_the_score(opened):
     reset(page)
 
 
-def test_maps_of_a_model_can_be_put_away_and_boxes_too(opened):
+def test_maps_of_a_model_can_be_hidden(opened):
     page = opened.page
     reset(page)
     assert page.locator("#samples > li").first.locator("canvas").count() == 1 + len(MODELS)
@@ -182,7 +191,7 @@ def test_maps_of_a_model_can_be_put_away_and_boxes_too(opened):
     reset(page)
 
 
-def test_more_samples_come_by_keyboard(opened):
+def test_the_keyboard_shows_more_samples(opened):
     page = opened.page
     reset(page)
     page.locator("#more").focus()
@@ -260,7 +269,8 @@ def test_text_has_contrast(browser, report, scheme):
           const tags = 'h1,h2,h3,p,th,td,li,a,summary,label,span,caption,dt,dd,figcaption,button';
           for (const node of document.querySelectorAll(tags)) {
             if (!node.offsetParent || !node.textContent.trim()) continue;
-            const [a, b] = [luminance(parse(getComputedStyle(node).color)), luminance(ground(node))];
+            const ink = parse(getComputedStyle(node).color);
+            const [a, b] = [luminance(ink), luminance(ground(node))];
             const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
             if (ratio < worst[0]) worst = [ratio, node.outerHTML.slice(0, 100)];
           }
@@ -271,7 +281,7 @@ def test_text_has_contrast(browser, report, scheme):
     page.context.close()
 
 
-def test_printing_opens_what_is_folded_and_shows_pictures(browser, report):
+def test_printing_opens_folded_parts_and_shows_pictures(browser, report):
     page = Opened(browser, report.page)
     page.page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.page.wait_for_function(
@@ -289,8 +299,10 @@ def test_printing_opens_what_is_folded_and_shows_pictures(browser, report):
 def test_every_field_and_picture_has_a_name(opened):
     nameless = opened.page.evaluate(
         """() => {
-          const nodes = [...document.querySelectorAll('input, select, canvas, img, audio, svg[role=img], table')];
-          const name = (node) => node.labels?.length || node.getAttribute('aria-label') || node.alt || node.caption;
+          const tags = 'input, select, canvas, img, audio, svg[role=img], table';
+          const nodes = [...document.querySelectorAll(tags)];
+          const label = (node) => node.labels?.length || node.getAttribute('aria-label');
+          const name = (node) => label(node) || node.alt || node.caption;
           return nodes.filter((node) => !name(node)).map((node) => node.outerHTML);
         }"""
     )

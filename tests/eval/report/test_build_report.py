@@ -18,7 +18,7 @@ def test_same_inputs_give_the_same_bytes(built, tmp_path):
         assert first.read_bytes() == second.read_bytes()
 
 
-def test_a_dataset_without_a_test_set_is_not_told_that_evaluate_has_not_run(tmp_path):
+def test_a_dataset_without_a_test_set_has_no_results_section(tmp_path):
     project = write_project(tmp_path, dataset="local", has_maps=False)
     write_results(project.reports_dir, scores=[])
     inputs = load_inputs(project, datasets=["local"], models=[])
@@ -69,7 +69,7 @@ def test_damaged_inputs_are_one_sentence(built, tmp_path):
         load_inputs(project, datasets=["sample"], models=[])
 
 
-def test_plots_of_models_that_are_gone_go_too(tmp_path):
+def test_plots_of_removed_models_are_deleted(tmp_path):
     project = write_project(tmp_path, num_samples=2)
     old = project.reports_dir / "plots" / "success_curve" / "sample_single" / "old.csv"
     old.parent.mkdir(parents=True)

@@ -29,7 +29,7 @@ def test_exports_have_every_row_with_intervals(built):
     assert "untrained_htf" not in latex
 
 
-def test_latex_escapes_what_is_special():
+def test_latex_escapes_special_characters():
     row = {"kind": "model", "model": "a_b&c%#${}~^\\<", "n": 3, "mean_ciou": None}
     latex = exports.write_latex([Group("d", "s", "p", (row,))])
     assert (

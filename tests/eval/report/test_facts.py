@@ -1,4 +1,4 @@
-"""What the gallery says of a sample: words, not the names of the table."""
+"""Attributes of a sample become phrases in the gallery."""
 
 from earshot.tables import SAMPLES, read_table, write_table
 from eval.report.build_report import build_report

@@ -1,4 +1,4 @@
-"""Which samples the gallery shows, what is on a card, and what a card cannot show."""
+"""Which samples the gallery shows, and what is on a card."""
 
 import base64
 import json
@@ -81,7 +81,7 @@ def test_cards_hold_what_the_gallery_draws(built):
     )  # an MPEG audio frame begins with eleven set bits
 
 
-def test_what_a_card_cannot_show_has_its_reason(tmp_path):
+def test_a_card_names_what_it_cannot_show(tmp_path):
     project = write_project(tmp_path, num_samples=3)
     for path in project.clips_dir("sample").iterdir():
         path.unlink()

@@ -14,7 +14,7 @@ from tests.helpers.report_examples import parse, write_project
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\"'"
 
 
-def test_page_is_one_well_formed_file_that_asks_for_nothing_outside(built):
+def test_page_is_one_well_formed_file_without_outside_links(built):
     text = built[2].page.read_text()
     page = parse(text)
     assert page.unclosed == []

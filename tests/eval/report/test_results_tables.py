@@ -26,7 +26,7 @@ def render_summary(group):
     return render_template("section_summary.html", summary=view)
 
 
-def test_published_numbers_stand_beside_ours_with_why_they_may_not_be_compared():
+def test_published_numbers_say_why_they_may_not_be_compared():
     row = {
         "model": "htf",
         "kind": "model",
@@ -73,7 +73,7 @@ def test_summary_says_when_a_baseline_is_above_the_best_model():
     assert "no model is trained; best baseline: flow" in text
 
 
-def test_rows_on_other_samples_and_leaking_rows_are_pointed_out():
+def test_rows_on_other_samples_and_leaking_rows_have_a_warning():
     row = {
         "model": "a",
         "kind": "model",
