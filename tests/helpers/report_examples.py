@@ -16,7 +16,8 @@ from eval.results.files import write_results
 from eval.results.model_results import compare_models, evaluate_maps
 from pipeline.base.project import Project
 
-MODELS = ("htf", "ezvsl", "flow", "untrained_htf", "centre", "random")
+TRAINED_MODELS = ("htf", "ezvsl")
+MODELS = (*TRAINED_MODELS, "flow", "untrained_htf", "centre", "random")
 _NUM_DISTINCT = 40  # features drawn; more samples repeat them
 _QUALITY = {
     "htf": 0.72,
@@ -54,15 +55,19 @@ def write_project(
     params = {"datasets": [dataset], "seed": seed, "report": {"num_gallery_samples": num_samples}}
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     project = Project.load(root)
+
     ids = ids or [f"s{number:05d}" for number in range(num_samples)]
     samples = [_sample(rng, sample_id, number, labels) for number, sample_id in enumerate(ids)]
     _write_manifests(project, dataset, samples)
     _write_features(project, dataset, samples, rng)
+
+    # all clips have the same tone
     clips_dir = project.clips_dir(dataset)
     clips_dir.mkdir(parents=True, exist_ok=True)
     tone = encode_clip(220.0)
     for sample in samples:
-        (clips_dir / f"{_file_name(sample['clip_id'])}").write_bytes(tone)
+        (clips_dir / _file_name(sample["clip_id"])).write_bytes(tone)
+
     if has_maps:
         _write_scores(project, dataset, samples, rng)
     return project
@@ -87,12 +92,14 @@ def _file_name(clip_id: str) -> str:
 
 
 def _sample(rng, sample_id: str, number: int, labels) -> dict:
+    """Return a row of the samples table: even numbers have one box, odd ones up to three."""
     subset = "single" if number % 2 == 0 else "traffic"
     boxes = []
     for _ in range(1 if subset == "single" else 1 + number % 3):
         x, y = rng.uniform(0.02, 0.6, 2)
         width, height = rng.uniform(0.12, 0.38, 2)
         boxes.append([x, y, x + width, y + height])
+
     return {
         "sample_id": sample_id,
         "clip_id": f"clip_{sample_id}",
@@ -109,6 +116,7 @@ def _sample(rng, sample_id: str, number: int, labels) -> dict:
 
 
 def _write_manifests(project: Project, dataset: str, samples: list[dict]) -> None:
+    """Write the tables: clips of the samples, two that are missing, one that is pending."""
     broken = (
         ("gone_1", "removed", "Video unavailable. <b>removed</b> by the uploader"),
         ("gone_2", "network", "time-out"),
@@ -129,6 +137,7 @@ def _write_manifests(project: Project, dataset: str, samples: list[dict]) -> Non
     clips += [
         {"clip_id": "later_1", "video_id": "later_1", "url": "file:///y", "splits": ["train"]}
     ]
+
     downloads = [
         {
             "clip_id": s["clip_id"],
@@ -151,6 +160,7 @@ def _write_manifests(project: Project, dataset: str, samples: list[dict]) -> Non
             "detail": "HTTP error 429",
         }
     ]
+
     missing = [
         {"sample_id": name, "clip_id": name, "splits": ["train"], "boxes": []}
         for name, *_ in broken
@@ -161,47 +171,23 @@ def _write_manifests(project: Project, dataset: str, samples: list[dict]) -> Non
 
 
 def _write_features(project: Project, dataset: str, samples: list[dict], rng) -> None:
+    """Write frames, flow and spectrograms: one shard each, and an index with two absent samples."""
     arrays = {"frames": [], "flow": [], "spectrograms": []}
-    height, width = 246, 328
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     for sample in samples[:_NUM_DISTINCT]:
-        colours = rng.uniform(40, 220, (3, 3))
-        frame = np.stack(
-            [c[0] + (c[1] - c[0]) * x / width + (c[2] - c[0]) * y / height for c in colours],
-            axis=-1,
-        )
-        frame += (
-            rng.normal(0, 8, (height // 6, width // 8, 1))
-            .repeat(6, 0)
-            .repeat(8, 1)[:height, :width]
-        )
-        flow = rng.normal(0, 0.05, (2, height, width)).astype(np.float32)
-        for x1, y1, x2, y2 in sample["boxes"]:
-            rows, columns = (
-                slice(int(y1 * height), int(y2 * height)),
-                slice(int(x1 * width), int(x2 * width)),
-            )
-            frame[rows, columns] = rng.uniform(0, 255, 3)
-            flow[:, rows, columns] += rng.uniform(-3, 3, (2, 1, 1))
-        arrays["frames"].append(np.clip(frame, 0, 255).astype(np.uint8))
-        arrays["flow"].append(flow.astype(np.float16))
-        pitch = rng.integers(10, 60)
-        spectrogram = rng.normal(-8, 1.0, (257, 300))
-        for harmonic in range(1, 5):
-            spectrogram[min(pitch * harmonic, 256), :] += 9 - harmonic
-        arrays["spectrograms"].append(spectrogram.astype(np.float16))
+        frame, flow = _draw_frame_and_flow(sample, rng)
+        arrays["frames"].append(frame)
+        arrays["flow"].append(flow)
+        arrays["spectrograms"].append(_draw_spectrogram(rng))
+
     for feature, values in arrays.items():
         folder = project.feature_dir(dataset, feature)
         rows = [
             Row(s["sample_id"], "00" * 16, values[n % len(values)]) for n, s in enumerate(samples)
         ]
-        attributes = {
-            "feature": feature,
-            "parameters": "{}",
-            "units": "none",
-            "software_versions": "none",
-        }
+        attributes = dict.fromkeys(("units", "software_versions"), "none")
+        attributes |= {"feature": feature, "parameters": "{}"}
         path = write_shard(folder, "ab" * 6, rows, [], attributes)
+
         index = [
             {
                 "sample_id": row.sample_id,
@@ -209,87 +195,131 @@ def _write_features(project: Project, dataset: str, samples: list[dict], rng) ->
                 "shard": path.name,
                 "row": number,
                 "key": row.key,
+                "crc32": crc32_of(row.array),
             }
-            | {"crc32": crc32_of(row.array)}
             for number, row in enumerate(rows)
         ]
-        index += [{"sample_id": "gone_1", "status": "missing", "reason": "removed"}]
         index += [
-            {"sample_id": "gone_2", "status": "failed", "reason": "corrupt", "detail": "broken"}
+            {"sample_id": "gone_1", "status": "missing", "reason": "removed"},
+            {"sample_id": "gone_2", "status": "failed", "reason": "corrupt", "detail": "broken"},
         ]
         tables.write_table(folder / "index.parquet", index, tables.INDEX)
 
 
+def _draw_frame_and_flow(sample: dict, rng) -> tuple[np.ndarray, np.ndarray]:
+    """Return a frame ``(246, 328, 3)`` and its flow ``(2, 246, 328)``; what is in a box moves."""
+    height, width = 246, 328
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    colours = rng.uniform(40, 220, (3, 3))
+    frame = np.stack(
+        [c[0] + (c[1] - c[0]) * x / width + (c[2] - c[0]) * y / height for c in colours], axis=-1
+    )
+    noise = rng.normal(0, 8, (height // 6, width // 8, 1))
+    frame += noise.repeat(6, 0).repeat(8, 1)[:height, :width]
+
+    flow = rng.normal(0, 0.05, (2, height, width)).astype(np.float32)
+    for x1, y1, x2, y2 in sample["boxes"]:
+        rows = slice(int(y1 * height), int(y2 * height))
+        columns = slice(int(x1 * width), int(x2 * width))
+        frame[rows, columns] = rng.uniform(0, 255, 3)
+        flow[:, rows, columns] += rng.uniform(-3, 3, (2, 1, 1))
+    return np.clip(frame, 0, 255).astype(np.uint8), flow.astype(np.float16)
+
+
+def _draw_spectrogram(rng) -> np.ndarray:
+    """Return a log spectrogram ``(257, 300)`` of a tone with four harmonics in noise."""
+    pitch = rng.integers(10, 60)
+    spectrogram = rng.normal(-8, 1.0, (257, 300))
+    for harmonic in range(1, 5):
+        spectrogram[min(pitch * harmonic, 256), :] += 9 - harmonic
+    return spectrogram.astype(np.float16)
+
+
 def _write_scores(project: Project, dataset: str, samples: list[dict], rng) -> None:
+    """Write maps of all models, their scores and results, and two trainings."""
     table = tables.read_table(project.samples_table_path(dataset), tables.SAMPLES)
-    scores, results, breakdowns, comparisons = [], [], [], []
-    sample_ids = [sample["sample_id"] for sample in samples]
+    subsets = [
+        name
+        for name in ("single", "traffic")
+        if any(name in sample["splits"] for sample in samples)
+    ]
+
+    scores, results = [], []
     for model in MODELS:
-        maps = np.stack([_draw_map(rng, sample, model) for sample in samples])
-        path = project.maps_path(dataset, model)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, sample_ids=np.array(sample_ids), maps=maps)
-        about = (
-            {"seed": 0, "selection": "val", "train_clip_ids": ["elsewhere"]}
-            if model in ("htf", "ezvsl")
-            else {}
-        )
-        of_model = evaluate_maps(
+        maps, sample_ids = _write_maps(project, dataset, samples, model, rng)
+        about = {"seed": 0, "selection": "val", "train_clip_ids": ["elsewhere"]}
+        found = evaluate_maps(
             maps,
             sample_ids,
             table,
             dataset=dataset,
             model=model,
             kind=_KINDS.get(model, "model"),
-            subsets=[
-                name
-                for name in ("single", "traffic")
-                if any(name in sample["splits"] for sample in samples)
-            ],
+            subsets=subsets,
             protocols=("earshot", "lvs"),
             num_resamples=100,
-            **about,
+            **(about if model in TRAINED_MODELS else {}),
         )
-        scores += of_model[0]
-        results += of_model[1]
-        for group, names in (("1", ["single"]), ("2 or more", ["traffic"])):
-            found = [
-                row
-                for row in of_model[1]
-                if row["subset"] in names and row["protocol"] == "earshot"
-            ]
-            breakdowns += [
-                {**row, "subset": "test", "by": "number_of_boxes", "group": group} for row in found
-            ]
+        scores += found[0]
+        results += found[1]
+
+    # The ceiling and the breakdowns are made up; the comparison is computed.
     single = [sample["sample_id"] for sample in samples if "single" in sample["splits"]]
+    comparisons = []
     if len(single) > 1:
         pair = {"first": "htf", "second": "ezvsl", "metric": "adaptive_ciou", "num_resamples": 100}
         rows = [row for row in scores if row["protocol"] == "earshot"]
         comparisons = [{**compare_models(rows, single, **pair), "subset": "single"}]
     ceiling = {"dataset": dataset, "subset": "single", "protocol": "lvs", "n": len(single)}
-    ceilings = [{**ceiling, "success_rate": 0.62, "auc": 0.55, "mean_ciou": 0.54}]
     write_results(
         project.reports_dir,
         scores=scores,
         results=results,
-        breakdowns=breakdowns,
+        breakdowns=_make_breakdowns(results),
         comparisons=comparisons,
-        ceilings=ceilings,
+        ceilings=[{**ceiling, "success_rate": 0.62, "auc": 0.55, "mean_ciou": 0.54}],
     )
-    for model in ("htf", "ezvsl"):
-        run_dir = project.run_dir(model)
-        run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "run.json").write_text(
-            json.dumps({"model": model, "seed": 0, "num_epochs": 12, "selection": "val"})
-        )
-        for name, curve in (("train/loss", 2.0), ("val/loss", 2.2), ("val/adaptive_ciou", None)):
-            path = project.curves_dir(model) / "plots" / "metrics" / f"{name}.tsv"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lines = [f"step\t{name.split('/')[-1]}"]
-            for step in range(12):
-                value = curve * np.exp(-step / 5) if curve else 0.7 * (1 - np.exp(-step / 4))
-                lines.append(f"{step}\t{value + rng.normal(0, 0.02):.5f}")
-            path.write_text("\n".join(lines) + "\n")
+
+    for model in TRAINED_MODELS:
+        _write_training(project, model, rng)
+
+
+def _write_maps(project: Project, dataset: str, samples: list[dict], model: str, rng):
+    """Write the maps of a model; return them and the ids of their samples."""
+    sample_ids = [sample["sample_id"] for sample in samples]
+    maps = np.stack([_draw_map(rng, sample, model) for sample in samples])
+    path = project.maps_path(dataset, model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, sample_ids=np.array(sample_ids), maps=maps)
+    return maps, sample_ids
+
+
+def _make_breakdowns(results: list[dict]) -> list[dict]:
+    """Return the results of the two subsets as if they were groups of one test set."""
+    groups = {"single": "1", "traffic": "2 or more"}
+    return [
+        {**row, "subset": "test", "by": "number_of_boxes", "group": groups[row["subset"]]}
+        for row in results
+        if row["protocol"] == "earshot"
+    ]
+
+
+def _write_training(project: Project, model: str, rng) -> None:
+    """Write run.json and the curves of three metrics over twelve epochs."""
+    run_dir = project.run_dir(model)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    run = {"model": model, "seed": 0, "num_epochs": 12, "selection": "val"}
+    (run_dir / "run.json").write_text(json.dumps(run))
+
+    for name, start in (("train/loss", 2.0), ("val/loss", 2.2), ("val/adaptive_ciou", None)):
+        path = project.curves_dir(model) / "plots" / "metrics" / f"{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [f"step\t{name.split('/')[-1]}"]
+        for step in range(12):
+            # a loss falls, a score rises
+            value = start * np.exp(-step / 5) if start else 0.7 * (1 - np.exp(-step / 4))
+            lines.append(f"{step}\t{value + rng.normal(0, 0.02):.5f}")
+        path.write_text("\n".join(lines) + "\n")
 
 
 def _draw_map(rng, sample: dict, model: str) -> np.ndarray:

@@ -111,6 +111,7 @@ def test_pictures_load_when_they_come_into_view(opened):
         }""",
         timeout=10_000,
     )
+
     # the frame is a picture, not a grey field, and a map differs from it
     sums = page.evaluate(
         """() => {
@@ -146,12 +147,15 @@ def test_filters_choose_and_reset(opened):
     assert page.locator("#samples > li").count() == 0
     page.get_by_label("Class", exact=True).select_option("drum")
     assert 0 < count_matches(page) < _NUM_SAMPLES // 2
+
     reset(page)
     page.get_by_label("Dataset", exact=True).select_option("sample")
     assert count_matches(page) == _NUM_SAMPLES
     page.get_by_label("Id or class contains").fill("s00042")
     assert count_matches(page) == 1
     assert page.locator("#samples > li h3").text_content() == "s00042"
+
+    # each sample is either good or bad
     reset(page)
     page.get_by_label("Score of").select_option("ezvsl")
     page.get_by_label("Score at least").fill("0.5")
@@ -172,9 +176,11 @@ def test_order_follows_the_score(opened):
       const nodes = [...document.querySelectorAll('#samples > li')];
       return nodes.map((node) => node.card.sample.scores.htf.ciou);
     }"""
+
     page.get_by_label("Order").select_option("best")
     best = page.evaluate(read)
     assert best == sorted(best, reverse=True)
+
     page.get_by_label("Order").select_option("worst")
     worst = page.evaluate(read)
     assert worst == sorted(worst)

@@ -34,6 +34,7 @@ def test_absent_inputs_become_notes(tmp_path):
     for feature in ("frames", "flow"):
         (project.feature_dir("sample", feature) / "index.parquet").unlink()
     project.downloads_table_path("sample").unlink()
+
     inputs = load_inputs(project, datasets=["sample"], models=["htf"])
     paths = build_report(inputs, ReportParameters(), tmp_path / "out")
     text = paths.page.read_text()
@@ -46,6 +47,7 @@ def test_absent_inputs_become_notes(tmp_path):
         "downloads.parquet is not there",
     ):
         assert expected in text
+
     assert parse(text).unclosed == []
     assert (
         (tmp_path / "out" / "results.csv")

@@ -14,6 +14,7 @@ def test_exports_have_every_row_with_intervals(built):
     table = list(csv.DictReader(io.StringIO((project.reports_dir / "results.csv").read_text())))
     of_csv = {(r["model"], r["subset"], r["protocol"]): r for r in table}
     assert len(table) == len(rows) + 1  # and the ceiling
+
     markdown = (project.reports_dir / "results.md").read_text()
     latex = (project.reports_dir / "results.tex").read_text()
     for row in rows:
@@ -24,6 +25,7 @@ def test_exports_have_every_row_with_intervals(built):
         text = f"{row['mean_ciou']:.3f} [{row['mean_ciou_low']:.3f}, {row['mean_ciou_high']:.3f}]"
         assert text in markdown
         assert text.replace(" [", r" {\scriptsize [") + "}" in latex
+
     assert latex.count(r"\toprule") == latex.count(r"\end{table}") == 4
     assert r"untrained\_htf" in latex
     assert "untrained_htf" not in latex

@@ -21,6 +21,7 @@ def test_facts_of_the_datasets_are_phrases():
         "2 sounding",
         "small source by the dataset's measure",
     ]
+
     urbansas = {
         "city": "Montevideo",
         "location_id": "12",
@@ -35,6 +36,7 @@ def test_facts_of_the_datasets_are_phrases():
         "subset: filtered",
         "frame 7 at 8 fps",
     ]
+
     assert describe_facts({"night": "0", "annotated_size": "1280x720"}, dataset="urbansas") == [
         "day",
         "annotated at 1280x720 px",

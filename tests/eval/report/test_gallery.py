@@ -24,6 +24,7 @@ def test_best_worst_and_median_come_first(built):
     ids = [f"s{number:05d}" for number in range(12)]
     values = {name: {"adaptive_ciou": number / 12} for number, name in enumerate(ids)}
     scores = SampleScores("sample", "earshot", {"m": values})
+
     chosen = gallery.choose_samples(
         dataset, scores, models=["m"], metric="adaptive_ciou", num_wanted=6
     )
@@ -36,6 +37,7 @@ def test_best_worst_and_median_come_first(built):
         "s00004": ["m: median of test, single"],
         "s00005": ["m: median of test, traffic"],
     }
+
     everything = gallery.choose_samples(
         dataset, scores, models=["m"], metric="adaptive_ciou", num_wanted=100
     )
@@ -68,8 +70,11 @@ def test_cards_hold_what_the_gallery_draws(built):
     assert card["size"] == [320, 240]
     assert set(card["maps"]) == set(MODELS)
     assert card["absent"] == []
+
     frame = cv2.imdecode(np.frombuffer(base64.b64decode(card["frame"]), np.uint8), cv2.IMREAD_COLOR)
     assert frame.shape == (240, 320, 3)
+
+    # the grid is the map, scaled to its own range
     grid = np.frombuffer(base64.b64decode(card["maps"]["htf"]["data"]), np.uint8)
     with np.load(built[0].maps_path("sample", "htf")) as archive:
         row = archive["sample_ids"].tolist().index(card["id"])
@@ -91,6 +96,7 @@ def test_a_card_names_what_it_cannot_show(tmp_path):
     maps[:] = np.nan
     np.savez(project.maps_path("sample", "htf"), sample_ids=sample_ids, maps=maps)
     (project.feature_dir("sample", "flow") / "index.parquet").unlink()
+
     inputs = load_inputs(project, datasets=["sample"], models=[])
     paths = build_report(inputs, ReportParameters(), tmp_path / "out")
     for card in json.loads(parse(paths.page.read_text()).json_text)["samples"]:

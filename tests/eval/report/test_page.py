@@ -28,6 +28,7 @@ def test_page_is_one_well_formed_file_without_outside_links(built):
     assert outside == []
     assert "@import" not in text
     assert "url(" not in text
+
     policy = next(
         value for _, name, value in page.attributes if name == "content" and "default-src" in value
     )
@@ -59,6 +60,7 @@ def test_text_from_data_never_becomes_markup(tmp_path):
     paths = build_report(
         inputs, ReportParameters(num_gallery_samples=6, has_sound=False), tmp_path / "out"
     )
+
     page = parse(paths.page.read_text())
     assert page.unclosed == []
     assert page.tags.count("script") == 2

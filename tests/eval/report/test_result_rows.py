@@ -26,6 +26,7 @@ def test_rows_are_ordered_models_first_and_ceilings_join():
         for name, value in (("centre", 0.9), ("a", 0.2), ("flow", 0.5), ("b", 0.3))
     ]
     ceilings = [{"dataset": "d", "subset": "s", "protocol": "lvs", "n": 4, "mean_ciou": 1.0}]
+
     groups = group_results(
         with_ceilings({"results": results, "ceilings": ceilings}),
         first_protocol="earshot",

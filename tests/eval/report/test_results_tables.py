@@ -39,6 +39,7 @@ def test_published_numbers_say_why_they_may_not_be_compared():
         {**row, "protocol": protocol, "success_rate": 0.39, "auc": 0.4, "leakage": 0}
         for protocol in ("earshot", "htf")
     ]
+
     groups = group_results(rows, first_protocol="earshot", metric="auc")
     text = " ".join(parse(render_results(groups, results={})).texts)
     published = next(p for p in PUBLISHED if p.test_set == "vggss_htf")
@@ -46,6 +47,7 @@ def test_published_numbers_say_why_they_may_not_be_compared():
     assert f"{published.success_rate:.3f} at 0.5" in text
     assert f"not comparable: there: {published.caveat}" in text
     assert "LVS" not in text
+
     few = group_results(
         [{**row, "protocol": "htf", "n": 7, "auc": 0.1, "success_rate": 0.2}],
         first_protocol="",
@@ -67,6 +69,7 @@ def test_summary_says_when_a_baseline_is_above_the_best_model():
         assert "best model: htf" in text
         assert f"{model} {scores[model]:.3f}" in text
         assert ("it is above the model" in text) is is_said
+
     row = {"model": "flow", "kind": "baseline", "adaptive_ciou": 0.6}
     untrained = Group("sample", "single", "earshot", (row,))
     text = render_summary(untrained)
@@ -95,6 +98,7 @@ def test_rows_on_other_samples_and_leaking_rows_have_a_warning():
     assert "compare them under \u201cOn the samples that all models have\u201d." in text
     assert "a was trained on 3 of these test samples" in text
     assert "removed 1" in text
+
     alike = " ".join(
         parse(render_results([Group("d", "s", "p", ({**row, "leakage": 0},))], results={})).texts
     )
@@ -121,6 +125,7 @@ def test_no_table_can_be_misread_about_the_published_success():
             "mean_ciou": 0.3,
         }
     ]
+
     groups = group_results(results, first_protocol="flowgrad", metric="auc")
     page = render_results(groups, results={})
     for text in (page, exports.write_markdown(groups), exports.write_latex(groups)):

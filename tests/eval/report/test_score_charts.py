@@ -14,6 +14,7 @@ def test_success_curve_counts_at_or_above():
             str(i): {"ciou": value} for i, value in enumerate([0.0, 0.15000000000000002, 0.5, 1.0])
         }
     }
+
     curve = dict(
         zip(THRESHOLDS, success_curves(SampleScores("d", "p", values), ["m"])["m"], strict=True)
     )
