@@ -23,6 +23,7 @@ def make_tone(path, *options, frequency=440, rate=44100, seconds=3.0, channels=2
 @pytest.mark.parametrize("rate", [44100, 48000, 8000])
 def test_resampled_windows_are_sample_exact_and_without_clicks(tmp_path, name, rate):
     path = make_tone(tmp_path / name, rate=rate)
+
     with ClipReader(path) as reader:
         for start in (0.0, 0.7, 1.2345):
             waveform, sample_rate = reader.read_audio(start, start + 1.5, sample_rate=16000)
@@ -37,12 +38,16 @@ def test_resampled_windows_are_sample_exact_and_without_clicks(tmp_path, name, r
 def test_windows_equal_a_full_decode(tmp_path, name):
     codec = {"mp3": "libmp3lame", "ogg": "libvorbis"}.get(name.split(".")[1], "aac")
     path = make_tone(tmp_path / name, "-c:a", codec, frequency=330)
+
     with av.open(str(path)) as container:
         decoded = [frame.to_ndarray() for frame in container.decode(audio=0)]
+
     whole = np.concatenate(decoded, axis=1).mean(axis=0)
     slack = 25 if name.endswith("mkv") else 1  # Matroska counts milliseconds
+
     with ClipReader(path) as reader:
         waveform, rate = reader.read_audio(1.5, 2.0, sample_rate=None)
+
     start = round(1.5 * rate)
     errors = [
         np.abs(waveform - whole[start + k : start + k + len(waveform)]).max()
@@ -62,6 +67,7 @@ def test_windows_do_not_depend_on_what_was_read_before(tmp_path):
 
     with ClipReader(path) as reader:
         alone, _ = reader.read_audio(1.0, 2.0, sample_rate=16000)
+
     # The same window between other windows and frames.
     with ClipReader(path) as reader:
         reader.read_audio(0.0, 1.0, sample_rate=16000)
@@ -78,6 +84,7 @@ def test_windows_are_shifted_inside_and_short_audio_is_tiled(tmp_path):
     path = make_tone(
         tmp_path / "short.wav", "-ac", "1", frequency=100, rate=16000, seconds=1.0, channels=1
     )
+
     with ClipReader(path) as reader:
         inside, _ = reader.read_audio(0.5, 1.0, sample_rate=None)
         shifted, _ = reader.read_audio(0.8, 1.3, sample_rate=None)
@@ -85,6 +92,7 @@ def test_windows_are_shifted_inside_and_short_audio_is_tiled(tmp_path):
         whole, _ = reader.read_audio(0.0, 1.0, sample_rate=None)
         tiled, _ = reader.read_audio(0.0, 2.5, sample_rate=None)
         beyond, _ = reader.read_audio(7.0, 7.5, sample_rate=None)
+
     assert np.array_equal(shifted, inside)
     assert np.array_equal(beyond, inside)
     assert np.array_equal(before, whole)
@@ -106,6 +114,7 @@ def test_a_pause_in_the_sound_is_silence(tmp_path, name, sample_rate):
         for frame in container.decode(audio=0):
             begin = round(frame.time * 16000)
             heard[begin : begin + frame.samples] = True
+
     assert 0.6 < 1 - heard.mean() < 0.7
 
     with ClipReader(path) as reader:
@@ -138,10 +147,13 @@ def test_sound_keeps_its_offset_to_the_picture(tmp_path):
     path = tmp_path / "late.mp4"
     inputs = ("-i", str(picture), "-itsoffset", "0.5", "-i", str(tone))
     run_ffmpeg(*inputs, "-map", "0:v", "-map", "1:a", "-c", "copy", str(path))
+
     with ClipReader(path) as reader:
         late, _ = reader.read_audio(1.0, 2.0, sample_rate=None)
+
     with ClipReader(tone) as reader:
         plain, _ = reader.read_audio(0.5, 1.5, sample_rate=None)
+
     assert np.abs(late - plain).max() < 0.02
 
 

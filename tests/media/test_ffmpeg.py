@@ -26,6 +26,7 @@ def test_system_ffmpeg_comes_first_and_the_package_stands_in(tmp_path, monkeypat
     assert read_version(program) == "9.9-test"
     program.unlink()
     assert find_ffmpeg() == packaged
+
     with pytest.raises(EarshotError, match="not found on this machine's PATH"):
         find_ffmpeg("system")
 

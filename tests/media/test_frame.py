@@ -21,10 +21,13 @@ def test_pictures_come_out_upright(tmp_path, options, turn):
     plain = make_clip(tmp_path / "plain.mp4", *H264[:6], size="96x64", seconds=0.4, sound=None)
     turned = tmp_path / "turned.mp4"
     run_ffmpeg(*options, "-i", str(plain), "-c", "copy", str(turned))
+
     with ClipReader(plain) as reader:
         expected = turn(read_frames(reader, [0.2])[0].rgb)
+
     with ClipReader(turned) as reader:
         frame = read_frames(reader, [0.2])[0]
+
     assert np.array_equal(frame.rgb, expected)
     assert (frame.height, frame.width) == expected.shape[:2]
     assert (probe(turned).height, probe(turned).width) == expected.shape[:2]
@@ -44,6 +47,7 @@ def test_colours_follow_the_tagged_matrix_and_range(tmp_path, matrix, range_):
 
     with ClipReader(path) as reader:
         rgb = read_frames(reader, [0.0])[0].rgb
+
     assert np.abs(rgb.reshape(-1, 3).astype(int) - (0xC8, 0x3C, 0x28)).max() <= 3
 
 

@@ -109,9 +109,12 @@ MAKES = {
 
 def decode_all(path, *, last_time):
     """Decode every frame up to a time in a plain loop: its seconds on the timeline and its RGB."""
+
     with ClipReader(path) as reader:
         origin = reader.origin_seconds
+
     frames = []
+
     with av.open(str(path)) as container:
         try:
             for frame in container.decode(choose_stream(container, "video")):
@@ -120,6 +123,7 @@ def decode_all(path, *, last_time):
                     break
         except av.FFmpegError:
             assert frames, "nothing decodes"
+
     return frames
 
 
@@ -166,6 +170,7 @@ def test_frames_after_an_edit_list_and_of_shifted_streams(tmp_path):
     both = ("-itsoffset", "0.7", "-i", str(source), "-i", str(source))
     run_ffmpeg(*both, "-map", "0:v", "-map", "1:a", "-c", "copy", str(late))
     check_against_full_decode(late, last_time=3.9)
+
     with ClipReader(late) as reader:
         assert read_frames(reader, [0.2])[0].time_seconds == pytest.approx(0.7, abs=0.01)
 
@@ -239,10 +244,12 @@ def test_frames_before_zero_of_matroska_keep_their_place(tmp_path):
     early = ("-output_ts_offset", "-0.5", "-avoid_negative_ts", "disabled")
     path = make_clip(tmp_path / "early.mkv", *H264, "-bf", "2", *early, size="64x48", seconds=3)
     frames = decode_in_order(path)
+
     with ClipReader(path) as reader:
         assert reader.origin_seconds == pytest.approx(-0.5, abs=0.03)
         times = [number * 0.1 for number in range(29)]
         shown = [frame.rgb for frame in read_frames(reader, times)]
+
     for time, rgb in zip(times, shown, strict=True):
         indexes = [index for index, frame in enumerate(frames) if np.array_equal(frame, rgb)]
         assert min(abs(index - time * 25) for index in indexes) < 1.5, time
@@ -262,9 +269,11 @@ def test_common_clips_are_not_decoded_from_the_beginning(tmp_path, name, monkeyp
         ),
     )
     path = make_clip(tmp_path / name, *MAKES[name], size="96x64", seconds=3)
+
     for time in (0.0, 0.33, 1.51, 2.2, 2.99):
         with ClipReader(path) as reader:
             assert len(read_frames(reader, [time, time + 0.125, time + 0.5])) == 3
+
     assert decoded_sequentially == []
 
 

@@ -111,11 +111,13 @@ def test_the_packets_are_those_of_the_recordings(tmp_path, recordings):
     path = write_file(tmp_path / "joined.ts", recordings, ("red", "lime"))
     write_joined(path, tmp_path / "clip.ts", find_recordings(path))
     pictures = []
+
     for source in (path, tmp_path / "clip.ts"):
         with av.open(str(source)) as container:
             pictures.append(
                 [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
             )
+
     assert len(pictures[0]) == len(pictures[1]) == 8 * 25
     assert all(np.array_equal(a, b) for a, b in zip(*pictures, strict=True))
     write_joined(path, tmp_path / "again.ts", find_recordings(path))
@@ -138,10 +140,12 @@ def test_recordings_that_are_damaged_are_refused(tmp_path, recordings):
     del lime[middle : middle + 20 * 188]
     path = tmp_path / "joined.ts"
     path.write_bytes(bytes(lime) + recordings["red"])
+
     with pytest.raises(
         MediaError, match=r"joined\.ts: contains 2 concatenated recordings and is also damaged"
     ):
         find_recordings(path)
+
     row = download(tmp_path / "data", clips_table(("joined", path.as_uri())))["joined"]
     assert (row["status"], row["reason"]) == ("missing", "corrupt")
     assert probe_duration(path) is None

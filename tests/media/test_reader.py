@@ -65,12 +65,14 @@ def test_hostile_files_have_reasons(tmp_path):
 
     # Random damage ends in a reason or in frames, never in another exception.
     reasons = set()
+
     for number in range(6):
         rng = np.random.default_rng(number)
         damaged = bytearray(data)
         for position in rng.integers(0, len(data), 60):
             damaged[position] = rng.integers(256)
         reasons.add(find_reason(write(tmp_path / f"damaged{number}.mp4", bytes(damaged))))
+
     assert reasons <= {"ok", "corrupt", "no_video", "no_streams"}
     assert "corrupt" in reasons
 
@@ -98,6 +100,7 @@ def test_truncated_and_lying_matroska(tmp_path):
     source = make_clip(tmp_path / "source.mkv", *H264, size="96x64", seconds=2)
     data = source.read_bytes()
     assert find_matroska_end(data[:4096]) == len(data)
+
     with ClipReader(write(tmp_path / "cut.mkv", data[: len(data) // 2])) as reader:
         with pytest.raises(MediaError, match="the file is cut off"):
             read_frames(reader, [1.9])

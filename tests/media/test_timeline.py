@@ -117,8 +117,10 @@ def test_a_cover_without_a_video_is_no_video_for_anybody(tmp_path):
     assert not probe(path).has_video
     assert read_source_facts(path).video_index is None
     assert probe_duration(path) is None
+
     with pytest.raises(MediaError, match="has no video stream") as caught:
         validate_clip(path, wanted_seconds=None, parameters=ValidationParameters())
+
     assert caught.value.reason == "no_video"
 
 
