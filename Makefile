@@ -1,11 +1,15 @@
-# Two commands do all: `make repro` and `make test`. Nothing needs root, ffmpeg or a GPU.
+# Two commands do everything: `make repro` and `make test`. Nothing needs root, ffmpeg or a GPU.
 VENV ?= .venv
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
+# The first Python that is new enough.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	command -v $$p >/dev/null && \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
 BIN = $(VENV)/bin
-# Stages are run as `python -m stages.NAME`: the environment's own python has to be the first one found.
+# Stages run `python -m stages.NAME`, so the environment's Python must be the first one on PATH.
 RUN = PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: repro test lint bench setup help
+.PHONY: repro test lint bench setup requirements help
+
 repro: setup
 	@$(RUN) python -m pipeline refresh
 	@$(RUN) dvc repro $(ARGS)
@@ -24,10 +28,19 @@ bench: setup
 setup:
 	@$(if $(PYTHON),$(PYTHON),python3) .ci/environment.py $(VENV) requirements.txt
 
+# Keeps the versions that are in requirements.txt wherever pyproject.toml allows them. One file serves
+# every platform and every Python from 3.11 on.
+requirements: setup
+	@$(RUN) uv pip compile -q pyproject.toml --group pipeline --group train --group test \
+		--universal --python-version 3.11 --generate-hashes \
+		--custom-compile-command "make requirements" -o requirements.txt
+
 help:
-	@echo "make repro    compute what is missing or out of date, up to reports/index.html (ARGS: for dvc repro)"
-	@echo "make test     run the tests (ARGS: for pytest)"
-	@echo "make lint     check style and formatting"
-	@echo "make bench    measure the fast paths (ARGS: for python -m benchmarks)"
-	@echo "make setup    make $(VENV) with the pinned packages; the others do that by themselves"
-	@echo "$(BIN)/python -m pipeline --help    look at the account of clips and features, and mend it"
+	@echo "make repro         compute what is missing or out of date, up to reports/index.html"
+	@echo "                   (ARGS: for dvc repro)"
+	@echo "make test          run the tests (ARGS: for pytest)"
+	@echo "make lint          check style, formatting and types"
+	@echo "make bench         measure the fast paths (ARGS: for python -m benchmarks)"
+	@echo "make setup         make $(VENV) with the pinned packages; the others do it by themselves"
+	@echo "make requirements  compile requirements.txt from pyproject.toml"
+	@echo "$(BIN)/python -m pipeline --help    see which clips and features are there, and repair them"

@@ -1,0 +1,91 @@
+"""Setting up a checkout: uv installs the packages, and pip does where uv cannot."""
+
+import importlib.util
+import subprocess
+
+import pytest
+
+from tests.helpers.paths import ROOT
+
+REQUIREMENTS = "torch==1.0 \\\n    --hash=sha256:0\nuv==0.1 \\\n    --hash=sha256:1\n    # via x\n"
+
+
+@pytest.fixture
+def environment():
+    """The script, which is no module of a package."""
+    spec = importlib.util.spec_from_file_location("environment", ROOT / ".ci" / "environment.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def folder(tmp_path, environment, monkeypatch):
+    """A folder with requirements; ``commands`` lists what would have been run."""
+    (tmp_path / "requirements.txt").write_text(REQUIREMENTS)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").touch()
+    return tmp_path
+
+
+def record_commands(environment, monkeypatch, *, failing=()):
+    """Replace running by recording; commands that contain a word of ``failing`` fail."""
+    commands = []
+
+    def run(command, *, check=False, capture_output=False, env=None):
+        command = [str(word) for word in command]
+        text = " ".join(command)
+        if "-r" in command:
+            with open(command[-1]) as file:
+                text += f" [{file.readline().split()[0]}]"
+        commands.append(text)
+        is_failing = any(word in text for word in failing)
+        if check and is_failing:
+            raise subprocess.CalledProcessError(2, command)
+        return subprocess.CompletedProcess(command, 2 if is_failing else 0)
+
+    monkeypatch.setattr(environment.subprocess, "run", run)
+    return commands
+
+
+def test_pip_installs_uv_and_uv_the_rest_once(environment, folder, monkeypatch, capsys):
+    commands = record_commands(environment, monkeypatch)
+    for _ in range(2):
+        environment.make_environment(folder / ".venv", folder / "requirements.txt")
+    has_pip, install_uv, install_rest = commands
+    assert "pip --version" in has_pip
+    assert "-m pip install" in install_uv
+    assert install_uv.endswith("uv.txt [uv==0.1]")
+    assert "bin/uv pip install" in install_rest
+    assert install_rest.endswith("requirements.txt [torch==1.0]")
+    assert "uv did not" not in capsys.readouterr().out
+
+    # Other requirements are installed again.
+    (folder / "requirements.txt").write_text(REQUIREMENTS.replace("1.0", "2.0"))
+    environment.make_environment(folder / ".venv", folder / "requirements.txt")
+    assert commands[-1].endswith("requirements.txt [torch==2.0]")
+
+
+@pytest.mark.parametrize("failing", ["bin/uv", "uv.txt"])
+def test_where_uv_fails_pip_installs_everything(environment, folder, monkeypatch, capsys, failing):
+    commands = record_commands(environment, monkeypatch, failing=[failing])
+    environment.make_environment(folder / ".venv", folder / "requirements.txt")
+    assert "-m pip install" in commands[-1]
+    assert commands[-1].endswith("requirements.txt [torch==1.0]")
+    assert capsys.readouterr().out.count("; pip installs them\n") == 1
+
+
+def test_an_installation_that_fails_is_repeated(environment, folder, monkeypatch):
+    record_commands(environment, monkeypatch, failing=["bin/uv", "pip install"])
+    with pytest.raises(subprocess.CalledProcessError):
+        environment.make_environment(folder / ".venv", folder / "requirements.txt")
+    commands = record_commands(environment, monkeypatch)
+    environment.make_environment(folder / ".venv", folder / "requirements.txt")
+    assert len(commands) == 3
+
+
+def test_the_pinned_uv_is_in_the_requirements(environment, folder, monkeypatch):
+    """The script finds its version and hashes there."""
+    commands = record_commands(environment, monkeypatch)
+    environment.make_environment(folder / ".venv", ROOT / "requirements.txt")
+    assert "[uv==" in commands[1]
