@@ -1,4 +1,4 @@
-"""Make the virtual environment of a checkout: ``python3 .ci/environment.py .venv requirements.txt``.
+"""Make the environment of a checkout: ``python3 .ci/environment.py .venv requirements.txt``.
 
 Does nothing when the environment already has these requirements. Needs the standard library only,
 and works where the system's Python lacks ``ensurepip`` (Debian without python3-venv): it then

@@ -1,8 +1,7 @@
-"""``python -m pipeline COMMAND``: look at the account of clips and features, and mend it."""
+"""``python -m pipeline COMMAND``: see which clips and features are there, and repair them."""
 
 import argparse
 import importlib
-import importlib.util
 import sys
 
 from earshot.errors import EarshotError
@@ -13,12 +12,14 @@ from pipeline.commands.arguments import protect_ids
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; errors become one line on stderr and the exit code of their class."""
+    """Run one command and return its exit code; an error becomes one line on stderr."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline", description=__doc__.split(": ", 1)[1]
+        prog="python -m pipeline",
+        description="See which clips and features are there, and repair them.",
     )
     parser.add_argument("--root", default=".", help="the checkout to work in (default: here)")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
     words = protect_ids(sys.argv[1:] if argv is None else argv)
     modules = {}
     for name in _names_to_load(words):
@@ -27,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         subparser = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(subparser)
     arguments = parser.parse_args(words)
+
     try:
         return modules[arguments.command].run(arguments, Project.load(arguments.root))
     except BrokenPipeError:
@@ -39,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _names_to_load(words: list[str]) -> tuple[str, ...]:
-    """Only the command that is asked for: the others' imports would take longer than `status` does."""
+    """Return the requested command alone; loading all would take longer than `status` runs."""
     first = argparse.ArgumentParser(add_help=False)
     first.add_argument("--root")
     first.add_argument("command", nargs="?")

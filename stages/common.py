@@ -1,4 +1,4 @@
-"""Run a stage's ``main``: parameters in, one-line errors and exit codes out."""
+"""Run the ``main`` of a stage: parameters in, one-line errors and exit codes out."""
 
 import sys
 from collections.abc import Callable
@@ -8,15 +8,19 @@ from pipeline.base.os_errors import report_error
 from pipeline.base.project import Project
 
 
-def run_stage(main: Callable, *arguments: str) -> None:
-    """Call ``main(project, ...)`` with the command line's words named ``arguments``; exit as DVC and shells expect."""
+def run_stage(main: Callable[..., None], *arguments: str) -> None:
+    """Call ``main(project, ...)`` with the words of the command line, and exit if it fails.
+
+    Args:
+        main: The stage.
+        arguments: What the words are, for the usage message, for example ``dataset``.
+    """
     words = sys.argv[1:]
     if len(words) != len(arguments):
-        print(
-            f"usage: {' '.join([sys.argv[0], *(name.upper() for name in arguments)])}",
-            file=sys.stderr,
-        )
+        usage = " ".join([sys.argv[0], *(name.upper() for name in arguments)])
+        print(f"usage: {usage}", file=sys.stderr)
         sys.exit(2)
+
     try:
         main(Project.load(), *words)
     except (EarshotError, OSError) as error:

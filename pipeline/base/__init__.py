@@ -1,1 +1,14 @@
-"""What every room of the library stands on."""
+"""The base of the library: everything that the other rooms stand on, and nothing about videos.
+
+In reading order:
+
+- ``project``: ``Project`` knows params.yaml and where each file of a checkout is
+- ``parameters``: ``build`` makes a parameter dataclass from a section of params.yaml
+- ``os_errors``: ``report_error`` and ``explain_os_errors`` turn errors into messages
+- ``progress``: ``Progress`` shows how far long work is
+- ``disk``: ``link_file``, ``require_space``
+- ``locks``: ``hold_lock`` lets one process at a time do something
+- ``http``: ``fetch_file``, ``fetch_large_file``, ``open_url``
+- ``archives``: ``unpack_archive``, ``iter_tar``
+- ``import_closure``: which modules of the project a module imports
+"""

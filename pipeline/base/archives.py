@@ -1,7 +1,7 @@
-"""Large files: fetched so that a broken transfer goes on where it stopped; archives: unpacked into one folder only.
+"""Unpack zip and tar files safely: nothing in an archive can write outside of its folder.
 
-Nothing that an archive says can write outside its folder: absolute names, ``..``, links, devices and names of other
-systems are refused before anything is written, and what is unpacked becomes visible only when all of it is there.
+Absolute names, ``..``, links, devices and names for other systems are refused before anything is
+written. The unpacked folder appears only when all of it is there.
 """
 
 import os
@@ -13,6 +13,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from earshot.errors import DataError, quote
 from earshot.files import publish_text, sync
@@ -20,15 +21,21 @@ from pipeline.base.disk import require_space
 
 _BLOCK_BYTES = 1 << 20
 _TAR_NAMES = re.compile(r"\.(tar|tar\.gz|tgz|tar\.bz2|tbz2|tar\.xz|txz)$", re.IGNORECASE)
-_JUNK = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$)")
+_JUNK = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$)")  # what macOS adds to archives
+_IS_ENCRYPTED = 0x1  # bit of ZipInfo.flag_bits
 
 
 def unpack_archive(archive_path: Path, folder: Path) -> None:
-    """Unpack a zip or tar file as ``folder``, which appears only when it is whole; a folder that exists is whole."""
+    """Unpack a zip or tar file as ``folder``; do nothing when ``folder`` exists.
+
+    Raises:
+        DataError: The file is damaged, no archive, has unsafe members, or does not fit on the disk.
+    """
     archive_path, folder = Path(archive_path), Path(folder)
     if folder.is_dir():
         return
     temporary_dir = folder.with_name(f".tmp-{secrets.token_hex(4)}-{folder.name}")
+
     try:
         temporary_dir.mkdir(parents=True)
         if zipfile.is_zipfile(archive_path):
@@ -37,7 +44,8 @@ def unpack_archive(archive_path: Path, folder: Path) -> None:
             for name, stream in iter_tar(archive_path):
                 _write(stream, temporary_dir / name)
         else:
-            raise DataError(f"{archive_path}: is no zip or tar file")
+            raise DataError(f"{archive_path}: is not a zip or tar file")
+
         publish_text(temporary_dir / ".whole", archive_path.name + "\n")
         os.replace(temporary_dir, folder)
         sync(folder.parent)
@@ -46,30 +54,86 @@ def unpack_archive(archive_path: Path, folder: Path) -> None:
         raise
 
 
+def iter_tar(
+    path: Path, *, on_refusal: Callable[[str, str], None] | None = None
+) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
+    """Yield the regular files of a tar file, reading it once from front to end.
+
+    Folders and files that macOS adds are skipped.
+
+    Args:
+        path: A tar file, compressed or not.
+        on_refusal: Called with the name of an unsafe member (a link, a device, a path that leads
+            elsewhere) and the reason; the member is then skipped. Without it, such a member is an
+            error.
+
+    Yields:
+        The member's relative path, and its content, which must be read before the next member.
+
+    Raises:
+        DataError: The file is damaged, or ``on_refusal`` is None and a member is unsafe.
+    """
+    try:
+        with tarfile.open(path, "r|*") as archive:
+            for member in archive:
+                if member.isdir() or _JUNK.search(member.name):
+                    continue
+
+                try:
+                    name = safe_name(member.name, path)
+                    if not member.isfile():
+                        raise DataError(
+                            f"{path}: member {quote(member.name)} is a link or device, "
+                            "expected files"
+                        )
+                except DataError as error:
+                    if on_refusal is None:
+                        raise
+                    on_refusal(member.name, str(error))
+                    continue
+
+                stream = archive.extractfile(member)
+                assert stream is not None  # only for members that are not files
+                yield name, stream
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(
+            f"{path}: not a readable tar file: {' '.join(str(error).split())}"
+        ) from None
+
+
+def safe_name(name: str, archive: Path | str) -> PurePosixPath:
+    """Return a member's name as a relative path.
+
+    Raises:
+        DataError: The name could lead out of a folder, on any operating system.
+    """
+    parts = name.split("/")
+    while len(parts) > 1 and parts[0] == ".":
+        parts.pop(0)
+
+    is_unsafe = (
+        any(part in ("", ".", "..") for part in parts)
+        or "\\" in name  # separates folders on Windows
+        or re.match(r"[A-Za-z]:", name)  # a drive on Windows
+        or any(ord(character) < 32 for character in name)
+    )
+    if is_unsafe:
+        raise DataError(
+            f"{archive}: member {quote(name)} has an unsafe name, expected a path below the "
+            "archive's folder"
+        )
+    return PurePosixPath(*parts)
+
+
 def _unpack_zip(archive_path: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(archive_path) as archive:
-            members = [
-                info
-                for info in archive.infolist()
-                if not info.is_dir() and not _JUNK.search(info.filename)
-            ]
-            names: dict[PurePosixPath, zipfile.ZipInfo] = {}
-            for info in members:
-                name = safe_name(info.orig_filename, archive_path)
-                kind = stat.S_IFMT(info.external_attr >> 16)
-                if kind not in (0, stat.S_IFREG):
-                    raise DataError(
-                        f"{archive_path}: member {quote(info.filename)} is a link or device, expected files"
-                    )
-                if info.flag_bits & 0x1:
-                    raise DataError(f"{archive_path}: member {quote(info.filename)} is encrypted")
-                if name in names:
-                    raise DataError(f"{archive_path}: member {quote(info.filename)} appears twice")
-                names[name] = info
-            num_bytes = sum(info.file_size for info in members)
+            # Look at all members before the first one is written.
+            members = _list_members(archive, archive_path)
+            num_bytes = sum(info.file_size for info in members.values())
             require_space(folder, num_bytes, f"{archive_path.name} unpacks to {num_bytes} bytes")
-            for name, info in names.items():
+
+            for name, info in members.items():
                 with archive.open(info) as stream:
                     _write(stream, folder / name, num_bytes=info.file_size)
     except (
@@ -85,65 +149,41 @@ def _unpack_zip(archive_path: Path, folder: Path) -> None:
         ) from None
 
 
-def iter_tar(
-    path: Path, *, on_refusal: Callable[[str, str], None] | None = None
-) -> Iterator[tuple[PurePosixPath, object]]:
-    """``(safe relative name, open file)`` of the regular files of a tar, read once from front to end.
+def _list_members(
+    archive: zipfile.ZipFile, archive_path: Path
+) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    """Return the files of a zip archive by their path; raise ``DataError`` for unsafe ones."""
+    members: dict[PurePosixPath, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        if info.is_dir() or _JUNK.search(info.filename):
+            continue
+        member = f"{archive_path}: member {quote(info.filename)}"
 
-    Folders are passed over. Links, devices and names that lead elsewhere are refused: with DataError, or, where
-    ``on_refusal`` is given, by calling it with the member's name and the reason and going on.
-    """
-    try:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
-                if member.isdir() or _JUNK.search(member.name):
-                    continue
-                try:
-                    name = safe_name(member.name, path)
-                    if not member.isfile():
-                        raise DataError(
-                            f"{path}: member {quote(member.name)} is a link or device, expected files"
-                        )
-                except DataError as error:
-                    if on_refusal is None:
-                        raise
-                    on_refusal(member.name, str(error))
-                    continue
-                yield name, archive.extractfile(member)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(
-            f"{path}: not a readable tar file: {' '.join(str(error).split())}"
-        ) from None
+        # `filename` is cleaned up by zipfile; `orig_filename` is what the archive says.
+        name = safe_name(info.orig_filename, archive_path)
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG):
+            raise DataError(f"{member} is a link or device, expected files")
+        if info.flag_bits & _IS_ENCRYPTED:
+            raise DataError(f"{member} is encrypted")
+        if name in members:
+            raise DataError(f"{member} appears twice")
+        members[name] = info
+    return members
 
 
-def safe_name(name: str, archive: Path | str) -> PurePosixPath:
-    """A member's relative path; refuses whatever could lead out of a folder, on any system."""
-    parts = name.split("/")
-    while len(parts) > 1 and parts[0] == ".":
-        parts.pop(0)
-    is_unsafe = (
-        any(part in ("", ".", "..") for part in parts)
-        or "\\" in name
-        or re.match(r"[A-Za-z]:", name)
-        or any(ord(character) < 32 for character in name)
-    )
-    if is_unsafe:
-        raise DataError(
-            f"{archive}: member {quote(name)} has an unsafe name, expected a path below the archive's folder"
-        )
-    return PurePosixPath(*parts)
-
-
-def _write(stream, path: Path, *, num_bytes: int | None = None) -> None:
+def _write(stream: IO[bytes], path: Path, *, num_bytes: int | None = None) -> None:
+    """Write a stream to a new file; fail when it holds more than ``num_bytes``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    written = 0
+    num_written = 0
+
     with open(path, "xb") as file:
         while block := stream.read(_BLOCK_BYTES):
-            written += len(block)
-            if (
-                num_bytes is not None and written > num_bytes
-            ):  # more than the archive's directory says
+            num_written += len(block)
+            # The archive's directory can understate the size of a member (a zip bomb).
+            if num_bytes is not None and num_written > num_bytes:
                 raise DataError(
-                    f"{path.name}: unpacks to more than the {num_bytes} bytes that its archive announces"
+                    f"{path.name}: unpacks to more than the {num_bytes} bytes that its archive "
+                    "announces"
                 )
             file.write(block)

@@ -82,7 +82,7 @@ def _find_module(name: str, root: Path) -> Path | None:
 @functools.lru_cache(maxsize=1024)
 def _list_imports(source: str) -> list[tuple[int, str, list[str]]]:
     """Return (level of a relative import, module, imported names) of each import statement."""
-    imports = []
+    imports: list[tuple[int, str, list[str]]] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             imports += [(0, alias.name, []) for alias in node.names]

@@ -1,7 +1,8 @@
-"""Progress of long work: a tqdm bar with rate, ETA and failure count on a terminal, plain lines elsewhere."""
+"""Show the progress of long work: a tqdm bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
+from typing import IO
 
 from tqdm import tqdm
 
@@ -9,10 +10,17 @@ _PLAIN_INTERVAL_SECONDS = 10.0
 
 
 class Progress:
-    """Counts done and failed units of work; a context manager.
+    """Count finished and failed units of work. A context manager.
 
-    On a terminal it draws a tqdm bar; otherwise it prints a plain line at most every ten seconds and one at the end,
-    so that logs stay readable. ``is_quiet`` leaves only that last line.
+    A terminal shows a tqdm bar with rate, remaining time and number of failures. Elsewhere a plain
+    line appears at most every ten seconds and one at the end, so that logs stay readable.
+
+    Args:
+        total: Number of units, or None when it is not known.
+        description: What the line begins with.
+        unit: Name of one unit; an "s" is appended in plain lines.
+        is_quiet: Whether to print only the last plain line.
+        file: Where to print. None is stderr.
     """
 
     def __init__(
@@ -22,13 +30,14 @@ class Progress:
         *,
         unit: str = "clip",
         is_quiet: bool = False,
-        file=None,
+        file: IO[str] | None = None,
     ):
         self.description, self.total, self.unit = description, total, unit
         self.num_done, self.num_failed = 0, 0
         self._file = file if file is not None else sys.stderr
         self._is_quiet = is_quiet
         self._start = self._last_line = time.monotonic()
+
         is_terminal = hasattr(self._file, "isatty") and self._file.isatty()
         self._bar = (
             tqdm(total=total, desc=description, unit=unit, file=self._file, dynamic_ncols=True)
@@ -36,13 +45,14 @@ class Progress:
             else None
         )
 
-    def __enter__(self):
+    def __enter__(self) -> "Progress":
         return self
 
     def update(self, num_done: int = 1, *, num_failed: int = 0) -> None:
-        """Count ``num_done`` more units, of which ``num_failed`` failed."""
+        """Count ``num_done`` more units; ``num_failed`` of them failed."""
         self.num_done += num_done
         self.num_failed += num_failed
+
         if self._bar is not None:
             if num_failed:
                 self._bar.set_postfix(failed=self.num_failed, refresh=False)
@@ -51,7 +61,7 @@ class Progress:
             self._last_line = time.monotonic()
             print(self._line(), file=self._file, flush=True)
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
             self._bar.close()
         else:
@@ -61,7 +71,11 @@ class Progress:
         seconds = max(time.monotonic() - self._start, 1e-9)
         rate = self.num_done / seconds
         total = "?" if self.total is None else self.total
-        line = f"{self.description}: {self.num_done}/{total} {self.unit}s, {rate:.1f}/s, failed {self.num_failed}"
+
+        line = (
+            f"{self.description}: {self.num_done}/{total} {self.unit}s, {rate:.1f}/s, "
+            f"failed {self.num_failed}"
+        )
         if self.total and rate > 0 and self.num_done < self.total:
             line += f", ETA {(self.total - self.num_done) / rate:.0f} s"
         return line

@@ -1,24 +1,34 @@
-"""Where things lie in a checkout, and its params.yaml: the only place that knows the folder names."""
+"""Where the files of a checkout are, and its params.yaml.
+
+No other module of the library builds the path of a data folder.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import yaml
 
 from earshot.errors import ParameterError
 from pipeline.base.parameters import build
 
+_Parameters = TypeVar("_Parameters")
+
 
 @dataclass(frozen=True)
 class Project:
-    """A checkout of Earshot (or a copy of its data folders) with its parameters."""
+    """A checkout of Earshot, or a copy of its data folders, with its parameters."""
 
     root: Path
-    params: dict
+    params: dict[str, Any]
 
     @classmethod
     def load(cls, root: Path | str = ".") -> "Project":
-        """Read ``root/params.yaml``."""
+        """Read ``root/params.yaml``.
+
+        Raises:
+            ParameterError: The file is absent, or is not YAML with sections.
+        """
         root = Path(root).resolve()
         path = root / "params.yaml"
         try:
@@ -31,10 +41,13 @@ class Project:
             raise ParameterError(
                 f"{path}: not valid YAML: {' '.join(str(error).split())}"
             ) from None
+
         if not isinstance(params, dict):
-            found = "is empty" if params is None else f"holds {type(params).__name__}"
-            raise ParameterError(f"{path}: {found}, expected sections")
+            content = "is empty" if params is None else f"holds {type(params).__name__}"
+            raise ParameterError(f"{path}: {content}, expected sections")
         return cls(root, params)
+
+    # Parameters.
 
     @property
     def datasets(self) -> list[str]:
@@ -43,8 +56,21 @@ class Project:
 
     @property
     def runs(self) -> list[str]:
-        """Names of the runs that are evaluated: those trained here (``models``) and those that were ``released``."""
+        """Names of the evaluated runs: those trained here (``models``), then ``released``."""
         return [*self._names("models"), *self._names("released")]
+
+    def section(self, dotted_name: str) -> Any:
+        """Return the raw value of a section such as ``sources.local``."""
+        value: Any = self.params
+        for name in dotted_name.split("."):
+            if not isinstance(value, dict) or name not in value:
+                raise ParameterError(f"params: missing section {dotted_name}")
+            value = value[name]
+        return value
+
+    def parameters(self, cls: type[_Parameters], dotted_name: str) -> _Parameters:
+        """Return the parameter dataclass ``cls`` with the values of a section."""
+        return build(cls, self.section(dotted_name), dotted_name)
 
     def _names(self, key: str) -> list[str]:
         names = self.section(key)
@@ -53,19 +79,6 @@ class Project:
                 f"params: {key} is {names!r}, expected a list of names, for example [sample]"
             )
         return list(names)
-
-    def section(self, dotted_name: str):
-        """The raw value of a section such as ``sources.local``."""
-        value = self.params
-        for name in dotted_name.split("."):
-            if not isinstance(value, dict) or name not in value:
-                raise ParameterError(f"params: missing section {dotted_name}")
-            value = value[name]
-        return value
-
-    def parameters(self, cls: type, dotted_name: str):
-        """The parameter dataclass ``cls`` built from a section."""
-        return build(cls, self.section(dotted_name), dotted_name)
 
     # Tables of a dataset.
 
