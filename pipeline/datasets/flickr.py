@@ -1,22 +1,24 @@
-"""The ``flickr`` dataset: Flickr-SoundNet, under the lists' own names.
+"""The dataset ``flickr``: Flickr-SoundNet.
 
-A clip is a whole Flickr video; its id is the photo id. Lists: stoneMo/EZ-VSL (``flickr_10k``, ``flickr_144k``,
-``flickr_test``: 249 ids), denfed/heartheflow (``htf_*``), stoneMo/SLAVC (``flickr_sup_train``,
-``flickr_test_plus_silent`` with as many negatives as videos, and through it ``flickr_test_250``). Addresses come from
-SoundNet's ``urls_public.txt``.
+A clip is a whole Flickr video; its id is the photo id. Splits have the names of the published
+lists: stoneMo/EZ-VSL (``flickr_10k``, ``flickr_144k``, ``flickr_test``: 249 ids),
+denfed/heartheflow (``htf_*``) and stoneMo/SLAVC (``flickr_sup_train``, and
+``flickr_test_plus_silent`` with as many negatives as videos, which also gives
+``flickr_test_250``). Addresses of the videos come from SoundNet's ``urls_public.txt``.
 
-Moments: HTF published which frame of a test video was annotated; elsewhere, and for training, it is the video's centre.
-Boxes: one XML a video in ``annotations_dir`` (a manual download); without it the test samples have none.
+Hear The Flow (HTF) published which frame of a test video was annotated. Samples of other videos
+lie at the centre. Boxes are one XML for each video in ``annotations_dir``, a manual download;
+without it the test samples have none.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from earshot.errors import DataError, quote
+from earshot.errors import DataError
 from pipeline.datasets.dataset import Attribute, Dataset, PublishedTestSet, TestSet
 from pipeline.lists.annotations import content_sha256, read_flickr_xml, read_frame_choices
 from pipeline.lists.published_lists import (
@@ -29,17 +31,17 @@ from pipeline.lists.published_lists import (
     select,
 )
 from pipeline.lists.rows import Membership, Truth, make_clips, make_negatives, make_samples
+from pipeline.lists.soundnet import read_addresses
 
 CLIP_ID = re.compile(r"[0-9]{4,20}")
 CLIP_ID_WORDS = "a Flickr photo id (digits)"
-TYPO, CORRECT_ID = (
-    "3908875357",
-    "3908875350",
-)  # in copies of the official test list; no such video exists
+# A typing error in copies of the official test list: no video has this id.
+TYPO, CORRECT_ID = "3908875357", "3908875350"
 FRAMES_PER_SECOND = 30.0  # HTF's frame numbers count at this rate, from 1
 # HTF's preprocessing replaces the first candidate of three videos.
 HTF_FRAMES = {"5344317532": 74, "10624261424": 514, "12158276143": 375}
 
+# Published files with their sha256.
 URLS = ListFile("soundnet", "urls_public.txt")
 NEGATIVES = ListFile(
     "slavc",
@@ -94,41 +96,37 @@ _TEST_SPLITS = frozenset(
     {"flickr_test", "htf_flickr_test", "htf_flickr_test_expanded", SPLIT_250, EXTENDED_SPLIT}
 )
 _ANNOTATED_SPLITS = _TEST_SPLITS | {"flickr_sup_train"}
-# The tables of frames are pickles at their source; what they say is pinned, whatever the bytes.
+# The tables of frames are published as pickles. Their content is pinned, not their bytes.
 _FRAMES, _EXPANDED_FRAMES = "imagetoframe", "imagetoframe_expanded"
 _FRAMES_CONTENT_SHA256 = {
     _FRAMES: "beff3363573c2bb1f6f051de972dc6b1a14a490e34986f76286dccd9149decab",
     _EXPANDED_FRAMES: "c834defb753fbb204910b2244f431ff8bb24f123258c7cd71bb5e700d59089c0",
 }
-_MAX_MALFORMED_FRACTION = 0.01
 _NUM_NAMED = 5
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Section ``sources.flickr``.
+    """Section ``sources.flickr`` of params.yaml."""
 
-    ``splits``: lists by their own names (see ``SPLITS``). ``limit``: at most so many videos of each list (a fair
-    subset, see ``lists.select``); null takes all. ``lists_dir``: a folder with the published lists; null fetches them
-    from the addresses below. ``annotations_dir``: a folder with one ``<id>.xml`` a test video. ``soundnet_url``:
-    where ``urls_public.txt`` (150 MB, users' names of the videos) lies; null does without. ``video_url``: what is
-    fetched for a video found there, with ``{user}``, ``{video_id}``, ``{secret}``; ``unlisted_url``: for one that is
-    not, ``{video_id}``.
-    """
+    splits: tuple[str, ...] = ("htf_flickr_10k", "flickr_test")  # some of `SPLITS`
+    limit: int | None = None  # at most so many videos of each split (see `select`); null: all
+    lists_dir: str | None = None  # a folder with the published lists; null: fetch them
+    annotations_dir: str | None = None  # a folder with one <id>.xml for each test video
 
-    splits: tuple[str, ...] = ("htf_flickr_10k", "flickr_test")
-    limit: int | None = None
-    lists_dir: str | None = None
-    annotations_dir: str | None = None
+    # Where the lists are published.
     ezvsl_url: str = "https://raw.githubusercontent.com/stoneMo/EZ-VSL/HEAD/metadata"
     htf_url: str = "https://raw.githubusercontent.com/denfed/heartheflow/HEAD/metadata"
     htf_frames_url: str = "https://raw.githubusercontent.com/denfed/heartheflow/HEAD/preprocess"
     slavc_url: str = "https://raw.githubusercontent.com/stoneMo/SLAVC/HEAD/metadata"
+    # Of `urls_public.txt` (150 MB), which knows the user of each video; null: do without.
     soundnet_url: str | None = "http://data.csail.mit.edu/soundnet"
-    video_url: str = "https://www.flickr.com/photos/{user}/{video_id}/"
+
+    # What is fetched for a video that is in `urls_public.txt`, and for one that is not.
+    video_url: str = "https://www.flickr.com/photos/{user}/{video_id}/"  # also {secret}
     unlisted_url: str = "https://www.flickr.com/photo.gne?id={video_id}"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_selection(self.splits, SPLITS, self.limit)
         for name in ("video_url", "unlisted_url"):
             if "{video_id}" not in getattr(self, name):
@@ -138,29 +136,27 @@ class Parameters:
 
 
 def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, pa.Table]:
-    """CLIPS and SAMPLES of the selected splits; a video that is in several is one row."""
-    lists = _lists(parameters, cache_dir)
+    """Return CLIPS and SAMPLES of the selected splits; a video in several splits is one row."""
+    lists = _open_lists(parameters, cache_dir)
+
+    # Read the splits: samples, clips, the videos that should have boxes, pairs of negatives.
     samples, clips = Membership(), Membership()
-    negatives: dict[tuple[str, str], list[str]] = {}
+    pairs: list[tuple[str, str]] = []
     annotated: dict[str, None] = {}
     for split in parameters.splits:
-        if split in ID_LISTS:
-            ids = _read_split(lists, split)
-        else:  # the 250 test videos are published in SLAVC's list of negatives alone
-            pairs = read_pairs(lists.get(NEGATIVES), pattern=CLIP_ID, what=CLIP_ID_WORDS)
-            ids = list(dict.fromkeys(video for video, _ in pairs))
-        chosen = select(_correct(ids, split), parameters.limit)
+        chosen = select(_correct_typo(_read_split(lists, split), split), parameters.limit)
         if split == EXTENDED_SPLIT:
             kept = set(chosen)
-            negatives = {pair: [split] for pair in pairs if pair[0] in kept}
-            clips.add(split, (clip_id for pair in negatives for clip_id in pair))
+            pairs = [pair for pair in _read_negatives(lists) if pair[0] in kept]
+            # A negative also needs the clip whose sound it has.
+            clips.add(split, (clip_id for pair in pairs for clip_id in pair))
         samples.add(split, chosen)
         clips.add(split, chosen)
         if split in _ANNOTATED_SPLITS:
             annotated |= dict.fromkeys(chosen)
     if not lists.is_local:
         _cache_test_lists(lists)
-    frames = _choose_frames(lists, parameters) if _TEST_SPLITS & set(parameters.splits) else {}
+
     urls = _find_urls(lists, parameters, clips.masks)
     clip_table = make_clips(
         clips,
@@ -171,45 +167,50 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
         range_of=lambda _: (None, None),
     )
 
+    frames: dict[str, int] = {}
+    if _TEST_SPLITS & set(parameters.splits):
+        frames = _choose_frames(lists, parameters)
+
     def time_of(clip_id: str) -> float | None:
         return time_of_frame(frames[clip_id]) if clip_id in frames else None
 
     sample_table = make_samples(
         samples,
         time_of=time_of,
-        truths=_read_annotations(parameters, annotated),
+        truths=_read_annotations(parameters, list(annotated)),
         attributes={clip_id: {"frame_at_30_fps": str(frame)} for clip_id, frame in frames.items()},
     )
-    if negatives:
+    if pairs:
+        negatives = {pair: [EXTENDED_SPLIT] for pair in pairs}
         sample_table = pa.concat_tables([sample_table, make_negatives(negatives, time_of=time_of)])
     return clip_table, sample_table
 
 
 def find_published_test_sets(parameters: Parameters, *, cache_dir: Path) -> list[PublishedTestSet]:
-    """The test sets on which papers report; ids where their list is on this machine (nothing is fetched)."""
-    lists = _lists(parameters, cache_dir)
-    negatives_path = lists.find(NEGATIVES)
-    ids_250 = None
-    if negatives_path is not None:
-        pairs = read_pairs(negatives_path, pattern=CLIP_ID, what=CLIP_ID_WORDS)
-        ids_250 = frozenset(video for video, _ in pairs)
+    """List the test sets on which papers report; read the lists that are on this machine."""
+    lists = _open_lists(parameters, cache_dir)
+    sizes = [
+        ("flickr_test", "LVS, EZ-VSL, SSPL", 249),
+        (SPLIT_250, "HardPos, SLAVC", 250),
+        ("htf_flickr_test", "HTF", 178),
+    ]
     return [
-        PublishedTestSet("flickr_test", "LVS, EZ-VSL, SSPL", 249, _known_ids(lists, "flickr_test")),
-        PublishedTestSet(SPLIT_250, "HardPos, SLAVC", 250, ids_250),
-        PublishedTestSet("htf_flickr_test", "HTF", 178, _known_ids(lists, "htf_flickr_test")),
+        PublishedTestSet(name, used_by, size, _known_ids(lists, name))
+        for name, used_by, size in sizes
     ]
 
 
 def time_of_frame(frame: int) -> float:
-    """The time in the middle of the frame that HTF takes for its frame number (from 1): the one before it.
+    """Return the time in seconds of the frame that HTF takes for its frame number.
 
-    The middle, so that rounding cannot give a neighbour. (At the end of a video HTF goes one further back, for its flow
-    needs a next frame; the reader does likewise.)
+    HTF's numbers count from 1, and it takes the frame before the numbered one. The result lies in
+    the middle of that frame, so that rounding cannot give a neighbour. (At the end of a video HTF
+    goes one frame further back, since its flow needs a next frame. The reader does the same.)
     """
     return (max(frame - 1, 0) + 0.5) / FRAMES_PER_SECOND
 
 
-def _lists(parameters: Parameters, cache_dir: Path) -> Lists:
+def _open_lists(parameters: Parameters, cache_dir: Path) -> Lists:
     urls = {name: getattr(parameters, f"{name}_url") for name in ("ezvsl", "htf", "slavc")}
     urls |= {"htf_frames": parameters.htf_frames_url, "soundnet": parameters.soundnet_url}
     return Lists(
@@ -218,21 +219,27 @@ def _lists(parameters: Parameters, cache_dir: Path) -> Lists:
 
 
 def _read_split(lists: Lists, split: str) -> list[str]:
+    """Return the video ids of a split as its list has them."""
+    if split not in ID_LISTS:  # the 250 test videos are published in SLAVC's negatives only
+        return list(dict.fromkeys(video for video, _ in _read_negatives(lists)))
     path = lists.get(ID_LISTS[split])
     return read_ids(
         path, pattern=CLIP_ID, what=CLIP_ID_WORDS, has_frame_column=path.suffix == ".csv"
     )
 
 
+def _read_negatives(lists: Lists) -> list[tuple[str, str]]:
+    return read_pairs(lists.get(NEGATIVES), pattern=CLIP_ID, what=CLIP_ID_WORDS)
+
+
 def _known_ids(lists: Lists, split: str) -> frozenset[str] | None:
-    return (
-        frozenset(_correct(_read_split(lists, split), split))
-        if lists.find(ID_LISTS[split])
-        else None
-    )
+    """Return the ids of a split whose list is on this machine."""
+    if lists.find(ID_LISTS.get(split, NEGATIVES)) is None:
+        return None
+    return frozenset(_correct_typo(_read_split(lists, split), split))
 
 
-def _correct(ids: list[str], split: str) -> list[str]:
+def _correct_typo(ids: list[str], split: str) -> list[str]:
     if TYPO not in ids:
         return ids
     log.warning("%s: has the known typing error %s, read as %s", split, TYPO, CORRECT_ID)
@@ -240,22 +247,27 @@ def _correct(ids: list[str], split: str) -> list[str]:
 
 
 def _cache_test_lists(lists: Lists) -> None:
-    """The coverage audit wants the lists of all published test sets; they are small."""
+    """Fetch the small lists that the audit of coverage reads, whichever splits are selected."""
     for file in (ID_LISTS["flickr_test"], ID_LISTS["htf_flickr_test"], NEGATIVES):
         try:
             lists.get(file)
         except DataError as error:
-            log.warning("coverage of the test set in %s cannot be told: %s", file.name, error)
+            log.warning("coverage of the test set in %s cannot be measured: %s", file.name, error)
 
 
 def _choose_frames(lists: Lists, parameters: Parameters) -> dict[str, int]:
-    """Video id -> annotated frame (from 1, at 30 a second), HTF's best candidate."""
+    """Return the annotated frame of each video: HTF's best candidate, from 1, at 30 a second."""
+    names = [_FRAMES]
+    if "htf_flickr_test_expanded" in parameters.splits:
+        names.insert(0, _EXPANDED_FRAMES)
+
     frames: dict[str, int] = {}
-    names = [_EXPANDED_FRAMES] if "htf_flickr_test_expanded" in parameters.splits else []
-    for name in [*names, _FRAMES]:
+    for name in names:
+        # In the user's folder the table may lie as JSON.
         candidates = [ListFile("htf", f"{name}.json"), ListFile("htf", f"{name}.pickle")]
         path = next((path for path in map(lists.find, candidates) if path is not None), None)
         path = path or lists.get(ListFile("htf_frames", f"{name}.pickle"))
+
         choices = read_frame_choices(path)
         if content_sha256(choices) != _FRAMES_CONTENT_SHA256[name]:
             message = f"{path}: says other frames than the published {name} ({len(choices)} videos)"
@@ -266,83 +278,54 @@ def _choose_frames(lists: Lists, parameters: Parameters) -> dict[str, int]:
     return frames | {clip_id: frame for clip_id, frame in HTF_FRAMES.items() if clip_id in frames}
 
 
-def _find_urls(lists: Lists, parameters: Parameters, wanted: Iterable[str]) -> dict[str, str]:
-    """Addresses of the wanted videos from ``urls_public.txt``, which is read line by line (2 million of them)."""
+def _find_urls(lists: Lists, parameters: Parameters, wanted: Collection[str]) -> dict[str, str]:
+    """Return the addresses of the wanted videos that ``urls_public.txt`` knows."""
     path = lists.find(URLS)
     if path is None:
         if lists.is_local or parameters.soundnet_url is None:
             log.warning(
-                "urls_public.txt is not at hand: the addresses of all videos are made of their ids alone"
+                "urls_public.txt is not on this machine: "
+                "the addresses of all videos are made from their ids alone"
             )
             return {}
         path = lists.get(URLS)
-    wanted = {clip_id.encode() for clip_id in wanted}
-    urls: dict[str, str] = {}
-    num_lines, malformed = 0, []
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            line = line.strip()
-            if not line:
-                continue
-            num_lines += 1
-            parts = line.split(b"/")
-            # http://www.flickr.com/videos/USER/ID/play/orig/SECRET: the id is the fourth part from the end.
-            if (
-                len(parts) < 7
-                or not parts[-4].isdigit()
-                or not line.startswith((b"http", b"\xef\xbb\xbfhttp"))
-            ):
-                malformed.append((number, line))
-                continue
-            if parts[-4] in wanted:
-                user, video_id, secret = (
-                    parts[index].decode("ascii", "replace") for index in (-5, -4, -1)
-                )
-                if not (
-                    re.fullmatch(r"[\w@.-]+", user, re.ASCII)
-                    and re.fullmatch(r"\w+", secret, re.ASCII)
-                ):
-                    malformed.append((number, line))
-                    continue
-                url = parameters.video_url.replace("{user}", user).replace("{secret}", secret)
-                urls.setdefault(video_id, url.replace("{video_id}", video_id))
-    if malformed:
-        named = "; ".join(
-            f"line {number}: {quote(line.decode('utf-8', 'replace'))}"
-            for number, line in malformed[:_NUM_NAMED]
-        )
-        message = f"{path}: {len(malformed)} of {num_lines} lines are no Flickr address ({named})"
-        if len(malformed) > max(_MAX_MALFORMED_FRACTION * num_lines, 1):
-            raise DataError(
-                f"{message}, expected lines like http://www.flickr.com/videos/USER/ID/play/orig/SECRET"
-            )
-        log.warning("%s; they are passed over", message)
-    if len(urls) < len(wanted):
+
+    urls = {}
+    for video_id, address in read_addresses(path, wanted).items():
+        url = parameters.video_url.replace("{user}", address.user)
+        url = url.replace("{secret}", address.secret)
+        urls[video_id] = url.replace("{video_id}", video_id)
+
+    num_wanted = len(wanted)
+    if len(urls) < num_wanted:
         log.warning(
-            "%s: has no address for %d of %d videos; theirs are made of their ids alone",
+            "%s: has no address for %d of %d videos; theirs are made from their ids alone",
             path,
-            len(wanted) - len(urls),
-            len(wanted),
+            num_wanted - len(urls),
+            num_wanted,
         )
     return urls
 
 
-def _read_annotations(parameters: Parameters, annotated: Iterable[str]) -> dict[str, Truth]:
-    """Boxes of the videos that should have some, as far as ``annotations_dir`` has them."""
-    annotated = list(annotated)
+def _read_annotations(parameters: Parameters, annotated: list[str]) -> dict[str, Truth]:
+    """Read the boxes of the videos that should have some, where ``annotations_dir`` has them."""
     if not annotated:
         return {}
     if parameters.annotations_dir is None:
         log.warning(
-            "sources.flickr.annotations_dir is null: %d samples that could have boxes have none (see docs/datasets.md)",
+            "sources.flickr.annotations_dir is null: "
+            "%d samples that could have boxes have none (see docs/datasets.md)",
             len(annotated),
         )
         return {}
+
     folder = Path(parameters.annotations_dir).expanduser().absolute()
     if not folder.is_dir():
         raise DataError(
-            f"sources.flickr.annotations_dir is {parameters.annotations_dir!r}: found no such folder"
+            f"sources.flickr.annotations_dir is {parameters.annotations_dir!r}: "
+            "found no such folder"
         )
+
     truths, absent = {}, []
     for clip_id in annotated:
         path = folder / f"{clip_id}.xml"
@@ -352,6 +335,7 @@ def _read_annotations(parameters: Parameters, annotated: Iterable[str]) -> dict[
             truths[clip_id] = read_flickr_xml(path)
         else:
             absent.append(clip_id)
+
     if absent:
         log.warning(
             "%s: has no XML for %d of %d samples (%s), which have no boxes",

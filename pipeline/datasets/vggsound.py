@@ -1,14 +1,17 @@
-"""The ``vggsound`` dataset: VGG-Sound clips for training, VGG-SS boxes for testing, under the lists' own names.
+"""The dataset ``vggsound``: VGG-Sound clips for training, VGG-SS boxes for testing.
 
-A clip is ten seconds of a YouTube video; its id is ``YTID_%06d`` with the second at which it begins (YouTube ids can
-begin with ``-`` or ``_``). The annotated frame of VGG-SS is the 125th at 25 frames a second: 5.0 s. Training samples
-lie there too. Lists: stoneMo/EZ-VSL (``vggss_*``), denfed/heartheflow (``htf_*``), stoneMo/SLAVC
-(``vggss_test_plus_silent``, the test set with as many negatives), hche11/VGGSound (``vggsound_train``,
-``vggsound_test``).
+A clip is ten seconds of a YouTube video. Its id is ``YTID_%06d`` with the second at which it
+begins; YouTube ids can begin with ``-`` or ``_``. The annotated frame of VGG-SS is the 125th at 25
+frames a second, at 5.0 s. Training samples lie there, too.
+
+Splits have the names of the published lists: stoneMo/EZ-VSL (``vggss_*``), denfed/heartheflow
+(``htf_*``), stoneMo/SLAVC (``vggss_test_plus_silent``: the test set with as many negatives) and
+hche11/VGGSound (``vggsound_train``, ``vggsound_test``).
 """
 
 import csv
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +37,7 @@ SAMPLE_SECONDS = 5.0  # frame 125 of 250, counted from 0, at 25 frames a second
 CLIP_ID = re.compile(r"[A-Za-z0-9_-]{11}_[0-9]{6}")
 CLIP_ID_WORDS = "a clip id such as 1a2b3c4d5e6_000030"
 
+# Published files with their sha256.
 BOXES = ListFile(
     "vggss", "vggss.json", "ae300b4a259267e6fe839970d495862edd70bfe3da63d925bcdb34054ed3b15e"
 )
@@ -89,7 +93,7 @@ ID_LISTS = {
     ),
 }
 EXTENDED_SPLIT = "vggss_test_plus_silent"
-FULL_SPLITS = {"vggsound_train": "train", "vggsound_test": "test"}
+FULL_SPLITS = {"vggsound_train": "train", "vggsound_test": "test"}  # split -> its name in `FULL`
 SPLITS = (*ID_LISTS, EXTENDED_SPLIT, *FULL_SPLITS)
 _ANNOTATED_SPLITS = frozenset(
     {"vggss_test", "vggss_heard_test", "vggss_unheard_test", "htf_vggss_test", EXTENDED_SPLIT}
@@ -98,106 +102,111 @@ _ANNOTATED_SPLITS = frozenset(
 
 @dataclass(frozen=True)
 class Parameters:
-    """Section ``sources.vggsound``.
+    """Section ``sources.vggsound`` of params.yaml."""
 
-    ``splits``: lists by their own names (see ``SPLITS``). ``limit``: at most so many clips of each list (a fair subset,
-    see ``lists.select``); null takes all. ``lists_dir``: a folder with the published lists; null fetches them from the
-    addresses below. ``video_url``: what is fetched for a clip, with ``{video_id}``.
-    """
+    splits: tuple[str, ...] = ("htf_vgg_10k", "vggss_test")  # some of `SPLITS`
+    limit: int | None = None  # at most so many clips of each split (see `select`); null: all
+    lists_dir: str | None = None  # a folder with the published lists; null: fetch them
 
-    splits: tuple[str, ...] = ("htf_vgg_10k", "vggss_test")
-    limit: int | None = None
-    lists_dir: str | None = None
+    # Where the lists are published.
     ezvsl_url: str = "https://raw.githubusercontent.com/stoneMo/EZ-VSL/HEAD/metadata"
     htf_url: str = "https://raw.githubusercontent.com/denfed/heartheflow/HEAD/metadata"
     slavc_url: str = "https://raw.githubusercontent.com/stoneMo/SLAVC/HEAD/metadata"
     vggss_url: str = "https://raw.githubusercontent.com/hche11/Localizing-Visual-Sounds-the-Hard-Way/HEAD/metadata"
     vggsound_url: str = "https://raw.githubusercontent.com/hche11/VGGSound/HEAD/data"
-    video_url: str = "https://www.youtube.com/watch?v={video_id}"
 
-    def __post_init__(self):
+    video_url: str = "https://www.youtube.com/watch?v={video_id}"  # of a clip's video
+
+    def __post_init__(self) -> None:
         check_selection(self.splits, SPLITS, self.limit)
         if "{video_id}" not in self.video_url:
             raise ValueError(f"video_url is {self.video_url!r}, expected a place for {{video_id}}")
 
 
 def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, pa.Table]:
-    """CLIPS and SAMPLES of the selected splits; a clip that is in several is one row."""
-    lists = _lists(parameters, cache_dir)
+    """Return CLIPS and SAMPLES of the selected splits; a clip in several splits is one row."""
+    lists = _open_lists(parameters, cache_dir)
     truths: dict[str, Truth] = {}
     if _ANNOTATED_SPLITS & set(parameters.splits):
         truths = read_vggss(_find_boxes(lists), pattern=CLIP_ID)
-    samples, audio_only = Membership(), Membership()
-    negatives: dict[tuple[str, str], list[str]] = {}
+
+    # Read the splits: the samples, their labels, and the pairs of the negatives.
+    samples = Membership()
     labels: dict[str, str] = {}
+    pairs: list[tuple[str, str]] = []
     if set(FULL_SPLITS) & set(parameters.splits):
         labels = _add_full(lists.get(FULL), parameters, samples)
     for split in parameters.splits:
         if split in FULL_SPLITS:
             continue
+        samples.add(split, select(_read_split(lists, split, truths), parameters.limit))
         if split == EXTENDED_SPLIT:
-            pairs = read_pairs(lists.get(NEGATIVES), pattern=CLIP_ID, what=CLIP_ID_WORDS)
-            chosen = set(select([video for video, _ in pairs], parameters.limit))
-            negatives = {pair: [split] for pair in pairs if pair[0] in chosen}
-            audio_only.add(split, (clip_id for pair in negatives for clip_id in pair))
-        list_file = ID_LISTS["vggss_test" if split == EXTENDED_SPLIT else split]
-        path = lists.get(list_file)
-        ids = read_ids(
-            path, pattern=CLIP_ID, what=CLIP_ID_WORDS, has_frame_column=path.suffix == ".csv"
-        )
-        if split in _ANNOTATED_SPLITS:
-            unknown = next((clip_id for clip_id in ids if clip_id not in truths), None)
-            if unknown is not None:
-                raise DataError(
-                    f"{path}: test clip {unknown} has no boxes in {BOXES.name}, expected all to have some"
-                )
-        samples.add(split, select(ids, parameters.limit))
+            pairs = _read_negatives(lists, parameters.limit)
     if not lists.is_local:
         _cache_test_lists(lists)
+
+    # The clips of negatives are needed, too, for their picture or their sound.
     clips = Membership(list(samples.names), dict(samples.masks))
-    for split in audio_only.names:
-        clips.add(split, audio_only.masks)
-    if labels:
-        truths |= {
-            clip_id: Truth(label) for clip_id, label in labels.items() if clip_id not in truths
-        }
+    if pairs:
+        clips.add(EXTENDED_SPLIT, (clip_id for pair in pairs for clip_id in pair))
+
     clip_table = make_clips(
         clips,
         video_id_of=video_id_of,
         url_of=lambda clip_id: parameters.video_url.replace("{video_id}", video_id_of(clip_id)),
         range_of=range_of,
     )
+    for clip_id, label in labels.items():
+        truths.setdefault(clip_id, Truth(label))
     sample_table = make_samples(samples, time_of=_time_of, truths=truths, attributes={})
-    if negatives:
+    if pairs:
+        negatives = {pair: [EXTENDED_SPLIT] for pair in pairs}
         sample_table = pa.concat_tables([sample_table, make_negatives(negatives, time_of=_time_of)])
     return clip_table, sample_table
 
 
+def _read_split(lists: Lists, split: str, truths: Mapping[str, Truth]) -> list[str]:
+    """Return the clip ids of a split; those of a test split must have boxes."""
+    path = lists.get(ID_LISTS["vggss_test" if split == EXTENDED_SPLIT else split])
+    ids = read_ids(
+        path, pattern=CLIP_ID, what=CLIP_ID_WORDS, has_frame_column=path.suffix == ".csv"
+    )
+    if split in _ANNOTATED_SPLITS:
+        unknown = next((clip_id for clip_id in ids if clip_id not in truths), None)
+        if unknown is not None:
+            raise DataError(
+                f"{path}: test clip {unknown} has no boxes in {BOXES.name}, "
+                "expected all to have some"
+            )
+    return ids
+
+
+def _read_negatives(lists: Lists, limit: int | None) -> list[tuple[str, str]]:
+    """Return ``(video id, audio id)`` of the negatives of the chosen videos."""
+    pairs = read_pairs(lists.get(NEGATIVES), pattern=CLIP_ID, what=CLIP_ID_WORDS)
+    chosen = set(select([video for video, _ in pairs], limit))
+    return [pair for pair in pairs if pair[0] in chosen]
+
+
 def find_published_test_sets(parameters: Parameters, *, cache_dir: Path) -> list[PublishedTestSet]:
-    """The test sets on which papers report; ids where their list is on this machine (nothing is fetched)."""
-    lists = _lists(parameters, cache_dir)
+    """List the test sets on which papers report; read the lists that are on this machine."""
+    lists = _open_lists(parameters, cache_dir)
+    sizes = [
+        ("vggss_test", "LVS, EZ-VSL, SLAVC", 5158),
+        ("vggss_heard_test", "LVS, EZ-VSL, HTF: 110 heard classes", 2564),
+        ("vggss_unheard_test", "LVS, EZ-VSL, HTF: 110 unheard classes", 2575),
+        ("4911 of VGG-SS", "SSL-TIE", 4911),
+        ("4692 of VGG-SS", "SSPL", 4692),
+        ("htf_vggss_test", "HTF", 4670),
+    ]
     return [
-        PublishedTestSet("vggss_test", "LVS, EZ-VSL, SLAVC", 5158, _known_ids(lists, "vggss_test")),
-        PublishedTestSet(
-            "vggss_heard_test",
-            "LVS, EZ-VSL, HTF: 110 heard classes",
-            2564,
-            _known_ids(lists, "vggss_heard_test"),
-        ),
-        PublishedTestSet(
-            "vggss_unheard_test",
-            "LVS, EZ-VSL, HTF: 110 unheard classes",
-            2575,
-            _known_ids(lists, "vggss_unheard_test"),
-        ),
-        PublishedTestSet("4911 of VGG-SS", "SSL-TIE", 4911, is_listed=False),
-        PublishedTestSet("4692 of VGG-SS", "SSPL", 4692, is_listed=False),
-        PublishedTestSet("htf_vggss_test", "HTF", 4670, _known_ids(lists, "htf_vggss_test")),
+        PublishedTestSet(name, used_by, size, _known_ids(lists, name), is_listed=name in ID_LISTS)
+        for name, used_by, size in sizes
     ]
 
 
 def read_annotations(path: Path) -> pa.Table:
-    """SAMPLES of all of VGG-SS, from the published ``vggss.json``."""
+    """Return SAMPLES of all of VGG-SS, from the published ``vggss.json``."""
     truths = read_vggss(path, pattern=CLIP_ID)
     samples = Membership()
     samples.add("vggss_test", truths)
@@ -205,12 +214,12 @@ def read_annotations(path: Path) -> pa.Table:
 
 
 def video_id_of(clip_id: str) -> str:
-    """The YouTube id of a clip."""
+    """Return the YouTube id of a clip."""
     return clip_id[:11]
 
 
 def range_of(clip_id: str) -> tuple[float, float]:
-    """``[start, end)`` of a clip in its video, in seconds."""
+    """Return the range ``[start, end)`` of a clip in its video, in seconds."""
     start_seconds = float(clip_id[12:])
     return start_seconds, start_seconds + CLIP_SECONDS
 
@@ -219,42 +228,42 @@ def _time_of(_: str) -> float:
     return SAMPLE_SECONDS
 
 
-def _lists(parameters: Parameters, cache_dir: Path) -> Lists:
-    urls = {
-        name: getattr(parameters, f"{name}_url")
-        for name in ("ezvsl", "htf", "slavc", "vggss", "vggsound")
-    }
+def _open_lists(parameters: Parameters, cache_dir: Path) -> Lists:
+    families = ("ezvsl", "htf", "slavc", "vggss", "vggsound")
+    urls = {name: getattr(parameters, f"{name}_url") for name in families}
     return Lists(
         urls, lists_dir=parameters.lists_dir, cache_dir=cache_dir, parameter="sources.vggsound"
     )
 
 
 def _find_boxes(lists: Lists) -> Path:
-    """``vggss.json`` is in two repositories with the same bytes."""
+    """Return the path of ``vggss.json``, which is in two repositories with the same bytes."""
     beside_ezvsl = ListFile("ezvsl", BOXES.name, BOXES.sha256)
     return lists.find(beside_ezvsl) or lists.get(BOXES)
 
 
 def _known_ids(lists: Lists, split: str) -> frozenset[str] | None:
-    path = lists.find(ID_LISTS[split])
+    path = lists.find(ID_LISTS[split]) if split in ID_LISTS else None
     if path is None:
         return None
     return frozenset(read_ids(path, pattern=CLIP_ID, what=CLIP_ID_WORDS, has_frame_column=True))
 
 
 def _cache_test_lists(lists: Lists) -> None:
-    """The coverage audit wants the lists of all published test sets; they are small."""
+    """Fetch the small lists that the audit of coverage reads, whichever splits are selected."""
     for split in ("vggss_test", "htf_vggss_test"):
         try:
             lists.get(ID_LISTS[split])
         except DataError as error:
-            log.warning("coverage of %s cannot be told: %s", split, error)
+            log.warning("coverage of %s cannot be measured: %s", split, error)
 
 
 def _add_full(path: Path, parameters: Parameters, samples: Membership) -> dict[str, str]:
-    """Enter the clips of ``vggsound.csv`` (``YTID,start,label,split``, no header); return their labels."""
+    """Add the clips of ``vggsound.csv`` to their splits; return the labels of all its clips.
+
+    The file has lines of ``YTID,start,label,split`` and no header.
+    """
     ids: dict[str, list[str]] = {split: [] for split in parameters.splits if split in FULL_SPLITS}
-    names = {published: split for split, published in FULL_SPLITS.items()}
     labels: dict[str, str] = {}
     reader = csv.reader(decode_lines(path), strict=True)
     try:
@@ -262,29 +271,38 @@ def _add_full(path: Path, parameters: Parameters, samples: Membership) -> dict[s
             if not row:
                 continue
             where = f"{path}, line {reader.line_num}"
-            if len(row) != 4 or not re.fullmatch(r"\s*[0-9]{1,6}\s*", row[1]):
-                words = "YTID,start,label,split with a whole second as start, and no header"
-                raise DataError(f"{where}: found {quote(','.join(row))}, expected {words}")
-            clip_id = f"{row[0].strip()}_{int(row[1]):06d}"
-            if not CLIP_ID.fullmatch(clip_id) or row[3].strip() not in names:
-                raise DataError(
-                    f"{where}: found {quote(','.join(row))}, expected a YouTube id and train or test"
-                )
+            clip_id, label, split = _parse_row(row, where)
             if clip_id in labels:
-                raise DataError(f"{where}: clip {clip_id} is there twice")
-            labels[clip_id] = row[2].strip()
-            split = names[row[3].strip()]
+                raise DataError(f"{where}: clip {clip_id} appears twice")
+            labels[clip_id] = label
             if split in ids:
                 ids[split].append(clip_id)
     except csv.Error as error:
         raise DataError(
             f"{path}, line {max(reader.line_num, 1)}: not readable CSV: {error}"
         ) from None
+
     if not labels:
         raise DataError(f"{path}: is empty, expected YTID,start,label,split in each line")
     for split, found in ids.items():
         samples.add(split, select(found, parameters.limit))
     return labels
+
+
+def _parse_row(row: list[str], where: str) -> tuple[str, str, str]:
+    """Return clip id, label and split of one line of ``vggsound.csv``."""
+    if len(row) != 4 or not re.fullmatch(r"\s*[0-9]{1,6}\s*", row[1]):
+        words = "YTID,start,label,split with a whole second as start, and no header"
+        raise DataError(f"{where}: found {quote(','.join(row))}, expected {words}")
+
+    clip_id = f"{row[0].strip()}_{int(row[1]):06d}"
+    splits = {published: split for split, published in FULL_SPLITS.items()}
+    split = splits.get(row[3].strip())
+    if not CLIP_ID.fullmatch(clip_id) or split is None:
+        raise DataError(
+            f"{where}: found {quote(','.join(row))}, expected a YouTube id and train or test"
+        )
+    return clip_id, row[2].strip(), split
 
 
 DATASET = Dataset(

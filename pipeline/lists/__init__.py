@@ -1,1 +1,8 @@
-"""Published lists: fetch them and turn them into rows."""
+"""Published lists and annotations: fetch them, read them, and turn them into table rows.
+
+- ``published_lists.py``: ``Lists`` finds or fetches a list; ``read_ids``, ``read_pairs``,
+  ``select`` read ids from it
+- ``annotations.py``: ``read_vggss``, ``read_flickr_xml``, ``read_frame_choices``: boxes and frames
+- ``soundnet.py``: ``read_addresses``: addresses of Flickr videos
+- ``rows.py``: ``Membership``, ``make_clips``, ``make_samples``, ``make_negatives``: the tables
+"""

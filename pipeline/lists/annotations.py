@@ -1,7 +1,8 @@
-"""Boxes and frame choices as their authors published them: VGG-SS JSON, Flickr XML, HTF's table of frames.
+"""Read annotations as their authors published them.
 
-Values are kept as published (a box that lies outside the picture stays so; what to do with it is the protocol's
-decision); what does not have the format is refused with file, entry and reason.
+They are VGG-SS's JSON, Flickr's XML, and the table of frames of Hear The Flow (HTF). Values are
+kept as published: a box outside of the picture stays as it is, and the protocol decides what to do
+with it. A file with another format is an error that names file, entry and reason.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import Any, NoReturn
 
 from earshot.errors import DataError, quote
 from pipeline.lists.rows import Truth
@@ -22,7 +24,7 @@ FLICKR_GRID = 256  # boxes of the Flickr annotations are integers on a 256 x 256
 _MAX_XML_BYTES = 1 << 20
 _MAX_PICKLE_BYTES = 16 << 20
 _BOX_NAMES = ("xmin", "ymin", "xmax", "ymax")
-# What dicts, lists, strings and integers need, and nothing that can name a class or call a function.
+# What dicts, lists, strings and integers need; nothing that can name a class or call a function.
 _PLAIN_OPCODES = {
     *("PROTO", "FRAME", "STOP", "MARK", "POP"),
     *("EMPTY_DICT", "DICT", "SETITEM", "SETITEMS", "EMPTY_LIST", "LIST", "APPEND", "APPENDS"),
@@ -33,14 +35,24 @@ _PLAIN_OPCODES = {
 }
 
 
-def read_vggss(path: Path, *, pattern: re.Pattern) -> dict[str, Truth]:
-    """Clip id -> label and boxes of VGG-SS (``vggss.json``: a list of ``file``, ``class``, ``bbox``).
+def read_vggss(path: Path, *, pattern: re.Pattern[str]) -> dict[str, Truth]:
+    """Read VGG-SS's ``vggss.json``, a list of objects with ``file``, ``class`` and ``bbox``.
 
-    Boxes are normalized as published; 12 of them lie outside 0..1 and 18 are degenerate (see docs/datasets.md).
+    Args:
+        path: the file.
+        pattern: what a clip id looks like.
+
+    Returns:
+        Clip id -> label and boxes. Boxes are normalized as published: 12 of them lie outside of
+        0..1 and 18 are degenerate (see docs/datasets.md).
+
+    Raises:
+        DataError: names the entry that is wrong.
     """
     entries = _read_json(path)
     if not isinstance(entries, list) or not entries:
         raise DataError(f"{path}: holds {type(entries).__name__}, expected a list of entries")
+
     truths: dict[str, Truth] = {}
     for number, entry in enumerate(entries):
         where = f"{path}, entry {number}"
@@ -51,21 +63,20 @@ def read_vggss(path: Path, *, pattern: re.Pattern) -> dict[str, Truth]:
         clip_id, label, boxes = entry["file"], entry["class"], entry["bbox"]
         if not isinstance(clip_id, str) or not pattern.fullmatch(clip_id):
             raise DataError(
-                f"{where}: file is {quote(str(clip_id))}, expected a clip id such as 1a2b3c4d5e6_000030"
+                f"{where}: file is {quote(str(clip_id))}, "
+                "expected a clip id such as 1a2b3c4d5e6_000030"
             )
+
         where = f"{where} ({clip_id})"
         if clip_id in truths:
-            raise DataError(f"{where}: this clip is there twice")
+            raise DataError(f"{where}: this clip appears twice")
         if not isinstance(label, str) or not label.strip():
             raise DataError(f"{where}: class is {label!r}, expected a name")
         if not isinstance(boxes, list) or not boxes:
             raise DataError(f"{where}: bbox is {quote(str(boxes))}, expected a list of boxes")
         for box in boxes:
-            if (
-                not isinstance(box, list)
-                or len(box) != 4
-                or not all(_is_finite_number(value) for value in box)
-            ):
+            is_box = isinstance(box, list) and len(box) == 4 and all(map(_is_finite_number, box))
+            if not is_box:
                 raise DataError(
                     f"{where}: box {quote(str(box))}, expected four numbers x1 y1 x2 y2"
                 )
@@ -74,10 +85,14 @@ def read_vggss(path: Path, *, pattern: re.Pattern) -> dict[str, Truth]:
 
 
 def read_flickr_xml(path: Path) -> Truth:
-    """Boxes of one annotated Flickr frame, with the number of each box's annotator.
+    """Read the boxes of one annotated Flickr frame, with the number of each box's annotator.
 
-    The file's root has an element an annotator, with ``bbox`` elements of [one element that is ignored,] xmin, ymin,
-    xmax, ymax on a 256 grid. Other elements are ignored; a file without any box is refused.
+    The root of the file has one element for each annotator. It holds ``bbox`` elements, and each
+    of them holds xmin, ymin, xmax and ymax on a 256 grid, maybe after one other element. Further
+    elements are ignored.
+
+    Raises:
+        DataError: the file is no such XML, holds no box, or declares entities.
     """
     path = Path(path)
     data = path.read_bytes()
@@ -85,18 +100,16 @@ def read_flickr_xml(path: Path) -> Truth:
         raise DataError(
             f"{path}: has {len(data)} bytes, expected an annotation of at most {_MAX_XML_BYTES}"
         )
-    if (
-        b"<!DOCTYPE" in data or b"<!ENTITY" in data
-    ):  # entities can expand without end or name other files
+    # Entities can expand without end, or name other files.
+    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise DataError(f"{path}: declares a document type or entities, expected plain annotations")
     try:
         root = ElementTree.fromstring(data)
-    except (
-        ElementTree.ParseError,
-        ValueError,
-        LookupError,
-    ) as error:  # LookupError: an unknown encoding
+    # LookupError: an unknown encoding
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise DataError(f"{path}: not readable XML: {error}") from None
+
+    # Boxes right below the root are those of a single annotator.
     boxes, annotators, num_annotators = [], [], 0
     groups = [root] if any(_tag(child) == "bbox" for child in root) else list(root)
     for group in groups:
@@ -105,20 +118,23 @@ def read_flickr_xml(path: Path) -> Truth:
             boxes.append(_flickr_box(element, f"{path}, annotator {num_annotators + 1}"))
             annotators.append(num_annotators)
         num_annotators += bool(found)
+
     if not boxes:
         raise DataError(f"{path}: holds no bbox element, expected one or more for each annotator")
     return Truth(None, boxes, annotators)
 
 
-def _flickr_box(element, where: str) -> tuple[float, ...]:
+def _flickr_box(element: ElementTree.Element, where: str) -> tuple[float, ...]:
+    """Return one box, normalized."""
     named = {_tag(child): child for child in element}
     children = list(element)
     if set(_BOX_NAMES) <= set(named):
         children = [named[name] for name in _BOX_NAMES]
     elif len(children) >= 5:
-        children = children[1:5]  # the authors' loaders pass over the first element, whatever it is
+        children = children[1:5]  # the authors' loaders skip the first element, whatever it is
     if len(children) != 4:
         raise DataError(f"{where}: a bbox has {len(children)} values, expected xmin ymin xmax ymax")
+
     values = []
     for name, child in zip(_BOX_NAMES, children, strict=True):
         text = (child.text or "").strip()
@@ -127,26 +143,36 @@ def _flickr_box(element, where: str) -> tuple[float, ...]:
                 f"{where}: {name} is {quote(text)}, expected an integer from 0 to {FLICKR_GRID}"
             )
         values.append(float(text))
+
     if values[2] < values[0] or values[3] < values[1]:
         raise DataError(f"{where}: box {[int(value) for value in values]} ends before it begins")
     return tuple(value / FLICKR_GRID for value in values)
 
 
-def _tag(element) -> str:
+def _tag(element: ElementTree.Element) -> str:
+    """Return the name of an element without its namespace."""
     return element.tag.rsplit("}", 1)[-1].lower() if isinstance(element.tag, str) else ""
 
 
 def read_frame_choices(path: Path) -> dict[str, list[int]]:
-    """Video id -> ranked frame numbers (from 1, at 30 frames a second): HTF's ``imagetoframe``, as pickle or JSON.
+    """Read HTF's ``imagetoframe``, a pickle or JSON.
 
-    A pickle may hold dicts, lists, strings and integers and nothing else: it is scanned for every other operation
-    before it is read.
+    A pickle may hold dicts, lists, strings and integers and nothing else. It is scanned for all
+    other operations before it is read.
+
+    Returns:
+        Video id -> frame numbers, the best first. They count from 1 at 30 frames a second.
+
+    Raises:
+        DataError: the file holds anything else.
     """
     choices = _read_plain_pickle(path) if path.suffix == ".pickle" else _read_json(path)
     if not isinstance(choices, dict) or not choices:
         raise DataError(
-            f"{path}: holds {type(choices).__name__}, expected a mapping of video id to frame numbers"
+            f"{path}: holds {type(choices).__name__}, "
+            "expected a mapping of video id to frame numbers"
         )
+
     result = {}
     for video_id, frames in choices.items():
         frames = [frames] if isinstance(frames, int) else frames
@@ -163,38 +189,39 @@ def read_frame_choices(path: Path) -> dict[str, list[int]]:
 
 
 def content_sha256(choices: Mapping[str, list[int]]) -> str:
-    """A hash of what a table of frames says, the same for its pickle and its JSON."""
-    return hashlib.sha256(
-        json.dumps(choices, sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
+    """Return a hash of what a table of frames says, the same for its pickle and its JSON."""
+    text = json.dumps(choices, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Refuses every class and every persistent object."""
+    """Refuse every class and every persistent object."""
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> NoReturn:
+        """Refuse."""
         raise pickle.UnpicklingError(f"names the class {module}.{name}")
 
-    def persistent_load(self, pid):
+    def persistent_load(self, pid: object) -> NoReturn:
+        """Refuse."""
         raise pickle.UnpicklingError("names a persistent object")
 
 
-def _read_plain_pickle(path: Path):
+def _read_plain_pickle(path: Path) -> Any:
     data = Path(path).read_bytes()
     if len(data) > _MAX_PICKLE_BYTES:
         raise DataError(
             f"{path}: has {len(data)} bytes, expected a pickle of at most {_MAX_PICKLE_BYTES}"
         )
+
     try:
         for opcode, argument, position in pickletools.genops(data):
             if opcode.name not in _PLAIN_OPCODES:
                 raise DataError(
-                    f"{path}, byte {position}: operation {opcode.name} {quote(str(argument))}, expected a pickle of "
-                    "plain dicts, lists, strings and integers"
+                    f"{path}, byte {position}: operation {opcode.name} {quote(str(argument))}, "
+                    "expected a pickle of plain dicts, lists, strings and integers"
                 )
-            if opcode.name == "LONG_BINPUT" and argument > len(
-                data
-            ):  # the reader would reserve memory for it
+            # The reader would reserve memory for an index as large as this.
+            if opcode.name == "LONG_BINPUT" and int(argument or 0) > len(data):
                 raise DataError(
                     f"{path}, byte {position}: memo index {argument} in {len(data)} bytes"
                 )
@@ -213,15 +240,13 @@ def _read_plain_pickle(path: Path):
         raise DataError(f"{path}: not a readable pickle: {' '.join(str(error).split())}") from None
 
 
-def _read_json(path: Path):
+def _read_json(path: Path) -> Any:
     try:
         return json.loads(Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf"))
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+    # UnicodeDecodeError and JSONDecodeError are ValueErrors.
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not readable JSON: {error}") from None
 
 
-def _is_finite_number(value) -> bool:
+def _is_finite_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,9 +1,12 @@
-"""Published lists: fetching them once with a pinned hash, and reading ids from them with errors that name the line.
+"""Find or fetch published lists, and read ids from them.
 
-A list comes from ``lists_dir`` (a folder that the user already has; what differs there from the published bytes is
-said, not refused) or from its public address (there it must have the published hash) into ``cache/<dataset>/lists``.
-Reading accepts what editors and spreadsheets do to text files (Windows line ends, a byte order mark, blank lines, no
-newline at the end) and refuses everything else: other encodings, duplicates, lines that are no id.
+A list comes from ``lists_dir``, a folder that the user already has, or from its public address. In
+the folder, bytes that differ from the published ones give a warning. A fetched list must have the
+published hash; it is kept in ``cache/<dataset>/lists``.
+
+Reading accepts what editors and spreadsheets do to text files: Windows line ends, a byte order
+mark, blank lines, no newline at the end. Other encodings, duplicates, and lines that are no id are
+errors that name the line.
 """
 
 import hashlib
@@ -17,24 +20,22 @@ from earshot.errors import DataError, quote
 from earshot.files import sha256_of
 from pipeline.base.http import fetch_file
 
-# Facts that a user should hear of but that stop nothing; without any set-up Python prints warnings on stderr.
+# For facts that a user should know but that stop nothing. Python prints warnings on stderr, also
+# where nobody has set up logging.
 log = logging.getLogger("earshot.sources")
 
 
 @dataclass(frozen=True)
 class ListFile:
-    """One published file: ``family`` names its repository and its folder in ``lists_dir``; ``sha256`` is its pin."""
+    """One published file."""
 
-    family: str
+    family: str  # its repository, and its folder in `lists_dir`
     name: str
-    sha256: str | None = None
+    sha256: str | None = None  # None: its bytes are not pinned
 
 
 class Lists:
-    """Where the lists of a dataset come from.
-
-    ``base_urls``: family -> address of the folder; ``parameter`` names the section of params.yaml in errors.
-    """
+    """The lists of one dataset, in the user's folder or fetched."""
 
     def __init__(
         self,
@@ -43,30 +44,48 @@ class Lists:
         lists_dir: str | None,
         cache_dir: Path,
         parameter: str,
-    ):
+    ) -> None:
+        """Say where lists come from.
+
+        Args:
+            base_urls: family -> address of the folder that holds its lists.
+            lists_dir: the user's folder; None fetches.
+            cache_dir: ``cache/<dataset>``.
+            parameter: section of params.yaml, for error messages.
+
+        Raises:
+            DataError: ``lists_dir`` is no folder.
+        """
         self._base_urls, self._parameter = dict(base_urls), parameter
         self._cache_dir = Path(cache_dir) / "lists"
         self._lists_dir = None if lists_dir is None else Path(lists_dir).expanduser().absolute()
         if self._lists_dir is not None and not self._lists_dir.is_dir():
             raise DataError(
-                f"{parameter}.lists_dir is {lists_dir!r}: found no such folder, expected the published lists"
+                f"{parameter}.lists_dir is {lists_dir!r}: found no such folder, "
+                "expected the published lists"
             )
 
     @property
     def is_local(self) -> bool:
-        """Whether the user gave a folder, so that nothing is to be fetched."""
+        """Whether the user gave a folder, so that nothing is fetched."""
         return self._lists_dir is not None
 
     def find(self, file: ListFile) -> Path | None:
-        """The path of a list that is here already (in ``lists_dir``, or cached and intact); None otherwise."""
+        """Return the path of a list that is on this machine, else None. Nothing is fetched."""
         if self._lists_dir is not None:
             candidates = (self._lists_dir / file.family / file.name, self._lists_dir / file.name)
             return next((path for path in candidates if path.is_file()), None)
+
+        # A cached list that is damaged counts as absent.
         path = self._cache_dir / file.family / file.name
         return path if path.is_file() and file.sha256 in (None, sha256_of(path)) else None
 
     def get(self, file: ListFile) -> Path:
-        """The path of a list, fetched when it is not here."""
+        """Return the path of a list; fetch the list where it is not on this machine.
+
+        Raises:
+            DataError: the user's folder does not hold it, or it cannot be fetched.
+        """
         path = self.find(file)
         if path is not None:
             if self._lists_dir is not None and file.sha256 not in (None, sha256_of(path)):
@@ -76,11 +95,13 @@ class Lists:
                     file.name,
                 )
             return path
+
         if self._lists_dir is not None:
             raise DataError(
                 f"{self._lists_dir}: holds neither {file.family}/{file.name} nor {file.name}; "
                 f"add it, or set {self._parameter}.lists_dir to null to fetch it"
             )
+
         path = self._cache_dir / file.family / file.name
         url = f"{self._base_urls[file.family].rstrip('/')}/{file.name}"
         try:
@@ -92,7 +113,11 @@ class Lists:
 
 
 def decode_lines(path: Path) -> Iterator[str]:
-    """Lines with their ends, as ``csv.reader`` wants them; refuses what is not UTF-8."""
+    """Yield lines with their ends, as ``csv.reader`` expects them.
+
+    Raises:
+        DataError: names the line that is not UTF-8.
+    """
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             try:
@@ -102,7 +127,7 @@ def decode_lines(path: Path) -> Iterator[str]:
 
 
 def iter_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """``(line number from 1, text)`` of the lines that are not blank."""
+    """Yield ``(line number from 1, text)`` of the lines that are not blank."""
     for number, line in enumerate(decode_lines(path), start=1):
         text = line.strip()
         if text:
@@ -110,12 +135,18 @@ def iter_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_ids(
-    path: Path, *, pattern: re.Pattern, what: str, has_frame_column: bool = False
+    path: Path, *, pattern: re.Pattern[str], what: str, has_frame_column: bool = False
 ) -> list[str]:
-    """Ids of a list, one a line, in its order.
+    """Read the ids of a list, one a line, in its order.
 
-    ``has_frame_column``: a second column (an integer that no known loader reads) may follow. ``what`` says in errors
-    what an id looks like.
+    Args:
+        path: the list.
+        pattern: what an id looks like.
+        what: the same in words, for error messages.
+        has_frame_column: a second column may follow: an integer that no known loader reads.
+
+    Raises:
+        DataError: names the line that is no id or appears twice; or the list is empty.
     """
     ids: dict[str, int] = {}
     for number, text in iter_lines(path):
@@ -127,53 +158,65 @@ def read_ids(
             raise DataError(f"{path}, line {number}: found {quote(text)}, expected {what}")
         if clip_id in ids:
             raise DataError(
-                f"{path}, line {number}: {clip_id} is there twice, first in line {ids[clip_id]}"
+                f"{path}, line {number}: {clip_id} appears twice, first in line {ids[clip_id]}"
             )
         ids[clip_id] = number
+
     if not ids:
         raise DataError(f"{path}: is empty, expected {what} in each line")
     return list(ids)
 
 
-def read_pairs(path: Path, *, pattern: re.Pattern, what: str) -> list[tuple[str, str]]:
-    """``(video id, audio id)`` of the negatives of an extended test set.
+def read_pairs(path: Path, *, pattern: re.Pattern[str], what: str) -> list[tuple[str, str]]:
+    """Read the negatives of an extended test set.
 
-    The file has a header ``video,audio,label``; rows whose label is ``non-sounding`` are negatives, those with
-    ``sounding`` are left to the test list itself.
+    The file has the header ``video,audio,label``. Rows with the label ``non-sounding`` are the
+    negatives. Rows with ``sounding`` are in the test list itself and are left out here.
+
+    Args:
+        path: the list.
+        pattern: what an id looks like.
+        what: the same in words, for error messages.
+
+    Returns:
+        ``(video id, audio id)`` of each negative, in the list's order.
+
+    Raises:
+        DataError: names the line that is wrong; or there is no negative.
     """
     pairs: dict[tuple[str, str], int] = {}
     for position, (number, text) in enumerate(iter_lines(path)):
         fields = tuple(field.strip() for field in text.split(","))
+        where = f"{path}, line {number}"
         if position == 0:
             if fields != ("video", "audio", "label"):
                 raise DataError(
-                    f"{path}, line {number}: found {quote(text)}, expected the header video,audio,label"
+                    f"{where}: found {quote(text)}, expected the header video,audio,label"
                 )
             continue
+
         if len(fields) != 3 or not (pattern.fullmatch(fields[0]) and pattern.fullmatch(fields[1])):
-            raise DataError(
-                f"{path}, line {number}: found {quote(text)}, expected two of {what} and a label"
-            )
-        if fields[2] not in ("non-sounding", "sounding"):
-            raise DataError(
-                f"{path}, line {number}: label is {quote(fields[2])}, expected non-sounding or sounding"
-            )
-        if fields[:2] in pairs:
-            raise DataError(
-                f"{path}, line {number}: {fields[0]},{fields[1]} is there twice, first in line {pairs[fields[:2]]}"
-            )
-        if fields[2] == "non-sounding":
-            pairs[fields[:2]] = number
+            raise DataError(f"{where}: found {quote(text)}, expected two of {what} and a label")
+        video_id, audio_id, label = fields
+        if label not in ("non-sounding", "sounding"):
+            raise DataError(f"{where}: label is {quote(label)}, expected non-sounding or sounding")
+        if (video_id, audio_id) in pairs:
+            first = pairs[video_id, audio_id]
+            raise DataError(f"{where}: {video_id},{audio_id} appears twice, first in line {first}")
+        if label == "non-sounding":
+            pairs[video_id, audio_id] = number
+
     if not pairs:
         raise DataError(f"{path}: holds no negative, expected rows labelled non-sounding")
     return list(pairs)
 
 
 def select(ids: Iterable[str], limit: int | None) -> list[str]:
-    """At most ``limit`` ids in their order: those whose hashes are smallest.
+    """Choose at most ``limit`` ids and keep their order.
 
-    Published lists are sorted, so their first lines are no fair sample. A larger limit contains the smaller one, and
-    lists that share ids share what is chosen.
+    The ids with the smallest hashes are chosen: published lists are sorted, so their first lines
+    would be no fair sample. A larger limit contains the smaller one, and lists that share ids
+    share the chosen ones.
     """
     ids = list(ids)
     if limit is None or len(ids) <= limit:
@@ -183,7 +226,12 @@ def select(ids: Iterable[str], limit: int | None) -> list[str]:
 
 
 def check_selection(splits: tuple[str, ...], known: Iterable[str], limit: int | None) -> None:
-    """Raise ValueError (for ``__post_init__``) unless ``splits`` are known, named once, and ``limit`` is possible."""
+    """Check the parameters ``splits`` and ``limit`` of a list-based dataset.
+
+    Raises:
+        ValueError: for ``__post_init__``: splits are unknown or named twice, or the limit is
+            below 1.
+    """
     known = list(known)
     if not splits:
         raise ValueError(f"splits is empty, expected some of {', '.join(known)}")

@@ -1,7 +1,7 @@
-"""The clips and samples tables of list-based datasets, made column by column so that large lists stay light.
+"""Make the clips and samples tables of list-based datasets, column by column.
 
-A clip that is in many splits is one row. Rows of one combination of splits share one tuple, rows without boxes share
-the empty one: 300,000 rows take some tens of megabytes.
+A clip that is in many splits is one row. Rows with the same splits share one tuple, and rows
+without boxes share the empty one: 300,000 rows take some tens of megabytes.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,11 +16,11 @@ _NOTHING: tuple = ()
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known of a sample: ``boxes`` normalized x1 y1 x2 y2, the number of each box's annotator, a label."""
+    """What the annotations say of a sample."""
 
     label: str | None = None
-    boxes: Sequence[Sequence[float]] = _NOTHING
-    box_annotators: Sequence[int] = _NOTHING
+    boxes: Sequence[Sequence[float]] = _NOTHING  # normalized x1 y1 x2 y2
+    box_annotators: Sequence[int] = _NOTHING  # the number of each box's annotator
 
 
 _NO_TRUTH = Truth()
@@ -28,25 +28,28 @@ _NO_TRUTH = Truth()
 
 @dataclass
 class Membership:
-    """Which splits each id is in: ids in order of first appearance."""
+    """Which splits each id is in."""
 
-    names: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)  # of the splits
+    # Id -> bit k is set if the id is in split k; ids in the order in which they first appear.
     masks: dict[str, int] = field(default_factory=dict)
 
     def add(self, split: str, ids: Iterable[str]) -> None:
-        """Enter ``ids`` in ``split``."""
+        """Enter ids in a split."""
         if split not in self.names:
             self.names.append(split)
+
         bit = 1 << self.names.index(split)
         masks = self.masks
         for clip_id in ids:
             masks[clip_id] = masks.get(clip_id, 0) | bit
 
     def column(self) -> list[tuple[str, ...]]:
-        """The splits of each id, in order."""
+        """Return the splits of each id, in the order of the ids."""
         known: dict[int, tuple[str, ...]] = {}
         column = []
         for mask in self.masks.values():
+            # Ids with the same splits share one tuple.
             if mask not in known:
                 known[mask] = tuple(name for bit, name in enumerate(self.names) if mask >> bit & 1)
             column.append(known[mask])
@@ -60,7 +63,14 @@ def make_clips(
     url_of: Callable[[str], str],
     range_of: Callable[[str], tuple[float | None, float | None]],
 ) -> pa.Table:
-    """CLIPS rows of all ids of a membership."""
+    """Make the CLIPS rows of all ids of a membership.
+
+    Args:
+        membership: ids and their splits.
+        video_id_of: clip id -> video id.
+        url_of: clip id -> address.
+        range_of: clip id -> start and end in the video in seconds; None where the clip is whole.
+    """
     ids = list(membership.masks)
     ranges = [range_of(clip_id) for clip_id in ids]
     return pa.Table.from_pydict(
@@ -83,9 +93,17 @@ def make_samples(
     truths: Mapping[str, Truth],
     attributes: Mapping[str, Mapping[str, str]],
 ) -> pa.Table:
-    """SAMPLES rows, one a clip: the sample has the clip's id."""
+    """Make SAMPLES rows, one for each clip; the sample has the clip's id.
+
+    Args:
+        membership: ids and their splits.
+        time_of: clip id -> time in the clip in seconds; None is its centre.
+        truths: clip id -> label and boxes, where there are some.
+        attributes: clip id -> attributes, where there are some.
+    """
     ids = list(membership.masks)
     found = [truths.get(clip_id, _NO_TRUTH) for clip_id in ids]
+
     return pa.Table.from_pydict(
         {
             "sample_id": ids,
@@ -108,9 +126,14 @@ def make_samples(
 def make_negatives(
     pairs: Mapping[tuple[str, str], Sequence[str]], *, time_of: Callable[[str], float | None]
 ) -> pa.Table:
-    """SAMPLES rows of negatives: ``(video id, audio id)`` -> splits. Nothing in the picture makes the sound: no boxes.
+    """Make SAMPLES rows of negatives.
 
-    Where both ids are one, the clip's own sound belongs to nothing that is seen; ``audio_clip_id`` is null then.
+    Nothing in their picture makes the sound, so they have no boxes.
+
+    Args:
+        pairs: ``(video id, audio id)`` -> splits. If both ids are equal, the clip's own sound
+            comes from nothing in the picture; ``audio_clip_id`` is null then.
+        time_of: video id -> time in the clip in seconds; None is its centre.
     """
     return pa.Table.from_pydict(
         {

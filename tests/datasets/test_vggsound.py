@@ -87,7 +87,7 @@ def test_full_vggsound_gives_labels(small, tmp_path):
         ("--abcdefghi,10,x,valid", "line 1: .*expected a YouTube id and train or test"),
         (
             "--abcdefghi,10,x,train\n--abcdefghi,10,y,test",
-            "line 2: clip --abcdefghi_000010 is there twice",
+            "line 2: clip --abcdefghi_000010 appears twice",
         ),
         ("", "is empty"),
     ):
@@ -117,7 +117,7 @@ def test_limit_is_fair_and_nested():
         (b"<!DOCTYPE html>\n<html>", r"line 1: found '<!DOCTYPE html>', expected a clip id"),
         (
             b"--abcdefghi_000010\n--abcdefghi_000010\n",
-            "line 2: --abcdefghi_000010 is there twice, first in line 1",
+            "line 2: --abcdefghi_000010 appears twice, first in line 1",
         ),
         (b"--abcdefghi_000010\n\n../../etc/passwd\n", "line 3: found '../../etc/passwd'"),
         (b"--abcdefghi_10", "line 1"),
@@ -162,7 +162,7 @@ def test_wrong_negatives_are_refused(small, tmp_path, content, message):
     ("change", "message"),
     [
         (lambda e: e.clear(), "expected a list of entries"),
-        (lambda e: e.append(e[0]), r"entry 2 \(-cdefghijkl_000030\): this clip is there twice"),
+        (lambda e: e.append(e[0]), r"entry 2 \(-cdefghijkl_000030\): this clip appears twice"),
         (lambda e: e[1].pop("bbox"), "entry 1: found"),
         (lambda e: e[1].update(file="../x"), "entry 1: file is '../x'"),
         (lambda e: e[1].update({"class": ""}), "entry 1 .*class is ''"),

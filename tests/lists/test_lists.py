@@ -84,7 +84,7 @@ def test_lists_are_fetched_once_with_their_hashes(shared, tmp_path, serve, caplo
     (site / "ezvsl" / "vggss_test.csv").unlink()
     parameters = replace(parameters, splits=("vggss_10k",))
     vggsound.build_tables(parameters, cache_dir=tmp_path / "other")
-    assert "coverage of vggss_test cannot be told" in caplog.text
+    assert "coverage of vggss_test cannot be measured" in caplog.text
 
 
 def test_unreachable_server_is_one_sentence(tmp_path, monkeypatch):
