@@ -1,11 +1,13 @@
-"""The ``local`` dataset: a folder of the user's own videos, searched recursively; no ground truth.
+"""The dataset ``local``: a folder of the user's own videos, searched recursively; no ground truth.
 
-Every regular file that is not hidden becomes a clip, whatever its suffix: what is not media (a README, a picture) then
-ends in the downloads table as missing with a reason, and is not passed over in silence. Hidden files and folders,
-``ignore`` patterns, devices and folders that cannot be read are counted and named in ``listing.json`` beside the cache.
+Every regular file that is not hidden becomes a clip, whatever its suffix. A file that is no media
+(a README, a picture) then ends in the downloads table as missing with a reason, so that nothing is
+skipped silently. Hidden files and folders, ``ignore`` patterns, devices and folders that cannot be
+read are named in ``listing.json`` in the dataset's cache.
 
-``listing.json`` also holds the size and modification time of each file, by which ``python -m pipeline refresh`` sees
-that the folder changed, and the durations that were probed, so that a second look at a large folder is quick.
+``listing.json`` also holds the size and modification time of each file, by which
+``python -m pipeline refresh`` notices that the folder changed, and the durations that were read, so
+that a second look at a large folder is quick.
 """
 
 import fnmatch
@@ -34,26 +36,21 @@ from pipeline.media.timeline import choose_stream, find_duration
 LISTING_NAME = "listing.json"
 _LISTING_VERSION = 1
 _UNSAFE = re.compile(r"[^\w.\-]+")
-_MAX_ID_BYTES = (
-    120  # file names hold 255 bytes; shards and temporary files add their own prefixes and suffixes
-)
+# File names hold 255 bytes. Shards and temporary files add prefixes and suffixes of their own.
+_MAX_ID_BYTES = 120
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Section ``sources.local``.
+    """Section ``sources.local`` of params.yaml."""
 
-    ``folder``: where the videos are. ``every_seconds``: None gives one sample at the centre of each clip, a number N
-    one sample in the middle of every whole N seconds. ``ignore``: patterns (``*.srt``, ``old/*``) of relative paths
-    that are left out. ``split``: the name under which the samples are found.
-    """
-
-    folder: str
+    folder: str  # where the videos are
+    # null: one sample at the centre of each clip; N: one in the middle of every whole N seconds
     every_seconds: float | None = None
-    ignore: tuple[str, ...] = ()
-    split: str = "local"
+    ignore: tuple[str, ...] = ()  # patterns (`*.srt`, `old/*`) of relative paths to leave out
+    split: str = "local"  # the split of all samples
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.folder.strip():
             raise ValueError("folder is empty, expected the path of a folder with videos")
         if self.every_seconds is not None and not (
@@ -66,66 +63,50 @@ class Parameters:
 
 @dataclass
 class Listing:
-    """What is in a folder: ``files`` maps relative path -> [size in bytes, mtime in ns]; ``skipped`` path -> why."""
+    """What is in a folder."""
 
+    # Relative path -> [size in bytes, modification time in ns].
     files: dict[str, list[int]] = field(default_factory=dict)
+    # Relative path -> why it is left out.
     skipped: dict[str, str] = field(default_factory=dict)
 
 
 def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, pa.Table]:
-    """CLIPS and SAMPLES, in the order of the relative paths; writes ``cache_dir/listing.json``."""
+    """Return CLIPS and SAMPLES in the order of the relative paths.
+
+    Writes ``cache_dir/listing.json``.
+    """
     folder = folder_of(parameters)
     listing = list_folder(parameters, cache_dir=cache_dir)
     if not listing.files:
         raise DataError(
             f"{folder}: holds no file to use ({len(listing.skipped)} skipped), expected videos"
         )
-    known = read_listing(cache_dir)
-    durations = {}
-    clip_rows, sample_rows, paths_by_id = [], [], {}
-    for relative_path, facts in listing.files.items():
+
+    durations: dict[str, float | None] = {}
+    if parameters.every_seconds is not None:
+        durations = _find_durations(folder, listing, read_listing(cache_dir))
+
+    clip_rows, sample_rows = [], []
+    paths_by_id: dict[str, str] = {}
+    for relative_path in listing.files:
         clip_id = clip_id_of(relative_path)
         if clip_id in paths_by_id:
             raise DataError(
-                f"{folder}: {relative_path!r} and {paths_by_id[clip_id]!r} have one id, {clip_id}; rename one"
+                f"{folder}: {relative_path!r} and {paths_by_id[clip_id]!r} have one id, "
+                f"{clip_id}; rename one"
             )
         paths_by_id[clip_id] = relative_path
-        path = folder / relative_path
-        clip_rows.append(
-            {
-                "clip_id": clip_id,
-                "video_id": clip_id,
-                "url": "file://" + quote(os.fsencode(path)),
-                "start_seconds": None,
-                "end_seconds": None,
-                "splits": [parameters.split],
-            }
-        )
-        times = [None]
+
+        times: list[float | None] = [None]
         if parameters.every_seconds is not None:
-            if known.get("files", {}).get(relative_path) == facts and relative_path in known.get(
-                "durations", {}
-            ):
-                durations[relative_path] = known["durations"][relative_path]
-            else:
-                durations[relative_path] = probe_duration(path)
             times = times_of(durations[relative_path], parameters.every_seconds)
-        for time_seconds in times:
-            sample_rows.append(
-                {
-                    "sample_id": clip_id
-                    if time_seconds is None
-                    else f"{clip_id}@{round(time_seconds * 1000):08d}",
-                    "clip_id": clip_id,
-                    "time_seconds": time_seconds,
-                    "splits": [parameters.split],
-                    "label": None,
-                    "boxes": [],
-                    "box_annotators": [],
-                    "audio_clip_id": None,
-                    "attributes": [("path", _printable(relative_path))],
-                }
-            )
+        clip_rows.append(_clip_row(clip_id, folder / relative_path, parameters.split))
+        sample_rows += [
+            _sample_row(clip_id, relative_path, time_seconds, parameters.split)
+            for time_seconds in times
+        ]
+
     _write_listing(cache_dir, folder, listing, durations)
     return (
         pa.Table.from_pylist(clip_rows, schema=CLIPS.columns),
@@ -133,94 +114,171 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     )
 
 
+def _find_durations(folder: Path, listing: Listing, known: dict) -> dict[str, float | None]:
+    """Return the duration of each file; read only those that changed since the last listing."""
+    durations: dict[str, float | None] = {}
+    for relative_path, facts in listing.files.items():
+        is_known = known.get("files", {}).get(relative_path) == facts
+        if is_known and relative_path in known.get("durations", {}):
+            durations[relative_path] = known["durations"][relative_path]
+        else:
+            durations[relative_path] = probe_duration(folder / relative_path)
+    return durations
+
+
+def _clip_row(clip_id: str, path: Path, split: str) -> dict:
+    return {
+        "clip_id": clip_id,
+        "video_id": clip_id,
+        "url": "file://" + quote(os.fsencode(path)),
+        "start_seconds": None,
+        "end_seconds": None,
+        "splits": [split],
+    }
+
+
+def _sample_row(clip_id: str, relative_path: str, time_seconds: float | None, split: str) -> dict:
+    sample_id = clip_id
+    if time_seconds is not None:
+        sample_id = f"{clip_id}@{round(time_seconds * 1000):08d}"
+    return {
+        "sample_id": sample_id,
+        "clip_id": clip_id,
+        "time_seconds": time_seconds,
+        "splits": [split],
+        "label": None,
+        "boxes": [],
+        "box_annotators": [],
+        "audio_clip_id": None,
+        "attributes": [("path", _printable(relative_path))],
+    }
+
+
 def folder_of(parameters: Parameters) -> Path:
-    """The absolute path of the folder; refuses what is not a folder."""
+    """Return the absolute path of the folder.
+
+    Raises:
+        DataError: there is no such folder.
+    """
     folder = Path(parameters.folder).expanduser().absolute()
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise DataError(
-            f"sources.local.folder is {parameters.folder!r}: found {found}, expected a folder with videos"
+            f"sources.local.folder is {parameters.folder!r}: found {found}, "
+            "expected a folder with videos"
         )
     return folder
 
 
 def list_folder(parameters: Parameters, *, cache_dir: Path) -> Listing:
-    """Every file below the folder, sorted by relative path.
+    """List every file below the folder, sorted by relative path.
 
-    Links to files and folders are followed, those to folders last, so that a file keeps its own path; a folder that
-    was already visited (a loop, or a link beside its target) is not entered again. Earshot's own ``cache_dir`` is left
-    out where the folder contains it.
+    Links to files and folders are followed, those to folders last, so that a file keeps its own
+    path. A folder that was visited already (a loop, or a link beside its target) is not entered
+    again. Earshot's own cache is left out where the folder contains it.
     """
     folder = folder_of(parameters)
-    listing = Listing()
-    own_caches = {os.path.realpath(cache_dir), os.path.realpath(Path(cache_dir).parent)} - {
-        os.path.realpath(folder)
-    }
-    visited = {_identity(os.stat(folder))}
-    pending, linked_folders = [""], []
-    while pending or linked_folders:
-        if not pending:
-            relative_path = linked_folders.pop(0)
-            identity = _identity(os.stat(os.path.join(folder, relative_path)))
-            if identity in visited:
-                listing.skipped[relative_path] = "folder already visited through another path"
+    own_caches = {os.path.realpath(cache_dir), os.path.realpath(Path(cache_dir).parent)}
+    walk = _FolderWalk(folder, parameters.ignore, own_caches - {os.path.realpath(folder)})
+    walk.run()
+
+    files = sorted(walk.listing.files.items(), key=lambda item: os.fsencode(item[0]))
+    return Listing(dict(files), walk.listing.skipped)
+
+
+class _FolderWalk:
+    """One walk through a folder, depth first."""
+
+    def __init__(self, folder: Path, ignore: tuple[str, ...], own_caches: set[str]) -> None:
+        self.listing = Listing()
+        self._folder, self._ignore, self._own_caches = folder, ignore, own_caches
+        self._visited = {_identity(os.stat(folder))}
+        # Relative paths of folders that are still to be listed.
+        self._pending: list[str] = [""]
+        self._linked: list[str] = []
+
+    def run(self) -> None:
+        """List all folders; those behind links last."""
+        while self._pending or self._linked:
+            if self._pending:
+                self._list_entries(self._pending.pop())
                 continue
-            visited.add(identity)
-            pending.append(relative_path)
-        relative_folder = pending.pop()
+
+            relative_path = self._linked.pop(0)
+            identity = _identity(os.stat(os.path.join(self._folder, relative_path)))
+            if identity in self._visited:
+                self.listing.skipped[relative_path] = "folder already visited through another path"
+            else:
+                self._visited.add(identity)
+                self._pending.append(relative_path)
+
+    def _list_entries(self, relative_folder: str) -> None:
         try:
             entries = sorted(
-                os.scandir(os.path.join(folder, relative_folder)), key=lambda entry: entry.name
+                os.scandir(os.path.join(self._folder, relative_folder)),
+                key=lambda entry: entry.name,
             )
         except OSError as error:
-            listing.skipped[relative_folder] = f"folder cannot be read: {error.strerror}"
-            continue
-        subfolders = []
+            self.listing.skipped[relative_folder] = f"folder cannot be read: {error.strerror}"
+            return
+
+        subfolders: list[str] = []
         for entry in entries:
             relative_path = os.path.join(relative_folder, entry.name)
-            if entry.name.startswith("."):
-                listing.skipped[relative_path] = "hidden"
-                continue
-            if any(fnmatch.fnmatchcase(relative_path, pattern) for pattern in parameters.ignore):
-                listing.skipped[relative_path] = "ignored by parameter"
-                continue
-            try:
-                facts = entry.stat()
-            except OSError:  # a link without a target is accounted for as a clip that cannot be had
-                listing.files[relative_path] = [0, 0]
-                continue
-            if stat.S_ISDIR(facts.st_mode):
-                if os.path.realpath(entry.path) in own_caches:
-                    listing.skipped[relative_path] = "Earshot's own cache"
-                elif entry.is_symlink():
-                    linked_folders.append(relative_path)
-                else:
-                    visited.add(_identity(facts))
-                    subfolders.append(relative_path)
-            elif stat.S_ISREG(facts.st_mode):
-                listing.files[relative_path] = [facts.st_size, facts.st_mtime_ns]
-            else:
-                listing.skipped[relative_path] = "neither a file nor a folder"
-        pending.extend(reversed(subfolders))
-    listing.files = dict(sorted(listing.files.items(), key=lambda item: os.fsencode(item[0])))
-    return listing
+            reason = self._add_entry(entry, relative_path, subfolders)
+            if reason is not None:
+                self.listing.skipped[relative_path] = reason
+        self._pending.extend(reversed(subfolders))
+
+    def _add_entry(
+        self, entry: os.DirEntry[str], relative_path: str, subfolders: list[str]
+    ) -> str | None:
+        """Note one entry; return why it is left out, or None."""
+        if entry.name.startswith("."):
+            return "hidden"
+        if any(fnmatch.fnmatchcase(relative_path, pattern) for pattern in self._ignore):
+            return "ignored by parameter"
+
+        try:
+            facts = entry.stat()
+        except OSError:
+            # A link without a target becomes a clip that is missing.
+            self.listing.files[relative_path] = [0, 0]
+            return None
+
+        if stat.S_ISREG(facts.st_mode):
+            self.listing.files[relative_path] = [facts.st_size, facts.st_mtime_ns]
+        elif not stat.S_ISDIR(facts.st_mode):
+            return "neither a file nor a folder"
+        elif os.path.realpath(entry.path) in self._own_caches:
+            return "Earshot's own cache"
+        elif entry.is_symlink():
+            self._linked.append(relative_path)
+        else:
+            self._visited.add(_identity(facts))
+            subfolders.append(relative_path)
+        return None
 
 
 def read_listing(cache_dir: Path) -> dict:
-    """What the last build recorded; an empty mapping when there is none (or one of another version)."""
+    """Return what the last build recorded.
+
+    The mapping is empty if there is no record, or one of another version.
+    """
     try:
         recorded = json.loads((Path(cache_dir) / LISTING_NAME).read_text())
     except (FileNotFoundError, ValueError):
         return {}
-    return (
-        recorded
-        if isinstance(recorded, dict) and recorded.get("version") == _LISTING_VERSION
-        else {}
-    )
+    is_readable = isinstance(recorded, dict) and recorded.get("version") == _LISTING_VERSION
+    return recorded if is_readable else {}
 
 
 def has_changed(parameters: Parameters, *, cache_dir: Path) -> bool:
-    """Whether the folder holds other files (by path, size or time) than at the last build."""
+    """Return whether the folder's files differ from the last build, by path, size or time.
+
+    Raises:
+        DataError: there is no such folder.
+    """
     recorded = read_listing(cache_dir)
     return (
         recorded.get("folder") != str(folder_of(parameters)).encode("utf-8", "replace").decode()
@@ -229,7 +287,10 @@ def has_changed(parameters: Parameters, *, cache_dir: Path) -> bool:
 
 
 def clip_id_of(relative_path: str) -> str:
-    """A stable id that is safe as a file name: the path itself where it is plain, else made safe plus a hash of it."""
+    """Return a stable id that is safe as a file name.
+
+    It is the path itself where that is plain; else a safe form of the path plus a hash of it.
+    """
     text = unicodedata.normalize("NFC", _printable(relative_path))
     safe = _UNSAFE.sub("_", text.replace("/", "__"))
     if (
@@ -238,13 +299,18 @@ def clip_id_of(relative_path: str) -> str:
         and len(safe.encode()) <= _MAX_ID_BYTES
     ):
         return safe
+
+    # Keep the end of a long path: the file's own name tells most.
     digest = hashlib.sha256(os.fsencode(relative_path)).hexdigest()[:10]
     kept = safe.lstrip("-.").encode()[-_MAX_ID_BYTES:].decode(errors="ignore").lstrip("-.")
     return f"{kept}-{digest}" if kept else digest
 
 
 def times_of(duration_seconds: float | None, every_seconds: float) -> list[float | None]:
-    """The middles of the whole pieces of ``every_seconds``; ``[None]`` (the centre) where there is none."""
+    """Return the middles of the whole pieces of ``every_seconds``.
+
+    Where there is no whole piece, the result is ``[None]``: the centre.
+    """
     if duration_seconds is None or duration_seconds < every_seconds:
         return [None]
     num_pieces = math.floor(duration_seconds / every_seconds + 1e-9)
@@ -270,11 +336,13 @@ def _identity(facts: os.stat_result) -> tuple[int, int]:
 
 
 def _printable(relative_path: str) -> str:
-    """Names that are not UTF-8 reach Python as lone surrogates, which no table can hold."""
+    """Replace bytes of a name that are not UTF-8; no table can hold them."""
     return os.fsencode(relative_path).decode("utf-8", "replace")
 
 
-def _write_listing(cache_dir: Path, folder: Path, listing: Listing, durations: dict) -> None:
+def _write_listing(
+    cache_dir: Path, folder: Path, listing: Listing, durations: dict[str, float | None]
+) -> None:
     content = {
         "version": _LISTING_VERSION,
         "folder": str(folder).encode("utf-8", "replace").decode(),
