@@ -1,7 +1,8 @@
-"""A release of Urbansas as its authors publish it: fetched from Zenodo or the user's own, its media and annotations.
+"""Find or fetch a release of Urbansas, and read its media and annotations.
 
-Layouts differ between copies, so everything is found by name wherever it lies: ``video_annotations.csv`` and
-``audio_annotations.csv``, ``<id>.wav``, and ``<id>.mp4`` below a folder named like ``video_24fps``.
+Layouts differ between copies, so everything is found by its name, wherever it lies:
+``video_annotations.csv`` and ``audio_annotations.csv``, ``<id>.wav``, and ``<id>.mp4`` below a
+folder named like ``video_24fps``.
 """
 
 import csv
@@ -13,12 +14,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from earshot.errors import DataError, quote
 from pipeline.base.archives import safe_name, unpack_archive
 from pipeline.base.http import fetch_file, fetch_large_file
 from pipeline.lists.published_lists import decode_lines, log
 
+# Of the release that this module was written for.
 _KNOWN_MD5 = {
     "annotations.zip": "02a1ce5a50857aa46dfceb2f43279c76",
     "audio.zip": "a870dcd7791df99c8a19ed6da864f8ca",
@@ -45,19 +48,23 @@ _CLIP_ID = re.compile(r"\w[\w.\-]{0,119}")
 
 @dataclass
 class ClipMedia:
-    """Files of one clip: videos by the name of their folder, and the sound."""
+    """The files of one clip."""
 
-    videos: dict[str, Path] = field(default_factory=dict)
+    videos: dict[str, Path] = field(default_factory=dict)  # by the name of their folder
     audio: Path | None = None
 
 
 def find_release(folder: str) -> Path:
-    """The user's own release."""
+    """Return the absolute path of the user's own release.
+
+    Raises:
+        DataError: there is no such folder.
+    """
     root = Path(folder).expanduser().absolute()
     if not root.is_dir():
         raise DataError(
-            f"sources.urbansas.folder is {folder!r}: found no such folder, expected a release of Urbansas "
-            "(null fetches it from Zenodo)"
+            f"sources.urbansas.folder is {folder!r}: found no such folder, "
+            "expected a release of Urbansas (null fetches it from Zenodo)"
         )
     return root
 
@@ -65,7 +72,22 @@ def find_release(folder: str) -> Path:
 def fetch_release(
     record_url: str, release_dir: Path, *, archives: Sequence[str], keep_archives: bool
 ) -> Path:
-    """Fetch and unpack a record's files that fit the patterns ``archives``, each once; go on where it stopped."""
+    """Fetch and unpack the files of a Zenodo record, each once.
+
+    A run that was stopped continues where it stopped.
+
+    Args:
+        record_url: of the record in Zenodo's API.
+        release_dir: where files and folders are put.
+        archives: patterns of the files to fetch.
+        keep_archives: keep an archive after it is unpacked.
+
+    Returns:
+        The absolute path of ``release_dir``.
+
+    Raises:
+        DataError: the record is not readable, a file cannot be fetched, or no file is named.
+    """
     record_path = release_dir / ".record.json"
     fetch_file(record_url, record_path)
     files = [
@@ -75,6 +97,7 @@ def fetch_release(
     ]
     if not files:
         raise DataError(f"{record_url}: has no file that sources.urbansas.archives names")
+
     for entry in files:
         key, md5 = entry["key"], entry["md5"]
         if _KNOWN_MD5.get(key, md5) != md5:
@@ -84,11 +107,14 @@ def fetch_release(
                 md5,
                 _KNOWN_MD5[key],
             )
+
+        # A folder carries the hash of its archive, so another version is another folder.
         is_archive = re.search(r"\.(zip|tar|tar\.\w+|tgz)$", key) is not None
         folder = release_dir / f"{key.split('.')[0]}-{md5[:8]}"
         path = release_dir / key
         if folder.is_dir() if is_archive else path.is_file():
             continue
+
         if not path.is_file():
             fetch_large_file(entry["url"], path, num_bytes=entry["size"], md5=md5)
         if is_archive:
@@ -99,42 +125,55 @@ def fetch_release(
 
 
 def read_record(path: Path) -> list[dict]:
-    """``key size md5 url`` of each file of a Zenodo record's JSON; says the record's licence."""
+    """Read the JSON of a Zenodo record, and log the record's licence.
+
+    Returns:
+        ``key``, ``size``, ``md5`` and ``url`` of each file.
+
+    Raises:
+        DataError: names the file of the record that is wrong.
+    """
     try:
         record = json.loads(path.read_bytes())
     except ValueError as error:
         raise DataError(f"{path}: the record is not readable JSON: {error}") from None
+
+    # Sources disagree on the licence, so the user reads what the record says.
     metadata = record.get("metadata", {}) if isinstance(record, dict) else {}
     licence = metadata.get("license") if isinstance(metadata, dict) else None
     licence = licence.get("id") if isinstance(licence, dict) else licence
     log.warning("Urbansas: the record says its licence is %s", licence or "not stated")
+
     entries = record.get("files") if isinstance(record, dict) else None
     if not isinstance(entries, list) or not entries:
         raise DataError(f"{path}: the record has no list of files")
-    files = []
-    for number, entry in enumerate(entries):
-        try:
-            key, size, checksum = str(entry["key"]), int(entry["size"]), str(entry["checksum"])
-            links = entry["links"]
-            url = str(links.get("content") or links.get("download") or links["self"])
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise DataError(
-                f"{path}, file {number}: expected key, size, checksum and links"
-            ) from None
-        if len(safe_name(key, path).parts) != 1 or key.startswith("."):
-            raise DataError(
-                f"{path}, file {number}: key is {quote(key)}, expected a plain file name"
-            )
-        if not re.fullmatch(r"md5:[0-9a-fA-F]{32}", checksum):
-            raise DataError(
-                f"{path}, file {number} ({key}): checksum is {quote(checksum)}, expected md5:..."
-            )
-        files.append({"key": key, "size": size, "md5": checksum[4:].lower(), "url": url})
-    return files
+    return [_read_entry(entry, path, number) for number, entry in enumerate(entries)]
+
+
+def _read_entry(entry: Any, path: Path, number: int) -> dict:
+    """Check one file of a record."""
+    where = f"{path}, file {number}"
+    try:
+        key, size, checksum = str(entry["key"]), int(entry["size"]), str(entry["checksum"])
+        links = entry["links"]
+        url = str(links.get("content") or links.get("download") or links["self"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise DataError(f"{where}: expected key, size, checksum and links") from None
+
+    # The key becomes a file name on this machine.
+    if len(safe_name(key, path).parts) != 1 or key.startswith("."):
+        raise DataError(f"{where}: key is {quote(key)}, expected a plain file name")
+    if not re.fullmatch(r"md5:[0-9a-fA-F]{32}", checksum):
+        raise DataError(f"{where} ({key}): checksum is {quote(checksum)}, expected md5:...")
+    return {"key": key, "size": size, "md5": checksum[4:].lower(), "url": url}
 
 
 def find_media(root: Path) -> dict[str, ClipMedia]:
-    """Clip id -> its files, of the whole release."""
+    """Return the files of each clip of a release, by clip id.
+
+    Raises:
+        DataError: there is no video.
+    """
     media: dict[str, ClipMedia] = {}
     for path in _walk(root):
         suffix = path.suffix.lower()
@@ -147,19 +186,24 @@ def find_media(root: Path) -> dict[str, ClipMedia]:
             entry.videos.setdefault(path.parent.name, path)
     if not any(entry.videos for entry in media.values()):
         raise DataError(
-            f"{root}: holds no videos, expected folders such as video_24fps or video_2fps with <id>.mp4"
+            f"{root}: holds no videos, "
+            "expected folders such as video_24fps or video_2fps with <id>.mp4"
         )
     return media
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """Files below a folder in a fixed order, through links to folders, no folder twice, nothing hidden."""
+    """Yield the files below a folder in a fixed order.
+
+    Links to folders are followed, but no folder is entered twice. Hidden files are left out.
+    """
     visited = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
         real_path = os.path.realpath(folder)
         if real_path in visited:
             subfolders.clear()
             continue
+
         visited.add(real_path)
         subfolders[:] = sorted(
             name for name in subfolders if not name.startswith((".", "__MACOSX"))
@@ -170,15 +214,15 @@ def _walk(root: Path) -> Iterator[Path]:
 
 
 def read_video_annotations(root: Path) -> list[dict]:
-    """Boxes: rows of ``_VIDEO_COLUMNS``, numbers as such."""
-    return _read_csv(
-        _find_one(root, "video_annotations.csv"), _VIDEO_COLUMNS, ("x", "y", "w", "h", "time")
-    )
+    """Read the boxes: rows of ``_VIDEO_COLUMNS``, with numbers as floats."""
+    path = _find_one(root, "video_annotations.csv")
+    return _read_csv(path, _VIDEO_COLUMNS, ("x", "y", "w", "h", "time"))
 
 
 def read_audio_annotations(root: Path) -> list[dict]:
-    """Sound events: rows of ``_AUDIO_COLUMNS``, numbers as such."""
-    return _read_csv(_find_one(root, "audio_annotations.csv"), _AUDIO_COLUMNS, ("start", "end"))
+    """Read the sound events: rows of ``_AUDIO_COLUMNS``, with numbers as floats."""
+    path = _find_one(root, "audio_annotations.csv")
+    return _read_csv(path, _AUDIO_COLUMNS, ("start", "end"))
 
 
 def _find_one(root: Path, name: str) -> Path:
@@ -191,7 +235,10 @@ def _find_one(root: Path, name: str) -> Path:
 
 
 def _read_csv(path: Path, columns: list[str], numbers: tuple[str, ...]) -> list[dict]:
-    """Rows with the named columns; others (an unnamed leading index) are ignored. Flags become numbers too."""
+    """Read the named columns of a CSV; numbers and flags become floats.
+
+    Other columns, such as an unnamed leading index, are ignored.
+    """
     flags = [name for name in ("visibility", "non_identifiable_vehicle_sound") if name in columns]
     rows = []
     reader = csv.DictReader(decode_lines(path), strict=True)
@@ -202,26 +249,29 @@ def _read_csv(path: Path, columns: list[str], numbers: tuple[str, ...]) -> list[
             raise DataError(
                 f"{path}, line 1: has no column {absent[0]}, expected {', '.join(columns)}"
             )
+
         reader.fieldnames = header
         for row in reader:
-            rows.append(
-                _checked_row(row, columns, [*numbers, *flags], f"{path}, line {reader.line_num}")
-            )
+            where = f"{path}, line {reader.line_num}"
+            rows.append(_check_row(row, columns, [*numbers, *flags], where))
     except csv.Error as error:
         raise DataError(
             f"{path}, line {max(reader.line_num, 1)}: not readable CSV: {error}"
         ) from None
+
     if not rows:
         raise DataError(f"{path}: has no rows")
     return rows
 
 
-def _checked_row(row: dict, columns: list[str], numbers: list[str], where: str) -> dict:
+def _check_row(row: dict, columns: list[str], numbers: list[str], where: str) -> dict:
+    """Return the named columns of a row; numbers become floats."""
     if None in row or any(row[name] is None for name in columns):
         raise DataError(
             f"{where}: has {'more' if None in row else 'fewer'} fields than the header has columns"
         )
-    checked = {name: row[name].strip() for name in columns}
+
+    checked: dict = {name: row[name].strip() for name in columns}
     for name in numbers:
         try:
             checked[name] = float(checked[name])
@@ -231,6 +281,7 @@ def _checked_row(row: dict, columns: list[str], numbers: list[str], where: str) 
             ) from None
         if not math.isfinite(checked[name]):
             raise DataError(f"{where}: {name} is {checked[name]}, expected a finite number")
+
     if not _CLIP_ID.fullmatch(checked["filename"]):
         raise DataError(
             f"{where}: filename is {quote(checked['filename'])}, expected the name of a clip"
