@@ -176,3 +176,13 @@ def test_a_lost_or_damaged_file_is_fetched_again(tmp_path, media, server):
     second = download(tmp_path, clips_table(*rows))
     assert [second[name]["sha256"] for name in "abc"] == [first[name]["sha256"] for name in "abc"]
     assert [server.num_requests[f"/{name}.mp4"] for name in "abc"] == [2, 2, 1]
+
+
+def test_a_list_that_begins_with_no_address_is_fetched_all_the_same(tmp_path, media, server):
+    """Workers prepare for the first URL of the list: it must not end them."""
+    rows = [
+        ("no_address", "http://[::1/no_address.mp4"),
+        ("fine", server.add("/fine.mp4", answer(media / "clip0.mp4"))),
+    ]
+    found = download(tmp_path, clips_table(*rows), parameters=quick(num_quick_attempts=1))
+    assert (found["no_address"]["reason"], found["fine"]["status"]) == ("unknown", "ok")

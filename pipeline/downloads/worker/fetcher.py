@@ -11,6 +11,7 @@ What arrives stays in the request's work folder until it is validated, hashed an
 engine moves it to its place.
 """
 
+import contextlib
 import os
 import urllib.parse
 from pathlib import Path
@@ -74,7 +75,12 @@ class Fetcher:
 
     def prepare(self, url: str) -> None:
         """Load yt-dlp now, so that the first request is sent when the engine's pace says so."""
-        self._sites.load(is_file=url.startswith("file:"))
+        is_file = url.startswith("file:")
+        self._sites.load(is_file=is_file)
+        # yt-dlp compiles the patterns of all its sites when the first URL is compared with them.
+        if not is_file:
+            with contextlib.suppress(ValueError):  # not an address; its request reports it
+                self._sites.is_known_site(url)
 
     def close(self) -> None:
         """Let yt-dlp write its cookies and remove the worker's private folder."""
