@@ -207,6 +207,7 @@ def describe_overlaps(overlaps: Iterable[Overlap]) -> list[dict[str, str]]:
     notes = []
     for overlap in overlaps:
         pair = f"{overlap.train_split} and {overlap.test_split}"
+
         if overlap.is_leakage:
             title = f"Leakage between {pair} ({overlap.dataset}):"
             text = (

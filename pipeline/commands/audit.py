@@ -1,9 +1,11 @@
-"""``audit``: do training splits share clips with test splits, and how much of each published test set is there?"""
+"""``audit``: overlap of training and test splits, and coverage of the published test sets."""
 
+import argparse
 import csv
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 
 from pipeline.audit.coverage import Coverage, audit_coverage
 from pipeline.audit.leakage import AuditParameters, Overlap, audit_leakage, check_leakage
@@ -13,8 +15,28 @@ from pipeline.commands.arguments import require_known_splits
 
 HELP = "overlap between training and test splits, and coverage of the published test sets"
 
+_OVERLAP_HEADER = (
+    "dataset",
+    "train split",
+    "test split",
+    "test clips",
+    "also in training",
+    "of training videos",
+)
+_COVERAGE_HEADER = (
+    "dataset",
+    "test set",
+    "used by",
+    "clips",
+    "requested",
+    "ok",
+    "percent",
+    "note",
+)
 
-def add_arguments(parser) -> None:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
     parser.add_argument(
         "--dataset", action="append", help="only this dataset (default: those of params.yaml)"
     )
@@ -28,18 +50,25 @@ def add_arguments(parser) -> None:
     parser.add_argument("--format", choices=("table", "csv", "json"), default="table")
 
 
-def run(arguments, project: Project) -> int:
-    """Print both audits; an overlap is an error (exit code 1) unless ``audit.allow_leakage`` or the flag allows it."""
-    overlaps, coverages = [], []
+def run(arguments: argparse.Namespace, project: Project) -> int:
+    """Print both audits.
+
+    Raises:
+        RunError: there is an overlap that neither ``audit.allow_leakage`` nor the option allows.
+    """
     names = arguments.dataset or project.datasets
     for option, splits in (("--train", arguments.train), ("--test", arguments.test)):
         require_known_splits(splits or (), project, names, option=option)
+
+    overlaps: list[Overlap] = []
+    coverages: list[Coverage] = []
     for dataset in names:
         overlaps += audit_leakage(
             project, dataset, train_splits=arguments.train, test_splits=arguments.test
         )
         coverages += audit_coverage(project, dataset)
-    _print(overlaps, coverages, arguments.format)
+    _PRINTERS[arguments.format](overlaps, coverages)
+
     parameters = build(AuditParameters, project.params.get("audit"), "audit")
     if arguments.allow_leakage:
         parameters = dataclasses.replace(parameters, allow_leakage=True)
@@ -47,36 +76,34 @@ def run(arguments, project: Project) -> int:
     return 0
 
 
-def _print(overlaps: list[Overlap], coverages: list[Coverage], form: str) -> None:
-    if form == "json":
-        content = {
-            "overlaps": [
-                dataclasses.asdict(overlap) | {"is_leakage": overlap.is_leakage}
-                for overlap in overlaps
-            ],
-            "coverage": [
-                dataclasses.asdict(coverage) | {"percent": coverage.percent}
-                for coverage in coverages
-            ],
-        }
-        print(json.dumps(content, indent=1))
-        return
-    if form == "csv":
-        rows = [
-            {"audit": "overlap", **dataclasses.asdict(o), "examples": " ".join(o.examples)}
-            for o in overlaps
-        ]
-        rows += [{"audit": "coverage", **dataclasses.asdict(c)} for c in coverages]
-        names = dict.fromkeys(
-            [
-                "audit",
-                *(field.name for kind in (Overlap, Coverage) for field in dataclasses.fields(kind)),
-            ]
-        )
-        writer = csv.DictWriter(sys.stdout, list(names), restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return
+def _print_json(overlaps: list[Overlap], coverages: list[Coverage]) -> None:
+    content = {
+        "overlaps": [
+            dataclasses.asdict(overlap) | {"is_leakage": overlap.is_leakage} for overlap in overlaps
+        ],
+        "coverage": [
+            dataclasses.asdict(coverage) | {"percent": coverage.percent} for coverage in coverages
+        ],
+    }
+    print(json.dumps(content, indent=1))
+
+
+def _print_csv(overlaps: list[Overlap], coverages: list[Coverage]) -> None:
+    """Print both audits as one table; the column ``audit`` says which one a row is of."""
+    rows = [
+        {"audit": "overlap", **dataclasses.asdict(o), "examples": " ".join(o.examples)}
+        for o in overlaps
+    ]
+    rows += [{"audit": "coverage", **dataclasses.asdict(c)} for c in coverages]
+
+    fields = [*dataclasses.fields(Overlap), *dataclasses.fields(Coverage)]
+    columns = list(dict.fromkeys(["audit", *(field.name for field in fields)]))
+    writer = csv.DictWriter(sys.stdout, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def _print_tables(overlaps: list[Overlap], coverages: list[Coverage]) -> None:
     overlap_rows = [
         (
             o.dataset,
@@ -94,55 +121,35 @@ def _print(overlaps: list[Overlap], coverages: list[Coverage], form: str) -> Non
             c.test_set,
             c.used_by,
             c.num_clips,
-            _number(c.num_requested),
-            _number(c.num_ok),
-            _percent(c),
+            "?" if c.num_requested is None else c.num_requested,
+            "?" if c.num_ok is None else c.num_ok,
+            _format_percent(c),
             c.note,
         )
         for c in coverages
     ]
-    overlap_header = (
-        "dataset",
-        "train split",
-        "test split",
-        "test clips",
-        "also in training",
-        "of training videos",
-    )
-    coverage_header = (
-        "dataset",
-        "test set",
-        "used by",
-        "clips",
-        "requested",
-        "ok",
-        "percent",
-        "note",
-    )
-    _print_table("Overlap of training and test splits", overlap_header, overlap_rows)
+    _print_table("Overlap of training and test splits", _OVERLAP_HEADER, overlap_rows)
     print()
-    _print_table("Coverage of published test sets", coverage_header, coverage_rows)
+    _print_table("Coverage of published test sets", _COVERAGE_HEADER, coverage_rows)
 
 
-def _number(value: int | None) -> str:
-    return "?" if value is None else str(value)
+_PRINTERS = {"table": _print_tables, "csv": _print_csv, "json": _print_json}
 
 
-def _percent(coverage: Coverage) -> str:
+def _format_percent(coverage: Coverage) -> str:
     if coverage.percent is not None:
         return f"{coverage.percent:.1f}"
     return f"{coverage.percent_low:.1f} to {coverage.percent_high:.1f}"
 
 
-def _print_table(title: str, header: tuple, rows: list[tuple]) -> None:
+def _print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     print(title)
     if not rows:
         print("  nothing to compare")
         return
+
     cells = [tuple(map(str, row)) for row in [header, *rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     for row in cells:
-        print(
-            "  "
-            + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
+        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print(("  " + "  ".join(padded)).rstrip())

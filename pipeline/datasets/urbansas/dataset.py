@@ -158,6 +158,7 @@ def _test_sample(moment: Moment, size: tuple[int, int]) -> dict:
     width, height = size
     # With the size, a protocol that rounds pixels restores the exact numbers of the annotation.
     attributes = moment.attributes | {"annotated_size": f"{width}x{height}"}
+
     return {
         "sample_id": _sample_id(moment.clip_id, moment.time_seconds),
         "clip_id": moment.clip_id,

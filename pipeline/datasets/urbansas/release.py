@@ -179,11 +179,14 @@ def find_media(root: Path) -> dict[str, ClipMedia]:
         suffix = path.suffix.lower()
         if suffix not in _VIDEO_SUFFIXES | _AUDIO_SUFFIXES or not _CLIP_ID.fullmatch(path.stem):
             continue
+
+        # The first file of a name wins: files are visited in a fixed order.
         entry = media.setdefault(path.stem, ClipMedia())
         if suffix in _AUDIO_SUFFIXES:
             entry.audio = entry.audio or path
         else:
             entry.videos.setdefault(path.parent.name, path)
+
     if not any(entry.videos for entry in media.values()):
         raise DataError(
             f"{root}: holds no videos, "
