@@ -14,8 +14,8 @@ from pipeline.base.progress import Progress
 from pipeline.base.project import Project
 from stages.common import run_stage
 from train.data.splits import find_split_ids
-from train.inference.object_baseline import KINDS, object_predictor
-from train.inference.predictor import Predictor, load_predictor, untrained_predictor
+from train.inference.object_baseline import KINDS, make_object_predictor
+from train.inference.predictor import Predictor, load_predictor, make_untrained_predictor
 from train.runs.run_folder import read_run
 from train.weights.published_checkpoints import RELEASED
 
@@ -75,7 +75,7 @@ def _baseline(project: Project, name: str, parameters: EvaluationParameters) -> 
     if name not in KINDS:
         return make_baseline(name)
     weights, weights_dir = parameters.object_guidance_weights, project.weights_dir
-    predictor = object_predictor(name, weights=weights, weights_dir=weights_dir)
+    predictor = make_object_predictor(name, weights=weights, weights_dir=weights_dir)
     return Entrant(
         name, "baseline", _predict_with(predictor, name), reads=predictor.reads, is_kept=True
     )
@@ -147,7 +147,7 @@ def _model_entrants(project: Project, model: str, *, has_untrained: bool) -> lis
             entrant(
                 f"{model}_untrained",
                 "untrained",
-                untrained_predictor(parameters, weights_dir=weights_dir),
+                make_untrained_predictor(parameters, weights_dir=weights_dir),
                 train_clip_ids=(),
             )
         )

@@ -1,1 +1,9 @@
-"""Maps from trained models."""
+"""Maps from networks that are not being trained.
+
+In reading order:
+
+- ``predictor``: maps of cached samples (``Predictor``, ``load_predictor``,
+  ``make_untrained_predictor``)
+- ``object_baseline``: EZ-VSL's map of objects alone (``make_object_predictor``)
+- ``detector``: the network behind the feature ``detections``
+"""

@@ -1,24 +1,24 @@
-"""The baselines ``ogl_l1`` and ``ogl_cls``: EZ-VSL's object-guided map alone, the same whatever sounds."""
+"""The baselines ``ogl_l1`` and ``ogl_cls``: EZ-VSL's map of objects, without the sound."""
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
 from earshot.errors import DataError
 from train.inference.predictor import Predictor
 from train.models.localizer import InputFormat, Localizer
-from train.networks.encoders import make_encoder
 from train.networks.object_guidance import ObjectGuidance
-from train.weights.initialization import load_backbone, load_imagenet_weights
+from train.weights.initialization import load_classifier
 
 BACKBONE = "resnet18"
-KINDS = {"ogl_l1": "l1", "ogl_cls": "cls"}  # name of the baseline -> kind of ``ObjectGuidance``
+# name of the baseline -> kind of ``ObjectGuidance``
+KINDS: dict[str, Literal["l1", "cls"]] = {"ogl_l1": "l1", "ogl_cls": "cls"}
 _FORMAT = InputFormat(image_size=224, short_side=246)
 
 
 class ObjectBaseline(Localizer):
-    """A frozen classifier's object map (n, 7, 7) of each frame; nothing is trained."""
+    """A frozen classifier's map of objects (n, 7, 7) of each frame; nothing is trained."""
 
     reads: ClassVar[tuple[str, ...]] = ("frames",)
 
@@ -27,31 +27,37 @@ class ObjectBaseline(Localizer):
         self.input_format, self._guidance = _FORMAT, guidance
 
     def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the maps of objects; they do not depend on the sound."""
         return self._guidance.localize(inputs["frames"])
 
 
-def object_predictor(
+def make_object_predictor(
     name: str, *, weights: str, weights_dir: Path, device: str = "auto"
 ) -> Predictor:
-    """The predictor of the baseline ``name`` (of ``KINDS``).
+    """Make the predictor of a baseline.
 
-    ``weights``: ``imagenet`` (torchvision's ResNet-18, fetched once by hash into ``weights_dir``) or a file's path.
+    Args:
+        name: One of ``KINDS``.
+        weights: ``imagenet`` (torchvision's ResNet-18, fetched once), or the path of a file.
+        weights_dir: Folder for fetched weights.
+        device: As for ``Predictor``.
+
+    Raises:
+        DataError: The weights cannot be fetched or read, or do not fit.
     """
-    classifier = make_encoder(BACKBONE, in_channels=3, has_head=True)
+    kind = KINDS[name]
     try:
-        found = load_imagenet_weights(BACKBONE, init=weights, weights_dir=weights_dir)
-        absent = {"fc.weight", "fc.bias"} - set(found)
-        if absent and KINDS[name] == "cls":
-            raise DataError(
-                f"{weights}: has no {sorted(absent)[0]}, expected a classifier with its head"
-            )
-        load_backbone(classifier, found, source=weights)
+        classifier = load_classifier(
+            BACKBONE, source=weights, needs_head=kind == "cls", weights_dir=weights_dir
+        )
     except DataError as error:
+        # What to do differs from training, where the same weights may be random.
         problem = str(error).partition("; ")[0]
         raise DataError(
-            f"the baseline {name} needs an ImageNet {BACKBONE}: {problem}; set evaluate.object_guidance_weights to the "
-            f"path of torchvision's file, or take {name} out of evaluate.baselines"
+            f"the baseline {name} needs an ImageNet {BACKBONE}: {problem}; set "
+            "evaluate.object_guidance_weights to the path of torchvision's file, or remove "
+            f"{name} from evaluate.baselines"
         ) from None
-    return Predictor(
-        ObjectBaseline(ObjectGuidance(classifier, kind=KINDS[name])), None, device=device
-    )
+
+    model = ObjectBaseline(ObjectGuidance(classifier, kind=kind))
+    return Predictor(model, None, device=device)

@@ -1,12 +1,14 @@
-"""Localization maps of trained, untrained and published models for cached samples."""
+"""Compute localization maps of trained, untrained and published models for cached samples."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from earshot.reader import FeatureReader
+from pipeline.base.progress import Progress
 from train.data.augmentation import prepare_inputs
 from train.data.device_copies import move_to
 from train.data.sample_source import SampleSource
@@ -14,30 +16,37 @@ from train.models.localizer import Localizer
 from train.models.registry import make_model
 from train.models.training_parameters import TrainingParameters
 from train.runs.run_folder import read_model
-from train.weights.initialization import attach_object_guidance
+from train.weights.initialization import attach_classifier
 
 _BATCH_SIZE = 32
 
 
 class Predictor:
-    """A model in evaluation mode on a device. ``weights_dir``: where EZ-VSL's object guidance keeps its classifier."""
+    """A network in evaluation mode on a device.
+
+    Args:
+        model: The network, with its weights.
+        parameters: Of the network; None for a baseline that was never trained.
+        device: A name of torch's; ``auto`` is the GPU where there is one.
+        weights_dir: Folder for the fetched classifier of EZ-VSL's object guidance; None: torch's.
+    """
 
     def __init__(
         self,
         model: Localizer,
-        parameters: TrainingParameters,
+        parameters: TrainingParameters | None,
         *,
         device: str = "auto",
         weights_dir: Path | None = None,
     ):
         self.parameters = parameters
         self.device = torch.device(choose_device(device))
-        attach_object_guidance(model, parameters, weights_dir=weights_dir)
+        attach_classifier(model, weights_dir=weights_dir)
         self.model = model.eval().to(self.device)
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Names of the features that ``readers`` must have."""
+        """Names of the features that the network reads."""
         return self.model.reads
 
     @torch.inference_mode()
@@ -46,15 +55,24 @@ class Predictor:
         sample_ids: Sequence[str],
         readers: Mapping[str, FeatureReader],
         *,
-        progress=None,
+        progress: Progress | None = None,
         batch_size: int = _BATCH_SIZE,
     ) -> np.ndarray:
-        """Maps ``(n, h, w)`` float32 in the order of ``sample_ids``, at the model's resolution; larger: more likely.
+        """Compute the maps of cached samples. Whole frames are resized to the network's square.
 
-        Frames are squashed to the network's square. ``progress``: ``pipeline.base.progress.Progress`` or None.
+        Args:
+            sample_ids: Which samples.
+            readers: Of the features in ``reads``.
+            progress: Counts the samples.
+            batch_size: Samples that the network sees at once.
+
+        Returns:
+            float32 (n, h, w) in the order of ``sample_ids``, at the network's own resolution. A
+            larger value is more likely.
         """
         readers = {name: readers[name] for name in self.reads}
         source = SampleSource(sample_ids, readers, input_format=self.model.input_format)
+
         maps = []
         for first in range(0, len(source), batch_size):
             positions = range(first, min(first + batch_size, len(source)))
@@ -64,12 +82,12 @@ class Predictor:
         return np.concatenate(maps) if maps else np.zeros((0, 1, 1), np.float32)
 
     @torch.inference_mode()
-    def localize(self, batch: dict) -> np.ndarray:
-        """Maps of one batch of ``train.data.collate``, float32 (n, h, w)."""
-        weights = next(
-            self.model.parameters(), None
-        )  # a model that is being trained may be in double precision
+    def localize(self, batch: dict[str, Any]) -> np.ndarray:
+        """Compute the maps, float32 (n, h, w), of a batch of ``train.data.collate``."""
+        # During training a model may be in double precision, and its inputs then must be, too.
+        weights = next(self.model.parameters(), None)
         dtype = None if weights is None else weights.dtype
+
         inputs = prepare_inputs(move_to(batch, self.device), self.model.input_format, dtype=dtype)
         return self.model.localize(inputs).float().cpu().numpy()
 
@@ -77,26 +95,41 @@ class Predictor:
 def load_predictor(
     run_dir: Path | str, *, device: str = "auto", weights_dir: Path | None = None
 ) -> Predictor:
-    """The trained model of a run folder."""
+    """Load the trained model of a run folder.
+
+    Args:
+        run_dir: Folder of the run.
+        device: As for ``Predictor``.
+        weights_dir: As for ``Predictor``.
+
+    Raises:
+        DataError: The folder holds no model.
+    """
     model, parameters = read_model(Path(run_dir))
     return Predictor(model, parameters, device=device, weights_dir=weights_dir)
 
 
-def untrained_predictor(
+def make_untrained_predictor(
     parameters: TrainingParameters,
     seed: int | None = None,
     *,
     device: str = "auto",
     weights_dir: Path | None = None,
 ) -> Predictor:
-    """The same network before any training, randomly initialized: the baseline that training has to beat."""
-    return Predictor(
-        make_model(parameters, seed=seed), parameters, device=device, weights_dir=weights_dir
-    )
+    """Make a network with random weights, the baseline that training has to beat.
+
+    Args:
+        parameters: Of the network.
+        seed: Of its weights; None: ``parameters.seed``.
+        device: As for ``Predictor``.
+        weights_dir: As for ``Predictor``.
+    """
+    model = make_model(parameters, seed=seed)
+    return Predictor(model, parameters, device=device, weights_dir=weights_dir)
 
 
 def choose_device(device: str) -> str:
-    """``auto`` is the GPU where there is one."""
+    """Return the device that ``auto`` means: the GPU where there is one."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device

@@ -11,9 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from train.models.localizer import Localizer, full_precision, make_input_format, pool_audio
+from train.models.localizer import (
+    Localizer,
+    NeededClassifier,
+    full_precision,
+    make_input_format,
+    pool_audio,
+)
 from train.models.training_parameters import TrainingParameters
-from train.networks.encoders import make_encoder
+from train.networks.encoders import ResNetEncoder, make_encoder
 from train.networks.losses import multiple_instance_loss, own_similarity
 from train.networks.object_guidance import ObjectGuidance
 
@@ -63,8 +69,11 @@ class Model(Localizer):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(layer.bias)
 
-        # In a list, since its frozen weights must be no part of this model's state.
-        self._guidance: list[ObjectGuidance] = []
+        self._guidance: ObjectGuidance | None = None
+        if p.object_guidance != "none":
+            self.needed_classifier = NeededClassifier(
+                "resnet18", p.object_guidance_weights, needs_head=p.object_guidance == "cls"
+            )
 
     def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return ``visual`` (n, c, h, w) and ``audio`` (n, c), of unit norm over channels."""
@@ -95,11 +104,11 @@ class Model(Localizer):
         if self.settings.object_guidance == "none":
             return maps
 
-        assert self._guidance, "attach_guidance comes before localize"
-        return self._guidance[0].mix(
-            maps, inputs["frames"], alpha=self.settings.object_guidance_alpha
-        )
+        assert self._guidance is not None, "attach_classifier comes before localize"
+        return self._guidance.mix(maps, inputs["frames"], alpha=self.settings.object_guidance_alpha)
 
-    def attach_guidance(self, guidance: ObjectGuidance) -> None:
-        """Give the frozen classifier whose map is mixed in."""
-        self._guidance = [guidance]
+    def attach_classifier(self, classifier: ResNetEncoder) -> None:
+        """Keep the frozen classifier whose map is mixed in."""
+        # ObjectGuidance is no module, so the classifier stays out of this model's state dict.
+        assert self.settings.object_guidance != "none"
+        self._guidance = ObjectGuidance(classifier, kind=self.settings.object_guidance)

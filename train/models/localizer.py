@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from train.models.training_parameters import TrainingParameters
+from train.networks.encoders import ResNetEncoder
 
 # Mean and deviation of RGB values 0..1, as ImageNet's and CLIP's networks expect them.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -37,6 +38,18 @@ class InputFormat:
     # the network reads (value + offset) * scale
     flow_offset: float = 0.0
     flow_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class NeededClassifier:
+    """A frozen ImageNet classifier that a network needs for its maps.
+
+    ``train/weights/initialization.py`` makes it. It is not trained and no part of the state dict.
+    """
+
+    backbone: str
+    weights: str  # imagenet, or the path of torchvision's weights
+    needs_head: bool  # whether its class probabilities are used, or only its features
 
 
 def make_input_format(parameters: TrainingParameters, **further: Any) -> InputFormat:
@@ -83,6 +96,8 @@ class Localizer(nn.Module):
     reads: ClassVar[tuple[str, ...]] = ()
     # how they become its inputs
     input_format: InputFormat
+    # the classifier that must be attached before ``localize``; None: none
+    needed_classifier: NeededClassifier | None = None
 
     # the encoder that ImageNet's weights initialize
     vision_name: ClassVar[str] = "imgnet"
@@ -111,6 +126,10 @@ class Localizer(nn.Module):
         The map of a sample does not depend on the other samples of the batch.
         """
         raise TypeError(f"{type(self).__module__} does not define localize")
+
+    def attach_classifier(self, classifier: ResNetEncoder) -> None:
+        """Keep the classifier that ``needed_classifier`` describes."""
+        raise TypeError(f"{type(self).__module__} needs no classifier")
 
     def make_criterion(self) -> nn.Module:
         """Return ``loss`` as a module.

@@ -1,1 +1,14 @@
-"""ImageNet, released and published weights."""
+"""Weights that were not trained here: ImageNet's, and those that authors released.
+
+In reading order:
+
+- ``initialization``: initialize a network's vision encoders (``initialize_vision``), make a frozen
+  ImageNet classifier (``load_classifier``, ``attach_classifier``)
+- ``fetch``: fetch a file of weights once (``fetch_weights``)
+- ``released``: make a run of an entry of section ``weights`` in params.yaml (``ReleasedWeights``,
+  ``make_released_run``)
+- ``published_checkpoints``: read a checkpoint in its authors' layout (``load_published``) and turn
+  it into a run folder (``import_published``); also a command
+- ``published_layouts``: which method a checkpoint belongs to, and whether it fits
+- ``state_dicts``: find the tensors in a checkpoint (``find_state_dict``)
+"""

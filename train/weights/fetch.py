@@ -17,15 +17,16 @@ def fetch_weights(
     num_bytes: int | None = None,
     alternatives: str = "",
 ) -> Path:
-    """Fetch ``url`` to ``path`` unless the file is there; an interrupted transfer resumes.
+    """Fetch ``url`` to ``path`` unless the file exists; resume an interrupted transfer.
 
     Args:
         url: An ``http://`` or ``https://`` address.
-        path: Where the file is or appears.
+        path: Of the file.
         sha256: First digits of the hexadecimal digest that the file must have. None accepts any
-            file; the caller then has to look at it.
+            file; then the caller has to check it.
         num_bytes: Size of the file. None asks the server.
-        alternatives: What else the user can do when the file cannot be fetched; ends the message.
+        alternatives: What else the user can do when the file cannot be fetched. The error message
+            ends with it.
 
     Returns:
         ``path``.
@@ -36,13 +37,15 @@ def fetch_weights(
     path = Path(path)
     lock_path = path.with_name(f".lock-{path.name}")
 
-    def tell_waiting() -> None:
+    def report_waiting() -> None:
         print(f"{path.name}: another process is fetching it", file=sys.stderr)
 
-    with hold_lock(lock_path, on_wait=tell_waiting):
+    with hold_lock(lock_path, on_wait=report_waiting):
+        # Another process may have fetched it while this one waited.
         if path.exists():
             _require_sha256(path, sha256)
             return path
+
         try:
             fetch_large_file(url, path, num_bytes=num_bytes, sha256=sha256)
         except DataError as error:

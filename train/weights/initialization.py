@@ -1,4 +1,7 @@
-"""First weights of the vision encoder: random, or an ImageNet classifier's, fetched once by hash or from a file."""
+"""ImageNet's weights for vision encoders and frozen classifiers.
+
+The weights are torchvision's: fetched once and checked by their hash, or read from a file.
+"""
 
 from pathlib import Path
 
@@ -8,79 +11,125 @@ import torchvision
 from earshot.errors import DataError, ParameterError
 from train.models.localizer import Localizer
 from train.models.training_parameters import TrainingParameters
-from train.networks.encoders import FULL_WIDTH, FeatureEncoder, ResNetEncoder, make_encoder
-from train.networks.object_guidance import ObjectGuidance
+from train.networks.encoders import FULL_WIDTH, FeatureEncoder, ResNetEncoder
 from train.runs.run_folder import load_tensors
 from train.weights.fetch import fetch_weights
-from train.weights.published_checkpoints import find_state_dict
+from train.weights.state_dicts import find_state_dict
 
-_ALTERNATIVES = "set init to random (with freeze_vision false), or to the path of a file with torchvision's weights"
+_ALTERNATIVES = (
+    "set init to random (with freeze_vision false), or to the path of a file with torchvision's "
+    "weights"
+)
+# Encoders may lack these. The published layouts hold first convolutions and heads that nothing
+# reads, and torchvision has no weights for them.
+_OPTIONAL_KEYS = {"conv1_a.weight", "conv1_flow.weight", "conv1.weight", "fc.weight", "fc.bias"}
 
 
 def initialize_vision(
     model: Localizer, parameters: TrainingParameters, *, weights_dir: Path | None
 ) -> None:
-    """Initialize the model's vision encoder as ``parameters.init`` says.
+    """Initialize the vision encoders of a network as ``parameters.init`` says.
 
-    An encoder with more channels than RGB (FlowGrad-IC) gets the mean of the RGB weights for the others; FlowGrad-EN's
-    flow encoder, its only channel being that mean, is initialized as well; so is Hear The Flow's but for its first
-    convolution, which stays random, as its authors have it.
+    | encoder | first convolution | rest |
+    |---|---|---|
+    | of frames | ImageNet's | ImageNet's |
+    | of frames and flow (FlowGrad-IC) | ImageNet's; for flow their mean over RGB | ImageNet's |
+    | of flow (FlowGrad-EN) | mean of ImageNet's over RGB | ImageNet's |
+    | of flow (Hear The Flow) | stays random, as in its authors' code | ImageNet's |
+
+    Args:
+        model: A network with random weights.
+        parameters: Of the network. With ``init`` random nothing changes.
+        weights_dir: Folder for fetched weights; None: torch's own.
+
+    Raises:
+        ParameterError: There are no ImageNet weights of this width or backbone.
+        DataError: The weights cannot be fetched or read, or do not fit.
     """
-    if parameters.init == "random":
+    init = parameters.init
+    if init == "random":
         return
     if parameters.width != FULL_WIDTH:
         raise ParameterError(
-            f"init {parameters.init!r} needs the full width ({FULL_WIDTH}), found width {parameters.width}; "
+            f"init {init!r} needs the full width ({FULL_WIDTH}), found width {parameters.width}; "
             "narrow encoders have no published weights: set init to random"
         )
-    weights = load_imagenet_weights(
-        parameters.backbone, init=parameters.init, weights_dir=weights_dir
-    )
+
+    weights = load_imagenet_weights(parameters.backbone, init=init, weights_dir=weights_dir)
     for name in (model.vision_name, *model.further_imagenet_encoders):
-        load_backbone(getattr(model, name), weights, source=parameters.init)
+        load_backbone(getattr(model, name), weights, source=init)
     for name in model.imagenet_trunks:
-        if hasattr(model, name):
-            load_backbone(getattr(model, name), weights, source=parameters.init, has_stem=False)
+        if hasattr(model, name):  # Hear The Flow has no such encoder with ``maxpool``
+            load_backbone(getattr(model, name), weights, source=init, has_stem=False)
 
 
-def attach_object_guidance(
-    model: Localizer, parameters: TrainingParameters, *, weights_dir: Path | None
-) -> None:
-    """Give EZ-VSL the frozen ImageNet ResNet-18 whose map it mixes in; nothing for models without guidance."""
-    kind = getattr(parameters, "object_guidance", "none")
-    if kind == "none":
-        return
-    classifier = make_encoder("resnet18", in_channels=3, has_head=True)
-    source = parameters.object_guidance_weights
-    load_backbone(
-        classifier,
-        load_imagenet_weights("resnet18", init=source, weights_dir=weights_dir),
-        source=source,
-    )
-    model.attach_guidance(ObjectGuidance(classifier, kind=kind))
+def attach_classifier(model: Localizer, *, weights_dir: Path | None) -> None:
+    """Give a network the frozen classifier that it needs; most networks need none."""
+    needed = model.needed_classifier
+    if needed is not None:
+        classifier = load_classifier(
+            needed.backbone,
+            source=needed.weights,
+            needs_head=needed.needs_head,
+            weights_dir=weights_dir,
+        )
+        model.attach_classifier(classifier)
+
+
+def load_classifier(
+    backbone: str, *, source: str, needs_head: bool, weights_dir: Path | None
+) -> ResNetEncoder:
+    """Make a ResNet with ImageNet's weights.
+
+    Args:
+        backbone: A ResNet.
+        source: ``imagenet`` (fetched), or the path of a file with torchvision's weights.
+        needs_head: Whether the file must hold the head ``fc``.
+        weights_dir: Folder for fetched weights; None: torch's own.
+
+    Raises:
+        DataError: The weights cannot be fetched or read, or do not fit.
+    """
+    classifier = ResNetEncoder(backbone, in_channels=3, has_head=True)
+    weights = load_imagenet_weights(backbone, init=source, weights_dir=weights_dir)
+    missing = sorted({"fc.weight", "fc.bias"} - set(weights))
+    if needs_head and missing:
+        raise DataError(f"{source}: has no {missing[0]}, expected a classifier with its head")
+
+    load_backbone(classifier, weights, source=source)
+    return classifier
 
 
 def load_imagenet_weights(
     backbone: str, *, init: str, weights_dir: Path | None
 ) -> dict[str, torch.Tensor]:
-    """torchvision's state dict of ``backbone`` from a file (``init`` is its path) or its published place."""
+    """Read torchvision's state dict of a backbone.
+
+    Args:
+        backbone: Name of a torchvision classifier.
+        init: ``imagenet`` fetches the published weights; anything else is the path of a file.
+        weights_dir: Folder for fetched weights; None: torch's own.
+
+    Raises:
+        ParameterError: Torchvision has no ImageNet weights for this backbone.
+        DataError: The weights cannot be fetched or read, or are not finite.
+    """
     if init != "imagenet":
         return _read_weights(Path(init).expanduser())
+
     try:
         weights = torchvision.models.get_model_weights(backbone).IMAGENET1K_V1
     except (ValueError, AttributeError):
         raise ParameterError(
             f"torchvision has no ImageNet weights for backbone {backbone!r}; {_ALTERNATIVES}"
         ) from None
+
     name = weights.url.rsplit("/", 1)[1]
-    folder = (
-        Path(weights_dir) if weights_dir is not None else Path(torch.hub.get_dir()) / "checkpoints"
-    )
-    # torchvision puts the first hexadecimal digits of a file's SHA-256 into its name
+    # Torchvision puts the first hexadecimal digits of a file's SHA-256 into its name.
     prefix = name.rsplit("-", 1)[1].split(".")[0]
-    return _read_weights(
-        fetch_weights(weights.url, folder / name, sha256=prefix, alternatives=_ALTERNATIVES)
-    )
+    folder = Path(torch.hub.get_dir()) / "checkpoints" if weights_dir is None else Path(weights_dir)
+    path = fetch_weights(weights.url, folder / name, sha256=prefix, alternatives=_ALTERNATIVES)
+    return _read_weights(path)
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -98,42 +147,60 @@ def load_backbone(
     source: str,
     has_stem: bool = True,
 ) -> None:
-    """Copy a torchvision state dict into an encoder; what the encoder has beyond it stays as it is, and so does its
-    first convolution where ``has_stem`` is false.
+    """Copy torchvision's weights into an encoder.
+
+    What the encoder has and torchvision's classifier has not stays as it is.
+
+    Args:
+        encoder: Of the same backbone.
+        weights: State dict of torchvision's classifier.
+        source: Where the weights come from, for error messages.
+        has_stem: False leaves the encoder's first convolution as it is.
+
+    Raises:
+        DataError: The weights are of another backbone.
     """
-    own, stem = encoder.state_dict(), encoder.stem
+    own, stem_key = encoder.state_dict(), f"{encoder.stem}.weight"
     weights = {encoder.own_name(key): value for key, value in weights.items()}
     if not hasattr(encoder, "fc"):
         weights = {key: value for key, value in weights.items() if not key.startswith("fc.")}
+
+    # The encoder's first convolution may have another name and other input channels.
     rgb = weights.get(f"{encoder.rgb_stem}.weight")
     if not has_stem:
-        weights[f"{stem}.weight"] = own[f"{stem}.weight"]
+        weights[stem_key] = own[stem_key]
     elif rgb is not None and rgb.shape[1:2] == (3,):
-        weights[f"{stem}.weight"] = expand_channels(rgb, own[f"{stem}.weight"].shape[1])
+        weights[stem_key] = expand_channels(rgb, own[stem_key].shape[1])
+
     fitting = {
         key: value for key, value in weights.items() if key in own and own[key].shape == value.shape
     }
     needed = {key for key in own if not key.endswith("num_batches_tracked")}
-    optional = {"conv1_a.weight", "conv1_flow.weight", "conv1.weight", "fc.weight", "fc.bias"} - {
-        f"{stem}.weight"
-    }
-    missing = sorted(needed - set(fitting) - optional)
+    missing = sorted(needed - set(fitting) - (_OPTIONAL_KEYS - {stem_key}))
     if missing:
         raise DataError(
-            f"init {source}: {len(missing)} of the encoder's weights are missing or of another shape, first "
-            f"{missing[0]} {tuple(own[missing[0]].shape)}; expected torchvision's weights of the same backbone"
+            f"init {source}: {len(missing)} of the encoder's weights are missing or have another "
+            f"shape, first {missing[0]} {tuple(own[missing[0]].shape)}; expected torchvision's "
+            "weights of the same backbone"
         )
+
+    # All names of a shallow backbone are also in a deeper one, so more is wrong, too.
     surplus = sorted(key for key in weights if key.startswith("layer") and key not in own)
-    if surplus:  # a deeper backbone's weights fit a shallower one's names
+    if surplus:
         raise DataError(
-            f"init {source}: holds {len(surplus)} weights that the encoder has not, first {surplus[0]}; expected "
-            "torchvision's weights of the same backbone"
+            f"init {source}: holds {len(surplus)} weights that the encoder does not have, first "
+            f"{surplus[0]}; expected torchvision's weights of the same backbone"
         )
+
     encoder.load_state_dict(fitting, strict=False)
 
 
 def expand_channels(rgb: torch.Tensor, num_channels: int) -> torch.Tensor:
-    """First-convolution weights (c, 3, k, k) for other inputs: RGB kept, the others their mean (FlowGrad)."""
+    """Turn first-convolution weights (c, 3, k, k) into (c, num_channels, k, k).
+
+    The weights of RGB are kept. Each other channel gets their mean, as in FlowGrad. With fewer
+    than three channels all get the mean.
+    """
     mean = rgb.mean(1, keepdim=True)
     if num_channels < 3:
         return mean.expand(-1, num_channels, -1, -1).clone()

@@ -12,7 +12,7 @@ from tests.helpers.toy_runs import CPU, TINY, losses, run, tiny
 from train.data.feature_readers import open_readers
 from train.fitting.fit import fit
 from train.fitting.lightning_module import TrainingModule
-from train.inference.predictor import load_predictor, untrained_predictor
+from train.inference.predictor import load_predictor, make_untrained_predictor
 from train.models.registry import build_parameters, make_model
 from train.models.training_parameters import HardwareParameters
 from train.runs.run_folder import load_tensors
@@ -70,7 +70,7 @@ def test_trained_model_points_better_than_untrained(tmp_path):
         places = (places + 0.5) / maps.shape[1:]
         return float((np.linalg.norm(places - centres[120:], axis=1) < 0.22).mean())
 
-    untrained = pointing(untrained_predictor(parameters, device="cpu"))
+    untrained = pointing(make_untrained_predictor(parameters, device="cpu"))
     assert pointing(load_predictor(tmp_path / "run", device="cpu")) > max(0.5, untrained + 0.2)
 
 

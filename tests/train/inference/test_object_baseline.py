@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from earshot.errors import DataError
+from tests.helpers.offline import cut_network
 
 torch = pytest.importorskip("torch")
 baseline = pytest.importorskip("train.inference.object_baseline")
@@ -40,7 +41,7 @@ def test_maps_are_those_of_torchvisions_classifier(weights_path, tmp_path):
     reference.load_state_dict(torch.load(weights_path, weights_only=True))
     trunk = torch.nn.Sequential(*list(reference.eval().children())[:-2])
     for name in baseline.KINDS:
-        predictor = baseline.object_predictor(
+        predictor = baseline.make_object_predictor(
             name, weights=str(weights_path), weights_dir=tmp_path, device="cpu"
         )
         assert predictor.reads == ("frames",)
@@ -64,18 +65,18 @@ def test_maps_are_those_of_torchvisions_classifier(weights_path, tmp_path):
 
 
 def test_weights_that_cannot_be_had_are_one_sentence(tmp_path, monkeypatch):
-    def fail(*arguments, **options):
-        raise OSError("no network")
-
-    monkeypatch.setattr("urllib.request.urlopen", fail)
+    cut_network(monkeypatch)
     with pytest.raises(DataError) as raised:
-        baseline.object_predictor("ogl_l1", weights="imagenet", weights_dir=tmp_path)
+        baseline.make_object_predictor("ogl_l1", weights="imagenet", weights_dir=tmp_path)
     text = str(raised.value)
     assert text.startswith("the baseline ogl_l1 needs an ImageNet resnet18: https://")
-    remedy = "set evaluate.object_guidance_weights to the path of torchvision's file, or take ogl_l1 out of evaluate"
-    assert text.endswith(f"cannot be fetched (no network); {remedy}.baselines")
+    remedy = (
+        "set evaluate.object_guidance_weights to the path of torchvision's file, or remove ogl_l1 "
+        "from evaluate.baselines"
+    )
+    assert text.endswith(f"cannot be fetched: no network; {remedy}")
     headless = tmp_path / "headless.pth"
     torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, headless)
     for name, message in (("ogl_l1", "weights are missing"), ("ogl_cls", "has no fc.bias")):
         with pytest.raises(DataError, match=message):
-            baseline.object_predictor(name, weights=str(headless), weights_dir=tmp_path)
+            baseline.make_object_predictor(name, weights=str(headless), weights_dir=tmp_path)

@@ -9,7 +9,7 @@ from earshot.errors import DataError, ParameterError
 from pipeline.base.progress import Progress
 from tests.helpers.toy_features import write_features
 from train.data.feature_readers import open_readers
-from train.inference.predictor import Predictor, load_predictor, untrained_predictor
+from train.inference.predictor import Predictor, load_predictor, make_untrained_predictor
 from train.models.registry import METHODS, build_parameters, make_model
 from train.networks.encoders import make_encoder
 from train.runs.run_folder import read_features, write_model
@@ -59,12 +59,12 @@ def test_untrained_predictors_follow_their_seed(toy):
     readers = open_readers(dirs, ("frames", "spectrograms"))
     torch.manual_seed(1)
     first, again, other = (
-        untrained_predictor(parameters, seed, device="cpu").predict(ids, readers)
+        make_untrained_predictor(parameters, seed, device="cpu").predict(ids, readers)
         for seed in (0, 0, 1)
     )
     assert np.array_equal(first, again)
     assert not np.allclose(first, other)
-    assert untrained_predictor(parameters, device="cpu").predict([], readers).shape[0] == 0
+    assert make_untrained_predictor(parameters, device="cpu").predict([], readers).shape[0] == 0
 
 
 @pytest.mark.parametrize("kind", ["l1", "cls"])
@@ -82,7 +82,7 @@ def test_object_guidance_mixes_two_normalized_maps(toy, tmp_path, kind):
         parameters = small_parameters(
             "ezvsl", object_guidance_weights=str(tmp_path / "weights.pth"), **settings
         )
-        return untrained_predictor(parameters, device="cpu").predict(ids, readers)
+        return make_untrained_predictor(parameters, device="cpu").predict(ids, readers)
 
     plain = torch.from_numpy(predict())[:, None]
     plain = torch.nn.functional.interpolate(

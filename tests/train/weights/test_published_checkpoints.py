@@ -15,8 +15,8 @@ from train.data.augmentation import encode_flow
 from train.inference.predictor import load_predictor
 from train.models.registry import build_parameters, make_model
 from train.runs.run_folder import read_run
-from train.weights.initialization import expand_channels, initialize_vision, load_imagenet_weights
-from train.weights.published_checkpoints import load_published, main, recognize
+from train.weights.published_checkpoints import load_published, main
+from train.weights.published_layouts import recognize_method
 
 NARROW = {"width": 8, "image_size": 64}
 
@@ -116,7 +116,7 @@ def test_a_stem_that_reads_flow_is_not_an_unused_one(tmp_path):
     """FlowGrad-IC's file holds every key of RCGrad's and one more, which is not RCGrad's unused one."""
     torch.save({"state_dict": narrow_state("flowgrad_ic")}, tmp_path / "ic.ckpt")
     message = refuse(tmp_path / "ic.ckpt", "rcgrad")
-    assert "1 are not its own (image_encoder.conv1_flow.weight)" in message
+    assert "1 keys are not in the model (image_encoder.conv1_flow.weight)" in message
     assert message.endswith("looks like flowgrad_ic")
 
 
@@ -135,7 +135,7 @@ def test_missing_and_unknown_keys_are_refused(tmp_path):
     torch.save(state, tmp_path / "a.pt")
     assert "1 keys are missing (audio_encoder.bn1.bias)" in refuse(tmp_path / "a.pt")
     torch.save({**narrow_state("lvs"), "imgnet.extra": torch.zeros(1)}, tmp_path / "b.pt")
-    assert "1 are not its own (imgnet.extra)" in refuse(tmp_path / "b.pt")
+    assert "1 keys are not in the model (imgnet.extra)" in refuse(tmp_path / "b.pt")
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):
@@ -150,12 +150,12 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     [
         (
             torch.Tensor.int,
-            "hold other numbers (aud_proj.weight is torch.int32, expected torch.float32)",
+            "have another type (aud_proj.weight is torch.int32, expected torch.float32)",
         ),
-        (torch.Tensor.to_sparse, "aud_proj.weight of its entries are not (plain) tensors"),
+        (torch.Tensor.to_sparse, "entries that are not (plain) tensors: aud_proj.weight"),
         (
             lambda values: values.to("meta"),
-            "aud_proj.weight of its entries are not (plain) tensors",
+            "entries that are not (plain) tensors: aud_proj.weight",
         ),
     ],
 )
@@ -171,7 +171,7 @@ def test_torchvision_weights_are_recognized(tmp_path):
 
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "resnet.pth")
     assert refuse(tmp_path / "resnet.pth", "lvs").endswith("looks like a torchvision ResNet")
-    assert "no model known here" in refuse(tmp_path / "resnet.pth")
+    assert "are of no known model" in refuse(tmp_path / "resnet.pth")
 
 
 def test_scores_and_callbacks_beside_the_weights_do_no_harm(tmp_path):
@@ -257,7 +257,7 @@ def test_a_mapping_that_holds_itself_is_refused(tmp_path):
     content = {}
     content["model"] = content
     torch.save(content, tmp_path / "a.pth")
-    assert "no state dict" in refuse(tmp_path / "a.pth")
+    assert "not a state dict" in refuse(tmp_path / "a.pth")
 
 
 def test_flow_of_released_htf_is_a_picture_in_0_to_1(tmp_path):
@@ -275,129 +275,15 @@ def test_flow_of_released_htf_is_a_picture_in_0_to_1(tmp_path):
 def test_files_without_state_dict_are_refused(tmp_path, content):
     torch.save(content, tmp_path / "a.pth")
     message = refuse(tmp_path / "a.pth")
-    assert "expected a state dict" in message or "of its entries are not (plain) tensors" in message
+    assert "expected a state dict" in message or "entries that are not (plain) tensors" in message
 
 
 def test_missing_file(tmp_path):
     assert refuse(tmp_path / "nowhere.pth").endswith("not found")
 
 
-def test_recognize_tells_all_methods_apart():
+def test_each_method_is_recognized():
     for name, values in METHODS.items():
-        found = recognize(narrow_state(name))
+        found = recognize_method(narrow_state(name))
         assert found["method"] == values["method"]
         assert found.get("flow_encoder") == values.get("flow_encoder")
-
-
-def test_imagenet_file_initializes_encoders_of_any_input(tmp_path):
-    import torchvision
-
-    torch.manual_seed(0)
-    weights = torchvision.models.resnet18(weights=None).state_dict()
-    torch.save(weights, tmp_path / "resnet18.pth")
-    for method, key, num_channels in [
-        ("ezvsl", "imgnet.conv1.weight", 3),
-        ("flowgrad_ic", "image_encoder.conv1_flow.weight", 4),
-        ("flowgrad_en", "flow_encoder.conv1_flow.weight", 1),
-    ]:
-        parameters = build_parameters(
-            {"method": method, "init": str(tmp_path / "resnet18.pth")}, "test"
-        )
-        model = make_model(parameters)
-        initialize_vision(model, parameters, weights_dir=None)
-        state = model.state_dict()
-        expected = expand_channels(weights["conv1.weight"], num_channels)
-        torch.testing.assert_close(state[key], expected)
-        encoder = key.split(".")[0]
-        torch.testing.assert_close(
-            state[f"{encoder}.layer4.1.bn2.weight"], weights["layer4.1.bn2.weight"]
-        )
-        torch.testing.assert_close(
-            state[f"{encoder}.layer3.0.conv1.weight"], weights["layer3.0.conv1.weight"]
-        )
-
-
-def test_imagenet_file_initializes_the_flow_encoder_of_htf_but_for_its_first_convolution(tmp_path):
-    import torchvision
-
-    weights = torchvision.models.resnet18(weights=None).state_dict()
-    torch.save(weights, tmp_path / "resnet18.pth")
-    for flow_encoder in ("cnn", "maxpool"):
-        values = {
-            "method": "htf",
-            "flow_encoder": flow_encoder,
-            "init": str(tmp_path / "resnet18.pth"),
-        }
-        parameters = build_parameters(values, "test")
-        model = make_model(parameters)
-        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        initialize_vision(model, parameters, weights_dir=None)
-        state = model.state_dict()
-        assert torch.equal(state["imgnet.conv1.weight"], weights["conv1.weight"])
-        assert torch.equal(
-            state["audnet.layer1.0.conv1.weight"], before["audnet.layer1.0.conv1.weight"]
-        )
-        if flow_encoder == "cnn":
-            assert torch.equal(state["flownet.conv1.weight"], before["flownet.conv1.weight"])
-            assert torch.equal(
-                state["flownet.layer4.1.conv2.weight"], weights["layer4.1.conv2.weight"]
-            )
-
-
-def test_flowgrad_channel_is_the_mean_of_rgb():
-    rgb = torch.randn(4, 3, 7, 7)
-    four = expand_channels(rgb, 4)
-    assert torch.equal(four[:, :3], rgb)
-    torch.testing.assert_close(four[:, 3], rgb.mean(1))
-    torch.testing.assert_close(expand_channels(rgb, 1)[:, 0], rgb.mean(1))
-
-
-def test_imagenet_offline_names_the_alternatives(tmp_path, monkeypatch):
-    import urllib.request
-
-    def refuse_connection(*arguments, **options):
-        raise urllib.error.URLError("no network")
-
-    monkeypatch.setattr(urllib.request, "urlopen", refuse_connection)
-    with pytest.raises(
-        DataError, match=r"cannot be fetched .no network.; set init to random .*path of a file"
-    ):
-        load_imagenet_weights("resnet18", init="imagenet", weights_dir=tmp_path)
-
-
-@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
-def test_imagenet_weights_of_another_backbone_are_refused(tmp_path, backbone):
-    import torchvision
-
-    torch.save(torchvision.models.resnet34(weights=None).state_dict(), tmp_path / "a.pth")
-    parameters = build_parameters(
-        {"method": "ezvsl", "backbone": backbone, "init": str(tmp_path / "a.pth")}, "t"
-    )
-    with pytest.raises(DataError, match="expected torchvision's weights of the same backbone"):
-        initialize_vision(make_model(parameters), parameters, weights_dir=None)
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ([1.0], "holds list, expected a state dict"),
-        ({"conv1.weight": 3}, "conv1.weight of its entries are not (plain) tensors"),
-        ({0: torch.zeros(1)}, "0 of its entries are not (plain) tensors"),
-        ({"conv1.weight": torch.full((64, 3, 7, 7), float("nan"))}, "conv1.weight is not finite"),
-    ],
-)
-def test_a_file_without_weights_initializes_nothing(tmp_path, content, words):
-    torch.save(content, tmp_path / "a.pth")
-    for init in (str(tmp_path / "a.pth"), str(tmp_path)):
-        with pytest.raises(DataError) as caught:
-            load_imagenet_weights("resnet18", init=init, weights_dir=None)
-        assert (words if init.endswith("a.pth") else "Is a directory") in str(caught.value)
-
-
-def test_narrow_encoders_have_no_imagenet_weights():
-    from earshot.errors import ParameterError
-
-    parameters = build_parameters({"method": "ezvsl", "width": 16}, "test")
-    with pytest.raises(ParameterError, match="needs the full width"):
-        initialize_vision(make_model(parameters), parameters, weights_dir=None)
-    assert np.isfinite(parameters.learning_rate)

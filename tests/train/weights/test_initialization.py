@@ -1,0 +1,140 @@
+"""ImageNet's weights: which parts of an encoder they initialize, and which files are refused."""
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from earshot.errors import DataError, ParameterError
+from tests.helpers.offline import cut_network
+from train.models.registry import build_parameters, make_model
+from train.weights.initialization import (
+    attach_classifier,
+    expand_channels,
+    initialize_vision,
+    load_imagenet_weights,
+)
+
+
+def test_imagenet_file_initializes_encoders_of_any_input(tmp_path):
+    torch.manual_seed(0)
+    weights = torchvision.models.resnet18(weights=None).state_dict()
+    torch.save(weights, tmp_path / "resnet18.pth")
+    for method, key, num_channels in [
+        ("ezvsl", "imgnet.conv1.weight", 3),
+        ("flowgrad_ic", "image_encoder.conv1_flow.weight", 4),
+        ("flowgrad_en", "flow_encoder.conv1_flow.weight", 1),
+    ]:
+        parameters = build_parameters(
+            {"method": method, "init": str(tmp_path / "resnet18.pth")}, "test"
+        )
+        model = make_model(parameters)
+        initialize_vision(model, parameters, weights_dir=None)
+        state = model.state_dict()
+        expected = expand_channels(weights["conv1.weight"], num_channels)
+        torch.testing.assert_close(state[key], expected)
+        encoder = key.split(".")[0]
+        torch.testing.assert_close(
+            state[f"{encoder}.layer4.1.bn2.weight"], weights["layer4.1.bn2.weight"]
+        )
+        torch.testing.assert_close(
+            state[f"{encoder}.layer3.0.conv1.weight"], weights["layer3.0.conv1.weight"]
+        )
+
+
+def test_imagenet_file_initializes_the_flow_encoder_of_htf_but_for_its_first_convolution(tmp_path):
+    weights = torchvision.models.resnet18(weights=None).state_dict()
+    torch.save(weights, tmp_path / "resnet18.pth")
+    for flow_encoder in ("cnn", "maxpool"):
+        values = {
+            "method": "htf",
+            "flow_encoder": flow_encoder,
+            "init": str(tmp_path / "resnet18.pth"),
+        }
+        parameters = build_parameters(values, "test")
+        model = make_model(parameters)
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        initialize_vision(model, parameters, weights_dir=None)
+        state = model.state_dict()
+        assert torch.equal(state["imgnet.conv1.weight"], weights["conv1.weight"])
+        assert torch.equal(
+            state["audnet.layer1.0.conv1.weight"], before["audnet.layer1.0.conv1.weight"]
+        )
+        if flow_encoder == "cnn":
+            assert torch.equal(state["flownet.conv1.weight"], before["flownet.conv1.weight"])
+            assert torch.equal(
+                state["flownet.layer4.1.conv2.weight"], weights["layer4.1.conv2.weight"]
+            )
+
+
+def test_flowgrad_channel_is_the_mean_of_rgb():
+    rgb = torch.randn(4, 3, 7, 7)
+    four = expand_channels(rgb, 4)
+    assert torch.equal(four[:, :3], rgb)
+    torch.testing.assert_close(four[:, 3], rgb.mean(1))
+    torch.testing.assert_close(expand_channels(rgb, 1)[:, 0], rgb.mean(1))
+
+
+def test_imagenet_offline_names_the_alternatives(tmp_path, monkeypatch):
+    cut_network(monkeypatch)
+    with pytest.raises(
+        DataError, match=r"cannot be fetched: no network; set init to random .*path of a file"
+    ):
+        load_imagenet_weights("resnet18", init="imagenet", weights_dir=tmp_path)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
+def test_imagenet_weights_of_another_backbone_are_refused(tmp_path, backbone):
+    torch.save(torchvision.models.resnet34(weights=None).state_dict(), tmp_path / "a.pth")
+    parameters = build_parameters(
+        {"method": "ezvsl", "backbone": backbone, "init": str(tmp_path / "a.pth")}, "t"
+    )
+    with pytest.raises(DataError, match="expected torchvision's weights of the same backbone"):
+        initialize_vision(make_model(parameters), parameters, weights_dir=None)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ([1.0], "holds list, expected a state dict"),
+        ({"conv1.weight": 3}, "entries that are not (plain) tensors: conv1.weight"),
+        ({0: torch.zeros(1)}, "entries that are not (plain) tensors: 0"),
+        ({"conv1.weight": torch.full((64, 3, 7, 7), float("nan"))}, "conv1.weight is not finite"),
+    ],
+)
+def test_a_file_without_weights_is_refused(tmp_path, content, words):
+    torch.save(content, tmp_path / "a.pth")
+    for init in (str(tmp_path / "a.pth"), str(tmp_path)):
+        with pytest.raises(DataError) as caught:
+            load_imagenet_weights("resnet18", init=init, weights_dir=None)
+        assert (words if init.endswith("a.pth") else "Is a directory") in str(caught.value)
+
+
+def test_narrow_encoders_have_no_imagenet_weights():
+    parameters = build_parameters({"method": "ezvsl", "width": 16}, "test")
+    with pytest.raises(ParameterError, match="needs the full width"):
+        initialize_vision(make_model(parameters), parameters, weights_dir=None)
+    assert np.isfinite(parameters.learning_rate)
+
+
+@pytest.mark.parametrize("kind", ["l1", "cls"])
+def test_only_class_probabilities_need_the_head_of_a_classifier(tmp_path, kind):
+    weights = torchvision.models.resnet18(weights=None).state_dict()
+    headless = {key: value for key, value in weights.items() if not key.startswith("fc.")}
+    torch.save(headless, tmp_path / "headless.pth")
+    values = {
+        "method": "ezvsl",
+        "object_guidance": kind,
+        "object_guidance_weights": str(tmp_path / "headless.pth"),
+    }
+    model = make_model(build_parameters(values, "test"))
+    keys = set(model.state_dict())
+
+    if kind == "cls":
+        with pytest.raises(
+            DataError, match=r"has no fc\.bias, expected a classifier with its head"
+        ):
+            attach_classifier(model, weights_dir=None)
+    else:
+        attach_classifier(model, weights_dir=None)
+    assert set(model.state_dict()) == keys  # the classifier is no part of the model's state

@@ -1,0 +1,143 @@
+"""Which method a published state dict belongs to, and whether it fits to the last key.
+
+After ``find_state_dict`` the names of the published checkpoints are:
+
+| method | first parts of the names | besides |
+|---|---|---|
+| lvs | ``imgnet``, ``audnet`` | |
+| ezvsl | ``imgnet``, ``audnet``, ``img_proj``, ``aud_proj`` | |
+| htf | ``imgnet``, ``audnet``, ``flowatt`` | ``flownet`` with the CNN for flow |
+| rcgrad | ``image_encoder``, ``audio_encoder`` | an unused convolution |
+| flowgrad_ic | ``image_encoder``, ``audio_encoder`` | a first convolution of four channels |
+| flowgrad_en | ``image_encoder``, ``audio_encoder``, ``flow_encoder`` | |
+
+RCGrad's training code also saves ``loss_fn.logit_scale``, for its own method and FlowGrad's.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from earshot.errors import DataError
+from train.weights.state_dicts import name_some
+
+_FLOW_STEM_KEY = "image_encoder.conv1_flow.weight"
+_FLOWGRAD_IC_CHANNELS = 4  # RGB and the magnitude of flow
+# RCGrad's released weights hold such a convolution of six channels, which nothing reads.
+_UNUSED_CHANNELS = 6
+# The scale belongs to the loss. Maps do not need it.
+_SCALE_KEY = "loss_fn.logit_scale"
+_METHODS_WITH_SCALE = ("rcgrad", "flowgrad_h", "flowgrad_ic", "flowgrad_en")
+
+StateDict = Mapping[str, torch.Tensor]
+
+
+def recognize_method(state: StateDict) -> dict[str, str] | None:
+    """Return the settings of the model that a state dict looks like.
+
+    Returns:
+        ``method`` and, for Hear The Flow, ``flow_encoder``. None: no known model.
+    """
+    parts = {key.split(".")[0] for key in state}
+
+    if {"image_encoder", "audio_encoder"} <= parts:
+        if "flow_encoder" in parts:
+            return {"method": "flowgrad_en"}
+        has_flow_channel = _count_channels(state, _FLOW_STEM_KEY) == _FLOWGRAD_IC_CHANNELS
+        return {"method": "flowgrad_ic" if has_flow_channel else "rcgrad"}
+
+    if {"imgnet", "audnet"} <= parts:
+        if "flowatt" in parts:
+            return {"method": "htf", "flow_encoder": "cnn" if "flownet" in parts else "maxpool"}
+        return {"method": "ezvsl" if "img_proj" in parts else "lvs"}
+
+    return None
+
+
+def drop_unused_keys(state: StateDict, expected: StateDict, method: str) -> dict[str, torch.Tensor]:
+    """Return a state dict without the tensors that its authors saved and nothing reads.
+
+    Args:
+        state: Of the checkpoint.
+        expected: State dict of a new network of the method.
+        method: Its name.
+    """
+    unused = set()
+    has_unused_stem = _count_channels(state, _FLOW_STEM_KEY) == _UNUSED_CHANNELS
+    if has_unused_stem and _FLOW_STEM_KEY not in expected:
+        unused.add(_FLOW_STEM_KEY)
+    if method in _METHODS_WITH_SCALE and _SCALE_KEY in state and state[_SCALE_KEY].numel() == 1:
+        unused.add(_SCALE_KEY)
+    return {key: value for key, value in state.items() if key not in unused}
+
+
+def require_fit(state: StateDict, expected: StateDict, path: Path, method: str) -> None:
+    """Raise ``DataError`` unless names, shapes and types are exactly those of the network.
+
+    Args:
+        state: Of the checkpoint, without unused keys.
+        expected: State dict of a new network of the method.
+        path: Of the checkpoint, for the message.
+        method: Its name.
+    """
+    problems = _find_differences(state, expected) or _find_wrong_values(state, expected)
+    if problems:
+        raise DataError(
+            f"{path}: not a published {method} checkpoint: {'; '.join(problems)}; it looks like "
+            f"{_describe_model(state)}"
+        )
+
+
+def _find_differences(state: StateDict, expected: StateDict) -> list[str]:
+    missing = [key for key in expected if key not in state]
+    unexpected = [key for key in state if key not in expected]
+    reshaped = [key for key in expected if key in state and expected[key].shape != state[key].shape]
+
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} keys are missing ({name_some(missing)})")
+    if unexpected:
+        problems.append(f"{len(unexpected)} keys are not in the model ({name_some(unexpected)})")
+    if reshaped:
+        key = reshaped[0]
+        found, wanted = tuple(state[key].shape), tuple(expected[key].shape)
+        problems.append(f"{len(reshaped)} have another shape ({key} is {found}, expected {wanted})")
+    return problems
+
+
+def _find_wrong_values(state: StateDict, expected: StateDict) -> list[str]:
+    """Describe what is wrong with the numbers of a state dict that has the right shapes."""
+    retyped = [
+        key
+        for key in expected
+        if expected[key].is_floating_point() and not state[key].is_floating_point()
+    ]
+    if retyped:
+        found, wanted = state[retyped[0]].dtype, expected[retyped[0]].dtype
+        return [f"{len(retyped)} have another type ({retyped[0]} is {found}, expected {wanted})"]
+
+    not_finite = [
+        key
+        for key, value in state.items()
+        if value.is_floating_point() and not value.isfinite().all()
+    ]
+    if not_finite:
+        return [f"{len(not_finite)} hold NaN or infinity ({name_some(not_finite)})"]
+    return []
+
+
+def _describe_model(state: StateDict) -> str:
+    recognized = recognize_method(state)
+    if recognized is not None:
+        return " ".join(recognized.values())
+    if "conv1.weight" in state and any(key.startswith("layer1.") for key in state):
+        return "a torchvision ResNet"
+    return "no known model"
+
+
+def _count_channels(state: StateDict, key: str) -> int | None:
+    """Return the input channels of a convolution's weights; None where there are none."""
+    if key not in state or state[key].dim() < 2:
+        return None
+    return state[key].shape[1]

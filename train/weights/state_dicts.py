@@ -1,0 +1,70 @@
+"""Find the state dict in a checkpoint that other people's code wrote."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from earshot.errors import DataError
+
+# Checkpoints keep the state dict under one of these keys, possibly one inside the other.
+_LEVELS = ("model_state_dict", "state_dict", "model")
+# A damaged or hostile file can contain itself, so the search ends after this many levels.
+_MAX_LEVELS = 4
+# What torch's DataParallel and Lightning put before every name.
+_PREFIXES = ("module.", "model.")
+_NUM_NAMED = 3
+
+
+def find_state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
+    """Find the tensors of a network in the content of a checkpoint.
+
+    Args:
+        content: What ``load_tensors`` returned: a state dict, or one under the keys ``model``,
+            ``state_dict`` or ``model_state_dict``.
+        path: Of the file, for error messages.
+
+    Returns:
+        The state dict, its names without ``module.`` and ``model.`` in front.
+
+    Raises:
+        DataError: There is no state dict, or a value in it is not a plain tensor.
+    """
+    for _ in range(_MAX_LEVELS):
+        inner = (content.get(name) for name in _LEVELS) if isinstance(content, Mapping) else ()
+        content = next((values for values in inner if isinstance(values, Mapping)), content)
+    if not isinstance(content, Mapping) or not content:
+        raise DataError(
+            f"{path}: holds {type(content).__name__}, expected a state dict (names and tensors)"
+        )
+
+    others = [
+        str(key)
+        for key, value in content.items()
+        if not isinstance(key, str) or not _is_plain_tensor(value)
+    ]
+    if others:
+        raise DataError(
+            f"{path}: not a state dict: entries that are not (plain) tensors: {name_some(others)}"
+        )
+
+    state = dict(content)
+    while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), None):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
+
+
+def name_some(keys: Iterable[str]) -> str:
+    """Return the first names of a list, for an error message."""
+    keys = list(keys)
+    return ", ".join(keys[:_NUM_NAMED]) + (", ..." if len(keys) > _NUM_NAMED else "")
+
+
+def _is_plain_tensor(value: Any) -> bool:
+    """Return whether a value is a tensor that stores each of its numbers.
+
+    Sparse and quantized tensors do not, and a tensor on the device ``meta`` has only a shape.
+    """
+    is_tensor = isinstance(value, torch.Tensor) and value.layout == torch.strided
+    return is_tensor and not value.is_quantized and not value.is_meta
