@@ -48,7 +48,8 @@ def check_sources(
     answers: queue.SimpleQueue[tuple[str, Check]] = queue.SimpleQueue()
     deadline = time.monotonic() + _CANARY_SECONDS
 
-    def look(name: str) -> None:
+    def answer(name: str) -> None:
+        """Check one dataset; runs in a thread."""
         try:
             check = check_source(project, name, parameters, deadline=deadline)
         except EarshotError as error:
@@ -57,7 +58,7 @@ def check_sources(
         answers.put((name, check))
 
     for name in names:
-        threading.Thread(target=look, args=(name,), daemon=True).start()
+        threading.Thread(target=answer, args=(name,), daemon=True).start()
 
     found: dict[str, Check] = {}
     with contextlib.suppress(queue.Empty):
@@ -72,7 +73,7 @@ def check_source(
     project: Project, name: str, parameters: DownloadParameters, *, deadline: float
 ) -> Check:
     """Check one dataset: its folders, then its hosts, then a video."""
-    section = project.parameters(load(name).parameters, f"sources.{name}")
+    section: Any = project.parameters(load(name).parameters, f"sources.{name}")
     values = {field.name: getattr(section, field.name) for field in fields(section)}
 
     facts = []
@@ -133,11 +134,12 @@ def find_unreachable(urls: dict[str, str], *, proxy: str | None, deadline: float
     """
     answers: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
 
-    def look(host: str, url: str) -> None:
+    def answer(host: str, url: str) -> None:
+        """Ask one host; runs in a thread."""
         answers.put((host, _find_error(url, proxy)))
 
     for host, url in urls.items():
-        threading.Thread(target=look, args=(host, url), daemon=True).start()
+        threading.Thread(target=answer, args=(host, url), daemon=True).start()
 
     found: dict[str, str | None] = dict.fromkeys(urls, "no answer")
     with contextlib.suppress(queue.Empty):

@@ -164,16 +164,17 @@ class SiteDownloader:
         if parameters.proxy:
             options["proxy"] = parameters.proxy
         if parameters.cookies_path and not is_file:
-            options["cookiefile"] = str(self._copy_cookies(parameters.cookies_path))
+            options["cookiefile"] = str(_copy_cookies(parameters.cookies_path, self._private_dir))
         return options
 
-    def _copy_cookies(self, cookies_path: str) -> Path:
-        """Copy the cookies for this worker alone, because yt-dlp rewrites its file on closing."""
-        self._private_dir.mkdir(parents=True, exist_ok=True)
-        copy_path = self._private_dir / "cookies.txt"
-        copy_path.touch(mode=0o600)
-        shutil.copyfile(cookies_path, copy_path)
-        return copy_path
+
+def _copy_cookies(cookies_path: str, private_dir: Path) -> Path:
+    """Copy the cookies for this worker alone, because yt-dlp rewrites its file on closing."""
+    private_dir.mkdir(parents=True, exist_ok=True)
+    copy_path = private_dir / "cookies.txt"
+    copy_path.touch(mode=0o600)
+    shutil.copyfile(cookies_path, copy_path)
+    return copy_path
 
 
 def _find_retry_after(error: Any) -> float | None:
