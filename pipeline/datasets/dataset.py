@@ -100,7 +100,7 @@ class Dataset:
 
     name: str
     # The dataclass of section `sources.<name>` of params.yaml.
-    parameters: type
+    parameters: type[Any]
     build_tables: BuildTables
     box_rule: BoxRule
 

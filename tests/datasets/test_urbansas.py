@@ -1,4 +1,7 @@
-"""Urbansas: FlowGrad's evaluation frames, any layout, the Zenodo record with broken transfers, archives that attack."""
+"""Urbansas: FlowGrad's evaluation frames, any layout, and the Zenodo record.
+
+Transfers of the record break, and archives attack.
+"""
 
 import hashlib
 import http.server
@@ -23,6 +26,7 @@ from pipeline.datasets.urbansas import dataset
 from pipeline.datasets.urbansas import release as urbansas_release
 from pipeline.media.reader import ClipReader
 from pipeline.media.validate import ValidationParameters, validate_clip
+from tests.helpers.download_helpers import encode
 
 VIDEO_HEADER = ",frame_id,track_id,x,y,w,h,class_id,visibility,label,filename,city,location_id,time,night,subset"
 AUDIO_HEADER = ",filename,class_id,label,non_identifiable_vehicle_sound,start,end"
@@ -99,21 +103,34 @@ def path_stat(path):
     return os.stat(path).st_mtime_ns
 
 
+@pytest.fixture(scope="module")
+def street(tmp_path_factory):
+    """Two videos of 400x224 pixels without sound, and a sound, 10 s each."""
+    folder = tmp_path_factory.mktemp("street")
+    for name, fps in (("slow.mp4", 2), ("fast.mp4", 8)):
+        picture = f"testsrc2=size=400x224:rate={fps}:duration=10"
+        encode(folder / name, "-f", "lavfi", "-i", picture, "-pix_fmt", "yuv420p")
+    encode(folder / "tone.wav", "-f", "lavfi", "-i", "sine=frequency=440:duration=10")
+    return folder
+
+
 @pytest.fixture
-def release(shared, tmp_path):
-    """A release with one labelled and one unlabelled clip, in another layout, with spaces and a link in its path."""
+def release(street, tmp_path):
+    """A release with one labelled and one unlabelled clip.
+
+    It has a layout of its own, with spaces and a link in its path.
+    """
     root = tmp_path / "my release"
-    mini = shared("urbansas_mini")
     for source, target in (
-        ("video_24fps/milan1202_44201.mp4", "video/video_2fps/labelled-1.mp4"),
-        ("video_24fps/london167_5118.mp4", "video/video_8fps/labelled-1.mp4"),
-        ("video_24fps/milan1202_44201.mp4", "unlabeled/video/other.mp4"),
-        ("audio/milan1202_44201.wav", "unlabeled/audio/other.wav"),
+        ("slow.mp4", "video/video_2fps/labelled-1.mp4"),
+        ("fast.mp4", "video/video_8fps/labelled-1.mp4"),
+        ("slow.mp4", "unlabeled/video/other.mp4"),
+        ("tone.wav", "unlabeled/audio/other.wav"),
     ):
         (root / target).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(mini / source, root / target)
+        shutil.copy(street / source, root / target)
     (tmp_path / "sounds").mkdir()
-    shutil.copy(mini / "audio" / "milan1202_44201.wav", tmp_path / "sounds" / "labelled-1.wav")
+    shutil.copy(street / "tone.wav", tmp_path / "sounds" / "labelled-1.wav")
     (root / "audio").symlink_to(tmp_path / "sounds")
     write_annotations(root)
     return root
@@ -156,7 +173,7 @@ def test_rules_layouts_and_the_unlabelled_part(release, tmp_path):
     assert list(rows) == ["labelled-1@00000500", "other@00002000", "other@00006000"]
     row = rows["labelled-1@00000500"]
     assert row["label"] == "bus+car"
-    expected = [[10 / 400, 20 / 225, 40 / 400, 60 / 225], [40 / 400, 20 / 225, 120 / 400, 60 / 225]]
+    expected = [[10 / 400, 20 / 224, 40 / 400, 60 / 224], [40 / 400, 20 / 224, 120 / 400, 60 / 224]]
     assert [
         box == pytest.approx(want) for box, want in zip(row["boxes"], expected, strict=True)
     ] == [True, True]
@@ -165,9 +182,8 @@ def test_rules_layouts_and_the_unlabelled_part(release, tmp_path):
         ["urbansas_unlabelled"],
     ]
     joined = path_of(clips.column("url")[0].as_py())
-    video = (
-        release / "video" / "video_8fps" / "labelled-1.mp4"
-    )  # rather than the one at 2 frames a second
+    # Rather than the video at 2 frames a second.
+    video = release / "video" / "video_8fps" / "labelled-1.mp4"
     assert packets_of(joined, "video") == packets_of(video, "video")
     _, samples = tables_of(release, tmp_path / "cache", splits=("urbansas_unlabelled",))
     assert samples.column("time_seconds").to_pylist() == [None]
