@@ -1,4 +1,7 @@
-"""Rendered scenes: pictures, boxes, motion and sound are what the scene says; files decode to what was drawn."""
+"""Rendered scenes: pictures, boxes, motion and sound agree with the scene.
+
+Files decode to what was drawn.
+"""
 
 import dataclasses
 import itertools
@@ -72,7 +75,7 @@ def test_sprites_fill_their_canvas_and_move(class_name):
 
 
 def test_box_is_exact():
-    # A whole-pixel position: what differs from the backdrop is the object, and the box is its extent.
+    # At a whole-pixel position, what differs from the backdrop is the object.
     scene = scene_with(actor_at(120.0, 100.0))
     renderer = SceneRenderer(scene)
     changed = np.abs(renderer.frame(0.0).astype(int) - renderer.background).max(axis=2) > 0
@@ -85,7 +88,7 @@ def test_box_is_exact():
     assert (x1 + x2) / 2 * 288 == pytest.approx(120, abs=3)
 
 
-def test_only_what_sounds_has_a_box():
+def test_only_sounding_objects_have_a_box():
     scene = scene_with(actor_at(70.0, 80.0, is_sounding=False), actor_at(210.0, 180.0))
     renderer = SceneRenderer(scene)
     (box,) = renderer.boxes(2.0)
@@ -94,7 +97,8 @@ def test_only_what_sounds_has_a_box():
 
 
 def test_motion_has_the_flow_of_its_speed():
-    # At phase 0 and t=0 the velocity is 2 pi f A: 2 pi * 0.5 * 24 = 75 px/s, in 1/8 s about 9.1 px to the left.
+    # At phase 0 and t=0 the velocity is 2 pi f A = 2 pi * 0.5 * 24 = 75 px/s: in 1/8 s about 9.1 px
+    # to the left.
     scene = scene_with(actor_at(150.0, 120.0, amplitude_x=-24.0, frequency=0.5))
     renderer = SceneRenderer(scene)
     before, after = (cv2.cvtColor(renderer.frame(t), cv2.COLOR_RGB2GRAY) for t in (0.0, 0.125))
@@ -137,7 +141,7 @@ def test_silent_objects_are_silent():
     assert np.abs(both).max() <= 1
 
 
-def test_timbres_tell_classes_apart():
+def test_sounds_tell_classes_apart():
     # Nearest mean spectrum, learned from one tone and tried on others.
     def profile(class_name, tone, seed):
         activity = np.abs(np.cos(np.linspace(0, 9, 2 * SAMPLE_RATE)))
@@ -165,7 +169,7 @@ def test_timbres_tell_classes_apart():
     assert hits >= 0.95 * 4 * len(CLASS_NAMES)
 
 
-def test_scenes_hold_what_their_kind_promises():
+def test_scenes_show_what_their_kind_says():
     centres = []
     for seed in range(40):
         single, traffic = scene_of("single", seed), scene_of("traffic", seed)
@@ -223,7 +227,7 @@ def test_a_street_has_one_lane_that_flows_and_one_that_waits():
     assert flowing == {0, 1}
 
 
-def test_what_waits_says_nothing_about_what_sounds():
+def test_waiting_objects_do_not_tell_which_object_sounds():
     # Otherwise a look that is seen twice would give the source away.
     waits = {True: [], False: []}
     for seed in range(1500):
@@ -237,7 +241,7 @@ def test_what_waits_says_nothing_about_what_sounds():
     assert np.mean(waits[False]) == pytest.approx(expected, abs=0.05)
 
 
-def test_sources_of_a_full_lane_are_still_to_be_seen():
+def test_sources_of_a_full_lane_are_within_the_frame():
     for seed in range(60):
         # Looks this wide do not fit into a lane; those that are drawn nearly always do.
         rng = np.random.default_rng(seed)
@@ -250,7 +254,7 @@ def test_sources_of_a_full_lane_are_still_to_be_seen():
             assert not actor.is_sounding or seen >= 0.3 * actor.width, seed
 
 
-def test_what_drives_enters_and_leaves_the_frame():
+def test_driving_objects_enter_and_leave_the_frame():
     car = actor_at(-200.0, 120.0, frequency=0.5, amplitude_x=5.0, speed=100.0)
     scene = scene_with(car)
     renderer = SceneRenderer(scene)
@@ -264,7 +268,7 @@ def test_what_drives_enters_and_leaves_the_frame():
     assert np.flatnonzero(seen.any(0)).max() == pytest.approx(x2 * scene.width, abs=2)
 
 
-def test_what_drives_is_as_loud_as_it_is_fast():
+def test_driving_objects_are_as_loud_as_they_are_fast():
     actor = actor_at(
         0.0, 120.0, class_name="motorcycle", frequency=0.5, amplitude_x=8.0, speed=50.0
     )
@@ -284,7 +288,7 @@ def test_same_scene_same_file(tmp_path):
 
 
 def test_file_holds_what_was_drawn_and_is_in_sync(tmp_path):
-    # A flash and a click at 1.0 s must come out at the same time, after frames and sound went through the encoders.
+    # A flash and a click at 1.0 s must come out of the encoders at the same time.
     scene = scene_with(actor_at(150.0, 120.0, amplitude_x=24.0, frequency=0.5))
     renderer = SceneRenderer(scene)
     frames = [renderer.frame(index / 16) for index in range(32)]

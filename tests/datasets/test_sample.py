@@ -1,4 +1,4 @@
-"""The embedded dataset: complete tables, files as promised (the broken ones too), resumption, and the seed."""
+"""The embedded dataset: complete tables, whole and broken files, resumption, and the seed."""
 
 import hashlib
 import re
@@ -126,7 +126,7 @@ def test_second_run_renders_nothing(rendered):
     assert {path: path.stat().st_mtime_ns for path in (cache_dir / "remote").iterdir()} == before
 
 
-def test_what_is_not_whole_is_rendered_again(rendered):
+def test_damaged_files_are_rendered_again(rendered):
     cache_dir, _, _ = rendered
     remote_dir = cache_dir / "remote"
     expected = digests(remote_dir)
@@ -166,7 +166,7 @@ def test_same_seed_same_bytes_whatever_the_workers(rendered, tmp_path):
     assert digests(tmp_path / "remote") == digests(cache_dir / "remote")
 
 
-def test_what_changes_the_content_changes_the_url():
+def test_a_changed_content_changes_the_url():
     def names(**changes):
         parameters = Parameters(**{**vars(SMALL), **changes})
         return {entry.clip_id: file_name(entry, parameters) for entry in list_entries(parameters)}

@@ -1,6 +1,7 @@
-"""Weights and inputs by formula, so that golden numbers need no checkpoint; parametric in the salt.
+"""Weights and inputs by formula, so that golden numbers need no checkpoint.
 
-A state dict is filled key by key in float32 from float64 draws of a generator seeded by salt and name.
+A state dict is filled key by key, in float32 from float64 draws of a generator. The generator is
+seeded by a salt and a name.
 """
 
 import zlib
@@ -25,19 +26,19 @@ METHODS = {
 
 
 def generator(name: str, salt: str = PUBLIC_SALT) -> np.random.Generator:
-    """The generator of one name."""
+    """Return the generator of one name."""
     return np.random.default_rng(zlib.crc32((salt + name).encode()))
 
 
 def tensor(values) -> torch.Tensor:
-    """float32."""
+    """Turn values into a float32 tensor."""
     return torch.from_numpy(np.asarray(values, np.float32))
 
 
 def fill_state_dict(
     template: Mapping[str, torch.Tensor], salt: str = PUBLIC_SALT
 ) -> dict[str, torch.Tensor]:
-    """Formula weights for the keys and shapes of ``template``."""
+    """Return weights by formula for the keys and shapes of ``template``."""
     return {key: _fill(key, value, salt) for key, value in template.items()}
 
 
@@ -85,7 +86,10 @@ def make_formula_model(name: str, salt: str = PUBLIC_SALT, **settings) -> Locali
 
 
 def make_loss_features(salt: str = PUBLIC_SALT) -> tuple[torch.Tensor, torch.Tensor]:
-    """Visual (3, 512, 7, 7) and audio (3, 512) features of unit norm whose similarities spread over 0..0.7."""
+    """Return visual (3, 512, 7, 7) and audio (3, 512) features of unit norm.
+
+    Their similarities spread over 0..0.7.
+    """
     normalize = torch.nn.functional.normalize
     audio = normalize(tensor(generator("lossaud", salt).standard_normal((3, 512))), dim=1)
     own, other = audio[:, :, None, None], audio.roll(1, 0)[:, :, None, None]

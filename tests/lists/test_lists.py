@@ -1,4 +1,4 @@
-"""Fetching lists: once, by their hashes; a server that is not there is one sentence."""
+"""Lists are fetched once and checked by their hashes; an absent server is one sentence."""
 
 import functools
 import http.server
@@ -16,7 +16,10 @@ from tests.helpers.list_tables import sizes_of
 
 @pytest.fixture
 def serve(tmp_path):
-    """``serve(folder)`` gives the address of a server on this machine; ``serve.log`` has the requested paths."""
+    """``serve(folder)`` starts a server and returns its address.
+
+    ``serve.log`` has the requested paths.
+    """
     servers = []
 
     def start(folder):

@@ -1,4 +1,4 @@
-"""Ground-truth maps, exact to the pixel, and what validation says of broken boxes."""
+"""Ground-truth maps, exact to the pixel."""
 
 import json
 
@@ -98,7 +98,8 @@ def test_urbansas_boxes_round_as_flowgrad_rounds():
     rng = np.random.default_rng(0)
     width, height = 400, 225
     for _ in range(300):
-        # Decimals of the annotations; many widths fall exactly on a pixel of the grid (25 / 400 * 224 = 14).
+        # Decimals as in the annotations. Many widths fall exactly on a pixel of the grid:
+        # 25 / 400 * 224 = 14.
         x, y = np.round(rng.uniform(0, 300), 2), np.round(rng.uniform(0, 150), 2)
         w, h = float(rng.choice([25, 50, 75, 60.5, 33.33])), float(rng.integers(1, 75))
         x1, y1 = int(x / width * 224), int(y / height * 224)

@@ -1,4 +1,4 @@
-"""The published protocols: golden numbers, the published loops map by map, torch's upsamplings, trivial facts."""
+"""The published protocols: the authors' scores, the published loops, torch's upsamplings."""
 
 import json
 
@@ -49,7 +49,7 @@ def test_scores_are_those_of_the_authors_code(name):
 
 
 def make_maps(rng, size):
-    """Noise, few values (ties at every threshold), a peak, negative values far from 0, constants."""
+    """Yield noise, few values (ties at every threshold), a peak, values far from 0, constants."""
     yield from rng.standard_normal((4, *size)).astype(np.float32)
     yield from np.round(rng.standard_normal((4, *size)) * 2).astype(np.float32)
     yield (rng.random(size) > 0.8).astype(np.float32)
@@ -151,7 +151,7 @@ def test_the_ground_truth_itself_is_perfect_under_earshot_and_limited_by_half_un
 
 
 def test_a_plateau_at_the_median_beats_the_ceiling_of_half():
-    """Why a map of few values (after a ReLU, or boxes) is not comparable under a strict median threshold."""
+    """Maps of few values (after a ReLU, or boxes) are not comparable under a strict median."""
     truth = make_ground_truth([[0.25, 0.25, 0.5, 0.75]], rule="union")
     binary = [(truth.levels() / 2).astype(np.float32)]
     rng = np.random.default_rng(0)
