@@ -18,14 +18,14 @@ from benchmarks.clips import find_clips, render_clips
 from benchmarks.extraction import CLOCKS
 from pipeline.features.extract import extract_features
 from pipeline.features.feature import Moment
-from pipeline.features.flow import FlowParameters, make_feature
+from pipeline.features.flow import Parameters, make_feature
 from pipeline.media.reader import probe
 
 CONTEXTS = (0.125, 0.5, 1.0, 2.5, 5.0)
 
 
 def measure(
-    paths: list[Path], *, parameters: FlowParameters, step_seconds: float | None, read_clock
+    paths: list[Path], *, parameters: Parameters, step_seconds: float | None, read_clock
 ) -> tuple[float, float]:
     """Seconds and bytes a sample."""
     feature = make_feature(parameters)
@@ -68,14 +68,12 @@ def main(argv: list[str] | None = None) -> int:
             else render_clips(Path(folder), num_clips=2)
         )
         measure(
-            paths[:1], parameters=FlowParameters(), step_seconds=None, read_clock=read_clock
+            paths[:1], parameters=Parameters(), step_seconds=None, read_clock=read_clock
         )  # loads the kernels
         first = None
         for context_seconds in CONTEXTS:
             for aggregation in ("mean", "max", "stack") if context_seconds > 0.125 else ("mean",):
-                parameters = FlowParameters(
-                    context_seconds=context_seconds, aggregation=aggregation
-                )
+                parameters = Parameters(context_seconds=context_seconds, aggregation=aggregation)
                 one, size = measure(
                     paths, parameters=parameters, step_seconds=None, read_clock=read_clock
                 )

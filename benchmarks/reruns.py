@@ -93,9 +93,9 @@ class Bench:
 
     def __init__(self, folder: Path, tables, *, cluster: ClusterParameters = HERE):
         self.folder, self.tables, self.cluster = folder, tables, cluster
-        self.frames = frames.FrameParameters()
-        self.spectrogram = spectrograms.SpectrogramParameters()
-        self.flow = flow.FlowParameters()
+        self.frames = frames.Parameters()
+        self.spectrogram = spectrograms.Parameters()
+        self.flow = flow.Parameters()
 
     def _build(self, feature, companions=()) -> BuildReport:
         samples, downloads = self.tables

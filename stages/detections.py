@@ -1,15 +1,22 @@
-"""``detections@DATASET``: what an object detector sees at each sample's time and 0.5 s later, for ``vision_only``."""
+"""``detections@DATASET``: what an object detector sees at each sample's time and 0.5 s later.
+
+The baseline ``vision_only`` reads it. It has a page of its own because a network computes it, and the page
+of the other features imports none.
+"""
 
 from pipeline.base.project import Project
+from pipeline.features.detections import Parameters
+from pipeline.features.registry import FEATURES
 from stages.common import run_stage
-from stages.feature import build
-from train.inference.detector import DetectorParameters, make_feature
+from stages.feature import build_and_count
+from train.inference.detector import make_detections_feature
 
 
 def main(project: Project, dataset: str) -> None:
-    """Cache the detections; the detector's weights are fetched once into ``cache/weights``."""
-    parameters = project.parameters(DetectorParameters, "detections.detector")
-    build(project, dataset, make_feature(parameters, weights_dir=project.weights_dir))
+    """Cache the detections. The detector's weights are fetched once into ``cache/weights``."""
+    parameters = project.parameters(Parameters, FEATURES["detections"].section)
+    feature = make_detections_feature(parameters, weights_dir=project.weights_dir)
+    build_and_count(project, dataset, feature)
 
 
 if __name__ == "__main__":

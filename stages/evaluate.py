@@ -12,14 +12,13 @@ from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from eval.results.files import LISTS, summarize_for_dvc, write_results
 from pipeline.base.progress import Progress
 from pipeline.base.project import Project
+from pipeline.features.registry import STANDARD_FEATURES
 from stages.common import run_stage
 from train.data.splits import find_split_ids
 from train.inference.object_baseline import KINDS, make_object_predictor
 from train.inference.predictor import Predictor, load_predictor, make_untrained_predictor
 from train.runs.run_folder import read_run
 from train.weights.published_checkpoints import RELEASED
-
-FEATURES = ("frames", "spectrograms", "flow", "waveforms")
 
 
 def main(project: Project) -> None:
@@ -39,9 +38,9 @@ def main(project: Project) -> None:
     project.maps_root_dir.mkdir(parents=True, exist_ok=True)
     rows: dict[str, list[dict]] = {name: [] for name in ("scores", *LISTS)}
     for dataset in project.datasets:
-        features, topline = (*FEATURES, "detections"), [make_vision_only()]
+        features, topline = (*STANDARD_FEATURES, "detections"), [make_vision_only()]
         if dataset not in detected:
-            features, topline = FEATURES, []
+            features, topline = STANDARD_FEATURES, []
         found = evaluate_dataset(
             dataset,
             read_table(project.samples_table_path(dataset), SAMPLES),

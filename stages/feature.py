@@ -1,15 +1,18 @@
-"""What the feature stages share: build one feature of a dataset and leave its account as a DVC metric."""
+"""``frames@DATASET`` and the other features: ``python -m stages.feature NAME DATASET``."""
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from earshot.errors import ParameterError
 from earshot.tables import DOWNLOADS, SAMPLES, read_table
 from pipeline.base.project import Project
+from pipeline.features.configure import configure_companions, configure_feature
 from pipeline.features.feature import Feature
 from pipeline.shards.account import write_account
 from pipeline.shards.build import BuildOptions, FeatureFolders, build_feature
 from pipeline.shards.cluster import ClusterParameters
+from stages.common import run_stage
 
 
 @dataclass(frozen=True)
@@ -20,16 +23,31 @@ class CacheParameters:
     max_failed_fraction: float
 
 
-def build(
-    project: Project, dataset: str, feature: Feature, *, companions: Sequence[Feature] = ()
-) -> None:
-    """Bring ``feature`` of all samples into its folder and count it in ``manifests/<dataset>/<feature>.json``.
+def main(project: Project, name: str, dataset: str) -> None:
+    """Cache one feature of a dataset, and with it the features that need the same decoded frames."""
+    feature = configure_feature(project, name)
+    if not feature.can_compute:
+        raise ParameterError(
+            f"feature {name}: a network computes it; run `dvc repro {name}@{dataset}`"
+        )
+    build_and_count(project, dataset, feature, configure_companions(project, name))
 
-    ``companions`` are features that are computed in the same pass over each video; their own
-    stages find the arrays in their stores.
+
+def build_and_count(
+    project: Project, dataset: str, feature: Feature, companions: Sequence[Feature] = ()
+) -> None:
+    """Bring a feature of all samples into its folder and count it in ``<feature>.json``.
+
+    Args:
+        project: The checkout.
+        dataset: Whose samples.
+        feature: What to compute.
+        companions: Features that are extracted in the same pass over each video. Their own stages
+            find the arrays in their stores.
     """
     cluster = project.parameters(ClusterParameters, "cluster").fill_from(os.environ)
     cache = project.parameters(CacheParameters, "cache")
+
     report = build_feature(
         feature,
         samples=read_table(project.samples_table_path(dataset), SAMPLES),
@@ -48,3 +66,7 @@ def build(
     )
     print(f"{dataset}: {report.describe()}")
     write_account(project, dataset, feature.name, num_bytes=report.bytes)
+
+
+if __name__ == "__main__":
+    run_stage(main, "feature", "dataset")

@@ -12,6 +12,7 @@ from eval.scoring.selection import has_ground_truth, mean_adaptive_ciou
 from pipeline.audit.leakage import AuditParameters, check_leakage, find_overlaps
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import load
+from pipeline.features.registry import STANDARD_FEATURES
 from stages.common import run_stage
 from train.data.feature_readers import describe_features, open_readers
 from train.data.splits import find_boxes, find_split_ids, find_videos, hold_out
@@ -21,8 +22,6 @@ from train.models.registry import build_parameters, features_read, parameters_of
 from train.models.training_parameters import HardwareParameters
 from train.runs.finished_runs import compute_run_key, obtain_run
 from train.runs.run_folder import adopt_run, read_run, write_untrained_run
-
-FEATURES = ("frames", "spectrograms", "flow", "waveforms")
 
 
 def main(project: Project, model: str) -> None:
@@ -63,7 +62,7 @@ def main(project: Project, model: str) -> None:
         split_ids["train"], split_ids["val"] = hold_out(
             split_ids["train"], video_of, num_samples=parameters.num_held_out
         )
-    features_dirs = {name: project.feature_dir(dataset, name) for name in FEATURES}
+    features_dirs = {name: project.feature_dir(dataset, name) for name in STANDARD_FEATURES}
     trained = parameters_of_training(parameters)
     key = compute_run_key(
         trained,

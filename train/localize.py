@@ -7,7 +7,6 @@ sound are prepared as the model's training data were; memory does not grow with 
 
 import argparse
 import contextlib
-import dataclasses
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from earshot.errors import DataError, EarshotError, MediaError
 from earshot.files import publish
 from pipeline.base.parameters import build
 from pipeline.base.progress import Progress
-from pipeline.features import flow, frames, spectrograms
+from pipeline.features.configure import load_module, restore_feature
 from pipeline.features.extract import extract_features
 from pipeline.features.feature import Extracted, Feature, Moment
 from pipeline.media.ffmpeg import find_ffmpeg
@@ -38,9 +37,15 @@ _DEFAULT_FPS = 25.0
 _MAX_FPS = 60.0
 _MAX_AAC_CHANNELS = 8
 # Of weights that were imported, not trained here: how their authors' tests prepare sound.
-_PUBLISHED_SPECTROGRAMS = {"lvs": "lvs", "ezvsl": "ezvsl", "htf": "htf"}
-_PUBLISHED_WAVEFORMS = {"rcgrad": "rcgrad"}
-_FLOWGRAD_WAVEFORM = "flowgrad_test"
+_PUBLISHED_PRESETS = {
+    "lvs": {"spectrograms": "lvs"},
+    "ezvsl": {"spectrograms": "ezvsl"},
+    "htf": {"spectrograms": "htf"},
+    "rcgrad": {"waveforms": "rcgrad"},
+    "flowgrad_h": {"waveforms": "flowgrad_test"},
+    "flowgrad_ic": {"waveforms": "flowgrad_test"},
+    "flowgrad_en": {"waveforms": "flowgrad_test"},
+}
 
 
 @dataclass(frozen=True)
@@ -60,25 +65,20 @@ class LocalizeParameters:
 
 
 def make_features(predictor: Predictor, recorded: dict[str, dict]) -> list[Feature]:
-    """The features that a model reads, with the parameters ``recorded`` at its training (or the published ones)."""
-    method = predictor.parameters.method
-    made = []
+    """Make the features that a model reads, with the parameters of its training or the published ones.
+
+    ``recorded``: by feature, the parameters that the model's run recorded; imported weights have none.
+    """
+    presets = _PUBLISHED_PRESETS.get(predictor.parameters.method, {})
+    features = []
     for name in predictor.reads:
-        values = recorded.get(name) or {}
-        if name == "frames":
-            made.append(frames.make_feature(build(frames.FrameParameters, values, name)))
-        elif name == "flow":
-            made.append(flow.make_feature(build(flow.FlowParameters, values, name)))
-        else:
-            is_waveform = name == "waveforms"
-            if not values:
-                presets = _PUBLISHED_WAVEFORMS if is_waveform else _PUBLISHED_SPECTROGRAMS
-                values = {"preset": presets.get(method, _FLOWGRAD_WAVEFORM)}
-            feature = spectrograms.make_feature(
-                build(spectrograms.SpectrogramParameters, values, name)
-            )
-            made.append(dataclasses.replace(feature, name=name))
-    return made
+        if recorded.get(name):
+            features.append(restore_feature(name, recorded[name]))
+            continue
+        module = load_module(name)
+        values = {"preset": presets[name]} if name in presets else {}
+        features.append(module.make_feature(build(module.Parameters, values, name)))
+    return features
 
 
 def iter_maps(

@@ -1,16 +1,15 @@
 """The topline ``vision_only`` of FlowGrad: every moving vehicle that a detector sees, whatever the sound.
 
-Detections (boxes of a frame and of the frame 0.5 s later) come from ``train/inference/detector.py``; here are the two filters of
-"vision-only+CF+TF": the class filter, and the temporal filter that drops what stands still.
+Detections (boxes of a frame and of the frame 0.5 s later) are the feature ``pipeline.features.detections``;
+here are the two filters of "vision-only+CF+TF": the class filter, and the temporal filter that drops what stands still.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from earshot.errors import DataError
 from eval.scoring.ground_truth import GRID
+from pipeline.features.detections import Detections, unpack_detections
 
 COCO_VEHICLES = {
     3: "car",
@@ -18,33 +17,10 @@ COCO_VEHICLES = {
     6: "bus",
     8: "truck",
 }  # COCO category ids, as torchvision's detectors give
-NEXT_FRAME_SECONDS = 0.5
 STILL_IOU = 0.95
 MIN_SCORE = (
     0.25  # the confidence from which YOLOR-P6, the authors' detector, reports a box by default
 )
-
-
-@dataclass(frozen=True)
-class Detections:
-    """What a detector found in one frame.
-
-    ``boxes`` ``(num_boxes, 4)`` normalized x1 y1 x2 y2; ``labels`` ``(num_boxes,)`` COCO category ids; ``scores``
-    ``(num_boxes,)`` in 0..1.
-    """
-
-    boxes: np.ndarray
-    labels: np.ndarray
-    scores: np.ndarray
-
-    def __post_init__(self):
-        if self.boxes.shape != (len(self.boxes), 4) or not len(self.boxes) == len(
-            self.labels
-        ) == len(self.scores):
-            raise DataError(
-                f"detections: boxes {self.boxes.shape}, labels {self.labels.shape}, scores {self.scores.shape}, "
-                "expected (n, 4), (n,) and (n,)"
-            )
 
 
 def filter_classes(
@@ -102,33 +78,6 @@ def vision_only_map(
     for x1, y1, x2, y2 in (np.clip(boxes, 0, 1) * GRID).astype(int):
         grid_map[y1:y2, x1:x2] = 1
     return grid_map
-
-
-def pack_detections(current: Detections, following: Detections | None = None) -> np.ndarray:
-    """Both frames' detections as one array: float32 ``(num_boxes, 7)`` of frame (0 or 1), x1 y1 x2 y2, score, label."""
-    parts = [
-        np.column_stack(
-            [np.full(len(found.boxes), number), found.boxes, found.scores, found.labels]
-        )
-        for number, found in enumerate((current, following))
-        if found is not None
-    ]
-    return np.concatenate(parts).astype(np.float32)
-
-
-def unpack_detections(
-    array: np.ndarray, *, num_frames: int
-) -> tuple[Detections, Detections | None]:
-    """What ``pack_detections`` packed; ``num_frames`` 1: there was no second frame."""
-    if array.ndim != 2 or array.shape[1] != 7:
-        raise DataError(f"detections have shape {array.shape}, expected (num_boxes, 7)")
-    first, second = (
-        Detections(
-            rows[:, 1:5].astype(np.float64), rows[:, 6].astype(int), rows[:, 5].astype(np.float64)
-        )
-        for rows in (array[array[:, 0] == number] for number in (0, 1))
-    )
-    return first, second if num_frames > 1 else None
 
 
 class VisionOnlyMaps(Sequence):

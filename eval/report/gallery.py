@@ -308,7 +308,9 @@ def _add_pictures(card: Card, dataset: DatasetInputs, sample_id: str, *, max_byt
 
     spectrogram = _read(card, dataset, "spectrograms", sample_id)
     if spectrogram is not None:
-        picture = pictures.resize(pictures.colour_spectrogram(spectrogram), width=200, height=150)
+        picture = pictures.resize_shown(
+            pictures.colour_spectrogram(spectrogram), width=200, height=150
+        )
         card["spectrogram"] = _encode(picture, max_bytes * 3 // 10)
 
 
@@ -340,7 +342,7 @@ def _encode(picture: np.ndarray, max_bytes: int) -> str:
         if min(picture.shape[:2]) <= 32:
             return encode_base64(data)
         height, width = picture.shape[:2]
-        picture = pictures.resize(picture, width=width // 2, height=height // 2)
+        picture = pictures.resize_shown(picture, width=width // 2, height=height // 2)
 
 
 def _pack_maps(

@@ -17,9 +17,10 @@ from earshot.errors import DataError
 from earshot.reader import FeatureReader
 from eval.results.files import read_results, read_scores
 from pipeline.base.project import Project
+from pipeline.features.registry import FEATURES
 
-# The features that the gallery shows; others are only counted.
-_SHOWN_FEATURES = ("frames", "spectrograms", "flow")
+# The page draws features that have a title; the others are only counted, where they are.
+_DRAWN_FEATURES = tuple(name for name, feature in FEATURES.items() if feature.title is not None)
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def _load_dataset(project: Project, name: str, notes: list[str]) -> DatasetInput
 
     # Features that the gallery shows come first, then whatever else is cached.
     index_paths = sorted(project.dataset_cache_dir(name).glob("*/index.parquet"))
-    features = dict.fromkeys([*_SHOWN_FEATURES, *(path.parent.name for path in index_paths)])
+    features = dict.fromkeys([*_DRAWN_FEATURES, *(path.parent.name for path in index_paths)])
     readers: dict[str, FeatureArrays] = {}
     for feature in features:
         if (project.feature_dir(name, feature) / "index.parquet").exists():

@@ -1,47 +1,13 @@
-"""Which datasets and features a command is about, and how params.yaml makes each feature."""
+"""Which datasets and features a command is about."""
 
-import dataclasses
-import importlib
 import os
-from collections.abc import Callable
 
 from earshot.errors import ParameterError
 from earshot.shard_format import INDEX_NAME
 from pipeline.base.project import Project
-from pipeline.features import flow, frames, spectrograms
-from pipeline.features.feature import Feature
+from pipeline.features.registry import FEATURES
 from pipeline.shards.account import account_path
 from pipeline.shards.cluster import ClusterParameters
-
-
-def _waveforms(project: Project) -> Feature:
-    feature = spectrograms.make_feature(
-        project.parameters(spectrograms.SpectrogramParameters, "waveform")
-    )
-    return dataclasses.replace(feature, name="waveforms")
-
-
-def _detections(project: Project) -> Feature:
-    """The detector is a network: `train` has it, which is imported only when detections are made again."""
-    detector = importlib.import_module("train.inference.detector")
-    parameters = project.parameters(detector.DetectorParameters, "detections.detector")
-    return detector.make_feature(parameters, weights_dir=project.weights_dir)
-
-
-FEATURES: dict[str, Callable[[Project], Feature]] = {
-    "frames": lambda project: frames.make_feature(
-        project.parameters(frames.FrameParameters, "frames")
-    ),
-    "spectrograms": lambda project: spectrograms.make_feature(
-        project.parameters(spectrograms.SpectrogramParameters, "spectrogram")
-    ),
-    "flow": lambda project: flow.make_feature(project.parameters(flow.FlowParameters, "flow")),
-    "waveforms": _waveforms,
-    "detections": _detections,
-}
-_ON_REQUEST = {
-    "detections": " for the datasets in `detections.datasets`"
-}  # not made of every dataset
 
 
 def add_selection(parser) -> None:
@@ -73,13 +39,17 @@ def selected_folders(arguments, project: Project) -> list[tuple[str, str]]:
             if feature in built:
                 continue
             if arguments.feature or project.feature_dir(dataset, feature).exists():
-                print(
-                    f"{dataset}/{feature}: not cached yet; `dvc repro` does that{_ON_REQUEST.get(feature, '')}"
-                )
+                print(f"{dataset}/{feature}: not cached yet; {_describe_remedy(feature)}")
         if not built and not arguments.feature:
             print(f"{dataset}: no features cached yet; `dvc repro` does that")
         found += [(dataset, feature) for feature in built]
     return found
+
+
+def _describe_remedy(feature: str) -> str:
+    """Say how a feature comes into the cache."""
+    section = FEATURES[feature].datasets_section
+    return "`dvc repro` does that" + (f" for the datasets in `{section}`" if section else "")
 
 
 def _is_built(project: Project, dataset: str, feature: str) -> bool:

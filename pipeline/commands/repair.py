@@ -3,15 +3,15 @@
 from earshot.tables import DOWNLOADS, SAMPLES, read_table
 from pipeline.base.project import Project
 from pipeline.commands.feature_selection import (
-    FEATURES,
     add_selection,
     read_cluster_parameters,
     selected_folders,
 )
 from pipeline.commands.verify import describe_damage, print_damaged_tables, verify_folder
+from pipeline.features.configure import configure_feature
 from pipeline.shards.account import account_path, write_account
 from pipeline.shards.build import BuildOptions, FeatureFolders
-from pipeline.shards.repair import repair_feature
+from pipeline.shards.repair import remove_damaged_files, repair_feature
 from pipeline.shards.verify import Damage
 
 HELP = "make damaged shards again (found as by verify); restores the same bytes where possible"
@@ -44,21 +44,20 @@ def _repair(project: Project, dataset: str, name: str, arguments) -> int:
     if not damages and not arguments.failed:
         print(f"{dataset}/{name}: {num_ok} samples, whole; nothing to repair")
         return 0
+    feature = configure_feature(project, name)
+    if not feature.can_compute:
+        return _remove_damaged(project, dataset, name, damages)
     for reasons in (
         arguments.failed,
         (),
     ):  # a damaged index hides damaged shards: they are found the second time
         _print_damages(damages, project)
         report = repair_feature(
-            FEATURES[name](project),
+            feature,
             [damage for damage in damages if damage.path.suffix == ".h5"],
             samples=read_table(project.samples_table_path(dataset), SAMPLES),
             downloads=read_table(project.downloads_table_path(dataset), DOWNLOADS),
-            folders=FeatureFolders(
-                project.clips_dir(dataset),
-                project.store_dir(dataset, name),
-                project.feature_dir(dataset, name),
-            ),
+            folders=_find_folders(project, dataset, name),
             options=BuildOptions(
                 cluster=read_cluster_parameters(project),
                 retry_reasons=reasons,
@@ -74,6 +73,25 @@ def _repair(project: Project, dataset: str, name: str, arguments) -> int:
     _print_damages(damages, project)
     print(f"{dataset}/{name}: still damaged")
     return 1
+
+
+def _remove_damaged(project: Project, dataset: str, name: str, damages: list[Damage]) -> int:
+    """Remove the damaged shards of a feature that only its stage can compute, and say so."""
+    _print_damages(damages, project)
+    removed = remove_damaged_files(damages, _find_folders(project, dataset, name))
+    print(
+        f"{dataset}/{name}: {len(removed)} damaged shards removed; `dvc repro {name}@{dataset}` "
+        "computes them again"
+    )
+    return 1
+
+
+def _find_folders(project: Project, dataset: str, name: str) -> FeatureFolders:
+    return FeatureFolders(
+        project.clips_dir(dataset),
+        project.store_dir(dataset, name),
+        project.feature_dir(dataset, name),
+    )
 
 
 def _print_damages(damages: list[Damage], project: Project) -> None:

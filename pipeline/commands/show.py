@@ -12,6 +12,7 @@ from earshot.files import publish_bytes
 from earshot.reader import FeatureReader
 from pipeline.base.project import Project
 from pipeline.features import pictures
+from pipeline.features.registry import FEATURES, Kind
 
 HELP = (
     "draw one picture of a sample: frame with boxes, flow, spectrogram, maps, where it comes from"
@@ -171,35 +172,22 @@ def draw_panels(
 ) -> list[pictures.Panel]:
     """The panels of the sheet; a feature that is not there is a panel with its reason."""
     sample_id, boxes = sample["sample_id"], sample["boxes"] or []
-    frame, why = _read_feature(project, dataset, "frames", sample_id)
-    counted = (
-        f"{len(boxes)} {'box' if len(boxes) == 1 else 'boxes'} of what sounds"
-        if boxes
-        else "no boxes known"
-    )
-    panels = [
-        _panel(
-            "Frame", None if frame is None else pictures.draw_boxes(frame, boxes), why or counted
-        )
-    ]
-    flow, why = _read_feature(project, dataset, "flow", sample_id)
-    if flow is None:
-        panels.append(_panel("Flow", None, why))
-    else:
-        picture, full_scale = pictures.colour_flow(flow)
-        picture = _with_wheel(picture)
-        panels.append(
-            _panel(
-                "Flow", picture, f"hue: direction (wheel); full colour: {full_scale:.1f} px or more"
-            )
-        )
-    spectrogram, why = _read_feature(project, dataset, "spectrograms", sample_id)
-    if spectrogram is None:
-        panels.append(_panel("Spectrogram", None, why))
-    else:
-        shape = " x ".join(map(str, spectrogram.shape))
-        caption = f"{shape}; time to the right, frequency up"
-        panels.append(_panel("Spectrogram", pictures.colour_spectrogram(spectrogram), caption))
+    panels, arrays = [], {}
+    for name, feature in FEATURES.items():
+        if feature.title is None:
+            continue
+        array, why = _read_feature(project, dataset, name, sample_id)
+        arrays[name] = array
+        if array is None:
+            panels.append(_panel(feature.title, None, why))
+        elif feature.kind == "picture":
+            counted = f"{len(boxes)} {'box' if len(boxes) == 1 else 'boxes'} of what sounds"
+            picture = pictures.draw_boxes(array, boxes)
+            panels.append(_panel(feature.title, picture, counted if boxes else "no boxes known"))
+        else:
+            panels.append(_panel(feature.title, *_draw_array(array, feature.kind)))
+
+    frame = arrays.get("frames")
     for model in _expand_models(project, dataset, models):
         panels.append(_draw_map(project, dataset, model, sample_id, frame, boxes))
     return panels
@@ -263,6 +251,17 @@ def _read_feature(
             return None, f"none: {reader.reason(sample_id)}"
         except DataError as error:
             return None, str(error)
+
+
+def _draw_array(array: np.ndarray, kind: Kind) -> tuple[np.ndarray, str]:
+    """Return the picture of a flow or a spectrogram, and its caption."""
+    if kind == "motion":
+        picture, full_scale = pictures.colour_flow(array)
+        caption = f"hue: direction (wheel); full colour: {full_scale:.1f} px or more"
+        return _with_wheel(picture), caption
+
+    shape = " x ".join(map(str, array.shape))
+    return pictures.colour_spectrogram(array), f"{shape}; time to the right, frequency up"
 
 
 def _with_wheel(picture: np.ndarray) -> np.ndarray:

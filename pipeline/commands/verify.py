@@ -9,7 +9,8 @@ from earshot.errors import DataError
 from earshot.shard_format import INDEX_NAME
 from earshot.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, read_table
 from pipeline.base.project import Project
-from pipeline.commands.feature_selection import FEATURES, add_selection, selected_folders
+from pipeline.commands.feature_selection import add_selection, selected_folders
+from pipeline.features.configure import configure_feature
 from pipeline.shards.account import account_path, find_account_problem
 from pipeline.shards.requests import find_clips, make_requests
 from pipeline.shards.verify import Damage, verify_feature
@@ -105,7 +106,8 @@ def _compare_with_tables(
     )
     if not account_path(project, dataset, feature).exists():
         clips, absences = find_clips(downloads, project.clips_dir(dataset))
-        requests = make_requests(FEATURES[feature](project), samples, clips, absences)
+        configured = configure_feature(project, feature)
+        requests = make_requests(configured, samples, clips, absences)
         other = tuple(
             r.sample_id for r in requests if r.sample_id in keys and keys[r.sample_id] != r.key
         )

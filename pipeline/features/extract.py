@@ -1,70 +1,93 @@
-"""One pass over a clip for any set of features and moments: the file is opened once and its video decoded once."""
+"""One pass over a clip for any features and moments: open the file once, decode its video once."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from earshot.errors import MediaError
-from pipeline.features.feature import Decoded, Extracted, Feature, Moment, Needs
-from pipeline.media.reader import ClipReader, MediaInfo
+from pipeline.features.feature import AudioWindow, Decoded, Extracted, Feature, Moment, Needs
+from pipeline.media.frame import VideoFrame
+from pipeline.media.reader import ClipReader
+
+# The sound of each window of a moment, with its rate, or the error that reading it gave.
+_Sounds = dict[AudioWindow, tuple[np.ndarray, int] | MediaError]
 
 
 def extract_features(
     path: Path | str, moments: Sequence[Moment], features: Sequence[Feature]
 ) -> Iterator[dict[str, Extracted]]:
-    """Yield, for each moment in the order given, each feature's array or the reason why there is none.
+    """Compute features of a clip at some moments.
 
-    A failure of the file is the reason of all that it concerns and raises nothing: a clip without audio still has
-    frames, and a break in the middle concerns the moments whose frames it takes. What a moment gets does not depend on
-    the others. Frames are held only until the last moment that needs them.
+    A failure of the file concerns only what needs the failing part, and raises nothing. A clip
+    without sound still has frames; a break in the middle concerns the moments whose frames it takes.
+    The result of a moment does not depend on the other moments.
+
+    Args:
+        path: The media file.
+        moments: In any order. Frames are held until the last moment that needs them.
+        features: Each must have ``can_compute``.
+
+    Yields:
+        For each moment, in the order given: by feature name, the array or the reason why there is
+        none.
     """
-    num_given = 0
+    num_yielded = 0
     try:
         with ClipReader(path) as reader:
             for extracted in _Pass(reader, moments, features).run():
-                num_given += 1
+                num_yielded += 1
                 yield extracted
     except MediaError as error:
         failed = Extracted(None, reason=error.reason, detail=str(error))
-        for _ in moments[num_given:]:
+        for _ in moments[num_yielded:]:
             yield {feature.name: failed for feature in features}
 
 
 class _Pass:
+    """The state of one pass: what is needed, which frames are held, which could not be read."""
+
     def __init__(self, reader: ClipReader, moments: Sequence[Moment], features: Sequence[Feature]):
         self._reader = reader
         self._features = features
-        info: MediaInfo = reader.info
         self._moments = moments
-        self._needs: list[list[Needs]] = [
-            [feature.needs(moment, info) for feature in features] for moment in moments
-        ]
         self._memos: list[dict] = [{} for _ in features]
+
+        self._needs: list[list[Needs]] = [
+            [feature.needs(moment, reader.info) for feature in features] for moment in moments
+        ]
         times = {time for needs in self._needs for need in needs for time in need.frame_times}
         self._times = sorted(times)
+
         self._frames = reader.iter_frames(self._times)
-        self._num_read = 0
-        self._held: dict[float, object] = {}
+        self._num_read = 0  # of self._times
+        self._held: dict[float, VideoFrame] = {}  # by frame time
         self._errors: dict[float, MediaError] = {}  # by frame time
 
     def run(self) -> Iterator[dict[str, Extracted]]:
-        # Moments are worked off as time goes on, and given out in the order asked for.
-        order = sorted(range(len(self._moments)), key=self._last_time)
+        # Frames come in order of time, so the moments are computed in that order as well.
+        order = sorted(range(len(self._moments)), key=self._find_last_time)
         first_needed = self._find_first_needed(order)
-        done: dict[int, dict[str, Extracted]] = {}
-        num_given = 0
+
+        finished: dict[int, dict[str, Extracted]] = {}
+        num_yielded = 0
         for position, index in enumerate(order):
-            done[index] = self._extract_moment(index)
+            finished[index] = self._extract_moment(index)
+
+            # Drop the frames that no later moment needs.
             keep_from = first_needed[position + 1]
             self._held = {time: frame for time, frame in self._held.items() if time >= keep_from}
-            while num_given in done:
-                yield done.pop(num_given)
-                num_given += 1
 
-    def _last_time(self, index: int) -> float:
+            # Results go out in the caller's order.
+            while num_yielded in finished:
+                yield finished.pop(num_yielded)
+                num_yielded += 1
+
+    def _find_last_time(self, index: int) -> float:
         return max((time for need in self._needs[index] for time in need.frame_times), default=0.0)
 
     def _find_first_needed(self, order: list[int]) -> list[float]:
-        """For each position in the order, the earliest frame time that it or a later one needs."""
+        """Find, for each position in the order, the earliest frame time from there on."""
         first = [float("inf")] * (len(order) + 1)
         for position in reversed(range(len(order))):
             times = [time for need in self._needs[order[position]] for time in need.frame_times]
@@ -76,21 +99,21 @@ class _Pass:
             try:
                 self._held[self._times[self._num_read]] = next(self._frames)
             except MediaError as error:
+                # Later frames may be readable: a keyframe can follow the damage.
                 self._errors[self._times[self._num_read]] = error
                 self._frames = self._reader.iter_frames(self._times[self._num_read + 1 :])
             self._num_read += 1
 
     def _extract_moment(self, index: int) -> dict[str, Extracted]:
         extracted = {}
-        waveforms: dict = {}
-        self._read_waveforms(index, waveforms)
+        sounds = self._read_sounds(index)
         for feature, need, memo in zip(
             self._features, self._needs[index], self._memos, strict=True
         ):
+            assert feature.compute is not None, f"{feature.name} cannot be computed here"
             try:
-                extracted[feature.name] = feature.compute(
-                    self._moments[index], self._decode(need, memo, waveforms)
-                )
+                decoded = self._decode(need, memo, sounds)
+                extracted[feature.name] = feature.compute(self._moments[index], decoded)
             except MediaError as error:
                 detail = str(error)
                 if str(self._reader.path) not in detail:
@@ -98,19 +121,26 @@ class _Pass:
                 extracted[feature.name] = Extracted(None, reason=error.reason, detail=detail)
         return extracted
 
-    def _read_waveforms(self, index: int, waveforms: dict) -> None:
-        """Sound comes before pictures: a file that has given no frame yet need not be opened again for it."""
+    def _read_sounds(self, index: int) -> _Sounds:
+        """Read the sound of a moment, before its frames.
+
+        The reader opens a file again for sound once it has given frames; in this order the first
+        moment costs one opening.
+        """
+        sounds: _Sounds = {}
         for need in self._needs[index]:
             window = need.audio
-            if window is not None and window not in waveforms:
-                try:
-                    waveforms[window] = self._reader.read_audio(
-                        window.start_seconds, window.stop_seconds, sample_rate=window.sample_rate
-                    )
-                except MediaError as error:
-                    waveforms[window] = error
+            if window is None or window in sounds:
+                continue
+            try:
+                sounds[window] = self._reader.read_audio(
+                    window.start_seconds, window.stop_seconds, sample_rate=window.sample_rate
+                )
+            except MediaError as error:
+                sounds[window] = error
+        return sounds
 
-    def _decode(self, need: Needs, memo: dict, waveforms: dict) -> Decoded:
+    def _decode(self, need: Needs, memo: dict, sounds: _Sounds) -> Decoded:
         frames = []
         if need.frame_times:
             self._read_until(max(need.frame_times))
@@ -118,9 +148,11 @@ class _Pass:
                 if time in self._errors:
                     raise self._errors[time]
                 frames.append(self._held[time])
-        waveform = sample_rate = None
-        if need.audio is not None:
-            if isinstance(waveforms[need.audio], MediaError):
-                raise waveforms[need.audio]
-            waveform, sample_rate = waveforms[need.audio]
+
+        if need.audio is None:
+            return Decoded(frames, need.frame_times, None, None, memo)
+        sound = sounds[need.audio]
+        if isinstance(sound, MediaError):
+            raise sound
+        waveform, sample_rate = sound
         return Decoded(frames, need.frame_times, waveform, sample_rate, memo)

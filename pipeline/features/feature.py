@@ -1,66 +1,65 @@
-"""What a feature is: what it needs from a clip's media and what it makes of it.
+"""The interface of a feature: what it needs from a clip's media, and what it computes from that.
 
-A feature declares its needs (frames at these times, audio of this window), so that one pass over a clip can serve
-several features and moments (``pipeline/features/extract.py``), and computes its array from what was decoded. Nothing here
-decodes or stores.
+A feature declares its needs (frames at these times, the sound of this window). One pass over a clip
+can then serve several features and moments (``pipeline.features.extract``). The feature computes its
+array from what was decoded. It decodes and stores nothing itself.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
+
+from pipeline.features.registry import Kind
+from pipeline.media.frame import VideoFrame
+from pipeline.media.reader import MediaInfo
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A sample's moment in its clip: seconds from the beginning of the media file; None is the clip's centre."""
+    """A sample's moment in its clip."""
 
     sample_id: str
-    time_seconds: float | None
+    time_seconds: float | None  # from the beginning of the media file; None: the clip's centre
 
     def time_in(self, duration_seconds: float) -> float:
-        """The moment in a clip of this duration."""
+        """Return the moment, in seconds, in a clip of this duration."""
         return duration_seconds / 2 if self.time_seconds is None else self.time_seconds
 
 
 @dataclass(frozen=True)
 class AudioWindow:
-    """Audio wanted: half-open range [start_seconds, stop_seconds) of the clip; ``sample_rate`` None is the native
-    one.
-    """
+    """The half-open range [start_seconds, stop_seconds) of a clip's sound."""
 
     start_seconds: float
     stop_seconds: float
-    sample_rate: int | None
+    sample_rate: int | None  # in Hz; None: that of the file
 
 
 @dataclass(frozen=True)
 class Needs:
     """What one feature needs for one moment."""
 
-    frame_times: tuple[float, ...] = ()
+    frame_times: tuple[float, ...] = ()  # seconds, on the clip's timeline
     audio: AudioWindow | None = None
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What was decoded for one feature's needs.
+    """What was decoded for one feature's needs."""
 
-    ``frames``: one ``media.VideoFrame`` a needed time, ``times``: those times. ``waveform``: float32 mono
-    ``(num_samples,)`` or None. ``memo`` is the feature's own, kept from moment to moment of one clip: for what they
-    share.
-    """
-
-    frames: Sequence
-    times: Sequence[float]
-    waveform: np.ndarray | None
-    sample_rate: int | None
-    memo: dict = field(default_factory=dict)
+    frames: Sequence[VideoFrame]  # one for each needed time
+    times: Sequence[float]  # those times, in seconds
+    waveform: np.ndarray | None  # mono float32 (num_samples,)
+    sample_rate: int | None  # in Hz
+    # Belongs to the feature and lives as long as the clip: results that several moments share.
+    memo: dict[Any, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """A feature's array with its per-row attributes, or the reason why there is none."""
+    """A feature's array with its attributes, or the reason why there is none."""
 
     array: np.ndarray | None
     attributes: Mapping[str, float | int] = field(default_factory=dict)
@@ -68,18 +67,39 @@ class Extracted:
     detail: str | None = None
 
 
+class FindNeeds(Protocol):
+    """Return what a feature needs for a moment of a clip. A pure function."""
+
+    def __call__(self, moment: Moment, info: MediaInfo, /) -> Needs: ...
+
+
+class Compute(Protocol):
+    """Compute a feature's array from what was decoded. A pure function.
+
+    Raises:
+        MediaError: The array cannot be computed; the error has the reason.
+    """
+
+    def __call__(self, moment: Moment, decoded: Decoded, /) -> Extracted: ...
+
+
 @dataclass(frozen=True)
 class Feature:
-    """One kind of cached array.
+    """A feature with its parameters: what the cache builds and the extraction computes.
 
-    ``version`` (of the algorithm) and ``parameters`` (a frozen dataclass) enter the key of every array; ``attributes``
-    (units, layout) are written to the root of each shard. ``needs`` and ``compute`` are pure; ``compute`` may raise
-    ``MediaError`` with a reason.
+    The key of every array is made from ``name``, ``version`` and ``parameters``. ``attributes`` are
+    written to the root of each shard. ``kind`` enters neither.
     """
 
     name: str
-    version: int
-    parameters: object
-    attributes: Mapping[str, object]
-    needs: Callable  # (Moment, media.MediaInfo) -> Needs
-    compute: Callable  # (Moment, Decoded) -> Extracted
+    kind: Kind
+    version: int  # of the algorithm
+    parameters: Any  # a frozen dataclass
+    attributes: Mapping[str, object]  # units and layout
+    needs: FindNeeds
+    compute: Compute | None  # None: only keys are wanted here
+
+    @property
+    def can_compute(self) -> bool:
+        """Whether arrays can be computed here, or only their keys."""
+        return self.compute is not None

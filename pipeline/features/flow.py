@@ -1,17 +1,17 @@
 """The feature ``flow``: how the picture moves at the sample's time.
 
-Dense optical flow of Farneback (2003), as HTF and FlowGrad compute it with OpenCV, between the frame shown at the
-sample's time and the one shown ``1 / fps`` later (FlowGrad: 8 fps); longer contexts aggregate several such pairs
-(FlowGrad's future work). Values are signed, x then y, in pixels of the native frame per pair, whatever the stored
-size.
+Dense optical flow of Farneback (2003), which HTF and FlowGrad compute with OpenCV. It compares the
+frame shown at the sample's time with the one shown ``1 / fps`` later (FlowGrad: 8 fps). A longer
+context combines several such pairs (FlowGrad's future work). Values are signed, x then y, in pixels
+of the native frame per pair of frames, whatever the stored size.
 """
 
 import functools
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -19,43 +19,44 @@ import numpy as np
 from earshot.errors import MediaError
 from pipeline.features.feature import Decoded, Extracted, Feature, Moment, Needs
 from pipeline.features.float16 import to_float16
-from pipeline.features.resize import fit_short_side, resize
+from pipeline.features.resize import fit_short_side, resize_stored
 from pipeline.kernels.farneback import compute_farneback
+from pipeline.media.frame import VideoFrame
 from pipeline.media.reader import MediaInfo
 
 VERSION = 1
-_END_SECONDS = 0.25  # this near to the end of a clip the pair before is decoded too, in case there is no next frame
+# A moment that is closer to the end of the clip may have no next frame. Then the pair before is used,
+# so its first frame is decoded as well.
+_END_SECONDS = 0.25
+# Times are multiples of 1 / fps; a rounding error must not cost a pair.
+_PAIR_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
-class FlowParameters:
-    """``fps``: pairs lie ``1 / fps`` seconds apart. ``context_seconds``: how long the pairs together last, around the
-    sample.
+class Parameters:
+    """Section ``flow`` of params.yaml. Farneback's own parameters are as published."""
 
-    ``aggregation``: of several pairs: ``mean``, ``max`` (the longest vector) or ``stack`` (all, in order).
-    ``components``: ``xy`` or ``magnitude``. ``encoding``: ``float16``, ``float32``, or ``jpeg8``, the published
-    codes' detour through an 8-bit JPEG, in which negative components become 0 (HTF with ``xy``, FlowGrad with
-    ``magnitude``). ``short_side``: of the stored array (never enlarged); 0 stores the native size.
-    ``computed_short_side``: size at which flow is computed; 0 is native, as published. The rest are Farneback's own
-    parameters, as published.
-    """
-
-    fps: float = 8.0
-    context_seconds: float = 0.125
+    fps: float = 8.0  # the frames of a pair are 1 / fps seconds apart
+    context_seconds: float = 0.125  # duration of all pairs together, around the sample
+    # How several pairs are combined; max: the longest vector of each pixel; stack: all, in order.
     aggregation: Literal["mean", "max", "stack"] = "mean"
     components: Literal["xy", "magnitude"] = "xy"
+    # jpeg8: what the published codes save, an 8-bit JPEG in which negative components become 0
+    # (HTF with xy, FlowGrad with magnitude).
     encoding: Literal["float16", "float32", "jpeg8"] = "float16"
-    short_side: int = 123
-    computed_short_side: int = 0
+    short_side: int = 123  # of the stored array, which is never enlarged; 0 is the native size
+    computed_short_side: int = (
+        0  # of the frames that are compared; 0 is the native size, as published
+    )
     pyramid_scale: float = 0.5
     num_levels: int = 3
     window_size: int = 15
     num_iterations: int = 3
     poly_n: int = 5
     poly_sigma: float = 1.2
-    flags: int = 0
+    flags: int = 0  # or cv2.OPTFLOW_FARNEBACK_GAUSSIAN
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0.1 <= self.fps <= 240:
             raise ValueError(f"fps is {self.fps}, expected 0.1 to 240")
         if not 0 < self.context_seconds <= 60:
@@ -68,6 +69,8 @@ class FlowParameters:
                 raise ValueError(
                     f"{name} is {value}, expected 16 to 4096, or 0 for the native size"
                 )
+
+        # Farneback's own parameters, which OpenCV does not check.
         if not 0 < self.pyramid_scale < 1:
             raise ValueError(f"pyramid_scale is {self.pyramid_scale}, expected between 0 and 1")
         for name in ("num_levels", "window_size", "num_iterations", "poly_n"):
@@ -75,9 +78,10 @@ class FlowParameters:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if not 0 < self.poly_sigma < math.inf:
             raise ValueError(f"poly_sigma is {self.poly_sigma}, expected a positive number")
-        if self.flags not in (0, cv2.OPTFLOW_FARNEBACK_GAUSSIAN):
+        gaussian = cv2.OPTFLOW_FARNEBACK_GAUSSIAN
+        if self.flags not in (0, gaussian):
             raise ValueError(
-                f"flags is {self.flags}, expected 0, or {cv2.OPTFLOW_FARNEBACK_GAUSSIAN} for Gaussian windows"
+                f"flags is {self.flags}, expected 0, or {gaussian} for Gaussian windows"
             )
 
     @property
@@ -87,11 +91,17 @@ class FlowParameters:
 
 
 def compute_flow(
-    previous: np.ndarray, following: np.ndarray, *, parameters: FlowParameters
+    previous: np.ndarray, following: np.ndarray, *, parameters: Parameters
 ) -> np.ndarray:
-    """Farneback flow of two uint8 grey frames ``(H, W)``: float32 ``(H, W, 2)``, pixels, x right and y down.
+    """Compute the Farneback flow of two grey frames: bit for bit that of OpenCV.
 
-    Bit for bit that of ``cv2.calcOpticalFlowFarneback``.
+    Args:
+        previous: uint8 ``(H, W)``.
+        following: uint8 ``(H, W)``.
+        parameters: Only Farneback's own parameters matter here.
+
+    Returns:
+        float32 ``(H, W, 2)`` in pixels, x to the right and y downwards.
     """
     return compute_farneback(
         previous,
@@ -107,53 +117,85 @@ def compute_flow(
 
 
 def encode_jpeg8(plane: np.ndarray) -> np.ndarray:
-    """What an 8-bit JPEG at OpenCV's default quality makes of a float plane: uint8 ``(H, W)``, negative values gone.
+    """Return what an 8-bit JPEG of OpenCV's default quality keeps of a float plane.
 
-    HTF's and FlowGrad's preprocessing write float planes with ``cv2.imwrite("*.jpg")``: rounded, clipped to 0..255.
+    HTF's and FlowGrad's preprocessing write float planes with ``cv2.imwrite("*.jpg")``. Values are
+    rounded and clipped to 0..255, so negative ones are lost.
+
+    Args:
+        plane: float ``(H, W)``.
+
+    Returns:
+        uint8 ``(H, W)``.
     """
     rounded = np.clip(np.rint(plane), 0, 255).astype(np.uint8)
-    return cv2.imdecode(cv2.imencode(".jpg", rounded)[1], cv2.IMREAD_GRAYSCALE)
+    decoded = cv2.imdecode(cv2.imencode(".jpg", rounded)[1], cv2.IMREAD_GRAYSCALE)
+    assert decoded is not None
+    return decoded
 
 
 def aggregate(flows: np.ndarray, *, aggregation: str) -> np.ndarray:
-    """``(num_pairs, channels, h, w)`` to ``(channels, h, w)``, or ``(num_pairs * channels, h, w)`` for ``stack``."""
+    """Combine the flows of several pairs.
+
+    Args:
+        flows: float32 ``(num_pairs, channels, h, w)``.
+        aggregation: ``mean``, ``max`` or ``stack``.
+
+    Returns:
+        float32 ``(channels, h, w)``, for ``stack`` ``(num_pairs * channels, h, w)``.
+    """
     if aggregation == "stack":
         return flows.reshape(-1, *flows.shape[2:])
-    if aggregation == "mean" and len(flows) == 1:
-        return flows[0] + np.float32(0)  # no negative zeros, as of a mean
+
     if aggregation == "mean":
+        if len(flows) == 1:
+            return flows[0] + np.float32(0)  # a mean has no negative zeros
         return flows.mean(axis=0, dtype=np.float32)
+
     longest = np.argmax(np.square(flows, dtype=np.float32).sum(axis=1), axis=0)
     return np.take_along_axis(flows, longest[None, None], axis=0)[0]
 
 
 def find_pair_times(
-    time_seconds: float, *, parameters: FlowParameters, duration_seconds: float
+    time_seconds: float, *, parameters: Parameters, duration_seconds: float
 ) -> tuple[float, ...]:
-    """Times of the frames of all pairs, ascending: ``num_pairs + 1`` of them, ``1 / fps`` apart, around the sample.
+    """Find the times of the frames of all pairs around a sample.
 
-    A single pair begins at the sample's time. Longer contexts are shifted to lie inside the clip; a clip shorter than
-    its context gives fewer pairs.
+    A single pair begins at the sample's time. A longer context is moved inside the clip. A clip that
+    is shorter than its context has fewer pairs.
+
+    Args:
+        time_seconds: The sample's time on the clip's timeline.
+        parameters: ``fps`` and ``context_seconds`` matter.
+        duration_seconds: Of the clip.
+
+    Returns:
+        ``num_pairs + 1`` ascending times in seconds, ``1 / fps`` apart.
     """
     step = 1 / parameters.fps
     num_pairs = parameters.num_pairs
     if num_pairs == 1:
         return (time_seconds, time_seconds + step)
-    num_pairs = max(1, min(num_pairs, int(duration_seconds / step + 1e-6)))
+
+    num_pairs = max(1, min(num_pairs, int(duration_seconds / step + _PAIR_TOLERANCE)))
+    num_room = int(max(time_seconds, 0) / step + _PAIR_TOLERANCE)
+    num_room_after = int(max(duration_seconds - time_seconds, 0) / step + _PAIR_TOLERANCE)
+
+    # Half of the pairs lie before the sample, unless the clip has no room for them there or behind.
     num_before = (num_pairs - 1) // 2
-    num_room = int(max(time_seconds, 0) / step + 1e-6)
-    num_room_after = int(max(duration_seconds - time_seconds, 0) / step + 1e-6)
     num_before = max(min(num_before, num_room), min(num_pairs - num_room_after, num_room), 0)
     return tuple(time_seconds + (index - num_before) * step for index in range(num_pairs + 1))
 
 
-def make_feature(parameters: FlowParameters) -> Feature:
-    """The feature for ``pipeline.features.extract``; arrays ``(channels, height, width)`` in the aspect of the frame."""
+def make_feature(parameters: Parameters) -> Feature:
+    """Make the feature; arrays ``(channels, height, width)`` in the aspect of the frame."""
     channels = "x, y" if parameters.components == "xy" else "magnitude"
     if parameters.aggregation == "stack":
         channels += ", of each pair in turn"
+
     return Feature(
         name="flow",
+        kind="motion",
         version=VERSION,
         parameters=parameters,
         attributes={
@@ -170,32 +212,32 @@ def make_feature(parameters: FlowParameters) -> Feature:
     )
 
 
-def _find_needs(parameters: FlowParameters, moment: Moment, info: MediaInfo) -> Needs:
+def _find_needs(parameters: Parameters, moment: Moment, info: MediaInfo) -> Needs:
     time_seconds = moment.time_in(info.duration_seconds)
     times = find_pair_times(
         time_seconds, parameters=parameters, duration_seconds=info.duration_seconds
     )
+
     if times[-1] > info.duration_seconds - _END_SECONDS:
-        times = (*times, times[0] - 1 / parameters.fps)  # last, by which _choose_frames knows it
+        # The spare frame comes last although it is the earliest: _choose_frames finds it by that.
+        times = (*times, times[0] - 1 / parameters.fps)
     return Needs(frame_times=times)
 
 
-def _compute(parameters: FlowParameters, moment: Moment, decoded: Decoded) -> Extracted:
+def _compute(parameters: Parameters, moment: Moment, decoded: Decoded) -> Extracted:
     frames, times = _choose_frames(parameters, decoded)
     pairs = [
         _compute_stored(parameters, previous, following, decoded.memo)
         for previous, following in itertools.pairwise(frames)
     ]
     flows = np.stack(pairs) if len(pairs) > 1 else pairs[0][None]
+
+    # All stacks have one shape: in a clip that is too short the last pair is repeated.
     if parameters.aggregation == "stack" and len(flows) < parameters.num_pairs:
-        flows = np.concatenate(
-            [flows, np.repeat(flows[-1:], parameters.num_pairs - len(flows), axis=0)]
-        )
-    array = aggregate(flows, aggregation=parameters.aggregation)
-    if parameters.encoding == "jpeg8":
-        array = np.clip(np.rint(array), 0, 255).astype(np.uint8)
-    else:
-        array = to_float16(array) if parameters.encoding == "float16" else array.astype(np.float32)
+        num_missing = parameters.num_pairs - len(flows)
+        flows = np.concatenate([flows, np.repeat(flows[-1:], num_missing, axis=0)])
+
+    array = _encode(aggregate(flows, aggregation=parameters.aggregation), parameters.encoding)
     attributes = {
         "native_height": frames[0].height,
         "native_width": frames[0].width,
@@ -205,11 +247,21 @@ def _compute(parameters: FlowParameters, moment: Moment, decoded: Decoded) -> Ex
     return Extracted(np.ascontiguousarray(array), attributes)
 
 
-def _choose_frames(parameters: FlowParameters, decoded: Decoded):
-    """Frames and times of the pairs; where the clip has no next frame, the pair before stands in (``_find_needs``)."""
+def _encode(flow: np.ndarray, encoding: str) -> np.ndarray:
+    if encoding == "jpeg8":
+        return np.clip(np.rint(flow), 0, 255).astype(np.uint8)
+    return to_float16(flow) if encoding == "float16" else flow.astype(np.float32)
+
+
+def _choose_frames(
+    parameters: Parameters, decoded: Decoded
+) -> tuple[list[VideoFrame], list[float]]:
+    """Return frames and times of the pairs; without a next frame, those of the pair before."""
     frames, times = list(decoded.frames), list(decoded.times)
     if times[-1] > times[0]:
         return frames, times
+
+    # The last frame is the spare one that _find_needs added.
     *frames, spare = frames
     *times, spare_time = times
     if len({frame.time_seconds for frame in frames}) == 1:
@@ -219,49 +271,66 @@ def _choose_frames(parameters: FlowParameters, decoded: Decoded):
     return frames, times
 
 
-def _compute_stored(parameters: FlowParameters, previous, following, memo: dict) -> np.ndarray:
-    """Flow of one pair in the stored geometry, float32 ``(channels, h, w)``; overlapping contexts share it by
-    ``memo``.
+def _compute_stored(
+    parameters: Parameters,
+    previous: VideoFrame,
+    following: VideoFrame,
+    memo: dict[Any, np.ndarray],
+) -> np.ndarray:
+    """Compute the flow of one pair in the stored size: float32 ``(channels, h, w)``.
+
+    Overlapping contexts of a clip find a shared pair in ``memo``.
     """
     key = (previous.time_seconds, following.time_seconds)
     if key in memo:
         return memo[key]
+
     flow = _compute_native(parameters, previous, following)
     if parameters.components == "magnitude":
         flow = cv2.magnitude(flow[..., 0], flow[..., 1])[..., None]
     if parameters.encoding == "jpeg8":
-        flow = np.stack(
-            [encode_jpeg8(flow[..., index]) for index in range(flow.shape[2])], axis=2
-        ).astype(np.float32)
-    height, width = previous.height, previous.width
-    short_side = min(parameters.short_side or min(height, width), height, width)
-    height, width = fit_short_side(
-        height, width, short_side=short_side, pixel_aspect=previous.pixel_aspect
-    )
-    stored = resize(flow, height=height, width=width)
+        planes = [encode_jpeg8(flow[..., index]) for index in range(flow.shape[2])]
+        flow = np.stack(planes, axis=2).astype(np.float32)
+
+    height, width = _find_stored_size(parameters, previous)
+    stored = resize_stored(flow, height=height, width=width)
     stored = np.ascontiguousarray(stored.reshape(height, width, -1).transpose(2, 0, 1))
+
+    # Moments come in order of time, so only the pairs of one context can be wanted again.
     while len(memo) > parameters.num_pairs:
         memo.pop(next(iter(memo)))
     memo[key] = stored
     return stored
 
 
-def _compute_native(parameters: FlowParameters, previous, following) -> np.ndarray:
-    if (previous.height, previous.width) != (following.height, following.width):
+def _find_stored_size(parameters: Parameters, frame: VideoFrame) -> tuple[int, int]:
+    native_short_side = min(frame.height, frame.width)
+    return fit_short_side(
+        frame.height,
+        frame.width,
+        short_side=min(parameters.short_side or native_short_side, native_short_side),
+        pixel_aspect=frame.pixel_aspect,
+    )
+
+
+def _compute_native(
+    parameters: Parameters, previous: VideoFrame, following: VideoFrame
+) -> np.ndarray:
+    """Compute the flow of one pair in pixels of the native frame: float32 ``(h, w, 2)``."""
+    sizes: Sequence[tuple[int, int]] = [(f.height, f.width) for f in (previous, following)]
+    if sizes[0] != sizes[1]:
         raise MediaError("corrupt", f"the picture's size changes at {following.time_seconds:.3f} s")
     if previous.time_seconds == following.time_seconds:
-        return np.zeros((previous.height, previous.width, 2), np.float32)
+        return np.zeros((*sizes[0], 2), np.float32)
     if not parameters.computed_short_side:
         return compute_flow(previous.gray, following.gray, parameters=parameters)
-    height, width = fit_short_side(
-        previous.height,
-        previous.width,
-        short_side=parameters.computed_short_side,
-        pixel_aspect=Fraction(1),
-    )
+
+    # Flow of smaller frames is scaled back, so that its unit stays the pixel of the native frame.
+    height, width = fit_short_side(*sizes[0], short_side=parameters.computed_short_side)
     flow = compute_flow(
-        resize(previous.gray, height=height, width=width),
-        resize(following.gray, height=height, width=width),
+        resize_stored(previous.gray, height=height, width=width),
+        resize_stored(following.gray, height=height, width=width),
         parameters=parameters,
     )
-    return flow * np.float32([previous.width / width, previous.height / height])
+    scale = np.array([previous.width / width, previous.height / height], np.float32)
+    return flow * scale

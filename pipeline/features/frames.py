@@ -7,19 +7,20 @@ from fractions import Fraction
 import numpy as np
 
 from pipeline.features.feature import Decoded, Extracted, Feature, Moment, Needs
-from pipeline.features.resize import fit_short_side, resize
+from pipeline.features.resize import fit_short_side, resize_stored
 from pipeline.media.reader import MediaInfo
 
 VERSION = 1
 
 
 @dataclass(frozen=True)
-class FrameParameters:
-    """``short_side``: of the cached picture, in pixels; 246 leaves room for random 224 crops (EZ-VSL, HTF)."""
+class Parameters:
+    """Section ``frames`` of params.yaml."""
 
+    # Of the cached picture, in pixels. 246 leaves room for random crops of 224 (EZ-VSL, HTF).
     short_side: int = 246
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 1 <= self.short_side <= 4096:
             raise ValueError(f"short_side is {self.short_side}, expected 1 to 4096")
 
@@ -27,15 +28,25 @@ class FrameParameters:
 def resize_frame(
     rgb: np.ndarray, *, short_side: int, pixel_aspect: Fraction = Fraction(1)
 ) -> np.ndarray:
-    """uint8 ``(H, W, 3)`` to the cached geometry: square pixels, aspect as shown, short side ``short_side``."""
+    """Resize a frame to the cached size: square pixels, the shown aspect, this short side.
+
+    Args:
+        rgb: uint8 ``(H, W, 3)``.
+        short_side: Of the result, in pixels.
+        pixel_aspect: Width over height of a pixel of ``rgb``.
+
+    Returns:
+        uint8 ``(height, width, 3)``.
+    """
     height, width = fit_short_side(*rgb.shape[:2], short_side=short_side, pixel_aspect=pixel_aspect)
-    return resize(rgb, height=height, width=width)
+    return resize_stored(rgb, height=height, width=width)
 
 
-def make_feature(parameters: FrameParameters) -> Feature:
-    """The feature for ``pipeline.features.extract``; arrays uint8 RGB ``(height, width, 3)``."""
+def make_feature(parameters: Parameters) -> Feature:
+    """Make the feature; arrays uint8 RGB ``(height, width, 3)``."""
     return Feature(
         name="frames",
+        kind="picture",
         version=VERSION,
         parameters=parameters,
         attributes={
@@ -54,16 +65,14 @@ def _find_needs(moment: Moment, info: MediaInfo) -> Needs:
     return Needs(frame_times=(moment.time_in(info.duration_seconds),))
 
 
-def _compute(parameters: FrameParameters, moment: Moment, decoded: Decoded) -> Extracted:
-    frame = decoded.frames[0]
+def _compute(parameters: Parameters, moment: Moment, decoded: Decoded) -> Extracted:
+    (frame,) = decoded.frames
     array = resize_frame(
         frame.rgb, short_side=parameters.short_side, pixel_aspect=frame.pixel_aspect
     )
-    return Extracted(
-        array,
-        {
-            "native_height": frame.height,
-            "native_width": frame.width,
-            "frame_seconds": float(frame.time_seconds),
-        },
-    )
+    attributes = {
+        "native_height": frame.height,
+        "native_width": frame.width,
+        "frame_seconds": float(frame.time_seconds),
+    }
+    return Extracted(array, attributes)

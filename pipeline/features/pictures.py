@@ -21,7 +21,7 @@ _MARGIN, _GAP, _TITLE_SIZE, _TEXT_SIZE = 20, 14, 15, 13
 _LINE_HEIGHT = 20
 
 
-def resize(picture: np.ndarray, *, width: int, height: int) -> np.ndarray:
+def resize_shown(picture: np.ndarray, *, width: int, height: int) -> np.ndarray:
     """Resize ``(h, w[, c])`` to ``(height, width[, c])``: area when shrinking, linear when growing."""
     is_shrinking = width <= picture.shape[1] and height <= picture.shape[0]
     return cv2.resize(
@@ -33,7 +33,7 @@ def fit(picture: np.ndarray, *, max_width: int, max_height: int) -> np.ndarray:
     """Scale ``picture`` by one factor so that it just fits into ``max_width`` x ``max_height``."""
     height, width = picture.shape[:2]
     factor = min(max_width / width, max_height / height)
-    return resize(
+    return resize_shown(
         picture, width=max(1, round(width * factor)), height=max(1, round(height * factor))
     )
 

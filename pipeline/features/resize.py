@@ -1,4 +1,4 @@
-"""The geometry that cached pictures share: aspect kept, short side given."""
+"""The size of cached pictures and flow: the shown aspect is kept, the short side is given."""
 
 import functools
 from fractions import Fraction
@@ -6,25 +6,36 @@ from fractions import Fraction
 import cv2
 import numpy as np
 
-from pipeline.kernels.area_averages import average_areas
-
 
 @functools.lru_cache(maxsize=1024)
 def fit_short_side(
     height: int, width: int, *, short_side: int, pixel_aspect: Fraction = Fraction(1)
 ) -> tuple[int, int]:
-    """(height, width) with square pixels and the shown aspect, its short side ``short_side``."""
+    """Return the size of a picture with square pixels and a given short side.
+
+    Args:
+        height: Of the picture, in stored pixels.
+        width: Of the picture, in stored pixels.
+        short_side: Of the result, in pixels.
+        pixel_aspect: Width over height of a stored pixel.
+
+    Returns:
+        ``(height, width)``, with the aspect as shown; each at least 1.
+    """
     shown_width = width * pixel_aspect
     if height <= shown_width:
         return short_side, max(1, round(Fraction(short_side) * shown_width / height))
     return max(1, round(Fraction(short_side) * height / shown_width)), short_side
 
 
-def resize(image: np.ndarray, *, height: int, width: int) -> np.ndarray:
-    """Resize ``(H, W)`` or ``(H, W, C)``: area averages when shrinking, bicubic when enlarging."""
+def resize_stored(image: np.ndarray, *, height: int, width: int) -> np.ndarray:
+    """Resize an array for the cache: area averages when shrinking, bicubic when enlarging.
+
+    ``(H, W)`` or ``(H, W, C)`` to ``(height, width)`` or ``(height, width, C)``. The drawings of
+    ``pictures.resize_shown`` enlarge differently; cached arrays must not.
+    """
     if image.shape[:2] == (height, width):
         return image
-    is_shrinking = height <= image.shape[0] and width <= image.shape[1]
-    if is_shrinking:
-        return average_areas(image, height=height, width=width)
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+    is_smaller = height <= image.shape[0] and width <= image.shape[1]
+    interpolation = cv2.INTER_AREA if is_smaller else cv2.INTER_CUBIC
+    return cv2.resize(image, (width, height), interpolation=interpolation)

@@ -15,9 +15,6 @@ from earshot.tables import describe_missing
 from pipeline.features.feature import Feature
 from pipeline.shards.keys import KeyMaker
 
-# Features of the sound alone.
-_SOUND_FEATURES = frozenset({"spectrograms", "waveforms"})
-
 
 @dataclass(frozen=True)
 class Clip:
@@ -114,7 +111,7 @@ def make_requests(
     requests = []
     for sample_id, clip_id, audio_clip_id, time_seconds in zip(*columns, strict=True):
         # A sample's sound can come from another clip than its picture.
-        if feature.name in _SOUND_FEATURES and audio_clip_id is not None:
+        if feature.kind == "sound" and audio_clip_id is not None:
             clip_id = audio_clip_id
 
         if clip_id in clips:

@@ -18,13 +18,13 @@ from earshot.shard_format import read_layout
 from earshot.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, read_table, write_table
 from pipeline.base.project import Project
 from pipeline.commands import prune, repair, verify
-from pipeline.features import frames
-from pipeline.features.feature import Extracted, Feature, Needs
+from pipeline.features import detections, frames
+from pipeline.features.configure import configure_feature
+from pipeline.features.detections import Detections
 from pipeline.shards.account import account_path, write_account
 from pipeline.shards.build import BuildOptions, FeatureFolders, build_feature
 from pipeline.shards.cluster import ClusterParameters
 from tests.helpers.fake_cache import flip
-from train.inference import detector
 
 PARAMS = {
     "datasets": ["tiny"],
@@ -67,7 +67,7 @@ def project(tmp_path):
 def build(project, samples, downloads, *, short_side):
     write_table(project.samples_table_path("tiny"), samples, SAMPLES)
     write_table(project.downloads_table_path("tiny"), downloads, DOWNLOADS)
-    build_as_stages_do(project, frames.make_feature(frames.FrameParameters(short_side=short_side)))
+    build_as_stages_do(project, frames.make_feature(frames.Parameters(short_side=short_side)))
 
 
 def build_as_stages_do(project, feature):
@@ -316,53 +316,61 @@ def test_what_is_not_there_is_said(project, capsys):
         run(verify, project, "--dataset", "nothing")
 
 
-def make_detections(parameters, *, weights_dir):
-    """Where the detector is asked for: boxes that a frame's brightness gives, for as many as ``max_boxes``."""
-    assert weights_dir.parts[-2:] == ("cache", "weights")
-
-    def compute(moment, decoded):
-        array = np.full((parameters.max_boxes, 7), decoded.frames[0].rgb.mean(), np.float32)
-        return Extracted(array, {"num_frames": 1})
-
-    return Feature(
-        "detections",
-        1,
-        parameters,
-        {"units": "none"},
-        lambda moment, info: Needs(frame_times=(0.0,)),
-        compute,
-    )
+def detect_brightness(rgb):
+    """Seven boxes whose score is the brightness of the frame."""
+    scores = np.full(7, rgb.mean() / 255)
+    return Detections(np.tile([0.0, 0.0, 0.5, 0.5], (7, 1)), np.full(7, 3), scores)
 
 
-def test_detections_are_a_feature_like_the_others_where_they_are_cached(
-    project, capsys, monkeypatch
+def test_detections_are_verified_without_their_network_and_their_stage_repairs_them(
+    project, capsys
 ):
-    monkeypatch.setattr(detector, "make_feature", make_detections)
     assert run(verify, project) == 0
     assert "detections" not in capsys.readouterr().out  # not asked for, not there
     assert run(verify, project, "--feature", "detections") == 0
-    told = "tiny/detections: not cached yet; `dvc repro` does that for the datasets in `detections.datasets`"
-    assert told in capsys.readouterr().out
+    assert (
+        "tiny/detections: not cached yet; `dvc repro` does that for the datasets in "
+        "`detections.datasets`"
+    ) in capsys.readouterr().out
 
-    parameters = detector.DetectorParameters(weights="none.pth", max_boxes=7)
-    weights_dir = project.weights_dir
-    build_as_stages_do(
-        project, make_detections(detector.DetectorParameters(), weights_dir=weights_dir)
-    )  # of yesterday
-    build_as_stages_do(project, make_detections(parameters, weights_dir=weights_dir))
+    weights_path = project.root / "weights.pth"
+    weights_path.write_bytes(b"weights")
+    project.params["detections"]["detector"]["weights"] = str(weights_path)
+    parameters = project.parameters(detections.Parameters, "detections.detector")
+    feature = detections.make_feature(
+        parameters, weights_dir=project.root, detect=detect_brightness
+    )
+    yesterday = detections.make_feature(
+        detections.Parameters(weights=str(weights_path)),
+        weights_dir=project.root,
+        detect=detect_brightness,
+    )
+    build_as_stages_do(project, yesterday)
+    build_as_stages_do(project, feature)
     (path,) = project.feature_dir("tiny", "detections").glob("*.h5")
     before = path.read_bytes()
+    assert run(verify, project) == 0
+
     flip(path, read_layout(path).span(2)[0] + 1)
     assert run(verify, project) == 1
     output = capsys.readouterr().out
     assert f"sample2: cache/tiny/detections/{path.name}: damaged\n" in output
     assert "tiny/frames: 5 samples, whole" in output
-    assert run(repair, project) == 0
+    assert run(repair, project) == 1
     assert (
-        "tiny/detections: 1 shards restored byte for byte, 0 replaced by others"
-        in capsys.readouterr().out
-    )
+        "tiny/detections: 1 damaged shards removed; `dvc repro detections@tiny` computes them again"
+    ) in capsys.readouterr().out
+    assert not path.exists()
+    build_as_stages_do(project, feature)
     assert path.read_bytes() == before
+
     assert run(prune, project) == 0
     assert "tiny/detections: 1 shards removed" in capsys.readouterr().out
     assert run(verify, project) == 0
+
+
+def test_without_weights_detections_have_no_keys(project):
+    with pytest.raises(
+        DataError, match=r"none.pth: found no such file of weights, .* `detections`"
+    ):
+        configure_feature(project, "detections")

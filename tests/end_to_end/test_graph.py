@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from pipeline.base.import_closure import import_closure, imported_names, is_only_docstring
+from pipeline.features.registry import find_companions
 from tests.helpers.paths import ROOT
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -38,7 +39,11 @@ def _code_deps(name: str) -> list[str]:
 
 def _closure(name: str) -> set[str]:
     """The files that a stage may import, also those that it finds by name."""
-    found = import_closure(f"stages.{name}", root=ROOT)
+    page = _definition(name)["cmd"].split()[2]  # python -m stages.PAGE ...
+    found = import_closure(page, root=ROOT)
+    if page == "stages.feature":
+        for feature in (name, *find_companions(name)):
+            found |= import_closure(f"pipeline.features.{feature}", root=ROOT)
     by_name = {
         "pipeline/datasets/dataset.py": ["pipeline/datasets"],
         "train/models/registry.py": ["train/models"],

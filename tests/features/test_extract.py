@@ -30,9 +30,9 @@ def clip(tmp_path_factory):
 
 def make_features(**flow_parameters):
     return [
-        frames.make_feature(frames.FrameParameters()),
-        spectrograms.make_feature(spectrograms.SpectrogramParameters()),
-        flow.make_feature(flow.FlowParameters(**flow_parameters)),
+        frames.make_feature(frames.Parameters()),
+        spectrograms.make_feature(spectrograms.Parameters()),
+        flow.make_feature(flow.Parameters(**flow_parameters)),
     ]
 
 
@@ -212,8 +212,8 @@ def test_bytes_do_not_depend_on_process_or_threads(clip):
         "from pipeline.features import flow, frames, spectrograms;"
         "from pipeline.features.extract import extract_features;"
         "from pipeline.features.feature import Moment;"
-        "fs = [frames.make_feature(frames.FrameParameters()), flow.make_feature(flow.FlowParameters()),"
-        " spectrogram.make_feature(spectrogram.SpectrogramParameters())];"
+        "fs = [frames.make_feature(frames.Parameters()), flow.make_feature(flow.Parameters()),"
+        " spectrograms.make_feature(spectrograms.Parameters())];"
         "r = next(extract_features(sys.argv[1], [Moment('a', 1.7)], fs));"
         "print(json.dumps({k: hashlib.sha256(v.array.tobytes()).hexdigest() for k, v in r.items()}))"
     )
@@ -229,5 +229,5 @@ def test_bytes_do_not_depend_on_process_or_threads(clip):
 
 def test_three_features_stay_below_the_disk_budget():
     frame = np.prod((*frames.fit_short_side(720, 1280, short_side=246), 3))
-    small = flow.fit_short_side(720, 1280, short_side=flow.FlowParameters().short_side)
+    small = flow.fit_short_side(720, 1280, short_side=flow.Parameters().short_side)
     assert frame + 257 * 300 * 2 + 2 * np.prod(small) * 2 < 600_000

@@ -9,7 +9,7 @@ from pipeline.base.parameters import build
 from pipeline.features.extract import extract_features
 from pipeline.features.feature import Moment
 from pipeline.features.flow import (
-    FlowParameters,
+    Parameters,
     aggregate,
     compute_flow,
     encode_jpeg8,
@@ -29,14 +29,14 @@ def make_texture(height=160, width=200, seed=0):
 def test_known_motion_is_found_with_its_sign(shift):
     before = make_texture()
     flow = compute_flow(
-        before, np.roll(before, (shift[1], shift[0]), axis=(0, 1)), parameters=FlowParameters()
+        before, np.roll(before, (shift[1], shift[0]), axis=(0, 1)), parameters=Parameters()
     )
     inner = flow[30:-30, 30:-30].reshape(-1, 2)
     assert np.median(inner, axis=0) == pytest.approx(shift, abs=0.1)
 
 
 def extract_flow(path, *times, **parameters):
-    feature = make_feature(FlowParameters(**parameters))
+    feature = make_feature(Parameters(**parameters))
     return [
         one["flow"]
         for one in extract_features(path, [Moment("a", time) for time in times], [feature])
@@ -90,7 +90,7 @@ def test_partner_is_an_eighth_of_a_second_later(panning):
         (flow,) = extract_flow(panning, 1.0, fps=fps, context_seconds=1 / fps, short_side=0)
         assert np.median(flow.array[0, 20:-20, 20:-20]) == pytest.approx(expected, abs=0.15)
         assert np.median(flow.array[1, 20:-20, 20:-20]) == pytest.approx(0, abs=0.1)
-        assert make_feature(FlowParameters(fps=fps)).attributes["seconds_per_pair"] == 1 / fps
+        assert make_feature(Parameters(fps=fps)).attributes["seconds_per_pair"] == 1 / fps
 
 
 def test_at_the_end_the_pair_before_stands_in(panning):
@@ -142,7 +142,7 @@ def test_overlapping_contexts_share_their_pairs_and_change_nothing(panning):
 )
 def test_pair_times_surround_the_sample_inside_the_clip(time, num_pairs, first, last):
     times = find_pair_times(
-        time, parameters=FlowParameters(context_seconds=num_pairs / 8), duration_seconds=10
+        time, parameters=Parameters(context_seconds=num_pairs / 8), duration_seconds=10
     )
     assert len(times) == num_pairs + 1
     assert (times[0], times[-1]) == pytest.approx((first, last))
@@ -192,8 +192,8 @@ def test_computing_at_a_smaller_size_keeps_native_pixels(panning):
 
 
 def test_parameters_name_what_is_wrong():
-    assert build(FlowParameters, {}, "flow").num_pairs == 1
-    assert build(FlowParameters, {"context_seconds": 5}, "flow").num_pairs == 40
+    assert build(Parameters, {}, "flow").num_pairs == 1
+    assert build(Parameters, {"context_seconds": 5}, "flow").num_pairs == 40
     for values, message in [
         ({"fps": 0}, "fps is 0.0, expected 0.1 to 240"),
         ({"aggregation": "median"}, "aggregation is 'median'"),
@@ -205,4 +205,4 @@ def test_parameters_name_what_is_wrong():
         ({"levels": 3}, r"unknown key flow\.levels"),
     ]:
         with pytest.raises(ParameterError, match=message):
-            build(FlowParameters, values, "flow")
+            build(Parameters, values, "flow")

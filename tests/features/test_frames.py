@@ -10,7 +10,7 @@ from earshot.errors import ParameterError
 from pipeline.base.parameters import build
 from pipeline.features.extract import extract_features
 from pipeline.features.feature import Moment
-from pipeline.features.frames import FrameParameters, make_feature, resize_frame
+from pipeline.features.frames import Parameters, make_feature, resize_frame
 from pipeline.features.resize import fit_short_side
 from tests.helpers.clip_factory import make_clip
 
@@ -69,7 +69,7 @@ def test_feature_is_the_frame_shown_at_the_moment(tmp_path):
         seconds=2,
         sound=None,
     )
-    feature = make_feature(FrameParameters(short_side=150))
+    feature = make_feature(Parameters(short_side=150))
     moments = [
         Moment("late", 1.5),
         Moment("centre", None),
@@ -87,8 +87,8 @@ def test_feature_is_the_frame_shown_at_the_moment(tmp_path):
 
 
 def test_parameters_name_what_is_wrong():
-    assert build(FrameParameters, {}, "frames").short_side == 246
+    assert build(Parameters, {}, "frames").short_side == 246
     with pytest.raises(ParameterError, match=r"frames: short_side is 0, expected 1 to 4096"):
-        build(FrameParameters, {"short_side": 0}, "frames")
+        build(Parameters, {"short_side": 0}, "frames")
     with pytest.raises(ParameterError, match=r"unknown key frames\.size"):
-        build(FrameParameters, {"size": 1}, "frames")
+        build(Parameters, {"size": 1}, "frames")

@@ -35,14 +35,15 @@ def check(results, names):
 
 
 def test_flow_baselines_of_the_mini_release(tmp_path):
-    from stages import download, flow, sources
+    from stages import download, feature, sources
 
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["sources"]["urbansas"] = {"folder": str(shared_path("urbansas_mini"))}
     params["flow"]["short_side"], params["cluster"]["workers"] = 0, 0
     project = Project(tmp_path, params | {"datasets": ["urbansas"], "models": []})
-    for stage in (sources, download, flow):
-        stage.main(project, "urbansas")
+    sources.main(project, "urbansas")
+    download.main(project, "urbansas")
+    feature.main(project, "flow", "urbansas")
     found = evaluate_dataset(
         "urbansas",
         read_table(project.samples_table_path("urbansas"), SAMPLES),

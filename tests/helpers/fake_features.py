@@ -17,6 +17,7 @@ import pyarrow as pa
 from earshot.errors import MediaError
 from earshot.tables import DOWNLOADS, SAMPLES
 from pipeline.features.feature import Extracted, Feature, Moment, Needs
+from pipeline.features.registry import FEATURES
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ def make_feature(name="frames", *, version=1, **parameters) -> Feature:
     """A feature whose arrays follow from the clip's bytes, the moment and the parameters."""
     return Feature(
         name=name,
+        kind=FEATURES[name].kind,
         version=version,
         parameters=FakeParameters(**parameters),
         attributes={"units": "none"},

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from earshot.errors import MediaError
-from pipeline.features.flow import FlowParameters
+from pipeline.features.flow import Parameters
 from pipeline.kernels import farneback, farneback_loops
 from pipeline.kernels.farneback import compute_farneback, load_refine_level
 from pipeline.media.reader import ClipReader
@@ -25,7 +25,7 @@ NAMES = [
 
 
 def settings_of(**changes):
-    parameters = FlowParameters(**changes)
+    parameters = Parameters(**changes)
     return {name: getattr(parameters, name) for name in NAMES}
 
 

@@ -9,12 +9,13 @@ from earshot.errors import DataError
 from earshot.tables import SAMPLES
 from eval.entrants.baselines import CENTRE_SIDE, centre_map, flow_map, random_map, uniform_map
 from eval.entrants.entrant import FLOW_BASELINES, make_baseline
-from eval.entrants.vision_only import Detections, drop_still, pairwise_iou, vision_only_map
+from eval.entrants.vision_only import drop_still, pairwise_iou, vision_only_map
 from eval.results.breakdowns import break_down, group_samples
 from eval.results.model_results import evaluate_maps
 from eval.scoring.ground_truth import make_ground_truth
 from eval.scoring.protocols import PROTOCOLS
 from eval.scoring.score_maps import score_maps
+from pipeline.features.detections import Detections
 
 
 def test_centre_is_a_square_of_158_pixels_at_half():

@@ -11,9 +11,9 @@ from eval.entrants.entrant import (
     make_baseline,
     make_vision_only,
 )
-from eval.entrants.vision_only import Detections, pack_detections
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from eval.scoring.protocols import PROTOCOLS
+from pipeline.features.detections import Detections, pack_detections
 from tests.helpers.score_examples import make_samples
 
 

@@ -1,10 +1,20 @@
 """The torchvision detector behind the vision-only topline: cached detections, weights known by content."""
 
+import pickle
+
 import numpy as np
 import pytest
 
 from earshot.errors import DataError
-from eval.entrants.vision_only import Detections, VisionOnlyMaps, pack_detections, unpack_detections
+from eval.entrants.vision_only import VisionOnlyMaps
+from pipeline.features import detections
+from pipeline.features.detections import (
+    COCO_WEIGHTS_URLS,
+    Detections,
+    Parameters,
+    pack_detections,
+    unpack_detections,
+)
 from pipeline.features.feature import Decoded, Moment
 from pipeline.media.reader import MediaInfo
 
@@ -36,10 +46,8 @@ def info(duration_seconds):
 
 
 def test_detections_of_two_frames_are_one_array(weights_path, tmp_path):
-    parameters = detector.DetectorParameters(
-        name=NAME, weights=str(weights_path), min_score=0.0, max_boxes=5
-    )
-    feature = detector.make_feature(parameters, weights_dir=tmp_path)
+    parameters = Parameters(name=NAME, weights=str(weights_path), min_score=0.0, max_boxes=5)
+    feature = detector.make_detections_feature(parameters, weights_dir=tmp_path)
     assert feature.needs(Moment("s", 2.0), info(10.0)).frame_times == (2.0, 2.5)
     assert feature.needs(Moment("s", 9.8), info(10.0)).frame_times == (9.8,)
     frames = [
@@ -52,6 +60,11 @@ def test_detections_of_two_frames_are_one_array(weights_path, tmp_path):
         Moment("s", 2.0), Decoded(frames=frames, times=[2.0, 2.5], waveform=None, sample_rate=None)
     )
     np.testing.assert_array_equal(extracted.array, again.array)
+    # Workers get the feature through pickle; a process without torch has equal keys.
+    assert pickle.loads(pickle.dumps(feature)).parameters == feature.parameters
+    without_network = detections.make_feature(parameters, weights_dir=tmp_path)
+    assert without_network.parameters == feature.parameters
+    assert feature.can_compute and not without_network.can_compute
     assert extracted.array.shape == (10, 7)
     assert extracted.array.dtype == np.float32
     assert extracted.attributes == {"num_frames": 2}
@@ -66,8 +79,8 @@ def test_other_weights_are_another_feature(weights_path, tmp_path):
     other = tmp_path / "other.pth"
     other.write_bytes(weights_path.read_bytes() + b"x")
     keys = [
-        detector.make_feature(
-            detector.DetectorParameters(name=NAME, weights=str(path)), weights_dir=tmp_path
+        detector.make_detections_feature(
+            Parameters(name=NAME, weights=str(path)), weights_dir=tmp_path
         ).parameters
         for path in (weights_path, other)
     ]
@@ -104,10 +117,17 @@ def test_packed_detections_come_back_and_make_maps():
         unpack_detections(np.zeros((3, 6)), num_frames=1)
 
 
+def test_addresses_of_weights_are_torchvisions():
+    from torchvision.models import get_model_weights
+
+    for name, url in COCO_WEIGHTS_URLS.items():
+        assert url == get_model_weights(name).DEFAULT.url
+
+
 def test_weights_that_cannot_be_had_are_one_sentence(weights_path, tmp_path, monkeypatch):
     def make(**parameters):
-        return detector.make_feature(
-            detector.DetectorParameters(name=NAME, **parameters), weights_dir=tmp_path
+        return detector.make_detections_feature(
+            Parameters(name=NAME, **parameters), weights_dir=tmp_path
         )
 
     remedy = (

@@ -1,0 +1,69 @@
+"""The list of features: what each one is called, what kind of array it has, where its settings are.
+
+To add a feature, write ``pipeline/features/NAME.py`` with ``Parameters`` and ``make_feature``, and add
+one line to ``FEATURES``. The stages, the cache, training, evaluation and the commands read this list;
+none of them has a list of its own.
+
+This module imports no feature, so it is quick to import. ``pipeline.features.configure`` loads a
+feature's module by its name.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+# picture  an image with the frame's aspect, one per sample
+# motion   like a picture, but computed from several frames
+# sound    computed from the audio track; all samples have the same shape
+# boxes    a table of boxes, as many rows as there are boxes
+Kind = Literal["picture", "motion", "sound", "boxes"]
+
+
+@dataclass(frozen=True)
+class RegisteredFeature:
+    """One line of the list."""
+
+    name: str  # of its module in pipeline/features, its folder in the cache and its stage
+    kind: Kind
+    section: str  # of params.yaml
+    title: str | None = None  # of its picture in `show` and in the report; None: it has none
+    datasets_section: str | None = None  # of params.yaml: datasets that have it; None: all have it
+    has_weights: bool = False  # a network with weights computes it
+
+    @property
+    def is_image(self) -> bool:
+        """Whether arrays keep the frame's aspect, so that their shapes differ between samples."""
+        return self.kind in ("picture", "motion")
+
+
+FEATURES: dict[str, RegisteredFeature] = {
+    feature.name: feature
+    for feature in (
+        RegisteredFeature("frames", "picture", "frames", "Frame"),
+        RegisteredFeature("flow", "motion", "flow", "Flow"),
+        RegisteredFeature("spectrograms", "sound", "spectrogram", "Spectrogram"),
+        RegisteredFeature("waveforms", "sound", "waveform"),
+        RegisteredFeature(
+            "detections",
+            "boxes",
+            "detections.detector",
+            datasets_section="detections.datasets",
+            has_weights=True,
+        ),
+    )
+}
+
+# Every dataset has these; the others are computed for the datasets that params.yaml names.
+STANDARD_FEATURES = tuple(
+    name for name, feature in FEATURES.items() if feature.datasets_section is None
+)
+
+
+def find_companions(name: str) -> tuple[str, ...]:
+    """Return the features that are computed in the same pass over a clip as ``name``.
+
+    Decoding video costs more than computing a picture from it. Pictures and motion therefore share
+    one pass. Sound is cheap to decode and needs no companion.
+    """
+    if not FEATURES[name].is_image:
+        return ()
+    return tuple(other for other in STANDARD_FEATURES if other != name and FEATURES[other].is_image)

@@ -1,0 +1,61 @@
+"""Which part of a clip's sound a sample has. Spectrograms and waveforms share this."""
+
+from typing import Literal, Protocol
+
+from pipeline.features.feature import AudioWindow, Moment, Needs
+from pipeline.media.reader import MediaInfo
+
+# What the window is laid around:
+# sample                the sample's moment
+# centre                the centre of the clip (EZ-VSL's code)
+# whole_second_centre   the centre of the clip's whole seconds (HTF's code)
+# start                 the window begins where the clip begins (LVS's code)
+Anchor = Literal["sample", "centre", "whole_second_centre", "start"]
+
+
+class WindowSettings(Protocol):
+    """The settings of a sound feature that decide its window."""
+
+    @property
+    def window_seconds(self) -> float: ...
+    @property
+    def anchor(self) -> Anchor: ...
+    @property
+    def sample_rate(self) -> int | Literal["native"]: ...
+
+
+def find_window(
+    moment: Moment, *, settings: WindowSettings, duration_seconds: float
+) -> tuple[float, float]:
+    """Return the window [start, stop) in seconds of the clip.
+
+    A window that reaches over an end of the clip is moved inside. It is longer than the clip only
+    where ``window_seconds`` is.
+    """
+    length = settings.window_seconds
+    if settings.anchor == "start":
+        return 0.0, length
+
+    if settings.anchor == "sample":
+        centre = moment.time_in(duration_seconds)
+    elif settings.anchor == "centre" or duration_seconds < 1:
+        centre = duration_seconds / 2
+    else:
+        centre = int(duration_seconds) / 2
+
+    start = max(min(centre - length / 2, duration_seconds - length), 0.0)
+    return start, start + length
+
+
+def find_sound_needs(settings: WindowSettings, moment: Moment, info: MediaInfo) -> Needs:
+    """Return the sound that a sample needs (``feature.FindNeeds``, with the settings in front)."""
+    start, stop = find_window(moment, settings=settings, duration_seconds=info.duration_seconds)
+    sample_rate = None if settings.sample_rate == "native" else settings.sample_rate
+    return Needs(audio=AudioWindow(start, stop, sample_rate))
+
+
+def check_sound_settings(settings: WindowSettings) -> None:
+    """Raise ``ValueError`` for a sample rate that is not plausible."""
+    rate = settings.sample_rate
+    if rate != "native" and not 1000 <= rate <= 192000:
+        raise ValueError(f"sample_rate is {rate}, expected 1000 to 192000 or native")

@@ -1,0 +1,113 @@
+"""The feature ``waveforms``: the sound around the sample's time.
+
+RCGrad and FlowGrad compute their spectrogram inside the network, so they read the samples themselves.
+"""
+
+import dataclasses
+import functools
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from pipeline.features.feature import Decoded, Extracted, Feature, Moment
+from pipeline.features.sound_window import Anchor, check_sound_settings, find_sound_needs
+
+VERSION = 1
+_INT16_FULL_SCALE = 32768.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a waveform, none left open. Shards record them.
+
+    They enter the keys of cached arrays. The last five mean nothing for a waveform; they stay because
+    keys of existing arrays contain them.
+    """
+
+    window_seconds: float
+    sample_rate: int | Literal["native"]  # in Hz
+    anchor: Anchor = "sample"
+    dtype: Literal["int16", "float16", "float32"] = "int16"  # int16: in units of 1/32768
+    kind: Literal["waveform"] = "waveform"
+    n_fft: int = 512
+    hop_length: int = 353
+    num_frames: int = 0
+    log_offset: float = 1e-7
+    log_divisor: float = 1.0
+
+
+PRESETS = {
+    "rcgrad": Settings(window_seconds=5.0, sample_rate=16000),
+    "flowgrad_train": Settings(window_seconds=5.0, sample_rate=48000),
+    "flowgrad_test": Settings(window_seconds=1.0, sample_rate=22050),
+}
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Section ``waveform`` of params.yaml: a preset, and settings that replace those of the preset."""
+
+    preset: Literal["rcgrad", "flowgrad_train", "flowgrad_test"] = "rcgrad"
+    # None keeps the setting of the preset.
+    window_seconds: float | None = None
+    anchor: Anchor | None = None
+    sample_rate: int | Literal["native"] | None = None
+    dtype: Literal["int16", "float16", "float32"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ValueError(f"preset is {self.preset!r}, expected one of {', '.join(PRESETS)}")
+
+        settings = self.resolve()
+        if not 0 < settings.window_seconds < math.inf:
+            raise ValueError(
+                f"window_seconds is {settings.window_seconds}, expected a positive number"
+            )
+        check_sound_settings(settings)
+
+    def resolve(self) -> Settings:
+        """Return the settings in force."""
+        replaced = {
+            name: value
+            for name, value in vars(self).items()
+            if name != "preset" and value is not None
+        }
+        return dataclasses.replace(PRESETS[self.preset], **replaced)
+
+
+def encode_waveform(waveform: np.ndarray, *, dtype: str) -> np.ndarray:
+    """Convert float32 samples to the stored ``dtype``, same shape.
+
+    int16 keeps the 16 bits that clips have; values beyond -1..1 are clipped. float16 would lose five
+    of these bits near full scale.
+    """
+    if dtype != "int16":
+        return waveform.astype(dtype)
+    return np.clip(np.rint(waveform * _INT16_FULL_SCALE), -32768, 32767).astype(np.int16)
+
+
+def make_feature(parameters: Parameters | Settings) -> Feature:
+    """Make the feature; arrays ``(num_samples,)``, to be multiplied by the root attribute ``scale``."""
+    settings = parameters if isinstance(parameters, Settings) else parameters.resolve()
+    return Feature(
+        name="waveforms",
+        kind="sound",
+        version=VERSION,
+        parameters=settings,
+        attributes={
+            "layout": "time",
+            "units": "amplitude",
+            "scale": 1 / _INT16_FULL_SCALE if settings.dtype == "int16" else 1.0,
+            "attribute_sample_rate": "Hz",
+        },
+        needs=functools.partial(find_sound_needs, settings),
+        compute=functools.partial(_compute, settings),
+    )
+
+
+def _compute(settings: Settings, moment: Moment, decoded: Decoded) -> Extracted:
+    assert decoded.waveform is not None and decoded.sample_rate is not None
+    array = encode_waveform(decoded.waveform, dtype=settings.dtype)
+    return Extracted(array, {"sample_rate": decoded.sample_rate})
