@@ -37,7 +37,6 @@ from benchmarks.clips import find_clips, render_clips
 from pipeline.features import flow, frames, spectrograms
 from pipeline.features.extract import extract_features
 from pipeline.features.feature import Moment
-from pipeline.kernels.area_averages import load_average_rows
 from pipeline.kernels.farneback import load_refine_level
 from pipeline.media.ffmpeg import find_ffmpeg
 from pipeline.media.reader import ClipReader, probe
@@ -48,9 +47,9 @@ FARNEBACK = (0.5, 3, 15, 3, 5, 1.2, 0)
 def run_ours(path: Path) -> None:
     """One pass over the clip for all three features."""
     features = [
-        frames.make_feature(frames.FrameParameters()),
-        spectrograms.make_feature(spectrograms.SpectrogramParameters()),
-        flow.make_feature(flow.FlowParameters()),
+        frames.make_feature(frames.Parameters()),
+        spectrograms.make_feature(spectrograms.Parameters()),
+        flow.make_feature(flow.Parameters()),
     ]
     (extracted,) = extract_features(path, [Moment("centre", None)], features)
     missing = {
@@ -175,7 +174,6 @@ def main(argv: list[str] | None = None) -> int:
             np.zeros(1024, np.float32), n_fft=512
         )  # its imports are no part of either side,
         load_refine_level()  # nor is what a machine compiles once
-        load_average_rows()
         rows = []
         for path in paths:
             try:

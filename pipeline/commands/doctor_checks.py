@@ -135,21 +135,18 @@ def check_gpu() -> Check:
 
 
 def check_compiled() -> Check:
-    """Check which code computes flow and shrinks pictures; both kinds give the same bits."""
-    # Both compile for some seconds where nobody has compiled them yet.
-    from pipeline.kernels.area_averages import load_average_rows
+    """Check which code computes optical flow. Both give the same bits, so no key or shard names it."""
+    # Where no process of this machine has done so before, this compiles for some seconds.
     from pipeline.kernels.farneback import load_refine_level
 
     name, numba = "compiled code", read_package_version("numba")
-    loaded = {"optical flow": load_refine_level(), "shrinking pictures": load_average_rows()}
-    left = [what for what, function in loaded.items() if function is None]
-    if not left:
+    if load_refine_level() is not None:
         return Check(name, "ok", f"by Numba {numba}, the same bits as OpenCV's, compared just now")
     return Check(
         name,
         "warn",
-        f"OpenCV's own is used for {' and '.join(left)}, two to seven times as slow: code compiled "
-        f"by Numba {numba} cannot be kept on disk, or differs from it by a bit here",
+        "OpenCV's own is used for optical flow, two to three times as slow: code compiled by Numba "
+        f"{numba} cannot be kept on disk, or differs from it by a bit here",
         "set NUMBA_CACHE_DIR to a folder that can be written",
     )
 

@@ -14,7 +14,7 @@ from pipeline.commands.doctor_checks import (
 )
 from pipeline.commands.doctor_sources import check_video
 from pipeline.downloads.parameters import DownloadParameters
-from pipeline.kernels import area_averages, farneback
+from pipeline.kernels import farneback
 from tests.helpers.command_helpers import make_project, run
 from tests.helpers.download_helpers import QUICK, make_clip
 from tests.helpers.misbehaving_server import Answer
@@ -64,17 +64,14 @@ def test_doctor_notices_the_ffmpeg_that_breaks_sections(tmp_path, version, level
 
 
 @pytest.mark.parametrize(
-    ("flow", "areas", "level", "words"),
+    ("flow", "level", "words"),
     [
-        (object(), object(), "ok", "the same bits as OpenCV's"),
-        (None, object(), "warn", "OpenCV's own is used for optical flow, two"),
-        (object(), None, "warn", "OpenCV's own is used for shrinking pictures, two"),
-        (None, None, "warn", "optical flow and shrinking pictures"),
+        (object(), "ok", "the same bits as OpenCV's"),
+        (None, "warn", "OpenCV's own is used for optical flow, two"),
     ],
 )
-def test_doctor_says_which_compiled_code_is_in_use(monkeypatch, flow, areas, level, words):
+def test_doctor_says_which_compiled_code_is_in_use(monkeypatch, flow, level, words):
     monkeypatch.setattr(farneback, "load_refine_level", lambda: flow)
-    monkeypatch.setattr(area_averages, "load_average_rows", lambda: areas)
     check = check_compiled()
     assert check.level == level
     assert words in check.text
@@ -84,7 +81,6 @@ def test_doctor_says_which_compiled_code_is_in_use(monkeypatch, flow, areas, lev
 def test_doctor_without_network_says_so_in_one_line_a_source(tmp_path, capsys, monkeypatch):
     """Every address of this project leads to a closed port; the local folder needs none."""
     monkeypatch.setattr(farneback, "load_refine_level", lambda: None)  # it may compile for long
-    monkeypatch.setattr(area_averages, "load_average_rows", lambda: None)
     nowhere = "http://127.0.0.1:9"
     lists = {f"{name}_url": nowhere for name in ("ezvsl", "htf", "slavc")}
     project = make_project(
