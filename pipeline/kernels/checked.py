@@ -1,14 +1,19 @@
-"""Taking code that Numba compiled into use, where it can be kept on disk and gives what it should."""
+"""Use compiled code only where Numba can keep it on disk and its results are right."""
 
 import pickle
 from collections.abc import Callable
 
 
 def load_checked(compile_function: Callable, is_right: Callable) -> Callable | None:
-    """What ``compile_function()`` gives, a function of Numba with a cache on disk; None where it cannot be used.
+    """Compile a function with Numba's cache on disk, and return it if it can be trusted.
 
-    That is where Numba finds no folder that it can write, where the disk is full, and where ``is_right(function)``,
-    which calls it, says no. What is broken on disk is compiled again.
+    Args:
+        compile_function: Returns the function; compiled code that is broken on disk is made again.
+        is_right: Calls the function and says whether its result is as it should be.
+
+    Returns:
+        The function, or None: its result is wrong, the disk is full, or Numba finds no folder for
+        its cache that it can write.
     """
     try:
         function = compile_function()

@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 
 from earshot.errors import MediaError
+from pipeline.features import flow
+from pipeline.features.extract import extract_features
+from pipeline.features.feature import Moment
 from pipeline.features.flow import Parameters
 from pipeline.kernels import farneback, farneback_loops
 from pipeline.kernels.farneback import compute_farneback, load_refine_level
 from pipeline.media.reader import ClipReader
+from tests.helpers.clip_factory import make_clip
 
 # Farneback's own among the parameters, in OpenCV's order.
 NAMES = [
@@ -168,6 +172,32 @@ def test_a_single_wrong_bit_is_noticed(fresh, monkeypatch):
     monkeypatch.setattr(farneback_loops, "compile_refine_level", lambda: refine_nearly)
     assert load_refine_level() is None
     assert_same_bits(*make_pair(60, 70))
+
+
+def test_the_switch_turns_the_fast_code_off(fresh, monkeypatch):
+    monkeypatch.setenv("EARSHOT_KERNELS", "0")
+    assert load_refine_level() is None
+    assert_same_bits(*make_pair(60, 70))
+
+
+@pytest.mark.parametrize("name", ["farneback_loops", "farneback_simd", "checked"])
+def test_without_the_fast_modules_opencv_computes(fresh, monkeypatch, name):
+    for loaded in [key for key in sys.modules if key.startswith("pipeline.kernels.farneback_")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setitem(sys.modules, f"pipeline.kernels.{name}", None)  # as if its file were gone
+    assert load_refine_level() is None
+    assert_same_bits(*make_pair(60, 70))
+
+
+def test_features_have_the_same_bytes_with_and_without_the_fast_code(fresh, monkeypatch, tmp_path):
+    path = make_clip(tmp_path / "clip.mp4", "-c:v", "mpeg4", size="160x120", seconds=2, sound=None)
+    moments = [Moment("a", 0.5), Moment("b", None), Moment("c", 1.99)]
+    feature = flow.make_feature(Parameters(context_seconds=0.25))
+    fast = [one["flow"].array for one in extract_features(path, moments, [feature])]
+    load_refine_level.cache_clear()
+    monkeypatch.setenv("EARSHOT_KERNELS", "0")
+    plain = [one["flow"].array for one in extract_features(path, moments, [feature])]
+    assert [array.tobytes() for array in fast] == [array.tobytes() for array in plain]
 
 
 def test_importing_does_not_import_numba():
