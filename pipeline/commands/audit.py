@@ -115,6 +115,8 @@ def _print_tables(overlaps: list[Overlap], coverages: list[Coverage]) -> None:
         )
         for o in overlaps
     ]
+
+    # A question mark: nobody published which clips the set has, or its list is not here.
     coverage_rows = [
         (
             c.dataset,
@@ -128,6 +130,7 @@ def _print_tables(overlaps: list[Overlap], coverages: list[Coverage]) -> None:
         )
         for c in coverages
     ]
+
     _print_table("Overlap of training and test splits", _OVERLAP_HEADER, overlap_rows)
     print()
     _print_table("Coverage of published test sets", _COVERAGE_HEADER, coverage_rows)

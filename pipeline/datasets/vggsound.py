@@ -112,7 +112,10 @@ class Parameters:
     ezvsl_url: str = "https://raw.githubusercontent.com/stoneMo/EZ-VSL/HEAD/metadata"
     htf_url: str = "https://raw.githubusercontent.com/denfed/heartheflow/HEAD/metadata"
     slavc_url: str = "https://raw.githubusercontent.com/stoneMo/SLAVC/HEAD/metadata"
-    vggss_url: str = "https://raw.githubusercontent.com/hche11/Localizing-Visual-Sounds-the-Hard-Way/HEAD/metadata"
+    vggss_url: str = (
+        "https://raw.githubusercontent.com/hche11/"
+        "Localizing-Visual-Sounds-the-Hard-Way/HEAD/metadata"
+    )
     vggsound_url: str = "https://raw.githubusercontent.com/hche11/VGGSound/HEAD/data"
 
     video_url: str = "https://www.youtube.com/watch?v={video_id}"  # of a clip's video
