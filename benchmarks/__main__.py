@@ -1,5 +1,10 @@
-"""All benchmarks, one after the other: ``python -m benchmarks [NAME ...]``; each prints ratios within its own run."""
+"""Run the benchmarks: ``python -m benchmarks [NAME ...]``.
 
+Each one compares two ways within its own run, because times of different machines do not compare.
+``python -m benchmarks.NAME --help`` lists the options of one.
+"""
+
+import argparse
 import subprocess
 import sys
 
@@ -16,21 +21,29 @@ NAMES = (
 )
 
 
-def main(names: list[str]) -> int:
-    """Run the named benchmarks (default: all) as processes of their own; the exit code of the worst."""
+def main(argv: list[str] | None = None) -> int:
+    """Run each named benchmark in a process of its own; return the largest exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"default: all; known: {', '.join(NAMES)}"
+    )
+    names = parser.parse_args(argv).names
+
     unknown = sorted(set(names) - set(NAMES))
     if unknown:
-        print(f"error: no benchmark {unknown[0]!r}; known: {', '.join(NAMES)}", file=sys.stderr)
-        return 2
-    worst = 0
+        parser.error(f"no benchmark {unknown[0]!r}, expected one of {', '.join(NAMES)}")
+
+    exit_code = 0
     for name in names or NAMES:
         print(f"== {name}", flush=True)
-        worst = max(
-            worst,
-            subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode,
-        )
-    return worst
+        done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False)
+        exit_code = max(exit_code, done.returncode)
+    return exit_code
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

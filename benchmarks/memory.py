@@ -1,10 +1,10 @@
-"""Memory of a worker over many clips: flat, or growing?
+"""Whether the memory of a worker grows over many clips.
 
     python -m benchmarks.memory [--clips N] [--seconds N] [--workers N]
 
-Frames and flow of many short clips (as in `benchmarks.reruns`) through the engine on local Dask workers. Their resident
-memory is looked at ten times a second; printed is, for every 200 clips done, the median and the largest value over the
-workers, then the last fifth of the run against the second fifth (the first one loads libraries).
+Extracts frames and flow of many short clips on local Dask workers and reads their resident memory
+ten times a second. Prints the median and the largest value for every 200 clips, then compares the
+last fifth of the run with the second fifth (during the first one, libraries are loaded).
 """
 
 import argparse
@@ -15,32 +15,36 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from benchmarks.reruns import Bench, render_clips
-from benchmarks.scaling import make_bench
+from benchmarks.clips import render_many_clips
+from benchmarks.feature_cache import FeatureCache
+from pipeline.shards.cluster import ClusterParameters
 
-_STEP_CLIPS, _SHARD_CLIPS = 200, 64
-_MIN_WORKER_THREADS = 4  # a worker has more, its nanny and the resource tracker fewer
+_STEP_CLIPS = 200
+_SHARD_CLIPS = 64  # progress is counted in finished shards
+_MIN_WORKER_THREADS = 4  # a worker has more; its nanny and the resource tracker have fewer
+_ALLOWED_PERCENT = 20
 
 
-def measure(bench: Bench) -> list[tuple[int, float]]:
-    """(clips done, resident MB) of each worker process during a build, ten times a second."""
+def measure(cache: FeatureCache) -> list[tuple[int, float]]:
+    """Build frames and flow; return (finished clips, MB of one worker) ten times a second."""
     values: list[tuple[int, float]] = []
     is_over = threading.Event()
 
-    def watch():
+    def watch() -> None:
         while not is_over.wait(0.1):
-            num_done = _SHARD_CLIPS * len(list((bench.folder / "store" / "frames").glob("*.h5")))
+            num_shards = len(list((cache.folder / "store" / "frames").glob("*.h5")))
             for process in psutil.Process().children(recursive=True):
                 try:
                     if process.num_threads() >= _MIN_WORKER_THREADS:
-                        values.append((num_done, process.memory_info().rss / 1e6))
+                        megabytes = process.memory_info().rss / 1e6
+                        values.append((_SHARD_CLIPS * num_shards, megabytes))
                 except psutil.NoSuchProcess:
                     continue
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        bench.build_frames_and_flow()
+        cache.build_frames_and_flow()
     finally:
         is_over.set()
         thread.join()
@@ -48,34 +52,38 @@ def measure(bench: Bench) -> list[tuple[int, float]]:
 
 
 def main() -> None:
+    """Print memory by progress, and how much it grew."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--clips", type=int, default=2000)
-    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--seconds", type=int, default=2, help="length of a clip")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
+
     with tempfile.TemporaryDirectory(prefix="earshot-memory-") as name:
         folder = Path(name)
-        render_clips(
-            folder / "clips", num_clips=arguments.clips, num_rendered=8, seconds=arguments.seconds
-        )
-        values = measure(
-            make_bench(folder / "memory", folder / "clips", arguments.clips, arguments.workers)
-        )
+        clips_dir = folder / "clips"
+        render_many_clips(clips_dir, num_clips=arguments.clips, seconds=arguments.seconds)
+        cluster = ClusterParameters(workers=arguments.workers, dashboard=False)
+        cache = FeatureCache(folder / "memory", clips_dir, arguments.clips, cluster=cluster)
+        values = measure(cache)
 
-    def between(first: float, stop: float) -> list[float]:
-        return [memory for num_done, memory in values if first <= num_done < stop]
+    def memory_between(first: float, stop: float) -> list[float]:
+        return [megabytes for num_done, megabytes in values if first <= num_done < stop]
 
     for first in range(0, arguments.clips, _STEP_CLIPS):
-        if found := between(first, first + _STEP_CLIPS):
+        if memory := memory_between(first, first + _STEP_CLIPS):
             print(
-                f"clips {first:>5} to {first + _STEP_CLIPS:<5}{np.median(found):6.0f} MB, largest {max(found):.0f} MB"
+                f"clips {first:>5} to {first + _STEP_CLIPS:<5}{np.median(memory):6.0f} MB, "
+                f"largest {max(memory):.0f} MB"
             )
-    early = between(0.2 * arguments.clips, 0.4 * arguments.clips)
-    late = between(0.8 * arguments.clips, np.inf)
-    for kind, count in (("median", np.median), ("largest", max)):
-        before, after = count(early), count(late)
+
+    early = memory_between(0.2 * arguments.clips, 0.4 * arguments.clips)
+    late = memory_between(0.8 * arguments.clips, np.inf)
+    for kind, summarize in (("median", np.median), ("largest", max)):
+        before, after = summarize(early), summarize(late)
         print(
-            f"{kind}: {before:.0f} MB early, {after:.0f} MB late ({100 * (after / before - 1):+.1f} %; allowed: 20)"
+            f"{kind}: {before:.0f} MB early, {after:.0f} MB late "
+            f"({100 * (after / before - 1):+.1f} %; allowed: {_ALLOWED_PERCENT})"
         )
 
 
