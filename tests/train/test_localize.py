@@ -4,12 +4,11 @@ import json
 import subprocess
 
 import av
-import cv2
 import numpy as np
 import pytest
 
 from pipeline.media.ffmpeg import find_ffmpeg
-from train.localize import main, overlay
+from train.localize import main
 from train.models.registry import build_parameters, make_model
 from train.runs.run_folder import write_model
 
@@ -113,21 +112,6 @@ def test_wrong_arguments(run_dir, tmp_path, capsys):
     assert "opacity (3.0) must be in [0, 1]" in capsys.readouterr().err
     assert localize(run_dir, tmp_path / "out", tmp_path / "a.mp4", tmp_path / "b" / "a.avi") == 2
     assert "two of the videos would be written as a.localized.mp4" in capsys.readouterr().err
-
-
-def test_overlay_colours_the_maximum_and_leaves_the_minimum():
-    picture = np.full((60, 80, 3), 100, np.uint8)
-    peak = np.zeros((3, 4), np.float32)
-    peak[0, 0] = 5
-    shown = overlay(picture, peak, opacity=1.0)
-    hottest = cv2.cvtColor(
-        cv2.applyColorMap(np.uint8([[255]]), cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB
-    )[0, 0]
-    np.testing.assert_allclose(shown[2, 2], hottest, atol=3)
-    np.testing.assert_allclose(shown[-1, -1], 100, atol=2)
-    np.testing.assert_allclose(
-        overlay(picture, np.zeros((3, 4), np.float32), opacity=1.0), picture, atol=1
-    )
 
 
 def test_a_real_clip_of_the_shared_folder(shared, run_dir, tmp_path):

@@ -1,7 +1,7 @@
 """The network behind the feature ``detections``: an object detector of torchvision.
 
-``pipeline.features.detections`` says what the arrays contain. Here the weights are fetched (once, checked
-by their SHA-256), loaded and run.
+``pipeline.features.detections`` says what the arrays contain. This module fetches the weights
+(once, checked by their SHA-256), loads them and runs the detector.
 """
 
 import functools

@@ -45,6 +45,12 @@ class Predictor:
         self.model = model.eval().to(self.device)
 
     @property
+    def method(self) -> str:
+        """Name of the network's method. A baseline that was never trained has none."""
+        assert self.parameters is not None, "a baseline has no method"
+        return self.parameters.method
+
+    @property
     def reads(self) -> tuple[str, ...]:
         """Names of the features that the network reads."""
         return self.model.reads

@@ -1,0 +1,14 @@
+"""Localize the sound in any video, beside the datasets and their cache.
+
+In reading order:
+
+- ``localization``: one video in, a copy with maps and the maps out (``localize_video``,
+  ``LocalizeParameters``)
+- ``model_features``: the features that a model reads (``make_features``)
+- ``video_maps``: compute the maps over time and keep them in a file (``iter_maps``,
+  ``MapRecorder``)
+- ``overlay``: draw maps over the frames (``draw_map``, ``write_video``)
+- ``encoder``: encode pictures with ffmpeg, beside the sound of the original (``VideoEncoder``)
+
+The command is ``python -m train.localize``.
+"""
