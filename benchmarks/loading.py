@@ -74,6 +74,7 @@ def write_feature(folder: Path, arrays: list[np.ndarray]) -> None:
     for first in range(0, len(arrays), _SHARD_SAMPLES):
         shard_arrays = arrays[first : first + _SHARD_SAMPLES]
         rows = [Row(str(first + i), "k", array) for i, array in enumerate(shard_arrays)]
+
         path = write_shard(folder, f"{first:012x}", rows, [], {"feature": folder.name})
         index += [
             {
@@ -85,6 +86,7 @@ def write_feature(folder: Path, arrays: list[np.ndarray]) -> None:
             }
             for i, row in enumerate(rows)
         ]
+
     write_table(folder / INDEX_NAME, index, INDEX)
 
 

@@ -1,17 +1,20 @@
-"""Training speed: the loader against data that already lie on the device, and against the published way.
+"""How fast training is: from shards, from data that lie on the device, and as published.
 
-    python -m benchmarks.training [--methods lvs ezvsl htf] [--small] [--samples N] [--batch N] [--steps N]
+    python -m benchmarks.training [--methods lvs ezvsl htf] [--small] [--samples N] [--batch N]
 
-Samples a second, in one run, on made-up data of the cached shapes:
+Prints samples a second, all in one run, on synthetic data of the cached shapes:
 
-- ``resident``: the training step (crop, flip, normalization, forward, backward, optimizer) on one batch that already
-  lies on the device, over and over: the speed that no loader can beat;
-- ``streamed``: the same step fed from the shards by worker processes; ``memory``: from data kept in memory;
-- ``fit``: what ``train.fitting.fit`` reaches with everything around it (Lightning, validation left out of the time);
-- ``published``: plain float32 and a loader as the authors wrote it: JPEG through Pillow, crop and normalization on the
-  CPU, a wav file's spectrogram (512, 274, log), in worker processes.
+- ``resident``: the training step (crop, flip, normalization, forward, backward, optimizer) on one
+  batch that lies on the device, again and again. No loader can be faster.
+- ``streamed``: the same step, fed from the shards by worker processes.
+- ``memory``: the same step, fed from data that are kept in memory.
+- ``fit``: what ``train.fitting.fit`` reaches with everything around it (Lightning; validation is
+  not counted).
+- ``published``: plain float32, and a loader as the authors wrote it, in worker processes: JPEG
+  through Pillow, crop and normalization on the CPU, the spectrogram of a wav file.
 
-Defaults are ResNet-18 at 224, batch 128; ``--small`` is the narrow configuration for CPUs. Peak memory is printed.
+The defaults are ResNet-18 at 224 and batches of 128. ``--small`` is the narrow configuration for
+CPUs. Peak memory is printed as well.
 """
 
 import argparse
@@ -57,13 +60,15 @@ SMALL = {
 
 
 def write_samples(folder: Path, num_samples: int) -> tuple[dict[str, Path], list[str]]:
-    """Shards of made-up frames, flow and spectrograms."""
+    """Write shards of random frames, flow and spectrograms; return their folders and the ids."""
     generator = np.random.default_rng(0)
     ids = [f"sample{number:06d}" for number in range(num_samples)]
     shapes = {"frames": (*_FRAME, 3), "flow": (2, *_FLOW), "spectrograms": (257, 300)}
+
     for feature, shape in shapes.items():
         index = []
         (folder / feature).mkdir(parents=True)
+
         for first in range(0, num_samples, _SHARD_SAMPLES):
             rows = []
             for number in range(first, min(first + _SHARD_SAMPLES, num_samples)):
@@ -79,6 +84,7 @@ def write_samples(folder: Path, num_samples: int) -> tuple[dict[str, Path], list
                         {"native_height": 360, "native_width": 640},
                     )
                 )
+
             path = write_shard(
                 folder / feature,
                 f"{first:012x}",
@@ -102,7 +108,7 @@ def write_samples(folder: Path, num_samples: int) -> tuple[dict[str, Path], list
 
 
 class PublishedSamples(Dataset):
-    """One sample as the authors' loaders read it: JPEG pictures and a wav file, everything on the CPU in float32."""
+    """Samples as the authors' loaders read them: JPEG and wav files, on the CPU, in float32."""
 
     def __init__(self, num_samples: int, *, image_size: int, has_flow: bool):
         generator = np.random.default_rng(0)
@@ -111,10 +117,12 @@ class PublishedSamples(Dataset):
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=95)
         self._jpeg = buffer.getvalue()
+
         self._wave = (
             (generator.standard_normal(10 * _SAMPLE_RATE) * 3000).astype(np.int16).tobytes()
         )
         self._num_samples, self._has_flow = num_samples, has_flow
+
         self._transform = transforms.Compose(
             [
                 transforms.Resize(
@@ -186,7 +194,7 @@ class Stepper:
         self.optimizer.step()
 
     def rate(self, batches, step, num_steps: int) -> float:
-        """Samples a second over ``num_steps`` steps after two that warm up; ``batches`` is drawn from as needed."""
+        """Return samples a second over ``num_steps`` steps, after two that are not counted."""
         for number in range(num_steps + 2):
             if number == 2:
                 self._wait()
@@ -201,7 +209,7 @@ class Stepper:
 
 
 def forever(make_iterable):
-    """Epoch after epoch."""
+    """Yield the batches of one epoch after another."""
     epoch = 0
     while True:
         yield from make_iterable(epoch)
@@ -209,7 +217,7 @@ def forever(make_iterable):
 
 
 def measure(method: str, options, dirs, ids, folder: Path) -> dict:
-    """All rates of one method."""
+    """Return all rates of one method."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     is_cuda = device.type == "cuda"
     values = {
@@ -221,12 +229,14 @@ def measure(method: str, options, dirs, ids, folder: Path) -> dict:
     }
     if method == "htf":
         values["freeze_vision"] = False
+
     parameters = build_parameters(values | {"select_on": "last"}, method)
     precision = "bf16" if is_cuda else "float32"
     num_workers = options.workers if options.workers >= 0 else (8 if is_cuda else 0)
     reads = make_model(parameters).reads
     clock = time.process_time if options.clock == "cpu" else time.perf_counter
     result = {"method": method, "batch_size": options.batch}
+
     if is_cuda:
         torch.cuda.reset_peak_memory_stats()
 
@@ -238,33 +248,37 @@ def measure(method: str, options, dirs, ids, folder: Path) -> dict:
     kept.load_into_memory(device=device)
     resident_kept = kept[(0, np.arange(options.batch) % len(ids))]
 
-    def loader(of, **further):
-        made = BatchLoader(
-            of, batch_size=options.batch, is_shuffled=True, keeps_last=False, **further
+    def load_forever(samples, **further):
+        loader = BatchLoader(
+            samples, batch_size=options.batch, is_shuffled=True, keeps_last=False, **further
         )
 
         def iterate(epoch):
-            made.set_epoch(epoch)
-            return made
+            loader.set_epoch(epoch)
+            return loader
 
         return forever(iterate)
 
     streams = {
         "resident": (lambda: forever(lambda _: [resident]), stepper.step),
-        "streamed": (lambda: loader(source, num_workers=num_workers, device=device), stepper.step),
+        "streamed": (
+            lambda: load_forever(source, num_workers=num_workers, device=device),
+            stepper.step,
+        ),
         "resident_memory": (lambda: forever(lambda _: [resident_kept]), stepper.step),
-        "memory": (lambda: loader(kept), stepper.step),
+        "memory": (lambda: load_forever(kept), stepper.step),
     }
     rates = {name: [] for name in streams}
     opened = {name: make() for name, (make, _) in streams.items()}
-    for _ in range(
-        options.repeats
-    ):  # taking turns, so that other work on the machine disturbs all alike
+
+    # They take turns, so that other work on the machine slows all of them.
+    for _ in range(options.repeats):
         for name, (_, step) in streams.items():
             rates[name].append(stepper.rate(opened[name], step, options.steps))
     result |= {name: float(np.median(values)) for name, values in rates.items()}
     if is_cuda:
         result["peak_gpu_mib"] = torch.cuda.max_memory_allocated() / 2**20
+
     if options.published:
         plain = Stepper(
             parameters, device, precision="float32", is_channels_last=False, clock=clock
@@ -276,6 +290,7 @@ def measure(method: str, options, dirs, ids, folder: Path) -> dict:
         )
         batches = forever(lambda _: (move_to(batch, device) for batch in published))
         result["published"] = plain.rate(batches, plain.step_on_inputs, options.steps)
+
     hardware = HardwareParameters(num_workers=num_workers)
     history = fit(
         parameters,
@@ -311,12 +326,14 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+
     device = (
         torch.cuda.get_device_name()
         if torch.cuda.is_available()
         else f"CPU, {torch.get_num_threads()} threads"
     )
     print(f"{device}; torch {torch.__version__}, {platform.machine()}")
+
     results = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -332,6 +349,7 @@ def main() -> None:
                 f"{key} {value:.1f}" for key, value in result.items() if isinstance(value, float)
             )
             print(f"{method}: {figures}; {ratios}", flush=True)
+
     if options.json:
         options.json.write_text(json.dumps({"device": device, "results": results}, indent=1) + "\n")
 

@@ -1,4 +1,4 @@
-"""Shared fixtures: the optional folder of foreign lists, media and golden numbers; clips, a server, a report."""
+"""Fixtures that several rooms use: foreign data, clips, a server, a report, toy features."""
 
 import pytest
 
@@ -7,13 +7,16 @@ from tests.helpers.paths import shared_path
 
 @pytest.fixture
 def shared():
-    """``shared("media", "video_90.mov")`` gives a path or skips."""
+    """Return a function: ``shared("media", "video_90.mov")`` is a path, or skips the test."""
     return shared_path
 
 
 @pytest.fixture(scope="session")
 def media(tmp_path_factory):
-    """A folder of real clips: ``clip0.mp4`` ... ``clip5.mp4`` (2 s), ``counter.mp4`` (12 s), and broken ones."""
+    """Make a folder of clips: ``clip0.mp4`` to ``clip5.mp4`` (2 s), ``counter.mp4`` (12 s).
+
+    It also holds broken files.
+    """
     from tests.helpers.download_helpers import make_media
 
     return make_media(tmp_path_factory.mktemp("media"))
@@ -21,7 +24,7 @@ def media(tmp_path_factory):
 
 @pytest.fixture
 def server():
-    """A server on this machine that does with each request what it was told."""
+    """Start a server on this machine that answers each path as the test says."""
     from tests.helpers.misbehaving_server import MisbehavingServer
 
     with MisbehavingServer() as server:
@@ -30,7 +33,7 @@ def server():
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
-    """A project with a report of 12 samples: the project, the inputs of its report, and what was written."""
+    """Make a report of 12 samples; return the project, the report's inputs, and its files."""
     from eval.report.build_report import build_report
     from eval.report.inputs import ReportParameters, load_inputs
     from tests.helpers.report_examples import write_project
@@ -43,7 +46,10 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory):
-    """Features of 48 toy samples: their folder, a folder a feature, the ids, where each source is."""
+    """Make features of 48 toy samples.
+
+    Returns their folder, the folder of each feature, the ids, and where each source is.
+    """
     from tests.helpers.toy_features import write_features
 
     folder = tmp_path_factory.mktemp("toy")
@@ -53,7 +59,10 @@ def toy(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def varied_toy(tmp_path_factory):
-    """Features of 22 toy samples in three picture shapes: a folder a feature, the ids, where each source is."""
+    """Make features of 22 toy samples in three picture shapes.
+
+    Returns the folder of each feature, the ids, and where each source is.
+    """
     from tests.helpers.toy_features import write_features
 
     sizes = ((48, 64), (48, 48), (64, 48))

@@ -12,7 +12,7 @@ SHARED = Path(os.environ.get("EARSHOT_SHARED", ROOT.parent / "shared"))
 
 
 def shared_path(*parts: str) -> Path:
-    """Give a path in the shared folder; skip the calling test, with the reason, when it is absent."""
+    """Return a path in the shared folder; skip the calling test when it is absent."""
     path = SHARED.joinpath(*parts)
     if not path.exists():
         pytest.skip(f"needs {path.name} of the shared folder, which is absent ({path})")
