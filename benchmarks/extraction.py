@@ -179,7 +179,7 @@ def measure_clips(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print a table, and the means beside their bounds: 3x as fast as published, 1.25x the floor."""
+    """Print a table, and the means beside their bounds (3x the published, 1.25x the floor)."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -283,8 +283,11 @@ def measure(method: str, options, dirs, ids, folder: Path) -> dict:
         plain = Stepper(
             parameters, device, precision="float32", is_channels_last=False, clock=clock
         )
-        samples = PublishedSamples(options.batch * (options.steps + 2), image_size=parameters.image_size,
-                                   has_flow=method == "htf")  # fmt: skip
+        samples = PublishedSamples(
+            options.batch * (options.steps + 2),
+            image_size=parameters.image_size,
+            has_flow=method == "htf",
+        )
         published = DataLoader(
             samples, batch_size=options.batch, num_workers=num_workers, drop_last=True
         )

@@ -1,4 +1,4 @@
-"""Disks that are full or read-only: one sentence, nothing broken, and the same command goes on later."""
+"""Disks that are full or read-only: one sentence, nothing broken, and the command resumes later."""
 
 import errno
 import multiprocessing
@@ -140,7 +140,7 @@ def test_the_systems_own_refusal_to_write_is_told_too(tmp_path):
 def test_whatever_is_refused_is_told_without_a_traceback_and_a_bug_with_one(
     tmp_path, monkeypatch, capsys, start
 ):
-    """A stage, a command and the scoring of maps, on a full disk and with an error that only a bug explains."""
+    """A stage, a command and the scoring of maps: on a full disk, and with a bug."""
     (tmp_path / "params.yaml").write_text("datasets: []\n")
     monkeypatch.chdir(tmp_path)
     code = errno.ENOSPC
