@@ -1,4 +1,4 @@
-"""Localizing in a user's own video: a copy with picture and sound, maps as npz, one sentence for what cannot be."""
+"""Localize a user's own video: a copy with its sound, the maps, one error for each bad video."""
 
 import json
 import subprocess

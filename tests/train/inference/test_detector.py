@@ -1,4 +1,4 @@
-"""The torchvision detector behind the vision-only topline: cached detections, weights known by content."""
+"""The detector behind the vision-only topline: cached detections, weights known by content."""
 
 import pickle
 

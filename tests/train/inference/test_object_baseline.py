@@ -1,4 +1,4 @@
-"""The object-guided map alone: a classifier's map of each frame, weights from a file or fetched by hash."""
+"""The map of objects alone: a classifier's map of each frame, and weights that are refused."""
 
 import numpy as np
 import pytest

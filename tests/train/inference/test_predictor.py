@@ -69,7 +69,7 @@ def test_untrained_predictors_follow_their_seed(toy):
 
 @pytest.mark.parametrize("kind", ["l1", "cls"])
 def test_object_guidance_mixes_two_normalized_maps(toy, tmp_path, kind):
-    """With alpha 1 only the audio-visual map is left, with alpha 0 only where the classifier sees something."""
+    """Alpha 1 leaves only the audio-visual map, alpha 0 only the map of objects."""
     import torchvision
 
     dirs, ids, _ = toy
@@ -128,7 +128,7 @@ def test_other_backbones_as_an_experiment(backbone):
 
 @pytest.mark.parametrize("method", ["rcgrad", "flowgrad_ic", "flowgrad_en"])
 def test_other_backbones_hear_waveforms_and_read_torchvisions_weights(tmp_path, method):
-    """RegNet's trunk has two parts in torchvision's classifier, and its stem gets FlowGrad's channels."""
+    """RegNet's trunk has two parts in torchvision; its stem gets FlowGrad's channels."""
     backbone = "regnet_x_400mf"
     weights = torchvision.models.get_model(backbone, weights=None).state_dict()
     torch.save(weights, tmp_path / "weights.pth")

@@ -1,4 +1,4 @@
-"""Published layouts load strictly and give the golden maps; whatever else a file is gets one sentence."""
+"""Published layouts load strictly and give the golden maps; other files are refused."""
 
 import pickle
 import re
@@ -113,7 +113,7 @@ def test_wrong_model_is_named_with_keys(tmp_path):
 
 
 def test_a_stem_that_reads_flow_is_not_an_unused_one(tmp_path):
-    """FlowGrad-IC's file holds every key of RCGrad's and one more, which is not RCGrad's unused one."""
+    """FlowGrad-IC's file has every key of RCGrad and one more, which is not RCGrad's unused one."""
     torch.save({"state_dict": narrow_state("flowgrad_ic")}, tmp_path / "ic.ckpt")
     message = refuse(tmp_path / "ic.ckpt", "rcgrad")
     assert "1 keys are not in the model (image_encoder.conv1_flow.weight)" in message

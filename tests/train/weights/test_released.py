@@ -1,4 +1,4 @@
-"""Released weights: fetched by URL and SHA-256, resumed, refused, and evaluated beside trained models."""
+"""Released weights become runs, are refused when wrong, and are evaluated beside trained models."""
 
 import json
 import os
@@ -52,10 +52,17 @@ def released_project(tmp_path, weights, runs=None):
         released=list(weights),
         weights=weights,
         detections={"datasets": []},
-        evaluate={"subsets": {"sample": ["test"]}, "protocols": ["earshot"], "baselines": ["centre"],
-                  "num_resamples": 50, "main_protocol": "earshot", "comparison_metric": "adaptive_ciou",
-                  "object_guidance_weights": "imagenet", "has_untrained": True},
-    )  # fmt: skip
+        evaluate={
+            "subsets": {"sample": ["test"]},
+            "protocols": ["earshot"],
+            "baselines": ["centre"],
+            "num_resamples": 50,
+            "main_protocol": "earshot",
+            "comparison_metric": "adaptive_ciou",
+            "object_guidance_weights": "imagenet",
+            "has_untrained": True,
+        },
+    )
     return Project.load(project.root)
 
 
