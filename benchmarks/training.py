@@ -41,8 +41,9 @@ from train.data.feature_readers import open_readers
 from train.data.loader import BatchLoader
 from train.data.random_crops import RandomCrops
 from train.data.sample_source import SampleSource
-from train.fitting.fit import fit
+from train.fitting.fit import FitFolders, fit
 from train.fitting.lightning_module import TrainingModule
+from train.fitting.training_data import TrainingData
 from train.models.localizer import IMAGENET_MEAN, IMAGENET_STD
 from train.models.registry import build_parameters, make_model
 from train.models.training_parameters import HardwareParameters
@@ -179,7 +180,7 @@ class Stepper:
 
     def step(self, batch: dict) -> None:
         """One step on a batch as ``train.data.collate`` makes it."""
-        self._descend(lambda: self.module._loss(batch)[0])
+        self._descend(lambda: self.module.compute_loss(batch)[0])
 
     def step_on_inputs(self, inputs: dict) -> None:
         """One step on inputs that are ready."""
@@ -250,7 +251,7 @@ def measure(method: str, options, dirs, ids, folder: Path) -> dict:
 
     def load_forever(samples, **further):
         loader = BatchLoader(
-            samples, batch_size=options.batch, is_shuffled=True, keeps_last=False, **further
+            samples, batch_size=options.batch, shuffle_seed=0, keeps_last=False, **further
         )
 
         def iterate(epoch):
@@ -295,14 +296,9 @@ def measure(method: str, options, dirs, ids, folder: Path) -> dict:
         result["published"] = plain.rate(batches, plain.step_on_inputs, options.steps)
 
     hardware = HardwareParameters(num_workers=num_workers)
-    history = fit(
-        parameters,
-        features_dirs=dirs,
-        train_ids=ids,
-        run_dir=folder / f"run_{method}",
-        hardware=hardware,
-        is_quiet=True,
-    ).history
+    data = TrainingData(features_dirs=dirs, train_ids=ids)
+    folders = FitFolders(run_dir=folder / f"run_{method}")
+    history = fit(parameters, data, folders, hardware=hardware, is_quiet=True).history
     result["fit"] = history[-1]["samples_per_second"]
     result["peak_process_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return result

@@ -17,8 +17,7 @@ from stages.common import run_stage
 from train.data.splits import find_split_ids
 from train.inference.object_baseline import KINDS, make_object_predictor
 from train.inference.predictor import Predictor, load_predictor, make_untrained_predictor
-from train.runs.run_folder import read_run
-from train.weights.published_checkpoints import RELEASED
+from train.runs.run_folder import RELEASED, read_run
 
 
 def main(project: Project) -> None:

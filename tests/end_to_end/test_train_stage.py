@@ -7,18 +7,21 @@ import sys
 import numpy as np
 import pytest
 import torch
-import yaml
 
 import stages.train
+import train.experiment
 from earshot.errors import ParameterError
 from earshot.reader import FeatureReader
+from pipeline.base.project import Project
 from tests.helpers.paths import ROOT
 from tests.helpers.toy_project import make_toy_project
 from train.fitting.distributed import is_first_process
 from train.inference.predictor import load_predictor
 from train.models.registry import METHODS, build_parameters, parameters_of_training
 from train.runs.finished_runs import find_finished, obtain_run
-from train.runs.run_folder import load_tensors, read_features, read_run
+from train.runs.run_folder import read_features, read_run
+from train.runs.settings import read_run_parameters
+from train.runs.tensor_files import load_tensors
 
 PAIR = {"rcgrad": {"method": "rcgrad"}, "flowgrad_h": {"method": "flowgrad_h"}}
 
@@ -36,13 +39,13 @@ def maps_of(project, model):
 @pytest.fixture
 def count_trainings(monkeypatch):
     """Names of the methods that were really trained, in order."""
-    trained, original = [], stages.train.fit
+    trained, original = [], train.experiment.fit
 
-    def fit(parameters, **options):
+    def fit(parameters, *inputs, **options):
         trained.append(parameters.method)
-        return original(parameters, **options)
+        return original(parameters, *inputs, **options)
 
-    monkeypatch.setattr(stages.train, "fit", fit)
+    monkeypatch.setattr(train.experiment, "fit", fit)
     return trained
 
 
@@ -138,21 +141,23 @@ def test_two_stages_at_once_train_once(tmp_path):
 
 
 def test_params_yaml_gives_the_product_the_settings_of_its_rcgrad_run():
-    sections = yaml.safe_load((ROOT / "params.yaml").read_text())["train"]
-    pairs = {
-        name: name.replace("flowgrad_h", "rcgrad")
-        for name in sections
-        if name.startswith("flowgrad_h")
-    }
-    assert pairs
-    for product, base in pairs.items():
-        trained = parameters_of_training(build_parameters(sections[product], product))
-        assert trained == build_parameters(sections[base], base)
+    project = Project.load(ROOT)
+    products = [name for name in project.section("train") if name.startswith("flowgrad_h")]
+    assert products
+    for name in products:
+        trained = parameters_of_training(read_run_parameters(project, name))
+        assert trained == read_run_parameters(project, name.replace("flowgrad_h", "rcgrad"))
+
+
+def test_every_run_of_params_yaml_has_valid_parameters():
+    project = Project.load(ROOT)
+    for name in project.section("train"):
+        assert read_run_parameters(project, name).method in METHODS
 
 
 def test_published_settings_of_params_yaml_prepare_inputs_as_their_authors():
-    """EZ-VSL and HTF crop 224 at random from a short side of 246 and mirror; RCGrad takes the middle of 224."""
-    sections = yaml.safe_load((ROOT / "params.yaml").read_text())["train"]
+    """EZ-VSL and HTF crop 224 of 246 at random and mirror; RCGrad takes the middle of 224."""
+    project = Project.load(ROOT)
     for name in (
         "ezvsl_144k",
         "htf_144k",
@@ -160,11 +165,11 @@ def test_published_settings_of_params_yaml_prepare_inputs_as_their_authors():
         "flowgrad_ic_urbansas",
         "flowgrad_en_urbansas",
     ):
-        parameters = build_parameters(sections[name], name)
+        parameters = read_run_parameters(project, name)
         is_cropped = parameters.method in ("ezvsl", "htf")
         assert (parameters.has_random_crop, parameters.has_flip) == (is_cropped, is_cropped)
         assert parameters.short_side == (246 if is_cropped else 224)
-    htf = build_parameters(sections["htf_144k"], "htf_144k")
+    htf = read_run_parameters(project, "htf_144k")
     assert (htf.flow_encoding, htf.flow_scale) == ("jpeg", pytest.approx(1 / 255))
 
 

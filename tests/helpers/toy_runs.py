@@ -1,8 +1,13 @@
 """Training runs of seconds over the features of ``toy_features``."""
 
-from train.fitting.fit import fit
+from pathlib import Path
+from typing import Any
+
+from train.fitting.fit import FitFolders, FitResult, fit
+from train.fitting.selection import ScoreMaps
+from train.fitting.training_data import TrainingData
 from train.models.registry import build_parameters
-from train.models.training_parameters import HardwareParameters
+from train.models.training_parameters import HardwareParameters, TrainingParameters
 
 TINY = {
     "width": 8,
@@ -19,24 +24,41 @@ TINY = {
 CPU = HardwareParameters(accelerator="cpu", num_threads=1)
 
 
-def tiny(method="ezvsl", **settings):
+def tiny(method: str = "ezvsl", **settings: Any) -> TrainingParameters:
+    """Build the parameters of a tiny network."""
     if method == "htf":
         settings = {"freeze_vision": False, "flow_scale": 0.2, **settings}
     return build_parameters({"method": method, **TINY, **settings}, "test")
 
 
-def run(toy, run_dir, parameters=None, hardware=CPU, **options):
-    _, dirs, ids, _ = toy
-    options = {"train_ids": ids[:32], "val_ids": ids[32:40], "test_ids": ids[40:], **options}
+def run(
+    toy: tuple,
+    run_dir: Path,
+    parameters: TrainingParameters | None = None,
+    hardware: HardwareParameters = CPU,
+    *,
+    score_maps: ScoreMaps | None = None,
+    state_key: str = "",
+    log_dir: Path | None = None,
+    **changes: Any,
+) -> FitResult:
+    """Train on the first 32 toy samples, select on the next 8, keep the rest as test samples.
+
+    ``changes`` replace fields of the ``TrainingData``.
+    """
+    _, features_dirs, ids, _ = toy
+    sets = {"train_ids": ids[:32], "val_ids": ids[32:40], "test_ids": ids[40:]}
     return fit(
         parameters or tiny(),
-        features_dirs=dirs,
-        run_dir=run_dir,
+        TrainingData(features_dirs=features_dirs, **{**sets, **changes}),
+        FitFolders(run_dir=run_dir, log_dir=log_dir),
+        score_maps=score_maps,
         hardware=hardware,
+        state_key=state_key,
         is_quiet=True,
-        **options,
     )
 
 
-def losses(result):
+def losses(result: FitResult) -> list[float]:
+    """Return the training loss of each epoch."""
     return [row["train_loss"] for row in result.history]

@@ -1,6 +1,7 @@
 """Trains on toy features in a process of its own: for tests that kill it or run several of it.
 
-Usage: python tests/helpers/training_script.py FOLDER JSON, with ``parameters``, ``hardware`` and ``num_samples`` in the JSON.
+Usage: python tests/helpers/training_script.py FOLDER JSON. The JSON has ``parameters``, ``hardware``
+and ``num_samples``.
 """
 
 import json
@@ -13,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import lightning
 import torch
 
-from train.fitting import best_weights
-from train.fitting.fit import fit
+from train.fitting.fit import FitFolders, fit
+from train.fitting.training_data import TrainingData
+from train.fitting.training_state import StateSaver
 from train.models.registry import build_parameters
 from train.models.training_parameters import HardwareParameters
 
@@ -24,24 +26,26 @@ def main(folder: Path, options: dict) -> None:
     torch.set_num_threads(1)
     ids = [f"toy0_{number:04d}" for number in range(options["num_samples"])]
     num_train = len(ids) * 3 // 4
-    original = best_weights.Keeper.on_train_batch_end
+    original = StateSaver.on_train_batch_end
 
     def slow_batch_end(self, trainer, module, outputs, batch, batch_index):
         original(self, trainer, module, outputs, batch, batch_index)
         print(f"STEP {trainer.global_step} {outputs['loss'].item():.8f}", flush=True)
         time.sleep(options.get("seconds_a_step", 0))
 
-    best_weights.Keeper.on_train_batch_end = slow_batch_end
+    StateSaver.on_train_batch_end = slow_batch_end
+    run_dir = folder / options.get("run", "run")
     lightning.seed_everything(options.get("noise", 0), verbose=False)
     result = fit(
         build_parameters(options["parameters"], "test"),
-        features_dirs={
-            name: folder / name for name in ("frames", "flow", "spectrograms", "waveforms")
-        },
-        train_ids=ids[:num_train],
-        val_ids=ids[num_train:],
-        run_dir=folder / options.get("run", "run"),
-        log_dir=folder / options.get("run", "run") / "log",
+        TrainingData(
+            features_dirs={
+                name: folder / name for name in ("frames", "flow", "spectrograms", "waveforms")
+            },
+            train_ids=ids[:num_train],
+            val_ids=ids[num_train:],
+        ),
+        FitFolders(run_dir=run_dir, log_dir=run_dir / "log"),
         hardware=HardwareParameters(
             **{"accelerator": "cpu", "num_threads": 1, **options.get("hardware", {})}
         ),

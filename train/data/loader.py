@@ -26,18 +26,17 @@ class BatchLoader:
     """Iterate over the batches of the current epoch; can resume inside it.
 
     Batch b has the samples ``[b * batch_size, (b + 1) * batch_size)`` of the epoch's order. Each of
-    ``num_replicas`` processes gets an equal part of it.
+    ``num_processes`` processes gets an equal part of it.
 
     Args:
         source: where samples are read.
         batch_size: samples of all processes together.
-        seed: of the order.
-        is_shuffled: False keeps the order of the source.
+        shuffle_seed: of the order of each epoch. None keeps the order of the source.
         keeps_last: what happens with an incomplete last batch. False (training) leaves it out.
             True keeps it; the parts then differ by at most one sample. It is left out all the
             same when a part would be smaller than ``smallest_part``.
         rank: number of this process, from 0.
-        num_replicas: how many processes train together.
+        num_processes: how many processes train together.
         smallest_part: samples that each process needs of a batch.
         num_workers: processes that read batches; 0 reads in this one. Unused when the source is
             in memory.
@@ -49,32 +48,31 @@ class BatchLoader:
         source: SampleSource,
         *,
         batch_size: int,
-        seed: int = 0,
-        is_shuffled: bool = False,
+        shuffle_seed: int | None = None,
         keeps_last: bool = True,
         rank: int = 0,
-        num_replicas: int = 1,
+        num_processes: int = 1,
         smallest_part: int = 1,
         num_workers: int = 0,
         device: torch.device | None = None,
     ):
-        if batch_size % num_replicas:
+        if batch_size % num_processes:
             raise DataError(
                 f"batch_size ({batch_size}) must be a multiple of the number of processes "
-                f"({num_replicas})"
+                f"({num_processes})"
             )
         self.source = source
-        self._seed, self._keeps_last = seed, keeps_last
-        self._rank, self._num_replicas = rank, num_replicas
+        self._shuffle_seed, self._keeps_last = shuffle_seed, keeps_last
+        self._rank, self._num_processes = rank, num_processes
 
         # A data set that is smaller than a batch makes one batch.
-        num_usable = len(source) if keeps_last else len(source) // num_replicas * num_replicas
+        num_usable = len(source) if keeps_last else len(source) // num_processes * num_processes
         self._batch_size = min(batch_size, num_usable)
-        self._smallest_last = max(_SMALLEST_BATCH, smallest_part * num_replicas)
+        self._smallest_last = max(_SMALLEST_BATCH, smallest_part * num_processes)
 
         # State: the epoch, how many of its batches were used, and with which batch to begin.
         self.epoch, self.num_used, self._first = 0, 0, 0
-        self._shards = source.find_shards() if is_shuffled else None
+        self._shards = None if shuffle_seed is None else source.find_shards()
 
         is_streamed = not source.is_in_memory
         is_copied = is_streamed and device is not None and device.type == "cuda"
@@ -95,15 +93,15 @@ class BatchLoader:
 
     def list_remaining(self) -> list[BatchPositions]:
         """Return this process's part of each batch that the next iteration gives."""
-        if self._shards is not None:
-            order = draw_epoch_order(self._shards, seed=self._seed, epoch=self.epoch)
+        if self._shards is not None and self._shuffle_seed is not None:
+            order = draw_epoch_order(self._shards, seed=self._shuffle_seed, epoch=self.epoch)
         else:
             order = np.arange(len(self.source))
 
         batches = []
         for number in range(self._first, len(self)):
             whole = order[number * self._batch_size : (number + 1) * self._batch_size]
-            batches.append((self.epoch, np.array_split(whole, self._num_replicas)[self._rank]))
+            batches.append((self.epoch, np.array_split(whole, self._num_processes)[self._rank]))
         return batches
 
     def __iter__(self) -> Iterator[Batch]:

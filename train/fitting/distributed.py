@@ -1,7 +1,13 @@
-"""Several processes as if they were one: gathered embeddings and statistics over the whole batch."""
+"""Let several processes compute the same as one.
+
+They exchange embeddings, so that the loss sees the negatives of the whole batch, and the statistics
+of normalization layers.
+"""
 
 from collections.abc import Mapping
+from typing import Any
 
+import lightning
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -9,28 +15,46 @@ from torch import nn
 from train.networks.waveform_encoder import WaveformEncoder
 
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+_STEPS_BETWEEN_WAITS = 50
 
 
-def num_processes() -> int:
-    """Processes that train together; 1 when torch.distributed is not in use."""
+def count_processes() -> int:
+    """Return how many processes train together; 1 when torch.distributed is not in use."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def is_first_process(environment: Mapping[str, str]) -> bool:
-    """Whether a process is the first of those that a launcher (Lightning, torchrun, SLURM) or nobody started.
+    """Return whether a process is the first of those that train together.
 
-    Lightning starts the same command once more for every further device.
+    Lightning starts the same command once more for every further device. Lightning, torchrun and
+    SLURM tell each process its rank in an environment variable; without any it is the only one.
     """
     return not any(environment.get(name, "0") not in ("", "0") for name in _RANK_VARIABLES)
 
 
-def gather_embeddings(embeddings: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The embeddings of all processes, in the order of ranks; gradients flow back to each process's own.
+def is_waiting_step(trainer: lightning.Trainer, batch_index: int) -> bool:
+    """Return whether callbacks may wait for the GPU and the other processes after this batch.
 
-    With every process computing the whole loss, the mean of their gradients (what DDP takes) is the gradient of that
-    loss in one process.
+    On a single CPU process there is nothing to wait for. Elsewhere a wait costs time, so callbacks
+    do it only after every 50th batch.
     """
-    if num_processes() == 1:
+    is_free = trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu"
+    return is_free or (batch_index + 1) % _STEPS_BETWEEN_WAITS == 0
+
+
+def gather_embeddings(embeddings: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Collect the embeddings of all processes, in the order of their ranks.
+
+    Gradients flow back to each process's own part. Every process computes the whole loss, and DDP
+    takes the mean of their gradients; that is the gradient of the same loss in one process.
+
+    Args:
+        embeddings: name -> (n, ...). When training, n is the same in all processes.
+
+    Returns:
+        name -> (n of all processes, ...).
+    """
+    if count_processes() == 1:
         return embeddings
     if not torch.is_grad_enabled():
         return _gather_uneven(embeddings)
@@ -38,34 +62,39 @@ def gather_embeddings(embeddings: dict[str, torch.Tensor]) -> dict[str, torch.Te
 
 
 def _gather_uneven(embeddings: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Where nothing is trained, processes may hold different numbers of samples of a last batch."""
+    """Gather in validation, where processes may hold different numbers of samples."""
+    # Tell each other how many samples there are.
     own = next(iter(embeddings.values()))
-    counts = [torch.zeros(1, dtype=torch.long, device=own.device) for _ in range(num_processes())]
-    dist.all_gather(counts, torch.tensor([len(own)], device=own.device))
-    counts = [int(count) for count in counts]
+    received = [
+        torch.zeros(1, dtype=torch.long, device=own.device) for _ in range(count_processes())
+    ]
+    dist.all_gather(received, torch.tensor([len(own)], device=own.device))
+    counts = [int(count) for count in received]
+
+    # all_gather needs equal shapes: pad, gather, and cut the padding off again.
     gathered = {}
     for name, values in embeddings.items():
         padded = values.new_zeros((max(counts), *values.shape[1:]))
         padded[: len(values)] = values
         parts = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(parts, padded)
-        gathered[name] = torch.cat(
-            [part[:count] for part, count in zip(parts, counts, strict=True)]
-        )
+        kept = [part[:count] for part, count in zip(parts, counts, strict=True)]
+        gathered[name] = torch.cat(kept)
     return gathered
 
 
 class _Gather(torch.autograd.Function):
-    """all_gather along the first axis. Backward sums what every process wants of this process's part."""
+    """all_gather along the first axis."""
 
     @staticmethod
-    def forward(context, values):
+    def forward(context: Any, values: torch.Tensor) -> torch.Tensor:
         parts = [torch.empty_like(values) for _ in range(dist.get_world_size())]
         dist.all_gather(parts, values.contiguous())
         return torch.cat(parts)
 
     @staticmethod
-    def backward(context, gradient):
+    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
+        # Sum the gradients of all processes with respect to this process's part.
         gradient = gradient.contiguous()
         dist.all_reduce(gradient)
         share = len(gradient) // dist.get_world_size()
@@ -73,64 +102,86 @@ class _Gather(torch.autograd.Function):
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over processes; so is its gradient."""
+    """Sum over processes; its gradient is summed in the same way."""
 
     @staticmethod
-    def forward(context, values):
+    def forward(context: Any, values: torch.Tensor) -> torch.Tensor:
         total = values.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(context, gradient):
+    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
         gradient = gradient.clone()
         dist.all_reduce(gradient)
         return gradient
 
 
 def average_over_processes(value: torch.Tensor) -> torch.Tensor:
-    """Mean of a tensor over all processes (no gradient)."""
-    if num_processes() == 1:
+    """Return the mean of a tensor over all processes (no gradient)."""
+    if count_processes() == 1:
         return value
     value = value.clone()
     dist.all_reduce(value)
-    return value / num_processes()
+    return value / count_processes()
 
 
 def synchronize_statistics(model: nn.Module, *, is_cuda: bool) -> nn.Module:
-    """Let BatchNorm (and the standardization of spectrograms) see the batch of all processes."""
+    """Let normalization layers see the batch of all processes.
+
+    This changes BatchNorm and the standardization of spectrograms in ``WaveformEncoder``.
+
+    Args:
+        model: changed in place, or replaced by torch's SyncBatchNorm layers on GPUs.
+        is_cuda: whether the model trains on GPUs.
+
+    Returns:
+        The model to train.
+    """
     for module in model.modules():
         if isinstance(module, WaveformEncoder):
-            module.compute_moments = global_moments
+            module.compute_moments = compute_global_moments
+
     if is_cuda:
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
+    # Change the class of the layers, so that their weights and names stay.
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = GlobalBatchNorm2d
     return model
 
 
-def global_moments(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation (n - 1) over the values of all processes, which hold equally many."""
-    count = values.numel() * num_processes()
+def compute_global_moments(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and standard deviation (n - 1) of the values of all processes.
+
+    All processes must hold equally many values.
+    """
+    count = values.numel() * count_processes()
     mean = _Sum.apply(values.sum()) / count
     variance = _Sum.apply((values - mean).square().sum()) / (count - 1)
     return mean, variance.sqrt()
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm over the batch of all processes, for CPUs (torch's SyncBatchNorm is for GPUs only)."""
+    """BatchNorm over the batch of all processes on CPUs (torch's SyncBatchNorm needs GPUs)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.training or num_processes() == 1:
+        """Normalize (n, c, h, w)."""
+        if not self.training or count_processes() == 1:
             return super().forward(x)
-        count = x.numel() // x.shape[1] * num_processes()
+
+        # Moments of the whole batch.
+        count = x.numel() // x.shape[1] * count_processes()
         mean = _Sum.apply(x.sum((0, 2, 3))) / count
         centred = x - mean[:, None, None]
         variance = _Sum.apply(centred.square().sum((0, 2, 3))) / count
+
+        # Running statistics as torch keeps them: the mean, and the variance with n - 1.
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+
         scale = self.weight * (variance + self.eps).rsqrt()
         return centred * scale[:, None, None] + self.bias[:, None, None]

@@ -1,9 +1,10 @@
-"""What a run did, epoch by epoch: its history, DVCLive's files and lines on the terminal."""
+"""Record what a run did, epoch by epoch: in memory, in DVCLive's files and on the terminal."""
 
 import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import lightning
 
@@ -12,20 +13,23 @@ from pipeline.base.progress import Progress
 from train.models.training_parameters import TrainingParameters
 from train.runs.run_folder import write_empty_curves
 
-_LINE_INTERVAL_SECONDS = 10.0
+_PRINT_INTERVAL_SECONDS = 10.0
 
 
 class History:
-    """Rows of metrics, one an epoch, in memory and as DVCLive files in ``log_dir`` (None: no files).
+    """The metrics of each epoch, in memory and as DVCLive's files.
 
-    A resumed run writes the files anew from its checkpoint's history: epochs that a killed run logged after that
-    checkpoint do not appear twice.
+    A resumed run writes the files again from the history in its state. Epochs that a killed run
+    logged after that state was saved do not appear twice.
+
+    Args:
+        log_dir: folder of DVCLive's files; None writes none.
     """
 
     def __init__(self, log_dir: Path | None):
         self.rows: list[dict[str, float]] = []
         self._log_dir = log_dir
-        self._live = None
+        self._live: Any = None  # dvclive.Live, which need not be installed
 
     def open(self, rows: list[dict[str, float]]) -> None:
         """Begin with the rows of a resumed run (none for a new one)."""
@@ -35,13 +39,16 @@ class History:
             self.append(row)
 
     def append(self, row: dict[str, float]) -> None:
-        """Log one epoch."""
+        """Log the metrics of one epoch."""
         self.rows.append(dict(row))
-        if self._live is not None:
-            for name, value in row.items():
-                if name != "epoch":
-                    self._live.log_metric(name, value)
-            self._live.next_step()
+        if self._live is None:
+            return
+
+        # The epoch is DVCLive's step.
+        for name, value in row.items():
+            if name != "epoch":
+                self._live.log_metric(name, value)
+        self._live.next_step()
 
     def close(self) -> None:
         """Finish DVCLive's files."""
@@ -52,56 +59,77 @@ class History:
             self._live = None
 
 
-class EpochLines:
-    """A line about the latest epoch at most every ten seconds, so that logs stay readable."""
+class EpochPrinter:
+    """Print a line about an epoch at most every ten seconds, so that logs stay readable.
+
+    Args:
+        name: of the method.
+        num_epochs: of the whole run.
+        is_quiet: print nothing.
+    """
 
     def __init__(self, name: str, num_epochs: int, *, is_quiet: bool):
         self._name, self._num_epochs, self._is_quiet = name, num_epochs, is_quiet
         self._last = time.monotonic()
 
     def report(self, row: dict[str, float], *, is_best: bool, is_last: bool) -> None:
-        """Print the epoch ``row``, unless another was printed just now."""
+        """Print the metrics of an epoch, unless another line was printed just before."""
         now = time.monotonic()
-        if self._is_quiet or (not is_last and now - self._last < _LINE_INTERVAL_SECONDS):
+        is_soon = now - self._last < _PRINT_INTERVAL_SECONDS
+        if self._is_quiet or (is_soon and not is_last):
             return
         self._last = now
-        losses = ", ".join(
-            f"{name.replace('_', ' ')} {row[name]:.4f}" for name in row if name.endswith("loss")
-        )
+
+        # For example: htf: epoch 3/14, train loss 2.1034, val loss 2.2210, best so far
+        names = [name for name in row if name.endswith("loss")]
+        losses = ", ".join(f"{name.replace('_', ' ')} {row[name]:.4f}" for name in names)
         best = ", best so far" if is_best else ""
-        print(
-            f"{self._name}: epoch {int(row['epoch']) + 1}/{self._num_epochs}, {losses}{best}",
-            file=sys.stderr,
-            flush=True,
-        )
+        position = f"epoch {int(row['epoch']) + 1}/{self._num_epochs}"
+        print(f"{self._name}: {position}, {losses}{best}", file=sys.stderr, flush=True)
 
 
 class StepBar(lightning.Callback):
-    """A progress bar over all steps of the run."""
+    """Show a progress bar over all steps of the run."""
 
     def __init__(self, parameters: TrainingParameters, *, is_quiet: bool):
-        self._parameters, self._is_quiet, self._progress = parameters, is_quiet, None
+        self._parameters, self._is_quiet = parameters, is_quiet
+        self._progress: Progress | None = None
 
-    def on_train_start(self, trainer, module) -> None:
-        if trainer.is_global_zero:
-            left = (
-                self._parameters.epochs * trainer.num_training_batches
-                - trainer.fit_loop.total_batch_idx
-                - 1
-            )
-            self._progress = Progress(
-                left, f"train {self._parameters.method}", unit="step", is_quiet=self._is_quiet
-            )
-            self._progress.__enter__()
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Open the bar over the steps that are left."""
+        if not trainer.is_global_zero:
+            return
 
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_index) -> None:
+        num_steps = self._parameters.epochs * trainer.num_training_batches
+        num_left = num_steps - trainer.fit_loop.total_batch_idx - 1  # the index of the last one
+
+        description = f"train {self._parameters.method}"
+        self._progress = Progress(num_left, description, unit="step", is_quiet=self._is_quiet)
+        self._progress.__enter__()
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_index: int,
+    ) -> None:
+        """Count one step."""
         if self._progress is not None:
             self._progress.update()
 
-    def on_train_end(self, trainer, module) -> None:
+    def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Close the bar."""
         self._close()
 
-    def on_exception(self, trainer, module, exception) -> None:
+    def on_exception(
+        self,
+        trainer: lightning.Trainer,
+        module: lightning.LightningModule,
+        exception: BaseException,
+    ) -> None:
+        """Close the bar also when the run fails."""
         self._close()
 
     def _close(self) -> None:
@@ -110,7 +138,8 @@ class StepBar(lightning.Callback):
             self._progress = None
 
 
-def _open_live(log_dir: Path):
+def _open_live(log_dir: Path) -> Any:
+    """Open DVCLive. Where it is not installed, say so and write empty curves."""
     try:
         from dvclive import Live
     except ImportError:
@@ -120,6 +149,7 @@ def _open_live(log_dir: Path):
         )
         write_empty_curves(log_dir)
         return None
+
     try:
         return Live(
             dir=str(log_dir),

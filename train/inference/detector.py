@@ -15,7 +15,7 @@ from earshot.errors import DataError
 from pipeline.features import detections
 from pipeline.features.detections import ALTERNATIVES, COCO_WEIGHTS_URLS, Detections, Parameters
 from pipeline.features.feature import Feature
-from train.runs.run_folder import load_tensors
+from train.runs.tensor_files import load_tensors
 from train.weights.fetch import fetch_weights
 
 _NUM_COCO_CATEGORIES = 91

@@ -1,77 +1,44 @@
-"""Finished training runs, kept by what determined them, so that nothing is trained twice.
+"""Keep finished trainings by their key, so that nothing is trained twice.
 
-DVC runs a training stage again when any cached feature changed, also one that the method does not read. A run's key is
-the hash of what its weights really depend on; a run with the same key is brought back instead of trained, whichever
-stage trained it: RCGrad and FlowGrad-H, which is a product on top of it, share one training.
+DVC runs a training stage again when any cached feature or any module in its folders changed, also
+one that does not decide the weights. A run with the same key (``run_key``) is then brought back
+instead of trained. It does not matter which stage trained it: RCGrad and FlowGrad-H, which is
+RCGrad's map times the flow, share one training.
 """
 
-import hashlib
-import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
-
-import torch
+from typing import NamedTuple, Protocol
 
 from earshot.files import publish_text
-from earshot.tables import INDEX, read_table
-from pipeline.base.import_closure import import_closure
 from pipeline.base.locks import hold_lock
-from pipeline.base.parameters import as_mapping
-from train.models.training_parameters import HardwareParameters, TrainingParameters
 
 KEY_NAME = "key.txt"
 _FINISHED_NAME = "finished"
-_DIGITS = 16
+_NUM_KEY_DIGITS = 16  # in the name of a lock
+
+
+class Train(Protocol):
+    """Train and fill the folders of the run.
+
+    Returns whether this process is the first of those that train together.
+    """
+
+    def __call__(self) -> bool: ...
+
+
+class Notify(Protocol):
+    """Say that this process waits for another one."""
+
+    def __call__(self) -> None: ...
 
 
 class ObtainedRun(NamedTuple):
-    """The name of the run that trained the weights, and whether it did so just now."""
+    """Where the weights of a run come from."""
 
-    name: str
-    is_new: bool
-
-
-def compute_run_key(
-    parameters: TrainingParameters,
-    *,
-    hardware: HardwareParameters,
-    features_dirs: Mapping[str, Path],
-    reads: Iterable[str],
-    split_ids: Mapping[str, Sequence[str]],
-    selection_truth: object,
-    modules: Iterable[str],
-    source_dir: Path,
-) -> str:
-    """Hash of the parameters, the keys of the features that are read for the samples of ``split_ids`` (split -> ids),
-    the ground truth that selects (any JSON-able value), the code and torch's version.
-
-    The code is that of ``modules`` and of whatever they import of the project, whose packages are in ``source_dir``.
-    """
-    feature_keys = {}
-    for name in sorted(reads):
-        index = read_table(
-            features_dirs[name] / "index.parquet", INDEX, columns=["sample_id", "key"]
-        )
-        key_of = dict(zip(index["sample_id"].to_pylist(), index["key"].to_pylist(), strict=True))
-        feature_keys[name] = [
-            [key_of.get(sample_id) for sample_id in ids] for ids in split_ids.values()
-        ]
-    paths = set().union(*(import_closure(name, root=source_dir) for name in modules))
-    code = {
-        path: hashlib.sha256((source_dir / path).read_bytes()).hexdigest() for path in sorted(paths)
-    }
-    content = [
-        as_mapping(parameters),
-        hardware.precision,
-        torch.__version__,
-        {split: list(ids) for split, ids in split_ids.items()},
-        feature_keys,
-        selection_truth,
-        code,
-    ]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    name: str  # of the run that trained them
+    is_new: bool  # whether it did so just now
 
 
 def obtain_run(
@@ -79,27 +46,40 @@ def obtain_run(
     name: str,
     key: str,
     folders: Mapping[str, Path],
-    train: Callable[[], bool],
+    train: Train,
     *,
-    on_wait: Callable[[], None],
+    on_wait: Notify,
     is_first_process: bool = True,
 ) -> ObtainedRun | None:
-    """Bring the run with ``key`` into ``folders`` (what -> folder).
+    """Bring the run with ``key`` into ``folders``: copy a finished one, or train it.
 
-    ``training_dir`` has a folder for each run. A finished run of any name is copied; otherwise ``train`` is called,
-    which fills ``folders``, and what it made is kept as that of ``name``. Who else wants the same key waits
-    (``on_wait`` is called before) and then finds it. ``train`` says whether this process is the one that speaks for
-    the run; in the others, and where ``is_first_process`` is false, nothing is written and None returned.
+    Two stages that need the same key at the same time train it once: the second one waits.
+
+    Args:
+        training_dir: where finished runs are kept, a folder for each name.
+        name: under which a new run is kept.
+        key: of the run, see ``compute_run_key``.
+        folders: what -> the folder that is filled.
+        train: fills ``folders``.
+        on_wait: called before waiting for another process.
+        is_first_process: False in the further processes that train together with a first one.
+
+    Returns:
+        Where the weights come from; None in further processes, which write nothing.
     """
     if not is_first_process:  # the first one holds the lock
         if find_finished(training_dir, key) is None:
             train()
         return None
-    with hold_lock(training_dir / f"lock-{key[:_DIGITS]}", on_wait=on_wait):
-        found = find_finished(training_dir, key)
-        if found is not None:
-            restore_run(found, folders)
-            return ObtainedRun(found.parent.name, is_new=False)
+
+    with hold_lock(training_dir / f"lock-{key[:_NUM_KEY_DIGITS]}", on_wait=on_wait):
+        # Another stage may have trained it while this one waited.
+        finished = find_finished(training_dir, key)
+        if finished is not None:
+            restore_run(finished, folders)
+            return ObtainedRun(finished.parent.name, is_new=False)
+
+        # Keep a copy outside of DVC's outputs, which DVC removes before a stage runs.
         if not train():
             return None
         keep_run(training_dir / name / _FINISHED_NAME, key, folders)
@@ -107,7 +87,7 @@ def obtain_run(
 
 
 def find_finished(training_dir: Path, key: str) -> Path | None:
-    """The folder of the kept run with ``key``, whatever its name; None where there is none."""
+    """Return the folder of the finished run with ``key``, of any name; None if there is none."""
     for path in sorted(Path(training_dir).glob(f"*/{_FINISHED_NAME}/{KEY_NAME}")):
         if path.read_text() == key:
             return path.parent
@@ -115,14 +95,14 @@ def find_finished(training_dir: Path, key: str) -> Path | None:
 
 
 def restore_run(finished_dir: Path, folders: Mapping[str, Path]) -> None:
-    """Copy a kept run into ``folders``."""
+    """Copy a finished run into ``folders``."""
     for name, folder in folders.items():
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(finished_dir / name, folder)
 
 
 def keep_run(finished_dir: Path, key: str, folders: Mapping[str, Path]) -> None:
-    """Keep a copy of ``folders`` under ``key``, in place of the run that was kept before; the key is written last."""
+    """Keep a copy of ``folders`` in place of an earlier one; the key is written last."""
     shutil.rmtree(finished_dir, ignore_errors=True)
     for name, folder in folders.items():
         shutil.copytree(folder, finished_dir / name)

@@ -1,15 +1,15 @@
-"""A trained model's folder: ``model.ckpt`` (weights and parameters) and ``run.json`` (what happened, for people)."""
+"""Write and read the folder of a trained model.
 
-import codecs
+``model.ckpt`` has the weights and the parameters; programs need nothing else. ``run.json`` says
+what happened; it is for people and tables.
+"""
+
 import json
-import re
 import shutil
-import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 
 from earshot.errors import DataError
@@ -18,44 +18,13 @@ from pipeline.base.parameters import as_mapping
 from train.models.localizer import Localizer
 from train.models.registry import build_parameters, make_model
 from train.models.training_parameters import TrainingParameters
+from train.runs.tensor_files import load_tensors
 
 MODEL_NAME, RUN_NAME = "model.ckpt", "run.json"
-_FORMAT = "earshot.model"
+RELEASED = "released"  # `selection` of weights whose authors chose the epoch
 
-
-class _Inert:
-    """Stands in for a class that a checkpoint mentions beside its tensors; does nothing, keeps nothing."""
-
-    def __init__(self, *arguments, **options):
-        pass
-
-    def __setstate__(self, state):
-        pass
-
-
-# What published checkpoints mention besides tensors: NumPy scalars (scores) and Lightning's callbacks (by class).
-_HARMLESS = [
-    np.dtype,
-    np.dtypes.Float64DType,
-    np.dtypes.Float32DType,
-    np.dtypes.Int64DType,
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
-    (codecs.encode, "_codecs.encode"),
-    *(
-        (_Inert, f"{package}.{name}")
-        for package in ("pytorch_lightning", "lightning.pytorch")
-        for name in (
-            "callbacks.early_stopping.EarlyStopping",
-            "callbacks.model_checkpoint.ModelCheckpoint",
-            "callbacks.progress.TQDMProgressBar",
-            "utilities.parsing.AttributeDict",
-        )
-    ),
-    (_Inert, "argparse.Namespace"),
-]
-_VERSION = 1
-_NUM_QUOTED = 60  # bytes
+_FORMAT, _VERSION = "earshot.model", 1
+_KEYS = {"parameters", "features", "model"}
 
 
 def write_model(
@@ -63,28 +32,40 @@ def write_model(
     model: Localizer,
     parameters: TrainingParameters,
     *,
-    features: Mapping | None = None,
+    features: Mapping[str, Any] | None = None,
 ) -> None:
-    """Publish ``model.ckpt``; ``features``: the parameters of each feature that the model was trained on."""
-    state = {
-        name: values.detach().cpu().contiguous() for name, values in model.state_dict().items()
-    }
+    """Publish ``model.ckpt``.
+
+    Args:
+        run_dir: folder of the run.
+        model: the network whose weights are written.
+        parameters: from which the same network can be made again.
+        features: feature -> its parameters, of the features that the model was trained on.
+    """
+    weights = {name: item.detach().cpu().contiguous() for name, item in model.state_dict().items()}
     content = {
         "format": _FORMAT,
         "version": _VERSION,
         "parameters": as_mapping(parameters),
         "features": dict(features or {}),
-        "model": state,
+        "model": weights,
     }
-    # into an open file: given a name, torch would write that (temporary) name into the archive
+
+    # Into an open file: torch writes the name of a file that it opens itself into the archive.
     with publish(Path(run_dir) / MODEL_NAME) as temporary_path, open(temporary_path, "wb") as file:
         torch.save(content, file)
 
 
 def read_model(run_dir: Path) -> tuple[Localizer, TrainingParameters]:
-    """The model of ``run_dir/model.ckpt`` in evaluation mode; ``DataError`` for any other file."""
+    """Read the model of a run, in evaluation mode, and its parameters.
+
+    Raises:
+        DataError: there is no model, or the file is something else.
+    """
     path = Path(run_dir) / MODEL_NAME
     content = _read_content(path)
+
+    # The parameters make the network; its weights must fit it exactly.
     parameters = build_parameters(content["parameters"], str(path))
     model = make_model(parameters)
     try:
@@ -96,45 +77,66 @@ def read_model(run_dir: Path) -> tuple[Localizer, TrainingParameters]:
 
 
 def read_features(run_dir: Path) -> dict[str, dict]:
-    """The parameters of each feature that a run's model was trained on; empty for imported weights."""
+    """Return the parameters of each feature that a model was trained on.
+
+    Empty for imported weights, whose features are not known.
+    """
     return _read_content(Path(run_dir) / MODEL_NAME)["features"]
 
 
-def _read_content(path: Path) -> dict:
+def _read_content(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise DataError(f"{path}: not found; {_why_there_is_no_model(path.parent)}")
+        raise DataError(f"{path}: not found; {_explain_no_model(path.parent)}")
     content = load_tensors(path)
-    is_ours = isinstance(content, dict) and (content.get("format"), content.get("version")) == (
-        _FORMAT,
-        _VERSION,
-    )
-    if not is_ours or not {"parameters", "features", "model"} <= set(content):
+
+    is_mapping = isinstance(content, dict)
+    is_ours = is_mapping and (content.get("format"), content.get("version")) == (_FORMAT, _VERSION)
+    if not is_ours or not set(content) >= _KEYS:
         raise DataError(
-            f"{path}: not a model of Earshot's training; published weights are read by train.weights.published_checkpoints"
+            f"{path}: not a model of Earshot's training; published weights are read by "
+            "train.weights.published_checkpoints"
         )
     return content
 
 
-def _why_there_is_no_model(run_dir: Path) -> str:
+def _explain_no_model(run_dir: Path) -> str:
     if not (run_dir / RUN_NAME).exists():
-        return "expected the folder of a run, for example cache/runs/htf once `dvc repro` has trained it"
+        return (
+            "expected the folder of a run, for example cache/runs/htf once `dvc repro` has "
+            "trained it"
+        )
+
+    # A run that went wrong before its first epoch ended has no model.
     reason = read_run(run_dir).get("reason")
-    return (
-        f"this run ended without a model: {reason}"
-        if reason
-        else "run `dvc repro` to train it again"
-    )
+    if reason:
+        return f"this run ended without a model: {reason}"
+    return "run `dvc repro` to train it again"
 
 
-def write_run(run_dir: Path, facts: Mapping) -> None:
+def write_run(run_dir: Path, facts: Mapping[str, Any]) -> None:
     """Publish ``run.json``."""
     publish_text(Path(run_dir) / RUN_NAME, json.dumps(facts, indent=1) + "\n")
+
+
+def read_run(run_dir: Path) -> dict[str, Any]:
+    """Return the facts of ``run.json``.
+
+    Raises:
+        DataError: the file is not there or is damaged.
+    """
+    path = Path(run_dir) / RUN_NAME
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; run `dvc repro` to train this model") from None
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON: {error}") from None
 
 
 def write_untrained_run(
     run_dir: Path, parameters: TrainingParameters, *, log_dir: Path, reason: str
 ) -> None:
-    """Publish a run that says why there is no model, with empty curves in ``log_dir``."""
+    """Publish a run without a model that says why, with empty curves in ``log_dir``."""
     write_empty_curves(log_dir)
     facts = {
         "method": parameters.method,
@@ -146,95 +148,33 @@ def write_untrained_run(
 
 
 def write_empty_curves(log_dir: Path) -> None:
-    """Make ``log_dir`` what DVCLive leaves of a run that logged nothing."""
+    """Write the files that DVCLive leaves for a run that logged nothing."""
     shutil.rmtree(log_dir, ignore_errors=True)
     (Path(log_dir) / "plots" / "metrics").mkdir(parents=True)
     publish_text(Path(log_dir) / "metrics.json", "{}\n")
 
 
 def adopt_run(
-    run_dir: Path, parameters: TrainingParameters, *, features: Mapping, facts: Mapping
+    run_dir: Path,
+    parameters: TrainingParameters,
+    *,
+    features: Mapping[str, Any],
+    facts: Mapping[str, Any],
 ) -> None:
-    """Make the run in ``run_dir`` that of ``parameters``, whose network has the same weights.
+    """Turn a run into that of other parameters whose network has the same weights.
 
-    ``facts`` (where they come from) are added to ``run.json``, ``features`` are as in ``write_model``.
+    Args:
+        run_dir: folder of the run; its files are replaced.
+        parameters: of the run that it becomes.
+        features: as in ``write_model``.
+        facts: added to ``run.json``, such as where the weights come from.
     """
     model, trained = read_model(run_dir)
-    write_run(
-        run_dir,
-        read_run(run_dir)
-        | {"method": parameters.method, "parameters": as_mapping(parameters)}
-        | dict(facts),
-    )
+    identity = {"method": parameters.method, "parameters": as_mapping(parameters)}
+    write_run(run_dir, read_run(run_dir) | identity | dict(facts))
+
+    # Another method has other parameters in its file, and may have read other features.
     if parameters != trained:
         adopted = make_model(parameters)
         adopted.load_state_dict(model.state_dict())
         write_model(run_dir, adopted, parameters, features=features)
-
-
-def read_run(run_dir: Path) -> dict:
-    """The facts of ``run.json``."""
-    path = Path(run_dir) / RUN_NAME
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise DataError(f"{path}: not found; run `dvc repro` to train this model") from None
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON: {error}") from None
-
-
-def load_tensors(path: Path):
-    """``torch.load`` of tensors and plain values only; ``DataError`` in one sentence for anything else."""
-    path = Path(path)
-    try:
-        _require_whole(path)
-        with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the pickle protocols of foreign files
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise DataError(f"{path}: not found") from None
-    except (
-        Exception
-    ) as error:  # of a file that anybody may have written, the parsers raise anything
-        if name := re.search(
-            r"(?:[Uu]nsupported GLOBAL|global: GLOBAL|Unsupported class) `?([\w.]+)", str(error)
-        ):
-            raise DataError(
-                f"{path}: holds more than tensors (its pickle names code: {name[1]}); refused, since loading it could "
-                "run that code"
-            ) from None
-        problem = ("" if isinstance(error, OSError) else _quote_text(path)) or _shorten(error)
-        raise DataError(
-            f"{path}: not a checkpoint of PyTorch, or a damaged one ({problem})"
-        ) from None
-
-
-def _require_whole(path: Path) -> None:
-    """torch does not look at the checksums in its own (zip) files, and unpacks what other programs packed."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            num_bytes = sum(entry.file_size for entry in archive.infolist())
-            if num_bytes > path.stat().st_size:
-                raise zipfile.BadZipFile(
-                    f"its entries would unpack to {num_bytes} bytes, and PyTorch packs nothing"
-                )
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"checksum of {damaged} differs")
-
-
-def _quote_text(path: Path) -> str:
-    """What a file of text says of itself (a server's error page, a pointer of Git LFS); empty for other files."""
-    with open(path, "rb") as file:
-        head = file.read(_NUM_QUOTED).decode("ascii", errors="replace").strip()
-    is_text = (
-        len(head) > 1 and all(c.isprintable() or c.isspace() for c in head) and "\ufffd" not in head
-    )
-    return f"it is text: {' '.join(head.split())!r}" if is_text else ""
-
-
-def _shorten(error: Exception) -> str:
-    """The telling part of a message on one line; torch's own are a page."""
-    words = str(error).rpartition("WeightsUnpickler error:")[2].strip().partition(". ")[0]
-    lines = words.splitlines()
-    return lines[0][:120] if lines and any(c.isalpha() for c in lines[0]) else type(error).__name__

@@ -12,7 +12,7 @@ from earshot.errors import DataError, ParameterError
 from train.models.localizer import Localizer
 from train.models.training_parameters import TrainingParameters
 from train.networks.encoders import FULL_WIDTH, FeatureEncoder, ResNetEncoder
-from train.runs.run_folder import load_tensors
+from train.runs.tensor_files import load_tensors
 from train.weights.fetch import fetch_weights
 from train.weights.state_dicts import find_state_dict
 

@@ -26,11 +26,10 @@ from pipeline.base.parameters import as_mapping
 from train.models.localizer import Localizer
 from train.models.registry import METHODS, build_parameters, make_model
 from train.models.training_parameters import TrainingParameters
-from train.runs.run_folder import load_tensors, write_model, write_run
+from train.runs.run_folder import RELEASED, write_model, write_run
+from train.runs.tensor_files import load_tensors
 from train.weights.published_layouts import drop_unused_keys, recognize_method, require_fit
 from train.weights.state_dicts import find_state_dict, name_some
-
-RELEASED = "released"  # `selection` of weights whose authors chose the epoch
 
 # What the authors' tests feed their weights, where it is not this project's default.
 PUBLISHED_SETTINGS: dict[str, dict[str, Any]] = {

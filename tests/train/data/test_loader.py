@@ -10,7 +10,7 @@ from train.data.sample_source import SampleSource
 
 
 def test_worker_processes_give_the_same_batches(varied_toy):
-    options = {"batch_size": 8, "seed": 1, "is_shuffled": True}
+    options = {"batch_size": 8, "shuffle_seed": 1}
     alone = list(BatchLoader(make_source(varied_toy, crops=RandomCrops()), **options))
     workers = list(
         BatchLoader(make_source(varied_toy, crops=RandomCrops()), num_workers=1, **options)
@@ -22,10 +22,10 @@ def test_worker_processes_give_the_same_batches(varied_toy):
 
 def test_every_rank_gets_its_part_of_each_batch(varied_toy):
     source = make_source(varied_toy)
-    options = {"batch_size": 8, "seed": 5, "is_shuffled": True, "keeps_last": False}
+    options = {"batch_size": 8, "shuffle_seed": 5, "keeps_last": False}
     whole = BatchLoader(source, **options).list_remaining()
     parts = [
-        BatchLoader(source, rank=rank, num_replicas=2, **options).list_remaining()
+        BatchLoader(source, rank=rank, num_processes=2, **options).list_remaining()
         for rank in range(2)
     ]
     assert len(whole) == len(parts[0]) == 2
@@ -41,27 +41,27 @@ def test_the_last_batch_of_validation_is_shared_as_evenly_as_it_goes(
     source = make_source(varied_toy)  # of 22 samples
     parts = [
         BatchLoader(
-            source, batch_size=6, rank=rank, num_replicas=2, smallest_part=smallest_part
+            source, batch_size=6, rank=rank, num_processes=2, smallest_part=smallest_part
         ).list_remaining()
         for rank in range(2)
     ]
     assert [len(part) for part in parts] == [num_batches] * 2
     assert [len(positions) for _, positions in parts[0]] == [3, 3, 3, 2][:num_batches]
-    odd = [BatchLoader(source, batch_size=14, rank=rank, num_replicas=2) for rank in range(2)]
+    odd = [BatchLoader(source, batch_size=14, rank=rank, num_processes=2) for rank in range(2)]
     assert [[len(positions) for _, positions in loader.list_remaining()] for loader in odd] == [
         [7, 4],
         [7, 4],
     ]
     few = SampleSource(varied_toy[1][:1], source.readers, input_format=FORMAT)
     assert (
-        len(BatchLoader(few, batch_size=4, num_replicas=2))
+        len(BatchLoader(few, batch_size=4, num_processes=2))
         == len(BatchLoader(few, batch_size=4))
         == 0
     )
 
 
 def test_an_epoch_visits_each_sample_once_and_epochs_differ(varied_toy):
-    loader = BatchLoader(make_source(varied_toy), batch_size=8, is_shuffled=True)
+    loader = BatchLoader(make_source(varied_toy), batch_size=8, shuffle_seed=0)
     first = [position for _, positions in loader.list_remaining() for position in positions]
     loader.set_epoch(1)
     second = [position for _, positions in loader.list_remaining() for position in positions]
@@ -71,13 +71,13 @@ def test_an_epoch_visits_each_sample_once_and_epochs_differ(varied_toy):
 
 def test_a_loader_goes_on_in_the_middle_of_an_epoch(varied_toy):
     source = make_source(varied_toy, crops=RandomCrops())
-    loader = BatchLoader(source, batch_size=6, is_shuffled=True)
+    loader = BatchLoader(source, batch_size=6, shuffle_seed=0)
     loader.set_epoch(3)
     iterator = iter(loader)
     taken = [next(iterator) for _ in range(2)]
     state = loader.state_dict()
     rest = list(iterator)
-    other = BatchLoader(source, batch_size=6, is_shuffled=True)
+    other = BatchLoader(source, batch_size=6, shuffle_seed=0)
     other.load_state_dict(state)
     other.set_epoch(3)
     resumed = list(other)

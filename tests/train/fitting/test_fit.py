@@ -10,12 +10,13 @@ from earshot.errors import DataError, ParameterError
 from tests.helpers.toy_features import write_features
 from tests.helpers.toy_runs import CPU, TINY, losses, run, tiny
 from train.data.feature_readers import open_readers
-from train.fitting.fit import fit
+from train.fitting.fit import FitFolders, fit
 from train.fitting.lightning_module import TrainingModule
+from train.fitting.training_data import TrainingData
 from train.inference.predictor import load_predictor, make_untrained_predictor
 from train.models.registry import build_parameters, make_model
 from train.models.training_parameters import HardwareParameters
-from train.runs.run_folder import load_tensors
+from train.runs.tensor_files import load_tensors
 
 
 @pytest.mark.parametrize("method", ["lvs", "ezvsl", "htf", "rcgrad", "flowgrad_ic", "flowgrad_en"])
@@ -53,15 +54,9 @@ def test_trained_model_points_better_than_untrained(tmp_path):
         schedule="cosine",
         select_on="last",
     )
-    fit(
-        parameters,
-        features_dirs=dirs,
-        train_ids=ids[:120],
-        val_ids=ids[120:],
-        run_dir=tmp_path / "run",
-        hardware=CPU,
-        is_quiet=True,
-    )
+    data = TrainingData(features_dirs=dirs, train_ids=ids[:120], val_ids=ids[120:])
+    folders = FitFolders(run_dir=tmp_path / "run")
+    fit(parameters, data, folders, hardware=CPU, is_quiet=True)
     held_out = range(120, 160)
 
     def pointing(predictor):
@@ -182,8 +177,8 @@ def test_too_few_samples_and_wrong_hardware_are_named(toy, tmp_path):
 
 def test_learning_rates_of_the_schedules():
     module = TrainingModule(make_model(tiny()), tiny(schedule="cosine", epochs=10, warmup_epochs=2))
-    module.num_steps_an_epoch = 5
-    rates = np.array([module.learning_rate_at(step) for step in range(50)]) / 1e-3
+    module.num_steps_per_epoch = 5
+    rates = np.array([module.compute_learning_rate(step) for step in range(50)]) / 1e-3
     assert (np.diff(rates[:11]) > 0).all()
     assert rates[10] == 1
     assert (np.diff(rates[10:]) < 0).all()

@@ -23,10 +23,11 @@ from train.data.feature_readers import open_readers
 from train.data.loader import BatchLoader
 from train.data.random_crops import RandomCrops
 from train.data.sample_source import SampleSource
-from train.fitting import best_weights, devices
+from train.fitting import devices, epoch_end
 from train.fitting.devices import count_workers, describe_device, plan_trainer
-from train.fitting.fit import fit
+from train.fitting.fit import FitFolders, fit
 from train.fitting.lightning_module import TrainingModule
+from train.fitting.training_data import TrainingData
 from train.inference.predictor import load_predictor
 from train.models.registry import make_model
 from train.models.training_parameters import HardwareParameters
@@ -66,20 +67,24 @@ def test_loader_processes_do_not_outnumber_the_cores(monkeypatch):
 def test_a_gpu_is_planned_with_bf16_and_several_with_ddp(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    options, is_cuda, num_replicas = plan_trainer(tiny(), HardwareParameters(num_nodes=2))
+    plan = plan_trainer(tiny(), HardwareParameters(num_nodes=2))
+    options = plan.options
     assert (options["accelerator"], options["precision"], options["strategy"]) == (
         "cuda",
         "bf16-mixed",
         "ddp",
     )
-    assert (options["devices"], options["num_nodes"], is_cuda, num_replicas) == (4, 2, True, 8)
-    options, is_cuda, _ = plan_trainer(tiny(), HardwareParameters(accelerator="cpu"))
+    assert (options["devices"], options["num_nodes"]) == (4, 2)
+    assert (plan.is_cuda, plan.num_processes) == (True, 8)
+
+    plan = plan_trainer(tiny(), HardwareParameters(accelerator="cpu"))
+    options = plan.options
     assert (options["accelerator"], options["precision"], options["strategy"]) == (
         "cpu",
         "32-true",
         "auto",
     )
-    assert not is_cuda
+    assert (plan.is_cuda, plan.num_processes) == (False, 1)
 
 
 def test_the_device_of_a_run_is_named(toy, tmp_path, monkeypatch):
@@ -98,7 +103,7 @@ def test_throughput_does_not_count_validation(toy, tmp_path, monkeypatch):
 
     monkeypatch.setattr(TrainingModule, "validation_step", slow)
     monkeypatch.setattr(
-        best_weights, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + sum(late))
+        epoch_end, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + sum(late))
     )
     result = run(toy, tmp_path / "run", tiny(epochs=1))
     assert late
@@ -139,7 +144,7 @@ def test_batched_grad_cam_on_a_gpu_is_the_one_by_one_result():
 @pytest.mark.parametrize("where", ["streamed", "workers", "memory"])
 def test_batches_on_a_gpu_are_those_of_a_cpu(toy, where):
     _, dirs, ids, _ = toy
-    options = {"batch_size": 8, "seed": 1, "is_shuffled": True}
+    options = {"batch_size": 8, "shuffle_seed": 1}
 
     def make_source():
         return SampleSource(
@@ -179,7 +184,7 @@ def test_a_training_step_never_waits_for_the_gpu(toy, method):
 
     def step(batch):
         with torch.autocast("cuda", torch.bfloat16):
-            loss, embeddings = module._loss(batch)
+            loss, embeddings = module.compute_loss(batch)
         module.train_statistics.add(loss, embeddings)
         loss.backward()
         optimizer.step()
@@ -193,7 +198,7 @@ def test_a_training_step_never_waits_for_the_gpu(toy, method):
             step(batch)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert module.train_statistics.latest_is_finite()
+    assert module.train_statistics.has_finite_losses()
 
 
 def make_network(method):
@@ -235,11 +240,9 @@ def test_a_stopped_run_on_a_gpu_goes_on(toy, tmp_path, capsys):
     def train():
         return fit(
             tiny(epochs=3),
-            features_dirs=dirs,
-            train_ids=ids[:32],
-            val_ids=ids[32:40],
+            TrainingData(features_dirs=dirs, train_ids=ids[:32], val_ids=ids[32:40]),
+            FitFolders(run_dir=tmp_path / "run"),
             score_maps=lambda sample_ids, maps: next(scores),
-            run_dir=tmp_path / "run",
             hardware=hardware(checkpoint_every_seconds=0),
             is_quiet=True,
         )

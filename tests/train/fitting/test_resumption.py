@@ -125,7 +125,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(toy, method):
 
 def test_state_of_other_parameters_is_not_continued(toy, tmp_path, capsys):
     (tmp_path / "run").mkdir()
-    torch.save({"callbacks": {"Keeper": {"fingerprint": "other"}}}, tmp_path / "run" / "state.ckpt")
+    torch.save({"earshot_fingerprint": "other"}, tmp_path / "run" / "state.ckpt")
     run(toy, tmp_path / "run")
     assert "starting anew" in capsys.readouterr().err
 

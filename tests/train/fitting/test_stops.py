@@ -8,11 +8,11 @@ import torch
 from earshot.errors import RunError
 from tests.helpers.toy_runs import run, tiny
 from train.fitting.lightning_module import TrainingModule
-from train.runs.run_folder import load_tensors
+from train.runs.tensor_files import load_tensors
 
 
 def test_nan_stops_the_run_and_keeps_the_best_epoch(toy, tmp_path, monkeypatch):
-    original = TrainingModule._loss
+    original = TrainingModule.compute_loss
 
     def poisoned(self, batch):
         loss, embeddings = original(self, batch)
@@ -20,7 +20,7 @@ def test_nan_stops_the_run_and_keeps_the_best_epoch(toy, tmp_path, monkeypatch):
             loss * float("nan") if self.trainer.global_step >= 6 and self.training else loss
         ), embeddings
 
-    monkeypatch.setattr(TrainingModule, "_loss", poisoned)
+    monkeypatch.setattr(TrainingModule, "compute_loss", poisoned)
     with pytest.raises(
         RunError, match=r"ezvsl: the training loss is not finite .* at epoch 1, step 7; stopped"
     ):
@@ -63,13 +63,13 @@ def test_a_selection_score_that_is_not_a_number_stops_the_run(toy, tmp_path):
 
 
 def test_embeddings_that_collapse_stop_the_run(toy, tmp_path, monkeypatch):
-    original = TrainingModule._loss
+    original = TrainingModule.compute_loss
 
     def collapsed(self, batch):
         loss, embeddings = original(self, batch)
         return loss, embeddings | {"audio": torch.ones_like(embeddings["audio"])}
 
-    monkeypatch.setattr(TrainingModule, "_loss", collapsed)
+    monkeypatch.setattr(TrainingModule, "compute_loss", collapsed)
     with pytest.raises(
         RunError, match="collapsed at epoch 2: for 3 epochs every sound has had the same embedding"
     ):

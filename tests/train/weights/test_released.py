@@ -25,7 +25,8 @@ from tests.helpers.paths import ROOT
 from tests.helpers.toy_project import make_toy_project
 from train.inference.predictor import load_predictor
 from train.models.registry import build_parameters, make_model
-from train.runs.run_folder import load_tensors, read_run
+from train.runs.run_folder import read_run
+from train.runs.tensor_files import load_tensors
 from train.weights.released import ReleasedWeights
 
 NARROW = {"width": 8, "image_size": 32}

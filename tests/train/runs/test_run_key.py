@@ -5,10 +5,12 @@ import shutil
 import pytest
 
 import stages.train
-import train.runs.finished_runs
+import train.experiment
 from pipeline.base.import_closure import import_closure
 from tests.helpers.paths import ROOT
 from tests.helpers.toy_project import make_toy_project
+from train.models.registry import METHODS
+from train.runs.run_key import list_deciding_modules
 
 MODELS = {name: {"method": name} for name in ("rcgrad", "flowgrad_h", "flowgrad_en", "ezvsl")}
 
@@ -18,20 +20,20 @@ def key_of(tmp_path, monkeypatch):
     """The key that the training stage computes for a method, with the code of a copy that tests may change."""
     project = make_toy_project(tmp_path / "project", MODELS)
     code_dir = tmp_path / "code"
-    for package in ("pipeline", "eval", "train"):
+    for package in ("earshot", "pipeline", "eval", "train"):
         shutil.copytree(
             ROOT / package, code_dir / package, ignore=shutil.ignore_patterns("__pycache__")
         )
     keys = []
-    original = train.runs.finished_runs.compute_run_key
+    original = train.experiment.compute_run_key
 
-    def compute(*args, source_dir, **options):
+    def compute(*inputs, source_dir):
         assert source_dir == ROOT
-        keys.append(original(*args, source_dir=code_dir, **options))
+        keys.append(original(*inputs, source_dir=code_dir))
         return keys[-1]
 
-    monkeypatch.setattr(stages.train, "compute_run_key", compute)
-    monkeypatch.setattr(stages.train, "obtain_run", lambda *args, **options: None)
+    monkeypatch.setattr(train.experiment, "compute_run_key", compute)
+    monkeypatch.setattr(train.experiment, "obtain_run", lambda *args, **options: None)
 
     def key_of(method):
         stages.train.main(project, method)
@@ -46,11 +48,8 @@ def edit(path):
 
 
 def test_a_run_depends_on_what_it_imports_and_on_nothing_else(key_of):
-    closure = {
-        name: import_closure(name, root=ROOT)
-        for name in ("train.fitting.fit", "train.models.rcgrad", "eval.scoring.selection")
-    }
-    needed = set().union(*closure.values())
+    modules = list_deciding_modules("rcgrad")
+    needed = set().union(*(import_closure(name, root=ROOT) for name in modules))
     assert {
         "train/networks/losses.py",
         "train/data/loader.py",
@@ -63,6 +62,7 @@ def test_a_run_depends_on_what_it_imports_and_on_nothing_else(key_of):
         "train/localize.py",
         "train/models/ezvsl.py",
         "train/runs/finished_runs.py",
+        "train/experiment.py",
         "pipeline/downloads/engine.py",
     }
     others |= {"train/inference/object_baseline.py", "eval/report/build_report.py"}
@@ -87,8 +87,14 @@ def test_a_method_depends_on_the_module_whose_training_it_shares(key_of):
     assert second["ezvsl"] == first["ezvsl"]
 
 
-def test_a_module_that_does_not_exist_is_an_error(tmp_path):
+@pytest.mark.parametrize("method", METHODS)
+def test_the_modules_that_decide_the_weights_exist(method):
+    for name in list_deciding_modules(method):
+        assert import_closure(name, root=ROOT)
+
+
+def test_a_module_that_does_not_exist_is_an_error():
     with pytest.raises(
-        ValueError, match=r"train\.fitt: no module of pipeline, eval, train, stages in"
+        ValueError, match=r"train\.fitt: no module of earshot, pipeline, eval, train, stages in"
     ):
         import_closure("train.fitt", root=ROOT)

@@ -1,0 +1,205 @@
+"""Train one run of params.yaml, from the tables and cached features to its run folder."""
+
+import functools
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from earshot.tables import CLIPS, SAMPLES, read_table
+from eval.scoring.selection import has_ground_truth, mean_adaptive_ciou
+from pipeline.audit.leakage import AuditParameters, check_leakage, find_overlaps
+from pipeline.base.project import Project
+from pipeline.datasets.dataset import load
+from train.data.feature_readers import describe_features, open_readers
+from train.data.splits import find_boxes, find_split_ids, find_videos, hold_out
+from train.fitting.distributed import is_first_process
+from train.fitting.fit import FitFolders, fit
+from train.fitting.selection import ScoreMaps
+from train.fitting.training_data import TrainingData
+from train.models.registry import features_read, parameters_of_training
+from train.models.training_parameters import HardwareParameters, TrainingParameters
+from train.runs.finished_runs import ObtainedRun, obtain_run
+from train.runs.run_folder import adopt_run, read_run, write_untrained_run
+from train.runs.run_key import RunInputs, compute_run_key
+from train.runs.settings import read_run_parameters
+
+_SOURCE_DIR = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One run of section ``train``, with everything that it needs."""
+
+    name: str
+    dataset: str
+    box_rule: str  # of the dataset: how its boxes become ground truth
+    parameters: TrainingParameters
+    trained: TrainingParameters  # of the network that is trained: FlowGrad-H trains RCGrad's
+    hardware: HardwareParameters
+    samples: pa.Table
+    data: TrainingData
+    folders: FitFolders
+
+    def make_score(self) -> ScoreMaps | None:
+        """Return how maps are scored; None when the validation set has no ground truth."""
+        if not has_ground_truth(self.data.val_ids, self.samples, box_rule=self.box_rule):
+            return None
+        return functools.partial(mean_adaptive_ciou, samples=self.samples, box_rule=self.box_rule)
+
+
+def read_experiment(project: Project, dataset: str, name: str) -> Experiment:
+    """Read the parameters, tables and splits of a run.
+
+    Raises:
+        ParameterError: a section of params.yaml is missing or wrong.
+        RunError: the training split has clips of a test split, and that is not allowed.
+    """
+    parameters = read_run_parameters(project, name)
+    audit = project.parameters(AuditParameters, "audit")
+    samples = read_table(project.samples_table_path(dataset), SAMPLES)
+    clips = read_table(project.clips_table_path(dataset), CLIPS)
+
+    # Refuse to train on videos of the test sets.
+    test_splits = project.section("evaluate.subsets").get(dataset, [])
+    overlaps = find_overlaps(
+        clips, dataset=dataset, train_splits=[parameters.train_split], test_splits=test_splits
+    )
+    check_leakage(overlaps, audit)
+
+    # The samples of each split, and only the features that the method reads.
+    data = TrainingData(
+        features_dirs={
+            feature: project.feature_dir(dataset, feature) for feature in features_read(parameters)
+        },
+        train_ids=find_split_ids(samples, parameters.train_split),
+        val_ids=find_split_ids(samples, parameters.val_split),
+        test_ids=find_split_ids(samples, parameters.test_split),
+        video_of=find_videos(samples, clips),
+        is_leakage_allowed=audit.allow_leakage,
+    )
+    return Experiment(
+        name=name,
+        dataset=dataset,
+        box_rule=load(dataset).box_rule,
+        parameters=parameters,
+        trained=parameters_of_training(parameters),
+        hardware=project.parameters(HardwareParameters, "hardware"),
+        samples=samples,
+        data=_hold_out_validation(data, parameters),
+        folders=FitFolders(
+            run_dir=project.run_dir(name),
+            log_dir=project.curves_dir(name),
+            # Not an output of DVC, which removes outputs before a stage runs.
+            state_dir=project.training_dir / name,
+            weights_dir=project.weights_dir,
+        ),
+    )
+
+
+def train_run(project: Project, dataset: str, name: str) -> str | None:
+    """Write the run folder and the curves of a run: train it, or bring back a finished run.
+
+    Returns:
+        What was done, in words; None in further processes of a training, which write nothing.
+    """
+    experiment = read_experiment(project, dataset, name)
+
+    # A dataset without a training split, such as a folder of videos, is only evaluated.
+    folders = {"run": project.run_dir(name), "curves": project.curves_dir(name)}
+    if not experiment.data.train_ids:
+        reason = f"dataset {dataset} has no samples in split {experiment.parameters.train_split!r}"
+        write_untrained_run(
+            folders["run"], experiment.parameters, log_dir=folders["curves"], reason=reason
+        )
+        return f"not trained, since {reason}"
+
+    # Bring back the weights if they were trained before, or train them.
+    key = _compute_key(experiment)
+    obtained = obtain_run(
+        project.training_dir,
+        name,
+        key,
+        folders,
+        functools.partial(_train, experiment, key),
+        on_wait=functools.partial(_report_waiting, name),
+        is_first_process=is_first_process(os.environ),
+    )
+    if obtained is None:
+        return None
+
+    # The weights may come from another run, or from RCGrad for FlowGrad-H.
+    if obtained.name != name or experiment.trained != experiment.parameters:
+        _adopt(experiment, obtained)
+    return _describe(experiment, obtained)
+
+
+def _hold_out_validation(data: TrainingData, parameters: TrainingParameters) -> TrainingData:
+    """Take validation samples from the training split where the dataset has none."""
+    if parameters.select_on != "val" or data.val_ids or not data.train_ids:
+        return data
+
+    assert data.video_of is not None
+    train_ids, val_ids = hold_out(
+        data.train_ids, data.video_of, num_samples=parameters.num_held_out
+    )
+    return replace(data, train_ids=train_ids, val_ids=val_ids)
+
+
+def _compute_key(experiment: Experiment) -> str:
+    data = experiment.data
+
+    # The ground truth of the samples that may select decides which epoch is kept.
+    boxes = find_boxes(experiment.samples, [*data.val_ids, *data.test_ids])
+    inputs = RunInputs(
+        features_dirs={
+            name: data.features_dirs[name] for name in features_read(experiment.trained)
+        },
+        split_ids={"train": data.train_ids, "val": data.val_ids, "test": data.test_ids},
+        selection_truth=[experiment.box_rule, boxes],
+        precision=experiment.hardware.precision,
+    )
+    return compute_run_key(experiment.trained, inputs, source_dir=_SOURCE_DIR)
+
+
+def _train(experiment: Experiment, key: str) -> bool:
+    """Train; return whether this process is the one that writes the run."""
+    result = fit(
+        experiment.trained,
+        experiment.data,
+        experiment.folders,
+        score_maps=experiment.make_score(),
+        hardware=experiment.hardware,
+        state_key=key,
+    )
+    return result.is_first_process
+
+
+def _report_waiting(name: str) -> None:
+    print(f"{name}: waits for the run that trains the same weights", file=sys.stderr)
+
+
+def _adopt(experiment: Experiment, obtained: ObtainedRun) -> None:
+    """Turn a run that was trained for another name or method into this one."""
+    parameters = experiment.parameters
+    readers = open_readers(experiment.data.features_dirs, features_read(parameters))
+    facts = {
+        "weights_from_run": obtained.name,
+        "weights_trained_as": experiment.trained.method,
+    }
+    run_dir = experiment.folders.run_dir
+    adopt_run(run_dir, parameters, features=describe_features(readers), facts=facts)
+
+
+def _describe(experiment: Experiment, obtained: ObtainedRun) -> str:
+    if obtained.is_new:
+        run = read_run(experiment.folders.run_dir)
+        return (
+            f"{run['num_epochs']} epochs on {run['num_train']} samples; "
+            f"kept epoch {run['best_epoch']}"
+        )
+    if obtained.name == experiment.name:
+        return "nothing that its weights depend on has changed; brought back the finished run"
+    return f"its weights are those of {obtained.name}; nothing was trained"

@@ -1,0 +1,79 @@
+"""Compute the key of a run: the hash of everything that decides its weights."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from earshot.tables import INDEX, read_table
+from pipeline.base.import_closure import import_closure
+from pipeline.base.parameters import as_mapping
+from train.models.training_parameters import TrainingParameters
+
+# What decides the weights besides the method's own module: whatever these modules import counts.
+_DECIDING_MODULES = ("train.fitting.fit", "eval.scoring.selection")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInputs:
+    """What a training reads, besides code and parameters."""
+
+    features_dirs: Mapping[str, Path]  # of the features that the method reads
+    split_ids: Mapping[str, Sequence[str]]  # split -> sample ids
+    selection_truth: Any  # JSON-able ground truth of the samples that may select
+    precision: str  # hardware.precision
+
+
+def compute_run_key(parameters: TrainingParameters, inputs: RunInputs, *, source_dir: Path) -> str:
+    """Hash the parameters, the inputs, the code and torch's version.
+
+    Of features it takes the keys of the samples, so that samples of other splits do not matter.
+
+    Args:
+        parameters: of the run that trains the weights.
+        inputs: what it reads.
+        source_dir: the folder that holds the package ``train``.
+    """
+    content = [
+        as_mapping(parameters),
+        inputs.precision,
+        torch.__version__,
+        {split: list(ids) for split, ids in inputs.split_ids.items()},
+        _find_feature_keys(inputs),
+        inputs.selection_truth,
+        _hash_code(list_deciding_modules(parameters.method), source_dir),
+    ]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def list_deciding_modules(method: str) -> tuple[str, ...]:
+    """Return the modules whose code, with all that they import, decides a method's weights."""
+    return (*_DECIDING_MODULES, f"train.models.{method}")
+
+
+def _find_feature_keys(inputs: RunInputs) -> dict[str, list[list[str | None]]]:
+    """For each feature and split the keys of its samples; None where a sample is not cached."""
+    keys = {}
+    # In alphabetical order, so that the order of ``features_dirs`` does not matter.
+    for name, folder in sorted(inputs.features_dirs.items()):
+        index = read_table(folder / "index.parquet", INDEX, columns=["sample_id", "key"])
+        key_of = dict(zip(index["sample_id"].to_pylist(), index["key"].to_pylist(), strict=True))
+
+        # Per split: it matters which samples train and which select.
+        keys[name] = [[key_of.get(item) for item in ids] for ids in inputs.split_ids.values()]
+    return keys
+
+
+def _hash_code(modules: Iterable[str], source_dir: Path) -> dict[str, str]:
+    # All project files that these modules import, however deep.
+    paths: set[str] = set()
+    for module in modules:
+        paths |= import_closure(module, root=source_dir)
+
+    return {
+        path: hashlib.sha256((source_dir / path).read_bytes()).hexdigest() for path in sorted(paths)
+    }
