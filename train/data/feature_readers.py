@@ -31,7 +31,7 @@ def open_readers(
 def describe_features(readers: Mapping[str, FeatureReader]) -> dict[str, dict]:
     """Return the parameters of each feature, as its shards record them."""
     return {
-        name: json.loads(reader.attributes.get("parameters", "{}"))
+        name: json.loads(str(reader.attributes.get("parameters", "{}")))
         for name, reader in readers.items()
     }
 
