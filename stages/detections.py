@@ -1,7 +1,7 @@
 """``detections@DATASET``: what an object detector sees at each sample's time and 0.5 s later.
 
-The baseline ``vision_only`` reads it. It has a page of its own because a network computes it, and the page
-of the other features imports none.
+The baseline ``vision_only`` reads it. It has a page of its own because a network computes it, and
+the page of the other features imports none.
 """
 
 from pipeline.base.project import Project

@@ -24,7 +24,7 @@ class CacheParameters:
 
 
 def main(project: Project, name: str, dataset: str) -> None:
-    """Cache one feature of a dataset, and with it the features that need the same decoded frames."""
+    """Cache one feature of a dataset, together with those that need the same frames."""
     feature = configure_feature(project, name)
     if not feature.can_compute:
         raise ParameterError(

@@ -24,7 +24,7 @@ def add_selection(parser) -> None:
 
 
 def selected_folders(arguments, project: Project) -> list[tuple[str, str]]:
-    """(dataset, feature) of every selected folder that has been built; the others are named on stdout."""
+    """Return (dataset, feature) of every selected folder that is built; print the others."""
     found = []
     known = sorted(
         path.name for path in (project.root / "cache").glob("*") if (path / "store").is_dir()
@@ -53,7 +53,10 @@ def _describe_remedy(feature: str) -> str:
 
 
 def _is_built(project: Project, dataset: str, feature: str) -> bool:
-    """Also without its index or folder, where shards or an account (both of which DVC removes before a run) tell."""
+    """Say whether a feature was built once, even if its index or folder is gone.
+
+    Shards or an account show it too; DVC removes both before a run.
+    """
     folder = project.feature_dir(dataset, feature)
     return (
         (folder / INDEX_NAME).exists()

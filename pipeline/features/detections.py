@@ -1,9 +1,9 @@
 """The feature ``detections``: what an object detector sees at the sample's time and 0.5 s later.
 
 FlowGrad's authors use YOLOR-P6 for their topline ``vision_only``; here it is a COCO detector of
-torchvision. This module says what the arrays contain and what their keys are made from. The network is
-in ``train.inference.detector``, which gives it to ``make_feature`` as ``detect``. Without it the
-feature has keys, which is what ``verify`` needs, but cannot be computed.
+torchvision. This module says what the arrays contain and what their keys are made from. The
+network is in ``train.inference.detector``, which gives it to ``make_feature`` as ``detect``.
+Without it the feature has keys, which is what ``verify`` needs, but cannot be computed.
 """
 
 import functools
@@ -33,8 +33,8 @@ COCO_WEIGHTS_URLS = {
     }.items()
 }
 ALTERNATIVES = (
-    "set detections.detector.weights to the path of torchvision's file for this detector, or take the "
-    "dataset out of detections.datasets"
+    "set detections.detector.weights to the path of torchvision's file for this detector, or take "
+    "the dataset out of detections.datasets"
 )
 _NUM_COLUMNS = 7  # frame, x1, y1, x2, y2, score, label
 

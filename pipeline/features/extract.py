@@ -20,8 +20,8 @@ def extract_features(
     """Compute features of a clip at some moments.
 
     A failure of the file concerns only what needs the failing part, and raises nothing. A clip
-    without sound still has frames; a break in the middle concerns the moments whose frames it takes.
-    The result of a moment does not depend on the other moments.
+    without sound still has frames; a break in the middle concerns the moments whose frames it
+    takes. The result of a moment does not depend on the other moments.
 
     Args:
         path: The media file.

@@ -1,8 +1,8 @@
 """The interface of a feature: what it needs from a clip's media, and what it computes from that.
 
-A feature declares its needs (frames at these times, the sound of this window). One pass over a clip
-can then serve several features and moments (``pipeline.features.extract``). The feature computes its
-array from what was decoded. It decodes and stores nothing itself.
+A feature declares its needs (frames at these times, the sound of this window). One pass over a
+clip can then serve several features and moments (``pipeline.features.extract``). The feature
+computes its array from what was decoded. It decodes and stores nothing itself.
 """
 
 from collections.abc import Mapping, Sequence

@@ -10,8 +10,8 @@ def to_float16(array: np.ndarray) -> np.ndarray:
     """Return the bits of ``array.astype(np.float16)`` in a fraction of its time.
 
     NumPy converts one value after the other, and values that are subnormal in float16 twenty times
-    more slowly still; flow of still pictures (1e-9 pixels) is full of them. OpenCV converts vectors.
-    Both round to nearest, ties to even.
+    more slowly still; flow of still pictures (1e-9 pixels) is full of them. OpenCV converts
+    vectors. Both round to nearest, ties to even.
 
     Args:
         array: float32, any shape.

@@ -25,8 +25,8 @@ from pipeline.media.frame import VideoFrame
 from pipeline.media.reader import MediaInfo
 
 VERSION = 1
-# A moment that is closer to the end of the clip may have no next frame. Then the pair before is used,
-# so its first frame is decoded as well.
+# A moment that is closer to the end of the clip may have no next frame. Then the pair before is
+# used, so its first frame is decoded as well.
 _END_SECONDS = 0.25
 # Times are multiples of 1 / fps; a rounding error must not cost a pair.
 _PAIR_TOLERANCE = 1e-6
@@ -161,8 +161,8 @@ def find_pair_times(
 ) -> tuple[float, ...]:
     """Find the times of the frames of all pairs around a sample.
 
-    A single pair begins at the sample's time. A longer context is moved inside the clip. A clip that
-    is shorter than its context has fewer pairs.
+    A single pair begins at the sample's time. A longer context is moved inside the clip. A clip
+    that is shorter than its context has fewer pairs.
 
     Args:
         time_seconds: The sample's time on the clip's timeline.

@@ -1,7 +1,7 @@
-"""Pictures of what is cached for a sample: boxes, flow, spectrogram, localization map, and all of them on one sheet.
+"""Draw what is cached for a sample: boxes, flow, spectrogram, localization map, all on one sheet.
 
-Arrays in, arrays out: pictures are uint8 RGB ``(height, width, 3)``. The report and the ``show`` command draw with the
-same functions, so that a colour means the same thing in both.
+All functions take arrays and return arrays; pictures are uint8 RGB ``(height, width, 3)``. The
+report and the ``show`` command use the same functions, so a colour means the same thing in both.
 """
 
 from collections.abc import Sequence
@@ -13,16 +13,15 @@ import numpy as np
 from earshot.errors import DataError
 
 BOX_COLOUR = (0, 224, 96)
-_MINIMAL_FLOW_SCALE = (
-    0.5  # pixels; below it, what moves is noise, and full colour would shout about nothing
-)
+# In pixels. Shorter motion is noise, which must not get full colour.
+_MINIMAL_FLOW_SCALE = 0.5
 _INK, _MUTED, _PAPER = (24, 28, 36), (96, 104, 118), (255, 255, 255)
 _MARGIN, _GAP, _TITLE_SIZE, _TEXT_SIZE = 20, 14, 15, 13
 _LINE_HEIGHT = 20
 
 
 def resize_shown(picture: np.ndarray, *, width: int, height: int) -> np.ndarray:
-    """Resize ``(h, w[, c])`` to ``(height, width[, c])``: area when shrinking, linear when growing."""
+    """Resize ``(h, w[, c])`` for display: area averages when shrinking, linear when enlarging."""
     is_shrinking = width <= picture.shape[1] and height <= picture.shape[0]
     return cv2.resize(
         picture, (width, height), interpolation=cv2.INTER_AREA if is_shrinking else cv2.INTER_LINEAR
@@ -39,13 +38,15 @@ def fit(picture: np.ndarray, *, max_width: int, max_height: int) -> np.ndarray:
 
 
 def draw_boxes(picture: np.ndarray, boxes: Sequence[Sequence[float]]) -> np.ndarray:
-    """A copy of ``picture`` with the normalized ``x1 y1 x2 y2`` boxes; what sticks out of the picture is cut."""
+    """Return a copy with normalized ``x1 y1 x2 y2`` boxes; parts outside of the picture are cut."""
     picture = picture.copy()
     height, width = picture.shape[:2]
     thickness = max(1, round(min(height, width) / 120))
+
     for box in boxes:
         if not np.all(np.isfinite(box)):
             continue
+
         x1, y1, x2, y2 = np.clip(np.asarray(box, float), 0.0, 1.0) * [
             width - 1,
             height - 1,
@@ -53,20 +54,24 @@ def draw_boxes(picture: np.ndarray, boxes: Sequence[Sequence[float]]) -> np.ndar
             height - 1,
         ]
         corners = (round(x1), round(y1)), (round(x2), round(y2))
-        # a dark line below the bright one keeps the box visible on any ground
+
+        # A dark line below the bright one keeps the box visible on any ground.
         cv2.rectangle(picture, *corners, (0, 0, 0), thickness + 2)
         cv2.rectangle(picture, *corners, BOX_COLOUR, thickness)
     return picture
 
 
 def colour_flow(flow: np.ndarray, *, full_scale: float | None = None) -> tuple[np.ndarray, float]:
-    """Flow ``(2, h, w)`` (x, y; pixels) as ``(h, w, 3)`` on the colour wheel, and the scale in pixels.
+    """Draw flow ``(2, h, w)`` (x, y; pixels) with the colour wheel; return it and the scale in
+    pixels.
 
-    Hue is the direction (right red, down yellow-green, left cyan, up violet), saturation the length: white is still,
-    full colour is ``full_scale`` pixels or more (by default the 99th percentile of the lengths, at least 0.5).
+    Hue is the direction (right red, down yellow-green, left cyan, up violet), saturation the
+    length: white is still, full colour is ``full_scale`` pixels or more (by default the 99th
+    percentile of the lengths, at least 0.5).
     """
     if flow.ndim != 3 or flow.shape[0] != 2:
         raise DataError(f"flow has shape {flow.shape}, expected (2, height, width)")
+
     flow = np.where(np.isfinite(flow), flow, 0).astype(np.float32)
     length = cv2.magnitude(flow[0], flow[1])
     if full_scale is None:
@@ -78,7 +83,7 @@ def colour_flow(flow: np.ndarray, *, full_scale: float | None = None) -> tuple[n
 
 
 def draw_colour_wheel(size: int) -> np.ndarray:
-    """The legend of ``colour_flow``: a disc ``(size, size, 3)``, its centre no motion, its rim full scale."""
+    """Draw the legend of ``colour_flow``: the centre is no motion, the rim is full scale."""
     axis = np.linspace(-1.0, 1.0, size, dtype=np.float32)
     x, y = np.meshgrid(axis, axis)
     wheel, _ = colour_flow(np.stack([x, y]), full_scale=1.0)
@@ -87,7 +92,7 @@ def draw_colour_wheel(size: int) -> np.ndarray:
 
 
 def colour_spectrogram(spectrogram: np.ndarray) -> np.ndarray:
-    """A log-magnitude spectrogram ``(num_bins, num_frames)`` in colours, low frequencies at the bottom.
+    """Draw a log spectrogram ``(num_bins, num_frames)``, low frequencies at the bottom.
 
     Contrast runs from the 2nd to the 99.8th percentile of the values; silence is one dark colour.
     """
@@ -105,7 +110,7 @@ def colour_spectrogram(spectrogram: np.ndarray) -> np.ndarray:
 
 
 def normalize_map(localization_map: np.ndarray) -> np.ndarray:
-    """A map ``(h, w)`` min-max normalized to 0..1, float32; a constant map becomes 0, NaN counts as the minimum."""
+    """Normalize a map ``(h, w)`` to 0..1; a constant map becomes 0, NaN counts as the minimum."""
     values = np.asarray(localization_map, np.float32)
     if values.ndim != 2:
         raise DataError(f"localization map has shape {values.shape}, expected (height, width)")
@@ -119,7 +124,7 @@ def normalize_map(localization_map: np.ndarray) -> np.ndarray:
 
 
 def overlay_map(picture: np.ndarray, localization_map: np.ndarray) -> np.ndarray:
-    """``picture`` darkened, with the normalized map over it in colours (dark blue low, red high)."""
+    """Draw the normalized map over the darkened picture (dark blue low, red high)."""
     height, width = picture.shape[:2]
     values = cv2.resize(
         normalize_map(localization_map), (width, height), interpolation=cv2.INTER_LINEAR
@@ -129,7 +134,7 @@ def overlay_map(picture: np.ndarray, localization_map: np.ndarray) -> np.ndarray
 
 
 def encode(picture: np.ndarray, suffix: str, *, quality: int = 60) -> bytes:
-    """``picture`` as the bytes of a ``.webp``, ``.jpg`` or ``.png`` file (``quality`` 1..100; not for PNG)."""
+    """Encode as ``.webp``, ``.jpg`` or ``.png``; ``quality`` 1..100, not for PNG."""
     flag = {".webp": cv2.IMWRITE_WEBP_QUALITY, ".jpg": cv2.IMWRITE_JPEG_QUALITY}.get(suffix)
     is_written, data = cv2.imencode(
         suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [] if flag is None else [flag, quality]
@@ -140,10 +145,10 @@ def encode(picture: np.ndarray, suffix: str, *, quality: int = 60) -> bytes:
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of a sheet with its caption; ``picture`` None shows ``caption`` on an empty field."""
+    """One picture of a sheet with its title and caption."""
 
     title: str
-    picture: np.ndarray | None
+    picture: np.ndarray | None  # None: the caption stands on an empty field
     caption: str = ""
 
 
@@ -155,13 +160,16 @@ def compose_sheet(
     panel_width: int = 400,
     panel_height: int = 300,
 ) -> np.ndarray:
-    """One picture: a title, lines of text, and the panels in rows of up to three.
+    """Draw a sheet: a title, lines of text, and the panels in rows of up to three.
 
-    Text is wrapped to the width of the sheet; characters that the built-in font lacks become question marks.
+    Text is wrapped to the width of the sheet. Characters that the built-in font lacks become
+    question marks.
     """
     num_columns = max(1, min(3, len(panels)))
     num_rows = -(-len(panels) // num_columns)
     width = 2 * _MARGIN + num_columns * panel_width + (num_columns - 1) * _GAP
+
+    # The header grows with the wrapped text.
     wrapped = [
         part
         for line in lines
@@ -171,6 +179,7 @@ def compose_sheet(
     header_height = _MARGIN + len(titles) * (_LINE_HEIGHT + 8) + len(wrapped) * _LINE_HEIGHT + _GAP
     cell_height = _LINE_HEIGHT * 2 + panel_height + _GAP
     sheet = np.full((header_height + num_rows * cell_height + _MARGIN, width, 3), _PAPER, np.uint8)
+
     y = _MARGIN
     for line in titles:
         sheet = _write(
@@ -180,33 +189,35 @@ def compose_sheet(
     for line in wrapped:
         sheet = _write(sheet, line, (_MARGIN, y + 12), size=_TEXT_SIZE, colour=_MUTED)
         y += _LINE_HEIGHT
+
     for position, panel in enumerate(panels):
         row, column = divmod(position, num_columns)
         left, top = _MARGIN + column * (panel_width + _GAP), header_height + row * cell_height
-        sheet = _write(
-            sheet, panel.title, (left, top + 14), size=_TITLE_SIZE, colour=_INK, weight=600
-        )
-        top += _LINE_HEIGHT
-        field = sheet[top : top + panel_height, left : left + panel_width]
-        if panel.picture is None:
-            field[:] = (236, 239, 243)
-            for number, line in enumerate(
-                wrap_text(panel.caption, size=_TEXT_SIZE, max_width=panel_width - 24)[:8]
-            ):
-                sheet = _write(
-                    sheet,
-                    line,
-                    (left + 12, top + 28 + number * _LINE_HEIGHT),
-                    size=_TEXT_SIZE,
-                    colour=_INK,
-                )
-            continue
-        picture = fit(panel.picture, max_width=panel_width, max_height=panel_height)
-        field[: picture.shape[0], : picture.shape[1]] = picture
-        caption_y = top + picture.shape[0] + 15
-        caption = wrap_text(panel.caption, size=_TEXT_SIZE, max_width=panel_width)[:1]
-        for line in caption:
-            sheet = _write(sheet, line, (left, caption_y), size=_TEXT_SIZE, colour=_MUTED)
+        sheet = _draw_panel(sheet, panel, (left, top), panel_width, panel_height)
+    return sheet
+
+
+def _draw_panel(
+    sheet: np.ndarray, panel: Panel, origin: tuple[int, int], panel_width: int, panel_height: int
+) -> np.ndarray:
+    left, top = origin
+    sheet = _write(sheet, panel.title, (left, top + 14), size=_TITLE_SIZE, colour=_INK, weight=600)
+    top += _LINE_HEIGHT
+    field = sheet[top : top + panel_height, left : left + panel_width]
+
+    if panel.picture is None:
+        field[:] = (236, 239, 243)
+        reason = wrap_text(panel.caption, size=_TEXT_SIZE, max_width=panel_width - 24)[:8]
+        for number, line in enumerate(reason):
+            place = (left + 12, top + 28 + number * _LINE_HEIGHT)
+            sheet = _write(sheet, line, place, size=_TEXT_SIZE, colour=_INK)
+        return sheet
+
+    picture = fit(panel.picture, max_width=panel_width, max_height=panel_height)
+    field[: picture.shape[0], : picture.shape[1]] = picture
+    for line in wrap_text(panel.caption, size=_TEXT_SIZE, max_width=panel_width)[:1]:
+        place = (left, top + picture.shape[0] + 15)
+        sheet = _write(sheet, line, place, size=_TEXT_SIZE, colour=_MUTED)
     return sheet
 
 
@@ -221,7 +232,9 @@ def wrap_text(text: str, *, size: int, max_width: int) -> list[str]:
             continue
         if line:
             lines.append(line)
-        while _text_width(word, size) > max_width:  # an id longer than a line is broken anywhere
+
+        # An id that is longer than a line is broken anywhere.
+        while _text_width(word, size) > max_width:
             cut = next(
                 n
                 for n in range(len(word), 0, -1)
@@ -233,7 +246,7 @@ def wrap_text(text: str, *, size: int, max_width: int) -> list[str]:
     return [*lines, line] if line or not lines else lines
 
 
-def _font():
+def _font() -> cv2.FontFace:
     return cv2.FontFace("sans")
 
 
@@ -243,7 +256,13 @@ def _text_width(text: str, size: int) -> int:
 
 
 def _write(
-    picture: np.ndarray, text: str, origin: tuple[int, int], *, size: int, colour, weight: int = 400
-):
+    picture: np.ndarray,
+    text: str,
+    origin: tuple[int, int],
+    *,
+    size: int,
+    colour: tuple[int, int, int],
+    weight: int = 400,
+) -> np.ndarray:
     _, picture = cv2.putText(picture, text, origin, colour, _font(), size, weight)
     return picture

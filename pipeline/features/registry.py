@@ -1,8 +1,8 @@
 """The list of features: what each one is called, what kind of array it has, where its settings are.
 
-To add a feature, write ``pipeline/features/NAME.py`` with ``Parameters`` and ``make_feature``, and add
-one line to ``FEATURES``. The stages, the cache, training, evaluation and the commands read this list;
-none of them has a list of its own.
+To add a feature, write ``pipeline/features/NAME.py`` with ``Parameters`` and ``make_feature``, and
+add one line to ``FEATURES``. The stages, the cache, training, evaluation and the commands read
+this list; none of them has a list of its own.
 
 This module imports no feature, so it is quick to import. ``pipeline.features.configure`` loads a
 feature's module by its name.

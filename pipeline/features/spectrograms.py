@@ -174,8 +174,8 @@ def log_psd_spectrogram(
 ) -> np.ndarray:
     """Compute the log power spectral density as LVS, EZ-VSL and HTF do.
 
-    SciPy's defaults: a Tukey window, each segment's mean removed, no padding. The arguments are those
-    of ``log_magnitude_spectrogram``.
+    SciPy's defaults: a Tukey window, each segment's mean removed, no padding. The arguments are
+    those of ``log_magnitude_spectrogram``.
 
     Returns:
         float32 ``(1 + n_fft // 2, num_frames)``; without ``num_frames`` it has

@@ -1,6 +1,7 @@
 """The feature ``waveforms``: the sound around the sample's time.
 
-RCGrad and FlowGrad compute their spectrogram inside the network, so they read the samples themselves.
+RCGrad and FlowGrad compute their spectrogram inside the network, so they read the samples
+themselves.
 """
 
 import dataclasses
@@ -22,8 +23,8 @@ _INT16_FULL_SCALE = 32768.0
 class Settings:
     """All settings of a waveform, none left open. Shards record them.
 
-    They enter the keys of cached arrays. The last five mean nothing for a waveform; they stay because
-    keys of existing arrays contain them.
+    They enter the keys of cached arrays. The last five mean nothing for a waveform; they stay
+    because keys of existing arrays contain them.
     """
 
     window_seconds: float
@@ -47,7 +48,9 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Parameters:
-    """Section ``waveform`` of params.yaml: a preset, and settings that replace those of the preset."""
+    """Section ``waveform`` of params.yaml: a preset, and settings that replace those of the
+    preset.
+    """
 
     preset: Literal["rcgrad", "flowgrad_train", "flowgrad_test"] = "rcgrad"
     # None keeps the setting of the preset.
@@ -80,8 +83,8 @@ class Parameters:
 def encode_waveform(waveform: np.ndarray, *, dtype: str) -> np.ndarray:
     """Convert float32 samples to the stored ``dtype``, same shape.
 
-    int16 keeps the 16 bits that clips have; values beyond -1..1 are clipped. float16 would lose five
-    of these bits near full scale.
+    int16 keeps the 16 bits that clips have; values beyond -1..1 are clipped. float16 would lose
+    five of these bits near full scale.
     """
     if dtype != "int16":
         return waveform.astype(dtype)
@@ -89,7 +92,9 @@ def encode_waveform(waveform: np.ndarray, *, dtype: str) -> np.ndarray:
 
 
 def make_feature(parameters: Parameters | Settings) -> Feature:
-    """Make the feature; arrays ``(num_samples,)``, to be multiplied by the root attribute ``scale``."""
+    """Make the feature; arrays ``(num_samples,)``, to be multiplied by the root attribute
+    ``scale``.
+    """
     settings = parameters if isinstance(parameters, Settings) else parameters.resolve()
     return Feature(
         name="waveforms",

@@ -2,6 +2,6 @@
 
 farneback.compute_farneback   the only function that other rooms call
 
-Without the modules ``farneback_loops``, ``farneback_simd`` and ``checked``, or with ``EARSHOT_KERNELS=0`` in
-the environment, OpenCV computes and every result is the same.
+Without the modules ``farneback_loops``, ``farneback_simd`` and ``checked``, or with
+``EARSHOT_KERNELS=0`` in the environment, OpenCV computes and every result is the same.
 """

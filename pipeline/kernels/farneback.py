@@ -1,15 +1,15 @@
-"""Dense optical flow of Farneback (2003): the bits of OpenCV's function, in 0.3 to 0.45 of its time.
+"""Dense optical flow of Farneback (2003): OpenCV's bits in 0.3 to 0.45 of its time.
 
-``compute_farneback`` is the only function that other rooms call. The algorithm expands both pictures
-into polynomials, finds a displacement from the two polynomials of each pixel and averages it over a
-box, on each level of a Gaussian pyramid. OpenCV's code does this one pixel at a time. The modules
-``farneback_loops`` and ``farneback_simd`` do the same operations in the same order on vectors.
-Smoothing and resizing are OpenCV's own.
+``compute_farneback`` is the only function that other rooms call. The algorithm expands both
+pictures into polynomials, finds a displacement from the two polynomials of each pixel and averages
+it over a box, on each level of a Gaussian pyramid. OpenCV's code does this one pixel at a time.
+The modules ``farneback_loops`` and ``farneback_simd`` do the same operations in the same order on
+vectors. Smoothing and resizing are OpenCV's own.
 
-Each process compares both on a small picture before it first uses the fast code. It stays with OpenCV
-where a single bit differs (another OpenCV, another kind of processor), where compiled code cannot be
-kept on disk, where Numba or the fast modules are absent, and where ``EARSHOT_KERNELS=0`` is set.
-Results therefore never depend on which code computed them.
+Each process compares both on a small picture before it first uses the fast code. It stays with
+OpenCV where a single bit differs (another OpenCV, another kind of processor), where compiled code
+cannot be kept on disk, where Numba or the fast modules are absent, and where ``EARSHOT_KERNELS=0``
+is set. Results therefore never depend on which code computed them.
 
 The variable is read here and nowhere else. It is no parameter in params.yaml, because no result
 depends on it; worker processes inherit it from the environment.
@@ -25,9 +25,8 @@ import cv2
 import numpy as np
 
 _MIN_SIDE = 32  # of the smallest level of the pyramid
-_FADE = np.float32(
-    [0.14, 0.14, 0.4472, 0.4472, 0.4472]
-)  # certainty of the five pixels next to the border
+# Certainty of the five pixels next to the border.
+_FADE = np.array([0.14, 0.14, 0.4472, 0.4472, 0.4472], np.float32)
 _MAX_KEPT_FLOATS = 24 * 2**20  # 96 MiB, a picture of 1280x720
 _MAX_PIXELS = 2**27  # positions of coefficients are 32-bit integers
 
@@ -68,7 +67,7 @@ def compute_farneback(
     refine_level = load_refine_level() if is_covered else None
 
     if refine_level is None:
-        return cv2.calcOpticalFlowFarneback(
+        return cv2.calcOpticalFlowFarneback(  # type: ignore[call-overload]
             previous,
             following,
             None,
@@ -115,7 +114,10 @@ def load_refine_level() -> Callable | None:
     moved[:40] = picture[:40]
 
     settings = (0.5, 3, 15, 3, 5, 1.2)
-    expected = cv2.calcOpticalFlowFarneback(picture, moved, None, *settings, 0).tobytes()
+    flow = cv2.calcOpticalFlowFarneback(  # type: ignore[call-overload]
+        picture, moved, None, *settings, 0
+    )
+    expected = flow.tobytes()
     return load_checked(
         compile_refine_level,
         lambda refine_level: (
@@ -125,13 +127,16 @@ def load_refine_level() -> Callable | None:
 
 
 class _Room(threading.local):
-    """Memory that a thread keeps from picture to picture: fetching it anew each time would take a third of the time."""
+    """Memory that a thread keeps from picture to picture.
+
+    Allocating it for each picture would take a third of the time.
+    """
 
     def __init__(self):
         self._floats = np.empty(0, np.float32)
 
     def claim(self, num_floats: int) -> "_Arena":
-        """Room for so many floats, whose content is arbitrary."""
+        """Return room for so many floats; their content is arbitrary."""
         if num_floats > _MAX_KEPT_FLOATS:
             return _Arena(np.empty(num_floats, np.float32))
         if num_floats > self._floats.size:
@@ -140,13 +145,14 @@ class _Room(threading.local):
 
 
 class _Arena:
-    """Arrays laid one after the other into one piece of memory."""
+    """Lays arrays one after the other into one piece of memory."""
 
     def __init__(self, floats: np.ndarray):
         self._floats = floats
         self.used = 0
 
-    def take(self, *shape: int, dtype=np.float32) -> np.ndarray:
+    def take(self, *shape: int, dtype: type = np.float32) -> np.ndarray:
+        """Return the next array; its content is arbitrary."""
         num_floats = math.prod(shape) * np.dtype(dtype).itemsize // 4
         start, self.used = self.used, self.used + -(-num_floats // 16) * 16  # whole cache lines
         return self._floats[start : start + num_floats].view(dtype).reshape(shape)
@@ -156,39 +162,44 @@ _room = _Room()
 
 
 def _compute(
-    refine_level,
-    previous,
-    following,
-    pyramid_scale,
-    num_levels,
-    window_size,
-    num_iterations,
-    poly_n,
-    poly_sigma,
+    refine_level: Callable,
+    previous: np.ndarray,
+    following: np.ndarray,
+    pyramid_scale: float,
+    num_levels: int,
+    window_size: int,
+    num_iterations: int,
+    poly_n: int,
+    poly_sigma: float,
 ) -> np.ndarray:
     height, width = previous.shape
     weights = _fit_weights(poly_n, poly_sigma)
     num_kept = window_size // 2 * 2 + 2  # rows that a box spans, and the one that it leaves
     num_rows_kept = num_iterations * 5 * (num_kept + 2)
+
+    # Room for both pictures, and for the arrays of the largest level.
     arena = _room.claim(
         height * width * 21 + width * (20 + num_rows_kept) + 2 * num_rows_kept * num_kept + 1024
     )
     pictures, smooth = arena.take(2, height, width), arena.take(height, width)
     pictures[0], pictures[1] = previous, following
     before_levels = arena.used
+
     flow, factor = None, np.float32(1 / pyramid_scale)
     for scale in _find_scales(height, width, pyramid_scale, num_levels):
-        arena.used = before_levels
+        arena.used = before_levels  # each level overwrites the one before
         h, w = round(height * scale), round(width * scale)
         sigma = (1 / scale - 1) * 0.5
         kernel_size = max(round(sigma * 5) | 1, 3)
+
+        # Both pictures at this level, smoothed as OpenCV does.
         levels = arena.take(2, h, w)
         for picture, level in zip(pictures, levels, strict=True):
             cv2.GaussianBlur(picture, (kernel_size, kernel_size), sigma, dst=smooth, sigmaY=sigma)
             cv2.resize(smooth, (w, h), dst=level, interpolation=cv2.INTER_LINEAR)
-        flow = (
-            np.zeros((h, w, 2), np.float32) if flow is None else cv2.resize(flow, (w, h))
-        )  # bilinear
+
+        # The flow of the level before, enlarged (bilinear), is where this level begins.
+        flow = np.zeros((h, w, 2), np.float32) if flow is None else cv2.resize(flow, (w, h))
         fade_x, fade_y = _fade(w), _fade(h)
         refine_level(
             levels[0],
@@ -209,7 +220,7 @@ def _compute(
 
 
 def _find_scales(height: int, width: int, pyramid_scale: float, num_levels: int) -> list[float]:
-    """Scales of the levels, smallest first."""
+    """Return the scales of the levels, smallest first."""
     scales = [1.0]
     while (
         len(scales) <= num_levels and min(height, width) * scales[-1] * pyramid_scale >= _MIN_SIDE
@@ -219,7 +230,10 @@ def _find_scales(height: int, width: int, pyramid_scale: float, num_levels: int)
 
 
 def _fade(length: int) -> np.ndarray:
-    """Certainty of rows or columns by their distance from the first and from the last: float32 ``(2, length)``."""
+    """Return the certainty of rows or columns near the border: float32 ``(2, length)``.
+
+    The first row counts from the first pixel, the second one from the last.
+    """
     fade = np.ones((2, length), np.float32)
     fade[0, : len(_FADE)] = _FADE[:length]
     fade[1] = fade[0, ::-1]
@@ -228,10 +242,10 @@ def _fade(length: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=16)
 def _fit_weights(poly_n: int, poly_sigma: float) -> tuple[np.ndarray, ...]:
-    """What fitting a quadratic polynomial under Gaussian weights needs.
+    """Compute what fitting a quadratic polynomial under Gaussian weights needs.
 
-    Weights g, x g and x^2 g at distances 0 to ``poly_n`` (float32), and the four distinct numbers of the inverse normal
-    equations that coefficients need (float64).
+    Weights g, x g and x^2 g at distances 0 to ``poly_n`` (float32), and the four distinct numbers
+    of the inverse normal equations that coefficients need (float64).
     """
     x = np.arange(-poly_n, poly_n + 1)
     g = np.exp(-(x**2) / (2 * poly_sigma**2)).astype(np.float32)

@@ -1,12 +1,14 @@
 """The inner loops of ``pipeline.kernels.farneback``, compiled by Numba: one level of the pyramid.
 
-Every operation is the one that OpenCV's scalar code does, in its order and precision (float32 here, float64 there, no
-fused multiply-add, no reassociation), so that the results have the same bits. What makes it faster: loops run along
-rows over separate planes, which compilers turn into vector instructions; a pixel's five coefficients of the second
-picture lie together, so that a bilinear sample is four vector loads; and the matrices of a level are never stored:
-each row is used while it is in the processor's cache.
+Every operation is the one that OpenCV's scalar code does, in its order and precision (float32
+here, float64 there, no fused multiply-add, no reassociation), so that the results have the same
+bits. What makes it faster: loops run along rows over separate planes, which compilers turn into
+vector instructions; a pixel's five coefficients of the second picture lie together, so that a
+bilinear sample is four vector loads; and the matrices of a level are never stored: each row is
+used while it is in the processor's cache.
 
-Importing this imports Numba, which takes a while; ``pipeline.kernels.farneback`` does so when flow is first computed.
+Importing this imports Numba, which takes a while; ``pipeline.kernels.farneback`` does so when flow
+is first computed.
 """
 
 import numba
@@ -28,7 +30,10 @@ _ZERO, _QUARTER, _HALF, _ONE = _F32(0), _F32(0.25), _F32(0.5), _F32(1)
 
 
 class _DistinctArrays(Compiler):
-    """Compiles on the promise that no array written to overlaps another: otherwise no loop here is vectorized."""
+    """Promises the compiler that no array that is written to overlaps another one.
+
+    Without the promise it vectorizes no loop here.
+    """
 
     def define_pipelines(self):
         self.state.flags.noalias = True
@@ -42,8 +47,8 @@ _jit = numba.njit(**_OPTIONS)
 def compile_refine_level():
     """``refine_level``, compiled at its first call or loaded from Numba's cache.
 
-    The cache lies beside this file or, where that cannot be written, in the user's cache folder (or NUMBA_CACHE_DIR).
-    Raises RuntimeError where no such folder can be written.
+    The cache lies beside this file or, where that cannot be written, in the user's cache folder
+    (or NUMBA_CACHE_DIR). Raises RuntimeError where no such folder can be written.
     """
     return numba.njit(cache=True, **_OPTIONS)(_refine_level)
 
@@ -70,7 +75,10 @@ def _convolve_vertically(middle, a1, a2, a3, a4, a5, b1, b2, b3, b4, b5, g, xg, 
 
 @_jit
 def _convolve_horizontally(r0, r1, r2, g, xg, xxg, inverse, c0, c1, c2, c3, c4):
-    """Coefficients y, x, y^2, x^2, xy of a row from its vertical sums, which are padded by REACH on both sides."""
+    """Compute the coefficients y, x, y^2, x^2, xy of a row from its vertical sums.
+
+    The sums are padded by REACH on both sides.
+    """
     g0 = g[0]
     i11, i03, i33, i55 = inverse[0], inverse[1], inverse[2], inverse[3]
     for x in range(c0.size):
@@ -96,7 +104,9 @@ def _convolve_horizontally(r0, r1, r2, g, xg, xxg, inverse, c0, c1, c2, c3, c4):
 
 @_jit
 def _expand_row(image, y, g, xg, xxg, inverse, sums, c0, c1, c2, c3, c4):
-    """Polynomial expansion of row ``y``; rows and columns beyond the picture are those of its border."""
+    """Polynomial expansion of row ``y``; rows and columns beyond the picture are those of its
+    border.
+    """
     height, width = image.shape
     end = REACH + width
     _convolve_vertically(
@@ -205,8 +215,8 @@ def _combine(
 def _slide(entering, leaving, begin, fours, fifths):
     """Box sums slide down by one row; the columns beyond the picture are those of its border.
 
-    ``fours`` holds the first four planes, those of a column together, ``fifths`` the fifth; both begin ``begin``
-    columns before the picture and end as many after it.
+    ``fours`` holds the first four planes, those of a column together, ``fifths`` the fifth; both
+    begin ``begin`` columns before the picture and end as many after it.
     """
     e0, e1, e2, e3, e4 = entering[0], entering[1], entering[2], entering[3], entering[4]
     l0, l1, l2, l3, l4 = leaving[0], leaving[1], leaving[2], leaving[3], leaving[4]
@@ -228,7 +238,9 @@ def _slide(entering, leaving, begin, fours, fifths):
 
 @_jit
 def _sum_horizontally(fours, fifths, reach, before, totals):
-    """Sums over ``2 * reach + 1`` columns, of what ``_slide`` leaves; ``before`` is room for five numbers."""
+    """Sums over ``2 * reach + 1`` columns, of what ``_slide`` leaves; ``before`` is room for five
+    numbers.
+    """
     first = reach + 1
     weight = np.float64(reach + 2)
     for plane in range(5):
@@ -315,9 +327,9 @@ def _start_sums(ring, height, reach, fours, fifths):
 def _iterate(first, second, u, v, window, fade_x, fade_y, rings, all_sums):
     """All iterations of a level: each row's equations, their box sums, the flow that solves these.
 
-    An iteration brings row ``y + reach`` up to date just before it solves row ``y``, and the next iteration follows
-    ``reach`` rows behind, so that the coefficients are fetched from memory once. ``rings`` hold the equations of the
-    rows that a box can still reach.
+    An iteration brings row ``y + reach`` up to date just before it solves row ``y``, and the next
+    iteration follows ``reach`` rows behind, so that the coefficients are fetched from memory once.
+    ``rings`` hold the equations of the rows that a box can still reach.
     """
     height, width = u.shape
     num_iterations, num_kept = rings.shape[0], rings.shape[1]
@@ -381,14 +393,17 @@ def _refine_level(
     rings,
     sums,
 ):
-    """Refine ``flow`` (H, W, 2), after multiplying it by ``factor``, for two float32 pictures (H, W), in place.
+    """Refine ``flow`` (H, W, 2), after multiplying it by ``factor``, for two float32 pictures (H,
+    W), in place.
 
-    ``g``, ``xg``, ``xxg``: weights of the polynomial fit for distances 0 to REACH; ``inverse``: of its normal
-    equations; ``fade_x`` (W,), ``fade_y`` (2, H): certainty of columns, and of rows seen from the top and the bottom.
+    ``g``, ``xg``, ``xxg``: weights of the polynomial fit for distances 0 to REACH; ``inverse``: of
+    its normal equations; ``fade_x`` (W,), ``fade_y`` (2, H): certainty of columns, and of rows
+    seen from the top and the bottom.
 
-    The rest is room to work in: ``first`` (H, 5, W) and ``second`` (H + 1, W, LANES) for coefficients (the last row
-    is there because positions of pixels that lead outside are 0, whatever the picture's size), ``uv`` (2, H, W),
-    ``rings`` (iterations, count_kept_rows(window), 5, W), ``sums`` float64 (iterations, 5, W + the same + 4).
+    The rest is room to work in: ``first`` (H, 5, W) and ``second`` (H + 1, W, LANES) for
+    coefficients (the last row is there because positions of pixels that lead outside are 0,
+    whatever the picture's size), ``uv`` (2, H, W), ``rings`` (iterations, count_kept_rows(window),
+    5, W), ``sums`` float64 (iterations, 5, W + the same + 4).
     """
     height, width = previous.shape
     vertical, row = np.empty((3, width + 2 * REACH), np.float32), np.empty((5, width), np.float32)

@@ -91,7 +91,9 @@ def _emit_transposed_four(builder, rows):
 def sample_eight(
     typing_context, source, stride, positions, w00, w01, w10, w11, x, q0, q1, q2, q3, q4
 ):
-    """Bilinear samples of eight pixels from ``x`` on: coefficients of ``source`` at ``positions`` into planes."""
+    """Bilinear samples of eight pixels from ``x`` on: coefficients of ``source`` at ``positions``
+    into planes.
+    """
     weights, planes = (w00, w01, w10, w11), (q0, q1, q2, q3, q4)
     signature = numba.void(source, numba.int64, positions, *weights, numba.int64, *planes)
 
@@ -136,7 +138,9 @@ def interleave_eight(typing_context, c0, c1, c2, c3, c4, x, pixels):
 
 @intrinsic
 def slide_four(typing_context, e0, e1, e2, e3, l0, l1, l2, l3, x, sums, position):
-    """Add ``e - l`` of four pixels from ``x`` on to sums that lie together by pixel, from ``position`` on."""
+    """Add ``e - l`` of four pixels from ``x`` on to sums that lie together by pixel, from
+    ``position`` on.
+    """
     signature = numba.void(e0, e1, e2, e3, l0, l1, l2, l3, numba.int64, sums, numba.int64)
 
     def generate(context, builder, signature, arguments):
@@ -158,7 +162,9 @@ def slide_four(typing_context, e0, e1, e2, e3, l0, l1, l2, l3, x, sums, position
 
 @intrinsic
 def run_sums(typing_context, fours, fifths, before, ahead, count, t0, t1, t2, t3, t4):
-    """Running sums: from those ``before`` on, ``sum += s[x + ahead] - s[x]``; ``count`` is a multiple of four."""
+    """Running sums: from those ``before`` on, ``sum += s[x + ahead] - s[x]``; ``count`` is a
+    multiple of four.
+    """
     signature = numba.void(fours, fifths, before, numba.int64, numba.int64, t0, t1, t2, t3, t4)
 
     def generate(context, builder, signature, arguments):

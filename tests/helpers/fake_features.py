@@ -1,8 +1,9 @@
-"""Features and an extractor without media, for tests of the engine: a clip is a small text file with instructions.
+"""Features and an extractor without media, for tests of the engine: a clip is a small text file
+with instructions.
 
-Words of a clip's text: ``corrupt`` (its reading raises), ``mute`` (no spectrogram), ``segfault`` (its process dies),
-``sleep:S``, ``hang`` (as in a dead loop), ``greedy`` (takes all memory), ``bug`` (an exception of ours); anything else
-only makes it another clip.
+Words of a clip's text: ``corrupt`` (its reading raises), ``mute`` (no spectrogram), ``segfault``
+(its process dies), ``sleep:S``, ``hang`` (as in a dead loop), ``greedy`` (takes all memory),
+``bug`` (an exception of ours); anything else only makes it another clip.
 """
 
 import ctypes
@@ -40,7 +41,9 @@ def make_feature(name="frames", *, version=1, **parameters) -> Feature:
 
 
 def extract(path: Path, moments: list[Moment], features: list[Feature]):
-    """What ``pipeline.features.extract.extract_features`` does, on texts; notes its work in ``touched.txt`` if it exists."""
+    """What ``pipeline.features.extract.extract_features`` does, on texts; notes its work in
+    ``touched.txt`` if it exists.
+    """
     text = Path(path).read_text()
     touched = Path(path).parent.parent / "touched.txt"
     if touched.exists():

@@ -1,6 +1,8 @@
-"""Cached features of a toy world for training tests: a coloured blob that moves and hums, beside a still one.
+"""Cached features of a toy world for training tests: a coloured blob that moves and hums, beside a
+still one.
 
-Sample i has its class's colour at a random place, flow there, and a spectrogram with a line in the class's bin.
+Sample i has its class's colour at a random place, flow there, and a spectrogram with a line in the
+class's bin.
 """
 
 import json
@@ -25,7 +27,9 @@ def write_features(
     sizes=((48, 64), (48, 48)),
     shard_rows: int = 16,
 ):
-    """Write frames, flow, spectrograms and waveforms below ``folder``; return (features_dirs, ids, centres (n, 2))."""
+    """Write frames, flow, spectrograms and waveforms below ``folder``; return (features_dirs, ids,
+    centres (n, 2)).
+    """
     generator = np.random.default_rng(seed)
     rows = {"frames": [], "flow": [], "spectrograms": [], "waveforms": []}
     ids, centres = [], []

@@ -8,7 +8,9 @@ from pipeline.kernels.checked import load_checked
 
 
 class Compiled:
-    """A function that doubles; the first call raises ``error``, as Numba does when its cache is in trouble."""
+    """A function that doubles; the first call raises ``error``, as Numba does when its cache is in
+    trouble.
+    """
 
     def __init__(self, error=None, *, factor=2):
         self.error = error
