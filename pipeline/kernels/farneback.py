@@ -216,6 +216,7 @@ def _compute(
             arena.take(num_iterations, num_kept, 5, w),
             arena.take(num_iterations, 5, w + num_kept + 4, dtype=np.float64),
         )
+    assert flow is not None  # there is at least one level
     return flow
 
 

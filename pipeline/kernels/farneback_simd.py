@@ -72,8 +72,8 @@ def _emit_transposed(builder, rows, count):
         for lanes in ([0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]):
             quads.append([_shuffle(builder, four[k], four[k + 1], lanes) for k in (0, 2)])
     first, last = [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]
-    columns = [(quad, lanes) for lanes in (first, last) for quad in quads]
-    return [_shuffle(builder, *quad, lanes) for quad, lanes in columns[:count]]
+    columns = [(*quad, lanes) for lanes in (first, last) for quad in quads]
+    return [_shuffle(builder, one, other, lanes) for one, other, lanes in columns[:count]]
 
 
 def _emit_transposed_four(builder, rows):
@@ -81,9 +81,9 @@ def _emit_transposed_four(builder, rows):
     low = [_shuffle(builder, rows[k], rows[k + 1], [0, 4, 2, 6]) for k in (0, 2)]
     high = [_shuffle(builder, rows[k], rows[k + 1], [1, 5, 3, 7]) for k in (0, 2)]
     return [
-        _shuffle(builder, *pair, lanes)
+        _shuffle(builder, one, other, lanes)
         for lanes in ([0, 1, 4, 5], [2, 3, 6, 7])
-        for pair in (low, high)
+        for one, other in (low, high)
     ]
 
 
