@@ -1,35 +1,40 @@
 """``prune``: free the disk of shards that no index uses."""
 
+import argparse
+
 from pipeline.base.project import Project
 from pipeline.commands.feature_selection import add_selection, selected_folders
 from pipeline.shards.store import prune_store
 
-HELP = "remove cached shards that no index uses: those of earlier parameters and of clips that are gone"
+HELP = "remove cached shards that no index uses: of earlier parameters, and of clips that are gone"
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `prune`."""
     add_selection(parser)
     parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
 
 
-def run(arguments, project: Project) -> int:
-    """A line a feature; a second one where DVC's cache still holds what was removed."""
-    shared = 0
+def run(arguments: argparse.Namespace, project: Project) -> int:
+    """Print one line for each feature, and whether DVC's cache still has what was removed."""
+    num_shared_bytes = 0
     for dataset, feature in selected_folders(arguments, project):
         store_dir = project.store_dir(dataset, feature)
         if not store_dir.is_dir():
             continue
-        report = prune_store(
-            store_dir, project.feature_dir(dataset, feature), is_dry_run=arguments.dry_run
-        )
+
+        output_dir = project.feature_dir(dataset, feature)
+        report = prune_store(store_dir, output_dir, is_dry_run=arguments.dry_run)
+        num_shared_bytes += report.num_shared_bytes
         verb = "would be removed" if arguments.dry_run else "removed"
         print(
-            f"{dataset}/{feature}: {len(report.removed)} shards {verb} ({report.num_bytes / 1e6:.1f} MB), "
-            f"{report.num_kept} in use"
+            f"{dataset}/{feature}: {len(report.removed)} shards {verb} "
+            f"({report.num_bytes / 1e6:.1f} MB), {report.num_kept} in use"
         )
-        shared += report.num_shared_bytes
-    if shared:
+
+    if num_shared_bytes:
         print(
-            f"{shared / 1e6:.1f} MB of them are in DVC's cache too; `dvc gc --workspace` frees what it does not need"
+            f"{num_shared_bytes / 1e6:.1f} MB of them are in DVC's cache too; "
+            "`dvc gc --workspace` frees what it does not need"
         )
     return 0

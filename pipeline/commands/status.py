@@ -1,4 +1,7 @@
-"""``status``: a line a dataset and feature."""
+"""``status``: print one line for the clips of each dataset, and one for each of its features."""
+
+import argparse
+from typing import Any
 
 from pipeline.base.project import Project
 from pipeline.commands.arguments import (
@@ -8,67 +11,80 @@ from pipeline.commands.arguments import (
     render,
     selected_datasets,
 )
+from pipeline.downloads.counts import ClipCounts, count_clips
+from pipeline.shards.sample_counts import FeatureCounts, count_features
 
 HELP = "a line a dataset and feature: requested, ok, missing, pending, cached, failed, bytes"
 _COLUMNS = ("dataset", "what", "requested", "ok", "missing", "pending", "cached", "failed", "bytes")
+_MAX_REASONS = 5  # in a hint
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `status`."""
     add_dataset_argument(parser)
     add_format_argument(parser)
     parser.add_argument("--quiet", action="store_true", help="no hints, only the table")
 
 
-def run(arguments, project: Project) -> int:
-    """Print the table; what it shows is the last account that a stage wrote."""
-    from pipeline.downloads.counts import count_clips
-    from pipeline.shards.sample_counts import count_features
-
+def run(arguments: argparse.Namespace, project: Project) -> int:
+    """Print the table, then what to do about clips that are not there."""
     rows, hints = [], []
     for dataset in selected_datasets(arguments, project):
-        account = count_clips(project, dataset)
-        rows.append(
-            {
-                "dataset": dataset,
-                "what": "clips",
-                "requested": account.num_requested,
-                "ok": account.num_ok,
-                "missing": account.num_missing,
-                "pending": account.num_pending,
-                "bytes": account.num_bytes,
-            }
-        )
-        for feature in count_features(project, dataset):
-            rows.append(
-                {
-                    "dataset": dataset,
-                    "what": feature.feature,
-                    "requested": feature.num_requested,
-                    "ok": feature.num_ok,
-                    "missing": feature.num_missing,
-                    "pending": feature.num_absent,
-                    "cached": feature.num_ok,
-                    "failed": feature.num_failed,
-                    "bytes": feature.num_bytes,
-                }
-            )
-        if not account.has_sources:
-            hints.append(f"{dataset}: not listed yet; `dvc repro sources@{dataset}`")
-        elif account.num_pending:
-            hints.append(
-                f"{dataset}: {account.num_pending} clips pending; `dvc repro download@{dataset}` goes on"
-            )
-        if account.num_missing:
-            words = ", ".join(
-                f"{number} {reason}" for reason, number in list(account.reasons.items())[:5]
-            )
-            hints.append(
-                f"{dataset}: missing: {words}; `python -m pipeline missing --dataset {dataset}` says more"
-            )
-    if arguments.format == "table":
+        clips = count_clips(project, dataset)
+        rows.append(_make_clip_row(clips))
+        rows += [_make_feature_row(dataset, counts) for counts in count_features(project, dataset)]
+        hints += _make_hints(clips)
+
+    is_table = arguments.format == "table"
+    if is_table:
         rows = [row | {"bytes": format_bytes(row["bytes"])} for row in rows]
     print(render(rows, _COLUMNS, arguments.format))
-    if arguments.format == "table" and not arguments.quiet:
+    if is_table and not arguments.quiet:
         for hint in hints:
             print(hint)
     return 0
+
+
+def _make_clip_row(clips: ClipCounts) -> dict[str, Any]:
+    return {
+        "dataset": clips.dataset,
+        "what": "clips",
+        "requested": clips.num_requested,
+        "ok": clips.num_ok,
+        "missing": clips.num_missing,
+        "pending": clips.num_pending,
+        "bytes": clips.num_bytes,
+    }
+
+
+def _make_feature_row(dataset: str, counts: FeatureCounts) -> dict[str, Any]:
+    return {
+        "dataset": dataset,
+        "what": counts.feature,
+        "requested": counts.num_requested,
+        "ok": counts.num_ok,
+        "missing": counts.num_missing,
+        "pending": counts.num_absent,
+        "cached": counts.num_ok,
+        "failed": counts.num_failed,
+        "bytes": counts.num_bytes,
+    }
+
+
+def _make_hints(clips: ClipCounts) -> list[str]:
+    """Return what to do next about a dataset's clips."""
+    name, hints = clips.dataset, []
+    if not clips.has_sources:
+        hints.append(f"{name}: not listed yet; `dvc repro sources@{name}`")
+    elif clips.num_pending:
+        hints.append(
+            f"{name}: {clips.num_pending} clips pending; `dvc repro download@{name}` goes on"
+        )
+
+    if clips.num_missing:
+        most_frequent = list(clips.reasons.items())[:_MAX_REASONS]
+        reasons = ", ".join(f"{number} {reason}" for reason, number in most_frequent)
+        hints.append(
+            f"{name}: missing: {reasons}; `python -m pipeline missing --dataset {name}` says more"
+        )
+    return hints

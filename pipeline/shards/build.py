@@ -145,6 +145,7 @@ def build_feature(
     requests = make_requests(feature, samples, clips, absences)
 
     with explain_os_errors(folders.store_dir), ExitStack() as stack:
+        # Each store is locked until the end: another build of the feature is refused.
         store = stack.enter_context(open_store(folders))
         companion_stores = {
             other.name: stack.enter_context(open_store(folders.of_companion(other.name)))
@@ -170,27 +171,20 @@ def build_feature(
         tasks = planner.plan()
         new_shards = _run_tasks(tasks, store.folder, options, extract)
 
+        # From here on, a killed build finds the new shards in the catalogs.
         store.adopt(sorted(new_shards.get(feature.name, ())))
         store.publish()
         for name, other_store in companion_stores.items():
-            other_store.adopt(sorted(new_shards.get(name, ())))
-            # Shards of earlier builds that were interrupted.
-            other_store.adopt(other_store.select_whole(other_store.find_unlisted()))
-            other_store.publish()
+            _publish_companion(other_store, new_shards.get(name, set()))
 
         index = _make_index(requests, store)
         num_bytes = _publish_output(folders.output_dir, index, store)
 
-    counts = count_index(index)
-    report = BuildReport(
-        feature=feature.name,
-        requested=counts.num_requested,
-        ok=counts.num_ok,
-        missing=counts.num_missing,
-        failed=counts.failed,
-        computed=sum(task.num_samples for task in tasks),
-        bytes=num_bytes,
-        seconds=time.monotonic() - start,
+    # Everything is kept and indexed before too many failures become an error.
+    num_computed = sum(task.num_samples for task in tasks)
+    seconds = time.monotonic() - start
+    report = _make_report(
+        feature, index, num_computed=num_computed, num_bytes=num_bytes, seconds=seconds
     )
     assert report.requested == samples.num_rows == report.ok + report.missing + report.num_failed
     _check_failures(report, folders.store_dir, options.max_failed_fraction)
@@ -235,10 +229,18 @@ def _run_tasks(
     return new_shards
 
 
+def _publish_companion(store: Store, new_shards: Collection[str]) -> None:
+    store.adopt(sorted(new_shards))
+    # Those that earlier builds left when they were interrupted.
+    store.adopt(store.select_whole(store.find_unlisted()))
+    store.publish()
+
+
 def _make_index(requests: Sequence[Request], store: Store) -> pa.Table:
     """Make the rows of table INDEX, one for each request, in their order."""
     rows = []
     for request in requests:
+        # Samples with the same key (the same media file, twice) share a row of a shard.
         row: dict[str, object] = {"sample_id": request.sample_id, "key": request.key}
         if request.key is None:
             row |= {"status": "missing", "reason": request.reason, "detail": request.detail}
@@ -271,10 +273,27 @@ def _publish_output(output_dir: Path, index: pa.Table, store: Store) -> int:
         if path.name not in used and (path.suffix == ".h5" or path.name.startswith(".tmp-")):
             path.unlink()
 
+    # Links cost no room. DVC finds their inodes unchanged, so it does not hash them again.
     for name in sorted(used):
         link_file(store.folder / name, output_dir / name, otherwise="copy")
     write_table(index_path, index, INDEX)
     return sum(store.entries[name][0].shard_bytes for name in used)
+
+
+def _make_report(
+    feature: Feature, index: pa.Table, *, num_computed: int, num_bytes: int, seconds: float
+) -> BuildReport:
+    counts = count_index(index)
+    return BuildReport(
+        feature=feature.name,
+        requested=counts.num_requested,
+        ok=counts.num_ok,
+        missing=counts.num_missing,
+        failed=counts.failed,
+        computed=num_computed,
+        bytes=num_bytes,
+        seconds=seconds,
+    )
 
 
 def _check_failures(report: BuildReport, store_dir: Path, max_failed_fraction: float) -> None:

@@ -138,6 +138,7 @@ def _start_local_cluster(parameters: ClusterParameters, num_workers: int) -> Ite
 
     with dask.config.set(_LOCAL_CONFIG):
         try:
+            # One thread each: a worker is one core, and its death costs one task.
             cluster = LocalCluster(
                 n_workers=num_workers,
                 threads_per_worker=1,

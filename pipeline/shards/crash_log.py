@@ -87,6 +87,7 @@ class CrashLog:
 
     def begin_try(self, task_id: str, worker: str) -> TaskNotes:
         """Open the notes of the next try at a task; ``worker`` is the address of who tries."""
+        # Two workers can begin at once, if Dask gave up on one that still lives.
         number = len(list(self.folder.glob(f"{task_id}.*.jsonl")))
         while True:
             try:
@@ -112,6 +113,7 @@ class CrashLog:
         Returns:
             By clip id, ``crashed`` or ``timeout``.
         """
+        # A try that ended has no file, so each file stands for one lost worker.
         num_lost_tries: Counter[str] = Counter()
         hung: set[str] = set()
         for path in sorted(self.folder.glob(f"{task_id}.*.jsonl")):

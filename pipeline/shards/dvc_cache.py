@@ -32,6 +32,7 @@ def find_cached_files(output_dir: Path | str) -> dict[str, Path]:
     if root is None or not (root / "dvc.lock").is_file():
         return {}
 
+    # The hash of a folder ends in ".dir"; that of a single file does not.
     cache_dir = _find_cache_dir(root)
     folder_md5 = _find_locked_md5(root / "dvc.lock", output_dir.relative_to(root).as_posix())
     if folder_md5 is None or not folder_md5.endswith(".dir"):

@@ -97,6 +97,8 @@ class Planner:
         not fit. Then all of them enter the catalog, and the rest is planned anew.
         """
         tasks = self._plan_missing()
+
+        # Shards that are in no catalog come from a build that was killed before it published one.
         unlisted = self.store.find_unlisted()
         if not tasks or not unlisted:
             return tasks
@@ -119,6 +121,7 @@ class Planner:
             for request in self.requests
             if request.key is not None and self._is_missing(request.key)
         ]
+        # Shards that remember a failure which is tried again now.
         superseded = {
             self.store.by_key[request.key].shard
             for request in missing
@@ -187,6 +190,7 @@ def group_requests(
         lost_shards: By key, the name of the lost shard that held its array. Such a shard is one
             group again, so that the same bytes come back.
     """
+    # Sorted, so that the same samples give the same shards whatever the manifest's order.
     unique: dict[str | None, Request] = {}
     for request in sorted(requests, key=_sort_key):
         unique.setdefault(request.key, request)
@@ -203,6 +207,7 @@ def group_requests(
     num_new = sum(map(len, by_clip.values()))
     limit = min(shard_samples, max(_MIN_SHARD_SAMPLES, -(-num_new // _MIN_TASKS)))
 
+    # Clip by clip, a group is filled as long as the whole clip fits.
     groups: list[list[Request]] = []
     for of_clip in by_clip.values():
         for first in range(0, len(of_clip), limit):

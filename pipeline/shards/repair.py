@@ -77,6 +77,7 @@ def repair_feature(
     keys = {request.key for request in requests if request.key is not None}
     _check_parameters(folders, keys)
 
+    # If this is killed here, `verify` finds the removed shards missing, and `repair` goes on.
     names = remove_damaged_files(damages, folders)
     build = build_feature(
         feature,
@@ -117,6 +118,7 @@ def remove_damaged_files(damages: Sequence[Damage], folders: FeatureFolders) -> 
                 f"{path}: is a folder among shards; move it away and run `repair` again"
             )
 
+    # The lock keeps builds away. Opening the store also takes what DVC has and the store lacks.
     cached = find_cached_files(folders.output_dir)
     with explain_os_errors(folders.store_dir), open_store(folders):
         for name in names:

@@ -110,6 +110,7 @@ class Store:
             yield self
 
     def _load(self) -> None:
+        # A size that differs is seen without reading the file. `verify` finds other damage.
         sizes = self.list_sizes()
         for name, listed in _read_catalog(self.folder / CATALOG_NAME).items():
             if sizes.get(name) == listed[0].shard_bytes:
@@ -124,6 +125,7 @@ class Store:
         """
         self.entries[name] = []
         for entry in entries:
+            # Only a failure can have been tried again, so only a failure is replaced.
             known = self.by_key.get(entry.key)
             if known is not None and known.row is None:
                 self.entries[known.shard].remove(known)
@@ -187,6 +189,7 @@ class Store:
         for name, path in new.items():
             link_file(path, self.folder / name, otherwise="copy")
 
+        # What is damaged or of another schema version does not stay.
         whole = self.select_whole(new)
         for name in set(new) - set(whole):
             (self.folder / name).unlink()

@@ -140,6 +140,7 @@ class TaskRun:
             for task_id in self._tasks:
                 self._submit(task_id)
 
+            # Futures report their end through a queue, because Dask calls back from its own thread.
             last_check = time.monotonic()
             while self._futures:
                 with contextlib.suppress(queue.Empty):
@@ -176,11 +177,13 @@ class TaskRun:
         if task_id not in self._futures or self._futures[task_id] is not future:
             return None  # a later try has taken its place
 
+        # A result counts even if Dask lost the worker right after it was written.
         result = self._log.read_result(task_id)
         if result is not None:
             del self._futures[task_id]
             return result
 
+        # Dask cancels futures, or calls them lost, when the scheduler forgets the work.
         if future.status == "error":
             self._handle_error(task_id, future.exception())
         elif future.status in ("cancelled", "lost"):
@@ -205,6 +208,7 @@ class TaskRun:
 
     def _handle_error(self, task_id: str, error: BaseException) -> None:
         """End the run with an error that concerns all tasks; try the task again after others."""
+        # A full disk, for example, would stop every other task as well.
         if isinstance(error, EarshotError) or is_os_error(error):
             raise error
 

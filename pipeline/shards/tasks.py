@@ -76,6 +76,7 @@ def run_task(
     if finished is not None:
         return finished
 
+    # All arrays stay in memory until the shards are written: about 64 samples of each feature.
     rows: dict[str, list[Row]] = {shard.feature.name: [] for shard in task.shards}
     failures: dict[str, list[Failure]] = {shard.feature.name: [] for shard in task.shards}
     features = [shard.feature for shard in task.shards]
@@ -106,6 +107,7 @@ def run_task(
 
 def _find_finished(task: Task) -> TaskResult | None:
     """Return the result of an earlier try whose worker was lost after it had published all."""
+    # In the order of writing. At the end, ``failures`` are those of the task's own shard.
     shard_names: dict[str, str] = {}
     failures: Sequence[Failure] = ()
     for shard in reversed(task.shards):
@@ -162,6 +164,8 @@ def extract_clip(
         share the failure.
     """
     names = [feature.name for feature in features]
+
+    # A clip that ended several workers would end this one, too.
     reason = (skip_reasons or {}).get(work.clip.clip_id)
     if reason is not None:
         problem = "made no progress in time" if reason == "timeout" else "ended its worker process"

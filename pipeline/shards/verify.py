@@ -46,6 +46,7 @@ def verify_feature(output_dir: Path, *, is_quiet: bool = False) -> list[Damage]:
     Raises:
         DataError: There is no readable index, so nothing is known about the shards.
     """
+    # Only samples with an array are in a row of a shard.
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in read_table(output_dir / INDEX_NAME, INDEX).to_pylist():
         if row["status"] == "ok":
@@ -77,6 +78,7 @@ def verify_shard(path: Path, rows: Sequence[Mapping[str, Any]]) -> Damage | None
     if is_whole:
         return _compare_tables(path, rows)
 
+    # Some byte is wrong. Which samples does that concern?
     good = _find_good_rows(path, {row["row"]: row["crc32"] for row in rows})
     if len(good) == len({row["row"] for row in rows}):
         return Damage(path, "damaged outside of its arrays", sample_ids)
@@ -95,6 +97,7 @@ def _compare_tables(path: Path, rows: Sequence[Mapping[str, Any]]) -> Damage | N
 
     wrong = []
     for row in rows:
+        # The index itself can be damaged, so its row numbers are checked, too.
         number = row["row"]
         is_in_shard = 0 <= number < len(layout.keys)
         expected = (row["key"], row["crc32"])

@@ -51,6 +51,7 @@ class WorkerWatch:
             OSError, ValueError: Dask's errors when the scheduler is gone.
         """
         now = time.monotonic()
+        # -1: all workers; by default only some are listed.
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
         self._print_lost_workers(set(workers))
         self._check_any_left(workers, now)
@@ -67,11 +68,13 @@ class WorkerWatch:
         hung = set()
         for address, keys in self._client.processing().items():
             for key in keys:
+                # Keys are "<task>-<number of errors>-<folder of the log>".
                 task_id = str(key).split("-")[0]
                 latest = self._log.find_latest_try(task_id)
                 if latest is None or latest.worker != address:
                     continue
 
+                # A long clip is no hanging worker: its notes grow with each moment.
                 size, since = self._note_sizes.get(latest.path, (None, now))
                 if size != latest.size:
                     self._note_sizes[latest.path] = (latest.size, now)

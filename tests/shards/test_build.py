@@ -1,4 +1,4 @@
-"""The engine: everything accounted for, nothing computed twice, the same bytes whatever happens on the way."""
+"""Building: all samples are counted, nothing is computed twice, and the bytes are always the same."""
 
 import shutil
 
@@ -70,7 +70,7 @@ def test_arrays_are_those_that_the_extractor_gave(tmp_path):
         assert reader.read_attributes(sample["sample_id"]) == expected["frames"].attributes
 
 
-def test_two_folders_and_any_number_of_workers_give_the_same_bytes(tmp_path):
+def test_any_number_of_workers_gives_the_same_bytes(tmp_path):
     results = []
     for workers in (0, 3):
         folder = tmp_path / f"workers{workers}"
@@ -96,7 +96,7 @@ def test_nothing_is_computed_twice(tmp_path):
     assert {path.name: path.stat().st_ino for path in (tmp_path / "frames").glob("*.h5")} == inodes
 
 
-def test_other_parameters_are_other_work_and_going_back_is_none(tmp_path):
+def test_other_parameters_are_computed_and_earlier_ones_are_remembered(tmp_path):
     tables = make_dataset(tmp_path, TEXTS)
     build(tmp_path, tables)
     before = contents(tmp_path / "frames")
@@ -128,7 +128,7 @@ def test_fewer_clips_cost_nothing(tmp_path):
     assert len(list((tmp_path / "frames").glob("*.h5"))) == 2
 
 
-def test_the_same_media_under_another_name_is_the_same_work(tmp_path):
+def test_the_same_media_under_another_name_is_computed_once(tmp_path):
     tables = make_dataset(tmp_path, {"a": "same", "b": "same", "c": "other"})
     report = build(tmp_path, tables)
     assert (report.ok, report.computed) == (3, 2)
@@ -187,7 +187,7 @@ def test_sound_from_another_clip_is_taken_there(tmp_path):
     )
 
 
-def test_failures_are_remembered_until_asked_for(tmp_path):
+def test_failures_are_remembered_until_a_retry_is_asked_for(tmp_path):
     tables = make_dataset(tmp_path, {"a": "1", "b": "bug", "c": "corrupt"})
     build(tmp_path, tables)
     touched(tmp_path)
@@ -197,14 +197,14 @@ def test_failures_are_remembered_until_asked_for(tmp_path):
     assert (report.failed, report.computed) == ({"error": 1, "corrupt": 1}, 1)
     assert touched(tmp_path) == ["b_0 frames"]
 
-    def mended(path, moments, features):
+    def extract_repaired(path, moments, features):
         for moment in moments:
             yield {
-                feature.name: fake_features._compute(feature, "mended", moment)
+                feature.name: fake_features._compute(feature, "repaired", moment)
                 for feature in features
             }
 
-    report = build(tmp_path, tables, retry_reasons=["error"], extract=mended)
+    report = build(tmp_path, tables, retry_reasons=["error"], extract=extract_repaired)
     assert (report.ok, report.failed, report.computed) == (2, {"corrupt": 1}, 1)
     report = build(tmp_path, tables)
     assert (report.ok, report.failed, report.computed) == (2, {"corrupt": 1}, 0)
@@ -213,7 +213,7 @@ def test_failures_are_remembered_until_asked_for(tmp_path):
     assert (report.ok, report.failed) == (2, {"corrupt": 1})
 
 
-def test_clip_files_that_vanished_or_changed_are_told_and_tried_again(tmp_path):
+def test_clip_files_that_vanished_or_changed_fail_and_are_tried_again(tmp_path):
     tables = make_dataset(tmp_path, {"a": "1", "b": "2", "c": "3"})
     (tmp_path / "clips" / "a.txt").unlink()
     (tmp_path / "clips" / "b.txt").write_text("X")

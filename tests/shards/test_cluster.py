@@ -1,4 +1,4 @@
-"""Dask: workers that crash, hang, are killed or stopped cost an attempt; the result is that of an undisturbed run."""
+"""Dask: workers that crash, hang or are killed do not change the result."""
 
 import contextlib
 import json
@@ -29,7 +29,7 @@ def local(**options):
     return ClusterParameters(**{"workers": 2, "dashboard": False} | options)
 
 
-def test_clips_that_crash_hang_or_take_all_memory_are_named_and_the_rest_goes_on(tmp_path, capsys):
+def test_clips_that_crash_hang_or_take_all_memory_fail_and_the_others_do_not(tmp_path, capsys):
     poison = {"clip002": "segfault", "clip010": "hang", "clip018": "greedy"}
     tables = make_dataset(tmp_path, TEXTS | poison)
     report = build(
@@ -56,11 +56,11 @@ def test_clips_that_crash_hang_or_take_all_memory_are_named_and_the_rest_goes_on
     ("machine_gib", "workers", "limit_gib"), [(16, 2, 8), (16, 1, 16), (1, 4, 0.5)]
 )
 def test_few_workers_share_all_of_the_memory(monkeypatch, machine_gib, workers, limit_gib):
-    """Whatever the number of cores: one 4K video takes more than a core's share of many a machine."""
-    asked = {}
+    """One 4K video can take more memory than the share of one core."""
+    options_of_cluster = {}
 
     def stop(**options):
-        asked.update(options)
+        options_of_cluster.update(options)
         raise RuntimeError("stop")
 
     monkeypatch.setattr("distributed.LocalCluster", stop)
@@ -70,7 +70,7 @@ def test_few_workers_share_all_of_the_memory(monkeypatch, machine_gib, workers, 
         open_client(local(workers=workers), num_tasks=9, is_quiet=True),
     ):
         pass
-    assert asked["memory_limit"] == limit_gib * 2**30
+    assert options_of_cluster["memory_limit"] == limit_gib * 2**30
 
 
 def test_an_address_where_nobody_answers(tmp_path):
@@ -84,7 +84,7 @@ def test_an_address_where_nobody_answers(tmp_path):
 
 
 def test_an_address_where_something_else_answers(tmp_path):
-    """A web server's words, read as the length of a message, ask for exabytes of memory."""
+    """A web server's answer, read as the length of a message, would need exabytes of memory."""
     tables = make_dataset(tmp_path, TEXTS)
 
     def answer():
@@ -207,7 +207,7 @@ class Cluster:
             process.wait()
 
 
-def test_a_scheduler_outside_of_the_checkout_is_told_where_to_start(tmp_path):
+def test_a_scheduler_outside_of_the_checkout_gets_a_message_where_to_start(tmp_path):
     tables = make_dataset(tmp_path, TEXTS)
     with Cluster(tmp_path, 0, paths="") as cluster:
         parameters = ClusterParameters(scheduler_address=cluster.address)
@@ -286,7 +286,7 @@ def test_a_scheduler_that_dies_ends_the_run_and_loses_nothing(tmp_path):
     assert build(tmp_path, tables, shard_samples=2).computed == 24 - num_done
 
 
-def test_local_workers_that_cannot_start_are_told_in_one_sentence(tmp_path, monkeypatch):
+def test_local_workers_that_cannot_start_give_one_sentence(tmp_path, monkeypatch):
     import distributed
 
     def refuse(**options):

@@ -1,4 +1,4 @@
-"""The cache under DVC itself: nothing to do is nothing, repaired files are DVC's too, pulled features are used."""
+"""The cache under DVC: no-op runs, repaired files in DVC's cache, and features that were pulled."""
 
 import json
 import os
@@ -71,15 +71,15 @@ def test_nothing_to_do_runs_nothing(project):
     assert "didn't change, skipping" in dvc(project, "repro")
 
 
-def test_a_repaired_shard_is_the_one_that_dvc_knows(project):
+def test_a_repaired_shard_comes_into_dvcs_cache_with_the_next_run(project):
     tables = make_dataset(project, TEXTS)
     path = sorted((project / "frames").glob("*.h5"))[0]
-    flip(path, path.stat().st_size - 1)  # by all its names
+    flip(path, path.stat().st_size - 1)  # under all its names
     assert not has_named_content(find_cached_files(project / "frames")[path.name], path.name)
     report = repair(project, tables, check(project))
     assert report.restored == (path.name,)
     assert path.name not in find_cached_files(project / "frames")  # so DVC cannot bring it back
-    print(dvc(project, "repro"))
+    assert "; 0 computed, 30 from the cache" in dvc(project, "repro")
     assert path.samefile(find_cached_files(project / "frames")[path.name])
     assert "didn't change, skipping" in dvc(project, "repro")
     shutil.rmtree(project / "frames")

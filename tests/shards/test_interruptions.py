@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped, or meet another run: what was finished is used, and the result has the same bytes."""
+"""Interrupted runs: what was finished is used, and the result has the same bytes."""
 
 import multiprocessing
 import os
@@ -50,9 +50,8 @@ def test_killed_at_random_instants_and_resumed_it_ends_with_the_same_bytes(tmp_p
     num_killed = 0
     killed = tmp_path / "killed"
     while num_killed < 20:
-        if (
-            killed / "frames" / "index.parquet"
-        ).exists():  # it came through: once more from the beginning
+        # A run that was not killed in time has finished: start again from the beginning.
+        if (killed / "frames" / "index.parquet").exists():
             shutil.rmtree(killed / "store")
             shutil.rmtree(killed / "frames")
         process = _start(killed, tables, companions=[flow])
@@ -89,7 +88,7 @@ def test_killed_with_its_local_cluster_it_resumes(tmp_path):
     assert not list((killed / "store" / "frames").glob(".crash-log-*"))
 
 
-def test_interrupted_then_changed_what_was_finished_is_still_used(tmp_path):
+def test_finished_shards_are_used_even_if_samples_changed_since(tmp_path):
     tables = make_dataset(tmp_path, TEXTS)
 
     def stops_in_the_middle(path, moments, features):
@@ -105,7 +104,7 @@ def test_interrupted_then_changed_what_was_finished_is_still_used(tmp_path):
     assert (report.ok, report.computed) == (61, 61 - 24)
 
 
-def test_damaged_leftovers_are_not_believed(tmp_path):
+def test_damaged_leftovers_are_not_used(tmp_path):
     tables = make_dataset(tmp_path, TEXTS)
     build(tmp_path, tables)
     expected = contents(tmp_path / "frames")
@@ -120,7 +119,7 @@ def test_damaged_leftovers_are_not_believed(tmp_path):
     assert contents(tmp_path / "frames") == expected
 
 
-def test_a_shard_that_lost_bytes_or_vanished_is_made_again(tmp_path):
+def test_a_shard_that_lost_bytes_or_vanished_is_computed_again(tmp_path):
     tables = make_dataset(tmp_path, TEXTS)
     build(tmp_path, tables)
     expected = contents(tmp_path / "frames")
@@ -132,7 +131,7 @@ def test_a_shard_that_lost_bytes_or_vanished_is_made_again(tmp_path):
     assert contents(tmp_path / "frames") == expected
 
 
-def test_a_catalog_that_cannot_be_read_is_made_again(tmp_path):
+def test_a_catalog_that_cannot_be_read_is_rebuilt(tmp_path):
     tables = make_dataset(tmp_path, TEXTS)
     build(tmp_path, tables)
     catalog = tmp_path / "store" / "frames" / CATALOG_NAME
@@ -186,7 +185,11 @@ def test_a_second_run_in_the_same_store_is_refused(tmp_path):
 
 
 def _killed_before_change(number, work):
-    """Run ``work`` in a child that SIGKILLs itself before its ``number``-th change of names; whether it got there."""
+    """Run ``work`` in a child that ends with SIGKILL before its ``number``-th change of names.
+
+    Returns:
+        Whether it was killed; False if it had finished before.
+    """
 
     def run():
         num_left = number
@@ -213,7 +216,7 @@ def _killed_before_change(number, work):
 
 
 def _copy(source, target):
-    """A copy in which what is one file under several names stays one."""
+    """Copy a folder; hard links stay hard links."""
     shutil.rmtree(target, ignore_errors=True)
     subprocess.run(["cp", "-a", source, target], check=True)
 
@@ -242,7 +245,7 @@ def test_killed_before_each_change_of_the_disk_it_ends_with_the_same_bytes(tmp_p
         elif step == "change":
             build(folder, tables, feature=changed)
         elif step == "repair":
-            repair(folder, tables, verify_index_and_shards(folder / "frames"))
+            repair(folder, tables, verify_if_there_is_an_index(folder / "frames"))
         else:
             prune_store(folder / "store" / "frames", folder / "frames", is_dry_run=False)
 
@@ -263,8 +266,8 @@ def test_killed_before_each_change_of_the_disk_it_ends_with_the_same_bytes(tmp_p
     assert number >= {"build": 7, "change": 8, "repair": 6, "prune": 4}[step]
 
 
-def verify_index_and_shards(output_dir):
-    """As the command does: without an index there is nothing to compare, and repairing writes one."""
+def verify_if_there_is_an_index(output_dir):
+    """Verify as the command does: without an index there is nothing to compare."""
     return (
         verify_feature(output_dir, is_quiet=True) if (output_dir / "index.parquet").exists() else []
     )

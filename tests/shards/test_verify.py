@@ -1,4 +1,4 @@
-"""Verify and repair: one byte flipped anywhere is found, its samples are named, and the same bytes come back."""
+"""Verify and repair: a flipped bit anywhere is found, and the same bytes come back."""
 
 import os
 import random
@@ -83,7 +83,7 @@ def test_every_bit_of_a_small_shard_matters(tmp_path, monkeypatch):
 
 
 def test_lost_shards_come_back_in_their_own_groups(tmp_path):
-    """Twelve samples alone would make shards of eight and four; they were one shard, and are again."""
+    """Built without their history, the lost samples would make shards of eight."""
     tables = make_dataset(tmp_path, {f"clip{i:03d}": f"text {i}" for i in range(200)})
     build(tmp_path, tables, shard_samples=64)
     before = contents(tmp_path / "frames")
@@ -143,9 +143,8 @@ def test_without_the_store_that_made_it(tmp_path):
     build(tmp_path, tables)
     before = contents(tmp_path / "frames")
     shutil.rmtree(tmp_path / "store")
-    path = (
-        tmp_path / "frames" / FeatureReader(tmp_path / "frames").shard_of("clip004_0")
-    )  # beside the failed one
+    # The shard that also remembers the failure of clip005_0.
+    path = tmp_path / "frames" / FeatureReader(tmp_path / "frames").shard_of("clip004_0")
     flip(path, path.stat().st_size - 1)
     report = repair(tmp_path, tables, check(tmp_path))
     assert report.restored == (path.name,)
@@ -173,7 +172,7 @@ def test_an_index_that_does_not_fit(tmp_path):
     assert contents(tmp_path / "frames") == before
 
 
-def test_software_that_computes_otherwise_makes_another_shard(tmp_path):
+def test_other_software_makes_another_shard(tmp_path):
     tables = make_dataset(tmp_path, TEXTS)
     build(tmp_path, tables)
     path = sorted((tmp_path / "frames").glob("*.h5"))[0]
@@ -205,7 +204,7 @@ def test_repairing_with_other_parameters_is_refused(tmp_path):
         repair(tmp_path, tables, check(tmp_path), feature=make_feature(gain=3.0))
 
 
-def test_repairing_with_other_parameters_is_refused_without_an_index_too(tmp_path):
+def test_repairing_with_other_parameters_is_refused_also_without_an_index(tmp_path):
     tables = make_dataset(tmp_path, TEXTS)
     build(tmp_path, tables)
     (tmp_path / "frames" / "index.parquet").unlink()
@@ -220,7 +219,7 @@ def test_repairing_with_other_parameters_is_refused_without_an_index_too(tmp_pat
     assert check(tmp_path) == []
 
 
-def test_a_lost_only_shard_beside_those_of_other_parameters_comes_back(tmp_path):
+def test_a_lost_shard_beside_those_of_other_parameters_comes_back(tmp_path):
     tables = make_dataset(tmp_path, {"a": "1"})
     build(tmp_path, tables, feature=make_feature(gain=3.0))
     build(tmp_path, tables)
@@ -232,7 +231,7 @@ def test_a_lost_only_shard_beside_those_of_other_parameters_comes_back(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["another version", "another table"])
-def test_an_index_of_another_version_is_told_and_written_anew(tmp_path, kind):
+def test_an_index_of_another_version_is_found_and_written_again(tmp_path, kind):
     tables = make_dataset(tmp_path, TEXTS)
     build(tmp_path, tables)
     before = contents(tmp_path / "frames")
@@ -255,7 +254,7 @@ def test_an_index_of_another_version_is_told_and_written_anew(tmp_path, kind):
 
 
 @pytest.mark.parametrize("version", [0, 2])
-def test_shards_of_another_schema_version_are_named_and_made_anew(tmp_path, monkeypatch, version):
+def test_shards_of_another_schema_version_are_found_and_replaced(tmp_path, monkeypatch, version):
     tables = make_dataset(tmp_path, TEXTS)
     build(tmp_path, tables)
     arrays = FeatureReader(tmp_path / "frames")
