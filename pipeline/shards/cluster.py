@@ -26,6 +26,9 @@ _LOCAL_CONFIG = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
+    # By default Dask gives up a worker for good if it is not back in 15 s after it died. On a busy
+    # machine a worker takes longer to start.
+    "distributed.deploy.lost-worker-timeout": "10 minutes",
     # The crash log counts the deaths of workers, by clip.
     "distributed.scheduler.allowed-failures": 1_000_000,
     "distributed.admin.log-format": "%(name)s %(message)s",
