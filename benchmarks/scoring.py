@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy loads: one core fo
 import cv2
 import numpy as np
 
-from eval.results.model_results import sample_values
+from eval.results.summaries import compute_sample_values
 from eval.scoring.bootstrap import intervals
 from eval.scoring.ground_truth import make_ground_truth
 from eval.scoring.protocols import PROTOCOLS
@@ -83,7 +83,9 @@ def main() -> None:
         print(f"{name:10s} {loop_text:>12s} {our_ms:12.3f} {ratio_text:>7s}")
 
         rows = zip(*(getattr(scores, metric) for metric in METRICS), strict=True)
-        columns.append(sample_values([dict(zip(METRICS, row, strict=True)) for row in rows]))
+        columns.append(
+            compute_sample_values([dict(zip(METRICS, row, strict=True)) for row in rows])
+        )
 
     start = time.process_time()
     for values in columns:

@@ -1,42 +1,56 @@
-"""Score localization maps of any system: ``python -m eval.score MAPS.npz --dataset vggss --protocol lvs``.
+"""Score localization maps of any system.
 
-The file holds ``sample_ids`` (n,) and ``maps`` (n, h, w), larger = more likely (see ``eval.entrants.maps``). Ground truth comes
-from ``--annotations`` (a samples.parquet, or the published ``vggss.json``), from ``manifests/DATASET/samples.parquet``
-of this checkout, or from the published lists (``--lists``; without it they are fetched). Clips without a map are
-counted and named; they never make n smaller unnoticed.
+    python -m eval.score MAPS.npz --dataset vggss --protocol lvs
+
+The file holds ``sample_ids`` (n,) and ``maps`` (n, h, w), larger = more likely (see
+``eval.entrants.maps``). Ground truth comes from ``--annotations`` (a samples.parquet, or the
+published ``vggss.json``), from ``manifests/DATASET/samples.parquet`` of this checkout, or from the
+published lists (``--lists``; without it they are fetched). Samples without a map are counted and
+named, so that n never becomes smaller unnoticed.
 """
 
 import argparse
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from earshot.errors import DataError, EarshotError, ParameterError, RunError
 from eval.entrants.maps import read_maps
 from eval.results.files import METRICS, format_coverage, write_results
-from eval.results.model_results import ModelMaps, score_model, summarize
+from eval.results.model_results import evaluate_model
+from eval.results.model_scores import ModelMaps
 from eval.results.test_set_tables import load_test_set
-from eval.results.test_sets import count_leakage, find_test_sets, get_test_set, subset_ids
+from eval.results.test_sets import find_subset_ids, find_test_sets, get_test_set
 from eval.scoring.bootstrap import NUM_RESAMPLES
 from eval.scoring.protocols import PROTOCOLS, get_protocol
 from pipeline.base.os_errors import report_error
 from pipeline.base.project import Project
-from pipeline.datasets.dataset import load
+from pipeline.datasets.dataset import TestSet, load
 from pipeline.lists.published_lists import read_ids
 
 _ANY_ID = re.compile(r"[^\s,]+")
+_METRICS_WITH_NEGATIVES = ("average_precision", "max_f1", "localization_accuracy")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    """Run the command.
+
+    Args:
+        arguments: words of the command line; None: those of this process.
+
+    Returns:
+        The exit code.
+    """
+    options = _make_parser().parse_args(arguments)
     try:
         score_file(options)
-    except BrokenPipeError:  # whoever reads the output (`| head`) has seen enough
+    except BrokenPipeError:
+        # The reader of the output (`| head`) has closed it; nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (EarshotError, OSError) as error:
         return report_error(error)
@@ -44,146 +58,198 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def score_file(options: argparse.Namespace) -> None:
-    """Read, score and print; write ``scores.parquet`` and ``results.json`` if ``options.output`` is set."""
-    protocols = [get_protocol(name).name for name in options.protocol or ["earshot"]]
-    if len(set(protocols)) < len(protocols):
-        raise ParameterError(f"--protocol names {', '.join(protocols)}, expected each once")
-    if options.resamples < 1:
-        raise ParameterError(f"--resamples is {options.resamples}, expected at least 1")
+    """Score a file of maps, print the results, and write them if ``options.output`` is set.
+
+    Args:
+        options: the options of the command line.
+
+    Raises:
+        DataError: a file cannot be read, or its ids are not those of the test set.
+        ParameterError: an option has a wrong value.
+        RunError: no sample was scored.
+    """
+    protocols = _check_options(options)
     if options.output is not None:
-        make_output_folder(options.output)
+        # Before anything is scored, since scoring takes a while.
+        _make_output_folder(options.output)
     test_set = get_test_set(options.dataset)
     sample_ids, maps = read_maps(options.maps)
-    root = Path(options.root).resolve()
-    project = Project.load(root) if (root / "params.yaml").exists() else Project(root, {})
-    samples = load_test_set(
-        test_set,
-        annotations_path=options.annotations,
-        table_path=project.samples_table_path(test_set.dataset),
-        cache_dir=project.dataset_cache_dir(test_set.dataset),
-        lists_dir=options.lists,
-        source_parameters=_source_parameters(project, test_set.dataset, xml_dir=options.xml),
-    )
-    ids, subset = subset_ids(samples, test_set.split), options.dataset
-    if test_set.num_published and len(ids) != test_set.num_published:
-        print(
-            f"note: the ground truth at hand holds {len(ids)} of the {test_set.num_published} published ids of {subset}"
-        )
-    if options.ids is not None:
-        known, subset = set(ids), f"{subset}:{options.ids.stem}"
-        ids = _read_list(options.ids)
-        unknown = [name for name in ids if name not in known]
-        if unknown:
-            raise DataError(
-                f"{options.ids}: {unknown[0]} is not in {options.dataset} ({len(unknown)} such ids)"
-            )
+    project = _load_project(options.root)
+    samples = _load_samples(options, project, test_set)
+
+    subset, ids = _choose_ids(options, samples, test_set)
+    _check_map_ids(options, sample_ids, samples=samples, subset=subset, ids=ids)
     train_clip_ids = None
     if options.train_list is not None:
-        # An id in another spelling would match nothing, and read like "no leakage".
-        dataset = load(test_set.dataset)
-        train_clip_ids = set(
-            _read_list(
-                options.train_list, pattern=dataset.clip_id_pattern, what=dataset.clip_id_words
-            )
-        )
+        train_clip_ids = _read_train_list(options.train_list, test_set.dataset)
 
-    known, wanted = set(samples["sample_id"].to_pylist()), set(ids)
-    unknown = [name for name in sample_ids if name not in known]
-    if unknown:
-        raise DataError(
-            f"{options.maps}: sample id {unknown[0]!r} is not in {options.dataset} ({len(unknown)} such ids); "
-            f"ids there look like {ids[0]!r}"
-        )
-    kept = [i for i, name in enumerate(sample_ids) if name in wanted]
-    if len(kept) < len(sample_ids):
-        print(
-            f"note: {len(sample_ids) - len(kept)} maps are of samples outside {subset} and are not scored"
-        )
-    is_tested = pa.array([name in wanted for name in samples["sample_id"].to_pylist()])
-    tested = samples.filter(is_tested)
-    model = options.model or options.maps.stem
-    model_maps = ModelMaps(
-        model,
-        test_set.dataset,
-        [sample_ids[i] for i in kept],
-        maps[kept],
-        is_absolute=options.absolute,
-        selection=options.selection,
-    )
-    scores, results = [], []
-    for rows in score_model(model_maps, tested, protocols=protocols).values():
-        leakage = None
-        if train_clip_ids is not None:
-            scored = {row["sample_id"] for row in rows if row["status"] == "ok"}
-            clips = tested.select(["sample_id", "clip_id"]).to_pydict()
-            leakage = count_leakage(
-                [clip_id for name, clip_id in zip(*clips.values(), strict=True) if name in scored],
-                train_clip_ids,
-            )
-        result = summarize(
-            rows,
-            ids,
-            subset=subset,
+    scores, results = evaluate_model(
+        ModelMaps(
+            options.model or options.maps.stem,
+            test_set.dataset,
+            sample_ids,
+            maps,
+            is_absolute=options.absolute,
             selection=options.selection,
-            leakage=leakage,
-            num_resamples=options.resamples,
-        )
-        scores += rows
-        results.append(result)
+            train_clip_ids=train_clip_ids,
+        ),
+        samples,
+        test_sets={subset: ids},
+        protocols=protocols,
+        num_resamples=options.resamples,
+    )
+
+    for result in results:
+        rows = [row for row in scores if row["protocol"] == result["protocol"]]
         print_result(result, rows, num_listed=options.list_missing)
     if options.output is not None:
         write_results(options.output, scores=scores, results=results)
         print(f"wrote {options.output / 'scores.parquet'} and {options.output / 'results.json'}")
     if not any(row["status"] == "ok" for row in scores):
         raise RunError(
-            f"{options.maps}: none of the {len(wanted)} samples of {subset} was scored; the reasons are above"
+            f"{options.maps}: none of the {len(set(ids))} samples of {subset} was scored; "
+            "the reasons are above"
         )
 
 
-def make_output_folder(path: Path) -> None:
-    """Before anything is scored, since scoring takes a while."""
+def _check_options(options: argparse.Namespace) -> list[str]:
+    """Check the options that need no file; return the names of the protocols."""
+    protocols = [get_protocol(name).name for name in options.protocol or ["earshot"]]
+    if len(set(protocols)) < len(protocols):
+        raise ParameterError(f"--protocol names {', '.join(protocols)}, expected each once")
+    if options.resamples < 1:
+        raise ParameterError(f"--resamples is {options.resamples}, expected at least 1")
+    return protocols
+
+
+def _make_output_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        reason = os.strerror(error.errno or 0)
         raise ParameterError(
-            f"--output is {str(path)!r}, where no folder can be made: {os.strerror(error.errno)}"
+            f"--output is {str(path)!r}, where no folder can be made: {reason}"
         ) from None
 
 
-def _source_parameters(project: Project, dataset: str, *, xml_dir: Path | None) -> dict[str, str]:
-    """Where params.yaml says that lists and annotations of a dataset lie."""
+def _load_project(root: Path) -> Project:
+    """Return the project of a checkout; a folder without params.yaml is one without parameters."""
+    root = root.resolve()
+    return Project.load(root) if (root / "params.yaml").exists() else Project(root, {})
+
+
+def _load_samples(options: argparse.Namespace, project: Project, test_set: TestSet) -> pa.Table:
+    """Load the ground truth; note where it holds other samples than were published."""
+    samples = load_test_set(
+        test_set,
+        annotations_path=options.annotations,
+        table_path=project.samples_table_path(test_set.dataset),
+        cache_dir=project.dataset_cache_dir(test_set.dataset),
+        lists_dir=options.lists,
+        source_parameters=_find_source_paths(project, test_set.dataset, xml_dir=options.xml),
+    )
+    num_samples = len(find_subset_ids(samples, test_set.split))
+    if test_set.num_published and num_samples != test_set.num_published:
+        print(
+            f"note: the ground truth at hand holds {num_samples} of the {test_set.num_published} "
+            f"published ids of {test_set.name}"
+        )
+    return samples
+
+
+def _find_source_paths(project: Project, dataset: str, *, xml_dir: Path | None) -> dict[str, str]:
+    """Return where params.yaml says that lists and annotations of a dataset lie."""
     section = (project.params.get("sources") or {}).get(dataset) or {}
     names = load(dataset).path_parameters
-    found = {name: section[name] for name in names if section.get(name) is not None}
+    paths = {name: section[name] for name in names if section.get(name) is not None}
     if xml_dir is not None and "annotations_dir" in names:
-        found["annotations_dir"] = str(xml_dir)
-    return found
+        paths["annotations_dir"] = str(xml_dir)
+    return paths
 
 
-def _read_list(path: Path, *, pattern: re.Pattern = _ANY_ID, what: str = "an id") -> list[str]:
+def _choose_ids(
+    options: argparse.Namespace, samples: pa.Table, test_set: TestSet
+) -> tuple[str, list[str]]:
+    """Return the name of the subset to score, and its ids: the test set, or ``--ids`` of it."""
+    ids = find_subset_ids(samples, test_set.split)
+    if options.ids is None:
+        return options.dataset, ids
+
+    chosen = _read_list(options.ids)
+    known = set(ids)
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise DataError(
+            f"{options.ids}: {unknown[0]} is not in {options.dataset} ({len(unknown)} such ids)"
+        )
+    return f"{options.dataset}:{options.ids.stem}", chosen
+
+
+def _check_map_ids(
+    options: argparse.Namespace,
+    sample_ids: Sequence[str],
+    *,
+    samples: pa.Table,
+    subset: str,
+    ids: Sequence[str],
+) -> None:
+    """Refuse ids that the dataset does not know; note maps that are outside of the subset."""
+    known = set(samples["sample_id"].to_pylist())
+    unknown = [name for name in sample_ids if name not in known]
+    if unknown:
+        raise DataError(
+            f"{options.maps}: sample id {unknown[0]!r} is not in {options.dataset} "
+            f"({len(unknown)} such ids); ids there look like {ids[0]!r}"
+        )
+
+    num_outside = len(set(sample_ids) - set(ids))
+    if num_outside:
+        print(f"note: {num_outside} maps are of samples outside {subset} and are not scored")
+
+
+def _read_train_list(path: Path, dataset_name: str) -> set[str]:
+    """Read the training clips.
+
+    The pattern matters: an id in another spelling would match no clip and look like "no leakage".
+    """
+    dataset = load(dataset_name)
+    return set(_read_list(path, pattern=dataset.clip_id_pattern, what=dataset.clip_id_words))
+
+
+def _read_list(path: Path, *, pattern: re.Pattern[str] = _ANY_ID, what: str = "an id") -> list[str]:
     if not path.is_file():
         raise DataError(f"{path}: not found, expected a list of ids, one a line")
     return read_ids(path, pattern=pattern, what=what, has_frame_column=True)
 
 
-def print_result(result: dict, rows: Sequence[dict], *, num_listed: int) -> None:
-    """A few plain lines: what was scored, each metric with its interval, and what was not scored."""
+def print_result(
+    result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *, num_listed: int
+) -> None:
+    """Print what was scored, each metric with its interval, and what was not scored.
+
+    Args:
+        result: an object of the list ``results`` (see ``eval.results.files``).
+        rows: its rows of the table SCORES.
+        num_listed: how many sample ids to name for each reason.
+    """
     coverage = format_coverage(result["coverage_percent"])
+    leakage = "not known" if result["leakage"] is None else result["leakage"]
     print(
-        f"{result['model']} on {result['subset']}, protocol {result['protocol']}: n {result['n']} of "
-        f"{result['num_requested']} ({coverage} %), ids {result['ids_sha256'][:12]}, "
-        f"selection {result['selection']}, leakage {'not known' if result['leakage'] is None else result['leakage']}"
+        f"{result['model']} on {result['subset']}, protocol {result['protocol']}: "
+        f"n {result['n']} of {result['num_requested']} ({coverage} %), "
+        f"ids {result['ids_sha256'][:12]}, selection {result['selection']}, leakage {leakage}"
     )
+
     for metric in METRICS:
         if result[metric] is not None:
-            print(
-                f"  {metric:22s} {result[metric]:.4f}  [{result[metric + '_low']:.4f}, {result[metric + '_high']:.4f}]"
-            )
+            low, high = result[f"{metric}_low"], result[f"{metric}_high"]
+            print(f"  {metric:22s} {result[metric]:.4f}  [{low:.4f}, {high:.4f}]")
     if result.get("num_negatives") == 0:
         print("  no negative was scored: average precision, max-F1 and LocAcc are not defined")
-    for metric in ("average_precision", "max_f1", "localization_accuracy"):
+    for metric in _METRICS_WITH_NEGATIVES:
         if result.get(metric) is not None:
             print(f"  {metric:22s} {result[metric]:.4f}")
+
     for reason, count in result["missing"].items():
         names = [row["sample_id"] for row in rows if row["reason"] == reason]
         more = f", ... ({count - num_listed} more)" if count > num_listed else ""
@@ -192,10 +258,17 @@ def print_result(result: dict, rows: Sequence[dict], *, num_listed: int) -> None
         print("  no sample was scored: there is no metric to print")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m eval.score", description=__doc__.splitlines()[0]
+        prog="python -m eval.score", description="Score localization maps of any system."
     )
+    _add_input_options(parser)
+    _add_result_options(parser)
+    return parser
+
+
+def _add_input_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is scored, and against which ground truth."""
     parser.add_argument(
         "maps", type=Path, metavar="MAPS.npz", help="sample_ids (n,) and maps (n, h, w)"
     )
@@ -208,6 +281,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"may be repeated: {', '.join(PROTOCOLS)} (default: earshot)",
     )
+
     parser.add_argument(
         "--annotations",
         type=Path,
@@ -226,13 +300,21 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="Flickr annotations, one XML a video (with --lists)",
     )
+
     parser.add_argument("--ids", type=Path, metavar="FILE", help="score only the ids of this list")
     parser.add_argument(
         "--train-list",
         type=Path,
         metavar="FILE",
-        help="training clips, to count test clips among them",
+        help="training clips; test clips among them are counted",
     )
+    parser.add_argument(
+        "--root", type=Path, default=Path(), metavar="FOLDER", help="the checkout (default: here)"
+    )
+
+
+def _add_result_options(parser: argparse.ArgumentParser) -> None:
+    """Add how the maps are scored, and what is printed and written."""
     parser.add_argument(
         "--selection", default="not stated", help="how the checkpoint was chosen, for the result"
     )
@@ -247,18 +329,15 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=NUM_RESAMPLES,
         metavar="N",
-        help="for the bootstrap intervals",
+        help="number of bootstrap resamples for the intervals",
     )
+
     parser.add_argument(
         "--output", type=Path, metavar="FOLDER", help="write scores.parquet and results.json there"
     )
     parser.add_argument(
         "--list-missing", type=int, default=5, metavar="N", help="how many missing ids to name"
     )
-    parser.add_argument(
-        "--root", type=Path, default=Path(), metavar="FOLDER", help="the checkout (default: here)"
-    )
-    return parser
 
 
 if __name__ == "__main__":

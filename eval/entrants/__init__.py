@@ -1,1 +1,8 @@
-"""Who takes part: baselines, maps on disk, the vision-only topline."""
+"""Entrants: whatever takes part in an evaluation, as a producer of localization maps.
+
+- ``entrant.py``: ``Entrant``, ``Predict``: a name, its maps and what a reader must know of it
+- ``baselines.py``: ``make_baseline``: entrants that need no training, and their maps
+- ``vision_only.py``: ``make_vision_only``: FlowGrad's topline, which looks and does not listen
+- ``ceilings.py``: ``compute_ceilings``: the best that any map can score
+- ``maps.py``: ``Maps``, ``write_maps``, ``read_maps``: maps in memory and in files
+"""

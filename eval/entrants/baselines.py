@@ -1,106 +1,162 @@
-"""Maps that need no training: what any table must be read against.
+"""Baselines without training: every table must be read against them.
 
-Every function gives a float32 map in which larger means more likely; the protocols do the rest.
+Each map is float32, and larger means more likely; the protocols do the rest.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 
-from earshot.errors import DataError
-from eval.scoring.ground_truth import GRID, NUM_PIXELS, GroundTruth
-from eval.scoring.protocols import MEDIAN_INDEX, Protocol
+from earshot.errors import DataError, ParameterError
+from earshot.reader import FeatureReader
+from eval.entrants.entrant import Entrant
+from eval.entrants.maps import Maps
+from eval.scoring.ground_truth import GRID
 
-CENTRE_SIDE = 158  # the square that marks about half of the grid, as the median thresholds do
+# Name of the baseline -> how its flow is coded (see ``make_flow_map``).
+FLOW_BASELINES = {"flow": "signed", "flow_8bit": "flowgrad", "flow_jpeg": "htf"}
 FLOW_CODINGS = ("flowgrad", "htf", "signed")
+NORMALIZED = "_normalized"  # the end of a name: the same map, scored as a model's map is
+BASELINES = (
+    "centre",
+    "uniform",
+    "random",
+    *FLOW_BASELINES,
+    *(f"{name}{NORMALIZED}" for name in FLOW_BASELINES),
+)
+# Baselines that need a network; train/inference/object_baseline.py makes them.
+NETWORK_BASELINES = ("ogl_l1", "ogl_cls")
+
+# The side of the square that marks about half of the grid, as the median thresholds do.
+CENTRE_SIDE = 158
 
 
-def centre_map() -> np.ndarray:
-    """A square peak in the middle, float32 ``(224, 224)`` from 1 in the centre to 0 at the border.
+def make_baseline(name: str) -> Entrant:
+    """Make the entrant of one baseline.
 
-    Exactly a centred box of 158x158 pixels is at or above 0.5, and it is what the median thresholds mark (to the
-    next ring of equal values where they include the median itself); thresholds at other areas get smaller or
-    larger centred squares.
+    ``flow`` is the magnitude of the signed flow, ``flow_8bit`` FlowGrad's coding of it and
+    ``flow_jpeg`` Hear The Flow's. These maps are in pixels of motion, which FlowGrad's code does
+    not normalize: under its protocol a pixel counts from 0.5 on. ``<name>_normalized`` is the same
+    map, min-max normalized as the map of a model is.
+
+    Args:
+        name: one of ``BASELINES``.
+
+    Raises:
+        ParameterError: there is no such baseline; the message lists them.
+    """
+    if name == "centre":
+        return Entrant(name, "trivial", lambda ids, readers: [make_centre_map()] * len(ids))
+    if name == "uniform":
+        return Entrant(name, "trivial", lambda ids, readers: [make_uniform_map()] * len(ids))
+    if name == "random":
+        return Entrant(
+            name,
+            "trivial",
+            lambda ids, readers: [make_random_map(sample_id) for sample_id in ids],
+            seed=0,
+        )
+
+    if name not in BASELINES:
+        known = ", ".join((*BASELINES, *NETWORK_BASELINES))
+        raise ParameterError(f"params: evaluate.baselines has {name!r}, expected some of {known}")
+
+    coding = FLOW_BASELINES[name.removesuffix(NORMALIZED)]
+
+    def predict(sample_ids: Sequence[str], readers: Mapping[str, FeatureReader], /) -> Maps:
+        return FlowMaps(sample_ids, readers["flow"], coding=coding)
+
+    is_absolute = not name.endswith(NORMALIZED)
+    return Entrant(name, "baseline", predict, reads=("flow",), is_absolute=is_absolute)
+
+
+def make_centre_map() -> np.ndarray:
+    """Return a square peak, float32 ``(224, 224)``: 1 in the centre, 0 at the border.
+
+    The centred square of 158x158 pixels is at or above 0.5, and the median thresholds mark exactly
+    it (with the next ring of equal values where they include the median). Thresholds at other areas
+    mark smaller or larger centred squares.
     """
     offset = np.abs(np.arange(GRID) - (GRID - 1) / 2)
-    distance = np.maximum(offset[:, None], offset[None, :]) - 0.5  # 0, 1, ..., 111: rings
+    ring = np.maximum(offset[:, None], offset[None, :]) - 0.5  # 0 in the centre to 111
     inside, outermost = CENTRE_SIDE // 2, GRID // 2 - 1
-    falling = 1 - 0.5 * distance / inside
-    outer = 0.5 * (outermost - distance) / (outermost - inside + 1)
-    return np.where(distance < inside, falling, outer).astype(np.float32)
+
+    # From 1 to 0.5 within the square, and from below 0.5 to 0 outside of it.
+    inner = 1 - 0.5 * ring / inside
+    outer = 0.5 * (outermost - ring) / (outermost - inside + 1)
+    return np.where(ring < inside, inner, outer).astype(np.float32)
 
 
-def uniform_map() -> np.ndarray:
-    """All ones ``(224, 224)``: every protocol marks the whole image."""
+def make_uniform_map() -> np.ndarray:
+    """Return ones ``(224, 224)``: every protocol marks the whole image."""
     return np.ones((GRID, GRID), np.float32)
 
 
-def random_map(sample_id: str, *, seed: int = 0, size: int = 14) -> np.ndarray:
-    """Uniform noise ``(size, size)``; the same for a sample in any order and any run with the same seed."""
+def make_random_map(sample_id: str, *, seed: int = 0, size: int = 14) -> np.ndarray:
+    """Return uniform noise ``(size, size)`` that depends on the sample and the seed alone."""
     rng = np.random.default_rng([seed, zlib.crc32(sample_id.encode())])
     return rng.random((size, size), np.float32)
 
 
-def flow_map(flow: np.ndarray, *, coding: str = "signed") -> np.ndarray:
-    """Optical flow as the map: ``flow`` (2, h, w), x then y, in pixels of the native frame; gives ``(224, 224)``.
+def make_flow_map(flow: np.ndarray, *, coding: str = "signed") -> np.ndarray:
+    """Turn optical flow into a map.
 
-    - ``flowgrad``: the magnitude through 8 bits (rounded, at most 255), then resized, as FlowGrad stores it; scored
-      without normalization, a pixel counts from 0.5 on.
-    - ``htf``: each component through 8 bits, so that every negative component is 0 (leftward and upward motion
-      vanishes), then the magnitude of what is left.
-    - ``signed``: the magnitude, nothing lost.
+    Args:
+        flow: ``(2, h, w)``, x and then y, in pixels of the native frame.
+        coding: one of ``FLOW_CODINGS``.
+
+            - ``flowgrad``: the magnitude through 8 bits (rounded, at most 255), then resized, as
+              FlowGrad stores it. It is scored without normalization: a pixel counts from 0.5 on.
+            - ``htf``: each component through 8 bits, so that every negative component becomes 0
+              (motion to the left and upwards is lost), then the magnitude of the rest.
+            - ``signed``: the magnitude; nothing is lost.
+
+    Returns:
+        float32 ``(224, 224)``.
+
+    Raises:
+        DataError: the array has another shape, or there is no such coding.
     """
     flow = np.asarray(flow, np.float32)
     if flow.ndim != 3 or flow.shape[0] != 2:
         raise DataError(f"flow has shape {flow.shape}, expected (2, height, width)")
+
     if coding == "flowgrad":
-        coded = as_8_bits(cv2.magnitude(flow[0], flow[1]))
+        coded = _round_to_8_bits(cv2.magnitude(flow[0], flow[1]))
     elif coding == "htf":
-        x, y = as_8_bits(flow[0]).astype(np.float32), as_8_bits(flow[1]).astype(np.float32)
+        x = _round_to_8_bits(flow[0]).astype(np.float32)
+        y = _round_to_8_bits(flow[1]).astype(np.float32)
         coded = cv2.magnitude(x, y)
     elif coding == "signed":
         coded = cv2.magnitude(flow[0], flow[1])
     else:
-        raise DataError(
-            f"unknown flow coding {coding!r}, expected one of {', '.join(FLOW_CODINGS)}"
-        )
+        known = ", ".join(FLOW_CODINGS)
+        raise DataError(f"unknown flow coding {coding!r}, expected one of {known}")
     return cv2.resize(coded, (GRID, GRID)).astype(np.float32)
 
 
-def as_8_bits(values: np.ndarray) -> np.ndarray:
-    """What ``cv2.imwrite`` makes of floats: rounded half to even, clipped to 0..255, uint8."""
+def _round_to_8_bits(values: np.ndarray) -> np.ndarray:
+    """Return the uint8 that ``cv2.imwrite`` stores for floats: half to even, clipped to 0..255."""
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def ceiling_of_half(truths: Sequence[GroundTruth]) -> np.ndarray:
-    """The best ciou that any map can reach when exactly half of the grid is marked, a value a sample ``(n,)``.
+class FlowMaps:
+    """Maps of a flow baseline, computed when they are read: thousands would not fit in memory.
 
-    The best choice takes pixels of the ground truth first, the fuller the sooner; the rest falls outside. On VGG-SS
-    these give success .5054 and AUC .4947: no median-thresholded map of distinct values can be better. (One with a
-    plateau at its median can: see docs/protocols.md.)
+    Args:
+        sample_ids: ``(n,)``, samples that have flow.
+        reader: of the feature ``flow``.
+        coding: one of ``FLOW_CODINGS``.
     """
-    return np.array([_best_ciou_of_area(truth, NUM_PIXELS - MEDIAN_INDEX) for truth in truths])
 
+    def __init__(self, sample_ids: Sequence[str], reader: FeatureReader, *, coding: str):
+        self._sample_ids, self._reader, self._coding = list(sample_ids), reader, coding
 
-def ceiling(truths: Sequence[GroundTruth], *, protocol: Protocol) -> np.ndarray:
-    """The best ciou that a map can reach under ``protocol``, a value a sample ``(n,)``.
+    def __len__(self) -> int:
+        return len(self._sample_ids)
 
-    Where half is marked: a map without ties. Other protocols mark what the map says, so 1 wherever there is ground
-    truth (``half_from_median``: for more than half of the frame that takes a plateau).
-    """
-    if protocol.threshold in ("above_median", "from_median"):
-        return ceiling_of_half(truths)
-    return np.array([float(truth.levels().any()) for truth in truths])
-
-
-def _best_ciou_of_area(truth: GroundTruth, num_marked: int) -> float:
-    levels = truth.levels()
-    num_full, num_half = int(np.count_nonzero(levels == 2)), int(np.count_nonzero(levels == 1))
-    if num_full + num_half == 0:
-        return 0.0
-    marked_full = min(num_full, num_marked)
-    marked_half = min(num_half, num_marked - marked_full)
-    num_outside = num_marked - marked_full - marked_half
-    return (marked_full + marked_half / 2) / (num_full + num_half / 2 + num_outside)
+    def __getitem__(self, position: int, /) -> np.ndarray:
+        flow = np.asarray(self._reader.read(self._sample_ids[position]), np.float32)
+        return make_flow_map(flow, coding=self._coding)

@@ -21,7 +21,7 @@ from eval.report.result_rows import (
     title_of,
 )
 from eval.results.files import format_coverage
-from eval.results.published import PUBLISHED, Published, why_not_comparable
+from eval.results.published import PUBLISHED, Published, explain_incomparability
 from eval.results.test_sets import find_test_sets
 
 COMMON_TITLE = "On the samples that all models have"
@@ -409,5 +409,5 @@ def _set_beside(published: Published, members: Sequence[Group]) -> PublishedRow 
         own_protocol=group.protocol,
         own_success_rate=number_of(own, metric),
         own_auc=number_of(own, "auc"),
-        why_not=why_not_comparable(own, published),
+        why_not=explain_incomparability(own, published),
     )

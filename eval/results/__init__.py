@@ -1,1 +1,13 @@
-"""The tables of an evaluation."""
+"""Results: the tables of an evaluation.
+
+- ``evaluate.py``: ``evaluate_dataset``: all entrants on one dataset
+- ``model_results.py``: ``evaluate_model``: one model on a dataset
+- ``model_scores.py``: ``ModelMaps``, ``score_model``: maps to one row per sample and protocol
+- ``summaries.py``: ``summarize``: the rows of a test set to one result
+- ``comparisons.py``: ``summarize_intersection``, ``compare_models``: models with each other
+- ``breakdowns.py``: ``group_samples``, ``break_down``: results by class, size and circumstances
+- ``test_sets.py``: ``find_test_sets``, ``get_test_set``, ``find_subset_ids``: test sets by name
+- ``test_set_tables.py``: ``load_test_set``: ground truth for who has not run the pipeline
+- ``published.py``: ``PUBLISHED``, ``explain_incomparability``: results of papers
+- ``files.py``: ``write_results``, ``read_results``, ``METRICS``: the files, field by field
+"""

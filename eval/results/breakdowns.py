@@ -1,109 +1,136 @@
-"""Where a method is good and where it is not: results by number of boxes, object size, class and circumstances.
+"""Results by number of boxes, object size, class and circumstances.
 
-Groups come from the samples table alone, so any run of any dataset can be broken down after the fact.
+Groups come from the samples table alone, so that any run of any dataset can be broken down later.
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from eval.results.model_results import metric_values
+from eval.results.summaries import compute_metrics
 from eval.scoring.bootstrap import NUM_RESAMPLES
 from eval.scoring.ground_truth import ground_truths_of
 from pipeline.datasets.dataset import load
 
-SIZE_LIMITS = (
-    (32**2, "small"),
-    (96**2, "medium"),
-    (144**2, "large"),
-)  # mean box area in pixels of the grid (SLAVC)
+# Limits of the mean box area, in pixels of the grid of 224x224 (SLAVC).
+SIZE_LIMITS = ((32**2, "small"), (96**2, "medium"), (144**2, "large"))
 LARGEST = "huge"
 
+# Name of a breakdown -> group -> ids of its samples.
+Groups = dict[str, dict[str, list[str]]]
 
-def group_samples(samples: pa.Table, *, dataset: str) -> dict[str, dict[str, list[str]]]:
-    """Breakdown to group to sample ids; a sample without the fact is in no group.
 
-    ``num_boxes`` 1, 2, 3 or more; ``object_size`` by the mean area of the boxes on the 224 grid (SLAVC's limits 32, 96
-    and 144 squared); ``class``; and those of the dataset (``Dataset.split_breakdowns`` and ``Dataset.attributes``).
+def group_samples(samples: pa.Table, *, dataset: str) -> Groups:
+    """Group samples by each breakdown.
+
+    The breakdowns are ``num_boxes`` (1, 2, "3 or more"), ``object_size`` (see
+    ``name_object_size``), ``class``, and those of the dataset (``Dataset.split_breakdowns`` and
+    ``Dataset.attributes``).
+
+    Args:
+        samples: table SAMPLES.
+        dataset: name of the dataset.
+
+    Returns:
+        Name of a breakdown -> group -> ids. Where a sample lacks the fact, it is in no group.
     """
-    about = load(dataset)
-    truths = ground_truths_of(samples, box_rule=about.box_rule)
-    groups: dict[str, dict[str, list[str]]] = {}
+    definition = load(dataset)
+    truths = ground_truths_of(samples, box_rule=definition.box_rule)
+    groups: Groups = {}
 
-    def add(by: str, group: str, sample_id: str) -> None:
-        groups.setdefault(by, {}).setdefault(group, []).append(sample_id)
+    def add_sample(sample_id: str, breakdown: str, group: str) -> None:
+        groups.setdefault(breakdown, {}).setdefault(group, []).append(sample_id)
 
     columns = samples.select(["sample_id", "label", "splits", "attributes"]).to_pydict()
     for sample_id, label, splits, attributes in zip(*columns.values(), strict=True):
         if sample_id not in truths:
             continue
+
         boxes = truths[sample_id].pixel_boxes
-        add("num_boxes", str(len(boxes)) if len(boxes) < 3 else "3 or more", sample_id)
-        add("object_size", name_size(boxes), sample_id)
+        add_sample(sample_id, "num_boxes", str(len(boxes)) if len(boxes) < 3 else "3 or more")
+        add_sample(sample_id, "object_size", name_object_size(boxes))
         if label:
-            add("class", label, sample_id)
+            add_sample(sample_id, "class", label)
+
         for split in splits or ():
-            for by, group_of_split in about.split_breakdowns.items():
+            for breakdown, group_of_split in definition.split_breakdowns.items():
                 if split in group_of_split:
-                    add(by, group_of_split[split], sample_id)
+                    add_sample(sample_id, breakdown, group_of_split[split])
+
         for name, value in dict(attributes or []).items():
-            attribute = about.attributes.get(name)
+            attribute = definition.attributes.get(name)
             if attribute is not None and attribute.breakdown is not None:
                 group = attribute.groups.get(str(value).lower(), str(value))
-                add(attribute.breakdown, group, sample_id)
-    return {by: dict(sorted(members.items())) for by, members in groups.items()}
+                add_sample(sample_id, attribute.breakdown, group)
+    return {breakdown: dict(sorted(members.items())) for breakdown, members in groups.items()}
 
 
-def name_size(pixel_boxes: np.ndarray) -> str:
-    """Size group of a sample by the mean area of its boxes ``(num_boxes, 4)`` in pixels."""
+def name_object_size(pixel_boxes: np.ndarray) -> str:
+    """Name the size of a sample's object by the mean area of its boxes.
+
+    Args:
+        pixel_boxes: ``(num_boxes, 4)``, x1 y1 x2 y2 in pixels of the grid.
+
+    Returns:
+        ``small``, ``medium``, ``large`` or ``huge``.
+    """
     areas = (pixel_boxes[:, 2] - pixel_boxes[:, 0]) * (pixel_boxes[:, 3] - pixel_boxes[:, 1])
     mean_area = int(np.mean(np.abs(areas))) if len(areas) else 0
     return next((name for limit, name in SIZE_LIMITS if mean_area < limit), LARGEST)
 
 
 def break_down(
-    rows: Iterable[Mapping],
+    rows: Iterable[Mapping[str, Any]],
     groups: Mapping[str, Mapping[str, Collection[str]]],
     *,
     subset: str,
     ids: Collection[str],
     num_resamples: int = NUM_RESAMPLES,
-) -> list[dict]:
-    """Rows for ``breakdowns`` of ``results.json``: metrics of one model and protocol on each group within ``ids``.
+) -> list[dict[str, Any]]:
+    """Compute the metrics of one model and protocol on each group of a test set.
 
-    ``n`` is what was scored, ``num_requested`` what the group holds. A breakdown with one group says nothing and is
-    left out.
+    A breakdown with a single group says nothing and is left out.
+
+    Args:
+        rows: rows of the table SCORES, of one model and one protocol.
+        groups: as ``group_samples`` returns them.
+        subset: name of the test set in the results.
+        ids: the test set.
+        num_resamples: for the intervals.
+
+    Returns:
+        Objects of the list ``breakdowns`` (see ``eval.results.files``): ``n`` samples were scored
+        of the ``num_requested`` in the group.
     """
     wanted = set(ids)
-    by_id = {row["sample_id"]: row for row in rows if row["sample_id"] in wanted}
-    if not by_id:
+    row_of = {row["sample_id"]: row for row in rows if row["sample_id"] in wanted}
+    if not row_of:
         return []
-    model, dataset, protocol = (
-        next(iter(by_id.values()))[name] for name in ("model", "dataset", "protocol")
-    )
-    broken_down = []
-    for by, members in groups.items():
-        present = {
-            group: [name for name in names if name in by_id] for group, names in members.items()
+
+    any_row = next(iter(row_of.values()))
+    results = []
+    for breakdown, members in groups.items():
+        tested = {
+            group: [row_of[name] for name in names if name in row_of]
+            for group, names in members.items()
         }
-        present = {group: names for group, names in present.items() if names}
-        if len(present) < 2:
+        tested = {group: group_rows for group, group_rows in tested.items() if group_rows}
+        if len(tested) < 2:
             continue
-        for group, names in present.items():
-            scored = [
-                by_id[name]
-                for name in names
-                if by_id[name]["status"] == "ok" and by_id[name]["is_positive"]
-            ]
-            row = {
-                "model": model,
-                "dataset": dataset,
+
+        for group, group_rows in tested.items():
+            scored = [row for row in group_rows if row["status"] == "ok" and row["is_positive"]]
+            result = {
+                "model": any_row["model"],
+                "dataset": any_row["dataset"],
                 "subset": subset,
-                "protocol": protocol,
-                "by": by,
+                "protocol": any_row["protocol"],
+                "by": breakdown,
                 "group": group,
+                "n": len(scored),
+                "num_requested": len(group_rows),
             }
-            row |= {"n": len(scored), "num_requested": len(names)}
-            broken_down.append(row | metric_values(scored, num_resamples=num_resamples))
-    return broken_down
+            results.append(result | compute_metrics(scored, num_resamples=num_resamples))
+    return results

@@ -1,71 +1,80 @@
-"""All entrants on one dataset: maps, scores, results of each test set, breakdowns, comparisons and ceilings."""
+"""Evaluate all entrants on one dataset: maps, scores, and every list of ``results.json``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from earshot.errors import ParameterError
-from eval.entrants.baselines import ceiling
+from earshot.reader import FeatureReader
+from eval.entrants.ceilings import compute_ceilings
 from eval.entrants.entrant import Entrant, choose_available
 from eval.entrants.maps import write_maps
 from eval.results.breakdowns import break_down, group_samples
-from eval.results.files import METRICS
-from eval.results.model_results import compare_models, evaluate_maps, intersect, negative_ids
-from eval.results.test_sets import subset_ids
+from eval.results.comparisons import compare_models, summarize_intersection
+from eval.results.files import LISTS, METRICS
+from eval.results.model_results import evaluate_model
+from eval.results.model_scores import ModelMaps, find_negatives
+from eval.results.test_sets import find_subset_ids
 from eval.scoring.ground_truth import GroundTruth, ground_truths_of
 from eval.scoring.metrics import auc, success_rate
 from eval.scoring.protocols import get_protocol
 from pipeline.datasets.dataset import load
 from pipeline.datasets.dataset import names as dataset_names
 
+# Rows by the name of their table: ``scores`` and each of ``LISTS``.
+Rows = dict[str, list[dict[str, Any]]]
+
 
 @dataclass(frozen=True)
 class EvaluationParameters:
-    """Section ``evaluate`` of params.yaml.
+    """Section ``evaluate`` of params.yaml."""
 
-    ``subsets``: dataset -> splits that are test sets (none: maps are made, nothing is scored). ``main_protocol``: of
-    the breakdowns and comparisons. ``baselines``: of ``entrants.BASELINES``, ``ogl_l1`` and ``ogl_cls``.
-    ``object_guidance_weights``: of the last two: ``imagenet`` (fetched by hash) or the path of torchvision's file.
-    ``has_untrained``: evaluate each model's own network before training, too.
-    """
-
-    subsets: dict = field(default_factory=dict)
+    # Dataset -> splits that are test sets. Without any, maps are made and nothing is scored.
+    subsets: dict[str, Sequence[str]] = field(default_factory=dict)
     protocols: tuple[str, ...] = ("earshot",)
+    # The protocol of the breakdowns and comparisons.
     main_protocol: str = "earshot"
     comparison_metric: str = "adaptive_ciou"
+    # Of eval.entrants.baselines: BASELINES and NETWORK_BASELINES.
     baselines: tuple[str, ...] = ("centre", "uniform", "random", "flow")
+    # Of the network baselines: imagenet (fetched by hash), or the path of torchvision's file.
     object_guidance_weights: str = "imagenet"
+    # Evaluate each model's network before training, too.
     has_untrained: bool = True
     num_resamples: int = 10000
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         protocols = ", ".join(self.protocols)
         if self.main_protocol not in self.protocols:
             raise ParameterError(
-                f"params: evaluate.main_protocol is {self.main_protocol!r}, expected one of evaluate.protocols "
-                f"({protocols})"
+                f"params: evaluate.main_protocol is {self.main_protocol!r}, expected one of "
+                f"evaluate.protocols ({protocols})"
             )
-        if list(dict.fromkeys(get_protocol(name).name for name in self.protocols)) != list(
-            self.protocols
-        ):
+        names = [get_protocol(name).name for name in self.protocols]
+        if list(dict.fromkeys(names)) != list(self.protocols):
             raise ParameterError(
                 f"params: evaluate.protocols is {protocols}, expected each once, by its name"
             )
+
         if self.comparison_metric not in METRICS:
             raise ParameterError(
-                f"params: evaluate.comparison_metric is {self.comparison_metric!r}, expected one of "
-                f"{', '.join(METRICS)}"
+                f"params: evaluate.comparison_metric is {self.comparison_metric!r}, expected one "
+                f"of {', '.join(METRICS)}"
             )
         if self.num_resamples < 1:
             raise ParameterError(
                 f"params: evaluate.num_resamples is {self.num_resamples}, expected at least 1"
             )
+
         for dataset, subsets in self.subsets.items():
             if dataset not in dataset_names():
                 raise ParameterError(
-                    f"params: evaluate.subsets names the dataset {dataset!r}, expected some of {', '.join(dataset_names())}"
+                    f"params: evaluate.subsets names the dataset {dataset!r}, expected some of "
+                    f"{', '.join(dataset_names())}"
                 )
             if not isinstance(subsets, list | tuple):
                 raise ParameterError(
@@ -76,129 +85,171 @@ class EvaluationParameters:
 def evaluate_dataset(
     dataset: str,
     samples: pa.Table,
-    readers: Mapping,
+    readers: Mapping[str, FeatureReader],
     entrants: Sequence[Entrant],
     *,
     parameters: EvaluationParameters,
     maps_dir: Path,
-) -> dict[str, list[dict]]:
-    """Rows by name: ``scores`` and the lists of ``eval.results.files.LISTS``.
+) -> Rows:
+    """Evaluate all entrants on one dataset.
 
-    Maps of kept entrants are written to ``maps_dir/<entrant>.npz``. A dataset without test sets gets maps of all its
-    samples and no rows. A sample that lacks a feature which an entrant reads is a row with status missing and why.
+    A sample without a feature that an entrant reads gets a row with the status ``missing`` and the
+    reason. A dataset without test sets gets maps of all its samples and no rows.
+
+    Args:
+        dataset: name of the dataset.
+        samples: its whole table SAMPLES.
+        readers: a reader for each feature that an entrant reads.
+        entrants: that take part on this dataset.
+        parameters: test sets, protocols and the rest.
+        maps_dir: the maps of kept entrants are written to ``<entrant>.npz`` in this folder.
+
+    Returns:
+        Rows for ``eval.results.files.write_results``.
     """
-    subsets = tuple(parameters.subsets.get(dataset, ()))
-    ids_of = {subset: subset_ids(samples, subset) for subset in subsets}
-    tested = set().union(*ids_of.values())
-    all_ids = samples["sample_id"].to_pylist()
-    wanted = [name for name in all_ids if name in tested] if subsets else all_ids
-    rows: dict[str, list[dict]] = {
-        name: []
-        for name in ("scores", "results", "intersections", "breakdowns", "comparisons", "ceilings")
-    }
+    subsets = parameters.subsets.get(dataset, ())
+    test_sets = {subset: find_subset_ids(samples, subset) for subset in subsets}
+    wanted = samples["sample_id"].to_pylist()
+    if test_sets:
+        tested = set().union(*test_sets.values())
+        wanted = [name for name in wanted if name in tested]
+
+    rows: Rows = {name: [] for name in ("scores", *LISTS)}
     for entrant in entrants:
-        if not subsets and not entrant.is_kept:
+        if not test_sets and not entrant.is_kept:
             continue
         available, reasons = choose_available(wanted, entrant.reads, readers)
         maps = entrant.predict(available, readers)
         if entrant.is_kept:
             write_maps(maps_dir / f"{entrant.name}.npz", sample_ids=available, maps=maps)
-        if not subsets:
+        if not test_sets:
             continue
-        scores, results = evaluate_maps(
-            maps,
+
+        clips = entrant.training_clips
+        model_maps = ModelMaps(
+            entrant.name,
+            dataset,
             available,
-            samples,
-            dataset=dataset,
-            model=entrant.name,
-            kind=entrant.kind,
-            subsets=subsets,
-            protocols=parameters.protocols,
-            num_resamples=parameters.num_resamples,
+            maps,
             is_absolute=entrant.is_absolute,
             reasons=reasons,
             seed=entrant.seed,
             selection=entrant.selection,
-            train_clip_ids=entrant.train_clips_in(dataset),
+            train_clip_ids=None if clips is None else clips.find_in(dataset),
+            kind=entrant.kind,
+        )
+        scores, results = evaluate_model(
+            model_maps,
+            samples,
+            test_sets=test_sets,
+            protocols=parameters.protocols,
+            num_resamples=parameters.num_resamples,
         )
         rows["scores"] += scores
         rows["results"] += results
-    if subsets:
-        _add_comparisons(rows, dataset, samples, ids_of, entrants, parameters)
+
+    if test_sets:
+        _add_comparisons(rows, entrants, test_sets, parameters)
+        _add_breakdowns(rows, group_samples(samples, dataset=dataset), test_sets, parameters)
+        _add_ceilings(rows, dataset, samples, test_sets, parameters)
     return rows
 
 
-def _add_comparisons(rows, dataset: str, samples: pa.Table, ids_of, entrants, parameters) -> None:
-    """What needs the scores of all entrants: breakdowns, common samples, paired differences; and the ceilings."""
-    groups = group_samples(samples, dataset=dataset)
-    truths, negatives = (
-        ground_truths_of(samples, box_rule=load(dataset).box_rule),
-        negative_ids(samples),
-    )
-    main_scores: dict[str, list[dict]] = {entrant.name: [] for entrant in entrants}
-    for row in rows["scores"]:
-        if row["protocol"] == parameters.main_protocol:
-            main_scores[row["model"]].append(row)
-    models = [entrant.name for entrant in entrants if entrant.is_kept]
-    for subset, ids in ids_of.items():
-        for model_rows in main_scores.values():
+def _add_breakdowns(
+    rows: Rows,
+    groups: Mapping[str, Mapping[str, Collection[str]]],
+    test_sets: Mapping[str, Collection[str]],
+    parameters: EvaluationParameters,
+) -> None:
+    """Add the results of every group, under the main protocol."""
+    scores_of = _group_by_model(rows["scores"], protocol=parameters.main_protocol)
+    for subset, ids in test_sets.items():
+        for scores in scores_of.values():
             rows["breakdowns"] += break_down(
-                model_rows, groups, subset=subset, ids=ids, num_resamples=parameters.num_resamples
+                scores, groups, subset=subset, ids=ids, num_resamples=parameters.num_resamples
             )
-        scored = {
-            name: {row["sample_id"] for row in model_rows if row["status"] == "ok"} & set(ids)
-            for name, model_rows in main_scores.items()
+
+
+def _add_comparisons(
+    rows: Rows,
+    entrants: Sequence[Entrant],
+    test_sets: Mapping[str, Collection[str]],
+    parameters: EvaluationParameters,
+) -> None:
+    """Add the results on common samples and the paired comparisons, under the main protocol."""
+    scores_of = _group_by_model(rows["scores"], protocol=parameters.main_protocol)
+    all_scores = [row for scores in scores_of.values() for row in scores]
+    kinds = {entrant.name: entrant.kind for entrant in entrants}
+    compared = [entrant.name for entrant in entrants if entrant.is_kept]
+
+    for subset, ids in test_sets.items():
+        wanted = set(ids)
+        scored_ids = {
+            name: {row["sample_id"] for row in scores if row["status"] == "ok"} & wanted
+            for name, scores in scores_of.items()
         }
-        together = [row for model_rows in main_scores.values() for row in model_rows]
-        if len({frozenset(names) for names in scored.values()}) > 1 and set.intersection(
-            *scored.values()
-        ):
-            rows["intersections"] += intersect(
-                together,
+        # Where all entrants have the same samples, the intersection would repeat the results.
+        has_differences = len({frozenset(names) for names in scored_ids.values()}) > 1
+        if has_differences and set.intersection(*scored_ids.values()):
+            rows["intersections"] += summarize_intersection(
+                all_scores,
                 ids,
                 subset=subset,
-                kinds={entrant.name: entrant.kind for entrant in entrants},
+                kinds=kinds,
                 num_resamples=parameters.num_resamples,
             )
-        for i, first in enumerate(models):
-            for second in models[i + 1 :]:
-                if scored[first] & scored[second]:
-                    rows["comparisons"].append(
-                        compare_models(
-                            together,
-                            ids,
-                            first=first,
-                            second=second,
-                            metric=parameters.comparison_metric,
-                            num_resamples=parameters.num_resamples,
-                        )
-                        | {"subset": subset}
-                    )
-        rows["ceilings"] += _ceilings(
-            [truths[name] for name in ids if name in truths and name not in negatives],
-            parameters.protocols,
-            about={"dataset": dataset, "subset": subset},
-        )
+
+        for first, second in combinations(compared, 2):
+            if not scored_ids[first] & scored_ids[second]:
+                continue
+            comparison = compare_models(
+                all_scores,
+                ids,
+                first=first,
+                second=second,
+                metric=parameters.comparison_metric,
+                num_resamples=parameters.num_resamples,
+            )
+            rows["comparisons"].append(comparison | {"subset": subset})
 
 
-def _ceilings(
-    truths: Sequence[GroundTruth], protocols: Sequence[str], *, about: Mapping
-) -> list[dict]:
-    """The best that any map can score on these samples, a row a protocol; none without samples."""
-    rows = []
-    for name in protocols if truths else ():
-        protocol = get_protocol(name)
-        best = ceiling(truths, protocol=protocol)
-        rows.append(
-            {
-                **about,
-                "protocol": protocol.name,
-                "n": len(best),
-                "success_at": protocol.published_at,
-                "mean_ciou": float(best.mean()),
-                "success_rate": success_rate(best),
-                "success_rate_at_30": success_rate(best, at=0.3),
-                "auc": auc(best),
-            }
-        )
-    return rows
+def _add_ceilings(
+    rows: Rows,
+    dataset: str,
+    samples: pa.Table,
+    test_sets: Mapping[str, Collection[str]],
+    parameters: EvaluationParameters,
+) -> None:
+    """Add the best that any map can score on the positives, under each protocol."""
+    truths = ground_truths_of(samples, box_rule=load(dataset).box_rule)
+    negatives = find_negatives(samples)
+    for subset, ids in test_sets.items():
+        positives = [truths[name] for name in ids if name in truths and name not in negatives]
+        for protocol in parameters.protocols if positives else ():
+            row = {"dataset": dataset, "subset": subset}
+            rows["ceilings"].append(row | _summarize_ceilings(positives, protocol))
+
+
+def _summarize_ceilings(truths: Sequence[GroundTruth], protocol_name: str) -> dict[str, Any]:
+    protocol = get_protocol(protocol_name)
+    best = compute_ceilings(truths, protocol=protocol)
+    return {
+        "protocol": protocol.name,
+        "n": len(best),
+        "success_at": protocol.published_at,
+        "mean_ciou": float(best.mean()),
+        "success_rate": success_rate(best),
+        "success_rate_at_30": success_rate(best, at=0.3),
+        "auc": auc(best),
+    }
+
+
+def _group_by_model(
+    scores: Sequence[dict[str, Any]], *, protocol: str
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of one protocol by model, in the order of the models."""
+    scores_of: dict[str, list[dict[str, Any]]] = {}
+    for row in scores:
+        if row["protocol"] == protocol:
+            scores_of.setdefault(row["model"], []).append(row)
+    return scores_of

@@ -1,35 +1,34 @@
-"""Published results, as data, and whether a result of ours may stand beside one of them.
+"""Results of papers, as data, and whether a result of ours may be compared with one of them.
 
-Figures are those of the papers named (collected from the tables of EZ-VSL, Hear The Flow, FlowGrad and later papers).
-"Comparable" is a strict word here: same test set, same protocol, nothing missing, no leakage that the other has not.
+The figures are those of the papers named; they come from the tables of EZ-VSL, Hear The Flow,
+FlowGrad and later papers. Two results are comparable only with the same test set and the same
+protocol, if no sample is missing and no test clip leaks into the training data.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from eval.results.test_sets import find_test_sets
 
 
 @dataclass(frozen=True)
 class Published:
-    """One line of a paper's table. ``success_rate`` at ``success_at``; ``test_set`` is a name of ``find_test_sets()``.
-
-    ``n``: samples the authors report on where it differs from the test set's list. ``caveat``: what they did that
-    an honest reader should know.
-    """
+    """One line of a paper's table."""
 
     method: str
     trained_on: str
-    test_set: str
+    test_set: str  # a name of ``find_test_sets()``
     protocol: str
-    success_rate: float | None
+    success_rate: float | None  # at ``success_at``
     auc: float | None
-    caveat: str = ""
+    caveat: str = ""  # what the authors did that a reader should know
     success_at: float = 0.5
-    n: int | None = None
+    n: int | None = None  # samples, where the authors report on others than the list has
 
 
-_EZVSL = "checkpoint chosen on the test set"
+# Caveats: how the checkpoint was chosen, and test clips in the training list.
+_TEST_CHOICE = "checkpoint chosen on the test set"
 _LEAK_144K = (
     "its training list holds 3,709 of the 5,158 test clips; checkpoint chosen on the test set"
 )
@@ -42,29 +41,43 @@ PUBLISHED = (
     Published("LVS", "VGG-Sound 144k", "flickr", "lvs", 0.719, 0.582),
     Published("LVS", "VGG-Sound full", "flickr", "lvs", 0.735, 0.590),
     Published("LVS", "VGG-Sound 144k", "vggss", "lvs", 0.344, 0.382),
-    Published("EZ-VSL", "Flickr 10k", "flickr", "ezvsl", 0.8193, 0.6258, _EZVSL),
+    Published("EZ-VSL", "Flickr 10k", "flickr", "ezvsl", 0.8193, 0.6258, _TEST_CHOICE),
     Published("EZ-VSL", "Flickr 144k", "flickr", "ezvsl", 0.8313, 0.6306, _LEAK_FLICKR),
     Published("EZ-VSL", "VGG-Sound 10k", "vggss", "ezvsl", 0.3718, 0.3875, _LEAK_10K),
-    Published("EZ-VSL", "VGG-Sound 144k", "flickr", "ezvsl", 0.8394, 0.6360, _EZVSL),
+    Published("EZ-VSL", "VGG-Sound 144k", "flickr", "ezvsl", 0.8394, 0.6360, _TEST_CHOICE),
     Published("EZ-VSL", "VGG-Sound 144k", "vggss", "ezvsl", 0.3885, 0.3954, _LEAK_144K),
-    Published("EZ-VSL", "VGG-Sound full", "vggss", "ezvsl", 0.3934, 0.3978, _EZVSL),
-    Published("EZ-VSL without OGL", "VGG-Sound full", "flickr", "ezvsl", 0.7831, 0.6174, _EZVSL),
-    Published("EZ-VSL without OGL", "VGG-Sound full", "vggss", "ezvsl", 0.3596, 0.3820, _EZVSL),
+    Published("EZ-VSL", "VGG-Sound full", "vggss", "ezvsl", 0.3934, 0.3978, _TEST_CHOICE),
+    Published(
+        "EZ-VSL without OGL", "VGG-Sound full", "flickr", "ezvsl", 0.7831, 0.6174, _TEST_CHOICE
+    ),
+    Published(
+        "EZ-VSL without OGL", "VGG-Sound full", "vggss", "ezvsl", 0.3596, 0.3820, _TEST_CHOICE
+    ),
     Published("OGL (L1)", "ImageNet", "flickr", "ezvsl", 0.7831, 0.6117),
     Published("OGL (L1)", "ImageNet", "vggss", "ezvsl", 0.3677, 0.3869),
     Published(
-        "EZ-VSL", "VGG-Sound heard 110 (70k)", "vggss_heard", "ezvsl", 0.3725, 0.3897, _EZVSL
+        "EZ-VSL", "VGG-Sound heard 110 (70k)", "vggss_heard", "ezvsl", 0.3725, 0.3897, _TEST_CHOICE
     ),
     Published(
-        "EZ-VSL", "VGG-Sound heard 110 (70k)", "vggss_unheard", "ezvsl", 0.3957, 0.3960, _EZVSL
+        "EZ-VSL",
+        "VGG-Sound heard 110 (70k)",
+        "vggss_unheard",
+        "ezvsl",
+        0.3957,
+        0.3960,
+        _TEST_CHOICE,
     ),
-    Published("Hear The Flow", "Flickr 10k", "flickr_htf", "htf", 0.860, 0.634, _EZVSL),
-    Published("Hear The Flow", "Flickr 144k", "flickr_htf", "htf", 0.865, 0.639, _EZVSL),
-    Published("Hear The Flow", "VGG-Sound 10k", "vggss_htf", "htf", 0.393, 0.398, _EZVSL),
-    Published("Hear The Flow", "VGG-Sound 144k", "flickr_htf", "htf", 0.848, 0.640, _EZVSL),
-    Published("Hear The Flow", "VGG-Sound 144k", "vggss_htf", "htf", 0.394, 0.400, _EZVSL),
-    Published("Hear The Flow", "VGG-Sound heard 110", "vggss_heard", "htf", 0.373, 0.386, _EZVSL),
-    Published("Hear The Flow", "VGG-Sound heard 110", "vggss_unheard", "htf", 0.393, 0.400, _EZVSL),
+    Published("Hear The Flow", "Flickr 10k", "flickr_htf", "htf", 0.860, 0.634, _TEST_CHOICE),
+    Published("Hear The Flow", "Flickr 144k", "flickr_htf", "htf", 0.865, 0.639, _TEST_CHOICE),
+    Published("Hear The Flow", "VGG-Sound 10k", "vggss_htf", "htf", 0.393, 0.398, _TEST_CHOICE),
+    Published("Hear The Flow", "VGG-Sound 144k", "flickr_htf", "htf", 0.848, 0.640, _TEST_CHOICE),
+    Published("Hear The Flow", "VGG-Sound 144k", "vggss_htf", "htf", 0.394, 0.400, _TEST_CHOICE),
+    Published(
+        "Hear The Flow", "VGG-Sound heard 110", "vggss_heard", "htf", 0.373, 0.386, _TEST_CHOICE
+    ),
+    Published(
+        "Hear The Flow", "VGG-Sound heard 110", "vggss_unheard", "htf", 0.393, 0.400, _TEST_CHOICE
+    ),
     Published("Attention10k", "VGG-Sound 144k", "flickr", "lvs", 0.660, 0.558),
     Published("HardPos", "VGG-Sound 144k", "flickr_250", "lvs", 0.768, 0.592),
     Published("SSPL", "VGG-Sound 144k", "flickr", "lvs", 0.767, 0.605),
@@ -98,18 +111,23 @@ PUBLISHED = (
 )
 
 
-def why_not_comparable(result: Mapping, published: Published) -> str:
-    """Why ``result`` (of ``results.json``) may not be compared with ``published``; empty when it may.
+def explain_incomparability(result: Mapping[str, Any], published: Published) -> str:
+    """Say why a result may not be compared with a published one.
 
-    ``result["subset"]`` is the name of a test set or of its split.
+    Args:
+        result: an object of the list ``results``; its ``subset`` is the name of a test set or of
+            the split that holds it.
+        published: one of ``PUBLISHED``.
+
+    Returns:
+        The reasons, separated by semicolons; empty if the two may be compared.
     """
     test_set = find_test_sets()[published.test_set]
-    reasons = []
-    if result["dataset"] != test_set.dataset or result["subset"] not in (
-        test_set.name,
-        test_set.split,
-    ):
+    is_same_subset = result["subset"] in (test_set.name, test_set.split)
+    if result["dataset"] != test_set.dataset or not is_same_subset:
         return f"another test set: {published.test_set}"
+
+    reasons = []
     if result["protocol"] != published.protocol:
         reasons.append(f"another protocol: {published.protocol}")
     num_published = published.n or test_set.num_published

@@ -1,6 +1,6 @@
-"""Samples tables of the test sets, for whoever scores maps without having run the pipeline.
+"""Samples tables of the test sets, for scoring maps without having run the pipeline.
 
-From a samples.parquet, from the published annotations, or from the published lists.
+A table comes from a samples.parquet, from published annotations, or from published lists.
 """
 
 from collections.abc import Mapping
@@ -22,50 +22,81 @@ def load_test_set(
     lists_dir: Path | None = None,
     source_parameters: Mapping[str, str] | None = None,
 ) -> pa.Table:
-    """A samples table (SAMPLES) that holds ``test_set`` in its split.
+    """Load a samples table that holds a test set in its split.
 
-    From ``annotations_path`` (a samples.parquet, or the dataset's published annotation file, such as VGG-SS's vggss.json); else from
-    ``table_path``, the dataset's own samples table; else from the published lists: in ``lists_dir``, or fetched into
-    ``cache_dir`` (``cache/<dataset>``). ``source_parameters`` go to the dataset's own ``Parameters``.
+    The first of these that applies is used: ``annotations_path``; ``table_path``, if it holds the
+    test set and no ``lists_dir`` is given; the published lists, in ``lists_dir`` or fetched.
+
+    Args:
+        test_set: one of ``eval.results.test_sets.find_test_sets()``.
+        annotations_path: a samples.parquet, or the dataset's published annotation file (such as
+            vggss.json of VGG-SS).
+        table_path: the dataset's own samples table, which need not exist.
+        cache_dir: the folder ``cache/<dataset>``, for lists that are fetched.
+        lists_dir: published lists on this machine.
+        source_parameters: further fields of the dataset's ``Parameters``.
+
+    Returns:
+        A table SAMPLES.
+
+    Raises:
+        DataError: there is no ground truth, or a file cannot be read.
     """
     if annotations_path is not None and annotations_path.suffix != ".parquet":
         return read_annotation_file(annotations_path, test_set)
     if annotations_path is not None:
         return read_table(annotations_path, SAMPLES)
+
     if lists_dir is None and table_path.exists():
         samples = read_table(table_path, SAMPLES)
         if any(test_set.split in (splits or ()) for splits in samples["splits"].to_pylist()):
             return samples
+
     dataset = load(test_set.dataset)
     if dataset.whole_test_split is None:
         raise DataError(
             f"no ground truth for {test_set.name}: {table_path} does not hold it; "
             f"run `dvc repro sources@{test_set.dataset}`, or give --annotations (a samples.parquet)"
         )
-    source_parameters = dict(source_parameters or {})
+
+    fields = dict(source_parameters or {})
     if lists_dir is not None:
-        source_parameters["lists_dir"] = str(lists_dir)
-    # The whole set is read beside any smaller one, so that an id outside of the smaller one is known, not an error.
+        fields["lists_dir"] = str(lists_dir)
+    # Read the whole set beside a smaller one: an id outside of the smaller set is then known.
     splits = tuple(dict.fromkeys((test_set.split, dataset.whole_test_split)))
-    parameters = dataset.parameters(splits=splits, **source_parameters)
-    return dataset.build_tables(parameters, cache_dir=cache_dir)[1]
+    _, samples = dataset.build_tables(
+        dataset.parameters(splits=splits, **fields), cache_dir=cache_dir
+    )
+    return samples
 
 
 def read_annotation_file(path: Path, test_set: TestSet) -> pa.Table:
-    """A samples table from a published annotation file, where the dataset has one for this test set."""
+    """Read the published annotation file of a test set.
+
+    Args:
+        path: of the file.
+        test_set: the test set to score.
+
+    Returns:
+        A table SAMPLES.
+
+    Raises:
+        DataError: the file does not exist, or the dataset has none for this test set.
+    """
     file = load(test_set.dataset).annotation_file
-    words = (
-        "a samples.parquet" if file is None else f"a samples.parquet or the published {file.name}"
-    )
+    expected = "a samples.parquet"
+    if file is not None:
+        expected += f" or the published {file.name}"
+
     if path.is_dir():
-        raise DataError(f"{path}: is a folder, expected {words} (a folder of lists: --lists)")
+        raise DataError(f"{path}: is a folder, expected {expected} (a folder of lists: --lists)")
     if file is None:
         raise DataError(f"{path}: expected a samples.parquet for {test_set.name} (or give --lists)")
     if test_set.name != file.test_set:
         raise DataError(
-            f"{path}: expected a samples.parquet for {test_set.name}; a {file.name} serves for {file.test_set} alone, "
-            "since it does not say what is in other test sets (give --lists)"
+            f"{path}: expected a samples.parquet for {test_set.name}; {file.name} gives the ground "
+            f"truth of {file.test_set} alone, not of other test sets (give --lists)"
         )
     if not path.is_file():
-        raise DataError(f"{path}: not found, expected {words}")
+        raise DataError(f"{path}: not found, expected {expected}")
     return file.read(path)

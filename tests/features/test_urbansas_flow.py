@@ -7,7 +7,7 @@ import yaml
 
 from earshot.reader import FeatureReader
 from earshot.tables import SAMPLES, read_table
-from eval.entrants.entrant import make_baseline
+from eval.entrants.baselines import make_baseline
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from pipeline.base.project import Project
 from tests.helpers.checkouts import make_checkout, run

@@ -12,8 +12,11 @@ import yaml
 
 from earshot import tables
 from earshot.shard_format import Row, crc32_of, write_shard
+from eval.results.comparisons import compare_models
 from eval.results.files import write_results
-from eval.results.model_results import compare_models, evaluate_maps
+from eval.results.model_results import evaluate_model
+from eval.results.model_scores import ModelMaps
+from eval.results.test_sets import find_subset_ids
 from pipeline.base.project import Project
 
 TRAINED_MODELS = ("htf", "ezvsl")
@@ -248,17 +251,14 @@ def _write_scores(project: Project, dataset: str, samples: list[dict], rng) -> N
     for model in MODELS:
         maps, sample_ids = _write_maps(project, dataset, samples, model, rng)
         about = {"seed": 0, "selection": "val", "train_clip_ids": ["elsewhere"]}
-        found = evaluate_maps(
-            maps,
-            sample_ids,
+        kind = _KINDS.get(model, "model")
+        training = about if model in TRAINED_MODELS else {}
+        found = evaluate_model(
+            ModelMaps(model, dataset, sample_ids, maps, kind=kind, **training),
             table,
-            dataset=dataset,
-            model=model,
-            kind=_KINDS.get(model, "model"),
-            subsets=subsets,
+            test_sets={subset: find_subset_ids(table, subset) for subset in subsets},
             protocols=("earshot", "lvs"),
             num_resamples=100,
-            **(about if model in TRAINED_MODELS else {}),
         )
         scores += found[0]
         results += found[1]

@@ -1,42 +1,19 @@
-"""All entrants on one dataset: ceilings of every protocol, leakage within a dataset alone, who takes part."""
+"""All entrants on one dataset: ceilings, leakage within a dataset alone, who takes part."""
 
 import numpy as np
 import pytest
 
 from earshot.errors import ParameterError
-from eval.entrants.entrant import (
-    BASELINES,
-    FLOW_BASELINES,
-    Entrant,
-    make_baseline,
-    make_vision_only,
-)
+from eval.entrants.baselines import BASELINES, FLOW_BASELINES, make_baseline
+from eval.entrants.entrant import Entrant, TrainingClips
+from eval.entrants.vision_only import make_vision_only
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from eval.scoring.protocols import PROTOCOLS
 from pipeline.features.detections import Detections, pack_detections
-from tests.helpers.score_examples import make_samples
+from tests.helpers.score_examples import ArrayReader, make_samples
 
 
-class Reader:
-    """A feature that only the samples ``arrays`` have."""
-
-    def __init__(self, arrays, **attributes):
-        self._arrays, self._attributes = arrays, attributes
-
-    def __contains__(self, sample_id):
-        return sample_id in self._arrays
-
-    def reason(self, sample_id):
-        return "gone"
-
-    def read(self, sample_id):
-        return self._arrays[sample_id]
-
-    def read_attributes(self, sample_id):
-        return self._attributes
-
-
-def evaluate(
+def evaluate_entrants(
     samples, entrants, tmp_path, *, dataset="sample", readers=None, protocols=("earshot",)
 ):
     parameters = EvaluationParameters(
@@ -79,7 +56,9 @@ def test_mistaken_parameters_are_found_before_any_map_is_made(changes, message):
 
 def test_every_protocol_has_its_ceiling_over_the_positives(tmp_path):
     samples = make_samples(num_samples=6, num_negatives=3)
-    rows = evaluate(samples, [make_baseline("centre")], tmp_path, protocols=tuple(PROTOCOLS))
+    rows = evaluate_entrants(
+        samples, [make_baseline("centre")], tmp_path, protocols=tuple(PROTOCOLS)
+    )
     assert {row["kind"] for row in rows["results"]} == {"trivial"}
     ceilings = {row["protocol"]: row for row in rows["ceilings"]}
     assert set(ceilings) == set(PROTOCOLS)
@@ -109,10 +88,11 @@ def test_clip_ids_are_compared_within_a_dataset_alone(tmp_path, train_dataset, l
         "m",
         "model",
         lambda ids, readers: np.random.default_rng(0).random((len(ids), 7, 7), np.float32),
-        train_dataset=train_dataset,
-        train_clip_ids={"clip-s1", "clip-s2", "clip-elsewhere"} if train_dataset else (),
+        training_clips=TrainingClips(
+            train_dataset, {"clip-s1", "clip-s2", "clip-elsewhere"} if train_dataset else ()
+        ),
     )
-    (result,) = evaluate(samples, [entrant], tmp_path)["results"]
+    (result,) = evaluate_entrants(samples, [entrant], tmp_path)["results"]
     assert result["leakage"] == leakage
 
 
@@ -124,8 +104,8 @@ def test_the_topline_reads_cached_detections(tmp_path):
         boxes = np.array(row["boxes"], np.float64)
         found = Detections(boxes, np.full(len(boxes), 3), np.full(len(boxes), 0.9))
         arrays[row["sample_id"]] = pack_detections(found)
-    readers = {"detections": Reader(arrays, num_frames=1)}
-    found = evaluate(
+    readers = {"detections": ArrayReader(arrays, num_frames=1)}
+    found = evaluate_entrants(
         samples, [make_vision_only()], tmp_path, readers=readers, protocols=("earshot", "flowgrad")
     )
     result = next(row for row in found["results"] if row["protocol"] == "flowgrad")
@@ -143,11 +123,11 @@ def test_normalized_flow_differs_where_the_protocol_looks_at_values(tmp_path):
     }
     entrants = [make_baseline(name) for name in BASELINES if name.startswith("flow")]
     assert len(entrants) == 2 * len(FLOW_BASELINES)
-    found = evaluate(
+    found = evaluate_entrants(
         samples,
         entrants,
         tmp_path,
-        readers={"flow": Reader(flows)},
+        readers={"flow": ArrayReader(flows)},
         protocols=("earshot", "flowgrad", "lvs"),
     )
     score = {(row["model"], row["protocol"]): row["mean_ciou"] for row in found["results"]}
@@ -155,10 +135,3 @@ def test_normalized_flow_differs_where_the_protocol_looks_at_values(tmp_path):
         assert score[name, "flowgrad"] != score[f"{name}_normalized", "flowgrad"]
         for protocol in ("earshot", "lvs"):
             assert score[name, protocol] == score[f"{name}_normalized", protocol]
-
-
-def test_an_unknown_baseline_names_the_known_ones():
-    with pytest.raises(
-        ParameterError, match=r"has 'flwo', expected some of centre, .*flow_8bit_normalized.*ogl_l1"
-    ):
-        make_baseline("flwo")

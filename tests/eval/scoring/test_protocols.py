@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from earshot.errors import ParameterError
-from eval.entrants.baselines import ceiling, ceiling_of_half, centre_map, uniform_map
+from eval.entrants.baselines import make_centre_map, make_uniform_map
+from eval.entrants.ceilings import compute_ceilings, compute_ceilings_of_half
 from eval.scoring.ground_truth import make_ground_truth
 from eval.scoring.metrics import auc, success_rate
 from eval.scoring.protocols import PROTOCOLS, get_protocol
@@ -121,12 +122,12 @@ def test_trivial_facts_on_vggss(vggss_boxes):
     def rounded(cious):
         return round(success_rate(cious), 4), round(auc(cious), 4)
 
-    assert rounded(ceiling_of_half(truths)) == (0.5054, 0.4947)
+    assert rounded(compute_ceilings_of_half(truths)) == (0.5054, 0.4947)
     assert rounded(
-        score_maps([centre_map()] * 5158, truths, protocol=get_protocol("lvs")).ciou
+        score_maps([make_centre_map()] * 5158, truths, protocol=get_protocol("lvs")).ciou
     ) == (0.3172, 0.3693)
     assert rounded(
-        score_maps([uniform_map()] * 5158, truths, protocol=get_protocol("ezvsl")).ciou
+        score_maps([make_uniform_map()] * 5158, truths, protocol=get_protocol("ezvsl")).ciou
     ) == (0.2195, 0.3125)
 
 
@@ -134,7 +135,7 @@ def test_uniform_map_marks_everything_in_every_protocol():
     truth = make_ground_truth([[0.1, 0.2, 0.5, 0.9]], rule="union")
     share = (truth.levels() / 2).mean()
     for protocol in PROTOCOLS.values():
-        scores = score_maps([uniform_map()], [truth], protocol=protocol)
+        scores = score_maps([make_uniform_map()], [truth], protocol=protocol)
         assert scores.ciou[0] == share, protocol.name
         assert scores.pointing[0] == share  # on a plateau, the share of it that is inside
 
@@ -147,7 +148,7 @@ def test_the_ground_truth_itself_is_perfect_under_earshot_and_limited_by_half_un
     assert (
         scores.ciou.tolist() == scores.adaptive_ciou.tolist() == scores.pointing.tolist() == [1, 1]
     )
-    assert ceiling_of_half([truth])[0] == 56 * 112 / 25088
+    assert compute_ceilings_of_half([truth])[0] == 56 * 112 / 25088
 
 
 def test_a_plateau_at_the_median_beats_the_ceiling_of_half():
@@ -167,7 +168,7 @@ def test_a_plateau_at_the_median_beats_the_ceiling_of_half():
     assert cious["binary", "ezvsl"] == (truth.levels() / 2).mean()  # everything is at or above 0
     for name, protocol in PROTOCOLS.items():
         assert cious["distinct", name] == pytest.approx(
-            ceiling([truth], protocol=protocol)[0], abs=1e-4
+            compute_ceilings([truth], protocol=protocol)[0], abs=1e-4
         ), name
 
 

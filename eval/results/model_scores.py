@@ -1,0 +1,209 @@
+"""Scores of a model's maps: one row for every sample that is tested, under every protocol.
+
+No sample is lost silently: a test set is its list of ids, and each id gets a row with a status. It
+is ``ok``, ``missing`` (there is no map) or ``failed`` (the map cannot be scored).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from earshot.errors import DataError
+from eval.entrants.entrant import Kind
+from eval.entrants.maps import Maps
+from eval.results.files import SCORES
+from eval.scoring.ground_truth import GroundTruth, ground_truths_of
+from eval.scoring.protocols import Protocol, get_protocol
+from eval.scoring.score_maps import score_maps
+from pipeline.datasets.dataset import load
+
+
+@dataclass(frozen=True)
+class ModelMaps:
+    """The maps of one model on one dataset, and what a reader must know of the model."""
+
+    model: str
+    dataset: str
+    sample_ids: Sequence[str]  # (n,)
+    maps: Maps  # n maps (h, w), larger = more likely
+    # The maps have a unit of their own (see eval.scoring.score_maps.score_maps).
+    is_absolute: bool = False
+    # Why other samples have no map, by sample id.
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    seed: int | None = None
+    # How the checkpoint was chosen.
+    selection: str = "none"
+    # Clips in the training data; None: not known.
+    train_clip_ids: Collection[str] | None = None
+    kind: Kind = "model"
+
+    def keep_only(self, sample_ids: Collection[str]) -> ModelMaps:
+        """Return the maps of these samples alone, without computing any map."""
+        wanted = set(sample_ids)
+        positions = [i for i, name in enumerate(self.sample_ids) if name in wanted]
+        return dataclasses.replace(
+            self,
+            sample_ids=[self.sample_ids[i] for i in positions],
+            maps=_SelectedMaps(self.maps, positions),
+        )
+
+
+class _SelectedMaps:
+    """Some of the maps; each is computed when it is read."""
+
+    def __init__(self, maps: Maps, positions: Sequence[int]):
+        self._maps, self._positions = maps, positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, position: int, /) -> np.ndarray:
+        return self._maps[self._positions[position]]
+
+
+def check_ids(sample_ids: Sequence[str], *, num_maps: int, known_ids: Collection[str]) -> None:
+    """Check that each map has one id that the dataset knows.
+
+    Raises:
+        DataError: the numbers differ, an id appears twice, or the dataset does not know it.
+    """
+    if num_maps != len(sample_ids):
+        raise DataError(
+            f"{num_maps} maps for {len(sample_ids)} sample ids, expected as many of each"
+        )
+
+    repeated = [name for name, count in Counter(sample_ids).items() if count > 1]
+    if repeated:
+        raise DataError(
+            f"sample id {repeated[0]} appears twice ({len(repeated)} such ids), expected each once"
+        )
+
+    unknown = [name for name in sample_ids if name not in known_ids]
+    if unknown:
+        raise DataError(f"sample id {unknown[0]} is not in the dataset ({len(unknown)} such ids)")
+
+
+def find_negatives(samples: pa.Table) -> set[str]:
+    """Return the samples whose sound has no visible source: negatives of extended test sets.
+
+    They have the sound of another clip, or the attribute ``negative``. If such a row has boxes,
+    they belong to the frame's own sound.
+    """
+    columns = samples.select(["sample_id", "audio_clip_id", "attributes"]).to_pydict()
+    return {
+        name
+        for name, audio_clip_id, attributes in zip(*columns.values(), strict=True)
+        if audio_clip_id is not None or dict(attributes or ()).get("negative") == "true"
+    }
+
+
+def score_model(
+    model_maps: ModelMaps,
+    samples: pa.Table,
+    *,
+    protocols: Sequence[str],
+    with_confidence: bool = False,
+) -> dict[str, list[dict[str, Any]]]:
+    """Score the maps of a model on all tested samples.
+
+    Each map is read once, so that ``model_maps.maps`` may compute them when they are read.
+
+    Args:
+        model_maps: maps of some or all of the samples.
+        samples: the tested samples of all subsets together (table SAMPLES).
+        protocols: names of protocols.
+        with_confidence: compute the confidence also where no sample is a negative.
+
+    Returns:
+        For each protocol, a row of the table SCORES for every sample. A sample without boxes that
+        is no negative cannot be scored: it is ``missing``, with the reason ``no_ground_truth``.
+
+    Raises:
+        DataError: ids and maps do not fit (see ``check_ids``), or a map has another shape.
+        ParameterError: a protocol is unknown.
+    """
+    chosen = [get_protocol(name) for name in protocols]
+    truths = ground_truths_of(samples, box_rule=load(model_maps.dataset).box_rule)
+    negatives = find_negatives(samples)
+    tested_ids = samples["sample_id"].to_pylist()
+    check_ids(model_maps.sample_ids, num_maps=len(model_maps.maps), known_ids=set(tested_ids))
+    position_of = {name: i for i, name in enumerate(model_maps.sample_ids)}
+
+    rows: dict[str, list[dict[str, Any]]] = {protocol.name: [] for protocol in chosen}
+    for name in tested_ids:
+        is_positive = name not in negatives
+        has_truth = not is_positive or name in truths
+        lowres_map, status, reason = (
+            _read_map(model_maps, name, position_of.get(name))
+            if has_truth
+            else (None, "missing", "no_ground_truth")
+        )
+
+        for protocol in chosen:
+            row = dict.fromkeys(SCORES.columns.names) | {
+                "model": model_maps.model,
+                "dataset": model_maps.dataset,
+                "sample_id": name,
+                "protocol": protocol.name,
+                "is_positive": is_positive,
+                "status": status,
+                "reason": reason,
+            }
+            if lowres_map is not None:
+                row |= _score_sample(
+                    lowres_map,
+                    truths[name] if is_positive else None,
+                    protocol,
+                    is_absolute=model_maps.is_absolute,
+                    with_confidence=with_confidence or bool(negatives),
+                )
+            rows[protocol.name].append(row)
+    return rows
+
+
+def _read_map(
+    model_maps: ModelMaps, sample_id: str, position: int | None
+) -> tuple[np.ndarray | None, str, str | None]:
+    """Return a map that can be scored or None, the status, and the reason if there is none."""
+    if position is None:
+        return None, "missing", model_maps.reasons.get(sample_id, "no_map")
+
+    lowres_map = np.asarray(model_maps.maps[position])
+    if lowres_map.ndim != 2 or 0 in lowres_map.shape:
+        raise DataError(
+            f"the map of {sample_id} has shape {lowres_map.shape}, expected (height, width)"
+        )
+    if not np.isfinite(lowres_map).all():
+        return None, "failed", "not_finite"
+    return lowres_map, "ok", None
+
+
+def _score_sample(
+    lowres_map: np.ndarray,
+    truth: GroundTruth | None,
+    protocol: Protocol,
+    *,
+    is_absolute: bool,
+    with_confidence: bool,
+) -> dict[str, float | None]:
+    """Return the columns of scores; a negative (``truth`` None) has a confidence alone."""
+    scores = score_maps(
+        [lowres_map],
+        [truth],
+        protocol=protocol,
+        is_absolute=is_absolute,
+        with_confidence=with_confidence,
+    )
+    confidence = float(scores.confidence[0])
+    columns: dict[str, float | None] = {"confidence": None if np.isnan(confidence) else confidence}
+    if truth is not None:
+        for name in ("ciou", "adaptive_ciou", "median_ciou", "pointing"):
+            columns[name] = float(getattr(scores, name)[0])
+    return columns

@@ -1,0 +1,152 @@
+"""From the scores of many samples to one result: metrics, their intervals, and what is missing."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from earshot.errors import DataError
+from eval.entrants.entrant import Kind
+from eval.results.files import METRICS, hash_ids
+from eval.scoring import metrics
+from eval.scoring.bootstrap import NUM_RESAMPLES, intervals
+from eval.scoring.protocols import get_protocol
+
+
+def summarize(
+    rows: Iterable[Mapping[str, Any]],
+    ids: Collection[str],
+    *,
+    subset: str,
+    kind: Kind = "model",
+    seed: int | None = None,
+    selection: str = "none",
+    leakage: int | None = None,
+    num_resamples: int = NUM_RESAMPLES,
+) -> dict[str, Any]:
+    """Summarize one model under one protocol on one test set.
+
+    A model without any scored sample gets n = 0 and null metrics. This is no error, because other
+    models may have scores.
+
+    Args:
+        rows: rows of the table SCORES, of one model and one protocol.
+        ids: the test set.
+        subset: its name in the results.
+        kind: what the model is.
+        seed: of its training.
+        selection: how its checkpoint was chosen.
+        leakage: scored clips that are in the training data; None: not known.
+        num_resamples: for the intervals.
+
+    Returns:
+        An object of the list ``results`` (see ``eval.results.files``).
+
+    Raises:
+        DataError: there is no row for any id of the test set.
+    """
+    wanted = set(ids)
+    rows = [row for row in rows if row["sample_id"] in wanted]
+    if not rows:
+        raise DataError(f"the subset {subset!r} has none of its {len(wanted)} ids among the scores")
+    keys = {(row["model"], row["dataset"], row["protocol"]) for row in rows}
+    assert len(keys) == 1, f"rows of several models or protocols: {sorted(keys)}"
+    model, dataset, protocol = keys.pop()
+
+    scored = [row for row in rows if row["status"] == "ok"]
+    positives = [row for row in scored if row["is_positive"]]
+    num_by_reason = Counter(row["reason"] for row in rows if row["status"] != "ok")
+    result = {
+        "model": model,
+        "kind": kind,
+        "dataset": dataset,
+        "subset": subset,
+        "protocol": protocol,
+        "seed": seed,
+        "n": len(scored),
+        "num_requested": len(rows),
+        "coverage_percent": 100 * len(scored) / len(rows),
+        "ids_sha256": hash_ids(row["sample_id"] for row in scored),
+        "requested_ids_sha256": hash_ids(row["sample_id"] for row in rows),
+        "selection": selection,
+        "leakage": leakage,
+        "missing": dict(sorted(num_by_reason.items())),
+        "success_at": get_protocol(protocol).published_at,
+    }
+
+    result |= compute_metrics(positives, num_resamples=num_resamples)
+    if any(not row["is_positive"] for row in rows):
+        result["num_negatives"] = len(scored) - len(positives)
+        result |= _compute_metrics_with_negatives(scored)
+    return result
+
+
+def compute_metrics(
+    rows: Sequence[Mapping[str, Any]], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> dict[str, float | None]:
+    """Compute each of ``METRICS``, with the ends of its interval.
+
+    Args:
+        rows: scored positives.
+        num_resamples: for the intervals.
+        seed: of the resamples.
+
+    Returns:
+        For each metric its value, ``<metric>_low`` and ``<metric>_high``; None without rows.
+    """
+    if not rows:
+        return {f"{metric}{end}": None for metric in METRICS for end in ("", "_low", "_high")}
+
+    values: dict[str, float | None] = {}
+    columns = compute_sample_values(rows)
+    for metric, interval in zip(
+        METRICS, intervals(columns, num_resamples=num_resamples, seed=seed), strict=True
+    ):
+        values[metric] = interval.value
+        values[f"{metric}_low"] = interval.low
+        values[f"{metric}_high"] = interval.high
+
+    # The published arithmetic; it differs from the mean in the last bit.
+    values["auc"] = metrics.auc(np.array([row["ciou"] for row in rows]))
+    return values
+
+
+def compute_sample_values(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Return one value per sample and metric; the mean over the samples is the metric.
+
+    Args:
+        rows: n scored positives.
+
+    Returns:
+        float64 ``(n, len(METRICS))``, in the order of ``METRICS``.
+    """
+    cious = np.array([row["ciou"] for row in rows], np.float64)
+    columns = {
+        "mean_ciou": cious,
+        "success_rate": cious >= 0.5,
+        "auc": metrics.auc_contributions(cious),
+        "adaptive_ciou": [row["adaptive_ciou"] for row in rows],
+        "pointing_accuracy": [row["pointing"] for row in rows],
+        "success_rate_at_30": cious >= 0.3,
+        "median_ciou": [row["median_ciou"] for row in rows],
+    }
+    return np.stack([np.asarray(columns[name], np.float64) for name in METRICS], axis=1)
+
+
+def _compute_metrics_with_negatives(scored: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    is_positive = np.array([row["is_positive"] for row in scored], bool)
+    if is_positive.all():
+        # No negative has a map: the values would be those of a test set without negatives.
+        return {"average_precision": None, "max_f1": None, "localization_accuracy": None}
+
+    cious = np.array([row["ciou"] or 0.0 for row in scored])
+    confidences = np.array([row["confidence"] for row in scored])
+    has_positive = is_positive.any()
+    return {
+        "average_precision": metrics.average_precision(cious, confidences, is_positive),
+        "max_f1": metrics.max_f1(cious, confidences, is_positive),
+        "localization_accuracy": metrics.localization_accuracy(cious, is_positive)
+        if has_positive
+        else None,
+    }

@@ -1,0 +1,57 @@
+"""Models on their common samples."""
+
+import numpy as np
+import pytest
+
+from earshot.errors import DataError
+from eval.results.comparisons import compare_models, summarize_intersection
+from eval.results.files import hash_ids
+from tests.helpers.score_examples import evaluate_maps, make_samples
+
+
+@pytest.fixture
+def samples():
+    return make_samples()
+
+
+@pytest.fixture
+def ids(samples):
+    return samples["sample_id"].to_pylist()
+
+
+@pytest.fixture
+def maps(ids):
+    return np.random.default_rng(1).random((len(ids), 14, 14), np.float32)
+
+
+def test_intersection_scores_all_models_on_the_same_ids(samples, ids, maps):
+    a, _ = evaluate_maps(samples, maps[:15], ids[:15], model="a")
+    b, _ = evaluate_maps(samples, maps[5:], ids[5:], model="b")
+    results = summarize_intersection(
+        a + b, ids, subset="test", kinds={"b": "baseline"}, num_resamples=50
+    )
+    assert [(r["model"], r["kind"]) for r in results] == [("a", "model"), ("b", "baseline")]
+    assert {r["n"] for r in results} == {10}
+    assert {r["ids_sha256"] for r in results} == {hash_ids(ids[5:15])}
+    assert results[0]["coverage_percent"] == results[1]["coverage_percent"] == 50
+    assert results[0]["mean_ciou"] == results[1]["mean_ciou"]
+    nothing, _ = evaluate_maps(samples, [], [], model="c")
+    with pytest.raises(DataError, match="have no scored sample of subset 'test' in common"):
+        summarize_intersection(a + nothing, ids, subset="test")
+
+
+def test_paired_comparison_is_over_common_samples(samples, ids, maps):
+    boxes = samples["boxes"].to_pylist()
+    good = np.zeros((20, 28, 28), np.float32)
+    for i, ((x1, y1, x2, y2),) in enumerate(boxes):
+        good[i, int(28 * y1) : int(28 * y2), int(28 * x1) : int(28 * x2)] = 1
+    a, _ = evaluate_maps(samples, good, ids, model="good")
+    b, _ = evaluate_maps(samples, maps[:18], ids[:18], model="noise")
+    row = compare_models(
+        a + b, ids, first="good", second="noise", metric="adaptive_ciou", num_resamples=500
+    )
+    assert row["n"] == 18
+    assert row["low"] > 0.3
+    assert row["p_value"] < 0.01
+    with pytest.raises(DataError, match="unknown metric 'f1'"):
+        compare_models(a + b, ids, first="good", second="noise", metric="f1")

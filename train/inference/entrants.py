@@ -1,0 +1,157 @@
+"""Collect what takes part in the evaluation: baselines, models and the vision-only topline."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from earshot.errors import ParameterError
+from earshot.reader import FeatureReader
+from earshot.tables import SAMPLES, read_table
+from eval.entrants.baselines import make_baseline
+from eval.entrants.entrant import Entrant, Predict, TrainingClips
+from eval.entrants.vision_only import make_vision_only
+from eval.results.evaluate import EvaluationParameters
+from pipeline.base.progress import Progress
+from pipeline.base.project import Project
+from train.data.splits import find_split_ids
+from train.inference.object_baseline import KINDS as NETWORK_BASELINES
+from train.inference.object_baseline import make_object_predictor
+from train.inference.predictor import Predictor, load_predictor, make_untrained_predictor
+from train.models.training_parameters import TrainingParameters
+from train.runs.run_folder import RELEASED, read_run
+
+
+def collect_entrants(project: Project, parameters: EvaluationParameters) -> list[Entrant]:
+    """Collect the baselines, the models of all runs, and the vision-only topline.
+
+    A run that was not trained has no model; it is named on standard output and left out.
+
+    Args:
+        project: whose runs, weights and tables are read.
+        parameters: which baselines take part, and whether untrained networks do.
+
+    Returns:
+        The entrants in the order of the tables' rows.
+
+    Raises:
+        ParameterError: a baseline or dataset is unknown, or two entrants have one name.
+        DataError: a run or a file of weights cannot be read.
+    """
+    entrants = [_make_baseline(project, name, parameters) for name in parameters.baselines]
+    detected_datasets = _find_detected_datasets(project)
+    for model in project.runs:
+        entrants += _make_model_entrants(project, model, has_untrained=parameters.has_untrained)
+    entrants.append(make_vision_only(detected_datasets))
+
+    names = [entrant.name for entrant in entrants]
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise ParameterError(
+            f"params: {repeated[0]!r} is evaluated twice, expected each model and baseline once"
+        )
+    return entrants
+
+
+def _find_detected_datasets(project: Project) -> list[str]:
+    """Return the datasets that have detections, so that the topline takes part."""
+    chosen = project.section("detections.datasets")
+    unknown = [name for name in chosen if name not in project.datasets]
+    if unknown:
+        raise ParameterError(
+            f"params: detections.datasets has {unknown[0]!r}, expected some of `datasets`"
+        )
+    return chosen
+
+
+def _make_baseline(project: Project, name: str, parameters: EvaluationParameters) -> Entrant:
+    if name not in NETWORK_BASELINES:
+        return make_baseline(name)
+
+    weights = parameters.object_guidance_weights
+    predictor = make_object_predictor(name, weights=weights, weights_dir=project.weights_dir)
+    return Entrant(
+        name,
+        "baseline",
+        _predict_with_progress(predictor, name),
+        reads=predictor.reads,
+        is_kept=True,
+    )
+
+
+def _make_model_entrants(project: Project, model: str, *, has_untrained: bool) -> list[Entrant]:
+    """Return the model of a run and, if wanted, the same network before training."""
+    run = read_run(project.run_dir(model))
+    if run["status"] == "untrained":
+        print(f"{model}: not evaluated, since it was not trained: {run['reason']}")
+        return []
+
+    predictor = load_predictor(project.run_dir(model), weights_dir=project.weights_dir)
+    if run["selection"] == RELEASED:
+        return [_make_released_entrant(model, predictor)]
+
+    parameters = predictor.parameters
+    assert parameters is not None, f"{model}: a trained model has parameters"
+    entrants = [_make_trained_entrant(project, model, predictor, parameters)]
+    if has_untrained:
+        entrants.append(_make_untrained_entrant(project, model, parameters))
+    return entrants
+
+
+def _make_released_entrant(model: str, predictor: Predictor) -> Entrant:
+    # What its authors trained on is not known here, so it has no training clips.
+    return Entrant(
+        model,
+        "model",
+        _predict_with_progress(predictor, model),
+        reads=predictor.reads,
+        is_kept=True,
+        selection=RELEASED,
+    )
+
+
+def _make_trained_entrant(
+    project: Project, model: str, predictor: Predictor, parameters: TrainingParameters
+) -> Entrant:
+    # Models are trained on the first dataset.
+    dataset = project.datasets[0]
+    samples = read_table(project.samples_table_path(dataset), SAMPLES)
+    train_ids = set(find_split_ids(samples, parameters.train_split))
+    ids = zip(samples["sample_id"].to_pylist(), samples["clip_id"].to_pylist(), strict=True)
+    clip_ids = {clip_id for sample_id, clip_id in ids if sample_id in train_ids}
+
+    return Entrant(
+        model,
+        "model",
+        _predict_with_progress(predictor, model),
+        reads=predictor.reads,
+        is_kept=True,
+        seed=parameters.seed,
+        selection=parameters.select_on,
+        training_clips=TrainingClips(dataset, clip_ids),
+    )
+
+
+def _make_untrained_entrant(
+    project: Project, model: str, parameters: TrainingParameters
+) -> Entrant:
+    name = f"{model}_untrained"
+    untrained = make_untrained_predictor(parameters, weights_dir=project.weights_dir)
+    return Entrant(
+        name,
+        "untrained",
+        _predict_with_progress(untrained, name),
+        reads=untrained.reads,
+        is_kept=True,
+        seed=parameters.seed,
+        training_clips=TrainingClips(None, ()),
+    )
+
+
+def _predict_with_progress(predictor: Predictor, name: str) -> Predict:
+    """Return the predictor's ``predict`` with a progress bar under the entrant's name."""
+
+    def predict(sample_ids: Sequence[str], readers: Mapping[str, FeatureReader], /) -> np.ndarray:
+        with Progress(len(sample_ids), f"maps of {name}", unit="sample") as progress:
+            return predictor.predict(sample_ids, readers, progress=progress)
+
+    return predict
