@@ -1,5 +1,6 @@
-"""Which datasets and features a command is about."""
+"""Choose which datasets and features a command is about."""
 
+import argparse
 import os
 
 from earshot.errors import ParameterError
@@ -10,8 +11,8 @@ from pipeline.shards.account import account_path
 from pipeline.shards.cluster import ClusterParameters
 
 
-def add_selection(parser) -> None:
-    """Arguments ``--dataset`` and ``--feature``, both repeatable."""
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add the options ``--dataset`` and ``--feature``, which can be repeated."""
     parser.add_argument(
         "--dataset", action="append", help="only this dataset (default: those of params.yaml)"
     )
@@ -23,39 +24,50 @@ def add_selection(parser) -> None:
     )
 
 
-def selected_folders(arguments, project: Project) -> list[tuple[str, str]]:
-    """Return (dataset, feature) of every selected folder that is built; print the others."""
+def find_selected_folders(arguments: argparse.Namespace, project: Project) -> list[tuple[str, str]]:
+    """Return the selected features that are cached, and print which are not.
+
+    Returns:
+        (dataset, feature) of each.
+
+    Raises:
+        ParameterError: A dataset is neither in params.yaml nor in the cache.
+    """
     found = []
-    known = sorted(
-        path.name for path in (project.root / "cache").glob("*") if (path / "store").is_dir()
-    )
     for dataset in arguments.dataset or project.datasets:
-        if dataset not in project.datasets and not project.dataset_cache_dir(dataset).is_dir():
-            names = ", ".join(sorted({*project.datasets, *known}))
-            raise ParameterError(f"--dataset {dataset}: not known here; known: {names}")
+        _check_dataset(project, dataset)
         features = list(arguments.feature or FEATURES)
         built = [feature for feature in features if _is_built(project, dataset, feature)]
+        found += [(dataset, feature) for feature in built]
+
+        # Without --feature, a feature that nobody asked for yet is no news.
         for feature in features:
-            if feature in built:
-                continue
-            if arguments.feature or project.feature_dir(dataset, feature).exists():
+            is_expected = arguments.feature or project.feature_dir(dataset, feature).exists()
+            if feature not in built and is_expected:
                 print(f"{dataset}/{feature}: not cached yet; {_describe_remedy(feature)}")
         if not built and not arguments.feature:
             print(f"{dataset}: no features cached yet; `dvc repro` does that")
-        found += [(dataset, feature) for feature in built]
     return found
 
 
+def _check_dataset(project: Project, dataset: str) -> None:
+    if dataset in project.datasets or project.dataset_cache_dir(dataset).is_dir():
+        return
+    cached = [path.name for path in (project.root / "cache").glob("*") if (path / "store").is_dir()]
+    names = ", ".join(sorted({*project.datasets, *cached}))
+    raise ParameterError(f"--dataset {dataset}: not known here; known: {names}")
+
+
 def _describe_remedy(feature: str) -> str:
-    """Say how a feature comes into the cache."""
+    """Return how a feature comes into the cache."""
     section = FEATURES[feature].datasets_section
     return "`dvc repro` does that" + (f" for the datasets in `{section}`" if section else "")
 
 
 def _is_built(project: Project, dataset: str, feature: str) -> bool:
-    """Say whether a feature was built once, even if its index or folder is gone.
+    """Return whether a feature was built, even if its index or its folder is gone now.
 
-    Shards or an account show it too; DVC removes both before a run.
+    Shards or an account show it. DVC removes both before it runs the feature's stage.
     """
     folder = project.feature_dir(dataset, feature)
     return (

@@ -3,7 +3,7 @@
 import argparse
 
 from pipeline.base.project import Project
-from pipeline.commands.feature_selection import add_selection, selected_folders
+from pipeline.commands.feature_selection import add_selection, find_selected_folders
 from pipeline.shards.store import prune_store
 
 HELP = "remove cached shards that no index uses: of earlier parameters, and of clips that are gone"
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, project: Project) -> int:
     """Print one line for each feature, and whether DVC's cache still has what was removed."""
     num_shared_bytes = 0
-    for dataset, feature in selected_folders(arguments, project):
+    for dataset, feature in find_selected_folders(arguments, project):
         store_dir = project.store_dir(dataset, feature)
         if not store_dir.is_dir():
             continue

@@ -1,57 +1,60 @@
-"""``repair``: make damaged or missing shards again, and on request what failed before."""
+"""``repair``: compute damaged or missing shards again, and on request what failed before."""
+
+import argparse
+from collections.abc import Sequence
 
 from earshot.tables import DOWNLOADS, SAMPLES, read_table
 from pipeline.base.project import Project
 from pipeline.commands.feature_selection import (
     add_selection,
+    find_selected_folders,
     read_cluster_parameters,
-    selected_folders,
 )
-from pipeline.commands.verify import describe_damage, print_damaged_tables, verify_folder
+from pipeline.commands.verify import print_damaged_tables, print_damages, verify_folder
 from pipeline.features.configure import configure_feature
 from pipeline.shards.account import account_path, write_account
 from pipeline.shards.build import BuildOptions, FeatureFolders
 from pipeline.shards.repair import remove_damaged_files, repair_feature
 from pipeline.shards.verify import Damage
 
-HELP = "make damaged shards again (found as by verify); restores the same bytes where possible"
+HELP = "compute damaged shards again (those that verify finds); the same bytes where possible"
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `repair`."""
     add_selection(parser)
     parser.add_argument(
         "--failed",
         action="append",
         default=[],
         metavar="REASON",
-        help="also compute again the samples that failed with this reason (crashed, timeout, error, ...)",
+        help="also try again the samples that failed with this reason (crashed, timeout, error...)",
     )
     parser.add_argument("--quiet", action="store_true", help="only what was wrong, and the totals")
 
 
-def run(arguments, project: Project) -> int:
-    """Exit code 0 when everything is whole afterwards, 1 when not."""
-    selected = selected_folders(arguments, project)
-    has_damaged_table = print_damaged_tables(
-        project, dict.fromkeys(dataset for dataset, _ in selected)
-    )
+def run(arguments: argparse.Namespace, project: Project) -> int:
+    """Repair the selected features; return 0 if everything is whole afterwards, otherwise 1."""
+    selected = find_selected_folders(arguments, project)
+    datasets = dict.fromkeys(dataset for dataset, _ in selected)
+    has_damaged_table = print_damaged_tables(project, datasets)
     codes = [_repair(project, dataset, name, arguments) for dataset, name in selected]
     return max([int(has_damaged_table), *codes])
 
 
-def _repair(project: Project, dataset: str, name: str, arguments) -> int:
+def _repair(project: Project, dataset: str, name: str, arguments: argparse.Namespace) -> int:
     damages, num_ok = verify_folder(project, dataset, name, is_quiet=arguments.quiet)
     if not damages and not arguments.failed:
         print(f"{dataset}/{name}: {num_ok} samples, whole; nothing to repair")
         return 0
+
     feature = configure_feature(project, name)
     if not feature.can_compute:
         return _remove_damaged(project, dataset, name, damages)
-    for reasons in (
-        arguments.failed,
-        (),
-    ):  # a damaged index hides damaged shards: they are found the second time
-        _print_damages(damages, project)
+
+    # A damaged index hides damaged shards. They are found, and repaired, the second time.
+    for retry_reasons in (arguments.failed, ()):
+        print_damages(damages, project)
         report = repair_feature(
             feature,
             [damage for damage in damages if damage.path.suffix == ".h5"],
@@ -60,24 +63,26 @@ def _repair(project: Project, dataset: str, name: str, arguments) -> int:
             folders=_find_folders(project, dataset, name),
             options=BuildOptions(
                 cluster=read_cluster_parameters(project),
-                retry_reasons=reasons,
+                retry_reasons=retry_reasons,
                 is_quiet=arguments.quiet,
             ),
         )
         print(f"{dataset}/{report.describe()}")
         if account_path(project, dataset, name).exists():
             write_account(project, dataset, name, num_bytes=report.build.bytes)
+
         damages, _ = verify_folder(project, dataset, name, is_quiet=True)
         if not damages:
             return 0
-    _print_damages(damages, project)
+
+    print_damages(damages, project)
     print(f"{dataset}/{name}: still damaged")
     return 1
 
 
-def _remove_damaged(project: Project, dataset: str, name: str, damages: list[Damage]) -> int:
-    """Remove the damaged shards of a feature that only its stage can compute, and say so."""
-    _print_damages(damages, project)
+def _remove_damaged(project: Project, dataset: str, name: str, damages: Sequence[Damage]) -> int:
+    """Remove the damaged shards of a feature that only its stage can compute."""
+    print_damages(damages, project)
     removed = remove_damaged_files(damages, _find_folders(project, dataset, name))
     print(
         f"{dataset}/{name}: {len(removed)} damaged shards removed; `dvc repro {name}@{dataset}` "
@@ -92,9 +97,3 @@ def _find_folders(project: Project, dataset: str, name: str) -> FeatureFolders:
         project.store_dir(dataset, name),
         project.feature_dir(dataset, name),
     )
-
-
-def _print_damages(damages: list[Damage], project: Project) -> None:
-    for damage in damages:
-        for line in describe_damage(damage, project.root):
-            print(line)

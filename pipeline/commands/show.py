@@ -1,8 +1,11 @@
-"""``show``: one picture of a sample: frame with boxes, flow, spectrogram, maps, and where it comes from."""
+"""``show``: draw one picture of a sample, with its features, its maps and where it comes from."""
 
+import argparse
 import difflib
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,13 +20,15 @@ from pipeline.features.registry import FEATURES, Kind
 HELP = (
     "draw one picture of a sample: frame with boxes, flow, spectrogram, maps, where it comes from"
 )
-_NUM_NEAR = 5
-_SAFE = re.compile(r"[^A-Za-z0-9_-]+")
+_MAX_IDS = 5  # in a message
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")  # in the name of a file
+_GREY_FRAME = np.full((246, 328, 3), 128, np.uint8)  # behind a map whose frame is not cached
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `show`."""
     parser.add_argument(
-        "words", nargs="*", metavar="SAMPLE", help="its id; one that begins with - goes behind --"
+        "words", nargs="*", metavar="SAMPLE", help="its id; put one that begins with - after --"
     )
     parser.add_argument("--sample", help="the same, for ids that begin with -: --sample=-ID")
     parser.add_argument("--dataset", help="where to look (default: every dataset of params.yaml)")
@@ -35,18 +40,19 @@ def add_arguments(parser) -> None:
         action="append",
         default=[],
         metavar="MODEL",
-        help="also draw the map of this model, `all` for all that `evaluate` left (can be repeated)",
+        help="also draw the map of this model; `all`: of all models with maps (can be repeated)",
     )
 
 
-def run(arguments, project: Project) -> int:
+def run(arguments: argparse.Namespace, project: Project) -> int:
     """Draw the sample, print what the picture says, and where the picture is."""
-    sample_id = _sample_id(arguments)
-    output_path = arguments.output or Path(f"show_{_SAFE.sub('_', sample_id)[:120]}.png")
+    sample_id = _read_sample_id(arguments)
+    output_path = arguments.output or Path(f"show_{_UNSAFE.sub('_', sample_id)[:120]}.png")
     if output_path.suffix not in (".png", ".jpg", ".webp"):
         raise ParameterError(
             f"--output {output_path}: ends in {output_path.suffix!r}, expected .png, .jpg or .webp"
         )
+
     dataset, sample = find_sample(project, sample_id, arguments.dataset)
     lines = describe_sample(project, dataset, sample)
     panels = draw_panels(project, dataset, sample, models=arguments.map)
@@ -57,6 +63,7 @@ def run(arguments, project: Project) -> int:
         raise ParameterError(
             f"--output {output_path}: no file can be made there: {error.strerror}"
         ) from None
+
     for line in lines:
         print(line)
     for panel in panels:
@@ -66,72 +73,111 @@ def run(arguments, project: Project) -> int:
     return 0
 
 
-def find_sample(project: Project, sample_id: str, dataset: str | None = None) -> tuple[str, dict]:
-    """The dataset that has ``sample_id`` and its row of the samples table.
+def _read_sample_id(arguments: argparse.Namespace) -> str:
+    given = [*arguments.words, *([arguments.sample] if arguments.sample is not None else [])]
+    if len(given) != 1 or not given[0]:
+        raise ParameterError(
+            f"show: {len(given)} sample ids given, expected one (`show SAMPLE` or "
+            "`show -- -SAMPLE`)"
+        )
+    return given[0]
 
-    An unknown id is refused with the nearest known ones, an id in several datasets with their names. A clip's id is
-    taken for its only sample.
+
+def find_sample(
+    project: Project, sample_id: str, dataset: str | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Find a sample in the tables.
+
+    Args:
+        project: The checkout.
+        sample_id: The sample's id, or the id of a clip with one sample.
+        dataset: Where to look; None: in all datasets of params.yaml.
+
+    Returns:
+        The sample's dataset, and its row of the samples table.
+
+    Raises:
+        DataError: No dataset has the sample (the message names similar ids), or several have it.
     """
+    if dataset is not None:
+        _check_listed(project, dataset)
     names = [dataset] if dataset is not None else project.datasets
-    if dataset is not None and not project.samples_table_path(dataset).exists():
-        known = sorted(
-            path.parent.name for path in (project.root / "manifests").glob("*/samples.parquet")
-        )
-        raise DataError(
-            f"dataset {dataset}: manifests/{dataset}/samples.parquet is not there; "
-            + (
-                f"there are {', '.join(known)}"
-                if known
-                else "no dataset has been listed: run `dvc repro` first"
-            )
-        )
-    found, known_ids, unlisted = [], [], []
-    for name in names:
-        if not project.samples_table_path(name).exists():
-            unlisted.append(name)
-            continue
+    listed = [name for name in names if project.samples_table_path(name).exists()]
+
+    found, known_ids = [], []
+    for name in listed:
         ids = tables.read_table(
             project.samples_table_path(name), tables.SAMPLES, columns=["sample_id", "clip_id"]
         )
-        sample_ids, clip_ids = ids["sample_id"].to_pylist(), ids["clip_id"].to_pylist()
-        rows = [row for row, known in enumerate(sample_ids) if known == sample_id]
-        if not rows:
-            rows = [row for row, clip_id in enumerate(clip_ids) if clip_id == sample_id]
-            if len(rows) > 1:
-                raise DataError(
-                    f"{sample_id} is a clip of {name} with {len(rows)} samples, expected a sample: "
-                    f"{_join_some([sample_ids[row] for row in rows])}"
-                )
-        found += [(name, row) for row in rows[:1]]
+        sample_ids = ids["sample_id"].to_pylist()
+        row = _find_row(name, sample_id, sample_ids, ids["clip_id"].to_pylist())
+        found += [(name, row)] if row is not None else []
         known_ids += sample_ids
+
     if len(found) > 1:
-        raise DataError(
-            f"sample {sample_id} is in {' and '.join(name for name, _ in found)}: choose with --dataset"
-        )
+        places = " and ".join(name for name, _ in found)
+        raise DataError(f"sample {sample_id} is in {places}: choose with --dataset")
     if not found:
-        where = " and ".join(name for name in names if name not in unlisted) or "any dataset"
-        near = difflib.get_close_matches(sample_id, known_ids, n=_NUM_NEAR, cutoff=0.6)
-        hint = (
-            f"near matches: {', '.join(near)}"
-            if near
-            else f"there are {len(known_ids)} samples, {_join_some(known_ids)}"
-        )
-        if not known_ids:
-            hint = "no sample has been listed: run `dvc repro` first"
-        raise DataError(f"no sample {sample_id!r} in {where}; {hint}")
+        where = " and ".join(listed) or "any dataset"
+        raise DataError(f"no sample {sample_id!r} in {where}; {_suggest_ids(sample_id, known_ids)}")
     name, row = found[0]
     table = tables.read_table(project.samples_table_path(name), tables.SAMPLES)
     return name, table.slice(row, 1).to_pylist()[0]
 
 
-def describe_sample(project: Project, dataset: str, sample: dict) -> list[str]:
-    """Where the sample comes from: its clip, moment, splits, label, media file and the account of its download."""
-    clip = _row_of(project.clips_table_path(dataset), tables.CLIPS, sample["clip_id"])
-    download = _row_of(project.downloads_table_path(dataset), tables.DOWNLOADS, sample["clip_id"])
+def _check_listed(project: Project, dataset: str) -> None:
+    if project.samples_table_path(dataset).exists():
+        return
+    paths = (project.root / "manifests").glob("*/samples.parquet")
+    known = ", ".join(sorted(path.parent.name for path in paths))
+    remedy = f"there are {known}" if known else "no dataset has been listed: run `dvc repro` first"
+    raise DataError(
+        f"dataset {dataset}: manifests/{dataset}/samples.parquet is not there; {remedy}"
+    )
+
+
+def _find_row(
+    dataset: str, wanted_id: str, sample_ids: list[str], clip_ids: list[str]
+) -> int | None:
+    """Return the row of a sample, or of the only sample of a clip with this id."""
+    if wanted_id in sample_ids:
+        return sample_ids.index(wanted_id)
+
+    rows = [row for row, clip_id in enumerate(clip_ids) if clip_id == wanted_id]
+    if len(rows) > 1:
+        raise DataError(
+            f"{wanted_id} is a clip of {dataset} with {len(rows)} samples, expected a sample: "
+            f"{_join_some([sample_ids[row] for row in rows])}"
+        )
+    return rows[0] if rows else None
+
+
+def _suggest_ids(sample_id: str, known_ids: list[str]) -> str:
+    if not known_ids:
+        return "no sample has been listed: run `dvc repro` first"
+    near = difflib.get_close_matches(sample_id, known_ids, n=_MAX_IDS, cutoff=0.6)
+    if near:
+        return f"near matches: {', '.join(near)}"
+    return f"there are {len(known_ids)} samples, {_join_some(known_ids)}"
+
+
+def describe_sample(project: Project, dataset: str, sample: Mapping[str, Any]) -> list[str]:
+    """Say in a few lines where a sample comes from.
+
+    Args:
+        project: The checkout.
+        dataset: The sample's dataset.
+        sample: Its row of the samples table.
+
+    Returns:
+        Lines about its clip, time and splits; its label and attributes; the video; the media file,
+        or why there is none.
+    """
+    clip_id = sample["clip_id"]
     moment = "the centre" if sample["time_seconds"] is None else f"{sample['time_seconds']:g} s"
-    lines = [
-        f"clip {sample['clip_id']}, at {moment} of its file; splits: {', '.join(sample['splits'] or []) or 'none'}"
-    ]
+    splits = ", ".join(sample["splits"] or []) or "none"
+    lines = [f"clip {clip_id}, at {moment} of its file; splits: {splits}"]
+
     facts = [f"{name}: {value}" for name, value in dict(sample["attributes"] or []).items()]
     if sample["label"]:
         facts.insert(0, f"label: {sample['label']}")
@@ -139,47 +185,71 @@ def describe_sample(project: Project, dataset: str, sample: dict) -> list[str]:
         facts.append(f"sound from clip {sample['audio_clip_id']}")
     if facts:
         lines.append("; ".join(facts))
+
+    clip = _read_clip_row(project.clips_table_path(dataset), tables.CLIPS, clip_id)
     if clip is not None:
         section = ""
         if clip["start_seconds"] is not None and clip["end_seconds"] is not None:
             section = f", {clip['start_seconds']:g} to {clip['end_seconds']:g} s"
         lines.append(f"from {clip['url']}{section}")
+
+    download = _read_clip_row(project.downloads_table_path(dataset), tables.DOWNLOADS, clip_id)
+    return [*lines, _describe_download(download)]
+
+
+def _describe_download(download: Mapping[str, Any] | None) -> str:
     if download is None:
-        lines.append("download: not attempted yet")
-    elif download["status"] != "ok":
-        lines.append(
-            f"download: {download['status']}, {download['reason']}: {download['detail'] or 'no details'}"
-        )
-    else:
-        parts = [
-            download["path"],
-            _size_text(download),
-            download["video_codec"],
-            download["audio_codec"],
-        ]
-        parts += (
-            [f"{download['duration_seconds']:.2f} s"]
-            if download["duration_seconds"] is not None
-            else []
-        )
-        parts += download["flags"] or []
-        lines.append("file: " + ", ".join(str(part) for part in parts if part))
-    return lines
+        return "download: not attempted yet"
+    if download["status"] != "ok":
+        detail = download["detail"] or "no details"
+        return f"download: {download['status']}, {download['reason']}: {detail}"
+
+    duration = download["duration_seconds"]
+    facts = [
+        download["path"],
+        _describe_size(download),
+        download["video_codec"],
+        download["audio_codec"],
+        None if duration is None else f"{duration:.2f} s",
+        *(download["flags"] or []),
+    ]
+    return "file: " + ", ".join(str(fact) for fact in facts if fact)
+
+
+def _describe_size(download: Mapping[str, Any]) -> str | None:
+    if not download["width"] or not download["height"]:
+        return None
+    rate = f" at {download['fps']:.3g} fps" if download["fps"] else ""
+    return f"{download['width']} x {download['height']}{rate}"
 
 
 def draw_panels(
-    project: Project, dataset: str, sample: dict, *, models: list[str]
+    project: Project, dataset: str, sample: Mapping[str, Any], *, models: Sequence[str]
 ) -> list[pictures.Panel]:
-    """The panels of the sheet; a feature that is not there is a panel with its reason."""
+    """Draw the panels of the picture: the features with a title, then the maps.
+
+    Args:
+        project: The checkout.
+        dataset: The sample's dataset.
+        sample: Its row of the samples table.
+        models: Names of models whose maps are drawn; ``all`` is every model with maps.
+
+    Returns:
+        The panels. A feature that is not cached has a panel without a picture, with the reason.
+
+    Raises:
+        DataError: A model has no maps of the dataset.
+    """
     sample_id, boxes = sample["sample_id"], sample["boxes"] or []
-    panels, arrays = [], {}
+    panels: list[pictures.Panel] = []
+    arrays: dict[str, np.ndarray | None] = {}
     for name, feature in FEATURES.items():
         if feature.title is None:
             continue
-        array, why = _read_feature(project, dataset, name, sample_id)
+        array, reason = _read_feature(project, dataset, name, sample_id)
         arrays[name] = array
         if array is None:
-            panels.append(_panel(feature.title, None, why))
+            panels.append(_panel(feature.title, None, reason))
         elif feature.kind == "picture":
             counted = f"{len(boxes)} {'box' if len(boxes) == 1 else 'boxes'} of what sounds"
             picture = pictures.draw_boxes(array, boxes)
@@ -193,17 +263,13 @@ def draw_panels(
     return panels
 
 
-def _sample_id(arguments) -> str:
-    given = [*arguments.words, *([arguments.sample] if arguments.sample is not None else [])]
-    if len(given) != 1 or not given[0]:
-        raise ParameterError(
-            f"show: {len(given)} sample ids given, expected one (`show SAMPLE` or `show -- -SAMPLE`)"
-        )
-    return given[0]
-
-
 def _draw_map(
-    project: Project, dataset: str, model: str, sample_id: str, frame, boxes
+    project: Project,
+    dataset: str,
+    model: str,
+    sample_id: str,
+    frame: np.ndarray | None,
+    boxes: Sequence[Sequence[float]],
 ) -> pictures.Panel:
     path = project.maps_path(dataset, model)
     try:
@@ -214,25 +280,24 @@ def _draw_map(
             localization_map = archive["maps"][rows[0]]
     except FileNotFoundError:
         known = _expand_models(project, dataset, ["all"])
-        there = (
-            f"maps of {dataset} are there from {', '.join(known)}"
-            if known
-            else "run `dvc repro evaluate` first"
-        )
-        raise DataError(f"{path.relative_to(project.root)}: not found; {there}") from None
+        remedy = "run `dvc repro evaluate` first"
+        if known:
+            remedy = f"maps of {dataset} are there from {', '.join(known)}"
+        raise DataError(f"{path.relative_to(project.root)}: not found; {remedy}") from None
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: not an .npz with sample_ids and maps: {error}") from None
-    if frame is None:
-        frame = np.full((246, 328, 3), 128, np.uint8)
-    picture = pictures.draw_boxes(pictures.overlay_map(frame, localization_map), boxes)
+
+    behind = _GREY_FRAME if frame is None else frame
+    picture = pictures.draw_boxes(pictures.overlay_map(behind, localization_map), boxes)
     height, width = localization_map.shape
     low, high = float(np.nanmin(localization_map)), float(np.nanmax(localization_map))
     return _panel(f"Map of {model}", picture, f"{height} x {width}, values {low:.3g} to {high:.3g}")
 
 
-def _expand_models(project: Project, dataset: str, models: list[str]) -> list[str]:
+def _expand_models(project: Project, dataset: str, models: Sequence[str]) -> list[str]:
+    """Replace ``all`` by the names of all models with maps of the dataset."""
     if "all" not in models:
-        return models
+        return list(models)
     folder = project.maps_dir(dataset)
     return sorted(path.stem for path in folder.glob("*.npz") if not path.name.startswith("."))
 
@@ -240,7 +305,7 @@ def _expand_models(project: Project, dataset: str, models: list[str]) -> list[st
 def _read_feature(
     project: Project, dataset: str, feature: str, sample_id: str
 ) -> tuple[np.ndarray | None, str | None]:
-    """The array, or None and why there is none."""
+    """Return the array, or None and the reason why there is none."""
     folder = project.feature_dir(dataset, feature)
     if not (folder / "index.parquet").exists():
         return None, f"not cached yet: run `dvc repro {feature}@{dataset}`"
@@ -265,7 +330,7 @@ def _draw_array(array: np.ndarray, kind: Kind) -> tuple[np.ndarray, str]:
 
 
 def _with_wheel(picture: np.ndarray) -> np.ndarray:
-    """The flow picture at the size of a panel, with the colour wheel in its lower right corner."""
+    """Scale a picture of flow to a panel, with the colour wheel in its lower right corner."""
     picture = pictures.fit(picture, max_width=400, max_height=300).copy()
     wheel = pictures.draw_colour_wheel(min(56, *picture.shape[:2]))
     picture[-wheel.shape[0] :, -wheel.shape[1] :] = wheel
@@ -276,7 +341,8 @@ def _panel(title: str, picture: np.ndarray | None, caption: str | None) -> pictu
     return pictures.Panel(title, picture, caption or "")
 
 
-def _row_of(path: Path, schema: tables.Schema, clip_id: str) -> dict | None:
+def _read_clip_row(path: Path, schema: tables.Schema, clip_id: str) -> dict[str, Any] | None:
+    """Return a clip's row of a table; None if there is no table or no such row."""
     if not path.exists():
         return None
     table = tables.read_table(path, schema)
@@ -284,13 +350,6 @@ def _row_of(path: Path, schema: tables.Schema, clip_id: str) -> dict | None:
     return table.slice(ids.index(clip_id), 1).to_pylist()[0] if clip_id in ids else None
 
 
-def _size_text(download: dict) -> str | None:
-    if not download["width"] or not download["height"]:
-        return None
-    rate = f" at {download['fps']:.3g} fps" if download["fps"] else ""
-    return f"{download['width']} x {download['height']}{rate}"
-
-
 def _join_some(ids: list[str]) -> str:
-    shown = ", ".join(ids[:_NUM_NEAR])
-    return f"for example {shown}" if len(ids) > _NUM_NEAR else shown
+    first = ", ".join(ids[:_MAX_IDS])
+    return f"for example {first}" if len(ids) > _MAX_IDS else first

@@ -1,5 +1,6 @@
-"""``verify``: recompute checksums of cached features and name every sample whose bytes are not what they were."""
+"""``verify``: compare cached features with what was written, and name every damaged sample."""
 
+import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from earshot.errors import DataError
 from earshot.shard_format import INDEX_NAME
 from earshot.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, read_table
 from pipeline.base.project import Project
-from pipeline.commands.feature_selection import add_selection, selected_folders
+from pipeline.commands.feature_selection import add_selection, find_selected_folders
 from pipeline.features.configure import configure_feature
 from pipeline.shards.account import account_path, find_account_problem
 from pipeline.shards.requests import find_clips, make_requests
@@ -18,56 +19,74 @@ from pipeline.shards.verify import Damage, verify_feature
 HELP = "recompute the checksums of cached features; names every damaged sample and exits 1"
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `verify`."""
     add_selection(parser)
     parser.add_argument("--quiet", action="store_true", help="only what is wrong, and the totals")
 
 
-def run(arguments, project: Project) -> int:
-    """Exit code 0 when every byte is as it was written, 1 when not."""
-    selected = selected_folders(arguments, project)
+def run(arguments: argparse.Namespace, project: Project) -> int:
+    """Print all damage; return 0 if every byte is as it was written, otherwise 1."""
+    selected = find_selected_folders(arguments, project)
     num_damaged_folders = 0
     for dataset, feature in selected:
         damages, num_ok = verify_folder(project, dataset, feature, is_quiet=arguments.quiet)
-        for damage in damages:
-            for line in describe_damage(damage, project.root):
-                print(line)
-        for path in _foreign_files(project.feature_dir(dataset, feature)):
+        num_damaged_folders += bool(damages)
+        print_damages(damages, project)
+        for path in _find_other_files(project.feature_dir(dataset, feature)):
             print(
-                f"{path.relative_to(project.root)}: is no part of the cache; `dvc repro` would take it for a change"
+                f"{path.relative_to(project.root)}: is no part of the cache; `dvc repro` would "
+                "take it for a change"
             )
+
         num_samples = sum(len(damage.sample_ids) for damage in damages)
         state = f"{num_samples} samples damaged in {len(damages)} files" if damages else "whole"
         print(f"{dataset}/{feature}: {num_ok} samples, {state}")
-        num_damaged_folders += bool(damages)
-    has_damaged_table = print_damaged_tables(
-        project, dict.fromkeys(dataset for dataset, _ in selected)
-    )
+
+    datasets = dict.fromkeys(dataset for dataset, _ in selected)
+    has_damaged_table = print_damaged_tables(project, datasets)
     if num_damaged_folders:
-        print("`python -m pipeline repair` makes the damaged ones again")
+        print("`python -m pipeline repair` computes the damaged ones again")
     return 1 if num_damaged_folders or has_damaged_table else 0
 
 
 def print_damaged_tables(project: Project, datasets: Iterable[str]) -> bool:
-    """Print which tables of the manifests cannot be read; whether there are any."""
+    """Print which tables of the manifests cannot be read; return whether there are any."""
     is_damaged = False
     for dataset in datasets:
         paths = (project.clips_table_path, project.samples_table_path, project.downloads_table_path)
-        for table_path, schema in zip(paths, (CLIPS, SAMPLES, DOWNLOADS), strict=True):
-            path = table_path(dataset)
+        for find_path, schema in zip(paths, (CLIPS, SAMPLES, DOWNLOADS), strict=True):
+            path = find_path(dataset)
             try:
-                _ = path.exists() and read_table(path, schema)
+                if path.exists():
+                    read_table(path, schema)
             except DataError as error:
                 problem = str(error).removeprefix(f"{path}: ")
-                print(f"{path.relative_to(project.root)}: {problem}; `dvc repro` writes it anew")
+                print(f"{path.relative_to(project.root)}: {problem}; `dvc repro` writes it again")
                 is_damaged = True
     return is_damaged
+
+
+def print_damages(damages: Iterable[Damage], project: Project) -> None:
+    """Print one line for each damaged sample, and for each file that no sample uses."""
+    for damage in damages:
+        path = damage.path
+        if path.is_relative_to(project.root):
+            path = path.relative_to(project.root)
+        if not damage.sample_ids:
+            print(f"{path}: {damage.problem}")
+        for sample_id in damage.sample_ids:
+            print(f"{sample_id}: {path}: {damage.problem}")
 
 
 def verify_folder(
     project: Project, dataset: str, feature: str, *, is_quiet: bool
 ) -> tuple[list[Damage], int]:
-    """Damages of one folder, those of its index included, and how many samples the index calls ok."""
+    """Verify the shards and the index of one feature.
+
+    Returns:
+        What is damaged, and how many samples the index calls ok.
+    """
     index_path = project.feature_dir(dataset, feature) / INDEX_NAME
     if not index_path.exists():
         return [Damage(index_path, "missing, so nothing is known about the samples")], 0
@@ -76,11 +95,15 @@ def verify_folder(
         damages = verify_feature(index_path.parent, is_quiet=is_quiet)
     except DataError as error:
         return [Damage(index_path, str(error).removeprefix(f"{index_path}: "))], 0
-    if not damages:  # else the bytes of the shards would not fit either
+
+    # The account counts the bytes of the shards, so it cannot fit damaged ones.
+    if not damages:
         shards = set(index.column("shard").to_pylist()) - {None}
         num_bytes = sum((index_path.parent / name).stat().st_size for name in shards)
         problem = find_account_problem(project, dataset, feature, num_bytes=num_bytes)
-        damages += [Damage(*problem)] if problem else []
+        if problem is not None:
+            damages.append(Damage(*problem))
+
     damages += _compare_with_tables(project, dataset, feature, index)
     return damages, index.column("status").to_pylist().count("ok")
 
@@ -88,45 +111,44 @@ def verify_folder(
 def _compare_with_tables(
     project: Project, dataset: str, feature: str, index: pa.Table
 ) -> list[Damage]:
-    """Samples that the index lacks, or, where no account vouches for it, that have another one's row."""
-    index_path = project.feature_dir(dataset, feature) / INDEX_NAME
+    """Find samples without a row in the index, or with the row of another sample."""
     try:
         samples = read_table(project.samples_table_path(dataset), SAMPLES)
         downloads = read_table(project.downloads_table_path(dataset), DOWNLOADS)
     except DataError:
-        return []  # absent in a copy of the cache alone; damaged ones are told by `print_damaged_tables`
-    keys = dict(
-        zip(index.column("sample_id").to_pylist(), index.column("key").to_pylist(), strict=True)
-    )
-    lacking = tuple(
-        sample_id for sample_id in samples.column("sample_id").to_pylist() if sample_id not in keys
-    )
-    damages = (
-        [Damage(index_path, "has no row for samples of the manifest", lacking)] if lacking else []
-    )
-    if not account_path(project, dataset, feature).exists():
-        clips, absences = find_clips(downloads, project.clips_dir(dataset))
-        configured = configure_feature(project, feature)
-        requests = make_requests(configured, samples, clips, absences)
-        other = tuple(
-            r.sample_id for r in requests if r.sample_id in keys and keys[r.sample_id] != r.key
+        # A copy of the cache alone has no tables. `print_damaged_tables` names damaged ones.
+        return []
+
+    index_path = project.feature_dir(dataset, feature) / INDEX_NAME
+    sample_ids = index.column("sample_id").to_pylist()
+    keys = dict(zip(sample_ids, index.column("key").to_pylist(), strict=True))
+    damages = []
+    absent = [name for name in samples.column("sample_id").to_pylist() if name not in keys]
+    if absent:
+        problem = "has no row for samples of the manifest"
+        damages.append(Damage(index_path, problem, tuple(absent)))
+
+    # With an account, its hash of the index is enough.
+    if account_path(project, dataset, feature).exists():
+        return damages
+    clips, absences = find_clips(downloads, project.clips_dir(dataset))
+    configured = configure_feature(project, feature)
+    other = [
+        request.sample_id
+        for request in make_requests(configured, samples, clips, absences)
+        if request.sample_id in keys and keys[request.sample_id] != request.key
+    ]
+    if other:
+        problem = (
+            "its row is not of this sample's clip, time and parameters: damaged, or not of the "
+            "last run"
         )
-        if other:
-            problem = "its row is not of this sample's clip, time and parameters: damaged, or not of the last run"
-            damages.append(Damage(index_path, problem, other))
+        damages.append(Damage(index_path, problem, tuple(other)))
     return damages
 
 
-def _foreign_files(folder: Path) -> list[Path]:
-    """Files that no stage made and that nobody misses: a note, no damage."""
+def _find_other_files(folder: Path) -> list[Path]:
+    """Return files that no stage wrote. They are no damage, but a note says that they are there."""
     return sorted(
         path for path in folder.glob("*") if path.name != INDEX_NAME and path.suffix != ".h5"
     )
-
-
-def describe_damage(damage: Damage, root: Path) -> list[str]:
-    """One line a sample, or one for a file that no sample uses."""
-    path = damage.path.relative_to(root) if damage.path.is_relative_to(root) else damage.path
-    if not damage.sample_ids:
-        return [f"{path}: {damage.problem}"]
-    return [f"{sample_id}: {path}: {damage.problem}" for sample_id in damage.sample_ids]

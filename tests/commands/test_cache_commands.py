@@ -1,4 +1,4 @@
-"""``verify``, ``repair`` and ``prune`` on a project with real media: what they print, and their exit codes."""
+"""``verify``, ``repair`` and ``prune`` on real media: what they print, and their exit codes."""
 
 import argparse
 import errno
@@ -165,7 +165,7 @@ def test_a_bit_of_the_index_that_still_reads_is_found_by_the_account(project, ca
 
 
 def test_no_flipped_bit_changes_what_a_table_says(project):
-    """Refused, or of no effect: page checksums for what columns hold, the schema for their names and types."""
+    """A flipped bit is refused or has no effect: pages have checksums, columns have a schema."""
     index_path = project.feature_dir("tiny", "frames") / "index.parquet"
     content, rows = index_path.read_bytes(), read_table(index_path, INDEX).to_pylist()
     num_refused = 0
@@ -182,7 +182,7 @@ def test_no_flipped_bit_changes_what_a_table_says(project):
     assert num_refused > len(content) // 2
 
 
-def test_an_index_that_no_account_vouches_for_is_compared_with_the_manifest(project, capsys):
+def test_an_index_without_an_account_is_compared_with_the_manifest(project, capsys):
     index_path = project.feature_dir("tiny", "frames") / "index.parquet"
     before = index_path.read_bytes()
     rows = read_table(index_path, INDEX).to_pylist()
@@ -210,7 +210,7 @@ def test_an_index_that_no_account_vouches_for_is_compared_with_the_manifest(proj
 
 
 @pytest.mark.parametrize("damage", ["number", "half", "list"])
-def test_a_damaged_account_is_named_and_written_anew(project, capsys, damage):
+def test_a_damaged_account_is_named_and_written_again(project, capsys, damage):
     path = account_path(project, "tiny", "frames")
     shards = project.feature_dir("tiny", "frames").glob("*.h5")
     write_account(
@@ -229,7 +229,7 @@ def test_a_damaged_account_is_named_and_written_anew(project, capsys, damage):
     assert path.read_bytes() == before
 
 
-def test_a_disk_that_is_full_for_the_account_is_told_in_one_sentence(project, monkeypatch):
+def test_a_disk_that_is_full_for_the_account_gives_one_sentence(project, monkeypatch):
     def full(path, text):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -250,7 +250,7 @@ def test_a_damaged_table_of_the_manifest_is_named(project, capsys, table):
     assert run(verify, project) == 1
     output = capsys.readouterr().out
     assert f"manifests/tiny/{table}.parquet: not a readable Parquet file: " in output
-    assert "`dvc repro` writes it anew" in output
+    assert "`dvc repro` writes it again" in output
     assert "tiny/frames: 5 samples, whole" in output
 
 
@@ -306,7 +306,7 @@ def test_prune_says_what_it_would_remove_and_removes_it(project, capsys):
     assert "0 shards removed (0.0 MB), 1 in use" in capsys.readouterr().out
 
 
-def test_what_is_not_there_is_said(project, capsys):
+def test_features_that_are_not_cached_are_named(project, capsys):
     assert run(verify, project, "--feature", "flow") == 0
     assert "tiny/flow: not cached yet" in capsys.readouterr().out
     shutil.rmtree(project.root / "cache" / "tiny")

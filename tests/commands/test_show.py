@@ -1,4 +1,4 @@
-"""The picture of a sample: colours that mean what they say, and the `show` command from the command line."""
+"""The command `show`: the picture of a sample, its colours, and what is printed."""
 
 import cv2
 import numpy as np

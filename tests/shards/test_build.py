@@ -1,4 +1,4 @@
-"""Building: all samples are counted, nothing is computed twice, and the bytes are always the same."""
+"""Building: all samples are counted, nothing is computed twice, the bytes are the same."""
 
 import shutil
 

@@ -46,13 +46,15 @@ def project(tmp_path_factory):
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     dvc(folder, "init", "-q")
     (folder / ".dvc" / "config").write_text(
-        "[core]\n    analytics = false\n    check_update = false\n    autostage = false\n    remote = local\n"
-        f"[cache]\n    type = hardlink,copy\n['remote \"local\"']\n    url = {folder.parent / 'remote'}\n"
+        "[core]\n    analytics = false\n    check_update = false\n    autostage = false\n"
+        "    remote = local\n[cache]\n    type = hardlink,copy\n"
+        f"['remote \"local\"']\n    url = {folder.parent / 'remote'}\n"
     )
     (folder / "stage.py").write_text(STAGE)
     (folder / "texts.json").write_text(json.dumps(TEXTS))
     (folder / "dvc.yaml").write_text(
-        f"stages:\n  frames:\n    cmd: {sys.executable} stage.py\n    deps: [texts.json]\n    outs: [frames]\n"
+        f"stages:\n  frames:\n    cmd: {sys.executable} stage.py\n    deps: [texts.json]\n"
+        "    outs: [frames]\n"
     )
     dvc(folder, "repro", "-q")
     dvc(folder, "push", "-q")
