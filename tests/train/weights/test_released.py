@@ -146,7 +146,7 @@ def test_wrong_entries_and_files_are_one_sentence(tmp_path):
         (
             {"method": "flowgrad"},
             ParameterError,
-            "weights.x: method is 'flowgrad', expected one of lvs",
+            "weights.x: method is 'flowgrad', expected one of ezvsl, flowgrad_en",
         ),
         (
             {"sha256": "abc"},
