@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from earshot.tables import INDEX, SAMPLES, read_table
 from pipeline.base.project import Project
-from pipeline.base.table_filters import add_splits, count_rows, count_values, select_reasons
+from pipeline.base.table_filters import add_splits, count_rows, select_reasons
+from pipeline.shards.account import count_index
 
 _MISSING_SAMPLES = pa.schema(
     [
@@ -42,15 +43,15 @@ def count_features(project: Project, dataset: str) -> list[FeatureCounts]:
 
     found = []
     for index_path in sorted(project.dataset_cache_dir(dataset).glob("*/index.parquet")):
-        counts = count_values(read_table(index_path, INDEX, columns=["status"])["status"])
+        counts = count_index(read_table(index_path, INDEX, columns=["status", "reason"]))
         found.append(
             FeatureCounts(
                 feature=index_path.parent.name,
                 num_requested=num_requested,
-                num_ok=counts["ok"],
-                num_missing=counts["missing"],
-                num_failed=counts["failed"],
-                num_absent=max(num_requested - sum(counts.values()), 0),
+                num_ok=counts.num_ok,
+                num_missing=counts.num_missing,
+                num_failed=counts.num_failed,
+                num_absent=max(num_requested - counts.num_requested, 0),
                 num_bytes=sum(path.stat().st_size for path in index_path.parent.glob("*.h5")),
             )
         )
