@@ -35,8 +35,8 @@ TINY = {
     "report.num_gallery_samples": 4,
 }
 TINY_RUN = {
-    "width": 4,
-    "audio_width": 4,
+    "width": 8,
+    "audio_width": 8,
     "image_size": 64,
     "map_stride": 16,
     "batch_size": 8,

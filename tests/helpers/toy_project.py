@@ -11,7 +11,7 @@ from tests.helpers.toy_features import write_features
 NUM_TRAIN, NUM_VAL, NUM_TEST = 16, 4, 4
 TINY_RUN = {
     "init": "random",
-    "width": 4,
+    "width": 8,
     "image_size": 32,
     "map_stride": 16,
     "batch_size": 8,
