@@ -21,6 +21,7 @@ test: setup
 lint: setup
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
+	@$(RUN) python -m mypy
 
 bench: setup
 	@$(RUN) python -m benchmarks $(ARGS)
