@@ -1,1 +1,4 @@
-"""One thin module a DVC stage: read parameters, call the library, write outputs. Run as ``python -m stages.NAME``."""
+"""Hold one thin module for each DVC stage: read parameters, call the library, write outputs.
+
+Run a stage as ``python -m stages.NAME``.
+"""

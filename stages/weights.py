@@ -1,4 +1,4 @@
-"""``weights@NAME``: weights that authors released, fetched and made a run beside the trained ones."""
+"""``weights@NAME``: fetch weights that authors released and make a run beside the trained ones."""
 
 from pipeline.base.project import Project
 from stages.common import run_stage
@@ -6,7 +6,10 @@ from train.weights.released import ReleasedWeights, make_released_run
 
 
 def main(project: Project, name: str) -> None:
-    """Write ``cache/runs/<name>/``; the fetched file stays in ``cache/weights``, where a broken transfer goes on."""
+    """Write ``cache/runs/<name>/``.
+
+    The fetched file stays in ``cache/weights``, where a broken transfer goes on.
+    """
     weights = project.parameters(ReleasedWeights, f"weights.{name}")
     weights_dir = project.weights_dir
     words = make_released_run(

@@ -1,4 +1,4 @@
-"""docs/extending.md, word by word: its blocks are applied to a copy of the checkout, which then runs."""
+"""Apply the blocks of docs/extending.md, word by word, to a copy of the checkout, and run it."""
 
 import re
 from pathlib import Path

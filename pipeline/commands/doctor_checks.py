@@ -135,7 +135,10 @@ def check_gpu() -> Check:
 
 
 def check_compiled() -> Check:
-    """Check which code computes optical flow. Both give the same bits, so no key or shard names it."""
+    """Check which code computes optical flow.
+
+    Both give the same bits, so no key or shard names it.
+    """
     # Where no process of this machine has done so before, this compiles for some seconds.
     from pipeline.kernels.farneback import load_refine_level
 

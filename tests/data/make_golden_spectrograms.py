@@ -2,8 +2,8 @@
 
     python -m tests.data.make_golden_spectrograms
 
-The shared folder has what the published preprocessing of LVS, EZ-VSL and HTF gives for a waveform. This
-keeps the first 2 s of the waveforms and every eighth column that they alone decide.
+The shared folder has what the published preprocessing of LVS, EZ-VSL and HTF gives for a waveform.
+This keeps the first 2 s of the waveforms and every eighth column that they alone decide.
 """
 
 import numpy as np

@@ -52,7 +52,10 @@ def test_flickr_typing_error_boxes_and_frames(tmp_path, caplog):
         pickle.dumps({"12158276143": [374, 375], "777788889999": [1]}, protocol=2)
     )
     first = "<bbox><i>0</i><xmin>64</xmin><ymin>0</ymin><xmax>128</xmax><ymax>256</ymax></bbox>"
-    second = "<bbox><i>0</i><a>1</a><b>2</b><c>3</c><d>4</d></bbox><bbox><i/><a>1</a><b>2</b><c>1</c><d>4</d></bbox>"
+    second = (
+        "<bbox><i>0</i><a>1</a><b>2</b><c>3</c><d>4</d></bbox>"
+        "<bbox><i/><a>1</a><b>2</b><c>1</c><d>4</d></bbox>"
+    )
     xml = f"<a><filename>x</filename><user1>{first}</user1><user2>{second}</user2></a>"
     (annotations / "3908875357.xml").write_text(xml)
     _, samples = flickr_tables(folder, tmp_path, "flickr_test", annotations_dir=str(annotations))

@@ -28,7 +28,10 @@ from pipeline.media.reader import ClipReader
 from pipeline.media.validate import ValidationParameters, validate_clip
 from tests.helpers.download_helpers import encode
 
-VIDEO_HEADER = ",frame_id,track_id,x,y,w,h,class_id,visibility,label,filename,city,location_id,time,night,subset"
+VIDEO_HEADER = (
+    ",frame_id,track_id,x,y,w,h,class_id,visibility,label,"
+    "filename,city,location_id,time,night,subset"
+)
 AUDIO_HEADER = ",filename,class_id,label,non_identifiable_vehicle_sound,start,end"
 
 
@@ -137,20 +140,19 @@ def release(street, tmp_path):
 
 
 def write_annotations(root, video_rows=None, audio_rows=None):
-    rows = (
-        video_rows
-        or [
-            "0,0,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,0.0,0,tau",  # at the very start of the event: not spanned
-            "1,1,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,0.5,0,tau",
-            "2,1,2,40,20,80,40,0,1.0,bus,labelled-1,milan,m1,0.5,0,tau",
-            "3,1,3,40,20,80,40,0,0.0,bus,labelled-1,milan,m1,0.5,0,tau",  # not visible
-            "4,2,1,-1,-1,-1,-1,0,1.0,car,labelled-1,milan,m1,1.0,0,tau",  # no box
-            "5,4,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,2.0,0,tau",  # at the very end of the event
-            "6,6,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,3.0,0,tau",  # only offscreen sound
-            "7,8,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,4.0,0,tau",  # only a sound nobody identified
-            "8,0,0,0,0,0,0,-1,0,-1,silent-1,milan,m1,-1,0,tau",
-        ]
-    )
+    rows = video_rows or [
+        # At the very start of the event: not spanned.
+        "0,0,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,0.0,0,tau",
+        "1,1,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,0.5,0,tau",
+        "2,1,2,40,20,80,40,0,1.0,bus,labelled-1,milan,m1,0.5,0,tau",
+        "3,1,3,40,20,80,40,0,0.0,bus,labelled-1,milan,m1,0.5,0,tau",  # not visible
+        "4,2,1,-1,-1,-1,-1,0,1.0,car,labelled-1,milan,m1,1.0,0,tau",  # no box
+        "5,4,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,2.0,0,tau",  # at the event's very end
+        "6,6,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,3.0,0,tau",  # only offscreen sound
+        # Only a sound that nobody identified.
+        "7,8,1,10,20,30,40,0,1.0,car,labelled-1,milan,m1,4.0,0,tau",
+        "8,0,0,0,0,0,0,-1,0,-1,silent-1,milan,m1,-1,0,tau",
+    ]
     sounds = audio_rows or [
         "0,labelled-1,0,car,0,0,2.0",
         "1,labelled-1,0,offscreen,0,2.5,3.5",

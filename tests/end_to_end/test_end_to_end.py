@@ -1,4 +1,4 @@
-"""The main job for real, in small: DVC, yt-dlp, real media, shards, training, evaluation and the page."""
+"""Run the main job in small: DVC, yt-dlp, real media, shards, training, evaluation and the page."""
 
 import json
 import shutil
@@ -219,7 +219,10 @@ def test_real_media_of_all_kinds_as_a_local_folder(tmp_path):
 
 
 def _index_without_detail(folder: Path) -> list[dict]:
-    """Details of what is missing name files by their whole path, which is another one in another checkout."""
+    """Read the index without the details of what is missing.
+
+    Details name files by their whole path, which is another one in another checkout.
+    """
     return (
         tables.read_table(folder / "index.parquet", tables.INDEX)
         .drop_columns(["detail"])

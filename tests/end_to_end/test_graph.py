@@ -14,8 +14,9 @@ LAYERS = ("earshot", "pipeline", "eval", "train", "stages")
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 
 
-# Clips are kept by the ledger of attempts, not by DVC. An edit of what downloads stand on (files, media) must not start
-# them again, least of all for a colleague who pulled the results and has no ledger.
+# Clips are kept by the ledger of attempts, not by DVC. An edit of what downloads stand on
+# (files, media) must not start them again, least of all for a colleague who pulled the results and
+# has no ledger.
 NOT_AMONG_DEPS = {
     "download": (
         "earshot/",
@@ -92,7 +93,10 @@ def test_every_listed_file_and_parameter_exists():
 
 @pytest.mark.parametrize("name", sorted(STAGES))
 def test_whatever_a_stage_writes_is_pushed(name):
-    """An output that DVC does not cache is absent after `dvc pull`, and `dvc repro` would then run its stage anew."""
+    """Check that DVC caches every output of a stage.
+
+    An uncached output is absent after `dvc pull`, and `dvc repro` would then run its stage anew.
+    """
     definition = _definition(name)
     outputs = [
         output for kind in ("outs", "metrics", "plots") for output in definition.get(kind, [])

@@ -1,4 +1,4 @@
-"""``train@MODEL``: what has the same weights is trained once, whichever stage comes first, and says so."""
+"""``train@MODEL``: train what has the same weights once, whichever stage is first, and say so."""
 
 import os
 import subprocess
@@ -189,7 +189,10 @@ def test_first_process_of_any_launcher():
 
 
 def test_only_the_process_that_speaks_for_a_run_keeps_it(tmp_path):
-    """Lightning starts the same command again for further devices; they train with the first one and write nothing."""
+    """Check that only the first process of a run writes it.
+
+    Lightning starts the same command again for further devices; they train with the first one.
+    """
     calls = []
 
     def train():
@@ -204,7 +207,10 @@ def test_only_the_process_that_speaks_for_a_run_keeps_it(tmp_path):
 
 
 def test_two_training_processes_keep_one_run(tmp_path, count_trainings):
-    """The second process runs the same command; it must neither wait for the first one's lock nor write its run."""
+    """Train with two processes that run the same command.
+
+    The second must neither wait for the lock of the first nor write its run.
+    """
     project = make_toy_project(
         tmp_path, PAIR, hardware={"accelerator": "cpu", "num_threads": 1, "devices": 2}
     )

@@ -102,7 +102,10 @@ def test_a_training_list_in_another_spelling_is_no_all_clear(tmp_path, capsys):
     assert "leakage 1" in capsys.readouterr().out
     train_path.write_text("1a2b3c4d5e6_30000_40000\n")
     assert run(tmp_path, path, *options) == 2
-    expected = "train.txt, line 1: found '1a2b3c4d5e6_30000_40000', expected a clip id such as 1a2b3c4d5e6_000030"
+    expected = (
+        "train.txt, line 1: found '1a2b3c4d5e6_30000_40000', "
+        "expected a clip id such as 1a2b3c4d5e6_000030"
+    )
     assert expected in capsys.readouterr().err
 
 
@@ -120,25 +123,73 @@ def test_maps_that_no_sample_of_the_subset_has_are_an_explicit_row(project, caps
     ("arrays", "options", "message"),
     [
         ({"sample_ids": IDS[[0, 0]], "maps": MAPS[:2]}, (), "maps.npz: sample id s0 appears twice"),
-        ({"sample_ids": np.array(["q"]), "maps": MAPS[:1]}, (), "'q' is not in sample (1 such ids); ids there look"),
-        ({"sample_ids": IDS, "maps": MAPS[:, None]}, (), "maps has shape (20, 1, 7, 7), expected (n, height, width)"),
+        (
+            {"sample_ids": np.array(["q"]), "maps": MAPS[:1]},
+            (),
+            "'q' is not in sample (1 such ids); ids there look",
+        ),
+        (
+            {"sample_ids": IDS, "maps": MAPS[:, None]},
+            (),
+            "maps has shape (20, 1, 7, 7), expected (n, height, width)",
+        ),
         ({"sample_ids": IDS, "maps": MAPS[:19]}, (), "19 maps for 20 sample ids"),
         ({"sample_ids": IDS[:0], "maps": MAPS[:0]}, (), "holds no map"),
         ({"sample_ids": IDS, "maps": MAPS + 1j}, (), "maps holds complex64, expected numbers"),
         ({"sample_ids": IDS, "maps": MAPS.astype(str)}, (), "expected numbers"),
-        ({"sample_ids": IDS.astype(object), "maps": MAPS}, (), "sample_ids holds pickled Python objects, which are"),
-        ({f"id{i}": MAPS for i in range(9)}, (), "(found id0, id1, id2, id3, id4, ... (4 more)), expected sample_ids"),
-        ({"sample_ids": IDS, "maps": MAPS}, ("--annotations", "."), "is a folder, expected a samples.parquet"),
+        (
+            {"sample_ids": IDS.astype(object), "maps": MAPS},
+            (),
+            "sample_ids holds pickled Python objects, which are",
+        ),
+        (
+            {f"id{i}": MAPS for i in range(9)},
+            (),
+            "(found id0, id1, id2, id3, id4, ... (4 more)), expected sample_ids",
+        ),
+        (
+            {"sample_ids": IDS, "maps": MAPS},
+            ("--annotations", "."),
+            "is a folder, expected a samples.parquet",
+        ),
         ({"ids": IDS, "maps": MAPS}, (), "has no array 'sample_ids' (found ids, maps)"),
-        ({"sample_ids": IDS, "maps": MAPS}, ("--protocol", "lsv"), "unknown protocol 'lsv', expected one of earshot"),
-        ({"sample_ids": IDS, "maps": MAPS}, ("--dataset", "vgg"), "unknown test set 'vgg', expected one of flickr"),
-        ({"sample_ids": IDS, "maps": MAPS}, ("--output", __file__), "where no folder can be made: File exists"),
-        ({"sample_ids": IDS, "maps": MAPS}, ("--resamples", "0"), "--resamples is 0, expected at least 1"),
-        ({"sample_ids": IDS, "maps": MAPS}, ("--ids", "nowhere.txt"), "nowhere.txt: not found, expected a list of ids"),
-        ({"sample_ids": IDS, "maps": MAPS}, ("--annotations", "nowhere.parquet"), "nowhere.parquet: not found"),
-        ({"sample_ids": IDS, "maps": MAPS}, ("--annotations", "nowhere.json"), "expected a samples.parquet"),
+        (
+            {"sample_ids": IDS, "maps": MAPS},
+            ("--protocol", "lsv"),
+            "unknown protocol 'lsv', expected one of earshot",
+        ),
+        (
+            {"sample_ids": IDS, "maps": MAPS},
+            ("--dataset", "vgg"),
+            "unknown test set 'vgg', expected one of flickr",
+        ),
+        (
+            {"sample_ids": IDS, "maps": MAPS},
+            ("--output", __file__),
+            "where no folder can be made: File exists",
+        ),
+        (
+            {"sample_ids": IDS, "maps": MAPS},
+            ("--resamples", "0"),
+            "--resamples is 0, expected at least 1",
+        ),
+        (
+            {"sample_ids": IDS, "maps": MAPS},
+            ("--ids", "nowhere.txt"),
+            "nowhere.txt: not found, expected a list of ids",
+        ),
+        (
+            {"sample_ids": IDS, "maps": MAPS},
+            ("--annotations", "nowhere.parquet"),
+            "nowhere.parquet: not found",
+        ),
+        (
+            {"sample_ids": IDS, "maps": MAPS},
+            ("--annotations", "nowhere.json"),
+            "expected a samples.parquet",
+        ),
     ],
-)  # fmt: skip
+)
 def test_mistakes_get_one_sentence(project, capsys, arrays, options, message):
     path = save(project, **arrays)
     assert run(project, path, "--dataset", "sample", *options) == 2
@@ -178,7 +229,10 @@ def test_a_pickle_is_not_run(project, capsys):
 
 
 def test_command_line_on_vggss(shared, tmp_path):
-    """As a user runs it: another system's maps of VGG-SS under the LVS protocol, without any of Earshot's stages."""
+    """Score another system's maps of VGG-SS under the LVS protocol, as a user does.
+
+    None of Earshot's stages runs.
+    """
     annotations = shared("lists", "ezvsl", "vggss.json")
     ids = [entry["file"] for entry in json.loads(annotations.read_text())]
     np.savez(

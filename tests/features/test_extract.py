@@ -142,7 +142,7 @@ def test_damage_in_the_middle_takes_the_moments_it_hits_and_gives_each_one_outco
                 assert str(path) in extracted[name].detail
 
 
-def test_after_a_break_without_a_later_keyframe_everything_is_missing_and_the_file_is_not_read_again(
+def test_after_a_break_without_a_later_keyframe_all_is_missing_and_the_file_is_not_read_again(
     tmp_path, monkeypatch
 ):
     options = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "1000", "-sc_threshold", "0")
@@ -215,7 +215,8 @@ def test_bytes_do_not_depend_on_process_or_threads(clip):
         "fs = [frames.make_feature(frames.Parameters()), flow.make_feature(flow.Parameters()),"
         " spectrograms.make_feature(spectrograms.Parameters())];"
         "r = next(extract_features(sys.argv[1], [Moment('a', 1.7)], fs));"
-        "print(json.dumps({k: hashlib.sha256(v.array.tobytes()).hexdigest() for k, v in r.items()}))"
+        "print(json.dumps({k: hashlib.sha256(v.array.tobytes()).hexdigest() "
+        "for k, v in r.items()}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(clip), "3"], capture_output=True, text=True, check=True

@@ -45,8 +45,9 @@ TINY_RUN = {
 
 
 def make_checkout(folder: Path, changes: dict | None = None) -> Path:
-    """A git repository at ``folder`` with this checkout's code and graph, its parameters ``TINY`` and ``changes``
-    (dotted name -> value).
+    """Make a git repository at ``folder`` with this checkout's code and graph.
+
+    Its parameters are ``TINY`` and ``changes`` (dotted name -> value).
     """
     for name in CODE:
         source, target = ROOT / name, folder / name
@@ -90,7 +91,10 @@ def change_parameter(folder: Path, dotted_name: str, value) -> None:
 
 
 def run(folder: Path, *command: str, is_failure_expected: bool = False) -> str:
-    """Standard output and error of a command in a checkout, with this environment's programs first in PATH."""
+    """Run a command in a checkout and return its standard output and error.
+
+    This environment's programs come first in PATH.
+    """
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

@@ -86,7 +86,10 @@ def _compute(feature: Feature, text: str, moment: Moment) -> Extracted:
 def make_dataset(
     folder: Path, texts: dict[str, str | None], *, samples_per_clip=1
 ) -> tuple[pa.Table, pa.Table]:
-    """Clips with these texts (None: a missing clip) below ``folder/clips``; SAMPLES and DOWNLOADS."""
+    """Write clips with these texts below ``folder/clips``; return SAMPLES and DOWNLOADS.
+
+    A text of None stands for a missing clip.
+    """
     (folder / "clips").mkdir(parents=True, exist_ok=True)
     samples, downloads = [], []
     for clip_id, text in texts.items():

@@ -80,8 +80,16 @@ def _write_folder(folder: Path, rows: list[Row], feature: str, shard_rows: int) 
         path = write_shard(folder, f"{first:012x}", part, [], attributes)
         for number, row in enumerate(part):
             crc32 = zlib.crc32(row.array.tobytes())
-            index.append({"sample_id": row.sample_id, "status": "ok", "shard": path.name, "row": number,
-                          "key": row.key, "crc32": crc32})  # fmt: skip
+            index.append(
+                {
+                    "sample_id": row.sample_id,
+                    "status": "ok",
+                    "shard": path.name,
+                    "row": number,
+                    "key": row.key,
+                    "crc32": crc32,
+                }
+            )
     write_table(folder / INDEX_NAME, index, INDEX)
 
 

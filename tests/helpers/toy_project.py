@@ -1,4 +1,7 @@
-"""A project folder whose first dataset is the toy world of ``tests/helpers/toy_features.py``: for tests of stages."""
+"""Make a project folder for tests of stages.
+
+Its first dataset is the toy world of ``tests/helpers/toy_features.py``.
+"""
 
 from pathlib import Path
 
@@ -22,7 +25,10 @@ TINY_RUN = {
 
 
 def make_toy_project(folder: Path, runs: dict[str, dict], **params) -> Project:
-    """Write tables, features and params.yaml: ``runs`` over ``TINY_RUN`` as section ``train``, and ``params``."""
+    """Write tables, features and params.yaml.
+
+    params.yaml has ``runs`` over ``TINY_RUN`` as section ``train``, and ``params``.
+    """
     num_samples = NUM_TRAIN + NUM_VAL + NUM_TEST
     _, ids, centres = write_features(folder / "cache" / "sample", num_samples, shard_rows=8)
     splits = ["train"] * NUM_TRAIN + ["val"] * NUM_VAL + ["test"] * NUM_TEST

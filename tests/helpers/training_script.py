@@ -1,7 +1,7 @@
 """Trains on toy features in a process of its own: for tests that kill it or run several of it.
 
-Usage: python tests/helpers/training_script.py FOLDER JSON. The JSON has ``parameters``, ``hardware``
-and ``num_samples``.
+Usage: python tests/helpers/training_script.py FOLDER JSON. The JSON has ``parameters``,
+``hardware`` and ``num_samples``.
 """
 
 import json

@@ -46,7 +46,10 @@ def assert_same_bits(previous, following, **changes):
 
 
 def make_pair(height, width, *, seed=0, blur=2.0):
-    """A texture, and the same turned and shifted in its lower part; the upper third stands still."""
+    """Make a texture, and the same turned and shifted in its lower part.
+
+    The upper third stands still.
+    """
     noise = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
     before = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), blur), None, 0, 255, cv2.NORM_MINMAX)
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), 2, 1.02) + np.float64(

@@ -64,7 +64,8 @@ def test_lists_are_fetched_once_with_their_hashes(shared, tmp_path, serve, caplo
     assert vggsound.build_tables(parameters, cache_dir=tmp_path / "cache")[0] == clips
     assert len(serve.log) == num_requests
     assert not list((tmp_path / "cache").rglob(".tmp-*"))
-    # A cached list that was damaged is fetched again; other bytes at the source are refused and publish nothing.
+    # A cached list that was damaged is fetched again; other bytes at the source are refused and
+    # publish nothing.
     cached_path = tmp_path / "cache" / "lists" / "htf" / "vgg_train_10k.txt"
     cached_path.write_text("half a li")
     assert vggsound.build_tables(parameters, cache_dir=tmp_path / "cache")[0] == clips

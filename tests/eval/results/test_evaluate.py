@@ -82,7 +82,11 @@ def test_every_protocol_has_its_ceiling_over_the_positives(tmp_path):
     ("train_dataset", "leakage"), [("sample", 2), ("vggsound", 0), ("local", None), (None, 0)]
 )
 def test_clip_ids_are_compared_within_a_dataset_alone(tmp_path, train_dataset, leakage):
-    """Two datasets may have a clip id in common by chance; what a folder of one's own holds is not known."""
+    """Compare clip ids within a dataset alone.
+
+    Two datasets may have a clip id in common by chance; what a folder of one's own holds is not
+    known.
+    """
     samples = make_samples(num_samples=6)
     entrant = Entrant(
         "m",

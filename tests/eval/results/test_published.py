@@ -23,7 +23,8 @@ def test_published_results_say_why_they_are_not_comparable():
     assert explain_incomparability(result, htf) == "another test set: vggss_htf"
     result |= {"subset": "htf_vggss_test", "n": 4600, "protocol": "lvs", "leakage": 3}
     assert explain_incomparability(result, htf) == (
-        "another protocol: htf; 4,600 samples here, 4,670 there; 3 test clips are in our training data; "
+        "another protocol: htf; 4,600 samples here, 4,670 there; "
+        "3 test clips are in our training data; "
         "there: checkpoint chosen on the test set"
     )
     lvs = next(p for p in PUBLISHED if p.method == "LVS" and p.test_set == "vggss")

@@ -52,7 +52,10 @@ def test_smaller_flow_is_cropped_where_the_frame_is():
 
 
 def test_flow_stored_at_different_sizes_makes_one_batch():
-    """Stored above the working size it is cropped as it is (float16), below it is sampled (float32)."""
+    """Make one batch of flow that is stored at different sizes.
+
+    Above the working size it is cropped as it is (float16), below it is sampled (float32).
+    """
     generator = torch.Generator().manual_seed(0)
     large = torch.randn(2, 2, 60, 60, generator=generator).half()
     small = torch.randn(1, 2, 20, 20, generator=generator).half()

@@ -88,8 +88,8 @@ def test_gradients_are_clipped_in_any_precision(toy, tmp_path, monkeypatch, prec
     before = TrainingModule.on_before_zero_grad
 
     def measure(self, optimizer):
-        norms.append(float(torch.stack([p.grad.norm() for p in self.parameters() if p.grad is not None] or
-                                       [torch.tensor(0.0)]).norm()))  # fmt: skip
+        grad_norms = [p.grad.norm() for p in self.parameters() if p.grad is not None]
+        norms.append(float(torch.stack(grad_norms or [torch.tensor(0.0)]).norm()))
         before(self, optimizer)
 
     monkeypatch.setattr(TrainingModule, "on_before_zero_grad", measure)
@@ -211,8 +211,12 @@ def test_accumulated_batches_make_one_step_of_their_mean_gradient(toy, tmp_path,
 )
 def test_ways_of_computing_agree(toy, tmp_path, hardware):
     usual = run(toy, tmp_path / "a", tiny("htf", epochs=1))
-    other = run(toy, tmp_path / "b", tiny("htf", epochs=1),
-                hardware=HardwareParameters(accelerator="cpu", num_threads=1, **hardware))  # fmt: skip
+    other = run(
+        toy,
+        tmp_path / "b",
+        tiny("htf", epochs=1),
+        hardware=HardwareParameters(accelerator="cpu", num_threads=1, **hardware),
+    )
     assert not torch.are_deterministic_algorithms_enabled()
     assert losses(other)[0] == pytest.approx(losses(usual)[0], rel=0.05)
 
@@ -225,8 +229,15 @@ def test_frozen_vision_keeps_its_weights_and_moves_its_statistics(toy, tmp_path)
         weights | {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)},
         tmp_path / "w.pth",
     )
-    parameters = tiny("htf", width=64, audio_width=8, epochs=1, freeze_vision=True, init=str(tmp_path / "w.pth"),
-                      flow_encoder="maxpool")  # fmt: skip
+    parameters = tiny(
+        "htf",
+        width=64,
+        audio_width=8,
+        epochs=1,
+        freeze_vision=True,
+        init=str(tmp_path / "w.pth"),
+        flow_encoder="maxpool",
+    )
     run(toy, tmp_path / "run", parameters, train_ids=toy[2][:8])
     state = load_tensors(tmp_path / "run" / "model.ckpt")["model"]
     assert torch.equal(state["imgnet.layer4.1.conv2.weight"], weights["layer4.1.conv2.weight"])

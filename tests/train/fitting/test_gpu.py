@@ -1,6 +1,8 @@
-"""What runs on a GPU: the same maps and batches as on a CPU, training in every way of computing, nothing that waits.
+"""Check what runs on a GPU.
 
-What can be checked without one (how many loader processes, the name of the device) is checked everywhere.
+It gives the same maps and batches as a CPU, trains in every way of computing, and nothing waits.
+What can be checked without one (how many loader processes, the name of the device) is checked
+everywhere.
 """
 
 import json

@@ -30,7 +30,10 @@ def start_script(folder, **options):
 
 
 def step_losses(output):
-    """{step: loss} of the lines that a script printed; processes may print without a line break between them."""
+    """Return {step: loss} of the lines that a script printed.
+
+    Processes may print without a line break between them.
+    """
     words = output.replace("STEP", " STEP ").split()
     return {
         int(words[i + 1]): float(words[i + 2]) for i, word in enumerate(words) if word == "STEP"
@@ -74,7 +77,10 @@ def test_a_killed_run_goes_on_exactly(toy, tmp_path):
 
 
 def test_a_killed_run_of_two_processes_goes_on_exactly(toy):
-    """Killed together in the second epoch, whose steps are then taken again from the state at the end of the first."""
+    """Kill both processes in the second epoch.
+
+    Its steps are then taken again from the state at the end of the first.
+    """
     folder, *_ = toy
     hardware = {"devices": 2, "checkpoint_every_seconds": 0}
     parameters = {"method": "ezvsl", **TINY, "epochs": 2}
@@ -103,8 +109,10 @@ def test_a_killed_run_of_two_processes_goes_on_exactly(toy):
 
 @pytest.mark.parametrize("method", ["htf"])
 def test_two_processes_equal_one_with_the_same_global_batch(toy, method):
-    """In double precision to the last printed digit; in single, rounding would grow with every step. Of the 11 samples
-    of validation the last batch has three.
+    """Compare the losses of two processes and of one, in double precision.
+
+    They agree to the last printed digit; in single, rounding would grow with every step. Of the 11
+    samples of validation the last batch has three.
     """
     folder, *_ = toy
     settings = {"parameters": {"method": method, **TINY, "freeze_vision": False}, "num_samples": 44}
@@ -131,8 +139,10 @@ def test_state_of_other_parameters_is_not_continued(toy, tmp_path, capsys):
 
 
 def test_state_of_other_features_is_not_continued(toy, tmp_path, monkeypatch, capsys):
-    """``state_key`` stands for the cached features: a run that was killed must not go on with other data, nor with
-    the same in other shards, where an epoch has another order.
+    """Start anew where the cached features, which ``state_key`` stands for, are others.
+
+    A run that was killed must not go on with other data, nor with the same in other shards, where
+    an epoch has another order.
     """
     original = TrainingModule.training_step
 

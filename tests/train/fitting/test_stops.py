@@ -81,5 +81,15 @@ def test_a_loss_that_stands_still_stops_the_run(toy, tmp_path):
     with pytest.raises(
         RunError, match=r"the training loss has been .* for 4 epochs, nothing is learned"
     ):
-        run(toy, tmp_path / "run", tiny(epochs=9, optimizer="sgd", learning_rate=1e-30, has_flip=False,
-                                        has_random_crop=False, is_shuffled=False))  # fmt: skip
+        run(
+            toy,
+            tmp_path / "run",
+            tiny(
+                epochs=9,
+                optimizer="sgd",
+                learning_rate=1e-30,
+                has_flip=False,
+                has_random_crop=False,
+                is_shuffled=False,
+            ),
+        )

@@ -131,8 +131,8 @@ def test_weights_that_cannot_be_had_are_one_sentence(weights_path, tmp_path, mon
         )
 
     remedy = (
-        r"set detections.detector.weights to the path of torchvision's file for this detector, or take the dataset out "
-        r"of detections.datasets$"
+        r"set detections.detector.weights to the path of torchvision's file for this detector, "
+        r"or take the dataset out of detections.datasets$"
     )
     with pytest.raises(
         DataError, match=rf"nothing.pth: found no such file of weights, .*; {remedy}"

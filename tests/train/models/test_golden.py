@@ -96,7 +96,10 @@ def test_full_maps_of_the_shared_folder(shared):
 
 
 def test_closed_form_gradcam_equals_autograd_one_by_one():
-    """The textbook Grad-CAM: backward from the score to the features, weights are mean gradients."""
+    """Compare with the textbook Grad-CAM.
+
+    It goes backward from the score to the features; weights are mean gradients.
+    """
     torch.manual_seed(0)
     features, vectors = torch.randn(5, 12, 4, 6), torch.randn(5, 12)
     batched = grad_cam(features, vectors, size=(16, 24))

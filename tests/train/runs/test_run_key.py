@@ -17,7 +17,10 @@ MODELS = {name: {"method": name} for name in ("rcgrad", "flowgrad_h", "flowgrad_
 
 @pytest.fixture
 def key_of(tmp_path, monkeypatch):
-    """The key that the training stage computes for a method, with the code of a copy that tests may change."""
+    """Return what computes the key of a method as the training stage does.
+
+    It takes the code of a copy that tests may change.
+    """
     project = make_toy_project(tmp_path / "project", MODELS)
     code_dir = tmp_path / "code"
     for package in ("earshot", "pipeline", "eval", "train"):
