@@ -5,20 +5,22 @@ from collections.abc import Callable
 
 
 def load_checked(compile_function: Callable, is_right: Callable) -> Callable | None:
-    """Compile a function with Numba's cache on disk, and return it if it can be trusted.
+    """Compile a function with Numba's cache on disk, and return it if its result is right.
 
     Args:
-        compile_function: Returns the function; compiled code that is broken on disk is made again.
-        is_right: Calls the function and says whether its result is as it should be.
+        compile_function: Returns the function, which Numba compiles or loads at its first call.
+        is_right: Calls the function and returns whether its result is right.
 
     Returns:
-        The function, or None: its result is wrong, the disk is full, or Numba finds no folder for
-        its cache that it can write.
+        The function. None if its result is wrong, if the disk is full, or if Numba finds no
+        folder for its cache that it can write.
     """
     try:
         function = compile_function()
     except RuntimeError:  # Numba finds no folder that it can write
         return None
+
+    # The first call loads the code from disk, or compiles it and writes it there.
     try:
         try:
             is_usable = is_right(function)
@@ -27,4 +29,5 @@ def load_checked(compile_function: Callable, is_right: Callable) -> Callable | N
             is_usable = is_right(function)
     except OSError:  # the disk is full
         return None
+
     return function if is_usable else None

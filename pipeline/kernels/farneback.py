@@ -107,17 +107,19 @@ def load_refine_level() -> Callable | None:
     except ImportError:
         return None
 
-    # A texture of which one part moves and the other stands still.
+    # A texture: its lower part moves, its upper part stands still.
     rng = np.random.default_rng(0)
     picture = cv2.GaussianBlur(rng.integers(0, 256, (75, 93), dtype=np.uint8), (0, 0), 2)
     moved = np.roll(picture, (1, 2), (0, 1))
     moved[:40] = picture[:40]
 
+    # The published parameters of flow. Bytes are compared, so -0 and 0 differ.
     settings = (0.5, 3, 15, 3, 5, 1.2)
     flow = cv2.calcOpticalFlowFarneback(  # type: ignore[call-overload]
         picture, moved, None, *settings, 0
     )
     expected = flow.tobytes()
+
     return load_checked(
         compile_refine_level,
         lambda refine_level: (
@@ -132,7 +134,7 @@ class _Room(threading.local):
     Allocating it for each picture would take a third of the time.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._floats = np.empty(0, np.float32)
 
     def claim(self, num_floats: int) -> "_Arena":
@@ -145,9 +147,9 @@ class _Room(threading.local):
 
 
 class _Arena:
-    """Lays arrays one after the other into one piece of memory."""
+    """One piece of memory that arrays are laid into, one after the other."""
 
-    def __init__(self, floats: np.ndarray):
+    def __init__(self, floats: np.ndarray) -> None:
         self._floats = floats
         self.used = 0
 
@@ -172,6 +174,7 @@ def _compute(
     poly_n: int,
     poly_sigma: float,
 ) -> np.ndarray:
+    """Compute the flow with ``refine_level``, from the smallest level to the pictures' own."""
     height, width = previous.shape
     weights = _fit_weights(poly_n, poly_sigma)
     num_kept = window_size // 2 * 2 + 2  # rows that a box spans, and the one that it leaves
@@ -200,6 +203,8 @@ def _compute(
 
         # The flow of the level before, enlarged (bilinear), is where this level begins.
         flow = np.zeros((h, w, 2), np.float32) if flow is None else cv2.resize(flow, (w, h))
+
+        # Refine it in place. The last five arrays are room to work in.
         fade_x, fade_y = _fade(w), _fade(h)
         refine_level(
             levels[0],
@@ -216,6 +221,7 @@ def _compute(
             arena.take(num_iterations, num_kept, 5, w),
             arena.take(num_iterations, 5, w + num_kept + 4, dtype=np.float64),
         )
+
     assert flow is not None  # there is at least one level
     return flow
 
@@ -245,12 +251,18 @@ def _fade(length: int) -> np.ndarray:
 def _fit_weights(poly_n: int, poly_sigma: float) -> tuple[np.ndarray, ...]:
     """Compute what fitting a quadratic polynomial under Gaussian weights needs.
 
-    Weights g, x g and x^2 g at distances 0 to ``poly_n`` (float32), and the four distinct numbers
-    of the inverse normal equations that coefficients need (float64).
+    Returns:
+        Weights g, x g and x^2 g at distances 0 to ``poly_n``, float32 ``(poly_n + 1,)`` each, and
+        the four distinct numbers of the inverse normal equations that coefficients need, float64
+        ``(4,)``.
     """
+    # A Gaussian in float32, divided by its sum in float64 and rounded again, as in OpenCV.
     x = np.arange(-poly_n, poly_n + 1)
     g = np.exp(-(x**2) / (2 * poly_sigma**2)).astype(np.float32)
     g = (g.astype(np.float64) * (1 / sum(map(float, g)))).astype(np.float32)
+
+    # The normal equations: products of basis functions, summed over the neighbourhood. Each
+    # product is float32, each sum float64. Only four entries differ; the rest are zeros or copies.
     normal = np.zeros((6, 6))  # of the basis 1, x, y, x^2, y^2, xy
     for y_weight, y in zip(g, x.astype(np.float32), strict=True):
         for x_weight, column in zip(g, x.astype(np.float32), strict=True):
@@ -259,10 +271,16 @@ def _fit_weights(poly_n: int, poly_sigma: float) -> tuple[np.ndarray, ...]:
             normal[1, 1] += weight * column * column
             normal[3, 3] += weight * column * column * column * column
             normal[5, 5] += weight * column * column * y * y
+
+    # The copies: a square neighbourhood is the same along x and y.
     normal[2, 2] = normal[0, 3] = normal[0, 4] = normal[3, 0] = normal[4, 0] = normal[1, 1]
     normal[4, 4] = normal[3, 3]
     normal[3, 4] = normal[4, 3] = normal[5, 5]
+
+    # OpenCV's own Cholesky inversion: another one could differ in the last bits.
     inverse = cv2.invert(normal, flags=cv2.DECOMP_CHOLESKY)[1]
     chosen = np.array([inverse[1, 1], inverse[0, 3], inverse[3, 3], inverse[5, 5]])
+
+    # Weights are even or odd in x, so one side is enough.
     g, distance = g[poly_n:].copy(), x[poly_n:].astype(np.float32)
     return g, distance * g, distance * distance * g, chosen
