@@ -19,7 +19,10 @@ OTHER_MEANINGS = {
         "train/models/training_parameters.py",  # negatives of one process
     },
     "sample": {
-        "pipeline/features/spectrograms.py",  # the anchor of a window of sound
+        # the anchor of a window of sound
+        "pipeline/features/sound_window.py",
+        "pipeline/features/spectrograms.py",
+        "pipeline/features/waveforms.py",
     },
 }
 
