@@ -20,7 +20,6 @@ import stat
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
 
 import av.error
 import pyarrow as pa
@@ -29,6 +28,7 @@ from earshot.errors import DataError, MediaError
 from earshot.files import publish_text
 from earshot.tables import CLIPS, SAMPLES
 from pipeline.datasets.dataset import Attribute, Dataset
+from pipeline.lists.rows import make_file_clip
 from pipeline.media.container import open_container
 from pipeline.media.mpegts_joins import find_recordings
 from pipeline.media.timeline import choose_stream, find_duration
@@ -101,7 +101,7 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
         times: list[float | None] = [None]
         if parameters.every_seconds is not None:
             times = times_of(durations[relative_path], parameters.every_seconds)
-        clip_rows.append(_clip_row(clip_id, folder / relative_path, parameters.split))
+        clip_rows.append(make_file_clip(clip_id, folder / relative_path, parameters.split))
         sample_rows += [
             _sample_row(clip_id, relative_path, time_seconds, parameters.split)
             for time_seconds in times
@@ -124,17 +124,6 @@ def _find_durations(folder: Path, listing: Listing, known: dict) -> dict[str, fl
         else:
             durations[relative_path] = probe_duration(folder / relative_path)
     return durations
-
-
-def _clip_row(clip_id: str, path: Path, split: str) -> dict:
-    return {
-        "clip_id": clip_id,
-        "video_id": clip_id,
-        "url": "file://" + quote(os.fsencode(path)),
-        "start_seconds": None,
-        "end_seconds": None,
-        "splits": [split],
-    }
 
 
 def _sample_row(clip_id: str, relative_path: str, time_seconds: float | None, split: str) -> dict:

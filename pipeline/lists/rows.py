@@ -4,8 +4,12 @@ A clip that is in many splits is one row. Rows with the same splits share one tu
 without boxes share the empty one: 300,000 rows take some tens of megabytes.
 """
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 
@@ -54,6 +58,24 @@ class Membership:
                 known[mask] = tuple(name for bit, name in enumerate(self.names) if mask >> bit & 1)
             column.append(known[mask])
         return column
+
+
+def make_file_clip(clip_id: str, path: Path, split: str) -> dict[str, Any]:
+    """Make the CLIPS row of a whole file on this machine.
+
+    Args:
+        clip_id: also the id of the video.
+        path: absolute; its name may hold any bytes.
+        split: the only one that the clip is in.
+    """
+    return {
+        "clip_id": clip_id,
+        "video_id": clip_id,
+        "url": "file://" + quote(os.fsencode(path)),
+        "start_seconds": None,
+        "end_seconds": None,
+        "splits": [split],
+    }
 
 
 def make_clips(

@@ -1,6 +1,7 @@
 """Collect what takes part in the evaluation: baselines, models and the vision-only topline."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from earshot.errors import ParameterError
 from earshot.reader import FeatureReader
 from earshot.tables import SAMPLES, read_table
 from eval.entrants.baselines import make_baseline
-from eval.entrants.entrant import Entrant, Predict, TrainingClips
+from eval.entrants.entrant import Entrant, Kind, Predict, TrainingClips
 from eval.entrants.vision_only import make_vision_only
 from eval.results.evaluate import EvaluationParameters
 from pipeline.base.progress import Progress
@@ -69,13 +70,7 @@ def _make_baseline(project: Project, name: str, parameters: EvaluationParameters
 
     weights = parameters.object_guidance_weights
     predictor = make_object_predictor(name, weights=weights, weights_dir=project.weights_dir)
-    return Entrant(
-        name,
-        "baseline",
-        _predict_with_progress(predictor, name),
-        reads=predictor.reads,
-        is_kept=True,
-    )
+    return _make_entrant(name, "baseline", predictor)
 
 
 def _make_model_entrants(project: Project, model: str, *, has_untrained: bool) -> list[Entrant]:
@@ -99,14 +94,7 @@ def _make_model_entrants(project: Project, model: str, *, has_untrained: bool) -
 
 def _make_released_entrant(model: str, predictor: Predictor) -> Entrant:
     # What its authors trained on is not known here, so it has no training clips.
-    return Entrant(
-        model,
-        "model",
-        _predict_with_progress(predictor, model),
-        reads=predictor.reads,
-        is_kept=True,
-        selection=RELEASED,
-    )
+    return _make_entrant(model, "model", predictor, selection=RELEASED)
 
 
 def _make_trained_entrant(
@@ -119,12 +107,10 @@ def _make_trained_entrant(
     ids = zip(samples["sample_id"].to_pylist(), samples["clip_id"].to_pylist(), strict=True)
     clip_ids = {clip_id for sample_id, clip_id in ids if sample_id in train_ids}
 
-    return Entrant(
+    return _make_entrant(
         model,
         "model",
-        _predict_with_progress(predictor, model),
-        reads=predictor.reads,
-        is_kept=True,
+        predictor,
         seed=parameters.seed,
         selection=parameters.select_on,
         training_clips=TrainingClips(dataset, clip_ids),
@@ -136,15 +122,16 @@ def _make_untrained_entrant(
 ) -> Entrant:
     name = f"{model}_untrained"
     untrained = make_untrained_predictor(parameters, weights_dir=project.weights_dir)
-    return Entrant(
-        name,
-        "untrained",
-        _predict_with_progress(untrained, name),
-        reads=untrained.reads,
-        is_kept=True,
-        seed=parameters.seed,
-        training_clips=TrainingClips(None, ()),
+    training_clips = TrainingClips(None, ())
+    return _make_entrant(
+        name, "untrained", untrained, seed=parameters.seed, training_clips=training_clips
     )
+
+
+def _make_entrant(name: str, kind: Kind, predictor: Predictor, **facts: Any) -> Entrant:
+    """Make the entrant of a network; its maps are kept."""
+    predict = _predict_with_progress(predictor, name)
+    return Entrant(name, kind, predict, reads=predictor.reads, is_kept=True, **facts)
 
 
 def _predict_with_progress(predictor: Predictor, name: str) -> Predict:

@@ -9,11 +9,9 @@ The split ``urbansas_test`` holds the frames that FlowGrad evaluates (see ``rule
 """
 
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import pyarrow as pa
 
@@ -32,6 +30,7 @@ from pipeline.datasets.urbansas.release import (
 )
 from pipeline.datasets.urbansas.rules import Moment, apply_rules
 from pipeline.lists.published_lists import check_selection, log, select
+from pipeline.lists.rows import make_file_clip
 from pipeline.media.reader import MediaInfo, probe
 
 TEST_SPLIT, UNLABELLED_SPLIT = "urbansas_test", "urbansas_unlabelled"
@@ -89,7 +88,7 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
             for clip_id in clip_ids:
                 clip_media = media.get(clip_id, ClipMedia())
                 path, info = _prepare_clip(clip_id, clip_media, parameters, joined_files, root)
-                clip_rows.append(_clip_row(clip_id, path, split))
+                clip_rows.append(make_file_clip(clip_id, path, split))
                 if split == UNLABELLED_SPLIT:
                     sample_rows += _unlabelled_samples(clip_id, info, parameters)
                 else:
@@ -141,17 +140,6 @@ def _prepare_clip(
         log.warning("%s: %s", clip_id, error)
         return media.videos[best_dir], None
     return path, info
-
-
-def _clip_row(clip_id: str, path: Path, split: str) -> dict:
-    return {
-        "clip_id": clip_id,
-        "video_id": clip_id,
-        "url": "file://" + quote(os.fsencode(path)),
-        "start_seconds": None,
-        "end_seconds": None,
-        "splits": [split],
-    }
 
 
 def _test_sample(moment: Moment, size: tuple[int, int]) -> dict:

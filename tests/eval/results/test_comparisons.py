@@ -6,22 +6,7 @@ import pytest
 from earshot.errors import DataError
 from eval.results.comparisons import compare_models, summarize_intersection
 from eval.results.files import hash_ids
-from tests.helpers.score_examples import evaluate_maps, make_samples
-
-
-@pytest.fixture
-def samples():
-    return make_samples()
-
-
-@pytest.fixture
-def ids(samples):
-    return samples["sample_id"].to_pylist()
-
-
-@pytest.fixture
-def maps(ids):
-    return np.random.default_rng(1).random((len(ids), 14, 14), np.float32)
+from tests.helpers.score_examples import evaluate_maps
 
 
 def test_intersection_scores_all_models_on_the_same_ids(samples, ids, maps):

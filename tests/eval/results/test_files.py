@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from earshot.errors import DataError
@@ -13,22 +12,7 @@ from eval.results.files import (
     summarize_for_dvc,
     write_results,
 )
-from tests.helpers.score_examples import evaluate_maps, make_samples
-
-
-@pytest.fixture
-def samples():
-    return make_samples()
-
-
-@pytest.fixture
-def ids(samples):
-    return samples["sample_id"].to_pylist()
-
-
-@pytest.fixture
-def maps(ids):
-    return np.random.default_rng(1).random((len(ids), 14, 14), np.float32)
+from tests.helpers.score_examples import evaluate_maps
 
 
 def test_files_come_back_as_written(samples, ids, maps, tmp_path):

@@ -1,25 +1,9 @@
 """One model on a dataset: test sets under protocols, leakage, and which maps are read."""
 
 import numpy as np
-import pytest
 
 from eval.results.files import METRICS, hash_ids
-from tests.helpers.score_examples import evaluate_maps, make_samples
-
-
-@pytest.fixture
-def samples():
-    return make_samples()
-
-
-@pytest.fixture
-def ids(samples):
-    return samples["sample_id"].to_pylist()
-
-
-@pytest.fixture
-def maps(ids):
-    return np.random.default_rng(1).random((len(ids), 14, 14), np.float32)
+from tests.helpers.score_examples import evaluate_maps
 
 
 def test_every_id_has_a_row_and_results_reconcile(samples, ids, maps):

@@ -4,22 +4,7 @@ import numpy as np
 import pytest
 
 from earshot.errors import DataError
-from tests.helpers.score_examples import evaluate_maps, make_row, make_samples, make_table
-
-
-@pytest.fixture
-def samples():
-    return make_samples()
-
-
-@pytest.fixture
-def ids(samples):
-    return samples["sample_id"].to_pylist()
-
-
-@pytest.fixture
-def maps(ids):
-    return np.random.default_rng(1).random((len(ids), 14, 14), np.float32)
+from tests.helpers.score_examples import evaluate_maps, make_row, make_table
 
 
 @pytest.mark.parametrize(
