@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.datasets.sample.scenes import Actor, Scene
 from pipeline.datasets.sample.sounds import ambience, synthesize
-from pipeline.datasets.sample.sprites import NUM_POSES, draw_sprite
+from pipeline.datasets.sample.sprites import NUM_POSES, draw_pose
 
 SAMPLE_RATE = 32_000
 _POSES_PER_SECOND = 10.0
@@ -27,10 +27,8 @@ class SceneRenderer:
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
-        self._sprites = [
-            _turn_sprite(draw_sprite(a.class_name, tone=a.tone, width=a.width), a)
-            for a in scene.actors
-        ]
+        # A pose is drawn when it is first needed: a clip's boxes need one, its frames need all.
+        self._draw_pose = functools.cache(_draw_pose)
 
     @functools.cached_property
     def background(self) -> np.ndarray:
@@ -41,8 +39,8 @@ class SceneRenderer:
     def frame(self, time_seconds: float) -> np.ndarray:
         """Draw the picture at a time: uint8 RGB ``(height, width, 3)``."""
         picture = self.background.copy()
-        for actor, sprite in zip(self.scene.actors, self._sprites, strict=True):
-            patch, x, y = _pose_at(actor, sprite, time_seconds)
+        for actor in self.scene.actors:
+            patch, x, y = self._place_actor(actor, time_seconds)
             patch, x, y = _cut_to_frame(patch, x, y, self.scene.width, self.scene.height)
             height, width = patch.shape[:2]
             if not patch.size:  # the object is outside of the frame
@@ -65,11 +63,11 @@ class SceneRenderer:
             Normalized x1 y1 x2 y2 of what is visible: pixels with an alpha of at least one half.
         """
         boxes = []
-        for actor, sprite in zip(self.scene.actors, self._sprites, strict=True):
+        for actor in self.scene.actors:
             if sounding_only and not actor.is_sounding:
                 continue
 
-            patch, x, y = _pose_at(actor, sprite, time_seconds)
+            patch, x, y = self._place_actor(actor, time_seconds)
             patch, x, y = _cut_to_frame(patch, x, y, self.scene.width, self.scene.height)
             left, top, width, height = cv2.boundingRect((patch[..., 3] >= 128).astype(np.uint8))
 
@@ -78,6 +76,26 @@ class SceneRenderer:
             size = (self.scene.width, self.scene.height) * 2
             boxes.append([float(pixel / side) for pixel, side in zip(pixels, size, strict=True)])
         return boxes
+
+    def _place_actor(self, actor: Actor, time_seconds: float) -> tuple[np.ndarray, int, int]:
+        """Return the object's patch at a time and the pixel of its upper left corner.
+
+        The patch itself is shifted by the fraction of a pixel that is left over.
+        """
+        # Wheels turn and sticks strike also where an object sounds at rest.
+        pose = 0
+        if actor.is_moving or actor.is_sounding:
+            pose = int(time_seconds * _POSES_PER_SECOND) % NUM_POSES
+        picture = self._draw_pose(
+            actor.class_name, pose, actor.tone, actor.width, actor.is_facing_left
+        )
+
+        centre_x, centre_y = actor.position(time_seconds)
+        height, width = picture.shape[:2]
+        left, top = float(centre_x) - width / 2, float(centre_y) - height / 2
+        x, y = int(np.floor(left)), int(np.floor(top))
+        shift = np.array([[1, 0, left - x], [0, 1, top - y]], np.float32)
+        return cv2.warpAffine(picture, shift, (width, height)), x, y
 
 
 def render_sound(scene: Scene, *, duration_seconds: float) -> np.ndarray:
@@ -271,25 +289,8 @@ def _cut_to_frame(
     return patch[y1 - y : max(0, height - y), x1 - x : max(0, width - x)], x1, y1
 
 
-def _turn_sprite(sprite: np.ndarray, actor: Actor) -> np.ndarray:
-    return np.ascontiguousarray(sprite[:, :, ::-1]) if actor.is_facing_left else sprite
-
-
-def _pose_at(actor: Actor, sprite: np.ndarray, time_seconds: float) -> tuple[np.ndarray, int, int]:
-    """Return the object's patch at a time and the pixel of its upper left corner.
-
-    The patch itself is shifted by the fraction of a pixel that is left over.
-    """
-    # Wheels turn and sticks strike also where an object sounds at rest.
-    pose = (
-        int(time_seconds * _POSES_PER_SECOND) % NUM_POSES
-        if actor.is_moving or actor.is_sounding
-        else 0
-    )
-
-    centre_x, centre_y = actor.position(time_seconds)
-    height, width = sprite.shape[1:3]
-    left, top = float(centre_x) - width / 2, float(centre_y) - height / 2
-    x, y = int(np.floor(left)), int(np.floor(top))
-    shift = np.array([[1, 0, left - x], [0, 1, top - y]], np.float32)
-    return cv2.warpAffine(sprite[pose], shift, (width, height)), x, y
+def _draw_pose(
+    class_name: str, pose: int, tone: float, width: int, is_facing_left: bool
+) -> np.ndarray:
+    picture = draw_pose(class_name, pose, tone=tone, width=width)
+    return np.ascontiguousarray(picture[:, ::-1]) if is_facing_left else picture

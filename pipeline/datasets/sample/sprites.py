@@ -1,6 +1,6 @@
 """Draw the objects of the sample dataset with OpenCV: little vehicles, animals and instruments.
 
-A sprite is a list of poses (wheels turn, wings flap, sticks strike). Each pose is an RGBA image,
+Each has several poses (wheels turn, wings flap, sticks strike). A pose is an RGBA image,
 premultiplied with its alpha. Objects of one class share a look. Their hue varies with their
 ``tone`` in [0, 1], which also sets the pitch of their sound.
 """
@@ -21,18 +21,19 @@ _DARK = (38, 38, 44)
 _GLASS = (186, 214, 228)
 
 
-def draw_sprite(class_name: str, *, tone: float, width: int) -> np.ndarray:
-    """Draw all poses of an object.
+def draw_pose(class_name: str, pose: int, *, tone: float, width: int) -> np.ndarray:
+    """Draw an object in one of its poses.
 
     Args:
         class_name: one of ``CLASS_NAMES``.
+        pose: 0 to ``NUM_POSES - 1``.
         tone: 0 to 1; sets the hue.
         width: of the object, in pixels.
 
     Returns:
-        uint8 ``(NUM_POSES, height, width + 2, 4)``: RGB premultiplied with the alpha in the last
-        channel. The height follows from the look. A transparent border of one pixel lets the
-        object move by fractions of a pixel.
+        uint8 ``(height + 2, width + 2, 4)``: RGB premultiplied with the alpha in the last channel.
+        The height follows from the look. A transparent border of one pixel lets the object move
+        by fractions of a pixel.
     """
     height_to_width, paint, hue, hue_range = _LOOKS[class_name]
     hue = (hue + hue_range * (tone - 0.5)) % 1.0
@@ -40,13 +41,9 @@ def draw_sprite(class_name: str, *, tone: float, width: int) -> np.ndarray:
     shade = _rgb(hue, 0.80, 0.55)
 
     height = round(width * height_to_width)
-    size = (height + 2, width + 2)
-    poses = []
-    for pose in range(NUM_POSES):
-        canvas = _Canvas(width, height)
-        paint(canvas, body, shade, pose)
-        poses.append(canvas.finish(size))
-    return np.stack(poses)
+    canvas = _Canvas(width, height)
+    paint(canvas, body, shade, pose)
+    return canvas.finish((height + 2, width + 2))
 
 
 class _Canvas:
