@@ -13,6 +13,7 @@ engine moves it to its place.
 
 import contextlib
 import os
+import shutil
 import urllib.parse
 from pathlib import Path
 from typing import Any
@@ -75,12 +76,12 @@ class Fetcher:
 
     def prepare(self, url: str) -> None:
         """Load yt-dlp now, so that the first request is sent when the engine's pace says so."""
-        is_file = url.startswith("file:")
-        self._sites.load(is_file=is_file)
+        if url.startswith("file:"):
+            return  # a file of this machine needs no yt-dlp
+
         # yt-dlp compiles the patterns of all its sites when the first URL is compared with them.
-        if not is_file:
-            with contextlib.suppress(ValueError):  # not an address; its request reports it
-                self._sites.is_known_site(url)
+        with contextlib.suppress(ValueError):  # not an address; its request reports it
+            self._sites.is_known_site(url)
 
     def close(self) -> None:
         """Let yt-dlp write its cookies and remove the worker's private folder."""
@@ -128,18 +129,21 @@ class Fetcher:
         if not os.access(path, os.R_OK):
             raise FetchError(f"{format_path(path)}: may not be read by this user", reason="unknown")
 
+        # The copy gets a plain name, because the user's file name may contain any characters.
+        target_path = work_dir / f"{SOURCE_STEM}{choose_suffix(path.name)}"
         if is_linked:
-            target_path = work_dir / f"{SOURCE_STEM}{choose_suffix(path.name)}"
             link_file(path, target_path, otherwise="symlink")
             return target_path
 
-        # yt-dlp gets a plain name, because the user's file name may contain any characters.
-        alias_path = work_dir / f"alias{choose_suffix(path.name)}"
-        alias_path.unlink(missing_ok=True)
-        alias_path.symlink_to(path)
-        info = self._sites.download(alias_path.as_uri(), work_dir, is_file=True)
-        alias_path.unlink()
-        return Path(info["requested_downloads"][0]["filepath"])
+        max_gigabytes = self._parameters.max_gigabytes
+        if path.stat().st_size > max_gigabytes * 1e9:
+            raise FetchError(
+                f"{format_path(path)}: larger than download.max_gigabytes ({max_gigabytes:g})",
+                reason="too_large",
+            )
+        target_path.unlink(missing_ok=True)
+        shutil.copyfile(path, target_path)
+        return target_path
 
     def _get_from_site(
         self, url: str, clips: list[ClipRequest], work_dir: Path

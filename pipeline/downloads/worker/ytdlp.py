@@ -29,12 +29,12 @@ class SiteDownloader:
     def __init__(self, parameters: FetchParameters, *, private_dir: Path):
         self._parameters = parameters
         self._private_dir = private_dir
-        self._instances: dict[bool, Any] = {}
+        self._instance: Any = None  # a yt_dlp.YoutubeDL
 
     def close(self) -> None:
         """Let yt-dlp write its cookies, then remove the worker's private folder."""
-        for instance in self._instances.values():
-            instance.close()
+        if self._instance is not None:
+            self._instance.close()
         shutil.rmtree(self._private_dir, ignore_errors=True)
 
     def download(
@@ -42,15 +42,13 @@ class SiteDownloader:
         url: str,
         work_dir: Path,
         *,
-        is_file: bool = False,
         download_ranges: ChooseRanges | None = None,
     ) -> dict[str, Any]:
         """Fetch a video into ``work_dir`` as ``source.<suffix>``.
 
         Args:
-            url: of a site that yt-dlp knows, or of a file.
+            url: of a site that yt-dlp knows.
             work_dir: where the files go.
-            is_file: whether the URL is a ``file://`` of this machine.
             download_ranges: says which sections are wanted; None: the whole video.
 
         Returns:
@@ -62,7 +60,7 @@ class SiteDownloader:
         """
         from yt_dlp.utils import DownloadError, YoutubeDLError
 
-        downloader = self.load(is_file=is_file)
+        downloader = self.load()
         folder = str(work_dir).replace("%", "%%")
         downloader.params["outtmpl"]["default"] = (
             f"{folder}/{SOURCE_STEM}%(section_number&-|)s%(section_number|)s.%(ext)s"
@@ -74,7 +72,7 @@ class SiteDownloader:
             downloader.params["download_ranges"] = download_ranges
 
         try:
-            info = downloader.extract_info(url, ie_key="Generic" if is_file else None)
+            info = downloader.extract_info(url)
         except DownloadError as error:
             cause = error.exc_info[1] if error.exc_info else None
             raise FetchError(
@@ -110,19 +108,19 @@ class SiteDownloader:
         """Send a ``yt_dlp.networking.Request``; return its response, a context manager."""
         return self.load().urlopen(request)
 
-    def load(self, *, is_file: bool = False) -> Any:
-        """Return the ``yt_dlp.YoutubeDL`` for files of this machine or for sites."""
-        if is_file not in self._instances:
+    def load(self) -> Any:
+        """Return the ``yt_dlp.YoutubeDL`` of this worker; the first call takes about a second."""
+        if self._instance is None:
             import yt_dlp
             from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 
-            options = self._make_options(is_file=is_file)
+            options = self._make_options()
             # For sections yt-dlp reads this variable, not the option.
             FFmpegPostProcessor._ffmpeg_location.set(options["ffmpeg_location"])
-            self._instances[is_file] = yt_dlp.YoutubeDL(options)
-        return self._instances[is_file]
+            self._instance = yt_dlp.YoutubeDL(options)
+        return self._instance
 
-    def _make_options(self, *, is_file: bool) -> dict[str, Any]:
+    def _make_options(self) -> dict[str, Any]:
         parameters = self._parameters
 
         # Nothing is printed: errors are raised.
@@ -131,7 +129,6 @@ class SiteDownloader:
 
         # What is fetched.
         options |= {
-            "enable_file_urls": is_file,
             "noplaylist": True,
             "format": parameters.format or "bv*+ba/b",
             "format_sort": [f"res:{parameters.max_height}", "vcodec:h264", "acodec:m4a"],
@@ -158,12 +155,12 @@ class SiteDownloader:
             "socket_timeout": parameters.socket_timeout_seconds,
         }
 
-        # Tools and credentials. Files of this machine need no cookies.
+        # Tools and credentials.
         options["ffmpeg_location"] = str(find_ffmpeg(parameters.ffmpeg))
         options["js_runtimes"] = {name: {"path": path} for name, path in find_js_runtimes().items()}
         if parameters.proxy:
             options["proxy"] = parameters.proxy
-        if parameters.cookies_path and not is_file:
+        if parameters.cookies_path:
             options["cookiefile"] = str(_copy_cookies(parameters.cookies_path, self._private_dir))
         return options
 
