@@ -24,11 +24,13 @@ def protect_ids(words: Sequence[str]) -> list[str]:
     """
     options, positionals = [], []
     words = list(words)
+
     while words:
         word = words.pop(0)
         if word == "--":
             positionals += words
             break
+        # Joined by `=`, because argparse takes a separate word that begins with `-` for an option.
         if word in ID_OPTIONS and words:
             options.append(f"{word}={words.pop(0)}")
         elif len(word) > 2 and word[0] == "-" and word[1] != "-":
@@ -61,12 +63,17 @@ def selected_datasets(arguments: argparse.Namespace, project: Project) -> list[s
     Raises:
         ParameterError: there is no dataset of that name.
     """
+    # A dataset without code here is accepted as well, if its tables are there.
     for name in arguments.dataset or project.datasets:
         if name not in dataset_names() and not project.manifests_dir(name).is_dir():
             where = "--dataset is" if arguments.dataset else "params: datasets has"
             raise ParameterError(f"{where} {name!r}, expected one of {', '.join(dataset_names())}")
+
+    # A name that was given twice counts once.
     if arguments.dataset:
         return list(dict.fromkeys(arguments.dataset))
+
+    # Datasets that params.yaml does not select now can still have a list and clips.
     others = [name for name in dataset_names() if project.clips_table_path(name).exists()]
     return list(dict.fromkeys([*project.datasets, *others]))
 
@@ -96,12 +103,14 @@ def require_known_splits(
     if not names or not paths:  # without any list the command itself says so
         return
 
+    # One dataset with the split is enough: commands look at several datasets at once.
     tables = [read_table(path, CLIPS, columns=["splits"]) for path in paths]
     known = {
         split
         for table in tables
         for split in pc.unique(pc.list_flatten(table["splits"])).to_pylist()
     }
+
     unknown = next((name for name in names if name not in known), None)
     if unknown is not None:
         raise ParameterError(f"{option} is {unknown!r}, expected one of {', '.join(sorted(known))}")
@@ -128,6 +137,7 @@ def render_lines(lines: Sequence[Sequence[Any]], columns: Sequence[str], output_
     if output_format == "csv":
         return _render_csv(lines, columns)
 
+    # Numbers are aligned to the right. The values decide it, because an id can look like a number.
     cells = [[_format_cell(value) for value in line] for line in lines]
     by_column = list(zip(*lines, strict=True)) if lines else [()] * len(columns)
     aligned = []
@@ -136,6 +146,7 @@ def render_lines(lines: Sequence[Sequence[Any]], columns: Sequence[str], output_
         width = max(map(len, texts))
         is_number = bool(values) and all(isinstance(value, int | float | None) for value in values)
         aligned.append([text.rjust(width) if is_number else text.ljust(width) for text in texts])
+
     return "\n".join("  ".join(line).rstrip() for line in zip(*aligned, strict=True))
 
 

@@ -57,6 +57,8 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         RunError: there is an overlap that neither ``audit.allow_leakage`` nor the option allows.
     """
     names = arguments.dataset or project.datasets
+
+    # A mistyped split would compare nothing, and that would look like no leakage.
     for option, splits in (("--train", arguments.train), ("--test", arguments.test)):
         require_known_splits(splits or (), project, names, option=option)
 
@@ -67,6 +69,8 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
             project, dataset, train_splits=arguments.train, test_splits=arguments.test
         )
         coverages += audit_coverage(project, dataset)
+
+    # Print before the check below can fail: the user must see which splits overlap.
     _PRINTERS[arguments.format](overlaps, coverages)
 
     parameters = build(AuditParameters, project.params.get("audit"), "audit")
@@ -77,6 +81,7 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
 
 
 def _print_json(overlaps: list[Overlap], coverages: list[Coverage]) -> None:
+    # `asdict` leaves out properties, so the two that readers need are added.
     content = {
         "overlaps": [
             dataclasses.asdict(overlap) | {"is_leakage": overlap.is_leakage} for overlap in overlaps
@@ -90,12 +95,14 @@ def _print_json(overlaps: list[Overlap], coverages: list[Coverage]) -> None:
 
 def _print_csv(overlaps: list[Overlap], coverages: list[Coverage]) -> None:
     """Print both audits as one table; the column ``audit`` says which one a row is of."""
+    # The examples of an overlap are clip ids: one cell, not one column each.
     rows = [
         {"audit": "overlap", **dataclasses.asdict(o), "examples": " ".join(o.examples)}
         for o in overlaps
     ]
     rows += [{"audit": "coverage", **dataclasses.asdict(c)} for c in coverages]
 
+    # The two audits have different columns. A row leaves those of the other audit empty.
     fields = [*dataclasses.fields(Overlap), *dataclasses.fields(Coverage)]
     columns = list(dict.fromkeys(["audit", *(field.name for field in fields)]))
     writer = csv.DictWriter(sys.stdout, columns, restval="", lineterminator="\n")

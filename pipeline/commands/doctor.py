@@ -63,6 +63,7 @@ def diagnose(project: Project, names: Sequence[str]) -> list[Check]:
         ),
     ]
 
+    # Reading params.yaml has checked that the file is there, but not that it can be read.
     cookies_path = parameters.cookies_path
     if cookies_path and not os.access(cookies_path, os.R_OK):
         checks.append(

@@ -47,6 +47,7 @@ def check_ffmpeg(source: str) -> Check:
     except EarshotError as error:
         return Check("ffmpeg", "FAIL", str(error), "install the package imageio-ffmpeg")
 
+    # `ffmpeg -version` of some builds has an `n` before the number.
     if re.match(r"n?8\.1(?![0-9])", version):
         return Check(
             "ffmpeg",
@@ -62,6 +63,8 @@ def check_yt_dlp(version: str | None, *, today: datetime.date) -> Check:
     """Check that yt-dlp is not too old; its version is its date."""
     if version is None:
         return Check("yt-dlp", "FAIL", "not installed", _UPGRADE_YT_DLP)
+
+    # Builds from yt-dlp's repository can have other versions: their age is not known.
     found = re.match(r"(\d{4})\.(\d{1,2})\.(\d{1,2})", version)
     if not found:
         return Check("yt-dlp", "warn", f"{version}: a version without a date")
@@ -70,6 +73,8 @@ def check_yt_dlp(version: str | None, *, today: datetime.date) -> Check:
     num_days = (today - datetime.date(year, month, day)).days
     if num_days > _OLD_DAYS:
         return Check("yt-dlp", "warn", f"{version} is {num_days} days old", _UPGRADE_YT_DLP)
+
+    # The date of a version can lie in the future where clocks or time zones differ.
     return Check("yt-dlp", "ok", f"{version}, {max(num_days, 0)} days old")
 
 
@@ -83,6 +88,7 @@ def check_js_runtime(
     too_old = []
     for runtime, path in runtimes.items():
         version = read_version(path) or "0"
+        # Three numbers are enough: no version in the table above has more.
         numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
         if numbers >= _OLDEST_RUNTIMES[runtime]:
             return Check(name, "ok", f"{runtime} {version} ({path})")
@@ -95,9 +101,11 @@ def check_js_runtime(
 
 def check_disk(folder: Path, *, min_free_gigabytes: float) -> Check:
     """Check the free space where the cache is, and whether this user can write there."""
+    # Before the first run there is no cache yet: its disk is that of the nearest existing folder.
     existing = folder
     while not existing.exists():
         existing = existing.parent
+
     if not os.access(existing, os.W_OK):
         text = f"{existing} cannot be written"
         return Check("disk", "FAIL", text, "give this user the right to write there")
@@ -127,10 +135,14 @@ def check_gpu() -> Check:
     except (OSError, subprocess.TimeoutExpired) as error:
         text = f"nvidia-smi does not answer ({type(error).__name__})"
         return Check("GPU", "warn", text, "look at the driver")
+
+    # A driver that does not fit the kernel, for example: nvidia-smi is there but cannot answer.
     if done.returncode != 0:
         words = " ".join((done.stdout + done.stderr).split())[:200]
         advice = "look at the driver; training runs on the CPU"
         return Check("GPU", "warn", f"nvidia-smi failed: {words}", advice)
+
+    # One line for each GPU.
     return Check("GPU", "ok", "; ".join(line.strip() for line in done.stdout.strip().split("\n")))
 
 
@@ -170,6 +182,7 @@ def check_scheduler(address: str | None) -> Check:
         return Check("Dask", "FAIL", text, advice)
 
     try:
+        # Only connect: asking the scheduler would need Dask, which takes a second to import.
         socket.create_connection((host, port), timeout=_SCHEDULER_SECONDS).close()
     except OSError as error:
         text = f"no scheduler answers at {address}: {_describe_error(error)}"

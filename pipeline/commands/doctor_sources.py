@@ -57,14 +57,17 @@ def check_sources(
             check = Check(name, "FAIL", str(error), advice)
         answers.put((name, check))
 
+    # Daemons: a host that never answers must not keep this process from ending.
     for name in names:
         threading.Thread(target=answer, args=(name,), daemon=True).start()
 
+    # The checks end at the deadline themselves. One second more lets their answers arrive.
     found: dict[str, Check] = {}
     with contextlib.suppress(queue.Empty):
         while len(found) < len(names):
             name, check = answers.get(timeout=max(deadline + 1.0 - time.monotonic(), 0.01))
             found[name] = check
+
     late = f"no answer within {_CANARY_SECONDS:g} s"
     return [found.get(name) or Check(name, "FAIL", late, "look at the network") for name in names]
 
@@ -76,6 +79,7 @@ def check_source(
     section: Any = project.parameters(load(name).parameters, f"sources.{name}")
     values = {field.name: getattr(section, field.name) for field in fields(section)}
 
+    # Folders first: a dataset with folders of its own needs fewer hosts, or none (`_list_urls`).
     facts = []
     for key in _FOLDER_KEYS:
         if values.get(key):
@@ -93,6 +97,7 @@ def check_source(
     errors = find_unreachable(by_host, proxy=parameters.proxy, deadline=deadline)
     if errors:
         words = "; ".join(f"{host}: {error}" for host, error in errors.items())
+        # If no host answers at all, this machine probably has no network.
         beginning = "no network: " if len(errors) == len(by_host) else "cannot reach "
         return Check(
             name,
@@ -103,6 +108,7 @@ def check_source(
         )
     facts.append(f"{', '.join(by_host)} answer{'s' if len(by_host) == 1 else ''}")
 
+    # YouTube's host also answers machines that it refuses: only a video shows whether it works.
     if any(host.endswith(("youtube.com", "youtu.be")) for host in by_host):
         seconds = deadline - time.monotonic()
         check = check_video(name, _YOUTUBE_CANARY, parameters, limit_seconds=seconds)
@@ -141,9 +147,11 @@ def find_unreachable(urls: dict[str, str], *, proxy: str | None, deadline: float
     for host, url in urls.items():
         threading.Thread(target=answer, args=(host, url), daemon=True).start()
 
+    # A host that gives no answer in time keeps this text.
     found: dict[str, str | None] = dict.fromkeys(urls, "no answer")
     with contextlib.suppress(queue.Empty):
         for _ in urls:
+            # A host may use its limit twice: to connect, and until it sends something.
             seconds = min(deadline - time.monotonic(), 2 * _HOST_SECONDS)
             host, error = answers.get(timeout=max(seconds, 0.01))
             found[host] = error
@@ -172,8 +180,10 @@ def check_video(
     name: str, url: str, parameters: DownloadParameters, *, limit_seconds: float
 ) -> Check:
     """Check whether yt-dlp finds a format of a video; nothing is downloaded."""
+    # Without the user's configuration and without a cache, as downloads run yt-dlp.
     command = [sys.executable, "-m", "yt_dlp", "--ignore-config", "--no-warnings"]
     command += ["--no-cache-dir", "--simulate"]
+    # The picture size and the JavaScript runtimes of downloads, so that missing formats show.
     command += ["--format-sort", f"res:{parameters.max_height}"]
     command += ["--print", "%(format_id)s %(height)s"]
     for runtime, path in find_js_runtimes().items():
@@ -189,6 +199,7 @@ def check_video(
                 [*command, "--", url],
                 capture_output=True,
                 text=True,
+                # The hosts may have used up the time: give yt-dlp a second all the same.
                 timeout=max(limit_seconds, 1.0),
                 check=False,
             )
@@ -199,6 +210,8 @@ def check_video(
     if done.returncode == 0:
         words = " ".join(done.stdout.split())
         return Check(name, "ok", f"the canary video can be had (format {words}p)")
+
+    # Downloads classify the same texts, so the advice fits what a run would meet.
     text = " ".join(done.stderr.split())
     reason = REASONS[classify(text)]
     text = f"the canary video fails with {reason.name}: {text[:200]}"
@@ -207,7 +220,7 @@ def check_video(
 
 @contextlib.contextmanager
 def _copy_cookies(cookies_path: str | None) -> Iterator[Path | None]:
-    """Give a private copy of the cookies, because yt-dlp rewrites the file that it is given."""
+    """Yield a private copy of the cookies, because yt-dlp rewrites the file that it gets."""
     if not cookies_path:
         yield None
         return

@@ -36,11 +36,13 @@ def find_selected_folders(arguments: argparse.Namespace, project: Project) -> li
     found = []
     for dataset in arguments.dataset or project.datasets:
         _check_dataset(project, dataset)
+
+        # A feature whose index is gone is selected as well, so that `repair` can mend it.
         features = list(arguments.feature or FEATURES)
         built = [feature for feature in features if _is_built(project, dataset, feature)]
         found += [(dataset, feature) for feature in built]
 
-        # Without --feature, a feature that nobody asked for yet is no news.
+        # Without --feature, a feature that no stage has built yet needs no message.
         for feature in features:
             is_expected = arguments.feature or project.feature_dir(dataset, feature).exists()
             if feature not in built and is_expected:

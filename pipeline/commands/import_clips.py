@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         is_quiet=arguments.quiet,
     )
 
-    # The table shows the clips as ok; DVC sees a changed output and runs the stages after it.
+    # With the table of now, DVC sees a changed output and runs the stages after it.
     if report.imported:
         downloads = derive_from_ledger(
             clips,
@@ -70,12 +70,15 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         print(json.dumps(_as_mapping(report), indent=1))
     else:
         _print_text(dataset, report)
+
+    # When an import is repeated, all clips are present: that is no failure.
     return 0 if report.imported or report.present else 1
 
 
 def _choose_dataset(arguments: argparse.Namespace, project: Project) -> str:
     if arguments.dataset is not None:
         return arguments.dataset
+    # A guess among several datasets could match files to the wrong clips.
     if len(project.datasets) != 1:
         raise ParameterError(
             f"params: datasets are {', '.join(project.datasets)}; say which with --dataset"
@@ -97,6 +100,7 @@ def _as_mapping(report: ImportReport) -> dict[str, Any]:
 
 
 def _print_text(dataset: str, report: ImportReport) -> None:
+    # A folder can hold thousands of files that are no clips: print a few of each kind.
     for name, clip_id, reason, detail in report.rejected[:_NUM_PRINTED]:
         print(f"rejected {name!r} (clip {clip_id}): {reason}: {detail}")
     for name, cause in report.foreign[:_NUM_PRINTED]:

@@ -64,18 +64,21 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
     if not tables:
         raise ParameterError("no dataset has an account yet; run `dvc repro` first")
 
+    # The tables of all datasets have the same columns.
     columns = tables[0].column_names
     lines = [
         line
         for table in tables
         for line in zip(*(column.to_pylist() for column in table.columns), strict=True)
     ]
+
     # A reason of an older version may still be in the table: only an empty result is suspicious.
     for reason in arguments.reason:
         if reason not in REASONS and not lines:
             known = ", ".join(sorted(REASONS))
             raise ParameterError(f"--reason is {reason!r}, expected one of {known}")
 
+    # csv and json are printed even if they are empty, because programs read them.
     if arguments.by:
         rows = [dict(zip(columns, line, strict=True)) for line in lines]
         print(render(*_count(rows, arguments.by), arguments.format))
@@ -84,6 +87,7 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
     elif not lines:
         print("nothing is missing")
     else:
+        # The detail, in the last column, can be a long text of a site.
         print(render_lines([(*line[:-1], _shorten(line[-1])) for line in lines], columns, "table"))
     return 0
 
@@ -101,6 +105,8 @@ def _list_missing(arguments: argparse.Namespace, project: Project, dataset: str)
         return list_missing_clips(
             project, dataset, reasons=reasons, splits=splits, has_pending=arguments.pending
         )
+
+    # An index knows no outlook: that follows from the reason and from the clip's own account.
     rows = list_missing_samples(project, dataset, reasons=reasons, splits=splits)
     return _add_outlooks(rows, _find_confirmed(project, dataset))
 
@@ -116,6 +122,7 @@ def _find_confirmed(project: Project, dataset: str) -> set[tuple[str, str]]:
 
 def _add_outlooks(rows: pa.Table, confirmed: set[tuple[str, str]]) -> pa.Table:
     """Add the column ``outlook``; drop the columns of clip ids."""
+    # A sample has two clips if its sound comes from another one. Either can be the missing one.
     are_confirmed = [
         (row["clip_id"], row["reason"]) in confirmed
         or (row["audio_clip_id"], row["reason"]) in confirmed
@@ -134,8 +141,11 @@ def _add_outlooks(rows: pa.Table, confirmed: set[tuple[str, str]]) -> pa.Table:
 
 def _count(rows: Sequence[dict[str, Any]], by: str) -> tuple[list[dict], tuple[str, ...]]:
     """Return counts and their columns."""
-    if by == "reason":  # with advice
+    # Reasons are sorted by frequency and come with advice; splits and datasets are sorted by name.
+    if by == "reason":
         return _count_by_reason(rows)
+
+    # A clip of several splits counts in each of them; one without a split counts under a dash.
     keys: list[tuple[str, ...]]
     if by == "split":
         keys = [
@@ -156,6 +166,7 @@ def _count(rows: Sequence[dict[str, Any]], by: str) -> tuple[list[dict], tuple[s
 
 
 def _count_by_reason(rows: Sequence[dict[str, Any]]) -> tuple[list[dict], tuple[str, ...]]:
+    # A clip that was not attempted yet has no reason. Only a run of the stage helps.
     keys = Counter((row["dataset"], row["reason"] or "pending", row["outlook"]) for row in rows)
     counts = [
         {

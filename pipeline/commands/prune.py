@@ -19,6 +19,7 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
     """Print one line for each feature, and whether DVC's cache still has what was removed."""
     num_shared_bytes = 0
     for dataset, feature in find_selected_folders(arguments, project):
+        # After `dvc pull` into an empty checkout there is no store, and so nothing to remove.
         store_dir = project.store_dir(dataset, feature)
         if not store_dir.is_dir():
             continue

@@ -44,10 +44,13 @@ def _reclassify(project: Project, dataset: str, *, is_dry_run: bool) -> None:
             clips_dir=project.clips_dir(dataset),
             allow_duplicates=parameters.allow_duplicates,
         )
+
+        # Without an earlier table every clip counts as changed.
         before = {}
         if table_path.exists():
             before = _read_reasons(read_table(table_path, DOWNLOADS, columns=_COLUMNS))
 
+        # Only totals are printed: one changed pattern can concern thousands of clips.
         changes = Counter(
             (before.get(clip_id, "nothing"), reason)
             for clip_id, reason in _read_reasons(downloads).items()

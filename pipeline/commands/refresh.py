@@ -32,6 +32,8 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         table_path = project.clips_table_path(name)
         if not table_path.exists():
             continue
+
+        # Only datasets of the user's own files have this function: published lists do not change.
         dataset = load(name)
         if dataset.has_changed is None:
             continue
@@ -42,6 +44,9 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         except DataError as error:  # a disk that is not mounted now: keep what is known
             print(f"{error}; dataset {name} stays as it was listed")
             continue
+
+        # The downloads go first. If this process is killed in between, the next `refresh` still
+        # finds the list, sees the change again and removes both.
         if has_changed:
             project.downloads_table_path(name).unlink(missing_ok=True)
             table_path.unlink()

@@ -38,6 +38,8 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
     selected = find_selected_folders(arguments, project)
     datasets = dict.fromkeys(dataset for dataset, _ in selected)
     has_damaged_table = print_damaged_tables(project, datasets)
+
+    # Every feature is repaired, even if an earlier one stays damaged.
     codes = [_repair(project, dataset, name, arguments) for dataset, name in selected]
     return max([int(has_damaged_table), *codes])
 
@@ -52,11 +54,13 @@ def _repair(project: Project, dataset: str, name: str, arguments: argparse.Names
     if not feature.can_compute:
         return _remove_damaged(project, dataset, name, damages)
 
-    # A damaged index hides damaged shards. They are found, and repaired, the second time.
+    # A damaged index hides damaged shards. They are found, and repaired, the second time. What
+    # failed before is tried again in the first round only.
     for retry_reasons in (arguments.failed, ()):
         print_damages(damages, project)
         report = repair_feature(
             feature,
+            # The build writes the index again in any case, so only shards are removed before it.
             [damage for damage in damages if damage.path.suffix == ".h5"],
             samples=read_table(project.samples_table_path(dataset), SAMPLES),
             downloads=read_table(project.downloads_table_path(dataset), DOWNLOADS),
@@ -68,9 +72,12 @@ def _repair(project: Project, dataset: str, name: str, arguments: argparse.Names
             ),
         )
         print(f"{dataset}/{report.describe()}")
+
+        # The account holds the hash of the index. A copy of the cache alone has no account.
         if account_path(project, dataset, name).exists():
             write_account(project, dataset, name, num_bytes=report.build.bytes)
 
+        # With a whole index, damage can show that was hidden before.
         damages, _ = verify_folder(project, dataset, name, is_quiet=True)
         if not damages:
             return 0

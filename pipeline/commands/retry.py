@@ -62,6 +62,7 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
     The ledger is marked before anything else, and ``downloads.parquet`` shows the clips as
     pending. DVC then sees a changed output and runs the download stage, even if this process dies.
     """
+    # Check all options before the first clip is marked.
     for reason in arguments.reason:
         if reason not in REASONS:
             known = ", ".join(sorted(REASONS))
@@ -74,6 +75,7 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
             names = ", ".join(clip_ids[:_NUM_PRINTED])
             print(f"{dataset}: would attempt {len(clip_ids)} clips again: {names}")
         else:
+            # Mark first, also if the attempt follows at once: this process can die during it.
             _mark(project, dataset, clip_ids)
             if arguments.later:
                 print(f"{dataset}: {len(clip_ids)} clips will be attempted again by `dvc repro`")
@@ -88,6 +90,7 @@ def _select(arguments: argparse.Namespace, project: Project) -> dict[str, list[s
     datasets = selected_datasets(arguments, project)
     require_known_splits(arguments.split, project, datasets, option="--split")
 
+    # A dataset that was given by name must have been attempted before; others are skipped.
     selected = {}
     for dataset in datasets:
         path = project.downloads_table_path(dataset)
@@ -100,6 +103,7 @@ def _select(arguments: argparse.Namespace, project: Project) -> dict[str, list[s
     if not selected:
         raise DataError("no dataset has an account yet; run `dvc repro` first")
 
+    # The message names one id: usually it is mistyped, or its clip is missing for another reason.
     unknown = set(ids) - {clip_id for clip_ids in selected.values() for clip_id in clip_ids}
     if unknown:
         reasons = f" with reason {' or '.join(arguments.reason)}" if arguments.reason else ""
@@ -133,11 +137,12 @@ def _select_clips(
 
 
 def _mark(project: Project, dataset: str, clip_ids: Sequence[str]) -> None:
-    """Enter the wish in the ledger and show the clips as pending."""
-    # The ledger outlives every rerun: from here on the wish cannot be lost.
+    """Mark clips in the ledger, and show them as pending in the table."""
+    # The ledger outlives every rerun: from here on the mark cannot be lost.
     clips = read_table(project.clips_table_path(dataset), CLIPS)
     parameters = project.parameters(DownloadParameters, "download")
     with Ledger(project.ledger_path(dataset)) as ledger:
+        # The table is derived under the ledger's lock, so no other process writes it meanwhile.
         marks = [
             {"type": "retry", "clip_id": clip_id, "time": round(time.time(), 3)}
             for clip_id in clip_ids
@@ -155,6 +160,7 @@ def _mark(project: Project, dataset: str, clip_ids: Sequence[str]) -> None:
 
 def _attempt(project: Project, dataset: str, clip_ids: Sequence[str], *, is_quiet: bool) -> None:
     """Attempt marked clips now and print what became of them."""
+    # With `only`, the run does not fail because many other clips of the dataset are missing.
     downloads = download_clips(
         read_table(project.clips_table_path(dataset), CLIPS),
         parameters=project.parameters(DownloadParameters, "download"),

@@ -47,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, project: Project) -> int:
     """Draw the sample, print what the picture says, and where the picture is."""
     sample_id = _read_sample_id(arguments)
+
+    # Ids can be long and can hold slashes, which file names cannot.
     output_path = arguments.output or Path(f"show_{_UNSAFE.sub('_', sample_id)[:120]}.png")
     if output_path.suffix not in (".png", ".jpg", ".webp"):
         raise ParameterError(
@@ -57,6 +59,7 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
     lines = describe_sample(project, dataset, sample)
     panels = draw_panels(project, dataset, sample, models=arguments.map)
     sheet = pictures.compose_sheet(f"{sample_id} \N{MIDDLE DOT} {dataset}", lines, panels)
+
     try:
         publish_bytes(output_path, pictures.encode(sheet, output_path.suffix, quality=90))
     except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
@@ -99,6 +102,7 @@ def find_sample(
     Raises:
         DataError: No dataset has the sample (the message names similar ids), or several have it.
     """
+    # An id can exist in several datasets, so all of them are searched.
     if dataset is not None:
         _check_listed(project, dataset)
     names = [dataset] if dataset is not None else project.datasets
@@ -106,6 +110,7 @@ def find_sample(
 
     found, known_ids = [], []
     for name in listed:
+        # Two columns are enough to find a row: a table can have hundreds of thousands of samples.
         ids = tables.read_table(
             project.samples_table_path(name), tables.SAMPLES, columns=["sample_id", "clip_id"]
         )
@@ -120,6 +125,8 @@ def find_sample(
     if not found:
         where = " and ".join(listed) or "any dataset"
         raise DataError(f"no sample {sample_id!r} in {where}; {_suggest_ids(sample_id, known_ids)}")
+
+    # Only now read the whole row.
     name, row = found[0]
     table = tables.read_table(project.samples_table_path(name), tables.SAMPLES)
     return name, table.slice(row, 1).to_pylist()[0]
@@ -162,7 +169,7 @@ def _suggest_ids(sample_id: str, known_ids: list[str]) -> str:
 
 
 def describe_sample(project: Project, dataset: str, sample: Mapping[str, Any]) -> list[str]:
-    """Say in a few lines where a sample comes from.
+    """Describe in a few lines where a sample comes from.
 
     Args:
         project: The checkout.
@@ -186,8 +193,10 @@ def describe_sample(project: Project, dataset: str, sample: Mapping[str, Any]) -
     if facts:
         lines.append("; ".join(facts))
 
+    # A copy of the cache can lack the table of clips. Its line is left out then.
     clip = _read_clip_row(project.clips_table_path(dataset), tables.CLIPS, clip_id)
     if clip is not None:
+        # Without times the clip is the whole video.
         section = ""
         if clip["start_seconds"] is not None and clip["end_seconds"] is not None:
             section = f", {clip['start_seconds']:g} to {clip['end_seconds']:g} s"
@@ -204,6 +213,7 @@ def _describe_download(download: Mapping[str, Any] | None) -> str:
         detail = download["detail"] or "no details"
         return f"download: {download['status']}, {download['reason']}: {detail}"
 
+    # A container need not tell everything: unknown facts are null and are left out.
     duration = download["duration_seconds"]
     facts = [
         download["path"],
@@ -240,10 +250,12 @@ def draw_panels(
     Raises:
         DataError: A model has no maps of the dataset.
     """
+    # The frame keeps its array: maps are drawn over it below.
     sample_id, boxes = sample["sample_id"], sample["boxes"] or []
     panels: list[pictures.Panel] = []
     arrays: dict[str, np.ndarray | None] = {}
     for name, feature in FEATURES.items():
+        # Waveforms and detections have no picture.
         if feature.title is None:
             continue
         array, reason = _read_feature(project, dataset, name, sample_id)
@@ -272,6 +284,7 @@ def _draw_map(
     boxes: Sequence[Sequence[float]],
 ) -> pictures.Panel:
     path = project.maps_path(dataset, model)
+    # One file holds the maps of all samples, in the order of its `sample_ids`.
     try:
         with np.load(path, allow_pickle=False) as archive:
             rows = np.flatnonzero(archive["sample_ids"] == sample_id)
@@ -279,6 +292,7 @@ def _draw_map(
                 return _panel(f"Map of {model}", None, "this sample is not among its maps")
             localization_map = archive["maps"][rows[0]]
     except FileNotFoundError:
+        # A model without a file is often a mistyped name: list those that have one.
         known = _expand_models(project, dataset, ["all"])
         remedy = "run `dvc repro evaluate` first"
         if known:
@@ -287,6 +301,7 @@ def _draw_map(
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: not an .npz with sample_ids and maps: {error}") from None
 
+    # The map is enlarged to the frame; the caption tells its own size and range.
     behind = _GREY_FRAME if frame is None else frame
     picture = pictures.draw_boxes(pictures.overlay_map(behind, localization_map), boxes)
     height, width = localization_map.shape
@@ -309,6 +324,8 @@ def _read_feature(
     folder = project.feature_dir(dataset, feature)
     if not (folder / "index.parquet").exists():
         return None, f"not cached yet: run `dvc repro {feature}@{dataset}`"
+
+    # Damage becomes a caption, because the other panels are still worth a look.
     with FeatureReader(folder) as reader:
         try:
             if sample_id in reader:
@@ -332,6 +349,7 @@ def _draw_array(array: np.ndarray, kind: Kind) -> tuple[np.ndarray, str]:
 def _with_wheel(picture: np.ndarray) -> np.ndarray:
     """Scale a picture of flow to a panel, with the colour wheel in its lower right corner."""
     picture = pictures.fit(picture, max_width=400, max_height=300).copy()
+    # Small pictures get a smaller wheel, which still fits into them.
     wheel = pictures.draw_colour_wheel(min(56, *picture.shape[:2]))
     picture[-wheel.shape[0] :, -wheel.shape[1] :] = wheel
     return picture

@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         rows += [_make_feature_row(dataset, counts) for counts in count_features(project, dataset)]
         hints += _make_hints(clips)
 
+    # Hints and units are for people. csv and json keep plain numbers and nothing else.
     is_table = arguments.format == "table"
     if is_table:
         rows = [row | {"bytes": format_bytes(row["bytes"])} for row in rows]
@@ -64,6 +65,7 @@ def _make_feature_row(dataset: str, counts: FeatureCounts) -> dict[str, Any]:
         "requested": counts.num_requested,
         "ok": counts.num_ok,
         "missing": counts.num_missing,
+        # Samples that the index does not list yet: the feature's next run computes them.
         "pending": counts.num_absent,
         "cached": counts.num_ok,
         "failed": counts.num_failed,
@@ -74,6 +76,7 @@ def _make_feature_row(dataset: str, counts: FeatureCounts) -> dict[str, Any]:
 def _make_hints(clips: ClipCounts) -> list[str]:
     """Return what to do next about a dataset's clips."""
     name, hints = clips.dataset, []
+    # Without a list it is not known which clips are pending.
     if not clips.has_sources:
         hints.append(f"{name}: not listed yet; `dvc repro sources@{name}`")
     elif clips.num_pending:

@@ -33,6 +33,8 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         damages, num_ok = verify_folder(project, dataset, feature, is_quiet=arguments.quiet)
         num_damaged_folders += bool(damages)
         print_damages(damages, project)
+
+        # DVC hashes all files of the folder, so one that does not belong there is worth a note.
         for path in _find_other_files(project.feature_dir(dataset, feature)):
             print(
                 f"{path.relative_to(project.root)}: is no part of the cache; `dvc repro` would "
@@ -43,8 +45,10 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         state = f"{num_samples} samples damaged in {len(damages)} files" if damages else "whole"
         print(f"{dataset}/{feature}: {num_ok} samples, {state}")
 
+    # Tables belong to a dataset: check each once, however many of its features are selected.
     datasets = dict.fromkeys(dataset for dataset, _ in selected)
     has_damaged_table = print_damaged_tables(project, datasets)
+
     if num_damaged_folders:
         print("`python -m pipeline repair` computes the damaged ones again")
     return 1 if num_damaged_folders or has_damaged_table else 0
@@ -57,6 +61,7 @@ def print_damaged_tables(project: Project, datasets: Iterable[str]) -> bool:
         paths = (project.clips_table_path, project.samples_table_path, project.downloads_table_path)
         for find_path, schema in zip(paths, (CLIPS, SAMPLES, DOWNLOADS), strict=True):
             path = find_path(dataset)
+            # Reading compares the checksums of the pages, so a table that can be read is whole.
             try:
                 if path.exists():
                     read_table(path, schema)
@@ -71,6 +76,7 @@ def print_damages(damages: Iterable[Damage], project: Project) -> None:
     """Print one line for each damaged sample, and for each file that no sample uses."""
     for damage in damages:
         path = damage.path
+        # A shard that is a link can lie outside of the checkout; its path stays absolute.
         if path.is_relative_to(project.root):
             path = path.relative_to(project.root)
         if not damage.sample_ids:
@@ -90,6 +96,7 @@ def verify_folder(
     index_path = project.feature_dir(dataset, feature) / INDEX_NAME
     if not index_path.exists():
         return [Damage(index_path, "missing, so nothing is known about the samples")], 0
+
     try:
         index = read_table(index_path, INDEX, columns=["sample_id", "status", "key", "shard"])
         damages = verify_feature(index_path.parent, is_quiet=is_quiet)
@@ -123,6 +130,7 @@ def _compare_with_tables(
     sample_ids = index.column("sample_id").to_pylist()
     keys = dict(zip(sample_ids, index.column("key").to_pylist(), strict=True))
     damages = []
+
     absent = [name for name in samples.column("sample_id").to_pylist() if name not in keys]
     if absent:
         problem = "has no row for samples of the manifest"
@@ -131,6 +139,8 @@ def _compare_with_tables(
     # With an account, its hash of the index is enough.
     if account_path(project, dataset, feature).exists():
         return damages
+
+    # Otherwise each row must have the key that this sample would get now.
     clips, absences = find_clips(downloads, project.clips_dir(dataset))
     configured = configure_feature(project, feature)
     other = [
