@@ -85,6 +85,7 @@ def find_account_problem(
     if not path.exists():
         return None
 
+    # The index and the sizes decide every byte of an account, so the texts are compared.
     found, expected = path.read_bytes(), _format_account(index_path, num_bytes=num_bytes)
     if found == expected.encode():
         return None
@@ -99,6 +100,8 @@ def find_account_problem(
         name = path.relative_to(project.root)
         problem = f"not the index that {name} counts: one of them is damaged or from another run"
         return index_path, problem
+
+    # The hash is right or only the layout differs: then the account itself is wrong.
     return path, "damaged: does not count what the index says"
 
 

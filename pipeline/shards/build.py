@@ -213,6 +213,7 @@ def _run_tasks(
     if not tasks:
         return new_shards
 
+    # The progress bar names the companions, too, but counts the samples of the feature itself.
     description = " and ".join(new_shards)
     num_samples = sum(task.num_samples for task in tasks)
     with Progress(num_samples, description, unit="sample", is_quiet=options.is_quiet) as progress:
@@ -247,6 +248,7 @@ def _make_index(requests: Sequence[Request], store: Store) -> pa.Table:
             rows.append(row)
             continue
 
+        # After the tasks each key has an entry: an array or a failure, perhaps of an earlier build.
         entry = store.by_key[request.key]
         if entry.row is None:
             row |= {"status": "failed", "reason": entry.reason, "detail": entry.detail or None}
@@ -297,6 +299,7 @@ def _make_report(
 
 
 def _check_failures(report: BuildReport, store_dir: Path, max_failed_fraction: float) -> None:
+    # Samples without their clip do not count: the download stage judges those.
     num_with_clip = report.ok + report.num_failed
     if report.num_failed <= max_failed_fraction * num_with_clip:
         return

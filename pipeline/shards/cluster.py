@@ -53,9 +53,12 @@ class ClusterParameters:
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"workers is {self.workers}, expected 0 or more, or null")
+
+        # `not ... > 0` refuses NaN as well, which YAML can hold.
         for name in ("clip_timeout_seconds", "silence_timeout_seconds", "connect_timeout_seconds"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
+
         if self.memory_limit_gib != 0 and not _LEAST_MEMORY_GIB <= self.memory_limit_gib < math.inf:
             raise ValueError(
                 f"memory_limit_gib is {self.memory_limit_gib}, expected {_LEAST_MEMORY_GIB} or "
@@ -76,7 +79,9 @@ class ClusterParameters:
 def open_client(
     parameters: ClusterParameters, *, num_tasks: int, is_quiet: bool
 ) -> Iterator["Client"]:
-    """Give a client of the cluster at ``scheduler_address``, or of a local one that ends with it.
+    """Yield a client of the cluster at ``scheduler_address``, or of a local one.
+
+    A local cluster ends with the context.
 
     Args:
         parameters: Where tasks run.
@@ -92,6 +97,7 @@ def open_client(
             yield client
         return
 
+    # More workers than tasks would only cost time and memory to start.
     num_workers = min(parameters.workers or os.cpu_count() or 1, num_tasks)
     with _start_local_cluster(parameters, num_workers) as client:
         if parameters.dashboard:
@@ -106,11 +112,13 @@ def _connect(parameters: ClusterParameters) -> "Client":
     assert address is not None
     try:
         _check_address(address, timeout_seconds=timeout_seconds)
-    except Exception as error:  # it need not be Dask that answers there, and not with sense
+    except Exception as error:  # something else than Dask can answer there, with anything
         raise RunError(
             f"cluster.scheduler_address {address}: no Dask scheduler answers "
             f"({type(error).__name__}); start one with `python -m dask scheduler` or set it to null"
         ) from None
+
+    # Not as the default client: the caller's process can have a Dask client of its own.
     return Client(address, timeout=timeout_seconds, set_as_default=False)
 
 
@@ -157,6 +165,7 @@ def _start_local_cluster(parameters: ClusterParameters, num_workers: int) -> Ite
                 f"({type(error).__name__}: {error}); free memory, or set cluster.workers to a "
                 "smaller number"
             ) from error
+
         with cluster, Client(cluster, set_as_default=False) as client:
             yield client
 

@@ -108,7 +108,7 @@ class CrashLog:
         return self.folder / f"{task_id}.result"
 
     def find_clips_to_skip(self, task_id: str) -> dict[str, str]:
-        """Return the clips that too many tries at a task did not survive.
+        """Return the clips that ended too many tries at a task.
 
         Returns:
             By clip id, ``crashed`` or ``timeout``.
@@ -118,6 +118,7 @@ class CrashLog:
         hung: set[str] = set()
         for path in sorted(self.folder.glob(f"{task_id}.*.jsonl")):
             suspect = _read_notes(path).get("clip")
+            # The worker died outside of a clip, so that no clip is to blame.
             if suspect is None:
                 continue
             num_lost_tries[suspect] += 1

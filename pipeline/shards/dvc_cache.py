@@ -38,10 +38,11 @@ def find_cached_files(output_dir: Path | str) -> dict[str, Path]:
     if folder_md5 is None or not folder_md5.endswith(".dir"):
         return {}
 
-    # DVC keeps a folder as a JSON list of its files.
+    # DVC keeps a folder as a JSON list of its files. A partial `dvc pull` does not bring it.
     listing_path = _object_path(cache_dir, folder_md5)
     if not listing_path.is_file():
         return {}
+
     listing = json.loads(listing_path.read_text())
     paths = {item["relpath"]: _object_path(cache_dir, item["md5"]) for item in listing}
     return {name: path for name, path in paths.items() if path.is_file()}

@@ -127,6 +127,7 @@ class Planner:
             for request in missing
             if request.key in self.store.by_key
         }
+
         groups = group_requests(
             missing, shard_samples=self.shard_samples, lost_shards=self.store.find_lost_keys()
         )
@@ -157,11 +158,13 @@ class Planner:
         for companion in self.companions:
             chosen = []
             for request in group:
+                # Sound can come from another clip than the picture. This task does not read it.
                 other = companion.requests.get(request.sample_id)
                 if other is None or other.clip_id != request.clip_id or other.key in planned_keys:
                     continue
                 chosen.append(other)
             planned_keys.update(other.key for other in chosen)
+
             if chosen:
                 shards.append(_plan_shard(companion.feature, companion.store_dir, chosen))
         return shards

@@ -72,6 +72,8 @@ def repair_feature(
         RunError: As ``build_feature`` does.
     """
     folders = folders.resolve()
+
+    # Check before anything is removed: a refusal leaves the folder as it is.
     clips, absences = find_clips(downloads, folders.clips_dir)
     requests = make_requests(feature, samples, clips, absences)
     keys = {request.key for request in requests if request.key is not None}
@@ -88,6 +90,8 @@ def repair_feature(
         extract=extract,
     )
 
+    # A file that no row of the index uses is not expected back. A shard whose bytes came back the
+    # same has its old name again, because the name is made from the bytes.
     foreign = {damage.path.name for damage in damages if not damage.sample_ids}
     damaged = [name for name in names if name not in foreign]
     restored = [name for name in damaged if (folders.output_dir / name).exists()]
@@ -112,6 +116,7 @@ def remove_damaged_files(damages: Sequence[Damage], folders: FeatureFolders) -> 
     folders = folders.resolve()
     names = sorted({damage.path.name for damage in damages if damage.path.suffix == ".h5"})
     for name in names:
+        # A folder cannot be unlinked. Refuse it now, before half of the files are gone.
         path = folders.output_dir / name
         if path.is_dir() and not path.is_symlink():
             raise DataError(

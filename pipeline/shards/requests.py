@@ -43,9 +43,8 @@ class Request:
     """One sample of the manifest, with the key of its array or the reason why there is none."""
 
     sample_id: str
-    clip_id: (
-        str  # where the feature comes from; for sound this can be another clip than the frame's
-    )
+    # Where the feature comes from; for sound this can be another clip than the frame's.
+    clip_id: str
     time_seconds: float | None  # in the media file; None: the clip's centre
     key: str | None = None  # None: the clip is missing
     reason: str | None = None  # why the clip is missing
@@ -71,6 +70,7 @@ def find_clips(downloads: pa.Table, clips_dir: Path) -> tuple[dict[str, Clip], d
     clips, absences = {}, {}
     for values in zip(*columns, strict=True):
         clip_id, status, reason, detail, is_confirmed, path, sha256 = values
+        # A pending clip has no reason, unless a problem of this machine stopped its download.
         if status != "ok":
             detail = describe_missing(detail, is_confirmed=bool(is_confirmed))
             absences[clip_id] = Absence(reason or status, detail)
@@ -118,6 +118,7 @@ def make_requests(
             key = make_key(clips[clip_id].sha256, time_seconds)
             requests.append(Request(sample_id, clip_id, time_seconds, key))
         else:
+            # The list can be newer than the downloads, which then do not know all of its clips.
             unknown = Absence("pending", f"clip {clip_id} is not in the downloads table")
             absence = absences.get(clip_id, unknown)
             requests.append(

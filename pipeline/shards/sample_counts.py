@@ -43,6 +43,7 @@ def count_features(project: Project, dataset: str) -> list[FeatureCounts]:
 
     found = []
     for index_path in sorted(project.dataset_cache_dir(dataset).glob("*/index.parquet")):
+        # An index can be older than the list. What it lacks is absent until the stage runs again.
         counts = count_index(read_table(index_path, INDEX, columns=["status", "reason"]))
         found.append(
             FeatureCounts(
@@ -77,16 +78,21 @@ def list_missing_samples(
         SAMPLES,
         columns=["sample_id", "splits", "clip_id", "audio_clip_id"],
     )
+
+    # The empty table fixes the columns of the result, even if no feature has an index yet.
     tables = [_MISSING_SAMPLES.empty_table()]
     for index_path in sorted(project.dataset_cache_dir(dataset).glob("*/index.parquet")):
         rows = read_table(index_path, INDEX, columns=["sample_id", "status", "reason", "detail"])
         rows = select_reasons(rows.filter(pc.not_equal(rows["status"], "ok")), reasons)
         rows = add_splits(rows, "sample_id", samples, selected=splits)
 
+        # An index has no clip ids. The list has them, in its own order.
         places = pc.index_in(rows["sample_id"], samples["sample_id"].combine_chunks())
         for name in ("clip_id", "audio_clip_id"):
             values = pc.take(samples[name].combine_chunks(), places.combine_chunks())
             rows = rows.append_column(name, values)
+
+        # The metadata names the table INDEX, which these rows no longer are.
         rows = rows.append_column("dataset", pa.repeat(dataset, rows.num_rows))
         rows = rows.append_column("feature", pa.repeat(index_path.parent.name, rows.num_rows))
         tables.append(rows.select(_MISSING_SAMPLES.names).replace_schema_metadata(None))

@@ -204,6 +204,8 @@ class Store:
         self._is_changed = True
         self.lost = {name: lost for name, lost in self.lost.items() if name not in forgotten}
         kept = {name: entries for name, entries in self.entries.items() if name not in forgotten}
+
+        # Which entry a key has depends on all its shards, so those that remain are added anew.
         self.by_key, self.entries = {}, {}
         for name, entries in kept.items():
             self._add(name, entries)
@@ -264,6 +266,8 @@ def prune_store(store_dir: Path, output_dir: Path, *, is_dry_run: bool) -> Prune
             {name for name, listed in shards.items() if any(entry.key in keys for entry in listed)}
             for shards in (store.entries, store.lost)
         )
+
+        # A shard with a second name, in DVC's cache or elsewhere, frees nothing when it is removed.
         sizes = store.list_sizes()
         unused = sorted(set(sizes) - used)
         shared = [name for name in unused if (store.folder / name).stat().st_nlink > 1]
@@ -291,6 +295,7 @@ def _read_catalog(path: Path) -> dict[str, list[Entry]]:
     entries: dict[str, list[Entry]] = {}
     if path.exists():
         with contextlib.suppress(DataError):
+            # The catalog only saves time: what it says is also in the shards.
             table = read_table(path, CATALOG)
             columns = [table.column(name).to_pylist() for name in CATALOG.columns.names]
             for values in zip(*columns, strict=True):
@@ -317,6 +322,8 @@ def _read_entries(path: Path) -> list[Entry]:
         Entry(key, sample_id, name, size, row, crc32, None, None)
         for row, (key, sample_id, crc32) in enumerate(rows)
     ]
+
+    # Failures have no row and no checksum.
     for failure in layout.failures:
         key, sample_id, reason, detail = (
             failure.key,

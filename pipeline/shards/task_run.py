@@ -65,11 +65,13 @@ def run_tasks(
     if not tasks:
         return
     if parameters.workers == 0 and parameters.scheduler_address is None:
+        # No notes: a clip that ends this process ends the run.
         for task in tasks:
             yield run_task(task, extract=extract)
             _return_free_memory()
         return
 
+    # Each run has a folder of its own, so that an interrupted one makes no clip a suspect.
     folder = shared_dir / f"{FOLDER_PREFIX}{secrets.token_hex(4)}"
     log = CrashLog(folder, max_attempts=parameters.max_attempts)
     folder.mkdir(parents=True)
@@ -86,6 +88,8 @@ def _run_on_worker(task: Task, extract: Extract, log: CrashLog) -> None:
     from distributed import get_worker
 
     cv2.setNumThreads(1)  # a worker is one core
+
+    # Clips that ended too many workers before are skipped this time.
     skip_reasons = log.find_clips_to_skip(task.task_id)
     notes = log.begin_try(task.task_id, get_worker().address)
     try:
@@ -153,6 +157,7 @@ class TaskRun:
                     self._check_workers()
                     last_check = time.monotonic()
         finally:
+            # After an error, or if the caller stops early, nobody waits for the remaining tasks.
             self._client.cancel(list(self._futures.values()), force=True)
 
     def _submit(self, task_id: str) -> None:

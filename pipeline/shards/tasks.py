@@ -46,7 +46,7 @@ class Extract(Protocol):
 
 @dataclass(frozen=True)
 class TaskResult:
-    """The shards that a task made, and how the samples of its first feature fared."""
+    """The shards that a task made, and which samples of its first feature failed."""
 
     shards: Mapping[str, str]  # names of shards, by feature
     num_samples: int
@@ -88,6 +88,7 @@ def run_task(
                 # A companion may have only some of the task's samples.
                 if moment.sample_id in shard.keys:
                     _add_outcome(outcome[name], moment.sample_id, shard, rows[name], failures[name])
+
     if notes is not None:
         notes.begin_writing()
 
@@ -174,8 +175,10 @@ def extract_clip(
 
     if notes is not None:
         notes.begin_clip(work.clip.clip_id)
+
     outcomes: list[dict[str, Extracted]] = []
     try:
+        # Keys name the bytes in the downloads table, so arrays of other bytes must not get them.
         _check_file(work.clip)
         for outcome in extract(work.clip.path, list(work.moments), list(features)):
             outcomes.append(
@@ -187,6 +190,7 @@ def extract_clip(
         if _is_machines_fault(error):
             raise
         failed = _describe_failure(error, work.clip)
+        # Moments that were done before the error keep their arrays.
         num_left = len(work.moments) - len(outcomes)
         return outcomes + [dict.fromkeys(names, failed) for _ in range(num_left)]
 

@@ -61,6 +61,7 @@ def verify_feature(output_dir: Path, *, is_quiet: bool = False) -> list[Damage]:
                 damages.append(damage)
             progress.update(num_failed=damage is not None)
 
+    # DVC would keep such files as part of the output, so they are reported as well.
     unused = [path for path in sorted(output_dir.glob("*.h5")) if path.name not in rows]
     return damages + [Damage(path, "no row of the index uses it") for path in unused]
 
@@ -68,6 +69,7 @@ def verify_feature(output_dir: Path, *, is_quiet: bool = False) -> list[Damage]:
 def verify_shard(path: Path, rows: Sequence[Mapping[str, Any]]) -> Damage | None:
     """Compare one shard with its rows of the table INDEX; return None if it is whole."""
     sample_ids = tuple(row["sample_id"] for row in rows)
+
     path = path.resolve()
     if not path.is_file():
         return Damage(path, "missing", sample_ids)
@@ -82,6 +84,7 @@ def verify_shard(path: Path, rows: Sequence[Mapping[str, Any]]) -> Damage | None
     good = _find_good_rows(path, {row["row"]: row["crc32"] for row in rows})
     if len(good) == len({row["row"] for row in rows}):
         return Damage(path, "damaged outside of its arrays", sample_ids)
+
     bad = tuple(row["sample_id"] for row in rows if row["row"] not in good)
     problem = "damaged" if good else "damaged throughout (truncated or foreign)"
     return Damage(path, problem, bad)
@@ -124,6 +127,8 @@ def _find_good_rows(path: Path, crc32_by_row: Mapping[int, int]) -> set[int]:
         )
     except subprocess.TimeoutExpired:
         return set()
+
+    # A crash of that process shows that the tables are damaged: no row can be trusted then.
     return set(json.loads(process.stdout)) if process.returncode == 0 else set()
 
 
@@ -141,6 +146,7 @@ def _answer() -> None:
     with open(path, "rb") as file:
         for row, crc32 in question["rows"]:
             try:
+                # The table of offsets can point anywhere, also beyond the file.
                 array = read_row(file.fileno(), layout, row)
             except (DataError, IndexError, ValueError, MemoryError, OSError):
                 continue  # its offset or its shape is damaged

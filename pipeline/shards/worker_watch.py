@@ -71,6 +71,7 @@ class WorkerWatch:
                 # Keys are "<task>-<number of errors>-<folder of the log>".
                 task_id = str(key).split("-")[0]
                 latest = self._log.find_latest_try(task_id)
+                # The worker has not begun the task yet, or another worker tried it later.
                 if latest is None or latest.worker != address:
                     continue
 
