@@ -58,6 +58,7 @@ class FeatureReader:
 
     def _build_lookup(self) -> None:
         """Make the state that each process has for itself; no file is open yet."""
+        # As single arrays, not in chunks: only such an array has one list of shard names.
         columns = {
             name: self.index.column(name).combine_chunks()
             for name in ("sample_id", "status", "shard", "row", "crc32")
@@ -78,6 +79,7 @@ class FeatureReader:
         self.sample_ids: list[str] = [
             sample_id for sample_id, ok in zip(ids, is_ok, strict=True) if ok
         ]
+        # Which arrays this process has compared with their checksum; also by position.
         self._is_known_good = np.zeros(len(ids), dtype=bool)
         self._files = _ShardFiles(self.folder, names, max_open_files=self._max_open_files)
 
@@ -157,6 +159,7 @@ class FeatureReader:
         """Return the sample's own attributes, such as ``native_height``; raises as ``read``."""
         shard, row, _ = self._locate(sample_id)
         columns = self._files.columns(shard)
+        # A damaged index can name a row that the shard does not have.
         if any(not 0 <= row < len(column) for column in columns.values()):
             raise DataError(
                 f"{self._files.path(shard)}: {sample_id}: found no row {row}, which the index "
@@ -235,9 +238,11 @@ class _ShardFiles:
         if shard in self._descriptors:
             self._descriptors.move_to_end(shard)
             return self._descriptors[shard]
+
         # Make room first, so that the limit holds at every moment.
         while len(self._descriptors) >= self._max_open_files:
             os.close(self._descriptors.popitem(last=False)[1])
+        # Not passed on to programs that this process starts.
         descriptor = os.open(self.path(shard), os.O_RDONLY | os.O_CLOEXEC)
         self._descriptors[shard] = descriptor
         return descriptor

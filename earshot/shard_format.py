@@ -160,10 +160,13 @@ def encode_shard(
             f"arrays differ in dtype {sorted(map(str, dtypes))}, axes {sorted(num_axes)} "
             f"or attributes {sorted(names)}, expected the same"
         )
+
+    # A shard of failures alone has no dtype. Any will do for an array without elements.
     dtype = dtypes.pop() if dtypes else np.dtype(np.uint8)
     sizes = np.array([row.array.size for row in rows], dtype=np.int64)
     offset = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])
 
+    # The oldest version of each structure, so that the bytes depend less on the installed HDF5.
     with h5py.File(
         "shard", "w", driver="core", backing_store=False, libver=("earliest", "v110")
     ) as file:
@@ -185,6 +188,7 @@ def encode_shard(
         _write_texts(file, "sample_id", [row.sample_id for row in rows])
 
         columns = file.create_group("attributes")
+        # The names are sorted, so the order of a row's attributes does not change the bytes.
         for name in names.pop() if names else ():
             columns[name] = np.array([row.attributes[name] for row in rows])
 
@@ -288,6 +292,7 @@ def read_row(descriptor: int, placement: Placement, row: int) -> np.ndarray:
     array = np.empty(shape, placement.dtype)
     if array.nbytes == 0:
         return array
+
     # A read can return fewer bytes than requested, for example from a network file system.
     view = array.data.cast("B")
     num_read = 0
@@ -324,6 +329,7 @@ def _read(path: Path | str, read: Callable[[h5py.File], _Result]) -> _Result:
             f"{SCHEMA_VERSION}; run `dvc repro` to compute it anew"
         ) from None
     except (OSError, KeyError, ValueError, RuntimeError, TypeError, OverflowError) as error:
+        # h5py raises any of these for damaged bytes, depending on where they are.
         text = " ".join(str(error).split())
         raise DataError(
             f"{path}: not a whole shard ({text}); `python -m pipeline repair` rebuilds it"
@@ -339,6 +345,7 @@ def _read_root_attributes(file: h5py.File) -> dict[str, object]:
 
 def _read_placement(file: h5py.File) -> Placement:
     data, offset, shape = file["data"], file["offset"][:], file["shape"][:]
+    # An array without elements has no place in the file: None.
     data_offset = data.id.get_offset() or 0
 
     if len(shape) != len(offset) - 1 or data.size != offset[-1] or (data.size and not data_offset):
@@ -369,6 +376,7 @@ def _read_layout(file: h5py.File) -> Layout:
         attributes=_read_root_attributes(file),
     )
 
+    # `_read_placement` has compared offsets and shapes. The other tables need as many rows.
     lengths = {
         len(table)
         for table in (layout.sample_ids, layout.crc32, layout.shape, *layout.columns.values())

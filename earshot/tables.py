@@ -188,6 +188,7 @@ def _require_version(path: Path | str, schema: Schema) -> None:
 def _require_columns(
     path: Path | str, table: pa.Table, schema: Schema, columns: list[str] | None
 ) -> None:
+    # Other code can write a table with this name and version but with other columns.
     types = {field.name: field.type for field in table.schema}
 
     for field in schema.columns:
