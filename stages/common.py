@@ -22,9 +22,11 @@ def run_stage(main: Callable[..., None], *arguments: str) -> None:
         sys.exit(2)
 
     try:
+        # Loading params.yaml can fail, too: that is also one line and an exit code.
         main(Project.load(), *words)
     except (EarshotError, OSError) as error:
         sys.exit(report_error(error))
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
+        # 128 + SIGINT, as a shell reports a command that Ctrl-C ended.
         sys.exit(130)

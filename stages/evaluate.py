@@ -16,12 +16,14 @@ def main(project: Project) -> None:
     """Write ``cache/maps/`` and, in ``reports/``, the scores, the results and ``metrics.json``."""
     parameters = project.parameters(EvaluationParameters, "evaluate")
     entrants = collect_entrants(project, parameters)
+
     # DVC expects the folder even when no maps are kept.
     project.maps_root_dir.mkdir(parents=True, exist_ok=True)
 
     rows: dict[str, list[dict]] = {name: [] for name in ("scores", *LISTS)}
     for dataset in project.datasets:
         chosen = [entrant for entrant in entrants if entrant.is_for(dataset)]
+        # Open only what the models of this dataset read: other features need not be cached.
         features = {name for entrant in chosen for name in entrant.reads}
         dataset_rows = evaluate_dataset(
             dataset,

@@ -64,6 +64,7 @@ def build_and_count(
         ),
         companions=companions,
     )
+    # Not reached if too many samples failed: an account stands for a build that succeeded.
     print(f"{dataset}: {report.describe()}")
     write_account(project, dataset, feature.name, num_bytes=report.bytes)
 
