@@ -108,6 +108,7 @@ class CircuitBreaker:
             self.num_pauses += 1
 
         pause = min(self.pause_seconds * 2 ** (self.num_pauses - 1), self.max_pause_seconds)
+        # Retry-After replaces our own pause, whether it is shorter or longer.
         if retry_after_seconds is not None:
             pause = retry_after_seconds
         self.open_until = max(self.open_until, now + pause)
@@ -207,6 +208,7 @@ class StopRule:
             if name is not None and find_reason(name).is_environment
         )
         total, num_recent = counts.total(), len(self._recent)
+        # Two conditions, because a run that has just begun must not stop after its first failures.
         if total < _MIN_ENVIRONMENT_FAILURES or total * 2 <= num_recent:
             return
 
@@ -234,6 +236,7 @@ class StopRule:
         if last is None or last["outcome"] == "ok" or last.get("access", "") != access:
             return
 
+        # A user who marked that very clip with `retry` wants an attempt now.
         is_pause = find_reason(reason_of(last)).permanence == "pause"
         if is_pause and not histories[last["clip_id"]].is_retry_wanted:
             self.breaker.trip(last["time"], retry_after_seconds=last.get("retry_after_seconds"))

@@ -74,8 +74,11 @@ class Book:
             if history.has_file(self.clips_dir) and not history.is_retry_wanted:
                 continue
 
+            # A clip whose file was lost arrived once, so it is fetched without a delay.
             has_lost_file = history.has_lost_file(self.clips_dir)
             due = 0.0 if has_lost_file else history.next_attempt(self._policy)
+
+            # Too late for this run. Clips that a pause delays stay, because the run waits for it.
             if due > latest and not self._waits_for_pause(history):
                 continue
 
@@ -96,6 +99,7 @@ class Book:
             self._make_entry(history, results[history.clip_id], now, answer["retry_after_seconds"])
             for history in task.histories
         ]
+
         # First the ledger, then the place: a run that is killed here finishes the move later.
         self._ledger.append(entries)
         for history, entry in zip(task.histories, entries, strict=True):

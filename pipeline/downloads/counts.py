@@ -30,9 +30,8 @@ class ClipCounts:
     num_missing: int = 0
     num_pending: int = 0
     num_bytes: int = 0
-    reasons: dict[str, int] = field(
-        default_factory=dict
-    )  # of the missing ones, most frequent first
+    # Of the missing ones, most frequent first.
+    reasons: dict[str, int] = field(default_factory=dict)
 
 
 def count_clips(project: Project, dataset: str) -> ClipCounts:
@@ -59,6 +58,7 @@ def count_clips(project: Project, dataset: str) -> ClipCounts:
         num_requested=num_requested,
         num_ok=statuses["ok"],
         num_missing=statuses["missing"],
+        # The list can be shorter than when the table was written: never less than 0.
         num_pending=max(num_requested - statuses["ok"] - statuses["missing"], 0),
         num_bytes=num_bytes,
         reasons=dict(reasons.most_common()),
@@ -86,6 +86,7 @@ def count_splits(clips: pa.Table, downloads: pa.Table) -> dict[str, dict[str, in
     if len(pairs) != (pc.sum(lengths).as_py() or 0):
         raise DataError("clips: the splits of some rows are null, expected lists")
     pairs = pairs.set_column(1, "row", pairs["row"].cast(pa.int64()))
+
     row_numbers = pa.array(range(clips.num_rows), pa.int64())
     joined = clips.select(["clip_id"]).append_column("row", row_numbers)
     joined = joined.join(downloads.select(["clip_id", "status", "reason"]), "clip_id")
@@ -93,6 +94,7 @@ def count_splits(clips: pa.Table, downloads: pa.Table) -> dict[str, dict[str, in
 
     # Each group is one entry of the result; clips without a row in the table are pending.
     grouped = pairs.group_by(["split", "status", "reason"]).aggregate([([], "count_all")])
+    # A join returns rows in any order, but equal tables must give equal bytes of JSON.
     rows = sorted(
         grouped.to_pylist(),
         key=lambda row: (row["split"], row["status"] or "", row["reason"] or ""),
@@ -107,6 +109,7 @@ def count_splits(clips: pa.Table, downloads: pa.Table) -> dict[str, dict[str, in
         number = row["count_all"]
         split["requested"] += number
         split[row["status"] or "pending"] += number
+        # Each reason is a key of its own beside the totals.
         if row["status"] == "missing":
             split[row["reason"]] = number
     return counts
@@ -135,6 +138,7 @@ def count_reasons(downloads: pa.Table) -> list[dict[str, Any]]:
         {
             "reason": reason,
             "clips": number,
+            # Of all clips, not of the missing ones.
             "share": round(number / downloads.num_rows, 6),
             "outlook": outlooks[reason],
         }
@@ -200,6 +204,7 @@ def list_missing_clips(
     moments = pc.strftime(
         rows["last_attempt"].cast(pa.timestamp("s", "UTC")), format="%Y-%m-%dT%H:%M:%SZ"
     )
+    # Reasons that are confirmed carry a mark, so that the lists for people show them.
     details = [
         describe_missing(detail, is_confirmed=bool(is_confirmed))
         for detail, is_confirmed in zip(

@@ -148,6 +148,7 @@ class _Engine:
 
     def run(self, *, only: Collection[str] | None, is_quiet: bool) -> None:
         """Attempt all clips that are due; return early when the stop rule says so."""
+        # First place what a killed run had finished, so that the plan does not fetch it again.
         self.clips_dir.mkdir(parents=True, exist_ok=True)
         publish_staged_clips(self.book.histories.values(), self.clips_dir)
         self.queue = self.book.plan(only)
@@ -160,6 +161,7 @@ class _Engine:
                 try:
                     self._fetch_all(progress)
                 finally:
+                    # After an error or Ctrl-C no worker may go on with requests.
                     self.pool.kill_all()
         shutil.rmtree(self.work_dir, ignore_errors=True)
 
@@ -281,6 +283,7 @@ def _seconds_until_start(
         return wait_seconds
 
     wait_seconds = max(wait_seconds, breaker.seconds_to_wait(now))
+    # One video is under way to find out whether the site answers again. Look again soon.
     if breaker.is_probing and is_any_busy:
         wait_seconds = max(wait_seconds, _POLL_SECONDS)
     return wait_seconds
@@ -338,6 +341,7 @@ def _check_result(
             f"{dataset}: stopped ({account}): {stop_rule.stop_message}; then run again, it goes on"
         )
 
+    # With `only`, most clips were not attempted, so the number of missing ones says nothing.
     num_clips = downloads.num_rows
     if not is_partial and counts["missing"] > parameters.max_failed_fraction * num_clips:
         reasons = Counter(reason for reason in downloads["reason"].to_pylist() if reason)

@@ -89,6 +89,7 @@ class Ledger:
         # After an error the file ends where it ended before: no entry is half written.
         try:
             written = 0
+            # One call can write less than it is given.
             while written < len(data):
                 written += os.pwrite(self._descriptor, data[written:], self._num_bytes + written)
             os.fsync(self._descriptor)
@@ -149,7 +150,9 @@ def parse_entries(data: bytes, path: Path | str) -> tuple[list[dict[str, Any]], 
                 f"{path}, line {broken_line}: not an entry of a ledger, "
                 "although whole entries follow it"
             )
+
         entries.append(entry)
+        # The next writer cuts the file off here, behind the last whole entry.
         num_bytes += len(line) + 1
     return entries, num_bytes
 

@@ -97,6 +97,7 @@ class DownloadParameters:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
 
         for name in _MORE_THAN_ZERO:
+            # `not ... > 0` refuses NaN as well, which YAML can hold.
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
 
@@ -104,6 +105,7 @@ class DownloadParameters:
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
 
+        # Find a mistyped path before the first request, not in each worker.
         if self.cookies_path is not None and not Path(self.cookies_path).expanduser().is_file():
             raise ValueError(f"cookies_path is {self.cookies_path!r}, found no such file")
         if not 0 <= self.max_failed_fraction <= 1:
@@ -121,6 +123,7 @@ class DownloadParameters:
 
     def for_workers(self) -> FetchParameters:
         """Return the part that a worker needs, with absolute paths: it runs in another folder."""
+        # The words `auto`, `system` and `package` are no paths and stay as they are.
         is_ffmpeg_path = os.sep in self.ffmpeg
         return FetchParameters(
             max_height=self.max_height,

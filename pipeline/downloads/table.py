@@ -60,6 +60,7 @@ def derive_downloads(
             "attempts": len(history.attempts),
             "flags": [],
         }
+
         if history.last is not None:
             row["last_attempt"] = int(history.last["time"])
             row["tool_versions"] = history.last["versions"]
@@ -74,6 +75,7 @@ def derive_downloads(
                 row |= _describe_duplicate(original, sha256)
         else:
             row |= _describe_absence(history)
+
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=DOWNLOADS.columns)
 
@@ -108,6 +110,7 @@ def _describe_duplicate(original: str, sha256: str) -> dict[str, Any]:
 
 def _describe_absence(history: History) -> dict[str, Any]:
     last = history.last
+
     # Pending: not attempted, marked by `retry`, or whole once and lost since.
     if history.is_retry_wanted:
         return {"detail": "to be attempted again"}

@@ -67,6 +67,7 @@ def describe_tools(ffmpeg_source: str = "auto") -> str:
 
     They are those of yt-dlp, its solver scripts and JavaScript runtime, ffmpeg and PyAV.
     """
+    # The scripts that solve YouTube's challenges are a package of their own, with own versions.
     words = [
         f"yt-dlp {read_package_version('yt-dlp')}",
         f"ejs {read_package_version('yt-dlp-ejs')}",

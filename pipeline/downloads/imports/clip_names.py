@@ -36,9 +36,11 @@ class ClipNames:
             clips.column(name).to_pylist()
             for name in ("clip_id", "video_id", "start_seconds", "end_seconds")
         )
+
         self._ids: dict[str, str] = {}
         self._of_video: dict[str, list[tuple[str, float | None, float | None]]] = {}
         for clip_id, video_id, start, end in zip(*columns, strict=True):
+            # Files of another cache are named after the stem, which encodes special characters.
             self._ids[clip_id] = self._ids[make_file_stem(clip_id)] = clip_id
             self._of_video.setdefault(video_id, []).append((clip_id, start, end))
 
@@ -63,6 +65,7 @@ class ClipNames:
         }
         if not found:
             found = {clip_id for clip_id, _, _ in self._of_video.get(stem, ())}
+
         if len(found) > 1:
             raise DataError(f"fits {len(found)} clips of the list ({', '.join(sorted(found)[:3])})")
         return found.pop() if found else None

@@ -98,8 +98,10 @@ def import_clips(
         RunError: the disk is full, or another process has the ledger.
     """
     clips_dir = Path(clips_dir).absolute()
+    # Check all sources before the ledger is opened and the first clip is published.
     paths = [_check_source(source, clips_dir) for source in sources]
     report = ImportReport()
+
     with Ledger(ledger_path) as ledger:
         importer = _Importer(clips, ledger, clips_dir, parameters, validation, report)
         try:
@@ -157,6 +159,7 @@ class _Collector:
             suffix = file.suffix or "without suffix"
             self._leave(file, f"a clip is made of no file of kind {suffix}")
             return None
+
         clip_id = self._find_clip(file)
         if clip_id is None:
             return None
@@ -169,6 +172,8 @@ class _Collector:
             self._present.add(clip_id)
             self._report.present.append(clip_id)
         if clip_id in self._taken:
+            # Sounds and pictures beside a whole video are usual, and so are files of clips that
+            # were present before. Only a second video is reported.
             if kind == "video" and clip_id not in self._present:
                 self._leave(file, f"another file was found for {clip_id} before")
             return None
@@ -245,6 +250,7 @@ class _Importer:
     def run(self, sources: list[Path], progress: Progress) -> None:
         """Import from all sources."""
         publish_staged_clips(self._histories.values(), self._clips_dir)
+        # What is left there now belongs to an import that was killed before it entered the clip.
         shutil.rmtree(self._staging_dir, ignore_errors=True)
         self._staging_dir.mkdir(parents=True)
 
@@ -263,6 +269,7 @@ class _Importer:
                 candidate = collector.add(file)
                 if candidate is not None:
                     self._start(candidate, executor)
+                # Unpacked members and copies take room, so reading does not run far ahead.
                 while len(self._running) > 2 * self._parameters.num_workers:
                     self._finish_one(collector)
                 progress.update(num_failed=len(self._report.rejected) - num_before)
@@ -294,18 +301,21 @@ class _Importer:
             link_file(part.path, staged_path, otherwise="symlink")
         else:
             shutil.copyfile(part.path, staged_path)
+        # A symbolic link leads to the user's own file, which was written long ago.
         if not staged_path.is_symlink():
             sync(staged_path)
         sync(folder)
         return _Prepared(staged_path, sha256_of(staged_path), facts)
 
     def _validate(self, path: Path, history: History) -> ClipFacts:
+        # A clip without an end in the list is a whole video, of any length.
         wanted_seconds = None
         if history.end_seconds is not None:
             wanted_seconds = history.end_seconds - (history.start_seconds or 0.0)
 
         facts = validate_clip(path, wanted_seconds=wanted_seconds, parameters=self._validation)
         duration = facts.duration_seconds
+        # Imports are never cut. A file that is much longer is another section or the whole video.
         if wanted_seconds is not None and duration > wanted_seconds + _MAX_LONGER_SECONDS:
             raise MediaError(
                 "too_long",
@@ -330,6 +340,7 @@ class _Importer:
             self._publish(candidate.history, prepared, origin)
         finally:
             for part in parts:
+                # Members of tar files were unpacked for this clip alone, whatever became of it.
                 if part.is_ours:
                     part.path.unlink(missing_ok=True)
 

@@ -132,6 +132,7 @@ def _cut(
         raise MediaError("corrupt", "has no picture or no sound that ffmpeg can cut")
 
     start_seconds, stop_seconds = clip["start_seconds"] or 0.0, clip["end_seconds"]
+    # yt-dlp fetched the section alone, so the file begins where the section does.
     if media.is_section:
         start_seconds, stop_seconds = 0.0, None
     elif source.duration_seconds is not None and source.duration_seconds <= start_seconds:
@@ -158,6 +159,7 @@ def _cut(
 def _stage(path: Path, clip: ClipRequest, work_dir: Path, *, is_linked: bool) -> Path:
     """Give the finished file a name of its own; its source's name stays for other clips."""
     staged_path = work_dir / f"whole-{clip['file_stem']}{path.suffix}"
+    # A run that was killed here can have left this name.
     staged_path.unlink(missing_ok=True)
     if path.is_symlink():
         staged_path.symlink_to(os.readlink(path))
