@@ -81,6 +81,12 @@ def intervals(
         num_resamples: how many resamples.
         seed: of the resamples.
         level: share of the resampled means that lie in the interval.
+
+    Returns:
+        m intervals, in the order of the columns.
+
+    Raises:
+        DataError: there is no row.
     """
     values = np.asarray(values, np.float64)
     means = resample_means(values, num_resamples=num_resamples, seed=seed)
@@ -106,6 +112,9 @@ def compare_paired(
         num_resamples: how many resamples.
         seed: of the resamples.
         level: share of the resampled differences that lie in the interval.
+
+    Returns:
+        The mean difference, its interval and its p-value.
 
     Raises:
         DataError: the numbers of scores differ, or there are none.

@@ -44,6 +44,8 @@ class GroundTruth:
             return levels
 
         voters = range(len(self.pixel_boxes)) if self.voters is None else self.voters
+
+        # First unite the boxes of a voter, then add up the voters.
         for voter in sorted(set(voters)):
             voted = np.zeros((GRID, GRID), np.uint8)
             for (x1, y1, x2, y2), owner in zip(self.pixel_boxes, voters, strict=True):
@@ -85,6 +87,7 @@ def make_ground_truth(
         return GroundTruth((np.clip(boxes, 0, 1) * GRID).astype(np.int64))
 
     if rule == "consensus":
+        # Boxes are v / 256, which is exact, so this is the published int(224 * v / 256).
         pixel_boxes = np.clip((boxes * GRID).astype(np.int64), 0, GRID)
         voters = None
         if per_annotator and annotators is not None:
@@ -93,9 +96,12 @@ def make_ground_truth(
 
     if rule == "corner_size":
         corners, sizes = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
+        # Round in pixels of the video, where the published values have few decimals.
         if frame_size is not None:
             scale = np.asarray(frame_size, np.float64)
             corners, sizes = (np.round(values * scale, 6) / scale for values in (corners, sizes))
+
+        # Corner and size are truncated one by one, so the end is not always int(224 * x2).
         first = (corners * GRID).astype(np.int64)
         last = first + (sizes * GRID).astype(np.int64)
         return GroundTruth(np.clip(np.concatenate([first, last], axis=1), 0, GRID))

@@ -19,6 +19,13 @@ AUC_THRESHOLDS = tuple(0.05 * i for i in range(21))
 def success_rate(cious: np.ndarray, *, at: float = 0.5) -> float:
     """Return the share of samples whose ciou is at least ``at``.
 
+    Args:
+        cious: ``(n,)``.
+        at: from this ciou on, a sample is a success.
+
+    Returns:
+        The share, 0 to 1.
+
     Raises:
         DataError: there is no sample.
     """
@@ -26,7 +33,13 @@ def success_rate(cious: np.ndarray, *, at: float = 0.5) -> float:
 
 
 def auc(cious: np.ndarray) -> float:
-    """Return the area under the success curve: 0.025 (all cious are 0) to 1.
+    """Return the area under the success curve.
+
+    Args:
+        cious: ``(n,)``.
+
+    Returns:
+        The area: 0.025, if all cious are 0, to 1.
 
     Raises:
         DataError: there is no sample.
@@ -35,16 +48,27 @@ def auc(cious: np.ndarray) -> float:
 
 
 def success_curve(cious: np.ndarray) -> list[float]:
-    """Return the success rate at each of the 21 thresholds."""
+    """Return the success rate at each of ``AUC_THRESHOLDS``.
+
+    Raises:
+        DataError: there is no sample.
+    """
     cious = _check(cious)
     return [float(np.sum(cious >= threshold) / len(cious)) for threshold in AUC_THRESHOLDS]
 
 
 def auc_contributions(cious: np.ndarray) -> np.ndarray:
-    """Return one value a sample, float64 ``(n,)``, whose mean is ``auc``.
+    """Return one value for each sample, whose mean is ``auc``.
 
     The AUC is linear in the samples, so resampling needs no curves.
+
+    Args:
+        cious: ``(n,)``.
+
+    Returns:
+        float64 ``(n,)``.
     """
+    # The weights of the trapezoid rule with steps of 0.05: both ends count half.
     weights = np.full(len(AUC_THRESHOLDS), 0.05)
     weights[[0, -1]] = 0.025
     return (np.asarray(cious, np.float64)[:, None] >= np.array(AUC_THRESHOLDS)) @ weights
@@ -107,6 +131,12 @@ def average_precision(
         confidences: (n,).
         is_positive: (n,) bool; the others are negatives.
         at: least ciou of a right claim.
+
+    Returns:
+        The average precision, 0 to 1; 0 for fewer than three samples, which leave no step.
+
+    Raises:
+        DataError: there is no sample, or the arrays differ in length.
     """
     cious, confidences, is_positive = _check_triple(cious, confidences, is_positive)
     step = max(1, len(cious) // 200)
@@ -120,6 +150,7 @@ def average_precision(
     # Replace each precision by the best one at the same or a higher recall.
     precisions, recalls = np.array(points).T
     envelope = np.maximum.accumulate(precisions[::-1])[::-1]
+    # A step of recall counts with the precision at its beginning.
     return float(np.sum(envelope[:-1] * np.diff(recalls)))
 
 
@@ -128,12 +159,23 @@ def max_f1(
 ) -> float:
     """Return the best F1 over all confidences as thresholds.
 
-    The arguments are those of ``average_precision``.
+    Args:
+        cious: (n,).
+        confidences: (n,).
+        is_positive: (n,) bool; the others are negatives.
+        at: least ciou of a right claim.
+
+    Returns:
+        The best F1, 0 to 1.
+
+    Raises:
+        DataError: there is no sample, or the arrays differ in length.
     """
     cious, confidences, is_positive = _check_triple(cious, confidences, is_positive)
 
     # Entry k is for the k + 1 most confident samples as claims.
     order = np.argsort(-confidences, kind="stable")
+    # A positive with a claim in a wrong place is neither right nor missed (`precision_recall`).
     num_right = np.cumsum(is_positive[order] & (cious[order] >= at))
     num_missed = is_positive.sum() - np.cumsum(is_positive[order])
     precisions = num_right / np.arange(1, len(order) + 1)
@@ -149,7 +191,18 @@ def max_f1(
 
 
 def localization_accuracy(cious: np.ndarray, is_positive: np.ndarray) -> float:
-    """Return LocAcc: the share of positives with ciou strictly above 0.5, as SLAVC counts it."""
+    """Return LocAcc of SLAVC: the share of positives with a ciou strictly above 0.5.
+
+    Args:
+        cious: (n,).
+        is_positive: (n,) bool; the others are negatives.
+
+    Returns:
+        The share, 0 to 1.
+
+    Raises:
+        DataError: there is no positive.
+    """
     return float(np.mean(_check(np.asarray(cious)[np.asarray(is_positive, bool)]) > 0.5))
 
 

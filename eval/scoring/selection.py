@@ -20,6 +20,9 @@ def mean_adaptive_ciou(
         maps: ``(n, h, w)``.
         samples: SAMPLES rows that hold the ids.
         box_rule: the rule of their dataset (``Dataset.box_rule``).
+
+    Returns:
+        The mean over the samples, 0 to 1.
     """
     truths = ground_truths_of(samples, box_rule=box_rule)
     scores = score_maps(
@@ -29,5 +32,14 @@ def mean_adaptive_ciou(
 
 
 def has_ground_truth(sample_ids: Sequence[str], samples: pa.Table, *, box_rule: str) -> bool:
-    """Return whether every one of the samples can be scored."""
+    """Return whether all of the samples can be scored.
+
+    Args:
+        sample_ids: the samples in question.
+        samples: SAMPLES rows that hold the ids.
+        box_rule: the rule of their dataset (``Dataset.box_rule``).
+
+    Returns:
+        True if each sample has boxes; also for no samples at all.
+    """
     return set(sample_ids) <= set(ground_truths_of(samples, box_rule=box_rule))

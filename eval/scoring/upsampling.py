@@ -94,6 +94,8 @@ def _tap_matrix(taps: Taps, size: int) -> tuple[np.ndarray, np.ndarray]:
         columns[1] = positions[1] - firsts[0]
 
     matrix = np.zeros((GRID, len(cells)), np.float32)
+    # A cell beyond an edge has a column of its own: adding its weight to that of the edge before
+    # the product would round differently.
     for column, weight in zip(columns, weights, strict=True):
         matrix[np.arange(GRID), column] = weight[:, 0]
     return np.clip(cells, 0, size - 1), matrix
@@ -107,6 +109,7 @@ def _products_are_exact(taps: Taps, height: int, width: int) -> bool:
     adds otherwise, maps are interpolated tap by tap.
     """
     tried = np.random.default_rng(0).standard_normal((4, height, width)).astype(np.float32)
+    # Rounding depends on the size of the values, so several sizes are tried.
     tried *= np.array([1, 1e-6, 1e6, 1], np.float32)[:, None, None]
     return all(
         np.array_equal(_interpolate_by_products(one, taps), _interpolate_both(one, taps))
@@ -132,6 +135,7 @@ def _interpolate(
     taps. A product of two float32 is exact in float64, so adding in float64 and rounding to
     float32 gives the same.
     """
+    # Torch rounds the product of tap 1 by itself and adds the other taps to it.
     total = np.take(values, positions[1], axis=0, mode="clip", out=out)
     total *= weights[1].astype(np.float32)
 
@@ -151,6 +155,7 @@ def _bilinear_corner_taps(size: int) -> tuple[np.ndarray, np.ndarray]:
 
     A cell beyond an edge stands for the edge's. Weights are float32 values in float64.
     """
+    # All in float32, as in torch: positions in float64 would give other weights.
     scale = _F(size - 1) / _F(GRID - 1)
     position = np.arange(GRID, dtype=np.float32) * scale
     first = np.minimum(position.astype(np.int64), size - 1)
@@ -167,17 +172,22 @@ def _bicubic_taps(size: int) -> tuple[np.ndarray, np.ndarray]:
     """
     a = _F(-0.75)
 
-    def near(x: np.ndarray) -> np.ndarray:  # the kernel for |x| <= 1
+    def near(x: np.ndarray) -> np.ndarray:
+        """Evaluate the kernel for |x| <= 1."""
         return _fused(a + _F(2), x, -(a + _F(3))) * x * x + _F(1)
 
-    def far(x: np.ndarray) -> np.ndarray:  # the kernel for 1 < |x| < 2
+    def far(x: np.ndarray) -> np.ndarray:
+        """Evaluate the kernel for 1 < |x| < 2."""
         inner = _fused(a, x, -_F(5) * a)
         return _fused(inner, x, _F(8) * a) * x - _F(4) * a
 
+    # The centre of point i lies at (i + 0.5) * size / 224 - 0.5 in cells.
     position = _fused(_F(size) / _F(GRID), np.arange(GRID) + 0.5, -0.5)
     first = np.floor(position).astype(np.int64)
     fraction = np.clip(position - first.astype(np.float32), _F(0), _F(1))
     rest = _F(1) - fraction
+
+    # The four cells lie 1 + fraction, fraction, rest and 1 + rest from the point.
     weights = [far(fraction + _F(1)), near(fraction), near(rest), far(rest + _F(1))]
     return np.stack([first + offset for offset in (-1, 0, 1, 2)]), _as_weights(weights)
 
