@@ -47,6 +47,7 @@ def make_baseline(name: str) -> Entrant:
     Raises:
         ParameterError: there is no such baseline; the message lists them.
     """
+    # These look neither at the picture nor at the sound.
     if name == "centre":
         return Entrant(name, "trivial", lambda ids, readers: [make_centre_map()] * len(ids))
     if name == "uniform":
@@ -66,6 +67,7 @@ def make_baseline(name: str) -> Entrant:
     coding = FLOW_BASELINES[name.removesuffix(NORMALIZED)]
 
     def predict(sample_ids: Sequence[str], readers: Mapping[str, FeatureReader], /) -> Maps:
+        """Return the flow maps of the samples; each is computed when it is read."""
         return FlowMaps(sample_ids, readers["flow"], coding=coding)
 
     is_absolute = not name.endswith(NORMALIZED)
@@ -79,6 +81,7 @@ def make_centre_map() -> np.ndarray:
     it (with the next ring of equal values where they include the median). Thresholds at other areas
     mark smaller or larger centred squares.
     """
+    # Offsets from the centre in pixels: -111.5 to 111.5.
     offset = np.abs(np.arange(GRID) - (GRID - 1) / 2)
     ring = np.maximum(offset[:, None], offset[None, :]) - 0.5  # 0 in the centre to 111
     inside, outermost = CENTRE_SIDE // 2, GRID // 2 - 1
@@ -134,6 +137,8 @@ def make_flow_map(flow: np.ndarray, *, coding: str = "signed") -> np.ndarray:
     else:
         known = ", ".join(FLOW_CODINGS)
         raise DataError(f"unknown flow coding {coding!r}, expected one of {known}")
+
+    # Bilinear, which is the default of cv2.resize and so of FlowGrad's code.
     return cv2.resize(coded, (GRID, GRID)).astype(np.float32)
 
 

@@ -42,6 +42,7 @@ def write_maps(path: Path | str, *, sample_ids: Sequence[str], maps: Maps) -> No
             f"{path}: {len(sample_ids)} sample ids with maps of shape {array.shape}, "
             "expected (n, h, w)"
         )
+
     with publish(path) as temporary_path, open(temporary_path, "wb") as file:
         np.savez_compressed(file, sample_ids=np.array(sample_ids, dtype=np.str_), maps=array)
 
@@ -67,12 +68,15 @@ def read_maps(path: Path | str) -> tuple[list[str], np.ndarray]:
         maps = _read_array(path, archive, "maps")
 
     _check_maps(path, maps, num_ids=len(sample_ids))
+
+    # With two maps for one sample nobody could say which of them was scored.
     repeated = [name for name, count in Counter(sample_ids).items() if count > 1]
     if repeated:
         raise DataError(
             f"{path}: sample id {repeated[0]} appears twice ({len(repeated)} such ids), "
             "expected each once"
         )
+
     # A float64 beyond the range of float32 becomes infinite, and is then not scored.
     with np.errstate(over="ignore"):
         return sample_ids, maps.astype(np.float32)
@@ -81,6 +85,7 @@ def read_maps(path: Path | str) -> tuple[list[str], np.ndarray]:
 def _open_archive(path: Path) -> np.lib.npyio.NpzFile:
     if path.is_dir():
         raise DataError(f"{path}: is a folder, expected an .npz file with sample_ids and maps")
+
     try:
         archive = np.load(path, allow_pickle=False)
     except FileNotFoundError:
@@ -90,6 +95,7 @@ def _open_archive(path: Path) -> np.lib.npyio.NpzFile:
         reason = "it is of another format" if "pickle" in str(error) else _first_line(error)
         raise DataError(f"{path}: not a readable .npz file: {reason}") from None
 
+    # np.load also reads .npy files, and then returns the array itself.
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise DataError(f"{path}: holds a single array, expected an .npz with sample_ids and maps")
     return archive
@@ -108,8 +114,10 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
 def _check_maps(path: Path, maps: np.ndarray, *, num_ids: int) -> None:
     if maps.ndim != 3 or 0 in maps.shape[1:]:
         raise DataError(f"{path}: maps has shape {maps.shape}, expected (n, height, width)")
+    # Floating point, signed, unsigned, boolean; not text, complex numbers or objects.
     if maps.dtype.kind not in "fiub":
         raise DataError(f"{path}: maps holds {maps.dtype}, expected numbers")
+
     if len(maps) != num_ids:
         raise DataError(
             f"{path}: {len(maps)} maps for {num_ids} sample ids, expected as many of each"
@@ -122,6 +130,7 @@ def _read_array(path: Path, archive: np.lib.npyio.NpzFile, name: str) -> np.ndar
     try:
         return archive[name]
     except ValueError as error:
+        # Arrays of Python objects are stored as pickles, and NumPy refuses them with this word.
         if "allow_pickle" in str(error):
             raise DataError(
                 f"{path}: {name} holds pickled Python objects, which are never loaded; "
@@ -136,11 +145,14 @@ def _to_ids(path: Path, sample_ids: np.ndarray) -> list[str]:
     """Turn an array of strings, bytes or integers into a list of ids."""
     if sample_ids.ndim != 1:
         raise DataError(f"{path}: sample_ids has shape {sample_ids.shape}, expected (n,)")
+
+    # Other systems also store ids as bytes or as whole numbers.
     if sample_ids.dtype.kind == "S":
         try:
             return [name.decode() for name in sample_ids.tolist()]
         except UnicodeDecodeError:
             raise DataError(f"{path}: sample_ids holds bytes that are not UTF-8") from None
+
     if sample_ids.dtype.kind not in "Uiu":
         raise DataError(f"{path}: sample_ids holds {sample_ids.dtype}, expected strings")
     return [str(name) for name in sample_ids.tolist()]

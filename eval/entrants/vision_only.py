@@ -89,6 +89,7 @@ def make_vision_only_map(
         next_boxes = filter_detections(following, classes=classes, min_score=min_score).boxes
         boxes = drop_still_boxes(boxes, next_boxes)
 
+    # Boxes are truncated and half open, as those of the ground truth.
     grid_map = np.zeros((GRID, GRID), np.float32)
     for x1, y1, x2, y2 in (np.clip(boxes, 0, 1) * GRID).astype(int):
         grid_map[y1:y2, x1:x2] = 1
@@ -139,6 +140,7 @@ def compute_pairwise_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     Returns:
         float64 ``(n, m)``; 0 for two boxes without area.
     """
+    # Shapes (n, 1, 4) and (1, m, 4), which broadcast to all pairs.
     first, second = first[:, None], second[None, :]
     bottom_right = np.minimum(first[..., 2:], second[..., 2:])
     top_left = np.maximum(first[..., :2], second[..., :2])
