@@ -45,6 +45,7 @@ def group_samples(samples: pa.Table, *, dataset: str) -> Groups:
 
     columns = samples.select(["sample_id", "label", "splits", "attributes"]).to_pydict()
     for sample_id, label, splits, attributes in zip(*columns.values(), strict=True):
+        # Without boxes a sample has no ciou that a group could average.
         if sample_id not in truths:
             continue
 
@@ -54,6 +55,7 @@ def group_samples(samples: pa.Table, *, dataset: str) -> Groups:
         if label:
             add_sample(sample_id, "class", label)
 
+        # Circumstances that a dataset publishes as splits, such as heard and unheard classes.
         for split in splits or ():
             for breakdown, group_of_split in definition.split_breakdowns.items():
                 if split in group_of_split:
@@ -64,6 +66,7 @@ def group_samples(samples: pa.Table, *, dataset: str) -> Groups:
             if attribute is not None and attribute.breakdown is not None:
                 group = attribute.groups.get(str(value).lower(), str(value))
                 add_sample(sample_id, attribute.breakdown, group)
+
     return {breakdown: dict(sorted(members.items())) for breakdown, members in groups.items()}
 
 
@@ -109,6 +112,7 @@ def break_down(
     if not row_of:
         return []
 
+    # All rows have the same model, dataset and protocol.
     any_row = next(iter(row_of.values()))
     results = []
     for breakdown, members in groups.items():
@@ -116,11 +120,13 @@ def break_down(
             group: [row_of[name] for name in names if name in row_of]
             for group, names in members.items()
         }
+        # Leave out the groups that have no sample in this test set.
         tested = {group: group_rows for group, group_rows in tested.items() if group_rows}
         if len(tested) < 2:
             continue
 
         for group, group_rows in tested.items():
+            # Failed samples are among the requested ones, so that each group shows what it lacks.
             scored = [row for row in group_rows if row["status"] == "ok" and row["is_positive"]]
             result = {
                 "model": any_row["model"],

@@ -39,6 +39,7 @@ def summarize_intersection(
         rows_by_model.setdefault(row["model"], {})[row["sample_id"]] = row
 
     requested = set(ids)
+    # A sample that one model has not scored is left out for all.
     common = set(requested)
     for rows in rows_by_model.values():
         common &= {name for name, row in rows.items() if row["status"] == "ok"}
@@ -52,6 +53,7 @@ def summarize_intersection(
         "coverage_percent": 100 * len(common) / len(requested),
         "requested_ids_sha256": hash_ids(requested),
     }
+
     summaries = []
     for model, rows in rows_by_model.items():
         summary = summarize(
@@ -94,21 +96,26 @@ def compare_models(
         raise DataError(f"unknown metric {metric!r}, expected one of {', '.join(METRICS)}")
 
     wanted = set(ids)
+    # Negatives have no ciou, so only positives are compared.
     rows_of: dict[str, dict[str, Mapping[str, Any]]] = {first: {}, second: {}}
     for row in scores:
         is_scored_positive = row["status"] == "ok" and row["is_positive"]
         if row["model"] in rows_of and is_scored_positive and row["sample_id"] in wanted:
             rows_of[row["model"]][row["sample_id"]] = row
+
+    # The same order for both models: the bootstrap draws pairs.
     common = sorted(set(rows_of[first]) & set(rows_of[second]))
     if not common:
         raise DataError(f"the models {first} and {second} have no scored sample in common")
 
+    # One value for each sample; their mean is the metric.
     column = METRICS.index(metric)
     first_values, second_values = (
         compute_sample_values([rows_of[model][name] for name in common])[:, column]
         for model in (first, second)
     )
     comparison = compare_paired(first_values, second_values, num_resamples=num_resamples)
+
     any_row = rows_of[first][common[0]]
     return {
         "first": first,

@@ -54,6 +54,8 @@ class EvaluationParameters:
                 f"params: evaluate.main_protocol is {self.main_protocol!r}, expected one of "
                 f"evaluate.protocols ({protocols})"
             )
+
+        # Results carry the protocol's own name, so an alias is refused as well as a repeated name.
         names = [get_protocol(name).name for name in self.protocols]
         if list(dict.fromkeys(names)) != list(self.protocols):
             raise ParameterError(
@@ -70,12 +72,14 @@ class EvaluationParameters:
                 f"params: evaluate.num_resamples is {self.num_resamples}, expected at least 1"
             )
 
+        # A misspelled dataset would have no test set, and nothing would say so.
         for dataset, subsets in self.subsets.items():
             if dataset not in dataset_names():
                 raise ParameterError(
                     f"params: evaluate.subsets names the dataset {dataset!r}, expected some of "
                     f"{', '.join(dataset_names())}"
                 )
+            # A single name is a string, which would be read letter by letter.
             if not isinstance(subsets, list | tuple):
                 raise ParameterError(
                     f"params: evaluate.subsets.{dataset} is {subsets!r}, expected a list of splits"
@@ -110,12 +114,14 @@ def evaluate_dataset(
     subsets = parameters.subsets.get(dataset, ())
     test_sets = {subset: find_subset_ids(samples, subset) for subset in subsets}
     wanted = samples["sample_id"].to_pylist()
+    # Only samples of test sets need maps. Without test sets, maps are all there is to show.
     if test_sets:
         tested = set().union(*test_sets.values())
         wanted = [name for name in wanted if name in tested]
 
     rows: Rows = {name: [] for name in ("scores", *LISTS)}
     for entrant in entrants:
+        # Maps that are neither scored nor kept are not worth computing.
         if not test_sets and not entrant.is_kept:
             continue
         available, reasons = choose_available(wanted, entrant.reads, readers)
@@ -125,6 +131,7 @@ def evaluate_dataset(
         if not test_sets:
             continue
 
+        # None stays None: nobody knows what such a model was trained on.
         clips = entrant.training_clips
         model_maps = ModelMaps(
             entrant.name,
@@ -148,6 +155,7 @@ def evaluate_dataset(
         rows["scores"] += scores
         rows["results"] += results
 
+    # These compare entrants, so they need the rows of all.
     if test_sets:
         _add_comparisons(rows, entrants, test_sets, parameters)
         _add_breakdowns(rows, group_samples(samples, dataset=dataset), test_sets, parameters)
@@ -180,6 +188,7 @@ def _add_comparisons(
     scores_of = _group_by_model(rows["scores"], protocol=parameters.main_protocol)
     all_scores = [row for scores in scores_of.values() for row in scores]
     kinds = {entrant.name: entrant.kind for entrant in entrants}
+    # Only networks are compared in pairs; they are the entrants whose maps are kept.
     compared = [entrant.name for entrant in entrants if entrant.is_kept]
 
     for subset, ids in test_sets.items():
@@ -199,6 +208,7 @@ def _add_comparisons(
                 num_resamples=parameters.num_resamples,
             )
 
+        # Two models without a common sample cannot be compared, which is no error.
         for first, second in combinations(compared, 2):
             if not scored_ids[first] & scored_ids[second]:
                 continue
@@ -224,7 +234,9 @@ def _add_ceilings(
     truths = ground_truths_of(samples, box_rule=load(dataset).box_rule)
     negatives = find_negatives(samples)
     for subset, ids in test_sets.items():
+        # Boxes of a negative belong to the frame's own sound (see ``find_negatives``).
         positives = [truths[name] for name in ids if name in truths and name not in negatives]
+
         for protocol in parameters.protocols if positives else ():
             row = {"dataset": dataset, "subset": subset}
             rows["ceilings"].append(row | _summarize_ceilings(positives, protocol))

@@ -84,7 +84,14 @@ SCORES = Schema(
 
 
 def format_coverage(percent: float) -> str:
-    """Round to one decimal: "100.0" only if nothing is missing, "0.0" only if everything is."""
+    """Return a coverage with one decimal.
+
+    Args:
+        percent: 0 to 100.
+
+    Returns:
+        Text: "100.0" only if nothing is missing, "0.0" only if everything is.
+    """
     if 0 < percent < 100:
         percent = min(max(percent, 0.1), 99.9)
     return f"{percent:.1f}"
@@ -118,11 +125,18 @@ def write_results(
     reports_dir = Path(reports_dir)
     write_table(reports_dir / "scores.parquet", scores, SCORES)
     content = {name: [_replace_nan(row) for row in lists.get(name, ())] for name in LISTS}
+    # The scores are complete when this file appears.
     publish_text(reports_dir / "results.json", json.dumps(content, indent=1) + "\n")
 
 
 def read_scores(reports_dir: Path | str) -> pa.Table:
     """Read the table SCORES that ``write_results`` wrote.
+
+    Args:
+        reports_dir: the folder that holds ``scores.parquet``.
+
+    Returns:
+        A row for each model, dataset, sample and protocol.
 
     Raises:
         DataError: the file does not exist or cannot be read.
@@ -154,6 +168,8 @@ def read_results(reports_dir: Path | str) -> dict[str, list[dict[str, Any]]]:
         raise DataError(
             f'{path}: has no list "results"; run `dvc repro evaluate` to write it again'
         )
+
+    # Older files do not say what each model is, and the tables are ordered by it.
     for name in ("results", "intersections"):
         for row in content.get(name, []):
             if "kind" not in row:
@@ -162,11 +178,19 @@ def read_results(reports_dir: Path | str) -> dict[str, list[dict[str, Any]]]:
                     "model, baseline, untrained or trivial; run `dvc repro evaluate` to write it "
                     "again"
                 )
+
     return {name: content.get(name, []) for name in LISTS}
 
 
 def summarize_for_dvc(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Nest the metrics of ``reports/metrics.json``: dataset, subset, protocol, model, metric."""
+    """Make the content of ``reports/metrics.json``, which ``dvc metrics`` shows.
+
+    Args:
+        results: the list ``results`` of results.json.
+
+    Returns:
+        Nested dicts: dataset, subset, protocol, model, then ``n`` and each metric with four digits.
+    """
     nested: dict[str, Any] = {}
     for row in results:
         level = nested

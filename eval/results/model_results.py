@@ -39,11 +39,14 @@ def evaluate_model(
     """
     all_ids = samples["sample_id"].to_pylist()
     num_maps = len(model_maps.maps)
+    # Compare with the whole dataset: maps outside of the test sets are allowed, unknown ids not.
     check_ids(model_maps.sample_ids, num_maps=num_maps, known_ids=set(all_ids))
+
     tested = set().union(*test_sets.values())
     tested_samples = samples.filter(pa.array([name in tested for name in all_ids], pa.bool_()))
     clip_of = dict(zip(all_ids, samples["clip_id"].to_pylist(), strict=True))
 
+    # Test sets overlap, so each sample is scored once, whatever test sets it is in.
     scores, results = [], []
     rows_by_protocol = score_model(
         model_maps.keep_only(tested), tested_samples, protocols=protocols
@@ -51,6 +54,7 @@ def evaluate_model(
     for rows in rows_by_protocol.values():
         scores += rows
         for subset, ids in test_sets.items():
+            # None stays None: unknown is not the same as 0.
             leakage = None
             if model_maps.train_clip_ids is not None:
                 leakage = _count_leakage(rows, ids, clip_of, model_maps.train_clip_ids)

@@ -134,11 +134,13 @@ def score_model(
     negatives = find_negatives(samples)
     tested_ids = samples["sample_id"].to_pylist()
     check_ids(model_maps.sample_ids, num_maps=len(model_maps.maps), known_ids=set(tested_ids))
+
     position_of = {name: i for i, name in enumerate(model_maps.sample_ids)}
 
     rows: dict[str, list[dict[str, Any]]] = {protocol.name: [] for protocol in chosen}
     for name in tested_ids:
         is_positive = name not in negatives
+        # A negative needs no boxes; a positive without boxes cannot be scored.
         has_truth = not is_positive or name in truths
         lowres_map, status, reason = (
             _read_map(model_maps, name, position_of.get(name))
@@ -147,6 +149,7 @@ def score_model(
         )
 
         for protocol in chosen:
+            # Every column of the table; scores are null until there are some.
             row = dict.fromkeys(SCORES.columns.names) | {
                 "model": model_maps.model,
                 "dataset": model_maps.dataset,
@@ -156,6 +159,8 @@ def score_model(
                 "status": status,
                 "reason": reason,
             }
+
+            # Where there are negatives, positives need a confidence, too.
             if lowres_map is not None:
                 row |= _score_sample(
                     lowres_map,
@@ -175,11 +180,13 @@ def _read_map(
     if position is None:
         return None, "missing", model_maps.reasons.get(sample_id, "no_map")
 
+    # A wrong shape concerns the whole file, values that are not finite only this sample.
     lowres_map = np.asarray(model_maps.maps[position])
     if lowres_map.ndim != 2 or 0 in lowres_map.shape:
         raise DataError(
             f"the map of {sample_id} has shape {lowres_map.shape}, expected (height, width)"
         )
+
     if not np.isfinite(lowres_map).all():
         return None, "failed", "not_finite"
     return lowres_map, "ok", None
@@ -201,6 +208,8 @@ def _score_sample(
         is_absolute=is_absolute,
         with_confidence=with_confidence,
     )
+
+    # NaN if it was not requested; a table has null for that.
     confidence = float(scores.confidence[0])
     columns: dict[str, float | None] = {"confidence": None if np.isnan(confidence) else confidence}
     if truth is not None:

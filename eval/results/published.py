@@ -123,6 +123,7 @@ def explain_incomparability(result: Mapping[str, Any], published: Published) -> 
         The reasons, separated by semicolons; empty if the two may be compared.
     """
     test_set = find_test_sets()[published.test_set]
+    # The stage names a test set by its split, ``eval.score`` by its own name.
     is_same_subset = result["subset"] in (test_set.name, test_set.split)
     if result["dataset"] != test_set.dataset or not is_same_subset:
         return f"another test set: {published.test_set}"
@@ -130,9 +131,12 @@ def explain_incomparability(result: Mapping[str, Any], published: Published) -> 
     reasons = []
     if result["protocol"] != published.protocol:
         reasons.append(f"another protocol: {published.protocol}")
+
+    # A paper may report on fewer samples than the list has.
     num_published = published.n or test_set.num_published
     if num_published and result["n"] != num_published:
         reasons.append(f"{result['n']:,} samples here, {num_published:,} there")
+
     if result.get("leakage"):
         reasons.append(f"{result['leakage']:,} test clips are in our training data")
     if published.caveat:

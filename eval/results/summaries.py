@@ -50,10 +50,12 @@ def summarize(
     rows = [row for row in rows if row["sample_id"] in wanted]
     if not rows:
         raise DataError(f"the subset {subset!r} has none of its {len(wanted)} ids among the scores")
+
     keys = {(row["model"], row["dataset"], row["protocol"]) for row in rows}
     assert len(keys) == 1, f"rows of several models or protocols: {sorted(keys)}"
     model, dataset, protocol = keys.pop()
 
+    # The metrics are those of the positives; coverage counts all samples.
     scored = [row for row in rows if row["status"] == "ok"]
     positives = [row for row in scored if row["is_positive"]]
     num_by_reason = Counter(row["reason"] for row in rows if row["status"] != "ok")
@@ -76,6 +78,7 @@ def summarize(
     }
 
     result |= compute_metrics(positives, num_resamples=num_resamples)
+    # Also where no negative was scored: `num_negatives` then says so.
     if any(not row["is_positive"] for row in rows):
         result["num_negatives"] = len(scored) - len(positives)
         result |= _compute_metrics_with_negatives(scored)
@@ -99,6 +102,7 @@ def compute_metrics(
         return {f"{metric}{end}": None for metric in METRICS for end in ("", "_low", "_high")}
 
     values: dict[str, float | None] = {}
+    # All metrics are resampled together.
     columns = compute_sample_values(rows)
     for metric, interval in zip(
         METRICS, intervals(columns, num_resamples=num_resamples, seed=seed), strict=True
@@ -131,6 +135,8 @@ def compute_sample_values(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
         "success_rate_at_30": cious >= 0.3,
         "median_ciou": [row["median_ciou"] for row in rows],
     }
+
+    # True and false become 1 and 0, whose mean is a rate.
     return np.stack([np.asarray(columns[name], np.float64) for name in METRICS], axis=1)
 
 
@@ -140,8 +146,11 @@ def _compute_metrics_with_negatives(scored: Sequence[Mapping[str, Any]]) -> dict
         # No negative has a map: the values would be those of a test set without negatives.
         return {"average_precision": None, "max_f1": None, "localization_accuracy": None}
 
+    # A negative has no ciou.
     cious = np.array([row["ciou"] or 0.0 for row in scored])
     confidences = np.array([row["confidence"] for row in scored])
+
+    # LocAcc is a share of the positives, and perhaps none of them was scored.
     has_positive = is_positive.any()
     return {
         "average_precision": metrics.average_precision(cious, confidences, is_positive),

@@ -48,11 +48,13 @@ def load_test_set(
         return read_table(annotations_path, SAMPLES)
 
     if lists_dir is None and table_path.exists():
+        # A checkout may have other splits only; then the published lists are read.
         samples = read_table(table_path, SAMPLES)
         if any(test_set.split in (splits or ()) for splits in samples["splits"].to_pylist()):
             return samples
 
     dataset = load(test_set.dataset)
+    # Some datasets (Urbansas, sample) have no list that could be fetched.
     if dataset.whole_test_split is None:
         raise DataError(
             f"no ground truth for {test_set.name}: {table_path} does not hold it; "
@@ -92,6 +94,7 @@ def read_annotation_file(path: Path, test_set: TestSet) -> pa.Table:
         raise DataError(f"{path}: is a folder, expected {expected} (a folder of lists: --lists)")
     if file is None:
         raise DataError(f"{path}: expected a samples.parquet for {test_set.name} (or give --lists)")
+    # vggss.json, for example, does not say which clips are heard and which are unheard.
     if test_set.name != file.test_set:
         raise DataError(
             f"{path}: expected a samples.parquet for {test_set.name}; {file.name} gives the ground "

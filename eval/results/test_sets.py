@@ -24,6 +24,9 @@ def find_test_sets() -> dict[str, TestSet]:
 def get_test_set(name: str) -> TestSet:
     """Return the test set of this name.
 
+    Args:
+        name: such as ``vggss``.
+
     Raises:
         ParameterError: there is none; the message lists the known names.
     """
@@ -40,11 +43,15 @@ def find_subset_ids(samples: pa.Table, subset: str) -> list[str]:
         samples: a table SAMPLES.
         subset: name of a split, or ``all`` for every sample of the table.
 
+    Returns:
+        The ids in the order of the table.
+
     Raises:
         DataError: no sample is in the subset; the message lists the splits.
     """
     columns = samples.select(["sample_id", "splits"]).to_pydict()
     all_ids, splits_of_samples = columns["sample_id"], columns["splits"]
+    # An empty table is an error, also for `all`.
     if subset == "all" and all_ids:
         return all_ids
 
@@ -60,6 +67,11 @@ def find_subset_ids(samples: pa.Table, subset: str) -> list[str]:
 
 
 def count_leakage(test_clip_ids: Collection[str], train_clip_ids: Collection[str]) -> int:
-    """Count the test clips that are also in the training data."""
+    """Count the test clips that are also in the training data.
+
+    Args:
+        test_clip_ids: clips of the test set; one that appears several times counts once.
+        train_clip_ids: clips of the training set.
+    """
     train_clip_ids = set(train_clip_ids)
     return sum(name in train_clip_ids for name in set(test_clip_ids))
