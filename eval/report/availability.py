@@ -126,6 +126,7 @@ def count_clips(dataset: DatasetInputs) -> tuple[SplitCount, ...]:
     ]
     clips = pa.table({"clip_id": dataset.clips.column("clip_id"), "splits": splits})
     counts = count_splits(clips, downloads) if splits else {}
+
     # without any clip there is one row of zeros
     counts.setdefault(_ALL, dict.fromkeys(("requested", "ok", "missing", "pending"), 0))
 
@@ -147,6 +148,7 @@ def find_absent_clips(dataset: DatasetInputs) -> list[AbsentClip]:
     absent = []
     for clip in dataset.clips.select(["clip_id", "splits"]).to_pylist():
         row = row_of.get(clip["clip_id"])
+        # A clip without a row is pending: nothing is known of it yet.
         if row is not None and row["status"] != "ok":
             is_confirmed = bool(row["is_confirmed"])
             detail = describe_missing(row["detail"], is_confirmed=is_confirmed) or ""

@@ -114,9 +114,11 @@ def build_report(
         DataError: An input is damaged; then no page is written.
     """
     output_dir = Path(output_dir)
+    # Make everything before the first file is written: an error leaves the old report as it was.
     evaluation = _collect_evaluation(inputs, protocol, metric)
     cards = _make_cards(inputs, parameters, evaluation)
     page = render_page(_view_sections(inputs, evaluation, cards)).encode()
+
     texts = {
         "results.md": exports.write_markdown(evaluation.groups),
         "results.csv": exports.write_csv(evaluation.groups),
@@ -176,6 +178,7 @@ def _make_cards(
     inputs: ReportInputs, parameters: ReportParameters, evaluation: _Evaluation
 ) -> list[Card]:
     """Return the gallery's cards; datasets that have something to show share them evenly."""
+    # A dataset without features on this machine has nothing to show.
     showable = [dataset for dataset in inputs.datasets if dataset.readers]
 
     chosen: dict[str, dict[str, list[str]]] = {}
@@ -221,6 +224,7 @@ def _view_sections(
         results = Results(view_results(groups, results=inputs.results))
     else:
         results = Results(why_none=_explain_no_results(inputs))
+
     curves = [
         view_curves(scores, subset, models, styles)
         for subset, scores in _scores_by_subset(inputs, evaluation)
@@ -314,6 +318,7 @@ def _make_plot_tables(inputs: ReportInputs, evaluation: _Evaluation) -> dict[str
     tables = {}
     for subset, scores in _scores_by_subset(inputs, evaluation):
         for model, values in success_curves(scores, evaluation.models).items():
+            # Names come from params.yaml and may hold what a file name cannot.
             dataset, subset_name, model_name = (
                 _UNSAFE_IN_FILE_NAME.sub("_", name) for name in (scores.dataset, subset, model)
             )

@@ -111,12 +111,15 @@ def draw_lines(
 
     x_low, x_high = min(xs), max(xs)
     y_low, y_high = y_range or _widen(min(ys), max(ys))
+    # A single x has no span; dividing by 1 puts it at the left end.
     x_span, y_span = (x_high - x_low) or 1.0, (y_high - y_low) or 1.0
 
     def place_x(x: float) -> float:
+        """Return pixels from the left."""
         return round(_LEFT + (x - x_low) / x_span * (_WIDTH - _LEFT - _RIGHT), 1)
 
     def place_y(y: float) -> float:
+        """Return pixels from the top."""
         return round(_HEIGHT - _BOTTOM - (y - y_low) / y_span * (_HEIGHT - _TOP - _BOTTOM), 1)
 
     # A value that is not finite ends a stroke, so that a gap stays a gap.

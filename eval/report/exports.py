@@ -88,6 +88,7 @@ def write_csv(groups: Sequence[Group]) -> str:
         for row in group.rows:
             place = [group.dataset, group.subset, group.protocol]
             numbers = [number_of(row, name) for name in columns]
+            # `repr` gives all digits of a number.
             values = ["" if number is None else repr(number) for number in numbers]
             facts = [_format_field(row, name) for name in _CSV_FACTS]
             writer.writerow([*place, row["model"], row["kind"], *values, *facts])
@@ -100,6 +101,7 @@ def write_latex(groups: Sequence[Group]) -> str:
     for group in groups:
         metrics = metrics_in(group.rows)
         title = _escape_latex(f"{group.dataset}, {group.subset}, protocol {group.protocol}")
+        # Rows can differ in n; then the caption names each.
         counts = _escape_latex(", ".join(sorted({_format_field(row, "n") for row in group.rows})))
         head = ["model", *(title_of(metric, group.rows) for metric in metrics), "$n$"]
 

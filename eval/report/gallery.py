@@ -61,6 +61,7 @@ def view_form(cards: Sequence[Card], models: Sequence[str]) -> GalleryForm | Non
         return None
 
     def collect(values_of: Callable[[Card], Iterable[str]]) -> list[str]:
+        """Return the values of all cards, each once, in alphabetical order."""
         return sorted({value for card in cards for value in values_of(card) if value})
 
     wheel = pictures.encode(pictures.draw_colour_wheel(96), ".png")
@@ -113,8 +114,10 @@ def choose_samples(
 
         for title, ranked, positions in walks:
             sample_id = ranked[next(positions)]
+            # A chosen sample can get another role without another card.
             if sample_id in chosen or len(chosen) < num_wanted:
                 roles = chosen.setdefault(sample_id, [])
+                # Of fewer than three samples, one would be best and worst at once.
                 if title and round_number < len(_ROLES) and len(ranked) >= len(_ROLES):
                     roles.append(title.format(_ROLES[round_number]))
     return chosen
@@ -132,6 +135,7 @@ def _rank_samples(
     rankings = []
     column = column_of(metric)
     for model in models:
+        # A sample without this score ranks last.
         value_of = {
             sample_id: numbers.get(column, -1.0)
             for sample_id, numbers in scores.values.get(model, {}).items()
@@ -140,6 +144,7 @@ def _rank_samples(
             scored = [sample_id for sample_id in sample_ids if sample_id in value_of]
             if scored:
                 ranked = sorted(scored, key=lambda name: (value_of[name], name))
+                # The braces stay in the title: `choose_samples` puts the role there.
                 rankings.append((f"{model}: {{}} of {splits}", ranked))
     return rankings
 
@@ -161,6 +166,7 @@ def _spread(length: int) -> Iterator[int]:
     depth = 1
     while len(seen) < length:
         num_parts = 1 << depth
+        # Depth 1 is last, first, middle; each further depth halves the gaps.
         numerators = range(1, num_parts, 2) if depth > 1 else (2, 0, 1)
         for numerator in numerators:
             position = numerator * (length - 1) // num_parts
@@ -205,6 +211,8 @@ class CardMaker:
             for model in models
             if model in dataset.map_paths
         }
+
+        # Without downloads, no file is known and no card has sound.
         self._clip_paths: dict[str, str | None] = {}
         if dataset.downloads is not None:
             rows = dataset.downloads.select(["clip_id", "path"]).to_pylist()
@@ -220,6 +228,7 @@ class CardMaker:
 
         # Maps and sound first; the pictures get the bytes that these leave.
         card["maps"] = _pack_maps(self._map_files, sample_id, max_bytes=self._num_bytes // 8)
+        # base64 has four characters for three bytes.
         num_used = sum(len(packed["data"]) for packed in card["maps"].values()) * 3 // 4
         if self._has_sound:
             num_used += self._add_sound(card, sample)
@@ -231,6 +240,7 @@ class CardMaker:
         sample_id, splits = sample["sample_id"], list(sample["splits"] or [])
         # a sample is in other splits too; those that are scored say most
         subsets = [name for name in self._subsets if name in splits] or splits
+        # The page's JSON has no NaN, and nothing could be drawn of such a box.
         boxes = [
             [round(float(value), 4) for value in box]
             for box in sample["boxes"] or []
@@ -266,6 +276,7 @@ class CardMaker:
     def _add_sound(self, card: Card, sample: Mapping) -> int:
         """Add the sound around the sample's time; return its number of bytes."""
         clips_dir = self._dataset.clips_dir
+        # A negative has the sound of another clip.
         path = self._clip_paths.get(sample["audio_clip_id"] or sample["clip_id"])
         if path is None or clips_dir is None or not (clips_dir / path).exists():
             card["absent"].append("sound: the clip is not on this machine")
@@ -276,6 +287,7 @@ class CardMaker:
                 clips_dir / path, sample["time_seconds"], duration_seconds=_SOUND_SECONDS
             )
         except EarshotError as error:
+            # Without the full path: the same inputs give the same page in any folder.
             card["absent"].append(f"sound: {error}".replace(str(clips_dir), "clips"))
             return 0
 
@@ -283,6 +295,8 @@ class CardMaker:
         peak = float(np.max(np.abs(waveform), initial=0.0))
         if peak > 0:
             waveform = waveform * (_PEAK / max(peak, 0.02))
+
+        # Where many samples share the page, sound gets half as many bytes.
         bit_rate = 32_000 if self._num_bytes >= 40_000 else 16_000
         data = sound.encode_mp3(waveform, bit_rate=bit_rate)
         card["sound"] = encode_base64(data)
@@ -339,8 +353,10 @@ def _encode(picture: np.ndarray, max_bytes: int) -> str:
             if len(data) <= max_bytes:
                 return encode_base64(data)
 
+        # Rather too many bytes than a picture that shows nothing.
         if min(picture.shape[:2]) <= 32:
             return encode_base64(data)
+
         height, width = picture.shape[:2]
         picture = pictures.resize_shown(picture, width=width // 2, height=height // 2)
 

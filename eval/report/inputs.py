@@ -111,6 +111,7 @@ def load_inputs(
             "reports/results.json is not there: the stage evaluate has not run, so there are no "
             "results."
         )
+
     if (project.reports_dir / "scores.parquet").exists():
         scores = read_scores(project.reports_dir)
     else:
@@ -193,6 +194,7 @@ def _load_dataset(project: Project, name: str, notes: list[str]) -> DatasetInput
         for path in sorted(maps_dir.glob("*.npz"))
         if not path.name.startswith(".")  # a temporary name
     }
+
     return DatasetInputs(
         name=name,
         clips=tables.read_table(project.clips_table_path(name), tables.CLIPS),

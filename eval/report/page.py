@@ -59,6 +59,7 @@ def render_template(name: str, **values: object) -> str:
 
 @lru_cache(maxsize=1)
 def _make_environment() -> Environment:
+    # Text is escaped, and a name that a template misspells is an error instead of a gap.
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES_DIR),
         autoescape=True,

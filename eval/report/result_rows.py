@@ -66,6 +66,7 @@ def group_results(
         groups.setdefault(key, []).append(row)
 
     subsets = list(dict.fromkeys(key[:2] for key in groups))
+    # Subsets keep their order in results.json; of its protocols the main one comes first.
     keys = sorted(
         groups, key=lambda key: (subsets.index(key[:2]), key[2] != first_protocol, key[2])
     )
@@ -104,6 +105,8 @@ def metrics_in(rows: Sequence[Mapping], *, is_full: bool = False) -> list[str]:
         return present
 
     published = published_success(rows)
+
+    # The success rate that the authors print is never hidden.
     hidden = {"median_ciou", "success_rate_at_30"} - {published}
     kept = [name for name in present if name not in hidden]
     if published == "success_rate_at_30":

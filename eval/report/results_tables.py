@@ -179,6 +179,7 @@ def _make_card(group: Group, metric: str) -> SummaryCard | None:
     if best is None:
         return None
 
+    # What the best row has to be compared with.
     references = []
     for title, kind in (
         ("best baseline without training", "baseline"),
@@ -345,6 +346,7 @@ def _find_warnings(group: Group) -> tuple[str, ...]:
             "where many are equal, this protocol marks another share of the frame than half."
         )
 
+    # Results on clips that the model has seen look better than they are.
     sentences += [
         f"{row['model']} was trained on {format_count(row['leakage'])} of these test samples."
         for row in group.rows
@@ -381,10 +383,12 @@ def _find_published(members: Sequence[Group]) -> tuple[PublishedRow, ...]:
     rows = []
     for published in PUBLISHED:
         test_set = find_test_sets()[published.test_set]
+        # Results name a test set by its own name or by its split.
         names = (test_set.name, test_set.split)
         if place.dataset != test_set.dataset or place.subset not in names:
             continue
 
+        # There may be no model and no baseline to set beside it.
         row = _set_beside(published, members)
         if row is not None:
             rows.append(row)
@@ -394,6 +398,7 @@ def _find_published(members: Sequence[Group]) -> tuple[PublishedRow, ...]:
 def _set_beside(published: Published, members: Sequence[Group]) -> PublishedRow | None:
     """Put our best row under the paper's protocol (else under the main one) beside its number."""
     group = next((group for group in members if group.protocol == published.protocol), members[0])
+    # FlowGrad's table counts a success from 0.3 on.
     metric = "success_rate_at_30" if published.success_at == 0.3 else "success_rate"
     own = _best_own_row(group.rows, metric)
     if own is None:

@@ -100,11 +100,11 @@ def collect_scores(scores: pa.Table | None, *, dataset: str, protocol: str) -> S
     if scores is None:
         return SampleScores(dataset, protocol, values)
 
-    # Rows that are missing or failed have no score.
     is_chosen = pc.and_(
         pc.equal(scores["dataset"], dataset), pc.equal(scores["protocol"], protocol)
     )
     for row in scores.filter(is_chosen).to_pylist():
+        # Rows that are missing or failed have no score.
         if row.get("status") in ("ok", None):
             values.setdefault(row["model"], {})[row["sample_id"]] = {
                 name: float(row[name])
@@ -138,7 +138,7 @@ def success_curves(scores: SampleScores, models: Sequence[str]) -> dict[str, lis
         by_sample = scores.values.get(model, {})
         cious = np.array([row["ciou"] for row in by_sample.values() if "ciou" in row])
         if len(cious):
-            # the thresholds are decimal: without the tolerance .15 would exceed a ciou of 3 * .05
+            # A ciou of 0.15 counts at 0.15, whatever rounding has made of it.
             curves[model] = [float(np.mean(cious >= limit - 1e-12)) for limit in THRESHOLDS]
     return curves
 
@@ -220,6 +220,7 @@ def _make_breakdown(
     models: Sequence[str],
     is_open: bool,
 ) -> Breakdown:
+    # A model without a value in any group gets no column.
     present = [model for model in models if any(model in rows for rows in by_group.values())]
     return Breakdown(
         by=by,

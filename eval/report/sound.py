@@ -25,6 +25,7 @@ def encode_mp3(
     """
     # 16-bit samples: more than an MP3 of this rate keeps
     pcm = np.rint(np.clip(np.nan_to_num(waveform), -1.0, 1.0) * 32767).astype(np.int16)
+
     buffer = io.BytesIO()
     # without these options the file holds the version of the encoder
     options = {"fflags": "+bitexact", "write_xing": "0", "id3v2_version": "0"}
@@ -37,6 +38,8 @@ def encode_mp3(
 
         frame = av.AudioFrame.from_ndarray(pcm[None], format="s16p", layout="mono")
         frame.sample_rate, frame.time_base, frame.pts = sample_rate, Fraction(1, sample_rate), 0
+
+        # Encoding None flushes what the encoder still holds.
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             container.mux(packet)
     return buffer.getvalue()

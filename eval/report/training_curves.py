@@ -65,6 +65,7 @@ def read_curves(training_dir: Path) -> dict[str, Curve]:
         for number, row in enumerate(rows):
             # the column of values is named after the metric
             names = [name for name in row if name not in ("step", "timestamp")]
+
             value = _to_float(row[names[-1]]) if names else None
             step = _to_float(row.get("step"))
             if value is not None:
@@ -86,9 +87,11 @@ def view_training(
         runs: The content of a model's run.json.
     """
     models = []
+    # A model can have curves without facts, or facts without curves.
     for name in dict.fromkeys([*training_dirs, *runs]):
         run = runs.get(name, {})
         curves = read_curves(training_dirs[name]) if name in training_dirs else {}
+
         facts, folded_facts = _sort_facts(run)
         models.append(TrainedModel(name, facts, folded_facts, _draw_curves(name, curves, run)))
     return models
