@@ -69,6 +69,7 @@ class Model(Localizer):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(layer.bias)
 
+        # `attach_classifier` sets it: its weights are frozen, fetched, and not part of a run.
         self._guidance: ObjectGuidance | None = None
         if p.object_guidance != "none":
             self.needed_classifier = NeededClassifier(

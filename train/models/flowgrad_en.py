@@ -32,6 +32,7 @@ class Model(rcgrad.Model):
     def make_encoders(self, p: rcgrad.Parameters) -> None:
         """Add the encoders of frame and flow magnitude."""
         super().make_encoders(p)
+        # The published layout also holds first convolutions and a head that nothing reads.
         self.flow_encoder = make_encoder(
             p.backbone,
             in_channels=1,

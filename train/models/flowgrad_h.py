@@ -27,4 +27,5 @@ class Model(rcgrad.Model):
 
     def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return Grad-CAM maps times the flow magnitude, which is scaled to 0..1."""
+        # min_max also takes back the offset and the scale of the input format.
         return super().localize(inputs) * min_max(inputs["flow"][:, 0])

@@ -25,6 +25,7 @@ class Model(rcgrad.Model):
 
     def make_encoders(self, p: rcgrad.Parameters) -> None:
         """Add an image encoder of four channels."""
+        # The published layout also holds first convolutions and a head that nothing reads.
         self.image_encoder = make_encoder(
             p.backbone,
             in_channels=4,

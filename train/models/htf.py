@@ -99,6 +99,7 @@ class Model(Localizer):
             p.backbone, in_channels=3, width=p.width, map_stride=p.map_stride
         )
         self.audnet = make_encoder(p.backbone, in_channels=1, width=p.audio_width or p.width)
+        # With `maxpool` the flow itself is the input of the attention's keys.
         if p.flow_encoder == "cnn":
             self.flownet = make_encoder(
                 p.backbone, in_channels=2, width=p.width, map_stride=p.map_stride
@@ -112,6 +113,8 @@ class Model(Localizer):
         self.flowatt = FlowAttention(
             self.imgnet.num_features, num_key_channels, attention_size=p.attention_size
         )
+
+        # Its BatchNorm statistics go on changing, as in the authors' training.
         if p.freeze_vision:
             self.imgnet.requires_grad_(False)
 
@@ -121,7 +124,9 @@ class Model(Localizer):
         if self.settings.flow_encoder == "cnn":
             keys = self.flownet(inputs["flow"])
         else:
+            # The largest motion in each cell of the visual map.
             keys = F.adaptive_max_pool2d(inputs["flow"], visual.shape[-2:])
+
         visual = visual + self.flowatt(visual, keys)
 
         audio = pool_audio(self.audnet(inputs["spectrograms"]), self.settings.audio_pooling)
@@ -137,6 +142,8 @@ class Model(Localizer):
         p = self.settings
         if p.loss == "multiple_instance":
             return multiple_instance_loss(embeddings["visual"], embeddings["audio"], tau=p.tau)
+
+        # Places between the two thresholds count neither as sounding nor as silent.
         return trimap_loss(
             embeddings["visual"],
             embeddings["audio"],

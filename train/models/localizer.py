@@ -56,8 +56,8 @@ def make_input_format(parameters: TrainingParameters, **further: Any) -> InputFo
     """Make the input format of a method.
 
     Args:
-        parameters: give the fields that every method has.
-        further: the other fields.
+        parameters: hold the fields that every method has.
+        further: other fields of ``InputFormat``.
     """
     p = parameters
     return InputFormat(

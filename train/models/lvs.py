@@ -50,12 +50,14 @@ class Model(Localizer):
         p = self.settings = parameters
         self.input_format = make_input_format(p)
 
+        # Each encoder holds all first convolutions of the released layout, and uses one of them.
         stems = {"conv1_a": 1, "conv1": 3, "conv1_flow": 6}
         options: dict[str, Any] = {
             "unused_stems": stems,
             "has_head": True,
             "map_stride": p.map_stride,
         }
+
         self.imgnet = make_encoder(
             p.backbone, in_channels=3, stem="conv1", width=p.width, **options
         )

@@ -50,13 +50,16 @@ class Parameters(TrainingParameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # The two embeddings are compared as they are, so they need one size.
         if self.audio_width not in (0, self.width):
             raise ValueError(
                 f"audio_width ({self.audio_width}) must be 0 or width ({self.width}): "
                 "there is no projection"
             )
+
         if self.initial_temperature <= 0:
             raise ValueError(f"initial_temperature ({self.initial_temperature}) must be > 0")
+
         for name in ("image_mean", "image_std"):
             if len(getattr(self, name)) != 3:
                 raise ValueError(f"{name} ({getattr(self, name)}) must have 3 values")

@@ -50,7 +50,11 @@ def make_model(parameters: TrainingParameters, *, seed: int | None = None) -> Lo
     Args:
         parameters: of a method, from ``build_parameters``.
         seed: of the weights; the same seed gives the same weights. None: ``parameters.seed``.
+
+    Returns:
+        The network on the CPU, in training mode.
     """
+    # The random state of the caller stays as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(parameters.seed if seed is None else seed)
         return _load(parameters.method).Model(parameters)
@@ -60,6 +64,12 @@ def parameters_of_training(parameters: TrainingParameters) -> TrainingParameters
     """Return the parameters of the run that produces the weights.
 
     FlowGrad-H has no training of its own. For it these are RCGrad parameters with the same values.
+
+    Args:
+        parameters: of a run.
+
+    Returns:
+        ``parameters`` themselves for every method that is trained.
     """
     trained_as = _load(parameters.method).Model.trained_as
     if trained_as is None:
@@ -69,7 +79,11 @@ def parameters_of_training(parameters: TrainingParameters) -> TrainingParameters
 
 
 def features_read(parameters: TrainingParameters) -> tuple[str, ...]:
-    """Return the names of the cached features that a method reads."""
+    """Return the names of the cached features that a method reads.
+
+    Args:
+        parameters: of a run of the method.
+    """
     return _load(parameters.method).Model.reads
 
 

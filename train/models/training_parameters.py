@@ -75,13 +75,17 @@ class TrainingParameters:
             raise ValueError(
                 f"map_stride ({self.map_stride}) must be one of {', '.join(map(str, MAP_STRIDES))}"
             )
+
         for name in ("width", "audio_width"):
             if getattr(self, name) % 4:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be a multiple of 4")
+
+        # The feature map needs at least one cell.
         if self.image_size < self.map_stride:
             raise ValueError(
                 f"image_size ({self.image_size}) must be >= map_stride ({self.map_stride})"
             )
+
         if self.batch_size < 2:
             raise ValueError("batch_size (1) must be >= 2: a contrastive loss needs negatives")
 
@@ -101,6 +105,7 @@ class TrainingParameters:
             if not getattr(self, name) > 0:  # also refuses NaN
                 raise ValueError(f"{name} ({getattr(self, name)}) must be > 0")
 
+        # Zero is a value here: none, never, or for `audio_width` the same as `width`.
         not_negative = (
             "weight_decay",
             "warmup_epochs",
