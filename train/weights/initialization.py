@@ -58,13 +58,22 @@ def initialize_vision(
     weights = load_imagenet_weights(parameters.backbone, init=init, weights_dir=weights_dir)
     for name in (model.vision_name, *model.further_imagenet_encoders):
         load_backbone(getattr(model, name), weights, source=init)
+    # The flow of Hear The Flow has two components, for which ImageNet has no first convolution.
     for name in model.imagenet_trunks:
         if hasattr(model, name):  # Hear The Flow has no such encoder with ``maxpool``
             load_backbone(getattr(model, name), weights, source=init, has_stem=False)
 
 
 def attach_classifier(model: Localizer, *, weights_dir: Path | None) -> None:
-    """Give a network the frozen classifier that it needs; most networks need none."""
+    """Give a network the frozen classifier that it needs; most networks need none.
+
+    Args:
+        model: A network; with a ``needed_classifier`` it gets that.
+        weights_dir: Folder for fetched weights; None: torch's own.
+
+    Raises:
+        DataError: The weights cannot be fetched or read, or do not fit.
+    """
     needed = model.needed_classifier
     if needed is not None:
         classifier = load_classifier(
@@ -118,6 +127,7 @@ def load_imagenet_weights(
         return _read_weights(Path(init).expanduser())
 
     try:
+        # An unknown backbone raises ValueError; a known one may lack these weights.
         weights = torchvision.models.get_model_weights(backbone).IMAGENET1K_V1
     except (ValueError, AttributeError):
         raise ParameterError(
@@ -127,6 +137,7 @@ def load_imagenet_weights(
     name = weights.url.rsplit("/", 1)[1]
     # Torchvision puts the first hexadecimal digits of a file's SHA-256 into its name.
     prefix = name.rsplit("-", 1)[1].split(".")[0]
+    # In torch's own folder, weights that torchvision has fetched are found.
     folder = Path(torch.hub.get_dir()) / "checkpoints" if weights_dir is None else Path(weights_dir)
     path = fetch_weights(weights.url, folder / name, sha256=prefix, alternatives=_ALTERNATIVES)
     return _read_weights(path)
@@ -161,6 +172,7 @@ def load_backbone(
         DataError: The weights are of another backbone.
     """
     own, stem_key = encoder.state_dict(), f"{encoder.stem}.weight"
+    # FeatureEncoder gives the parts of a backbone other names.
     weights = {encoder.own_name(key): value for key, value in weights.items()}
     if not hasattr(encoder, "fc"):
         weights = {key: value for key, value in weights.items() if not key.startswith("fc.")}
@@ -172,9 +184,11 @@ def load_backbone(
     elif rgb is not None and rgb.shape[1:2] == (3,):
         weights[stem_key] = expand_channels(rgb, own[stem_key].shape[1])
 
+    # What has another shape is then missing, which is an error below.
     fitting = {
         key: value for key, value in weights.items() if key in own and own[key].shape == value.shape
     }
+    # BatchNorm's counter changes no map. The encoder's own first convolution is always needed.
     needed = {key for key in own if not key.endswith("num_batches_tracked")}
     missing = sorted(needed - set(fitting) - (_OPTIONAL_KEYS - {stem_key}))
     if missing:

@@ -74,6 +74,7 @@ def load_published(
     values = {**PUBLISHED_SETTINGS.get(method, {}), **variant, **(settings or {})}
     parameters = build_parameters(values, str(path))
 
+    # Compare first: the message of `load_state_dict` names every key and fills a page.
     model = make_model(parameters)
     expected = model.state_dict()
     state = drop_unused_keys(state, expected, parameters.method)
@@ -106,6 +107,8 @@ def import_published(
     """
     model, parameters = load_published(path, method, settings)
     write_model(run_dir, model, parameters)
+
+    # The keys that a trained run has, with an empty history.
     write_run(
         run_dir,
         {

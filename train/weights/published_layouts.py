@@ -41,12 +41,14 @@ def recognize_method(state: StateDict) -> dict[str, str] | None:
     """
     parts = {key.split(".")[0] for key in state}
 
+    # FlowGrad-H has RCGrad's weights, so the names alone mean RCGrad.
     if {"image_encoder", "audio_encoder"} <= parts:
         if "flow_encoder" in parts:
             return {"method": "flowgrad_en"}
         has_flow_channel = _count_channels(state, _FLOW_STEM_KEY) == _FLOWGRAD_IC_CHANNELS
         return {"method": "flowgrad_ic" if has_flow_channel else "rcgrad"}
 
+    # LVS, EZ-VSL and Hear The Flow have the same names of encoders.
     if {"imgnet", "audnet"} <= parts:
         if "flowatt" in parts:
             return {"method": "htf", "flow_encoder": "cnn" if "flownet" in parts else "maxpool"}
@@ -108,6 +110,7 @@ def _find_differences(state: StateDict, expected: StateDict) -> list[str]:
 
 def _find_wrong_values(state: StateDict, expected: StateDict) -> list[str]:
     """Describe what is wrong with the numbers of a state dict that has the right shapes."""
+    # `load_state_dict` would turn whole numbers into weights without a word.
     retyped = [
         key
         for key in expected

@@ -68,6 +68,7 @@ def make_released_run(
     path = _find_file(weights, weights_dir=weights_dir, root=root)
 
     found = sha256_of(path)
+    # Nobody published a hash, so the user has to decide whether to trust the file.
     if weights.is_remote and weights.sha256 is None:
         raise DataError(
             f"{weights.url}: its SHA-256 is not known here; the fetched file has {found}: set "
@@ -99,6 +100,7 @@ def _find_file(weights: ReleasedWeights, *, weights_dir: Path, root: Path) -> Pa
             alternatives=_ALTERNATIVES,
         )
 
+    # In an address %20 is a space; in a plain path it is part of a name.
     path = Path(unquote(parts.path) if parts.scheme == "file" else weights.url).expanduser()
     path = Path(root) / path
     if not path.is_file():

@@ -31,6 +31,7 @@ def find_state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
     Raises:
         DataError: There is no state dict, or a value in it is not a plain tensor.
     """
+    # Go inwards while there is a state dict under one of the known keys.
     for _ in range(_MAX_LEVELS):
         inner = (content.get(name) for name in _LEVELS) if isinstance(content, Mapping) else ()
         content = next((values for values in inner if isinstance(values, Mapping)), content)
@@ -50,6 +51,7 @@ def find_state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
         )
 
     state = dict(content)
+    # A checkpoint can have both prefixes, one before the other.
     while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), None):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
