@@ -61,6 +61,7 @@ def prepare_inputs(
 
     if "flow" in batch:
         flow = _assemble(batch["flow"], crop, input_format, _shrink_flow).to(dtype)
+        # A mirrored motion goes the other way in x. A magnitude (one channel) has no direction.
         if crop is not None and flow.shape[1] % 2 == 0:
             flow[:, 0::2] *= (1 - 2 * crop[:, 2]).to(dtype)[:, None, None, None]
         flow = encode_flow(flow, batch["native_height"], input_format)
@@ -72,6 +73,7 @@ def prepare_inputs(
         )
 
     if "waveforms" in batch:
+        # Waveforms may be cached as int16; networks read -1 to 1.
         waveforms = batch["waveforms"]
         scale = 1 / _INT16_FULL_SCALE if waveforms.dtype == torch.int16 else 1.0
         inputs["waveforms"] = waveforms.to(dtype) * scale
@@ -123,7 +125,7 @@ def shrink(
 def _shrink_frames(
     arrays: torch.Tensor, input_format: InputFormat, is_squashed: bool
 ) -> torch.Tensor:
-    """uint8 (k, h, w, 3) -> uint8 (k, h', w', 3), bicubic, antialiased."""
+    """Resize uint8 (k, h, w, 3) to uint8 (k, h', w', 3), bicubic and antialiased."""
     size = _find_target_size(arrays.shape[1:3], input_format, is_squashed)
     if size == tuple(arrays.shape[1:3]):
         return arrays
@@ -136,7 +138,7 @@ def _shrink_frames(
 def _shrink_flow(
     arrays: torch.Tensor, input_format: InputFormat, is_squashed: bool
 ) -> torch.Tensor:
-    """(k, c, h, w) -> (k, c, h', w'), bilinear, antialiased; values stay in native pixels."""
+    """Shrink (k, c, h, w) to (k, c, h', w'), bilinear and antialiased; the unit stays."""
     size = _find_target_size(arrays.shape[2:], input_format, is_squashed)
     is_small = not is_squashed and size[0] >= arrays.shape[2]
     if size == tuple(arrays.shape[2:]) or is_small:
@@ -170,9 +172,9 @@ def _normalize_frames(
 def _make_constant(
     values: tuple[float, ...], device: torch.device, dtype: torch.dtype
 ) -> torch.Tensor:
-    """One value for each channel, (c, 1, 1).
+    """Make a tensor (c, 1, 1) of one value for each channel.
 
-    Made once: copying it to a GPU waits until the GPU has finished all its work.
+    It is made once: copying it to a GPU waits until the GPU has finished all its work.
     """
     with torch.inference_mode(False):
         return torch.tensor(values, device=device, dtype=dtype)[:, None, None]
@@ -194,6 +196,7 @@ def _assemble(
     parts = []
     for group in groups:
         arrays = shrink_images(group.arrays, input_format, crop is None)
+        # Frames are cached with their channels last, flow with its channels first.
         if arrays.dtype == torch.uint8 and arrays.shape[-1] == 3:
             arrays = arrays.permute(0, 3, 1, 2)
         if crop is not None:
@@ -224,6 +227,7 @@ def _crop_pixels(arrays: torch.Tensor, crop: torch.Tensor, size: int) -> torch.T
     height, width = arrays.shape[2:]
     steps = torch.arange(size, device=arrays.device)
     top, left = _find_corner(crop[:, 0], height - size), _find_corner(crop[:, 1], width - size)
+    # The columns of a flipped sample run from right to left.
     columns = torch.where(crop[:, 2:] > 0, size - 1 - steps, steps) + left[:, None]
     rows = steps + top[:, None]
 
@@ -254,5 +258,5 @@ def _crop_smaller(
 
 
 def _find_corner(fraction: torch.Tensor, num_left_over: int) -> torch.Tensor:
-    """Whole-pixel corner in [0, num_left_over] at a fraction in [0, 1)."""
+    """Return the corner in whole pixels, 0 to num_left_over, for a fraction in [0, 1)."""
     return (fraction * (num_left_over + 1)).long().clamp_(0, num_left_over)

@@ -30,9 +30,12 @@ def copy_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch
     stream = torch.cuda.Stream(device)
     waiting: tuple[Batch, torch.cuda.Event] | None = None
     for batch in batches:
+        # On a stream of its own, so that the copy runs beside the network.
         with torch.cuda.stream(stream):
             moved = move_to(batch, device)
             is_copied = stream.record_event()
+
+        # Hand out the batch before this one, whose copy has had time to finish.
         if waiting is not None:
             yield _take(*waiting)
         waiting = (moved, is_copied)

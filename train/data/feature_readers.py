@@ -29,7 +29,14 @@ def open_readers(
 
 
 def describe_features(readers: Mapping[str, FeatureReader]) -> dict[str, dict]:
-    """Return the parameters of each feature, as its shards record them."""
+    """Return the parameters of each feature, as its shards record them.
+
+    Args:
+        readers: feature -> its open reader.
+
+    Returns:
+        Feature -> its parameters; empty where no sample of the feature is cached.
+    """
     return {
         name: json.loads(str(reader.attributes.get("parameters", "{}")))
         for name, reader in readers.items()
@@ -40,6 +47,10 @@ def choose_usable(
     sample_ids: Sequence[str], readers: Mapping[str, FeatureReader]
 ) -> tuple[list[str], Counter[str]]:
     """Choose the samples for which every feature is cached.
+
+    Args:
+        sample_ids: the samples to choose from.
+        readers: feature -> its open reader.
 
     Returns:
         The usable ids in their order, and how many ids were left out for each

@@ -74,13 +74,14 @@ class BatchLoader:
         self.epoch, self.num_used, self._first = 0, 0, 0
         self._shards = None if shuffle_seed is None else source.find_shards()
 
+        # Data in memory are on the device already: nothing is prefetched or copied.
         is_streamed = not source.is_in_memory
         is_copied = is_streamed and device is not None and device.type == "cuda"
         self._device = device if is_copied else None
         self._workers = self._start_workers(num_workers) if is_streamed and num_workers else None
 
     def __len__(self) -> int:
-        """Number of batches of a whole epoch."""
+        """Return the number of batches of a whole epoch."""
         if self._batch_size == 0 or (self._keeps_last and len(self.source) < self._smallest_last):
             return 0
         num_whole, num_left = divmod(len(self.source), self._batch_size)
@@ -98,6 +99,7 @@ class BatchLoader:
         else:
             order = np.arange(len(self.source))
 
+        # Each process computes whole batches and takes its part, so that all agree.
         batches = []
         for number in range(self._first, len(self)):
             whole = order[number * self._batch_size : (number + 1) * self._batch_size]

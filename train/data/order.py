@@ -39,6 +39,7 @@ def draw_epoch_order(
 
     # Positions of the samples of each shard, shards in a random order.
     by_shard = np.argsort(shards, kind="stable")
+    # NaN differs from any shard, so the first sample begins a group, too.
     starts = np.flatnonzero(np.diff(shards[by_shard], prepend=np.nan))
     groups = np.split(by_shard, starts[1:])
     visited = generator.permutation(len(groups))

@@ -49,7 +49,7 @@ def hash_ids(sample_ids: Sequence[str]) -> np.ndarray:
 
 
 def _hash_text(text: str) -> int:
-    """64-bit FNV-1a."""
+    """Return the 64-bit FNV-1a hash of a text."""
     value = 0xCBF29CE484222325
     for byte in text.encode():
         value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF

@@ -55,10 +55,13 @@ class SampleSource(Dataset):
     def __getitem__(self, key: tuple[int, Sequence[int] | np.ndarray]) -> Batch:
         epoch, chosen = key
         positions = np.asarray(chosen, np.int64)
+
         if self._memory is not None:
             batch = self._memory.read(positions)
         else:
             batch = self._read_shards(positions)
+
+        # The crop depends on epoch and id alone, whatever the samples were read from.
         if self._crops is not None:
             drawn = self._crops.draw(self._id_hashes[positions], epoch=epoch)
             batch["crop"] = torch.from_numpy(drawn)

@@ -65,8 +65,10 @@ def _stack_images(parts: Sequence[Sequence[ShapeGroup]], device: torch.device) -
         for group in groups:
             shape = tuple(group.arrays.shape[1:])
             stack = stacks.setdefault(shape, [])
+            # Its rows follow those of the parts before.
             first_row = sum(len(arrays) for arrays in stack)
             stack.append(group.arrays)
+
             places = group.places.numpy()
             part_stacks[places] = list(stacks).index(shape)
             part_rows[places] = first_row + np.arange(len(places))

@@ -23,7 +23,15 @@ def find_split_ids(samples: pa.Table, split: str) -> list[str]:
 
 
 def find_videos(samples: pa.Table, clips: pa.Table) -> dict[str, str]:
-    """Return the video id of each sample id."""
+    """Find the video of each sample.
+
+    Args:
+        samples: rows of the schema SAMPLES.
+        clips: rows of the schema CLIPS; each clip of ``samples`` is among them.
+
+    Returns:
+        Sample id -> video id.
+    """
     video_of = dict(zip(clips["clip_id"].to_pylist(), clips["video_id"].to_pylist(), strict=True))
     columns = samples.select(["sample_id", "clip_id"]).to_pydict()
     rows = zip(columns["sample_id"], columns["clip_id"], strict=True)
@@ -31,7 +39,15 @@ def find_videos(samples: pa.Table, clips: pa.Table) -> dict[str, str]:
 
 
 def find_boxes(samples: pa.Table, sample_ids: Sequence[str]) -> list:
-    """Return the boxes of the named samples, in the order of ``sample_ids``."""
+    """Find the boxes of some samples.
+
+    Args:
+        samples: rows of the schema SAMPLES that hold all of ``sample_ids``.
+        sample_ids: which samples.
+
+    Returns:
+        A list of boxes, or None, for each sample in the order of ``sample_ids``.
+    """
     columns = samples.select(["sample_id", "boxes"]).to_pydict()
     boxes_of = dict(zip(columns["sample_id"], columns["boxes"], strict=True))
     return [boxes_of[sample_id] for sample_id in sample_ids]
@@ -48,7 +64,10 @@ def hold_out(
     Args:
         sample_ids: the training samples.
         video_of: sample id -> video id.
-        num_samples: about how many samples to hold out; at most a tenth of all are.
+        num_samples: about how many samples to hold out, at most about a tenth of all.
+
+    Returns:
+        The ids for training and those for validation, both in their order in ``sample_ids``.
     """
     num_wanted = min(num_samples, len(sample_ids) // 10)
     ids_of_video: dict[str, list[str]] = {}
@@ -88,6 +107,7 @@ def require_disjoint(
             shared = sorted(videos[first] & videos[second])
             if not shared:
                 continue
+
             what = "samples" if video_of is None else "videos"
             examples = ", ".join(shared[:_NUM_EXAMPLES])
             more = ", ..." if len(shared) > _NUM_EXAMPLES else ""
