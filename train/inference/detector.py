@@ -58,6 +58,7 @@ def load_detector(parameters: Parameters, weights_path: Path) -> torch.nn.Module
     Raises:
         DataError: The file has the weights of something else.
     """
+    # No weights at first: torchvision would fetch its own.
     model = getattr(detection, parameters.name)(
         weights=None,
         weights_backbone=None,
@@ -65,6 +66,7 @@ def load_detector(parameters: Parameters, weights_path: Path) -> torch.nn.Module
         box_score_thresh=parameters.min_score,
         box_detections_per_img=parameters.max_boxes,
     )
+
     weights = load_tensors(weights_path)
     try:
         model.load_state_dict(weights)

@@ -44,6 +44,7 @@ def collect_entrants(project: Project, parameters: EvaluationParameters) -> list
         entrants += _make_model_entrants(project, model, has_untrained=parameters.has_untrained)
     entrants.append(make_vision_only(detected_datasets))
 
+    # A run can have the name of a baseline, and a table needs different names.
     names = [entrant.name for entrant in entrants]
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
@@ -87,6 +88,7 @@ def _make_model_entrants(project: Project, model: str, *, has_untrained: bool) -
     parameters = predictor.parameters
     assert parameters is not None, f"{model}: a trained model has parameters"
     entrants = [_make_trained_entrant(project, model, predictor, parameters)]
+
     if has_untrained:
         entrants.append(_make_untrained_entrant(project, model, parameters))
     return entrants

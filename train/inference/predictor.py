@@ -76,6 +76,7 @@ class Predictor:
             float32 (n, h, w) in the order of ``sample_ids``, at the network's own resolution. A
             larger value is more likely.
         """
+        # A source reads every feature that it is given, so leave out those of other models.
         readers = {name: readers[name] for name in self.reads}
         source = SampleSource(sample_ids, readers, input_format=self.model.input_format)
 
@@ -85,6 +86,8 @@ class Predictor:
             maps.append(self.localize(source[(0, positions)]))
             if progress is not None:
                 progress.update(len(positions))
+
+        # Without samples nobody knows the size of a map.
         return np.concatenate(maps) if maps else np.zeros((0, 1, 1), np.float32)
 
     @torch.inference_mode()
