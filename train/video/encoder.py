@@ -40,8 +40,10 @@ class VideoEncoder:
         ffmpeg_path: Path,
     ):
         self._sound_path, self._size = sound_path, size
+
         aspect = f"{pixel_aspect.numerator}/{pixel_aspect.denominator}"
         audio_index, audio_filter = _choose_sound(sound_path)
+
         arguments = (
             # raw pictures from the pipe
             f"-f rawvideo -pix_fmt rgb24 -s {size[0]}x{size[1]} -r {fps:.6f} -i pipe:0",
@@ -55,6 +57,7 @@ class VideoEncoder:
             "-c:a aac -b:a 160k -movflags +faststart -f mp4",
             [str(path.absolute())],
         )
+
         self._command = [str(ffmpeg_path), "-v", "error", "-y"]
         for argument in arguments:
             self._command += argument.split() if isinstance(argument, str) else argument
@@ -81,8 +84,10 @@ class VideoEncoder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # After an error nobody wants the file, so ffmpeg does not finish it.
         if kind is not None:
             self._process.kill()
+        # The end of the pipe tells ffmpeg that all pictures were written.
         with contextlib.suppress(BrokenPipeError):
             self._pipe.close()
 

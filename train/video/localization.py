@@ -72,6 +72,7 @@ def localize_video(
     with ClipReader(path) as reader:
         _require_streams(reader.info, path)
         times = choose_times(reader.info.duration_seconds, parameters.maps_per_second)
+        # After the checks, so that a file without sound or picture leaves no empty folder.
         output_dir.mkdir(parents=True, exist_ok=True)
 
         with (
@@ -89,9 +90,11 @@ def localize_video(
                 opacity=parameters.opacity,
                 ffmpeg_path=ffmpeg_path or find_ffmpeg(),
             )
+
             for _ in maps:  # record the maps after the last frame, too
                 pass
 
+            # A copy without any map would look like a result.
             if recorder.num_maps == 0:
                 video_path.unlink(missing_ok=True)
                 raise recorder.make_error(path)

@@ -32,6 +32,7 @@ def make_features(predictor: Predictor, recorded: Mapping[str, Mapping[str, Any]
     presets = _PUBLISHED_PRESETS.get(predictor.method, {})
     features = []
     for name in predictor.reads:
+        # Weights that were imported recorded nothing.
         if recorded.get(name):
             features.append(restore_feature(name, recorded[name]))
             continue

@@ -55,6 +55,7 @@ def _iter_batch(
     ]
 
     maps = iter(_predict(predictor, complete) if complete else ())
+    # Maps and failures in the order of the moments.
     for failure in failures:
         yield next(maps) if failure is None else failure
 
@@ -96,6 +97,7 @@ class MapRecorder:
         for index, value in enumerate(maps):
             if isinstance(value, Extracted):
                 self.first_failure = self.first_failure or value
+                # The file is made with the first map, whose shape it needs.
                 if self._array is not None:
                     self._array[index] = np.nan
                 progress.update(num_failed=1)
