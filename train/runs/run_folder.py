@@ -57,7 +57,13 @@ def write_model(
 
 
 def read_model(run_dir: Path) -> tuple[Localizer, TrainingParameters]:
-    """Read the model of a run, in evaluation mode, and its parameters.
+    """Read the model of a run.
+
+    Args:
+        run_dir: folder of the run.
+
+    Returns:
+        The network, in evaluation mode, and its parameters.
 
     Raises:
         DataError: there is no model, or the file is something else.
@@ -77,9 +83,16 @@ def read_model(run_dir: Path) -> tuple[Localizer, TrainingParameters]:
 
 
 def read_features(run_dir: Path) -> dict[str, dict]:
-    """Return the parameters of each feature that a model was trained on.
+    """Read which features a model was trained on.
 
-    Empty for imported weights, whose features are not known.
+    Args:
+        run_dir: folder of the run.
+
+    Returns:
+        Feature -> its parameters. Empty for imported weights, whose features are not known.
+
+    Raises:
+        DataError: there is no model, or the file is something else.
     """
     return _read_content(Path(run_dir) / MODEL_NAME)["features"]
 
@@ -89,6 +102,7 @@ def _read_content(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: not found; {_explain_no_model(path.parent)}")
     content = load_tensors(path)
 
+    # A file of tensors from other code is often a dict, too.
     is_mapping = isinstance(content, dict)
     is_ours = is_mapping and (content.get("format"), content.get("version")) == (_FORMAT, _VERSION)
     if not is_ours or not set(content) >= _KEYS:
@@ -114,12 +128,20 @@ def _explain_no_model(run_dir: Path) -> str:
 
 
 def write_run(run_dir: Path, facts: Mapping[str, Any]) -> None:
-    """Publish ``run.json``."""
+    """Publish ``run.json``.
+
+    Args:
+        run_dir: folder of the run.
+        facts: the content; values of JSON.
+    """
     publish_text(Path(run_dir) / RUN_NAME, json.dumps(facts, indent=1) + "\n")
 
 
 def read_run(run_dir: Path) -> dict[str, Any]:
-    """Return the facts of ``run.json``.
+    """Read the facts of ``run.json``.
+
+    Args:
+        run_dir: folder of the run.
 
     Raises:
         DataError: the file is not there or is damaged.
@@ -136,7 +158,14 @@ def read_run(run_dir: Path) -> dict[str, Any]:
 def write_untrained_run(
     run_dir: Path, parameters: TrainingParameters, *, log_dir: Path, reason: str
 ) -> None:
-    """Publish a run without a model that says why, with empty curves in ``log_dir``."""
+    """Publish a run without a model, which says why there is none.
+
+    Args:
+        run_dir: folder of the run.
+        parameters: of the run.
+        log_dir: folder for the curves, which are empty.
+        reason: why nothing was trained.
+    """
     write_empty_curves(log_dir)
     facts = {
         "method": parameters.method,
@@ -148,7 +177,11 @@ def write_untrained_run(
 
 
 def write_empty_curves(log_dir: Path) -> None:
-    """Write the files that DVCLive leaves for a run that logged nothing."""
+    """Write the files that DVCLive leaves for a run that logged nothing.
+
+    Args:
+        log_dir: folder for the curves; what it held before is removed.
+    """
     shutil.rmtree(log_dir, ignore_errors=True)
     (Path(log_dir) / "plots" / "metrics").mkdir(parents=True)
     publish_text(Path(log_dir) / "metrics.json", "{}\n")

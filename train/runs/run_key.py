@@ -56,7 +56,7 @@ def list_deciding_modules(method: str) -> tuple[str, ...]:
 
 
 def _find_feature_keys(inputs: RunInputs) -> dict[str, list[list[str | None]]]:
-    """For each feature and split the keys of its samples; None where a sample is not cached."""
+    """Return the keys of the samples by feature and split; None where one is not cached."""
     keys = {}
     # In alphabetical order, so that the order of ``features_dirs`` does not matter.
     for name, folder in sorted(inputs.features_dirs.items()):
@@ -74,6 +74,7 @@ def _hash_code(modules: Iterable[str], source_dir: Path) -> dict[str, str]:
     for module in modules:
         paths |= import_closure(module, root=source_dir)
 
+    # All bytes count: an edited comment makes a new key, too. That is safe, but costs a training.
     return {
         path: hashlib.sha256((source_dir / path).read_bytes()).hexdigest() for path in sorted(paths)
     }

@@ -17,6 +17,13 @@ def read_run_parameters(project: Project, name: str) -> TrainingParameters:
     A key is taken from the section, else from the preset that the section names, else from the
     defaults of the method's ``Parameters``.
 
+    Args:
+        project: whose params.yaml is read.
+        name: of the run.
+
+    Returns:
+        An instance of the method's own ``Parameters``.
+
     Raises:
         ParameterError: a section, key or preset is missing or unknown.
     """

@@ -57,6 +57,12 @@ _REFUSED_NAME = re.compile(r"(?:[Uu]nsupported GLOBAL|global: GLOBAL|Unsupported
 def load_tensors(path: Path | str) -> Any:
     """Load a file of tensors and plain values onto the CPU.
 
+    Args:
+        path: of the file.
+
+    Returns:
+        What the file holds: a state dict, or a nesting of dicts and lists with plain values.
+
     Raises:
         DataError: the file is not there, is damaged, is something else, or holds code. The message
             is one sentence.
