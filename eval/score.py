@@ -72,13 +72,17 @@ def score_file(options: argparse.Namespace) -> None:
     if options.output is not None:
         # Before anything is scored, since scoring takes a while.
         _make_output_folder(options.output)
+
     test_set = get_test_set(options.dataset)
     sample_ids, maps = read_maps(options.maps)
     project = _load_project(options.root)
     samples = _load_samples(options, project, test_set)
 
+    # Check all that the user gave before anything is scored.
     subset, ids = _choose_ids(options, samples, test_set)
     _check_map_ids(options, sample_ids, samples=samples, subset=subset, ids=ids)
+
+    # Without a list of training clips, leakage is not known.
     train_clip_ids = None
     if options.train_list is not None:
         train_clip_ids = _read_train_list(options.train_list, test_set.dataset)
@@ -102,9 +106,12 @@ def score_file(options: argparse.Namespace) -> None:
     for result in results:
         rows = [row for row in scores if row["protocol"] == result["protocol"]]
         print_result(result, rows, num_listed=options.list_missing)
+
     if options.output is not None:
         write_results(options.output, scores=scores, results=results)
         print(f"wrote {options.output / 'scores.parquet'} and {options.output / 'results.json'}")
+
+    # The reasons are printed and written before this error.
     if not any(row["status"] == "ok" for row in scores):
         raise RunError(
             f"{options.maps}: none of the {len(set(ids))} samples of {subset} was scored; "
@@ -148,6 +155,8 @@ def _load_samples(options: argparse.Namespace, project: Project, test_set: TestS
         lists_dir=options.lists,
         source_parameters=_find_source_paths(project, test_set.dataset, xml_dir=options.xml),
     )
+
+    # With fewer samples, n and the metrics are not those of the papers.
     num_samples = len(find_subset_ids(samples, test_set.split))
     if test_set.num_published and num_samples != test_set.num_published:
         print(
@@ -177,11 +186,14 @@ def _choose_ids(
 
     chosen = _read_list(options.ids)
     known = set(ids)
+    # A mistyped id would only make n smaller.
     unknown = [name for name in chosen if name not in known]
     if unknown:
         raise DataError(
             f"{options.ids}: {unknown[0]} is not in {options.dataset} ({len(unknown)} such ids)"
         )
+
+    # This is no longer the published test set, so its name says which list it is.
     return f"{options.dataset}:{options.ids.stem}", chosen
 
 
@@ -194,6 +206,7 @@ def _check_map_ids(
     ids: Sequence[str],
 ) -> None:
     """Refuse ids that the dataset does not know; note maps that are outside of the subset."""
+    # Compare with the whole table: maps of other test sets of the dataset are allowed.
     known = set(samples["sample_id"].to_pylist())
     unknown = [name for name in sample_ids if name not in known]
     if unknown:
@@ -240,10 +253,13 @@ def print_result(
         f"ids {result['ids_sha256'][:12]}, selection {result['selection']}, leakage {leakage}"
     )
 
+    # A metric is null where no positive was scored.
     for metric in METRICS:
         if result[metric] is not None:
             low, high = result[f"{metric}_low"], result[f"{metric}_high"]
             print(f"  {metric:22s} {result[metric]:.4f}  [{low:.4f}, {high:.4f}]")
+
+    # Only test sets with negatives have these fields.
     if result.get("num_negatives") == 0:
         print("  no negative was scored: average precision, max-F1 and LocAcc are not defined")
     for metric in _METRICS_WITH_NEGATIVES:
@@ -254,6 +270,7 @@ def print_result(
         names = [row["sample_id"] for row in rows if row["reason"] == reason]
         more = f", ... ({count - num_listed} more)" if count > num_listed else ""
         print(f"  not scored, {reason}: {count}: {', '.join(names[:num_listed])}{more}")
+
     if result["n"] == 0:
         print("  no sample was scored: there is no metric to print")
 
@@ -268,7 +285,8 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 def _add_input_options(parser: argparse.ArgumentParser) -> None:
-    """Add what is scored, and against which ground truth."""
+    """Add the options that say what is scored, and against which ground truth."""
+    # What to score and how.
     parser.add_argument(
         "maps", type=Path, metavar="MAPS.npz", help="sample_ids (n,) and maps (n, h, w)"
     )
@@ -282,6 +300,7 @@ def _add_input_options(parser: argparse.ArgumentParser) -> None:
         help=f"may be repeated: {', '.join(PROTOCOLS)} (default: earshot)",
     )
 
+    # Where the ground truth comes from.
     parser.add_argument(
         "--annotations",
         type=Path,
@@ -301,6 +320,7 @@ def _add_input_options(parser: argparse.ArgumentParser) -> None:
         help="Flickr annotations, one XML a video (with --lists)",
     )
 
+    # Which part of it counts, and what the model was trained on.
     parser.add_argument("--ids", type=Path, metavar="FILE", help="score only the ids of this list")
     parser.add_argument(
         "--train-list",
@@ -314,11 +334,14 @@ def _add_input_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_result_options(parser: argparse.ArgumentParser) -> None:
-    """Add how the maps are scored, and what is printed and written."""
+    """Add the options that say how maps are scored, and what is printed and written."""
+    # What a reader must know of the model.
     parser.add_argument(
         "--selection", default="not stated", help="how the checkpoint was chosen, for the result"
     )
     parser.add_argument("--model", metavar="NAME", help="name in the results (default: the file's)")
+
+    # How it is scored.
     parser.add_argument(
         "--absolute",
         action="store_true",
@@ -332,6 +355,7 @@ def _add_result_options(parser: argparse.ArgumentParser) -> None:
         help="number of bootstrap resamples for the intervals",
     )
 
+    # What is written and printed.
     parser.add_argument(
         "--output", type=Path, metavar="FOLDER", help="write scores.parquet and results.json there"
     )
