@@ -53,6 +53,11 @@ class Experiment:
 def read_experiment(project: Project, dataset: str, name: str) -> Experiment:
     """Read the parameters, tables and splits of a run.
 
+    Args:
+        project: whose params.yaml and tables are read.
+        dataset: on which the run is trained.
+        name: of the run.
+
     Raises:
         ParameterError: a section of params.yaml is missing or wrong.
         RunError: the training split has clips of a test split, and that is not allowed.
@@ -80,6 +85,7 @@ def read_experiment(project: Project, dataset: str, name: str) -> Experiment:
         video_of=find_videos(samples, clips),
         is_leakage_allowed=audit.allow_leakage,
     )
+
     return Experiment(
         name=name,
         dataset=dataset,
@@ -101,6 +107,11 @@ def read_experiment(project: Project, dataset: str, name: str) -> Experiment:
 
 def train_run(project: Project, dataset: str, name: str) -> str | None:
     """Write the run folder and the curves of a run: train it, or bring back a finished run.
+
+    Args:
+        project: whose params.yaml, tables and cache are read.
+        dataset: on which the run is trained.
+        name: of the run.
 
     Returns:
         What was done, in words; None in further processes of a training, which write nothing.
@@ -200,6 +211,7 @@ def _describe(experiment: Experiment, obtained: ObtainedRun) -> str:
             f"{run['num_epochs']} epochs on {run['num_train']} samples; "
             f"kept epoch {run['best_epoch']}"
         )
+
     if obtained.name == experiment.name:
         return "nothing that its weights depend on has changed; brought back the finished run"
     return f"its weights are those of {obtained.name}; nothing was trained"

@@ -24,11 +24,14 @@ from train.video.model_features import make_features
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code, 2 when a video could not be localized."""
     options = _parse_arguments(arguments)
+
+    # Wrong options are an error before the first video is read.
     try:
         values = {"maps_per_second": options.maps_per_second, "opacity": options.opacity}
         parameters = build(LocalizeParameters, values, "command line")
         _require_distinct_names(options.videos)
         predictor = load_predictor(options.model)
+        # Imported weights recorded no features; they get those of their authors' tests.
         features = make_features(predictor, read_features(options.model))
     except EarshotError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -56,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
                 f"error: {path}: cannot be localized into {options.output}: {error}",
                 file=sys.stderr,
             )
+
     return 2 if num_failed else 0
 
 
@@ -63,10 +67,14 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m train.localize", description="Localize the sound in videos."
     )
+
+    # What is localized.
     parser.add_argument(
         "--model", type=Path, required=True, help="run folder, for example cache/runs/htf"
     )
     parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO")
+
+    # Where the copies go and how they look.
     parser.add_argument(
         "--output",
         type=Path,
@@ -85,11 +93,13 @@ def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         default=LocalizeParameters.opacity,
         help="of the map's maximum over the picture, 0 to 1 (default: %(default)s)",
     )
+
     parser.add_argument("--quiet", action="store_true", help="show no progress (default: show it)")
     return parser.parse_args(arguments)
 
 
 def _require_distinct_names(paths: Sequence[Path]) -> None:
+    # The second copy would replace the first.
     stems = [path.stem for path in paths]
     repeated = next((stem for stem in stems if stems.count(stem) > 1), None)
     if repeated is not None:
