@@ -28,12 +28,17 @@ _IS_ENCRYPTED = 0x1  # bit of ZipInfo.flag_bits
 def unpack_archive(archive_path: Path, folder: Path) -> None:
     """Unpack a zip or tar file as ``folder``; do nothing when ``folder`` exists.
 
+    Args:
+        archive_path: The file. A tar is recognized by its name, a zip by its content.
+        folder: Where the files appear, only when all of them are there.
+
     Raises:
         DataError: The file is damaged, no archive, has unsafe members, or does not fit on the disk.
     """
     archive_path, folder = Path(archive_path), Path(folder)
     if folder.is_dir():
         return
+
     temporary_dir = folder.with_name(f".tmp-{secrets.token_hex(4)}-{folder.name}")
 
     try:
@@ -74,6 +79,7 @@ def iter_tar(
         DataError: The file is damaged, or ``on_refusal`` is None and a member is unsafe.
     """
     try:
+        # `r|*` never seeks, so a tar of many gigabytes is read only once.
         with tarfile.open(path, "r|*") as archive:
             for member in archive:
                 if member.isdir() or _JUNK.search(member.name):
@@ -104,13 +110,19 @@ def iter_tar(
 def safe_name(name: str, archive: Path | str) -> PurePosixPath:
     """Return a member's name as a relative path.
 
+    Args:
+        name: As the archive has it, with forward slashes.
+        archive: For error messages.
+
     Raises:
         DataError: The name could lead out of a folder, on any operating system.
     """
+    # `tar -c .` puts `./` in front of every name.
     parts = name.split("/")
     while len(parts) > 1 and parts[0] == ".":
         parts.pop(0)
 
+    # Names that are special on another system count too: an archive is safe on all systems.
     is_unsafe = (
         any(part in ("", ".", "..") for part in parts)
         or "\\" in name  # separates folders on Windows
@@ -136,6 +148,7 @@ def _unpack_zip(archive_path: Path, folder: Path) -> None:
             for name, info in members.items():
                 with archive.open(info) as stream:
                     _write(stream, folder / name, num_bytes=info.file_size)
+    # zipfile raises these for damage, unknown compression methods and encrypted members.
     except (
         zipfile.BadZipFile,
         NotImplementedError,
@@ -152,7 +165,7 @@ def _unpack_zip(archive_path: Path, folder: Path) -> None:
 def _list_members(
     archive: zipfile.ZipFile, archive_path: Path
 ) -> dict[PurePosixPath, zipfile.ZipInfo]:
-    """Return the files of a zip archive by their path; raise ``DataError`` for unsafe ones."""
+    """Return the files of a zip archive by path; fail with ``DataError`` for unsafe ones."""
     members: dict[PurePosixPath, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         if info.is_dir() or _JUNK.search(info.filename):
@@ -161,6 +174,8 @@ def _list_members(
 
         # `filename` is cleaned up by zipfile; `orig_filename` is what the archive says.
         name = safe_name(info.orig_filename, archive_path)
+
+        # The upper 16 bits are the Unix mode. They are 0 in archives made on Windows.
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG):
             raise DataError(f"{member} is a link or device, expected files")

@@ -21,7 +21,10 @@ def link_file(source: Path, target: Path, *, otherwise: Literal["copy", "symlink
         otherwise: What to make where hard links are impossible, for example across file systems.
             A copy appears as a whole; a symbolic link avoids copying a user's large files.
     """
+    # A hard link to a symbolic link would break when the user moves the file behind it.
     source = Path(os.path.realpath(source))
+
+    # `os.link` refuses an existing name, also that of a dead link, which `exists` would miss.
     if os.path.lexists(target):
         if target.exists() and not target.is_symlink() and target.samefile(source):
             return
@@ -33,15 +36,22 @@ def link_file(source: Path, target: Path, *, otherwise: Literal["copy", "symlink
         if otherwise == "symlink":
             target.symlink_to(source)
             return
+
         temporary_path = target.with_name(f".tmp-{target.name}")
         shutil.copyfile(source, temporary_path)
         os.replace(temporary_path, target)
 
 
 def require_space(folder: Path, num_bytes: int, why: str) -> None:
-    """Raise ``DataError`` unless ``num_bytes`` more and a spare fit on the disk of ``folder``.
+    """Check that ``num_bytes`` more and a spare fit on the disk of ``folder``.
 
-    ``why`` completes the message, for example "a.zip unpacks to 9000 bytes".
+    Args:
+        folder: Where the bytes will be written. It is made where it does not exist.
+        num_bytes: Size of what will be written.
+        why: Completes the message, for example "a.zip unpacks to 9000 bytes".
+
+    Raises:
+        DataError: The disk has too little space.
     """
     folder.mkdir(parents=True, exist_ok=True)
     free_bytes = shutil.disk_usage(folder).free

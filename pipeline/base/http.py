@@ -36,6 +36,9 @@ def open_session(*, proxy: str | None = None) -> requests.Session:
 
     Args:
         proxy: URL of a proxy that replaces those of the environment. An empty string means none.
+
+    Returns:
+        A session that trusts the certificates of the system.
     """
     session = requests.Session()
     session.headers["User-Agent"] = _USER_AGENT
@@ -44,6 +47,7 @@ def open_session(*, proxy: str | None = None) -> requests.Session:
     session.mount("https://", _SystemCertificates())
 
     if proxy is not None:
+        # By default, requests prefers the proxies of the environment to those of a session.
         session.trust_env = False
         session.proxies = {"http": proxy, "https": proxy} if proxy else {}
     return session
@@ -53,9 +57,11 @@ class _SystemCertificates(HTTPAdapter):
     """Trust the certificates of the system; ``requests`` alone knows only its own bundle."""
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        """Give direct connections the certificates of the system."""
         super().init_poolmanager(*arguments, ssl_context=ssl.create_default_context(), **options)
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """Give connections through a proxy the same certificates."""
         return super().proxy_manager_for(proxy, ssl_context=ssl.create_default_context(), **options)
 
 
@@ -67,7 +73,9 @@ def open_url(
     session: requests.Session | None = None,
     timeout_seconds: float = _TIMEOUT_SECONDS,
 ) -> Iterator[requests.Response]:
-    """Send a GET request and give the response before its body is read (see ``iter_blocks``).
+    """Send a GET request and yield the response before its body is read.
+
+    Read the body with ``iter_blocks``.
 
     Args:
         url: An ``http://`` or ``https://`` address. Redirects are followed.
@@ -83,6 +91,7 @@ def open_url(
     if not url.lower().startswith(("http://", "https://")):
         raise ValueError("expected http:// or https://")
 
+    # The stack closes a session that was opened here. The caller's own session stays open.
     with contextlib.ExitStack() as stack:
         session = session or stack.enter_context(open_session())
         response = stack.enter_context(
@@ -105,7 +114,14 @@ def iter_blocks(response: requests.Response) -> Iterator[bytes]:
 
 
 def describe_error(error: Exception) -> str:
-    """Return the status of an ``HTTPError``, else the words of the innermost error, on one line."""
+    """Return what went wrong, on one line.
+
+    Args:
+        error: Of ``requests``, or any other.
+
+    Returns:
+        The status of an ``HTTPError``; otherwise the message of the innermost error.
+    """
     if isinstance(error, requests.HTTPError):
         return f"{error.response.status_code} {error.response.reason}"
 
@@ -128,9 +144,12 @@ def is_transient(error: requests.RequestException) -> bool:
 
 
 def ask_size(url: str) -> int:
-    """Ask the server for the number of bytes of a file; raise ``DataError`` when it does not say.
+    """Ask the server for the size of a file, in bytes.
 
-    Sends a GET request and does not read the body: some servers refuse HEAD.
+    Send a GET request and do not read the body: some servers refuse HEAD.
+
+    Raises:
+        DataError: The server cannot be reached, refuses, or does not say the size.
     """
     try:
         with open_url(url) as response:
@@ -140,13 +159,14 @@ def ask_size(url: str) -> int:
     except (requests.RequestException, ValueError) as error:
         raise DataError(f"{url}: cannot be fetched: {describe_error(error)}") from None
 
+    # A server that makes its answer while sending it does not know the length.
     if not announced.isdigit():
         raise DataError(f"{url}: the server does not say how long the file is")
     return int(announced)
 
 
 def fetch_file(url: str, path: Path, *, sha256: str | None = None) -> None:
-    """Fetch a small file and publish it at ``path``. Transient failures are retried.
+    """Fetch a small file and publish it at ``path``; retry after transient failures.
 
     Args:
         url: An ``http://`` or ``https://`` address.
@@ -166,6 +186,7 @@ def fetch_file(url: str, path: Path, *, sha256: str | None = None) -> None:
                 raise DataError(
                     f"{url}: the server answered {describe_error(error)}, expected the file"
                 ) from None
+        # InvalidURL and others are both a RequestException and a ValueError. Do not retry them.
         except ValueError as error:
             raise DataError(f"{url}: is not an address: {error}") from None
         except requests.RequestException as error:
@@ -176,11 +197,13 @@ def fetch_file(url: str, path: Path, *, sha256: str | None = None) -> None:
     # Proxies and portals answer with a page and status 200.
     if content.lstrip()[:5].lower() in (b"<html", b"<!doc"):
         raise DataError(f"{url}: the server sent a web page, expected the file")
+
     digest = hashlib.sha256(content).hexdigest()
     if sha256 is not None and digest != sha256:
         raise DataError(
             f"{url}: has sha256 {digest}, expected {sha256}: not the file that was published"
         )
+
     publish_bytes(path, content)
 
 
@@ -194,8 +217,8 @@ def fetch_large_file(
 ) -> None:
     """Fetch a large file to ``path``; resume where an earlier, interrupted call stopped.
 
-    The bytes that are here so far lie beside ``path``, in ``.part-<name>``. When the file is
-    complete but has another digest, they are removed.
+    The bytes that have arrived lie beside ``path``, in ``.part-<name>``. When the file is complete
+    but has another digest, they are removed.
 
     Args:
         url: An ``http://`` or ``https://`` address.
@@ -210,6 +233,8 @@ def fetch_large_file(
     path = Path(path)
     if num_bytes is None:
         num_bytes = ask_size(url)
+
+    # Only the bytes that are still missing need space.
     part_path = path.with_name(f".part-{path.name}")
     why = f"{path.name} has {num_bytes} bytes"
     require_space(path.parent, num_bytes - _size_of(part_path), why)
@@ -219,19 +244,22 @@ def fetch_large_file(
         _complete_part(url, part_path, num_bytes=num_bytes, progress=progress)
 
     _require_digests(url, part_path, {"md5": md5, "sha256": sha256}, num_bytes=num_bytes)
+
+    # Sync before the renaming: a power cut must not leave the name with only a part of the bytes.
     sync(part_path)
     os.replace(part_path, path)
     sync(path.parent)
 
 
 def _complete_part(url: str, part_path: Path, *, num_bytes: int, progress: Progress) -> None:
-    """Request what ``part_path`` lacks until it has ``num_bytes``, or until nothing more comes."""
+    """Request the missing bytes until ``part_path`` has ``num_bytes`` or nothing more comes."""
     part_path.touch()
     num_failures = 0  # in a row, without a new byte
 
     while (size := _size_of(part_path)) < num_bytes:
         try:
             _append(url, part_path, num_bytes=num_bytes, progress=progress)
+            # A transfer can end early without an error, so only the size tells.
             problem = f"the server sent {_size_of(part_path)} of {num_bytes} bytes"
         except requests.HTTPError as error:
             problem = describe_error(error)
@@ -244,6 +272,7 @@ def _complete_part(url: str, part_path: Path, *, num_bytes: int, progress: Progr
         except requests.RequestException as error:
             problem = describe_error(error)
 
+        # Any new byte is progress: a line that often breaks still completes a large file.
         num_failures = 0 if _size_of(part_path) > size else num_failures + 1
         if num_failures >= _NUM_ATTEMPTS_WITHOUT_PROGRESS:
             raise DataError(
@@ -260,6 +289,7 @@ def _append(url: str, part_path: Path, *, num_bytes: int, progress: Progress) ->
     headers = {"Range": f"bytes={start}-"} if start else {}
 
     with open_url(url, headers=headers) as response:
+        # Status 206 alone does not say that the answer begins where the part ends.
         content_range = response.headers.get("Content-Range", "")
         is_partial = response.status_code == requests.codes.partial_content and (
             content_range.startswith(f"bytes {start}-")
@@ -271,6 +301,7 @@ def _append(url: str, part_path: Path, *, num_bytes: int, progress: Progress) ->
 
         with open(part_path, "ab" if is_partial else "wb") as file:
             for block in iter_blocks(response):
+                # Never write beyond the announced size, whatever the server sends.
                 file.write(block[: num_bytes - start])
                 progress.update(min(len(block), num_bytes - start))
                 start += len(block)
@@ -284,8 +315,10 @@ def _require_digests(
     for algorithm, expected in digests.items():
         if expected is None:
             continue
+
         with open(part_path, "rb") as file:
             digest = hashlib.file_digest(file, algorithm).hexdigest()
+        # Some publishers give only the first digits, as torchvision does in its file names.
         if _size_of(part_path) != num_bytes or not digest.startswith(expected.lower()):
             part_path.unlink()
             raise DataError(

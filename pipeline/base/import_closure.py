@@ -14,14 +14,14 @@ def import_closure(module_name: str, *, root: Path) -> set[str]:
     (datasets, methods) do not: ask for each of them.
 
     Args:
-        module_name: dotted, for example ``stages.train``.
-        root: folder that holds the packages.
+        module_name: Dotted, for example ``stages.train``.
+        root: Folder that holds the packages.
 
     Returns:
         Paths relative to ``root``, with forward slashes.
 
     Raises:
-        ValueError: there is no such module.
+        ValueError: There is no such module.
     """
     if _find_module(module_name, root) is None:
         raise ValueError(f"{module_name}: no module of {', '.join(PACKAGES)} in {root}")
@@ -30,6 +30,7 @@ def import_closure(module_name: str, *, root: Path) -> set[str]:
     waiting = [module_name]
     while waiting:
         name = waiting.pop()
+        # A name can also be a function or class within a module. No file has that name.
         path = _find_module(name, root)
         if path is None or path.relative_to(root).as_posix() in found:
             continue
@@ -39,6 +40,7 @@ def import_closure(module_name: str, *, root: Path) -> set[str]:
         parts = name.split(".")
         waiting.extend(".".join(parts[:i]) for i in range(1, len(parts)))
 
+        # Relative imports start at the package. In an __init__.py that is the module itself.
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         waiting.extend(imported_names(path, package=package))
 
@@ -54,6 +56,7 @@ def imported_names(path: Path, *, package: str) -> list[str]:
     names = []
     for level, base, aliases in _list_imports(path.read_text()):
         if level:
+            # One dot is the package itself. Each further dot goes one package up.
             parents = package.split(".")[: len(package.split(".")) - level + 1]
             base = ".".join([*parents, base]).rstrip(".")
         names += [base, *(f"{base}.{alias}" for alias in aliases)]
@@ -81,7 +84,7 @@ def _find_module(name: str, root: Path) -> Path | None:
 # Stages share most of their imports, and parsing costs more than all else here.
 @functools.lru_cache(maxsize=1024)
 def _list_imports(source: str) -> list[tuple[int, str, list[str]]]:
-    """Return (level of a relative import, module, imported names) of each import statement."""
+    """Return level (0: absolute), module and imported names of each import statement."""
     imports: list[tuple[int, str, list[str]]] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):

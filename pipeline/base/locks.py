@@ -41,7 +41,7 @@ def hold_lock(path: Path, *, on_wait: Callable[[], None] | None = None) -> Itera
     try:
         yield
     finally:
-        # Removing the file before the release is safe: whoever opened it earlier gets a lock on a
-        # file without a name, which filelock notices, and tries again with a new file.
+        # Remove the file before the release. Another process may have opened it already. It then
+        # locks a file without a name; filelock notices this and tries again with a new file.
         path.unlink(missing_ok=True)
         lock.release()

@@ -52,6 +52,7 @@ def report_error(error: Exception) -> int:
 
     if not isinstance(error, OSError) or error.errno not in OS_ERRORS:
         raise error
+
     text, remedy = OS_ERRORS[error.errno]
     where = f"{error.filename}: " if error.filename else ""
     print(f"error: {where}{text}; {remedy} and run the same command again", file=sys.stderr)
@@ -64,6 +65,9 @@ def explain_os_errors(folder: Path) -> Iterator[None]:
 
     The message says that finished work in ``folder`` is kept, so only use this around code that
     publishes its results one by one.
+
+    Raises:
+        RunError: The body raised one of ``OS_ERRORS``. Any other error passes unchanged.
     """
     try:
         yield

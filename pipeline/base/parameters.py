@@ -23,6 +23,9 @@ def build(cls: type[_Parameters], values: Mapping | None, where: str) -> _Parame
         values: A value for each field; a field with a default may be absent. None means no values.
         where: Name of the section for messages, for example ``spectrogram``.
 
+    Returns:
+        An instance of ``cls``.
+
     Raises:
         ParameterError: A key is unknown or missing, or a value does not fit its field.
     """
@@ -35,6 +38,7 @@ def build(cls: type[_Parameters], values: Mapping | None, where: str) -> _Parame
     arguments = {
         name: _convert(value, hints[name], f"{where}.{name}") for name, value in values.items()
     }
+
     try:
         return cls(**arguments)
     except ValueError as error:  # from __post_init__: the dataclass knows its own ranges
@@ -42,12 +46,13 @@ def build(cls: type[_Parameters], values: Mapping | None, where: str) -> _Parame
 
 
 def as_mapping(parameters: Any) -> dict[str, Any]:
-    """Return the plain, JSON-able mapping of a parameter dataclass, with its fields in order."""
+    """Return a parameter dataclass as a plain mapping for JSON, with its fields in order."""
     return dataclasses.asdict(parameters)
 
 
 def _require_keys(cls: type, values: Mapping, where: str) -> None:
     fields = {field.name: field for field in dataclasses.fields(cls)}
+    # A misspelt key would leave the default in force, and nobody would notice.
     unknown = sorted(set(values) - set(fields))
     if unknown:
         raise ParameterError(
@@ -82,6 +87,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if origin in (tuple, list):
         if not isinstance(value, list | tuple):
             raise ParameterError(f"params: {where} is {value!r}, expected a list")
+        # All items of `tuple[str, ...]` have the first type.
         item_hint = typing.get_args(hint)[0]
         return tuple(_convert(item, item_hint, f"{where}[{i}]") for i, item in enumerate(value))
 
@@ -90,6 +96,8 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         return float(value)
     if hint is float:
         raise ParameterError(f"params: {where} is {value!r}, expected a number")
+
+    # `isinstance` would accept True as an int.
     if hint in (int, str, bool) and type(value) is not hint:
         raise ParameterError(f"params: {where} is {value!r}, expected {hint.__name__}")
     return value
@@ -100,6 +108,7 @@ def _convert_to_any(value: Any, options: tuple[Any, ...], where: str) -> Any:
     if value is None and type(None) in options:
         return None
 
+    # The order in the annotation decides, so `int | float` keeps 3 an int.
     errors = []
     for option in options:
         if option is type(None):

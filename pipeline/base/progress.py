@@ -38,6 +38,7 @@ class Progress:
         self._is_quiet = is_quiet
         self._start = self._last_line = time.monotonic()
 
+        # A log file must not fill with a bar's control characters.
         is_terminal = hasattr(self._file, "isatty") and self._file.isatty()
         self._bar = (
             tqdm(total=total, desc=description, unit=unit, file=self._file, dynamic_ncols=True)
@@ -68,6 +69,7 @@ class Progress:
             print(self._line(), file=self._file, flush=True)
 
     def _line(self) -> str:
+        # The clock may not have moved yet, and the rate divides by this.
         seconds = max(time.monotonic() - self._start, 1e-9)
         rate = self.num_done / seconds
         total = "?" if self.total is None else self.total

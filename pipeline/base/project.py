@@ -60,7 +60,11 @@ class Project:
         return [*self._names("models"), *self._names("released")]
 
     def section(self, dotted_name: str) -> Any:
-        """Return the raw value of a section such as ``sources.local``."""
+        """Return the raw value of a section such as ``sources.local``.
+
+        Raises:
+            ParameterError: params.yaml has no such section.
+        """
         value: Any = self.params
         for name in dotted_name.split("."):
             if not isinstance(value, dict) or name not in value:
@@ -69,7 +73,11 @@ class Project:
         return value
 
     def parameters(self, cls: type[_Parameters], dotted_name: str) -> _Parameters:
-        """Return the parameter dataclass ``cls`` with the values of a section."""
+        """Return the parameter dataclass ``cls`` with the values of a section.
+
+        Raises:
+            ParameterError: The section is missing, or its values do not fit ``cls``.
+        """
         return build(cls, self.section(dotted_name), dotted_name)
 
     def _names(self, key: str) -> list[str]:
@@ -83,34 +91,41 @@ class Project:
     # Tables of a dataset.
 
     def manifests_dir(self, dataset: str) -> Path:
+        """Return the folder of the tables."""
         return self.root / "manifests" / dataset
 
     def clips_table_path(self, dataset: str) -> Path:
+        """Return the path of the table of clips: which media the dataset has."""
         return self.manifests_dir(dataset) / "clips.parquet"
 
     def samples_table_path(self, dataset: str) -> Path:
+        """Return the path of the table of samples: moments of clips, with labels and boxes."""
         return self.manifests_dir(dataset) / "samples.parquet"
 
     def downloads_table_path(self, dataset: str) -> Path:
+        """Return the path of the table of downloads: what became of each clip."""
         return self.manifests_dir(dataset) / "downloads.parquet"
 
     # Data of a dataset.
 
     def dataset_cache_dir(self, dataset: str) -> Path:
+        """Return the folder of everything that is cached for a dataset."""
         return self.root / "cache" / dataset
 
     def ledger_path(self, dataset: str) -> Path:
-        """The append-only log of download attempts. No DVC output: it must survive every rerun."""
+        """Return the path of the log of download attempts. It must survive every rerun of DVC."""
         return self.dataset_cache_dir(dataset) / "attempts.jsonl"
 
     def clips_dir(self, dataset: str) -> Path:
+        """Return the folder of the downloaded media files."""
         return self.dataset_cache_dir(dataset) / "clips"
 
     def feature_dir(self, dataset: str, feature: str) -> Path:
+        """Return the folder of a feature's index and shards, which is a DVC output."""
         return self.dataset_cache_dir(dataset) / feature
 
     def store_dir(self, dataset: str, feature: str) -> Path:
-        """Immutable shards. The feature folder has hard links to those that its index uses."""
+        """Return the folder of immutable shards, to which the feature folder has hard links."""
         return self.dataset_cache_dir(dataset) / "store" / feature
 
     # Data of models.
@@ -126,6 +141,7 @@ class Project:
         return self.root / "cache" / "training"
 
     def run_dir(self, model: str) -> Path:
+        """Return the folder of a model that can be evaluated: trained here or released."""
         return self.root / "cache" / "runs" / model
 
     @property
@@ -134,17 +150,20 @@ class Project:
         return self.root / "cache" / "maps"
 
     def maps_dir(self, dataset: str) -> Path:
+        """Return the folder of a dataset's localization maps."""
         return self.maps_root_dir / dataset
 
     def maps_path(self, dataset: str, model: str) -> Path:
+        """Return the path of the localization maps that a model made for a dataset."""
         return self.maps_dir(dataset) / f"{model}.npz"
 
     # Reports.
 
     @property
     def reports_dir(self) -> Path:
+        """The report, and the numbers and curves that DVC shows."""
         return self.root / "reports"
 
     def curves_dir(self, model: str) -> Path:
-        """Metrics of a training by epoch, as DVC plots them."""
+        """Return the folder of a training's metrics by epoch, as DVC plots them."""
         return self.reports_dir / "training" / model

@@ -12,14 +12,18 @@ from earshot.errors import DataError
 
 
 def count_values(column: pa.ChunkedArray) -> Counter[str]:
-    """Return how often each value occurs; nulls are not counted."""
+    """Return how often each value occurs, without nulls."""
     counts = pc.value_counts(column.drop_null())
     values, numbers = (counts.field(name).to_pylist() for name in ("values", "counts"))
     return Counter(dict(zip(values, numbers, strict=True)))
 
 
 def count_rows(path: Path) -> int:
-    """Return the number of rows of a Parquet file without reading its columns."""
+    """Return the number of rows of a Parquet file without reading its columns.
+
+    Raises:
+        DataError: The file is absent or not a Parquet file.
+    """
     try:
         return pq.read_metadata(path).num_rows
     except (pa.ArrowInvalid, OSError) as error:
@@ -28,7 +32,15 @@ def count_rows(path: Path) -> int:
 
 
 def select_reasons(rows: pa.Table, reasons: Sequence[str]) -> pa.Table:
-    """Return the rows with one of the ``reasons``; all rows if none is given."""
+    """Return the rows with one of the ``reasons``.
+
+    Args:
+        rows: Table with the column ``reason``.
+        reasons: Empty: keep all rows.
+
+    Returns:
+        The selected rows, in their order.
+    """
     if not reasons:
         return rows
     is_selected = pc.is_in(rows["reason"], pa.array(list(reasons), pa.string()))
@@ -41,16 +53,18 @@ def add_splits(
     """Add the column ``splits`` of another table.
 
     Args:
-        rows: table with the column ``key``.
-        key: name of the id column that both tables have.
-        lists: table with the columns ``key`` and ``splits``.
-        selected: keep only rows in one of these splits; none given: keep all.
+        rows: Table with the column ``key``.
+        key: Name of the id column that both tables have.
+        lists: Table with the columns ``key`` and ``splits``.
+        selected: Keep only rows in one of these splits. Empty: keep all.
 
     Returns:
         ``rows`` with one more column.
     """
+    # Look up the splits by id. A row whose id is not in `lists` has null.
     places = pc.index_in(rows[key], lists[key].combine_chunks())
     splits = pc.take(lists["splits"].combine_chunks(), places.combine_chunks())
+
     rows = rows.append_column("splits", splits)
     if not selected:
         return rows
