@@ -20,11 +20,19 @@ class FeatureModule(Protocol):
 
     Parameters: type
 
-    def make_feature(self, parameters: Any, **options: Any) -> Feature: ...
+    def make_feature(self, parameters: Any, **options: Any) -> Feature:
+        """Make the feature from its ``Parameters`` or ``Settings``."""
+        ...
 
 
 def load_module(name: str) -> FeatureModule:
     """Import the module of a registered feature.
+
+    Args:
+        name: One of ``FEATURES``.
+
+    Returns:
+        ``pipeline.features.<name>``.
 
     Raises:
         ParameterError: No feature has this name.
@@ -54,7 +62,15 @@ def configure_feature(project: Project, name: str) -> Feature:
 
 
 def configure_companions(project: Project, name: str) -> list[Feature]:
-    """Make the features that are computed in the same pass over a clip as ``name``."""
+    """Make the features that are computed in the same pass over a clip as ``name``.
+
+    Args:
+        project: The checkout; its params.yaml has the sections.
+        name: One of ``FEATURES``.
+
+    Returns:
+        The other features, without ``name`` itself; often none.
+    """
     return [configure_feature(project, other) for other in find_companions(name)]
 
 
@@ -64,6 +80,12 @@ def restore_feature(name: str, recorded: Mapping[str, Any]) -> Feature:
     Args:
         name: One of ``FEATURES``.
         recorded: The mapping in the root attribute ``parameters`` of a shard.
+
+    Returns:
+        The feature with these parameters, whatever params.yaml says now.
+
+    Raises:
+        ParameterError: No feature has this name, or the mapping does not fit it.
     """
     module = load_module(name)
     recorded_class = getattr(module, "Settings", module.Parameters)

@@ -61,7 +61,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Settings:
-    """What detections depend on. Shards record it; it has the weights' content, not their place."""
+    """What detections depend on; shards record it. Weights count by content, not by place."""
 
     name: str
     weights_sha256: str
@@ -87,7 +87,7 @@ class Detections:
 
 
 class Detect(Protocol):
-    """Find objects in a frame, uint8 RGB ``(height, width, 3)``. It is sent to worker processes."""
+    """Find objects in a frame, uint8 RGB ``(height, width, 3)``. Worker processes receive it."""
 
     def __call__(self, rgb: np.ndarray, /) -> Detections: ...
 
@@ -128,6 +128,7 @@ def unpack_detections(
             f"detections have shape {array.shape}, expected (num_boxes, {_NUM_COLUMNS})"
         )
 
+    # A frame in which nothing was found has no row and gives empty arrays.
     first, second = (
         Detections(
             rows[:, 1:5].astype(np.float64), rows[:, 6].astype(int), rows[:, 5].astype(np.float64)
@@ -138,7 +139,12 @@ def unpack_detections(
 
 
 def find_weights_path(parameters: Parameters, *, weights_dir: Path) -> Path:
-    """Return where the detector's weights are, or where they will be once they are fetched."""
+    """Return the path of the detector's weights, which may not be fetched yet.
+
+    Args:
+        parameters: The detector, and ``coco`` or the path of a file.
+        weights_dir: The folder of fetched weights.
+    """
     if parameters.weights == "coco":
         return weights_dir / COCO_WEIGHTS_URLS[parameters.name].rsplit("/", 1)[1]
     return Path(parameters.weights).expanduser().absolute()
@@ -159,6 +165,7 @@ def make_feature(
     """
     weights_path = find_weights_path(parameters, weights_dir=weights_dir)
     if not weights_path.is_file():
+        # Who passes `detect` has fetched the COCO weights, so a file of the user is absent.
         remedy = (
             "run the stage `detections`, which fetches them" if detect is None else ALTERNATIVES
         )

@@ -39,6 +39,7 @@ def extract_features(
                 num_yielded += 1
                 yield extracted
     except MediaError as error:
+        # The file as a whole cannot be read. All moments that are left have the same reason.
         failed = Extracted(None, reason=error.reason, detail=str(error))
         for _ in moments[num_yielded:]:
             yield {feature.name: failed for feature in features}
@@ -56,6 +57,7 @@ class _Pass:
         self._needs: list[list[Needs]] = [
             [feature.needs(moment, reader.info) for feature in features] for moment in moments
         ]
+        # Features and moments often need the same frame. Each time is listed once.
         times = {time for needs in self._needs for need in needs for time in need.frame_times}
         self._times = sorted(times)
 
@@ -65,6 +67,7 @@ class _Pass:
         self._errors: dict[float, MediaError] = {}  # by frame time
 
     def run(self) -> Iterator[dict[str, Extracted]]:
+        """Yield the results of each moment, in the caller's order."""
         # Frames come in order of time, so the moments are computed in that order as well.
         order = sorted(range(len(self._moments)), key=self._find_last_time)
         first_needed = self._find_first_needed(order)
@@ -107,6 +110,7 @@ class _Pass:
     def _extract_moment(self, index: int) -> dict[str, Extracted]:
         extracted = {}
         sounds = self._read_sounds(index)
+
         for feature, need, memo in zip(
             self._features, self._needs[index], self._memos, strict=True
         ):
@@ -115,6 +119,7 @@ class _Pass:
                 decoded = self._decode(need, memo, sounds)
                 extracted[feature.name] = feature.compute(self._moments[index], decoded)
             except MediaError as error:
+                # Errors of a computation do not name the file; those of the reader do.
                 detail = str(error)
                 if str(self._reader.path) not in detail:
                     detail = f"{self._reader.path}: {detail}"
@@ -130,13 +135,16 @@ class _Pass:
         sounds: _Sounds = {}
         for need in self._needs[index]:
             window = need.audio
+            # Features with the same window share one reading.
             if window is None or window in sounds:
                 continue
+
             try:
                 sounds[window] = self._reader.read_audio(
                     window.start_seconds, window.stop_seconds, sample_rate=window.sample_rate
                 )
             except MediaError as error:
+                # Keep the error: it concerns only the features that need this window.
                 sounds[window] = error
         return sounds
 
@@ -144,6 +152,7 @@ class _Pass:
         frames = []
         if need.frame_times:
             self._read_until(max(need.frame_times))
+            # A frame that failed is an error for each moment that needs it, not only for the first.
             for time in need.frame_times:
                 if time in self._errors:
                     raise self._errors[time]
@@ -151,6 +160,7 @@ class _Pass:
 
         if need.audio is None:
             return Decoded(frames, need.frame_times, None, None, memo)
+
         sound = sounds[need.audio]
         if isinstance(sound, MediaError):
             raise sound

@@ -78,6 +78,7 @@ class Parameters:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if not 0 < self.poly_sigma < math.inf:
             raise ValueError(f"poly_sigma is {self.poly_sigma}, expected a positive number")
+
         gaussian = cv2.OPTFLOW_FARNEBACK_GAUSSIAN
         if self.flags not in (0, gaussian):
             raise ValueError(
@@ -152,7 +153,9 @@ def aggregate(flows: np.ndarray, *, aggregation: str) -> np.ndarray:
             return flows[0] + np.float32(0)  # a mean has no negative zeros
         return flows.mean(axis=0, dtype=np.float32)
 
+    # max: for each pixel, the pair with the longest vector.
     longest = np.argmax(np.square(flows, dtype=np.float32).sum(axis=1), axis=0)
+    # The index (1, 1, h, w) takes x and y of a pixel from the same pair.
     return np.take_along_axis(flows, longest[None, None], axis=0)[0]
 
 
@@ -178,6 +181,7 @@ def find_pair_times(
         return (time_seconds, time_seconds + step)
 
     num_pairs = max(1, min(num_pairs, int(duration_seconds / step + _PAIR_TOLERANCE)))
+    # How many whole pairs fit before the sample, and after it.
     num_room = int(max(time_seconds, 0) / step + _PAIR_TOLERANCE)
     num_room_after = int(max(duration_seconds - time_seconds, 0) / step + _PAIR_TOLERANCE)
 
@@ -188,7 +192,14 @@ def find_pair_times(
 
 
 def make_feature(parameters: Parameters) -> Feature:
-    """Make the feature; arrays ``(channels, height, width)`` in the aspect of the frame."""
+    """Make the feature; arrays ``(channels, height, width)`` in the aspect of the frame.
+
+    Args:
+        parameters: Which pairs are compared, how, and how the result is stored.
+
+    Returns:
+        The feature, which can compute.
+    """
     channels = "x, y" if parameters.components == "xy" else "magnitude"
     if parameters.aggregation == "stack":
         channels += ", of each pair in turn"
@@ -238,6 +249,8 @@ def _compute(parameters: Parameters, moment: Moment, decoded: Decoded) -> Extrac
         flows = np.concatenate([flows, np.repeat(flows[-1:], num_missing, axis=0)])
 
     array = _encode(aggregate(flows, aggregation=parameters.aggregation), parameters.encoding)
+
+    # `start_seconds` tells readers where the pair before was used at the end of a clip.
     attributes = {
         "native_height": frames[0].height,
         "native_width": frames[0].width,
@@ -256,16 +269,20 @@ def _encode(flow: np.ndarray, encoding: str) -> np.ndarray:
 def _choose_frames(
     parameters: Parameters, decoded: Decoded
 ) -> tuple[list[VideoFrame], list[float]]:
-    """Return frames and times of the pairs; without a next frame, those of the pair before."""
+    """Return frames and times of the pairs, or of the pair before where no next frame is."""
     frames, times = list(decoded.frames), list(decoded.times)
+    # Times ascend unless `_find_needs` has put a spare frame at the end.
     if times[-1] > times[0]:
         return frames, times
 
-    # The last frame is the spare one that _find_needs added.
     *frames, spare = frames
     *times, spare_time = times
+
+    # All wanted times show one picture: the clip has no frame after it.
     if len({frame.time_seconds for frame in frames}) == 1:
         frames, times = [spare, frames[0]], [spare_time, times[0]]
+        # Near the beginning this is a clip of one frame. Later, a picture that stands still longer
+        # than a pair has zero flow.
         if spare.time_seconds == frames[1].time_seconds < 1 / parameters.fps:
             raise MediaError("too_short", f"no two frames to compare at {times[1]:.3f} s")
     return frames, times
@@ -288,12 +305,14 @@ def _compute_stored(
     flow = _compute_native(parameters, previous, following)
     if parameters.components == "magnitude":
         flow = cv2.magnitude(flow[..., 0], flow[..., 1])[..., None]
+    # The published codes save their JPEG at native size, so encode before resizing.
     if parameters.encoding == "jpeg8":
         planes = [encode_jpeg8(flow[..., index]) for index in range(flow.shape[2])]
         flow = np.stack(planes, axis=2).astype(np.float32)
 
     height, width = _find_stored_size(parameters, previous)
     stored = resize_stored(flow, height=height, width=width)
+    # OpenCV drops an axis of one channel when it resizes. Restore it, then put channels first.
     stored = np.ascontiguousarray(stored.reshape(height, width, -1).transpose(2, 0, 1))
 
     # Moments come in order of time, so only the pairs of one context can be wanted again.
@@ -320,8 +339,11 @@ def _compute_native(
     sizes: Sequence[tuple[int, int]] = [(f.height, f.width) for f in (previous, following)]
     if sizes[0] != sizes[1]:
         raise MediaError("corrupt", f"the picture's size changes at {following.time_seconds:.3f} s")
+
+    # The same picture twice. Farneback would give rounding errors instead of zeros.
     if previous.time_seconds == following.time_seconds:
         return np.zeros((*sizes[0], 2), np.float32)
+
     if not parameters.computed_short_side:
         return compute_flow(previous.gray, following.gray, parameters=parameters)
 

@@ -43,7 +43,14 @@ def resize_frame(
 
 
 def make_feature(parameters: Parameters) -> Feature:
-    """Make the feature; arrays uint8 RGB ``(height, width, 3)``."""
+    """Make the feature; arrays uint8 RGB ``(height, width, 3)``.
+
+    Args:
+        parameters: The size of the cached picture.
+
+    Returns:
+        The feature, which can compute.
+    """
     return Feature(
         name="frames",
         kind="picture",

@@ -21,7 +21,16 @@ _LINE_HEIGHT = 20
 
 
 def resize_shown(picture: np.ndarray, *, width: int, height: int) -> np.ndarray:
-    """Resize ``(h, w[, c])`` for display: area averages when shrinking, linear when enlarging."""
+    """Resize a picture for display: area averages when shrinking, linear when enlarging.
+
+    Args:
+        picture: ``(h, w)`` or ``(h, w, c)``.
+        width: Of the result, in pixels.
+        height: Of the result, in pixels.
+
+    Returns:
+        ``(height, width)`` or ``(height, width, c)``, the same dtype.
+    """
     is_shrinking = width <= picture.shape[1] and height <= picture.shape[0]
     return cv2.resize(
         picture, (width, height), interpolation=cv2.INTER_AREA if is_shrinking else cv2.INTER_LINEAR
@@ -29,7 +38,16 @@ def resize_shown(picture: np.ndarray, *, width: int, height: int) -> np.ndarray:
 
 
 def fit(picture: np.ndarray, *, max_width: int, max_height: int) -> np.ndarray:
-    """Scale ``picture`` by one factor so that it just fits into ``max_width`` x ``max_height``."""
+    """Scale a picture by one factor so that it just fits into a field.
+
+    Args:
+        picture: ``(h, w)`` or ``(h, w, c)``.
+        max_width: Of the field, in pixels.
+        max_height: Of the field, in pixels.
+
+    Returns:
+        The picture in the size that fits; each side has at least 1 pixel.
+    """
     height, width = picture.shape[:2]
     factor = min(max_width / width, max_height / height)
     return resize_shown(
@@ -38,7 +56,16 @@ def fit(picture: np.ndarray, *, max_width: int, max_height: int) -> np.ndarray:
 
 
 def draw_boxes(picture: np.ndarray, boxes: Sequence[Sequence[float]]) -> np.ndarray:
-    """Return a copy with normalized ``x1 y1 x2 y2`` boxes; parts outside of the picture are cut."""
+    """Draw boxes into a copy of a picture.
+
+    Args:
+        picture: uint8 RGB ``(height, width, 3)``.
+        boxes: Normalized ``x1 y1 x2 y2``. Parts outside of the picture are cut, and boxes with
+            values that are not finite are left out.
+
+    Returns:
+        uint8 RGB ``(height, width, 3)``.
+    """
     picture = picture.copy()
     height, width = picture.shape[:2]
     thickness = max(1, round(min(height, width) / 120))
@@ -47,6 +74,7 @@ def draw_boxes(picture: np.ndarray, boxes: Sequence[Sequence[float]]) -> np.ndar
         if not np.all(np.isfinite(box)):
             continue
 
+        # A coordinate of 1 is the last pixel, not the one behind it.
         x1, y1, x2, y2 = np.clip(np.asarray(box, float), 0.0, 1.0) * [
             width - 1,
             height - 1,
@@ -62,20 +90,31 @@ def draw_boxes(picture: np.ndarray, boxes: Sequence[Sequence[float]]) -> np.ndar
 
 
 def colour_flow(flow: np.ndarray, *, full_scale: float | None = None) -> tuple[np.ndarray, float]:
-    """Draw flow ``(2, h, w)`` (x, y; pixels) with the colour wheel; return it and the scale in
-    pixels.
+    """Draw flow with the colour wheel.
 
-    Hue is the direction (right red, down yellow-green, left cyan, up violet), saturation the
-    length: white is still, full colour is ``full_scale`` pixels or more (by default the 99th
-    percentile of the lengths, at least 0.5).
+    Hue is the direction: right red, down yellow-green, left cyan, up violet. Saturation is the
+    length: white is still, full colour is ``full_scale`` or more.
+
+    Args:
+        flow: ``(2, h, w)``: x and y in pixels.
+        full_scale: In pixels. None takes the 99th percentile of the lengths, at least 0.5.
+
+    Returns:
+        uint8 RGB ``(h, w, 3)``, and the full scale in pixels.
+
+    Raises:
+        DataError: The flow has another shape.
     """
     if flow.ndim != 3 or flow.shape[0] != 2:
         raise DataError(f"flow has shape {flow.shape}, expected (2, height, width)")
 
     flow = np.where(np.isfinite(flow), flow, 0).astype(np.float32)
     length = cv2.magnitude(flow[0], flow[1])
+    # A percentile: one wild vector must not leave all others white.
     if full_scale is None:
         full_scale = max(float(np.percentile(length, 99)), _MINIMAL_FLOW_SCALE)
+
+    # For float32, OpenCV wants the hue in degrees and the other two in 0 to 1.
     hue = cv2.phase(flow[0], flow[1], angleInDegrees=True)
     saturation = np.minimum(length / full_scale, 1.0)
     wheel = cv2.merge([hue, saturation, np.ones_like(saturation)])
@@ -83,7 +122,14 @@ def colour_flow(flow: np.ndarray, *, full_scale: float | None = None) -> tuple[n
 
 
 def draw_colour_wheel(size: int) -> np.ndarray:
-    """Draw the legend of ``colour_flow``: the centre is no motion, the rim is full scale."""
+    """Draw the legend of ``colour_flow``: the centre is no motion, the rim is full scale.
+
+    Args:
+        size: Of both sides, in pixels.
+
+    Returns:
+        uint8 RGB ``(size, size, 3)``, white outside of the wheel.
+    """
     axis = np.linspace(-1.0, 1.0, size, dtype=np.float32)
     x, y = np.meshgrid(axis, axis)
     wheel, _ = colour_flow(np.stack([x, y]), full_scale=1.0)
@@ -92,31 +138,55 @@ def draw_colour_wheel(size: int) -> np.ndarray:
 
 
 def colour_spectrogram(spectrogram: np.ndarray) -> np.ndarray:
-    """Draw a log spectrogram ``(num_bins, num_frames)``, low frequencies at the bottom.
+    """Draw a log spectrogram with low frequencies at the bottom.
 
     Contrast runs from the 2nd to the 99.8th percentile of the values; silence is one dark colour.
+
+    Args:
+        spectrogram: ``(num_bins, num_frames)``, low frequencies first.
+
+    Returns:
+        uint8 RGB ``(num_bins, num_frames, 3)``.
+
+    Raises:
+        DataError: The spectrogram has another shape.
     """
     if spectrogram.ndim != 2:
         raise DataError(
             f"spectrogram has shape {spectrogram.shape}, expected (num_bins, num_frames)"
         )
+
     values = np.nan_to_num(spectrogram.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = np.percentile(values, [2, 99.8])
     scaled = (
         np.clip((values - low) / (high - low), 0.0, 1.0) if high > low else np.zeros_like(values)
     )
+
+    # The first row is the lowest frequency, but the top of a picture.
     grey = np.rint(scaled[::-1] * 255).astype(np.uint8)
     return cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_MAGMA), cv2.COLOR_BGR2RGB)
 
 
 def normalize_map(localization_map: np.ndarray) -> np.ndarray:
-    """Normalize a map ``(h, w)`` to 0..1; a constant map becomes 0, NaN counts as the minimum."""
+    """Normalize a localization map to 0..1.
+
+    Args:
+        localization_map: ``(h, w)``. Values that are not finite count as the minimum.
+
+    Returns:
+        float32 ``(h, w)``; zeros for a constant map.
+
+    Raises:
+        DataError: The map has another shape.
+    """
     values = np.asarray(localization_map, np.float32)
     if values.ndim != 2:
         raise DataError(f"localization map has shape {values.shape}, expected (height, width)")
+
     is_finite = np.isfinite(values)
     if not is_finite.any():
         return np.zeros_like(values)
+
     low, high = values[is_finite].min(), values[is_finite].max()
     if high <= low:
         return np.zeros_like(values)
@@ -124,7 +194,15 @@ def normalize_map(localization_map: np.ndarray) -> np.ndarray:
 
 
 def overlay_map(picture: np.ndarray, localization_map: np.ndarray) -> np.ndarray:
-    """Draw the normalized map over the darkened picture (dark blue low, red high)."""
+    """Draw the normalized map over the darkened picture (dark blue low, red high).
+
+    Args:
+        picture: uint8 RGB ``(height, width, 3)``.
+        localization_map: ``(h, w)``, of any size. It is stretched over the picture.
+
+    Returns:
+        uint8 RGB ``(height, width, 3)``.
+    """
     height, width = picture.shape[:2]
     values = cv2.resize(
         normalize_map(localization_map), (width, height), interpolation=cv2.INTER_LINEAR
@@ -134,7 +212,16 @@ def overlay_map(picture: np.ndarray, localization_map: np.ndarray) -> np.ndarray
 
 
 def encode(picture: np.ndarray, suffix: str, *, quality: int = 60) -> bytes:
-    """Encode as ``.webp``, ``.jpg`` or ``.png``; ``quality`` 1..100, not for PNG."""
+    """Encode a picture as the content of a file.
+
+    Args:
+        picture: uint8 RGB ``(height, width, 3)``.
+        suffix: ``.webp``, ``.jpg`` or ``.png``.
+        quality: 1 to 100. It means nothing for PNG.
+
+    Returns:
+        The bytes of the file.
+    """
     flag = {".webp": cv2.IMWRITE_WEBP_QUALITY, ".jpg": cv2.IMWRITE_JPEG_QUALITY}.get(suffix)
     is_written, data = cv2.imencode(
         suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [] if flag is None else [flag, quality]
@@ -164,6 +251,16 @@ def compose_sheet(
 
     Text is wrapped to the width of the sheet. Characters that the built-in font lacks become
     question marks.
+
+    Args:
+        title: In large letters at the top.
+        lines: Below the title.
+        panels: In reading order.
+        panel_width: In pixels.
+        panel_height: In pixels, without title and caption.
+
+    Returns:
+        uint8 RGB ``(height, width, 3)``, as high as its content needs.
     """
     num_columns = max(1, min(3, len(panels)))
     num_rows = -(-len(panels) // num_columns)
@@ -177,9 +274,12 @@ def compose_sheet(
     ]
     titles = wrap_text(title, size=_TITLE_SIZE + 5, max_width=width - 2 * _MARGIN)
     header_height = _MARGIN + len(titles) * (_LINE_HEIGHT + 8) + len(wrapped) * _LINE_HEIGHT + _GAP
+
+    # A cell is the panel with a line for its title above and one for its caption below.
     cell_height = _LINE_HEIGHT * 2 + panel_height + _GAP
     sheet = np.full((header_height + num_rows * cell_height + _MARGIN, width, 3), _PAPER, np.uint8)
 
+    # `_write` takes the baseline of a line, which lies below its top `y`.
     y = _MARGIN
     for line in titles:
         sheet = _write(
@@ -203,9 +303,11 @@ def _draw_panel(
     left, top = origin
     sheet = _write(sheet, panel.title, (left, top + 14), size=_TITLE_SIZE, colour=_INK, weight=600)
     top += _LINE_HEIGHT
+
     field = sheet[top : top + panel_height, left : left + panel_width]
 
     if panel.picture is None:
+        # The empty field says why there is no picture, in as many lines as fit.
         field[:] = (236, 239, 243)
         reason = wrap_text(panel.caption, size=_TEXT_SIZE, max_width=panel_width - 24)[:8]
         for number, line in enumerate(reason):
@@ -215,6 +317,8 @@ def _draw_panel(
 
     picture = fit(panel.picture, max_width=panel_width, max_height=panel_height)
     field[: picture.shape[0], : picture.shape[1]] = picture
+
+    # A caption has one line, close below its picture, which may be lower than the field.
     for line in wrap_text(panel.caption, size=_TEXT_SIZE, max_width=panel_width)[:1]:
         place = (left, top + picture.shape[0] + 15)
         sheet = _write(sheet, line, place, size=_TEXT_SIZE, colour=_MUTED)
@@ -222,14 +326,25 @@ def _draw_panel(
 
 
 def wrap_text(text: str, *, size: int, max_width: int) -> list[str]:
-    """Break ``text`` into lines of at most ``max_width`` pixels, at spaces where there are any."""
+    """Break text into lines of at most ``max_width`` pixels, at spaces where there are any.
+
+    Args:
+        text: Characters that cannot be printed become spaces.
+        size: Of the letters, as OpenCV's font counts it.
+        max_width: Of a line, in pixels.
+
+    Returns:
+        The lines; an empty text has one empty line.
+    """
     text = "".join(character if character.isprintable() else " " for character in text)
+
     lines, line = [], ""
     for word in text.split(" "):
         candidate = f"{line} {word}" if line else word
         if _text_width(candidate, size) <= max_width:
             line = candidate
             continue
+
         if line:
             lines.append(line)
 

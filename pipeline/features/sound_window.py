@@ -17,11 +17,19 @@ class WindowSettings(Protocol):
     """The settings of a sound feature that decide its window."""
 
     @property
-    def window_seconds(self) -> float: ...
+    def window_seconds(self) -> float:
+        """Length of the window."""
+        ...
+
     @property
-    def anchor(self) -> Anchor: ...
+    def anchor(self) -> Anchor:
+        """What the window is laid around."""
+        ...
+
     @property
-    def sample_rate(self) -> int | Literal["native"]: ...
+    def sample_rate(self) -> int | Literal["native"]:
+        """In Hz; ``native`` is that of the file."""
+        ...
 
 
 def find_window(
@@ -29,11 +37,12 @@ def find_window(
 ) -> tuple[float, float]:
     """Return the window [start, stop) in seconds of the clip.
 
-    A window that reaches over an end of the clip is moved inside. It is longer than the clip only
-    where ``window_seconds`` is.
+    A window that reaches beyond an end of the clip is moved inside. It is longer than the clip
+    only where ``window_seconds`` is.
     """
     length = settings.window_seconds
     if settings.anchor == "start":
+        # LVS. The window may be longer than the clip; the reader repeats the sound then.
         return 0.0, length
 
     if settings.anchor == "sample":
@@ -41,6 +50,7 @@ def find_window(
     elif settings.anchor == "centre" or duration_seconds < 1:
         centre = duration_seconds / 2
     else:
+        # HTF drops the fraction of the duration. Below one second nothing would be left.
         centre = int(duration_seconds) / 2
 
     start = max(min(centre - length / 2, duration_seconds - length), 0.0)
@@ -48,7 +58,7 @@ def find_window(
 
 
 def find_sound_needs(settings: WindowSettings, moment: Moment, info: MediaInfo) -> Needs:
-    """Return the sound that a sample needs (``feature.FindNeeds``, with the settings in front)."""
+    """Return the sound that a sample needs: a ``feature.FindNeeds`` once settings are given."""
     start, stop = find_window(moment, settings=settings, duration_seconds=info.duration_seconds)
     sample_rate = None if settings.sample_rate == "native" else settings.sample_rate
     return Needs(audio=AudioWindow(start, stop, sample_rate))

@@ -75,10 +75,12 @@ class Parameters:
         if self.preset not in PRESETS:
             raise ValueError(f"preset is {self.preset!r}, expected one of {', '.join(PRESETS)}")
 
+        # Check the preset and what replaces it together.
         settings = self.resolve()
         for name in ("window_seconds", "n_fft", "hop_length", "log_offset", "log_divisor"):
             if not 0 < getattr(settings, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(settings, name)}, expected a positive number")
+
         check_sound_settings(settings)
         if settings.num_frames < 0:
             raise ValueError(f"num_frames is {settings.num_frames}, expected 0 or more")
@@ -126,6 +128,7 @@ def compute_spectrogram(
             log_divisor=settings.log_divisor,
         )
 
+    # `to_float16` gives the bits of `astype`, only faster.
     return to_float16(array) if settings.dtype == "float16" else array.astype(settings.dtype)
 
 
@@ -199,7 +202,14 @@ def _fit_columns(spectrogram: np.ndarray, num_frames: int) -> np.ndarray:
 
 
 def make_feature(parameters: Parameters | Settings) -> Feature:
-    """Make the feature; arrays ``(frequency, time)``. Its keys depend on the settings in force."""
+    """Make the feature; arrays ``(frequency, time)``.
+
+    Args:
+        parameters: Of params.yaml, or the settings that a shard recorded.
+
+    Returns:
+        The feature. Its keys depend on the settings in force, not on the name of a preset.
+    """
     settings = parameters if isinstance(parameters, Settings) else parameters.resolve()
     return Feature(
         name="spectrograms",

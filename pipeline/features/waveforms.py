@@ -48,9 +48,7 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Parameters:
-    """Section ``waveform`` of params.yaml: a preset, and settings that replace those of the
-    preset.
-    """
+    """Section ``waveform`` of params.yaml: a preset, and settings that replace the preset's."""
 
     preset: Literal["rcgrad", "flowgrad_train", "flowgrad_test"] = "rcgrad"
     # None keeps the setting of the preset.
@@ -92,8 +90,13 @@ def encode_waveform(waveform: np.ndarray, *, dtype: str) -> np.ndarray:
 
 
 def make_feature(parameters: Parameters | Settings) -> Feature:
-    """Make the feature; arrays ``(num_samples,)``, to be multiplied by the root attribute
-    ``scale``.
+    """Make the feature; arrays ``(num_samples,)`` in units of the root attribute ``scale``.
+
+    Args:
+        parameters: Of params.yaml, or the settings that a shard recorded.
+
+    Returns:
+        The feature, which can compute.
     """
     settings = parameters if isinstance(parameters, Settings) else parameters.resolve()
     return Feature(
