@@ -36,18 +36,20 @@ _PLAIN_OPCODES = {
 
 
 def read_vggss(path: Path, *, pattern: re.Pattern[str]) -> dict[str, Truth]:
-    """Read VGG-SS's ``vggss.json``, a list of objects with ``file``, ``class`` and ``bbox``.
+    """Read VGG-SS's ``vggss.json``.
+
+    It is a list of objects with ``file``, ``class`` and ``bbox``.
 
     Args:
-        path: the file.
-        pattern: what a clip id looks like.
+        path: The file.
+        pattern: What a clip id looks like.
 
     Returns:
         Clip id -> label and boxes. Boxes are normalized as published: 12 of them lie outside of
         0..1 and 18 are degenerate (see docs/datasets.md).
 
     Raises:
-        DataError: names the entry that is wrong.
+        DataError: Names the entry that is wrong.
     """
     entries = _read_json(path)
     if not isinstance(entries, list) or not entries:
@@ -60,6 +62,7 @@ def read_vggss(path: Path, *, pattern: re.Pattern[str]) -> dict[str, Truth]:
             raise DataError(
                 f"{where}: found {quote(str(entry))}, expected an object with file, class and bbox"
             )
+
         clip_id, label, boxes = entry["file"], entry["class"], entry["bbox"]
         if not isinstance(clip_id, str) or not pattern.fullmatch(clip_id):
             raise DataError(
@@ -74,35 +77,45 @@ def read_vggss(path: Path, *, pattern: re.Pattern[str]) -> dict[str, Truth]:
             raise DataError(f"{where}: class is {label!r}, expected a name")
         if not isinstance(boxes, list) or not boxes:
             raise DataError(f"{where}: bbox is {quote(str(boxes))}, expected a list of boxes")
+
+        # Any four numbers pass. The protocol decides what a box outside of the picture means.
         for box in boxes:
             is_box = isinstance(box, list) and len(box) == 4 and all(map(_is_finite_number, box))
             if not is_box:
                 raise DataError(
                     f"{where}: box {quote(str(box))}, expected four numbers x1 y1 x2 y2"
                 )
+
+        # VGG-SS does not say who drew a box, so all boxes have annotator 0.
         truths[clip_id] = Truth(label, [tuple(map(float, box)) for box in boxes], (0,) * len(boxes))
     return truths
 
 
 def read_flickr_xml(path: Path) -> Truth:
-    """Read the boxes of one annotated Flickr frame, with the number of each box's annotator.
+    """Read the boxes of one annotated Flickr frame, each with the number of its annotator.
 
     The root of the file has one element for each annotator. It holds ``bbox`` elements, and each
     of them holds xmin, ymin, xmax and ymax on a 256 grid, maybe after one other element. Further
     elements are ignored.
 
+    Returns:
+        Normalized boxes without a label. Annotators count from 0.
+
     Raises:
-        DataError: the file is no such XML, holds no box, or declares entities.
+        DataError: The file is no such XML, holds no box, or declares entities.
     """
     path = Path(path)
     data = path.read_bytes()
+
     if len(data) > _MAX_XML_BYTES:
         raise DataError(
             f"{path}: has {len(data)} bytes, expected an annotation of at most {_MAX_XML_BYTES}"
         )
+
     # Entities can expand without end, or name other files.
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise DataError(f"{path}: declares a document type or entities, expected plain annotations")
+
     try:
         root = ElementTree.fromstring(data)
     # LookupError: an unknown encoding
@@ -117,6 +130,7 @@ def read_flickr_xml(path: Path) -> Truth:
         for element in found:
             boxes.append(_flickr_box(element, f"{path}, annotator {num_annotators + 1}"))
             annotators.append(num_annotators)
+        # An element without boxes is no annotator and takes no number.
         num_annotators += bool(found)
 
     if not boxes:
@@ -126,17 +140,20 @@ def read_flickr_xml(path: Path) -> Truth:
 
 def _flickr_box(element: ElementTree.Element, where: str) -> tuple[float, ...]:
     """Return one box, normalized."""
+    # Take the values by name where all four names are there, else by position.
     named = {_tag(child): child for child in element}
     children = list(element)
     if set(_BOX_NAMES) <= set(named):
         children = [named[name] for name in _BOX_NAMES]
     elif len(children) >= 5:
         children = children[1:5]  # the authors' loaders skip the first element, whatever it is
+
     if len(children) != 4:
         raise DataError(f"{where}: a bbox has {len(children)} values, expected xmin ymin xmax ymax")
 
     values = []
     for name, child in zip(_BOX_NAMES, children, strict=True):
+        # `float` alone would also accept `nan`, `1e3` and signs.
         text = (child.text or "").strip()
         if not re.fullmatch(r"[0-9]{1,3}(\.0*)?", text) or float(text) > FLICKR_GRID:
             raise DataError(
@@ -164,7 +181,7 @@ def read_frame_choices(path: Path) -> dict[str, list[int]]:
         Video id -> frame numbers, the best first. They count from 1 at 30 frames a second.
 
     Raises:
-        DataError: the file holds anything else.
+        DataError: The file holds anything else.
     """
     choices = _read_plain_pickle(path) if path.suffix == ".pickle" else _read_json(path)
     if not isinstance(choices, dict) or not choices:
@@ -176,6 +193,7 @@ def read_frame_choices(path: Path) -> dict[str, list[int]]:
     result = {}
     for video_id, frames in choices.items():
         frames = [frames] if isinstance(frames, int) else frames
+        # `type(f) is int`, since True is an instance of int.
         is_fine = (
             isinstance(frames, list | tuple)
             and frames
@@ -189,7 +207,14 @@ def read_frame_choices(path: Path) -> dict[str, list[int]]:
 
 
 def content_sha256(choices: Mapping[str, list[int]]) -> str:
-    """Return a hash of what a table of frames says, the same for its pickle and its JSON."""
+    """Return a hash of a table of frames that is the same for its pickle and its JSON.
+
+    Args:
+        choices: As ``read_frame_choices`` returns them.
+
+    Returns:
+        The hexadecimal SHA-256 of the sorted entries.
+    """
     text = json.dumps(choices, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -213,6 +238,7 @@ def _read_plain_pickle(path: Path) -> Any:
             f"{path}: has {len(data)} bytes, expected a pickle of at most {_MAX_PICKLE_BYTES}"
         )
 
+    # A pickle is a program, and reading it runs it. So look at each operation first.
     try:
         for opcode, argument, position in pickletools.genops(data):
             if opcode.name not in _PLAIN_OPCODES:
@@ -225,6 +251,8 @@ def _read_plain_pickle(path: Path) -> Any:
                 raise DataError(
                     f"{path}, byte {position}: memo index {argument} in {len(data)} bytes"
                 )
+
+        # A second barrier: this reader refuses classes even if an operation was overlooked above.
         return _PlainUnpickler(BytesIO(data)).load()
     except DataError:
         raise

@@ -48,10 +48,10 @@ class Lists:
         """Say where lists come from.
 
         Args:
-            base_urls: family -> address of the folder that holds its lists.
-            lists_dir: the user's folder; None fetches.
+            base_urls: Family -> address of the folder that holds its lists.
+            lists_dir: The user's folder. None fetches.
             cache_dir: ``cache/<dataset>``.
-            parameter: section of params.yaml, for error messages.
+            parameter: Section of params.yaml, for error messages.
 
         Raises:
             DataError: ``lists_dir`` is no folder.
@@ -84,10 +84,11 @@ class Lists:
         """Return the path of a list; fetch the list where it is not on this machine.
 
         Raises:
-            DataError: the user's folder does not hold it, or it cannot be fetched.
+            DataError: The user's folder does not hold it, or it cannot be fetched.
         """
         path = self.find(file)
         if path is not None:
+            # The user's copy may be an older edition or an edited one: warn, and use it.
             if self._lists_dir is not None and file.sha256 not in (None, sha256_of(path)):
                 log.warning(
                     "%s: is not byte for byte the published %s; it is used as it is",
@@ -97,6 +98,7 @@ class Lists:
             return path
 
         if self._lists_dir is not None:
+            # Fetch nothing here: a user who names a folder expects no network.
             raise DataError(
                 f"{self._lists_dir}: holds neither {file.family}/{file.name} nor {file.name}; "
                 f"add it, or set {self._parameter}.lists_dir to null to fetch it"
@@ -107,6 +109,7 @@ class Lists:
         try:
             fetch_file(url, path, sha256=file.sha256)
         except DataError as error:
+            # A machine without a network is a common cause, so name the other way.
             hint = f"to use a copy that you have, set {self._parameter}.lists_dir to its folder"
             raise DataError(f"{error}; {hint}") from None
         return path
@@ -116,7 +119,7 @@ def decode_lines(path: Path) -> Iterator[str]:
     """Yield lines with their ends, as ``csv.reader`` expects them.
 
     Raises:
-        DataError: names the line that is not UTF-8.
+        DataError: Names the line that is not UTF-8.
     """
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
@@ -140,26 +143,29 @@ def read_ids(
     """Read the ids of a list, one a line, in its order.
 
     Args:
-        path: the list.
-        pattern: what an id looks like.
-        what: the same in words, for error messages.
-        has_frame_column: a second column may follow: an integer that no known loader reads.
+        path: The list.
+        pattern: What an id looks like.
+        what: The same in words, for error messages.
+        has_frame_column: Accept a second column: an integer that no known loader reads.
 
     Raises:
-        DataError: names the line that is no id or appears twice; or the list is empty.
+        DataError: A line is no id or appears twice (the message names it), or the list is empty.
     """
+    # The values are line numbers, for the message about a duplicate.
     ids: dict[str, int] = {}
     for number, text in iter_lines(path):
         clip_id, comma, rest = text.partition(",")
         if comma and not (has_frame_column and re.fullmatch(r"\s*\d+\s*", rest)):
             expected = f"{what} and a frame number" if has_frame_column else what
             raise DataError(f"{path}, line {number}: found {quote(text)}, expected {expected}")
+
         if not pattern.fullmatch(clip_id):
             raise DataError(f"{path}, line {number}: found {quote(text)}, expected {what}")
         if clip_id in ids:
             raise DataError(
                 f"{path}, line {number}: {clip_id} appears twice, first in line {ids[clip_id]}"
             )
+
         ids[clip_id] = number
 
     if not ids:
@@ -174,20 +180,21 @@ def read_pairs(path: Path, *, pattern: re.Pattern[str], what: str) -> list[tuple
     negatives. Rows with ``sounding`` are in the test list itself and are left out here.
 
     Args:
-        path: the list.
-        pattern: what an id looks like.
-        what: the same in words, for error messages.
+        path: The list.
+        pattern: What an id looks like.
+        what: The same in words, for error messages.
 
     Returns:
         ``(video id, audio id)`` of each negative, in the list's order.
 
     Raises:
-        DataError: names the line that is wrong; or there is no negative.
+        DataError: A line is wrong (the message names it), or there is no negative.
     """
     pairs: dict[tuple[str, str], int] = {}
     for position, (number, text) in enumerate(iter_lines(path)):
         fields = tuple(field.strip() for field in text.split(","))
         where = f"{path}, line {number}"
+        # Blank lines may come before the header, so it is the first line with text.
         if position == 0:
             if fields != ("video", "audio", "label"):
                 raise DataError(
@@ -197,12 +204,14 @@ def read_pairs(path: Path, *, pattern: re.Pattern[str], what: str) -> list[tuple
 
         if len(fields) != 3 or not (pattern.fullmatch(fields[0]) and pattern.fullmatch(fields[1])):
             raise DataError(f"{where}: found {quote(text)}, expected two of {what} and a label")
+
         video_id, audio_id, label = fields
         if label not in ("non-sounding", "sounding"):
             raise DataError(f"{where}: label is {quote(label)}, expected non-sounding or sounding")
         if (video_id, audio_id) in pairs:
             first = pairs[video_id, audio_id]
             raise DataError(f"{where}: {video_id},{audio_id} appears twice, first in line {first}")
+
         if label == "non-sounding":
             pairs[video_id, audio_id] = number
 
@@ -217,6 +226,10 @@ def select(ids: Iterable[str], limit: int | None) -> list[str]:
     The ids with the smallest hashes are chosen: published lists are sorted, so their first lines
     would be no fair sample. A larger limit contains the smaller one, and lists that share ids
     share the chosen ones.
+
+    Args:
+        ids: Of a list.
+        limit: None chooses all.
     """
     ids = list(ids)
     if limit is None or len(ids) <= limit:
@@ -229,8 +242,8 @@ def check_selection(splits: tuple[str, ...], known: Iterable[str], limit: int | 
     """Check the parameters ``splits`` and ``limit`` of a list-based dataset.
 
     Raises:
-        ValueError: for ``__post_init__``: splits are unknown or named twice, or the limit is
-            below 1.
+        ValueError: Splits are unknown or named twice, or the limit is below 1. A dataclass lets
+            it pass from its ``__post_init__``.
     """
     known = list(known)
     if not splits:
@@ -240,5 +253,6 @@ def check_selection(splits: tuple[str, ...], known: Iterable[str], limit: int | 
             raise ValueError(f"splits has {name!r}, expected some of {', '.join(known)}")
         if splits.count(name) > 1:
             raise ValueError(f"splits has {name!r} twice")
+
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}, expected 1 or more, or null for whole lists")

@@ -64,9 +64,12 @@ def make_file_clip(clip_id: str, path: Path, split: str) -> dict[str, Any]:
     """Make the CLIPS row of a whole file on this machine.
 
     Args:
-        clip_id: also the id of the video.
-        path: absolute; its name may hold any bytes.
-        split: the only one that the clip is in.
+        clip_id: Also the id of the video.
+        path: Absolute. Its name may hold any bytes.
+        split: The only one that the clip is in.
+
+    Returns:
+        Column -> value.
     """
     return {
         "clip_id": clip_id,
@@ -88,12 +91,16 @@ def make_clips(
     """Make the CLIPS rows of all ids of a membership.
 
     Args:
-        membership: ids and their splits.
-        video_id_of: clip id -> video id.
-        url_of: clip id -> address.
-        range_of: clip id -> start and end in the video in seconds; None where the clip is whole.
+        membership: Ids and their splits.
+        video_id_of: Clip id -> video id.
+        url_of: Clip id -> address.
+        range_of: Clip id -> start and end in the video in seconds; None where the clip is whole.
+
+    Returns:
+        One row an id, in the order of the membership.
     """
     ids = list(membership.masks)
+
     ranges = [range_of(clip_id) for clip_id in ids]
     return pa.Table.from_pydict(
         {
@@ -118,12 +125,16 @@ def make_samples(
     """Make SAMPLES rows, one for each clip; the sample has the clip's id.
 
     Args:
-        membership: ids and their splits.
-        time_of: clip id -> time in the clip in seconds; None is its centre.
-        truths: clip id -> label and boxes, where there are some.
-        attributes: clip id -> attributes, where there are some.
+        membership: Ids and their splits.
+        time_of: Clip id -> time in the clip in seconds; None is its centre.
+        truths: Clip id -> label and boxes, where there are some.
+        attributes: Clip id -> attributes, where there are some.
+
+    Returns:
+        One row an id, in the order of the membership.
     """
     ids = list(membership.masks)
+    # Most samples of a large list have no annotation. They share one empty truth.
     found = [truths.get(clip_id, _NO_TRUTH) for clip_id in ids]
 
     return pa.Table.from_pydict(
@@ -135,6 +146,7 @@ def make_samples(
             "label": [truth.label for truth in found],
             "boxes": [truth.boxes for truth in found],
             "box_annotators": [truth.box_annotators for truth in found],
+            # null: the sound of the clip itself.
             "audio_clip_id": pa.nulls(len(ids), pa.string()),
             "attributes": [
                 tuple(attributes[clip_id].items()) if clip_id in attributes else _NOTHING
@@ -155,8 +167,12 @@ def make_negatives(
     Args:
         pairs: ``(video id, audio id)`` -> splits. If both ids are equal, the clip's own sound
             comes from nothing in the picture; ``audio_clip_id`` is null then.
-        time_of: video id -> time in the clip in seconds; None is its centre.
+        time_of: Video id -> time in the clip in seconds; None is its centre.
+
+    Returns:
+        One row a pair, in the order of ``pairs``.
     """
+    # A video can be in several negatives, so the id names both clips.
     return pa.Table.from_pydict(
         {
             "sample_id": [f"{video}+{audio}" for video, audio in pairs],

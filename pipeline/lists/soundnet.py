@@ -28,17 +28,19 @@ def read_addresses(path: Path, wanted: Collection[str]) -> dict[str, Address]:
 
     Args:
         path: ``urls_public.txt``.
-        wanted: video ids.
+        wanted: Video ids.
 
     Returns:
         Video id -> address; the first one where a video has several.
 
     Raises:
-        DataError: more than 1 % of the lines are no address. Fewer such lines give a warning.
+        DataError: More than 1 % of the lines are no address. Fewer such lines give a warning.
     """
+    # The file has two million lines. Compare bytes, and decode only the wanted lines.
     ids = {video_id.encode() for video_id in wanted}
     addresses: dict[str, Address] = {}
     num_lines, malformed = 0, []
+
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             line = line.strip()
@@ -58,6 +60,7 @@ def read_addresses(path: Path, wanted: Collection[str]) -> dict[str, Address]:
             if parts[-4] not in ids:
                 continue
 
+            # User and secret become parts of a URL, so check their characters.
             user, video_id, secret = (parts[i].decode("ascii", "replace") for i in (-5, -4, -1))
             if re.fullmatch(r"[\w@.-]+", user, re.ASCII) and re.fullmatch(r"\w+", secret, re.ASCII):
                 addresses.setdefault(video_id, Address(user, secret))
@@ -72,11 +75,14 @@ def _check_malformed(path: Path, malformed: list[tuple[int, bytes]], num_lines: 
     """Warn about lines that are no address; fail if there are many."""
     if not malformed:
         return
+
     named = "; ".join(
         f"line {number}: {quote(line.decode('utf-8', 'replace'))}"
         for number, line in malformed[:_NUM_NAMED]
     )
     message = f"{path}: {len(malformed)} of {num_lines} lines are no Flickr address ({named})"
+
+    # One malformed line is no error, however short the file is.
     if len(malformed) > max(_MAX_MALFORMED_FRACTION * num_lines, 1):
         raise DataError(
             f"{message}, expected lines like http://www.flickr.com/videos/USER/ID/play/orig/SECRET"
