@@ -14,7 +14,7 @@ from pipeline.datasets.dataset import PublishedTestSet, load
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of a published test set is there."""
+    """How much of a published test set is on this machine."""
 
     dataset: str
     test_set: str
@@ -42,18 +42,21 @@ def find_coverage(
     """Compare the clips of a dataset with each published test set.
 
     Args:
-        test_sets: those of the dataset.
-        dataset: name of the dataset, for the findings.
-        clip_ids: clips in the list of clips.
-        ok_clip_ids: clips on disk.
+        test_sets: Those of the dataset.
+        dataset: Name of the dataset, for the findings.
+        clip_ids: Clips in the list of clips.
+        ok_clip_ids: Clips on disk.
 
     Returns:
         One ``Coverage`` a test set, in their order.
     """
     test_sets = list(test_sets)
     requested, ok = set(clip_ids), set(ok_clip_ids)
+
+    # Sets without a published list are parts of the largest set that has one.
     known = [test_set for test_set in test_sets if test_set.clip_ids is not None]
     largest = max(known, key=lambda test_set: test_set.num_clips, default=None)
+
     return [
         _compare(test_set, dataset, requested, ok)
         if test_set.clip_ids is not None
@@ -71,6 +74,7 @@ def _compare(
     num_requested = len(test_set.clip_ids.intersection(requested))
     num_ok = len(test_set.clip_ids.intersection(ok))
 
+    # Parameters such as `splits` and `limit` leave clips out, which then cannot be on disk.
     num_others = size - num_requested
     note = f"{num_others} of its clips are in no selected split" if num_others else ""
     percent = 100.0 * num_ok / size
@@ -103,6 +107,7 @@ def _bound(
     low, high = 0.0, 100.0
     if largest is not None and largest.clip_ids is not None:
         num_ok = len(largest.clip_ids.intersection(ok))
+        # At worst, all clips that the smaller set lacks are among those on disk.
         low = 100.0 * max(num_ok - (largest.num_clips - size), 0) / size
         high = 100.0 * min(num_ok, size) / size
         note = f"{note}: bounds from {largest.name}"
@@ -112,15 +117,24 @@ def _bound(
 def audit_coverage(project: Project, dataset: str) -> list[Coverage]:
     """Measure the coverage of one dataset of a checkout, from its tables.
 
-    Before the first download nothing is on disk. A dataset without published test sets gives an
-    empty list.
+    Before the first download nothing is on disk.
+
+    Args:
+        project: The checkout.
+        dataset: Name of the dataset.
+
+    Returns:
+        One ``Coverage`` a published test set; an empty list for a dataset without such sets.
     """
     about = load(dataset)
     if about.find_published_test_sets is None:
         return []
 
     parameters = project.parameters(about.parameters, f"sources.{dataset}")
+
     clips = read_table(project.clips_table_path(dataset), CLIPS, columns=["clip_id"])
+
+    # The dataset reads the lists that are on this machine. It fetches none.
     return find_coverage(
         about.find_published_test_sets(parameters, cache_dir=project.dataset_cache_dir(dataset)),
         dataset=dataset,
@@ -139,12 +153,18 @@ def _read_ok_clips(project: Project, dataset: str) -> list[str]:
 
 
 def describe_coverages(coverages: Iterable[Coverage]) -> list[dict[str, str]]:
-    """Return ``title`` and ``text`` of each coverage, for a report."""
+    """Turn coverages into sentences for a report.
+
+    Returns:
+        ``title`` and ``text`` of each coverage.
+    """
     notes = []
     for coverage in coverages:
         percent = f"{coverage.percent_low:.1f} %"
+        # Without the list of its clips, a set has bounds instead of one number.
         if coverage.percent is None:
             percent = f"{percent} to {coverage.percent_high:.1f} %"
+
         note = f" ({coverage.note})" if coverage.note else ""
         text = (
             f"{percent} of the {coverage.num_clips:,} clips that {coverage.used_by} report on are "

@@ -49,8 +49,8 @@ def role_of(split: str, *, test_splits: Collection[str] = ()) -> Role:
     """Return the role of a split, from its name.
 
     Args:
-        split: name of the split.
-        test_splits: test splits whose names do not say so (``Dataset.test_splits``).
+        split: Name of the split.
+        test_splits: Test splits whose names do not say so (``Dataset.test_splits``).
     """
     words = set(split.lower().split("_"))
     if "test" in words or split in test_splits:
@@ -75,10 +75,10 @@ def find_overlaps(
 
     Args:
         clips: CLIPS rows. A split that no row names is empty.
-        dataset: name of the dataset, for the findings.
-        train_splits: names of training splits.
-        test_splits: names of test splits.
-        sha256_of: clip id -> hash of its file, where it is known. Without it, clips with the same
+        dataset: Name of the dataset, for the findings.
+        train_splits: Names of training splits.
+        test_splits: Names of test splits.
+        sha256_of: Clip id -> hash of its file, where it is known. Without it, clips with the same
             bytes under two ids are two clips.
 
     Returns:
@@ -90,6 +90,7 @@ def find_overlaps(
     # Give each video, and each distinct content, a number.
     clip_ids = np.asarray(clips.column("clip_id").to_pylist(), dtype=object)
     video_codes = _number_values(clips.column("video_id").to_pylist())
+    # A clip without a known hash has a content of its own.
     content_codes = _number_values(
         [(sha256_of or {}).get(clip_id) or f"only {row}" for row, clip_id in enumerate(clip_ids)]
     )
@@ -97,17 +98,21 @@ def find_overlaps(
     overlaps = []
     for train_split in train_splits:
         train_rows = members.get(train_split, nothing)
+        # Tables by number, so that a test split is looked up at once.
         is_train_content = np.zeros(clips.num_rows + 1, bool)
         is_train_content[content_codes[train_rows]] = True
+
         is_train_video = np.zeros(clips.num_rows + 1, bool)
         is_train_video[video_codes[train_rows]] = True
 
         for test_split in test_splits:
             test_rows = members.get(test_split, nothing)
+            # The same clip, or its bytes under another id.
             is_shared = is_train_content[content_codes[test_rows]]
             shared = test_rows[is_shared]
             shared_videos = test_rows[is_shared | is_train_video[video_codes[test_rows]]]
 
+            # Shared clips are the stronger examples. Name clips of shared videos only without them.
             named = sorted(clip_ids[shared if len(shared) else shared_videos].tolist())
             overlaps.append(
                 Overlap(
@@ -124,7 +129,7 @@ def find_overlaps(
 
 
 def _number_values(values: Sequence[str]) -> np.ndarray:
-    """Return for each value the rank of it among the distinct values."""
+    """Return the rank of each value among the distinct values."""
     return np.unique(np.asarray(values, dtype=str), return_inverse=True)[1]
 
 
@@ -132,6 +137,7 @@ def split_members(clips: pa.Table) -> dict[str, np.ndarray]:
     """Return for each split the row numbers of its clips, sorted."""
     splits = clips.column("splits").combine_chunks()
     names = splits.flatten().dictionary_encode()
+    # One entry for each name in each list: the name's code and the row of its list.
     rows = splits.value_parent_indices().to_numpy(zero_copy_only=False)
     codes = names.indices.to_numpy(zero_copy_only=False)
     return {
@@ -142,13 +148,18 @@ def split_members(clips: pa.Table) -> dict[str, np.ndarray]:
 def check_leakage(overlaps: Iterable[Overlap], parameters: AuditParameters) -> None:
     """Fail on leakage unless the parameters allow it.
 
+    Args:
+        overlaps: Of ``find_overlaps``.
+        parameters: Section ``audit`` of params.yaml.
+
     Raises:
-        RunError: names the worst overlap.
+        RunError: Names the worst overlap.
     """
     leaks = [overlap for overlap in overlaps if overlap.is_leakage]
     if not leaks or parameters.allow_leakage:
         return
 
+    # Training on the test clip itself is worse than on another part of its video.
     worst = max(
         leaks, key=lambda overlap: (overlap.num_shared_clips, overlap.num_shared_video_clips)
     )
@@ -170,13 +181,18 @@ def audit_leakage(
     """Find the overlaps of one dataset of a checkout, from its tables.
 
     Args:
-        project: the checkout.
-        dataset: name of the dataset.
+        project: The checkout.
+        dataset: Name of the dataset.
         train_splits: None takes the splits whose names say that they are for training.
         test_splits: None takes the dataset's test splits.
+
+    Returns:
+        One ``Overlap`` for each pair of a training and a test split.
     """
     clips = read_table(project.clips_table_path(dataset), CLIPS)
     known_test_splits = load(dataset).test_splits
+
+    # A split's name says its role. The dataset adds test splits whose names do not.
     if train_splits is None:
         train_splits = splits_of_role(clips, "train", test_splits=known_test_splits)
     if test_splits is None:
@@ -203,7 +219,11 @@ def _read_hashes(project: Project, dataset: str) -> dict[str, str]:
 
 
 def describe_overlaps(overlaps: Iterable[Overlap]) -> list[dict[str, str]]:
-    """Return ``title`` and ``text`` of each overlap, for a report."""
+    """Turn overlaps into sentences for a report.
+
+    Returns:
+        ``title`` and ``text`` of each overlap.
+    """
     notes = []
     for overlap in overlaps:
         pair = f"{overlap.train_split} and {overlap.test_split}"
@@ -221,5 +241,6 @@ def describe_overlaps(overlaps: Iterable[Overlap]) -> list[dict[str, str]]:
                 f"none of {overlap.num_test_clips:,} test clips, nor another part of their videos, "
                 "is in training."
             )
+
         notes.append({"title": title, "text": text})
     return notes
