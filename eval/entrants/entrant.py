@@ -74,6 +74,10 @@ class Entrant:
         """Return whether the entrant takes part on this dataset."""
         return self.datasets is None or dataset in self.datasets
 
+    def find_training_clips(self, dataset: str) -> Collection[str] | None:
+        """Return the training clips that can be clips of ``dataset``, or None where unknown."""
+        return None if self.training_clips is None else self.training_clips.find_in(dataset)
+
 
 def choose_available(
     sample_ids: Sequence[str], reads: Sequence[str], readers: Mapping[str, FeatureReader]

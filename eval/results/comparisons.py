@@ -1,13 +1,13 @@
 """Compare models with each other, on the samples that they have in common."""
 
 from collections.abc import Collection, Iterable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from earshot.errors import DataError
-from eval.entrants.entrant import Kind
+from eval.entrants.entrant import Entrant
 from eval.results.files import METRICS, hash_ids
 from eval.results.summaries import compute_sample_values, summarize
+from eval.results.test_sets import count_leakage
 from eval.scoring.bootstrap import NUM_RESAMPLES, compare_paired
 
 
@@ -16,16 +16,18 @@ def summarize_intersection(
     ids: Collection[str],
     *,
     subset: str,
-    kinds: Mapping[str, Kind] = MappingProxyType({}),
+    entrants: Iterable[Entrant],
+    clip_of: Mapping[str, str],
     num_resamples: int = NUM_RESAMPLES,
 ) -> list[dict[str, Any]]:
     """Summarize several models on the samples that all of them have scored.
 
     Args:
-        scores: rows of the table SCORES, of one protocol.
+        scores: rows of the table SCORES, of one dataset and protocol.
         ids: the test set.
         subset: its name in the results.
-        kinds: model -> its kind; one that is not named is a ``model``.
+        entrants: the models, which say how each was trained.
+        clip_of: sample id -> clip id.
         num_resamples: for the intervals.
 
     Returns:
@@ -54,13 +56,23 @@ def summarize_intersection(
         "requested_ids_sha256": hash_ids(requested),
     }
 
+    entrant_of = {entrant.name: entrant for entrant in entrants}
+    common_clips = [clip_of[name] for name in common]
+
     summaries = []
     for model, rows in rows_by_model.items():
+        entrant = entrant_of[model]
+        dataset = next(iter(rows.values()))["dataset"]
+        # None stays None: unknown is not the same as 0.
+        train_clips = entrant.find_training_clips(dataset)
         summary = summarize(
             rows.values(),
             common,
             subset=subset,
-            kind=kinds.get(model, "model"),
+            kind=entrant.kind,
+            seed=entrant.seed,
+            selection=entrant.selection,
+            leakage=None if train_clips is None else count_leakage(common_clips, train_clips),
             num_resamples=num_resamples,
         )
         summaries.append(summary | coverage)

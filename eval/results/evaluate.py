@@ -131,8 +131,6 @@ def evaluate_dataset(
         if not test_sets:
             continue
 
-        # None stays None: nobody knows what such a model was trained on.
-        clips = entrant.training_clips
         model_maps = ModelMaps(
             entrant.name,
             dataset,
@@ -142,7 +140,7 @@ def evaluate_dataset(
             reasons=reasons,
             seed=entrant.seed,
             selection=entrant.selection,
-            train_clip_ids=None if clips is None else clips.find_in(dataset),
+            train_clip_ids=entrant.find_training_clips(dataset),
             kind=entrant.kind,
         )
         scores, results = evaluate_model(
@@ -157,7 +155,7 @@ def evaluate_dataset(
 
     # These compare entrants, so they need the rows of all.
     if test_sets:
-        _add_comparisons(rows, entrants, test_sets, parameters)
+        _add_comparisons(rows, entrants, samples, test_sets, parameters)
         _add_breakdowns(rows, group_samples(samples, dataset=dataset), test_sets, parameters)
         _add_ceilings(rows, dataset, samples, test_sets, parameters)
     return rows
@@ -181,13 +179,15 @@ def _add_breakdowns(
 def _add_comparisons(
     rows: Rows,
     entrants: Sequence[Entrant],
+    samples: pa.Table,
     test_sets: Mapping[str, Collection[str]],
     parameters: EvaluationParameters,
 ) -> None:
     """Add the results on common samples and the paired comparisons, under the main protocol."""
     scores_of = _group_by_model(rows["scores"], protocol=parameters.main_protocol)
     all_scores = [row for scores in scores_of.values() for row in scores]
-    kinds = {entrant.name: entrant.kind for entrant in entrants}
+    ids_of_samples = (samples[name].to_pylist() for name in ("sample_id", "clip_id"))
+    clip_of = dict(zip(*ids_of_samples, strict=True))
     # Only networks are compared in pairs; they are the entrants whose maps are kept.
     compared = [entrant.name for entrant in entrants if entrant.is_kept]
 
@@ -204,7 +204,8 @@ def _add_comparisons(
                 all_scores,
                 ids,
                 subset=subset,
-                kinds=kinds,
+                entrants=entrants,
+                clip_of=clip_of,
                 num_resamples=parameters.num_resamples,
             )
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from earshot.errors import DataError
+from eval.entrants.entrant import Entrant
 from eval.results.comparisons import compare_models, summarize_intersection
 from eval.results.files import hash_ids
 from tests.helpers.score_examples import evaluate_maps
@@ -12,9 +13,16 @@ from tests.helpers.score_examples import evaluate_maps
 def test_intersection_scores_all_models_on_the_same_ids(samples, ids, maps):
     a, _ = evaluate_maps(samples, maps[:15], ids[:15], model="a")
     b, _ = evaluate_maps(samples, maps[5:], ids[5:], model="b")
-    results = summarize_intersection(
-        a + b, ids, subset="test", kinds={"b": "baseline"}, num_resamples=50
-    )
+    entrants = [
+        Entrant(name, kind, lambda ids, readers: maps)
+        for name, kind in (("a", "model"), ("b", "baseline"), ("c", "model"))
+    ]
+    facts = {
+        "subset": "test",
+        "entrants": entrants,
+        "clip_of": dict(zip(ids, samples["clip_id"].to_pylist(), strict=True)),
+    }
+    results = summarize_intersection(a + b, ids, **facts, num_resamples=50)
     assert [(r["model"], r["kind"]) for r in results] == [("a", "model"), ("b", "baseline")]
     assert {r["n"] for r in results} == {10}
     assert {r["ids_sha256"] for r in results} == {hash_ids(ids[5:15])}
@@ -22,7 +30,7 @@ def test_intersection_scores_all_models_on_the_same_ids(samples, ids, maps):
     assert results[0]["mean_ciou"] == results[1]["mean_ciou"]
     nothing, _ = evaluate_maps(samples, [], [], model="c")
     with pytest.raises(DataError, match="have no scored sample of subset 'test' in common"):
-        summarize_intersection(a + nothing, ids, subset="test")
+        summarize_intersection(a + nothing, ids, **facts)
 
 
 def test_paired_comparison_is_over_common_samples(samples, ids, maps):

@@ -100,6 +100,30 @@ def test_clip_ids_are_compared_within_a_dataset_alone(tmp_path, train_dataset, l
     assert result["leakage"] == leakage
 
 
+def test_a_model_keeps_its_facts_on_the_common_samples(tmp_path):
+    samples = make_samples(num_samples=6)
+    ids = samples["sample_id"].to_pylist()
+    trained = Entrant(
+        "m",
+        "model",
+        lambda ids, readers: np.random.default_rng(0).random((len(ids), 7, 7), np.float32),
+        seed=3,
+        selection="test",
+        # s1 has no flow, so only s2 is both a common sample and in the training data.
+        training_clips=TrainingClips("sample", {"clip-s1", "clip-s2"}),
+    )
+    flows = {name: np.ones((2, 8, 8), np.float32) for name in ids if name != "s1"}
+
+    found = evaluate_entrants(
+        samples, [trained, make_baseline("flow")], tmp_path, readers={"flow": ArrayReader(flows)}
+    )
+    facts = {
+        row["model"]: (row["n"], row["selection"], row["seed"], row["leakage"])
+        for row in found["intersections"]
+    }
+    assert facts == {"m": (5, "test", 3, 1), "flow": (5, "none", None, None)}
+
+
 def test_the_topline_reads_cached_detections(tmp_path):
     samples = make_samples(num_samples=4)
     rows = samples.to_pylist()
