@@ -26,7 +26,7 @@ _SMALL, _MEDIUM = 0.06, 0.12  # upper limits of a source's area, as a part of th
 
 
 def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, pa.Table]:
-    """Render what is not rendered yet into ``cache_dir/remote``; return CLIPS and SAMPLES."""
+    """Render missing clips into ``cache_dir/remote``; return CLIPS and SAMPLES."""
     remote_dir = Path(cache_dir).resolve() / "remote"
     entries = list_entries(parameters)
     render_all(entries, parameters, remote_dir)
@@ -52,6 +52,7 @@ def _clip_row(entry: Entry, path: Path) -> dict:
 
 def _sample_row(entry: Entry) -> dict:
     scene = entry.scene
+    # A clip that is too short ends before the scene's moment, so take its own centre.
     time_seconds = scene.time_seconds if entry.defect != "too_short" else TOO_SHORT_SECONDS / 2
     sources = [actor for actor in scene.actors if actor.is_sounding]
     boxes = SceneRenderer(scene).boxes(time_seconds)
@@ -59,6 +60,7 @@ def _sample_row(entry: Entry) -> dict:
     areas = [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in boxes]
     mean_area = sum(areas) / len(areas)
     size = "small" if mean_area < _SMALL else "medium" if mean_area < _MEDIUM else "large"
+
     return {
         "sample_id": entry.clip_id,
         "clip_id": entry.clip_id,

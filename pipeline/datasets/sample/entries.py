@@ -34,10 +34,12 @@ class Parameters:
         for name in ("num_train", "num_val", "num_single", "num_traffic", "num_broken"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
+
         if self.num_places < 1:
             raise ValueError(f"num_places is {self.num_places}, expected 1 or more")
         if not 0 <= self.traffic_fraction <= 1:
             raise ValueError(f"traffic_fraction is {self.traffic_fraction}, expected 0 to 1")
+
         if self.duration_seconds < 1:
             raise ValueError(f"duration_seconds is {self.duration_seconds}, expected 1 or more")
         if not 8 <= self.fps <= 60:
@@ -67,6 +69,7 @@ def list_entries(parameters: Parameters) -> list[Entry]:
         ("single", "single", parameters.num_single),
         ("traffic", "traffic", parameters.num_traffic),
     ):
+        # The two test subsets together are the split `test`.
         splits = ("test", split) if kind else (split,)
         for index in range(number):
             clip_id = f"{split}_{index:04d}"
@@ -74,6 +77,7 @@ def list_entries(parameters: Parameters) -> list[Entry]:
             scene = _make_scene(clip_id, kind_of_clip, splits, parameters)
             entries.append(Entry(clip_id, splits, scene))
 
+    # Last, because a duplicate looks up its original among the entries before it.
     for defect in BROKEN:
         for index in range(parameters.num_broken):
             entries.append(_make_broken(defect, index, entries, parameters))
@@ -96,6 +100,7 @@ def _make_broken(defect: str, index: int, entries: list[Entry], parameters: Para
     if defect == "duplicate":
         original_id = f"train_{index % max(1, parameters.num_train):04d}"
         if parameters.num_train:
+            # The kind enters the seed. With another one the bytes would differ.
             kind = entries[index % parameters.num_train].scene.kind
 
     scene = _make_scene(original_id, kind, ("train",), parameters)
@@ -103,6 +108,7 @@ def _make_broken(defect: str, index: int, entries: list[Entry], parameters: Para
 
 
 def _make_scene(clip_id: str, kind: str, splits: tuple[str, ...], parameters: Parameters) -> Scene:
+    # Each clip has its own generator, so adding clips leaves all other scenes unchanged.
     rng = np.random.default_rng(_seed_of(parameters.seed, clip_id, kind))
     # Test clips show places that training never saw.
     world = "test" if "test" in splits else "train"

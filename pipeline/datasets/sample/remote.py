@@ -22,18 +22,19 @@ _LEDGER_NAME = "rendered.jsonl"
 
 
 def render_all(entries: list[Entry], parameters: Parameters, remote_dir: Path) -> None:
-    """Bring a folder to hold exactly the media of the entries.
+    """Make a folder hold exactly the media of the entries.
 
     Args:
-        entries: all clips. Those with the defect ``removed`` have no file.
-        parameters: of the dataset.
-        remote_dir: the folder; it is made where it does not exist.
+        entries: All clips. Those with the defect ``removed`` have no file.
+        parameters: Of the dataset.
+        remote_dir: The folder; it is made where it does not exist.
     """
     remote_dir.mkdir(parents=True, exist_ok=True)
     remove_leftovers(remote_dir)
     ledger_path = remote_dir / _LEDGER_NAME
     known = _read_ledger(ledger_path)
 
+    # Files of other parameters have other names and would stay for ever.
     wanted = {file_name(entry, parameters): entry for entry in entries if entry.defect != "removed"}
     for path in remote_dir.glob("*.mp4"):
         if path.name not in wanted:
@@ -59,6 +60,7 @@ def render_all(entries: list[Entry], parameters: Parameters, remote_dir: Path) -
         multiprocessing.get_context("spawn").Pool(num_workers) as pool,
     ):
         for name, size, digest in pool.imap_unordered(_render_task, tasks, chunksize=4):
+            # Flush each line: a run that is killed loses only the files in work.
             ledger.write(_ledger_line(name, size, digest))
             ledger.flush()
             progress.update()
@@ -81,6 +83,7 @@ def render_clip(entry: Entry, parameters: Parameters, path: Path) -> None:
     if defect != "no_video":
         renderer = SceneRenderer(scene)
         num_frames = round(duration_seconds * parameters.fps)
+        # A generator: the encoder takes one frame at a time, so no clip is held in memory.
         frames = (renderer.frame(index / parameters.fps) for index in range(num_frames))
     if defect != "no_audio":
         waveform = render_sound(scene, duration_seconds=duration_seconds)
@@ -96,7 +99,7 @@ def _ledger_line(name: str, size: int, digest: str) -> str:
 
 
 def _read_ledger(path: Path) -> dict[str, tuple[int, str]]:
-    """Return the bytes and sha256 of each rendered file; ignore a last line that a kill cut off."""
+    """Return size and sha256 of each rendered file; ignore a last line that was cut off."""
     known: dict[str, tuple[int, str]] = {}
     if not path.exists():
         return known
@@ -107,6 +110,7 @@ def _read_ledger(path: Path) -> dict[str, tuple[int, str]]:
             row = json.loads(line)
             known[row["file"]] = (row["bytes"], row["sha256"])
         except (ValueError, KeyError, TypeError):
+            # A kill can cut off the last line only. Anything else is damage.
             if number < len(lines):
                 raise DataError(
                     f"{path}:{number}: not a JSON line with file, bytes and sha256; remove the file"

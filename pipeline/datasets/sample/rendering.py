@@ -56,8 +56,8 @@ class SceneRenderer:
         """Return the boxes of the objects at a time.
 
         Args:
-            time_seconds: since the beginning of the clip.
-            sounding_only: leave out silent objects.
+            time_seconds: Since the beginning of the clip.
+            sounding_only: Leave out silent objects.
 
         Returns:
             Normalized x1 y1 x2 y2 of what is visible: pixels with an alpha of at least one half.
@@ -101,8 +101,11 @@ class SceneRenderer:
 def render_sound(scene: Scene, *, duration_seconds: float) -> np.ndarray:
     """Render a scene's sound: float32 ``(num_samples,)`` at ``SAMPLE_RATE``, within [-1, 1]."""
     rng = np.random.default_rng(scene.sound_seed)
+
     times = np.arange(round(duration_seconds * SAMPLE_RATE)) / SAMPLE_RATE
     mix = _AMBIENCE_LEVEL * ambience(len(times), sample_rate=SAMPLE_RATE, rng=rng)
+
+    # Noise and actors share one generator, so their order is part of the sound.
     for actor in scene.actors:
         if actor.is_sounding:
             sound = synthesize(
@@ -113,6 +116,7 @@ def render_sound(scene: Scene, *, duration_seconds: float) -> np.ndarray:
                 rng=rng,
             )
             mix += _SOURCE_LEVEL * actor.loudness * sound
+
     return np.clip(mix, -0.98, 0.98)
 
 
@@ -124,10 +128,10 @@ def draw_background(
     Sky or wall over ground, blocks and blobs on it, and a texture with a 1/f spectrum.
 
     Args:
-        width: in pixels.
-        height: in pixels.
-        rng: determines the picture.
-        lanes: middles of two lanes in pixels from the top; a street runs along them.
+        width: In pixels.
+        height: In pixels.
+        rng: Determines the picture.
+        lanes: Middles of two lanes in pixels from the top; a street runs along them.
 
     Returns:
         uint8 RGB ``(height, width, 3)``.
@@ -139,6 +143,7 @@ def draw_background(
         noise = 1.4 * noise.mean(axis=2, keepdims=True) + 0.15 * noise
         texture += weight * cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
 
+    # Two plain areas meet at a horizon: sky over ground, or wall over floor.
     base = np.empty((height, width, 3), np.float32)
     horizon = int(height * rng.uniform(0.25, 0.75))
     base[:horizon] = _muted_colour(rng, 90, 190, chroma=22)
@@ -150,6 +155,7 @@ def draw_background(
         cv2.rectangle(
             base, (int(x), int(y)), corner, _muted_colour(rng, 40, 215, chroma=36).tolist(), -1
         )
+
     for _ in range(rng.integers(2, 6)):  # bushes, stones
         centre = (int(rng.integers(0, width)), int(rng.integers(0, height)))
         axes = (int(rng.integers(6, 34)), int(rng.integers(6, 26)))
@@ -163,6 +169,7 @@ def draw_background(
             _muted_colour(rng, 30, 200, chroma=36).tolist(),
             -1,
         )
+
     if lanes:
         _draw_street(base, lanes, rng)
 
@@ -175,9 +182,11 @@ def draw_background(
 
 def _draw_street(base: np.ndarray, lanes: tuple[float, ...], rng: np.random.Generator) -> None:
     """Draw asphalt under both lanes, a kerb on either side and a broken line between them."""
+    # Objects are centred on their lane and their wheels lie lower, so the asphalt reaches down.
     height, width = base.shape[:2]
     top, bottom = int(lanes[0] - 0.06 * height), int(lanes[1] + 0.17 * height)
     middle = int((lanes[0] + lanes[1]) / 2 + 0.06 * height)
+
     base[top:bottom] = _muted_colour(rng, 75, 120, chroma=6)
     for edge in (top, bottom):
         base[edge - 2 : edge + 2] = _muted_colour(rng, 130, 190, chroma=8)
@@ -209,12 +218,13 @@ def encode(
     The sound of a video's first ``k`` frames is written before its frame ``k``, as cameras do.
 
     Args:
-        path: the file.
+        path: The file.
         frames: uint8 RGB ``(height, width, 3)``; None leaves the video out.
         waveform: float32 ``(num_samples,)`` at ``SAMPLE_RATE``; None leaves the sound out.
-        fps: frames a second.
+        fps: Frames a second.
     """
     with av.open(str(path), "w", format="mp4") as container:
+        # The first picture tells the size of the video, so take it before the stream is made.
         pictures: Iterator[np.ndarray] = iter(()) if frames is None else iter(frames)
         picture = next(pictures, None)
         video = audio = None
@@ -225,6 +235,8 @@ def encode(
 
         blocks = iter(()) if waveform is None else _audio_blocks(waveform)
         block = next(blocks, None)
+
+        # Each block of sound goes in front of the first frame that begins no earlier.
         index = 0
         while video is not None and picture is not None:
             while audio is not None and block is not None and block[0] * fps <= index * SAMPLE_RATE:

@@ -119,16 +119,17 @@ def make_scene(
     """Draw a scene at random.
 
     Args:
-        kind: one of ``KINDS``.
-        time_seconds: the sample's moment. At that moment moving sources are near their fastest
+        kind: One of ``KINDS``.
+        time_seconds: The sample's moment. At that moment moving sources are near their fastest
             and nothing overlaps.
-        place_seed: determines backdrop, frame size and lanes.
-        rng: for everything else.
-        aspect_of: class name -> height over width of its look.
-        has_look_alike: in a ``traffic`` scene, one waiting object looks like the first source.
+        place_seed: Determines backdrop, frame size and lanes.
+        rng: For everything else.
+        aspect_of: Class name -> height over width of its look.
+        has_look_alike: In a ``traffic`` scene, one waiting object looks like the first source.
             Otherwise waiting objects are drawn without regard to those that drive.
     """
     width, height = FRAME_SIZES[place_seed % len(FRAME_SIZES)]
+    # One look for each class in random order; the first looks become sources.
     classes = [str(name) for name in rng.permutation(CLASS_NAMES)]
     tones = [float(tone) for tone in rng.uniform(size=len(classes))]
     looks = [Look(name, tone, aspect_of(name)) for name, tone in zip(classes, tones, strict=True)]
@@ -138,6 +139,7 @@ def make_scene(
     if kind == "single":
         actors = (_make_swinging(looks[0], width, height, time_seconds, rng),)
     else:
+        # The lanes belong to the place: all its clips have the same street.
         lanes = _make_lanes(height, np.random.default_rng(place_seed))
         street = _Street(lanes, width, height, time_seconds)
         # Draw again until enough of each source lies within the frame.
@@ -233,6 +235,7 @@ def _make_traffic(
         is_moving = lane == flowing_lane
         cast = looks[:num_moving] if is_moving else waiting
         roles = [(look, is_moving and index < num_sources) for index, look in enumerate(cast)]
+        # Sources come first so far. Shuffle, so that the place in a row does not tell them.
         roles = [roles[index] for index in rng.permutation(len(roles))]
         actors += _make_lane(roles, street, lane, rng, is_moving=is_moving)
     return tuple(actors)
@@ -255,6 +258,8 @@ def _make_lane(
     frame_side = min(street.width, street.height)
 
     sizes = [look.size(frame_side, rng.uniform(0.27, 0.37)) for look, _ in roles]
+
+    # There is one gap more than there are objects. In a full lane each gap is `_GAP`.
     free = street.width - sum(size[0] + _GAP for size in sizes) - _GAP
     gaps = rng.dirichlet(np.ones(len(roles) + 1)) * max(0, free) + _GAP
     mean_speed = rng.uniform(38, 60)  # of the sources; with the swing at most 90 pixels a second

@@ -25,11 +25,11 @@ def synthesize(
     """Synthesize the sound of one object.
 
     Args:
-        class_name: one of ``sprites.CLASS_NAMES``.
+        class_name: One of ``sprites.CLASS_NAMES``.
         activity: ``(num_samples,)``, how fast the object moves: 0 still, 1 fastest.
         tone: 0 to 1; sets the pitch.
-        sample_rate: in Hz.
-        rng: for noise and jitter.
+        sample_rate: In Hz.
+        rng: For noise and jitter.
 
     Returns:
         float32 ``(num_samples,)`` with a root mean square of 1 while fully active.

@@ -25,10 +25,10 @@ def draw_pose(class_name: str, pose: int, *, tone: float, width: int) -> np.ndar
     """Draw an object in one of its poses.
 
     Args:
-        class_name: one of ``CLASS_NAMES``.
+        class_name: One of ``CLASS_NAMES``.
         pose: 0 to ``NUM_POSES - 1``.
         tone: 0 to 1; sets the hue.
-        width: of the object, in pixels.
+        width: Of the object, in pixels.
 
     Returns:
         uint8 ``(height + 2, width + 2, 4)``: RGB premultiplied with the alpha in the last channel.
@@ -132,11 +132,13 @@ def _rgb(hue: float, saturation: float, value: float) -> Colour:
 
 def _paint_car(canvas: _Canvas, body: Colour, shade: Colour, pose: int) -> None:
     canvas.polygon([(0.2, 0.22), (0.3, 0.02), (0.68, 0.02), (0.82, 0.22)], body)
+
     canvas.polygon([(0.26, 0.21), (0.33, 0.06), (0.48, 0.06), (0.48, 0.21)], _GLASS)
     canvas.polygon([(0.52, 0.21), (0.52, 0.06), (0.66, 0.06), (0.75, 0.21)], _GLASS)
     canvas.polygon(
         [(0.0, 0.24), (0.06, 0.2), (0.92, 0.2), (1.0, 0.26), (1.0, 0.4), (0.0, 0.4)], body
     )
+
     canvas.box(0.0, 0.34, 1.0, 0.4, shade)
     canvas.ellipse(0.96, 0.28, 0.03, 0.03, (255, 244, 190))
     canvas.line(0.5, 0.22, 0.5, 0.36, shade, thickness=0.012)
@@ -162,6 +164,8 @@ def _paint_motorcycle(canvas: _Canvas, body: Colour, shade: Colour, pose: int) -
     canvas.polygon([(0.12, 0.38), (0.42, 0.34), (0.5, 0.42), (0.2, 0.44)], _DARK)
     canvas.wheel(0.19, 0.64, 0.17, pose)
     canvas.wheel(0.81, 0.64, 0.17, pose)
+
+    # The rider: torso, arm, helmet and visor.
     canvas.polygon([(0.34, 0.36), (0.42, 0.12), (0.56, 0.12), (0.5, 0.38)], shade)
     canvas.line(0.5, 0.17, 0.68, 0.3, shade, thickness=0.06)
     canvas.ellipse(0.52, 0.08, 0.085, 0.085, body)
@@ -170,13 +174,16 @@ def _paint_motorcycle(canvas: _Canvas, body: Colour, shade: Colour, pose: int) -
 
 def _paint_helicopter(canvas: _Canvas, body: Colour, shade: Colour, pose: int) -> None:
     span = (0.46, 0.3, 0.12, 0.3)[pose]
+    # Mast and rotor. The blades turn, so their length depends on the pose.
     canvas.line(0.6, 0.04, 0.6, 0.16, _DARK, thickness=0.03)
     canvas.line(0.54 - span, 0.03, 0.54 + span, 0.03, (70, 70, 78), thickness=0.035)
+
     canvas.polygon([(0.04, 0.2), (0.5, 0.22), (0.5, 0.36), (0.06, 0.25)], body)
     canvas.polygon([(0.0, 0.1), (0.07, 0.1), (0.12, 0.26), (0.05, 0.28)], shade)
     canvas.ellipse(0.66, 0.31, 0.25, 0.17, body)
     canvas.ellipse(0.78, 0.28, 0.11, 0.1, _GLASS)
     canvas.line(0.42, 0.38, 0.88, 0.42, shade, thickness=0.03)
+
     canvas.line(0.52, 0.46, 0.5, 0.54, _DARK, thickness=0.025)
     canvas.line(0.78, 0.46, 0.8, 0.54, _DARK, thickness=0.025)
     canvas.line(0.38, 0.54, 0.94, 0.54, _DARK, thickness=0.03)
@@ -184,12 +191,15 @@ def _paint_helicopter(canvas: _Canvas, body: Colour, shade: Colour, pose: int) -
 
 def _paint_dog(canvas: _Canvas, body: Colour, shade: Colour, pose: int) -> None:
     stride = (0.07, 0.0, -0.07, 0.0)[pose]
+    # Legs first, so that the trunk hides the hips. The darker pair swings the other way.
     for hip, sign in ((0.2, 1), (0.28, -1), (0.58, 1), (0.66, -1)):
         canvas.line(
             hip, 0.44, hip + sign * stride, 0.72, shade if sign < 0 else body, thickness=0.07
         )
+
     canvas.line(0.14, 0.32, 0.02, 0.16 + 0.5 * abs(stride), body, thickness=0.05)
     canvas.ellipse(0.42, 0.38, 0.31, 0.14, body)
+
     canvas.ellipse(0.78, 0.22, 0.15, 0.13, body)
     canvas.ellipse(0.9, 0.27, 0.09, 0.06, shade)
     canvas.ellipse(0.97, 0.245, 0.025, 0.025, _DARK)
@@ -210,6 +220,7 @@ def _paint_bird(canvas: _Canvas, body: Colour, shade: Colour, pose: int) -> None
 
 def _paint_bell(canvas: _Canvas, body: Colour, shade: Colour, pose: int) -> None:
     swing = (-0.12, 0.0, 0.12, 0.0)[pose]
+    # The loop and the clapper lie behind the bell.
     canvas.ellipse(0.5, 0.1, 0.1, 0.1, shade)
     canvas.ellipse(0.5 + swing, 1.0, 0.1, 0.1, _DARK)
 
@@ -236,10 +247,13 @@ def _paint_drum(canvas: _Canvas, body: Colour, shade: Colour, pose: int) -> None
     left, right = ((0.04, 0.3), (0.16, 0.16), (0.3, 0.04), (0.16, 0.16))[pose]
     canvas.box(0.06, 0.4, 0.94, 0.84, body)
     canvas.ellipse(0.5, 0.84, 0.44, 0.1, shade)
+    # The cords zigzag round the drum.
     for corner in range(4):
         x = 0.06 + 0.22 * corner
         canvas.line(x, 0.44, x + 0.11, 0.86, (244, 240, 228), thickness=0.025)
         canvas.line(x + 0.11, 0.86, x + 0.22, 0.44, (244, 240, 228), thickness=0.025)
+
+    # Head of the drum, and two sticks that strike in turn.
     canvas.ellipse(0.5, 0.4, 0.45, 0.12, shade)
     canvas.ellipse(0.5, 0.39, 0.41, 0.095, (246, 242, 232))
     canvas.line(0.02, left, 0.36, 0.36 if left > 0.2 else 0.2, (150, 98, 52), thickness=0.05)
