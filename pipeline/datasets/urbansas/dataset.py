@@ -71,15 +71,18 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
 
     # Choose the clips of each split.
     moments = apply_rules(video_rows, audio_rows)
+    # A clip whose moments the rules all drop is still labelled.
     labelled = {row["filename"] for row in video_rows} | {row["filename"] for row in audio_rows}
     ids_of_split = {
         TEST_SPLIT: list(dict.fromkeys(moment.clip_id for moment in moments)),
         UNLABELLED_SPLIT: sorted(set(media) - labelled),
     }
     chosen = {split: select(ids_of_split[split], parameters.limit) for split in parameters.splits}
+
     if UNLABELLED_SPLIT in chosen and not chosen[UNLABELLED_SPLIT]:
         log.warning("%s: holds no media without annotations, %s is empty", root, UNLABELLED_SPLIT)
 
+    # Join the files of each clip, then make its row and its samples.
     clip_rows: list[dict] = []
     sample_rows: list[dict] = []
     joined_files = JoinedFiles(Path(cache_dir) / "remote")
@@ -88,13 +91,16 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
             for clip_id in clip_ids:
                 clip_media = media.get(clip_id, ClipMedia())
                 path, info = _prepare_clip(clip_id, clip_media, parameters, joined_files, root)
+
                 clip_rows.append(make_file_clip(clip_id, path, split))
                 if split == UNLABELLED_SPLIT:
                     sample_rows += _unlabelled_samples(clip_id, info, parameters)
                 else:
+                    # All published videos have one size, so it serves where a video is absent.
                     size = (info.width, info.height) if info is not None else PUBLISHED_SIZE
                     own = (moment for moment in moments if moment.clip_id == clip_id)
                     sample_rows += [_test_sample(moment, size) for moment in own]
+
                 progress.update(num_failed=info is None)
     joined_files.save()
 
@@ -129,6 +135,7 @@ def _prepare_clip(
     if not media.videos:
         return root / parameters.video_dirs[0] / f"{clip_id}.mp4", None
 
+    # Folders that the parameter names come first, in its order; all others by name.
     ranks = {name: rank for rank, name in enumerate(parameters.video_dirs)}
     best_dir = min(media.videos, key=lambda name: (ranks.get(name, len(ranks)), name))
     path = media.videos[best_dir]
@@ -137,6 +144,7 @@ def _prepare_clip(
         if media.audio is not None:
             path = joined_files.make(clip_id, path, media.audio)
     except MediaError as error:
+        # Leave the clip in the list. The download stage looks again and records the reason.
         log.warning("%s: %s", clip_id, error)
         return media.videos[best_dir], None
     return path, info
@@ -153,6 +161,7 @@ def _test_sample(moment: Moment, size: tuple[int, int]) -> dict:
         "time_seconds": moment.time_seconds,
         "splits": [TEST_SPLIT],
         "label": "+".join(sorted(set(moment.labels))),
+        # From x, y, width and height in pixels to normalized corners.
         "boxes": [
             (x / width, y / height, (x + w) / width, (y + h) / height)
             for x, y, w, h in moment.boxes
@@ -170,6 +179,7 @@ def _unlabelled_samples(
     duration = info.duration_seconds if info is not None else 0.0
     times: list[float | None] = [None]
     if every is not None and duration >= every:
+        # A rounding error must not cost the last piece.
         num_pieces = math.floor(duration / every + 1e-9)
         times = [round((index + 0.5) * every, 6) for index in range(num_pieces)]
 

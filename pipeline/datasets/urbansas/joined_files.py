@@ -10,7 +10,7 @@ _SAVE_EVERY = 100  # new files
 
 
 class JoinedFiles:
-    """A folder of joined files, with a record of their sources so that none is made twice."""
+    """A folder of joined files, with a record of the sources of each."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._record_path, self._num_new = folder, folder / "sources.json", 0
@@ -23,14 +23,17 @@ class JoinedFiles:
         """Return the path of a joined file; make it if its sources are new or changed.
 
         Raises:
-            MediaError: a source cannot be read.
+            MediaError: A source cannot be read.
         """
         path = self._folder / f"{clip_id}{SUFFIX}"
         facts = [_describe_file(source) for source in (video_path, audio_path)]
+
         if self._sources.get(clip_id) != facts or not path.exists():
             mux(video_path, audio_path, path)
             self._sources[clip_id] = facts
             self._num_new += 1
+
+            # A stopped run joins at most these files again.
             if self._num_new % _SAVE_EVERY == 0:
                 self.save()
         return path.absolute()

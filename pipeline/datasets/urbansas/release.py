@@ -58,7 +58,7 @@ def find_release(folder: str) -> Path:
     """Return the absolute path of the user's own release.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: There is no such folder.
     """
     root = Path(folder).expanduser().absolute()
     if not root.is_dir():
@@ -77,19 +77,20 @@ def fetch_release(
     A run that was stopped continues where it stopped.
 
     Args:
-        record_url: of the record in Zenodo's API.
-        release_dir: where files and folders are put.
-        archives: patterns of the files to fetch.
-        keep_archives: keep an archive after it is unpacked.
+        record_url: Of the record in Zenodo's API.
+        release_dir: Where files and folders are put.
+        archives: Patterns of the files to fetch.
+        keep_archives: Keep an archive after it is unpacked.
 
     Returns:
         The absolute path of ``release_dir``.
 
     Raises:
-        DataError: the record is not readable, a file cannot be fetched, or no file is named.
+        DataError: The record is not readable, a file cannot be fetched, or no file is named.
     """
     record_path = release_dir / ".record.json"
     fetch_file(record_url, record_path)
+
     files = [
         entry
         for entry in read_record(record_path)
@@ -131,7 +132,7 @@ def read_record(path: Path) -> list[dict]:
         ``key``, ``size``, ``md5`` and ``url`` of each file.
 
     Raises:
-        DataError: names the file of the record that is wrong.
+        DataError: Names the file of the record that is wrong.
     """
     try:
         record = json.loads(path.read_bytes())
@@ -163,6 +164,7 @@ def _read_entry(entry: Any, path: Path, number: int) -> dict:
     # The key becomes a file name on this machine.
     if len(safe_name(key, path).parts) != 1 or key.startswith("."):
         raise DataError(f"{where}: key is {quote(key)}, expected a plain file name")
+
     if not re.fullmatch(r"md5:[0-9a-fA-F]{32}", checksum):
         raise DataError(f"{where} ({key}): checksum is {quote(checksum)}, expected md5:...")
     return {"key": key, "size": size, "md5": checksum[4:].lower(), "url": url}
@@ -172,7 +174,7 @@ def find_media(root: Path) -> dict[str, ClipMedia]:
     """Return the files of each clip of a release, by clip id.
 
     Raises:
-        DataError: there is no video.
+        DataError: There is no video.
     """
     media: dict[str, ClipMedia] = {}
     for path in _walk(root):
@@ -203,11 +205,13 @@ def _walk(root: Path) -> Iterator[Path]:
     visited = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
         real_path = os.path.realpath(folder)
+        # A link can lead back to a folder above it. The walk would then never end.
         if real_path in visited:
             subfolders.clear()
             continue
 
         visited.add(real_path)
+        # `os.walk` goes on with what is left in this list.
         subfolders[:] = sorted(
             name for name in subfolders if not name.startswith((".", "__MACOSX"))
         )
@@ -269,6 +273,7 @@ def _read_csv(path: Path, columns: list[str], numbers: tuple[str, ...]) -> list[
 
 def _check_row(row: dict, columns: list[str], numbers: list[str], where: str) -> dict:
     """Return the named columns of a row; numbers become floats."""
+    # csv.DictReader collects surplus fields under None, and fills absent ones with None.
     if None in row or any(row[name] is None for name in columns):
         raise DataError(
             f"{where}: has {'more' if None in row else 'fewer'} fields than the header has columns"
@@ -289,5 +294,7 @@ def _check_row(row: dict, columns: list[str], numbers: list[str], where: str) ->
         raise DataError(
             f"{where}: filename is {quote(checked['filename'])}, expected the name of a clip"
         )
+
+    # A row may name the file of the sound or of the video instead of the clip.
     checked["filename"] = re.sub(r"\.(wav|mp4)$", "", checked["filename"])
     return checked

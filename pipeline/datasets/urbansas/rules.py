@@ -28,9 +28,10 @@ def apply_rules(video_rows: Sequence[dict], audio_rows: Sequence[dict]) -> list[
     """Return the samples in the order of the annotations.
 
     Args:
-        video_rows: of ``release.read_video_annotations``.
-        audio_rows: of ``release.read_audio_annotations``.
+        video_rows: Of ``release.read_video_annotations``.
+        audio_rows: Of ``release.read_audio_annotations``.
     """
+    # The sounds that count, by file: [(start, end), ...] in seconds.
     events: dict[str, list[tuple[float, float]]] = {}
     for row in audio_rows:
         if row["label"] != "offscreen" and row["non_identifiable_vehicle_sound"] == 0:
@@ -46,11 +47,13 @@ def apply_rules(video_rows: Sequence[dict], audio_rows: Sequence[dict]) -> list[
         if not any(start < time_seconds < end for start, end in events.get(row["filename"], ())):
             continue
 
+        # Milliseconds: a time that is rounded in one row must not become a second sample.
         key = (row["filename"], round(time_seconds * 1000))
         if key not in moments:
             attributes = {name: row[name] for name in ("city", "location_id", "night", "subset")}
             attributes["frame_at_8_fps"] = str(round(time_seconds * FLOW_FRAMES_PER_SECOND))
             moments[key] = Moment(row["filename"], time_seconds, attributes)
+
         moments[key].boxes.append(box)
         moments[key].labels.append(row["label"])
     return list(moments.values())
