@@ -25,13 +25,21 @@ BoxRule = Literal["union", "consensus", "corner_size"]
 
 
 class BuildTables(Protocol):
-    """Turn a section of params.yaml into the CLIPS and SAMPLES tables of a dataset."""
+    """Turn a section of params.yaml into the CLIPS and SAMPLES tables of a dataset.
+
+    Args:
+        parameters: The section, as the dataset's own dataclass.
+        cache_dir: ``cache/<dataset>``, for lists and files that are fetched or made on the way.
+
+    Raises:
+        DataError: A list, an annotation or a file is absent or not as expected.
+    """
 
     def __call__(self, parameters: Any, /, *, cache_dir: Path) -> tuple[pa.Table, pa.Table]: ...
 
 
 class FindPublishedTestSets(Protocol):
-    """List the test sets of the literature; use lists that are on this machine, fetch nothing."""
+    """List the test sets of the literature; read lists on this machine and fetch none."""
 
     def __call__(self, parameters: Any, /, *, cache_dir: Path) -> Sequence[PublishedTestSet]: ...
 
@@ -50,7 +58,7 @@ class ReadAnnotations(Protocol):
 
 @dataclass(frozen=True)
 class TestSet:
-    """A test set that can be scored: one split of a dataset, under the name that results use."""
+    """A test set that can be scored: one split of a dataset, with its name in the results."""
 
     __test__ = False  # not a class of tests, whatever pytest reads in its name
 
@@ -96,7 +104,7 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Dataset:
-    """All that is particular to one dataset."""
+    """Everything that is particular to one dataset."""
 
     name: str
     # The dataclass of section `sources.<name>` of params.yaml.
@@ -143,13 +151,13 @@ def load(name: str) -> Dataset:
     """Import the module of one dataset and of no other.
 
     Args:
-        name: one of ``names()``.
+        name: One of ``names()``.
 
     Returns:
         The module's ``DATASET``.
 
     Raises:
-        ParameterError: there is no dataset of this name.
+        ParameterError: There is no dataset of this name.
     """
     if name not in names():
         raise ParameterError(f"params: datasets has {name!r}, expected one of {', '.join(names())}")

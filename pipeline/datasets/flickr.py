@@ -136,7 +136,7 @@ class Parameters:
 
 
 def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, pa.Table]:
-    """Return CLIPS and SAMPLES of the selected splits; a video in several splits is one row."""
+    """Return CLIPS and SAMPLES of the selected splits, with one row for each video."""
     lists = _open_lists(parameters, cache_dir)
 
     # Read the splits: samples, clips, the videos that should have boxes, pairs of negatives.
@@ -154,6 +154,8 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
         clips.add(split, chosen)
         if split in _ANNOTATED_SPLITS:
             annotated |= dict.fromkeys(chosen)
+
+    # The audit of coverage reads these lists later, and fetches nothing itself.
     if not lists.is_local:
         _cache_test_lists(lists)
 
@@ -167,6 +169,7 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
         range_of=lambda _: (None, None),
     )
 
+    # Only test videos have a published frame. Samples of the others lie at the centre.
     frames: dict[str, int] = {}
     if _TEST_SPLITS & set(parameters.splits):
         frames = _choose_frames(lists, parameters)
@@ -189,6 +192,7 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
 def find_published_test_sets(parameters: Parameters, *, cache_dir: Path) -> list[PublishedTestSet]:
     """List the test sets on which papers report; read the lists that are on this machine."""
     lists = _open_lists(parameters, cache_dir)
+    # Sizes as the papers state them: they are known where a list is not on this machine.
     sizes = [
         ("flickr_test", "LVS, EZ-VSL, SSPL", 249),
         (SPLIT_250, "HardPos, SLAVC", 250),
@@ -222,6 +226,7 @@ def _read_split(lists: Lists, split: str) -> list[str]:
     """Return the video ids of a split as its list has them."""
     if split not in ID_LISTS:  # the 250 test videos are published in SLAVC's negatives only
         return list(dict.fromkeys(video for video, _ in _read_negatives(lists)))
+
     path = lists.get(ID_LISTS[split])
     return read_ids(
         path, pattern=CLIP_ID, what=CLIP_ID_WORDS, has_frame_column=path.suffix == ".csv"
@@ -247,7 +252,7 @@ def _correct_typo(ids: list[str], split: str) -> list[str]:
 
 
 def _cache_test_lists(lists: Lists) -> None:
-    """Fetch the small lists that the audit of coverage reads, whichever splits are selected."""
+    """Fetch the small lists that the audit of coverage reads, for any selection of splits."""
     for file in (ID_LISTS["flickr_test"], ID_LISTS["htf_flickr_test"], NEGATIVES):
         try:
             lists.get(file)
@@ -256,9 +261,10 @@ def _cache_test_lists(lists: Lists) -> None:
 
 
 def _choose_frames(lists: Lists, parameters: Parameters) -> dict[str, int]:
-    """Return the annotated frame of each video: HTF's best candidate, from 1, at 30 a second."""
+    """Return the frame number of each annotated video, from 1, at 30 frames a second."""
     names = [_FRAMES]
     if "htf_flickr_test_expanded" in parameters.splits:
+        # Entries of the later table replace those of the earlier one.
         names.insert(0, _EXPANDED_FRAMES)
 
     frames: dict[str, int] = {}
@@ -266,14 +272,17 @@ def _choose_frames(lists: Lists, parameters: Parameters) -> dict[str, int]:
         # In the user's folder the table may lie as JSON.
         candidates = [ListFile("htf", f"{name}.json"), ListFile("htf", f"{name}.pickle")]
         path = next((path for path in map(lists.find, candidates) if path is not None), None)
+        # HTF keeps these tables beside its preprocessing, not among its lists.
         path = path or lists.get(ListFile("htf_frames", f"{name}.pickle"))
 
         choices = read_frame_choices(path)
+        # Pickles of equal content can have other bytes, so compare the content.
         if content_sha256(choices) != _FRAMES_CONTENT_SHA256[name]:
             message = f"{path}: says other frames than the published {name} ({len(choices)} videos)"
             if not lists.is_local:
                 raise DataError(f"{message}; remove it to fetch it again")
             log.warning("%s; it is used as it is", message)
+
         frames |= {clip_id: ranked[0] for clip_id, ranked in choices.items()}
     return frames | {clip_id: frame for clip_id, frame in HTF_FRAMES.items() if clip_id in frames}
 
@@ -296,6 +305,7 @@ def _find_urls(lists: Lists, parameters: Parameters, wanted: Collection[str]) ->
         url = url.replace("{secret}", address.secret)
         urls[video_id] = url.replace("{video_id}", video_id)
 
+    # A missing address stops nothing: Flickr redirects from the bare id.
     num_wanted = len(wanted)
     if len(urls) < num_wanted:
         log.warning(
@@ -308,7 +318,7 @@ def _find_urls(lists: Lists, parameters: Parameters, wanted: Collection[str]) ->
 
 
 def _read_annotations(parameters: Parameters, annotated: list[str]) -> dict[str, Truth]:
-    """Read the boxes of the videos that should have some, where ``annotations_dir`` has them."""
+    """Read the boxes of annotated videos from the XML files in ``annotations_dir``."""
     if not annotated:
         return {}
     if parameters.annotations_dir is None:
@@ -330,6 +340,7 @@ def _read_annotations(parameters: Parameters, annotated: list[str]) -> dict[str,
     for clip_id in annotated:
         path = folder / f"{clip_id}.xml"
         if not path.is_file() and clip_id == CORRECT_ID:
+            # The file can have the same typing error as the list.
             path = folder / f"{TYPO}.xml"
         if path.is_file():
             truths[clip_id] = read_flickr_xml(path)

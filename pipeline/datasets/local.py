@@ -83,6 +83,7 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
             f"{folder}: holds no file to use ({len(listing.skipped)} skipped), expected videos"
         )
 
+    # A duration costs opening the file, so find it only where samples depend on it.
     durations: dict[str, float | None] = {}
     if parameters.every_seconds is not None:
         durations = _find_durations(folder, listing, read_listing(cache_dir))
@@ -90,6 +91,7 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     clip_rows, sample_rows = [], []
     paths_by_id: dict[str, str] = {}
     for relative_path in listing.files:
+        # Files in the cache are named by their clip, so two paths must not share an id.
         clip_id = clip_id_of(relative_path)
         if clip_id in paths_by_id:
             raise DataError(
@@ -101,12 +103,14 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
         times: list[float | None] = [None]
         if parameters.every_seconds is not None:
             times = times_of(durations[relative_path], parameters.every_seconds)
+
         clip_rows.append(make_file_clip(clip_id, folder / relative_path, parameters.split))
         sample_rows += [
             _sample_row(clip_id, relative_path, time_seconds, parameters.split)
             for time_seconds in times
         ]
 
+    # Last: after a build that fails, `refresh` still sees that the folder changed.
     _write_listing(cache_dir, folder, listing, durations)
     return (
         pa.Table.from_pylist(clip_rows, schema=CLIPS.columns),
@@ -115,7 +119,7 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
 
 
 def _find_durations(folder: Path, listing: Listing, known: dict) -> dict[str, float | None]:
-    """Return the duration of each file; read only those that changed since the last listing."""
+    """Return the duration of each file; open only files that changed since the last listing."""
     durations: dict[str, float | None] = {}
     for relative_path, facts in listing.files.items():
         is_known = known.get("files", {}).get(relative_path) == facts
@@ -129,7 +133,9 @@ def _find_durations(folder: Path, listing: Listing, known: dict) -> dict[str, fl
 def _sample_row(clip_id: str, relative_path: str, time_seconds: float | None, split: str) -> dict:
     sample_id = clip_id
     if time_seconds is not None:
+        # Milliseconds with leading zeros: sorted ids are in order of time.
         sample_id = f"{clip_id}@{round(time_seconds * 1000):08d}"
+
     return {
         "sample_id": sample_id,
         "clip_id": clip_id,
@@ -147,7 +153,7 @@ def folder_of(parameters: Parameters) -> Path:
     """Return the absolute path of the folder.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: There is no such folder.
     """
     folder = Path(parameters.folder).expanduser().absolute()
     if not folder.is_dir():
@@ -193,6 +199,7 @@ class _FolderWalk:
                 self._list_entries(self._pending.pop())
                 continue
 
+            # Links come last, so that a file behind one keeps its own path.
             relative_path = self._linked.pop(0)
             identity = _identity(os.stat(os.path.join(self._folder, relative_path)))
             if identity in self._visited:
@@ -217,12 +224,14 @@ class _FolderWalk:
             reason = self._add_entry(entry, relative_path, subfolders)
             if reason is not None:
                 self.listing.skipped[relative_path] = reason
+
+        # `run` takes the last one first, so reverse them to keep the order.
         self._pending.extend(reversed(subfolders))
 
     def _add_entry(
         self, entry: os.DirEntry[str], relative_path: str, subfolders: list[str]
     ) -> str | None:
-        """Note one entry; return why it is left out, or None."""
+        """Record one entry; return why it is left out, or None."""
         if entry.name.startswith("."):
             return "hidden"
         if any(fnmatch.fnmatchcase(relative_path, pattern) for pattern in self._ignore):
@@ -240,6 +249,7 @@ class _FolderWalk:
         elif not stat.S_ISDIR(facts.st_mode):
             return "neither a file nor a folder"
         elif os.path.realpath(entry.path) in self._own_caches:
+            # Otherwise clips in the cache would come back as new videos.
             return "Earshot's own cache"
         elif entry.is_symlink():
             self._linked.append(relative_path)
@@ -266,7 +276,7 @@ def has_changed(parameters: Parameters, *, cache_dir: Path) -> bool:
     """Return whether the folder's files differ from the last build, by path, size or time.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: There is no such folder.
     """
     recorded = read_listing(cache_dir)
     return (
@@ -280,8 +290,11 @@ def clip_id_of(relative_path: str) -> str:
 
     It is the path itself where that is plain; else a safe form of the path plus a hash of it.
     """
+    # macOS splits accents from letters (NFD). NFC gives one form on all systems.
     text = unicodedata.normalize("NFC", _printable(relative_path))
     safe = _UNSAFE.sub("_", text.replace("/", "__"))
+
+    # A leading `-` would look like an option, and a leading `.` would hide the file.
     if (
         safe == relative_path
         and not safe.startswith(("-", "."))
@@ -312,6 +325,8 @@ def probe_duration(path: Path) -> float | None:
         with open_container(path) as container:
             if choose_stream(container, "video") is None:
                 return None
+
+            # Each recording of an MPEG-TS file restarts the clock, so add their durations.
             recordings = find_recordings(path)
             if recordings is not None:
                 return sum(recordings.durations_seconds)

@@ -127,8 +127,10 @@ class Parameters:
 
 
 def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, pa.Table]:
-    """Return CLIPS and SAMPLES of the selected splits; a clip in several splits is one row."""
+    """Return CLIPS and SAMPLES of the selected splits, with one row for each clip."""
     lists = _open_lists(parameters, cache_dir)
+
+    # Without a test split nothing needs boxes, so they are not fetched.
     truths: dict[str, Truth] = {}
     if _ANNOTATED_SPLITS & set(parameters.splits):
         truths = read_vggss(_find_boxes(lists), pattern=CLIP_ID)
@@ -139,12 +141,15 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     pairs: list[tuple[str, str]] = []
     if set(FULL_SPLITS) & set(parameters.splits):
         labels = _add_full(lists.get(FULL), parameters, samples)
+
     for split in parameters.splits:
         if split in FULL_SPLITS:
             continue
         samples.add(split, select(_read_split(lists, split, truths), parameters.limit))
         if split == EXTENDED_SPLIT:
             pairs = _read_negatives(lists, parameters.limit)
+
+    # The audit of coverage reads these lists later, and fetches nothing itself.
     if not lists.is_local:
         _cache_test_lists(lists)
 
@@ -159,8 +164,11 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
         url_of=lambda clip_id: parameters.video_url.replace("{video_id}", video_id_of(clip_id)),
         range_of=range_of,
     )
+
+    # The class that VGG-SS gives a clip goes before the label of vggsound.csv.
     for clip_id, label in labels.items():
         truths.setdefault(clip_id, Truth(label))
+
     sample_table = make_samples(samples, time_of=_time_of, truths=truths, attributes={})
     if pairs:
         negatives = {pair: [EXTENDED_SPLIT] for pair in pairs}
@@ -170,10 +178,12 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
 
 def _read_split(lists: Lists, split: str, truths: Mapping[str, Truth]) -> list[str]:
     """Return the clip ids of a split; those of a test split must have boxes."""
+    # The positives of the extended set are the test list.
     path = lists.get(ID_LISTS["vggss_test" if split == EXTENDED_SPLIT else split])
     ids = read_ids(
         path, pattern=CLIP_ID, what=CLIP_ID_WORDS, has_frame_column=path.suffix == ".csv"
     )
+
     if split in _ANNOTATED_SPLITS:
         unknown = next((clip_id for clip_id in ids if clip_id not in truths), None)
         if unknown is not None:
@@ -194,6 +204,7 @@ def _read_negatives(lists: Lists, limit: int | None) -> list[tuple[str, str]]:
 def find_published_test_sets(parameters: Parameters, *, cache_dir: Path) -> list[PublishedTestSet]:
     """List the test sets on which papers report; read the lists that are on this machine."""
     lists = _open_lists(parameters, cache_dir)
+    # Of SSL-TIE's and SSPL's sets only the sizes were published.
     sizes = [
         ("vggss_test", "LVS, EZ-VSL, SLAVC", 5158),
         ("vggss_heard_test", "LVS, EZ-VSL, HTF: 110 heard classes", 2564),
@@ -253,7 +264,7 @@ def _known_ids(lists: Lists, split: str) -> frozenset[str] | None:
 
 
 def _cache_test_lists(lists: Lists) -> None:
-    """Fetch the small lists that the audit of coverage reads, whichever splits are selected."""
+    """Fetch the small lists that the audit of coverage reads, for any selection of splits."""
     for split in ("vggss_test", "htf_vggss_test"):
         try:
             lists.get(ID_LISTS[split])
@@ -262,12 +273,13 @@ def _cache_test_lists(lists: Lists) -> None:
 
 
 def _add_full(path: Path, parameters: Parameters, samples: Membership) -> dict[str, str]:
-    """Add the clips of ``vggsound.csv`` to their splits; return the labels of all its clips.
+    """Add the clips of ``vggsound.csv`` to their splits; return all labels.
 
     The file has lines of ``YTID,start,label,split`` and no header.
     """
     ids: dict[str, list[str]] = {split: [] for split in parameters.splits if split in FULL_SPLITS}
     labels: dict[str, str] = {}
+
     reader = csv.reader(decode_lines(path), strict=True)
     try:
         for row in reader:
@@ -277,6 +289,8 @@ def _add_full(path: Path, parameters: Parameters, samples: Membership) -> dict[s
             clip_id, label, split = _parse_row(row, where)
             if clip_id in labels:
                 raise DataError(f"{where}: clip {clip_id} appears twice")
+
+            # Keep all labels: clips of other lists have theirs from this file, too.
             labels[clip_id] = label
             if split in ids:
                 ids[split].append(clip_id)
@@ -298,9 +312,11 @@ def _parse_row(row: list[str], where: str) -> tuple[str, str, str]:
         words = "YTID,start,label,split with a whole second as start, and no header"
         raise DataError(f"{where}: found {quote(','.join(row))}, expected {words}")
 
+    # The other lists write the start in six digits; this file has the bare number.
     clip_id = f"{row[0].strip()}_{int(row[1]):06d}"
     splits = {published: split for split, published in FULL_SPLITS.items()}
     split = splits.get(row[3].strip())
+
     if not CLIP_ID.fullmatch(clip_id) or split is None:
         raise DataError(
             f"{where}: found {quote(','.join(row))}, expected a YouTube id and train or test"
