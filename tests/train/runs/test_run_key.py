@@ -47,7 +47,7 @@ def key_of(tmp_path, monkeypatch):
 
 
 def edit(path):
-    path.write_text(path.read_text() + "\n# edited\n")
+    path.write_text(path.read_text() + "\nedited = True\n")
 
 
 def test_a_run_depends_on_what_it_imports_and_on_nothing_else(key_of):
@@ -88,6 +88,49 @@ def test_a_method_depends_on_the_module_whose_training_it_shares(key_of):
     second = {method: key_of(method) for method in MODELS}
     assert second["rcgrad"] == second["flowgrad_h"] != first["rcgrad"]
     assert second["ezvsl"] == first["ezvsl"]
+
+
+_SOURCE = '''"""Say what the module does."""
+
+RATE = 3
+
+
+class Rate:
+    """Say what the class holds."""
+
+    def scale(self, number):
+        """Say what the method returns."""
+        return self.scale(RATE * number + 1)
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_same"),
+    [
+        ("RATE = 3\n", "RATE = 3  # per second\n", True),
+        ("Say what the module does.", "Explain the module.", True),
+        ("Say what the class holds.", "Explain the class.", True),
+        ("Say what the method returns.", "Explain the method.", True),
+        ('        """Say what the method returns."""\n', "", True),
+        (
+            "self.scale(RATE * number + 1)",
+            "self.scale(\n            (RATE*number) + 1\n        )",
+            True,
+        ),
+        ("RATE = 3\n", "RATE = 4\n", False),
+        ("number + 1", "number + 2", False),
+        ("        return", "        number += 1\n        return", False),
+        ("RATE = 3\n", "RATE = 'Say what the module does.'\n", False),
+    ],
+)
+def test_only_statements_count(key_of, old, new, is_same):
+    path = key_of.code_dir / "train/models/rcgrad.py"
+    original = path.read_text()
+    assert _SOURCE.count(old) == 1
+    path.write_text(original + _SOURCE)
+    before = key_of("rcgrad")
+    path.write_text(original + _SOURCE.replace(old, new))
+    assert (key_of("rcgrad") == before) == is_same
 
 
 @pytest.mark.parametrize("method", METHODS)
