@@ -100,8 +100,7 @@ def _score_map(
         ciou = ciou_of(mark_pixels(values, protocol, median=median, low=low, high=high))
 
     # Several pixels can have the largest value, for example after a ReLU.
-    is_maximum = values == high
-    pointing = np.count_nonzero(is_maximum & is_any) / np.count_nonzero(is_maximum)
+    pointing = float(is_any[np.flatnonzero(values == high)].mean())
     return ciou, median_ciou, adaptive_ciou, pointing
 
 
