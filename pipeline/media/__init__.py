@@ -9,6 +9,7 @@ In reading order:
 - frame_reader, packet_run, sequential_reader: how frames are found, quickly or surely.
 - audio_reader, audio: how windows of sound are found, decoded and resampled.
 - media_file, container: opening files, and which of them are cut off.
+- configuration: whether a decoder's configuration changes within a file.
 - validate: `validate_clip`, `read_source_facts`, `ClipFacts`, `SourceFacts`,
   `ValidationParameters`. Whether a file is what was wanted.
 - cut: `cut_clip`, `CuttingError`. An exact section of a file, encoded again.

@@ -15,9 +15,10 @@ from collections.abc import Iterator, Sequence
 import av
 
 from earshot.errors import MediaError
+from pipeline.media.configuration import may_change_configuration
 from pipeline.media.container import has_dropped_frames
 from pipeline.media.frame import FrameWrapper, VideoFrame
-from pipeline.media.media_file import MediaFile, Opening
+from pipeline.media.media_file import MediaFile
 from pipeline.media.packet_run import PacketRun, PlanFailedError
 from pipeline.media.sequential_reader import SequentialReader, is_reordered_avi
 from pipeline.media.timeline import StreamClock
@@ -39,7 +40,7 @@ class FrameReader:
         self._clock = StreamClock.from_stream(stream, origin_seconds=file.origin_seconds)
         self._wrapper = FrameWrapper(stream, self._clock)
         self._sequential = SequentialReader(file, self._clock, self._wrapper)
-        self._must_begin_at_start = _must_begin_at_start(file.main)
+        self._must_begin_at_start = _must_begin_at_start(file)
 
     def iter_frames(self, times: Sequence[float]) -> Iterator[VideoFrame]:
         """Yield the frame shown at each time.
@@ -159,8 +160,9 @@ class FrameReader:
             raise PlanFailedError from error
 
 
-def _must_begin_at_start(opening: Opening) -> bool:
+def _must_begin_at_start(file: MediaFile) -> bool:
     """Return whether a video can never be entered in the middle."""
+    opening = file.main
     assert opening.video is not None
     # A palette comes with the packet that changes it, so a decoder that begins later has none.
     has_palette = opening.video.codec_context.pix_fmt == "pal8"
@@ -168,4 +170,5 @@ def _must_begin_at_start(opening: Opening) -> bool:
         has_palette
         or is_reordered_avi(opening)
         or has_dropped_frames(opening.container, opening.video)
+        or may_change_configuration(file.path, opening.video)
     )

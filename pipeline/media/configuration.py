@@ -1,0 +1,80 @@
+"""Tell whether the configuration of a decoder changes within a file.
+
+H.264, HEVC, AV1 and AAC need parameters before their first packet. MP4, MOV and FLV keep them
+outside of the packets, and may change them on the way: an MP4 by several sample descriptions, an
+FLV by another header. Whoever seeks behind such a change, or skips the packet that announces it,
+decodes with the old parameters: into other pictures, and often without an error. Such files are
+read from their beginning.
+"""
+
+import re
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+
+from pipeline.media.container import has_index, open_container
+
+# These containers have one configuration a stream (Matroska, AVI), or carry it in the packets.
+_FIXED_FORMATS = ("matroska", "avi", "mpegts", "mpeg", "asf")
+# An atom of MP4: its size, its name, and a size of 64 bits where the first one is 1.
+_ATOM_HEAD_BYTES = 8
+_LONG_ATOM_HEAD_BYTES = 16
+# The list of a track's sample descriptions: name, version and flags, number of descriptions.
+_DESCRIPTIONS = re.compile(rb"stsd.{4}(.{4})", re.DOTALL)
+
+
+def may_change_configuration(path: Path | str, stream: av.stream.Stream) -> bool:
+    """Return whether a stream's decoder may get another configuration outside of its packets.
+
+    Args:
+        path: The file. Its packets are read where the container has no list of configurations.
+        stream: A stream of the open file.
+
+    Raises:
+        av.FFmpegError: The file cannot be read.
+    """
+    container = stream.container
+    assert isinstance(container, InputContainer)
+    if has_index(container):
+        return _has_several_descriptions(Path(path))
+    if container.format.name.startswith(_FIXED_FORMATS):
+        return False
+    return _has_new_extradata(path, stream)
+
+
+def _has_several_descriptions(path: Path) -> bool:
+    """Return whether a track of an MP4 has several sample descriptions, or none that is found."""
+    counts = [int.from_bytes(count, "big") for count in _DESCRIPTIONS.findall(_read_moov(path))]
+    return not counts or max(counts) > 1
+
+
+def _read_moov(path: Path) -> bytes:
+    """Return the atom that describes the tracks of an MP4; nothing where there is none."""
+    with open(path, "rb") as file:
+        while True:
+            head = file.read(_LONG_ATOM_HEAD_BYTES)
+            if len(head) < _ATOM_HEAD_BYTES:
+                return b""
+
+            size, name, num_head_bytes = int.from_bytes(head[:4], "big"), head[4:8], len(head)
+            if size == 1:
+                size = int.from_bytes(head[8:16], "big")
+            if name == b"moov":
+                return head + file.read(max(size - num_head_bytes, 0))
+            # Size 0: the atom goes on to the end of the file.
+            if size < _ATOM_HEAD_BYTES:
+                return b""
+            file.seek(size - num_head_bytes, 1)
+
+
+def _has_new_extradata(path: Path | str, stream: av.stream.Stream) -> bool:
+    """Return whether a packet of a stream brings a configuration that is not the first one."""
+    first = stream.codec_context.extradata
+    with open_container(path) as fresh:
+        for packet in fresh.demux(fresh.streams[stream.index]):
+            # Some programs repeat the same header before each keyframe.
+            has_header = packet.has_sidedata("new_extradata")
+            if has_header and bytes(packet.get_sidedata("new_extradata")) != first:
+                return True
+    return False
