@@ -18,11 +18,11 @@ from typing import Literal
 
 Permanence = Literal[
     "permanent",  # the engine never attempts the clip again by itself
-    "confirm",  # permanent once it was seen on two different days (UTC)
+    "confirm",  # permanent once it was seen twice, at least 20 hours apart
     "transient",  # attempted again after growing delays
     "pause",  # transient; all other clips wait too: the site refuses this machine, not the clip
     "later",  # not published yet; attempted again after a day
-    "stop",  # a problem of this machine; the run ends
+    "stop",  # a problem of this machine; the run ends if it lasts
 ]
 
 # What the report page says about another attempt.
@@ -36,6 +36,21 @@ _OUTLOOK_ON_PAGE: dict[Permanence, str] = {
 }
 
 _FIND_A_COPY = "nothing; look for a copy and import it"
+
+# The words of this machine's errors (errno), as programs print them. A server can say "permission
+# denied" as well: so it must be about a file, and not the phrase of an HTTP status.
+_DENIED = r"(?:permission denied|operation not permitted|file too large)"
+_LOCAL = (
+    r"no space left|disk quota exceeded|read-only file system|input/output error"
+    r"|too many open files|stale (?:nfs )?file handle|cannot allocate memory|remote i/o error"
+    r"|structure needs cleaning|transport endpoint is not connected"
+    rf"|\[errno \d+\] {_DENIED}"
+    rf"|^(?!.*http error \d).*(?:(?:/|\bopen|\bwrit|postprocessing:).*{_DENIED}|{_DENIED}: '?/)"
+    r"|\bff(?:mpeg|probe)\b(?: and ff(?:mpeg|probe))?(?: is| are)? not (?:found|installed)"
+)
+
+# What ``plain_http`` writes between the status line and the words of a web page.
+PAGE_MARK = "the page says:"
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,14 @@ class Reason:
     # Whether the first attempts follow each other quickly. False: even the first one waits long.
     has_quick_retries: bool = True
 
+    # Whether the clip itself is the cause. When most videos of a site fail for other reasons, the
+    # site refuses this machine, whatever it says.
+    is_of_clip: bool = False
+
+    # Whether the pattern is also looked for in the words of a web page. A page is written by
+    # people: "410 people are waiting" is no status, and its "permission denied" is not ours.
+    is_in_pages: bool = True
+
     def outlook(self, *, is_confirmed: bool = False) -> str:
         """Return ``permanent``, ``confirm`` (one more attempt on another day) or ``retry``."""
         if self.permanence == "permanent" or (self.permanence == "confirm" and is_confirmed):
@@ -77,14 +100,16 @@ _ROWS = (
         "bot_check",
         "pause",
         "wait, lower download.videos_per_hour, or set download.cookies_path",
-        r"confirm you're not a bot|captcha challenge|your ip is likely being blocked",
+        r"confirm (?:that )?you(?:'re| are) not a (?:ro)?bot|captcha challenge"
+        r"|your ip is likely being blocked|unusual traffic",
         retry_when="access",
     ),
+    # YouTube tells a blocked session of every video that "this content isn't available".
     Reason(
         "rate_limit",
         "pause",
         "wait an hour or more; lower download.videos_per_hour",
-        r"this content isn't available, try again later|rate-limited by youtube"
+        r"this content (?:isn't|is not) available|rate[- ]limited by youtube"
         r"|http error 429|too many requests",
         retry_when="access",
     ),
@@ -94,6 +119,7 @@ _ROWS = (
         "nothing; with the cookies of an account that may see it, retry",
         r"private video|this video is private",
         retry_when="access",
+        is_of_clip=True,
     ),
     Reason(
         "age_restricted",
@@ -101,6 +127,7 @@ _ROWS = (
         "set download.cookies_path to an adult account's cookies, then retry",
         r"confirm your age|inappropriate for some users|age-restricted",
         retry_when="access",
+        is_of_clip=True,
     ),
     Reason(
         "members_only",
@@ -108,45 +135,76 @@ _ROWS = (
         "nothing; with a member's cookies, retry",
         r"join this channel|members-only",
         retry_when="access",
+        is_of_clip=True,
     ),
     Reason(
         "account_terminated",
         "permanent",
         _FIND_A_COPY,
-        r"account associated with this video has been terminated",
+        r"account associated with this video has been (?:terminated|closed|suspended|deleted)"
+        r"|(?:uploader|user|owner) has (?:closed|deleted) (?:their|his|her) (?:youtube )?account"
+        r"|\baccount has been (?:terminated|closed|suspended|deleted)",
+        is_of_clip=True,
     ),
     Reason(
         "geo_blocked",
         "permanent",
         "set download.proxy to an address in another country, then retry",
-        r"blocked it in your country|not made this video available in your country"
-        r"|geo restriction|georestrictederror",
+        r"blocked(?: it)? in your (?:country|region)"
+        r"|(?:not (?:made this video )?|un)available (?:in|from) your (?:country|region|location)"
+        r"|geo[- ]?restrict",
         retry_when="access",
+        is_of_clip=True,
     ),
-    Reason("copyright", "permanent", _FIND_A_COPY, r"copyright claim"),
+    Reason(
+        "copyright",
+        "permanent",
+        _FIND_A_COPY,
+        r"copyright (?:claim|grounds|infringement)",
+        is_of_clip=True,
+    ),
     Reason(
         "removed",
         "permanent",
         _FIND_A_COPY,
-        r"removed by the uploader|removed for violating|isn't available anymore",
+        r"removed by the (?:uploader|user|owner|author)|removed for violating"
+        r"|(?:isn't|is not) available anymore|video (?:has been|was) (?:removed|deleted)"
+        r"|live stream recording is not available",
+        is_of_clip=True,
     ),
-    Reason("upcoming", "later", "retry after it was shown", r"live event will begin|premieres in"),
-    Reason("drm", "permanent", _FIND_A_COPY, r"drm protected"),
-    Reason("paid", "permanent", _FIND_A_COPY, r"requires payment"),
+    Reason(
+        "upcoming",
+        "later",
+        "retry after it was shown",
+        r"live event will begin|premieres in|processing this video",
+        is_of_clip=True,
+    ),
+    Reason("drm", "permanent", _FIND_A_COPY, r"drm protected", is_of_clip=True),
+    Reason(
+        "paid",
+        "permanent",
+        _FIND_A_COPY,
+        r"requires payment|available to music premium members",
+        is_of_clip=True,
+    ),
     Reason(
         "no_format",
         "transient",
         "upgrade yt-dlp and its JavaScript runtime (see `doctor`), then retry",
-        r"requested format is not available|no video formats found",
+        r"requested format is not available|no video formats found"
+        r"|only images are available for download",
         retry_when="upgrade",
         is_environment=True,
         has_quick_retries=False,
     ),
+    # The second line is what YouTube tells a client that is out of date, of every video.
     Reason(
         "extractor",
         "transient",
         "upgrade yt-dlp (see `doctor`), then retry",
-        r"failed to extract any player response|please report this issue",
+        r"failed to extract any player response|please report this issue"
+        r"|playback on other websites has been disabled|not available on this (?:app|device)"
+        r"|the page needs to be reloaded|watch on the latest version of youtube",
         retry_when="upgrade",
         is_environment=True,
     ),
@@ -157,6 +215,7 @@ _ROWS = (
         "retry; if it dominates, upgrade yt-dlp (see `doctor`)",
         r"http error 403",
         is_environment=True,
+        is_in_pages=False,
     ),
     Reason(
         "network",
@@ -166,47 +225,70 @@ _ROWS = (
         r"|downloaded file is empty|content too short"
         r"|connection (?:refused|reset|aborted|broken)|connection was (?:reset|closed|aborted)"
         r"|remote end closed connection|failed to resolve|name or service not known"
-        r"|temporary failure in name resolution|network is unreachable|no route to host",
+        r"|temporary failure in name resolution|network is unreachable|no route to host"
+        # A proxy answers with a status of its own, also 404.
+        r"|tunnel connection failed|(?:connect|connection) to proxy|proxyerror",
     ),
     Reason(
-        "ffmpeg", "transient", "retry; if it dominates, see `doctor`", r"ffmpeg exited with code"
+        "ffmpeg",
+        "transient",
+        "retry; if it dominates, see `doctor`",
+        r"ffmpeg exited with code",
+        is_in_pages=False,
     ),
     Reason(
         "local",
         "stop",
         "free disk space or mend what the text names, then run again",
-        r"postprocessing:|no space left|disk quota exceeded|read-only file system",
+        _LOCAL,
+        is_in_pages=False,
+    ),
+    # yt-dlp could not join or convert what it fetched: this video alone.
+    Reason(
+        "merge",
+        "transient",
+        "retry; if it dominates, see `doctor`",
+        r"postprocessing:|conversion failed",
+        is_in_pages=False,
     ),
     Reason(
         "unavailable",
         "confirm",
         "one more attempt on another day confirms it",
-        r"video unavailable|does not exist",
+        r"video unavailable|does not exist|this video is (?:not available|unavailable)",
     ),
-    # Flickr answers an API call for an absent video with "stat: fail".
+    # Of the texts only the status line counts. Flickr answers for an absent video "stat: fail".
     Reason(
         "gone",
         "permanent",
         _FIND_A_COPY,
-        r"\b404\b|\b410\b|\bstat(?:us)?\b\W{0,4}fail|stat not ok|not a video",
+        r"http error (?:404|410)\b|\bstat(?:us)?\b\W{0,4}fail|stat not ok|not a video",
+        is_of_clip=True,
+        is_in_pages=False,
     ),
     Reason("unknown", "transient", "read the text (`missing --format json`), then retry"),
     # Seen on the file that arrived, not read from a text:
-    Reason("no_audio", "permanent", "nothing: the file has no sound"),
-    Reason("no_video", "permanent", "nothing: the file has no moving picture"),
-    Reason("too_short", "permanent", "nothing: the video ends before the wanted section does"),
-    Reason("corrupt", "confirm", "retry once; replace the file if it is your own"),
-    Reason("too_large", "permanent", "raise download.max_gigabytes, then retry"),
+    Reason("no_audio", "permanent", "nothing: the file has no sound", is_of_clip=True),
+    Reason("no_video", "permanent", "nothing: the file has no moving picture", is_of_clip=True),
+    Reason(
+        "too_short",
+        "permanent",
+        "nothing: the video ends before the wanted section does",
+        is_of_clip=True,
+    ),
+    Reason("corrupt", "confirm", "retry once; replace the file if it is your own", is_of_clip=True),
+    Reason("too_large", "permanent", "raise download.max_gigabytes, then retry", is_of_clip=True),
     Reason(
         "duplicate",
         "permanent",
         "nothing: another clip has the same bytes (download.allow_duplicates keeps both)",
+        is_of_clip=True,
     ),
 )
 REASONS = {reason.name: reason for reason in _ROWS}
 
 _PATTERNS = tuple(
-    (re.compile(reason.pattern), reason.name) for reason in _ROWS if reason.pattern is not None
+    (re.compile(reason.pattern), reason) for reason in _ROWS if reason.pattern is not None
 )
 
 _ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -241,9 +323,10 @@ def classify(text: str) -> str:
         A key of ``REASONS``; ``unknown`` when no pattern fits.
     """
     normalized = normalize(text)
-    for pattern, name in _PATTERNS:
-        if pattern.search(normalized):
-            return name
+    status_line = normalized.split(PAGE_MARK, 1)[0]
+    for pattern, reason in _PATTERNS:
+        if pattern.search(normalized if reason.is_in_pages else status_line):
+            return reason.name
     return "unknown"
 
 

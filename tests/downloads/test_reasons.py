@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.downloads.reasons import REASONS, classify, find_reason, normalize
+from pipeline.downloads.reasons import PAGE_MARK, REASONS, classify, find_reason, normalize
 
 # (row of the table, raw text as tools print it, reason)
 TEXTS = [
@@ -22,6 +22,11 @@ TEXTS = [
         "rate_limit",
     ),
     (2, "The current session has been rate-limited by YouTube for up to an hour", "rate_limit"),
+    (
+        2,
+        "ERROR: [youtube] abc: Video unavailable. This content isn\u2019t available.",
+        "rate_limit",
+    ),
     (3, "ERROR: unable to download video data: HTTP Error 429: Too Many Requests", "rate_limit"),
     (3, "too many requests", "rate_limit"),
     (
@@ -44,6 +49,13 @@ TEXTS = [
         "account_terminated",
     ),
     (
+        7,
+        "ERROR: [youtube] abc: This video is no longer available because the uploader has closed "
+        "their YouTube account.",
+        "account_terminated",
+    ),
+    (8, "ERROR: [youtube] abc: This video is not available in your country", "geo_blocked"),
+    (
         8,
         "Video unavailable. The uploader has not made this video available in your country",
         "geo_blocked",
@@ -64,6 +76,7 @@ TEXTS = [
     (10, "Video unavailable. This video has been removed by the uploader", "removed"),
     (10, "This video has been removed for violating YouTube's Terms of Service", "removed"),
     (10, "Video unavailable. This video isn\u2019t available anymore", "removed"),
+    (10, "ERROR: [youtube] abc: This live stream recording is not available.", "removed"),
     (11, "This live event will begin in 3 days.", "upcoming"),
     (11, "Premieres in 2 hours", "upcoming"),
     (12, "This video is DRM protected", "drm"),
@@ -90,6 +103,19 @@ TEXTS = [
         "KeyError('x'); please report this issue on https://github.com/yt-dlp/yt-dlp/issues",
         "extractor",
     ),
+    (
+        14,
+        "ERROR: [youtube] abc: Video unavailable. "
+        "Playback on other websites has been disabled by the video owner",
+        "extractor",
+    ),
+    (
+        14,
+        "ERROR: [youtube] abc: The following content is not available on this app.. "
+        "Watch on the latest version of YouTube.",
+        "extractor",
+    ),
+    (14, "ERROR: [youtube] abc: The page needs to be reloaded.", "extractor"),
     (15, "ERROR: unable to download video data: HTTP Error 403: Forbidden", "forbidden"),
     (16, "HTTP Error 500: Internal Server Error", "network"),
     (16, "HTTP Error 503: Service Unavailable", "network"),
@@ -99,16 +125,32 @@ TEXTS = [
     (16, "The downloaded file is empty", "network"),
     (16, "content too short (expected 20 bytes and served 10)", "network"),
     (16, "<urlopen error [Errno 111] Connection refused>", "network"),
+    (
+        16,
+        "('Unable to connect to proxy', OSError('Tunnel connection failed: 404 Not Found'))",
+        "network",
+    ),
     (17, "ERROR: ffmpeg exited with code 8", "ffmpeg"),
-    (18, "ERROR: Postprocessing: Conversion failed!", "local"),
     (18, "unable to write data: [Errno 28] No space left on device", "local"),
-    (19, "ERROR: [youtube] abc: Video unavailable", "unavailable"),
-    (19, "This channel does not exist", "unavailable"),
-    (20, "HTTP Error 404: Not Found", "gone"),
-    (20, "HTTP Error 410: Gone", "gone"),
-    (20, "flickr: stat: fail, not a video", "gone"),
-    (21, "something new", "unknown"),
-    (21, "", "unknown"),
+    (
+        18,
+        "ERROR: unable to open for writing: [Errno 13] Permission denied: '/data/x.part'",
+        "local",
+    ),
+    (18, "OSError: [Errno 5] Input/output error", "local"),
+    (18, "unable to create directory [Errno 24] Too many open files: '/data/a'", "local"),
+    (18, "unable to rename file: [Errno 116] Stale file handle", "local"),
+    (18, "ERROR: Postprocessing: /data/x.temp.mp4: No space left on device", "local"),
+    (18, "ERROR: Postprocessing: ffprobe and ffmpeg not found", "local"),
+    (19, "ERROR: Postprocessing: Conversion failed!", "merge"),
+    (19, "ERROR: Postprocessing: Invalid data found when processing input", "merge"),
+    (20, "ERROR: [youtube] abc: Video unavailable", "unavailable"),
+    (20, "This channel does not exist", "unavailable"),
+    (21, "HTTP Error 404: Not Found", "gone"),
+    (21, "HTTP Error 410: Gone", "gone"),
+    (21, "flickr: stat: fail, not a video", "gone"),
+    (22, "something new", "unknown"),
+    (22, "", "unknown"),
 ]
 
 
@@ -143,6 +185,33 @@ def test_prefix_id_colours_and_urls_are_ignored():
     assert classify("file 404abc is odd, 1410 too") == "unknown"
 
 
+def test_statuses_and_errors_of_the_system_are_not_read_from_a_web_page():
+    """A page is written by people: its numbers are no statuses, its disk is not ours."""
+    page = "the server sent a web page, expected a video; the page says: "
+    for words in (
+        "410 people are waiting",
+        "Error 404: HTTP Error 404",
+        "fopen(/var/x): failed to open stream: Permission denied",
+        "[Errno 28] No space left on device",
+        "this is not a video site",
+        "HTTP Error 403",
+    ):
+        assert classify(page + words) == "unknown", words
+    # The status line counts, whatever the page below it says.
+    assert classify(f"HTTP Error 500: Oops; {PAGE_MARK} 404, no space left") == "network"
+    assert classify(f"HTTP Error 401: Permission denied; {PAGE_MARK} 410") == "unknown"
+    assert classify(f"HTTP Error 404: Not Found; {PAGE_MARK} timetable") == "gone"
+    assert classify(page + "This private video") == "private"
+
+
+def test_which_reasons_are_the_clips_own():
+    """When most videos fail for any other reason, the session or the downloader is the cause."""
+    assert {reason.name for reason in REASONS.values() if not reason.is_of_clip} == {
+        *("bot_check", "rate_limit", "no_format", "extractor", "forbidden", "network", "ffmpeg"),
+        *("local", "merge", "unavailable", "unknown"),
+    }
+
+
 PERMANENCE = {
     "permanent": {
         *("private", "removed", "copyright", "gone", "members_only", "account_terminated", "drm"),
@@ -150,7 +219,9 @@ PERMANENCE = {
         *("no_audio", "no_video", "too_short", "too_large", "duplicate"),
     },
     "confirm": {"unavailable", "corrupt"},
-    "transient": {"network", "forbidden", "unknown", "extractor", "ffmpeg", "no_format"},
+    "transient": {
+        *("network", "forbidden", "unknown", "extractor", "ffmpeg", "no_format", "merge"),
+    },
     "pause": {"bot_check", "rate_limit"},
     "later": {"upcoming"},
     "stop": {"local"},
