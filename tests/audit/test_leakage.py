@@ -63,6 +63,7 @@ def test_overlap_by_clip_and_by_video():
         1,
         ("b_1",),
     )
+    assert second.is_leakage  # another part of a training video is enough
     chosen = find_overlaps(
         CLIPS_EXAMPLE, dataset="x", train_splits=["val"], test_splits=["test", "absent"]
     )

@@ -49,6 +49,15 @@ def test_silence_and_extremes_are_finite():
             assert array.dtype == np.float16
 
 
+@pytest.mark.parametrize(
+    ("preset", "level"), [("257x300", np.log(1e-5)), ("htf", np.log(1e-7) / 12)]
+)
+def test_silence_has_the_level_of_the_offset(preset, level):
+    silence = np.zeros(48000, np.float32)
+    array = compute_spectrogram(silence, sample_rate=16000, settings=PRESETS[preset])
+    assert (array == np.float16(level)).all()
+
+
 @pytest.mark.parametrize("num_samples", [1, 100, 511, 512, 513, 47999, 48001])
 def test_any_length_gives_the_shape(num_samples):
     waveform = np.random.default_rng(0).standard_normal(num_samples).astype("f4")

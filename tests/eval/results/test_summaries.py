@@ -4,6 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from eval.results.files import METRICS
+from eval.results.summaries import compute_sample_values
 from tests.helpers.score_examples import (
     evaluate_maps,
     loop_average_precision,
@@ -50,3 +52,13 @@ def test_negatives_have_confidence_and_give_average_precision():
     silent = make_row("a+a", boxes=[], splits=["test"], attributes=[("negative", "true")])
     table = pa.concat_tables([samples, make_table([silent])])
     assert evaluate_maps(table, maps, ids)[1][0]["missing"] == {"no_map": 1}
+
+
+def test_a_success_is_at_or_above_its_threshold():
+    cious = [0.29, 0.3, 0.32, 0.49, 0.5, 0.51]
+    rows = [dict.fromkeys(("adaptive_ciou", "median_ciou", "pointing"), 0.0) for _ in cious]
+    for row, ciou in zip(rows, cious, strict=True):
+        row["ciou"] = ciou
+    values = dict(zip(METRICS, compute_sample_values(rows).T.tolist(), strict=True))
+    assert values["success_rate_at_30"] == [0, 1, 1, 1, 1, 1]
+    assert values["success_rate"] == [0, 0, 0, 0, 1, 1]

@@ -25,6 +25,12 @@ def test_auc_is_the_mean_of_its_contributions():
     assert metrics.auc_contributions(cious).mean() == pytest.approx(metrics.auc(cious), abs=1e-12)
 
 
+def test_both_ends_of_the_auc_count_half():
+    cious = np.array([0.0, 0.05, 0.5, 1.0, 1.0])
+    assert metrics.auc_contributions(cious) == pytest.approx([0.025, 0.075, 0.525, 1, 1])
+    assert metrics.auc_contributions(cious).mean() == pytest.approx(metrics.auc(cious), abs=1e-12)
+
+
 def test_no_samples_is_an_error_not_a_number():
     with pytest.raises(DataError, match="the subset is empty"):
         metrics.auc(np.array([]))
@@ -105,3 +111,19 @@ def test_paired_comparison_sees_what_separate_intervals_do_not():
     assert (same.difference, same.p_value) == (0, 1)
     with pytest.raises(DataError, match="expected the same samples"):
         compare_paired(first, second[:-1])
+
+
+def test_a_p_value_counts_both_sides():
+    # 400 differences of mean .05 and deviation .5: the mean lies 2 standard errors above 0, and a
+    # normal distribution has .0455 outside of 2 on both sides together.
+    differences = np.random.default_rng(0).normal(0, 1, 400)
+    differences = 0.05 + 0.5 * (differences - differences.mean()) / differences.std()
+    nothing = np.zeros(400)
+    assert compare_paired(differences, nothing).p_value == pytest.approx(0.0455, abs=0.008)
+    assert compare_paired(nothing, differences).p_value == pytest.approx(0.0455, abs=0.008)
+
+
+def test_two_models_are_resampled_together():
+    second = np.random.default_rng(0).random(50)
+    comparison = compare_paired(second + 0.125, second)
+    assert (comparison.low, comparison.high) == pytest.approx((0.125, 0.125), abs=1e-12)
