@@ -9,6 +9,7 @@ In reading order:
 - ``plan``: ``Planner``, ``Task`` - which arrays are missing, grouped into tasks
 - ``tasks``: ``run_task``, ``Extract`` - what a worker does with a task
 - ``cluster``: ``ClusterParameters``, ``open_client`` - where tasks run
+- ``software``: ``Software``, ``require_software`` - refuse tasks of other code or libraries
 - ``task_run``: ``run_tasks`` - hand out tasks; survive workers that crash or hang
 - ``worker_watch``: ``WorkerWatch`` - replace workers that hang
 - ``crash_log``: ``CrashLog`` - find the clip that ends workers

@@ -14,7 +14,8 @@ worker again and again costs its own samples and nothing else:
                                     ------>  clip b is skipped, the other clips of T are read
     read the result of T  <----------------  write the shards and the result of T
 
-``crash_log.py`` describes the notes and who writes them.
+``crash_log.py`` describes the notes and who writes them. A worker whose code or libraries are not
+those of the client refuses its tasks (``software.py``). It is restarted once.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,7 @@ from pipeline.base.os_errors import is_os_error
 from pipeline.shards.cluster import ClusterParameters, open_client
 from pipeline.shards.crash_log import FOLDER_PREFIX, CrashLog
 from pipeline.shards.plan import Task
+from pipeline.shards.software import LOADED, Software, WorkerDiffersError, require_software
 from pipeline.shards.tasks import Extract, TaskResult, run_task
 from pipeline.shards.worker_watch import NoWorkersError, WorkerWatch
 
@@ -82,16 +85,44 @@ def run_tasks(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run_on_worker(task: Task, extract: Extract, log: CrashLog) -> None:
+@dataclass(frozen=True)
+class _PackedTask:
+    """A task on its way to a worker.
+
+    The task is pickled here and not by Dask: a worker that differs from the client refuses it
+    before it imports any module of a feature.
+    """
+
+    planned_with: Software
+    feature_names: tuple[str, ...]
+    pickled: bytes
+
+    @classmethod
+    def pack(cls, task: Task, extract: Extract) -> "_PackedTask":
+        from distributed.protocol import pickle
+
+        names = tuple(shard.feature.name for shard in task.shards)
+        return cls(LOADED, names, pickle.dumps((task, extract)))
+
+    def unpack(self, *, worker: str) -> tuple[Task, Extract]:
+        from distributed.protocol import pickle
+
+        require_software(self.planned_with, self.feature_names, worker=worker)
+        return pickle.loads(self.pickled)
+
+
+def _run_on_worker(packed: _PackedTask, log: CrashLog) -> None:
     """Try a task once, and write its result to the log; runs on a worker."""
     import cv2
     from distributed import get_worker
 
+    address = get_worker().address
+    task, extract = packed.unpack(worker=address)
     cv2.setNumThreads(1)  # a worker is one core
 
     # Clips that ended too many workers before are skipped this time.
     skip_reasons = log.find_clips_to_skip(task.task_id)
-    notes = log.begin_try(task.task_id, get_worker().address)
+    notes = log.begin_try(task.task_id, address)
     try:
         result = run_task(task, extract=extract, skip_reasons=skip_reasons, notes=notes)
         log.write_result(task.task_id, result)
@@ -135,6 +166,7 @@ class TaskRun:
 
         self._futures: dict[str, Future] = {}  # of the tasks that are not done, by id
         self._ended: queue.SimpleQueue[tuple[str, Future]] = queue.SimpleQueue()
+        self._num_submitted: dict[str, int] = {}
         self._num_errors: dict[str, int] = {}
         # When a task had ended but its result could not be seen yet.
         self._missing_since: dict[str, float] = {}
@@ -162,11 +194,10 @@ class TaskRun:
 
     def _submit(self, task_id: str) -> None:
         # Dask would return the old future for a key that it knows.
-        number = self._num_errors.get(task_id, 0)
+        number = self._num_submitted[task_id] = self._num_submitted.get(task_id, 0) + 1
         future = self._client.submit(
             _run_on_worker,
-            self._tasks[task_id],
-            self._extract,
+            _PackedTask.pack(self._tasks[task_id], self._extract),
             self._log,
             key=f"{task_id}-{number}-{self._log.folder.name}",
             pure=False,
@@ -213,6 +244,11 @@ class TaskRun:
 
     def _handle_error(self, task_id: str, error: BaseException) -> None:
         """End the run with an error that concerns all tasks; try the task again after others."""
+        # A worker that was started before an update has the new code after a restart.
+        if isinstance(error, WorkerDiffersError) and self._watch.restart_outdated(error.worker):
+            self._submit(task_id)
+            return
+
         # A full disk, for example, would stop every other task as well.
         if isinstance(error, EarshotError) or is_os_error(error):
             raise error

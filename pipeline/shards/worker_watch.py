@@ -42,6 +42,10 @@ class WorkerWatch:
         # The workers at the last check, without those that were replaced since.
         self._known_workers: set[str] = set()
         self._without_workers_since: float | None = None
+        # The workers that were restarted because of their software, and their nannies. A nanny is
+        # the process that starts a worker; it keeps its address when the worker gets another.
+        self._outdated: set[str] = set()
+        self._used_nannies: set[str] = set()
 
     def check(self) -> None:
         """Replace hung workers, and print which workers are gone.
@@ -68,7 +72,7 @@ class WorkerWatch:
         hung = set()
         for address, keys in self._client.processing().items():
             for key in keys:
-                # Keys are "<task>-<number of errors>-<folder of the log>".
+                # Keys are "<task>-<number of the try>-<folder of the log>".
                 task_id = str(key).split("-")[0]
                 latest = self._log.find_latest_try(task_id)
                 # The worker has not begun the task yet, or another worker tried it later.
@@ -107,27 +111,53 @@ class WorkerWatch:
         elif now - self._without_workers_since > wait_seconds:
             raise NoWorkersError
 
+    def restart_outdated(self, address: str) -> bool:
+        """Restart a worker that has other code or libraries than this process, once.
+
+        Returns:
+            Whether its tasks may be tried again. False if nothing can restart the worker, or if it
+            differs after a restart as well.
+        """
+        # Its other tasks were refused by the same process.
+        if address in self._outdated:
+            return True
+
+        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        nanny = workers.get(address, {}).get("nanny")
+        if not nanny or nanny in self._used_nannies:
+            return False
+
+        print(
+            f"worker {address} has other code or libraries than this run; it is restarted",
+            file=sys.stderr,
+        )
+        self._known_workers.discard(address)
+        self._outdated.add(address)
+        self._used_nannies.add(nanny)
+        return self._restart(address)
+
     def _replace(self, address: str, *, has_nanny: bool) -> None:
         """Restart a worker, or remove it from the cluster where that is impossible."""
         self._known_workers.discard(address)
         print(f"worker {address} makes no progress; its task goes to another", file=sys.stderr)
 
-        # A nanny is the process that starts a worker. A stopped process or a dead machine has none
-        # that answers.
-        if has_nanny:
-            try:
-                self._client.restart_workers(
-                    [address], timeout=_RESTART_TIMEOUT_SECONDS, raise_for_error=True
-                )
-            except Exception as error:  # whatever prevents it, the worker is removed
-                print(
-                    f"worker {address} cannot be restarted ({type(error).__name__}); "
-                    "going on without it",
-                    file=sys.stderr,
-                )
-            else:
-                return
-        self._client.run_on_scheduler(_remove_worker, address=address)
+        if not (has_nanny and self._restart(address)):
+            self._client.run_on_scheduler(_remove_worker, address=address)
+
+    def _restart(self, address: str) -> bool:
+        """Let its nanny restart a worker; print why that fails."""
+        try:
+            self._client.restart_workers(
+                [address], timeout=_RESTART_TIMEOUT_SECONDS, raise_for_error=True
+            )
+        except Exception as error:  # a stopped process or a dead machine: no nanny answers
+            print(
+                f"worker {address} cannot be restarted ({type(error).__name__}); "
+                "going on without it",
+                file=sys.stderr,
+            )
+            return False
+        return True
 
 
 async def _remove_worker(dask_scheduler: "Scheduler | None" = None, address: str = "") -> None:
