@@ -16,9 +16,15 @@ from pipeline.datasets.sample.dataset import build_tables
 from pipeline.datasets.sample.entries import BROKEN, Parameters, file_name, list_entries
 
 SMALL = Parameters(
-    num_train=3, num_val=1, num_single=2, num_traffic=2, duration_seconds=1.0, num_workers=1
+    num_train=3,
+    num_val=1,
+    num_single=2,
+    num_traffic=2,
+    num_final=1,
+    duration_seconds=1.0,
+    num_workers=1,
 )
-NUM_CLIPS = 3 + 1 + 2 + 2 + len(BROKEN)
+NUM_CLIPS = 3 + 1 + 2 + 2 + 2 + len(BROKEN)
 
 
 def path_of(clip: dict) -> Path:
@@ -65,6 +71,9 @@ def test_tables_are_whole(rendered, tmp_path):
         "test": 4,
         "single": 2,
         "traffic": 2,
+        "final": 2,
+        "final_single": 1,
+        "final_traffic": 1,
     }
     for sample in samples:
         facts = dict(sample["attributes"])
@@ -182,7 +191,14 @@ def test_a_changed_content_changes_the_url():
 
 def test_scenes_of_both_kinds_in_proportion():
     entries = list_entries(
-        Parameters(num_train=100, num_val=10, num_single=0, num_traffic=0, traffic_fraction=0.3)
+        Parameters(
+            num_train=100,
+            num_val=10,
+            num_single=0,
+            num_traffic=0,
+            num_final=0,
+            traffic_fraction=0.3,
+        )
     )
     kinds = [
         entry.scene.kind for entry in entries if entry.splits == ("train",) and entry.defect is None

@@ -86,8 +86,9 @@ def test_the_results_name_every_model_baseline_and_subset(checkout):
     results = json.loads((checkout / "reports" / "results.json").read_text())["results"]
     rows = {(row["model"], row["subset"]): row for row in results if row["protocol"] == "earshot"}
     baselines = {"centre", "uniform", "random", "flow", "flow_8bit", "flow_8bit_normalized"}
+    subsets = ("single", "traffic", "final_single", "final_traffic")
     models = {"ezvsl", "ezvsl_untrained", "htf", "htf_untrained", *baselines}
-    assert set(rows) == {(model, subset) for model in models for subset in ("single", "traffic")}
+    assert set(rows) == {(model, subset) for model in models for subset in subsets}
     for row in rows.values():
         assert (row["n"], row["num_requested"], row["coverage_percent"]) == (4, 4, 100)
         for metric in ("mean_ciou", "success_rate", "auc", "adaptive_ciou", "pointing_accuracy"):

@@ -28,6 +28,7 @@ TINY = {
     "sources.sample.num_val": 4,
     "sources.sample.num_single": 4,
     "sources.sample.num_traffic": 4,
+    "sources.sample.num_final": 4,
     "sources.sample.num_workers": 2,
     "cache.shard_samples": 8,
     "cluster.workers": 0,

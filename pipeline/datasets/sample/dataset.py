@@ -85,7 +85,7 @@ DATASET = Dataset(
     parameters=Parameters,
     build_tables=build_tables,
     box_rule="union",
-    test_splits=frozenset({"single", "traffic"}),
+    test_splits=frozenset({"single", "traffic", "final", "final_single", "final_traffic"}),
     test_sets=(
         TestSet("sample", "sample", "test", 0, "rendered on this machine: both subsets below"),
         TestSet("sample_single", "sample", "single", 0, "one source, still background"),
@@ -96,6 +96,7 @@ DATASET = Dataset(
             0,
             "several objects of which one or two sound, parked look-alikes",
         ),
+        TestSet("sample_final", "sample", "final", 0, "of both kinds; nothing was chosen on them"),
     ),
     attributes={
         "source_is_moving": Attribute(
