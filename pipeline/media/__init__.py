@@ -10,6 +10,7 @@ In reading order:
 - audio_reader, audio: how windows of sound are found, decoded and resampled.
 - media_file, container: opening files, and which of them are cut off.
 - configuration: whether a decoder's configuration changes within a file.
+- formats: which formats and protocols FFmpeg may read.
 - validate: `validate_clip`, `read_source_facts`, `ClipFacts`, `SourceFacts`,
   `ValidationParameters`. Whether a file is what was wanted.
 - cut: `cut_clip`, `CuttingError`. An exact section of a file, encoded again.

@@ -3,10 +3,14 @@
 FFmpeg chooses the demuxer by a file's content, so a suffix does not make a text file a video.
 """
 
+import errno
 from pathlib import Path
 
 import av
+import av.error
 from av.container import InputContainer
+
+from pipeline.media.formats import make_library_options
 
 _MATROSKA_SEGMENT_ID = bytes.fromhex("18538067")
 _HEAD_BYTES = 4096
@@ -24,10 +28,18 @@ def open_container(path: Path | str) -> InputContainer:
         The open container. The caller closes it.
 
     Raises:
-        av.FFmpegError: The file cannot be opened as media.
+        av.FFmpegError: The file cannot be opened as media, or is a text that names other files.
     """
     # FFmpeg takes what is before a colon for a protocol, but not in an absolute path.
-    container = av.open(str(Path(path).absolute()), metadata_errors="ignore")
+    name = str(Path(path).absolute())
+    try:
+        container = av.open(name, metadata_errors="ignore", options=make_library_options())
+    except av.error.FFmpegError as error:
+        # What FFmpeg says of formats and protocols that are not in the lists.
+        if error.errno != errno.EINVAL:
+            raise
+        reason = "it is damaged or, like a playlist, a text that names other files"
+        raise av.error.InvalidDataError(error.errno, reason, name) from error
 
     for stream in container.streams.video:
         if stream.codec_context is not None:

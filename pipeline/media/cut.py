@@ -6,6 +6,8 @@ from typing import Any
 
 import ffmpeg
 
+from pipeline.media.formats import make_program_options
+
 # Small enough to be fast and to keep a cache small; good enough that the coding does not show in
 # flow and spectrograms.
 _CRF = 20
@@ -55,10 +57,10 @@ def cut_clip(
         CuttingError: ffmpeg failed or took too long.
     """
     # Seeking in the input is exact when everything is encoded again, and skips what is before.
-    input_options = {"ss": start_seconds}
+    input_options: dict[str, Any] = {"ss": start_seconds, **make_program_options()}
     if stop_seconds is not None:
         input_options["t"] = stop_seconds - start_seconds
-    source = ffmpeg.input(str(source_path), **input_options)
+    source = ffmpeg.input(str(source_path.absolute()), **input_options)
 
     # Square pixels and even sides (4:2:0 needs them), the shorter one at most max_height.
     factor = f"min(1,{max_height}/min(ih*dar,ih))"

@@ -15,6 +15,7 @@ import av
 import av.error
 import numpy as np
 from av import AudioStream, VideoStream
+from av.audio.frame import format_dtypes
 from av.container import InputContainer
 
 from earshot.errors import MediaError
@@ -355,15 +356,26 @@ def _compare_picture(frame: av.VideoFrame, stream: _Decoded) -> None:
 
 def _find_peak(frame: av.AudioFrame) -> float:
     """Return the largest absolute sample of any channel, as a fraction of full scale."""
-    samples = frame.to_ndarray()
+    # Of eight and more channels PyAV names planes that lie elsewhere in memory, and its
+    # `to_ndarray` reads them.
+    num_channels, is_planar = frame.layout.nb_channels, frame.format.is_planar
+    dtype = np.dtype(format_dtypes[frame.format.name])
+    count = frame.samples * (1 if is_planar else num_channels)
+    planes = frame.planes[: num_channels if is_planar else 1]
+    return max((_find_plane_peak(plane, dtype, count) for plane in planes), default=0.0)
+
+
+def _find_plane_peak(plane: av.plane.Plane, dtype: np.dtype, count: int) -> float:
+    # PyAV's stubs do not say that a plane is a buffer.
+    samples = np.frombuffer(plane, dtype, count)  # type: ignore[call-overload]
     if samples.size == 0:
         return 0.0
-    if samples.dtype.kind == "f":
+    if dtype.kind == "f":
         return float(np.nan_to_num(np.abs(samples), nan=0.0).max())
 
     # Integer samples; those of eight bits have their zero at 128.
-    full_scale = float(1 << (8 * samples.dtype.itemsize - 1))
-    middle = full_scale if samples.dtype == np.uint8 else 0.0
+    full_scale = float(1 << (8 * dtype.itemsize - 1))
+    middle = full_scale if dtype == np.uint8 else 0.0
     return float(np.abs(samples.astype(np.float64) - middle).max()) / full_scale
 
 

@@ -7,11 +7,12 @@ from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
-import av
 import cv2
 import numpy as np
 
 from earshot.errors import DataError
+from pipeline.media.container import open_container
+from pipeline.media.formats import make_program_options
 from pipeline.media.timeline import choose_stream
 
 _MAX_AAC_CHANNELS = 8
@@ -48,7 +49,7 @@ class VideoEncoder:
             # raw pictures from the pipe
             f"-f rawvideo -pix_fmt rgb24 -s {size[0]}x{size[1]} -r {fps:.6f} -i pipe:0",
             # the original; its path may contain spaces, so it is added by itself
-            ["-i", str(sound_path.absolute())],
+            [*_list_options(make_program_options()), "-i", str(sound_path.absolute())],
             f"-map 0:v -map 1:{audio_index}",
             # H.264 with yuv420p needs even sides
             f"-vf pad=ceil(iw/2)*2:ceil(ih/2)*2,setsar={aspect}",
@@ -107,13 +108,17 @@ class VideoEncoder:
         return DataError(f"{self._sound_path}: ffmpeg cannot write the copy: {reason}")
 
 
+def _list_options(options: dict[str, str]) -> list[str]:
+    return [word for name, value in options.items() for word in (f"-{name}", value)]
+
+
 def _choose_sound(path: Path) -> tuple[int, str]:
     """Return the index of a file's sound stream, and ffmpeg's arguments that mix it.
 
     AAC has at most eight channels. Files with more often do not say what each of them is, so all
     are mixed into one.
     """
-    with av.open(str(path), metadata_errors="ignore") as container:
+    with open_container(path) as container:
         stream = choose_stream(container, "audio")
         assert stream is not None, "the caller checks that there is sound"
         index, num_channels = stream.index, stream.codec_context.layout.nb_channels

@@ -37,6 +37,7 @@ from pipeline.downloads.history import History, read_histories
 from pipeline.downloads.imports.clip_names import ClipNames
 from pipeline.downloads.imports.sources import FilePart, FoundFile, Kind, SourceReader
 from pipeline.downloads.ledger import Ledger
+from pipeline.media.container import open_container
 from pipeline.media.mux import SUFFIX, mux, mux_still
 from pipeline.media.validate import ClipFacts, ValidationParameters, validate_clip
 
@@ -406,7 +407,7 @@ def _join_parts(clip_id: str, parts: dict[Kind, FilePart], folder: Path) -> File
 def _has_sound(path: Path) -> bool:
     """Return whether a file has an audio stream; validation reports what cannot be read."""
     try:
-        with av.open(os.fspath(path)) as container:
+        with open_container(path) as container:
             return bool(container.streams.audio)
     except (av.error.FFmpegError, OSError, ValueError):
         return True
