@@ -8,6 +8,7 @@ from earshot.errors import EarshotError
 from pipeline import commands
 from pipeline.base.os_errors import report_error
 from pipeline.base.project import Project
+from pipeline.base.proxy import use_proxy
 from pipeline.commands.arguments import protect_ids
 
 
@@ -30,7 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(words)
 
     try:
-        return modules[arguments.command].run(arguments, Project.load(arguments.root))
+        project = Project.load(arguments.root)
+        with use_proxy(project.proxy):
+            return modules[arguments.command].run(arguments, project)
     except BrokenPipeError:
         return 0
     except (EarshotError, OSError) as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from earshot.errors import EarshotError
 from pipeline.base.os_errors import report_error
 from pipeline.base.project import Project
+from pipeline.base.proxy import use_proxy
 
 
 def run_stage(main: Callable[..., None], *arguments: str) -> None:
@@ -23,7 +24,9 @@ def run_stage(main: Callable[..., None], *arguments: str) -> None:
 
     try:
         # Loading params.yaml can fail, too: that is also one line and an exit code.
-        main(Project.load(), *words)
+        project = Project.load()
+        with use_proxy(project.proxy):
+            main(project, *words)
     except (EarshotError, OSError) as error:
         sys.exit(report_error(error))
     except KeyboardInterrupt:

@@ -21,6 +21,8 @@ from pipeline.features.registry import FEATURES
 
 # The page draws features that have a title; the others are only counted, where they are.
 _DRAWN_FEATURES = tuple(name for name, feature in FEATURES.items() if feature.title is not None)
+# Sections of params.yaml that say how this machine works. They decide no result.
+_NOT_PRINTED = ("download", "cluster", "hardware")
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class ReportInputs:
     scores: pa.Table | None = None  # eval.results.files.SCORES
     training_dirs: Mapping[str, Path] = field(default_factory=dict)  # by model: DVCLive's folder
     runs: Mapping[str, Mapping] = field(default_factory=dict)  # by model: its run.json
-    parameters: Mapping = field(default_factory=dict)  # params.yaml
+    parameters: Mapping = field(default_factory=dict)  # of params.yaml, what decides results
     versions: Mapping[str, str] = field(default_factory=dict)  # by package
     audits: Sequence[Mapping] = ()  # of leakage and coverage, each with `title` and `text`
     notes: Sequence[str] = ()  # one sentence for each input that was absent
@@ -126,7 +128,9 @@ def load_inputs(
         scores=scores,
         training_dirs=training_dirs,
         runs=runs,
-        parameters=project.params,
+        parameters={
+            name: section for name, section in project.params.items() if name not in _NOT_PRINTED
+        },
         notes=notes,
     )
 

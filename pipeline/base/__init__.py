@@ -3,6 +3,9 @@
 In reading order:
 
 - ``project``: ``Project`` knows params.yaml and where each file of a checkout is
+- ``local_settings``: what belongs to one user and one machine, such as secrets
+- ``secrets``: ``hide_secrets`` keeps them out of texts
+- ``proxy``: ``use_proxy`` sends all requests through a proxy
 - ``parameters``: ``build`` makes a parameter dataclass from a section of params.yaml
 - ``os_errors``: ``report_error`` and ``explain_os_errors`` turn errors into messages
 - ``progress``: ``Progress`` shows how far long work is

@@ -1,15 +1,45 @@
 """Build frozen parameter dataclasses from the mappings of params.yaml; errors name the key."""
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
+
+import yaml
 
 from earshot.errors import ParameterError
 
 _NUMBERS = (int, float)
+# Keys whose values no message shows: a password, and where the cookies are.
+_SECRET_KEYS = ("proxy", "cookies_path")
 _Parameters = TypeVar("_Parameters")
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file holds.
+
+    Raises:
+        ParameterError: The file is not YAML. The message names the line but does not quote it, as
+            it may hold a secret.
+        FileNotFoundError: There is no such file.
+    """
+    try:
+        return yaml.safe_load(path.read_text())
+    except yaml.MarkedYAMLError as error:
+        parts = ((error.context, error.context_mark), (error.problem, error.problem_mark))
+        words = ", ".join(
+            # Names of tags and aliases stand in quotes: they are words of the file.
+            re.sub(r"'[^'<]{2,}'", "...", text)
+            + (f" in line {mark.line + 1}, column {mark.column + 1}" if mark else "")
+            for text, mark in parts
+            if text
+        )
+        raise ParameterError(f"{path}: not valid YAML: {words}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:  # characters that no text has
+        raise ParameterError(f"{path}: not valid YAML ({type(error).__name__})") from None
 
 
 def build(cls: type[_Parameters], values: Mapping | None, where: str) -> _Parameters:
@@ -31,7 +61,7 @@ def build(cls: type[_Parameters], values: Mapping | None, where: str) -> _Parame
     """
     values = {} if values is None else values
     if not isinstance(values, Mapping):
-        raise ParameterError(f"params: {where} is {values!r}, expected a mapping")
+        raise ParameterError(f"params: {where} is {_show(values, where)}, expected a mapping")
     _require_keys(cls, values, where)
 
     hints = typing.get_type_hints(cls)
@@ -79,14 +109,15 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if origin is typing.Literal:
         allowed = typing.get_args(hint)
         if value not in allowed:
+            names = ", ".join(map(repr, allowed))
             raise ParameterError(
-                f"params: {where} is {value!r}, expected one of {', '.join(map(repr, allowed))}"
+                f"params: {where} is {_show(value, where)}, expected one of {names}"
             )
         return value
 
     if origin in (tuple, list):
         if not isinstance(value, list | tuple):
-            raise ParameterError(f"params: {where} is {value!r}, expected a list")
+            raise ParameterError(f"params: {where} is {_show(value, where)}, expected a list")
         # All items of `tuple[str, ...]` have the first type.
         item_hint = typing.get_args(hint)[0]
         return tuple(_convert(item, item_hint, f"{where}[{i}]") for i, item in enumerate(value))
@@ -95,12 +126,18 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if hint is float and isinstance(value, _NUMBERS) and not isinstance(value, bool):
         return float(value)
     if hint is float:
-        raise ParameterError(f"params: {where} is {value!r}, expected a number")
+        raise ParameterError(f"params: {where} is {_show(value, where)}, expected a number")
 
     # `isinstance` would accept True as an int.
     if hint in (int, str, bool) and type(value) is not hint:
-        raise ParameterError(f"params: {where} is {value!r}, expected {hint.__name__}")
+        raise ParameterError(f"params: {where} is {_show(value, where)}, expected {hint.__name__}")
     return value
+
+
+def _show(value: Any, where: str) -> str:
+    """Return a value for a message, unless its key says that it is a secret."""
+    names = where.replace("[", ".").split(".")
+    return "a value of another kind" if set(names) & set(_SECRET_KEYS) else repr(value)
 
 
 def _convert_to_any(value: Any, options: tuple[Any, ...], where: str) -> Any:

@@ -3,49 +3,57 @@
 No other module of the library builds the path of a data folder.
 """
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from earshot.errors import ParameterError
-from pipeline.base.parameters import build
+from pipeline.base.local_settings import LocalSettings, read_local_settings, require_no_secrets
+from pipeline.base.parameters import build, read_yaml
 
 _Parameters = TypeVar("_Parameters")
 
 
 @dataclass(frozen=True)
 class Project:
-    """A checkout of Earshot, or a copy of its data folders, with its parameters."""
+    """A checkout of Earshot, or a copy of its data folders, with its parameters.
+
+    Attributes:
+        root: The folder of the checkout.
+        params: What params.yaml holds. There is no secret in it, so it may be printed.
+        local: What belongs to this user and this machine. It is never printed.
+    """
 
     root: Path
     params: dict[str, Any]
+    local: LocalSettings = field(default_factory=LocalSettings)
 
     @classmethod
-    def load(cls, root: Path | str = ".") -> "Project":
-        """Read ``root/params.yaml``.
+    def load(
+        cls, root: Path | str = ".", *, environment: Mapping[str, str] = os.environ
+    ) -> "Project":
+        """Read ``root/params.yaml``, and the settings of this user and this machine.
 
         Raises:
-            ParameterError: The file is absent, or is not YAML with sections.
+            ParameterError: params.yaml is absent, is not YAML with sections, or holds a secret; or
+                params.local.yaml is wrong.
         """
         root = Path(root).resolve()
         path = root / "params.yaml"
         try:
-            params = yaml.safe_load(path.read_text())
+            params = read_yaml(path)
         except FileNotFoundError:
             raise ParameterError(
                 f"{path}: not found; run from the root of a checkout of Earshot"
-            ) from None
-        except yaml.YAMLError as error:
-            raise ParameterError(
-                f"{path}: not valid YAML: {' '.join(str(error).split())}"
             ) from None
 
         if not isinstance(params, dict):
             content = "is empty" if params is None else f"holds {type(params).__name__}"
             raise ParameterError(f"{path}: {content}, expected sections")
-        return cls(root, params)
+        require_no_secrets(params, path)
+        return cls(root, params, read_local_settings(root, environment))
 
     # Parameters.
 
@@ -75,10 +83,23 @@ class Project:
     def parameters(self, cls: type[_Parameters], dotted_name: str) -> _Parameters:
         """Return the parameter dataclass ``cls`` with the values of a section.
 
+        Settings of this user and this machine take precedence over params.yaml.
+
         Raises:
             ParameterError: The section is missing, or its values do not fit ``cls``.
         """
-        return build(cls, self.section(dotted_name), dotted_name)
+        values = self.section(dotted_name)
+        if dotted_name == "download" and isinstance(values, Mapping):
+            own = {key: value for key, value in asdict(self.local.download).items() if value}
+            values = {**values, **own}
+        return build(cls, values, dotted_name)
+
+    @property
+    def proxy(self) -> str | None:
+        """The proxy of all requests: of this user, else of params.yaml; None: the system's."""
+        section = self.params.get("download")
+        of_all = section.get("proxy") if isinstance(section, Mapping) else None
+        return self.local.download.proxy or of_all
 
     def _names(self, key: str) -> list[str]:
         names = self.section(key)

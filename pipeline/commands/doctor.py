@@ -67,6 +67,6 @@ def diagnose(project: Project, names: Sequence[str]) -> list[Check]:
     cookies_path = parameters.cookies_path
     if cookies_path and not os.access(cookies_path, os.R_OK):
         checks.append(
-            Check("cookies", "FAIL", f"{cookies_path} cannot be read", "export them anew")
+            Check("cookies", "FAIL", "download.cookies_path cannot be read", "export them anew")
         )
     return checks + check_sources(project, names, parameters)

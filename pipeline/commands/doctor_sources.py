@@ -7,6 +7,7 @@ within ``_CANARY_SECONDS`` counts as unreachable: the threads are not waited for
 import contextlib
 import queue
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -188,8 +189,11 @@ def check_video(
     command += ["--print", "%(format_id)s %(height)s"]
     for runtime, path in find_js_runtimes().items():
         command += ["--js-runtimes", f"{runtime}:{path}"]
+    # Not on the command line, which every user of this machine can read.
+    settings = ""
     if parameters.proxy:
-        command += ["--proxy", parameters.proxy]
+        command += ["--config-locations", "-"]
+        settings = f"--proxy {shlex.quote(parameters.proxy)}\n"
 
     with _copy_cookies(parameters.cookies_path) as cookies_path:
         if cookies_path is not None:
@@ -197,6 +201,7 @@ def check_video(
         try:
             done = subprocess.run(
                 [*command, "--", url],
+                input=settings,
                 capture_output=True,
                 text=True,
                 # The hosts may have used up the time: give yt-dlp a second all the same.
@@ -212,7 +217,7 @@ def check_video(
         return Check(name, "ok", f"the canary video can be had (format {words}p)")
 
     # Downloads classify the same texts, so the advice fits what a run would meet.
-    text = " ".join(done.stderr.split())
+    text = parameters.hide_secrets(" ".join(done.stderr.split()))
     reason = REASONS[classify(text)]
     text = f"the canary video fails with {reason.name}: {text[:200]}"
     return Check(name, "FAIL", text, reason.advice)

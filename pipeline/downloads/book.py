@@ -140,6 +140,9 @@ class Book:
             "versions": self.versions,
         }
 
+        # Tools quote the proxy and the cookies in their messages.
+        if "text" in entry:
+            entry["text"] = self._parameters.hide_secrets(str(entry["text"]))
         if result["outcome"] != "ok" and retry_after_seconds is not None:
             entry["retry_after_seconds"] = retry_after_seconds
         if history.url.startswith("file:"):

@@ -243,7 +243,7 @@ class _Engine:
         self.pool.remove(worker)
         # A worker that cannot even start will not start the next time either.
         if not worker.is_ready:
-            words = lost.text or "no sign of life"
+            words = self.parameters.hide_secrets(lost.text) or "no sign of life"
             raise RunError(f"{self.book.dataset}: cannot start fetching: {words}")
         if worker not in self.busy:
             return

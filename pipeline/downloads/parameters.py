@@ -3,8 +3,10 @@
 import os
 import urllib.parse
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
+from pipeline.base.secrets import PROXY_FORM, find_secrets, hide_secrets, is_proxy
 from pipeline.media.validate import ValidationParameters
 
 _ONE_OR_MORE = (
@@ -37,8 +39,8 @@ class FetchParameters:
     max_height: int
     format: str | None
     ffmpeg: str
-    cookies_path: str | None
-    proxy: str | None
+    cookies_path: str | None = field(repr=False)
+    proxy: str | None = field(repr=False)
     num_site_retries: int
     socket_timeout_seconds: float
     time_limit_seconds: float
@@ -65,9 +67,10 @@ class DownloadParameters:
     other_videos_per_hour: float = 3600.0  # towards all other hosts
     loopback_videos_per_hour: float = 0.0  # towards servers on this machine
 
-    # --- credentials
-    cookies_path: str | None = None  # a cookies.txt file; each worker gets a private copy
-    proxy: str | None = None  # http://host:port or socks5://host:port
+    # --- credentials: from params.local.yaml or the environment, and never printed
+    # A cookies.txt file; each worker gets a private copy.
+    cookies_path: str | None = field(default=None, repr=False)
+    proxy: str | None = field(default=None, repr=False)  # http://host:port or socks5://host:port
 
     # --- retries of one clip (see history.RetryPolicy)
     num_site_retries: int = 3  # yt-dlp's own retries of one request
@@ -107,7 +110,9 @@ class DownloadParameters:
 
         # Find a mistyped path before the first request, not in each worker.
         if self.cookies_path is not None and not Path(self.cookies_path).expanduser().is_file():
-            raise ValueError(f"cookies_path is {self.cookies_path!r}, found no such file")
+            raise ValueError("cookies_path names no file that is there, expected a cookies.txt")
+        if self.proxy is not None and not is_proxy(self.proxy):
+            raise ValueError(f"proxy is no address of a proxy, expected {PROXY_FORM}")
         if not 0 <= self.max_failed_fraction <= 1:
             raise ValueError(f"max_failed_fraction is {self.max_failed_fraction}, expected 0 to 1")
 
@@ -120,6 +125,14 @@ class DownloadParameters:
         if self.proxy:
             words.append(f"proxy {urllib.parse.urlsplit(self.proxy).hostname}")
         return ", ".join(words)
+
+    @cached_property
+    def _secrets(self) -> frozenset[str]:
+        return find_secrets(proxy=self.proxy, cookies_path=self.cookies_path)
+
+    def hide_secrets(self, text: str) -> str:
+        """Return what a tool said without the proxy's password, the cookies and their path."""
+        return hide_secrets(text, self._secrets)
 
     def for_workers(self) -> FetchParameters:
         """Return the part that a worker needs, with absolute paths: it runs in another folder."""
