@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from earshot.errors import DataError, ParameterError
 from earshot.reader import FeatureReader
 from eval.entrants.entrant import Entrant
 from eval.entrants.maps import Maps
 from eval.scoring.ground_truth import GRID
+from pipeline.features.flow import encode_jpeg8
 
 # Name of the baseline -> how its flow is coded (see ``make_flow_map``).
 FLOW_BASELINES = {"flow": "signed", "flow_8bit": "flowgrad", "flow_jpeg": "htf"}
@@ -107,11 +109,13 @@ def make_flow_map(flow: np.ndarray, *, coding: str = "signed") -> np.ndarray:
     """Turn optical flow into a map.
 
     Args:
-        flow: ``(2, h, w)``, x and then y, in pixels of the native frame.
+        flow: ``(2, h, w)``, x and then y, in pixels of the native frame; or ``(1, h, w)``, the
+            magnitude. uint8 is flow that has been through an 8-bit JPEG.
         coding: one of ``FLOW_CODINGS``.
 
-            - ``flowgrad``: the magnitude through 8 bits (rounded, at most 255), then resized, as
-              FlowGrad stores it. It is scored without normalization: a pixel counts from 0.5 on.
+            - ``flowgrad``: the magnitude as an 8-bit JPEG (rounded, at most 255), which Pillow
+              resizes: whole levels, as FlowGrad's code reads them. It is scored without
+              normalization: a pixel counts from 0.5 on.
             - ``htf``: each component through 8 bits, so that every negative component becomes 0
               (motion to the left and upwards is lost), then the magnitude of the rest.
             - ``signed``: the magnitude; nothing is lost.
@@ -122,29 +126,37 @@ def make_flow_map(flow: np.ndarray, *, coding: str = "signed") -> np.ndarray:
     Raises:
         DataError: the array has another shape, or there is no such coding.
     """
-    flow = np.asarray(flow, np.float32)
-    if flow.ndim != 3 or flow.shape[0] != 2:
-        raise DataError(f"flow has shape {flow.shape}, expected (2, height, width)")
-
-    if coding == "flowgrad":
-        coded = _round_to_8_bits(cv2.magnitude(flow[0], flow[1]))
-    elif coding == "htf":
-        x = _round_to_8_bits(flow[0]).astype(np.float32)
-        y = _round_to_8_bits(flow[1]).astype(np.float32)
-        coded = cv2.magnitude(x, y)
-    elif coding == "signed":
-        coded = cv2.magnitude(flow[0], flow[1])
-    else:
+    if coding not in FLOW_CODINGS:
         known = ", ".join(FLOW_CODINGS)
         raise DataError(f"unknown flow coding {coding!r}, expected one of {known}")
 
-    # Bilinear, which is the default of cv2.resize and so of FlowGrad's code.
-    return cv2.resize(coded, (GRID, GRID)).astype(np.float32)
+    # HTF's coding needs x and y, which a cached magnitude no longer has.
+    flow = np.asarray(flow)
+    is_known = flow.ndim == 3 and (len(flow) == 2 or (len(flow) == 1 and coding != "htf"))
+    if not is_known:
+        expected = "(2, height, width)" + ("" if coding == "htf" else " or (1, height, width)")
+        raise DataError(f"flow has shape {flow.shape}, expected {expected}")
+
+    if coding == "flowgrad":
+        return _make_flowgrad_map(flow)
+
+    flow = np.asarray(flow, np.float32)
+    if coding == "htf":
+        flow = np.clip(np.rint(flow), 0, 255)
+    return cv2.resize(_compute_magnitude(flow), (GRID, GRID))
 
 
-def _round_to_8_bits(values: np.ndarray) -> np.ndarray:
-    """Return the uint8 that ``cv2.imwrite`` stores for floats: half to even, clipped to 0..255."""
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+def _compute_magnitude(flow: np.ndarray) -> np.ndarray:
+    flow = np.asarray(flow, np.float32)
+    return flow[0] if len(flow) == 1 else cv2.magnitude(flow[0], flow[1])
+
+
+def _make_flowgrad_map(flow: np.ndarray) -> np.ndarray:
+    """Do what FlowGrad's code does between its flow and its maps."""
+    is_stored_picture = len(flow) == 1 and flow.dtype == np.uint8
+    picture = flow[0] if is_stored_picture else encode_jpeg8(_compute_magnitude(flow))
+    # Pillow's default: bicubic over the whole area of a pixel, in 8 bits.
+    return np.asarray(Image.fromarray(picture).resize((GRID, GRID)), np.float32)
 
 
 class FlowMaps:
@@ -163,5 +175,4 @@ class FlowMaps:
         return len(self._sample_ids)
 
     def __getitem__(self, position: int, /) -> np.ndarray:
-        flow = np.asarray(self._reader.read(self._sample_ids[position]), np.float32)
-        return make_flow_map(flow, coding=self._coding)
+        return make_flow_map(self._reader.read(self._sample_ids[position]), coding=self._coding)

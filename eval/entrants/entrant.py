@@ -4,7 +4,7 @@ An entrant has a name in the tables and turns samples into localization maps.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
 
 from earshot.reader import FeatureReader
@@ -59,6 +59,8 @@ class Entrant:
     datasets: Collection[str] | None = None
     # The maps have a unit of their own (see eval.scoring.score_maps.score_maps).
     is_absolute: bool = False
+    # By protocol: the maps that its authors score instead, which have a unit of their own.
+    parity: Mapping[str, Predict] = field(default_factory=dict)
     # The maps are worth a file; those of trivial entrants are not.
     is_kept: bool = False
     seed: int | None = None

@@ -17,8 +17,15 @@ from earshot.errors import DataError
 from earshot.files import publish
 
 
+class NoMapError(Exception):
+    """An entrant makes no map of a sample; the message is the reason, such as ``no_detection``."""
+
+
 class Maps(Protocol):
-    """Maps ``(h, w)`` in order: an array, a list, or an object that computes a map when read."""
+    """Maps ``(h, w)`` in order: an array, a list, or an object that computes a map when read.
+
+    Reading may raise ``NoMapError``. The sample is then missing in the results.
+    """
 
     def __len__(self) -> int: ...
 

@@ -44,7 +44,8 @@ _REMARKS = {
     "and 4,670 samples.",
     "rcgrad": "The authors' code leaves the audio encoder in training mode at test time.",
     "flowgrad": "The authors' code counts success at 0.3, their paper says 0.5; their table fits "
-    "0.3. Samples without flow are left out in their code, so n differs between methods.",
+    "0.3. Flow, boxes and the product of FlowGrad-H are not normalized: a pixel counts from 0.5 "
+    "on. Samples without flow or without a detection are left out, so n differs between methods.",
 }
 
 

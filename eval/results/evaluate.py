@@ -1,6 +1,7 @@
 """Evaluate all entrants on one dataset: maps, scores, and every list of ``results.json``."""
 
-from collections.abc import Collection, Mapping, Sequence
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -12,7 +13,7 @@ from earshot.errors import ParameterError
 from earshot.reader import FeatureReader
 from eval.entrants.ceilings import compute_ceilings
 from eval.entrants.entrant import Entrant, choose_available
-from eval.entrants.maps import write_maps
+from eval.entrants.maps import Maps, write_maps
 from eval.results.breakdowns import break_down, group_samples
 from eval.results.comparisons import compare_models, summarize_intersection
 from eval.results.files import LISTS, METRICS
@@ -127,11 +128,11 @@ def evaluate_dataset(
         available, reasons = choose_available(wanted, entrant.reads, readers)
         maps = entrant.predict(available, readers)
         if entrant.is_kept:
-            write_maps(maps_dir / f"{entrant.name}.npz", sample_ids=available, maps=maps)
+            _keep_maps(maps_dir / f"{entrant.name}.npz", available, maps)
         if not test_sets:
             continue
 
-        model_maps = ModelMaps(
+        own_maps = ModelMaps(
             entrant.name,
             dataset,
             available,
@@ -143,15 +144,16 @@ def evaluate_dataset(
             train_clip_ids=entrant.find_training_clips(dataset),
             kind=entrant.kind,
         )
-        scores, results = evaluate_model(
-            model_maps,
-            samples,
-            test_sets=test_sets,
-            protocols=parameters.protocols,
-            num_resamples=parameters.num_resamples,
-        )
-        rows["scores"] += scores
-        rows["results"] += results
+        for model_maps, protocols in _find_variants(own_maps, entrant, readers, parameters):
+            scores, results = evaluate_model(
+                model_maps,
+                samples,
+                test_sets=test_sets,
+                protocols=protocols,
+                num_resamples=parameters.num_resamples,
+            )
+            rows["scores"] += scores
+            rows["results"] += results
 
     # These compare entrants, so they need the rows of all.
     if test_sets:
@@ -159,6 +161,32 @@ def evaluate_dataset(
         _add_breakdowns(rows, group_samples(samples, dataset=dataset), test_sets, parameters)
         _add_ceilings(rows, dataset, samples, test_sets, parameters)
     return rows
+
+
+def _keep_maps(path: Path, sample_ids: Sequence[str], maps: Maps) -> None:
+    """Write the maps of an entrant; without any there is no file, also none of an earlier run."""
+    if sample_ids:
+        write_maps(path, sample_ids=sample_ids, maps=maps)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _find_variants(
+    own_maps: ModelMaps,
+    entrant: Entrant,
+    readers: Mapping[str, FeatureReader],
+    parameters: EvaluationParameters,
+) -> Iterator[tuple[ModelMaps, list[str]]]:
+    """Yield the maps of an entrant, with the protocols under which they are scored."""
+    shared = [protocol for protocol in parameters.protocols if protocol not in entrant.parity]
+    if shared:
+        yield own_maps, shared
+
+    # What the authors of a protocol score under it.
+    for protocol, predict in entrant.parity.items():
+        if protocol in parameters.protocols:
+            maps = predict(own_maps.sample_ids, readers)
+            yield dataclasses.replace(own_maps, maps=maps, is_absolute=True), [protocol]
 
 
 def _add_breakdowns(

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from earshot.errors import DataError
 from eval.entrants.entrant import Kind
-from eval.entrants.maps import Maps
+from eval.entrants.maps import Maps, NoMapError
 from eval.results.files import SCORES
 from eval.scoring.ground_truth import GroundTruth, ground_truths_of
 from eval.scoring.protocols import Protocol, get_protocol
@@ -180,8 +180,13 @@ def _read_map(
     if position is None:
         return None, "missing", model_maps.reasons.get(sample_id, "no_map")
 
+    # Some rules leave out a sample when they see its inputs.
+    try:
+        lowres_map = np.asarray(model_maps.maps[position])
+    except NoMapError as error:
+        return None, "missing", str(error)
+
     # A wrong shape concerns the whole file, values that are not finite only this sample.
-    lowres_map = np.asarray(model_maps.maps[position])
     if lowres_map.ndim != 2 or 0 in lowres_map.shape:
         raise DataError(
             f"the map of {sample_id} has shape {lowres_map.shape}, expected (height, width)"

@@ -11,7 +11,8 @@ since the papers do not describe them.
 - ``htf`` (Fedorishin et al. 2023): as ``lvs``, with ``minmax(map)`` and cubic upsampling.
 - ``rcgrad`` (Wu et al. 2022), ``flowgrad`` (Singh et al. 2023): values below the median are set to
   0, then values >= 0.5 are marked. FlowGrad's code prints success at 0.3, its paper says 0.5.
-  Both are in the results.
+  Both are in the results. FlowGrad's code takes flow, boxes and FlowGrad-H's product as they are:
+  nothing normalizes them (``score_maps(is_absolute=True)``).
 - ``earshot``: the threshold marks as many pixels as the ground truth has, so that no method gains
   by a lucky size.
 
@@ -40,6 +41,8 @@ class Protocol:
     threshold: str  # above_median, from_median, half_from_median, own_area
     published_at: float  # the ciou from which on its authors count a success
     summary: str  # for readers of a report
+    # Maps that have a unit of their own are marked from 0.5 on, as they are.
+    takes_absolute_maps: bool = False
 
 
 PROTOCOLS = {
@@ -103,8 +106,9 @@ PROTOCOLS = {
             False,
             "half_from_median",
             0.3,
-            "as rcgrad; success counted at 0.3 (code) and 0.5 (paper); flow and boxes are taken as "
-            "they are, >= 0.5",
+            "as rcgrad; success counted at 0.3 (code) and 0.5 (paper); flow, boxes and the product "
+            "of FlowGrad-H are taken as they are, >= 0.5",
+            takes_absolute_maps=True,
         ),
     )
 }

@@ -48,7 +48,7 @@ def score_maps(
         ground_truths: None stands for a negative, whose scores are 0.
         protocol: how pixels are marked.
         is_absolute: the values have a unit of their own (pixels of motion, masks of a detector).
-            FlowGrad's code does not normalize such maps; the other protocols do.
+            FlowGrad's code does not normalize such maps; all other protocols do.
         with_confidence: compute ``Scores.confidence``, too.
 
     Returns:
@@ -57,7 +57,7 @@ def score_maps(
     assert len(maps) == len(ground_truths)
     results = np.zeros((5, len(maps)))
     results[4] = np.nan
-    is_raw = is_absolute and protocol.threshold == "half_from_median"
+    is_raw = is_absolute and protocol.takes_absolute_maps
 
     buffer = np.empty((GRID, GRID), np.float32)
     for column, (lowres_map, truth) in enumerate(zip(maps, ground_truths, strict=True)):

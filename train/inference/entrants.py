@@ -10,14 +10,22 @@ from earshot.reader import FeatureReader
 from earshot.tables import SAMPLES, read_table
 from eval.entrants.baselines import make_baseline
 from eval.entrants.entrant import Entrant, Kind, Predict, TrainingClips
+from eval.entrants.flowgrad_h import FlowGradHMaps
+from eval.entrants.maps import Maps
 from eval.entrants.vision_only import make_vision_only
 from eval.results.evaluate import EvaluationParameters
 from pipeline.base.progress import Progress
 from pipeline.base.project import Project
+from pipeline.datasets.dataset import load
 from train.data.splits import find_split_ids
 from train.inference.object_baseline import KINDS as NETWORK_BASELINES
 from train.inference.object_baseline import make_object_predictor
-from train.inference.predictor import Predictor, load_predictor, make_untrained_predictor
+from train.inference.predictor import (
+    Predictor,
+    load_predictor,
+    make_part_predictor,
+    make_untrained_predictor,
+)
 from train.models.training_parameters import TrainingParameters
 from train.runs.run_folder import RELEASED, read_run
 
@@ -42,16 +50,19 @@ def collect_entrants(project: Project, parameters: EvaluationParameters) -> list
     detected_datasets = _find_detected_datasets(project)
     for model in project.runs:
         entrants += _make_model_entrants(project, model, has_untrained=parameters.has_untrained)
-    entrants.append(make_vision_only(detected_datasets))
 
     # A run can have the name of a baseline, and a table needs different names.
-    names = [entrant.name for entrant in entrants]
+    names = [entrant.name for entrant in entrants] + ["vision_only"]
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         raise ParameterError(
             f"params: {repeated[0]!r} is evaluated twice, expected each model and baseline once"
         )
-    return entrants
+    # One for each dataset: datasets differ in how boxes become pixels.
+    toplines = [
+        make_vision_only([name], box_rule=load(name).box_rule) for name in detected_datasets
+    ]
+    return [*entrants, *toplines]
 
 
 def _find_detected_datasets(project: Project) -> list[str]:
@@ -132,8 +143,27 @@ def _make_untrained_entrant(
 
 def _make_entrant(name: str, kind: Kind, predictor: Predictor, **facts: Any) -> Entrant:
     """Make the entrant of a network; its maps are kept."""
-    predict = _predict_with_progress(predictor, name)
-    return Entrant(name, kind, predict, reads=predictor.reads, is_kept=True, **facts)
+    return Entrant(
+        name,
+        kind,
+        _predict_with_progress(predictor, name),
+        reads=predictor.reads,
+        is_kept=True,
+        parity=_make_parity(predictor, name),
+        **facts,
+    )
+
+
+def _make_parity(predictor: Predictor, name: str) -> dict[str, Predict]:
+    """Return the maps of FlowGrad-H that its authors score under their protocol."""
+    if predictor.parameters is None or predictor.method != "flowgrad_h":
+        return {}
+    predict_rcgrad = _predict_with_progress(make_part_predictor(predictor), f"{name} (rcgrad)")
+
+    def predict(sample_ids: Sequence[str], readers: Mapping[str, FeatureReader], /) -> Maps:
+        return FlowGradHMaps(sample_ids, predict_rcgrad(sample_ids, readers), readers["flow"])
+
+    return {"flowgrad": predict}
 
 
 def _predict_with_progress(predictor: Predictor, name: str) -> Predict:

@@ -13,7 +13,7 @@ from train.data.augmentation import prepare_inputs
 from train.data.device_copies import move_to
 from train.data.sample_source import SampleSource
 from train.models.localizer import Localizer
-from train.models.registry import make_model
+from train.models.registry import make_model, parameters_of_training
 from train.models.training_parameters import TrainingParameters
 from train.runs.run_folder import read_model
 from train.weights.initialization import attach_classifier
@@ -135,6 +135,19 @@ def make_untrained_predictor(
     """
     model = make_model(parameters, seed=seed)
     return Predictor(model, parameters, device=device, weights_dir=weights_dir)
+
+
+def make_part_predictor(predictor: Predictor) -> Predictor:
+    """Return the network of the method that trains the weights of this one.
+
+    Args:
+        predictor: Of a method with ``trained_as``: FlowGrad-H has the weights of RCGrad.
+    """
+    assert predictor.parameters is not None, "a baseline has no method"
+    parameters = parameters_of_training(predictor.parameters)
+    model = make_model(parameters)
+    model.load_state_dict(predictor.model.state_dict())
+    return Predictor(model, parameters, device=str(predictor.device))
 
 
 def choose_device(device: str) -> str:

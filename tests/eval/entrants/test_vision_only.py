@@ -26,7 +26,11 @@ def test_vision_only_keeps_moving_vehicles_alone():
     expected = np.zeros((224, 224), np.float32)
     expected[112:156, 112:156] = 1
     np.testing.assert_array_equal(both, expected)
-    assert make_vision_only_map(now, later, has_temporal_filter=False).sum() == 44 * 44 + 45 * 45
+    assert make_vision_only_map(now, later, has_temporal_filter=False).sum() == 2 * 44 * 44
+    assert (
+        make_vision_only_map(now, later, has_temporal_filter=False, box_rule="union").sum()
+        == 44 * 44 + 45 * 45
+    )
     assert (
         make_vision_only_map(now, later, has_class_filter=False).sum() == 44 * 44
     )  # the person stands still, too

@@ -1,14 +1,18 @@
 """Predictors: a written model predicts as the one in memory; untrained ones are seeded."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
 import torchvision
 
 from earshot.errors import DataError, ParameterError
+from eval.entrants.baselines import make_flow_map
 from pipeline.base.progress import Progress
+from tests.helpers import flowgrad_rules
 from tests.helpers.toy_features import write_features
 from train.data.feature_readers import open_readers
+from train.inference.entrants import _make_entrant
 from train.inference.predictor import Predictor, load_predictor, make_untrained_predictor
 from train.models.registry import METHODS, build_parameters, make_model
 from train.networks.encoders import make_encoder
@@ -185,3 +189,26 @@ def test_unknown_backbone_is_named():
         make_encoder("resnet19", in_channels=3)
     with pytest.raises(ParameterError, match="width and map_stride are for ResNets"):
         make_encoder("convnext_tiny", in_channels=3, width=16)
+
+
+def test_flowgrad_h_has_the_maps_that_its_authors_score(toy):
+    """RCGrad's cleaned map times the 8-bit flow, and under their protocol alone."""
+    dirs, ids, _ = toy
+    predictor = make_untrained_predictor(small_parameters("flowgrad_h"), 0, device="cpu")
+    entrant = _make_entrant("h", "model", predictor)
+    readers = open_readers(dirs, predictor.reads)
+    assert list(entrant.parity) == ["flowgrad"]
+    maps = entrant.parity["flowgrad"](ids, readers)
+
+    rcgrad = make_untrained_predictor(small_parameters("rcgrad"), 0, device="cpu")
+    heatmaps = rcgrad.predict(ids, readers)
+    assert len(maps) == len(heatmaps) == 5
+    for position, name in enumerate(ids):
+        flow_map = make_flow_map(readers["flow"].read(name), coding="flowgrad")
+        heatmap = cv2.resize(heatmaps[position], (224, 224), interpolation=cv2.INTER_LINEAR)
+        expected = flowgrad_rules.clean(heatmap) * flow_map
+        np.testing.assert_allclose(maps[position], expected, atol=1e-4)
+        assert maps[position].max() != 1  # not normalized
+
+    np.testing.assert_array_equal(entrant.predict(ids, readers), predictor.predict(ids, readers))
+    assert not _make_entrant("r", "model", rcgrad).parity
