@@ -26,10 +26,10 @@ import numpy as np
 from PIL import Image
 from scipy.signal import spectrogram
 
+from earshot.order import draw_epoch_order
 from earshot.reader import INDEX_NAME, FeatureReader
 from earshot.shard_format import Row, crc32_of, write_shard
 from earshot.tables import INDEX, write_table
-from train.data.order import draw_epoch_order
 
 _HEIGHT, _WIDTH, _SAMPLE_RATE = 360, 640, 22050
 _SHARD_SAMPLES = 64

@@ -63,6 +63,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 2 if num_failed else 0
 
 
+def localize(model: Path, video: Path, output: Path) -> tuple[Path, Path]:
+    """Localize one video; ``earshot.localize`` describes arguments, results and errors."""
+    predictor = load_predictor(model)
+    features = make_features(predictor, read_features(model))
+    return localize_video(predictor, features, video, output, is_quiet=True)
+
+
 def _parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m train.localize", description="Localize the sound in videos."

@@ -11,9 +11,9 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from earshot.errors import DataError
+from earshot.order import draw_epoch_order
 from train.data.collate import Batch
 from train.data.device_copies import copy_ahead
-from train.data.order import draw_epoch_order
 from train.data.sample_source import SampleSource
 
 _SMALLEST_BATCH = 2  # a contrastive loss needs a negative

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from train.data.order import draw_epoch_order
+from earshot.order import draw_epoch_order
 
 SHARDS = np.repeat(np.arange(40), 8)[np.random.default_rng(5).permutation(320)]
 

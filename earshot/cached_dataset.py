@@ -1,0 +1,182 @@
+"""Open a dataset of the cache: splits, labels, boxes and features under one name.
+
+    sounds = earshot.open("cache/vggsound")
+    for sample in sounds.samples("vggss_test", features=["frames", "spectrograms"]):
+        frame = sounds.feature("frames").read(sample.sample_id)
+
+A dataset is a folder of features, ``cache/<name>/``, and a table of samples. The table lies in
+``manifests/<name>/`` of the same project, or in the folder itself.
+"""
+
+import functools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earshot.errors import DataError
+from earshot.reader import FeatureReader
+from earshot.shard_format import INDEX_NAME
+from earshot.tables import SAMPLES, read_table
+
+_TABLE_NAME = "samples.parquet"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One moment of a clip, and what is known of it."""
+
+    sample_id: str
+    clip_id: str
+    time_seconds: float | None  # on the clip's timeline; None: the centre of the clip
+    splits: tuple[str, ...]
+    label: str | None
+    boxes: tuple[tuple[float, float, float, float], ...]  # x1 y1 x2 y2, as parts of the frame
+    attributes: dict[str, str]
+
+
+class CachedDataset:
+    """The samples of one dataset, and readers of their features.
+
+    Args:
+        root: The dataset's folder of features, for example ``cache/vggsound``.
+        samples_path: The table of samples; None looks in ``root``, then in ``manifests/<name>/``
+            beside the folder ``cache``.
+
+    Raises:
+        DataError: There is no such folder, or no table of samples.
+
+    Attributes:
+        root: The folder of features.
+        name: The dataset's name, which is that of the folder.
+        table: All samples; the columns are those of ``earshot.tables.SAMPLES``.
+    """
+
+    def __init__(self, root: Path | str, *, samples_path: Path | str | None = None):
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise DataError(f"{self.root}: not found, expected a dataset's folder of features")
+        self.name = self.root.resolve().name
+        self.table = read_table(samples_path or self._find_table(), SAMPLES)
+        self._readers: dict[str, FeatureReader] = {}
+
+    def _find_table(self) -> Path:
+        project_dir = self.root.resolve().parents[1]
+        candidates = (self.root / _TABLE_NAME, project_dir / "manifests" / self.name / _TABLE_NAME)
+        for path in candidates:
+            if path.is_file():
+                return path
+        raise DataError(
+            f"{self.root}: its table of samples is neither there nor at {candidates[1]}; pass "
+            "samples_path, or run `dvc repro`"
+        )
+
+    @functools.cached_property
+    def splits(self) -> dict[str, int]:
+        """How many samples each split has, whether their features are cached or not."""
+        counts = Counter(name for names in self.table["splits"].to_pylist() for name in names)
+        return dict(sorted(counts.items()))
+
+    @functools.cached_property
+    def features(self) -> tuple[str, ...]:
+        """The names of the cached features, in alphabetical order."""
+        return tuple(sorted(path.parent.name for path in self.root.glob(f"*/{INDEX_NAME}")))
+
+    def feature(self, name: str) -> FeatureReader:
+        """Return the reader of a feature, which is opened once.
+
+        Raises:
+            DataError: The feature is not cached; the message names those that are.
+        """
+        if name not in self.features:
+            cached = ", ".join(self.features) or "none"
+            raise DataError(f"{self.root}: {name} is not cached; cached: {cached}")
+        if name not in self._readers:
+            self._readers[name] = FeatureReader(self.root / name)
+        return self._readers[name]
+
+    def sample_ids(self, split: str | None = None, *, features: Sequence[str] = ()) -> list[str]:
+        """Return the samples of a split that have all of some features, in the table's order.
+
+        Args:
+            split: Name of the split; None takes all samples.
+            features: Names of features that have to be cached.
+
+        Raises:
+            DataError: There is no such split or feature; the message names those that there are.
+        """
+        readers = [self.feature(name) for name in features]
+        return [
+            sample_id
+            for sample_id in self._ids_of(split)
+            if all(sample_id in reader for reader in readers)
+        ]
+
+    def missing(self, split: str | None = None, *, features: Sequence[str]) -> dict[str, int]:
+        """Count the samples of a split that lack a feature, by ``feature: reason``.
+
+        A sample that lacks several features counts for the first. Raises as ``sample_ids``.
+        """
+        reasons: Counter[str] = Counter()
+        for sample_id in self._ids_of(split):
+            absent = next((name for name in features if sample_id not in self.feature(name)), None)
+            if absent is not None:
+                reasons[f"{absent}: {self._find_reason(absent, sample_id)}"] += 1
+        return dict(reasons.most_common())
+
+    def _find_reason(self, feature: str, sample_id: str) -> str | None:
+        try:
+            return self.feature(feature).reason(sample_id)
+        except DataError:  # the sample came into the table after the feature was computed
+            return "not computed yet"
+
+    def samples(self, split: str | None = None, *, features: Sequence[str] = ()) -> list[Sample]:
+        """Return what is known of the samples that ``sample_ids`` returns."""
+        rows = [self._row_of[name] for name in self.sample_ids(split, features=features)]
+        return [_make_sample(row) for row in self.table.take(rows).to_pylist()]
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    def __contains__(self, sample_id: str) -> bool:
+        return sample_id in self._row_of
+
+    def __getitem__(self, sample_id: str) -> Sample:
+        """Return what is known of a sample.
+
+        Raises:
+            DataError: The table has no such sample.
+        """
+        if sample_id not in self._row_of:
+            raise DataError(f"{self.name}: no sample {sample_id!r}")
+        return _make_sample(self.table.slice(self._row_of[sample_id], 1).to_pylist()[0])
+
+    @functools.cached_property
+    def _row_of(self) -> dict[str, int]:
+        ids = self.table["sample_id"].to_pylist()
+        return {sample_id: row for row, sample_id in enumerate(ids)}
+
+    def _ids_of(self, split: str | None) -> list[str]:
+        if split is None:
+            return list(self._row_of)
+        if split not in self.splits:
+            raise DataError(f"{self.name}: no split {split!r}; it has {', '.join(self.splits)}")
+        columns = self.table.select(["sample_id", "splits"]).to_pydict()
+        return [
+            sample_id
+            for sample_id, splits in zip(columns["sample_id"], columns["splits"], strict=True)
+            if split in splits
+        ]
+
+
+def _make_sample(row: dict[str, Any]) -> Sample:
+    return Sample(
+        sample_id=row["sample_id"],
+        clip_id=row["clip_id"],
+        time_seconds=row["time_seconds"],
+        splits=tuple(row["splits"]),
+        label=row["label"],
+        boxes=tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in row["boxes"] or ()),
+        attributes=dict(row["attributes"] or ()),
+    )

@@ -1,0 +1,195 @@
+"""Read cached samples into PyTorch: a plain map-style ``Dataset`` and an order that resumes.
+
+    samples = Samples("cache/vggsound", "vggss_144k", ["frames", "spectrograms"], size=224)
+    order = ShardOrder(samples, seed=0)
+    for epoch in range(10):
+        order.set_epoch(epoch)
+        for batch in DataLoader(samples, batch_size=128, sampler=order, num_workers=4):
+            batch["frames"]  # uint8 (128, 3, 224, 224)
+
+This module needs torch and `earshot` alone.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.utils.data import Dataset, Sampler
+
+from earshot.cached_dataset import CachedDataset
+from earshot.errors import DataError
+from earshot.order import draw_epoch_order
+
+_INT16_FULL_SCALE = 32768
+_MAX_LEVEL = 255  # of an 8-bit picture
+
+
+class Samples(Dataset):
+    """The samples of one split that have all of some features; each is a dict of tensors.
+
+    An item holds ``sample_id`` and ``label`` (texts; an unknown label is empty), and each feature:
+
+    - ``frames``: uint8 RGB (3, height, width)
+    - ``flow``: float32 (2, height, width), x and y in pixels of the native frame
+    - ``spectrograms``: float32 (frequencies, times)
+    - ``waveforms``: float32 (samples,), -1 to 1
+
+    Other features have the shape and the numbers that were cached, half precision as float32.
+
+    Args:
+        root: The dataset's folder of features, for example ``cache/vggsound``; or the opened
+            dataset.
+        split: Name of the split.
+        features: Names of features.
+        size: Side of the square to which frames and flow are resized as a whole, so that a batch
+            has one shape. None keeps the stored sizes, which differ with the shape of the frame.
+        transform: Is applied to each item, for example to augment it.
+
+    Raises:
+        DataError: There is no such dataset, split or feature.
+
+    Attributes:
+        dataset: The opened dataset; it knows boxes, for example.
+        sample_ids: The samples, by position.
+        missing: How many samples of the split were left out, by ``feature: reason``.
+    """
+
+    def __init__(
+        self,
+        root: Path | str | CachedDataset,
+        split: str,
+        features: Sequence[str],
+        *,
+        size: int | None = None,
+        transform: Callable[[dict[str, Any]], Any] | None = None,
+    ):
+        self.dataset = root if isinstance(root, CachedDataset) else CachedDataset(root)
+        self.features, self.size, self.transform = tuple(features), size, transform
+        if not self.features:
+            raise DataError(f"{self.dataset.name}: no feature is named, expected at least one")
+
+        chosen = self.dataset.samples(split, features=self.features)
+        self.sample_ids = [sample.sample_id for sample in chosen]
+        self.missing = self.dataset.missing(split, features=self.features)
+        self._readers = {name: self.dataset.feature(name) for name in self.features}
+        self._labels = [sample.label or "" for sample in chosen]
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def __getitem__(self, position: int) -> Any:
+        sample_id = self.sample_ids[position]
+        item: dict[str, Any] = {"sample_id": sample_id, "label": self._labels[position]}
+        for name, reader in self._readers.items():
+            item[name] = _as_tensor(name, reader.read(sample_id), self.size)
+        return item if self.transform is None else self.transform(item)
+
+    def shards(self) -> np.ndarray:
+        """Return the number of the shard of each sample's first feature, int64 (n,)."""
+        return self._readers[self.features[0]].shards_of(self.sample_ids)
+
+
+class ShardOrder(Sampler[int]):
+    """A random order of each epoch that reads few files at a time, for one or several processes.
+
+    The order depends on the seed and the epoch only. Set the epoch before each, as for
+    ``DistributedSampler``. All processes get equally many samples; up to ``num_processes - 1`` of
+    an epoch are left out.
+
+    Args:
+        samples: What is ordered.
+        seed: Of the order.
+        rank: Number of this process, from 0.
+        num_processes: How many processes train together.
+    """
+
+    def __init__(self, samples: Samples, *, seed: int, rank: int = 0, num_processes: int = 1):
+        if not 0 <= rank < num_processes:
+            raise DataError(f"rank is {rank}, expected 0 to {num_processes - 1}")
+        self._shards, self._seed = samples.shards(), seed
+        self._rank, self._num_processes = rank, num_processes
+        self.epoch = 0
+        self._num_skipped = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration. A resumed position in that epoch stays."""
+        if epoch != self.epoch:
+            self.epoch, self._num_skipped = epoch, 0
+
+    def __len__(self) -> int:
+        return len(self._shards) // self._num_processes - self._num_skipped
+
+    def __iter__(self) -> Iterator[int]:
+        order = draw_epoch_order(self._shards, seed=self._seed, epoch=self.epoch)
+        num_each = len(order) // self._num_processes
+        own = order[self._rank :: self._num_processes][self._num_skipped : num_each]
+
+        # The next iteration begins a new epoch at its first sample.
+        self._num_skipped = 0
+        return iter(own.tolist())
+
+    def state_dict(self, *, num_used: int) -> dict[str, int]:
+        """Return what ``load_state_dict`` needs to continue.
+
+        Args:
+            num_used: How many samples of this epoch this process has trained on: the number of
+                batches times their size. The order cannot know it, since loaders read ahead.
+        """
+        return {"epoch": self.epoch, "num_used": num_used}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Continue in the saved epoch, after the samples that were used."""
+        self.epoch, self._num_skipped = state["epoch"], state["num_used"]
+
+
+def resize_frames(frames: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Resize pictures with bicubic interpolation and antialiasing.
+
+    Args:
+        frames: uint8 (n, 3, height, width).
+        size: Height and width of the result.
+
+    Returns:
+        uint8 (n, 3, *size).
+    """
+    if size == tuple(frames.shape[2:]):
+        return frames
+    resized = F.interpolate(
+        frames.float(), size=size, mode="bicubic", antialias=True, align_corners=False
+    )
+    return resized.round_().clamp_(0, _MAX_LEVEL).to(torch.uint8)
+
+
+def resize_flow(flow: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Resize flow with bilinear interpolation and antialiasing; its unit stays.
+
+    Args:
+        flow: float32 (n, channels, height, width).
+        size: Height and width of the result.
+
+    Returns:
+        float32 (n, channels, *size).
+    """
+    if size == tuple(flow.shape[2:]):
+        return flow
+    return F.interpolate(flow, size=size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def _as_tensor(name: str, array: np.ndarray, size: int | None) -> torch.Tensor:
+    """Turn a cached array into the tensor that ``Samples`` promises."""
+    tensor = torch.from_numpy(array)
+    if name == "frames":
+        tensor = tensor.permute(2, 0, 1)  # channels first, as networks read them
+        return tensor if size is None else resize_frames(tensor[None], (size, size))[0]
+
+    if name == "flow":
+        tensor = tensor.float()
+        return tensor if size is None else resize_flow(tensor[None], (size, size))[0]
+
+    # Waveforms may be cached in units of 1/32768.
+    if name == "waveforms" and tensor.dtype == torch.int16:
+        return tensor.float() / _INT16_FULL_SCALE
+    return tensor.float() if tensor.dtype == torch.float16 else tensor

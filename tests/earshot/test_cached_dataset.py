@@ -1,0 +1,61 @@
+"""``earshot.open``: splits, labels, boxes and features of a cached dataset."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import earshot
+from earshot.errors import DataError
+from tests.helpers.toy_dataset import write_toy_dataset
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_toy_dataset(tmp_path)
+
+
+def test_a_dataset_says_what_it_has(root):
+    toy = earshot.open(root)
+    assert (toy.name, len(toy)) == ("toy", 25)
+    assert toy.splits == {"test": 8, "train": 17}
+    assert toy.features == ("flow", "frames", "spectrograms", "waveforms")
+    ids = toy.sample_ids("test")
+    assert ids == [f"toy0_{number:04d}" for number in range(0, 24, 3)]
+
+    sample = toy[ids[1]]
+    assert (sample.clip_id, sample.time_seconds, sample.label) == ("clip_3", 1.5, "class 1")
+    assert sample.attributes == {"place": "studio"}
+    ((x1, y1, x2, y2),) = sample.boxes
+    assert (x2 - x1, y2 - y1) == pytest.approx((0.2, 0.2))
+    assert toy.feature("frames").read(ids[1]).dtype == np.uint8
+
+
+def test_samples_without_a_feature_are_left_out_and_counted(root):
+    toy = earshot.open(root)
+    assert len(toy.sample_ids("train")) == 17
+    assert len(toy.samples("train", features=["frames", "flow"])) == 16
+    assert toy.missing("train", features=["frames", "flow"]) == {"frames: not computed yet": 1}
+    assert toy.missing("test", features=["frames"]) == {}
+
+
+def test_the_table_may_lie_in_the_folder_itself(root, tmp_path):
+    table = tmp_path / "manifests" / "toy" / "samples.parquet"
+    shutil.move(table, root / "samples.parquet")
+    assert len(earshot.open(root)) == 25
+    shutil.move(root / "samples.parquet", tmp_path / "elsewhere.parquet")
+    assert len(earshot.open(root, samples_path=tmp_path / "elsewhere.parquet")) == 25
+    with pytest.raises(DataError, match=r"table of samples is neither there nor at .*manifests"):
+        earshot.open(root)
+
+
+def test_wrong_names_are_told_with_the_right_ones(root, tmp_path):
+    toy = earshot.open(root)
+    with pytest.raises(DataError, match="not found, expected a dataset's folder"):
+        earshot.open(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="no split 'tset'; it has test, train"):
+        toy.sample_ids("tset")
+    with pytest.raises(DataError, match="depth is not cached; cached: flow, frames, spec"):
+        toy.feature("depth")
+    with pytest.raises(DataError, match="toy: no sample 'nobody'"):
+        toy["nobody"]

@@ -1,0 +1,57 @@
+"""``earshot.score`` and ``earshot.localize``: they work, or say which file is in the way."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import earshot
+from earshot.errors import DataError, ParameterError
+from tests.helpers.paths import ROOT
+
+BOXES = {"a": [(0.25, 0.25, 0.5, 0.5)], "b": [(0, 0, 1, 1)], "c": [(0.5, 0.5, 1, 1)]}
+
+
+def make_maps() -> dict[str, np.ndarray]:
+    corner = np.zeros((4, 4))
+    corner[1, 1] = 1
+    return {"a": corner, "b": np.ones((3, 5))}
+
+
+def test_scores_of_arrays():
+    result = earshot.score(make_maps(), BOXES)
+    assert (result["n"], result["missing"]) == (2, ["c"])
+    assert result["pointing_accuracy"] == 1
+    assert result["auc_low"] <= result["auc"] <= result["auc_high"]
+
+
+@pytest.mark.parametrize(
+    ("maps", "boxes", "protocol", "message"),
+    [
+        ({"d": np.ones((2, 2))}, BOXES, "earshot", "maps: 'd' has no boxes"),
+        ({}, BOXES, "earshot", "none of the 3 samples with boxes has a map"),
+        ({"a": np.ones(4)}, BOXES, "earshot", r"'a' has shape \(4,\), expected \(height, width\)"),
+        ({"a": np.full((2, 2), np.nan)}, BOXES, "earshot", "'a' holds values that are not finite"),
+        ({"a": np.ones((2, 2))}, {"a": [(10, 20, 90, 80)]}, "earshot", "from 10 to 90, expected"),
+        ({"a": np.ones((2, 2))}, {"a": [(0, 0, 1)]}, "earshot", r"'a' has shape \(1, 3\)"),
+        ({"a": np.ones((2, 2))}, BOXES, "nothing", "unknown protocol 'nothing'"),
+    ],
+)
+def test_what_cannot_be_scored_is_told(maps, boxes, protocol, message):
+    with pytest.raises((DataError, ParameterError), match=message):
+        earshot.score(maps, boxes, protocol=protocol)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"), [("eval", "score({}, {})"), ("train", "localize(1, 2, 3)")]
+)
+def test_a_file_of_the_user_that_hides_a_room_is_named(tmp_path, name, call):
+    (tmp_path / f"{name}.py").write_text("print('mine')\n")
+    program = f"import sys; sys.path.append({str(ROOT)!r}); import earshot; earshot.{call}"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    last_line = done.stderr.strip().splitlines()[-1]
+    assert f"is hidden by {tmp_path / name}.py" in last_line and "rename it" in last_line
