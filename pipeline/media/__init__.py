@@ -7,7 +7,7 @@ In reading order:
 - reader: `probe`, `MediaInfo`, `ClipReader`. Frames at times and windows of sound.
 - frame: `VideoFrame`. An upright frame as RGB or grey.
 - frame_reader, packet_run, sequential_reader: how frames are found, quickly or surely.
-- audio_reader, audio: how windows of sound are found, decoded and resampled.
+- audio_reader, audio, audio_frames: how windows of sound are found, decoded and put together.
 - media_file, container: opening files, and which of them are cut off.
 - configuration: whether a decoder's configuration changes within a file.
 - formats: which formats and protocols FFmpeg may read.

@@ -5,6 +5,8 @@ less, as the published codes do: a window that reaches beyond the sound is shift
 sound that is shorter than the window is repeated. Pauses inside the sound are silence.
 """
 
+import functools
+
 import av
 import numpy as np
 
@@ -21,8 +23,6 @@ class AudioReader:
 
     def __init__(self, file: MediaFile):
         self._file = file
-        # First and last moment of the sound, once that was needed.
-        self._extent: tuple[float, float] | None = None
         # Whether any window has been read: the shared decoder then has a state.
         self._has_read = False
 
@@ -35,16 +35,17 @@ class AudioReader:
             MediaError: ``no_audio`` or ``corrupt``.
         """
         length = stop_seconds - start_seconds
-        waveform, rate = self._read_window(start_seconds, length, sample_rate)
+        rate = sample_rate or self._own_rate
+        waveform = self._read_window(start_seconds, length, rate)
 
         # The extent of the sound takes a pass over all packets, so it is found only when needed.
         if length - len(waveform) / rate > _MISSING_SECONDS:
             begin, is_within = self._find_window_inside(start_seconds, length)
             if abs(begin - start_seconds) > 1 / rate:
-                waveform, rate = self._read_window(begin, length, sample_rate)
+                waveform = self._read_window(begin, length, rate)
             # A window inside the sound that still lacks samples contains a pause.
             if is_within and length - len(waveform) / rate > _MISSING_SECONDS:
-                waveform, rate = self._read_window(begin, length, sample_rate, is_within=True)
+                waveform = self._read_window(begin, length, rate, is_within=True)
 
         if not len(waveform):
             raise MediaError("no_audio", "its audio stream has no samples")
@@ -64,47 +65,46 @@ class AudioReader:
 
     def _find_extent(self) -> tuple[float, float]:
         """Return the first and last moment of the sound, in seconds on the clip's timeline."""
-        if self._extent is None:
-            with self._file.opened_again() as opening:
-                extent = audio.find_extent(opening.container, _get_stream(opening))
-            if extent is None:
-                raise MediaError("no_audio", "its audio stream has no samples")
-            origin_seconds = self._file.origin_seconds
-            self._extent = (extent[0] - origin_seconds, extent[1] - origin_seconds)
-        return self._extent
+        extent = self._scan.extent
+        if extent is None:
+            raise MediaError("no_audio", "its audio stream has no samples")
+        origin_seconds = self._file.origin_seconds
+        return extent[0] - origin_seconds, extent[1] - origin_seconds
+
+    @functools.cached_property
+    def _scan(self) -> audio.PacketScan:
+        with self._file.opened_again() as opening:
+            return audio.scan_packets(opening.container, _get_stream(opening))
+
+    @functools.cached_property
+    def _own_rate(self) -> int:
+        with self._file.opened_again() as opening:
+            return audio.find_rate(opening.container, _get_stream(opening))
 
     def _read_window(
-        self,
-        start_seconds: float,
-        length: float,
-        sample_rate: int | None,
-        *,
-        is_within: bool = False,
-    ) -> tuple[np.ndarray, int]:
+        self, start_seconds: float, length: float, sample_rate: int, *, is_within: bool = False
+    ) -> np.ndarray:
         """Read what the stream has of a window, with a decoder that has decoded nothing else."""
         window = audio.Window(
             start_seconds, start_seconds + length, origin_seconds=self._file.origin_seconds
         )
         main = self._file.main
-        if self._can_use(main, window):
-            self._has_read = main.is_touched = True
-            return audio.read_window(
-                main.container,
-                _get_stream(main),
-                window,
-                sample_rate=sample_rate,
-                is_within=is_within,
-            )
+        changes = self._scan.changes if audio.loses_changes(main.container) else ()
+        read = functools.partial(
+            audio.read_window,
+            window=window,
+            sample_rate=sample_rate,
+            changes=changes,
+            is_within=is_within,
+        )
 
+        can_use_main = self._can_use(main, window)
         self._has_read = True
+        if can_use_main:
+            main.is_touched = True
+            return read(main.container, _get_stream(main))
         with self._file.opened_again() as fresh:
-            return audio.read_window(
-                fresh.container,
-                _get_stream(fresh),
-                window,
-                sample_rate=sample_rate,
-                is_within=is_within,
-            )
+            return read(fresh.container, _get_stream(fresh))
 
     def _can_use(self, opening: Opening, window: audio.Window) -> bool:
         """Return whether a window can be read without opening the file again."""

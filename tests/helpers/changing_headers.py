@@ -1,7 +1,8 @@
-"""Write FLV and MP4 files whose H.264 parameter sets change on the way, outside of the packets."""
+"""Write FLV and MP4 files whose decoder is configured anew on the way, outside of the packets."""
 
 import struct
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -41,11 +42,11 @@ def _iter_flv_tags(data: bytes) -> Iterator[bytes]:
 
 
 def write_mp4_with_two_descriptions(path: Path, first: Path, second: Path) -> Path:
-    """Write the video of two MP4 clips into one MP4 with the sample description of each.
+    """Write the stream of two MP4 clips into one MP4 with the sample description of each.
 
     Args:
         path: Where it is written.
-        first: An MP4 with one H.264 stream and no sound.
+        first: An MP4 with one stream.
         second: One of the same kind.
     """
     num_first = _write_packets(path, first, second)
@@ -68,23 +69,26 @@ def write_mp4_with_two_descriptions(path: Path, first: Path, second: Path) -> Pa
 
 def _write_packets(path: Path, first: Path, second: Path) -> int:
     """Copy the packets of two clips, one after the other; return how many the first one has."""
-    counts, begin = [], 0
+    counts, begin_seconds = [], Fraction(0)
     with av.open(str(path), "w") as output:
         copy = None
         for source in (first, second):
             with av.open(str(source)) as container:
-                video = container.streams.video[0]
-                copy = copy or output.add_stream_from_template(video)
-                packets = [packet for packet in container.demux(video) if packet.size]
+                stream = container.streams[0]
+                copy = copy or output.add_stream_from_template(stream)
+                packets = [packet for packet in container.demux(stream) if packet.size]
+                # Sound begins before zero, with what primes the decoder.
+                begin = round(begin_seconds / stream.time_base) - min(packets[0].dts, 0)
                 for packet in packets:
                     packet.pts, packet.dts = packet.pts + begin, packet.dts + begin
                     packet.stream = copy
                 # Written packets lose their times.
                 counts.append(len(packets))
-                stop = max(packet.pts + packet.duration for packet in packets)
+                begin_seconds = max(
+                    (packet.pts + packet.duration) * packet.time_base for packet in packets
+                )
                 for packet in packets:
                     output.mux(packet)
-                begin = stop
     return counts[0]
 
 

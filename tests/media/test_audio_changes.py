@@ -1,0 +1,180 @@
+"""Sound that changes on the way or has lost packets: mono, at one rate, in its place."""
+
+import av
+import numpy as np
+import pytest
+
+from earshot.errors import MediaError
+from pipeline.media.reader import ClipReader
+from tests.helpers.changing_headers import (
+    write_flv_with_two_headers,
+    write_mp4_with_two_descriptions,
+)
+from tests.helpers.clip_factory import run_ffmpeg
+
+RATE = 16000
+HALF_SECONDS = 2
+SPREAD = {
+    1: "mono|c0=c0",
+    2: "stereo|c0=c0|c1=c0",
+    6: "5.1|" + "|".join(f"c{i}=c0" for i in range(6)),
+}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Noise below 2 kHz; each channel of every coded copy has it."""
+    path = tmp_path_factory.mktemp("source") / "noise.wav"
+    noise = f"anoisesrc=d={2 * HALF_SECONDS}:a=0.8:r=48000:seed=3,lowpass=f=2000,lowpass=f=2000"
+    run_ffmpeg("-f", "lavfi", "-i", noise, "-c:a", "pcm_f32le", str(path))
+    return path
+
+
+def encode(path, source, codec, rate, channels, *options, start=0, seconds=2 * HALF_SECONDS):
+    """Encode a part of the source; return the file's bytes."""
+    run_ffmpeg(
+        *("-ss", str(start), "-t", str(seconds), "-i", str(source)),
+        *("-af", f"pan={SPREAD[channels]}", "-ar", str(rate), "-c:a", codec, "-b:a", "192k"),
+        *options,
+        str(path),
+    )
+    return path.read_bytes()
+
+
+def encode_half(path, source, number, *options):
+    """Encode the first or the second half of the source."""
+    return encode(path, source, *options, start=number * HALF_SECONDS, seconds=HALF_SECONDS)
+
+
+def make_ts(path, source, *settings):
+    """Write MPEG-TS whose second half is coded with other settings than the first."""
+    clock = ("-muxdelay", "0", "-muxpreload", "0", "-output_ts_offset")
+    halves = [
+        encode_half(path, source, number, *one, *clock, str(number * HALF_SECONDS))
+        for number, one in enumerate(settings)
+    ]
+    path.write_bytes(b"".join(halves))
+    return path
+
+
+def make_flv(path, source, *settings):
+    """Write FLV with a new header in the middle, as a stream that was restarted has."""
+    halves = [path.with_name(f"half{number}.flv") for number in range(2)]
+    for number, (half, one) in enumerate(zip(halves, settings, strict=True)):
+        encode_half(half, source, number, *one, "-flvflags", "no_sequence_end")
+    return write_flv_with_two_headers(path, *halves, begin_ms=HALF_SECONDS * 1000)
+
+
+def make_mp4(path, source, *settings):
+    """Write MP4 whose second half has a sample description of its own."""
+    halves = [path.with_name(f"half{number}.mp4") for number in range(2)]
+    for number, (half, one) in enumerate(zip(halves, settings, strict=True)):
+        encode_half(half, source, number, *one)
+    return write_mp4_with_two_descriptions(path, *halves)
+
+
+CHANGES = {
+    "stereo to mono": (make_ts, ("aac", 48000, 2), ("aac", 48000, 1)),
+    "5.1 to stereo": (make_ts, ("ac3", 48000, 6), ("ac3", 48000, 2)),
+    "another rate": (make_ts, ("mp2", 44100, 2), ("mp2", 48000, 1)),
+    "header with another rate": (make_flv, ("aac", 44100, 2), ("aac", 48000, 2)),
+    "header with another rate and channels": (make_flv, ("aac", 48000, 2), ("aac", 22050, 1)),
+    "description with another rate": (make_mp4, ("aac", 48000, 2), ("aac", 44100, 1)),
+    "packets with another rate": (make_flv, ("pcm_s16le", 44100, 1), ("pcm_s16le", 22050, 1)),
+    "frames with another rate": (make_flv, ("libmp3lame", 44100, 2), ("libmp3lame", 22050, 1)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_sound_that_changes_is_continuous_mono_at_one_rate(tmp_path, source, change):
+    make, *settings = CHANGES[change]
+    path = make(tmp_path / f"a.{make.__name__.removeprefix('make_')}", source, *settings)
+    with ClipReader(source) as reader:
+        expected, _ = reader.read_audio(0, 4, sample_rate=RATE)
+    with ClipReader(path) as reader:
+        whole, _ = reader.read_audio(0, 4, sample_rate=RATE)
+        _, own_rate = reader.read_audio(3, 3.5, sample_rate=None)
+    assert own_rate == settings[0][1], "the rate at the beginning counts for the whole file"
+
+    for start in (0.2, 1.4, 2.2, 3.4):
+        with ClipReader(path) as reader:
+            alone, _ = reader.read_audio(start, start + 0.4, sample_rate=RATE)
+        # Encoders begin with up to 60 ms of priming.
+        match_source(alone, expected, start, late_seconds=(0, 0.06))
+        match_source(alone, whole, start, late_seconds=(-0.001, 0.001))
+
+    # The sound goes on at the change, but for the priming of the second encoder.
+    levels = np.sqrt((whole[RATE // 5 :].reshape(-1, 320) ** 2).mean(axis=1))
+    assert np.count_nonzero(levels < 0.3 * np.median(levels)) <= 2
+
+
+def match_source(waveform, source, start_seconds, *, late_seconds):
+    """Check that a waveform is what the source has at a time, or a little earlier."""
+    scores = []
+    for lag in range(round(late_seconds[0] * RATE), round(late_seconds[1] * RATE) + 1):
+        begin = round(start_seconds * RATE) - lag
+        part = source[begin : begin + len(waveform)]
+        correlation = np.corrcoef(part, waveform[: len(part)])[0, 1]
+        scores.append((correlation, np.std(waveform) / np.std(part)))
+    correlation, level = max(scores)
+    assert correlation > 0.95, f"at {start_seconds} s: {correlation:.2f}"
+    # The sixth channel of 5.1 has only the lowest tones.
+    assert level == pytest.approx(1, abs=0.15), f"at {start_seconds} s"
+
+
+def drop_packet(path, number):
+    """Return MPEG-TS without one packet of its sound, counted from the middle of the file."""
+    data = path.read_bytes()
+    with av.open(str(path)) as container:
+        pid = container.streams.audio[0].id
+    packets = [data[i : i + 188] for i in range(0, len(data), 188)]
+    sound = [
+        index
+        for index, packet in enumerate(packets)
+        if int.from_bytes(packet[1:3], "big") & 0x1FFF == pid
+    ]
+    del packets[sound[len(sound) // 2 + number]]
+    return b"".join(packets)
+
+
+@pytest.mark.parametrize("codec", ["aac", "ac3", "mp2"])
+def test_a_lost_packet_takes_only_its_own_sound(tmp_path, source, codec):
+    whole_path = tmp_path / "a.ts"
+    encode(whole_path, source, codec, 48000, 2)
+    damaged_path = tmp_path / "b.ts"
+    with ClipReader(whole_path) as reader:
+        whole, _ = reader.read_audio(0.5, 3.5, sample_rate=RATE)
+
+    # Some of these packets begin a frame, others lie in the middle of one.
+    wrong_seconds = []
+    for number in range(5):
+        damaged_path.write_bytes(drop_packet(whole_path, number))
+        with ClipReader(damaged_path) as reader:
+            damaged, _ = reader.read_audio(0.5, 3.5, sample_rate=RATE)
+        is_wrong = np.abs(damaged - whole).reshape(-1, 160).max(axis=1) > 0.03
+        wrong_seconds.append(is_wrong.sum() / 100)
+
+    # Where the header of a PES packet is lost, FFmpeg drops all that it holds.
+    assert max(wrong_seconds) < 0.35
+    assert np.median(wrong_seconds) < 0.2
+
+
+def test_sound_that_is_mostly_lost_is_refused(tmp_path, source):
+    path = tmp_path / "a.ts"
+    data = bytearray(encode(path, source, "aac", 48000, 2))
+    # Overwrite what the packets hold in the middle of the file, but not their headers.
+    for begin in range(len(data) // 2 // 188 * 188 - 40 * 188, len(data) // 2 + 40 * 188, 188):
+        data[begin + 40 : begin + 160] = b"\x55" * 120
+    path.write_bytes(data)
+
+    with ClipReader(path) as reader:
+        with pytest.raises(MediaError, match=r"a\.ts: .* s of 1\.00 s of its audio cannot be deco"):
+            reader.read_audio(1.5, 2.5, sample_rate=RATE)
+
+
+def test_published_files_with_changes(shared):
+    for name in ("aac_stereo_to_mono.ts", "ac3_51_to_stereo.ts", "flvaac_44s_48s.flv"):
+        with ClipReader(shared("faults", name)) as reader:
+            waveform, _ = reader.read_audio(0, 7.9, sample_rate=RATE)
+        levels = np.sqrt((waveform.reshape(-1, 1600) ** 2).mean(axis=1))
+        assert levels[1:].min() > 0.07, name
