@@ -8,6 +8,7 @@ In reading order:
 - frame: `VideoFrame`. An upright frame as RGB or grey.
 - frame_reader, packet_run, sequential_reader: how frames are found, quickly or surely.
 - audio_reader, audio, audio_frames: how windows of sound are found, decoded and put together.
+- whole_decode: all pictures of a video in order, around what is damaged.
 - media_file, container: opening files, and which of them are cut off.
 - configuration: whether a decoder's configuration changes within a file.
 - formats: which formats and protocols FFmpeg may read.

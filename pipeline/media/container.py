@@ -1,4 +1,4 @@
-"""Open a media file, and tell whether it is cut off.
+"""Open a media file, and tell whether it is cut off or damaged.
 
 FFmpeg chooses the demuxer by a file's content, so a suffix does not make a text file a video.
 """
@@ -16,13 +16,14 @@ _MATROSKA_SEGMENT_ID = bytes.fromhex("18538067")
 _HEAD_BYTES = 4096
 
 
-def open_container(path: Path | str) -> InputContainer:
+def open_container(path: Path | str, *, options: dict[str, str] | None = None) -> InputContainer:
     """Open a media file for reading.
 
     All decoding uses one thread: Earshot works on many clips at once instead.
 
     Args:
         path: The file. A name with a colon (``12:30.mp4``) is not taken for a protocol.
+        options: Of FFmpeg's demuxer.
 
     Returns:
         The open container. The caller closes it.
@@ -33,7 +34,9 @@ def open_container(path: Path | str) -> InputContainer:
     # FFmpeg takes what is before a colon for a protocol, but not in an absolute path.
     name = str(Path(path).absolute())
     try:
-        container = av.open(name, metadata_errors="ignore", options=make_library_options())
+        container = av.open(
+            name, metadata_errors="ignore", options=make_library_options() | (options or {})
+        )
     except av.error.FFmpegError as error:
         # What FFmpeg says of formats and protocols that are not in the lists.
         if error.errno != errno.EINVAL:
@@ -80,6 +83,33 @@ def has_lost_its_end(
         return False
     entries = stream.index_entries
     return len(entries) > 0 and entries[-1].timestamp > last_dts
+
+
+def find_damaged_packets(container: InputContainer, stream: av.stream.Stream) -> frozenset[int]:
+    """Return the timestamps of a stream's packets that are damaged in an MPEG-TS file.
+
+    Transport packets are numbered, so FFmpeg notices lost ones. Where it also cuts the stream into
+    pictures, it marks the picture ahead of the damaged one, and nothing for the first one. So the
+    packets are read as they are.
+
+    Args:
+        container: An open file. It is opened anew; all of its packets are read.
+        stream: One of its streams.
+
+    Returns:
+        Timestamps; none where the file is not MPEG-TS.
+    """
+    if container.format.name != "mpegts":
+        return frozenset()
+
+    damaged, last_pts = set(), stream.start_time or 0
+    with open_container(container.name, options={"fflags": "noparse"}) as fresh:
+        for packet in fresh.demux(fresh.streams[stream.index]):
+            # A packet without a timestamp continues the one before.
+            last_pts = last_pts if packet.pts is None else packet.pts
+            if packet.is_corrupt:
+                damaged.add(last_pts)
+    return frozenset(damaged)
 
 
 def has_dropped_frames(container: InputContainer, stream: av.VideoStream) -> bool:

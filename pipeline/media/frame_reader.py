@@ -20,8 +20,9 @@ from pipeline.media.container import has_dropped_frames
 from pipeline.media.frame import FrameWrapper, VideoFrame
 from pipeline.media.media_file import MediaFile
 from pipeline.media.packet_run import PacketRun, PlanFailedError
-from pipeline.media.sequential_reader import SequentialReader, is_reordered_avi
+from pipeline.media.sequential_reader import SequentialReader
 from pipeline.media.timeline import StreamClock
+from pipeline.media.whole_decode import is_reordered_avi
 
 # Wanted times farther apart are sought; nearer ones are reached by reading packets on.
 _SEEK_GAP_SECONDS = 20.0
@@ -170,5 +171,6 @@ def _must_begin_at_start(file: MediaFile) -> bool:
         has_palette
         or is_reordered_avi(opening)
         or has_dropped_frames(opening.container, opening.video)
+        or len(file.damaged_pictures) > 0
         or may_change_configuration(file.path, opening.video)
     )

@@ -16,7 +16,7 @@ from av import AudioStream, VideoStream
 from av.container import InputContainer
 
 from earshot.errors import MediaError
-from pipeline.media.container import is_cut_off, open_container
+from pipeline.media.container import find_damaged_packets, is_cut_off, open_container
 from pipeline.media.timeline import choose_stream, find_origin
 
 
@@ -57,6 +57,12 @@ class MediaFile:
     def is_cut_off(self) -> bool:
         """Whether the file is known to be shorter than it says it is."""
         return is_cut_off(self.main.container)
+
+    @functools.cached_property
+    def damaged_pictures(self) -> frozenset[int]:
+        """Timestamps of the pictures that are known to be damaged (see `find_damaged_packets`)."""
+        assert self.main.video is not None
+        return find_damaged_packets(self.main.container, self.main.video)
 
     def open_again(self) -> Opening:
         """Open the file once more, at its beginning. The result is closed with this object."""

@@ -16,7 +16,7 @@ from pipeline.features.extract import extract_features
 from pipeline.features.feature import Moment
 from pipeline.media import reader
 from pipeline.media.frame_reader import FrameReader
-from pipeline.media.sequential_reader import SequentialReader
+from pipeline.media.whole_decode import WholeDecode
 from tests.helpers.clip_factory import make_clip, run_ffmpeg
 
 
@@ -149,11 +149,9 @@ def test_after_a_break_without_a_later_keyframe_all_is_missing_and_the_file_is_n
     whole = make_clip(tmp_path / "whole.mp4", *options, seconds=6, sound=None)
     path = damage(whole, tmp_path / "damaged.mp4", begin=0.5, end=0.6)
     num_passes = []
-    decode_all = SequentialReader._decode_all
+    iter_all = WholeDecode.__iter__
     monkeypatch.setattr(
-        SequentialReader,
-        "_decode_all",
-        lambda *arguments: num_passes.append(1) or decode_all(*arguments),
+        WholeDecode, "__iter__", lambda decode: num_passes.append(1) or iter_all(decode)
     )
     moments = [Moment(str(number), number / 4 + 0.1) for number in range(23)]
     extracted = list(extract_features(path, moments, make_features()[:1]))

@@ -1,0 +1,367 @@
+"""Decode a video in order from its beginning, around what is damaged in it.
+
+A lost transport packet or a wrong bit damages one picture, and every picture that refers to it. All
+are pictures again from the next keyframe on. So decoding starts anew there, as at the beginning of
+a file, and what lies between is reported as `Damage`. Nothing of it is given out: pictures that
+refer to a damaged one look whole to the decoder.
+"""
+
+import collections
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import av
+from av.video.frame import PictureType
+
+from earshot.errors import MediaError
+from pipeline.media.container import has_lost_its_end
+from pipeline.media.media_file import Opening
+from pipeline.media.timeline import find_frame_rate
+
+_INTER_TYPES = (PictureType.P, PictureType.B)
+
+
+class TimedFrame(NamedTuple):
+    """A whole picture, and when it is shown."""
+
+    pts: int
+    frame: av.VideoFrame
+
+    @property
+    def stop(self) -> int:
+        """The timestamp at which it ends, as far as that is known."""
+        return self.pts + max(self.frame.duration or 0, 1)
+
+
+@dataclass
+class Damage:
+    """Pictures are lost, up to the next frame that is given (to the end where there is none)."""
+
+    first: int | None  # timestamp of the first lost picture; None: nothing was whole before
+    cause: Exception
+
+    def extend(self, pts: int | None) -> None:
+        """Count one more picture among the lost ones."""
+        if pts is not None and self.first is not None:
+            self.first = min(self.first, pts)
+
+
+@dataclass
+class _Loss:
+    """Damage whose end is not known yet."""
+
+    damage: Damage
+    # Whole pictures that the decoder still held. Lost ones may be shown before some of them.
+    held: list[TimedFrame | Damage] = field(default_factory=list)
+    # Whether pictures may be lost of which not even the timestamp is left.
+    has_unknown: bool = False
+    # When the last whole picture that was given before ends.
+    whole_until: int | None = None
+
+    def finish(self) -> list[TimedFrame | Damage]:
+        """Return the whole pictures and, behind them, the damage."""
+        items: list[TimedFrame | Damage] = []
+        for item in self.held:
+            if isinstance(item, Damage):
+                items.append(item)
+            elif self.damage.first is None or item.pts < self.damage.first:
+                items.append(item)
+                self.whole_until = item.stop
+        if self.has_unknown:
+            self.damage.extend(self.whole_until)
+        return [*items, self.damage]
+
+
+class WholeDecode:
+    """All pictures of a video that are whole, in the order in which they are shown.
+
+    Example:
+        >>> decode = WholeDecode(
+        ...     opening, origin_seconds=0.0, is_cut_off=False, damaged=frozenset()
+        ... )
+        >>> for item in decode:
+        ...     if isinstance(item, Damage):
+        ...         print("lost from", item.first)
+    """
+
+    def __init__(
+        self,
+        opening: Opening,
+        *,
+        origin_seconds: float,
+        is_cut_off: bool,
+        damaged: frozenset[int],
+    ):
+        """Begin at the start of a file.
+
+        Args:
+            opening: A file opened anew, with a video.
+            origin_seconds: The time, by the file's own timestamps, that is the clip's zero.
+            is_cut_off: Whether the file is known to be shorter than it says.
+            damaged: Timestamps of packets that are known to be damaged.
+        """
+        assert opening.video is not None
+        self._container = opening.container
+        self._stream = opening.video
+        self._context = opening.video.codec_context
+        self._is_cut_off = is_cut_off
+        self._damaged = damaged
+        self._is_mpegts = opening.container.format.name == "mpegts"
+        self._timestamps = _TimestampRepair(opening, origin_seconds=origin_seconds)
+
+        self._last_dts: int | None = None
+        self._end: Exception | None = None  # what ends the video early
+        self._junk: Exception | None = None  # the decoder's complaint before any keyframe
+        self._whole_until: int | None = None  # when the last picture that was given ends
+
+        self._loss: _Loss | None = None
+        # While pictures are lost: the keyframe that decoding went on at, until it has come out.
+        self._entry: int | None = None
+        self._resumed_at: int | None = None  # the last one that did
+        # Keyframes that the decoder has, and that are shown after the last picture given.
+        self._keyframes: list[int] = []
+        self._has_begun = False  # the decoder has a keyframe, or has given a picture
+
+    def __iter__(self) -> Iterator[TimedFrame | Damage]:
+        """Yield whole pictures and, where some are missing, `Damage`."""
+        for packet in self._iter_packets():
+            yield from self._take(packet)
+        yield from self._finish()
+
+    def _iter_packets(self) -> Iterator[av.Packet]:
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.FFmpegError as error:
+                self._end = error
+                return
+            if packet is None:
+                break
+            if packet.dts is not None:
+                self._last_dts = packet.dts
+            yield packet
+
+        # A file can be shorter than its index says without any packet being damaged.
+        if has_lost_its_end(
+            self._container, self._stream, self._last_dts, is_cut_off=self._is_cut_off
+        ):
+            self._end = EOFError("the file is cut off")
+
+    def _take(self, packet: av.Packet) -> list[TimedFrame | Damage]:
+        """Decode a packet, or skip it where it cannot be decoded to whole pictures."""
+        if self._loss is not None and self._entry is None:
+            if not self._can_enter(packet):
+                self._loss.damage.extend(packet.pts)
+                return []
+            self._context.flush_buffers()
+            self._entry = packet.pts
+
+        if self._is_damaged(packet):
+            what = "packets of it are lost" if self._is_mpegts else "the file is cut off"
+            return self._lose(packet, EOFError(what))
+        self._timestamps.note_packet(packet)
+        if packet.is_keyframe and packet.pts is not None:
+            self._has_begun = True
+            self._keyframes.append(packet.pts)
+        try:
+            return self._accept(self._context.decode(packet))
+        except av.FFmpegError as error:
+            return self._note_complaint(packet, error)
+
+    def _is_damaged(self, packet: av.Packet) -> bool:
+        # In MPEG-TS FFmpeg marks the wrong packet.
+        if self._is_mpegts:
+            return packet.pts in self._damaged
+        return packet.is_corrupt
+
+    def _can_enter(self, packet: av.Packet) -> bool:
+        """Return whether decoding can go on at a packet behind damage."""
+        return (
+            packet.is_keyframe
+            and packet.pts is not None
+            and not (self._is_damaged(packet) or packet.is_discard)
+            and self._timestamps.can_skip
+        )
+
+    def _note_complaint(self, packet: av.Packet, error: Exception) -> list[TimedFrame | Damage]:
+        """Decide what a packet means that the decoder does not take."""
+        # A recording can begin in the middle of a group of pictures.
+        if not self._has_begun:
+            self._junk = error
+            return []
+        # What is shown before a keyframe may refer to what was lost before it.
+        entry = self._resumed_at if self._entry is None else self._entry
+        if entry is not None and packet.pts is not None and packet.pts < entry:
+            return []
+        return self._lose(packet, error)
+
+    def _lose(self, packet: av.Packet, cause: Exception) -> list[TimedFrame | Damage]:
+        """Begin to skip packets, at one that is damaged."""
+        # What the decoder holds back comes from whole packets.
+        whole_until = self._whole_until
+        items = self._drain()
+        self._entry = None
+        if self._loss is None:
+            first = self._whole_until if packet.pts is None else packet.pts
+            self._loss = _Loss(
+                Damage(first, cause),
+                held=items,
+                has_unknown=self._is_mpegts,
+                whole_until=whole_until,
+            )
+            return []
+        self._loss.damage.extend(packet.pts)
+        return items
+
+    def _drain(self) -> list[TimedFrame | Damage]:
+        """Get the delayed pictures out; the decoder then waits for a keyframe."""
+        try:
+            items = self._accept(self._context.decode(None))
+        except av.FFmpegError:
+            items = []
+        self._context.flush_buffers()
+        self._keyframes.clear()
+        return items
+
+    def _accept(self, frames: list[av.VideoFrame]) -> list[TimedFrame | Damage]:
+        """Return the pictures that are whole, and the damage that ends with one of them."""
+        items: list[TimedFrame | Damage] = []
+        for frame in frames:
+            pts = self._timestamps.find_timestamp(frame)
+            if self._loss is not None and not self._ends_loss(pts, frame):
+                continue
+            if self._loss is not None:
+                items += self._loss.finish()
+                self._loss, self._entry, self._resumed_at = None, None, pts
+            # What is shown before the keyframe that decoding went on at may refer to lost pictures.
+            if self._resumed_at is not None and pts < self._resumed_at:
+                continue
+
+            self._keyframes = [keyframe for keyframe in self._keyframes if keyframe > pts]
+            if frame.is_corrupt:
+                self._note_corrupt_frame(pts)
+                continue
+            self._has_begun = True
+            timed = TimedFrame(pts, frame)
+            self._whole_until = timed.stop
+            items.append(timed)
+        return items
+
+    def _note_corrupt_frame(self, pts: int) -> None:
+        error = ValueError("the decoder found errors")
+        # A recording can begin in the middle of a group of pictures.
+        if not self._has_begun:
+            self._junk = error
+            return
+        self._loss = _Loss(Damage(pts, error))
+        # Frames come out late, so the decoder may have the next keyframe already.
+        self._entry = min(self._keyframes, default=None)
+
+    def _ends_loss(self, pts: int, frame: av.VideoFrame) -> bool:
+        """Return whether a picture is the awaited keyframe, and whole."""
+        if self._entry is None or pts < self._entry:
+            return False
+        is_whole = frame.key_frame or frame.pict_type not in _INTER_TYPES
+        if pts == self._entry and is_whole and not frame.is_corrupt:
+            return True
+        # It was none, or has not come out: wait for the next one.
+        self._entry = None
+        return False
+
+    def _finish(self) -> list[TimedFrame | Damage]:
+        """Return what is left at the end."""
+        items: list[TimedFrame | Damage] = []
+        if self._end is not None and self._loss is None:
+            items += self._drain()
+            if self._loss is None:
+                self._loss = _Loss(Damage(self._whole_until, self._end))
+
+        if self._loss is not None:
+            items += self._loss.finish()
+        elif self._whole_until is None and self._junk is not None:
+            items.append(Damage(None, self._junk))
+        return items
+
+
+def decode_first_frame(opening: Opening, *, origin_seconds: float) -> av.VideoFrame:
+    """Return the first picture that the decoder gives, damaged or not, with a timestamp.
+
+    Args:
+        opening: A file opened anew, with a video.
+        origin_seconds: The time, by the file's own timestamps, that is the clip's zero.
+
+    Raises:
+        MediaError: ``corrupt`` when nothing decodes, ``no_video`` when there are no packets.
+    """
+    assert opening.video is not None
+    timestamps = _TimestampRepair(opening, origin_seconds=origin_seconds)
+    cause: Exception | None = None
+    try:
+        for packet in opening.container.demux(opening.video):
+            timestamps.note_packet(packet)
+            try:
+                frames = opening.video.codec_context.decode(packet)
+            except av.FFmpegError as error:
+                cause = error  # a recording can begin in the middle of a group of pictures
+                continue
+            if frames:
+                timestamps.find_timestamp(frames[0])
+                return frames[0]
+    except av.FFmpegError as error:
+        cause = error
+
+    if cause is None:
+        raise MediaError("no_video", "its video stream has no frames")
+    raise MediaError("corrupt", f"no frame of its video decodes{explain(cause)}")
+
+
+def explain(error: Exception | None) -> str:
+    """Return what FFmpeg says of an error, in brackets behind a space; nothing for None."""
+    return "" if error is None else f" ({getattr(error, 'strerror', None) or error})"
+
+
+class _TimestampRepair:
+    """Give timestamps to frames that have none or wrong ones.
+
+    Frames without timestamps (all of raw H.264, those before zero of Matroska) are counted at the
+    stream's rate. AVI has only decoding times: those of an AVI with reordered pictures are dealt
+    out again in the order in which the pictures are shown.
+    """
+
+    def __init__(self, opening: Opening, *, origin_seconds: float):
+        stream = opening.video
+        assert stream is not None and stream.time_base is not None
+        # Whether frames keep their times where others before them are lost.
+        self.can_skip = not is_reordered_avi(opening)
+        self._decoding_times: collections.deque[int] = collections.deque()
+        self._first_pts = round(origin_seconds / stream.time_base)
+        self._ticks_per_frame = 1 / (stream.time_base * find_frame_rate(stream))
+        self._num_frames = 0
+
+    def note_packet(self, packet: av.Packet) -> None:
+        """Keep the decoding time of a packet."""
+        if not self.can_skip and packet.size and packet.dts is not None:
+            self._decoding_times.append(packet.dts)
+
+    def find_timestamp(self, frame: av.VideoFrame) -> int:
+        """Return the timestamp at which a frame is shown, and give it to the frame."""
+        pts = self._decoding_times.popleft() if self._decoding_times else frame.pts
+        if pts is None:
+            pts = self._first_pts + int(self._num_frames * self._ticks_per_frame)
+        self._num_frames += 1
+        frame.pts = pts
+        return pts
+
+
+def is_reordered_avi(opening: Opening) -> bool:
+    """Return whether FFmpeg makes wrong presentation times for the video.
+
+    AVI has decoding times only. FFmpeg derives good presentation times from them for MPEG-4, wrong
+    ones for H.264 and HEVC.
+    """
+    assert opening.video is not None
+    context = opening.video.codec_context
+    is_avi = opening.container.format.name == "avi"
+    return is_avi and context.name in ("h264", "hevc") and context.has_b_frames
