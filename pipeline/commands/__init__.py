@@ -12,6 +12,7 @@ formats that commands share.
 
 # In the order of `--help`. `import` is a word of Python, so its module has another name.
 MODULES = {
+    "use": "use",
     "doctor": "doctor",
     "status": "status",
     "missing": "missing",

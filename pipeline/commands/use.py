@@ -1,0 +1,130 @@
+"""``use``: write the parameters of a published result, a recipe, into params.yaml.
+
+A recipe is a file of the folder ``recipes``. Its section ``params`` holds dotted names and values;
+what it does not name has the value of the recipe ``sample``. Other parameters stay as they are.
+"""
+
+import argparse
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from earshot.errors import ParameterError
+from earshot.files import publish_text
+from pipeline.base.project import Project
+from pipeline.base.yaml_text import read_value_texts, replace_values
+from pipeline.downloads.parameters import DownloadParameters
+
+HELP = "write the parameters of a published result into params.yaml"
+_BASE = "sample"  # the recipe that params.yaml begins with
+_FETCHED_CLIP_BY_CLIP = {"flickr", "vggsound"}
+
+# For what to expect; measured on VGG-Sound clips of 10 s at 360 lines.
+_MEGABYTES_PER_CLIP = 1.2
+_MEGABYTES_PER_SAMPLE = 0.6  # frames, spectrograms and flow
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a published result was trained and tested on."""
+
+    name: str
+    about: str
+    num_clips: int  # of all datasets together
+    values: dict[str, str]  # dotted name -> value, as it is written in YAML
+
+    @property
+    def datasets(self) -> list[str]:
+        """The datasets that it uses; the models are trained on the first."""
+        return yaml.safe_load(self.values["datasets"])
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("recipe", nargs="?", help="its name; without one all recipes are listed")
+    parser.add_argument("--dry-run", action="store_true", help="show the changes, write nothing")
+
+
+def run(arguments: argparse.Namespace, project: Project) -> int:
+    """List the recipes, or use one; return the exit code."""
+    if arguments.recipe is None:
+        recipes = [read_recipe(project.root, name) for name in list_recipes(project.root)]
+        width = max(len(recipe.name) for recipe in recipes)
+        for recipe in recipes:
+            print(f"{recipe.name:{width}}  {recipe.about}")
+        return 0
+
+    # Show what changes before it is written.
+    recipe = read_recipe(project.root, arguments.recipe)
+    path = project.root / "params.yaml"
+    old = path.read_text()
+    new = replace_values(old, recipe.values)
+    lines = difflib.unified_diff(
+        old.splitlines(), new.splitlines(), "params.yaml", f"params.yaml for {recipe.name}", n=0
+    )
+    print(*(line.rstrip("\n") for line in lines) if old != new else ["nothing changes"], sep="\n")
+    if arguments.dry_run:
+        return 0
+
+    publish_text(path, new)
+    print(f"\n{recipe.about}.")
+    print(
+        *describe_expectations(recipe, project.parameters(DownloadParameters, "download")), sep="\n"
+    )
+    print("Run `dvc repro`. To go back: python -m pipeline use sample")
+    return 0
+
+
+def list_recipes(root: Path) -> list[str]:
+    """Return the names of all recipes of a checkout; the base comes first."""
+    names = sorted(path.stem for path in (root / "recipes").glob("*.yaml"))
+    return sorted(names, key=lambda name: name != _BASE)
+
+
+def read_recipe(root: Path, name: str) -> Recipe:
+    """Read a recipe of a checkout.
+
+    Raises:
+        ParameterError: there is no recipe of this name, or its file is wrong.
+    """
+    known = list_recipes(root)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ParameterError(f"unknown recipe {name!r}{hint} Known: {', '.join(known)}")
+
+    # What a recipe does not name is as in the base, whatever was used before.
+    values: dict[str, str] = {}
+    for part in dict.fromkeys((_BASE, name)):
+        path = root / "recipes" / f"{part}.yaml"
+        text = path.read_text()
+        try:
+            values |= read_value_texts(text, "params")
+            facts = yaml.safe_load(text)
+            about, num_clips = str(facts["about"]), int(facts["num_clips"])
+        except (ParameterError, KeyError, ValueError, yaml.YAMLError) as error:
+            raise ParameterError(
+                f"{path}: {error}; expected about, num_clips, rows and params"
+            ) from None
+    return Recipe(name, about, num_clips, values)
+
+
+def describe_expectations(recipe: Recipe, download: DownloadParameters) -> list[str]:
+    """Return in words what a recipe downloads, how long that takes, and the room it needs."""
+    if not _FETCHED_CLIP_BY_CLIP & set(recipe.datasets):
+        return [f"{recipe.num_clips:,} clips."]
+
+    gigabytes = recipe.num_clips * (_MEGABYTES_PER_CLIP + _MEGABYTES_PER_SAMPLE) / 1000
+    lines = [
+        f"About {recipe.num_clips:,} clips and {gigabytes:,.0f} GB of disk, features included."
+    ]
+    if download.videos_per_hour:
+        days = recipe.num_clips / download.videos_per_hour / 24
+        lines.append(
+            f"Downloading takes about {days:,.0f} days at {download.videos_per_hour:g} videos an "
+            "hour (download.videos_per_hour). Use the clips that you have: "
+            "python -m pipeline import FOLDER"
+        )
+    return lines

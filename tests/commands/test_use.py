@@ -1,0 +1,139 @@
+"""``use``: recipes write params.yaml, and every recipe is right."""
+
+import shutil
+
+import pytest
+import yaml
+
+from eval.entrants.baselines import BASELINES, NETWORK_BASELINES
+from eval.results.published import PUBLISHED
+from eval.results.test_sets import find_test_sets
+from eval.scoring.protocols import PROTOCOLS
+from pipeline.__main__ import main
+from pipeline.base.project import Project
+from pipeline.commands.use import list_recipes, read_recipe
+from pipeline.datasets.dataset import load
+from pipeline.features.configure import configure_feature
+from tests.helpers.paths import ROOT
+from train.runs.settings import read_run_parameters
+
+RECIPES = list_recipes(ROOT)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    return tmp_path
+
+
+def use(checkout, *words) -> int:
+    return main(["--root", str(checkout), "use", *words])
+
+
+def test_params_begin_with_the_first_recipe(checkout, capsys):
+    before = (checkout / "params.yaml").read_bytes()
+    assert use(checkout, "sample") == 0
+    assert (checkout / "params.yaml").read_bytes() == before
+    assert "nothing changes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("first", ["ezvsl_vggsound_10k", "released_urbansas"])
+def test_another_recipe_in_between_leaves_no_trace(checkout, first):
+    path = checkout / "params.yaml"
+    path.write_text(path.read_text().replace("num_workers: 2", "num_workers: 3"))  # the user's own
+    use(checkout, first)
+    before = path.read_bytes()
+    for name in RECIPES:
+        use(checkout, name)
+    use(checkout, first)
+    assert path.read_bytes() == before
+    assert b"num_workers: 3" in before
+
+
+def test_the_change_is_shown_and_a_dry_run_writes_nothing(checkout, capsys):
+    before = (checkout / "params.yaml").read_bytes()
+    assert use(checkout, "ezvsl_vggsound_10k", "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "-models: [ezvsl, htf]\n" in out and "+models: [ezvsl_10k]\n" in out
+    assert (checkout / "params.yaml").read_bytes() == before
+
+    use(checkout, "ezvsl_vggsound_10k")
+    out = capsys.readouterr().out
+    assert "About 15,158 clips and 27 GB" in out and "about 2 days at 300 videos an hour" in out
+    assert "To go back: python -m pipeline use sample" in out
+
+
+def test_the_first_recipe_takes_back_all_that_others_change():
+    base = set(yaml.safe_load((ROOT / "recipes" / "sample.yaml").read_text())["params"])
+    for name in RECIPES:
+        changed = set(yaml.safe_load((ROOT / "recipes" / f"{name}.yaml").read_text())["params"])
+        assert changed <= base, name
+
+
+def test_without_a_name_all_are_listed(checkout, capsys):
+    assert use(checkout) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == RECIPES
+    assert lines[0].startswith("sample ")
+
+
+def test_an_unknown_recipe_is_told_with_the_nearest(checkout, capsys):
+    assert use(checkout, "ezvsl_vggsound_1k") != 0
+    assert "did you mean ezvsl_vggsound_10k?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_fits_the_parameters_of_everything_it_names(checkout, name):
+    use(checkout, name)
+    project = Project.load(checkout)
+
+    # Datasets, splits, features and runs exist, and the runs train and test on chosen splits.
+    splits = set()
+    for dataset in project.datasets:
+        source = project.parameters(load(dataset).parameters, f"sources.{dataset}")
+        splits |= set(getattr(source, "splits", ()))
+    for run in project.section("models"):
+        parameters = read_run_parameters(project, run)
+        if "sample" not in project.datasets:
+            assert parameters.train_split in splits, run
+    for feature in ("frames", "flow", "spectrograms", "waveforms"):
+        configure_feature(project, feature)
+    assert set(project.section("released")) <= set(project.section("weights"))
+
+    evaluate = project.section("evaluate")
+    assert set(evaluate["protocols"]) <= set(PROTOCOLS)
+    assert evaluate["main_protocol"] in evaluate["protocols"]
+    assert set(evaluate["baselines"]) <= {*BASELINES, *NETWORK_BASELINES}
+    for dataset in project.datasets:
+        assert dataset == "sample" or set(evaluate["subsets"][dataset]) <= splits
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if not name.startswith("sample")])
+def test_a_recipe_tests_on_what_its_rows_were_tested_on(name):
+    facts = yaml.safe_load((ROOT / "recipes" / f"{name}.yaml").read_text())
+    values = {key: yaml.safe_load(text) for key, text in read_recipe(ROOT, name).values.items()}
+    rows = {(row.method, row.trained_on, row.test_set): row for row in PUBLISHED}
+    for row in facts["rows"]:
+        published = rows[tuple(row)]
+        assert published.protocol in values["evaluate.protocols"]
+        test_set = find_test_sets()[published.test_set]
+        assert test_set.split in values[f"evaluate.subsets.{test_set.dataset}"]
+        assert test_set.dataset in values["datasets"]
+        if published.protocol in ("lvs", "ezvsl", "htf"):
+            assert values["spectrogram.preset"] == published.protocol
+
+
+def test_every_row_of_the_four_papers_has_a_recipe():
+    told = {
+        tuple(row)
+        for path in (ROOT / "recipes").glob("*.yaml")
+        for row in yaml.safe_load(path.read_text())["rows"]
+    }
+    own = ("LVS", "EZ-VSL", "OGL", "Hear The Flow", "RCGrad", "FlowGrad", "flow", "vision-only")
+    missing = {
+        (row.method, row.trained_on, row.test_set)
+        for row in PUBLISHED
+        if row.method.startswith(own)
+    } - told
+    assert missing == set()
