@@ -150,20 +150,44 @@ class _NumberedPacket(NamedTuple):
     run: int  # the number of its stream's run
 
 
+@dataclass(frozen=True)
+class _Last:
+    """The last packet of a stream."""
+
+    dts: int
+    run: int
+    # By the index of each other stream: its run at that time.
+    other_runs: dict[int, int]
+
+
 def _iter_packets(container: InputContainer) -> Iterator[_NumberedPacket]:
     """Yield the packets that have a decoding time, of the streams that are read."""
-    last: dict[int, tuple[int, int]] = {}  # by stream: time and run of its last packet
+    last: dict[int, _Last] = {}
     for packet in container.demux(choose_streams(container)):
-        dts = packet.dts
+        dts, index = packet.dts, packet.stream.index
         if dts is None:
             continue
 
-        previous, number = last.get(packet.stream.index, (dts, 0))
-        step_seconds = (dts - previous) * packet.time_base
-        if not -_BACKWARD_SECONDS <= step_seconds <= _FORWARD_SECONDS:
-            number += 1
-        last[packet.stream.index] = dts, number
+        number = 0
+        if index in last:
+            number = last[index].run + _is_jump(index, dts, last)
+        runs = {other: one.run for other, one in last.items() if other != index}
+        last[index] = _Last(dts, number, runs)
         yield _NumberedPacket(packet, dts, number)
+
+
+def _is_jump(index: int, dts: int, last: dict[int, _Last]) -> bool:
+    """Return whether a stream's clock jumps to a decoding time, its next one."""
+    step_seconds = (dts - last[index].dts) / _TICKS_PER_SECOND
+    if step_seconds <= _FORWARD_SECONDS:
+        return step_seconds < -_BACKWARD_SECONDS
+
+    # It only paused if another stream has gone on meanwhile, on the same clock, up to this time.
+    for other, one in last.items():
+        has_gone_on = other != index and one.run == last[index].other_runs.get(other)
+        if has_gone_on and abs(dts - one.dts) <= _FORWARD_SECONDS * _TICKS_PER_SECOND:
+            return False
+    return True
 
 
 def _find_runs(container: InputContainer) -> dict[int, list[Run]]:

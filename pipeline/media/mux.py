@@ -3,6 +3,9 @@
 Urbansas keeps picture and sound in two files. Users' folders hold clips as video and wav, or as one
 still picture and wav. A clip of Earshot is one file. Streams are copied, never encoded again, and
 the same inputs give the same bytes.
+
+Each file counts from its own zero (see `timeline`), whatever its clock says. What comes at 3 s in
+each of the two is seen and heard at the same moment of the clip, at 3 s.
 """
 
 import heapq
@@ -20,8 +23,9 @@ from av.stream import Stream
 from earshot.errors import MediaError
 from earshot.files import publish
 from pipeline.media.container import open_container
-from pipeline.media.timeline import choose_stream
+from pipeline.media.timeline import choose_stream, find_origin
 
+VERSION = 2  # of what is written; raise it when joined files must be made again
 SUFFIX = ".mkv"  # Matroska holds every codec that is copied here, PCM included
 _STILL_FRAMES_PER_SECOND = 8
 
@@ -112,7 +116,9 @@ def _require_audio(container: InputContainer, path: Path) -> AudioStream:
 
 def _open_output(path: Path) -> OutputContainer:
     # bitexact: no random identifiers, dates or versions in the file.
-    return av.open(os.fspath(path), "w", format="matroska", options={"fflags": "+bitexact"})
+    # avoid_negative_ts: what primes a decoder stays before zero, so nothing else moves behind it.
+    options = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
+    return av.open(os.fspath(path), "w", format="matroska", options=options)
 
 
 def _add_still(
@@ -156,9 +162,17 @@ def _iter_timed(
 def _iter_packets(
     container: InputContainer, stream: VideoStream | AudioStream
 ) -> Iterator[av.Packet]:
+    """Yield the packets of a stream with times that count from the file's zero."""
+    assert stream.time_base is not None
+    origin = round(Fraction(find_origin(container)) / stream.time_base)
     for packet in container.demux(stream):
-        if packet.size and (packet.dts is not None or packet.pts is not None):
-            yield packet
+        if not packet.size or (packet.dts is None and packet.pts is None):
+            continue
+        if packet.dts is not None:
+            packet.dts -= origin
+        if packet.pts is not None:
+            packet.pts -= origin
+        yield packet
 
 
 def _repeat(data: bytes, seconds: Fraction) -> Iterator[av.Packet]:

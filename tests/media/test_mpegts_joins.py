@@ -159,3 +159,36 @@ def test_a_gap_of_hours_in_the_sound_takes_no_memory(tmp_path, recordings):
     assert waveform.shape == (16000,)
     assert np.abs(waveform[:6000]).mean() > 0.02
     assert np.abs(waveform[10000:]).max() < 1e-3
+
+
+@pytest.mark.parametrize("pausing", ["sound", "picture"])
+def test_a_stream_that_pauses_is_no_other_recording(tmp_path, pausing):
+    """One stream goes on while the other one has nothing for 12 s."""
+    kept = "lt(t,2)+gt(t,14)"
+    path = make_clip(
+        tmp_path / "pause.ts",
+        *("-af", f"aselect='{kept}'") if pausing == "sound" else ("-vf", f"select='{kept}'"),
+        *("-fps_mode", "passthrough", *MAKE),
+        size="96x64",
+        fps="5",
+        seconds=16,
+        sound="sine=frequency=700:duration={seconds}",
+    )
+    assert find_recordings(path) is None
+
+    row = download(tmp_path / "data", clips_table(("pause", path.as_uri())))["pause"]
+    assert row["duration_seconds"] == pytest.approx(16, abs=0.4), row
+    with ClipReader(tmp_path / "data" / "clips" / row["path"]) as reader:
+        heard = [
+            np.abs(reader.read_audio(start, start + 0.5, sample_rate=16000)[0]).max() > 0.01
+            for start in (1, 7, 15)
+        ]
+    assert heard == [True, pausing == "picture", True]
+
+
+def test_a_recording_that_begins_later_by_a_pause_is_another_one(tmp_path, recordings):
+    """All streams jump, by little more than what a pause may last."""
+    second = make_recording(tmp_path / "second.ts", "blue", seconds=2, clock=14)
+    path = tmp_path / "joined.ts"
+    path.write_bytes(recordings["red"] + second.read_bytes())
+    assert find_recordings(path).durations_seconds == pytest.approx((3, 2), abs=0.2)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from earshot.files import publish_text
-from pipeline.media.mux import SUFFIX, mux
+from pipeline.media.mux import SUFFIX, VERSION, mux
 
 _SAVE_EVERY = 100  # new files
 
@@ -26,7 +26,7 @@ class JoinedFiles:
             MediaError: A source cannot be read.
         """
         path = self._folder / f"{clip_id}{SUFFIX}"
-        facts = [_describe_file(source) for source in (video_path, audio_path)]
+        facts = [VERSION, *(_describe_file(source) for source in (video_path, audio_path))]
 
         if self._sources.get(clip_id) != facts or not path.exists():
             mux(video_path, audio_path, path)
