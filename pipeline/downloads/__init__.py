@@ -9,7 +9,9 @@ In reading order:
 - ``parameters``: ``DownloadParameters``. Section ``download`` of params.yaml.
 - ``engine``: ``download_clips``. Fetches what is due.
 - ``book``: ``Book``. What is due, what happened, which clips are in place.
-- ``backoff``: ``Pace``, ``CircuitBreaker``, ``StopRule``. When a run waits, pauses or stops.
+- ``video_queue``: ``VideoQueue``. The videos that wait, by site.
+- ``sites``: ``SiteGates``. Pace and pauses of each site, shared by all processes.
+- ``stop_rule``: ``StopRule``. When a site pauses and when a run stops.
 - ``worker_pool``, ``messages``: starting worker processes and talking to them.
 - ``clip_files``: names of clip files, and moving them to their place.
 - ``counts``: ``count_clips``, ``count_splits``, ``count_reasons``, ``list_missing_clips``.

@@ -1,8 +1,6 @@
 """Keep the books of a download run: what is due, what happened, which clips are in place."""
 
-import heapq
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +19,7 @@ from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.reasons import find_reason
 from pipeline.downloads.table import derive_downloads
 from pipeline.downloads.tool_versions import describe_tools
-
-
-@dataclass(order=True)
-class VideoTask:
-    """A video to fetch and the clips wanted from it."""
-
-    due: float  # seconds since 1970 UTC
-    index: int  # place in the list: among due videos the first goes first
-    url: str = field(compare=False)
-    histories: list[History] = field(compare=False)
+from pipeline.downloads.video_queue import VideoTask
 
 
 class Book:
@@ -52,6 +41,7 @@ class Book:
         self.histories = read_histories(clips, ledger.entries)
         self.access = parameters.describe_access()
         self.versions = describe_tools(parameters.ffmpeg)
+        self._num_local_errors: dict[str, int] = {}  # of this run, by clip id
         self._policy = RetryPolicy(
             parameters.num_quick_attempts,
             parameters.quick_delay_seconds,
@@ -61,9 +51,10 @@ class Book:
         )
 
     def plan(self, only: Collection[str] | None) -> list[VideoTask]:
-        """Return a heap of the videos whose clips have no file and are due in this run."""
+        """Return the videos whose clips have no file and are due in this run."""
         tasks: dict[str, VideoTask] = {}
-        latest = self.clock() + self._parameters.max_wait_seconds
+        now = self.clock()
+        latest = now + self._parameters.max_wait_seconds
         allowed = None if only is None else frozenset(only)
 
         for index, history in enumerate(self.histories.values()):
@@ -76,7 +67,7 @@ class Book:
 
             # A clip whose file was lost arrived once, so it is fetched without a delay.
             has_lost_file = history.has_lost_file(self.clips_dir)
-            due = 0.0 if has_lost_file else history.next_attempt(self._policy)
+            due = 0.0 if has_lost_file else history.next_attempt(self._policy, now)
 
             # Too late for this run. Clips that a pause delays stay, because the run waits for it.
             if due > latest and not self._waits_for_pause(history):
@@ -87,9 +78,18 @@ class Book:
             task.due = max(task.due, due)
             task.histories.append(history)
 
-        queue = list(tasks.values())
-        heapq.heapify(queue)
-        return queue
+        self._note_intact_files()
+        return list(tasks.values())
+
+    def _note_intact_files(self) -> None:
+        """Enter which files were written again with the same bytes, so that none is read twice."""
+        now = round(self.clock(), 3)
+        entries = [
+            {"type": "intact", "clip_id": history.clip_id, "time": now}
+            for history in self.histories.values()
+            if history.checked is not None and history.checked[1]
+        ]
+        self._ledger.append(entries)
 
     def record(self, task: VideoTask, answer: FetchAnswer) -> list[dict[str, Any]]:
         """Enter a video's results in the ledger, then move its clips to their place."""
@@ -160,13 +160,40 @@ class Book:
             # A clip that the site refused together with the machine is due when the pause ends.
             if self._waits_for_pause(history):
                 next_time = max(pause_ends, now)
+            elif find_reason(reason_of(history.last)).permanence == "stop":
+                delay = self._delay_after_local_error(history)
+                if delay is None:
+                    continue
+                next_time = now + delay
             else:
-                next_time = history.next_attempt(self._policy)
+                next_time = history.next_attempt(self._policy, now)
                 if next_time > now + self._parameters.max_wait_seconds:
                     continue
             due = max(due, next_time)
             histories.append(history)
         return VideoTask(due, task.index, task.url, histories) if histories else None
+
+    def _delay_after_local_error(self, history: History) -> float | None:
+        """Return how long a clip waits after an error of this machine; None: not in this run."""
+        number = self._num_local_errors[history.clip_id] = (
+            self._num_local_errors.get(history.clip_id, 0) + 1
+        )
+        if number >= self._parameters.num_quick_attempts:
+            return None
+        return self._policy.delay_seconds(number, find_reason("network"))
+
+    def strike(self, tasks: Iterable[VideoTask]) -> None:
+        """Enter that the last failures of videos are not their own: they no longer count."""
+        now = round(self.clock(), 3)
+        histories = [
+            history for task in tasks for history in task.histories if history.trailing_failures()
+        ]
+        entries = [
+            {"type": "refused", "clip_id": history.clip_id, "time": now} for history in histories
+        ]
+        self._ledger.append(entries)
+        for history, entry in zip(histories, entries, strict=True):
+            history.add(entry)
 
     def _waits_for_pause(self, history: History) -> bool:
         """Return whether the site refused this machine and the clip has attempts left."""

@@ -10,7 +10,7 @@ States of a video (``VideoTask``):
 
 | state | held in | next state |
 |---|---|---|
-| queued | ``_Engine.queue``, by due time | busy: it is due, the pace allows it, a worker is idle |
+| queued | ``_Engine.queue``, by host | busy: it is due, its site may be asked, a worker is idle |
 | busy | ``_Engine.busy``, by worker | done; queued, if another attempt is worth it |
 | done | the ledger | |
 
@@ -22,22 +22,28 @@ States of a worker:
 | idle | ready, without a video | busy |
 | busy | fetches one video | idle; ended after ``videos_per_worker``; killed if it is late |
 
+States of a site (``SiteGate``), while files and other sites go on:
+
+| state | meaning | next state |
+|---|---|---|
+| open | videos start as the pace allows | paused, when it refuses |
+| paused | nothing starts until the pause ends | probing |
+| probing | one video at a time | open, when it answers; paused, when it refuses |
+
 States of the run:
 
 | state | meaning | next state |
 |---|---|---|
-| running | due videos are handed to idle workers | paused, stopped, finished |
-| paused | until ``breaker.open_until`` only ``file://`` videos start | probing |
-| probing | one video at a time | running, when a site answers; paused, if it refuses |
+| running | due videos are handed to idle workers | stopped, finished |
 | stopped | ``stop_message`` is set: busy workers finish, nothing starts | an error |
 """
 
-import heapq
 import random
 import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -45,12 +51,14 @@ import pyarrow as pa
 
 from earshot.errors import RunError
 from pipeline.base.progress import Progress
-from pipeline.downloads.backoff import CircuitBreaker, Pace, StopRule, find_site
-from pipeline.downloads.book import Book, VideoTask
+from pipeline.downloads.book import Book
 from pipeline.downloads.clip_files import make_file_stem, publish_staged_clips
 from pipeline.downloads.ledger import Ledger
 from pipeline.downloads.messages import ClipResult, FetchAnswer, FetchRequest, make_failure
 from pipeline.downloads.parameters import DownloadParameters
+from pipeline.downloads.sites import SiteGates, default_sites_dir
+from pipeline.downloads.stop_rule import StopRule
+from pipeline.downloads.video_queue import VideoQueue, VideoTask
 from pipeline.downloads.worker_pool import Worker, WorkerLost, WorkerPool
 
 WORK_FOLDER = ".work"  # below the clips folder
@@ -70,6 +78,7 @@ def download_clips(
     is_quiet: bool = False,
     table_path: Path | None = None,
     only: Collection[str] | None = None,
+    sites_dir: Path | None = None,
     clock: Callable[[], float] = time.time,
 ) -> pa.Table:
     """Fetch what the ledger does not have yet and may be attempted now.
@@ -86,6 +95,8 @@ def download_clips(
             so that `status` can follow a run of weeks.
         only: ids of the clips that may be attempted (None: all). The table has all clips in any
             case; with ``only`` it is not checked how many are missing.
+        sites_dir: where pace and pauses of each host are kept, for all processes that use the same
+            folder (None: ``default_sites_dir``, one for all downloads of this user).
         clock: seconds since 1970 UTC; tests replace it.
 
     Returns:
@@ -100,7 +111,13 @@ def download_clips(
         book = Book(
             clips, ledger, parameters=parameters, dataset=dataset, clips_dir=clips_dir, clock=clock
         )
-        engine = _Engine(book, parameters, is_linked=is_linked, table_path=table_path)
+        gates = SiteGates(
+            parameters,
+            access=book.access,
+            generator=random.Random(f"pace {dataset}"),
+            folder=sites_dir or default_sites_dir(),
+        )
+        engine = _Engine(book, parameters, gates, is_linked=is_linked, table_path=table_path)
         try:
             engine.run(only=only, is_quiet=is_quiet)
         finally:
@@ -111,6 +128,14 @@ def download_clips(
     return downloads
 
 
+@dataclass(frozen=True)
+class _Running:
+    """A video that a worker fetches."""
+
+    task: VideoTask
+    started_at: float  # seconds since 1970 UTC
+
+
 class _Engine:
     """Hands queued videos to workers and their answers to the book (states: see the module)."""
 
@@ -118,6 +143,7 @@ class _Engine:
         self,
         book: Book,
         parameters: DownloadParameters,
+        gates: SiteGates,
         *,
         is_linked: bool,
         table_path: Path | None,
@@ -128,19 +154,12 @@ class _Engine:
         self.work_dir = book.clips_dir / WORK_FOLDER
 
         # When a video may start, and whether the run may go on.
-        self.stop_rule = StopRule(parameters)
-        self.pace = Pace(
-            {
-                "youtube": parameters.videos_per_hour,
-                "other": parameters.other_videos_per_hour,
-                "loopback": parameters.loopback_videos_per_hour,
-            },
-            random.Random(f"pace {book.dataset}"),
-        )
+        self.gates = gates
+        self.stop_rule = StopRule(parameters, gates, started_at=book.clock())
 
         # Where each video is.
-        self.queue: list[VideoTask] = []  # a heap
-        self.busy: dict[Worker, VideoTask] = {}
+        self.queue = VideoQueue()
+        self.busy: dict[Worker, _Running] = {}
         self.pool = WorkerPool(
             parameters.for_workers(), max_workers=parameters.num_workers, work_dir=self.work_dir
         )
@@ -151,8 +170,10 @@ class _Engine:
         # First place what a killed run had finished, so that the plan does not fetch it again.
         self.clips_dir.mkdir(parents=True, exist_ok=True)
         publish_staged_clips(self.book.histories.values(), self.clips_dir)
-        self.queue = self.book.plan(only)
-        self.stop_rule.restore_pause(self.book.histories, access=self.book.access)
+        self.queue = VideoQueue(self.book.plan(only))
+        self.stop_rule.restore_pauses(
+            self.book.histories.values(), access=self.book.access, now=self.clock()
+        )
 
         if self.queue:
             num_clips = sum(len(task.histories) for task in self.queue)
@@ -160,6 +181,8 @@ class _Engine:
             with Progress(num_clips, description, is_quiet=is_quiet) as progress:
                 try:
                     self._fetch_all(progress)
+                    histories = self.book.histories.values()
+                    self.stop_rule.finish(has_clips=any(item.ok is not None for item in histories))
                 finally:
                     # After an error or Ctrl-C no worker may go on with requests.
                     self.pool.kill_all()
@@ -198,10 +221,7 @@ class _Engine:
         """Hand due videos to idle workers; return the seconds until that may be possible again."""
         now = self.clock()
         while self.queue and len(self.busy) < self.parameters.num_workers:
-            task = self.queue[0]
-            wait_seconds = _seconds_until_start(
-                task, now, self.pace, self.stop_rule.breaker, is_any_busy=bool(self.busy)
-            )
+            host, task, wait_seconds = self._choose_next(now)
             if wait_seconds > 0:
                 return wait_seconds
 
@@ -218,14 +238,31 @@ class _Engine:
                     break
                 continue
 
-            heapq.heappop(self.queue)
-            self.pace.count_start(find_site(task.url), now)
-            self.busy[worker] = task
+            # Another process may have taken the site's turn just now: look again.
+            gate = self.gates.find(task.url)
+            if gate is not None and gate.try_start(now) > 0:
+                continue
+
+            self.queue.pop(host)
+            self.busy[worker] = _Running(task, now)
             request = _make_request(
                 task, self.clips_dir, self.work_dir, is_linked=self._is_link(task)
             )
             worker.start(request, limit_seconds=self.parameters.time_limit_seconds)
         return _POLL_SECONDS
+
+    def _choose_next(self, now: float) -> tuple[str | None, VideoTask, float]:
+        """Return the host and video that may start first, and the seconds until then."""
+        found: tuple[str | None, VideoTask, float] | None = None
+        for host, task in self.queue.list_first():
+            gate = self.gates.find(task.url)
+            wait_seconds = max(task.due - now, 0.0 if gate is None else gate.seconds_to_wait(now))
+            if found is None or wait_seconds < found[2]:
+                found = host, task, wait_seconds
+            if wait_seconds <= 0:
+                break
+        assert found is not None  # the queue is not empty
+        return found
 
     def _is_link(self, task: VideoTask) -> bool:
         return self.is_linked and task.url.startswith("file:")
@@ -233,10 +270,10 @@ class _Engine:
     # --- busy -> done, or queued again
 
     def _take_answer(self, worker: Worker, answer: FetchAnswer, progress: Progress) -> None:
-        task = self.busy.pop(worker)
+        running = self.busy.pop(worker)
         if worker.num_fetched >= self.parameters.videos_per_worker:
             self.pool.close(worker)
-        self._finish(task, answer, progress)
+        self._finish(running, answer, progress)
 
     def _replace_lost_worker(self, worker: Worker, lost: WorkerLost, progress: Progress) -> None:
         """Remove a worker that crashed or is late; its video counts as attempted."""
@@ -248,45 +285,51 @@ class _Engine:
         if worker not in self.busy:
             return
 
-        task = self.busy.pop(worker)
-        answer = _make_lost_answer(task, lost, self.parameters.time_limit_seconds)
-        self._finish(task, answer, progress)
+        running = self.busy.pop(worker)
+        answer = _make_lost_answer(running.task, lost, self.parameters.time_limit_seconds)
+        self._finish(running, answer, progress)
 
-    def _finish(self, task: VideoTask, answer: FetchAnswer, progress: Progress) -> None:
+    def _finish(self, running: _Running, answer: FetchAnswer, progress: Progress) -> None:
         """Record a video's results; queue it again where another attempt is worth it."""
+        task = running.task
         entries = self.book.record(task, answer)
         shutil.rmtree(self.work_dir / work_folder_of(task.url), ignore_errors=True)
-        self.stop_rule.record_video(
-            task.url,
+        refused = self.stop_rule.record_video(
+            task,
             entries,
             self.clock(),
+            started_at=running.started_at,
             retry_after_seconds=answer["retry_after_seconds"],
         )
+        if refused:
+            self._attempt_refused(refused, but=task)
 
-        again = self.book.plan_again(task, pause_ends=self.stop_rule.breaker.open_until)
-        if again is not None and not self._is_stopped():
-            heapq.heappush(self.queue, again)
-
+        num_again = self._queue_again(task)
         # Clips that are attempted again are neither done nor failed yet.
-        num_again = len(again.histories) if again is not None else 0
         num_failed = sum(entry["outcome"] != "ok" for entry in entries)
         progress.update(len(entries) - num_again, num_failed=max(num_failed - num_again, 0))
 
+    def _attempt_refused(self, tasks: list[VideoTask], *, but: VideoTask) -> None:
+        """Strike failures that are not the videos' own, and queue all these videos again."""
+        busy_urls = {running.task.url for running in self.busy.values()}
+        tasks = [task for task in tasks if task.url not in busy_urls]
+        self.book.strike(tasks)
+        for task in tasks:
+            if task.url != but.url:
+                self.queue.remove(task.url)
+                self._queue_again(task)
 
-def _seconds_until_start(
-    task: VideoTask, now: float, pace: Pace, breaker: CircuitBreaker, *, is_any_busy: bool
-) -> float:
-    """Return how long a video must still wait: until it is due, for the pace, for a pause."""
-    site = find_site(task.url)
-    wait_seconds = max(task.due - now, pace.seconds_to_wait(site, now))
-    if site is None:  # a file of this machine: no site can refuse it
-        return wait_seconds
-
-    wait_seconds = max(wait_seconds, breaker.seconds_to_wait(now))
-    # One video is under way to find out whether the site answers again. Look again soon.
-    if breaker.is_probing and is_any_busy:
-        wait_seconds = max(wait_seconds, _POLL_SECONDS)
-    return wait_seconds
+    def _queue_again(self, task: VideoTask) -> int:
+        """Queue the part of a video that is worth another attempt; return its number of clips."""
+        gate = self.gates.find(task.url)
+        now = self.clock()
+        pause_ends = now if gate is None else now + gate.seconds_to_wait(now)
+        again = self.book.plan_again(task, pause_ends=pause_ends)
+        if again is None:
+            return 0
+        if not self._is_stopped():
+            self.queue.push(again)
+        return len(again.histories)
 
 
 def _make_request(

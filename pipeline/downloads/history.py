@@ -14,10 +14,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from earshot.files import sha256_of
 from pipeline.downloads.reasons import Reason, classify, find_reason
 
 NEVER = math.inf
 _DAY_SECONDS = 86400
+_CLOCK_SLACK_SECONDS = 60.0  # entries of machines whose clocks differ a little
+_CONFIRMING_SECONDS = 20 * 3600  # between two failures that confirm each other
 _LONGEST_DELAY_SECONDS = 7 * _DAY_SECONDS
 _DELAY_GROWTH = 3.0  # each delay is this many times as long as the one before it
 
@@ -56,8 +59,11 @@ class History:
     end_seconds: float | None
     attempts: list[dict[str, Any]] = field(default_factory=list)  # of this request, oldest first
     is_retry_wanted: bool = False  # a `retry` came after the last attempt
-    num_before_retry: int = 0  # attempts before the last `retry`; they no longer count
+    num_before_retry: int = 0  # attempts before the last `retry` or `refused`: they do not count
     ok: dict[str, Any] | None = None  # the last successful attempt
+    # Of a file that was written after its entry: its time, and whether its bytes are right.
+    checked: tuple[int, bool] | None = None
+    intact_at: float = 0.0  # when it was read and found right, as the ledger says
 
     @property
     def last(self) -> dict[str, Any] | None:
@@ -78,6 +84,10 @@ class History:
         """
         if entry["type"] == "retry":
             self.is_retry_wanted, self.num_before_retry = True, len(self.attempts)
+        elif entry["type"] == "intact":
+            self.intact_at = entry["time"]
+        elif entry["type"] == "refused":
+            self.num_before_retry = len(self.attempts)
         elif entry["type"] == "attempt":
             if (entry["url"], entry["start_seconds"], entry["end_seconds"]) != self.request:
                 return
@@ -89,7 +99,7 @@ class History:
             self.attempts.append(entry)
             self.is_retry_wanted = False
             if entry["outcome"] == "ok":
-                self.ok = entry
+                self.ok, self.checked, self.intact_at = entry, None, 0.0
 
     def forget(self) -> None:
         """Drop all attempts, because the source is another one now."""
@@ -97,7 +107,7 @@ class History:
         self.ok, self.is_retry_wanted, self.num_before_retry = None, False, 0
 
     def trailing_failures(self) -> list[dict[str, Any]]:
-        """Return the failures since the last success or `retry`, oldest first."""
+        """Return the failures since the last success, `retry` or `refused`, oldest first."""
         failures = []
         for entry in reversed(self.attempts[self.num_before_retry :]):
             if entry["outcome"] == "ok":
@@ -106,13 +116,26 @@ class History:
         return failures[::-1]
 
     def has_file(self, clips_dir: Path) -> bool:
-        """Return whether the file of the last success exists and has its size."""
+        """Return whether the file of the last success exists with its bytes.
+
+        Size and time tell usually. A file that was written after the ledger's entry is read.
+        """
         if self.ok is None:
             return False
+        path, wanted = clips_dir / self.ok["file"]["path"], self.ok["file"]
         try:
-            return os.stat(clips_dir / self.ok["file"]["path"]).st_size == self.ok["file"]["bytes"]
-        except FileNotFoundError:
+            facts = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
             return False
+
+        if facts.st_size != wanted["bytes"]:
+            return False
+        if facts.st_mtime <= max(self.ok["time"], self.intact_at):
+            return True
+        # Reading takes long, so each version of a file is read once.
+        if self.checked is None or self.checked[0] != facts.st_mtime_ns:
+            self.checked = facts.st_mtime_ns, sha256_of(path) == wanted["sha256"]
+        return self.checked[1]
 
     def has_lost_file(self, clips_dir: Path) -> bool:
         """Return whether the last attempt succeeded and its file is gone or damaged."""
@@ -120,8 +143,12 @@ class History:
             self.last is not None and self.last["outcome"] == "ok" and not self.has_file(clips_dir)
         )
 
-    def next_attempt(self, policy: RetryPolicy) -> float:
+    def next_attempt(self, policy: RetryPolicy, now: float) -> float:
         """Return from when a clip without a file may be attempted.
+
+        Args:
+            policy: the delays.
+            now: seconds since 1970 UTC.
 
         Returns:
             Seconds since 1970 UTC: 0 for "now", ``NEVER`` when the reason is permanent.
@@ -142,8 +169,11 @@ class History:
             return 0.0
         if self._is_permanent(failures):
             return NEVER
-        if reason.permanence == "confirm":  # the next day in UTC
-            return (last["time"] // _DAY_SECONDS + 1) * _DAY_SECONDS
+        # A clock was ahead: nobody knows when that was, and nobody shall wait for it.
+        if last["time"] > now + _CLOCK_SLACK_SECONDS:
+            return 0.0
+        if reason.permanence == "confirm":
+            return last["time"] + _CONFIRMING_SECONDS
         if reason.permanence == "later":
             return last["time"] + _DAY_SECONDS
 
@@ -163,7 +193,7 @@ class History:
         permanence = find_reason(reason_of(failures[-1])).permanence
         if permanence == "confirm":
             # Looking at an unchanged file of this machine again would give the same answer.
-            return self.url.startswith("file:") or _was_seen_on_two_days(failures)
+            return self.url.startswith("file:") or _was_seen_twice_apart(failures)
         return permanence == "permanent"
 
 
@@ -172,15 +202,17 @@ def reason_of(attempt: Mapping[str, Any]) -> str:
     return classify(attempt["text"]) if attempt["by"] == "text" else attempt["reason"]
 
 
-def _was_seen_on_two_days(failures: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether the last failures in a row have one reason on two different days (UTC)."""
+def _was_seen_twice_apart(failures: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the last failures in a row have one reason, 20 hours or more apart."""
     # Failures for another reason in between begin the count again.
-    reason, days = reason_of(failures[-1]), set()
+    reason = reason_of(failures[-1])
+    latest = earliest = failures[-1]["time"]
     for entry in reversed(failures):
-        if reason_of(entry) != reason:
+        # Later than an entry after it: its clock was ahead, and its time says nothing.
+        if reason_of(entry) != reason or entry["time"] > latest:
             break
-        days.add(int(entry["time"] // _DAY_SECONDS))
-    return len(days) >= 2
+        earliest = min(earliest, entry["time"])
+    return latest - earliest >= _CONFIRMING_SECONDS
 
 
 def read_histories(clips: pa.Table, entries: Iterable[dict[str, Any]]) -> dict[str, History]:

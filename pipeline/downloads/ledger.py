@@ -15,6 +15,9 @@ Entries have ``type``, ``clip_id`` and ``time`` (seconds since 1970 UTC):
   - if ok: ``file`` (path, bytes, sha256 and what validation found).
 
 - ``retry``: a user wants another attempt; the attempts before it no longer count.
+- ``intact``: the clip's file was written again, for example copied, and has the bytes that it had.
+- ``refused``: the site refused most videos at that time, in whatever words; the attempts before it
+  no longer count.
 """
 
 import contextlib

@@ -79,7 +79,7 @@ class DownloadParameters:
     slow_delay_seconds: float = 3600.0  # after the quick attempts; likewise growing
     max_wait_seconds: float = 60.0  # a run waits at most this long for a clip to become due
 
-    # --- pauses of the whole run after a bot check or a rate limit (see backoff.CircuitBreaker)
+    # --- pauses of a site after a bot check or a rate limit (see sites.SiteGate)
     pause_seconds: float = 900.0  # the first pause, unless the server says Retry-After
     max_pause_seconds: float = 14400.0  # each pause is twice as long as the last, up to this
     max_pauses: int = 5  # after more pauses in a row the run stops

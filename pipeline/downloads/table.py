@@ -119,6 +119,11 @@ def _describe_absence(history: History) -> dict[str, Any]:
     if last["outcome"] == "ok":
         return {"detail": "its file is gone from the cache; to be fetched again"}
 
+    # The site refused this machine, not the clip.
+    if not history.trailing_failures():
+        words = " ".join(last["text"].split())
+        return {"detail": f"the site refused most videos: {words}"[:_DETAIL_CHARACTERS]}
+
     # A problem of this machine says nothing about the clip: no result yet.
     reason = reason_of(last)
     is_pending = find_reason(reason).permanence == "stop"

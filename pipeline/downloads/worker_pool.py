@@ -96,18 +96,10 @@ class Worker:
 
     def poll(self) -> FetchAnswer | WorkerLost | None:
         """Return the answer if it is there, ``WorkerLost`` if none will come, else None."""
-        # Collect what has arrived.
-        while True:
-            try:
-                block = os.read(self.stdout.fileno(), _READ_BYTES)
-            except BlockingIOError:
-                break
-            if not block:  # the process has closed its output
-                code = _describe_exit(self._process.wait())
-                return WorkerLost(f"the worker process ended with {code}: {self._read_log_tail()}")
-            self._buffer += block
+        has_ended = self._collect()
 
-        # A whole line is an answer; the first one only says that the worker is ready.
+        # A whole line is an answer; the first one only says that the worker is ready. A worker can
+        # end just after it answered: what it said counts first.
         while b"\n" in self._buffer:
             line, self._buffer = self._buffer.split(b"\n", 1)
             answer = json.loads(line)
@@ -117,9 +109,23 @@ class Worker:
                 return answer
             self.is_ready = True
 
+        if has_ended:
+            code = _describe_exit(self._process.wait())
+            return WorkerLost(f"the worker process ended with {code}: {self._read_log_tail()}")
         if self._deadline is not None and time.monotonic() > self._deadline:
             return WorkerLost(is_late=True)
         return None
+
+    def _collect(self) -> bool:
+        """Read what has arrived; return whether the process has closed its output."""
+        while True:
+            try:
+                block = os.read(self.stdout.fileno(), _READ_BYTES)
+            except BlockingIOError:
+                return False
+            if not block:
+                return True
+            self._buffer += block
 
     def kill(self) -> None:
         """End the process and everything it started."""

@@ -114,6 +114,7 @@ def download(
     folder: Path, clips: pa.Table, *, dataset: str = "test", parameters=None, **options
 ) -> dict[str, dict]:
     """Run the engine in ``folder``; rows by clip id."""
+    options.setdefault("sites_dir", folder / "sites")  # no pauses of other tests
     table = download_clips(
         clips,
         parameters=parameters or quick(),

@@ -8,10 +8,12 @@ may redirect to a site that yt-dlp knows, and one opener then has the cookies, b
 proxies (SOCKS too) for both.
 """
 
+import math
 import os
 import time
 import urllib.parse
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any, Protocol
 
 from pipeline.downloads.clip_files import SOURCE_STEM, choose_suffix
 from pipeline.downloads.messages import FetchError
+from pipeline.downloads.reasons import PAGE_MARK
 
 _BLOCK_BYTES = 1 << 18
 _PAGE_BYTES = 1 << 16
@@ -106,7 +109,7 @@ def _is_for_ytdlp(
         if final_url != url and sites.is_known_site(final_url):
             return True
         page = read_page_text(block)
-        raise FetchError(f"the server sent a web page, expected a video; the page says: {page}")
+        raise FetchError(f"the server sent a web page, expected a video; {PAGE_MARK} {page}")
     return False
 
 
@@ -141,7 +144,7 @@ def _describe_http_error(error: Any) -> str:
         page = read_page_text(error.response.read(_PAGE_BYTES))
     except Exception as reading_error:  # whatever the connection raises: the status is known
         page = f"(not readable: {type(reading_error).__name__})"
-    return f"{text}; the page says: {page}" if page else text
+    return f"{text}; {PAGE_MARK} {page}" if page else text
 
 
 def is_html(data: bytes) -> bool:
@@ -182,14 +185,21 @@ def read_page_text(data: bytes) -> str:
 
 
 def parse_retry_after(header: str | None) -> float | None:
-    """Return the seconds of a ``Retry-After`` header (a number or a date), None if unusable."""
-    if not header:
-        return None
+    """Return the seconds of a ``Retry-After`` header (a number or a date).
 
-    header = header.strip()
-    if header.isdigit():
-        return float(header)
+    Returns:
+        None if it is unusable: no number or date, or no time in the future. A server that says 0
+        refuses all the same.
+    """
+    header = (header or "").strip()
     try:
-        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
-    except ValueError:
+        if header.isascii() and header.isdigit():
+            seconds = float(header)
+        else:
+            moment = parsedate_to_datetime(header)
+            # The zone "-0000" means UTC.
+            moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+            seconds = moment.timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
         return None
+    return seconds if 0 < seconds < math.inf else None

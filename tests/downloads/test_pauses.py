@@ -1,13 +1,10 @@
 """When everything pauses, when a clip is due again, and when a run stops."""
 
-import itertools
-import random
 import time
 
 import pytest
 
 from earshot.errors import RunError
-from pipeline.downloads.backoff import CircuitBreaker, Pace, find_site
 from tests.helpers.download_helpers import (
     answer,
     clips_table,
@@ -135,52 +132,6 @@ def test_confirmation_on_another_day_and_growing_delays(tmp_path, server):
     assert requests_at(0.05) == (0, 1)
     assert requests_at(1.0) == (1, 1)
     assert requests_at(5.0) == (0, 1)
-
-
-def test_pace_and_breaker_by_the_clock():
-    """The pace varies around its mean for each kind of host; pauses double until one succeeds."""
-    pace, now, starts = Pace({"youtube": 3600.0, "other": 0.0}, random.Random(0)), 0.0, []
-    for _ in range(200):
-        now += pace.seconds_to_wait("youtube", now)
-        starts.append(now)
-        pace.count_start("youtube", now)
-        assert pace.seconds_to_wait("other", now) == pace.seconds_to_wait(None, now) == 0.0
-    gaps = [later - earlier for earlier, later in itertools.pairwise(starts)]
-
-    assert 0.5 <= min(gaps) < 0.6 < 1.4 < max(gaps) <= 1.5
-    assert sum(gaps) / len(gaps) == pytest.approx(1.0, abs=0.1)
-    assert [
-        find_site(url)
-        for url in (
-            "https://www.youtube.com/watch?v=a",
-            "https://youtu.be/a",
-            "http://127.0.0.1:1/a",
-        )
-    ] == [
-        "youtube",
-        "youtube",
-        "loopback",
-    ]
-    assert (find_site("https://notyoutube.com/a"), find_site("file:///a")) == ("other", None)
-
-    breaker = CircuitBreaker(pause_seconds=10.0, max_pause_seconds=30.0)
-    assert [breaker.trip(moment) for moment in (0.0, 5.0)] == [
-        10.0,
-        15.0,
-    ]  # two under way: one pause
-    assert breaker.num_pauses == 1
-
-    breaker.record_success(12.0)  # was under way, too
-    assert breaker.is_probing
-    assert [breaker.trip(20.0), breaker.trip(40.0), breaker.trip(100.0)] == [40.0, 70.0, 130.0]
-    assert breaker.trip(200.0, retry_after_seconds=500.0) == 700.0
-
-    breaker.record_success(701.0)
-    assert (breaker.num_pauses, breaker.is_probing, breaker.seconds_to_wait(701.0)) == (
-        0,
-        False,
-        0.0,
-    )
 
 
 def test_pace_is_kept_over_all_workers(tmp_path, media, server):

@@ -1,0 +1,106 @@
+"""When a clip's failures confirm each other, when it is due, and whether its file is intact."""
+
+import os
+import shutil
+import time
+
+import pytest
+
+from pipeline.downloads.history import NEVER, History, RetryPolicy
+from pipeline.downloads.ledger import read_entries
+from pipeline.downloads.worker.plain_http import parse_retry_after
+from tests.helpers.download_helpers import answer, clips_table, download
+
+HOUR, DAY = 3600.0, 86400.0
+MIDNIGHT = 20_000 * DAY
+POLICY = RetryPolicy(num_quick_attempts=3, quick_delay_seconds=5.0, slow_delay_seconds=HOUR)
+
+
+def make_history(*times: float, reason: str = "unavailable", url: str = "http://a/b") -> History:
+    history = History("c", url, None, None)
+    for moment in times:
+        history.add(
+            {
+                **{"type": "attempt", "clip_id": "c", "time": moment, "url": url},
+                **{"start_seconds": None, "end_seconds": None, "outcome": "failed"},
+                **{"reason": reason, "text": "gone?", "by": "check", "access": "", "versions": ""},
+            }
+        )
+    return history
+
+
+@pytest.mark.parametrize(
+    ("times", "is_confirmed"),
+    [
+        ([MIDNIGHT - 5, MIDNIGHT + 5], False),  # two days, ten seconds apart
+        ([MIDNIGHT, MIDNIGHT + 19.9 * HOUR], False),
+        ([MIDNIGHT, MIDNIGHT + 20 * HOUR], True),
+        ([MIDNIGHT, MIDNIGHT + 10 * HOUR, MIDNIGHT + 21 * HOUR], True),
+        ([MIDNIGHT + 30 * DAY, MIDNIGHT], False),  # the first one is from a clock that was ahead
+        ([MIDNIGHT], False),
+    ],
+)
+def test_two_failures_confirm_each_other_after_twenty_hours(times, is_confirmed):
+    history = make_history(*times)
+    assert history.is_confirmed() == is_confirmed
+    due = history.next_attempt(POLICY, times[-1])
+    assert due == (NEVER if is_confirmed else times[-1] + 20 * HOUR)
+
+
+@pytest.mark.parametrize("reason", ["network", "unavailable", "upcoming", "rate_limit"])
+def test_an_entry_from_a_clock_that_was_ahead_delays_nothing(reason):
+    history = make_history(MIDNIGHT + 30 * DAY, reason=reason)
+    assert history.next_attempt(POLICY, MIDNIGHT) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        *((header, None) for header in (None, "", "0", "-5", "soon", "\u00b2", "1e9")),
+        *(("Thu, 01 Jan 1970 00:00:00 GMT", None), ("Wed, 99 Foo 2020 00:00:00 GMT", None)),
+        ("120", 120.0),
+        ("9" * 400, None),
+    ],
+)
+def test_what_retry_after_says(header, seconds):
+    assert parse_retry_after(header) == seconds
+
+
+def test_retry_after_as_a_date_without_a_zone_is_utc(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        for zone in ("GMT", "-0000"):
+            moment = time.strftime("%a, %d %b %Y %H:%M:%S", time.gmtime(time.time() + 600))
+            assert parse_retry_after(f"{moment} {zone}") == pytest.approx(600, abs=60)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_clip_whose_bytes_changed_at_the_same_size_is_fetched_again(tmp_path, media, server):
+    url = server.add("/a.mp4", answer(media / "clip0.mp4"))
+    first = download(tmp_path, clips_table(("a", url)))
+    path = tmp_path / "clips" / "a.mp4"
+    data = path.read_bytes()
+    path.write_bytes(data[:-100] + bytes(100))
+    os.utime(path, (time.time() + 1, time.time() + 1))
+
+    second = download(tmp_path, clips_table(("a", url)))
+    assert path.read_bytes() == data
+    assert second["a"]["sha256"] == first["a"]["sha256"]
+    assert server.num_requests["/a.mp4"] == 2
+
+
+def test_a_file_that_was_copied_is_read_once_and_kept(tmp_path, media, server):
+    url = server.add("/a.mp4", answer(media / "clip0.mp4"))
+    download(tmp_path, clips_table(("a", url)))
+    path = tmp_path / "clips" / "a.mp4"
+    shutil.copyfile(path, tmp_path / "copy")
+    os.replace(tmp_path / "copy", path)
+    os.utime(path, (time.time() - 1e-3, time.time() - 1e-3))
+    for _ in range(2):
+        download(tmp_path, clips_table(("a", url)))
+    assert server.num_requests["/a.mp4"] == 1
+    types = [entry["type"] for entry in read_entries(tmp_path / "attempts.jsonl")]
+    assert types == ["attempt", "intact"]
