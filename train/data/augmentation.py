@@ -2,12 +2,12 @@
 
 Frames (uint8) and flow (float16) come in their stored size. They are resized to the network's size
 (with their aspect for a random crop, otherwise squashed), cropped, flipped and normalized. Frames
-and flow of a sample get the same crop and flip; a flip also negates the x component of flow.
+and flow of a sample get the same crop and flip; a flip also negates the x component of flow. Flow
+that is stored as 8-bit pictures has no signs, and Hear The Flow mirrors its pictures as they are.
 """
 
 import functools
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,14 +17,6 @@ from train.models.localizer import InputFormat
 
 _INT16_FULL_SCALE = 32768
 _MAX_LEVEL = 255  # of an 8-bit picture
-
-
-class _Shrink(Protocol):
-    """Bring stored arrays of one shape to the network's working size."""
-
-    def __call__(
-        self, arrays: torch.Tensor, input_format: InputFormat, is_squashed: bool
-    ) -> torch.Tensor: ...
 
 
 def prepare_inputs(
@@ -46,7 +38,7 @@ def prepare_inputs(
             precision.
 
     Returns:
-        ``frames`` (n, 3, s, s), ``flow`` (n, 1 or 2, s, s), ``spectrograms`` (n, 1, bins, times)
+        ``frames`` (n, 3, s, s), ``flow`` (n, 1, 2 or 4, s, s), ``spectrograms`` (n, 1, bins, times)
         and ``waveforms`` (n, samples), of these the ones that the batch has.
     """
     crop = batch.get("crop")
@@ -55,14 +47,14 @@ def prepare_inputs(
 
     inputs: dict[str, torch.Tensor] = {}
     if "frames" in batch:
-        frames = _assemble(batch["frames"], crop, input_format, _shrink_frames)
+        frames = _assemble(batch["frames"], crop, input_format, "frames")
         frames = _normalize_frames(frames, input_format, dtype)
         inputs["frames"] = frames.contiguous(memory_format=layout)
 
     if "flow" in batch:
-        flow = _assemble(batch["flow"], crop, input_format, _shrink_flow).to(dtype)
-        # A mirrored motion goes the other way in x. A magnitude (one channel) has no direction.
-        if crop is not None and flow.shape[1] % 2 == 0:
+        flow = _assemble(batch["flow"], crop, input_format, "flow").to(dtype)
+        # A mirrored motion goes the other way in x.
+        if crop is not None and _has_signs(batch["flow"], input_format):
             flow[:, 0::2] *= (1 - 2 * crop[:, 2]).to(dtype)[:, None, None, None]
         flow = encode_flow(flow, batch["native_height"], input_format)
         inputs["flow"] = flow.contiguous(memory_format=layout)
@@ -80,6 +72,15 @@ def prepare_inputs(
     return inputs
 
 
+def _has_signs(groups: Sequence[ShapeGroup], input_format: InputFormat) -> bool:
+    """Return whether negative values of flow reach the network."""
+    # A magnitude has one channel. What is stored as 8-bit pictures has lost its negative values.
+    is_signed = all(
+        group.arrays.shape[1] % 2 == 0 and group.arrays.dtype != torch.uint8 for group in groups
+    )
+    return is_signed and input_format.flow_encoding != "jpeg"
+
+
 def encode_flow(
     flow: torch.Tensor, native_height: torch.Tensor, input_format: InputFormat
 ) -> torch.Tensor:
@@ -91,7 +92,7 @@ def encode_flow(
         input_format: encoding, unit, offset and scale.
 
     Returns:
-        (n, 2, h, w), or (n, 1, h, w) for magnitudes.
+        (n, 2, h, w); (n, 1, h, w) for magnitudes; (n, 4, h, w) for signs.
     """
     if input_format.flow_encoding == "jpeg":
         flow = flow.clamp(0, _MAX_LEVEL).round()
@@ -100,34 +101,39 @@ def encode_flow(
 
     if input_format.flow_unit == "frame":
         flow = flow / native_height.to(flow)[:, None, None, None]
-    return (flow + input_format.flow_offset) * input_format.flow_scale
+    flow = (flow + input_format.flow_offset) * input_format.flow_scale
+    if input_format.flow_encoding == "signs":
+        flow = torch.cat([flow.clamp(min=0), flow.neg().clamp(min=0)], 1)
+    return flow
 
 
 def shrink(
-    arrays: torch.Tensor, *, feature: str, input_format: InputFormat, is_squashed: bool
+    group: ShapeGroup, *, feature: str, input_format: InputFormat, is_squashed: bool
 ) -> torch.Tensor:
     """Shrink stored images of one shape to the working size; the dtype stays.
 
     Data that are kept in memory are shrunk once, when they are loaded.
 
     Args:
-        arrays: (k, h, w, 3) frames or (k, c, h, w) flow.
+        group: (k, h, w, 3) frames or (k, c, h, w) flow.
         feature: ``frames``; anything else is treated as flow.
         input_format: the size of the network's input.
-        is_squashed: True gives squares of ``image_size``. False keeps the aspect and makes the
-            short side ``short_side``, from which ``image_size`` is cropped later. Flow that is
-            stored smaller than that stays as it is: the crop enlarges it.
+        is_squashed: True gives squares of ``image_size``. False keeps the aspect of the frame and
+            makes its short side ``short_side``, from which ``image_size`` is cropped later. Flow
+            that is stored smaller than that stays as it is: the crop enlarges it.
     """
-    shrink_images = _shrink_frames if feature == "frames" else _shrink_flow
-    return shrink_images(arrays, input_format, is_squashed)
+    size = _find_target_size(group, input_format, is_squashed)
+    if feature == "frames":
+        return _resize_frames(group.arrays, size)
+
+    stored = _find_size(group.arrays)
+    is_small = stored[0] <= size[0] and stored[1] <= size[1]
+    return group.arrays if is_small and not is_squashed else _resize_flow(group.arrays, size)
 
 
-def _shrink_frames(
-    arrays: torch.Tensor, input_format: InputFormat, is_squashed: bool
-) -> torch.Tensor:
+def _resize_frames(arrays: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Resize uint8 (k, h, w, 3) to uint8 (k, h', w', 3), bicubic and antialiased."""
-    size = _find_target_size(arrays.shape[1:3], input_format, is_squashed)
-    if size == tuple(arrays.shape[1:3]):
+    if size == _find_size(arrays):
         return arrays
     planes = arrays.permute(0, 3, 1, 2).float()
     planes = F.interpolate(planes, size=size, mode="bicubic", antialias=True, align_corners=False)
@@ -135,26 +141,32 @@ def _shrink_frames(
     return levels.permute(0, 2, 3, 1).contiguous()
 
 
-def _shrink_flow(
-    arrays: torch.Tensor, input_format: InputFormat, is_squashed: bool
-) -> torch.Tensor:
-    """Shrink (k, c, h, w) to (k, c, h', w'), bilinear and antialiased; the unit stays."""
-    size = _find_target_size(arrays.shape[2:], input_format, is_squashed)
-    is_small = not is_squashed and size[0] >= arrays.shape[2]
-    if size == tuple(arrays.shape[2:]) or is_small:
+def _resize_flow(arrays: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Resize (k, c, h, w) to (k, c, h', w'), bilinear and antialiased; the unit stays."""
+    if size == _find_size(arrays):
         return arrays
     resized = F.interpolate(
         arrays.float(), size=size, mode="bilinear", antialias=True, align_corners=False
     )
+    # Levels of 8-bit pictures are rounded: cutting off fractions would make all motion smaller.
+    if not arrays.dtype.is_floating_point:
+        resized = resized.round_()
     return resized.to(arrays.dtype)
 
 
+def _find_size(arrays: torch.Tensor) -> tuple[int, int]:
+    """Return height and width of frames (k, h, w, 3) or flow (k, c, h, w)."""
+    height, width = arrays.shape[1:3] if arrays.shape[-1] == 3 else arrays.shape[2:]
+    return height, width
+
+
 def _find_target_size(
-    stored: Sequence[int], input_format: InputFormat, is_squashed: bool
+    group: ShapeGroup, input_format: InputFormat, is_squashed: bool
 ) -> tuple[int, int]:
+    """Return the working size: of flow, that of the frames, so that both get the same crop."""
     if is_squashed:
         return (input_format.image_size, input_format.image_size)
-    height, width = stored
+    height, width = group.frame_size or _find_size(group.arrays)
     short_side = input_format.short_side
     scale = short_side / min(height, width)
     return (max(short_side, round(height * scale)), max(short_side, round(width * scale)))
@@ -190,17 +202,18 @@ def _assemble(
     groups: Sequence[ShapeGroup],
     crop: torch.Tensor | None,
     input_format: InputFormat,
-    shrink_images: _Shrink,
+    feature: str,
 ) -> torch.Tensor:
     """Bring all samples to the network's square: (n, c, s, s), in batch order."""
     parts = []
     for group in groups:
-        arrays = shrink_images(group.arrays, input_format, crop is None)
+        arrays = shrink(group, feature=feature, input_format=input_format, is_squashed=crop is None)
         # Frames are cached with their channels last, flow with its channels first.
-        if arrays.dtype == torch.uint8 and arrays.shape[-1] == 3:
+        if feature == "frames":
             arrays = arrays.permute(0, 3, 1, 2)
         if crop is not None:
-            arrays = _crop(arrays, crop[group.places], input_format)
+            size = _find_target_size(group, input_format, False)
+            arrays = _crop(arrays, crop[group.places], input_format, size)
         parts.append(arrays)
     if len(parts) == 1:
         return parts[0]
@@ -214,12 +227,13 @@ def _assemble(
     return result
 
 
-def _crop(arrays: torch.Tensor, crop: torch.Tensor, input_format: InputFormat) -> torch.Tensor:
-    """Crop (and flip) each of (k, c, h, w) at its own place: (k, c, s, s)."""
-    height, width = arrays.shape[2:]
-    if min(height, width) == input_format.short_side:
+def _crop(
+    arrays: torch.Tensor, crop: torch.Tensor, input_format: InputFormat, size: tuple[int, int]
+) -> torch.Tensor:
+    """Crop (and flip) each of (k, c, h, w) at its own place of a frame of ``size``."""
+    if tuple(arrays.shape[2:]) == size:
         return _crop_pixels(arrays, crop, input_format.image_size)
-    return _crop_smaller(arrays, crop, input_format)
+    return _crop_smaller(arrays, crop, input_format.image_size, size)
 
 
 def _crop_pixels(arrays: torch.Tensor, crop: torch.Tensor, size: int) -> torch.Tensor:
@@ -237,12 +251,11 @@ def _crop_pixels(arrays: torch.Tensor, crop: torch.Tensor, size: int) -> torch.T
 
 
 def _crop_smaller(
-    arrays: torch.Tensor, crop: torch.Tensor, input_format: InputFormat
+    arrays: torch.Tensor, crop: torch.Tensor, size: int, frame_size: tuple[int, int]
 ) -> torch.Tensor:
     """Crop flow that is stored smaller: sample it bilinearly at the same places of the frame."""
     # The crop window in pixels of the resized frame is [corner, corner + size).
-    size = input_format.image_size
-    frame_height, frame_width = _find_target_size(arrays.shape[2:], input_format, False)
+    frame_height, frame_width = frame_size
     top = _find_corner(crop[:, 0], frame_height - size)
     left = _find_corner(crop[:, 1], frame_width - size)
 

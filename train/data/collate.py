@@ -22,10 +22,13 @@ _IMAGE_NDIM = 3  # frames are (h, w, 3), flow (2, h, w); spectrograms are (bins,
 
 
 class ShapeGroup(NamedTuple):
-    """The samples of a batch whose arrays have one shape."""
+    """The samples of a batch whose arrays have one shape (and whose frames have one size)."""
 
     places: torch.Tensor  # (k,) where in the batch these samples are
     arrays: torch.Tensor  # (k, ...)
+    # (height, width) of the stored frames of these samples, which decides their working size. None:
+    # that of ``arrays``. Flow has it, because its own stored size is rounded in another way.
+    frame_size: tuple[int, int] | None = None
 
 
 def collate(
@@ -52,19 +55,27 @@ def collate(
             batch["native_height"] = torch.tensor(native_heights, dtype=torch.float32)
 
         is_image = len(values) > 0 and values[0].ndim == _IMAGE_NDIM
-        batch[feature] = _group_by_shape(values) if is_image else _stack(feature, values, ids)
+        if is_image:
+            frames = arrays.get("frames") if feature == "flow" else None
+            batch[feature] = _group_by_shape(values, frames)
+        else:
+            batch[feature] = _stack(feature, values, ids)
     return batch
 
 
-def _group_by_shape(arrays: Sequence[np.ndarray]) -> list[ShapeGroup]:
-    places: dict[tuple[int, ...], list[int]] = {}
+def _group_by_shape(
+    arrays: Sequence[np.ndarray], frames: Sequence[np.ndarray] | None
+) -> list[ShapeGroup]:
+    """Group images by their shape and, where ``frames`` are given, by the size of those."""
+    places: dict[tuple, list[int]] = {}
     for place, array in enumerate(arrays):
-        places.setdefault(array.shape, []).append(place)
+        frame_size = None if frames is None else frames[place].shape[:2]
+        places.setdefault((array.shape, frame_size), []).append(place)
 
     groups = []
-    for members in places.values():
+    for (_, frame_size), members in places.items():
         stacked = np.stack([arrays[place] for place in members])
-        groups.append(ShapeGroup(torch.tensor(members), torch.from_numpy(stacked)))
+        groups.append(ShapeGroup(torch.tensor(members), torch.from_numpy(stacked), frame_size))
     return groups
 
 

@@ -12,7 +12,8 @@ def move_to(value: Any, device: torch.device) -> Any:
     """Return ``value`` with all its tensors on ``device``.
 
     Args:
-        value: a tensor, or any nesting of dicts, lists and named tuples of tensors (a batch).
+        value: a tensor, or any nesting of dicts, lists and named tuples of tensors (a batch). What
+            is none of them, such as a size, stays as it is.
         device: where to copy. Copies to a GPU do not wait until they are finished.
     """
     if isinstance(value, torch.Tensor):
@@ -22,7 +23,7 @@ def move_to(value: Any, device: torch.device) -> Any:
         return {name: move_to(item, device) for name, item in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(move_to(item, device) for item in value))
-    return [move_to(item, device) for item in value]
+    return [move_to(item, device) for item in value] if isinstance(value, list) else value
 
 
 def copy_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
@@ -56,5 +57,6 @@ def _record_use(value: Any, stream: torch.cuda.Stream) -> None:
     if isinstance(value, torch.Tensor):
         value.record_stream(stream)
         return
-    for item in value.values() if isinstance(value, dict) else value:
-        _record_use(item, stream)
+    if isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            _record_use(item, stream)

@@ -100,12 +100,12 @@ class SampleSource(Dataset):
 
     def _shrink_group(self, group: ShapeGroup, *, feature: str) -> ShapeGroup:
         arrays = shrink(
-            group.arrays,
+            group,
             feature=feature,
             input_format=self.input_format,
             is_squashed=self._crops is None,
         )
-        return ShapeGroup(group.places, arrays)
+        return group._replace(arrays=arrays)
 
     def _read_shards(self, positions: np.ndarray) -> Batch:
         ids = [self.sample_ids[position] for position in positions]

@@ -10,11 +10,15 @@ from train.data.collate import Batch, ShapeGroup
 
 
 class _Images(NamedTuple):
-    """All arrays of one image feature: a stack for each shape, and where each sample is in them."""
+    """All arrays of one image feature: a stack for each kind of ``ShapeGroup``.
+
+    It also says where each sample is in them.
+    """
 
     stack_of: np.ndarray  # (n,) number of the sample's stack
     row_of: np.ndarray  # (n,) its row there
     stacks: list[torch.Tensor]
+    frame_sizes: list[tuple[int, int] | None]  # of each stack, see ``ShapeGroup``
 
 
 class SamplesInMemory:
@@ -46,7 +50,9 @@ class SamplesInMemory:
             for number in np.unique(stack_of):
                 places = np.flatnonzero(stack_of == number)
                 rows = self._move_index(images.row_of[positions[places]])
-                groups.append(ShapeGroup(self._move_index(places), images.stacks[number][rows]))
+                arrays = images.stacks[number][rows]
+                frame_size = images.frame_sizes[number]
+                groups.append(ShapeGroup(self._move_index(places), arrays, frame_size))
             batch[name] = groups
         return batch
 
@@ -56,25 +62,26 @@ class SamplesInMemory:
 
 def _stack_images(parts: Sequence[Sequence[ShapeGroup]], device: torch.device) -> _Images:
     """Collect arrays of equal shape, whichever part they come from."""
-    stacks: dict[tuple[int, ...], list[torch.Tensor]] = {}
+    stacks: dict[tuple, list[torch.Tensor]] = {}  # by shape and size of the frames
     stack_of, row_of = [], []
     for groups in parts:
         size = sum(len(group.places) for group in groups)
         part_stacks, part_rows = np.zeros(size, np.int64), np.zeros(size, np.int64)
 
         for group in groups:
-            shape = tuple(group.arrays.shape[1:])
-            stack = stacks.setdefault(shape, [])
+            key = (tuple(group.arrays.shape[1:]), group.frame_size)
+            stack = stacks.setdefault(key, [])
             # Its rows follow those of the parts before.
             first_row = sum(len(arrays) for arrays in stack)
             stack.append(group.arrays)
 
             places = group.places.numpy()
-            part_stacks[places] = list(stacks).index(shape)
+            part_stacks[places] = list(stacks).index(key)
             part_rows[places] = first_row + np.arange(len(places))
 
         stack_of.append(part_stacks)
         row_of.append(part_rows)
 
     tensors = [torch.cat(stack).to(device) for stack in stacks.values()]
-    return _Images(np.concatenate(stack_of), np.concatenate(row_of), tensors)
+    frame_sizes = [frame_size for _, frame_size in stacks]
+    return _Images(np.concatenate(stack_of), np.concatenate(row_of), tensors, frame_sizes)

@@ -3,6 +3,7 @@
 Cross-attention between the features of the frame and of the flow adds to the visual features.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -81,6 +82,21 @@ class FlowAttention(nn.Module):
         return torch.einsum("nck,nqk->ncq", value, weights).view_as(visual)
 
 
+def pool_flow(flow: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Return the largest motion in each cell of a grid, x and y for themselves: (n, 2, h, w).
+
+    Args:
+        flow: (n, 2, s, s), whose maximum counts as published; or (n, 4, s, s) of the encoding
+            ``signs``, where the larger of both signs counts and keeps its sign.
+        size: (h, w) of the grid.
+    """
+    largest = F.adaptive_max_pool2d(flow, tuple(size))
+    if flow.shape[1] == 2:
+        return largest
+    positive, negative = largest.chunk(2, dim=1)
+    return torch.where(positive >= negative, positive, -negative)
+
+
 class Model(Localizer):
     """``imgnet``, ``audnet``, ``flownet`` (where the flow encoder is ``cnn``) and ``flowatt``."""
 
@@ -90,8 +106,14 @@ class Model(Localizer):
     def __init__(self, parameters: Parameters):
         super().__init__()
         p = self.settings = parameters
+        # The published maximum is that of pictures without negative values. Of signed flow it would
+        # keep motion to the right and below only, so both signs are pooled.
+        has_two_signs = p.flow_encoder == "maxpool" and p.flow_encoding == "signed"
         self.input_format = make_input_format(
-            p, flow_encoding=p.flow_encoding, flow_unit=p.flow_unit, flow_scale=p.flow_scale
+            p,
+            flow_encoding="signs" if has_two_signs else p.flow_encoding,
+            flow_unit=p.flow_unit,
+            flow_scale=p.flow_scale,
         )
 
         # The order of the layers decides their random weights.
@@ -124,8 +146,7 @@ class Model(Localizer):
         if self.settings.flow_encoder == "cnn":
             keys = self.flownet(inputs["flow"])
         else:
-            # The largest motion in each cell of the visual map.
-            keys = F.adaptive_max_pool2d(inputs["flow"], visual.shape[-2:])
+            keys = pool_flow(inputs["flow"], visual.shape[-2:])
 
         visual = visual + self.flowatt(visual, keys)
 

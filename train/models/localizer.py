@@ -30,8 +30,9 @@ class InputFormat:
     spectrogram_pooling: int = 1
 
     # signed: x and y. magnitude: one channel. jpeg: what Hear The Flow's files hold; negative
-    # components are 0, levels are whole numbers up to 255.
-    flow_encoding: Literal["signed", "jpeg", "magnitude"] = "signed"
+    # components are 0, levels are whole numbers up to 255. signs: four channels, the positive parts
+    # of x and y, then the sizes of the negative ones, so that a maximum keeps motion both ways.
+    flow_encoding: Literal["signed", "jpeg", "magnitude", "signs"] = "signed"
     # pixels of the native frame; or frame: fractions of its height, so that the same scene at
     # another resolution looks the same
     flow_unit: Literal["pixels", "frame"] = "pixels"
@@ -87,7 +88,7 @@ class Localizer(nn.Module):
     says:
 
     - ``frames`` (n, 3, s, s)
-    - ``flow`` (n, 1 or 2, s, s)
+    - ``flow`` (n, 1, 2 or 4, s, s)
     - ``spectrograms`` (n, 1, bins, times)
     - ``waveforms`` (n, num_samples)
     """

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.helpers.batch_checks import FORMAT
-from train.data.augmentation import encode_flow, prepare_inputs
+from train.data.augmentation import encode_flow, prepare_inputs, shrink
 from train.data.collate import ShapeGroup, collate
 from train.models.localizer import InputFormat
 
@@ -38,6 +38,73 @@ def test_flip_mirrors_both_and_negates_the_x_flow():
     torch.testing.assert_close(flipped["frames"], plain["frames"].flip(3))
     torch.testing.assert_close(flipped["flow"][:, 0], -plain["flow"][:, 0].flip(2))
     torch.testing.assert_close(flipped["flow"][:, 1], plain["flow"][:, 1].flip(2))
+
+
+@pytest.mark.parametrize("stored", [np.uint8, np.float16])
+@pytest.mark.parametrize("size", [(35, 50), (17, 25), (70, 100)])
+def test_flow_pictures_of_hear_the_flow_are_mirrored_as_they_are(stored, size):
+    """They have no negative values: x that is negated would become 0 everywhere."""
+    flow = np.random.default_rng(0).integers(0, 9, (2, *size)).astype(stored)
+    frame = np.zeros((35, 50, 3), np.uint8)
+
+    def flow_of(flip):
+        batch = collate({"frames": [frame], "flow": [flow]}, ids=["a"], native_heights=[100])
+        batch["crop"] = torch.tensor([[0.3, 0.6, flip]])
+        return prepare_inputs(batch, InputFormat(32, 35, flow_encoding="jpeg"))["flow"]
+
+    assert flow_of(0.0)[:, 0].max() > 0
+    torch.testing.assert_close(flow_of(1.0), flow_of(0.0).flip(3))
+
+
+@pytest.mark.parametrize("encoding", ["signed", "jpeg", "magnitude", "signs"])
+def test_flow_stored_as_pictures_is_never_negated(encoding):
+    flow = np.full((2, 35, 50), 3, np.uint8)
+    form = InputFormat(32, 35, flow_encoding=encoding)
+
+    def flow_of(flip):
+        batch = collate({"flow": [flow]}, ids=["a"], native_heights=[100])
+        return prepare_inputs(batch | {"crop": torch.tensor([[0.0, 0.0, flip]])}, form)["flow"]
+
+    assert torch.equal(flow_of(1.0), flow_of(0.0))
+
+
+@pytest.mark.parametrize("is_squashed", [True, False])
+def test_levels_of_flow_pictures_are_rounded_when_they_are_shrunk(is_squashed):
+    levels = torch.from_numpy(np.random.default_rng(0).integers(0, 9, (3, 2, 70, 90), np.uint8))
+
+    def shrink_as(arrays):
+        group = ShapeGroup(torch.arange(3), arrays)
+        return shrink(group, feature="flow", input_format=FORMAT, is_squashed=is_squashed)
+
+    shrunk = shrink_as(levels)
+    assert shrunk.dtype == torch.uint8
+    assert torch.equal(shrunk.float(), shrink_as(levels.float()).round())
+    assert abs(shrunk.float().mean() - levels.float().mean()) < 0.02
+
+
+@pytest.mark.parametrize(("frame", "flow"), [((35, 53), (17, 26)), ((35, 53), (70, 105))])
+@pytest.mark.parametrize("is_portrait", [False, True])
+def test_flow_is_cropped_where_the_frame_is_whatever_sizes_are_stored(frame, flow, is_portrait):
+    """Its own rounded size would give another width: 54 or 52 instead of 53."""
+    along = 2 if is_portrait else 3
+    if is_portrait:
+        frame, flow = frame[::-1], flow[::-1]
+
+    # Both show how far a place is from the beginning of the long side, as a fraction.
+    def make_ramp(size):
+        ramp = (torch.arange(max(size)) + 0.5) / max(size)
+        return (ramp[:, None] if is_portrait else ramp[None]).expand(size)
+
+    frames = (make_ramp(frame) * 255).round().to(torch.uint8)[..., None].expand(*frame, 3)
+    arrays = {"frames": [frames.numpy()], "flow": [make_ramp(flow).expand(2, *flow).numpy()]}
+    batch = collate(arrays, ids=["a"], native_heights=[100])
+    batch["crop"] = torch.tensor([[0.999, 0.999, 0.0]])
+    inputs = prepare_inputs(batch, FORMAT)
+
+    # At an end the border is repeated; a place of the small flow is 1 / 26 wide.
+    found, expected = inputs["flow"][:, :1], inputs["frames"][:, :1]
+    difference = (found - expected).abs().narrow(along, 0, 30)
+    assert difference.max() < 0.004
 
 
 def test_smaller_flow_is_cropped_where_the_frame_is():
@@ -95,6 +162,7 @@ def test_squash_shows_the_whole_frame():
             [[(np.hypot(3, 4.4) + 5) / 200]],
         ),
         ({"flow_unit": "frame", "flow_scale": 50.0}, [[-1.5, 2.2]]),
+        ({"flow_encoding": "signs"}, [[0.0, 4.4, 3.0, 0.0]]),
     ],
 )
 def test_flow_encodings(settings, expected):
