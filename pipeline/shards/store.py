@@ -121,18 +121,23 @@ class Store:
     def _add(self, name: str, entries: list[Entry]) -> None:
         """Add a shard's entries: an array replaces a failure, a later failure an earlier one.
 
-        Of two arrays with one key the first stays.
+        Of two arrays with one key, that of the shard whose name sorts first counts, whichever came
+        first: the index must not depend on what was pulled or computed first.
         """
         self.entries[name] = []
         for entry in entries:
-            # Only a failure can have been tried again, so only a failure is replaced.
             known = self.by_key.get(entry.key)
-            if known is not None and known.row is None:
+            if known is not None and known.row is not None:
+                if entry.row is not None:
+                    self.by_key[entry.key] = min(known, entry, key=lambda one: one.shard)
+                    self.entries[name].append(entry)
+                continue
+
+            # Only a failure can have been tried again, so only a failure is replaced.
+            if known is not None:
                 self.entries[known.shard].remove(known)
-            if known is None or known.row is None:
-                self.by_key[entry.key] = entry
-            if known is None or known.row is None or entry.row is not None:
-                self.entries[name].append(entry)
+            self.by_key[entry.key] = entry
+            self.entries[name].append(entry)
 
     def list_sizes(self) -> dict[str, int]:
         """Return the size in bytes of each file in the folder that is named like a shard."""

@@ -11,7 +11,7 @@ from earshot.errors import DataError, RunError
 from earshot.reader import FeatureReader
 from earshot.tables import DOWNLOADS, INDEX, SAMPLES, read_table
 from pipeline.shards.cluster import ClusterParameters
-from pipeline.shards.store import CATALOG_NAME
+from pipeline.shards.store import CATALOG_NAME, Store
 from tests.helpers import fake_features
 from tests.helpers.fake_cache import TEXTS, build, contents, touched
 from tests.helpers.fake_features import make_dataset, make_feature
@@ -249,3 +249,25 @@ def test_a_dataset_without_samples(tmp_path):
     report = build(tmp_path, make_dataset(tmp_path, {}))
     assert (report.requested, report.ok) == (0, 0)
     assert FeatureReader(tmp_path / "frames").sample_ids == []
+
+
+def test_of_overlapping_shards_the_same_one_counts_whatever_came_first(tmp_path):
+    """Colleagues computed lists that share clips; their shards are pulled one after the other."""
+    names = [f"clip{i:03d}" for i in range(18)]
+    pulled = []
+    for number, part in enumerate((names[:12], names[6:])):
+        folder = tmp_path / f"colleague{number}"
+        build(folder, make_dataset(folder, {name: f"text {name}" for name in part}))
+        pulled.append({path.name: path for path in (folder / "frames").glob("*.h5")})
+
+    found = []
+    for number, order in enumerate((pulled, pulled[::-1])):
+        with Store(tmp_path / f"store{number}").open() as store:
+            for paths in order:
+                store.adopt_copies(paths)
+            found.append({key: entry.shard for key, entry in store.by_key.items()})
+            store.publish()
+        with Store(tmp_path / f"store{number}").open() as store:
+            found.append({key: entry.shard for key, entry in store.by_key.items()})
+    assert len(found[0]) == len(names)
+    assert found[0] == found[1] == found[2] == found[3]
