@@ -70,7 +70,9 @@ def verify_shard(path: Path, rows: Sequence[Mapping[str, Any]]) -> Damage | None
     """Compare one shard with its rows of the table INDEX; return None if it is whole."""
     sample_ids = tuple(row["sample_id"] for row in rows)
 
-    path = path.resolve()
+    # Not resolved: DVC can put links here, and behind them files have other names. Absolute,
+    # because another process may read the file.
+    path = path.absolute()
     if not path.is_file():
         return Damage(path, "missing", sample_ids)
     try:

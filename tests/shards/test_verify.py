@@ -25,6 +25,29 @@ def test_a_whole_cache_passes(tmp_path):
     assert check(tmp_path) == []
 
 
+def test_links_to_files_of_other_names_are_whole(tmp_path):
+    """DVC with ``cache.type symlink`` puts links there, to files that are named by their md5."""
+    tables = make_dataset(tmp_path, TEXTS)
+    build(tmp_path, tables)
+    folder, cache = tmp_path / "frames", tmp_path / "dvc"
+    cache.mkdir()
+    for number, path in enumerate(sorted(folder.glob("*.h5"))):
+        shutil.copy(path, cache / f"{number:030x}")
+        path.unlink()
+        path.symlink_to(cache / f"{number:030x}")
+    assert check(tmp_path) == []
+
+    path = sorted(folder.glob("*.h5"))[1]
+    before = path.read_bytes()
+    flip(path, path.stat().st_size - 1)
+    (damage,) = check(tmp_path)
+    assert damage.path == path
+    assert damage.sample_ids
+    assert repair(tmp_path, tables, [damage]).restored == (path.name,)
+    assert path.read_bytes() == before
+    assert check(tmp_path) == []
+
+
 def test_a_byte_of_an_array_names_its_sample_and_is_restored(tmp_path):
     tables = make_dataset(tmp_path, TEXTS)
     build(tmp_path, tables)
