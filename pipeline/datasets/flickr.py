@@ -6,9 +6,9 @@ denfed/heartheflow (``htf_*``) and stoneMo/SLAVC (``flickr_sup_train``, and
 ``flickr_test_plus_silent`` with as many negatives as videos, which also gives
 ``flickr_test_250``). Addresses of the videos come from SoundNet's ``urls_public.txt``.
 
-Hear The Flow (HTF) published which frame of a test video was annotated. Samples of other videos
-lie at the centre. Boxes are one XML for each video in ``annotations_dir``, a manual download;
-without it the test samples have none.
+Hear The Flow (HTF) published which frame of a test video was annotated. Samples of these videos lie
+there, whatever splits they are in, and those of all others at the centre. Boxes are one XML for
+each video in ``annotations_dir``, a manual download; without it the test samples have none.
 """
 
 import re
@@ -91,9 +91,10 @@ ID_LISTS = {
     ),
 }
 SPLIT_250, EXTENDED_SPLIT = "flickr_test_250", "flickr_test_plus_silent"
+_EXPANDED_SPLIT = "htf_flickr_test_expanded"
 SPLITS = (*ID_LISTS, SPLIT_250, EXTENDED_SPLIT)
 _TEST_SPLITS = frozenset(
-    {"flickr_test", "htf_flickr_test", "htf_flickr_test_expanded", SPLIT_250, EXTENDED_SPLIT}
+    {"flickr_test", "htf_flickr_test", _EXPANDED_SPLIT, SPLIT_250, EXTENDED_SPLIT}
 )
 _ANNOTATED_SPLITS = _TEST_SPLITS | {"flickr_sup_train"}
 # The tables of frames are published as pickles. Their content is pinned, not their bytes.
@@ -169,10 +170,9 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
         range_of=lambda _: (None, None),
     )
 
-    # Only test videos have a published frame. Samples of the others lie at the centre.
-    frames: dict[str, int] = {}
-    if _TEST_SPLITS & set(parameters.splits):
-        frames = _choose_frames(lists, parameters)
+    # Training lists have some of the test videos. Where a video's sample lies must not depend on
+    # the other splits, so both tables are read for any selection.
+    frames = _choose_frames(lists, parameters.splits)
 
     def time_of(clip_id: str) -> float | None:
         return time_of_frame(frames[clip_id]) if clip_id in frames else None
@@ -260,20 +260,14 @@ def _cache_test_lists(lists: Lists) -> None:
             log.warning("coverage of the test set in %s cannot be measured: %s", file.name, error)
 
 
-def _choose_frames(lists: Lists, parameters: Parameters) -> dict[str, int]:
+def _choose_frames(lists: Lists, splits: Collection[str]) -> dict[str, int]:
     """Return the frame number of each annotated video, from 1, at 30 frames a second."""
-    names = [_FRAMES]
-    if "htf_flickr_test_expanded" in parameters.splits:
-        # Entries of the later table replace those of the earlier one.
-        names.insert(0, _EXPANDED_FRAMES)
-
     frames: dict[str, int] = {}
-    for name in names:
-        # In the user's folder the table may lie as JSON.
-        candidates = [ListFile("htf", f"{name}.json"), ListFile("htf", f"{name}.pickle")]
-        path = next((path for path in map(lists.find, candidates) if path is not None), None)
-        # HTF keeps these tables beside its preprocessing, not among its lists.
-        path = path or lists.get(ListFile("htf_frames", f"{name}.pickle"))
+    # Entries of the later table replace those of the earlier one.
+    for name, needed_by in ((_EXPANDED_FRAMES, {_EXPANDED_SPLIT}), (_FRAMES, _TEST_SPLITS)):
+        path = _find_frame_table(lists, name, is_needed=bool(needed_by & set(splits)))
+        if path is None:
+            continue
 
         choices = read_frame_choices(path)
         # Pickles of equal content can have other bytes, so compare the content.
@@ -285,6 +279,23 @@ def _choose_frames(lists: Lists, parameters: Parameters) -> dict[str, int]:
 
         frames |= {clip_id: ranked[0] for clip_id, ranked in choices.items()}
     return frames | {clip_id: frame for clip_id, frame in HTF_FRAMES.items() if clip_id in frames}
+
+
+def _find_frame_table(lists: Lists, name: str, *, is_needed: bool) -> Path | None:
+    """Return the path of a table of frames; None if the user's folder may do without it."""
+    # In the user's folder the table may lie as JSON.
+    candidates = [ListFile("htf", f"{name}.json"), ListFile("htf", f"{name}.pickle")]
+    path = next((path for path in map(lists.find, candidates) if path is not None), None)
+    if path is None and lists.is_local and not is_needed:
+        log.warning(
+            "%s.json is not in sources.flickr.lists_dir: samples of training videos whose "
+            "annotated frame it knows lie at the centre",
+            name,
+        )
+        return None
+
+    # HTF keeps these tables beside its preprocessing, not among its lists.
+    return path or lists.get(ListFile("htf_frames", f"{name}.pickle"))
 
 
 def _find_urls(lists: Lists, parameters: Parameters, wanted: Collection[str]) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """Flickr-SoundNet: addresses, boxes with a typing error, frames."""
 
+import itertools
+import json
 import logging
 import pickle
 
@@ -69,6 +71,42 @@ def test_flickr_typing_error_boxes_and_frames(tmp_path, caplog):
     assert "known typing error 3908875357, read as 3908875350" in caplog.text
     assert "has no XML for 2 of 3 samples" in caplog.text
     assert "says other frames than the published imagetoframe" in caplog.text
+
+
+def test_frames_do_not_depend_on_the_other_splits(tmp_path, caplog):
+    """Training lists share videos with both tables of annotated frames."""
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    lists = {
+        "flickr_10k.txt": "11111\n22222\n33333\n44444\n",
+        "flickr_test.csv": "11111,0\n55555,0\n",
+        "flickr_test_expanded.csv": "22222,0\n",
+        "flickr_train_10k.txt": "22222\n33333\n",
+    }
+    for name, text in lists.items():
+        (folder / name).write_text(text)
+    tables = {"imagetoframe": {"11111": [31]}, "imagetoframe_expanded": {"11111": 61, "22222": 91}}
+    for name, frames in tables.items():
+        (folder / f"{name}.json").write_text(json.dumps(frames))
+
+    times = {"11111": 30.5 / 30, "22222": 90.5 / 30}
+    splits = ("flickr_10k", "flickr_test", "htf_flickr_test_expanded", "htf_flickr_10k")
+    for count in range(1, 5):
+        for chosen in itertools.combinations(splits, count):
+            _, samples = flickr_tables(folder, tmp_path, *chosen)
+            for row in samples:
+                assert row["time_seconds"] == times.get(row["sample_id"]), (chosen, row)
+
+    # A folder for training alone may lack them: that is said.
+    for name in tables:
+        (folder / f"{name}.json").unlink()
+    caplog.clear()
+    _, samples = flickr_tables(folder, tmp_path, "flickr_10k")
+    assert {row["time_seconds"] for row in samples} == {None}
+    for name in tables:
+        assert f"{name}.json is not in sources.flickr.lists_dir" in caplog.text
+    with pytest.raises(DataError, match="holds neither"):
+        flickr_tables(folder, tmp_path, "flickr_test")
 
 
 @pytest.fixture(autouse=True)
