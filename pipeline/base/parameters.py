@@ -4,7 +4,8 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,6 +76,21 @@ def build(cls: type[_Parameters], values: Mapping | None, where: str) -> _Parame
         raise ParameterError(f"params: {where}: {error}") from None
 
 
+def require_distinct(names: Sequence[str], where: str) -> None:
+    """Refuse a name that a list has twice: what it stands for would count double.
+
+    Args:
+        names: The list.
+        where: What the list is, for example ``datasets``.
+
+    Raises:
+        ParameterError: Names the value.
+    """
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ParameterError(f"params: {where} has {name!r} twice, expected each name once")
+
+
 def as_mapping(parameters: Any) -> dict[str, Any]:
     """Return a parameter dataclass as a plain mapping for JSON, with its fields in order."""
     return dataclasses.asdict(parameters)
@@ -120,7 +136,11 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
             raise ParameterError(f"params: {where} is {_show(value, where)}, expected a list")
         # All items of `tuple[str, ...]` have the first type.
         item_hint = typing.get_args(hint)[0]
-        return tuple(_convert(item, item_hint, f"{where}[{i}]") for i, item in enumerate(value))
+        items = tuple(_convert(item, item_hint, f"{where}[{i}]") for i, item in enumerate(value))
+        # Numbers may repeat; names that do would count double.
+        if items and all(isinstance(item, str) for item in items):
+            require_distinct(items, where)
+        return items
 
     # YAML's true and false are ints for Python, but not numbers for a reader of params.yaml.
     if hint is float and isinstance(value, _NUMBERS) and not isinstance(value, bool):

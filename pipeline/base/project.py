@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from earshot.errors import ParameterError
 from pipeline.base.local_settings import LocalSettings, read_local_settings, require_no_secrets
-from pipeline.base.parameters import build, read_yaml
+from pipeline.base.parameters import build, read_yaml, require_distinct
 
 _Parameters = TypeVar("_Parameters")
 
@@ -65,7 +65,9 @@ class Project:
     @property
     def runs(self) -> list[str]:
         """Names of the evaluated runs: those trained here (``models``), then ``released``."""
-        return [*self._names("models"), *self._names("released")]
+        names = [*self._names("models"), *self._names("released")]
+        require_distinct(names, "models and released together")
+        return names
 
     def section(self, dotted_name: str) -> Any:
         """Return the raw value of a section such as ``sources.local``.
@@ -107,6 +109,7 @@ class Project:
             raise ParameterError(
                 f"params: {key} is {names!r}, expected a list of names, for example [sample]"
             )
+        require_distinct(names, key)
         return list(names)
 
     # Tables of a dataset.

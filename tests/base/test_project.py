@@ -1,9 +1,12 @@
 """params.yaml as people write it: what is wrong is one sentence that names the key."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from earshot.errors import ParameterError
 from pipeline.__main__ import main
+from pipeline.base.parameters import build
 from pipeline.base.project import Project
 
 
@@ -37,6 +40,28 @@ def test_names_that_are_no_list(value):
         _ = Project("root", {"datasets": value}).datasets
     with pytest.raises(ParameterError, match=r"params: models is .*, expected a list of names"):
         _ = Project("root", {"models": value, "released": []}).runs
+
+
+def test_a_name_that_a_list_has_twice():
+    """What it stands for would be evaluated twice, and every score would count double."""
+    params = {"datasets": ["sample", "local", "sample"], "models": ["htf"], "released": ["htf"]}
+    project = Project("root", params)
+    with pytest.raises(
+        ParameterError,
+        match="params: datasets has 'sample' twice, expected each name once",
+    ):
+        _ = project.datasets
+    with pytest.raises(ParameterError, match="models and released together has 'htf' twice"):
+        _ = project.runs
+
+    @dataclass(frozen=True)
+    class Parameters:
+        protocols: tuple[str, ...] = ()
+        means: tuple[float, ...] = ()
+
+    with pytest.raises(ParameterError, match=r"evaluate\.protocols has 'lvs' twice"):
+        build(Parameters, {"protocols": ["lvs", "lvs", "lvs"]}, "evaluate")
+    assert build(Parameters, {"means": [0.5, 0.5]}, "evaluate").means == (0.5, 0.5)
 
 
 @pytest.mark.parametrize("command", ["status", "missing", "retry"])
