@@ -5,7 +5,7 @@ import io
 import json
 
 from earshot.files import publish_text
-from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
+from earshot.tables import CLIPS, read_table
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import load
 from pipeline.downloads.counts import count_reasons, count_splits
@@ -17,7 +17,7 @@ from stages.common import run_stage
 def main(project: Project, dataset: str) -> None:
     """Fetch the clips that have no file yet; write ``downloads.parquet`` and what it counts."""
     clips = read_table(project.clips_table_path(dataset), CLIPS)
-    table_path = project.downloads_table_path(dataset)
+    # It also publishes the table, while it holds the lock of the ledger.
     downloads = download_clips(
         clips,
         parameters=project.parameters(DownloadParameters, "download"),
@@ -25,9 +25,8 @@ def main(project: Project, dataset: str) -> None:
         clips_dir=project.clips_dir(dataset),
         ledger_path=project.ledger_path(dataset),
         is_linked=load(dataset).is_linked,
-        table_path=table_path,
+        table_path=project.downloads_table_path(dataset),
     )
-    write_table(table_path, downloads, DOWNLOADS)
 
     # A metric for `dvc metrics show`: counts of each split.
     counts = json.dumps(count_splits(clips, downloads), indent=1)

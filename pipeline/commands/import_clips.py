@@ -5,12 +5,10 @@ import json
 from typing import Any
 
 from earshot.errors import ParameterError
-from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
+from earshot.tables import CLIPS, read_table
 from pipeline.base.project import Project
 from pipeline.downloads.imports.import_clips import ImportParameters, ImportReport, import_clips
-from pipeline.downloads.ledger import read_entries
 from pipeline.downloads.parameters import DownloadParameters
-from pipeline.downloads.table import derive_from_ledger
 
 HELP = "take clips from folders or tar files that you have instead of downloading them"
 _NUM_PRINTED = 20
@@ -53,18 +51,11 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         ledger_path=project.ledger_path(dataset),
         parameters=ImportParameters(mode=arguments.mode, num_workers=arguments.workers),
         validation=parameters.validation,
+        # With the table of now, DVC sees a changed output and runs the stages after it.
+        table_path=project.downloads_table_path(dataset),
+        allow_duplicates=parameters.allow_duplicates,
         is_quiet=arguments.quiet,
     )
-
-    # With the table of now, DVC sees a changed output and runs the stages after it.
-    if report.imported:
-        downloads = derive_from_ledger(
-            clips,
-            read_entries(project.ledger_path(dataset)),
-            clips_dir=project.clips_dir(dataset),
-            allow_duplicates=parameters.allow_duplicates,
-        )
-        write_table(project.downloads_table_path(dataset), downloads, DOWNLOADS)
 
     if arguments.format == "json":
         print(json.dumps(_as_mapping(report), indent=1))

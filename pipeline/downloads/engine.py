@@ -91,8 +91,8 @@ def download_clips(
         ledger_path: the ledger of all attempts; created if absent.
         is_linked: whether ``file://`` clips are linked as they are instead of copied.
         is_quiet: no progress, only a line at the end.
-        table_path: where to publish the table every few minutes and before an error is raised,
-            so that `status` can follow a run of weeks.
+        table_path: where to publish the table: every few minutes, so that `status` can follow a run
+            of weeks, and at the end, also before an error is raised. None: nowhere.
         only: ids of the clips that may be attempted (None: all). The table has all clips in any
             case; with ``only`` it is not checked how many are missing.
         sites_dir: where pace and pauses of each host are kept, for all processes that use the same

@@ -17,13 +17,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from earshot.errors import DataError, ParameterError
+from earshot.errors import DataError, ParameterError, RunError
 from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
 from pipeline.base.project import Project
 from pipeline.commands import import_clips as import_command
 from pipeline.downloads.engine import download_clips
+from pipeline.downloads.imports import import_clips as import_module
 from pipeline.downloads.imports.clip_names import ClipNames
-from pipeline.downloads.ledger import read_entries
+from pipeline.downloads.ledger import Ledger, read_entries
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.table import derive_from_ledger
 from tests.helpers.clip_factory import make_clip
@@ -341,6 +342,27 @@ def run_download_of_ok(tmp_path, clips):
     entries = read_entries(tmp_path / "attempts.jsonl")
     table = derive_from_ledger(clips, entries, clips_dir=tmp_path / "clips")
     return {row["clip_id"] for row in table.to_pylist() if row["status"] == "ok"}
+
+
+def test_the_table_is_written_under_the_lock_of_the_ledger(tmp_path, media, monkeypatch):
+    """A download that starts meanwhile would write it as well."""
+    clips = clips_table("a-cdefghij__000010")
+    unlike(media / "clip.mp4", tmp_path / "in" / "a-cdefghij__000010.mp4", 1)
+    table_path = tmp_path / "downloads.parquet"
+
+    def write(path, downloads, schema):
+        with pytest.raises(RunError, match="another process is downloading into this ledger"):
+            Ledger(tmp_path / "attempts.jsonl")
+        write_table(path, downloads, schema)
+
+    monkeypatch.setattr(import_module, "write_table", write)
+    run_import(tmp_path, clips, "in", table_path=table_path)
+    assert read_table(table_path, DOWNLOADS)["status"].to_pylist() == ["ok"]
+
+    # An import that was killed before it wrote the table finds all clips present.
+    table_path.unlink()
+    assert run_import(tmp_path, clips, "in", table_path=table_path).present
+    assert read_table(table_path, DOWNLOADS)["status"].to_pylist() == ["ok"]
 
 
 def test_the_command_writes_the_table_and_names_what_it_left(tmp_path, media, capsys):

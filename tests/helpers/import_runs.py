@@ -4,7 +4,7 @@ from pipeline.downloads.imports.import_clips import ImportParameters, import_cli
 from pipeline.media.validate import ValidationParameters
 
 
-def run_import(tmp_path, clips, *sources, **parameters):
+def run_import(tmp_path, clips, *sources, table_path=None, **parameters):
     return import_clips(
         [tmp_path / source for source in sources],
         clips,
@@ -12,5 +12,6 @@ def run_import(tmp_path, clips, *sources, **parameters):
         ledger_path=tmp_path / "attempts.jsonl",
         parameters=ImportParameters(**parameters),
         validation=ValidationParameters(),
+        table_path=table_path,
         is_quiet=True,
     )

@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from earshot.errors import DataError, MediaError, RunError
 from earshot.files import sha256_of, sync
+from earshot.tables import DOWNLOADS, write_table
 from pipeline.base.disk import link_file
 from pipeline.base.progress import Progress
 from pipeline.downloads.clip_files import (
@@ -37,6 +38,7 @@ from pipeline.downloads.history import History, read_histories
 from pipeline.downloads.imports.clip_names import ClipNames
 from pipeline.downloads.imports.sources import FilePart, FoundFile, Kind, SourceReader
 from pipeline.downloads.ledger import Ledger
+from pipeline.downloads.table import derive_downloads
 from pipeline.media.container import open_container
 from pipeline.media.mux import SUFFIX, mux, mux_still
 from pipeline.media.validate import ClipFacts, ValidationParameters, validate_clip
@@ -78,6 +80,8 @@ def import_clips(
     ledger_path: Path,
     parameters: ImportParameters,
     validation: ValidationParameters,
+    table_path: Path | None = None,
+    allow_duplicates: bool = False,
     is_quiet: bool = False,
 ) -> ImportReport:
     """Import the clips of a list that have no file yet.
@@ -89,6 +93,8 @@ def import_clips(
         ledger_path: the ledger that gets an entry for each imported clip.
         parameters: link or copy, and how many files at a time.
         validation: what a whole clip is.
+        table_path: where the table of downloads is published if clips of the list are there.
+        allow_duplicates: whether clips with the same bytes are all ok in that table.
         is_quiet: no progress.
 
     Returns:
@@ -114,6 +120,14 @@ def import_clips(
             ) from None
         finally:
             shutil.rmtree(clips_dir / _STAGING, ignore_errors=True)
+
+        # Still under the ledger's lock, so no other process writes the table meanwhile. A run that
+        # finds all clips present repeats one that was killed before it wrote the table.
+        if table_path is not None and (report.imported or report.present):
+            downloads = derive_downloads(
+                importer.histories, clips_dir=clips_dir, allow_duplicates=allow_duplicates
+            )
+            write_table(table_path, downloads, DOWNLOADS)
     return report
 
 
@@ -230,7 +244,11 @@ class _Prepared:
 
 
 class _Importer:
-    """Validates complete clips in threads and publishes them in the order in which they came."""
+    """Validates complete clips in threads and publishes them in the order in which they came.
+
+    Attributes:
+        histories: by clip id, with what was imported.
+    """
 
     def __init__(
         self,
@@ -243,14 +261,14 @@ class _Importer:
     ):
         self._clips, self._ledger, self._clips_dir = clips, ledger, clips_dir
         self._parameters, self._validation, self._report = parameters, validation, report
-        self._histories = read_histories(clips, ledger.entries)
+        self.histories = read_histories(clips, ledger.entries)
         self._staging_dir = clips_dir / _STAGING
         self._running: deque[tuple[_Candidate, Future[_Prepared]]] = deque()
         self._num_started = 0
 
     def run(self, sources: list[Path], progress: Progress) -> None:
         """Import from all sources."""
-        publish_staged_clips(self._histories.values(), self._clips_dir)
+        publish_staged_clips(self.histories.values(), self._clips_dir)
         # What is left there now belongs to an import that was killed before it entered the clip.
         shutil.rmtree(self._staging_dir, ignore_errors=True)
         self._staging_dir.mkdir(parents=True)
@@ -261,7 +279,7 @@ class _Importer:
             staging_dir=self._staging_dir,
             on_refusal=lambda name, cause: self._report.foreign.append((name, cause)),
         )
-        collector = _Collector(self._clips, self._histories, self._clips_dir, reader, self._report)
+        collector = _Collector(self._clips, self.histories, self._clips_dir, reader, self._report)
 
         # Validation decodes and takes long: threads do it while this one reads on.
         with ThreadPoolExecutor(self._parameters.num_workers) as executor:
