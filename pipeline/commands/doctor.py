@@ -65,7 +65,7 @@ def diagnose(project: Project, names: Sequence[str]) -> list[Check]:
 
     # Reading params.yaml has checked that the file is there, but not that it can be read.
     cookies_path = parameters.cookies_path
-    if cookies_path and not os.access(cookies_path, os.R_OK):
+    if cookies_path and not os.access(os.path.expanduser(cookies_path), os.R_OK):
         checks.append(
             Check("cookies", "FAIL", "download.cookies_path cannot be read", "export them anew")
         )

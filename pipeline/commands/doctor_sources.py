@@ -231,5 +231,5 @@ def _copy_cookies(cookies_path: str | None) -> Iterator[Path | None]:
         return
     with tempfile.TemporaryDirectory(prefix="cookies-") as folder:
         copy_path = Path(folder, "cookies.txt")
-        copy_path.write_bytes(Path(cookies_path).read_bytes())
+        copy_path.write_bytes(Path(cookies_path).expanduser().read_bytes())
         yield copy_path

@@ -43,7 +43,7 @@ def find_ffmpeg(source: str | Path = "auto") -> Path:
                 f"ffmpeg: not on PATH and imageio-ffmpeg has none either: {error}"
             ) from error
 
-    path = Path(source)
+    path = Path(source).expanduser()
     if not path.is_file() or not os.access(path, os.X_OK):
         raise EarshotError(f"ffmpeg: {path} is not an executable file")
     return path

@@ -5,6 +5,8 @@ import datetime
 import pytest
 
 from pipeline.base.parameters import build
+from pipeline.base.project import Project
+from pipeline.commands.doctor import diagnose
 from pipeline.commands.doctor_checks import (
     check_compiled,
     check_ffmpeg,
@@ -12,7 +14,7 @@ from pipeline.commands.doctor_checks import (
     check_scheduler,
     check_yt_dlp,
 )
-from pipeline.commands.doctor_sources import check_video
+from pipeline.commands.doctor_sources import _copy_cookies, check_video
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.kernels import farneback
 from tests.helpers.command_helpers import make_project, run
@@ -47,6 +49,22 @@ def test_doctor_judges_tools():
         True,
     )
     assert check_scheduler("nonsense").level == "FAIL"
+
+
+def test_doctor_expands_the_home_folder(tmp_path, monkeypatch):
+    """As downloads do."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "cookies.txt").write_text("# Netscape HTTP Cookie File\n")
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\necho 'ffmpeg version 7.0.2'\n")
+    program.chmod(0o755)
+
+    section = {"cookies_path": "~/cookies.txt", "ffmpeg": "~/ffmpeg"}
+    checks = {check.name: check for check in diagnose(Project(tmp_path, {"download": section}), [])}
+    assert "cookies" not in checks
+    assert checks["ffmpeg"].text == f"7.0.2 ({program})"
+    with _copy_cookies("~/cookies.txt") as path:
+        assert path.read_text() == "# Netscape HTTP Cookie File\n"
 
 
 @pytest.mark.parametrize(
