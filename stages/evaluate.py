@@ -8,6 +8,7 @@ from earshot.tables import SAMPLES, read_table
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from eval.results.files import LISTS, summarize_for_dvc, write_results
 from pipeline.base.project import Project
+from pipeline.features.configure import require_datasets
 from stages.common import run_stage
 from train.inference.entrants import collect_entrants
 
@@ -23,6 +24,9 @@ def main(project: Project) -> None:
     rows: dict[str, list[dict]] = {name: [] for name in ("scores", *LISTS)}
     for dataset in project.datasets:
         chosen = [entrant for entrant in entrants if entrant.is_for(dataset)]
+        for entrant in chosen:
+            require_datasets(project, dataset, entrant.reads, reader=entrant.name)
+
         # Open only what the models of this dataset read: other features need not be cached.
         features = {name for entrant in chosen for name in entrant.reads}
         dataset_rows = evaluate_dataset(

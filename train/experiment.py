@@ -13,6 +13,7 @@ from eval.scoring.selection import has_ground_truth, mean_adaptive_ciou
 from pipeline.audit.leakage import AuditParameters, check_leakage, find_overlaps
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import load
+from pipeline.features.configure import require_datasets
 from train.data.feature_readers import describe_features, open_readers
 from train.data.splits import find_boxes, find_split_ids, find_videos, hold_out
 from train.fitting.distributed import is_first_process
@@ -63,6 +64,7 @@ def read_experiment(project: Project, dataset: str, name: str) -> Experiment:
         RunError: the training split has clips of a test split, and that is not allowed.
     """
     parameters = read_run_parameters(project, name)
+    require_datasets(project, dataset, features_read(parameters), reader=f"run {name}")
     audit = project.parameters(AuditParameters, "audit")
     samples = read_table(project.samples_table_path(dataset), SAMPLES)
     clips = read_table(project.clips_table_path(dataset), CLIPS)

@@ -6,7 +6,7 @@ In reading order:
 - ``feature``: ``Feature``, ``Moment``, ``Needs``, ``AudioWindow``, ``Decoded``, ``Extracted`` -
   what a feature needs from a clip and what it computes
 - ``configure``: ``configure_feature``, ``configure_companions``, ``restore_feature``,
-  ``load_module`` - make a feature from its parameters
+  ``load_module``, ``require_datasets`` - make a feature from its parameters
 - ``extract``: ``extract_features`` - compute any features of a clip in one pass
 
 Each feature is a module with ``Parameters`` and ``make_feature``:

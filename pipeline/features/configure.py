@@ -1,7 +1,7 @@
 """Make features from params.yaml, or from the parameters that a cached feature recorded."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, cast
 
 from earshot.errors import ParameterError
@@ -59,6 +59,27 @@ def configure_feature(project: Project, name: str) -> Feature:
     options = {"weights_dir": project.weights_dir} if entry.has_weights else {}
 
     return module.make_feature(project.parameters(module.Parameters, entry.section), **options)
+
+
+def require_datasets(project: Project, dataset: str, names: Iterable[str], *, reader: str) -> None:
+    """Check that features are computed for a dataset.
+
+    Args:
+        project: whose params.yaml says for which datasets a feature is computed.
+        dataset: whose samples.
+        names: of registered features.
+        reader: who reads them, for the message.
+
+    Raises:
+        ParameterError: a feature is computed for other datasets only.
+    """
+    for name in names:
+        section = FEATURES[name].datasets_section
+        if section is not None and dataset not in project.section(section):
+            raise ParameterError(
+                f"params: {reader} reads {name}, which is not computed for {dataset}; add "
+                f"{dataset} to {section}"
+            )
 
 
 def configure_companions(project: Project, name: str) -> list[Feature]:

@@ -41,7 +41,8 @@ FEATURES: dict[str, RegisteredFeature] = {
         RegisteredFeature("frames", "picture", "frames", "Frame"),
         RegisteredFeature("flow", "motion", "flow", "Flow"),
         RegisteredFeature("spectrograms", "sound", "spectrogram", "Spectrogram"),
-        RegisteredFeature("waveforms", "sound", "waveform"),
+        # Few methods read them, and they are the largest sound.
+        RegisteredFeature("waveforms", "sound", "waveform", datasets_section="waveform_datasets"),
         RegisteredFeature(
             "detections",
             "boxes",

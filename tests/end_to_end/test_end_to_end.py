@@ -12,7 +12,7 @@ from earshot import tables
 from tests.helpers.checkouts import change_parameter, make_checkout, run, stages_run
 from tests.helpers.paths import shared_path
 
-FEATURES = ("frames", "spectrograms", "flow", "waveforms")
+FEATURES = ("frames", "spectrograms", "flow")
 BROKEN = {
     "removed": "gone",
     "truncated": "corrupt",

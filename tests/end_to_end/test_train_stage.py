@@ -49,6 +49,14 @@ def count_trainings(monkeypatch):
     return trained
 
 
+def test_a_run_whose_feature_is_not_computed_says_what_to_add(tmp_path, count_trainings):
+    project = make_toy_project(tmp_path, PAIR, waveform_datasets=["vggsound"])
+    message = "run rcgrad reads waveforms, .* add sample to waveform_datasets"
+    with pytest.raises(ParameterError, match=message):
+        stages.train.main(project, "rcgrad")
+    assert count_trainings == []
+
+
 @pytest.mark.parametrize("order", [("rcgrad", "flowgrad_h"), ("flowgrad_h", "rcgrad")])
 def test_rcgrad_and_its_product_with_flow_are_trained_once(
     tmp_path, count_trainings, capsys, order

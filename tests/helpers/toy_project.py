@@ -36,6 +36,7 @@ def make_toy_project(folder: Path, runs: dict[str, dict], **params) -> Project:
         "datasets": ["sample"],
         "models": list(runs),
         "released": [],
+        "waveform_datasets": ["sample"],
         "train": {name: {**TINY_RUN, **values} for name, values in runs.items()},
         "hardware": {"accelerator": "cpu", "num_threads": 1},
         "audit": {"allow_leakage": False},
