@@ -30,7 +30,7 @@ from earshot.tables import CLIPS, SAMPLES
 from pipeline.datasets.dataset import Attribute, Dataset
 from pipeline.lists.rows import make_file_clip
 from pipeline.media.container import open_container
-from pipeline.media.mpegts_joins import find_recordings
+from pipeline.media.recordings import find_recordings
 from pipeline.media.timeline import choose_stream, find_duration
 
 LISTING_NAME = "listing.json"
@@ -326,7 +326,7 @@ def probe_duration(path: Path) -> float | None:
             if choose_stream(container, "video") is None:
                 return None
 
-            # Each recording of an MPEG-TS file restarts the clock, so add their durations.
+            # Each recording of a file restarts the clock, so add their durations.
             recordings = find_recordings(path)
             if recordings is not None:
                 return sum(recordings.durations_seconds)

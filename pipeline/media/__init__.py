@@ -16,6 +16,6 @@ In reading order:
   `ValidationParameters`. Whether a file is what was wanted.
 - cut: `cut_clip`, `CuttingError`. An exact section of a file, encoded again.
 - mux: `mux`, `mux_still`, `SUFFIX`. Picture and sound of two files in one.
-- mpegts_joins: `find_recordings`, `write_joined`. MPEG-TS files of several recordings.
+- recordings, avi_recordings: `find_recordings`, `write_joined`. Files of several recordings.
 - ffmpeg: `find_ffmpeg`, `read_version`. The ffmpeg program.
 """

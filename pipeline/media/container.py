@@ -12,6 +12,7 @@ from av.container import InputContainer
 
 from pipeline.media.formats import make_library_options
 
+_EBML_ID = bytes.fromhex("1a45dfa3")  # how a Matroska file begins
 _MATROSKA_SEGMENT_ID = bytes.fromhex("18538067")
 _HEAD_BYTES = 4096
 
@@ -64,6 +65,22 @@ def is_cut_off(container: InputContainer) -> bool:
     with open(path, "rb") as file:
         stop = find_matroska_end(file.read(_HEAD_BYTES))
     return stop is not None and path.stat().st_size < stop
+
+
+def has_more_recordings(container: InputContainer) -> bool:
+    """Return whether a Matroska or WebM file goes on with another one, which FFmpeg does not join.
+
+    `find_recordings` joins those of the formats of which FFmpeg reads all recordings.
+    """
+    if not container.format.name.startswith("matroska"):
+        return False
+
+    with open(container.name, "rb") as file:
+        stop = find_matroska_end(file.read(_HEAD_BYTES))
+        if stop is None:
+            return False
+        file.seek(stop)
+        return file.read(len(_EBML_ID)) == _EBML_ID
 
 
 def has_lost_its_end(

@@ -3,7 +3,8 @@
 A download that "succeeded" may be half a file, a page of HTML or a slide show. So every file is
 opened and decoded before it is published: all of it up to a minute; of a longer one three windows,
 at the beginning, in the middle and at the end. Files that are valid but of little use get the flags
-``silent`` and ``still``.
+``silent`` and ``still``; Matroska and WebM files of which only the first recording is read get
+``more_recordings``.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from av.audio.frame import format_dtypes
 from av.container import InputContainer
 
 from earshot.errors import MediaError
-from pipeline.media.container import open_container
+from pipeline.media.container import has_more_recordings, open_container
 from pipeline.media.timeline import (
     choose_stream,
     find_duration,
@@ -74,7 +75,7 @@ class ClipFacts:
     video_codec: str
     audio_codec: str
     sample_rate: int  # Hz
-    flags: tuple[str, ...]  # `silent`, `still`
+    flags: tuple[str, ...]  # `silent`, `still`, `more_recordings`
 
     def as_mapping(self) -> dict:
         """Return the facts as plain values, for JSON."""
@@ -191,7 +192,7 @@ def _validate(
         video_codec=video.codec_context.name,
         audio_codec=audio.codec_context.name,
         sample_rate=audio.codec_context.sample_rate,
-        flags=_find_flags(pictures, sound, parameters),
+        flags=_find_flags(container, pictures, sound, parameters),
     )
 
 
@@ -237,9 +238,14 @@ def _require_duration(
 
 
 def _find_flags(
-    pictures: _Decoded, sound: _Decoded, parameters: ValidationParameters
+    container: InputContainer,
+    pictures: _Decoded,
+    sound: _Decoded,
+    parameters: ValidationParameters,
 ) -> tuple[str, ...]:
     flags = []
+    if has_more_recordings(container):
+        flags.append("more_recordings")
     if sound.peak < 10 ** (parameters.silence_dbfs / 20):
         flags.append("silent")
     if pictures.difference <= parameters.still_difference:

@@ -13,7 +13,7 @@ from pipeline.downloads.messages import ClipRequest, ClipResult, FetchRequest, m
 from pipeline.downloads.parameters import FetchParameters
 from pipeline.media.cut import CuttingError, cut_clip
 from pipeline.media.ffmpeg import find_ffmpeg
-from pipeline.media.mpegts_joins import find_recordings, write_joined
+from pipeline.media.recordings import find_recordings, write_joined
 from pipeline.media.validate import SourceFacts, read_source_facts, validate_clip
 
 _ANY_HEIGHT = 1 << 20  # pixels: no limit
@@ -70,10 +70,10 @@ def _make_clip(
     path = media.path
     source = read_source_facts(path)
 
-    # An MPEG-TS file of several recordings first gets one clock.
+    # A file of several recordings first gets one clock.
     recordings = find_recordings(path)
     if recordings is not None:
-        path = work_dir / f"joined-{clip['file_stem']}.ts"
+        path = work_dir / f"joined-{clip['file_stem']}{recordings.suffix}"
         write_joined(media.path, path, recordings)
         source = read_source_facts(path)
 

@@ -1,33 +1,45 @@
-"""Repair MPEG-TS files that hold several recordings one after the other.
+"""Repair files that hold several recordings one after the other.
 
-Cameras, recorders and `cat` make such files. The clock jumps where one recording ends and the next
-begins. So one time means two moments, and the file's length is that of the last recording or, where
-the clock seems to have wrapped around, 26 hours.
+Cameras, recorders and `cat` make such files. In MPEG-TS and MPEG-PS (MPG, VOB) the clock jumps
+where one recording ends and the next begins. So one time means two moments, and the file's length
+is that of the last recording or, where the clock seems to have wrapped around, 26 hours. In AVI the
+recordings behind the first are not seen at all (`avi_recordings.py`).
 
 Here the recordings are found (`find_recordings`) and written into one file with one clock
 (`write_joined`). Packets are copied; nothing is encoded.
 """
 
 import bisect
+import itertools
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import av
 import av.error
-from av.container import InputContainer
+from av.container import InputContainer, OutputContainer
 
 from earshot.errors import MediaError
 from earshot.files import publish
+from pipeline.media.avi_recordings import (
+    AviPart,
+    copy_avi_parts,
+    find_avi_parts,
+    find_avi_suffix,
+    measure_avi_part,
+)
 from pipeline.media.container import open_container
 from pipeline.media.timeline import choose_streams
 
 # Larger steps are another clock, not jitter or a pause. The ffmpeg program uses the same limits.
 _BACKWARD_SECONDS = 0.1
 _FORWARD_SECONDS = 10.0
-_TICKS_PER_SECOND = 90_000  # of every stream of an MPEG-TS file
+# Their streams share one clock, and every packet has a time of it.
+_CLOCKED_FORMATS = ("mpegts", "mpeg")
+_TICKS_PER_SECOND = 90_000  # of every stream of these formats
+_FORMATS = {".ts": "mpegts", ".avi": "avi", ".mkv": "matroska"}
 # Damage within the last second of a recording is its end, not a fault.
 _END_TICKS = _TICKS_PER_SECOND
 
@@ -64,24 +76,26 @@ class Run:
 
 @dataclass(frozen=True)
 class JoinedRecordings:
-    """The recordings that an MPEG-TS file consists of."""
+    """The recordings that a file consists of."""
 
     durations_seconds: tuple[float, ...]  # of each recording
+    suffix: str  # of the file that they are joined in
     # By a stream's index: how many ticks each of its runs moves, so that recordings follow each
     # other.
-    shifts: dict[int, list[int]]
+    shifts: dict[int, list[int]] = field(default_factory=dict)
+    avi_parts: tuple[AviPart, ...] = ()  # of AVI: where the recordings lie
 
 
 def find_recordings(path: Path | str) -> JoinedRecordings | None:
-    """Find the recordings of an MPEG-TS file whose clock jumps.
+    """Find the recordings of a file that holds several.
 
-    Reads all packets and decodes nothing.
+    Reads all packets of MPEG-TS and MPEG-PS, and decodes nothing.
 
     Args:
         path: Any media file.
 
     Returns:
-        None for every file that is not MPEG-TS or holds one recording.
+        None for every file that holds one recording.
 
     Raises:
         MediaError: ``corrupt`` when a file of several recordings is damaged within one of them. In
@@ -89,7 +103,9 @@ def find_recordings(path: Path | str) -> JoinedRecordings | None:
         av.FFmpegError: The file cannot be read.
     """
     with open_container(path) as container:
-        if container.format.name != "mpegts":
+        if container.format.name == "avi":
+            return _find_avi_recordings(path)
+        if container.format.name not in _CLOCKED_FORMATS:
             return None
         runs = _find_runs(container)
     # A clock that never jumps is one recording, the usual case.
@@ -97,6 +113,8 @@ def find_recordings(path: Path | str) -> JoinedRecordings | None:
         return None
 
     recordings = _join_runs(runs)
+    if len(recordings.durations_seconds) == 1:
+        return None
     if any(run.is_damaged_within for known in runs.values() for run in known):
         num_recordings = len(recordings.durations_seconds)
         raise MediaError(
@@ -106,42 +124,62 @@ def find_recordings(path: Path | str) -> JoinedRecordings | None:
     return recordings
 
 
+def _find_avi_recordings(path: Path | str) -> JoinedRecordings | None:
+    parts = find_avi_parts(path)
+    if len(parts) < 2:
+        return None
+    durations_seconds = tuple(measure_avi_part(path, part) for part in parts)
+    return JoinedRecordings(
+        durations_seconds, find_avi_suffix(path, parts[0]), avi_parts=tuple(parts)
+    )
+
+
 def write_joined(path: Path | str, target_path: Path, recordings: JoinedRecordings) -> None:
-    """Publish an MPEG-TS file in which the recordings of another one follow each other.
+    """Publish a file in which the recordings of another one follow each other.
 
     Args:
         path: The file with several recordings.
-        target_path: Where the joined file is published.
+        target_path: Where the joined file is published; with the suffix ``recordings.suffix``.
         recordings: What ``find_recordings`` found in ``path``.
 
     Raises:
         MediaError: ``corrupt``.
     """
+    num_recordings = len(recordings.durations_seconds)
+    container_format = _FORMATS[recordings.suffix]
     try:
-        with open_container(path) as source, publish(target_path) as temporary_path:
-            with av.open(os.fspath(temporary_path), "w", format="mpegts") as output:
-                streams = {
-                    stream.index: output.add_stream_from_template(stream)
-                    for stream in choose_streams(source)
-                }
-                for packet, dts, number in _iter_packets(source):
-                    shifts = recordings.shifts[packet.stream.index]
-                    # The file can end in the middle of a packet.
-                    if packet.is_corrupt and number == len(shifts) - 1:
-                        continue
-
-                    shown = dts if packet.pts is None else packet.pts
-                    packet.dts = dts + shifts[number]
-                    packet.pts = shown + shifts[number]
-                    packet.stream = streams[packet.stream.index]
-                    output.mux(packet)
+        with publish(target_path) as temporary_path:
+            with av.open(os.fspath(temporary_path), "w", format=container_format) as output:
+                if recordings.avi_parts:
+                    copy_avi_parts(path, recordings.avi_parts, recordings.durations_seconds, output)
+                else:
+                    _copy_runs(path, recordings, output)
     except (av.error.FFmpegError, ValueError) as error:
-        num_recordings = len(recordings.durations_seconds)
         raise MediaError(
             "corrupt",
             f"{path}: contains {num_recordings} concatenated recordings that cannot be joined: "
             f"{error}",
         ) from None
+
+
+def _copy_runs(path: Path | str, recordings: JoinedRecordings, output: OutputContainer) -> None:
+    """Copy the packets of a file whose clock jumps."""
+    with open_container(path) as source:
+        streams = {
+            stream.index: output.add_stream_from_template(stream)
+            for stream in choose_streams(source)
+        }
+        for packet, dts, number in _iter_packets(source):
+            shifts = recordings.shifts[packet.stream.index]
+            # The file can end in the middle of a packet.
+            if packet.is_corrupt and number == len(shifts) - 1:
+                continue
+
+            shown = dts if packet.pts is None else packet.pts
+            packet.dts = dts + shifts[number]
+            packet.pts = shown + shifts[number]
+            packet.stream = streams[packet.stream.index]
+            output.mux(packet)
 
 
 class _NumberedPacket(NamedTuple):
@@ -232,6 +270,7 @@ def _join_runs(runs: dict[int, list[Run]]) -> JoinedRecordings:
         begin += stop - start
     return JoinedRecordings(
         tuple((stop - start) / _TICKS_PER_SECOND for start, stop in spans),
+        ".ts",
         {index: [shifts[number] for number in known] for index, known in numbers.items()},
     )
 
@@ -245,8 +284,9 @@ def _find_starts(runs: dict[int, list[Run]]) -> list[int]:
     """
     gaps = sorted(
         (run.first_position, known[number - 1].last_position if number else -1)
-        for known in runs.values()
+        for index, known in runs.items()
         for number, run in enumerate(known)
+        if not _is_pause(runs, index, number)
     )
     starts: list[int] = []
     for first_position, previous_position in gaps:
@@ -254,3 +294,22 @@ def _find_starts(runs: dict[int, list[Run]]) -> list[int]:
         if not starts or starts[-1] <= previous_position:
             starts.append(first_position)
     return starts
+
+
+def _is_pause(runs: dict[int, list[Run]], index: int, number: int) -> bool:
+    """Return whether a run follows a pause of its stream, and not another recording.
+
+    Then its clock jumps ahead, and that of no other stream jumps meanwhile.
+    """
+    if number == 0:
+        return False
+    before, run = runs[index][number - 1], runs[index][number]
+    if run.start < before.stop:
+        return False
+
+    others = [known for other, known in runs.items() if other != index]
+    return bool(others) and not any(
+        previous.last_position < run.first_position and before.last_position < after.first_position
+        for known in others
+        for previous, after in itertools.pairwise(known)
+    )

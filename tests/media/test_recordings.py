@@ -1,4 +1,6 @@
-"""MPEG-TS files of several recordings: in the clip they follow each other, sound with picture."""
+"""Files of several recordings: in the clip they follow each other, sound with picture."""
+
+import itertools
 
 import av
 import numpy as np
@@ -6,8 +8,9 @@ import pytest
 
 from earshot.errors import MediaError
 from pipeline.datasets.local import probe_duration
-from pipeline.media.mpegts_joins import find_recordings, write_joined
 from pipeline.media.reader import ClipReader, probe
+from pipeline.media.recordings import find_recordings, write_joined
+from pipeline.media.validate import ValidationParameters, validate_clip
 from tests.helpers.clip_factory import make_clip, read_frames
 from tests.helpers.download_helpers import clips_table, download
 
@@ -105,6 +108,106 @@ def test_recordings_follow_each_other_in_the_clip(tmp_path, recordings, join):
     assert find_recordings(clip_path) is None
     again = download(tmp_path / "data", clips_table(("joined", path.as_uri())))["joined"]
     assert again == row, "a source that did not change is not fetched again"
+
+
+OTHER_FORMATS = {  # encoders of picture and sound
+    ".vob": ("-c:v", "mpeg2video", "-bf", "2", "-b:v", "500k", "-c:a", "ac3"),
+    ".mpg": ("-c:v", "mpeg1video", "-bf", "2", "-b:v", "500k", "-c:a", "mp2"),
+    ".avi": ("-c:v", "mpeg4", "-bf", "2", "-b:v", "500k", "-c:a", "mp3"),
+    " h264.avi": ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-c:a", "pcm_s16le"),
+    " mjpeg.avi": ("-c:v", "mjpeg", "-c:a", "pcm_s16le"),
+}
+
+
+def write_two(folder, suffix, *, seconds=(2.4, 2.0), sizes=("96x64", "96x64")):
+    """Write a red and a lime recording one after the other; return the path."""
+    content = b""
+    for colour, length, size in zip(("red", "lime"), seconds, sizes, strict=True):
+        part = make_clip(
+            folder / f"{colour}{suffix}",
+            *OTHER_FORMATS[suffix],
+            seconds=length,
+            picture=f"color={colour}:size={size}:rate=25:duration={{seconds}}",
+            sound=f"sine=frequency={TONES[colour]}:duration={{seconds}}:sample_rate=48000",
+        )
+        content += part.read_bytes()
+    path = folder / f"both{suffix}"
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("suffix", OTHER_FORMATS)
+def test_recordings_of_other_formats_follow_each_other(tmp_path, suffix):
+    path = write_two(tmp_path, suffix)
+    row = download(tmp_path / "data", clips_table(("joined", path.as_uri())))["joined"]
+    assert row["status"] == "ok", row
+    clip_path = tmp_path / "data" / "clips" / row["path"]
+    assert row["duration_seconds"] == pytest.approx(4.4, abs=0.25)
+    assert probe_duration(path) == pytest.approx(row["duration_seconds"], abs=0.1)
+    assert find_recordings(clip_path) is None
+
+    with ClipReader(clip_path) as reader:
+        for time, colour in (
+            (0.4, "red"),
+            (1.2, "red"),
+            (2.0, "red"),
+            (2.9, "lime"),
+            (4.0, "lime"),
+        ):
+            assert find_colour_and_tone(reader, time) == (colour, colour), time
+        times = [index / 10 for index in range(44)]
+        together = [frame.rgb for frame in reader.iter_frames(times)]
+    for index in (3, 23, 26, 40):
+        with ClipReader(clip_path) as reader:
+            (alone,) = read_frames(reader, [times[index]])
+        np.testing.assert_array_equal(alone.rgb, together[index])
+
+    with av.open(str(clip_path)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == pytest.approx(110, abs=1)
+
+
+def test_avi_recordings_of_different_kinds_are_refused(tmp_path):
+    path = write_two(tmp_path, ".avi", sizes=("96x64", "128x96"))
+    row = download(tmp_path / "data", clips_table(("joined", path.as_uri())))["joined"]
+    assert (row["status"], row["reason"]) == ("missing", "corrupt")
+    assert "2 concatenated recordings of different kinds" in row["detail"]
+
+
+def test_a_second_recording_that_ffmpeg_does_not_read_is_a_flag(tmp_path):
+    options = ("-c:v", "libvpx", "-deadline", "realtime", "-c:a", "libopus")
+    path = make_clip(tmp_path / "one.webm", *options, size="96x64", seconds=2)
+    assert find_flags(path) == ()
+    path.write_bytes(2 * path.read_bytes())
+    assert find_flags(path) == ("more_recordings",)
+    assert probe(path).duration_seconds == pytest.approx(2, abs=0.1)
+
+
+def find_flags(path):
+    """Return the flags that the check of a clip gives it."""
+    parameters = ValidationParameters()
+    return validate_clip(path, wanted_seconds=None, parameters=parameters).flags
+
+
+def test_a_pause_in_the_sound_is_no_second_recording(tmp_path):
+    """Picture 14 s; sound from 0 to 1 s and from 12 to 14 s."""
+    sound = "sine=frequency=500:duration=14,aselect='lt(t,1)+gte(t,12)'"
+    path = make_clip(
+        tmp_path / "pause.ts",
+        *("-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-c:a", "mp2"),
+        size="48x32",
+        fps="10",
+        seconds=14,
+        sound=sound,
+    )
+    with av.open(str(path)) as container:
+        times = [
+            packet.pts * packet.time_base for packet in container.demux(audio=0) if packet.size
+        ]
+    assert max(after - before for before, after in itertools.pairwise(times)) > 10
+    assert find_recordings(path) is None
+    twice = tmp_path / "twice.ts"
+    twice.write_bytes(2 * path.read_bytes())
+    assert find_recordings(twice).durations_seconds == pytest.approx((14, 14), abs=0.3)
 
 
 def test_the_packets_are_those_of_the_recordings(tmp_path, recordings):

@@ -1,0 +1,187 @@
+"""Join the recordings of an AVI file that holds several, as `cat` makes it.
+
+Each is a whole AVI file of its own, with a header and an index. FFmpeg knows the first header
+alone: it says how long the file is, and a seek ends in the first recording. So each recording is
+opened as the range of bytes that it is.
+"""
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+from av.container import InputContainer, OutputContainer
+
+from earshot.errors import MediaError
+from pipeline.media.formats import make_library_options
+from pipeline.media.timeline import choose_streams
+
+# The size of a chunk counts its bytes behind the first eight; chunks begin at even positions.
+_CHUNK_HEAD_BYTES = 8
+_LIST_HEAD_BYTES = 12
+# Matroska keeps the time of each packet, AVI only their number. But of these codecs AVI does not
+# say when a picture is shown (see `is_reordered_avi`).
+_UNTIMED_CODECS = ("h264", "hevc")
+
+
+class AviPart(NamedTuple):
+    """Where a recording lies in a file: the half-open range of bytes [start, stop)."""
+
+    start: int
+    stop: int
+
+
+def find_avi_parts(path: Path | str) -> list[AviPart]:
+    """Return where the recordings of an AVI file lie; one of a usual file.
+
+    A recording of more than a gigabyte consists of several lists: one ``AVI`` and some ``AVIX``.
+    """
+    parts: list[AviPart] = []
+    num_bytes = os.path.getsize(path)
+    with open(path, "rb") as file:
+        position = 0
+        while position < num_bytes:
+            file.seek(position)
+            head = file.read(_LIST_HEAD_BYTES)
+            if head[:4] != b"RIFF":
+                break
+
+            size = int.from_bytes(head[4:8], "little")
+            stop = min(position + _CHUNK_HEAD_BYTES + size + size % 2, num_bytes)
+            if head[8:] == b"AVI ":
+                parts.append(AviPart(position, stop))
+            elif parts:
+                parts[-1] = AviPart(parts[-1].start, stop)
+            position = stop
+    return parts
+
+
+def find_avi_suffix(path: Path | str, part: AviPart) -> str:
+    """Return the suffix of a container that keeps all packets of a recording, and their times."""
+    with _open_part(path, part) as container:
+        contexts = [stream.codec_context for stream in choose_streams(container)]
+        is_untimed = any(context.name in _UNTIMED_CODECS for context in contexts)
+        # A palette can change with a packet, in a way that is AVI's own.
+        has_palette = any(getattr(context, "pix_fmt", None) == "pal8" for context in contexts)
+        return ".avi" if is_untimed or has_palette else ".mkv"
+
+
+def measure_avi_part(path: Path | str, part: AviPart) -> float:
+    """Return how many seconds a recording lasts, by all of its packets."""
+    stop_seconds = 0.0
+    with _open_part(path, part) as container:
+        for packet, dts in _iter_packets(container):
+            end = (dts + (packet.duration or 0)) * packet.time_base
+            stop_seconds = max(stop_seconds, float(end))
+    return stop_seconds
+
+
+def copy_avi_parts(
+    path: Path | str,
+    parts: tuple[AviPart, ...],
+    durations_seconds: tuple[float, ...],
+    output: OutputContainer,
+) -> None:
+    """Copy the packets of all recordings, each recording behind the one before.
+
+    Args:
+        path: The file with the recordings.
+        parts: Where they lie.
+        durations_seconds: Of each of them.
+        output: Where the packets go; without streams yet.
+
+    Raises:
+        MediaError: ``corrupt`` when the recordings are of different kinds.
+        av.FFmpegError: The file cannot be read, or the packets cannot be written.
+    """
+    kind = ""
+    copies: dict[str, av.stream.Stream] = {}
+    begin_seconds = 0.0
+    for part, duration_seconds in zip(parts, durations_seconds, strict=True):
+        with _open_part(path, part) as container:
+            streams = choose_streams(container)
+            if not copies:
+                kind = _describe(container)
+                copies = {one.type: output.add_stream_from_template(one) for one in streams}
+            elif _describe(container) != kind:
+                raise MediaError(
+                    "corrupt",
+                    f"{path}: contains {len(parts)} concatenated recordings of different kinds "
+                    f"({kind}; {_describe(container)}), which cannot be joined",
+                )
+
+            for packet, dts in _iter_packets(container):
+                shift = round(begin_seconds / packet.time_base)
+                packet.pts = (dts if packet.pts is None else packet.pts) + shift
+                packet.dts = dts + shift
+                packet.stream = copies[packet.stream.type]
+                output.mux(packet)
+        begin_seconds += duration_seconds
+
+
+def _describe(container: InputContainer) -> str:
+    """Say what must be the same in recordings of one file, for comparison and for messages."""
+    texts = []
+    for stream in choose_streams(container):
+        context = stream.codec_context
+        if isinstance(context, av.VideoCodecContext):
+            texts.append(f"{context.name} {context.width}x{context.height} {context.pix_fmt}")
+        else:
+            texts.append(f"{context.name} {context.sample_rate} Hz {context.channels} channels")
+    return ", ".join(texts)
+
+
+def _iter_packets(container: InputContainer) -> Iterator[tuple[av.Packet, int]]:
+    """Yield the packets that have data and a decoding time, with that time."""
+    for packet in container.demux(choose_streams(container)):
+        if packet.size and packet.dts is not None:
+            yield packet, packet.dts
+
+
+@contextmanager
+def _open_part(path: Path | str, part: AviPart) -> Iterator[InputContainer]:
+    with open(path, "rb") as file:
+        with av.open(
+            _ByteRange(file, part),
+            mode="r",
+            format="avi",
+            metadata_errors="ignore",
+            options=make_library_options(),
+        ) as container:
+            yield container
+
+
+class _ByteRange(io.RawIOBase):
+    """A range of bytes of a file, as a file of its own."""
+
+    def __init__(self, file: io.BufferedReader, part: AviPart):
+        self._file = file
+        self._part = part
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
+        self._file.seek(self._part.start + self._position)
+        num_left = self._part.stop - self._part.start - self._position
+        data = self._file.read(max(min(len(buffer), num_left), 0))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        begin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position}.get(
+            whence, self._part.stop - self._part.start
+        )
+        self._position = begin + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
