@@ -31,6 +31,7 @@ from eval.scoring.protocols import PROTOCOLS, get_protocol
 from pipeline.base.os_errors import report_error
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import TestSet, load
+from pipeline.lists.box_checks import check_boxes
 from pipeline.lists.published_lists import read_ids
 
 _ANY_ID = re.compile(r"[^\s,]+")
@@ -155,6 +156,10 @@ def _load_samples(options: argparse.Namespace, project: Project, test_set: TestS
         lists_dir=options.lists,
         source_parameters=_find_source_paths(project, test_set.dataset, xml_dir=options.xml),
     )
+
+    note = check_boxes(samples, name=str(options.annotations or test_set.name))
+    if note:
+        print(f"note: {note}")
 
     # With fewer samples, n and the metrics are not those of the papers.
     num_samples = len(find_subset_ids(samples, test_set.split))

@@ -4,11 +4,12 @@ import json
 
 from earshot.files import publish_text
 from earshot.reader import FeatureReader
-from earshot.tables import SAMPLES, read_table
+from earshot.tables import CLIPS, SAMPLES, read_table
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from eval.results.files import LISTS, summarize_for_dvc, write_results
 from pipeline.base.project import Project
 from pipeline.features.configure import require_datasets
+from pipeline.lists.box_checks import check_boxes
 from stages.common import run_stage
 from train.inference.entrants import collect_entrants
 
@@ -29,13 +30,22 @@ def main(project: Project) -> None:
 
         # Open only what the models of this dataset read: other features need not be cached.
         features = {name for entrant in chosen for name in entrant.reads}
+        samples = read_table(project.samples_table_path(dataset), SAMPLES)
+        note = check_boxes(samples, name=dataset)
+        if note:
+            print(note)
+
+        clips = read_table(
+            project.clips_table_path(dataset), CLIPS, columns=["clip_id", "video_id"]
+        )
         dataset_rows = evaluate_dataset(
             dataset,
-            read_table(project.samples_table_path(dataset), SAMPLES),
+            samples,
             {name: FeatureReader(project.feature_dir(dataset, name)) for name in sorted(features)},
             chosen,
             parameters=parameters,
             maps_dir=project.maps_dir(dataset),
+            video_of=dict(zip(*clips.to_pydict().values(), strict=True)),
         )
         for name, new_rows in dataset_rows.items():
             rows[name] += new_rows

@@ -1,8 +1,11 @@
 """``sources@DATASET``: which clips and samples a dataset has."""
 
+import sys
+
 from earshot.tables import CLIPS, SAMPLES, write_table
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import load
+from pipeline.lists.box_checks import check_boxes
 from stages.common import run_stage
 
 
@@ -11,6 +14,11 @@ def main(project: Project, dataset: str) -> None:
     about = load(dataset)
     parameters = project.parameters(about.parameters, f"sources.{dataset}")
     clips, samples = about.build_tables(parameters, cache_dir=project.dataset_cache_dir(dataset))
+
+    # Boxes in another unit would give every method a score of 0.
+    note = check_boxes(samples, name=dataset)
+    if note:
+        print(note, file=sys.stderr)
 
     write_table(project.clips_table_path(dataset), clips, CLIPS)
     write_table(project.samples_table_path(dataset), samples, SAMPLES)

@@ -72,8 +72,14 @@ def make_baseline(name: str) -> Entrant:
         """Return the flow maps of the samples; each is computed when it is read."""
         return FlowMaps(sample_ids, readers["flow"], coding=coding)
 
-    is_absolute = not name.endswith(NORMALIZED)
-    return Entrant(name, "baseline", predict, reads=("flow",), is_absolute=is_absolute)
+    return Entrant(
+        name,
+        "baseline",
+        predict,
+        reads=("flow",),
+        is_absolute=not name.endswith(NORMALIZED),
+        method=name,
+    )
 
 
 def make_centre_map() -> np.ndarray:

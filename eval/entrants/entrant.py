@@ -66,6 +66,11 @@ class Entrant:
     seed: int | None = None
     # How the checkpoint was chosen.
     selection: str = "none"
+    # What is compared with published results: the method (a baseline's is its name), the training
+    # data as "dataset/split", and the number of training samples.
+    method: str | None = None
+    trained_on: str | None = None
+    num_trained_on: int | None = None
     # None: the training data is not known.
     training_clips: TrainingClips | None = None
 

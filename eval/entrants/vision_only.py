@@ -53,6 +53,7 @@ def make_vision_only(
         reads=("detections",),
         datasets=datasets,
         is_absolute=True,
+        method="vision_only",
         parity={"flowgrad": lambda ids, readers: PublishedMaps(ids, readers["detections"])},
     )
 

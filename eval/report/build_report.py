@@ -22,9 +22,9 @@ from eval.report.inputs import DatasetInputs, ReportInputs, ReportParameters
 from eval.report.page import render_page
 from eval.report.protocol_cards import view_protocols
 from eval.report.result_rows import ABSENT, KIND_ORDER, Group, group_results, with_ceilings
-from eval.report.results_tables import Results, view_results, view_summary
+from eval.report.results_tables import Results, view_results
 from eval.report.score_charts import (
-    THRESHOLDS,
+    THRESHOLD_LABELS,
     SampleScores,
     collect_scores,
     restrict,
@@ -32,6 +32,7 @@ from eval.report.score_charts import (
     view_breakdowns,
     view_curves,
 )
+from eval.report.summary_cards import view_summary
 from eval.report.training_curves import view_training
 from eval.results.test_sets import find_test_sets
 
@@ -323,7 +324,7 @@ def _make_plot_tables(inputs: ReportInputs, evaluation: _Evaluation) -> dict[str
                 _UNSAFE_IN_FILE_NAME.sub("_", name) for name in (scores.dataset, subset, model)
             )
             path = f"plots/success_curve/{dataset}_{subset_name}/{model_name}.csv"
-            points = zip(THRESHOLDS, values, strict=True)
+            points = zip(THRESHOLD_LABELS, values, strict=True)
             tables[path] = _write_csv(["threshold", "success_rate"], points)
 
     # Pending clips that have a reason are counted too, as on the page.

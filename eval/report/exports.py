@@ -39,7 +39,11 @@ _MARKDOWN = {character: f"\\{character}" for character in "\\`*_<>|"}
 
 def write_markdown(groups: Sequence[Group]) -> str:
     """Return a Markdown table for each subset and protocol."""
-    lines = ["# Results", "", "Values with 95 % bootstrap intervals over samples."]
+    lines = [
+        "# Results",
+        "",
+        "Values with 95 % bootstrap intervals; samples of one video are drawn together.",
+    ]
     for group in groups:
         metrics = metrics_in(group.rows)
         # names come from lists of the user and may hold what Markdown takes for markup

@@ -136,6 +136,11 @@ def best_row(rows: Sequence[Mapping], metric: str, kinds: Collection[str]) -> Ma
     return best
 
 
+def best_own_row(rows: Sequence[Mapping], metric: str) -> Mapping | None:
+    """Return the best trained model; without one, the best baseline or untrained network."""
+    return best_row(rows, metric, ("model",)) or best_row(rows, metric, ("baseline", "untrained"))
+
+
 def interval_of(row: Mapping, metric: str) -> tuple[float, float] | None:
     """Return the two ends of a metric's 95 % interval, or None where there is none."""
     low, high = number_of(row, f"{metric}_low"), number_of(row, f"{metric}_high")

@@ -1,12 +1,13 @@
-"""The summary and the tables of results: values with intervals, comparisons, published numbers.
+"""The tables of results: values with intervals, and the paired comparisons.
 
-``templates/section_summary.html`` and ``templates/section_results.html`` show these views.
+``templates/section_results.html`` shows these views.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.report.charts import IntervalBar, draw_interval
+from eval.report.published_table import PublishedRow, view_published
 from eval.report.result_rows import (
     ABSENT,
     METRIC_TITLES,
@@ -21,8 +22,6 @@ from eval.report.result_rows import (
     title_of,
 )
 from eval.results.files import format_coverage
-from eval.results.published import PUBLISHED, Published, explain_incomparability
-from eval.results.test_sets import find_test_sets
 
 COMMON_TITLE = "On the samples that all models have"
 _KIND_MARKS = {
@@ -32,42 +31,6 @@ _KIND_MARKS = {
     "trivial": "trivial",
     "ceiling": "",  # its name says it
 }
-_BEST_TITLES = {
-    "model": "best model",
-    "baseline": "no model is trained; best baseline",
-    "untrained": "no model is trained; best untrained network",
-}
-
-
-@dataclass(frozen=True)
-class SummaryRow:
-    """A row that the summary names, with its value of the main metric."""
-
-    title: str
-    model: str
-    value: float
-    interval: str
-
-
-@dataclass(frozen=True)
-class SummaryCard:
-    """The best row of a test set, and the best ones that were not trained on the task."""
-
-    dataset: str
-    subset: str
-    metric: str
-    best: SummaryRow
-    references: tuple[SummaryRow, ...]
-    n: int | None
-    num_requested: int | None
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The first section: a card a test set, and one sentence for each input that was absent."""
-
-    cards: tuple[SummaryCard, ...]
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +71,11 @@ class ResultTable:
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """The paired difference of two models; ``is_clear``: its interval does not hold 0."""
+    """The paired difference of two models.
+
+    ``is_clear``: its interval does not hold 0. ``is_best_baseline``: the second is the baseline
+    that the first has to beat.
+    """
 
     first: str
     second: str
@@ -120,22 +87,7 @@ class ComparisonRow:
     p_value: float | None
     n: int | None
     is_clear: bool
-
-
-@dataclass(frozen=True)
-class PublishedRow:
-    """A published number and this run's beside it; ``why_not`` is empty where both compare."""
-
-    method: str
-    trained_on: str
-    success_rate: float | None
-    success_at: str
-    auc: float | None
-    own_model: str
-    own_protocol: str
-    own_success_rate: float | None
-    own_auc: float | None
-    why_not: str
+    is_best_baseline: bool
 
 
 @dataclass(frozen=True)
@@ -157,59 +109,6 @@ class Results:
     subsets: tuple[SubsetResults, ...] = ()
     why_none: str = ""
     common_title: str = COMMON_TITLE
-
-
-def view_summary(
-    groups: Iterable[Group], *, protocol: str, metric: str, notes: Sequence[str] = ()
-) -> Summary:
-    """Return a card for each test set that has a row under ``protocol``.
-
-    Args:
-        groups: All tables of results.
-        protocol: The protocol that the cards show.
-        metric: The metric that the cards show, one of ``METRIC_TITLES``.
-        notes: Sentences that stand below the cards.
-    """
-    cards = [_make_card(group, metric) for group in groups if group.protocol == protocol]
-    return Summary(tuple(card for card in cards if card is not None), tuple(notes))
-
-
-def _make_card(group: Group, metric: str) -> SummaryCard | None:
-    best = _best_own_row(group.rows, metric)
-    if best is None:
-        return None
-
-    # What the best row has to be compared with.
-    references = []
-    for title, kind in (
-        ("best baseline without training", "baseline"),
-        ("best trivial baseline", "trivial"),
-    ):
-        row = best_row(group.rows, metric, (kind,))
-        if row is not None and row is not best:
-            references.append(_make_summary_row(title, row, metric))
-
-    return SummaryCard(
-        dataset=group.dataset,
-        subset=group.subset,
-        metric=METRIC_TITLES.get(metric, metric),
-        best=_make_summary_row(_BEST_TITLES[best["kind"]], best, metric),
-        references=tuple(references),
-        n=best.get("n"),
-        num_requested=best.get("num_requested"),
-    )
-
-
-def _best_own_row(rows: Sequence[Mapping], metric: str) -> Mapping | None:
-    """Return the best trained model; without one, the best baseline or untrained network."""
-    return best_row(rows, metric, ("model",)) or best_row(rows, metric, ("baseline", "untrained"))
-
-
-def _make_summary_row(title: str, row: Mapping, metric: str) -> SummaryRow:
-    value = number_of(row, metric)
-    assert value is not None, "best_row returns rows that have the metric"
-    interval = format_interval(interval_of(row, metric)) or "no interval"
-    return SummaryRow(title, str(row["model"]), value, interval)
 
 
 def view_results(
@@ -239,10 +138,10 @@ def view_results(
             SubsetResults(
                 dataset=dataset,
                 subset=subset,
-                tables=tuple(make_table(group) for group in members),
+                tables=tuple(make_table(group, has_common_table=bool(common)) for group in members),
                 common_tables=_make_common_tables(dataset, subset, common),
                 comparisons=tuple(_make_comparison(row) for row in comparisons),
-                published=_find_published(members),
+                published=view_published(members),
             )
         )
     return tuple(subsets)
@@ -259,8 +158,13 @@ def _make_common_tables(
     return tuple(tables)
 
 
-def make_table(group: Group) -> ResultTable:
-    """Return the table of one test set under one protocol; the best value of a metric is marked."""
+def make_table(group: Group, *, has_common_table: bool = True) -> ResultTable:
+    """Return the table of one test set under one protocol; the best value of a metric is marked.
+
+    Args:
+        group: Its rows.
+        has_common_table: The page has a table of the samples that all rows have.
+    """
     metrics = metrics_in(group.rows)
     # trivial baselines and the ceiling are there to compare with, not to win
     best = {
@@ -288,7 +192,7 @@ def make_table(group: Group) -> ResultTable:
         protocol=group.protocol,
         titles=[title_of(metric, group.rows) for metric in metrics],
         rows=tuple(rows),
-        warnings=_find_warnings(group),
+        warnings=_find_warnings(group, has_common_table=has_common_table),
     )
 
 
@@ -312,6 +216,11 @@ def _describe_samples(row: Mapping) -> tuple[str, ...]:
     if row.get("num_negatives") is not None:
         notes.append(f"negatives {row['num_negatives']}")
 
+    # intervals draw the samples of one video together
+    num_positives = (row.get("n") or 0) - (row.get("num_negatives") or 0)
+    if 0 < (row.get("num_groups") or 0) < num_positives:
+        notes.append(f"of {format_count(row['num_groups'])} videos")
+
     notes += [f"{reason} {number}" for reason, number in (row.get("missing") or {}).items()]
     return tuple(notes)
 
@@ -323,17 +232,27 @@ def _format_leakage(row: Mapping) -> str:
     return "not known" if row["kind"] in ("model", "untrained") else ABSENT
 
 
-def _find_warnings(group: Group) -> tuple[str, ...]:
+def _find_warnings(group: Group, *, has_common_table: bool) -> tuple[str, ...]:
     """Return what a reader of the table could overlook, one sentence each."""
     sentences = []
 
     # another hash of the ids means other samples
-    hashes = {row.get("ids_sha256") for row in group.rows if row.get("ids_sha256")}
+    scored = [row for row in group.rows if row.get("n") != 0]
+    hashes = {row.get("ids_sha256") for row in scored if row.get("ids_sha256")}
     if len(hashes) > 1:
+        remedy = (
+            f"compare them under \u201c{COMMON_TITLE}\u201d."
+            if has_common_table
+            else "no sample was scored by all of them, so there is no table to compare them in."
+        )
         sentences.append(
             "The rows were not computed on the same samples (see n and the hash of the ids): "
-            f"compare them under \u201c{COMMON_TITLE}\u201d."
+            + remedy
         )
+
+    absent = [str(row["model"]) for row in group.rows if row.get("n") == 0]
+    if absent:
+        sentences.append(f"No sample of these was scored: {', '.join(absent)}.")
 
     # the ceiling assumes that a map's values all differ; those of some baselines do not
     ceilings = [row for row in group.rows if row["kind"] == "ceiling"]
@@ -374,45 +293,5 @@ def _make_comparison(row: Mapping) -> ComparisonRow:
         p_value=number_of(row, "p_value"),
         n=row.get("n"),
         is_clear=low is not None and high is not None and (low > 0 or high < 0),
-    )
-
-
-def _find_published(members: Sequence[Group]) -> tuple[PublishedRow, ...]:
-    """Return the published numbers on the test set of ``members`` that have a row to compare."""
-    place = members[0]
-    rows = []
-    for published in PUBLISHED:
-        test_set = find_test_sets()[published.test_set]
-        # Results name a test set by its own name or by its split.
-        names = (test_set.name, test_set.split)
-        if place.dataset != test_set.dataset or place.subset not in names:
-            continue
-
-        # There may be no model and no baseline to set beside it.
-        row = _set_beside(published, members)
-        if row is not None:
-            rows.append(row)
-    return tuple(rows)
-
-
-def _set_beside(published: Published, members: Sequence[Group]) -> PublishedRow | None:
-    """Put our best row under the paper's protocol (else under the main one) beside its number."""
-    group = next((group for group in members if group.protocol == published.protocol), members[0])
-    # FlowGrad's table counts a success from 0.3 on.
-    metric = "success_rate_at_30" if published.success_at == 0.3 else "success_rate"
-    own = _best_own_row(group.rows, metric)
-    if own is None:
-        return None
-
-    return PublishedRow(
-        method=published.method,
-        trained_on=published.trained_on,
-        success_rate=published.success_rate,
-        success_at=f"{published.success_at:g}",
-        auc=published.auc,
-        own_model=str(own["model"]),
-        own_protocol=group.protocol,
-        own_success_rate=number_of(own, metric),
-        own_auc=number_of(own, "auc"),
-        why_not=explain_incomparability(own, published),
+        is_best_baseline=bool(row.get("is_best_baseline")),
     )

@@ -18,8 +18,10 @@ from eval.report.result_rows import (
     interval_of,
     number_of,
 )
+from eval.scoring.metrics import AUC_THRESHOLDS, success_curve
 
-THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(21))
+# The thresholds of the AUC as they are read: 0.05 * 3 is not quite 0.15.
+THRESHOLD_LABELS = tuple(round(threshold, 2) for threshold in AUC_THRESHOLDS)
 SCORE_COLUMNS = ("ciou", "adaptive_ciou", "pointing")
 _COLUMN_OF_METRIC = {
     "mean_ciou": "ciou",
@@ -132,14 +134,13 @@ def restrict(scores: SampleScores, sample_ids: Collection[str]) -> SampleScores:
 
 
 def success_curves(scores: SampleScores, models: Sequence[str]) -> dict[str, list[float]]:
-    """Return, by model, the share of samples with ciou >= each of ``THRESHOLDS``."""
+    """Return, by model, the share of samples with ciou >= each of ``AUC_THRESHOLDS``."""
     curves = {}
     for model in models:
         by_sample = scores.values.get(model, {})
         cious = np.array([row["ciou"] for row in by_sample.values() if "ciou" in row])
         if len(cious):
-            # A ciou of 0.15 counts at 0.15, whatever rounding has made of it.
-            curves[model] = [float(np.mean(cious >= limit - 1e-12)) for limit in THRESHOLDS]
+            curves[model] = success_curve(cious)
     return curves
 
 
@@ -159,7 +160,7 @@ def view_curves(
         return SuccessCurves(None)
 
     chart = draw_lines(
-        [Line(model, THRESHOLDS, values, styles[model]) for model, values in curves.items()],
+        [Line(model, THRESHOLD_LABELS, values, styles[model]) for model, values in curves.items()],
         title=f"{scores.dataset}, {subset}, protocol {scores.protocol}",
         x_label="threshold on cIoU",
         y_label="share of samples at or above",
@@ -168,7 +169,7 @@ def view_curves(
 
     rows = [
         (f"{threshold:.2f}", *(format_number(values[i]) for values in curves.values()))
-        for i, threshold in enumerate(THRESHOLDS)
+        for i, threshold in enumerate(THRESHOLD_LABELS)
     ]
     return SuccessCurves(chart, ("threshold", *curves), tuple(rows))
 

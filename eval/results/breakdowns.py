@@ -90,6 +90,7 @@ def break_down(
     *,
     subset: str,
     ids: Collection[str],
+    group_of: Mapping[str, str] | None = None,
     num_resamples: int = NUM_RESAMPLES,
 ) -> list[dict[str, Any]]:
     """Compute the metrics of one model and protocol on each group of a test set.
@@ -101,6 +102,7 @@ def break_down(
         groups: as ``group_samples`` returns them.
         subset: name of the test set in the results.
         ids: the test set.
+        group_of: sample id -> what it is resampled with (see ``summaries.find_groups``).
         num_resamples: for the intervals.
 
     Returns:
@@ -138,5 +140,7 @@ def break_down(
                 "n": len(scored),
                 "num_requested": len(group_rows),
             }
-            results.append(result | compute_metrics(scored, num_resamples=num_resamples))
+            results.append(
+                result | compute_metrics(scored, group_of=group_of, num_resamples=num_resamples)
+            )
     return results

@@ -1,5 +1,6 @@
 """Compare models with each other, on the samples that they have in common."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -18,9 +19,12 @@ def summarize_intersection(
     subset: str,
     entrants: Iterable[Entrant],
     clip_of: Mapping[str, str],
+    group_of: Mapping[str, str] | None = None,
     num_resamples: int = NUM_RESAMPLES,
 ) -> list[dict[str, Any]]:
     """Summarize several models on the samples that all of them have scored.
+
+    A model that has scored no sample of the test set is left out: with it, nothing would be common.
 
     Args:
         scores: rows of the table SCORES, of one dataset and protocol.
@@ -28,6 +32,7 @@ def summarize_intersection(
         subset: its name in the results.
         entrants: the models, which say how each was trained.
         clip_of: sample id -> clip id.
+        group_of: sample id -> what it is resampled with (see ``summaries.find_groups``).
         num_resamples: for the intervals.
 
     Returns:
@@ -41,11 +46,15 @@ def summarize_intersection(
         rows_by_model.setdefault(row["model"], {})[row["sample_id"]] = row
 
     requested = set(ids)
+    scored_ids = {
+        model: {name for name, row in rows.items() if row["status"] == "ok"} & requested
+        for model, rows in rows_by_model.items()
+    }
+    rows_by_model = {model: rows for model, rows in rows_by_model.items() if scored_ids[model]}
+
     # A sample that one model has not scored is left out for all.
-    common = set(requested)
-    for rows in rows_by_model.values():
-        common &= {name for name, row in rows.items() if row["status"] == "ok"}
-    if not common:
+    common = set.intersection(requested, *(scored_ids[model] for model in rows_by_model))
+    if not rows_by_model or not common:
         models = ", ".join(rows_by_model)
         raise DataError(f"the models {models} have no scored sample of subset {subset!r} in common")
 
@@ -69,14 +78,65 @@ def summarize_intersection(
             rows.values(),
             common,
             subset=subset,
-            kind=entrant.kind,
-            seed=entrant.seed,
-            selection=entrant.selection,
+            about=entrant,
             leakage=None if train_clips is None else count_leakage(common_clips, train_clips),
+            group_of=group_of,
             num_resamples=num_resamples,
         )
         summaries.append(summary | coverage)
     return summaries
+
+
+def find_best_baseline(
+    scores: Iterable[Mapping[str, Any]],
+    ids: Collection[str],
+    *,
+    model: str,
+    baselines: Collection[str],
+    metric: str,
+) -> str | None:
+    """Find the baseline that a model has to beat.
+
+    Args:
+        scores: rows of the table SCORES, of one protocol.
+        ids: the test set.
+        model: name of the model.
+        baselines: names of the baselines.
+        metric: one of ``METRICS``.
+
+    Returns:
+        The baseline that is farthest above the model, or least below it, on the samples that the
+        two have in common; None if no baseline has any.
+    """
+    rows_of = _find_scored_positives(scores, ids, models=(model, *baselines))
+    column = METRICS.index(metric)
+
+    best, best_lead = None, -math.inf
+    for baseline in baselines:
+        common = sorted(set(rows_of[model]) & set(rows_of[baseline]))
+        if not common:
+            continue
+        own, theirs = (
+            compute_sample_values([rows_of[name][sample_id] for sample_id in common])[:, column]
+            for name in (model, baseline)
+        )
+        lead = float((theirs - own).mean())
+        if lead > best_lead:
+            best, best_lead = baseline, lead
+    return best
+
+
+def _find_scored_positives(
+    scores: Iterable[Mapping[str, Any]], ids: Collection[str], *, models: Iterable[str]
+) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Return the rows of each model by sample id. Negatives have no ciou, so they are left out."""
+    wanted = set(ids)
+    rows_of: dict[str, dict[str, Mapping[str, Any]]] = {model: {} for model in models}
+    for row in scores:
+        is_scored_positive = row["status"] == "ok" and row["is_positive"]
+        if row["model"] in rows_of and is_scored_positive and row["sample_id"] in wanted:
+            rows_of[row["model"]][row["sample_id"]] = row
+    return rows_of
 
 
 def compare_models(
@@ -86,6 +146,7 @@ def compare_models(
     first: str,
     second: str,
     metric: str,
+    group_of: Mapping[str, str] | None = None,
     num_resamples: int = NUM_RESAMPLES,
 ) -> dict[str, Any]:
     """Compare one metric of two models by a paired bootstrap over the samples of both.
@@ -96,6 +157,7 @@ def compare_models(
         first: name of a model.
         second: name of a model; its metric is subtracted from that of ``first``.
         metric: one of ``METRICS``.
+        group_of: sample id -> what it is resampled with (see ``summaries.find_groups``).
         num_resamples: of the bootstrap.
 
     Returns:
@@ -107,14 +169,7 @@ def compare_models(
     if metric not in METRICS:
         raise DataError(f"unknown metric {metric!r}, expected one of {', '.join(METRICS)}")
 
-    wanted = set(ids)
-    # Negatives have no ciou, so only positives are compared.
-    rows_of: dict[str, dict[str, Mapping[str, Any]]] = {first: {}, second: {}}
-    for row in scores:
-        is_scored_positive = row["status"] == "ok" and row["is_positive"]
-        if row["model"] in rows_of and is_scored_positive and row["sample_id"] in wanted:
-            rows_of[row["model"]][row["sample_id"]] = row
-
+    rows_of = _find_scored_positives(scores, ids, models=(first, second))
     # The same order for both models: the bootstrap draws pairs.
     common = sorted(set(rows_of[first]) & set(rows_of[second]))
     if not common:
@@ -126,7 +181,12 @@ def compare_models(
         compute_sample_values([rows_of[model][name] for name in common])[:, column]
         for model in (first, second)
     )
-    comparison = compare_paired(first_values, second_values, num_resamples=num_resamples)
+    comparison = compare_paired(
+        first_values,
+        second_values,
+        groups=None if group_of is None else [group_of[name] for name in common],
+        num_resamples=num_resamples,
+    )
 
     any_row = rows_of[first][common[0]]
     return {

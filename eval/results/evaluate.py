@@ -15,10 +15,15 @@ from eval.entrants.ceilings import compute_ceilings
 from eval.entrants.entrant import Entrant, choose_available
 from eval.entrants.maps import Maps, write_maps
 from eval.results.breakdowns import break_down, group_samples
-from eval.results.comparisons import compare_models, summarize_intersection
+from eval.results.comparisons import (
+    compare_models,
+    find_best_baseline,
+    summarize_intersection,
+)
 from eval.results.files import LISTS, METRICS
 from eval.results.model_results import evaluate_model
 from eval.results.model_scores import ModelMaps, find_negatives
+from eval.results.summaries import find_groups
 from eval.results.test_sets import find_subset_ids
 from eval.scoring.ground_truth import GroundTruth, ground_truths_of
 from eval.scoring.metrics import auc, success_rate
@@ -95,6 +100,7 @@ def evaluate_dataset(
     *,
     parameters: EvaluationParameters,
     maps_dir: Path,
+    video_of: Mapping[str, str] | None = None,
 ) -> Rows:
     """Evaluate all entrants on one dataset.
 
@@ -108,6 +114,8 @@ def evaluate_dataset(
         entrants: that take part on this dataset.
         parameters: test sets, protocols and the rest.
         maps_dir: the maps of kept entrants are written to ``<entrant>.npz`` in this folder.
+        video_of: clip id -> video id: intervals draw the samples of one video together. None: of
+            one clip.
 
     Returns:
         Rows for ``eval.results.files.write_results``.
@@ -143,6 +151,9 @@ def evaluate_dataset(
             selection=entrant.selection,
             train_clip_ids=entrant.find_training_clips(dataset),
             kind=entrant.kind,
+            method=entrant.method,
+            trained_on=entrant.trained_on,
+            num_trained_on=entrant.num_trained_on,
         )
         for model_maps, protocols in _find_variants(own_maps, entrant, readers, parameters):
             scores, results = evaluate_model(
@@ -150,6 +161,7 @@ def evaluate_dataset(
                 samples,
                 test_sets=test_sets,
                 protocols=protocols,
+                video_of=video_of,
                 num_resamples=parameters.num_resamples,
             )
             rows["scores"] += scores
@@ -157,8 +169,11 @@ def evaluate_dataset(
 
     # These compare entrants, so they need the rows of all.
     if test_sets:
-        _add_comparisons(rows, entrants, samples, test_sets, parameters)
-        _add_breakdowns(rows, group_samples(samples, dataset=dataset), test_sets, parameters)
+        group_of = find_groups(samples, video_of)
+        groups = group_samples(samples, dataset=dataset)
+        _add_intersections(rows, entrants, samples, test_sets, parameters, group_of)
+        _add_comparisons(rows, entrants, test_sets, parameters, group_of)
+        _add_breakdowns(rows, groups, test_sets, parameters, group_of)
         _add_ceilings(rows, dataset, samples, test_sets, parameters)
     return rows
 
@@ -194,62 +209,116 @@ def _add_breakdowns(
     groups: Mapping[str, Mapping[str, Collection[str]]],
     test_sets: Mapping[str, Collection[str]],
     parameters: EvaluationParameters,
+    group_of: Mapping[str, str],
 ) -> None:
     """Add the results of every group, under the main protocol."""
     scores_of = _group_by_model(rows["scores"], protocol=parameters.main_protocol)
     for subset, ids in test_sets.items():
         for scores in scores_of.values():
             rows["breakdowns"] += break_down(
-                scores, groups, subset=subset, ids=ids, num_resamples=parameters.num_resamples
+                scores,
+                groups,
+                subset=subset,
+                ids=ids,
+                group_of=group_of,
+                num_resamples=parameters.num_resamples,
             )
 
 
-def _add_comparisons(
+def _add_intersections(
     rows: Rows,
     entrants: Sequence[Entrant],
     samples: pa.Table,
     test_sets: Mapping[str, Collection[str]],
     parameters: EvaluationParameters,
+    group_of: Mapping[str, str],
 ) -> None:
-    """Add the results on common samples and the paired comparisons, under the main protocol."""
+    """Add the results on the samples that all entrants have, under the main protocol."""
     scores_of = _group_by_model(rows["scores"], protocol=parameters.main_protocol)
     all_scores = [row for scores in scores_of.values() for row in scores]
     ids_of_samples = (samples[name].to_pylist() for name in ("sample_id", "clip_id"))
     clip_of = dict(zip(*ids_of_samples, strict=True))
-    # Only networks are compared in pairs; they are the entrants whose maps are kept.
-    compared = [entrant.name for entrant in entrants if entrant.is_kept]
 
     for subset, ids in test_sets.items():
         wanted = set(ids)
-        scored_ids = {
-            name: {row["sample_id"] for row in scores if row["status"] == "ok"} & wanted
-            for name, scores in scores_of.items()
-        }
+        scored_ids = [
+            frozenset(row["sample_id"] for row in scores if row["status"] == "ok") & wanted
+            for scores in scores_of.values()
+        ]
+        # An entrant without any score has nothing in common with the others.
+        scored_ids = [names for names in scored_ids if names]
+
         # Where all entrants have the same samples, the intersection would repeat the results.
-        has_differences = len({frozenset(names) for names in scored_ids.values()}) > 1
-        if has_differences and set.intersection(*scored_ids.values()):
+        if len(set(scored_ids)) > 1 and frozenset.intersection(*scored_ids):
             rows["intersections"] += summarize_intersection(
                 all_scores,
                 ids,
                 subset=subset,
                 entrants=entrants,
                 clip_of=clip_of,
+                group_of=group_of,
                 num_resamples=parameters.num_resamples,
             )
 
-        # Two models without a common sample cannot be compared, which is no error.
-        for first, second in combinations(compared, 2):
-            if not scored_ids[first] & scored_ids[second]:
-                continue
+
+def _add_comparisons(
+    rows: Rows,
+    entrants: Sequence[Entrant],
+    test_sets: Mapping[str, Collection[str]],
+    parameters: EvaluationParameters,
+    group_of: Mapping[str, str],
+) -> None:
+    """Add paired comparisons: each model with the best baseline, and networks with each other."""
+    scores_of = _group_by_model(rows["scores"], protocol=parameters.main_protocol)
+    all_scores = [row for scores in scores_of.values() for row in scores]
+    metric = parameters.comparison_metric
+
+    for subset, ids in test_sets.items():
+        for first, second, is_best_baseline in _find_pairs(entrants, all_scores, ids, metric):
             comparison = compare_models(
                 all_scores,
                 ids,
                 first=first,
                 second=second,
-                metric=parameters.comparison_metric,
+                metric=metric,
+                group_of=group_of,
                 num_resamples=parameters.num_resamples,
             )
-            rows["comparisons"].append(comparison | {"subset": subset})
+            facts = {"subset": subset, "is_best_baseline": is_best_baseline}
+            rows["comparisons"].append(comparison | facts)
+
+
+def _find_pairs(
+    entrants: Sequence[Entrant],
+    scores: Sequence[Mapping[str, Any]],
+    ids: Collection[str],
+    metric: str,
+) -> list[tuple[str, str, bool]]:
+    """Return who is compared, and whether the second is the best baseline of the first."""
+    baselines = [entrant.name for entrant in entrants if entrant.kind in ("baseline", "trivial")]
+    pairs: dict[tuple[str, str], bool] = {}
+    for entrant in entrants:
+        if entrant.kind == "model":
+            best = find_best_baseline(
+                scores, ids, model=entrant.name, baselines=baselines, metric=metric
+            )
+            if best is not None:
+                pairs[entrant.name, best] = True
+
+    # Only networks are compared in pairs; they are the entrants whose maps are kept.
+    wanted = set(ids)
+    scored_ids: dict[str, set[str]] = {entrant.name: set() for entrant in entrants}
+    for row in scores:
+        if row["status"] == "ok" and row["is_positive"] and row["sample_id"] in wanted:
+            scored_ids[row["model"]].add(row["sample_id"])
+
+    kept = [entrant.name for entrant in entrants if entrant.is_kept]
+    for first, second in combinations(kept, 2):
+        # Two models without a common sample cannot be compared, which is no error.
+        is_known = (first, second) in pairs or (second, first) in pairs
+        if not is_known and scored_ids[first] & scored_ids[second]:
+            pairs[first, second] = False
+    return [(*pair, is_best_baseline) for pair, is_best_baseline in pairs.items()]
 
 
 def _add_ceilings(

@@ -15,6 +15,8 @@
 
   - ``model kind dataset subset protocol seed``; ``kind`` is one of ``eval.entrants.entrant.KINDS``:
     model, baseline, untrained or trivial.
+  - ``method``, ``trained_on`` ("dataset/split") and ``num_trained_on`` samples, with which
+    published results are matched; null: none, or not known.
   - ``n`` samples were scored of ``num_requested`` in the test set, which is ``coverage_percent``.
   - ``ids_sha256`` and ``requested_ids_sha256``: hashes of the scored and of the requested ids
     (sorted, one a line). Two results may be compared if their ``ids_sha256`` are equal.
@@ -22,16 +24,17 @@
     data; null: not known. ``missing``: number of samples by reason.
   - ``success_at``: the ciou from which this protocol's authors count a success.
   - For each of ``METRICS`` its value, ``<metric>_low`` and ``<metric>_high`` (95 % bootstrap
-    interval over samples).
+    interval). Samples of one video are drawn together: there are ``num_groups`` videos.
   - Test sets with negatives: ``average_precision max_f1 localization_accuracy num_negatives``; the
     other metrics are those of the positives.
 
 - ``intersections``: the same objects, over the samples that all models of a dataset, subset and
-  protocol have.
+  protocol have; models without any scored sample are left out.
 - ``breakdowns``: ``model dataset subset protocol by group n num_requested``, and each metric with
   its interval.
 - ``comparisons``: a paired bootstrap: ``first second dataset subset protocol metric difference low
-  high p_value n``.
+  high p_value n num_groups``. ``is_best_baseline``: the second is the baseline that the first, a
+  model, has to beat.
 - ``ceilings``: one per (dataset, subset, protocol in use): ``dataset subset protocol n success_at
   mean_ciou success_rate success_rate_at_30 auc``: the best that a map whose values all differ can
   score on the positives.

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from eval.results.model_scores import ModelMaps, check_ids, score_model
-from eval.results.summaries import summarize
+from eval.results.summaries import find_groups, summarize
 from eval.results.test_sets import count_leakage
 from eval.scoring.bootstrap import NUM_RESAMPLES
 
@@ -17,6 +17,7 @@ def evaluate_model(
     *,
     test_sets: Mapping[str, Collection[str]],
     protocols: Sequence[str] = ("earshot",),
+    video_of: Mapping[str, str] | None = None,
     num_resamples: int = NUM_RESAMPLES,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Evaluate the maps of one model on every test set under every protocol.
@@ -28,6 +29,7 @@ def evaluate_model(
         samples: the dataset's whole table SAMPLES.
         test_sets: name of a test set -> ids of its samples.
         protocols: names of protocols.
+        video_of: clip id -> video id, for the intervals (see ``find_groups``).
         num_resamples: for the intervals.
 
     Returns:
@@ -46,6 +48,8 @@ def evaluate_model(
     tested_samples = samples.filter(pa.array([name in tested for name in all_ids], pa.bool_()))
     clip_of = dict(zip(all_ids, samples["clip_id"].to_pylist(), strict=True))
 
+    group_of = find_groups(samples, video_of)
+
     # Test sets overlap, so each sample is scored once, whatever test sets it is in.
     scores, results = [], []
     rows_by_protocol = score_model(
@@ -63,10 +67,9 @@ def evaluate_model(
                     rows,
                     ids,
                     subset=subset,
-                    kind=model_maps.kind,
-                    seed=model_maps.seed,
-                    selection=model_maps.selection,
+                    about=model_maps,
                     leakage=leakage,
+                    group_of=group_of,
                     num_resamples=num_resamples,
                 )
             )

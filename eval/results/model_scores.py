@@ -43,6 +43,10 @@ class ModelMaps:
     # Clips in the training data; None: not known.
     train_clip_ids: Collection[str] | None = None
     kind: Kind = "model"
+    # As the fields of ``Entrant``.
+    method: str | None = None
+    trained_on: str | None = None
+    num_trained_on: int | None = None
 
     def keep_only(self, sample_ids: Collection[str]) -> ModelMaps:
         """Return the maps of these samples alone, without computing any map."""

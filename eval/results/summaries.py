@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from earshot.errors import DataError
 from eval.entrants.entrant import Kind
@@ -14,15 +15,36 @@ from eval.scoring.bootstrap import NUM_RESAMPLES, intervals
 from eval.scoring.protocols import get_protocol
 
 
+class About(Protocol):
+    """What a reader must know of a model: fields of ``Entrant`` and of ``ModelMaps``."""
+
+    @property
+    def kind(self) -> Kind: ...
+
+    @property
+    def seed(self) -> int | None: ...
+
+    @property
+    def selection(self) -> str: ...
+
+    @property
+    def method(self) -> str | None: ...
+
+    @property
+    def trained_on(self) -> str | None: ...
+
+    @property
+    def num_trained_on(self) -> int | None: ...
+
+
 def summarize(
     rows: Iterable[Mapping[str, Any]],
     ids: Collection[str],
     *,
     subset: str,
-    kind: Kind = "model",
-    seed: int | None = None,
-    selection: str = "none",
+    about: About,
     leakage: int | None = None,
+    group_of: Mapping[str, str] | None = None,
     num_resamples: int = NUM_RESAMPLES,
 ) -> dict[str, Any]:
     """Summarize one model under one protocol on one test set.
@@ -34,10 +56,9 @@ def summarize(
         rows: rows of the table SCORES, of one model and one protocol.
         ids: the test set.
         subset: its name in the results.
-        kind: what the model is.
-        seed: of its training.
-        selection: how its checkpoint was chosen.
+        about: what the model is.
         leakage: scored clips that are in the training data; None: not known.
+        group_of: sample id -> what it is resampled with (see ``find_groups``).
         num_resamples: for the intervals.
 
     Returns:
@@ -61,23 +82,27 @@ def summarize(
     num_by_reason = Counter(row["reason"] for row in rows if row["status"] != "ok")
     result = {
         "model": model,
-        "kind": kind,
+        "kind": about.kind,
+        "method": about.method,
+        "trained_on": about.trained_on,
+        "num_trained_on": about.num_trained_on,
         "dataset": dataset,
         "subset": subset,
         "protocol": protocol,
-        "seed": seed,
+        "seed": about.seed,
         "n": len(scored),
         "num_requested": len(rows),
         "coverage_percent": 100 * len(scored) / len(rows),
         "ids_sha256": hash_ids(row["sample_id"] for row in scored),
         "requested_ids_sha256": hash_ids(row["sample_id"] for row in rows),
-        "selection": selection,
+        "selection": about.selection,
         "leakage": leakage,
         "missing": dict(sorted(num_by_reason.items())),
         "success_at": get_protocol(protocol).published_at,
     }
 
-    result |= compute_metrics(positives, num_resamples=num_resamples)
+    result["num_groups"] = len(set(_find_groups_of(positives, group_of)))
+    result |= compute_metrics(positives, group_of=group_of, num_resamples=num_resamples)
     # Also where no negative was scored: `num_negatives` then says so.
     if any(not row["is_positive"] for row in rows):
         result["num_negatives"] = len(scored) - len(positives)
@@ -85,13 +110,42 @@ def summarize(
     return result
 
 
+def find_groups(samples: pa.Table, video_of: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what each sample is resampled with: frames of one video are not independent.
+
+    Args:
+        samples: table SAMPLES.
+        video_of: clip id -> video id; None: not known, so a clip stands for its video.
+
+    Returns:
+        Sample id -> video id.
+    """
+    columns = samples.select(["sample_id", "clip_id"]).to_pydict()
+    return {
+        sample_id: (video_of or {}).get(clip_id, clip_id)
+        for sample_id, clip_id in zip(*columns.values(), strict=True)
+    }
+
+
+def _find_groups_of(
+    rows: Iterable[Mapping[str, Any]], group_of: Mapping[str, str] | None
+) -> list[str]:
+    names = (row["sample_id"] for row in rows)
+    return list(names) if group_of is None else [group_of[name] for name in names]
+
+
 def compute_metrics(
-    rows: Sequence[Mapping[str, Any]], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    group_of: Mapping[str, str] | None = None,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
 ) -> dict[str, float | None]:
     """Compute each of ``METRICS``, with the ends of its interval.
 
     Args:
         rows: scored positives.
+        group_of: sample id -> what it is resampled with; None: each sample by itself.
         num_resamples: for the intervals.
         seed: of the resamples.
 
@@ -104,9 +158,9 @@ def compute_metrics(
     values: dict[str, float | None] = {}
     # All metrics are resampled together.
     columns = compute_sample_values(rows)
-    for metric, interval in zip(
-        METRICS, intervals(columns, num_resamples=num_resamples, seed=seed), strict=True
-    ):
+    groups = _find_groups_of(rows, group_of)
+    found = intervals(columns, groups=groups, num_resamples=num_resamples, seed=seed)
+    for metric, interval in zip(METRICS, found, strict=True):
         values[metric] = interval.value
         values[f"{metric}_low"] = interval.low
         values[f"{metric}_high"] = interval.high

@@ -1,12 +1,16 @@
-"""Bootstrap intervals over samples, and the paired comparison of two models.
+"""Bootstrap intervals, and the paired comparison of two models.
 
 All metrics of Earshot are means of one value a sample (the AUC, too: see
 ``metrics.auc_contributions``). A resample is therefore a vector of counts, and any number of
 metrics, protocols and models share one matrix product. The counts depend on the seed and the
 number of samples only: two models on the same samples are resampled together, which makes their
 comparison a paired one.
+
+Samples of one group (frames of one video) are not independent. A group is therefore drawn as a
+whole: 94 frames of 10 videos say little more than 10 frames do.
 """
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,15 +39,21 @@ class Comparison:
     high: float
     p_value: float  # two-sided, of "no difference"
     n: int
+    num_groups: int  # that were drawn
 
 
 def resample_means(
-    values: np.ndarray, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+    values: np.ndarray,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
 ) -> np.ndarray:
-    """Return the means over bootstrap resamples of the rows.
+    """Return the means over bootstrap resamples of the groups of rows.
 
     Args:
         values: ``(n, m)``: m values a sample.
+        groups: ``(n,)``: the group of each sample; None: each sample is one.
         num_resamples: how many resamples.
         seed: of the resamples.
 
@@ -54,9 +64,15 @@ def resample_means(
         DataError: there is no row.
     """
     values = np.asarray(values, np.float64)
-    n = len(values)
-    if n == 0:
+    if len(values) == 0:
         raise DataError("no sample to resample: the subset is empty")
+
+    # A mean over whole groups is the sum of their sums over the sum of their sizes.
+    codes = number_groups(range(len(values)) if groups is None else groups)
+    sizes = np.bincount(codes).astype(np.float64)
+    n = len(sizes)
+    sums = np.zeros((n, values.shape[1]))
+    np.add.at(sums, codes, values)
 
     rng = np.random.default_rng([seed, n])
     means = np.empty((num_resamples, values.shape[1]))
@@ -67,17 +83,29 @@ def resample_means(
         # Shift each row into a range of its own, so that one count serves all rows.
         drawn += (np.arange(num_rows, dtype=np.int32) * n)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=num_rows * n).reshape(num_rows, n)
-        means[start : start + num_rows] = counts @ values / n
+        means[start : start + num_rows] = counts @ sums / (counts @ sizes)[:, None]
     return means
 
 
+def number_groups(groups: Sequence[Hashable]) -> np.ndarray:
+    """Return the number of each group, int64 ``(n,)``, counted as they first appear."""
+    number_of: dict[Hashable, int] = {}
+    return np.array([number_of.setdefault(group, len(number_of)) for group in groups], np.int64)
+
+
 def intervals(
-    values: np.ndarray, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0, level: float = 0.95
+    values: np.ndarray,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> list[Interval]:
     """Return the percentile interval of the mean of each column.
 
     Args:
         values: ``(n, m)``: m values a sample.
+        groups: ``(n,)``: samples of one group are drawn together; None: each sample is one.
         num_resamples: how many resamples.
         seed: of the resamples.
         level: share of the resampled means that lie in the interval.
@@ -89,7 +117,7 @@ def intervals(
         DataError: there is no row.
     """
     values = np.asarray(values, np.float64)
-    means = resample_means(values, num_resamples=num_resamples, seed=seed)
+    means = resample_means(values, groups=groups, num_resamples=num_resamples, seed=seed)
     lows, highs = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return [
         Interval(*map(float, row)) for row in zip(values.mean(axis=0), lows, highs, strict=True)
@@ -100,6 +128,7 @@ def compare_paired(
     first: np.ndarray,
     second: np.ndarray,
     *,
+    groups: Sequence[Hashable] | None = None,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
     level: float = 0.95,
@@ -109,6 +138,7 @@ def compare_paired(
     Args:
         first: ``(n,)``: scores of one model.
         second: ``(n,)``: scores of the other, in the same order of samples.
+        groups: ``(n,)``: samples of one group are drawn together; None: each sample is one.
         num_resamples: how many resamples.
         seed: of the resamples.
         level: share of the resampled differences that lie in the interval.
@@ -127,10 +157,13 @@ def compare_paired(
         )
 
     differences = (first - second)[:, None]
-    means = resample_means(differences, num_resamples=num_resamples, seed=seed)[:, 0]
+    means = resample_means(differences, groups=groups, num_resamples=num_resamples, seed=seed)[:, 0]
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
 
     # No p-value is smaller than what the number of resamples can tell.
     tail = min(np.mean(means <= 0), np.mean(means >= 0))
     p_value = min(1.0, 2 * max(float(tail), 1 / num_resamples))
-    return Comparison(float(differences.mean()), float(low), float(high), p_value, len(first))
+    num_groups = len(first) if groups is None else len(set(groups))
+    return Comparison(
+        float(differences.mean()), float(low), float(high), p_value, len(first), num_groups
+    )

@@ -3,6 +3,7 @@
 - ``published_lists.py``: ``Lists`` finds or fetches a list; ``read_ids``, ``read_pairs``,
   ``select`` read ids from it
 - ``annotations.py``: ``read_vggss``, ``read_flickr_xml``, ``read_frame_choices``: boxes and frames
+- ``box_checks.py``: ``check_boxes``: are the boxes shares of the frame?
 - ``soundnet.py``: ``read_addresses``: addresses of Flickr videos
 - ``rows.py``: ``Membership``, ``make_clips``, ``make_samples``, ``make_negatives``: the tables
 """

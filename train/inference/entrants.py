@@ -82,7 +82,7 @@ def _make_baseline(project: Project, name: str, parameters: EvaluationParameters
 
     weights = parameters.object_guidance_weights
     predictor = make_object_predictor(name, weights=weights, weights_dir=project.weights_dir)
-    return _make_entrant(name, "baseline", predictor)
+    return _make_entrant(name, "baseline", predictor, method=name)
 
 
 def _make_model_entrants(project: Project, model: str, *, has_untrained: bool) -> list[Entrant]:
@@ -98,7 +98,7 @@ def _make_model_entrants(project: Project, model: str, *, has_untrained: bool) -
 
     parameters = predictor.parameters
     assert parameters is not None, f"{model}: a trained model has parameters"
-    entrants = [_make_trained_entrant(project, model, predictor, parameters)]
+    entrants = [_make_trained_entrant(project, model, predictor, parameters, run)]
 
     if has_untrained:
         entrants.append(_make_untrained_entrant(project, model, parameters))
@@ -107,11 +107,16 @@ def _make_model_entrants(project: Project, model: str, *, has_untrained: bool) -
 
 def _make_released_entrant(model: str, predictor: Predictor) -> Entrant:
     # What its authors trained on is not known here, so it has no training clips.
-    return _make_entrant(model, "model", predictor, selection=RELEASED)
+    method = predictor.parameters and name_method(predictor.parameters)
+    return _make_entrant(model, "model", predictor, selection=RELEASED, method=method)
 
 
 def _make_trained_entrant(
-    project: Project, model: str, predictor: Predictor, parameters: TrainingParameters
+    project: Project,
+    model: str,
+    predictor: Predictor,
+    parameters: TrainingParameters,
+    run: Mapping[str, Any],
 ) -> Entrant:
     # Models are trained on the first dataset.
     dataset = project.datasets[0]
@@ -126,6 +131,9 @@ def _make_trained_entrant(
         predictor,
         seed=parameters.seed,
         selection=parameters.select_on,
+        method=name_method(parameters),
+        trained_on=f"{dataset}/{parameters.train_split}",
+        num_trained_on=run.get("num_train"),
         training_clips=TrainingClips(dataset, clip_ids),
     )
 
@@ -137,8 +145,19 @@ def _make_untrained_entrant(
     untrained = make_untrained_predictor(parameters, weights_dir=project.weights_dir)
     training_clips = TrainingClips(None, ())
     return _make_entrant(
-        name, "untrained", untrained, seed=parameters.seed, training_clips=training_clips
+        name,
+        "untrained",
+        untrained,
+        seed=parameters.seed,
+        method=name_method(parameters),
+        training_clips=training_clips,
     )
+
+
+def name_method(parameters: TrainingParameters) -> str:
+    """Name the method of a network for the results: ``ezvsl`` with its objects is another one."""
+    guidance = getattr(parameters, "object_guidance", "none")
+    return parameters.method if guidance == "none" else f"{parameters.method}+ogl_{guidance}"
 
 
 def _make_entrant(name: str, kind: Kind, predictor: Predictor, **facts: Any) -> Entrant:

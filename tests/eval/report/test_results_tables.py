@@ -7,7 +7,8 @@ import re
 from eval.report import exports
 from eval.report.page import render_template
 from eval.report.result_rows import Group, group_results, with_ceilings
-from eval.report.results_tables import Results, view_results, view_summary
+from eval.report.results_tables import Results, view_results
+from eval.report.summary_cards import view_summary
 from eval.results.published import PUBLISHED
 from tests.helpers.report_examples import parse
 
@@ -28,8 +29,11 @@ def render_summary(group):
 
 def test_published_numbers_say_why_they_may_not_be_compared():
     row = {
-        "model": "htf",
+        "model": "mine",
         "kind": "model",
+        "method": "htf",
+        "trained_on": "vggsound/htf_vgg_10k",
+        "selection": "val",
         "dataset": "vggsound",
         "subset": "htf_vggss_test",
         "n": 4670,
@@ -45,8 +49,16 @@ def test_published_numbers_say_why_they_may_not_be_compared():
     published = next(p for p in PUBLISHED if p.test_set == "vggss_htf")
     assert published.method in text
     assert f"{published.success_rate:.3f} at 0.5" in text
-    assert f"not comparable: there: {published.caveat}" in text
+    assert f"not comparable: there: {published.caveats[0]}" in text
     assert "LVS" not in text
+
+    # Of the two published rows this run has one; the other one names what is known against it.
+    assert text.count("not comparable") == 1
+    assert text.count(f"not in this run; there: {published.caveats[0]}") == 1
+    best = {**row, "model": "other", "method": "lvs", "protocol": "htf", "success_rate": 0.9}
+    groups = group_results([*rows, best], first_protocol="earshot", metric="auc")
+    page = render_results(groups, results={})
+    assert page[page.index("<h3>") :].count("0.900 at 0.5") == 0
 
     few = group_results(
         [{**row, "protocol": "htf", "n": 7, "auc": 0.1, "success_rate": 0.2}],
@@ -87,17 +99,23 @@ def test_rows_on_other_samples_and_leaking_rows_have_a_warning():
         "auc": 0.5,
         "missing": {"removed": 1},
     }
-    text = " ".join(
-        parse(
-            render_results(
-                [Group("d", "s", "p", (row, {**row, "model": "b", "ids_sha256": "22"}))], results={}
-            )
-        ).texts
-    )
+    other = {**row, "model": "b", "ids_sha256": "22"}
+    group = Group("d", "s", "p", (row, other))
+    common = [{**row, "dataset": "d", "subset": "s", "protocol": "p"}]
+    text = " ".join(parse(render_results([group], results={"intersections": common})).texts)
     assert "not computed on the same samples" in text
     assert "compare them under \u201cOn the samples that all models have\u201d." in text
+    assert "No sample of these was scored" not in text
+    text = " ".join(parse(render_results([group], results={})).texts)
+    assert "no sample was scored by all of them" in text
     assert "a was trained on 3 of these test samples" in text
     assert "removed 1" in text
+
+    # Nothing can be compared with a row that has no score.
+    empty = {**row, "model": "c", "n": 0, "ids_sha256": "33", "auc": None}
+    page = render_results([Group("d", "s", "p", (row, empty))], results={})
+    assert "not computed on the same samples" not in page
+    assert "No sample of these was scored: c." in page
 
     alike = " ".join(
         parse(render_results([Group("d", "s", "p", ({**row, "leakage": 0},))], results={})).texts
@@ -117,7 +135,8 @@ def test_no_table_can_be_misread_about_the_published_success():
     results = [
         {
             **row,
-            "model": "flow",
+            "model": "flow_8bit",
+            "method": "flow_8bit",
             "kind": "baseline",
             "success_rate": 0.181,
             "success_rate_at_30": 0.447,

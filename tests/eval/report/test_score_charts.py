@@ -4,20 +4,20 @@ import csv
 import io
 import json
 
-from eval.report.score_charts import THRESHOLDS, SampleScores, success_curves
+import numpy as np
+
+from eval.report.score_charts import THRESHOLD_LABELS, SampleScores, success_curves
+from eval.scoring.metrics import AUC_THRESHOLDS, auc
 from tests.helpers.report_examples import MODELS
 
 
-def test_success_curve_counts_at_or_above():
-    values = {
-        "m": {
-            str(i): {"ciou": value} for i, value in enumerate([0.0, 0.15000000000000002, 0.5, 1.0])
-        }
-    }
+def curve_of(cious):
+    values = {"m": {str(i): {"ciou": value} for i, value in enumerate(cious)}}
+    return success_curves(SampleScores("d", "p", values), ["m"])["m"]
 
-    curve = dict(
-        zip(THRESHOLDS, success_curves(SampleScores("d", "p", values), ["m"])["m"], strict=True)
-    )
+
+def test_success_curve_counts_at_or_above():
+    curve = dict(zip(THRESHOLD_LABELS, curve_of([0.0, 0.15000000000000002, 0.5, 1.0]), strict=True))
     assert (curve[0.0], curve[0.15], curve[0.2], curve[0.5], curve[0.55], curve[1.0]) == (
         1,
         0.75,
@@ -28,11 +28,18 @@ def test_success_curve_counts_at_or_above():
     )
 
 
+def test_the_area_under_the_curve_is_the_auc():
+    """Both count at 0.05 * i, which is not always the number that is read."""
+    cious = [0.15, 0.3, 0.35, 0.6, 0.7, 0.85]
+    assert np.trapezoid(curve_of(cious), AUC_THRESHOLDS) == auc(np.array(cious))
+    assert (*(i / 20 for i in range(20)), 1.0) == THRESHOLD_LABELS
+
+
 def test_plot_tables(built):
     folder = built[0].reports_dir / "plots" / "success_curve"
     assert {path.stem for path in (folder / "sample_traffic").iterdir()} == set(MODELS)
     rows = list(csv.DictReader(io.StringIO((folder / "sample_single" / "htf.csv").read_text())))
-    assert [float(row["threshold"]) for row in rows] == list(THRESHOLDS)
+    assert [float(row["threshold"]) for row in rows] == list(THRESHOLD_LABELS)
     results = json.loads((built[0].reports_dir / "results.json").read_text())["results"]
     single = next(
         r

@@ -5,7 +5,11 @@ import pytest
 
 from earshot.errors import DataError
 from eval.entrants.entrant import Entrant
-from eval.results.comparisons import compare_models, summarize_intersection
+from eval.results.comparisons import (
+    compare_models,
+    find_best_baseline,
+    summarize_intersection,
+)
 from eval.results.files import hash_ids
 from tests.helpers.score_examples import evaluate_maps
 
@@ -28,9 +32,13 @@ def test_intersection_scores_all_models_on_the_same_ids(samples, ids, maps):
     assert {r["ids_sha256"] for r in results} == {hash_ids(ids[5:15])}
     assert results[0]["coverage_percent"] == results[1]["coverage_percent"] == 50
     assert results[0]["mean_ciou"] == results[1]["mean_ciou"]
+    # A model without any score is left out; it would leave nothing in common.
     nothing, _ = evaluate_maps(samples, [], [], model="c")
-    with pytest.raises(DataError, match="have no scored sample of subset 'test' in common"):
-        summarize_intersection(a + nothing, ids, **facts)
+    assert summarize_intersection(a + nothing + b, ids, **facts, num_resamples=50) == results
+    other, _ = evaluate_maps(samples, maps[15:], ids[15:], model="c")
+    for scores in (a + other, nothing):
+        with pytest.raises(DataError, match="have no scored sample of subset 'test' in common"):
+            summarize_intersection(scores, ids, **facts)
 
 
 def test_paired_comparison_is_over_common_samples(samples, ids, maps):
@@ -48,3 +56,31 @@ def test_paired_comparison_is_over_common_samples(samples, ids, maps):
     assert row["p_value"] < 0.01
     with pytest.raises(DataError, match="unknown metric 'f1'"):
         compare_models(a + b, ids, first="good", second="noise", metric="f1")
+
+
+def test_the_baseline_to_beat_is_the_best_on_common_samples():
+    """A baseline that has only easy samples does not look better than it is."""
+
+    def rows(model, cious):
+        return [
+            {
+                "model": model,
+                "sample_id": name,
+                "status": "ok",
+                "is_positive": True,
+                "ciou": ciou,
+                "adaptive_ciou": ciou,
+                "median_ciou": ciou,
+                "pointing": ciou,
+            }
+            for name, ciou in cious.items()
+        ]
+
+    scores = rows("m", {"a": 0.9, "b": 0.2, "c": 0.1})
+    scores += rows("easy", {"a": 0.8}) + rows("even", {"a": 0.4, "b": 0.3, "c": 0.4})
+    scores += rows("elsewhere", {"d": 1.0})
+    options = {"model": "m", "metric": "mean_ciou"}
+    names = ["easy", "even", "elsewhere"]
+    assert find_best_baseline(scores, "abcd", baselines=names, **options) == "even"
+    assert find_best_baseline(scores, "abcd", baselines=names[2:], **options) is None
+    assert find_best_baseline(scores, "a", baselines=names, **options) == "easy"

@@ -6,11 +6,12 @@ import pytest
 from earshot.errors import ParameterError
 from eval.entrants.baselines import BASELINES, FLOW_BASELINES, make_baseline
 from eval.entrants.entrant import Entrant, TrainingClips
+from eval.entrants.maps import read_maps
 from eval.entrants.vision_only import make_vision_only
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from eval.scoring.protocols import PROTOCOLS
 from pipeline.features.detections import Detections, pack_detections
-from tests.helpers.score_examples import ArrayReader, make_samples
+from tests.helpers.score_examples import ArrayReader, make_samples, make_table
 
 
 def evaluate_entrants(
@@ -168,3 +169,95 @@ def test_normalized_flow_differs_where_the_protocol_looks_at_values(tmp_path):
         assert score[name, "flowgrad"] != score[f"{name}_normalized", "flowgrad"]
         for protocol in ("earshot", "lvs"):
             assert score[name, protocol] == score[f"{name}_normalized", protocol]
+
+
+def test_an_entrant_without_any_score_leaves_the_table_of_common_samples(tmp_path):
+    samples = make_samples(num_samples=6)
+    ids = samples["sample_id"].to_pylist()
+    flows = {name: np.ones((2, 8, 8), np.float32) for name in ids[1:]}
+    readers = {"flow": ArrayReader(flows), "detections": ArrayReader({})}
+    entrants = [make_baseline("centre"), make_baseline("flow"), make_vision_only()]
+    found = evaluate_entrants(samples, entrants, tmp_path, readers=readers)
+    assert [row["n"] for row in found["results"]] == [6, 5, 0]
+    facts = [(row["model"], row["n"]) for row in found["intersections"]]
+    assert facts == [("centre", 5), ("flow", 5)]
+
+
+def noise_model(name="m", **facts):
+    """A model whose maps are noise."""
+    return Entrant(
+        name,
+        "model",
+        lambda ids, readers: np.random.default_rng(0).random((len(ids), 7, 7), np.float32),
+        is_kept=True,
+        **facts,
+    )
+
+
+def test_no_file_of_maps_without_a_map(tmp_path):
+    samples = make_samples(num_samples=3)
+    ids = samples["sample_id"].to_pylist()
+    entrant = noise_model(reads=("flow",))
+    flows = {name: np.ones((2, 8, 8), np.float32) for name in ids}
+    evaluate_entrants(samples, [entrant], tmp_path, readers={"flow": ArrayReader(flows)})
+    assert read_maps(tmp_path / "m.npz")[0] == ids
+
+    # Nor that of an earlier run.
+    found = evaluate_entrants(samples, [entrant], tmp_path, readers={"flow": ArrayReader({})})
+    assert found["results"][0]["missing"] == {"flow: gone": 3}
+    assert not (tmp_path / "m.npz").exists()
+
+
+def test_each_model_is_compared_with_the_best_baseline(tmp_path):
+    samples = make_samples(num_samples=12)
+    names = ("centre", "uniform", "random")
+    entrants = [make_baseline(name) for name in names]
+    models = [noise_model(), noise_model("second")]
+    found = evaluate_entrants(samples, [*entrants, *models], tmp_path)
+    values = {row["model"]: row["adaptive_ciou"] for row in found["results"]}
+    best = max(names, key=values.get)
+    assert [
+        (row["first"], row["second"], row["is_best_baseline"]) for row in found["comparisons"]
+    ] == [("m", best, True), ("second", best, True), ("m", "second", False)]
+    row = found["comparisons"][0]
+    assert row["difference"] == pytest.approx(values["m"] - values[best])
+    assert (row["n"], row["num_groups"], row["subset"]) == (12, 12, "test")
+
+
+def test_intervals_draw_the_samples_of_one_video_together(tmp_path):
+    """Ten frames a clip say little more than one: repeating a sample adds no certainty."""
+    single = make_samples(num_samples=6)
+    rows = [
+        row | {"sample_id": f"{row['sample_id']}@{copy}"}
+        for row in single.to_pylist()
+        for copy in range(10)
+    ]
+    many = make_table(rows)
+    models = [make_baseline("centre"), noise_constant()]
+    once = evaluate_entrants(single, models, tmp_path)
+    often = evaluate_entrants(many, models, tmp_path)
+    for first, second in zip(once["results"], often["results"], strict=True):
+        assert (first["n"], first["num_groups"]) == (6, 6)
+        assert (second["n"], second["num_groups"]) == (60, 6)
+        for metric in ("mean_ciou", "success_rate", "auc"):
+            for end in ("", "_low", "_high"):
+                name = f"{metric}{end}"
+                assert second[name] == pytest.approx(first[name]), name
+    ends = [(row["low"], row["high"], row["p_value"]) for row in once["comparisons"]]
+    assert ends == [
+        pytest.approx((row["low"], row["high"], row["p_value"])) for row in often["comparisons"]
+    ]
+
+    # Clips of one video are not independent, either.
+    videos = {f"clip-s{number}": f"video{number // 2}" for number in range(6)}
+    parameters = EvaluationParameters(subsets={"sample": ["test"]}, num_resamples=20)
+    found = evaluate_dataset(
+        "sample", single, {}, models[:1], parameters=parameters, maps_dir=tmp_path, video_of=videos
+    )
+    assert found["results"][0]["num_groups"] == 3
+
+
+def noise_constant():
+    """A model with the same map for every sample."""
+    one = np.random.default_rng(1).random((7, 7), np.float32)
+    return Entrant("m", "model", lambda ids, readers: [one] * len(ids), is_kept=True)

@@ -127,3 +127,28 @@ def test_two_models_are_resampled_together():
     second = np.random.default_rng(0).random(50)
     comparison = compare_paired(second + 0.125, second)
     assert (comparison.low, comparison.high) == pytest.approx((0.125, 0.125), abs=1e-12)
+
+
+def test_groups_are_drawn_as_a_whole():
+    """The mean over drawn groups is the sum of their samples over their number."""
+    rng = np.random.default_rng(2)
+    values, groups = rng.random((9, 2)), list("abacabbcd")
+    found = resample_means(values, groups=groups, num_resamples=40, seed=5)
+    members = [[i for i, group in enumerate(groups) if group == name] for name in "abcd"]
+    drawn = np.random.default_rng([5, 4]).integers(0, 4, size=(40, 4), dtype=np.int32)
+    expected = [
+        values[[i for number in row for i in members[number]]].mean(axis=0) for row in drawn
+    ]
+    np.testing.assert_allclose(found, expected)
+    comparison = compare_paired(values[:, 0], values[:, 1], groups=groups, num_resamples=40)
+    assert (comparison.n, comparison.num_groups) == (9, 4)
+
+
+def test_groups_of_one_change_no_bit():
+    values = np.random.default_rng(2).random((11, 3))
+    rng = np.random.default_rng([0, 11])
+    drawn = rng.integers(0, 11, size=(30, 11), dtype=np.int32)
+    counts = np.stack([np.bincount(row, minlength=11) for row in drawn])
+    for groups in (None, [f"clip{10 - i}" for i in range(11)]):
+        found = resample_means(values, groups=groups, num_resamples=30)
+        np.testing.assert_array_equal(found, counts @ values / 11)
