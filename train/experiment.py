@@ -10,7 +10,12 @@ import pyarrow as pa
 
 from earshot.tables import CLIPS, SAMPLES, read_table
 from eval.scoring.selection import has_ground_truth, mean_adaptive_ciou
-from pipeline.audit.leakage import AuditParameters, check_leakage, find_overlaps
+from pipeline.audit.leakage import (
+    AuditParameters,
+    audit_leakage,
+    check_leakage,
+    read_test_splits,
+)
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import load
 from pipeline.features.configure import require_datasets
@@ -69,10 +74,12 @@ def read_experiment(project: Project, dataset: str, name: str) -> Experiment:
     samples = read_table(project.samples_table_path(dataset), SAMPLES)
     clips = read_table(project.clips_table_path(dataset), CLIPS)
 
-    # Refuse to train on videos of the test sets.
-    test_splits = project.section("evaluate.subsets").get(dataset, [])
-    overlaps = find_overlaps(
-        clips, dataset=dataset, train_splits=[parameters.train_split], test_splits=test_splits
+    # Refuse to train on videos of the test sets, or on their bytes under another name.
+    overlaps = audit_leakage(
+        project,
+        dataset,
+        train_splits=[parameters.train_split],
+        test_splits=read_test_splits(project, dataset),
     )
     check_leakage(overlaps, audit)
 

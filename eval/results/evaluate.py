@@ -28,8 +28,7 @@ from eval.results.test_sets import find_subset_ids
 from eval.scoring.ground_truth import GroundTruth, ground_truths_of
 from eval.scoring.metrics import auc, success_rate
 from eval.scoring.protocols import get_protocol
-from pipeline.datasets.dataset import load
-from pipeline.datasets.dataset import names as dataset_names
+from pipeline.datasets.dataset import check_test_splits, load
 
 # Rows by the name of their table: ``scores`` and each of ``LISTS``.
 Rows = dict[str, list[dict[str, Any]]]
@@ -78,18 +77,7 @@ class EvaluationParameters:
                 f"params: evaluate.num_resamples is {self.num_resamples}, expected at least 1"
             )
 
-        # A misspelled dataset would have no test set, and nothing would say so.
-        for dataset, subsets in self.subsets.items():
-            if dataset not in dataset_names():
-                raise ParameterError(
-                    f"params: evaluate.subsets names the dataset {dataset!r}, expected some of "
-                    f"{', '.join(dataset_names())}"
-                )
-            # A single name is a string, which would be read letter by letter.
-            if not isinstance(subsets, list | tuple):
-                raise ParameterError(
-                    f"params: evaluate.subsets.{dataset} is {subsets!r}, expected a list of splits"
-                )
+        check_test_splits(self.subsets)
 
 
 def evaluate_dataset(

@@ -1,7 +1,7 @@
 """Measure how much of each published test set is on this machine.
 
-Papers report on test sets of different sizes (``PublishedTestSet``). Where nobody published which
-clips a set has, its size still gives a lower and an upper bound.
+Papers report on test sets of different sizes (``PublishedTestSet``). Where the list of a set is not
+on this machine, its size still gives a lower and an upper bound.
 """
 
 from collections.abc import Collection, Iterable
@@ -53,7 +53,7 @@ def find_coverage(
     test_sets = list(test_sets)
     requested, ok = set(clip_ids), set(ok_clip_ids)
 
-    # Sets without a published list are parts of the largest set that has one.
+    # Sets whose list is not here are parts of the largest set that has one.
     known = [test_set for test_set in test_sets if test_set.clip_ids is not None]
     largest = max(known, key=lambda test_set: test_set.num_clips, default=None)
 
@@ -100,9 +100,7 @@ def _bound(
     outside of it as the largest set has more.
     """
     size = test_set.num_clips
-    note = "its list of clips was never published"
-    if test_set.is_listed:
-        note = "its list is not on this machine"
+    note = "its list is not on this machine"
 
     low, high = 0.0, 100.0
     if largest is not None and largest.clip_ids is not None:

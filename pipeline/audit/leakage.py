@@ -11,12 +11,14 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from earshot.errors import RunError
+from earshot.errors import ParameterError, RunError
 from earshot.tables import CLIPS, DOWNLOADS, read_table
 from pipeline.base.project import Project
-from pipeline.datasets.dataset import load
+from pipeline.datasets.dataset import check_test_splits, load
 
 Role = Literal["train", "val", "test"]
+# The test set of every clip, as in ``eval.results.test_sets.find_subset_ids``.
+_ALL = "all"
 _NUM_EXAMPLES = 3
 
 
@@ -74,7 +76,7 @@ def find_overlaps(
     """Compare every training split with every test split.
 
     Args:
-        clips: CLIPS rows. A split that no row names is empty.
+        clips: CLIPS rows. A split that no row names is empty; ``all`` is every clip.
         dataset: Name of the dataset, for the findings.
         train_splits: Names of training splits.
         test_splits: Names of test splits.
@@ -84,7 +86,7 @@ def find_overlaps(
     Returns:
         One ``Overlap`` a pair, also where nothing is shared.
     """
-    members = split_members(clips)
+    members = {_ALL: np.arange(clips.num_rows)} | split_members(clips)
     nothing = np.empty(0, np.int64)
 
     # Give each video, and each distinct content, a number.
@@ -205,6 +207,32 @@ def audit_leakage(
         test_splits=test_splits,
         sha256_of=_read_hashes(project, dataset),
     )
+
+
+def read_test_splits(project: Project, dataset: str) -> list[str]:
+    """Read which splits of a dataset are its test sets.
+
+    Args:
+        project: The checkout.
+        dataset: Name of the dataset.
+
+    Returns:
+        The names in ``evaluate.subsets`` of params.yaml.
+
+    Raises:
+        ParameterError: One of them is no split of the dataset. An empty split shares no clip with
+            any other, which would look as if nothing leaked.
+    """
+    chosen = check_test_splits(project.section("evaluate.subsets")).get(dataset, [])
+    clips = read_table(project.clips_table_path(dataset), CLIPS, columns=["splits"])
+    known = sorted(split_members(clips))
+    unknown = [name for name in chosen if name not in (*known, _ALL)]
+    if unknown:
+        raise ParameterError(
+            f"params: evaluate.subsets.{dataset} has {unknown[0]!r}, which no clip is in; splits "
+            f"of the clips: {', '.join(known) or 'none'}"
+        )
+    return chosen
 
 
 def _read_hashes(project: Project, dataset: str) -> dict[str, str]:

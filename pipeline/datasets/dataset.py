@@ -77,7 +77,6 @@ class PublishedTestSet:
     used_by: str  # papers
     num_clips: int
     clip_ids: frozenset[str] | None = None  # None: the list is not on this machine
-    is_listed: bool = True  # False: nobody published which clips it has
 
 
 @dataclass(frozen=True)
@@ -168,3 +167,30 @@ def load(name: str) -> Dataset:
     dataset = module.DATASET
     assert dataset.name == name, f"{module.__name__} calls its dataset {dataset.name!r}"
     return dataset
+
+
+def check_test_splits(subsets: object) -> dict[str, list[str]]:
+    """Check the value of ``evaluate.subsets``: dataset -> the splits that are its test sets.
+
+    Raises:
+        ParameterError: It is no such mapping, or names an unknown dataset.
+    """
+    if not isinstance(subsets, Mapping):
+        raise ParameterError(
+            f"params: evaluate.subsets is {subsets!r}, expected datasets with lists of splits"
+        )
+
+    for dataset, splits in subsets.items():
+        # A misspelled dataset would have no test set, and nothing would say so.
+        if dataset not in names():
+            raise ParameterError(
+                f"params: evaluate.subsets names the dataset {dataset!r}, expected some of "
+                f"{', '.join(names())}"
+            )
+        # A single name is a string, which would be read letter by letter.
+        is_list = isinstance(splits, list | tuple)
+        if not is_list or not all(isinstance(split, str) for split in splits):
+            raise ParameterError(
+                f"params: evaluate.subsets.{dataset} is {splits!r}, expected a list of splits"
+            )
+    return {dataset: list(splits) for dataset, splits in subsets.items()}

@@ -11,7 +11,7 @@ hche11/VGGSound (``vggsound_train``, ``vggsound_test``).
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from pipeline.lists.published_lists import (
     Lists,
     check_selection,
     decode_lines,
+    iter_lines,
     log,
     read_ids,
     read_pairs,
@@ -92,6 +93,13 @@ ID_LISTS = {
         "b59e784cd13caeea7c95fcdf82b2ba33eefa0e98e5d924fdc7f1f49d4970d73c",
     ),
 }
+# Parts of VGG-SS that other papers report on. They are read where the user has them.
+PART_LISTS = {
+    "4911 of VGG-SS": ListFile("ssltie", "test_vggss_4911.txt"),
+    "4692 of VGG-SS": ListFile("sspl", "vggss_test_4692.csv"),
+    "4655 of VGG-SS": ListFile("sslalignment", "ours_vggss.txt"),
+}
+_PART_ID = re.compile(r"([A-Za-z0-9_-]{11})_([0-9]+)(_[0-9]+)?(\.[a-z0-9]+)?(,.*)?")
 EXTENDED_SPLIT = "vggss_test_plus_silent"
 FULL_SPLITS = {"vggsound_train": "train", "vggsound_test": "test"}  # split -> its name in `FULL`
 SPLITS = (*ID_LISTS, EXTENDED_SPLIT, *FULL_SPLITS)
@@ -204,17 +212,17 @@ def _read_negatives(lists: Lists, limit: int | None) -> list[tuple[str, str]]:
 def find_published_test_sets(parameters: Parameters, *, cache_dir: Path) -> list[PublishedTestSet]:
     """List the test sets on which papers report; read the lists that are on this machine."""
     lists = _open_lists(parameters, cache_dir)
-    # Of SSL-TIE's and SSPL's sets only the sizes were published.
     sizes = [
         ("vggss_test", "LVS, EZ-VSL, SLAVC", 5158),
         ("vggss_heard_test", "LVS, EZ-VSL, HTF: 110 heard classes", 2564),
         ("vggss_unheard_test", "LVS, EZ-VSL, HTF: 110 unheard classes", 2575),
         ("4911 of VGG-SS", "SSL-TIE", 4911),
         ("4692 of VGG-SS", "SSPL", 4692),
+        ("4655 of VGG-SS", "Senocak 2023 (SSLalignment)", 4655),
         ("htf_vggss_test", "HTF", 4670),
     ]
     return [
-        PublishedTestSet(name, used_by, size, _known_ids(lists, name), is_listed=name in ID_LISTS)
+        PublishedTestSet(name, used_by, size, _known_ids(lists, name))
         for name, used_by, size in sizes
     ]
 
@@ -257,10 +265,27 @@ def _find_boxes(lists: Lists) -> Path:
 
 
 def _known_ids(lists: Lists, split: str) -> frozenset[str] | None:
-    path = lists.find(ID_LISTS[split]) if split in ID_LISTS else None
+    if split in PART_LISTS:
+        path = lists.find(PART_LISTS[split])
+        return None if path is None else frozenset(_read_part(path))
+
+    path = lists.find(ID_LISTS[split])
     if path is None:
         return None
     return frozenset(read_ids(path, pattern=CLIP_ID, what=CLIP_ID_WORDS, has_frame_column=True))
+
+
+def _read_part(path: Path) -> Iterator[str]:
+    """Yield the clip ids of one of ``PART_LISTS``.
+
+    Some lists name files, and some give begin and end in milliseconds.
+    """
+    for number, text in iter_lines(path):
+        match = _PART_ID.fullmatch(text)
+        if match is None:
+            raise DataError(f"{path}, line {number}: found {quote(text)}, expected {CLIP_ID_WORDS}")
+        video_id, start, end = match.group(1, 2, 3)
+        yield f"{video_id}_{int(start) // (1000 if end else 1):06d}"
 
 
 def _cache_test_lists(lists: Lists) -> None:

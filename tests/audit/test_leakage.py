@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
-from earshot.errors import ParameterError, RunError
+from earshot.errors import DataError, ParameterError, RunError
 from earshot.tables import CLIPS, DOWNLOADS, write_table
 from pipeline.audit.coverage import audit_coverage, describe_coverages, find_coverage
 from pipeline.audit.leakage import (
@@ -17,6 +17,7 @@ from pipeline.audit.leakage import (
     check_leakage,
     describe_overlaps,
     find_overlaps,
+    read_test_splits,
     role_of,
     splits_of_role,
 )
@@ -142,7 +143,6 @@ def test_coverage_and_its_bounds():
     sets = [
         PublishedTestSet("whole", "A", 10, frozenset(ids)),
         PublishedTestSet("part", "B", 4, frozenset(ids[:4])),
-        PublishedTestSet("unknown", "C", 8, is_listed=False),
         PublishedTestSet("elsewhere", "D", 8),
     ]
     rows = {
@@ -156,10 +156,9 @@ def test_coverage_and_its_bounds():
     )
     assert rows["whole"].note == "1 of its clips are in no selected split"
     assert rows["part"].percent == 50.0
-    unknown = rows["unknown"]  # of 7 clips that are there at most 2 are not in it
-    assert (unknown.percent, unknown.percent_low, unknown.percent_high) == (None, 62.5, 87.5)
-    assert unknown.note == "its list of clips was never published: bounds from whole"
-    assert rows["elsewhere"].note == "its list is not on this machine: bounds from whole"
+    elsewhere = rows["elsewhere"]  # of 7 clips that are there at most 2 are not in it
+    assert (elsewhere.percent, elsewhere.percent_low, elsewhere.percent_high) == (None, 62.5, 87.5)
+    assert elsewhere.note == "its list is not on this machine: bounds from whole"
 
 
 @pytest.fixture
@@ -201,7 +200,8 @@ def test_the_command_in_all_formats(project, capsys):
     text = capsys.readouterr().out
     assert "Overlap of training and test splits" in text
     assert "SSL-TIE" in text
-    assert "its list of clips was never published" in text
+    assert "never published" not in text
+    assert text.count("its list is not on this machine") == 6
     run_audit(project, "json")
     content = json.loads(capsys.readouterr().out)
     assert content["overlaps"][0]["num_shared_clips"] == 1
@@ -210,7 +210,7 @@ def test_the_command_in_all_formats(project, capsys):
     assert by_name["htf_vggss_test"]["num_ok"] is None  # its list is not here
     run_audit(project, "csv")
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["audit"] for row in rows] == ["overlap"] + ["coverage"] * 6
+    assert [row["audit"] for row in rows] == ["overlap"] + ["coverage"] * 7
     assert rows[0]["examples"] == "--abcdefghi_000010"
 
 
@@ -247,3 +247,71 @@ def test_a_split_that_is_not_there_is_no_all_clear(project, option):
         ParameterError, match=f"--{option} is 'vgss_10k', expected one of vggss_10k, vggss_test"
     ):
         run_audit(project, **{option: ["vgss_10k"]})
+
+
+def test_the_lists_of_parts_of_vggss_are_read_where_they_are(project):
+    """SSL-TIE names clips, SSPL has a second column, SSLalignment gives milliseconds."""
+    folder = project.root / "lists"
+    (folder / "ssltie").mkdir()
+    (folder / "ssltie" / "test_vggss_4911.txt").write_text("--abcdefghi_000010.mp4\n")
+    (folder / "vggss_test_4692.csv").write_text("--abcdefghi_000010,125\n-cdefghijkl_000030,125")
+    (folder / "ours_vggss.txt").write_text("-cdefghijkl_30000_40000\n--abcdefghi_10000_20000\n")
+    found = {row.num_clips: row for row in audit_coverage(project, "vggsound")}
+    counts = {size: (found[size].num_requested, found[size].num_ok) for size in (4911, 4692, 4655)}
+    assert counts == {4911: (1, 1), 4692: (2, 1), 4655: (2, 1)}
+    assert "SSLalignment" in found[4655].used_by
+
+    (folder / "ours_vggss.txt").write_text("x\n")
+    with pytest.raises(DataError, match=r"ours_vggss.txt, line 1: found 'x', expected a clip id"):
+        audit_coverage(project, "vggsound")
+
+
+def test_published_parts_of_vggss_are_those_of_its_test_clips(project, shared, tmp_path):
+    names = {
+        "test_vggss_4911.txt": "vggss_test_4911_ssltie.txt",
+        "vggss_test_4692.csv": "vggss_test_4692_sspl.csv",
+        "ours_vggss.txt": "vggss_test_4655_sslalignment.txt",
+    }
+    for name, source in names.items():
+        text = shared("lists", "since2023", source).read_text()
+        (project.root / "lists" / name).write_text(text)
+    whole = (shared("lists", "ezvsl", "vggss_test.csv")).read_text()
+    (project.root / "lists" / "vggss_test.csv").write_text(whole)
+    section = project.params["sources"]["vggsound"]
+    sets = vggsound.find_published_test_sets(vggsound.Parameters(**section), cache_dir=tmp_path)
+    ids = {row.num_clips: row.clip_ids for row in sets}
+    for size in (4911, 4692, 4655):
+        assert len(ids[size]) == size
+        assert ids[size] <= ids[5158]
+
+
+@pytest.mark.parametrize(
+    ("subsets", "message"),
+    [
+        ({"vggsound": "vggss_test"}, "vggsound is 'vggss_test', expected a list of splits"),
+        ({"vggsound": None}, "vggsound is None, expected a list of splits"),
+        ({"vggsound": [["vggss_test"]]}, "expected a list of splits"),
+        ({"vggsond": ["vggss_test"]}, "names the dataset 'vggsond', expected some of flickr"),
+        (["vggss_test"], "subsets is .'vggss_test'., expected datasets with lists of splits"),
+        (
+            {"vggsound": ["vggss_test", "vgss_test"]},
+            "has 'vgss_test', which no clip is in; splits of the clips: vggss_10k, vggss_test",
+        ),
+    ],
+)
+def test_test_sets_that_would_be_empty_are_no_all_clear(project, subsets, message):
+    project.params["evaluate"] = {"subsets": subsets}
+    with pytest.raises(ParameterError, match=message):
+        read_test_splits(project, "vggsound")
+
+
+def test_the_test_set_of_every_clip_is_not_empty(project):
+    project.params["evaluate"] = {"subsets": {"vggsound": ["all", "vggss_test"]}}
+    test_splits = read_test_splits(project, "vggsound")
+    overlaps = audit_leakage(
+        project, "vggsound", train_splits=["vggss_10k"], test_splits=test_splits
+    )
+    assert [(o.test_split, o.num_test_clips, o.num_shared_clips) for o in overlaps] == [
+        ("all", 3, 2),
+        ("vggss_test", 2, 1),
+    ]

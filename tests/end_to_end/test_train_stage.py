@@ -10,8 +10,9 @@ import torch
 
 import stages.train
 import train.experiment
-from earshot.errors import ParameterError
+from earshot.errors import ParameterError, RunError
 from earshot.reader import FeatureReader
+from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
 from pipeline.base.project import Project
 from tests.helpers.paths import ROOT
 from tests.helpers.toy_project import make_toy_project
@@ -253,3 +254,43 @@ def test_a_failed_training_keeps_nothing_and_frees_the_lock(tmp_path):
         with pytest.raises(ValueError, match="no"):
             obtain_run(tmp_path, "a", "key", {}, fail, on_wait=lambda: pytest.fail("waited"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_training_is_refused_where_a_test_clip_has_the_bytes_of_a_training_clip(tmp_path):
+    """Names differ, so only the hashes of the files tell."""
+    project = make_toy_project(tmp_path, {"ezvsl": {"method": "ezvsl"}})
+    clips = read_table(project.clips_table_path("sample"), CLIPS).to_pylist()
+    test_clip = next(row["clip_id"] for row in clips if row["splits"] == ["test"])
+    train_clip = next(row["clip_id"] for row in clips if row["splits"] == ["train"])
+
+    def write_downloads(**sha256_of):
+        rows = [
+            dict.fromkeys(DOWNLOADS.columns.names)
+            | {"clip_id": row["clip_id"], "status": "ok", "sha256": row["clip_id"]}
+            for row in clips
+        ]
+        for row in rows:
+            row["sha256"] = sha256_of.get(row["clip_id"], row["sha256"])
+        write_table(project.downloads_table_path("sample"), rows, DOWNLOADS)
+
+    write_downloads()
+    train.experiment.read_experiment(project, "sample", "ezvsl")
+    write_downloads(**{test_clip: "same", train_clip: "same"})
+    message = f"training split train has 1 of the 4 clips of test split test .*{test_clip}"
+    with pytest.raises(RunError, match=message):
+        train.experiment.read_experiment(project, "sample", "ezvsl")
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ("test", "is 'test', expected a list of splits"),
+        (["tset"], "has 'tset', which no clip is in"),
+    ],
+)
+def test_training_is_refused_where_a_test_set_cannot_be_compared(tmp_path, splits, message):
+    project = make_toy_project(
+        tmp_path, {"ezvsl": {"method": "ezvsl"}}, evaluate={"subsets": {"sample": splits}}
+    )
+    with pytest.raises(ParameterError, match=message):
+        train.experiment.read_experiment(project, "sample", "ezvsl")
