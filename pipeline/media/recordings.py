@@ -10,7 +10,6 @@ Here the recordings are found (`find_recordings`) and written into one file with
 """
 
 import bisect
-import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -113,8 +112,6 @@ def find_recordings(path: Path | str) -> JoinedRecordings | None:
         return None
 
     recordings = _join_runs(runs)
-    if len(recordings.durations_seconds) == 1:
-        return None
     if any(run.is_damaged_within for known in runs.values() for run in known):
         num_recordings = len(recordings.durations_seconds)
         raise MediaError(
@@ -284,9 +281,8 @@ def _find_starts(runs: dict[int, list[Run]]) -> list[int]:
     """
     gaps = sorted(
         (run.first_position, known[number - 1].last_position if number else -1)
-        for index, known in runs.items()
+        for known in runs.values()
         for number, run in enumerate(known)
-        if not _is_pause(runs, index, number)
     )
     starts: list[int] = []
     for first_position, previous_position in gaps:
@@ -294,22 +290,3 @@ def _find_starts(runs: dict[int, list[Run]]) -> list[int]:
         if not starts or starts[-1] <= previous_position:
             starts.append(first_position)
     return starts
-
-
-def _is_pause(runs: dict[int, list[Run]], index: int, number: int) -> bool:
-    """Return whether a run follows a pause of its stream, and not another recording.
-
-    Then its clock jumps ahead, and that of no other stream jumps meanwhile.
-    """
-    if number == 0:
-        return False
-    before, run = runs[index][number - 1], runs[index][number]
-    if run.start < before.stop:
-        return False
-
-    others = [known for other, known in runs.items() if other != index]
-    return bool(others) and not any(
-        previous.last_position < run.first_position and before.last_position < after.first_position
-        for known in others
-        for previous, after in itertools.pairwise(known)
-    )

@@ -1,7 +1,5 @@
 """Files of several recordings: in the clip they follow each other, sound with picture."""
 
-import itertools
-
 import av
 import numpy as np
 import pytest
@@ -186,28 +184,6 @@ def find_flags(path):
     """Return the flags that the check of a clip gives it."""
     parameters = ValidationParameters()
     return validate_clip(path, wanted_seconds=None, parameters=parameters).flags
-
-
-def test_a_pause_in_the_sound_is_no_second_recording(tmp_path):
-    """Picture 14 s; sound from 0 to 1 s and from 12 to 14 s."""
-    sound = "sine=frequency=500:duration=14,aselect='lt(t,1)+gte(t,12)'"
-    path = make_clip(
-        tmp_path / "pause.ts",
-        *("-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-c:a", "mp2"),
-        size="48x32",
-        fps="10",
-        seconds=14,
-        sound=sound,
-    )
-    with av.open(str(path)) as container:
-        times = [
-            packet.pts * packet.time_base for packet in container.demux(audio=0) if packet.size
-        ]
-    assert max(after - before for before, after in itertools.pairwise(times)) > 10
-    assert find_recordings(path) is None
-    twice = tmp_path / "twice.ts"
-    twice.write_bytes(2 * path.read_bytes())
-    assert find_recordings(twice).durations_seconds == pytest.approx((14, 14), abs=0.3)
 
 
 def test_the_packets_are_those_of_the_recordings(tmp_path, recordings):
