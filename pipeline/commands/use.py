@@ -19,7 +19,6 @@ from pipeline.downloads.parameters import DownloadParameters
 
 HELP = "write the parameters of a published result into params.yaml"
 _BASE = "sample"  # the recipe that params.yaml begins with
-_FETCHED_CLIP_BY_CLIP = {"flickr", "vggsound"}
 
 # For what to expect; measured on VGG-Sound clips of 10 s at 360 lines.
 _MEGABYTES_PER_CLIP = 1.2
@@ -32,13 +31,8 @@ class Recipe:
 
     name: str
     about: str
-    num_clips: int  # of all datasets together
+    num_downloads: int  # clips that are fetched one by one
     values: dict[str, str]  # dotted name -> value, as it is written in YAML
-
-    @property
-    def datasets(self) -> list[str]:
-        """The datasets that it uses; the models are trained on the first."""
-        return yaml.safe_load(self.values["datasets"])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,25 +97,23 @@ def read_recipe(root: Path, name: str) -> Recipe:
         try:
             values |= read_value_texts(text, "params")
             facts = yaml.safe_load(text)
-            about, num_clips = str(facts["about"]), int(facts["num_clips"])
+            about, num_downloads = str(facts["about"]), int(facts["num_downloads"])
         except (ParameterError, KeyError, ValueError, yaml.YAMLError) as error:
             raise ParameterError(
-                f"{path}: {error}; expected about, num_clips, rows and params"
+                f"{path}: {error}; expected about, num_downloads, rows and params"
             ) from None
-    return Recipe(name, about, num_clips, values)
+    return Recipe(name, about, num_downloads, values)
 
 
 def describe_expectations(recipe: Recipe, download: DownloadParameters) -> list[str]:
     """Return in words what a recipe downloads, how long that takes, and the room it needs."""
-    if not _FETCHED_CLIP_BY_CLIP & set(recipe.datasets):
-        return [f"{recipe.num_clips:,} clips."]
+    if recipe.num_downloads == 0:
+        return []
 
-    gigabytes = recipe.num_clips * (_MEGABYTES_PER_CLIP + _MEGABYTES_PER_SAMPLE) / 1000
-    lines = [
-        f"About {recipe.num_clips:,} clips and {gigabytes:,.0f} GB of disk, features included."
-    ]
+    gigabytes = recipe.num_downloads * (_MEGABYTES_PER_CLIP + _MEGABYTES_PER_SAMPLE) / 1000
+    lines = [f"About {recipe.num_downloads:,} clips and {gigabytes:,.0f} GB with features."]
     if download.videos_per_hour:
-        days = recipe.num_clips / download.videos_per_hour / 24
+        days = recipe.num_downloads / download.videos_per_hour / 24
         lines.append(
             f"Downloading takes about {days:,.0f} days at {download.videos_per_hour:g} videos an "
             "hour (download.videos_per_hour). Use the clips that you have: "

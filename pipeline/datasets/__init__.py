@@ -5,6 +5,7 @@ folder and ``load(name)`` imports one. Each dataset is one module, or one packag
 ``dataset.py``, that ends with ``DATASET = Dataset(...)``. A new file here is a new dataset.
 
 - ``sample/``: clips rendered on this machine
+- ``table``: a file of the user's own that lists clips and samples; any other name is such a dataset
 - ``local``: a folder of the user's own videos
 - ``flickr``: Flickr-SoundNet
 - ``vggsound``: VGG-Sound and VGG-SS

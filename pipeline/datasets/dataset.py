@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # commands list the datasets and must start quickly
     import pyarrow as pa
 
 _FOLDER = Path(__file__).parent
+_OWN_NAME = re.compile(r"[A-Za-z]\w*")
 
 # How the boxes of a sample become its ground-truth map (see eval/scoring/ground_truth.py).
 BoxRule = Literal["union", "consensus", "corner_size"]
@@ -150,16 +151,22 @@ def load(name: str) -> Dataset:
     """Import the module of one dataset and of no other.
 
     Args:
-        name: One of ``names()``.
+        name: One of ``names()``, or of the user's own: such a dataset is a table (``table.py``),
+            and section ``sources.<name>`` says where.
 
     Returns:
         The module's ``DATASET``.
 
     Raises:
-        ParameterError: There is no dataset of this name.
+        ParameterError: No dataset can have this name.
     """
     if name not in names():
-        raise ParameterError(f"params: datasets has {name!r}, expected one of {', '.join(names())}")
+        if not _OWN_NAME.fullmatch(name):
+            raise ParameterError(
+                f"params: datasets has {name!r}, expected one of {', '.join(names())}, or a name "
+                "of letters, digits and '_' for a table of your own"
+            )
+        return replace(load("table"), name=name)
 
     is_package = (_FOLDER / name).is_dir()
     module_name = f"pipeline.datasets.{name}"

@@ -1,5 +1,6 @@
 """Published lists and annotations: fetch them, read them, and turn them into table rows.
 
+- ``record_files.py``: ``read_records``: rows of CSV, JSON lines or Parquet
 - ``published_lists.py``: ``Lists`` finds or fetches a list; ``read_ids``, ``read_pairs``,
   ``select`` read ids from it
 - ``annotations.py``: ``read_vggss``, ``read_flickr_xml``, ``read_frame_choices``: boxes and frames

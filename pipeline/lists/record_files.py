@@ -1,0 +1,87 @@
+"""Read records (column -> value) from CSV, JSON lines or Parquet, each with its place."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from earshot.errors import DataError
+from pipeline.lists.published_lists import decode_lines
+
+SUFFIXES = (".csv", ".jsonl", ".parquet")
+
+# Where a record is, in words (``birds.csv, line 3``), and its columns that are not empty.
+Record = tuple[str, dict[str, Any]]
+
+
+def read_records(path: Path) -> list[Record]:
+    """Read all records of a file.
+
+    Args:
+        path: CSV with a line of column names, JSON lines (one object each), or Parquet.
+
+    Raises:
+        DataError: the file is absent or cannot be read; the message names the line.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: not found, expected a table ({', '.join(SUFFIXES)})")
+    readers = dict(zip(SUFFIXES, (_read_csv, _read_json_lines, _read_parquet), strict=True))
+    if path.suffix.lower() not in readers:
+        raise DataError(f"{path}: has suffix {path.suffix!r}, expected {', '.join(SUFFIXES)}")
+
+    records = list(readers[path.suffix.lower()](path))
+    if not records:
+        raise DataError(f"{path}: holds no row")
+    return records
+
+
+def _read_csv(path: Path) -> Iterator[Record]:
+    reader = csv.reader(decode_lines(path), strict=True)
+    try:
+        names = [name.strip() for name in next(reader, [])]
+        _check_names(path, names)
+        for values in reader:
+            where = f"{path}, line {reader.line_num}"
+            if not values:
+                continue
+            if len(values) != len(names):
+                raise DataError(f"{where}: has {len(values)} values, expected {len(names)}")
+            record = zip(names, (value.strip() for value in values), strict=True)
+            yield where, {name: value for name, value in record if value}
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: {error}") from None
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    for name in names:
+        if not name or names.count(name) > 1:
+            found = f"{name!r} twice" if name else "a column without a name"
+            raise DataError(f"{path}, line 1: has {found}, expected names of columns")
+
+
+def _read_json_lines(path: Path) -> Iterator[Record]:
+    for number, line in enumerate(decode_lines(path), start=1):
+        where = f"{path}, line {number}"
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{where}: is not JSON ({error})") from None
+        if not isinstance(record, dict):
+            raise DataError(f"{where}: holds {type(record).__name__}, expected an object")
+        yield where, {name: value for name, value in record.items() if value is not None}
+
+
+def _read_parquet(path: Path) -> Iterator[Record]:
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: is not readable Parquet ({error})") from None
+    for number, record in enumerate(table.to_pylist(), start=1):
+        columns = {name: value for name, value in record.items() if value is not None}
+        yield f"{path}, row {number}", columns

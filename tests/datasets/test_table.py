@@ -1,0 +1,142 @@
+"""A table of the user's own as a dataset: its rows, its errors, and a scored result."""
+
+import csv
+import json
+
+import pytest
+
+from earshot.errors import DataError, ParameterError
+from pipeline.base.parameters import build
+from pipeline.datasets.dataset import load
+from pipeline.datasets.table import Parameters, build_tables, has_changed
+
+
+def write(folder, *rows) -> str:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    path = folder / "birds.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(path)
+
+
+def tables_of(folder, *rows, **parameters) -> tuple[list[dict], list[dict]]:
+    built = Parameters(path=write(folder, *rows), **parameters)
+    clips, samples = build_tables(built, cache_dir=folder)
+    return clips.to_pylist(), samples.to_pylist()
+
+
+def row(clip_id="a", **values) -> dict:
+    return {"id": clip_id, "path": f"{clip_id}.mp4", **values}
+
+
+def test_rows_become_clips_and_samples(tmp_path):
+    web = {"id": "b", "url": "https://www.youtube.com/watch?v=xyz&t=3", "start": 30, "end": "40"}
+    rows = [
+        row(label="owl", boxes="[[0.1, 0.2, 0.5, 0.6]]", split="train; test", place="forest"),
+        {**web, "time": 2.5},
+        {**web, "time": 7.5, "label": "tit"},
+    ]
+    clips, samples = tables_of(tmp_path, *rows)
+    first, second = clips
+    assert first["url"] == f"file://{tmp_path}/a.mp4"
+    assert (first["splits"], first["start_seconds"]) == (["train", "test"], None)
+    assert (second["video_id"], second["start_seconds"], second["end_seconds"]) == ("xyz", 30, 40)
+    assert second["splits"] == ["table"]
+    assert [sample["sample_id"] for sample in samples] == ["a", "b@00002500", "b@00007500"]
+    assert samples[0]["boxes"] == [[0.1, 0.2, 0.5, 0.6]] and samples[0]["label"] == "owl"
+    assert samples[0]["attributes"] == [("place", "forest")]
+    assert samples[1]["label"] is None and samples[2]["time_seconds"] == 7.5
+
+
+def test_boxes_in_pixels_of_a_frame(tmp_path):
+    values = {"boxes": "[[64, 36, 128, 144]]", "frame_width": 640, "frame_height": 360}
+    _, samples = tables_of(tmp_path, row(**values))
+    assert samples[0]["boxes"] == [[0.1, 0.1, 0.2, 0.4]]
+
+
+def test_ids_and_limit_choose_clips(tmp_path):
+    rows = [row(name, split="test" if name in "ab" else "train") for name in "abcd"]
+    assert [clip["clip_id"] for clip in tables_of(tmp_path, *rows, limit=1)[0]] == ["a", "c"]
+    (tmp_path / "ids.txt").write_text("d\na\n\n")
+    ids = str(tmp_path / "ids.txt")
+    assert [clip["clip_id"] for clip in tables_of(tmp_path, *rows, ids=ids)[0]] == ["a", "d"]
+    (tmp_path / "ids.txt").write_text("d\nax\n")
+    with pytest.raises(DataError, match=r"ids\.txt, line 2: .*birds\.csv has no clip 'ax'"):
+        tables_of(tmp_path, *rows, ids=ids)
+
+
+def test_a_changed_file_is_noticed(tmp_path):
+    tables_of(tmp_path, row())
+    parameters = Parameters(path=str(tmp_path / "birds.csv"))
+    assert not has_changed(parameters, cache_dir=tmp_path)
+    write(tmp_path, row(label="owl"))
+    assert has_changed(parameters, cache_dir=tmp_path)
+
+
+def test_any_name_can_be_a_table_of_the_users_own():
+    assert load("birds").name == "birds" and load("birds").parameters is Parameters
+    values = {"kind": "table", "path": "birds.csv"}
+    assert build(Parameters, values, "sources.birds").path == "birds.csv"
+    with pytest.raises(ParameterError, match="datasets has 'my birds', expected one of flickr"):
+        load("my birds")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"id": ""}, "line 2, column id: is empty"),
+        ({"id": "a/b"}, "line 2, column id: is 'a/b', expected letters"),
+        ({"id": "-a"}, "column id: is '-a'"),
+        ({"path": ""}, "line 2, columns url and path: has neither"),
+        ({"url": "http://x/a.mp4"}, "columns url and path: has both"),
+        ({"path": "", "url": "www.x.org/a"}, "column url: is 'www.x.org/a', expected http"),
+        ({"path": "", "url": "http://["}, "column url: is 'http://\\['"),
+        ({"start": "one"}, "line 2, column start: is 'one', expected seconds, 0 or more"),
+        ({"start": -1}, "column start: is '-1'"),
+        ({"start": "nan"}, "column start: is 'nan'"),
+        ({"end": "inf"}, "column end: is 'inf'"),
+        ({"start": 5, "end": 5}, r"column end: is '5.0', expected more than start \(5\)"),
+        ({"end": 0}, r"column end: is '0.0', expected more than start \(0\)"),
+        (
+            {"start": 5, "end": 15, "time": 11},
+            "column time: is '11.0', expected a time in the clip",
+        ),
+        ({"time": "0:05"}, "column time: is '0:05'"),
+        ({"split": "a;;b"}, "column split: is 'a;;b', expected names"),
+        ({"boxes": "0.1 0.2 0.3 0.4"}, "line 2, column boxes: is '0.1 0.2 0.3 0.4', expected"),
+        ({"boxes": "[0.1, 0.2, 0.3, 0.4]"}, "column boxes: is .*, expected \\[\\[x1"),
+        ({"boxes": "[[0.1, 0.2, 0.3]]"}, "column boxes"),
+        ({"boxes": '[["a", 0, 1, 1]]'}, "column boxes: is 'a', expected parts of the frame"),
+        ({"boxes": "[[10, 20, 90, 80]]"}, r"is '\[10, 20, 90, 80\]', expected parts of the frame"),
+        ({"boxes": "[[0.5, 0.2, 0.3, 0.4]]"}, "expected x1 < x2 and y1 < y2"),
+        ({"boxes": "[[0, 0, 1, 1]]", "frame_width": 640}, "has frame_width alone"),
+        (
+            {"boxes": "[[0, 0, 9, 9]]", "frame_width": 0, "frame_height": 9},
+            "column frame_width: is '0', expected pixels",
+        ),
+        (
+            {"boxes": "[[0, 0, 700, 9]]", "frame_width": 640, "frame_height": 9},
+            "expected pixels of the frame",
+        ),
+    ],
+)
+def test_a_wrong_value_is_told_with_line_column_and_value(tmp_path, values, message):
+    with pytest.raises(DataError, match=message):
+        tables_of(tmp_path, row() | values)
+
+
+def test_rows_of_a_clip_that_contradict_each_other(tmp_path):
+    with pytest.raises(DataError, match=r"line 3: clip 'a' has another source, section or split"):
+        tables_of(tmp_path, row(time=1), row(time=2, split="other"))
+    with pytest.raises(DataError, match="line 3: sample 'a@00001000' appears twice"):
+        tables_of(tmp_path, row(time=1), row(time=1.0001))
+
+
+def test_lists_of_json_lines_need_no_quotes(tmp_path):
+    path = tmp_path / "birds.jsonl"
+    path.write_text(json.dumps(row(boxes=[[0, 0, 0.5, 1]], n=3)) + "\n")
+    _, samples = build_tables(Parameters(path=str(path)), cache_dir=tmp_path)
+    assert samples.to_pylist()[0]["boxes"] == [[0, 0, 0.5, 1]]
+    assert samples.to_pylist()[0]["attributes"] == [("n", "3")]
