@@ -8,6 +8,7 @@ from earshot.tables import CLIPS, SAMPLES, read_table
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from eval.results.files import LISTS, summarize_for_dvc, write_results
 from pipeline.base.project import Project
+from pipeline.datasets.dataset import check_test_splits, find_own_tables
 from pipeline.features.configure import require_datasets
 from pipeline.lists.box_checks import check_boxes
 from stages.common import run_stage
@@ -17,6 +18,7 @@ from train.inference.entrants import collect_entrants
 def main(project: Project) -> None:
     """Write ``cache/maps/`` and, in ``reports/``, the scores, the results and ``metrics.json``."""
     parameters = project.parameters(EvaluationParameters, "evaluate")
+    check_test_splits(parameters.subsets, own_tables=find_own_tables(project.params))
     entrants = collect_entrants(project, parameters)
 
     # DVC expects the folder even when no maps are kept.

@@ -14,7 +14,7 @@ import pyarrow as pa
 from earshot.errors import ParameterError, RunError
 from earshot.tables import CLIPS, DOWNLOADS, read_table
 from pipeline.base.project import Project
-from pipeline.datasets.dataset import check_test_splits, load
+from pipeline.datasets.dataset import check_test_splits, find_own_tables, load
 
 Role = Literal["train", "val", "test"]
 # The test set of every clip, as in ``eval.results.test_sets.find_subset_ids``.
@@ -223,7 +223,10 @@ def read_test_splits(project: Project, dataset: str) -> list[str]:
         ParameterError: One of them is no split of the dataset. An empty split shares no clip with
             any other, which would look as if nothing leaked.
     """
-    chosen = check_test_splits(project.section("evaluate.subsets")).get(dataset, [])
+    test_splits = check_test_splits(
+        project.section("evaluate.subsets"), own_tables=find_own_tables(project.params)
+    )
+    chosen = test_splits.get(dataset, [])
     clips = read_table(project.clips_table_path(dataset), CLIPS, columns=["splits"])
     known = sorted(split_members(clips))
     unknown = [name for name in chosen if name not in (*known, _ALL)]

@@ -9,6 +9,7 @@ from typing import Any
 
 from earshot.errors import ParameterError
 from pipeline.base.project import Project
+from pipeline.datasets.dataset import find_own_tables
 from pipeline.datasets.dataset import names as dataset_names
 
 ID_OPTIONS = ("--id", "--sample", "--clip")
@@ -64,17 +65,18 @@ def selected_datasets(arguments: argparse.Namespace, project: Project) -> list[s
         ParameterError: there is no dataset of that name.
     """
     # A dataset without code here is accepted as well, if its tables are there.
+    known = (*dataset_names(), *find_own_tables(project.params))
     for name in arguments.dataset or project.datasets:
-        if name not in dataset_names() and not project.manifests_dir(name).is_dir():
+        if name not in known and not project.manifests_dir(name).is_dir():
             where = "--dataset is" if arguments.dataset else "params: datasets has"
-            raise ParameterError(f"{where} {name!r}, expected one of {', '.join(dataset_names())}")
+            raise ParameterError(f"{where} {name!r}, expected one of {', '.join(known)}")
 
     # A name that was given twice counts once.
     if arguments.dataset:
         return list(dict.fromkeys(arguments.dataset))
 
     # Datasets that params.yaml does not select now can still have a list and clips.
-    others = [name for name in dataset_names() if project.clips_table_path(name).exists()]
+    others = [name for name in known if project.clips_table_path(name).exists()]
     return list(dict.fromkeys([*project.datasets, *others]))
 
 

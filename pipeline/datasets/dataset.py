@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -176,8 +176,27 @@ def load(name: str) -> Dataset:
     return dataset
 
 
-def check_test_splits(subsets: object) -> dict[str, list[str]]:
+def find_own_tables(params: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the datasets that params.yaml makes from tables of the user's own."""
+    sections = params.get("sources")
+    if not isinstance(sections, Mapping):
+        return ()
+    return tuple(
+        name
+        for name, section in sections.items()
+        if name not in names() and isinstance(section, Mapping) and section.get("kind") == "table"
+    )
+
+
+def check_test_splits(
+    subsets: object, *, own_tables: Collection[str] | None = None
+) -> dict[str, list[str]]:
     """Check the value of ``evaluate.subsets``: dataset -> the splits that are its test sets.
+
+    Args:
+        subsets: The value.
+        own_tables: Datasets besides those of this folder (``find_own_tables``). None: their names
+            are not known here, so any name is accepted.
 
     Raises:
         ParameterError: It is no such mapping, or names an unknown dataset.
@@ -189,10 +208,10 @@ def check_test_splits(subsets: object) -> dict[str, list[str]]:
 
     for dataset, splits in subsets.items():
         # A misspelled dataset would have no test set, and nothing would say so.
-        if dataset not in names():
+        if own_tables is not None and dataset not in (*names(), *own_tables):
             raise ParameterError(
                 f"params: evaluate.subsets names the dataset {dataset!r}, expected some of "
-                f"{', '.join(names())}"
+                f"{', '.join((*names(), *own_tables))}"
             )
         # A single name is a string, which would be read letter by letter.
         is_list = isinstance(splits, list | tuple)

@@ -43,10 +43,6 @@ def evaluate_entrants(
             "comparison_metric is 'ciou', expected one of mean_ciou, success_rate, auc",
         ),
         ({"num_resamples": 0}, "num_resamples is 0, expected at least 1"),
-        (
-            {"subsets": {"sampel": ["test"]}},
-            "subsets names the dataset 'sampel', expected some of flickr, local",
-        ),
         ({"subsets": {"sample": "test"}}, "subsets.sample is 'test', expected a list of splits"),
     ],
 )
