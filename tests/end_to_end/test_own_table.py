@@ -1,0 +1,55 @@
+"""A table of the user's own videos with boxes goes to a scored result."""
+
+import csv
+import json
+
+import yaml
+
+import stages.download
+import stages.evaluate
+import stages.feature
+import stages.sources
+from pipeline.base.project import Project
+from tests.helpers.download_helpers import encode
+from tests.helpers.paths import ROOT
+
+_RED_SQUARE = "drawbox=x=8:y=8:w=24:h=24:color=red:t=fill"
+
+
+def test_a_csv_with_boxes_becomes_a_table_of_results(tmp_path, capsys):
+    video_path = tmp_path / "videos" / "square.mp4"
+    video_path.parent.mkdir()
+    encode(
+        video_path,
+        *("-f", "lavfi", "-i", f"testsrc2=s=96x64:r=16:d=3,{_RED_SQUARE}"),
+        *("-f", "lavfi", "-i", "sine=d=3"),
+        *("-c:v", "libx264", "-c:a", "aac"),
+    )
+    with (tmp_path / "birds.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "path", "time", "split", "boxes", "frame_width", "frame_height"])
+        for time in (0.5, 1.5):
+            boxes = json.dumps([[8, 8, 32, 32]])
+            writer.writerow(["square", "videos/square.mp4", time, "test", boxes, 96, 64])
+
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params |= {"datasets": ["birds"], "models": []}
+    params["sources"]["birds"] = {"kind": "table", "path": str(tmp_path / "birds.csv")}
+    params["evaluate"]["subsets"]["birds"] = ["test"]
+    params["evaluate"] |= {"baselines": ["centre", "flow"], "num_resamples": 20}
+    params["cluster"]["workers"] = 0
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+
+    project = Project.load(tmp_path)
+    stages.sources.main(project, "birds")
+    stages.download.main(project, "birds")
+    for feature in ("frames", "flow"):
+        stages.feature.main(project, feature, "birds")
+    project.reports_dir.mkdir()
+    stages.evaluate.main(project)
+
+    results = json.loads((project.reports_dir / "results.json").read_text())["results"]
+    rows = {row["model"]: row for row in results if row["protocol"] == "earshot"}
+    assert set(rows) == {"centre", "flow"}
+    assert all((row["subset"], row["n"]) == ("test", 2) for row in rows.values())
+    assert "birds: 1 clips, 2 samples" in capsys.readouterr().out
