@@ -28,6 +28,7 @@ VERSION = 1
 # A moment that is closer to the end of the clip may have no next frame. Then the pair before is
 # used, so its first frame is decoded as well.
 _END_SECONDS = 0.25
+_DEFAULT_FRAME_SECONDS = 0.04  # of a video without a known rate
 # Times are multiples of 1 / fps; a rounding error must not cost a pair.
 _PAIR_TOLERANCE = 1e-6
 
@@ -224,19 +225,25 @@ def make_feature(parameters: Parameters) -> Feature:
 
 
 def _find_needs(parameters: Parameters, moment: Moment, info: MediaInfo) -> Needs:
-    time_seconds = moment.time_in(info.duration_seconds)
-    times = find_pair_times(
-        time_seconds, parameters=parameters, duration_seconds=info.duration_seconds
-    )
+    # Sound can be longer than the picture. All pairs must lie where pictures follow each other. A
+    # difference of less than a picture is the padding of an encoder.
+    frame_seconds = 1 / info.fps if info.fps else _DEFAULT_FRAME_SECONDS
+    end_seconds, time_seconds = info.duration_seconds, moment.time_in(info.duration_seconds)
+    if info.picture_seconds is not None and info.picture_seconds + frame_seconds < end_seconds:
+        end_seconds = info.picture_seconds
+        # Behind its end the last picture is shown. Take the middle of its time.
+        if time_seconds >= end_seconds:
+            time_seconds = max(end_seconds - frame_seconds / 2, 0.0)
 
-    if times[-1] > info.duration_seconds - _END_SECONDS:
+    times = find_pair_times(time_seconds, parameters=parameters, duration_seconds=end_seconds)
+    if times[-1] > end_seconds - _END_SECONDS:
         # The spare frame comes last although it is the earliest: _choose_frames finds it by that.
         times = (*times, times[0] - 1 / parameters.fps)
     return Needs(frame_times=times)
 
 
 def _compute(parameters: Parameters, moment: Moment, decoded: Decoded) -> Extracted:
-    frames, times = _choose_frames(parameters, decoded)
+    frames = _choose_frames(parameters, decoded)
     pairs = [
         _compute_stored(parameters, previous, following, decoded.memo)
         for previous, following in itertools.pairwise(frames)
@@ -254,7 +261,7 @@ def _compute(parameters: Parameters, moment: Moment, decoded: Decoded) -> Extrac
     attributes = {
         "native_height": frames[0].height,
         "native_width": frames[0].width,
-        "start_seconds": float(times[0]),
+        "start_seconds": float(frames[0].time_seconds),
         "num_pairs": len(frames) - 1,
     }
     return Extracted(np.ascontiguousarray(array), attributes)
@@ -266,26 +273,22 @@ def _encode(flow: np.ndarray, encoding: str) -> np.ndarray:
     return to_float16(flow) if encoding == "float16" else flow.astype(np.float32)
 
 
-def _choose_frames(
-    parameters: Parameters, decoded: Decoded
-) -> tuple[list[VideoFrame], list[float]]:
-    """Return frames and times of the pairs, or of the pair before where no next frame is."""
-    frames, times = list(decoded.frames), list(decoded.times)
+def _choose_frames(parameters: Parameters, decoded: Decoded) -> list[VideoFrame]:
+    """Return the frames of the pairs, or of the pair before where no next frame is."""
+    frames, times = list(decoded.frames), decoded.times
     # Times ascend unless `_find_needs` has put a spare frame at the end.
     if times[-1] > times[0]:
-        return frames, times
+        return frames
 
     *frames, spare = frames
-    *times, spare_time = times
-
     # All wanted times show one picture: the clip has no frame after it.
     if len({frame.time_seconds for frame in frames}) == 1:
-        frames, times = [spare, frames[0]], [spare_time, times[0]]
+        frames = [spare, frames[0]]
         # Near the beginning this is a clip of one frame. Later, a picture that stands still longer
         # than a pair has zero flow.
         if spare.time_seconds == frames[1].time_seconds < 1 / parameters.fps:
-            raise MediaError("too_short", f"no two frames to compare at {times[1]:.3f} s")
-    return frames, times
+            raise MediaError("too_short", f"no two frames to compare at {times[0]:.3f} s")
+    return frames
 
 
 def _compute_stored(

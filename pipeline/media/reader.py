@@ -17,7 +17,7 @@ from pipeline.media.container import has_index
 from pipeline.media.frame import VideoFrame
 from pipeline.media.frame_reader import FrameReader
 from pipeline.media.media_file import MediaFile, name_errors
-from pipeline.media.timeline import find_duration
+from pipeline.media.timeline import find_duration, find_picture_end
 
 __all__ = ["ClipReader", "MediaInfo", "VideoFrame", "probe"]
 
@@ -37,6 +37,8 @@ class MediaInfo:
     sample_rate: int | None  # Hz
     num_channels: int | None
     container_format: str  # FFmpeg's name of it
+    # When the last picture ends, which can be long before the sound does. None: unknown.
+    picture_seconds: float | None = None
 
 
 def probe(path: Path | str) -> MediaInfo:
@@ -104,6 +106,7 @@ class ClipReader:
         main = self._file.main
         with name_errors(self.path):
             duration_seconds = find_duration(main.container)
+            picture_seconds = find_picture_end(main.container)
         # To see whether the header is right, packets of files without an index are read.
         main.is_touched |= not has_index(main.container)
 
@@ -125,6 +128,7 @@ class ClipReader:
             sample_rate=sound.sample_rate if sound is not None else None,
             num_channels=sound.channels if sound is not None else None,
             container_format=main.container.format.name,
+            picture_seconds=picture_seconds,
         )
 
     def iter_frames(self, times: Sequence[float]) -> Iterator[VideoFrame]:

@@ -180,6 +180,43 @@ def _has_packets_from(container: InputContainer, seconds: float) -> bool:
         return False
 
 
+def find_picture_end(container: InputContainer) -> float | None:
+    """Return when the last picture ends, in seconds of the clip.
+
+    Of files without an index (see ``has_index``) the last packets of the video are read, so the
+    container does not begin at the first packet again.
+
+    Args:
+        container: An open file.
+
+    Returns:
+        Seconds; None where there is no video, or nothing says when it ends.
+    """
+    video = choose_stream(container, "video")
+    if video is None or video.time_base is None:
+        return None
+
+    origin_seconds = find_origin(container)
+    if has_index(container):
+        if video.duration is None:
+            return None
+        stop = (video.start_time or 0) + video.duration
+        return float(stop * video.time_base) - origin_seconds
+
+    # A seek to a time far beyond the end leads to the last keyframe.
+    target = int(((container.duration or 0) / av.time_base + origin_seconds) / video.time_base)
+    stop_seconds = None
+    try:
+        container.seek(target, stream=video, backward=True)
+        for packet in container.demux(video):
+            if packet.pts is not None:
+                end = packet.pts + (packet.duration or 0)
+                stop_seconds = max(stop_seconds or 0.0, float(end * packet.time_base))
+    except av.FFmpegError:
+        return None
+    return None if stop_seconds is None else stop_seconds - origin_seconds
+
+
 def find_frame_rate(stream: VideoStream) -> Fraction:
     """Return the frames a second of a stream, FFmpeg's default where it does not say."""
     return stream.average_rate or stream.guessed_rate or _DEFAULT_RATE

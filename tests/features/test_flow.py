@@ -101,6 +101,36 @@ def test_at_the_end_the_pair_before_stands_in(panning):
     assert flows[2].array is not None
 
 
+@pytest.fixture(scope="module", params=["mkv", "mp4", "ts", "avi"])
+def panning_with_long_sound(request, tmp_path_factory):
+    """As ``panning``, 2 s, with 6 s of sound."""
+    folder = tmp_path_factory.mktemp("long_sound")
+    cv2.imwrite(str(folder / "texture.png"), make_texture(96, 300))
+    picture = f"movie={folder}/texture.png,loop=-1:1,setpts=N/24/TB,crop=128:96:x='n':y=0,trim=0:2"
+    options = ("-t", "6", "-r", "24", "-c:v", "mpeg4", "-q:v", "1", "-c:a", "mp2")
+    sound = "aevalsrc=0.3*sin(2*PI*300*t):s=44100:d=6"
+    return make_clip(folder / f"clip.{request.param}", *options, picture=picture, sound=sound)
+
+
+def test_flow_behind_the_picture_is_that_of_its_end(panning_with_long_sound):
+    """Sound that is longer than the picture moved the centre, and every later sample, there."""
+    assert probe(panning_with_long_sound).duration_seconds > 5.5
+    for flow in extract_flow(panning_with_long_sound, 1.97, 2.1, None, 4.0, 5.9, short_side=0):
+        assert np.median(flow.array[0, 20:-20, 20:-20]) == pytest.approx(-3.0, abs=0.3)
+        assert 1.6 < flow.attributes["start_seconds"] < 2.0
+    (context,) = extract_flow(panning_with_long_sound, None, context_seconds=1.0, short_side=0)
+    assert np.median(context.array[0, 20:-20, 20:-20]) == pytest.approx(-3.0, abs=0.3)
+    assert context.attributes["start_seconds"] == pytest.approx(1.0, abs=0.13)
+
+
+def test_start_seconds_is_the_time_of_the_first_frame(panning):
+    wanted = (0.51, 1.0, 1.04)
+    for time, flow in zip(wanted, extract_flow(panning, *wanted, short_side=0), strict=True):
+        assert flow.attributes["start_seconds"] == pytest.approx(
+            int(time * 24 + 1e-6) / 24, abs=1e-3
+        )
+
+
 def test_a_clip_of_one_frame_has_no_flow(tmp_path):
     path = make_clip(tmp_path / "one.mp4", "-frames:v", "1", "-c:v", "mpeg4", sound=None, seconds=1)
     (flow,) = extract_flow(path, None)
