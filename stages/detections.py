@@ -5,6 +5,7 @@ the page of the other features imports none.
 """
 
 from pipeline.base.project import Project
+from pipeline.base.user_files import noted_user_files
 from pipeline.features.detections import Parameters
 from pipeline.features.registry import FEATURES
 from stages.common import run_stage
@@ -16,7 +17,8 @@ def main(project: Project, dataset: str) -> None:
     """Cache the detections. The detector's weights are fetched once into ``cache/weights``."""
     parameters = project.parameters(Parameters, FEATURES["detections"].section)
     feature = make_detections_feature(parameters, weights_dir=project.weights_dir)
-    build_and_count(project, dataset, feature)
+    with noted_user_files(project, f"detections@{dataset}"):
+        build_and_count(project, dataset, feature)
 
 
 if __name__ == "__main__":

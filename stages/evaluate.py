@@ -8,6 +8,7 @@ from earshot.tables import CLIPS, SAMPLES, read_table
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from eval.results.files import LISTS, summarize_for_dvc, write_results
 from pipeline.base.project import Project
+from pipeline.base.user_files import noted_user_files
 from pipeline.datasets.dataset import check_test_splits, find_own_tables
 from pipeline.features.configure import require_datasets
 from pipeline.lists.box_checks import check_boxes
@@ -57,5 +58,11 @@ def main(project: Project) -> None:
     publish_text(project.reports_dir / "metrics.json", metrics + "\n")
 
 
+def evaluate(project: Project) -> None:
+    """Run ``main`` and note the files of weights that it reads."""
+    with noted_user_files(project, "evaluate"):
+        main(project)
+
+
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(evaluate)

@@ -4,7 +4,8 @@ import sys
 
 from earshot.tables import CLIPS, SAMPLES, write_table
 from pipeline.base.project import Project
-from pipeline.datasets.dataset import load
+from pipeline.base.user_files import noted_user_files
+from pipeline.datasets.dataset import find_user_paths, load
 from pipeline.lists.box_checks import check_boxes
 from stages.common import run_stage
 
@@ -13,16 +14,20 @@ def main(project: Project, dataset: str) -> None:
     """Write ``clips.parquet`` and ``samples.parquet``."""
     about = load(dataset)
     parameters = project.parameters(about.parameters, f"sources.{dataset}")
-    clips, samples = about.build_tables(parameters, cache_dir=project.dataset_cache_dir(dataset))
+    paths = find_user_paths(about, parameters)
+    with noted_user_files(project, f"sources@{dataset}", paths):
+        clips, samples = about.build_tables(
+            parameters, cache_dir=project.dataset_cache_dir(dataset)
+        )
 
-    # Boxes in another unit would give every method a score of 0.
-    note = check_boxes(samples, name=dataset)
-    if note:
-        print(note, file=sys.stderr)
+        # Boxes in another unit would give every method a score of 0.
+        note = check_boxes(samples, name=dataset)
+        if note:
+            print(note, file=sys.stderr)
 
-    write_table(project.clips_table_path(dataset), clips, CLIPS)
-    write_table(project.samples_table_path(dataset), samples, SAMPLES)
-    print(f"{dataset}: {len(clips)} clips, {len(samples)} samples")
+        write_table(project.clips_table_path(dataset), clips, CLIPS)
+        write_table(project.samples_table_path(dataset), samples, SAMPLES)
+        print(f"{dataset}: {len(clips)} clips, {len(samples)} samples")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from earshot.errors import ParameterError
 from pipeline.base.project import Project
+from pipeline.base.user_files import noted_user_files
 from stages.common import run_stage
 from train.experiment import train_run
 
@@ -12,7 +13,8 @@ def main(project: Project, run: str) -> None:
         raise ParameterError(
             "params: datasets is [], expected at least one to train on, for example [sample]"
         )
-    summary = train_run(project, project.datasets[0], run)
+    with noted_user_files(project, f"train@{run}"):
+        summary = train_run(project, project.datasets[0], run)
     if summary is not None:  # None in further processes that train together with the first one
         print(f"{run}: {summary}")
 

@@ -1,6 +1,7 @@
 """``weights@NAME``: fetch weights that authors released and make a run beside the trained ones."""
 
 from pipeline.base.project import Project
+from pipeline.base.user_files import noted_user_files
 from stages.common import run_stage
 from train.weights.released import ReleasedWeights, make_released_run
 
@@ -12,9 +13,10 @@ def main(project: Project, name: str) -> None:
     """
     weights = project.parameters(ReleasedWeights, f"weights.{name}")
     weights_dir = project.weights_dir
-    words = make_released_run(
-        weights, name, run_dir=project.run_dir(name), weights_dir=weights_dir, root=project.root
-    )
+    with noted_user_files(project, f"weights@{name}"):
+        words = make_released_run(
+            weights, name, run_dir=project.run_dir(name), weights_dir=weights_dir, root=project.root
+        )
     print(f"{name}: {words}")
 
 

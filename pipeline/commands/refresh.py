@@ -1,15 +1,19 @@
 """``refresh``: let ``dvc repro`` notice that the user's own files changed.
 
-DVC looks at parameters, not at the files of a folder that a parameter names.
+DVC looks at parameters, not at the files that a parameter names: a folder of videos, published
+lists, annotations, a release, weights.
 """
 
 import argparse
+import shutil
+from pathlib import Path
 
 from earshot.errors import DataError
 from pipeline.base.project import Project
-from pipeline.datasets.dataset import load
+from pipeline.base.user_files import find_weights_files, have_user_files_changed
+from pipeline.datasets.dataset import find_user_paths, load
 
-HELP = "let the next `dvc repro` list a folder of your own again when its files changed"
+HELP = "let the next `dvc repro` read files of your own again when they changed"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,38 +21,69 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset",
         action="append",
-        help="look only at this dataset (default: those of params.yaml)",
+        help="look only at this dataset (default: those of params.yaml, and weights)",
     )
 
 
 def run(arguments: argparse.Namespace, project: Project) -> int:
-    """Remove two tables of each dataset whose files changed; print nothing for the others.
-
-    Without the table of clips DVC lists the files again. Without the table of downloads it
-    compares each file with the clip that was made of it: a video that was replaced under its own
-    name does not change the list.
-    """
+    """Remove an output of each stage whose files changed; print nothing for the others."""
     for name in arguments.dataset or project.datasets:
-        table_path = project.clips_table_path(name)
-        if not table_path.exists():
+        if not project.clips_table_path(name).exists():
             continue
-
-        # Only datasets of the user's own files have this function: published lists do not change.
-        dataset = load(name)
-        if dataset.has_changed is None:
-            continue
-
-        parameters = project.parameters(dataset.parameters, f"sources.{name}")
         try:
-            has_changed = dataset.has_changed(parameters, cache_dir=project.dataset_cache_dir(name))
+            if _has_dataset_changed(project, name):
+                _forget_dataset(project, name)
         except DataError as error:  # a disk that is not mounted now: keep what is known
             print(f"{error}; dataset {name} stays as it was listed")
-            continue
 
-        # The downloads go first. If this process is killed in between, the next `refresh` still
-        # finds the list, sees the change again and removes both.
-        if has_changed:
-            project.downloads_table_path(name).unlink(missing_ok=True)
-            table_path.unlink()
-            print(f"{name}: its files changed since they were listed; `dvc repro` lists them again")
+    for stage, paths in find_weights_files(project).items() if not arguments.dataset else ():
+        output = _find_output(project, stage)
+        try:
+            is_changed = output.exists() and have_user_files_changed(project, stage, paths)
+        except DataError as error:
+            print(f"{error}; {stage} stays as it was made")
+            continue
+        if is_changed:
+            _remove(output)
+            print(f"{stage}: a file of weights changed; `dvc repro` reads it again")
     return 0
+
+
+def _has_dataset_changed(project: Project, name: str) -> bool:
+    about = load(name)
+    parameters = project.parameters(about.parameters, f"sources.{name}")
+    if about.has_changed is not None:
+        return about.has_changed(parameters, cache_dir=project.dataset_cache_dir(name))
+    paths = find_user_paths(about, parameters)
+    return have_user_files_changed(project, f"sources@{name}", paths)
+
+
+def _forget_dataset(project: Project, name: str) -> None:
+    """Remove the table of clips, so that DVC lists the files again.
+
+    Without the table of downloads it also compares each linked file with the clip that was made of
+    it: a video that was replaced under its own name does not change the list.
+    """
+    # The downloads go first. If this process is killed in between, the next `refresh` still finds
+    # the list, sees the change again and removes both.
+    if load(name).is_linked:
+        project.downloads_table_path(name).unlink(missing_ok=True)
+    project.clips_table_path(name).unlink()
+    print(f"{name}: its files changed since they were listed; `dvc repro` lists them again")
+
+
+def _find_output(project: Project, stage: str) -> Path:
+    """Return an output without which DVC runs a stage again."""
+    kind, _, name = stage.partition("@")
+    if kind == "evaluate":
+        return project.reports_dir / "metrics.json"
+    if kind == "detections":
+        return project.manifests_dir(name) / "detections.json"
+    return project.run_dir(name)
+
+
+def _remove(output: Path) -> None:
+    if output.is_dir():
+        shutil.rmtree(output)
+    else:
+        output.unlink()

@@ -132,12 +132,28 @@ class Dataset:
     # lists, and the parameters that say where lists and annotations lie on this machine.
     whole_test_split: str | None = None
     path_parameters: tuple[str, ...] = ()
+    # Parameters that name a folder of the user's own with media and annotations.
+    release_parameters: tuple[str, ...] = ()
     annotation_file: AnnotationFile | None = None
 
     # Attributes of the samples table by name.
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     # Breakdowns by split: name of the breakdown -> split -> name of the group.
     split_breakdowns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def find_user_paths(about: Dataset, parameters: Any) -> list[Path]:
+    """Return the folders of the user's own that the tables of a dataset are made from.
+
+    A dataset with ``has_changed`` keeps its own account of its folder.
+
+    Args:
+        about: The dataset.
+        parameters: Its section of params.yaml, as its dataclass.
+    """
+    names = (*about.path_parameters, *about.release_parameters)
+    values = [getattr(parameters, name) for name in names]
+    return [Path(value).expanduser().absolute() for value in values if value is not None]
 
 
 def names() -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 A release is a folder that the user has, or the archives of the Zenodo record, which are fetched
 into ``cache/urbansas/release``. Picture and sound of a clip are separate files there. They are
-joined without loss into ``cache/urbansas/remote/<id>.mkv``.
+joined without loss into ``cache/urbansas/remote/<id>-<key>.mkv``; the key is a hash of both.
 
 The split ``urbansas_test`` holds the frames that FlowGrad evaluates (see ``rules.py``).
 ``urbansas_unlabelled`` holds media without annotations, for training.
@@ -209,6 +209,7 @@ DATASET = Dataset(
     build_tables=build_tables,
     box_rule="corner_size",
     is_linked=True,
+    release_parameters=("folder",),
     test_sets=(
         TestSet(
             "urbansas",

@@ -1,0 +1,134 @@
+"""Notice that files of the user's own changed.
+
+DVC looks at the parameter that names a folder or a file, not at what lies there. So a stage that
+reads such files notes their sizes and times in ``cache/user_files/``, and ``refresh`` compares.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from earshot.errors import DataError
+from earshot.files import publish_text
+from pipeline.base.project import Project
+
+# What stages write themselves is not the user's, also if a parameter names the checkout.
+_OWN_FOLDERS = ("cache", "manifests", "reports")
+
+
+def find_weights_files(project: Project) -> dict[str, list[Path]]:
+    """Return the files of weights that params.yaml names, by the stage that reads them.
+
+    Fetched weights are not among them: their hashes are checked.
+    """
+    params = project.params
+    files: dict[str, list[Path]] = {}
+
+    for name in params.get("released") or ():
+        entry = _section(params, "weights", name)
+        _add_path(files, f"weights@{name}", entry.get("url"), project)
+    for name in params.get("models") or ():
+        entry = _section(params, "train", name)
+        entry = {**_section(params, "train_presets", entry.get("preset")), **entry}
+        for key in ("init", "object_guidance_weights"):
+            _add_path(files, f"train@{name}", entry.get(key), project)
+
+    guidance = _section(params, "evaluate").get("object_guidance_weights")
+    _add_path(files, "evaluate", guidance, project)
+    for dataset in _section(params, "detections").get("datasets") or ():
+        weights = _section(params, "detections", "detector").get("weights")
+        _add_path(files, f"detections@{dataset}", weights, project)
+    return files
+
+
+def _section(params: Mapping[str, Any], *names: str | None) -> Mapping[str, Any]:
+    """Return a section; empty where it is absent or no mapping, which its own stage refuses."""
+    value: Any = params
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def _add_path(files: dict[str, list[Path]], stage: str, value: object, project: Project) -> None:
+    """Add a path; words such as ``imagenet``, ``coco`` or ``random`` and addresses are none."""
+    if not isinstance(value, str) or urlsplit(value).scheme in ("http", "https"):
+        return
+    parts = urlsplit(value)
+    text = unquote(parts.path) if parts.scheme == "file" else value
+    path = project.root / Path(text).expanduser()
+    if path.exists() or os.sep in text or path.suffix:
+        files.setdefault(stage, []).append(path)
+
+
+@contextlib.contextmanager
+def noted_user_files(
+    project: Project, stage: str, paths: Iterable[Path] | None = None
+) -> Iterator[None]:
+    """Note what the user's files are before the body reads them, if the body succeeds.
+
+    Args:
+        project: The checkout.
+        stage: Its name in ``dvc.yaml``, for example ``sources@flickr``.
+        paths: Files and folders; None: those of ``find_weights_files``.
+    """
+    chosen = list(find_weights_files(project).get(stage, ()) if paths is None else paths)
+    # Before: a file that changes while it is read counts as changed.
+    before = describe_files(project, chosen)
+    yield
+    if chosen:
+        publish_text(_record_path(project, stage), json.dumps(before, indent=0) + "\n")
+
+
+def have_user_files_changed(project: Project, stage: str, paths: Iterable[Path]) -> bool:
+    """Return whether a stage's files differ from those that it noted, or nothing was noted.
+
+    Raises:
+        DataError: One of the paths is not there.
+    """
+    paths = list(paths)
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"{path}: not found, though params.yaml names it")
+    try:
+        noted = json.loads(_record_path(project, stage).read_text())
+    except (FileNotFoundError, ValueError):
+        return bool(paths)
+    return noted != describe_files(project, paths)
+
+
+def describe_files(project: Project, paths: Iterable[Path]) -> dict[str, list[int]]:
+    """Return size in bytes and modification time in ns by path, of files and all below folders.
+
+    Links are followed, but no folder is entered twice. Hidden files are left out.
+    """
+    own = {os.path.realpath(project.root / name) for name in _OWN_FOLDERS}
+    facts: dict[str, list[int]] = {}
+    for path in paths:
+        for found in _walk(path, own) if path.is_dir() else [path]:
+            with contextlib.suppress(OSError):  # a link without a target
+                status = found.stat()
+                facts[os.fsencode(found).decode("utf-8", "replace")] = [
+                    status.st_size,
+                    status.st_mtime_ns,
+                ]
+    return facts
+
+
+def _walk(root: Path, visited: set[str]) -> Iterator[Path]:
+    visited = set(visited)
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        real_path = os.path.realpath(folder)
+        if real_path in visited:
+            subfolders.clear()
+            continue
+        visited.add(real_path)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _record_path(project: Project, stage: str) -> Path:
+    return project.root / "cache" / "user_files" / f"{stage}.json"

@@ -1,0 +1,128 @@
+"""``refresh``: files of the user's own that DVC does not see."""
+
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from earshot import tables
+from pipeline.base.project import Project
+from pipeline.base.user_files import find_weights_files, noted_user_files
+from pipeline.commands import refresh
+from stages import sources
+
+ALL = SimpleNamespace(dataset=None)
+XML = "<a><u><bbox><i/><xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>9</ymax></bbox></u></a>"
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Make a checkout with a list and annotations of Flickr outside of it."""
+    for name in ("lists", "xml"):
+        (tmp_path / "home" / name).mkdir(parents=True)
+    (tmp_path / "home" / "lists" / "flickr_test.csv").write_text("11111,0\n22222,0\n")
+    (tmp_path / "home" / "lists" / "imagetoframe.json").write_text('{"11111": [31]}')
+    section = {
+        "splits": ["flickr_test"],
+        "lists_dir": str(tmp_path / "home" / "lists"),
+        "annotations_dir": str(tmp_path / "home" / "xml"),
+        "soundnet_url": None,
+    }
+    params = {"datasets": ["flickr"], "sources": {"flickr": section}}
+    return Project(tmp_path / "checkout", params)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda home: (home / "lists" / "flickr_test.csv").write_text("11111,0\n33333,0\n"),
+        lambda home: (home / "xml" / "11111.xml").write_text(XML),
+        lambda home: (home / "lists" / "imagetoframe.json").write_text('{"11111": [61]}'),
+        lambda home: (home / "lists" / "imagetoframe.json").rename(home / "lists" / "old.json"),
+    ],
+    ids=["list", "new annotations", "frames", "renamed"],
+)
+def test_lists_and_annotations_that_change_are_read_again(project, tmp_path, capsys, change):
+    sources.main(project, "flickr")
+    tables.write_table(project.downloads_table_path("flickr"), [], tables.DOWNLOADS)
+    capsys.readouterr()
+    assert refresh.run(ALL, project) == 0
+    assert project.clips_table_path("flickr").exists()
+    assert capsys.readouterr().out == ""
+
+    change(tmp_path / "home")
+    assert refresh.run(ALL, project) == 0
+    assert not project.clips_table_path("flickr").exists()
+    # Nothing is fetched again because of a list.
+    assert project.downloads_table_path("flickr").exists()
+    assert "flickr: its files changed since they were listed" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_not_mounted_changes_nothing(project, tmp_path, capsys):
+    sources.main(project, "flickr")
+    (tmp_path / "home").rename(tmp_path / "unplugged")
+    assert refresh.run(ALL, project) == 0
+    assert project.clips_table_path("flickr").exists()
+    assert "dataset flickr stays as it was listed" in capsys.readouterr().out
+
+
+def test_tables_of_before_the_account_are_made_again(project, capsys):
+    sources.main(project, "flickr")
+    shutil.rmtree(project.root / "cache" / "user_files")
+    refresh.run(ALL, project)
+    assert not project.clips_table_path("flickr").exists()
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Make a project whose runs and detector have weights of the user's own."""
+    for name in ("released.pt", "start.pth", "guide.pth", "detector.pth"):
+        (tmp_path / name).write_bytes(b"weights")
+    params = {
+        "datasets": [],
+        "released": ["mine", "theirs"],
+        "models": ["a", "b"],
+        "weights": {
+            "mine": {"method": "htf", "url": "released.pt"},
+            "theirs": {"method": "htf", "url": "https://host/x.pt"},
+        },
+        "train": {"a": {"preset": "p"}, "b": {"init": "imagenet"}},
+        "train_presets": {"p": {"init": str(tmp_path / "start.pth")}},
+        "evaluate": {"object_guidance_weights": "guide.pth"},
+        "detections": {"datasets": ["sample"], "detector": {"weights": "detector.pth"}},
+    }
+    return Project(tmp_path, params)
+
+
+def test_weights_of_the_user_are_found(weights):
+    root = weights.root
+    assert find_weights_files(weights) == {
+        "weights@mine": [root / "released.pt"],
+        "train@a": [root / "start.pth"],
+        "evaluate": [root / "guide.pth"],
+        "detections@sample": [root / "detector.pth"],
+    }
+    assert find_weights_files(Project(root, {"weights": 3, "released": ["x"]})) == {}
+
+
+def test_weights_that_change_are_read_again(weights, capsys):
+    outputs = {
+        "weights@mine": weights.run_dir("mine") / "run.json",
+        "train@a": weights.run_dir("a") / "run.json",
+        "evaluate": weights.reports_dir / "metrics.json",
+        "detections@sample": weights.manifests_dir("sample") / "detections.json",
+    }
+    for stage, path in outputs.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with noted_user_files(weights, stage):
+            path.write_text("{}")
+    refresh.run(ALL, weights)
+    assert capsys.readouterr().out == ""
+
+    for number, (stage, (file,)) in enumerate(find_weights_files(weights).items()):
+        file.write_bytes(b"other weights")
+        assert refresh.run(ALL, weights) == 0
+        assert f"{stage}: a file of weights changed" in capsys.readouterr().out
+        assert [path.exists() for path in outputs.values()] == [
+            position > number for position in range(len(outputs))
+        ]
