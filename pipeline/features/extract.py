@@ -3,15 +3,14 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from earshot.errors import MediaError
 from pipeline.features.feature import AudioWindow, Decoded, Extracted, Feature, Moment, Needs
+from pipeline.media.audio_reader import SoundWindow
 from pipeline.media.frame import VideoFrame
 from pipeline.media.reader import ClipReader
 
-# The sound of each window of a moment, with its rate, or the error that reading it gave.
-_Sounds = dict[AudioWindow, tuple[np.ndarray, int] | MediaError]
+# The sound of each window of a moment, or the error that reading it gave.
+_Sounds = dict[AudioWindow, SoundWindow | MediaError]
 
 
 def extract_features(
@@ -140,7 +139,7 @@ class _Pass:
                 continue
 
             try:
-                sounds[window] = self._reader.read_audio(
+                sounds[window] = self._reader.read_audio_window(
                     window.start_seconds, window.stop_seconds, sample_rate=window.sample_rate
                 )
             except MediaError as error:
@@ -159,10 +158,16 @@ class _Pass:
                 frames.append(self._held[time])
 
         if need.audio is None:
-            return Decoded(frames, need.frame_times, None, None, memo)
+            return Decoded(frames, need.frame_times, None, None, memo=memo)
 
         sound = sounds[need.audio]
         if isinstance(sound, MediaError):
             raise sound
-        waveform, sample_rate = sound
-        return Decoded(frames, need.frame_times, waveform, sample_rate, memo)
+        return Decoded(
+            frames,
+            need.frame_times,
+            sound.waveform,
+            sound.sample_rate,
+            sound_start_seconds=sound.start_seconds,
+            memo=memo,
+        )

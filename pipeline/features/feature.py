@@ -53,6 +53,8 @@ class Decoded:
     times: Sequence[float]  # those times, in seconds
     waveform: np.ndarray | None  # mono float32 (num_samples,)
     sample_rate: int | None  # in Hz
+    # Of the waveform's first sample, on the clip's timeline; its window may have been shifted.
+    sound_start_seconds: float | None = None
     # Belongs to the feature and lives as long as the clip: results that several moments share.
     memo: dict[Any, Any] = field(default_factory=dict)
 

@@ -1,9 +1,15 @@
 """Which part of a clip's sound a sample has. Spectrograms and waveforms share this."""
 
+from collections.abc import Mapping
 from typing import Literal, Protocol
 
-from pipeline.features.feature import AudioWindow, Moment, Needs
+from pipeline.features.feature import AudioWindow, Decoded, Moment, Needs
 from pipeline.media.reader import MediaInfo
+
+# What the row attributes mean; for the root of a shard.
+ATTRIBUTE_UNITS = {
+    "attribute_sample_rate": "Hz",
+}
 
 # What the window is laid around:
 # sample                the sample's moment
@@ -62,6 +68,12 @@ def find_sound_needs(settings: WindowSettings, moment: Moment, info: MediaInfo) 
     start, stop = find_window(moment, settings=settings, duration_seconds=info.duration_seconds)
     sample_rate = None if settings.sample_rate == "native" else settings.sample_rate
     return Needs(audio=AudioWindow(start, stop, sample_rate))
+
+
+def describe_window(decoded: Decoded) -> Mapping[str, float | int]:
+    """Return the row attributes of a sample's sound: its rate, and where it really begins."""
+    assert decoded.sample_rate is not None and decoded.sound_start_seconds is not None
+    return {"sample_rate": decoded.sample_rate}
 
 
 def check_sound_settings(settings: WindowSettings) -> None:

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import librosa
 import numpy as np
@@ -16,7 +16,13 @@ import scipy.signal
 
 from pipeline.features.feature import Decoded, Extracted, Feature, Moment
 from pipeline.features.float16 import to_float16
-from pipeline.features.sound_window import Anchor, check_sound_settings, find_sound_needs
+from pipeline.features.sound_window import (
+    ATTRIBUTE_UNITS,
+    Anchor,
+    check_sound_settings,
+    describe_window,
+    find_sound_needs,
+)
 
 VERSION = 1
 
@@ -31,7 +37,7 @@ class Settings:
     sample_rate: int | Literal["native"]  # in Hz
     n_fft: int  # samples per transform
     hop_length: int  # samples from one column to the next
-    num_frames: int  # columns that are kept; 0 keeps all
+    num_frames: int  # columns; 0: as many as the transform gives
     log_offset: float  # is added before the natural logarithm
     log_divisor: float  # divides the logarithm
     dtype: Literal["float16", "float32"]  # as stored
@@ -56,7 +62,10 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Parameters:
-    """Section ``spectrogram`` of params.yaml: a preset, and settings that replace the preset's."""
+    """Section ``spectrogram`` of params.yaml: a preset, and settings that replace the preset's.
+
+    The number of columns follows from the other settings.
+    """
 
     preset: Literal["257x300", "lvs", "ezvsl", "htf"] = "257x300"
     # None keeps the setting of the preset.
@@ -76,23 +85,62 @@ class Parameters:
             raise ValueError(f"preset is {self.preset!r}, expected one of {', '.join(PRESETS)}")
 
         # Check the preset and what replaces it together.
-        settings = self.resolve()
+        settings = self._replace_preset()
         for name in ("window_seconds", "n_fft", "hop_length", "log_offset", "log_divisor"):
             if not 0 < getattr(settings, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(settings, name)}, expected a positive number")
 
         check_sound_settings(settings)
-        if settings.num_frames < 0:
-            raise ValueError(f"num_frames is {settings.num_frames}, expected 0 or more")
+        _check_columns(self.resolve())
 
     def resolve(self) -> Settings:
         """Return the settings in force."""
+        settings = self._replace_preset()
+        if self.num_frames is None and settings.num_frames:
+            settings = dataclasses.replace(settings, num_frames=_find_num_frames(settings))
+        return settings
+
+    def _replace_preset(self) -> Settings:
         replaced = {
             name: value
             for name, value in vars(self).items()
             if name != "preset" and value is not None
         }
         return dataclasses.replace(PRESETS[self.preset], **replaced)
+
+
+def _find_num_frames(settings: Settings) -> int:
+    """Return how many columns show the window once, all of it; 0: that depends on the file."""
+    if settings.sample_rate == "native":
+        return 0
+    num_samples = round(settings.window_seconds * settings.sample_rate)
+    if settings.kind == "psd":
+        return max(num_samples - settings.n_fft, 0) // settings.hop_length + 1
+    # Columns are centred. One at the very end would show what the one before it shows.
+    return -(-num_samples // settings.hop_length)
+
+
+def _check_columns(settings: Settings) -> None:
+    """Raise ``ValueError`` where columns would leave out or repeat a part of the window."""
+    if settings.hop_length > settings.n_fft:
+        raise ValueError(
+            f"hop_length is {settings.hop_length}, expected n_fft ({settings.n_fft}) or less: the "
+            "samples between two columns would be in none"
+        )
+    if settings.num_frames == 0:
+        return
+
+    expected = {_find_num_frames(settings)}
+    if settings.kind == "magnitude" and 0 not in expected:
+        # librosa's own number has one more where the hop divides the window.
+        num_samples = round(settings.window_seconds * cast(int, settings.sample_rate))
+        expected.add(1 + num_samples // settings.hop_length)
+    if settings.num_frames not in expected:
+        found = " or ".join(str(number) for number in sorted(expected))
+        raise ValueError(
+            f"num_frames is {settings.num_frames}, expected {found}: the window would be cut or "
+            "repeated; leave num_frames out, and it follows from the other settings"
+        )
 
 
 def compute_spectrogram(
@@ -220,7 +268,7 @@ def make_feature(parameters: Parameters | Settings) -> Feature:
             "layout": "frequency, time",
             "units": f"natural log of {settings.kind} / {settings.log_divisor:g}",
             "scale": 1.0,
-            "attribute_sample_rate": "Hz",
+            **ATTRIBUTE_UNITS,
         },
         needs=functools.partial(find_sound_needs, settings),
         compute=functools.partial(_compute, settings),
@@ -232,4 +280,4 @@ def _compute(settings: Settings, moment: Moment, decoded: Decoded) -> Extracted:
     array = compute_spectrogram(
         decoded.waveform, sample_rate=decoded.sample_rate, settings=settings
     )
-    return Extracted(array, {"sample_rate": decoded.sample_rate})
+    return Extracted(array, describe_window(decoded))

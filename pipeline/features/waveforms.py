@@ -13,7 +13,13 @@ from typing import Literal
 import numpy as np
 
 from pipeline.features.feature import Decoded, Extracted, Feature, Moment
-from pipeline.features.sound_window import Anchor, check_sound_settings, find_sound_needs
+from pipeline.features.sound_window import (
+    ATTRIBUTE_UNITS,
+    Anchor,
+    check_sound_settings,
+    describe_window,
+    find_sound_needs,
+)
 
 VERSION = 1
 _INT16_FULL_SCALE = 32768.0
@@ -108,7 +114,7 @@ def make_feature(parameters: Parameters | Settings) -> Feature:
             "layout": "time",
             "units": "amplitude",
             "scale": 1 / _INT16_FULL_SCALE if settings.dtype == "int16" else 1.0,
-            "attribute_sample_rate": "Hz",
+            **ATTRIBUTE_UNITS,
         },
         needs=functools.partial(find_sound_needs, settings),
         compute=functools.partial(_compute, settings),
@@ -116,6 +122,6 @@ def make_feature(parameters: Parameters | Settings) -> Feature:
 
 
 def _compute(settings: Settings, moment: Moment, decoded: Decoded) -> Extracted:
-    assert decoded.waveform is not None and decoded.sample_rate is not None
+    assert decoded.waveform is not None
     array = encode_waveform(decoded.waveform, dtype=settings.dtype)
-    return Extracted(array, {"sample_rate": decoded.sample_rate})
+    return Extracted(array, describe_window(decoded))

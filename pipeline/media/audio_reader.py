@@ -6,6 +6,7 @@ sound that is shorter than the window is repeated. Pauses inside the sound are s
 """
 
 import functools
+from dataclasses import dataclass
 
 import av
 import numpy as np
@@ -18,6 +19,15 @@ from pipeline.media.media_file import MediaFile, Opening
 _MISSING_SECONDS = 0.05
 
 
+@dataclass(frozen=True, eq=False)
+class SoundWindow:
+    """A window of the sound, and where it really lies."""
+
+    waveform: np.ndarray  # mono float32 (num_samples,)
+    sample_rate: int  # in Hz
+    start_seconds: float  # of its first sample, on the clip's timeline
+
+
 class AudioReader:
     """Windows of a file's sound."""
 
@@ -28,13 +38,13 @@ class AudioReader:
 
     def read(
         self, start_seconds: float, stop_seconds: float, *, sample_rate: int | None
-    ) -> tuple[np.ndarray, int]:
-        """Return a window of the sound and its rate, as `ClipReader.read_audio` describes.
+    ) -> SoundWindow:
+        """Return a window of the sound, as `ClipReader.read_audio_window` describes.
 
         Raises:
             MediaError: ``no_audio`` or ``corrupt``.
         """
-        length = stop_seconds - start_seconds
+        length, begin = stop_seconds - start_seconds, start_seconds
         rate = sample_rate or self._own_rate
         waveform = self._read_window(start_seconds, length, rate)
 
@@ -51,7 +61,7 @@ class AudioReader:
             raise MediaError("no_audio", "its audio stream has no samples")
         if not np.isfinite(waveform).all():
             raise MediaError("corrupt", "its audio holds values that are not finite")
-        return audio.tile(waveform, round(length * rate)), rate
+        return SoundWindow(audio.tile(waveform, round(length * rate)), rate, begin)
 
     def _find_window_inside(self, start_seconds: float, length: float) -> tuple[float, bool]:
         """Return where a window begins when it is shifted inside the sound, and whether it fits."""

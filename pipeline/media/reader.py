@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from earshot.errors import MediaError
-from pipeline.media.audio_reader import AudioReader
+from pipeline.media.audio_reader import AudioReader, SoundWindow
 from pipeline.media.container import has_index
 from pipeline.media.frame import VideoFrame
 from pipeline.media.frame_reader import FrameReader
@@ -161,21 +161,29 @@ class ClipReader:
     def read_audio(
         self, start_seconds: float, stop_seconds: float, *, sample_rate: int | None
     ) -> tuple[np.ndarray, int]:
+        """Return the waveform of ``read_audio_window``, and its rate in Hz."""
+        window = self.read_audio_window(start_seconds, stop_seconds, sample_rate=sample_rate)
+        return window.waveform, window.sample_rate
+
+    def read_audio_window(
+        self, start_seconds: float, stop_seconds: float, *, sample_rate: int | None
+    ) -> SoundWindow:
         """Return the sound of the half-open range [start_seconds, stop_seconds).
 
         A window that reaches beyond the sound is shifted inside. A sound that is shorter than the
-        window is repeated. Pauses are silence.
+        window is repeated. Pauses, and packets that are lost, are silence.
 
         Args:
             start_seconds: On the clip's timeline.
             stop_seconds: On the clip's timeline.
-            sample_rate: The rate of the result in Hz; None: the file's own.
+            sample_rate: The rate of the result in Hz; None: the one that the file begins with.
 
         Returns:
-            The mean of the channels, float32 ``(round(length * rate),)``, and its rate in Hz.
+            The mean of the channels, float32 ``(round(length * rate),)``, its rate, and where the
+            window begins after it was shifted.
 
         Raises:
-            MediaError: ``no_audio``; ``corrupt`` when the window cannot be decoded.
+            MediaError: ``no_audio``; ``corrupt`` when more than a fifth of the window is damaged.
         """
         if self._file.main.audio is None:
             raise MediaError("no_audio", f"{self.path}: has no audio")

@@ -1,5 +1,7 @@
 """The feature ``spectrograms``: analytic tones, the published codes' numbers, presets."""
 
+import wave
+
 import librosa
 import numpy as np
 import pytest
@@ -147,7 +149,7 @@ def test_feature_of_real_sound(tmp_path):
 def test_parameters_override_a_preset_and_name_what_is_wrong():
     parameters = build(
         Parameters,
-        {"hop_length": 80, "num_frames": 600, "sample_rate": "native"},
+        {"hop_length": 80, "sample_rate": "native"},
         "spectrogram",
     )
     assert parameters.resolve().hop_length == 80
@@ -165,6 +167,12 @@ def test_parameters_override_a_preset_and_name_what_is_wrong():
         ({"dtype": "int16"}, r"dtype is 'int16', expected one of 'float16', 'float32'"),
         ({"preset": "rcgrad"}, "preset is 'rcgrad', expected one of"),
         ({"hop": 3}, r"unknown key spectrogram\.hop"),
+        ({"hop_length": 0}, "hop_length is 0, expected a positive number"),
+        ({"hop_length": 600}, r"hop_length is 600, expected n_fft \(512\) or less"),
+        ({"hop_length": 80, "num_frames": 300}, "num_frames is 300, expected 600 or 601"),
+        ({"num_frames": 400}, "num_frames is 400, expected 300 or 301"),
+        ({"num_frames": 300, "sample_rate": "native"}, "num_frames is 300, expected 0"),
+        ({"preset": "htf", "num_frames": 275}, "num_frames is 275, expected 276"),
     ]:
         with pytest.raises(ParameterError, match=message):
             build(Parameters, values, "spectrogram")
@@ -181,3 +189,78 @@ def test_magnitudes_are_librosas_bit_for_bit(num_samples, n_fft, hop_length):
         librosa.stft(waveform, n_fft=n_fft, hop_length=hop_length, pad_mode="reflect")
     )
     assert np.array_equal(computed, np.log(magnitude + np.float32(1e-5)))
+
+
+@pytest.mark.parametrize(
+    ("values", "columns"),
+    [
+        ({}, 300),
+        ({"hop_length": 80}, 600),
+        ({"hop_length": 320}, 150),
+        ({"hop_length": 255}, 189),
+        ({"window_seconds": 1.0}, 100),
+        ({"sample_rate": 22050}, 414),
+        ({"kind": "psd"}, 297),
+        ({"num_frames": 301}, 301),
+        ({"num_frames": 0}, 301),
+    ],
+)
+def test_columns_follow_from_window_rate_and_hop(values, columns):
+    settings = Parameters(**values).resolve()
+    num_samples = round(settings.window_seconds * settings.sample_rate)
+    waveform = np.random.default_rng(0).standard_normal(num_samples).astype("f4")
+    array = compute_spectrogram(waveform, sample_rate=settings.sample_rate, settings=settings)
+    assert array.shape == (257, columns)
+
+
+def draw_parameters(generator):
+    """Draw settings that a user could choose."""
+    n_fft = int(generator.choice([256, 400, 512, 1024]))
+    kind = str(generator.choice(["magnitude", "psd"]))
+    return Parameters(
+        kind=kind,
+        window_seconds=round(float(generator.uniform(0.3, 1.5)), 3),
+        sample_rate=[8000, 16000, 22050, 44100, "native"][generator.integers(5)],
+        n_fft=n_fft,
+        hop_length=int(generator.integers(n_fft // 8, n_fft // 2 + 1)),
+        log_offset=1e-10 if kind == "psd" else 1e-5,
+        dtype="float32",
+    )
+
+
+def test_a_click_is_seen_exactly_inside_the_window(tmp_path):
+    """One click, and moments around it: 50 drawn settings."""
+    click_seconds, rate = 2.0, 24000
+    samples = np.zeros(4 * rate, np.float32)
+    samples[round(click_seconds * rate)] = 0.9
+    path = tmp_path / "click.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        parameters = draw_parameters(generator)
+        settings = parameters.resolve()
+        own_rate = rate if settings.sample_rate == "native" else settings.sample_rate
+        length, hop_seconds = settings.window_seconds, settings.hop_length / own_rate
+        # Without padding the last samples have no column; the taper hides the first ones.
+        slack = settings.n_fft / 8 / own_rate + hop_seconds if settings.kind == "psd" else 0.002
+
+        # Where the click lies in the window, seconds from its beginning.
+        inside = [slack, length - slack]
+        places = [-0.02, *inside, length + 0.02]
+        moments = [Moment(str(one), click_seconds - one + length / 2) for one in places]
+        results = extract_features(path, moments, [make_feature(parameters)])
+        arrays = [one["spectrograms"].array.astype(float) for one in results]
+
+        silence, peak = arrays[0].min(), max(array.max() for array in arrays)
+        levels = [(array.max() - silence) / (peak - silence) for array in arrays]
+        assert max(levels[0], levels[-1]) < 0.1 < min(levels[1:-1]), (parameters, levels)
+        # It is seen where it is.
+        for place, array in zip(inside, arrays[1:-1], strict=True):
+            first = settings.n_fft / 2 / own_rate if settings.kind == "psd" else 0.0
+            expected = (place - first) / hop_seconds
+            assert abs(array.max(axis=0).argmax() - expected) < 1.5 + first / hop_seconds
