@@ -7,21 +7,16 @@ decodes with the old parameters: into other pictures, and often without an error
 read from their beginning.
 """
 
-import re
 from pathlib import Path
 
 import av
 from av.container import InputContainer
 
 from pipeline.media.container import has_index, open_container
+from pipeline.media.mp4_atoms import find_atoms, read_moov
 
 # These containers have one configuration a stream (Matroska, AVI), or carry it in the packets.
 _FIXED_FORMATS = ("matroska", "avi", "mpegts", "mpeg", "asf")
-# An atom of MP4: its size, its name, and a size of 64 bits where the first one is 1.
-_ATOM_HEAD_BYTES = 8
-_LONG_ATOM_HEAD_BYTES = 16
-# The list of a track's sample descriptions: name, version and flags, number of descriptions.
-_DESCRIPTIONS = re.compile(rb"stsd.{4}(.{4})", re.DOTALL)
 
 
 def may_change_configuration(path: Path | str, stream: av.stream.Stream) -> bool:
@@ -37,35 +32,18 @@ def may_change_configuration(path: Path | str, stream: av.stream.Stream) -> bool
     container = stream.container
     assert isinstance(container, InputContainer)
     if has_index(container):
-        return _has_several_descriptions(Path(path))
+        return _has_several_descriptions(path)
     if container.format.name.startswith(_FIXED_FORMATS):
         return False
     return _has_new_extradata(path, stream)
 
 
-def _has_several_descriptions(path: Path) -> bool:
+def _has_several_descriptions(path: Path | str) -> bool:
     """Return whether a track of an MP4 has several sample descriptions, or none that is found."""
-    counts = [int.from_bytes(count, "big") for count in _DESCRIPTIONS.findall(_read_moov(path))]
+    lists = find_atoms(read_moov(path), b"trak", b"mdia", b"minf", b"stbl", b"stsd")
+    # Version and flags, then the number of descriptions.
+    counts = [int.from_bytes(one[4:8], "big") for one in lists]
     return not counts or max(counts) > 1
-
-
-def _read_moov(path: Path) -> bytes:
-    """Return the atom that describes the tracks of an MP4; nothing where there is none."""
-    with open(path, "rb") as file:
-        while True:
-            head = file.read(_LONG_ATOM_HEAD_BYTES)
-            if len(head) < _ATOM_HEAD_BYTES:
-                return b""
-
-            size, name, num_head_bytes = int.from_bytes(head[:4], "big"), head[4:8], len(head)
-            if size == 1:
-                size = int.from_bytes(head[8:16], "big")
-            if name == b"moov":
-                return head + file.read(max(size - num_head_bytes, 0))
-            # Size 0: the atom goes on to the end of the file.
-            if size < _ATOM_HEAD_BYTES:
-                return b""
-            file.seek(size - num_head_bytes, 1)
 
 
 def _has_new_extradata(path: Path | str, stream: av.stream.Stream) -> bool:

@@ -103,7 +103,7 @@ def has_lost_its_end(
 
 
 def find_damaged_packets(container: InputContainer, stream: av.stream.Stream) -> frozenset[int]:
-    """Return the timestamps of a stream's packets that are damaged in an MPEG-TS file.
+    """Return the positions of a stream's packets that are damaged in an MPEG-TS file.
 
     Transport packets are numbered, so FFmpeg notices lost ones. Where it also cuts the stream into
     pictures, it marks the picture ahead of the damaged one, and nothing for the first one. So the
@@ -114,19 +114,16 @@ def find_damaged_packets(container: InputContainer, stream: av.stream.Stream) ->
         stream: One of its streams.
 
     Returns:
-        Timestamps; none where the file is not MPEG-TS.
+        Where they begin in the file, in bytes; none where the file is not MPEG-TS.
     """
     if container.format.name != "mpegts":
         return frozenset()
 
-    damaged, last_pts = set(), stream.start_time or 0
     with open_container(container.name, options={"fflags": "noparse"}) as fresh:
-        for packet in fresh.demux(fresh.streams[stream.index]):
-            # A packet without a timestamp continues the one before.
-            last_pts = last_pts if packet.pts is None else packet.pts
-            if packet.is_corrupt:
-                damaged.add(last_pts)
-    return frozenset(damaged)
+        packets = fresh.demux(fresh.streams[stream.index])
+        return frozenset(
+            packet.pos for packet in packets if packet.is_corrupt and packet.pos is not None
+        )
 
 
 def has_dropped_frames(container: InputContainer, stream: av.VideoStream) -> bool:

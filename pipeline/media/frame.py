@@ -7,13 +7,19 @@ from fractions import Fraction
 import av
 import cv2
 import numpy as np
+from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 
+from pipeline.media.container import has_index
+from pipeline.media.cropping import Cropping, read_cropping
+from pipeline.media.mp4_atoms import read_moov
 from pipeline.media.timeline import StreamClock
 
 _SQUARE = Fraction(1)
 # Width over height of a pixel outside of this range is a damaged header.
 _MOST_EXTREME_ASPECT = 8
+# In these only the pictures themselves say which shape their pixels have.
+_FORMATS_WITHOUT_ASPECT = ("mpegts", "mpeg", "flv", "h264", "hevc", "mpegvideo")
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Orientation:
 
 
 class VideoFrame:
-    """One decoded frame, upright. Its pixels are converted on demand.
+    """What is shown of one decoded frame, upright. Its pixels are converted on demand.
 
     Attributes:
         time_seconds: When the frame appears, on the clip's timeline.
@@ -72,17 +78,21 @@ class VideoFrame:
         *,
         time_seconds: float,
         pixel_aspect: Fraction,
+        cropping: Cropping,
         reformatter: VideoReformatter,
     ):
         self.time_seconds = time_seconds
         self._frame = frame
         self._stored_rgb: np.ndarray | None = None
         self._reformatter = reformatter
+        self._cropping = cropping
         self._orientation = Orientation.from_frame(frame)
 
-        self.height, self.width, self.pixel_aspect = frame.height, frame.width, pixel_aspect
+        self.height, self.width = cropping.find_size(frame.height, frame.width)
+        self.pixel_aspect = pixel_aspect
         if self._orientation.is_transposed:
-            self.height, self.width, self.pixel_aspect = frame.width, frame.height, 1 / pixel_aspect
+            self.height, self.width = self.width, self.height
+            self.pixel_aspect = 1 / pixel_aspect
 
     @property
     def rgb(self) -> np.ndarray:
@@ -103,21 +113,67 @@ class VideoFrame:
         return self._orientation.apply(cv2.cvtColor(stored_rgb, cv2.COLOR_RGB2GRAY))
 
     def _convert(self) -> np.ndarray:
-        return self._reformatter.reformat(self._frame, format="rgb24", threads=1).to_ndarray()
+        stored = self._reformatter.reformat(self._frame, format="rgb24", threads=1).to_ndarray()
+        return self._cropping.apply(stored)
+
+
+class PixelAspects:
+    """Width over height of the pixels of each picture of a stream.
+
+    Where the container says it, that counts for all pictures, as in FFmpeg. Else it is in the
+    pictures themselves, and a broadcast changes it on the way.
+    """
+
+    def __init__(self, stream: av.VideoStream):
+        self._of_container = _find_container_aspect(stream)
+        # As the decoder says it: of most pictures, and of the others by timestamp.
+        self._usual: Fraction | None = None
+        self._others: dict[int, Fraction | None] = {}
+
+    def note(self, packet: av.Packet | None, context: av.VideoCodecContext) -> None:
+        """Keep what a decoder says once it has a packet (None: its end)."""
+        if self._of_container is not None or packet is None or packet.pts is None:
+            return
+        aspect = context.sample_aspect_ratio
+        if self._usual is None:
+            self._usual = aspect
+        if aspect != self._usual:
+            self._others[packet.pts] = aspect
+
+    def find(self, pts: int) -> Fraction:
+        """Return the aspect of the picture at a timestamp; 1 if unknown or implausible."""
+        aspect = self._of_container or self._others.get(pts, self._usual)
+        if not aspect:
+            return _SQUARE
+        is_plausible = Fraction(1, _MOST_EXTREME_ASPECT) <= aspect <= _MOST_EXTREME_ASPECT
+        return Fraction(aspect) if is_plausible else _SQUARE
+
+
+def _find_container_aspect(stream: av.VideoStream) -> Fraction | None:
+    """Return the aspect that a container gives to all pictures of a stream, if it does."""
+    # PyAV gives what the pictures say where the container says nothing.
+    aspect = stream.sample_aspect_ratio
+    container = stream.container
+    assert isinstance(container, InputContainer)
+    if not aspect or container.format.name in _FORMATS_WITHOUT_ASPECT:
+        return None
+    if aspect != stream.codec_context.sample_aspect_ratio:
+        return aspect
+    if has_index(container):
+        return aspect if b"pasp" in read_moov(container.name) else None
+    return aspect if container.format.name.startswith("matroska") else None
 
 
 class FrameWrapper:
     """Turn the decoded pictures of one stream into `VideoFrame` on the clip's timeline."""
 
     def __init__(self, stream: av.VideoStream, clock: StreamClock):
-        self._stream = stream
+        container = stream.container
+        assert isinstance(container, InputContainer)
+        self.aspects = PixelAspects(stream)
+        self._cropping = read_cropping(container, stream)
         self._clock = clock
         self._reformatter = VideoReformatter()
-
-    @functools.cached_property
-    def _pixel_aspect(self) -> Fraction:
-        # Asked for at the first picture: where the container does not say, the decoder knows then.
-        return find_pixel_aspect(self._stream)
 
     def wrap(self, frame: av.VideoFrame) -> VideoFrame:
         """Make a `VideoFrame` of a picture that has a timestamp."""
@@ -125,15 +181,7 @@ class FrameWrapper:
         return VideoFrame(
             frame,
             time_seconds=self._clock.find_seconds(frame.pts),
-            pixel_aspect=self._pixel_aspect,
+            pixel_aspect=self.aspects.find(frame.pts),
+            cropping=self._cropping,
             reformatter=self._reformatter,
         )
-
-
-def find_pixel_aspect(stream: av.VideoStream) -> Fraction:
-    """Return width over height of a stream's pixels; 1 where it is unknown or implausible."""
-    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
-    if not aspect or aspect == 1:
-        return _SQUARE
-    is_plausible = Fraction(1, _MOST_EXTREME_ASPECT) <= aspect <= _MOST_EXTREME_ASPECT
-    return Fraction(aspect) if is_plausible else _SQUARE

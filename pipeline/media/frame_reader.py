@@ -155,7 +155,11 @@ class FrameReader:
                 stream.codec_context.flush_buffers()
                 container.seek(target, stream=stream, backward=True)
             return PacketRun(
-                container, stream, is_start=target is None, is_cut_off=self._file.is_cut_off
+                container,
+                stream,
+                aspects=self._wrapper.aspects,
+                is_start=target is None,
+                is_cut_off=self._file.is_cut_off,
             )
         except av.FFmpegError as error:
             raise PlanFailedError from error

@@ -60,7 +60,7 @@ class MediaFile:
 
     @functools.cached_property
     def damaged_pictures(self) -> frozenset[int]:
-        """Timestamps of the pictures that are known to be damaged (see `find_damaged_packets`)."""
+        """Positions in the file of pictures that are damaged (see `find_damaged_packets`)."""
         assert self.main.video is not None
         return find_damaged_packets(self.main.container, self.main.video)
 

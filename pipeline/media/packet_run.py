@@ -23,6 +23,7 @@ from av.container import InputContainer
 from av.video.frame import PictureType
 
 from pipeline.media.container import has_lost_its_end
+from pipeline.media.frame import PixelAspects
 from pipeline.media.timeline import find_shown_frame
 
 # In these codecs no picture refers to one that is marked as not referenced. HEVC is left out: its
@@ -53,6 +54,7 @@ class PacketRun:
         container: InputContainer,
         stream: av.VideoStream,
         *,
+        aspects: PixelAspects,
         is_start: bool,
         is_cut_off: bool,
     ):
@@ -61,12 +63,14 @@ class PacketRun:
         Args:
             container: The file, at the position from which packets are read.
             stream: Its video, with a decoder that holds nothing.
+            aspects: Is told what the decoder says of the pictures' pixels.
             is_start: Whether the position is the file's beginning.
             is_cut_off: Whether the file is known to be shorter than it says.
         """
         self._context = stream.codec_context
         self._can_drop = stream.codec_context.name in _DROPPABLE_CODECS
         self._is_dropping: bool | None = None  # unknown: another run may have used the decoder
+        self._aspects = aspects
         self._is_start = is_start
 
         self._wanted: list[int] = []  # timestamps in the order asked for, not yet yielded
@@ -153,7 +157,9 @@ class PacketRun:
     def _decode(self, packet: av.Packet | None) -> None:
         """Give the decoder a packet (None: its end) and keep the frames that may be wanted."""
         assert self._last_wanted is not None
-        for frame in self._context.decode(packet):
+        frames = self._context.decode(packet)
+        self._aspects.note(packet, self._context)
+        for frame in frames:
             if frame.is_corrupt or frame.pts is None:
                 raise PlanFailedError
             if self._entry is not None and frame.pts >= self._entry:

@@ -74,7 +74,11 @@ class SequentialReader:
             MediaError: ``corrupt`` or ``no_video``.
         """
         with self._file.opened_again() as opening:
-            frame = decode_first_frame(opening, origin_seconds=self._clock.origin_seconds)
+            frame = decode_first_frame(
+                opening,
+                origin_seconds=self._clock.origin_seconds,
+                aspects=self._wrapper.aspects,
+            )
             return self._wrapper.wrap(frame)
 
     def iter_frames(self, times: list[float]) -> Iterator[VideoFrame]:
@@ -92,6 +96,7 @@ class SequentialReader:
                 origin_seconds=self._clock.origin_seconds,
                 is_cut_off=self._file.is_cut_off,
                 damaged=self._file.damaged_pictures,
+                aspects=self._wrapper.aspects,
             )
             yield from self._find_shown(iter(items), times)
 

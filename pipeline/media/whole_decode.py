@@ -16,6 +16,7 @@ from av.video.frame import PictureType
 
 from earshot.errors import MediaError
 from pipeline.media.container import has_lost_its_end
+from pipeline.media.frame import PixelAspects
 from pipeline.media.media_file import Opening
 from pipeline.media.timeline import find_frame_rate
 
@@ -78,7 +79,11 @@ class WholeDecode:
 
     Example:
         >>> decode = WholeDecode(
-        ...     opening, origin_seconds=0.0, is_cut_off=False, damaged=frozenset()
+        ...     opening,
+        ...     origin_seconds=0.0,
+        ...     is_cut_off=False,
+        ...     damaged=frozenset(),
+        ...     aspects=PixelAspects(opening.video),
         ... )
         >>> for item in decode:
         ...     if isinstance(item, Damage):
@@ -92,6 +97,7 @@ class WholeDecode:
         origin_seconds: float,
         is_cut_off: bool,
         damaged: frozenset[int],
+        aspects: PixelAspects,
     ):
         """Begin at the start of a file.
 
@@ -99,7 +105,8 @@ class WholeDecode:
             opening: A file opened anew, with a video.
             origin_seconds: The time, by the file's own timestamps, that is the clip's zero.
             is_cut_off: Whether the file is known to be shorter than it says.
-            damaged: Timestamps of packets that are known to be damaged.
+            damaged: Positions in the file of packets that are known to be damaged.
+            aspects: Is told what the decoder says of the pictures' pixels.
         """
         assert opening.video is not None
         self._container = opening.container
@@ -107,6 +114,7 @@ class WholeDecode:
         self._context = opening.video.codec_context
         self._is_cut_off = is_cut_off
         self._damaged = damaged
+        self._aspects = aspects
         self._is_mpegts = opening.container.format.name == "mpegts"
         self._timestamps = _TimestampRepair(opening, origin_seconds=origin_seconds)
 
@@ -166,14 +174,16 @@ class WholeDecode:
             self._has_begun = True
             self._keyframes.append(packet.pts)
         try:
-            return self._accept(self._context.decode(packet))
+            frames = self._context.decode(packet)
         except av.FFmpegError as error:
             return self._note_complaint(packet, error)
+        self._aspects.note(packet, self._context)
+        return self._accept(frames)
 
     def _is_damaged(self, packet: av.Packet) -> bool:
         # In MPEG-TS FFmpeg marks the wrong packet.
         if self._is_mpegts:
-            return packet.pts in self._damaged
+            return packet.pos in self._damaged
         return packet.is_corrupt
 
     def _can_enter(self, packet: av.Packet) -> bool:
@@ -285,12 +295,15 @@ class WholeDecode:
         return items
 
 
-def decode_first_frame(opening: Opening, *, origin_seconds: float) -> av.VideoFrame:
+def decode_first_frame(
+    opening: Opening, *, origin_seconds: float, aspects: PixelAspects
+) -> av.VideoFrame:
     """Return the first picture that the decoder gives, damaged or not, with a timestamp.
 
     Args:
         opening: A file opened anew, with a video.
         origin_seconds: The time, by the file's own timestamps, that is the clip's zero.
+        aspects: Is told what the decoder says of the pictures' pixels.
 
     Raises:
         MediaError: ``corrupt`` when nothing decodes, ``no_video`` when there are no packets.
@@ -306,6 +319,7 @@ def decode_first_frame(opening: Opening, *, origin_seconds: float) -> av.VideoFr
             except av.FFmpegError as error:
                 cause = error  # a recording can begin in the middle of a group of pictures
                 continue
+            aspects.note(packet, opening.video.codec_context)
             if frames:
                 timestamps.find_timestamp(frames[0])
                 return frames[0]

@@ -59,11 +59,11 @@ def write_mp4_with_two_descriptions(path: Path, first: Path, second: Path) -> Pa
     sizes = struct.unpack_from(f">{num_samples}I", data, data.index(b"stsz") + 16)
     (chunk,) = struct.unpack_from(">I", data, data.index(b"stco") + 12)
     payloads = {
-        b"stsd": struct.pack(">II", 0, 2) + _read_description(first) + _read_description(second),
+        b"stsd": struct.pack(">II", 0, 2) + read_description(first) + read_description(second),
         b"stsc": struct.pack(">8I", 0, 2, 1, num_first, 1, 2, num_samples - num_first, 2),
         b"stco": struct.pack(">4I", 0, 2, chunk, chunk + sum(sizes[:num_first])),
     }
-    path.write_bytes(data[:moov] + _replace_atoms(data[moov:], payloads))
+    path.write_bytes(data[:moov] + replace_atoms(data[moov:], payloads))
     return path
 
 
@@ -92,21 +92,21 @@ def _write_packets(path: Path, first: Path, second: Path) -> int:
     return counts[0]
 
 
-def _read_description(path: Path) -> bytes:
+def read_description(path: Path) -> bytes:
     data = path.read_bytes()
     position = data.index(b"stsd") + 12
     (size,) = struct.unpack_from(">I", data, position)
     return data[position : position + size]
 
 
-def _replace_atoms(data: bytes, payloads: dict[bytes, bytes]) -> bytes:
+def replace_atoms(data: bytes, payloads: dict[bytes, bytes]) -> bytes:
     """Return MP4 atoms in which some have another payload."""
     result, position = b"", 0
     while position < len(data):
         size, name = struct.unpack_from(">I4s", data, position)
         payload = payloads.get(name, data[position + 8 : position + size])
         if name in _CONTAINER_ATOMS:
-            payload = _replace_atoms(payload, payloads)
+            payload = replace_atoms(payload, payloads)
         result += struct.pack(">I4s", len(payload) + 8, name) + payload
         position += size
     return result

@@ -1,9 +1,15 @@
 """Frames come out upright and in their own colours."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 from pipeline.media.reader import ClipReader, probe
+from tests.helpers.changing_headers import (
+    write_flv_with_two_headers,
+    write_mp4_with_two_descriptions,
+)
 from tests.helpers.clip_factory import H264, make_clip, read_frames, run_ffmpeg
 
 
@@ -64,3 +70,68 @@ def test_the_shape_of_a_pixel_is_known_where_only_the_video_stream_says_it(tmp_p
         with ClipReader(path) as reader:
             (frame,) = reader.iter_frames([0.2])
         assert float(frame.pixel_aspect) == pytest.approx(aspect), path.name
+
+
+ASPECTS = (Fraction(8, 9), Fraction(32, 27))
+
+
+def make_two_aspects(folder, suffix, *options):
+    """Write a clip of 2.4 s; the pixels of its second half have another shape."""
+    parts = []
+    for number, aspect in enumerate(ASPECTS):
+        clock = ("-muxdelay", "0", "-muxpreload", "0", "-output_ts_offset", str(1.2 * number))
+        part = make_clip(
+            folder / f"part{number}{suffix}",
+            *("-vf", f"setsar={aspect}", *options),
+            *(clock if suffix == ".ts" else ()),
+            size="96x64",
+            seconds=1.2,
+            sound=None,
+        )
+        parts.append(part)
+
+    path = folder / f"clip{suffix}"
+    if suffix == ".flv":
+        return write_flv_with_two_headers(path, *parts, begin_ms=1200)
+    if suffix == ".mp4":
+        write_mp4_with_two_descriptions(path, *parts)
+        # Else the container gives one aspect to all pictures.
+        path.write_bytes(path.read_bytes().replace(b"pasp", b"free"))
+    else:
+        path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        (".ts", ("-c:v", "mpeg2video", "-bf", "2", "-g", "10")),
+        (".ts", (*H264[:6], "-bf", "2", "-g", "10")),
+        (".flv", (*H264[:6], "-bf", "0", "-g", "10")),
+        (".mp4", (*H264[:6], "-bf", "2", "-g", "10")),
+    ],
+)
+def test_each_frame_has_its_own_pixel_aspect(tmp_path, suffix, options):
+    path = make_two_aspects(tmp_path, suffix, *options)
+    times = [0.1, 0.9, 1.1, 1.35, 1.5, 2.3]
+    expected = [ASPECTS[0]] * 3 + [ASPECTS[1]] * 3
+    with ClipReader(path) as reader:
+        assert [frame.pixel_aspect for frame in read_frames(reader, times)] == expected
+    for time, aspect in zip(times, expected, strict=True):
+        with ClipReader(path) as reader:
+            assert read_frames(reader, [time])[0].pixel_aspect == aspect, time
+    # The same file, later and earlier moments in turn.
+    with ClipReader(path) as reader:
+        found = [read_frames(reader, [time])[0].pixel_aspect for time in (2.3, 0.1, 1.5)]
+    assert found == [ASPECTS[1], ASPECTS[0], ASPECTS[1]]
+
+
+def test_an_aspect_of_the_container_counts_for_all_frames(tmp_path):
+    options = ("-vf", "setsar=8/9", *H264[:6])
+    path = make_clip(tmp_path / "clip.mkv", *options, size="96x64", seconds=0.4, sound=None)
+    other = tmp_path / "other.mkv"
+    wide = ("-bsf:v", "h264_metadata=sample_aspect_ratio=4/3")
+    run_ffmpeg("-i", str(path), "-c", "copy", *wide, str(other))
+    with ClipReader(other) as reader:
+        (frame,) = reader.iter_frames([0.2])
+    assert frame.pixel_aspect == ASPECTS[0]
