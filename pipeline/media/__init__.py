@@ -6,6 +6,7 @@ In reading order:
   frame, the duration of a clip and the streams that are read are decided.
 - reader: `probe`, `MediaInfo`, `ClipReader`. Frames at times and windows of sound.
 - frame: `VideoFrame`. An upright frame as RGB or grey.
+- cropping: which part of a picture its container shows. mp4_atoms: parts of MP4 files.
 - frame_reader, packet_run, sequential_reader: how frames are found, quickly or surely.
 - audio_reader, audio, audio_frames: how windows of sound are found, decoded and put together.
 - whole_decode: all pictures of a video in order, around what is damaged.

@@ -21,6 +21,7 @@ from av.container import InputContainer
 
 from earshot.errors import MediaError
 from pipeline.media.container import has_more_recordings, open_container
+from pipeline.media.cropping import read_cropping
 from pipeline.media.timeline import (
     choose_stream,
     find_duration,
@@ -181,7 +182,9 @@ def _validate(
     _require_duration(duration_seconds, wanted_seconds, parameters)
 
     # Phones store upright pictures lying on their side.
-    width, height = video.codec_context.width, video.codec_context.height
+    height, width = read_cropping(container, video).find_size(
+        video.codec_context.height, video.codec_context.width
+    )
     if (pictures.rotation or 0) % 180:
         width, height = height, width
     return ClipFacts(

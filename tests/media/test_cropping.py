@@ -2,10 +2,11 @@
 
 import struct
 
+import av
 import numpy as np
 import pytest
 
-from pipeline.media.cropping import Cropping
+from pipeline.media.cropping import Cropping, read_cropping
 from pipeline.media.reader import ClipReader, probe
 from tests.helpers.changing_headers import read_description, replace_atoms
 from tests.helpers.clip_factory import H264, make_clip, read_frames, run_ffmpeg
@@ -45,6 +46,14 @@ def cropped(request, tmp_path, source):
     return path.with_suffix(".mkv")
 
 
+def read_cropped_size(path):
+    """Return width and height as `validate_clip` reads them."""
+    with av.open(str(path)) as container:
+        video = container.streams.video[0]
+        context = video.codec_context
+        return read_cropping(container, video).find_size(context.height, context.width)[::-1]
+
+
 def read_images(path):
     """Return the RGB and the grey of the frames at `TIMES`."""
     with ClipReader(path) as reader:
@@ -58,6 +67,7 @@ def test_what_the_container_cuts_away_is_not_shown(source, cropped):
 
     info = probe(cropped)
     assert (info.width, info.height) == (48, 56)
+    assert read_cropped_size(cropped) == (48, 56)
     with ClipReader(cropped) as reader:
         (frame,) = read_frames(reader, [0.5])
     assert (frame.width, frame.height, frame.pixel_aspect) == (48, 56, 1)
