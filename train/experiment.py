@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from earshot.errors import ParameterError
+from earshot.files import sha256_of
 from earshot.tables import CLIPS, SAMPLES, read_table
-from eval.scoring.selection import has_ground_truth, mean_adaptive_ciou
+from eval.scoring.selection import ADAPTIVE_CIOU, count_ground_truth, score_selection
 from pipeline.audit.leakage import (
     AuditParameters,
     audit_leakage,
@@ -21,16 +23,18 @@ from pipeline.datasets.dataset import load
 from pipeline.features.configure import require_datasets
 from train.data.feature_readers import describe_features, open_readers
 from train.data.splits import find_boxes, find_split_ids, find_videos, hold_out
-from train.fitting.distributed import is_first_process
+from train.fitting.devices import TrainerPlan, plan_trainer
 from train.fitting.fit import FitFolders, fit
+from train.fitting.launcher import find_launch, share_decision
 from train.fitting.selection import ScoreMaps
 from train.fitting.training_data import TrainingData
 from train.models.registry import features_read, parameters_of_training
 from train.models.training_parameters import HardwareParameters, TrainingParameters
-from train.runs.finished_runs import ObtainedRun, obtain_run
+from train.runs.finished_runs import Decide, ObtainedRun, obtain_run
 from train.runs.run_folder import adopt_run, read_run, write_untrained_run
 from train.runs.run_key import RunInputs, compute_run_key
 from train.runs.settings import read_run_parameters
+from train.weights.initialization import find_init_file
 
 _SOURCE_DIR = Path(__file__).resolve().parents[1]
 
@@ -50,10 +54,29 @@ class Experiment:
     folders: FitFolders
 
     def make_score(self) -> ScoreMaps | None:
-        """Return how maps are scored; None when the validation set has no ground truth."""
-        if not has_ground_truth(self.data.val_ids, self.samples, box_rule=self.box_rule):
+        """Return how the maps of the samples that select are scored; None: by their loss.
+
+        Raises:
+            ParameterError: ``select_by`` needs boxes that the samples do not have.
+        """
+        select_on, select_by = self.trained.select_on, self.trained.select_by
+        if select_on == "last" or select_by == "loss":
             return None
-        return functools.partial(mean_adaptive_ciou, samples=self.samples, box_rule=self.box_rule)
+
+        # Without boxes the default falls back to the loss; a published score does not.
+        sample_ids = self.data.get_selection_ids(select_on)
+        count = count_ground_truth(sample_ids, self.samples, box_rule=self.box_rule)
+        if count < len(sample_ids):
+            found = f"{count} of the {len(sample_ids)} samples of the {select_on} split have boxes"
+            if select_by != ADAPTIVE_CIOU:
+                raise ParameterError(
+                    f"{self.name}: select_by is {select_by}, but {found}; set select_by to loss"
+                )
+            print(f"{self.name}: {found}, so epochs are compared by their loss", file=sys.stderr)
+            return None
+        return functools.partial(
+            score_selection, by=select_by, samples=self.samples, box_rule=self.box_rule
+        )
 
 
 def read_experiment(project: Project, dataset: str, name: str) -> Experiment:
@@ -131,13 +154,16 @@ def train_run(project: Project, dataset: str, name: str) -> str | None:
     folders = {"run": project.run_dir(name), "curves": project.curves_dir(name)}
     if not experiment.data.train_ids:
         reason = f"dataset {dataset} has no samples in split {experiment.parameters.train_split!r}"
+        if not find_launch(os.environ).is_first:
+            return None
         write_untrained_run(
             folders["run"], experiment.parameters, log_dir=folders["curves"], reason=reason
         )
         return f"not trained, since {reason}"
 
     # Bring back the weights if they were trained before, or train them.
-    key = _compute_key(experiment)
+    plan = plan_trainer(experiment.trained, experiment.hardware)
+    key = _compute_key(experiment, plan)
     obtained = obtain_run(
         project.training_dir,
         name,
@@ -145,7 +171,8 @@ def train_run(project: Project, dataset: str, name: str) -> str | None:
         folders,
         functools.partial(_train, experiment, key),
         on_wait=functools.partial(_report_waiting, name),
-        is_first_process=is_first_process(os.environ),
+        is_first_process=plan.launch.is_first,
+        decide=_make_decide(plan, experiment.hardware, key),
     )
     if obtained is None:
         return None
@@ -168,18 +195,33 @@ def _hold_out_validation(data: TrainingData, parameters: TrainingParameters) -> 
     return replace(data, train_ids=train_ids, val_ids=val_ids)
 
 
-def _compute_key(experiment: Experiment) -> str:
+def _make_decide(plan: TrainerPlan, hardware: HardwareParameters, key: str) -> Decide | None:
+    """Return how processes agree on training; None where training itself starts the others."""
+    launch = plan.launch
+    if launch.launcher == "lightning":
+        return None
+    # One process on each node, or all of them.
+    num_starts = launch.num_processes if launch.is_whole else hardware.num_nodes
+    if num_starts == 1:
+        return None
+    return lambda decision: share_decision(launch, decision, num_starts=num_starts, key=key)
+
+
+def _compute_key(experiment: Experiment, plan: TrainerPlan) -> str:
     data = experiment.data
 
-    # The ground truth of the samples that may select decides which epoch is kept.
-    boxes = find_boxes(experiment.samples, [*data.val_ids, *data.test_ids])
+    # The ground truth of the samples that select decides which epoch is kept.
+    parameters = experiment.trained
+    selection_ids = data.get_selection_ids(parameters.select_on)
+    init_path = find_init_file(parameters)
     inputs = RunInputs(
         features_dirs={
             name: data.features_dirs[name] for name in features_read(experiment.trained)
         },
-        split_ids={"train": data.train_ids, "val": data.val_ids, "test": data.test_ids},
-        selection_truth=[experiment.box_rule, boxes],
-        precision=experiment.hardware.precision,
+        split_ids={"train": data.train_ids, "selection": selection_ids},
+        selection_truth=[experiment.box_rule, find_boxes(experiment.samples, selection_ids)],
+        hardware=plan.list_deciding_settings(),
+        initial_sha256=None if init_path is None else sha256_of(init_path),
     )
     return compute_run_key(experiment.trained, inputs, source_dir=_SOURCE_DIR)
 

@@ -16,7 +16,6 @@ from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
 from pipeline.base.project import Project
 from tests.helpers.paths import ROOT
 from tests.helpers.toy_project import make_toy_project
-from train.fitting.distributed import is_first_process
 from train.inference.predictor import load_predictor
 from train.models.registry import METHODS, build_parameters, parameters_of_training
 from train.runs.finished_runs import find_finished, obtain_run
@@ -188,13 +187,6 @@ def test_every_other_method_is_trained_as_itself():
         assert parameters_of_training(parameters).method == (
             "rcgrad" if method == "flowgrad_h" else method
         )
-
-
-def test_first_process_of_any_launcher():
-    assert is_first_process({})
-    assert is_first_process({"LOCAL_RANK": "0", "NODE_RANK": "0", "SLURM_PROCID": "0", "RANK": ""})
-    for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID", "RANK", "GROUP_RANK"):
-        assert not is_first_process({"LOCAL_RANK": "0", name: "1"})
 
 
 def test_only_the_process_that_speaks_for_a_run_keeps_it(tmp_path):

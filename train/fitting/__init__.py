@@ -12,5 +12,6 @@ In reading order:
 - ``training_state``: save the state from which a killed run resumes.
 - ``history``: the metrics of each epoch, in memory, on the terminal and in DVCLive's files.
 - ``devices``: Lightning's options for the hardware at hand.
+- ``launcher``: which processes train together, started by srun, torchrun or Lightning.
 - ``distributed``: several processes that compute the same as one.
 """

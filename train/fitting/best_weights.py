@@ -5,20 +5,25 @@ from typing import Any
 
 import torch
 
-_SMALLEST_GAIN = 1e-12  # a score that is better by less is the same score
+SMALLEST_GAIN = 1e-12  # a score that is better by less is the same score
 
 
 class BestWeights:
-    """The best epoch so far: its number (from 0), its score and a copy of its weights."""
+    """The best epoch so far: its number (from 0), its score and a copy of its weights.
 
-    def __init__(self) -> None:
+    Args:
+        prefers_later: of epochs with the same score, whether the later one is kept.
+    """
+
+    def __init__(self, *, prefers_later: bool = False) -> None:
+        self._needed_gain = -SMALLEST_GAIN if prefers_later else SMALLEST_GAIN
         self.epoch = -1  # none yet
         self.score = float("-inf")
         self.weights: dict[str, torch.Tensor] | None = None
 
     def is_better(self, score: float) -> bool:
         """Return whether ``score`` beats the best one so far."""
-        return score > self.score + _SMALLEST_GAIN
+        return score > self.score + self._needed_gain
 
     def keep(self, weights: Mapping[str, torch.Tensor], *, epoch: int, score: float) -> None:
         """Copy ``weights`` to the CPU as those of the best epoch."""

@@ -70,8 +70,8 @@ class CollapseDetector:
     def check_epoch(self, statistics: EpochStatistics, *, epoch: int, step: int) -> None:
         """Fail when an epoch is not finite, or when the network has stopped to learn."""
         self.check_step(statistics, epoch=epoch, step=step)
-        loss = float(average_over_processes(statistics.compute_mean_loss()))
-        spread = float(average_over_processes(statistics.compute_mean_spread()))
+        loss = float(statistics.compute_mean_loss())
+        spread = float(statistics.compute_mean_spread())
 
         # All sounds have the same embedding.
         self._num_collapsed = self._num_collapsed + 1 if spread < _COLLAPSED_SPREAD else 0

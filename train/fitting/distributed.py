@@ -11,10 +11,11 @@ import lightning
 import torch
 import torch.distributed as dist
 from torch import nn
+from torchvision.ops import StochasticDepth
 
+from earshot.errors import RunError
 from train.networks.waveform_encoder import WaveformEncoder
 
-_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 _STEPS_BETWEEN_WAITS = 50
 
 
@@ -23,13 +24,27 @@ def count_processes() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def is_first_process(environment: Mapping[str, str]) -> bool:
-    """Return whether a process is the first of those that train together.
+def require_agreement(facts: Mapping[str, Any], *, what: str) -> None:
+    """Fail in all processes unless they have the same facts.
 
-    Lightning starts the same command once more for every further device. Lightning, torchrun and
-    SLURM tell each process its rank in an environment variable; without any it is the only one.
+    Args:
+        facts: of this process.
+        what: the processes, for the message.
+
+    Raises:
+        RunError: a fact differs.
     """
-    return not any(environment.get(name, "0") not in ("", "0") for name in _RANK_VARIABLES)
+    if count_processes() == 1:
+        return
+
+    received: list[Any] = [None] * count_processes()
+    dist.all_gather_object(received, dict(facts))
+    different = [name for name in facts if len({other[name] for other in received}) > 1]
+    if different:
+        raise RunError(
+            f"{what} do not agree on {', '.join(different)}; start all of them on the same files, "
+            "with the same parameters and number of threads (hardware.num_threads)"
+        )
 
 
 def is_waiting_step(trainer: lightning.Trainer, batch_index: int) -> bool:
@@ -117,13 +132,18 @@ class _Sum(torch.autograd.Function):
         return gradient
 
 
-def average_over_processes(value: torch.Tensor) -> torch.Tensor:
-    """Return the mean of a tensor over all processes (no gradient)."""
+def sum_over_processes(value: torch.Tensor) -> torch.Tensor:
+    """Return the sum of a tensor over all processes (no gradient)."""
     if count_processes() == 1:
         return value
     value = value.clone()
     dist.all_reduce(value)
-    return value / count_processes()
+    return value
+
+
+def average_over_processes(value: torch.Tensor) -> torch.Tensor:
+    """Return the mean of a tensor over all processes (no gradient)."""
+    return sum_over_processes(value) / count_processes()
 
 
 def synchronize_statistics(model: nn.Module, *, is_cuda: bool) -> nn.Module:
@@ -153,14 +173,42 @@ def synchronize_statistics(model: nn.Module, *, is_cuda: bool) -> nn.Module:
 
 
 def compute_global_moments(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and standard deviation (n - 1) of the values of all processes.
-
-    All processes must hold equally many values.
-    """
-    count = values.numel() * count_processes()
+    """Return mean and standard deviation (n - 1) of the values of all processes."""
+    # In validation the parts of a batch can differ by a sample.
+    count = sum_over_processes(torch.tensor(values.numel(), device=values.device))
     mean = _Sum.apply(values.sum()) / count
     variance = _Sum.apply((values - mean).square().sum()) / (count - 1)
     return mean, variance.sqrt()
+
+
+def share_randomness(model: nn.Module) -> None:
+    """Let stochastic depth drop the same samples as in one process with the whole batch.
+
+    Args:
+        model: changed in place. Each process must have the same random state before a step.
+    """
+    # Change the class of the layers, so that the names of their parents' weights stay.
+    for module in model.modules():
+        if type(module) is StochasticDepth:
+            module.__class__ = GlobalStochasticDepth
+
+
+class GlobalStochasticDepth(StochasticDepth):
+    """Stochastic depth over the batch of all processes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Drop samples of (n, ...), or with mode ``batch`` all of them."""
+        if not self.training or self.p == 0 or count_processes() == 1:
+            return super().forward(x)
+
+        # Draw for the whole batch, as torchvision draws, and keep this process's part.
+        num_rows = len(x) * count_processes() if self.mode == "row" else 1
+        factors = x.new_empty((num_rows, *([1] * (x.ndim - 1)))).bernoulli_(1 - self.p)
+        if self.p < 1:
+            factors.div_(1 - self.p)
+        if self.mode == "row":
+            factors = factors.chunk(count_processes())[dist.get_rank()]
+        return x * factors
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):

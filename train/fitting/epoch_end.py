@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning
 
-from train.fitting.best_weights import BestWeights
+from train.fitting.best_weights import SMALLEST_GAIN, BestWeights
 from train.fitting.collapse import CollapseDetector
 from train.fitting.distributed import is_waiting_step
 from train.fitting.history import EpochPrinter, History
@@ -42,11 +42,14 @@ class EpochEnd(lightning.Callback):
 
         # What ``fit`` reads when the run has ended.
         self.history = history
-        self.best = BestWeights()
+        # Success rates are often equal, and EZ-VSL's script then keeps the later epoch.
+        self.best = BestWeights(prefers_later=parameters.select_by == "ezvsl_val")
         self.num_epochs = 0
         self.is_stopped_early = False
 
-        # Epochs in a row that were not better; a plateau starts the second count again.
+        # What the learning rate and early stopping watch: the highest value so far, and epochs in a
+        # row that were not better; a plateau starts the second count again.
+        self._highest = float("-inf")
         self._num_worse = self._num_worse_for_plateau = 0
         self._resumed_rows: list[dict[str, float]] = []
         self._epoch_start = time.monotonic()
@@ -109,7 +112,7 @@ class EpochEnd(lightning.Callback):
         else:
             self.history.rows.append(row)
 
-        self._adapt(trainer, module, is_best=is_best)
+        self._adapt(trainer, module, watched=self._watch(score, row))
         if trainer.is_global_zero:
             is_last = trainer.should_stop or self.num_epochs == self._parameters.epochs
             self._printer.report(row, is_best=is_best, is_last=is_last)
@@ -140,14 +143,23 @@ class EpochEnd(lightning.Callback):
             row["val_loss"] = module.compute_validation_loss()
         return row
 
-    def _adapt(self, trainer: lightning.Trainer, module: TrainingModule, *, is_best: bool) -> None:
+    def _watch(self, score: float, row: dict[str, float]) -> float:
+        """Return what tells whether an epoch is better; larger is better."""
+        if self._score is not None:
+            return score
+        # The number of the epoch, which makes the last one the best, always rises.
+        return -row.get("val_loss", -score)
+
+    def _adapt(self, trainer: lightning.Trainer, module: TrainingModule, *, watched: float) -> None:
         """Lower the learning rate on a plateau; stop when no epoch has been better for long."""
         p = self._parameters
-        self._num_worse = 0 if is_best else self._num_worse + 1
-        self._num_worse_for_plateau = 0 if is_best else self._num_worse_for_plateau + 1
+        is_better = watched > self._highest + SMALLEST_GAIN
+        self._highest = max(self._highest, watched)
+        self._num_worse = 0 if is_better else self._num_worse + 1
+        self._num_worse_for_plateau = 0 if is_better else self._num_worse_for_plateau + 1
 
         if p.schedule == "plateau" and self._num_worse_for_plateau > p.plateau_patience:
-            module.plateau_scale *= p.plateau_factor
+            module.lower_learning_rate()
             self._num_worse_for_plateau = 0
         if p.early_stop_patience and self._num_worse >= p.early_stop_patience:
             self.is_stopped_early = trainer.should_stop = True
@@ -159,6 +171,7 @@ class EpochEnd(lightning.Callback):
             "detector": self._detector.state_dict(),
             "best": self.best.state_dict(),
             "num_epochs": self.num_epochs,
+            "highest": self._highest,
             "num_worse": self._num_worse,
             "num_worse_for_plateau": self._num_worse_for_plateau,
         }
@@ -169,5 +182,6 @@ class EpochEnd(lightning.Callback):
         self._detector.load_state_dict(state["detector"])
         self.best.load_state_dict(state["best"])
         self.num_epochs = state["num_epochs"]
+        self._highest = state["highest"]
         self._num_worse = state["num_worse"]
         self._num_worse_for_plateau = state["num_worse_for_plateau"]

@@ -4,18 +4,21 @@ from typing import Any
 
 import torch
 
-from train.fitting.distributed import average_over_processes
+from train.fitting.distributed import count_processes, sum_over_processes
 
 
 class EpochStatistics:
-    """Mean loss and mean spread of the sound embeddings of an epoch.
+    """Mean loss and mean spread of the sound embeddings of an epoch, over all processes.
 
+    A batch counts by its samples, so that a small last one does not weigh as much as a whole one.
     Spread is 1 - |mean unit embedding|^2 of a batch: 0 when all embeddings are equal. The sums stay
     on the device and are read once an epoch, so that no step waits for them.
     """
 
     def __init__(self) -> None:
-        self._sums: torch.Tensor | None = None  # (2,): loss, spread
+        self._sums: torch.Tensor | None = (
+            None  # (3,) float64: loss and spread, each times samples, samples
+        )
         self.num_batches = 0
 
     def reset(self) -> None:
@@ -31,7 +34,8 @@ class EpochStatistics:
         """Add the loss and the ``audio`` embeddings (n, c) of one batch."""
         audio = torch.nn.functional.normalize(embeddings["audio"].float(), dim=1)
         spread = 1 - audio.mean(0).square().sum()
-        values = torch.stack([loss.detach().float(), spread])
+        facts = torch.stack([loss.detach().double(), spread.double(), spread.new_ones(()).double()])
+        values = facts * len(audio)
         self._sums = values if self._sums is None else self._sums.to(values.device) + values
         self.num_batches += 1
 
@@ -45,16 +49,22 @@ class EpochStatistics:
 
     def has_finite_losses(self) -> bool:
         """Return whether all losses so far are finite, in all processes. Waits for the device."""
-        return self._sums is None or bool(average_over_processes(self._sums[0]).isfinite())
+        return self._sums is None or bool(sum_over_processes(self._sums[0]).isfinite())
 
     def _compute_means(self) -> torch.Tensor:
         if self._sums is None:
             return torch.full((2,), float("nan"))
-        return self._sums / self.num_batches
+        sums = sum_over_processes(self._sums)
+        return sums[:2] / sums[2]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state for a checkpoint."""
-        sums = None if self._sums is None else self._sums.cpu()
+        """Return the state for a checkpoint; all processes must call this together.
+
+        Only the first process writes it, and all load it, so it is their mean.
+        """
+        sums = None
+        if self._sums is not None:
+            sums = (sum_over_processes(self._sums) / count_processes()).cpu()
         return {"sums": sums, "num_batches": self.num_batches}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

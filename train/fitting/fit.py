@@ -1,5 +1,6 @@
 """Train one model on cached features and write its run folder."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ import lightning
 import numpy as np
 import torch
 
-from earshot.errors import RunError
-from earshot.files import remove_leftovers
+from earshot.errors import ParameterError, RunError
+from earshot.files import remove_leftovers, sha256_of
 from pipeline.base.parameters import as_mapping
 from train.data.feature_readers import describe_features
 from train.data.loader import BatchLoader
@@ -23,17 +24,17 @@ from train.fitting.devices import (
     restore_torch_settings,
     silence_lightning,
 )
-from train.fitting.distributed import synchronize_statistics
+from train.fitting.distributed import share_randomness, synchronize_statistics
 from train.fitting.epoch_end import EpochEnd
 from train.fitting.history import History, StepBar
 from train.fitting.lightning_module import TrainingModule
-from train.fitting.selection import ScoreMaps, make_epoch_score
+from train.fitting.selection import ScoreMaps, make_epoch_score, name_selection_score
 from train.fitting.training_data import Sources, TrainingData, open_sources
 from train.fitting.training_state import STATE_NAME, StateSaver, compute_fingerprint, find_state
 from train.models.registry import make_model
 from train.models.training_parameters import HardwareParameters, TrainingParameters
 from train.runs.run_folder import write_model, write_run
-from train.weights.initialization import initialize_vision
+from train.weights.initialization import find_init_file, initialize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,8 @@ def fit(
         data: the samples.
         folders: where the run reads and writes.
         score_maps: scores the maps of the selection set. None: the score is minus its loss.
-        hardware: where the run computes; changes no result but for ``precision``.
+        hardware: where the run computes; changes the results only by rounding, and with
+            ``negatives: local`` by the number of processes.
         state_key: a hash of what else must be the same to resume, such as the cached features.
         is_quiet: print only warnings and the last line of progress.
 
@@ -111,18 +113,17 @@ def fit(
             weights before that are published all the same, and ``run.json`` says why it stopped.
     """
     hardware = hardware or HardwareParameters()
-    data.check(parameters.select_on)
+    data.check(parameters)
 
-    with silence_lightning(), restore_torch_settings(hardware.num_threads):
+    plan = plan_trainer(parameters, hardware)
+
+    with silence_lightning(), restore_torch_settings(plan.num_threads):
         # The network and the samples.
-        plan = plan_trainer(parameters, hardware)
-        module = _make_module(parameters, hardware, plan, weights_dir=folders.weights_dir)
+        module = _make_module(parameters, plan, weights_dir=folders.weights_dir)
         sources = open_sources(data, parameters, module.model, num_processes=plan.num_processes)
 
         # What happens after each step and epoch.
-        score = make_epoch_score(
-            parameters, sources.selection, score_maps, weights_dir=folders.weights_dir
-        )
+        score = make_epoch_score(parameters, sources.selection, score_maps)
         history = History(folders.log_dir)
         epoch_end = EpochEnd(parameters, score=score, history=history, is_quiet=is_quiet)
         fingerprint = compute_fingerprint(
@@ -131,6 +132,7 @@ def fit(
         state_saver = StateSaver(folders.state_path, fingerprint, parameters, hardware)
         step_bar = StepBar(parameters, is_quiet=is_quiet)
         trainer = lightning.Trainer(**plan.options, callbacks=[epoch_end, state_saver, step_bar])
+        _require_world_size(trainer, plan)
 
         # Batches, from memory on the device if the data fit there.
         sources.load_into_memory(
@@ -140,7 +142,8 @@ def fit(
             is_quiet=is_quiet,
         )
         loaders = _make_loaders(parameters, hardware, plan, sources, trainer)
-        module.num_steps_per_epoch = max(len(loaders.train) // parameters.accumulate, 1)
+        # The last step of an epoch may have fewer batches than ``accumulate``.
+        module.num_steps_per_epoch = max(math.ceil(len(loaders.train) / parameters.accumulate), 1)
         if hardware.is_compiled:
             module.compile_network()
 
@@ -149,7 +152,8 @@ def fit(
         # Publish also what a run that went wrong has reached.
         result = _summarize(parameters, folders, sources, epoch_end, trainer)
         if trainer.is_global_zero:
-            _publish(result, outcome, parameters, module, sources, epoch_end)
+            selected_by = name_selection_score(parameters, score_maps)
+            _publish(result, outcome, parameters, module, sources, epoch_end, selected_by)
         if outcome.failure is not None:
             raise outcome.failure
 
@@ -158,24 +162,35 @@ def fit(
         return result
 
 
+def _require_world_size(trainer: lightning.Trainer, plan: TrainerPlan) -> None:
+    """Fail when the loaders would hand out parts of batches that no process trains on."""
+    if trainer.world_size != plan.num_processes:
+        raise ParameterError(
+            f"{plan.num_processes} training processes are planned, but Lightning would run "
+            f"{trainer.world_size}; start the run once, or with torchrun or srun"
+        )
+
+
 def _make_module(
     parameters: TrainingParameters,
-    hardware: HardwareParameters,
     plan: TrainerPlan,
     *,
     weights_dir: Path | None,
 ) -> TrainingModule:
     """Make the network with its first weights, ready for several processes."""
     model = make_model(parameters)
-    initialize_vision(model, parameters, weights_dir=weights_dir)
+    initialize(model, parameters, weights_dir=weights_dir)
+
+    if plan.num_processes > 1:
+        share_randomness(model)
 
     # Processes that exchange embeddings must also agree on the statistics of the whole batch.
     if plan.num_processes > 1 and parameters.negatives == "gathered":
         model = synchronize_statistics(model, is_cuda=plan.is_cuda)
 
-    if hardware.is_channels_last:
+    if plan.is_channels_last:
         model = model.to(memory_format=torch.channels_last)
-    return TrainingModule(model, parameters, is_channels_last=hardware.is_channels_last)
+    return TrainingModule(model, parameters, is_channels_last=plan.is_channels_last)
 
 
 def _make_loaders(
@@ -266,6 +281,7 @@ def _publish(
     module: TrainingModule,
     sources: Sources,
     epoch_end: EpochEnd,
+    selected_by: str | None,
 ) -> None:
     """Write the best weights, if there are any, and what happened."""
     if epoch_end.best.weights is not None:
@@ -279,7 +295,9 @@ def _publish(
         "parameters": as_mapping(parameters),
         "status": "ok" if failure is None else "stopped",
         "reason": None if failure is None else str(failure),
+        "initial_sha256": _hash_init_file(parameters),
         "selection": result.selection,
+        "selected_by": selected_by,
         "best_epoch": result.best_epoch,
         "best_score": result.best_score if np.isfinite(result.best_score) else None,
         "num_epochs": result.num_epochs,
@@ -293,3 +311,9 @@ def _publish(
         "history": list(result.history),
     }
     write_run(result.run_dir, facts)
+
+
+def _hash_init_file(parameters: TrainingParameters) -> str | None:
+    """Return the SHA-256 of the file that ``init`` names; None where it names none."""
+    path = find_init_file(parameters)
+    return None if path is None else sha256_of(path)

@@ -4,11 +4,12 @@ import math
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 
 from train.data.augmentation import prepare_inputs
 from train.data.collate import Batch
-from train.fitting.distributed import average_over_processes, gather_embeddings
+from train.fitting.distributed import gather_embeddings
 from train.fitting.epoch_statistics import EpochStatistics
 from train.models.localizer import Localizer, full_precision
 from train.models.training_parameters import TrainingParameters
@@ -65,7 +66,17 @@ class TrainingModule(lightning.LightningModule):
         """Return the loss of a training batch."""
         loss, embeddings = self.compute_loss(batch)
         self.train_statistics.add(loss, embeddings)
-        return loss
+        return loss * self._weigh(batch_index)
+
+    def _weigh(self, batch_index: int) -> float:
+        """Return the weight of a batch in the gradient of its optimizer step.
+
+        Lightning divides each loss by ``accumulate``, also in the last step of an epoch, which may
+        have fewer batches.
+        """
+        accumulate = self.train_parameters.accumulate
+        first = batch_index // accumulate * accumulate
+        return accumulate / min(accumulate, int(self.trainer.num_training_batches) - first)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Add the loss of a validation batch to the statistics."""
@@ -81,7 +92,12 @@ class TrainingModule(lightning.LightningModule):
         self.val_statistics.reset()
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
-        """Set the learning rate of this step."""
+        """Set the learning rate and the random state of this step."""
+        # Stochastic depth draws from the global generator, which no state keeps. It is the same in
+        # all processes, see ``share_randomness``.
+        place = (self.train_parameters.seed, self.current_epoch, batch_index)
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+
         rate = self.compute_learning_rate(self.trainer.global_step)
         for group in self.optimizers(use_pl_optimizer=False).param_groups:
             group["lr"] = rate
@@ -102,6 +118,15 @@ class TrainingModule(lightning.LightningModule):
             progress = (step - num_warmup) / max(num_steps, 1)
             rate *= 0.5 * (1 + math.cos(math.pi * min(progress, 1)))
         return rate
+
+    def lower_learning_rate(self) -> None:
+        """Multiply the learning rate by ``plateau_factor``, but not below ``plateau_floor``."""
+        p = self.train_parameters
+        lowest = p.plateau_floor / p.learning_rate
+        # A rate that begins below the floor is not raised.
+        self.plateau_scale = min(
+            self.plateau_scale, max(self.plateau_scale * p.plateau_factor, lowest)
+        )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Make the optimizer that the parameters name."""
@@ -150,4 +175,4 @@ class TrainingModule(lightning.LightningModule):
 
     def compute_validation_loss(self) -> float:
         """Return the mean loss of the last validation, over all processes."""
-        return float(average_over_processes(self.val_statistics.compute_mean_loss()))
+        return float(self.val_statistics.compute_mean_loss())

@@ -1,8 +1,6 @@
 """Score an epoch, so that the weights of the best one can be kept."""
 
-import functools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -25,12 +23,19 @@ class ScoreEpoch(Protocol):
     def __call__(self, module: TrainingModule) -> float: ...
 
 
+def name_selection_score(
+    parameters: TrainingParameters, score_maps: ScoreMaps | None
+) -> str | None:
+    """Return by which score epochs are compared; None where they are not."""
+    if parameters.select_on == "last":
+        return None
+    return "loss" if score_maps is None else parameters.select_by
+
+
 def make_epoch_score(
     parameters: TrainingParameters,
     source: SampleSource,
     score_maps: ScoreMaps | None,
-    *,
-    weights_dir: Path | None,
 ) -> ScoreEpoch | None:
     """Choose how epochs are compared.
 
@@ -38,7 +43,6 @@ def make_epoch_score(
         parameters: of the run. With ``select_on: last`` epochs are not compared.
         source: the samples that select.
         score_maps: scores the maps of ``source``. None: the score is minus the validation loss.
-        weights_dir: where EZ-VSL's object guidance keeps its classifier.
 
     Returns:
         The score of an epoch, the same in all processes, or None for ``select_on: last``.
@@ -48,18 +52,14 @@ def make_epoch_score(
     if score_maps is None:
         return lambda module: -module.compute_validation_loss()
 
-    @functools.cache  # object guidance reads its classifier once, not every epoch
-    def make_predictor(module: TrainingModule) -> Predictor:
-        device = str(module.device)
-        return Predictor(module.model, parameters, device=device, weights_dir=weights_dir)
-
     def score_epoch(module: TrainingModule) -> float:
         score = None
         # One process scores for all. Rounding differs between GPUs, and all processes must agree
         # on when to stop early.
         if module.trainer.is_global_zero:
             was_training = module.model.training
-            predictor = make_predictor(module)
+            device = str(module.device)
+            predictor = Predictor(module.model, parameters, device=device, is_guided=False)
             module.model.eval()
 
             maps = _predict(predictor, source, batch_size=parameters.batch_size)

@@ -39,19 +39,33 @@ class TrainingData:
         """
         return self.test_ids if select_on == "test" else self.val_ids
 
-    def check(self, select_on: str) -> None:
+    def check(self, parameters: TrainingParameters) -> None:
         """Check that the sets can train and select.
 
+        Args:
+            parameters: of the run.
+
         Raises:
-            ParameterError: the set that ``select_on`` names has no samples.
+            ParameterError: the set that ``select_on`` names has no samples, or epochs have to be
+                compared without one.
             DataError: two of the sets share a video.
         """
+        select_on = parameters.select_on
         if select_on == "test" and not self.test_ids:
             raise ParameterError("select_on is test, but the test split has no samples")
         if select_on == "val" and not self.val_ids:
             raise ParameterError(
                 "select_on is val, but the val split has no samples; choose last, or another "
                 "val_split"
+            )
+
+        # With ``last``, the validation loss tells whether an epoch is better.
+        compares = parameters.schedule == "plateau" or parameters.early_stop_patience
+        if select_on == "last" and compares and not self.val_ids:
+            raise ParameterError(
+                "schedule plateau and early_stop_patience compare epochs, but select_on is last "
+                "and the val split has no samples; choose select_on: val, or schedule: constant "
+                "and early_stop_patience: 0"
             )
 
         sets = {"train": self.train_ids, "val": self.val_ids}

@@ -11,7 +11,7 @@ import lightning
 
 from earshot.files import publish
 from pipeline.base.parameters import as_mapping
-from train.fitting.distributed import is_waiting_step
+from train.fitting.distributed import is_waiting_step, require_agreement
 from train.fitting.training_data import Sources
 from train.models.training_parameters import HardwareParameters, TrainingParameters
 from train.runs.tensor_files import load_tensors
@@ -45,7 +45,11 @@ class StateSaver(lightning.Callback):
         self._last_save = time.monotonic()
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock, once all processes have begun alike."""
+        require_agreement(
+            {"state": self._fingerprint, "step": trainer.global_step},
+            what=f"{self._parameters.method}: the processes that train together",
+        )
         self._last_save = time.monotonic()
 
     def on_train_batch_end(

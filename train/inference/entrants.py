@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from earshot.errors import ParameterError
+from earshot.errors import DataError, ParameterError
+from earshot.files import sha256_of
 from earshot.reader import FeatureReader
 from earshot.tables import SAMPLES, read_table
 from eval.entrants.baselines import make_baseline
@@ -28,6 +29,7 @@ from train.inference.predictor import (
 )
 from train.models.training_parameters import TrainingParameters
 from train.runs.run_folder import RELEASED, read_run
+from train.weights.initialization import find_init_file
 
 
 def collect_entrants(project: Project, parameters: EvaluationParameters) -> list[Entrant]:
@@ -101,7 +103,8 @@ def _make_model_entrants(project: Project, model: str, *, has_untrained: bool) -
     entrants = [_make_trained_entrant(project, model, predictor, parameters, run)]
 
     if has_untrained:
-        entrants.append(_make_untrained_entrant(project, model, parameters))
+        initial_sha256 = run.get("initial_sha256")
+        entrants.append(_make_untrained_entrant(project, model, parameters, initial_sha256))
     return entrants
 
 
@@ -139,10 +142,24 @@ def _make_trained_entrant(
 
 
 def _make_untrained_entrant(
-    project: Project, model: str, parameters: TrainingParameters
+    project: Project, model: str, parameters: TrainingParameters, initial_sha256: str | None
 ) -> Entrant:
+    """Return the network as the run began.
+
+    Raises:
+        DataError: its first weights are not there, or are not those of the run.
+    """
     name = f"{model}_untrained"
-    untrained = make_untrained_predictor(parameters, weights_dir=project.weights_dir)
+    try:
+        _require_same_init(parameters, initial_sha256)
+        untrained = make_untrained_predictor(parameters, weights_dir=project.weights_dir)
+    except DataError as error:
+        # What to do differs from training.
+        problem = str(error).partition("; ")[0]
+        raise DataError(
+            f"{name} begins with the first weights of {model}: {problem}; bring them back, or set "
+            "evaluate.has_untrained to false"
+        ) from None
     training_clips = TrainingClips(None, ())
     return _make_entrant(
         name,
@@ -158,6 +175,16 @@ def name_method(parameters: TrainingParameters) -> str:
     """Name the method of a network for the results: ``ezvsl`` with its objects is another one."""
     guidance = getattr(parameters, "object_guidance", "none")
     return parameters.method if guidance == "none" else f"{parameters.method}+ogl_{guidance}"
+
+
+def _require_same_init(parameters: TrainingParameters, initial_sha256: str | None) -> None:
+    """Fail when the file that ``init`` names changed after the training."""
+    path = find_init_file(parameters)
+    if path is None or initial_sha256 is None:
+        return
+    found = sha256_of(path)
+    if found != initial_sha256:
+        raise DataError(f"{path}: SHA-256 is {found[:16]}..., expected {initial_sha256[:16]}...")
 
 
 def _make_entrant(name: str, kind: Kind, predictor: Predictor, **facts: Any) -> Entrant:

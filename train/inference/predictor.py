@@ -16,7 +16,7 @@ from train.models.localizer import Localizer
 from train.models.registry import make_model, parameters_of_training
 from train.models.training_parameters import TrainingParameters
 from train.runs.run_folder import read_model
-from train.weights.initialization import attach_classifier
+from train.weights.initialization import attach_classifier, initialize
 
 _BATCH_SIZE = 32
 
@@ -29,6 +29,8 @@ class Predictor:
         parameters: Of the network; None for a baseline that was never trained.
         device: A name of torch's; ``auto`` is the GPU where there is one.
         weights_dir: Folder for the fetched classifier of EZ-VSL's object guidance; None: torch's.
+        is_guided: Whether EZ-VSL mixes in its map of objects. Its authors do so at test, and choose
+            the epoch by the audio-visual map alone.
     """
 
     def __init__(
@@ -38,10 +40,13 @@ class Predictor:
         *,
         device: str = "auto",
         weights_dir: Path | None = None,
+        is_guided: bool = True,
     ):
         self.parameters = parameters
         self.device = torch.device(choose_device(device))
-        attach_classifier(model, weights_dir=weights_dir)
+        self._is_guided = is_guided
+        if is_guided:
+            attach_classifier(model, weights_dir=weights_dir)
         self.model = model.eval().to(self.device)
 
     @property
@@ -98,7 +103,8 @@ class Predictor:
         dtype = None if weights is None else weights.dtype
 
         inputs = prepare_inputs(move_to(batch, self.device), self.model.input_format, dtype=dtype)
-        return self.model.localize(inputs).float().cpu().numpy()
+        localize = self.model.localize if self._is_guided else self.model.localize_unguided
+        return localize(inputs).float().cpu().numpy()
 
 
 def load_predictor(
@@ -125,15 +131,22 @@ def make_untrained_predictor(
     device: str = "auto",
     weights_dir: Path | None = None,
 ) -> Predictor:
-    """Make a network with random weights, the baseline that training has to beat.
+    """Make the network with which a training begins, the baseline that it has to beat.
+
+    It has the weights that ``parameters.init`` names; else frozen features of ImageNet would be
+    credited to the training.
 
     Args:
         parameters: Of the network.
-        seed: Of its weights; None: ``parameters.seed``.
+        seed: Of its random weights; None: ``parameters.seed``.
         device: As for ``Predictor``.
-        weights_dir: As for ``Predictor``.
+        weights_dir: As for ``Predictor``; also for ImageNet's weights.
+
+    Raises:
+        DataError: The first weights cannot be fetched or read.
     """
     model = make_model(parameters, seed=seed)
+    initialize(model, parameters, weights_dir=weights_dir)
     return Predictor(model, parameters, device=device, weights_dir=weights_dir)
 
 

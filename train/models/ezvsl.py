@@ -100,13 +100,17 @@ class Model(Localizer):
 
         With object guidance return the mixture, at the size of the frames.
         """
-        embeddings = self.embed(inputs)
-        maps = own_similarity(embeddings["visual"], embeddings["audio"]) / self.settings.tau
+        maps = self.localize_unguided(inputs)
         if self.settings.object_guidance == "none":
             return maps
 
         assert self._guidance is not None, "attach_classifier comes before localize"
         return self._guidance.mix(maps, inputs["frames"], alpha=self.settings.object_guidance_alpha)
+
+    def localize_unguided(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return cosine maps over tau, never mixed with objects."""
+        embeddings = self.embed(inputs)
+        return own_similarity(embeddings["visual"], embeddings["audio"]) / self.settings.tau
 
     def attach_classifier(self, classifier: ResNetEncoder) -> None:
         """Keep the frozen classifier whose map is mixed in."""

@@ -107,6 +107,8 @@ class Localizer(nn.Module):
     # encoders that get them except for the first convolution
     imagenet_trunks: ClassVar[tuple[str, ...]] = ()
 
+    # the method whose trained weights may be the first ones, see ``init``; None: none
+    begins_as: ClassVar[str | None] = None
     # the method whose training makes the weights; None: this method's own
     trained_as: ClassVar[str | None] = None
 
@@ -127,6 +129,10 @@ class Localizer(nn.Module):
         The map of a sample does not depend on the other samples of the batch.
         """
         raise TypeError(f"{type(self).__module__} does not define localize")
+
+    def localize_unguided(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Compute the maps that choose the epoch: without what is mixed in at test."""
+        return self.localize(inputs)
 
     def attach_classifier(self, classifier: ResNetEncoder) -> None:
         """Keep the classifier that ``needed_classifier`` describes."""

@@ -38,6 +38,7 @@ class Parameters(TrainingParameters):
     batch_size: int = 256
     learning_rate: float = 1e-3
     schedule: Literal["constant", "cosine", "plateau"] = "plateau"
+    plateau_floor: float = 1e-6
     early_stop_patience: int = 10
     # Its frames are cropped in the middle and never mirrored.
     has_random_crop: bool = False
@@ -75,6 +76,7 @@ class Model(Localizer):
 
     reads: ClassVar[tuple[str, ...]] = ("frames", "waveforms")
     vision_name: ClassVar[str] = "image_encoder"
+    begins_as: ClassVar[str | None] = "rcgrad"
 
     def __init__(self, parameters: Parameters):
         super().__init__()
@@ -142,7 +144,7 @@ class Model(Localizer):
 
 
 class LearnedScale(nn.Module):
-    """A loss with CLIP's learned scale, kept between 1 and 100."""
+    """A loss with CLIP's learned scale. Its authors set no limit, other than CLIP's code."""
 
     def __init__(self, loss: Callable[..., torch.Tensor], initial_log_scale: float):
         super().__init__()
@@ -151,4 +153,4 @@ class LearnedScale(nn.Module):
 
     def forward(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return the loss of a batch."""
-        return self._loss(embeddings, self.log_scale.clamp(0, math.log(100)))
+        return self._loss(embeddings, self.log_scale)

@@ -34,7 +34,8 @@ class TrainingParameters:
     audio_width: int = 0  # the same of the audio encoder; 0: as width
     map_stride: int = 32  # input pixels a map cell: 32, 16 or 8
     image_size: int = 224
-    # of the vision encoder: imagenet, random, or the path of torchvision weights
+    # first weights: imagenet, random, or the path of torchvision's weights (vision encoder), or
+    # for rcgrad and flowgrad_* of a trained RCGrad or its run folder (both encoders)
     init: str = "imagenet"
 
     # --- optimization
@@ -48,7 +49,9 @@ class TrainingParameters:
     warmup_epochs: float = 0.0
     plateau_factor: float = 0.1
     plateau_patience: int = 5
-    # epochs without a better selection score before training stops; 0: never
+    plateau_floor: float = 0.0  # no plateau lowers the learning rate below it
+    # epochs without a better selection score (with select_on last: validation loss) before training
+    # stops; 0: never
     early_stop_patience: int = 0
     gradient_clip: float = 0.0  # largest norm of the gradient; 0: no limit
     is_shuffled: bool = True
@@ -58,6 +61,9 @@ class TrainingParameters:
     negatives: Literal["gathered", "local"] = "gathered"
     # the split whose score chooses the epoch that is kept; last: none
     select_on: Literal["val", "test", "last"] = "val"
+    # the score that compares epochs. adaptive_ciou: its mean, or minus the loss where the split has
+    # no boxes. ezvsl_val, htf: the success rate in these authors' training. loss: minus the loss
+    select_by: Literal["adaptive_ciou", "ezvsl_val", "htf", "loss"] = "adaptive_ciou"
 
     # --- data as the network reads it
     spectrogram_mean: float = 0.0  # the network reads (cached spectrogram - mean) / std
@@ -115,6 +121,7 @@ class TrainingParameters:
             "audio_width",
             "num_held_out",
             "plateau_patience",
+            "plateau_floor",
         )
         for name in not_negative:
             if not getattr(self, name) >= 0:
@@ -131,15 +138,21 @@ class TrainingParameters:
 
 @dataclass(frozen=True, kw_only=True)
 class HardwareParameters:
-    """Where and how fast a run computes. Only ``precision`` changes its losses."""
+    """Where and how fast a run computes.
+
+    Precision, processes, threads and memory layout change the losses: at least the order of sums.
+    """
 
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = 0  # processes on this machine; 0: all GPUs, or one process on a CPU
+    # processes on this machine; 0: as many as srun or torchrun started, else one for each GPU, or
+    # one on a CPU
+    devices: int = 0
     num_nodes: int = 1
-    num_threads: int = 0  # of torch on a CPU; 0 leaves torch's choice
+    # of torch on a CPU, in each process; 0: torch's choice, shared by the processes
+    num_threads: int = 0
     # auto: bf16 on a GPU, float32 on a CPU
     precision: Literal["auto", "float32", "float64", "bf16"] = "auto"
-    is_channels_last: bool = True
+    is_channels_last: bool = True  # networks narrower than eight channels never are
     is_compiled: bool = False
     is_deterministic: bool = False
     num_workers: int = -1  # loader processes; -1: none on a CPU, eight a GPU

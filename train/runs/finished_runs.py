@@ -34,6 +34,15 @@ class Notify(Protocol):
     def __call__(self) -> None: ...
 
 
+class Decide(Protocol):
+    """Agree with the other processes whether the run is trained.
+
+    The first one gives its decision. The others give None, and wait for that of the first one.
+    """
+
+    def __call__(self, is_trained: bool | None, /) -> bool: ...
+
+
 class ObtainedRun(NamedTuple):
     """Where the weights of a run come from."""
 
@@ -50,6 +59,7 @@ def obtain_run(
     *,
     on_wait: Notify,
     is_first_process: bool = True,
+    decide: Decide | None = None,
 ) -> ObtainedRun | None:
     """Bring the run with ``key`` into ``folders``: copy a finished one, or train it.
 
@@ -63,18 +73,24 @@ def obtain_run(
         train: fills ``folders``.
         on_wait: called before waiting for another process.
         is_first_process: False in the further processes that train together with a first one.
+        decide: tells the further processes whether to train. None: they are started by the training
+            itself, or there are none.
 
     Returns:
         Where the weights come from; None in further processes, which write nothing.
     """
-    if not is_first_process:  # the first one holds the lock
-        if find_finished(training_dir, key) is None:
+    # The first process holds the lock and decides. Others that looked for themselves could find
+    # another answer, and would wait for it forever.
+    if not is_first_process:
+        if decide is None or decide(None):
             train()
         return None
 
     with hold_lock(training_dir / f"lock-{key[:_NUM_KEY_DIGITS]}", on_wait=on_wait):
         # Another stage may have trained it while this one waited.
         finished = find_finished(training_dir, key)
+        if decide is not None:
+            decide(finished is None)
         if finished is not None:
             restore_run(finished, folders)
             return ObtainedRun(finished.parent.name, is_new=False)

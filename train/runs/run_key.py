@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
+import torchvision
 
+from earshot.reader import INDEX_NAME
 from earshot.tables import INDEX, read_table
 from pipeline.base.import_closure import import_closure
 from pipeline.base.parameters import as_mapping
@@ -23,16 +26,17 @@ _DECIDING_MODULES = ("train.fitting.fit", "eval.scoring.selection")
 class RunInputs:
     """What a training reads, besides code and parameters."""
 
-    features_dirs: Mapping[str, Path]  # of the features that the method reads
-    split_ids: Mapping[str, Sequence[str]]  # split -> sample ids
-    selection_truth: Any  # JSON-able ground truth of the samples that may select
-    precision: str  # hardware.precision
+    features_dirs: Mapping[str, Path]  # of the features that the method reads, in its order
+    split_ids: Mapping[str, Sequence[str]]  # train, and the split that selects -> sample ids
+    selection_truth: Any  # JSON-able ground truth of the samples that select
+    hardware: Mapping[str, Any]  # what of it changes the losses, see ``TrainerPlan``
+    initial_sha256: str | None  # of the file that ``init`` names
 
 
 def compute_run_key(parameters: TrainingParameters, inputs: RunInputs, *, source_dir: Path) -> str:
-    """Hash the parameters, the inputs, the code and torch's version.
+    """Hash the parameters, the inputs, the code and the versions of what computes.
 
-    Of features it takes the keys of the samples, so that samples of other splits do not matter.
+    Of features it takes the rows of the samples, so that samples of other splits do not matter.
 
     Args:
         parameters: of the run that trains the weights.
@@ -41,10 +45,12 @@ def compute_run_key(parameters: TrainingParameters, inputs: RunInputs, *, source
     """
     content = [
         as_mapping(parameters),
-        inputs.precision,
-        torch.__version__,
+        dict(inputs.hardware),
+        inputs.initial_sha256,
+        {module.__name__: module.__version__ for module in (torch, torchvision, lightning)},
         {split: list(ids) for split, ids in inputs.split_ids.items()},
-        _find_feature_keys(inputs),
+        _describe_features(inputs),
+        _number_shards(inputs) if parameters.is_shuffled else None,
         inputs.selection_truth,
         _hash_code(list_deciding_modules(parameters.method), source_dir),
     ]
@@ -56,17 +62,36 @@ def list_deciding_modules(method: str) -> tuple[str, ...]:
     return (*_DECIDING_MODULES, f"train.models.{method}")
 
 
-def _find_feature_keys(inputs: RunInputs) -> dict[str, list[list[str | None]]]:
-    """Return the keys of the samples by feature and split; None where one is not cached."""
-    keys = {}
-    # In alphabetical order, so that the order of ``features_dirs`` does not matter.
+def _describe_features(inputs: RunInputs) -> dict[str, list[list[list[Any] | None]]]:
+    """Return key and checksum of the arrays by feature and split; None where one is not cached.
+
+    A sample that failed has a key, too, and keeps it when a repair makes its array.
+    """
+    descriptions = {}
     for name, folder in sorted(inputs.features_dirs.items()):
-        index = read_table(folder / "index.parquet", INDEX, columns=["sample_id", "key"])
-        key_of = dict(zip(index["sample_id"].to_pylist(), index["key"].to_pylist(), strict=True))
+        columns = ["sample_id", "status", "key", "crc32"]
+        rows = read_table(folder / INDEX_NAME, INDEX, columns=columns).to_pylist()
+        array_of = {
+            row["sample_id"]: [row["key"], row["crc32"]] for row in rows if row["status"] == "ok"
+        }
 
         # Per split: it matters which samples train and which select.
-        keys[name] = [[key_of.get(item) for item in ids] for ids in inputs.split_ids.values()]
-    return keys
+        descriptions[name] = [
+            [array_of.get(item) for item in ids] for ids in inputs.split_ids.values()
+        ]
+    return descriptions
+
+
+def _number_shards(inputs: RunInputs) -> list[int | None]:
+    """Return which training samples share a shard: their order in an epoch depends on it."""
+    folder = next(iter(inputs.features_dirs.values()))
+    index = read_table(folder / INDEX_NAME, INDEX, columns=["sample_id", "shard"])
+    shard_of = dict(zip(index["sample_id"].to_pylist(), index["shard"].to_pylist(), strict=True))
+
+    # Numbers, because the name of a shard says more than its samples.
+    shards = sorted({shard for shard in shard_of.values() if shard is not None})
+    number_of: dict[str | None, int] = {shard: number for number, shard in enumerate(shards)}
+    return [number_of.get(shard_of.get(item)) for item in inputs.split_ids["train"]]
 
 
 def _hash_code(modules: Iterable[str], source_dir: Path) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 In reading order:
 
-- ``initialization``: initialize a network's vision encoders (``initialize_vision``), make a frozen
-  ImageNet classifier (``load_classifier``, ``attach_classifier``)
+- ``initialization``: give a network its first weights (``initialize``), make a frozen ImageNet
+  classifier (``load_classifier``, ``attach_classifier``)
 - ``fetch``: fetch a file of weights once (``fetch_weights``)
 - ``released``: make a run of an entry of section ``weights`` in params.yaml (``ReleasedWeights``,
   ``make_released_run``)

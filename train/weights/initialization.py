@@ -1,6 +1,7 @@
-"""ImageNet's weights for vision encoders and frozen classifiers.
+"""The first weights of networks: ImageNet's, or those of a trained RCGrad.
 
-The weights are torchvision's: fetched once and checked by their hash, or read from a file.
+ImageNet's are torchvision's: fetched once and checked by their hash, or read from a file. Frozen
+classifiers have the same ones.
 """
 
 from pathlib import Path
@@ -12,30 +13,56 @@ from earshot.errors import DataError, ParameterError
 from train.models.localizer import Localizer
 from train.models.training_parameters import TrainingParameters
 from train.networks.encoders import FULL_WIDTH, FeatureEncoder, ResNetEncoder
+from train.runs.run_folder import MODEL_NAME
 from train.runs.tensor_files import load_tensors
 from train.weights.fetch import fetch_weights
+from train.weights.published_layouts import recognize_method
 from train.weights.state_dicts import find_state_dict
 
 _ALTERNATIVES = (
     "set init to random (with freeze_vision false), or to the path of a file with torchvision's "
     "weights"
 )
+_AUDIO_NAME = "audio_encoder"  # of RCGrad and FlowGrad
 # Encoders may lack these. The published layouts hold first convolutions and heads that nothing
 # reads, and torchvision has no weights for them.
 _OPTIONAL_KEYS = {"conv1_a.weight", "conv1_flow.weight", "conv1.weight", "fc.weight", "fc.bias"}
 
 
-def initialize_vision(
+def find_init_file(parameters: TrainingParameters) -> Path | None:
+    """Return the file that ``parameters.init`` names; None for random and ImageNet's weights.
+
+    Raises:
+        DataError: There is no such file.
+    """
+    if parameters.init in ("random", "imagenet"):
+        return None
+    path = Path(parameters.init).expanduser()
+    # The folder of a run is as good as its model.
+    path = path / MODEL_NAME if path.is_dir() else path
+    if not path.is_file():
+        raise DataError(
+            f"init {parameters.init}: {path} is not a file; expected imagenet, random, a file with "
+            "torchvision's weights, or the model of an RCGrad run, which has to be made first"
+        )
+    return path
+
+
+def initialize(
     model: Localizer, parameters: TrainingParameters, *, weights_dir: Path | None
 ) -> None:
-    """Initialize the vision encoders of a network as ``parameters.init`` says.
+    """Initialize a network as ``parameters.init`` says.
+
+    Vision encoders get weights of ImageNet, or those of a trained RCGrad ("source"):
 
     | encoder | first convolution | rest |
     |---|---|---|
-    | of frames | ImageNet's | ImageNet's |
-    | of frames and flow (FlowGrad-IC) | ImageNet's; for flow their mean over RGB | ImageNet's |
-    | of flow (FlowGrad-EN) | mean of ImageNet's over RGB | ImageNet's |
+    | of frames | the source's | the source's |
+    | of frames and flow (FlowGrad-IC) | the source's; for flow its mean over RGB | the source's |
+    | of flow (FlowGrad-EN) | mean of the source's over RGB | the source's |
     | of flow (Hear The Flow) | stays random, as in its authors' code | ImageNet's |
+
+    A trained RCGrad also initializes the audio encoder.
 
     Args:
         model: A network with random weights.
@@ -49,19 +76,67 @@ def initialize_vision(
     init = parameters.init
     if init == "random":
         return
+
+    path = find_init_file(parameters)
+    state = None if path is None else _read_weights(path)
+    recognized = None if state is None else recognize_method(state)
+    if state is not None and recognized is not None:
+        _initialize_from_rcgrad(model, state, found=recognized["method"], parameters=parameters)
+        return
+
     if parameters.width != FULL_WIDTH:
         raise ParameterError(
             f"init {init!r} needs the full width ({FULL_WIDTH}), found width {parameters.width}; "
             "narrow encoders have no published weights: set init to random"
         )
 
-    weights = load_imagenet_weights(parameters.backbone, init=init, weights_dir=weights_dir)
+    weights = state or load_imagenet_weights(
+        parameters.backbone, init=init, weights_dir=weights_dir
+    )
     for name in (model.vision_name, *model.further_imagenet_encoders):
         load_backbone(getattr(model, name), weights, source=init)
     # The flow of Hear The Flow has two components, for which ImageNet has no first convolution.
     for name in model.imagenet_trunks:
         if hasattr(model, name):  # Hear The Flow has no such encoder with ``maxpool``
             load_backbone(getattr(model, name), weights, source=init, has_stem=False)
+
+
+def _initialize_from_rcgrad(
+    model: Localizer,
+    state: dict[str, torch.Tensor],
+    *,
+    found: str,
+    parameters: TrainingParameters,
+) -> None:
+    """Give a network of RCGrad's kind both encoders of a trained RCGrad, as FlowGrad begins."""
+    source = parameters.init
+    if found != model.begins_as:
+        raise DataError(
+            f"init {source}: holds a trained {found}, expected torchvision's weights, or a trained "
+            f"RCGrad for a run of rcgrad or flowgrad_*; this one is of {parameters.method}"
+        )
+
+    image, audio = (
+        {
+            key.removeprefix(f"{part}."): values
+            for key, values in state.items()
+            if key.startswith(f"{part}.")
+        }
+        for part in (model.vision_name, _AUDIO_NAME)
+    )
+    expected = "an RCGrad of the same backbone and width"
+    for name in (model.vision_name, *model.further_imagenet_encoders):
+        load_backbone(getattr(model, name), image, source=source, expected=expected)
+
+    audio_encoder = getattr(model, _AUDIO_NAME)
+    own = audio_encoder.state_dict()
+    wrong = [key for key in own if key not in audio or audio[key].shape != own[key].shape]
+    if wrong:
+        raise DataError(
+            f"init {source}: {len(wrong)} weights of the audio encoder are missing or have another "
+            f"shape, first {wrong[0]}; expected {expected}"
+        )
+    audio_encoder.load_state_dict({key: audio[key] for key in own})
 
 
 def attach_classifier(model: Localizer, *, weights_dir: Path | None) -> None:
@@ -157,6 +232,7 @@ def load_backbone(
     *,
     source: str,
     has_stem: bool = True,
+    expected: str = "torchvision's weights of the same backbone",
 ) -> None:
     """Copy torchvision's weights into an encoder.
 
@@ -167,6 +243,7 @@ def load_backbone(
         weights: State dict of torchvision's classifier.
         source: Where the weights come from, for error messages.
         has_stem: False leaves the encoder's first convolution as it is.
+        expected: What the weights should be, for error messages.
 
     Raises:
         DataError: The weights are of another backbone.
@@ -194,8 +271,7 @@ def load_backbone(
     if missing:
         raise DataError(
             f"init {source}: {len(missing)} of the encoder's weights are missing or have another "
-            f"shape, first {missing[0]} {tuple(own[missing[0]].shape)}; expected torchvision's "
-            "weights of the same backbone"
+            f"shape, first {missing[0]} {tuple(own[missing[0]].shape)}; expected {expected}"
         )
 
     # All names of a shallow backbone are also in a deeper one, so more is wrong, too.
@@ -203,7 +279,7 @@ def load_backbone(
     if surplus:
         raise DataError(
             f"init {source}: holds {len(surplus)} weights that the encoder does not have, first "
-            f"{surplus[0]}; expected torchvision's weights of the same backbone"
+            f"{surplus[0]}; expected {expected}"
         )
 
     encoder.load_state_dict(fitting, strict=False)

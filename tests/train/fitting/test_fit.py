@@ -10,12 +10,16 @@ from earshot.errors import DataError, ParameterError
 from tests.helpers.toy_features import write_features
 from tests.helpers.toy_runs import CPU, TINY, losses, run, tiny
 from train.data.feature_readers import open_readers
+from train.fitting.devices import plan_trainer
+from train.fitting.epoch_statistics import EpochStatistics
 from train.fitting.fit import FitFolders, fit
 from train.fitting.lightning_module import TrainingModule
 from train.fitting.training_data import TrainingData
 from train.inference.predictor import load_predictor, make_untrained_predictor
+from train.models import ezvsl
 from train.models.registry import build_parameters, make_model
 from train.models.training_parameters import HardwareParameters
+from train.runs.run_folder import read_run
 from train.runs.tensor_files import load_tensors
 
 
@@ -122,6 +126,39 @@ def test_early_stopping_and_plateaus(toy, tmp_path):
     np.testing.assert_allclose(rates, [1e-3] * 4 + [1e-4] * 2)
 
 
+def test_with_select_on_last_the_validation_loss_tells_of_plateaus(toy, tmp_path, monkeypatch):
+    """It used to be the number of the epoch, which always rises."""
+    val_losses = iter([3.0, 2.0, 2.5, 2.5, 2.5, 2.5, 2.5])
+    monkeypatch.setattr(TrainingModule, "compute_validation_loss", lambda self: next(val_losses))
+    settings = {"early_stop_patience": 4, "schedule": "plateau", "plateau_patience": 1}
+    parameters = tiny("ezvsl", epochs=20, select_on="last", **settings)
+    result = run(toy, tmp_path / "run", parameters)
+    assert (result.num_epochs, result.best_epoch) == (6, 5)
+    rates = [row["learning_rate"] for row in result.history]
+    np.testing.assert_allclose(rates, [1e-3] * 4 + [1e-4] * 2)
+
+    for setting in ({"schedule": "plateau"}, {"early_stop_patience": 4}):
+        with pytest.raises(ParameterError, match="compare epochs, but select_on is last"):
+            run(toy, tmp_path / "b", tiny(select_on="last", **setting), val_ids=[])
+
+
+def test_a_plateau_lowers_the_learning_rate_of_rcgrad_to_its_floor():
+    for method, lowest in (("rcgrad", 1e-6), ("ezvsl", 1e-8)):
+        parameters = tiny(method, schedule="plateau")
+        module = TrainingModule(make_model(parameters), parameters)
+        for _ in range(5):
+            module.lower_learning_rate()
+        assert module.compute_learning_rate(0) == pytest.approx(lowest)
+
+
+def test_a_loss_counts_by_the_samples_of_its_batch():
+    statistics = EpochStatistics()
+    statistics.add(torch.tensor(4.0), {"audio": torch.eye(8)})
+    statistics.add(torch.tensor(1.0), {"audio": torch.ones(2, 8)})
+    assert float(statistics.compute_mean_loss()) == pytest.approx((4 * 8 + 1 * 2) / 10)
+    assert float(statistics.compute_mean_spread()) == pytest.approx((7 / 8 * 8 + 0 * 2) / 10)
+
+
 def test_selection_by_maps_of_the_val_or_the_test_split(toy, tmp_path):
     _, _, ids, _ = toy
     seen = []
@@ -204,6 +241,92 @@ def test_accumulated_batches_make_one_step_of_their_mean_gradient(toy, tmp_path,
     torch.testing.assert_close(
         gradients[0], (first + second) / 2, rtol=1e-3, atol=1e-5 * float(first.abs().max())
     )
+
+
+def test_the_last_step_of_an_epoch_may_have_fewer_batches(toy, tmp_path, monkeypatch):
+    """Four batches in steps of three: the schedule has two steps, each of its mean gradient."""
+    gradients, rates = [], []
+
+    def note(self, optimizer):
+        gradients.append(
+            torch.cat([p.grad.flatten().clone() for p in self.parameters() if p.grad is not None])
+        )
+        rates.append(optimizer.param_groups[0]["lr"])
+
+    monkeypatch.setattr(TrainingModule, "on_before_optimizer_step", note)
+    settings = {"learning_rate": 1e-12, "schedule": "cosine"}
+    run(toy, tmp_path / "plain", tiny(epochs=1, **settings))
+    last_batch = gradients[-1]
+    gradients.clear()
+    rates.clear()
+
+    run(toy, tmp_path / "run", tiny(epochs=2, accumulate=3, **settings))
+    expected = 0.5e-12 * (1 + np.cos(np.pi * np.arange(4) / 4))
+    np.testing.assert_allclose(rates, expected)
+    atol = 1e-5 * float(last_batch.abs().max())
+    torch.testing.assert_close(gradients[1], last_batch, rtol=1e-3, atol=atol)
+
+
+def test_random_layers_draw_from_the_seed_of_the_run(toy, tmp_path, monkeypatch):
+    """Neither the caller's generator nor what was drawn before a resumed run matters."""
+    embed = ezvsl.Model.embed
+
+    def drop_some(self, inputs):
+        frames = torch.nn.functional.dropout(inputs["frames"], 0.5, self.training)
+        return embed(self, inputs | {"frames": frames})
+
+    monkeypatch.setattr(ezvsl.Model, "embed", drop_some)
+    for number, folder in enumerate("ab"):
+        torch.manual_seed(number)
+        run(toy, tmp_path / folder)
+        assert torch.initial_seed() == number
+
+    # A run that is killed in its second epoch.
+    original = TrainingModule.training_step
+
+    def interrupted(self, batch, batch_index):
+        if self.trainer.global_step == 6:
+            raise RuntimeError("killed")
+        return original(self, batch, batch_index)
+
+    often = HardwareParameters(accelerator="cpu", num_threads=1, checkpoint_every_seconds=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingModule, "training_step", interrupted)
+        with pytest.raises(RuntimeError, match="killed"):
+            run(toy, tmp_path / "c", hardware=often)
+    run(toy, tmp_path / "c", hardware=often)
+
+    first, *others = ((tmp_path / name / "model.ckpt").read_bytes() for name in "abc")
+    assert others == [first, first]
+
+
+@pytest.mark.parametrize(("width", "is_channels_last"), [(4, False), (8, True)])
+def test_very_narrow_networks_are_not_in_channels_last(width, is_channels_last):
+    """Kernels of torch 2.15 for some CPUs write past the end of such arrays."""
+    for settings in ({"width": width}, {"width": 8, "audio_width": width}):
+        assert plan_trainer(tiny(**settings), CPU).is_channels_last == is_channels_last
+
+
+@pytest.mark.parametrize(("select_by", "best"), [("adaptive_ciou", 0), ("ezvsl_val", 2)])
+def test_of_equal_scores_ezvsl_keeps_the_later(toy, tmp_path, select_by, best):
+    scores = iter([0.5, 0.2, 0.5])
+    parameters = tiny(epochs=3, select_by=select_by)
+    result = run(toy, tmp_path / "run", parameters, score_maps=lambda ids, maps: next(scores))
+    assert result.best_epoch == best
+
+
+def test_object_guidance_takes_no_part_in_selection(toy, tmp_path):
+    """Its authors choose the epoch by the audio-visual map alone; no classifier is even read."""
+    shapes = []
+
+    def score(sample_ids, maps):
+        shapes.append(maps.shape)
+        return 0.0
+
+    parameters = tiny(epochs=1, object_guidance="l1", object_guidance_weights="/no/such/file")
+    run(toy, tmp_path / "run", parameters, score_maps=score)
+    assert shapes == [(8, 4, 4)]
+    assert read_run(tmp_path / "run")["selected_by"] == "adaptive_ciou"
 
 
 @pytest.mark.parametrize(

@@ -3,41 +3,17 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.helpers.paths import TRAINING_SCRIPT
 from tests.helpers.toy_features import write_features
 from tests.helpers.toy_runs import TINY, run
+from tests.helpers.training_processes import start_script, step_losses
 from train.fitting.lightning_module import TrainingModule
 from train.models.training_parameters import HardwareParameters
-
-
-def start_script(folder, **options):
-    options = {"parameters": {"method": "ezvsl", **TINY}, "num_samples": 48, **options}
-    return subprocess.Popen(
-        [sys.executable, str(TRAINING_SCRIPT), str(folder), json.dumps(options)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def step_losses(output):
-    """Return {step: loss} of the lines that a script printed.
-
-    Processes may print without a line break between them.
-    """
-    words = output.replace("STEP", " STEP ").split()
-    return {
-        int(words[i + 1]): float(words[i + 2]) for i, word in enumerate(words) if word == "STEP"
-    }
 
 
 def test_a_killed_run_goes_on_exactly(toy, tmp_path):

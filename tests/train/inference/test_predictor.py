@@ -17,7 +17,7 @@ from train.inference.predictor import Predictor, load_predictor, make_untrained_
 from train.models.registry import METHODS, build_parameters, make_model
 from train.networks.encoders import make_encoder
 from train.runs.run_folder import read_features, write_model
-from train.weights.initialization import initialize_vision
+from train.weights.initialization import initialize
 
 SMALL = {"width": 8, "image_size": 64, "init": "random", "spectrogram_pooling": 4}
 
@@ -144,7 +144,7 @@ def test_other_backbones_hear_waveforms_and_read_torchvisions_weights(tmp_path, 
     }
     parameters = build_parameters(values, "test")
     model = make_model(parameters).eval()
-    initialize_vision(model, parameters, weights_dir=None)
+    initialize(model, parameters, weights_dir=None)
     found = model.image_encoder.trunk.state_dict()
     assert torch.equal(found["0.0.weight"][:, :3], weights["stem.0.weight"])
     assert torch.equal(

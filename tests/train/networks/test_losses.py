@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from tests.helpers.golden_formula import make_loss_features
 from tests.helpers.paths import DATA
+from train.models.rcgrad import LearnedScale
 from train.networks.losses import (
     clip_loss,
     multiple_instance_loss,
@@ -25,6 +26,14 @@ def random_features(num_samples=4, num_channels=16, size=3, seed=0):
     visual = torch.randn(num_samples, num_channels, size, size, generator=generator)
     audio = torch.randn(num_samples, num_channels, generator=generator)
     return F.normalize(visual, dim=1), F.normalize(audio, dim=1)
+
+
+def test_the_learned_scale_has_no_limit():
+    """At CLIP's limit of 100 it would have no gradient, and never come back."""
+    criterion = LearnedScale(lambda embeddings, log_scale: log_scale, 6.0)
+    loss = criterion({})
+    loss.backward()
+    assert (float(loss), float(criterion.log_scale.grad)) == (6.0, 1.0)
 
 
 def test_golden_losses():

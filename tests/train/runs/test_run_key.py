@@ -3,12 +3,15 @@
 import shutil
 
 import pytest
+import torch
 
 import stages.train
 import train.experiment
+from earshot.reader import INDEX_NAME
+from earshot.tables import INDEX, SAMPLES, read_table, write_table
 from pipeline.base.import_closure import import_closure
 from tests.helpers.paths import ROOT
-from tests.helpers.toy_project import make_toy_project
+from tests.helpers.toy_project import TINY_RUN, make_toy_project
 from train.models.registry import METHODS
 from train.runs.run_key import list_deciding_modules
 
@@ -38,11 +41,12 @@ def key_of(tmp_path, monkeypatch):
     monkeypatch.setattr(train.experiment, "compute_run_key", compute)
     monkeypatch.setattr(train.experiment, "obtain_run", lambda *args, **options: None)
 
-    def key_of(method):
+    def key_of(method, **settings):
+        project.params["train"][method] = {**TINY_RUN, **MODELS[method], **settings}
         stages.train.main(project, method)
         return keys[-1]
 
-    key_of.code_dir = code_dir
+    key_of.code_dir, key_of.project = code_dir, project
     return key_of
 
 
@@ -88,6 +92,70 @@ def test_a_method_depends_on_the_module_whose_training_it_shares(key_of):
     second = {method: key_of(method) for method in MODELS}
     assert second["rcgrad"] == second["flowgrad_h"] != first["rcgrad"]
     assert second["ezvsl"] == first["ezvsl"]
+
+
+def edit_index(project, feature, **changes):
+    """Change the first row of a feature's index."""
+    path = project.feature_dir("sample", feature) / INDEX_NAME
+    first, *others = read_table(path, INDEX).to_pylist()
+    write_table(path, [first | changes, *others], INDEX)
+
+
+def test_a_run_depends_on_what_is_cached_of_its_samples(key_of):
+    """A repair gives a failed sample its array under the same key, so it can train now."""
+    keys = [key_of("ezvsl")]
+    for changes in ({"status": "failed"}, {"status": "ok", "crc32": 7}, {"shard": "other.h5"}):
+        edit_index(key_of.project, "frames", **changes)
+        keys.append(key_of("ezvsl"))
+    assert len(set(keys)) == 4
+
+
+def test_a_run_depends_on_the_bytes_behind_init(key_of, tmp_path):
+    path = tmp_path / "weights.pth"
+    keys = []
+    for content in (b"a", b"b", b"a"):
+        path.write_bytes(content)
+        keys.append(key_of("ezvsl", init=str(path), width=64))
+    assert keys[0] == keys[2] != keys[1]
+
+
+@pytest.mark.parametrize(
+    ("hardware", "is_same"),
+    [
+        ({"precision": "float32"}, True),  # what auto means on a CPU
+        ({"precision": "bf16"}, False),
+        ({"num_threads": 2}, False),
+        ({"devices": 2}, False),
+        ({"is_channels_last": False}, False),
+        ({"memory_limit_mb": 7, "num_workers": 0, "checkpoint_every_seconds": 1}, True),
+    ],
+)
+def test_hardware_counts_where_it_changes_a_loss(key_of, hardware, is_same):
+    plain = key_of("ezvsl", negatives="local")
+    key_of.project.params["hardware"].update(hardware)
+    assert (key_of("ezvsl", negatives="local") == plain) == is_same
+
+
+def test_auto_precision_of_a_gpu_is_another_one(key_of, monkeypatch):
+    key_of.project.params["hardware"]["accelerator"] = "auto"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    on_cpu = key_of("ezvsl")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert key_of("ezvsl") != on_cpu
+
+
+@pytest.mark.parametrize("select_on", ["val", "test"])
+def test_only_the_split_that_selects_counts(key_of, select_on):
+    other = {"val": "test", "test": "val"}[select_on]
+    path = key_of.project.samples_table_path("sample")
+    rows = read_table(path, SAMPLES).to_pylist()
+    for split, counts in ((other, False), (select_on, True)):
+        before = key_of("ezvsl", select_on=select_on)
+        moved = next(row for row in rows if row["splits"] == [split])
+        moved["boxes"] = [[0.1, 0.1, 0.2, 0.2]]
+        write_table(path, rows, SAMPLES)
+        assert (key_of("ezvsl", select_on=select_on) != before) == counts
 
 
 _SOURCE = '''"""Say what the module does."""

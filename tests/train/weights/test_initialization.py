@@ -7,11 +7,13 @@ import torchvision
 
 from earshot.errors import DataError, ParameterError
 from tests.helpers.offline import cut_network
+from train.inference.predictor import make_untrained_predictor
 from train.models.registry import build_parameters, make_model
+from train.runs.run_folder import write_model
 from train.weights.initialization import (
     attach_classifier,
     expand_channels,
-    initialize_vision,
+    initialize,
     load_imagenet_weights,
 )
 
@@ -29,7 +31,7 @@ def test_imagenet_file_initializes_encoders_of_any_input(tmp_path):
             {"method": method, "init": str(tmp_path / "resnet18.pth")}, "test"
         )
         model = make_model(parameters)
-        initialize_vision(model, parameters, weights_dir=None)
+        initialize(model, parameters, weights_dir=None)
         state = model.state_dict()
         expected = expand_channels(weights["conv1.weight"], num_channels)
         torch.testing.assert_close(state[key], expected)
@@ -54,7 +56,7 @@ def test_imagenet_file_initializes_the_flow_encoder_of_htf_but_for_its_first_con
         parameters = build_parameters(values, "test")
         model = make_model(parameters)
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        initialize_vision(model, parameters, weights_dir=None)
+        initialize(model, parameters, weights_dir=None)
         state = model.state_dict()
         assert torch.equal(state["imgnet.conv1.weight"], weights["conv1.weight"])
         assert torch.equal(
@@ -65,6 +67,71 @@ def test_imagenet_file_initializes_the_flow_encoder_of_htf_but_for_its_first_con
             assert torch.equal(
                 state["flownet.layer4.1.conv2.weight"], weights["layer4.1.conv2.weight"]
             )
+
+
+def save_rcgrad(path, *, layout="run", **settings):
+    """Save a trained RCGrad: as the folder of a run, or as its authors gave it away."""
+    parameters = build_parameters({"method": "rcgrad", "init": "random", **settings}, "test")
+    model = make_model(parameters, seed=7)
+    state = model.state_dict()
+    if layout == "run":
+        write_model(path, model, parameters)
+    else:
+        torch.save(state | {"image_encoder.conv1_flow.weight": torch.zeros(8, 6, 7, 7)}, path)
+    return state
+
+
+@pytest.mark.parametrize("layout", ["run", "published"])
+@pytest.mark.parametrize("method", ["rcgrad", "flowgrad_ic", "flowgrad_en"])
+def test_flowgrad_begins_with_both_encoders_of_a_trained_rcgrad(tmp_path, method, layout):
+    source = save_rcgrad(tmp_path / "rcgrad", layout=layout, width=8)
+    values = {"method": method, "width": 8, "init": str(tmp_path / "rcgrad")}
+    parameters = build_parameters(values, "test")
+    model = make_model(parameters)
+    initialize(model, parameters, weights_dir=None)
+    state = model.state_dict()
+
+    for key, values in source.items():
+        if key.startswith("audio_encoder.") or ".layer" in key or ".bn1." in key:
+            assert torch.equal(state[key], values), key
+    rgb = source["image_encoder.conv1.weight"]
+    if method == "flowgrad_ic":
+        first = state["image_encoder.conv1_flow.weight"]
+        assert torch.equal(first[:, :3], rgb)
+        torch.testing.assert_close(first[:, 3], rgb.mean(1))
+    else:
+        assert torch.equal(state["image_encoder.conv1.weight"], rgb)
+    if method == "flowgrad_en":
+        first = state["flow_encoder.conv1_flow.weight"]
+        torch.testing.assert_close(first, rgb.mean(1, keepdim=True))
+        name = "layer3.0.conv1.weight"
+        assert torch.equal(state[f"flow_encoder.{name}"], source[f"image_encoder.{name}"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"method": "flowgrad_ic", "width": 12}, "expected an RCGrad of the same backbone and"),
+        ({"method": "ezvsl"}, "holds a trained rcgrad, .*; this one is of ezvsl"),
+        ({"method": "rcgrad", "init": "/no/run"}, "/no/run is not a file; .* has to be made first"),
+    ],
+)
+def test_a_trained_network_that_does_not_fit_is_refused(tmp_path, settings, words):
+    save_rcgrad(tmp_path / "rcgrad", width=8)
+    parameters = build_parameters({"width": 8, "init": str(tmp_path / "rcgrad"), **settings}, "t")
+    with pytest.raises(DataError, match=words):
+        initialize(make_model(parameters), parameters, weights_dir=None)
+
+
+def test_an_untrained_network_begins_where_its_run_began(tmp_path):
+    """With random weights, frozen features of ImageNet would be credited to the training."""
+    weights = torchvision.models.resnet18(weights=None).state_dict()
+    torch.save(weights, tmp_path / "resnet18.pth")
+    values = {"method": "htf", "flow_encoder": "maxpool", "init": str(tmp_path / "resnet18.pth")}
+    predictor = make_untrained_predictor(build_parameters(values, "test"), device="cpu")
+    state = predictor.model.state_dict()
+    for name in ("conv1.weight", "layer4.1.conv2.weight"):
+        assert torch.equal(state[f"imgnet.{name}"], weights[name])
 
 
 def test_flowgrad_channel_is_the_mean_of_rgb():
@@ -90,7 +157,7 @@ def test_imagenet_weights_of_another_backbone_are_refused(tmp_path, backbone):
         {"method": "ezvsl", "backbone": backbone, "init": str(tmp_path / "a.pth")}, "t"
     )
     with pytest.raises(DataError, match="expected torchvision's weights of the same backbone"):
-        initialize_vision(make_model(parameters), parameters, weights_dir=None)
+        initialize(make_model(parameters), parameters, weights_dir=None)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +180,7 @@ def test_a_file_without_weights_is_refused(tmp_path, content, words):
 def test_narrow_encoders_have_no_imagenet_weights():
     parameters = build_parameters({"method": "ezvsl", "width": 16}, "test")
     with pytest.raises(ParameterError, match="needs the full width"):
-        initialize_vision(make_model(parameters), parameters, weights_dir=None)
+        initialize(make_model(parameters), parameters, weights_dir=None)
     assert np.isfinite(parameters.learning_rate)
 
 

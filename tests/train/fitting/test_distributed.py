@@ -1,0 +1,38 @@
+"""What several processes compute of one batch, without starting them."""
+
+import pytest
+import torch
+from torchvision.ops import StochasticDepth
+
+from train.fitting import distributed
+
+
+@pytest.mark.parametrize("mode", ["row", "batch"])
+def test_stochastic_depth_drops_the_same_samples_in_parts(monkeypatch, mode):
+    x = torch.arange(1.0, 13.0).view(12, 1, 1, 1)
+    network = torch.nn.Sequential(StochasticDepth(0.5, mode))
+    torch.manual_seed(3)
+    whole = network(x)
+
+    distributed.share_randomness(network)
+    monkeypatch.setattr(distributed, "count_processes", lambda: 2)
+    parts = []
+    for rank, part in enumerate(x.chunk(2)):
+        monkeypatch.setattr(distributed.dist, "get_rank", lambda rank=rank: rank)
+        torch.manual_seed(3)
+        parts.append(network(part))
+    assert torch.equal(torch.cat(parts), whole)
+    if mode == "row":
+        assert 0 < int((whole == 0).sum()) < 12
+    assert torch.equal(network.eval()(x), x)
+
+
+def test_processes_that_disagree_do_not_train(monkeypatch):
+    monkeypatch.setattr(distributed, "count_processes", lambda: 2)
+
+    def gather(received, facts):
+        received[:] = [facts, facts | {"step": 7}]
+
+    monkeypatch.setattr(distributed.dist, "all_gather_object", gather)
+    with pytest.raises(distributed.RunError, match="mine do not agree on step; start all of them"):
+        distributed.require_agreement({"state": "a", "step": 6}, what="mine")
