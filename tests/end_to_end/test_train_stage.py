@@ -232,6 +232,26 @@ def test_two_training_processes_keep_one_run(tmp_path, count_trainings):
     assert [path.name for path in kept] == ["model.ckpt", "run.json"]
 
 
+def test_processes_of_torchrun_train_and_bring_back_together(tmp_path):
+    """The first one decides for both: of the second run, nobody waits for the other."""
+    hardware = {"accelerator": "cpu", "num_threads": 1, "devices": 2}
+    project = make_toy_project(tmp_path, {"rcgrad": {"method": "rcgrad"}}, hardware=hardware)
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    for words in ("1 epochs on 16 samples", "brought back the finished run"):
+        done = subprocess.run(
+            [sys.executable, "-m", *launcher, "-m", "stages.train", "rcgrad"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout
+        assert done.stdout.count(words) == 1, done.stdout
+    assert read_run(project.run_dir("rcgrad"))["status"] == "ok"
+
+
 def test_without_a_dataset_there_is_nothing_to_train_on(tmp_path):
     project = make_toy_project(tmp_path, {"ezvsl": {"method": "ezvsl"}}, datasets=[])
     with pytest.raises(ParameterError, match=r"datasets is \[\], expected at least one"):

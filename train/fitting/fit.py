@@ -34,7 +34,7 @@ from train.fitting.training_state import STATE_NAME, StateSaver, compute_fingerp
 from train.models.registry import make_model
 from train.models.training_parameters import HardwareParameters, TrainingParameters
 from train.runs.run_folder import write_model, write_run
-from train.weights.initialization import find_init_file, initialize
+from train.weights.initialization import begins_trained, find_init_file, initialize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,6 +296,7 @@ def _publish(
         "status": "ok" if failure is None else "stopped",
         "reason": None if failure is None else str(failure),
         "initial_sha256": _hash_init_file(parameters),
+        "is_initially_trained": begins_trained(parameters),
         "selection": result.selection,
         "selected_by": selected_by,
         "best_epoch": result.best_epoch,

@@ -1,6 +1,7 @@
 """Collect what takes part in the evaluation: baselines, models and the vision-only topline."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,10 @@ def _make_model_entrants(project: Project, model: str, *, has_untrained: bool) -
     if has_untrained:
         initial_sha256 = run.get("initial_sha256")
         entrants.append(_make_untrained_entrant(project, model, parameters, initial_sha256))
+
+    # What the network was trained on before that is not known here.
+    if run.get("is_initially_trained"):
+        entrants = [replace(entrant, training_clips=None) for entrant in entrants]
     return entrants
 
 

@@ -48,6 +48,16 @@ def find_init_file(parameters: TrainingParameters) -> Path | None:
     return path
 
 
+def begins_trained(parameters: TrainingParameters) -> bool:
+    """Return whether ``init`` names a network that was trained on videos, not on ImageNet.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    path = find_init_file(parameters)
+    return path is not None and recognize_method(_read_weights(path)) is not None
+
+
 def initialize(
     model: Localizer, parameters: TrainingParameters, *, weights_dir: Path | None
 ) -> None:
