@@ -4,12 +4,19 @@ import argparse
 import importlib
 import sys
 
+if not __package__:  # `python pipeline` instead of `python -m pipeline`
+    sys.exit("error: run `python -m pipeline` in the root of a checkout of Earshot")
+
 from earshot.errors import EarshotError
 from pipeline import commands
-from pipeline.base.os_errors import report_error
-from pipeline.base.project import Project
-from pipeline.base.proxy import use_proxy
-from pipeline.commands.arguments import protect_ids
+from pipeline.base.environment import require_environment
+
+require_environment()  # before the imports that need packages
+
+from pipeline.base.os_errors import report_error  # noqa: E402
+from pipeline.base.project import Project  # noqa: E402
+from pipeline.base.proxy import use_proxy  # noqa: E402
+from pipeline.commands.arguments import protect_ids  # noqa: E402
 
 
 def main(argv: list[str] | None = None) -> int:

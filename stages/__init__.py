@@ -2,3 +2,8 @@
 
 Run a stage as ``python -m stages.NAME``.
 """
+
+from pipeline.base.environment import require_environment
+
+# `python -m stages.NAME` imports this first. Without the packages, the stage's imports would fail.
+require_environment()

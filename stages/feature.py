@@ -19,8 +19,15 @@ from stages.common import run_stage
 class CacheParameters:
     """Section ``cache``: how shards are made; nothing of it changes an array."""
 
-    shard_samples: int
-    max_failed_fraction: float
+    shard_samples: int = 64  # the most samples in a shard
+    # Of the samples whose clip was downloaded; the stage fails when more could not be computed.
+    max_failed_fraction: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.shard_samples < 1:
+            raise ValueError(f"shard_samples is {self.shard_samples}, expected 1 or more")
+        if not 0 <= self.max_failed_fraction <= 1:
+            raise ValueError(f"max_failed_fraction is {self.max_failed_fraction}, expected 0 to 1")
 
 
 def main(project: Project, name: str, dataset: str) -> None:

@@ -1,11 +1,14 @@
 """Build frozen parameter dataclasses from the mappings of params.yaml; errors name the key."""
 
+import collections.abc
 import dataclasses
+import difflib
+import math
 import re
 import types
 import typing
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,16 +22,32 @@ _SECRET_KEYS = ("proxy", "cookies_path")
 _Parameters = TypeVar("_Parameters")
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice; YAML would take the last one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Return the mapping of a node."""
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag == "tag:yaml.org,2002:str":
+                raise yaml.MarkedYAMLError(
+                    problem=f"key {key.value} appears twice", problem_mark=key.start_mark
+                )
+            if key.tag == "tag:yaml.org,2002:str":
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> Any:
     """Return what a YAML file holds.
 
     Raises:
-        ParameterError: The file is not YAML. The message names the line but does not quote it, as
-            it may hold a secret.
+        ParameterError: The file is not YAML, or a key stands twice. The message names the line but
+            does not quote it, as it may hold a secret.
         FileNotFoundError: There is no such file.
     """
     try:
-        return yaml.safe_load(path.read_text())
+        return yaml.load(path.read_text(), _Loader)
     except yaml.MarkedYAMLError as error:
         parts = ((error.context, error.context_mark), (error.problem, error.problem_mark))
         words = ", ".join(
@@ -91,6 +110,19 @@ def require_distinct(names: Sequence[str], where: str) -> None:
             raise ParameterError(f"params: {where} has {name!r} twice, expected each name once")
 
 
+def suggest(name: Any, known: Iterable[str]) -> str:
+    """Return ", did you mean ...?" for a name that is not known, or nothing.
+
+    Args:
+        name: What was found, of any type.
+        known: The names that are right.
+    """
+    if isinstance(name, bool):
+        return " (YAML reads on, off, yes and no as true or false: write it in quotes)"
+    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    return f", did you mean {close[0]}?" if close else ""
+
+
 def as_mapping(parameters: Any) -> dict[str, Any]:
     """Return a parameter dataclass as a plain mapping for JSON, with its fields in order."""
     return dataclasses.asdict(parameters)
@@ -99,10 +131,11 @@ def as_mapping(parameters: Any) -> dict[str, Any]:
 def _require_keys(cls: type, values: Mapping, where: str) -> None:
     fields = {field.name: field for field in dataclasses.fields(cls)}
     # A misspelt key would leave the default in force, and nobody would notice.
-    unknown = sorted(set(values) - set(fields))
+    unknown = [key for key in values if key not in fields]
     if unknown:
         raise ParameterError(
-            f"params: unknown key {where}.{unknown[0]}; known: {', '.join(sorted(fields))}"
+            f"params: unknown key {where}.{unknown[0]}{suggest(unknown[0], fields)}; "
+            f"known: {', '.join(sorted(fields))}"
         )
 
     for name, field in fields.items():
@@ -128,10 +161,11 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
             names = ", ".join(map(repr, allowed))
             raise ParameterError(
                 f"params: {where} is {_show(value, where)}, expected one of {names}"
+                f"{suggest(value, map(str, allowed))}"
             )
         return value
 
-    if origin in (tuple, list):
+    if origin in (tuple, list, collections.abc.Sequence):
         if not isinstance(value, list | tuple):
             raise ParameterError(f"params: {where} is {_show(value, where)}, expected a list")
         # All items of `tuple[str, ...]` have the first type.
@@ -142,16 +176,61 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
             require_distinct(items, where)
         return items
 
-    # YAML's true and false are ints for Python, but not numbers for a reader of params.yaml.
-    if hint is float and isinstance(value, _NUMBERS) and not isinstance(value, bool):
-        return float(value)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ParameterError(f"params: {where} is {_show(value, where)}, expected a mapping")
+        item_hint = typing.get_args(hint)[1]
+        for key in value:
+            if not isinstance(key, str):
+                raise ParameterError(
+                    f"params: {where} has the key {key!r}, expected a name{suggest(key, ())}"
+                )
+        return {key: _convert(item, item_hint, f"{where}.{key}") for key, item in value.items()}
+
     if hint is float:
-        raise ParameterError(f"params: {where} is {_show(value, where)}, expected a number")
+        return _convert_to_float(value, where)
 
     # `isinstance` would accept True as an int.
     if hint in (int, str, bool) and type(value) is not hint:
-        raise ParameterError(f"params: {where} is {_show(value, where)}, expected {hint.__name__}")
+        raise ParameterError(
+            f"params: {where} is {_show(value, where)}, expected {hint.__name__}"
+            f"{_explain_type(value, hint)}"
+        )
     return value
+
+
+def _convert_to_float(value: Any, where: str) -> float:
+    # YAML's true and false are ints for Python, but not numbers for a reader of params.yaml.
+    if not isinstance(value, _NUMBERS) or isinstance(value, bool):
+        raise ParameterError(
+            f"params: {where} is {_show(value, where)}, expected a number"
+            f"{_explain_type(value, float)}"
+        )
+    # A comparison with .nan is always false, so it would pass most checks of a range.
+    if not math.isfinite(value):
+        raise ParameterError(f"params: {where} is {value!r}, expected a finite number")
+    return float(value)
+
+
+def _explain_type(value: Any, hint: type) -> str:
+    """Return how to write a value that YAML reads as another type, or nothing."""
+    if isinstance(value, bool) and hint is str:
+        return suggest(value, ())
+    if not isinstance(value, str) or hint not in (int, float):
+        return ""
+    try:
+        number = float(value)
+    except ValueError:
+        return ""
+    if not math.isfinite(number) or (hint is int and number != int(number)):
+        return ""
+
+    # YAML 1.1 wants a point in the mantissa and a sign in the exponent.
+    mantissa, _, exponent = f"{number:e}".partition("e")
+    mantissa = mantissa.rstrip("0")
+    mantissa += "0" if mantissa.endswith(".") else ""
+    written = str(int(number)) if hint is int else f"{mantissa}e{int(exponent):+}"
+    return f"; YAML reads it as text: write {written}"
 
 
 def _show(value: Any, where: str) -> str:

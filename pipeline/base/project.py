@@ -60,12 +60,12 @@ class Project:
     @property
     def datasets(self) -> list[str]:
         """Names of the datasets that params.yaml selects."""
-        return self._names("datasets")
+        return self.names("datasets")
 
     @property
     def runs(self) -> list[str]:
         """Names of the evaluated runs: those trained here (``models``), then ``released``."""
-        names = [*self._names("models"), *self._names("released")]
+        names = [*self.names("models"), *self.names("released")]
         require_distinct(names, "models and released together")
         return names
 
@@ -103,7 +103,12 @@ class Project:
         of_all = section.get("proxy") if isinstance(section, Mapping) else None
         return self.local.download.proxy or of_all
 
-    def _names(self, key: str) -> list[str]:
+    def names(self, key: str) -> list[str]:
+        """Return the list of names at a dotted key.
+
+        Raises:
+            ParameterError: There is no such key, or it holds something else.
+        """
         names = self.section(key)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ParameterError(

@@ -38,6 +38,8 @@ _LISTING_VERSION = 1
 _UNSAFE = re.compile(r"[^\w.\-]+")
 # File names hold 255 bytes. Shards and temporary files add prefixes and suffixes of their own.
 _MAX_ID_BYTES = 120
+# Ids of samples count milliseconds, so two samples must not share one.
+MIN_EVERY_SECONDS = 0.002
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,10 @@ class Parameters:
     def __post_init__(self) -> None:
         if not self.folder.strip():
             raise ValueError("folder is empty, expected the path of a folder with videos")
-        if self.every_seconds is not None and not (
-            math.isfinite(self.every_seconds) and self.every_seconds > 0
-        ):
+        if self.every_seconds is not None and not self.every_seconds >= MIN_EVERY_SECONDS:
             raise ValueError(
-                f"every_seconds is {self.every_seconds}, expected a number > 0 or null"
+                f"every_seconds is {self.every_seconds}, expected {MIN_EVERY_SECONDS} or more, "
+                "or null"
             )
 
 

@@ -141,7 +141,7 @@ def test_whatever_is_refused_is_told_without_a_traceback_and_a_bug_with_one(
     tmp_path, monkeypatch, capsys, start
 ):
     """A stage, a command and the scoring of maps: on a full disk, and with a bug."""
-    (tmp_path / "params.yaml").write_text("datasets: []\n")
+    (tmp_path / "params.yaml").write_text("datasets: [sample]\n")
     monkeypatch.chdir(tmp_path)
     code = errno.ENOSPC
 

@@ -56,8 +56,11 @@ class Parameters:
     def __post_init__(self) -> None:
         check_selection(self.splits, SPLITS, self.limit)
         every = self.unlabelled_every_seconds
-        if every is not None and not (math.isfinite(every) and every > 0):
-            raise ValueError(f"unlabelled_every_seconds is {every}, expected a number > 0 or null")
+        # Ids of samples count milliseconds, so two samples must not share one.
+        if every is not None and not every >= 0.002:
+            raise ValueError(
+                f"unlabelled_every_seconds is {every}, expected 0.002 or more, or null"
+            )
 
 
 def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, pa.Table]:

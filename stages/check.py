@@ -1,0 +1,161 @@
+"""``check``: all of params.yaml, once after each change, before any stage works.
+
+Each stage reads its own section only. A wrong name in the last section would stop a run of days at
+its end. ``stages/common.py`` runs this program before a stage when params.yaml has changed.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from earshot.errors import EarshotError, ParameterError
+from eval.entrants.baselines import BASELINES, NETWORK_BASELINES
+from eval.report.inputs import ReportParameters
+from eval.results.evaluate import EvaluationParameters
+from pipeline.audit.leakage import AuditParameters
+from pipeline.base.os_errors import report_error
+from pipeline.base.parameters import require_distinct, suggest
+from pipeline.base.project import Project
+from pipeline.datasets.dataset import load
+from pipeline.datasets.dataset import names as dataset_names
+from pipeline.downloads.parameters import DownloadParameters
+from pipeline.features.configure import load_module
+from pipeline.features.registry import FEATURES
+from pipeline.shards.cluster import ClusterParameters
+from stages.feature import CacheParameters
+
+# Sections with one dataclass each. Those of features are in the registry.
+_CLASSES = {
+    "download": DownloadParameters,
+    "cache": CacheParameters,
+    "cluster": ClusterParameters,
+    "audit": AuditParameters,
+    "evaluate": EvaluationParameters,
+    "report": ReportParameters,
+}
+_OTHERS = (
+    *("datasets", "models", "released", "sources", "detections"),
+    *("train_presets", "train", "weights", "hardware"),
+)
+
+
+def check_params(project: Project) -> None:
+    """Check every section that params.yaml has; a stage reports a section that it lacks.
+
+    Raises:
+        ParameterError: A section, key, name or value is wrong. The message names it, and a close
+            name that is right.
+    """
+    features = {entry.section.partition(".")[0] for entry in FEATURES.values()}
+    known = {*_CLASSES, *_OTHERS, *features}
+    _require_known(project.params, known, "section of params.yaml")
+    for where, text in _find_repeated(project.params, ""):
+        raise ParameterError(f"params: {where} has {text!r} twice, expected it once")
+
+    # Datasets that `datasets` does not name may have a section, too.
+    sources = _mapping(project, "sources")
+    _require_known(sources, dataset_names(), "dataset in sources")
+    for name in sources:
+        project.parameters(load(name).parameters, f"sources.{name}")
+
+    _check_names(project)
+    for name, cls in _CLASSES.items():
+        if name in project.params:
+            project.parameters(cls, name)
+    for name, entry in FEATURES.items():
+        if entry.section.partition(".")[0] in project.params:
+            project.parameters(load_module(name).Parameters, entry.section)
+
+    # A machine that only prepares data has no PyTorch, and trains nothing.
+    if importlib.util.find_spec("torch") is not None:
+        _check_training(project)
+
+
+def _check_names(project: Project) -> None:
+    """Check the names that select datasets, runs and baselines."""
+    if "datasets" in project.params:
+        if not project.datasets:
+            raise ParameterError(
+                f"params: datasets is [], expected some of {', '.join(dataset_names())}"
+            )
+        _require_known(project.datasets, dataset_names(), "dataset in datasets")
+        if "sources" in project.params:
+            for name in project.datasets:
+                project.section(f"sources.{name}")
+    if isinstance(project.params.get("detections"), dict):
+        names = project.names("detections.datasets")
+        _require_known(names, dataset_names(), "dataset in detections.datasets")
+
+    # Runs and released weights have folders side by side.
+    runs = []
+    for key, section in (("models", "train"), ("released", "weights")):
+        if key in project.params:
+            names = project.names(key)
+            _require_known(names, _mapping(project, section), f"run in {key} (section {section})")
+            runs += names
+    require_distinct(runs, "models and released together")
+
+    if isinstance(project.params.get("evaluate"), dict):
+        baselines = project.parameters(EvaluationParameters, "evaluate").baselines
+        known = (*BASELINES, *NETWORK_BASELINES)
+        _require_known(baselines, known, "baseline in evaluate.baselines")
+
+
+def _check_training(project: Project) -> None:
+    # Here, because they import torch.
+    from train.models.training_parameters import HardwareParameters
+    from train.runs.settings import read_run_parameters
+    from train.weights.released import ReleasedWeights
+
+    if "hardware" in project.params:
+        project.parameters(HardwareParameters, "hardware")
+    for name in _mapping(project, "train"):
+        read_run_parameters(project, name)
+    for name in _mapping(project, "weights"):
+        project.parameters(ReleasedWeights, f"weights.{name}")
+    for name in _mapping(project, "train_presets"):
+        _mapping(project, f"train_presets.{name}")
+
+
+def _mapping(project: Project, name: str) -> Mapping[str, Any]:
+    """Return a section whose keys are names; an absent one is empty."""
+    if name not in project.params and "." not in name:
+        return {}
+    section = project.section(name)
+    if section is None:
+        return {}
+    if not isinstance(section, Mapping):
+        raise ParameterError(f"params: {name} is {section!r}, expected a mapping")
+    for key in section:
+        if not isinstance(key, str):
+            raise ParameterError(
+                f"params: {name} has the key {key!r}, expected a name{suggest(key, ())}"
+            )
+    return section
+
+
+def _require_known(names: Collection[Any], known: Collection[str], what: str) -> None:
+    for name in names:
+        if name not in known:
+            raise ParameterError(
+                f"params: unknown {what}: {name!r}{suggest(name, known)}; "
+                f"known: {', '.join(sorted(known))}"
+            )
+
+
+def _find_repeated(value: Any, where: str) -> Iterator[tuple[str, str]]:
+    """Yield where a list has a text twice, and the text."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _find_repeated(item, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list):
+        texts = [item for item in value if isinstance(item, str)]
+        yield from ((where, text) for text in texts if texts.count(text) > 1)
+
+
+if __name__ == "__main__":
+    try:
+        check_params(Project.load())
+    except (EarshotError, OSError) as error:
+        sys.exit(report_error(error))
