@@ -35,7 +35,7 @@ _CLASSES = {
     "report": ReportParameters,
 }
 _OTHERS = (
-    *("datasets", "models", "released", "sources", "detections"),
+    *("datasets", "models", "released", "sources"),
     *("train_presets", "train", "weights", "hardware"),
 )
 
@@ -47,7 +47,10 @@ def check_params(project: Project) -> None:
         ParameterError: A section, key, name or value is wrong. The message names it, and a close
             name that is right.
     """
-    features = {entry.section.partition(".")[0] for entry in FEATURES.values()}
+    names = [
+        name for entry in FEATURES.values() for name in (entry.section, entry.datasets_section)
+    ]
+    features = {name.partition(".")[0] for name in names if name}
     known = {*_CLASSES, *_OTHERS, *features}
     _require_known(project.params, known, "section of params.yaml")
     for where, text in _find_repeated(project.params, ""):
@@ -83,9 +86,10 @@ def _check_names(project: Project) -> None:
         if "sources" in project.params:
             for name in project.datasets:
                 project.section(f"sources.{name}")
-    if isinstance(project.params.get("detections"), dict):
-        names = project.names("detections.datasets")
-        _require_known(names, dataset_names(), "dataset in detections.datasets")
+    for entry in FEATURES.values():
+        key = entry.datasets_section
+        if key is not None and key.partition(".")[0] in project.params:
+            _require_known(project.names(key), dataset_names(), f"dataset in {key}")
 
     # Runs and released weights have folders side by side.
     runs = []

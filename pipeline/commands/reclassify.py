@@ -10,7 +10,7 @@ from pipeline.base.project import Project
 from pipeline.commands.arguments import add_dataset_argument, selected_datasets
 from pipeline.downloads.ledger import Ledger
 from pipeline.downloads.parameters import DownloadParameters
-from pipeline.downloads.table import derive_from_ledger
+from pipeline.downloads.table import derive_from_ledger, read_downloads_if_there
 
 HELP = "derive reasons anew from the raw texts of all attempts, without the network"
 _COLUMNS = ["clip_id", "status", "reason"]
@@ -43,6 +43,7 @@ def _reclassify(project: Project, dataset: str, *, is_dry_run: bool) -> None:
             ledger.entries,
             clips_dir=project.clips_dir(dataset),
             allow_duplicates=parameters.allow_duplicates,
+            before=read_downloads_if_there(table_path),
         )
 
         # Without an earlier table every clip counts as changed.

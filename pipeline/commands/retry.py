@@ -14,12 +14,12 @@ from pipeline.commands.arguments import (
     selected_datasets,
 )
 from pipeline.datasets.dataset import load
-from pipeline.downloads.counts import list_missing_clips
+from pipeline.downloads.counts import list_missing_clips, read_downloads
 from pipeline.downloads.engine import download_clips
 from pipeline.downloads.ledger import Ledger
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.reasons import REASONS
-from pipeline.downloads.table import derive_from_ledger
+from pipeline.downloads.table import derive_from_ledger, read_downloads_if_there
 
 HELP = "attempt again the clips that a reason, dataset, split or id selects (then: dvc repro)"
 _NUM_PRINTED = 10
@@ -46,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="this clip, also one that is ok",
     )
+    parser.add_argument(
+        "--absent",
+        action="store_true",
+        help="clips that are ok but have no file here, as after `dvc pull`",
+    )
     parser.add_argument("more_ids", nargs="*", metavar="ID", help="more clip ids")
 
     # What to do with them.
@@ -67,6 +72,9 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         if reason not in REASONS:
             known = ", ".join(sorted(REASONS))
             raise ParameterError(f"--reason is {reason!r}, expected one of {known}")
+
+    if arguments.absent and (arguments.reason or arguments.split or arguments.ids):
+        raise ParameterError("--absent selects all such clips, expected no --reason, --split, --id")
 
     for dataset, clip_ids in _select(arguments, project).items():
         if not clip_ids:
@@ -95,6 +103,9 @@ def _select(arguments: argparse.Namespace, project: Project) -> dict[str, list[s
     for dataset in datasets:
         path = project.downloads_table_path(dataset)
         if path.exists():
+            if arguments.absent:
+                selected[dataset] = _select_absent(project, dataset)
+                continue
             selected[dataset] = _select_clips(
                 project, dataset, ids, arguments.reason, arguments.split
             )
@@ -136,6 +147,16 @@ def _select_clips(
     return [row["clip_id"] for row in rows]
 
 
+def _select_absent(project: Project, dataset: str) -> list[str]:
+    rows = read_downloads(project, dataset, ["clip_id", "status", "path"]).to_pylist()
+    folder = project.clips_dir(dataset)
+    return [
+        row["clip_id"]
+        for row in rows
+        if row["status"] == "ok" and not (folder / row["path"]).exists()
+    ]
+
+
 def _mark(project: Project, dataset: str, clip_ids: Sequence[str]) -> None:
     """Mark clips in the ledger, and show them as pending in the table."""
     # The ledger outlives every rerun: from here on the mark cannot be lost.
@@ -154,6 +175,7 @@ def _mark(project: Project, dataset: str, clip_ids: Sequence[str]) -> None:
             [*ledger.entries, *marks],
             clips_dir=project.clips_dir(dataset),
             allow_duplicates=parameters.allow_duplicates,
+            before=read_downloads_if_there(project.downloads_table_path(dataset)),
         )
         write_table(project.downloads_table_path(dataset), downloads, DOWNLOADS)
 

@@ -34,11 +34,12 @@ class Book:
         dataset: str,
         clips_dir: Path,
         clock: Callable[[], float],
+        before: pa.Table | None = None,
     ):
         self.dataset, self.clips_dir, self.clock = dataset, clips_dir, clock
         self._ledger = ledger
         self._parameters = parameters
-        self.histories = read_histories(clips, ledger.entries)
+        self.histories = read_histories(clips, ledger.entries, before=before)
         self.access = parameters.describe_access()
         self.versions = describe_tools(parameters.ffmpeg)
         self._num_local_errors: dict[str, int] = {}  # of this run, by clip id
@@ -59,6 +60,8 @@ class Book:
 
         for index, history in enumerate(self.histories.values()):
             if allowed is not None and history.clip_id not in allowed:
+                continue
+            if history.is_pulled:
                 continue
             if history.url.startswith("file:"):
                 forget_if_source_changed(history)

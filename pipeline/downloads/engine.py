@@ -58,6 +58,7 @@ from pipeline.downloads.messages import ClipResult, FetchAnswer, FetchRequest, m
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.sites import SiteGates, default_sites_dir
 from pipeline.downloads.stop_rule import StopRule
+from pipeline.downloads.table import read_downloads_if_there
 from pipeline.downloads.video_queue import VideoQueue, VideoTask
 from pipeline.downloads.worker_pool import Worker, WorkerLost, WorkerPool
 
@@ -92,7 +93,9 @@ def download_clips(
         is_linked: whether ``file://`` clips are linked as they are instead of copied.
         is_quiet: no progress, only a line at the end.
         table_path: where to publish the table: every few minutes, so that `status` can follow a run
-            of weeks, and at the end, also before an error is raised. None: nowhere.
+            of weeks, and at the end, also before an error is raised. Rows that `dvc pull`
+            brought there stay: their clips are not attempted, unless the ledger knows them. None:
+            nowhere.
         only: ids of the clips that may be attempted (None: all). The table has all clips in any
             case; with ``only`` it is not checked how many are missing.
         sites_dir: where pace and pauses of each host are kept, for all processes that use the same
@@ -109,7 +112,13 @@ def download_clips(
     clips_dir = Path(clips_dir).absolute()
     with Ledger(ledger_path) as ledger:
         book = Book(
-            clips, ledger, parameters=parameters, dataset=dataset, clips_dir=clips_dir, clock=clock
+            clips,
+            ledger,
+            parameters=parameters,
+            dataset=dataset,
+            clips_dir=clips_dir,
+            clock=clock,
+            before=read_downloads_if_there(table_path) if table_path is not None else None,
         )
         gates = SiteGates(
             parameters,

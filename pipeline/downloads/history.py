@@ -64,6 +64,13 @@ class History:
     # Of a file that was written after its entry: its time, and whether its bytes are right.
     checked: tuple[int, bool] | None = None
     intact_at: float = 0.0  # when it was read and found right, as the ledger says
+    # The clip's row in a table of another machine, where this one has never attempted the clip.
+    pulled: dict[str, Any] | None = None
+
+    @property
+    def is_pulled(self) -> bool:
+        """Whether only another machine knows what became of the clip, and nobody wants more."""
+        return self.pulled is not None and not self.attempts and not self.is_retry_wanted
 
     @property
     def last(self) -> dict[str, Any] | None:
@@ -105,6 +112,7 @@ class History:
         """Drop all attempts, because the source is another one now."""
         self.attempts.clear()
         self.ok, self.is_retry_wanted, self.num_before_retry = None, False, 0
+        self.pulled = None
 
     def trailing_failures(self) -> list[dict[str, Any]]:
         """Return the failures since the last success, `retry` or `refused`, oldest first."""
@@ -215,12 +223,15 @@ def _was_seen_twice_apart(failures: Sequence[Mapping[str, Any]]) -> bool:
     return latest - earliest >= _CONFIRMING_SECONDS
 
 
-def read_histories(clips: pa.Table, entries: Iterable[dict[str, Any]]) -> dict[str, History]:
+def read_histories(
+    clips: pa.Table, entries: Iterable[dict[str, Any]], *, before: pa.Table | None = None
+) -> dict[str, History]:
     """Return the history of each clip of a list.
 
     Args:
         clips: table with the columns ``clip_id url start_seconds end_seconds``.
         entries: the ledger's entries, oldest first; those of other clips are ignored.
+        before: the DOWNLOADS rows of now. `dvc pull` brings them without a ledger.
 
     Returns:
         Histories by clip id, in the order of the list.
@@ -230,10 +241,39 @@ def read_histories(clips: pa.Table, entries: Iterable[dict[str, Any]]) -> dict[s
         for name in ("clip_id", "url", "start_seconds", "end_seconds")
     ]
     histories = {row[0]: History(*row) for row in zip(*columns, strict=True)}
+    entries = list(entries)
 
     # Clips that are no longer in the list keep their entries in the ledger.
     for entry in entries:
         history = histories.get(entry["clip_id"])
         if history is not None:
             history.add(entry)
+    add_pulled_rows(histories, before, entries)
     return histories
+
+
+def add_pulled_rows(
+    histories: Mapping[str, History],
+    before: pa.Table | None,
+    entries: Iterable[Mapping[str, Any]],
+) -> None:
+    """Enter the rows of a table of another machine, for clips that the ledger does not know.
+
+    Args:
+        histories: by clip id; changed here.
+        before: the DOWNLOADS rows of now; None: there are none.
+        entries: all those of the ledger. An attempt at another request of the clip counts, too.
+    """
+    if before is None:
+        return
+    known = {entry["clip_id"] for entry in entries}
+
+    # Usually the ledger knows all clips. Rows as mappings take room, so make only those needed.
+    pairs = zip(before["clip_id"].to_pylist(), before["status"].to_pylist(), strict=True)
+    numbers = [
+        number
+        for number, (clip_id, status) in enumerate(pairs)
+        if clip_id in histories and clip_id not in known and status != "pending"
+    ]
+    for row in before.take(numbers).to_pylist():
+        histories[row["clip_id"]].pulled = row

@@ -11,7 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from earshot.tables import DOWNLOADS
+from earshot.errors import DataError
+from earshot.tables import DOWNLOADS, read_table
 from pipeline.downloads.history import History, read_histories, reason_of
 from pipeline.downloads.reasons import find_reason
 
@@ -51,6 +52,14 @@ def derive_downloads(
     rows = []
     first_by_sha256: dict[str, str] = {}
     for history in histories.values():
+        # Neither clip nor ledger came with a pulled table. What it says stays.
+        if history.is_pulled:
+            assert history.pulled is not None
+            rows.append(history.pulled)
+            if history.pulled["status"] == "ok":
+                first_by_sha256.setdefault(history.pulled["sha256"], history.clip_id)
+            continue
+
         # All columns are there in every row; those of an absent file stay null.
         row: dict[str, Any] = dict.fromkeys(DOWNLOADS.columns.names)
         row |= {
@@ -80,15 +89,32 @@ def derive_downloads(
     return pa.Table.from_pylist(rows, schema=DOWNLOADS.columns)
 
 
+def read_downloads_if_there(path: Path) -> pa.Table | None:
+    """Return the rows of a table; None if there is none, or only one of another version."""
+    try:
+        return read_table(path, DOWNLOADS)
+    except (DataError, FileNotFoundError):
+        return None
+
+
 def derive_from_ledger(
     clips: pa.Table,
     entries: Iterable[dict[str, Any]],
     *,
     clips_dir: Path,
     allow_duplicates: bool = False,
+    before: pa.Table | None = None,
 ) -> pa.Table:
-    """Return DOWNLOADS rows of a list of clips and the entries of its ledger."""
-    histories = read_histories(clips, entries)
+    """Return DOWNLOADS rows of a list of clips and the entries of its ledger.
+
+    Args:
+        clips: CLIPS rows, the list.
+        entries: of the ledger, oldest first.
+        clips_dir: where the files are.
+        allow_duplicates: as for ``derive_downloads``.
+        before: the rows of now; those of clips that the ledger does not know stay.
+    """
+    histories = read_histories(clips, entries, before=before)
     return derive_downloads(histories, clips_dir=clips_dir, allow_duplicates=allow_duplicates)
 
 

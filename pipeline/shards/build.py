@@ -6,6 +6,7 @@ are in use into the output folder and writes the index last. A build that was ki
 again, or had another number of workers, ends with the same bytes.
 """
 
+import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,7 +25,7 @@ from pipeline.features.extract import extract_features
 from pipeline.features.feature import Feature
 from pipeline.shards.account import count_index
 from pipeline.shards.cluster import ClusterParameters
-from pipeline.shards.dvc_cache import find_cached_files
+from pipeline.shards.dvc_cache import find_cached_files, restore_folder
 from pipeline.shards.plan import Planner, Task, make_companion
 from pipeline.shards.requests import Request, find_clips, make_requests
 from pipeline.shards.store import Store
@@ -169,6 +170,7 @@ def build_feature(
             shard_samples=options.shard_samples,
         )
         tasks = planner.plan()
+        _require_clips(feature, requests, tasks, folders, options.max_failed_fraction)
         new_shards = _run_tasks(tasks, store.folder, options, extract)
 
         # From here on, a killed build finds the new shards in the catalogs.
@@ -200,6 +202,43 @@ def open_store(folders: FeatureFolders) -> Iterator[Store]:
         pulled |= {path.name: path for path in folders.output_dir.glob("*.h5")}
         store.adopt_copies(pulled)
         yield store
+
+
+def _require_clips(
+    feature: Feature,
+    requests: Sequence[Request],
+    tasks: Sequence[Task],
+    folders: FeatureFolders,
+    max_failed_fraction: float,
+) -> None:
+    """Stop before anything is changed if the build would fail for want of media files.
+
+    `dvc pull` brings features without the clips. A changed parameter would then replace every
+    array by a failure.
+
+    Raises:
+        RunError: Of the samples whose clip is ``ok``, more lack its file than may fail, or all do.
+    """
+    num_with_clip = sum(request.key is not None for request in requests)
+    num_absent = sum(
+        len(work.moments)
+        for task in tasks
+        for work in task.work
+        if not os.path.exists(work.clip.file)
+    )
+    if not num_absent or (
+        num_absent < num_with_clip and num_absent <= max_failed_fraction * num_with_clip
+    ):
+        return
+
+    # DVC has emptied the folder already. What it kept comes back.
+    restored = restore_folder(folders.output_dir)
+    words = "the feature as it was is back" if restored else "nothing was changed"
+    raise RunError(
+        f"{feature.name}: {num_absent} of {num_with_clip} samples must be computed, but their "
+        f"clips are not in {folders.clips_dir}, as after `dvc pull`; get them with `python -m "
+        f"pipeline retry --absent` or `import`, and run again ({words})"
+    )
 
 
 def _run_tasks(

@@ -8,11 +8,15 @@ DVC's cache still has the files, under the hashes in ``dvc.lock``
 
 import configparser
 import json
+import os
 from pathlib import Path
 
+import platformdirs
 import yaml
 
 from earshot.errors import DataError
+from earshot.shard_format import INDEX_NAME
+from pipeline.base.disk import link_file
 
 
 def find_cached_files(output_dir: Path | str) -> dict[str, Path]:
@@ -48,15 +52,53 @@ def find_cached_files(output_dir: Path | str) -> dict[str, Path]:
     return {name: path for name, path in paths.items() if path.is_file()}
 
 
+def restore_folder(output_dir: Path) -> bool:
+    """Bring the files of an output folder back from DVC's cache, if the folder has no index.
+
+    Returns:
+        Whether the folder is now as DVC recorded it.
+    """
+    files = find_cached_files(output_dir)
+    if INDEX_NAME not in files or (output_dir / INDEX_NAME).exists():
+        return False
+
+    output_dir.mkdir(parents=True, exist_ok=True)
+    # The index last: it never names a shard that is not there.
+    for name in sorted(files, key=lambda name: name == INDEX_NAME):
+        link_file(files[name], output_dir / name, otherwise="copy")
+    return True
+
+
 def _object_path(cache_dir: Path, md5: str) -> Path:
     """Return where DVC 3 keeps the object with this hash."""
     return cache_dir / "files" / "md5" / md5[:2] / md5[2:]
 
 
 def _find_cache_dir(root: Path) -> Path:
-    config = configparser.ConfigParser(interpolation=None)
-    config.read([root / ".dvc" / "config", root / ".dvc" / "config.local"])
-    return (root / ".dvc" / config.get("cache", "dir", fallback="cache")).resolve()
+    """Return DVC's cache: as the last of its four configurations says, or in the checkout."""
+    # The same folders as in `dvc.dirs`.
+    system_dir = os.environ.get("DVC_SYSTEM_CONFIG_DIR") or platformdirs.site_config_dir(
+        "dvc", "iterative"
+    )
+    global_dir = os.environ.get("DVC_GLOBAL_CONFIG_DIR") or platformdirs.user_config_dir(
+        "dvc", "iterative"
+    )
+    local = root / ".dvc"
+    paths = (
+        Path(system_dir, "config"),
+        Path(global_dir, "config"),
+        local / "config",
+        local / "config.local",
+    )
+
+    found = local / "cache"
+    for path in paths:
+        config = configparser.ConfigParser(interpolation=None)
+        config.read(path)
+        # A relative path begins at the folder of its file.
+        if config.has_option("cache", "dir"):
+            found = path.parent / Path(config.get("cache", "dir")).expanduser()
+    return found.resolve()
 
 
 def _find_locked_md5(path: Path, relative_path: str) -> str | None:

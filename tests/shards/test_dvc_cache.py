@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from earshot.errors import RunError
 from earshot.shard_format import has_named_content
 from pipeline.shards.dvc_cache import find_cached_files
 from tests.helpers import fake_features
@@ -101,6 +102,38 @@ def test_a_colleague_who_pulled_computes_only_what_is_new(project):
     assert contents(colleague / "frames") == contents(project / "frames")
     (colleague / "texts.json").write_text(json.dumps(TEXTS | {"more": "text"}))
     assert "; 1 computed, 30 from the cache" in dvc(colleague, "repro")
+
+
+def test_a_colleague_without_the_clips_keeps_the_feature(project, monkeypatch):
+    """A changed parameter would replace every pulled array by a failure."""
+    colleague = project.parent / "without_clips"
+    ignored = shutil.ignore_patterns("frames", "store", "cache", "tmp", "clips")
+    shutil.copytree(project, colleague, ignore=ignored)
+    dvc(colleague, "pull", "-q")
+    before = contents(colleague / "frames")
+
+    # The tables of now, and no clips. DVC has emptied the folder, as it does before each stage.
+    samples, downloads = make_dataset(colleague.parent / "elsewhere", TEXTS)
+    shutil.rmtree(colleague / "frames")
+    changed = make_feature(gain=2.0)
+    with pytest.raises(RunError, match=r"30 of 30 samples must be computed.*retry --absent"):
+        build(colleague, (samples, downloads), feature=changed)
+    assert contents(colleague / "frames") == before
+
+    # The same parameters need no clips.
+    assert build(colleague, (samples, downloads)).computed == 0
+
+
+@pytest.mark.parametrize("level", ["--global", "--system", "--local", "--project"])
+def test_dvcs_cache_is_found_wherever_it_is_configured(project, tmp_path, monkeypatch, level):
+    """As `dvc cache dir LEVEL PATH` writes it."""
+    moved = tmp_path / "moved"
+    shutil.copytree(project, moved, ignore=shutil.ignore_patterns("store", "tmp", "clips"))
+    shutil.move(moved / ".dvc" / "cache", tmp_path / "far" / "cache")
+    for name in ("GLOBAL", "SYSTEM"):
+        monkeypatch.setenv(f"DVC_{name}_CONFIG_DIR", str(tmp_path / name))
+    dvc(moved, "cache", "dir", level, str(tmp_path / "far" / "cache"))
+    assert set(find_cached_files(moved / "frames")) == set(contents(project / "frames"))
 
 
 def test_outside_of_dvc_nothing_is_found(tmp_path):

@@ -34,11 +34,11 @@ from pipeline.downloads.clip_files import (
     publish_clip,
     publish_staged_clips,
 )
-from pipeline.downloads.history import History, read_histories
+from pipeline.downloads.history import History, add_pulled_rows, read_histories
 from pipeline.downloads.imports.clip_names import ClipNames
 from pipeline.downloads.imports.sources import FilePart, FoundFile, Kind, SourceReader
 from pipeline.downloads.ledger import Ledger
-from pipeline.downloads.table import derive_downloads
+from pipeline.downloads.table import derive_downloads, read_downloads_if_there
 from pipeline.media.container import open_container
 from pipeline.media.mux import SUFFIX, mux, mux_still
 from pipeline.media.validate import ClipFacts, ValidationParameters, validate_clip
@@ -111,6 +111,9 @@ def import_clips(
 
     with Ledger(ledger_path) as ledger:
         importer = _Importer(clips, ledger, clips_dir, parameters, validation, report)
+        # Rows that `dvc pull` brought stay, but for the clips that are imported now.
+        if table_path is not None:
+            add_pulled_rows(importer.histories, read_downloads_if_there(table_path), ledger.entries)
         try:
             with Progress(None, "importing", unit="file", is_quiet=is_quiet) as progress:
                 importer.run(paths, progress)
