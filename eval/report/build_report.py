@@ -15,13 +15,11 @@ from pathlib import Path
 import yaml
 
 from earshot.files import publish_bytes, publish_text
-from eval.report import exports
 from eval.report.availability import count_reasons, find_absent_clips, view_availability
 from eval.report.gallery import Card, CardMaker, choose_samples, view_form
 from eval.report.inputs import DatasetInputs, ReportInputs, ReportParameters
 from eval.report.page import render_page
 from eval.report.protocol_cards import view_protocols
-from eval.report.result_rows import ABSENT, KIND_ORDER, Group, group_results, with_ceilings
 from eval.report.results_tables import Results, view_results
 from eval.report.score_charts import (
     THRESHOLD_LABELS,
@@ -34,6 +32,8 @@ from eval.report.score_charts import (
 )
 from eval.report.summary_cards import view_summary
 from eval.report.training_curves import view_training
+from eval.results import exports
+from eval.results.result_rows import ABSENT, KIND_ORDER, Group, group_results, with_ceilings
 from eval.results.test_sets import find_test_sets
 
 _UNSAFE_IN_FILE_NAME = re.compile(r"[^A-Za-z0-9+._-]+")

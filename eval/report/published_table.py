@@ -6,13 +6,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from eval.report.result_rows import Group, number_of
 from eval.results.published import (
     PUBLISHED,
     Published,
     explain_incomparability,
     find_counterparts,
 )
+from eval.results.result_rows import Group, number_of
 from eval.results.test_sets import find_test_sets
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from eval.report.charts import IntervalBar, draw_interval
 from eval.report.published_table import PublishedRow, view_published
-from eval.report.result_rows import (
+from eval.results.files import format_coverage
+from eval.results.result_rows import (
     ABSENT,
     METRIC_TITLES,
     Group,
@@ -21,7 +22,6 @@ from eval.report.result_rows import (
     number_of,
     title_of,
 )
-from eval.results.files import format_coverage
 
 COMMON_TITLE = "On the samples that all models have"
 _KIND_MARKS = {

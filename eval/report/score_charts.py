@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eval.report.charts import Line, LineChart, draw_lines
-from eval.report.result_rows import (
+from eval.results.result_rows import (
     METRIC_TITLES,
     format_interval,
     format_number,

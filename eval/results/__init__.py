@@ -9,5 +9,7 @@
 - ``test_sets.py``: ``find_test_sets``, ``get_test_set``, ``find_subset_ids``: test sets by name
 - ``test_set_tables.py``: ``load_test_set``: ground truth for who has not run the pipeline
 - ``published.py``: ``PUBLISHED``, ``explain_incomparability``: results of papers
+- ``result_rows.py``: rows of results.json grouped into tables, their order and their numbers
+- ``exports.py``: the tables as Markdown, CSV and LaTeX
 - ``files.py``: ``write_results``, ``read_results``, ``METRICS``: the files, field by field
 """

@@ -4,12 +4,12 @@ import csv
 import io
 import re
 
-from eval.report import exports
 from eval.report.page import render_template
-from eval.report.result_rows import Group, group_results, with_ceilings
 from eval.report.results_tables import Results, view_results
 from eval.report.summary_cards import view_summary
+from eval.results import exports
 from eval.results.published import PUBLISHED
+from eval.results.result_rows import Group, group_results, with_ceilings
 from tests.helpers.report_examples import parse
 
 KINDS = {"flow": "baseline", "flow_8bit": "baseline", "centre": "trivial"}

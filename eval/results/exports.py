@@ -4,7 +4,8 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
-from eval.report.result_rows import (
+from eval.results.files import format_coverage
+from eval.results.result_rows import (
     ABSENT,
     Group,
     format_interval,
@@ -14,7 +15,6 @@ from eval.report.result_rows import (
     number_of,
     title_of,
 )
-from eval.results.files import format_coverage
 
 _CSV_FACTS = (
     "success_at",
