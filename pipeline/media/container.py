@@ -1,4 +1,4 @@
-"""Open a media file, and tell whether it is cut off or damaged.
+"""Open a media file, and tell whether a stream is damaged or ends before it should.
 
 FFmpeg chooses the demuxer by a file's content, so a suffix does not make a text file a video.
 """
@@ -11,10 +11,6 @@ import av.error
 from av.container import InputContainer
 
 from pipeline.media.formats import make_library_options
-
-_EBML_ID = bytes.fromhex("1a45dfa3")  # how a Matroska file begins
-_MATROSKA_SEGMENT_ID = bytes.fromhex("18538067")
-_HEAD_BYTES = 4096
 
 
 def open_container(path: Path | str, *, options: dict[str, str] | None = None) -> InputContainer:
@@ -56,33 +52,6 @@ def has_index(container: InputContainer) -> bool:
     return container.format.name.startswith("mov")
 
 
-def is_cut_off(container: InputContainer) -> bool:
-    """Return whether a Matroska or WebM file is shorter than its header says."""
-    if not container.format.name.startswith("matroska"):
-        return False
-
-    path = Path(container.name)
-    with open(path, "rb") as file:
-        stop = find_matroska_end(file.read(_HEAD_BYTES))
-    return stop is not None and path.stat().st_size < stop
-
-
-def has_more_recordings(container: InputContainer) -> bool:
-    """Return whether a Matroska or WebM file goes on with another one, which FFmpeg does not join.
-
-    `find_recordings` joins those of the formats of which FFmpeg reads all recordings.
-    """
-    if not container.format.name.startswith("matroska"):
-        return False
-
-    with open(container.name, "rb") as file:
-        stop = find_matroska_end(file.read(_HEAD_BYTES))
-        if stop is None:
-            return False
-        file.seek(stop)
-        return file.read(len(_EBML_ID)) == _EBML_ID
-
-
 def has_lost_its_end(
     container: InputContainer, stream: av.VideoStream, last_dts: int | None, *, is_cut_off: bool
 ) -> bool:
@@ -94,9 +63,10 @@ def has_lost_its_end(
         last_dts: The decoding time of the last packet that was read.
         is_cut_off: Whether the file is known to be shorter than it says.
     """
-    if is_cut_off:
-        return True
-    if last_dts is None or not has_index(container):
+    # An index tells it of each stream: a file that was cut off may have all of this one.
+    if not has_index(container):
+        return is_cut_off
+    if last_dts is None:
         return False
     entries = stream.index_entries
     return len(entries) > 0 and entries[-1].timestamp > last_dts
@@ -135,33 +105,3 @@ def has_dropped_frames(container: InputContainer, stream: av.VideoStream) -> boo
         return False
     entries = stream.index_entries
     return len(entries) > 0 and entries[-1].timestamp >= len(entries)
-
-
-def find_matroska_end(head: bytes) -> int | None:
-    """Find where a Matroska file says that its segment ends.
-
-    Args:
-        head: The first bytes of the file. Elements are an id and a size, both of variable
-            length, then the payload.
-
-    Returns:
-        The offset in bytes, or None where the file does not say (live recordings).
-    """
-    position = 0
-    while position + 12 <= len(head):
-        # The number of leading zero bits says how many bytes an id or a size has.
-        id_length = 9 - head[position].bit_length()
-        size_position = position + id_length
-        size_length = 9 - head[size_position].bit_length()
-        payload_position = size_position + size_length
-        if id_length > 4 or size_length > 8 or payload_position > len(head):
-            return None
-
-        # The bit that marks the length does not belong to the size. All ones: size unknown.
-        mask = (1 << (7 * size_length)) - 1
-        size = int.from_bytes(head[size_position:payload_position], "big") & mask
-        if head[position:size_position] == _MATROSKA_SEGMENT_ID:
-            return None if size == mask else payload_position + size
-
-        position = payload_position + size
-    return None

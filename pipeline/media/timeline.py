@@ -4,15 +4,17 @@ No other module decides these things; the readers, the validation and the datase
 
 - Streams (`choose_stream`): the stream that FFmpeg considers the best one (marked as default, then
   the largest). Attached pictures, such as the cover of a song, are not video.
-- Zero (`find_origin`): the start of the file's first stream, so picture and sound keep their
-  offset. Encoders put a few milliseconds of priming before zero; these do not count.
-- Duration (`find_duration`): from zero to the end of the last stream. The header's value counts
-  unless it is missing or wrong; then all packets are read.
+- Zero (`find_origin`): where the picture or the sound begins, whichever is first, so the two keep
+  their offset. Encoders put a few milliseconds of priming before zero; these do not count.
+- Duration (`find_duration`): from zero to the end of picture and sound, whichever is last. The
+  header's value counts unless it is missing or wrong; then all packets are read. Subtitles and
+  other streams do not count.
 - Frame (`find_shown_frame`): the frame shown at a time is the last frame whose timestamp is not
   later; before the first frame it is the first, after the end the last. Timestamps are those that
   FFmpeg gives after it has applied edit lists.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,7 +24,9 @@ import av
 from av import AudioStream, VideoStream
 from av.container import InputContainer
 
-from pipeline.media.container import has_index, is_cut_off, open_container
+from earshot.errors import MediaError
+from pipeline.media.container import has_index, open_container
+from pipeline.media.truncation import is_cut_off
 
 # A wanted time that misses a timestamp by rounding alone still means that frame.
 _TIME_TOLERANCE_SECONDS = 1e-6
@@ -32,6 +36,10 @@ _DEFAULT_RATE = Fraction(25)
 _PRIMING_SECONDS = 0.1
 # Longer durations are damaged headers, or a clock that seems to have wrapped around.
 _MAX_PLAUSIBLE_SECONDS = 7 * 24 * 3600
+# A header that differs less from what the streams have is right: it rounds, or counts priming.
+_HEADER_TOLERANCE_SECONDS = 0.1
+# How long before the end, by the header, packets are read to see whether it is there.
+_END_SECONDS = 0.5
 
 
 @overload
@@ -67,12 +75,17 @@ def _is_attached_picture(stream: av.stream.Stream) -> bool:
 
 def find_origin(container: InputContainer) -> float:
     """Return which time, by the file's own timestamps in seconds, is the clip's zero."""
-    start_seconds = (container.start_time or 0) / av.time_base
+    starts = [
+        round(stream.start_time * stream.time_base * av.time_base)
+        for stream in choose_streams(container)
+        if stream.start_time is not None and stream.time_base is not None
+    ]
+    start_seconds = min(starts, default=container.start_time or 0) / av.time_base
     return 0.0 if -_PRIMING_SECONDS < start_seconds < 0 else start_seconds
 
 
 def find_duration(container: InputContainer) -> float:
-    """Return how long a clip lasts: from zero to the end of its last stream.
+    """Return how long a clip lasts: from zero to the end of its picture and sound.
 
     Args:
         container: An open file. Of files without an index (see ``has_index``) packets may be read,
@@ -82,17 +95,25 @@ def find_duration(container: InputContainer) -> float:
         Seconds, by the header where it can be trusted, else measured. 0 where nothing has a time.
 
     Raises:
+        MediaError: ``corrupt`` when the clock jumps by days.
         av.FFmpegError: The file cannot be read.
     """
-    seconds = read_header_duration(container)
-    if seconds is None:
-        return measure_duration(container)
+    header_seconds = read_header_duration(container)
+    # A file that was cut off lasts as long as the whole one did: the moments that it lost are then
+    # reported as missing, and the others keep their place.
+    if header_seconds is not None and is_cut_off(container):
+        return header_seconds
+    if header_seconds is not None and _is_right(container, header_seconds):
+        return header_seconds
 
-    # The index of MP4 is right. A file that was cut off lasts as long as the whole one did: the
-    # moments that it lost are then reported as missing, and the others keep their place.
-    if has_index(container) or is_cut_off(container):
-        return seconds
-    return seconds if _has_packets_from(container, seconds / 2) else measure_duration(container)
+    seconds = measure_duration(container)
+    if seconds >= _MAX_PLAUSIBLE_SECONDS:
+        days = seconds / (24 * 3600)
+        raise MediaError(
+            "corrupt", f"its timestamps span {days:.1f} days, expected less than a week"
+        )
+    is_same = header_seconds is not None and _is_near(header_seconds, seconds)
+    return header_seconds if header_seconds is not None and is_same else seconds
 
 
 def read_header_duration(container: InputContainer) -> float | None:
@@ -104,7 +125,6 @@ def read_header_duration(container: InputContainer) -> float | None:
     seconds = (container.duration or 0) / av.time_base
     if not 0 < seconds < _MAX_PLAUSIBLE_SECONDS:
         return None
-
     # The header counts from the file's first stream, which begins before zero where it has
     # priming.
     origin_seconds = find_origin(container)
@@ -112,7 +132,45 @@ def read_header_duration(container: InputContainer) -> float | None:
     is_ambiguous = (
         container.format.name.startswith(("matroska", "flv")) and origin_seconds > _PRIMING_SECONDS
     )
-    return None if is_ambiguous and not is_cut_off(container) else seconds
+    if seconds <= 0 or (is_ambiguous and not is_cut_off(container)):
+        return None
+    return seconds
+
+
+def _is_right(container: InputContainer, header_seconds: float) -> bool:
+    """Return whether the header's duration is known to be that of picture and sound."""
+    if has_index(container):
+        end_seconds = _read_stream_end(container) - find_origin(container)
+        return _is_near(end_seconds, header_seconds)
+    if _has_other_streams(container):
+        return False
+    measured = _measure_end_from(container, header_seconds - _END_SECONDS)
+    return measured is not None and _is_near(measured, header_seconds)
+
+
+def _has_other_streams(container: InputContainer) -> bool:
+    """Return whether a file has streams with a time of their own that are not read."""
+    indexes = {stream.index for stream in choose_streams(container)}
+    return any(
+        stream.type in ("video", "audio", "subtitle", "data")
+        and stream.index not in indexes
+        and not _is_attached_picture(stream)
+        for stream in container.streams
+    )
+
+
+def _is_near(first_seconds: float, second_seconds: float) -> bool:
+    return abs(first_seconds - second_seconds) <= _HEADER_TOLERANCE_SECONDS
+
+
+def _read_stream_end(container: InputContainer) -> float:
+    """Return when the last stream ends by its own header, in the file's seconds; NaN: unknown."""
+    ends = []
+    for stream in choose_streams(container):
+        if stream.duration is None or stream.time_base is None:
+            return math.nan
+        ends.append(float(((stream.start_time or 0) + stream.duration) * stream.time_base))
+    return max(ends, default=math.nan)
 
 
 def read_announced_duration(
@@ -124,7 +182,7 @@ def read_announced_duration(
     where the headers say nothing or something implausible.
     """
     if stream is None or stream.duration is None or stream.time_base is None:
-        return read_header_duration(container)
+        return None if _has_other_streams(container) else read_header_duration(container)
     seconds = float(stream.duration * stream.time_base)
     return seconds if 0 < seconds < _MAX_PLAUSIBLE_SECONDS else None
 
@@ -162,22 +220,28 @@ def choose_streams(container: InputContainer) -> list[VideoStream | AudioStream]
     return [stream for stream in streams if stream is not None]
 
 
-def _has_packets_from(container: InputContainer, seconds: float) -> bool:
-    """Return whether the video (else the sound) has packets at a time of the clip or later."""
-    streams = choose_streams(container)
-    if not streams:
-        return False
+def _measure_end_from(container: InputContainer, seconds: float) -> float | None:
+    """Return when the last packet ends, in seconds of the clip; seeks to ``seconds`` before.
 
-    stream = streams[0]
-    assert stream.time_base is not None
+    None where the container cannot seek.
+    """
+    streams, origin_seconds = choose_streams(container), find_origin(container)
+    if not streams:
+        return None
+
     # A seek to a time beyond the last packet fails, or ends at the packets before it.
-    target = int((seconds + find_origin(container)) / stream.time_base)
+    assert streams[0].time_base is not None
+    target = max(int((seconds + origin_seconds) / streams[0].time_base), 0)
+    stop_seconds = -math.inf
     try:
-        container.seek(target, stream=stream, backward=True)
-        packets = container.demux(stream)
-        return any(packet.pts is not None and packet.pts >= target for packet in packets)
+        container.seek(target, stream=streams[0], backward=True)
+        for packet in container.demux(*streams):
+            if packet.pts is not None:
+                end = packet.pts + (packet.duration or 0)
+                stop_seconds = max(stop_seconds, float(end * packet.time_base))
     except av.FFmpegError:
-        return False
+        return None
+    return stop_seconds - origin_seconds
 
 
 def find_picture_end(container: InputContainer) -> float | None:

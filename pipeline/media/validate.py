@@ -20,7 +20,7 @@ from av.audio.frame import format_dtypes
 from av.container import InputContainer
 
 from earshot.errors import MediaError
-from pipeline.media.container import has_more_recordings, open_container
+from pipeline.media.container import open_container
 from pipeline.media.cropping import read_cropping
 from pipeline.media.timeline import (
     choose_stream,
@@ -28,6 +28,7 @@ from pipeline.media.timeline import (
     find_origin,
     read_announced_duration,
 )
+from pipeline.media.truncation import has_cut_off_packets, has_more_recordings, is_cut_off
 
 _WHOLE_SECONDS = 60.0  # longer files are decoded in windows
 _WINDOW_SECONDS = 5.0  # of each of the three windows
@@ -35,7 +36,8 @@ _STILL_INTERVAL_SECONDS = 0.25  # between the pictures that are compared for `st
 _STILL_SIZE = (64, 36)  # width and height to which they shrink
 _MOVING_DIFFERENCE = 60.0  # grey levels: certainly not still
 _MAX_BROKEN_FRACTION = 0.2  # of packets that do not decode
-# At least this fraction of the duration that headers announce must be there, but for the slack.
+# At least this fraction of the duration that headers announce must be there, but for the slack,
+# also where no part of the container is cut off.
 _TRUNCATED_FRACTION = 0.9
 _TRUNCATED_SLACK_SECONDS = 0.5
 _READ_ERRORS = (av.error.FFmpegError, OSError, ValueError, MemoryError)
@@ -161,14 +163,15 @@ def _validate(
     if video is None:
         raise MediaError("no_video", "has no video stream")
 
-    announced_seconds = read_announced_duration(container, video)
-    decoded, has_seen_end = _decode(container, video, audio, announced_seconds)
+    # Another opening tells how long the clip is: that may move the container.
+    with open_container(container.name) as other:
+        duration_seconds = find_duration(other)
+    decoded, has_seen_end = _decode(container, video, audio, duration_seconds)
 
     # Damage counts first: of a damaged file the other reasons may be consequences.
     pictures = decoded[video.index]
     _require_decodable(pictures, "video")
-    if announced_seconds is not None and has_seen_end:
-        _require_whole(list(decoded.values()), announced_seconds)
+    _require_whole(container, list(decoded.values()), video, has_seen_end=has_seen_end)
 
     if audio is None:
         raise MediaError("no_audio", "has no audio stream")
@@ -177,8 +180,6 @@ def _validate(
         raise MediaError("no_audio", "has an audio stream without any packet")
     _require_decodable(sound, "audio")
 
-    # Only now: finding the duration may move the container.
-    duration_seconds = find_duration(container)
     _require_duration(duration_seconds, wanted_seconds, parameters)
 
     # Phones store upright pictures lying on their side.
@@ -216,9 +217,19 @@ def _require_decodable(stream: _Decoded, kind: str) -> None:
         )
 
 
-def _require_whole(streams: list[_Decoded], announced_seconds: float) -> None:
-    """Refuse half a file with the header of a whole one: all streams end long before its end."""
+def _require_whole(
+    container: InputContainer, streams: list[_Decoded], video: VideoStream, *, has_seen_end: bool
+) -> None:
+    """Refuse a part of a file with the header of a whole one."""
     last_seconds = max(stream.last_seconds for stream in streams)
+    if is_cut_off(container) or has_cut_off_packets(container):
+        ends = f" after {last_seconds:.2f} s" if has_seen_end else ""
+        raise MediaError("corrupt", f"is cut off{ends}: its container says that it is longer")
+
+    # A header alone may err; what lacks much is half a file.
+    announced_seconds = read_announced_duration(container, video)
+    if not has_seen_end or announced_seconds is None:
+        return
     if last_seconds < _TRUNCATED_FRACTION * announced_seconds - _TRUNCATED_SLACK_SECONDS:
         raise MediaError(
             "corrupt",
@@ -260,7 +271,7 @@ def _decode(
     container: InputContainer,
     video: VideoStream,
     audio: AudioStream | None,
-    announced_seconds: float | None,
+    duration_seconds: float,
 ) -> tuple[dict[int, _Decoded], bool]:
     """Decode a file, or windows of it.
 
@@ -268,12 +279,12 @@ def _decode(
     """
     streams = [stream for stream in (video, audio) if stream is not None]
     decoded = {stream.index: _Decoded() for stream in streams}
-    if announced_seconds is None or announced_seconds <= _WHOLE_SECONDS:
+    if duration_seconds <= _WHOLE_SECONDS:
         _decode_window(container, streams, decoded, stop_seconds=None)
         return decoded, True
 
     origin_seconds = find_origin(container)
-    last_start_seconds = announced_seconds - _WINDOW_SECONDS
+    last_start_seconds = duration_seconds - _WINDOW_SECONDS
     for start_seconds in (0.0, last_start_seconds / 2, last_start_seconds):
         if start_seconds > 0:
             try:

@@ -3,7 +3,7 @@
 import pytest
 
 from earshot.errors import MediaError
-from pipeline.datasets.local import probe_duration
+from pipeline.datasets.local import probe_duration, times_of
 from pipeline.media.reader import ClipReader, probe
 from pipeline.media.timeline import StreamClock, find_shown_frame
 from pipeline.media.validate import ValidationParameters, read_source_facts, validate_clip
@@ -105,6 +105,67 @@ def test_reader_validation_and_local_dataset_agree(tmp_path, name):
     assert facts.duration_seconds == pytest.approx(info.duration_seconds, abs=1e-6)
     assert (facts.width, facts.height, facts.video_codec) == (96, 64, "h264")
     assert facts.sample_rate == info.sample_rate
+
+
+SUBTITLES = "1\n00:00:00,500 --> 00:00:01,000\na\n\n2\n00:00:09,000 --> 00:00:12,500\nb\n"
+LATE = ("-output_ts_offset", "30", "-avoid_negative_ts", "disabled")
+EPOCH = ("-output_ts_offset", "1700000000.25", "-avoid_negative_ts", "disabled")
+LENGTHS = {  # files of two seconds: the container, and ffmpeg's options of another stream or clock
+    "subtitles.mkv": ("-c:s", "srt"),
+    "subtitles_late.mkv": ("-c:s", "srt", *LATE),
+    "subtitles.mp4": ("-c:s", "mov_text"),
+    "subtitles.mov": ("-c:s", "mov_text"),
+    "late.mkv": LATE,
+    "late.flv": ("-ar", "44100", *LATE),
+    "late.ts": LATE,
+    "late.mpg": ("-c:v", "mpeg2video", "-c:a", "mp2", *LATE),
+    "late_fragments.mp4": ("-movflags", "frag_keyframe+empty_moov", *LATE),
+    "epoch.mkv": EPOCH,
+    "second_sound.mkv": (),
+    "second_sound.mp4": (),
+}
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_a_clip_lasts_from_the_start_to_the_end_of_picture_and_sound(tmp_path, name):
+    path = tmp_path / name
+    (tmp_path / "text.srt").write_text(SUBTITLES)
+    source = make_clip(tmp_path / "source.mkv", *H264, size="96x64", seconds=2)
+    inputs, maps = ["-i", str(source)], ["-map", "0:v", "-map", "0:a"]
+    if name.startswith("subtitles"):
+        inputs += ["-i", str(tmp_path / "text.srt")]
+        maps += ["-map", "1:s"]
+    elif name.startswith("second_sound"):
+        inputs += ["-f", "lavfi", "-i", "sine=duration=9"]
+        maps += ["-map", "1:a", "-disposition:a:0", "default", "-disposition:a:1", "0"]
+    run_ffmpeg(*inputs, *maps, *H264, *LENGTHS[name], str(path))
+
+    facts = validate_clip(path, wanted_seconds=2.0, parameters=ValidationParameters())
+    # A header may count the priming of an encoder.
+    assert facts.duration_seconds == pytest.approx(2.0, abs=0.1)
+    assert probe_duration(path) == pytest.approx(facts.duration_seconds, abs=1e-6)
+    assert times_of(probe_duration(path), 0.5) == [0.25, 0.75, 1.25, 1.75]
+
+    # The picture of the centre is the same as in the file that it was made from.
+    shown = []
+    for file in (source, path):
+        with ClipReader(file) as reader:
+            assert reader.info.duration_seconds == pytest.approx(2.0, abs=0.1)
+            (frame,) = reader.iter_frames([1.02])
+            shown.append(frame.time_seconds)
+    # Where a container does not tell priming from sound, zero is up to 25 ms earlier.
+    assert shown == [pytest.approx(1.0, abs=0.002), pytest.approx(1.0, abs=0.03)]
+
+
+def test_a_header_that_announces_more_than_there_is_does_not_count(tmp_path):
+    source = make_clip(tmp_path / "source.mp4", *H264, size="96x64", seconds=2)
+    data = source.read_bytes()
+    # Version, flags, two dates and the unit come before the duration of the whole film.
+    where = data.index(b"mvhd") + 20
+    unit = int.from_bytes(data[where - 4 : where], "big")
+    lying = tmp_path / "lying.mp4"
+    lying.write_bytes(data[:where] + (50 * unit).to_bytes(4, "big") + data[where + 4 :])
+    assert probe(lying).duration_seconds == pytest.approx(2.0, abs=0.06)
 
 
 def test_a_cover_without_a_video_is_no_video_for_anybody(tmp_path):
