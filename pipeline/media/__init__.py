@@ -10,7 +10,8 @@ In reading order:
 - frame_reader, packet_run, sequential_reader: how frames are found, quickly or surely.
 - audio_reader, audio, audio_frames: how windows of sound are found, decoded and put together.
 - whole_decode: all pictures of a video in order, around what is damaged.
-- media_file, container: opening files, and which of them are cut off.
+- media_file, container: opening files.
+- truncation: `is_cut_off`. Which files are shorter than they say.
 - configuration: whether a decoder's configuration changes within a file.
 - formats: which formats and protocols FFmpeg may read.
 - validate: `validate_clip`, `read_source_facts`, `ClipFacts`, `SourceFacts`,
