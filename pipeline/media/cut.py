@@ -1,12 +1,23 @@
 """Cut exact sections and shrink pictures with the ffmpeg program, where a file needs it."""
 
+import functools
+import re
 import subprocess
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import ffmpeg
 
+from pipeline.media.configuration import may_change_configuration
+from pipeline.media.container import open_container
+from pipeline.media.ffmpeg import read_version
 from pipeline.media.formats import make_program_options
+from pipeline.media.media_file import Opening, name_errors
+from pipeline.media.reader import ClipReader
+from pipeline.media.sequential_reader import is_reordered_avi
+from pipeline.media.timeline import choose_stream, choose_streams, find_frame_rate
 
 # Small enough to be fast and to keep a cache small; good enough that the coding does not show in
 # flow and spectrograms.
@@ -14,6 +25,12 @@ _CRF = 20
 _PRESET = "veryfast"
 _AUDIO_BITRATE = "128k"
 _MAX_MESSAGE_CHARACTERS = 1000
+# The time of a frame is kept to this, finer than `timeline` compares times.
+_TICKS_PER_SECOND = 1_000_000
+# Bounds lie between two ticks of containers that count milliseconds.
+_HALF_TICK_SECONDS = 0.0005
+_PREROLL_SECONDS = 0.5
+_PAUSE_SECONDS = 0.05  # a longer step in the sound's timestamps is a pause, not rounding
 
 
 class CuttingError(Exception):
@@ -38,15 +55,16 @@ def cut_clip(
 ) -> None:
     """Encode [start_seconds, stop_seconds) of a file as H.264 and AAC, exact to the frame.
 
-    Decoding begins at the keyframe before the section, and everything is encoded again: a section
-    that is copied begins at a keyframe and is up to seconds too long. The same input gives the same
-    bytes (one encoder thread, no dates).
+    At each time t the new clip shows the picture that the file shows at start_seconds + t, and its
+    sound is that of the file. Frames keep their times, also where they are unevenly apart. All is
+    encoded again: a section that is copied begins at a keyframe and is up to seconds too long. The
+    same input gives the same bytes (one encoder thread, no dates).
 
     Args:
         source_path: The file.
         target_path: Where the clip is written.
-        start_seconds: From the file's beginning.
-        stop_seconds: From the file's beginning; None: to its end.
+        start_seconds: On the file's timeline, as ``timeline`` defines it.
+        stop_seconds: On the file's timeline; None: to its end.
         max_height: Pictures whose shorter side has more pixels shrink to it.
         video_index: Of the video stream in the file.
         audio_index: Of the audio stream in the file.
@@ -55,35 +73,138 @@ def cut_clip(
 
     Raises:
         CuttingError: ffmpeg failed or took too long.
+        MediaError: ``corrupt`` or ``no_video``: the file has no picture for the start.
     """
-    # Seeking in the input is exact when everything is encoded again, and skips what is before.
-    input_options: dict[str, Any] = {"ss": start_seconds, **make_program_options()}
-    if stop_seconds is not None:
-        input_options["t"] = stop_seconds - start_seconds
-    source = ffmpeg.input(str(source_path.absolute()), **input_options)
+    section = _find_section(source_path, start_seconds, stop_seconds)
+    source = ffmpeg.input(str(source_path.absolute()), **section.make_input_options())
+    video = section.trim_video(source[str(video_index)])
 
     # Square pixels and even sides (4:2:0 needs them), the shorter one at most max_height.
     factor = f"min(1,{max_height}/min(ih*dar,ih))"
-    video = source[str(video_index)].filter(
-        "scale", w=f"2*trunc(ih*dar*{factor}/2)", h=f"2*trunc(ih*{factor}/2)"
+    video = video.filter(
+        "scale", w=_round_to_even(f"ih*dar*{factor}"), h=_round_to_even(f"ih*{factor}")
     )
     output = ffmpeg.output(
         video.filter("setsar", 1),
-        source[str(audio_index)],
+        section.trim_audio(source[str(audio_index)]),
         str(target_path),
         vcodec="libx264",
         crf=_CRF,
         preset=_PRESET,
         pix_fmt="yuv420p",
+        enc_time_base=f"1:{_TICKS_PER_SECOND}",
         acodec="aac",
         audio_bitrate=_AUDIO_BITRATE,
         movflags="+faststart",
         map_metadata=-1,
+        map_chapters=-1,
         threads=1,
         fflags="+bitexact",
         **{"flags:v": "+bitexact", "flags:a": "+bitexact"},
+        **_find_rate_option(str(ffmpeg_path)),
     )
-    _run(output, ffmpeg_path, limit_seconds)
+    # The filters count by the file's own clock.
+    _run(output.global_args("-copyts"), ffmpeg_path, limit_seconds)
+
+
+@dataclass(frozen=True)
+class _Section:
+    """A part of a file, in seconds of the file's own timestamps."""
+
+    start_seconds: float
+    stop_seconds: float | None
+    first_seconds: float  # timestamp of the frame that is shown at the start
+    seek_seconds: float | None  # where reading begins; None: at the file's beginning
+    # Frames a second where frames are counted, because their timestamps are wrong.
+    counted_rate: Fraction | None = None
+
+    def make_input_options(self) -> dict[str, Any]:
+        """Return ffmpeg's options of the input."""
+        options: dict[str, Any] = make_program_options()
+        if self.seek_seconds is not None:
+            # Keep what is before: the filters cut more exactly.
+            options |= {"ss": f"{self.seek_seconds:.6f}", "seek_timestamp": 1}
+            options["noaccurate_seek"] = None
+        return options
+
+    def trim_video(self, stream: Any) -> Any:
+        """Keep the frames from the one that is shown at the start on, and count from there."""
+        bounds = {"start": f"{self.first_seconds - _HALF_TICK_SECONDS:.6f}"}
+        if self.stop_seconds is not None:
+            bounds["end"] = f"{self.stop_seconds - _HALF_TICK_SECONDS:.6f}"
+        stream = stream.filter("settb", f"1/{_TICKS_PER_SECOND}")
+        if self.counted_rate is not None:
+            stream = stream.filter("setpts", f"round(N*{1 / self.counted_rate}/TB)")
+        stream = stream.filter("trim", **bounds)
+        # The first frame may have been there for a while: its time becomes that of the start.
+        stream = stream.filter("settb", f"1/{_TICKS_PER_SECOND}").filter("trim", **bounds)
+        return stream.filter("setpts", f"max(0,round(PTS-{self._find_start_ticks()}))")
+
+    def trim_audio(self, stream: Any) -> Any:
+        """Keep the samples of the section, with silence where the sound pauses."""
+        bounds = {"start": f"{self.start_seconds:.6f}"}
+        if self.stop_seconds is not None:
+            bounds["end"] = f"{self.stop_seconds:.6f}"
+        stream = stream.filter("atrim", **bounds)
+        stream = stream.filter("asetpts", f"round(PTS-{self.start_seconds:.6f}/TB)")
+        return stream.filter("aresample", **{"async": 1, "min_hard_comp": _PAUSE_SECONDS})
+
+    def _find_start_ticks(self) -> int:
+        return round(self.start_seconds * _TICKS_PER_SECOND)
+
+
+def _find_section(source_path: Path, start_seconds: float, stop_seconds: float | None) -> _Section:
+    """Translate a section of the clip's timeline to the file's own clock.
+
+    Raises:
+        MediaError: ``corrupt`` or ``no_video``: there is no frame to begin with.
+    """
+    with name_errors(source_path), open_container(source_path) as container:
+        video, audio = choose_stream(container, "video"), choose_stream(container, "audio")
+        opening = Opening(container, video, audio)
+        can_seek = _can_seek(opening)
+        is_counted = video is not None and is_reordered_avi(opening)
+        counted_rate = find_frame_rate(video) if video is not None and is_counted else None
+
+    with ClipReader(source_path) as reader:
+        origin_seconds = reader.origin_seconds
+        (first,) = reader.iter_frames([start_seconds])
+
+    start = origin_seconds + start_seconds
+    first_seconds = origin_seconds + first.time_seconds
+    # Sound needs some time before the section, for its decoder to settle.
+    seek_seconds = min(first_seconds, start) - _PREROLL_SECONDS
+    return _Section(
+        start_seconds=start,
+        stop_seconds=None if stop_seconds is None else origin_seconds + stop_seconds,
+        first_seconds=first_seconds,
+        seek_seconds=seek_seconds if can_seek and seek_seconds > origin_seconds else None,
+        counted_rate=counted_rate,
+    )
+
+
+def _can_seek(opening: Opening) -> bool:
+    """Return whether ffmpeg finds the keyframe before a time: MP4, MOV and Matroska list them.
+
+    Other containers are searched by time, which may end between keyframes.
+    """
+    container = opening.container
+    if not container.format.name.startswith(("mov", "matroska")):
+        return False
+    path = Path(container.name)
+    return not any(may_change_configuration(path, stream) for stream in choose_streams(container))
+
+
+def _round_to_even(expression: str) -> str:
+    return f"max(2,2*round({expression}/2))"
+
+
+@functools.cache
+def _find_rate_option(ffmpeg_path: str) -> dict[str, str]:
+    """Return the option that keeps all frames with their times; it was renamed in ffmpeg 5.1."""
+    found = re.match(r"n?(\d+)\.(\d+)", read_version(ffmpeg_path))
+    is_old = found is not None and (int(found[1]), int(found[2])) < (5, 1)
+    return {"vsync" if is_old else "fps_mode": "passthrough"}
 
 
 def _run(output: Any, ffmpeg_path: Path | str, limit_seconds: float) -> None:

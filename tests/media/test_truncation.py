@@ -35,7 +35,7 @@ def test_a_part_of_a_file_is_corrupt(tmp_path, name):
     for share in (0.5, 0.87, 0.95):
         part = tmp_path / f"part_{name}"
         part.write_bytes(data[: int(share * len(data))])
-        with pytest.raises(MediaError, match="is cut off|cannot be read|decode") as caught:
+        with pytest.raises(MediaError, match=r"is cut off|cannot be read|decode") as caught:
             validate(part)
         assert caught.value.reason == "corrupt", share
 

@@ -14,7 +14,13 @@ from pipeline.downloads.parameters import FetchParameters
 from pipeline.media.cut import CuttingError, cut_clip
 from pipeline.media.ffmpeg import find_ffmpeg
 from pipeline.media.recordings import find_recordings, write_joined
-from pipeline.media.validate import SourceFacts, read_source_facts, validate_clip
+from pipeline.media.validate import (
+    ClipFacts,
+    SourceFacts,
+    ValidationParameters,
+    read_source_facts,
+    validate_clip,
+)
 
 _ANY_HEIGHT = 1 << 20  # pixels: no limit
 _WHOLE_SLACK_SECONDS = 0.1  # a file that is this much longer than its section is not cut
@@ -77,13 +83,19 @@ def _make_clip(
         write_joined(media.path, path, recordings)
         source = read_source_facts(path)
 
-    # A file that is already as wanted keeps its bytes.
-    is_whole = media.is_section or _ends_with_section(source, start_seconds, end_seconds)
+    # A file that is already as wanted keeps its bytes; one that is longer is cut.
+    # yt-dlp fetches a section alone: such a file begins where the section does.
+    if media.is_section:
+        start_seconds, end_seconds = 0.0, wanted_seconds
+    is_whole = _ends_with_section(source, start_seconds, end_seconds)
     is_small = request["is_linked"] or source.short_side <= parameters.max_height
     if not is_whole or not is_small:
-        path = _cut(path, clip, media, request, work_dir, parameters, source)
+        section = (start_seconds, end_seconds)
+        path = _cut(path, clip, section, request, work_dir, parameters, source)
 
     facts = validate_clip(path, wanted_seconds=wanted_seconds, parameters=parameters.validation)
+    if wanted_seconds is not None:
+        _require_not_longer(facts, wanted_seconds, parameters.validation)
     staged_path = _stage(path, clip, work_dir, is_linked=request["is_linked"])
     sha256 = sha256_of(staged_path)
 
@@ -116,10 +128,23 @@ def _ends_with_section(
     return duration is not None and duration <= end_seconds + _WHOLE_SLACK_SECONDS
 
 
+def _require_not_longer(
+    facts: ClipFacts, wanted_seconds: float, parameters: ValidationParameters
+) -> None:
+    """Refuse a clip that is more than the wanted section."""
+    limit_seconds = wanted_seconds + parameters.duration_tolerance_seconds
+    if facts.duration_seconds > limit_seconds:
+        raise MediaError(
+            "corrupt",
+            f"lasts {facts.duration_seconds:.2f} s, expected {limit_seconds:.2f} s or less: its "
+            "timestamps are damaged",
+        )
+
+
 def _cut(
     path: Path,
     clip: ClipRequest,
-    media: ClipMedia,
+    section: tuple[float, float | None],
     request: FetchRequest,
     work_dir: Path,
     parameters: FetchParameters,
@@ -131,11 +156,8 @@ def _cut(
         validate_clip(path, wanted_seconds=None, parameters=parameters.validation)
         raise MediaError("corrupt", "has no picture or no sound that ffmpeg can cut")
 
-    start_seconds, stop_seconds = clip["start_seconds"] or 0.0, clip["end_seconds"]
-    # yt-dlp fetched the section alone, so the file begins where the section does.
-    if media.is_section:
-        start_seconds, stop_seconds = 0.0, None
-    elif source.duration_seconds is not None and source.duration_seconds <= start_seconds:
+    start_seconds, stop_seconds = section
+    if source.duration_seconds is not None and source.duration_seconds <= start_seconds:
         raise MediaError(
             "too_short",
             f"lasts {source.duration_seconds:.2f} s, the section begins at {start_seconds:g} s",
