@@ -16,8 +16,8 @@ from pipeline.media.ffmpeg import read_version
 from pipeline.media.formats import make_program_options
 from pipeline.media.media_file import Opening, name_errors
 from pipeline.media.reader import ClipReader
-from pipeline.media.sequential_reader import is_reordered_avi
 from pipeline.media.timeline import choose_stream, choose_streams, find_frame_rate
+from pipeline.media.whole_decode import is_reordered_avi
 
 # Small enough to be fast and to keep a cache small; good enough that the coding does not show in
 # flow and spectrograms.
