@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 NAMES = (
+    "exactness",
     "extraction",
     "flow_context",
     "loading",

@@ -101,7 +101,7 @@ def cut_clip(
         threads=1,
         fflags="+bitexact",
         **{"flags:v": "+bitexact", "flags:a": "+bitexact"},
-        **_find_rate_option(str(ffmpeg_path)),
+        **_find_frame_options(str(ffmpeg_path), section),
     )
     # The filters count by the file's own clock.
     _run(output.global_args("-copyts"), ffmpeg_path, limit_seconds)
@@ -199,12 +199,24 @@ def _round_to_even(expression: str) -> str:
     return f"max(2,2*round({expression}/2))"
 
 
+def _find_frame_options(ffmpeg_path: str, section: _Section) -> dict[str, str]:
+    """Return the options that keep all frames with their times, and end the last one in time."""
+    if _is_old(ffmpeg_path):
+        return {"vsync": "passthrough"}
+
+    options = {"fps_mode": "passthrough"}
+    if section.stop_seconds is not None:
+        seconds = section.stop_seconds - section.start_seconds
+        duration = f"min(DURATION\\,max(1\\,{seconds:.6f}/TB-PTS))"
+        options["bsf:v"] = f"setts=pts=PTS:dts=DTS:duration={duration}"
+    return options
+
+
 @functools.cache
-def _find_rate_option(ffmpeg_path: str) -> dict[str, str]:
-    """Return the option that keeps all frames with their times; it was renamed in ffmpeg 5.1."""
+def _is_old(ffmpeg_path: str) -> bool:
+    """Return whether ffmpeg is older than 5.1, where options have other names."""
     found = re.match(r"n?(\d+)\.(\d+)", read_version(ffmpeg_path))
-    is_old = found is not None and (int(found[1]), int(found[2])) < (5, 1)
-    return {"vsync" if is_old else "fps_mode": "passthrough"}
+    return found is not None and (int(found[1]), int(found[2])) < (5, 1)
 
 
 def _run(output: Any, ffmpeg_path: Path | str, limit_seconds: float) -> None:

@@ -51,7 +51,7 @@ LAYOUTS = {  # delay of picture and of sound in seconds, and ffmpeg's options
     "late_sound": (0.0, 0.7, ()),
     "late_picture": (0.7, 0.0, ()),
     "late_clock": (0.0, 0.0, ("-output_ts_offset", "30.25", "-avoid_negative_ts", "disabled")),
-    "uneven": (0.0, 0.0, ("-vf", r"select='gt(mod(N*7,11),4)'", "-fps_mode", "passthrough")),
+    "uneven": (0.0, 0.0, ("-vf", r"select='gt(mod(n*7,11),4)'", "-fps_mode", "passthrough")),
 }
 # AVI has no times of frames: a stream that begins late, or unevenly, cannot be told there.
 _PLAIN_ONLY = (".avi",)
@@ -150,7 +150,8 @@ def decode_truth(path: Path) -> Truth:
         is_avi = container.format.name == "avi"
         start_seconds = max((container.start_time or 0) / av.time_base, 0.0)
         for frame in container.decode(video=0, audio=0):
-            assert frame.pts is not None and frame.time_base is not None
+            if frame.pts is None or frame.time_base is None:
+                continue  # the last one of some decoders repeats the one before
             seconds = float(frame.pts * frame.time_base) - start_seconds
             if isinstance(frame, av.VideoFrame):
                 # AVI has no times of frames, only their rate.
@@ -204,11 +205,27 @@ def find_faults(truth: Truth, path: Path, *, start_seconds: float, seconds: floa
         last = min(seconds, truth.sound_stop_seconds - start_seconds) - 0.1
         waveform, rate = reader.read_audio(first, last, sample_rate=truth.sample_rate)
     sound = truth.find_sound(start_seconds + first, len(waveform))
-    faults += _compare_sounds(waveform[: len(sound)], sound, rate)
+    faults += compare_sounds(waveform[: len(sound)], sound, rate)
     return faults
 
 
-def _compare_sounds(waveform: np.ndarray, expected: np.ndarray, rate: int) -> list[str]:
+def find_join_faults(truth: Truth, path: Path) -> list[str]:
+    """Compare a join of a file's picture and the noise, each counted from its own start."""
+    faults = []
+    first_seconds = float(truth.frame_seconds[0])
+    with ClipReader(path) as reader:
+        times = [t for t in np.arange(0.0, 4.0, 0.0613) if truth.is_clear(first_seconds + t)]
+        expected = [truth.find_number(first_seconds + t) for t in times]
+        found = [read_number(frame.rgb) for frame in reader.iter_frames(times)]
+        if found != expected:
+            faults.append(f"shows frames {found[:5]}..., expected {expected[:5]}...")
+        waveform, rate = reader.read_audio(1.0, 3.0, sample_rate=SAMPLE_RATE)
+    noise = make_noise()[rate : 3 * rate].astype(np.float64) / (1 << 15)
+    return faults + compare_sounds(waveform, noise, rate)
+
+
+def compare_sounds(waveform: np.ndarray, expected: np.ndarray, rate: int) -> list[str]:
+    """Return a line for each way in which a sound is not the expected one."""
     num_samples = len(waveform)
     spectra = [np.fft.rfft(sound, 2 * num_samples) for sound in (waveform, expected)]
     products = np.fft.irfft(spectra[0] * np.conj(spectra[1]))
@@ -228,14 +245,14 @@ def _compare_sounds(waveform: np.ndarray, expected: np.ndarray, rate: int) -> li
 def cut_coded(
     source: Path, target: Path, section: tuple[float, float | None], cut: Callable[..., None]
 ) -> None:
-    """Cut a section of a file with ``cut_clip``, whose other arguments do not matter here."""
+    """Cut a section of a file with ``cut``, which is ``cut_clip`` with its other arguments."""
     facts = read_source_facts(source)
+    start_seconds, stop_seconds = section
     cut(
         source,
         target,
-        start_seconds=section[0],
-        stop_seconds=section[1],
-        max_height=1000,
+        start_seconds=start_seconds,
+        stop_seconds=stop_seconds,
         video_index=facts.video_index,
         audio_index=facts.audio_index,
     )

@@ -1,0 +1,110 @@
+"""Cuts and windows are right to the frame and the sample: a few of ``benchmarks.exactness``."""
+
+import functools
+
+import av
+import numpy as np
+import pytest
+
+from pipeline.media.cut import cut_clip
+from pipeline.media.ffmpeg import find_ffmpeg
+from pipeline.media.reader import ClipReader
+from tests.helpers.clip_factory import H264, make_clip, run_ffmpeg
+from tests.helpers.coded_media import (
+    compare_sounds,
+    cut_coded,
+    decode_truth,
+    find_faults,
+    make_coded,
+)
+
+CUT = functools.partial(cut_clip, max_height=1000, ffmpeg_path=find_ffmpeg(), limit_seconds=120)
+BETWEEN_KEYFRAMES = (1.62, 3.62)
+CASES = [  # container, layout, section
+    ("h264_aac.mp4", "uneven", (2.013, 4.0)),
+    ("h264_aac.mp4", "late_sound", (0.0, 1.5)),
+    ("h264_flac.mkv", "late_clock", BETWEEN_KEYFRAMES),
+    ("h264_aac.ts", "plain", BETWEEN_KEYFRAMES),
+    ("mpeg2_mp2.ts", "late_picture", (0.2, 2.0)),
+    ("mpeg2_mp2.mpg", "plain", BETWEEN_KEYFRAMES),
+    ("h264_pcm.avi", "plain", (3.3, None)),
+    ("h264_aac.flv", "uneven", BETWEEN_KEYFRAMES),
+]
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory):
+    """Return a function that makes a file once and decodes it."""
+    folder = tmp_path_factory.mktemp("coded")
+
+    @functools.cache
+    def make_once(container, layout):
+        path = make_coded(folder, container, layout)
+        return path, decode_truth(path)
+
+    return make_once
+
+
+@pytest.mark.parametrize(("container", "layout", "section"), CASES)
+def test_a_cut_shows_and_sounds_as_the_file_does(tmp_path, make, container, layout, section):
+    path, truth = make(container, layout)
+    cut = tmp_path / "cut.mp4"
+    cut_coded(path, cut, section, CUT)
+    start, stop = section[0], min(section[1] or np.inf, truth.stop_seconds)
+    assert find_faults(truth, cut, start_seconds=start, seconds=stop - start) == []
+
+
+@pytest.mark.parametrize(
+    ("container", "layout"), [("h264_aac.ts", "plain"), ("h264_aac.mp4", "uneven")]
+)
+def test_windows_of_a_file_are_those_of_a_full_decode(make, container, layout):
+    path, truth = make(container, layout)
+    assert find_faults(truth, path, start_seconds=0.0, seconds=truth.stop_seconds) == []
+
+
+def test_a_picture_that_stays_is_there_at_the_start_of_a_cut(tmp_path, make):
+    # Slides: a picture every two seconds.
+    slow = "testsrc2=size=96x64:rate=1/2:duration={seconds}"
+    path = make_clip(tmp_path / "slides.mkv", *H264, picture=slow, seconds=6)
+    cut_coded(path, tmp_path / "cut.mp4", (3.0, 5.0), CUT)
+    with ClipReader(path) as file, ClipReader(tmp_path / "cut.mp4") as cut:
+        for time in (0.0, 0.9, 1.5):
+            (expected,), (found,) = file.iter_frames([3.0 + time]), cut.iter_frames([time])
+            assert np.abs(expected.gray.astype(int) - found.gray).mean() < 4
+            assert found.time_seconds == pytest.approx(0.0 if time < 1 else 1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "aspect", "expected"),
+    [
+        ("853x480", "1", (640, 360)),
+        ("718x404", "1", (640, 360)),
+        ("98x50", "1", (98, 50)),
+        ("99x51", "1", (100, 52)),
+        ("704x576", "16/11", (640, 360)),
+        ("480x854", "1", (360, 640)),
+    ],
+)
+def test_sides_are_rounded_to_the_nearest_even_number(tmp_path, size, aspect, expected):
+    picture = f"color=gray:size={size}:rate=5:duration={{seconds}},setsar={aspect}"
+    options = ("-c:v", "ffv1", "-c:a", "pcm_s16le")
+    path = make_clip(tmp_path / "odd.mkv", *options, picture=picture, seconds=0.6)
+    cut_coded(path, tmp_path / "cut.mp4", (0.0, None), functools.partial(CUT, max_height=360))
+    with av.open(str(tmp_path / "cut.mp4")) as container:
+        (video,) = container.streams.video
+        assert (video.codec_context.width, video.codec_context.height) == expected
+
+
+def test_a_pause_in_the_sound_stays_a_pause(tmp_path):
+    # Sound, a second without packets, sound again.
+    source = make_clip(tmp_path / "source.mkv", *H264[:6], "-c:a", "pcm_s16le", seconds=4)
+    path = tmp_path / "pause.mkv"
+    pause = "aselect='not(between(t,1,2))'"
+    run_ffmpeg("-i", str(source), "-c:v", "copy", "-af", pause, "-c:a", "pcm_s16le", str(path))
+    cut_coded(path, tmp_path / "cut.mp4", (0.5, 3.5), CUT)
+    with ClipReader(source) as whole, ClipReader(tmp_path / "cut.mp4") as cut:
+        expected, _ = whole.read_audio(2.5, 3.0, sample_rate=16000)
+        found, _ = cut.read_audio(2.0, 2.5, sample_rate=16000)
+        silence, _ = cut.read_audio(0.7, 1.3, sample_rate=16000)
+    assert compare_sounds(found, expected, 16000) == []
+    assert np.abs(silence).max() < 0.01
