@@ -37,7 +37,7 @@ _PRIMING_SECONDS = 0.1
 # Longer durations are damaged headers, or a clock that seems to have wrapped around.
 _MAX_PLAUSIBLE_SECONDS = 7 * 24 * 3600
 # A header that differs less from what the streams have is right: it rounds, or counts priming.
-_HEADER_TOLERANCE_SECONDS = 0.1
+_HEADER_TOLERANCE_SECONDS = 0.05
 # How long before the end, by the header, packets are read to see whether it is there.
 _END_SECONDS = 0.5
 

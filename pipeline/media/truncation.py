@@ -126,8 +126,7 @@ def _iter_ebml(file: BinaryIO, num_bytes: int) -> Iterator[tuple[bytes, int, int
         size = int.from_bytes(head[id_length : id_length + size_length], "big") & mask
         payload_position = position + id_length + size_length
         if size == mask:
-            if element_id not in (_EBML_HEAD = bytes.fromhex("1A45DFA3")  # how a Matroska file begins
-_EBML_SEGMENT, _EBML_CLUSTER):
+            if element_id not in (_EBML_SEGMENT, _EBML_CLUSTER):
                 return
             yield element_id, payload_position, None
             position = payload_position
