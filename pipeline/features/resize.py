@@ -6,6 +6,11 @@ from fractions import Fraction
 import cv2
 import numpy as np
 
+from earshot.errors import MediaError
+
+# Of the longer side to the shorter one. A panorama has 10; with 32, frames stay below 10 MB.
+_LONGEST_ASPECT = 32
+
 
 @functools.lru_cache(maxsize=1024)
 def fit_short_side(
@@ -20,9 +25,18 @@ def fit_short_side(
         pixel_aspect: Width over height of a stored pixel.
 
     Returns:
-        ``(height, width)``, with the aspect as shown; each at least 1.
+        ``(height, width)``, with the aspect as shown.
+
+    Raises:
+        MediaError: ``corrupt`` when the picture is a strip, which would become too long to hold.
     """
     shown_width = width * pixel_aspect
+    if not 1 <= _LONGEST_ASPECT * shown_width / height <= _LONGEST_ASPECT**2:
+        raise MediaError(
+            "corrupt",
+            f"its picture is {float(shown_width):g} pixels wide and {height} high; expected one "
+            f"side at most {_LONGEST_ASPECT} times the other",
+        )
     if height <= shown_width:
         return short_side, max(1, round(Fraction(short_side) * shown_width / height))
     return max(1, round(Fraction(short_side) * height / shown_width)), short_side

@@ -21,6 +21,7 @@ from av.packet import PacketSideData
 
 from earshot.errors import MediaError
 from pipeline.media.audio_frames import Sound, Stretch, join
+from pipeline.media.container import iter_packets
 
 # Decoded before a window so that lapped transforms, bit reservoirs and Opus (80 ms) have settled.
 _PREROLL_SECONDS = 0.3
@@ -144,7 +145,7 @@ def scan_packets(container: InputContainer, stream: av.AudioStream) -> PacketSca
     """Read all packets of a stream, from the beginning of the file."""
     start, stop = math.inf, -math.inf
     changes: list[DecoderChange] = []
-    for packet in container.demux(stream):
+    for packet in iter_packets(container, stream):
         if packet.pts is None or not packet.size or packet.is_discard:
             continue
 
@@ -167,7 +168,7 @@ def loses_changes(container: InputContainer) -> bool:
 
 def find_rate(container: InputContainer, stream: av.AudioStream) -> int:
     """Return the sample rate in Hz that a stream begins with, from the beginning of the file."""
-    for _, frame in _decode(container.demux(stream), stream):
+    for _, frame in _decode(iter_packets(container, stream), stream):
         if frame is not None:
             return frame.sample_rate
     return stream.codec_context.sample_rate
@@ -224,7 +225,7 @@ def _iter_packets(
     # The last change of each kind that lies before the first packet.
     pending: dict[str, DecoderChange] = {}
     has_begun = False
-    for packet in container.demux(stream):
+    for packet in iter_packets(container, stream):
         if not has_begun:
             passed = [one for one in changes if packet.pts is not None and one.pts <= packet.pts]
             pending |= {one.side_data.data_type: one for one in passed + _find_changes(packet)}

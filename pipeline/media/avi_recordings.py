@@ -16,6 +16,7 @@ import av
 from av.container import InputContainer, OutputContainer
 
 from earshot.errors import MediaError
+from pipeline.media.container import iter_packets
 from pipeline.media.formats import make_library_options
 from pipeline.media.timeline import choose_streams
 
@@ -136,7 +137,7 @@ def _describe(container: InputContainer) -> str:
 
 def _iter_packets(container: InputContainer) -> Iterator[tuple[av.Packet, int]]:
     """Yield the packets that have data and a decoding time, with that time."""
-    for packet in container.demux(choose_streams(container)):
+    for packet in iter_packets(container, *choose_streams(container)):
         if packet.size and packet.dts is not None:
             yield packet, packet.dts
 

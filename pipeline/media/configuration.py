@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
-from pipeline.media.container import has_index, open_container
+from pipeline.media.container import has_index, iter_packets, open_container
 from pipeline.media.mp4_atoms import find_atoms, read_moov
 
 # These containers have one configuration a stream (Matroska, AVI), or carry it in the packets.
@@ -50,7 +50,7 @@ def _has_new_extradata(path: Path | str, stream: av.stream.Stream) -> bool:
     """Return whether a packet of a stream brings a configuration that is not the first one."""
     first = stream.codec_context.extradata
     with open_container(path) as fresh:
-        for packet in fresh.demux(fresh.streams[stream.index]):
+        for packet in iter_packets(fresh, fresh.streams[stream.index]):
             # Some programs repeat the same header before each keyframe.
             has_header = packet.has_sidedata("new_extradata")
             if has_header and bytes(packet.get_sidedata("new_extradata")) != first:

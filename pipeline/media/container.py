@@ -4,6 +4,7 @@ FFmpeg chooses the demuxer by a file's content, so a suffix does not make a text
 """
 
 import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -45,6 +46,17 @@ def open_container(path: Path | str, *, options: dict[str, str] | None = None) -
         if stream.codec_context is not None:
             stream.thread_count = 1
     return container
+
+
+def iter_packets(container: InputContainer, *streams: av.stream.Stream) -> Iterator[av.Packet]:
+    """Yield the packets of some streams from the container's position on, then an empty one each.
+
+    PyAV does not know streams that appear only on the way, and fails at the end of such a file.
+    """
+    try:
+        yield from container.demux(*streams)
+    except IndexError:
+        return
 
 
 def has_index(container: InputContainer) -> bool:
@@ -90,7 +102,7 @@ def find_damaged_packets(container: InputContainer, stream: av.stream.Stream) ->
         return frozenset()
 
     with open_container(container.name, options={"fflags": "noparse"}) as fresh:
-        packets = fresh.demux(fresh.streams[stream.index])
+        packets = iter_packets(fresh, fresh.streams[stream.index])
         return frozenset(
             packet.pos for packet in packets if packet.is_corrupt and packet.pos is not None
         )

@@ -22,7 +22,7 @@ from av.stream import Stream
 
 from earshot.errors import MediaError
 from earshot.files import publish
-from pipeline.media.container import open_container
+from pipeline.media.container import iter_packets, open_container
 from pipeline.media.timeline import choose_stream, find_origin
 
 VERSION = 2  # of what is written; raise it when joined files must be made again
@@ -165,7 +165,7 @@ def _iter_packets(
     """Yield the packets of a stream with times that count from the file's zero."""
     assert stream.time_base is not None
     origin = round(Fraction(find_origin(container)) / stream.time_base)
-    for packet in container.demux(stream):
+    for packet in iter_packets(container, stream):
         if not packet.size or (packet.dts is None and packet.pts is None):
             continue
         if packet.dts is not None:

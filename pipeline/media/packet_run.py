@@ -22,7 +22,7 @@ import av
 from av.container import InputContainer
 from av.video.frame import PictureType
 
-from pipeline.media.container import has_lost_its_end
+from pipeline.media.container import has_lost_its_end, iter_packets
 from pipeline.media.frame import PixelAspects
 from pipeline.media.timeline import find_shown_frame
 
@@ -204,7 +204,7 @@ class _Lookahead:
         self._container = container
         self._stream = stream
         self._is_cut_off = is_cut_off
-        self._source: Iterator[av.Packet] = container.demux(stream)
+        self._source: Iterator[av.Packet] = iter_packets(container, stream)
         self._is_ended = False
         self._last_dts: int | None = None
         # Timestamps of the packets read, from the last frame found on: what may be shown next.

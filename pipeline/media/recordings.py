@@ -29,7 +29,7 @@ from pipeline.media.avi_recordings import (
     find_avi_suffix,
     measure_avi_part,
 )
-from pipeline.media.container import open_container
+from pipeline.media.container import iter_packets, open_container
 from pipeline.media.timeline import choose_streams
 
 # Larger steps are another clock, not jitter or a pause. The ffmpeg program uses the same limits.
@@ -198,7 +198,7 @@ class _Last:
 def _iter_packets(container: InputContainer) -> Iterator[_NumberedPacket]:
     """Yield the packets that have a decoding time, of the streams that are read."""
     last: dict[int, _Last] = {}
-    for packet in container.demux(choose_streams(container)):
+    for packet in iter_packets(container, *choose_streams(container)):
         dts, index = packet.dts, packet.stream.index
         if dts is None:
             continue

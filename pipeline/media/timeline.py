@@ -25,7 +25,7 @@ from av import AudioStream, VideoStream
 from av.container import InputContainer
 
 from earshot.errors import MediaError
-from pipeline.media.container import has_index, open_container
+from pipeline.media.container import has_index, iter_packets, open_container
 from pipeline.media.truncation import is_cut_off
 
 # A wanted time that misses a timestamp by rounding alone still means that frame.
@@ -200,7 +200,7 @@ def measure_duration(container: InputContainer) -> float:
     with open_container(container.name) as fresh:
         streams = choose_streams(fresh)
         # Without a stream FFmpeg would read them all.
-        for packet in fresh.demux(*streams) if streams else ():
+        for packet in iter_packets(fresh, *streams) if streams else ():
             if packet.pts is not None:
                 end = packet.pts + (packet.duration or 0)
                 stop_seconds = max(stop_seconds, float(end * packet.time_base))
@@ -235,7 +235,7 @@ def _measure_end_from(container: InputContainer, seconds: float) -> float | None
     stop_seconds = -math.inf
     try:
         container.seek(target, stream=streams[0], backward=True)
-        for packet in container.demux(*streams):
+        for packet in iter_packets(container, *streams):
             if packet.pts is not None:
                 end = packet.pts + (packet.duration or 0)
                 stop_seconds = max(stop_seconds, float(end * packet.time_base))
@@ -272,7 +272,7 @@ def find_picture_end(container: InputContainer) -> float | None:
     stop_seconds = None
     try:
         container.seek(target, stream=video, backward=True)
-        for packet in container.demux(video):
+        for packet in iter_packets(container, video):
             if packet.pts is not None:
                 end = packet.pts + (packet.duration or 0)
                 stop_seconds = max(stop_seconds or 0.0, float(end * packet.time_base))

@@ -20,7 +20,7 @@ from av.audio.frame import format_dtypes
 from av.container import InputContainer
 
 from earshot.errors import MediaError
-from pipeline.media.container import open_container
+from pipeline.media.container import iter_packets, open_container
 from pipeline.media.cropping import read_cropping
 from pipeline.media.timeline import (
     choose_stream,
@@ -320,7 +320,7 @@ def _decode_window(
     num_seconds = 0.0  # read so far
     first_seconds = None
 
-    for packet in container.demux(streams):
+    for packet in iter_packets(container, *streams):
         stream = decoded[packet.stream.index]
         if packet.pts is not None and packet.time_base:
             seconds = float(packet.pts * packet.time_base) - origin_seconds

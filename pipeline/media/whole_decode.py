@@ -15,7 +15,7 @@ import av
 from av.video.frame import PictureType
 
 from earshot.errors import MediaError
-from pipeline.media.container import has_lost_its_end
+from pipeline.media.container import has_lost_its_end, iter_packets
 from pipeline.media.frame import PixelAspects
 from pipeline.media.media_file import Opening
 from pipeline.media.timeline import find_frame_rate
@@ -138,7 +138,7 @@ class WholeDecode:
         yield from self._finish()
 
     def _iter_packets(self) -> Iterator[av.Packet]:
-        packets = self._container.demux(self._stream)
+        packets = iter_packets(self._container, self._stream)
         while True:
             try:
                 packet = next(packets, None)
@@ -312,7 +312,7 @@ def decode_first_frame(
     timestamps = _TimestampRepair(opening, origin_seconds=origin_seconds)
     cause: Exception | None = None
     try:
-        for packet in opening.container.demux(opening.video):
+        for packet in iter_packets(opening.container, opening.video):
             timestamps.note_packet(packet)
             try:
                 frames = opening.video.codec_context.decode(packet)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from earshot.errors import MediaError
+from pipeline.media.container import iter_packets
 from pipeline.media.reader import ClipReader, probe
 from tests.helpers.clip_factory import H264, make_clip, read_frames
 
@@ -122,3 +123,23 @@ def test_missing_streams_are_named(tmp_path):
     with ClipReader(blind) as reader, pytest.raises(MediaError, match="has no video") as caught:
         read_frames(reader, [0.0])
     assert caught.value.reason == "no_video"
+
+
+class LateStream:
+    """A container like those of PyAV when a stream appears on the way: it fails at the end."""
+
+    def demux(self, *streams):
+        yield from streams
+        raise IndexError("list index out of range")
+
+
+def test_a_stream_that_appears_late_does_not_hide_the_others():
+    assert list(iter_packets(LateStream(), "first", "second")) == ["first", "second"]
+
+
+def test_the_given_file_with_a_late_stream_has_a_reason(shared):
+    path = shared("faults", "fuzz/indexerror_newstream.flv")
+    probe(path)
+    with ClipReader(path) as reader, pytest.raises(MediaError) as caught:
+        read_frames(reader, [0.1])
+    assert caught.value.reason == "corrupt"
