@@ -240,7 +240,7 @@ def has_named_content(path: Path, name: str | None = None) -> bool:
 
 def has_our_version(path: Path) -> bool:
     """Return whether a complete shard has the schema version that this module reads."""
-    with h5py.File(path, "r") as file:
+    with h5py.File(path, "r", locking=False) as file:
         return file.attrs.get("schema_version") == SCHEMA_VERSION
 
 
@@ -313,7 +313,7 @@ class _WrongVersionError(Exception):
 def _read(path: Path | str, read: Callable[[h5py.File], _Result]) -> _Result:
     """Open a shard and call ``read``; turn whatever goes wrong into ``DataError``."""
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             version = file.attrs.get("schema_version")
             if version != SCHEMA_VERSION:
                 raise _WrongVersionError(version)

@@ -67,7 +67,8 @@ def check_params(project: Project) -> None:
         if name in project.params:
             project.parameters(cls, name)
     for name, entry in FEATURES.items():
-        if entry.section.partition(".")[0] in project.params:
+        top, _, key = entry.section.partition(".")
+        if top in project.params and (not key or key in _mapping(project, top)):
             project.parameters(load_module(name).Parameters, entry.section)
 
     # A machine that only prepares data has no PyTorch, and trains nothing.
@@ -88,7 +89,10 @@ def _check_names(project: Project) -> None:
                 project.section(f"sources.{name}")
     for entry in FEATURES.values():
         key = entry.datasets_section
-        if key is not None and key.partition(".")[0] in project.params:
+        top, _, nested = (key or "").partition(".")
+        if key is None or top not in project.params:
+            continue
+        if not nested or nested in _mapping(project, top):
             _require_known(project.names(key), dataset_names(), f"dataset in {key}")
 
     # Runs and released weights have folders side by side.

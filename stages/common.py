@@ -3,10 +3,10 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from earshot.errors import EarshotError
+from earshot.errors import EarshotError, RunError
 from earshot.files import publish_text, sha256_of
 from pipeline.base.os_errors import report_error
 from pipeline.base.project import Project
@@ -15,12 +15,18 @@ from pipeline.base.proxy import use_proxy
 _CODE_ROOT = str(Path(__file__).resolve().parents[1])
 
 
-def run_stage(main: Callable[..., None], *arguments: str) -> None:
+# The tables that a stage reads, found from the project and the words of the command line.
+FindInputs = Callable[..., Iterable[Path]]
+
+
+def run_stage(main: Callable[..., None], *arguments: str, inputs: FindInputs | None = None) -> None:
     """Call ``main(project, ...)`` with the words of the command line, and exit if it fails.
 
     Args:
         main: The stage.
         arguments: What the words are, for the usage message, for example ``dataset``.
+        inputs: Called like ``main``. If one of these files changes meanwhile, the stage fails: DVC
+            would take its outputs for those of the changed file.
     """
     words = sys.argv[1:]
     if len(words) != len(arguments):
@@ -32,14 +38,48 @@ def run_stage(main: Callable[..., None], *arguments: str) -> None:
         # Loading params.yaml can fail, too: that is also one line and an exit code.
         project = Project.load()
         _check_params_once(project)
+        before = _hash_files(inputs, project, words)
         with use_proxy(project.proxy):
             main(project, *words)
+        _require_unchanged(before, _hash_files(inputs, project, words), project)
     except (EarshotError, OSError) as error:
         sys.exit(report_error(error))
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         # 128 + SIGINT, as a shell reports a command that Ctrl-C ended.
         sys.exit(130)
+
+
+def find_tables(project: Project, dataset: str) -> list[Path]:
+    """Return all tables and accounts of a dataset, which training and evaluation read."""
+    folder = project.manifests_dir(dataset)
+    return [*folder.glob("*.parquet"), *folder.glob("*.json")]
+
+
+def find_all_tables(project: Project) -> list[Path]:
+    """Return the tables and accounts of all datasets that params.yaml selects."""
+    return [path for dataset in project.datasets for path in find_tables(project, dataset)]
+
+
+def _hash_files(
+    inputs: FindInputs | None, project: Project, words: Sequence[str]
+) -> dict[Path, str]:
+    if inputs is None:
+        return {}
+    return {path: sha256_of(path) for path in sorted(inputs(project, *words)) if path.is_file()}
+
+
+def _require_unchanged(
+    before: Mapping[Path, str], after: Mapping[Path, str], project: Project
+) -> None:
+    """Raise ``RunError`` if a command such as `import` wrote a table while the stage ran."""
+    changed = [path for path in {**before, **after} if before.get(path) != after.get(path)]
+    if changed:
+        names = ", ".join(str(path.relative_to(project.root)) for path in changed)
+        raise RunError(
+            f"{names}: changed while the stage ran, so what it made is not of the tables of now; "
+            "what is finished is kept: run again"
+        )
 
 
 def _check_params_once(project: Project) -> None:

@@ -9,7 +9,7 @@ from pipeline.base.user_files import noted_user_files
 from pipeline.features.detections import Parameters
 from pipeline.features.registry import FEATURES
 from stages.common import run_stage
-from stages.feature import build_and_count
+from stages.feature import build_and_count, find_inputs
 from train.inference.detector import make_detections_feature
 
 
@@ -22,4 +22,8 @@ def main(project: Project, dataset: str) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, "dataset")
+    run_stage(
+        main,
+        "dataset",
+        inputs=lambda project, dataset: find_inputs(project, "detections", dataset),
+    )

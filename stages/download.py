@@ -41,4 +41,4 @@ def main(project: Project, dataset: str) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, "dataset")
+    run_stage(main, "dataset", inputs=lambda project, dataset: [project.clips_table_path(dataset)])

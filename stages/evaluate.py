@@ -12,7 +12,7 @@ from pipeline.base.user_files import noted_user_files
 from pipeline.datasets.dataset import check_test_splits, find_own_tables
 from pipeline.features.configure import require_datasets
 from pipeline.lists.box_checks import check_boxes
-from stages.common import run_stage
+from stages.common import find_all_tables, run_stage
 from train.inference.entrants import collect_entrants
 
 
@@ -65,4 +65,4 @@ def evaluate(project: Project) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(evaluate)
+    run_stage(evaluate, inputs=find_all_tables)

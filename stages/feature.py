@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from earshot.errors import ParameterError
 from earshot.tables import DOWNLOADS, SAMPLES, read_table
@@ -76,5 +77,10 @@ def build_and_count(
     write_account(project, dataset, feature.name, num_bytes=report.bytes)
 
 
+def find_inputs(project: Project, _: str, dataset: str) -> list[Path]:
+    """Return the tables that say which samples there are, and which clips."""
+    return [project.samples_table_path(dataset), project.downloads_table_path(dataset)]
+
+
 if __name__ == "__main__":
-    run_stage(main, "feature", "dataset")
+    run_stage(main, "feature", "dataset", inputs=find_inputs)

@@ -7,7 +7,7 @@ from eval.report.inputs import ReportParameters, load_inputs
 from pipeline.audit.coverage import audit_coverage, describe_coverages
 from pipeline.audit.leakage import audit_leakage, describe_overlaps
 from pipeline.base.project import Project
-from stages.common import run_stage
+from stages.common import find_all_tables, run_stage
 
 
 def main(project: Project) -> None:
@@ -34,4 +34,4 @@ def main(project: Project) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, inputs=find_all_tables)

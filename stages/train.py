@@ -1,9 +1,11 @@
 """``train@RUN``: train one run of params.yaml on the cached features of the first dataset."""
 
+from pathlib import Path
+
 from earshot.errors import ParameterError
 from pipeline.base.project import Project
 from pipeline.base.user_files import noted_user_files
-from stages.common import run_stage
+from stages.common import find_tables, run_stage
 from train.experiment import train_run
 
 
@@ -19,5 +21,10 @@ def main(project: Project, run: str) -> None:
         print(f"{run}: {summary}")
 
 
+def find_inputs(project: Project, _: str) -> list[Path]:
+    """Return the tables of the dataset that runs are trained on."""
+    return find_tables(project, project.datasets[0]) if project.datasets else []
+
+
 if __name__ == "__main__":
-    run_stage(main, "run")
+    run_stage(main, "run", inputs=find_inputs)

@@ -4,9 +4,11 @@ Papers report on test sets of different sizes (``PublishedTestSet``). Where the 
 on this machine, its size still gives a lower and an upper bound.
 """
 
+import sys
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from earshot.errors import DataError
 from earshot.tables import CLIPS, DOWNLOADS, read_table
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import PublishedTestSet, load
@@ -132,9 +134,17 @@ def audit_coverage(project: Project, dataset: str) -> list[Coverage]:
 
     clips = read_table(project.clips_table_path(dataset), CLIPS, columns=["clip_id"])
 
-    # The dataset reads the lists that are on this machine. It fetches none.
+    # The dataset reads the lists that are on this machine. It fetches none. A folder that is gone
+    # must not stop the report at the end of all work.
+    try:
+        test_sets = about.find_published_test_sets(
+            parameters, cache_dir=project.dataset_cache_dir(dataset)
+        )
+    except DataError as error:
+        print(f"{dataset}: no coverage of published test sets: {error}", file=sys.stderr)
+        return []
     return find_coverage(
-        about.find_published_test_sets(parameters, cache_dir=project.dataset_cache_dir(dataset)),
+        test_sets,
         dataset=dataset,
         clip_ids=clips.column("clip_id").to_pylist(),
         ok_clip_ids=_read_ok_clips(project, dataset),

@@ -1,12 +1,19 @@
 """Let one process at a time do something, with a lock file."""
 
 import contextlib
+import errno
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
+
+from earshot.errors import RunError
 
 _POLL_SECONDS = 0.2
+# What file systems without locks answer: NFS without lockd, Lustre without flock, and others. The
+# last number, ENOTSUPP of the kernel, has no name in Python.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, 524)
 
 
 class LockHeldError(Exception):
@@ -26,17 +33,33 @@ def hold_lock(path: Path, *, on_wait: Callable[[], None] | None = None) -> Itera
     Raises:
         LockHeldError: Another process (or another caller in this one) holds the lock, and
             ``on_wait`` is None.
+        RunError: The file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, thread_local=False)
 
     try:
-        lock.acquire(blocking=False)
+        with warnings.catch_warnings(action="ignore"):
+            lock.acquire(blocking=False)
+        # Its fallback is a file that a killed process leaves behind.
+        if isinstance(lock, SoftFileLock):
+            lock.release()
+            raise NotImplementedError("flock is not implemented")
     except Timeout:
         if on_wait is None:
             raise LockHeldError(path) from None
         on_wait()
         lock.acquire(poll_interval=_POLL_SECONDS)
+    except (OSError, NotImplementedError) as error:
+        is_without_locks = isinstance(error, NotImplementedError) or error.errno in _NO_LOCKS
+        if not is_without_locks:
+            raise
+        path.unlink(missing_ok=True)
+        raise RunError(
+            f"{path.parent}: this file system has no locks ({error}), and two processes that "
+            "write there would damage each other's files; mount it with locks (NFS with lockd or "
+            "local_lock=flock, Lustre with -o flock), or work on another disk"
+        ) from None
 
     try:
         yield

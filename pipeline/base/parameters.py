@@ -62,7 +62,13 @@ def read_yaml(path: Path) -> Any:
         raise ParameterError(f"{path}: not valid YAML ({type(error).__name__})") from None
 
 
-def build(cls: type[_Parameters], values: Mapping | None, where: str) -> _Parameters:
+# Metadata of a dataclass field that holds a path; a relative one begins at the checkout.
+IS_PATH = {"is_path": True}
+
+
+def build(
+    cls: type[_Parameters], values: Mapping | None, where: str, *, folder: Path | None = None
+) -> _Parameters:
     """Make the dataclass ``cls`` from ``values``.
 
     Types must fit; an int is also a float, and a list becomes a tuple. Nested dataclasses are built
@@ -72,6 +78,8 @@ def build(cls: type[_Parameters], values: Mapping | None, where: str) -> _Parame
         cls: A dataclass. Its ``__post_init__`` may raise ValueError for values out of range.
         values: A value for each field; a field with a default may be absent. None means no values.
         where: Name of the section for messages, for example ``spectrogram``.
+        folder: Where relative paths begin, in fields with the metadata ``IS_PATH``; None leaves
+            them as they are.
 
     Returns:
         An instance of ``cls``.
@@ -88,6 +96,11 @@ def build(cls: type[_Parameters], values: Mapping | None, where: str) -> _Parame
     arguments = {
         name: _convert(value, hints[name], f"{where}.{name}") for name, value in values.items()
     }
+
+    for field in dataclasses.fields(typing.cast(Any, cls)):
+        path = arguments.get(field.name)
+        if folder is not None and field.metadata.get("is_path") and path and path.strip():
+            arguments[field.name] = str(folder / Path(path).expanduser())
 
     try:
         return cls(**arguments)

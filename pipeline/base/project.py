@@ -85,7 +85,8 @@ class Project:
     def parameters(self, cls: type[_Parameters], dotted_name: str) -> _Parameters:
         """Return the parameter dataclass ``cls`` with the values of a section.
 
-        Settings of this user and this machine take precedence over params.yaml.
+        Settings of this user and this machine take precedence over params.yaml. Relative paths
+        begin at the checkout, wherever the program runs.
 
         Raises:
             ParameterError: The section is missing, or its values do not fit ``cls``.
@@ -94,7 +95,7 @@ class Project:
         if dotted_name == "download" and isinstance(values, Mapping):
             own = {key: value for key, value in asdict(self.local.download).items() if value}
             values = {**values, **own}
-        return build(cls, values, dotted_name)
+        return build(cls, values, dotted_name, folder=self.root)
 
     @property
     def proxy(self) -> str | None:

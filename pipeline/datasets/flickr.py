@@ -13,12 +13,13 @@ each video in ``annotations_dir``, a manual download; without it the test sample
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
 from earshot.errors import DataError
+from pipeline.base.parameters import IS_PATH
 from pipeline.datasets.dataset import Attribute, Dataset, PublishedTestSet, TestSet
 from pipeline.lists.annotations import content_sha256, read_flickr_xml, read_frame_choices
 from pipeline.lists.published_lists import (
@@ -112,8 +113,10 @@ class Parameters:
 
     splits: tuple[str, ...] = ("htf_flickr_10k", "flickr_test")  # some of `SPLITS`
     limit: int | None = None  # at most so many videos of each split (see `select`); null: all
-    lists_dir: str | None = None  # a folder with the published lists; null: fetch them
-    annotations_dir: str | None = None  # a folder with one <id>.xml for each test video
+    # A folder with the published lists; null: fetch them.
+    lists_dir: str | None = field(default=None, metadata=IS_PATH)
+    # A folder with one <id>.xml for each test video.
+    annotations_dir: str | None = field(default=None, metadata=IS_PATH)
 
     # Where the lists are published.
     ezvsl_url: str = "https://raw.githubusercontent.com/stoneMo/EZ-VSL/HEAD/metadata"

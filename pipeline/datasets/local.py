@@ -27,6 +27,7 @@ import pyarrow as pa
 from earshot.errors import DataError, MediaError
 from earshot.files import publish_text
 from earshot.tables import CLIPS, SAMPLES
+from pipeline.base.parameters import IS_PATH
 from pipeline.datasets.dataset import Attribute, Dataset
 from pipeline.lists.rows import make_file_clip
 from pipeline.media.container import open_container
@@ -46,7 +47,7 @@ MIN_EVERY_SECONDS = 0.002
 class Parameters:
     """Section ``sources.local`` of params.yaml."""
 
-    folder: str  # where the videos are
+    folder: str = field(metadata=IS_PATH)  # where the videos are
     # null: one sample at the centre of each clip; N: one in the middle of every whole N seconds
     every_seconds: float | None = None
     ignore: tuple[str, ...] = ()  # patterns (`*.srt`, `old/*`) of relative paths to leave out
@@ -277,12 +278,16 @@ def has_changed(parameters: Parameters, *, cache_dir: Path) -> bool:
     """Return whether the folder's files differ from the last build, by path, size or time.
 
     Raises:
-        DataError: There is no such folder.
+        DataError: There is no such folder, or it is empty.
     """
     recorded = read_listing(cache_dir)
+    files = list_folder(parameters, cache_dir=cache_dir).files
+    # A disk that is not mounted leaves an empty folder.
+    if not files:
+        raise DataError(f"{folder_of(parameters)}: holds no file, expected videos")
     return (
         recorded.get("folder") != str(folder_of(parameters)).encode("utf-8", "replace").decode()
-        or recorded.get("files") != list_folder(parameters, cache_dir=cache_dir).files
+        or recorded.get("files") != files
     )
 
 

@@ -12,12 +12,13 @@ hche11/VGGSound (``vggsound_train``, ``vggsound_test``).
 import csv
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
 from earshot.errors import DataError, quote
+from pipeline.base.parameters import IS_PATH
 from pipeline.datasets.dataset import AnnotationFile, Dataset, PublishedTestSet, TestSet
 from pipeline.lists.annotations import read_vggss
 from pipeline.lists.published_lists import (
@@ -114,7 +115,8 @@ class Parameters:
 
     splits: tuple[str, ...] = ("htf_vgg_10k", "vggss_test")  # some of `SPLITS`
     limit: int | None = None  # at most so many clips of each split (see `select`); null: all
-    lists_dir: str | None = None  # a folder with the published lists; null: fetch them
+    # a folder with the published lists; null: fetch them
+    lists_dir: str | None = field(default=None, metadata=IS_PATH)
 
     # Where the lists are published.
     ezvsl_url: str = "https://raw.githubusercontent.com/stoneMo/EZ-VSL/HEAD/metadata"

@@ -47,7 +47,12 @@ def count_clips(project: Project, dataset: str) -> ClipCounts:
     num_bytes = 0
     downloads_path = project.downloads_table_path(dataset)
     if downloads_path.exists():
-        downloads = read_table(downloads_path, DOWNLOADS, columns=["status", "reason", "bytes"])
+        downloads = read_table(
+            downloads_path, DOWNLOADS, columns=["clip_id", "status", "reason", "bytes"]
+        )
+        # The table can be older than the list: clips that are no longer listed do not count.
+        listed = read_table(clips_path, CLIPS, columns=["clip_id"])["clip_id"]
+        downloads = downloads.filter(pc.is_in(downloads["clip_id"], listed.combine_chunks()))
         statuses = count_values(downloads["status"])
         reasons = count_values(downloads.filter(pc.equal(downloads["status"], "missing"))["reason"])
         num_bytes = pc.sum(downloads["bytes"]).as_py() or 0
@@ -58,8 +63,7 @@ def count_clips(project: Project, dataset: str) -> ClipCounts:
         num_requested=num_requested,
         num_ok=statuses["ok"],
         num_missing=statuses["missing"],
-        # The list can be shorter than when the table was written: never less than 0.
-        num_pending=max(num_requested - statuses["ok"] - statuses["missing"], 0),
+        num_pending=num_requested - statuses["ok"] - statuses["missing"],
         num_bytes=num_bytes,
         reasons=dict(reasons.most_common()),
     )

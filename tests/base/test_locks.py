@@ -1,14 +1,20 @@
 """Locks between processes: they exclude, they wait, and a killed holder frees them."""
 
+import errno
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 
+import h5py
 import pytest
 
+from earshot.errors import RunError
+from earshot.reader import FeatureReader
 from pipeline.base.locks import LockHeldError, hold_lock
+from tests.helpers.fake_cache import build, check
+from tests.helpers.fake_features import make_dataset
 from tests.helpers.paths import ROOT
 
 HOLD = (
@@ -73,3 +79,33 @@ def test_no_two_processes_are_inside_at_once(tmp_path):
     for process in processes:
         process.join()
     assert count_path.read_text() == "150"
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, 524])
+def test_a_file_system_without_locks_is_one_sentence(tmp_path, monkeypatch, code):
+    """Writers end; readers need no lock."""
+    tables = make_dataset(tmp_path, {"a": "1"})
+    build(tmp_path, tables)
+
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(RunError, match=r"store/frames: this file system has no locks .*mount it"):
+        build(tmp_path, tables)
+    assert not list((tmp_path / "store" / "frames").glob(".lock*"))
+    assert check(tmp_path) == []
+    assert FeatureReader(tmp_path / "frames").read("a_0").shape[0] == 8
+
+
+def test_shards_are_read_without_a_lock(tmp_path, monkeypatch):
+    """HDF5 locks files by itself unless it is told not to."""
+    build(tmp_path, make_dataset(tmp_path, {"a": "1"}))
+    opened = []
+    real = h5py.File
+    monkeypatch.setattr(
+        "h5py.File", lambda *names, **options: opened.append(options) or real(*names, **options)
+    )
+    assert check(tmp_path) == []
+    FeatureReader(tmp_path / "frames").read("a_0")
+    assert opened and all(options.get("locking") is False for options in opened)

@@ -341,6 +341,9 @@ def test_the_record_is_fetched_through_broken_transfers(zenodo, tmp_path, caplog
     assert not list((cache_dir / "release").glob("*.zip"))
     num_requests = len(zenodo.paths)
     again, _ = tables_of(None, cache_dir, record_url=record_url)
+    # What is unpacked needs no network.
+    offline, _ = tables_of(None, cache_dir, record_url="http://127.0.0.1:9/api/records/6658386")
+    assert offline.equals(again)
     assert again == clips
     assert zenodo.paths[num_requests:] == ["/api/records/6658386"]
 

@@ -10,13 +10,14 @@ The split ``urbansas_test`` holds the frames that FlowGrad evaluates (see ``rule
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
 from earshot.errors import MediaError
 from earshot.tables import CLIPS, SAMPLES
+from pipeline.base.parameters import IS_PATH
 from pipeline.base.progress import Progress
 from pipeline.datasets.dataset import Attribute, Dataset, TestSet
 from pipeline.datasets.urbansas.joined_files import JoinedFiles
@@ -42,7 +43,8 @@ PUBLISHED_SIZE = (1280, 720)  # of the annotated videos, for a clip whose video 
 class Parameters:
     """Section ``sources.urbansas`` of params.yaml."""
 
-    folder: str | None = None  # a release on this machine; null: fetch the record (9.6 GB)
+    # A release on this machine; null: fetch the record (9.6 GB).
+    folder: str | None = field(default=None, metadata=IS_PATH)
     record_url: str = "https://zenodo.org/api/records/6658386"
     archives: tuple[str, ...] = ("*",)  # patterns of the record's files to fetch
     keep_archives: bool = False  # after they are unpacked

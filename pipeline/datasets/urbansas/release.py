@@ -89,7 +89,13 @@ def fetch_release(
         DataError: The record is not readable, a file cannot be fetched, or no file is named.
     """
     record_path = release_dir / ".record.json"
-    fetch_file(record_url, record_path)
+    try:
+        fetch_file(record_url, record_path)
+    except DataError as error:
+        # What is unpacked needs no network.
+        if not record_path.is_file():
+            raise
+        log.warning("%s; the record that was fetched before is used", error)
 
     files = [
         entry
