@@ -153,7 +153,7 @@ def find_port():
 def finish(processes):
     """Return what the processes printed; none of them may hang or fail."""
     try:
-        outputs = [process.communicate(timeout=100) for process in processes]
+        outputs = [process.communicate(timeout=250) for process in processes]
     except subprocess.TimeoutExpired:
         for process in processes:
             os.killpg(process.pid, signal.SIGKILL)
