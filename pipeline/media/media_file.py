@@ -17,7 +17,7 @@ from av.container import InputContainer
 
 from earshot.errors import MediaError
 from pipeline.media.container import find_damaged_packets, open_container
-from pipeline.media.timeline import choose_stream, find_origin
+from pipeline.media.timeline import LATE_STREAM, choose_stream, find_origin
 from pipeline.media.truncation import is_cut_off
 
 
@@ -104,6 +104,8 @@ def name_errors(path: Path) -> Iterator[None]:
         if str(path) in str(error):
             raise
         raise MediaError(error.reason, f"{path}: {error}") from error
+    except IndexError as error:
+        raise MediaError("corrupt", f"{path}: {LATE_STREAM}") from error
     except av.FFmpegError as error:
         is_empty = path.is_file() and path.stat().st_size == 0
         what = "is empty" if is_empty else f"cannot be read: {error.strerror}"

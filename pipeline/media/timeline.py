@@ -28,6 +28,8 @@ from earshot.errors import MediaError
 from pipeline.media.container import has_index, iter_packets, open_container
 from pipeline.media.truncation import is_cut_off
 
+# What PyAV's IndexError means: it knows the streams of the beginning only.
+LATE_STREAM = "a stream appears after the beginning that is not announced there"
 # A wanted time that misses a timestamp by rounding alone still means that frame.
 _TIME_TOLERANCE_SECONDS = 1e-6
 # Frames a second of streams that have neither timestamps nor a rate; FFmpeg's own choice.
@@ -95,9 +97,16 @@ def find_duration(container: InputContainer) -> float:
         Seconds, by the header where it can be trusted, else measured. 0 where nothing has a time.
 
     Raises:
-        MediaError: ``corrupt`` when the clock jumps by days.
+        MediaError: ``corrupt`` when the clock jumps by days, or a stream appears late.
         av.FFmpegError: The file cannot be read.
     """
+    try:
+        return _find_duration(container)
+    except IndexError:
+        raise MediaError("corrupt", LATE_STREAM) from None
+
+
+def _find_duration(container: InputContainer) -> float:
     header_seconds = read_header_duration(container)
     # A file that was cut off lasts as long as the whole one did: the moments that it lost are then
     # reported as missing, and the others keep their place.

@@ -23,6 +23,7 @@ from earshot.errors import MediaError
 from pipeline.media.container import iter_packets, open_container
 from pipeline.media.cropping import read_cropping
 from pipeline.media.timeline import (
+    LATE_STREAM,
     choose_stream,
     find_duration,
     find_origin,
@@ -113,6 +114,8 @@ def validate_clip(
     try:
         with open_container(path) as container:
             return _validate(container, wanted_seconds, parameters)
+    except IndexError:
+        raise MediaError("corrupt", LATE_STREAM) from None
     except _READ_ERRORS as error:
         raise MediaError("corrupt", f"cannot be read as media: {_describe(error)}") from None
 

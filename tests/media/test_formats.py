@@ -99,3 +99,27 @@ def test_damaged_sound_ends_in_facts_or_a_reason(shared, name):
     with pytest.raises(MediaError) as caught:
         validate_clip(path, wanted_seconds=None, parameters=ValidationParameters())
     assert caught.value.reason == "corrupt"
+
+
+def test_a_stream_that_appears_late_is_a_reason(tmp_path):
+    # Fifteen seconds of picture alone, then sound that the header does not announce.
+    source = make_clip(tmp_path / "source.flv", *H264, "-ar", "44100", size="64x48", seconds=20)
+    data = source.read_bytes()
+    position, kept = 13, [data[:4] + b"\x01" + data[5:13]]
+    while position < len(data):
+        size = 15 + int.from_bytes(data[position + 1 : position + 4], "big")
+        seconds = int.from_bytes(data[position + 4 : position + 7], "big") / 1000
+        is_early_sound = data[position] == 8 and seconds < 15
+        is_metadata = data[position] == 18
+        if not is_early_sound and not is_metadata:
+            kept.append(data[position : position + size])
+        position += size
+    path = tmp_path / "late.flv"
+    path.write_bytes(b"".join(kept))
+
+    for read in (
+        probe,
+        lambda path: validate_clip(path, wanted_seconds=None, parameters=ValidationParameters()),
+    ):
+        with pytest.raises(MediaError, match="appears after the beginning"):
+            read(path)
