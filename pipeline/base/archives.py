@@ -20,6 +20,15 @@ from earshot.files import publish_text, sync
 from pipeline.base.disk import require_space
 
 _BLOCK_BYTES = 1 << 20
+_MAX_MEMBERS = 5_000_000  # of one archive
+_MAX_HEADER_BYTES = 1 << 20
+_EXTENDED_HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 _TAR_NAMES = re.compile(r"\.(tar|tar\.gz|tgz|tar\.bz2|tbz2|tar\.xz|txz)$", re.IGNORECASE)
 _JUNK = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$)")  # what macOS adds to archives
 _IS_ENCRYPTED = 0x1  # bit of ZipInfo.flag_bits
@@ -46,8 +55,9 @@ def unpack_archive(archive_path: Path, folder: Path) -> None:
         if zipfile.is_zipfile(archive_path):
             _unpack_zip(archive_path, temporary_dir)
         elif _TAR_NAMES.search(archive_path.name):
-            for name, stream in iter_tar(archive_path):
-                _write(stream, temporary_dir / name)
+            for name, stream, num_bytes in iter_tar(archive_path):
+                require_space(temporary_dir, num_bytes, f"{name} unpacks to {num_bytes} bytes")
+                _write(stream, temporary_dir / name, num_bytes=num_bytes)
         else:
             raise DataError(f"{archive_path}: is not a zip or tar file")
 
@@ -59,9 +69,21 @@ def unpack_archive(archive_path: Path, folder: Path) -> None:
         raise
 
 
+class _BoundedTarInfo(tarfile.TarInfo):
+    """A member whose long name and other extended headers are small.
+
+    tarfile reads them into memory, whatever size they announce, and they compress well.
+    """
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _EXTENDED_HEADERS and self.size > _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"has a header of {self.size} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
+
+
 def iter_tar(
     path: Path, *, on_refusal: Callable[[str, str], None] | None = None
-) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
+) -> Iterator[tuple[PurePosixPath, IO[bytes], int]]:
     """Yield the regular files of a tar file, reading it once from front to end.
 
     Folders and files that macOS adds are skipped.
@@ -73,15 +95,21 @@ def iter_tar(
             error.
 
     Yields:
-        The member's relative path, and its content, which must be read before the next member.
+        The member's relative path, its content, which must be read before the next member, and its
+        size in bytes, of which the content has no more.
 
     Raises:
-        DataError: The file is damaged, or ``on_refusal`` is None and a member is unsafe.
+        DataError: The file is damaged, has too many members or too large headers, or
+            ``on_refusal`` is None and a member is unsafe.
     """
     try:
         # `r|*` never seeks, so a tar of many gigabytes is read only once.
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
+        with tarfile.open(path, "r|*", tarinfo=_BoundedTarInfo) as archive:
+            for number, member in enumerate(archive, start=1):
+                # tarfile keeps all members in memory, for access that a stream does not allow.
+                archive.members.clear()  # type: ignore[attr-defined]
+                if number > _MAX_MEMBERS:
+                    raise tarfile.ReadError(f"has more than {_MAX_MEMBERS} members")
                 if member.isdir() or _JUNK.search(member.name):
                     continue
 
@@ -100,7 +128,7 @@ def iter_tar(
 
                 stream = archive.extractfile(member)
                 assert stream is not None  # only for members that are not files
-                yield name, stream
+                yield name, stream, member.size
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DataError(
             f"{path}: not a readable tar file: {' '.join(str(error).split())}"
@@ -141,6 +169,8 @@ def _unpack_zip(archive_path: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(archive_path) as archive:
             # Look at all members before the first one is written.
+            if len(archive.infolist()) > _MAX_MEMBERS:
+                raise DataError(f"{archive_path}: has more than {_MAX_MEMBERS} members")
             members = _list_members(archive, archive_path)
             num_bytes = sum(info.file_size for info in members.values())
             require_space(folder, num_bytes, f"{archive_path.name} unpacks to {num_bytes} bytes")

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
-from earshot.errors import DataError
+from earshot.errors import DataError, RunError
 
 _SPARE_BYTES = 1 << 28  # left free for the tables and logs that are written beside large files
 
@@ -58,4 +58,19 @@ def require_space(folder: Path, num_bytes: int, why: str) -> None:
     if num_bytes + _SPARE_BYTES > free_bytes:
         raise DataError(
             f"{folder}: {free_bytes} bytes are free, but {why}; make room and run again"
+        )
+
+
+def require_free(folder: Path, num_bytes: int, min_free_bytes: float) -> None:
+    """Check that the disk of ``folder`` keeps ``min_free_bytes`` when ``num_bytes`` are written.
+
+    Raises:
+        RunError: It would have less.
+    """
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes - num_bytes < min_free_bytes:
+        raise RunError(
+            f"{folder}: {free_bytes} bytes are free, {num_bytes} are to be written, and "
+            f"{min_free_bytes:.0f} must stay free (download.min_free_gigabytes); make room and run "
+            "again"
         )

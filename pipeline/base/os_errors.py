@@ -29,6 +29,29 @@ OS_ERRORS = {
 }
 
 
+# What a machine lacks for a while: the task that met it may succeed later, and what it worked on is
+# not to blame.
+MACHINE_ERRORS = frozenset(
+    [
+        *OS_ERRORS,
+        errno.EIO,
+        errno.ENOMEM,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ESTALE,
+        errno.EREMOTEIO,
+        errno.ENOLCK,
+    ]
+)
+
+
+def is_machine_error(error: BaseException | None) -> bool:
+    """Return whether ``error`` is this machine's trouble: memory, rights, or one of its disks."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, OSError) and error.errno in MACHINE_ERRORS
+
+
 def is_os_error(error: BaseException) -> bool:
     """Return whether ``error`` is one of ``OS_ERRORS``."""
     return isinstance(error, OSError) and error.errno in OS_ERRORS

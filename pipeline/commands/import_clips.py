@@ -7,7 +7,8 @@ from typing import Any
 from earshot.errors import ParameterError
 from earshot.tables import CLIPS, read_table
 from pipeline.base.project import Project
-from pipeline.downloads.imports.import_clips import ImportParameters, ImportReport, import_clips
+from pipeline.downloads.imports.collector import ImportReport
+from pipeline.downloads.imports.import_clips import ImportParameters, import_clips
 from pipeline.downloads.parameters import DownloadParameters
 
 HELP = "take clips from folders or tar files that you have instead of downloading them"
@@ -49,7 +50,12 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         clips,
         clips_dir=project.clips_dir(dataset),
         ledger_path=project.ledger_path(dataset),
-        parameters=ImportParameters(mode=arguments.mode, num_workers=arguments.workers),
+        parameters=ImportParameters(
+            mode=arguments.mode,
+            num_workers=arguments.workers,
+            max_gigabytes=parameters.max_gigabytes,
+            min_free_gigabytes=parameters.min_free_gigabytes,
+        ),
         validation=parameters.validation,
         # With the table of now, DVC sees a changed output and runs the stages after it.
         table_path=project.downloads_table_path(dataset),

@@ -108,7 +108,7 @@ class Book:
         for history, entry in zip(task.histories, entries, strict=True):
             history.add(entry)
             if entry["outcome"] == "ok":
-                publish_clip(entry, self.clips_dir)
+                publish_clip(history, self.clips_dir)
         return entries
 
     def derive_table(self, table_path: Path | None) -> pa.Table:

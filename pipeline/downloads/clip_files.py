@@ -4,9 +4,8 @@ import hashlib
 import os
 import re
 import urllib.parse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from earshot.files import sha256_of, sync
 from pipeline.downloads.history import History
@@ -78,25 +77,39 @@ def format_path(path: Path | str) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def publish_clip(entry: Mapping[str, Any], clips_dir: Path) -> None:
-    """Move the file of a ledger entry from its work folder to its place."""
-    staged_path = clips_dir / entry["file"]["staged"]
-    path = clips_dir / entry["file"]["path"]
+def publish_clip(history: History, clips_dir: Path) -> None:
+    """Move the file of a clip's last success from its work folder to its place."""
+    assert history.ok is not None
+    staged_path = clips_dir / history.ok["file"]["staged"]
+    path = clips_dir / history.ok["file"]["path"]
     os.replace(staged_path, path)
 
     # Renaming one hard link of a file to another one does nothing and leaves both names.
     staged_path.unlink(missing_ok=True)
+    _remove_replaced(history, clips_dir)
     sync(clips_dir)
 
 
 def publish_staged_clips(histories: Iterable[History], clips_dir: Path) -> None:
     """Finish what a killed run had entered in the ledger but not moved to its place."""
     for history in histories:
-        if history.ok is None or not history.ok["file"].get("staged"):
+        if history.ok is None:
             continue
-        staged_path = clips_dir / history.ok["file"]["staged"]
-        if staged_path.exists() and sha256_of(staged_path) == history.ok["file"]["sha256"]:
-            publish_clip(history.ok, clips_dir)
+        if history.ok["file"].get("staged"):
+            staged_path = clips_dir / history.ok["file"]["staged"]
+            if staged_path.exists() and sha256_of(staged_path) == history.ok["file"]["sha256"]:
+                publish_clip(history, clips_dir)
+        if history.replaced_path is not None and history.has_file(clips_dir):
+            _remove_replaced(history, clips_dir)
+
+
+def _remove_replaced(history: History, clips_dir: Path) -> None:
+    """Remove the older file of a clip that now has one with another suffix."""
+    if history.replaced_path is None or history.ok is None:
+        return
+    if history.replaced_path != history.ok["file"]["path"]:
+        (clips_dir / history.replaced_path).unlink(missing_ok=True)
+    history.replaced_path = None
 
 
 def forget_if_source_changed(history: History) -> None:

@@ -40,6 +40,7 @@ States of the run:
 
 import random
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -184,6 +185,8 @@ class _Engine:
             self.book.histories.values(), access=self.book.access, now=self.clock()
         )
 
+        self._print_notices()
+
         if self.queue:
             num_clips = sum(len(task.histories) for task in self.queue)
             description = f"downloading {self.book.dataset}"
@@ -217,6 +220,11 @@ class _Engine:
                 wait_seconds = min(max(wait_seconds, _MIN_WAIT_SECONDS), _POLL_SECONDS)
                 self.pool.wait(limit_seconds=wait_seconds)
         self.pool.close_all()
+
+    def _print_notices(self) -> None:
+        for notice in self.stop_rule.notices:
+            print(f"{self.book.dataset}: {notice}", file=sys.stderr, flush=True)
+        self.stop_rule.notices.clear()
 
     def _has_work(self) -> bool:
         return bool(self.busy) or (bool(self.queue) and not self._is_stopped())
@@ -310,6 +318,7 @@ class _Engine:
             started_at=running.started_at,
             retry_after_seconds=answer["retry_after_seconds"],
         )
+        self._print_notices()
         if refused:
             self._attempt_refused(refused, but=task)
 

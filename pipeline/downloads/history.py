@@ -14,7 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from earshot.errors import DataError, quote
 from earshot.files import sha256_of
+from pipeline.downloads.ledger import find_fault
 from pipeline.downloads.reasons import Reason, classify, find_reason
 
 NEVER = math.inf
@@ -61,6 +63,8 @@ class History:
     is_retry_wanted: bool = False  # a `retry` came after the last attempt
     num_before_retry: int = 0  # attempts before the last `retry` or `refused`: they do not count
     ok: dict[str, Any] | None = None  # the last successful attempt
+    # Of the success before it, if it has another name: the file that the last one replaced.
+    replaced_path: str | None = None
     # Of a file that was written after its entry: its time, and whether its bytes are right.
     checked: tuple[int, bool] | None = None
     intact_at: float = 0.0  # when it was read and found right, as the ledger says
@@ -106,11 +110,21 @@ class History:
             self.attempts.append(entry)
             self.is_retry_wanted = False
             if entry["outcome"] == "ok":
+                self._note_replaced(entry["file"]["path"])
                 self.ok, self.checked, self.intact_at = entry, None, 0.0
+
+    def _note_replaced(self, path: str) -> None:
+        """Remember the file that a new one replaces under another name."""
+        if self.ok is not None and self.ok["file"]["path"] != path:
+            self.replaced_path = self.ok["file"]["path"]
+        elif self.replaced_path == path:
+            self.replaced_path = None
 
     def forget(self) -> None:
         """Drop all attempts, because the source is another one now."""
         self.attempts.clear()
+        if self.ok is not None:
+            self.replaced_path = self.ok["file"]["path"]
         self.ok, self.is_retry_wanted, self.num_before_retry = None, False, 0
         self.pulled = None
 
@@ -235,6 +249,9 @@ def read_histories(
 
     Returns:
         Histories by clip id, in the order of the list.
+
+    Raises:
+        DataError: an entry lacks what its type needs.
     """
     columns = [
         clips.column(name).to_pylist()
@@ -244,10 +261,17 @@ def read_histories(
     entries = list(entries)
 
     # Clips that are no longer in the list keep their entries in the ledger.
-    for entry in entries:
+    for number, entry in enumerate(entries, start=1):
         history = histories.get(entry["clip_id"])
-        if history is not None:
-            history.add(entry)
+        if history is None:
+            continue
+        fault = find_fault(entry)
+        if fault is not None:
+            raise DataError(
+                f"attempts.jsonl, line {number}: the {entry['type']} of clip "
+                f"{quote(entry['clip_id'])} {fault}; mend or remove the line"
+            )
+        history.add(entry)
     add_pulled_rows(histories, before, entries)
     return histories
 

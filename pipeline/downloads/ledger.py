@@ -143,7 +143,8 @@ def parse_entries(data: bytes, path: Path | str) -> tuple[list[dict[str, Any]], 
             entry = json.loads(line)
         except ValueError:
             entry = None
-        if not isinstance(entry, dict) or "type" not in entry or "clip_id" not in entry:
+        is_entry = isinstance(entry, dict) and isinstance(entry.get("clip_id"), str)
+        if not is_entry or not isinstance(entry.get("type"), str):
             broken_line = broken_line or number
             continue
 
@@ -158,6 +159,66 @@ def parse_entries(data: bytes, path: Path | str) -> tuple[list[dict[str, Any]], 
         # The next writer cuts the file off here, behind the last whole entry.
         num_bytes += len(line) + 1
     return entries, num_bytes
+
+
+_NUMBER = (int, float)
+_FIELDS: dict[str, tuple[type, ...]] = {
+    "time": _NUMBER,
+    "url": (str,),
+    "start_seconds": (*_NUMBER, type(None)),
+    "end_seconds": (*_NUMBER, type(None)),
+    "outcome": (str,),
+    "versions": (str,),
+}
+_FIELDS_OF_FAILURE: dict[str, tuple[type, ...]] = {"reason": (str,), "text": (str,), "by": (str,)}
+_FIELDS_OF_FILE: dict[str, tuple[type, ...]] = {
+    "path": (str,),
+    "bytes": (int,),
+    "sha256": (str,),
+    "duration_seconds": _NUMBER,
+    "width": (int,),
+    "height": (int,),
+    "fps": (*_NUMBER, type(None)),
+    "video_codec": (str,),
+    "audio_codec": (str, type(None)),
+    "sample_rate": (int, type(None)),
+    "flags": (list,),
+}
+
+
+def find_fault(entry: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with an entry; None if it has all that its type needs.
+
+    Entries of unknown types, which a newer version wrote, have no fault.
+    """
+    if entry["type"] != "attempt":
+        return _find_wrong_field(entry, {"time": _NUMBER}) if entry["type"] == "intact" else None
+    fault = _find_wrong_field(entry, _FIELDS)
+    if fault is not None:
+        return fault
+
+    if entry["outcome"] == "failed":
+        return _find_wrong_field(entry, _FIELDS_OF_FAILURE)
+    if entry["outcome"] != "ok":
+        return f"has the outcome {entry['outcome']!r}, expected ok or failed"
+    file = entry.get("file")
+    if not isinstance(file, dict):
+        return "lacks the mapping file"
+    return _find_wrong_field(file, _FIELDS_OF_FILE, prefix="file.")
+
+
+def _find_wrong_field(
+    values: Mapping[str, Any], fields: Mapping[str, tuple[type, ...]], *, prefix: str = ""
+) -> str | None:
+    for name, kinds in fields.items():
+        if name not in values:
+            return f"lacks the field {prefix}{name}"
+        if not isinstance(values[name], kinds):
+            expected = " or ".join(
+                "null" if kind is type(None) else kind.__name__ for kind in kinds
+            )
+            return f"has {prefix}{name} {values[name]!r}, expected {expected}"
+    return None
 
 
 def _encode(entry: Mapping[str, Any]) -> bytes:

@@ -40,6 +40,7 @@ _WEIGHT_OF_UNAVAILABLE = 0.8
 _MAX_LOCAL_VIDEOS = 3
 
 _DISK_INTERVAL_SECONDS = 10.0
+_SLACK = 60.0  # seconds: clocks of machines that share a ledger differ a little
 
 
 @dataclass
@@ -67,6 +68,7 @@ class StopRule:
         gates: pace and pauses of each host.
         stop_message: why the run must stop; None while it may go on.
         is_refused: whether it must stop because a site refuses this machine.
+        notices: what a user should know meanwhile; the engine prints and clears them.
     """
 
     def __init__(self, parameters: DownloadParameters, gates: SiteGates, *, started_at: float):
@@ -74,6 +76,7 @@ class StopRule:
         self.gates = gates
         self.stop_message: str | None = None
         self.is_refused = False
+        self.notices: list[str] = []
 
         self._records: dict[str, _SiteRecord] = {}
         self._local_texts: dict[str, str] = {}  # by URL: errors of this machine since a success
@@ -193,6 +196,8 @@ class StopRule:
         if record.num_pauses > parameters.max_pauses or pause.end - now > longest:
             self.is_refused = True
             self.stop_message = f"{words}, {record.num_pauses} times in a row); {advice}"
+        elif pause.is_new:
+            self.notices.append(f"{words}); nothing is requested for {pause.end - now:.0f} s")
 
     def _is_mass_refusal(self, record: _SiteRecord, gate: SiteGate, now: float) -> bool:
         """Return whether most of the last videos failed for reasons that are not their own."""
@@ -268,13 +273,21 @@ class StopRule:
         """
         # The newest answer of each site decides. An import is no answer of a site.
         newest: dict[str, tuple[float, History]] = {}
+        num_from_future = 0
         for history in histories:
+            num_from_future += history.last is not None and history.last["time"] > now + _SLACK
             host = find_host(history.url)
             if host is None or history.last is None or history.last.get("access") == "import":
                 continue
             moment = min(history.last["time"], now)
             if host not in newest or moment >= newest[host][0]:
                 newest[host] = moment, history
+
+        if num_from_future:
+            self.notices.append(
+                f"the last attempts at {num_from_future} clips lie in the future, as if a clock "
+                "was ahead; they delay nothing"
+            )
 
         for moment, history in newest.values():
             last, gate = history.last, self.gates.find(history.url)
@@ -288,6 +301,10 @@ class StopRule:
                     tripped_at=moment,
                     retry_after_seconds=last.get("retry_after_seconds"),
                 )
+                seconds = gate.seconds_to_wait(now)
+                if seconds > 1:
+                    host = find_host(history.url)
+                    self.notices.append(f"{host}: an earlier pause lasts {seconds:.0f} s more")
 
     # --- the disk
 

@@ -1,6 +1,7 @@
 """Archives: hostile names, links, bombs and damage."""
 
 import io
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -9,6 +10,7 @@ from collections import Counter
 import pytest
 
 from earshot.errors import DataError
+from pipeline.base import archives
 from pipeline.base.archives import iter_tar, unpack_archive
 
 HOSTILE_NAMES = [
@@ -74,3 +76,35 @@ def test_links_bombs_and_broken_archives_are_refused(tmp_path):
         unpack_archive(tmp_path / "a.tar.gz", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert Counter(path.name.startswith(".tmp-") for path in tmp_path.iterdir())[True] == 0
+
+
+def test_headers_and_counts_of_a_tar_are_bounded(tmp_path, monkeypatch):
+    """tarfile keeps long names and all members in memory, whatever the archive says."""
+    path = tmp_path / "name.tar.gz"
+    with tarfile.open(path, "w:gz", format=tarfile.GNU_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo("a/" * 1_000_000 + "b"))
+    with pytest.raises(DataError, match="has a header of 2000002 bytes"):
+        list(iter_tar(path))
+
+    path = tmp_path / "many.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for number in range(20):
+            archive.addfile(tarfile.TarInfo(str(number)))
+    assert len([name for name, _, _ in iter_tar(path)]) == 20
+    monkeypatch.setattr(archives, "_MAX_MEMBERS", 19)
+    with pytest.raises(DataError, match="has more than 19 members"):
+        unpack_archive(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tar_that_does_not_fit_on_the_disk_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "zeros.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        info = tarfile.TarInfo("zeros")
+        info.size = 30_000_000
+        archive.addfile(info, io.BytesIO(bytes(info.size)))
+    usage = shutil.disk_usage(tmp_path)._replace(free=(1 << 28) + 20_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(DataError, match="zeros unpacks to 30000000 bytes"):
+        unpack_archive(path, tmp_path / "out")
+    assert [item.name for item in tmp_path.iterdir()] == ["zeros.tar.gz"]

@@ -2,7 +2,8 @@
 
 Public names in reading order:
 
-- ``import_clips.import_clips``, ``ImportParameters``, ``ImportReport``: match, validate, publish.
+- ``import_clips.import_clips``, ``ImportParameters``: match, validate, publish.
+- ``collector.Collector``: sorts files by clip until a clip has all its parts.
 - ``clip_names.ClipNames``: find the clip that a file's name means.
 - ``sources.SourceReader``: the files in folders and tar files.
 """

@@ -14,20 +14,19 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import av
-import av.error
 import pyarrow as pa
 
 from earshot.errors import DataError, MediaError, RunError
 from earshot.files import sha256_of, sync
 from earshot.tables import DOWNLOADS, write_table
-from pipeline.base.disk import link_file
+from pipeline.base.disk import link_file, require_free
 from pipeline.base.progress import Progress
 from pipeline.downloads.clip_files import (
     make_file_stem,
@@ -35,11 +34,10 @@ from pipeline.downloads.clip_files import (
     publish_staged_clips,
 )
 from pipeline.downloads.history import History, add_pulled_rows, read_histories
-from pipeline.downloads.imports.clip_names import ClipNames
-from pipeline.downloads.imports.sources import FilePart, FoundFile, Kind, SourceReader
+from pipeline.downloads.imports.collector import Candidate, Collector, ImportReport, has_sound
+from pipeline.downloads.imports.sources import FilePart, Kind, SourceReader
 from pipeline.downloads.ledger import Ledger
 from pipeline.downloads.table import derive_downloads, read_downloads_if_there
-from pipeline.media.container import open_container
 from pipeline.media.mux import SUFFIX, mux, mux_still
 from pipeline.media.validate import ClipFacts, ValidationParameters, validate_clip
 
@@ -53,23 +51,12 @@ class ImportParameters:
 
     mode: Literal["link", "copy"] = "link"  # link: hard links, symbolic ones to another disk
     num_workers: int = 2  # files that are validated at the same time
+    max_gigabytes: float = 4.0  # of one member of a tar file
+    min_free_gigabytes: float = 1.0  # of the disk; the import stops before it has less
 
     def __post_init__(self) -> None:
         if self.num_workers < 1:
             raise ValueError(f"num_workers is {self.num_workers}, expected 1 or more")
-
-
-@dataclass
-class ImportReport:
-    """What became of every file; a tar member is named ``file.tar!member``."""
-
-    imported: list[str] = field(default_factory=list)  # clip ids
-    present: list[str] = field(default_factory=list)  # ids of clips that had a file before
-    # Files that failed validation: name, clip id, reason, text.
-    rejected: list[tuple[str, str, str, str]] = field(default_factory=list)
-    # Files that are not imported: name, why not.
-    foreign: list[tuple[str, str]] = field(default_factory=list)
-    num_hidden: int = 0
 
 
 def import_clips(
@@ -146,98 +133,6 @@ def _check_source(source: Path | str, clips_dir: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class _Candidate:
-    """A clip of the list and the files that it can be made from."""
-
-    history: History
-    parts: dict[Kind, FilePart]
-
-
-class _Collector:
-    """Sorts files by clip until a clip has all its parts."""
-
-    def __init__(
-        self,
-        clips: pa.Table,
-        histories: dict[str, History],
-        clips_dir: Path,
-        reader: SourceReader,
-        report: ImportReport,
-    ):
-        self._names, self._histories, self._clips_dir = ClipNames(clips), histories, clips_dir
-        self._reader, self._report = reader, report
-        self._waiting: dict[str, dict[Kind, FilePart]] = {}  # by clip id: parts without the rest
-        self._taken: set[str] = set()  # clips that are present, imported or being validated
-        self._present: set[str] = set()  # clips that had a file before
-
-    def add(self, file: FoundFile) -> _Candidate | None:
-        """Sort one file; return its clip if it is complete now."""
-        kind = file.kind
-        if kind is None:
-            suffix = file.suffix or "without suffix"
-            self._leave(file, f"a clip is made of no file of kind {suffix}")
-            return None
-
-        clip_id = self._find_clip(file)
-        if clip_id is None:
-            return None
-
-        # Clips that have a file, or will have one, need no other.
-        history = self._histories[clip_id]
-        has_file = history.has_file(self._clips_dir) and not history.is_retry_wanted
-        if clip_id not in self._taken and has_file:
-            self._taken.add(clip_id)
-            self._present.add(clip_id)
-            self._report.present.append(clip_id)
-        if clip_id in self._taken:
-            # Sounds and pictures beside a whole video are usual, and so are files of clips that
-            # were present before. Only a second video is reported.
-            if kind == "video" and clip_id not in self._present:
-                self._leave(file, f"another file was found for {clip_id} before")
-            return None
-
-        parts = self._waiting.setdefault(clip_id, {})
-        if kind in parts:
-            self._leave(file, f"{parts[kind].name} was found for {clip_id} before")
-            return None
-        part = parts[kind] = self._reader.get_part(file)
-
-        # A video with sound is a clip; otherwise wait for the other half.
-        is_complete = {"video", "audio"} <= set(parts)
-        if is_complete or (kind == "video" and _has_sound(part.path)):
-            return self._take(clip_id)
-        return None
-
-    def take_rest(self) -> Iterator[_Candidate]:
-        """Yield the clips that still wait for a part: no file is left that could bring it."""
-        for clip_id in list(self._waiting):
-            yield self._take(clip_id)
-
-    def reopen(self, clip_id: str) -> None:
-        """Accept further files for a clip whose file was rejected."""
-        self._taken.discard(clip_id)
-
-    def _take(self, clip_id: str) -> _Candidate:
-        self._taken.add(clip_id)
-        return _Candidate(self._histories[clip_id], self._waiting.pop(clip_id))
-
-    def _find_clip(self, file: FoundFile) -> str | None:
-        name = file.file_name
-        try:
-            # Ids of the dataset `local` are file names with their suffix.
-            clip_id = self._names.find(name[: -len(file.suffix)]) or self._names.find(name)
-        except DataError as error:
-            self._leave(file, str(error))
-            return None
-        if clip_id is None:
-            self._leave(file, "the list has no clip of this name")
-        return clip_id
-
-    def _leave(self, file: FoundFile, cause: str) -> None:
-        self._report.foreign.append((file.name, cause))
-
-
-@dataclass(frozen=True)
 class _Prepared:
     """A validated file in the staging folder."""
 
@@ -266,7 +161,7 @@ class _Importer:
         self._parameters, self._validation, self._report = parameters, validation, report
         self.histories = read_histories(clips, ledger.entries)
         self._staging_dir = clips_dir / _STAGING
-        self._running: deque[tuple[_Candidate, Future[_Prepared]]] = deque()
+        self._running: deque[tuple[Candidate, Future[_Prepared]]] = deque()
         self._num_started = 0
 
     def run(self, sources: list[Path], progress: Progress) -> None:
@@ -281,8 +176,10 @@ class _Importer:
             clips_dir=self._clips_dir,
             staging_dir=self._staging_dir,
             on_refusal=lambda name, cause: self._report.foreign.append((name, cause)),
+            max_bytes=int(self._parameters.max_gigabytes * 1e9),
+            min_free_bytes=int(self._parameters.min_free_gigabytes * 1e9),
         )
-        collector = _Collector(self._clips, self.histories, self._clips_dir, reader, self._report)
+        collector = Collector(self._clips, self.histories, self._clips_dir, reader, self._report)
 
         # Validation decodes and takes long: threads do it while this one reads on.
         with ThreadPoolExecutor(self._parameters.num_workers) as executor:
@@ -293,22 +190,24 @@ class _Importer:
                     self._start(candidate, executor)
                 # Unpacked members and copies take room, so reading does not run far ahead.
                 while len(self._running) > 2 * self._parameters.num_workers:
-                    self._finish_one(collector)
+                    self._finish_one(collector, executor)
                 progress.update(num_failed=len(self._report.rejected) - num_before)
 
-            # What still lacks a part now is rejected with the part's name.
-            for candidate in collector.take_rest():
-                self._start(candidate, executor)
-            while self._running:
-                self._finish_one(collector)
+            # What still lacks a part now is rejected with the part's name. Its spares may be whole.
+            while True:
+                for candidate in collector.take_rest():
+                    self._start(candidate, executor)
+                if not self._running:
+                    break
+                self._finish_one(collector, executor)
         self._report.num_hidden = reader.num_hidden
 
-    def _start(self, candidate: _Candidate, executor: Executor) -> None:
+    def _start(self, candidate: Candidate, executor: Executor) -> None:
         self._num_started += 1
         folder = self._staging_dir / f"clip-{self._num_started}"
         self._running.append((candidate, executor.submit(self._prepare, candidate, folder)))
 
-    def _prepare(self, candidate: _Candidate, folder: Path) -> _Prepared:
+    def _prepare(self, candidate: Candidate, folder: Path) -> _Prepared:
         """Join, validate, stage and hash one clip; runs in a thread."""
         folder.mkdir(parents=True)
         history = candidate.history
@@ -322,6 +221,9 @@ class _Importer:
         elif self._parameters.mode == "link":
             link_file(part.path, staged_path, otherwise="symlink")
         else:
+            require_free(
+                folder, part.path.stat().st_size, self._parameters.min_free_gigabytes * 1e9
+            )
             shutil.copyfile(part.path, staged_path)
         # A symbolic link leads to the user's own file, which was written long ago.
         if not staged_path.is_symlink():
@@ -345,7 +247,7 @@ class _Importer:
             )
         return facts
 
-    def _finish_one(self, collector: _Collector) -> None:
+    def _finish_one(self, collector: Collector, executor: Executor) -> None:
         """Wait for the oldest clip; publish or reject it."""
         candidate, future = self._running.popleft()
         clip_id, parts = candidate.history.clip_id, list(candidate.parts.values())
@@ -357,14 +259,17 @@ class _Importer:
             prepared = future.result()
         except MediaError as error:
             self._report.rejected.append((origin, clip_id, error.reason, str(error)))
-            collector.reopen(clip_id)  # another source may have a better file
+            # Another file, of this source or a later one, may be better.
+            another = collector.reject(clip_id)
+            if another is not None:
+                self._start(another, executor)
         else:
             self._publish(candidate.history, prepared, origin)
+            collector.settle(clip_id)
         finally:
+            # Members of tar files were unpacked for this clip alone, whatever became of it.
             for part in parts:
-                # Members of tar files were unpacked for this clip alone, whatever became of it.
-                if part.is_ours:
-                    part.path.unlink(missing_ok=True)
+                part.remove()
 
     def _publish(self, history: History, prepared: _Prepared, origin: str) -> None:
         """Enter a clip in the ledger, then move it to its place.
@@ -396,7 +301,7 @@ class _Importer:
 
         self._ledger.append([entry])
         history.add(entry)
-        publish_clip(entry, self._clips_dir)
+        publish_clip(history, self._clips_dir)
         self._report.imported.append(history.clip_id)
 
 
@@ -406,7 +311,7 @@ _KINDS: tuple[Kind, ...] = ("video", "audio", "image")
 def _join_parts(clip_id: str, parts: dict[Kind, FilePart], folder: Path) -> FilePart:
     """Return one file with picture and sound; make it in ``folder`` if there are two."""
     video, sound, image = (parts.get(kind) for kind in _KINDS)
-    if video is not None and (sound is None or _has_sound(video.path)):
+    if video is not None and (sound is None or has_sound(video.path)):
         return video
     if sound is None:
         raise MediaError(
@@ -423,12 +328,3 @@ def _join_parts(clip_id: str, parts: dict[Kind, FilePart], folder: Path) -> File
             "no_video", f"only the sound of {clip_id} was found, expected its picture beside it"
         )
     return FilePart(video.name if video is not None else sound.name, joined_path, is_ours=True)
-
-
-def _has_sound(path: Path) -> bool:
-    """Return whether a file has an audio stream; validation reports what cannot be read."""
-    try:
-        with open_container(path) as container:
-            return bool(container.streams.audio)
-    except (av.error.FFmpegError, OSError, ValueError):
-        return True

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Literal, cast
 
 from pipeline.base.archives import iter_tar
+from pipeline.base.disk import require_free
 from pipeline.downloads.clip_files import VIDEO_SUFFIXES
 
 Kind = Literal["video", "audio", "image"]
@@ -34,6 +35,11 @@ class FilePart:
     path: Path
     is_ours: bool  # it lies in the staging folder and may be moved
 
+    def remove(self) -> None:
+        """Remove an unpacked file; a user's own file stays."""
+        if self.is_ours:
+            self.path.unlink(missing_ok=True)
+
 
 @dataclass(frozen=True)
 class FoundFile:
@@ -43,6 +49,7 @@ class FoundFile:
     suffix: str  # lower case, with its dot
     path: Path | None = None
     stream: IO[bytes] | None = None  # a tar member's bytes, until the next file is asked for
+    num_bytes: int = 0  # of a tar member, as its header says; the stream never has more
 
     @property
     def file_name(self) -> str:
@@ -69,6 +76,8 @@ class SourceReader:
         clips_dir: Path,
         staging_dir: Path,
         on_refusal: Callable[[str, str], None],
+        max_bytes: int,
+        min_free_bytes: int,
     ):
         """Prepare to read; nothing is opened yet.
 
@@ -77,9 +86,12 @@ class SourceReader:
             clips_dir: the dataset's own folder; it is skipped if a source contains it.
             staging_dir: where tar members are unpacked.
             on_refusal: called with name and cause for tar members that must not be unpacked.
+            max_bytes: larger tar members are not unpacked.
+            min_free_bytes: of the disk; nothing is unpacked that would leave less.
         """
         self._sources, self._on_refusal = sources, on_refusal
         self._clips_dir, self._staging_dir = clips_dir, staging_dir
+        self._max_bytes, self._min_free_bytes = max_bytes, min_free_bytes
         self._num_unpacked = 0
         self.num_hidden = 0
 
@@ -94,12 +106,24 @@ class SourceReader:
                 else:
                     yield FoundFile(name, path.suffix.lower(), path=path)
 
+    def find_obstacle(self, file: FoundFile) -> str | None:
+        """Return why a file must not be unpacked; None if it may."""
+        if file.path is None and file.num_bytes > self._max_bytes:
+            limit = f"download.max_gigabytes ({self._max_bytes / 1e9:g})"
+            return f"unpacks to {file.num_bytes} bytes, expected at most {limit}"
+        return None
+
     def get_part(self, file: FoundFile) -> FilePart:
-        """Return a file on the disk; a tar member is unpacked into the staging folder."""
+        """Return a file on the disk; a tar member is unpacked into the staging folder.
+
+        Raises:
+            RunError: the disk would have too little space left.
+        """
         if file.path is not None:
             return FilePart(file.name, file.path, is_ours=False)
 
         assert file.stream is not None
+        require_free(self._staging_dir, file.num_bytes, self._min_free_bytes)
         self._num_unpacked += 1
         path = self._staging_dir / f"member-{self._num_unpacked}{file.suffix}"
         with open(path, "wb") as target:
@@ -108,12 +132,15 @@ class SourceReader:
 
     def _iter_members(self, tar_path: Path, tar_name: str) -> Iterator[FoundFile]:
         on_refusal = partial(self._refuse, tar_name)
-        for member, stream in iter_tar(tar_path, on_refusal=on_refusal):
+        for member, stream, num_bytes in iter_tar(tar_path, on_refusal=on_refusal):
             if member.name.startswith("."):
                 self.num_hidden += 1
             else:
                 yield FoundFile(
-                    f"{tar_name}!{member}", member.suffix.lower(), stream=cast(IO[bytes], stream)
+                    f"{tar_name}!{member}",
+                    member.suffix.lower(),
+                    stream=cast(IO[bytes], stream),
+                    num_bytes=num_bytes,
                 )
 
     def _refuse(self, tar_name: str, member: str, cause: str) -> None:

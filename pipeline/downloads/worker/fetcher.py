@@ -12,13 +12,16 @@ engine moves it to its place.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import urllib.parse
 from pathlib import Path
 from typing import Any
 
+from earshot.files import publish_text
 from pipeline.base.disk import link_file
+from pipeline.base.os_errors import is_machine_error
 from pipeline.downloads.clip_files import (
     SOURCE_STEM,
     choose_suffix,
@@ -64,8 +67,9 @@ class Fetcher:
         except FetchError as error:
             retry_after_seconds = error.retry_after_seconds
             failure = make_failure(error.reason, error.text)
-        except OSError as error:
-            failure = make_failure(None, f"{type(error).__name__}: {error}")
+        except (OSError, MemoryError) as error:
+            reason = "local" if is_machine_error(error) else None
+            failure = make_failure(reason, f"{type(error).__name__}: {error}")
 
         # Clips that were finished before the error keep their result.
         clips: list[ClipResult] = [
@@ -101,6 +105,7 @@ class Fetcher:
             return _same_media(path, request["clips"])
 
         # A killed worker may have fetched the whole video: do not ask the site again.
+        self._forget_other_settings(work_dir)
         found = find_source(work_dir)
         if found is not None:
             return _same_media(found, request["clips"])
@@ -119,6 +124,15 @@ class Fetcher:
         if plain.path is None:
             return self._get_from_site(plain.url, request["clips"], work_dir)
         return _same_media(plain.path, request["clips"])
+
+    def _forget_other_settings(self, work_dir: Path) -> None:
+        """Remove what an earlier run fetched with other settings; note those of this run."""
+        stamp_path = work_dir / "settings.json"
+        stamp = json.dumps([self._parameters.max_height, self._parameters.format])
+        if not stamp_path.exists() or stamp_path.read_text() != stamp:
+            shutil.rmtree(work_dir)
+            work_dir.mkdir()
+            publish_text(stamp_path, stamp)
 
     def _get_file(self, path: Path, work_dir: Path, *, is_linked: bool) -> Path:
         """Copy or link a file of this machine into the work folder."""

@@ -1,0 +1,159 @@
+"""Sort the files of an import by clip, until a clip has all its parts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import av.error
+import pyarrow as pa
+
+from earshot.errors import DataError
+from pipeline.downloads.history import History
+from pipeline.downloads.imports.clip_names import ClipNames
+from pipeline.downloads.imports.sources import FilePart, FoundFile, Kind, SourceReader
+from pipeline.media.container import open_container
+
+
+@dataclass
+class ImportReport:
+    """What became of every file; a tar member is named ``file.tar!member``."""
+
+    imported: list[str] = field(default_factory=list)  # clip ids
+    present: list[str] = field(default_factory=list)  # ids of clips that had a file before
+    # Files that failed validation: name, clip id, reason, text.
+    rejected: list[tuple[str, str, str, str]] = field(default_factory=list)
+    # Files that are not imported: name, why not.
+    foreign: list[tuple[str, str]] = field(default_factory=list)
+    num_hidden: int = 0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A clip of the list and the files that it can be made from."""
+
+    history: History
+    parts: dict[Kind, FilePart]
+
+
+class Collector:
+    """Sorts files by clip until a clip has all its parts.
+
+    A clip is waiting (for a part), being validated, or done (it has a file). Files that come while
+    it is being validated are spares: if it is rejected, they are tried.
+    """
+
+    def __init__(
+        self,
+        clips: pa.Table,
+        histories: dict[str, History],
+        clips_dir: Path,
+        reader: SourceReader,
+        report: ImportReport,
+    ):
+        self._names, self._histories, self._clips_dir = ClipNames(clips), histories, clips_dir
+        self._reader, self._report = reader, report
+        self._waiting: dict[str, dict[Kind, FilePart]] = {}  # by clip id: parts without the rest
+        self._validating: set[str] = set()
+        self._spares: dict[str, list[tuple[Kind, FilePart]]] = {}  # by clip id
+        self._imported: set[str] = set()
+        self._present: set[str] = set()  # clips that had a file before
+
+    def add(self, file: FoundFile) -> Candidate | None:
+        """Sort one file; return its clip if it is complete now."""
+        kind = file.kind
+        if kind is None:
+            suffix = file.suffix or "without suffix"
+            self._leave(file.name, f"a clip is made of no file of kind {suffix}")
+            return None
+
+        clip_id = self._find_clip(file)
+        if clip_id is None or self._has_file(clip_id):
+            # Sounds and pictures beside a whole video are usual, and so are files of clips that
+            # were present before. Only a second video is reported.
+            if clip_id in self._imported and kind == "video":
+                self._leave(file.name, f"another file was found for {clip_id} before")
+            return None
+
+        cause = self._reader.find_obstacle(file)
+        if cause is not None:
+            self._leave(file.name, cause)
+            return None
+        return self._sort(clip_id, kind, self._reader.get_part(file))
+
+    def take_rest(self) -> Iterator[Candidate]:
+        """Yield the clips that still wait for a part: no file is left that could bring it."""
+        for clip_id in list(self._waiting):
+            yield self._take(clip_id)
+
+    def settle(self, clip_id: str) -> None:
+        """Note that a clip was imported; drop its spares."""
+        self._validating.discard(clip_id)
+        self._imported.add(clip_id)
+        for kind, part in self._spares.pop(clip_id, ()):
+            if kind == "video":
+                self._leave(part.name, f"another file was found for {clip_id} before")
+            part.remove()
+
+    def reject(self, clip_id: str) -> Candidate | None:
+        """Note that a clip's file was rejected; return the clip again if spares complete it."""
+        self._validating.discard(clip_id)
+        candidate = None
+        for kind, part in self._spares.pop(clip_id, ()):
+            candidate = self._sort(clip_id, kind, part) or candidate
+        return candidate
+
+    def _has_file(self, clip_id: str) -> bool:
+        """Return whether a clip needs no file, because it has one."""
+        if clip_id in self._imported or clip_id in self._present:
+            return True
+        if clip_id in self._waiting or clip_id in self._validating:
+            return False
+        history = self._histories[clip_id]
+        if history.has_file(self._clips_dir) and not history.is_retry_wanted:
+            self._present.add(clip_id)
+            self._report.present.append(clip_id)
+            return True
+        return False
+
+    def _sort(self, clip_id: str, kind: Kind, part: FilePart) -> Candidate | None:
+        parts = self._waiting.get(clip_id, {})
+        if clip_id in self._validating or kind in parts:
+            self._spares.setdefault(clip_id, []).append((kind, part))
+            return None
+        parts = self._waiting.setdefault(clip_id, {})
+        parts[kind] = part
+
+        # A video with sound is a clip; otherwise wait for the other half.
+        is_complete = {"video", "audio"} <= set(parts)
+        if is_complete or (kind == "video" and has_sound(part.path)):
+            return self._take(clip_id)
+        return None
+
+    def _take(self, clip_id: str) -> Candidate:
+        self._validating.add(clip_id)
+        return Candidate(self._histories[clip_id], self._waiting.pop(clip_id))
+
+    def _find_clip(self, file: FoundFile) -> str | None:
+        name = file.file_name
+        try:
+            # Ids of the dataset `local` are file names with their suffix.
+            clip_id = self._names.find(name[: -len(file.suffix)]) or self._names.find(name)
+        except DataError as error:
+            self._leave(file.name, str(error))
+            return None
+        if clip_id is None:
+            self._leave(file.name, "the list has no clip of this name")
+        return clip_id
+
+    def _leave(self, name: str, cause: str) -> None:
+        self._report.foreign.append((name, cause))
+
+
+def has_sound(path: Path) -> bool:
+    """Return whether a file has an audio stream; validation reports what cannot be read."""
+    try:
+        with open_container(path) as container:
+            return bool(container.streams.audio)
+    except (av.error.FFmpegError, OSError, ValueError):
+        return True
