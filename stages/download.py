@@ -28,7 +28,7 @@ def main(project: Project, dataset: str) -> None:
         table_path=project.downloads_table_path(dataset),
     )
 
-    # A metric for `dvc metrics show`: counts of each split.
+    # Counts of each split.
     counts = json.dumps(count_splits(clips, downloads), indent=1)
     publish_text(project.manifests_dir(dataset) / "downloads.json", counts + "\n")
 

@@ -5,8 +5,9 @@ import json
 from earshot.files import publish_text
 from earshot.reader import FeatureReader
 from earshot.tables import CLIPS, SAMPLES, read_table
+from eval.results.dvc_summary import describe_summary, summarize_for_dvc
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
-from eval.results.files import LISTS, summarize_for_dvc, write_results
+from eval.results.files import LISTS, write_results
 from pipeline.base.project import Project
 from pipeline.base.user_files import noted_user_files
 from pipeline.datasets.dataset import check_test_splits, find_own_tables
@@ -17,7 +18,7 @@ from train.inference.entrants import collect_entrants
 
 
 def main(project: Project) -> None:
-    """Write ``cache/maps/`` and, in ``reports/``, the scores, the results and ``metrics.json``."""
+    """Write ``cache/maps/`` and, in ``reports/``, the scores, the results and ``summary.json``."""
     parameters = project.parameters(EvaluationParameters, "evaluate")
     check_test_splits(parameters.subsets, own_tables=find_own_tables(project.params))
     entrants = collect_entrants(project, parameters)
@@ -54,8 +55,15 @@ def main(project: Project) -> None:
             rows[name] += new_rows
 
     write_results(project.reports_dir, **rows)
-    metrics = json.dumps(summarize_for_dvc(rows["results"]), indent=1)
-    publish_text(project.reports_dir / "metrics.json", metrics + "\n")
+    _write_summary(project, rows["results"], parameters)
+
+
+def _write_summary(project: Project, results: list[dict], parameters: EvaluationParameters) -> None:
+    """Write the few numbers that ``dvc metrics show`` and ``dvc exp show`` print."""
+    protocol, metric = parameters.main_protocol, parameters.comparison_metric
+    summary = summarize_for_dvc(results, protocol=protocol, metric=metric)
+    publish_text(project.reports_dir / "summary.json", json.dumps(summary, indent=1) + "\n")
+    print(describe_summary(results, protocol=protocol, metric=metric))
 
 
 def evaluate(project: Project) -> None:

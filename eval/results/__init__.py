@@ -11,5 +11,6 @@
 - ``published.py``: ``PUBLISHED``, ``explain_incomparability``: results of papers
 - ``result_rows.py``: rows of results.json grouped into tables, their order and their numbers
 - ``exports.py``: the tables as Markdown, CSV and LaTeX
+- ``dvc_summary.py``: ``summarize_for_dvc``: the few numbers of ``summary.json``, for DVC
 - ``files.py``: ``write_results``, ``read_results``, ``METRICS``: the files, field by field
 """

@@ -185,27 +185,6 @@ def read_results(reports_dir: Path | str) -> dict[str, list[dict[str, Any]]]:
     return {name: content.get(name, []) for name in LISTS}
 
 
-def summarize_for_dvc(results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Make the content of ``reports/metrics.json``, which ``dvc metrics`` shows.
-
-    Args:
-        results: the list ``results`` of results.json.
-
-    Returns:
-        Nested dicts: dataset, subset, protocol, model, then ``n`` and each metric with four digits.
-    """
-    nested: dict[str, Any] = {}
-    for row in results:
-        level = nested
-        for name in ("dataset", "subset", "protocol"):
-            level = level.setdefault(row[name], {})
-
-        values = {metric: row[metric] for metric in METRICS if row.get(metric) is not None}
-        rounded = {metric: round(value, 4) for metric, value in values.items()}
-        level[row["model"]] = {"n": row["n"], **rounded}
-    return nested
-
-
 def _replace_nan(row: Mapping[str, Any]) -> dict[str, Any]:
     """Replace NaN, which JSON does not have, by null."""
     return {

@@ -76,7 +76,7 @@ def _find_output(project: Project, stage: str) -> Path:
     """Return an output without which DVC runs a stage again."""
     kind, _, name = stage.partition("@")
     if kind == "evaluate":
-        return project.reports_dir / "metrics.json"
+        return project.reports_dir / "summary.json"
     if kind == "detections":
         return project.manifests_dir(name) / "detections.json"
     return project.run_dir(name)

@@ -109,7 +109,7 @@ def test_weights_that_change_are_read_again(weights, capsys):
     outputs = {
         "weights@mine": weights.run_dir("mine") / "run.json",
         "train@a": weights.run_dir("a") / "run.json",
-        "evaluate": weights.reports_dir / "metrics.json",
+        "evaluate": weights.reports_dir / "summary.json",
         "detections@sample": weights.manifests_dir("sample") / "detections.json",
     }
     for stage, path in outputs.items():

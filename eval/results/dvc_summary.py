@@ -1,0 +1,95 @@
+"""Make ``reports/summary.json``: about ten numbers, for ``dvc metrics`` and ``dvc exp show``.
+
+Everything else is in ``results.json``. DVC makes a column of each number, and eight columns fit a
+terminal of 100 characters only if their names are short: ``ezv.fs`` is the model ``ezvsl`` on the
+test set ``final_single``. A short name depends on the name alone, so that `dvc metrics diff` still
+finds it when the run gets another model or test set.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_MODEL_LETTERS, _TEST_SET_LETTERS = 3, 2
+
+
+def summarize_for_dvc(
+    results: Iterable[Mapping[str, Any]], *, protocol: str, metric: str
+) -> dict[str, dict[str, float | None]]:
+    """Choose one number for each model and test set.
+
+    Args:
+        results: the list ``results`` of results.json.
+        protocol: the main protocol.
+        metric: the comparison metric, one of ``eval.results.files.METRICS``.
+
+    Returns:
+        By short name of the model (trained, released or external; no baseline), then by short name
+        of the test set: the metric with four digits; null where no sample was scored.
+    """
+    rows = _choose_rows(results, protocol)
+    models, test_sets = _shorten_names(rows)
+    name_of = _name_test_sets(rows)
+
+    summary: dict[str, dict[str, float | None]] = {}
+    for row in rows:
+        value = None if row[metric] is None else round(row[metric], 4)
+        short_name = test_sets[name_of[row["dataset"], row["subset"]]]
+        summary.setdefault(models[row["model"]], {})[short_name] = value
+    return summary
+
+
+def describe_summary(results: Iterable[Mapping[str, Any]], *, protocol: str, metric: str) -> str:
+    """Return the sentence that explains the keys of ``summary.json`` on the terminal."""
+    models, test_sets = _shorten_names(_choose_rows(results, protocol))
+    keys = ", ".join(f"{short} = {name}" for name, short in (models | test_sets).items())
+    return f"reports/summary.json: {metric} under {protocol}; {keys or 'there is no model'}"
+
+
+def shorten(names: Iterable[str], *, num_letters: int) -> dict[str, str]:
+    """Return a short name for each name.
+
+    One word is cut (``ezvsl``: ``ezv``); of several words, each gives its first letter
+    (``final_single``: ``fs``). The word ``test`` at the end does not count. Names whose short
+    names would be equal stay whole.
+
+    Args:
+        names: names of words that ``_`` joins.
+        num_letters: how long one word may be.
+    """
+    names = list(dict.fromkeys(names))
+    short_names = {name: _shorten_one(name, num_letters) for name in names}
+    counts = Counter(short_names.values())
+    return {name: short if counts[short] == 1 else name for name, short in short_names.items()}
+
+
+def _shorten_one(name: str, num_letters: int) -> str:
+    words = [word for word in name.split("_") if word] or [name]
+    if len(words) > 1 and words[-1] == "test":
+        words.pop()
+    return words[0][:num_letters] if len(words) == 1 else "".join(word[0] for word in words)
+
+
+def _choose_rows(results: Iterable[Mapping[str, Any]], protocol: str) -> list[Mapping[str, Any]]:
+    return [row for row in results if row["kind"] == "model" and row["protocol"] == protocol]
+
+
+def _shorten_names(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the short names of the models and those of the test sets."""
+    rows = list(rows)
+    return (
+        shorten((row["model"] for row in rows), num_letters=_MODEL_LETTERS),
+        shorten(_name_test_sets(rows).values(), num_letters=_TEST_SET_LETTERS),
+    )
+
+
+def _name_test_sets(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """Return a name by dataset and subset; one that two datasets have begins with the dataset."""
+    test_sets = list(dict.fromkeys((row["dataset"], row["subset"]) for row in rows))
+    counts = Counter(subset for _, subset in test_sets)
+    return {
+        (dataset, subset): f"{dataset}_{subset}"
+        if counts[subset] > 1 or subset == "test"
+        else subset
+        for dataset, subset in test_sets
+    }
