@@ -15,6 +15,7 @@ from pipeline.base.parameters import build, read_yaml
 from pipeline.base.secrets import PROXY_FORM, is_proxy
 
 LOCAL_NAME = "params.local.yaml"
+STORAGE_VARIABLE = "EARSHOT_STORE"
 PROXY_VARIABLE, COOKIES_VARIABLE = "EARSHOT_PROXY", "EARSHOT_COOKIES"
 
 _REMEDY = (
@@ -41,6 +42,8 @@ class LocalSettings:
     """What ``params.local.yaml`` and the environment say; all of it may be absent."""
 
     download: LocalDownload = field(default_factory=LocalDownload)
+    # The folder of clips, ledgers, stores, weights and trainings; None: `cache` in the checkout.
+    storage: str | None = None
 
 
 def read_local_settings(folder: Path, environment: Mapping[str, str]) -> LocalSettings:
@@ -60,7 +63,20 @@ def read_local_settings(folder: Path, environment: Mapping[str, str]) -> LocalSe
         "proxy": environment.get(PROXY_VARIABLE) or settings.download.proxy,
         "cookies_path": environment.get(COOKIES_VARIABLE) or settings.download.cookies_path,
     }
-    return LocalSettings(build(LocalDownload, found, "download"))
+    storage = environment.get(STORAGE_VARIABLE) or settings.storage
+    return LocalSettings(build(LocalDownload, found, "download"), storage)
+
+
+def find_home(root: Path) -> Path:
+    """Return the checkout that a folder belongs to: usually itself.
+
+    `dvc exp run --temp` and its queue copy a checkout to ``.dvc/tmp/exps`` of the checkout, without
+    the files that Git ignores.
+    """
+    for folder in root.parents:
+        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
+            return folder.parents[2]
+    return root
 
 
 def require_no_secrets(params: Mapping[str, Any], path: Path) -> None:

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from earshot.errors import ParameterError
-from pipeline.base.local_settings import LocalSettings, read_local_settings, require_no_secrets
+from pipeline.base.local_settings import (
+    LocalSettings,
+    find_home,
+    read_local_settings,
+    require_no_secrets,
+)
 from pipeline.base.parameters import build, read_yaml, require_distinct
 
 _Parameters = TypeVar("_Parameters")
@@ -53,7 +58,7 @@ class Project:
             content = "is empty" if params is None else f"holds {type(params).__name__}"
             raise ParameterError(f"{path}: {content}, expected sections")
         require_no_secrets(params, path)
-        return cls(root, params, read_local_settings(root, environment))
+        return cls(root, params, read_local_settings(find_home(root), environment))
 
     # Parameters.
 
@@ -95,7 +100,7 @@ class Project:
         if dotted_name == "download" and isinstance(values, Mapping):
             own = {key: value for key, value in asdict(self.local.download).items() if value}
             values = {**values, **own}
-        return build(cls, values, dotted_name, folder=self.root)
+        return build(cls, values, dotted_name, folder=find_home(self.root))
 
     @property
     def proxy(self) -> str | None:
@@ -142,13 +147,22 @@ class Project:
         """Return the folder of everything that is cached for a dataset."""
         return self.root / "cache" / dataset
 
+    @property
+    def storage_dir(self) -> Path:
+        """The folder of what no experiment may lose or compute twice.
+
+        It holds clips, ledgers, stores, weights and trainings. Experiments of a checkout share it.
+        """
+        home = find_home(self.root)
+        return home / Path(self.local.storage or "cache").expanduser()
+
     def ledger_path(self, dataset: str) -> Path:
         """Return the path of the log of download attempts. It must survive every rerun of DVC."""
-        return self.dataset_cache_dir(dataset) / "attempts.jsonl"
+        return self.storage_dir / dataset / "attempts.jsonl"
 
     def clips_dir(self, dataset: str) -> Path:
         """Return the folder of the downloaded media files."""
-        return self.dataset_cache_dir(dataset) / "clips"
+        return self.storage_dir / dataset / "clips"
 
     def feature_dir(self, dataset: str, feature: str) -> Path:
         """Return the folder of a feature's index and shards, which is a DVC output."""
@@ -156,19 +170,19 @@ class Project:
 
     def store_dir(self, dataset: str, feature: str) -> Path:
         """Return the folder of immutable shards, to which the feature folder has hard links."""
-        return self.dataset_cache_dir(dataset) / "store" / feature
+        return self.storage_dir / dataset / "store" / feature
 
     # Data of models.
 
     @property
     def weights_dir(self) -> Path:
         """Weights that were trained elsewhere, as fetched."""
-        return self.root / "cache" / "weights"
+        return self.storage_dir / "weights"
 
     @property
     def training_dir(self) -> Path:
         """Unfinished and finished trainings by run. No DVC output: a killed training resumes."""
-        return self.root / "cache" / "training"
+        return self.storage_dir / "training"
 
     def run_dir(self, model: str) -> Path:
         """Return the folder of a model that can be evaluated: trained here or released."""

@@ -9,6 +9,7 @@ from earshot.errors import ParameterError
 from pipeline.base.project import Project
 from pipeline.base.proxy import use_proxy
 from pipeline.base.secrets import find_secrets, hide_secrets, is_proxy
+from pipeline.datasets import local
 from pipeline.downloads.parameters import DownloadParameters
 
 SECRET = "pa55-w0rd"
@@ -139,3 +140,26 @@ def test_a_proxy_holds_for_all_libraries_and_ends(monkeypatch):
     with use_proxy("http://proxy:80"):
         assert os.environ["https_proxy"] == os.environ["HTTP_PROXY"] == "http://proxy:80"
     assert os.environ["HTTP_PROXY"] == "http://before" and "https_proxy" not in os.environ
+
+
+def test_experiments_share_the_storage_of_their_checkout(tmp_path):
+    """`dvc exp run --temp` works in a copy below `.dvc/tmp/exps`, without ignored files."""
+    copy = tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmp123"
+    copy.mkdir(parents=True)
+    for folder in (tmp_path, copy):
+        write(folder, "sources: {local: {folder: ../videos}}\n")
+    (tmp_path / "params.local.yaml").write_text("download: {proxy: 'http://p:1'}\n")
+
+    project = Project.load(copy, environment={})
+    assert project.proxy == "http://p:1"
+    assert project.clips_dir("local") == tmp_path / "cache" / "local" / "clips"
+    assert project.store_dir("local", "flow") == tmp_path / "cache" / "local" / "store" / "flow"
+    assert project.ledger_path("local").parent == tmp_path / "cache" / "local"
+    assert project.training_dir == tmp_path / "cache" / "training"
+    # What DVC tracks is the experiment's own.
+    assert project.feature_dir("local", "flow") == copy / "cache" / "local" / "flow"
+    folder = project.parameters(local.Parameters, "sources.local").folder
+    assert folder == f"{tmp_path}/../videos"
+
+    other = Project.load(copy, environment={"EARSHOT_STORE": "/large/disk"})
+    assert str(other.clips_dir("local")) == "/large/disk/local/clips"
