@@ -9,6 +9,7 @@ from pipeline.media.reader import MediaInfo
 # What the row attributes mean; for the root of a shard.
 ATTRIBUTE_UNITS = {
     "attribute_sample_rate": "Hz",
+    "attribute_start_seconds": "of the first sample, on the clip's timeline",
 }
 
 # What the window is laid around:
@@ -73,7 +74,7 @@ def find_sound_needs(settings: WindowSettings, moment: Moment, info: MediaInfo) 
 def describe_window(decoded: Decoded) -> Mapping[str, float | int]:
     """Return the row attributes of a sample's sound: its rate, and where it really begins."""
     assert decoded.sample_rate is not None and decoded.sound_start_seconds is not None
-    return {"sample_rate": decoded.sample_rate}
+    return {"sample_rate": decoded.sample_rate, "start_seconds": decoded.sound_start_seconds}
 
 
 def check_sound_settings(settings: WindowSettings) -> None:

@@ -30,7 +30,16 @@ from pipeline.shards.requests import Clip
 
 # What decides the bits of the arrays. Numba is not in the list: compiled flow is used only where it
 # has OpenCV's bits, and shards have the same bytes with and without it.
-_SOFTWARE = ("numpy", "opencv-python-headless", "opencv-python", "av", "librosa", "scipy", "h5py")
+_SOFTWARE = (
+    "numpy",
+    "opencv-python-headless",
+    "opencv-python",
+    "av",
+    "librosa",
+    "soxr",
+    "scipy",
+    "h5py",
+)
 
 
 class Extract(Protocol):

@@ -8,6 +8,7 @@ import pytest
 
 from earshot.errors import ParameterError
 from pipeline.base.parameters import build
+from pipeline.features import waveforms
 from pipeline.features.extract import extract_features
 from pipeline.features.feature import Moment
 from pipeline.features.sound_window import find_window
@@ -264,3 +265,19 @@ def test_a_click_is_seen_exactly_inside_the_window(tmp_path):
             first = settings.n_fft / 2 / own_rate if settings.kind == "psd" else 0.0
             expected = (place - first) / hop_seconds
             assert abs(array.max(axis=0).argmax() - expected) < 1.5 + first / hop_seconds
+
+
+def test_rows_say_where_a_shifted_window_begins(tmp_path):
+    path = make_clip(
+        tmp_path / "a.mkv",
+        *("-c:v", "mpeg4", "-c:a", "flac", "-af", "atrim=end=4"),
+        size="64x64",
+        seconds=6,
+    )
+    moments = [Moment("first", 0.2), Moment("middle", 2.0), Moment("last", 5.9)]
+    features = [make_feature(Parameters()), waveforms.make_feature(waveforms.Parameters())]
+    rows = list(extract_features(path, moments, features))
+    starts = [one["spectrograms"].attributes["start_seconds"] for one in rows]
+    # The sound ends after 4 s; the last window ends there, too.
+    assert starts == pytest.approx([0.0, 0.5, 1.0], abs=0.01)
+    assert rows[2]["waveforms"].attributes["start_seconds"] == pytest.approx(0.0, abs=0.01)

@@ -1,5 +1,6 @@
 """Verify and repair: a flipped bit anywhere is found, and the same bytes come back."""
 
+import json
 import os
 import random
 import shutil
@@ -213,6 +214,13 @@ def test_other_software_makes_another_shard(tmp_path):
     assert not path.exists()
     assert check(tmp_path) == []
     np.testing.assert_array_equal(FeatureReader(tmp_path / "frames").read(sample_id), 77)
+
+
+def test_shards_record_the_libraries_that_decide_their_bits(tmp_path):
+    tables = make_dataset(tmp_path, TEXTS)
+    build(tmp_path, tables)
+    recorded = json.loads(FeatureReader(tmp_path / "frames").attributes["software"])
+    assert {"av", "librosa", "numpy", "scipy", "soxr"} <= recorded.keys()
 
 
 def test_repairing_with_other_parameters_is_refused(tmp_path):
