@@ -286,6 +286,7 @@ def _collect_stretches(decoded: Iterator[_Decoded], window: Window) -> list[Stre
                     origin_seconds=window.origin_seconds,
                     start_seconds=window.decode_start_seconds,
                     stop_seconds=window.decode_stop_seconds,
+                    follows_loss=is_broken and bool(stretches),
                 )
             )
             is_broken = False

@@ -25,6 +25,7 @@ _FADE_SECONDS = 0.05  # longest fade; of a longer overlap the beginning is dropp
 _STEP_SECONDS = 0.01
 _STEP_FRAMES = 3
 _REGULAR_SECONDS = 0.0025
+_LONGEST_ERROR_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Stretch:
         origin_seconds: float,
         start_seconds: float,
         stop_seconds: float,
+        follows_loss: bool,
     ):
         """Begin with the format of the first frame, which still has to be added.
 
@@ -60,6 +62,7 @@ class Stretch:
             origin_seconds: The time, by the file's own timestamps, that is the clip's zero.
             start_seconds: Where the range begins that is decoded, on the clip's timeline.
             stop_seconds: Where that range ends.
+            follows_loss: Whether packets before the first frame could not be decoded.
         """
         self.rate = frame.sample_rate
         self._format = _get_format(frame)
@@ -78,6 +81,7 @@ class Stretch:
         assert frame.time_base is not None
         self._seconds_per_tick = float(frame.time_base)
         self._origin_seconds = origin_seconds
+        self._follows_loss = follows_loss
         self._start = round(start_seconds * self.rate)
         self._max_silence = math.ceil((stop_seconds - start_seconds) * self.rate)
 
@@ -133,12 +137,17 @@ class Stretch:
         """
         if np.ptp(self._offsets) < _STEP_SECONDS * self.rate:
             return []
-        steps = []
+        steps: list[int] = []
         for index in range(_STEP_FRAMES, len(self._offsets) - _STEP_FRAMES + 1):
             before = self._offsets[index - _STEP_FRAMES : index]
             after = self._offsets[index : index + _STEP_FRAMES]
             is_regular = max(np.ptp(before), np.ptp(after)) <= _REGULAR_SECONDS * self.rate
-            if is_regular and abs(after[0] - before[-1]) > _STEP_SECONDS * self.rate:
+            if not is_regular or abs(after[0] - before[-1]) <= _STEP_SECONDS * self.rate:
+                continue
+
+            # Behind damage the demuxer counts on. The first time that it reads then makes the step.
+            is_late = self._positions[index] <= _LONGEST_ERROR_SECONDS * self.rate
+            if not (self._follows_loss and is_late and not steps):
                 steps.append(index)
         return steps
 
