@@ -51,6 +51,8 @@ _OWN_METHODS = {
     "Hear The Flow": "htf",
     "vision-only+CF+TF": "vision_only",
     "flow": "flow_8bit",
+    "FNAC": "fnac",
+    "SLAVC": "slavc",
     "RCGrad": "rcgrad",
     "FlowGrad-H": "flowgrad_h",
     "FlowGrad-IC": "flowgrad_ic",

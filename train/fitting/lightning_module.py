@@ -86,6 +86,7 @@ class TrainingModule(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Begin new statistics."""
         self.train_statistics.reset()
+        self.model.begin_epoch(self.current_epoch)
 
     def on_validation_epoch_start(self) -> None:
         """Begin new statistics."""

@@ -177,9 +177,14 @@ def _make_untrained_entrant(
 
 
 def name_method(parameters: TrainingParameters) -> str:
-    """Name the method of a network for the results: ``ezvsl`` with its objects is another one."""
+    """Name the method of a network for the results.
+
+    ``ezvsl`` with its objects is another method, and so is ``ezvsl`` with a margin (MarginNCE).
+    """
     guidance = getattr(parameters, "object_guidance", "none")
-    return parameters.method if guidance == "none" else f"{parameters.method}+ogl_{guidance}"
+    has_margin = parameters.method == "ezvsl" and getattr(parameters, "margin", 0.0) != 0
+    method = "marginnce" if has_margin else parameters.method
+    return method if guidance == "none" else f"{method}+ogl_{guidance}"
 
 
 def _require_same_init(parameters: TrainingParameters, initial_sha256: str | None) -> None:

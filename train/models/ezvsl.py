@@ -32,6 +32,8 @@ class Parameters(TrainingParameters):
     embedding_size: int = 512  # channels of the common space
     tau: float = 0.03  # temperature of the loss
     matching: Literal["max", "average", "pooled"] = "max"  # how a frame matches a sound
+    # subtracted from the similarity of true pairs; MarginNCE: -0.2
+    margin: float = 0.0
 
     # the map of objects that is mixed in at test; needs ImageNet's weights
     object_guidance: Literal["none", "l1", "cls"] = "none"
@@ -93,6 +95,7 @@ class Model(Localizer):
             embeddings["audio"],
             tau=self.settings.tau,
             matching=self.settings.matching,
+            margin=self.settings.margin,
         )
 
     def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:

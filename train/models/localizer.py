@@ -134,6 +134,12 @@ class Localizer(nn.Module):
         """Compute the maps that choose the epoch: without what is mixed in at test."""
         return self.localize(inputs)
 
+    def take_first_weights(self) -> None:
+        """Prepare what follows from the first weights; called once, when the network has them."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Prepare for a training epoch, from 0: some losses change in the course of a training."""
+
     def attach_classifier(self, classifier: ResNetEncoder) -> None:
         """Keep the classifier that ``needed_classifier`` describes."""
         raise TypeError(f"{type(self).__module__} needs no classifier")

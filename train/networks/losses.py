@@ -15,6 +15,7 @@ LVS_TEMPERATURE = 0.07  # of the logits; a constant in the published code
 # The published code multiplies a clip's own column among the negatives by 1 - 100 instead of
 # leaving it out. The factor makes its logit so small that it counts for nothing.
 _OWN_COLUMN_FACTOR = -99.0
+_RANGE_EPSILON = 1e-5  # of FNAC's code: a map that is constant has a range of 0
 
 
 def own_similarity(visual: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
@@ -84,6 +85,7 @@ def multiple_instance_loss(
     *,
     tau: float = 0.03,
     matching: Literal["max", "average", "pooled"] = "max",
+    margin: float = 0.0,
 ) -> torch.Tensor:
     """Compute the loss of EZ-VSL (Mo & Morgado, ECCV 2022), in both directions.
 
@@ -94,17 +96,108 @@ def multiple_instance_loss(
         matching: how a frame matches a sound (paper, Table 6). ``max``: by its best place;
             ``average``: by the mean over its places; ``pooled``: by the mean of its features,
             normalized again.
+        margin: is subtracted from the similarity of a frame with its own sound (MarginNCE, Park et
+            al., ICASSP 2023). A negative margin makes the decision laxer.
 
     Returns:
         A scalar, the sum of the cross entropies of frames against sounds and of sounds against
         frames.
     """
     if matching == "pooled":
-        logits = F.normalize(visual.mean((2, 3)), dim=1) @ audio.T
+        similarities = F.normalize(visual.mean((2, 3)), dim=1) @ audio.T
     else:
-        similarities = all_similarities(visual, audio).flatten(2)
-        logits = similarities.amax(2) if matching == "max" else similarities.mean(2)
-    return _symmetric_cross_entropy(logits / tau, reduction="sum")
+        maps = all_similarities(visual, audio).flatten(2)
+        similarities = maps.amax(2) if matching == "max" else maps.mean(2)
+
+    if margin:
+        similarities = similarities - margin * torch.eye(len(audio)).to(similarities)
+    return _symmetric_cross_entropy(similarities / tau, reduction="sum")
+
+
+def false_negative_terms(
+    visual: torch.Tensor,
+    audio: torch.Tensor,
+    *,
+    tau: float = 0.03,
+    foreground_threshold: float = 0.6,
+) -> torch.Tensor:
+    """Compute the four terms of FNAC's loss (Sun et al., CVPR 2023).
+
+    Clips of a batch that sound or look alike are false negatives. The last three terms therefore
+    compare how alike the clips are by sound, by picture, by what sounds in the picture, and across.
+
+    Args:
+        visual: (n, c, h, w), of unit norm over channels.
+        audio: (n, c), of unit norm.
+        tau: temperature of all logits.
+        foreground_threshold: places whose own similarity, scaled to 0..1, is larger sound.
+
+    Returns:
+        (4,): EZ-VSL's loss; mean absolute difference of the affinities by sound and across; by
+        sound and by what sounds in the picture; by picture and across.
+    """
+    across = all_similarities(visual, audio).flatten(2).amax(2)
+    contrast = _symmetric_cross_entropy(across / tau, reduction="sum")
+
+    # The part of each frame that sounds; the mean is over all places, not those that are kept.
+    own = own_similarity(visual, audio)
+    low, high = own.amin((1, 2), keepdim=True), own.amax((1, 2), keepdim=True)
+    is_foreground = (own - low) / (high - low + _RANGE_EPSILON) > foreground_threshold
+    foreground = (visual * is_foreground[:, None]).mean((2, 3))
+    whole = visual.mean((2, 3))
+
+    def affinity(similarities: torch.Tensor) -> torch.Tensor:
+        return (similarities / tau).softmax(1)
+
+    by_sound, by_cross = affinity(audio @ audio.T), affinity(across)
+    by_foreground, by_picture = affinity(foreground @ foreground.T), affinity(whole @ whole.T)
+    distances = (by_sound - by_cross, by_sound - by_foreground, by_picture - by_cross)
+    return torch.stack([contrast, *(distance.abs().mean() for distance in distances)])
+
+
+def simultaneous_loss(
+    online: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    momentum: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    *,
+    tau: float = 0.03,
+) -> torch.Tensor:
+    """Compute the loss of SLAVC (Mo & Morgado, NeurIPS 2022).
+
+    A place matches a sound if it corresponds to it more than to other sounds, and if it lies where
+    the sound is localized. Each term compares one modality with the momentum copy of the other.
+
+    Args:
+        online: visual features of correspondence and localization (n, c, h, w), then audio
+            features of both (n, c); of unit norm over channels.
+        momentum: the same of the momentum networks.
+        tau: temperature of all logits.
+
+    Returns:
+        A scalar.
+    """
+    visual_1, visual_2, audio_1, audio_2 = online
+    momentum_visual_1, momentum_visual_2, momentum_audio_1, momentum_audio_2 = momentum
+    frames = _log_joint(visual_1, momentum_audio_1, visual_2, momentum_audio_2, tau=tau)
+    sounds = _log_joint(momentum_visual_1, audio_1, momentum_visual_2, audio_2, tau=tau)
+
+    # As in the authors' code: rows are frames in both terms, and the cross entropy normalizes once
+    # more over the sounds.
+    target = torch.arange(len(frames), device=frames.device)
+    return F.cross_entropy(frames, target) + F.cross_entropy(sounds, target)
+
+
+def _log_joint(
+    visual_1: torch.Tensor,
+    audio_1: torch.Tensor,
+    visual_2: torch.Tensor,
+    audio_2: torch.Tensor,
+    *,
+    tau: float,
+) -> torch.Tensor:
+    """Return the logarithm (n, m) of how well frame n matches sound m, summed over places."""
+    correspondence = (all_similarities(visual_1, audio_1) / tau).log_softmax(1).flatten(2)
+    localization = (all_similarities(visual_2, audio_2) / tau).flatten(2).log_softmax(2)
+    return (correspondence + localization).logsumexp(2)
 
 
 def clip_loss(first: torch.Tensor, second: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:

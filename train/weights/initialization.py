@@ -83,10 +83,15 @@ def initialize(
         ParameterError: There are no ImageNet weights of this width or backbone.
         DataError: The weights cannot be fetched or read, or do not fit.
     """
-    init = parameters.init
-    if init == "random":
-        return
+    if parameters.init != "random":
+        _load_first_weights(model, parameters, weights_dir=weights_dir)
+    model.take_first_weights()
 
+
+def _load_first_weights(
+    model: Localizer, parameters: TrainingParameters, *, weights_dir: Path | None
+) -> None:
+    init = parameters.init
     path = find_init_file(parameters)
     state = None if path is None else _read_weights(path)
     recognized = None if state is None else recognize_method(state)

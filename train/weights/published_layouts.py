@@ -6,6 +6,7 @@ After ``find_state_dict`` the names of the published checkpoints are:
 |---|---|---|
 | lvs | ``imgnet``, ``audnet`` | |
 | ezvsl | ``imgnet``, ``audnet``, ``img_proj``, ``aud_proj`` | |
+| slavc | ``imgnet``, ``audnet``, ``img_proj1`` | and a momentum copy of each |
 | htf | ``imgnet``, ``audnet``, ``flowatt`` | ``flownet`` with the CNN for flow |
 | rcgrad | ``image_encoder``, ``audio_encoder`` | an unused convolution |
 | flowgrad_ic | ``image_encoder``, ``audio_encoder`` | a first convolution of four channels |
@@ -52,6 +53,9 @@ def recognize_method(state: StateDict) -> dict[str, str] | None:
     if {"imgnet", "audnet"} <= parts:
         if "flowatt" in parts:
             return {"method": "htf", "flow_encoder": "cnn" if "flownet" in parts else "maxpool"}
+        if "img_proj1" in parts:
+            return {"method": "slavc"}
+        # FNAC and MarginNCE have EZ-VSL's network: without their losses they are EZ-VSL.
         return {"method": "ezvsl" if "img_proj" in parts else "lvs"}
 
     return None

@@ -1,0 +1,35 @@
+"""Make ``golden_recent.npz``: what the code of FNAC and SLAVC computes, and MarginNCE's formula.
+
+``recent_state_dict_keys.json`` has the names and shapes of their tensors.
+
+    python -m tests.data.make_golden_recent
+
+The numbers were made by running the authors' code on the weights and inputs of
+``tests/helpers/golden_formula.py``. They lie in the shared folder; this script takes what the
+tests read.
+"""
+
+import json
+
+import numpy as np
+
+from tests.helpers.paths import DATA, SHARED
+
+_METHODS = ("fnac", "slavc")
+_PARTS = ("fnac_", "slavc_", "formula_margin_")
+
+
+def main() -> None:
+    """Write the file."""
+    golden = np.load(SHARED / "golden" / "recent_models.npz")
+    kept = {name: values for name, values in golden.items() if name.startswith(_PARTS)}
+    kept["fnac_losses_0"] = kept["fnac_losses"][0]  # EZ-VSL's term alone
+    np.savez_compressed(DATA / "golden_recent.npz", **kept)
+
+    keys = json.loads((SHARED / "golden" / "recent_state_dict_keys.json").read_text())
+    text = json.dumps({name: keys[name] for name in _METHODS}, separators=(",", ":"))
+    (DATA / "recent_state_dict_keys.json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
