@@ -176,7 +176,10 @@ def test_other_backbones_hear_waveforms_and_read_torchvisions_weights(tmp_path, 
         ({"method": "ezvsl", "batch_size": 1}, "batch_size .* needs negatives"),
         ({"method": "rcgrad", "schedule": "step"}, "schedule"),
         ({"method": "rcgrad", "image_std": [0.2, 0.2, 0.0]}, r"image_std .* must be > 0"),
-        ({"method": "lvs", "learning_rate": float("nan")}, r"learning_rate \(nan\) must be > 0"),
+        (
+            {"method": "lvs", "learning_rate": float("nan")},
+            "learning_rate is nan, expected a finite number",
+        ),
     ],
 )
 def test_wrong_parameters_are_named(values, message):
