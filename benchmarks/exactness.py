@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.media.cut import cut_clip
-from pipeline.media.ffmpeg import find_ffmpeg
+from pipeline.media.files.ffmpeg import find_ffmpeg
 from pipeline.media.mux import mux
 from tests.helpers.coded_media import (
     SECTIONS,

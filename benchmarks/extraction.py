@@ -39,7 +39,7 @@ from pipeline.features import flow, frames, spectrograms
 from pipeline.features.extract import extract_features
 from pipeline.features.feature import Moment
 from pipeline.kernels.farneback import load_refine_level
-from pipeline.media.ffmpeg import find_ffmpeg
+from pipeline.media.files.ffmpeg import find_ffmpeg
 from pipeline.media.reader import ClipReader, probe
 
 FARNEBACK = (0.5, 3, 15, 3, 5, 1.2, 0)

@@ -17,7 +17,7 @@ from typing import Literal
 
 from earshot.errors import EarshotError
 from pipeline.downloads.tool_versions import read_package_version, read_program_version
-from pipeline.media.ffmpeg import find_ffmpeg, read_version
+from pipeline.media.files.ffmpeg import find_ffmpeg, read_version
 
 _OLD_DAYS = 60  # sites change weekly, and yt-dlp follows them
 _ENOUGH_GIGABYTES = 20

@@ -30,9 +30,9 @@ from earshot.tables import CLIPS, SAMPLES
 from pipeline.base.parameters import IS_PATH
 from pipeline.datasets.dataset import Attribute, Dataset
 from pipeline.lists.rows import make_file_clip
-from pipeline.media.container import open_container
+from pipeline.media.files.container import open_container
+from pipeline.media.files.timeline import choose_stream, find_duration
 from pipeline.media.recordings import find_recordings
-from pipeline.media.timeline import choose_stream, find_duration
 
 LISTING_NAME = "listing.json"
 _LISTING_VERSION = 1

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from earshot.errors import EarshotError
-from pipeline.media.ffmpeg import find_ffmpeg, read_version
+from pipeline.media.files.ffmpeg import find_ffmpeg, read_version
 
 # Program by yt-dlp's name, in yt-dlp's order of preference; YouTube needs one of them.
 JS_RUNTIMES = {"deno": "deno", "node": "node", "bun": "bun", "quickjs": "qjs"}

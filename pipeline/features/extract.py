@@ -5,9 +5,9 @@ from pathlib import Path
 
 from earshot.errors import MediaError
 from pipeline.features.feature import AudioWindow, Decoded, Extracted, Feature, Moment, Needs
-from pipeline.media.audio_reader import SoundWindow
-from pipeline.media.frame import VideoFrame
+from pipeline.media.pictures.frame import VideoFrame
 from pipeline.media.reader import ClipReader
+from pipeline.media.sound.audio_reader import SoundWindow
 
 # The sound of each window of a moment, or the error that reading it gave.
 _Sounds = dict[AudioWindow, SoundWindow | MediaError]

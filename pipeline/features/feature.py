@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pipeline.features.registry import Kind
-from pipeline.media.frame import VideoFrame
+from pipeline.media.pictures.frame import VideoFrame
 from pipeline.media.reader import MediaInfo
 
 

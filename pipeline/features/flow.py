@@ -21,7 +21,7 @@ from pipeline.features.feature import Decoded, Extracted, Feature, Moment, Needs
 from pipeline.features.float16 import to_float16
 from pipeline.features.resize import fit_short_side, resize_stored
 from pipeline.kernels.farneback import compute_farneback
-from pipeline.media.frame import VideoFrame
+from pipeline.media.pictures.frame import VideoFrame
 from pipeline.media.reader import MediaInfo
 
 VERSION = 1

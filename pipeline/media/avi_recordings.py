@@ -16,9 +16,9 @@ import av
 from av.container import InputContainer, OutputContainer
 
 from earshot.errors import MediaError
-from pipeline.media.container import iter_packets
-from pipeline.media.formats import make_library_options
-from pipeline.media.timeline import choose_streams
+from pipeline.media.files.container import iter_packets
+from pipeline.media.files.formats import make_library_options
+from pipeline.media.files.timeline import choose_streams
 
 # The size of a chunk counts its bytes behind the first eight; chunks begin at even positions.
 _CHUNK_HEAD_BYTES = 8

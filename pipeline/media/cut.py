@@ -10,14 +10,14 @@ from typing import Any
 
 import ffmpeg
 
-from pipeline.media.configuration import may_change_configuration
-from pipeline.media.container import open_container
-from pipeline.media.ffmpeg import read_version
-from pipeline.media.formats import make_program_options
-from pipeline.media.media_file import Opening, name_errors
+from pipeline.media.files.configuration import may_change_configuration
+from pipeline.media.files.container import open_container
+from pipeline.media.files.ffmpeg import read_version
+from pipeline.media.files.formats import make_program_options
+from pipeline.media.files.media_file import Opening, name_errors
+from pipeline.media.files.timeline import choose_stream, choose_streams, find_frame_rate
+from pipeline.media.pictures.whole_decode import is_reordered_avi
 from pipeline.media.reader import ClipReader
-from pipeline.media.timeline import choose_stream, choose_streams, find_frame_rate
-from pipeline.media.whole_decode import is_reordered_avi
 
 # Small enough to be fast and to keep a cache small; good enough that the coding does not show in
 # flow and spectrograms.

@@ -22,8 +22,8 @@ from av.stream import Stream
 
 from earshot.errors import MediaError
 from earshot.files import publish
-from pipeline.media.container import iter_packets, open_container
-from pipeline.media.timeline import choose_stream, find_origin
+from pipeline.media.files.container import iter_packets, open_container
+from pipeline.media.files.timeline import choose_stream, find_origin
 
 VERSION = 2  # of what is written; raise it when joined files must be made again
 SUFFIX = ".mkv"  # Matroska holds every codec that is copied here, PCM included

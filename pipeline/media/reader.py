@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from earshot.errors import MediaError
-from pipeline.media.audio_reader import AudioReader, SoundWindow
-from pipeline.media.container import has_index
-from pipeline.media.frame import VideoFrame
-from pipeline.media.frame_reader import FrameReader
-from pipeline.media.media_file import MediaFile, name_errors
-from pipeline.media.timeline import find_duration, find_picture_end
+from pipeline.media.files.container import has_index
+from pipeline.media.files.media_file import MediaFile, name_errors
+from pipeline.media.files.timeline import find_duration, find_picture_end
+from pipeline.media.pictures.frame import VideoFrame
+from pipeline.media.pictures.frame_reader import FrameReader
+from pipeline.media.sound.audio_reader import AudioReader, SoundWindow
 
 __all__ = ["ClipReader", "MediaInfo", "VideoFrame", "probe"]
 

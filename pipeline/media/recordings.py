@@ -29,8 +29,8 @@ from pipeline.media.avi_recordings import (
     find_avi_suffix,
     measure_avi_part,
 )
-from pipeline.media.container import iter_packets, open_container
-from pipeline.media.timeline import choose_streams
+from pipeline.media.files.container import iter_packets, open_container
+from pipeline.media.files.timeline import choose_streams
 
 # Larger steps are another clock, not jitter or a pause. The ffmpeg program uses the same limits.
 _BACKWARD_SECONDS = 0.1

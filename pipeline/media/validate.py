@@ -20,16 +20,16 @@ from av.audio.frame import format_dtypes
 from av.container import InputContainer
 
 from earshot.errors import MediaError
-from pipeline.media.container import iter_packets, open_container
-from pipeline.media.cropping import read_cropping
-from pipeline.media.timeline import (
+from pipeline.media.files.container import iter_packets, open_container
+from pipeline.media.files.cropping import read_cropping
+from pipeline.media.files.timeline import (
     LATE_STREAM,
     choose_stream,
     find_duration,
     find_origin,
     read_announced_duration,
 )
-from pipeline.media.truncation import has_cut_off_packets, has_more_recordings, is_cut_off
+from pipeline.media.files.truncation import has_cut_off_packets, has_more_recordings, is_cut_off
 
 _WHOLE_SECONDS = 60.0  # longer files are decoded in windows
 _WINDOW_SECONDS = 5.0  # of each of the three windows

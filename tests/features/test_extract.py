@@ -15,8 +15,8 @@ from pipeline.features import extract, flow, frames, spectrograms
 from pipeline.features.extract import extract_features
 from pipeline.features.feature import Moment
 from pipeline.media import reader
-from pipeline.media.frame_reader import FrameReader
-from pipeline.media.whole_decode import WholeDecode
+from pipeline.media.pictures.frame_reader import FrameReader
+from pipeline.media.pictures.whole_decode import WholeDecode
 from tests.helpers.clip_factory import make_clip, run_ffmpeg
 
 
@@ -196,7 +196,7 @@ def test_frames_are_not_held_longer_than_needed(clip, monkeypatch):
         def __del__(self):
             alive["now"] -= 1
 
-    monkeypatch.setattr("pipeline.media.frame.VideoFrame", Counted)
+    monkeypatch.setattr("pipeline.media.pictures.frame.VideoFrame", Counted)
     moments = [Moment(str(number), number / 5) for number in range(19)]
     for extracted in extract_features(clip, moments, make_features()):
         assert extracted["flow"].array is not None

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.media.ffmpeg import find_ffmpeg
+from pipeline.media.files.ffmpeg import find_ffmpeg
 from pipeline.media.reader import ClipReader, VideoFrame
 
 PICTURE = "testsrc2=size={size}:rate={fps}:duration={seconds}"

@@ -10,7 +10,7 @@ from earshot.tables import CLIPS
 from pipeline.base.parameters import build
 from pipeline.downloads.engine import download_clips
 from pipeline.downloads.parameters import DownloadParameters
-from pipeline.media.ffmpeg import find_ffmpeg
+from pipeline.media.files.ffmpeg import find_ffmpeg
 from tests.helpers.misbehaving_server import Answer
 
 QUICK = {

@@ -5,8 +5,8 @@ import random
 import av
 import numpy as np
 
+from pipeline.media.files.timeline import choose_stream
 from pipeline.media.reader import ClipReader
-from pipeline.media.timeline import choose_stream
 from tests.helpers.clip_factory import read_frames
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.media.cut import cut_clip
-from pipeline.media.ffmpeg import find_ffmpeg
+from pipeline.media.files.ffmpeg import find_ffmpeg
 from pipeline.media.reader import ClipReader
 from tests.helpers.clip_factory import H264, make_clip, run_ffmpeg
 from tests.helpers.coded_media import (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from earshot.errors import MediaError
-from pipeline.media.container import iter_packets
+from pipeline.media.files.container import iter_packets
 from pipeline.media.reader import ClipReader, probe
 from tests.helpers.clip_factory import H264, make_clip, read_frames
 

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.media.ffmpeg import find_ffmpeg
+from pipeline.media.files.ffmpeg import find_ffmpeg
 from train.localize import main
 from train.models.registry import build_parameters, make_model
 from train.runs.run_folder import write_model

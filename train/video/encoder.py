@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from earshot.errors import DataError
-from pipeline.media.container import open_container
-from pipeline.media.formats import make_program_options
-from pipeline.media.timeline import choose_stream
+from pipeline.media.files.container import open_container
+from pipeline.media.files.formats import make_program_options
+from pipeline.media.files.timeline import choose_stream
 
 _MAX_AAC_CHANNELS = 8
 

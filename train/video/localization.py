@@ -10,7 +10,7 @@ import numpy as np
 from earshot.errors import MediaError
 from pipeline.base.progress import Progress
 from pipeline.features.feature import Feature
-from pipeline.media.ffmpeg import find_ffmpeg
+from pipeline.media.files.ffmpeg import find_ffmpeg
 from pipeline.media.reader import ClipReader, MediaInfo
 from train.inference.predictor import Predictor
 from train.video.overlay import MAX_FPS, TimedMaps, write_video

@@ -12,7 +12,7 @@ from earshot.errors import DataError
 from pipeline.downloads.history import History
 from pipeline.downloads.imports.clip_names import ClipNames
 from pipeline.downloads.imports.sources import FilePart, FoundFile, Kind, SourceReader
-from pipeline.media.container import open_container
+from pipeline.media.files.container import open_container
 
 
 @dataclass

@@ -16,7 +16,7 @@ from pipeline.downloads.messages import ClipRequest, ClipResult, FetchRequest, m
 from pipeline.downloads.parameters import FetchParameters
 from pipeline.downloads.reasons import classify
 from pipeline.media.cut import CuttingError, cut_clip
-from pipeline.media.ffmpeg import find_ffmpeg
+from pipeline.media.files.ffmpeg import find_ffmpeg
 from pipeline.media.recordings import find_recordings, write_joined
 from pipeline.media.validate import (
     ClipFacts,

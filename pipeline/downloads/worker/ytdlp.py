@@ -11,7 +11,7 @@ from pipeline.downloads.messages import FetchError
 from pipeline.downloads.parameters import FetchParameters
 from pipeline.downloads.tool_versions import find_js_runtimes
 from pipeline.downloads.worker.plain_http import parse_retry_after
-from pipeline.media.ffmpeg import find_ffmpeg
+from pipeline.media.files.ffmpeg import find_ffmpeg
 
 _MAX_CAUSES = 5  # how deep to look for an HTTP response below yt-dlp's error
 

@@ -15,14 +15,14 @@ from collections.abc import Iterator, Sequence
 import av
 
 from earshot.errors import MediaError
-from pipeline.media.configuration import may_change_configuration
-from pipeline.media.container import has_dropped_frames
-from pipeline.media.frame import FrameWrapper, VideoFrame
-from pipeline.media.media_file import MediaFile
-from pipeline.media.packet_run import PacketRun, PlanFailedError
-from pipeline.media.sequential_reader import SequentialReader
-from pipeline.media.timeline import StreamClock
-from pipeline.media.whole_decode import is_reordered_avi
+from pipeline.media.files.configuration import may_change_configuration
+from pipeline.media.files.container import has_dropped_frames
+from pipeline.media.files.media_file import MediaFile
+from pipeline.media.files.timeline import StreamClock
+from pipeline.media.pictures.frame import FrameWrapper, VideoFrame
+from pipeline.media.pictures.packet_run import PacketRun, PlanFailedError
+from pipeline.media.pictures.sequential_reader import SequentialReader
+from pipeline.media.pictures.whole_decode import is_reordered_avi
 
 # Wanted times farther apart are sought; nearer ones are reached by reading packets on.
 _SEEK_GAP_SECONDS = 20.0

@@ -15,10 +15,10 @@ import av
 from av.video.frame import PictureType
 
 from earshot.errors import MediaError
-from pipeline.media.container import has_lost_its_end, iter_packets
-from pipeline.media.frame import PixelAspects
-from pipeline.media.media_file import Opening
-from pipeline.media.timeline import find_frame_rate
+from pipeline.media.files.container import has_lost_its_end, iter_packets
+from pipeline.media.files.media_file import Opening
+from pipeline.media.files.timeline import find_frame_rate
+from pipeline.media.pictures.frame import PixelAspects
 
 _INTER_TYPES = (PictureType.P, PictureType.B)
 

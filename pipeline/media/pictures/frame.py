@@ -10,10 +10,10 @@ import numpy as np
 from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 
-from pipeline.media.container import has_index
-from pipeline.media.cropping import Cropping, read_cropping
-from pipeline.media.mp4_atoms import read_moov
-from pipeline.media.timeline import StreamClock
+from pipeline.media.files.container import has_index
+from pipeline.media.files.cropping import Cropping, read_cropping
+from pipeline.media.files.mp4_atoms import read_moov
+from pipeline.media.files.timeline import StreamClock
 
 _SQUARE = Fraction(1)
 # Width over height of a pixel outside of this range is a damaged header.

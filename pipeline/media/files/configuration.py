@@ -12,8 +12,8 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
-from pipeline.media.container import has_index, iter_packets, open_container
-from pipeline.media.mp4_atoms import find_atoms, read_moov
+from pipeline.media.files.container import has_index, iter_packets, open_container
+from pipeline.media.files.mp4_atoms import find_atoms, read_moov
 
 # These containers have one configuration a stream (Matroska, AVI), or carry it in the packets.
 _FIXED_FORMATS = ("matroska", "avi", "mpegts", "mpeg", "asf")

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from earshot.errors import MediaError
+from pipeline.media.pictures.sequential_reader import SequentialReader
 from pipeline.media.reader import ClipReader, probe
-from pipeline.media.sequential_reader import SequentialReader
 from tests.helpers.clip_factory import H264, make_clip, read_frames, run_ffmpeg
 from tests.helpers.full_decode import check_against_full_decode
 

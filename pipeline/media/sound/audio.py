@@ -20,8 +20,8 @@ from av.container import InputContainer
 from av.packet import PacketSideData
 
 from earshot.errors import MediaError
-from pipeline.media.audio_frames import Sound, Stretch, join
-from pipeline.media.container import iter_packets
+from pipeline.media.files.container import iter_packets
+from pipeline.media.sound.audio_frames import Sound, Stretch, join
 
 # Decoded before a window so that lapped transforms, bit reservoirs and Opus (80 ms) have settled.
 _PREROLL_SECONDS = 0.3

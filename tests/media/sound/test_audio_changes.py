@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from earshot.errors import MediaError
-from pipeline.media.audio import Window, read_window
 from pipeline.media.reader import ClipReader
+from pipeline.media.sound.audio import Window, read_window
 from tests.helpers.changing_headers import (
     write_flv_with_two_headers,
     write_mp4_with_two_descriptions,

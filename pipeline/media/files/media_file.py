@@ -16,9 +16,9 @@ from av import AudioStream, VideoStream
 from av.container import InputContainer
 
 from earshot.errors import MediaError
-from pipeline.media.container import find_damaged_packets, open_container
-from pipeline.media.timeline import LATE_STREAM, choose_stream, find_origin
-from pipeline.media.truncation import is_cut_off
+from pipeline.media.files.container import find_damaged_packets, open_container
+from pipeline.media.files.timeline import LATE_STREAM, choose_stream, find_origin
+from pipeline.media.files.truncation import is_cut_off
 
 
 @dataclass(eq=False)

@@ -25,8 +25,8 @@ from av import AudioStream, VideoStream
 from av.container import InputContainer
 
 from earshot.errors import MediaError
-from pipeline.media.container import has_index, iter_packets, open_container
-from pipeline.media.truncation import is_cut_off
+from pipeline.media.files.container import has_index, iter_packets, open_container
+from pipeline.media.files.truncation import is_cut_off
 
 # What PyAV's IndexError means: it knows the streams of the beginning only.
 LATE_STREAM = "a stream appears after the beginning that is not announced there"

@@ -4,8 +4,8 @@ import pytest
 
 from earshot.errors import MediaError
 from pipeline.datasets.local import probe_duration, times_of
+from pipeline.media.files.timeline import StreamClock, find_shown_frame
 from pipeline.media.reader import ClipReader, probe
-from pipeline.media.timeline import StreamClock, find_shown_frame
 from pipeline.media.validate import ValidationParameters, read_source_facts, validate_clip
 from tests.helpers.clip_factory import H264, make_clip, run_ffmpeg
 

@@ -15,8 +15,8 @@ import av
 import numpy as np
 from av.container import InputContainer
 
-from pipeline.media.container import has_index
-from pipeline.media.mp4_atoms import find_atoms, iter_atoms, read_moov
+from pipeline.media.files.container import has_index
+from pipeline.media.files.mp4_atoms import find_atoms, iter_atoms, read_moov
 
 # Matroska: the tracks are described within the first bytes. Elements by their ids.
 _MATROSKA_HEAD_BYTES = 1 << 18

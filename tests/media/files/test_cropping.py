@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.media.cropping import Cropping, read_cropping
+from pipeline.media.files.cropping import Cropping, read_cropping
 from pipeline.media.reader import ClipReader, probe
 from tests.helpers.changing_headers import read_description, replace_atoms
 from tests.helpers.clip_factory import H264, make_clip, read_frames, run_ffmpeg

@@ -22,9 +22,9 @@ import av
 from av.container import InputContainer
 from av.video.frame import PictureType
 
-from pipeline.media.container import has_lost_its_end, iter_packets
-from pipeline.media.frame import PixelAspects
-from pipeline.media.timeline import find_shown_frame
+from pipeline.media.files.container import has_lost_its_end, iter_packets
+from pipeline.media.files.timeline import find_shown_frame
+from pipeline.media.pictures.frame import PixelAspects
 
 # In these codecs no picture refers to one that is marked as not referenced. HEVC is left out: its
 # higher temporal layers may refer to such pictures. So are VP8 and VP9: they carry a state from

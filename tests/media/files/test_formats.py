@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from earshot.errors import MediaError
-from pipeline.media.container import open_container
 from pipeline.media.cut import cut_clip
-from pipeline.media.ffmpeg import find_ffmpeg
-from pipeline.media.formats import make_program_options
+from pipeline.media.files.container import open_container
+from pipeline.media.files.ffmpeg import find_ffmpeg
+from pipeline.media.files.formats import make_program_options
 from pipeline.media.reader import probe
 from pipeline.media.validate import ValidationParameters, read_source_facts, validate_clip
 from tests.helpers.clip_factory import H264, make_clip

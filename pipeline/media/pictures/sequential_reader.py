@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from earshot.errors import MediaError
-from pipeline.media.frame import FrameWrapper, VideoFrame
-from pipeline.media.media_file import MediaFile
-from pipeline.media.timeline import StreamClock
-from pipeline.media.whole_decode import (
+from pipeline.media.files.media_file import MediaFile
+from pipeline.media.files.timeline import StreamClock
+from pipeline.media.pictures.frame import FrameWrapper, VideoFrame
+from pipeline.media.pictures.whole_decode import (
     Damage,
     TimedFrame,
     WholeDecode,

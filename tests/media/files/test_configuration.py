@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.media.configuration import may_change_configuration
+from pipeline.media.files.configuration import may_change_configuration
 from pipeline.media.reader import ClipReader
 from tests.helpers.changing_headers import (
     write_flv_with_two_headers,

@@ -12,8 +12,8 @@ import av
 import numpy as np
 
 from earshot.errors import MediaError
-from pipeline.media import audio
-from pipeline.media.media_file import MediaFile, Opening
+from pipeline.media.files.media_file import MediaFile, Opening
+from pipeline.media.sound import audio
 
 # A window that lacks less is filled up by repetition; one that lacks more is shifted.
 _MISSING_SECONDS = 0.05

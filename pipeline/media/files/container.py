@@ -11,7 +11,7 @@ import av
 import av.error
 from av.container import InputContainer
 
-from pipeline.media.formats import make_library_options
+from pipeline.media.files.formats import make_library_options
 
 
 def open_container(path: Path | str, *, options: dict[str, str] | None = None) -> InputContainer:

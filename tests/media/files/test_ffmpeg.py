@@ -6,7 +6,7 @@ import imageio_ffmpeg
 import pytest
 
 from earshot.errors import EarshotError
-from pipeline.media.ffmpeg import find_ffmpeg, read_version
+from pipeline.media.files.ffmpeg import find_ffmpeg, read_version
 
 
 def make_program(path, text):

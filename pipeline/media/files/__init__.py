@@ -1,0 +1,13 @@
+"""Open media files, and decide what holds for picture and sound alike.
+
+In reading order:
+
+- timeline: `choose_stream`, `find_origin`, `find_duration`, `find_shown_frame`. Where the time of a
+  frame, the duration of a clip and the streams that are read are decided.
+- container, formats: `open_container`; which formats and protocols FFmpeg may read.
+- media_file: an open file that is read again and again.
+- truncation: which files are cut off, and which have another recording behind.
+- configuration: whether a decoder's configuration changes within a file.
+- cropping, mp4_atoms: what a container cuts off each picture.
+- ffmpeg: `find_ffmpeg`, `read_version`. The ffmpeg program.
+"""
