@@ -7,7 +7,8 @@ A command's module has three names:
 - ``run(arguments, project) -> int``: does the work and returns the exit code.
 
 ``MODULES`` maps each command to its module. ``arguments.py`` holds the options and the output
-formats that commands share.
+formats that commands share, ``sample_counts.py`` counts samples for ``status`` and ``missing``, and
+``yaml_text.py`` changes values in params.yaml for ``use``.
 """
 
 # In the order of `--help`. `import` is a word of Python, so its module has another name.

@@ -11,8 +11,8 @@ from pipeline.commands.arguments import (
     render,
     selected_datasets,
 )
+from pipeline.commands.sample_counts import FeatureCounts, count_features
 from pipeline.downloads.counts import ClipCounts, count_clips
-from pipeline.shards.sample_counts import FeatureCounts, count_features
 
 HELP = "a line a dataset and feature: requested, ok, missing, pending, cached, failed, bytes"
 _COLUMNS = ("dataset", "what", "requested", "ok", "missing", "pending", "cached", "failed", "bytes")

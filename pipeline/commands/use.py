@@ -14,7 +14,7 @@ import yaml
 from earshot.errors import ParameterError
 from earshot.files import publish_text
 from pipeline.base.project import Project
-from pipeline.base.yaml_text import read_value_texts, replace_values
+from pipeline.commands.yaml_text import read_value_texts, replace_values
 from pipeline.downloads.parameters import DownloadParameters
 
 HELP = "write the parameters of a published result into params.yaml"

@@ -15,7 +15,6 @@ In reading order:
 - ``crash_log``: ``CrashLog`` - find the clip that ends workers
 - ``build``: ``build_feature`` - all of this in order; the entrance for stages
 - ``account``: ``write_account``, ``find_account_problem`` - counts of an index, as a DVC metric
-- ``sample_counts``: ``count_features``, ``list_missing_samples`` - what is cached and what is not
 - ``verify``: ``verify_feature`` - compare every byte with what was written
 - ``repair``: ``repair_feature``, ``remove_damaged_files`` - remove what is damaged, build it again
 """

@@ -1,7 +1,7 @@
 """Counts of the samples of cached features."""
 
 from earshot.tables import INDEX, SAMPLES, write_table
-from pipeline.shards.sample_counts import count_features
+from pipeline.commands.sample_counts import count_features
 from tests.helpers.command_helpers import make_project
 
 

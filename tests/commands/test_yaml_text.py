@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from earshot.errors import ParameterError
-from pipeline.base.yaml_text import read_value_texts, replace_values
+from pipeline.commands.yaml_text import read_value_texts, replace_values
 
 TEXT = """\
 # a comment
