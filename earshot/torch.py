@@ -164,18 +164,24 @@ def resize_frames(frames: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def resize_flow(flow: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Resize flow with bilinear interpolation and antialiasing; its unit stays.
+    """Resize flow with bilinear interpolation and antialiasing; its unit and dtype stay.
 
     Args:
-        flow: float32 (n, channels, height, width).
+        flow: (n, channels, height, width).
         size: Height and width of the result.
 
     Returns:
-        float32 (n, channels, *size).
+        (n, channels, *size).
     """
     if size == tuple(flow.shape[2:]):
         return flow
-    return F.interpolate(flow, size=size, mode="bilinear", antialias=True, align_corners=False)
+    resized = F.interpolate(
+        flow.float(), size=size, mode="bilinear", antialias=True, align_corners=False
+    )
+    # Levels of 8-bit pictures are rounded: cutting off fractions would make all motion smaller.
+    if not flow.dtype.is_floating_point:
+        resized = resized.round_()
+    return resized.to(flow.dtype)
 
 
 def _as_tensor(name: str, array: np.ndarray, size: int | None) -> torch.Tensor:

@@ -18,7 +18,7 @@ from earshot.files import sha256_of
 from pipeline.features.feature import Decoded, Extracted, Feature, Moment, Needs
 from pipeline.media.reader import MediaInfo
 
-VERSION = 1
+VERSION = 2  # 2: damaged and odd files are read otherwise (docs/lab/media.md)
 NEXT_FRAME_SECONDS = 0.5
 # Torchvision's COCO weights, by the name of the detector. The last part of a file's name is the
 # beginning of its SHA-256.

@@ -10,7 +10,7 @@ from pipeline.features.feature import Decoded, Extracted, Feature, Moment, Needs
 from pipeline.features.resize import fit_short_side, resize_stored
 from pipeline.media.reader import MediaInfo
 
-VERSION = 1
+VERSION = 2  # 2: damaged and odd files are read otherwise (docs/lab/media.md)
 
 
 @dataclass(frozen=True)

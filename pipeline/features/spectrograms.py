@@ -24,7 +24,7 @@ from pipeline.features.sound_window import (
     find_sound_needs,
 )
 
-VERSION = 1
+VERSION = 2  # 2: damaged and odd files are read otherwise (docs/lab/media.md)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from earshot.torch import resize_flow, resize_frames
 from train.data.collate import Batch, ShapeGroup
 from train.models.localizer import InputFormat
 
@@ -128,30 +129,13 @@ def shrink(
 
     stored = _find_size(group.arrays)
     is_small = stored[0] <= size[0] and stored[1] <= size[1]
-    return group.arrays if is_small and not is_squashed else _resize_flow(group.arrays, size)
+    return group.arrays if is_small and not is_squashed else resize_flow(group.arrays, size)
 
 
 def _resize_frames(arrays: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Resize uint8 (k, h, w, 3) to uint8 (k, h', w', 3), bicubic and antialiased."""
-    if size == _find_size(arrays):
-        return arrays
-    planes = arrays.permute(0, 3, 1, 2).float()
-    planes = F.interpolate(planes, size=size, mode="bicubic", antialias=True, align_corners=False)
-    levels = planes.round_().clamp_(0, _MAX_LEVEL).to(torch.uint8)
-    return levels.permute(0, 2, 3, 1).contiguous()
-
-
-def _resize_flow(arrays: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Resize (k, c, h, w) to (k, c, h', w'), bilinear and antialiased; the unit stays."""
-    if size == _find_size(arrays):
-        return arrays
-    resized = F.interpolate(
-        arrays.float(), size=size, mode="bilinear", antialias=True, align_corners=False
-    )
-    # Levels of 8-bit pictures are rounded: cutting off fractions would make all motion smaller.
-    if not arrays.dtype.is_floating_point:
-        resized = resized.round_()
-    return resized.to(arrays.dtype)
+    """Resize uint8 (k, h, w, 3) to uint8 (k, h', w', 3)."""
+    planes = resize_frames(arrays.permute(0, 3, 1, 2), size)
+    return planes.permute(0, 2, 3, 1).contiguous()
 
 
 def _find_size(arrays: torch.Tensor) -> tuple[int, int]:
