@@ -3,8 +3,8 @@
 A download that "succeeded" may be half a file, a page of HTML or a slide show. So every file is
 opened and decoded before it is published: all of it up to a minute; of a longer one three windows,
 at the beginning, in the middle and at the end. Files that are valid but of little use get the flags
-``silent`` and ``still``; Matroska and WebM files of which only the first recording is read get
-``more_recordings``.
+``silent``, ``still`` and, where sound is not needed, ``no_audio``; Matroska and WebM files of which
+only the first recording is read get ``more_recordings``.
 """
 
 import dataclasses
@@ -77,9 +77,9 @@ class ClipFacts:
     height: int
     fps: float | None
     video_codec: str
-    audio_codec: str
-    sample_rate: int  # Hz
-    flags: tuple[str, ...]  # `silent`, `still`, `more_recordings`
+    audio_codec: str | None  # None: no sound
+    sample_rate: int | None  # Hz
+    flags: tuple[str, ...]  # `silent`, `still`, `more_recordings`, `no_audio`
 
     def as_mapping(self) -> dict:
         """Return the facts as plain values, for JSON."""
@@ -98,7 +98,11 @@ class SourceFacts:
 
 
 def validate_clip(
-    path: Path | str, *, wanted_seconds: float | None, parameters: ValidationParameters
+    path: Path | str,
+    *,
+    wanted_seconds: float | None,
+    parameters: ValidationParameters,
+    needs_sound: bool = True,
 ) -> ClipFacts:
     """Check a whole file and return what is in it.
 
@@ -106,6 +110,8 @@ def validate_clip(
         path: The file.
         wanted_seconds: The length of the section that was asked for; None for a whole video.
         parameters: What counts as too short, silent and still.
+        needs_sound: Whether a file without sound is refused. Otherwise it gets the flag
+            ``no_audio``.
 
     Raises:
         MediaError: ``corrupt``, ``no_video``, ``no_audio`` or ``too_short``. The message does not
@@ -113,7 +119,7 @@ def validate_clip(
     """
     try:
         with open_container(path) as container:
-            return _validate(container, wanted_seconds, parameters)
+            return _validate(container, wanted_seconds, parameters, needs_sound=needs_sound)
     except IndexError:
         raise MediaError("corrupt", LATE_STREAM) from None
     except _READ_ERRORS as error:
@@ -159,7 +165,11 @@ class _Decoded:
 
 
 def _validate(
-    container: InputContainer, wanted_seconds: float | None, parameters: ValidationParameters
+    container: InputContainer,
+    wanted_seconds: float | None,
+    parameters: ValidationParameters,
+    *,
+    needs_sound: bool,
 ) -> ClipFacts:
     _require_video_format(container)
     video, audio = choose_stream(container, "video"), choose_stream(container, "audio")
@@ -176,12 +186,15 @@ def _validate(
     _require_decodable(pictures, "video")
     _require_whole(container, list(decoded.values()), video, has_seen_end=has_seen_end)
 
-    if audio is None:
+    sound = None if audio is None else decoded[audio.index]
+    if sound is not None and sound.num_packets == 0 and sound.num_frames == 0:
+        if needs_sound:
+            raise MediaError("no_audio", "has an audio stream without any packet")
+        sound = None
+    if sound is not None:
+        _require_decodable(sound, "audio")
+    elif needs_sound:
         raise MediaError("no_audio", "has no audio stream")
-    sound = decoded[audio.index]
-    if sound.num_packets == 0 and sound.num_frames == 0:
-        raise MediaError("no_audio", "has an audio stream without any packet")
-    _require_decodable(sound, "audio")
 
     _require_duration(duration_seconds, wanted_seconds, parameters)
 
@@ -197,8 +210,8 @@ def _validate(
         height=height,
         fps=round(float(video.average_rate), 6) if video.average_rate else None,
         video_codec=video.codec_context.name,
-        audio_codec=audio.codec_context.name,
-        sample_rate=audio.codec_context.sample_rate,
+        audio_codec=audio.codec_context.name if audio and sound else None,
+        sample_rate=audio.codec_context.sample_rate if audio and sound else None,
         flags=_find_flags(container, pictures, sound, parameters),
     )
 
@@ -257,13 +270,15 @@ def _require_duration(
 def _find_flags(
     container: InputContainer,
     pictures: _Decoded,
-    sound: _Decoded,
+    sound: _Decoded | None,
     parameters: ValidationParameters,
 ) -> tuple[str, ...]:
     flags = []
     if has_more_recordings(container):
         flags.append("more_recordings")
-    if sound.peak < 10 ** (parameters.silence_dbfs / 20):
+    if sound is None:
+        flags.append("no_audio")
+    elif sound.peak < 10 ** (parameters.silence_dbfs / 20):
         flags.append("silent")
     if pictures.difference <= parameters.still_difference:
         flags.append("still")

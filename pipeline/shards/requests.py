@@ -15,6 +15,8 @@ from earshot.tables import describe_missing
 from pipeline.features.feature import Feature
 from pipeline.shards.keys import KeyMaker
 
+NO_SOUND_FLAG = "no_audio"  # of the table of downloads
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -23,6 +25,7 @@ class Clip:
     clip_id: str
     file: str  # absolute path; text, because 200,000 Path objects take seconds to create
     sha256: str
+    has_sound: bool = True
 
     @property
     def path(self) -> Path:
@@ -64,12 +67,12 @@ def find_clips(downloads: pa.Table, clips_dir: Path) -> tuple[dict[str, Clip], d
     Raises:
         DataError: A clip is ``ok`` but has no path or no hash.
     """
-    names = ("clip_id", "status", "reason", "detail", "is_confirmed", "path", "sha256")
+    names = ("clip_id", "status", "reason", "detail", "is_confirmed", "path", "sha256", "flags")
     columns = [downloads.column(name).to_pylist() for name in names]
 
     clips, absences = {}, {}
     for values in zip(*columns, strict=True):
-        clip_id, status, reason, detail, is_confirmed, path, sha256 = values
+        clip_id, status, reason, detail, is_confirmed, path, sha256, flags = values
         # A pending clip has no reason, unless a problem of this machine stopped its download.
         if status != "ok":
             detail = describe_missing(detail, is_confirmed=bool(is_confirmed))
@@ -80,7 +83,8 @@ def find_clips(downloads: pa.Table, clips_dir: Path) -> tuple[dict[str, Clip], d
                 "to fix it"
             )
         else:
-            clips[clip_id] = Clip(clip_id, f"{clips_dir}/{path}", sha256)
+            has_sound = NO_SOUND_FLAG not in (flags or ())
+            clips[clip_id] = Clip(clip_id, f"{clips_dir}/{path}", sha256, has_sound)
     return clips, absences
 
 
@@ -114,8 +118,12 @@ def make_requests(
         if feature.kind == "sound" and audio_clip_id is not None:
             clip_id = audio_clip_id
 
-        if clip_id in clips:
-            key = make_key(clips[clip_id].sha256, time_seconds)
+        clip = clips.get(clip_id)
+        if clip is not None and feature.kind == "sound" and not clip.has_sound:
+            detail = "the clip has no sound"
+            requests.append(Request(sample_id, clip_id, time_seconds, None, "no_audio", detail))
+        elif clip is not None:
+            key = make_key(clip.sha256, time_seconds)
             requests.append(Request(sample_id, clip_id, time_seconds, key))
         else:
             # The list can be newer than the downloads, which then do not know all of its clips.

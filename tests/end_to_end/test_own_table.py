@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import yaml
 
@@ -9,11 +10,24 @@ import stages.download
 import stages.evaluate
 import stages.feature
 import stages.sources
+from earshot.tables import DOWNLOADS, INDEX, read_table
 from pipeline.base.project import Project
 from tests.helpers.download_helpers import encode
 from tests.helpers.paths import ROOT
 
 _RED_SQUARE = "drawbox=x=8:y=8:w=24:h=24:color=red:t=fill"
+
+
+def make_project(folder: Path) -> Project:
+    """Make a project whose only dataset is the table ``birds.csv``."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params |= {"datasets": ["birds"], "models": []}
+    params["sources"]["birds"] = {"kind": "table", "path": str(folder / "birds.csv")}
+    params["evaluate"]["subsets"]["birds"] = ["test"]
+    params["evaluate"] |= {"baselines": ["centre", "flow"], "num_resamples": 20}
+    params["cluster"]["workers"] = 0
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    return Project.load(folder)
 
 
 def test_a_csv_with_boxes_becomes_a_table_of_results(tmp_path, capsys):
@@ -32,15 +46,7 @@ def test_a_csv_with_boxes_becomes_a_table_of_results(tmp_path, capsys):
             boxes = json.dumps([[8, 8, 32, 32]])
             writer.writerow(["square", "videos/square.mp4", time, "test", boxes, 96, 64])
 
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params |= {"datasets": ["birds"], "models": []}
-    params["sources"]["birds"] = {"kind": "table", "path": str(tmp_path / "birds.csv")}
-    params["evaluate"]["subsets"]["birds"] = ["test"]
-    params["evaluate"] |= {"baselines": ["centre", "flow"], "num_resamples": 20}
-    params["cluster"]["workers"] = 0
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-
-    project = Project.load(tmp_path)
+    project = make_project(tmp_path)
     stages.sources.main(project, "birds")
     stages.download.main(project, "birds")
     for feature in ("frames", "flow"):
@@ -53,3 +59,23 @@ def test_a_csv_with_boxes_becomes_a_table_of_results(tmp_path, capsys):
     assert set(rows) == {"centre", "flow"}
     assert all((row["subset"], row["n"]) == ("test", 2) for row in rows.values())
     assert "birds: 1 clips, 2 samples" in capsys.readouterr().out
+
+
+def test_a_video_without_sound_has_what_it_can_have(tmp_path):
+    silent = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=16:d=2", "-c:v", "libx264")
+    encode(tmp_path / "silent.mp4", *silent)
+    (tmp_path / "birds.csv").write_text("id,path\nsilent,silent.mp4\n")
+    project = make_project(tmp_path)
+    stages.sources.main(project, "birds")
+    stages.download.main(project, "birds")
+    downloads = read_table(project.downloads_table_path("birds"), DOWNLOADS).to_pylist()
+    assert [(row["status"], row["flags"]) for row in downloads] == [("ok", ["no_audio"])]
+
+    for feature, status, reason in (
+        ("frames", "ok", None),
+        ("flow", "ok", None),
+        ("spectrograms", "missing", "no_audio"),
+    ):
+        stages.feature.main(project, feature, "birds")
+        index = read_table(project.feature_dir("birds", feature) / "index.parquet", INDEX)
+        assert [(row["status"], row["reason"]) for row in index.to_pylist()] == [(status, reason)]

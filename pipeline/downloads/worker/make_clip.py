@@ -125,7 +125,13 @@ def _make_clip(
         section = (start_seconds, end_seconds)
         path = _cut(path, clip, section, request, work_dir, parameters, source)
 
-    facts = validate_clip(path, wanted_seconds=wanted_seconds, parameters=parameters.validation)
+    # Of the user's own silent videos, pictures and flow are still of use.
+    facts = validate_clip(
+        path,
+        wanted_seconds=wanted_seconds,
+        parameters=parameters.validation,
+        needs_sound=not request["is_linked"],
+    )
     if wanted_seconds is not None:
         _require_not_longer(facts, wanted_seconds, parameters.validation)
     staged_path = _stage(path, clip, work_dir, is_linked=request["is_linked"])
