@@ -4,7 +4,10 @@ Each batch is the same whatever reads it: memory, this process or worker process
 (seed, epoch, sample id) only, so several processes and resumed runs agree.
 """
 
+import shutil
+import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +21,7 @@ from train.data.sample_source import SampleSource
 
 _SMALLEST_BATCH = 2  # a contrastive loss needs a negative
 _PREFETCHED_BATCHES = 3  # of each worker process
+_SHARED_MEMORY = Path("/dev/shm")  # where worker processes put their batches
 
 BatchPositions = tuple[int, np.ndarray]  # (epoch, positions): a key of SampleSource
 
@@ -78,7 +82,8 @@ class BatchLoader:
         is_streamed = not source.is_in_memory
         is_copied = is_streamed and device is not None and device.type == "cuda"
         self._device = device if is_copied else None
-        self._workers = self._start_workers(num_workers) if is_streamed and num_workers else None
+        has_workers = is_streamed and num_workers > 0 and self._has_room(num_workers)
+        self._workers = self._start_workers(num_workers) if has_workers else None
 
     def __len__(self) -> int:
         """Return the number of batches of a whole epoch."""
@@ -129,6 +134,28 @@ class BatchLoader:
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Continue after the batches that ``state`` says were used."""
         self.epoch, self._first = int(state["epoch"]), int(state["num_used"])
+
+    def _has_room(self, num_workers: int) -> bool:
+        """Return whether shared memory holds the batches that worker processes fetch ahead.
+
+        A process that finds none left would crash or wait for ever.
+        """
+        if not _SHARED_MEMORY.is_dir() or self._batch_size == 0:
+            return True
+        num_waiting = num_workers * (_PREFETCHED_BATCHES + 1)
+        batch_size = self._batch_size // self._num_processes
+        needed = num_waiting * self.source.estimate_batch_bytes(batch_size)
+        free = shutil.disk_usage(_SHARED_MEMORY).free
+        if needed <= free:
+            return True
+
+        print(
+            f"{_SHARED_MEMORY} has {free / 1e6:.1f} MB free, {num_workers} loader processes need "
+            f"about {needed / 1e6:.1f} MB; batches are read without them. Give a container more "
+            "with --shm-size, or set hardware.num_workers",
+            file=sys.stderr,
+        )
+        return False
 
     def _start_workers(self, num_workers: int) -> DataLoader:
         return DataLoader(

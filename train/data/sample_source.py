@@ -79,6 +79,12 @@ class SampleSource(Dataset):
         sizes = [_count_bytes(value) for value in self._read_shrunk(positions).values()]
         return int(sum(sizes) * len(self) / len(positions))
 
+    def estimate_batch_bytes(self, num_samples: int) -> int:
+        """Estimate the size of a batch that is read from the shards, from the first samples."""
+        positions = np.arange(min(len(self), _NUM_SIZED))
+        sizes = [_count_bytes(value) for value in self._read_shards(positions).values()]
+        return int(sum(sizes) * num_samples / max(len(positions), 1))
+
     def load_into_memory(
         self, *, device: torch.device | str = "cpu", progress: Progress | None = None
     ) -> None:

@@ -1,5 +1,7 @@
 """The batches of an epoch: shared by processes, shuffled, resumable."""
 
+import shutil
+
 import pytest
 
 from tests.helpers.batch_checks import FORMAT, assert_equal_inputs, make_source
@@ -90,3 +92,15 @@ def test_a_loader_left_early_begins_anew(varied_toy):
     loader = BatchLoader(make_source(varied_toy), batch_size=8)
     next(iter(loader))
     assert len(list(loader)) == 3
+
+
+def test_without_room_in_shared_memory_no_process_is_started(varied_toy, monkeypatch, capsys):
+    source = make_source(varied_toy)
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(
+        "train.data.loader.shutil.disk_usage", lambda _: usage._replace(free=64 * 1024)
+    )
+    loader = BatchLoader(source, batch_size=4, num_workers=2)
+    assert loader._workers is None
+    assert len(list(loader)) == len(loader)
+    assert "has 0.1 MB free, 2 loader processes need about" in capsys.readouterr().err
