@@ -55,8 +55,7 @@ class WorkerWatch:
             OSError, ValueError: Dask's errors when the scheduler is gone.
         """
         now = time.monotonic()
-        # -1: all workers; by default only some are listed.
-        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        workers = self._list_workers()
         self._print_lost_workers(set(workers))
         self._check_any_left(workers, now)
 
@@ -67,6 +66,14 @@ class WorkerWatch:
         }
         for address in silent | self._find_hung_workers(now):
             self._replace(address, has_nanny=bool(workers.get(address, {}).get("nanny")))
+
+    def _list_workers(self) -> dict[str, dict[str, Any]]:
+        """Return all workers by address.
+
+        The scheduler itself is asked. ``Client.scheduler_info`` shares what it knows with a thread
+        that now and then asks for no workers at all, and then says that there are none.
+        """
+        return self._client.run_on_scheduler(_describe_workers)
 
     def _find_hung_workers(self, now: float) -> set[str]:
         hung = set()
@@ -122,7 +129,7 @@ class WorkerWatch:
         if address in self._outdated:
             return True
 
-        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        workers = self._list_workers()
         nanny = workers.get(address, {}).get("nanny")
         if not nanny or nanny in self._used_nannies:
             return False
@@ -158,6 +165,15 @@ class WorkerWatch:
             )
             return False
         return True
+
+
+def _describe_workers(dask_scheduler: "Scheduler | None" = None) -> dict[str, dict[str, Any]]:
+    """Return the last heartbeat and the nanny of each worker; runs on the scheduler."""
+    assert dask_scheduler is not None
+    return {
+        address: {"last_seen": worker.last_seen, "nanny": worker.nanny}
+        for address, worker in dask_scheduler.workers.items()
+    }
 
 
 async def _remove_worker(dask_scheduler: "Scheduler | None" = None, address: str = "") -> None:
