@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from earshot.errors import DataError
 from earshot.reader import FeatureReader
 from earshot.shard_format import INDEX_NAME
@@ -134,7 +136,9 @@ class CachedDataset:
     def samples(self, split: str | None = None, *, features: Sequence[str] = ()) -> list[Sample]:
         """Return what is known of the samples that ``sample_ids`` returns."""
         rows = [self._row_of[name] for name in self.sample_ids(split, features=features)]
-        return [_make_sample(row) for row in self.table.take(rows).to_pylist()]
+        # An empty list has no type of its own.
+        table = self.table.take(pa.array(rows, pa.int64()))
+        return [_make_sample(row) for row in table.to_pylist()]
 
     def __len__(self) -> int:
         return self.table.num_rows

@@ -299,5 +299,5 @@ def add_pulled_rows(
         for number, (clip_id, status) in enumerate(pairs)
         if clip_id in histories and clip_id not in known and status != "pending"
     ]
-    for row in before.take(numbers).to_pylist():
+    for row in before.take(pa.array(numbers, pa.int64())).to_pylist():
         histories[row["clip_id"]].pulled = row

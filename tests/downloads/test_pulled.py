@@ -50,3 +50,16 @@ def test_pulled_rows_stay_until_somebody_wants_the_clips(tmp_path, capsys, serve
     assert code == 0 and "1 clips attempted again: 1 ok" in printed
     assert (colleague.clips_dir("vggsound") / "b.mp4").exists()
     assert run(capsys, colleague, "retry", "--absent", "--reason", "network")[0] == 2
+
+
+def test_where_the_ledger_knows_all_clips_a_longer_list_fetches_what_is_new(tmp_path, server):
+    good = Answer(body=make_clip(tmp_path / "good.mp4").read_bytes())
+    other = Answer(body=make_clip(tmp_path / "other.mp4", tone=300).read_bytes())
+    clips = clips_table(("a", server.add("/a.mp4", good)), ("b", server.add("/b.mp4", other)))
+    project = make_project(tmp_path / "project", download=QUICK)
+    fill(project, clips.slice(0, 1))
+    write_table(project.clips_table_path("vggsound"), clips, CLIPS)
+    download.main(project, "vggsound")
+    table = read_table(project.downloads_table_path("vggsound"), DOWNLOADS)
+    assert table["status"].to_pylist() == ["ok", "ok"]
+    assert server.num_requests["/a.mp4"] == 1

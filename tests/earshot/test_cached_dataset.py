@@ -7,6 +7,7 @@ import pytest
 
 import earshot
 from earshot.errors import DataError
+from earshot.tables import SAMPLES, write_table
 from tests.helpers.toy_dataset import write_toy_dataset
 
 
@@ -37,6 +38,13 @@ def test_samples_without_a_feature_are_left_out_and_counted(root):
     assert len(toy.samples("train", features=["frames", "flow"])) == 16
     assert toy.missing("train", features=["frames", "flow"]) == {"frames: not computed yet": 1}
     assert toy.missing("test", features=["frames"]) == {}
+
+
+def test_a_split_without_any_usable_sample_is_empty(root, tmp_path):
+    rows = [{"sample_id": "absent", "clip_id": "absent", "splits": ["train"]}]
+    write_table(tmp_path / "other.parquet", rows, SAMPLES)
+    toy = earshot.open(root, samples_path=tmp_path / "other.parquet")
+    assert toy.samples("train", features=["frames"]) == []
 
 
 def test_the_table_may_lie_in_the_folder_itself(root, tmp_path):
