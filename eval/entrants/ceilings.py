@@ -11,7 +11,8 @@ from eval.scoring.protocols import MEDIAN_INDEX, Protocol
 def compute_ceilings(truths: Sequence[GroundTruth], *, protocol: Protocol) -> np.ndarray:
     """Compute the best ciou of each sample under one protocol.
 
-    Where the protocol marks half of the grid, this is the best of a map without ties. The other
+    Where the protocol marks half of the grid, this is the best of a map without ties. So it is
+    where one pixel less is marked than the ground truth has (``above_own_area``). The other
     protocols mark what the map says, so that the ceiling is 1 wherever there is ground truth.
     (Under ``half_from_median``, a ground truth of more than half of the frame takes a plateau.)
 
@@ -24,6 +25,10 @@ def compute_ceilings(truths: Sequence[GroundTruth], *, protocol: Protocol) -> np
     """
     if protocol.threshold in ("above_median", "from_median"):
         return compute_ceilings_of_half(truths)
+    if protocol.threshold == "above_own_area":
+        areas = (int(np.count_nonzero(truth.levels())) for truth in truths)
+        pairs = zip(truths, areas, strict=True)
+        return np.array([_best_ciou_of_area(truth, max(area - 1, 0)) for truth, area in pairs])
     return np.array([float(truth.levels().any()) for truth in truths])
 
 

@@ -26,6 +26,8 @@ _UPSAMPLINGS = {
 }
 _THRESHOLDS = {
     "own_area": "the highest values, as many pixels as the ground truth has",
+    "above_own_area": "what is strictly above the k-th largest value, for k pixels of ground truth",
+    "half_range": "what is at or above half of the range of the map",
     "above_median": "what is strictly above the median value: half of the frame",
     "from_median": "what is at or above the median value: half of the frame",
     "half_from_median": "what is at or above 0.5 of the map's range, after values below the median "

@@ -190,6 +190,37 @@ def max_f1(
     return float(f1[is_last_of_value].max())
 
 
+def f1_as_published(
+    cious: np.ndarray, confidences: np.ndarray, is_positive: np.ndarray, *, at: float = 0.5
+) -> np.ndarray:
+    """Return F1 at the ten or eleven confidences that SLAVC's code tries.
+
+    They are ``sorted(confidences)[::n // 10]``. SLAVC prints the largest F1, so its "max-F1" is at
+    most ``max_f1``, which tries all confidences.
+
+    Args:
+        cious: (n,).
+        confidences: (n,).
+        is_positive: (n,) bool; the others are negatives.
+        at: least ciou of a right claim.
+
+    Returns:
+        float64 ``(k,)``: F1 at each confidence, the lowest one first.
+
+    Raises:
+        DataError: there is no sample, or the arrays differ in length.
+    """
+    cious, confidences, is_positive = _check_triple(cious, confidences, is_positive)
+    f1s = []
+    for threshold in np.sort(confidences)[:: max(1, len(cious) // 10)]:
+        precision, recall = precision_recall(
+            cious, confidences, is_positive, threshold=threshold, at=at
+        )
+        total = precision + recall
+        f1s.append(2 * precision * recall / total if total > 0 else 0.0)
+    return np.array(f1s)
+
+
 def localization_accuracy(cious: np.ndarray, is_positive: np.ndarray) -> float:
     """Return LocAcc of SLAVC: the share of positives with a ciou strictly above 0.5.
 

@@ -13,6 +13,14 @@ since the papers do not describe them.
   0, then values >= 0.5 are marked. FlowGrad's code prints success at 0.3, its paper says 0.5.
   Both are in the results. FlowGrad's code takes flow, boxes and FlowGrad-H's product as they are:
   nothing normalizes them (``score_maps(is_absolute=True)``).
+- ``slavc`` (Mo and Morgado 2022, extended test sets): at or above the median, bicubic, corners
+  aligned.
+- ``sspl`` (Song et al. 2022): at or above half of the range, so its numbers are not those of a
+  median.
+- ``sslalignment`` (Senocak et al. 2023): strictly above the median, corners aligned. Its code
+  scores VGG-SS as ``lvs`` does. ``sslalignment_adaptive`` and ``sslalignment_adaptive_vggss`` are
+  its "cIoU Adap.": strictly above the k-th largest value for k pixels of ground truth: k - 1
+  pixels or, with equal values, fewer.
 - ``earshot``: the threshold marks as many pixels as the ground truth has, so that no method gains
   by a lucky size.
 
@@ -38,7 +46,8 @@ class Protocol:
     name: str
     upsampling: str  # see ``upsampling.NAMES``
     is_inverted: bool  # normalize as 1 - minmax(-map)
-    threshold: str  # above_median, from_median, half_from_median, own_area
+    # above_median, from_median, half_from_median, half_range, own_area, above_own_area
+    threshold: str
     published_at: float  # the ciou from which on its authors count a success
     summary: str  # for readers of a report
     # Maps that have a unit of their own are marked from 0.5 on, as they are.
@@ -110,6 +119,49 @@ PROTOCOLS = {
             "of FlowGrad-H are taken as they are, >= 0.5",
             takes_absolute_maps=True,
         ),
+        Protocol(
+            "slavc",
+            "torch_bicubic_corners",
+            False,
+            "from_median",
+            0.5,
+            "bicubic upsampling, corners aligned (torch); at or above the median: the authors' "
+            "test script with relative predictions",
+        ),
+        Protocol(
+            "sspl",
+            "cv2_linear",
+            False,
+            "half_range",
+            0.5,
+            "bilinear upsampling (OpenCV); at or above 0.5 of the range",
+        ),
+        Protocol(
+            "sslalignment",
+            "torch_bilinear_corners",
+            False,
+            "above_median",
+            0.5,
+            "bilinear upsampling, corners aligned (torch); strictly above the median",
+        ),
+        Protocol(
+            "sslalignment_adaptive",
+            "torch_bilinear_corners",
+            False,
+            "above_own_area",
+            0.5,
+            "bilinear upsampling, corners aligned (torch); strictly above the k-th largest value, "
+            "if the ground truth has k pixels",
+        ),
+        Protocol(
+            "sslalignment_adaptive_vggss",
+            "cv2_linear",
+            False,
+            "above_own_area",
+            0.5,
+            "as sslalignment_adaptive, with bilinear upsampling (OpenCV), as the authors score "
+            "VGG-SS",
+        ),
     )
 }
 ALIASES = {"ezvsl_test": "ezvsl"}
@@ -163,7 +215,8 @@ def mark_pixels(
 
     Args:
         values: float32, of any shape: all values of one map.
-        protocol: any but those with the threshold ``own_area``.
+        protocol: any but those whose threshold depends on the ground truth (``own_area``,
+            ``above_own_area``).
         median: ``sorted[25088]`` of the values.
         low: smallest value.
         high: largest value.
@@ -179,6 +232,9 @@ def mark_pixels(
         # The code sets what is above the median to 1, and then what is below 1 to 0. A value of 1
         # therefore stays marked even where the median itself is 1.
         return normalized > normalized_median if normalized_median < 1 else normalized >= 1
+
+    if protocol.threshold == "half_range":
+        return normalized >= np.float32(0.5)
 
     assert protocol.threshold == "half_from_median", protocol.threshold
     return normalized >= max(np.float32(0.5), normalized_median)

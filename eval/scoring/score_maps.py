@@ -96,6 +96,8 @@ def _score_map(
         ciou = ciou_of(values >= np.float32(0.5))
     elif protocol.threshold == "own_area":
         ciou = adaptive_ciou
+    elif protocol.threshold == "above_own_area":
+        ciou = ciou_of(values > own_limit)
     else:
         ciou = ciou_of(mark_pixels(values, protocol, median=median, low=low, high=high))
 

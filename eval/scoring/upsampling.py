@@ -1,9 +1,9 @@
-"""Upsample low-resolution maps to the 224x224 grid, in the four ways of published evaluations.
+"""Upsample low-resolution maps to the 224x224 grid, in the five ways of published evaluations.
 
-``cv2_linear`` and ``cv2_cubic`` are OpenCV's. ``torch_bicubic`` (align_corners False) and
-``torch_bilinear_corners`` (align_corners True) are what torch computes on a CPU, in NumPy and equal
-to the last bit. "Almost equal" would not do: a median threshold lies between values that differ by
-one rounding, so pixels would move across it.
+``cv2_linear`` and ``cv2_cubic`` are OpenCV's. ``torch_bicubic`` (align_corners False),
+``torch_bicubic_corners`` and ``torch_bilinear_corners`` (align_corners True) are what torch
+computes on a CPU, in NumPy and equal to the last bit. "Almost equal" would not do: a median
+threshold lies between values that differ by one rounding, so pixels would move across it.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,13 @@ from numpy.typing import ArrayLike
 from earshot.errors import DataError
 from eval.scoring.ground_truth import GRID
 
-NAMES = ("cv2_linear", "cv2_cubic", "torch_bicubic", "torch_bilinear_corners")
+NAMES = (
+    "cv2_linear",
+    "cv2_cubic",
+    "torch_bicubic",
+    "torch_bicubic_corners",
+    "torch_bilinear_corners",
+)
 
 # Size of an axis -> the cells that each of the 224 points reads, and their weights.
 Taps = Callable[[int], tuple[np.ndarray, np.ndarray]]
@@ -53,13 +59,30 @@ def upsample(lowres_map: np.ndarray, *, how: str, out: np.ndarray | None = None)
     if lowres_map.shape == (GRID, GRID):  # torch copies a map that has the size already
         return lowres_map.copy()
 
-    taps = _bilinear_corner_taps if how == "torch_bilinear_corners" else _bicubic_taps
+    taps = _TAPS[how]
     is_small = (
         sum(lowres_map.shape) <= _LARGEST_PRODUCT and np.abs(lowres_map).max() < _LARGEST_VALUE
     )
     if is_small and _products_are_exact(taps, *lowres_map.shape):
         return _interpolate_by_products(lowres_map, taps, out=out)
     return _interpolate_both(lowres_map, taps, out=out)
+
+
+def upsample_pair(lowres_map: np.ndarray) -> np.ndarray:
+    """Upsample the map of two pictures, one above the other, as NoPrior's code does.
+
+    Args:
+        lowres_map: ``(2h, w)``. It is one map for the bicubic kernel (torch, align_corners False),
+            which reads across the border of the pictures.
+
+    Returns:
+        float32 ``(2, 224, 224)``: the upper and the lower picture.
+    """
+    lowres_map = np.ascontiguousarray(lowres_map, np.float32)
+    height, width = lowres_map.shape
+    rows = _interpolate(lowres_map.T, *_bicubic_taps(width)).T
+    both = _interpolate(np.ascontiguousarray(rows), *_bicubic_taps(height, 2 * GRID))
+    return both.reshape(2, GRID, GRID)
 
 
 def _interpolate_by_products(
@@ -164,11 +187,26 @@ def _bilinear_corner_taps(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache(maxsize=64)
-def _bicubic_taps(size: int) -> tuple[np.ndarray, np.ndarray]:
+def _bicubic_corner_taps(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return cells ``(4, 224)`` and weights ``(4, 224, 1)``: the outer centres are the corners."""
+    scale = _F(size - 1) / _F(GRID - 1)
+    return _weigh_bicubic(np.arange(GRID, dtype=np.float32) * scale)
+
+
+@lru_cache(maxsize=64)
+def _bicubic_taps(size: int, num_points: int = GRID) -> tuple[np.ndarray, np.ndarray]:
     """Return cells ``(4, 224)`` and weights ``(4, 224, 1)`` of bicubic upsampling.
 
-    Keys' kernel with a = -0.75, half-pixel centres, edges repeated. As compiled in torch, all
-    multiply-adds but the last of each polynomial are fused.
+    The centre of point i lies at (i + 0.5) * size / 224 - 0.5 in cells.
+    """
+    return _weigh_bicubic(_fused(_F(size) / _F(num_points), np.arange(num_points) + 0.5, -0.5))
+
+
+def _weigh_bicubic(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cells around each position and their weights.
+
+    Keys' kernel with a = -0.75, edges repeated. As compiled in torch, all multiply-adds but the
+    last of each polynomial are fused.
     """
     a = _F(-0.75)
 
@@ -181,8 +219,6 @@ def _bicubic_taps(size: int) -> tuple[np.ndarray, np.ndarray]:
         inner = _fused(a, x, -_F(5) * a)
         return _fused(inner, x, _F(8) * a) * x - _F(4) * a
 
-    # The centre of point i lies at (i + 0.5) * size / 224 - 0.5 in cells.
-    position = _fused(_F(size) / _F(GRID), np.arange(GRID) + 0.5, -0.5)
     first = np.floor(position).astype(np.int64)
     fraction = np.clip(position - first.astype(np.float32), _F(0), _F(1))
     rest = _F(1) - fraction
@@ -199,3 +235,10 @@ def _fused(a: ArrayLike, b: ArrayLike, c: ArrayLike) -> np.ndarray:
 
 def _as_weights(weights: list[np.ndarray]) -> np.ndarray:
     return np.stack(weights).astype(np.float32).astype(np.float64)[:, :, None]
+
+
+_TAPS: dict[str, Taps] = {
+    "torch_bicubic": _bicubic_taps,
+    "torch_bicubic_corners": _bicubic_corner_taps,
+    "torch_bilinear_corners": _bilinear_corner_taps,
+}
