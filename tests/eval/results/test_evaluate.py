@@ -61,8 +61,10 @@ def test_every_protocol_has_its_ceiling_over_the_positives(tmp_path):
     assert set(ceilings) == set(PROTOCOLS)
     assert {row["n"] for row in ceilings.values()} == {6}
     for name, row in ceilings.items():
-        if name in ("earshot", "rcgrad", "flowgrad"):
+        if name in ("earshot", "rcgrad", "flowgrad", "sspl"):
             assert row["mean_ciou"] == row["success_rate"] == row["auc"] == 1, name
+        elif name.startswith("sslalignment_adaptive"):  # one pixel less than the box has
+            assert 0.999 < row["mean_ciou"] < 1, name
         else:  # boxes of 0.3 x 0.3: nine hundredths of the frame, of which half is marked
             assert row["mean_ciou"] == pytest.approx(0.09 / 0.5, rel=0.03), name
             assert row["success_rate"] == 0
