@@ -54,8 +54,8 @@ def score_arrays(
         protocol=chosen,
     )
     rows = [
-        {column: float(getattr(scores, column)[row]) for column in _COLUMNS}
-        for row in range(len(ids))
+        {"sample_id": name} | {column: float(getattr(scores, column)[row]) for column in _COLUMNS}
+        for row, name in enumerate(ids)
     ]
     missing = [name for name in boxes if name not in maps]
     return {"n": len(ids), "missing": missing, **compute_metrics(rows)}

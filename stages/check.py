@@ -17,7 +17,7 @@ from pipeline.audit.leakage import AuditParameters
 from pipeline.base.os_errors import report_error
 from pipeline.base.parameters import require_distinct, suggest
 from pipeline.base.project import Project
-from pipeline.datasets.dataset import load
+from pipeline.datasets.dataset import check_test_splits, find_own_tables, load
 from pipeline.datasets.dataset import names as dataset_names
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.features.configure import load_module
@@ -58,7 +58,7 @@ def check_params(project: Project) -> None:
 
     # Datasets that `datasets` does not name may have a section, too.
     sources = _mapping(project, "sources")
-    _require_known(sources, dataset_names(), "dataset in sources")
+    _require_known(sources, _known_datasets(project), "dataset in sources")
     for name in sources:
         project.parameters(load(name).parameters, f"sources.{name}")
 
@@ -76,14 +76,19 @@ def check_params(project: Project) -> None:
         _check_training(project)
 
 
+def _known_datasets(project: Project) -> tuple[str, ...]:
+    """Return the datasets that there are, and tables of the user's own."""
+    return (*dataset_names(), *find_own_tables(project.params))
+
+
 def _check_names(project: Project) -> None:
     """Check the names that select datasets, runs and baselines."""
     if "datasets" in project.params:
         if not project.datasets:
             raise ParameterError(
-                f"params: datasets is [], expected some of {', '.join(dataset_names())}"
+                f"params: datasets is [], expected some of {', '.join(_known_datasets(project))}"
             )
-        _require_known(project.datasets, dataset_names(), "dataset in datasets")
+        _require_known(project.datasets, _known_datasets(project), "dataset in datasets")
         if "sources" in project.params:
             for name in project.datasets:
                 project.section(f"sources.{name}")
@@ -93,7 +98,7 @@ def _check_names(project: Project) -> None:
         if key is None or top not in project.params:
             continue
         if not nested or nested in _mapping(project, top):
-            _require_known(project.names(key), dataset_names(), f"dataset in {key}")
+            _require_known(project.names(key), _known_datasets(project), f"dataset in {key}")
 
     # Runs and released weights have folders side by side.
     runs = []
@@ -105,7 +110,9 @@ def _check_names(project: Project) -> None:
     require_distinct(runs, "models and released together")
 
     if isinstance(project.params.get("evaluate"), dict):
-        baselines = project.parameters(EvaluationParameters, "evaluate").baselines
+        evaluate = project.parameters(EvaluationParameters, "evaluate")
+        baselines = evaluate.baselines
+        check_test_splits(evaluate.subsets, own_tables=find_own_tables(project.params))
         known = (*BASELINES, *NETWORK_BASELINES)
         _require_known(baselines, known, "baseline in evaluate.baselines")
 

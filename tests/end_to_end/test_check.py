@@ -164,3 +164,14 @@ def test_a_command_in_a_subfolder_is_one_sentence():
     )
     assert done.returncode == 1
     assert done.stderr == ("error: run `python -m pipeline` in the root of a checkout of Earshot\n")
+
+
+def test_a_table_of_the_users_own_is_a_dataset_like_others(tmp_path):
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["datasets"] = ["birds"]
+    params["sources"]["birds"] = {"kind": "table", "path": "birds.csv"}
+    params["evaluate"]["subsets"]["birds"] = ["test"]
+    check_params(Project(tmp_path, params))
+    params["evaluate"]["subsets"]["brids"] = ["test"]
+    with pytest.raises(ParameterError, match=r"names the dataset 'brids', expected .*birds"):
+        check_params(Project(tmp_path, params))

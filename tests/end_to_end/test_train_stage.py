@@ -245,7 +245,7 @@ def test_processes_of_torchrun_train_and_bring_back_together(tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=140,
+            timeout=400,
         )
         assert done.returncode == 0, done.stdout
         assert done.stdout.count(words) == 1, done.stdout

@@ -230,7 +230,7 @@ def test_parameters_name_what_is_wrong():
         ({"encoding": "png"}, "encoding is 'png'"),
         ({"short_side": 5}, "short_side is 5, expected 16 to 4096, or 0"),
         ({"context_seconds": 0}, "context_seconds is 0.0"),
-        ({"poly_sigma": float("nan")}, "poly_sigma is nan, expected a positive number"),
+        ({"poly_sigma": float("nan")}, "poly_sigma is nan, expected a finite number"),
         ({"flags": 4}, "flags is 4, expected 0, or 256"),
         ({"levels": 3}, r"unknown key flow\.levels"),
     ]:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from earshot.errors import ParameterError
+from earshot.errors import MediaError, ParameterError
 from pipeline.base.parameters import build
 from pipeline.features.extract import extract_features
 from pipeline.features.feature import Moment
@@ -44,7 +44,9 @@ def test_pixels_that_are_not_square_are_shown_as_meant():
 
 
 def test_extreme_shapes_keep_at_least_a_pixel():
-    assert fit_short_side(4000, 2, short_side=246) == (492000, 246)
+    assert fit_short_side(64, 2, short_side=246) == (7872, 246)
+    with pytest.raises(MediaError, match="2 pixels wide and 4000 high"):
+        fit_short_side(4000, 2, short_side=246)
     assert fit_short_side(1, 1, short_side=1) == (1, 1)
 
 

@@ -121,7 +121,7 @@ def test_an_address_where_something_else_answers(tmp_path):
         ({"memory_limit_gib": 0.05}, "memory_limit_gib is 0.05, expected 0.25 or more, or 0"),
         (
             {"memory_limit_gib": float("nan")},
-            "memory_limit_gib is nan, expected 0.25 or more, or 0",
+            "memory_limit_gib is nan, expected a finite number",
         ),
         ({"wokers": 1}, "unknown key cluster.wokers"),
     ],

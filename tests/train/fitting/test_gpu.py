@@ -69,6 +69,9 @@ def test_loader_processes_do_not_outnumber_the_cores(monkeypatch):
 def test_a_gpu_is_planned_with_bf16_and_several_with_ddp(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    # Several machines need somebody who says which one this is.
+    for name, value in {"NODE_RANK": "0", "MASTER_ADDR": "h", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
     plan = plan_trainer(tiny(), HardwareParameters(num_nodes=2))
     options = plan.options
     assert (options["accelerator"], options["precision"], options["strategy"]) == (
