@@ -244,5 +244,7 @@ def _downloads(folder: Path, dataset: str) -> list[dict]:
 def test_errors_are_one_line_with_an_exit_code(tmp_path):
     folder = make_checkout(tmp_path / "wrong", {"sources.sample.num_trian": 3})
     output = run(folder, "python", "-m", "stages.sources", "sample", is_failure_expected=True)
-    assert output.startswith("error: params: unknown key sources.sample.num_trian; known: ")
+    assert output.startswith(
+        "error: params: unknown key sources.sample.num_trian, did you mean num_train?; known: "
+    )
     assert output.count("\n") == 1
