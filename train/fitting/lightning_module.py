@@ -86,14 +86,16 @@ class TrainingModule(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Begin new statistics."""
         self.train_statistics.reset()
-        self.model.begin_epoch(self.current_epoch)
 
     def on_validation_epoch_start(self) -> None:
         """Begin new statistics."""
         self.val_statistics.reset()
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
-        """Set the learning rate and the random state of this step."""
+        """Set the learning rate, the random state and the epoch of this step."""
+        # Not at the start of an epoch: a run that resumes inside of one begins with a step.
+        self.model.set_epoch(self.current_epoch)
+
         # Stochastic depth draws from the global generator, which no state keeps. It is the same in
         # all processes, see ``share_randomness``.
         place = (self.train_parameters.seed, self.current_epoch, batch_index)

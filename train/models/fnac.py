@@ -48,7 +48,7 @@ class Model(ezvsl.Model):
         super().__init__(parameters)
         self._is_contrast_alone = False
 
-    def begin_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int) -> None:
         """Add the terms of affinity after the first epochs."""
         self._is_contrast_alone = epoch < self.settings.num_contrast_epochs
 

@@ -115,6 +115,8 @@ class Localizer(nn.Module):
     def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Compute what the loss compares; the first axis is the samples.
 
+        ``audio`` (n, c) is among it: training watches whether all sounds become alike.
+
         Several processes exchange these tensors, so that each sees the negatives of all.
         """
         raise TypeError(f"{type(self).__module__} does not define embed")
@@ -137,8 +139,8 @@ class Localizer(nn.Module):
     def take_first_weights(self) -> None:
         """Prepare what follows from the first weights; called once, when the network has them."""
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Prepare for a training epoch, from 0: some losses change in the course of a training."""
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch a training is in, from 0: some losses change in the course of it."""
 
     def attach_classifier(self, classifier: ResNetEncoder) -> None:
         """Keep the classifier that ``needed_classifier`` describes."""

@@ -19,7 +19,7 @@ from train.networks.losses import own_similarity, simultaneous_loss
 
 _MOMENTUM = "momentum_"  # before the name of a copy
 _NETWORKS = ("imgnet", "img_proj1", "img_proj2", "audnet", "aud_proj1", "aud_proj2")
-_FEATURES = ("visual_1", "visual_2", "audio_1", "audio_2")
+_FEATURES = ("visual", "visual_2", "audio", "audio_2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +84,9 @@ class Model(Localizer):
     def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return features of unit norm over channels, and those of the copies.
 
-        ``visual_1`` and ``visual_2`` (n, c, h, w), ``audio_1`` and ``audio_2`` (n, c); the same
-        with ``momentum_`` before the name. In training the copies follow the networks first.
+        Of correspondence ``visual`` (n, c, h, w) and ``audio`` (n, c), of localization ``visual_2``
+        and ``audio_2``; the same with ``momentum_`` before the name. In training the copies follow
+        the networks first.
         """
         if self.training:
             self._follow()
@@ -105,7 +106,7 @@ class Model(Localizer):
         """Return the mean of both cosine maps over tau."""
         prefix = _MOMENTUM if self.settings.uses_momentum_at_test else ""
         features = self._embed_by(inputs, prefix=prefix)
-        correspondence = own_similarity(features["visual_1"], features["audio_1"])
+        correspondence = own_similarity(features["visual"], features["audio"])
         localization = own_similarity(features["visual_2"], features["audio_2"])
         return (correspondence + localization) / 2 / self.settings.tau
 
@@ -118,9 +119,9 @@ class Model(Localizer):
         )
         sound = pool_audio(network("audnet")(inputs["spectrograms"]), self.settings.audio_pooling)
         features = {
-            "visual_1": network("img_proj1")(visual),
+            "visual": network("img_proj1")(visual),
             "visual_2": network("img_proj2")(visual),
-            "audio_1": network("aud_proj1")(sound),
+            "audio": network("aud_proj1")(sound),
             "audio_2": network("aud_proj2")(sound),
         }
         return {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,10 +17,26 @@ from train.fitting.lightning_module import TrainingModule
 from train.models.training_parameters import HardwareParameters
 
 
-def test_a_killed_run_goes_on_exactly(toy, tmp_path):
-    folder, *_ = toy
+def copy_features(toy, folder: Path) -> Path:
+    """Return a copy of the features: runs are written beside them, and each test has its own."""
+    for path in toy[1].values():
+        shutil.copytree(path, folder / path.name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"method": "ezvsl"},
+        {"method": "fnac", "num_contrast_epochs": 2},  # killed while its loss is EZ-VSL's alone
+        {"method": "slavc", "momentum": 0.5},
+    ],
+    ids=lambda settings: settings["method"],
+)
+def test_a_killed_run_goes_on_exactly(toy, tmp_path, settings):
+    folder = copy_features(toy, tmp_path)
     hardware = {"checkpoint_every_seconds": 0}
-    parameters = {"method": "ezvsl", **TINY, "epochs": 3}
+    parameters = {**TINY, "epochs": 3, **settings}
     whole = start_script(folder, run="whole", parameters=parameters)
     killed = start_script(
         folder, run="killed", parameters=parameters, hardware=hardware, seconds_a_step=0.2
@@ -83,15 +100,23 @@ def test_a_killed_run_of_two_processes_goes_on_exactly(toy):
     assert [after[step] for step in (5, 6)] == [before[step] for step in (5, 6)]
 
 
-@pytest.mark.parametrize("method", ["htf"])
-def test_two_processes_equal_one_with_the_same_global_batch(toy, method):
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"method": "htf", "freeze_vision": False},
+        {"method": "fnac", "dropout": 0.0, "mask_width": 0, "num_contrast_epochs": 1},
+        {"method": "slavc", "dropout": 0.0, "negatives": "gathered", "momentum": 0.5},
+    ],
+    ids=lambda parameters: parameters["method"],
+)
+def test_two_processes_equal_one_with_the_same_global_batch(toy, tmp_path, parameters):
     """Compare the losses of two processes and of one, in double precision.
 
     They agree to the last printed digit; in single, rounding would grow with every step. Of the 11
-    samples of validation the last batch has three.
+    samples of validation the last batch has three. Without dropout, which draws for each process.
     """
-    folder, *_ = toy
-    settings = {"parameters": {"method": method, **TINY, "freeze_vision": False}, "num_samples": 44}
+    folder = copy_features(toy, tmp_path)
+    settings = {"parameters": {**TINY, **parameters}, "num_samples": 44}
     one = start_script(folder, run="one", hardware={"precision": "float64"}, **settings)
     two = start_script(
         folder, run="two", hardware={"precision": "float64", "devices": 2}, **settings

@@ -73,9 +73,9 @@ def test_fnac_map_and_losses():
     embeddings = model.embed(inputs)
     assert_close(model.localize(inputs), "fnac_map")
     assert_close(model.loss(embeddings), "fnac_total")
-    model.begin_epoch(0)
+    model.set_epoch(0)
     assert_close(model.loss(embeddings), "fnac_losses_0")
-    model.begin_epoch(5)
+    model.set_epoch(5)
     assert_close(model.loss(embeddings), "fnac_total")
 
 
@@ -163,7 +163,7 @@ def test_a_few_steps_lower_the_loss(method):
     torch.manual_seed(0)
     settings = {"width": 8, "map_stride": 16, "dropout": 0.0, "embedding_size": 32}
     model = make_model(build_parameters({"method": method, **settings}, "test")).train()
-    model.begin_epoch(0)
+    model.set_epoch(0)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=1e-3)
     losses = []
