@@ -15,8 +15,13 @@ OTHER_MEANINGS = {
     "flickr": {"eval/results/published_rows.py"},  # names of test sets in published tables
     "urbansas": {"eval/results/published_rows.py"},
     "local": {
-        "pipeline/downloads/reasons.py",  # a reason of the machine's own
-        "train/models/training_parameters.py",  # negatives of one process
+        # a reason of the machine's own
+        "pipeline/downloads/reasons.py",
+        "pipeline/downloads/worker/fetcher.py",
+        "pipeline/downloads/worker/make_clip.py",
+        # negatives of one process
+        "train/models/slavc.py",
+        "train/models/training_parameters.py",
     },
     "sample": {
         # a recipe
