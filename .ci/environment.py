@@ -61,9 +61,9 @@ def make_environment(environment_dir: Path, requirements_path: Path) -> None:
 def install_with_uv(python_path: Path, requirements_path: Path) -> None:
     """Install the pinned uv with pip, then all requirements with uv.
 
-    Bytecode is compiled at once, as pip does. Where Python may not write it later
-    (``PYTHONDONTWRITEBYTECODE``, a folder of somebody else's), each start of PyTorch and Lightning
-    would take twice as long, and a run starts them dozens of times.
+    Python writes bytecode when it first imports a module. Where it may not
+    (``PYTHONDONTWRITEBYTECODE``, as in many containers), each start of PyTorch and Lightning takes
+    twice as long, and a run starts them dozens of times: all is compiled here.
     """
     pins = re.findall(r"^uv==(?:.*\\\n)*.*\n", requirements_path.read_text(), re.MULTILINE)
     with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +72,9 @@ def install_with_uv(python_path: Path, requirements_path: Path) -> None:
         install_with_pip(python_path, uv_requirement_path)
 
     uv_path = python_path.with_name("uv")
-    options = ["-q", "--compile-bytecode", "--python", python_path, "-r", requirements_path]
+    options = ["-q", "--python", python_path, "-r", requirements_path]
+    if sys.dont_write_bytecode:
+        options.append("--compile-bytecode")
     subprocess.run(
         [uv_path, "pip", "install", *options],
         env={"UV_HTTP_TIMEOUT": str(UV_TIMEOUT_SECONDS), **os.environ},
