@@ -20,7 +20,7 @@ from pipeline.downloads.parameters import DownloadParameters
 HELP = "write the parameters of a published result into params.yaml"
 _BASE = "sample"  # the recipe that params.yaml begins with
 
-# For what to expect; measured on VGG-Sound clips of 10 s at 360 lines.
+# For what to expect: a clip of 10 s at 360 lines (an estimate), and what features took in `sample`.
 _MEGABYTES_PER_CLIP = 1.2
 _MEGABYTES_PER_SAMPLE = 0.6  # frames, spectrograms and flow
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import random
+import sys
 import tempfile
 import urllib.parse
 from collections.abc import Iterator
@@ -238,8 +239,9 @@ class SiteGate:
             # Parallel downloads hold it for the time of reading and writing a small file.
             lock = FileLock(f"{self._path}.lock", timeout=_LOCK_LIMIT_SECONDS)
             lock.acquire(poll_interval=_LOCK_POLL_SECONDS)
-        except (OSError, NotImplementedError, Timeout):
-            # A disk without locks, or one that is full: this process keeps its own pace.
+        except (OSError, NotImplementedError, Timeout) as error:
+            # A disk without locks, or one that is full.
+            _say_pace_is_own(f"{self._path} cannot be locked ({error})")
             self._path = None
             yield
             return
@@ -313,7 +315,10 @@ class SiteGates:
             for site, rate in per_hour.items()
         }
         self._access, self._generator = access, generator
-        self._folder = folder if folder is not None and _make_own_folder(folder) else None
+        self._folder = folder
+        if folder is not None and not _make_own_folder(folder):
+            _say_pace_is_own(f"{folder} is not a folder of yours that can be written")
+            self._folder = None
         self._gates: dict[str, SiteGate] = {}
 
     def find(self, url: str) -> SiteGate | None:
@@ -328,6 +333,15 @@ class SiteGates:
                 path = self._folder / f"{name}.json"
             self._gates[host] = SiteGate(self._limits[site], self._generator, path)
         return self._gates[host]
+
+
+def _say_pace_is_own(cause: str) -> None:
+    print(
+        f"{cause}: this process keeps a pace of its own, beside those of other downloads; "
+        "run one at a time",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _make_own_folder(folder: Path) -> bool:

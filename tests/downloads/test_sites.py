@@ -135,9 +135,18 @@ def test_many_processes_start_at_the_pace_of_one(tmp_path):
     assert not list(tmp_path.glob(".tmp-*"))
 
 
-def test_a_folder_that_is_not_ours_is_not_used(tmp_path):
+def test_a_state_that_cannot_be_locked_is_said_once(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    gate = make_gate(tmp_path / "file" / "state.json")
+    assert gate.try_start(0.0) == gate.try_start(0.0) == 0.0
+    text = capsys.readouterr().err
+    assert text.count("cannot be locked") == text.count("\n") == 1
+
+
+def test_a_folder_that_is_not_ours_is_not_used(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     gates = SiteGates(quick(), access="", generator=random.Random(0), folder=tmp_path / "file")
+    assert "is not a folder of yours" in capsys.readouterr().err
     gate = gates.find("http://a.org/x")
     assert gate is not None
     assert gate.try_start(0.0) == 0.0
