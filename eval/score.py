@@ -3,10 +3,11 @@
     python -m eval.score MAPS.npz --dataset vggss --protocol lvs
 
 The file holds ``sample_ids`` (n,) and ``maps`` (n, h, w), larger = more likely (see
-``eval.entrants.maps``). Ground truth comes from ``--annotations`` (a samples.parquet, or the
-published ``vggss.json``), from ``manifests/DATASET/samples.parquet`` of this checkout, or from the
-published lists (``--lists``; without it they are fetched). Samples without a map are counted and
-named, so that n never becomes smaller unnoticed.
+``eval.entrants.maps``); or it is a folder of ``<sample id>.npy`` or ``.png``. Ground truth comes
+from ``--annotations`` (a samples.parquet, or the published ``vggss.json``), from
+``manifests/DATASET/samples.parquet`` of this checkout, or from the published lists (``--lists``;
+without it they are fetched). Samples without a map are counted and named, so that n never becomes
+smaller unnoticed.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from earshot.errors import DataError, EarshotError, ParameterError, RunError
-from eval.entrants.maps import read_maps
+from eval.entrants.external import read_external
 from eval.results.files import METRICS, format_coverage, write_results
 from eval.results.model_results import evaluate_model
 from eval.results.model_scores import ModelMaps
@@ -75,13 +76,13 @@ def score_file(options: argparse.Namespace) -> None:
         _make_output_folder(options.output)
 
     test_set = get_test_set(options.dataset)
-    sample_ids, maps = read_maps(options.maps)
+    external = read_external(options.maps)
     project = _load_project(options.root)
     samples = _load_samples(options, project, test_set)
 
     # Check all that the user gave before anything is scored.
     subset, ids = _choose_ids(options, samples, test_set)
-    _check_map_ids(options, sample_ids, samples=samples, subset=subset, ids=ids)
+    _check_map_ids(options, external.sample_ids, samples=samples, subset=subset, ids=ids)
 
     # Without a list of training clips, leakage is not known.
     train_clip_ids = None
@@ -90,10 +91,10 @@ def score_file(options: argparse.Namespace) -> None:
 
     scores, results = evaluate_model(
         ModelMaps(
-            options.model or options.maps.stem,
+            options.model or external.name,
             test_set.dataset,
-            sample_ids,
-            maps,
+            external.sample_ids,
+            external.maps,
             is_absolute=options.absolute,
             selection=options.selection,
             train_clip_ids=train_clip_ids,
@@ -293,7 +294,10 @@ def _add_input_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what is scored, and against which ground truth."""
     # What to score and how.
     parser.add_argument(
-        "maps", type=Path, metavar="MAPS.npz", help="sample_ids (n,) and maps (n, h, w)"
+        "maps",
+        type=Path,
+        metavar="MAPS",
+        help=".npz with sample_ids (n,) and maps (n, h, w), or a folder of <sample id>.npy or .png",
     )
     parser.add_argument(
         "--dataset", required=True, metavar="NAME", help=f"test set: {', '.join(find_test_sets())}"

@@ -11,6 +11,8 @@ from typing import Any
 
 from earshot.errors import EarshotError, ParameterError
 from eval.entrants.baselines import BASELINES, NETWORK_BASELINES
+from eval.entrants.entrant import name_entrants
+from eval.entrants.external import check_external
 from eval.report.inputs import ReportParameters
 from eval.results.evaluate import EvaluationParameters
 from pipeline.audit.leakage import AuditParameters
@@ -115,6 +117,8 @@ def _check_names(project: Project) -> None:
         check_test_splits(evaluate.subsets, own_tables=find_own_tables(project.params))
         known = (*BASELINES, *NETWORK_BASELINES)
         _require_known(baselines, known, "baseline in evaluate.baselines")
+        taken = name_entrants(runs, baselines, has_untrained=evaluate.has_untrained)
+        check_external(evaluate.external, taken=taken, root=project.root)
 
 
 def _check_training(project: Project) -> None:

@@ -1,4 +1,4 @@
-"""``evaluate``: maps of all models, untrained networks and baselines on all datasets, scored."""
+"""``evaluate``: maps of all models, untrained networks, baselines and other systems, scored."""
 
 import json
 
@@ -54,6 +54,8 @@ def main(project: Project) -> None:
         for name, new_rows in dataset_rows.items():
             rows[name] += new_rows
 
+    for note in rows["notes"]:
+        print(note["text"])
     write_results(project.reports_dir, **rows)
     _write_summary(project, rows["results"], parameters)
 
@@ -67,7 +69,7 @@ def _write_summary(project: Project, results: list[dict], parameters: Evaluation
 
 
 def evaluate(project: Project) -> None:
-    """Run ``main`` and note the files of weights that it reads."""
+    """Run ``main`` and note the user's files that it reads: weights and foreign maps."""
     with noted_user_files(project, "evaluate"):
         main(project)
 

@@ -3,7 +3,7 @@
 An entrant has a name in the tables and turns samples into localization maps.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
 
@@ -11,7 +11,7 @@ from earshot.reader import FeatureReader
 from eval.entrants.maps import Maps
 from pipeline.datasets.dataset import load
 
-Kind = Literal["model", "baseline", "untrained", "trivial"]
+Kind = Literal["model", "external", "baseline", "untrained", "trivial"]
 KINDS: tuple[Kind, ...] = get_args(Kind)  # in the order of the tables
 
 
@@ -57,6 +57,8 @@ class Entrant:
     reads: tuple[str, ...] = ()
     # The datasets on which it takes part; None: all.
     datasets: Collection[str] | None = None
+    # The samples of which it has maps; None: all that have the features that it reads.
+    own_ids: Collection[str] | None = None
     # The maps have a unit of their own (see eval.scoring.score_maps.score_maps).
     is_absolute: bool = False
     # By protocol: the maps that its authors score instead, which have a unit of their own.
@@ -84,6 +86,15 @@ class Entrant:
     def find_training_clips(self, dataset: str) -> Collection[str] | None:
         """Return the training clips that can be clips of ``dataset``, or None where unknown."""
         return None if self.training_clips is None else self.training_clips.find_in(dataset)
+
+
+def name_entrants(
+    runs: Iterable[str], baselines: Iterable[str], *, has_untrained: bool
+) -> list[str]:
+    """Return the names that an evaluation can give to its own entrants."""
+    runs = list(runs)
+    untrained = [f"{run}_untrained" for run in runs] if has_untrained else []
+    return [*runs, *untrained, *baselines, "vision_only", "ceiling"]
 
 
 def choose_available(

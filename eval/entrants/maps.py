@@ -32,6 +32,19 @@ class Maps(Protocol):
     def __getitem__(self, position: int, /) -> np.ndarray: ...
 
 
+class SelectedMaps:
+    """Some of the maps, in an order of their own; each is read or computed when it is asked for."""
+
+    def __init__(self, maps: Maps, positions: Sequence[int]):
+        self._maps, self._positions = maps, positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, position: int, /) -> np.ndarray:
+        return self._maps[self._positions[position]]
+
+
 def write_maps(path: Path | str, *, sample_ids: Sequence[str], maps: Maps) -> None:
     """Write maps to a compressed file, as float32.
 

@@ -36,6 +36,8 @@ from eval.results import exports
 from eval.results.result_rows import ABSENT, KIND_ORDER, Group, group_results, with_ceilings
 from eval.results.test_sets import find_test_sets
 
+# Whose best and worst samples the gallery shows.
+_RANKED_KINDS = ("model", "external", "baseline")
 _UNSAFE_IN_FILE_NAME = re.compile(r"[^A-Za-z0-9+._-]+")
 
 
@@ -86,7 +88,7 @@ class _Evaluation:
 
     def ranked_models(self) -> list[str]:
         """Return the models whose best and worst samples the gallery shows."""
-        ranked = [name for name in self.models if self.kinds.get(name) in ("model", "baseline")]
+        ranked = [name for name in self.models if self.kinds.get(name) in _RANKED_KINDS]
         return ranked or list(self.models)
 
 
@@ -233,7 +235,9 @@ def _view_sections(
 
     return {
         "dataset_names": ", ".join(dataset.name for dataset in inputs.datasets),
-        "summary": view_summary(groups, protocol=protocol, metric=metric, notes=inputs.notes),
+        "summary": view_summary(
+            groups, protocol=protocol, metric=metric, notes=_collect_notes(inputs)
+        ),
         "availability": view_availability(inputs.datasets, inputs.audits),
         "results": results,
         "protocols": view_protocols(
@@ -248,6 +252,11 @@ def _view_sections(
         "gallery_data": {"models": models, "samples": cards},
         "run": _view_run(inputs),
     }
+
+
+def _collect_notes(inputs: ReportInputs) -> list[str]:
+    """Return what was absent, then what the evaluation found odd."""
+    return [*inputs.notes, *(str(note["text"]) for note in inputs.results.get("notes", ()))]
 
 
 def _explain_no_results(inputs: ReportInputs) -> str:

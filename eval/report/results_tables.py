@@ -26,6 +26,7 @@ from eval.results.result_rows import (
 COMMON_TITLE = "On the samples that all models have"
 _KIND_MARKS = {
     "model": "",
+    "external": "external",
     "baseline": "baseline",
     "untrained": "untrained",
     "trivial": "trivial",
@@ -168,7 +169,7 @@ def make_table(group: Group, *, has_common_table: bool = True) -> ResultTable:
     metrics = metrics_in(group.rows)
     # trivial baselines and the ceiling are there to compare with, not to win
     best = {
-        metric: best_row(group.rows, metric, ("model", "baseline", "untrained"))
+        metric: best_row(group.rows, metric, ("model", "external", "baseline", "untrained"))
         for metric in metrics
     }
 
@@ -229,7 +230,7 @@ def _format_leakage(row: Mapping) -> str:
     if row.get("leakage") is not None:
         return format_count(row["leakage"])
     # what was not trained has no training data that could be unknown
-    return "not known" if row["kind"] in ("model", "untrained") else ABSENT
+    return "not known" if row["kind"] in ("model", "external", "untrained") else ABSENT
 
 
 def _find_warnings(group: Group, *, has_common_table: bool) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from eval.results.result_rows import (
 
 _BEST_TITLES = {
     "model": "best model",
+    "external": "best maps of another system",
     "baseline": "no model is trained; best baseline",
     "untrained": "no model is trained; best untrained network",
 }

@@ -71,7 +71,8 @@ def _shorten_one(name: str, num_letters: int) -> str:
 
 
 def _choose_rows(results: Iterable[Mapping[str, Any]], protocol: str) -> list[Mapping[str, Any]]:
-    return [row for row in results if row["kind"] == "model" and row["protocol"] == protocol]
+    kinds = ("model", "external")
+    return [row for row in results if row["kind"] in kinds and row["protocol"] == protocol]
 
 
 def _shorten_names(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, str], dict[str, str]]:

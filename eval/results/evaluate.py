@@ -13,7 +13,6 @@ from earshot.errors import ParameterError
 from earshot.reader import FeatureReader
 from eval.entrants.ceilings import compute_ceilings
 from eval.entrants.entrant import Entrant, choose_available
-from eval.entrants.maps import Maps, write_maps
 from eval.results.breakdowns import break_down, group_samples
 from eval.results.comparisons import (
     compare_models,
@@ -21,6 +20,7 @@ from eval.results.comparisons import (
     summarize_intersection,
 )
 from eval.results.files import LISTS, METRICS
+from eval.results.kept_maps import find_problems, keep_maps
 from eval.results.model_results import evaluate_model
 from eval.results.model_scores import ModelMaps, find_negatives
 from eval.results.summaries import find_groups
@@ -46,6 +46,8 @@ class EvaluationParameters:
     comparison_metric: str = "adaptive_ciou"
     # Of eval.entrants.baselines: BASELINES and NETWORK_BASELINES.
     baselines: tuple[str, ...] = ("centre", "uniform", "random", "flow")
+    # Maps of other systems: name -> .npz file or folder (see eval.entrants.external).
+    external: dict[str, str] = field(default_factory=dict)
     # Of the network baselines: imagenet (fetched by hash), or the path of torchvision's file.
     object_guidance_weights: str = "imagenet"
     # Evaluate each model's network before training, too.
@@ -122,9 +124,12 @@ def evaluate_dataset(
         if not test_sets and not entrant.is_kept:
             continue
         available, reasons = choose_available(wanted, entrant.reads, readers)
+        if entrant.own_ids is not None:
+            available = [name for name in available if name in entrant.own_ids]
         maps = entrant.predict(available, readers)
         if entrant.is_kept:
-            _keep_maps(maps_dir / f"{entrant.name}.npz", available, maps)
+            keep_maps(maps_dir / f"{entrant.name}.npz", entrant, available, maps)
+            rows["notes"] += find_problems(entrant, dataset, wanted, available, maps)
         if not test_sets:
             continue
 
@@ -164,14 +169,6 @@ def evaluate_dataset(
         _add_breakdowns(rows, groups, test_sets, parameters, group_of)
         _add_ceilings(rows, dataset, samples, test_sets, parameters)
     return rows
-
-
-def _keep_maps(path: Path, sample_ids: Sequence[str], maps: Maps) -> None:
-    """Write the maps of an entrant; without any there is no file, also none of an earlier run."""
-    if sample_ids:
-        write_maps(path, sample_ids=sample_ids, maps=maps)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _find_variants(
@@ -286,14 +283,14 @@ def _find_pairs(
     baselines = [entrant.name for entrant in entrants if entrant.kind in ("baseline", "trivial")]
     pairs: dict[tuple[str, str], bool] = {}
     for entrant in entrants:
-        if entrant.kind == "model":
+        if entrant.kind in ("model", "external"):
             best = find_best_baseline(
                 scores, ids, model=entrant.name, baselines=baselines, metric=metric
             )
             if best is not None:
                 pairs[entrant.name, best] = True
 
-    # Only networks are compared in pairs; they are the entrants whose maps are kept.
+    # Of the others, networks and foreign maps are compared: the entrants whose maps are kept.
     wanted = set(ids)
     scored_ids: dict[str, set[str]] = {entrant.name: set() for entrant in entrants}
     for row in scores:

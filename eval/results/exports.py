@@ -120,10 +120,11 @@ def write_latex(groups: Sequence[Group]) -> str:
             r"    \midrule",
         ]
 
+        models = ("model", "external")
         last_kind = None
         for row in group.rows:
             # a line between the models and everything else
-            if last_kind == "model" and row["kind"] != "model":
+            if last_kind in models and row["kind"] not in models:
                 lines.append(r"    \midrule")
             last_kind = row["kind"]
             lines.append("    " + " & ".join(_latex_cells(row, metrics)) + r" \\")

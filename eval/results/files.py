@@ -14,7 +14,7 @@
 - ``results``: one per (model, dataset, subset, protocol).
 
   - ``model kind dataset subset protocol seed``; ``kind`` is one of ``eval.entrants.entrant.KINDS``:
-    model, baseline, untrained or trivial.
+    model, external (maps of another system), baseline, untrained or trivial.
   - ``method``, ``trained_on`` ("dataset/split") and ``num_trained_on`` samples, with which
     published results are matched; null: none, or not known.
   - ``n`` samples were scored of ``num_requested`` in the test set, which is ``coverage_percent``.
@@ -38,6 +38,8 @@
 - ``ceilings``: one per (dataset, subset, protocol in use): ``dataset subset protocol n success_at
   mean_ciou success_rate success_rate_at_30 auc``: the best that a map whose values all differ can
   score on the positives.
+- ``notes``: what a reader could overlook, a sentence each: ``model dataset problem num_samples
+  text``; ``problem`` is no_map (of foreign maps), not_finite or constant.
 """
 
 import hashlib
@@ -62,7 +64,7 @@ METRICS = (
     "success_rate_at_30",
     "median_ciou",
 )
-LISTS = ("results", "intersections", "breakdowns", "comparisons", "ceilings")
+LISTS = ("results", "intersections", "breakdowns", "comparisons", "ceilings", "notes")
 
 SCORES = Schema(
     "scores",
@@ -178,8 +180,8 @@ def read_results(reports_dir: Path | str) -> dict[str, list[dict[str, Any]]]:
             if "kind" not in row:
                 raise DataError(
                     f'{path}: {row.get("model")} has no "kind" in the list "{name}", expected '
-                    "model, baseline, untrained or trivial; run `dvc repro evaluate` to write it "
-                    "again"
+                    "model, external, baseline, untrained or trivial; run `dvc repro evaluate` to "
+                    "write it again"
                 )
 
     return {name: content.get(name, []) for name in LISTS}

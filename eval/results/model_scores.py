@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from earshot.errors import DataError
 from eval.entrants.entrant import Kind
-from eval.entrants.maps import Maps, NoMapError
+from eval.entrants.maps import Maps, NoMapError, SelectedMaps
 from eval.results.files import SCORES
 from eval.scoring.ground_truth import GroundTruth, ground_truths_of
 from eval.scoring.protocols import Protocol, get_protocol
@@ -55,21 +55,8 @@ class ModelMaps:
         return dataclasses.replace(
             self,
             sample_ids=[self.sample_ids[i] for i in positions],
-            maps=_SelectedMaps(self.maps, positions),
+            maps=SelectedMaps(self.maps, positions),
         )
-
-
-class _SelectedMaps:
-    """Some of the maps; each is computed when it is read."""
-
-    def __init__(self, maps: Maps, positions: Sequence[int]):
-        self._maps, self._positions = maps, positions
-
-    def __len__(self) -> int:
-        return len(self._positions)
-
-    def __getitem__(self, position: int, /) -> np.ndarray:
-        return self._maps[self._positions[position]]
 
 
 def check_ids(sample_ids: Sequence[str], *, num_maps: int, known_ids: Collection[str]) -> None:

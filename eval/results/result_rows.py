@@ -137,8 +137,9 @@ def best_row(rows: Sequence[Mapping], metric: str, kinds: Collection[str]) -> Ma
 
 
 def best_own_row(rows: Sequence[Mapping], metric: str) -> Mapping | None:
-    """Return the best trained model; without one, the best baseline or untrained network."""
-    return best_row(rows, metric, ("model",)) or best_row(rows, metric, ("baseline", "untrained"))
+    """Return the best model, ours or foreign; without one, the best baseline or untrained one."""
+    best = best_row(rows, metric, ("model", "external"))
+    return best or best_row(rows, metric, ("baseline", "untrained"))
 
 
 def interval_of(row: Mapping, metric: str) -> tuple[float, float] | None:

@@ -7,7 +7,7 @@ In reading order:
 - ``secrets``: ``hide_secrets`` keeps them out of texts
 - ``proxy``: ``use_proxy`` sends all requests through a proxy
 - ``parameters``: ``build`` makes a parameter dataclass from a section of params.yaml
-- ``user_files``: ``noted_user_files``, ``have_user_files_changed``, ``find_weights_files`` - notice
+- ``user_files``: ``noted_user_files``, ``have_user_files_changed``, ``find_stage_files`` - notice
   that files of the user's own changed
 - ``os_errors``: ``report_error`` and ``explain_os_errors`` turn errors into messages
 - ``progress``: ``Progress`` shows how far long work is

@@ -14,14 +14,15 @@ from urllib.parse import unquote, urlsplit
 
 from earshot.errors import DataError
 from earshot.files import publish_text
+from pipeline.base.local_settings import find_home
 from pipeline.base.project import Project
 
 # What stages write themselves is not the user's, also if a parameter names the checkout.
 _OWN_FOLDERS = ("cache", "manifests", "reports")
 
 
-def find_weights_files(project: Project) -> dict[str, list[Path]]:
-    """Return the files of weights that params.yaml names, by the stage that reads them.
+def find_stage_files(project: Project) -> dict[str, list[Path]]:
+    """Return the weights and foreign maps that params.yaml names, by the stage that reads them.
 
     Fetched weights are not among them: their hashes are checked.
     """
@@ -39,6 +40,8 @@ def find_weights_files(project: Project) -> dict[str, list[Path]]:
 
     guidance = _section(params, "evaluate").get("object_guidance_weights")
     _add_path(files, "evaluate", guidance, project)
+    for path in _section(params, "evaluate", "external").values():
+        _add_path(files, "evaluate", path, project)
     for dataset in _section(params, "detections").get("datasets") or ():
         weights = _section(params, "detections", "detector").get("weights")
         _add_path(files, f"detections@{dataset}", weights, project)
@@ -59,7 +62,7 @@ def _add_path(files: dict[str, list[Path]], stage: str, value: object, project: 
         return
     parts = urlsplit(value)
     text = unquote(parts.path) if parts.scheme == "file" else value
-    path = project.root / Path(text).expanduser()
+    path = find_home(project.root) / Path(text).expanduser()
     if path.exists() or os.sep in text or path.suffix:
         files.setdefault(stage, []).append(path)
 
@@ -73,9 +76,9 @@ def noted_user_files(
     Args:
         project: The checkout.
         stage: Its name in ``dvc.yaml``, for example ``sources@flickr``.
-        paths: Files and folders; None: those of ``find_weights_files``.
+        paths: Files and folders; None: those of ``find_stage_files``.
     """
-    chosen = list(find_weights_files(project).get(stage, ()) if paths is None else paths)
+    chosen = list(find_stage_files(project).get(stage, ()) if paths is None else paths)
     # Before: a file that changes while it is read counts as changed.
     before = describe_files(project, chosen)
     yield

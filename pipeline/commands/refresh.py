@@ -10,7 +10,7 @@ from pathlib import Path
 
 from earshot.errors import DataError
 from pipeline.base.project import Project
-from pipeline.base.user_files import find_weights_files, have_user_files_changed
+from pipeline.base.user_files import find_stage_files, have_user_files_changed
 from pipeline.datasets.dataset import find_user_paths, load
 
 HELP = "let the next `dvc repro` read files of your own again when they changed"
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         except DataError as error:  # a disk that is not mounted now: keep what is known
             print(f"{error}; dataset {name} stays as it was listed")
 
-    for stage, paths in find_weights_files(project).items() if not arguments.dataset else ():
+    for stage, paths in find_stage_files(project).items() if not arguments.dataset else ():
         output = _find_output(project, stage)
         try:
             is_changed = output.exists() and have_user_files_changed(project, stage, paths)
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
             continue
         if is_changed:
             _remove(output)
-            print(f"{stage}: a file of weights changed; `dvc repro` reads it again")
+            print(f"{stage}: a file of yours changed; `dvc repro` reads it again")
     return 0
 
 

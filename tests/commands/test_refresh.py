@@ -7,7 +7,7 @@ import pytest
 
 from earshot import tables
 from pipeline.base.project import Project
-from pipeline.base.user_files import find_weights_files, noted_user_files
+from pipeline.base.user_files import find_stage_files, noted_user_files
 from pipeline.commands import refresh
 from stages import sources
 
@@ -76,7 +76,7 @@ def test_tables_of_before_the_account_are_made_again(project, capsys):
 @pytest.fixture
 def weights(tmp_path):
     """Make a project whose runs and detector have weights of the user's own."""
-    for name in ("released.pt", "start.pth", "guide.pth", "detector.pth"):
+    for name in ("released.pt", "start.pth", "guide.pth", "detector.pth", "x.npz"):
         (tmp_path / name).write_bytes(b"weights")
     params = {
         "datasets": [],
@@ -88,7 +88,7 @@ def weights(tmp_path):
         },
         "train": {"a": {"preset": "p"}, "b": {"init": "imagenet"}},
         "train_presets": {"p": {"init": str(tmp_path / "start.pth")}},
-        "evaluate": {"object_guidance_weights": "guide.pth"},
+        "evaluate": {"object_guidance_weights": "guide.pth", "external": {"x": "x.npz"}},
         "detections": {"datasets": ["sample"], "detector": {"weights": "detector.pth"}},
     }
     return Project(tmp_path, params)
@@ -96,13 +96,13 @@ def weights(tmp_path):
 
 def test_weights_of_the_user_are_found(weights):
     root = weights.root
-    assert find_weights_files(weights) == {
+    assert find_stage_files(weights) == {
         "weights@mine": [root / "released.pt"],
         "train@a": [root / "start.pth"],
-        "evaluate": [root / "guide.pth"],
+        "evaluate": [root / "guide.pth", root / "x.npz"],
         "detections@sample": [root / "detector.pth"],
     }
-    assert find_weights_files(Project(root, {"weights": 3, "released": ["x"]})) == {}
+    assert find_stage_files(Project(root, {"weights": 3, "released": ["x"]})) == {}
 
 
 def test_weights_that_change_are_read_again(weights, capsys):
@@ -119,10 +119,10 @@ def test_weights_that_change_are_read_again(weights, capsys):
     refresh.run(ALL, weights)
     assert capsys.readouterr().out == ""
 
-    for number, (stage, (file,)) in enumerate(find_weights_files(weights).items()):
-        file.write_bytes(b"other weights")
+    for number, (stage, files) in enumerate(find_stage_files(weights).items()):
+        files[-1].write_bytes(b"other weights")
         assert refresh.run(ALL, weights) == 0
-        assert f"{stage}: a file of weights changed" in capsys.readouterr().out
+        assert f"{stage}: a file of yours changed" in capsys.readouterr().out
         assert [path.exists() for path in outputs.values()] == [
             position > number for position in range(len(outputs))
         ]

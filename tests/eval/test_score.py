@@ -207,7 +207,7 @@ def test_files_that_are_no_npz_are_refused(project, capsys):
     for name, message in {
         "one.npy": "holds a single array, expected an .npz",
         "text.npz": "not a readable .npz file: it is of another format",
-        "manifests": "is a folder, expected an .npz file",
+        "manifests": "none of its 0 files is a map",
         "cut.npz": "not a readable .npz file",
         "empty.npz": "not a readable .npz file",
         "none.npz": "not found",

@@ -1,4 +1,4 @@
-"""Collect what takes part in the evaluation: baselines, models and the vision-only topline."""
+"""Collect what takes part in the evaluation: baselines, models, foreign maps, the topline."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,11 +11,13 @@ from earshot.files import sha256_of
 from earshot.reader import FeatureReader
 from earshot.tables import SAMPLES, read_table
 from eval.entrants.baselines import make_baseline
-from eval.entrants.entrant import Entrant, Kind, Predict, TrainingClips
+from eval.entrants.entrant import Entrant, Kind, Predict, TrainingClips, name_entrants
+from eval.entrants.external import check_external, find_path, make_external, read_external
 from eval.entrants.flowgrad_h import FlowGradHMaps
 from eval.entrants.maps import Maps
 from eval.entrants.vision_only import make_vision_only
 from eval.results.evaluate import EvaluationParameters
+from pipeline.base.local_settings import find_home
 from pipeline.base.progress import Progress
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import load
@@ -34,7 +36,7 @@ from train.weights.initialization import find_init_file
 
 
 def collect_entrants(project: Project, parameters: EvaluationParameters) -> list[Entrant]:
-    """Collect the baselines, the models of all runs, and the vision-only topline.
+    """Collect the baselines, the models of all runs, foreign maps, and the vision-only topline.
 
     A run that was not trained has no model; it is named on standard output and left out.
 
@@ -47,12 +49,14 @@ def collect_entrants(project: Project, parameters: EvaluationParameters) -> list
 
     Raises:
         ParameterError: a baseline or dataset is unknown, or two entrants have one name.
-        DataError: a run or a file of weights cannot be read.
+        DataError: a run, a file of weights or of foreign maps cannot be read.
     """
     entrants = [_make_baseline(project, name, parameters) for name in parameters.baselines]
     detected_datasets = _find_detected_datasets(project)
     for model in project.runs:
         entrants += _make_model_entrants(project, model, has_untrained=parameters.has_untrained)
+
+    entrants += _make_external_entrants(project, parameters)
 
     # A run can have the name of a baseline, and a table needs different names.
     names = [entrant.name for entrant in entrants] + ["vision_only"]
@@ -66,6 +70,25 @@ def collect_entrants(project: Project, parameters: EvaluationParameters) -> list
         make_vision_only([name], box_rule=load(name).box_rule) for name in detected_datasets
     ]
     return [*entrants, *toplines]
+
+
+def _make_external_entrants(project: Project, parameters: EvaluationParameters) -> list[Entrant]:
+    """Return the maps of other systems that params.yaml names."""
+    taken = name_entrants(
+        project.runs, parameters.baselines, has_untrained=parameters.has_untrained
+    )
+    check_external(parameters.external, taken=taken, root=find_home(project.root))
+    if not parameters.external:
+        return []
+
+    ids_of: dict[str, list[str]] = {}
+    for dataset in project.datasets:
+        samples = read_table(project.samples_table_path(dataset), SAMPLES, columns=["sample_id"])
+        ids_of[dataset] = samples["sample_id"].to_pylist()
+    return [
+        make_external(read_external(find_path(path, find_home(project.root)), name=name), ids_of)
+        for name, path in parameters.external.items()
+    ]
 
 
 def _find_detected_datasets(project: Project) -> list[str]:
