@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,26 @@ from tests.helpers.toy_runs import TINY
 
 
 def start_script(
-    folder: Path,
+    features_dirs: Mapping[str, Path],
+    run_dir: Path,
     *,
     environment: dict[str, str] | None = None,
     launcher: tuple[str, ...] = (),
     **options: Any,
 ) -> subprocess.Popen:
-    """Start a training on the toy features in ``folder``.
+    """Start a training on toy features.
 
     Args:
-        folder: of the features; the run is written there.
+        features_dirs: feature -> its folder.
+        run_dir: of the run.
         environment: further environment variables.
         launcher: a Python module with its options that starts the script.
         options: of the script.
     """
     options = {"parameters": {"method": "ezvsl", **TINY}, "num_samples": 48, **options}
+    options["features_dirs"] = {name: str(path) for name, path in features_dirs.items()}
     return subprocess.Popen(
-        [sys.executable, *launcher, str(TRAINING_SCRIPT), str(folder), json.dumps(options)],
+        [sys.executable, *launcher, str(TRAINING_SCRIPT), str(run_dir), json.dumps(options)],
         env={**os.environ, **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
