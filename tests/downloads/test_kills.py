@@ -90,7 +90,7 @@ def whole_clips(folder) -> set[str]:
     return whole
 
 
-@pytest.mark.parametrize("max_kills", [5, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("max_kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_random_instants_it_ends_like_an_undisturbed_run(
     tmp_path, media, server, max_kills
 ):

@@ -232,6 +232,7 @@ def test_two_training_processes_keep_one_run(tmp_path, count_trainings):
     assert [path.name for path in kept] == ["model.ckpt", "run.json"]
 
 
+@pytest.mark.slow
 def test_processes_of_torchrun_train_and_bring_back_together(tmp_path):
     """The first one decides for both: of the second run, nobody waits for the other."""
     hardware = {"accelerator": "cpu", "num_threads": 1, "devices": 2}
