@@ -153,7 +153,7 @@ def _load_samples(options: argparse.Namespace, project: Project, test_set: TestS
         test_set,
         annotations_path=options.annotations,
         table_path=project.samples_table_path(test_set.dataset),
-        cache_dir=project.dataset_cache_dir(test_set.dataset),
+        cache_dir=project.sources_dir(test_set.dataset),
         lists_dir=options.lists,
         source_parameters=_find_source_paths(project, test_set.dataset, xml_dir=options.xml),
     )

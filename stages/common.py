@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from earshot.errors import EarshotError, RunError
+from earshot.errors import EarshotError, ParameterError, RunError
 from earshot.files import publish_text, sha256_of
+from pipeline.base.local_settings import LOCAL_NAME
 from pipeline.base.os_errors import report_error
 from pipeline.base.project import Project
 from pipeline.base.proxy import use_proxy
@@ -38,6 +39,7 @@ def run_stage(main: Callable[..., None], *arguments: str, inputs: FindInputs | N
         # Loading params.yaml can fail, too: that is also one line and an exit code.
         project = Project.load()
         _check_params_once(project)
+        _require_plain_folders(project)
         before = _hash_files(inputs, project, words)
         with use_proxy(project.proxy):
             main(project, *words)
@@ -80,6 +82,24 @@ def _require_unchanged(
             f"{names}: changed while the stage ran, so what it made is not of the tables of now; "
             "what is finished is kept: run again"
         )
+
+
+def _require_plain_folders(project: Project) -> None:
+    """Raise ``ParameterError`` if a folder above DVC's outputs is a link.
+
+    DVC would say so only after the work: "is outside of git repository".
+    """
+    folders = [project.root / "cache", project.root / "manifests", project.reports_dir]
+    for dataset in project.params.get("datasets") or ():
+        folders += [project.dataset_cache_dir(dataset), project.manifests_dir(dataset)]
+    for folder in folders:
+        if folder.is_symlink():
+            name = folder.relative_to(project.root)
+            raise ParameterError(
+                f"{name} is a link to {os.readlink(folder)}, expected a folder of the checkout, "
+                "because DVC keeps no outputs behind a link; move it back, and name a folder of "
+                f"the other disk as `storage` in {LOCAL_NAME} (docs/experiments.md)"
+            )
 
 
 def _check_params_once(project: Project) -> None:

@@ -16,9 +16,7 @@ def main(project: Project, dataset: str) -> None:
     parameters = project.parameters(about.parameters, f"sources.{dataset}")
     paths = find_user_paths(about, parameters)
     with noted_user_files(project, f"sources@{dataset}", paths):
-        clips, samples = about.build_tables(
-            parameters, cache_dir=project.dataset_cache_dir(dataset)
-        )
+        clips, samples = about.build_tables(parameters, cache_dir=project.sources_dir(dataset))
 
         # Boxes in another unit would give every method a score of 0.
         note = check_boxes(samples, name=dataset)

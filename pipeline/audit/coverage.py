@@ -138,7 +138,7 @@ def audit_coverage(project: Project, dataset: str) -> list[Coverage]:
     # must not stop the report at the end of all work.
     try:
         test_sets = about.find_published_test_sets(
-            parameters, cache_dir=project.dataset_cache_dir(dataset)
+            parameters, cache_dir=project.sources_dir(dataset)
         )
     except DataError as error:
         print(f"{dataset}: no coverage of published test sets: {error}", file=sys.stderr)

@@ -42,7 +42,8 @@ class LocalSettings:
     """What ``params.local.yaml`` and the environment say; all of it may be absent."""
 
     download: LocalDownload = field(default_factory=LocalDownload)
-    # The folder of clips, ledgers, stores, weights and trainings; None: `cache` in the checkout.
+    # The folder of sources, clips, ledgers, stores, weights and trainings; None: `cache` in the
+    # checkout.
     storage: str | None = None
 
 

@@ -151,14 +151,26 @@ class Project:
     def storage_dir(self) -> Path:
         """The folder of what no experiment may lose or compute twice.
 
-        It holds clips, ledgers, stores, weights and trainings. Experiments of a checkout share it.
+        It holds sources, clips, ledgers, stores, weights and trainings. Experiments of a checkout
+        share it.
         """
         home = find_home(self.root)
         return home / Path(self.local.storage or "cache").expanduser()
 
+    def sources_dir(self, dataset: str) -> Path:
+        """Return the folder of what a list is made from: fetched lists, archives, joined videos.
+
+        Clips have ``file://`` addresses there, so it must outlive the copy of an experiment.
+        """
+        return self.storage_dir / dataset
+
     def ledger_path(self, dataset: str) -> Path:
         """Return the path of the log of download attempts. It must survive every rerun of DVC."""
         return self.storage_dir / dataset / "attempts.jsonl"
+
+    def ledger_copy_path(self, dataset: str) -> Path:
+        """Return the path of the ledger's copy, which is a DVC output and travels."""
+        return self.dataset_cache_dir(dataset) / "ledger.jsonl.gz"
 
     def clips_dir(self, dataset: str) -> Path:
         """Return the folder of the downloaded media files."""

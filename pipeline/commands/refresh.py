@@ -53,7 +53,7 @@ def _has_dataset_changed(project: Project, name: str) -> bool:
     about = load(name)
     parameters = project.parameters(about.parameters, f"sources.{name}")
     if about.has_changed is not None:
-        return about.has_changed(parameters, cache_dir=project.dataset_cache_dir(name))
+        return about.has_changed(parameters, cache_dir=project.sources_dir(name))
     paths = find_user_paths(about, parameters)
     return have_user_files_changed(project, f"sources@{name}", paths)
 

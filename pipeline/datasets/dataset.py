@@ -30,7 +30,8 @@ class BuildTables(Protocol):
 
     Args:
         parameters: The section, as the dataset's own dataclass.
-        cache_dir: ``cache/<dataset>``, for lists and files that are fetched or made on the way.
+        cache_dir: ``cache/<dataset>``, or a folder of the storage, for lists and files that are
+            fetched or made on the way.
 
     Raises:
         DataError: A list, an annotation or a file is absent or not as expected.

@@ -55,6 +55,7 @@ from pipeline.base.progress import Progress
 from pipeline.downloads.book import Book
 from pipeline.downloads.clip_files import make_file_stem, publish_staged_clips
 from pipeline.downloads.ledger import Ledger
+from pipeline.downloads.ledger_copy import adopt_copy
 from pipeline.downloads.messages import ClipResult, FetchAnswer, FetchRequest, make_failure
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.sites import SiteGates, default_sites_dir
@@ -79,6 +80,7 @@ def download_clips(
     is_linked: bool = False,
     is_quiet: bool = False,
     table_path: Path | None = None,
+    copy_path: Path | None = None,
     only: Collection[str] | None = None,
     sites_dir: Path | None = None,
     clock: Callable[[], float] = time.time,
@@ -97,6 +99,7 @@ def download_clips(
             of weeks, and at the end, also before an error is raised. Rows that `dvc pull`
             brought there stay: their clips are not attempted, unless the ledger knows them. None:
             nowhere.
+        copy_path: of the ledger, from another machine; what it knows is taken over (None: nothing).
         only: ids of the clips that may be attempted (None: all). The table has all clips in any
             case; with ``only`` it is not checked how many are missing.
         sites_dir: where pace and pauses of each host are kept, for all processes that use the same
@@ -111,7 +114,10 @@ def download_clips(
             too many clips are missing, or another process has the ledger.
     """
     clips_dir = Path(clips_dir).absolute()
-    with Ledger(ledger_path) as ledger:
+    # Experiments share the ledger: what one of them fetched, the next one finds.
+    with Ledger(ledger_path, is_patient=True) as ledger:
+        before = read_downloads_if_there(table_path) if table_path is not None else None
+        adopt_copy(ledger, copy_path, before)
         book = Book(
             clips,
             ledger,
@@ -119,7 +125,7 @@ def download_clips(
             dataset=dataset,
             clips_dir=clips_dir,
             clock=clock,
-            before=read_downloads_if_there(table_path) if table_path is not None else None,
+            before=before,
         )
         gates = SiteGates(
             parameters,
@@ -186,6 +192,13 @@ class _Engine:
         )
 
         self._print_notices()
+        num_unasked = self.book.count_unasked()
+        if num_unasked:
+            print(
+                f"{self.book.dataset}: network is off (download.network): {num_unasked} clips stay "
+                "pending; `import` takes those that you have",
+                file=sys.stderr,
+            )
 
         if self.queue:
             num_clips = sum(len(task.histories) for task in self.queue)

@@ -16,6 +16,8 @@ Entries have ``type``, ``clip_id`` and ``time`` (seconds since 1970 UTC):
 
 - ``retry``: a user wants another attempt; the attempts before it no longer count.
 - ``intact``: the clip's file was written again, for example copied, and has the bytes that it had.
+- ``absent``: the clip's file is not on this machine on purpose (``clips drop``), or another machine
+  made the attempts. The clip keeps its ``status``; nothing is attempted before a ``retry``.
 - ``refused``: the site refused most videos at that time, in whatever words; the attempts before it
   no longer count.
 """
@@ -23,6 +25,7 @@ Entries have ``type``, ``clip_id`` and ``time`` (seconds since 1970 UTC):
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -40,11 +43,15 @@ class Ledger:
         entries: those found on opening, oldest first.
     """
 
-    def __init__(self, path: Path | str):
+    def __init__(self, path: Path | str, *, is_patient: bool = False):
         """Open a ledger, or create it.
 
+        Args:
+            path: of the file.
+            is_patient: whether to wait until another process has closed it.
+
         Raises:
-            RunError: another process has it open.
+            RunError: another process has it open, and this one does not wait.
             DataError: a line in the middle is damaged.
         """
         self.path = Path(path)
@@ -52,7 +59,7 @@ class Ledger:
         is_new = not self.path.exists()
         self._cleanup = contextlib.ExitStack()
         try:
-            self._cleanup.enter_context(self._lock())
+            self._cleanup.enter_context(self._lock(is_patient))
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             self._cleanup.callback(os.close, self._descriptor)
             if is_new:
@@ -69,15 +76,23 @@ class Ledger:
             raise
 
     @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
+    def _lock(self, is_patient: bool) -> Iterator[None]:
+        lock_path = self.path.with_name(f".lock-{self.path.name}")
         try:
-            with hold_lock(self.path.with_name(f".lock-{self.path.name}")):
+            with hold_lock(lock_path, on_wait=self._report_waiting if is_patient else None):
                 yield
         except LockHeldError:
             raise RunError(
                 f"{self.path}: another process is downloading into this ledger; "
                 "wait for it or stop it"
             ) from None
+
+    def _report_waiting(self) -> None:
+        print(
+            f"{self.path}: another process is downloading into this ledger; this one waits",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def append(self, entries: Iterable[Mapping[str, Any]]) -> None:
         """Write entries and wait until they are on the disk; write all of them or none.
@@ -170,6 +185,10 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "outcome": (str,),
     "versions": (str,),
 }
+_FIELDS_OF_MARKS: dict[str, dict[str, tuple[type, ...]]] = {
+    "intact": {"time": _NUMBER},
+    "absent": {"status": (str,)},
+}
 _FIELDS_OF_FAILURE: dict[str, tuple[type, ...]] = {"reason": (str,), "text": (str,), "by": (str,)}
 _FIELDS_OF_FILE: dict[str, tuple[type, ...]] = {
     "path": (str,),
@@ -192,7 +211,7 @@ def find_fault(entry: Mapping[str, Any]) -> str | None:
     Entries of unknown types, which a newer version wrote, have no fault.
     """
     if entry["type"] != "attempt":
-        return _find_wrong_field(entry, {"time": _NUMBER}) if entry["type"] == "intact" else None
+        return _find_wrong_field(entry, _FIELDS_OF_MARKS.get(entry["type"], {}))
     fault = _find_wrong_field(entry, _FIELDS)
     if fault is not None:
         return fault

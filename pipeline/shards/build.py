@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from earshot.errors import RunError
+from earshot.errors import DataError, RunError
 from earshot.shard_format import INDEX_NAME
-from earshot.tables import INDEX, write_table
+from earshot.tables import INDEX, read_table, write_table
 from pipeline.base.disk import link_file
 from pipeline.base.os_errors import explain_os_errors
 from pipeline.base.progress import Progress
@@ -34,7 +34,7 @@ from pipeline.shards.tasks import Extract
 
 # These reasons say nothing about the clip, only that its file was not as expected at that moment.
 # Every build tries such samples again.
-_ALWAYS_RETRIED = frozenset({"no_file", "changed_file"})
+ALWAYS_RETRIED = frozenset({"no_file", "changed_file"})
 
 
 @dataclass(frozen=True)
@@ -146,12 +146,16 @@ def build_feature(
     requests = make_requests(feature, samples, clips, absences)
 
     with explain_os_errors(folders.store_dir), ExitStack() as stack:
-        # Each store is locked until the end: another build of the feature is refused.
-        store = stack.enter_context(open_store(folders))
-        companion_stores = {
-            other.name: stack.enter_context(open_store(folders.of_companion(other.name)))
-            for other in companions
+        # Each store is locked until the end: another build of the feature waits. In the order of
+        # the names, so that two builds do not wait for each other.
+        names = sorted({feature.name, *(other.name for other in companions)})
+        stores = {
+            name: stack.enter_context(
+                open_store(folders if name == feature.name else folders.of_companion(name))
+            )
+            for name in names
         }
+        store = stores.pop(feature.name)
 
         planner = Planner(
             feature,
@@ -161,12 +165,12 @@ def build_feature(
             companions=[
                 make_companion(
                     other,
-                    companion_stores[other.name],
+                    stores[other.name],
                     make_requests(other, samples, clips, absences),
                 )
                 for other in companions
             ],
-            retry_reasons=_ALWAYS_RETRIED | set(options.retry_reasons),
+            retry_reasons=ALWAYS_RETRIED | set(options.retry_reasons),
             shard_samples=options.shard_samples,
         )
         tasks = planner.plan()
@@ -176,7 +180,7 @@ def build_feature(
         # From here on, a killed build finds the new shards in the catalogs.
         store.adopt(sorted(new_shards.get(feature.name, ())))
         store.publish()
-        for name, other_store in companion_stores.items():
+        for name, other_store in stores.items():
             _publish_companion(other_store, new_shards.get(name, set()))
 
         index = _make_index(requests, store)
@@ -195,8 +199,8 @@ def build_feature(
 
 @contextmanager
 def open_store(folders: FeatureFolders) -> Iterator[Store]:
-    """Open a store, and adopt the shards that `dvc pull` brought."""
-    with Store(folders.store_dir).open() as store:
+    """Open a store, perhaps after another build; adopt the shards that `dvc pull` brought."""
+    with Store(folders.store_dir).open(is_patient=True) as store:
         # DVC empties the output folder before it runs a stage. Then only its cache has them.
         pulled = find_cached_files(folders.output_dir)
         pulled |= {path.name: path for path in folders.output_dir.glob("*.h5")}
@@ -213,32 +217,48 @@ def _require_clips(
 ) -> None:
     """Stop before anything is changed if the build would fail for want of media files.
 
-    `dvc pull` brings features without the clips. A changed parameter would then replace every
-    array by a failure.
+    `dvc pull` brings features without the clips, and `clips drop` removes them. A changed parameter
+    would then replace arrays by failures.
 
     Raises:
-        RunError: Of the samples whose clip is ``ok``, more lack its file than may fail, or all do.
+        RunError: Of the samples whose clip is ``ok``, more lack its file than may fail, or all do,
+            or one of them has an array now.
     """
     num_with_clip = sum(request.key is not None for request in requests)
-    num_absent = sum(
-        len(work.moments)
+    absent = {
+        moment.sample_id
         for task in tasks
         for work in task.work
         if not os.path.exists(work.clip.file)
-    )
-    if not num_absent or (
-        num_absent < num_with_clip and num_absent <= max_failed_fraction * num_with_clip
-    ):
+        for moment in work.moments
+    }
+    if not absent:
+        return
+    is_bearable = len(absent) < min(num_with_clip, max_failed_fraction * num_with_clip + 1)
+    if is_bearable and not absent & _find_ok_samples(folders.output_dir):
         return
 
     # DVC has emptied the folder already. What it kept comes back.
     restored = restore_folder(folders.output_dir)
     words = "the feature as it was is back" if restored else "nothing was changed"
     raise RunError(
-        f"{feature.name}: {num_absent} of {num_with_clip} samples must be computed, but their "
-        f"clips are not in {folders.clips_dir}, as after `dvc pull`; get them with `python -m "
-        f"pipeline retry --absent` or `import`, and run again ({words})"
+        f"{feature.name}: {len(absent)} of {num_with_clip} samples must be computed, but their "
+        f"clips are not in {folders.clips_dir}, as after `dvc pull` or `clips drop`; get them with "
+        f"`python -m pipeline retry --absent` or `import`, and run again ({words})"
     )
+
+
+def _find_ok_samples(output_dir: Path) -> set[str]:
+    """Return the samples that have an array in the folder, or had when DVC recorded it."""
+    path = output_dir / INDEX_NAME
+    if not path.exists():
+        path = find_cached_files(output_dir).get(INDEX_NAME, path)
+    try:
+        index = read_table(path, INDEX, columns=["sample_id", "status"])
+    except (DataError, FileNotFoundError):
+        return set()
+    pairs = zip(index["sample_id"].to_pylist(), index["status"].to_pylist(), strict=True)
+    return {sample_id for sample_id, status in pairs if status == "ok"}
 
 
 def _run_tasks(

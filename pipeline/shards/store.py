@@ -86,16 +86,21 @@ class Store:
         self._is_changed = False  # since the catalog was read or written
 
     @contextlib.contextmanager
-    def open(self) -> Iterator["Store"]:
+    def open(self, *, is_patient: bool = False) -> Iterator["Store"]:
         """Lock the store for this process and read its catalog.
 
+        Args:
+            is_patient: Whether to wait until another process has released the lock. Experiments
+                share stores: the second one finds there what the first one computed.
+
         Raises:
-            RunError: Another process has the lock.
+            RunError: Another process has the lock, and this one does not wait.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(hold_lock(self.folder / ".lock"))
+                on_wait = self._report_waiting if is_patient else None
+                stack.enter_context(hold_lock(self.folder / ".lock", on_wait=on_wait))
             except LockHeldError:
                 raise RunError(
                     f"{self.folder}: another run is writing there; wait for it to end"
@@ -108,6 +113,13 @@ class Store:
 
             self._load()
             yield self
+
+    def _report_waiting(self) -> None:
+        print(
+            f"{self.folder}: another run is writing there; this one waits for it to end",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def _load(self) -> None:
         # A size that differs is seen without reading the file. `verify` finds other damage.

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -76,6 +77,21 @@ def test_one_writer_at_a_time(tmp_path):
         assert read_entries(path) == []
     with Ledger(path) as ledger:
         ledger.append([entry(0)])
+
+
+def test_a_patient_writer_waits_and_sees_what_was_written(tmp_path, capsys):
+    path = tmp_path / "attempts.jsonl"
+    with ThreadPoolExecutor(1) as executor:
+        with Ledger(path) as first:
+            second = executor.submit(Ledger, path, is_patient=True)
+            time.sleep(0.3)
+            assert not second.done()
+            first.append([entry(0)])
+        with second.result() as ledger:
+            assert ledger.entries == [entry(0)]
+    assert "another process is downloading into this ledger; this one waits" in (
+        capsys.readouterr().err
+    )
 
 
 def test_lock_goes_with_its_process_and_acknowledged_entries_stay(tmp_path):

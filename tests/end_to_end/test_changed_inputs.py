@@ -36,6 +36,28 @@ def test_a_stage_whose_tables_change_while_it_runs_fails(tmp_path, monkeypatch, 
     assert f"error: manifests/sample/{name}: changed while the stage ran" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["cache", "cache/sample", "manifests/sample", "reports"])
+def test_a_folder_of_outputs_that_is_a_link_is_refused_before_the_work(
+    tmp_path, monkeypatch, capsys, name
+):
+    """DVC would say so after the work."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["stage"])
+    monkeypatch.setattr("stages.common._check_params_once", lambda project: None)
+    (tmp_path / "params.yaml").write_text("datasets: [sample]\n")
+    elsewhere = tmp_path / "other disk"
+    elsewhere.mkdir()
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).symlink_to(elsewhere)
+
+    with pytest.raises(SystemExit) as stopped:
+        run_stage(lambda project: pytest.fail("the stage works"))
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"error: {name} is a link to {elsewhere}, expected a folder")
+    assert "`storage` in params.local.yaml" in message and message.count("\n") == 1
+
+
 def test_refresh_keeps_the_tables_of_an_empty_folder_and_of_another_place(
     tmp_path, monkeypatch, capsys
 ):

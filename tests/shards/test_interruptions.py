@@ -14,7 +14,7 @@ import pytest
 from earshot.errors import DataError, RunError
 from earshot.reader import FeatureReader
 from pipeline.shards.cluster import ClusterParameters
-from pipeline.shards.store import CATALOG_NAME, prune_store
+from pipeline.shards.store import CATALOG_NAME, Store, prune_store
 from pipeline.shards.verify import verify_feature
 from tests.helpers import fake_features
 from tests.helpers.fake_cache import TEXTS, build, contents, repair, touched
@@ -167,21 +167,33 @@ def test_shards_that_were_pulled_are_used_without_a_store(tmp_path):
     assert contents(tmp_path / "frames") == expected
 
 
-def test_a_second_run_in_the_same_store_is_refused(tmp_path):
-    tables = make_dataset(tmp_path, {"a": "sleep:20 1"})
-    process = _start(tmp_path, tables)
-    try:
-        deadline = time.monotonic() + 20
-        while (
-            not (tmp_path / "store" / "frames" / ".lock").exists() and time.monotonic() < deadline
-        ):
-            time.sleep(0.01)
-        time.sleep(0.1)
+def test_a_second_run_in_the_same_store_waits_and_computes_nothing(tmp_path, capsys):
+    """Two experiments need the same arrays at the same time."""
+    tables = make_dataset(tmp_path, {"a": "sleep:2 1"})
+    flow = make_feature("flow")
+    first = _start(tmp_path, tables, companions=[flow])
+    _wait_for_lock(tmp_path / "store" / "frames")
+    # Each build locks both stores, in the same order.
+    report = build(tmp_path, tables, feature=flow, companions=[make_feature("frames")])
+    first.join()
+    assert "another run is writing there; this one waits for it to end" in capsys.readouterr().err
+    assert (report.computed, report.ok) == (0, 1)
+
+
+def test_a_command_does_not_wait_for_a_run(tmp_path):
+    tables = make_dataset(tmp_path, {"a": "1"})
+    build(tmp_path, tables)
+    store_dir = tmp_path / "store" / "frames"
+    with Store(store_dir).open():
         with pytest.raises(RunError, match="another run is writing there"):
-            build(tmp_path, tables)
-    finally:
-        process.kill()
-        process.join()
+            prune_store(store_dir, tmp_path / "frames", is_dry_run=True)
+
+
+def _wait_for_lock(store_dir):
+    deadline = time.monotonic() + 20
+    while not (store_dir / ".lock").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
 
 
 def _killed_before_change(number, work):
