@@ -10,6 +10,7 @@ from pipeline.base.project import Project
 from pipeline.datasets.dataset import load
 from pipeline.downloads.counts import count_reasons, count_splits
 from pipeline.downloads.engine import download_clips
+from pipeline.downloads.ledger_copy import publish_copy
 from pipeline.downloads.parameters import DownloadParameters
 from stages.common import run_stage
 
@@ -26,7 +27,11 @@ def main(project: Project, dataset: str) -> None:
         ledger_path=project.ledger_path(dataset),
         is_linked=load(dataset).is_linked,
         table_path=project.downloads_table_path(dataset),
+        copy_path=project.ledger_copy_path(dataset),
     )
+
+    # The ledger travels with the outputs, so that a machine that pulls them knows what was tried.
+    publish_copy(project.ledger_path(dataset), project.ledger_copy_path(dataset))
 
     # Counts of each split.
     counts = json.dumps(count_splits(clips, downloads), indent=1)

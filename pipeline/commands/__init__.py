@@ -24,6 +24,7 @@ MODULES = {
     "verify": "verify",
     "repair": "repair",
     "prune": "prune",
+    "clips": "clips",
     "show": "show",
     "refresh": "refresh",
 }

@@ -59,7 +59,9 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         validation=parameters.validation,
         # With the table of now, DVC sees a changed output and runs the stages after it.
         table_path=project.downloads_table_path(dataset),
+        copy_path=project.ledger_copy_path(dataset),
         allow_duplicates=parameters.allow_duplicates,
+        has_network=parameters.network,
         is_quiet=arguments.quiet,
     )
 

@@ -43,6 +43,7 @@ def _reclassify(project: Project, dataset: str, *, is_dry_run: bool) -> None:
             ledger.entries,
             clips_dir=project.clips_dir(dataset),
             allow_duplicates=parameters.allow_duplicates,
+            has_network=parameters.network,
             before=read_downloads_if_there(table_path),
         )
 

@@ -3,7 +3,7 @@
 import argparse
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from earshot.errors import DataError, ParameterError
 from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
@@ -17,6 +17,7 @@ from pipeline.datasets.dataset import load
 from pipeline.downloads.counts import list_missing_clips, read_downloads
 from pipeline.downloads.engine import download_clips
 from pipeline.downloads.ledger import Ledger
+from pipeline.downloads.ledger_copy import adopt_copy
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.reasons import REASONS
 from pipeline.downloads.table import derive_from_ledger, read_downloads_if_there
@@ -77,6 +78,7 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         raise ParameterError("--absent selects all such clips, expected no --reason, --split, --id")
 
     for dataset, clip_ids in _select(arguments, project).items():
+        _require_network(project, dataset, clip_ids)
         if not clip_ids:
             print(f"{dataset}: nothing to retry")
         elif arguments.dry_run:
@@ -90,6 +92,19 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
             else:
                 _attempt(project, dataset, clip_ids, is_quiet=arguments.quiet)
     return 0
+
+
+def _require_network(project: Project, dataset: str, clip_ids: Collection[str]) -> None:
+    """Refuse to mark clips that could not be attempted: those that are ok would become pending."""
+    if project.parameters(DownloadParameters, "download").network or not clip_ids:
+        return
+    clips = read_table(project.clips_table_path(dataset), CLIPS, columns=["clip_id", "url"])
+    urls = dict(zip(clips["clip_id"].to_pylist(), clips["url"].to_pylist(), strict=True))
+    if any(not urls.get(clip_id, "file:").startswith("file:") for clip_id in clip_ids):
+        raise ParameterError(
+            f"{dataset}: download.network is false, so no site is asked for clips; set it to true, "
+            "or take clips that you have with `import`"
+        )
 
 
 def _select(arguments: argparse.Namespace, project: Project) -> dict[str, list[str]]:
@@ -162,7 +177,11 @@ def _mark(project: Project, dataset: str, clip_ids: Sequence[str]) -> None:
     # The ledger outlives every rerun: from here on the mark cannot be lost.
     clips = read_table(project.clips_table_path(dataset), CLIPS)
     parameters = project.parameters(DownloadParameters, "download")
+    table_path = project.downloads_table_path(dataset)
     with Ledger(project.ledger_path(dataset)) as ledger:
+        before = read_downloads_if_there(table_path)
+        adopt_copy(ledger, project.ledger_copy_path(dataset), before)
+
         # The table is derived under the ledger's lock, so no other process writes it meanwhile.
         marks = [
             {"type": "retry", "clip_id": clip_id, "time": round(time.time(), 3)}
@@ -175,9 +194,10 @@ def _mark(project: Project, dataset: str, clip_ids: Sequence[str]) -> None:
             [*ledger.entries, *marks],
             clips_dir=project.clips_dir(dataset),
             allow_duplicates=parameters.allow_duplicates,
-            before=read_downloads_if_there(project.downloads_table_path(dataset)),
+            has_network=parameters.network,
+            before=before,
         )
-        write_table(project.downloads_table_path(dataset), downloads, DOWNLOADS)
+        write_table(table_path, downloads, DOWNLOADS)
 
 
 def _attempt(project: Project, dataset: str, clip_ids: Sequence[str], *, is_quiet: bool) -> None:
@@ -192,6 +212,7 @@ def _attempt(project: Project, dataset: str, clip_ids: Sequence[str], *, is_quie
         is_linked=load(dataset).is_linked,
         is_quiet=is_quiet,
         table_path=project.downloads_table_path(dataset),
+        copy_path=project.ledger_copy_path(dataset),
         only=clip_ids,
     )
 

@@ -84,6 +84,12 @@ def _make_hints(clips: ClipCounts) -> list[str]:
             f"{name}: {clips.num_pending} clips pending; `dvc repro download@{name}` goes on"
         )
 
+    if clips.num_elsewhere:
+        hints.append(
+            f"{name}: {clips.num_elsewhere} of {clips.num_ok} ok clips are not on this machine; "
+            "`python -m pipeline retry --absent` gets them, if a feature needs them"
+        )
+
     if clips.num_missing:
         most_frequent = list(clips.reasons.items())[:_MAX_REASONS]
         reasons = ", ".join(f"{number} {reason}" for reason, number in most_frequent)

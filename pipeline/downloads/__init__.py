@@ -4,6 +4,7 @@ In reading order:
 
 - ``reasons``: ``REASONS``, ``classify``. Why a clip is missing; one row a reason.
 - ``ledger``: ``Ledger``, ``read_entries``. Every attempt, never changed.
+- ``ledger_copy``: ``publish_copy``, ``adopt_copy``. The ledger travels with DVC's outputs.
 - ``history``: ``History``, ``read_histories``. What the ledger says about each clip.
 - ``table``: ``derive_downloads``, ``derive_from_ledger``. The rows of ``downloads.parquet``.
 - ``parameters``: ``DownloadParameters``. Section ``download`` of params.yaml.

@@ -63,9 +63,13 @@ class Book:
                 continue
             if history.is_pulled:
                 continue
-            if history.url.startswith("file:"):
+            if history.is_file:
                 forget_if_source_changed(history)
+            if history.is_settled:
+                continue
             if history.has_file(self.clips_dir) and not history.is_retry_wanted:
+                continue
+            if not self._parameters.network and not history.is_file:
                 continue
 
             # A clip whose file was lost arrived once, so it is fetched without a delay.
@@ -83,6 +87,16 @@ class Book:
 
         self._note_intact_files()
         return list(tasks.values())
+
+    def count_unasked(self) -> int:
+        """Return how many clips have no file because nothing may be requested from their sites."""
+        if self._parameters.network:
+            return 0
+        return sum(
+            not (history.is_file or history.is_pulled or history.is_settled)
+            and not history.has_file(self.clips_dir)
+            for history in self.histories.values()
+        )
 
     def _note_intact_files(self) -> None:
         """Enter which files were written again with the same bytes, so that none is read twice."""
@@ -117,6 +131,7 @@ class Book:
             self.histories,
             clips_dir=self.clips_dir,
             allow_duplicates=self._parameters.allow_duplicates,
+            has_network=self._parameters.network,
         )
         if table_path is not None:
             write_table(table_path, downloads, DOWNLOADS)
@@ -148,7 +163,7 @@ class Book:
             entry["text"] = self._parameters.hide_secrets(str(entry["text"]))
         if result["outcome"] != "ok" and retry_after_seconds is not None:
             entry["retry_after_seconds"] = retry_after_seconds
-        if history.url.startswith("file:"):
+        if history.is_file:
             entry["source"] = describe_source(history.url)
         return entry
 

@@ -4,9 +4,11 @@ Totals add up: requested = ok + missing + pending. For the commands, for ``dvc m
 and for reports. Only the columns that are needed are read.
 """
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -30,6 +32,7 @@ class ClipCounts:
     num_missing: int = 0
     num_pending: int = 0
     num_bytes: int = 0
+    num_elsewhere: int = 0  # of the ok ones: whose file is not on this machine
     # Of the missing ones, most frequent first.
     reasons: dict[str, int] = field(default_factory=dict)
 
@@ -44,11 +47,11 @@ def count_clips(project: Project, dataset: str) -> ClipCounts:
     num_requested = count_rows(clips_path)
     statuses: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
-    num_bytes = 0
+    num_bytes = num_elsewhere = 0
     downloads_path = project.downloads_table_path(dataset)
     if downloads_path.exists():
         downloads = read_table(
-            downloads_path, DOWNLOADS, columns=["clip_id", "status", "reason", "bytes"]
+            downloads_path, DOWNLOADS, columns=["clip_id", "status", "reason", "bytes", "path"]
         )
         # The table can be older than the list: clips that are no longer listed do not count.
         listed = read_table(clips_path, CLIPS, columns=["clip_id"])["clip_id"]
@@ -56,6 +59,8 @@ def count_clips(project: Project, dataset: str) -> ClipCounts:
         statuses = count_values(downloads["status"])
         reasons = count_values(downloads.filter(pc.equal(downloads["status"], "missing"))["reason"])
         num_bytes = pc.sum(downloads["bytes"]).as_py() or 0
+        names = downloads.filter(pc.equal(downloads["status"], "ok"))["path"].to_pylist()
+        num_elsewhere = len(set(names) - _list_files(project.clips_dir(dataset)))
 
     return ClipCounts(
         dataset=dataset,
@@ -65,8 +70,14 @@ def count_clips(project: Project, dataset: str) -> ClipCounts:
         num_missing=statuses["missing"],
         num_pending=num_requested - statuses["ok"] - statuses["missing"],
         num_bytes=num_bytes,
+        num_elsewhere=num_elsewhere,
         reasons=dict(reasons.most_common()),
     )
+
+
+def _list_files(folder: Path) -> set[str]:
+    """Return the names in a folder; none where there is no folder."""
+    return set(os.listdir(folder)) if folder.is_dir() else set()
 
 
 def count_splits(clips: pa.Table, downloads: pa.Table) -> dict[str, dict[str, int]]:

@@ -68,6 +68,9 @@ class History:
     # Of a file that was written after its entry: its time, and whether its bytes are right.
     checked: tuple[int, bool] | None = None
     intact_at: float = 0.0  # when it was read and found right, as the ledger says
+    # The status that stays although the file need not be here: it was dropped, or another machine
+    # made the attempts.
+    kept_status: str | None = None
     # The clip's row in a table of another machine, where this one has never attempted the clip.
     pulled: dict[str, Any] | None = None
 
@@ -75,6 +78,16 @@ class History:
     def is_pulled(self) -> bool:
         """Whether only another machine knows what became of the clip, and nobody wants more."""
         return self.pulled is not None and not self.attempts and not self.is_retry_wanted
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether what is known of the clip stays so, although its file need not be here."""
+        return self.kept_status is not None and bool(self.attempts) and not self.is_retry_wanted
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the clip is made of a file of this machine."""
+        return self.url.startswith("file:")
 
     @property
     def last(self) -> dict[str, Any] | None:
@@ -95,6 +108,9 @@ class History:
         """
         if entry["type"] == "retry":
             self.is_retry_wanted, self.num_before_retry = True, len(self.attempts)
+            self.kept_status = None
+        elif entry["type"] == "absent":
+            self.kept_status = entry["status"]
         elif entry["type"] == "intact":
             self.intact_at = entry["time"]
         elif entry["type"] == "refused":
@@ -108,7 +124,7 @@ class History:
                 self.forget()
 
             self.attempts.append(entry)
-            self.is_retry_wanted = False
+            self.is_retry_wanted, self.kept_status = False, None
             if entry["outcome"] == "ok":
                 self._note_replaced(entry["file"]["path"])
                 self.ok, self.checked, self.intact_at = entry, None, 0.0
@@ -126,7 +142,7 @@ class History:
         if self.ok is not None:
             self.replaced_path = self.ok["file"]["path"]
         self.ok, self.is_retry_wanted, self.num_before_retry = None, False, 0
-        self.pulled = None
+        self.pulled = self.kept_status = None
 
     def trailing_failures(self) -> list[dict[str, Any]]:
         """Return the failures since the last success, `retry` or `refused`, oldest first."""
@@ -215,7 +231,7 @@ class History:
         permanence = find_reason(reason_of(failures[-1])).permanence
         if permanence == "confirm":
             # Looking at an unchanged file of this machine again would give the same answer.
-            return self.url.startswith("file:") or _was_seen_twice_apart(failures)
+            return self.is_file or _was_seen_twice_apart(failures)
         return permanence == "permanent"
 
 

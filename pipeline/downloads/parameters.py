@@ -53,6 +53,10 @@ class FetchParameters:
 class DownloadParameters:
     """Section ``download``."""
 
+    # --- where clips come from
+    # false: nothing is ever requested from a site; clips come from files and from `import`.
+    network: bool = True
+
     # --- what a clip is
     num_workers: int = 2  # processes that fetch videos
     max_height: int = 360  # pixels of the shorter side; larger pictures are shrunk

@@ -17,6 +17,7 @@ from pipeline.downloads.history import History, read_histories, reason_of
 from pipeline.downloads.reasons import find_reason
 
 _DETAIL_CHARACTERS = 500
+_NETWORK_IS_OFF = "network is off"
 
 # Columns that describe a clip's file; null where there is none.
 FILE_COLUMNS = (
@@ -35,7 +36,11 @@ FILE_COLUMNS = (
 
 
 def derive_downloads(
-    histories: Mapping[str, History], *, clips_dir: Path, allow_duplicates: bool = False
+    histories: Mapping[str, History],
+    *,
+    clips_dir: Path,
+    allow_duplicates: bool = False,
+    has_network: bool = True,
 ) -> pa.Table:
     """Return DOWNLOADS rows, one a clip.
 
@@ -44,6 +49,7 @@ def derive_downloads(
         clips_dir: where the files are.
         allow_duplicates: whether clips with the same bytes are all ok. Otherwise the first of the
             list is ok, and the others are missing with the reason ``duplicate``.
+        has_network: whether sites are asked; else their clips that are pending say so.
 
     Returns:
         A table in which each clip is ``ok``, ``missing`` with a reason, or ``pending`` (no result
@@ -74,7 +80,8 @@ def derive_downloads(
             row["last_attempt"] = int(history.last["time"])
             row["tool_versions"] = history.last["versions"]
 
-        if history.ok is not None and history.has_file(clips_dir):
+        is_kept = history.is_settled and history.kept_status == "ok"
+        if history.ok is not None and (is_kept or history.has_file(clips_dir)):
             # The first clip of the list keeps bytes that several clips have.
             sha256 = history.ok["file"]["sha256"]
             original = first_by_sha256.setdefault(sha256, history.clip_id)
@@ -85,6 +92,8 @@ def derive_downloads(
         else:
             row |= _describe_absence(history)
 
+        if row["status"] == "pending" and not has_network and not history.is_file:
+            row["detail"] = _NETWORK_IS_OFF
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=DOWNLOADS.columns)
 
@@ -103,6 +112,7 @@ def derive_from_ledger(
     *,
     clips_dir: Path,
     allow_duplicates: bool = False,
+    has_network: bool = True,
     before: pa.Table | None = None,
 ) -> pa.Table:
     """Return DOWNLOADS rows of a list of clips and the entries of its ledger.
@@ -111,11 +121,16 @@ def derive_from_ledger(
         clips: CLIPS rows, the list.
         entries: of the ledger, oldest first.
         clips_dir: where the files are.
-        allow_duplicates: as for ``derive_downloads``.
+        allow_duplicates, has_network: as for ``derive_downloads``.
         before: the rows of now; those of clips that the ledger does not know stay.
     """
     histories = read_histories(clips, entries, before=before)
-    return derive_downloads(histories, clips_dir=clips_dir, allow_duplicates=allow_duplicates)
+    return derive_downloads(
+        histories,
+        clips_dir=clips_dir,
+        allow_duplicates=allow_duplicates,
+        has_network=has_network,
+    )
 
 
 def _describe_file(history: History) -> dict[str, Any]:

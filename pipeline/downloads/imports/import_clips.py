@@ -37,6 +37,7 @@ from pipeline.downloads.history import History, add_pulled_rows, read_histories
 from pipeline.downloads.imports.collector import Candidate, Collector, ImportReport, has_sound
 from pipeline.downloads.imports.sources import FilePart, Kind, SourceReader
 from pipeline.downloads.ledger import Ledger
+from pipeline.downloads.ledger_copy import adopt_copy
 from pipeline.downloads.table import derive_downloads, read_downloads_if_there
 from pipeline.media.mux import SUFFIX, mux, mux_still
 from pipeline.media.validate import ClipFacts, ValidationParameters, validate_clip
@@ -68,7 +69,9 @@ def import_clips(
     parameters: ImportParameters,
     validation: ValidationParameters,
     table_path: Path | None = None,
+    copy_path: Path | None = None,
     allow_duplicates: bool = False,
+    has_network: bool = True,
     is_quiet: bool = False,
 ) -> ImportReport:
     """Import the clips of a list that have no file yet.
@@ -81,7 +84,9 @@ def import_clips(
         parameters: link or copy, and how many files at a time.
         validation: what a whole clip is.
         table_path: where the table of downloads is published if clips of the list are there.
+        copy_path: of the ledger, from another machine; what it knows is taken over.
         allow_duplicates: whether clips with the same bytes are all ok in that table.
+        has_network: whether the clips that are pending there may be requested from their sites.
         is_quiet: no progress.
 
     Returns:
@@ -97,10 +102,11 @@ def import_clips(
     report = ImportReport()
 
     with Ledger(ledger_path) as ledger:
+        before = read_downloads_if_there(table_path) if table_path is not None else None
+        adopt_copy(ledger, copy_path, before)
         importer = _Importer(clips, ledger, clips_dir, parameters, validation, report)
         # Rows that `dvc pull` brought stay, but for the clips that are imported now.
-        if table_path is not None:
-            add_pulled_rows(importer.histories, read_downloads_if_there(table_path), ledger.entries)
+        add_pulled_rows(importer.histories, before, ledger.entries)
         try:
             with Progress(None, "importing", unit="file", is_quiet=is_quiet) as progress:
                 importer.run(paths, progress)
@@ -115,7 +121,10 @@ def import_clips(
         # finds all clips present repeats one that was killed before it wrote the table.
         if table_path is not None and (report.imported or report.present):
             downloads = derive_downloads(
-                importer.histories, clips_dir=clips_dir, allow_duplicates=allow_duplicates
+                importer.histories,
+                clips_dir=clips_dir,
+                allow_duplicates=allow_duplicates,
+                has_network=has_network,
             )
             write_table(table_path, downloads, DOWNLOADS)
     return report

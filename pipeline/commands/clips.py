@@ -1,0 +1,157 @@
+"""``clips drop``: free the disk of clips whose features are all cached."""
+
+import argparse
+import os
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from earshot.errors import DataError
+from earshot.shard_format import INDEX_NAME
+from earshot.tables import DOWNLOADS, INDEX, SAMPLES, read_table
+from pipeline.base.project import Project
+from pipeline.commands.arguments import add_dataset_argument, format_bytes, selected_datasets
+from pipeline.downloads.ledger import Ledger
+from pipeline.downloads.ledger_copy import make_absence_marks
+from pipeline.features.configure import configure_feature
+from pipeline.features.registry import FEATURES
+from pipeline.shards.build import ALWAYS_RETRIED
+from pipeline.shards.requests import find_clips, make_requests
+from pipeline.shards.store import Store
+
+HELP = "clips drop: free the disk of the clips whose features are all cached"
+_REMEDY = "`python -m pipeline retry --absent` or `import` brings them back"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `clips`."""
+    parser.add_argument("action", choices=("drop",), help="drop: remove the files of clips")
+    add_dataset_argument(parser)
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+
+
+def run(arguments: argparse.Namespace, project: Project) -> int:
+    """Remove clips, and say what can then not be computed on this machine."""
+    num_removed = 0
+    for dataset in selected_datasets(arguments, project):
+        if not project.downloads_table_path(dataset).exists():
+            print(f"{dataset}: no clips yet")
+            continue
+        num_removed += _drop(project, dataset, is_dry_run=arguments.dry_run)
+
+    if num_removed:
+        print(
+            "without their files, this machine cannot compute what is not cached: other parameters "
+            "of a feature, a new feature, more samples of a clip, a damaged shard; and the page "
+            f"has no sound; {_REMEDY}, as far as their sites still have them"
+        )
+    return 0
+
+
+@dataclass
+class _Choice:
+    """The clips of a dataset that are on this machine."""
+
+    dropped: list[Path] = field(default_factory=list)  # files, all features of which are cached
+    statuses: dict[str, str] = field(default_factory=dict)  # of these clips, by id
+    num_kept: int = 0
+    why_kept: str = ""  # of one of them
+
+
+def _drop(project: Project, dataset: str, *, is_dry_run: bool) -> int:
+    """Remove the files of one dataset; return their number."""
+    features = _list_features(project, dataset)
+    store_dirs = sorted({project.store_dir(dataset, feature) for feature in features})
+    with ExitStack() as stack:
+        # Neither a download nor a feature may need the clips meanwhile.
+        ledger = stack.enter_context(Ledger(project.ledger_path(dataset)))
+        for folder in store_dirs:
+            stack.enter_context(Store(folder).open())
+        choice = _choose(project, dataset, features)
+
+        num_bytes, num_shared = _count_bytes(choice.dropped)
+        if not is_dry_run:
+            # The ledger first: a clip without a file and without this entry is fetched again.
+            ledger.append(make_absence_marks(choice.statuses))
+            for path in choice.dropped:
+                path.unlink()
+
+    verb = "would be removed" if is_dry_run else "removed"
+    print(f"{dataset}: {len(choice.dropped)} clips {verb} ({format_bytes(num_bytes)} freed)")
+    if num_shared:
+        print(f"{dataset}: {num_shared} of them are links to files of your own, which stay")
+    if choice.num_kept:
+        print(f"{dataset}: {choice.num_kept} clips stay: {choice.why_kept}")
+    return len(choice.dropped)
+
+
+def _list_features(project: Project, dataset: str) -> list[str]:
+    """Return the features that the graph computes for a dataset."""
+    sections = {name: entry.datasets_section for name, entry in FEATURES.items()}
+    return [
+        name
+        for name, section in sections.items()
+        if section is None or dataset in project.section(section)
+    ]
+
+
+def _choose(project: Project, dataset: str, features: Iterable[str]) -> _Choice:
+    downloads = read_table(project.downloads_table_path(dataset), DOWNLOADS)
+    clips, _ = find_clips(downloads, project.clips_dir(dataset))
+    needed = _find_needed(project, dataset, features)
+
+    choice = _Choice()
+    for clip_id, clip in clips.items():
+        path = Path(clip.file)
+        if not os.path.lexists(path):
+            continue
+        if clip_id in needed:
+            choice.num_kept += 1
+            choice.why_kept = choice.why_kept or f"{clip_id}: {needed[clip_id]}"
+        else:
+            choice.dropped.append(path)
+            choice.statuses[clip_id] = "ok"
+    return choice
+
+
+def _find_needed(project: Project, dataset: str, features: Iterable[str]) -> dict[str, str]:
+    """Return the clips whose files a feature still needs, with the reason."""
+    samples = read_table(project.samples_table_path(dataset), SAMPLES)
+    downloads = read_table(project.downloads_table_path(dataset), DOWNLOADS)
+    clips, absences = find_clips(downloads, project.clips_dir(dataset))
+
+    needed: dict[str, str] = {}
+    for name in features:
+        cached = _find_cached_keys(project.feature_dir(dataset, name))
+        for request in make_requests(configure_feature(project, name), samples, clips, absences):
+            if request.key is not None and request.key not in cached:
+                why = f"{name} of {request.sample_id} is not cached; `dvc repro` does that"
+                needed.setdefault(request.clip_id, why)
+    return needed
+
+
+def _find_cached_keys(folder: Path) -> set[str]:
+    """Return the keys of arrays that are in a folder's shards, and of failures that stay."""
+    try:
+        index = read_table(folder / INDEX_NAME, INDEX, columns=["status", "reason", "shard", "key"])
+    except (DataError, FileNotFoundError):
+        return set()
+    shards = {path.name for path in folder.glob("*.h5")}
+    return {
+        row["key"]
+        for row in index.to_pylist()
+        if row["shard"] in shards
+        or (row["status"] == "failed" and row["reason"] not in ALWAYS_RETRIED)
+    }
+
+
+def _count_bytes(paths: Iterable[Path]) -> tuple[int, int]:
+    """Return the bytes that removing files frees, and how many files have another name."""
+    num_bytes = num_shared = 0
+    for path in paths:
+        facts = path.lstat()
+        is_shared = path.is_symlink() or facts.st_nlink > 1
+        num_shared += is_shared
+        num_bytes += 0 if is_shared else facts.st_size
+    return num_bytes, num_shared
