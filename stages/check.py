@@ -28,7 +28,7 @@ from pipeline.shards.cluster import ClusterParameters
 from stages.feature import CacheParameters
 
 # Sections with one dataclass each. Those of features are in the registry.
-_CLASSES = {
+SECTIONS = {
     "download": DownloadParameters,
     "cache": CacheParameters,
     "cluster": ClusterParameters,
@@ -53,7 +53,7 @@ def check_params(project: Project) -> None:
         name for entry in FEATURES.values() for name in (entry.section, entry.datasets_section)
     ]
     features = {name.partition(".")[0] for name in names if name}
-    known = {*_CLASSES, *_OTHERS, *features}
+    known = {*SECTIONS, *_OTHERS, *features}
     _require_known(project.params, known, "section of params.yaml")
     for where, text in _find_repeated(project.params, ""):
         raise ParameterError(f"params: {where} has {text!r} twice, expected it once")
@@ -65,7 +65,7 @@ def check_params(project: Project) -> None:
         project.parameters(load(name).parameters, f"sources.{name}")
 
     _check_names(project)
-    for name, cls in _CLASSES.items():
+    for name, cls in SECTIONS.items():
         if name in project.params:
             project.parameters(cls, name)
     for name, entry in FEATURES.items():

@@ -41,7 +41,7 @@ def build_parameters(values: Mapping[str, Any] | None, where: str) -> TrainingPa
         )
     method = values["method"]
     require_known(method, METHODS, f"{where}.method")
-    return build(_load(method).Parameters, values, where)
+    return build(load_method(method).Parameters, values, where)
 
 
 def make_model(parameters: TrainingParameters, *, seed: int | None = None) -> Localizer:
@@ -57,7 +57,7 @@ def make_model(parameters: TrainingParameters, *, seed: int | None = None) -> Lo
     # The random state of the caller stays as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(parameters.seed if seed is None else seed)
-        return _load(parameters.method).Model(parameters)
+        return load_method(parameters.method).Model(parameters)
 
 
 def parameters_of_training(parameters: TrainingParameters) -> TrainingParameters:
@@ -71,7 +71,7 @@ def parameters_of_training(parameters: TrainingParameters) -> TrainingParameters
     Returns:
         ``parameters`` themselves for every method that is trained.
     """
-    trained_as = _load(parameters.method).Model.trained_as
+    trained_as = load_method(parameters.method).Model.trained_as
     if trained_as is None:
         return parameters
     values = {**as_mapping(parameters), "method": trained_as}
@@ -84,8 +84,9 @@ def features_read(parameters: TrainingParameters) -> tuple[str, ...]:
     Args:
         parameters: of a run of the method.
     """
-    return _load(parameters.method).Model.reads
+    return load_method(parameters.method).Model.reads
 
 
-def _load(method: str) -> ModuleType:
+def load_method(method: str) -> ModuleType:
+    """Import the module of a method that ``METHODS`` names."""
     return importlib.import_module(f"train.models.{method}")
