@@ -54,8 +54,8 @@ def main(project: Project) -> None:
         for name, new_rows in dataset_rows.items():
             rows[name] += new_rows
 
-    for note in rows["notes"]:
-        print(note["text"])
+    for row in rows["notes"]:
+        print(row["text"])
     write_results(project.reports_dir, **rows)
     _write_summary(project, rows["results"], parameters)
 
