@@ -1,7 +1,8 @@
 """The feature ``spectrograms``: a log spectrogram of the sound around the sample's time.
 
 There are two kinds. ``magnitude``: natural logarithm of the STFT's magnitude, the default. ``psd``:
-logarithm of SciPy's power spectral density, as the code of LVS, EZ-VSL and HTF computes it.
+logarithm of SciPy's power spectral density, as the code of LVS, EZ-VSL, HTF and SSLalignment
+computes it.
 """
 
 import dataclasses
@@ -57,6 +58,8 @@ PRESETS = {
     "lvs": _make_psd(10.0, "start", "native"),
     "ezvsl": _make_psd(3.0, "centre", "native"),
     "htf": _make_psd(3.0, "whole_second_centre", 22050),
+    # noverlap 353. Its code takes 3.5 s to 6.5 s of clips of 10 s.
+    "sslalignment": dataclasses.replace(_make_psd(3.0, "centre", 16000), hop_length=512 - 353),
 }
 
 
@@ -67,7 +70,7 @@ class Parameters:
     The number of columns follows from the other settings.
     """
 
-    preset: Literal["257x300", "lvs", "ezvsl", "htf"] = "257x300"
+    preset: Literal["257x300", "lvs", "ezvsl", "htf", "sslalignment"] = "257x300"
     # None keeps the setting of the preset.
     kind: Literal["magnitude", "psd"] | None = None
     window_seconds: float | None = None

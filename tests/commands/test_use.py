@@ -120,7 +120,9 @@ def test_a_recipe_tests_on_what_its_rows_were_tested_on(name):
         test_set = find_test_sets()[published.test_set]
         assert test_set.split in values[f"evaluate.subsets.{test_set.dataset}"]
         assert test_set.dataset in values["datasets"]
-        if published.protocol in ("lvs", "ezvsl", "htf"):
+        if published.method == "Senocak 2023":
+            assert values["spectrogram.preset"] == "sslalignment"
+        elif published.protocol in ("lvs", "ezvsl", "htf"):
             assert values["spectrogram.preset"] == published.protocol
 
 

@@ -1,4 +1,4 @@
-"""Make ``golden_recent.npz``: what the code of FNAC and SLAVC computes, and MarginNCE's formula.
+"""Make ``golden_recent.npz``: what the code of recent methods computes, and MarginNCE's formula.
 
 ``recent_state_dict_keys.json`` has the names and shapes of their tensors.
 
@@ -15,8 +15,8 @@ import numpy as np
 
 from tests.helpers.paths import DATA, SHARED
 
-_METHODS = ("fnac", "slavc")
-_PARTS = ("fnac_", "slavc_", "formula_margin_")
+_METHODS = ("fnac", "slavc", "ssltie", "sslalign")
+_PARTS = ("fnac_", "slavc_", "ssltie_", "tie_", "sslalign_", "formula_margin_")
 
 
 def main() -> None:

@@ -111,6 +111,8 @@ class Localizer(nn.Module):
     begins_as: ClassVar[str | None] = None
     # the method whose training makes the weights; None: this method's own
     trained_as: ClassVar[str | None] = None
+    # whether its training is known; False: there are released weights only
+    is_trainable: ClassVar[bool] = True
 
     def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Compute what the loss compares; the first axis is the samples.

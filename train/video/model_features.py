@@ -14,6 +14,7 @@ _PUBLISHED_PRESETS = {
     "lvs": {"spectrograms": "lvs"},
     "ezvsl": {"spectrograms": "ezvsl"},
     "htf": {"spectrograms": "htf"},
+    "sslalignment": {"spectrograms": "sslalignment"},
     "rcgrad": {"waveforms": "rcgrad"},
     "flowgrad_h": {"waveforms": "flowgrad_test"},
     "flowgrad_ic": {"waveforms": "flowgrad_test"},

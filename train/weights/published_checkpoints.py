@@ -8,6 +8,7 @@ Checkpoints are accepted in the layouts in which their authors gave them away:
 | method | layout |
 |---|---|
 | lvs | under ``model_state_dict``, names begin with ``module.`` |
+| sslalignment | under ``model_state_dict``; the names are those of lvs, so say the method |
 | ezvsl | under ``model``, names may begin with ``module.`` |
 | htf | under ``model`` (.pth), or Lightning's ``state_dict`` with names ``model.*`` (.ckpt) |
 | rcgrad | flat, or under ``state_dict`` |
@@ -16,7 +17,7 @@ Checkpoints are accepted in the layouts in which their authors gave them away:
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,11 @@ PUBLISHED_SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def load_published(
-    path: Path | str, method: str | None = None, settings: Mapping[str, Any] | None = None
+    path: Path | str,
+    method: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    unused: Collection[str] = (),
 ) -> tuple[Localizer, TrainingParameters]:
     """Load the network of a published checkpoint.
 
@@ -51,6 +56,7 @@ def load_published(
         path: Of the checkpoint.
         method: Name of the method. None recognizes it by the names of the tensors.
         settings: Parameters of the method that differ from what its authors' tests use.
+        unused: First parts of the names of tensors to leave out.
 
     Returns:
         The network, in evaluation mode, and its parameters.
@@ -64,6 +70,7 @@ def load_published(
         raise DataError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
 
     state = find_state_dict(load_tensors(path), path)
+    state = {key: value for key, value in state.items() if key.split(".")[0] not in unused}
     recognized = recognize_method(state) or {}
     if method is None and not recognized:
         raise DataError(f"{path}: {len(state)} tensors ({name_some(state)}) are of no known model")
@@ -89,6 +96,8 @@ def import_published(
     run_dir: Path,
     settings: Mapping[str, Any] | None = None,
     facts: Mapping[str, Any] | None = None,
+    *,
+    unused: Collection[str] = (),
 ) -> str:
     """Turn a published checkpoint into the run folder ``run_dir``.
 
@@ -98,6 +107,7 @@ def import_published(
         run_dir: Folder to write.
         settings: As for ``load_published``.
         facts: Written to ``run.json``. None writes the path and the SHA-256 of the file.
+        unused: As for ``load_published``.
 
     Returns:
         The name of the method.
@@ -105,7 +115,7 @@ def import_published(
     Raises:
         DataError: As for ``load_published``.
     """
-    model, parameters = load_published(path, method, settings)
+    model, parameters = load_published(path, method, settings, unused=unused)
     write_model(run_dir, model, parameters)
 
     # The keys that a trained run has, with an empty history.

@@ -4,7 +4,7 @@ After ``find_state_dict`` the names of the published checkpoints are:
 
 | method | first parts of the names | besides |
 |---|---|---|
-| lvs | ``imgnet``, ``audnet`` | |
+| lvs, sslalignment | ``imgnet``, ``audnet`` | |
 | ezvsl | ``imgnet``, ``audnet``, ``img_proj``, ``aud_proj`` | |
 | slavc | ``imgnet``, ``audnet``, ``img_proj1`` | and a momentum copy of each |
 | htf | ``imgnet``, ``audnet``, ``flowatt`` | ``flownet`` with the CNN for flow |
@@ -55,7 +55,8 @@ def recognize_method(state: StateDict) -> dict[str, str] | None:
             return {"method": "htf", "flow_encoder": "cnn" if "flownet" in parts else "maxpool"}
         if "img_proj1" in parts:
             return {"method": "slavc"}
-        # FNAC and MarginNCE have EZ-VSL's network: without their losses they are EZ-VSL.
+        # FNAC and MarginNCE have EZ-VSL's network: without their losses they are EZ-VSL. The names
+        # of SSLalignment are those of LVS.
         return {"method": "ezvsl" if "img_proj" in parts else "lvs"}
 
     return None

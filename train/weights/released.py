@@ -32,6 +32,9 @@ class ReleasedWeights:
     num_bytes: int | None = None
     # parameters of the method that differ from what its authors' tests use
     settings: dict[str, Any] | None = None
+    # first parts of the names of tensors that the file has besides and no map needs, for example
+    # projections of a training; without an entry a file with further tensors is refused
+    unused: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -81,7 +84,7 @@ def make_released_run(
         )
 
     facts = {"source": weights.url, "sha256": found, "has_known_sha256": weights.sha256 is not None}
-    import_published(path, weights.method, run_dir, weights.settings, facts)
+    import_published(path, weights.method, run_dir, weights.settings, facts, unused=weights.unused)
     return f"{weights.method} weights of {weights.url}, not trained here"
 
 
