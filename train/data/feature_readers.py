@@ -28,6 +28,26 @@ def open_readers(
     return {name: FeatureReader(Path(features_dirs[name])) for name in names}
 
 
+def require_sample_rate(readers: Mapping[str, FeatureReader], sample_rate: int | None) -> None:
+    """Fail unless cached waveforms have the rate that a network needs.
+
+    Args:
+        readers: feature -> its open reader.
+        sample_rate: in Hz; None: the network takes any.
+
+    Raises:
+        DataError: waveforms have another rate.
+    """
+    if sample_rate is None or "waveforms" not in readers:
+        return
+    found = describe_features({"waveforms": readers["waveforms"]})["waveforms"].get("sample_rate")
+    if found not in (None, sample_rate):
+        raise DataError(
+            f"waveforms: cached at {found} Hz, but the network reads {sample_rate} Hz; set "
+            f"waveform.sample_rate to {sample_rate} (or a preset of that rate)"
+        )
+
+
 def describe_features(readers: Mapping[str, FeatureReader]) -> dict[str, dict]:
     """Return the parameters of each feature, as its shards record them.
 

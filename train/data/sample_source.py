@@ -10,6 +10,7 @@ from earshot.reader import FeatureReader
 from pipeline.base.progress import Progress
 from train.data.augmentation import shrink
 from train.data.collate import Batch, ShapeGroup, collate
+from train.data.feature_readers import require_sample_rate
 from train.data.random_crops import RandomCrops, hash_ids
 from train.data.samples_in_memory import SamplesInMemory
 from train.models.localizer import InputFormat
@@ -27,6 +28,9 @@ class SampleSource(Dataset):
         input_format: the size of the network's input, to which arrays kept in memory are shrunk.
         crops: how training samples are cropped; batches then have ``crop``. None (validation and
             test): frames are squashed whole to the network's square.
+
+    Raises:
+        DataError: the waveforms have another rate than the network reads.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class SampleSource(Dataset):
         input_format: InputFormat,
         crops: RandomCrops | None = None,
     ):
+        require_sample_rate(readers, input_format.sample_rate)
         self.sample_ids = list(sample_ids)
         self.readers = dict(readers)
         self.input_format = input_format

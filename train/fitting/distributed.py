@@ -14,6 +14,7 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from earshot.errors import RunError
+from train.networks.sample_draws import SampleDraws
 from train.networks.waveform_encoder import WaveformEncoder
 
 _STEPS_BETWEEN_WAITS = 50
@@ -182,7 +183,9 @@ def compute_global_moments(values: torch.Tensor) -> tuple[torch.Tensor, torch.Te
 
 
 def share_randomness(model: nn.Module) -> None:
-    """Let stochastic depth drop the same samples as in one process with the whole batch.
+    """Let each sample get the random numbers that it has in one process with the whole batch.
+
+    This changes stochastic depth and ``SampleDraws``.
 
     Args:
         model: changed in place. Each process must have the same random state before a step.
@@ -191,6 +194,17 @@ def share_randomness(model: nn.Module) -> None:
     for module in model.modules():
         if type(module) is StochasticDepth:
             module.__class__ = GlobalStochasticDepth
+        elif type(module) is SampleDraws:
+            module.__class__ = GlobalSampleDraws
+
+
+class GlobalSampleDraws(SampleDraws):
+    """Random numbers for the samples of a batch of all processes."""
+
+    def forward(self, num_samples: int, num_draws: int) -> torch.Tensor:
+        """Draw for the whole batch, and keep this process's part."""
+        draws = super().forward(num_samples * count_processes(), num_draws)
+        return draws.chunk(count_processes())[dist.get_rank()] if count_processes() > 1 else draws
 
 
 class GlobalStochasticDepth(StochasticDepth):

@@ -29,6 +29,9 @@ class InputFormat:
     spectrogram_std: float = 1.0
     spectrogram_pooling: int = 1
 
+    # in Hz, of the waveforms; None: any
+    sample_rate: int | None = None
+
     # signed: x and y. magnitude: one channel. jpeg: what Hear The Flow's files hold; negative
     # components are 0, levels are whole numbers up to 255. signs: four channels, the positive parts
     # of x and y, then the sizes of the negative ones, so that a maximum keeps motion both ways.

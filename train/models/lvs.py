@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from train.models.localizer import Localizer, full_precision, make_input_format, pool_audio
 from train.models.training_parameters import TrainingParameters
 from train.networks.encoders import make_encoder
+from train.networks.equivariance import Transform, draw_transform, move
 from train.networks.losses import own_similarity, trimap_logits, trimap_loss
+from train.networks.sample_draws import SampleDraws
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +27,21 @@ class Parameters(TrainingParameters):
     epsilon_negative: float = 0.4  # places with a lower one do not
     tau: float = 0.03  # softness of both thresholds
     cross_clip_negatives: Literal["weighted", "mean"] = "weighted"  # released code, or paper
+    # of SSL-TIE's loss that a moved frame has the moved map; 0: LVS, without moved frames
+    equivariance_weight: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.tau <= 0:
             raise ValueError(f"tau ({self.tau}) must be > 0")
+        if self.equivariance_weight < 0:
+            raise ValueError(f"equivariance_weight ({self.equivariance_weight}) must be >= 0")
+        # The map of a frame of half the size must be smaller than that of the frame.
+        if self.equivariance_weight and self.image_size < 2 * self.map_stride:
+            raise ValueError(
+                f"image_size ({self.image_size}) must be >= twice map_stride ({self.map_stride}) "
+                "for equivariance"
+            )
         if self.audio_width not in (0, self.width):
             raise ValueError(
                 f"audio_width ({self.audio_width}) must be 0 or width ({self.width}): "
@@ -58,6 +70,7 @@ class Model(Localizer):
             "map_stride": p.map_stride,
         }
 
+        self._angle_draws = SampleDraws()
         self.imgnet = make_encoder(
             p.backbone, in_channels=3, stem="conv1", width=p.width, **options
         )
@@ -66,12 +79,34 @@ class Model(Localizer):
         )
 
     def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return ``visual`` (n, c, h, w) and ``audio`` (n, c), of unit norm over channels."""
-        visual = self.imgnet(inputs["frames"])
-        audio = pool_audio(self.audnet(inputs["spectrograms"]), self.settings.audio_pooling)
+        """Return ``visual`` (n, c, h, w) and ``audio`` (n, c), of unit norm over channels.
+
+        In training with equivariance also the ``moved`` features of a random transform of the
+        frames, and its ``angles`` and ``is_mirrored`` (n,).
+        """
+        sound = pool_audio(self.audnet(self.read_sound(inputs)), self.settings.audio_pooling)
+        embeddings = {
+            "visual": self._embed_frames(inputs["frames"]),
+            "audio": F.normalize(full_precision(sound), dim=1),
+        }
+        if self.training and self.settings.equivariance_weight:
+            embeddings |= self._embed_moved(inputs["frames"])
+        return embeddings
+
+    def read_sound(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return what ``audnet`` reads, (n, 1, bins, times)."""
+        return inputs["spectrograms"]
+
+    def _embed_frames(self, frames: torch.Tensor) -> torch.Tensor:
+        return F.normalize(full_precision(self.imgnet(frames)), dim=1)
+
+    def _embed_moved(self, frames: torch.Tensor) -> dict[str, torch.Tensor]:
+        transform = draw_transform(self._angle_draws(len(frames), 1)[:, 0].to(frames))
+        moved = move(frames, transform, size=self.settings.image_size)
         return {
-            "visual": F.normalize(full_precision(visual), dim=1),
-            "audio": F.normalize(full_precision(audio), dim=1),
+            "moved": self._embed_frames(moved),
+            "angles": transform.angles,
+            "is_mirrored": transform.is_mirrored,
         }
 
     def _loss_options(self) -> dict[str, Any]:
@@ -88,8 +123,24 @@ class Model(Localizer):
         return trimap_logits(embeddings["visual"], embeddings["audio"], **self._loss_options())
 
     def loss(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return the tri-map loss."""
-        return trimap_loss(embeddings["visual"], embeddings["audio"], **self._loss_options())
+        """Return the tri-map loss; with moved frames, its mean over both, and equivariance."""
+        visual, audio = embeddings["visual"], embeddings["audio"]
+        contrast = trimap_loss(visual, audio, **self._loss_options())
+        if "moved" not in embeddings:
+            return contrast
+
+        moved = embeddings["moved"]
+        contrast = (contrast + trimap_loss(moved, audio, **self._loss_options())) / 2
+        # A smaller map tells that the frames were shrunk.
+        transform = Transform(
+            embeddings["angles"],
+            embeddings["is_mirrored"],
+            scale=1.0 if moved.shape[-1] == visual.shape[-1] else 0.5,
+        )
+        maps = own_similarity(visual, audio)[:, None]
+        expected = move(maps, transform, size=self.settings.image_size)
+        distance = F.mse_loss(own_similarity(moved, audio)[:, None], expected)
+        return contrast + self.settings.equivariance_weight * distance
 
     def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return cosine maps at the resolution of the encoder."""

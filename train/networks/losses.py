@@ -15,6 +15,7 @@ LVS_TEMPERATURE = 0.07  # of the logits; a constant in the published code
 # The published code multiplies a clip's own column among the negatives by 1 - 100 instead of
 # leaving it out. The factor makes its logit so small that it counts for nothing.
 _OWN_COLUMN_FACTOR = -99.0
+_DISTANCE_EPSILON = 1e-9  # of DMC's code, so that a root has a gradient
 _RANGE_EPSILON = 1e-5  # of FNAC's code: a map that is constant has a range of 0
 
 
@@ -207,6 +208,21 @@ def clip_loss(first: torch.Tensor, second: torch.Tensor, log_scale: torch.Tensor
     """
     logits = log_scale.exp() * F.normalize(first, dim=1) @ F.normalize(second, dim=1).T
     return _symmetric_cross_entropy(logits, reduction="mean")
+
+
+def contrast_distances(own: torch.Tensor, other: torch.Tensor, *, margin: float) -> torch.Tensor:
+    """Compute the contrastive loss of pairs by their distance.
+
+    Args:
+        own: (n,) squared distances of sounds and their own pictures.
+        other: (n,) those of sounds and other pictures.
+        margin: distance beyond which another picture is far enough.
+
+    Returns:
+        A scalar, the mean over all pairs of both kinds.
+    """
+    near = F.relu(margin - (other + _DISTANCE_EPSILON).sqrt()).square()
+    return torch.cat([own, near]).mean() / 2
 
 
 def _symmetric_cross_entropy(logits: torch.Tensor, *, reduction: str) -> torch.Tensor:

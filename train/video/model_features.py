@@ -15,6 +15,7 @@ _PUBLISHED_PRESETS = {
     "ezvsl": {"spectrograms": "ezvsl"},
     "htf": {"spectrograms": "htf"},
     "sslalignment": {"spectrograms": "sslalignment"},
+    "ssltie": {"waveforms": "ssltie"},
     "rcgrad": {"waveforms": "rcgrad"},
     "flowgrad_h": {"waveforms": "flowgrad_test"},
     "flowgrad_ic": {"waveforms": "flowgrad_test"},

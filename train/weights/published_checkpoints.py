@@ -8,6 +8,7 @@ Checkpoints are accepted in the layouts in which their authors gave them away:
 | method | layout |
 |---|---|
 | lvs | under ``model_state_dict``, names begin with ``module.`` |
+| ssltie | under ``state_dict`` |
 | sslalignment | under ``model_state_dict``; the names are those of lvs, so say the method |
 | ezvsl | under ``model``, names may begin with ``module.`` |
 | htf | under ``model`` (.pth), or Lightning's ``state_dict`` with names ``model.*`` (.ckpt) |

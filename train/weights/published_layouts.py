@@ -6,6 +6,7 @@ After ``find_state_dict`` the names of the published checkpoints are:
 |---|---|---|
 | lvs, sslalignment | ``imgnet``, ``audnet`` | |
 | ezvsl | ``imgnet``, ``audnet``, ``img_proj``, ``aud_proj`` | |
+| ssltie | ``imgnet``, ``audnet``, ``vision_fc1``, ``conv3``, ``norm3`` | |
 | slavc | ``imgnet``, ``audnet``, ``img_proj1`` | and a momentum copy of each |
 | htf | ``imgnet``, ``audnet``, ``flowatt`` | ``flownet`` with the CNN for flow |
 | rcgrad | ``image_encoder``, ``audio_encoder`` | an unused convolution |
@@ -53,6 +54,8 @@ def recognize_method(state: StateDict) -> dict[str, str] | None:
     if {"imgnet", "audnet"} <= parts:
         if "flowatt" in parts:
             return {"method": "htf", "flow_encoder": "cnn" if "flownet" in parts else "maxpool"}
+        if "vision_fc1" in parts:
+            return {"method": "ssltie"}
         if "img_proj1" in parts:
             return {"method": "slavc"}
         # FNAC and MarginNCE have EZ-VSL's network: without their losses they are EZ-VSL. The names

@@ -178,6 +178,7 @@ def slow(*arguments):
         slow("sbatch_two_tasks", {"method": "ezvsl"}),
         # Without dropout and masks, which are drawn for each process.
         slow("plain", {"method": "fnac", "dropout": 0.0, "mask_width": 0, **FNAC}),
+        slow("plain", {"method": "ssltie", "select_on": "val", "sound_seconds": 0.5}),
         slow("plain", {"method": "slavc", "dropout": 0.0, "negatives": "gathered", "epochs": 2}),
     ],
 )
