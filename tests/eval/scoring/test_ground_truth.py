@@ -37,6 +37,12 @@ def test_areas_of_all_vggss_maps_are_the_published_ones(vggss, shared):
     np.testing.assert_array_equal(found, areas)
 
 
+def test_corners_of_a_union_are_truncated():
+    levels = make_ground_truth([[0.2, 0.199, 0.999, 0.51]], rule="union").levels()
+    assert (levels.any(0).nonzero()[0][[0, -1]] == (44, 222)).all()  # 44.8 and 223.8
+    assert (levels.any(1).nonzero()[0][[0, -1]] == (44, 113)).all()  # 44.6 and 114.2
+
+
 def test_two_clips_of_vggss_have_an_empty_map(vggss):
     empty = {
         entry["file"]

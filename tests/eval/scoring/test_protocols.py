@@ -8,9 +8,9 @@ import pytest
 from earshot.errors import ParameterError
 from eval.entrants.baselines import make_centre_map, make_uniform_map
 from eval.entrants.ceilings import compute_ceilings, compute_ceilings_of_half
-from eval.scoring.ground_truth import make_ground_truth
+from eval.scoring.ground_truth import GRID, NUM_PIXELS, make_ground_truth
 from eval.scoring.metrics import auc, success_rate
-from eval.scoring.protocols import PROTOCOLS, get_protocol
+from eval.scoring.protocols import PROTOCOLS, get_protocol, normalize
 from eval.scoring.score_maps import score_maps
 from eval.scoring.upsampling import upsample
 from tests.helpers.paths import DATA, shared_path
@@ -47,6 +47,23 @@ def test_scores_are_those_of_the_authors_code(name):
     assert success_rate(cious) == golden[f"ap50_{suffix}"]
     assert success_rate(cious, at=0.3) == golden[f"ap30_{suffix}"]
     assert auc(cious) == golden[f"auc_{suffix}"]
+
+
+def test_lvs_inverts_a_map_twice_and_rounds_as_its_authors():
+    values = np.random.default_rng(0).standard_normal(10_000).astype(np.float32)
+    low, high = values.min(), values.max()
+    inverted = -values
+    expected = 1 - (inverted - inverted.min()) / (inverted.max() - inverted.min())
+    found = normalize(values, get_protocol("lvs"), low=low, high=high)
+    np.testing.assert_array_equal(found, expected)
+    assert (found != normalize(values, get_protocol("htf"), low=low, high=high)).any()
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_confidence_is_the_mean_of_the_top_quarter(name):
+    values = np.arange(NUM_PIXELS, dtype=np.float32).reshape(GRID, GRID)
+    scores = score_maps([values], [None], protocol=get_protocol(name), with_confidence=True)
+    assert scores.confidence[0] == pytest.approx(NUM_PIXELS * 7 / 8 - 0.5)
 
 
 def make_maps(rng, size):
