@@ -37,6 +37,9 @@ _CHANGES: tuple[Literal["new_extradata", "param_change"], ...] = ("new_extradata
 # FFmpeg's decoder of these sets the rate after it has made a frame: the first one has the old rate.
 _LATE_RATE_CODECS = frozenset({"mp1", "mp1float", "mp2", "mp2float", "mp3", "mp3float"})
 
+# The packets of these do not say how many channels they have.
+_SILENT_ABOUT_CHANNELS = ("pcm_", "adpcm_", "nellymoser", "speex")
+
 
 @dataclass(frozen=True)
 class Window:
@@ -142,19 +145,61 @@ class PacketScan:
 
 
 def scan_packets(container: InputContainer, stream: av.AudioStream) -> PacketScan:
-    """Read all packets of a stream, from the beginning of the file."""
+    """Read all packets of a stream, from the beginning of the file.
+
+    Raises:
+        MediaError: ``corrupt`` where the channels change and no decoder is told.
+    """
     start, stop = math.inf, -math.inf
     changes: list[DecoderChange] = []
+    sizes: list[tuple[int, int]] = []
     for packet in iter_packets(container, stream):
         if packet.pts is None or not packet.size or packet.is_discard:
             continue
 
         changes += _find_changes(packet)
+        sizes.append((packet.pts, packet.size))
         begin = float(packet.pts * packet.time_base)
         length = float((packet.duration or 0) * packet.time_base)
         start = min(start, begin)
         stop = max(stop, begin + (length if length <= _LONGEST_PACKET_SECONDS else 0.0))
+    _require_same_channels(stream, changes, sizes)
     return PacketScan(None if start == math.inf else (start, stop), tuple(changes))
+
+
+def _require_same_channels(
+    stream: av.AudioStream, changes: Sequence[DecoderChange], sizes: Sequence[tuple[int, int]]
+) -> None:
+    """Refuse plain samples whose channels change on the way.
+
+    FLV says rate and channels with each packet, and FFmpeg tells the decoder of the rate alone. The
+    packets of most codecs say the channels themselves; plain samples do not, but their number does.
+
+    Args:
+        stream: the sound.
+        changes: of the stream.
+        sizes: timestamp and bytes of each packet.
+    """
+    told = [one for one in changes if one.side_data.data_type == "param_change"]
+    codec = stream.codec_context
+    if not told or not codec.name.startswith(_SILENT_ABOUT_CHANNELS):
+        return
+
+    assert stream.time_base is not None
+    ends = [one.pts for one in told[1:]] + [sizes[-1][0]]
+    for change, end in zip(told, ends, strict=True):
+        # Flags and the rate, 32 bits each.
+        rate = int.from_bytes(bytes(change.side_data)[4:8], "little")
+        num_bytes = sum(size for pts, size in sizes if change.pts <= pts < end)
+        expected = float((end - change.pts) * stream.time_base) * rate * codec.channels
+        expected *= codec.format.bytes
+        is_plain = codec.name.startswith("pcm_")
+        if not is_plain or not 2 / 3 < num_bytes / max(expected, 1) < 3 / 2:
+            seconds = float(change.pts * stream.time_base)
+            raise MediaError(
+                "corrupt",
+                f"the channels of its audio change at {seconds:.2f} s, expected one number",
+            )
 
 
 def loses_changes(container: InputContainer) -> bool:

@@ -109,6 +109,21 @@ def test_sound_that_changes_is_continuous_mono_at_one_rate(tmp_path, source, cha
     assert np.count_nonzero(levels < 0.3 * np.median(levels)) <= 2
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (("pcm_s16le", 44100, 1), ("pcm_s16le", 44100, 2)),
+        (("pcm_s16le", 44100, 2), ("pcm_s16le", 44100, 1)),
+        (("pcm_s16le", 22050, 1), ("pcm_s16le", 44100, 2)),
+        (("adpcm_swf", 44100, 1), ("adpcm_swf", 22050, 1)),
+    ],
+)
+def test_channels_that_change_where_no_decoder_is_told_are_refused(tmp_path, source, settings):
+    path = make_flv(tmp_path / "a.flv", source, *settings)
+    with ClipReader(path) as reader, pytest.raises(MediaError, match=r"change at 2\.0\d s"):
+        reader.read_audio(3.0, 3.5, sample_rate=RATE)
+
+
 def test_a_change_is_known_when_nothing_before_it_is_decoded(tmp_path, source):
     """MP4 announces the change with one packet, which a read from the beginning passes by."""
     settings = ("aac", 48000, 2), ("aac", 44100, 1)
