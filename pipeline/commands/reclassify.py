@@ -40,7 +40,7 @@ def _reclassify(project: Project, dataset: str, *, is_dry_run: bool) -> None:
     with Ledger(project.ledger_path(dataset)) as ledger:
         downloads = derive_from_ledger(
             read_table(project.clips_table_path(dataset), CLIPS),
-            ledger.entries,
+            ledger,
             clips_dir=project.clips_dir(dataset),
             allow_duplicates=parameters.allow_duplicates,
             has_network=parameters.network,

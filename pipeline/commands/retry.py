@@ -191,7 +191,7 @@ def _mark(project: Project, dataset: str, clip_ids: Sequence[str]) -> None:
 
         downloads = derive_from_ledger(
             clips,
-            [*ledger.entries, *marks],
+            ledger,
             clips_dir=project.clips_dir(dataset),
             allow_duplicates=parameters.allow_duplicates,
             has_network=parameters.network,

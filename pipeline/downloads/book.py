@@ -39,7 +39,7 @@ class Book:
         self.dataset, self.clips_dir, self.clock = dataset, clips_dir, clock
         self._ledger = ledger
         self._parameters = parameters
-        self.histories = read_histories(clips, ledger.entries, before=before)
+        self.histories = read_histories(clips, ledger, before=before)
         self.access = parameters.describe_access()
         self.versions = describe_tools(parameters.ffmpeg)
         self._num_local_errors: dict[str, int] = {}  # of this run, by clip id
@@ -118,9 +118,9 @@ class Book:
         ]
 
         # First the ledger, then the place: a run that is killed here finishes the move later.
-        self._ledger.append(entries)
-        for history, entry in zip(task.histories, entries, strict=True):
-            history.add(entry)
+        places = self._ledger.append(entries)
+        for history, entry, place in zip(task.histories, entries, places, strict=True):
+            history.add(entry, place)
             if entry["outcome"] == "ok":
                 publish_clip(history, self.clips_dir)
         return entries
@@ -209,9 +209,9 @@ class Book:
         entries = [
             {"type": "refused", "clip_id": history.clip_id, "time": now} for history in histories
         ]
-        self._ledger.append(entries)
-        for history, entry in zip(histories, entries, strict=True):
-            history.add(entry)
+        places = self._ledger.append(entries)
+        for history, entry, place in zip(histories, entries, places, strict=True):
+            history.add(entry, place)
 
     def _waits_for_pause(self, history: History) -> bool:
         """Return whether the site refused this machine and the clip has attempts left."""

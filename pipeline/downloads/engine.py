@@ -179,7 +179,7 @@ class _Engine:
         self.pool = WorkerPool(
             parameters.for_workers(), max_workers=parameters.num_workers, work_dir=self.work_dir
         )
-        self._last_table = time.monotonic()
+        self._next_table = time.monotonic() + _TABLE_INTERVAL_SECONDS
 
     def run(self, *, only: Collection[str] | None, is_quiet: bool) -> None:
         """Attempt all clips that are due; return early when the stop rule says so."""
@@ -207,7 +207,7 @@ class _Engine:
                 try:
                     self._fetch_all(progress)
                     histories = self.book.histories.values()
-                    self.stop_rule.finish(has_clips=any(item.ok is not None for item in histories))
+                    self.stop_rule.finish(has_clips=any(item.has_arrived for item in histories))
                 finally:
                     # After an error or Ctrl-C no worker may go on with requests.
                     self.pool.kill_all()
@@ -224,10 +224,13 @@ class _Engine:
 
             wait_seconds = _POLL_SECONDS if self._is_stopped() else self._dispatch()
 
-            # A run lasts for weeks: `status` reads the table meanwhile.
-            if time.monotonic() - self._last_table >= _TABLE_INTERVAL_SECONDS:
-                self._last_table = time.monotonic()
+            # A run lasts for weeks: `status` reads the table meanwhile. A table of a million clips
+            # takes a while: at most a twentieth of the time goes there.
+            if time.monotonic() >= self._next_table:
+                start = time.monotonic()
                 self.book.derive_table(self.table_path)
+                spent_seconds = time.monotonic() - start
+                self._next_table = start + max(_TABLE_INTERVAL_SECONDS, 20 * spent_seconds)
 
             if self._has_work():
                 wait_seconds = min(max(wait_seconds, _MIN_WAIT_SECONDS), _POLL_SECONDS)

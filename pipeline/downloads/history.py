@@ -7,8 +7,8 @@ into the rows of ``downloads.parquet``.
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from earshot.errors import DataError, quote
 from earshot.files import sha256_of
-from pipeline.downloads.ledger import find_fault
+from pipeline.downloads.ledger import Ledger, find_fault
 from pipeline.downloads.reasons import Reason, classify, find_reason
 
 NEVER = math.inf
@@ -51,18 +51,33 @@ class RetryPolicy:
         return min(delay, _LONGEST_DELAY_SECONDS)
 
 
-@dataclass
+class Requests:
+    """What each clip of a list requests: its URL and section, held in columns."""
+
+    def __init__(self, clips: pa.Table):
+        names = ("url", "start_seconds", "end_seconds")
+        self._columns = [clips[name].combine_chunks() for name in names]
+
+    def __getitem__(self, row: int) -> tuple[str, float | None, float | None]:
+        url, start_seconds, end_seconds = (column[row].as_py() for column in self._columns)
+        return url, start_seconds, end_seconds
+
+
+@dataclass(slots=True)
 class History:
-    """One clip's request and its attempts so far."""
+    """One clip's request and its attempts so far.
+
+    A list may have a million clips. So a history holds only where its request and its entries are,
+    and reads them whenever somebody asks for them.
+    """
 
     clip_id: str
-    url: str
-    start_seconds: float | None  # [start, end) of the video; None: the whole video
-    end_seconds: float | None
-    attempts: list[dict[str, Any]] = field(default_factory=list)  # of this request, oldest first
+    row: int  # of the clip in ``requests``
+    requests: Requests
+    read_entry: Callable[[int], dict[str, Any]]  # returns the entry at a place of the ledger
+    is_known: bool = False  # the ledger has entries of the clip, if only of other requests
     is_retry_wanted: bool = False  # a `retry` came after the last attempt
     num_before_retry: int = 0  # attempts before the last `retry` or `refused`: they do not count
-    ok: dict[str, Any] | None = None  # the last successful attempt
     # Of the success before it, if it has another name: the file that the last one replaced.
     replaced_path: str | None = None
     # Of a file that was written after its entry: its time, and whether its bytes are right.
@@ -74,15 +89,21 @@ class History:
     # The clip's row in a table of another machine, where this one has never attempted the clip.
     pulled: dict[str, Any] | None = None
 
+    # Places of the attempts of this request. Most clips have one, and a tuple for it takes room.
+    _last_place: int | None = None
+    _earlier_places: tuple[int, ...] = ()  # oldest first
+    _ok_place: int | None = None  # of the last successful attempt
+
     @property
     def is_pulled(self) -> bool:
         """Whether only another machine knows what became of the clip, and nobody wants more."""
-        return self.pulled is not None and not self.attempts and not self.is_retry_wanted
+        return self.pulled is not None and self._last_place is None and not self.is_retry_wanted
 
     @property
     def is_settled(self) -> bool:
         """Whether what is known of the clip stays so, although its file need not be here."""
-        return self.kept_status is not None and bool(self.attempts) and not self.is_retry_wanted
+        has_attempts = self._last_place is not None
+        return self.kept_status is not None and has_attempts and not self.is_retry_wanted
 
     @property
     def is_file(self) -> bool:
@@ -90,64 +111,104 @@ class History:
         return self.url.startswith("file:")
 
     @property
+    def num_attempts(self) -> int:
+        """The number of attempts."""
+        return 0 if self._last_place is None else len(self._earlier_places) + 1
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether an attempt of this request succeeded."""
+        return self._ok_place is not None
+
+    @property
     def last(self) -> dict[str, Any] | None:
         """The last attempt."""
-        return self.attempts[-1] if self.attempts else None
+        return None if self._last_place is None else self.read_entry(self._last_place)
+
+    @property
+    def ok(self) -> dict[str, Any] | None:
+        """The last successful attempt."""
+        return None if self._ok_place is None else self.read_entry(self._ok_place)
 
     @property
     def request(self) -> tuple[str, float | None, float | None]:
         """What identifies the request: its URL and section."""
-        return self.url, self.start_seconds, self.end_seconds
+        return self.requests[self.row]
 
-    def add(self, entry: dict[str, Any]) -> None:
-        """Apply one entry of the ledger.
+    @property
+    def url(self) -> str:
+        """Where the clip comes from."""
+        return self.request[0]
+
+    @property
+    def start_seconds(self) -> float | None:
+        """Where the clip begins in its video; None: at the beginning."""
+        return self.request[1]
+
+    @property
+    def end_seconds(self) -> float | None:
+        """Where the clip ends in its video; None: at the end."""
+        return self.request[2]
+
+    def add(self, entry: dict[str, Any], place: int) -> None:
+        """Apply one entry of the ledger; ``place`` is where ``read_entry`` finds it again.
 
         Attempts of another request do not count: the list has changed since then. Attempts at
         another version of a ``file://`` source do not count either. ``entry["source"]`` is the
         file's size and time; None means that the file was not there.
         """
+        self.is_known = True
         if entry["type"] == "retry":
-            self.is_retry_wanted, self.num_before_retry = True, len(self.attempts)
+            self.is_retry_wanted, self.num_before_retry = True, self.num_attempts
             self.kept_status = None
         elif entry["type"] == "absent":
             self.kept_status = entry["status"]
         elif entry["type"] == "intact":
             self.intact_at = entry["time"]
         elif entry["type"] == "refused":
-            self.num_before_retry = len(self.attempts)
+            self.num_before_retry = self.num_attempts
         elif entry["type"] == "attempt":
             if (entry["url"], entry["start_seconds"], entry["end_seconds"]) != self.request:
                 return
 
             # Another size or time: the file was replaced, so what was found is about another file.
-            if self.last is not None and entry.get("source") != self.last.get("source"):
+            last = self.last
+            if last is not None and entry.get("source") != last.get("source"):
                 self.forget()
 
-            self.attempts.append(entry)
+            if self._last_place is not None:
+                self._earlier_places = (*self._earlier_places, self._last_place)
+            self._last_place = place
             self.is_retry_wanted, self.kept_status = False, None
             if entry["outcome"] == "ok":
                 self._note_replaced(entry["file"]["path"])
-                self.ok, self.checked, self.intact_at = entry, None, 0.0
+                self._ok_place, self.checked, self.intact_at = place, None, 0.0
 
     def _note_replaced(self, path: str) -> None:
         """Remember the file that a new one replaces under another name."""
-        if self.ok is not None and self.ok["file"]["path"] != path:
-            self.replaced_path = self.ok["file"]["path"]
+        ok = self.ok
+        if ok is not None and ok["file"]["path"] != path:
+            self.replaced_path = ok["file"]["path"]
         elif self.replaced_path == path:
             self.replaced_path = None
 
     def forget(self) -> None:
         """Drop all attempts, because the source is another one now."""
-        self.attempts.clear()
-        if self.ok is not None:
-            self.replaced_path = self.ok["file"]["path"]
-        self.ok, self.is_retry_wanted, self.num_before_retry = None, False, 0
+        ok = self.ok
+        if ok is not None:
+            self.replaced_path = ok["file"]["path"]
+        self._last_place, self._earlier_places, self._ok_place = None, (), None
+        self.is_retry_wanted, self.num_before_retry = False, 0
         self.pulled = self.kept_status = None
 
     def trailing_failures(self) -> list[dict[str, Any]]:
         """Return the failures since the last success, `retry` or `refused`, oldest first."""
+        if self._last_place is None:
+            return []
         failures = []
-        for entry in reversed(self.attempts[self.num_before_retry :]):
+        places = (*self._earlier_places, self._last_place)
+        for place in reversed(places[self.num_before_retry :]):
+            entry = self.read_entry(place)
             if entry["outcome"] == "ok":
                 break
             failures.append(entry)
@@ -158,9 +219,10 @@ class History:
 
         Size and time tell usually. A file that was written after the ledger's entry is read.
         """
-        if self.ok is None:
+        ok = self.ok
+        if ok is None:
             return False
-        path, wanted = clips_dir / self.ok["file"]["path"], self.ok["file"]
+        path, wanted = clips_dir / ok["file"]["path"], ok["file"]
         try:
             facts = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -168,7 +230,7 @@ class History:
 
         if facts.st_size != wanted["bytes"]:
             return False
-        if facts.st_mtime <= max(self.ok["time"], self.intact_at):
+        if facts.st_mtime <= max(ok["time"], self.intact_at):
             return True
         # Reading takes long, so each version of a file is read once.
         if self.checked is None or self.checked[0] != facts.st_mtime_ns:
@@ -177,9 +239,8 @@ class History:
 
     def has_lost_file(self, clips_dir: Path) -> bool:
         """Return whether the last attempt succeeded and its file is gone or damaged."""
-        return (
-            self.last is not None and self.last["outcome"] == "ok" and not self.has_file(clips_dir)
-        )
+        last = self.last
+        return last is not None and last["outcome"] == "ok" and not self.has_file(clips_dir)
 
     def next_attempt(self, policy: RetryPolicy, now: float) -> float:
         """Return from when a clip without a file may be attempted.
@@ -254,13 +315,16 @@ def _was_seen_twice_apart(failures: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def read_histories(
-    clips: pa.Table, entries: Iterable[dict[str, Any]], *, before: pa.Table | None = None
+    clips: pa.Table,
+    entries: Ledger | Sequence[dict[str, Any]],
+    *,
+    before: pa.Table | None = None,
 ) -> dict[str, History]:
     """Return the history of each clip of a list.
 
     Args:
         clips: table with the columns ``clip_id url start_seconds end_seconds``.
-        entries: the ledger's entries, oldest first; those of other clips are ignored.
+        entries: an open ledger, or its entries, oldest first; those of other clips are ignored.
         before: the DOWNLOADS rows of now. `dvc pull` brings them without a ledger.
 
     Returns:
@@ -269,15 +333,20 @@ def read_histories(
     Raises:
         DataError: an entry lacks what its type needs.
     """
-    columns = [
-        clips.column(name).to_pylist()
-        for name in ("clip_id", "url", "start_seconds", "end_seconds")
-    ]
-    histories = {row[0]: History(*row) for row in zip(*columns, strict=True)}
-    entries = list(entries)
+    placed: Iterable[tuple[int, dict[str, Any]]]
+    read_entry: Callable[[int], dict[str, Any]]
+    if isinstance(entries, Ledger):
+        placed, read_entry = entries.iter_entries(), entries.read_entry
+    else:
+        placed, read_entry = enumerate(entries), entries.__getitem__
+    requests = Requests(clips)
+    histories = {
+        clip_id: History(clip_id, row, requests, read_entry)
+        for row, clip_id in enumerate(clips["clip_id"].to_pylist())
+    }
 
     # Clips that are no longer in the list keep their entries in the ledger.
-    for number, entry in enumerate(entries, start=1):
+    for number, (place, entry) in enumerate(placed, start=1):
         history = histories.get(entry["clip_id"])
         if history is None:
             continue
@@ -287,33 +356,27 @@ def read_histories(
                 f"attempts.jsonl, line {number}: the {entry['type']} of clip "
                 f"{quote(entry['clip_id'])} {fault}; mend or remove the line"
             )
-        history.add(entry)
-    add_pulled_rows(histories, before, entries)
+        history.add(entry, place)
+    add_pulled_rows(histories, before)
     return histories
 
 
-def add_pulled_rows(
-    histories: Mapping[str, History],
-    before: pa.Table | None,
-    entries: Iterable[Mapping[str, Any]],
-) -> None:
+def add_pulled_rows(histories: Mapping[str, History], before: pa.Table | None) -> None:
     """Enter the rows of a table of another machine, for clips that the ledger does not know.
 
     Args:
         histories: by clip id; changed here.
         before: the DOWNLOADS rows of now; None: there are none.
-        entries: all those of the ledger. An attempt at another request of the clip counts, too.
     """
     if before is None:
         return
-    known = {entry["clip_id"] for entry in entries}
 
     # Usually the ledger knows all clips. Rows as mappings take room, so make only those needed.
-    pairs = zip(before["clip_id"].to_pylist(), before["status"].to_pylist(), strict=True)
-    numbers = [
-        number
-        for number, (clip_id, status) in enumerate(pairs)
-        if clip_id in histories and clip_id not in known and status != "pending"
-    ]
+    pairs = zip(before["clip_id"], before["status"], strict=True)
+    numbers = []
+    for number, (clip_id, status) in enumerate(pairs):
+        history = histories.get(clip_id.as_py())
+        if history is not None and not history.is_known and status.as_py() != "pending":
+            numbers.append(number)
     for row in before.take(pa.array(numbers, pa.int64())).to_pylist():
         histories[row["clip_id"]].pulled = row

@@ -34,13 +34,15 @@ from earshot.errors import DataError, RunError
 from earshot.files import sync
 from pipeline.base.locks import LockHeldError, hold_lock
 
+_READ_BYTES = 2048  # most entries are shorter
+_WRITE_BYTES = 1 << 20
+
 
 class Ledger:
     """A ledger that this process alone may write; a context manager.
 
     Attributes:
         path: of the file.
-        entries: those found on opening, oldest first.
     """
 
     def __init__(self, path: Path | str, *, is_patient: bool = False):
@@ -65,10 +67,14 @@ class Ledger:
             if is_new:
                 sync(self.path.parent)
 
+            self._last_read: tuple[int, dict[str, Any]] | None = None  # a place and its entry
+
             # An incomplete last line was never acknowledged: nothing depends on it.
-            data = _read_all(self._descriptor)
-            self.entries, self._num_bytes = parse_entries(data, self.path)
-            if self._num_bytes < len(data):
+            self._num_bytes = 0
+            with open(self.path, "rb") as file:
+                for place, line, _ in iter_lines(file, self.path):
+                    self._num_bytes = place + len(line)
+            if self._num_bytes < os.fstat(self._descriptor).st_size:
                 os.ftruncate(self._descriptor, self._num_bytes)
                 os.fsync(self._descriptor)
         except BaseException:
@@ -94,27 +100,74 @@ class Ledger:
             flush=True,
         )
 
-    def append(self, entries: Iterable[Mapping[str, Any]]) -> None:
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """All entries, oldest first."""
+        return [entry for _, entry in self.iter_entries()]
+
+    def iter_entries(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield each entry, oldest first, with its place; only one is held in memory."""
+        with open(self.path, "rb") as file:
+            for place, _, entry in iter_lines(file, self.path):
+                yield place, entry
+
+    def read_entry(self, place: int) -> dict[str, Any]:
+        """Return the entry at a place that ``iter_entries`` or ``append`` gave; not to be changed.
+
+        Raises:
+            DataError: somebody has cut off the file meanwhile.
+        """
+        # What looks at a clip asks for the same entry several times in a row.
+        if self._last_read is not None and self._last_read[0] == place:
+            return self._last_read[1]
+
+        data = os.pread(self._descriptor, _READ_BYTES, place)
+        while b"\n" not in data:
+            block = os.pread(self._descriptor, _READ_BYTES, place + len(data))
+            if not block:
+                raise DataError(f"{self.path}: was cut off while it was in use")
+            data += block
+        entry = json.loads(data[: data.index(b"\n")])
+        self._last_read = place, entry
+        return entry
+
+    def append(self, entries: Iterable[Mapping[str, Any]]) -> list[int]:
         """Write entries and wait until they are on the disk; write all of them or none.
+
+        Returns:
+            The place of each entry, for ``read_entry``.
 
         Raises:
             RunError: the file cannot be written.
         """
-        data = b"".join(_encode(entry) for entry in entries)
-        if not data:
-            return
-
+        places: list[int] = []
+        end, buffer = self._num_bytes, bytearray()
         # After an error the file ends where it ended before: no entry is half written.
         try:
-            written = 0
-            # One call can write less than it is given.
-            while written < len(data):
-                written += os.pwrite(self._descriptor, data[written:], self._num_bytes + written)
-            os.fsync(self._descriptor)
-        except OSError as error:
+            for entry in entries:
+                places.append(end + len(buffer))
+                buffer += _encode(entry)
+                if len(buffer) >= _WRITE_BYTES:
+                    end = self._write(buffer, end)
+                    buffer.clear()
+            end = self._write(buffer, end)
+            if places:
+                os.fsync(self._descriptor)
+        except BaseException as error:
             os.ftruncate(self._descriptor, self._num_bytes)
-            raise RunError(f"{self.path}: cannot be written: {error.strerror}") from None
-        self._num_bytes += len(data)
+            if isinstance(error, OSError):
+                raise RunError(f"{self.path}: cannot be written: {error.strerror}") from None
+            raise
+        self._num_bytes = end
+        return places
+
+    def _write(self, data: bytes | bytearray, place: int) -> int:
+        """Write at a place; return the place behind."""
+        written = 0
+        # One call can write less than it is given.
+        while written < len(data):
+            written += os.pwrite(self._descriptor, data[written:], place + written)
+        return place + written
 
     def close(self) -> None:
         """Close the file and release the lock."""
@@ -136,24 +189,28 @@ def read_entries(path: Path | str) -> list[dict[str, Any]]:
     Raises:
         DataError: a line in the middle is damaged.
     """
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
+    if not Path(path).exists():
         return []
-    return parse_entries(data, path)[0]
+    with open(path, "rb") as file:
+        return [entry for _, _, entry in iter_lines(file, path)]
 
 
-def parse_entries(data: bytes, path: Path | str) -> tuple[list[dict[str, Any]], int]:
-    """Return the entries of a ledger's bytes, and how many bytes they take.
+def iter_lines(
+    lines: Iterable[bytes], path: Path | str
+) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
+    """Yield the place, the bytes and the entry of each whole line of a ledger.
 
     A crash can damage only the end. If whole entries follow a damaged line, somebody has edited the
     file, and it is refused.
-    """
-    entries: list[dict[str, Any]] = []
-    num_bytes, broken_line = 0, None
-    end = data.rfind(b"\n") + 1  # what follows is incomplete
 
-    for number, line in enumerate(data[:end].split(b"\n")[:-1], start=1):
+    Args:
+        lines: the open file, or what gives its lines.
+        path: named in errors.
+    """
+    place, broken_line = 0, None
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith(b"\n"):  # incomplete
+            return
         try:
             entry = json.loads(line)
         except ValueError:
@@ -161,19 +218,14 @@ def parse_entries(data: bytes, path: Path | str) -> tuple[list[dict[str, Any]], 
         is_entry = isinstance(entry, dict) and isinstance(entry.get("clip_id"), str)
         if not is_entry or not isinstance(entry.get("type"), str):
             broken_line = broken_line or number
-            continue
-
-        # Whole entries after a damaged line: not the work of a crash.
-        if broken_line is not None:
+        elif broken_line is not None:
             raise DataError(
                 f"{path}, line {broken_line}: not an entry of a ledger, "
                 "although whole entries follow it"
             )
-
-        entries.append(entry)
-        # The next writer cuts the file off here, behind the last whole entry.
-        num_bytes += len(line) + 1
-    return entries, num_bytes
+        else:
+            yield place, line, entry
+        place += len(line)
 
 
 _NUMBER = (int, float)
@@ -244,9 +296,3 @@ def _encode(entry: Mapping[str, Any]) -> bytes:
     # Escapes to ASCII also carry file names that are not UTF-8 (lone surrogates).
     text = json.dumps(entry, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return text.encode() + b"\n"
-
-
-def _read_all(descriptor: int) -> bytes:
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    with os.fdopen(os.dup(descriptor), "rb") as file:
-        return file.read()

@@ -5,24 +5,33 @@ there, so each of them also gets an entry ``absent``: its row stays, and nothing
 somebody wants it (``retry``).
 """
 
+import contextlib
 import gzip
+import shutil
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from earshot.errors import DataError
-from earshot.files import publish_bytes
-from pipeline.downloads.ledger import Ledger, parse_entries
+from earshot.files import publish
+from pipeline.downloads.ledger import Ledger, iter_lines
 
 
 def publish_copy(ledger_path: Path, copy_path: Path) -> None:
     """Write the compressed copy of a ledger; equal ledgers give equal bytes."""
-    data = ledger_path.read_bytes() if ledger_path.exists() else b""
-    publish_bytes(copy_path, gzip.compress(data, compresslevel=3, mtime=0))
+    # In pieces: a ledger can have a million entries.
+    with contextlib.ExitStack() as stack:
+        temporary_path = stack.enter_context(publish(copy_path))
+        target = stack.enter_context(open(temporary_path, "wb"))
+        copy = stack.enter_context(
+            gzip.GzipFile(filename="", mode="wb", compresslevel=3, fileobj=target, mtime=0)
+        )
+        if ledger_path.exists():
+            shutil.copyfileobj(stack.enter_context(open(ledger_path, "rb")), copy)
 
 
 def adopt_copy(ledger: Ledger, copy_path: Path | None, table: pa.Table | None) -> None:
@@ -39,7 +48,7 @@ def adopt_copy(ledger: Ledger, copy_path: Path | None, table: pa.Table | None) -
     """
     if table is None or copy_path is None or not copy_path.exists():
         return
-    known = {entry["clip_id"] for entry in ledger.entries}
+    known = {entry["clip_id"] for _, entry in ledger.iter_entries()}
     columns = (table[name].to_pylist() for name in ("clip_id", "status"))
     statuses = {
         clip_id: status
@@ -49,11 +58,16 @@ def adopt_copy(ledger: Ledger, copy_path: Path | None, table: pa.Table | None) -
     if not statuses:
         return
 
-    entries = [entry for entry in _read_copy(copy_path) if entry["clip_id"] in statuses]
-    found = dict.fromkeys(entry["clip_id"] for entry in entries)
-    marks = make_absence_marks({clip_id: statuses[clip_id] for clip_id in found})
-    ledger.append([*entries, *marks])
-    ledger.entries += [*entries, *marks]
+    found: dict[str, str] = {}
+
+    def iter_new() -> Iterator[Mapping[str, Any]]:
+        for entry in _read_copy(copy_path):
+            if entry["clip_id"] in statuses:
+                found[entry["clip_id"]] = statuses[entry["clip_id"]]
+                yield entry
+        yield from make_absence_marks(found)
+
+    ledger.append(iter_new())
 
 
 def make_absence_marks(statuses: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -68,10 +82,12 @@ def make_absence_marks(statuses: Mapping[str, str]) -> list[dict[str, Any]]:
     ]
 
 
-def _read_copy(path: Path) -> list[dict[str, Any]]:
+def _read_copy(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        return parse_entries(gzip.decompress(path.read_bytes()), path)[0]
-    except (OSError, EOFError, zlib.error) as error:
+        with gzip.open(path, "rb") as file:
+            for _, _, entry in iter_lines(file, path):
+                yield entry
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(
             f"{path}: not a copy of a ledger ({error}); `dvc pull` brings it again"
         ) from None

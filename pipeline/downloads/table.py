@@ -5,7 +5,8 @@ gives the same rows as an undisturbed one, and a table of an older schema can be
 without fetching anything.
 """
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ import pyarrow as pa
 from earshot.errors import DataError
 from earshot.tables import DOWNLOADS, read_table
 from pipeline.downloads.history import History, read_histories, reason_of
+from pipeline.downloads.ledger import Ledger
 from pipeline.downloads.reasons import find_reason
 
 _DETAIL_CHARACTERS = 500
 _NETWORK_IS_OFF = "network is off"
+_ROWS_PER_BATCH = 10_000
+_HASH_DIGITS = 32  # of SHA-256, 128 bits: enough to tell a million files apart
 
 # Columns that describe a clip's file; null where there is none.
 FILE_COLUMNS = (
@@ -55,47 +59,61 @@ def derive_downloads(
         A table in which each clip is ``ok``, ``missing`` with a reason, or ``pending`` (no result
         yet).
     """
-    rows = []
     first_by_sha256: dict[str, str] = {}
-    for history in histories.values():
-        # Neither clip nor ledger came with a pulled table. What it says stays.
-        if history.is_pulled:
-            assert history.pulled is not None
-            rows.append(history.pulled)
-            if history.pulled["status"] == "ok":
-                first_by_sha256.setdefault(history.pulled["sha256"], history.clip_id)
-            continue
 
-        # All columns are there in every row; those of an absent file stay null.
-        row: dict[str, Any] = dict.fromkeys(DOWNLOADS.columns.names)
-        row |= {
-            "clip_id": history.clip_id,
-            "status": "pending",
-            "is_confirmed": False,
-            "attempts": len(history.attempts),
-            "flags": [],
-        }
+    # In batches, because rows as Python values take ten times the memory of a table.
+    batches = []
+    rest = iter(histories.values())
+    while batch := list(itertools.islice(rest, _ROWS_PER_BATCH)):
+        rows = [
+            _make_row(history, clips_dir, None if allow_duplicates else first_by_sha256)
+            for history in batch
+        ]
+        if not has_network:
+            for row, history in zip(rows, batch, strict=True):
+                if row["status"] == "pending" and not history.is_file:
+                    row["detail"] = _NETWORK_IS_OFF
+        batches.append(pa.RecordBatch.from_pylist(rows, schema=DOWNLOADS.columns))
+    return pa.Table.from_batches(batches, schema=DOWNLOADS.columns)
 
-        if history.last is not None:
-            row["last_attempt"] = int(history.last["time"])
-            row["tool_versions"] = history.last["versions"]
 
-        is_kept = history.is_settled and history.kept_status == "ok"
-        if history.ok is not None and (is_kept or history.has_file(clips_dir)):
-            # The first clip of the list keeps bytes that several clips have.
-            sha256 = history.ok["file"]["sha256"]
-            original = first_by_sha256.setdefault(sha256, history.clip_id)
-            if original == history.clip_id or allow_duplicates:
-                row |= _describe_file(history)
-            else:
-                row |= _describe_duplicate(original, sha256)
-        else:
-            row |= _describe_absence(history)
+def _make_row(
+    history: History, clips_dir: Path, first_by_sha256: dict[str, str] | None
+) -> dict[str, Any]:
+    """Return a row; ``first_by_sha256`` holds the clips of the rows before (None: no matter)."""
+    # Neither clip nor ledger came with a pulled table. What it says stays.
+    if history.is_pulled:
+        assert history.pulled is not None
+        if history.pulled["status"] == "ok" and first_by_sha256 is not None:
+            first_by_sha256.setdefault(history.pulled["sha256"][:_HASH_DIGITS], history.clip_id)
+        return history.pulled
 
-        if row["status"] == "pending" and not has_network and not history.is_file:
-            row["detail"] = _NETWORK_IS_OFF
-        rows.append(row)
-    return pa.Table.from_pylist(rows, schema=DOWNLOADS.columns)
+    # All columns are there in every row; those of an absent file stay null.
+    row: dict[str, Any] = dict.fromkeys(DOWNLOADS.columns.names)
+    row |= {
+        "clip_id": history.clip_id,
+        "status": "pending",
+        "is_confirmed": False,
+        "attempts": history.num_attempts,
+        "flags": [],
+    }
+
+    last = history.last
+    if last is not None:
+        row["last_attempt"] = int(last["time"])
+        row["tool_versions"] = last["versions"]
+
+    is_kept = history.has_arrived and history.is_settled and history.kept_status == "ok"
+    if not (is_kept or history.has_file(clips_dir)):
+        return row | _describe_absence(history)
+
+    # The first clip of the list keeps bytes that several clips have.
+    file = _describe_file(history)
+    if first_by_sha256 is not None:
+        original = first_by_sha256.setdefault(file["sha256"][:_HASH_DIGITS], history.clip_id)
+        if original != history.clip_id:
+            return row | _describe_duplicate(original, file["sha256"])
+    return row | file
 
 
 def read_downloads_if_there(path: Path) -> pa.Table | None:
@@ -108,7 +126,7 @@ def read_downloads_if_there(path: Path) -> pa.Table | None:
 
 def derive_from_ledger(
     clips: pa.Table,
-    entries: Iterable[dict[str, Any]],
+    entries: Ledger | Sequence[dict[str, Any]],
     *,
     clips_dir: Path,
     allow_duplicates: bool = False,
@@ -119,7 +137,7 @@ def derive_from_ledger(
 
     Args:
         clips: CLIPS rows, the list.
-        entries: of the ledger, oldest first.
+        entries: an open ledger, or its entries, oldest first.
         clips_dir: where the files are.
         allow_duplicates, has_network: as for ``derive_downloads``.
         before: the rows of now; those of clips that the ledger does not know stay.
@@ -134,8 +152,9 @@ def derive_from_ledger(
 
 
 def _describe_file(history: History) -> dict[str, Any]:
-    assert history.ok is not None
-    facts = history.ok["file"]
+    ok = history.ok
+    assert ok is not None
+    facts = ok["file"]
     detail = "to be fetched again" if history.is_retry_wanted else None
     return {name: facts[name] for name in FILE_COLUMNS} | {"status": "ok", "detail": detail}
 

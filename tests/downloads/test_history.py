@@ -3,11 +3,12 @@
 import os
 import shutil
 import time
+import tracemalloc
 
 import pytest
 
-from pipeline.downloads.history import NEVER, History, RetryPolicy
-from pipeline.downloads.ledger import read_entries
+from pipeline.downloads.history import NEVER, History, RetryPolicy, read_histories
+from pipeline.downloads.ledger import Ledger, read_entries
 from pipeline.downloads.worker.plain_http import parse_retry_after
 from tests.helpers.download_helpers import answer, clips_table, download
 
@@ -17,16 +18,15 @@ POLICY = RetryPolicy(num_quick_attempts=3, quick_delay_seconds=5.0, slow_delay_s
 
 
 def make_history(*times: float, reason: str = "unavailable", url: str = "http://a/b") -> History:
-    history = History("c", url, None, None)
-    for moment in times:
-        history.add(
-            {
-                **{"type": "attempt", "clip_id": "c", "time": moment, "url": url},
-                **{"start_seconds": None, "end_seconds": None, "outcome": "failed"},
-                **{"reason": reason, "text": "gone?", "by": "check", "access": "", "versions": ""},
-            }
-        )
-    return history
+    entries = [
+        {
+            **{"type": "attempt", "clip_id": "c", "time": moment, "url": url},
+            **{"start_seconds": None, "end_seconds": None, "outcome": "failed"},
+            **{"reason": reason, "text": "gone?", "by": "check", "access": "", "versions": ""},
+        }
+        for moment in times
+    ]
+    return read_histories(clips_table(("c", url)), entries)["c"]
 
 
 @pytest.mark.parametrize(
@@ -104,3 +104,38 @@ def test_a_file_that_was_copied_is_read_once_and_kept(tmp_path, media, server):
     assert server.num_requests["/a.mp4"] == 1
     types = [entry["type"] for entry in read_entries(tmp_path / "attempts.jsonl")]
     assert types == ["attempt", "intact"]
+
+
+def test_histories_take_little_memory(tmp_path):
+    num_clips = 20_000
+    rows = [
+        (f"clip{i:06d}", f"https://example.org/watch?v={i:011d}", 0.0, 10.0)
+        for i in range(num_clips)
+    ]
+    clips = clips_table(*rows)
+    file = {"path": "a.mp4", "bytes": 1, "duration_seconds": 1.0, "width": 64, "height": 48}
+    file |= {"fps": 25.0, "video_codec": "h264", "audio_codec": "aac", "sample_rate": 16000}
+
+    with Ledger(tmp_path / "attempts.jsonl") as ledger:
+        ledger.append(
+            {
+                **{"type": "attempt", "clip_id": clip_id, "time": 1.0, "url": url},
+                **{"start_seconds": start, "end_seconds": end, "outcome": "ok", "versions": "x"},
+                "file": file | {"sha256": f"{number:064x}", "flags": []},
+            }
+            for number, (clip_id, url, start, end) in enumerate(rows)
+        )
+
+        tracemalloc.start()
+        try:
+            histories = read_histories(clips, ledger)
+            num_bytes, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+        # Python values of an entry take 3 kB.
+        assert num_bytes < 500 * num_clips
+        assert peak < 600 * num_clips
+        last = histories[rows[-1][0]]
+        assert last.ok["file"]["sha256"] == f"{num_clips - 1:064x}"
+        assert last.request == rows[-1][1:]

@@ -106,7 +106,7 @@ def import_clips(
         adopt_copy(ledger, copy_path, before)
         importer = _Importer(clips, ledger, clips_dir, parameters, validation, report)
         # Rows that `dvc pull` brought stay, but for the clips that are imported now.
-        add_pulled_rows(importer.histories, before, ledger.entries)
+        add_pulled_rows(importer.histories, before)
         try:
             with Progress(None, "importing", unit="file", is_quiet=is_quiet) as progress:
                 importer.run(paths, progress)
@@ -168,7 +168,7 @@ class _Importer:
     ):
         self._clips, self._ledger, self._clips_dir = clips, ledger, clips_dir
         self._parameters, self._validation, self._report = parameters, validation, report
-        self.histories = read_histories(clips, ledger.entries)
+        self.histories = read_histories(clips, ledger)
         self._staging_dir = clips_dir / _STAGING
         self._running: deque[tuple[Candidate, Future[_Prepared]]] = deque()
         self._num_started = 0
@@ -308,8 +308,8 @@ class _Importer:
             "versions": f"import; av {av.__version__}",
         }
 
-        self._ledger.append([entry])
-        history.add(entry)
+        (place,) = self._ledger.append([entry])
+        history.add(entry, place)
         publish_clip(history, self._clips_dir)
         self._report.imported.append(history.clip_id)
 
