@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earshot.errors import EarshotError, RunError
-from pipeline.base.os_errors import is_os_error
+from pipeline.base.os_errors import is_machine_error, is_os_error
 from pipeline.shards.cluster import ClusterParameters, open_client
 from pipeline.shards.crash_log import FOLDER_PREFIX, CrashLog
 from pipeline.shards.plan import Task
@@ -70,7 +70,7 @@ def run_tasks(
     if parameters.workers == 0 and parameters.scheduler_address is None:
         # No notes: a clip that ends this process ends the run.
         for task in tasks:
-            yield run_task(task, extract=extract)
+            yield _run_here(task, extract, max_errors=2 * parameters.max_attempts)
             _return_free_memory()
         return
 
@@ -83,6 +83,29 @@ def run_tasks(
             yield from TaskRun(client, tasks, extract, parameters, log)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run_here(task: Task, extract: Extract, *, max_errors: int) -> TaskResult:
+    """Run a task in this process; try it again after errors of this machine."""
+    num_errors = 0
+    while True:
+        try:
+            return run_task(task, extract=extract)
+        except (OSError, MemoryError) as error:
+            if is_os_error(error) or not is_machine_error(error):
+                raise
+            num_errors += 1
+            if num_errors > max_errors:
+                raise _make_task_error(task.task_id, num_errors, error) from error
+            time.sleep(_POLL_SECONDS / 10 * num_errors)
+
+
+def _make_task_error(task_id: str, number: int, error: BaseException) -> RunError:
+    return RunError(
+        f"task {task_id} failed {number} times, the last time with "
+        f"{type(error).__name__}: {' '.join(str(error).split())}; finished shards are kept: put "
+        "this machine in order and run the same command again"
+    )
 
 
 @dataclass(frozen=True)
@@ -265,10 +288,7 @@ class TaskRun:
         # What remains: a worker's death (Dask says KilledWorker), too little memory, a bad disk.
         number = self._num_errors[task_id] = self._num_errors.get(task_id, 0) + 1
         if number > self._max_errors:
-            raise RunError(
-                f"task {task_id} failed {number} times, the last time with "
-                f"{type(error).__name__}: {' '.join(str(error).split())}; finished shards are kept"
-            )
+            raise _make_task_error(task_id, number, error)
         self._submit(task_id)
 
     def _check_workers(self) -> None:

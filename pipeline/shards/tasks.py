@@ -4,12 +4,15 @@ import dataclasses
 import errno
 import functools
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Protocol
+
+import cv2
 
 from earshot.errors import MediaError
 from earshot.files import sha256_of
@@ -22,8 +25,10 @@ from earshot.shard_format import (
     task_of,
     write_shard,
 )
+from pipeline.base.os_errors import is_machine_error
 from pipeline.base.parameters import as_mapping
 from pipeline.features.feature import Extracted, Feature, Moment
+from pipeline.media.files.machine import find_machine_error
 from pipeline.shards.crash_log import TaskNotes
 from pipeline.shards.plan import ClipWork, PlannedShard, Task
 from pipeline.shards.requests import Clip
@@ -40,6 +45,9 @@ _SOFTWARE = (
     "scipy",
     "h5py",
 )
+
+
+_DOUBTFUL_WORDS = tuple(os.strerror(code) for code in (errno.EIO, errno.ENOMEM))
 
 
 class Extract(Protocol):
@@ -185,6 +193,21 @@ def extract_clip(
     if notes is not None:
         notes.begin_clip(work.clip.clip_id)
 
+    outcomes = _read_clip(work, features, extract, notes)
+    if _may_be_machines_fault(outcomes, names):
+        # What the machine lacks for good is the task's error; what it lacked for a moment is there
+        # now. If the clip says the same again, it is damaged.
+        error = find_machine_error(work.clip.path)
+        if error is not None:
+            raise error
+        outcomes = _read_clip(work, features, extract, notes)
+    return outcomes
+
+
+def _read_clip(
+    work: ClipWork, features: Sequence[Feature], extract: Extract, notes: TaskNotes | None
+) -> list[dict[str, Extracted]]:
+    names = [feature.name for feature in features]
     outcomes: list[dict[str, Extracted]] = []
     try:
         # Keys name the bytes in the downloads table, so arrays of other bytes must not get them.
@@ -196,8 +219,11 @@ def extract_clip(
             if notes is not None:
                 notes.note_progress()
     except Exception as error:
-        if _is_machines_fault(error):
+        # The task must be tried again, because the clip may be in order.
+        if is_machine_error(error):
             raise
+        if _is_opencv_without_memory(error):
+            raise MemoryError(str(error)) from error
         failed = _describe_failure(error, work.clip)
         # Moments that were done before the error keep their arrays.
         num_left = len(work.moments) - len(outcomes)
@@ -209,10 +235,16 @@ def extract_clip(
     return outcomes
 
 
-def _is_machines_fault(error: Exception) -> bool:
-    """Return whether the task must be tried again, because the clip may be in order."""
-    is_disk_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return isinstance(error, MemoryError) or is_disk_full
+def _may_be_machines_fault(
+    outcomes: Sequence[Mapping[str, Extracted]], names: Sequence[str]
+) -> bool:
+    """Return whether a clip failed with words that FFmpeg has for this machine's trouble, too."""
+    details = (outcome[name].detail or "" for outcome in outcomes for name in names)
+    return any(word in detail for detail in details for word in _DOUBTFUL_WORDS)
+
+
+def _is_opencv_without_memory(error: Exception) -> bool:
+    return isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem
 
 
 def _describe_failure(error: Exception, clip: Clip) -> Extracted:
@@ -234,6 +266,9 @@ def _check_file(clip: Clip) -> None:
             "no_file", f"{clip.path}: not found, though the downloads table has it"
         ) from None
     except OSError as error:
+        # Rights are those of one file; anything else concerns all files, or a whole disk.
+        if is_machine_error(error) and error.errno not in (errno.EACCES, errno.EPERM):
+            raise
         raise MediaError("no_file", f"{clip.path}: cannot be read ({error.strerror})") from None
 
     if found != clip.sha256:

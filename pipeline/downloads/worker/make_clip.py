@@ -3,7 +3,6 @@
 The engine moves it to its place afterwards.
 """
 
-import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,12 @@ from pathlib import Path
 from earshot.errors import MediaError
 from earshot.files import sha256_of, sync
 from pipeline.base.disk import link_file
-from pipeline.base.os_errors import is_machine_error
 from pipeline.downloads.messages import ClipRequest, ClipResult, FetchRequest, make_failure
 from pipeline.downloads.parameters import FetchParameters
 from pipeline.downloads.reasons import classify
 from pipeline.media.cut import CuttingError, cut_clip
 from pipeline.media.files.ffmpeg import find_ffmpeg
+from pipeline.media.files.machine import is_machine_to_blame
 from pipeline.media.recordings import find_recordings, write_joined
 from pipeline.media.validate import (
     ClipFacts,
@@ -27,7 +26,6 @@ from pipeline.media.validate import (
 )
 
 _ANY_HEIGHT = 1 << 20  # pixels: no limit
-_SOME_MEMORY_BYTES = 1 << 26
 _WHOLE_SLACK_SECONDS = 0.1  # a file that is this much longer than its section is not cut
 
 
@@ -62,35 +60,13 @@ def make_clip(
         return _make_clip(clip, media, request, work_dir, parameters)
     except MediaError as error:
         # The decoder's own error says whether the file is to blame, or this machine.
-        if media.path is not None and _is_machine_to_blame(error.__context__, media.path):
+        if media.path is not None and is_machine_to_blame(error.__context__, media.path):
             return make_failure("local", f"{error.__context__!r}: {error}")
         return make_failure(error.reason, str(error))
     except CuttingError as error:
         # ffmpeg's message stands behind the words that name the reason.
         is_local = classify(str(error).partition(":")[2]) == "local"
         return make_failure("local" if is_local else None, str(error))
-
-
-def _is_machine_to_blame(error: BaseException | None, path: Path) -> bool:
-    """Return whether a file could not be read because of this machine.
-
-    FFmpeg reports damaged files as I/O errors and as a lack of memory, too. So these are tried.
-    """
-    if not is_machine_error(error):
-        return False
-    code = getattr(error, "errno", None) or errno.ENOMEM
-    try:
-        if code == errno.ENOMEM:
-            bytearray(_SOME_MEMORY_BYTES)
-            return False
-        if code == errno.EIO:
-            with open(path, "rb") as file:
-                while file.read(_SOME_MEMORY_BYTES):
-                    pass
-            return False
-    except (OSError, MemoryError):
-        return True
-    return code != errno.EPERM  # FFmpeg's own word for what it does not support
 
 
 def _make_clip(

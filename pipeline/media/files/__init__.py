@@ -9,5 +9,6 @@ In reading order:
 - truncation: which files are cut off, and which have another recording behind.
 - configuration: whether a decoder's configuration changes within a file.
 - cropping, mp4_atoms: what a container cuts off each picture.
+- machine: `is_machine_to_blame`. Whether a file is damaged, or this machine cannot read it.
 - ffmpeg: `find_ffmpeg`, `read_version`. The ffmpeg program.
 """

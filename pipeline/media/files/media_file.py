@@ -16,7 +16,9 @@ from av import AudioStream, VideoStream
 from av.container import InputContainer
 
 from earshot.errors import MediaError
+from pipeline.base.os_errors import is_machine_error
 from pipeline.media.files.container import find_damaged_packets, open_container
+from pipeline.media.files.machine import is_ffmpegs_own
 from pipeline.media.files.timeline import LATE_STREAM, choose_stream, find_origin
 from pipeline.media.files.truncation import is_cut_off
 
@@ -95,7 +97,10 @@ class MediaFile:
 
 @contextlib.contextmanager
 def name_errors(path: Path) -> Iterator[None]:
-    """Turn the exceptions of FFmpeg and of the file system into MediaError that name the file."""
+    """Turn the exceptions of FFmpeg into MediaError that name the file.
+
+    Errors of this machine, such as too many open files, stay OSError: the file is not to blame.
+    """
     try:
         yield
     except FileNotFoundError as error:
@@ -107,6 +112,8 @@ def name_errors(path: Path) -> Iterator[None]:
     except IndexError as error:
         raise MediaError("corrupt", f"{path}: {LATE_STREAM}") from error
     except av.FFmpegError as error:
+        if is_machine_error(error) and not is_ffmpegs_own(error):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         is_empty = path.is_file() and path.stat().st_size == 0
         what = "is empty" if is_empty else f"cannot be read: {error.strerror}"
         raise MediaError("corrupt", f"{path}: {what}") from error

@@ -1,0 +1,51 @@
+"""Tell a file that is damaged from a machine that cannot read it.
+
+FFmpeg says "Input/output error" and "Cannot allocate memory" of damaged files, too. What it says
+of open files, rights and stale handles is the system's own word.
+"""
+
+import errno
+import os
+from pathlib import Path
+
+import av
+
+from pipeline.base.os_errors import is_machine_error
+
+# In a damaged header a size can be any number; EPERM is FFmpeg's own for what it does not support.
+_FFMPEGS_OWN = frozenset([errno.EIO, errno.ENOMEM, errno.EPERM])
+_SOME_MEMORY_BYTES = 1 << 26
+
+
+def is_machine_to_blame(error: BaseException | None, path: Path) -> bool:
+    """Return whether a file could not be read because of this machine.
+
+    Where FFmpeg's word is not enough, the file is read and some memory is taken.
+    """
+    if not is_machine_error(error):
+        return False
+    if not is_ffmpegs_own(error):
+        return True
+    return getattr(error, "errno", None) != errno.EPERM and find_machine_error(path) is not None
+
+
+def is_ffmpegs_own(error: BaseException | None) -> bool:
+    """Return whether an error may be FFmpeg's word for a damaged file."""
+    code = getattr(error, "errno", None)
+    return isinstance(error, av.FFmpegError) and code in _FFMPEGS_OWN
+
+
+def find_machine_error(path: Path) -> OSError | None:
+    """Read a file and take some memory; return the error of this machine that prevents it."""
+    try:
+        with open(path, "rb") as file:
+            while file.read(_SOME_MEMORY_BYTES):
+                pass
+        bytearray(_SOME_MEMORY_BYTES)
+    except FileNotFoundError:
+        return None  # it was not found before, too
+    except OSError as error:
+        return error
+    except MemoryError:
+        return OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+    return None
