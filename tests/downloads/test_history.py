@@ -107,7 +107,7 @@ def test_a_file_that_was_copied_is_read_once_and_kept(tmp_path, media, server):
 
 
 def test_histories_take_little_memory(tmp_path):
-    num_clips = 20_000
+    num_clips = 5_000
     rows = [
         (f"clip{i:06d}", f"https://example.org/watch?v={i:011d}", 0.0, 10.0)
         for i in range(num_clips)
