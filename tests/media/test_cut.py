@@ -23,6 +23,7 @@ BETWEEN_KEYFRAMES = (1.62, 3.62)
 CASES = [  # container, layout, section
     ("h264_aac.mp4", "uneven", (2.013, 4.0)),
     ("h264_aac.mp4", "late_sound", (0.0, 1.5)),
+    ("fragments.mp4", "late_picture", (0.0, 1.5)),
     ("h264_flac.mkv", "late_clock", BETWEEN_KEYFRAMES),
     ("h264_aac.ts", "plain", BETWEEN_KEYFRAMES),
     ("mpeg2_mp2.ts", "late_picture", (0.2, 2.0)),

@@ -149,12 +149,27 @@ def read_header_duration(container: InputContainer) -> float | None:
 def _is_right(container: InputContainer, header_seconds: float) -> bool:
     """Return whether the header's duration is known to be that of picture and sound."""
     if has_index(container):
+        if any(_begins_late(stream) for stream in choose_streams(container)):
+            return False
         end_seconds = _read_stream_end(container) - find_origin(container)
         return _is_near(end_seconds, header_seconds)
     if _has_other_streams(container):
         return False
     measured = _measure_end_from(container, header_seconds - _END_SECONDS)
     return measured is not None and _is_near(measured, header_seconds)
+
+
+def _begins_late(stream: VideoStream | AudioStream) -> bool:
+    """Return whether a stream of an MP4 begins so late that its end is not known by its header.
+
+    Some programs count the time before its first frame as a part of its duration, others do not.
+    """
+    if stream.start_time is None or stream.time_base is None:
+        return False
+    container = stream.container
+    assert isinstance(container, InputContainer)
+    late_seconds = float(stream.start_time * stream.time_base) - find_origin(container)
+    return late_seconds > _HEADER_TOLERANCE_SECONDS
 
 
 def _has_other_streams(container: InputContainer) -> bool:
@@ -202,25 +217,19 @@ def measure_duration(container: InputContainer) -> float:
     Reads all packets of the file, opened anew. Video without timestamps (raw H.264) lasts as long
     as its packets at the stream's rate.
     """
-    origin_seconds = find_origin(container)
-    stop_seconds = 0.0
-    num_untimed = 0
+    with open_container(container.name) as fresh:
+        seconds = _measure_end(fresh, *choose_streams(fresh))
+    if seconds is not None and seconds > 0:
+        return seconds
 
     with open_container(container.name) as fresh:
-        streams = choose_streams(fresh)
-        # Without a stream FFmpeg would read them all.
-        for packet in iter_packets(fresh, *streams) if streams else ():
-            if packet.pts is not None:
-                end = packet.pts + (packet.duration or 0)
-                stop_seconds = max(stop_seconds, float(end * packet.time_base))
-            elif packet.size and packet.stream.type == "video":
-                num_untimed += 1
-
         video = choose_stream(fresh, "video")
-        if video is not None and stop_seconds == 0 and num_untimed:
-            stop_seconds = float(num_untimed / find_frame_rate(video))
-
-    return max(stop_seconds - origin_seconds, 0.0)
+        if video is None:
+            return 0.0
+        num_untimed = sum(
+            packet.pts is None and packet.size > 0 for packet in iter_packets(fresh, video)
+        )
+        return float(num_untimed / find_frame_rate(video))
 
 
 def choose_streams(container: InputContainer) -> list[VideoStream | AudioStream]:
@@ -241,16 +250,29 @@ def _measure_end_from(container: InputContainer, seconds: float) -> float | None
     # A seek to a time beyond the last packet fails, or ends at the packets before it.
     assert streams[0].time_base is not None
     target = max(int((seconds + origin_seconds) / streams[0].time_base), 0)
-    stop_seconds = -math.inf
     try:
         container.seek(target, stream=streams[0], backward=True)
-        for packet in iter_packets(container, *streams):
-            if packet.pts is not None:
-                end = packet.pts + (packet.duration or 0)
-                stop_seconds = max(stop_seconds, float(end * packet.time_base))
+        return _measure_end(container, *streams)
     except av.FFmpegError:
         return None
-    return stop_seconds - origin_seconds
+
+
+def _measure_end(container: InputContainer, *streams: VideoStream | AudioStream) -> float | None:
+    """Return when the packets that follow end, in seconds of the clip; None: none has a time.
+
+    A stream ends with the frame that is shown last. Where frames are stored in another order than
+    they are shown, the durations of the packets before it are those of the storage.
+    """
+    ends: dict[int, tuple[int, float]] = {}  # by stream: timestamp and end of its last frame
+    # Without a stream FFmpeg would read them all.
+    for packet in iter_packets(container, *streams) if streams else ():
+        if packet.pts is not None:
+            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            index = packet.stream.index
+            ends[index] = max(ends.get(index, (packet.pts, end)), (packet.pts, end))
+    if not ends:
+        return None
+    return max(end for _, end in ends.values()) - find_origin(container)
 
 
 def find_picture_end(container: InputContainer) -> float | None:
@@ -271,6 +293,9 @@ def find_picture_end(container: InputContainer) -> float | None:
 
     origin_seconds = find_origin(container)
     if has_index(container):
+        if _begins_late(video):
+            with open_container(container.name) as fresh:
+                return _measure_end(fresh, *choose_streams(fresh)[:1])
         if video.duration is None:
             return None
         stop = (video.start_time or 0) + video.duration
@@ -278,16 +303,11 @@ def find_picture_end(container: InputContainer) -> float | None:
 
     # A seek to a time far beyond the end leads to the last keyframe.
     target = int(((container.duration or 0) / av.time_base + origin_seconds) / video.time_base)
-    stop_seconds = None
     try:
         container.seek(target, stream=video, backward=True)
-        for packet in iter_packets(container, video):
-            if packet.pts is not None:
-                end = packet.pts + (packet.duration or 0)
-                stop_seconds = max(stop_seconds or 0.0, float(end * packet.time_base))
+        return _measure_end(container, video)
     except av.FFmpegError:
         return None
-    return None if stop_seconds is None else stop_seconds - origin_seconds
 
 
 def find_frame_rate(stream: VideoStream) -> Fraction:
