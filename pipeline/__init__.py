@@ -11,5 +11,6 @@ Its rooms, from the bottom up (a room imports only from those above it in this l
 - ``lists``: read lists of clips that others published
 - ``datasets``: the datasets behind one interface
 - ``audit``: find test clips among the training clips
+- ``exports``: write a dataset in formats that other programs read
 - ``commands``: ``python -m pipeline COMMAND``
 """

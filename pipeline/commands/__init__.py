@@ -20,6 +20,7 @@ MODULES = {
     "retry": "retry",
     "reclassify": "reclassify",
     "import": "import_clips",
+    "export": "export",
     "audit": "audit",
     "verify": "verify",
     "repair": "repair",

@@ -91,6 +91,15 @@ class AnnotationFile:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Something that others published and that the dataset is made from."""
+
+    name: str
+    url: str
+    licence: str  # one sentence; what nobody here knows for certain is said to be unknown
+
+
+@dataclass(frozen=True)
 class Attribute:
     """How results and the report speak of one attribute of the samples table.
 
@@ -136,6 +145,9 @@ class Dataset:
     # Parameters that name a folder of the user's own with media and annotations.
     release_parameters: tuple[str, ...] = ()
     annotation_file: AnnotationFile | None = None
+
+    # What it is made from, for those who get a copy. Empty: files of the user's own.
+    sources: tuple[Source, ...] = ()
 
     # Attributes of the samples table by name.
     attributes: Mapping[str, Attribute] = field(default_factory=dict)

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from earshot.errors import DataError
 from pipeline.base.parameters import IS_PATH
-from pipeline.datasets.dataset import Attribute, Dataset, PublishedTestSet, TestSet
+from pipeline.datasets.dataset import Attribute, Dataset, PublishedTestSet, Source, TestSet
 from pipeline.lists.annotations import content_sha256, read_flickr_xml, read_frame_choices
 from pipeline.lists.published_lists import (
     ListFile,
@@ -408,6 +408,29 @@ DATASET = Dataset(
             EXTENDED_SPLIT,
             500,
             "the 250 and as many negatives of SLAVC: a frame with the sound of another clip",
+        ),
+    ),
+    sources=(
+        Source(
+            "SoundNet's list of Flickr videos",
+            "http://data.csail.mit.edu/soundnet",
+            "each video has the licence that its uploader chose on Flickr",
+        ),
+        Source(
+            "lists of EZ-VSL",
+            "https://github.com/stoneMo/EZ-VSL",
+            "see the repository",
+        ),
+        Source(
+            "lists and frames of Hear The Flow",
+            "https://github.com/denfed/heartheflow",
+            "see the repository",
+        ),
+        Source("lists of SLAVC", "https://github.com/stoneMo/SLAVC", "see the repository"),
+        Source(
+            "boxes of Flickr-SoundNet's test images",
+            "https://github.com/ardasnck/learning_to_localize_sound_source",
+            "see the repository",
         ),
     ),
     find_published_test_sets=find_published_test_sets,

@@ -19,7 +19,13 @@ import pyarrow as pa
 
 from earshot.errors import DataError, quote
 from pipeline.base.parameters import IS_PATH
-from pipeline.datasets.dataset import AnnotationFile, Dataset, PublishedTestSet, TestSet
+from pipeline.datasets.dataset import (
+    AnnotationFile,
+    Dataset,
+    PublishedTestSet,
+    Source,
+    TestSet,
+)
 from pipeline.lists.annotations import read_vggss
 from pipeline.lists.published_lists import (
     ListFile,
@@ -391,6 +397,23 @@ DATASET = Dataset(
             "VGG-SS and as many negatives of SLAVC: a frame with the sound of another clip, or a "
             "clip whose own sound has no visible source",
         ),
+    ),
+    sources=(
+        Source(
+            "VGG-Sound's list of YouTube videos",
+            "https://github.com/hche11/VGGSound",
+            "the list's authors state CC BY 4.0; each video belongs to its uploader",
+        ),
+        Source(
+            "boxes and classes of VGG-SS",
+            "https://github.com/hche11/Localizing-Visual-Sounds-the-Hard-Way",
+            "see the repository",
+        ),
+        Source("lists of EZ-VSL", "https://github.com/stoneMo/EZ-VSL", "see the repository"),
+        Source(
+            "lists of Hear The Flow", "https://github.com/denfed/heartheflow", "see the repository"
+        ),
+        Source("lists of SLAVC", "https://github.com/stoneMo/SLAVC", "see the repository"),
     ),
     find_published_test_sets=find_published_test_sets,
     whole_test_split="vggss_test",

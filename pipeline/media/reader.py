@@ -190,6 +190,23 @@ class ClipReader:
         with name_errors(self.path):
             return self._audio_reader.read(start_seconds, stop_seconds, sample_rate=sample_rate)
 
+    def read_whole_sound(self, *, sample_rate: int | None) -> SoundWindow:
+        """Return all sound of the clip, once; pauses and lost packets are silence.
+
+        Args:
+            sample_rate: The rate of the result in Hz; None: the one that the file begins with.
+
+        Returns:
+            The mean of the channels, float32, its rate, and where it begins on the clip's timeline.
+
+        Raises:
+            MediaError: ``no_audio``; ``corrupt`` when more than a fifth of it is damaged.
+        """
+        if self._file.main.audio is None:
+            raise MediaError("no_audio", f"{self.path}: has no audio")
+        with name_errors(self.path):
+            return self._audio_reader.read_all(sample_rate=sample_rate)
+
     @functools.cached_property
     def _frame_reader(self) -> FrameReader:
         return FrameReader(self._file)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from earshot.tables import CLIPS, SAMPLES
-from pipeline.datasets.dataset import Attribute, Dataset, TestSet
+from pipeline.datasets.dataset import Attribute, Dataset, Source, TestSet
 from pipeline.datasets.sample.entries import (
     TOO_SHORT_SECONDS,
     Entry,
@@ -97,6 +97,13 @@ DATASET = Dataset(
             "several objects of which one or two sound, parked look-alikes",
         ),
         TestSet("sample_final", "sample", "final", 0, "of both kinds; nothing was chosen on them"),
+    ),
+    sources=(
+        Source(
+            "scenes and sounds that Earshot renders from a seed",
+            "https://www.apache.org/licenses/LICENSE-2.0",
+            "Apache-2.0, as the code that renders them",
+        ),
     ),
     attributes={
         "source_is_moving": Attribute(

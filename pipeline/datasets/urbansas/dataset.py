@@ -19,7 +19,7 @@ from earshot.errors import MediaError
 from earshot.tables import CLIPS, SAMPLES
 from pipeline.base.parameters import IS_PATH
 from pipeline.base.progress import Progress
-from pipeline.datasets.dataset import Attribute, Dataset, TestSet
+from pipeline.datasets.dataset import Attribute, Dataset, Source, TestSet
 from pipeline.datasets.urbansas.joined_files import JoinedFiles
 from pipeline.datasets.urbansas.release import (
     ClipMedia,
@@ -222,6 +222,13 @@ DATASET = Dataset(
             TEST_SPLIT,
             5704,
             "FlowGrad's frames of the labelled clips; its n differs by model",
+        ),
+    ),
+    sources=(
+        Source(
+            "Urbansas",
+            "https://zenodo.org/records/6658386",
+            "other places name CC BY 4.0 or a non-commercial licence: what the record says counts",
         ),
     ),
     attributes={

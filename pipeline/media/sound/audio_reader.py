@@ -63,6 +63,18 @@ class AudioReader:
             raise MediaError("corrupt", "its audio holds values that are not finite")
         return SoundWindow(audio.tile(waveform, round(length * rate)), rate, begin)
 
+    def read_all(self, *, sample_rate: int | None) -> SoundWindow:
+        """Return the sound from the clip's zero, or from its own later start, to its end.
+
+        Raises:
+            MediaError: ``no_audio`` or ``corrupt``.
+        """
+        first, last = self._find_extent()
+        start = max(first, 0.0)
+        if last <= start:
+            raise MediaError("no_audio", "its audio ends before the clip begins")
+        return self.read(start, last, sample_rate=sample_rate)
+
     def _find_window_inside(self, start_seconds: float, length: float) -> tuple[float, bool]:
         """Return where a window begins when it is shifted inside the sound, and whether it fits."""
         first, last = self._find_extent()

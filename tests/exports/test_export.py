@@ -1,0 +1,425 @@
+"""`export`: the formats, the account of all samples, going on after a stop."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import tarfile
+
+import cv2
+import numpy as np
+import pytest
+from scipy.io import wavfile
+
+from earshot.files import sha256_of
+from earshot.tables import CLIPS, DOWNLOADS, SAMPLES, read_table, write_table
+from pipeline import commands
+from pipeline.__main__ import main
+from pipeline.downloads.engine import download_clips
+from pipeline.downloads.ledger import read_entries
+from pipeline.downloads.parameters import DownloadParameters
+from pipeline.exports import export as export_module
+from pipeline.exports.encoding import read_clip_sound
+from pipeline.exports.export import export_dataset
+from pipeline.exports.parameters import ExportParameters
+from pipeline.exports.plan import name_splits
+from pipeline.media.files.ffmpeg import find_ffmpeg
+from tests.helpers.clip_factory import make_clip
+from tests.helpers.export_project import (
+    DATASET,
+    DOTTED,
+    FIRST,
+    GONE,
+    NEGATIVE,
+    SAMPLE_SPLITS,
+    SECOND,
+    import_into,
+    make_media,
+    write_features,
+    write_lists,
+)
+from tests.helpers.paths import ROOT
+
+ALL = ("frames", "flow", "spectrograms", "waveforms")
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    return make_media(tmp_path_factory.mktemp("media") / "clips")
+
+
+@pytest.fixture
+def project(tmp_path, media):
+    project = write_lists(tmp_path / "checkout")
+    import_into(project, media)
+    return project
+
+
+@pytest.fixture
+def arrays(project):
+    return write_features(project)
+
+
+def export(project, folder, format_name="webdataset", features=ALL, **options):
+    parameters = ExportParameters(format=format_name, features=features, **options)
+    return export_dataset(project, DATASET, parameters, folder, is_quiet=True)
+
+
+def read_account(folder):
+    with open(folder / "samples.csv", newline="") as file:
+        return {row["sample_id"]: row for row in csv.DictReader(file)}
+
+
+# Every format: the account, the index, the hashes.
+
+
+@pytest.mark.parametrize("format_name", ["webdataset", "huggingface", "files"])
+def test_every_sample_is_accounted_for(project, arrays, tmp_path, format_name):
+    folder = tmp_path / "out"
+    summary, num_written = export(project, folder, format_name)
+    assert (summary.num_exported, num_written) == (4, 4)
+
+    account = read_account(folder)
+    assert list(account) == list(SAMPLE_SPLITS)
+    assert [row["status"] for row in account.values()] == ["ok"] * 4 + ["missing"]
+    assert account[GONE]["reason"] == "frames: removed"
+    assert account[GONE]["detail"] == "frames: removed: Video gone"
+    assert account[GONE]["files"] == ""
+    for row in list(account.values())[:4]:
+        assert row["files"] and all((folder / name).is_file() for name in row["files"].split(";"))
+
+    index = json.loads((folder / "export.json").read_text())
+    assert index["samples"] == {"ok": 4, "missing": 1}
+    assert index["splits"]["train"] == {"listed": 2, "ok": 1}
+    on_disk = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and ".export" not in path.parts
+    }
+    assert on_disk == {*index["files"], "export.json"}
+    for name, facts in index["files"].items():
+        assert sha256_of(folder / name) == facts["sha256"], name
+
+
+def test_a_sample_of_several_splits_is_written_once(project, arrays, tmp_path):
+    summary, _ = export(project, tmp_path / "out")
+    assert sum(len(shard.samples) for shard in summary.shards) == 4
+    lists = {path.stem: path.read_text() for path in (tmp_path / "out" / "splits").iterdir()}
+    both = "shards/vggss_heard_test__vggss_test-000000.tar\n"
+    assert lists["vggss_heard_test"] == both
+    assert lists["vggss_test"] == f"{both}shards/vggss_test-000000.tar\n"
+
+
+def test_only_selected_splits_are_exported(project, arrays, tmp_path):
+    summary, _ = export(project, tmp_path / "out", splits=("vggss_test",))
+    assert [row["sample_id"] for row in summary.rows] == [SECOND, DOTTED]
+    assert not summary.obstacles
+
+
+# Plain files.
+
+
+def test_frames_and_sounds_lie_where_other_code_reads_them(project, arrays, tmp_path):
+    folder = tmp_path / "out"
+    export(project, folder, "files", ("frames", "audio"))
+    stems = {path.stem for path in (folder / "frames").iterdir()}
+    assert stems == {path.stem for path in (folder / "audio").iterdir()}
+    assert {FIRST, SECOND} <= stems
+    frame = cv2.cvtColor(cv2.imread(str(folder / "frames" / f"{SECOND}.jpg")), cv2.COLOR_BGR2RGB)
+    assert np.abs(frame.astype(int) - arrays["frames"][SECOND]).max() <= 4
+
+    # The sound is whole and neither repeated nor cut: that of the second clip ends sooner.
+    rate, first = wavfile.read(folder / "audio" / f"{FIRST}.wav")
+    assert rate == 16000 and first.dtype == np.int16 and first.ndim == 1
+    assert len(first) / rate == pytest.approx(2.0, abs=0.1)
+    _, second = wavfile.read(folder / "audio" / f"{SECOND}.wav")
+    assert len(second) / rate == pytest.approx(1.5, abs=0.1)
+    assert find_pitch(first, rate) == pytest.approx(300, abs=2)
+    assert find_pitch(second, rate) == pytest.approx(500, abs=2)
+    # A negative has the sound of the other clip.
+    account = read_account(folder)
+    _, negative = wavfile.read(folder / "audio" / f"{account[NEGATIVE]['name']}.wav")
+    np.testing.assert_array_equal(negative, second)
+    assert (folder / "splits" / "train.txt").read_text() == f"{FIRST}\n"
+
+
+def test_a_sound_that_begins_late_keeps_its_place(tmp_path):
+    make_clip(tmp_path / "picture.mp4", size="96x64", fps="8", seconds=2, sound=None)
+    make_clip(tmp_path / "sound.wav", seconds=1, picture=None)
+    words = "-y -v error -i picture.mp4 -itsoffset 0.5 -i sound.wav -c copy late.mkv"
+    subprocess.run([find_ffmpeg(), *words.split()], cwd=tmp_path, check=True)
+    part = read_clip_sound("audio", tmp_path / "late.mkv")
+    rate, waveform = wavfile.read(io.BytesIO(part.data))
+    assert len(waveform) / rate == pytest.approx(1.5, abs=0.02)
+    loud = np.flatnonzero(np.abs(waveform) > 500)
+    assert loud[0] / rate == pytest.approx(0.5, abs=0.01)
+
+
+def find_pitch(waveform, rate):
+    spectrum = np.abs(np.fft.rfft(waveform.astype(float)))
+    return np.argmax(spectrum) * rate / len(waveform)
+
+
+def test_png_keeps_every_bit(project, arrays, tmp_path):
+    export(project, tmp_path / "out", "files", ("frames", "flow"), pictures="png")
+    path = tmp_path / "out" / "frames" / f"{FIRST}.png"
+    frame = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    np.testing.assert_array_equal(frame, arrays["frames"][FIRST])
+    flow = np.load(tmp_path / "out" / "flow" / f"{FIRST}.npy")
+    np.testing.assert_array_equal(flow, arrays["flow"][FIRST])
+
+
+def test_a_clip_that_is_not_here_lends_its_cached_waveform(project, arrays, tmp_path):
+    shutil.rmtree(project.clips_dir(DATASET))
+    export(project, tmp_path / "out", "files", ("frames", "audio"))
+    rate, sound = wavfile.read(tmp_path / "out" / "audio" / f"{FIRST}.wav")
+    assert rate == 16000
+    np.testing.assert_array_equal(sound, arrays["waveforms"][FIRST])
+
+
+def test_a_sample_without_any_sound_is_missing_with_a_sentence(project, arrays, tmp_path):
+    shutil.rmtree(project.feature_dir(DATASET, "waveforms"))
+    (project.clips_dir(DATASET) / f"{FIRST}.mp4").unlink()
+    export(project, tmp_path / "out", "files", ("frames", "audio"))
+    row = read_account(tmp_path / "out")[FIRST]
+    assert (row["status"], row["reason"]) == ("missing", "audio: no file")
+    assert row["detail"] == (
+        f"audio: the file {FIRST}.mp4 of clip {FIRST} is not on this machine, and no waveform is "
+        "cached"
+    )
+    assert not (tmp_path / "out" / "frames" / f"{FIRST}.jpg").exists()
+
+
+def test_a_sound_that_cannot_be_read_is_missing(project, arrays, media, tmp_path):
+    path = project.clips_dir(DATASET) / f"{FIRST}.mp4"
+    path.write_bytes(b"no media" * 100)
+    summary, _ = export(project, tmp_path / "out", "files", ("frames", "audio"))
+    row = read_account(tmp_path / "out")[FIRST]
+    assert (row["status"], row["reason"]) == ("missing", "audio: corrupt")
+    # The negative has the picture of this clip, which is cached, and the sound of the other one.
+    assert read_account(tmp_path / "out")[NEGATIVE]["status"] == "ok"
+    assert summary.num_exported == 3
+
+    # A clip that was put right is tried again.
+    shutil.copy(media / path.name, path)
+    summary, num_written = export(project, tmp_path / "out", "files", ("frames", "audio"))
+    assert (summary.num_exported, num_written) == (4, 1)
+
+
+# An export comes back.
+
+
+def test_the_clips_of_an_export_come_back_through_import(project, arrays, tmp_path):
+    folder = tmp_path / "out"
+    export(project, folder, "files", ("frames", "audio"), has_clips=True)
+
+    colleague = write_lists(tmp_path / "colleague")
+    report = import_into(colleague, folder)
+    assert sorted(report.imported) == [FIRST, SECOND]
+    assert not report.rejected
+    tables = [
+        read_table(which.downloads_table_path(DATASET), DOWNLOADS).to_pylist()
+        for which in (project, colleague)
+    ]
+    for table in tables:
+        for row in table:
+            del row["last_attempt"]
+    assert tables[0] == tables[1]
+    # The stage of downloads finds nothing to fetch of what was exported.
+    clips = read_table(colleague.clips_table_path(DATASET), CLIPS)
+    num_entries = len(list(read_entries(colleague.ledger_path(DATASET))))
+    download_clips(
+        clips.slice(0, 2),
+        parameters=colleague.parameters(DownloadParameters, "download"),
+        dataset=DATASET,
+        clips_dir=colleague.clips_dir(DATASET),
+        ledger_path=colleague.ledger_path(DATASET),
+        is_quiet=True,
+    )
+    assert len(list(read_entries(colleague.ledger_path(DATASET)))) == num_entries == 2
+
+
+def test_frames_and_sounds_alone_come_back_as_still_clips(project, arrays, tmp_path):
+    export(project, tmp_path / "out", "files", ("frames", "audio"))
+    colleague = write_lists(tmp_path / "colleague")
+    report = import_into(colleague, tmp_path / "out")
+    assert sorted(report.imported) == [FIRST, SECOND] and not report.rejected
+    rows = read_table(colleague.downloads_table_path(DATASET), DOWNLOADS).to_pylist()
+    assert ["still" in (row["flags"] or ()) for row in rows] == [True, True, False]
+
+
+def test_the_commands_of_the_page_work(project, arrays, tmp_path, monkeypatch, capsys):
+    page = (ROOT / "docs" / "sharing.md").read_text()
+    lines = re.findall(r"^    python -m pipeline ((?:export|import) .*)$", page, re.M)
+    assert len(lines) == 5 and lines[-1].startswith("import ")
+    monkeypatch.chdir(project.root)
+    for line in lines[:-1]:
+        assert main(line.split()) == 0, capsys.readouterr().err
+    assert json.loads((tmp_path / "vggsound_hf" / "export.json").read_text())["samples"]["ok"] == 4
+    monkeypatch.chdir(write_lists(tmp_path / "colleague").root)
+    assert main(lines[-1].split()) == 0, capsys.readouterr().err
+    assert "2 clips imported, 0 were there" in capsys.readouterr().out
+
+
+# Going on.
+
+
+def test_a_second_run_writes_nothing_and_an_undisturbed_one_the_same_bytes(
+    project, arrays, tmp_path
+):
+    export(project, tmp_path / "a")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "a" / "shards").iterdir()}
+    _, num_written = export(project, tmp_path / "a")
+    assert num_written == 0
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+    export(project, tmp_path / "b")
+    for path in before:
+        assert path.read_bytes() == (tmp_path / "b" / "shards" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("format_name", ["webdataset", "huggingface", "files"])
+def test_a_stopped_export_has_no_index_and_goes_on(
+    project, arrays, tmp_path, monkeypatch, format_name
+):
+    folder = tmp_path / "out"
+    write_shard, calls = export_module._write_shard, []
+
+    def stop_at_the_third(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return write_shard(*arguments)
+
+    monkeypatch.setattr(export_module, "_write_shard", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        export(project, folder, format_name)
+    assert not (folder / "export.json").exists()
+
+    monkeypatch.setattr(export_module, "_write_shard", write_shard)
+    _, num_written = export(project, folder, format_name)
+    assert num_written == 2
+    assert (folder / "export.json").exists()
+
+
+def test_only_what_changed_is_written_again(project, arrays, tmp_path):
+    folder = tmp_path / "out"
+    export(project, folder, "files", ("frames", "audio"))
+    # One sample leaves the list, another one gets a new label.
+    path = project.samples_table_path(DATASET)
+    rows = [row for row in read_table(path, SAMPLES).to_pylist() if row["sample_id"] != DOTTED]
+    for row in rows:
+        if row["sample_id"] == SECOND:
+            row["label"] = "cat"
+    write_table(path, rows, SAMPLES)
+    (folder / "frames" / ".tmp-left-over.jpg").write_bytes(b"")
+
+    _, num_written = export(project, folder, "files", ("frames", "audio"))
+    assert num_written == 1
+    account = read_account(folder)
+    assert DOTTED not in account and account[SECOND]["label"] == "cat"
+    assert len(list((folder / "frames").iterdir())) == 3
+
+
+def test_a_file_that_is_gone_or_arrays_that_changed_are_written_again(project, arrays, tmp_path):
+    folder = tmp_path / "out"
+    export(project, folder)
+    (folder / "shards" / "train-000000.tar").unlink()
+    assert export(project, folder)[1] == 1
+    changed = write_features(project, seed=1)
+    assert export(project, folder)[1] == 4
+    with tarfile.open(folder / "shards" / "train-000000.tar") as tar:
+        flow = np.load(io.BytesIO(tar.extractfile(f"{FIRST}.flow.npy").read()))
+    np.testing.assert_array_equal(flow, changed["flow"][FIRST])
+
+
+# Refusals.
+
+
+@pytest.fixture
+def run(project, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "MODULES", {"export": "export"})
+
+    def run(*words):
+        code = main(["--root", str(project.root), "export", "--quiet", *map(str, words)])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_the_command_says_what_is_there_and_what_is_missing(run, arrays, tmp_path):
+    out = tmp_path / "out"
+    code, printed, errors = run(DATASET, "--format", "webdataset", "--output", out)
+    assert code == 0, errors
+    assert "missing 1: frames: removed\n" in printed
+    assert f"{out}: 4 of 5 samples of vggsound, 4 shards (4 written now)" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere", "--format", "files"], "DATASET is 'nowhere', expected one of"),
+        (
+            [DATASET, "--format", "files", "--splits", "tset"],
+            "--splits is 'tset', expected some of",
+        ),
+        (
+            [DATASET, "--format", "files", "--features", "depth"],
+            "depth is not cached; run `dvc rep",
+        ),
+        ([DATASET, "--format", "webdataset", "--clips"], "clips fit into the format files, not"),
+        ([DATASET, "--format", "files", "--shard-samples", "0"], "shard_samples is 0, expected 1"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_written(
+    run, arrays, tmp_path, words, message
+):
+    code, _, errors = run(*words, "--output", tmp_path / "out")
+    assert code == 2
+    assert message in errors and errors.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_anything_else_is_refused(run, arrays, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("")
+    words = [DATASET, "--features", "frames", "--output"]
+    code, _, errors = run(*words, tmp_path / "mine", "--format", "files")
+    assert code == 2 and "holds files that no export wrote" in errors
+    assert run(*words, tmp_path / "out", "--format", "files")[0] == 0
+    code, _, errors = run(*words, tmp_path / "out", "--format", "webdataset")
+    assert code == 2 and "whose format is 'files', expected 'webdataset'" in errors
+    assert (tmp_path / "out" / "export.json").exists()
+
+
+def test_nothing_to_export_is_an_error(run, arrays, project, tmp_path):
+    path = project.samples_table_path(DATASET)
+    rows = [row for row in read_table(path, SAMPLES).to_pylist() if row["sample_id"] == GONE]
+    write_table(path, rows, SAMPLES)
+    code, _, errors = run(DATASET, "--format", "webdataset", "--output", tmp_path / "out")
+    assert code == 2
+    assert f"none of the 1 samples has everything that --features names, for example {GONE}" in (
+        errors
+    )
+
+
+def test_damaged_arrays_are_not_handed_over(run, arrays, project, tmp_path):
+    (shard,) = project.feature_dir(DATASET, "flow").glob("*.h5")
+    data = bytearray(shard.read_bytes())
+    place = bytes(data).index(arrays["flow"][FIRST].tobytes())
+    data[place] ^= 1
+    shard.write_bytes(data)
+    code, _, errors = run(DATASET, "--format", "webdataset", "--output", tmp_path / "out")
+    assert code == 2
+    assert "bytes differ from their checksum" in errors
+    assert not (tmp_path / "out" / "export.json").exists()
+
+
+def test_other_splits_have_other_names():
+    assert name_splits(["train"]) == "train"
+    names = [name_splits(splits) for splits in (["a-b"], ["a_b"], ["a b"], [], ["x" * 80])]
+    assert len(set(names)) == 5
+    assert all(name.replace("_", "").isalnum() and len(name) < 80 for name in names)
