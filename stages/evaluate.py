@@ -8,6 +8,8 @@ from earshot.tables import CLIPS, SAMPLES, read_table
 from eval.results.dvc_summary import describe_summary, summarize_for_dvc
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from eval.results.files import LISTS, write_results
+from eval.results.negative_audio import SoundData, describe, evaluate_negative_audio
+from eval.results.summaries import find_groups
 from pipeline.base.project import Project
 from pipeline.base.user_files import noted_user_files
 from pipeline.datasets.dataset import check_test_splits, find_own_tables
@@ -27,6 +29,7 @@ def main(project: Project) -> None:
     project.maps_root_dir.mkdir(parents=True, exist_ok=True)
 
     rows: dict[str, list[dict]] = {name: [] for name in ("scores", *LISTS)}
+    sound_data: list[SoundData] = []
     for dataset in project.datasets:
         chosen = [entrant for entrant in entrants if entrant.is_for(dataset)]
         for entrant in chosen:
@@ -39,25 +42,46 @@ def main(project: Project) -> None:
         if note:
             print(note)
 
-        clips = read_table(
-            project.clips_table_path(dataset), CLIPS, columns=["clip_id", "video_id"]
-        )
+        video_of = _read_videos(project, dataset)
+        readers = {
+            name: FeatureReader(project.feature_dir(dataset, name)) for name in sorted(features)
+        }
         dataset_rows = evaluate_dataset(
             dataset,
             samples,
-            {name: FeatureReader(project.feature_dir(dataset, name)) for name in sorted(features)},
+            readers,
             chosen,
             parameters=parameters,
             maps_dir=project.maps_dir(dataset),
-            video_of=dict(zip(*clips.to_pydict().values(), strict=True)),
+            video_of=video_of,
         )
+        groups = find_groups(samples, video_of)
+        subsets = parameters.subsets.get(dataset, ())
+        sound_data.append(SoundData(dataset, samples, readers, groups, subsets))
         for name, new_rows in dataset_rows.items():
             rows[name] += new_rows
 
-    for row in rows["notes"]:
-        print(row["text"])
+    rows["negative_audio"], notes = evaluate_negative_audio(
+        entrants,
+        sound_data,
+        parameters=parameters.negative_audio,
+        num_resamples=parameters.num_resamples,
+        maps_root_dir=project.maps_root_dir,
+    )
+    rows["notes"] += notes
+    for row in rows["negative_audio"]:
+        print(describe(row))
+    for found in rows["notes"]:
+        print(found["text"])
     write_results(project.reports_dir, **rows)
     _write_summary(project, rows["results"], parameters)
+
+
+def _read_videos(project: Project, dataset: str) -> dict[str, str]:
+    """Return the video of each clip: intervals draw the samples of one video together."""
+    columns = ["clip_id", "video_id"]
+    clips = read_table(project.clips_table_path(dataset), CLIPS, columns=columns)
+    return dict(zip(*clips.to_pydict().values(), strict=True))
 
 
 def _write_summary(project: Project, results: list[dict], parameters: EvaluationParameters) -> None:

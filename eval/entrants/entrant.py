@@ -7,8 +7,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
 
+import numpy as np
+
 from earshot.reader import FeatureReader
 from eval.entrants.maps import Maps
+from eval.entrants.negative_sounds import Sounds
 from pipeline.datasets.dataset import load
 
 Kind = Literal["model", "external", "baseline", "untrained", "trivial"]
@@ -21,6 +24,18 @@ class Predict(Protocol):
     def __call__(
         self, sample_ids: Sequence[str], readers: Mapping[str, FeatureReader], /
     ) -> Maps: ...
+
+
+class CompareSounds(Protocol):
+    """Compute raw similarities ``(len(sounds), n, h, w)`` of frames and other sounds."""
+
+    def __call__(
+        self,
+        sample_ids: Sequence[str],
+        readers: Mapping[str, FeatureReader],
+        sounds: Sequence[Sounds],
+        /,
+    ) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,8 @@ class Entrant:
     is_absolute: bool = False
     # By protocol: the maps that its authors score instead, which have a unit of their own.
     parity: Mapping[str, Predict] = field(default_factory=dict)
+    # Raw similarities, for which one threshold holds; None: it has none.
+    compare_sounds: CompareSounds | None = None
     # The maps are worth a file; those of trivial entrants are not.
     is_kept: bool = False
     seed: int | None = None

@@ -12,6 +12,7 @@
 - ``result_rows.py``: rows of results.json grouped into tables, their order and their numbers
 - ``exports.py``: the tables as Markdown, CSV and LaTeX
 - ``dvc_summary.py``: ``summarize_for_dvc``: the few numbers of ``summary.json``, for DVC
+- ``negative_audio.py``: ``evaluate_negative_audio``: silence, noise and offscreen sound
 - ``kept_maps.py``: ``keep_maps``, ``find_problems``: maps for the page, and which are odd
 - ``files.py``: ``write_results``, ``read_results``, ``METRICS``: the files, field by field
 """

@@ -23,6 +23,7 @@ from eval.results.files import LISTS, METRICS
 from eval.results.kept_maps import find_problems, keep_maps
 from eval.results.model_results import evaluate_model
 from eval.results.model_scores import ModelMaps, find_negatives
+from eval.results.negative_audio import NegativeAudioParameters
 from eval.results.summaries import find_groups
 from eval.results.test_sets import find_subset_ids
 from eval.scoring.ground_truth import GroundTruth, ground_truths_of
@@ -53,6 +54,8 @@ class EvaluationParameters:
     # Evaluate each model's network before training, too.
     has_untrained: bool = True
     num_resamples: int = 10000
+    # Silence, noise and offscreen sound for some test sets.
+    negative_audio: NegativeAudioParameters = field(default_factory=NegativeAudioParameters)
 
     def __post_init__(self) -> None:
         protocols = ", ".join(self.protocols)

@@ -38,8 +38,16 @@
 - ``ceilings``: one per (dataset, subset, protocol in use): ``dataset subset protocol n success_at
   mean_ciou success_rate success_rate_at_30 auc``: the best that a map whose values all differ can
   score on the positives.
+- ``negative_audio``: one per (model, dataset, subset): ``model kind dataset subset n num_requested
+  num_groups num_seeds``; the ``threshold``, where it comes from (``threshold_on
+  num_threshold_samples``) and the third quartiles of which it is the largest
+  (``third_quartile_silence``, ``_noise``, ``_offscreen``); ``f_loc f_auc ciou_u auc_u`` and by kind
+  ``pia_ auc_n_ f_loc_ agreement_``, the printed ones with ``_low`` and ``_high``; the
+  distributions ``maxima_own``, ``maxima_silence``, ... over the bins of ``maxima_edges``. Without
+  clips of another class there is no ``offscreen``.
 - ``notes``: what a reader could overlook, a sentence each: ``model dataset problem num_samples
-  text``; ``problem`` is no_map (of foreign maps), not_finite or constant.
+  text``; ``problem`` is no_map (of foreign maps), not_finite, constant or negative_audio
+  (what was not scored).
 """
 
 import hashlib
@@ -64,7 +72,15 @@ METRICS = (
     "success_rate_at_30",
     "median_ciou",
 )
-LISTS = ("results", "intersections", "breakdowns", "comparisons", "ceilings", "notes")
+LISTS = (
+    "results",
+    "intersections",
+    "breakdowns",
+    "comparisons",
+    "ceilings",
+    "negative_audio",
+    "notes",
+)
 
 SCORES = Schema(
     "scores",

@@ -61,6 +61,14 @@ def compute_auc_n(pia: np.ndarray) -> float:
     return float(np.trapezoid(shares, AUC_THRESHOLDS))
 
 
+def auc_n_contributions(pia: np.ndarray) -> np.ndarray:
+    """Return one value for each row, whose mean is AUC_N; the shape stays."""
+    # The weights of the trapezoid rule with steps of 0.05: both ends count half.
+    weights = np.full(len(AUC_THRESHOLDS), 0.05)
+    weights[[0, -1]] = 0.025
+    return (np.asarray(pia, np.float64)[..., None] <= np.array(AUC_THRESHOLDS)) @ weights
+
+
 def compute_universal_ious(
     maps: Sequence[np.ndarray], truths: Sequence[np.ndarray], *, threshold: float
 ) -> np.ndarray:
@@ -98,6 +106,15 @@ class NegativeAudioScores:
     agreement: dict[str, float]
 
 
+@dataclass(frozen=True)
+class NegativeAudioValues:
+    """What is measured of single rows; the scores are their means."""
+
+    ious: np.ndarray  # (n,), of the positives
+    pia: Mapping[str, np.ndarray]  # by kind of negative: of its rows, any shape
+    agreement: Mapping[str, np.ndarray]
+
+
 def score_negative_audio(
     positives: Sequence[np.ndarray],
     negatives: Mapping[str, Sequence[np.ndarray]],
@@ -121,26 +138,34 @@ def score_negative_audio(
     """
     if not len(positives) or not negatives:
         raise DataError("negative audio: there is no sample or no negative to score")
+    return summarize_values(
+        NegativeAudioValues(
+            ious=compute_universal_ious(positives, truths, threshold=threshold),
+            pia={kind: compute_pia(maps, threshold=threshold) for kind, maps in negatives.items()},
+            agreement={
+                kind: compute_agreement(positives, maps, threshold=threshold)
+                for kind, maps in negatives.items()
+            },
+        )
+    )
 
-    ious = compute_universal_ious(positives, truths, threshold=threshold)
-    pia = {kind: compute_pia(maps, threshold=threshold) for kind, maps in negatives.items()}
-    mean_pia = {kind: float(values.mean()) for kind, values in pia.items()}
-    auc_n = {kind: compute_auc_n(values) for kind, values in pia.items()}
 
-    ciou_u, auc_u = float(ious.mean()), auc(ious)
+def summarize_values(values: NegativeAudioValues) -> NegativeAudioScores:
+    """Return the scores of measured rows."""
+    mean_pia = {kind: float(shares.mean()) for kind, shares in values.pia.items()}
+    auc_n = {kind: compute_auc_n(shares) for kind, shares in values.pia.items()}
+
+    ciou_u, auc_u = float(values.ious.mean()), auc(values.ious)
     silence = 1 - float(np.mean(list(mean_pia.values())))
     return NegativeAudioScores(
         ciou_u=ciou_u,
         auc_u=auc_u,
         pia=mean_pia,
         auc_n=auc_n,
-        f_loc=_harmonic_mean(ciou_u, silence),
-        f_auc=_harmonic_mean(auc_u, float(np.mean(list(auc_n.values())))),
-        f_loc_of={kind: _harmonic_mean(ciou_u, 1 - value) for kind, value in mean_pia.items()},
-        agreement={
-            kind: float(compute_agreement(positives, maps, threshold=threshold).mean())
-            for kind, maps in negatives.items()
-        },
+        f_loc=harmonic_mean(ciou_u, silence),
+        f_auc=harmonic_mean(auc_u, float(np.mean(list(auc_n.values())))),
+        f_loc_of={kind: harmonic_mean(ciou_u, 1 - value) for kind, value in mean_pia.items()},
+        agreement={kind: float(rows.mean()) for kind, rows in values.agreement.items()},
     )
 
 
@@ -149,5 +174,6 @@ def _mark(values: np.ndarray, threshold: float) -> np.ndarray:
     return values > values.dtype.type(threshold)
 
 
-def _harmonic_mean(first: float, second: float) -> float:
+def harmonic_mean(first: float, second: float) -> float:
+    """Return the harmonic mean; 0 where both are 0."""
     return 2 * first * second / (first + second) if first + second > 0 else 0.0

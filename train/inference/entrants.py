@@ -1,5 +1,6 @@
 """Collect what takes part in the evaluation: baselines, models, foreign maps, the topline."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,14 @@ from earshot.files import sha256_of
 from earshot.reader import FeatureReader
 from earshot.tables import SAMPLES, read_table
 from eval.entrants.baselines import make_baseline
-from eval.entrants.entrant import Entrant, Kind, Predict, TrainingClips, name_entrants
+from eval.entrants.entrant import (
+    CompareSounds,
+    Entrant,
+    Kind,
+    Predict,
+    TrainingClips,
+    name_entrants,
+)
 from eval.entrants.external import check_external, find_path, make_external, read_external
 from eval.entrants.flowgrad_h import FlowGradHMaps
 from eval.entrants.maps import Maps
@@ -30,6 +38,7 @@ from train.inference.predictor import (
     make_part_predictor,
     make_untrained_predictor,
 )
+from train.inference.sound_comparison import compare_sounds
 from train.models.training_parameters import TrainingParameters
 from train.runs.run_folder import RELEASED, read_run
 from train.weights.initialization import find_init_file
@@ -228,9 +237,17 @@ def _make_entrant(name: str, kind: Kind, predictor: Predictor, **facts: Any) -> 
         _predict_with_progress(predictor, name),
         reads=predictor.reads,
         is_kept=True,
+        compare_sounds=_make_compare_sounds(predictor),
         parity=_make_parity(predictor, name),
         **facts,
     )
+
+
+def _make_compare_sounds(predictor: Predictor) -> CompareSounds | None:
+    """Return how a model compares sounds; None where its similarity is none of a place."""
+    if not predictor.model.has_similarity:
+        return None
+    return functools.partial(compare_sounds, predictor)
 
 
 def _make_parity(predictor: Predictor, name: str) -> dict[str, Predict]:

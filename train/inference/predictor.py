@@ -98,13 +98,16 @@ class Predictor:
     @torch.inference_mode()
     def localize(self, batch: dict[str, Any]) -> np.ndarray:
         """Compute the maps, float32 (n, h, w), of a batch of ``train.data.collate``."""
+        inputs = self.prepare(batch)
+        localize = self.model.localize if self._is_guided else self.model.localize_unguided
+        return localize(inputs).float().cpu().numpy()
+
+    def prepare(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Turn a batch of ``train.data.collate`` into the network's inputs, on its device."""
         # During training a model may be in double precision, and its inputs then must be, too.
         weights = next(self.model.parameters(), None)
         dtype = None if weights is None else weights.dtype
-
-        inputs = prepare_inputs(move_to(batch, self.device), self.model.input_format, dtype=dtype)
-        localize = self.model.localize if self._is_guided else self.model.localize_unguided
-        return localize(inputs).float().cpu().numpy()
+        return prepare_inputs(move_to(batch, self.device), self.model.input_format, dtype=dtype)
 
 
 def load_predictor(

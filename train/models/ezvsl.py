@@ -54,6 +54,7 @@ class Model(Localizer):
     """``imgnet`` with a 1x1 convolution and ``audnet`` with a linear layer to a common space."""
 
     reads: ClassVar[tuple[str, ...]] = ("frames", "spectrograms")
+    has_similarity: ClassVar[bool] = True
 
     def __init__(self, parameters: Parameters):
         super().__init__()
@@ -114,6 +115,10 @@ class Model(Localizer):
         """Return cosine maps over tau, never mixed with objects."""
         embeddings = self.embed(inputs)
         return own_similarity(embeddings["visual"], embeddings["audio"]) / self.settings.tau
+
+    def similarity(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the cosine of each place and the sound, scaled to 0..1 (Juanola et al.)."""
+        return (own_similarity(embeddings["visual"], embeddings["audio"]) + 1) / 2
 
     def attach_classifier(self, classifier: ResNetEncoder) -> None:
         """Keep the frozen classifier whose map is mixed in."""

@@ -101,6 +101,7 @@ class Model(Localizer):
     """``imgnet``, ``audnet``, ``flownet`` (where the flow encoder is ``cnn``) and ``flowatt``."""
 
     reads: ClassVar[tuple[str, ...]] = ("frames", "flow", "spectrograms")
+    has_similarity: ClassVar[bool] = True
     imagenet_trunks: ClassVar[tuple[str, ...]] = ("flownet",)
 
     def __init__(self, parameters: Parameters):
@@ -176,5 +177,8 @@ class Model(Localizer):
 
     def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return cosine maps at the resolution of the encoder."""
-        embeddings = self.embed(inputs)
+        return self.similarity(self.embed(inputs))
+
+    def similarity(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the cosine of each place and the sound."""
         return own_similarity(embeddings["visual"], embeddings["audio"])

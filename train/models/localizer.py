@@ -103,6 +103,9 @@ class Localizer(nn.Module):
     # the classifier that must be attached before ``localize``; None: none
     needed_classifier: NeededClassifier | None = None
 
+    # ``similarity`` is defined: sounds can be compared by how well they fit a place
+    has_similarity: ClassVar[bool] = False
+
     # the encoder that ImageNet's weights initialize
     vision_name: ClassVar[str] = "imgnet"
     # encoders that get the same weights, their first convolution averaged over its channels
@@ -140,6 +143,22 @@ class Localizer(nn.Module):
     def localize_unguided(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Compute the maps that choose the epoch: without what is mixed in at test."""
         return self.localize(inputs)
+
+    def similarity(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Compute how well each place fits the sound, (n, h, w), from what ``embed`` returns.
+
+        It is not normalized: one threshold holds for all frames and sounds.
+        """
+        raise TypeError(f"{type(self).__module__} does not define similarity")
+
+    def embed_sounds(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Compute what ``embed`` returns of m sounds, whatever frames stand beside them.
+
+        Args:
+            inputs: m sounds, and all other features of one sample.
+        """
+        found = self.embed(inputs)
+        return {name: values for name, values in found.items() if "audio" in name}
 
     def take_first_weights(self) -> None:
         """Prepare what follows from the first weights; called once, when the network has them."""

@@ -56,6 +56,7 @@ class Model(Localizer):
     """
 
     reads: ClassVar[tuple[str, ...]] = ("frames", "spectrograms")
+    has_similarity: ClassVar[bool] = True
 
     def __init__(self, parameters: Parameters):
         super().__init__()
@@ -144,5 +145,8 @@ class Model(Localizer):
 
     def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return cosine maps at the resolution of the encoder."""
-        embeddings = self.embed(inputs)
+        return self.similarity(self.embed(inputs))
+
+    def similarity(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the cosine of each place and the sound."""
         return own_similarity(embeddings["visual"], embeddings["audio"])

@@ -50,6 +50,7 @@ class Model(Localizer):
     """Encoders, two projections each, and a momentum copy of all of them."""
 
     reads: ClassVar[tuple[str, ...]] = ("frames", "spectrograms")
+    has_similarity: ClassVar[bool] = True
 
     def __init__(self, parameters: Parameters):
         super().__init__()
@@ -106,9 +107,12 @@ class Model(Localizer):
         """Return the mean of both cosine maps over tau."""
         prefix = _MOMENTUM if self.settings.uses_momentum_at_test else ""
         features = self._embed_by(inputs, prefix=prefix)
-        correspondence = own_similarity(features["visual"], features["audio"])
-        localization = own_similarity(features["visual_2"], features["audio_2"])
-        return (correspondence + localization) / 2 / self.settings.tau
+        return _mean_cosine(features) / self.settings.tau
+
+    def similarity(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the mean of both cosines, scaled to 0..1 (Juanola et al.)."""
+        prefix = _MOMENTUM if self.settings.uses_momentum_at_test else ""
+        return (_mean_cosine(embeddings, prefix=prefix) + 1) / 2
 
     def _embed_by(self, inputs: dict[str, torch.Tensor], *, prefix: str) -> dict[str, torch.Tensor]:
         def network(name: str) -> nn.Module:
@@ -140,3 +144,9 @@ class Model(Localizer):
                 self.get_submodule(_MOMENTUM + name).parameters(), own, strict=True
             ):
                 target.lerp_(source, 1 - self.settings.momentum)
+
+
+def _mean_cosine(features: dict[str, torch.Tensor], *, prefix: str = "") -> torch.Tensor:
+    correspondence = own_similarity(features[prefix + "visual"], features[prefix + "audio"])
+    localization = own_similarity(features[prefix + "visual_2"], features[prefix + "audio_2"])
+    return (correspondence + localization) / 2
