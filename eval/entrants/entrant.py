@@ -85,6 +85,8 @@ class Entrant:
     seed: int | None = None
     # How the checkpoint was chosen.
     selection: str = "none"
+    # Equal for runs that differ in the seed alone; None: no run.
+    recipe: str | None = None
     # What is compared with published results: the method (a baseline's is its name), the training
     # data as "dataset/split", and the number of training samples.
     method: str | None = None

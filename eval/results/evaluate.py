@@ -24,6 +24,7 @@ from eval.results.kept_maps import find_problems, keep_maps
 from eval.results.model_results import evaluate_model
 from eval.results.model_scores import ModelMaps, find_negatives
 from eval.results.negative_audio import NegativeAudioParameters
+from eval.results.seeds import add_seed_ranges, summarize_seeds
 from eval.results.summaries import find_groups
 from eval.results.test_sets import find_subset_ids
 from eval.scoring.ground_truth import GroundTruth, ground_truths_of
@@ -169,6 +170,8 @@ def evaluate_dataset(
         groups = group_samples(samples, dataset=dataset)
         _add_intersections(rows, entrants, samples, test_sets, parameters, group_of)
         _add_comparisons(rows, entrants, test_sets, parameters, group_of)
+        rows["seeds"] += summarize_seeds(rows["results"], entrants)
+        rows["notes"] += add_seed_ranges(rows["comparisons"], rows["seeds"])
         _add_breakdowns(rows, groups, test_sets, parameters, group_of)
         _add_ceilings(rows, dataset, samples, test_sets, parameters)
     return rows

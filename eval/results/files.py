@@ -34,10 +34,13 @@
   its interval.
 - ``comparisons``: a paired bootstrap: ``first second dataset subset protocol metric difference low
   high p_value n num_groups``. ``is_best_baseline``: the second is the baseline that the first, a
-  model, has to beat.
+  model, has to beat. ``seed_range``: how far apart runs lie that differ in the seed alone, of the
+  method ``seed_range_of``; null: no method has several seeds.
 - ``ceilings``: one per (dataset, subset, protocol in use): ``dataset subset protocol n success_at
   mean_ciou success_rate success_rate_at_30 auc``: the best that a map whose values all differ can
   score on the positives.
+- ``seeds``: one per (dataset, subset, protocol, method) with several seeds: ``models num_seeds``,
+  and each metric as mean, ``<metric>_min`` and ``<metric>_max``.
 - ``negative_audio``: one per (model, dataset, subset): ``model kind dataset subset n num_requested
   num_groups num_seeds``; the ``threshold``, where it comes from (``threshold_on
   num_threshold_samples``) and the third quartiles of which it is the largest
@@ -46,8 +49,8 @@
   distributions ``maxima_own``, ``maxima_silence``, ... over the bins of ``maxima_edges``. Without
   clips of another class there is no ``offscreen``.
 - ``notes``: what a reader could overlook, a sentence each: ``model dataset problem num_samples
-  text``; ``problem`` is no_map (of foreign maps), not_finite, constant or negative_audio
-  (what was not scored).
+  text``; ``problem`` is no_map (of foreign maps), not_finite, constant, seeds (a
+  difference that is no larger than what seeds do) or negative_audio (what was not scored).
 """
 
 import hashlib
@@ -78,6 +81,7 @@ LISTS = (
     "breakdowns",
     "comparisons",
     "ceilings",
+    "seeds",
     "negative_audio",
     "notes",
 )

@@ -1,6 +1,7 @@
 """Collect what takes part in the evaluation: baselines, models, foreign maps, the topline."""
 
 import functools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,6 +27,7 @@ from eval.entrants.maps import Maps
 from eval.entrants.vision_only import make_vision_only
 from eval.results.evaluate import EvaluationParameters
 from pipeline.base.local_settings import find_home
+from pipeline.base.parameters import as_mapping
 from pipeline.base.progress import Progress
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import load
@@ -172,6 +174,7 @@ def _make_trained_entrant(
         seed=parameters.seed,
         selection=parameters.select_on,
         method=name_method(parameters),
+        recipe=_name_recipe(dataset, parameters),
         trained_on=f"{dataset}/{parameters.train_split}",
         num_trained_on=run.get("num_train"),
         training_clips=TrainingClips(dataset, clip_ids),
@@ -217,6 +220,12 @@ def name_method(parameters: TrainingParameters) -> str:
     has_margin = parameters.method == "ezvsl" and getattr(parameters, "margin", 0.0) != 0
     method = "marginnce" if has_margin else parameters.method
     return method if guidance == "none" else f"{method}+ogl_{guidance}"
+
+
+def _name_recipe(dataset: str, parameters: TrainingParameters) -> str:
+    """Return a text that is equal for runs that differ in the seed alone."""
+    settings = {**as_mapping(parameters), "seed": None, "trained_on": dataset}
+    return json.dumps(settings, sort_keys=True, default=str)
 
 
 def _require_same_init(parameters: TrainingParameters, initial_sha256: str | None) -> None:

@@ -1,0 +1,93 @@
+"""What seeds do: runs that differ in the seed alone, and differences that are no larger."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from eval.entrants.entrant import Entrant
+from eval.results.files import METRICS
+
+
+def summarize_seeds(
+    results: Iterable[Mapping[str, Any]], entrants: Iterable[Entrant]
+) -> list[dict[str, Any]]:
+    """Summarize the runs of one recipe as mean and range.
+
+    Args:
+        results: objects of the list ``results``, of one dataset.
+        entrants: those of the evaluation; runs with one ``recipe`` differ in the seed alone.
+
+    Returns:
+        Objects of the list ``seeds`` (see ``eval.results.files``), for each recipe that has
+        results with several seeds.
+    """
+    recipe_of = {one.name: one.recipe for one in entrants if one.recipe is not None}
+    rows_of: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for row in results:
+        recipe = recipe_of.get(row["model"])
+        if recipe is not None and row["mean_ciou"] is not None:
+            key = (row["dataset"], row["subset"], row["protocol"], recipe)
+            rows_of.setdefault(key, []).append(row)
+
+    return [
+        _summarize(key, rows)
+        for key, rows in rows_of.items()
+        if len({row["seed"] for row in rows}) > 1
+    ]
+
+
+def _summarize(key: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = dict(zip(("dataset", "subset", "protocol"), key[:3], strict=True))
+    found["method"] = rows[0]["method"]
+    found["models"] = [row["model"] for row in rows]
+    found["num_seeds"] = len({row["seed"] for row in rows})
+    for metric in METRICS:
+        values = [row[metric] for row in rows]
+        found[metric] = sum(values) / len(values)
+        found[f"{metric}_min"], found[f"{metric}_max"] = min(values), max(values)
+    return found
+
+
+def add_seed_ranges(
+    comparisons: Iterable[dict[str, Any]], seeds: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Add to each comparison how far apart seeds lie, and say which differences are no larger.
+
+    ``seed_range`` is the largest range of the compared methods' own seeds; where they have one seed
+    each, that of any method of the test set; null where nothing has several.
+
+    Args:
+        comparisons: of the list ``comparisons``; each gets ``seed_range`` and ``seed_range_of``.
+        seeds: of the list ``seeds``.
+
+    Returns:
+        Objects of the list ``notes``: differences that are clear for these weights, but smaller
+        than what seeds do.
+    """
+    notes = []
+    for row in comparisons:
+        place = ("dataset", "subset", "protocol")
+        metric = row["metric"]
+        here = [one for one in seeds if all(one[name] == row[name] for name in place)]
+        own = [one for one in here if {row["first"], row["second"]} & set(one["models"])]
+        ranges = {one["method"]: one[f"{metric}_max"] - one[f"{metric}_min"] for one in own or here}
+        widest = max(ranges, key=lambda method: ranges[method], default=None)
+        row["seed_range_of"] = widest
+        row["seed_range"] = None if widest is None else ranges[widest]
+
+        is_clear = row["low"] > 0 or row["high"] < 0
+        if widest is not None and is_clear and abs(row["difference"]) < ranges[widest]:
+            text = (
+                f"{row['first']} minus {row['second']} on {row['subset']}: the difference of "
+                f"{row['difference']:.3f} in {metric} is clear for these weights, but smaller than "
+                f"what seeds of {widest} do ({ranges[widest]:.3f})."
+            )
+            notes.append(
+                {
+                    "model": row["first"],
+                    "dataset": row["dataset"],
+                    "problem": "seeds",
+                    "num_samples": None,
+                    "text": text,
+                }
+            )
+    return notes
