@@ -7,6 +7,7 @@ In reading order:
 - the sections of the page as plain data: ``summary_cards``, ``availability``,
   ``results_tables`` with ``published_table``, ``protocol_cards``, ``score_charts``,
   ``training_curves`` and ``gallery`` (with ``facts`` and ``sound``);
+- ``browse``: ``write_browse_page``, a page of samples before anything is trained;
 - ``charts``: shapes of the SVG charts;
 - ``page``: ``render_page`` turns that data into HTML with the templates of ``templates/``.
 """

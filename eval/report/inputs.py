@@ -101,7 +101,7 @@ def load_inputs(
         DataError: A file is damaged.
     """
     notes: list[str] = []
-    loaded = [_load_dataset(project, name, notes) for name in datasets]
+    loaded = [load_dataset(project, name, notes) for name in datasets]
 
     # Both files are of the stage `evaluate`.
     results: dict[str, list[dict]] = {}
@@ -170,7 +170,8 @@ def _read_json(path: Path) -> dict | None:
         raise DataError(f"{path}: not valid JSON: {error}") from None
 
 
-def _load_dataset(project: Project, name: str, notes: list[str]) -> DatasetInputs:
+def load_dataset(project: Project, name: str, notes: list[str]) -> DatasetInputs:
+    """Load one dataset; a sentence for each input that is absent is added to ``notes``."""
     # Tables that stages before this one wrote, if they have run.
     downloads = None
     if project.downloads_table_path(name).exists():

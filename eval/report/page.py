@@ -52,6 +52,19 @@ def render_page(views: dict[str, object]) -> str:
     )
 
 
+def render_gallery_page(*, title: str, gallery: object, gallery_data: object) -> str:
+    """Return the HTML of a page that holds a gallery alone."""
+    return render_template(
+        "browse.html",
+        title=title,
+        gallery=gallery,
+        gallery_data=gallery_data,
+        policy=_CONTENT_SECURITY_POLICY,
+        css=_read_asset("page.css"),
+        script=_read_asset("page.js"),
+    )
+
+
 def render_template(name: str, **values: object) -> str:
     """Return the HTML of one of ``templates/`` with ``values``; a missing value is an error."""
     return _make_environment().get_template(name).render(values)

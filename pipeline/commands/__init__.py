@@ -27,5 +27,6 @@ MODULES = {
     "prune": "prune",
     "clips": "clips",
     "show": "show",
+    "browse": "browse",
     "refresh": "refresh",
 }
