@@ -7,9 +7,11 @@ compares the file with them.
 """
 
 import ast
+import dataclasses
 import inspect
 import json
 import textwrap
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +74,14 @@ def describe_class(cls: type) -> _Schema:
     """Return the schema of a section that a dataclass reads; no other key is right there."""
     schema = TypeAdapter(cls).json_schema()
     comments = read_comments(cls)
+    hints = typing.get_type_hints(cls)
+    # A section within the section stands where it is used, with its own comments.
+    schema.pop("$defs", None)
     for name, field in schema["properties"].items():
         field.pop("title", None)
+        if dataclasses.is_dataclass(hints[name]):
+            field.clear()
+            field |= describe_class(typing.cast(type, hints[name]))
         if name in comments:
             field["description"] = comments[name]
     return {**schema, "additionalProperties": False}
