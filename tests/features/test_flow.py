@@ -35,6 +35,13 @@ def test_known_motion_is_found_with_its_sign(shift):
     assert np.median(inner, axis=0) == pytest.approx(shift, abs=0.1)
 
 
+def test_the_defaults_are_the_published_settings():
+    before, after = make_texture(), make_texture(seed=1)
+    published = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+    flow = compute_flow(before, after, parameters=Parameters())
+    np.testing.assert_allclose(flow, published, atol=1e-3)
+
+
 def extract_flow(path, *times, **parameters):
     feature = make_feature(Parameters(**parameters))
     return [

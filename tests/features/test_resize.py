@@ -2,13 +2,14 @@
 
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from earshot.errors import MediaError
 from pipeline.features.extract import extract_features
 from pipeline.features.feature import Moment
 from pipeline.features.frames import Parameters, make_feature
-from pipeline.features.resize import fit_short_side
+from pipeline.features.resize import fit_short_side, resize_stored
 from tests.helpers.clip_factory import make_clip
 
 
@@ -33,6 +34,12 @@ def test_a_strip_is_refused_with_its_size(size):
     with pytest.raises(MediaError, match=rf"{width} pixels wide and {height} high") as caught:
         fit_short_side(height, width, short_side=246)
     assert caught.value.reason == "corrupt"
+
+
+def test_a_smaller_picture_has_the_means_of_areas():
+    image = np.random.default_rng(0).integers(0, 256, (400, 600, 3), dtype=np.uint8)
+    means = image.reshape(100, 4, 150, 4, 3).mean((1, 3))
+    assert np.abs(resize_stored(image, height=100, width=150) - means).max() <= 0.5
 
 
 def test_a_clip_of_strips_has_a_reason_and_takes_no_memory(tmp_path):
