@@ -192,11 +192,12 @@ class Contents:
         if self._find_sound(row) == "clip":
             path = self.find_clip_file(row["audio_clip_id"] or row["clip_id"])
             assert path is not None
-            return read_clip_sound(AUDIO, path), {"read_from": "clip"}
+            return read_clip_sound(AUDIO, path), {"read_from": "clip", "start_seconds": 0.0}
         waveforms = self._features[_WAVEFORMS]
         part = waveforms.read_part(row["sample_id"], pictures="png", name=AUDIO)
-        attributes = waveforms.reader.read_attributes(row["sample_id"])
-        return part, {"read_from": "waveforms", **attributes}
+        start = waveforms.reader.read_attributes(row["sample_id"])["start_seconds"]
+        # The same names as above: they become columns, which all shards must have.
+        return part, {"read_from": "waveforms", "start_seconds": float(start)}
 
     def _describe_silence(self, row: Row) -> Obstacle:
         clip_id = row["audio_clip_id"] or row["clip_id"]

@@ -10,6 +10,7 @@ import tarfile
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from scipy.io import wavfile
 
@@ -177,6 +178,21 @@ def test_a_clip_that_is_not_here_lends_its_cached_waveform(project, arrays, tmp_
     rate, sound = wavfile.read(tmp_path / "out" / "audio" / f"{FIRST}.wav")
     assert rate == 16000
     np.testing.assert_array_equal(sound, arrays["waveforms"][FIRST])
+
+
+def test_all_parquet_files_have_the_same_columns(project, arrays, tmp_path):
+    (project.clips_dir(DATASET) / f"{FIRST}.mp4").unlink()
+    export(project, tmp_path / "out", "huggingface", ("frames", "audio"))
+    tables = {
+        path.stem: pq.read_table(path) for path in sorted((tmp_path / "out" / "data").iterdir())
+    }
+    first, *others = (table.schema for table in tables.values())
+    assert len(others) == 3
+    assert all(first.equals(other, check_metadata=True) for other in others)
+    origins = {name: table["audio_read_from"].to_pylist() for name, table in tables.items()}
+    assert origins["train-000000"] == ["waveforms"]
+    assert origins["vggss_test-000000"] == ["clip"]
+    assert tables["train-000000"]["audio_start_seconds"].to_pylist() == [0.25]
 
 
 def test_a_sample_without_any_sound_is_missing_with_a_sentence(project, arrays, tmp_path):
