@@ -11,6 +11,7 @@ import shutil
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -30,6 +31,11 @@ _EXTENDED_HEADERS = (
     tarfile.GNUTYPE_LONGLINK,
 )
 _TAR_NAMES = re.compile(r"\.(tar|tar\.gz|tgz|tar\.bz2|tbz2|tar\.xz|txz)$", re.IGNORECASE)
+# What zipfile raises for damage, unknown compression methods and encrypted members.
+_ZIP_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+    *(EOFError, OSError, ValueError),
+)
 _JUNK = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$)")  # what macOS adds to archives
 _IS_ENCRYPTED = 0x1  # bit of ZipInfo.flag_bits
 
@@ -82,7 +88,10 @@ class _BoundedTarInfo(tarfile.TarInfo):
 
 
 def iter_tar(
-    path: Path, *, on_refusal: Callable[[str, str], None] | None = None
+    path: Path,
+    *,
+    on_refusal: Callable[[str, str], None] | None = None,
+    is_seeking: bool = False,
 ) -> Iterator[tuple[PurePosixPath, IO[bytes], int]]:
     """Yield the regular files of a tar file, reading it once from front to end.
 
@@ -93,6 +102,7 @@ def iter_tar(
         on_refusal: Called with the name of an unsafe member (a link, a device, a path that leads
             elsewhere) and the reason; the member is then skipped. Without it, such a member is an
             error.
+        is_seeking: Whether to jump over content that is not read, for a look at a few members.
 
     Yields:
         The member's relative path, its content, which must be read before the next member, and its
@@ -104,7 +114,7 @@ def iter_tar(
     """
     try:
         # `r|*` never seeks, so a tar of many gigabytes is read only once.
-        with tarfile.open(path, "r|*", tarinfo=_BoundedTarInfo) as archive:
+        with tarfile.open(path, "r:*" if is_seeking else "r|*", tarinfo=_BoundedTarInfo) as archive:
             for number, member in enumerate(archive, start=1):
                 # tarfile keeps all members in memory, for access that a stream does not allow.
                 archive.members.clear()  # type: ignore[attr-defined]
@@ -132,6 +142,40 @@ def iter_tar(
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DataError(
             f"{path}: not a readable tar file: {' '.join(str(error).split())}"
+        ) from None
+
+
+def iter_zip(
+    path: Path, *, on_refusal: Callable[[str, str], None]
+) -> Iterator[tuple[PurePosixPath, IO[bytes], int]]:
+    """Yield the regular files of a zip file; see ``iter_tar``.
+
+    Args:
+        path: A zip file.
+        on_refusal: Called with the name of an unsafe, encrypted or damaged member and the reason;
+            the member is then skipped.
+
+    Raises:
+        DataError: The file is damaged, or has too many members.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if len(archive.infolist()) > _MAX_MEMBERS:
+                raise zipfile.BadZipFile(f"has more than {_MAX_MEMBERS} members")
+            for info in archive.infolist():
+                if info.is_dir() or _JUNK.search(info.filename):
+                    continue
+                try:
+                    name = _check_member(info, path)
+                    stream = archive.open(info)
+                except (DataError, *_ZIP_ERRORS) as error:
+                    on_refusal(info.filename, " ".join(str(error).split()))
+                    continue
+                with stream:
+                    yield name, stream, info.file_size
+    except _ZIP_ERRORS as error:
+        raise DataError(
+            f"{path}: not a readable zip file: {' '.join(str(error).split())}"
         ) from None
 
 
@@ -178,15 +222,7 @@ def _unpack_zip(archive_path: Path, folder: Path) -> None:
             for name, info in members.items():
                 with archive.open(info) as stream:
                     _write(stream, folder / name, num_bytes=info.file_size)
-    # zipfile raises these for damage, unknown compression methods and encrypted members.
-    except (
-        zipfile.BadZipFile,
-        NotImplementedError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-    ) as error:
+    except _ZIP_ERRORS as error:
         raise DataError(
             f"{archive_path}: cannot be unpacked: {' '.join(str(error).split())}"
         ) from None
@@ -200,21 +236,27 @@ def _list_members(
     for info in archive.infolist():
         if info.is_dir() or _JUNK.search(info.filename):
             continue
-        member = f"{archive_path}: member {quote(info.filename)}"
-
-        # `filename` is cleaned up by zipfile; `orig_filename` is what the archive says.
-        name = safe_name(info.orig_filename, archive_path)
-
-        # The upper 16 bits are the Unix mode. They are 0 in archives made on Windows.
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG):
-            raise DataError(f"{member} is a link or device, expected files")
-        if info.flag_bits & _IS_ENCRYPTED:
-            raise DataError(f"{member} is encrypted")
+        name = _check_member(info, archive_path)
         if name in members:
-            raise DataError(f"{member} appears twice")
+            raise DataError(f"{archive_path}: member {quote(info.filename)} appears twice")
         members[name] = info
     return members
+
+
+def _check_member(info: zipfile.ZipInfo, archive_path: Path) -> PurePosixPath:
+    """Return the path of a zip's member; fail with ``DataError`` for an unsafe one."""
+    member = f"{archive_path}: member {quote(info.filename)}"
+
+    # `filename` is cleaned up by zipfile; `orig_filename` is what the archive says.
+    name = safe_name(info.orig_filename, archive_path)
+
+    # The upper 16 bits are the Unix mode. They are 0 in archives made on Windows.
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG):
+        raise DataError(f"{member} is a link or device, expected files")
+    if info.flag_bits & _IS_ENCRYPTED:
+        raise DataError(f"{member} is encrypted")
+    return name
 
 
 def _write(stream: IO[bytes], path: Path, *, num_bytes: int | None = None) -> None:

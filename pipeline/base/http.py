@@ -219,6 +219,8 @@ def fetch_large_file(
     num_bytes: int | None = None,
     md5: str | None = None,
     sha256: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    is_quiet: bool = False,
 ) -> None:
     """Fetch a large file to ``path``; resume where an earlier, interrupted call stopped.
 
@@ -231,6 +233,8 @@ def fetch_large_file(
         num_bytes: Size of the file. None asks the server.
         md5: Hexadecimal digest that the file must have, or its first digits.
         sha256: The same for SHA-256.
+        headers: Of all requests, for example credentials; another host does not get those.
+        is_quiet: No progress.
 
     Raises:
         DataError: The file cannot be fetched, has another digest, or does not fit on the disk.
@@ -244,9 +248,12 @@ def fetch_large_file(
     why = f"{path.name} has {num_bytes} bytes"
     require_space(path.parent, num_bytes - _size_of(part_path), why)
 
-    with Progress(num_bytes, f"fetching {path.name}", unit="byte") as progress:
+    description = f"fetching {path.name}"
+    with Progress(num_bytes, description, unit="byte", is_quiet=is_quiet) as progress:
         progress.update(_size_of(part_path))
-        _complete_part(url, part_path, num_bytes=num_bytes, progress=progress)
+        _complete_part(
+            url, part_path, num_bytes=num_bytes, progress=progress, headers=headers or {}
+        )
 
     _require_digests(url, part_path, {"md5": md5, "sha256": sha256}, num_bytes=num_bytes)
 
@@ -256,14 +263,16 @@ def fetch_large_file(
     sync(path.parent)
 
 
-def _complete_part(url: str, part_path: Path, *, num_bytes: int, progress: Progress) -> None:
+def _complete_part(
+    url: str, part_path: Path, *, num_bytes: int, progress: Progress, headers: Mapping[str, str]
+) -> None:
     """Request the missing bytes until ``part_path`` has ``num_bytes`` or nothing more comes."""
     part_path.touch()
     num_failures = 0  # in a row, without a new byte
 
     while (size := _size_of(part_path)) < num_bytes:
         try:
-            _append(url, part_path, num_bytes=num_bytes, progress=progress)
+            _append(url, part_path, num_bytes=num_bytes, progress=progress, headers=headers)
             # A transfer can end early without an error, so only the size tells.
             problem = f"the server sent {_size_of(part_path)} of {num_bytes} bytes"
         except requests.HTTPError as error:
@@ -288,12 +297,14 @@ def _complete_part(url: str, part_path: Path, *, num_bytes: int, progress: Progr
             time.sleep(_PAUSE_SECONDS * num_failures)
 
 
-def _append(url: str, part_path: Path, *, num_bytes: int, progress: Progress) -> None:
+def _append(
+    url: str, part_path: Path, *, num_bytes: int, progress: Progress, headers: Mapping[str, str]
+) -> None:
     """Send one request for the bytes after those of ``part_path``, and append what comes."""
     start = _size_of(part_path)
-    headers = {"Range": f"bytes={start}-"} if start else {}
+    wanted = {"Range": f"bytes={start}-"} if start else {}
 
-    with open_url(url, headers=headers) as response:
+    with open_url(url, headers={**headers, **wanted}) as response:
         # Status 206 alone does not say that the answer begins where the part ends.
         content_range = response.headers.get("Content-Range", "")
         is_partial = response.status_code == requests.codes.partial_content and (

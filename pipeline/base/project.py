@@ -164,6 +164,10 @@ class Project:
         """
         return self.storage_dir / dataset
 
+    def hub_dir(self, dataset: str) -> Path:
+        """Return the folder of files of the Hugging Face hub from which clips are imported."""
+        return self.storage_dir / dataset / "hub"
+
     def ledger_path(self, dataset: str) -> Path:
         """Return the path of the log of download attempts. It must survive every rerun of DVC."""
         return self.storage_dir / dataset / "attempts.jsonl"

@@ -7,18 +7,22 @@ from typing import Any
 from earshot.errors import ParameterError
 from earshot.tables import CLIPS, read_table
 from pipeline.base.project import Project
+from pipeline.datasets.listing import list_dataset
 from pipeline.downloads.imports.collector import ImportReport
 from pipeline.downloads.imports.import_clips import ImportParameters, import_clips
 from pipeline.downloads.parameters import DownloadParameters
 
-HELP = "take clips from folders or tar files that you have instead of downloading them"
+HELP = "take clips from folders, archives or the Hugging Face hub instead of downloading them"
 _NUM_PRINTED = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `import`."""
     parser.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="folder, tar file or media file"
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="folder, tar or zip file, media file, or hf://datasets/OWNER/NAME[/PATH]",
     )
     parser.add_argument(
         "--dataset", help="whose clips they are (default: the only one of params.yaml)"
@@ -44,12 +48,15 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         raise ParameterError(f"--workers is {arguments.workers}, expected 1 or more")
 
     parameters = project.parameters(DownloadParameters, "download")
+    if not project.clips_table_path(dataset).exists():
+        print(f"{list_dataset(project, dataset)}, listed for the first time")
     clips = read_table(project.clips_table_path(dataset), CLIPS)
     report = import_clips(
         arguments.sources,
         clips,
         clips_dir=project.clips_dir(dataset),
         ledger_path=project.ledger_path(dataset),
+        hub_dir=project.hub_dir(dataset),
         parameters=ImportParameters(
             mode=arguments.mode,
             num_workers=arguments.workers,

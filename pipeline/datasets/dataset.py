@@ -171,7 +171,7 @@ def find_user_paths(about: Dataset, parameters: Any) -> list[Path]:
 
 def names() -> tuple[str, ...]:
     """Return the names of all datasets in this folder, sorted."""
-    modules = {path.stem for path in _FOLDER.glob("*.py")} - {"__init__", Path(__file__).stem}
+    modules = {path.stem for path in _FOLDER.glob("*.py")} - {"__init__", "listing", "dataset"}
     packages = {path.parent.name for path in _FOLDER.glob("*/dataset.py")}
     return tuple(sorted(modules | packages))
 

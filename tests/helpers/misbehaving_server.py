@@ -41,6 +41,7 @@ class MisbehavingServer:
     def __init__(self):
         self._answers: dict[str, list[Answer]] = {}
         self.num_requests: Counter[str] = Counter()
+        self.tokens: dict[str, str | None] = {}  # by path: the last header `Authorization`
         self.request_times: dict[str, list[float]] = defaultdict(list)
         self.num_whole: Counter[str] = (
             Counter()
@@ -88,6 +89,7 @@ class MisbehavingServer:
             number = self.num_requests[handler.path]
             self.num_requests[handler.path] += 1
             self.request_times[handler.path].append(time.monotonic())
+            self.tokens[handler.path] = handler.headers.get("Authorization")
             answers = self._answers.get(
                 handler.path, [Answer(status=404, content_type="text/plain", body=b"no")]
             )

@@ -5,5 +5,7 @@ Public names in reading order:
 - ``import_clips.import_clips``, ``ImportParameters``: match, validate, publish.
 - ``collector.Collector``: sorts files by clip until a clip has all its parts.
 - ``clip_names.ClipNames``: find the clip that a file's name means.
-- ``sources.SourceReader``: the files in folders and tar files.
+- ``sources.SourceReader``: the files in folders, archives and data sets on the hub.
+- ``hub.HubSource``: lists and fetches files of the Hugging Face hub.
+- ``webdataset.read_names``: which clips the members of a WebDataset shard are.
 """

@@ -17,7 +17,7 @@ from pipeline.media.files.container import open_container
 
 @dataclass
 class ImportReport:
-    """What became of every file; a tar member is named ``file.tar!member``."""
+    """What became of every file; a member is named ``file.tar!member``."""
 
     imported: list[str] = field(default_factory=list)  # clip ids
     present: list[str] = field(default_factory=list)  # ids of clips that had a file before
@@ -79,7 +79,17 @@ class Collector:
         if cause is not None:
             self._leave(file.name, cause)
             return None
-        return self._sort(clip_id, kind, self._reader.get_part(file))
+        try:
+            part = self._reader.get_part(file)
+        except DataError as error:
+            self._leave(file.name, str(error))
+            return None
+        return self._sort(clip_id, kind, part)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a clip waits for a part that another archive may bring."""
+        return bool(self._waiting)
 
     def take_rest(self) -> Iterator[Candidate]:
         """Yield the clips that still wait for a part: no file is left that could bring it."""
@@ -138,7 +148,9 @@ class Collector:
         name = file.file_name
         try:
             # Ids of the dataset `local` are file names with their suffix.
-            clip_id = self._names.find(name[: -len(file.suffix)]) or self._names.find(name)
+            names = (name[: -len(file.suffix)], name, *file.other_names)
+            found = (self._names.find(one) for one in names)
+            clip_id = next((clip_id for clip_id in found if clip_id is not None), None)
         except DataError as error:
             self._leave(file.name, str(error))
             return None

@@ -35,7 +35,8 @@ from pipeline.downloads.clip_files import (
 )
 from pipeline.downloads.history import History, add_pulled_rows, read_histories
 from pipeline.downloads.imports.collector import Candidate, Collector, ImportReport, has_sound
-from pipeline.downloads.imports.sources import FilePart, Kind, SourceReader
+from pipeline.downloads.imports.hub import HubSource, parse_hub_address
+from pipeline.downloads.imports.sources import EndOfArchive, FilePart, Kind, SourceReader
 from pipeline.downloads.ledger import Ledger
 from pipeline.downloads.ledger_copy import adopt_copy
 from pipeline.downloads.table import derive_downloads, read_downloads_if_there
@@ -66,6 +67,7 @@ def import_clips(
     *,
     clips_dir: Path,
     ledger_path: Path,
+    hub_dir: Path | None = None,
     parameters: ImportParameters,
     validation: ValidationParameters,
     table_path: Path | None = None,
@@ -77,10 +79,12 @@ def import_clips(
     """Import the clips of a list that have no file yet.
 
     Args:
-        sources: folders, tar files and single media files; they are not changed.
+        sources: folders, tar and zip files, and single media files, which are not changed; data
+            sets on the Hugging Face hub (``hub.py``).
         clips: CLIPS rows, the list.
         clips_dir: where the clips go.
         ledger_path: the ledger that gets an entry for each imported clip.
+        hub_dir: where files of the hub are fetched to (None: beside the clips).
         parameters: link or copy, and how many files at a time.
         validation: what a whole clip is.
         table_path: where the table of downloads is published if clips of the list are there.
@@ -98,7 +102,15 @@ def import_clips(
     """
     clips_dir = Path(clips_dir).absolute()
     # Check all sources before the ledger is opened and the first clip is published.
-    paths = [_check_source(source, clips_dir) for source in sources]
+    hub_dir = hub_dir or clips_dir.with_name("hub")
+    clip_ids = clips["clip_id"].to_pylist()
+    found: list[Path | HubSource] = []
+    for source in sources:
+        folder = parse_hub_address(source)
+        if folder is None:
+            found.append(_check_source(source, clips_dir))
+        else:
+            found.append(HubSource(folder, hub_dir, clip_ids, is_quiet=is_quiet))
     report = ImportReport()
 
     with Ledger(ledger_path) as ledger:
@@ -109,7 +121,7 @@ def import_clips(
         add_pulled_rows(importer.histories, before)
         try:
             with Progress(None, "importing", unit="file", is_quiet=is_quiet) as progress:
-                importer.run(paths, progress)
+                importer.run(found, progress)
         except OSError as error:  # a full disk; sources that cannot be read are named one by one
             raise RunError(
                 f"{clips_dir}: the import stopped: {error.strerror or error}; run it again to go on"
@@ -133,7 +145,7 @@ def import_clips(
 def _check_source(source: Path | str, clips_dir: Path) -> Path:
     path = Path(source).expanduser().absolute()
     if not path.exists():
-        raise DataError(f"{source}: not found, expected a folder, a tar file or a media file")
+        raise DataError(f"{source}: not found, expected a folder, an archive or a media file")
     if path.is_dir() and os.path.realpath(path) == os.path.realpath(clips_dir):
         raise DataError(
             f"{source}: is this dataset's own folder of clips, expected one to import from"
@@ -172,8 +184,10 @@ class _Importer:
         self._staging_dir = clips_dir / _STAGING
         self._running: deque[tuple[Candidate, Future[_Prepared]]] = deque()
         self._num_started = 0
+        self._read_archives: list[EndOfArchive] = []
+        self._num_finished = 0  # imported clips that came before these archives
 
-    def run(self, sources: list[Path], progress: Progress) -> None:
+    def run(self, sources: list[Path | HubSource], progress: Progress) -> None:
         """Import from all sources."""
         publish_staged_clips(self.histories.values(), self._clips_dir)
         # What is left there now belongs to an import that was killed before it entered the clip.
@@ -187,6 +201,7 @@ class _Importer:
             on_refusal=lambda name, cause: self._report.foreign.append((name, cause)),
             max_bytes=int(self._parameters.max_gigabytes * 1e9),
             min_free_bytes=int(self._parameters.min_free_gigabytes * 1e9),
+            has_clip=self._has_clip,
         )
         collector = Collector(self._clips, self.histories, self._clips_dir, reader, self._report)
 
@@ -194,6 +209,10 @@ class _Importer:
         with ThreadPoolExecutor(self._parameters.num_workers) as executor:
             for file in reader:
                 num_before = len(self._report.rejected)
+                if isinstance(file, EndOfArchive):
+                    self._read_archives.append(file)
+                    self._finish_archives(collector, executor)
+                    continue
                 candidate = collector.add(file)
                 if candidate is not None:
                     self._start(candidate, executor)
@@ -209,7 +228,27 @@ class _Importer:
                 if not self._running:
                     break
                 self._finish_one(collector, executor)
+            self._finish_archives(collector, executor)
         self._report.num_hidden = reader.num_hidden
+
+    def _has_clip(self, clip_id: str) -> bool:
+        history = self.histories.get(clip_id)
+        return (
+            history is not None
+            and history.has_file(self._clips_dir)
+            and not history.is_retry_wanted
+        )
+
+    def _finish_archives(self, collector: Collector, executor: Executor) -> None:
+        """Let archives of the hub go, when everything that came from them is in its place."""
+        while self._running:
+            self._finish_one(collector, executor)
+        if collector.is_waiting:
+            return
+        for archive in self._read_archives:
+            archive.finish(self._report.imported[self._num_finished :])
+        self._read_archives.clear()
+        self._num_finished = len(self._report.imported)
 
     def _start(self, candidate: Candidate, executor: Executor) -> None:
         self._num_started += 1

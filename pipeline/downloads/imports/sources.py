@@ -1,17 +1,23 @@
-"""The files in folders and tar files from which clips are imported."""
+"""The files from which clips are imported: in folders, in tar and zip files, and on the hub."""
 
 import os
 import re
 import shutil
+import tarfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Literal, cast
 
-from pipeline.base.archives import iter_tar
+from earshot.errors import DataError
+from pipeline.base.archives import iter_tar, iter_zip
 from pipeline.base.disk import require_free
 from pipeline.downloads.clip_files import VIDEO_SUFFIXES
+from pipeline.downloads.imports import webdataset
+from pipeline.downloads.imports.hub import HubFile, HubSource
 
 Kind = Literal["video", "audio", "image"]
 
@@ -24,7 +30,11 @@ _SUFFIXES: dict[Kind, frozenset[str]] = {
 }
 
 _TAR_SUFFIX = re.compile(r"\.(tar|tar\.gz|tgz|tar\.bz2|tbz2|tar\.xz|txz)$", re.IGNORECASE)
+_ZIP_SUFFIX = re.compile(r"\.zip$", re.IGNORECASE)
 _COPY_BYTES = 1 << 20
+
+# What reading a damaged member raises.
+_DAMAGES = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -41,15 +51,22 @@ class FilePart:
             self.path.unlink(missing_ok=True)
 
 
+def is_archive(name: str) -> bool:
+    """Return whether a file's name is that of an archive that can be read."""
+    return bool(_TAR_SUFFIX.search(name) or _ZIP_SUFFIX.search(name))
+
+
 @dataclass(frozen=True)
 class FoundFile:
-    """A file in a folder, or a member of a tar file."""
+    """A file in a folder or on the hub, or a member of an archive."""
 
     name: str  # for reports: a path, or file.tar!member
     suffix: str  # lower case, with its dot
     path: Path | None = None
-    stream: IO[bytes] | None = None  # a tar member's bytes, until the next file is asked for
-    num_bytes: int = 0  # of a tar member, as its header says; the stream never has more
+    stream: IO[bytes] | None = None  # a member's bytes, until the next file is asked for
+    fetch: Callable[[], Path] | None = None  # brings a file of the hub; the import may move it
+    num_bytes: int = 0  # of a member or a file of the hub; there are never more
+    other_names: tuple[str, ...] = ()  # that its clip may have, without a suffix
 
     @property
     def file_name(self) -> str:
@@ -62,8 +79,15 @@ class FoundFile:
         return next((kind for kind, known in _SUFFIXES.items() if self.suffix in known), None)
 
 
+@dataclass(frozen=True)
+class EndOfArchive:
+    """All files of an archive of the hub were found; it may go when their clips are in place."""
+
+    finish: Callable[[Sequence[str]], None]  # called with the ids of the clips that came from it
+
+
 class SourceReader:
-    """Reads the files of sources: folders, tar files and single media files.
+    """Reads the files of sources: folders, archives, single media files, data sets on the hub.
 
     Attributes:
         num_hidden: how many hidden files and folders were skipped.
@@ -71,37 +95,43 @@ class SourceReader:
 
     def __init__(
         self,
-        sources: Sequence[Path],
+        sources: Sequence[Path | HubSource],
         *,
         clips_dir: Path,
         staging_dir: Path,
         on_refusal: Callable[[str, str], None],
         max_bytes: int,
         min_free_bytes: int,
+        has_clip: Callable[[str], bool],
     ):
         """Prepare to read; nothing is opened yet.
 
         Args:
-            sources: folders and files, which exist.
+            sources: folders and files, which exist, and data sets on the hub.
             clips_dir: the dataset's own folder; it is skipped if a source contains it.
             staging_dir: where tar members are unpacked.
             on_refusal: called with name and cause for tar members that must not be unpacked.
             max_bytes: larger tar members are not unpacked.
             min_free_bytes: of the disk; nothing is unpacked that would leave less.
+            has_clip: whether a clip needs no file, because it has one.
         """
         self._sources, self._on_refusal = sources, on_refusal
         self._clips_dir, self._staging_dir = clips_dir, staging_dir
         self._max_bytes, self._min_free_bytes = max_bytes, min_free_bytes
+        self._has_clip = has_clip
         self._num_unpacked = 0
         self.num_hidden = 0
 
-    def __iter__(self) -> Iterator[FoundFile]:
-        """Yield every file: those of a folder by name, tar members in their order."""
+    def __iter__(self) -> Iterator[FoundFile | EndOfArchive]:
+        """Yield every file: those of a folder by name, members in their order."""
         for source in self._sources:
+            if isinstance(source, HubSource):
+                yield from self._iter_hub(source)
+                continue
             for path in [source] if source.is_file() else self._walk(source):
                 # Names need not be UTF-8; reports are.
                 name = os.fsencode(path).decode("utf-8", "replace")
-                if _TAR_SUFFIX.search(path.name):
+                if is_archive(path.name):
                     yield from self._iter_members(path, name)
                 else:
                     yield FoundFile(name, path.suffix.lower(), path=path)
@@ -114,37 +144,74 @@ class SourceReader:
         return None
 
     def get_part(self, file: FoundFile) -> FilePart:
-        """Return a file on the disk; a tar member is unpacked into the staging folder.
+        """Return a file on the disk; members and files of the hub come to the staging folder.
 
         Raises:
+            DataError: the member is damaged, or the file cannot be fetched.
             RunError: the disk would have too little space left.
         """
         if file.path is not None:
             return FilePart(file.name, file.path, is_ours=False)
 
-        assert file.stream is not None
         require_free(self._staging_dir, file.num_bytes, self._min_free_bytes)
         self._num_unpacked += 1
         path = self._staging_dir / f"member-{self._num_unpacked}{file.suffix}"
-        with open(path, "wb") as target:
-            shutil.copyfileobj(file.stream, target, _COPY_BYTES)
+        if file.fetch is not None:
+            os.replace(file.fetch(), path)
+            return FilePart(file.name, path, is_ours=True)
+
+        assert file.stream is not None
+        try:
+            with open(path, "wb") as target:
+                shutil.copyfileobj(file.stream, target, _COPY_BYTES)
+        except _DAMAGES as error:
+            path.unlink(missing_ok=True)
+            raise DataError(f"is damaged in its archive: {' '.join(str(error).split())}") from None
         return FilePart(file.name, path, is_ours=True)
 
-    def _iter_members(self, tar_path: Path, tar_name: str) -> Iterator[FoundFile]:
-        on_refusal = partial(self._refuse, tar_name)
-        for member, stream, num_bytes in iter_tar(tar_path, on_refusal=on_refusal):
+    def _iter_hub(self, source: HubSource) -> Iterator[FoundFile | EndOfArchive]:
+        """Yield the files of a data set; media are fetched only if their clip is wanted."""
+        for file in source.list_files():
+            name = f"{source.folder.name}/{file.path}"
+            path = Path(file.path)
+            if path.name.startswith("."):
+                self.num_hidden += 1
+            elif not is_archive(path.name):
+                fetch = partial(source.fetch, file)
+                yield FoundFile(name, path.suffix.lower(), fetch=fetch, num_bytes=file.num_bytes)
+            elif not source.is_done(file, self._has_clip):
+                yield from self._iter_hub_archive(source, file, name)
+
+    def _iter_hub_archive(
+        self, source: HubSource, file: HubFile, name: str
+    ) -> Iterator[FoundFile | EndOfArchive]:
+        require_free(self._staging_dir, file.num_bytes, self._min_free_bytes)
+        yield from self._iter_members(source.fetch(file), name)
+        yield EndOfArchive(partial(source.finish, file))
+
+    def _iter_members(self, archive_path: Path, archive_name: str) -> Iterator[FoundFile]:
+        on_refusal = partial(self._refuse, archive_name)
+        if _ZIP_SUFFIX.search(archive_path.name):
+            members, names = iter_zip(archive_path, on_refusal=on_refusal), {}
+        else:
+            names = webdataset.read_names(archive_path)
+            members = iter_tar(archive_path, on_refusal=on_refusal)
+
+        for member, stream, num_bytes in members:
             if member.name.startswith("."):
                 self.num_hidden += 1
             else:
+                key = webdataset.key_of(member)
                 yield FoundFile(
-                    f"{tar_name}!{member}",
+                    f"{archive_name}!{member}",
                     member.suffix.lower(),
                     stream=cast(IO[bytes], stream),
                     num_bytes=num_bytes,
+                    other_names=(key.rpartition("/")[2], *names.get(key, ())),
                 )
 
-    def _refuse(self, tar_name: str, member: str, cause: str) -> None:
-        self._on_refusal(f"{tar_name}!{member}", cause)
+    def _refuse(self, archive_name: str, member: str, cause: str) -> None:
+        self._on_refusal(f"{archive_name}!{member}", cause)
 
     def _walk(self, folder: Path) -> Iterator[Path]:
         """Yield the files below a folder; each folder once, although links may form a circle."""
