@@ -14,6 +14,7 @@ formats that commands share, ``sample_counts.py`` counts samples for ``status`` 
 # In the order of `--help`. `import` is a word of Python, so its module has another name.
 MODULES = {
     "use": "use",
+    "plan": "plan",
     "doctor": "doctor",
     "status": "status",
     "missing": "missing",

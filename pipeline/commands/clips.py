@@ -7,16 +7,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from earshot.errors import DataError
-from earshot.shard_format import INDEX_NAME
-from earshot.tables import DOWNLOADS, INDEX, SAMPLES, read_table
+from earshot.tables import DOWNLOADS, SAMPLES, read_table
 from pipeline.base.project import Project
 from pipeline.commands.arguments import add_dataset_argument, format_bytes, selected_datasets
+from pipeline.commands.feature_selection import find_cached_keys, list_features
 from pipeline.downloads.ledger import Ledger
 from pipeline.downloads.ledger_copy import make_absence_marks
 from pipeline.features.configure import configure_feature
-from pipeline.features.registry import FEATURES
-from pipeline.shards.build import ALWAYS_RETRIED
 from pipeline.shards.requests import find_clips, make_requests
 from pipeline.shards.store import Store
 
@@ -61,7 +58,7 @@ class _Choice:
 
 def _drop(project: Project, dataset: str, *, is_dry_run: bool) -> int:
     """Remove the files of one dataset; return their number."""
-    features = _list_features(project, dataset)
+    features = list_features(project, dataset)
     store_dirs = sorted({project.store_dir(dataset, feature) for feature in features})
     with ExitStack() as stack:
         # Neither a download nor a feature may need the clips meanwhile.
@@ -84,16 +81,6 @@ def _drop(project: Project, dataset: str, *, is_dry_run: bool) -> int:
     if choice.num_kept:
         print(f"{dataset}: {choice.num_kept} clips stay: {choice.why_kept}")
     return len(choice.dropped)
-
-
-def _list_features(project: Project, dataset: str) -> list[str]:
-    """Return the features that the graph computes for a dataset."""
-    sections = {name: entry.datasets_section for name, entry in FEATURES.items()}
-    return [
-        name
-        for name, section in sections.items()
-        if section is None or dataset in project.section(section)
-    ]
 
 
 def _choose(project: Project, dataset: str, features: Iterable[str]) -> _Choice:
@@ -123,27 +110,12 @@ def _find_needed(project: Project, dataset: str, features: Iterable[str]) -> dic
 
     needed: dict[str, str] = {}
     for name in features:
-        cached = _find_cached_keys(project.feature_dir(dataset, name))
+        cached = find_cached_keys(project.feature_dir(dataset, name))
         for request in make_requests(configure_feature(project, name), samples, clips, absences):
             if request.key is not None and request.key not in cached:
                 why = f"{name} of {request.sample_id} is not cached; `dvc repro` does that"
                 needed.setdefault(request.clip_id, why)
     return needed
-
-
-def _find_cached_keys(folder: Path) -> set[str]:
-    """Return the keys of arrays that are in a folder's shards, and of failures that stay."""
-    try:
-        index = read_table(folder / INDEX_NAME, INDEX, columns=["status", "reason", "shard", "key"])
-    except (DataError, FileNotFoundError):
-        return set()
-    shards = {path.name for path in folder.glob("*.h5")}
-    return {
-        row["key"]
-        for row in index.to_pylist()
-        if row["shard"] in shards
-        or (row["status"] == "failed" and row["reason"] not in ALWAYS_RETRIED)
-    }
 
 
 def _count_bytes(paths: Iterable[Path]) -> tuple[int, int]:

@@ -2,12 +2,15 @@
 
 import argparse
 import os
+from pathlib import Path
 
-from earshot.errors import ParameterError
+from earshot.errors import DataError, ParameterError
 from earshot.shard_format import INDEX_NAME
+from earshot.tables import INDEX, read_table
 from pipeline.base.project import Project
 from pipeline.features.registry import FEATURES
 from pipeline.shards.account import account_path
+from pipeline.shards.build import ALWAYS_RETRIED
 from pipeline.shards.cluster import ClusterParameters
 
 
@@ -50,6 +53,31 @@ def find_selected_folders(arguments: argparse.Namespace, project: Project) -> li
         if not built and not arguments.feature:
             print(f"{dataset}: no features cached yet; `dvc repro` does that")
     return found
+
+
+def list_features(project: Project, dataset: str) -> list[str]:
+    """Return the features that the graph computes for a dataset."""
+    sections = {name: entry.datasets_section for name, entry in FEATURES.items()}
+    return [
+        name
+        for name, section in sections.items()
+        if section is None or dataset in project.section(section)
+    ]
+
+
+def find_cached_keys(folder: Path) -> set[str]:
+    """Return the keys of arrays that are in a folder's shards, and of failures that stay."""
+    try:
+        index = read_table(folder / INDEX_NAME, INDEX, columns=["status", "reason", "shard", "key"])
+    except (DataError, FileNotFoundError):
+        return set()
+    shards = {path.name for path in folder.glob("*.h5")}
+    return {
+        row["key"]
+        for row in index.to_pylist()
+        if row["shard"] in shards
+        or (row["status"] == "failed" and row["reason"] not in ALWAYS_RETRIED)
+    }
 
 
 def _check_dataset(project: Project, dataset: str) -> None:

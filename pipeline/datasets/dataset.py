@@ -126,6 +126,8 @@ class Dataset:
     clip_id_pattern: re.Pattern[str] = re.compile(r"[^\s,]+")
     clip_id_words: str = "an id"
 
+    # Making the tables fetches or makes media, which takes long.
+    lists_media: bool = False
     # Clips are the user's own files: the download stage links them and never changes them.
     is_linked: bool = False
     # A folder of anything may hold clips of other datasets, so leakage cannot be counted.

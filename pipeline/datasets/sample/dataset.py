@@ -82,6 +82,7 @@ def _sample_row(entry: Entry) -> dict:
 
 DATASET = Dataset(
     name="sample",
+    lists_media=True,
     parameters=Parameters,
     build_tables=build_tables,
     box_rule="union",

@@ -210,6 +210,7 @@ def _sample_id(clip_id: str, time_seconds: float | None) -> str:
 
 DATASET = Dataset(
     name="urbansas",
+    lists_media=True,
     parameters=Parameters,
     build_tables=build_tables,
     box_rule="corner_size",

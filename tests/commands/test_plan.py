@@ -1,0 +1,98 @@
+"""``plan``: what is said before is what is then seen."""
+
+import json
+
+import pytest
+import yaml
+
+import stages.download
+import stages.feature
+import stages.sources
+from pipeline.base.project import Project
+from tests.helpers.command_helpers import run
+from tests.helpers.download_helpers import QUICK, make_clip
+from tests.helpers.misbehaving_server import Answer
+from tests.helpers.paths import ROOT
+
+
+@pytest.fixture
+def project(tmp_path, server) -> Project:
+    """Four clips of three videos on a server of this machine, which is asked ten times an hour."""
+    lines = ["id,url,start,end"]
+    for number, name in enumerate("abc"):
+        clip = make_clip(tmp_path / f"{name}.mp4", tone=300 + 100 * number, seconds=3)
+        url = server.add(f"/{name}.mp4", Answer(body=clip.read_bytes()))
+        lines.append(f"{name},{url},,")
+    lines.append(f"c2,{url},1,2.5")
+    (tmp_path / "birds.csv").write_text("\n".join(lines) + "\n")
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params |= {"datasets": ["birds"], "models": []}
+    params["download"] = QUICK | {"loopback_videos_per_hour": 10, "allow_duplicates": True}
+    params["sources"]["birds"] = {"kind": "table", "path": str(tmp_path / "birds.csv")}
+    params["cluster"]["workers"] = 1
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    return Project.load(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Make the clip small, so that the tests are quick."""
+    monkeypatch.setattr("pipeline.commands.measured_rates._MADE_UP_SIZE", "96x64")
+
+
+def plan(capsys, project: Project) -> tuple[dict[str, dict], str]:
+    """Return the lines by stage, and the notes."""
+    code, printed, notes = run(capsys, project, "plan", "birds", "--format", "json")
+    assert code == 0
+    return {row["stage"]: row for row in json.loads(printed)}, notes
+
+
+def test_it_counts_requests_hours_and_bytes_before_and_after(project, capsys, server):
+    """Nothing is there, not even the list; then one clip; then all with their features."""
+    before, notes = plan(capsys, project)
+    assert (before["download"]["there"], before["download"]["to_do"]) == (0, 4)
+    assert (before["download"]["requests"], before["download"]["hours"]) == (3, 0.3)
+    assert [before[name]["to_do"] for name in ("frames", "flow", "spectrograms")] == [4, 4, 4]
+    assert not server.num_requests and not project.clips_table_path("birds").exists()
+    assert "rates that this machine has just shown on a clip that was made up" in notes
+    assert "3 requests to loopback hosts, 10 an hour" in notes
+
+    clip_path = project.root / "a.mp4"
+    assert run(capsys, project, "import", str(clip_path), "--quiet")[0] == 0
+    then, notes = plan(capsys, project)
+    assert (then["download"]["there"], then["download"]["to_do"]) == (1, 3)
+    assert then["download"]["requests"] == 2 and then["frames"]["to_do"] == 4
+    assert "shown on clips of birds" in notes
+
+    project.params["download"]["loopback_videos_per_hour"] = 0
+    stages.sources.main(project, "birds")
+    stages.download.main(project, "birds")
+    clips = list(project.clips_dir("birds").glob("*.mp4"))
+    num_bytes = sum(path.stat().st_size for path in clips if path.name != "a.mp4")
+    assert then["download"]["gigabytes"] == pytest.approx(num_bytes / 1e9, rel=0.25, abs=1e-3)
+    for name in ("frames", "flow", "spectrograms"):
+        stages.feature.main(project, name, "birds")
+        paths = project.feature_dir("birds", name).glob("*.h5")
+        num_bytes = sum(path.stat().st_size for path in paths)
+        assert then[name]["gigabytes"] == pytest.approx(num_bytes / 1e9, rel=0.25, abs=1e-3)
+
+    after, _ = plan(capsys, project)
+    assert {row["to_do"] for row in after.values()} == {0}
+    assert {row["there"] for row in after.values()} == {4}
+    assert {row["cpu_hours"] for row in after.values()} == {0.0}
+
+
+def test_without_the_network_nothing_is_requested(project, capsys, monkeypatch):
+    monkeypatch.setattr("pipeline.commands.plan.measure_features", lambda *_: {})
+    project.params["download"]["network"] = False
+    (project.root / "params.yaml").write_text(yaml.safe_dump(project.params))
+    rows, notes = plan(capsys, project)
+    assert rows["download"]["requests"] == 0
+    assert "4 clips are left for `import`" in notes
+
+
+def test_what_it_does_not_know(project, capsys):
+    code, _, message = run(capsys, project, "plan", "bird")
+    assert code == 2 and "bird: neither a recipe" in message
+    # Listing this one renders videos.
+    assert "sample: not listed yet" in run(capsys, project, "plan", "sample")[1]
