@@ -9,7 +9,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from earshot.errors import ParameterError
-from earshot.files import sha256_of
 from earshot.tables import CLIPS, SAMPLES, read_table
 from eval.scoring.selection import ADAPTIVE_CIOU, count_ground_truth, score_selection
 from pipeline.audit.leakage import (
@@ -34,7 +33,7 @@ from train.runs.finished_runs import Decide, ObtainedRun, obtain_run
 from train.runs.run_folder import adopt_run, read_run, write_untrained_run
 from train.runs.run_key import RunInputs, compute_run_key
 from train.runs.settings import read_run_parameters
-from train.weights.initialization import find_init_file
+from train.weights.initialization import hash_first_weights
 
 _SOURCE_DIR = Path(__file__).resolve().parents[1]
 
@@ -213,7 +212,6 @@ def _compute_key(experiment: Experiment, plan: TrainerPlan) -> str:
     # The ground truth of the samples that select decides which epoch is kept.
     parameters = experiment.trained
     selection_ids = data.get_selection_ids(parameters.select_on)
-    init_path = find_init_file(parameters)
     inputs = RunInputs(
         features_dirs={
             name: data.features_dirs[name] for name in features_read(experiment.trained)
@@ -221,7 +219,7 @@ def _compute_key(experiment: Experiment, plan: TrainerPlan) -> str:
         split_ids={"train": data.train_ids, "selection": selection_ids},
         selection_truth=[experiment.box_rule, find_boxes(experiment.samples, selection_ids)],
         hardware=plan.list_deciding_settings(),
-        initial_sha256=None if init_path is None else sha256_of(init_path),
+        initial_sha256=hash_first_weights(parameters),
     )
     return compute_run_key(experiment.trained, inputs, source_dir=_SOURCE_DIR)
 

@@ -49,6 +49,7 @@ PRESETS = {
     "rcgrad": Settings(window_seconds=5.0, sample_rate=16000),
     "flowgrad_train": Settings(window_seconds=5.0, sample_rate=48000),
     "flowgrad_test": Settings(window_seconds=1.0, sample_rate=22050),
+    "soundnet": Settings(window_seconds=10.0, sample_rate=22050),
     "ssltie": Settings(window_seconds=3.0, sample_rate=16000),
 }
 
@@ -57,7 +58,7 @@ PRESETS = {
 class Parameters:
     """Section ``waveform`` of params.yaml: a preset, and settings that replace the preset's."""
 
-    preset: Literal["rcgrad", "flowgrad_train", "flowgrad_test", "ssltie"] = "rcgrad"
+    preset: Literal["rcgrad", "flowgrad_train", "flowgrad_test", "soundnet", "ssltie"] = "rcgrad"
     # None keeps the setting of the preset.
     window_seconds: float | None = None
     anchor: Anchor | None = None

@@ -26,6 +26,7 @@ def test_feature_of_real_sound(tmp_path):
         "rcgrad": ((80000,), "int16", 16000),
         "flowgrad_train": ((240000,), "int16", 48000),
         "flowgrad_test": ((22050,), "int16", 22050),
+        "soundnet": ((220500,), "int16", 22050),
         "ssltie": ((48000,), "int16", 16000),
     }
 

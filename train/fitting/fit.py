@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from earshot.errors import ParameterError, RunError
-from earshot.files import remove_leftovers, sha256_of
+from earshot.files import remove_leftovers
 from pipeline.base.parameters import as_mapping
 from train.data.feature_readers import describe_features
 from train.data.loader import BatchLoader
@@ -34,7 +34,7 @@ from train.fitting.training_state import STATE_NAME, StateSaver, compute_fingerp
 from train.models.registry import make_model
 from train.models.training_parameters import HardwareParameters, TrainingParameters
 from train.runs.run_folder import write_model, write_run
-from train.weights.initialization import begins_trained, find_init_file, initialize
+from train.weights.initialization import begins_trained, hash_first_weights, initialize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,7 +300,7 @@ def _publish(
         "parameters": as_mapping(parameters),
         "status": "ok" if failure is None else "stopped",
         "reason": None if failure is None else str(failure),
-        "initial_sha256": _hash_init_file(parameters),
+        "initial_sha256": hash_first_weights(parameters),
         "is_initially_trained": begins_trained(parameters),
         "selection": result.selection,
         "selected_by": selected_by,
@@ -317,9 +317,3 @@ def _publish(
         "history": list(result.history),
     }
     write_run(result.run_dir, facts)
-
-
-def _hash_init_file(parameters: TrainingParameters) -> str | None:
-    """Return the SHA-256 of the file that ``init`` names; None where it names none."""
-    path = find_init_file(parameters)
-    return None if path is None else sha256_of(path)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from earshot.errors import DataError, ParameterError
-from earshot.files import sha256_of
 from earshot.reader import FeatureReader
 from earshot.tables import SAMPLES, read_table
 from eval.entrants.baselines import make_baseline
@@ -43,7 +42,7 @@ from train.inference.predictor import (
 from train.inference.sound_comparison import compare_sounds
 from train.models.training_parameters import TrainingParameters
 from train.runs.run_folder import RELEASED, read_run
-from train.weights.initialization import find_init_file
+from train.weights.initialization import find_init_file, hash_first_weights
 
 
 def collect_entrants(project: Project, parameters: EvaluationParameters) -> list[Entrant]:
@@ -230,12 +229,12 @@ def _name_recipe(dataset: str, parameters: TrainingParameters) -> str:
 
 def _require_same_init(parameters: TrainingParameters, initial_sha256: str | None) -> None:
     """Fail when the file that ``init`` names changed after the training."""
-    path = find_init_file(parameters)
-    if path is None or initial_sha256 is None:
+    found = hash_first_weights(parameters)
+    if found is None or initial_sha256 is None:
         return
-    found = sha256_of(path)
     if found != initial_sha256:
-        raise DataError(f"{path}: SHA-256 is {found[:16]}..., expected {initial_sha256[:16]}...")
+        changed = find_init_file(parameters) or getattr(parameters, "teacher_weights", None)
+        raise DataError(f"{changed}: SHA-256 is {found[:16]}..., expected {initial_sha256[:16]}...")
 
 
 def _make_entrant(name: str, kind: Kind, predictor: Predictor, **facts: Any) -> Entrant:

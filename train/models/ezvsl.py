@@ -120,8 +120,9 @@ class Model(Localizer):
         """Return the cosine of each place and the sound, scaled to 0..1 (Juanola et al.)."""
         return (own_similarity(embeddings["visual"], embeddings["audio"]) + 1) / 2
 
-    def attach_classifier(self, classifier: ResNetEncoder) -> None:
+    def attach_classifier(self, classifier: nn.Module) -> None:
         """Keep the frozen classifier whose map is mixed in."""
+        assert isinstance(classifier, ResNetEncoder)
         # ObjectGuidance is no module, so the classifier stays out of this model's state dict.
         assert self.settings.object_guidance != "none"
         self._guidance = ObjectGuidance(classifier, kind=self.settings.object_guidance)

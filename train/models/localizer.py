@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from train.models.training_parameters import TrainingParameters
-from train.networks.encoders import ResNetEncoder
 
 # Mean and deviation of RGB values 0..1, as ImageNet's and CLIP's networks expect them.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -46,14 +45,16 @@ class InputFormat:
 
 @dataclass(frozen=True)
 class NeededClassifier:
-    """A frozen ImageNet classifier that a network needs for its maps.
+    """A frozen classifier that a network needs: of ImageNet, or SoundNet.
 
     ``train/weights/initialization.py`` makes it. It is not trained and no part of the state dict.
     """
 
-    backbone: str
-    weights: str  # imagenet, or the path of torchvision's weights
+    backbone: str  # a ResNet, or soundnet8
+    weights: str  # imagenet, or the path of torchvision's (SoundNet's) weights
     needs_head: bool  # whether its class probabilities are used, or only its features
+    is_needed_in_training: bool = False
+    is_needed_at_test: bool = True
 
 
 def make_input_format(parameters: TrainingParameters, **further: Any) -> InputFormat:
@@ -100,7 +101,7 @@ class Localizer(nn.Module):
     reads: ClassVar[tuple[str, ...]] = ()
     # how they become its inputs
     input_format: InputFormat
-    # the classifier that must be attached before ``localize``; None: none
+    # the classifier that must be attached before it is used; None: none
     needed_classifier: NeededClassifier | None = None
 
     # ``similarity`` is defined: sounds can be compared by how well they fit a place
@@ -166,7 +167,7 @@ class Localizer(nn.Module):
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch a training is in, from 0: some losses change in the course of it."""
 
-    def attach_classifier(self, classifier: ResNetEncoder) -> None:
+    def attach_classifier(self, classifier: nn.Module) -> None:
         """Keep the classifier that ``needed_classifier`` describes."""
         raise TypeError(f"{type(self).__module__} needs no classifier")
 

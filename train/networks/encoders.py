@@ -25,6 +25,22 @@ _RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, ...], dict[s
     "resnext50_32x4d": (Bottleneck, (3, 4, 6, 3), {"groups": 32, "width_per_group": 4}),
     "wide_resnet50_2": (Bottleneck, (3, 4, 6, 3), {"width_per_group": 128}),
 }
+# channels of VGG-16's convolutions; M is a pooling
+_VGG16: list[str | int] = [
+    64,
+    64,
+    "M",
+    128,
+    128,
+    "M",
+    *[256] * 3,
+    "M",
+    *[512] * 3,
+    "M",
+    *[512] * 3,
+    "M",
+]
+_NUM_VGG_LAYERS = 29  # up to the last convolution
 FULL_WIDTH = 64  # channels of the first stage of a published ResNet
 MAP_STRIDES = (8, 16, 32)
 
@@ -153,6 +169,36 @@ class FeatureEncoder(nn.Module):
         """Return the feature map of the trunk's last stage."""
         features = self.trunk(x)
         return features.permute(0, 3, 1, 2) if self.is_channels_last else features
+
+
+class VggEncoder(nn.Module):
+    """VGG-16 up to its last convolution, without the ReLU behind it.
+
+    Turns (n, 3, h, w) into (n, num_features, h / 16, w / 16). ``width`` channels come first, 64 as
+    published.
+    """
+
+    stem = rgb_stem = "feature_extraction.0"
+
+    def __init__(self, *, width: int = FULL_WIDTH):
+        super().__init__()
+        channels = [
+            size if isinstance(size, str) else size * width // FULL_WIDTH for size in _VGG16
+        ]
+        self.feature_extraction = torchvision.models.vgg.make_layers(channels)[:_NUM_VGG_LAYERS]
+        self.num_features = int(channels[-2])
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    @staticmethod
+    def own_name(key: str) -> str:
+        """Return the name here of a parameter of torchvision's classifier."""
+        return key.replace("features.", "feature_extraction.", 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the feature map of the last convolution."""
+        return self.feature_extraction(x)
 
 
 def make_encoder(

@@ -15,6 +15,7 @@ _PUBLISHED_PRESETS = {
     "ezvsl": {"spectrograms": "ezvsl"},
     "htf": {"spectrograms": "htf"},
     "sslalignment": {"spectrograms": "sslalignment"},
+    "attention10k": {"waveforms": "soundnet"},
     "ssltie": {"waveforms": "ssltie"},
     "rcgrad": {"waveforms": "rcgrad"},
     "flowgrad_h": {"waveforms": "flowgrad_test"},

@@ -4,19 +4,22 @@ ImageNet's are torchvision's: fetched once and checked by their hash, or read fr
 classifiers have the same ones.
 """
 
+import hashlib
 from pathlib import Path
 
 import torch
 import torchvision
 
 from earshot.errors import DataError, ParameterError
-from train.models.localizer import Localizer
+from earshot.files import sha256_of
+from train.models.localizer import Localizer, NeededClassifier
 from train.models.training_parameters import TrainingParameters
 from train.networks.encoders import FULL_WIDTH, FeatureEncoder, ResNetEncoder
+from train.networks.soundnet import SoundNet
 from train.runs.run_folder import MODEL_NAME
 from train.runs.tensor_files import load_tensors
 from train.weights.fetch import fetch_weights
-from train.weights.published_layouts import recognize_method
+from train.weights.published_layouts import recognize_method, require_fit
 from train.weights.state_dicts import find_state_dict
 
 _ALTERNATIVES = (
@@ -86,6 +89,8 @@ def initialize(
     if parameters.init != "random":
         _load_first_weights(model, parameters, weights_dir=weights_dir)
     model.take_first_weights()
+    if model.needed_classifier is not None and model.needed_classifier.is_needed_in_training:
+        _attach(model, model.needed_classifier, weights_dir=weights_dir)
 
 
 def _load_first_weights(
@@ -165,14 +170,52 @@ def attach_classifier(model: Localizer, *, weights_dir: Path | None) -> None:
         DataError: The weights cannot be fetched or read, or do not fit.
     """
     needed = model.needed_classifier
-    if needed is not None:
-        classifier = load_classifier(
-            needed.backbone,
-            source=needed.weights,
-            needs_head=needed.needs_head,
-            weights_dir=weights_dir,
+    if needed is not None and needed.is_needed_at_test:
+        _attach(model, needed, weights_dir=weights_dir)
+
+
+def _attach(model: Localizer, needed: NeededClassifier, *, weights_dir: Path | None) -> None:
+    if needed.backbone == "soundnet8":
+        model.attach_classifier(load_soundnet(Path(needed.weights).expanduser()))
+        return
+    classifier = load_classifier(
+        needed.backbone,
+        source=needed.weights,
+        needs_head=needed.needs_head,
+        weights_dir=weights_dir,
+    )
+    model.attach_classifier(classifier)
+
+
+def load_soundnet(path: Path) -> SoundNet:
+    """Read SoundNet's weights.
+
+    Raises:
+        DataError: The file is not there, or differs from the network in any key or shape.
+    """
+    if not path.is_file():
+        raise DataError(
+            f"teacher_weights {path}: no such file, expected SoundNet's weights (sound8.pth); "
+            "docs/training.md says where to get them"
         )
-        model.attach_classifier(classifier)
+    network = SoundNet()
+    state = _read_weights(path)
+    require_fit(state, network.state_dict(), path, "soundnet8")
+    network.load_state_dict(state)
+    return network
+
+
+def hash_first_weights(parameters: TrainingParameters) -> str | None:
+    """Hash the files that a training begins with; None: there are none.
+
+    These are the file of ``init`` and, for methods that have one, of ``teacher_weights``.
+    """
+    path = find_init_file(parameters)
+    teacher = Path(getattr(parameters, "teacher_weights", "imagenet")).expanduser()
+    hashes = [sha256_of(file) for file in (path, teacher) if file is not None and file.is_file()]
+    if len(hashes) < 2:
+        return hashes[0] if hashes else None
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def load_classifier(

@@ -9,6 +9,8 @@ After ``find_state_dict`` the names of the published checkpoints are:
 | ssltie | ``imgnet``, ``audnet``, ``vision_fc1``, ``conv3``, ``norm3`` | |
 | slavc | ``imgnet``, ``audnet``, ``img_proj1`` | and a momentum copy of each |
 | htf | ``imgnet``, ``audnet``, ``flowatt`` | ``flownet`` with the CNN for flow |
+| attention10k | ``vision_embedding_model``, ``sound_fc1``, ... | |
+| dmc | ``visual_net``, ``audio_net``, ``fc_v_1``, ... | |
 | rcgrad | ``image_encoder``, ``audio_encoder`` | an unused convolution |
 | flowgrad_ic | ``image_encoder``, ``audio_encoder`` | a first convolution of four channels |
 | flowgrad_en | ``image_encoder``, ``audio_encoder``, ``flow_encoder`` | |
@@ -49,6 +51,11 @@ def recognize_method(state: StateDict) -> dict[str, str] | None:
             return {"method": "flowgrad_en"}
         has_flow_channel = _count_channels(state, _FLOW_STEM_KEY) == _FLOWGRAD_IC_CHANNELS
         return {"method": "flowgrad_ic" if has_flow_channel else "rcgrad"}
+
+    if {"vision_embedding_model", "sound_fc1"} <= parts:
+        return {"method": "attention10k"}
+    if {"visual_net", "audio_net"} <= parts:
+        return {"method": "dmc"}
 
     # LVS, EZ-VSL and Hear The Flow have the same names of encoders.
     if {"imgnet", "audnet"} <= parts:

@@ -10,6 +10,7 @@ from earshot.errors import DataError, ParameterError
 from eval.entrants.baselines import make_flow_map
 from pipeline.base.progress import Progress
 from tests.helpers import flowgrad_rules
+from tests.helpers.teachers import write_soundnet
 from tests.helpers.toy_features import write_features
 from train.data.feature_readers import open_readers
 from train.inference.entrants import _make_entrant
@@ -17,13 +18,13 @@ from train.inference.predictor import Predictor, load_predictor, make_untrained_
 from train.models.registry import METHODS, build_parameters, make_model
 from train.networks.encoders import make_encoder
 from train.runs.run_folder import read_features, write_model
-from train.weights.initialization import initialize
+from train.weights.initialization import attach_classifier, initialize
 
 SMALL = {"width": 8, "image_size": 64, "init": "random", "spectrogram_pooling": 4}
 
 
 def small_parameters(method, **settings):
-    if method == "htf":
+    if method in ("htf", "attention10k"):
         settings["freeze_vision"] = False
     return build_parameters({"method": method, **SMALL, **settings}, "test")
 
@@ -36,8 +37,11 @@ def toy(tmp_path_factory):
 @pytest.mark.parametrize("method", METHODS)
 def test_written_model_predicts_as_in_memory(toy, tmp_path, method):
     dirs, ids, _ = toy
-    parameters = small_parameters(method)
+    teacher = {"teacher_weights": write_soundnet(tmp_path)} if method == "attention10k" else {}
+    parameters = small_parameters(method, **teacher)
     model = make_model(parameters, seed=4)
+    if teacher:
+        attach_classifier(model, weights_dir=None)
     write_model(tmp_path, model, parameters, features={"frames": {"short_side": 48}})
     predictor = load_predictor(tmp_path, device="cpu")
     assert predictor.parameters == parameters

@@ -1,0 +1,34 @@
+"""Make ``golden_compared.npz``: what the code of the older methods computes.
+
+DMC and Attention10k.
+``compared_state_dict_keys.json`` has the names and shapes of their tensors.
+
+    python -m tests.data.make_golden_compared
+
+The numbers were made by running the authors' code on weights and inputs by formula. They lie in the
+shared folder; this script takes what the tests read.
+"""
+
+import json
+
+import numpy as np
+
+from tests.helpers.paths import DATA, SHARED
+
+_METHODS = ("dmc", "attention10k", "soundnet8")
+_PARTS = ("dmc", "contrastive5", "attention10k_", "soundnet8_")
+
+
+def main() -> None:
+    """Write both files."""
+    golden = np.load(SHARED / "golden" / "compared_models.npz")
+    kept = {name: values for name, values in golden.items() if name.startswith(_PARTS)}
+    np.savez_compressed(DATA / "golden_compared.npz", **kept)
+
+    keys = json.loads((SHARED / "golden" / "compared_state_dict_keys.json").read_text())
+    text = json.dumps({name: keys[name] for name in _METHODS}, separators=(",", ":"))
+    (DATA / "compared_state_dict_keys.json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
