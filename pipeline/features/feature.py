@@ -5,7 +5,7 @@ clip can then serve several features and moments (``pipeline.features.extract``)
 computes its array from what was decoded. It decodes and stores nothing itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -100,6 +100,7 @@ class Feature:
     attributes: Mapping[str, object]  # units and layout
     needs: FindNeeds
     compute: Compute | None  # None: only keys are wanted here
+    prepare: Callable[[], object] | None = None  # compiles its code, and keeps it on the disk
 
     @property
     def can_compute(self) -> bool:

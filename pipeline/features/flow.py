@@ -20,7 +20,7 @@ from earshot.errors import MediaError
 from pipeline.features.feature import Decoded, Extracted, Feature, Moment, Needs
 from pipeline.features.float16 import to_float16
 from pipeline.features.resize import fit_short_side, resize_stored
-from pipeline.kernels.farneback import compute_farneback
+from pipeline.kernels.farneback import compute_farneback, load_refine_level
 from pipeline.media.pictures.frame import VideoFrame
 from pipeline.media.reader import MediaInfo
 
@@ -221,6 +221,7 @@ def make_feature(parameters: Parameters) -> Feature:
         },
         needs=functools.partial(_find_needs, parameters),
         compute=functools.partial(_compute, parameters),
+        prepare=load_refine_level,
     )
 
 

@@ -142,18 +142,21 @@ def _start_local_cluster(parameters: ClusterParameters, num_workers: int) -> Ite
     from distributed import Client, LocalCluster
     from distributed.system import MEMORY_LIMIT
 
+    from pipeline.shards.worker_exits import WatchedNanny, shown_log_of_nannies
+
     # Dask would give a worker the share of one core, however few the workers are. On a machine with
     # many cores that is too little for one 4K video.
     share = max(MEMORY_LIMIT // num_workers, int(2 * _LEAST_MEMORY_GIB * 2**30))
     memory_limit = int(parameters.memory_limit_gib * 2**30) or share
 
-    with dask.config.set(_LOCAL_CONFIG):
+    with dask.config.set(_LOCAL_CONFIG), shown_log_of_nannies():
         try:
             # One thread each: a worker is one core, and its death costs one task.
             cluster = LocalCluster(
                 n_workers=num_workers,
                 threads_per_worker=1,
                 processes=True,
+                worker_class=WatchedNanny,
                 memory_limit=memory_limit,
                 dashboard_address="127.0.0.1:0",
                 scheduler_kwargs={"dashboard": parameters.dashboard},

@@ -13,6 +13,7 @@ reads a clip. These are the files of one run, in a folder that the client and al
 | | | all clips are read | ``{"clip": null}``: no clip is the suspect |
 | | | the try ends or raises | the file is removed; after a ``MemoryError`` it stays |
 | ``T.0000.hung`` | client | the file has not grown in time | nothing |
+| ``T.0000.ended`` | client | its worker is gone | how the worker ended |
 | ``T.result`` | worker | the task is done | the pickled result |
 
 A ``.jsonl`` file that stays belongs to a worker that is gone, and its last clip is the suspect. A
@@ -24,6 +25,7 @@ Results are files as well: the client can collect them even if the worker dies r
 The folder belongs to one run, so that a run which a user interrupts makes no clip a suspect.
 """
 
+import contextlib
 import json
 import os
 import pickle
@@ -142,6 +144,22 @@ class CrashLog:
         except FileNotFoundError:
             return None  # it has ended meanwhile
 
+    def note_end(self, worker: str, how: str) -> None:
+        """Note how a worker ended, beside the notes of its tries that have not ended."""
+        for path in self.folder.glob("*.jsonl"):
+            with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
+                if _read_notes(path).get("worker") == worker:
+                    _end_path(path).write_text(how)
+
+    def find_ends(self, task_id: str) -> dict[str, str]:
+        """Return how the last worker ended that read a clip, by clip id, where that is known."""
+        ends = {}
+        for path in sorted(self.folder.glob(f"{task_id}.*.jsonl")):
+            suspect = _read_notes(path).get("clip")
+            if suspect is not None and _end_path(path).exists():
+                ends[suspect] = _end_path(path).read_text()
+        return ends
+
     def mark_hung(self, path: Path) -> None:
         """Mark the try with these notes as one that made no progress in time."""
         _hung_path(path).touch()
@@ -149,6 +167,10 @@ class CrashLog:
 
 def _hung_path(path: Path) -> Path:
     return path.with_suffix(".hung")
+
+
+def _end_path(path: Path) -> Path:
+    return path.with_suffix(".ended")
 
 
 def _read_notes(path: Path) -> dict[str, str | None]:

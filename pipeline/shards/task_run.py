@@ -74,6 +74,9 @@ def run_tasks(
             _return_free_memory()
         return
 
+    if parameters.scheduler_address is None:
+        _prepare(tasks)
+
     # Each run has a folder of its own, so that an interrupted one makes no clip a suspect.
     folder = shared_dir / f"{FOLDER_PREFIX}{secrets.token_hex(4)}"
     log = CrashLog(folder, max_attempts=parameters.max_attempts)
@@ -83,6 +86,17 @@ def run_tasks(
             yield from TaskRun(client, tasks, extract, parameters, log)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prepare(tasks: Sequence[Task]) -> None:
+    """Compile what the features need, so that workers load it from the disk.
+
+    While a worker compiles it sends no heartbeat, on a busy machine for longer than it may be
+    silent. It would be taken for one that hangs, and its clip for the cause.
+    """
+    features = [shard.feature for task in tasks for shard in task.shards]
+    for prepare in {feature.prepare for feature in features if feature.prepare is not None}:
+        prepare()
 
 
 def _run_here(task: Task, extract: Extract, *, max_errors: int) -> TaskResult:
@@ -145,9 +159,10 @@ def _run_on_worker(packed: _PackedTask, log: CrashLog) -> None:
 
     # Clips that ended too many workers before are skipped this time.
     skip_reasons = log.find_clips_to_skip(task.task_id)
+    ends = log.find_ends(task.task_id) if skip_reasons else {}
     notes = log.begin_try(task.task_id, address)
     try:
-        result = run_task(task, extract=extract, skip_reasons=skip_reasons, notes=notes)
+        result = run_task(task, extract=extract, skip_reasons=skip_reasons, ends=ends, notes=notes)
         log.write_result(task.task_id, result)
     except MemoryError:
         # The clip is the suspect, as if the kernel had ended the process.
@@ -212,6 +227,7 @@ class TaskRun:
                     self._check_workers()
                     last_check = time.monotonic()
         finally:
+            self._watch.print_lost_workers(is_last=True)
             # After an error, or if the caller stops early, nobody waits for the remaining tasks.
             self._client.cancel(list(self._futures.values()), force=True)
 

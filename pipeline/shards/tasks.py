@@ -75,6 +75,7 @@ def run_task(
     *,
     extract: Extract,
     skip_reasons: Mapping[str, str] | None = None,
+    ends: Mapping[str, str] | None = None,
     notes: TaskNotes | None = None,
 ) -> TaskResult:
     """Compute and publish the shards of a task.
@@ -87,6 +88,7 @@ def run_task(
         extract: What computes the arrays of a clip.
         skip_reasons: Clips that ended the worker of earlier tries, with the reason. They are not
             read, and their samples fail.
+        ends: How the worker of such a clip ended, where that is known.
         notes: Where the worker writes what it is doing.
     """
     finished = _find_finished(task)
@@ -98,7 +100,9 @@ def run_task(
     failures: dict[str, list[Failure]] = {shard.feature.name: [] for shard in task.shards}
     features = [shard.feature for shard in task.shards]
     for work in task.work:
-        outcomes = extract_clip(work, features, extract, skip_reasons=skip_reasons, notes=notes)
+        outcomes = extract_clip(
+            work, features, extract, skip_reasons=skip_reasons, ends=ends, notes=notes
+        )
         for shard in task.shards:
             name = shard.feature.name
             for moment, outcome in zip(work.moments, outcomes, strict=True):
@@ -167,6 +171,7 @@ def extract_clip(
     *,
     skip_reasons: Mapping[str, str] | None,
     notes: TaskNotes | None,
+    ends: Mapping[str, str] | None = None,
 ) -> list[dict[str, Extracted]]:
     """Compute features of one clip, and turn what goes wrong into failures of its samples.
 
@@ -175,6 +180,7 @@ def extract_clip(
         features: What to compute.
         extract: What computes them.
         skip_reasons: Clips that are not read, with the reason.
+        ends: How the worker of such a clip ended, where that is known.
         notes: Where the worker writes what it is doing.
 
     Returns:
@@ -187,7 +193,9 @@ def extract_clip(
     reason = (skip_reasons or {}).get(work.clip.clip_id)
     if reason is not None:
         problem = "made no progress in time" if reason == "timeout" else "ended its worker process"
-        failed = Extracted(None, reason=reason, detail=f"reading the clip {problem}, repeatedly")
+        how = (ends or {}).get(work.clip.clip_id)
+        detail = f"reading the clip {problem}, repeatedly{f': {how}' if how else ''}"
+        failed = Extracted(None, reason=reason, detail=detail)
         return [dict.fromkeys(names, failed) for _ in work.moments]
 
     if notes is not None:

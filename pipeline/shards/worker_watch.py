@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _MIN_WAIT_SECONDS = 30.0  # for a first worker, or for new ones when all are gone
 _RESTART_TIMEOUT_SECONDS = 10.0
+_END_WAIT_SECONDS = 5.0  # until it is known how a worker ended
+_UNKNOWN_END = "a crash, or more memory than it may use: cluster.memory_limit_gib"
 
 
 class NoWorkersError(Exception):
@@ -35,12 +37,15 @@ class WorkerWatch:
 
     def __init__(self, client: "Client", parameters: ClusterParameters, log: CrashLog):
         self._client, self._parameters, self._log = client, parameters, log
+        self._is_local = parameters.scheduler_address is None
         # Of each try, the size of its notes and when they had grown to it.
         self._note_sizes: dict[Path, tuple[int, float]] = {}
         # Of each worker, the scheduler's time of its last heartbeat and when we saw it first.
         self._heartbeats: dict[str, tuple[float, float]] = {}
         # The workers at the last check, without those that were replaced since.
         self._known_workers: set[str] = set()
+        # The workers that are gone and not printed yet, and since when.
+        self._gone: dict[str, float] = {}
         self._without_workers_since: float | None = None
         # The workers that were restarted because of their software, and their nannies. A nanny is
         # the process that starts a worker; it keeps its address when the worker gets another.
@@ -56,7 +61,8 @@ class WorkerWatch:
         """
         now = time.monotonic()
         workers = self._list_workers()
-        self._print_lost_workers(set(workers))
+        self._note_lost_workers(set(workers), now)
+        self.print_lost_workers()
         self._check_any_left(workers, now)
 
         silent = {
@@ -100,14 +106,38 @@ class WorkerWatch:
             self._heartbeats[address] = (last_seen, now)
         return now - self._heartbeats[address][1] > self._parameters.silence_timeout_seconds
 
-    def _print_lost_workers(self, addresses: set[str]) -> None:
-        for address in sorted(self._known_workers - addresses):
+    def _note_lost_workers(self, addresses: set[str], now: float) -> None:
+        for address in self._known_workers - addresses:
+            self._gone[address] = now
+        self._known_workers = addresses
+
+    def print_lost_workers(self, *, is_last: bool = False) -> None:
+        """Print which workers are gone and, of a local cluster, how they ended.
+
+        Args:
+            is_last: Do not wait until it is known how they ended.
+        """
+        for address, since in sorted(self._gone.items()):
+            how = self._find_exit(address)
+            # Who started a worker sees its end a little later than the scheduler does.
+            is_late = is_last or time.monotonic() - since > _END_WAIT_SECONDS
+            if how is None and self._is_local and not is_late:
+                continue
+
+            del self._gone[address]
+            if how is not None:
+                self._log.note_end(address, how)
             print(
-                f"worker {address} is gone (a crash, or more memory than it may use: "
-                "cluster.memory_limit_gib); its task goes to another",
+                f"worker {address} is gone ({how or _UNKNOWN_END}); its task goes to another",
                 file=sys.stderr,
             )
-        self._known_workers = addresses
+
+    def _find_exit(self, address: str) -> str | None:
+        if not self._is_local:
+            return None  # it ended on a machine where nobody watches
+        from pipeline.shards.worker_exits import find_exit
+
+        return find_exit(address)
 
     def _check_any_left(self, workers: Mapping[str, Any], now: float) -> None:
         wait_seconds = max(_MIN_WAIT_SECONDS, self._parameters.clip_timeout_seconds)

@@ -18,12 +18,15 @@ import pytest
 from earshot.errors import ParameterError, RunError
 from earshot.reader import FeatureReader
 from pipeline.base.parameters import build as build_parameters
+from pipeline.features import flow
+from pipeline.kernels.farneback import load_refine_level
 from pipeline.shards import task_run
 from pipeline.shards.cluster import ClusterParameters, open_client
 from pipeline.shards.crash_log import CrashLog
 from pipeline.shards.software import LOADED, read_software, require_software
+from pipeline.shards.worker_exits import describe_exit
 from tests.helpers.fake_cache import build, contents
-from tests.helpers.fake_features import make_dataset
+from tests.helpers.fake_features import make_dataset, make_feature
 from tests.helpers.paths import ROOT
 
 TEXTS = {f"clip{i:03d}": f"text {i}" for i in range(24)}
@@ -43,10 +46,10 @@ def test_clips_that_crash_hang_or_take_all_memory_fail_and_the_others_do_not(tmp
         shard_samples=8,
     )
     assert (report.ok, report.failed) == (21, {"crashed": 2, "timeout": 1})
-    assert (
-        "is gone (a crash, or more memory than it may use: cluster.memory_limit_gib)"
-        in capsys.readouterr().err
-    )
+    err = capsys.readouterr().err
+    assert "is gone (it was ended by SIGSEGV, a crash in a decoder or library)" in err
+    assert "is gone (it used more memory than cluster.memory_limit_gib allows (0." in err
+    assert "Dask: Worker" in err and "exceeded 95% memory budget" in err
     reader = FeatureReader(tmp_path / "frames")
     assert [reader.reason(f"{clip_id}_0") for clip_id in poison] == [
         "crashed",
@@ -374,3 +377,41 @@ def test_local_workers_that_cannot_start_give_one_sentence(tmp_path, monkeypatch
         RunError, match=r"2 local worker processes could not be started .*Nanny failed to start"
     ):
         build(tmp_path, make_dataset(tmp_path, TEXTS), cluster=local())
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (-11, "it was ended by SIGSEGV, a crash in a decoder or library"),
+        (-9, "it was ended by SIGKILL, as by a system that is out of memory"),
+        (-15, "it was ended by SIGTERM"),
+        (-250, "it was ended by signal 250"),
+        (3, "it ended with exit code 3"),
+    ],
+)
+def test_how_a_worker_ended_is_said_of_its_clip(tmp_path, code, words):
+    assert describe_exit(code) == words
+    log = CrashLog(tmp_path, max_attempts=1)
+    log.begin_try("task", "tcp://a").begin_clip("bad")
+    log.note_end("tcp://b", "another worker")
+    assert log.find_ends("task") == {}
+    log.note_end("tcp://a", words)
+    assert log.find_ends("task") == {"bad": words}
+
+
+def test_code_is_compiled_before_workers_start(tmp_path, monkeypatch):
+    steps = []
+    feature = dataclasses.replace(make_feature(), prepare=lambda: steps.append("compiled"))
+
+    @contextlib.contextmanager
+    def no_client(*_, **__):
+        steps.append("workers")
+        raise RunError("stop")
+        yield
+
+    monkeypatch.setattr(task_run, "open_client", no_client)
+    with pytest.raises(RunError, match="stop"):
+        build(tmp_path, make_dataset(tmp_path, TEXTS), feature=feature, cluster=local())
+    assert steps == ["compiled", "workers"]
+    parameters = build_parameters(flow.Parameters, {}, "flow")
+    assert flow.make_feature(parameters).prepare is load_refine_level

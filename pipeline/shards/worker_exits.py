@@ -1,0 +1,69 @@
+"""Keep how worker processes of a local cluster ended: an exit code, a signal, too much memory.
+
+Dask's nanny starts a worker and sees its end, but tells nobody. Workers of a remote scheduler end
+on other machines: there, what Dask prints is all that there is.
+"""
+
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+
+from distributed import Nanny
+
+# How each worker ended, by its address. Nannies live in the process of the client.
+_EXITS: dict[str, str] = {}
+_TOO_MUCH_MEMORY = "it used more memory than cluster.memory_limit_gib allows"
+_HINTS = {
+    signal.SIGKILL: ", as by a system that is out of memory",
+    signal.SIGSEGV: ", a crash in a decoder or library",
+    signal.SIGABRT: ", a decoder or library gave up",
+    signal.SIGBUS: ", a file that was cut off while it was read, or a full disk",
+}
+
+
+class WatchedNanny(Nanny):
+    """A nanny that notes how its worker ended."""
+
+    def _on_worker_exit_sync(self, exitcode: int) -> None:
+        address = self.worker_address
+        if address is not None and exitcode:
+            _EXITS.setdefault(address, describe_exit(exitcode))
+        super()._on_worker_exit_sync(exitcode)
+
+    def log_event(self, topic: str, msg: dict) -> None:
+        """Note that Dask ends a worker because of its memory."""
+        if topic == "worker-restart-memory":
+            _EXITS[msg["worker"]] = f"{_TOO_MUCH_MEMORY} ({msg['rss'] / 2**30:.2f} GiB)"
+        super().log_event(topic, msg)
+
+
+def describe_exit(exit_code: int) -> str:
+    """Return how a process ended in words; signals are negative exit codes."""
+    if exit_code >= 0:
+        return f"it ended with exit code {exit_code}"
+    try:
+        number = signal.Signals(-exit_code)
+    except ValueError:
+        return f"it was ended by signal {-exit_code}"
+    return f"it was ended by {number.name}{_HINTS.get(number, '')}"
+
+
+def find_exit(address: str) -> str | None:
+    """Return how the worker with an address ended; None if nobody here saw it."""
+    return _EXITS.get(address)
+
+
+@contextlib.contextmanager
+def shown_log_of_nannies() -> Iterator[None]:
+    """Print Dask's warnings about its workers, which it otherwise keeps to itself."""
+    logger = logging.getLogger("distributed.nanny")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("Dask: %(message)s"))
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
