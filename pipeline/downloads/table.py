@@ -20,7 +20,7 @@ from pipeline.downloads.reasons import find_reason
 
 _DETAIL_CHARACTERS = 500
 _NETWORK_IS_OFF = "network is off"
-_ROWS_PER_BATCH = 10_000
+_ROWS_PER_BATCH = 2_000
 _HASH_DIGITS = 32  # of SHA-256, 128 bits: enough to tell a million files apart
 
 # Columns that describe a clip's file; null where there is none.
