@@ -61,7 +61,9 @@ class DownloadParameters:
     num_workers: int = 2  # processes that fetch videos
     max_height: int = 360  # pixels of the shorter side; larger pictures are shrunk
     format: str | None = None  # yt-dlp's format expression; None: best around max_height
-    ffmpeg: str = "auto"  # auto, system, package, or the path of a program
+    # auto (the package imageio-ffmpeg, which is pinned, else the machine's own), package, system
+    # (the machine's), or the path of a program
+    ffmpeg: str = "auto"
     section_above_seconds: float = 120.0  # of longer videos only the sections are fetched
     allow_duplicates: bool = False  # whether clips with the same bytes are all ok
     max_failed_fraction: float = 0.9  # the stage fails when a larger part of the clips is missing

@@ -1,4 +1,4 @@
-"""Find the ffmpeg program: the machine's own, or that of the PyPI package imageio-ffmpeg.
+"""Find the ffmpeg program: that of the PyPI package imageio-ffmpeg, or the machine's own.
 
 Reading media needs neither, because PyAV brings FFmpeg's libraries. Downloading with yt-dlp and
 cutting clips need the program.
@@ -19,29 +19,27 @@ def find_ffmpeg(source: str | Path = "auto") -> Path:
     """Return the path of an ffmpeg program.
 
     Args:
-        source: ``auto`` (the machine's ffmpeg if it has one, else the package's), ``system``,
-            ``package``, or the path of an executable file.
+        source: ``auto`` (the package's, which is pinned, else the machine's), ``package``,
+            ``system`` (the machine's), or the path of an executable file.
 
     Raises:
         EarshotError: There is no such program.
     """
-    if source in ("auto", "system"):
-        found = shutil.which("ffmpeg")
-        if found:
-            return Path(found)
-        if source == "system":
-            raise EarshotError(
-                "ffmpeg: not found on this machine's PATH; install it, or use the package's "
-                "(ffmpeg: package)"
-            )
-
     if source in ("auto", "package"):
         try:
             return Path(imageio_ffmpeg.get_ffmpeg_exe())
         except RuntimeError as error:
+            if source == "package":
+                raise EarshotError(f"ffmpeg: imageio-ffmpeg has none: {error}") from error
+
+    if source in ("auto", "system"):
+        found = shutil.which("ffmpeg")
+        if not found:
             raise EarshotError(
-                f"ffmpeg: not on PATH and imageio-ffmpeg has none either: {error}"
-            ) from error
+                "ffmpeg: not found on this machine's PATH; install it, or the package "
+                "imageio-ffmpeg (ffmpeg: package)"
+            )
+        return Path(found)
 
     path = Path(source).expanduser()
     if not path.is_file() or not os.access(path, os.X_OK):
