@@ -22,7 +22,7 @@ from pipeline.base.project import Project
 from pipeline.datasets.dataset import check_test_splits, find_own_tables, load
 from pipeline.datasets.dataset import names as dataset_names
 from pipeline.downloads.parameters import DownloadParameters
-from pipeline.features.configure import load_module
+from pipeline.features.configure import check_variants, load_module
 from pipeline.features.registry import FEATURES
 from pipeline.shards.cluster import ClusterParameters
 from stages.feature import CacheParameters
@@ -37,7 +37,7 @@ SECTIONS = {
     "report": ReportParameters,
 }
 _OTHERS = (
-    *("datasets", "models", "released", "sources"),
+    *("datasets", "models", "released", "sources", "variants", "feature_variants"),
     *("train_presets", "train", "weights", "hardware"),
 )
 
@@ -72,6 +72,7 @@ def check_params(project: Project) -> None:
         top, _, key = entry.section.partition(".")
         if top in project.params and (not key or key in _mapping(project, top)):
             project.parameters(load_module(name).Parameters, entry.section)
+    check_variants(project)
 
     # A machine that only prepares data has no PyTorch, and trains nothing.
     if importlib.util.find_spec("torch") is not None:
@@ -124,13 +125,15 @@ def _check_names(project: Project) -> None:
 def _check_training(project: Project) -> None:
     # Here, because they import torch.
     from train.models.training_parameters import HardwareParameters
-    from train.runs.settings import read_run_parameters
+    from train.runs.run_checks import check_chosen_run, check_run
     from train.weights.released import ReleasedWeights
 
     if "hardware" in project.params:
         project.parameters(HardwareParameters, "hardware")
     for name in _mapping(project, "train"):
-        read_run_parameters(project, name)
+        check_run(project, name)
+    for name in project.names("models") if project.params.get("datasets") else ():
+        check_chosen_run(project, name)
     for name in _mapping(project, "weights"):
         project.parameters(ReleasedWeights, f"weights.{name}")
     for name in _mapping(project, "train_presets"):

@@ -18,7 +18,7 @@ def main(project: Project, dataset: str) -> None:
     parameters = project.parameters(Parameters, FEATURES["detections"].section)
     feature = make_detections_feature(parameters, weights_dir=project.weights_dir)
     with noted_user_files(project, f"detections@{dataset}"):
-        build_and_count(project, dataset, feature)
+        build_and_count(project, dataset, feature.name, feature)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""``frames@DATASET`` and the other features: ``python -m stages.feature NAME DATASET``."""
+"""``frames@DATASET`` and other features and variants: ``python -m stages.feature NAME DATASET``."""
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from earshot.errors import ParameterError
@@ -38,17 +38,22 @@ def main(project: Project, name: str, dataset: str) -> None:
         raise ParameterError(
             f"feature {name}: a network computes it; run `dvc repro {name}@{dataset}`"
         )
-    build_and_count(project, dataset, feature, configure_companions(project, name))
+    build_and_count(project, dataset, name, feature, configure_companions(project, name))
 
 
 def build_and_count(
-    project: Project, dataset: str, feature: Feature, companions: Sequence[Feature] = ()
+    project: Project,
+    dataset: str,
+    name: str,
+    feature: Feature,
+    companions: Sequence[Feature] = (),
 ) -> None:
-    """Bring a feature of all samples into its folder and count it in ``<feature>.json``.
+    """Bring a feature of all samples into its folder and count it in ``<name>.json``.
 
     Args:
         project: The checkout.
         dataset: Whose samples.
+        name: Of the folder: the feature's own name, or that of a variant. All share one store.
         feature: What to compute.
         companions: Features that are extracted in the same pass over each video. Their own stages
             find the arrays in their stores.
@@ -63,7 +68,7 @@ def build_and_count(
         folders=FeatureFolders(
             project.clips_dir(dataset),
             project.store_dir(dataset, feature.name),
-            project.feature_dir(dataset, feature.name),
+            project.feature_dir(dataset, name),
         ),
         options=BuildOptions(
             cluster=cluster,
@@ -73,8 +78,8 @@ def build_and_count(
         companions=companions,
     )
     # Not reached if too many samples failed: an account stands for a build that succeeded.
-    print(f"{dataset}: {report.describe()}")
-    write_account(project, dataset, feature.name, num_bytes=report.bytes)
+    print(f"{dataset}: {replace(report, feature=name).describe()}")
+    write_account(project, dataset, name, num_bytes=report.bytes)
 
 
 def find_inputs(project: Project, _: str, dataset: str) -> list[Path]:

@@ -32,7 +32,7 @@ from train.models.training_parameters import HardwareParameters, TrainingParamet
 from train.runs.finished_runs import Decide, ObtainedRun, obtain_run
 from train.runs.run_folder import adopt_run, read_run, write_untrained_run
 from train.runs.run_key import RunInputs, compute_run_key
-from train.runs.settings import read_run_parameters
+from train.runs.settings import read_run_data, read_run_parameters
 from train.weights.initialization import hash_first_weights
 
 _SOURCE_DIR = Path(__file__).resolve().parents[1]
@@ -78,12 +78,11 @@ class Experiment:
         )
 
 
-def read_experiment(project: Project, dataset: str, name: str) -> Experiment:
+def read_experiment(project: Project, name: str) -> Experiment:
     """Read the parameters, tables and splits of a run.
 
     Args:
         project: whose params.yaml and tables are read.
-        dataset: on which the run is trained.
         name: of the run.
 
     Raises:
@@ -91,7 +90,11 @@ def read_experiment(project: Project, dataset: str, name: str) -> Experiment:
         RunError: the training split has clips of a test split, and that is not allowed.
     """
     parameters = read_run_parameters(project, name)
-    require_datasets(project, dataset, features_read(parameters), reader=f"run {name}")
+    inputs = read_run_data(project, name)
+    dataset = inputs.find_dataset(project)
+    # The network knows a feature by its own name, whichever variant the run reads.
+    features = inputs.find_features(features_read(parameters))
+    require_datasets(project, dataset, features.values(), reader=f"run {name}")
     audit = project.parameters(AuditParameters, "audit")
     samples = read_table(project.samples_table_path(dataset), SAMPLES)
     clips = read_table(project.clips_table_path(dataset), CLIPS)
@@ -108,7 +111,7 @@ def read_experiment(project: Project, dataset: str, name: str) -> Experiment:
     # The samples of each split, and only the features that the method reads.
     data = TrainingData(
         features_dirs={
-            feature: project.feature_dir(dataset, feature) for feature in features_read(parameters)
+            feature: project.feature_dir(dataset, folder) for feature, folder in features.items()
         },
         train_ids=find_split_ids(samples, parameters.train_split),
         val_ids=find_split_ids(samples, parameters.val_split),
@@ -136,23 +139,23 @@ def read_experiment(project: Project, dataset: str, name: str) -> Experiment:
     )
 
 
-def train_run(project: Project, dataset: str, name: str) -> str | None:
+def train_run(project: Project, name: str) -> str | None:
     """Write the run folder and the curves of a run: train it, or bring back a finished run.
 
     Args:
         project: whose params.yaml, tables and cache are read.
-        dataset: on which the run is trained.
         name: of the run.
 
     Returns:
         What was done, in words; None in further processes of a training, which write nothing.
     """
-    experiment = read_experiment(project, dataset, name)
+    experiment = read_experiment(project, name)
 
     # A dataset without a training split, such as a folder of videos, is only evaluated.
     folders = {"run": project.run_dir(name), "curves": project.curves_dir(name)}
     if not experiment.data.train_ids:
-        reason = f"dataset {dataset} has no samples in split {experiment.parameters.train_split!r}"
+        split = experiment.parameters.train_split
+        reason = f"dataset {experiment.dataset} has no samples in split {split!r}"
         if not find_launch(os.environ).is_first:
             return None
         write_untrained_run(

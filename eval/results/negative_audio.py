@@ -33,6 +33,7 @@ from eval.scoring.negative_audio import (
 )
 from eval.scoring.upsampling import upsample
 from pipeline.datasets.dataset import load
+from pipeline.features.registry import find_base
 
 _UPSAMPLING = "cv2_linear"  # the authors' for VGG-SS, and for all negatives
 _NUM_BINS = 20  # of the distributions of maxima
@@ -212,13 +213,13 @@ def _compare(
     num_seeds: int,
 ) -> tuple[list[Sounds], np.ndarray]:
     """Return the sounds, and the similarities (len(sounds), n, h, w)."""
-    feature = next(name for name in entrant.reads if name in SOUND_FEATURES)
+    name = next(name for name in entrant.reads if find_base(name) in SOUND_FEATURES)
     columns = data.samples.select(["sample_id", "label"]).to_pydict()
     labels = dict(zip(*columns.values(), strict=True))
     sounds = make_sounds(
         sample_ids,
-        data.readers[feature],
-        feature=feature,
+        data.readers[name],
+        feature=find_base(name),
         pool=Pool(pool_ids, labels, data.group_of),
         num_seeds=num_seeds,
     )

@@ -200,6 +200,15 @@ class Project:
         """Unfinished and finished trainings by run. No DVC output: a killed training resumes."""
         return self.storage_dir / "training"
 
+    @property
+    def run_inputs_dir(self) -> Path:
+        """What each run reads, a file for each."""
+        return self.root / "cache" / "inputs"
+
+    def run_inputs_path(self, model: str) -> Path:
+        """Return the path of the file that says what a run reads."""
+        return self.run_inputs_dir / f"{model}.json"
+
     def run_dir(self, model: str) -> Path:
         """Return the folder of a model that can be evaluated: trained here or released."""
         return self.root / "cache" / "runs" / model

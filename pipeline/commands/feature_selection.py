@@ -7,8 +7,10 @@ from pathlib import Path
 from earshot.errors import DataError, ParameterError
 from earshot.shard_format import INDEX_NAME
 from earshot.tables import INDEX, read_table
+from pipeline.base.parameters import suggest
 from pipeline.base.project import Project
-from pipeline.features.registry import FEATURES
+from pipeline.features.configure import find_variants
+from pipeline.features.registry import FEATURES, is_variant
 from pipeline.shards.account import account_path
 from pipeline.shards.build import ALWAYS_RETRIED
 from pipeline.shards.cluster import ClusterParameters
@@ -22,8 +24,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--feature",
         action="append",
-        choices=sorted(FEATURES),
-        help="only this feature (default: all)",
+        help="only this feature, or a variant such as spectrograms-lvs (default: all)",
     )
 
 
@@ -34,15 +35,23 @@ def find_selected_folders(arguments: argparse.Namespace, project: Project) -> li
         (dataset, feature) of each.
 
     Raises:
-        ParameterError: A dataset is neither in params.yaml nor in the cache.
+        ParameterError: A dataset is neither in params.yaml nor in the cache, or a feature is not
+            known.
     """
+    known = [*FEATURES, *find_variants(project)]
+    for name in arguments.feature or ():
+        if name not in known:
+            raise ParameterError(
+                f"--feature {name}: not known{suggest(name, known)}; known: {', '.join(known)}"
+            )
+
     found = []
     for dataset in arguments.dataset or project.datasets:
         _check_dataset(project, dataset)
 
         # A feature whose index is gone is selected as well, so that `repair` can mend it.
-        features = list(arguments.feature or FEATURES)
-        built = [feature for feature in features if _is_built(project, dataset, feature)]
+        features = list(arguments.feature or known)
+        built = [feature for feature in features if is_built(project, dataset, feature)]
         found += [(dataset, feature) for feature in built]
 
         # Without --feature, a feature that no stage has built yet needs no message.
@@ -90,11 +99,11 @@ def _check_dataset(project: Project, dataset: str) -> None:
 
 def _describe_remedy(feature: str) -> str:
     """Return how a feature comes into the cache."""
-    section = FEATURES[feature].datasets_section
+    section = None if is_variant(feature) else FEATURES[feature].datasets_section
     return "`dvc repro` does that" + (f" for the datasets in `{section}`" if section else "")
 
 
-def _is_built(project: Project, dataset: str, feature: str) -> bool:
+def is_built(project: Project, dataset: str, feature: str) -> bool:
     """Return whether a feature was built, even if its index or its folder is gone now.
 
     Shards or an account show it. DVC removes both before it runs the feature's stage.

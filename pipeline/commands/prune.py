@@ -3,7 +3,8 @@
 import argparse
 
 from pipeline.base.project import Project
-from pipeline.commands.feature_selection import add_selection, find_selected_folders
+from pipeline.commands.feature_selection import add_selection, find_selected_folders, is_built
+from pipeline.features.registry import find_base
 from pipeline.shards.store import prune_store
 
 HELP = "remove cached shards that no index uses: of earlier parameters, and of clips that are gone"
@@ -18,14 +19,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, project: Project) -> int:
     """Print one line for each feature, and whether DVC's cache still has what was removed."""
     num_shared_bytes = 0
-    for dataset, feature in find_selected_folders(arguments, project):
+    selected = find_selected_folders(arguments, project)
+    for dataset, feature in dict.fromkeys((dataset, find_base(name)) for dataset, name in selected):
         # After `dvc pull` into an empty checkout there is no store, and so nothing to remove.
         store_dir = project.store_dir(dataset, feature)
         if not store_dir.is_dir():
             continue
 
-        output_dir = project.feature_dir(dataset, feature)
-        report = prune_store(store_dir, output_dir, is_dry_run=arguments.dry_run)
+        # Variants share the store, also those that params.yaml does not choose at the moment.
+        names = [path.name for path in sorted(project.dataset_cache_dir(dataset).iterdir())]
+        output_dirs = [
+            project.feature_dir(dataset, name)
+            for name in names
+            if find_base(name) == feature and is_built(project, dataset, name)
+        ]
+        report = prune_store(store_dir, output_dirs, is_dry_run=arguments.dry_run)
         num_shared_bytes += report.num_shared_bytes
         verb = "would be removed" if arguments.dry_run else "removed"
         print(

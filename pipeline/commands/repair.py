@@ -12,6 +12,7 @@ from pipeline.commands.feature_selection import (
 )
 from pipeline.commands.verify import print_damaged_tables, print_damages, verify_folder
 from pipeline.features.configure import configure_feature
+from pipeline.features.registry import find_base
 from pipeline.shards.account import account_path, write_account
 from pipeline.shards.build import BuildOptions, FeatureFolders
 from pipeline.shards.repair import remove_damaged_files, repair_feature
@@ -101,6 +102,6 @@ def _remove_damaged(project: Project, dataset: str, name: str, damages: Sequence
 def _find_folders(project: Project, dataset: str, name: str) -> FeatureFolders:
     return FeatureFolders(
         project.clips_dir(dataset),
-        project.store_dir(dataset, name),
+        project.store_dir(dataset, find_base(name)),
         project.feature_dir(dataset, name),
     )

@@ -52,6 +52,12 @@ class HasChanged(Protocol):
     def __call__(self, parameters: Any, /, *, cache_dir: Path) -> bool: ...
 
 
+class FindSplits(Protocol):
+    """Return the splits that the tables will have, from the parameters; None: not known yet."""
+
+    def __call__(self, parameters: Any, /) -> Collection[str] | None: ...
+
+
 class ReadAnnotations(Protocol):
     """Turn a published annotation file into a SAMPLES table."""
 
@@ -135,6 +141,8 @@ class Dataset:
     # Whether the user's files changed since they were listed. None: they cannot change unseen.
     has_changed: HasChanged | None = None
 
+    # The splits of its tables, before they are made. None: only the tables know.
+    find_splits: FindSplits | None = None
     # Test splits besides those that have the word `test` in their name.
     test_splits: frozenset[str] = frozenset()
     test_sets: tuple[TestSet, ...] = ()

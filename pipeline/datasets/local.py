@@ -368,6 +368,7 @@ DATASET = Dataset(
     parameters=Parameters,
     build_tables=build_tables,
     box_rule="union",
+    find_splits=lambda parameters: (parameters.split,),
     is_linked=True,
     may_share_clips=True,
     has_changed=has_changed,

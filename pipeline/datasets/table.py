@@ -99,6 +99,15 @@ def has_changed(parameters: Parameters, *, cache_dir: Path) -> bool:
     return recorded != _describe_files(parameters)
 
 
+def find_splits(parameters: Parameters) -> set[str] | None:
+    """Return the splits that the file's rows name; None without the file."""
+    path = Path(parameters.path).expanduser()
+    if not path.is_file():
+        return None
+    records = read_records(path)
+    return {name for record in records for name in _read_splits(record, parameters.split)}
+
+
 def _describe_files(parameters: Parameters) -> dict[str, str]:
     paths = [parameters.path, *([parameters.ids] if parameters.ids else [])]
     return {name: sha256_of(_find_file(name)) for name in paths}
@@ -147,9 +156,7 @@ def _add_record(tables: _Tables, record: Record, *, folder: Path, default_split:
     """Turn one row of the file into a sample, and into a clip if it is the clip's first."""
     where, values = record
     clip_id = _read_id(where, values)
-    splits = [name.strip() for name in str(values.get("split", default_split)).split(";")]
-    if not all(splits):
-        raise DataError(f"{where}, column split: is {quote(str(values['split']))}, expected names")
+    splits = _read_splits(record, default_split)
 
     # All rows of a clip name the same section of the same video.
     start, end = _read_section(where, values)
@@ -189,6 +196,14 @@ def _add_record(tables: _Tables, record: Record, *, folder: Path, default_split:
             (name, str(value)) for name, value in values.items() if name not in _COLUMNS
         ],
     }
+
+
+def _read_splits(record: Record, default_split: str) -> list[str]:
+    where, values = record
+    splits = [name.strip() for name in str(values.get("split", default_split)).split(";")]
+    if not all(splits):
+        raise DataError(f"{where}, column split: is {quote(str(values['split']))}, expected names")
+    return splits
 
 
 def _read_id(where: str, values: Mapping[str, Any]) -> str:
@@ -304,6 +319,7 @@ DATASET = Dataset(
     parameters=Parameters,
     build_tables=build_tables,
     box_rule="union",
+    find_splits=find_splits,
     is_linked=True,
     has_changed=has_changed,
     path_parameters=("path", "ids"),

@@ -362,6 +362,7 @@ DATASET = Dataset(
     parameters=Parameters,
     build_tables=build_tables,
     box_rule="union",
+    find_splits=lambda parameters: parameters.splits,
     clip_id_pattern=CLIP_ID,
     clip_id_words=CLIP_ID_WORDS,
     test_sets=(

@@ -2,11 +2,13 @@
 
 In reading order:
 
-- ``registry``: ``FEATURES``, ``STANDARD_FEATURES``, ``find_companions`` - the list of features
+- ``registry``: ``FEATURES``, ``STANDARD_FEATURES``, ``find_companions``, ``find_base``,
+  ``is_variant`` - the list of features, and variants of them
 - ``feature``: ``Feature``, ``Moment``, ``Needs``, ``AudioWindow``, ``Decoded``, ``Extracted`` -
   what a feature needs from a clip and what it computes
 - ``configure``: ``configure_feature``, ``configure_companions``, ``restore_feature``,
-  ``load_module``, ``require_datasets`` - make a feature from its parameters
+  ``load_module``, ``require_datasets``, ``find_variants``, ``check_variants`` - make a feature
+  from its parameters
 - ``extract``: ``extract_features`` - compute any features of a clip in one pass
 
 Each feature is a module with ``Parameters`` and ``make_feature``:

@@ -5,10 +5,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, cast
 
 from earshot.errors import ParameterError
-from pipeline.base.parameters import build
+from pipeline.base.parameters import build, suggest
 from pipeline.base.project import Project
 from pipeline.features.feature import Feature
-from pipeline.features.registry import FEATURES, find_companions
+from pipeline.features.registry import FEATURES, find_base, find_companions, is_variant
+
+_VARIANTS = "variants"  # of params.yaml: the variants that are computed
+_VARIANT_SETTINGS = "feature_variants"  # of params.yaml: the settings of all variants
 
 
 class FeatureModule(Protocol):
@@ -29,19 +32,55 @@ def load_module(name: str) -> FeatureModule:
     """Import the module of a registered feature.
 
     Args:
-        name: One of ``FEATURES``.
+        name: One of ``FEATURES``, or a variant of one.
 
     Returns:
-        ``pipeline.features.<name>``.
+        ``pipeline.features.<feature>``.
 
     Raises:
         ParameterError: No feature has this name.
     """
-    if name not in FEATURES:
+    base = find_base(name)
+    if base not in FEATURES:
         raise ParameterError(
             f"feature {name!r} is not known, expected one of {', '.join(FEATURES)}"
         )
-    return cast(FeatureModule, importlib.import_module(f"pipeline.features.{name}"))
+    return cast(FeatureModule, importlib.import_module(f"pipeline.features.{base}"))
+
+
+def find_variants(project: Project) -> list[str]:
+    """Return the variants of features that params.yaml chooses, such as ``spectrograms-lvs``."""
+    return project.names(_VARIANTS) if _VARIANTS in project.params else []
+
+
+def check_variants(project: Project) -> None:
+    """Check the sections ``variants`` and ``feature_variants`` of params.yaml.
+
+    Raises:
+        ParameterError: A name is none of a variant, a setting is wrong, or a variant that is
+            chosen has no settings.
+    """
+    settings = project.params.get(_VARIANT_SETTINGS) or {}
+    if not isinstance(settings, Mapping):
+        raise ParameterError(f"params: {_VARIANT_SETTINGS} is {settings!r}, expected a mapping")
+
+    variable = [name for name, entry in FEATURES.items() if not entry.has_weights]
+    for name in settings:
+        base = find_base(str(name))
+        if base not in variable or not is_variant(str(name)):
+            hint = suggest(base, variable) if base not in variable else ""
+            raise ParameterError(
+                f"params: {_VARIANT_SETTINGS} has {name!r}{hint}, expected a feature "
+                f"({', '.join(variable)}), '-' and a name of yours, for example spectrograms-lvs"
+            )
+        project.parameters(load_module(name).Parameters, f"{_VARIANT_SETTINGS}.{name}")
+
+    for name in find_variants(project):
+        if name not in settings:
+            raise ParameterError(
+                f"params: {_VARIANTS} has {name!r}{suggest(name, settings)}, expected names of "
+                f"section {_VARIANT_SETTINGS}: {', '.join(settings) or 'it has none'}"
+            )
 
 
 def configure_feature(project: Project, name: str) -> Feature:
@@ -49,16 +88,17 @@ def configure_feature(project: Project, name: str) -> Feature:
 
     Args:
         project: The checkout; its params.yaml has the section.
-        name: One of ``FEATURES``.
+        name: One of ``FEATURES``, or a variant of section ``feature_variants``.
 
     Returns:
         The feature. It has keys but cannot be computed where a network computes it
         (``Feature.can_compute``): networks are in ``train/``, which nothing here imports.
     """
-    module, entry = load_module(name), FEATURES[name]
+    module, entry = load_module(name), FEATURES[find_base(name)]
+    section = f"{_VARIANT_SETTINGS}.{name}" if is_variant(name) else entry.section
     options = {"weights_dir": project.weights_dir} if entry.has_weights else {}
 
-    return module.make_feature(project.parameters(module.Parameters, entry.section), **options)
+    return module.make_feature(project.parameters(module.Parameters, section), **options)
 
 
 def require_datasets(project: Project, dataset: str, names: Iterable[str], *, reader: str) -> None:
@@ -67,13 +107,21 @@ def require_datasets(project: Project, dataset: str, names: Iterable[str], *, re
     Args:
         project: whose params.yaml says for which datasets a feature is computed.
         dataset: whose samples.
-        names: of registered features.
+        names: of registered features and their variants.
         reader: who reads them, for the message.
 
     Raises:
-        ParameterError: a feature is computed for other datasets only.
+        ParameterError: a feature is computed for other datasets only, or a variant for none.
     """
     for name in names:
+        # A variant is computed for all datasets.
+        if is_variant(name):
+            if name not in find_variants(project):
+                raise ParameterError(
+                    f"params: {reader} reads {name}, which is not computed; add {name} to "
+                    f"{_VARIANTS}"
+                )
+            continue
         section = FEATURES[name].datasets_section
         if section is not None and dataset not in project.section(section):
             raise ParameterError(

@@ -4,6 +4,12 @@ To add a feature, write ``pipeline/features/NAME.py`` with ``Parameters`` and ``
 add one line to ``FEATURES``. The stages, the cache, training, evaluation and the commands read
 this list; none of them has a list of its own.
 
+A *variant* is a feature with other settings than those of its section, for runs that read such:
+``spectrograms-lvs`` beside ``spectrograms``. Section ``feature_variants`` of params.yaml holds the
+settings, and the list ``variants`` chooses which are computed. A variant has a folder in the cache
+and an account of its own. It shares the store of its feature, so that equal settings are computed
+once.
+
 This module imports no feature, so it is quick to import. ``pipeline.features.configure`` loads a
 feature's module by its name.
 """
@@ -53,18 +59,34 @@ FEATURES: dict[str, RegisteredFeature] = {
     )
 }
 
+_SEPARATOR = "-"  # no module has it in its name
+
 # Every dataset has these; the others are computed for the datasets that params.yaml names.
 STANDARD_FEATURES = tuple(
     name for name, feature in FEATURES.items() if feature.datasets_section is None
 )
 
 
+def find_base(name: str) -> str:
+    """Return the feature of a variant, such as ``spectrograms`` for ``spectrograms-lvs``.
+
+    Args:
+        name: Of a variant, or of a feature, which is its own base.
+    """
+    return name.partition(_SEPARATOR)[0]
+
+
+def is_variant(name: str) -> bool:
+    """Return whether a name is that of a variant of a feature."""
+    return _SEPARATOR in name and find_base(name) in FEATURES
+
+
 def find_companions(name: str) -> tuple[str, ...]:
     """Return the features that are computed in the same pass over a clip as ``name``.
 
     Decoding video costs more than computing a picture from it. Pictures and motion therefore share
-    one pass. Sound is cheap to decode and needs no companion.
+    one pass. Sound is cheap to decode and needs no companion. Variants are computed alone.
     """
-    if not FEATURES[name].is_image:
+    if is_variant(name) or not FEATURES[name].is_image:
         return ()
     return tuple(other for other in STANDARD_FEATURES if other != name and FEATURES[other].is_image)

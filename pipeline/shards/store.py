@@ -260,23 +260,26 @@ class PruneReport:
     num_kept: int  # shards in use
 
 
-def prune_store(store_dir: Path, output_dir: Path, *, is_dry_run: bool) -> PruneReport:
-    """Remove every shard that has no key of the output folder's index.
+def prune_store(store_dir: Path, output_dirs: Sequence[Path], *, is_dry_run: bool) -> PruneReport:
+    """Remove every shard that has no key of the output folders' indexes.
 
     Shards of other parameters go, and those of clips that are no longer listed. A shard that
     remembers a failure which the index names stays.
 
     Args:
         store_dir: The folder of the store.
-        output_dir: The folder whose ``index.parquet`` says what is in use.
+        output_dirs: The folders whose ``index.parquet`` says what is in use: of a feature and of
+            its variants.
         is_dry_run: Only report what would be removed.
 
     Raises:
         RunError: Another process writes to the store.
-        DataError: The index is not readable.
+        DataError: An index is not readable.
     """
-    index = read_table(output_dir / INDEX_NAME, INDEX, columns=["key"])
-    keys = set(index.column("key").to_pylist())
+    keys: set[str | None] = set()
+    for folder in output_dirs:
+        index = read_table(folder / INDEX_NAME, INDEX, columns=["key"])
+        keys |= set(index.column("key").to_pylist())
 
     with explain_os_errors(store_dir), Store(store_dir).open() as store:
         used, used_lost = (

@@ -5,17 +5,16 @@ import shutil
 import pytest
 import yaml
 
-from eval.entrants.baselines import BASELINES, NETWORK_BASELINES
 from eval.results.published import PUBLISHED
 from eval.results.test_sets import find_test_sets
-from eval.scoring.protocols import PROTOCOLS
 from pipeline.__main__ import main
 from pipeline.base.project import Project
 from pipeline.commands.use import list_recipes, read_recipe
 from pipeline.datasets.dataset import load
 from pipeline.features.configure import configure_feature
+from stages.check import check_params
 from tests.helpers.paths import ROOT
-from train.runs.settings import read_run_parameters
+from train.runs.settings import read_run_data, read_run_parameters
 
 RECIPES = list_recipes(ROOT)
 
@@ -89,24 +88,13 @@ def test_a_recipe_fits_the_parameters_of_everything_it_names(checkout, name):
     project = Project.load(checkout)
 
     # Datasets, splits, features and runs exist, and the runs train and test on chosen splits.
-    splits = set()
+    check_params(project)
     for dataset in project.datasets:
-        source = project.parameters(load(dataset).parameters, f"sources.{dataset}")
-        splits |= set(getattr(source, "splits", ()))
-    for run in project.section("models"):
-        parameters = read_run_parameters(project, run)
-        if "sample" not in project.datasets:
-            assert parameters.train_split in splits, run
-    for feature in ("frames", "flow", "spectrograms", "waveforms"):
+        about = load(dataset)
+        splits = about.find_splits(project.parameters(about.parameters, f"sources.{dataset}"))
+        assert set(project.section("evaluate.subsets")[dataset]) <= set(splits)
+    for feature in ("frames", "flow", "spectrograms", "waveforms", *project.names("variants")):
         configure_feature(project, feature)
-    assert set(project.section("released")) <= set(project.section("weights"))
-
-    evaluate = project.section("evaluate")
-    assert set(evaluate["protocols"]) <= set(PROTOCOLS)
-    assert evaluate["main_protocol"] in evaluate["protocols"]
-    assert set(evaluate["baselines"]) <= {*BASELINES, *NETWORK_BASELINES}
-    for dataset in project.datasets:
-        assert dataset == "sample" or set(evaluate["subsets"][dataset]) <= splits
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if not name.startswith("sample")])
@@ -121,9 +109,27 @@ def test_a_recipe_tests_on_what_its_rows_were_tested_on(name):
         assert test_set.split in values[f"evaluate.subsets.{test_set.dataset}"]
         assert test_set.dataset in values["datasets"]
         if published.method == "Senocak 2023":
-            assert values["spectrogram.preset"] == "sslalignment"
-        elif published.protocol in ("lvs", "ezvsl", "htf"):
-            assert values["spectrogram.preset"] == published.protocol
+            assert "spectrograms-sslalignment" in values["variants"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_published_run_reads_the_sound_of_its_authors(checkout, name):
+    """Each run finds its own variant, whatever the spectrogram of section `spectrogram` is."""
+    use(checkout, name)
+    project = Project.load(checkout)
+    own = {
+        "lvs": "spectrograms-lvs",
+        "ezvsl": "spectrograms-ezvsl",
+        "htf": "spectrograms-htf",
+        "rcgrad": "waveforms-rcgrad",
+    }
+    for run in project.names("models") if not name.startswith("sample") else ():
+        data = read_run_data(project, run)
+        method = read_run_parameters(project, run).method
+        if method in own:
+            assert data.features == (own[method],), run
+        assert data.protocol in project.section("evaluate")["protocols"], run
+        assert set(data.features) <= set(project.names("variants")), run
 
 
 def test_every_row_of_the_four_papers_has_a_recipe():

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from pipeline.base.import_closure import import_closure, imported_names, is_only_docstring
-from pipeline.features.registry import find_companions
+from pipeline.features.registry import FEATURES, find_companions
 from tests.helpers.paths import ROOT
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -43,7 +43,10 @@ def _closure(name: str) -> set[str]:
     page = _definition(name)["cmd"].split()[2]  # python -m stages.PAGE ...
     found = import_closure(page, root=ROOT)
     if page == "stages.feature":
-        for feature in (name, *find_companions(name)):
+        # A variant can be of any feature that is computed without a network.
+        variable = [other for other, entry in FEATURES.items() if not entry.has_weights]
+        features = variable if name == "variants" else (name, *find_companions(name))
+        for feature in features:
             found |= import_closure(f"pipeline.features.{feature}", root=ROOT)
     by_name = {
         "pipeline/datasets/dataset.py": ["pipeline/datasets"],

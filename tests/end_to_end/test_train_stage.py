@@ -287,11 +287,11 @@ def test_training_is_refused_where_a_test_clip_has_the_bytes_of_a_training_clip(
         write_table(project.downloads_table_path("sample"), rows, DOWNLOADS)
 
     write_downloads()
-    train.experiment.read_experiment(project, "sample", "ezvsl")
+    train.experiment.read_experiment(project, "ezvsl")
     write_downloads(**{test_clip: "same", train_clip: "same"})
     message = f"training split train has 1 of the 4 clips of test split test .*{test_clip}"
     with pytest.raises(RunError, match=message):
-        train.experiment.read_experiment(project, "sample", "ezvsl")
+        train.experiment.read_experiment(project, "ezvsl")
 
 
 @pytest.mark.parametrize(
@@ -306,4 +306,4 @@ def test_training_is_refused_where_a_test_set_cannot_be_compared(tmp_path, split
         tmp_path, {"ezvsl": {"method": "ezvsl"}}, evaluate={"subsets": {"sample": splits}}
     )
     with pytest.raises(ParameterError, match=message):
-        train.experiment.read_experiment(project, "sample", "ezvsl")
+        train.experiment.read_experiment(project, "ezvsl")

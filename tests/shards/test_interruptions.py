@@ -259,7 +259,7 @@ def test_killed_before_each_change_of_the_disk_it_ends_with_the_same_bytes(tmp_p
         elif step == "repair":
             repair(folder, tables, verify_if_there_is_an_index(folder / "frames"))
         else:
-            prune_store(folder / "store" / "frames", folder / "frames", is_dry_run=False)
+            prune_store(folder / "store" / "frames", [folder / "frames"], is_dry_run=False)
 
     names = ("frames", "store/frames", *(["store/flow"] if step == "build" else []))
     _copy(before, folder)

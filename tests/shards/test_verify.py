@@ -316,10 +316,10 @@ def test_pruning_keeps_what_the_index_uses(tmp_path):
     build(tmp_path, tables, feature=make_feature(gain=5.0))
     build(tmp_path, tables)
     before, store = contents(tmp_path / "frames"), tmp_path / "store" / "frames"
-    report = prune_store(store, tmp_path / "frames", is_dry_run=True)
+    report = prune_store(store, [tmp_path / "frames"], is_dry_run=True)
     assert (len(report.removed), report.num_kept) == (3, 3)
     assert len(list(store.glob("*.h5"))) == 6
-    report = prune_store(store, tmp_path / "frames", is_dry_run=False)
+    report = prune_store(store, [tmp_path / "frames"], is_dry_run=False)
     assert report.num_bytes > 0
     assert {path.name for path in store.glob("*.h5")} == set(before) - {"index.parquet"}
     assert build(tmp_path, tables).computed == 0

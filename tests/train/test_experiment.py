@@ -24,7 +24,7 @@ def make_project(folder, *, without_boxes=(), **settings):
 def test_the_split_that_selects_is_asked_for_boxes(tmp_path, capsys):
     """It used to be the val split, also when the test split selects."""
     project = make_project(tmp_path / "a", without_boxes=["val"], select_on="test")
-    experiment = read_experiment(project, "sample", "mine")
+    experiment = read_experiment(project, "mine")
     score = experiment.make_score()
     assert score is not None
     ids = experiment.data.test_ids
@@ -32,7 +32,7 @@ def test_the_split_that_selects_is_asked_for_boxes(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
     project = make_project(tmp_path / "b", without_boxes=["test"], select_on="test")
-    assert read_experiment(project, "sample", "mine").make_score() is None
+    assert read_experiment(project, "mine").make_score() is None
     words = "mine: 1 of the 4 samples of the test split have boxes, so epochs are compared by their"
     assert words in capsys.readouterr().err
 
@@ -40,7 +40,7 @@ def test_the_split_that_selects_is_asked_for_boxes(tmp_path, capsys):
 def test_a_published_score_needs_boxes(tmp_path):
     project = make_project(tmp_path, without_boxes=["val"], select_by="ezvsl_val")
     with pytest.raises(ParameterError, match="mine: select_by is ezvsl_val, but 1 of the 4"):
-        read_experiment(project, "sample", "mine").make_score()
+        read_experiment(project, "mine").make_score()
 
 
 def test_the_published_score_of_ezvsl_is_its_success_rate(tmp_path):
@@ -55,7 +55,7 @@ def test_the_published_score_of_ezvsl_is_its_success_rate(tmp_path):
         row["boxes"] = [[0.0, 0.0, 0.5, 1.0]]
     write_table(path, rows, SAMPLES)
 
-    experiment = read_experiment(project, "sample", "mine")
+    experiment = read_experiment(project, "mine")
     left = np.repeat([[1.0, 1.0, 0.0, 0.0]], 4, axis=0)
     maps = np.stack([left, left, left, 1 - left])
     score = experiment.make_score()

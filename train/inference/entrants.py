@@ -1,6 +1,5 @@
 """Collect what takes part in the evaluation: baselines, models, foreign maps, the topline."""
 
-import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +22,7 @@ from eval.entrants.entrant import (
 from eval.entrants.external import check_external, find_path, make_external, read_external
 from eval.entrants.flowgrad_h import FlowGradHMaps
 from eval.entrants.maps import Maps
+from eval.entrants.negative_sounds import Sounds
 from eval.entrants.vision_only import make_vision_only
 from eval.results.evaluate import EvaluationParameters
 from pipeline.base.local_settings import find_home
@@ -42,7 +42,9 @@ from train.inference.predictor import (
 from train.inference.sound_comparison import compare_sounds
 from train.models.training_parameters import TrainingParameters
 from train.runs.run_folder import RELEASED, read_run
+from train.runs.settings import RunData, read_run_data
 from train.weights.initialization import find_init_file, hash_first_weights
+from train.weights.released import ReleasedWeights
 
 
 def collect_entrants(project: Project, parameters: EvaluationParameters) -> list[Entrant]:
@@ -130,15 +132,17 @@ def _make_model_entrants(project: Project, model: str, *, has_untrained: bool) -
 
     predictor = load_predictor(project.run_dir(model), weights_dir=project.weights_dir)
     if run["selection"] == RELEASED:
-        return [_make_released_entrant(model, predictor)]
+        return [_make_released_entrant(project, model, predictor)]
 
     parameters = predictor.parameters
     assert parameters is not None, f"{model}: a trained model has parameters"
-    entrants = [_make_trained_entrant(project, model, predictor, parameters, run)]
+    data = read_run_data(project, model)
+    entrants = [_make_trained_entrant(project, model, predictor, data, run)]
 
     if has_untrained:
         initial_sha256 = run.get("initial_sha256")
-        entrants.append(_make_untrained_entrant(project, model, parameters, initial_sha256))
+        untrained = _make_untrained_entrant(project, model, parameters, data, initial_sha256)
+        entrants.append(untrained)
 
     # What the network was trained on before that is not known here.
     if run.get("is_initially_trained"):
@@ -146,21 +150,22 @@ def _make_model_entrants(project: Project, model: str, *, has_untrained: bool) -
     return entrants
 
 
-def _make_released_entrant(model: str, predictor: Predictor) -> Entrant:
+def _make_released_entrant(project: Project, model: str, predictor: Predictor) -> Entrant:
+    weights = project.parameters(ReleasedWeights, f"weights.{model}")
+    data = RunData(features=weights.features)
+    data.check_features(predictor.reads, where=f"weights.{model}")
+
     # What its authors trained on is not known here, so it has no training clips.
     method = predictor.parameters and name_method(predictor.parameters)
-    return _make_entrant(model, "model", predictor, selection=RELEASED, method=method)
+    return _make_entrant(model, "model", predictor, data=data, selection=RELEASED, method=method)
 
 
 def _make_trained_entrant(
-    project: Project,
-    model: str,
-    predictor: Predictor,
-    parameters: TrainingParameters,
-    run: Mapping[str, Any],
+    project: Project, model: str, predictor: Predictor, data: RunData, run: Mapping[str, Any]
 ) -> Entrant:
-    # Models are trained on the first dataset.
-    dataset = project.datasets[0]
+    parameters = predictor.parameters
+    assert parameters is not None, f"{model}: a trained model has parameters"
+    dataset = data.find_dataset(project)
     samples = read_table(project.samples_table_path(dataset), SAMPLES)
     train_ids = set(find_split_ids(samples, parameters.train_split))
     ids = zip(samples["sample_id"].to_pylist(), samples["clip_id"].to_pylist(), strict=True)
@@ -170,10 +175,11 @@ def _make_trained_entrant(
         model,
         "model",
         predictor,
+        data=data,
         seed=parameters.seed,
         selection=parameters.select_on,
         method=name_method(parameters),
-        recipe=_name_recipe(dataset, parameters),
+        recipe=_name_recipe(dataset, data, parameters),
         trained_on=f"{dataset}/{parameters.train_split}",
         num_trained_on=run.get("num_train"),
         training_clips=TrainingClips(dataset, clip_ids),
@@ -181,7 +187,11 @@ def _make_trained_entrant(
 
 
 def _make_untrained_entrant(
-    project: Project, model: str, parameters: TrainingParameters, initial_sha256: str | None
+    project: Project,
+    model: str,
+    parameters: TrainingParameters,
+    data: RunData,
+    initial_sha256: str | None,
 ) -> Entrant:
     """Return the network as the run began.
 
@@ -204,6 +214,7 @@ def _make_untrained_entrant(
         name,
         "untrained",
         untrained,
+        data=data,
         seed=parameters.seed,
         method=name_method(parameters),
         training_clips=training_clips,
@@ -221,9 +232,10 @@ def name_method(parameters: TrainingParameters) -> str:
     return method if guidance == "none" else f"{method}+ogl_{guidance}"
 
 
-def _name_recipe(dataset: str, parameters: TrainingParameters) -> str:
+def _name_recipe(dataset: str, data: RunData, parameters: TrainingParameters) -> str:
     """Return a text that is equal for runs that differ in the seed alone."""
     settings = {**as_mapping(parameters), "seed": None, "trained_on": dataset}
+    settings["features"] = sorted(data.features)
     return json.dumps(settings, sort_keys=True, default=str)
 
 
@@ -237,25 +249,53 @@ def _require_same_init(parameters: TrainingParameters, initial_sha256: str | Non
         raise DataError(f"{changed}: SHA-256 is {found[:16]}..., expected {initial_sha256[:16]}...")
 
 
-def _make_entrant(name: str, kind: Kind, predictor: Predictor, **facts: Any) -> Entrant:
+def _make_entrant(
+    name: str, kind: Kind, predictor: Predictor, *, data: RunData | None = None, **facts: Any
+) -> Entrant:
     """Make the entrant of a network; its maps are kept."""
+    features = (data or RunData()).find_features(predictor.reads)
+    parity = _make_parity(predictor, name)
     return Entrant(
         name,
         kind,
-        _predict_with_progress(predictor, name),
-        reads=predictor.reads,
+        _read_from(features, _predict_with_progress(predictor, name)),
+        reads=tuple(features.values()),
         is_kept=True,
-        compare_sounds=_make_compare_sounds(predictor),
-        parity=_make_parity(predictor, name),
+        compare_sounds=_make_compare_sounds(predictor, features),
+        parity={protocol: _read_from(features, predict) for protocol, predict in parity.items()},
         **facts,
     )
 
 
-def _make_compare_sounds(predictor: Predictor) -> CompareSounds | None:
+def _read_from(features: Mapping[str, str], predict: Predict) -> Predict:
+    """Return ``predict`` for readers of variants: the network knows features by their own name."""
+
+    def predict_from(sample_ids: Sequence[str], readers: Mapping[str, FeatureReader], /) -> Maps:
+        return predict(sample_ids, _rename(features, readers))
+
+    return predict_from
+
+
+def _rename(
+    features: Mapping[str, str], readers: Mapping[str, FeatureReader]
+) -> dict[str, FeatureReader]:
+    return {feature: readers[name] for feature, name in features.items()}
+
+
+def _make_compare_sounds(predictor: Predictor, features: Mapping[str, str]) -> CompareSounds | None:
     """Return how a model compares sounds; None where its similarity is none of a place."""
     if not predictor.model.has_similarity:
         return None
-    return functools.partial(compare_sounds, predictor)
+
+    def compare(
+        sample_ids: Sequence[str],
+        readers: Mapping[str, FeatureReader],
+        sounds: Sequence[Sounds],
+        /,
+    ) -> np.ndarray:
+        return compare_sounds(predictor, sample_ids, _rename(features, readers), sounds)
+
+    return compare
 
 
 def _make_parity(predictor: Predictor, name: str) -> dict[str, Predict]:

@@ -1,14 +1,70 @@
-"""Read the parameters of a run from params.yaml."""
+"""Read the sections of a run in params.yaml: what it trains, and what it reads.
 
-from collections.abc import Mapping
+A run is a section of ``train``, or of ``weights`` where its authors trained it.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 from earshot.errors import ParameterError
+from pipeline.base.parameters import build, suggest
 from pipeline.base.project import Project
-from train.models.registry import build_parameters
+from pipeline.features.registry import find_base
+from train.models.registry import build_parameters, features_read
 from train.models.training_parameters import TrainingParameters
 
 _PRESET = "preset"
 _PRESETS_SECTION = "train_presets"
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What a run reads and how it is scored: the keys of its section that no method has."""
+
+    dataset: str | None = None  # on which it is trained; None: the first of `datasets`
+    # Variants that it reads instead of the features of this name, such as spectrograms-lvs.
+    features: tuple[str, ...] = ()
+    protocol: str | None = None  # of its authors; None: none in particular
+
+    def find_dataset(self, project: Project) -> str:
+        """Return the dataset on which the run is trained."""
+        return self.dataset or project.datasets[0]
+
+    def find_features(self, reads: Iterable[str]) -> dict[str, str]:
+        """Return where the features that a network reads are: by feature, its name in the cache.
+
+        Args:
+            reads: names of features, in the network's order.
+        """
+        variants = {find_base(name): name for name in self.features}
+        return {feature: variants.get(feature, feature) for feature in reads}
+
+    def check_features(self, reads: Collection[str], *, where: str) -> None:
+        """Check that each of ``features`` replaces another feature that the network reads.
+
+        Args:
+            reads: names of features.
+            where: the name of the section, for error messages.
+
+        Raises:
+            ParameterError: one does not.
+        """
+        bases = [find_base(name) for name in self.features]
+        for name, base in zip(self.features, bases, strict=True):
+            if base not in reads:
+                raise ParameterError(
+                    f"params: {where}.features has {name!r}{suggest(base, reads)}, expected "
+                    f"variants of what its network reads: {', '.join(reads)}"
+                )
+            if bases.count(base) > 1:
+                raise ParameterError(
+                    f"params: {where}.features has several variants of {base} "
+                    f"({', '.join(self.features)}), expected one"
+                )
+
+
+_DATA_KEYS = tuple(field.name for field in fields(RunData))
 
 
 def read_run_parameters(project: Project, name: str) -> TrainingParameters:
@@ -27,12 +83,38 @@ def read_run_parameters(project: Project, name: str) -> TrainingParameters:
     Raises:
         ParameterError: a section, key or preset is missing or unknown.
     """
+    values = _read_values(project, name)
+    if isinstance(values, Mapping):
+        values = {key: value for key, value in values.items() if key not in _DATA_KEYS}
+    # It explains what is wrong with a section that is no mapping.
+    return build_parameters(values, f"train.{name}")
+
+
+def read_run_data(project: Project, name: str) -> RunData:
+    """Read which data a run is trained on and which variants of features it reads.
+
+    Args:
+        project: whose params.yaml is read.
+        name: of a run of section ``train``. Keys come from its preset as those of
+            ``read_run_parameters`` do.
+
+    Raises:
+        ParameterError: a value is of another type, or a variant replaces nothing.
+    """
+    values, where = _read_values(project, name), f"train.{name}"
+    values = values if isinstance(values, Mapping) else {}
+    data = build(RunData, {key: values[key] for key in _DATA_KEYS if key in values}, where)
+    if data.features:
+        data.check_features(features_read(read_run_parameters(project, name)), where=where)
+    return data
+
+
+def _read_values(project: Project, name: str) -> Any:
+    """Return the section of a run, completed from the preset that it names."""
     where = f"train.{name}"
     section = project.section(where)
-
-    # ``build_parameters`` explains what is wrong with a section that is no mapping.
     if not isinstance(section, Mapping) or _PRESET not in section:
-        return build_parameters(section, where)
+        return section
 
     presets = project.section(_PRESETS_SECTION)
     preset = section[_PRESET]
@@ -44,4 +126,4 @@ def read_run_parameters(project: Project, name: str) -> TrainingParameters:
 
     # Keys of the run override those of the preset.
     settings = {key: value for key, value in section.items() if key != _PRESET}
-    return build_parameters({**presets[preset], **settings}, where)
+    return {**presets[preset], **settings}

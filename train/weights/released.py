@@ -35,6 +35,8 @@ class ReleasedWeights:
     # first parts of the names of tensors that the file has besides and no map needs, for example
     # projections of a training; without an entry a file with further tensors is refused
     unused: tuple[str, ...] = ()
+    # variants that the network reads instead of the features of this name
+    features: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:

@@ -22,6 +22,10 @@ from pipeline.datasets.sample.entries import (
 from pipeline.datasets.sample.remote import render_all
 from pipeline.datasets.sample.rendering import SceneRenderer
 
+_SPLITS = (
+    *("train", "val", "test", "single", "traffic"),
+    *("final", "final_single", "final_traffic"),
+)
 _SMALL, _MEDIUM = 0.06, 0.12  # upper limits of a source's area, as a part of the frame
 
 
@@ -86,6 +90,7 @@ DATASET = Dataset(
     parameters=Parameters,
     build_tables=build_tables,
     box_rule="union",
+    find_splits=lambda parameters: _SPLITS,
     test_splits=frozenset({"single", "traffic", "final", "final_single", "final_traffic"}),
     test_sets=(
         TestSet("sample", "sample", "test", 0, "rendered on this machine: both subsets below"),

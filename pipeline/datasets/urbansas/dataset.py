@@ -214,6 +214,7 @@ DATASET = Dataset(
     parameters=Parameters,
     build_tables=build_tables,
     box_rule="corner_size",
+    find_splits=lambda parameters: parameters.splits,
     is_linked=True,
     release_parameters=("folder",),
     test_sets=(

@@ -1,0 +1,100 @@
+"""Check before anything is downloaded that the chosen runs will find what they read."""
+
+from collections.abc import Collection, Mapping
+
+from earshot.errors import ParameterError
+from eval.results.evaluate import EvaluationParameters
+from eval.scoring.protocols import PROTOCOLS
+from pipeline.base.parameters import suggest
+from pipeline.base.project import Project
+from pipeline.datasets.dataset import load
+from pipeline.features.configure import require_datasets
+from train.models.registry import features_read
+from train.runs.settings import RunData, read_run_data, read_run_parameters
+
+
+def check_run(project: Project, name: str) -> None:
+    """Check the section of a run, whether or not the run is chosen.
+
+    Raises:
+        ParameterError: a key or a value is wrong.
+    """
+    read_run_parameters(project, name)
+    data = read_run_data(project, name)
+    _require_known(data.features, project.params.get("feature_variants") or {}, name, "features")
+    if data.protocol is not None:
+        _require_known([data.protocol], PROTOCOLS, name, "protocol")
+
+
+def check_chosen_run(project: Project, name: str) -> None:
+    """Check that a run of ``models`` finds its dataset, its splits and its features.
+
+    Raises:
+        ParameterError: it does not.
+    """
+    data = read_run_data(project, name)
+    dataset = data.find_dataset(project)
+    if dataset not in project.datasets:
+        raise ParameterError(
+            f"params: train.{name}.dataset is {dataset!r}{suggest(dataset, project.datasets)}, "
+            f"expected one of `datasets` ({', '.join(project.datasets)}): add it there, or take "
+            f"{name} out of models"
+        )
+
+    # The run is evaluated on all datasets, and reads the same features there.
+    features = data.find_features(features_read(read_run_parameters(project, name)))
+    for other in project.datasets:
+        require_datasets(project, other, features.values(), reader=f"run {name}")
+
+    _check_splits(project, name, data, dataset)
+    _check_protocol(project, name, data)
+
+
+def _check_splits(project: Project, name: str, data: RunData, dataset: str) -> None:
+    about = load(dataset)
+    if about.find_splits is None or not _has_section(project, dataset):
+        return
+    # Videos of the user's own are only evaluated, unless a run says that it trains on them.
+    if about.is_linked and data.dataset is None:
+        return
+
+    section = f"sources.{dataset}"
+    splits = about.find_splits(project.parameters(about.parameters, section))
+    if splits is None:
+        return
+    parameters = read_run_parameters(project, name)
+    wanted = {"train_split": parameters.train_split}
+    if parameters.select_on == "test":
+        wanted["test_split"] = parameters.test_split
+    for key, split in wanted.items():
+        if split not in splits:
+            raise ParameterError(
+                f"params: train.{name}.{key} is {split!r}{suggest(split, splits)}, but {section} "
+                f"gives the splits {', '.join(sorted(splits))}: change one of them, or take {name} "
+                "out of models"
+            )
+
+
+def _check_protocol(project: Project, name: str, data: RunData) -> None:
+    if data.protocol is None or "evaluate" not in project.params:
+        return
+    protocols = project.parameters(EvaluationParameters, "evaluate").protocols
+    if data.protocol not in protocols:
+        raise ParameterError(
+            f"params: train.{name}.protocol is {data.protocol!r}, which evaluate.protocols "
+            f"({', '.join(protocols)}) lacks: add it there"
+        )
+
+
+def _has_section(project: Project, dataset: str) -> bool:
+    sources = project.params.get("sources")
+    return isinstance(sources, Mapping) and dataset in sources
+
+
+def _require_known(names: Collection[str], known: Collection[str], run: str, key: str) -> None:
+    for name in names:
+        if name not in known:
+            raise ParameterError(
+                f"params: train.{run}.{key} has {name!r}{suggest(name, known)}, expected some of "
+                f"{', '.join(sorted(known)) or 'feature_variants, which has none'}"
+            )
