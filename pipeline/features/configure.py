@@ -70,7 +70,7 @@ def check_variants(project: Project) -> None:
         if base not in variable or not is_variant(str(name)):
             hint = suggest(base, variable) if base not in variable else ""
             raise ParameterError(
-                f"params: {_VARIANT_SETTINGS} has {name!r}{hint}, expected a feature "
+                f"params: {_VARIANT_SETTINGS} has {name!r}{hint}; expected a feature "
                 f"({', '.join(variable)}), '-' and a name of yours, for example spectrograms-lvs"
             )
         project.parameters(load_module(name).Parameters, f"{_VARIANT_SETTINGS}.{name}")
@@ -78,7 +78,7 @@ def check_variants(project: Project) -> None:
     for name in find_variants(project):
         if name not in settings:
             raise ParameterError(
-                f"params: {_VARIANTS} has {name!r}{suggest(name, settings)}, expected names of "
+                f"params: {_VARIANTS} has {name!r}{suggest(name, settings)}; expected names of "
                 f"section {_VARIANT_SETTINGS}: {', '.join(settings) or 'it has none'}"
             )
 

@@ -36,7 +36,7 @@ def check_chosen_run(project: Project, name: str) -> None:
     dataset = data.find_dataset(project)
     if dataset not in project.datasets:
         raise ParameterError(
-            f"params: train.{name}.dataset is {dataset!r}{suggest(dataset, project.datasets)}, "
+            f"params: train.{name}.dataset is {dataset!r}{suggest(dataset, project.datasets)}; "
             f"expected one of `datasets` ({', '.join(project.datasets)}): add it there, or take "
             f"{name} out of models"
         )
@@ -69,7 +69,7 @@ def _check_splits(project: Project, name: str, data: RunData, dataset: str) -> N
     for key, split in wanted.items():
         if split not in splits:
             raise ParameterError(
-                f"params: train.{name}.{key} is {split!r}{suggest(split, splits)}, but {section} "
+                f"params: train.{name}.{key} is {split!r}{suggest(split, splits)}; {section} "
                 f"gives the splits {', '.join(sorted(splits))}: change one of them, or take {name} "
                 "out of models"
             )
@@ -95,6 +95,6 @@ def _require_known(names: Collection[str], known: Collection[str], run: str, key
     for name in names:
         if name not in known:
             raise ParameterError(
-                f"params: train.{run}.{key} has {name!r}{suggest(name, known)}, expected some of "
+                f"params: train.{run}.{key} has {name!r}{suggest(name, known)}; expected some of "
                 f"{', '.join(sorted(known)) or 'feature_variants, which has none'}"
             )

@@ -54,7 +54,7 @@ class RunData:
         for name, base in zip(self.features, bases, strict=True):
             if base not in reads:
                 raise ParameterError(
-                    f"params: {where}.features has {name!r}{suggest(base, reads)}, expected "
+                    f"params: {where}.features has {name!r}{suggest(base, reads)}; expected "
                     f"variants of what its network reads: {', '.join(reads)}"
                 )
             if bases.count(base) > 1:
