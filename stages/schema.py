@@ -27,6 +27,7 @@ from pipeline.features.registry import FEATURES
 from stages.check import SECTIONS
 from train.models.registry import METHODS, load_method
 from train.models.training_parameters import HardwareParameters
+from train.runs.settings import RunData
 from train.weights.released import ReleasedWeights
 
 SCHEMA_NAME = "params.schema.json"
@@ -39,9 +40,11 @@ def make_schema() -> _Schema:
     methods = _describe_methods()
     datasets = {name: describe_class(load(name).parameters) for name in dataset_names()}
     properties = {
-        "datasets": _list_of_names(dataset_names(), "trained on the first, evaluated on all"),
+        "datasets": _list_of_names(dataset_names(), "evaluated; trained on what a run names"),
         "models": _list_of_names((), "runs of section train"),
         "released": _list_of_names((), "entries of section weights"),
+        "variants": _list_of_names((), "entries of section feature_variants"),
+        "feature_variants": _describe_variants(),
         "sources": {
             "description": "Where the clips of each dataset come from.",
             "properties": datasets,
@@ -115,8 +118,19 @@ def _describe_methods() -> dict[str, _Schema]:
         schema["properties"] |= {
             "method": {"enum": list(METHODS)},
             "preset": {"type": "string", "description": "an entry of train_presets"},
+            **describe_class(RunData)["properties"],
         }
     return schemas
+
+
+def _describe_variants() -> _Schema:
+    """Return the schema of variants: their names begin with that of their feature."""
+    schemas = {
+        f"^{name}-": describe_class(load_module(name).Parameters)
+        for name, feature in FEATURES.items()
+        if not feature.has_weights
+    }
+    return {"type": "object", "patternProperties": schemas, "additionalProperties": False}
 
 
 def _describe_runs(methods: dict[str, _Schema], *, required: tuple[str, ...]) -> _Schema:
