@@ -17,7 +17,8 @@ from tests.helpers.paths import ROOT
 
 def read_ablations() -> list[tuple[str, tuple[str, ...]]]:
     """Return each recipe with the overrides of each of its commands."""
-    text = (ROOT / "docs" / "experiments.md").read_text().replace("\\\n", " ")
+    text = (ROOT / "docs" / "experiments.md").read_text().partition("## Ablations")[2]
+    text = text.replace("\\\n", " ")
     ablations, recipe = [], ""
     for line in text.splitlines():
         words = shlex.split(line) if line.startswith("    ") else []
