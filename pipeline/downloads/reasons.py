@@ -41,11 +41,12 @@ _FIND_A_COPY = "nothing; look for a copy and import it"
 # denied" as well: so it must be about a file, and not the phrase of an HTTP status.
 _DENIED = r"(?:permission denied|operation not permitted|file too large)"
 _LOCAL = (
-    r"no space left|disk quota exceeded|read-only file system|input/output error"
+    r"no space left|disk is full|disk quota exceeded|read-only file system|input/output error"
     r"|too many open files|stale (?:nfs )?file handle|cannot allocate memory|remote i/o error"
     r"|structure needs cleaning|transport endpoint is not connected"
     rf"|\[errno \d+\] {_DENIED}"
     rf"|^(?!.*http error \d).*(?:(?:/|\bopen|\bwrit|postprocessing:).*{_DENIED}|{_DENIED}: '?/)"
+    r"|^memoryerror\b"
     r"|\bff(?:mpeg|probe)\b(?: and ff(?:mpeg|probe))?(?: is| are)? not (?:found|installed)"
 )
 
@@ -100,8 +101,9 @@ _ROWS = (
         "bot_check",
         "pause",
         "wait, lower download.videos_per_hour, or set download.cookies_path",
-        r"confirm (?:that )?you(?:'re| are) not a (?:ro)?bot|captcha challenge"
-        r"|your ip is likely being blocked|unusual traffic",
+        r"confirm (?:that )?you(?:'re| are) not a (?:ro)?bot|\bcaptcha\b"
+        r"|your ip is likely being blocked|unusual traffic|suspicious activity|anti-bot challenge"
+        r"|verify (?:that )?you(?:'re| are) (?:a )?human|please sign in(?:\.|$)",
         retry_when="access",
     ),
     # YouTube tells a blocked session of every video that "this content isn't available".
@@ -109,7 +111,7 @@ _ROWS = (
         "rate_limit",
         "pause",
         "wait an hour or more; lower download.videos_per_hour",
-        r"this content (?:isn't|is not) available|rate[- ]limited by youtube"
+        r"this content (?:isn't|is not) available|\brate[- ]limit"
         r"|http error 429|too many requests",
         retry_when="access",
     ),
@@ -117,7 +119,8 @@ _ROWS = (
         "private",
         "permanent",
         "nothing; with the cookies of an account that may see it, retry",
-        r"private video|this video is private",
+        r"private video|this video is private|only available for registered users"
+        r"|login required",
         retry_when="access",
         is_of_clip=True,
     ),
@@ -125,7 +128,7 @@ _ROWS = (
         "age_restricted",
         "permanent",
         "set download.cookies_path to an adult account's cookies, then retry",
-        r"confirm your age|inappropriate for some users|age-restricted",
+        r"confirm your age|inappropriate for some users|\bage[- ](?:restricted|verification)",
         retry_when="access",
         is_of_clip=True,
     ),
@@ -133,7 +136,7 @@ _ROWS = (
         "members_only",
         "permanent",
         "nothing; with a member's cookies, retry",
-        r"join this channel|members-only",
+        r"join this channel|members[- ]only|(?:this channel's members|members of this channel)",
         retry_when="access",
         is_of_clip=True,
     ),
@@ -143,7 +146,7 @@ _ROWS = (
         _FIND_A_COPY,
         r"account associated with this video has been (?:terminated|closed|suspended|deleted)"
         r"|(?:uploader|user|owner) has (?:closed|deleted) (?:their|his|her) (?:youtube )?account"
-        r"|\baccount has been (?:terminated|closed|suspended|deleted)",
+        r"|\b(?:account|channel) (?:has been|was) (?:terminated|closed|suspended|deleted|banned)",
         is_of_clip=True,
     ),
     Reason(
@@ -151,8 +154,8 @@ _ROWS = (
         "permanent",
         "set download.proxy to an address in another country, then retry",
         r"blocked(?: it)? in your (?:country|region)"
-        r"|(?:not (?:made this video )?|un)available (?:in|from) your (?:country|region|location)"
-        r"|geo[- ]?restrict",
+        r"|(?:not (?:made this video )?|un)available (?:in|from) your (?:country|region|location"
+        r"|territory)|geo[- ]?(?:restrict|block)|http error 451|available to (?:play|watch) in the [\w ]+ only",
         retry_when="access",
         is_of_clip=True,
     ),
@@ -160,7 +163,9 @@ _ROWS = (
         "copyright",
         "permanent",
         _FIND_A_COPY,
-        r"copyright (?:claim|grounds|infringement)",
+        r"copyright (?:claim|grounds|infringement)"
+        r"|(?:due to|because of) an? (?:copyright|trademark|dmca)\b"
+        r"|in response to a report by the copyright",
         is_of_clip=True,
     ),
     Reason(
@@ -168,7 +173,8 @@ _ROWS = (
         "permanent",
         _FIND_A_COPY,
         r"removed by the (?:uploader|user|owner|author)|removed for violating"
-        r"|(?:isn't|is not) available anymore|video (?:has been|was) (?:removed|deleted)"
+        r"|(?:isn't|is not) available anymore|video is no longer available"
+        r"|video (?:has been|was) (?:removed|deleted)"
         r"|live stream recording is not available",
         is_of_clip=True,
     ),
@@ -176,15 +182,16 @@ _ROWS = (
         "upcoming",
         "later",
         "retry after it was shown",
-        r"live event will begin|premieres in|processing this video",
+        r"live event will begin|premiere will begin|premieres in|processing this video"
+        r"|(?:live event|stream) has not (?:yet )?started|not currently live|live event has ended",
         is_of_clip=True,
     ),
-    Reason("drm", "permanent", _FIND_A_COPY, r"drm protected", is_of_clip=True),
+    Reason("drm", "permanent", _FIND_A_COPY, r"drm protect", is_of_clip=True),
     Reason(
         "paid",
         "permanent",
         _FIND_A_COPY,
-        r"requires payment|available to music premium members",
+        r"requires (?:payment|purchase)|purchase or rent|available to music premium members",
         is_of_clip=True,
     ),
     Reason(
@@ -204,7 +211,9 @@ _ROWS = (
         "upgrade yt-dlp (see `doctor`), then retry",
         r"failed to extract any player response|please report this issue"
         r"|playback on other websites has been disabled|not available on this (?:app|device)"
-        r"|the page needs to be reloaded|watch on the latest version of youtube",
+        r"|the page needs to be reloaded|watch (?:this video )?on the latest version of youtube"
+        r"|no longer supported in this application|(?:nsig|signature) extraction failed"
+        r"|unable to extract|failed to parse json",
         retry_when="upgrade",
         is_environment=True,
     ),
@@ -226,6 +235,8 @@ _ROWS = (
         r"|connection (?:refused|reset|aborted|broken)|connection was (?:reset|closed|aborted)"
         r"|remote end closed connection|failed to resolve|name or service not known"
         r"|temporary failure in name resolution|network is unreachable|no route to host"
+        r"|\[ssl\b|certificate_verify_failed|max retries exceeded|broken pipe|curl: \(\d"
+        r"|giving up after \d+ (?:fragment )?retries|fragment \d+ not found|record layer failure"
         # A proxy answers with a status of its own, also 404.
         r"|tunnel connection failed|(?:connect|connection) to proxy|proxyerror",
     ),
@@ -248,14 +259,15 @@ _ROWS = (
         "merge",
         "transient",
         "retry; if it dominates, see `doctor`",
-        r"postprocessing:|conversion failed",
+        r"p(?:ost|re)processing:|conversion failed|invalid data found when processing input",
         is_in_pages=False,
     ),
     Reason(
         "unavailable",
         "confirm",
         "one more attempt on another day confirms it",
-        r"video unavailable|does not exist|this video is (?:not available|unavailable)",
+        r"video unavailable|does not exist|content not available"
+        r"|this video is (?:currently )?(?:not available|unavailable)",
     ),
     # Of the texts only the status line counts. Flickr answers for an absent video "stat: fail".
     Reason(

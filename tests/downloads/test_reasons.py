@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline.downloads.reasons import PAGE_MARK, REASONS, classify, find_reason, normalize
+from tests.helpers.paths import DATA
 
 # (row of the table, raw text as tools print it, reason)
 TEXTS = [
@@ -158,6 +159,14 @@ TEXTS = [
 def test_text_gives_reason(row, text, reason):
     assert classify(text) == reason
     assert classify(text.upper()) == reason
+
+
+def test_texts_as_yt_dlp_could_print_them():
+    lines = (DATA / "downloader_texts.txt").read_text().splitlines()[1:]
+    pairs = [line.split("\t") for line in lines]
+    assert len(pairs) > 250
+    wrong = [(reason, classify(text), text) for reason, text in pairs if classify(text) != reason]
+    assert not wrong
 
 
 def test_every_reason_that_is_read_from_texts_has_an_example():
