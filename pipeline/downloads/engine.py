@@ -49,6 +49,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from earshot.errors import RunError
 from pipeline.base.progress import Progress
@@ -408,7 +409,7 @@ def _check_result(
     is_partial: bool,
 ) -> None:
     """Raise ``RunError`` if the run stopped early with clips left, or too many are missing."""
-    counts = Counter(downloads["status"].to_pylist())
+    counts = _count_values(downloads["status"])
 
     # When every clip was attempted, a refusal is those clips' own reason and nothing is left.
     is_complete = stop_rule.is_refused and not counts["pending"]
@@ -421,12 +422,17 @@ def _check_result(
     # With `only`, most clips were not attempted, so the number of missing ones says nothing.
     num_clips = downloads.num_rows
     if not is_partial and counts["missing"] > parameters.max_failed_fraction * num_clips:
-        reasons = Counter(reason for reason in downloads["reason"].to_pylist() if reason)
+        reasons = _count_values(downloads["reason"])
         words = ", ".join(f"{number} {name}" for name, number in reasons.most_common(5))
         raise RunError(
             f"{dataset}: {counts['missing']} of {num_clips} clips are missing ({words}), expected "
             f"at most download.max_failed_fraction ({parameters.max_failed_fraction:g})"
         )
+
+
+def _count_values(column: pa.ChunkedArray) -> Counter[str]:
+    pairs = pc.value_counts(column.drop_null()).to_pylist()
+    return Counter({pair["values"]: pair["counts"] for pair in pairs})
 
 
 def work_folder_of(url: str) -> str:

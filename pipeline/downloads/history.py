@@ -55,12 +55,7 @@ class Requests:
     """What each clip of a list requests: its URL and section, held in columns."""
 
     def __init__(self, clips: pa.Table):
-        columns = [clips[name] for name in ("url", "start_seconds", "end_seconds")]
-        # Joining the pieces of a column copies it.
-        self._columns = [
-            column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-            for column in columns
-        ]
+        self._columns = [clips[name] for name in ("url", "start_seconds", "end_seconds")]
 
     def __getitem__(self, row: int) -> tuple[str, float | None, float | None]:
         url, start_seconds, end_seconds = (column[row].as_py() for column in self._columns)
