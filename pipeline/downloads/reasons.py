@@ -155,7 +155,8 @@ _ROWS = (
         "set download.proxy to an address in another country, then retry",
         r"blocked(?: it)? in your (?:country|region)"
         r"|(?:not (?:made this video )?|un)available (?:in|from) your (?:country|region|location"
-        r"|territory)|geo[- ]?(?:restrict|block)|http error 451|available to (?:play|watch) in the [\w ]+ only",
+        r"|territory)|geo[- ]?(?:restrict|block)|http error 451"
+        r"|available to (?:play|watch) in the [\w ]+ only",
         retry_when="access",
         is_of_clip=True,
     ),
