@@ -16,6 +16,7 @@ NAMES = (
     "reruns",
     "scaling",
     "memory",
+    "fuzz",
     "ledger",
     "dvc_at_size",
     "scoring",

@@ -128,6 +128,7 @@ def download_clips(
             clock=clock,
             before=before,
         )
+        del before  # a million rows would stay in memory until the end
         gates = SiteGates(
             parameters,
             access=book.access,

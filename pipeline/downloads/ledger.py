@@ -25,6 +25,7 @@ Entries have ``type``, ``clip_id`` and ``time`` (seconds since 1970 UTC):
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -228,6 +229,7 @@ def iter_lines(
         place += len(line)
 
 
+_SHA256 = re.compile("[0-9a-f]{64}")
 _NUMBER = (int, float)
 _FIELDS: dict[str, tuple[type, ...]] = {
     "time": _NUMBER,
@@ -275,7 +277,10 @@ def find_fault(entry: Mapping[str, Any]) -> str | None:
     file = entry.get("file")
     if not isinstance(file, dict):
         return "lacks the mapping file"
-    return _find_wrong_field(file, _FIELDS_OF_FILE, prefix="file.")
+    fault = _find_wrong_field(file, _FIELDS_OF_FILE, prefix="file.")
+    if fault is None and not _SHA256.fullmatch(file["sha256"]):
+        return f"has file.sha256 {file['sha256']!r}, expected 64 hexadecimal digits"
+    return fault
 
 
 def _find_wrong_field(

@@ -59,7 +59,7 @@ def derive_downloads(
         A table in which each clip is ``ok``, ``missing`` with a reason, or ``pending`` (no result
         yet).
     """
-    first_by_sha256: dict[str, str] = {}
+    first_by_sha256: dict[bytes, str] = {}
 
     # In batches, because rows as Python values take ten times the memory of a table.
     batches = []
@@ -78,14 +78,14 @@ def derive_downloads(
 
 
 def _make_row(
-    history: History, clips_dir: Path, first_by_sha256: dict[str, str] | None
+    history: History, clips_dir: Path, first_by_sha256: dict[bytes, str] | None
 ) -> dict[str, Any]:
     """Return a row; ``first_by_sha256`` holds the clips of the rows before (None: no matter)."""
     # Neither clip nor ledger came with a pulled table. What it says stays.
     if history.is_pulled:
         assert history.pulled is not None
         if history.pulled["status"] == "ok" and first_by_sha256 is not None:
-            first_by_sha256.setdefault(history.pulled["sha256"][:_HASH_DIGITS], history.clip_id)
+            first_by_sha256.setdefault(_shorten(history.pulled["sha256"]), history.clip_id)
         return history.pulled
 
     # All columns are there in every row; those of an absent file stay null.
@@ -110,10 +110,14 @@ def _make_row(
     # The first clip of the list keeps bytes that several clips have.
     file = _describe_file(history)
     if first_by_sha256 is not None:
-        original = first_by_sha256.setdefault(file["sha256"][:_HASH_DIGITS], history.clip_id)
+        original = first_by_sha256.setdefault(_shorten(file["sha256"]), history.clip_id)
         if original != history.clip_id:
             return row | _describe_duplicate(original, file["sha256"])
     return row | file
+
+
+def _shorten(sha256: str) -> bytes:
+    return bytes.fromhex(sha256[:_HASH_DIGITS])
 
 
 def read_downloads_if_there(path: Path) -> pa.Table | None:

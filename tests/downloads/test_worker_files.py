@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+import av
 import pytest
 
 from earshot.errors import DataError
@@ -99,7 +100,7 @@ def test_an_error_of_this_machine_is_not_the_files(tmp_path, media, monkeypatch,
 
     def fail(path):
         try:
-            raise OSError(number, os.strerror(number))
+            raise av.error.OSError(number, os.strerror(number))
         except OSError:
             raise make_clip_module.MediaError("corrupt", "cannot be read as media") from None
 
@@ -108,6 +109,27 @@ def test_an_error_of_this_machine_is_not_the_files(tmp_path, media, monkeypatch,
     monkeypatch.setattr(make_clip_module, "read_source_facts", real)
     assert is_machine_error(MemoryError())
     assert not is_machine_error(ConnectionResetError(errno.ECONNRESET, "reset"))
+
+
+@pytest.mark.parametrize(
+    ("is_damaged", "text", "reason"),
+    [
+        (True, "ffmpeg exited with code 69: x", "corrupt"),
+        (False, "ffmpeg exited with code 69: x", "ffmpeg"),
+        (True, "ffmpeg exited with code 1: No space left on device", "local"),
+    ],
+)
+def test_a_damaged_file_that_cannot_be_cut_is_corrupt(
+    tmp_path, media, monkeypatch, is_damaged, text, reason
+):
+    def fail(*_, **__):
+        raise make_clip_module.CuttingError(text)
+
+    source = tmp_path / "in.mp4"
+    data = (media / "clip1.mp4").read_bytes()
+    source.write_bytes(data[: len(data) // 3] + bytes(len(data) // 3) if is_damaged else data)
+    monkeypatch.setattr(make_clip_module, "_make_clip", fail)
+    assert fetch(tmp_path, source.as_uri())["reason"] == reason
 
 
 def test_an_entry_that_lacks_a_field_is_named_with_its_line(tmp_path, media):

@@ -66,7 +66,18 @@ def make_clip(
     except CuttingError as error:
         # ffmpeg's message stands behind the words that name the reason.
         is_local = classify(str(error).partition(":")[2]) == "local"
+        if not is_local and media.path is not None and _is_damaged(media.path, parameters):
+            return make_failure("corrupt", str(error))
         return make_failure("local" if is_local else None, str(error))
+
+
+def _is_damaged(path: Path, parameters: FetchParameters) -> bool:
+    """Return whether ffmpeg could not cut a file because the file itself is damaged."""
+    try:
+        validate_clip(path, wanted_seconds=None, parameters=parameters.validation)
+    except MediaError as error:
+        return error.reason == "corrupt" and not is_machine_to_blame(error.__context__, path)
+    return False
 
 
 def _make_clip(
