@@ -10,6 +10,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 
+from earshot.errors import MediaError
 from pipeline.media.files.container import has_index
 from pipeline.media.files.cropping import Cropping, read_cropping
 from pipeline.media.files.mp4_atoms import read_moov
@@ -99,6 +100,9 @@ class VideoFrame:
         """uint8 ``(height, width, 3)``.
 
         Colours follow the stream's own matrix and range, BT.601 where it names none.
+
+        Raises:
+            MediaError: ``corrupt`` when FFmpeg cannot convert the colours that the picture names.
         """
         if self._stored_rgb is None:
             self._stored_rgb = self._convert()
@@ -113,8 +117,13 @@ class VideoFrame:
         return self._orientation.apply(cv2.cvtColor(stored_rgb, cv2.COLOR_RGB2GRAY))
 
     def _convert(self) -> np.ndarray:
-        stored = self._reformatter.reformat(self._frame, format="rgb24", threads=1).to_ndarray()
-        return self._cropping.apply(stored)
+        try:
+            converted = self._reformatter.reformat(self._frame, format="rgb24", threads=1)
+        except av.FFmpegError as error:
+            # Damaged headers name colours that do not exist.
+            what = f"its picture at {self.time_seconds:.3f} s has no colours that can be converted"
+            raise MediaError("corrupt", f"{what} ({error.strerror})") from error
+        return self._cropping.apply(converted.to_ndarray())
 
 
 class PixelAspects:

@@ -5,6 +5,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from pipeline.features import frames
+from pipeline.features.extract import extract_features
+from pipeline.features.feature import Moment
 from pipeline.media.reader import ClipReader, probe
 from tests.helpers.changing_headers import (
     write_flv_with_two_headers,
@@ -135,3 +138,16 @@ def test_an_aspect_of_the_container_counts_for_all_frames(tmp_path):
     with ClipReader(other) as reader:
         (frame,) = reader.iter_frames([0.2])
     assert frame.pixel_aspect == ASPECTS[0]
+
+
+def test_colours_that_cannot_be_converted_are_a_reason(tmp_path):
+    """A damaged header names a matrix of colours that FFmpeg does not know."""
+    make_clip(tmp_path / "in.mp4", seconds=1.0)
+    path = tmp_path / "clip.mp4"
+    options = ["-c", "copy", "-bsf:v", "h264_metadata=matrix_coefficients=12"]
+    run_ffmpeg("-i", str(tmp_path / "in.mp4"), *options, str(path))
+    feature = frames.make_feature(frames.Parameters())
+    (found,) = extract_features(path, [Moment("a", None)], [feature])
+    assert found["frames"].reason == "corrupt"
+    assert f"{path}: its picture at 0." in found["frames"].detail
+    assert "no colours that can be converted" in found["frames"].detail
