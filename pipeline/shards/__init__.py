@@ -12,7 +12,7 @@ In reading order:
 - ``software``: ``Software``, ``require_software`` - refuse tasks of other code or libraries
 - ``task_run``: ``run_tasks`` - hand out tasks; survive workers that crash or hang
 - ``worker_watch``: ``WorkerWatch`` - replace workers that hang, and say how others ended
-- ``worker_exits``: ``WatchedNanny``, ``find_exit`` - exit codes and signals of local workers
+- ``worker_exits``: ``WatchedNanny``, ``list_exits`` - exit codes and signals of local workers
 - ``crash_log``: ``CrashLog`` - find the clip that ends workers
 - ``build``: ``build_feature`` - all of this in order; the entrance for stages
 - ``account``: ``write_account``, ``find_account_problem`` - counts of an index, as a DVC metric

@@ -50,9 +50,9 @@ def describe_exit(exit_code: int) -> str:
     return f"it was ended by {number.name}{_HINTS.get(number, '')}"
 
 
-def find_exit(address: str) -> str | None:
-    """Return how the worker with an address ended; None if nobody here saw it."""
-    return _EXITS.get(address)
+def list_exits() -> dict[str, str]:
+    """Return how workers ended that this process started, by address."""
+    return dict(_EXITS)
 
 
 @contextlib.contextmanager

@@ -42,10 +42,10 @@ class WorkerWatch:
         self._note_sizes: dict[Path, tuple[int, float]] = {}
         # Of each worker, the scheduler's time of its last heartbeat and when we saw it first.
         self._heartbeats: dict[str, tuple[float, float]] = {}
-        # The workers at the last check, without those that were replaced since.
-        self._known_workers: set[str] = set()
-        # The workers that are gone and not printed yet, and since when.
+        self._known_workers: set[str] = set()  # at the last check
+        # The workers that are gone and not printed yet, and since when; those that are told of.
         self._gone: dict[str, float] = {}
+        self._told: set[str] = set(self._list_exits())
         self._without_workers_since: float | None = None
         # The workers that were restarted because of their software, and their nannies. A nanny is
         # the process that starts a worker; it keeps its address when the worker gets another.
@@ -107,8 +107,10 @@ class WorkerWatch:
         return now - self._heartbeats[address][1] > self._parameters.silence_timeout_seconds
 
     def _note_lost_workers(self, addresses: set[str], now: float) -> None:
-        for address in self._known_workers - addresses:
-            self._gone[address] = now
+        # A worker that ends at once was never seen here, but by who started it.
+        lost = (self._known_workers - addresses) | set(self._list_exits())
+        for address in lost - self._told:
+            self._gone.setdefault(address, now)
         self._known_workers = addresses
 
     def print_lost_workers(self, *, is_last: bool = False) -> None:
@@ -117,14 +119,20 @@ class WorkerWatch:
         Args:
             is_last: Do not wait until it is known how they ended.
         """
+        exits = self._list_exits()
+        now = time.monotonic()
+        if is_last:
+            self._note_lost_workers(self._known_workers, now)
+
         for address, since in sorted(self._gone.items()):
-            how = self._find_exit(address)
+            how = exits.get(address)
             # Who started a worker sees its end a little later than the scheduler does.
-            is_late = is_last or time.monotonic() - since > _END_WAIT_SECONDS
+            is_late = is_last or now - since > _END_WAIT_SECONDS
             if how is None and self._is_local and not is_late:
                 continue
 
             del self._gone[address]
+            self._told.add(address)
             if how is not None:
                 self._log.note_end(address, how)
             print(
@@ -132,12 +140,12 @@ class WorkerWatch:
                 file=sys.stderr,
             )
 
-    def _find_exit(self, address: str) -> str | None:
+    def _list_exits(self) -> dict[str, str]:
         if not self._is_local:
-            return None  # it ended on a machine where nobody watches
-        from pipeline.shards.worker_exits import find_exit
+            return {}  # they end on machines where nobody watches
+        from pipeline.shards.worker_exits import list_exits
 
-        return find_exit(address)
+        return list_exits()
 
     def _check_any_left(self, workers: Mapping[str, Any], now: float) -> None:
         wait_seconds = max(_MIN_WAIT_SECONDS, self._parameters.clip_timeout_seconds)
@@ -168,14 +176,14 @@ class WorkerWatch:
             f"worker {address} has other code or libraries than this run; it is restarted",
             file=sys.stderr,
         )
-        self._known_workers.discard(address)
+        self._told.add(address)
         self._outdated.add(address)
         self._used_nannies.add(nanny)
         return self._restart(address)
 
     def _replace(self, address: str, *, has_nanny: bool) -> None:
         """Restart a worker, or remove it from the cluster where that is impossible."""
-        self._known_workers.discard(address)
+        self._told.add(address)
         print(f"worker {address} makes no progress; its task goes to another", file=sys.stderr)
 
         if not (has_nanny and self._restart(address)):
