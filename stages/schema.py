@@ -19,7 +19,6 @@ from pydantic import TypeAdapter
 
 from earshot.files import publish_text
 from pipeline.base.project import Project
-from pipeline.datasets import table
 from pipeline.datasets.dataset import load
 from pipeline.datasets.dataset import names as dataset_names
 from pipeline.features.configure import load_module
@@ -48,7 +47,7 @@ def make_schema() -> _Schema:
         "sources": {
             "description": "Where the clips of each dataset come from.",
             "properties": datasets,
-            "additionalProperties": describe_class(table.Parameters),
+            "additionalProperties": describe_class(load("table").parameters),
         },
         **{name: describe_class(cls) for name, cls in SECTIONS.items()},
         "hardware": describe_class(HardwareParameters),
