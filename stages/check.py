@@ -132,7 +132,8 @@ def _check_training(project: Project) -> None:
         project.parameters(HardwareParameters, "hardware")
     for name in _mapping(project, "train"):
         check_run(project, name)
-    for name in project.names("models") if project.params.get("datasets") else ():
+    has_runs = project.params.get("datasets") and "models" in project.params
+    for name in project.names("models") if has_runs else ():
         check_chosen_run(project, name)
     for name in _mapping(project, "weights"):
         project.parameters(ReleasedWeights, f"weights.{name}")

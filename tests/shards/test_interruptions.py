@@ -186,7 +186,7 @@ def test_a_command_does_not_wait_for_a_run(tmp_path):
     store_dir = tmp_path / "store" / "frames"
     with Store(store_dir).open():
         with pytest.raises(RunError, match="another run is writing there"):
-            prune_store(store_dir, tmp_path / "frames", is_dry_run=True)
+            prune_store(store_dir, [tmp_path / "frames"], is_dry_run=True)
 
 
 def _wait_for_lock(store_dir):
