@@ -65,13 +65,14 @@ def find_selected_folders(arguments: argparse.Namespace, project: Project) -> li
 
 
 def list_features(project: Project, dataset: str) -> list[str]:
-    """Return the features that the graph computes for a dataset."""
+    """Return the features and variants that the graph computes for a dataset."""
     sections = {name: entry.datasets_section for name, entry in FEATURES.items()}
-    return [
+    chosen = [
         name
         for name, section in sections.items()
         if section is None or dataset in project.section(section)
     ]
+    return [*chosen, *find_variants(project)]
 
 
 def find_cached_keys(folder: Path) -> set[str]:

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from earshot.errors import MediaError
 from earshot.files import sha256_of
 from earshot.tables import DOWNLOADS, SAMPLES
 from pipeline.features.feature import Feature
-from pipeline.features.registry import FEATURES
+from pipeline.features.registry import FEATURES, is_variant
 from pipeline.media.files.ffmpeg import find_ffmpeg
 from pipeline.media.validate import ValidationParameters, validate_clip
 from pipeline.shards.build import BuildOptions, FeatureFolders, build_feature
@@ -66,15 +66,26 @@ def choose_material(
     return Material(samples.take(pa.array(chosen, pa.int64())), downloads, clips_dir)
 
 
-def measure_features(features: Sequence[Feature], material: Material) -> dict[str, Rate]:
-    """Build features of a few samples in a temporary folder, as their stages do.
+def measure_features(features: Mapping[str, Feature], material: Material) -> dict[str, Rate]:
+    """Build features and variants of a few samples in a temporary folder, as their stages do.
 
     Features that share a pass over the video are measured together; the time of the pass counts for
     the first of them.
+
+    Args:
+        features: by name; the name of a variant is not that of its feature.
+        material: what they are computed from.
+
+    Returns:
+        Rates by name.
     """
-    images = [feature for feature in features if FEATURES[feature.name].is_image]
-    groups = [images] if images else []
-    groups += [[feature] for feature in features if feature not in images]
+    shared = {
+        name: feature
+        for name, feature in features.items()
+        if not is_variant(name) and FEATURES[name].is_image
+    }
+    groups = [shared] if shared else []
+    groups += [{name: feature} for name, feature in features.items() if name not in shared]
 
     rates: dict[str, Rate] = {}
     for group in groups:
@@ -102,27 +113,30 @@ def measure_checks(material: Material, validation: ValidationParameters) -> floa
     return (time.process_time() - start) / len(clip_ids)
 
 
-def _build(group: Sequence[Feature], material: Material, *, num_samples: int) -> Mapping[str, Rate]:
+def _build(
+    group: Mapping[str, Feature], material: Material, *, num_samples: int
+) -> dict[str, Rate]:
+    first, *companions = group.values()
     with tempfile.TemporaryDirectory(prefix="earshot-plan-") as name:
         store_dir = Path(name, "store")
         start = time.process_time()
         build_feature(
-            group[0],
+            first,
             samples=material.samples.slice(0, num_samples),
             downloads=material.downloads,
             folders=FeatureFolders(
-                material.clips_dir, store_dir / group[0].name, Path(name, "out", group[0].name)
+                material.clips_dir, store_dir / first.name, Path(name, "out", first.name)
             ),
             options=BuildOptions(ClusterParameters(workers=0), is_quiet=True),
-            companions=group[1:],
+            companions=companions,
         )
         seconds = (time.process_time() - start) / num_samples
 
         rates = {}
-        for number, feature in enumerate(group):
+        for number, (variant, feature) in enumerate(group.items()):
             paths = (store_dir / feature.name).glob("*.h5")
             num_bytes = sum(path.stat().st_size for path in paths) / num_samples
-            rates[feature.name] = Rate(seconds if number == 0 else 0.0, num_bytes)
+            rates[variant] = Rate(seconds if number == 0 else 0.0, num_bytes)
         return rates
 
 

@@ -225,27 +225,26 @@ def _estimate_bytes(
 def _plan_features(
     project: Project, dataset: str, samples: pa.Table, downloads: pa.Table, material: Material
 ) -> list[dict[str, Any]]:
-    features = [configure_feature(project, name) for name in list_features(project, dataset)]
-    features = [feature for feature in features if feature.can_compute]
+    features = {name: configure_feature(project, name) for name in list_features(project, dataset)}
+    features = {name: feature for name, feature in features.items() if feature.can_compute}
     clips, absences = find_clips(downloads, project.clips_dir(dataset))
 
     # Samples of clips that are pending will be computed; those of missing clips will not.
     num_there, num_to_do = {}, {}
-    for feature in features:
-        cached = find_cached_keys(project.feature_dir(dataset, feature.name))
+    for name, feature in features.items():
+        cached = find_cached_keys(project.feature_dir(dataset, name))
         requests = make_requests(feature, samples, clips, absences)
-        num_there[feature.name] = sum(request.key in cached for request in requests if request.key)
-        num_to_do[feature.name] = sum(
+        num_there[name] = sum(request.key in cached for request in requests if request.key)
+        num_to_do[name] = sum(
             request.key not in cached if request.key else request.reason == "pending"
             for request in requests
         )
 
-    wanted = [feature for feature in features if num_to_do[feature.name]]
+    wanted = {name: feature for name, feature in features.items() if num_to_do[name]}
     rates = measure_features(wanted, material)
     workers = project.parameters(ClusterParameters, "cluster").workers or os.cpu_count() or 1
     rows = []
-    for feature in features:
-        name = feature.name
+    for name in features:
         rate, number = rates.get(name), num_to_do[name]
         cpu_hours = rate.seconds * number / 3600 if rate else 0.0
         rows.append(

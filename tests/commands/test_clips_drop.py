@@ -57,6 +57,16 @@ def test_dropped_clips_are_neither_fetched_nor_computed_again(project, server, c
 
     for name in FEATURES:
         stages.feature.main(project, name, "birds")
+
+    # A variant needs the clips, too.
+    params_path = project.root / "params.yaml"
+    text = params_path.read_text()
+    chosen = {"variants": ["spectrograms-lvs"]}
+    params_path.write_text(yaml.safe_dump(yaml.safe_load(text) | chosen))
+    printed = run(capsys, project, "clips", "drop", "--dry-run")[1]
+    assert "2 clips stay: a: spectrograms-lvs of a is not cached" in printed
+    params_path.write_text(text)
+
     before, num_before = _read_outputs(project), dict(server.num_requests)
     code, printed, _ = run(capsys, project, "clips", "drop", "--dry-run")
     assert "birds: 2 clips would be removed" in printed and len(list(clips_dir.iterdir())) == 2
