@@ -72,9 +72,8 @@ def install_with_uv(python_path: Path, requirements_path: Path) -> None:
         install_with_pip(python_path, uv_requirement_path)
 
     uv_path = python_path.with_name("uv")
-    options = ["-q", "--python", python_path, "-r", requirements_path]
-    if sys.dont_write_bytecode:
-        options.append("--compile-bytecode")
+    options = ["--compile-bytecode"] if sys.dont_write_bytecode else []
+    options += ["-q", "--python", python_path, "-r", requirements_path]
     subprocess.run(
         [uv_path, "pip", "install", *options],
         env={"UV_HTTP_TIMEOUT": str(UV_TIMEOUT_SECONDS), **os.environ},

@@ -130,8 +130,8 @@ def test_a_parameter_reruns_what_reads_it_and_what_follows(checkout, tmp_path):
     # The rendered clips lie at an absolute path, so a copy's sources are not those of the original.
     change_parameter(folder, "flow.window_size", 13)
     output = run(folder, "dvc", "repro")
-    assert stages_run(output) >= {"flow@sample", "train@ezvsl", "train@htf", "evaluate", "report"}
-    assert "ezvsl: nothing that its weights depend on has changed" in output
+    assert stages_run(output) >= {"flow@sample", "train@htf", "evaluate", "report"}
+    assert "train@ezvsl" not in stages_run(output)  # it reads no flow
     assert "htf: nothing that" not in output
 
     before = {path.name: path.stat().st_ino for path in frames_dir.glob("*.h5")}
@@ -139,6 +139,7 @@ def test_a_parameter_reruns_what_reads_it_and_what_follows(checkout, tmp_path):
     output = run(folder, "dvc", "repro")
     assert stages_run(output) == {
         "spectrograms@sample",
+        "inputs",
         "train@ezvsl",
         "train@htf",
         "evaluate",

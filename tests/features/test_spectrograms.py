@@ -144,6 +144,7 @@ def test_feature_of_real_sound(tmp_path):
         "lvs": ((257, 1851), "float16", 44100),
         "ezvsl": ((257, 554), "float16", 44100),
         "htf": ((257, 276), "float16", 22050),
+        "sslalignment": ((257, 299), "float16", 16000),
     }
 
 

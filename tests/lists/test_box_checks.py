@@ -57,7 +57,7 @@ def test_a_few_broken_boxes_are_counted_and_named():
 
 def test_no_table_is_written_of_boxes_in_another_unit(tmp_path, monkeypatch):
     from pipeline.base.project import Project
-    from pipeline.datasets import dataset
+    from pipeline.datasets import dataset, listing
     from stages import sources
 
     about = dataset.load("sample")
@@ -68,7 +68,7 @@ def test_no_table_is_written_of_boxes_in_another_unit(tmp_path, monkeypatch):
         return clips, samples
 
     monkeypatch.setattr(
-        sources, "load", lambda name: dataclasses.replace(about, build_tables=build_tables)
+        listing, "load", lambda name: dataclasses.replace(about, build_tables=build_tables)
     )
     project = Project(tmp_path, {"sources": {"sample": {}}})
     with pytest.raises(DataError, match="sample: 40 of 40 boxes leave the frame"):
