@@ -3,13 +3,15 @@
     python -m benchmarks.scoring [--annotations vggss.json]
 
 The maps are 14x14 noise. The boxes are those of VGG-SS when its list is given, else as many random
-ones. The loops are timed on every eighth map and Earshot on all. Times are CPU seconds, which other
-work on the machine disturbs less.
+ones. The loops are timed on every eighth map and Earshot on all. The sides take turns, and the best
+of the repeats counts. Times are CPU seconds, which other work on the machine disturbs less.
 """
 
 import argparse
 import json
+import math
 import os
+import statistics
 import time
 from pathlib import Path
 
@@ -21,12 +23,13 @@ import numpy as np
 from eval.results.summaries import compute_sample_values
 from eval.scoring.bootstrap import intervals
 from eval.scoring.ground_truth import make_ground_truth
-from eval.scoring.protocols import PROTOCOLS
-from eval.scoring.score_maps import score_maps
-from tests.helpers.published_loop import LOOPS, union_map
+from eval.scoring.protocols import PROTOCOLS, Protocol
+from eval.scoring.score_maps import Scores, score_maps
+from tests.helpers.scoring.published_loop import LOOPS, union_map
 
 NUM_MAPS = 5158  # as in VGG-SS
 STEP = 8  # the loops score every eighth map
+NUM_REPEATS = 5
 
 METRICS = ("ciou", "adaptive_ciou", "median_ciou", "pointing")
 
@@ -50,6 +53,13 @@ def time_loop(name: str, maps: np.ndarray, boxes: list) -> tuple[float, list[flo
     return 1000 * (time.process_time() - start) / len(ciou), ciou
 
 
+def time_earshot(protocol: Protocol, maps: np.ndarray, truths: list) -> tuple[float, Scores]:
+    """Score all maps with ``score_maps``; return CPU ms a map and the scores."""
+    start = time.process_time()
+    scores = score_maps(maps, truths, protocol=protocol)
+    return 1000 * (time.process_time() - start) / len(maps), scores
+
+
 def main() -> None:
     """Print CPU ms a map of both sides by protocol, then the time of the confidence intervals."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -67,25 +77,30 @@ def main() -> None:
     print(f"{len(maps)} maps 14x14, {os.cpu_count()} cores in the machine, one used")
     print(f"{'protocol':10s} {'published':>12s} {'earshot':>12s} {'ratio':>7s}   (CPU ms a map)")
 
-    columns, our_seconds = [], 0.0
+    columns, ratios, our_seconds = [], [], 0.0
     for name, protocol in PROTOCOLS.items():
-        start = time.process_time()
-        scores = score_maps(maps, truths, protocol=protocol)
-        seconds = time.process_time() - start
-        our_seconds += seconds
-        our_ms = 1000 * seconds / len(maps)
+        our_ms = loop_ms = math.inf
+        for _ in range(NUM_REPEATS):
+            repeat_ms, scores = time_earshot(protocol, maps, truths)
+            our_ms = min(our_ms, repeat_ms)
+            if name in LOOPS:
+                repeat_ms, ciou = time_loop(name, maps, boxes)
+                loop_ms = min(loop_ms, repeat_ms)
+                assert np.array_equal(scores.ciou[::STEP], ciou), name
+        our_seconds += our_ms * len(maps) / 1000
 
         loop_text, ratio_text = "-", "-"
         if name in LOOPS:
-            loop_ms, ciou = time_loop(name, maps, boxes)
-            assert np.array_equal(scores.ciou[::STEP], ciou), name
-            loop_text, ratio_text = f"{loop_ms:.3f}", f"{loop_ms / our_ms:.1f}"
+            ratios.append(loop_ms / our_ms)
+            loop_text, ratio_text = f"{loop_ms:.3f}", f"{ratios[-1]:.1f}"
         print(f"{name:10s} {loop_text:>12s} {our_ms:12.3f} {ratio_text:>7s}")
 
         rows = zip(*(getattr(scores, metric) for metric in METRICS), strict=True)
         columns.append(
             compute_sample_values([dict(zip(METRICS, row, strict=True)) for row in rows])
         )
+
+    print(f"geometric mean of the ratios: {statistics.geometric_mean(ratios):.2f} (bound 3)")
 
     start = time.process_time()
     for values in columns:
