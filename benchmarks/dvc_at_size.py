@@ -33,7 +33,7 @@ import pyarrow as pa
 from earshot.tables import DOWNLOADS, SAMPLES
 from pipeline.features.feature import Extracted, Feature, Needs
 from pipeline.shards.build import BuildOptions, FeatureFolders, build_feature
-from pipeline.shards.cluster import ClusterParameters
+from pipeline.shards.workers.cluster import ClusterParameters
 
 @dataclass(frozen=True)
 class Parameters:

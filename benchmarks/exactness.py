@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.media.cut import cut_clip
 from pipeline.media.files.ffmpeg import find_ffmpeg
 from pipeline.media.mux import mux
-from tests.helpers.coded_media import (
+from tests.helpers.media.coded_media import (
     SECTIONS,
     Truth,
     cut_coded,

@@ -11,7 +11,7 @@ from earshot.tables import DOWNLOADS, SAMPLES
 from pipeline.features import flow, frames, spectrograms
 from pipeline.features.feature import Feature
 from pipeline.shards.build import BuildOptions, BuildReport, FeatureFolders, build_feature
-from pipeline.shards.cluster import ClusterParameters
+from pipeline.shards.workers.cluster import ClusterParameters
 
 IN_THIS_PROCESS = ClusterParameters(workers=0)
 

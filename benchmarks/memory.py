@@ -17,7 +17,7 @@ import psutil
 
 from benchmarks.clips import render_many_clips
 from benchmarks.feature_cache import FeatureCache
-from pipeline.shards.cluster import ClusterParameters
+from pipeline.shards.workers.cluster import ClusterParameters
 
 _STEP_CLIPS = 200
 _SHARD_CLIPS = 64  # progress is counted in finished shards

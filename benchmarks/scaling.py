@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.clips import render_many_clips
 from benchmarks.feature_cache import FeatureCache
-from pipeline.shards.cluster import ClusterParameters
+from pipeline.shards.workers.cluster import ClusterParameters
 
 
 def digest(folder: Path) -> str:

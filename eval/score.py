@@ -22,11 +22,11 @@ import pyarrow as pa
 
 from earshot.errors import DataError, EarshotError, ParameterError, RunError
 from eval.entrants.external import read_external
+from eval.published.test_set_tables import load_test_set
+from eval.published.test_sets import find_subset_ids, find_test_sets, get_test_set
 from eval.results.files import METRICS, format_coverage, write_results
 from eval.results.model_results import evaluate_model
 from eval.results.model_scores import ModelMaps
-from eval.results.test_set_tables import load_test_set
-from eval.results.test_sets import find_subset_ids, find_test_sets, get_test_set
 from eval.scoring.bootstrap import NUM_RESAMPLES
 from eval.scoring.protocols import PROTOCOLS, get_protocol
 from pipeline.base.os_errors import report_error

@@ -24,7 +24,7 @@ from pipeline.datasets.dataset import names as dataset_names
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.features.configure import check_variants, load_module
 from pipeline.features.registry import FEATURES
-from pipeline.shards.cluster import ClusterParameters
+from pipeline.shards.workers.cluster import ClusterParameters
 from stages.feature import CacheParameters
 
 # Sections with one dataclass each. Those of features are in the registry.

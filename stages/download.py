@@ -8,9 +8,9 @@ from earshot.files import publish_text
 from earshot.tables import CLIPS, read_table
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import load
-from pipeline.downloads.counts import count_reasons, count_splits
+from pipeline.downloads.account.counts import count_reasons, count_splits
+from pipeline.downloads.account.ledger_copy import publish_copy
 from pipeline.downloads.engine import download_clips
-from pipeline.downloads.ledger_copy import publish_copy
 from pipeline.downloads.parameters import DownloadParameters
 from stages.common import run_stage
 

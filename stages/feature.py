@@ -12,7 +12,7 @@ from pipeline.features.configure import configure_companions, configure_feature
 from pipeline.features.feature import Feature
 from pipeline.shards.account import write_account
 from pipeline.shards.build import BuildOptions, FeatureFolders, build_feature
-from pipeline.shards.cluster import ClusterParameters
+from pipeline.shards.workers.cluster import ClusterParameters
 from stages.common import run_stage
 
 

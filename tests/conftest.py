@@ -17,7 +17,7 @@ def media(tmp_path_factory):
 
     It also holds broken files.
     """
-    from tests.helpers.download_helpers import make_media
+    from tests.helpers.downloads.download_helpers import make_media
 
     return make_media(tmp_path_factory.mktemp("media"))
 
@@ -25,7 +25,7 @@ def media(tmp_path_factory):
 @pytest.fixture
 def server():
     """Start a server on this machine that answers each path as the test says."""
-    from tests.helpers.misbehaving_server import MisbehavingServer
+    from tests.helpers.downloads.misbehaving_server import MisbehavingServer
 
     with MisbehavingServer() as server:
         yield server
@@ -36,7 +36,7 @@ def built(tmp_path_factory):
     """Make a report of 12 samples; return the project, the report's inputs, and its files."""
     from eval.report.build_report import build_report
     from eval.report.inputs import ReportParameters, load_inputs
-    from tests.helpers.report_examples import write_project
+    from tests.helpers.scoring.report_examples import write_project
 
     project = write_project(tmp_path_factory.mktemp("report"), num_samples=12)
     inputs = load_inputs(project, datasets=["sample"], models=["htf", "ezvsl"])
@@ -50,7 +50,7 @@ def toy(tmp_path_factory):
 
     Returns their folder, the folder of each feature, the ids, and where each source is.
     """
-    from tests.helpers.toy_features import write_features
+    from tests.helpers.training.toy_features import write_features
 
     folder = tmp_path_factory.mktemp("toy")
     dirs, ids, centres = write_features(folder, 48)
@@ -63,7 +63,7 @@ def varied_toy(tmp_path_factory):
 
     Returns the folder of each feature, the ids, and where each source is.
     """
-    from tests.helpers.toy_features import write_features
+    from tests.helpers.training.toy_features import write_features
 
     sizes = ((48, 64), (48, 48), (64, 48))
     return write_features(tmp_path_factory.mktemp("varied_toy"), 22, sizes=sizes, shard_rows=5)

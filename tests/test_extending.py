@@ -9,7 +9,7 @@ import yaml
 from earshot.reader import FeatureReader
 from earshot.tables import DOWNLOADS, SAMPLES, read_table
 from tests.helpers.checkouts import make_checkout, run
-from tests.helpers.clip_factory import make_clip
+from tests.helpers.media.clip_factory import make_clip
 from tests.helpers.paths import ROOT
 
 _BLOCK = re.compile(
@@ -88,7 +88,8 @@ def test_a_feature_is_cached_and_a_model_is_trained(checkout):
 
 
 def test_a_reason_is_classified_and_known_to_commands(checkout):
-    code = "from pipeline.downloads.reasons import classify; print(classify('only for sponsors'))"
+    module = "pipeline.downloads.account.reasons"
+    code = f"from {module} import classify; print(classify('only for sponsors'))"
     assert run(checkout, "python", "-c", code).strip().endswith("sponsors_only")
     run(checkout, "python", "-m", "pipeline", "missing", "--reason", "sponsors_only")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.cache.toy_dataset import write_toy_dataset
 from tests.helpers.paths import ROOT
-from tests.helpers.toy_dataset import write_toy_dataset
 
 _SOURCES = ("earshot", "pipeline", "eval", "train", "pyproject.toml", "README.md", "LICENSE")
 

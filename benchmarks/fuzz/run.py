@@ -17,7 +17,7 @@ from pipeline.downloads.parameters import DownloadParameters
 from pipeline.features import flow, frames, spectrograms, waveforms
 from pipeline.features.feature import Feature
 from pipeline.shards.build import BuildOptions, FeatureFolders, build_feature
-from pipeline.shards.cluster import ClusterParameters
+from pipeline.shards.workers.cluster import ClusterParameters
 
 MOST_BYTES = 16_000_000  # of an array of one sample
 _SECTION = (0.5, 1.5)  # seconds, of clips that are cut

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from earshot.tables import DOWNLOADS, describe_missing
 from eval.report.inputs import DatasetInputs
 from pipeline.base.table_filters import count_values
-from pipeline.downloads.counts import count_splits
-from pipeline.downloads.reasons import REASONS
+from pipeline.downloads.account.counts import count_splits
+from pipeline.downloads.account.reasons import REASONS
 
 _NUM_LISTED = 200  # missing clips that the page names one by one; the command names them all
 _NUM_EXAMPLES = 3

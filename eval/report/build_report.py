@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from earshot.files import publish_bytes, publish_text
+from eval.published.test_sets import find_test_sets
 from eval.report.availability import count_reasons, find_absent_clips, view_availability
 from eval.report.gallery import Card, CardMaker, choose_samples, view_form
 from eval.report.inputs import DatasetInputs, ReportInputs, ReportParameters
@@ -34,7 +35,6 @@ from eval.report.summary_cards import view_summary
 from eval.report.training_curves import view_training
 from eval.results import exports
 from eval.results.result_rows import ABSENT, KIND_ORDER, Group, group_results, with_ceilings
-from eval.results.test_sets import find_test_sets
 
 # Whose best and worst samples the gallery shows.
 _RANKED_KINDS = ("model", "external", "baseline")

@@ -6,14 +6,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from eval.results.published import (
+from eval.published.comparability import (
     PUBLISHED,
     Published,
     explain_incomparability,
     find_counterparts,
 )
+from eval.published.test_sets import find_test_sets
 from eval.results.result_rows import Group, number_of
-from eval.results.test_sets import find_test_sets
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,6 @@
 - ``summaries.py``: ``summarize``: the rows of a test set to one result
 - ``comparisons.py``: ``summarize_intersection``, ``compare_models``: models with each other
 - ``breakdowns.py``: ``group_samples``, ``break_down``: results by class, size and circumstances
-- ``test_sets.py``: ``find_test_sets``, ``get_test_set``, ``find_subset_ids``: test sets by name
-- ``test_set_tables.py``: ``load_test_set``: ground truth for who has not run the pipeline
-- ``published.py``: ``PUBLISHED``, ``explain_incomparability``: results of papers
 - ``result_rows.py``: rows of results.json grouped into tables, their order and their numbers
 - ``exports.py``: the tables as Markdown, CSV and LaTeX
 - ``dvc_summary.py``: ``summarize_for_dvc``: the few numbers of ``summary.json``, for DVC

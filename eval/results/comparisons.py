@@ -6,9 +6,9 @@ from typing import Any
 
 from earshot.errors import DataError
 from eval.entrants.entrant import Entrant
+from eval.published.test_sets import count_leakage
 from eval.results.files import METRICS, hash_ids
 from eval.results.summaries import compute_sample_values, summarize
-from eval.results.test_sets import count_leakage
 from eval.scoring.bootstrap import NUM_RESAMPLES, compare_paired
 
 

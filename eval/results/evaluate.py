@@ -13,6 +13,7 @@ from earshot.errors import ParameterError
 from earshot.reader import FeatureReader
 from eval.entrants.ceilings import compute_ceilings
 from eval.entrants.entrant import Entrant, choose_available
+from eval.published.test_sets import find_subset_ids
 from eval.results.breakdowns import break_down, group_samples
 from eval.results.comparisons import (
     compare_models,
@@ -26,7 +27,6 @@ from eval.results.model_scores import ModelMaps, find_negatives
 from eval.results.negative_audio import NegativeAudioParameters
 from eval.results.seeds import add_seed_ranges, summarize_seeds
 from eval.results.summaries import find_groups
-from eval.results.test_sets import find_subset_ids
 from eval.scoring.ground_truth import GroundTruth, ground_truths_of
 from eval.scoring.metrics import auc, success_rate
 from eval.scoring.protocols import get_protocol

@@ -5,9 +5,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from eval.published.test_sets import count_leakage
 from eval.results.model_scores import ModelMaps, check_ids, score_model
 from eval.results.summaries import find_groups, summarize
-from eval.results.test_sets import count_leakage
 from eval.scoring.bootstrap import NUM_RESAMPLES
 
 

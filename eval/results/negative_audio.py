@@ -17,8 +17,8 @@ from earshot.files import publish
 from earshot.reader import FeatureReader
 from eval.entrants.entrant import Entrant, choose_available
 from eval.entrants.negative_sounds import SEEDS, SOUND_FEATURES, Pool, Sounds, make_sounds
+from eval.published.test_sets import find_subset_ids
 from eval.results.model_scores import find_negatives
-from eval.results.test_sets import find_subset_ids
 from eval.scoring.bootstrap import find_ends, resample_means
 from eval.scoring.ground_truth import GroundTruth, ground_truths_of
 from eval.scoring.masks import compute_iou

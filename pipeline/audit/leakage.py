@@ -17,7 +17,7 @@ from pipeline.base.project import Project
 from pipeline.datasets.dataset import check_test_splits, find_own_tables, load
 
 Role = Literal["train", "val", "test"]
-# The test set of every clip, as in ``eval.results.test_sets.find_subset_ids``.
+# The test set of every clip, as in ``eval.published.test_sets.find_subset_ids``.
 _ALL = "all"
 _NUM_EXAMPLES = 3
 

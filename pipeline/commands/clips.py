@@ -11,8 +11,8 @@ from earshot.tables import DOWNLOADS, SAMPLES, read_table
 from pipeline.base.project import Project
 from pipeline.commands.arguments import add_dataset_argument, format_bytes, selected_datasets
 from pipeline.commands.feature_selection import find_cached_keys, list_features
-from pipeline.downloads.ledger import Ledger
-from pipeline.downloads.ledger_copy import make_absence_marks
+from pipeline.downloads.account.ledger import Ledger
+from pipeline.downloads.account.ledger_copy import make_absence_marks
 from pipeline.features.configure import configure_feature
 from pipeline.shards.requests import find_clips, make_requests
 from pipeline.shards.store import Store

@@ -26,8 +26,8 @@ from pipeline.base.http import describe_error, open_session, open_url
 from pipeline.base.project import Project
 from pipeline.commands.doctor_checks import Check
 from pipeline.datasets.dataset import load
+from pipeline.downloads.account.reasons import REASONS, classify
 from pipeline.downloads.parameters import DownloadParameters
-from pipeline.downloads.reasons import REASONS, classify
 from pipeline.downloads.tool_versions import find_js_runtimes
 
 _CANARY_SECONDS = 20.0

@@ -13,7 +13,7 @@ from pipeline.features.configure import find_variants
 from pipeline.features.registry import FEATURES, is_variant
 from pipeline.shards.account import account_path
 from pipeline.shards.build import ALWAYS_RETRIED
-from pipeline.shards.cluster import ClusterParameters
+from pipeline.shards.workers.cluster import ClusterParameters
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:

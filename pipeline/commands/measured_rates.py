@@ -17,7 +17,7 @@ from pipeline.features.registry import FEATURES, is_variant
 from pipeline.media.files.ffmpeg import find_ffmpeg
 from pipeline.media.validate import ValidationParameters, validate_clip
 from pipeline.shards.build import BuildOptions, FeatureFolders, build_feature
-from pipeline.shards.cluster import ClusterParameters
+from pipeline.shards.workers.cluster import ClusterParameters
 
 _NUM_SAMPLES = 8
 _MADE_UP_SECONDS = 10

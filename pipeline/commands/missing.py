@@ -19,8 +19,8 @@ from pipeline.commands.arguments import (
     selected_datasets,
 )
 from pipeline.commands.sample_counts import list_missing_samples
-from pipeline.downloads.counts import find_outlooks, list_missing_clips, read_downloads
-from pipeline.downloads.reasons import REASONS, find_reason
+from pipeline.downloads.account.counts import find_outlooks, list_missing_clips, read_downloads
+from pipeline.downloads.account.reasons import REASONS, find_reason
 
 HELP = "which clips or samples are missing, why, permanent or worth a retry"
 _DETAIL_CHARACTERS = 80

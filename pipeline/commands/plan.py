@@ -28,13 +28,13 @@ from pipeline.commands.use import list_recipes, read_recipe
 from pipeline.commands.yaml_text import replace_values
 from pipeline.datasets.dataset import find_own_tables, load
 from pipeline.datasets.dataset import names as dataset_names
-from pipeline.downloads.ledger import read_entries
+from pipeline.downloads.account.ledger import read_entries
+from pipeline.downloads.account.table import derive_from_ledger, read_downloads_if_there
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.sites import find_site
-from pipeline.downloads.table import derive_from_ledger, read_downloads_if_there
 from pipeline.features.configure import configure_feature
-from pipeline.shards.cluster import ClusterParameters
 from pipeline.shards.requests import find_clips, make_requests
+from pipeline.shards.workers.cluster import ClusterParameters
 
 HELP = "say what a dataset or recipe takes: requests, hours, gigabytes, and what is there already"
 _COLUMNS = ("dataset", "stage", "there", "to_do", "requests", "hours", "cpu_hours", "gigabytes")

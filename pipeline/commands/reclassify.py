@@ -8,9 +8,9 @@ import pyarrow as pa
 from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
 from pipeline.base.project import Project
 from pipeline.commands.arguments import add_dataset_argument, selected_datasets
-from pipeline.downloads.ledger import Ledger
+from pipeline.downloads.account.ledger import Ledger
+from pipeline.downloads.account.table import derive_from_ledger, read_downloads_if_there
 from pipeline.downloads.parameters import DownloadParameters
-from pipeline.downloads.table import derive_from_ledger, read_downloads_if_there
 
 HELP = "derive reasons anew from the raw texts of all attempts, without the network"
 _COLUMNS = ["clip_id", "status", "reason"]

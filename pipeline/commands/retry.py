@@ -14,13 +14,13 @@ from pipeline.commands.arguments import (
     selected_datasets,
 )
 from pipeline.datasets.dataset import load
-from pipeline.downloads.counts import list_missing_clips, read_downloads
+from pipeline.downloads.account.counts import list_missing_clips, read_downloads
+from pipeline.downloads.account.ledger import Ledger
+from pipeline.downloads.account.ledger_copy import adopt_copy
+from pipeline.downloads.account.reasons import REASONS
+from pipeline.downloads.account.table import derive_from_ledger, read_downloads_if_there
 from pipeline.downloads.engine import download_clips
-from pipeline.downloads.ledger import Ledger
-from pipeline.downloads.ledger_copy import adopt_copy
 from pipeline.downloads.parameters import DownloadParameters
-from pipeline.downloads.reasons import REASONS
-from pipeline.downloads.table import derive_from_ledger, read_downloads_if_there
 
 HELP = "attempt again the clips that a reason, dataset, split or id selects (then: dvc repro)"
 _NUM_PRINTED = 10

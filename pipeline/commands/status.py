@@ -12,7 +12,7 @@ from pipeline.commands.arguments import (
     selected_datasets,
 )
 from pipeline.commands.sample_counts import FeatureCounts, count_features
-from pipeline.downloads.counts import ClipCounts, count_clips
+from pipeline.downloads.account.counts import ClipCounts, count_clips
 
 HELP = "a line a dataset and feature: requested, ok, missing, pending, cached, failed, bytes"
 _COLUMNS = ("dataset", "what", "requested", "ok", "missing", "pending", "cached", "failed", "bytes")

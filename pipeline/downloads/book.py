@@ -7,17 +7,17 @@ from typing import Any
 import pyarrow as pa
 
 from earshot.tables import DOWNLOADS, write_table
+from pipeline.downloads.account.history import History, RetryPolicy, read_histories, reason_of
+from pipeline.downloads.account.ledger import Ledger
+from pipeline.downloads.account.reasons import find_reason
+from pipeline.downloads.account.table import derive_downloads
 from pipeline.downloads.clip_files import (
     describe_source,
     forget_if_source_changed,
     publish_clip,
 )
-from pipeline.downloads.history import History, RetryPolicy, read_histories, reason_of
-from pipeline.downloads.ledger import Ledger
 from pipeline.downloads.messages import ClipResult, FetchAnswer
 from pipeline.downloads.parameters import DownloadParameters
-from pipeline.downloads.reasons import find_reason
-from pipeline.downloads.table import derive_downloads
 from pipeline.downloads.tool_versions import describe_tools
 from pipeline.downloads.video_queue import VideoTask
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from earshot.files import sha256_of, sync
-from pipeline.downloads.history import History
+from pipeline.downloads.account.history import History
 from pipeline.downloads.messages import FetchError
 
 SOURCE_STEM = "source"  # a fetched video is called source.<suffix> in its work folder

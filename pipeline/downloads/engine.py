@@ -53,15 +53,15 @@ import pyarrow.compute as pc
 
 from earshot.errors import RunError
 from pipeline.base.progress import Progress
+from pipeline.downloads.account.ledger import Ledger
+from pipeline.downloads.account.ledger_copy import adopt_copy
+from pipeline.downloads.account.table import read_downloads_if_there
 from pipeline.downloads.book import Book
 from pipeline.downloads.clip_files import make_file_stem, publish_staged_clips
-from pipeline.downloads.ledger import Ledger
-from pipeline.downloads.ledger_copy import adopt_copy
 from pipeline.downloads.messages import ClipResult, FetchAnswer, FetchRequest, make_failure
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.sites import SiteGates, default_sites_dir
 from pipeline.downloads.stop_rule import StopRule
-from pipeline.downloads.table import read_downloads_if_there
 from pipeline.downloads.video_queue import VideoQueue, VideoTask
 from pipeline.downloads.worker_pool import Worker, WorkerLost, WorkerPool
 

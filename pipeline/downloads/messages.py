@@ -6,7 +6,7 @@ Both sides write one JSON object a line. ``worker_pool.py`` is the engine's side
 
 from typing import Any, NotRequired, TypedDict
 
-from pipeline.downloads.reasons import classify
+from pipeline.downloads.account.reasons import classify
 
 
 class ClipRequest(TypedDict):

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.downloads.history import History, reason_of
+from pipeline.downloads.account.history import History, reason_of
+from pipeline.downloads.account.reasons import Reason, find_reason
 from pipeline.downloads.parameters import DownloadParameters
-from pipeline.downloads.reasons import Reason, find_reason
 from pipeline.downloads.sites import SiteGate, SiteGates, find_host
 from pipeline.downloads.video_queue import VideoTask
 

@@ -8,7 +8,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from pipeline.downloads.history import History
+from pipeline.downloads.account.history import History
 from pipeline.downloads.sites import find_host
 
 

@@ -8,14 +8,13 @@ In reading order:
 - ``dvc_cache``: ``find_cached_files`` - the shards that DVC has
 - ``plan``: ``Planner``, ``Task`` - which arrays are missing, grouped into tasks
 - ``tasks``: ``run_task``, ``Extract`` - what a worker does with a task
-- ``cluster``: ``ClusterParameters``, ``open_client`` - where tasks run
-- ``software``: ``Software``, ``require_software`` - refuse tasks of other code or libraries
 - ``task_run``: ``run_tasks`` - hand out tasks; survive workers that crash or hang
-- ``worker_watch``: ``WorkerWatch`` - replace workers that hang, and say how others ended
-- ``worker_exits``: ``WatchedNanny``, ``list_exits`` - exit codes and signals of local workers
-- ``crash_log``: ``CrashLog`` - find the clip that ends workers
 - ``build``: ``build_feature`` - all of this in order; the entrance for stages
 - ``account``: ``write_account``, ``find_account_problem`` - counts of an index, as a DVC metric
 - ``verify``: ``verify_feature`` - compare every byte with what was written
 - ``repair``: ``repair_feature``, ``remove_damaged_files`` - remove what is damaged, build it again
+
+A room of its own:
+
+- ``workers``: Dask workers on this machine or on a cluster, and how they end
 """

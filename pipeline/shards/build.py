@@ -24,13 +24,13 @@ from pipeline.base.progress import Progress
 from pipeline.features.extract import extract_features
 from pipeline.features.feature import Feature
 from pipeline.shards.account import count_index
-from pipeline.shards.cluster import ClusterParameters
 from pipeline.shards.dvc_cache import find_cached_files, restore_folder
 from pipeline.shards.plan import Planner, Task, make_companion
 from pipeline.shards.requests import Request, find_clips, make_requests
 from pipeline.shards.store import Store
 from pipeline.shards.task_run import run_tasks
 from pipeline.shards.tasks import Extract
+from pipeline.shards.workers.cluster import ClusterParameters
 
 # These reasons say nothing about the clip, only that its file was not as expected at that moment.
 # Every build tries such samples again.

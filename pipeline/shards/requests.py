@@ -37,7 +37,7 @@ class Clip:
 class Absence:
     """Why a clip is not there."""
 
-    reason: str  # one of ``pipeline.downloads.reasons``, or ``pending``
+    reason: str  # one of ``pipeline.downloads.account.reasons``, or ``pending``
     detail: str | None = None
 
 

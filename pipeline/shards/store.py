@@ -33,7 +33,7 @@ from earshot.tables import INDEX, Schema, read_table, write_table
 from pipeline.base.disk import link_file
 from pipeline.base.locks import LockHeldError, hold_lock
 from pipeline.base.os_errors import explain_os_errors
-from pipeline.shards.crash_log import FOLDER_PREFIX
+from pipeline.shards.workers.crash_log import FOLDER_PREFIX
 
 CATALOG_NAME = "catalog.parquet"
 CATALOG = Schema(

@@ -31,12 +31,12 @@ from typing import TYPE_CHECKING
 
 from earshot.errors import EarshotError, RunError
 from pipeline.base.os_errors import is_machine_error, is_os_error
-from pipeline.shards.cluster import ClusterParameters, open_client
-from pipeline.shards.crash_log import FOLDER_PREFIX, CrashLog
 from pipeline.shards.plan import Task
-from pipeline.shards.software import LOADED, Software, WorkerDiffersError, require_software
 from pipeline.shards.tasks import Extract, TaskResult, run_task
-from pipeline.shards.worker_watch import NoWorkersError, WorkerWatch
+from pipeline.shards.workers.cluster import ClusterParameters, open_client
+from pipeline.shards.workers.crash_log import FOLDER_PREFIX, CrashLog
+from pipeline.shards.workers.software import LOADED, Software, WorkerDiffersError, require_software
+from pipeline.shards.workers.worker_watch import NoWorkersError, WorkerWatch
 
 if TYPE_CHECKING:
     from distributed import Client, Future

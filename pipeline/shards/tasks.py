@@ -29,9 +29,9 @@ from pipeline.base.os_errors import is_machine_error
 from pipeline.base.parameters import as_mapping
 from pipeline.features.feature import Extracted, Feature, Moment
 from pipeline.media.files.machine import find_machine_error
-from pipeline.shards.crash_log import TaskNotes
 from pipeline.shards.plan import ClipWork, PlannedShard, Task
 from pipeline.shards.requests import Clip
+from pipeline.shards.workers.crash_log import TaskNotes
 
 # What decides the bits of the arrays. Numba is not in the list: compiled flow is used only where it
 # has OpenCV's bits, and shards have the same bytes with and without it.

@@ -4,9 +4,9 @@ import pyarrow as pa
 
 from earshot.tables import CLIPS, DOWNLOADS, write_table
 from pipeline.audit.coverage import audit_coverage
-from pipeline.downloads.counts import count_clips
+from pipeline.downloads.account.counts import count_clips
 from tests.helpers.command_helpers import make_project, run
-from tests.helpers.download_helpers import clips_table
+from tests.helpers.downloads.download_helpers import clips_table
 
 
 def make(tmp_path):

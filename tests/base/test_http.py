@@ -25,7 +25,7 @@ from pipeline.base.http import (
     open_session,
     open_url,
 )
-from tests.helpers.misbehaving_server import Answer, MisbehavingServer, page
+from tests.helpers.downloads.misbehaving_server import Answer, MisbehavingServer, page
 
 CONTENT = b"a line of a list\n" * 20_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -13,8 +13,8 @@ import pytest
 from earshot.errors import RunError
 from earshot.reader import FeatureReader
 from pipeline.base.locks import LockHeldError, hold_lock
-from tests.helpers.fake_cache import build, check
-from tests.helpers.fake_features import make_dataset
+from tests.helpers.cache.fake_cache import build, check
+from tests.helpers.cache.fake_features import make_dataset
 from tests.helpers.paths import ROOT
 
 HOLD = (

@@ -18,9 +18,9 @@ from pipeline.shards.plan import ClipWork
 from pipeline.shards.requests import find_clips
 from pipeline.shards.tasks import extract_clip
 from stages.common import run_stage
-from tests.helpers import fake_features
-from tests.helpers.fake_cache import TEXTS, build
-from tests.helpers.fake_features import make_dataset, make_feature
+from tests.helpers.cache import fake_features
+from tests.helpers.cache.fake_cache import TEXTS, build
+from tests.helpers.cache.fake_features import make_dataset, make_feature
 
 
 def test_a_full_disk_is_told_in_one_sentence_and_breaks_nothing(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from pipeline.__main__ import main
-from tests.helpers.report_examples import write_project
+from tests.helpers.scoring.report_examples import write_project
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,8 @@ from pipeline.features.configure import configure_feature
 from pipeline.features.detections import Detections
 from pipeline.shards.account import account_path, write_account
 from pipeline.shards.build import BuildOptions, FeatureFolders, build_feature
-from pipeline.shards.cluster import ClusterParameters
-from tests.helpers.fake_cache import flip
+from pipeline.shards.workers.cluster import ClusterParameters
+from tests.helpers.cache.fake_cache import flip
 
 PARAMS = {
     "datasets": ["tiny"],

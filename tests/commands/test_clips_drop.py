@@ -9,10 +9,10 @@ import stages.sources
 from earshot.errors import RunError
 from earshot.tables import DOWNLOADS, read_table
 from pipeline.base.project import Project
-from pipeline.downloads.ledger import read_entries
+from pipeline.downloads.account.ledger import read_entries
 from tests.helpers.command_helpers import run
-from tests.helpers.download_helpers import QUICK, make_clip
-from tests.helpers.misbehaving_server import Answer
+from tests.helpers.downloads.download_helpers import QUICK, make_clip
+from tests.helpers.downloads.misbehaving_server import Answer
 from tests.helpers.paths import ROOT
 
 FEATURES = ("frames", "flow", "spectrograms")

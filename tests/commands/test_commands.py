@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from earshot.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, write_table
 from pipeline.commands.arguments import protect_ids, render
-from pipeline.downloads.counts import count_clips
-from pipeline.downloads.ledger import Ledger
+from pipeline.downloads.account.counts import count_clips
+from pipeline.downloads.account.ledger import Ledger
 from tests.helpers.command_helpers import fill, make_project, run
-from tests.helpers.download_helpers import QUICK, clips_table, make_clip
-from tests.helpers.misbehaving_server import Answer, page
+from tests.helpers.downloads.download_helpers import QUICK, clips_table, make_clip
+from tests.helpers.downloads.misbehaving_server import Answer, page
 from tests.helpers.paths import ROOT
 
 

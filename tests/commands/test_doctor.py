@@ -18,8 +18,8 @@ from pipeline.commands.doctor_sources import _copy_cookies, check_video
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.kernels import farneback
 from tests.helpers.command_helpers import make_project, run
-from tests.helpers.download_helpers import QUICK, make_clip
-from tests.helpers.misbehaving_server import Answer
+from tests.helpers.downloads.download_helpers import QUICK, make_clip
+from tests.helpers.downloads.misbehaving_server import Answer
 
 
 def test_doctor_judges_tools():

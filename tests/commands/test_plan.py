@@ -10,8 +10,8 @@ import stages.feature
 import stages.sources
 from pipeline.base.project import Project
 from tests.helpers.command_helpers import run
-from tests.helpers.download_helpers import QUICK, make_clip
-from tests.helpers.misbehaving_server import Answer
+from tests.helpers.downloads.download_helpers import QUICK, make_clip
+from tests.helpers.downloads.misbehaving_server import Answer
 from tests.helpers.paths import ROOT
 
 

@@ -9,7 +9,7 @@ from earshot.errors import DataError
 from pipeline import commands
 from pipeline.__main__ import main
 from pipeline.features import pictures
-from tests.helpers.report_examples import write_project
+from tests.helpers.scoring.report_examples import write_project
 
 STRANGE_IDS = ["-aBc_000010", "--help", "Ünïcode 漢字", "a/b\\c:d", "<b>&", "s00005"]
 

@@ -5,8 +5,8 @@ import shutil
 import pytest
 import yaml
 
-from eval.results.published import PUBLISHED
-from eval.results.test_sets import find_test_sets
+from eval.published.comparability import PUBLISHED
+from eval.published.test_sets import find_test_sets
 from pipeline.__main__ import main
 from pipeline.base.project import Project
 from pipeline.commands.use import list_recipes, read_recipe

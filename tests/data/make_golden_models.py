@@ -3,7 +3,7 @@
     python -m tests.data.make_golden_models
 
 The numbers were made by running the authors' code on the weights and inputs of
-``tests/helpers/golden_formula.py``. They lie in the shared folder; this script thins them.
+``tests/helpers/training/golden_formula.py``. They lie in the shared folder; this script thins them.
 
 - ``golden_models.npz``: maps, losses and embeddings by name. Maps of 224x224 keep every seventh
   row and column, starting at the fourth.

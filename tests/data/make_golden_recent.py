@@ -5,7 +5,7 @@
     python -m tests.data.make_golden_recent
 
 The numbers were made by running the authors' code on the weights and inputs of
-``tests/helpers/golden_formula.py``. They lie in the shared folder; this script takes what the
+``tests/helpers/training/golden_formula.py``. They lie in the shared folder; this script takes what
 tests read.
 """
 

@@ -12,11 +12,11 @@ from tests.helpers.paths import ROOT
 # A name in backticks or in running text is no use of it. Three names are ordinary words, too: as
 # literals they are allowed where they mean something else.
 OTHER_MEANINGS = {
-    "flickr": {"eval/results/published_rows.py"},  # names of test sets in published tables
-    "urbansas": {"eval/results/published_rows.py"},
+    "flickr": {"eval/published/published_rows.py"},  # names of test sets in published tables
+    "urbansas": {"eval/published/published_rows.py"},
     "local": {
         # a reason of the machine's own
-        "pipeline/downloads/reasons.py",
+        "pipeline/downloads/account/reasons.py",
         "pipeline/downloads/worker/fetcher.py",
         "pipeline/downloads/worker/make_clip.py",
         # negatives of one process

@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from earshot.errors import DataError
-from tests.helpers.list_tables import flickr_tables
+from tests.helpers.downloads.list_tables import flickr_tables
 
 
 def test_flickr_addresses_come_from_the_public_list(tmp_path, caplog):

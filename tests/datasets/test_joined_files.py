@@ -9,7 +9,7 @@ from earshot.errors import MediaError
 from pipeline.datasets.urbansas import joined_files
 from pipeline.datasets.urbansas.joined_files import JoinedFiles
 from pipeline.media.reader import probe
-from tests.helpers.clip_factory import make_clip
+from tests.helpers.media.clip_factory import make_clip
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from pipeline.datasets.urbansas import dataset
 from pipeline.datasets.urbansas import release as urbansas_release
 from pipeline.media.reader import ClipReader
 from pipeline.media.validate import ValidationParameters, validate_clip
-from tests.helpers.download_helpers import encode
+from tests.helpers.downloads.download_helpers import encode
 
 VIDEO_HEADER = (
     ",frame_id,track_id,x,y,w,h,class_id,visibility,label,"

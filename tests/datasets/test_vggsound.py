@@ -9,7 +9,7 @@ from earshot.errors import DataError, ParameterError
 from pipeline.base.parameters import build
 from pipeline.datasets import vggsound
 from pipeline.lists import published_lists
-from tests.helpers.list_tables import vgg_tables
+from tests.helpers.downloads.list_tables import vgg_tables
 
 
 @pytest.fixture

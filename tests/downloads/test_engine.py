@@ -7,14 +7,14 @@ import random
 import pytest
 
 from earshot.files import sha256_of
-from tests.helpers.download_helpers import (
+from tests.helpers.downloads.download_helpers import (
     answer,
     clips_table,
     download,
     published,
     quick,
 )
-from tests.helpers.misbehaving_server import Answer, page
+from tests.helpers.downloads.misbehaving_server import Answer, page
 
 
 def make_cases(media) -> dict[str, tuple[list[Answer], str | None]]:

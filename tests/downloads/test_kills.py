@@ -14,11 +14,11 @@ import pytest
 
 from earshot.files import sha256_of
 from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
+from pipeline.downloads.account.ledger import read_entries
+from pipeline.downloads.account.table import derive_from_ledger
 from pipeline.downloads.engine import work_folder_of
-from pipeline.downloads.ledger import read_entries
-from pipeline.downloads.table import derive_from_ledger
 from pipeline.downloads.worker.fetcher import find_source
-from tests.helpers.download_helpers import (
+from tests.helpers.downloads.download_helpers import (
     QUICK,
     answer,
     clips_table,
@@ -26,7 +26,7 @@ from tests.helpers.download_helpers import (
     published,
     quick,
 )
-from tests.helpers.misbehaving_server import Answer
+from tests.helpers.downloads.misbehaving_server import Answer
 
 
 def test_a_stalled_worker_is_killed_and_a_crash_is_an_attempt(tmp_path, media, server):

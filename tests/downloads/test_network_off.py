@@ -5,8 +5,8 @@ from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
 from pipeline.commands.doctor_sources import check_source
 from pipeline.downloads.parameters import DownloadParameters
 from tests.helpers.command_helpers import make_project, run
-from tests.helpers.download_helpers import QUICK, clips_table, make_clip
-from tests.helpers.misbehaving_server import Answer
+from tests.helpers.downloads.download_helpers import QUICK, clips_table, make_clip
+from tests.helpers.downloads.misbehaving_server import Answer
 
 
 def test_nothing_is_asked_and_the_run_ends_well(tmp_path, capsys, server):

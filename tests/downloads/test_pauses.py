@@ -5,13 +5,13 @@ import time
 import pytest
 
 from earshot.errors import RunError
-from tests.helpers.download_helpers import (
+from tests.helpers.downloads.download_helpers import (
     answer,
     clips_table,
     download,
     quick,
 )
-from tests.helpers.misbehaving_server import Answer, page
+from tests.helpers.downloads.misbehaving_server import Answer, page
 
 DAY = 86400.0
 

@@ -7,7 +7,7 @@ import av
 import pytest
 
 from earshot.files import sha256_of
-from tests.helpers.download_helpers import (
+from tests.helpers.downloads.download_helpers import (
     answer,
     clips_table,
     download,

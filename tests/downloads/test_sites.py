@@ -9,8 +9,8 @@ import time
 import pytest
 
 from pipeline.downloads.sites import SiteGate, SiteGates, SiteLimits, find_host, find_site
-from tests.helpers.download_helpers import answer, clips_table, download, quick
-from tests.helpers.misbehaving_server import MisbehavingServer
+from tests.helpers.downloads.download_helpers import answer, clips_table, download, quick
+from tests.helpers.downloads.misbehaving_server import MisbehavingServer
 
 LIMITS = SiteLimits(0.0, pause_seconds=10.0, max_pause_seconds=30.0, probe_limit_seconds=100.0)
 DAY = 86400.0

@@ -7,9 +7,9 @@ import pytest
 
 from earshot.errors import RunError
 from earshot.tables import DOWNLOADS, read_table
-from pipeline.downloads.ledger import read_entries
-from tests.helpers.download_helpers import answer, clips_table, download, quick
-from tests.helpers.misbehaving_server import Answer, page
+from pipeline.downloads.account.ledger import read_entries
+from tests.helpers.downloads.download_helpers import answer, clips_table, download, quick
+from tests.helpers.downloads.misbehaving_server import Answer, page
 
 DAY = 86400.0
 

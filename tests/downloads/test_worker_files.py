@@ -11,12 +11,12 @@ import pytest
 from earshot.errors import DataError
 from pipeline.base.os_errors import is_machine_error
 from pipeline.downloads import worker_pool
-from pipeline.downloads.ledger import find_fault, read_entries
-from pipeline.downloads.table import derive_from_ledger
+from pipeline.downloads.account.ledger import find_fault, read_entries
+from pipeline.downloads.account.table import derive_from_ledger
 from pipeline.downloads.worker import make_clip as make_clip_module
 from pipeline.downloads.worker.fetcher import Fetcher, find_source
 from pipeline.downloads.worker_pool import Worker, WorkerLost
-from tests.helpers.download_helpers import answer, clips_table, download, published, quick
+from tests.helpers.downloads.download_helpers import answer, clips_table, download, published, quick
 
 
 def fetch(folder: Path, url: str, **changes) -> dict:

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.downloads.parameters import FetchParameters
 from pipeline.downloads.worker.fetcher import Fetcher
-from tests.helpers.download_helpers import (
+from tests.helpers.downloads.download_helpers import (
     answer,
     clips_table,
     download,
@@ -14,7 +14,7 @@ from tests.helpers.download_helpers import (
     quick,
     read_counter,
 )
-from tests.helpers.misbehaving_server import Answer
+from tests.helpers.downloads.misbehaving_server import Answer
 
 
 def site_fetcher(folder, server, **changes) -> Fetcher:

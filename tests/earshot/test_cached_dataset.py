@@ -8,7 +8,7 @@ import pytest
 import earshot
 from earshot.errors import DataError
 from earshot.tables import SAMPLES, write_table
-from tests.helpers.toy_dataset import write_toy_dataset
+from tests.helpers.cache.toy_dataset import write_toy_dataset
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 from earshot.errors import DataError
 from earshot.torch import Samples, ShardOrder
-from tests.helpers.toy_dataset import write_toy_dataset
+from tests.helpers.cache.toy_dataset import write_toy_dataset
 from train.data.augmentation import prepare_inputs
 from train.data.sample_source import SampleSource
 from train.models.localizer import InputFormat

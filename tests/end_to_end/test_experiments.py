@@ -8,9 +8,9 @@ import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
-from pipeline.downloads.ledger import read_entries
+from pipeline.downloads.account.ledger import read_entries
 from tests.helpers.checkouts import change_parameter, make_checkout, run, stages_run
-from tests.helpers.clip_factory import make_clip
+from tests.helpers.media.clip_factory import make_clip
 from tests.helpers.paths import ROOT
 
 SOUND = "spectrograms@local"  # the sound alone: nothing has to be compiled

@@ -12,7 +12,7 @@ import stages.feature
 import stages.sources
 from earshot.tables import DOWNLOADS, INDEX, read_table
 from pipeline.base.project import Project
-from tests.helpers.download_helpers import encode
+from tests.helpers.downloads.download_helpers import encode
 from tests.helpers.paths import ROOT
 
 _RED_SQUARE = "drawbox=x=8:y=8:w=24:h=24:color=red:t=fill"

@@ -6,11 +6,11 @@ import sys
 import yaml
 
 from earshot.tables import CLIPS, write_table
-from pipeline.downloads.counts import count_clips
-from pipeline.downloads.ledger import read_entries
+from pipeline.downloads.account.counts import count_clips
+from pipeline.downloads.account.ledger import read_entries
 from tests.helpers.command_helpers import make_project, run
-from tests.helpers.download_helpers import QUICK, clips_table, make_clip
-from tests.helpers.misbehaving_server import Answer
+from tests.helpers.downloads.download_helpers import QUICK, clips_table, make_clip
+from tests.helpers.downloads.misbehaving_server import Answer
 from tests.helpers.paths import ROOT
 
 

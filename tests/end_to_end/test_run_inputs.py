@@ -20,8 +20,8 @@ from pipeline.shards.account import account_path, write_account
 from stages.check import check_params
 from tests.helpers.checkouts import change_parameter, make_checkout, set_parameter
 from tests.helpers.paths import ROOT
-from tests.helpers.toy_features import write_features
 from tests.helpers.toy_project import NUM_TEST, NUM_TRAIN, NUM_VAL, make_toy_project
+from tests.helpers.training.toy_features import write_features
 from train.inference.entrants import collect_entrants
 from train.runs.run_folder import read_run
 from train.runs.settings import RunData, read_run_data

@@ -11,10 +11,10 @@ import yaml
 from earshot.tables import CLIPS, write_table
 from eval.report.inputs import load_inputs
 from pipeline.base.project import Project
-from pipeline.downloads.ledger import read_entries
+from pipeline.downloads.account.ledger import read_entries
 from tests.helpers.command_helpers import make_project, run
-from tests.helpers.download_helpers import QUICK, clips_table, make_clip
-from tests.helpers.misbehaving_server import Answer
+from tests.helpers.downloads.download_helpers import QUICK, clips_table, make_clip
+from tests.helpers.downloads.misbehaving_server import Answer
 from tests.helpers.paths import ROOT
 
 PASSWORD, COOKIE, FOLDER = "pa55-w0rd", "session-c00kie", "pr1vate-folder"

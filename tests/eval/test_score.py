@@ -13,7 +13,7 @@ from earshot.tables import SAMPLES, write_table
 from eval.results.files import read_results, read_scores
 from eval.score import main
 from tests.helpers.paths import ROOT
-from tests.helpers.score_examples import make_samples
+from tests.helpers.scoring.score_examples import make_samples
 
 
 @pytest.fixture

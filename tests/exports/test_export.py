@@ -18,8 +18,8 @@ from earshot.files import sha256_of
 from earshot.tables import CLIPS, DOWNLOADS, SAMPLES, read_table, write_table
 from pipeline import commands
 from pipeline.__main__ import main
+from pipeline.downloads.account.ledger import read_entries
 from pipeline.downloads.engine import download_clips
-from pipeline.downloads.ledger import read_entries
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.exports import export as export_module
 from pipeline.exports.encoding import read_clip_sound
@@ -27,8 +27,7 @@ from pipeline.exports.export import export_dataset
 from pipeline.exports.parameters import ExportParameters
 from pipeline.exports.plan import name_splits
 from pipeline.media.files.ffmpeg import find_ffmpeg
-from tests.helpers.clip_factory import make_clip
-from tests.helpers.export_project import (
+from tests.helpers.cache.export_project import (
     DATASET,
     DOTTED,
     FIRST,
@@ -41,6 +40,7 @@ from tests.helpers.export_project import (
     write_features,
     write_lists,
 )
+from tests.helpers.media.clip_factory import make_clip
 from tests.helpers.paths import ROOT
 
 ALL = ("frames", "flow", "spectrograms", "waveforms")

@@ -14,7 +14,7 @@ from scipy.io import wavfile
 from pipeline.exports.export import export_dataset
 from pipeline.exports.outputs.huggingface import nest_arrays
 from pipeline.exports.parameters import ExportParameters
-from tests.helpers.export_project import (
+from tests.helpers.cache.export_project import (
     DATASET,
     DOTTED,
     FIRST,

@@ -17,7 +17,7 @@ from pipeline.features.feature import Moment
 from pipeline.media import reader
 from pipeline.media.pictures.frame_reader import FrameReader
 from pipeline.media.pictures.whole_decode import WholeDecode
-from tests.helpers.clip_factory import make_clip, run_ffmpeg
+from tests.helpers.media.clip_factory import make_clip, run_ffmpeg
 
 
 @pytest.fixture(scope="module")

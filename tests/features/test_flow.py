@@ -17,7 +17,7 @@ from pipeline.features.flow import (
     make_feature,
 )
 from pipeline.media.reader import ClipReader, probe
-from tests.helpers.clip_factory import make_clip
+from tests.helpers.media.clip_factory import make_clip
 
 
 def make_texture(height=160, width=200, seed=0):

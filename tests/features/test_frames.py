@@ -12,7 +12,7 @@ from pipeline.features.extract import extract_features
 from pipeline.features.feature import Moment
 from pipeline.features.frames import Parameters, make_feature, resize_frame
 from pipeline.features.resize import fit_short_side
-from tests.helpers.clip_factory import make_clip
+from tests.helpers.media.clip_factory import make_clip
 
 
 @pytest.mark.parametrize(

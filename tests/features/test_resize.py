@@ -10,7 +10,7 @@ from pipeline.features.extract import extract_features
 from pipeline.features.feature import Moment
 from pipeline.features.frames import Parameters, make_feature
 from pipeline.features.resize import fit_short_side, resize_stored
-from tests.helpers.clip_factory import make_clip
+from tests.helpers.media.clip_factory import make_clip
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from pipeline.features.spectrograms import (
     log_magnitude_spectrogram,
     make_feature,
 )
-from tests.helpers.clip_factory import make_clip
+from tests.helpers.media.clip_factory import make_clip
 from tests.helpers.paths import DATA
 
 

@@ -16,9 +16,9 @@ from eval.entrants.entrant import Entrant
 from eval.entrants.flowgrad_h import FlowGradHMaps
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from pipeline.base.project import Project
-from tests.helpers import flowgrad_rules
 from tests.helpers.checkouts import make_checkout, run
 from tests.helpers.paths import ROOT, shared_path
+from tests.helpers.scoring import flowgrad_rules
 
 # success at 0.3, at 0.5, AUC; flow at the size of the clips
 EXPECTED = {

@@ -15,7 +15,7 @@ from pipeline.base.project import Project
 from pipeline.features.configure import check_variants, configure_feature, require_datasets
 from pipeline.features.registry import find_base, find_companions, is_variant
 from pipeline.shards.account import account_path
-from tests.helpers.download_helpers import encode
+from tests.helpers.downloads.download_helpers import encode
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pipeline.features.extract import extract_features
 from pipeline.features.feature import Moment
 from pipeline.features.sound_window import find_window
 from pipeline.features.waveforms import PRESETS, Parameters, encode_waveform, make_feature
-from tests.helpers.clip_factory import make_clip
+from tests.helpers.media.clip_factory import make_clip
 
 
 def test_feature_of_real_sound(tmp_path):

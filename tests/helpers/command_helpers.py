@@ -10,7 +10,7 @@ from pipeline.__main__ import main
 from pipeline.base.project import Project
 from pipeline.downloads.engine import download_clips
 from pipeline.downloads.parameters import DownloadParameters
-from tests.helpers.download_helpers import QUICK
+from tests.helpers.downloads.download_helpers import QUICK
 
 
 def make_project(root: Path, **sections) -> Project:

@@ -1,6 +1,6 @@
 """Make a project folder for tests of stages.
 
-Its first dataset is the toy world of ``tests/helpers/toy_features.py``.
+Its first dataset is the toy world of ``tests/helpers/training/toy_features.py``.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ import yaml
 
 from earshot.tables import CLIPS, SAMPLES, write_table
 from pipeline.base.project import Project
-from tests.helpers.toy_features import write_features
+from tests.helpers.training.toy_features import write_features
 
 NUM_TRAIN, NUM_VAL, NUM_TEST = 16, 4, 4
 TINY_RUN = {

@@ -18,7 +18,7 @@ from pipeline.features.flow import Parameters
 from pipeline.kernels import farneback, farneback_loops
 from pipeline.kernels.farneback import compute_farneback, load_refine_level
 from pipeline.media.reader import ClipReader
-from tests.helpers.clip_factory import make_clip
+from tests.helpers.media.clip_factory import make_clip
 
 # Farneback's own among the parameters, in OpenCV's order.
 NAMES = [

@@ -7,7 +7,7 @@ import pytest
 
 from earshot.errors import DataError
 from pipeline.lists.box_checks import check_boxes
-from tests.helpers.score_examples import make_row, make_table
+from tests.helpers.scoring.score_examples import make_row, make_table
 
 
 def make_boxes(num_boxes=40):

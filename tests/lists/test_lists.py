@@ -11,7 +11,7 @@ import pytest
 
 from earshot.errors import DataError
 from pipeline.datasets import vggsound
-from tests.helpers.list_tables import sizes_of
+from tests.helpers.downloads.list_tables import sizes_of
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from earshot import tables
 from pipeline.datasets import flickr, vggsound
 from pipeline.lists.annotations import read_frame_choices
-from tests.helpers.list_tables import sizes_of
+from tests.helpers.downloads.list_tables import sizes_of
 
 VGG_LISTS = [name for name in vggsound.SPLITS if name not in vggsound.FULL_SPLITS]
 

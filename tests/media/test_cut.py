@@ -9,8 +9,8 @@ import pytest
 from pipeline.media.cut import cut_clip
 from pipeline.media.files.ffmpeg import find_ffmpeg
 from pipeline.media.reader import ClipReader
-from tests.helpers.clip_factory import H264, make_clip, run_ffmpeg
-from tests.helpers.coded_media import (
+from tests.helpers.media.clip_factory import H264, make_clip, run_ffmpeg
+from tests.helpers.media.coded_media import (
     compare_sounds,
     cut_coded,
     decode_truth,

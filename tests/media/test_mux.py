@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.media.mux import mux, mux_still
 from pipeline.media.reader import ClipReader
-from tests.helpers.clip_factory import run_ffmpeg
+from tests.helpers.media.clip_factory import run_ffmpeg
 
 EVENT_SECONDS = 1.2
 FLASH = (

@@ -8,7 +8,7 @@ import pytest
 from earshot.errors import MediaError
 from pipeline.media.files.container import iter_packets
 from pipeline.media.reader import ClipReader, probe
-from tests.helpers.clip_factory import H264, make_clip, read_frames
+from tests.helpers.media.clip_factory import H264, make_clip, read_frames
 
 
 def test_probe_of_real_media(shared):

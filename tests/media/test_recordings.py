@@ -9,8 +9,8 @@ from pipeline.datasets.local import probe_duration
 from pipeline.media.reader import ClipReader, probe
 from pipeline.media.recordings import find_recordings, write_joined
 from pipeline.media.validate import ValidationParameters, validate_clip
-from tests.helpers.clip_factory import make_clip, read_frames
-from tests.helpers.download_helpers import clips_table, download
+from tests.helpers.downloads.download_helpers import clips_table, download
+from tests.helpers.media.clip_factory import make_clip, read_frames
 
 MAKE = (
     "-c:v",

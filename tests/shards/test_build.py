@@ -10,11 +10,11 @@ import pytest
 from earshot.errors import DataError, RunError
 from earshot.reader import FeatureReader
 from earshot.tables import DOWNLOADS, INDEX, SAMPLES, read_table
-from pipeline.shards.cluster import ClusterParameters
 from pipeline.shards.store import CATALOG_NAME, Store
-from tests.helpers import fake_features
-from tests.helpers.fake_cache import TEXTS, build, contents, touched
-from tests.helpers.fake_features import make_dataset, make_feature
+from pipeline.shards.workers.cluster import ClusterParameters
+from tests.helpers.cache import fake_features
+from tests.helpers.cache.fake_cache import TEXTS, build, contents, touched
+from tests.helpers.cache.fake_features import make_dataset, make_feature
 
 
 def test_every_sample_is_accounted_for(tmp_path):

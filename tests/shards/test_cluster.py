@@ -21,12 +21,12 @@ from pipeline.base.parameters import build as build_parameters
 from pipeline.features import flow
 from pipeline.kernels.farneback import load_refine_level
 from pipeline.shards import task_run
-from pipeline.shards.cluster import ClusterParameters, open_client
-from pipeline.shards.crash_log import CrashLog
-from pipeline.shards.software import LOADED, read_software, require_software
-from pipeline.shards.worker_exits import describe_exit
-from tests.helpers.fake_cache import build, contents
-from tests.helpers.fake_features import make_dataset, make_feature
+from pipeline.shards.workers.cluster import ClusterParameters, open_client
+from pipeline.shards.workers.crash_log import CrashLog
+from pipeline.shards.workers.software import LOADED, read_software, require_software
+from pipeline.shards.workers.worker_exits import describe_exit
+from tests.helpers.cache.fake_cache import build, contents
+from tests.helpers.cache.fake_features import make_dataset, make_feature
 from tests.helpers.paths import ROOT
 
 TEXTS = {f"clip{i:03d}": f"text {i}" for i in range(24)}

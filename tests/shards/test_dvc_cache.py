@@ -12,9 +12,9 @@ import pytest
 from earshot.errors import RunError
 from earshot.shard_format import has_named_content
 from pipeline.shards.dvc_cache import find_cached_files
-from tests.helpers import fake_features
-from tests.helpers.fake_cache import HERE, build, check, contents, flip, repair
-from tests.helpers.fake_features import make_dataset, make_feature
+from tests.helpers.cache import fake_features
+from tests.helpers.cache.fake_cache import HERE, build, check, contents, flip, repair
+from tests.helpers.cache.fake_features import make_dataset, make_feature
 from tests.helpers.paths import ROOT
 
 DVC = Path(sys.executable).with_name("dvc")
@@ -23,8 +23,8 @@ STAGE = f"""
 import json, sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 from pathlib import Path
-from tests.helpers.fake_cache import build
-from tests.helpers.fake_features import make_dataset
+from tests.helpers.cache.fake_cache import build
+from tests.helpers.cache.fake_features import make_dataset
 here = Path.cwd()
 texts = json.loads(Path("texts.json").read_text())
 print(build(here, make_dataset(here, texts)).describe())

@@ -13,12 +13,12 @@ import pytest
 
 from earshot.errors import DataError, RunError
 from earshot.reader import FeatureReader
-from pipeline.shards.cluster import ClusterParameters
 from pipeline.shards.store import CATALOG_NAME, Store, prune_store
 from pipeline.shards.verify import verify_feature
-from tests.helpers import fake_features
-from tests.helpers.fake_cache import TEXTS, build, contents, repair, touched
-from tests.helpers.fake_features import make_dataset, make_feature
+from pipeline.shards.workers.cluster import ClusterParameters
+from tests.helpers.cache import fake_features
+from tests.helpers.cache.fake_cache import TEXTS, build, contents, repair, touched
+from tests.helpers.cache.fake_features import make_dataset, make_feature
 
 
 def _build_in_child(folder, tables, options):

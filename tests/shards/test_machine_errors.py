@@ -12,10 +12,10 @@ from pipeline.features.feature import Extracted
 from pipeline.media.files import container, machine
 from pipeline.media.reader import ClipReader
 from pipeline.shards import task_run
-from tests.helpers import fake_features
-from tests.helpers.download_helpers import make_clip
-from tests.helpers.fake_cache import build
-from tests.helpers.fake_features import make_dataset
+from tests.helpers.cache import fake_features
+from tests.helpers.cache.fake_cache import build
+from tests.helpers.cache.fake_features import make_dataset
+from tests.helpers.downloads.download_helpers import make_clip
 
 CODES = (errno.ENOMEM, errno.EMFILE, errno.EIO, errno.ESTALE)
 TEXTS = {"a": "1", "b": "2"}

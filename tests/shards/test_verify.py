@@ -14,9 +14,9 @@ from earshot.reader import FeatureReader
 from earshot.shard_format import read_layout
 from pipeline.shards import verify
 from pipeline.shards.store import CATALOG_NAME, prune_store
-from tests.helpers import fake_features
-from tests.helpers.fake_cache import build, check, contents, flip, repair, touched
-from tests.helpers.fake_features import make_dataset, make_feature
+from tests.helpers.cache import fake_features
+from tests.helpers.cache.fake_cache import build, check, contents, flip, repair, touched
+from tests.helpers.cache.fake_features import make_dataset, make_feature
 
 TEXTS = {f"clip{i:03d}": f"text {i}" for i in range(24)} | {"clip005": "corrupt", "clip006": None}
 

@@ -9,7 +9,7 @@ import av.error
 import pyarrow as pa
 
 from earshot.errors import DataError
-from pipeline.downloads.history import History
+from pipeline.downloads.account.history import History
 from pipeline.downloads.imports.clip_names import ClipNames
 from pipeline.downloads.imports.sources import FilePart, FoundFile, Kind, SourceReader
 from pipeline.media.files.container import open_container

@@ -28,18 +28,18 @@ from earshot.files import sha256_of, sync
 from earshot.tables import DOWNLOADS, write_table
 from pipeline.base.disk import link_file, require_free
 from pipeline.base.progress import Progress
+from pipeline.downloads.account.history import History, add_pulled_rows, read_histories
+from pipeline.downloads.account.ledger import Ledger
+from pipeline.downloads.account.ledger_copy import adopt_copy
+from pipeline.downloads.account.table import derive_downloads, read_downloads_if_there
 from pipeline.downloads.clip_files import (
     make_file_stem,
     publish_clip,
     publish_staged_clips,
 )
-from pipeline.downloads.history import History, add_pulled_rows, read_histories
 from pipeline.downloads.imports.collector import Candidate, Collector, ImportReport, has_sound
 from pipeline.downloads.imports.hub import HubSource, parse_hub_address
 from pipeline.downloads.imports.sources import EndOfArchive, FilePart, Kind, SourceReader
-from pipeline.downloads.ledger import Ledger
-from pipeline.downloads.ledger_copy import adopt_copy
-from pipeline.downloads.table import derive_downloads, read_downloads_if_there
 from pipeline.media.mux import SUFFIX, mux, mux_still
 from pipeline.media.validate import ClipFacts, ValidationParameters, validate_clip
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from earshot.errors import MediaError
 from earshot.files import sha256_of, sync
 from pipeline.base.disk import link_file
+from pipeline.downloads.account.reasons import classify
 from pipeline.downloads.messages import ClipRequest, ClipResult, FetchRequest, make_failure
 from pipeline.downloads.parameters import FetchParameters
-from pipeline.downloads.reasons import classify
 from pipeline.media.cut import CuttingError, cut_clip
 from pipeline.media.files.ffmpeg import find_ffmpeg
 from pipeline.media.files.machine import is_machine_to_blame

@@ -19,9 +19,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline.downloads.account.reasons import PAGE_MARK
 from pipeline.downloads.clip_files import SOURCE_STEM, choose_suffix
 from pipeline.downloads.messages import FetchError
-from pipeline.downloads.reasons import PAGE_MARK
 
 _BLOCK_BYTES = 1 << 18
 _PAGE_BYTES = 1 << 16

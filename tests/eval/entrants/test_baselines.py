@@ -16,7 +16,7 @@ from eval.entrants.baselines import (
 from eval.scoring.ground_truth import make_ground_truth
 from eval.scoring.protocols import PROTOCOLS
 from eval.scoring.score_maps import score_maps
-from tests.helpers.score_examples import evaluate_maps, make_samples
+from tests.helpers.scoring.score_examples import evaluate_maps, make_samples
 
 
 def test_centre_is_a_square_of_158_pixels_at_half():

@@ -12,7 +12,7 @@ from eval.entrants.external import check_external, make_external, read_external,
 from eval.entrants.maps import read_maps
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from eval.scoring.protocols import PROTOCOLS
-from tests.helpers.score_examples import evaluate_maps, make_samples
+from tests.helpers.scoring.score_examples import evaluate_maps, make_samples
 
 SAMPLES = make_samples(num_samples=8)
 IDS = SAMPLES["sample_id"].to_pylist()

@@ -10,8 +10,8 @@ from eval.entrants.maps import NoMapError
 from eval.entrants.vision_only import make_published_map, make_vision_only
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from pipeline.features.detections import Detections, pack_detections
-from tests.helpers import flowgrad_rules
-from tests.helpers.score_examples import ArrayReader, make_row, make_table
+from tests.helpers.scoring import flowgrad_rules
+from tests.helpers.scoring.score_examples import ArrayReader, make_row, make_table
 
 WIDTH, HEIGHT = 320, 180
 PROTOCOLS = ("earshot", "lvs", "rcgrad", "flowgrad")

@@ -6,7 +6,7 @@ import pytest
 
 from eval.report.build_report import build_report
 from eval.report.inputs import ReportParameters, load_inputs
-from tests.helpers.report_examples import MODELS, write_project
+from tests.helpers.scoring.report_examples import MODELS, write_project
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _SWITCHES = (

@@ -6,7 +6,7 @@ from earshot.errors import DataError
 from eval.report.build_report import build_report
 from eval.report.inputs import ReportParameters, load_inputs
 from eval.results.files import write_results
-from tests.helpers.report_examples import MODELS, parse, write_project
+from tests.helpers.scoring.report_examples import MODELS, parse, write_project
 
 
 def test_same_inputs_give_the_same_bytes(built, tmp_path):

@@ -4,7 +4,7 @@ from earshot.tables import SAMPLES, read_table, write_table
 from eval.report.build_report import build_report
 from eval.report.facts import describe_facts
 from eval.report.inputs import ReportParameters, load_inputs
-from tests.helpers.report_examples import write_project
+from tests.helpers.scoring.report_examples import write_project
 
 
 def test_facts_of_the_datasets_are_phrases():

@@ -11,7 +11,7 @@ from eval.report import gallery
 from eval.report.build_report import build_report
 from eval.report.inputs import ReportParameters, load_inputs
 from eval.report.score_charts import SampleScores
-from tests.helpers.report_examples import MODELS, parse, write_project
+from tests.helpers.scoring.report_examples import MODELS, parse, write_project
 
 
 def test_gallery_parameters_are_checked():

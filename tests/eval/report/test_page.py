@@ -9,7 +9,7 @@ from jinja2 import UndefinedError
 from eval.report.build_report import build_report
 from eval.report.inputs import ReportParameters, load_inputs
 from eval.report.page import make_breakable, render_template
-from tests.helpers.report_examples import parse, write_project
+from tests.helpers.scoring.report_examples import parse, write_project
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\"'"
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from eval.report.score_charts import THRESHOLD_LABELS, SampleScores, success_curves
 from eval.scoring.metrics import AUC_THRESHOLDS, auc
-from tests.helpers.report_examples import MODELS
+from tests.helpers.scoring.report_examples import MODELS
 
 
 def curve_of(cious):

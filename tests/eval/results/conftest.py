@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.helpers.score_examples import make_samples
+from tests.helpers.scoring.score_examples import make_samples
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from eval.entrants.baselines import make_centre_map
 from eval.results.breakdowns import break_down, group_samples
-from tests.helpers.score_examples import evaluate_maps, make_row, make_table
+from tests.helpers.scoring.score_examples import evaluate_maps, make_row, make_table
 
 
 def make_grouped_samples():

@@ -11,7 +11,7 @@ from eval.results.comparisons import (
     summarize_intersection,
 )
 from eval.results.files import hash_ids
-from tests.helpers.score_examples import evaluate_maps
+from tests.helpers.scoring.score_examples import evaluate_maps
 
 
 def test_intersection_scores_all_models_on_the_same_ids(samples, ids, maps):

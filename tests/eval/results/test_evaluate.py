@@ -11,7 +11,7 @@ from eval.entrants.vision_only import make_vision_only
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from eval.scoring.protocols import PROTOCOLS
 from pipeline.features.detections import Detections, pack_detections
-from tests.helpers.score_examples import ArrayReader, make_samples, make_table
+from tests.helpers.scoring.score_examples import ArrayReader, make_samples, make_table
 
 
 def evaluate_entrants(

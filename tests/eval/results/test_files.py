@@ -11,7 +11,7 @@ from eval.results.files import (
     read_scores,
     write_results,
 )
-from tests.helpers.score_examples import evaluate_maps
+from tests.helpers.scoring.score_examples import evaluate_maps
 
 
 def test_files_come_back_as_written(samples, ids, maps, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from eval.results.files import METRICS, hash_ids
-from tests.helpers.score_examples import evaluate_maps
+from tests.helpers.scoring.score_examples import evaluate_maps
 
 
 def test_every_id_has_a_row_and_results_reconcile(samples, ids, maps):

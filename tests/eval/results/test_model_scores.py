@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from earshot.errors import DataError
-from tests.helpers.score_examples import evaluate_maps, make_row, make_table
+from tests.helpers.scoring.score_examples import evaluate_maps, make_row, make_table
 
 
 @pytest.mark.parametrize(

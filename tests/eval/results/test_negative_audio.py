@@ -15,7 +15,7 @@ from eval.results.negative_audio import (
     evaluate_negative_audio,
 )
 from pipeline.features.spectrograms import Parameters, compute_spectrogram
-from tests.helpers.score_examples import ArrayReader, make_row, make_table
+from tests.helpers.scoring.score_examples import ArrayReader, make_row, make_table
 
 SETTINGS = Parameters(window_seconds=0.3).resolve()
 LABELS = ("bell", "bus", "bell+bus", "dog")

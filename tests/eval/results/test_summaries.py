@@ -6,7 +6,7 @@ import pytest
 
 from eval.results.files import METRICS
 from eval.results.summaries import compute_sample_values
-from tests.helpers.score_examples import (
+from tests.helpers.scoring.score_examples import (
     evaluate_maps,
     loop_average_precision,
     make_row,

@@ -6,7 +6,7 @@ import pytest
 from earshot.errors import DataError
 from eval.scoring import metrics
 from eval.scoring.bootstrap import compare_paired, find_ends, intervals, resample_means
-from tests.helpers.score_examples import loop_average_precision
+from tests.helpers.scoring.score_examples import loop_average_precision
 
 
 def test_success_rate_counts_the_threshold_itself():

@@ -14,7 +14,7 @@ from eval.scoring.protocols import PROTOCOLS, get_protocol, normalize
 from eval.scoring.score_maps import score_maps
 from eval.scoring.upsampling import upsample
 from tests.helpers.paths import DATA, shared_path
-from tests.helpers.published_loop import LOOPS, ciou, consensus_map, union_map
+from tests.helpers.scoring.published_loop import LOOPS, ciou, consensus_map, union_map
 
 GOLDEN_NAMES = {
     "lvs": "lvs",

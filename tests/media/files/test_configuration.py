@@ -6,12 +6,12 @@ import pytest
 
 from pipeline.media.files.configuration import may_change_configuration
 from pipeline.media.reader import ClipReader
-from tests.helpers.changing_headers import (
+from tests.helpers.media.changing_headers import (
     write_flv_with_two_headers,
     write_mp4_with_two_descriptions,
 )
-from tests.helpers.clip_factory import make_clip, read_frames
-from tests.helpers.full_decode import check_against_full_decode, decode_all, find_shown
+from tests.helpers.media.clip_factory import make_clip, read_frames
+from tests.helpers.media.full_decode import check_against_full_decode, decode_all, find_shown
 
 # x264 writes the quantizer into the picture parameter set. So a decoder that still has the set of
 # the first part decodes the second one without an error, into other pictures.

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.media.files.cropping import Cropping, read_cropping
 from pipeline.media.reader import ClipReader, probe
-from tests.helpers.changing_headers import read_description, replace_atoms
-from tests.helpers.clip_factory import H264, make_clip, read_frames, run_ffmpeg
+from tests.helpers.media.changing_headers import read_description, replace_atoms
+from tests.helpers.media.clip_factory import H264, make_clip, read_frames, run_ffmpeg
 
 TIMES = [0.0, 0.5, 0.9]
 SIZE = (64, 96)  # height and width

@@ -13,7 +13,7 @@ from pipeline.media.files.ffmpeg import find_ffmpeg
 from pipeline.media.files.formats import make_program_options
 from pipeline.media.reader import probe
 from pipeline.media.validate import ValidationParameters, read_source_facts, validate_clip
-from tests.helpers.clip_factory import H264, make_clip
+from tests.helpers.media.clip_factory import H264, make_clip
 
 TEXTS = {  # texts that FFmpeg would follow to another file
     "list.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:2.0,\n{name}\n#EXT-X-ENDLIST\n",

@@ -7,7 +7,7 @@ from pipeline.datasets.local import probe_duration, times_of
 from pipeline.media.files.timeline import StreamClock, find_shown_frame
 from pipeline.media.reader import ClipReader, probe
 from pipeline.media.validate import ValidationParameters, read_source_facts, validate_clip
-from tests.helpers.clip_factory import H264, make_clip, run_ffmpeg
+from tests.helpers.media.clip_factory import H264, make_clip, run_ffmpeg
 
 
 @pytest.mark.parametrize("name", ["late.mkv", "late.webm", "late.flv"])

@@ -4,7 +4,7 @@ import pytest
 
 from earshot.errors import MediaError
 from pipeline.media.validate import ValidationParameters, validate_clip
-from tests.helpers.clip_factory import H264, make_clip
+from tests.helpers.media.clip_factory import H264, make_clip
 
 FRAGMENTS = ("-movflags", "frag_keyframe+empty_moov", "-g", "10")
 VP8 = ("-c:v", "libvpx", "-deadline", "realtime", "-c:a", "libopus")

@@ -6,7 +6,7 @@ import pytest
 
 from earshot.errors import MediaError
 from pipeline.media.reader import ClipReader
-from tests.helpers.clip_factory import H264, make_clip
+from tests.helpers.media.clip_factory import H264, make_clip
 
 PACKET_BYTES = 188
 FRAME_SECONDS = 0.04

@@ -9,11 +9,11 @@ from pipeline.features import frames
 from pipeline.features.extract import extract_features
 from pipeline.features.feature import Moment
 from pipeline.media.reader import ClipReader, probe
-from tests.helpers.changing_headers import (
+from tests.helpers.media.changing_headers import (
     write_flv_with_two_headers,
     write_mp4_with_two_descriptions,
 )
-from tests.helpers.clip_factory import H264, make_clip, read_frames, run_ffmpeg
+from tests.helpers.media.clip_factory import H264, make_clip, read_frames, run_ffmpeg
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 from earshot.errors import MediaError
 from pipeline.media.pictures.sequential_reader import SequentialReader
 from pipeline.media.reader import ClipReader, probe
-from tests.helpers.clip_factory import H264, make_clip, read_frames, run_ffmpeg
-from tests.helpers.full_decode import check_against_full_decode
+from tests.helpers.media.clip_factory import H264, make_clip, read_frames, run_ffmpeg
+from tests.helpers.media.full_decode import check_against_full_decode
 
 OPEN_GOP = ("-x264-params", "open-gop=1:keyint=20:min-keyint=20:scenecut=0:bframes=3:b-adapt=0")
 MAKES = {

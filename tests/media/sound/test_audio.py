@@ -8,7 +8,7 @@ import pytest
 
 from earshot.errors import MediaError
 from pipeline.media.reader import ClipReader
-from tests.helpers.clip_factory import H264, make_clip, run_ffmpeg
+from tests.helpers.media.clip_factory import H264, make_clip, run_ffmpeg
 
 
 def make_tone(path, *options, frequency=440, rate=44100, seconds=3.0, channels=2, before=()):

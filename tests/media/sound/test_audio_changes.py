@@ -7,11 +7,11 @@ import pytest
 from earshot.errors import MediaError
 from pipeline.media.reader import ClipReader
 from pipeline.media.sound.audio import Window, read_window
-from tests.helpers.changing_headers import (
+from tests.helpers.media.changing_headers import (
     write_flv_with_two_headers,
     write_mp4_with_two_descriptions,
 )
-from tests.helpers.clip_factory import run_ffmpeg
+from tests.helpers.media.clip_factory import run_ffmpeg
 
 RATE = 16000
 HALF_SECONDS = 2

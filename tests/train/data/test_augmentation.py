@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.batch_checks import FORMAT
+from tests.helpers.training.batch_checks import FORMAT
 from train.data.augmentation import encode_flow, prepare_inputs, shrink
 from train.data.collate import ShapeGroup, collate
 from train.models.localizer import InputFormat

@@ -3,7 +3,7 @@
 import pytest
 
 from earshot.errors import DataError
-from tests.helpers.batch_checks import READS
+from tests.helpers.training.batch_checks import READS
 from train.data.feature_readers import choose_usable, open_readers
 
 

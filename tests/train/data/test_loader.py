@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.helpers.batch_checks import FORMAT, assert_equal_inputs, make_source
+from tests.helpers.training.batch_checks import FORMAT, assert_equal_inputs, make_source
 from train.data.augmentation import prepare_inputs
 from train.data.loader import BatchLoader
 from train.data.random_crops import RandomCrops

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from earshot.errors import DataError, ParameterError
-from tests.helpers.toy_features import write_features
-from tests.helpers.toy_runs import CPU, TINY, losses, run, tiny
+from tests.helpers.training.toy_features import write_features
+from tests.helpers.training.toy_runs import CPU, TINY, losses, run, tiny
 from train.data.feature_readers import open_readers
 from train.fitting.devices import plan_trainer
 from train.fitting.epoch_statistics import EpochStatistics

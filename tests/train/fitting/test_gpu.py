@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.batch_checks import FORMAT, READS, assert_equal_inputs
-from tests.helpers.golden_formula import METHODS, inputs_of, make_formula_model
 from tests.helpers.paths import TRAINING_SCRIPT
-from tests.helpers.toy_runs import TINY, losses, run, tiny
+from tests.helpers.training.batch_checks import FORMAT, READS, assert_equal_inputs
+from tests.helpers.training.golden_formula import METHODS, inputs_of, make_formula_model
+from tests.helpers.training.toy_runs import TINY, losses, run, tiny
 from train.data.augmentation import prepare_inputs
 from train.data.device_copies import move_to
 from train.data.feature_readers import open_readers

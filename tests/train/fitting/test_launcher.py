@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from earshot.errors import ParameterError, RunError
-from tests.helpers.toy_runs import TINY, run, tiny
-from tests.helpers.training_processes import start_script
+from tests.helpers.training.toy_runs import TINY, run, tiny
+from tests.helpers.training.training_processes import start_script
 from train.fitting import fit as fit_module
 from train.fitting.devices import plan_trainer
 from train.fitting.launcher import find_launch, share_decision

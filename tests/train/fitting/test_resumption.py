@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers.toy_features import write_features
-from tests.helpers.toy_runs import TINY, run
-from tests.helpers.training_processes import start_script, step_losses
-from tests.helpers.training_script import train_and_print
+from tests.helpers.training.toy_features import write_features
+from tests.helpers.training.toy_runs import TINY, run
+from tests.helpers.training.training_processes import start_script, step_losses
+from tests.helpers.training.training_script import train_and_print
 from train.fitting.lightning_module import TrainingModule
 from train.models.registry import build_parameters
 from train.models.training_parameters import HardwareParameters

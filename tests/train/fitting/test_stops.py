@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from earshot.errors import RunError
-from tests.helpers.toy_runs import run, tiny
+from tests.helpers.training.toy_runs import run, tiny
 from train.fitting.lightning_module import TrainingModule
 from train.runs.tensor_files import load_tensors
 

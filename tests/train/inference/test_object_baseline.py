@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from earshot.errors import DataError
-from tests.helpers.offline import cut_network
+from tests.helpers.downloads.offline import cut_network
 
 torch = pytest.importorskip("torch")
 baseline = pytest.importorskip("train.inference.object_baseline")

@@ -9,9 +9,9 @@ import torchvision
 from earshot.errors import DataError, ParameterError
 from eval.entrants.baselines import make_flow_map
 from pipeline.base.progress import Progress
-from tests.helpers import flowgrad_rules
-from tests.helpers.teachers import write_soundnet
-from tests.helpers.toy_features import write_features
+from tests.helpers.scoring import flowgrad_rules
+from tests.helpers.training.teachers import write_soundnet
+from tests.helpers.training.toy_features import write_features
 from train.data.feature_readers import open_readers
 from train.inference.entrants import _make_entrant
 from train.inference.predictor import Predictor, load_predictor, make_untrained_predictor

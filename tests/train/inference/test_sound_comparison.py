@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eval.entrants.negative_sounds import Sounds
-from tests.helpers.toy_features import write_features
+from tests.helpers.training.toy_features import write_features
 from train.data.feature_readers import open_readers
 from train.inference.predictor import Predictor
 from train.inference.sound_comparison import compare_sounds

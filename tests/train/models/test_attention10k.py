@@ -4,16 +4,16 @@ import pytest
 import torch
 
 from earshot.errors import DataError
-from tests.helpers.compared_golden import (
+from tests.helpers.training.compared_golden import (
     KEYS,
     assert_close,
     make_formula_model,
     normal,
     shapes_of,
 )
-from tests.helpers.golden_formula import fill_state_dict
-from tests.helpers.teachers import write_soundnet
-from tests.helpers.toy_runs import losses, run, tiny
+from tests.helpers.training.golden_formula import fill_state_dict
+from tests.helpers.training.teachers import write_soundnet
+from tests.helpers.training.toy_runs import losses, run, tiny
 from train.models.attention10k import Model
 from train.models.registry import build_parameters, make_model
 from train.networks.soundnet import SoundNet

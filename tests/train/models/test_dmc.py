@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.helpers.compared_golden import (
+from tests.helpers.training.compared_golden import (
     GOLDEN,
     KEYS,
     assert_close,
@@ -12,7 +12,7 @@ from tests.helpers.compared_golden import (
     shapes_of,
     uniform,
 )
-from tests.helpers.toy_runs import losses, run, tiny
+from tests.helpers.training.toy_runs import losses, run, tiny
 from train.models.registry import build_parameters, make_model
 from train.networks.clustering import cluster_places, measure_distances
 from train.networks.losses import contrast_distances

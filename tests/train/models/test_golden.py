@@ -10,7 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.helpers.golden_formula import (
+from tests.helpers.paths import DATA
+from tests.helpers.training.golden_formula import (
     METHODS,
     fill_state_dict,
     generator,
@@ -18,7 +19,6 @@ from tests.helpers.golden_formula import (
     make_formula_model,
     tensor,
 )
-from tests.helpers.paths import DATA
 from train.models.registry import build_parameters, make_model
 from train.networks.gradcam import grad_cam, keep_upper_half
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.helpers.golden_formula import (
+from tests.helpers.paths import DATA
+from tests.helpers.training.golden_formula import (
     fill_state_dict,
     generator,
     inputs_of,
     make_loss_features,
     tensor,
 )
-from tests.helpers.paths import DATA
 from train.inference.entrants import name_method
 from train.models.localizer import Localizer
 from train.models.registry import build_parameters, make_model

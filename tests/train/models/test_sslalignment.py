@@ -8,9 +8,9 @@ import torch
 
 from earshot.errors import DataError, ParameterError
 from pipeline.features.spectrograms import Parameters, compute_spectrogram
-from tests.helpers.golden_formula import fill_state_dict, generator, inputs_of, tensor
 from tests.helpers.paths import DATA
-from tests.helpers.toy_runs import run, tiny
+from tests.helpers.training.golden_formula import fill_state_dict, generator, inputs_of, tensor
+from tests.helpers.training.toy_runs import run, tiny
 from train.inference.predictor import load_predictor
 from train.models.registry import build_parameters, make_model
 from train.video.model_features import make_features

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from earshot.errors import DataError
-from tests.helpers.golden_formula import fill_state_dict, generator, inputs_of, tensor
 from tests.helpers.paths import DATA
-from tests.helpers.toy_runs import losses, run, tiny
+from tests.helpers.training.golden_formula import fill_state_dict, generator, inputs_of, tensor
+from tests.helpers.training.toy_runs import losses, run, tiny
 from train.fitting.distributed import share_randomness
 from train.models.registry import build_parameters, make_model
 from train.networks.equivariance import Transform, draw_transform, make_matrices, move

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.helpers.golden_formula import make_loss_features
 from tests.helpers.paths import DATA
+from tests.helpers.training.golden_formula import make_loss_features
 from train.models.rcgrad import LearnedScale
 from train.networks.losses import (
     clip_loss,

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from earshot.errors import DataError
-from tests.helpers.misbehaving_server import Answer, MisbehavingServer, page
+from tests.helpers.downloads.misbehaving_server import Answer, MisbehavingServer, page
 from train.weights.fetch import fetch_weights
 
 WEIGHTS = b"weights" * 50_000

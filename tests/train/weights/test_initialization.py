@@ -6,7 +6,7 @@ import torch
 import torchvision
 
 from earshot.errors import DataError, ParameterError
-from tests.helpers.offline import cut_network
+from tests.helpers.downloads.offline import cut_network
 from train.inference.predictor import make_untrained_predictor
 from train.models.registry import build_parameters, make_model
 from train.runs.run_folder import write_model

@@ -10,7 +10,12 @@ import torch
 
 from earshot.errors import DataError
 from earshot.files import sha256_of
-from tests.helpers.golden_formula import METHODS, fill_state_dict, inputs_of, make_formula_model
+from tests.helpers.training.golden_formula import (
+    METHODS,
+    fill_state_dict,
+    inputs_of,
+    make_formula_model,
+)
 from train.data.augmentation import encode_flow
 from train.inference.predictor import load_predictor
 from train.models.registry import build_parameters, make_model

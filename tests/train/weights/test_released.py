@@ -19,10 +19,10 @@ from eval.results.files import read_results
 from pipeline.base.parameters import build
 from pipeline.base.project import Project
 from tests.helpers.checkouts import make_checkout, run
-from tests.helpers.golden_formula import METHODS, fill_state_dict
-from tests.helpers.misbehaving_server import Answer
+from tests.helpers.downloads.misbehaving_server import Answer
 from tests.helpers.paths import ROOT
 from tests.helpers.toy_project import make_toy_project
+from tests.helpers.training.golden_formula import METHODS, fill_state_dict
 from train.inference.predictor import load_predictor
 from train.models.registry import build_parameters, make_model
 from train.runs.run_folder import read_run

@@ -1,0 +1,11 @@
+"""What happened to each clip of a dataset, and why a clip is missing.
+
+In reading order:
+
+- ``reasons``: ``REASONS``, ``classify``. Why a clip is missing; one row a reason.
+- ``ledger``: ``Ledger``, ``read_entries``. Every attempt, never changed.
+- ``ledger_copy``: ``publish_copy``, ``adopt_copy``. The ledger travels with DVC's outputs.
+- ``history``: ``History``, ``read_histories``. What the ledger says about each clip.
+- ``table``: ``derive_downloads``, ``derive_from_ledger``. The rows of ``downloads.parquet``.
+- ``counts``: ``count_clips``, ``count_splits``, ``count_reasons``, ``list_missing_clips``.
+"""

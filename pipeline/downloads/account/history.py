@@ -1,0 +1,381 @@
+"""Read from the ledger what happened to each clip, and when it may be attempted again.
+
+A ``History`` is one clip's request with its attempts. It is rebuilt from the ledger on every start,
+so that a killed run and an undisturbed one continue in the same way. ``table.py`` turns histories
+into the rows of ``downloads.parquet``.
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from earshot.errors import DataError, quote
+from earshot.files import sha256_of
+from pipeline.downloads.account.ledger import Ledger, find_fault
+from pipeline.downloads.account.reasons import Reason, classify, find_reason
+
+NEVER = math.inf
+_DAY_SECONDS = 86400
+_CLOCK_SLACK_SECONDS = 60.0  # entries of machines whose clocks differ a little
+_CONFIRMING_SECONDS = 20 * 3600  # between two failures that confirm each other
+_LONGEST_DELAY_SECONDS = 7 * _DAY_SECONDS
+_DELAY_GROWTH = 3.0  # each delay is this many times as long as the one before it
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """When a clip is attempted again after a transient failure."""
+
+    # The first failures in a row are followed by quick delays, all later ones by slow delays.
+    num_quick_attempts: int
+    quick_delay_seconds: float  # the first quick delay; each further one is three times as long
+    slow_delay_seconds: float  # the first slow delay; likewise growing, up to a week
+
+    # Credentials and tools in use, as they stand in the ledger. After a change, clips that
+    # failed for want of other ones are due at once.
+    access: str = ""
+    versions: str = ""
+
+    def delay_seconds(self, num_failures: int, reason: Reason) -> float:
+        """Return how long to wait after ``num_failures`` failures in a row (1 or more)."""
+        if reason.has_quick_retries and num_failures < self.num_quick_attempts:
+            delay = self.quick_delay_seconds * _DELAY_GROWTH ** (num_failures - 1)
+        else:
+            num_slow = max(num_failures - self.num_quick_attempts, 0)
+            delay = self.slow_delay_seconds * _DELAY_GROWTH**num_slow
+        return min(delay, _LONGEST_DELAY_SECONDS)
+
+
+class Requests:
+    """What each clip of a list requests: its URL and section, held in columns."""
+
+    def __init__(self, clips: pa.Table):
+        self._columns = [clips[name] for name in ("url", "start_seconds", "end_seconds")]
+
+    def __getitem__(self, row: int) -> tuple[str, float | None, float | None]:
+        url, start_seconds, end_seconds = (column[row].as_py() for column in self._columns)
+        return url, start_seconds, end_seconds
+
+
+@dataclass(slots=True)
+class History:
+    """One clip's request and its attempts so far.
+
+    A list may have a million clips. So a history holds only where its request and its entries are,
+    and reads them whenever somebody asks for them.
+    """
+
+    clip_id: str
+    row: int  # of the clip in ``requests``
+    requests: Requests
+    read_entry: Callable[[int], dict[str, Any]]  # returns the entry at a place of the ledger
+    is_known: bool = False  # the ledger has entries of the clip, if only of other requests
+    is_retry_wanted: bool = False  # a `retry` came after the last attempt
+    num_before_retry: int = 0  # attempts before the last `retry` or `refused`: they do not count
+    # Of the success before it, if it has another name: the file that the last one replaced.
+    replaced_path: str | None = None
+    # Of a file that was written after its entry: its time, and whether its bytes are right.
+    checked: tuple[int, bool] | None = None
+    intact_at: float = 0.0  # when it was read and found right, as the ledger says
+    # The status that stays although the file need not be here: it was dropped, or another machine
+    # made the attempts.
+    kept_status: str | None = None
+    # The clip's row in a table of another machine, where this one has never attempted the clip.
+    pulled: dict[str, Any] | None = None
+
+    # Places of the attempts of this request. Most clips have one, and a tuple for it takes room.
+    _last_place: int | None = None
+    _earlier_places: tuple[int, ...] = ()  # oldest first
+    _ok_place: int | None = None  # of the last successful attempt
+
+    @property
+    def is_pulled(self) -> bool:
+        """Whether only another machine knows what became of the clip, and nobody wants more."""
+        return self.pulled is not None and self._last_place is None and not self.is_retry_wanted
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether what is known of the clip stays so, although its file need not be here."""
+        has_attempts = self._last_place is not None
+        return self.kept_status is not None and has_attempts and not self.is_retry_wanted
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the clip is made of a file of this machine."""
+        return self.url.startswith("file:")
+
+    @property
+    def num_attempts(self) -> int:
+        """The number of attempts."""
+        return 0 if self._last_place is None else len(self._earlier_places) + 1
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether an attempt of this request succeeded."""
+        return self._ok_place is not None
+
+    @property
+    def last(self) -> dict[str, Any] | None:
+        """The last attempt."""
+        return None if self._last_place is None else self.read_entry(self._last_place)
+
+    @property
+    def ok(self) -> dict[str, Any] | None:
+        """The last successful attempt."""
+        return None if self._ok_place is None else self.read_entry(self._ok_place)
+
+    @property
+    def request(self) -> tuple[str, float | None, float | None]:
+        """What identifies the request: its URL and section."""
+        return self.requests[self.row]
+
+    @property
+    def url(self) -> str:
+        """Where the clip comes from."""
+        return self.request[0]
+
+    @property
+    def start_seconds(self) -> float | None:
+        """Where the clip begins in its video; None: at the beginning."""
+        return self.request[1]
+
+    @property
+    def end_seconds(self) -> float | None:
+        """Where the clip ends in its video; None: at the end."""
+        return self.request[2]
+
+    def add(self, entry: dict[str, Any], place: int) -> None:
+        """Apply one entry of the ledger; ``place`` is where ``read_entry`` finds it again.
+
+        Attempts of another request do not count: the list has changed since then. Attempts at
+        another version of a ``file://`` source do not count either. ``entry["source"]`` is the
+        file's size and time; None means that the file was not there.
+        """
+        self.is_known = True
+        if entry["type"] == "retry":
+            self.is_retry_wanted, self.num_before_retry = True, self.num_attempts
+            self.kept_status = None
+        elif entry["type"] == "absent":
+            self.kept_status = entry["status"]
+        elif entry["type"] == "intact":
+            self.intact_at = entry["time"]
+        elif entry["type"] == "refused":
+            self.num_before_retry = self.num_attempts
+        elif entry["type"] == "attempt":
+            if (entry["url"], entry["start_seconds"], entry["end_seconds"]) != self.request:
+                return
+
+            # Another size or time: the file was replaced, so what was found is about another file.
+            last = self.last
+            if last is not None and entry.get("source") != last.get("source"):
+                self.forget()
+
+            if self._last_place is not None:
+                self._earlier_places = (*self._earlier_places, self._last_place)
+            self._last_place = place
+            self.is_retry_wanted, self.kept_status = False, None
+            if entry["outcome"] == "ok":
+                self._note_replaced(entry["file"]["path"])
+                self._ok_place, self.checked, self.intact_at = place, None, 0.0
+
+    def _note_replaced(self, path: str) -> None:
+        """Remember the file that a new one replaces under another name."""
+        ok = self.ok
+        if ok is not None and ok["file"]["path"] != path:
+            self.replaced_path = ok["file"]["path"]
+        elif self.replaced_path == path:
+            self.replaced_path = None
+
+    def forget(self) -> None:
+        """Drop all attempts, because the source is another one now."""
+        ok = self.ok
+        if ok is not None:
+            self.replaced_path = ok["file"]["path"]
+        self._last_place, self._earlier_places, self._ok_place = None, (), None
+        self.is_retry_wanted, self.num_before_retry = False, 0
+        self.pulled = self.kept_status = None
+
+    def trailing_failures(self) -> list[dict[str, Any]]:
+        """Return the failures since the last success, `retry` or `refused`, oldest first."""
+        if self._last_place is None:
+            return []
+        failures = []
+        places = (*self._earlier_places, self._last_place)
+        for place in reversed(places[self.num_before_retry :]):
+            entry = self.read_entry(place)
+            if entry["outcome"] == "ok":
+                break
+            failures.append(entry)
+        return failures[::-1]
+
+    def has_file(self, clips_dir: Path) -> bool:
+        """Return whether the file of the last success exists with its bytes.
+
+        Size and time tell usually. A file that was written after the ledger's entry is read.
+        """
+        ok = self.ok
+        if ok is None:
+            return False
+        path, wanted = clips_dir / ok["file"]["path"], ok["file"]
+        try:
+            facts = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+        if facts.st_size != wanted["bytes"]:
+            return False
+        if facts.st_mtime <= max(ok["time"], self.intact_at):
+            return True
+        # Reading takes long, so each version of a file is read once.
+        if self.checked is None or self.checked[0] != facts.st_mtime_ns:
+            self.checked = facts.st_mtime_ns, sha256_of(path) == wanted["sha256"]
+        return self.checked[1]
+
+    def has_lost_file(self, clips_dir: Path) -> bool:
+        """Return whether the last attempt succeeded and its file is gone or damaged."""
+        last = self.last
+        return last is not None and last["outcome"] == "ok" and not self.has_file(clips_dir)
+
+    def next_attempt(self, policy: RetryPolicy, now: float) -> float:
+        """Return from when a clip without a file may be attempted.
+
+        Args:
+            policy: the delays.
+            now: seconds since 1970 UTC.
+
+        Returns:
+            Seconds since 1970 UTC: 0 for "now", ``NEVER`` when the reason is permanent.
+        """
+        failures = self.trailing_failures()
+        if self.is_retry_wanted or not failures:
+            return 0.0
+        last = failures[-1]
+        reason = find_reason(reason_of(last))
+
+        # Other credentials or other tools may change the outcome at once.
+        if reason.retry_when == "access" and last.get("access", "") != policy.access:
+            return 0.0
+        if reason.retry_when == "upgrade" and last.get("versions", "") != policy.versions:
+            return 0.0
+
+        if reason.permanence == "stop":
+            return 0.0
+        if self._is_permanent(failures):
+            return NEVER
+        # A clock was ahead: nobody knows when that was, and nobody shall wait for it.
+        if last["time"] > now + _CLOCK_SLACK_SECONDS:
+            return 0.0
+        if reason.permanence == "confirm":
+            return last["time"] + _CONFIRMING_SECONDS
+        if reason.permanence == "later":
+            return last["time"] + _DAY_SECONDS
+
+        # Transient: wait longer each time, and as long as the server asks for.
+        delay = policy.delay_seconds(len(failures), reason)
+        return last["time"] + max(delay, last.get("retry_after_seconds") or 0.0)
+
+    def is_confirmed(self) -> bool:
+        """Return whether the clip failed for a reason that had to be confirmed, and was."""
+        failures = self.trailing_failures()
+        if not failures or self.is_retry_wanted:
+            return False
+        permanence = find_reason(reason_of(failures[-1])).permanence
+        return permanence == "confirm" and self._is_permanent(failures)
+
+    def _is_permanent(self, failures: Sequence[Mapping[str, Any]]) -> bool:
+        permanence = find_reason(reason_of(failures[-1])).permanence
+        if permanence == "confirm":
+            # Looking at an unchanged file of this machine again would give the same answer.
+            return self.is_file or _was_seen_twice_apart(failures)
+        return permanence == "permanent"
+
+
+def reason_of(attempt: Mapping[str, Any]) -> str:
+    """Return the reason of a failed attempt; one that was read from a text is read again."""
+    return classify(attempt["text"]) if attempt["by"] == "text" else attempt["reason"]
+
+
+def _was_seen_twice_apart(failures: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the last failures in a row have one reason, 20 hours or more apart."""
+    # Failures for another reason in between begin the count again.
+    reason = reason_of(failures[-1])
+    latest = earliest = failures[-1]["time"]
+    for entry in reversed(failures):
+        # Later than an entry after it: its clock was ahead, and its time says nothing.
+        if reason_of(entry) != reason or entry["time"] > latest:
+            break
+        earliest = min(earliest, entry["time"])
+    return latest - earliest >= _CONFIRMING_SECONDS
+
+
+def read_histories(
+    clips: pa.Table,
+    entries: Ledger | Sequence[dict[str, Any]],
+    *,
+    before: pa.Table | None = None,
+) -> dict[str, History]:
+    """Return the history of each clip of a list.
+
+    Args:
+        clips: table with the columns ``clip_id url start_seconds end_seconds``.
+        entries: an open ledger, or its entries, oldest first; those of other clips are ignored.
+        before: the DOWNLOADS rows of now. `dvc pull` brings them without a ledger.
+
+    Returns:
+        Histories by clip id, in the order of the list.
+
+    Raises:
+        DataError: an entry lacks what its type needs.
+    """
+    placed: Iterable[tuple[int, dict[str, Any]]]
+    read_entry: Callable[[int], dict[str, Any]]
+    if isinstance(entries, Ledger):
+        placed, read_entry = entries.iter_entries(), entries.read_entry
+    else:
+        placed, read_entry = enumerate(entries), entries.__getitem__
+    requests = Requests(clips)
+    histories = {
+        clip_id: History(clip_id, row, requests, read_entry)
+        for row, clip_id in enumerate(clips["clip_id"].to_pylist())
+    }
+
+    # Clips that are no longer in the list keep their entries in the ledger.
+    for number, (place, entry) in enumerate(placed, start=1):
+        history = histories.get(entry["clip_id"])
+        if history is None:
+            continue
+        fault = find_fault(entry)
+        if fault is not None:
+            raise DataError(
+                f"attempts.jsonl, line {number}: the {entry['type']} of clip "
+                f"{quote(entry['clip_id'])} {fault}; mend or remove the line"
+            )
+        history.add(entry, place)
+    add_pulled_rows(histories, before)
+    return histories
+
+
+def add_pulled_rows(histories: Mapping[str, History], before: pa.Table | None) -> None:
+    """Enter the rows of a table of another machine, for clips that the ledger does not know.
+
+    Args:
+        histories: by clip id; changed here.
+        before: the DOWNLOADS rows of now; None: there are none.
+    """
+    if before is None:
+        return
+
+    # Usually the ledger knows all clips. Rows as mappings take room, so make only those needed.
+    pairs = zip(before["clip_id"], before["status"], strict=True)
+    numbers = []
+    for number, (clip_id, status) in enumerate(pairs):
+        history = histories.get(clip_id.as_py())
+        if history is not None and not history.is_known and status.as_py() != "pending":
+            numbers.append(number)
+    for row in before.take(pa.array(numbers, pa.int64())).to_pylist():
+        histories[row["clip_id"]].pulled = row

@@ -1,0 +1,199 @@
+"""Turn histories into the rows of ``downloads.parquet``.
+
+The table follows from the list of clips, the ledger and the files alone. A killed and resumed run
+gives the same rows as an undisturbed one, and a table of an older schema can be written again
+without fetching anything.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from earshot.errors import DataError
+from earshot.tables import DOWNLOADS, read_table
+from pipeline.downloads.account.history import History, read_histories, reason_of
+from pipeline.downloads.account.ledger import Ledger
+from pipeline.downloads.account.reasons import find_reason
+
+_DETAIL_CHARACTERS = 500
+_NETWORK_IS_OFF = "network is off"
+_ROWS_PER_BATCH = 2_000
+_HASH_DIGITS = 32  # of SHA-256, 128 bits: enough to tell a million files apart
+
+# Columns that describe a clip's file; null where there is none.
+FILE_COLUMNS = (
+    "path",
+    "bytes",
+    "sha256",
+    "duration_seconds",
+    "width",
+    "height",
+    "fps",
+    "video_codec",
+    "audio_codec",
+    "sample_rate",
+    "flags",
+)
+
+
+def derive_downloads(
+    histories: Mapping[str, History],
+    *,
+    clips_dir: Path,
+    allow_duplicates: bool = False,
+    has_network: bool = True,
+) -> pa.Table:
+    """Return DOWNLOADS rows, one a clip.
+
+    Args:
+        histories: by clip id, in the order of the rows.
+        clips_dir: where the files are.
+        allow_duplicates: whether clips with the same bytes are all ok. Otherwise the first of the
+            list is ok, and the others are missing with the reason ``duplicate``.
+        has_network: whether sites are asked; else their clips that are pending say so.
+
+    Returns:
+        A table in which each clip is ``ok``, ``missing`` with a reason, or ``pending`` (no result
+        yet).
+    """
+    first_by_sha256: dict[bytes, str] = {}
+
+    # In batches, because rows as Python values take ten times the memory of a table.
+    batches = []
+    rest = iter(histories.values())
+    while batch := list(itertools.islice(rest, _ROWS_PER_BATCH)):
+        rows = [
+            _make_row(history, clips_dir, None if allow_duplicates else first_by_sha256)
+            for history in batch
+        ]
+        if not has_network:
+            for row, history in zip(rows, batch, strict=True):
+                if row["status"] == "pending" and not history.is_file:
+                    row["detail"] = _NETWORK_IS_OFF
+        batches.append(pa.RecordBatch.from_pylist(rows, schema=DOWNLOADS.columns))
+    return pa.Table.from_batches(batches, schema=DOWNLOADS.columns)
+
+
+def _make_row(
+    history: History, clips_dir: Path, first_by_sha256: dict[bytes, str] | None
+) -> dict[str, Any]:
+    """Return a row; ``first_by_sha256`` holds the clips of the rows before (None: no matter)."""
+    # Neither clip nor ledger came with a pulled table. What it says stays.
+    if history.is_pulled:
+        assert history.pulled is not None
+        if history.pulled["status"] == "ok" and first_by_sha256 is not None:
+            first_by_sha256.setdefault(_shorten(history.pulled["sha256"]), history.clip_id)
+        return history.pulled
+
+    # All columns are there in every row; those of an absent file stay null.
+    row: dict[str, Any] = dict.fromkeys(DOWNLOADS.columns.names)
+    row |= {
+        "clip_id": history.clip_id,
+        "status": "pending",
+        "is_confirmed": False,
+        "attempts": history.num_attempts,
+        "flags": [],
+    }
+
+    last = history.last
+    if last is not None:
+        row["last_attempt"] = int(last["time"])
+        row["tool_versions"] = last["versions"]
+
+    is_kept = history.has_arrived and history.is_settled and history.kept_status == "ok"
+    if not (is_kept or history.has_file(clips_dir)):
+        return row | _describe_absence(history)
+
+    # The first clip of the list keeps bytes that several clips have.
+    file = _describe_file(history)
+    if first_by_sha256 is not None:
+        original = first_by_sha256.setdefault(_shorten(file["sha256"]), history.clip_id)
+        if original != history.clip_id:
+            return row | _describe_duplicate(original, file["sha256"])
+    return row | file
+
+
+def _shorten(sha256: str) -> bytes:
+    return bytes.fromhex(sha256[:_HASH_DIGITS])
+
+
+def read_downloads_if_there(path: Path) -> pa.Table | None:
+    """Return the rows of a table; None if there is none, or only one of another version."""
+    try:
+        return read_table(path, DOWNLOADS)
+    except (DataError, FileNotFoundError):
+        return None
+
+
+def derive_from_ledger(
+    clips: pa.Table,
+    entries: Ledger | Sequence[dict[str, Any]],
+    *,
+    clips_dir: Path,
+    allow_duplicates: bool = False,
+    has_network: bool = True,
+    before: pa.Table | None = None,
+) -> pa.Table:
+    """Return DOWNLOADS rows of a list of clips and the entries of its ledger.
+
+    Args:
+        clips: CLIPS rows, the list.
+        entries: an open ledger, or its entries, oldest first.
+        clips_dir: where the files are.
+        allow_duplicates, has_network: as for ``derive_downloads``.
+        before: the rows of now; those of clips that the ledger does not know stay.
+    """
+    histories = read_histories(clips, entries, before=before)
+    return derive_downloads(
+        histories,
+        clips_dir=clips_dir,
+        allow_duplicates=allow_duplicates,
+        has_network=has_network,
+    )
+
+
+def _describe_file(history: History) -> dict[str, Any]:
+    ok = history.ok
+    assert ok is not None
+    facts = ok["file"]
+    detail = "to be fetched again" if history.is_retry_wanted else None
+    return {name: facts[name] for name in FILE_COLUMNS} | {"status": "ok", "detail": detail}
+
+
+def _describe_duplicate(original: str, sha256: str) -> dict[str, Any]:
+    return {
+        "status": "missing",
+        "reason": "duplicate",
+        "detail": f"has the same bytes as {original}",
+        "sha256": sha256,
+    }
+
+
+def _describe_absence(history: History) -> dict[str, Any]:
+    last = history.last
+
+    # Pending: not attempted, marked by `retry`, or whole once and lost since.
+    if history.is_retry_wanted:
+        return {"detail": "to be attempted again"}
+    if last is None:
+        return {}
+    if last["outcome"] == "ok":
+        return {"detail": "its file is gone from the cache; to be fetched again"}
+
+    # The site refused this machine, not the clip.
+    if not history.trailing_failures():
+        words = " ".join(last["text"].split())
+        return {"detail": f"the site refused most videos: {words}"[:_DETAIL_CHARACTERS]}
+
+    # A problem of this machine says nothing about the clip: no result yet.
+    reason = reason_of(last)
+    is_pending = find_reason(reason).permanence == "stop"
+    return {
+        "status": "pending" if is_pending else "missing",
+        "reason": reason,
+        "detail": " ".join(last["text"].split())[:_DETAIL_CHARACTERS],
+        "is_confirmed": history.is_confirmed(),
+    }
