@@ -78,7 +78,8 @@ def _score_map(
     levels = truth.levels().ravel()
     is_any = levels > 0
     is_full = levels > 1 if truth.is_consensus else is_any
-    area, full_area = int(np.count_nonzero(is_any)), int(np.count_nonzero(is_full))
+    area = int(np.count_nonzero(is_any))
+    full_area = int(np.count_nonzero(is_full)) if truth.is_consensus else area
     if area == 0:
         return 0.0, 0.0, 0.0, 0.0
 
@@ -102,7 +103,8 @@ def _score_map(
         ciou = ciou_of(mark_pixels(values, protocol, median=median, low=low, high=high))
 
     # Several pixels can have the largest value, for example after a ReLU.
-    pointing = float(is_any[np.flatnonzero(values == high)].mean())
+    is_peak = values == high
+    pointing = float(np.count_nonzero(is_peak & is_any) / np.count_nonzero(is_peak))
     return ciou, median_ciou, adaptive_ciou, pointing
 
 
