@@ -13,7 +13,7 @@ from earshot.errors import EarshotError, ParameterError
 from eval.entrants.baselines import BASELINES, NETWORK_BASELINES
 from eval.entrants.entrant import name_entrants
 from eval.entrants.external import check_external
-from eval.report.inputs import ReportParameters
+from eval.report.data.inputs import ReportParameters
 from eval.results.evaluate import EvaluationParameters
 from pipeline.audit.leakage import AuditParameters
 from pipeline.base.os_errors import report_error

@@ -3,7 +3,7 @@
 import dataclasses
 
 from eval.report.build_report import build_report
-from eval.report.inputs import ReportParameters, load_inputs
+from eval.report.data.inputs import ReportParameters, load_inputs
 from pipeline.audit.coverage import audit_coverage, describe_coverages
 from pipeline.audit.leakage import audit_leakage, describe_overlaps
 from pipeline.base.project import Project

@@ -35,7 +35,7 @@ def server():
 def built(tmp_path_factory):
     """Make a report of 12 samples; return the project, the report's inputs, and its files."""
     from eval.report.build_report import build_report
-    from eval.report.inputs import ReportParameters, load_inputs
+    from eval.report.data.inputs import ReportParameters, load_inputs
     from tests.helpers.scoring.report_examples import write_project
 
     project = write_project(tmp_path_factory.mktemp("report"), num_samples=12)

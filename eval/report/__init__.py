@@ -2,12 +2,13 @@
 
 In reading order:
 
-- ``inputs``: ``load_inputs`` collects what the page shows (``ReportInputs``) from a checkout;
+- ``data``: what the page is made from: ``load_inputs`` collects it from a checkout;
+- ``sections``: the sections of the page as plain data, and the shapes of their charts;
+- ``gallery``: samples with pictures, maps and sound;
 - ``build_report``: ``build_report`` writes the page and the tables;
-- the sections of the page as plain data: ``summary_cards``, ``availability``,
-  ``results_tables`` with ``published_table``, ``protocol_cards``, ``score_charts``,
-  ``training_curves`` and ``gallery`` (with ``facts`` and ``sound``);
 - ``browse``: ``write_browse_page``, a page of samples before anything is trained;
-- ``charts``: shapes of the SVG charts;
 - ``page``: ``render_page`` turns that data into HTML with the templates of ``templates/``.
+
+The stage ``evaluate`` does not depend on this folder: after a change of the page alone, only the
+page is made again.
 """

@@ -7,10 +7,10 @@ import numpy as np
 
 from earshot.errors import DataError, ParameterError
 from earshot.files import publish_text
-from eval.report.gallery import CardMaker, view_form
-from eval.report.inputs import DatasetInputs, load_dataset
+from eval.report.data.inputs import DatasetInputs, load_dataset
+from eval.report.data.sample_scores import SampleScores
+from eval.report.gallery.cards import CardMaker, view_form
 from eval.report.page import render_gallery_page
-from eval.report.score_charts import SampleScores
 from pipeline.base.parameters import suggest
 from pipeline.base.project import Project
 

@@ -16,25 +16,24 @@ import yaml
 
 from earshot.files import publish_bytes, publish_text
 from eval.published.test_sets import find_test_sets
-from eval.report.availability import count_reasons, find_absent_clips, view_availability
-from eval.report.gallery import Card, CardMaker, choose_samples, view_form
-from eval.report.inputs import DatasetInputs, ReportInputs, ReportParameters
+from eval.report.data import exports
+from eval.report.data.inputs import DatasetInputs, ReportInputs, ReportParameters
+from eval.report.data.result_rows import ABSENT, KIND_ORDER, Group, group_results, with_ceilings
+from eval.report.data.sample_scores import SampleScores, collect_scores, restrict
+from eval.report.gallery.cards import Card, CardMaker, view_form
+from eval.report.gallery.choice import choose_samples
 from eval.report.page import render_page
-from eval.report.protocol_cards import view_protocols
-from eval.report.results_tables import Results, view_results
-from eval.report.score_charts import (
+from eval.report.sections.availability import count_reasons, find_absent_clips, view_availability
+from eval.report.sections.protocol_cards import view_protocols
+from eval.report.sections.results_tables import Results, view_results
+from eval.report.sections.score_charts import (
     THRESHOLD_LABELS,
-    SampleScores,
-    collect_scores,
-    restrict,
     success_curves,
     view_breakdowns,
     view_curves,
 )
-from eval.report.summary_cards import view_summary
-from eval.report.training_curves import view_training
-from eval.results import exports
-from eval.results.result_rows import ABSENT, KIND_ORDER, Group, group_results, with_ceilings
+from eval.report.sections.summary_cards import view_summary
+from eval.report.sections.training_curves import view_training
 
 # Whose best and worst samples the gallery shows.
 _RANKED_KINDS = ("model", "external", "baseline")

@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from eval.results.result_rows import ABSENT, format_count, format_counts, format_number
+from eval.report.data.result_rows import ABSENT, format_count, format_counts, format_number
 
 _TEMPLATES_DIR = Path(__file__).resolve().parent / "templates"
 

@@ -6,8 +6,6 @@
 - ``summaries.py``: ``summarize``: the rows of a test set to one result
 - ``comparisons.py``: ``summarize_intersection``, ``compare_models``: models with each other
 - ``breakdowns.py``: ``group_samples``, ``break_down``: results by class, size and circumstances
-- ``result_rows.py``: rows of results.json grouped into tables, their order and their numbers
-- ``exports.py``: the tables as Markdown, CSV and LaTeX
 - ``dvc_summary.py``: ``summarize_for_dvc``: the few numbers of ``summary.json``, for DVC
 - ``negative_audio.py``: ``evaluate_negative_audio``: silence, noise and offscreen sound
 - ``seeds.py``: ``summarize_seeds``, ``add_seed_ranges``: runs that differ in the seed alone

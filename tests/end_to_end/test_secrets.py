@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from earshot.tables import CLIPS, write_table
-from eval.report.inputs import load_inputs
+from eval.report.data.inputs import load_inputs
 from pipeline.base.project import Project
 from pipeline.downloads.account.ledger import read_entries
 from tests.helpers.command_helpers import make_project, run

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from eval.report.availability import (
+from eval.report.sections.availability import (
     SplitCount,
     count_clips,
     count_features,

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from eval.report.build_report import build_report
-from eval.report.inputs import ReportParameters, load_inputs
+from eval.report.data.inputs import ReportParameters, load_inputs
 from tests.helpers.scoring.report_examples import MODELS, write_project
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

@@ -4,7 +4,7 @@ import pytest
 
 from earshot.errors import DataError
 from eval.report.build_report import build_report
-from eval.report.inputs import ReportParameters, load_inputs
+from eval.report.data.inputs import ReportParameters, load_inputs
 from eval.results.files import write_results
 from tests.helpers.scoring.report_examples import MODELS, parse, write_project
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from eval.report.charts import Line, draw_lines, pick_ticks
 from eval.report.page import render_template
-from eval.report.training_curves import TrainedModel
+from eval.report.sections.charts import Line, draw_lines, pick_ticks
+from eval.report.sections.training_curves import TrainedModel
 
 
 def render(chart):

@@ -2,8 +2,8 @@
 
 from earshot.tables import SAMPLES, read_table, write_table
 from eval.report.build_report import build_report
-from eval.report.facts import describe_facts
-from eval.report.inputs import ReportParameters, load_inputs
+from eval.report.data.inputs import ReportParameters, load_inputs
+from eval.report.gallery.facts import describe_facts
 from tests.helpers.scoring.report_examples import write_project
 
 

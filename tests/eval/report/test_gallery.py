@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from eval.report import gallery
 from eval.report.build_report import build_report
-from eval.report.inputs import ReportParameters, load_inputs
-from eval.report.score_charts import SampleScores
+from eval.report.data.inputs import ReportParameters, load_inputs
+from eval.report.data.sample_scores import SampleScores
+from eval.report.gallery import choice
 from tests.helpers.scoring.report_examples import MODELS, parse, write_project
 
 
@@ -25,7 +25,7 @@ def test_best_worst_and_median_come_first(built):
     values = {name: {"adaptive_ciou": number / 12} for number, name in enumerate(ids)}
     scores = SampleScores("sample", "earshot", {"m": values})
 
-    chosen = gallery.choose_samples(
+    chosen = choice.choose_samples(
         dataset, scores, models=["m"], metric="adaptive_ciou", num_wanted=6
     )
     # six samples of each subset: even numbers are single, odd ones traffic
@@ -38,19 +38,19 @@ def test_best_worst_and_median_come_first(built):
         "s00005": ["m: median of test, traffic"],
     }
 
-    everything = gallery.choose_samples(
+    everything = choice.choose_samples(
         dataset, scores, models=["m"], metric="adaptive_ciou", num_wanted=100
     )
     assert set(everything) == set(ids)
     assert (
-        gallery.choose_samples(dataset, scores, models=["m"], metric="adaptive_ciou", num_wanted=0)
+        choice.choose_samples(dataset, scores, models=["m"], metric="adaptive_ciou", num_wanted=0)
         == {}
     )
 
 
 def test_a_dataset_without_scores_shows_what_has_maps(built):
     dataset = built[1].datasets[0]
-    chosen = gallery.choose_samples(
+    chosen = choice.choose_samples(
         dataset,
         SampleScores("sample", "earshot", {}),
         models=[],

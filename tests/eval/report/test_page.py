@@ -7,7 +7,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from eval.report.build_report import build_report
-from eval.report.inputs import ReportParameters, load_inputs
+from eval.report.data.inputs import ReportParameters, load_inputs
 from eval.report.page import make_breakable, render_template
 from tests.helpers.scoring.report_examples import parse, write_project
 

@@ -5,11 +5,11 @@ import io
 import re
 
 from eval.published.comparability import PUBLISHED
+from eval.report.data import exports
+from eval.report.data.result_rows import Group, group_results, with_ceilings
 from eval.report.page import render_template
-from eval.report.results_tables import Results, view_results
-from eval.report.summary_cards import view_summary
-from eval.results import exports
-from eval.results.result_rows import Group, group_results, with_ceilings
+from eval.report.sections.results_tables import Results, view_results
+from eval.report.sections.summary_cards import view_summary
 from tests.helpers.scoring.report_examples import parse
 
 KINDS = {"flow": "baseline", "flow_8bit": "baseline", "centre": "trivial"}

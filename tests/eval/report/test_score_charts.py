@@ -6,7 +6,8 @@ import json
 
 import numpy as np
 
-from eval.report.score_charts import THRESHOLD_LABELS, SampleScores, success_curves
+from eval.report.data.sample_scores import SampleScores
+from eval.report.sections.score_charts import THRESHOLD_LABELS, success_curves
 from eval.scoring.metrics import AUC_THRESHOLDS, auc
 from tests.helpers.scoring.report_examples import MODELS
 

@@ -5,7 +5,7 @@ import io
 import av
 import numpy as np
 
-from eval.report import sound
+from eval.report.gallery import sound
 
 
 def test_mp3_has_the_length_and_the_pitch_of_the_sound():

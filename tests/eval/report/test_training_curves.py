@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from eval.report.training_curves import read_curves
+from eval.report.sections.training_curves import read_curves
 
 
 def test_curves_are_read_with_their_steps(tmp_path):

@@ -6,7 +6,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from eval.results.result_rows import (
+from eval.report.data.result_rows import (
     METRIC_TITLES,
     Group,
     best_own_row,

@@ -6,10 +6,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from eval.report.charts import IntervalBar, draw_interval
-from eval.report.published_table import PublishedRow, view_published
-from eval.results.files import format_coverage
-from eval.results.result_rows import (
+from eval.report.data.result_rows import (
     ABSENT,
     METRIC_TITLES,
     Group,
@@ -22,6 +19,9 @@ from eval.results.result_rows import (
     number_of,
     title_of,
 )
+from eval.report.sections.charts import IntervalBar, draw_interval
+from eval.report.sections.published_table import PublishedRow, view_published
+from eval.results.files import format_coverage
 
 COMMON_TITLE = "On the samples that all models have"
 _KIND_MARKS = {

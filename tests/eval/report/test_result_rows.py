@@ -1,13 +1,13 @@
 """Rows of results: their groups, their order, and the metrics that a table shows."""
 
-from eval.results.files import METRICS
-from eval.results.result_rows import (
+from eval.report.data.result_rows import (
     METRIC_TITLES,
     group_results,
     metrics_in,
     title_of,
     with_ceilings,
 )
+from eval.results.files import METRICS
 
 KINDS = {"flow": "baseline", "flow_8bit": "baseline", "centre": "trivial"}
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.report.charts import Line, LineChart, draw_lines
+from eval.report.sections.charts import Line, LineChart, draw_lines
 
 _NUM_DRAWN_POINTS = 300
 # the last one says more about the machine than about the model

@@ -1,22 +1,20 @@
-"""The gallery: choose samples, and pack their pictures, maps and sound into few bytes.
+"""The cards of the gallery: pack pictures, maps and sound of samples into few bytes.
 
 ``templates/section_gallery.html`` shows the form, ``templates/page.js`` draws the cards.
 """
 
 import base64
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from earshot.errors import DataError, EarshotError
-from eval.entrants.maps import read_maps
-from eval.report import sound
-from eval.report.facts import describe_facts
-from eval.report.inputs import DatasetInputs, FeatureArrays
-from eval.report.score_charts import SampleScores, column_of
+from eval.report.data.inputs import DatasetInputs, FeatureArrays
+from eval.report.data.sample_scores import SampleScores
+from eval.report.gallery import sound
+from eval.report.gallery.choice import MapFile, load_maps
+from eval.report.gallery.facts import describe_facts
 from pipeline.features import pictures
 
 _PAGE_BYTES = 13_000_000  # for the gallery, so that the page stays below 15 MB
@@ -24,17 +22,8 @@ _MAX_SAMPLE_BYTES, _MIN_SAMPLE_BYTES = 64_000, 12_000
 _QUALITIES = (70, 45, 25, 12)  # of WebP, tried in this order
 _SOUND_SECONDS = 3.0
 _PEAK = 0.9  # of the sound, where 1 is full scale
-_ROLES = ("best", "worst", "median")
 
 Card = dict  # a JSON object; page.js reads its keys
-
-
-@dataclass(frozen=True)
-class MapFile:
-    """Maps of one model: ``maps[row_of[sample_id]]`` is ``(h, w)`` float32."""
-
-    row_of: Mapping[str, int]
-    maps: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -47,12 +36,6 @@ class GalleryForm:
     scored_models: list[str]
     mapped_models: list[str]
     colour_wheel: str  # base64 PNG
-
-
-def load_maps(path: Path) -> MapFile:
-    """Read the maps that the stage ``evaluate`` wrote."""
-    sample_ids, maps = read_maps(path)
-    return MapFile({sample_id: row for row, sample_id in enumerate(sample_ids)}, maps)
 
 
 def view_form(cards: Sequence[Card], models: Sequence[str]) -> GalleryForm | None:
@@ -73,107 +56,6 @@ def view_form(cards: Sequence[Card], models: Sequence[str]) -> GalleryForm | Non
         mapped_models=[name for name in models if any(name in card["maps"] for card in cards)],
         colour_wheel=encode_base64(wheel),
     )
-
-
-def choose_samples(
-    dataset: DatasetInputs,
-    scores: SampleScores,
-    *,
-    models: Sequence[str],
-    metric: str,
-    num_wanted: int,
-) -> dict[str, list[str]]:
-    """Choose the samples that the gallery shows, the same ones in each run.
-
-    For each set of splits and each model, the best, the worst and the median sample come first,
-    then samples evenly between them. Without scores (no ground truth) the samples are spread over
-    those that have maps, or else over those that have frames.
-
-    Args:
-        dataset: The dataset whose samples are chosen.
-        scores: Scores of that dataset.
-        models: Models that are asked for their best and worst samples.
-        metric: Ranks the samples; equal values are ranked by id.
-        num_wanted: At most so many samples are chosen.
-
-    Returns:
-        For each sample id what it was chosen for (``htf: best of single``; may be nothing).
-    """
-    rankings = _rank_samples(dataset, scores, models, metric)
-    if not rankings:
-        showable = _find_showable(dataset, set(dataset.samples.column("sample_id").to_pylist()))
-        rankings = [("", sorted(showable))]
-
-    # Each ranking in turn gives its next sample, until there are enough.
-    chosen: dict[str, list[str]] = {}
-    walks = [(title, ranked, _spread(len(ranked))) for title, ranked in rankings]
-    for round_number in itertools.count():
-        walks = [walk for walk in walks if len(walk[1]) > round_number]
-        if not walks or len(chosen) >= num_wanted:
-            break
-
-        for title, ranked, positions in walks:
-            sample_id = ranked[next(positions)]
-            # A chosen sample can get another role without another card.
-            if sample_id in chosen or len(chosen) < num_wanted:
-                roles = chosen.setdefault(sample_id, [])
-                # Of fewer than three samples, one would be best and worst at once.
-                if title and round_number < len(_ROLES) and len(ranked) >= len(_ROLES):
-                    roles.append(title.format(_ROLES[round_number]))
-    return chosen
-
-
-def _rank_samples(
-    dataset: DatasetInputs, scores: SampleScores, models: Sequence[str], metric: str
-) -> list[tuple[str, list[str]]]:
-    """Return sample ids from worst to best by model and set of splits, with a title to fill in."""
-    # Samples with the same splits compete with each other.
-    members: dict[str, list[str]] = {}
-    for row in dataset.samples.select(["sample_id", "splits"]).to_pylist():
-        members.setdefault(", ".join(row["splits"] or []), []).append(row["sample_id"])
-
-    rankings = []
-    column = column_of(metric)
-    for model in models:
-        # A sample without this score ranks last.
-        value_of = {
-            sample_id: numbers.get(column, -1.0)
-            for sample_id, numbers in scores.values.get(model, {}).items()
-        }
-        for splits, sample_ids in members.items():
-            scored = [sample_id for sample_id in sample_ids if sample_id in value_of]
-            if scored:
-                ranked = sorted(scored, key=lambda name: (value_of[name], name))
-                # The braces stay in the title: `choose_samples` puts the role there.
-                rankings.append((f"{model}: {{}} of {splits}", ranked))
-    return rankings
-
-
-def _find_showable(dataset: DatasetInputs, sample_ids: set[str]) -> set[str]:
-    """Return the samples that have a map, or else those that have a frame."""
-    # A map is what the gallery is about; a frame alone is better than nothing.
-    mapped = {name for path in dataset.map_paths.values() for name in load_maps(path).row_of}
-    if mapped & sample_ids:
-        return mapped & sample_ids
-    if "frames" not in dataset.readers:
-        return set()
-    return sample_ids & set(dataset.readers["frames"].sample_ids)
-
-
-def _spread(length: int) -> Iterator[int]:
-    """Yield each position of 0..length-1 once: last, first, middle, quarters, eighths, ..."""
-    seen: set[int] = set()
-    depth = 1
-    while len(seen) < length:
-        num_parts = 1 << depth
-        # Depth 1 is last, first, middle; each further depth halves the gaps.
-        numerators = range(1, num_parts, 2) if depth > 1 else (2, 0, 1)
-        for numerator in numerators:
-            position = numerator * (length - 1) // num_parts
-            if position not in seen:
-                seen.add(position)
-                yield position
-        depth += 1
 
 
 class CardMaker:

@@ -4,8 +4,8 @@ import csv
 import io
 import json
 
-from eval.results import exports
-from eval.results.result_rows import Group
+from eval.report.data import exports
+from eval.report.data.result_rows import Group
 
 
 def test_exports_have_every_row_with_intervals(built):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from earshot.tables import DOWNLOADS, describe_missing
-from eval.report.inputs import DatasetInputs
+from eval.report.data.inputs import DatasetInputs
 from pipeline.base.table_filters import count_values
 from pipeline.downloads.account.counts import count_splits
 from pipeline.downloads.account.reasons import REASONS

@@ -4,8 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
-from eval.results.files import format_coverage
-from eval.results.result_rows import (
+from eval.report.data.result_rows import (
     ABSENT,
     Group,
     format_interval,
@@ -15,6 +14,7 @@ from eval.results.result_rows import (
     number_of,
     title_of,
 )
+from eval.results.files import format_coverage
 
 _CSV_FACTS = (
     "success_at",

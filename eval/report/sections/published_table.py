@@ -13,7 +13,7 @@ from eval.published.comparability import (
     find_counterparts,
 )
 from eval.published.test_sets import find_test_sets
-from eval.results.result_rows import Group, number_of
+from eval.report.data.result_rows import Group, number_of
 
 
 @dataclass(frozen=True)
