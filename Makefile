@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 # Stages run `python -m stages.NAME`, so the environment's Python must be the first one on PATH.
 RUN = PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: repro test lint bench setup requirements help
+.PHONY: repro test lint bench docs setup requirements help
 
 repro: setup
 	@$(RUN) python -m pipeline refresh
@@ -26,6 +26,10 @@ lint: setup
 bench: setup
 	@$(RUN) python -m benchmarks $(ARGS)
 
+docs: setup
+	@$(RUN) NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+	@echo "manual: file://$(CURDIR)/site/index.html"
+
 setup:
 	@$(if $(PYTHON),$(PYTHON),python3) .ci/environment.py $(VENV) requirements.txt
 
@@ -33,7 +37,7 @@ setup:
 # every platform and every Python from 3.11 on.
 requirements: setup
 	@$(RUN) uv pip compile -q pyproject.toml --group pipeline --group train --group test \
-		--universal --python-version 3.11 --generate-hashes \
+		--group docs --universal --python-version 3.11 --generate-hashes \
 		--custom-compile-command "make requirements" -o requirements.txt
 
 help:
@@ -42,6 +46,7 @@ help:
 	@echo "make test          run the tests (ARGS: for pytest)"
 	@echo "make lint          check style, formatting and types"
 	@echo "make bench         measure the fast paths (ARGS: for python -m benchmarks)"
+	@echo "make docs          write the manual as a site; a wrong link or page is an error"
 	@echo "make setup         make $(VENV) with the pinned packages; the others do it by themselves"
 	@echo "make requirements  compile requirements.txt from pyproject.toml"
 	@echo "$(BIN)/python -m pipeline --help    see which clips and features are there, and repair them"
