@@ -4,14 +4,14 @@ A clip is ten seconds of a YouTube video. Its id is ``YTID_%06d`` with the secon
 begins; YouTube ids can begin with ``-`` or ``_``. The annotated frame of VGG-SS is the 125th at 25
 frames a second, at 5.0 s. Training samples lie there, too.
 
-Splits have the names of the published lists: stoneMo/EZ-VSL (``vggss_*``), denfed/heartheflow
-(``htf_*``), stoneMo/SLAVC (``vggss_test_plus_silent``: the test set with as many negatives) and
-hche11/VGGSound (``vggsound_train``, ``vggsound_test``).
+Splits have the names of the published lists (``pipeline/lists/vggsound_lists.py``):
+``vggss_test_plus_silent`` is the test set with as many negatives, and hche11/VGGSound gives
+``vggsound_train`` and ``vggsound_test``.
 """
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,80 +39,25 @@ from pipeline.lists.published_lists import (
     select,
 )
 from pipeline.lists.rows import Membership, Truth, make_clips, make_negatives, make_samples
+from pipeline.lists.vggsound_lists import (
+    BOXES,
+    FULL,
+    ID_LISTS,
+    NAMED_BY_FILES,
+    NEGATIVES,
+    TEST_SPLITS,
+)
 
 CLIP_SECONDS = 10.0
 SAMPLE_SECONDS = 5.0  # frame 125 of 250, counted from 0, at 25 frames a second
 CLIP_ID = re.compile(r"[A-Za-z0-9_-]{11}_[0-9]{6}")
 CLIP_ID_WORDS = "a clip id such as 1a2b3c4d5e6_000030"
 
-# Published files with their sha256.
-BOXES = ListFile(
-    "vggss", "vggss.json", "ae300b4a259267e6fe839970d495862edd70bfe3da63d925bcdb34054ed3b15e"
-)
-NEGATIVES = ListFile(
-    "slavc",
-    "vggss_test_plus_silent.csv",
-    "905a009428e16d1108e5af112d8e682dbe1702a2ed897b3d56753ff587018e4e",
-)
-FULL = ListFile("vggsound", "vggsound.csv")
-ID_LISTS = {
-    "vggss_10k": ListFile(
-        "ezvsl", "vggss_10k.txt", "9a19023b17aedc79001bbcb69ccd5c96f6af2f7b8ef1b12fa92a76050a0ae43e"
-    ),
-    "vggss_144k": ListFile(
-        "ezvsl",
-        "vggss_144k.txt",
-        "a9a02f704e8bb2d746c43860e5830e7589e9311de5bd067459484ec5bb4bd529",
-    ),
-    "vggss_heard": ListFile(
-        "ezvsl",
-        "vggss_heard.txt",
-        "db900e2df283236b3e5485ae95a4a09f0904f8da184fc7da6f1ab1d24f6c5aa2",
-    ),
-    "vggss_test": ListFile(
-        "ezvsl",
-        "vggss_test.csv",
-        "971081929d45caf21a148a6ca968822d96e8316331d0cc0bafb1783acb4d2c35",
-    ),
-    "vggss_heard_test": ListFile(
-        "ezvsl",
-        "vggss_heard_test.csv",
-        "70a01c6828e7b84531823616ebb2e32e75bbaf5e44c715fa366b61111ab33c4e",
-    ),
-    "vggss_unheard_test": ListFile(
-        "ezvsl",
-        "vggss_unheard_test.csv",
-        "11883813db359df63e1a28f69bb53e1ceef7f5b8d68e0149de5792540acb9e17",
-    ),
-    "htf_vgg_10k": ListFile(
-        "htf",
-        "vgg_train_10k.txt",
-        "2dc8c031db640f280c75ce54c2fd6da3e910415a6dedd5034e5868fa71707f0e",
-    ),
-    "htf_vgg_144k": ListFile(
-        "htf",
-        "vgg_train_144k.txt",
-        "f1ec874c7913c1a775d68044163bde7eb4e77bf24e62022b9fef9ffdc7f3a456",
-    ),
-    "htf_vggss_test": ListFile(
-        "htf",
-        "vggss_test_trimmed.csv",
-        "b59e784cd13caeea7c95fcdf82b2ba33eefa0e98e5d924fdc7f1f49d4970d73c",
-    ),
-}
-# Parts of VGG-SS that other papers report on. They are read where the user has them.
-PART_LISTS = {
-    "4911 of VGG-SS": ListFile("ssltie", "test_vggss_4911.txt"),
-    "4692 of VGG-SS": ListFile("sspl", "vggss_test_4692.csv"),
-    "4655 of VGG-SS": ListFile("sslalignment", "ours_vggss.txt"),
-}
 _PART_ID = re.compile(r"([A-Za-z0-9_-]{11})_([0-9]+)(_[0-9]+)?(\.[a-z0-9]+)?(,.*)?")
 EXTENDED_SPLIT = "vggss_test_plus_silent"
 FULL_SPLITS = {"vggsound_train": "train", "vggsound_test": "test"}  # split -> its name in `FULL`
 SPLITS = (*ID_LISTS, EXTENDED_SPLIT, *FULL_SPLITS)
-_ANNOTATED_SPLITS = frozenset(
-    {"vggss_test", "vggss_heard_test", "vggss_unheard_test", "htf_vggss_test", EXTENDED_SPLIT}
-)
+_ANNOTATED_SPLITS = frozenset({*TEST_SPLITS, EXTENDED_SPLIT})
 
 
 @dataclass(frozen=True)
@@ -128,6 +73,10 @@ class Parameters:
     ezvsl_url: str = "https://raw.githubusercontent.com/stoneMo/EZ-VSL/HEAD/metadata"
     htf_url: str = "https://raw.githubusercontent.com/denfed/heartheflow/HEAD/metadata"
     slavc_url: str = "https://raw.githubusercontent.com/stoneMo/SLAVC/HEAD/metadata"
+    fnac_url: str = "https://raw.githubusercontent.com/OpenNLPLab/FNAC_AVL/HEAD/metadata"
+    ssltie_url: str = "https://raw.githubusercontent.com/jinxiang-liu/SSL-TIE/HEAD/metadata"
+    sspl_url: str = "https://raw.githubusercontent.com/zjsong/SSPL/HEAD/metadata"
+    sslalignment_url: str = "https://raw.githubusercontent.com/kaistmm/SSLalignment/HEAD/metadata"
     vggss_url: str = (
         "https://raw.githubusercontent.com/hche11/"
         "Localizing-Visual-Sounds-the-Hard-Way/HEAD/metadata"
@@ -195,10 +144,9 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
 def _read_split(lists: Lists, split: str, truths: Mapping[str, Truth]) -> list[str]:
     """Return the clip ids of a split; those of a test split must have boxes."""
     # The positives of the extended set are the test list.
-    path = lists.get(ID_LISTS["vggss_test" if split == EXTENDED_SPLIT else split])
-    ids = read_ids(
-        path, pattern=CLIP_ID, what=CLIP_ID_WORDS, has_frame_column=path.suffix == ".csv"
-    )
+    split_of_list = "vggss_test" if split == EXTENDED_SPLIT else split
+    path = lists.get(ID_LISTS[split_of_list])
+    ids = _read_list(path, split_of_list, has_frame_column=path.suffix == ".csv")
 
     if split in _ANNOTATED_SPLITS:
         unknown = next((clip_id for clip_id in ids if clip_id not in truths), None)
@@ -224,10 +172,12 @@ def find_published_test_sets(parameters: Parameters, *, cache_dir: Path) -> list
         ("vggss_test", "LVS, EZ-VSL, SLAVC", 5158),
         ("vggss_heard_test", "LVS, EZ-VSL, HTF: 110 heard classes", 2564),
         ("vggss_unheard_test", "LVS, EZ-VSL, HTF: 110 unheard classes", 2575),
-        ("4911 of VGG-SS", "SSL-TIE", 4911),
-        ("4692 of VGG-SS", "SSPL", 4692),
-        ("4655 of VGG-SS", "Senocak 2023 (SSLalignment)", 4655),
+        ("ssltie_vggss_test", "SSL-TIE", 4911),
+        ("sspl_vggss_test", "SSPL, SACL", 4692),
+        ("sslalignment_vggss_test", "Senocak 2023 (SSLalignment)", 4655),
         ("htf_vggss_test", "HTF", 4670),
+        ("ssltie_heard_test", "SSL-TIE: 110 heard classes of its own", 2425),
+        ("ssltie_unheard_test", "SSL-TIE: 110 unheard classes of its own", 2463),
     ]
     return [
         PublishedTestSet(name, used_by, size, _known_ids(lists, name))
@@ -259,7 +209,7 @@ def _time_of(_: str) -> float:
 
 
 def _open_lists(parameters: Parameters, cache_dir: Path) -> Lists:
-    families = ("ezvsl", "htf", "slavc", "vggss", "vggsound")
+    families = sorted({file.family for file in (*ID_LISTS.values(), BOXES, NEGATIVES, FULL)})
     urls = {name: getattr(parameters, f"{name}_url") for name in families}
     return Lists(
         urls, lists_dir=parameters.lists_dir, cache_dir=cache_dir, parameter="sources.vggsound"
@@ -273,27 +223,35 @@ def _find_boxes(lists: Lists) -> Path:
 
 
 def _known_ids(lists: Lists, split: str) -> frozenset[str] | None:
-    if split in PART_LISTS:
-        path = lists.find(PART_LISTS[split])
-        return None if path is None else frozenset(_read_part(path))
-
     path = lists.find(ID_LISTS[split])
-    if path is None:
-        return None
-    return frozenset(read_ids(path, pattern=CLIP_ID, what=CLIP_ID_WORDS, has_frame_column=True))
+    return None if path is None else frozenset(_read_list(path, split, has_frame_column=True))
 
 
-def _read_part(path: Path) -> Iterator[str]:
-    """Yield the clip ids of one of ``PART_LISTS``.
+def _read_list(path: Path, split: str, *, has_frame_column: bool) -> list[str]:
+    """Return the clip ids of a list in its order."""
+    if split in NAMED_BY_FILES:
+        return _read_file_names(path)
+    return read_ids(path, pattern=CLIP_ID, what=CLIP_ID_WORDS, has_frame_column=has_frame_column)
 
-    Some lists name files, and some give begin and end in milliseconds.
-    """
+
+def _read_file_names(path: Path) -> list[str]:
+    """Return the clip ids of a list that names files, or gives begin and end in milliseconds."""
+    ids: dict[str, int] = {}
     for number, text in iter_lines(path):
         match = _PART_ID.fullmatch(text)
         if match is None:
             raise DataError(f"{path}, line {number}: found {quote(text)}, expected {CLIP_ID_WORDS}")
         video_id, start, end = match.group(1, 2, 3)
-        yield f"{video_id}_{int(start) // (1000 if end else 1):06d}"
+        clip_id = f"{video_id}_{int(start) // (1000 if end else 1):06d}"
+        if clip_id in ids:
+            raise DataError(
+                f"{path}, line {number}: {clip_id} appears twice, first in line {ids[clip_id]}"
+            )
+        ids[clip_id] = number
+
+    if not ids:
+        raise DataError(f"{path}: is empty, expected {CLIP_ID_WORDS} in each line")
+    return list(ids)
 
 
 def _cache_test_lists(lists: Lists) -> None:
@@ -391,6 +349,37 @@ DATASET = Dataset(
             "classes that are not in that list",
         ),
         TestSet(
+            "vggss_4911",
+            "vggsound",
+            "ssltie_vggss_test",
+            4911,
+            "SSL-TIE; its code does not clip boxes that leave the frame",
+        ),
+        TestSet(
+            "vggss_4692", "vggsound", "sspl_vggss_test", 4692, "SSPL and SACL: half of the range"
+        ),
+        TestSet(
+            "vggss_4655",
+            "vggsound",
+            "sslalignment_vggss_test",
+            4655,
+            "Senocak 2023 (SSLalignment) and papers that follow it",
+        ),
+        TestSet(
+            "vggss_heard_ssltie",
+            "vggsound",
+            "ssltie_heard_test",
+            2425,
+            "SSL-TIE's other split: 1,183 of these clips are in vggss_heard",
+        ),
+        TestSet(
+            "vggss_unheard_ssltie",
+            "vggsound",
+            "ssltie_unheard_test",
+            2463,
+            "SSL-TIE's other split; its training list holds 2,306 of the 5,158 clips of VGG-SS",
+        ),
+        TestSet(
             "vggss_extended",
             "vggsound",
             EXTENDED_SPLIT,
@@ -415,6 +404,10 @@ DATASET = Dataset(
             "lists of Hear The Flow", "https://github.com/denfed/heartheflow", "see the repository"
         ),
         Source("lists of SLAVC", "https://github.com/stoneMo/SLAVC", "see the repository"),
+        Source("lists of FNAC", "https://github.com/OpenNLPLab/FNAC_AVL", "none stated"),
+        Source("lists of SSL-TIE", "https://github.com/jinxiang-liu/SSL-TIE", "MIT"),
+        Source("list of SSPL", "https://github.com/zjsong/SSPL", "MIT"),
+        Source("list of SSLalignment", "https://github.com/kaistmm/SSLalignment", "none stated"),
     ),
     find_published_test_sets=find_published_test_sets,
     whole_test_split="vggss_test",
@@ -422,5 +415,6 @@ DATASET = Dataset(
     annotation_file=AnnotationFile(BOXES.name, test_set="vggss", read=read_annotations),
     split_breakdowns={
         "heard": {"vggss_heard_test": "heard", "vggss_unheard_test": "unheard"},
+        "heard_ssltie": {"ssltie_heard_test": "heard", "ssltie_unheard_test": "unheard"},
     },
 )

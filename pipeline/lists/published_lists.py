@@ -9,9 +9,11 @@ mark, blank lines, no newline at the end. Other encodings, duplicates, and lines
 errors that name the line.
 """
 
+import gzip
 import hashlib
 import logging
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,10 @@ class ListFile:
     family: str  # its repository, and its folder in `lists_dir`
     name: str
     sha256: str | None = None  # None: its bytes are not pinned
+    # The same list under other paths in a user's folder: compressed, or without file endings.
+    copies: tuple[str, ...] = ()
+    # Another repository has a list of this name: in a folder, ``family`` tells them apart.
+    is_name_shared: bool = False
 
 
 class Lists:
@@ -73,7 +79,10 @@ class Lists:
     def find(self, file: ListFile) -> Path | None:
         """Return the path of a list that is on this machine, else None. Nothing is fetched."""
         if self._lists_dir is not None:
-            candidates = (self._lists_dir / file.family / file.name, self._lists_dir / file.name)
+            names = [f"{file.family}/{file.name}", f"{file.family}/{Path(file.name).name}"]
+            if not file.is_name_shared:
+                names += [file.name, Path(file.name).name]
+            candidates = [self._lists_dir / name for name in (*names, *file.copies)]
             return next((path for path in candidates if path.is_file()), None)
 
         # A cached list that is damaged counts as absent.
@@ -89,7 +98,8 @@ class Lists:
         path = self.find(file)
         if path is not None:
             # The user's copy may be an older edition or an edited one: warn, and use it.
-            if self._lists_dir is not None and file.sha256 not in (None, sha256_of(path)):
+            is_copy = any(str(path).endswith(f"/{name}") for name in file.copies)
+            if self.is_local and not is_copy and file.sha256 not in (None, sha256_of(path)):
                 log.warning(
                     "%s: is not byte for byte the published %s; it is used as it is",
                     path,
@@ -100,7 +110,7 @@ class Lists:
         if self._lists_dir is not None:
             # Fetch nothing here: a user who names a folder expects no network.
             raise DataError(
-                f"{self._lists_dir}: holds neither {file.family}/{file.name} nor {file.name}; "
+                f"{self._lists_dir}: holds {_describe_names(file)}; "
                 f"add it, or set {self._parameter}.lists_dir to null to fetch it"
             )
 
@@ -115,18 +125,31 @@ class Lists:
         return path
 
 
+def _describe_names(file: ListFile) -> str:
+    if file.is_name_shared:
+        return f"no {file.family}/{file.name}"
+    return f"neither {file.family}/{file.name} nor {file.name}"
+
+
 def decode_lines(path: Path) -> Iterator[str]:
-    """Yield lines with their ends, as ``csv.reader`` expects them.
+    """Yield lines with their ends, as ``csv.reader`` expects them; a ``.gz`` is decompressed.
 
     Raises:
-        DataError: Names the line that is not UTF-8.
+        DataError: Names the line that is not UTF-8, or the file is no gzip file.
     """
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
+    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+        for number, line in enumerate(_iter_raw(file, path), start=1):
             try:
                 yield (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).decode()
             except UnicodeDecodeError as error:
                 raise DataError(f"{path}, line {number}: not UTF-8 text ({error.reason})") from None
+
+
+def _iter_raw(file: Iterable[bytes], path: Path) -> Iterator[bytes]:
+    try:
+        yield from file
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: not readable gzip: {error}") from None
 
 
 def iter_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -201,7 +201,7 @@ def test_the_command_in_all_formats(project, capsys):
     assert "Overlap of training and test splits" in text
     assert "SSL-TIE" in text
     assert "never published" not in text
-    assert text.count("its list is not on this machine") == 6
+    assert text.count("its list is not on this machine") == 8
     run_audit(project, "json")
     content = json.loads(capsys.readouterr().out)
     assert content["overlaps"][0]["num_shared_clips"] == 1
@@ -210,7 +210,7 @@ def test_the_command_in_all_formats(project, capsys):
     assert by_name["htf_vggss_test"]["num_ok"] is None  # its list is not here
     run_audit(project, "csv")
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["audit"] for row in rows] == ["overlap"] + ["coverage"] * 7
+    assert [row["audit"] for row in rows] == ["overlap"] + ["coverage"] * 9
     assert rows[0]["examples"] == "--abcdefghi_000010"
 
 

@@ -1,5 +1,6 @@
 """The published lists of VGG-Sound and Flickr-SoundNet: counts, splits, boxes, frames."""
 
+import gzip
 import hashlib
 import json
 import time
@@ -7,11 +8,17 @@ import time
 import pytest
 
 from earshot import tables
+from earshot.errors import DataError
+from pipeline.audit.leakage import find_overlaps, role_of
 from pipeline.datasets import flickr, vggsound
+from pipeline.lists import vggsound_lists
 from pipeline.lists.annotations import read_frame_choices
+from pipeline.lists.published_lists import Lists, iter_lines
 from tests.helpers.downloads.list_tables import sizes_of
 
-VGG_LISTS = [name for name in vggsound.SPLITS if name not in vggsound.FULL_SPLITS]
+# All but vggsound.csv and SSL-TIE's 190,000 clips, of which nobody here has a copy.
+ABSENT = {*vggsound.FULL_SPLITS, "ssltie_vgg_190k"}
+VGG_LISTS = [name for name in vggsound.SPLITS if name not in ABSENT]
 
 
 def test_all_vggsound_splits_have_their_published_sizes(shared, tmp_path):
@@ -32,13 +39,23 @@ def test_all_vggsound_splits_have_their_published_sizes(shared, tmp_path):
         "htf_vgg_10k": 10000,
         "htf_vgg_144k": 144000,
         "htf_vggss_test": 4670,
+        "fnac_vgg_10k": 10000,
+        "fnac_vgg_144k": 144000,
+        "ssltie_vgg_10k": 10000,
+        "ssltie_vgg_144k": 144000,
+        "ssltie_heard": 70000,
+        "ssltie_vggss_test": 4911,
+        "ssltie_heard_test": 2425,
+        "ssltie_unheard_test": 2463,
+        "sspl_vggss_test": 4692,
+        "sslalignment_vggss_test": 4655,
     }
     assert sizes_of(samples)["vggss_test_plus_silent"] == 2 * 5158
     ids = clips.column("clip_id").to_pylist()
-    assert len(ids) == len(set(ids)) == 190425
+    assert len(ids) == len(set(ids)) == 198001
     assert sum(clip_id.startswith("-") for clip_id in ids) > 1000
     sample_ids = samples.column("sample_id").to_pylist()
-    assert len(sample_ids) == len(set(sample_ids)) == 195204
+    assert len(sample_ids) == len(set(sample_ids)) == 202780
     rows = {row["sample_id"]: row for row in samples.to_pylist()}
     test = [row for row in rows.values() if "vggss_test" in row["splits"]]
     assert len({row["label"] for row in test}) == 221
@@ -59,6 +76,49 @@ def test_all_vggsound_splits_have_their_published_sizes(shared, tmp_path):
         row["clip_id"] in known and (row["audio_clip_id"] or row["clip_id"]) in known
         for row in negatives
     )
+
+
+def test_test_clips_in_the_training_lists_of_each_repository_are_counted(shared, tmp_path):
+    splits = [name for name in VGG_LISTS if "silent" not in name]
+    parameters = vggsound.Parameters(splits=tuple(splits), lists_dir=str(shared("lists")))
+    clips, _ = vggsound.build_tables(parameters, cache_dir=tmp_path)
+    overlaps = find_overlaps(
+        clips,
+        dataset="vggsound",
+        train_splits=[name for name in splits if role_of(name) == "train"],
+        test_splits=["vggss_test"],
+    )
+    assert {row.train_split: row.num_shared_clips for row in overlaps} == {
+        "vggss_10k": 238,
+        "vggss_144k": 3709,
+        "vggss_heard": 0,
+        "htf_vgg_10k": 0,
+        "htf_vgg_144k": 0,
+        "fnac_vgg_10k": 229,
+        "fnac_vgg_144k": 3715,
+        "ssltie_vgg_10k": 0,
+        "ssltie_vgg_144k": 0,
+        "ssltie_heard": 2306,
+    }
+
+
+def test_lists_of_one_name_are_told_apart_by_their_folder(tmp_path):
+    file = vggsound_lists.ID_LISTS["fnac_vgg_10k"]
+    (tmp_path / "vggss_10k.txt").write_text("--abcdefghi_000010\n")
+    lists = Lists({}, lists_dir=str(tmp_path), cache_dir=tmp_path, parameter="sources.vggsound")
+    assert lists.find(file) is None  # EZ-VSL's
+    assert lists.find(vggsound_lists.ID_LISTS["vggss_10k"]) == tmp_path / "vggss_10k.txt"
+    with pytest.raises(DataError, match=r"holds no fnac/vggss_10k\.txt; add it"):
+        lists.get(file)
+
+    (tmp_path / "since2023").mkdir()
+    copy = tmp_path / "since2023" / "vggss_144k_fnac.txt.gz"
+    copy.write_bytes(gzip.compress(b"\xef\xbb\xbf--abcdefghi_000010\r\n"))
+    path = lists.get(vggsound_lists.ID_LISTS["fnac_vgg_144k"])
+    assert list(iter_lines(path)) == [(1, "--abcdefghi_000010")]
+    copy.write_bytes(copy.read_bytes()[:-5])
+    with pytest.raises(DataError, match=r"fnac\.txt\.gz: not readable gzip"):
+        list(iter_lines(copy))
 
 
 def test_all_flickr_splits_have_their_published_sizes(shared, tmp_path):
@@ -105,8 +165,11 @@ def test_published_test_sets_are_known_by_their_ids(shared, tmp_path):
         for s in vggsound.find_published_test_sets(parameters, cache_dir=tmp_path)
     }
     assert {size: ids and len(ids) for size, ids in known.items()} == {
-        5158: 5158, 2564: 2564, 2575: 2575, 4911: None, 4692: None, 4670: 4670, 4655: None
+        5158: 5158, 2564: 2564, 2575: 2575, 4911: 4911, 4692: 4692, 4670: 4670, 4655: 4655,
+        2425: 2425, 2463: 2463,
     }  # fmt: skip
+    assert all(ids <= known[5158] for ids in known.values())
+    assert len(known[2425] & known[2564]) == 1183
     parameters = flickr.Parameters(lists_dir=str(shared("lists")))
     known = {
         s.num_clips: s.clip_ids
