@@ -1,7 +1,8 @@
-"""Turn errors into one-line messages and exit codes, including OS errors such as a full disk."""
+"""Turn errors into one-line messages and exit codes: a full disk, a process that crashed."""
 
 import contextlib
 import errno
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,14 @@ MACHINE_ERRORS = frozenset(
         errno.ENOLCK,
     ]
 )
+
+# What usually sends a signal.
+_SIGNAL_HINTS = {
+    signal.SIGKILL: ", as by a system that is out of memory",
+    signal.SIGSEGV: ", a crash in a decoder or library",
+    signal.SIGABRT: ", a decoder or library gave up",
+    signal.SIGBUS: ", a file that was cut off while it was read, or a full disk",
+}
 
 
 def is_machine_error(error: BaseException | None) -> bool:
@@ -102,3 +111,14 @@ def explain_os_errors(folder: Path) -> Iterator[None]:
             f"{folder}: {text}; whatever was finished is kept: {remedy} and run the same command "
             "again"
         ) from None
+
+
+def describe_exit(exit_code: int) -> str:
+    """Return how a process ended in words; signals are negative exit codes."""
+    if exit_code >= 0:
+        return f"it ended with exit code {exit_code}"
+    try:
+        number = signal.Signals(-exit_code)
+    except ValueError:
+        return f"it was ended by signal {-exit_code}"
+    return f"it was ended by {number.name}{_SIGNAL_HINTS.get(number, '')}"

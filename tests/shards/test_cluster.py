@@ -17,6 +17,7 @@ import pytest
 
 from earshot.errors import ParameterError, RunError
 from earshot.reader import FeatureReader
+from pipeline.base.os_errors import describe_exit
 from pipeline.base.parameters import build as build_parameters
 from pipeline.features import flow
 from pipeline.kernels.farneback import load_refine_level
@@ -24,7 +25,6 @@ from pipeline.shards import task_run
 from pipeline.shards.workers.cluster import ClusterParameters, open_client
 from pipeline.shards.workers.crash_log import CrashLog
 from pipeline.shards.workers.software import LOADED, read_software, require_software
-from pipeline.shards.workers.worker_exits import describe_exit
 from tests.helpers.cache.fake_cache import build, contents
 from tests.helpers.cache.fake_features import make_dataset, make_feature
 from tests.helpers.paths import ROOT

@@ -1,6 +1,6 @@
 """Sort the files of an import by clip, until a clip has all its parts."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,9 +50,10 @@ class Collector:
         clips_dir: Path,
         reader: SourceReader,
         report: ImportReport,
+        has_sound: Callable[[Path], bool],
     ):
         self._names, self._histories, self._clips_dir = ClipNames(clips), histories, clips_dir
-        self._reader, self._report = reader, report
+        self._reader, self._report, self._has_sound = reader, report, has_sound
         self._waiting: dict[str, dict[Kind, FilePart]] = {}  # by clip id: parts without the rest
         self._validating: set[str] = set()
         self._spares: dict[str, list[tuple[Kind, FilePart]]] = {}  # by clip id
@@ -136,7 +137,7 @@ class Collector:
 
         # A video with sound is a clip; otherwise wait for the other half.
         is_complete = {"video", "audio"} <= set(parts)
-        if is_complete or (kind == "video" and has_sound(part.path)):
+        if is_complete or (kind == "video" and self._has_sound(part.path)):
             return self._take(clip_id)
         return None
 

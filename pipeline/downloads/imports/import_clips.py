@@ -10,6 +10,7 @@ validation is named too; its clip may still be downloaded. An import that was ki
 clips that are in the ledger are not looked at again.
 """
 
+import contextlib
 import os
 import shutil
 import time
@@ -39,11 +40,13 @@ from pipeline.downloads.clip_files import (
 )
 from pipeline.downloads.imports.collector import Candidate, Collector, ImportReport, has_sound
 from pipeline.downloads.imports.hub import HubSource, parse_hub_address
+from pipeline.downloads.imports.reader_process import ReaderProcesses
 from pipeline.downloads.imports.sources import EndOfArchive, FilePart, Kind, SourceReader
 from pipeline.media.mux import SUFFIX, mux, mux_still
 from pipeline.media.validate import ClipFacts, ValidationParameters, validate_clip
 
 _MAX_LONGER_SECONDS = 2.0  # a file may be this much longer than the section in the list
+_KINDS: tuple[Kind, ...] = ("video", "audio", "image")
 _STAGING = Path(".work", "import")  # below the clips folder; the download stage clears .work
 
 
@@ -181,6 +184,7 @@ class _Importer:
         self._clips, self._ledger, self._clips_dir = clips, ledger, clips_dir
         self._parameters, self._validation, self._report = parameters, validation, report
         self.histories = read_histories(clips, ledger)
+        self._processes = ReaderProcesses()
         self._staging_dir = clips_dir / _STAGING
         self._running: deque[tuple[Candidate, Future[_Prepared]]] = deque()
         self._num_started = 0
@@ -203,10 +207,20 @@ class _Importer:
             min_free_bytes=int(self._parameters.min_free_gigabytes * 1e9),
             has_clip=self._has_clip,
         )
-        collector = Collector(self._clips, self.histories, self._clips_dir, reader, self._report)
+        collector = Collector(
+            self._clips,
+            self.histories,
+            self._clips_dir,
+            reader,
+            self._report,
+            has_sound=self._has_sound,
+        )
 
-        # Validation decodes and takes long: threads do it while this one reads on.
-        with ThreadPoolExecutor(self._parameters.num_workers) as executor:
+        # Validation decodes and takes long: threads wait for it while this one reads on.
+        with (
+            contextlib.closing(self._processes),
+            ThreadPoolExecutor(self._parameters.num_workers) as executor,
+        ):
             for file in reader:
                 num_before = len(self._report.rejected)
                 if isinstance(file, EndOfArchive):
@@ -259,7 +273,7 @@ class _Importer:
         """Join, validate, stage and hash one clip; runs in a thread."""
         folder.mkdir(parents=True)
         history = candidate.history
-        part = _join_parts(history.clip_id, candidate.parts, folder)
+        part = self._join_parts(history.clip_id, candidate.parts, folder)
         facts = self._validate(part.path, history)
 
         # Under its final name and on the disk before the ledger has it.
@@ -279,13 +293,43 @@ class _Importer:
         sync(folder)
         return _Prepared(staged_path, sha256_of(staged_path), facts)
 
+    def _join_parts(self, clip_id: str, parts: dict[Kind, FilePart], folder: Path) -> FilePart:
+        """Return one file with picture and sound; make it in ``folder`` if there are two."""
+        video, sound, image = (parts.get(kind) for kind in _KINDS)
+        if video is not None and (sound is None or self._has_sound(video.path)):
+            return video
+        if sound is None:
+            raise MediaError(
+                "no_audio", f"only a picture of {clip_id} was found, expected its sound beside it"
+            )
+
+        joined_path = folder / f"joined{SUFFIX}"
+        if video is not None:
+            mux(video.path, sound.path, joined_path)
+        elif image is not None:
+            mux_still(image.path, sound.path, joined_path)
+        else:
+            raise MediaError(
+                "no_video", f"only the sound of {clip_id} was found, expected its picture beside it"
+            )
+        return FilePart(video.name if video is not None else sound.name, joined_path, is_ours=True)
+
+    def _has_sound(self, path: Path) -> bool:
+        """Return whether a file has an audio stream; validation reports what cannot be read."""
+        try:
+            return self._processes.call(has_sound, path)
+        except MediaError:
+            return True
+
     def _validate(self, path: Path, history: History) -> ClipFacts:
         # A clip without an end in the list is a whole video, of any length.
         wanted_seconds = None
         if history.end_seconds is not None:
             wanted_seconds = history.end_seconds - (history.start_seconds or 0.0)
 
-        facts = validate_clip(path, wanted_seconds=wanted_seconds, parameters=self._validation)
+        facts = self._processes.call(
+            validate_clip, path, wanted_seconds=wanted_seconds, parameters=self._validation
+        )
         duration = facts.duration_seconds
         # Imports are never cut. A file that is much longer is another section or the whole video.
         if wanted_seconds is not None and duration > wanted_seconds + _MAX_LONGER_SECONDS:
@@ -351,28 +395,3 @@ class _Importer:
         history.add(entry, place)
         publish_clip(history, self._clips_dir)
         self._report.imported.append(history.clip_id)
-
-
-_KINDS: tuple[Kind, ...] = ("video", "audio", "image")
-
-
-def _join_parts(clip_id: str, parts: dict[Kind, FilePart], folder: Path) -> FilePart:
-    """Return one file with picture and sound; make it in ``folder`` if there are two."""
-    video, sound, image = (parts.get(kind) for kind in _KINDS)
-    if video is not None and (sound is None or has_sound(video.path)):
-        return video
-    if sound is None:
-        raise MediaError(
-            "no_audio", f"only a picture of {clip_id} was found, expected its sound beside it"
-        )
-
-    joined_path = folder / f"joined{SUFFIX}"
-    if video is not None:
-        mux(video.path, sound.path, joined_path)
-    elif image is not None:
-        mux_still(image.path, sound.path, joined_path)
-    else:
-        raise MediaError(
-            "no_video", f"only the sound of {clip_id} was found, expected its picture beside it"
-        )
-    return FilePart(video.name if video is not None else sound.name, joined_path, is_ours=True)

@@ -6,21 +6,16 @@ on other machines: there, what Dask prints is all that there is.
 
 import contextlib
 import logging
-import signal
 import sys
 from collections.abc import Iterator
 
 from distributed import Nanny
 
+from pipeline.base.os_errors import describe_exit
+
 # How each worker ended, by its address. Nannies live in the process of the client.
 _EXITS: dict[str, str] = {}
 _TOO_MUCH_MEMORY = "it used more memory than cluster.memory_limit_gib allows"
-_HINTS = {
-    signal.SIGKILL: ", as by a system that is out of memory",
-    signal.SIGSEGV: ", a crash in a decoder or library",
-    signal.SIGABRT: ", a decoder or library gave up",
-    signal.SIGBUS: ", a file that was cut off while it was read, or a full disk",
-}
 
 
 class WatchedNanny(Nanny):
@@ -37,17 +32,6 @@ class WatchedNanny(Nanny):
         if topic == "worker-restart-memory":
             _EXITS[msg["worker"]] = f"{_TOO_MUCH_MEMORY} ({msg['rss'] / 2**30:.2f} GiB)"
         super().log_event(topic, msg)
-
-
-def describe_exit(exit_code: int) -> str:
-    """Return how a process ended in words; signals are negative exit codes."""
-    if exit_code >= 0:
-        return f"it ended with exit code {exit_code}"
-    try:
-        number = signal.Signals(-exit_code)
-    except ValueError:
-        return f"it was ended by signal {-exit_code}"
-    return f"it was ended by {number.name}{_HINTS.get(number, '')}"
 
 
 def list_exits() -> dict[str, str]:
