@@ -136,9 +136,11 @@ class _Section:
         if self.counted_rate is not None:
             stream = stream.filter("setpts", f"round(N*{1 / self.counted_rate}/TB)")
         stream = stream.filter("trim", **bounds)
-        # The first frame may have been there for a while: its time becomes that of the start.
+        # The first frame is what the start shows, whether it began before or begins later: at zero
+        # it keeps the clip's clock where the section begins.
         stream = stream.filter("settb", f"1/{_TICKS_PER_SECOND}").filter("trim", **bounds)
-        return stream.filter("setpts", f"max(0,round(PTS-{self._find_start_ticks()}))")
+        ticks = round(self.start_seconds * _TICKS_PER_SECOND)
+        return stream.filter("setpts", f"if(eq(N,0),0,max(0,round(PTS-{ticks})))")
 
     def trim_audio(self, stream: Any) -> Any:
         """Keep the samples of the section, with silence where the sound pauses."""
@@ -148,9 +150,6 @@ class _Section:
         stream = stream.filter("atrim", **bounds)
         stream = stream.filter("asetpts", f"round(PTS-{self.start_seconds:.6f}/TB)")
         return stream.filter("aresample", **{"async": 1, "min_hard_comp": _PAUSE_SECONDS})
-
-    def _find_start_ticks(self) -> int:
-        return round(self.start_seconds * _TICKS_PER_SECOND)
 
 
 def _find_section(source_path: Path, start_seconds: float, stop_seconds: float | None) -> _Section:

@@ -23,7 +23,9 @@ from av.stream import Stream
 from earshot.errors import MediaError
 from earshot.files import publish
 from pipeline.media.files.container import iter_packets, open_container
+from pipeline.media.files.media_file import Opening
 from pipeline.media.files.timeline import choose_stream, find_origin
+from pipeline.media.pictures.whole_decode import is_reordered_avi
 
 VERSION = 2  # of what is written; raise it when joined files must be made again
 SUFFIX = ".mkv"  # Matroska holds every codec that is copied here, PCM included
@@ -52,7 +54,7 @@ def mux(video_path: Path, audio_path: Path, target_path: Path) -> None:
                 _write_interleaved(
                     output,
                     [
-                        (_iter_packets(video, picture), out_picture),
+                        (_iter_pictures(video, picture), out_picture),
                         (_iter_packets(sound, track), out_track),
                     ],
                 )
@@ -173,6 +175,28 @@ def _iter_packets(
         if packet.pts is not None:
             packet.pts -= origin
         yield packet
+
+
+def _iter_pictures(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+    """Yield the packets of a video; those of an AVI that reorders its frames get times."""
+    if not is_reordered_avi(Opening(container, stream, None)):
+        yield from _iter_packets(container, stream)
+        return
+
+    # FFmpeg counts the packets as they are stored. A frame has the count of its packet, and frames
+    # are decoded in the order in which they are shown.
+    with open_container(container.name) as fresh:
+        frames = fresh.decode(_require_video(fresh, Path(container.name)))
+        counts = [frame.pts for frame in frames if frame.pts is not None]
+    times = [count - min(counts) for count in sorted(counts)]
+    shown_at = dict(zip(counts, times, strict=True))
+    delay = max(count - time for count, time in shown_at.items())
+
+    for packet in iter_packets(container, stream):
+        if packet.pts in shown_at:
+            packet.dts = packet.pts - delay  # never after the time at which it is shown
+            packet.pts = shown_at[packet.pts]
+            yield packet
 
 
 def _repeat(data: bytes, seconds: Fraction) -> Iterator[av.Packet]:

@@ -30,6 +30,7 @@ CASES = [  # container, layout, section
     ("mpeg2_mp2.mpg", "plain", BETWEEN_KEYFRAMES),
     ("h264_pcm.avi", "plain", (3.3, None)),
     ("h264_aac.flv", "uneven", BETWEEN_KEYFRAMES),
+    ("wmv2.wmv", "plain", (0.0, 1.5)),  # picture and sound begin after the file's zero
 ]
 
 

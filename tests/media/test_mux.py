@@ -7,6 +7,7 @@ import pytest
 from pipeline.media.mux import mux, mux_still
 from pipeline.media.reader import ClipReader
 from tests.helpers.media.clip_factory import run_ffmpeg
+from tests.helpers.media.coded_media import decode_truth, find_join_faults, make_coded
 
 EVENT_SECONDS = 1.2
 FLASH = (
@@ -69,3 +70,9 @@ def test_the_sound_of_a_still_begins_with_it(tmp_path, sound):
         assert next(container.demux(video=0)).pts == 0
     with ClipReader(tmp_path / "joined.mkv") as reader:
         assert find_beep(reader) == pytest.approx(EVENT_SECONDS, abs=0.002)
+
+
+def test_an_avi_that_reorders_its_frames_is_joined_in_the_order_in_which_they_are_shown(tmp_path):
+    path = make_coded(tmp_path, "h264_pcm.avi", "plain")
+    mux(path, tmp_path / "noise.wav", tmp_path / "joined.mkv")
+    assert find_join_faults(decode_truth(path), tmp_path / "joined.mkv") == []
