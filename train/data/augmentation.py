@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from earshot.torch import resize_flow, resize_frames
-from train.data.collate import Batch, ShapeGroup
+from train.data.collate import VALUES, Batch, ShapeGroup
 from train.models.localizer import InputFormat
 
 _INT16_FULL_SCALE = 32768
@@ -39,8 +39,9 @@ def prepare_inputs(
             precision.
 
     Returns:
-        ``frames`` (n, 3, s, s), ``flow`` (n, 1, 2 or 4, s, s), ``spectrograms`` (n, 1, bins, times)
-        and ``waveforms`` (n, samples), of these the ones that the batch has.
+        ``frames`` (n, 3, s, s), ``flow`` (n, 1, 2 or 4, s, s), ``spectrograms`` (n, 1, bins, times),
+        ``waveforms`` (n, samples) and the tensors of ``VALUES``, of these the ones that the batch
+        has.
     """
     crop = batch.get("crop")
     dtype = dtype or torch.get_default_dtype()
@@ -70,6 +71,10 @@ def prepare_inputs(
         waveforms = batch["waveforms"]
         scale = 1 / _INT16_FULL_SCALE if waveforms.dtype == torch.int16 else 1.0
         inputs["waveforms"] = waveforms.to(dtype) * scale
+
+    for name in VALUES:
+        if name in batch:
+            inputs[name] = batch[name].to(dtype)
     return inputs
 
 

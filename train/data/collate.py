@@ -5,7 +5,8 @@ A batch maps the name of a feature to
 - a list of ``ShapeGroup`` for images (frames, flow): their shapes differ between samples,
 - one tensor, samples first, for sounds (spectrograms, waveforms): they all have the same shape.
 
-With flow it has ``native_height`` (n,); when training it has ``crop`` (n, 3), see ``random_crops``.
+With flow it has ``native_height`` (n,); when training it has ``crop`` (n, 3), see ``random_crops``,
+and what else a loss needs of samples (``VALUES``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from earshot.errors import DataError
 
 Batch: TypeAlias = dict[str, Any]
 
+VALUES = ("labels",)  # further tensors of a batch, which go to the network as they are
 _IMAGE_NDIM = 3  # frames are (h, w, 3), flow (2, h, w); spectrograms are (bins, times)
 
 

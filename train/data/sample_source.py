@@ -28,6 +28,7 @@ class SampleSource(Dataset):
         input_format: the size of the network's input, to which arrays kept in memory are shrunk.
         crops: how training samples are cropped; batches then have ``crop``. None (validation and
             test): frames are squashed whole to the network's square.
+        values: further arrays (n, ...) of the samples, which batches then have, too.
 
     Raises:
         DataError: the waveforms have another rate than the network reads.
@@ -40,12 +41,13 @@ class SampleSource(Dataset):
         *,
         input_format: InputFormat,
         crops: RandomCrops | None = None,
+        values: Mapping[str, np.ndarray] | None = None,
     ):
         require_sample_rate(readers, input_format.sample_rate)
         self.sample_ids = list(sample_ids)
         self.readers = dict(readers)
         self.input_format = input_format
-        self._crops = crops
+        self._crops, self._values = crops, dict(values or {})
         self._id_hashes = hash_ids(self.sample_ids)
         self._memory: SamplesInMemory | None = None
 
@@ -70,6 +72,8 @@ class SampleSource(Dataset):
         if self._crops is not None:
             drawn = self._crops.draw(self._id_hashes[positions], epoch=epoch)
             batch["crop"] = torch.from_numpy(drawn)
+        for name, values in self._values.items():
+            batch[name] = torch.from_numpy(values[positions])
         return batch
 
     def find_shards(self) -> np.ndarray:

@@ -150,9 +150,10 @@ def open_sources(
         has_random_crop=parameters.has_random_crop,
         has_flip=parameters.has_flip,
     )
+    options = {"readers": readers, "input_format": model.input_format}
     return Sources(
-        SampleSource(train_ids, readers, input_format=model.input_format, crops=crops),
-        SampleSource(selection_ids, readers, input_format=model.input_format),
+        SampleSource(train_ids, crops=crops, values=model.read_values(train_ids), **options),
+        SampleSource(selection_ids, values=model.read_values(selection_ids), **options),
         readers,
         num_unusable,
     )

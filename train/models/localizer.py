@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -95,6 +96,8 @@ class Localizer(nn.Module):
     - ``flow`` (n, 1, 2 or 4, s, s)
     - ``spectrograms`` (n, 1, bins, times)
     - ``waveforms`` (n, num_samples)
+
+    In training it also holds what ``read_values`` returns.
     """
 
     # names of the cached features that the network needs
@@ -116,10 +119,19 @@ class Localizer(nn.Module):
 
     # the method whose trained weights may be the first ones, see ``init``; None: none
     begins_as: ClassVar[str | None] = None
+    # parts of the network that a run whose weights are the first ones, see ``init``, may lack
+    further_parts: ClassVar[tuple[str, ...]] = ()
     # the method whose training makes the weights; None: this method's own
     trained_as: ClassVar[str | None] = None
     # whether its training is known; False: there are released weights only
     is_trainable: ClassVar[bool] = True
+
+    def read_values(self, sample_ids: list[str]) -> dict[str, np.ndarray]:
+        """Return what the loss needs of samples besides their features: name -> (n, ...).
+
+        Names are those of ``train.data.collate.VALUES``.
+        """
+        return {}
 
     def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Compute what the loss compares; the first axis is the samples.

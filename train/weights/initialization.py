@@ -1,4 +1,4 @@
-"""The first weights of networks: ImageNet's, or those of a trained RCGrad.
+"""The first weights of networks: ImageNet's, or those of another run.
 
 ImageNet's are torchvision's: fetched once and checked by their hash, or read from a file. Frozen
 classifiers have the same ones.
@@ -19,7 +19,7 @@ from train.networks.soundnet import SoundNet
 from train.runs.run_folder import MODEL_NAME
 from train.runs.tensor_files import load_tensors
 from train.weights.fetch import fetch_weights
-from train.weights.published_layouts import recognize_method, require_fit
+from train.weights.published_layouts import find_differences, recognize_method, require_fit
 from train.weights.state_dicts import find_state_dict
 
 _ALTERNATIVES = (
@@ -46,7 +46,7 @@ def find_init_file(parameters: TrainingParameters) -> Path | None:
     if not path.is_file():
         raise DataError(
             f"init {parameters.init}: {path} is not a file; expected imagenet, random, a file with "
-            "torchvision's weights, or the model of an RCGrad run, which has to be made first"
+            "torchvision's weights, or the model of another run, which has to be made first"
         )
     return path
 
@@ -75,7 +75,8 @@ def initialize(
     | of flow (FlowGrad-EN) | mean of the source's over RGB | the source's |
     | of flow (Hear The Flow) | stays random, as in its authors' code | ImageNet's |
 
-    A trained RCGrad also initializes the audio encoder.
+    A trained RCGrad also initializes the audio encoder. A run with the same network gives all
+    weights; the model's ``further_parts`` may begin anew.
 
     Args:
         model: A network with random weights.
@@ -101,7 +102,10 @@ def _load_first_weights(
     state = None if path is None else _read_weights(path)
     recognized = None if state is None else recognize_method(state)
     if state is not None and recognized is not None:
-        _initialize_from_rcgrad(model, state, found=recognized["method"], parameters=parameters)
+        if recognized["method"] == model.begins_as:
+            _initialize_from_rcgrad(model, state, parameters=parameters)
+        else:
+            _continue_run(model, state, found=recognized["method"], parameters=parameters)
         return
 
     if parameters.width != FULL_WIDTH:
@@ -125,17 +129,10 @@ def _initialize_from_rcgrad(
     model: Localizer,
     state: dict[str, torch.Tensor],
     *,
-    found: str,
     parameters: TrainingParameters,
 ) -> None:
     """Give a network of RCGrad's kind both encoders of a trained RCGrad, as FlowGrad begins."""
     source = parameters.init
-    if found != model.begins_as:
-        raise DataError(
-            f"init {source}: holds a trained {found}, expected torchvision's weights, or a trained "
-            f"RCGrad for a run of rcgrad or flowgrad_*; this one is of {parameters.method}"
-        )
-
     image, audio = (
         {
             key.removeprefix(f"{part}."): values
@@ -157,6 +154,30 @@ def _initialize_from_rcgrad(
             f"shape, first {wrong[0]}; expected {expected}"
         )
     audio_encoder.load_state_dict({key: audio[key] for key in own})
+
+
+def _continue_run(
+    model: Localizer,
+    state: dict[str, torch.Tensor],
+    *,
+    found: str,
+    parameters: TrainingParameters,
+) -> None:
+    """Give a network the weights of a run that has the same one, but for its further parts."""
+    own = model.state_dict()
+    expected = {
+        key: values
+        for key, values in own.items()
+        if key in state or key.split(".")[0] not in model.further_parts
+    }
+    problems = find_differences(state, expected)
+    if problems:
+        raise DataError(
+            f"init {parameters.init}: holds a trained {found}, but {'; '.join(problems)}; expected "
+            "torchvision's weights, a run with the same network, or a trained RCGrad for a run of "
+            f"rcgrad or flowgrad_*; this one is of {parameters.method}"
+        )
+    model.load_state_dict(own | state)
 
 
 def attach_classifier(model: Localizer, *, weights_dir: Path | None) -> None:
@@ -208,11 +229,12 @@ def load_soundnet(path: Path) -> SoundNet:
 def hash_first_weights(parameters: TrainingParameters) -> str | None:
     """Hash the files that a training begins with; None: there are none.
 
-    These are the file of ``init`` and, for methods that have one, of ``teacher_weights``.
+    These are the file of ``init`` and, for methods that have them, of ``teacher_weights`` and
+    ``labels``.
     """
-    path = find_init_file(parameters)
-    teacher = Path(getattr(parameters, "teacher_weights", "imagenet")).expanduser()
-    hashes = [sha256_of(file) for file in (path, teacher) if file is not None and file.is_file()]
+    others = [getattr(parameters, name, "imagenet") for name in ("teacher_weights", "labels")]
+    paths = [find_init_file(parameters), *(Path(other).expanduser() for other in others)]
+    hashes = [sha256_of(path) for path in paths if path is not None and path.is_file()]
     if len(hashes) < 2:
         return hashes[0] if hashes else None
     return hashlib.sha256("".join(hashes).encode()).hexdigest()

@@ -10,6 +10,7 @@ After ``find_state_dict`` the names of the published checkpoints are:
 | slavc | ``imgnet``, ``audnet``, ``img_proj1`` | and a momentum copy of each |
 | htf | ``imgnet``, ``audnet``, ``flowatt`` | ``flownet`` with the CNN for flow |
 | attention10k | ``vision_embedding_model``, ``sound_fc1``, ... | |
+| coarsetofine | ``vision``, ``audio``, ``avc``, ... | ``project_a``, ``project_v`` in stage 2 |
 | dmc | ``visual_net``, ``audio_net``, ``fc_v_1``, ... | |
 | rcgrad | ``image_encoder``, ``audio_encoder`` | an unused convolution |
 | flowgrad_ic | ``image_encoder``, ``audio_encoder`` | a first convolution of four channels |
@@ -56,6 +57,8 @@ def recognize_method(state: StateDict) -> dict[str, str] | None:
         return {"method": "attention10k"}
     if {"visual_net", "audio_net"} <= parts:
         return {"method": "dmc"}
+    if {"vision", "audio", "avc"} <= parts:
+        return {"method": "coarsetofine"}
 
     # LVS, EZ-VSL and Hear The Flow have the same names of encoders.
     if {"imgnet", "audnet"} <= parts:
@@ -98,7 +101,7 @@ def require_fit(state: StateDict, expected: StateDict, path: Path, method: str) 
         path: Of the checkpoint, for the message.
         method: Its name.
     """
-    problems = _find_differences(state, expected) or _find_wrong_values(state, expected)
+    problems = find_differences(state, expected) or _find_wrong_values(state, expected)
     if problems:
         raise DataError(
             f"{path}: not a published {method} checkpoint: {'; '.join(problems)}; it looks like "
@@ -106,7 +109,8 @@ def require_fit(state: StateDict, expected: StateDict, path: Path, method: str) 
         )
 
 
-def _find_differences(state: StateDict, expected: StateDict) -> list[str]:
+def find_differences(state: StateDict, expected: StateDict) -> list[str]:
+    """Describe how names and shapes differ from those of the network; empty: they do not."""
     missing = [key for key in expected if key not in state]
     unexpected = [key for key in state if key not in expected]
     reshaped = [key for key in expected if key in state and expected[key].shape != state[key].shape]
