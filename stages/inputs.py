@@ -8,17 +8,30 @@ import json
 from typing import Any
 
 from earshot.files import publish_text, sha256_of
+from pipeline.base.parameters import as_mapping
 from pipeline.base.project import Project
 from pipeline.features.configure import require_datasets
 from pipeline.shards.account import account_path
 from stages.common import find_all_tables, run_stage
 from train.models.registry import features_read
-from train.runs.settings import read_run_data, read_run_parameters
+from train.runs.settings import list_first_runs, read_run_data, read_run_parameters
 
 
 def main(project: Project) -> None:
     """Write ``cache/inputs/<run>.json`` for each run of ``models`` and ``released``."""
-    inputs = {name: describe_inputs(project, name) for name in project.names("models")}
+    inputs = {}
+    for name in project.names("models"):
+        inputs[name] = describe_inputs(project, name)
+        # What decides the weights that it begins with.
+        first = list_first_runs(project, name)
+        if first:
+            inputs[name]["begins_with"] = {
+                other: {
+                    "parameters": as_mapping(read_run_parameters(project, other)),
+                    **describe_inputs(project, other),
+                }
+                for other in first
+            }
     for name in project.names("released"):
         inputs[name] = {"features": project.section(f"weights.{name}").get("features", [])}
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from earshot.errors import ParameterError
+from earshot.errors import ParameterError, RunError
+from earshot.files import sha256_of
 from earshot.tables import CLIPS, SAMPLES, read_table
 from eval.scoring.selection import ADAPTIVE_CIOU, count_ground_truth, score_selection
 from pipeline.audit.leakage import (
@@ -17,6 +18,7 @@ from pipeline.audit.leakage import (
     check_leakage,
     read_test_splits,
 )
+from pipeline.base.parameters import as_mapping
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import load
 from pipeline.features.configure import require_datasets
@@ -29,10 +31,16 @@ from train.fitting.selection import ScoreMaps
 from train.fitting.training_data import TrainingData
 from train.models.registry import features_read, parameters_of_training
 from train.models.training_parameters import HardwareParameters, TrainingParameters
-from train.runs.finished_runs import Decide, ObtainedRun, obtain_run
-from train.runs.run_folder import adopt_run, read_run, write_untrained_run
+from train.runs.finished_runs import (
+    Decide,
+    ObtainedRun,
+    find_finished,
+    is_finished,
+    obtain_run,
+)
+from train.runs.run_folder import MODEL_NAME, adopt_run, read_run, write_untrained_run
 from train.runs.run_key import RunInputs, compute_run_key
-from train.runs.settings import read_run_data, read_run_parameters
+from train.runs.settings import list_first_runs, read_run_data, read_run_parameters
 from train.weights.initialization import hash_first_weights
 
 _SOURCE_DIR = Path(__file__).resolve().parents[1]
@@ -146,9 +154,17 @@ def train_run(project: Project, name: str) -> str | None:
         project: whose params.yaml, tables and cache are read.
         name: of the run.
 
+    A run that begins with the weights of another one trains that one first, if it has to.
+
     Returns:
         What was done, in words; None in further processes of a training, which write nothing.
     """
+    for first in list_first_runs(project, name):
+        _prepare_first_run(project, first, reader=name)
+    return _obtain(project, name)
+
+
+def _obtain(project: Project, name: str) -> str | None:
     experiment = read_experiment(project, name)
 
     # A dataset without a training split, such as a folder of videos, is only evaluated.
@@ -183,6 +199,44 @@ def train_run(project: Project, name: str) -> str | None:
     if obtained.name != name or experiment.trained != experiment.parameters:
         _adopt(experiment, obtained)
     return _describe(experiment, obtained)
+
+
+def _prepare_first_run(project: Project, name: str, *, reader: str) -> None:
+    """Train the run whose weights are the first ones of another, unless its folder has them.
+
+    Raises:
+        ParameterError: several processes train together, so that it must be trained before.
+        RunError: there is nothing that it could be trained on.
+    """
+    experiment = read_experiment(project, name)
+    plan = plan_trainer(experiment.trained, experiment.hardware)
+    if _has_weights(project, experiment, plan):
+        return
+
+    if plan.num_processes > 1:
+        raise ParameterError(
+            f"{reader} begins with the weights of {name}, which are missing or not those of its "
+            f"parameters, samples and code; first train it: dvc repro train@{name}"
+        )
+    print(f"{reader}: begins with the weights of {name}, which comes first", file=sys.stderr)
+    print(f"{name}: {_obtain(project, name)}", file=sys.stderr)
+    if not (project.run_dir(name) / MODEL_NAME).is_file():
+        raise RunError(f"{reader} begins with the weights of {name}, which was not trained")
+
+
+def _has_weights(project: Project, experiment: Experiment, plan: TrainerPlan) -> bool:
+    """Return whether the folder of a run has the weights of its parameters, samples and code."""
+    path = experiment.folders.run_dir / MODEL_NAME
+    if not path.is_file():
+        return False
+
+    # A pulled checkout has runs, but no record of how they were trained.
+    if not is_finished(project.training_dir, experiment.name):
+        return read_run(experiment.folders.run_dir)["parameters"] == as_mapping(
+            experiment.parameters
+        )
+    finished = find_finished(project.training_dir, _compute_key(experiment, plan))
+    return finished is not None and sha256_of(finished / "run" / MODEL_NAME) == sha256_of(path)
 
 
 def _hold_out_validation(data: TrainingData, parameters: TrainingParameters) -> TrainingData:

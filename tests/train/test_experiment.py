@@ -1,12 +1,22 @@
-"""What a run reads of params.yaml and the tables, before it trains."""
+"""What a run reads of params.yaml and the tables, and which run it begins with."""
+
+import json
+import shutil
 
 import numpy as np
 import pytest
+import yaml
 
+import stages.inputs
 from earshot.errors import ParameterError
+from earshot.files import sha256_of
 from earshot.tables import SAMPLES, read_table, write_table
+from pipeline.base.project import Project
 from tests.helpers.toy_project import make_toy_project
-from train.experiment import read_experiment
+from train.experiment import read_experiment, train_run
+from train.runs.run_folder import MODEL_NAME, read_run
+from train.runs.settings import list_first_runs
+from train.runs.tensor_files import load_tensors
 
 
 def make_project(folder, *, without_boxes=(), **settings):
@@ -61,3 +71,61 @@ def test_the_published_score_of_ezvsl_is_its_success_rate(tmp_path):
     score = experiment.make_score()
     assert score is not None
     assert score(experiment.data.val_ids, maps) == 0.75
+
+
+def change_run(project: Project, name: str, **settings) -> Project:
+    """Change the section of a run in params.yaml."""
+    params = dict(project.params)
+    params["train"] = {**params["train"], name: {**params["train"][name], **settings}}
+    (project.root / "params.yaml").write_text(yaml.safe_dump(params))
+    return Project.load(project.root)
+
+
+def test_a_run_that_begins_with_another_trains_it_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runs = {
+        "second": {"method": "lvs", "init": "cache/runs/first", "learning_rate": 1e-12},
+        "first": {"method": "lvs"},
+    }
+    project = make_toy_project(tmp_path, runs)
+    first, second = (project.run_dir(name) / MODEL_NAME for name in ("first", "second"))
+    train_run(project, "second")
+    assert "second: begins with the weights of first, which comes first" in capsys.readouterr().err
+    facts = read_run(second.parent)
+    assert facts["initial_sha256"] == sha256_of(first)
+    assert facts["is_initially_trained"]
+    weights = [load_tensors(path)["model"]["imgnet.conv1.weight"] for path in (first, second)]
+    np.testing.assert_allclose(*weights, atol=1e-9)
+
+    # The stage "inputs" tells DVC of it.
+    monkeypatch.setattr(stages.inputs, "describe_inputs", lambda *_: {})
+    stages.inputs.main(project)
+    described = json.loads(project.run_inputs_path("second").read_text())
+    assert described["begins_with"]["first"]["parameters"]["method"] == "lvs"
+    assert json.loads(project.run_inputs_path("first").read_text()) == {}
+
+    # Nothing is trained again, also where somebody pulled the runs alone.
+    before = second.read_bytes()
+    assert "brought back" in train_run(project, "second")
+    shutil.rmtree(project.training_dir)
+    train_run(project, "second")
+    assert "comes first" not in capsys.readouterr().err
+    assert second.read_bytes() == before
+
+    # Another first run makes another second one.
+    project = change_run(project, "first", seed=1)
+    train_run(project, "second")
+    assert "comes first" in capsys.readouterr().err
+    assert read_run(second.parent)["initial_sha256"] == sha256_of(first)
+    assert second.read_bytes() != before
+
+
+def test_runs_that_begin_with_each_other_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = {
+        "a": {"method": "lvs", "init": "cache/runs/b"},
+        "b": {"method": "lvs", "init": "cache/runs/a"},
+    }
+    params = {"train": {name: {**run, "width": 8} for name, run in runs.items()}}
+    with pytest.raises(ParameterError, match="init is the folder of a, which begins with b itself"):
+        list_first_runs(Project(tmp_path, params), "a")

@@ -39,9 +39,9 @@ def prepare_inputs(
             precision.
 
     Returns:
-        ``frames`` (n, 3, s, s), ``flow`` (n, 1, 2 or 4, s, s), ``spectrograms`` (n, 1, bins, times),
-        ``waveforms`` (n, samples) and the tensors of ``VALUES``, of these the ones that the batch
-        has.
+        ``frames`` (n, 3, s, s), ``flow`` (n, 1, 2 or 4, s, s), ``spectrograms`` (n, 1, bins,
+        times), ``waveforms`` (n, samples) and the tensors of ``VALUES``, of these the ones that
+        the batch has.
     """
     crop = batch.get("crop")
     dtype = dtype or torch.get_default_dtype()

@@ -150,10 +150,16 @@ def open_sources(
         has_random_crop=parameters.has_random_crop,
         has_flip=parameters.has_flip,
     )
-    options = {"readers": readers, "input_format": model.input_format}
+    input_format = model.input_format
+    train, selection = (
+        SampleSource(
+            ids, readers, input_format=input_format, crops=drawn, values=model.read_values(ids)
+        )
+        for ids, drawn in ((train_ids, crops), (selection_ids, None))
+    )
     return Sources(
-        SampleSource(train_ids, crops=crops, values=model.read_values(train_ids), **options),
-        SampleSource(selection_ids, values=model.read_values(selection_ids), **options),
+        train,
+        selection,
         readers,
         num_unusable,
     )

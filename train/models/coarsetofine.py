@@ -191,9 +191,7 @@ class Model(Localizer):
         probabilities = full_precision(labeller.fc(features)).softmax(1)
         return label_pictures(probabilities).repeat(1, 2)
 
-    def _find_parts(
-        self, features: torch.Tensor, head: nn.Conv2d, projection: str
-    ) -> torch.Tensor:
+    def _find_parts(self, features: torch.Tensor, head: nn.Conv2d, projection: str) -> torch.Tensor:
         """Return the part of each category, (n, 7, 128), of unit norm."""
         with torch.no_grad():
             activations = full_precision(head(features)).relu()

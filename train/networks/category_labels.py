@@ -1,4 +1,4 @@
-"""Pseudo-labels of CoarseToFine: how much a picture or sound belongs to each of seven categories."""
+"""Pseudo-labels of CoarseToFine: how much a sample belongs to each of seven categories."""
 
 import zipfile
 from pathlib import Path
@@ -12,9 +12,7 @@ from train.networks.sound_categories import CATEGORIES, group_imagenet_classes
 _NUM_BEST = 10  # classes of a picture that count
 
 
-def label_pictures(
-    probabilities: torch.Tensor, groups: torch.Tensor | None = None
-) -> torch.Tensor:
+def label_pictures(probabilities: torch.Tensor, groups: torch.Tensor | None = None) -> torch.Tensor:
     """Turn the probabilities of ImageNet's classes into labels of categories.
 
     Args:

@@ -102,6 +102,11 @@ def obtain_run(
         return ObtainedRun(name, is_new=True)
 
 
+def is_finished(training_dir: Path, name: str) -> bool:
+    """Return whether a run of this name, with whatever key, is kept."""
+    return (Path(training_dir) / name / _FINISHED_NAME / KEY_NAME).is_file()
+
+
 def find_finished(training_dir: Path, key: str) -> Path | None:
     """Return the folder of the finished run with ``key``, of any name; None if there is none."""
     for path in sorted(Path(training_dir).glob(f"*/{_FINISHED_NAME}/{KEY_NAME}")):

@@ -5,6 +5,7 @@ A run is a section of ``train``, or of ``weights`` where its authors trained it.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from earshot.errors import ParameterError
@@ -127,3 +128,30 @@ def _read_values(project: Project, name: str) -> Any:
     # Keys of the run override those of the preset.
     settings = {key: value for key, value in section.items() if key != _PRESET}
     return {**presets[preset], **settings}
+
+
+def list_first_runs(project: Project, name: str) -> list[str]:
+    """Return the runs that a run begins with, the first of all first.
+
+    A run begins with another run of section ``train`` when its ``init`` is the folder of that run.
+
+    Args:
+        project: whose params.yaml is read.
+        name: of a run of section ``train``.
+
+    Raises:
+        ParameterError: runs begin with each other.
+    """
+    folders = {project.run_dir(other).resolve(): other for other in project.section("train")}
+    chain = [name]
+    while True:
+        init = Path(read_run_parameters(project, chain[0]).init).expanduser()
+        first = folders.get(init.resolve())
+        if first is None:
+            return chain[:-1]
+        if first in chain:
+            raise ParameterError(
+                f"params: train.{chain[0]}.init is the folder of {first}, which begins with "
+                f"{chain[0]} itself; expected a run that comes before"
+            )
+        chain.insert(0, first)

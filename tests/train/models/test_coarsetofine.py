@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from earshot.errors import DataError
+from earshot.errors import DataError, ParameterError
 from tests.helpers.training.compared_golden import (
     KEYS,
     assert_close,
@@ -101,8 +101,7 @@ def test_the_sound_is_the_mel_of_its_code():
     assert_close(sound[0, 0], "c2f_logmel")
     # At test a louder recording sounds the same.
     quiet, loud = (
-        model.read_sound({"waveforms": factor * waveforms}, is_normalized=True)
-        for factor in (1, 3)
+        model.read_sound({"waveforms": factor * waveforms}, is_normalized=True) for factor in (1, 3)
     )
     torch.testing.assert_close(quiet, loud, atol=1e-3, rtol=0)
 
@@ -161,5 +160,5 @@ def test_frames_give_the_labels_unless_a_file_does():
 
 
 def test_stage_2_needs_a_run():
-    with pytest.raises(Exception, match=r"init \(imagenet\) must be the folder of a run of stage 1"):
+    with pytest.raises(ParameterError, match="must be the folder of a run of stage 1"):
         build_parameters({"method": "coarsetofine", "stage": 2}, "test")

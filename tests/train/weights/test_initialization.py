@@ -112,7 +112,10 @@ def test_flowgrad_begins_with_both_encoders_of_a_trained_rcgrad(tmp_path, method
     ("settings", "words"),
     [
         ({"method": "flowgrad_ic", "width": 12}, "expected an RCGrad of the same backbone and"),
-        ({"method": "ezvsl"}, "holds a trained rcgrad, but .* are missing .*; this one is of ezvsl"),
+        (
+            {"method": "ezvsl"},
+            "holds a trained rcgrad, but .* are missing .*; this one is of ezvsl",
+        ),
         ({"method": "rcgrad", "init": "/no/run"}, "/no/run is not a file; .* has to be made first"),
     ],
 )
