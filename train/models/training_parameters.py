@@ -34,8 +34,9 @@ class TrainingParameters:
     audio_width: int = 0  # the same of the audio encoder; 0: as width
     map_stride: int = 32  # input pixels a map cell: 32, 16 or 8
     image_size: int = 224
-    # first weights: imagenet, random, or the path of torchvision's weights (vision encoder), or
-    # for rcgrad and flowgrad_* of a trained RCGrad or its run folder (both encoders)
+    # first weights: imagenet, random, or the path of torchvision's weights (vision encoder), of the
+    # folder of a run with the same network (all), or for rcgrad and flowgrad_* of a trained RCGrad
+    # or its run folder (both encoders)
     init: str = "imagenet"
 
     # --- optimization
