@@ -3,6 +3,7 @@
 import argparse
 import copy
 import importlib
+import itertools
 import json
 import re
 import tomllib
@@ -106,7 +107,7 @@ def check_earshot(words: Sequence[str]) -> None:
 def check_options(words: Sequence[str], *, dataset_kind: str) -> None:
     """Check the names that follow options."""
     kinds = {"--dataset": dataset_kind, "--reason": "reason", "--protocol": "protocol"}
-    for option, value in zip(words, words[1:], strict=False):
+    for option, value in itertools.pairwise(words):
         if option in kinds:
             require_name(kinds[option], value)
 
