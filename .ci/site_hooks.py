@@ -1,5 +1,6 @@
 """Let pages of the site link to examples, which lie outside of ``docs/`` (see mkdocs.yml)."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,4 +19,4 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
     """Turn links that are right in the checkout into links that are right on the site."""
-    return markdown.replace(f"](../{_FOLDER}/", f"]({_FOLDER}/")
+    return re.sub(rf"\]\(((?:\.\./)*)\.\./{_FOLDER}/", rf"](\1{_FOLDER}/", markdown)

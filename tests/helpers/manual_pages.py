@@ -18,6 +18,7 @@ PROGRAMS = (
     "export",
     "git",
     "hf",
+    "jupyter",
     "make",
     "pip",
     "python",

@@ -207,6 +207,8 @@ def check_command(command: Command) -> None:
     elif program == "uv":
         assert words[0] == "pip"
         check_pip(words[1:])
+    elif program == "jupyter":
+        assert words[0] == "lab" and (ROOT / words[1]).is_file(), f"no file {words[1]}"
     elif program in ("srun", "sbatch", "torchrun"):
         check_launcher(words)
     else:
