@@ -52,6 +52,9 @@ class Protocol:
     summary: str  # for readers of a report
     # Maps that have a unit of their own are marked from 0.5 on, as they are.
     takes_absolute_maps: bool = False
+    # The authors' maps are cosines divided by tau. They are moved from -1/tau .. 1/tau to 0..1
+    # before they are normalized, which rounds some to one value.
+    tau: float | None = None
 
 
 PROTOCOLS = {
@@ -127,6 +130,7 @@ PROTOCOLS = {
             0.5,
             "bicubic upsampling, corners aligned (torch); at or above the median: the authors' "
             "test script with relative predictions",
+            tau=0.03,
         ),
         Protocol(
             "sspl",
@@ -201,6 +205,19 @@ def normalize(
     return (values - low) / (high - low)
 
 
+def move_to_scores(values: np.ndarray, *, tau: float) -> np.ndarray:
+    """Move similarities divided by ``tau`` to scores from 0 to 1, rounded as SLAVC's code does.
+
+    Args:
+        values: float32, of any shape.
+        tau: the temperature.
+
+    Returns:
+        float32, of the same shape.
+    """
+    return (values - np.float32(-1 / tau)) / np.float32(2 / tau)
+
+
 def mark_pixels(
     values: np.ndarray,
     protocol: Protocol,
@@ -224,6 +241,12 @@ def mark_pixels(
     Returns:
         bool, of the shape of ``values``.
     """
+    # Values well beyond -1..1 are no cosines: they are divided by tau, as those of the authors.
+    if protocol.tau is not None and max(-low, high) > 2:
+        tau = protocol.tau
+        values = move_to_scores(values, tau=tau)
+        median, low, high = move_to_scores(np.array([median, low, high]), tau=tau)
+
     normalized = normalize(values, protocol, low=low, high=high)
     normalized_median = normalize(np.asarray(median), protocol, low=low, high=high)
     if protocol.threshold == "from_median":
