@@ -7,7 +7,7 @@ import json
 from earshot.files import publish_text
 from earshot.tables import CLIPS, read_table
 from pipeline.base.project import Project
-from pipeline.datasets.dataset import load
+from pipeline.datasets.dataset import find_excluded_flags, load
 from pipeline.downloads.account.counts import count_reasons, count_splits
 from pipeline.downloads.account.ledger_copy import publish_copy
 from pipeline.downloads.engine import download_clips
@@ -26,6 +26,7 @@ def main(project: Project, dataset: str) -> None:
         clips_dir=project.clips_dir(dataset),
         ledger_path=project.ledger_path(dataset),
         is_linked=load(dataset).is_linked,
+        excluded_flags=find_excluded_flags(project, dataset),
         table_path=project.downloads_table_path(dataset),
         copy_path=project.ledger_copy_path(dataset),
     )

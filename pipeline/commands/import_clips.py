@@ -7,6 +7,7 @@ from typing import Any
 from earshot.errors import ParameterError
 from earshot.tables import CLIPS, read_table
 from pipeline.base.project import Project
+from pipeline.datasets.dataset import find_excluded_flags
 from pipeline.datasets.listing import list_dataset
 from pipeline.downloads.imports.collector import ImportReport
 from pipeline.downloads.imports.import_clips import ImportParameters, import_clips
@@ -68,6 +69,7 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         table_path=project.downloads_table_path(dataset),
         copy_path=project.ledger_copy_path(dataset),
         allow_duplicates=parameters.allow_duplicates,
+        excluded_flags=find_excluded_flags(project, dataset),
         has_network=parameters.network,
         is_quiet=arguments.quiet,
     )

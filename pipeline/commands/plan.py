@@ -26,7 +26,7 @@ from pipeline.commands.measured_rates import (
 )
 from pipeline.commands.use import list_recipes, read_recipe
 from pipeline.commands.yaml_text import replace_values
-from pipeline.datasets.dataset import find_own_tables, load
+from pipeline.datasets.dataset import find_excluded_flags, find_own_tables, load
 from pipeline.datasets.dataset import names as dataset_names
 from pipeline.downloads.account.ledger import read_entries
 from pipeline.downloads.account.table import derive_from_ledger, read_downloads_if_there
@@ -104,6 +104,7 @@ def _plan_dataset(
         read_entries(project.ledger_path(dataset)),
         clips_dir=clips_dir,
         allow_duplicates=download.allow_duplicates,
+        excluded_flags=find_excluded_flags(project, dataset),
         before=read_downloads_if_there(project.downloads_table_path(dataset)),
     )
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
 from pipeline.base.project import Project
 from pipeline.commands.arguments import add_dataset_argument, selected_datasets
+from pipeline.datasets.dataset import find_excluded_flags
 from pipeline.downloads.account.ledger import Ledger
 from pipeline.downloads.account.table import derive_from_ledger, read_downloads_if_there
 from pipeline.downloads.parameters import DownloadParameters
@@ -43,6 +44,7 @@ def _reclassify(project: Project, dataset: str, *, is_dry_run: bool) -> None:
             ledger,
             clips_dir=project.clips_dir(dataset),
             allow_duplicates=parameters.allow_duplicates,
+            excluded_flags=find_excluded_flags(project, dataset),
             has_network=parameters.network,
             before=read_downloads_if_there(table_path),
         )

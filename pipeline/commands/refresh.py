@@ -52,8 +52,9 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
 def _has_dataset_changed(project: Project, name: str) -> bool:
     about = load(name)
     parameters = project.parameters(about.parameters, f"sources.{name}")
-    if about.has_changed is not None:
-        return about.has_changed(parameters, cache_dir=project.sources_dir(name))
+    has_changed = about.has_changed
+    if has_changed is not None and has_changed(parameters, cache_dir=project.sources_dir(name)):
+        return True
     paths = find_user_paths(about, parameters)
     return have_user_files_changed(project, f"sources@{name}", paths)
 

@@ -13,7 +13,7 @@ from pipeline.commands.arguments import (
     require_known_splits,
     selected_datasets,
 )
-from pipeline.datasets.dataset import load
+from pipeline.datasets.dataset import find_excluded_flags, load
 from pipeline.downloads.account.counts import list_missing_clips, read_downloads
 from pipeline.downloads.account.ledger import Ledger
 from pipeline.downloads.account.ledger_copy import adopt_copy
@@ -194,6 +194,7 @@ def _mark(project: Project, dataset: str, clip_ids: Sequence[str]) -> None:
             ledger,
             clips_dir=project.clips_dir(dataset),
             allow_duplicates=parameters.allow_duplicates,
+            excluded_flags=find_excluded_flags(project, dataset),
             has_network=parameters.network,
             before=before,
         )
@@ -210,6 +211,7 @@ def _attempt(project: Project, dataset: str, clip_ids: Sequence[str], *, is_quie
         clips_dir=project.clips_dir(dataset),
         ledger_path=project.ledger_path(dataset),
         is_linked=load(dataset).is_linked,
+        excluded_flags=find_excluded_flags(project, dataset),
         is_quiet=is_quiet,
         table_path=project.downloads_table_path(dataset),
         copy_path=project.ledger_copy_path(dataset),

@@ -12,6 +12,7 @@ from pipeline.commands.arguments import (
     selected_datasets,
 )
 from pipeline.commands.sample_counts import FeatureCounts, count_features
+from pipeline.datasets.listing import describe_left_out, find_left_out
 from pipeline.downloads.account.counts import ClipCounts, count_clips
 
 HELP = "a line a dataset and feature: requested, ok, missing, pending, cached, failed, bytes"
@@ -34,6 +35,9 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         rows.append(_make_clip_row(clips))
         rows += [_make_feature_row(dataset, counts) for counts in count_features(project, dataset)]
         hints += _make_hints(clips)
+        left_out = find_left_out(project, dataset)
+        if left_out:
+            hints.append(f"{dataset}: {describe_left_out(left_out)} (sources.{dataset})")
 
     # Hints and units are for people. csv and json keep plain numbers and nothing else.
     is_table = arguments.format == "table"

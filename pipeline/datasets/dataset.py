@@ -18,6 +18,8 @@ from earshot.errors import ParameterError
 if TYPE_CHECKING:  # commands list the datasets and must start quickly
     import pyarrow as pa
 
+    from pipeline.base.project import Project
+
 _FOLDER = Path(__file__).parent
 _OWN_NAME = re.compile(r"[A-Za-z]\w*")
 
@@ -123,7 +125,8 @@ class Dataset:
     """Everything that is particular to one dataset."""
 
     name: str
-    # The dataclass of section `sources.<name>` of params.yaml.
+    # The dataclass of section `sources.<name>` of params.yaml. It is a subclass of `Selection`
+    # (`pipeline/lists/selection.py`), whose keys every dataset has.
     parameters: type[Any]
     build_tables: BuildTables
     box_rule: BoxRule
@@ -138,7 +141,7 @@ class Dataset:
     is_linked: bool = False
     # A folder of anything may hold clips of other datasets, so leakage cannot be counted.
     may_share_clips: bool = False
-    # Whether the user's files changed since they were listed. None: they cannot change unseen.
+    # Whether files that no parameter names changed since they were listed. None: there are none.
     has_changed: HasChanged | None = None
 
     # The splits of its tables, before they are made. None: only the tables know.
@@ -166,17 +169,33 @@ class Dataset:
 
 
 def find_user_paths(about: Dataset, parameters: Any) -> list[Path]:
-    """Return the folders of the user's own that the tables of a dataset are made from.
+    """Return the files and folders of the user's own that the tables of a dataset are made from.
 
-    A dataset with ``has_changed`` keeps its own account of its folder.
+    Those of which a dataset with ``has_changed`` keeps its own account are not among them.
 
     Args:
         about: The dataset.
         parameters: Its section of params.yaml, as its dataclass.
     """
-    names = (*about.path_parameters, *about.release_parameters)
+    names = ("ids", *about.path_parameters, *about.release_parameters)
     values = [getattr(parameters, name) for name in names]
     return [Path(value).expanduser().absolute() for value in values if value is not None]
+
+
+def find_excluded_flags(project: Project, dataset: str) -> frozenset[str]:
+    """Return the flags whose clips a dataset leaves out (``exclude_flags``).
+
+    Args:
+        project: The checkout. A dataset that is listed and no longer in its params.yaml has none.
+        dataset: Name of the dataset.
+
+    Raises:
+        ParameterError: The section is wrong.
+    """
+    if dataset not in (project.params.get("sources") or {}):
+        return frozenset()
+    parameters = project.parameters(load(dataset).parameters, f"sources.{dataset}")
+    return frozenset(parameters.exclude_flags)
 
 
 def names() -> tuple[str, ...]:

@@ -25,13 +25,12 @@ from pipeline.lists.annotations import content_sha256, read_flickr_xml, read_fra
 from pipeline.lists.published_lists import (
     ListFile,
     Lists,
-    check_selection,
     log,
     read_ids,
     read_pairs,
-    select,
 )
 from pipeline.lists.rows import Membership, Truth, make_clips, make_negatives, make_samples
+from pipeline.lists.selection import Chooser, Selection, check_splits
 from pipeline.lists.soundnet import read_addresses
 
 CLIP_ID = re.compile(r"[0-9]{4,20}")
@@ -108,11 +107,10 @@ _NUM_NAMED = 5
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Parameters(Selection):
     """Section ``sources.flickr`` of params.yaml."""
 
     splits: tuple[str, ...] = ("htf_flickr_10k", "flickr_test")  # some of `SPLITS`
-    limit: int | None = None  # at most so many videos of each split (see `select`); null: all
     # A folder with the published lists; null: fetch them.
     lists_dir: str | None = field(default=None, metadata=IS_PATH)
     # A folder with one <id>.xml for each test video.
@@ -131,7 +129,8 @@ class Parameters:
     unlisted_url: str = "https://www.flickr.com/photo.gne?id={video_id}"
 
     def __post_init__(self) -> None:
-        check_selection(self.splits, SPLITS, self.limit)
+        super().__post_init__()
+        check_splits(self.splits, SPLITS)
         for name in ("video_url", "unlisted_url"):
             if "{video_id}" not in getattr(self, name):
                 raise ValueError(
@@ -144,11 +143,12 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     lists = _open_lists(parameters, cache_dir)
 
     # Read the splits: samples, clips, the videos that should have boxes, pairs of negatives.
+    chooser = Chooser(parameters)
     samples, clips = Membership(), Membership()
     pairs: list[tuple[str, str]] = []
     annotated: dict[str, None] = {}
     for split in parameters.splits:
-        chosen = select(_correct_typo(_read_split(lists, split), split), parameters.limit)
+        chosen = chooser.choose(_correct_typo(_read_split(lists, split), split))
         if split == EXTENDED_SPLIT:
             kept = set(chosen)
             pairs = [pair for pair in _read_negatives(lists) if pair[0] in kept]
@@ -189,7 +189,7 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     if pairs:
         negatives = {pair: [EXTENDED_SPLIT] for pair in pairs}
         sample_table = pa.concat_tables([sample_table, make_negatives(negatives, time_of=time_of)])
-    return clip_table, sample_table
+    return chooser.finish(clip_table), sample_table
 
 
 def find_published_test_sets(parameters: Parameters, *, cache_dir: Path) -> list[PublishedTestSet]:

@@ -1,12 +1,16 @@
 """Make the two tables of a dataset: which clips and samples it has."""
 
+import json
 import sys
+from pathlib import Path
 
+from earshot.files import publish_text
 from earshot.tables import CLIPS, SAMPLES, write_table
 from pipeline.base.project import Project
 from pipeline.base.user_files import noted_user_files
 from pipeline.datasets.dataset import find_user_paths, load
 from pipeline.lists.box_checks import check_boxes
+from pipeline.lists.selection import read_left_out
 
 
 def list_dataset(project: Project, dataset: str) -> str:
@@ -17,7 +21,7 @@ def list_dataset(project: Project, dataset: str) -> str:
         dataset: Name of the dataset.
 
     Returns:
-        One line with the counts.
+        One line with the counts, and how many clips which key left out.
 
     Raises:
         DataError: The lists or files of the dataset are not right.
@@ -33,6 +37,32 @@ def list_dataset(project: Project, dataset: str) -> str:
         if note:
             print(note, file=sys.stderr)
 
+        left_out = read_left_out(clips)
+        publish_text(_left_out_path(project, dataset), json.dumps(left_out) + "\n")
         write_table(project.clips_table_path(dataset), clips, CLIPS)
         write_table(project.samples_table_path(dataset), samples, SAMPLES)
-    return f"{dataset}: {len(clips)} clips, {len(samples)} samples"
+    words = f" ({describe_left_out(left_out)})" if left_out else ""
+    return f"{dataset}: {len(clips)} clips, {len(samples)} samples{words}"
+
+
+def find_left_out(project: Project, dataset: str) -> dict[str, int]:
+    """Return how many clips of a dataset's list are not used, by the key that leaves them out.
+
+    Args:
+        project: The checkout.
+        dataset: Name of the dataset. Without a list the result is empty.
+    """
+    try:
+        return json.loads(_left_out_path(project, dataset).read_text())
+    except FileNotFoundError:
+        return {}
+
+
+def describe_left_out(left_out: dict[str, int]) -> str:
+    """Return the counts of ``find_left_out`` in words."""
+    numbers = ", ".join(f"{number} by {name}" for name, number in left_out.items())
+    return f"left out: {numbers}"
+
+
+def _left_out_path(project: Project, dataset: str) -> Path:
+    return project.dataset_cache_dir(dataset) / "left_out.json"

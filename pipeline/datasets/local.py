@@ -1,4 +1,6 @@
-"""The dataset ``local``: a folder of the user's own videos, searched recursively; no ground truth.
+"""The dataset ``local``: a folder of the user's own videos, searched recursively.
+
+A table beside the folder (``annotations``) may give labels, boxes, times and splits to files of it.
 
 Every regular file that is not hidden becomes a clip, whatever its suffix. A file that is no media
 (a README, a picture) then ends in the downloads table as missing with a reason, so that nothing is
@@ -10,50 +12,60 @@ read are named in ``listing.json`` in the dataset's cache.
 that a second look at a large folder is quick.
 """
 
-import fnmatch
-import hashlib
 import json
 import math
 import os
-import re
-import stat
-import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import av.error
 import pyarrow as pa
 
-from earshot.errors import DataError, MediaError
+from earshot.errors import DataError, MediaError, quote
 from earshot.files import publish_text
 from earshot.tables import CLIPS, SAMPLES
 from pipeline.base.parameters import IS_PATH
 from pipeline.datasets.dataset import Attribute, Dataset
+from pipeline.lists.folder_walk import FolderWalk, Listing
+from pipeline.lists.record_files import Record, read_records
+from pipeline.lists.record_samples import (
+    add_sample,
+    clip_id_of,
+    make_sample,
+    printable,
+    read_splits,
+    require,
+    sample_id_of,
+)
 from pipeline.lists.rows import make_file_clip
+from pipeline.lists.selection import Chooser, Selection
 from pipeline.media.files.container import open_container
 from pipeline.media.files.timeline import choose_stream, find_duration
 from pipeline.media.recordings import find_recordings
 
 LISTING_NAME = "listing.json"
 _LISTING_VERSION = 1
-_UNSAFE = re.compile(r"[^\w.\-]+")
-# File names hold 255 bytes. Shards and temporary files add prefixes and suffixes of their own.
-_MAX_ID_BYTES = 120
 # Ids of samples count milliseconds, so two samples must not share one.
 MIN_EVERY_SECONDS = 0.002
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Parameters(Selection):
     """Section ``sources.local`` of params.yaml."""
 
     folder: str = field(metadata=IS_PATH)  # where the videos are
     # null: one sample at the centre of each clip; N: one in the middle of every whole N seconds
     every_seconds: float | None = None
     ignore: tuple[str, ...] = ()  # patterns (`*.srt`, `old/*`) of relative paths to leave out
-    split: str = "local"  # the split of all samples
+    split: str = "local"  # of files to which `annotations` gives none
+    # A table (CSV, JSON lines or Parquet) with the column path, relative to the folder, and any of
+    # time, label, split, boxes, frame_width, frame_height
+    annotations: str | None = field(default=None, metadata=IS_PATH)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.folder.strip():
             raise ValueError("folder is empty, expected the path of a folder with videos")
         if self.every_seconds is not None and not self.every_seconds >= MIN_EVERY_SECONDS:
@@ -61,16 +73,6 @@ class Parameters:
                 f"every_seconds is {self.every_seconds}, expected {MIN_EVERY_SECONDS} or more, "
                 "or null"
             )
-
-
-@dataclass
-class Listing:
-    """What is in a folder."""
-
-    # Relative path -> [size in bytes, modification time in ns].
-    files: dict[str, list[int]] = field(default_factory=dict)
-    # Relative path -> why it is left out.
-    skipped: dict[str, str] = field(default_factory=dict)
 
 
 def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, pa.Table]:
@@ -85,39 +87,98 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
             f"{folder}: holds no file to use ({len(listing.skipped)} skipped), expected videos"
         )
 
+    # Which clips there are, and which of them are used.
+    paths = _find_ids(folder, listing)
+    annotated = _read_annotations(parameters, folder, paths)
+    splits = {name: rows[0]["splits"] for name, rows in annotated.items()}
+    chooser = Chooser(parameters)
+    used = chooser.choose_splits({name: splits.get(name, [parameters.split]) for name in paths})
+
     # A duration costs opening the file, so find it only where samples depend on it.
     durations: dict[str, float | None] = {}
     if parameters.every_seconds is not None:
         durations = _find_durations(folder, listing, read_listing(cache_dir))
 
     clip_rows, sample_rows = [], []
-    paths_by_id: dict[str, str] = {}
-    for relative_path in listing.files:
-        # Files in the cache are named by their clip, so two paths must not share an id.
-        clip_id = clip_id_of(relative_path)
-        if clip_id in paths_by_id:
-            raise DataError(
-                f"{folder}: {relative_path!r} and {paths_by_id[clip_id]!r} have one id, "
-                f"{clip_id}; rename one"
-            )
-        paths_by_id[clip_id] = relative_path
+    for clip_id, clip_splits in used.items():
+        relative_path = paths[clip_id]
+        clip = make_file_clip(clip_id, folder / relative_path, parameters.split)
+        clip_rows.append(clip | {"splits": clip_splits})
 
-        times: list[float | None] = [None]
-        if parameters.every_seconds is not None:
-            times = times_of(durations[relative_path], parameters.every_seconds)
-
-        clip_rows.append(make_file_clip(clip_id, folder / relative_path, parameters.split))
-        sample_rows += [
-            _sample_row(clip_id, relative_path, time_seconds, parameters.split)
-            for time_seconds in times
-        ]
+        # Rows of the table are samples of their own. All other files have theirs by the clock.
+        rows = annotated.get(clip_id)
+        if rows is None:
+            times: list[float | None] = [None]
+            if parameters.every_seconds is not None:
+                times = times_of(durations[relative_path], parameters.every_seconds)
+            rows = [_sample_row(clip_id, relative_path, time_seconds) for time_seconds in times]
+        sample_rows += [row | {"splits": clip_splits} for row in rows]
 
     # Last: after a build that fails, `refresh` still sees that the folder changed.
     _write_listing(cache_dir, folder, listing, durations)
     return (
-        pa.Table.from_pylist(clip_rows, schema=CLIPS.columns),
+        chooser.finish(pa.Table.from_pylist(clip_rows, schema=CLIPS.columns)),
         pa.Table.from_pylist(sample_rows, schema=SAMPLES.columns),
     )
+
+
+def _find_ids(folder: Path, listing: Listing) -> dict[str, str]:
+    """Return the relative path of each clip by its id."""
+    paths: dict[str, str] = {}
+    for relative_path in listing.files:
+        # Files in the cache are named by their clip, so two paths must not share an id.
+        clip_id = clip_id_of(relative_path)
+        if clip_id in paths:
+            raise DataError(
+                f"{folder}: {relative_path!r} and {paths[clip_id]!r} have one id, {clip_id}; "
+                "rename one"
+            )
+        paths[clip_id] = relative_path
+    return paths
+
+
+def _read_annotations(
+    parameters: Parameters, folder: Path, paths: Mapping[str, str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the SAMPLES rows that the table gives, by clip id."""
+    if parameters.annotations is None:
+        return {}
+
+    samples: dict[str, dict[str, Any]] = {}
+    for record in read_records(Path(parameters.annotations).expanduser().absolute()):
+        clip_id = _find_clip(record, folder, paths)
+        splits = read_splits(record, parameters.split)
+        sample = make_sample(record, clip_id, splits)
+        sample["attributes"].insert(0, ("path", printable(paths[clip_id])))
+        add_sample(samples, sample, record[0])
+
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for sample in samples.values():
+        rows.setdefault(sample["clip_id"], []).append(sample)
+    # Splits are those of a clip: all its samples are in them.
+    for clip_id, found in rows.items():
+        splits = list(dict.fromkeys(split for row in found for split in row["splits"]))
+        if any(set(row["splits"]) != set(splits) for row in found):
+            raise DataError(
+                f"{parameters.annotations}: {quote(paths[clip_id])} is in other splits in another "
+                "row, expected the same in all its rows"
+            )
+    return rows
+
+
+def _find_clip(record: Record, folder: Path, paths: Mapping[str, str]) -> str:
+    """Return the clip that a row is about."""
+    where, values = record
+    for column in ("url", "start", "end", "id"):
+        if column in values:
+            raise DataError(
+                f"{where}, column {column}: is {quote(str(values[column]))}, expected no such "
+                "column: a clip is a whole file of the folder, which the column path names"
+            )
+    found = str(values.get("path", ""))
+    clip_id = clip_id_of(os.path.normpath(found)) if found else ""
+    require(where, "path", found, clip_id in paths, f"a file of {folder}")
+    return clip_id
 
 
 def _find_durations(folder: Path, listing: Listing, known: dict) -> dict[str, float | None]:
@@ -132,22 +193,16 @@ def _find_durations(folder: Path, listing: Listing, known: dict) -> dict[str, fl
     return durations
 
 
-def _sample_row(clip_id: str, relative_path: str, time_seconds: float | None, split: str) -> dict:
-    sample_id = clip_id
-    if time_seconds is not None:
-        # Milliseconds with leading zeros: sorted ids are in order of time.
-        sample_id = f"{clip_id}@{round(time_seconds * 1000):08d}"
-
+def _sample_row(clip_id: str, relative_path: str, time_seconds: float | None) -> dict[str, Any]:
     return {
-        "sample_id": sample_id,
+        "sample_id": sample_id_of(clip_id, time_seconds),
         "clip_id": clip_id,
         "time_seconds": time_seconds,
-        "splits": [split],
         "label": None,
         "boxes": [],
         "box_annotators": [],
         "audio_clip_id": None,
-        "attributes": [("path", _printable(relative_path))],
+        "attributes": [("path", printable(relative_path))],
     }
 
 
@@ -176,89 +231,11 @@ def list_folder(parameters: Parameters, *, cache_dir: Path) -> Listing:
     """
     folder = folder_of(parameters)
     own_caches = {os.path.realpath(cache_dir), os.path.realpath(Path(cache_dir).parent)}
-    walk = _FolderWalk(folder, parameters.ignore, own_caches - {os.path.realpath(folder)})
+    walk = FolderWalk(folder, parameters.ignore, own_caches - {os.path.realpath(folder)})
     walk.run()
 
     files = sorted(walk.listing.files.items(), key=lambda item: os.fsencode(item[0]))
     return Listing(dict(files), walk.listing.skipped)
-
-
-class _FolderWalk:
-    """One walk through a folder, depth first."""
-
-    def __init__(self, folder: Path, ignore: tuple[str, ...], own_caches: set[str]) -> None:
-        self.listing = Listing()
-        self._folder, self._ignore, self._own_caches = folder, ignore, own_caches
-        self._visited = {_identity(os.stat(folder))}
-        # Relative paths of folders that are still to be listed.
-        self._pending: list[str] = [""]
-        self._linked: list[str] = []
-
-    def run(self) -> None:
-        """List all folders; those behind links last."""
-        while self._pending or self._linked:
-            if self._pending:
-                self._list_entries(self._pending.pop())
-                continue
-
-            # Links come last, so that a file behind one keeps its own path.
-            relative_path = self._linked.pop(0)
-            identity = _identity(os.stat(os.path.join(self._folder, relative_path)))
-            if identity in self._visited:
-                self.listing.skipped[relative_path] = "folder already visited through another path"
-            else:
-                self._visited.add(identity)
-                self._pending.append(relative_path)
-
-    def _list_entries(self, relative_folder: str) -> None:
-        try:
-            entries = sorted(
-                os.scandir(os.path.join(self._folder, relative_folder)),
-                key=lambda entry: entry.name,
-            )
-        except OSError as error:
-            self.listing.skipped[relative_folder] = f"folder cannot be read: {error.strerror}"
-            return
-
-        subfolders: list[str] = []
-        for entry in entries:
-            relative_path = os.path.join(relative_folder, entry.name)
-            reason = self._add_entry(entry, relative_path, subfolders)
-            if reason is not None:
-                self.listing.skipped[relative_path] = reason
-
-        # `run` takes the last one first, so reverse them to keep the order.
-        self._pending.extend(reversed(subfolders))
-
-    def _add_entry(
-        self, entry: os.DirEntry[str], relative_path: str, subfolders: list[str]
-    ) -> str | None:
-        """Record one entry; return why it is left out, or None."""
-        if entry.name.startswith("."):
-            return "hidden"
-        if any(fnmatch.fnmatchcase(relative_path, pattern) for pattern in self._ignore):
-            return "ignored by parameter"
-
-        try:
-            facts = entry.stat()
-        except OSError:
-            # A link without a target becomes a clip that is missing.
-            self.listing.files[relative_path] = [0, 0]
-            return None
-
-        if stat.S_ISREG(facts.st_mode):
-            self.listing.files[relative_path] = [facts.st_size, facts.st_mtime_ns]
-        elif not stat.S_ISDIR(facts.st_mode):
-            return "neither a file nor a folder"
-        elif os.path.realpath(entry.path) in self._own_caches:
-            # Otherwise clips in the cache would come back as new videos.
-            return "Earshot's own cache"
-        elif entry.is_symlink():
-            self._linked.append(relative_path)
-        else:
-            self._visited.add(_identity(facts))
-            subfolders.append(relative_path)
-        return None
 
 
 def read_listing(cache_dir: Path) -> dict:
@@ -291,27 +268,18 @@ def has_changed(parameters: Parameters, *, cache_dir: Path) -> bool:
     )
 
 
-def clip_id_of(relative_path: str) -> str:
-    """Return a stable id that is safe as a file name.
-
-    It is the path itself where that is plain; else a safe form of the path plus a hash of it.
-    """
-    # macOS splits accents from letters (NFD). NFC gives one form on all systems.
-    text = unicodedata.normalize("NFC", _printable(relative_path))
-    safe = _UNSAFE.sub("_", text.replace("/", "__"))
-
-    # A leading `-` would look like an option, and a leading `.` would hide the file.
-    if (
-        safe == relative_path
-        and not safe.startswith(("-", "."))
-        and len(safe.encode()) <= _MAX_ID_BYTES
-    ):
-        return safe
-
-    # Keep the end of a long path: the file's own name tells most.
-    digest = hashlib.sha256(os.fsencode(relative_path)).hexdigest()[:10]
-    kept = safe.lstrip("-.").encode()[-_MAX_ID_BYTES:].decode(errors="ignore").lstrip("-.")
-    return f"{kept}-{digest}" if kept else digest
+def find_splits(parameters: Parameters) -> set[str] | None:
+    """Return the splits of all files; None without the table that names them."""
+    if parameters.annotations is None:
+        return {parameters.split}
+    path = Path(parameters.annotations).expanduser()
+    if not path.is_file():
+        return None
+    # Files without a row are in the split of the parameters.
+    named = {
+        name for record in read_records(path) for name in read_splits(record, parameters.split)
+    }
+    return {parameters.split, *named}
 
 
 def times_of(duration_seconds: float | None, every_seconds: float) -> list[float | None]:
@@ -341,15 +309,6 @@ def probe_duration(path: Path) -> float | None:
         return None  # the download stage probes again and records the reason
 
 
-def _identity(facts: os.stat_result) -> tuple[int, int]:
-    return facts.st_dev, facts.st_ino
-
-
-def _printable(relative_path: str) -> str:
-    """Replace bytes of a name that are not UTF-8; no table can hold them."""
-    return os.fsencode(relative_path).decode("utf-8", "replace")
-
-
 def _write_listing(
     cache_dir: Path, folder: Path, listing: Listing, durations: dict[str, float | None]
 ) -> None:
@@ -368,9 +327,10 @@ DATASET = Dataset(
     parameters=Parameters,
     build_tables=build_tables,
     box_rule="union",
-    find_splits=lambda parameters: (parameters.split,),
+    find_splits=find_splits,
     is_linked=True,
     may_share_clips=True,
     has_changed=has_changed,
+    path_parameters=("annotations",),
     attributes={"path": Attribute({None: "file {}"})},
 )

@@ -30,15 +30,14 @@ from pipeline.lists.annotations import read_vggss
 from pipeline.lists.published_lists import (
     ListFile,
     Lists,
-    check_selection,
     decode_lines,
     iter_lines,
     log,
     read_ids,
     read_pairs,
-    select,
 )
 from pipeline.lists.rows import Membership, Truth, make_clips, make_negatives, make_samples
+from pipeline.lists.selection import Chooser, Selection, check_splits
 from pipeline.lists.vggsound_lists import (
     BOXES,
     FULL,
@@ -61,11 +60,10 @@ _ANNOTATED_SPLITS = frozenset({*TEST_SPLITS, EXTENDED_SPLIT})
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Parameters(Selection):
     """Section ``sources.vggsound`` of params.yaml."""
 
     splits: tuple[str, ...] = ("htf_vgg_10k", "vggss_test")  # some of `SPLITS`
-    limit: int | None = None  # at most so many clips of each split (see `select`); null: all
     # a folder with the published lists; null: fetch them
     lists_dir: str | None = field(default=None, metadata=IS_PATH)
 
@@ -86,7 +84,8 @@ class Parameters:
     video_url: str = "https://www.youtube.com/watch?v={video_id}"  # of a clip's video
 
     def __post_init__(self) -> None:
-        check_selection(self.splits, SPLITS, self.limit)
+        super().__post_init__()
+        check_splits(self.splits, SPLITS)
         if "{video_id}" not in self.video_url:
             raise ValueError(f"video_url is {self.video_url!r}, expected a place for {{video_id}}")
 
@@ -101,18 +100,19 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
         truths = read_vggss(_find_boxes(lists), pattern=CLIP_ID)
 
     # Read the splits: the samples, their labels, and the pairs of the negatives.
+    chooser = Chooser(parameters)
     samples = Membership()
     labels: dict[str, str] = {}
     pairs: list[tuple[str, str]] = []
     if set(FULL_SPLITS) & set(parameters.splits):
-        labels = _add_full(lists.get(FULL), parameters, samples)
+        labels = _add_full(lists.get(FULL), parameters, chooser, samples)
 
     for split in parameters.splits:
         if split in FULL_SPLITS:
             continue
-        samples.add(split, select(_read_split(lists, split, truths), parameters.limit))
+        samples.add(split, chooser.choose(_read_split(lists, split, truths)))
         if split == EXTENDED_SPLIT:
-            pairs = _read_negatives(lists, parameters.limit)
+            pairs = _read_negatives(lists, chooser)
 
     # The audit of coverage reads these lists later, and fetches nothing itself.
     if not lists.is_local:
@@ -138,7 +138,7 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     if pairs:
         negatives = {pair: [EXTENDED_SPLIT] for pair in pairs}
         sample_table = pa.concat_tables([sample_table, make_negatives(negatives, time_of=_time_of)])
-    return clip_table, sample_table
+    return chooser.finish(clip_table), sample_table
 
 
 def _read_split(lists: Lists, split: str, truths: Mapping[str, Truth]) -> list[str]:
@@ -158,10 +158,10 @@ def _read_split(lists: Lists, split: str, truths: Mapping[str, Truth]) -> list[s
     return ids
 
 
-def _read_negatives(lists: Lists, limit: int | None) -> list[tuple[str, str]]:
+def _read_negatives(lists: Lists, chooser: Chooser) -> list[tuple[str, str]]:
     """Return ``(video id, audio id)`` of the negatives of the chosen videos."""
     pairs = read_pairs(lists.get(NEGATIVES), pattern=CLIP_ID, what=CLIP_ID_WORDS)
-    chosen = set(select([video for video, _ in pairs], limit))
+    chosen = set(chooser.choose(video for video, _ in pairs))
     return [pair for pair in pairs if pair[0] in chosen]
 
 
@@ -263,7 +263,9 @@ def _cache_test_lists(lists: Lists) -> None:
             log.warning("coverage of %s cannot be measured: %s", split, error)
 
 
-def _add_full(path: Path, parameters: Parameters, samples: Membership) -> dict[str, str]:
+def _add_full(
+    path: Path, parameters: Parameters, chooser: Chooser, samples: Membership
+) -> dict[str, str]:
     """Add the clips of ``vggsound.csv`` to their splits; return all labels.
 
     The file has lines of ``YTID,start,label,split`` and no header.
@@ -293,7 +295,7 @@ def _add_full(path: Path, parameters: Parameters, samples: Membership) -> dict[s
     if not labels:
         raise DataError(f"{path}: is empty, expected YTID,start,label,split in each line")
     for split, found in ids.items():
-        samples.add(split, select(found, parameters.limit))
+        samples.add(split, chooser.choose(found))
     return labels
 
 

@@ -34,11 +34,12 @@ class Book:
         dataset: str,
         clips_dir: Path,
         clock: Callable[[], float],
+        excluded_flags: Collection[str] = (),
         before: pa.Table | None = None,
     ):
         self.dataset, self.clips_dir, self.clock = dataset, clips_dir, clock
         self._ledger = ledger
-        self._parameters = parameters
+        self._parameters, self._excluded_flags = parameters, excluded_flags
         self.histories = read_histories(clips, ledger, before=before)
         self.access = parameters.describe_access()
         self.versions = describe_tools(parameters.ffmpeg)
@@ -132,6 +133,7 @@ class Book:
             clips_dir=self.clips_dir,
             allow_duplicates=self._parameters.allow_duplicates,
             has_network=self._parameters.network,
+            excluded_flags=self._excluded_flags,
         )
         if table_path is not None:
             write_table(table_path, downloads, DOWNLOADS)

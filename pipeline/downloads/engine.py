@@ -55,6 +55,7 @@ from earshot.errors import RunError
 from pipeline.base.progress import Progress
 from pipeline.downloads.account.ledger import Ledger
 from pipeline.downloads.account.ledger_copy import adopt_copy
+from pipeline.downloads.account.reasons import find_reason
 from pipeline.downloads.account.table import read_downloads_if_there
 from pipeline.downloads.book import Book
 from pipeline.downloads.clip_files import make_file_stem, publish_staged_clips
@@ -79,6 +80,7 @@ def download_clips(
     clips_dir: Path,
     ledger_path: Path,
     is_linked: bool = False,
+    excluded_flags: Collection[str] = (),
     is_quiet: bool = False,
     table_path: Path | None = None,
     copy_path: Path | None = None,
@@ -95,6 +97,7 @@ def download_clips(
         clips_dir: where the clips go.
         ledger_path: the ledger of all attempts; created if absent.
         is_linked: whether ``file://`` clips are linked as they are instead of copied.
+        excluded_flags: clips with one of these flags are missing, with the reason ``excluded``.
         is_quiet: no progress, only a line at the end.
         table_path: where to publish the table: every few minutes, so that `status` can follow a run
             of weeks, and at the end, also before an error is raised. Rows that `dvc pull`
@@ -126,6 +129,7 @@ def download_clips(
             dataset=dataset,
             clips_dir=clips_dir,
             clock=clock,
+            excluded_flags=excluded_flags,
             before=before,
         )
         del before  # a million rows would stay in memory until the end
@@ -422,11 +426,13 @@ def _check_result(
 
     # With `only`, most clips were not attempted, so the number of missing ones says nothing.
     num_clips = downloads.num_rows
-    if not is_partial and counts["missing"] > parameters.max_failed_fraction * num_clips:
-        reasons = _count_values(downloads["reason"])
+    missing = downloads.filter(pc.equal(downloads["status"], "missing"))
+    reasons = _count_values(missing["reason"])
+    num_failed = sum(number for name, number in reasons.items() if find_reason(name).is_failure)
+    if not is_partial and num_failed > parameters.max_failed_fraction * num_clips:
         words = ", ".join(f"{number} {name}" for name, number in reasons.most_common(5))
         raise RunError(
-            f"{dataset}: {counts['missing']} of {num_clips} clips are missing ({words}), expected "
+            f"{dataset}: {num_failed} of {num_clips} clips are missing ({words}), expected "
             f"at most download.max_failed_fraction ({parameters.max_failed_fraction:g})"
         )
 

@@ -1,8 +1,11 @@
 """Published lists and annotations: fetch them, read them, and turn them into table rows.
 
 - ``record_files.py``: ``read_records``: rows of CSV, JSON lines or Parquet
-- ``published_lists.py``: ``Lists`` finds or fetches a list; ``read_ids``, ``read_pairs``,
-  ``select`` read ids from it
+- ``record_samples.py``: ``make_sample``: one of these rows as a sample
+- ``folder_walk.py``: ``FolderWalk``: the files below a folder
+- ``published_lists.py``: ``Lists`` finds or fetches a list; ``read_ids``, ``read_pairs``
+  read ids from it
+- ``selection.py``: ``Selection``, ``Chooser``: ``ids``, ``limit`` and ``exclude_flags``
 - ``annotations.py``: ``read_vggss``, ``read_flickr_xml``, ``read_frame_choices``: boxes and frames
 - ``box_checks.py``: ``check_boxes``: are the boxes shares of the frame?
 - ``soundnet.py``: ``read_addresses``: addresses of Flickr videos

@@ -10,7 +10,6 @@ errors that name the line.
 """
 
 import gzip
-import hashlib
 import logging
 import re
 import zlib
@@ -241,41 +240,3 @@ def read_pairs(path: Path, *, pattern: re.Pattern[str], what: str) -> list[tuple
     if not pairs:
         raise DataError(f"{path}: holds no negative, expected rows labelled non-sounding")
     return list(pairs)
-
-
-def select(ids: Iterable[str], limit: int | None) -> list[str]:
-    """Choose at most ``limit`` ids and keep their order.
-
-    The ids with the smallest hashes are chosen: published lists are sorted, so their first lines
-    would be no fair sample. A larger limit contains the smaller one, and lists that share ids
-    share the chosen ones.
-
-    Args:
-        ids: Of a list.
-        limit: None chooses all.
-    """
-    ids = list(ids)
-    if limit is None or len(ids) <= limit:
-        return ids
-    chosen = set(sorted(ids, key=lambda clip_id: hashlib.sha256(clip_id.encode()).digest())[:limit])
-    return [clip_id for clip_id in ids if clip_id in chosen]
-
-
-def check_selection(splits: tuple[str, ...], known: Iterable[str], limit: int | None) -> None:
-    """Check the parameters ``splits`` and ``limit`` of a list-based dataset.
-
-    Raises:
-        ValueError: Splits are unknown or named twice, or the limit is below 1. A dataclass lets
-            it pass from its ``__post_init__``.
-    """
-    known = list(known)
-    if not splits:
-        raise ValueError(f"splits is empty, expected some of {', '.join(known)}")
-    for name in splits:
-        if name not in known:
-            raise ValueError(f"splits has {name!r}, expected some of {', '.join(known)}")
-        if splits.count(name) > 1:
-            raise ValueError(f"splits has {name!r} twice")
-
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit is {limit}, expected 1 or more, or null for whole lists")

@@ -22,7 +22,9 @@ def project(tmp_path):
         (tmp_path / "home" / name).mkdir(parents=True)
     (tmp_path / "home" / "lists" / "flickr_test.csv").write_text("11111,0\n22222,0\n")
     (tmp_path / "home" / "lists" / "imagetoframe.json").write_text('{"11111": [31]}')
+    (tmp_path / "home" / "ids.txt").write_text("11111\n")
     section = {
+        "ids": str(tmp_path / "home" / "ids.txt"),
         "splits": ["flickr_test"],
         "lists_dir": str(tmp_path / "home" / "lists"),
         "annotations_dir": str(tmp_path / "home" / "xml"),
@@ -32,15 +34,36 @@ def project(tmp_path):
     return Project(tmp_path / "checkout", params)
 
 
+@pytest.mark.parametrize("name", ["birds.csv", "ids.txt", "a.mp4"])
+def test_a_table_of_ones_own_is_read_again(tmp_path, capsys, name):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "birds.csv").write_text("id,path\na,a.mp4\nb,b.mp4\n")
+    (home / "ids.txt").write_text("a\n")
+    (home / "a.mp4").write_bytes(b"a video")
+    section = {"kind": "table", "path": str(home / "birds.csv"), "ids": str(home / "ids.txt")}
+    project = Project(tmp_path / "checkout", {"datasets": ["birds"], "sources": {"birds": section}})
+    sources.main(project, "birds")
+    assert "birds: 1 clips, 1 samples (left out: 1 by ids)" in capsys.readouterr().out
+    assert refresh.run(ALL, project) == 0
+    assert project.clips_table_path("birds").exists()
+
+    with (home / name).open("a") as file:
+        file.write("\n")
+    assert refresh.run(ALL, project) == 0
+    assert not project.clips_table_path("birds").exists()
+
+
 @pytest.mark.parametrize(
     "change",
     [
         lambda home: (home / "lists" / "flickr_test.csv").write_text("11111,0\n33333,0\n"),
+        lambda home: (home / "ids.txt").write_text("22222\n"),
         lambda home: (home / "xml" / "11111.xml").write_text(XML),
         lambda home: (home / "lists" / "imagetoframe.json").write_text('{"11111": [61]}'),
         lambda home: (home / "lists" / "imagetoframe.json").rename(home / "lists" / "old.json"),
     ],
-    ids=["list", "new annotations", "frames", "renamed"],
+    ids=["list", "ids", "new annotations", "frames", "renamed"],
 )
 def test_lists_and_annotations_that_change_are_read_again(project, tmp_path, capsys, change):
     sources.main(project, "flickr")

@@ -176,3 +176,70 @@ def test_refresh_removes_the_table_only_when_the_folder_changed(tmp_path, capsys
     # The list of names is as it was, so that DVC would not look at the files, but for this.
     assert not project.downloads_table_path("local").exists()
     assert "changed since they were listed" in capsys.readouterr().out
+
+
+def write_annotations(folder, *lines: str) -> str:
+    (folder.parent / "boxes.csv").write_text("\n".join(lines) + "\n")
+    return str(folder.parent / "boxes.csv")
+
+
+@pytest.fixture
+def three_files(tmp_path):
+    folder = tmp_path / "videos"
+    (folder / "day 1").mkdir(parents=True)
+    for name in ("day 1/a.mp4", "b.mp4", "c.mp4"):
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+def test_a_table_beside_the_folder_gives_labels_and_boxes(three_files, tmp_path):
+    path = write_annotations(
+        three_files,
+        "path,time,label,split,boxes,frame_width,frame_height,weather",
+        'day 1/a.mp4,0.5,owl,test,"[[8, 8, 32, 32]]",64,64,rain',
+        "day 1/a.mp4,1.5,owl,test,,,,",
+        "./b.mp4,,tit,,,,,",
+    )
+    clips, samples = tables_of(three_files, tmp_path / "cache", annotations=path)
+    by_path = {dict(row["attributes"])["path"]: row for row in samples}
+    assert [clip["splits"] for clip in clips] == [["local"], ["local"], ["test"]]
+    # A file without a row has its sample at the centre, as without the table.
+    assert len(samples) == 4 and by_path["c.mp4"]["time_seconds"] is None
+    assert by_path["b.mp4"]["label"] == "tit" and by_path["b.mp4"]["splits"] == ["local"]
+    first, second = [row for row in samples if row["splits"] == ["test"]]
+    assert (first["boxes"], first["time_seconds"]) == ([[0.125, 0.125, 0.5, 0.5]], 0.5)
+    assert dict(first["attributes"]) == {"path": "day 1/a.mp4", "weather": "rain"}
+    assert second["boxes"] == [] and second["sample_id"].endswith("@00001500")
+
+    parameters = local.Parameters(str(three_files), annotations=path)
+    assert local.find_splits(parameters) == {"local", "test"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (("path,label", "d.mp4,owl"), "line 2, column path: is 'd.mp4', expected a file of /"),
+        (("label", "owl"), "line 2, column path: is '', expected a file of /"),
+        (("path,start", "b.mp4,3"), "line 2, column start: is '3', expected no such column"),
+        (("path,id", "b.mp4,b"), "line 2, column id: is 'b', expected no such column"),
+        (("path,boxes", 'b.mp4,"[[1, 2]]"'), r"line 2, column boxes: is '\[\[1, 2\]\]', expected"),
+        (("path,time", "b.mp4,-1"), "line 2, column time: is '-1', expected seconds, 0 or more"),
+        (("path,time", "b.mp4,1", "b.mp4,1"), "line 3: sample 'b.mp4@00001000' appears twice"),
+        (
+            ("path,time,split", "b.mp4,1,test", "b.mp4,2,train"),
+            "'b.mp4' is in other splits in another row",
+        ),
+    ],
+)
+def test_a_wrong_row_is_told_with_line_column_and_value(three_files, tmp_path, lines, message):
+    path = write_annotations(three_files, *lines)
+    with pytest.raises(DataError, match=message):
+        tables_of(three_files, tmp_path / "cache", annotations=path)
+
+
+def test_ids_and_limit_choose_files(three_files, tmp_path):
+    (tmp_path / "ids.txt").write_text("b.mp4\nc.mp4\n")
+    clips, samples = tables_of(three_files, tmp_path / "cache", ids=str(tmp_path / "ids.txt"))
+    assert [row["clip_id"] for row in clips] == ["b.mp4", "c.mp4"] and len(samples) == 2
+    clips, _ = tables_of(three_files, tmp_path / "cache", limit=1)
+    assert len(clips) == 1

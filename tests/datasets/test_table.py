@@ -9,6 +9,7 @@ from earshot.errors import DataError, ParameterError
 from pipeline.base.parameters import build
 from pipeline.datasets.dataset import load
 from pipeline.datasets.table import Parameters, build_tables, has_changed
+from pipeline.lists.selection import read_left_out
 
 
 def write(folder, *rows) -> str:
@@ -57,21 +58,37 @@ def test_boxes_in_pixels_of_a_frame(tmp_path):
 
 
 def test_ids_and_limit_choose_clips(tmp_path):
-    rows = [row(name, split="test" if name in "ab" else "train") for name in "abcd"]
-    assert [clip["clip_id"] for clip in tables_of(tmp_path, *rows, limit=1)[0]] == ["a", "c"]
+    rows = [row(name, split="test" if name in "ab" else "train;all") for name in "abcd"]
     (tmp_path / "ids.txt").write_text("d\na\n\n")
     ids = str(tmp_path / "ids.txt")
     assert [clip["clip_id"] for clip in tables_of(tmp_path, *rows, ids=ids)[0]] == ["a", "d"]
-    (tmp_path / "ids.txt").write_text("d\nax\n")
-    with pytest.raises(DataError, match=r"ids\.txt, line 2: .*birds\.csv has no clip 'ax'"):
-        tables_of(tmp_path, *rows, ids=ids)
+
+    # One clip of each split, and of two lists that share clips the same one.
+    clips, samples = tables_of(tmp_path, *rows, limit=1)
+    assert sorted(clip["splits"] for clip in clips) == [["test"], ["train", "all"]]
+    assert [sample["clip_id"] for sample in samples] == [clip["clip_id"] for clip in clips]
 
 
-def test_a_changed_file_is_noticed(tmp_path):
+def test_an_unknown_id_is_told_with_its_line(tmp_path):
+    (tmp_path / "ids.txt").write_text("a\nax\n")
+    with pytest.raises(DataError, match=r"ids\.txt, line 2: the dataset has no clip 'ax'"):
+        tables_of(tmp_path, row(), ids=str(tmp_path / "ids.txt"))
+
+
+def test_counts_of_what_was_left_out(tmp_path):
+    rows = [row(name) for name in "abcde"]
+    (tmp_path / "ids.txt").write_text("a\nb\nc\n")
+    built = Parameters(path=write(tmp_path, *rows), ids=str(tmp_path / "ids.txt"), limit=1)
+    clips, _ = build_tables(built, cache_dir=tmp_path)
+    assert read_left_out(clips) == {"ids": 2, "limit": 2}
+    assert len(clips) == 1
+
+
+def test_a_changed_video_is_noticed(tmp_path):
     tables_of(tmp_path, row())
     parameters = Parameters(path=str(tmp_path / "birds.csv"))
     assert not has_changed(parameters, cache_dir=tmp_path)
-    write(tmp_path, row(label="owl"))
+    (tmp_path / "a.mp4").write_bytes(b"now it is there")
     assert has_changed(parameters, cache_dir=tmp_path)
 
 
@@ -120,6 +137,12 @@ def test_any_name_can_be_a_table_of_the_users_own():
             {"boxes": "[[0, 0, 700, 9]]", "frame_width": 640, "frame_height": 9},
             "expected pixels of the frame",
         ),
+        ({"boxes": "[[0, 0, true, 1]]"}, "column boxes: is 'True', expected parts"),
+        ({"boxes": "[[0, 0, 1, 1]"}, r"column boxes: is '\[\[0, 0, 1, 1\]', expected"),
+        ({"boxes": '{"x1": 0}'}, "column boxes: is '.*', expected"),
+        ({"end": "10s"}, "column end: is '10s', expected seconds"),
+        ({"split": ";"}, "column split: is ';', expected names"),
+        ({"path": "", "url": "ftp://x/a.mp4"}, "column url: is 'ftp://x/a.mp4', expected http"),
     ],
 )
 def test_a_wrong_value_is_told_with_line_column_and_value(tmp_path, values, message):

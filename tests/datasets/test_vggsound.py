@@ -8,7 +8,7 @@ import pytest
 from earshot.errors import DataError, ParameterError
 from pipeline.base.parameters import build
 from pipeline.datasets import vggsound
-from pipeline.lists import published_lists
+from pipeline.lists import selection
 from tests.helpers.downloads.list_tables import vgg_tables
 
 
@@ -101,12 +101,12 @@ def test_full_vggsound_gives_labels(small, tmp_path):
 
 def test_limit_is_fair_and_nested():
     ids = [f"{index:011d}_{index:06d}" for index in range(1000)]
-    few, more = published_lists.select(ids, 50), published_lists.select(ids, 200)
+    few, more = selection.select(ids, 50), selection.select(ids, 200)
     assert len(few) == 50
     assert set(few) < set(more)
     assert few == sorted(few)
     assert ids.index(few[-1]) > 800  # not the first lines
-    assert published_lists.select(ids[:10], 50) == ids[:10]
+    assert selection.select(ids[:10], 50) == ids[:10]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import stages.sources
 from earshot.tables import DOWNLOADS, INDEX, read_table
 from pipeline.base.project import Project
 from tests.helpers.downloads.download_helpers import encode
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import ROOT, shared_path
 
 _RED_SQUARE = "drawbox=x=8:y=8:w=24:h=24:color=red:t=fill"
 
@@ -59,6 +59,46 @@ def test_a_csv_with_boxes_becomes_a_table_of_results(tmp_path, capsys):
     assert set(rows) == {"centre", "flow"}
     assert all((row["subset"], row["n"]) == ("test", 2) for row in rows.values())
     assert "birds: 1 clips, 2 samples" in capsys.readouterr().out
+
+
+def write_urbansas_table(folder: Path, release: Path, *, num_clips: int) -> list[str]:
+    """Write ``birds.csv`` with two moments and their boxes of some clips of a release."""
+    with (release / "annotations" / "video_annotations.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if float(row["x"]) >= 0 and row["time"] != "-1"]
+    moments: dict[str, dict[float, list[list[float]]]] = {}
+    for row in rows:
+        x, y, w, h = (float(row[name]) for name in "xywh")
+        boxes = moments.setdefault(row["filename"], {}).setdefault(float(row["time"]), [])
+        boxes.append([x, y, x + w, y + h])
+
+    names = [name for name in moments if (release / "video_24fps" / f"{name}.mp4").exists()]
+    with (folder / "birds.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "path", "time", "split", "boxes", "frame_width", "frame_height"])
+        for name in names[:num_clips]:
+            for time, boxes in list(moments[name].items())[:2]:
+                path = release / "video_24fps" / f"{name}.mp4"
+                writer.writerow([name, path, time, "test", json.dumps(boxes), 400, 225])
+    return names[:num_clips]
+
+
+def test_ten_street_scenes_become_a_table_of_results(tmp_path):
+    names = write_urbansas_table(tmp_path, shared_path("urbansas_mini"), num_clips=10)
+    assert len(names) == 10
+    project = make_project(tmp_path)
+    stages.sources.main(project, "birds")
+    stages.download.main(project, "birds")
+    for feature in ("frames", "flow"):
+        stages.feature.main(project, feature, "birds")
+    project.reports_dir.mkdir()
+    stages.evaluate.main(project)
+
+    results = json.loads((project.reports_dir / "results.json").read_text())["results"]
+    rows = {row["model"]: row for row in results if row["protocol"] == "earshot"}
+    assert rows["centre"]["n"] == rows["flow"]["n"] >= 15
+    # Moving vehicles have boxes, so flow finds more of them than a spot in the middle.
+    scores = {name: row["adaptive_ciou"] for name, row in rows.items()}
+    assert scores["flow"] > scores["centre"] > 0
 
 
 def test_a_video_without_sound_has_what_it_can_have(tmp_path):

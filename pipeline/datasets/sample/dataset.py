@@ -6,6 +6,7 @@ lists hold: removed, truncated, mute, picture-less and too short clips, and a du
 ``entries.BROKEN``).
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from pipeline.datasets.sample.entries import (
 )
 from pipeline.datasets.sample.remote import render_all
 from pipeline.datasets.sample.rendering import SceneRenderer
+from pipeline.lists.selection import Chooser
 
 _SPLITS = (
     *("train", "val", "test", "single", "traffic"),
@@ -33,12 +35,20 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     """Render missing clips into ``cache_dir/remote``; return CLIPS and SAMPLES."""
     remote_dir = Path(cache_dir).resolve() / "remote"
     entries = list_entries(parameters)
+
+    chooser = Chooser(parameters)
+    used = chooser.choose_splits({entry.clip_id: entry.splits for entry in entries})
+    entries = [
+        replace(entry, splits=tuple(used[entry.clip_id]))
+        for entry in entries
+        if entry.clip_id in used
+    ]
     render_all(entries, parameters, remote_dir)
 
     clips = [_clip_row(entry, remote_dir / file_name(entry, parameters)) for entry in entries]
     samples = [_sample_row(entry) for entry in entries]
     return (
-        pa.Table.from_pylist(clips, schema=CLIPS.columns),
+        chooser.finish(pa.Table.from_pylist(clips, schema=CLIPS.columns)),
         pa.Table.from_pylist(samples, schema=SAMPLES.columns),
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.datasets.sample.scenes import Scene, make_scene
 from pipeline.datasets.sample.sprites import aspect_of
+from pipeline.lists.selection import Selection
 
 VERSION = 2  # raise it when the same parameters give other pixels or other sound
 BROKEN = ("removed", "truncated", "no_audio", "no_video", "too_short", "duplicate")
@@ -15,7 +16,7 @@ TOO_SHORT_SECONDS = 0.4
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Parameters(Selection):
     """Section ``sources.sample`` of params.yaml: how much is rendered, and from which seed."""
 
     seed: int = 0
@@ -34,6 +35,7 @@ class Parameters:
     num_workers: int | None = None  # processes that render; null: one a core
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         names = ("num_train", "num_val", "num_single", "num_traffic", "num_final", "num_broken")
         for name in names:
             if getattr(self, name) < 0:

@@ -30,8 +30,10 @@ from pipeline.datasets.urbansas.release import (
     read_video_annotations,
 )
 from pipeline.datasets.urbansas.rules import Moment, apply_rules
-from pipeline.lists.published_lists import check_selection, log, select
+from pipeline.lists.published_lists import log
+from pipeline.lists.record_samples import sample_id_of
 from pipeline.lists.rows import make_file_clip
+from pipeline.lists.selection import Chooser, Selection, check_splits
 from pipeline.media.reader import MediaInfo, probe
 
 TEST_SPLIT, UNLABELLED_SPLIT = "urbansas_test", "urbansas_unlabelled"
@@ -40,7 +42,7 @@ PUBLISHED_SIZE = (1280, 720)  # of the annotated videos, for a clip whose video 
 
 
 @dataclass(frozen=True)
-class Parameters:
+class Parameters(Selection):
     """Section ``sources.urbansas`` of params.yaml."""
 
     # A release on this machine; null: fetch the record (9.6 GB).
@@ -51,12 +53,12 @@ class Parameters:
     # Copies of a video by the name of their folder; the first that is there is used.
     video_dirs: tuple[str, ...] = ("video_24fps", "video_8fps", "video_2fps")
     splits: tuple[str, ...] = (TEST_SPLIT,)
-    limit: int | None = None  # at most so many clips of each split; null: all
     # Of an unlabelled clip: null: one sample at its centre; N: one in the middle of every N seconds
     unlabelled_every_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        check_selection(self.splits, SPLITS, self.limit)
+        super().__post_init__()
+        check_splits(self.splits, SPLITS)
         every = self.unlabelled_every_seconds
         # Ids of samples count milliseconds, so two samples must not share one.
         if every is not None and not every >= 0.002:
@@ -82,7 +84,8 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
         TEST_SPLIT: list(dict.fromkeys(moment.clip_id for moment in moments)),
         UNLABELLED_SPLIT: sorted(set(media) - labelled),
     }
-    chosen = {split: select(ids_of_split[split], parameters.limit) for split in parameters.splits}
+    chooser = Chooser(parameters)
+    chosen = {split: chooser.choose(ids_of_split[split]) for split in parameters.splits}
 
     if UNLABELLED_SPLIT in chosen and not chosen[UNLABELLED_SPLIT]:
         log.warning("%s: holds no media without annotations, %s is empty", root, UNLABELLED_SPLIT)
@@ -110,7 +113,7 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     joined_files.save()
 
     return (
-        pa.Table.from_pylist(clip_rows, schema=CLIPS.columns),
+        chooser.finish(pa.Table.from_pylist(clip_rows, schema=CLIPS.columns)),
         pa.Table.from_pylist(sample_rows, schema=SAMPLES.columns),
     )
 
@@ -161,7 +164,7 @@ def _test_sample(moment: Moment, size: tuple[int, int]) -> dict:
     attributes = moment.attributes | {"annotated_size": f"{width}x{height}"}
 
     return {
-        "sample_id": _sample_id(moment.clip_id, moment.time_seconds),
+        "sample_id": sample_id_of(moment.clip_id, moment.time_seconds),
         "clip_id": moment.clip_id,
         "time_seconds": moment.time_seconds,
         "splits": [TEST_SPLIT],
@@ -190,7 +193,7 @@ def _unlabelled_samples(
 
     for time_seconds in times:
         yield {
-            "sample_id": _sample_id(clip_id, time_seconds),
+            "sample_id": sample_id_of(clip_id, time_seconds),
             "clip_id": clip_id,
             "time_seconds": time_seconds,
             "splits": [UNLABELLED_SPLIT],
@@ -200,12 +203,6 @@ def _unlabelled_samples(
             "audio_clip_id": None,
             "attributes": [],
         }
-
-
-def _sample_id(clip_id: str, time_seconds: float | None) -> str:
-    if time_seconds is None:
-        return clip_id
-    return f"{clip_id}@{round(time_seconds * 1000):08d}"
 
 
 DATASET = Dataset(

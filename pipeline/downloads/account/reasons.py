@@ -83,6 +83,9 @@ class Reason:
     # people: "410 people are waiting" is no status, and its "permission denied" is not ours.
     is_in_pages: bool = True
 
+    # Whether the clip could not be had. False: it is here, and a parameter leaves it out.
+    is_failure: bool = True
+
     def outlook(self, *, is_confirmed: bool = False) -> str:
         """Return ``permanent``, ``confirm`` (one more attempt on another day) or ``retry``."""
         if self.permanence == "permanent" or (self.permanence == "confirm" and is_confirmed):
@@ -296,6 +299,13 @@ _ROWS = (
         "permanent",
         "nothing: another clip has the same bytes (download.allow_duplicates keeps both)",
         is_of_clip=True,
+    ),
+    Reason(
+        "excluded",
+        "permanent",
+        "nothing: it is here, and exclude_flags of its dataset leaves it out",
+        is_of_clip=True,
+        is_failure=False,
     ),
 )
 REASONS = {reason.name: reason for reason in _ROWS}

@@ -6,11 +6,12 @@ without fetching anything.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from earshot.errors import DataError
 from earshot.tables import DOWNLOADS, read_table
@@ -21,6 +22,7 @@ from pipeline.downloads.account.reasons import find_reason
 _DETAIL_CHARACTERS = 500
 _NETWORK_IS_OFF = "network is off"
 _ROWS_PER_BATCH = 2_000
+_EXCLUDED = "excluded"  # the reason of clips that are here and not wanted
 _HASH_DIGITS = 32  # of SHA-256, 128 bits: enough to tell a million files apart
 
 # Columns that describe a clip's file; null where there is none.
@@ -45,6 +47,7 @@ def derive_downloads(
     clips_dir: Path,
     allow_duplicates: bool = False,
     has_network: bool = True,
+    excluded_flags: Collection[str] = (),
 ) -> pa.Table:
     """Return DOWNLOADS rows, one a clip.
 
@@ -54,6 +57,8 @@ def derive_downloads(
         allow_duplicates: whether clips with the same bytes are all ok. Otherwise the first of the
             list is ok, and the others are missing with the reason ``duplicate``.
         has_network: whether sites are asked; else their clips that are pending say so.
+        excluded_flags: clips with one of these flags are missing with the reason ``excluded``.
+            Their files stay, and so do the columns that describe them.
 
     Returns:
         A table in which each clip is ``ok``, ``missing`` with a reason, or ``pending`` (no result
@@ -69,6 +74,8 @@ def derive_downloads(
             _make_row(history, clips_dir, None if allow_duplicates else first_by_sha256)
             for history in batch
         ]
+        for row in rows:
+            _exclude(row, excluded_flags)
         if not has_network:
             for row, history in zip(rows, batch, strict=True):
                 if row["status"] == "pending" and not history.is_file:
@@ -116,16 +123,32 @@ def _make_row(
     return row | file
 
 
+def _exclude(row: dict[str, Any], excluded_flags: Collection[str]) -> None:
+    found = [flag for flag in row["flags"] or () if flag in excluded_flags]
+    if row["status"] == "ok" and found:
+        detail = f"{' and '.join(found)} (exclude_flags)"
+        row |= {"status": "missing", "reason": _EXCLUDED, "detail": detail}
+
+
 def _shorten(sha256: str) -> bytes:
     return bytes.fromhex(sha256[:_HASH_DIGITS])
 
 
 def read_downloads_if_there(path: Path) -> pa.Table | None:
-    """Return the rows of a table; None if there is none, or only one of another version."""
+    """Return the rows of a table; None if there is none, or only one of another version.
+
+    Clips that were excluded are ok here: what excludes them may have changed since.
+    """
     try:
-        return read_table(path, DOWNLOADS)
+        table = read_table(path, DOWNLOADS)
     except (DataError, FileNotFoundError):
         return None
+
+    is_excluded = pc.fill_null(pc.equal(table["reason"], _EXCLUDED), False)
+    for name, value in (("status", "ok"), ("reason", None), ("detail", None)):
+        column = pc.if_else(is_excluded, pa.scalar(value, pa.string()), table[name])
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    return table
 
 
 def derive_from_ledger(
@@ -135,6 +158,7 @@ def derive_from_ledger(
     clips_dir: Path,
     allow_duplicates: bool = False,
     has_network: bool = True,
+    excluded_flags: Collection[str] = (),
     before: pa.Table | None = None,
 ) -> pa.Table:
     """Return DOWNLOADS rows of a list of clips and the entries of its ledger.
@@ -143,7 +167,7 @@ def derive_from_ledger(
         clips: CLIPS rows, the list.
         entries: an open ledger, or its entries, oldest first.
         clips_dir: where the files are.
-        allow_duplicates, has_network: as for ``derive_downloads``.
+        allow_duplicates, has_network, excluded_flags: as for ``derive_downloads``.
         before: the rows of now; those of clips that the ledger does not know stay.
     """
     histories = read_histories(clips, entries, before=before)
@@ -152,6 +176,7 @@ def derive_from_ledger(
         clips_dir=clips_dir,
         allow_duplicates=allow_duplicates,
         has_network=has_network,
+        excluded_flags=excluded_flags,
     )
 
 

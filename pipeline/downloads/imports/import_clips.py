@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +77,7 @@ def import_clips(
     copy_path: Path | None = None,
     allow_duplicates: bool = False,
     has_network: bool = True,
+    excluded_flags: Collection[str] = (),
     is_quiet: bool = False,
 ) -> ImportReport:
     """Import the clips of a list that have no file yet.
@@ -94,6 +95,7 @@ def import_clips(
         copy_path: of the ledger, from another machine; what it knows is taken over.
         allow_duplicates: whether clips with the same bytes are all ok in that table.
         has_network: whether the clips that are pending there may be requested from their sites.
+        excluded_flags: clips with one of these flags are missing there (``excluded``).
         is_quiet: no progress.
 
     Returns:
@@ -140,6 +142,7 @@ def import_clips(
                 clips_dir=clips_dir,
                 allow_duplicates=allow_duplicates,
                 has_network=has_network,
+                excluded_flags=excluded_flags,
             )
             write_table(table_path, downloads, DOWNLOADS)
     return report

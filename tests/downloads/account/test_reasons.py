@@ -226,6 +226,7 @@ PERMANENCE = {
         *("private", "removed", "copyright", "gone", "members_only", "account_terminated", "drm"),
         *("paid", "age_restricted", "geo_blocked"),
         *("no_audio", "no_video", "too_short", "too_large", "duplicate"),
+        "excluded",
     },
     "confirm": {"unavailable", "corrupt"},
     "transient": {

@@ -1,0 +1,187 @@
+"""Turn rows of a table of the user's own (``record_files.py``) into samples.
+
+Each error names the line, the column, the value, and what was expected.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from earshot.errors import DataError, quote
+from pipeline.lists.record_files import Record
+
+# Columns with a meaning; any other is an attribute of the sample.
+COLUMNS = (
+    *("id", "url", "path", "start", "end", "time", "label", "split", "boxes"),
+    *("frame_width", "frame_height"),
+)
+_BOX_TOLERANCE = 0.01  # boxes of published annotations reach a little beyond the frame
+_UNSAFE = re.compile(r"[^\w.\-]+")
+# File names hold 255 bytes. Shards and temporary files add prefixes and suffixes of their own.
+_MAX_ID_BYTES = 120
+
+
+def clip_id_of(relative_path: str) -> str:
+    """Return a stable id that is safe as a file name.
+
+    It is the path itself where that is plain; else a safe form of the path plus a hash of it.
+    """
+    # macOS splits accents from letters (NFD). NFC gives one form on all systems.
+    text = unicodedata.normalize("NFC", printable(relative_path))
+    safe = _UNSAFE.sub("_", text.replace("/", "__"))
+
+    # A leading `-` would look like an option, and a leading `.` would hide the file.
+    if (
+        safe == relative_path
+        and not safe.startswith(("-", "."))
+        and len(safe.encode()) <= _MAX_ID_BYTES
+    ):
+        return safe
+
+    # Keep the end of a long path: the file's own name tells most.
+    digest = hashlib.sha256(os.fsencode(relative_path)).hexdigest()[:10]
+    kept = safe.lstrip("-.").encode()[-_MAX_ID_BYTES:].decode(errors="ignore").lstrip("-.")
+    return f"{kept}-{digest}" if kept else digest
+
+
+def printable(relative_path: str) -> str:
+    """Replace bytes of a name that are not UTF-8; no table can hold them."""
+    return os.fsencode(relative_path).decode("utf-8", "replace")
+
+
+def sample_id_of(clip_id: str, time_seconds: float | None) -> str:
+    """Return the id of a sample at a time of a clip; None: at the centre."""
+    if time_seconds is None:
+        return clip_id
+    # Milliseconds with leading zeros: sorted ids are in order of time.
+    return f"{clip_id}@{round(time_seconds * 1000):08d}"
+
+
+def make_sample(record: Record, clip_id: str, splits: list[str]) -> dict[str, Any]:
+    """Make the SAMPLES row of one row of a table.
+
+    Args:
+        record: The row.
+        clip_id: Of its clip.
+        splits: Of its clip (``read_splits``).
+
+    Raises:
+        DataError: A value is not as expected.
+    """
+    where, values = record
+    time_seconds = read_seconds(where, values, "time")
+    boxes = _read_boxes(where, values)
+    return {
+        "sample_id": sample_id_of(clip_id, time_seconds),
+        "clip_id": clip_id,
+        "time_seconds": time_seconds,
+        "splits": splits,
+        "label": None if values.get("label") is None else str(values["label"]),
+        "boxes": boxes,
+        "box_annotators": [0] * len(boxes),
+        "audio_clip_id": None,
+        "attributes": [(name, str(value)) for name, value in values.items() if name not in COLUMNS],
+    }
+
+
+def add_sample(samples: dict[str, dict[str, Any]], sample: dict[str, Any], where: str) -> None:
+    """Enter a sample under its id.
+
+    Args:
+        samples: By id; changed here.
+        sample: A SAMPLES row.
+        where: Its place in the user's file.
+
+    Raises:
+        DataError: A row before has the same clip and time.
+    """
+    sample_id = sample["sample_id"]
+    if sample_id in samples:
+        raise DataError(f"{where}: sample {quote(sample_id)} appears twice, expected other times")
+    samples[sample_id] = sample
+
+
+def read_splits(record: Record, default_split: str) -> list[str]:
+    """Return the splits that a row names, separated by ``;``.
+
+    Args:
+        record: The row.
+        default_split: Where it names none.
+
+    Raises:
+        DataError: One of the names is empty.
+    """
+    where, values = record
+    splits = [name.strip() for name in str(values.get("split", default_split)).split(";")]
+    if not all(splits):
+        raise DataError(f"{where}, column split: is {quote(str(values['split']))}, expected names")
+    return list(dict.fromkeys(splits))
+
+
+def read_seconds(where: str, values: Mapping[str, Any], column: str) -> float | None:
+    """Return a time; None where the column is empty.
+
+    Raises:
+        DataError: It is no number of seconds, or below 0.
+    """
+    if column not in values:
+        return None
+    return _read_number(where, column, values[column], "seconds, 0 or more", lowest=0)
+
+
+def require(where: str, column: str, value: Any, is_right: bool, what: str) -> None:
+    """Raise ``DataError`` with place, column, value and expectation unless ``is_right``."""
+    if not is_right:
+        raise DataError(f"{where}, column {column}: is {quote(str(value))}, expected {what}")
+
+
+def _read_number(where: str, column: str, value: Any, what: str, *, lowest: float) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    require(where, column, value, math.isfinite(number) and number >= lowest, what)
+    return number
+
+
+def _read_boxes(where: str, values: Mapping[str, Any]) -> list[list[float]]:
+    """Return normalized x1 y1 x2 y2, clipped to the frame."""
+    boxes = values.get("boxes", [])
+    if isinstance(boxes, str):
+        try:
+            boxes = json.loads(boxes)
+        except ValueError:
+            boxes = None
+    is_list = isinstance(boxes, list) and all(
+        isinstance(box, list) and len(box) == 4 for box in boxes
+    )
+    require(where, "boxes", values.get("boxes"), is_list, "[[x1, y1, x2, y2], ...]")
+
+    scale = _read_frame_size(where, values) or (1.0, 1.0)
+    unit = "parts of the frame, 0 to 1" if scale == (1.0, 1.0) else "pixels of the frame"
+    result = []
+    for box in boxes:
+        numbers = [_read_number(where, "boxes", value, unit, lowest=-math.inf) for value in box]
+        x1, y1, x2, y2 = (value / side for value, side in zip(numbers, scale * 2, strict=True))
+        lowest, highest = min(x1, y1, x2, y2), max(x1, y1, x2, y2)
+        is_inside = lowest >= -_BOX_TOLERANCE and highest <= 1 + _BOX_TOLERANCE
+        require(where, "boxes", box, is_inside, unit)
+        require(where, "boxes", box, x1 < x2 and y1 < y2, "x1 < x2 and y1 < y2")
+        result.append([min(max(value, 0.0), 1.0) for value in (x1, y1, x2, y2)])
+    return result
+
+
+def _read_frame_size(where: str, values: Mapping[str, Any]) -> tuple[float, float] | None:
+    names = ("frame_width", "frame_height")
+    present = [name for name in names if name in values]
+    if not present:
+        return None
+    if len(present) == 1:
+        raise DataError(f"{where}: has {present[0]} alone, expected {' and '.join(names)}")
+    width, height = (_read_number(where, name, values[name], "pixels", lowest=1) for name in names)
+    return width, height
