@@ -35,13 +35,23 @@ def publish(path: Path | str) -> Iterator[Path]:
 
 
 def publish_bytes(path: Path | str, data: bytes) -> None:
-    """Write ``data`` to ``path`` atomically."""
+    """Write ``data`` to ``path`` atomically.
+
+    Args:
+        path: Where the file appears. Its folder is created, and an older file is replaced.
+        data: The content of the file.
+    """
     with publish(path) as temporary_path:
         temporary_path.write_bytes(data)
 
 
 def publish_text(path: Path | str, text: str) -> None:
-    """Write ``text`` as UTF-8 to ``path`` atomically."""
+    """Write ``text`` as UTF-8 to ``path`` atomically.
+
+    Args:
+        path: Where the file appears. Its folder is created, and an older file is replaced.
+        text: The content of the file. Line ends are written as they are.
+    """
     publish_bytes(path, text.encode())
 
 
@@ -55,9 +65,15 @@ def sync(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path | str) -> int:
-    """Remove the temporary files of killed writers from ``folder``; return their number.
+    """Remove the temporary files of killed writers from ``folder``.
 
     Call this only while no other process writes into the folder.
+
+    Args:
+        folder: A folder into which ``publish`` writes. Its subfolders are not searched.
+
+    Returns:
+        The number of the removed files.
     """
     leftovers = list(Path(folder).glob(".tmp-*"))
     for path in leftovers:

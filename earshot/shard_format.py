@@ -227,7 +227,17 @@ def task_of(name: str) -> str | None:
 
 
 def has_named_content(path: Path, name: str | None = None) -> bool:
-    """Return whether the file's SHA-256 is the one in ``name`` (default: its own name)."""
+    """Return whether a file has the SHA-256 that is in the name of a shard.
+
+    The name holds the first 20 digits of the hash (see ``shard_name``).
+
+    Args:
+        path: An existing file.
+        name: The name of the shard. None: that of ``path``.
+
+    Returns:
+        False also if the name is not the name of a shard.
+    """
     match = _NAME.fullmatch(name or path.name)
     if match is None:
         return False
@@ -246,6 +256,12 @@ def has_our_version(path: Path) -> bool:
 
 def read_layout(path: Path | str) -> Layout:
     """Read all tables of a shard, without the arrays.
+
+    Args:
+        path: The shard.
+
+    Returns:
+        The tables: where the arrays are, the keys and ids of the samples, and the failures.
 
     Raises:
         DataError: The file is absent, truncated, no shard, or of another schema version. The other
@@ -275,6 +291,14 @@ def read_row(descriptor: int, placement: Placement, row: int) -> np.ndarray:
     """Read the array of ``row`` with one read at an absolute position of an open file.
 
     Several processes can do so with one descriptor, because its position is not used.
+
+    Args:
+        descriptor: Of the shard, opened for reading.
+        placement: Of the same shard, from ``read_placement`` or ``read_layout``.
+        row: The row of the sample in the shard, from 0.
+
+    Returns:
+        A new array with the type and the shape that ``placement`` gives for the row.
 
     Raises:
         DataError: The shard has no such row, or its tables or its length are damaged.

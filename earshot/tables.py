@@ -120,7 +120,16 @@ _CONFIRMED_MARK = " [settled]"
 
 
 def describe_missing(detail: str | None, *, is_confirmed: bool) -> str | None:
-    """Return the detail of a missing clip as indexes, commands and the report page show it."""
+    """Return the detail of a missing clip as all pages and commands show it.
+
+    Args:
+        detail: The clip's ``detail`` in the table ``DOWNLOADS``.
+        is_confirmed: The clip's ``is_confirmed`` there.
+
+    Returns:
+        ``detail``, with ``[settled]`` behind it if the reason is confirmed. None stays None unless
+        the reason is confirmed.
+    """
     return f"{detail or ''}{_CONFIRMED_MARK}" if is_confirmed else detail
 
 
@@ -150,6 +159,10 @@ def read_table(path: Path | str, schema: Schema, columns: list[str] | None = Non
         path: The file.
         schema: The table that it must hold.
         columns: Names of the columns to read. None reads all.
+
+    Returns:
+        The table with these columns. Timestamps are in milliseconds, because Parquet has none in
+        seconds.
 
     Raises:
         DataError: The file is absent, damaged, of another table or of another schema version.

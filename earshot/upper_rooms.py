@@ -18,6 +18,12 @@ _ROOT = Path(__file__).resolve().parents[1]
 def import_room(name: str) -> ModuleType:
     """Import a module of an upper room, such as ``eval.score_arrays``.
 
+    Args:
+        name: The dotted name of the module. Its first part is a folder beside ``earshot``.
+
+    Returns:
+        The module.
+
     Raises:
         DataError: Another file has the name of the room, or a package that it needs is absent.
     """

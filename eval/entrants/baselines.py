@@ -46,6 +46,10 @@ def make_baseline(name: str) -> Entrant:
     Args:
         name: one of ``BASELINES``.
 
+    Returns:
+        An entrant of this name. It reads the feature ``flow`` if its maps are made from flow, and
+        no feature otherwise.
+
     Raises:
         ParameterError: there is no such baseline; the message lists them.
     """

@@ -110,7 +110,18 @@ class Entrant:
 def name_entrants(
     runs: Iterable[str], baselines: Iterable[str], *, has_untrained: bool
 ) -> list[str]:
-    """Return the names that an evaluation can give to its own entrants."""
+    """Return the names that an evaluation can give to its own entrants.
+
+    The maps of another system cannot have one of these names.
+
+    Args:
+        runs: names of the models: trained here or released.
+        baselines: ``evaluate.baselines`` of params.yaml.
+        has_untrained: whether each model also takes part before training, as ``<run>_untrained``.
+
+    Returns:
+        The names of models and baselines, ``vision_only`` and ``ceiling``.
+    """
     runs = list(runs)
     untrained = [f"{run}_untrained" for run in runs] if has_untrained else []
     return [*runs, *untrained, *baselines, "vision_only", "ceiling"]

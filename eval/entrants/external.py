@@ -88,7 +88,12 @@ def check_external(external: Mapping[str, str], *, taken: Iterable[str], root: P
 
 
 def find_path(path: str, root: Path) -> Path:
-    """Return the path; a relative one begins at the checkout."""
+    """Return where a file of ``evaluate.external`` is.
+
+    Args:
+        path: as in params.yaml; it may begin with ``~``.
+        root: where a relative path begins: the checkout.
+    """
     return root / Path(path).expanduser()
 
 
@@ -98,6 +103,9 @@ def read_external(path: Path, *, name: str = "") -> ExternalMaps:
     Args:
         path: of the file or the folder.
         name: in the tables; default: that of the file or folder.
+
+    Returns:
+        The maps and their sample ids. A map of a folder is read when it is needed.
 
     Raises:
         DataError: the file has another form, or the folder has no map or two of one sample.
@@ -169,11 +177,16 @@ def _read_picture(path: Path) -> np.ndarray:
 
 
 def make_external(external: ExternalMaps, ids_of: Mapping[str, Sequence[str]]) -> Entrant:
-    """Make the entrant of foreign maps. It takes part on the datasets whose samples it has.
+    """Make the entrant of foreign maps.
+
+    It takes part on the datasets whose samples it has.
 
     Args:
         external: the maps.
         ids_of: dataset -> its sample ids.
+
+    Returns:
+        An entrant that needs no feature and has maps of its own samples only.
 
     Raises:
         DataError: a map belongs to no sample of these datasets.

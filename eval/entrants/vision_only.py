@@ -45,6 +45,10 @@ def make_vision_only(
         datasets: those that have the feature ``detections``; None: all.
         box_rule: of these datasets, so that a detector that finds exactly their boxes is perfect.
             The authors' protocol has its own rule.
+
+    Returns:
+        An entrant that reads the feature ``detections``. Its maps are masks, which the authors'
+        protocol does not normalize.
     """
     return Entrant(
         "vision_only",

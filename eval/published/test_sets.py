@@ -72,6 +72,9 @@ def count_leakage(test_clip_ids: Collection[str], train_clip_ids: Collection[str
     Args:
         test_clip_ids: clips of the test set; one that appears several times counts once.
         train_clip_ids: clips of the training set.
+
+    Returns:
+        The number of clips that are in both.
     """
     train_clip_ids = set(train_clip_ids)
     return sum(name in train_clip_ids for name in set(test_clip_ids))

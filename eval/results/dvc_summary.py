@@ -40,7 +40,13 @@ def summarize_for_dvc(
 
 
 def describe_summary(results: Iterable[Mapping[str, Any]], *, protocol: str, metric: str) -> str:
-    """Return the sentence that explains the keys of ``summary.json`` on the terminal."""
+    """Return the sentence that explains the keys of ``summary.json`` on the terminal.
+
+    Args:
+        results: the list ``results`` of results.json.
+        protocol: the main protocol: only rows under it are in the summary.
+        metric: the comparison metric, whose values the summary holds.
+    """
     models, test_sets = _shorten_names(_choose_rows(results, protocol))
     keys = ", ".join(f"{short} = {name}" for name, short in (models | test_sets).items())
     return f"reports/summary.json: {metric} under {protocol}; {keys or 'there is no model'}"

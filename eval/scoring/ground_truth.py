@@ -74,6 +74,9 @@ def make_ground_truth(
             quotients, and ``int`` of it could fall on the wrong side of a whole pixel.
         per_annotator: in a consensus, count the boxes of one annotator once.
 
+    Returns:
+        The boxes in whole pixels of the 224x224 grid, clipped to it. Without boxes the map is 0.
+
     Raises:
         DataError: the rule is unknown, or a value is not finite.
     """

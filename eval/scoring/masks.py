@@ -16,7 +16,12 @@ SWEPT_THRESHOLDS = tuple(0.05 * i for i in range(1, 20))
 
 
 def compute_iou(is_marked: np.ndarray, truth: np.ndarray) -> float:
-    """Return the IoU of two masks; 0 if both are empty."""
+    """Return the IoU (intersection over union) of two masks; 0 if both are empty.
+
+    Args:
+        is_marked: bool, any shape: the pixels that a method marks.
+        truth: bool, the same shape: the pixels of the ground truth.
+    """
     union = np.count_nonzero(is_marked | truth)
     return np.count_nonzero(is_marked & truth) / union if union else 0.0
 

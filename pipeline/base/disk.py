@@ -62,7 +62,12 @@ def require_space(folder: Path, num_bytes: int, why: str) -> None:
 
 
 def require_free(folder: Path, num_bytes: int, min_free_bytes: float) -> None:
-    """Check that the disk of ``folder`` keeps ``min_free_bytes`` when ``num_bytes`` are written.
+    """Check that the disk keeps ``min_free_bytes`` when ``num_bytes`` are written.
+
+    Args:
+        folder: An existing folder on the disk.
+        num_bytes: Size of what will be written.
+        min_free_bytes: How much must stay free: ``download.min_free_gigabytes``, in bytes.
 
     Raises:
         RunError: It would have less.

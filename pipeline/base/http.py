@@ -83,6 +83,9 @@ def open_url(
         session: From ``open_session``. Without one, the request has a session of its own.
         timeout_seconds: Limit on connecting and on each silence of the server.
 
+    Yields:
+        The response, with a status below 400. It is closed at the end of the ``with`` block.
+
     Raises:
         ValueError: ``url`` is not an address, or has another scheme.
         requests.HTTPError: The server answered with a status of 400 or more.

@@ -48,7 +48,12 @@ def find_secrets(*, proxy: str | None, cookies_path: str | None) -> frozenset[st
 
 
 def hide_secrets(text: str, secrets: Collection[str]) -> str:
-    """Return ``text`` with ``(hidden)`` in place of each secret."""
+    """Return ``text`` with ``(hidden)`` in place of each secret.
+
+    Args:
+        text: What a tool or a server said.
+        secrets: From ``find_secrets``.
+    """
     # The longest first: a password can be a part of the whole address.
     for word in sorted(secrets, key=len, reverse=True):
         text = text.replace(word, _HIDDEN)

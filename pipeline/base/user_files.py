@@ -87,7 +87,15 @@ def noted_user_files(
 
 
 def have_user_files_changed(project: Project, stage: str, paths: Iterable[Path]) -> bool:
-    """Return whether a stage's files differ from those that it noted, or nothing was noted.
+    """Return whether a stage's files differ from those that it noted.
+
+    Args:
+        project: The checkout.
+        stage: Its name in ``dvc.yaml``, for example ``sources@flickr``.
+        paths: Files and folders that params.yaml names for this stage.
+
+    Returns:
+        True also if nothing was noted, unless there are no paths.
 
     Raises:
         DataError: One of the paths is not there.
