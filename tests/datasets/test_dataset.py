@@ -83,7 +83,8 @@ def test_nothing_else_knows_a_dataset_by_its_name():
     for top in ("earshot", "pipeline", "eval", "train", "stages"):
         for path in sorted((ROOT / top).rglob("*.py")):
             place = path.relative_to(ROOT).as_posix()
-            if place.startswith("pipeline/datasets/"):
+            # The published lists of a dataset are its own, too.
+            if place.startswith(("pipeline/datasets/", "pipeline/lists/vggsound_lists")):
                 continue
             num_files += 1
             found += [
