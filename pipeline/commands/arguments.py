@@ -22,6 +22,12 @@ def protect_ids(words: Sequence[str]) -> list[str]:
     Many of YouTube's ids do. The word after ``--id`` is its value, whatever it looks like.
     Elsewhere ``-abc`` is an id and goes behind a ``--`` at the end, because no command has short
     options of more than one letter.
+
+    Args:
+        words: The words after the name of the program.
+
+    Returns:
+        The words for argparse.
     """
     options, positionals = [], []
     words = list(words)

@@ -256,6 +256,9 @@ def check_test_splits(
         own_tables: Datasets besides those of this folder (``find_own_tables``). None: their names
             are not known here, so any name is accepted.
 
+    Returns:
+        The same mapping, with lists.
+
     Raises:
         ParameterError: It is no such mapping, or names an unknown dataset.
     """

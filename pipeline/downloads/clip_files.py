@@ -55,7 +55,15 @@ def make_file_stem(clip_id: str) -> str:
 
 
 def choose_suffix(name: str, content_type: str = "") -> str:
-    """Return a video's suffix: from its name, else from its content type, else ``.mp4``."""
+    """Return a video's suffix: from its name, else from its content type, else ``.mp4``.
+
+    Args:
+        name: A file name or the path of an address.
+        content_type: What the server says, without parameters, for example ``video/webm``.
+
+    Returns:
+        One of ``VIDEO_SUFFIXES``, with its dot.
+    """
     suffix = os.path.splitext(name)[1].lower()
     if suffix in VIDEO_SUFFIXES:
         return suffix
@@ -63,7 +71,11 @@ def choose_suffix(name: str, content_type: str = "") -> str:
 
 
 def path_of_file_url(url: str) -> Path:
-    """Return the path of a ``file://`` URL; percent-encoded names need not be UTF-8."""
+    """Return the path of a ``file://`` URL; percent-encoded names need not be UTF-8.
+
+    Raises:
+        FetchError: The address names another host than ``localhost``.
+    """
     parts = urllib.parse.urlsplit(url)
     if parts.netloc not in ("", "localhost"):
         raise FetchError(
@@ -78,7 +90,14 @@ def format_path(path: Path | str) -> str:
 
 
 def publish_clip(history: History, clips_dir: Path) -> None:
-    """Move the file of a clip's last success from its work folder to its place."""
+    """Move the file of a clip's last success from its work folder to its place.
+
+    The older file of the clip is removed if it has another name.
+
+    Args:
+        history: Of the clip; its last success must be in the ledger and not be moved yet.
+        clips_dir: The folder with the dataset's media files.
+    """
     assert history.ok is not None
     staged_path = clips_dir / history.ok["file"]["staged"]
     path = clips_dir / history.ok["file"]["path"]
@@ -91,7 +110,14 @@ def publish_clip(history: History, clips_dir: Path) -> None:
 
 
 def publish_staged_clips(histories: Iterable[History], clips_dir: Path) -> None:
-    """Finish what a killed run had entered in the ledger but not moved to its place."""
+    """Finish what a killed run had entered in the ledger but not moved to its place.
+
+    A file moves only if it still has the hash that the ledger says.
+
+    Args:
+        histories: Of all clips of the dataset.
+        clips_dir: The folder with the dataset's media files.
+    """
     for history in histories:
         if history.ok is None:
             continue

@@ -67,7 +67,12 @@ class FetchError(Exception):
 
 
 def make_failure(reason: str | None, text: str) -> ClipResult:
-    """Return the result of a clip that failed; ``reason`` None: read it from the text."""
+    """Return the result of a clip that failed.
+
+    Args:
+        reason: Name of a ``Reason``; None: it is read from the text.
+        text: What the tool or the server said, unchanged.
+    """
     if reason is not None:
         return {"outcome": "failed", "reason": reason, "text": text, "by": "check"}
     return {"outcome": "failed", "reason": classify(text), "text": text, "by": "text"}

@@ -87,10 +87,17 @@ class Parameters:
 
 
 def encode_waveform(waveform: np.ndarray, *, dtype: str) -> np.ndarray:
-    """Convert float32 samples to the stored ``dtype``, same shape.
+    """Convert float32 samples to the type in which they are stored.
 
     int16 keeps the 16 bits that clips have; values beyond -1..1 are clipped. float16 would lose
     five of these bits near full scale.
+
+    Args:
+        waveform: float32 of any shape, full scale is -1 to 1.
+        dtype: ``int16``, ``float16`` or ``float32``.
+
+    Returns:
+        The samples in the same shape. As int16, full scale is -32768 to 32767.
     """
     if dtype != "int16":
         return waveform.astype(dtype)

@@ -171,7 +171,20 @@ def _read_json(path: Path) -> dict | None:
 
 
 def load_dataset(project: Project, name: str, notes: list[str]) -> DatasetInputs:
-    """Load one dataset; a sentence for each input that is absent is added to ``notes``."""
+    """Load the tables, features and maps of one dataset.
+
+    Args:
+        project: The checkout.
+        name: The dataset; its tables of clips and samples must exist.
+        notes: A sentence is added for each input that is absent: the table of downloads, or a feature
+            that the gallery shows.
+
+    Returns:
+        What is there. Arrays and maps are read later, when they are needed.
+
+    Raises:
+        DataError: A table or an index is absent or damaged.
+    """
     # Tables that stages before this one wrote, if they have run.
     downloads = None
     if project.downloads_table_path(name).exists():

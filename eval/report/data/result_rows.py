@@ -82,7 +82,12 @@ def _row_order(row: Mapping, metric: str) -> tuple[int, float, str]:
 
 
 def number_of(row: Mapping, name: str) -> float | None:
-    """Return a finite number of a row, or None."""
+    """Return a finite number of a row, or None.
+
+    Args:
+        row: A row of results.json.
+        name: The key. The result is None if its value is absent, text, a bool, infinite or NaN.
+    """
     value = row.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
@@ -121,13 +126,24 @@ def published_success(rows: Sequence[Mapping]) -> str:
 
 
 def title_of(metric: str, rows: Sequence[Mapping]) -> str:
-    """Return a column's title; of two success rates it says which one was published."""
+    """Return a column's title; of two success rates it says which one was published.
+
+    Args:
+        metric: A key of ``METRIC_TITLES``.
+        rows: The rows of the same table, all under one protocol.
+    """
     is_marked = metric == published_success(rows) == "success_rate_at_30"
     return METRIC_TITLES[metric] + (" (as published)" if is_marked else "")
 
 
 def best_row(rows: Sequence[Mapping], metric: str, kinds: Collection[str]) -> Mapping | None:
-    """Return the row of one of ``kinds`` with the highest ``metric``, or None."""
+    """Return the row with the highest value of a metric, or None.
+
+    Args:
+        rows: Rows of one table. Those without the metric do not count; of equal rows the first wins.
+        metric: A key of the rows; larger is better.
+        kinds: The kinds of entrants that count, such as ``model`` or ``baseline``.
+    """
     best, best_value = None, -math.inf
     for row in rows:
         value = number_of(row, metric)
@@ -137,19 +153,37 @@ def best_row(rows: Sequence[Mapping], metric: str, kinds: Collection[str]) -> Ma
 
 
 def best_own_row(rows: Sequence[Mapping], metric: str) -> Mapping | None:
-    """Return the best model, ours or foreign; without one, the best baseline or untrained one."""
+    """Return the best model, or without a model the best baseline or untrained network.
+
+    Args:
+        rows: Rows of one table. Models are ours or those of other systems.
+        metric: As for ``best_row``.
+
+    Returns:
+        The row, or None where no row has the metric.
+    """
     best = best_row(rows, metric, ("model", "external"))
     return best or best_row(rows, metric, ("baseline", "untrained"))
 
 
 def interval_of(row: Mapping, metric: str) -> tuple[float, float] | None:
-    """Return the two ends of a metric's 95 % interval, or None where there is none."""
+    """Return the two ends of a metric's 95 % interval, or None where there is none.
+
+    Args:
+        row: A row of results.json.
+        metric: A key of the row; its ends are the keys ``<metric>_low`` and ``<metric>_high``.
+    """
     low, high = number_of(row, f"{metric}_low"), number_of(row, f"{metric}_high")
     return None if low is None or high is None else (low, high)
 
 
 def format_interval(interval: tuple[float, float] | None, digits: int = 3) -> str:
-    """Return ``[0.100, 0.200]``, or an empty text where there is no interval."""
+    """Return ``[0.100, 0.200]``, or an empty text where there is no interval.
+
+    Args:
+        interval: From ``interval_of``.
+        digits: The number of decimals.
+    """
     if interval is None:
         return ""
     return f"[{format_number(interval[0], digits)}, {format_number(interval[1], digits)}]"

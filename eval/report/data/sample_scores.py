@@ -60,7 +60,12 @@ def column_of(metric: str) -> str:
 
 
 def restrict(scores: SampleScores, sample_ids: Collection[str]) -> SampleScores:
-    """Return the scores of these samples only."""
+    """Return the scores of some samples only.
+
+    Args:
+        scores: Scores of one dataset under one protocol.
+        sample_ids: The samples to keep. Ids without scores change nothing.
+    """
     wanted = set(sample_ids)
     values = {
         model: {

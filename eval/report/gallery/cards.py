@@ -39,7 +39,12 @@ class GalleryForm:
 
 
 def view_form(cards: Sequence[Card], models: Sequence[str]) -> GalleryForm | None:
-    """Return the form that filters ``cards``, or None where there are no cards."""
+    """Return the form that filters ``cards``, or None where there are no cards.
+
+    Args:
+        cards: From ``CardMaker``. The form offers the datasets, subsets and classes that they have.
+        models: Names in the order of the page. Offered are those with a score or a map on some card.
+    """
     if not cards:
         return None
 

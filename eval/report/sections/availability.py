@@ -94,7 +94,12 @@ class Availability:
 def view_availability(
     datasets: Iterable[DatasetInputs], audits: Sequence[Mapping[str, object]]
 ) -> Availability:
-    """Return the counts of each dataset, and the audits as they are."""
+    """Return the section about what is there: the counts of each dataset, and the audits.
+
+    Args:
+        datasets: The datasets of the page, in its order.
+        audits: Mappings with ``title`` and ``text``, shown as they are.
+    """
     return Availability(tuple(_view_dataset(dataset) for dataset in datasets), tuple(audits))
 
 
@@ -166,7 +171,14 @@ def find_absent_clips(dataset: DatasetInputs) -> list[AbsentClip]:
 
 
 def count_reasons(absent_clips: Iterable[AbsentClip]) -> tuple[ReasonCount, ...]:
-    """Count the clips of each reason, the most frequent reason first."""
+    """Count the clips of each reason.
+
+    Args:
+        absent_clips: From ``find_absent_clips``.
+
+    Returns:
+        The counts, the most frequent reason first. Clips without a reason are a row of their own.
+    """
     clips_of: dict[str, list[AbsentClip]] = {}
     for clip in absent_clips:
         clips_of.setdefault(clip.reason or _NO_REASON, []).append(clip)

@@ -71,7 +71,15 @@ class SubsetBreakdowns:
 
 
 def success_curves(scores: SampleScores, models: Sequence[str]) -> dict[str, list[float]]:
-    """Return, by model, the share of samples with ciou >= each of ``AUC_THRESHOLDS``."""
+    """Return the success curve of each model: its success rate at each threshold.
+
+    Args:
+        scores: Scores of one test set under one protocol.
+        models: Names in the order of the page. A model without a score is left out.
+
+    Returns:
+        By model, the share (0 to 1) of the scored samples with ciou >= each of ``AUC_THRESHOLDS``.
+    """
     curves = {}
     for model in models:
         by_sample = scores.values.get(model, {})

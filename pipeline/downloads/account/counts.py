@@ -38,7 +38,13 @@ class ClipCounts:
 
 
 def count_clips(project: Project, dataset: str) -> ClipCounts:
-    """Return the counts of a dataset's clips; clips that no run has seen yet are pending."""
+    """Return the counts of a dataset's clips; clips that no run has seen yet are pending.
+
+    Args:
+        project: The checkout. Its tables of clips and of downloads are read, and the names of the
+            files in the clips folder.
+        dataset: Name of the dataset. Without a table of clips, all counts are 0.
+    """
     clips_path = project.clips_table_path(dataset)
     if not clips_path.exists():
         return ClipCounts(dataset, has_sources=False)
@@ -162,7 +168,15 @@ def count_reasons(downloads: pa.Table) -> list[dict[str, Any]]:
 
 
 def find_outlooks(reasons: pa.ChunkedArray, are_confirmed: pa.ChunkedArray) -> pa.Array:
-    """Return ``Reason.outlook`` for each row of two columns; without a reason: ``retry``."""
+    """Return ``Reason.outlook`` for each row of two columns; without a reason: ``retry``.
+
+    Args:
+        reasons: (n,) names of reasons, or null.
+        are_confirmed: (n,) as ``is_confirmed`` in the table ``DOWNLOADS``; null counts as False.
+
+    Returns:
+        (n,) ``permanent``, ``confirm`` or ``retry``.
+    """
     # There are few reasons and up to hundreds of thousands of rows: decide once a reason.
     by_reason = {
         (name, is_confirmed): find_reason(name).outlook(is_confirmed=is_confirmed)
@@ -243,6 +257,14 @@ def list_missing_clips(
 
 def read_downloads(project: Project, dataset: str, columns: list[str]) -> pa.Table:
     """Read columns of a dataset's ``downloads.parquet``.
+
+    Args:
+        project: The checkout.
+        dataset: Name of the dataset.
+        columns: Names of the columns of ``DOWNLOADS`` to read.
+
+    Returns:
+        A table with these columns, one row for each clip.
 
     Raises:
         DataError: the download stage has not run, or wrote a table of another version.

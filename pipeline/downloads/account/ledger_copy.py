@@ -22,7 +22,12 @@ from pipeline.downloads.account.ledger import Ledger, iter_lines
 
 
 def publish_copy(ledger_path: Path, copy_path: Path) -> None:
-    """Write the compressed copy of a ledger; equal ledgers give equal bytes."""
+    """Write the compressed copy of a ledger; equal ledgers give equal bytes.
+
+    Args:
+        ledger_path: The ledger, JSON lines. If it does not exist, the copy is empty.
+        copy_path: Where the copy (gzip) appears.
+    """
     # In pieces: a ledger can have a million entries.
     with contextlib.ExitStack() as stack:
         temporary_path = stack.enter_context(publish(copy_path))
