@@ -170,6 +170,9 @@ def read_ids(
         what: The same in words, for error messages.
         has_frame_column: Accept a second column: an integer that no known loader reads.
 
+    Returns:
+        The ids, at least one, each once.
+
     Raises:
         DataError: A line is no id or appears twice (the message names it), or the list is empty.
     """

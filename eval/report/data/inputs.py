@@ -176,8 +176,8 @@ def load_dataset(project: Project, name: str, notes: list[str]) -> DatasetInputs
     Args:
         project: The checkout.
         name: The dataset; its tables of clips and samples must exist.
-        notes: A sentence is added for each input that is absent: the table of downloads, or a feature
-            that the gallery shows.
+        notes: A sentence is added for each absent input: the table of downloads, or a feature that
+            the gallery shows.
 
     Returns:
         What is there. Arrays and maps are read later, when they are needed.

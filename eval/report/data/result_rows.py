@@ -140,7 +140,7 @@ def best_row(rows: Sequence[Mapping], metric: str, kinds: Collection[str]) -> Ma
     """Return the row with the highest value of a metric, or None.
 
     Args:
-        rows: Rows of one table. Those without the metric do not count; of equal rows the first wins.
+        rows: Rows of one table. Those without the metric do not count; of equals the first wins.
         metric: A key of the rows; larger is better.
         kinds: The kinds of entrants that count, such as ``model`` or ``baseline``.
     """

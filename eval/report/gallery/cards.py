@@ -43,7 +43,7 @@ def view_form(cards: Sequence[Card], models: Sequence[str]) -> GalleryForm | Non
 
     Args:
         cards: From ``CardMaker``. The form offers the datasets, subsets and classes that they have.
-        models: Names in the order of the page. Offered are those with a score or a map on some card.
+        models: Names in the order of the page. The form offers those that have a score or a map.
     """
     if not cards:
         return None
