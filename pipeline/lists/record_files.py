@@ -24,6 +24,9 @@ def read_records(path: Path) -> list[Record]:
     Args:
         path: CSV with a line of column names, JSON lines (one object each), or Parquet.
 
+    Returns:
+        At least one record, in the order of the file.
+
     Raises:
         DataError: the file is absent or cannot be read; the message names the line.
     """

@@ -113,6 +113,9 @@ def validate_clip(
         needs_sound: Whether a file without sound is refused. Otherwise it gets the flag
             ``no_audio``.
 
+    Returns:
+        Its duration, size, codecs and flags, as the downloads table records them.
+
     Raises:
         MediaError: ``corrupt``, ``no_video``, ``no_audio`` or ``too_short``. The message does not
             name the file.

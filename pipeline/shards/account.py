@@ -40,7 +40,14 @@ class IndexCounts:
 
 
 def count_index(index: pa.Table) -> IndexCounts:
-    """Count the rows of a table INDEX; only the columns ``status`` and ``reason`` are used."""
+    """Count the samples of an index by status and reason.
+
+    Args:
+        index: Table INDEX; only the columns ``status`` and ``reason`` are used.
+
+    Returns:
+        The counts, which add up. Reasons are in alphabetical order.
+    """
     pairs = zip(index.column("status").to_pylist(), index.column("reason").to_pylist(), strict=True)
     # The order enters the account's bytes, so it must not depend on the index's order.
     counts = sorted(Counter(pairs).items(), key=str)
@@ -58,7 +65,14 @@ def account_path(project: Project, dataset: str, feature: str) -> Path:
 
 
 def write_account(project: Project, dataset: str, feature: str, *, num_bytes: int) -> None:
-    """Write the account of a feature from its index; ``num_bytes`` is the size of its shards."""
+    """Write the account of a feature from its index.
+
+    Args:
+        project: The checkout.
+        dataset: Name of the dataset.
+        feature: Name of the feature or variant, which is also the name of its folder.
+        num_bytes: Size of the feature's shards.
+    """
     text = _format_account(project.feature_dir(dataset, feature) / INDEX_NAME, num_bytes=num_bytes)
     path = account_path(project, dataset, feature)
     with explain_os_errors(path.parent):

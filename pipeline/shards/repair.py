@@ -56,7 +56,9 @@ def repair_feature(
     options: BuildOptions = BuildOptions(),  # noqa: B008 - frozen
     extract: Extract = extract_features,
 ) -> RepairReport:
-    """Remove damaged shards, then build the feature: its folder and its index are whole again.
+    """Remove damaged shards and build them again.
+
+    Afterwards the folder of the feature and its index are whole.
 
     Args:
         feature: With the parameters that the folder was built with.
@@ -67,8 +69,12 @@ def repair_feature(
         options: How the build runs.
         extract: What computes the arrays of a clip.
 
+    Returns:
+        What became of each damaged shard, and what the build did.
+
     Raises:
-        DataError: The folder was built with other parameters or clips.
+        DataError: The folder was built with other parameters or clips, or a folder has the name of
+            a shard.
         RunError: As ``build_feature`` does.
     """
     folders = folders.resolve()
@@ -104,14 +110,22 @@ def repair_feature(
 
 
 def remove_damaged_files(damages: Sequence[Damage], folders: FeatureFolders) -> list[str]:
-    """Unlink damaged and foreign files in the store, in the output folder and in DVC's cache.
+    """Remove damaged and foreign files from the store, the output folder and DVC's cache.
 
     Hard links make them one file with three names. If DVC kept its name, it would bring the damage
     back. A name whose file is whole stays, and the build takes the shard from there. The catalog
     still lists a removed shard, so that the build knows which samples it held.
 
+    Args:
+        damages: What ``verify_feature`` found.
+        folders: The folders of the feature.
+
     Returns:
         The names of the files, sorted; those of missing files, too.
+
+    Raises:
+        DataError: A folder has the name of a damaged shard. Nothing was removed.
+        RunError: The store cannot be locked, or the disk fails.
     """
     folders = folders.resolve()
     names = sorted({damage.path.name for damage in damages if damage.path.suffix == ".h5"})

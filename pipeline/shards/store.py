@@ -272,6 +272,9 @@ def prune_store(store_dir: Path, output_dirs: Sequence[Path], *, is_dry_run: boo
             its variants.
         is_dry_run: Only report what would be removed.
 
+    Returns:
+        The removed shards, or those that would be removed, and their bytes.
+
     Raises:
         RunError: Another process writes to the store.
         DataError: An index is not readable.

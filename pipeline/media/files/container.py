@@ -112,6 +112,10 @@ def has_dropped_frames(container: InputContainer, stream: av.VideoStream) -> boo
     """Return whether an AVI has frames without data, as captures do.
 
     FFmpeg counts some of them twice after it has sought.
+
+    Args:
+        container: An open file. The result is False for any other format than AVI.
+        stream: Its video stream.
     """
     if container.format.name != "avi":
         return False

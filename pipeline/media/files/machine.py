@@ -20,7 +20,12 @@ _SOME_MEMORY_BYTES = 1 << 26
 def is_machine_to_blame(error: BaseException | None, path: Path) -> bool:
     """Return whether a file could not be read because of this machine.
 
-    Where FFmpeg's word is not enough, the file is read and some memory is taken.
+    FFmpeg's error alone cannot always tell. Then this function reads the whole file and allocates
+    some memory, to see whether the machine fails again.
+
+    Args:
+        error: What reading the file raised. None is no error of the machine.
+        path: The file.
     """
     if not is_machine_error(error):
         return False
@@ -36,7 +41,14 @@ def is_ffmpegs_own(error: BaseException | None) -> bool:
 
 
 def find_machine_error(path: Path) -> OSError | None:
-    """Read a file and take some memory; return the error of this machine that prevents it."""
+    """Read a file and allocate some memory, to see whether this machine prevents it.
+
+    Args:
+        path: The file. A file that does not exist is no error of the machine.
+
+    Returns:
+        The error that was raised; None if everything worked.
+    """
     try:
         with open(path, "rb") as file:
             while file.read(_SOME_MEMORY_BYTES):

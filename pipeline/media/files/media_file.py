@@ -97,9 +97,14 @@ class MediaFile:
 
 @contextlib.contextmanager
 def name_errors(path: Path) -> Iterator[None]:
-    """Turn the exceptions of FFmpeg into MediaError that name the file.
+    """Turn FFmpeg's exceptions in the body into MediaError that name the file.
 
     Errors of this machine, such as too many open files, stay OSError: the file is not to blame.
+
+    Raises:
+        MediaError: ``no_file`` if the file does not exist, ``corrupt`` if FFmpeg cannot read it. A
+            MediaError of the body keeps its reason.
+        OSError: This machine could not read the file.
     """
     try:
         yield

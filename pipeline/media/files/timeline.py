@@ -202,8 +202,14 @@ def read_announced_duration(
 ) -> float | None:
     """Return how long a stream should last: by its own header, else by the file's.
 
-    This is a promise that the packets may break; a clip's duration is ``find_duration``. None
-    where the headers say nothing or something implausible.
+    The packets can end earlier. A clip's duration is ``find_duration``.
+
+    Args:
+        container: An open file.
+        stream: One of its streams; None: only the file's header counts.
+
+    Returns:
+        The duration in seconds. None where the headers say nothing or something implausible.
     """
     if stream is None or stream.duration is None or stream.time_base is None:
         return None if _has_other_streams(container) else read_header_duration(container)
