@@ -50,12 +50,17 @@ def clip_id_of(relative_path: str) -> str:
 
 
 def printable(relative_path: str) -> str:
-    """Replace bytes of a name that are not UTF-8; no table can hold them."""
+    """Return a name with its bytes that are not UTF-8 replaced; no table can hold them."""
     return os.fsencode(relative_path).decode("utf-8", "replace")
 
 
 def sample_id_of(clip_id: str, time_seconds: float | None) -> str:
-    """Return the id of a sample at a time of a clip; None: at the centre."""
+    """Return the id of a sample at a time of a clip.
+
+    Args:
+        clip_id: Of its clip.
+        time_seconds: From the beginning of the clip's file; None: at its centre.
+    """
     if time_seconds is None:
         return clip_id
     # Milliseconds with leading zeros: sorted ids are in order of time.
@@ -69,6 +74,9 @@ def make_sample(record: Record, clip_id: str, splits: list[str]) -> dict[str, An
         record: The row.
         clip_id: Of its clip.
         splits: Of its clip (``read_splits``).
+
+    Returns:
+        Column -> value. Boxes are normalized and clipped to the frame.
 
     Raises:
         DataError: A value is not as expected.
@@ -124,7 +132,12 @@ def read_splits(record: Record, default_split: str) -> list[str]:
 
 
 def read_seconds(where: str, values: Mapping[str, Any], column: str) -> float | None:
-    """Return a time; None where the column is empty.
+    """Return the time in a column; None where the column is empty.
+
+    Args:
+        where: Place of the row, for error messages.
+        values: Column -> value of the row.
+        column: The column to read.
 
     Raises:
         DataError: It is no number of seconds, or below 0.
@@ -135,7 +148,18 @@ def read_seconds(where: str, values: Mapping[str, Any], column: str) -> float | 
 
 
 def require(where: str, column: str, value: Any, is_right: bool, what: str) -> None:
-    """Raise ``DataError`` with place, column, value and expectation unless ``is_right``."""
+    """Raise an error that names place, column and value unless the value is right.
+
+    Args:
+        where: Place of the row, for example ``birds.csv, line 3``.
+        column: Where in the row the value is.
+        value: What was found.
+        is_right: Whether the value is as expected.
+        what: What was expected, in words.
+
+    Raises:
+        DataError: ``is_right`` is False.
+    """
     if not is_right:
         raise DataError(f"{where}, column {column}: is {quote(str(value))}, expected {what}")
 

@@ -149,6 +149,10 @@ def select(ids: Iterable[str], limit: int | None) -> list[str]:
 def check_splits(splits: tuple[str, ...], known: Iterable[str]) -> None:
     """Check the parameter ``splits`` of a list-based dataset.
 
+    Args:
+        splits: The splits that were chosen.
+        known: The splits that the dataset has.
+
     Raises:
         ValueError: Splits are unknown or named twice. A dataclass lets it pass from its
             ``__post_init__``.

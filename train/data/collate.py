@@ -47,6 +47,10 @@ def collate(
         native_heights: height in pixels of the frames that flow was computed from. Needed with
             flow.
 
+    Returns:
+        feature -> groups of equal shape for images, one tensor for sounds; see the module's
+        docstring.
+
     Raises:
         DataError: sounds differ in shape, or flow has an unexpected shape.
     """

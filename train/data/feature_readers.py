@@ -18,6 +18,9 @@ def open_readers(
         features_dirs: feature -> folder with its shards and index.
         names: the features to open.
 
+    Returns:
+        feature -> its reader.
+
     Raises:
         DataError: a feature has no folder, or its folder has no index.
     """

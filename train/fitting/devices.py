@@ -76,6 +76,9 @@ def plan_trainer(
         environment: the variables in which a launcher says how many processes it started; None:
             those of this process.
 
+    Returns:
+        The options of Lightning's trainer, and what else the hardware decides.
+
     Raises:
         ParameterError: the hardware is not there, a launcher started another number of processes,
             or the batch cannot be shared equally.

@@ -106,6 +106,9 @@ def fit(
         state_key: a hash of what else must be the same to resume, such as the cached features.
         is_quiet: print only warnings and the last line of progress.
 
+    Returns:
+        The best epoch and its score, the numbers of samples, and the values of every epoch.
+
     Raises:
         ParameterError: the parameters do not fit the samples or the hardware.
         DataError: two sets share a video, a feature is not cached, or too few samples are.

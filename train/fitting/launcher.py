@@ -90,6 +90,9 @@ def find_launch(environment: Mapping[str, str]) -> Launch:
     Args:
         environment: the variables.
 
+    Returns:
+        The launcher, the number of processes that it started, and the place of this one.
+
     Raises:
         ParameterError: they contradict each other, or are of a launcher that is not known here.
     """

@@ -28,6 +28,9 @@ def make_detections_feature(parameters: Parameters, *, weights_dir: Path) -> Fea
         parameters: The detector and its weights.
         weights_dir: COCO weights are fetched into this folder unless they are there.
 
+    Returns:
+        The feature. Each worker process loads the network when it computes its first frame.
+
     Raises:
         DataError: The weights cannot be had, or are not of this detector.
     """

@@ -120,6 +120,9 @@ def load_predictor(
         device: As for ``Predictor``.
         weights_dir: As for ``Predictor``.
 
+    Returns:
+        A predictor whose network is in evaluation mode.
+
     Raises:
         DataError: The folder holds no model.
     """

@@ -77,7 +77,10 @@ def make_input_format(parameters: TrainingParameters, **further: Any) -> InputFo
 
 
 def full_precision(values: torch.Tensor) -> torch.Tensor:
-    """Turn half precision into float32, so that values are compared and summed in full."""
+    """Return values of half precision as float32, and all others as they are.
+
+    Sums and comparisons would lose digits in half precision.
+    """
     return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
 
 

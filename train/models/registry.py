@@ -88,5 +88,5 @@ def features_read(parameters: TrainingParameters) -> tuple[str, ...]:
 
 
 def load_method(method: str) -> ModuleType:
-    """Import the module of a method that ``METHODS`` names."""
+    """Return the module of a method that ``METHODS`` names."""
     return importlib.import_module(f"train.models.{method}")

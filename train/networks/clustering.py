@@ -33,7 +33,12 @@ def cluster_places(features: torch.Tensor, num_clusters: int) -> tuple[torch.Ten
 
 
 def measure_distances(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Return the Euclidean distances (n, k, m) between vectors (n, k, c) and (n, m, c)."""
+    """Return the Euclidean distances (n, k, m) between two sets of vectors.
+
+    Args:
+        first: (n, k, c).
+        second: (n, m, c), compared with ``first`` of the same sample.
+    """
     squares = (
         first.square().sum(2)[:, :, None]
         - 2 * first @ second.transpose(1, 2)

@@ -213,6 +213,9 @@ def make_encoder(
         map_stride: likewise.
         layout: further arguments of ``ResNetEncoder``.
 
+    Returns:
+        A network that turns (n, in_channels, h, w) into (n, num_features, h', w').
+
     Raises:
         ParameterError: torchvision has no such classifier, or it has no such width or stride.
     """

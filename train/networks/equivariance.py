@@ -28,6 +28,9 @@ def draw_transform(angle_draws: torch.Tensor) -> Transform:
     Args:
         angle_draws: (n,) uniform in [0, 1), one for each frame. Scale and mirroring are drawn from
             torch's generator.
+
+    Returns:
+        A transform of n frames, with whole angles from -30 to 30 degrees.
     """
     angles = (angle_draws * (2 * _LARGEST_ANGLE + 1)).floor() - _LARGEST_ANGLE
     is_small, is_mirrored = (torch.rand(2) < 0.5).tolist()

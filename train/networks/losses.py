@@ -20,7 +20,12 @@ _RANGE_EPSILON = 1e-5  # of FNAC's code: a map that is constant has a range of 0
 
 
 def own_similarity(visual: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
-    """Return the cosine map of each frame with its own sound, (n, h, w)."""
+    """Return the cosine map of each frame with its own sound, (n, h, w).
+
+    Args:
+        visual: (n, c, h, w), of unit norm over channels.
+        audio: (n, c), of unit norm; row i is the sound of frame i.
+    """
     return torch.einsum("nchw,nc->nhw", visual, audio)
 
 
@@ -75,7 +80,18 @@ def trimap_logits(
 
 
 def trimap_loss(visual: torch.Tensor, audio: torch.Tensor, **options) -> torch.Tensor:
-    """Compute the cross entropy of ``trimap_logits``; the first column is the right one."""
+    """Compute the cross entropy of ``trimap_logits``.
+
+    The right answer is the first column: the places that sound.
+
+    Args:
+        visual: (n, c, h, w), of unit norm over channels.
+        audio: (n, c), of unit norm.
+        options: further arguments of ``trimap_logits``.
+
+    Returns:
+        The mean over the frames, a scalar.
+    """
     logits = trimap_logits(visual, audio, **options)
     return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
 
@@ -202,9 +218,15 @@ def _log_joint(
 
 
 def clip_loss(first: torch.Tensor, second: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
-    """Compute CLIP's loss between two sets of embeddings (n, c), the mean of both directions.
+    """Compute CLIP's loss between two sets of embeddings.
 
-    ``log_scale`` is the logarithm of the factor of the logits, which CLIP learns.
+    Args:
+        first: (n, c); embeddings are normalized here.
+        second: (n, c); row i belongs to row i of ``first``.
+        log_scale: scalar, the logarithm of the factor of the logits, which CLIP learns.
+
+    Returns:
+        The mean over rows and over both directions, a scalar.
     """
     logits = log_scale.exp() * F.normalize(first, dim=1) @ F.normalize(second, dim=1).T
     return _symmetric_cross_entropy(logits, reduction="mean")

@@ -86,7 +86,15 @@ def decibels(mel: torch.Tensor, *, dynamic_range: float | None = None) -> torch.
 
 
 def fit_length(waveforms: torch.Tensor, num_samples: int) -> torch.Tensor:
-    """Cut the middle out of waveforms (n, any), or repeat them: (n, num_samples)."""
+    """Cut the middle out of long waveforms, and repeat short ones.
+
+    Args:
+        waveforms: (n, any).
+        num_samples: the length of the result.
+
+    Returns:
+        (n, num_samples). A repeated waveform begins with its own beginning.
+    """
     num_given = waveforms.shape[1]
     if num_given >= num_samples:
         first = (num_given - num_samples) // 2

@@ -67,6 +67,6 @@ def upsample_aligned(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def min_max(maps: torch.Tensor) -> torch.Tensor:
-    """Scale each map of (n, h, w) to 0..1; a constant map becomes 0."""
+    """Return each map of (n, h, w) scaled to 0..1; a constant map becomes 0."""
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     return (maps - low) / (high - low).clamp_min(torch.finfo(maps.dtype).tiny)

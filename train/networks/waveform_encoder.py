@@ -40,7 +40,19 @@ class Spectrogram(nn.Module):
 def make_waveform_encoder(
     backbone: str, *, width: int = FULL_WIDTH, uses_batch_statistics: bool = False
 ) -> "WaveformEncoder":
-    """Make the encoder of waveforms on a backbone; ``width`` is for ResNets."""
+    """Make an encoder of waveforms with random weights.
+
+    Args:
+        backbone: a ResNet, or another convolutional classifier of torchvision.
+        width: of a ResNet, as for ``ResNetEncoder``; other backbones have their own.
+        uses_batch_statistics: as for ``WaveformEncoder``.
+
+    Returns:
+        A network that turns waveforms (n, num_samples) into embeddings (n, num_features).
+
+    Raises:
+        ParameterError: the backbone has no trunk of convolutions that is known here.
+    """
     if is_resnet(backbone):
         return _WaveformResNet(backbone, uses_batch_statistics=uses_batch_statistics, width=width)
     return _WaveformFeatures(backbone, uses_batch_statistics=uses_batch_statistics)

@@ -103,12 +103,22 @@ def obtain_run(
 
 
 def is_finished(training_dir: Path, name: str) -> bool:
-    """Return whether a run of this name, with whatever key, is kept."""
+    """Return whether a run of this name, with whatever key, is kept.
+
+    Args:
+        training_dir: where finished runs are kept, a folder for each name.
+        name: of the run.
+    """
     return (Path(training_dir) / name / _FINISHED_NAME / KEY_NAME).is_file()
 
 
 def find_finished(training_dir: Path, key: str) -> Path | None:
-    """Return the folder of the finished run with ``key``, of any name; None if there is none."""
+    """Return the folder of the finished run with ``key``; None if there is none.
+
+    Args:
+        training_dir: where finished runs are kept, a folder for each name. All names are searched.
+        key: of the run, see ``compute_run_key``.
+    """
     for path in sorted(Path(training_dir).glob(f"*/{_FINISHED_NAME}/{KEY_NAME}")):
         if path.read_text() == key:
             return path.parent

@@ -16,6 +16,10 @@ from train.runs.settings import RunData, read_run_data, read_run_parameters
 def check_run(project: Project, name: str) -> None:
     """Check the section of a run, whether or not the run is chosen.
 
+    Args:
+        project: whose params.yaml is read.
+        name: of a run of section ``train``.
+
     Raises:
         ParameterError: a key or a value is wrong.
     """
@@ -29,8 +33,12 @@ def check_run(project: Project, name: str) -> None:
 def check_chosen_run(project: Project, name: str) -> None:
     """Check that a run of ``models`` finds its dataset, its splits and its features.
 
+    Args:
+        project: whose params.yaml is read.
+        name: of a run that ``models`` names.
+
     Raises:
-        ParameterError: it does not.
+        ParameterError: it does not find one of them, or its protocol is not evaluated.
     """
     data = read_run_data(project, name)
     dataset = data.find_dataset(project)

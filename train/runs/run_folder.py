@@ -143,6 +143,9 @@ def read_run(run_dir: Path) -> dict[str, Any]:
     Args:
         run_dir: folder of the run.
 
+    Returns:
+        Where the weights come from, and the parameters of the run, by key.
+
     Raises:
         DataError: the file is not there or is damaged.
     """

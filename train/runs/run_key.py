@@ -42,6 +42,9 @@ def compute_run_key(parameters: TrainingParameters, inputs: RunInputs, *, source
         parameters: of the run that trains the weights.
         inputs: what it reads.
         source_dir: the folder that holds the package ``train``.
+
+    Returns:
+        A SHA-256 as 64 hexadecimal digits.
     """
     content = [
         as_mapping(parameters),

@@ -99,6 +99,9 @@ def read_run_data(project: Project, name: str) -> RunData:
         name: of a run of section ``train``. Keys come from its preset as those of
             ``read_run_parameters`` do.
 
+    Returns:
+        The keys ``dataset``, ``features`` and ``protocol`` of the run.
+
     Raises:
         ParameterError: a value is of another type, or a variant replaces nothing.
     """

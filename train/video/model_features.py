@@ -31,6 +31,9 @@ def make_features(predictor: Predictor, recorded: Mapping[str, Mapping[str, Any]
         predictor: Of the model.
         recorded: Feature -> its parameters at training, from ``run_folder.read_features``. A
             feature that is not there gets the parameters of the method's authors.
+
+    Returns:
+        The features in the order of ``predictor.reads``.
     """
     presets = _PUBLISHED_PRESETS.get(predictor.method, {})
     features = []

@@ -227,10 +227,19 @@ def load_soundnet(path: Path) -> SoundNet:
 
 
 def hash_first_weights(parameters: TrainingParameters) -> str | None:
-    """Hash the files that a training begins with; None: there are none.
+    """Hash the files that a training begins with.
 
     These are the file of ``init`` and, for methods that have them, of ``teacher_weights`` and
     ``labels``.
+
+    Args:
+        parameters: Of the run.
+
+    Returns:
+        The SHA-256 of the file; of several files, that of their hashes. None: there are no files.
+
+    Raises:
+        DataError: The file that ``init`` names is not there.
     """
     others = [getattr(parameters, name, "imagenet") for name in ("teacher_weights", "labels")]
     paths = [find_init_file(parameters), *(Path(other).expanduser() for other in others)]
@@ -250,6 +259,9 @@ def load_classifier(
         source: ``imagenet`` (fetched), or the path of a file with torchvision's weights.
         needs_head: Whether the file must hold the head ``fc``.
         weights_dir: Folder for fetched weights; None: torch's own.
+
+    Returns:
+        The network with its head, whose weights are random if the file has none.
 
     Raises:
         DataError: The weights cannot be fetched or read, or do not fit.
