@@ -1,9 +1,9 @@
-"""Build a feature: bring it for all samples into its folder, and compute only what the store lacks.
+"""Build a feature: fill its folder, and compute only the arrays that the store does not have.
 
 ``build_feature`` makes a request for each sample, plans tasks for the arrays that the store does
 not have (``plan.py``), runs them on Dask (``task_run.py``, ``tasks.py``), links the shards that
-are in use into the output folder and writes the index last. A build that was killed and started
-again, or had another number of workers, ends with the same bytes.
+are in use into the output folder and writes the index last. The bytes are the same if a build was
+killed and started again, or if it had another number of workers.
 """
 
 import os
@@ -117,7 +117,7 @@ def build_feature(
     companions: Sequence[Feature] = (),
     extract: Extract = extract_features,
 ) -> BuildReport:
-    """Make the output folder hold the feature of every sample: its shards, and the index.
+    """Fill the output folder of a feature: the shards of all samples, and the index.
 
     A failure is remembered like an array. It is tried again only if its reason is in
     ``options.retry_reasons``, or if the clip's file was not as the downloads table says.
@@ -136,8 +136,8 @@ def build_feature(
         What was found and done.
 
     Raises:
-        RunError: More samples failed than ``options.max_failed_fraction`` allows (everything is
-            kept and indexed before), the disk refuses a write, or the cluster is lost.
+        RunError: More samples failed than ``options.max_failed_fraction`` allows (all arrays are
+            kept, and the index is written), the disk refuses a write, or the cluster is lost.
         DataError: The tables contradict themselves.
     """
     start = time.monotonic()
@@ -146,8 +146,8 @@ def build_feature(
     requests = make_requests(feature, samples, clips, absences)
 
     with explain_os_errors(folders.store_dir), ExitStack() as stack:
-        # Each store is locked until the end: another build of the feature waits. In the order of
-        # the names, so that two builds do not wait for each other.
+        # Each store is locked until the end: another build of the feature waits. All builds lock
+        # in the order of the names, so that two builds cannot wait for each other.
         names = sorted({feature.name, *(other.name for other in companions)})
         stores = {
             name: stack.enter_context(
@@ -215,14 +215,14 @@ def _require_clips(
     folders: FeatureFolders,
     max_failed_fraction: float,
 ) -> None:
-    """Stop before anything is changed if the build would fail for want of media files.
+    """Stop before anything is changed if the build would fail because media files are absent.
 
     `dvc pull` brings features without the clips, and `clips drop` removes them. A changed parameter
     would then replace arrays by failures.
 
     Raises:
-        RunError: Of the samples whose clip is ``ok``, more lack its file than may fail, or all do,
-            or one of them has an array now.
+        RunError: The files of clips that are ``ok`` are absent, and this concerns all samples, more
+            samples than may fail, or a sample that has an array now.
     """
     num_with_clip = sum(request.key is not None for request in requests)
     absent = {
@@ -291,7 +291,7 @@ def _run_tasks(
 
 def _publish_companion(store: Store, new_shards: Collection[str]) -> None:
     store.adopt(sorted(new_shards))
-    # Those that earlier builds left when they were interrupted.
+    # Also the shards that interrupted builds left.
     store.adopt(store.select_whole(store.find_unlisted()))
     store.publish()
 

@@ -26,7 +26,7 @@ def find_cached_files(output_dir: Path | str) -> dict[str, Path]:
         output_dir: The folder, an output of a DVC stage. It need not exist.
 
     Returns:
-        By file name, the path in DVC's cache, of those that are there. Empty outside of DVC.
+        File name -> path in DVC's cache, for the files that are there. Empty where DVC is not used.
 
     Raises:
         DataError: ``dvc.lock`` is not valid YAML.

@@ -32,6 +32,6 @@ class KeyMaker:
 
 
 def make_task_id(feature_name: str, keys: list[str]) -> str:
-    """Return the identity of a shard: a hash of the keys that it was asked for, in their order."""
+    """Return the identity of a shard: a hash of the keys of its samples, in their order."""
     text = "\n".join([str(SCHEMA_VERSION), feature_name, *keys])
     return hashlib.sha256(text.encode()).hexdigest()[:_TASK_DIGITS]

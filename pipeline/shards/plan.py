@@ -14,8 +14,8 @@ from pipeline.shards.keys import make_task_id
 from pipeline.shards.requests import Clip, Request
 from pipeline.shards.store import Store
 
-# When there is little to compute, shards are smaller, so that there are this many tasks for the
-# workers. No shard gets smaller than the minimum for that.
+# When there is little to compute, shards get smaller, so that the workers have this many tasks. But
+# they do not get smaller than the minimum.
 _MIN_TASKS, _MIN_SHARD_SAMPLES = 16, 8
 
 
@@ -54,7 +54,7 @@ class Task:
 
     @property
     def num_samples(self) -> int:
-        """How many samples the first shard was asked for."""
+        """How many samples the first shard is made for."""
         return len(self.shards[0].keys)
 
 
@@ -68,7 +68,7 @@ class Companion:
 
 
 def make_companion(feature: Feature, store: Store, requests: Iterable[Request]) -> Companion:
-    """Make a companion from one request for each sample: those whose array its store lacks."""
+    """Make a companion; it keeps the requests whose array its store does not have."""
     new = {
         request.sample_id: request
         for request in requests
@@ -92,9 +92,10 @@ class Planner:
     def plan(self) -> list[Task]:
         """Return the tasks that remain, and adopt the shards that an interrupted build left.
 
-        The catalog decides how samples are grouped. Shards of an interrupted build usually fit the
-        same plan, made again: their tasks are done. If samples or clips have changed since, they do
-        not fit. Then all of them enter the catalog, and the rest is planned anew.
+        The catalog decides how samples are grouped. The plan of an interrupted build usually comes
+        out the same again. Then the tasks of its shards are done. If samples or clips have changed
+        since, the shards fit no task. Then all of them enter the catalog, and the rest is planned
+        again.
         """
         tasks = self._plan_missing()
 
@@ -148,7 +149,7 @@ class Planner:
     def _plan_companion_shards(
         self, group: Sequence[Request], planned_keys: set[str | None]
     ) -> list[PlannedShard]:
-        """Add companions to a task, for the samples of which they use the same clip.
+        """Add companions to a task, for the samples for which they use the same clip.
 
         Args:
             group: The samples of the task.

@@ -112,9 +112,9 @@ def repair_feature(
 def remove_damaged_files(damages: Sequence[Damage], folders: FeatureFolders) -> list[str]:
     """Remove damaged and foreign files from the store, the output folder and DVC's cache.
 
-    Hard links make them one file with three names. If DVC kept its name, it would bring the damage
-    back. A name whose file is whole stays, and the build takes the shard from there. The catalog
-    still lists a removed shard, so that the build knows which samples it held.
+    Hard links make a shard one file with three names. If the name in DVC's cache stayed, DVC would
+    bring the damage back. A name whose file is whole stays, and the build takes the shard from
+    there. The catalog still lists a removed shard, so that the build knows its samples.
 
     Args:
         damages: What ``verify_feature`` found.

@@ -122,7 +122,7 @@ class Store:
         )
 
     def _load(self) -> None:
-        # A size that differs is seen without reading the file. `verify` finds other damage.
+        # Compare sizes only: files are not read here. `verify` finds other damage.
         sizes = self.list_sizes()
         for name, listed in _read_catalog(self.folder / CATALOG_NAME).items():
             if sizes.get(name) == listed[0].shard_bytes:
@@ -131,10 +131,11 @@ class Store:
                 self.lost[name] = listed
 
     def _add(self, name: str, entries: list[Entry]) -> None:
-        """Add a shard's entries: an array replaces a failure, a later failure an earlier one.
+        """Add the entries of a shard.
 
-        Of two arrays with one key, that of the shard whose name sorts first counts, whichever came
-        first: the index must not depend on what was pulled or computed first.
+        An array replaces a failure, and a later failure replaces an earlier one. If two shards have
+        an array with the same key, the shard whose name sorts first counts. So the index does not
+        depend on what was pulled or computed first.
         """
         self.entries[name] = []
         for entry in entries:
@@ -161,14 +162,14 @@ class Store:
         return sorted(set(self.list_sizes()) - set(self.entries))
 
     def find_lost_keys(self) -> dict[str, str]:
-        """Return, by key, the lost shard that held its array or its failure."""
+        """Return key -> name of the lost shard that held its array or its failure."""
         return {entry.key: name for name, entries in self.lost.items() for entry in entries}
 
     def select_whole(self, names: Iterable[str]) -> list[str]:
         """Return the shards that are whole and of our schema version.
 
-        A shard is whole if its bytes have the hash in its name. How many shards have another schema
-        version is printed.
+        A shard is whole if its bytes have the hash in its name. The number of shards with another
+        schema version is printed.
         """
         names = list(names)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing releases the GIL
@@ -222,7 +223,7 @@ class Store:
         self.lost = {name: lost for name, lost in self.lost.items() if name not in forgotten}
         kept = {name: entries for name, entries in self.entries.items() if name not in forgotten}
 
-        # Which entry a key has depends on all its shards, so those that remain are added anew.
+        # The entry of a key depends on all its shards, so add those that remain again.
         self.by_key, self.entries = {}, {}
         for name, entries in kept.items():
             self._add(name, entries)
@@ -239,7 +240,7 @@ class Store:
             del self.entries[name]
 
         rows = [entry for name in sorted(self.entries) for entry in self.entries[name]]
-        # What a lost shard held is remembered until it is computed again: as the same shard.
+        # Keep the entries of lost shards until they are computed again, as the same shards.
         rows += [
             entry
             for name in sorted(self.lost)
@@ -256,15 +257,15 @@ class PruneReport:
 
     removed: tuple[str, ...]  # their names
     num_bytes: int  # of those shards
-    num_shared_bytes: int  # of these, bytes that stay on the disk: DVC's cache has them too
+    num_shared_bytes: int  # those of them that stay on the disk: DVC's cache has them, too
     num_kept: int  # shards in use
 
 
 def prune_store(store_dir: Path, output_dirs: Sequence[Path], *, is_dry_run: bool) -> PruneReport:
     """Remove every shard that has no key of the output folders' indexes.
 
-    Shards of other parameters go, and those of clips that are no longer listed. A shard that
-    remembers a failure which the index names stays.
+    This removes shards of other parameters, and of clips that are no longer listed. A shard stays
+    if it remembers a failure that an index names.
 
     Args:
         store_dir: The folder of the store.

@@ -1,7 +1,7 @@
 """Run tasks on Dask workers, and survive those that crash or hang.
 
-A worker that dies, hangs or runs out of memory costs one try at one task. A clip that ends its
-worker again and again costs its own samples and nothing else:
+If a worker dies, hangs or runs out of memory, one task is tried again. If a clip ends its worker
+again and again, only the samples of this clip fail:
 
     client (TaskRun)                         worker (_run_on_worker)
 
@@ -14,8 +14,8 @@ worker again and again costs its own samples and nothing else:
                                     ------>  clip b is skipped, the other clips of T are read
     read the result of T  <----------------  write the shards and the result of T
 
-``crash_log.py`` describes the notes and who writes them. A worker whose code or libraries are not
-those of the client refuses its tasks (``software.py``). It is restarted once.
+``crash_log.py`` describes the notes and who writes them. A worker refuses its tasks if its code or
+libraries differ from those of the client (``software.py``). It is restarted once.
 """
 
 import contextlib
@@ -77,7 +77,7 @@ def run_tasks(
     if parameters.scheduler_address is None:
         _prepare(tasks)
 
-    # Each run has a folder of its own, so that an interrupted one makes no clip a suspect.
+    # Each run has a folder of its own, so that no clip is a suspect because a run was interrupted.
     folder = shared_dir / f"{FOLDER_PREFIX}{secrets.token_hex(4)}"
     log = CrashLog(folder, max_attempts=parameters.max_attempts)
     folder.mkdir(parents=True)
@@ -91,8 +91,8 @@ def run_tasks(
 def _prepare(tasks: Sequence[Task]) -> None:
     """Compile what the features need, so that workers load it from the disk.
 
-    While a worker compiles it sends no heartbeat, on a busy machine for longer than it may be
-    silent. It would be taken for one that hangs, and its clip for the cause.
+    A worker sends no heartbeat while it compiles. On a busy machine it would be silent for too
+    long. The client would then think that the worker hangs, and that its clip is the cause.
     """
     features = [shard.feature for task in tasks for shard in task.shards]
     for prepare in {feature.prepare for feature in features if feature.prepare is not None}:
@@ -206,7 +206,7 @@ class TaskRun:
         self._ended: queue.SimpleQueue[tuple[str, Future]] = queue.SimpleQueue()
         self._num_submitted: dict[str, int] = {}
         self._num_errors: dict[str, int] = {}
-        # When a task had ended but its result could not be seen yet.
+        # By task: since when it has ended without a visible result.
         self._missing_since: dict[str, float] = {}
 
     def __iter__(self) -> Iterator[TaskResult]:
@@ -282,7 +282,7 @@ class TaskRun:
         self._watch_end(task_id, future)
 
     def _handle_error(self, task_id: str, error: BaseException) -> None:
-        """End the run with an error that concerns all tasks; try the task again after others."""
+        """End the run if an error concerns all tasks; otherwise try the task again."""
         # A worker that was started before an update has the new code after a restart.
         if isinstance(error, WorkerDiffersError) and self._watch.restart_outdated(error.worker):
             self._submit(task_id)

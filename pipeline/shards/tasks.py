@@ -113,7 +113,7 @@ def run_task(
     if notes is not None:
         notes.begin_writing()
 
-    # The task's own shard is written last: where it is, those of the companions are too.
+    # The task's own shard is written last: if it exists, those of the companions exist, too.
     shard_names = {}
     for shard in reversed(task.shards):
         name = shard.feature.name
@@ -128,7 +128,7 @@ def run_task(
 
 
 def _find_finished(task: Task) -> TaskResult | None:
-    """Return the result of an earlier try whose worker was lost after it had published all."""
+    """Return the result of an earlier try that published all shards before its worker was lost."""
     # In the order of writing. At the end, ``failures`` are those of the task's own shard.
     shard_names: dict[str, str] = {}
     failures: Sequence[Failure] = ()
@@ -203,8 +203,8 @@ def extract_clip(
 
     outcomes = _read_clip(work, features, extract, notes)
     if _may_be_machines_fault(outcomes, names):
-        # What the machine lacks for good is the task's error; what it lacked for a moment is there
-        # now. If the clip says the same again, it is damaged.
+        # If the machine still has a problem, the task fails. If it had one for a moment only, the
+        # clip can be read now. If the same error comes again, the clip is damaged.
         error = find_machine_error(work.clip.path)
         if error is not None:
             raise error
@@ -246,7 +246,7 @@ def _read_clip(
 def _may_be_machines_fault(
     outcomes: Sequence[Mapping[str, Extracted]], names: Sequence[str]
 ) -> bool:
-    """Return whether a clip failed with words that FFmpeg has for this machine's trouble, too."""
+    """Return whether FFmpeg gives the error of a clip also for problems of this machine."""
     details = (outcome[name].detail or "" for outcome in outcomes for name in names)
     return any(word in detail for detail in details for word in _DOUBTFUL_WORDS)
 

@@ -1,9 +1,8 @@
 """Check a feature's folder against its index, byte for byte.
 
-A shard's name holds the hash of its bytes. So a byte that changed anywhere is found, as is a file
-that is truncated, missing or foreign. In a damaged shard, the checksums of the index then tell
-which arrays are still good. If all of them are, the damage is in the shard's tables and concerns
-all its samples.
+A shard's name holds the hash of its bytes. So this finds every changed byte, and every file that is
+truncated, missing or foreign. The checksums in the index tell which arrays of a damaged shard are
+still good. If all of them are good, the shard's tables are damaged, which concerns all its samples.
 """
 
 import json
@@ -70,7 +69,7 @@ def verify_shard(path: Path, rows: Sequence[Mapping[str, Any]]) -> Damage | None
     """Compare one shard with its rows of the table INDEX; return None if it is whole."""
     sample_ids = tuple(row["sample_id"] for row in rows)
 
-    # Not resolved: DVC can put links here, and behind them files have other names. Absolute,
+    # Do not resolve links: DVC can put links here to files with other names. The path is absolute,
     # because another process may read the file.
     path = path.absolute()
     if not path.is_file():
@@ -82,7 +81,7 @@ def verify_shard(path: Path, rows: Sequence[Mapping[str, Any]]) -> Damage | None
     if is_whole:
         return _compare_tables(path, rows)
 
-    # Some byte is wrong. Which samples does that concern?
+    # Some byte is wrong. Find out which samples that concerns.
     good = _find_good_rows(path, {row["row"]: row["crc32"] for row in rows})
     if len(good) == len({row["row"] for row in rows}):
         return Damage(path, "damaged outside of its arrays", sample_ids)
@@ -135,7 +134,7 @@ def _find_good_rows(path: Path, crc32_by_row: Mapping[int, int]) -> set[int]:
 
 
 def _answer() -> None:
-    """Answer what ``_find_good_rows`` asks on stdin; runs in the other process."""
+    """Check the rows that ``_find_good_rows`` sends on stdin; runs in the other process."""
     question = json.load(sys.stdin)
     path = Path(question["path"])
     good: list[int] = []

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _LEAST_MEMORY_GIB = 0.25  # of a worker: with less it ends while it starts, again and again
 _LOCAL_CONFIG = {
-    # Results are small, so there is nothing to spill. A paused worker would wait for ever for
-    # memory that it cannot free.
+    # Results are small, so there is nothing to move to the disk. A paused worker would wait for
+    # ever for memory that it cannot free.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
@@ -54,7 +54,7 @@ class ClusterParameters:
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"workers is {self.workers}, expected 0 or more, or null")
 
-        # `not ... > 0` refuses NaN as well, which YAML can hold.
+        # `not ... > 0` is also true for NaN, which YAML can hold.
         for name in ("clip_timeout_seconds", "silence_timeout_seconds", "connect_timeout_seconds"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
@@ -131,7 +131,7 @@ def _check_address(address: str, *, timeout_seconds: float) -> None:
         connection = await connect(address, timeout=timeout_seconds)
         await connection.close()
 
-    # In a thread of its own: that of a notebook already runs an event loop.
+    # Use another thread: the main thread of a notebook already runs an event loop.
     with ThreadPoolExecutor(1) as pool:
         pool.submit(asyncio.run, connect_once()).result()
 
@@ -144,8 +144,8 @@ def _start_local_cluster(parameters: ClusterParameters, num_workers: int) -> Ite
 
     from pipeline.shards.workers.worker_exits import WatchedNanny, shown_log_of_nannies
 
-    # Dask would give a worker the share of one core, however few the workers are. On a machine with
-    # many cores that is too little for one 4K video.
+    # Dask would give each worker the memory of one core, also if there are few workers. On a
+    # machine with many cores that is too little for one 4K video.
     share = max(MEMORY_LIMIT // num_workers, int(2 * _LEAST_MEMORY_GIB * 2**30))
     memory_limit = int(parameters.memory_limit_gib * 2**30) or share
 

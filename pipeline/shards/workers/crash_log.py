@@ -1,8 +1,8 @@
 """Find the clip that ends worker processes, from notes that the workers leave.
 
-A worker can vanish at any instruction (a decoder crashes, the kernel ends it for its memory), or
-it can hang. It can then not report which clip it was reading. So it writes that down before it
-reads a clip. These are the files of one run, in a folder that the client and all workers see.
+A worker can end at any instruction (a decoder crashes, the kernel kills it because it uses too
+much memory), or it can hang. Then it cannot report which clip it was reading. So it writes the clip
+down before it reads it. These are the files of one run, in a folder that all workers see.
 ``T`` is the id of a task, ``0000`` counts the tries at it:
 
 | file | written by | when | content |
@@ -22,7 +22,7 @@ samples fail with the reason ``timeout`` if one of these files has a ``.hung`` b
 ``crashed``.
 
 Results are files as well: the client can collect them even if the worker dies right after the task.
-The folder belongs to one run, so that a run which a user interrupts makes no clip a suspect.
+The folder belongs to one run, so that no clip is a suspect because a user interrupted a run.
 """
 
 import contextlib
@@ -89,7 +89,7 @@ class CrashLog:
 
     def begin_try(self, task_id: str, worker: str) -> TaskNotes:
         """Open the notes of the next try at a task; ``worker`` is the address of who tries."""
-        # Two workers can begin at once, if Dask gave up on one that still lives.
+        # Two workers can begin at once, if Dask gave up on a worker that is still alive.
         number = len(list(self.folder.glob(f"{task_id}.*.jsonl")))
         while True:
             try:
@@ -152,7 +152,7 @@ class CrashLog:
                     _end_path(path).write_text(how)
 
     def find_ends(self, task_id: str) -> dict[str, str]:
-        """Return how the last worker ended that read a clip, by clip id, where that is known."""
+        """Return clip id -> how the last worker that read the clip ended, where that is known."""
         ends = {}
         for path in sorted(self.folder.glob(f"{task_id}.*.jsonl")):
             suspect = _read_notes(path).get("clip")

@@ -2,7 +2,7 @@
 
 A key names the version of an algorithm, not the code that a process has loaded. A worker that was
 started before an update would store the arrays of the old code under the new keys. Therefore each
-task carries the software that it was planned with, and a worker that differs refuses it.
+task says with which software it was planned, and a worker with other software refuses it.
 """
 
 import functools

@@ -1,7 +1,7 @@
 """Keep how worker processes of a local cluster ended: an exit code, a signal, too much memory.
 
-Dask's nanny starts a worker and sees its end, but tells nobody. Workers of a remote scheduler end
-on other machines: there, what Dask prints is all that there is.
+Dask's nanny starts a worker and sees its end, but does not report it. Workers of a remote scheduler
+end on other machines. How they ended is known only from what Dask prints there.
 """
 
 import contextlib

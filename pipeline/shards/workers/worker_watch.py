@@ -43,8 +43,9 @@ class WorkerWatch:
         # Of each worker, the scheduler's time of its last heartbeat and when we saw it first.
         self._heartbeats: dict[str, tuple[float, float]] = {}
         self._known_workers: set[str] = set()  # at the last check
-        # The workers that are gone and not printed yet, and since when; those that are told of.
+        # The workers that are gone and not printed yet, and since when.
         self._gone: dict[str, float] = {}
+        # The workers whose end needs no message any more.
         self._told: set[str] = set(self._list_exits())
         self._without_workers_since: float | None = None
         # The workers that were restarted because of their software, and their nannies. A nanny is
@@ -76,8 +77,8 @@ class WorkerWatch:
     def _list_workers(self) -> dict[str, dict[str, Any]]:
         """Return all workers by address.
 
-        The scheduler itself is asked. ``Client.scheduler_info`` shares what it knows with a thread
-        that now and then asks for no workers at all, and then says that there are none.
+        This asks the scheduler itself. ``Client.scheduler_info`` is not reliable: a thread of the
+        client now and then replaces its list of workers with an empty one.
         """
         return self._client.run_on_scheduler(_describe_workers)
 
@@ -107,7 +108,7 @@ class WorkerWatch:
         return now - self._heartbeats[address][1] > self._parameters.silence_timeout_seconds
 
     def _note_lost_workers(self, addresses: set[str], now: float) -> None:
-        # A worker that ends at once was never seen here, but by who started it.
+        # A worker that ends at once was never in our list; the nanny that started it knows it.
         lost = (self._known_workers - addresses) | set(self._list_exits())
         for address in lost - self._told:
             self._gone.setdefault(address, now)
@@ -126,7 +127,7 @@ class WorkerWatch:
 
         for address, since in sorted(self._gone.items()):
             how = exits.get(address)
-            # Who started a worker sees its end a little later than the scheduler does.
+            # The nanny sees the end of its worker a little later than the scheduler does.
             is_late = is_last or now - since > _END_WAIT_SECONDS
             if how is None and self._is_local and not is_late:
                 continue
