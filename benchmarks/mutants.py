@@ -21,7 +21,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[1]
 _TABLE_PATH = Path(__file__).with_name("mutants.csv")
-_LIMIT_SECONDS = 300
+_LIMIT_SECONDS = 900
 
 
 @dataclass(frozen=True)

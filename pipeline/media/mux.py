@@ -49,7 +49,8 @@ def mux(video_path: Path, audio_path: Path, target_path: Path) -> None:
             picture, track = _require_video(video, video_path), _require_audio(sound, audio_path)
 
             with publish(target_path) as temporary_path, _open_output(temporary_path) as output:
-                out_picture = output.add_stream_from_template(picture)
+                # Opaque: AV1 and Theora have decoders of a name that no encoder has.
+                out_picture = output.add_stream_from_template(picture, opaque=True)
                 out_track = output.add_stream_from_template(track)
                 _write_interleaved(
                     output,

@@ -29,11 +29,18 @@ _KEYFRAMES = ("-g", "40")
 _MPEG2 = ("-c:v", "mpeg2video", "-b:v", "2M", "-bf", "2", *_KEYFRAMES)
 _VP8 = ("-c:v", "libvpx", "-deadline", "realtime", "-b:v", "1M", *_KEYFRAMES)
 _H264 = (*H264[:6], *_KEYFRAMES)
+_HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error", *_KEYFRAMES)
+_AV1 = ("-c:v", "libsvtav1", "-preset", "12", *_KEYFRAMES)
 
 CONTAINERS = {  # by name of the file: ffmpeg's options
     "h264_aac.mp4": (*_H264, "-c:a", "aac"),
     "fragments.mp4": (*_H264, "-c:a", "aac", "-movflags", "frag_keyframe+empty_moov"),
     "h264_pcm.mov": (*_H264, "-c:a", "pcm_s16le"),
+    "hevc_aac.mp4": (*_HEVC, "-c:a", "aac"),
+    "hevc_aac.ts": (*_HEVC, "-c:a", "aac"),
+    "av1_opus.mkv": (*_AV1, "-c:a", "libopus"),
+    "mjpeg_pcm.mov": ("-c:v", "mjpeg", "-q:v", "3", "-c:a", "pcm_s16be"),
+    "mpeg4_mp3.avi": ("-c:v", "mpeg4", "-b:v", "2M", "-bf", "2", *_KEYFRAMES, "-c:a", "libmp3lame"),
     "h264_flac.mkv": (*_H264, "-c:a", "flac"),
     "h264_aac.mkv": (*_H264, "-c:a", "aac"),
     "vp8_opus.webm": (*_VP8, "-c:a", "libopus"),
