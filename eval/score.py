@@ -23,20 +23,37 @@ import pyarrow as pa
 from earshot.errors import DataError, EarshotError, ParameterError, RunError
 from eval.entrants.external import read_external
 from eval.published.test_set_tables import load_test_set
-from eval.published.test_sets import find_subset_ids, find_test_sets, get_test_set
+from eval.published.test_sets import find_subset_ids, get_test_set
 from eval.results.files import METRICS, format_coverage, write_results
+from eval.results.further_metrics import (
+    check_metrics,
+    compute_further,
+    describe_further,
+)
 from eval.results.model_results import evaluate_model
 from eval.results.model_scores import ModelMaps
-from eval.scoring.bootstrap import NUM_RESAMPLES
-from eval.scoring.protocols import PROTOCOLS, get_protocol
+from eval.score_options import make_parser
+from eval.scoring.protocols import get_protocol
 from pipeline.base.os_errors import report_error
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import TestSet, load
 from pipeline.lists.box_checks import check_boxes
 from pipeline.lists.published_lists import read_ids
 
+# What a metric takes.
+_NEEDED = {
+    "acl_sweep": "no sample has boxes and a map",
+    "masks": "no sample has a mask (a samples.parquet of a release with masks has them)",
+    "sources": "the test set has one source a sample, expected a duet",
+    "retrieval": "the maps have no frame_features and sound_features",
+}
 _ANY_ID = re.compile(r"[^\s,]+")
-_METRICS_WITH_NEGATIVES = ("average_precision", "max_f1", "localization_accuracy")
+_METRICS_WITH_NEGATIVES = (
+    "average_precision",
+    "max_f1",
+    "max_f1_as_published",
+    "localization_accuracy",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    options = _make_parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
         score_file(options)
     except BrokenPipeError:
@@ -89,16 +106,19 @@ def score_file(options: argparse.Namespace) -> None:
     if options.train_list is not None:
         train_clip_ids = _read_train_list(options.train_list, test_set.dataset)
 
+    model_maps = ModelMaps(
+        options.model or external.name,
+        test_set.dataset,
+        external.sample_ids,
+        external.maps,
+        is_absolute=options.absolute,
+        selection=options.selection,
+        train_clip_ids=train_clip_ids,
+        source_maps=external.source_maps,
+        embed_pairs=None if external.features is None else external.select_features,
+    )
     scores, results = evaluate_model(
-        ModelMaps(
-            options.model or external.name,
-            test_set.dataset,
-            external.sample_ids,
-            external.maps,
-            is_absolute=options.absolute,
-            selection=options.selection,
-            train_clip_ids=train_clip_ids,
-        ),
+        model_maps,
         samples,
         test_sets={subset: ids},
         protocols=protocols,
@@ -109,8 +129,9 @@ def score_file(options: argparse.Namespace) -> None:
         rows = [row for row in scores if row["protocol"] == result["protocol"]]
         print_result(result, rows, num_listed=options.list_missing)
 
+    further = _compute_further(options, model_maps, samples, {subset: ids})
     if options.output is not None:
-        write_results(options.output, scores=scores, results=results)
+        write_results(options.output, scores=scores, results=results, further=further)
         print(f"wrote {options.output / 'scores.parquet'} and {options.output / 'results.json'}")
 
     # The reasons are printed and written before this error.
@@ -121,11 +142,28 @@ def score_file(options: argparse.Namespace) -> None:
         )
 
 
+def _compute_further(
+    options: argparse.Namespace,
+    model_maps: ModelMaps,
+    samples: pa.Table,
+    test_sets: Mapping[str, Sequence[str]],
+) -> list[dict[str, Any]]:
+    """Compute and print the metrics of ``--metric``."""
+    names = options.metric or []
+    rows = compute_further(model_maps, samples, test_sets=test_sets, metrics=names)
+    for row in rows:
+        print(describe_further(row))
+    for name in sorted(set(names) - {row["metric"] for row in rows}):
+        print(f"note: {name} has nothing to score: {_NEEDED[name]}")
+    return rows
+
+
 def _check_options(options: argparse.Namespace) -> list[str]:
     """Check the options that need no file; return the names of the protocols."""
     protocols = [get_protocol(name).name for name in options.protocol or ["earshot"]]
     if len(set(protocols)) < len(protocols):
         raise ParameterError(f"--protocol names {', '.join(protocols)}, expected each once")
+    check_metrics(options.metric or [], parameter="--metric")
     if options.resamples < 1:
         raise ParameterError(f"--resamples is {options.resamples}, expected at least 1")
     return protocols
@@ -265,6 +303,15 @@ def print_result(
             low, high = result[f"{metric}_low"], result[f"{metric}_high"]
             print(f"  {metric:22s} {result[metric]:.4f}  [{low:.4f}, {high:.4f}]")
 
+    # Only test sets with several sounds a picture have these fields.
+    for metric in ("iiou", "iauc"):
+        if result.get(metric) is not None:
+            low, high = result[f"{metric}_low"], result[f"{metric}_high"]
+            print(
+                f"  {metric:22s} {result[metric]:.4f}  [{low:.4f}, {high:.4f}] "
+                f"of {result['num_pictures']} pictures"
+            )
+
     # Only test sets with negatives have these fields.
     if result.get("num_negatives") == 0:
         print("  no negative was scored: average precision, max-F1 and LocAcc are not defined")
@@ -279,98 +326,6 @@ def print_result(
 
     if result["n"] == 0:
         print("  no sample was scored: there is no metric to print")
-
-
-def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m eval.score", description="Score localization maps of any system."
-    )
-    _add_input_options(parser)
-    _add_result_options(parser)
-    return parser
-
-
-def _add_input_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what is scored, and against which ground truth."""
-    # What to score and how.
-    parser.add_argument(
-        "maps",
-        type=Path,
-        metavar="MAPS",
-        help=".npz with sample_ids (n,) and maps (n, h, w), or a folder of <sample id>.npy or .png",
-    )
-    parser.add_argument(
-        "--dataset", required=True, metavar="NAME", help=f"test set: {', '.join(find_test_sets())}"
-    )
-    parser.add_argument(
-        "--protocol",
-        action="append",
-        metavar="NAME",
-        help=f"may be repeated: {', '.join(PROTOCOLS)} (default: earshot)",
-    )
-
-    # Where the ground truth comes from.
-    parser.add_argument(
-        "--annotations",
-        type=Path,
-        metavar="FILE",
-        help="a samples.parquet, or the published vggss.json",
-    )
-    parser.add_argument(
-        "--lists",
-        type=Path,
-        metavar="FOLDER",
-        help="published lists, with folders ezvsl, htf and slavc",
-    )
-    parser.add_argument(
-        "--xml",
-        type=Path,
-        metavar="FOLDER",
-        help="Flickr annotations, one XML a video (with --lists)",
-    )
-
-    # Which part of it counts, and what the model was trained on.
-    parser.add_argument("--ids", type=Path, metavar="FILE", help="score only the ids of this list")
-    parser.add_argument(
-        "--train-list",
-        type=Path,
-        metavar="FILE",
-        help="training clips; test clips among them are counted",
-    )
-    parser.add_argument(
-        "--root", type=Path, default=Path(), metavar="FOLDER", help="the checkout (default: here)"
-    )
-
-
-def _add_result_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how maps are scored, and what is printed and written."""
-    # What a reader must know of the model.
-    parser.add_argument(
-        "--selection", default="not stated", help="how the checkpoint was chosen, for the result"
-    )
-    parser.add_argument("--model", metavar="NAME", help="name in the results (default: the file's)")
-
-    # How it is scored.
-    parser.add_argument(
-        "--absolute",
-        action="store_true",
-        help="flowgrad: take values as they are, do not normalize",
-    )
-    parser.add_argument(
-        "--resamples",
-        type=int,
-        default=NUM_RESAMPLES,
-        metavar="N",
-        help="number of bootstrap resamples for the intervals",
-    )
-
-    # What is written and printed.
-    parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="write scores.parquet and results.json there"
-    )
-    parser.add_argument(
-        "--list-missing", type=int, default=5, metavar="N", help="how many missing ids to name"
-    )
 
 
 if __name__ == "__main__":

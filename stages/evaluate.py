@@ -8,6 +8,7 @@ from earshot.tables import CLIPS, SAMPLES, read_table
 from eval.results.dvc_summary import describe_summary, summarize_for_dvc
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from eval.results.files import LISTS, write_results
+from eval.results.further_metrics import describe_further
 from eval.results.negative_audio import SoundData, describe, evaluate_negative_audio
 from eval.results.summaries import find_groups
 from pipeline.base.project import Project
@@ -71,6 +72,8 @@ def main(project: Project) -> None:
     rows["notes"] += notes
     for row in rows["negative_audio"]:
         print(describe(row))
+    for row in rows["further"]:
+        print(describe_further(row))
     for found in rows["notes"]:
         print(found["text"])
     write_results(project.reports_dir, **rows)

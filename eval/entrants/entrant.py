@@ -38,6 +38,14 @@ class CompareSounds(Protocol):
     ) -> np.ndarray: ...
 
 
+class EmbedPairs(Protocol):
+    """Compute features of the frames and of the sounds, ``(n, c)`` each, to be compared."""
+
+    def __call__(
+        self, sample_ids: Sequence[str], readers: Mapping[str, FeatureReader], /
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+
 @dataclass(frozen=True)
 class TrainingClips:
     """The clips that a model was trained on."""
@@ -80,6 +88,10 @@ class Entrant:
     parity: Mapping[str, Predict] = field(default_factory=dict)
     # Raw similarities, for which one threshold holds; None: it has none.
     compare_sounds: CompareSounds | None = None
+    # A map for each source of a sample, (k, h, w); None: it does not tell sources apart.
+    predict_sources: Predict | None = None
+    # Pooled features, for retrieval; None: it has none that can be compared.
+    embed_pairs: EmbedPairs | None = None
     # The maps are worth a file; those of trivial entrants are not.
     is_kept: bool = False
     seed: int | None = None

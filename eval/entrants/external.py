@@ -16,7 +16,7 @@ from PIL import Image
 from earshot.errors import DataError, ParameterError
 from earshot.reader import FeatureReader
 from eval.entrants.entrant import Entrant
-from eval.entrants.maps import Maps, SelectedMaps, read_maps
+from eval.entrants.maps import Maps, SelectedMaps, SummedMaps, read_features, read_maps
 from pipeline.base.parameters import suggest
 
 _SUFFIXES = (".npy", ".png")
@@ -34,11 +34,29 @@ class ExternalMaps:
     path: Path
     sample_ids: Sequence[str]
     maps: Maps
+    # Of systems that tell sources apart: (k, h, w) a sample. ``maps`` are then their sums.
+    source_maps: Maps | None = None
+    features: tuple[np.ndarray, np.ndarray] | None = None  # of frames and of sounds, (n, c)
 
     def select(self, sample_ids: Sequence[str]) -> Maps:
         """Return the maps of these samples, which must be among ``sample_ids``, in their order."""
+        return SelectedMaps(self.maps, self._find_positions(sample_ids))
+
+    def select_sources(self, sample_ids: Sequence[str]) -> Maps:
+        """Return the maps of all sources of these samples."""
+        assert self.source_maps is not None
+        return SelectedMaps(self.source_maps, self._find_positions(sample_ids))
+
+    def select_features(self, sample_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the features of the frames and of the sounds of these samples."""
+        assert self.features is not None
+        positions = self._find_positions(sample_ids)
+        frames, sounds = self.features
+        return frames[positions], sounds[positions]
+
+    def _find_positions(self, sample_ids: Sequence[str]) -> list[int]:
         position_of = {sample_id: i for i, sample_id in enumerate(self.sample_ids)}
-        return SelectedMaps(self.maps, [position_of[sample_id] for sample_id in sample_ids])
+        return [position_of[sample_id] for sample_id in sample_ids]
 
 
 class _MapFiles:
@@ -112,8 +130,11 @@ def read_external(path: Path, *, name: str = "") -> ExternalMaps:
     """
     name = name or path.stem
     if not path.is_dir():
-        sample_ids, maps = read_maps(path)
-        return ExternalMaps(name, path, sample_ids, maps)
+        sample_ids, maps = read_maps(path, with_sources=True)
+        features = read_features(path)
+        if maps.ndim == 4:
+            return ExternalMaps(name, path, sample_ids, SummedMaps(maps), maps, features)
+        return ExternalMaps(name, path, sample_ids, maps, features=features)
 
     files = sorted(
         found for found in path.iterdir() if found.is_file() and not found.name.startswith(".")
@@ -205,6 +226,14 @@ def make_external(external: ExternalMaps, ids_of: Mapping[str, Sequence[str]]) -
     def predict(sample_ids: Sequence[str], readers: Mapping[str, FeatureReader], /) -> Maps:
         return external.select(sample_ids)
 
+    def predict_sources(sample_ids: Sequence[str], readers: Mapping[str, FeatureReader], /) -> Maps:
+        return external.select_sources(sample_ids)
+
+    def embed(
+        sample_ids: Sequence[str], readers: Mapping[str, FeatureReader], /
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return external.select_features(sample_ids)
+
     return Entrant(
         external.name,
         "external",
@@ -212,5 +241,7 @@ def make_external(external: ExternalMaps, ids_of: Mapping[str, Sequence[str]]) -
         datasets=[dataset for dataset, ids in ids_of.items() if not own_ids.isdisjoint(ids)],
         own_ids=own_ids,
         is_kept=True,
+        predict_sources=None if external.source_maps is None else predict_sources,
+        embed_pairs=None if external.features is None else embed,
         selection="not stated",
     )

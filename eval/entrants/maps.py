@@ -1,7 +1,9 @@
 """Localization maps, in memory and in files: Earshot's own and those of any other system.
 
 A file is a NumPy ``.npz`` with ``sample_ids`` (n,) strings and ``maps`` (n, h, w) numbers, larger =
-more likely; h and w are free. Such files come from strangers, so nothing in them is ever unpickled.
+more likely; h and w are free. Systems that tell k sources apart have ``maps`` (n, k, h, w); NaN
+stands for a source without a map. ``frame_features`` and ``sound_features`` (n, c) are optional.
+Such files come from strangers, so nothing in them is ever unpickled.
 """
 
 import zipfile
@@ -30,6 +32,27 @@ class Maps(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, position: int, /) -> np.ndarray: ...
+
+
+class SummedMaps:
+    """The sum of the maps of a sample's sources; a source whose map is not finite has none."""
+
+    def __init__(self, maps: Maps):
+        self._maps = maps
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    def __getitem__(self, position: int, /) -> np.ndarray:
+        of_sources = keep_finite(self._maps[position])
+        if not of_sources:
+            return np.full(np.shape(self._maps[position])[1:], np.nan, np.float32)
+        return np.sum(of_sources, axis=0)
+
+
+def keep_finite(maps: np.ndarray) -> list[np.ndarray]:
+    """Return those of k maps ``(k, h, w)`` whose values are finite: the others are missing."""
+    return [one for one in np.asarray(maps, np.float32) if np.isfinite(one).all()]
 
 
 class SelectedMaps:
@@ -67,13 +90,14 @@ def write_maps(path: Path | str, *, sample_ids: Sequence[str], maps: Maps) -> No
         np.savez_compressed(file, sample_ids=np.array(sample_ids, dtype=np.str_), maps=array)
 
 
-def read_maps(path: Path | str) -> tuple[list[str], np.ndarray]:
+def read_maps(path: Path | str, *, with_sources: bool = False) -> tuple[list[str], np.ndarray]:
     """Read a file of maps.
 
     Values that are not finite are kept: whether such a map matters depends on the test set.
 
     Args:
         path: of the ``.npz`` file.
+        with_sources: accept several maps a sample, ``(n, k, h, w)``: one for each source.
 
     Returns:
         The sample ids and their maps, float32 ``(n, h, w)``.
@@ -87,7 +111,8 @@ def read_maps(path: Path | str) -> tuple[list[str], np.ndarray]:
         sample_ids = _to_ids(path, _read_array(path, archive, "sample_ids"))
         maps = _read_array(path, archive, "maps")
 
-    _check_maps(path, maps, num_ids=len(sample_ids))
+    has_sources = with_sources and maps.ndim == 4 and maps.shape[1] > 1
+    _check_maps(path, maps, num_ids=len(sample_ids), num_axes=4 if has_sources else 3)
 
     # With two maps for one sample nobody could say which of them was scored.
     repeated = [name for name, count in Counter(sample_ids).items() if count > 1]
@@ -131,8 +156,41 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
         )
 
 
-def _check_maps(path: Path, maps: np.ndarray, *, num_ids: int) -> None:
-    if maps.ndim != 3 or 0 in maps.shape[1:]:
+def read_features(path: Path | str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Read the pooled features of a file of maps, for retrieval; None: it holds none.
+
+    Args:
+        path: of an ``.npz`` file that ``read_maps`` reads.
+
+    Returns:
+        ``frame_features`` and ``sound_features``, float32 ``(n, c)``.
+
+    Raises:
+        DataError: one of the two is absent, or they differ in shape.
+    """
+    path = Path(path)
+    names = ("frame_features", "sound_features")
+    with _open_archive(path) as archive:
+        present = [name for name in names if name in archive.files]
+        if not present:
+            return None
+        if len(present) == 1:
+            raise DataError(f"{path}: has {present[0]} alone, expected {' and '.join(names)}")
+        frames, sounds = (_read_array(path, archive, name) for name in names)
+        num_ids = len(_read_array(path, archive, "sample_ids"))
+
+    for name, array in zip(names, (frames, sounds), strict=True):
+        if array.ndim != 2 or array.shape != frames.shape or len(array) != num_ids:
+            raise DataError(
+                f"{path}: {name} has shape {array.shape}, expected ({num_ids}, number of channels)"
+            )
+        if array.dtype.kind not in "fiu":
+            raise DataError(f"{path}: {name} holds {array.dtype}, expected numbers")
+    return frames.astype(np.float32), sounds.astype(np.float32)
+
+
+def _check_maps(path: Path, maps: np.ndarray, *, num_ids: int, num_axes: int = 3) -> None:
+    if maps.ndim != num_axes or 0 in maps.shape[1:]:
         raise DataError(f"{path}: maps has shape {maps.shape}, expected (n, height, width)")
     # Floating point, signed, unsigned, boolean; not text, complex numbers or objects.
     if maps.dtype.kind not in "fiub":

@@ -1,18 +1,20 @@
 """Evaluate all entrants on one dataset: maps, scores, and every list of ``results.json``."""
 
 import dataclasses
+import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from earshot.errors import ParameterError
 from earshot.reader import FeatureReader
 from eval.entrants.ceilings import compute_ceilings
-from eval.entrants.entrant import Entrant, choose_available
+from eval.entrants.entrant import EmbedPairs, Entrant, choose_available
 from eval.published.test_sets import find_subset_ids
 from eval.results.breakdowns import break_down, group_samples
 from eval.results.comparisons import (
@@ -21,6 +23,7 @@ from eval.results.comparisons import (
     summarize_intersection,
 )
 from eval.results.files import LISTS, METRICS
+from eval.results.further_metrics import check_metrics, compute_further
 from eval.results.kept_maps import find_problems, keep_maps
 from eval.results.model_results import evaluate_model
 from eval.results.model_scores import ModelMaps, find_negatives
@@ -55,6 +58,8 @@ class EvaluationParameters:
     # Evaluate each model's network before training, too.
     has_untrained: bool = True
     num_resamples: int = 10000
+    # Of eval.results.further_metrics: acl_sweep, masks, sources, retrieval.
+    further_metrics: tuple[str, ...] = ()
     # Silence, noise and offscreen sound for some test sets.
     negative_audio: NegativeAudioParameters = field(default_factory=NegativeAudioParameters)
 
@@ -83,6 +88,7 @@ class EvaluationParameters:
                 f"params: evaluate.num_resamples is {self.num_resamples}, expected at least 1"
             )
 
+        check_metrics(self.further_metrics, parameter="params: evaluate.further_metrics")
         check_test_splits(self.subsets)
 
 
@@ -151,6 +157,15 @@ def evaluate_dataset(
             method=entrant.method,
             trained_on=entrant.trained_on,
             num_trained_on=entrant.num_trained_on,
+            source_maps=None
+            if entrant.predict_sources is None
+            else entrant.predict_sources(available, readers),
+            embed_pairs=None
+            if entrant.embed_pairs is None
+            else functools.partial(_embed, entrant.embed_pairs, readers),
+        )
+        rows["further"] += compute_further(
+            own_maps, samples, test_sets=test_sets, metrics=parameters.further_metrics
         )
         for model_maps, protocols in _find_variants(own_maps, entrant, readers, parameters):
             scores, results = evaluate_model(
@@ -175,6 +190,12 @@ def evaluate_dataset(
         _add_breakdowns(rows, groups, test_sets, parameters, group_of)
         _add_ceilings(rows, dataset, samples, test_sets, parameters)
     return rows
+
+
+def _embed(
+    embed_pairs: EmbedPairs, readers: Mapping[str, FeatureReader], sample_ids: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    return embed_pairs(sample_ids, readers)
 
 
 def _find_variants(

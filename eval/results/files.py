@@ -25,8 +25,10 @@
   - ``success_at``: the ciou from which this protocol's authors count a success.
   - For each of ``METRICS`` its value, ``<metric>_low`` and ``<metric>_high`` (95 % bootstrap
     interval). Samples of one video are drawn together: there are ``num_groups`` videos.
-  - Test sets with negatives: ``average_precision max_f1 localization_accuracy num_negatives``; the
-    other metrics are those of the positives.
+  - Test sets with negatives: ``average_precision max_f1 max_f1_as_published localization_accuracy
+    num_negatives``; the other metrics are those of the positives.
+  - Test sets with several sounds a picture: ``iiou iauc`` with their intervals, over the
+    ``num_pictures`` whose sounds all have a score.
 
 - ``intersections``: the same objects, over the samples that all models of a dataset, subset and
   protocol have; models without any scored sample are left out.
@@ -48,6 +50,9 @@
   ``pia_ auc_n_ f_loc_ agreement_``, the printed ones with ``_low`` and ``_high``; the
   distributions ``maxima_own``, ``maxima_silence``, ... over the bins of ``maxima_edges``. Without
   clips of another class there is no ``offscreen``.
+- ``further``: one per (model, dataset, subset, metric) of ``evaluate.further_metrics``: ``model
+  kind dataset subset metric n num_requested`` and the fields of that metric
+  (``eval.results.further_metrics``). ``note`` says where a threshold was chosen on the test set.
 - ``notes``: what a reader could overlook, a sentence each: ``model dataset problem num_samples
   text``; ``problem`` is no_map (of foreign maps), not_finite, constant, seeds (a
   difference that is no larger than what seeds do) or negative_audio (what was not scored).
@@ -83,6 +88,7 @@ LISTS = (
     "ceilings",
     "seeds",
     "negative_audio",
+    "further",
     "notes",
 )
 

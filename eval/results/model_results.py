@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from eval.published.test_sets import count_leakage
 from eval.results.model_scores import ModelMaps, check_ids, score_model
-from eval.results.summaries import find_groups, summarize
+from eval.results.summaries import find_groups, find_pictures, summarize
 from eval.scoring.bootstrap import NUM_RESAMPLES
 
 
@@ -48,7 +48,7 @@ def evaluate_model(
     tested_samples = samples.filter(pa.array([name in tested for name in all_ids], pa.bool_()))
     clip_of = dict(zip(all_ids, samples["clip_id"].to_pylist(), strict=True))
 
-    group_of = find_groups(samples, video_of)
+    group_of, picture_of = find_groups(samples, video_of), find_pictures(samples)
 
     # Test sets overlap, so each sample is scored once, whatever test sets it is in.
     scores, results = [], []
@@ -70,6 +70,7 @@ def evaluate_model(
                     about=model_maps,
                     leakage=leakage,
                     group_of=group_of,
+                    picture_of=picture_of,
                     num_resamples=num_resamples,
                 )
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,10 @@ class ModelMaps:
     method: str | None = None
     trained_on: str | None = None
     num_trained_on: int | None = None
+    # Of systems that tell sources apart, (k, h, w) a sample; ``maps`` are then their sums.
+    source_maps: Maps | None = None
+    # Features of frames and sounds of given samples, (n, c) each; None: none to compare.
+    embed_pairs: Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]] | None = None
 
     def keep_only(self, sample_ids: Collection[str]) -> ModelMaps:
         """Return the maps of these samples alone, without computing any map."""
@@ -56,6 +60,9 @@ class ModelMaps:
             self,
             sample_ids=[self.sample_ids[i] for i in positions],
             maps=SelectedMaps(self.maps, positions),
+            source_maps=None
+            if self.source_maps is None
+            else SelectedMaps(self.source_maps, positions),
         )
 
 

@@ -12,6 +12,7 @@ from eval.entrants.entrant import Kind
 from eval.results.files import METRICS, hash_ids
 from eval.scoring import metrics
 from eval.scoring.bootstrap import NUM_RESAMPLES, intervals
+from eval.scoring.interactive import compute_group_cious
 from eval.scoring.protocols import get_protocol
 
 
@@ -45,6 +46,7 @@ def summarize(
     about: About,
     leakage: int | None = None,
     group_of: Mapping[str, str] | None = None,
+    picture_of: Mapping[str, str] | None = None,
     num_resamples: int = NUM_RESAMPLES,
 ) -> dict[str, Any]:
     """Summarize one model under one protocol on one test set.
@@ -59,6 +61,7 @@ def summarize(
         about: what the model is.
         leakage: scored clips that are in the training data; None: not known.
         group_of: sample id -> what it is resampled with (see ``find_groups``).
+        picture_of: sample id -> the picture that it shares with other sounds, where it has one.
         num_resamples: for the intervals.
 
     Returns:
@@ -107,7 +110,49 @@ def summarize(
     if any(not row["is_positive"] for row in rows):
         result["num_negatives"] = len(scored) - len(positives)
         result |= _compute_metrics_with_negatives(scored)
+    if picture_of and any(row["sample_id"] in picture_of for row in rows):
+        result |= _compute_interactive(rows, picture_of, group_of, num_resamples)
     return result
+
+
+def _compute_interactive(
+    rows: Sequence[Mapping[str, Any]],
+    picture_of: Mapping[str, str],
+    group_of: Mapping[str, str] | None,
+    num_resamples: int,
+) -> dict[str, Any]:
+    """Return IIoU and IAUC over the pictures whose sounds all have a score."""
+    own = [row for row in rows if row["is_positive"] and row["sample_id"] in picture_of]
+    incomplete = {picture_of[row["sample_id"]] for row in own if row["status"] != "ok"}
+    scored = [row for row in own if picture_of[row["sample_id"]] not in incomplete]
+    pictures = [picture_of[row["sample_id"]] for row in scored]
+    names = ("iiou", "iauc")
+    if not scored:
+        nothing = {f"{name}{end}": None for name in names for end in ("", "_low", "_high")}
+        return {"num_pictures": 0, **nothing}
+
+    cious = compute_group_cious(np.array([row["ciou"] for row in scored]), pictures)
+    first_row = dict(zip(reversed(pictures), reversed(scored), strict=True))
+    groups = _find_groups_of((first_row[name] for name in dict.fromkeys(pictures)), group_of)
+    columns = np.stack([cious >= 0.5, metrics.auc_contributions(cious)], axis=1)
+    found: dict[str, Any] = {"num_pictures": len(cious)}
+    for name, interval in zip(
+        names, intervals(columns, groups=groups, num_resamples=num_resamples), strict=True
+    ):
+        found |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return found
+
+
+def find_pictures(samples: pa.Table) -> dict[str, str]:
+    """Return the picture of each sample that shares it with other sounds (IS3, VPO-MS).
+
+    Args:
+        samples: table SAMPLES; the attribute ``picture`` names it.
+    """
+    columns = samples.select(["sample_id", "attributes"]).to_pydict()
+    facts = zip(*columns.values(), strict=True)
+    pictures = ((name, dict(attributes or ()).get("picture")) for name, attributes in facts)
+    return {name: picture for name, picture in pictures if picture is not None}
 
 
 def find_groups(samples: pa.Table, video_of: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -198,7 +243,9 @@ def _compute_metrics_with_negatives(scored: Sequence[Mapping[str, Any]]) -> dict
     is_positive = np.array([row["is_positive"] for row in scored], bool)
     if is_positive.all():
         # No negative has a map: the values would be those of a test set without negatives.
-        return {"average_precision": None, "max_f1": None, "localization_accuracy": None}
+        return dict.fromkeys(
+            ("average_precision", "max_f1", "max_f1_as_published", "localization_accuracy")
+        )
 
     # A negative has no ciou.
     cious = np.array([row["ciou"] or 0.0 for row in scored])
@@ -209,6 +256,10 @@ def _compute_metrics_with_negatives(scored: Sequence[Mapping[str, Any]]) -> dict
     return {
         "average_precision": metrics.average_precision(cious, confidences, is_positive),
         "max_f1": metrics.max_f1(cious, confidences, is_positive),
+        # SLAVC's code tries ten or eleven confidences, and prints to .1 percent.
+        "max_f1_as_published": round(
+            float(metrics.f1_as_published(cious, confidences, is_positive).max()), 3
+        ),
         "localization_accuracy": metrics.localization_accuracy(cious, is_positive)
         if has_positive
         else None,

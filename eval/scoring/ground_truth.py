@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from earshot.errors import DataError
+from pipeline.lists.masks import ATTRIBUTE, decode_mask
 
 GRID = 224
 NUM_PIXELS = GRID * GRID
@@ -34,10 +35,15 @@ class GroundTruth:
     is_consensus: bool = False  # a pixel needs two votes for the value 1
     # In a consensus: who votes with each box. Boxes of one voter count once. None: each box votes.
     voters: tuple[int, ...] | None = None
+    # In place of boxes: bool (224, 224).
+    mask: np.ndarray | None = None
 
     def levels(self) -> np.ndarray:
         """Return the map in halves: uint8 ``(224, 224)`` of 0, 1 (only in a consensus) or 2."""
         levels = np.zeros((GRID, GRID), np.uint8)
+        if self.mask is not None:
+            levels[self.mask] = 2
+            return levels
         if not self.is_consensus:
             for x1, y1, x2, y2 in self.pixel_boxes:
                 levels[y1:y2, x1:x2] = 2
@@ -117,10 +123,10 @@ def make_ground_truth(
 def ground_truths_of(
     samples: pa.Table, *, box_rule: str, per_annotator: bool = False
 ) -> dict[str, GroundTruth]:
-    """Return the ground truth of each sample that has boxes.
+    """Return the ground truth of each sample that has boxes, or else a mask.
 
     Args:
-        samples: SAMPLES rows. Rows without boxes are left out: the videos of ``local``, and
+        samples: SAMPLES rows. Rows without any are left out: the videos of ``local``, and
             negatives of the extended test sets.
         box_rule: the rule of the samples' dataset (``Dataset.box_rule``).
         per_annotator: see ``make_ground_truth``.
@@ -134,11 +140,14 @@ def ground_truths_of(
     columns = samples.select(["sample_id", "boxes", "box_annotators", "attributes"]).to_pydict()
     truths = {}
     for sample_id, boxes, annotators, attributes in zip(*columns.values(), strict=True):
+        facts = dict(attributes or [])
         if not boxes:
+            if ATTRIBUTE in facts:
+                mask = decode_mask(facts[ATTRIBUTE], where=f"sample {sample_id}")
+                truths[sample_id] = GroundTruth(np.zeros((0, 4), np.int64), mask=mask)
             continue
 
         frame_size = None
-        facts = dict(attributes or [])
         if "annotated_size" in facts:
             width, height = map(float, facts["annotated_size"].split("x"))  # "1280x720"
             frame_size = width, height

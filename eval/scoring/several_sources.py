@@ -15,15 +15,15 @@ import numpy as np
 from earshot.errors import DataError
 from eval.scoring.masks import compute_iou
 from eval.scoring.protocols import MEDIAN_INDEX
-from eval.scoring.upsampling import upsample_pair
+from eval.scoring.upsampling import upsample, upsample_pair
 
 
 @dataclass(frozen=True)
 class DuetScores:
     """Scores of one duet. A source without a map of its own counts 0."""
 
-    ious: np.ndarray  # float64 (2,), in the order of the maps
-    average_precisions: np.ndarray  # float64 (2,); their mean over all sources is CAP
+    ious: np.ndarray  # float64 (number of sources,), in the order of the maps
+    average_precisions: np.ndarray  # the same; their mean over all sources is CAP
     piap: float  # average precision of the sum of the maps, both sources as one
 
 
@@ -60,13 +60,11 @@ def swapped_average_precision_as_published(truth: np.ndarray, is_marked: np.ndar
 
 def mark_halves(pair_map: np.ndarray) -> np.ndarray:
     """Mark what is strictly above the median of each half: bool ``(2, 224, 224)``."""
-    return np.stack(
-        [half > np.partition(half, MEDIAN_INDEX, None)[MEDIAN_INDEX] for half in pair_map]
-    )
+    return np.stack([_mark_strictly(half) for half in pair_map])
 
 
 def score_duet(maps: Sequence[np.ndarray], truths: np.ndarray) -> DuetScores:
-    """Score the maps of one duet.
+    """Score the maps of one duet of two pictures, one above the other.
 
     Each map in turn is matched with the half in which its IoU is larger; the truth of that half is
     then taken.
@@ -81,20 +79,63 @@ def score_duet(maps: Sequence[np.ndarray], truths: np.ndarray) -> DuetScores:
     Raises:
         DataError: there are other than one or two maps.
     """
-    if not 1 <= len(maps) <= 2:
-        raise DataError(f"a duet has {len(maps)} maps, expected one or two")
-
-    truths = np.asarray(truths, bool)
-    left, total = truths.copy(), np.zeros(truths.shape, np.float32)
-    ious, precisions = np.zeros(2), np.zeros(2)
-    for number, lowres_map in enumerate(maps):
+    _check_number(maps, num_sources=2)
+    total = np.zeros(truths.shape, np.float32)
+    marked = []
+    for lowres_map in maps:
         pair_map = upsample_pair(lowres_map)
         total += pair_map
-        is_marked = mark_halves(pair_map)
+        marked.append(mark_halves(pair_map))
 
-        found = [compute_iou(*masks) for masks in zip(is_marked, left, strict=True)]
-        half = int(np.argmax(found))
-        ious[number] = found[half]
-        precisions[number] = pixel_average_precision(left[half], is_marked[half])
-        left[half] = False
+    ious, precisions = _match(marked, truths)
     return DuetScores(ious, precisions, pixel_average_precision(truths, mark_halves(total)))
+
+
+def score_sources(maps: Sequence[np.ndarray], truths: np.ndarray) -> DuetScores:
+    """Score the maps of several sources in one picture (MUSIC duets), as ``score_duet`` does.
+
+    Each map in turn is matched with the source with which its IoU is larger. What lies strictly
+    above the median of the picture is marked.
+
+    Args:
+        maps: up to k maps ``(h, w)``.
+        truths: bool ``(k, 224, 224)``: the sources of the picture.
+
+    Returns:
+        The scores; ``piap`` is of all sources as one.
+
+    Raises:
+        DataError: there are no maps, or more than sources.
+    """
+    _check_number(maps, num_sources=len(truths))
+    grids = [upsample(one, how="torch_bicubic") for one in maps]
+    marked = [np.broadcast_to(_mark_strictly(one), truths.shape) for one in grids]
+
+    ious, precisions = _match(marked, truths)
+    merged = _mark_strictly(np.sum(grids, axis=0))
+    union = np.asarray(np.any(truths, axis=0))
+    piap = pixel_average_precision(union, merged)
+    return DuetScores(ious, precisions, piap)
+
+
+def _check_number(maps: Sequence[np.ndarray], *, num_sources: int) -> None:
+    if not 1 <= len(maps) <= num_sources:
+        expected = "one or two" if num_sources == 2 else f"1 to {num_sources}"
+        raise DataError(f"a duet has {len(maps)} maps, expected {expected}")
+
+
+def _match(marked: Sequence[np.ndarray], truths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return IoU and average precision of each map with the source that it fits best."""
+    left = np.array(truths, bool)
+    ious, precisions = np.zeros(len(left)), np.zeros(len(left))
+    for number, is_marked in enumerate(marked):
+        found = [compute_iou(*masks) for masks in zip(is_marked, left, strict=True)]
+        best = int(np.argmax(found))
+        ious[number] = found[best]
+        precisions[number] = pixel_average_precision(left[best], is_marked[best])
+        left[best] = False
+    return ious, precisions
+
+
+def _mark_strictly(values: np.ndarray) -> np.ndarray:
+    return np.asarray(values > np.partition(values, MEDIAN_INDEX, None)[MEDIAN_INDEX])

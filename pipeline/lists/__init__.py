@@ -9,5 +9,7 @@
 - ``annotations.py``: ``read_vggss``, ``read_flickr_xml``, ``read_frame_choices``: boxes and frames
 - ``box_checks.py``: ``check_boxes``: are the boxes shares of the frame?
 - ``soundnet.py``: ``read_addresses``: addresses of Flickr videos
+- ``vggsound_lists.py``: where each list of VGG-Sound clips comes from
+- ``masks.py``: ``read_mask``, ``encode_mask``, ``decode_mask``: masks as text in a table
 - ``rows.py``: ``Membership``, ``make_clips``, ``make_samples``, ``make_negatives``: the tables
 """

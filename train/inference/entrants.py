@@ -13,6 +13,7 @@ from earshot.tables import SAMPLES, read_table
 from eval.entrants.baselines import make_baseline
 from eval.entrants.entrant import (
     CompareSounds,
+    EmbedPairs,
     Entrant,
     Kind,
     Predict,
@@ -39,6 +40,7 @@ from train.inference.predictor import (
     make_part_predictor,
     make_untrained_predictor,
 )
+from train.inference.retrieval import embed_pairs, has_pooled_features
 from train.inference.sound_comparison import compare_sounds
 from train.models.training_parameters import TrainingParameters
 from train.runs.run_folder import RELEASED, read_run
@@ -262,6 +264,7 @@ def _make_entrant(
         reads=tuple(features.values()),
         is_kept=True,
         compare_sounds=_make_compare_sounds(predictor, features),
+        embed_pairs=_make_embed_pairs(predictor, features),
         parity={protocol: _read_from(features, predict) for protocol, predict in parity.items()},
         **facts,
     )
@@ -296,6 +299,19 @@ def _make_compare_sounds(predictor: Predictor, features: Mapping[str, str]) -> C
         return compare_sounds(predictor, sample_ids, _rename(features, readers), sounds)
 
     return compare
+
+
+def _make_embed_pairs(predictor: Predictor, features: Mapping[str, str]) -> EmbedPairs | None:
+    """Return how a model pools features; None where frames and sounds cannot be compared."""
+    if not has_pooled_features(predictor):
+        return None
+
+    def embed(
+        sample_ids: Sequence[str], readers: Mapping[str, FeatureReader], /
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return embed_pairs(predictor, sample_ids, _rename(features, readers))
+
+    return embed
 
 
 def _make_parity(predictor: Predictor, name: str) -> dict[str, Predict]:

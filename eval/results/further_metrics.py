@@ -1,0 +1,305 @@
+"""Metrics that are no mean of one value a sample, or need more than one map a sample.
+
+``METRICS_OF`` names them: ``evaluate.further_metrics`` in params.yaml, ``--metric`` of
+``eval.score``.
+
+- ``acl_sweep``: success and AUC at 19 fixed thresholds (ACL);
+- ``masks``: mIoU and F against masks (AVSBench);
+- ``sources``: CAP, PIAP and IoU of several sources (NoPrior, AVGN);
+- ``retrieval``: R@k of sounds and frames, from pooled features.
+
+The first two take probabilities. Maps with values outside of 0..1 are normalized to 0..1 one by
+one, and the row says so (``map_scale``).
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from earshot.errors import ParameterError
+from eval.entrants.maps import keep_finite
+from eval.results.model_scores import ModelMaps, find_negatives
+from eval.scoring.ground_truth import GRID, ground_truths_of
+from eval.scoring.masks import (
+    SWEPT_THRESHOLDS,
+    compute_mask_f,
+    compute_mean_iou,
+    sweep_thresholds,
+)
+from eval.scoring.metrics import auc, success_rate
+from eval.scoring.protocols import MEDIAN_INDEX
+from eval.scoring.retrieval import compute_recalls
+from eval.scoring.several_sources import (
+    score_duet,
+    score_sources,
+    swapped_average_precision_as_published,
+)
+from eval.scoring.upsampling import upsample
+from pipeline.datasets.dataset import load
+from pipeline.lists.masks import ATTRIBUTE, decode_mask
+
+CHOSEN_ON_TEST = "threshold chosen on the test set"
+# Attributes of samples with several sources (``pipeline.datasets.stills``).
+SOURCES_ATTRIBUTE, LAYOUT_ATTRIBUTE = "box_sources", "layout"
+_UPSAMPLING = "cv2_linear"  # as torch with corners that are not aligned, which ACL takes
+
+Row = dict[str, Any]
+Facts = dict[str, dict[str, str]]  # sample id -> attributes
+
+
+def check_metrics(names: Sequence[str], *, parameter: str) -> None:
+    """Check names of metrics.
+
+    Raises:
+        ParameterError: one is unknown or named twice.
+    """
+    for name in names:
+        if name not in METRICS_OF:
+            raise ParameterError(
+                f"{parameter} has {name!r}, expected some of {', '.join(METRICS_OF)}"
+            )
+    if len(set(names)) < len(names):
+        raise ParameterError(f"{parameter} names {', '.join(names)}, expected each once")
+
+
+def compute_further(
+    model_maps: ModelMaps,
+    samples: pa.Table,
+    *,
+    test_sets: Mapping[str, Collection[str]],
+    metrics: Iterable[str],
+) -> list[Row]:
+    """Compute metrics of one model on each test set that has what they need.
+
+    Args:
+        model_maps: maps, and perhaps maps of sources and features, of samples of one dataset.
+        samples: the dataset's whole table SAMPLES.
+        test_sets: name of a test set -> ids of its samples.
+        metrics: names of ``METRICS_OF``.
+
+    Returns:
+        Objects of the list ``further`` (see ``eval.results.files``). A test set without a sample
+        that a metric can score has no row of it.
+
+    Raises:
+        DataError: a mask or a map is wrong.
+    """
+    columns = samples.select(["sample_id", "attributes"]).to_pydict()
+    facts = {
+        name: dict(attributes or ()) for name, attributes in zip(*columns.values(), strict=True)
+    }
+    negatives = find_negatives(samples)
+    position_of = {name: i for i, name in enumerate(model_maps.sample_ids)}
+
+    rows = []
+    for subset, all_ids in test_sets.items():
+        wanted = [name for name in all_ids if name not in negatives]
+        ids = [name for name in wanted if name in position_of]
+        for metric in metrics:
+            found = METRICS_OF[metric](model_maps, samples, facts, ids)
+            if found is None:
+                continue
+            about = {
+                "model": model_maps.model,
+                "kind": model_maps.kind,
+                "dataset": model_maps.dataset,
+                "subset": subset,
+                "metric": metric,
+                "num_requested": len(wanted),
+            }
+            rows.append(about | found)
+    return rows
+
+
+def _sweep(
+    model_maps: ModelMaps, samples: pa.Table, facts: Facts, ids: Sequence[str]
+) -> Row | None:
+    truths = ground_truths_of(samples, box_rule=load(model_maps.dataset).box_rule)
+    chosen = _choose_finite(model_maps, [name for name in ids if name in truths])
+    if not chosen:
+        return None
+
+    maps, scale = _read_probabilities(model_maps, chosen)
+    sweep = sweep_thresholds(maps, [truths[name].levels() > 0 for name in chosen])
+    best = sweep.thresholds.index(sweep.best_threshold)
+    return {
+        "n": len(chosen),
+        "map_scale": scale,
+        "note": sweep.note,
+        "best_threshold": sweep.best_threshold,
+        "success_rate": float(sweep.success_rates[best]),
+        "auc": float(sweep.aucs[best]),
+        "thresholds": list(sweep.thresholds),
+        "success_rates": sweep.success_rates.tolist(),
+        "aucs": sweep.aucs.tolist(),
+    }
+
+
+def _score_masks(
+    model_maps: ModelMaps, samples: pa.Table, facts: Facts, ids: Sequence[str]
+) -> Row | None:
+    chosen = _choose_finite(model_maps, [name for name in ids if ATTRIBUTE in facts[name]])
+    if not chosen:
+        return None
+
+    maps, scale = _read_probabilities(model_maps, chosen)
+    masks = [decode_mask(facts[name][ATTRIBUTE], where=f"sample {name}") for name in chosen]
+    mean_ious = [compute_mean_iou(maps, masks, threshold=one) for one in SWEPT_THRESHOLDS]
+    return {
+        "n": len(chosen),
+        "map_scale": scale,
+        "mean_iou": compute_mean_iou(maps, masks, threshold=0.5),
+        "f": compute_mask_f(maps, masks),
+        "best_mean_iou": max(mean_ious),
+        "best_threshold": SWEPT_THRESHOLDS[int(np.argmax(mean_ious))],
+        "note": f"f and best_mean_iou: {CHOSEN_ON_TEST}",
+    }
+
+
+def _score_sources(
+    model_maps: ModelMaps, samples: pa.Table, facts: Facts, ids: Sequence[str]
+) -> Row | None:
+    columns = samples.select(["sample_id", "boxes"]).to_pydict()
+    boxes_of = dict(zip(*columns.values(), strict=True))
+    ious: list[float] = []
+    precisions: list[float] = []
+    piaps, swapped = [], []
+
+    position_of = {name: i for i, name in enumerate(model_maps.sample_ids)}
+    chosen = [name for name in ids if SOURCES_ATTRIBUTE in facts[name]]
+    for name in chosen:
+        is_stacked = facts[name].get(LAYOUT_ATTRIBUTE) == "stacked"
+        truths = _make_source_truths(facts[name], boxes_of[name], is_stacked=is_stacked)
+        maps = _read_source_maps(model_maps, position_of[name], num_sources=len(truths))
+        if not maps:
+            # As NoPrior counts: a missing map is a miss.
+            ious += [0.0] * len(truths)
+            precisions += [0.0] * len(truths)
+            piaps.append(0.0)
+            continue
+        scores = (score_duet if is_stacked else score_sources)(maps, truths)
+        ious += scores.ious.tolist()
+        precisions += scores.average_precisions.tolist()
+        piaps.append(scores.piap)
+        if not is_stacked:
+            swapped.append(_compute_swapped(maps, truths))
+
+    if not chosen:
+        return None
+    found = np.array(ious)
+    return {
+        "n": len(chosen),
+        "num_sources": len(ious),
+        "has_source_maps": model_maps.source_maps is not None,
+        "cap": float(np.mean(precisions)),
+        "piap": float(np.mean(piaps)),
+        "iou_at_30": success_rate(found, at=0.3),
+        "iou_at_50": success_rate(found, at=0.5),
+        "auc": auc(found),
+        # AVGN's code swaps truth and prediction: to be compared with that paper alone.
+        "piap_swapped_as_published": float(np.mean(swapped)) if swapped else None,
+    }
+
+
+def _compute_swapped(maps: Sequence[np.ndarray], truths: np.ndarray) -> float:
+    total = np.sum([upsample(one, how="cv2_linear") for one in maps], axis=0)
+    is_marked = total >= np.partition(total, MEDIAN_INDEX, None)[MEDIAN_INDEX]
+    return swapped_average_precision_as_published(np.asarray(truths.any(axis=0)), is_marked)
+
+
+def _make_source_truths(
+    attributes: Mapping[str, str], boxes: Sequence[Sequence[float]], *, is_stacked: bool
+) -> np.ndarray:
+    """Return bool ``(number of sources, 224, 224)``; of stacked pictures each in its own half."""
+    sources = [int(word) for word in attributes[SOURCES_ATTRIBUTE].split()]
+    truths = np.zeros((max(sources) + 1, GRID, GRID), bool)
+    for source, box in zip(sources, boxes, strict=True):
+        x1, y1, x2, y2 = box
+        if is_stacked:
+            y1, y2 = 2 * y1 - source, 2 * y2 - source
+        # Halving and doubling must not move a whole pixel.
+        corners = np.clip(np.round([x1, y1, x2, y2], 12), 0, 1)
+        left, top, right, bottom = (corners * GRID).astype(int)
+        truths[source, top:bottom, left:right] = True
+    return truths
+
+
+def _read_source_maps(
+    model_maps: ModelMaps, position: int, *, num_sources: int
+) -> list[np.ndarray]:
+    # A model with one map finds one source at most.
+    if model_maps.source_maps is None:
+        return keep_finite(np.asarray(model_maps.maps[position])[None])
+    return keep_finite(model_maps.source_maps[position])[:num_sources]
+
+
+def _retrieve(
+    model_maps: ModelMaps, samples: pa.Table, facts: Facts, ids: Sequence[str]
+) -> Row | None:
+    if model_maps.embed_pairs is None or not ids:
+        return None
+
+    frames, sounds = model_maps.embed_pairs(ids)
+    units = []
+    for features in (frames, sounds):
+        features = np.asarray(features, np.float64)
+        norms = np.linalg.norm(features, axis=1, keepdims=True)
+        units.append(features / np.maximum(norms, 1e-12))
+    similarities = units[1] @ units[0].T
+
+    recalls = {
+        "sound_to_frame": compute_recalls(similarities),
+        "frame_to_sound": compute_recalls(similarities.T),
+    }
+    return {
+        "n": len(ids),
+        **{f"{way}_at_{k}": share for way, found in recalls.items() for k, share in found.items()},
+    }
+
+
+def _choose_finite(model_maps: ModelMaps, ids: Sequence[str]) -> list[str]:
+    position_of = {name: i for i, name in enumerate(model_maps.sample_ids)}
+    return [name for name in ids if np.isfinite(model_maps.maps[position_of[name]]).all()]
+
+
+def _read_probabilities(model_maps: ModelMaps, ids: Sequence[str]) -> tuple[list[np.ndarray], str]:
+    """Return the maps on the grid, 0 to 1, and how they became so."""
+    position_of = {name: i for i, name in enumerate(model_maps.sample_ids)}
+    lowres = [np.asarray(model_maps.maps[position_of[name]], np.float32) for name in ids]
+    is_probability = all(one.min() >= 0 and one.max() <= 1 for one in lowres)
+
+    grids = [upsample(one, how=_UPSAMPLING) for one in lowres]
+    if is_probability:
+        return grids, "as it is"
+    return [_normalize(one) for one in grids], "each map normalized to 0..1"
+
+
+def _normalize(values: np.ndarray) -> np.ndarray:
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low) if high > low else np.zeros_like(values)
+
+
+Compute = Callable[[ModelMaps, pa.Table, Facts, Sequence[str]], Row | None]
+METRICS_OF: dict[str, Compute] = {
+    "acl_sweep": _sweep,
+    "masks": _score_masks,
+    "sources": _score_sources,
+    "retrieval": _retrieve,
+}
+
+
+def describe_further(row: Mapping[str, Any]) -> str:
+    """Return the sentence that is printed of one row."""
+    left_out = {"model", "kind", "dataset", "subset", "metric", "n", "num_requested", "note"}
+    numbers = [
+        f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in row.items()
+        if name not in left_out and value is not None and not isinstance(value, list)
+    ]
+    note = f" ({row['note']})" if row.get("note") else ""
+    return (
+        f"{row['model']} on {row['subset']}, {row['metric']}: n {row['n']} of "
+        f"{row['num_requested']}, {', '.join(numbers)}{note}"
+    )
