@@ -143,6 +143,7 @@ def read_experiment(project: Project, name: str) -> Experiment:
             # Not an output of DVC, which removes outputs before a stage runs.
             state_dir=project.training_dir / name,
             weights_dir=project.weights_dir,
+            neighbours_dir=project.neighbours_dir,
         ),
     )
 

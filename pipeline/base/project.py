@@ -201,6 +201,11 @@ class Project:
         return self.storage_dir / "training"
 
     @property
+    def neighbours_dir(self) -> Path:
+        """Lists of the nearest clips of training splits, by their key."""
+        return self.storage_dir / "neighbours"
+
+    @property
     def run_inputs_dir(self) -> Path:
         """What each run reads, a file for each."""
         return self.root / "cache" / "inputs"

@@ -1,4 +1,4 @@
-"""Make ``golden_recent.npz``: what the code of recent methods computes, and MarginNCE's formula.
+"""Make ``golden_recent.npz``: what the code of recent methods computes, and formulas.
 
 ``recent_state_dict_keys.json`` has the names and shapes of their tensors.
 
@@ -16,7 +16,7 @@ import numpy as np
 from tests.helpers.paths import DATA, SHARED
 
 _METHODS = ("fnac", "slavc", "ssltie", "sslalign")
-_PARTS = ("fnac_", "slavc_", "ssltie_", "tie_", "sslalign_", "formula_margin_")
+_PARTS = ("fnac_", "slavc_", "ssltie_", "tie_", "sslalign_", "formula_margin_", "formula_hardpos_")
 
 
 def main() -> None:

@@ -127,5 +127,5 @@ def test_runs_that_begin_with_each_other_are_refused(tmp_path, monkeypatch):
         "b": {"method": "lvs", "init": "cache/runs/a"},
     }
     params = {"train": {name: {**run, "width": 8} for name, run in runs.items()}}
-    with pytest.raises(ParameterError, match="init is the folder of a, which begins with b itself"):
+    with pytest.raises(ParameterError, match="begins with a, which begins with b itself"):
         list_first_runs(Project(tmp_path, params), "a")

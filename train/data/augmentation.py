@@ -41,7 +41,7 @@ def prepare_inputs(
     Returns:
         ``frames`` (n, 3, s, s), ``flow`` (n, 1, 2 or 4, s, s), ``spectrograms`` (n, 1, bins,
         times), ``waveforms`` (n, samples) and the tensors of ``VALUES``, of these the ones that
-        the batch has.
+        the batch has. With ``neighbours`` also their tensors, with ``neighbour_`` before the name.
     """
     crop = batch.get("crop")
     dtype = dtype or torch.get_default_dtype()
@@ -75,6 +75,12 @@ def prepare_inputs(
     for name in VALUES:
         if name in batch:
             inputs[name] = batch[name].to(dtype)
+
+    if "neighbours" in batch:
+        others = prepare_inputs(
+            batch["neighbours"], input_format, is_channels_last=is_channels_last, dtype=dtype
+        )
+        inputs |= {f"neighbour_{name}": values for name, values in others.items()}
     return inputs
 
 

@@ -6,7 +6,7 @@ A batch maps the name of a feature to
 - one tensor, samples first, for sounds (spectrograms, waveforms): they all have the same shape.
 
 With flow it has ``native_height`` (n,); when training it has ``crop`` (n, 3), see ``random_crops``,
-and what else a loss needs of samples (``VALUES``).
+what else a loss needs of samples (``VALUES``), and ``neighbours``, a batch of the same length.
 """
 
 from collections.abc import Mapping, Sequence

@@ -33,8 +33,8 @@ class RandomCrops:
             where the sample is flipped, else 0.
         """
         streams = np.arange(_NUM_STREAMS, dtype=np.uint64)
-        key = _mix(np.uint64(self.seed) ^ _mix(np.uint64(epoch + 1)))
-        bits = _mix(_mix(id_hashes ^ key)[:, None] + streams)
+        key = mix_bits(np.uint64(self.seed) ^ mix_bits(np.uint64(epoch + 1)))
+        bits = mix_bits(mix_bits(id_hashes ^ key)[:, None] + streams)
 
         drawn = (bits >> np.uint64(64 - _NUM_BITS)).astype(np.float32) / np.float32(1 << _NUM_BITS)
         drawn[:, 2] = (drawn[:, 2] < 0.5) if self.has_flip else 0
@@ -56,7 +56,7 @@ def _hash_text(text: str) -> int:
     return value
 
 
-def _mix(value: np.ndarray | np.uint64) -> np.ndarray:
+def mix_bits(value: np.ndarray | np.uint64) -> np.ndarray:
     """Let every input bit reach every output bit (the output function of SplitMix64)."""
     with np.errstate(over="ignore"):
         mixed: np.ndarray = np.asarray(value, np.uint64)

@@ -1,6 +1,6 @@
 """Read batches of samples by position, from the shards or from memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -8,10 +8,12 @@ from torch.utils.data import Dataset
 
 from earshot.reader import FeatureReader
 from pipeline.base.progress import Progress
+from pipeline.features.registry import FEATURES
 from train.data.augmentation import shrink
 from train.data.collate import Batch, ShapeGroup, collate
 from train.data.feature_readers import require_sample_rate
-from train.data.random_crops import RandomCrops, hash_ids
+from train.data.neighbour_draws import NeighbourDraws
+from train.data.random_crops import RandomCrops, hash_ids, mix_bits
 from train.data.samples_in_memory import SamplesInMemory
 from train.models.localizer import InputFormat
 
@@ -50,9 +52,14 @@ class SampleSource(Dataset):
         self._crops, self._values = crops, dict(values or {})
         self._id_hashes = hash_ids(self.sample_ids)
         self._memory: SamplesInMemory | None = None
+        self._neighbours: NeighbourDraws | None = None
 
     def __len__(self) -> int:
         return len(self.sample_ids)
+
+    def use_neighbours(self, neighbours: NeighbourDraws) -> None:
+        """Let batches have ``neighbours``: frames and sounds of a neighbour of each sample."""
+        self._neighbours = neighbours
 
     @property
     def is_in_memory(self) -> bool:
@@ -63,10 +70,7 @@ class SampleSource(Dataset):
         epoch, chosen = key
         positions = np.asarray(chosen, np.int64)
 
-        if self._memory is not None:
-            batch = self._memory.read(positions)
-        else:
-            batch = self._read_shards(positions)
+        batch = self._read(positions)
 
         # The crop depends on epoch and id alone, whatever the samples were read from.
         if self._crops is not None:
@@ -74,6 +78,28 @@ class SampleSource(Dataset):
             batch["crop"] = torch.from_numpy(drawn)
         for name, values in self._values.items():
             batch[name] = torch.from_numpy(values[positions])
+        if self._neighbours is not None:
+            batch["neighbours"] = self._read_neighbours(self._neighbours, positions, epoch)
+        return batch
+
+    def _read(self, positions: np.ndarray, names: Collection[str] | None = None) -> Batch:
+        if self._memory is not None:
+            return self._memory.read(positions, names)
+        return self._read_shards(positions, names)
+
+    def _read_neighbours(
+        self, neighbours: NeighbourDraws, positions: np.ndarray, epoch: int
+    ) -> Batch:
+        """Read images of neighbours by frame, and sounds of neighbours by sound."""
+        hashes = self._id_hashes[positions]
+        by_frame, by_sound = neighbours.draw(positions, hashes, epoch=epoch)
+        images = [name for name in self.readers if FEATURES[name].is_image]
+        sounds = [name for name in self.readers if name not in images]
+        batch = self._read(by_frame, images) | self._read(by_sound, sounds)
+        if self._crops is not None:
+            # The same neighbour of two samples is cropped in two ways.
+            drawn = self._crops.draw(mix_bits(hashes), epoch=epoch)
+            batch["crop"] = torch.from_numpy(drawn)
         return batch
 
     def find_shards(self) -> np.ndarray:
@@ -92,7 +118,8 @@ class SampleSource(Dataset):
         """Estimate the size of a batch that is read from the shards, from the first samples."""
         positions = np.arange(min(len(self), _NUM_SIZED))
         sizes = [_count_bytes(value) for value in self._read_shards(positions).values()]
-        return int(sum(sizes) * num_samples / max(len(positions), 1))
+        factor = 1 if self._neighbours is None else 2
+        return int(factor * sum(sizes) * num_samples / max(len(positions), 1))
 
     def load_into_memory(
         self, *, device: torch.device | str = "cpu", progress: Progress | None = None
@@ -122,9 +149,13 @@ class SampleSource(Dataset):
         )
         return group._replace(arrays=arrays)
 
-    def _read_shards(self, positions: np.ndarray) -> Batch:
+    def _read_shards(self, positions: np.ndarray, names: Collection[str] | None = None) -> Batch:
         ids = [self.sample_ids[position] for position in positions]
-        arrays = {name: reader.read_batch(ids) for name, reader in self.readers.items()}
+        arrays = {
+            name: reader.read_batch(ids)
+            for name, reader in self.readers.items()
+            if names is None or name in names
+        }
         heights = None
         if "flow" in arrays:
             reader = self.readers["flow"]

@@ -1,6 +1,6 @@
 """Keep the samples of a whole data set in memory, as a few stacked tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,11 +40,20 @@ class SamplesInMemory:
             else:
                 self._images[name] = _stack_images(values, device)
 
-    def read(self, positions: np.ndarray) -> Batch:
-        """Return the samples at ``positions`` (k,) as one batch."""
+    def read(self, positions: np.ndarray, names: Collection[str] | None = None) -> Batch:
+        """Return the samples at ``positions`` (k,) as one batch.
+
+        ``names`` are those of its features; None: all.
+        """
         index = self._move_index(positions)
-        batch: Batch = {name: values[index] for name, values in self._tensors.items()}
+        batch: Batch = {
+            name: values[index]
+            for name, values in self._tensors.items()
+            if names is None or name in names
+        }
         for name, images in self._images.items():
+            if names is not None and name not in names:
+                continue
             stack_of = images.stack_of[positions]
             groups = []
             for number in np.unique(stack_of):

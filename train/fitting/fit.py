@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from earshot.files import remove_leftovers
 from pipeline.base.parameters import as_mapping
 from train.data.feature_readers import describe_features
 from train.data.loader import BatchLoader
+from train.data.neighbour_draws import NeighbourDraws
 from train.fitting.devices import (
     TrainerPlan,
     count_workers,
@@ -33,6 +34,7 @@ from train.fitting.training_data import Sources, TrainingData, open_sources
 from train.fitting.training_state import STATE_NAME, StateSaver, compute_fingerprint, find_state
 from train.models.registry import make_model
 from train.models.training_parameters import HardwareParameters, TrainingParameters
+from train.neighbours.neighbour_lists import NeighbourParameters, obtain_neighbours
 from train.runs.run_folder import write_model, write_run
 from train.weights.initialization import begins_trained, hash_first_weights, initialize
 
@@ -45,6 +47,7 @@ class FitFolders:
     log_dir: Path | None = None  # DVCLive's files; None: none are written
     state_dir: Path | None = None  # the state of an unfinished run; None: run_dir
     weights_dir: Path | None = None  # fetched ImageNet weights
+    neighbours_dir: Path | None = None  # lists of nearest clips; None: below the state
 
     @property
     def state_path(self) -> Path:
@@ -125,6 +128,9 @@ def fit(
         module = _make_module(parameters, plan, weights_dir=folders.weights_dir)
         sources = open_sources(data, parameters, module.model, num_processes=plan.num_processes)
 
+        if module.model.needs_neighbours:
+            _use_neighbours(parameters, data, folders, sources, plan, is_quiet=is_quiet)
+
         # What happens after each step and epoch.
         score = make_epoch_score(parameters, sources.selection, score_maps)
         history = History(folders.log_dir)
@@ -199,6 +205,32 @@ def _make_module(
     if plan.is_channels_last:
         model = model.to(memory_format=torch.channels_last)
     return TrainingModule(model, parameters, is_channels_last=plan.is_channels_last)
+
+
+def _use_neighbours(
+    parameters: TrainingParameters,
+    data: TrainingData,
+    folders: FitFolders,
+    sources: Sources,
+    plan: TrainerPlan,
+    *,
+    is_quiet: bool,
+) -> None:
+    """Find the nearest clips of each training sample, which its batches then have, too."""
+    values = as_mapping(parameters)
+    neighbours = obtain_neighbours(
+        NeighbourParameters(
+            **{field.name: values[field.name] for field in fields(NeighbourParameters)}
+        ),
+        sources.train.sample_ids,
+        data.features_dirs,
+        folders.neighbours_dir or folders.state_path.parent / "neighbours",
+        weights_dir=folders.weights_dir,
+        device=torch.device("cuda" if plan.is_cuda else "cpu"),
+        is_quiet=is_quiet,
+    )
+    draws = NeighbourDraws(neighbours.frames, neighbours.sounds, parameters.seed)
+    sources.train.use_neighbours(draws)
 
 
 def _make_loaders(

@@ -45,7 +45,7 @@ from train.inference.sound_comparison import compare_sounds
 from train.models.training_parameters import TrainingParameters
 from train.runs.run_folder import RELEASED, read_run
 from train.runs.settings import RunData, read_run_data
-from train.weights.initialization import find_init_file, hash_first_weights
+from train.weights.initialization import hash_first_weights, list_first_files
 from train.weights.released import ReleasedWeights
 
 
@@ -247,7 +247,7 @@ def _require_same_init(parameters: TrainingParameters, initial_sha256: str | Non
     if found is None or initial_sha256 is None:
         return
     if found != initial_sha256:
-        changed = find_init_file(parameters) or getattr(parameters, "teacher_weights", None)
+        changed = ", ".join(map(str, list_first_files(parameters)))
         raise DataError(f"{changed}: SHA-256 is {found[:16]}..., expected {initial_sha256[:16]}...")
 
 

@@ -3,5 +3,5 @@
 - ``localizer``: the interface of every model.
 - ``training_parameters``: the settings that all methods share.
 - ``registry``: find a method by name; make its parameters and its network.
-- ``lvs``, ``ezvsl``, ``htf``, ``rcgrad``, ``flowgrad_h``, ``flowgrad_ic``, ``flowgrad_en``.
+- all others: a method each, named as in docs/training.md.
 """

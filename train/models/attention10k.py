@@ -63,6 +63,10 @@ class Parameters(TrainingParameters):
         if not self.sound_seconds >= MIN_SECONDS:
             raise ValueError(f"sound_seconds ({self.sound_seconds}) must be >= {MIN_SECONDS}")
 
+    def list_sources(self) -> tuple[str, ...]:
+        """Return what the training begins with: also SoundNet."""
+        return (*super().list_sources(), self.teacher_weights)
+
 
 class Model(Localizer):
     """``vision_embedding_model`` and four linear layers; SoundNet is attached."""

@@ -91,6 +91,10 @@ class Parameters(TrainingParameters):
         if not 0 <= self.class_threshold < 1:
             raise ValueError(f"class_threshold ({self.class_threshold}) must be in [0, 1)")
 
+    def list_sources(self) -> tuple[str, ...]:
+        """Return what the training begins with: also what labels are made from."""
+        return (*super().list_sources(), self.teacher_weights, self.labels)
+
 
 class Model(Localizer):
     """``vision`` and ``audio`` of one layout, and heads; stage 2 has a projection of each, too."""

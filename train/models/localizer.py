@@ -126,6 +126,9 @@ class Localizer(nn.Module):
     further_parts: ClassVar[tuple[str, ...]] = ()
     # the method whose training makes the weights; None: this method's own
     trained_as: ClassVar[str | None] = None
+    # training reads a clip's neighbours by frame and by sound, see ``train/neighbours``; their
+    # inputs have ``neighbour_`` before the name
+    needs_neighbours: ClassVar[bool] = False
     # whether its training is known; False: there are released weights only
     is_trainable: ClassVar[bool] = True
 

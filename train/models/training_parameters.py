@@ -128,6 +128,10 @@ class TrainingParameters:
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be >= 0")
 
+    def list_sources(self) -> tuple[str, ...]:
+        """Return what the training begins with: files, run folders, or ``imagenet``, ``random``."""
+        return (self.init,)
+
     @property
     def short_side(self) -> int:
         """Short side in pixels to which a frame is resized before the square is cropped."""

@@ -96,6 +96,73 @@ def trimap_loss(visual: torch.Tensor, audio: torch.Tensor, **options) -> torch.T
     return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
 
 
+def hard_positive_parts(
+    visual: torch.Tensor, audio: torch.Tensor, *, epsilon: float = 0.65, tau: float = 0.03
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return how well frames fit their sounds where they do, and where they do not.
+
+    Args:
+        visual: (n, c, h, w), of unit norm over channels.
+        audio: (n, c), of unit norm.
+        epsilon: places with a higher similarity sound; all others do not.
+        tau: softness of the threshold.
+
+    Returns:
+        (n,) the mean similarity of the sounding places, and of the others.
+    """
+    own = own_similarity(visual, audio)
+    logits = (own - epsilon) / tau
+    return _soft_mean(own, logits), _soft_mean(own, -logits)
+
+
+def hard_positive_loss(
+    visual: torch.Tensor,
+    audio: torch.Tensor,
+    near_visual: torch.Tensor,
+    near_audio: torch.Tensor,
+    *,
+    epsilon_positive: float = 0.65,
+    epsilon_negative: float = 0.65,
+    tau: float = 0.03,
+    negatives: Literal["weighted", "mean"] = "mean",
+) -> torch.Tensor:
+    """Compute the loss of HardPos (Senocak et al., ICASSP 2022), as we read it.
+
+    The first logit is the mean of four positives: a frame or its neighbour, with a sound or its
+    neighbour. Negatives are the frame with the sounds of other clips, and of each pair the places
+    that do not sound.
+
+    Args:
+        visual: (n, c, h, w), of unit norm over channels.
+        audio: (n, c), of unit norm.
+        near_visual: of a neighbour of each clip by frame.
+        near_audio: of a neighbour by sound.
+        epsilon_positive: places with a higher similarity sound.
+        epsilon_negative: places with a lower one do not.
+        tau: softness of both thresholds.
+        negatives: as for ``trimap_logits``.
+
+    Returns:
+        A scalar.
+    """
+    options = {"epsilon_positive": epsilon_positive, "epsilon_negative": epsilon_negative}
+    pairs = [(frame, sound) for frame in (visual, near_visual) for sound in (audio, near_audio)]
+    positives = [hard_positive_parts(*pair, epsilon=epsilon_positive, tau=tau)[0] for pair in pairs]
+    hard = [hard_positive_parts(*pair, epsilon=epsilon_negative, tau=tau)[1] for pair in pairs]
+
+    # The columns of other clips are those of LVS.
+    others = trimap_logits(visual, audio, tau=tau, negatives=negatives, **options)[:, 1:-1]
+    logits = torch.cat(
+        [
+            torch.stack(positives).mean(0)[:, None] / LVS_TEMPERATURE,
+            others,
+            torch.stack(hard, 1) / LVS_TEMPERATURE,
+        ],
+        1,
+    )
+    return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
+
+
 def multiple_instance_loss(
     visual: torch.Tensor,
     audio: torch.Tensor,

@@ -52,7 +52,7 @@ def compute_run_key(parameters: TrainingParameters, inputs: RunInputs, *, source
         inputs.initial_sha256,
         {module.__name__: module.__version__ for module in (torch, torchvision, lightning)},
         {split: list(ids) for split, ids in inputs.split_ids.items()},
-        _describe_features(inputs),
+        describe_arrays(inputs.features_dirs, inputs.split_ids),
         _number_shards(inputs) if parameters.is_shuffled else None,
         inputs.selection_truth,
         _hash_code(list_deciding_modules(parameters.method), source_dir),
@@ -65,13 +65,19 @@ def list_deciding_modules(method: str) -> tuple[str, ...]:
     return (*_DECIDING_MODULES, f"train.models.{method}")
 
 
-def _describe_features(inputs: RunInputs) -> dict[str, list[list[list[Any] | None]]]:
-    """Return key and checksum of the arrays by feature and split; None where one is not cached.
+def describe_arrays(
+    features_dirs: Mapping[str, Path], split_ids: Mapping[str, Sequence[str]]
+) -> dict[str, list[list[list[Any] | None]]]:
+    """Return key and checksum of arrays by feature and split; None where one is not cached.
 
     A sample that failed has a key, too, and keeps it when a repair makes its array.
+
+    Args:
+        features_dirs: feature -> folder with its index.
+        split_ids: split -> ids of its samples.
     """
     descriptions = {}
-    for name, folder in sorted(inputs.features_dirs.items()):
+    for name, folder in sorted(features_dirs.items()):
         columns = ["sample_id", "status", "key", "crc32"]
         rows = read_table(folder / INDEX_NAME, INDEX, columns=columns).to_pylist()
         array_of = {
@@ -79,9 +85,7 @@ def _describe_features(inputs: RunInputs) -> dict[str, list[list[list[Any] | Non
         }
 
         # Per split: it matters which samples train and which select.
-        descriptions[name] = [
-            [array_of.get(item) for item in ids] for ids in inputs.split_ids.values()
-        ]
+        descriptions[name] = [[array_of.get(item) for item in ids] for ids in split_ids.values()]
     return descriptions
 
 

@@ -134,9 +134,10 @@ def _read_values(project: Project, name: str) -> Any:
 
 
 def list_first_runs(project: Project, name: str) -> list[str]:
-    """Return the runs that a run begins with, the first of all first.
+    """Return the runs that a run begins with, in an order in which they can be trained.
 
-    A run begins with another run of section ``train`` when its ``init`` is the folder of that run.
+    A run begins with another run of section ``train`` when its ``init``, or an encoder that it
+    names, is the folder of that run.
 
     Args:
         project: whose params.yaml is read.
@@ -146,15 +147,20 @@ def list_first_runs(project: Project, name: str) -> list[str]:
         ParameterError: runs begin with each other.
     """
     folders = {project.run_dir(other).resolve(): other for other in project.section("train")}
-    chain = [name]
-    while True:
-        init = Path(read_run_parameters(project, chain[0]).init).expanduser()
-        first = folders.get(init.resolve())
-        if first is None:
-            return chain[:-1]
-        if first in chain:
-            raise ParameterError(
-                f"params: train.{chain[0]}.init is the folder of {first}, which begins with "
-                f"{chain[0]} itself; expected a run that comes before"
-            )
-        chain.insert(0, first)
+    ordered: list[str] = []
+
+    def visit(run: str, readers: tuple[str, ...]) -> None:
+        for source in read_run_parameters(project, run).list_sources():
+            first = folders.get(Path(source).expanduser().resolve())
+            if first is None or first in ordered:
+                continue
+            if first in (run, *readers):
+                raise ParameterError(
+                    f"params: train.{run} begins with {first}, which begins with {run} itself; "
+                    "expected a run that comes before"
+                )
+            visit(first, (run, *readers))
+            ordered.append(first)
+
+    visit(name, ())
+    return ordered

@@ -38,17 +38,35 @@ def find_init_file(parameters: TrainingParameters) -> Path | None:
     Raises:
         DataError: There is no such file.
     """
-    if parameters.init in ("random", "imagenet"):
-        return None
-    path = Path(parameters.init).expanduser()
-    # The folder of a run is as good as its model.
-    path = path / MODEL_NAME if path.is_dir() else path
-    if not path.is_file():
+    path = find_file(parameters.init)
+    if path is not None and not path.is_file():
         raise DataError(
             f"init {parameters.init}: {path} is not a file; expected imagenet, random, a file with "
             "torchvision's weights, or the model of another run, which has to be made first"
         )
     return path
+
+
+def find_file(source: str) -> Path | None:
+    """Return the path of a file, or of the model of a run folder; None for random and ImageNet's.
+
+    The file need not exist.
+    """
+    if source in ("random", "imagenet"):
+        return None
+    path = Path(source).expanduser()
+    return path / MODEL_NAME if path.is_dir() else path
+
+
+def list_first_files(parameters: TrainingParameters) -> list[Path]:
+    """Return the files that a training begins with, ``init`` first.
+
+    Raises:
+        DataError: ``init`` names a file that is not there.
+    """
+    _, *others = (find_file(source) for source in parameters.list_sources())
+    paths = (find_init_file(parameters), *others)
+    return [path for path in paths if path is not None and path.is_file()]
 
 
 def begins_trained(parameters: TrainingParameters) -> bool:
@@ -229,8 +247,7 @@ def load_soundnet(path: Path) -> SoundNet:
 def hash_first_weights(parameters: TrainingParameters) -> str | None:
     """Hash the files that a training begins with.
 
-    These are the file of ``init`` and, for methods that have them, of ``teacher_weights`` and
-    ``labels``.
+    These are the file of ``init`` and the other sources of the method that are files or runs.
 
     Args:
         parameters: Of the run.
@@ -241,9 +258,7 @@ def hash_first_weights(parameters: TrainingParameters) -> str | None:
     Raises:
         DataError: The file that ``init`` names is not there.
     """
-    others = [getattr(parameters, name, "imagenet") for name in ("teacher_weights", "labels")]
-    paths = [find_init_file(parameters), *(Path(other).expanduser() for other in others)]
-    hashes = [sha256_of(path) for path in paths if path is not None and path.is_file()]
+    hashes = [sha256_of(path) for path in list_first_files(parameters)]
     if len(hashes) < 2:
         return hashes[0] if hashes else None
     return hashlib.sha256("".join(hashes).encode()).hexdigest()

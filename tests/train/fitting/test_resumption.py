@@ -13,8 +13,9 @@ from tests.helpers.training.toy_runs import TINY, run
 from tests.helpers.training.training_processes import start_script, step_losses
 from tests.helpers.training.training_script import train_and_print
 from train.fitting.lightning_module import TrainingModule
-from train.models.registry import build_parameters
+from train.models.registry import build_parameters, make_model
 from train.models.training_parameters import HardwareParameters
+from train.runs.run_folder import write_model
 
 KILLABLE = HardwareParameters(accelerator="cpu", num_threads=1, checkpoint_every_seconds=0)
 
@@ -67,11 +68,19 @@ def test_a_killed_run_goes_on_exactly(toy, tmp_path, capsys):
     [
         {"method": "fnac", "num_contrast_epochs": 2},  # stopped while its loss is EZ-VSL's alone
         {"method": "slavc", "momentum": 0.5},
+        {"method": "hardpos", "num_neighbours": 5},
     ],
     ids=lambda settings: settings["method"],
 )
 def test_methods_with_a_memory_go_on_exactly(toy, tmp_path, monkeypatch, settings):
-    """Stop in the second epoch: copies of weights, and what the epoch decides, are kept."""
+    """Stop in the second epoch: copies of weights, and what the epoch decides, are kept.
+
+    So are the draws of neighbours.
+    """
+    if settings["method"] == "hardpos":
+        encoder = build_parameters({**TINY, "method": "lvs"}, "test")
+        write_model(tmp_path / "encoder", make_model(encoder), encoder)
+        settings |= dict.fromkeys(("frame_encoder", "sound_encoder"), str(tmp_path / "encoder"))
     parameters = build_parameters({**TINY, "epochs": 3, **settings}, "test")
     run(toy, tmp_path / "whole", parameters)
 
