@@ -1,8 +1,8 @@
-"""Join the recordings of an AVI file that holds several, as `cat` makes it.
+"""Join the recordings of an AVI file that holds several of them, for example one made by `cat`.
 
-Each is a whole AVI file of its own, with a header and an index. FFmpeg knows the first header
-alone: it says how long the file is, and a seek ends in the first recording. So each recording is
-opened as the range of bytes that it is.
+Each recording is a whole AVI file with its own header and index. FFmpeg reads only the first
+header. It takes the duration from there, and can seek only in the first recording. So this module
+opens each recording as a range of bytes.
 """
 
 import io
@@ -23,8 +23,8 @@ from pipeline.media.files.timeline import choose_streams
 # The size of a chunk counts its bytes behind the first eight; chunks begin at even positions.
 _CHUNK_HEAD_BYTES = 8
 _LIST_HEAD_BYTES = 12
-# Matroska keeps the time of each packet, AVI only their number. But of these codecs AVI does not
-# say when a picture is shown (see `is_reordered_avi`).
+# Matroska keeps the time of each packet, AVI only their number. For these codecs, AVI does not say
+# when a picture is shown (see `is_reordered_avi`).
 _UNTIMED_CODECS = ("h264", "hevc")
 
 
@@ -36,7 +36,7 @@ class AviPart(NamedTuple):
 
 
 def find_avi_parts(path: Path | str) -> list[AviPart]:
-    """Return where the recordings of an AVI file lie; one of a usual file.
+    """Return where the recordings of an AVI file lie; a usual file has one.
 
     A recording of more than a gigabyte consists of several lists: one ``AVI`` and some ``AVIX``.
     """
@@ -65,7 +65,7 @@ def find_avi_suffix(path: Path | str, part: AviPart) -> str:
     with _open_part(path, part) as container:
         contexts = [stream.codec_context for stream in choose_streams(container)]
         is_untimed = any(context.name in _UNTIMED_CODECS for context in contexts)
-        # A palette can change with a packet, in a way that is AVI's own.
+        # A packet can change the palette, in a way that only AVI can store.
         has_palette = any(getattr(context, "pix_fmt", None) == "pal8" for context in contexts)
         return ".avi" if is_untimed or has_palette else ".mkv"
 
@@ -124,7 +124,7 @@ def copy_avi_parts(
 
 
 def _describe(container: InputContainer) -> str:
-    """Say what must be the same in recordings of one file, for comparison and for messages."""
+    """Return what all recordings of a file must have in common, as text for messages."""
     texts = []
     for stream in choose_streams(container):
         context = stream.codec_context

@@ -19,13 +19,13 @@ from pipeline.media.files.timeline import choose_stream, choose_streams, find_fr
 from pipeline.media.pictures.whole_decode import is_reordered_avi
 from pipeline.media.reader import ClipReader
 
-# Small enough to be fast and to keep a cache small; good enough that the coding does not show in
+# A quality at which encoding is fast and clips are small, and at which the coding does not show in
 # flow and spectrograms.
 _CRF = 20
 _PRESET = "veryfast"
 _AUDIO_BITRATE = "128k"
 _MAX_MESSAGE_CHARACTERS = 1000
-# The time of a frame is kept to this, finer than `timeline` compares times.
+# The resolution of frame times. It is finer than the tolerance of `timeline`.
 _TICKS_PER_SECOND = 1_000_000
 # Bounds lie between two ticks of containers that count milliseconds.
 _HALF_TICK_SECONDS = 0.0005
@@ -36,8 +36,8 @@ _PAUSE_SECONDS = 0.05  # a longer step in the sound's timestamps is a pause, not
 class CuttingError(Exception):
     """ffmpeg failed.
 
-    The message begins with the words that yt-dlp has for the same failure, so that one table of
-    reasons serves both. ffmpeg's own message follows.
+    The message begins with the words that yt-dlp uses for the same failure, so that one table of
+    reasons covers both. ffmpeg's own message follows.
     """
 
 
@@ -55,21 +55,21 @@ def cut_clip(
 ) -> None:
     """Encode [start_seconds, stop_seconds) of a file as H.264 and AAC, exact to the frame.
 
-    At each time t the new clip shows the picture that the file shows at start_seconds + t, and its
-    sound is that of the file. Frames keep their times, also where they are unevenly apart. All is
-    encoded again: a section that is copied begins at a keyframe and is up to seconds too long. The
-    same input gives the same bytes (one encoder thread, no dates).
+    At each time t the clip has the picture and the sound that the file has at start_seconds + t.
+    Frames keep their times, also if their distances differ. Everything is encoded again, because a
+    copied section would begin at a keyframe, which can be seconds too early. The same input gives
+    the same bytes (one encoder thread, no dates).
 
     Args:
         source_path: The file.
         target_path: Where the clip is written.
         start_seconds: On the file's timeline, as ``timeline`` defines it.
         stop_seconds: On the file's timeline; None: to its end.
-        max_height: Pictures whose shorter side has more pixels shrink to it.
+        max_height: If the shorter side has more pixels, pictures shrink to this number.
         video_index: Of the video stream in the file.
         audio_index: Of the audio stream in the file.
         ffmpeg_path: The ffmpeg program.
-        limit_seconds: After this ffmpeg is stopped.
+        limit_seconds: ffmpeg is stopped after this time.
 
     Raises:
         CuttingError: ffmpeg failed or took too long.
@@ -122,13 +122,13 @@ class _Section:
         """Return ffmpeg's options of the input."""
         options: dict[str, Any] = make_program_options()
         if self.seek_seconds is not None:
-            # Keep what is before: the filters cut more exactly.
+            # Keep what is before the section: the filters cut more exactly.
             options |= {"ss": f"{self.seek_seconds:.6f}", "seek_timestamp": 1}
             options["noaccurate_seek"] = None
         return options
 
     def trim_video(self, stream: Any) -> Any:
-        """Keep the frames from the one that is shown at the start on, and count from there."""
+        """Keep the frames from the one shown at the start on, and count time from there."""
         bounds = {"start": f"{self.first_seconds - _HALF_TICK_SECONDS:.6f}"}
         if self.stop_seconds is not None:
             bounds["end"] = f"{self.stop_seconds - _HALF_TICK_SECONDS:.6f}"
@@ -136,8 +136,8 @@ class _Section:
         if self.counted_rate is not None:
             stream = stream.filter("setpts", f"round(N*{1 / self.counted_rate}/TB)")
         stream = stream.filter("trim", **bounds)
-        # The first frame is what the start shows, whether it began before or begins later: at zero
-        # it keeps the clip's clock where the section begins.
+        # The first frame is the one shown at the start, even if its own time is earlier or later.
+        # At time zero it keeps the clip's clock where the section begins.
         stream = stream.filter("settb", f"1/{_TICKS_PER_SECOND}").filter("trim", **bounds)
         ticks = round(self.start_seconds * _TICKS_PER_SECOND)
         return stream.filter("setpts", f"if(eq(N,0),0,max(0,round(PTS-{ticks})))")
@@ -171,7 +171,7 @@ def _find_section(source_path: Path, start_seconds: float, stop_seconds: float |
 
     start = origin_seconds + start_seconds
     first_seconds = origin_seconds + first.time_seconds
-    # Sound needs some time before the section, for its decoder to settle.
+    # The decoder of the sound needs some time before the section to settle.
     seek_seconds = min(first_seconds, start) - _PREROLL_SECONDS
     return _Section(
         start_seconds=start,
@@ -185,7 +185,7 @@ def _find_section(source_path: Path, start_seconds: float, stop_seconds: float |
 def _can_seek(opening: Opening) -> bool:
     """Return whether ffmpeg finds the keyframe before a time: MP4, MOV and Matroska list them.
 
-    Other containers are searched by time, which may end between keyframes.
+    In other containers ffmpeg searches for the time, and can end between keyframes.
     """
     container = opening.container
     if not container.format.name.startswith(("mov", "matroska")):

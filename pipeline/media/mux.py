@@ -4,8 +4,8 @@ Urbansas keeps picture and sound in two files. Users' folders hold clips as vide
 still picture and wav. A clip of Earshot is one file. Streams are copied, never encoded again, and
 the same inputs give the same bytes.
 
-Each file counts from its own zero (see `timeline`), whatever its clock says. What comes at 3 s in
-each of the two is seen and heard at the same moment of the clip, at 3 s.
+Each file counts from its own zero (see `timeline`), whatever its clock says. The picture at 3 s of
+the one file and the sound at 3 s of the other are both at 3 s of the clip.
 """
 
 import heapq
@@ -119,7 +119,7 @@ def _require_audio(container: InputContainer, path: Path) -> AudioStream:
 
 def _open_output(path: Path) -> OutputContainer:
     # bitexact: no random identifiers, dates or versions in the file.
-    # avoid_negative_ts: what primes a decoder stays before zero, so nothing else moves behind it.
+    # avoid_negative_ts: priming stays before zero, so that nothing else moves to later times.
     options = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
     return av.open(os.fspath(path), "w", format="matroska", options=options)
 
@@ -184,8 +184,8 @@ def _iter_pictures(container: InputContainer, stream: VideoStream) -> Iterator[a
         yield from _iter_packets(container, stream)
         return
 
-    # FFmpeg counts the packets as they are stored. A frame has the count of its packet, and frames
-    # are decoded in the order in which they are shown.
+    # FFmpeg numbers the packets in the order in which they are stored. A frame has the number of
+    # its packet, and decoding gives frames in the order in which they are shown.
     with open_container(container.name) as fresh:
         frames = fresh.decode(_require_video(fresh, Path(container.name)))
         counts = [frame.pts for frame in frames if frame.pts is not None]
@@ -211,7 +211,7 @@ def _repeat(data: bytes, seconds: Fraction) -> Iterator[av.Packet]:
 
 
 def _find_seconds(container: InputContainer, track: AudioStream) -> Fraction:
-    """Return how long a sound lasts, exactly: a still is shown for whole frames of that."""
+    """Return how long a sound lasts, exactly: a still is shown for that time, in whole frames."""
     if track.duration is not None and track.time_base is not None:
         return track.duration * track.time_base
     return Fraction(container.duration or 0, av.time_base)

@@ -110,7 +110,7 @@ class ClipReader:
         # To see whether the header is right, packets of files without an index are read.
         main.is_touched |= not has_index(main.container)
 
-        # Variable rates have an average; where not even that is known, FFmpeg's guess stands in.
+        # Variable rates have an average. If it is unknown, use FFmpeg's guess.
         rate = None
         if main.video is not None:
             rate = main.video.average_rate or main.video.guessed_rate

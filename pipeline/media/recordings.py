@@ -1,12 +1,12 @@
 """Repair files that hold several recordings one after the other.
 
 Cameras, recorders and `cat` make such files. In MPEG-TS and MPEG-PS (MPG, VOB) the clock jumps
-where one recording ends and the next begins. So one time means two moments, and the file's length
-is that of the last recording or, where the clock seems to have wrapped around, 26 hours. In AVI the
-recordings behind the first are not seen at all (`avi_recordings.py`).
+where one recording ends and the next begins. So one time means two moments. FFmpeg takes the
+duration of the last recording for that of the file, or 26 hours if the clock seems to have wrapped
+around. In AVI, FFmpeg sees only the first recording (`avi_recordings.py`).
 
-Here the recordings are found (`find_recordings`) and written into one file with one clock
-(`write_joined`). Packets are copied; nothing is encoded.
+`find_recordings` finds the recordings, and `write_joined` writes them into one file with one clock.
+Packets are copied; nothing is encoded.
 """
 
 import bisect
@@ -39,7 +39,7 @@ _FORWARD_SECONDS = 10.0
 _CLOCKED_FORMATS = ("mpegts", "mpeg")
 _TICKS_PER_SECOND = 90_000  # of every stream of these formats
 _FORMATS = {".ts": "mpegts", ".avi": "avi", ".mkv": "matroska"}
-# Damage within the last second of a recording is its end, not a fault.
+# Damage within the last second of a recording is normal: its end.
 _END_TICKS = _TICKS_PER_SECOND
 
 
@@ -217,7 +217,7 @@ def _is_jump(index: int, dts: int, last: dict[int, _Last]) -> bool:
     if step_seconds <= _FORWARD_SECONDS:
         return step_seconds < -_BACKWARD_SECONDS
 
-    # It only paused if another stream has gone on meanwhile, on the same clock, up to this time.
+    # The stream only paused if another stream continued on the same clock up to this time.
     for other, one in last.items():
         has_gone_on = other != index and one.run == last[index].other_runs.get(other)
         if has_gone_on and abs(dts - one.dts) <= _FORWARD_SECONDS * _TICKS_PER_SECOND:
@@ -275,9 +275,9 @@ def _join_runs(runs: dict[int, list[Run]]) -> JoinedRecordings:
 def _find_starts(runs: dict[int, list[Run]]) -> list[int]:
     """Return the positions in the file at which a recording begins, ascending.
 
-    Streams are interleaved, so the runs of one recording begin at different positions. Between the
-    last packet of a stream's run and the first of its next one lies a gap; gaps of several streams
-    that overlap are one border.
+    Streams are interleaved, so the runs of one recording begin at different positions. There is a
+    gap between the last packet of a run and the first packet of the stream's next run. Overlapping
+    gaps of several streams are one border.
     """
     gaps = sorted(
         (run.first_position, known[number - 1].last_position if number else -1)
@@ -286,7 +286,7 @@ def _find_starts(runs: dict[int, list[Run]]) -> list[int]:
     )
     starts: list[int] = []
     for first_position, previous_position in gaps:
-        # Else the last border found lies in this gap: it is the same one.
+        # Otherwise the last border is in this gap, so it is the same border.
         if not starts or starts[-1] <= previous_position:
             starts.append(first_position)
     return starts

@@ -1,10 +1,9 @@
 """Tell whether the configuration of a decoder changes within a file.
 
-H.264, HEVC, AV1 and AAC need parameters before their first packet. MP4, MOV and FLV keep them
-outside of the packets, and may change them on the way: an MP4 by several sample descriptions, an
-FLV by another header. Whoever seeks behind such a change, or skips the packet that announces it,
-decodes with the old parameters: into other pictures, and often without an error. Such files are
-read from their beginning.
+H.264, HEVC, AV1 and AAC need parameters before their first packet. MP4, MOV and FLV keep these
+outside of the packets and can change them within the file: an MP4 by several sample descriptions,
+an FLV by another header. After a seek behind such a change, a decoder still has the old parameters.
+It then gives wrong pictures, often without an error. So such files are read from their beginning.
 """
 
 from pathlib import Path
@@ -39,7 +38,7 @@ def may_change_configuration(path: Path | str, stream: av.stream.Stream) -> bool
 
 
 def _has_several_descriptions(path: Path | str) -> bool:
-    """Return whether a track of an MP4 has several sample descriptions, or none that is found."""
+    """Return whether a track of an MP4 has several sample descriptions, or none was found."""
     lists = find_atoms(read_moov(path), b"trak", b"mdia", b"minf", b"stbl", b"stsd")
     # Version and flags, then the number of descriptions.
     counts = [int.from_bytes(one[4:8], "big") for one in lists]

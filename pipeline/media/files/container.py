@@ -51,7 +51,7 @@ def open_container(path: Path | str, *, options: dict[str, str] | None = None) -
 def iter_packets(container: InputContainer, *streams: av.stream.Stream) -> Iterator[av.Packet]:
     """Yield the packets of some streams from the container's position on, then an empty one each.
 
-    PyAV does not know streams that appear only on the way, and fails at the end of such a file.
+    PyAV does not know streams that appear late in a file, and fails at the end of such a file.
     """
     try:
         yield from container.demux(*streams)
@@ -75,7 +75,7 @@ def has_lost_its_end(
         last_dts: The decoding time of the last packet that was read.
         is_cut_off: Whether the file is known to be shorter than it says.
     """
-    # An index tells it of each stream: a file that was cut off may have all of this one.
+    # An index says it for each stream: a file that was cut off can still have all of this stream.
     if not has_index(container):
         return is_cut_off
     if last_dts is None:
@@ -87,12 +87,12 @@ def has_lost_its_end(
 def find_damaged_packets(container: InputContainer, stream: av.stream.Stream) -> frozenset[int]:
     """Return the positions of a stream's packets that are damaged in an MPEG-TS file.
 
-    Transport packets are numbered, so FFmpeg notices lost ones. Where it also cuts the stream into
-    pictures, it marks the picture ahead of the damaged one, and nothing for the first one. So the
-    packets are read as they are.
+    Transport packets are numbered, so FFmpeg notices lost ones. But when FFmpeg also splits the
+    stream into pictures, it marks the picture before the damaged one. So this function reads the
+    packets without that step.
 
     Args:
-        container: An open file. It is opened anew; all of its packets are read.
+        container: An open file. The file is opened again, and all of its packets are read.
         stream: One of its streams.
 
     Returns:
@@ -109,9 +109,9 @@ def find_damaged_packets(container: InputContainer, stream: av.stream.Stream) ->
 
 
 def has_dropped_frames(container: InputContainer, stream: av.VideoStream) -> bool:
-    """Return whether an AVI has frames without data, as captures do.
+    """Return whether an AVI has frames without data, as capture programs write them.
 
-    FFmpeg counts some of them twice after it has sought.
+    FFmpeg counts some of these frames twice after a seek.
 
     Args:
         container: An open file. The result is False for any other format than AVI.

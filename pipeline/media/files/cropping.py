@@ -1,7 +1,7 @@
 """Find which part of the picture a container shows: PixelCrop of Matroska, `clap` of MP4.
 
-Recorders cut black bars away without encoding again. The decoder knows nothing of it, and PyAV does
-not say what FFmpeg has read, so the headers are read here.
+Recorders cut black bars away without encoding again: the container says so. The decoder does not
+know this, and PyAV does not give FFmpeg's value. So this module reads the headers.
 """
 
 import struct
@@ -39,7 +39,7 @@ class Cropping:
     right: int = 0
 
     def find_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return height and width of what is shown; all of it where nothing would be left."""
+        """Return height and width of what is shown; the whole picture if nothing would be left."""
         shown = height - self.top - self.bottom, width - self.left - self.right
         return shown if min(shown) > 0 else (height, width)
 
@@ -71,7 +71,7 @@ def read_cropping(container: InputContainer, stream: av.VideoStream) -> Cropping
 
 
 def _read_clap(path: Path, stream: av.VideoStream) -> Cropping:
-    """Read the clean aperture of an MP4: its size, and where its centre is from the picture's."""
+    """Read the clean aperture of an MP4: its size, and how far its centre is from the picture's."""
     for track in find_atoms(read_moov(path), b"trak"):
         (header,) = find_atoms(track, b"tkhd")[:1] or [b""]
         # Version 1 has times of 64 bits before the track's number.

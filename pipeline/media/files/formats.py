@@ -1,8 +1,9 @@
 """Which files FFmpeg may open: media in a container of its own bytes, and only from the disk.
 
 FFmpeg also reads texts that name other files (playlists, `ffconcat`, session descriptions), file
-names that are patterns, and addresses of the network. A clip is known by the hash of its bytes, so
-it must not show what lies elsewhere. Both lists are closed: what they do not name is refused.
+names that are patterns, and addresses of the network. A clip is identified by the hash of its
+bytes, so its pictures must not come from another place. Formats and protocols that are not in the
+lists are refused.
 """
 
 # As FFmpeg names them. None of these formats can refer to another file by default.

@@ -1,7 +1,7 @@
-"""Tell a file that is damaged from a machine that cannot read it.
+"""Decide whether a file is damaged, or this machine cannot read it.
 
-FFmpeg says "Input/output error" and "Cannot allocate memory" of damaged files, too. What it says
-of open files, rights and stale handles is the system's own word.
+FFmpeg reports "Input/output error" and "Cannot allocate memory" also for damaged files. Its errors
+about open files, rights and stale handles come from the system, so they concern the machine.
 """
 
 import errno
@@ -12,7 +12,7 @@ import av
 
 from pipeline.base.os_errors import is_machine_error
 
-# In a damaged header a size can be any number; EPERM is FFmpeg's own for what it does not support.
+# In a damaged header a size can be any number. FFmpeg uses EPERM for what it does not support.
 _FFMPEGS_OWN = frozenset([errno.EIO, errno.ENOMEM, errno.EPERM])
 _SOME_MEMORY_BYTES = 1 << 26
 
@@ -35,7 +35,7 @@ def is_machine_to_blame(error: BaseException | None, path: Path) -> bool:
 
 
 def is_ffmpegs_own(error: BaseException | None) -> bool:
-    """Return whether an error may be FFmpeg's word for a damaged file."""
+    """Return whether FFmpeg may give this error for a damaged file."""
     code = getattr(error, "errno", None)
     return isinstance(error, av.FFmpegError) and code in _FFMPEGS_OWN
 

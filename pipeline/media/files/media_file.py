@@ -1,8 +1,8 @@
 """One media file that several readers share, and that can be opened again.
 
-A container has one position. Who reads packets moves it, and some containers cannot seek back to
-their exact beginning. So a reader that needs the beginning opens the file again, unless nobody has
-read from it yet: opening a file takes as long as decoding several pictures.
+A container has one position. Reading packets moves it, and some containers cannot seek back to
+their exact beginning. So a reader that needs the beginning opens the file again, unless nothing was
+read from it yet. (Opening a file takes as long as decoding several pictures.)
 """
 
 import contextlib

@@ -28,19 +28,19 @@ from earshot.errors import MediaError
 from pipeline.media.files.container import has_index, iter_packets, open_container
 from pipeline.media.files.truncation import is_cut_off
 
-# What PyAV's IndexError means: it knows the streams of the beginning only.
+# The meaning of PyAV's IndexError: PyAV knows only the streams that are there at the beginning.
 LATE_STREAM = "a stream appears after the beginning that is not announced there"
-# A wanted time that misses a timestamp by rounding alone still means that frame.
+# If a wanted time differs from a timestamp only by rounding, that frame is meant.
 _TIME_TOLERANCE_SECONDS = 1e-6
 # Frames a second of streams that have neither timestamps nor a rate; FFmpeg's own choice.
 _DEFAULT_RATE = Fraction(25)
-# AAC and Opus encoders put up to some 50 ms before zero; a stream that begins earlier means it.
+# AAC and Opus encoders put up to about 50 ms before zero. An earlier beginning is intended.
 _PRIMING_SECONDS = 0.1
 # Longer durations are damaged headers, or a clock that seems to have wrapped around.
 _MAX_PLAUSIBLE_SECONDS = 7 * 24 * 3600
-# A header that differs less from what the streams have is right: it rounds, or counts priming.
+# If a header differs by less from the streams, it is right: it is rounded, or counts priming.
 _HEADER_TOLERANCE_SECONDS = 0.05
-# How long before the end, by the header, packets are read to see whether it is there.
+# To check the header's end, packets are read from this time before it.
 _END_SECONDS = 0.5
 
 
@@ -108,8 +108,8 @@ def find_duration(container: InputContainer) -> float:
 
 def _find_duration(container: InputContainer) -> float:
     header_seconds = read_header_duration(container)
-    # A file that was cut off lasts as long as the whole one did: the moments that it lost are then
-    # reported as missing, and the others keep their place.
+    # A file that was cut off keeps the duration of the whole file. So its lost moments are reported
+    # as missing, and the others keep their place.
     if header_seconds is not None and is_cut_off(container):
         return header_seconds
     if header_seconds is not None and _is_right(container, header_seconds):
@@ -128,8 +128,8 @@ def _find_duration(container: InputContainer) -> float:
 def read_header_duration(container: InputContainer) -> float | None:
     """Return the duration that a file's header says, in seconds on the clip's timeline.
 
-    None where the header says nothing, something implausible, or something ambiguous: of Matroska
-    and FLV files that begin late, some programs write when they end, others how long they are.
+    None where the header says nothing, something implausible, or something ambiguous: if Matroska
+    and FLV files begin late, some programs write when they end, others how long they last.
     """
     seconds = (container.duration or 0) / av.time_base
     if not 0 < seconds < _MAX_PLAUSIBLE_SECONDS:
@@ -160,7 +160,7 @@ def _is_right(container: InputContainer, header_seconds: float) -> bool:
 
 
 def _begins_late(stream: VideoStream | AudioStream) -> bool:
-    """Return whether a stream of an MP4 begins so late that its end is not known by its header.
+    """Return whether a stream of an MP4 begins so late that its header does not give its end.
 
     Some programs count the time before its first frame as a part of its duration, others do not.
     """
@@ -173,7 +173,7 @@ def _begins_late(stream: VideoStream | AudioStream) -> bool:
 
 
 def _has_other_streams(container: InputContainer) -> bool:
-    """Return whether a file has streams with a time of their own that are not read."""
+    """Return whether a file has streams with times that are not read here."""
     indexes = {stream.index for stream in choose_streams(container)}
     return any(
         stream.type in ("video", "audio", "subtitle", "data")
@@ -340,7 +340,7 @@ class StreamClock:
     """Translate between the timestamps of one stream and seconds on the clip's timeline."""
 
     origin_seconds: float
-    # Seconds a tick, as two integers: arithmetic with fractions would take longer than all else.
+    # Seconds a tick, as two integers: arithmetic with fractions would take most of the time.
     numerator: int
     denominator: int
 

@@ -1,8 +1,8 @@
 """Tell whether a media file is cut off: shorter than it says itself.
 
-Most containers say how long their parts are. The part in which a file was cut off reaches beyond
-the end of the file. Only the heads of the parts are read. MPEG-TS, MPEG-PS and raw streams say
-nothing: of those, a file that was cut off is a shorter recording.
+Most containers say how long their parts are. If a file was cut off, its last part reaches beyond
+the end of the file. Only the heads of the parts are read. MPEG-TS, MPEG-PS and raw streams do not
+say how long they are: such a file that was cut off is a shorter recording.
 """
 
 import functools
@@ -65,7 +65,7 @@ def has_more_recordings(container: InputContainer) -> bool:
         return stop is not None and _read_at(file, stop, len(_EBML_HEAD)) == _EBML_HEAD
 
 
-# A file is opened several times while it is read; its structure is looked at once.
+# A file is opened several times while it is read, but its structure is checked once.
 @functools.lru_cache(maxsize=64)
 def _check(
     check: Callable[[BinaryIO, int], bool], path: Path, num_bytes: int, _mtime_ns: int
@@ -90,7 +90,7 @@ def _is_mp4_cut_off(file: BinaryIO, num_bytes: int) -> bool:
 
 
 def _is_matroska_cut_off(file: BinaryIO, num_bytes: int) -> bool:
-    """The segment, or of a live recording without sizes its last part, reaches beyond the end."""
+    """The segment (or the last part of a live recording without sizes) reaches beyond the end."""
     for element_id, payload_position, size in _iter_ebml(file, num_bytes):
         if element_id == _EBML_SEGMENT and size is not None:
             return payload_position + size > num_bytes
@@ -108,7 +108,7 @@ def _find_segment_end(file: BinaryIO, num_bytes: int) -> int | None:
 
 
 def _iter_ebml(file: BinaryIO, num_bytes: int) -> Iterator[tuple[bytes, int, int | None]]:
-    """Yield id, position of the payload and its size: None, unknown, of segments and clusters."""
+    """Yield id, position and size of each payload; segments and clusters may have no size."""
     position = 0
     while position < num_bytes:
         head = _read_at(file, position, 12)

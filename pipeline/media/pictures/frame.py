@@ -19,7 +19,7 @@ from pipeline.media.files.timeline import StreamClock
 _SQUARE = Fraction(1)
 # Width over height of a pixel outside of this range is a damaged header.
 _MOST_EXTREME_ASPECT = 8
-# In these only the pictures themselves say which shape their pixels have.
+# In these formats only the pictures say which shape their pixels have.
 _FORMATS_WITHOUT_ASPECT = ("mpegts", "mpeg", "flv", "h264", "hevc", "mpegvideo")
 
 
@@ -35,7 +35,7 @@ class Orientation:
     def from_frame(cls, frame: av.VideoFrame) -> "Orientation":
         """Read the display matrix that decoders attach to frames.
 
-        Angles that are no quarter turn are rounded to one.
+        Other angles are rounded to a quarter turn.
         """
         side_data = frame.side_data.get("DISPLAYMATRIX")
         if side_data is None:
@@ -112,7 +112,7 @@ class VideoFrame:
     def gray(self) -> np.ndarray:
         """uint8 ``(height, width)``: OpenCV's grey of ``rgb``."""
         stored_rgb = self._convert() if self._stored_rgb is None else self._stored_rgb
-        # Long contexts of flow hold many frames and need only their grey, so RGB is let go.
+        # Long contexts of flow hold many frames and need only their grey, so drop the RGB.
         self._stored_rgb = None
         return self._orientation.apply(cv2.cvtColor(stored_rgb, cv2.COLOR_RGB2GRAY))
 
@@ -129,13 +129,13 @@ class VideoFrame:
 class PixelAspects:
     """Width over height of the pixels of each picture of a stream.
 
-    Where the container says it, that counts for all pictures, as in FFmpeg. Else it is in the
-    pictures themselves, and a broadcast changes it on the way.
+    If the container gives an aspect, it counts for all pictures, as in FFmpeg. Otherwise the
+    pictures themselves give it, and it can change within a broadcast.
     """
 
     def __init__(self, stream: av.VideoStream):
         self._of_container = _find_container_aspect(stream)
-        # As the decoder says it: of most pictures, and of the others by timestamp.
+        # What the decoder says: the aspect of most pictures, and the others by timestamp.
         self._usual: Fraction | None = None
         self._others: dict[int, Fraction | None] = {}
 
@@ -160,7 +160,7 @@ class PixelAspects:
 
 def _find_container_aspect(stream: av.VideoStream) -> Fraction | None:
     """Return the aspect that a container gives to all pictures of a stream, if it does."""
-    # PyAV gives what the pictures say where the container says nothing.
+    # If the container says nothing, PyAV gives what the pictures say.
     aspect = stream.sample_aspect_ratio
     container = stream.container
     assert isinstance(container, InputContainer)

@@ -4,8 +4,8 @@ Frames equal those of a full decode, bit for bit. There are two ways to them:
 
 - The quick way seeks to the last keyframe before the wanted frame and decodes from there
   (`PacketRun`). It gives up rather than guess.
-- The sure way decodes from the beginning of the file (`SequentialReader`). Whatever the quick way
-  gave up is read so.
+- The sure way decodes from the beginning of the file (`SequentialReader`). It reads the frames that
+  the quick way gave up.
 
 What "shown at a time" means is defined in `timeline.py`.
 """
@@ -24,7 +24,7 @@ from pipeline.media.pictures.packet_run import PacketRun, PlanFailedError
 from pipeline.media.pictures.sequential_reader import SequentialReader
 from pipeline.media.pictures.whole_decode import is_reordered_avi
 
-# Wanted times farther apart are sought; nearer ones are reached by reading packets on.
+# If the next wanted time is farther away, seek to it; otherwise read on to it.
 _SEEK_GAP_SECONDS = 20.0
 # Some containers seek late. Then the target is moved back, farther each time.
 _BACK_OFF_SECONDS = (0.0, 1.0, 4.0, 16.0)
@@ -65,7 +65,7 @@ class FrameReader:
                     num_done += 1
                     yield frame
             except PlanFailedError as error:
-                # The decoder may have complained about something that only a later time needs.
+                # The decoder's error may concern a part that only a later time needs.
                 alone = self._read_alone(times[num_done])
                 if alone is not None:
                     num_done += 1
@@ -91,7 +91,7 @@ class FrameReader:
                 num_done += 1
                 yield frame
         except MediaError as error:
-            # Behind a break there may be a keyframe, from which the quick way begins.
+            # After a break there may be a keyframe, from which the quick way can begin.
             alone = self._read_alone(times[num_done]) if num_done > 0 else None
             if alone is None:
                 raise error from cause
@@ -111,7 +111,7 @@ class FrameReader:
         run: PacketRun | None = None
         for index, time in enumerate(times):
             limit = self._clock.find_limit(time)
-            # A far time gets a run of its own; what the run before still holds back comes first.
+            # A far time gets a run of its own. First take the frames that the old run still holds.
             if run is None or time - times[index - 1] > _SEEK_GAP_SECONDS:
                 if run is not None:
                     yield from map(self._wrapper.wrap, run.finish())
@@ -134,7 +134,7 @@ class FrameReader:
             if target <= (stream.start_time or 0):
                 break
             run = self._begin_at(target)
-            # A container that seeks late ends up behind the wanted frame.
+            # Some containers seek to a place behind the wanted frame.
             if run.begins_by(limit):
                 return run
         return self._begin_at(None)
@@ -142,7 +142,7 @@ class FrameReader:
     def _begin_at(self, target: int | None) -> PacketRun:
         """Begin a run at the keyframe before a timestamp; None: at the file's beginning."""
         # Some containers cannot seek to their exact beginning: only a file that was just opened is
-        # there.
+        # at its beginning.
         if target is None and self._opening.is_touched:
             self._opening = self._file.open_again()
         self._opening.is_touched = True
@@ -169,7 +169,7 @@ def _must_begin_at_start(file: MediaFile) -> bool:
     """Return whether a video can never be entered in the middle."""
     opening = file.main
     assert opening.video is not None
-    # A palette comes with the packet that changes it, so a decoder that begins later has none.
+    # A palette comes with a packet. A decoder that begins after this packet has no palette.
     has_palette = opening.video.codec_context.pix_fmt == "pal8"
     return (
         has_palette

@@ -5,14 +5,14 @@ in decoding order, B pictures refer to later ones). A run of packets is therefor
 last keyframe before the wanted frame. Three things save time on the way:
 
 1. Packets are read ahead without decoding until it is certain which of them holds the wanted frame.
-   A packet's timestamps cost nothing; its picture does.
+   Reading a packet's timestamps takes no time, but decoding its picture does.
 2. Between the keyframe and that packet, pictures that no other picture refers to are dropped.
-3. Decoding stops at that packet. Where its picture is still delayed in the decoder, draining the
-   decoder gets it out.
+3. Decoding stops at that packet. If the decoder still holds its picture back, the decoder is
+   drained.
 
-The result must equal a decode of the whole file, bit for bit. A run that cannot be sure of that
-(packets without timestamps, a decoder that complains, a keyframe that is none) raises
-`PlanFailedError`; the caller then decodes from the beginning of the file.
+The result must equal a decode of the whole file, bit for bit. If a run cannot be sure of that
+(packets without timestamps, errors of the decoder, a false keyframe), it raises `PlanFailedError`.
+The caller then decodes from the beginning of the file.
 """
 
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ class PacketRun:
         Args:
             container: The file, at the position from which packets are read.
             stream: Its video, with a decoder that holds nothing.
-            aspects: Is told what the decoder says of the pictures' pixels.
+            aspects: Receives what the decoder says about the shape of pixels.
             is_start: Whether the position is the file's beginning.
             is_cut_off: Whether the file is known to be shorter than it says.
         """
@@ -95,7 +95,8 @@ class PacketRun:
     def want(self, limit: int) -> None:
         """Find which frame is shown at ``limit`` and feed the decoder up to its packet."""
         pts = self._lookahead.find_shown(limit)
-        # Before the first frame of the file the first is shown; that of another run is not known.
+        # Before the first frame of the file, the first frame is shown. A run that begins later does
+        # not know the frame before it.
         if pts > limit and not self._is_start:
             raise PlanFailedError
 
@@ -104,7 +105,7 @@ class PacketRun:
         if pts == self._last_wanted:
             return
         self._last_wanted = pts
-        # A packet may have gone in on the way to an earlier frame: B pictures refer to later ones.
+        # The packet may have been decoded for an earlier frame: B pictures refer to later ones.
         if pts not in self._sent:
             self._send_until(pts)
 
@@ -142,7 +143,7 @@ class PacketRun:
 
         self._sent = {sent for sent in self._sent if sent >= pts}
         for timed in packets[begin:stop]:
-            # What is shown before the wanted frame is decoded only for those that refer to it.
+            # Earlier pictures are decoded only because others refer to them.
             self._allow_dropping(timed.pts < pts)
             self._decode(timed.packet)
             self._sent.add(timed.pts)
@@ -182,10 +183,10 @@ class PacketRun:
     def _check_entry(self, frame: av.VideoFrame) -> None:
         """Check that decoding began with a picture that needs no other.
 
-        Containers can call any picture a keyframe. Where an encoder refreshes the picture piece by
-        piece, H.264 marks as keyframes pictures that are whole only some frames later; FFmpeg
-        keeps the frames until then to itself, but takes some for whole that are not. Everything
-        else that cannot be a beginning it recognizes in H.264; in other codecs it gives grey.
+        Containers can call any picture a keyframe. Some encoders refresh the picture piece by
+        piece. Then H.264 marks pictures as keyframes that become whole only some frames later.
+        FFmpeg holds back the frames until then, but sometimes not all of them. In H.264 FFmpeg
+        recognizes all other pictures that cannot be a beginning. In other codecs it gives grey.
         """
         needs_others = (
             self._context.name != "h264" and frame.pict_type in _INTER_TYPES and not frame.key_frame
@@ -220,11 +221,11 @@ class _Lookahead:
 
     def find_shown(self, limit: int) -> int:
         """Return the timestamp of the frame shown at ``limit``, reading as far as that takes."""
-        # No packet is decoded after it is shown, so a decoding time beyond the limit ends the
-        # search: no packet that follows can hold a frame that is shown by then.
+        # No frame is shown before it is decoded. So stop at a decoding time beyond the limit: no
+        # later packet can hold a frame that is shown by then.
         while (self._last_dts is None or self._last_dts <= limit) and self._read_packet():
             pass
-        # Before the first frame the first is shown: here, too, an earlier one may still follow.
+        # Before the first frame, the first frame is shown. An earlier frame may still follow.
         while self._may_begin_earlier(limit) and self._read_packet():
             pass
         if not self._candidates:
@@ -280,7 +281,7 @@ class _Lookahead:
                 raise PlanFailedError
             return False
 
-        # Which packet is shown when must be certain from the timestamps alone.
+        # The timestamps alone must say when each packet is shown.
         if packet.pts is None or packet.is_corrupt:
             raise PlanFailedError
         if packet.dts is not None:

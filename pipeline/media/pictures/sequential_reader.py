@@ -1,7 +1,7 @@
 """Read frames by decoding a video from its beginning: slow, and right for every file.
 
-`FrameReader` comes here when it cannot start at a keyframe: packets without timestamps, a decoder
-that complains, containers that seek late. What this module gives defines what is right.
+`FrameReader` uses it when it cannot start at a keyframe: packets without timestamps, errors of the
+decoder, containers that seek too far. The result of this module is right by definition.
 """
 
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ class SequentialReader:
         self._file = file
         self._clock = clock
         self._wrapper = wrapper
-        # Those met so far: times in them need no decoding any more.
+        # The gaps found so far. Times within them need no decoding any more.
         self._gaps: list[_Gap] = []
 
     def read_first_frame(self) -> VideoFrame:
@@ -121,7 +121,7 @@ class SequentialReader:
             if isinstance(item, Damage):
                 damage = damage or item
                 continue
-            # A clock that runs back shows nothing new.
+            # A frame whose clock runs back shows nothing new.
             if item is not None and current is not None and item.pts <= current.pts:
                 continue
 
@@ -130,7 +130,7 @@ class SequentialReader:
             while limit is not None and (item is None or limit < item.pts):
                 if gap is not None and gap.contains(limit):
                     raise gap.make_error(time, self._clock)
-                # Before the first frame the first is shown.
+                # Before the first frame, the first frame is shown.
                 shown = current or item
                 assert shown is not None
                 yield self._wrapper.wrap(shown.frame)

@@ -1,9 +1,9 @@
 """Decode a video in order from its beginning, around what is damaged in it.
 
-A lost transport packet or a wrong bit damages one picture, and every picture that refers to it. All
-are pictures again from the next keyframe on. So decoding starts anew there, as at the beginning of
-a file, and what lies between is reported as `Damage`. Nothing of it is given out: pictures that
-refer to a damaged one look whole to the decoder.
+A lost transport packet or a wrong bit damages one picture, and every picture that refers to it.
+From the next keyframe on, all pictures are whole again. So decoding starts again at this keyframe,
+as at the beginning of a file. The pictures between are lost and reported as `Damage`. None of them
+is returned, although the decoder takes pictures for whole that refer to a damaged one.
 """
 
 import collections
@@ -53,9 +53,9 @@ class _Loss:
     """Damage whose end is not known yet."""
 
     damage: Damage
-    # Whole pictures that the decoder still held. Lost ones may be shown before some of them.
+    # Whole pictures that the decoder still held. Lost pictures may be shown before some of them.
     held: list[TimedFrame | Damage] = field(default_factory=list)
-    # Whether pictures may be lost of which not even the timestamp is left.
+    # Whether lost pictures may be among them whose timestamp is unknown.
     has_unknown: bool = False
     # When the last whole picture that was given before ends.
     whole_until: int | None = None
@@ -106,7 +106,7 @@ class WholeDecode:
             origin_seconds: The time, by the file's own timestamps, that is the clip's zero.
             is_cut_off: Whether the file is known to be shorter than it says.
             damaged: Positions in the file of packets that are known to be damaged.
-            aspects: Is told what the decoder says of the pictures' pixels.
+            aspects: Receives what the decoder says about the shape of pixels.
         """
         assert opening.video is not None
         self._container = opening.container
@@ -124,9 +124,9 @@ class WholeDecode:
         self._whole_until: int | None = None  # when the last picture that was given ends
 
         self._loss: _Loss | None = None
-        # While pictures are lost: the keyframe that decoding went on at, until it has come out.
+        # While pictures are lost: the keyframe where decoding went on, until it is decoded.
         self._entry: int | None = None
-        self._resumed_at: int | None = None  # the last one that did
+        self._resumed_at: int | None = None  # the last such keyframe that was decoded
         # Keyframes that the decoder has, and that are shown after the last picture given.
         self._keyframes: list[int] = []
         self._has_begun = False  # the decoder has a keyframe, or has given a picture
@@ -158,7 +158,7 @@ class WholeDecode:
             self._end = EOFError("the file is cut off")
 
     def _take(self, packet: av.Packet) -> list[TimedFrame | Damage]:
-        """Decode a packet, or skip it where it cannot be decoded to whole pictures."""
+        """Decode a packet, or skip it if it cannot give whole pictures."""
         if self._loss is not None and self._entry is None:
             if not self._can_enter(packet):
                 self._loss.damage.extend(packet.pts)
@@ -196,12 +196,12 @@ class WholeDecode:
         )
 
     def _note_complaint(self, packet: av.Packet, error: Exception) -> list[TimedFrame | Damage]:
-        """Decide what a packet means that the decoder does not take."""
+        """Decide what it means that the decoder refuses a packet."""
         # A recording can begin in the middle of a group of pictures.
         if not self._has_begun:
             self._junk = error
             return []
-        # What is shown before a keyframe may refer to what was lost before it.
+        # Pictures that are shown before a keyframe may refer to lost pictures.
         entry = self._resumed_at if self._entry is None else self._entry
         if entry is not None and packet.pts is not None and packet.pts < entry:
             return []
@@ -209,7 +209,7 @@ class WholeDecode:
 
     def _lose(self, packet: av.Packet, cause: Exception) -> list[TimedFrame | Damage]:
         """Begin to skip packets, at one that is damaged."""
-        # What the decoder holds back comes from whole packets.
+        # The pictures that the decoder still holds come from whole packets.
         whole_until = self._whole_until
         items = self._drain()
         self._entry = None
@@ -245,7 +245,7 @@ class WholeDecode:
             if self._loss is not None:
                 items += self._loss.finish()
                 self._loss, self._entry, self._resumed_at = None, None, pts
-            # What is shown before the keyframe that decoding went on at may refer to lost pictures.
+            # Pictures shown before the keyframe where decoding went on may refer to lost pictures.
             if self._resumed_at is not None and pts < self._resumed_at:
                 continue
 
@@ -276,7 +276,7 @@ class WholeDecode:
         is_whole = frame.key_frame or frame.pict_type not in _INTER_TYPES
         if pts == self._entry and is_whole and not frame.is_corrupt:
             return True
-        # It was none, or has not come out: wait for the next one.
+        # It was no keyframe, or was not decoded: wait for the next one.
         self._entry = None
         return False
 
@@ -303,7 +303,7 @@ def decode_first_frame(
     Args:
         opening: A file opened anew, with a video.
         origin_seconds: The time, by the file's own timestamps, that is the clip's zero.
-        aspects: Is told what the decoder says of the pictures' pixels.
+        aspects: Receives what the decoder says about the shape of pixels.
 
     Raises:
         MediaError: ``corrupt`` when nothing decodes, ``no_video`` when there are no packets.
@@ -339,9 +339,9 @@ def explain(error: Exception | None) -> str:
 class _TimestampRepair:
     """Give timestamps to frames that have none or wrong ones.
 
-    Frames without timestamps (all of raw H.264, those before zero of Matroska) are counted at the
-    stream's rate. AVI has only decoding times: those of an AVI with reordered pictures are dealt
-    out again in the order in which the pictures are shown.
+    Frames without timestamps (all of raw H.264, and those before zero in Matroska) are counted at
+    the stream's rate. AVI has only decoding times. If its pictures are stored in another order than
+    they are shown, the times are given to the pictures in the order of showing.
     """
 
     def __init__(self, opening: Opening, *, origin_seconds: float):
@@ -372,8 +372,8 @@ class _TimestampRepair:
 def is_reordered_avi(opening: Opening) -> bool:
     """Return whether FFmpeg makes wrong presentation times for the video.
 
-    AVI has decoding times only. FFmpeg derives good presentation times from them for MPEG-4, wrong
-    ones for H.264 and HEVC.
+    AVI has decoding times only. FFmpeg derives presentation times from them: right ones for MPEG-4,
+    wrong ones for H.264 and HEVC.
     """
     assert opening.video is not None
     context = opening.video.codec_context

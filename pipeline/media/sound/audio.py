@@ -1,11 +1,11 @@
 """Decode windows of a clip's sound: mono, float32, resampled without clicks.
 
-Windows are exact to the sample in containers that count samples (MP4, MOV, WAV, Ogg, FLAC, TS
-within a tick) and to half a millisecond in those that count milliseconds (Matroska, WebM, FLV,
-ASF). Little more than the window is decoded.
+Windows are exact to the sample in containers that count samples (MP4, MOV, WAV, Ogg, FLAC; in TS
+to a tick). They are exact to half a millisecond in containers that count milliseconds (Matroska,
+WebM, FLV, ASF). Little more than the window is decoded.
 
-Some decoders carry a state or a noise generator from packet to packet (AAC, AC-3). So every window
-needs a decoder that has decoded nothing else: its bytes must not depend on what was read before.
+Some decoders keep a state or a noise generator from packet to packet (AAC, AC-3). The samples of a
+window must not depend on what was read before. So every window needs a new decoder.
 """
 
 import math
@@ -23,7 +23,7 @@ from earshot.errors import MediaError
 from pipeline.media.files.container import iter_packets
 from pipeline.media.sound.audio_frames import Sound, Stretch, join
 
-# Decoded before a window so that lapped transforms, bit reservoirs and Opus (80 ms) have settled.
+# Decoding begins so early that lapped transforms, bit reservoirs and Opus (80 ms) have settled.
 _PREROLL_SECONDS = 0.3
 # LATM repeats the settings of its decoder only now and then.
 _LATM_PREROLL_SECONDS = 3.0
@@ -34,7 +34,7 @@ _MAX_LOST_FRACTION = 0.2
 _LONGEST_PACKET_SECONDS = 10.0
 # Side data of packets that changes the decoder.
 _CHANGES: tuple[Literal["new_extradata", "param_change"], ...] = ("new_extradata", "param_change")
-# FFmpeg's decoder of these sets the rate after it has made a frame: the first one has the old rate.
+# For these, FFmpeg sets the rate after it has made a frame: the first frame has the old rate.
 _LATE_RATE_CODECS = frozenset({"mp1", "mp1float", "mp2", "mp2float", "mp3", "mp3float"})
 
 # The packets of these do not say how many channels they have.
@@ -77,9 +77,10 @@ def read_window(
         stream: Its sound, which must not have decoded anything yet.
         window: What is wanted.
         sample_rate: The rate of the result in Hz.
-        changes: Of the whole stream (see ``scan_packets``), where its container needs them.
-        is_within: Whether the stream is known to go on before and after the window. What it lacks
-            is then a pause and becomes silence; the container must be at its beginning.
+        changes: Of the decoder in the whole stream, for containers that lose changes
+            (``scan_packets``, ``loses_changes``).
+        is_within: Whether the stream is known to go on before and after the window. Then missing
+            samples are a pause and become silence. The container must be at its beginning.
 
     Returns:
         The mean of the channels, float32 ``(num_samples,)``. It is shorter than the window where
@@ -118,18 +119,18 @@ def read_window(
 
 
 def needs_seek(stream: av.AudioStream, window: Window) -> bool:
-    """Return whether a window is sought, rather than read from the beginning of the file."""
+    """Return whether to seek to a window instead of reading from the beginning of the file."""
     return _find_first_pts(stream, window) > (stream.start_time or 0)
 
 
 def tile(waveform: np.ndarray, num_samples: int) -> np.ndarray:
-    """Repeat a waveform to ``num_samples``, as the published codes do with what is too short."""
+    """Repeat a waveform to ``num_samples``, as the published codes do with short sounds."""
     return np.resize(waveform, num_samples)
 
 
 @dataclass(frozen=True)
 class DecoderChange:
-    """What a decoder must be told before it decodes the packets from a timestamp on."""
+    """A change of format that a decoder must know before the packets from a timestamp on."""
 
     pts: int
     side_data: PacketSideData
@@ -148,7 +149,7 @@ def scan_packets(container: InputContainer, stream: av.AudioStream) -> PacketSca
     """Read all packets of a stream, from the beginning of the file.
 
     Raises:
-        MediaError: ``corrupt`` where the channels change and no decoder is told.
+        MediaError: ``corrupt`` where the number of channels changes and no packet says so.
     """
     start, stop = math.inf, -math.inf
     changes: list[DecoderChange] = []
@@ -172,8 +173,9 @@ def _require_same_channels(
 ) -> None:
     """Refuse plain samples whose channels change on the way.
 
-    FLV says rate and channels with each packet, and FFmpeg tells the decoder of the rate alone. The
-    packets of most codecs say the channels themselves; plain samples do not, but their number does.
+    FLV gives rate and channels with each packet, but FFmpeg passes on only the rate. The packets of
+    most codecs contain the number of channels. Plain samples do not, but the size of their packets
+    shows it.
 
     Args:
         stream: the sound.
@@ -205,8 +207,8 @@ def _require_same_channels(
 def loses_changes(container: InputContainer) -> bool:
     """Return whether a seek in this kind of container can jump over changes of the decoder.
 
-    FLV and NUT say once, with one packet, that the format changes. Other containers say it in each
-    packet, again after a seek (MP4), or cannot change it (Matroska).
+    FLV and NUT announce a change once, with one packet. Other containers announce it in each
+    packet, announce it again after a seek (MP4), or cannot change the format (Matroska).
     """
     return container.format.name in ("flv", "kux", "live_flv", "nut")
 
@@ -243,7 +245,7 @@ def _iter_decoded(
     changes: Sequence[DecoderChange],
     may_seek: bool,
 ) -> Iterator[_Decoded]:
-    """Decode the packets that overlap a window, its preroll and its margin."""
+    """Decode the packets that overlap a window with its preroll and its margin."""
     assert stream.time_base is not None
     seconds_per_tick = float(stream.time_base)
     stop_seconds = window.decode_stop_seconds + window.origin_seconds
@@ -265,7 +267,7 @@ def _iter_packets(
     window: Window,
     changes: Sequence[DecoderChange],
 ) -> Iterator[av.Packet]:
-    """Yield packets from where decoding begins; the first one tells the decoder of the changes."""
+    """Yield packets from where decoding begins; the first packet carries the earlier changes."""
     first_pts = _find_first_pts(stream, window)
     # The last change of each kind that lies before the first packet.
     pending: dict[str, DecoderChange] = {}

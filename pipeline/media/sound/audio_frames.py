@@ -1,9 +1,9 @@
 """Put decoded sound in its place: mono samples, numbered from the clip's zero.
 
-The sound of a file can change its rate, its channels and its sample format on the way (broadcasts
-do), and packets can be lost. What lies between two such breaks is a `Stretch`: frames of one format
-that follow each other. A stretch is placed by its own timestamps, so nothing moves because of what
-was lost before it.
+The sound of a file can change its rate, its channels and its sample format (broadcasts do), and
+packets can be lost. The frames between two such breaks are a `Stretch`: they have one format and
+follow each other. A stretch is placed by its own timestamps, so it keeps its place if packets
+before it were lost.
 """
 
 import itertools
@@ -40,10 +40,9 @@ class Sound:
 class Stretch:
     """Frames of one format that follow each other.
 
-    Containers that count milliseconds give every frame a timestamp with a rounding of its own. So
-    frames are joined seamlessly, and the median of what their timestamps say places the whole. Only
-    real gaps are filled with silence, and only within the range that is decoded for the window:
-    broken clocks make gaps of hours.
+    Containers that count milliseconds round every timestamp. So frames are joined without gaps, and
+    the median of their timestamps gives the place of the whole stretch. Only real gaps are filled
+    with silence, and only within the range that is decoded: broken clocks make gaps of hours.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class Stretch:
         return _get_format(frame) == self._format
 
     def add(self, frame: av.AudioFrame) -> None:
-        """Append a frame that fits, after silence where there is a gap, without what it repeats."""
+        """Append a frame that fits: fill a gap before it with silence, and cut off an overlap."""
         planes = self._get_planes(frame)
         # A frame without a timestamp follows the one before.
         if frame.pts is not None:
@@ -145,7 +144,7 @@ class Stretch:
             if not is_regular or abs(after[0] - before[-1]) <= _STEP_SECONDS * self.rate:
                 continue
 
-            # Behind damage the demuxer counts on. The first time that it reads then makes the step.
+            # After damage the demuxer counts on, and makes a step at the next time that it reads.
             is_late = self._positions[index] <= _LONGEST_ERROR_SECONDS * self.rate
             if not (self._follows_loss and is_late and not steps):
                 steps.append(index)
@@ -160,19 +159,19 @@ class Stretch:
             self._add_offset(begin - self._num_samples)
             return planes
 
-        # What overlaps has been decoded already.
+        # Overlapping samples were decoded already.
         if gap < 0:
             self._add_offset(self._offsets[-1])
             return [plane[-gap:] for plane in planes]
 
-        # What is before the window's range is not needed when the gap reaches into the range.
+        # If the gap reaches into the range, the samples before the range are not needed.
         if expected < self._start < begin:
             self._tracks = [[] for _ in self._tracks]
             self._num_samples = 0
             self._offsets, self._positions = [self._start], [0]
             gap = begin - self._start
 
-        # The frame's offset stays the one before the gap, which silence now fills.
+        # Silence now fills the gap, so the offset stays as it was before the gap.
         num_silent = min(gap, self._max_silence)
         for track, plane in zip(self._tracks, planes, strict=True):
             shape = (num_silent, *plane.shape[1:])
@@ -191,7 +190,7 @@ class Stretch:
         Without PyAV's ``to_ndarray``, whose checks take longer than decoding.
         """
         count = frame.samples
-        # Of eight channels PyAV names one plane more, which lies elsewhere in memory.
+        # With eight channels PyAV gives one plane too many, from another place in memory.
         planes = frame.planes[: len(self._tracks)]
         if len(self._tracks) == self._num_channels:
             return [_view(plane, self._dtype, count) for plane in planes]
@@ -202,8 +201,8 @@ class Stretch:
 def join(sounds: list[Sound], *, rate: int, start_seconds: float, stop_seconds: float) -> Sound:
     """Join stretches to one sound, with silence between them.
 
-    Where two overlap, as an encoder's padding and the priming of the next one do, one fades into
-    the other.
+    If two stretches overlap, for example an encoder's padding and the priming of the next stretch,
+    one fades into the other.
 
     Args:
         sounds: In the order in which they were decoded; at least one.
@@ -221,7 +220,7 @@ def join(sounds: list[Sound], *, rate: int, start_seconds: float, stop_seconds: 
     first, stop = round(start_seconds * rate), round(stop_seconds * rate)
     joined = np.zeros(stop - first, np.float32)
 
-    begin, end = stop, first  # of what is there so far
+    begin, end = stop, first  # of the samples that are there so far
     for sound in sounds:
         # The part of the stretch that lies in the range and is not long past.
         part_begin = max(sound.first_sample, end - round(_FADE_SECONDS * rate), first)

@@ -1,8 +1,8 @@
-"""Read windows of a clip's sound that always have the length asked for.
+"""Read windows of a clip's sound that always have the requested length.
 
-`audio.py` decodes what a stream has of a window. This module decides what happens where it has
-less, as the published codes do: a window that reaches beyond the sound is shifted inside, and a
-sound that is shorter than the window is repeated. Pauses inside the sound are silence.
+`audio.py` decodes the part of a window that a stream has. This module completes the window as the
+published codes do: a window that reaches beyond the sound is shifted inside, and a sound that is
+shorter than the window is repeated. Pauses inside the sound are silence.
 """
 
 import functools
@@ -15,7 +15,7 @@ from earshot.errors import MediaError
 from pipeline.media.files.media_file import MediaFile, Opening
 from pipeline.media.sound import audio
 
-# A window that lacks less is filled up by repetition; one that lacks more is shifted.
+# If less is missing, the window is filled by repetition; otherwise it is shifted.
 _MISSING_SECONDS = 0.05
 
 
@@ -48,7 +48,7 @@ class AudioReader:
         rate = sample_rate or self._own_rate
         waveform = self._read_window(start_seconds, length, rate)
 
-        # The extent of the sound takes a pass over all packets, so it is found only when needed.
+        # Finding the extent takes a pass over all packets, so do it only when needed.
         if length - len(waveform) / rate > _MISSING_SECONDS:
             begin, is_within = self._find_window_inside(start_seconds, length)
             if abs(begin - start_seconds) > 1 / rate:
@@ -81,7 +81,7 @@ class AudioReader:
         if self._file.is_cut_off and last < start_seconds + length:
             raise MediaError("corrupt", f"the file is cut off, its audio ends at {last:.3f} s")
 
-        # Of a sound that is shorter than the window, all is read, from its first sample on.
+        # If the sound is shorter than the window, read all of it, from its first sample on.
         begin = max(min(start_seconds, last - length), first)
         return begin, begin + length < last + _MISSING_SECONDS
 
@@ -106,7 +106,7 @@ class AudioReader:
     def _read_window(
         self, start_seconds: float, length: float, sample_rate: int, *, is_within: bool = False
     ) -> np.ndarray:
-        """Read what the stream has of a window, with a decoder that has decoded nothing else."""
+        """Read the part of a window that the stream has, with a new decoder."""
         window = audio.Window(
             start_seconds, start_seconds + length, origin_seconds=self._file.origin_seconds
         )
