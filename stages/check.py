@@ -38,7 +38,7 @@ SECTIONS = {
 }
 _OTHERS = (
     *("datasets", "models", "released", "sources", "variants", "feature_variants"),
-    *("train_presets", "train", "weights", "hardware"),
+    *("train_presets", "train", "weights", "hardware", "monitoring"),
 )
 
 
@@ -124,12 +124,14 @@ def _check_names(project: Project) -> None:
 
 def _check_training(project: Project) -> None:
     # Here, because they import torch.
-    from train.models.training_parameters import HardwareParameters
+    from train.models.training_parameters import HardwareParameters, MonitoringParameters
     from train.runs.run_checks import check_chosen_run, check_run
     from train.weights.released import ReleasedWeights
 
     if "hardware" in project.params:
         project.parameters(HardwareParameters, "hardware")
+    if "monitoring" in project.params:
+        project.parameters(MonitoringParameters, "monitoring")
     for name in _mapping(project, "train"):
         check_run(project, name)
     has_runs = project.params.get("datasets") and "models" in project.params

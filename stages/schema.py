@@ -25,7 +25,7 @@ from pipeline.features.configure import load_module
 from pipeline.features.registry import FEATURES
 from stages.check import SECTIONS
 from train.models.registry import METHODS, load_method
-from train.models.training_parameters import HardwareParameters
+from train.models.training_parameters import HardwareParameters, MonitoringParameters
 from train.runs.settings import RunData
 from train.weights.released import ReleasedWeights
 
@@ -51,6 +51,7 @@ def make_schema() -> _Schema:
         },
         **{name: describe_class(cls) for name, cls in SECTIONS.items()},
         "hardware": describe_class(HardwareParameters),
+        "monitoring": describe_class(MonitoringParameters),
         "train_presets": {"additionalProperties": _describe_runs(methods, required=())},
         "train": {"additionalProperties": _describe_runs(methods, required=("method",))},
         "weights": {"additionalProperties": describe_class(ReleasedWeights)},

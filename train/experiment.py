@@ -30,7 +30,11 @@ from train.fitting.launcher import find_launch, share_decision
 from train.fitting.selection import ScoreMaps
 from train.fitting.training_data import TrainingData
 from train.models.registry import features_read, parameters_of_training
-from train.models.training_parameters import HardwareParameters, TrainingParameters
+from train.models.training_parameters import (
+    HardwareParameters,
+    MonitoringParameters,
+    TrainingParameters,
+)
 from train.runs.finished_runs import (
     Decide,
     ObtainedRun,
@@ -56,6 +60,7 @@ class Experiment:
     parameters: TrainingParameters
     trained: TrainingParameters  # of the network that is trained: FlowGrad-H trains RCGrad's
     hardware: HardwareParameters
+    monitoring: MonitoringParameters
     samples: pa.Table
     data: TrainingData
     folders: FitFolders
@@ -135,6 +140,7 @@ def read_experiment(project: Project, name: str) -> Experiment:
         parameters=parameters,
         trained=parameters_of_training(parameters),
         hardware=project.parameters(HardwareParameters, "hardware"),
+        monitoring=_read_monitoring(project),
         samples=samples,
         data=_hold_out_validation(data, parameters),
         folders=FitFolders(
@@ -146,6 +152,12 @@ def read_experiment(project: Project, name: str) -> Experiment:
             neighbours_dir=project.neighbours_dir,
         ),
     )
+
+
+def _read_monitoring(project: Project) -> MonitoringParameters:
+    if "monitoring" not in project.params:
+        return MonitoringParameters()
+    return project.parameters(MonitoringParameters, "monitoring")
 
 
 def train_run(project: Project, name: str) -> str | None:
@@ -290,6 +302,7 @@ def _train(experiment: Experiment, key: str) -> bool:
         experiment.folders,
         score_maps=experiment.make_score(),
         hardware=experiment.hardware,
+        monitoring=experiment.monitoring,
         state_key=key,
     )
     return result.is_first_process

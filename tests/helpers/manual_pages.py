@@ -26,8 +26,10 @@ PROGRAMS = (
     "sbatch",
     "source",
     "srun",
+    "tensorboard",
     "torchrun",
     "uv",
+    "wandb",
 )
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
 

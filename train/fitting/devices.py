@@ -121,9 +121,8 @@ def plan_trainer(
         "gradient_clip_val": parameters.gradient_clip or None,
         "deterministic": hardware.is_deterministic,
         "benchmark": not hardware.is_deterministic,
-        # BatchLoader, StateSaver, History and StepBar do what is switched off here.
+        # BatchLoader, StateSaver and StepBar do what is switched off here.
         "use_distributed_sampler": False,
-        "logger": False,
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import lightning
+import torch
 
 from train.fitting.best_weights import SMALLEST_GAIN, BestWeights
 from train.fitting.collapse import CollapseDetector
@@ -103,6 +104,9 @@ class EpochEnd(lightning.Callback):
             weights = {name: item.detach() for name, item in module.model.state_dict().items()}
             self._detector.check_weights(weights, epoch=epoch)
             self.best.keep(weights, epoch=epoch, score=score)
+
+        # Where callbacks of the user look.
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in row.items()})
 
         # The first process writes files and lines; the others only remember the rows, so that
         # all have the same state.

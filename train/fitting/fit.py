@@ -29,11 +29,16 @@ from train.fitting.distributed import share_randomness, synchronize_statistics
 from train.fitting.epoch_end import EpochEnd
 from train.fitting.history import History, StepBar
 from train.fitting.lightning_module import TrainingModule
+from train.fitting.monitoring import make_callbacks, make_loggers
 from train.fitting.selection import ScoreMaps, make_epoch_score, name_selection_score
 from train.fitting.training_data import Sources, TrainingData, open_sources
 from train.fitting.training_state import STATE_NAME, StateSaver, compute_fingerprint, find_state
 from train.models.registry import make_model
-from train.models.training_parameters import HardwareParameters, TrainingParameters
+from train.models.training_parameters import (
+    HardwareParameters,
+    MonitoringParameters,
+    TrainingParameters,
+)
 from train.neighbours.neighbour_lists import NeighbourParameters, obtain_neighbours
 from train.runs.run_folder import write_model, write_run
 from train.weights.initialization import begins_trained, hash_first_weights, initialize
@@ -53,6 +58,11 @@ class FitFolders:
     def state_path(self) -> Path:
         """The state from which a killed run resumes."""
         return (self.state_dir or self.run_dir) / STATE_NAME
+
+    @property
+    def loggers_dir(self) -> Path:
+        """Where the loggers of ``MonitoringParameters`` write."""
+        return self.state_path.parent / "logs"
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,7 @@ def fit(
     *,
     score_maps: ScoreMaps | None = None,
     hardware: HardwareParameters | None = None,
+    monitoring: MonitoringParameters | None = None,
     state_key: str = "",
     is_quiet: bool = False,
 ) -> FitResult:
@@ -106,6 +117,7 @@ def fit(
         score_maps: scores the maps of the selection set. None: the score is minus its loss.
         hardware: where the run computes; changes the results only by rounding, and with
             ``negatives: local`` by the number of processes.
+        monitoring: loggers and callbacks that watch the run.
         state_key: a hash of what else must be the same to resume, such as the cached features.
         is_quiet: print only warnings and the last line of progress.
 
@@ -119,6 +131,7 @@ def fit(
             weights before that are published all the same, and ``run.json`` says why it stopped.
     """
     hardware = hardware or HardwareParameters()
+    monitoring = monitoring or MonitoringParameters()
     data.check(parameters)
 
     plan = plan_trainer(parameters, hardware)
@@ -133,14 +146,16 @@ def fit(
 
         # What happens after each step and epoch.
         score = make_epoch_score(parameters, sources.selection, score_maps)
-        history = History(folders.log_dir)
+        loggers = make_loggers(monitoring, folders.loggers_dir, run=folders.run_dir.name)
+        history = History(folders.log_dir, loggers)
         epoch_end = EpochEnd(parameters, score=score, history=history, is_quiet=is_quiet)
         fingerprint = compute_fingerprint(
             parameters, sources, num_processes=plan.num_processes, key=state_key
         )
         state_saver = StateSaver(folders.state_path, fingerprint, parameters, hardware)
         step_bar = StepBar(parameters, is_quiet=is_quiet)
-        trainer = lightning.Trainer(**plan.options, callbacks=[epoch_end, state_saver, step_bar])
+        callbacks = [epoch_end, *make_callbacks(monitoring), state_saver, step_bar]
+        trainer = lightning.Trainer(**plan.options, logger=loggers or False, callbacks=callbacks)
         _require_world_size(trainer, plan)
 
         # Batches, from memory on the device if the data fit there.

@@ -1,12 +1,14 @@
-"""Record what a run did, epoch by epoch: in memory, in DVCLive's files and on the terminal."""
+"""Record what a run did, epoch by epoch: in memory, in files, for loggers and on the terminal."""
 
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning
+from lightning.pytorch.loggers import Logger
 
 from earshot.errors import EarshotError
 from pipeline.base.progress import Progress
@@ -17,18 +19,20 @@ _PRINT_INTERVAL_SECONDS = 10.0
 
 
 class History:
-    """The metrics of each epoch, in memory and as DVCLive's files.
+    """The metrics of each epoch, in memory, as DVCLive's files, and for Lightning's loggers.
 
     A resumed run writes the files again from the history in its state. Epochs that a killed run
-    logged after that state was saved do not appear twice.
+    logged after that state was saved do not appear twice. Loggers begin a new version then, which
+    has all epochs, too.
 
     Args:
         log_dir: folder of DVCLive's files; None writes none.
+        loggers: who else is told.
     """
 
-    def __init__(self, log_dir: Path | None):
+    def __init__(self, log_dir: Path | None, loggers: Sequence[Logger] = ()):
         self.rows: list[dict[str, float]] = []
-        self._log_dir = log_dir
+        self._log_dir, self._loggers = log_dir, loggers
         self._live: Any = None  # dvclive.Live, which need not be installed
 
     def open(self, rows: list[dict[str, float]]) -> None:
@@ -41,14 +45,16 @@ class History:
     def append(self, row: dict[str, float]) -> None:
         """Log the metrics of one epoch."""
         self.rows.append(dict(row))
-        if self._live is None:
-            return
 
-        # The epoch is DVCLive's step.
-        for name, value in row.items():
-            if name != "epoch":
+        # The epoch is the step.
+        metrics = {name: value for name, value in row.items() if name != "epoch"}
+        for logger in self._loggers:
+            logger.log_metrics(metrics, step=int(row["epoch"]))
+
+        if self._live is not None:
+            for name, value in metrics.items():
                 self._live.log_metric(name, value)
-        self._live.next_step()
+            self._live.next_step()
 
     def close(self) -> None:
         """Finish DVCLive's files."""

@@ -2,6 +2,7 @@
 
 ``TrainingParameters`` says what the experiment is. Each method's ``Parameters`` extends it.
 ``HardwareParameters`` says where and how fast it runs: another machine makes no other experiment.
+``MonitoringParameters`` says who watches it.
 """
 
 from collections.abc import Collection
@@ -171,6 +172,16 @@ class HardwareParameters:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be >= 0")
         if self.num_nodes < 1:
             raise ValueError(f"num_nodes ({self.num_nodes}) must be >= 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitoringParameters:
+    """Who watches a training, besides DVCLive. No weight and no key of a run depends on it."""
+
+    # tensorboard, wandb (offline), or dotted names of classes of Lightning loggers
+    loggers: tuple[str, ...] = ()
+    # dotted names of classes of Lightning callbacks, or of functions that make one
+    callbacks: tuple[str, ...] = ()
 
 
 def require_known(name: str, known: Collection[str], what: str) -> None:

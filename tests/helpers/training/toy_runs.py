@@ -7,7 +7,11 @@ from train.fitting.fit import FitFolders, FitResult, fit
 from train.fitting.selection import ScoreMaps
 from train.fitting.training_data import TrainingData
 from train.models.registry import build_parameters
-from train.models.training_parameters import HardwareParameters, TrainingParameters
+from train.models.training_parameters import (
+    HardwareParameters,
+    MonitoringParameters,
+    TrainingParameters,
+)
 
 TINY = {
     "width": 8,
@@ -40,6 +44,7 @@ def run(
     score_maps: ScoreMaps | None = None,
     state_key: str = "",
     log_dir: Path | None = None,
+    monitoring: MonitoringParameters | None = None,
     **changes: Any,
 ) -> FitResult:
     """Train on the first 32 toy samples, select on the next 8, keep the rest as test samples.
@@ -54,6 +59,7 @@ def run(
         FitFolders(run_dir=run_dir, log_dir=log_dir),
         score_maps=score_maps,
         hardware=hardware,
+        monitoring=monitoring,
         state_key=state_key,
         is_quiet=True,
     )
