@@ -1,4 +1,4 @@
-"""Keep the books of a download run: what is due, what happened, which clips are in place."""
+"""Keep the account of a download run: what is due, what happened, which clips are in place."""
 
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -73,11 +73,11 @@ class Book:
             if not self._parameters.network and not history.is_file:
                 continue
 
-            # A clip whose file was lost arrived once, so it is fetched without a delay.
+            # A clip whose file was lost could be fetched before, so fetch it without a delay.
             has_lost_file = history.has_lost_file(self.clips_dir)
             due = 0.0 if has_lost_file else history.next_attempt(self._policy, now)
 
-            # Too late for this run. Clips that a pause delays stay, because the run waits for it.
+            # Leave out what is due too late. But the run waits for a pause, so keep its clips.
             if due > latest and not self._waits_for_pause(history):
                 continue
 
@@ -90,7 +90,7 @@ class Book:
         return list(tasks.values())
 
     def count_unasked(self) -> int:
-        """Return how many clips have no file because nothing may be requested from their sites."""
+        """Return how many clips have no file because requests to sites are not allowed."""
         if self._parameters.network:
             return 0
         return sum(
@@ -100,7 +100,7 @@ class Book:
         )
 
     def _note_intact_files(self) -> None:
-        """Enter which files were written again with the same bytes, so that none is read twice."""
+        """Enter which files were rewritten with the same bytes, so that none is read twice."""
         now = round(self.clock(), 3)
         entries = [
             {"type": "intact", "clip_id": history.clip_id, "time": now}
@@ -118,7 +118,7 @@ class Book:
             for history in task.histories
         ]
 
-        # First the ledger, then the place: a run that is killed here finishes the move later.
+        # First the ledger, then the move: if a run is killed between, the next run moves the file.
         places = self._ledger.append(entries)
         for history, entry, place in zip(task.histories, entries, places, strict=True):
             history.add(entry, place)
@@ -150,7 +150,7 @@ class Book:
             "type": "attempt",
             "clip_id": history.clip_id,
             "time": round(now, 3),
-            # The request: attempts of another one do not count later.
+            # The request: attempts of another request do not count later.
             "url": history.url,
             "start_seconds": history.start_seconds,
             "end_seconds": history.end_seconds,
@@ -203,7 +203,7 @@ class Book:
         return self._policy.delay_seconds(number, find_reason("network"))
 
     def strike(self, tasks: Iterable[VideoTask]) -> None:
-        """Enter that the last failures of videos are not their own: they no longer count."""
+        """Enter that the site caused the last failures of videos, so that they no longer count."""
         now = round(self.clock(), 3)
         histories = [
             history for task in tasks for history in task.histories if history.trailing_failures()

@@ -103,14 +103,14 @@ def publish_clip(history: History, clips_dir: Path) -> None:
     path = clips_dir / history.ok["file"]["path"]
     os.replace(staged_path, path)
 
-    # Renaming one hard link of a file to another one does nothing and leaves both names.
+    # If both names are hard links of one file, `os.replace` does nothing and leaves both.
     staged_path.unlink(missing_ok=True)
     _remove_replaced(history, clips_dir)
     sync(clips_dir)
 
 
 def publish_staged_clips(histories: Iterable[History], clips_dir: Path) -> None:
-    """Finish what a killed run had entered in the ledger but not moved to its place.
+    """Move the clips that a killed run had entered in the ledger but not moved.
 
     A file moves only if it still has the hash that the ledger says.
 

@@ -1,10 +1,10 @@
 """Fetch every clip of a list, or record why it is missing, whatever interrupts the run.
 
-One process decides (this one: ledger, pace, pauses, publishing); a few worker processes fetch.
+This process decides (ledger, pace, pauses, publishing); a few worker processes fetch.
 
 A clip that arrives takes three steps: the worker validates, hashes and syncs it in the work folder
-of its video; the engine enters it in the ledger (synced); the engine moves it to its place. A run
-that is killed between any two steps continues there and fetches nothing again that was whole.
+of its video; the engine enters it in the ledger (synced); the engine moves it to its place. If a
+run is killed between two steps, the next run goes on there. It fetches no whole file again.
 
 States of a video (``VideoTask``):
 
@@ -88,7 +88,7 @@ def download_clips(
     sites_dir: Path | None = None,
     clock: Callable[[], float] = time.time,
 ) -> pa.Table:
-    """Fetch what the ledger does not have yet and may be attempted now.
+    """Fetch the clips that the ledger does not have yet and that may be attempted now.
 
     Args:
         clips: CLIPS rows, the list.
@@ -103,9 +103,9 @@ def download_clips(
             of weeks, and at the end, also before an error is raised. Rows that `dvc pull`
             brought there stay: their clips are not attempted, unless the ledger knows them. None:
             nowhere.
-        copy_path: of the ledger, from another machine; what it knows is taken over (None: nothing).
-        only: ids of the clips that may be attempted (None: all). The table has all clips in any
-            case; with ``only`` it is not checked how many are missing.
+        copy_path: of the ledger, from another machine; its entries are taken over (None: no copy).
+        only: ids of the clips that may be attempted (None: all). The table always has all clips.
+            With ``only``, the number of missing clips is not checked.
         sites_dir: where pace and pauses of each host are kept, for all processes that use the same
             folder (None: ``default_sites_dir``, one for all downloads of this user).
         clock: seconds since 1970 UTC; tests replace it.
@@ -118,7 +118,7 @@ def download_clips(
             too many clips are missing, or another process has the ledger.
     """
     clips_dir = Path(clips_dir).absolute()
-    # Experiments share the ledger: what one of them fetched, the next one finds.
+    # Experiments share the ledger, so one experiment finds what another one fetched.
     with Ledger(ledger_path, is_patient=True) as ledger:
         before = read_downloads_if_there(table_path) if table_path is not None else None
         adopt_copy(ledger, copy_path, before)
@@ -143,7 +143,7 @@ def download_clips(
         try:
             engine.run(only=only, is_quiet=is_quiet)
         finally:
-            # Also after an error: what is done so far must be visible.
+            # Also after an error, the table must show what was done.
             downloads = book.derive_table(table_path)
 
     _check_result(downloads, dataset, parameters, engine.stop_rule, is_partial=only is not None)
@@ -230,8 +230,8 @@ class _Engine:
 
             wait_seconds = _POLL_SECONDS if self._is_stopped() else self._dispatch()
 
-            # A run lasts for weeks: `status` reads the table meanwhile. A table of a million clips
-            # takes a while: at most a twentieth of the time goes there.
+            # A run can last for weeks, and `status` reads the table meanwhile. Writing a table of a
+            # million clips takes a while, so spend at most a twentieth of the time on it.
             if time.monotonic() >= self._next_table:
                 start = time.monotonic()
                 self.book.derive_table(self.table_path)
@@ -277,7 +277,7 @@ class _Engine:
                     break
                 continue
 
-            # Another process may have taken the site's turn just now: look again.
+            # Another process may have used the site's turn just now, so check again.
             gate = self.gates.find(task.url)
             if gate is not None and gate.try_start(now) > 0:
                 continue
@@ -350,7 +350,7 @@ class _Engine:
         progress.update(len(entries) - num_again, num_failed=max(num_failed - num_again, 0))
 
     def _attempt_refused(self, tasks: list[VideoTask], *, but: VideoTask) -> None:
-        """Strike failures that are not the videos' own, and queue all these videos again."""
+        """Cancel failures that the site caused, and queue all these videos again."""
         busy_urls = {running.task.url for running in self.busy.values()}
         tasks = [task for task in tasks if task.url not in busy_urls]
         self.book.strike(tasks)
@@ -393,7 +393,7 @@ def _make_request(
 
 
 def _make_lost_answer(task: VideoTask, lost: WorkerLost, limit_seconds: float) -> FetchAnswer:
-    """Return what a worker that gave no answer would have said: all its clips failed."""
+    """Return the answer for a worker that gave none: all clips of its video failed."""
     if lost.is_late:
         limit = f"download.time_limit_seconds ({limit_seconds:g} s)"
         failure = make_failure("network", f"timed out: no result within {limit}")
@@ -416,7 +416,7 @@ def _check_result(
     """Raise ``RunError`` if the run stopped early with clips left, or too many are missing."""
     counts = _count_values(downloads["status"])
 
-    # When every clip was attempted, a refusal is those clips' own reason and nothing is left.
+    # If every clip was attempted, a refusal is the reason of those clips, and nothing is left.
     is_complete = stop_rule.is_refused and not counts["pending"]
     if stop_rule.stop_message is not None and not is_complete:
         account = f"{counts['ok']} ok, {counts['missing']} missing, {counts['pending']} pending"

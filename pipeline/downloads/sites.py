@@ -1,8 +1,8 @@
-"""Decide when a site may be asked: its pace and its pauses, shared by all processes of this user.
+"""Decide when a site may get a request: pace and pauses, shared by all processes of this user.
 
 A site counts the requests of a machine, not of a process. So the state of each host is a small file
 below ``default_sites_dir()``, which every download changes under a lock. Two stages that run at the
-same time keep one pace, and a pause that one of them starts holds for both, and for later runs.
+same time share one pace. A pause that one of them starts holds for both, and for later runs.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ def find_site(url: str) -> Site | None:
 def find_host(url: str) -> str | None:
     """Return the host that a URL names, for pace and pauses; None for a file of this machine.
 
-    YouTube's names are one host. Servers on this machine are told apart by their port.
+    All names of YouTube are one host. Servers on this machine differ by their port.
     """
     try:
         parts = urllib.parse.urlsplit(url)
@@ -65,7 +65,7 @@ def find_host(url: str) -> str | None:
 
 
 def default_sites_dir() -> Path:
-    """Return the folder of the states that all downloads of this user on this machine share."""
+    """Return the folder of states, which all downloads of this user on this machine share."""
     return Path(tempfile.gettempdir()) / f"earshot-{os.getuid()}" / "sites"
 
 
@@ -73,20 +73,20 @@ def default_sites_dir() -> Path:
 class SiteState:
     """What is known about one host; times are seconds since 1970 UTC."""
 
-    free_at: float = 0.0  # the pace lets the next video start
-    open_until: float = 0.0  # the present pause ends, or the last one ended
+    free_at: float = 0.0  # when the pace lets the next video start
+    open_until: float = 0.0  # when the present pause ends, or the last one ended
     pause_seconds: float = 0.0  # how long that pause lasts
-    tripped_at: float = 0.0  # the site refused last
+    tripped_at: float = 0.0  # when the site refused last
     num_pauses: int = 0  # in a row
     is_probing: bool = False  # after a pause one video at a time is requested
-    probe_until: float = 0.0  # a probe is under way, until then at most
+    probe_until: float = 0.0  # a probe is in progress, until then at most
 
 
 class Pause(NamedTuple):
     """A pause of one host."""
 
     end: float  # seconds since 1970 UTC
-    is_new: bool  # False: a video that was under way was refused as well
+    is_new: bool  # False: a video that was in progress was refused as well
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,9 @@ class SiteGate:
     def trip(
         self, now: float, *, started_at: float, retry_after_seconds: float | None = None
     ) -> Pause:
-        """Start a pause, because the site refused a video; or extend the present one.
+        """Start a pause, because the site refused a video, or extend the present pause.
 
-        Videos that were under way when a pause began may be refused as well; they belong to the
+        Videos that were in progress when a pause began may be refused as well. They belong to the
         same pause.
 
         Args:
@@ -172,7 +172,7 @@ class SiteGate:
             return Pause(state.open_until, is_new)
 
     def restore(self, now: float, *, tripped_at: float, retry_after_seconds: float | None) -> None:
-        """Continue the pause of an earlier run that the ledger tells of."""
+        """Continue the pause of an earlier run that the ledger records."""
         pause = self._limits.pause_seconds
         if retry_after_seconds is not None:
             pause = retry_after_seconds
@@ -189,7 +189,7 @@ class SiteGate:
         """End the series of pauses, because the site answered without refusing.
 
         Returns:
-            False if the request was sent before the last refusal: its answer proves nothing.
+            False if the request was sent before the last refusal: then its answer does not count.
         """
         with self._open(now) as state:
             if started_at < state.tripped_at:
@@ -221,7 +221,7 @@ class SiteGate:
 
     @contextlib.contextmanager
     def _open(self, now: float) -> Iterator[SiteState]:
-        """Give the state of now; what the body changes is kept."""
+        """Yield the present state, and keep the changes that the body makes."""
         with self._lock():
             state = self._read()
             before = dataclasses.replace(state)
@@ -258,7 +258,7 @@ class SiteGate:
         except FileNotFoundError:
             self._own_state = SiteState()
         except (OSError, ValueError, ParameterError):
-            pass  # damaged: what this process knows is the best there is
+            pass  # damaged: use what this process knows
         return self._own_state
 
     def _write(self, state: SiteState) -> None:
@@ -274,7 +274,7 @@ class SiteGate:
             self._path = None
 
     def _correct(self, state: SiteState, now: float) -> None:
-        """Undo what a clock that was ahead has written: no wait is longer than it was meant."""
+        """Shorten waits that a wrong clock made longer than they were meant."""
         state.free_at = min(state.free_at, now + self._limits.max_step_seconds)
         state.open_until = min(state.open_until, now + state.pause_seconds)
         state.tripped_at = min(state.tripped_at, now)

@@ -1,11 +1,11 @@
 """Decide when a download run should pause or stop.
 
-A single clip's failure is no reason to stop: ``history.py`` decides when that clip is attempted
+A single clip's failure does not stop a run: ``history.py`` decides when that clip is attempted
 again. This module is about the machine and the site:
 
 - A bot check or a rate limit pauses the site (``sites.py``).
-- So does a **mass refusal**: most of the last videos of a site failed for reasons that are not
-  their own, whatever the words. These failures are struck from the clips' accounts.
+- A **mass refusal** pauses it, too: most of the last videos of a site failed for reasons that are
+  not their own, whatever the messages said. These failures no longer count for the clips.
 - After too many pauses in a row the run stops: the site refuses this machine.
 - The run stops when most of the last videos failed because of the tools, when errors of this
   machine last, or when the disk is nearly full.
@@ -27,7 +27,7 @@ from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.sites import SiteGate, SiteGates, find_host
 from pipeline.downloads.video_queue import VideoTask
 
-# Whether a site or the tools are to blame is seen in the last 20 videos, when 5 or more failed.
+# The last 20 videos decide whether a site or the tools are the cause, if 5 or more failed.
 _NUM_RECENT_VIDEOS = 20
 _MIN_FAILURES = 5
 
@@ -36,7 +36,7 @@ _MIN_FAILURES = 5
 _REFUSED_FRACTION = 0.6
 _WEIGHT_OF_UNAVAILABLE = 0.8
 
-# Errors of this machine at so many videos in a row concern them all.
+# If so many videos in a row have errors of this machine, the errors concern all videos.
 _MAX_LOCAL_VIDEOS = 3
 
 _DISK_INTERVAL_SECONDS = 10.0
@@ -49,7 +49,7 @@ class _Recent:
 
     task: VideoTask
     reason: Reason | None  # of its failure; None: it arrived
-    is_expected: bool  # it had failed for this reason before this run, so it proves nothing
+    is_expected: bool  # it failed for this reason before this run, so it does not count
 
 
 @dataclass
@@ -58,7 +58,7 @@ class _SiteRecord:
 
     recent: dict[str, _Recent] = field(default_factory=dict)  # the last videos, by URL
     num_pauses: int = 0  # in a row
-    struck: set[str] = field(default_factory=set)  # URLs whose failures were struck once
+    struck: set[str] = field(default_factory=set)  # URLs whose failures were cancelled once
 
 
 class StopRule:
@@ -101,7 +101,7 @@ class StopRule:
             retry_after_seconds: what the server said, None if nothing.
 
         Returns:
-            Videos whose failures are not their own: strike them, and attempt them again.
+            Videos whose failures the site caused: cancel these failures, and attempt them again.
         """
         # Clips of one video are fetched together and usually fail for the same reason.
         failures = [entry for entry in entries if entry["outcome"] != "ok"]
@@ -130,7 +130,7 @@ class StopRule:
             self._pause(record, gate, now, started_at, retry_after_seconds, words, reason.advice)
             return []
 
-        # Anything else is a doubt. Many doubts are a refusal.
+        # Any other failure is a doubt. Many doubts are a refusal.
         gate.record_doubt(now, started_at=started_at)
         self._check_environment(record)
         if self.stop_message is None and self._is_mass_refusal(record, gate, now):
@@ -138,7 +138,7 @@ class StopRule:
         return []
 
     def finish(self, *, has_clips: bool) -> None:
-        """Say so if the run ends although errors of this machine last.
+        """Set the stop message if errors of this machine last until the end of the run.
 
         One clip does not fail the run when others have arrived (``has_clips``), in this run or
         before. It stays pending.
@@ -210,8 +210,8 @@ class StopRule:
         return len(doubts) >= _MIN_FAILURES and weight > _REFUSED_FRACTION * len(record.recent)
 
     def _list_doubts(self, record: _SiteRecord, gate: SiteGate, now: float) -> list[_Recent]:
-        # A video that fails again after its failure was struck fails by itself, if the site has
-        # answered meanwhile.
+        # If a video fails again after its failure was cancelled, and the site has answered
+        # meanwhile, the video itself is the cause.
         is_probing = gate.is_probing(now)
         return [
             recent
@@ -225,7 +225,7 @@ class StopRule:
     def _refuse(
         self, record: _SiteRecord, gate: SiteGate, now: float, started_at: float, host: str
     ) -> list[VideoTask]:
-        """Pause a site that refuses in words that nobody has listed."""
+        """Pause a site that refuses with messages that are in no list."""
         doubts = self._list_doubts(record, gate, now)
         counts = Counter(recent.reason.name for recent in doubts if recent.reason is not None)
         words = ", ".join(f"{number} {name}" for name, number in counts.most_common())
@@ -294,7 +294,7 @@ class StopRule:
             if gate is None or last is None or last["outcome"] == "ok":
                 continue
             is_pause = find_reason(reason_of(last)).permanence == "pause"
-            # A user who marked that very clip with `retry` wants an attempt now.
+            # If the user marked this clip with `retry`, attempt it now.
             if is_pause and last.get("access", "") == access and not history.is_retry_wanted:
                 gate.restore(
                     now,

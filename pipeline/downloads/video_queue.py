@@ -1,4 +1,4 @@
-"""Keep the videos that wait, so that no site waits for another one.
+"""Keep the waiting videos, so that no site waits for another one.
 
 Each host has a queue of its own. While a site pauses, or its pace lets nothing start, the videos
 of other sites and the files of this machine go on.

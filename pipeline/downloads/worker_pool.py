@@ -1,9 +1,9 @@
 """Start worker processes that fetch videos, talk to them, replace them, and kill them when late.
 
-Fetching runs in processes, because a process can be ended whatever it does: a stalled server can
-hold a thread for ever, and yt-dlp's registries belong to the process and grow. Each worker leads a
-process group of its own. Killing the group also ends the worker's ffmpeg. When this process dies,
-the workers' standard input closes and they end by themselves.
+Fetching runs in processes, because a process can always be ended. A thread can wait for ever for a
+stalled server, and yt-dlp's registries belong to the process and grow. Each worker leads its own
+process group. Killing the group also ends the worker's ffmpeg. When this process dies, the standard
+input of the workers closes, and they end by themselves.
 """
 
 import json
@@ -74,7 +74,7 @@ class Worker:
                 start_new_session=True,
             )
 
-        # Answers are read without blocking: the engine looks at all workers in turn.
+        # Read answers without blocking: the engine checks all workers in turn.
         assert self._process.stdin is not None and self._process.stdout is not None
         self._stdin, self.stdout = self._process.stdin, self._process.stdout
         os.set_blocking(self.stdout.fileno(), False)
@@ -99,7 +99,7 @@ class Worker:
         has_ended = self._collect()
 
         # A whole line is an answer; the first one only says that the worker is ready. A worker can
-        # end just after it answered: what it said counts first.
+        # end just after it answered, so read its answer first.
         while b"\n" in self._buffer:
             line, self._buffer = self._buffer.split(b"\n", 1)
             answer = json.loads(line)

@@ -143,8 +143,8 @@ def count_reasons(downloads: pa.Table) -> list[dict[str, Any]]:
         downloads: table with the columns ``status reason is_confirmed``.
 
     Returns:
-        Rows ``reason clips share outlook``, most frequent first. The outlook is permanent only
-        where no clip of the reason is worth another attempt.
+        Rows ``reason clips share outlook``, most frequent first. The outlook is permanent only if
+        no clip with this reason is worth another attempt.
     """
     missing = downloads.filter(pc.equal(downloads["status"], "missing"))
 

@@ -1,8 +1,8 @@
 """Read from the ledger what happened to each clip, and when it may be attempted again.
 
-A ``History`` is one clip's request with its attempts. It is rebuilt from the ledger on every start,
-so that a killed run and an undisturbed one continue in the same way. ``table.py`` turns histories
-into the rows of ``downloads.parquet``.
+A ``History`` is one clip's request with its attempts. Each start rebuilds it from the ledger, so a
+run goes on in the same way whether or not it was killed before. ``table.py`` turns histories into
+the rows of ``downloads.parquet``.
 """
 
 import math
@@ -66,8 +66,8 @@ class Requests:
 class History:
     """One clip's request and its attempts so far.
 
-    A list may have a million clips. So a history holds only where its request and its entries are,
-    and reads them whenever somebody asks for them.
+    A list may have a million clips. So a history knows only where its request and its entries are,
+    and reads them when they are needed.
     """
 
     clip_id: str
@@ -77,15 +77,15 @@ class History:
     is_known: bool = False  # the ledger has entries of the clip, if only of other requests
     is_retry_wanted: bool = False  # a `retry` came after the last attempt
     num_before_retry: int = 0  # attempts before the last `retry` or `refused`: they do not count
-    # Of the success before it, if it has another name: the file that the last one replaced.
+    # The file of the success before the last one, if it has another name: it was replaced.
     replaced_path: str | None = None
-    # Of a file that was written after its entry: its time, and whether its bytes are right.
+    # For a file that was written after its entry: its time, and whether its bytes are right.
     checked: tuple[int, bool] | None = None
-    intact_at: float = 0.0  # when it was read and found right, as the ledger says
+    intact_at: float = 0.0  # when the file was last read and found right, as the ledger says
     # The status that stays although the file need not be here: it was dropped, or another machine
     # made the attempts.
     kept_status: str | None = None
-    # The clip's row in a table of another machine, where this one has never attempted the clip.
+    # The clip's row in a table of another machine, if this machine has never attempted the clip.
     pulled: dict[str, Any] | None = None
 
     # Places of the attempts of this request. Most clips have one, and a tuple for it takes room.
@@ -95,12 +95,12 @@ class History:
 
     @property
     def is_pulled(self) -> bool:
-        """Whether only another machine knows what became of the clip, and nobody wants more."""
+        """Whether only another machine attempted the clip, and no `retry` was requested here."""
         return self.pulled is not None and self._last_place is None and not self.is_retry_wanted
 
     @property
     def is_settled(self) -> bool:
-        """Whether what is known of the clip stays so, although its file need not be here."""
+        """Whether the clip keeps its status although its file need not be here."""
         has_attempts = self._last_place is not None
         return self.kept_status is not None and has_attempts and not self.is_retry_wanted
 
@@ -170,7 +170,7 @@ class History:
             if (entry["url"], entry["start_seconds"], entry["end_seconds"]) != self.request:
                 return
 
-            # Another size or time: the file was replaced, so what was found is about another file.
+            # Another size or time: the file was replaced, so the attempts were about another file.
             last = self.last
             if last is not None and entry.get("source") != last.get("source"):
                 self.forget()
@@ -192,7 +192,7 @@ class History:
             self.replaced_path = None
 
     def forget(self) -> None:
-        """Drop all attempts, because the source is another one now."""
+        """Drop all attempts, because the source has changed."""
         ok = self.ok
         if ok is not None:
             self.replaced_path = ok["file"]["path"]
@@ -216,7 +216,7 @@ class History:
     def has_file(self, clips_dir: Path) -> bool:
         """Return whether the file of the last success exists with its bytes.
 
-        Size and time tell usually. A file that was written after the ledger's entry is read.
+        Usually size and time decide. A file that was written after the ledger's entry is read.
         """
         ok = self.ok
         if ok is None:
@@ -242,7 +242,7 @@ class History:
         return last is not None and last["outcome"] == "ok" and not self.has_file(clips_dir)
 
     def next_attempt(self, policy: RetryPolicy, now: float) -> float:
-        """Return from when a clip without a file may be attempted.
+        """Return the time from which a clip without a file may be attempted.
 
         Args:
             policy: the delays.
@@ -267,7 +267,7 @@ class History:
             return 0.0
         if self._is_permanent(failures):
             return NEVER
-        # A clock was ahead: nobody knows when that was, and nobody shall wait for it.
+        # The time is in the future, because a clock was wrong: do not wait for it.
         if last["time"] > now + _CLOCK_SLACK_SECONDS:
             return 0.0
         if reason.permanence == "confirm":
@@ -280,7 +280,7 @@ class History:
         return last["time"] + max(delay, last.get("retry_after_seconds") or 0.0)
 
     def is_confirmed(self) -> bool:
-        """Return whether the clip failed for a reason that had to be confirmed, and was."""
+        """Return whether the clip failed for a reason that needs confirmation and has it."""
         failures = self.trailing_failures()
         if not failures or self.is_retry_wanted:
             return False
@@ -290,13 +290,13 @@ class History:
     def _is_permanent(self, failures: Sequence[Mapping[str, Any]]) -> bool:
         permanence = find_reason(reason_of(failures[-1])).permanence
         if permanence == "confirm":
-            # Looking at an unchanged file of this machine again would give the same answer.
+            # An unchanged file of this machine would give the same result again.
             return self.is_file or _was_seen_twice_apart(failures)
         return permanence == "permanent"
 
 
 def reason_of(attempt: Mapping[str, Any]) -> str:
-    """Return the reason of a failed attempt; one that was read from a text is read again."""
+    """Return the reason of a failed attempt; if it came from a text, classify the text again."""
     return classify(attempt["text"]) if attempt["by"] == "text" else attempt["reason"]
 
 
@@ -306,7 +306,7 @@ def _was_seen_twice_apart(failures: Sequence[Mapping[str, Any]]) -> bool:
     reason = reason_of(failures[-1])
     latest = earliest = failures[-1]["time"]
     for entry in reversed(failures):
-        # Later than an entry after it: its clock was ahead, and its time says nothing.
+        # Its time is later than that of the next entry: its clock was wrong, so ignore the time.
         if reason_of(entry) != reason or entry["time"] > latest:
             break
         earliest = min(earliest, entry["time"])

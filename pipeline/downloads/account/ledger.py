@@ -1,9 +1,9 @@
 """The ledger: every attempt to get a clip, one JSON object a line, added and never changed.
 
-It outlives every rerun; ``downloads.parquet`` is derived from it. An entry is on the disk (fsync)
-before anything is done that depends on it. A process that dies while it writes leaves an incomplete
-last line: readers skip it, and the next writer cuts it off. One process writes at a time: it holds
-a lock file beside the ledger, which the system frees when the process ends.
+Every rerun keeps it; ``downloads.parquet`` is derived from it. An entry is on the disk (fsync)
+before the run does anything that depends on it. A process that dies while it writes leaves an
+incomplete last line: readers skip it, and the next writer cuts it off. One process writes at a
+time: it holds a lock file beside the ledger, which the system frees when the process ends.
 
 Entries have ``type``, ``clip_id`` and ``time`` (seconds since 1970 UTC):
 
@@ -18,8 +18,8 @@ Entries have ``type``, ``clip_id`` and ``time`` (seconds since 1970 UTC):
 - ``intact``: the clip's file was written again, for example copied, and has the bytes that it had.
 - ``absent``: the clip's file is not on this machine on purpose (``clips drop``), or another machine
   made the attempts. The clip keeps its ``status``; nothing is attempted before a ``retry``.
-- ``refused``: the site refused most videos at that time, in whatever words; the attempts before it
-  no longer count.
+- ``refused``: the site refused most videos at that time, whatever its messages said; the attempts
+  before it no longer count.
 """
 
 import contextlib
@@ -70,7 +70,7 @@ class Ledger:
 
             self._last_read: tuple[int, dict[str, Any]] | None = None  # a place and its entry
 
-            # An incomplete last line was never acknowledged: nothing depends on it.
+            # Cut off an incomplete last line: nothing depends on it yet.
             self._num_bytes = 0
             with open(self.path, "rb") as file:
                 for place, line, _ in iter_lines(file, self.path):
@@ -113,12 +113,12 @@ class Ledger:
                 yield place, entry
 
     def read_entry(self, place: int) -> dict[str, Any]:
-        """Return the entry at a place that ``iter_entries`` or ``append`` gave; not to be changed.
+        """Return the entry at a place that ``iter_entries`` or ``append`` gave; do not change it.
 
         Raises:
-            DataError: somebody has cut off the file meanwhile.
+            DataError: another program has cut off the file meanwhile.
         """
-        # What looks at a clip asks for the same entry several times in a row.
+        # The same entry is often needed several times in a row.
         if self._last_read is not None and self._last_read[0] == place:
             return self._last_read[1]
 
@@ -201,11 +201,11 @@ def iter_lines(
 ) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
     """Yield the place, the bytes and the entry of each whole line of a ledger.
 
-    A crash can damage only the end. If whole entries follow a damaged line, somebody has edited the
-    file, and it is refused.
+    A crash can damage only the end. If whole entries follow a damaged line, the file was edited.
+    That is an error.
 
     Args:
-        lines: the open file, or what gives its lines.
+        lines: the open file, or its lines.
         path: named in errors.
     """
     place, broken_line = 0, None

@@ -1,8 +1,8 @@
 """Let the ledger travel with the outputs: a copy of it is an output of the download stage.
 
-A machine that pulled the outputs takes over what the copy knows. The clips themselves are not
-there, so each of them also gets an entry ``absent``: its row stays, and nothing is attempted before
-somebody wants it (``retry``).
+A machine that pulled the outputs takes over the entries of the copy. The clips themselves are not
+there, so each of them also gets an entry ``absent``: its row stays, and the clip is not attempted
+before a user runs ``retry``.
 """
 
 import contextlib
@@ -40,12 +40,12 @@ def publish_copy(ledger_path: Path, copy_path: Path) -> None:
 
 
 def adopt_copy(ledger: Ledger, copy_path: Path | None, table: pa.Table | None) -> None:
-    """Add what a pulled copy knows about clips that this ledger has no entry of.
+    """Add the entries of a pulled copy for clips that this ledger does not know.
 
     Args:
         ledger: of this machine, open.
         copy_path: the copy; nothing is done where there is none.
-        table: the DOWNLOADS rows that came with it. Clips that are pending there stay to be
+        table: the DOWNLOADS rows that came with it. Clips that are pending there will still be
             fetched.
 
     Raises:
@@ -76,7 +76,7 @@ def adopt_copy(ledger: Ledger, copy_path: Path | None, table: pa.Table | None) -
 
 
 def make_absence_marks(statuses: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the entries that keep the status of clips, by id, although their files are not here.
+    """Return the entries ``absent``: clips keep their status although their files are not here.
 
     Nothing is attempted before a `retry`.
     """

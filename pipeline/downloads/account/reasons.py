@@ -1,4 +1,4 @@
-"""Why a clip is missing: every reason, the texts that mean it, and what the engine does about it.
+"""List the reasons why a clip is missing: their texts, and what the engine does about them.
 
 ``REASONS`` is the whole answer to "how is a 403 classified?": one row a reason. The rest of the
 project reads the properties of a row and never compares a reason's name, so that a new reason is
@@ -38,7 +38,7 @@ _OUTLOOK_ON_PAGE: dict[Permanence, str] = {
 _FIND_A_COPY = "nothing; look for a copy and import it"
 
 # The words of this machine's errors (errno), as programs print them. A server can say "permission
-# denied" as well: so it must be about a file, and not the phrase of an HTTP status.
+# denied" as well. So the text must be about a file, and not the phrase of an HTTP status.
 _DENIED = r"(?:permission denied|operation not permitted|file too large)"
 _LOCAL = (
     r"no space left|disk is full|disk quota exceeded|read-only file system|input/output error"
@@ -69,14 +69,14 @@ class Reason:
     # ("access"), or other versions of the tools ("upgrade").
     retry_when: Literal["access", "upgrade"] | None = None
 
-    # Whether the tools of this machine are to blame when the reason dominates a run.
+    # Whether the tools of this machine are the cause if a run fails mostly for this reason.
     is_environment: bool = False
 
-    # Whether the first attempts follow each other quickly. False: even the first one waits long.
+    # Whether the first attempts follow each other quickly. False: the first retry is slow, too.
     has_quick_retries: bool = True
 
-    # Whether the clip itself is the cause. When most videos of a site fail for other reasons, the
-    # site refuses this machine, whatever it says.
+    # Whether the clip itself is the cause. If most videos of a site fail for other reasons, the
+    # site refuses this machine, whatever its messages say.
     is_of_clip: bool = False
 
     # Whether the pattern is also looked for in the words of a web page. A page is written by
@@ -109,7 +109,7 @@ _ROWS = (
         r"|verify (?:that )?you(?:'re| are) (?:a )?human|please sign in(?:\.|$)",
         retry_when="access",
     ),
-    # YouTube tells a blocked session of every video that "this content isn't available".
+    # To a blocked session, YouTube says of every video that "this content isn't available".
     Reason(
         "rate_limit",
         "pause",
@@ -208,7 +208,7 @@ _ROWS = (
         is_environment=True,
         has_quick_retries=False,
     ),
-    # The second line is what YouTube tells a client that is out of date, of every video.
+    # The second line is YouTube's answer for every video to a client that is out of date.
     Reason(
         "extractor",
         "transient",
@@ -273,7 +273,7 @@ _ROWS = (
         r"video unavailable|does not exist|content not available"
         r"|this video is (?:currently )?(?:not available|unavailable)",
     ),
-    # Of the texts only the status line counts. Flickr answers for an absent video "stat: fail".
+    # Only the status line of a text counts. For an absent video Flickr answers "stat: fail".
     Reason(
         "gone",
         "permanent",

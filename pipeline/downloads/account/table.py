@@ -1,8 +1,8 @@
 """Turn histories into the rows of ``downloads.parquet``.
 
-The table follows from the list of clips, the ledger and the files alone. A killed and resumed run
-gives the same rows as an undisturbed one, and a table of an older schema can be written again
-without fetching anything.
+Only the list of clips, the ledger and the files decide the rows. A run that was killed and resumed
+gives the same rows as one that was not. A table of an older schema can be written again without
+fetching anything.
 """
 
 import itertools
@@ -56,7 +56,7 @@ def derive_downloads(
         clips_dir: where the files are.
         allow_duplicates: whether clips with the same bytes are all ok. Otherwise the first of the
             list is ok, and the others are missing with the reason ``duplicate``.
-        has_network: whether sites are asked; else their clips that are pending say so.
+        has_network: whether requests to sites are allowed. If not, pending clips say so.
         excluded_flags: clips with one of these flags are missing with the reason ``excluded``.
             Their files stay, and so do the columns that describe them.
 
@@ -87,8 +87,8 @@ def derive_downloads(
 def _make_row(
     history: History, clips_dir: Path, first_by_sha256: dict[bytes, str] | None
 ) -> dict[str, Any]:
-    """Return a row; ``first_by_sha256`` holds the clips of the rows before (None: no matter)."""
-    # Neither clip nor ledger came with a pulled table. What it says stays.
+    """Return a row; ``first_by_sha256`` holds the earlier clips (None: allow duplicates)."""
+    # A pulled table came without clip and ledger: keep its row.
     if history.is_pulled:
         assert history.pulled is not None
         if history.pulled["status"] == "ok" and first_by_sha256 is not None:
@@ -114,7 +114,7 @@ def _make_row(
     if not (is_kept or history.has_file(clips_dir)):
         return row | _describe_absence(history)
 
-    # The first clip of the list keeps bytes that several clips have.
+    # If several clips have the same bytes, the first clip of the list is the original.
     file = _describe_file(history)
     if first_by_sha256 is not None:
         original = first_by_sha256.setdefault(_shorten(file["sha256"]), history.clip_id)
@@ -137,7 +137,7 @@ def _shorten(sha256: str) -> bytes:
 def read_downloads_if_there(path: Path) -> pa.Table | None:
     """Return the rows of a table; None if there is none, or only one of another version.
 
-    Clips that were excluded are ok here: what excludes them may have changed since.
+    Clips that were excluded are ok here, because the parameter may have changed since.
     """
     try:
         table = read_table(path, DOWNLOADS)
@@ -200,7 +200,7 @@ def _describe_duplicate(original: str, sha256: str) -> dict[str, Any]:
 def _describe_absence(history: History) -> dict[str, Any]:
     last = history.last
 
-    # Pending: not attempted, marked by `retry`, or whole once and lost since.
+    # Pending: not attempted, marked by `retry`, or whole before and lost since.
     if history.is_retry_wanted:
         return {"detail": "to be attempted again"}
     if last is None:

@@ -59,7 +59,7 @@ class ClipNames:
         if stem in self._ids:
             return self._ids[stem]
 
-        # A name with times comes before the video's id alone: ids may end in digits.
+        # Try names with times before the video's id alone, because ids may end in digits.
         found = {
             clip_id for pattern in _TIMED for clip_id in self._find_timed(pattern.fullmatch(stem))
         }
@@ -78,7 +78,7 @@ class ClipNames:
         for clip_id, clip_start, clip_end in self._of_video.get(match["video"], ()):
             if clip_start is None:
                 continue
-            # Nobody says whether the numbers are seconds or milliseconds: try both.
+            # The name does not say whether the numbers are seconds or milliseconds: try both.
             for scale in _UNITS_PER_SECOND:
                 is_start = math.isclose(start, clip_start * scale, abs_tol=1e-6)
                 is_end = end is None or (

@@ -39,8 +39,8 @@ class Candidate:
 class Collector:
     """Sorts files by clip until a clip has all its parts.
 
-    A clip is waiting (for a part), being validated, or done (it has a file). Files that come while
-    it is being validated are spares: if it is rejected, they are tried.
+    A clip waits for a part, is being validated, or is done (it has a file). Files that come during
+    validation are spares: they are tried if the clip is rejected.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Collector:
         return bool(self._waiting)
 
     def take_rest(self) -> Iterator[Candidate]:
-        """Yield the clips that still wait for a part: no file is left that could bring it."""
+        """Yield the clips that still wait for a part, when there are no more files."""
         for clip_id in list(self._waiting):
             yield self._take(clip_id)
 
@@ -135,7 +135,7 @@ class Collector:
         parts = self._waiting.setdefault(clip_id, {})
         parts[kind] = part
 
-        # A video with sound is a clip; otherwise wait for the other half.
+        # A video with sound is a whole clip; otherwise wait for the other part.
         is_complete = {"video", "audio"} <= set(parts)
         if is_complete or (kind == "video" and self._has_sound(part.path)):
             return self._take(clip_id)

@@ -1,9 +1,9 @@
 """Data sets on the Hugging Face hub as a source of clips: ``hf://datasets/OWNER/NAME[@REV][/PATH]``.
 
-Files are fetched one after the other, each resumed where an earlier import stopped. An archive is
-removed when its clips are in place, and ``done.jsonl`` remembers it, so that the same import again
-does not fetch it again. The hub's token comes from where the hub's own tools look for it
-(``HF_TOKEN`` or ``hf auth login``); it is never printed.
+Files are fetched one after the other; a partial file of an earlier import is continued. When the
+clips of an archive are in place, the archive is removed and entered in ``done.jsonl``, so that the
+next import does not fetch it again. The hub's token comes from the place where the hub's own tools
+look for it (``HF_TOKEN`` or ``hf auth login``); it is never printed.
 """
 
 import contextlib
@@ -86,8 +86,8 @@ class HubSource:
 
         Args:
             folder: The address.
-            download_dir: Where files are fetched to and finished ones are remembered.
-            clip_ids: Of the list. With another list, finished archives are looked at again.
+            download_dir: Where fetched files and the list of finished ones are.
+            clip_ids: Of the list. With another list, finished archives are read again.
             is_quiet: No progress.
         """
         # It imports its HTTP client, which takes a second.
@@ -168,12 +168,12 @@ class HubSource:
         return path
 
     def is_done(self, file: HubFile, has_clip: Callable[[str], bool]) -> bool:
-        """Return whether an earlier import with this list has taken all from an archive.
+        """Return whether an earlier import with this list has finished an archive.
 
         Args:
             file: The archive.
-            has_clip: Whether a clip needs no file, because it has one. If a clip that came from
-                the archive is wanted again, the archive is, too.
+            has_clip: Whether a clip needs no file, because it has one. If a clip from the archive
+                needs a file again, the archive is not finished.
         """
         for entry in self._read_done():
             is_it = (entry["path"], entry["digest"]) == (file.path, file.digest)
@@ -198,7 +198,7 @@ class HubSource:
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         entries = []
         for line in lines:
-            # A kill can leave the last line incomplete: that archive is looked at again.
+            # A kill can leave the last line incomplete: that archive is read again.
             try:
                 entries.append(json.loads(line))
             except ValueError:

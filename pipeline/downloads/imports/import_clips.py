@@ -5,9 +5,9 @@ sound or a picture. Picture and sound of a clip may lie in separate files and in
 (``video/`` and ``audio/``, ``frames/*.jpg`` and ``audio/*.wav``). They are joined without loss. A
 still picture lasts as long as its sound, and such a clip is flagged ``still``.
 
-Files that belong to no clip of the list are named in the report and left alone. A file that fails
-validation is named too; its clip may still be downloaded. An import that was killed continues:
-clips that are in the ledger are not looked at again.
+The report names files that belong to no clip of the list; they are not imported. It also names
+files that fail validation; their clips may still be downloaded. An import that was killed can go
+on: it skips the clips that are in the ledger.
 """
 
 import contextlib
@@ -92,7 +92,7 @@ def import_clips(
         parameters: link or copy, and how many files at a time.
         validation: what a whole clip is.
         table_path: where the table of downloads is published if clips of the list are there.
-        copy_path: of the ledger, from another machine; what it knows is taken over.
+        copy_path: of the ledger, from another machine; its entries are taken over.
         allow_duplicates: whether clips with the same bytes are all ok in that table.
         has_network: whether the clips that are pending there may be requested from their sites.
         excluded_flags: clips with one of these flags are missing there (``excluded``).
@@ -122,7 +122,7 @@ def import_clips(
         before = read_downloads_if_there(table_path) if table_path is not None else None
         adopt_copy(ledger, copy_path, before)
         importer = _Importer(clips, ledger, clips_dir, parameters, validation, report)
-        # Rows that `dvc pull` brought stay, but for the clips that are imported now.
+        # Rows that `dvc pull` brought stay, except for the clips that are imported now.
         add_pulled_rows(importer.histories, before)
         try:
             with Progress(None, "importing", unit="file", is_quiet=is_quiet) as progress:
@@ -134,8 +134,8 @@ def import_clips(
         finally:
             shutil.rmtree(clips_dir / _STAGING, ignore_errors=True)
 
-        # Still under the ledger's lock, so no other process writes the table meanwhile. A run that
-        # finds all clips present repeats one that was killed before it wrote the table.
+        # The ledger is still locked, so no other process writes the table meanwhile. Write it also
+        # if all clips were present: an import may have been killed before it wrote the table.
         if table_path is not None and (report.imported or report.present):
             downloads = derive_downloads(
                 importer.histories,
@@ -197,7 +197,7 @@ class _Importer:
     def run(self, sources: list[Path | HubSource], progress: Progress) -> None:
         """Import from all sources."""
         publish_staged_clips(self.histories.values(), self._clips_dir)
-        # What is left there now belongs to an import that was killed before it entered the clip.
+        # Files that are there now come from an import that was killed before it entered the clip.
         shutil.rmtree(self._staging_dir, ignore_errors=True)
         self._staging_dir.mkdir(parents=True)
 
@@ -257,7 +257,7 @@ class _Importer:
         )
 
     def _finish_archives(self, collector: Collector, executor: Executor) -> None:
-        """Let archives of the hub go, when everything that came from them is in its place."""
+        """Finish the archives of the hub whose clips are all in place."""
         while self._running:
             self._finish_one(collector, executor)
         if collector.is_waiting:
@@ -362,7 +362,7 @@ class _Importer:
             self._publish(candidate.history, prepared, origin)
             collector.settle(clip_id)
         finally:
-            # Members of tar files were unpacked for this clip alone, whatever became of it.
+            # Members of tar files were unpacked only for this clip, so remove them in any case.
             for part in parts:
                 part.remove()
 

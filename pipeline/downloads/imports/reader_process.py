@@ -41,8 +41,8 @@ class ReaderProcesses:
             What the function returns.
 
         Raises:
-            MediaError: ``corrupt`` where the process ends or gives no answer. What the function
-                raises is raised here.
+            MediaError: ``corrupt`` where the process ends or gives no answer. Errors of the
+                function are raised here, too.
         """
         pipe = self._get_pipe()
         pipe.send((function, arguments, named))

@@ -33,7 +33,7 @@ _TAR_SUFFIX = re.compile(r"\.(tar|tar\.gz|tgz|tar\.bz2|tbz2|tar\.xz|txz)$", re.I
 _ZIP_SUFFIX = re.compile(r"\.zip$", re.IGNORECASE)
 _COPY_BYTES = 1 << 20
 
-# What reading a damaged member raises.
+# The errors that reading a damaged member raises.
 _DAMAGES = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
 
@@ -75,13 +75,13 @@ class FoundFile:
 
     @property
     def kind(self) -> Kind | None:
-        """What its suffix says that it holds; None: nothing that a clip is made of."""
+        """What the file holds, by its suffix; None: no part of a clip."""
         return next((kind for kind, known in _SUFFIXES.items() if self.suffix in known), None)
 
 
 @dataclass(frozen=True)
 class EndOfArchive:
-    """All files of an archive of the hub were found; it may go when their clips are in place."""
+    """The end of an archive of the hub; it may be removed when its clips are in place."""
 
     finish: Callable[[Sequence[str]], None]  # called with the ids of the clips that came from it
 

@@ -1,8 +1,8 @@
-"""Find which clip a sample of a WebDataset shard is, where its name does not say so.
+"""Find which clip a sample of a WebDataset shard is, if its name does not say so.
 
 In such a tar file, members with the same name up to the first dot are one sample: `0001.mp4`,
-`0001.json`. The name is often a number, and the JSON file says what it is: an id, an address, the
-start and the end.
+`0001.json`. The name is often a number. Then the JSON file identifies the clip: by an id, an
+address, the start and the end.
 """
 
 import json
@@ -25,7 +25,7 @@ _END_KEYS = ("end_seconds", "end", "end_time", "end_sec")
 
 
 def read_names(tar_path: Path) -> dict[str, list[str]]:
-    """Return, by the key of each sample that has a JSON file, the names that its clip may have.
+    """Return key of the sample -> possible names of its clip, for samples with a JSON file.
 
     Only the JSON members are read. Those that are no JSON mapping are ignored.
 
@@ -53,7 +53,7 @@ def key_of(member: PurePosixPath) -> str:
 
 
 def _list_names(metadata: Mapping[str, Any]) -> Iterator[str]:
-    """Yield names as files of clips have them: with times first, because they say more."""
+    """Yield the names that a file of the clip can have; those with times come first."""
     ids = [str(metadata[key]) for key in _ID_KEYS if _is_text(metadata.get(key))]
     ids = [PurePosixPath(text).name for text in ids]
     ids += [name for key in _URL_KEYS if (name := _find_id(metadata.get(key)))]
@@ -85,7 +85,7 @@ def _find_times(metadata: Mapping[str, Any]) -> tuple[float | None, float | None
 
 
 def _read_time(value: object) -> float | None:
-    """Return seconds, of a number or a text such as ``30``, ``1:30`` or ``00:01:30.000``."""
+    """Return the seconds of a number or a text such as ``30``, ``1:30`` or ``00:01:30.000``."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

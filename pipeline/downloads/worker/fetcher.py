@@ -7,8 +7,8 @@ How a video is fetched:
   sections are fetched.
 - any other ``http(s)://``: by one plain request through yt-dlp's networking.
 
-What arrives stays in the request's work folder until it is validated, hashed and synced. The
-engine moves it to its place.
+Files stay in the request's work folder until they are validated, hashed and synced. Then the engine
+moves them to their place.
 """
 
 import contextlib
@@ -79,7 +79,7 @@ class Fetcher:
         return {"clips": clips, "retry_after_seconds": retry_after_seconds}
 
     def prepare(self, url: str) -> None:
-        """Load yt-dlp now, so that the first request is sent when the engine's pace says so."""
+        """Load yt-dlp now, so that the first request is sent at the moment that the pace gives."""
         if url.startswith("file:"):
             return  # a file of this machine needs no yt-dlp
 
@@ -104,7 +104,7 @@ class Fetcher:
             path = self._get_file(path_of_file_url(url), work_dir, is_linked=request["is_linked"])
             return _same_media(path, request["clips"])
 
-        # A killed worker may have fetched the whole video: do not ask the site again.
+        # A killed worker may have fetched the whole video: then send no request.
         self._forget_other_settings(work_dir)
         found = find_source(work_dir)
         if found is not None:

@@ -64,7 +64,7 @@ def make_clip(
             return make_failure("local", f"{error.__context__!r}: {error}")
         return make_failure(error.reason, str(error))
     except CuttingError as error:
-        # ffmpeg's message stands behind the words that name the reason.
+        # The words that name the reason come first, then a colon and ffmpeg's message.
         is_local = classify(str(error).partition(":")[2]) == "local"
         if not is_local and media.path is not None and _is_damaged(media.path, parameters):
             return make_failure("corrupt", str(error))
@@ -102,8 +102,8 @@ def _make_clip(
         write_joined(media.path, path, recordings)
         source = read_source_facts(path)
 
-    # A file that is already as wanted keeps its bytes; one that is longer is cut.
-    # yt-dlp fetches a section alone: such a file begins where the section does.
+    # A file that is already right keeps its bytes; a longer file is cut. A file that yt-dlp fetched
+    # as a section begins where the section does.
     if media.is_section:
         start_seconds, end_seconds = 0.0, wanted_seconds
     is_whole = _ends_with_section(source, start_seconds, end_seconds)
@@ -112,7 +112,7 @@ def _make_clip(
         section = (start_seconds, end_seconds)
         path = _cut(path, clip, section, request, work_dir, parameters, source)
 
-    # Of the user's own silent videos, pictures and flow are still of use.
+    # A user's own video may be silent: its pictures and flow can still be used.
     facts = validate_clip(
         path,
         wanted_seconds=wanted_seconds,
@@ -124,7 +124,7 @@ def _make_clip(
     staged_path = _stage(path, clip, work_dir, is_linked=request["is_linked"])
     sha256 = sha256_of(staged_path)
 
-    # The source's own hash tells later whether a file that was written again has changed.
+    # The hash of the source shows later whether a rewritten source has changed.
     source_sha256 = sha256
     if path != media.path and request["url"].startswith("file:"):
         source_sha256 = sha256_of(media.path)
@@ -204,7 +204,7 @@ def _cut(
 
 
 def _stage(path: Path, clip: ClipRequest, work_dir: Path, *, is_linked: bool) -> Path:
-    """Give the finished file a name of its own; its source's name stays for other clips."""
+    """Give the finished file its own name; the source keeps its name for other clips."""
     staged_path = work_dir / f"whole-{clip['file_stem']}{path.suffix}"
     # A run that was killed here can have left this name.
     staged_path.unlink(missing_ok=True)
@@ -213,7 +213,7 @@ def _stage(path: Path, clip: ClipRequest, work_dir: Path, *, is_linked: bool) ->
     else:
         link_file(path, staged_path, otherwise="copy")  # some disks have no hard links
 
-    # The user's own file was written long ago; what is made here must be on the disk first.
+    # A new file must be on the disk before the ledger has it. A user's own file already is.
     if not is_linked:
         sync(staged_path)
         sync(work_dir)

@@ -1,7 +1,7 @@
 """Fetch a video with one plain request: any ``http(s)://`` URL of a site that yt-dlp does not know.
 
-What comes instead of a video (a web page, an error, half a file) becomes a ``FetchError``. Its text
-is what the server said, because the reason is read from it.
+If the server sends no video (but a web page, an error, half a file), this raises a ``FetchError``.
+Its text is that of the server, because the reason is read from it.
 
 The request goes through yt-dlp's networking, not through ``pipeline/base/http.py``. The same URL
 may redirect to a site that yt-dlp knows, and one opener then has the cookies, browser headers and
@@ -27,7 +27,7 @@ _BLOCK_BYTES = 1 << 18
 _PAGE_BYTES = 1 << 16
 _PAGE_CHARACTERS = 2000
 
-# The pages of these errors say nothing more, but may say it in words that mean something else.
+# Ignore the pages of these errors: they add nothing, and their words can mislead the classifier.
 _SELF_EXPLANATORY = (404, 410)
 
 
@@ -129,7 +129,7 @@ def _write_body(response: Any, block: bytes, path: Path, max_gigabytes: float) -
 
     if num_bytes == 0:
         raise FetchError("the downloaded file is empty")
-    # Some servers compress although the request forbids it: the length is then another one.
+    # Some servers compress although the request forbids it. Then the announced length differs.
     is_plain = response.headers.get("Content-Encoding", "identity").lower() == "identity"
     announced = response.headers.get("Content-Length")
     if is_plain and announced is not None and announced.isdigit() and int(announced) != num_bytes:

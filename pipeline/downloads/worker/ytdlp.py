@@ -137,7 +137,7 @@ class SiteDownloader:
             "max_filesize": int(parameters.max_gigabytes * 1e9),
         }
 
-        # Where it goes. Half a file of an earlier attempt is not continued: it may be another one.
+        # Where it goes. Do not continue half a file of an earlier attempt: it may differ.
         options |= {
             "cachedir": False,
             "outtmpl": {"default": f"{SOURCE_STEM}.%(ext)s"},
