@@ -1,6 +1,6 @@
 """Score localization maps of any system.
 
-    python -m eval.score MAPS.npz --dataset vggss --protocol lvs
+    earshot score MAPS.npz --dataset vggss --protocol lvs
 
 The file holds ``sample_ids`` (n,) and ``maps`` (n, h, w), larger = more likely (see
 ``eval.entrants.maps``); or it is a folder of ``<sample id>.npy`` or ``.png``. Ground truth comes
@@ -10,7 +10,6 @@ without it they are fetched). Samples without a map are counted and named, so th
 smaller unnoticed.
 """
 
-import argparse
 import os
 import re
 import sys
@@ -18,9 +17,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import pyarrow as pa
 
-from earshot.errors import DataError, EarshotError, ParameterError, RunError
+from earshot.errors import DataError, ParameterError, RunError
 from eval.entrants.external import read_external
 from eval.published.test_set_tables import load_test_set
 from eval.published.test_sets import find_subset_ids, get_test_set
@@ -32,10 +32,11 @@ from eval.results.further_metrics import (
 )
 from eval.results.model_results import evaluate_model
 from eval.results.model_scores import ModelMaps
-from eval.score_options import make_parser
+from eval.score_options import ScoreOptions, score_options
 from eval.scoring.protocols import get_protocol
-from pipeline.base.os_errors import report_error
 from pipeline.base.project import Project
+from pipeline.commands import command_line
+from pipeline.commands.options import find_root
 from pipeline.datasets.dataset import TestSet, load
 from pipeline.lists.box_checks import check_boxes
 from pipeline.lists.published_lists import read_ids
@@ -56,31 +57,8 @@ _METRICS_WITH_NEGATIVES = (
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        arguments: words of the command line; None: those of this process.
-
-    Returns:
-        The exit code.
-    """
-    options = make_parser().parse_args(arguments)
-    try:
-        score_file(options)
-    except BrokenPipeError:
-        # The reader of the output (`| head`) has closed it; nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (EarshotError, OSError) as error:
-        return report_error(error)
-    return 0
-
-
-def score_file(options: argparse.Namespace) -> None:
+def score_file(options: ScoreOptions) -> None:
     """Score a file of maps, print the results, and write them if ``options.output`` is set.
-
-    Args:
-        options: the options of the command line.
 
     Raises:
         DataError: a file cannot be read, or its ids are not those of the test set.
@@ -111,7 +89,7 @@ def score_file(options: argparse.Namespace) -> None:
         test_set.dataset,
         external.sample_ids,
         external.maps,
-        is_absolute=options.absolute,
+        is_absolute=options.is_absolute,
         selection=options.selection,
         train_clip_ids=train_clip_ids,
         source_maps=external.source_maps,
@@ -122,12 +100,12 @@ def score_file(options: argparse.Namespace) -> None:
         samples,
         test_sets={subset: ids},
         protocols=protocols,
-        num_resamples=options.resamples,
+        num_resamples=options.num_resamples,
     )
 
     for result in results:
         rows = [row for row in scores if row["protocol"] == result["protocol"]]
-        print_result(result, rows, num_listed=options.list_missing)
+        print_result(result, rows, num_listed=options.num_listed)
 
     further = _compute_further(options, model_maps, samples, {subset: ids})
     if options.output is not None:
@@ -143,13 +121,13 @@ def score_file(options: argparse.Namespace) -> None:
 
 
 def _compute_further(
-    options: argparse.Namespace,
+    options: ScoreOptions,
     model_maps: ModelMaps,
     samples: pa.Table,
     test_sets: Mapping[str, Sequence[str]],
 ) -> list[dict[str, Any]]:
     """Compute and print the metrics of ``--metric``."""
-    names = options.metric or []
+    names = options.metrics
     rows = compute_further(model_maps, samples, test_sets=test_sets, metrics=names)
     for row in rows:
         print(describe_further(row))
@@ -158,14 +136,14 @@ def _compute_further(
     return rows
 
 
-def _check_options(options: argparse.Namespace) -> list[str]:
+def _check_options(options: ScoreOptions) -> list[str]:
     """Check the options that need no file; return the names of the protocols."""
-    protocols = [get_protocol(name).name for name in options.protocol or ["earshot"]]
+    protocols = [get_protocol(name).name for name in options.protocols or ["earshot"]]
     if len(set(protocols)) < len(protocols):
         raise ParameterError(f"--protocol names {', '.join(protocols)}, expected each once")
-    check_metrics(options.metric or [], parameter="--metric")
-    if options.resamples < 1:
-        raise ParameterError(f"--resamples is {options.resamples}, expected at least 1")
+    check_metrics(options.metrics, parameter="--metric")
+    if options.num_resamples < 1:
+        raise ParameterError(f"--resamples is {options.num_resamples}, expected at least 1")
     return protocols
 
 
@@ -185,7 +163,7 @@ def _load_project(root: Path) -> Project:
     return Project.load(root) if (root / "params.yaml").exists() else Project(root, {})
 
 
-def _load_samples(options: argparse.Namespace, project: Project, test_set: TestSet) -> pa.Table:
+def _load_samples(options: ScoreOptions, project: Project, test_set: TestSet) -> pa.Table:
     """Load the ground truth; note where it holds other samples than were published."""
     samples = load_test_set(
         test_set,
@@ -221,7 +199,7 @@ def _find_source_paths(project: Project, dataset: str, *, xml_dir: Path | None) 
 
 
 def _choose_ids(
-    options: argparse.Namespace, samples: pa.Table, test_set: TestSet
+    options: ScoreOptions, samples: pa.Table, test_set: TestSet
 ) -> tuple[str, list[str]]:
     """Return the name of the subset to score, and its ids: the test set, or ``--ids`` of it."""
     ids = find_subset_ids(samples, test_set.split)
@@ -242,7 +220,7 @@ def _choose_ids(
 
 
 def _check_map_ids(
-    options: argparse.Namespace,
+    options: ScoreOptions,
     sample_ids: Sequence[str],
     *,
     samples: pa.Table,
@@ -326,6 +304,24 @@ def print_result(
 
     if result["n"] == 0:
         print("  no sample was scored: there is no metric to print")
+
+
+@click.command()
+@score_options
+@click.pass_context
+def run(context: click.Context, root: Path | None, **values: Any) -> int:
+    """Score MAPS.
+
+    They are an .npz with sample_ids (n,) and maps (n, h, w), or a folder of <sample id>.npy or
+    .png.
+    """
+    score_file(ScoreOptions(root=root or find_root(context), **values))
+    return 0
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run ``earshot score`` and return its exit code."""
+    return command_line.main(["score", *(sys.argv[1:] if words is None else words)])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 
 _OLDEST_PYTHON = (3, 11)
 # A few of the packages; the others are installed together with them.
-_PACKAGES = ("yaml", "numpy", "pyarrow", "h5py", "filelock", "av")
+_PACKAGES = ("yaml", "numpy", "pyarrow", "h5py", "filelock", "av", "click")
 
 
 def require_environment():

@@ -1,33 +1,10 @@
-"""The commands of ``python -m pipeline``, one module each.
+"""The commands of ``earshot``, one module each.
 
-A command's module has three names:
+A command's module has a click command ``run``, which does the work and returns the exit code.
+``command_line.py`` names all commands, with the line that ``--help`` shows, and imports the module
+of the one that is used.
 
-- ``HELP``: one line;
-- ``add_arguments(parser)``: its options;
-- ``run(arguments, project) -> int``: does the work and returns the exit code.
-
-``MODULES`` maps each command to its module. ``arguments.py`` holds the options and the output
-formats that commands share, ``sample_counts.py`` counts samples for ``status`` and ``missing``, and
-``yaml_text.py`` changes values in params.yaml for ``use``.
+``options.py`` holds the options that commands share, ``output.py`` prints rows as a table, csv or
+json, ``sample_counts.py`` counts samples for ``status`` and ``missing``, ``origins.py`` says where
+missing clips come from, and ``yaml_text.py`` changes values in params.yaml for ``use``.
 """
-
-# In the order of `--help`. `import` is a word of Python, so its module has another name.
-MODULES = {
-    "use": "use",
-    "plan": "plan",
-    "doctor": "doctor",
-    "status": "status",
-    "missing": "missing",
-    "retry": "retry",
-    "reclassify": "reclassify",
-    "import": "import_clips",
-    "export": "export",
-    "audit": "audit",
-    "verify": "verify",
-    "repair": "repair",
-    "prune": "prune",
-    "clips": "clips",
-    "show": "show",
-    "browse": "browse",
-    "refresh": "refresh",
-}

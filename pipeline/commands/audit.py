@@ -1,19 +1,24 @@
 """``audit``: overlap of training and test splits, and coverage of the published test sets."""
 
-import argparse
 import csv
 import dataclasses
 import json
 import sys
 from collections.abc import Sequence
 
+import click
+
 from pipeline.audit.coverage import Coverage, audit_coverage
 from pipeline.audit.leakage import AuditParameters, Overlap, audit_leakage, check_leakage
 from pipeline.base.parameters import build
 from pipeline.base.project import Project
-from pipeline.commands.arguments import require_known_splits
-
-HELP = "overlap between training and test splits, and coverage of the published test sets"
+from pipeline.commands.options import (
+    chosen_dataset_option,
+    format_option,
+    pass_project,
+    require_known_splits,
+)
+from pipeline.commands.output import render_lines
 
 _OVERLAP_HEADER = (
     "dataset",
@@ -35,46 +40,60 @@ _COVERAGE_HEADER = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
-    parser.add_argument(
-        "--dataset", action="append", help="only this dataset (default: those of params.yaml)"
-    )
-    parser.add_argument(
-        "--train", action="append", metavar="SPLIT", help="training split (default: by name)"
-    )
-    parser.add_argument(
-        "--test", action="append", metavar="SPLIT", help="test split (default: by name)"
-    )
-    parser.add_argument("--allow-leakage", action="store_true", help="overlap is no error")
-    parser.add_argument("--format", choices=("table", "csv", "json"), default="table")
-
-
-def run(arguments: argparse.Namespace, project: Project) -> int:
+@click.command()
+@chosen_dataset_option
+@click.option(
+    "--train",
+    "train_splits",
+    multiple=True,
+    metavar="SPLIT",
+    help="training split (can be repeated; default: by name)",
+)
+@click.option(
+    "--test",
+    "test_splits",
+    multiple=True,
+    metavar="SPLIT",
+    help="test split (can be repeated; default: by name)",
+)
+@click.option("--allow-leakage", is_flag=True, help="overlap is no error")
+@format_option
+@pass_project
+def run(
+    project: Project,
+    datasets: tuple[str, ...],
+    train_splits: tuple[str, ...],
+    test_splits: tuple[str, ...],
+    allow_leakage: bool,
+    output_format: str,
+) -> int:
     """Print both audits.
 
     Raises:
         RunError: there is an overlap that neither ``audit.allow_leakage`` nor the option allows.
     """
-    names = arguments.dataset or project.datasets
+    names = datasets or project.datasets
 
     # A mistyped split would compare nothing, and that would look like no leakage.
-    for option, splits in (("--train", arguments.train), ("--test", arguments.test)):
-        require_known_splits(splits or (), project, names, option=option)
+    for option, splits in (("--train", train_splits), ("--test", test_splits)):
+        require_known_splits(splits, project, names, option=option)
 
     overlaps: list[Overlap] = []
     coverages: list[Coverage] = []
     for dataset in names:
         overlaps += audit_leakage(
-            project, dataset, train_splits=arguments.train, test_splits=arguments.test
+            project,
+            dataset,
+            train_splits=train_splits or None,
+            test_splits=test_splits or None,
         )
         coverages += audit_coverage(project, dataset)
 
     # Print before the check below can fail: the user must see which splits overlap.
-    _PRINTERS[arguments.format](overlaps, coverages)
+    _PRINTERS[output_format](overlaps, coverages)
 
     parameters = build(AuditParameters, project.params.get("audit"), "audit")
-    if arguments.allow_leakage:
+    if allow_leakage:
         parameters = dataclasses.replace(parameters, allow_leakage=True)
     check_leakage(overlaps, parameters)
     return 0
@@ -155,11 +174,7 @@ def _format_percent(coverage: Coverage) -> str:
 def _print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     print(title)
     if not rows:
-        print("  nothing to compare")
+        print("nothing to compare")
         return
 
-    cells = [tuple(map(str, row)) for row in [header, *rows]]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    for row in cells:
-        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print(("  " + "  ".join(padded)).rstrip())
+    print(render_lines(rows, header, "table"))

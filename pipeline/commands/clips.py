@@ -1,41 +1,44 @@
 """``clips drop``: free the disk of clips whose features are all cached."""
 
-import argparse
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import click
+
 from earshot.tables import DOWNLOADS, SAMPLES, read_table
 from pipeline.base.project import Project
-from pipeline.commands.arguments import add_dataset_argument, format_bytes, selected_datasets
 from pipeline.commands.feature_selection import find_cached_keys, list_features
+from pipeline.commands.options import (
+    dataset_option,
+    dry_run_option,
+    pass_project,
+    selected_datasets,
+)
+from pipeline.commands.output import format_bytes
 from pipeline.downloads.account.ledger import Ledger
 from pipeline.downloads.account.ledger_copy import make_absence_marks
 from pipeline.features.configure import configure_feature
 from pipeline.shards.requests import find_clips, make_requests
 from pipeline.shards.store import Store
 
-HELP = "clips drop: free the disk of the clips whose features are all cached"
 _REMEDY = "`python -m pipeline retry --absent` or `import` brings them back"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `clips`."""
-    parser.add_argument("action", choices=("drop",), help="drop: remove the files of clips")
-    add_dataset_argument(parser)
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
-
-
-def run(arguments: argparse.Namespace, project: Project) -> int:
+@click.command()
+@dataset_option
+@dry_run_option(help="only say what would be removed")
+@pass_project
+def run(project: Project, datasets: tuple[str, ...], is_dry_run: bool) -> int:
     """Remove clips, and say what can then not be computed on this machine."""
     num_removed = 0
-    for dataset in selected_datasets(arguments, project):
+    for dataset in selected_datasets(project, datasets):
         if not project.downloads_table_path(dataset).exists():
             print(f"{dataset}: no clips yet")
             continue
-        num_removed += _drop(project, dataset, is_dry_run=arguments.dry_run)
+        num_removed += _drop(project, dataset, is_dry_run=is_dry_run)
 
     if num_removed:
         print(

@@ -1,12 +1,12 @@
 """``doctor``: check the environment before a long run, and say what to do."""
 
-import argparse
 import datetime
 import os
 from collections.abc import Sequence
 
+import click
+
 from pipeline.base.project import Project
-from pipeline.commands.arguments import add_dataset_argument, selected_datasets
 from pipeline.commands.doctor_checks import (
     Check,
     check_compiled,
@@ -18,30 +18,32 @@ from pipeline.commands.doctor_checks import (
     check_yt_dlp,
 )
 from pipeline.commands.doctor_sources import check_sources
+from pipeline.commands.options import (
+    chosen_dataset_option,
+    pass_project,
+    quiet_option,
+    selected_datasets,
+)
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.tool_versions import find_js_runtimes, read_package_version
 
-HELP = (
-    "check ffmpeg, yt-dlp and its JavaScript runtime, disk, GPU, cluster and one canary a dataset; "
-    "say what to do"
-)
+_COLOURS = {"ok": "green", "warn": "yellow", "FAIL": "red"}  # on a terminal
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `doctor`."""
-    add_dataset_argument(parser)
-    parser.add_argument("--quiet", action="store_true", help="only what needs attention")
-
-
-def run(arguments: argparse.Namespace, project: Project) -> int:
+@click.command()
+@chosen_dataset_option
+@quiet_option(help="only what needs attention")
+@pass_project
+def run(project: Project, datasets: tuple[str, ...], is_quiet: bool) -> int:
     """Print one line a check; return 1 when something must be fixed first."""
-    names = selected_datasets(arguments, project) if arguments.dataset else project.datasets
+    names = selected_datasets(project, datasets) if datasets else project.datasets
     checks = diagnose(project, names)
     for check in checks:
-        if check.level == "ok" and arguments.quiet:
+        if check.level == "ok" and is_quiet:
             continue
         advice = f"; {check.advice}" if check.advice else ""
-        print(f"{check.level:4}  {check.name}: {check.text}{advice}")
+        level = click.style(f"{check.level:4}", fg=_COLOURS.get(check.level))
+        click.echo(f"{level}  {check.name}: {check.text}{advice}")
     return 1 if any(check.level == "FAIL" for check in checks) else 0
 
 

@@ -1,7 +1,7 @@
 """Choose which datasets and features a command is about."""
 
-import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from earshot.errors import DataError, ParameterError
@@ -16,20 +16,15 @@ from pipeline.shards.build import ALWAYS_RETRIED
 from pipeline.shards.workers.cluster import ClusterParameters
 
 
-def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Add the options ``--dataset`` and ``--feature``, which can be repeated."""
-    parser.add_argument(
-        "--dataset", action="append", help="only this dataset (default: those of params.yaml)"
-    )
-    parser.add_argument(
-        "--feature",
-        action="append",
-        help="only this feature, or a variant such as spectrograms-lvs (default: all)",
-    )
-
-
-def find_selected_folders(arguments: argparse.Namespace, project: Project) -> list[tuple[str, str]]:
+def find_selected_folders(
+    project: Project, datasets: Sequence[str], selected: Sequence[str]
+) -> list[tuple[str, str]]:
     """Return the selected features that are cached, and print which are not.
+
+    Args:
+        project: The checkout.
+        datasets: Empty: those of params.yaml.
+        selected: Features and variants; empty: all.
 
     Returns:
         (dataset, feature) of each.
@@ -39,27 +34,27 @@ def find_selected_folders(arguments: argparse.Namespace, project: Project) -> li
             known.
     """
     known = [*FEATURES, *find_variants(project)]
-    for name in arguments.feature or ():
+    for name in selected:
         if name not in known:
             raise ParameterError(
                 f"--feature {name}: not known{suggest(name, known)}; known: {', '.join(known)}"
             )
 
     found = []
-    for dataset in arguments.dataset or project.datasets:
+    for dataset in datasets or project.datasets:
         _check_dataset(project, dataset)
 
         # A feature whose index is gone is selected as well, so that `repair` can mend it.
-        features = list(arguments.feature or known)
+        features = list(selected or known)
         built = [feature for feature in features if is_built(project, dataset, feature)]
         found += [(dataset, feature) for feature in built]
 
         # Without --feature, a feature that no stage has built yet needs no message.
         for feature in features:
-            is_expected = arguments.feature or project.feature_dir(dataset, feature).exists()
+            is_expected = selected or project.feature_dir(dataset, feature).exists()
             if feature not in built and is_expected:
                 print(f"{dataset}/{feature}: not cached yet; {_describe_remedy(feature)}")
-        if not built and not arguments.feature:
+        if not built and not selected:
             print(f"{dataset}: no features cached yet; `dvc repro` does that")
     return found
 

@@ -1,66 +1,82 @@
 """``import``: take clips that are already on this machine instead of downloading them."""
 
-import argparse
 import json
-from typing import Any
+from typing import Any, Literal
+
+import click
 
 from earshot.errors import ParameterError
 from earshot.tables import CLIPS, read_table
 from pipeline.base.project import Project
+from pipeline.commands.options import one_dataset_option, pass_project, quiet_option
 from pipeline.datasets.dataset import find_excluded_flags
 from pipeline.datasets.listing import list_dataset
 from pipeline.downloads.imports.collector import ImportReport
 from pipeline.downloads.imports.import_clips import ImportParameters, import_clips
 from pipeline.downloads.parameters import DownloadParameters
 
-HELP = "take clips from folders, archives or the Hugging Face hub instead of downloading them"
 _NUM_PRINTED = 20
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `import`."""
-    parser.add_argument(
-        "sources",
-        nargs="+",
-        metavar="SOURCE",
-        help="folder, tar or zip file, media file, or hf://datasets/OWNER/NAME[/PATH]",
-    )
-    parser.add_argument(
-        "--dataset", help="whose clips they are (default: the only one of params.yaml)"
-    )
-    parser.add_argument(
-        "--mode", choices=("link", "copy"), default="link", help="hard links (default) or copies"
-    )
-    parser.add_argument(
-        "--workers", type=int, default=2, help="files validated at the same time (default: 2)"
-    )
-    parser.add_argument("--format", choices=("text", "json"), default="text")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
-
-
-def run(arguments: argparse.Namespace, project: Project) -> int:
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@one_dataset_option(help="whose clips they are (default: the only one of params.yaml)")
+@click.option(
+    "--mode",
+    type=click.Choice(("link", "copy")),
+    default="link",
+    help="hard links (default) or copies",
+)
+@click.option(
+    "--workers",
+    "num_workers",
+    type=int,
+    default=2,
+    metavar="N",
+    help="files validated at the same time (default: 2)",
+)
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(("text", "json")),
+    default="text",
+    help="of what is printed (default: text)",
+)
+@quiet_option(help="no progress")
+@pass_project
+def run(
+    project: Project,
+    sources: tuple[str, ...],
+    dataset: str | None,
+    mode: Literal["link", "copy"],
+    num_workers: int,
+    output_format: str,
+    is_quiet: bool,
+) -> int:
     """Import, update ``downloads.parquet`` and print what was not imported.
+
+    A SOURCE is a folder, a tar or zip file, a media file, or hf://datasets/OWNER/NAME[/PATH].
 
     Returns:
         1 when no file was a clip of the list.
     """
-    dataset = _choose_dataset(arguments, project)
-    if arguments.workers < 1:
-        raise ParameterError(f"--workers is {arguments.workers}, expected 1 or more")
+    dataset = _choose_dataset(project) if dataset is None else dataset
+    if num_workers < 1:
+        raise ParameterError(f"--workers is {num_workers}, expected 1 or more")
 
     parameters = project.parameters(DownloadParameters, "download")
     if not project.clips_table_path(dataset).exists():
         print(f"{list_dataset(project, dataset)}, listed for the first time")
     clips = read_table(project.clips_table_path(dataset), CLIPS)
     report = import_clips(
-        arguments.sources,
+        sources,
         clips,
         clips_dir=project.clips_dir(dataset),
         ledger_path=project.ledger_path(dataset),
         hub_dir=project.hub_dir(dataset),
         parameters=ImportParameters(
-            mode=arguments.mode,
-            num_workers=arguments.workers,
+            mode=mode,
+            num_workers=num_workers,
             max_gigabytes=parameters.max_gigabytes,
             min_free_gigabytes=parameters.min_free_gigabytes,
         ),
@@ -71,10 +87,10 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         allow_duplicates=parameters.allow_duplicates,
         excluded_flags=find_excluded_flags(project, dataset),
         has_network=parameters.network,
-        is_quiet=arguments.quiet,
+        is_quiet=is_quiet,
     )
 
-    if arguments.format == "json":
+    if output_format == "json":
         print(json.dumps(_as_mapping(report), indent=1))
     else:
         _print_text(dataset, report)
@@ -83,9 +99,7 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
     return 0 if report.imported or report.present else 1
 
 
-def _choose_dataset(arguments: argparse.Namespace, project: Project) -> str:
-    if arguments.dataset is not None:
-        return arguments.dataset
+def _choose_dataset(project: Project) -> str:
     # A guess among several datasets could match files to the wrong clips.
     if len(project.datasets) != 1:
         raise ParameterError(

@@ -1,111 +1,142 @@
 """``missing``: which clips or samples are missing, why, and whether another attempt is worth it."""
 
-import argparse
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import click
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from earshot.errors import ParameterError
 from pipeline.base.project import Project
-from pipeline.commands.arguments import (
-    add_dataset_argument,
-    add_format_argument,
-    render,
-    render_lines,
+from pipeline.commands.options import (
+    FILE,
+    dataset_option,
+    format_option,
+    pass_project,
+    reason_option,
     require_known_splits,
     selected_datasets,
+    split_option,
 )
+from pipeline.commands.origins import add_origins
+from pipeline.commands.output import render, render_lines, write_output
 from pipeline.commands.sample_counts import list_missing_samples
 from pipeline.downloads.account.counts import find_outlooks, list_missing_clips, read_downloads
 from pipeline.downloads.account.reasons import REASONS, find_reason
 
-HELP = "which clips or samples are missing, why, permanent or worth a retry"
 _DETAIL_CHARACTERS = 80
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `missing`."""
-    # Which clips.
-    add_dataset_argument(parser)
-    parser.add_argument(
-        "--reason", action="append", default=[], help="only this reason (can be repeated)"
-    )
-    parser.add_argument(
-        "--split", action="append", default=[], help="only this split (can be repeated)"
-    )
-
-    # What to print of them.
-    parser.add_argument(
-        "--by", choices=("reason", "split", "dataset"), help="counts instead of a list"
-    )
-    parser.add_argument(
-        "--samples", action="store_true", help="samples that a feature lacks, instead of clips"
-    )
-    parser.add_argument(
-        "--pending", action="store_true", help="also clips that were not attempted yet"
-    )
-    add_format_argument(parser)
-
-
-def run(arguments: argparse.Namespace, project: Project) -> int:
-    """Print a list, or counts."""
-    datasets = selected_datasets(arguments, project)
-    require_known_splits(arguments.split, project, datasets, option="--split")
+@click.command()
+@dataset_option
+@reason_option(help="only this reason (can be repeated)")
+@split_option(help="only this split (can be repeated)")
+@click.option(
+    "--by",
+    type=click.Choice(("reason", "split", "dataset")),
+    help="counts instead of a list",
+)
+@click.option(
+    "--samples",
+    "is_of_samples",
+    is_flag=True,
+    help="samples that a feature lacks, instead of clips",
+)
+@click.option(
+    "--pending", "has_pending", is_flag=True, help="also clips that were not attempted yet"
+)
+@format_option
+@click.option(
+    "--output",
+    type=FILE,
+    metavar="FILE",
+    help="write a .csv or .json file instead of printing",
+)
+@pass_project
+def run(
+    project: Project,
+    datasets: tuple[str, ...],
+    reasons: tuple[str, ...],
+    splits: tuple[str, ...],
+    by: str | None,
+    is_of_samples: bool,
+    has_pending: bool,
+    output_format: str,
+    output: Path | None,
+) -> int:
+    """Print a list, or counts, or write them."""
+    if output is not None:
+        output_format = _choose_format(output)
+    names = selected_datasets(project, datasets)
+    require_known_splits(splits, project, names, option="--split")
 
     # A dataset that was asked for by name must have a table; the others may not have begun.
-    tables = [
-        _list_missing(arguments, project, dataset)
-        for dataset in datasets
-        if arguments.dataset or _has_begun(arguments, project, dataset)
-    ]
-    if not tables:
+    table_path = project.samples_table_path if is_of_samples else project.downloads_table_path
+    begun = [name for name in names if datasets or table_path(name).exists()]
+    if not begun:
         raise ParameterError("no dataset has an account yet; run `dvc repro` first")
-
-    # The tables of all datasets have the same columns.
-    columns = tables[0].column_names
-    lines = [
-        line
-        for table in tables
-        for line in zip(*(column.to_pylist() for column in table.columns), strict=True)
-    ]
+    if is_of_samples:
+        tables = [_list_samples(project, name, reasons, splits) for name in begun]
+    else:
+        tables = [
+            list_missing_clips(
+                project, name, reasons=reasons, splits=splits, has_pending=has_pending
+            )
+            for name in begun
+        ]
+    # Where a clip comes from does not fit a terminal.
+    if output_format != "table" and not by:
+        tables = [add_origins(project, *pair) for pair in zip(begun, tables, strict=True)]
+    table = pa.concat_tables(tables)
 
     # A reason of an older version may still be in the table: only an empty result is suspicious.
-    for reason in arguments.reason:
-        if reason not in REASONS and not lines:
+    for reason in reasons:
+        if reason not in REASONS and not table.num_rows:
             known = ", ".join(sorted(REASONS))
             raise ParameterError(f"--reason is {reason!r}, expected one of {known}")
 
-    # csv and json are printed even if they are empty, because programs read them.
-    if arguments.by:
-        rows = [dict(zip(columns, line, strict=True)) for line in lines]
-        print(render(*_count(rows, arguments.by), arguments.format))
-    elif arguments.format != "table":
-        print(render_lines(lines, columns, arguments.format))
-    elif not lines:
-        print("nothing is missing")
+    text = _render(table, by, output_format)
+    if output is None:
+        print(text)
     else:
-        # The detail, in the last column, can be a long text of a site.
-        print(render_lines([(*line[:-1], _shorten(line[-1])) for line in lines], columns, "table"))
+        write_output(output, f"{text}\n".encode())
+        print(f"{output}: {table.num_rows} {'samples' if is_of_samples else 'clips'}")
     return 0
 
 
-def _has_begun(arguments: argparse.Namespace, project: Project, dataset: str) -> bool:
-    """Return whether a dataset that was not asked for by name has a table to look at."""
-    if arguments.samples:
-        return project.samples_table_path(dataset).exists()
-    return project.downloads_table_path(dataset).exists()
+def _choose_format(path: Path) -> str:
+    """Return the format that the name of a file asks for."""
+    if path.suffix not in (".csv", ".json"):
+        raise ParameterError(f"--output {path}: ends in {path.suffix!r}, expected .csv or .json")
+    return path.suffix[1:]
 
 
-def _list_missing(arguments: argparse.Namespace, project: Project, dataset: str) -> pa.Table:
-    reasons, splits = arguments.reason, arguments.split
-    if not arguments.samples:
-        return list_missing_clips(
-            project, dataset, reasons=reasons, splits=splits, has_pending=arguments.pending
-        )
+def _render(table: pa.Table, by: str | None, output_format: str) -> str:
+    """Return the rows, or counts of them, as text."""
+    if by:
+        return render(*_count(table.to_pylist(), by), output_format)
 
+    # csv and json are printed even if they are empty, because programs read them.
+    if output_format != "table":
+        return render_lines(_list_rows(table), table.column_names, output_format)
+    if not table.num_rows:
+        return "nothing is missing"
+
+    # The detail, in the last column, can be a long text of a site.
+    lines = [(*line[:-1], _shorten(line[-1])) for line in _list_rows(table)]
+    return render_lines(lines, table.column_names, "table")
+
+
+def _list_rows(table: pa.Table) -> list[tuple[Any, ...]]:
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def _list_samples(
+    project: Project, dataset: str, reasons: Sequence[str], splits: Sequence[str]
+) -> pa.Table:
     # An index knows no outlook: that follows from the reason and from the clip's own account.
     rows = list_missing_samples(project, dataset, reasons=reasons, splits=splits)
     return _add_outlooks(rows, _find_confirmed(project, dataset))

@@ -1,6 +1,5 @@
 """``plan``: what a dataset or a recipe takes, and what of it is there, before days of waiting."""
 
-import argparse
 import os
 import sys
 import tempfile
@@ -10,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pyarrow as pa
 import yaml
 
 from earshot.errors import ParameterError
 from earshot.tables import CLIPS, SAMPLES, read_table
 from pipeline.base.project import Project
-from pipeline.commands.arguments import add_format_argument, render
 from pipeline.commands.feature_selection import find_cached_keys, list_features
 from pipeline.commands.measured_rates import (
     Material,
@@ -24,6 +23,8 @@ from pipeline.commands.measured_rates import (
     measure_checks,
     measure_features,
 )
+from pipeline.commands.options import find_root, format_option, pass_project
+from pipeline.commands.output import render
 from pipeline.commands.use import list_recipes, read_recipe
 from pipeline.commands.yaml_text import replace_values
 from pipeline.datasets.dataset import find_excluded_flags, find_own_tables, load
@@ -36,7 +37,6 @@ from pipeline.features.configure import configure_feature
 from pipeline.shards.requests import find_clips, make_requests
 from pipeline.shards.workers.cluster import ClusterParameters
 
-HELP = "say what a dataset or recipe takes: requests, hours, gigabytes, and what is there already"
 _COLUMNS = ("dataset", "stage", "there", "to_do", "requests", "hours", "cpu_hours", "gigabytes")
 
 # Where no clip says it: a clip of 360 lines in H.264 (an estimate).
@@ -44,25 +44,26 @@ _BYTES_PER_SECOND = 120_000.0
 _CLIP_SECONDS = 10.0
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `plan`."""
-    parser.add_argument(
-        "what", nargs="?", help="a recipe or a dataset (default: the datasets of params.yaml)"
-    )
-    add_format_argument(parser)
+def _complete(context: click.Context, _: click.Parameter, start: str) -> list[str]:
+    root = find_root(context)
+    return [name for name in (*list_recipes(root), *dataset_names()) if name.startswith(start)]
 
 
-def run(arguments: argparse.Namespace, project: Project) -> int:
+@click.command()
+@click.argument("what", required=False, metavar="[RECIPE|DATASET]", shell_complete=_complete)
+@format_option
+@pass_project
+def run(project: Project, what: str | None, output_format: str) -> int:
     """Print a line for each stage that fetches clips or computes features, then the assumptions."""
-    planned = _choose(project, arguments.what)
+    planned = _choose(project, what)
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     for dataset in planned.datasets:
         _plan_dataset(planned, project, dataset, rows, notes)
 
-    print(render([_round(row) for row in rows], _COLUMNS, arguments.format))
+    print(render([_round(row) for row in rows], _COLUMNS, output_format))
     # csv and json keep plain numbers and nothing else.
-    stream = sys.stdout if arguments.format == "table" else sys.stderr
+    stream = sys.stdout if output_format == "table" else sys.stderr
     for note in (*dict.fromkeys(notes), "training and evaluation are not counted"):
         print(note, file=stream)
     return 0

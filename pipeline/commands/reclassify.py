@@ -1,33 +1,35 @@
 """``reclassify``: derive reasons again from the texts in the ledger, without the network."""
 
-import argparse
 from collections import Counter
 
+import click
 import pyarrow as pa
 
 from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
 from pipeline.base.project import Project
-from pipeline.commands.arguments import add_dataset_argument, selected_datasets
+from pipeline.commands.options import (
+    dataset_option,
+    dry_run_option,
+    pass_project,
+    selected_datasets,
+)
 from pipeline.datasets.dataset import find_excluded_flags
 from pipeline.downloads.account.ledger import Ledger
 from pipeline.downloads.account.table import derive_from_ledger, read_downloads_if_there
 from pipeline.downloads.parameters import DownloadParameters
 
-HELP = "derive reasons anew from the raw texts of all attempts, without the network"
 _COLUMNS = ["clip_id", "status", "reason"]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `reclassify`."""
-    add_dataset_argument(parser)
-    parser.add_argument("--dry-run", action="store_true", help="only say what would change")
-
-
-def run(arguments: argparse.Namespace, project: Project) -> int:
+@click.command()
+@dataset_option
+@dry_run_option(help="only say what would change")
+@pass_project
+def run(project: Project, datasets: tuple[str, ...], is_dry_run: bool) -> int:
     """Write ``downloads.parquet`` as the ledger, the files and today's patterns say."""
-    for dataset in selected_datasets(arguments, project):
+    for dataset in selected_datasets(project, datasets):
         if project.ledger_path(dataset).exists():
-            _reclassify(project, dataset, is_dry_run=arguments.dry_run)
+            _reclassify(project, dataset, is_dry_run=is_dry_run)
         else:
             print(f"{dataset}: no attempts yet")
     return 0

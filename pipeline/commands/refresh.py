@@ -4,30 +4,24 @@ DVC looks at parameters, not at the files that a parameter names: a folder of vi
 lists, annotations, a release, weights.
 """
 
-import argparse
 import shutil
 from pathlib import Path
+
+import click
 
 from earshot.errors import DataError
 from pipeline.base.project import Project
 from pipeline.base.user_files import find_stage_files, have_user_files_changed
+from pipeline.commands.options import chosen_dataset_option, pass_project
 from pipeline.datasets.dataset import find_user_paths, load
 
-HELP = "let the next `dvc repro` read files of your own again when they changed"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
-    parser.add_argument(
-        "--dataset",
-        action="append",
-        help="look only at this dataset (default: those of params.yaml, and weights)",
-    )
-
-
-def run(arguments: argparse.Namespace, project: Project) -> int:
+@click.command()
+@chosen_dataset_option
+@pass_project
+def run(project: Project, datasets: tuple[str, ...]) -> int:
     """Remove an output of each stage whose files changed; print nothing for the others."""
-    for name in arguments.dataset or project.datasets:
+    for name in datasets or project.datasets:
         if not project.clips_table_path(name).exists():
             continue
         try:
@@ -36,7 +30,7 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         except DataError as error:  # a disk that is not mounted now: keep what is known
             print(f"{error}; dataset {name} stays as it was listed")
 
-    for stage, paths in find_stage_files(project).items() if not arguments.dataset else ():
+    for stage, paths in find_stage_files(project).items() if not datasets else ():
         output = _find_output(project, stage)
         try:
             is_changed = output.exists() and have_user_files_changed(project, stage, paths)

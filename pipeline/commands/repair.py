@@ -1,14 +1,20 @@
 """``repair``: compute damaged or missing shards again, and on request what failed before."""
 
-import argparse
 from collections.abc import Sequence
+
+import click
 
 from earshot.tables import DOWNLOADS, SAMPLES, read_table
 from pipeline.base.project import Project
 from pipeline.commands.feature_selection import (
-    add_selection,
     find_selected_folders,
     read_cluster_parameters,
+)
+from pipeline.commands.options import (
+    chosen_dataset_option,
+    feature_option,
+    pass_project,
+    quiet_option,
 )
 from pipeline.commands.verify import print_damaged_tables, print_damages, verify_folder
 from pipeline.features.configure import configure_feature
@@ -18,36 +24,44 @@ from pipeline.shards.build import BuildOptions, FeatureFolders
 from pipeline.shards.repair import remove_damaged_files, repair_feature
 from pipeline.shards.verify import Damage
 
-HELP = "compute damaged shards again (those that verify finds); the same bytes where possible"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `repair`."""
-    add_selection(parser)
-    parser.add_argument(
-        "--failed",
-        action="append",
-        default=[],
-        metavar="REASON",
-        help="also try again the samples that failed with this reason (crashed, timeout, error...)",
-    )
-    parser.add_argument("--quiet", action="store_true", help="only what was wrong, and the totals")
-
-
-def run(arguments: argparse.Namespace, project: Project) -> int:
+@click.command()
+@chosen_dataset_option
+@feature_option
+@click.option(
+    "--failed",
+    "retry_reasons",
+    multiple=True,
+    metavar="REASON",
+    help="also try again the samples that failed with this reason (crashed, timeout, error...)",
+)
+@quiet_option(help="only what was wrong, and the totals")
+@pass_project
+def run(
+    project: Project,
+    datasets: tuple[str, ...],
+    features: tuple[str, ...],
+    retry_reasons: tuple[str, ...],
+    is_quiet: bool,
+) -> int:
     """Repair the selected features; return 0 if everything is whole afterwards, otherwise 1."""
-    selected = find_selected_folders(arguments, project)
-    datasets = dict.fromkeys(dataset for dataset, _ in selected)
-    has_damaged_table = print_damaged_tables(project, datasets)
+    selected = find_selected_folders(project, datasets, features)
+    names = dict.fromkeys(dataset for dataset, _ in selected)
+    has_damaged_table = print_damaged_tables(project, names)
 
     # Every feature is repaired, even if an earlier one stays damaged.
-    codes = [_repair(project, dataset, name, arguments) for dataset, name in selected]
+    codes = [
+        _repair(project, dataset, name, retry_reasons, is_quiet=is_quiet)
+        for dataset, name in selected
+    ]
     return max([int(has_damaged_table), *codes])
 
 
-def _repair(project: Project, dataset: str, name: str, arguments: argparse.Namespace) -> int:
-    damages, num_ok = verify_folder(project, dataset, name, is_quiet=arguments.quiet)
-    if not damages and not arguments.failed:
+def _repair(
+    project: Project, dataset: str, name: str, failed: Sequence[str], *, is_quiet: bool
+) -> int:
+    damages, num_ok = verify_folder(project, dataset, name, is_quiet=is_quiet)
+    if not damages and not failed:
         print(f"{dataset}/{name}: {num_ok} samples, whole; nothing to repair")
         return 0
 
@@ -57,7 +71,7 @@ def _repair(project: Project, dataset: str, name: str, arguments: argparse.Names
 
     # A damaged index hides damaged shards. They are found, and repaired, the second time. What
     # failed before is tried again in the first round only.
-    for retry_reasons in (arguments.failed, ()):
+    for retry_reasons in (failed, ()):
         print_damages(damages, project)
         report = repair_feature(
             feature,
@@ -69,7 +83,7 @@ def _repair(project: Project, dataset: str, name: str, arguments: argparse.Names
             options=BuildOptions(
                 cluster=read_cluster_parameters(project),
                 retry_reasons=retry_reasons,
-                is_quiet=arguments.quiet,
+                is_quiet=is_quiet,
             ),
         )
         print(f"{dataset}/{report.describe()}")

@@ -1,17 +1,25 @@
 """``retry``: attempt again the clips that a reason, dataset, split or id selects."""
 
-import argparse
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import click
 
 from earshot.errors import DataError, ParameterError
 from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
 from pipeline.base.project import Project
-from pipeline.commands.arguments import (
-    add_dataset_argument,
+from pipeline.commands.options import (
+    IdCommand,
+    dataset_option,
+    dry_run_option,
+    pass_project,
+    quiet_option,
+    reason_option,
     require_known_splits,
     selected_datasets,
+    split_option,
 )
 from pipeline.datasets.dataset import find_excluded_flags, load
 from pipeline.downloads.account.counts import list_missing_clips, read_downloads
@@ -22,75 +30,71 @@ from pipeline.downloads.account.table import derive_from_ledger, read_downloads_
 from pipeline.downloads.engine import download_clips
 from pipeline.downloads.parameters import DownloadParameters
 
-HELP = "attempt again the clips that a reason, dataset, split or id selects (then: dvc repro)"
 _NUM_PRINTED = 10
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `retry`."""
-    # Which clips.
-    add_dataset_argument(parser)
-    parser.add_argument(
-        "--reason",
-        action="append",
-        default=[],
-        help="clips missing for this reason (can be repeated)",
-    )
-    parser.add_argument(
-        "--split", action="append", default=[], help="only clips of this split (can be repeated)"
-    )
-    parser.add_argument(
-        "--id",
-        action="append",
-        default=[],
-        dest="ids",
-        metavar="ID",
-        help="this clip, also one that is ok",
-    )
-    parser.add_argument(
-        "--absent",
-        action="store_true",
-        help="clips that are ok but have no file here, as after `dvc pull`",
-    )
-    parser.add_argument("more_ids", nargs="*", metavar="ID", help="more clip ids")
-
-    # What to do with them.
-    parser.add_argument(
-        "--later", action="store_true", help="only mark them; the next `dvc repro` attempts them"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be attempted")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
-
-
-def run(arguments: argparse.Namespace, project: Project) -> int:
+@click.command(cls=IdCommand)
+@click.argument("more_ids", nargs=-1, metavar="[ID...]")
+@dataset_option
+@reason_option(help="clips missing for this reason (can be repeated)")
+@split_option(help="only clips of this split (can be repeated)")
+@click.option("--id", "ids", multiple=True, metavar="ID", help="this clip, also one that is ok")
+@click.option(
+    "--absent",
+    "is_absent",
+    is_flag=True,
+    help="clips that are ok but have no file here, as after `dvc pull`",
+)
+@click.option(
+    "--later",
+    "is_later",
+    is_flag=True,
+    help="only mark them; the next `dvc repro` attempts them",
+)
+@dry_run_option(help="only say what would be attempted")
+@quiet_option(help="no progress")
+@pass_project
+def run(
+    project: Project,
+    more_ids: tuple[str, ...],
+    datasets: tuple[str, ...],
+    reasons: tuple[str, ...],
+    splits: tuple[str, ...],
+    ids: tuple[str, ...],
+    is_absent: bool,
+    is_later: bool,
+    is_dry_run: bool,
+    is_quiet: bool,
+) -> int:
     """Attempt clips again; without a reason or an id, all that are worth a retry.
 
     The ledger is marked before anything else, and ``downloads.parquet`` shows the clips as
     pending. DVC then sees a changed output and runs the download stage, even if this process dies.
     """
     # Check all options before the first clip is marked.
-    for reason in arguments.reason:
+    for reason in reasons:
         if reason not in REASONS:
             known = ", ".join(sorted(REASONS))
             raise ParameterError(f"--reason is {reason!r}, expected one of {known}")
 
-    if arguments.absent and (arguments.reason or arguments.split or arguments.ids):
+    if is_absent and (reasons or splits or ids):
         raise ParameterError("--absent selects all such clips, expected no --reason, --split, --id")
 
-    for dataset, clip_ids in _select(arguments, project).items():
+    wanted = _Wanted(datasets, (*ids, *more_ids), reasons, splits, is_absent)
+    for dataset, clip_ids in _select(project, wanted).items():
         _require_network(project, dataset, clip_ids)
         if not clip_ids:
             print(f"{dataset}: nothing to retry")
-        elif arguments.dry_run:
+        elif is_dry_run:
             names = ", ".join(clip_ids[:_NUM_PRINTED])
             print(f"{dataset}: would attempt {len(clip_ids)} clips again: {names}")
         else:
             # Mark first, also if the attempt follows at once: this process can die during it.
             _mark(project, dataset, clip_ids)
-            if arguments.later:
+            if is_later:
                 print(f"{dataset}: {len(clip_ids)} clips will be attempted again by `dvc repro`")
             else:
-                _attempt(project, dataset, clip_ids, is_quiet=arguments.quiet)
+                _attempt(project, dataset, clip_ids, is_quiet=is_quiet)
     return 0
 
 
@@ -107,45 +111,46 @@ def _require_network(project: Project, dataset: str, clip_ids: Collection[str]) 
         )
 
 
-def _select(arguments: argparse.Namespace, project: Project) -> dict[str, list[str]]:
+@dataclass(frozen=True)
+class _Wanted:
+    """Which clips the command line selects."""
+
+    datasets: Sequence[str]
+    ids: Sequence[str]
+    reasons: Sequence[str]
+    splits: Sequence[str]
+    is_absent: bool
+
+
+def _select(project: Project, wanted: _Wanted) -> dict[str, list[str]]:
     """Return the ids of the selected clips by dataset."""
-    ids = [*arguments.ids, *arguments.more_ids]
-    datasets = selected_datasets(arguments, project)
-    require_known_splits(arguments.split, project, datasets, option="--split")
+    datasets = selected_datasets(project, wanted.datasets)
+    require_known_splits(wanted.splits, project, datasets, option="--split")
 
     # A dataset that was given by name must have been attempted before; others are skipped.
     selected = {}
     for dataset in datasets:
         path = project.downloads_table_path(dataset)
         if path.exists():
-            if arguments.absent:
-                selected[dataset] = _select_absent(project, dataset)
-                continue
-            selected[dataset] = _select_clips(
-                project, dataset, ids, arguments.reason, arguments.split
-            )
-        elif arguments.dataset:
+            select = _select_absent if wanted.is_absent else _select_clips
+            selected[dataset] = select(project, dataset, wanted)
+        elif wanted.datasets:
             raise DataError(f"{path}: not found; run `dvc repro download@{dataset}` first")
     if not selected:
         raise DataError("no dataset has an account yet; run `dvc repro` first")
 
     # The message names one id: usually it is mistyped, or its clip is missing for another reason.
-    unknown = set(ids) - {clip_id for clip_ids in selected.values() for clip_id in clip_ids}
+    unknown = set(wanted.ids) - {clip_id for clip_ids in selected.values() for clip_id in clip_ids}
     if unknown:
-        reasons = f" with reason {' or '.join(arguments.reason)}" if arguments.reason else ""
+        reasons = f" with reason {' or '.join(wanted.reasons)}" if wanted.reasons else ""
         raise ParameterError(
             f"--id is {min(unknown)!r}, which is no clip of {', '.join(selected)}{reasons}"
         )
     return selected
 
 
-def _select_clips(
-    project: Project,
-    dataset: str,
-    ids: Sequence[str],
-    reasons: Sequence[str],
-    splits: Sequence[str],
-) -> list[str]:
+def _select_clips(project: Project, dataset: str, wanted: _Wanted) -> list[str]:
+    ids, reasons, splits = wanted.ids, wanted.reasons, wanted.splits
     # An id alone also selects a clip that is ok.
     if ids and not reasons and not splits:
         clips = read_table(project.clips_table_path(dataset), CLIPS, columns=["clip_id"])
@@ -162,7 +167,7 @@ def _select_clips(
     return [row["clip_id"] for row in rows]
 
 
-def _select_absent(project: Project, dataset: str) -> list[str]:
+def _select_absent(project: Project, dataset: str, _: _Wanted) -> list[str]:
     rows = read_downloads(project, dataset, ["clip_id", "status", "path"]).to_pylist()
     folder = project.clips_dir(dataset)
     return [

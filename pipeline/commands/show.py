@@ -1,71 +1,67 @@
 """``show``: draw one picture of a sample, with its features, its maps and where it comes from."""
 
-import argparse
 import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
 from earshot import tables
 from earshot.errors import DataError, ParameterError
-from earshot.files import publish_bytes
 from earshot.reader import FeatureReader
 from pipeline.base.project import Project
+from pipeline.commands.options import FILE, IdCommand, one_dataset_option, pass_project
+from pipeline.commands.output import write_output
 from pipeline.features import pictures
 from pipeline.features.registry import FEATURES, Kind
 
-HELP = (
-    "draw one picture of a sample: frame with boxes, flow, spectrogram, maps, where it comes from"
-)
 _MAX_IDS = 5  # in a message
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")  # in the name of a file
 _GREY_FRAME = np.full((246, 328, 3), 128, np.uint8)  # behind a map whose frame is not cached
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `show`."""
-    parser.add_argument(
-        "words", nargs="*", metavar="SAMPLE", help="its id; put one that begins with - after --"
-    )
-    parser.add_argument("--sample", help="the same, for ids that begin with -: --sample=-ID")
-    parser.add_argument("--dataset", help="where to look (default: every dataset of params.yaml)")
-    parser.add_argument(
-        "--output", type=Path, help="the picture, .png, .jpg or .webp (default: show_SAMPLE.png)"
-    )
-    parser.add_argument(
-        "--map",
-        action="append",
-        default=[],
-        metavar="MODEL",
-        help="also draw the map of this model; `all`: of all models with maps (can be repeated)",
-    )
-
-
-def run(arguments: argparse.Namespace, project: Project) -> int:
+@click.command(cls=IdCommand)
+@click.argument("words", nargs=-1, metavar="SAMPLE")
+@click.option("--sample", metavar="ID", help="the same as SAMPLE")
+@one_dataset_option(help="where to look (default: every dataset of params.yaml)")
+@click.option(
+    "--output", type=FILE, help="the picture, .png, .jpg or .webp (default: show_SAMPLE.png)"
+)
+@click.option(
+    "--map",
+    "models",
+    multiple=True,
+    metavar="MODEL",
+    help="also draw the map of this model; `all`: of all models with maps (can be repeated)",
+)
+@pass_project
+def run(
+    project: Project,
+    words: tuple[str, ...],
+    sample: str | None,
+    dataset: str | None,
+    output: Path | None,
+    models: tuple[str, ...],
+) -> int:
     """Draw the sample, print what the picture says, and where the picture is."""
-    sample_id = _read_sample_id(arguments)
+    sample_id = _choose_sample_id([*words, *([] if sample is None else [sample])])
 
     # Ids can be long and can hold slashes, which file names cannot.
-    output_path = arguments.output or Path(f"show_{_UNSAFE.sub('_', sample_id)[:120]}.png")
+    output_path = output or Path(f"show_{_UNSAFE.sub('_', sample_id)[:120]}.png")
     if output_path.suffix not in (".png", ".jpg", ".webp"):
         raise ParameterError(
             f"--output {output_path}: ends in {output_path.suffix!r}, expected .png, .jpg or .webp"
         )
 
-    dataset, sample = find_sample(project, sample_id, arguments.dataset)
-    lines = describe_sample(project, dataset, sample)
-    panels = draw_panels(project, dataset, sample, models=arguments.map)
-    sheet = pictures.compose_sheet(f"{sample_id} \N{MIDDLE DOT} {dataset}", lines, panels)
+    name, row = find_sample(project, sample_id, dataset)
+    lines = describe_sample(project, name, row)
+    panels = draw_panels(project, name, row, models=models)
+    sheet = pictures.compose_sheet(f"{sample_id} \N{MIDDLE DOT} {name}", lines, panels)
 
-    try:
-        publish_bytes(output_path, pictures.encode(sheet, output_path.suffix, quality=90))
-    except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise ParameterError(
-            f"--output {output_path}: no file can be made there: {error.strerror}"
-        ) from None
+    write_output(output_path, pictures.encode(sheet, output_path.suffix, quality=90))
 
     for line in lines:
         print(line)
@@ -76,8 +72,7 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
     return 0
 
 
-def _read_sample_id(arguments: argparse.Namespace) -> str:
-    given = [*arguments.words, *([arguments.sample] if arguments.sample is not None else [])]
+def _choose_sample_id(given: Sequence[str]) -> str:
     if len(given) != 1 or not given[0]:
         raise ParameterError(
             f"show: {len(given)} sample ids given, expected one (`show SAMPLE` or "

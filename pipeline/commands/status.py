@@ -1,36 +1,35 @@
 """``status``: print one line for the clips of each dataset, and one for each of its features."""
 
-import argparse
 from typing import Any
 
+import click
+
 from pipeline.base.project import Project
-from pipeline.commands.arguments import (
-    add_dataset_argument,
-    add_format_argument,
-    format_bytes,
-    render,
+from pipeline.commands.options import (
+    dataset_option,
+    format_option,
+    pass_project,
+    quiet_option,
     selected_datasets,
 )
+from pipeline.commands.output import format_bytes, render
 from pipeline.commands.sample_counts import FeatureCounts, count_features
 from pipeline.datasets.listing import describe_left_out, find_left_out
 from pipeline.downloads.account.counts import ClipCounts, count_clips
 
-HELP = "a line a dataset and feature: requested, ok, missing, pending, cached, failed, bytes"
 _COLUMNS = ("dataset", "what", "requested", "ok", "missing", "pending", "cached", "failed", "bytes")
 _MAX_REASONS = 5  # in a hint
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `status`."""
-    add_dataset_argument(parser)
-    add_format_argument(parser)
-    parser.add_argument("--quiet", action="store_true", help="no hints, only the table")
-
-
-def run(arguments: argparse.Namespace, project: Project) -> int:
+@click.command()
+@dataset_option
+@format_option
+@quiet_option(help="no hints, only the table")
+@pass_project
+def run(project: Project, datasets: tuple[str, ...], output_format: str, is_quiet: bool) -> int:
     """Print the table, then what to do about clips that are not there."""
     rows, hints = [], []
-    for dataset in selected_datasets(arguments, project):
+    for dataset in selected_datasets(project, datasets):
         clips = count_clips(project, dataset)
         rows.append(_make_clip_row(clips))
         rows += [_make_feature_row(dataset, counts) for counts in count_features(project, dataset)]
@@ -40,11 +39,11 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
             hints.append(f"{dataset}: {describe_left_out(left_out)} (sources.{dataset})")
 
     # Hints and units are for people. csv and json keep plain numbers and nothing else.
-    is_table = arguments.format == "table"
+    is_table = output_format == "table"
     if is_table:
         rows = [row | {"bytes": format_bytes(row["bytes"])} for row in rows]
-    print(render(rows, _COLUMNS, arguments.format))
-    if is_table and not arguments.quiet:
+    print(render(rows, _COLUMNS, output_format))
+    if is_table and not is_quiet:
         for hint in hints:
             print(hint)
     return 0

@@ -4,20 +4,20 @@ A recipe is a file of the folder ``recipes``. Its section ``params`` holds dotte
 what it does not name has the value of the recipe ``sample``. Other parameters stay as they are.
 """
 
-import argparse
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import yaml
 
 from earshot.errors import ParameterError
 from earshot.files import publish_text
 from pipeline.base.project import Project
+from pipeline.commands.options import dry_run_option, find_root, pass_project
 from pipeline.commands.yaml_text import read_value_texts, replace_values
 from pipeline.downloads.parameters import DownloadParameters
 
-HELP = "write the parameters of a published result into params.yaml"
 _BASE = "sample"  # the recipe that params.yaml begins with
 
 # For what to expect: a clip of 10 s at 360 lines (an estimate), and what features took in `sample`.
@@ -35,23 +35,26 @@ class Recipe:
     values: dict[str, str]  # dotted name -> value, as it is written in YAML
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
-    parser.add_argument("recipe", nargs="?", help="its name; without one all recipes are listed")
-    parser.add_argument("--dry-run", action="store_true", help="show the changes, write nothing")
+def _complete(context: click.Context, _: click.Parameter, start: str) -> list[str]:
+    root = find_root(context)
+    return [name for name in list_recipes(root) if name.startswith(start)]
 
 
-def run(arguments: argparse.Namespace, project: Project) -> int:
+@click.command()
+@click.argument("name", required=False, metavar="[RECIPE]", shell_complete=_complete)
+@dry_run_option(help="show the changes, write nothing")
+@pass_project
+def run(project: Project, name: str | None, is_dry_run: bool) -> int:
     """List the recipes, or use one; return the exit code."""
-    if arguments.recipe is None:
-        recipes = [read_recipe(project.root, name) for name in list_recipes(project.root)]
+    if name is None:
+        recipes = [read_recipe(project.root, item) for item in list_recipes(project.root)]
         width = max(len(recipe.name) for recipe in recipes)
         for recipe in recipes:
             print(f"{recipe.name:{width}}  {recipe.about}")
         return 0
 
     # Show what changes before it is written.
-    recipe = read_recipe(project.root, arguments.recipe)
+    recipe = read_recipe(project.root, name)
     path = project.root / "params.yaml"
     old = path.read_text()
     new = replace_values(old, recipe.values)
@@ -59,7 +62,7 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         old.splitlines(), new.splitlines(), "params.yaml", f"params.yaml for {recipe.name}", n=0
     )
     print(*(line.rstrip("\n") for line in lines) if old != new else ["nothing changes"], sep="\n")
-    if arguments.dry_run:
+    if is_dry_run:
         return 0
 
     publish_text(path, new)

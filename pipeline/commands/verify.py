@@ -1,36 +1,41 @@
 """``verify``: compare cached features with what was written, and name every damaged sample."""
 
-import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
+import click
 import pyarrow as pa
 
 from earshot.errors import DataError
 from earshot.shard_format import INDEX_NAME
 from earshot.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, read_table
 from pipeline.base.project import Project
-from pipeline.commands.feature_selection import add_selection, find_selected_folders
+from pipeline.commands.feature_selection import find_selected_folders
+from pipeline.commands.options import (
+    chosen_dataset_option,
+    feature_option,
+    pass_project,
+    quiet_option,
+)
 from pipeline.features.configure import configure_feature
 from pipeline.shards.account import account_path, find_account_problem
 from pipeline.shards.requests import find_clips, make_requests
 from pipeline.shards.verify import Damage, verify_feature
 
-HELP = "recompute the checksums of cached features; names every damaged sample and exits 1"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `verify`."""
-    add_selection(parser)
-    parser.add_argument("--quiet", action="store_true", help="only what is wrong, and the totals")
-
-
-def run(arguments: argparse.Namespace, project: Project) -> int:
+@click.command()
+@chosen_dataset_option
+@feature_option
+@quiet_option(help="only what is wrong, and the totals")
+@pass_project
+def run(
+    project: Project, datasets: tuple[str, ...], features: tuple[str, ...], is_quiet: bool
+) -> int:
     """Print all damage; return 0 if every byte is as it was written, otherwise 1."""
-    selected = find_selected_folders(arguments, project)
+    selected = find_selected_folders(project, datasets, features)
     num_damaged_folders = 0
     for dataset, feature in selected:
-        damages, num_ok = verify_folder(project, dataset, feature, is_quiet=arguments.quiet)
+        damages, num_ok = verify_folder(project, dataset, feature, is_quiet=is_quiet)
         num_damaged_folders += bool(damages)
         print_damages(damages, project)
 
@@ -46,8 +51,8 @@ def run(arguments: argparse.Namespace, project: Project) -> int:
         print(f"{dataset}/{feature}: {num_ok} samples, {state}")
 
     # Tables belong to a dataset: check each once, however many of its features are selected.
-    datasets = dict.fromkeys(dataset for dataset, _ in selected)
-    has_damaged_table = print_damaged_tables(project, datasets)
+    names = dict.fromkeys(dataset for dataset, _ in selected)
+    has_damaged_table = print_damaged_tables(project, names)
 
     if num_damaged_folders:
         print("`python -m pipeline repair` computes the damaged ones again")

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -22,9 +21,9 @@ from pipeline.audit.leakage import (
     splits_of_role,
 )
 from pipeline.base.project import Project
-from pipeline.commands import audit
 from pipeline.datasets import flickr, vggsound
 from pipeline.datasets.dataset import PublishedTestSet, load
+from tests.helpers.command_helpers import call
 
 
 def clips_table(*rows):
@@ -186,29 +185,24 @@ def project(tmp_path):
     return project
 
 
-def run_audit(project, form="table", **changes):
-    arguments = SimpleNamespace(
-        dataset=None, train=None, test=None, allow_leakage=True, format=form
-    )
-    for name, value in changes.items():
-        setattr(arguments, name, value)
-    return audit.run(arguments, project)
+def run_audit(project, *options):
+    return call(project, "audit", *options)
 
 
 def test_the_command_in_all_formats(project, capsys):
-    assert run_audit(project) == 0
+    assert run_audit(project, "--allow-leakage") == 0
     text = capsys.readouterr().out
     assert "Overlap of training and test splits" in text
     assert "SSL-TIE" in text
     assert "never published" not in text
     assert text.count("its list is not on this machine") == 8
-    run_audit(project, "json")
+    run_audit(project, "--allow-leakage", "--format", "json")
     content = json.loads(capsys.readouterr().out)
     assert content["overlaps"][0]["num_shared_clips"] == 1
     by_name = {row["test_set"]: row for row in content["coverage"]}
     assert by_name["vggss_test"]["num_ok"] == 1
     assert by_name["htf_vggss_test"]["num_ok"] is None  # its list is not here
-    run_audit(project, "csv")
+    run_audit(project, "--allow-leakage", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["audit"] for row in rows] == ["overlap"] + ["coverage"] * 9
     assert rows[0]["examples"] == "--abcdefghi_000010"
@@ -235,10 +229,10 @@ def test_findings_in_words(project):
 
 def test_the_command_fails_on_leakage(project, capsys):
     with pytest.raises(RunError, match="vggss_10k has 1 of the 2 clips of test split vggss_test"):
-        run_audit(project, allow_leakage=False)
+        run_audit(project)
     assert "vggss_10k" in capsys.readouterr().out  # the tables are printed all the same
     project.params["audit"] = {"allow_leakage": True}
-    assert run_audit(project, allow_leakage=False) == 0
+    assert run_audit(project) == 0
 
 
 @pytest.mark.parametrize("option", ["train", "test"])
@@ -246,7 +240,7 @@ def test_a_split_that_is_not_there_is_no_all_clear(project, option):
     with pytest.raises(
         ParameterError, match=f"--{option} is 'vgss_10k', expected one of vggss_10k, vggss_test"
     ):
-        run_audit(project, **{option: ["vgss_10k"]})
+        run_audit(project, f"--{option}", "vgss_10k")
 
 
 def test_the_lists_of_parts_of_vggss_are_read_where_they_are(project, capsys):

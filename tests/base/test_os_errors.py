@@ -155,7 +155,7 @@ def test_whatever_is_refused_is_told_without_a_traceback_and_a_bug_with_one(
                 run_stage(refuse)
             return stopped.value.code
         if start == "command":
-            monkeypatch.setattr(status, "run", refuse)
+            monkeypatch.setattr(status, "count_clips", refuse)
             return pipeline_main(["status"])
         monkeypatch.setattr("eval.score.score_file", refuse)
         return score_main(["maps.npz", "--dataset", "sample"])

@@ -1,6 +1,5 @@
 """``verify``, ``repair`` and ``prune`` on real media: what they print, and their exit codes."""
 
-import argparse
 import errno
 import hashlib
 import json
@@ -17,7 +16,6 @@ from earshot.files import sha256_of
 from earshot.shard_format import read_layout
 from earshot.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, read_table, write_table
 from pipeline.base.project import Project
-from pipeline.commands import prune, repair, verify
 from pipeline.features import detections, frames
 from pipeline.features.configure import configure_feature
 from pipeline.features.detections import Detections
@@ -25,6 +23,7 @@ from pipeline.shards.account import account_path, write_account
 from pipeline.shards.build import BuildOptions, FeatureFolders, build_feature
 from pipeline.shards.workers.cluster import ClusterParameters
 from tests.helpers.cache.fake_cache import flip
+from tests.helpers.command_helpers import call
 
 PARAMS = {
     "datasets": ["tiny"],
@@ -84,28 +83,22 @@ def build_as_stages_do(project, feature):
     )
 
 
-def run(module, project, *words):
-    parser = argparse.ArgumentParser()
-    module.add_arguments(parser)
-    return module.run(parser.parse_args(words), project)
-
-
 def test_verify_names_the_sample_and_repair_restores_it(project, capsys):
-    assert run(verify, project) == 0
+    assert call(project, "verify") == 0
     assert "tiny/frames: 5 samples, whole" in capsys.readouterr().out
     (path,) = project.feature_dir("tiny", "frames").glob("*.h5")
     before = path.read_bytes()
     flip(path, read_layout(path).span(3)[0] + 5)
-    assert run(verify, project) == 1
+    assert call(project, "verify") == 1
     output = capsys.readouterr().out
     assert f"sample3: cache/tiny/frames/{path.name}: damaged\n" in output
     assert "sample2" not in output
     assert "python -m pipeline repair" in output
-    assert run(repair, project) == 0
+    assert call(project, "repair") == 0
     assert "1 shards restored byte for byte, 0 replaced by others" in capsys.readouterr().out
     assert path.read_bytes() == before
-    assert run(verify, project) == 0
-    assert run(repair, project) == 0
+    assert call(project, "verify") == 0
+    assert call(project, "repair") == 0
     assert "nothing to repair" in capsys.readouterr().out
 
 
@@ -115,9 +108,9 @@ def test_a_damaged_index_over_a_damaged_shard(project, capsys):
     before = {item.name: item.read_bytes() for item in folder.iterdir()}
     flip(path, path.stat().st_size - 1)
     (folder / "index.parquet").write_bytes(b"PAR1 no more")
-    assert run(verify, project) == 1
+    assert call(project, "verify") == 1
     assert "index.parquet: not a readable Parquet file" in capsys.readouterr().out
-    assert run(repair, project) == 0
+    assert call(project, "repair") == 0
     assert {item.name: item.read_bytes() for item in folder.iterdir()} == before
 
 
@@ -125,16 +118,16 @@ def test_an_index_that_is_gone_is_damage_and_comes_back(project, capsys):
     folder = project.feature_dir("tiny", "frames")
     before = {item.name: item.read_bytes() for item in folder.iterdir()}
     (folder / "index.parquet").unlink()
-    assert run(verify, project) == 1
+    assert call(project, "verify") == 1
     assert "cache/tiny/frames/index.parquet: missing" in capsys.readouterr().out
-    assert run(repair, project) == 0
+    assert call(project, "repair") == 0
     assert {item.name: item.read_bytes() for item in folder.iterdir()} == before
     # Without the folder only the account of the last run tells that there was something.
     shutil.rmtree(folder)
-    assert run(verify, project) == 0
+    assert call(project, "verify") == 0
     write_text_account(project, "0" * 64)
-    assert run(verify, project) == 1
-    assert run(repair, project) == 0
+    assert call(project, "verify") == 1
+    assert call(project, "repair") == 0
     assert {item.name: item.read_bytes() for item in folder.iterdir()} == before
 
 
@@ -150,18 +143,18 @@ def test_a_bit_of_the_index_that_still_reads_is_found_by_the_account(project, ca
     rows = read_table(index_path, INDEX).to_pylist()
     rows[1]["detail"] = "not what was written"
     write_table(index_path, rows, INDEX)
-    assert run(verify, project) == 1
+    assert call(project, "verify") == 1
     assert (
         "index.parquet: not the index that manifests/tiny/frames.json counts"
         in capsys.readouterr().out
     )
-    assert run(repair, project) == 0
+    assert call(project, "repair") == 0
     assert index_path.read_bytes() == before
     assert json.loads(account_path(project, "tiny", "frames").read_text())[
         "index_sha256"
     ] == sha256_of(index_path)
     assert json.loads(account)["ok"] == 5
-    assert run(verify, project) == 0
+    assert call(project, "verify") == 0
 
 
 def test_no_flipped_bit_changes_what_a_table_says(project):
@@ -196,7 +189,7 @@ def test_an_index_without_an_account_is_compared_with_the_manifest(project, caps
         "crc32": None,
     }
     write_table(index_path, rows, INDEX)
-    assert run(verify, project) == 1
+    assert call(project, "verify") == 1
     output = capsys.readouterr().out
     for name in ("sample1", "sample2", "sample4"):
         assert (
@@ -204,9 +197,9 @@ def test_an_index_without_an_account_is_compared_with_the_manifest(project, caps
             in output
         )
     assert "sample0: " not in output
-    assert run(repair, project) == 0
+    assert call(project, "repair") == 0
     assert index_path.read_bytes() == before
-    assert run(verify, project) == 0
+    assert call(project, "verify") == 0
 
 
 @pytest.mark.parametrize("damage", ["number", "half", "list"])
@@ -217,15 +210,15 @@ def test_a_damaged_account_is_named_and_written_again(project, capsys, damage):
         project, "tiny", "frames", num_bytes=sum(shard.stat().st_size for shard in shards)
     )
     before = path.read_bytes()
-    assert run(verify, project) == 0
+    assert call(project, "verify") == 0
     path.write_bytes(
         {"number": before.replace(b'"ok": 5', b'"ok": 4'), "half": before[:40], "list": b"[]\n"}[
             damage
         ]
     )
-    assert run(verify, project) == 1
+    assert call(project, "verify") == 1
     assert "manifests/tiny/frames.json: damaged" in capsys.readouterr().out
-    assert run(repair, project) == 0
+    assert call(project, "repair") == 0
     assert path.read_bytes() == before
 
 
@@ -244,10 +237,10 @@ def test_a_disk_that_is_full_for_the_account_gives_one_sentence(project, monkeyp
 @pytest.mark.parametrize("table", ["clips", "samples", "downloads"])
 def test_a_damaged_table_of_the_manifest_is_named(project, capsys, table):
     write_table(project.clips_table_path("tiny"), [{"clip_id": "clip0"}], CLIPS)
-    assert run(verify, project) == 0
+    assert call(project, "verify") == 0
     path = project.manifests_dir("tiny") / f"{table}.parquet"
     flip(path, 60)
-    assert run(verify, project) == 1
+    assert call(project, "verify") == 1
     output = capsys.readouterr().out
     assert f"manifests/tiny/{table}.parquet: not a readable Parquet file: " in output
     assert "`dvc repro` writes it again" in output
@@ -276,14 +269,14 @@ def test_no_flipped_bit_of_an_index_escapes_as_a_traceback(project, bit):
 def test_files_that_are_no_part_of_the_cache(project, capsys):
     folder = project.feature_dir("tiny", "frames")
     (folder / "notes.txt").write_text("mine")
-    assert run(verify, project) == 0
+    assert call(project, "verify") == 0
     assert "cache/tiny/frames/notes.txt: is no part of the cache" in capsys.readouterr().out
     (folder / "x.h5").mkdir()
-    assert run(verify, project) == 1
+    assert call(project, "verify") == 1
     with pytest.raises(DataError, match=r"x\.h5: is a folder among shards; move it away"):
-        run(repair, project)
+        call(project, "repair")
     (folder / "x.h5").rmdir()
-    assert run(verify, project) == 0
+    assert call(project, "verify") == 0
 
 
 def test_prune_says_what_it_would_remove_and_removes_it(project, capsys):
@@ -298,22 +291,22 @@ def test_prune_says_what_it_would_remove_and_removes_it(project, capsys):
         }
     ]
     build(project, samples, downloads, short_side=16)
-    assert run(prune, project, "--dry-run") == 0
+    assert call(project, "prune", "--dry-run") == 0
     assert "1 shards would be removed" in capsys.readouterr().out
-    assert run(prune, project) == 0
+    assert call(project, "prune") == 0
     assert "1 shards removed" in capsys.readouterr().out
-    assert run(prune, project) == 0
+    assert call(project, "prune") == 0
     assert "0 shards removed (0.0 MB), 1 in use" in capsys.readouterr().out
 
 
 def test_features_that_are_not_cached_are_named(project, capsys):
-    assert run(verify, project, "--feature", "flow") == 0
+    assert call(project, "verify", "--feature", "flow") == 0
     assert "tiny/flow: not cached yet" in capsys.readouterr().out
     shutil.rmtree(project.root / "cache" / "tiny")
-    assert run(verify, project) == 0
+    assert call(project, "verify") == 0
     assert capsys.readouterr().out == "tiny: no features cached yet; `dvc repro` does that\n"
     with pytest.raises(ParameterError, match="--dataset nothing: not known here; known: tiny"):
-        run(verify, project, "--dataset", "nothing")
+        call(project, "verify", "--dataset", "nothing")
 
 
 def detect_brightness(rgb):
@@ -325,9 +318,9 @@ def detect_brightness(rgb):
 def test_detections_are_verified_without_their_network_and_their_stage_repairs_them(
     project, capsys
 ):
-    assert run(verify, project) == 0
+    assert call(project, "verify") == 0
     assert "detections" not in capsys.readouterr().out  # not asked for, not there
-    assert run(verify, project, "--feature", "detections") == 0
+    assert call(project, "verify", "--feature", "detections") == 0
     assert (
         "tiny/detections: not cached yet; `dvc repro` does that for the datasets in "
         "`detections.datasets`"
@@ -349,14 +342,14 @@ def test_detections_are_verified_without_their_network_and_their_stage_repairs_t
     build_as_stages_do(project, feature)
     (path,) = project.feature_dir("tiny", "detections").glob("*.h5")
     before = path.read_bytes()
-    assert run(verify, project) == 0
+    assert call(project, "verify") == 0
 
     flip(path, read_layout(path).span(2)[0] + 1)
-    assert run(verify, project) == 1
+    assert call(project, "verify") == 1
     output = capsys.readouterr().out
     assert f"sample2: cache/tiny/detections/{path.name}: damaged\n" in output
     assert "tiny/frames: 5 samples, whole" in output
-    assert run(repair, project) == 1
+    assert call(project, "repair") == 1
     assert (
         "tiny/detections: 1 damaged shards removed; `dvc repro detections@tiny` computes them again"
     ) in capsys.readouterr().out
@@ -364,9 +357,9 @@ def test_detections_are_verified_without_their_network_and_their_stage_repairs_t
     build_as_stages_do(project, feature)
     assert path.read_bytes() == before
 
-    assert run(prune, project) == 0
+    assert call(project, "prune") == 0
     assert "tiny/detections: 1 shards removed" in capsys.readouterr().out
-    assert run(verify, project) == 0
+    assert call(project, "verify") == 0
 
 
 def test_without_weights_detections_have_no_keys(project):

@@ -7,9 +7,11 @@ import subprocess
 import sys
 
 import pyarrow as pa
+import pytest
 
 from earshot.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, write_table
-from pipeline.commands.arguments import protect_ids, render
+from pipeline.commands.options import protect_ids
+from pipeline.commands.output import render
 from pipeline.downloads.account.counts import count_clips
 from pipeline.downloads.account.ledger import Ledger
 from tests.helpers.command_helpers import fill, make_project, run
@@ -18,20 +20,18 @@ from tests.helpers.downloads.misbehaving_server import Answer, page
 from tests.helpers.paths import ROOT
 
 
-def test_ids_that_begin_with_a_dash_survive_the_command_line():
-    assert protect_ids(["retry", "--id", "-abc_000010", "--quiet"]) == [
-        "retry",
-        "--id=-abc_000010",
-        "--quiet",
-    ]
-    assert protect_ids(["retry", "-hXyz", "--dry-run"]) == ["retry", "--dry-run", "--", "-hXyz"]
-    assert protect_ids(["retry", "--id", "--two-dashes", "-h"]) == [
-        "retry",
-        "--id=--two-dashes",
-        "-h",
-    ]
-    assert protect_ids(["show", "--", "--a", "-b"]) == ["show", "--", "--a", "-b"]
-    assert protect_ids(["status", "--format", "csv"]) == ["status", "--format", "csv"]
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("retry --id -abc_000010 --quiet", "retry --id -abc_000010 --quiet"),
+        ("retry -hXyz --dry-run", "retry --dry-run -- -hXyz"),
+        ("retry --id --two-dashes -h", "retry --id --two-dashes -h"),
+        ("show -- --a -b", "show -- --a -b"),
+        ("retry --id", "retry --id"),
+    ],
+)
+def test_ids_that_begin_with_a_dash_survive_the_command_line(words, expected):
+    assert protect_ids(words.split(), {"--id"}) == expected.split()
 
 
 def test_tables_for_people_and_machines():
@@ -193,7 +193,8 @@ def test_missing_samples_have_the_outlook_of_their_clips(tmp_path, capsys):
         ("c", "permanent"),
     ]
     assert list(rows[0]) == [
-        *("dataset", "sample_id", "feature", "status", "reason", "outlook", "splits", "detail")
+        *("dataset", "sample_id", "feature", "status", "reason", "outlook", "splits", "detail"),
+        *("url", "start", "end", "label"),
     ]
 
     clips_rows = [

@@ -1,17 +1,15 @@
 """``refresh``: files of the user's own that DVC does not see."""
 
 import shutil
-from types import SimpleNamespace
 
 import pytest
 
 from earshot import tables
 from pipeline.base.project import Project
 from pipeline.base.user_files import find_stage_files, noted_user_files
-from pipeline.commands import refresh
 from stages import sources
+from tests.helpers.command_helpers import call
 
-ALL = SimpleNamespace(dataset=None)
 XML = "<a><u><bbox><i/><xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>9</ymax></bbox></u></a>"
 
 
@@ -45,12 +43,12 @@ def test_a_table_of_ones_own_is_read_again(tmp_path, capsys, name):
     project = Project(tmp_path / "checkout", {"datasets": ["birds"], "sources": {"birds": section}})
     sources.main(project, "birds")
     assert "birds: 1 clips, 1 samples (left out: 1 by ids)" in capsys.readouterr().out
-    assert refresh.run(ALL, project) == 0
+    assert call(project, "refresh") == 0
     assert project.clips_table_path("birds").exists()
 
     with (home / name).open("a") as file:
         file.write("\n")
-    assert refresh.run(ALL, project) == 0
+    assert call(project, "refresh") == 0
     assert not project.clips_table_path("birds").exists()
 
 
@@ -69,12 +67,12 @@ def test_lists_and_annotations_that_change_are_read_again(project, tmp_path, cap
     sources.main(project, "flickr")
     tables.write_table(project.downloads_table_path("flickr"), [], tables.DOWNLOADS)
     capsys.readouterr()
-    assert refresh.run(ALL, project) == 0
+    assert call(project, "refresh") == 0
     assert project.clips_table_path("flickr").exists()
     assert capsys.readouterr().out == ""
 
     change(tmp_path / "home")
-    assert refresh.run(ALL, project) == 0
+    assert call(project, "refresh") == 0
     assert not project.clips_table_path("flickr").exists()
     # Nothing is fetched again because of a list.
     assert project.downloads_table_path("flickr").exists()
@@ -84,7 +82,7 @@ def test_lists_and_annotations_that_change_are_read_again(project, tmp_path, cap
 def test_a_folder_that_is_not_mounted_changes_nothing(project, tmp_path, capsys):
     sources.main(project, "flickr")
     (tmp_path / "home").rename(tmp_path / "unplugged")
-    assert refresh.run(ALL, project) == 0
+    assert call(project, "refresh") == 0
     assert project.clips_table_path("flickr").exists()
     assert "dataset flickr stays as it was listed" in capsys.readouterr().out
 
@@ -92,7 +90,7 @@ def test_a_folder_that_is_not_mounted_changes_nothing(project, tmp_path, capsys)
 def test_tables_of_before_the_account_are_made_again(project, capsys):
     sources.main(project, "flickr")
     shutil.rmtree(project.root / "cache" / "user_files")
-    refresh.run(ALL, project)
+    call(project, "refresh")
     assert not project.clips_table_path("flickr").exists()
 
 
@@ -139,12 +137,12 @@ def test_weights_that_change_are_read_again(weights, capsys):
         path.parent.mkdir(parents=True, exist_ok=True)
         with noted_user_files(weights, stage):
             path.write_text("{}")
-    refresh.run(ALL, weights)
+    call(weights, "refresh")
     assert capsys.readouterr().out == ""
 
     for number, (stage, files) in enumerate(find_stage_files(weights).items()):
         files[-1].write_bytes(b"other weights")
-        assert refresh.run(ALL, weights) == 0
+        assert call(weights, "refresh") == 0
         assert f"{stage}: a file of yours changed" in capsys.readouterr().out
         assert [path.exists() for path in outputs.values()] == [
             position > number for position in range(len(outputs))

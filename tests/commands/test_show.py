@@ -6,7 +6,6 @@ import pytest
 
 from earshot import tables
 from earshot.errors import DataError
-from pipeline import commands
 from pipeline.__main__ import main
 from pipeline.features import pictures
 from tests.helpers.scoring.report_examples import write_project
@@ -20,9 +19,8 @@ def project(tmp_path_factory):
 
 
 @pytest.fixture
-def show(project, monkeypatch, capsys):
+def show(project, capsys):
     """Run `show` with words; gives exit code, stdout and stderr."""
-    monkeypatch.setattr(commands, "MODULES", {"show": "show"})
 
     def run(*words):
         code = main(["--root", str(project.root), "show", *words])
@@ -50,8 +48,7 @@ def test_any_id_can_be_shown(show, tmp_path, words):
     assert picture.shape[1] > 1200
 
 
-def test_an_id_before_a_double_dash_and_options_after_it_still_work(project, monkeypatch, tmp_path):
-    monkeypatch.setattr(commands, "MODULES", {"show": "show"})
+def test_an_id_before_a_double_dash_and_options_after_it_still_work(project, tmp_path):
     path = tmp_path / "out.webp"
     assert main(["--root", str(project.root), "show", "s00005", "--output", str(path)]) == 0
     assert path.stat().st_size > 1000
@@ -122,13 +119,12 @@ def test_a_clip_stands_for_its_only_sample(show, tmp_path):
     assert "clip clip_s00005" in out
 
 
-def test_a_clip_of_many_samples_names_them(tmp_path, monkeypatch, capsys):
+def test_a_clip_of_many_samples_names_them(tmp_path, capsys):
     project = write_project(tmp_path, num_samples=2, has_maps=False)
     path = project.samples_table_path("sample")
     rows = tables.read_table(path, tables.SAMPLES).to_pylist()
     rows[1]["clip_id"] = rows[0]["clip_id"]
     tables.write_table(path, rows, tables.SAMPLES)
-    monkeypatch.setattr(commands, "MODULES", {"show": "show"})
     assert main(["--root", str(tmp_path), "show", rows[0]["clip_id"]]) == 2
     assert (
         "is a clip of sample with 2 samples, expected a sample: s00000, s00001"
@@ -136,11 +132,10 @@ def test_a_clip_of_many_samples_names_them(tmp_path, monkeypatch, capsys):
     )
 
 
-def test_damaged_shard_is_said_on_the_panel(tmp_path, monkeypatch, capsys):
+def test_damaged_shard_is_said_on_the_panel(tmp_path, capsys):
     project = write_project(tmp_path, num_samples=2, has_maps=False)
     (shard,) = project.feature_dir("sample", "flow").glob("*.h5")
     shard.write_bytes(shard.read_bytes()[:1000])
-    monkeypatch.setattr(commands, "MODULES", {"show": "show"})
     assert (
         main(["--root", str(tmp_path), "show", "s00000", "--output", str(tmp_path / "x.png")]) == 0
     )

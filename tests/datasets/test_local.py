@@ -1,7 +1,6 @@
 """The ``local`` dataset: every file of a folder is accounted for under a stable, safe id."""
 
 import os
-from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import av
@@ -12,8 +11,8 @@ from earshot import tables
 from earshot.errors import DataError, ParameterError
 from pipeline.base.parameters import build
 from pipeline.base.project import Project
-from pipeline.commands import refresh
 from pipeline.datasets import local
+from tests.helpers.command_helpers import call
 
 
 def write_video(path, *, num_frames, fps=10):
@@ -153,8 +152,8 @@ def test_refresh_removes_the_table_only_when_the_folder_changed(tmp_path, capsys
     )
     table_path = project.clips_table_path("local")
 
-    def build_and_refresh(datasets=None):
-        return refresh.run(SimpleNamespace(dataset=datasets), project)
+    def build_and_refresh(*options):
+        return call(project, "refresh", *options)
 
     assert build_and_refresh() == 0  # nothing was built yet: nothing to say
     clips, _ = tables_of(folder, project.dataset_cache_dir("local"))
@@ -163,7 +162,7 @@ def test_refresh_removes_the_table_only_when_the_folder_changed(tmp_path, capsys
     assert build_and_refresh() == 0
     assert table_path.exists()
     (folder / "a.mp4").write_bytes(b"another video of this name")
-    assert build_and_refresh(["sample"]) == 0
+    assert build_and_refresh("--dataset", "sample") == 0
     assert table_path.exists()
     assert capsys.readouterr().out == ""
     folder.rename(tmp_path / "unplugged")

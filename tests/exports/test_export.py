@@ -16,7 +16,6 @@ from scipy.io import wavfile
 
 from earshot.files import sha256_of
 from earshot.tables import CLIPS, DOWNLOADS, SAMPLES, read_table, write_table
-from pipeline import commands
 from pipeline.__main__ import main
 from pipeline.downloads.account.ledger import read_entries
 from pipeline.downloads.engine import download_clips
@@ -355,8 +354,7 @@ def test_a_file_that_is_gone_or_arrays_that_changed_are_written_again(project, a
 
 
 @pytest.fixture
-def run(project, monkeypatch, capsys):
-    monkeypatch.setattr(commands, "MODULES", {"export": "export"})
+def run(project, capsys):
 
     def run(*words):
         code = main(["--root", str(project.root), "export", "--quiet", *map(str, words)])

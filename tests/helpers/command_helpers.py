@@ -8,6 +8,7 @@ import yaml
 from earshot.tables import CLIPS, write_table
 from pipeline.__main__ import main
 from pipeline.base.project import Project
+from pipeline.commands.command_line import earshot
 from pipeline.downloads.engine import download_clips
 from pipeline.downloads.parameters import DownloadParameters
 from tests.helpers.downloads.download_helpers import QUICK
@@ -41,3 +42,9 @@ def run(capsys, project: Project, *words: str) -> tuple[int, str, str]:
     code = main(["--root", str(project.root), *words])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
+
+
+def call(project: Project, *words: str) -> int:
+    """Run a command on a project that need not have a params.yaml; its errors are raised."""
+    with earshot.make_context("earshot", list(words), obj=project) as context:
+        return earshot.invoke(context)

@@ -1,8 +1,8 @@
 """Turn a published checkpoint into a run folder.
 
-    python -m train.weights.published_checkpoints FILE RUN_DIR
+    earshot weights import FILE RUN_DIR
 
-The result is a folder like that of a training, so that evaluation and ``train.localize`` read it.
+The result is a folder like that of a training, so that evaluation and ``earshot localize`` read it.
 Checkpoints are accepted in the layouts in which their authors gave them away:
 
 | method | layout |
@@ -16,14 +16,14 @@ Checkpoints are accepted in the layouts in which their authors gave them away:
 | flowgrad_* | under ``state_dict`` |
 """
 
-import argparse
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from earshot.errors import DataError, EarshotError
+from earshot.errors import DataError
 from earshot.files import sha256_of
+from earshot.upper_rooms import import_room
 from pipeline.base.parameters import as_mapping
 from train.models.localizer import Localizer
 from train.models.registry import METHODS, build_parameters, make_model
@@ -135,35 +135,6 @@ def import_published(
     return parameters.method
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m train.weights.published_checkpoints",
-        description="Turn a published checkpoint into a run folder.",
-    )
-    parser.add_argument("file", type=Path, help="checkpoint, as its authors gave it away")
-    parser.add_argument(
-        "run_dir", type=Path, help="folder to write, for example cache/runs/htf_released"
-    )
-    parser.add_argument(
-        "--method",
-        choices=METHODS,
-        help="method of the checkpoint (default: recognize it by the names of its tensors)",
-    )
-    options = parser.parse_args(arguments)
-
-    try:
-        name = import_published(options.file, options.method, options.run_dir)
-    except EarshotError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(f"error: {options.run_dir}: cannot be written: {error}", file=sys.stderr)
-        return DataError.exit_code
-
-    print(f"{options.run_dir}: {name} weights of {options.file}")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    # No import by name: stages that use this module do not depend on commands.
+    sys.exit(import_room("train.import_weights").main())

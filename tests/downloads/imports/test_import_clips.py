@@ -9,7 +9,6 @@ import sys
 import tarfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import av
 import cv2
@@ -20,13 +19,13 @@ import pytest
 from earshot.errors import DataError, ParameterError, RunError
 from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
 from pipeline.base.project import Project
-from pipeline.commands import import_clips as import_command
 from pipeline.downloads.account.ledger import Ledger, read_entries
 from pipeline.downloads.account.table import derive_from_ledger
 from pipeline.downloads.engine import download_clips
 from pipeline.downloads.imports import import_clips as import_module
 from pipeline.downloads.imports.clip_names import ClipNames
 from pipeline.downloads.parameters import DownloadParameters
+from tests.helpers.command_helpers import call
 from tests.helpers.downloads.import_runs import run_import
 from tests.helpers.media.clip_factory import make_clip
 from tests.helpers.paths import ROOT
@@ -371,16 +370,8 @@ def test_the_command_writes_the_table_and_names_what_it_left(tmp_path, media, ca
     write_table(project.clips_table_path("vggsound"), clips, CLIPS)
     unlike(media / "clip.mp4", tmp_path / "in" / "a-cdefghij__000010.mp4", 1)
     (tmp_path / "in" / os.fsdecode(b"caf\xe9.mp4")).write_bytes(b"x")
-    arguments = SimpleNamespace(
-        sources=[str(tmp_path / "in")],
-        dataset=None,
-        mode="link",
-        workers=2,
-        format="text",
-        quiet=True,
-    )
 
-    assert import_command.run(arguments, project) == 0
+    assert call(project, "import", "--quiet", str(tmp_path / "in")) == 0
 
     output = capsys.readouterr().out
     assert (
@@ -398,12 +389,10 @@ def test_the_command_writes_the_table_and_names_what_it_left(tmp_path, media, ca
     }
 
     (tmp_path / "nothing").mkdir()
-    arguments.sources = [str(tmp_path / "nothing")]
-    assert import_command.run(arguments, project) == 1
+    assert call(project, "import", "--quiet", str(tmp_path / "nothing")) == 1
 
-    arguments.sources = [str(tmp_path / "nowhere")]
     with pytest.raises(DataError, match="nowhere: not found, expected a folder"):
-        import_command.run(arguments, project)
+        call(project, "import", str(tmp_path / "nowhere"))
     two = Project(tmp_path, {"datasets": ["vggsound", "flickr"], "download": {}})
     with pytest.raises(ParameterError, match="say which with --dataset"):
-        import_command.run(arguments, two)
+        call(two, "import", str(tmp_path / "nowhere"))

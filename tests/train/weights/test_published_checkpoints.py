@@ -17,10 +17,11 @@ from tests.helpers.training.golden_formula import (
     make_formula_model,
 )
 from train.data.augmentation import encode_flow
+from train.import_weights import main
 from train.inference.predictor import load_predictor
 from train.models.registry import build_parameters, make_model
 from train.runs.run_folder import read_run
-from train.weights.published_checkpoints import load_published, main
+from train.weights.published_checkpoints import load_published
 from train.weights.published_layouts import recognize_method
 
 NARROW = {"width": 8, "image_size": 64}
