@@ -97,14 +97,9 @@ def open_url(
     # The stack closes a session that was opened here. The caller's own session stays open.
     with contextlib.ExitStack() as stack:
         session = session or stack.enter_context(open_session())
-        try:
-            response = session.get(url, headers=headers, stream=True, timeout=timeout_seconds)
-        except requests.exceptions.InvalidSchema as error:
-            if "SOCKS" not in str(error):
-                raise
-            # yt-dlp can use such a proxy, requests cannot.
-            raise requests.ConnectionError("needs an http:// proxy, found a SOCKS proxy") from None
-        stack.enter_context(response)
+        response = stack.enter_context(
+            session.get(url, headers=headers, stream=True, timeout=timeout_seconds)
+        )
         response.raise_for_status()
         yield response
 

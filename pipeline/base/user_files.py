@@ -17,6 +17,7 @@ from earshot.files import publish_text
 from pipeline.base.local_settings import find_home
 from pipeline.base.project import Project
 
+_REMOTE = ("http", "https", "gdrive")  # schemes of what is fetched
 # What stages write themselves is not the user's, also if a parameter names the checkout.
 _OWN_FOLDERS = ("cache", "manifests", "reports")
 
@@ -58,7 +59,7 @@ def _section(params: Mapping[str, Any], *names: str | None) -> Mapping[str, Any]
 
 def _add_path(files: dict[str, list[Path]], stage: str, value: object, project: Project) -> None:
     """Add a path; words such as ``imagenet``, ``coco`` or ``random`` and addresses are none."""
-    if not isinstance(value, str) or urlsplit(value).scheme in ("http", "https"):
+    if not isinstance(value, str) or urlsplit(value).scheme in _REMOTE:
         return
     parts = urlsplit(value)
     text = unquote(parts.path) if parts.scheme == "file" else value

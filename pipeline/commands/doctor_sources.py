@@ -165,9 +165,6 @@ def find_unreachable(urls: dict[str, str], *, proxy: str | None, deadline: float
 
 def _find_error(url: str, proxy: str | None) -> str | None:
     """Return why a URL cannot be reached; None if any HTTP answer comes."""
-    if proxy and proxy.startswith("socks"):
-        return None  # only yt-dlp can use such a proxy
-
     url = re.sub(r"\{[^}]*\}", "x", url)  # a template such as .../{video_id}
     try:
         with (

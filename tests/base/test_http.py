@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from huggingface_hub.utils import get_session
 
 from earshot.errors import DataError
 from pipeline.base import http
@@ -25,7 +26,9 @@ from pipeline.base.http import (
     open_session,
     open_url,
 )
+from pipeline.base.proxy import use_proxy
 from tests.helpers.downloads.misbehaving_server import Answer, MisbehavingServer, page
+from tests.helpers.downloads.socks_server import run_socks_server
 
 CONTENT = b"a line of a list\n" * 20_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -142,6 +145,17 @@ def test_a_proxy_from_the_environment_or_named(server, monkeypatch):
         assert response.raw.read() == b"through the proxy"
     with pytest.raises(requests.ConnectionError), open_url("http://example.invalid/x"):
         pytest.fail("the host does not exist")
+
+
+def test_a_socks_proxy_serves_our_client_and_that_of_the_hub(server, monkeypatch):
+    url = server.add("/x", Answer(b"through the proxy")).replace("127.0.0.1", "lists.invalid")
+    hosts: list[str] = []
+    monkeypatch.delenv("no_proxy", raising=False)
+    with run_socks_server(int(url.split(":")[2].split("/")[0]), hosts) as proxy, use_proxy(proxy):
+        with open_url(url) as response:
+            assert response.raw.read() == b"through the proxy"
+        assert get_session().get(url).content == b"through the proxy"
+    assert hosts == ["lists.invalid", "lists.invalid"]
 
 
 def make_certificate(folder):

@@ -5,6 +5,7 @@ The weights are fetched by URL and checked by SHA-256, or read from a file.
 
 import hashlib
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,12 @@ from urllib.parse import unquote, urlsplit
 from earshot.errors import DataError
 from earshot.files import sha256_of
 from train.models.registry import METHODS
-from train.weights.fetch import fetch_weights
+from train.weights.fetch import (
+    DRIVE_SCHEME,
+    fetch_weights,
+    is_drive_address,
+    require_first_sha256,
+)
 from train.weights.published_checkpoints import import_published
 
 _ALTERNATIVES = "what was fetched is kept; or set url to the path of a copy that you have"
@@ -24,12 +30,15 @@ class ReleasedWeights:
     """One entry of section ``weights`` of params.yaml."""
 
     method: str
-    # http(s)://..., file://... or the path of a file, relative to the checkout; ~ is the home
+    # http(s)://..., gdrive:ID (a public file of Google Drive), file://... or the path of a file,
+    # relative to the checkout; ~ is the home
     url: str
-    # of the file; without it a fetched file is not used, and the error names its SHA-256
+    # of the file; without it that of the first fetch is recorded, and another one refused later
     sha256: str | None = None
     # size of the file; None: ask the server
     num_bytes: int | None = None
+    # of the weights, in words; the stage prints it
+    licence: str = "not known"
     # parameters of the method that differ from what its authors' tests use
     settings: dict[str, Any] | None = None
     # first parts of the names of tensors that the file has besides and no map needs, for example
@@ -45,11 +54,16 @@ class ReleasedWeights:
             raise ValueError(f"sha256 is {self.sha256!r}, expected 64 hexadecimal digits")
         if self.num_bytes is not None and self.num_bytes <= 0:
             raise ValueError(f"num_bytes ({self.num_bytes}) must be > 0")
+        if self.url.startswith(DRIVE_SCHEME) and not is_drive_address(self.url):
+            raise ValueError(
+                f"url is {self.url!r}, expected {DRIVE_SCHEME} and the id of a file, for example "
+                "the part between /d/ and /view of its link"
+            )
 
     @property
     def is_remote(self) -> bool:
         """Whether the file has to be fetched."""
-        return urlsplit(self.url).scheme in ("http", "https")
+        return urlsplit(self.url).scheme in ("http", "https", "gdrive")
 
 
 def make_released_run(
@@ -73,13 +87,9 @@ def make_released_run(
     path = _find_file(weights, weights_dir=weights_dir, root=root)
 
     found = sha256_of(path)
-    # Nobody published a hash, so the user has to decide whether to trust the file.
-    if weights.is_remote and weights.sha256 is None:
-        raise DataError(
-            f"{weights.url}: its SHA-256 is not known here; the fetched file has {found}: set "
-            f"weights.{name}.sha256 to that if you trust the file, and run again (it is not "
-            "fetched again)"
-        )
+    if weights.is_remote:
+        print(f"{weights.url}: licence: {weights.licence}", file=sys.stderr)
+        _check_first_fetch(weights, name, path, found)
     if weights.sha256 not in (None, found):
         raise DataError(
             f"{path}: SHA-256 is {found}, expected {weights.sha256} (weights.{name}.sha256)"
@@ -88,6 +98,16 @@ def make_released_run(
     facts = {"source": weights.url, "sha256": found, "has_known_sha256": weights.sha256 is not None}
     import_published(path, weights.method, run_dir, weights.settings, facts, unused=weights.unused)
     return f"{weights.method} weights of {weights.url}, not trained here"
+
+
+def _check_first_fetch(weights: ReleasedWeights, name: str, path: Path, sha256: str) -> None:
+    """Take the first file where nobody published a hash, and later no other one."""
+    if weights.sha256 is None and require_first_sha256(weights.url, path, sha256):
+        print(
+            f"{weights.url}: {path.stat().st_size} bytes, SHA-256 {sha256}: recorded; write it to "
+            f"weights.{name}.sha256, so that other machines check it, too",
+            file=sys.stderr,
+        )
 
 
 def _find_file(weights: ReleasedWeights, *, weights_dir: Path, root: Path) -> Path:

@@ -118,24 +118,28 @@ def test_a_file_at_hand_needs_neither_network_nor_hash(tmp_path, form):
     assert load_predictor(project.run_dir("mine"), device="cpu").parameters.method == "flowgrad_en"
 
 
-def test_a_fetched_file_without_known_hash_is_named_not_used(server, tmp_path):
+def test_a_fetched_file_without_known_hash_is_recorded_and_no_other_taken(server, tmp_path, capsys):
     write_checkpoint(tmp_path / "en.ckpt")
     sha256 = sha256_of(tmp_path / "en.ckpt")
     url = server.add("/en.ckpt", Answer((tmp_path / "en.ckpt").read_bytes()))
-    entry = {"method": "flowgrad_en", "url": url, "settings": NARROW}
+    entry = {"method": "flowgrad_en", "url": url, "settings": NARROW, "licence": "MIT"}
     project = released_project(tmp_path / "project", {"theirs": entry})
-    with pytest.raises(
-        DataError, match=f"the fetched file has {sha256}: set weights.theirs.sha256"
-    ) as caught:
+    stages.weights.main(project, "theirs")
+    run = read_run(project.run_dir("theirs"))
+    assert (run["sha256"], run["has_known_sha256"]) == (sha256, False)
+    printed = capsys.readouterr().err
+    assert f"{url}: licence: MIT" in printed
+    assert f"SHA-256 {sha256}: recorded; write it to weights.theirs.sha256" in printed
+
+    # The authors put another file at the same address.
+    for path in project.weights_dir.glob("*en.ckpt"):
+        path.unlink()
+    state = write_checkpoint(tmp_path / "other.ckpt")
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "other.ckpt")
+    server.add("/en.ckpt", Answer((tmp_path / "other.ckpt").read_bytes()))
+    with pytest.raises(DataError, match=f"the file fetched on .* had {sha256}; if you") as caught:
         stages.weights.main(project, "theirs")
     assert "\n" not in str(caught.value)
-    assert not project.run_dir("theirs").exists()
-    requests = server.num_requests.copy()
-    entry["sha256"] = sha256
-    stages.weights.main(
-        Project(project.root, project.params | {"weights": {"theirs": entry}}), "theirs"
-    )
-    assert server.num_requests == requests
 
 
 def test_wrong_entries_and_files_are_one_sentence(tmp_path):
@@ -179,7 +183,11 @@ def test_nothing_is_fetched_unless_it_is_asked_for():
         "flowgrad_ic",
         "flowgrad_en",
         "sslalignment",
+        "lvs",
+        "slavc",
+        "attention10k",
     }
+    assert all(entry.licence for entry in entries.values())
     assert all(entry.is_remote for entry in entries.values())
     assert not set(entries) & set(params["train"])  # one folder of runs
 
