@@ -1,6 +1,6 @@
 """Results by number of boxes, object size, class and circumstances.
 
-Groups come from the samples table alone, so that any run of any dataset can be broken down later.
+Groups come only from the samples table, so that the results of any run can be broken down later.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -34,7 +34,7 @@ def group_samples(samples: pa.Table, *, dataset: str) -> Groups:
         dataset: name of the dataset.
 
     Returns:
-        Name of a breakdown -> group -> ids. Where a sample lacks the fact, it is in no group.
+        Name of a breakdown -> group -> ids. A sample is in no group if the fact is not known.
     """
     definition = load(dataset)
     truths = ground_truths_of(samples, box_rule=definition.box_rule)
@@ -95,7 +95,7 @@ def break_down(
 ) -> list[dict[str, Any]]:
     """Compute the metrics of one model and protocol on each group of a test set.
 
-    A breakdown with a single group says nothing and is left out.
+    A breakdown with a single group tells nothing new, so it is left out.
 
     Args:
         rows: rows of the table SCORES, of one model and one protocol.
@@ -128,7 +128,7 @@ def break_down(
             continue
 
         for group, group_rows in tested.items():
-            # Failed samples are among the requested ones, so that each group shows what it lacks.
+            # Requested samples include the failed ones, so that each group shows what is missing.
             scored = [row for row in group_rows if row["status"] == "ok" and row["is_positive"]]
             result = {
                 "model": any_row["model"],

@@ -24,7 +24,7 @@ def summarize_intersection(
 ) -> list[dict[str, Any]]:
     """Summarize several models on the samples that all of them have scored.
 
-    A model that has scored no sample of the test set is left out: with it, nothing would be common.
+    A model without a scored sample of the test set is left out: with it, no sample would be common.
 
     Args:
         scores: rows of the table SCORES, of one dataset and protocol.
@@ -58,7 +58,7 @@ def summarize_intersection(
         models = ", ".join(rows_by_model)
         raise DataError(f"the models {models} have no scored sample of subset {subset!r} in common")
 
-    # Coverage counts the whole test set, not the common samples alone.
+    # Coverage counts the whole test set, not only the common samples.
     coverage = {
         "num_requested": len(requested),
         "coverage_percent": 100 * len(common) / len(requested),
@@ -105,8 +105,8 @@ def find_best_baseline(
         metric: one of ``METRICS``.
 
     Returns:
-        The baseline that is farthest above the model, or least below it, on the samples that the
-        two have in common; None if no baseline has any.
+        The baseline with the largest lead over the model (or the smallest gap behind it) on the
+        samples that both have; None if no baseline has a sample in common with the model.
     """
     rows_of = _find_scored_positives(scores, ids, models=(model, *baselines))
     column = METRICS.index(metric)

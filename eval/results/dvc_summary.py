@@ -2,8 +2,8 @@
 
 Everything else is in ``results.json``. DVC makes a column of each number, and eight columns fit a
 terminal of 100 characters only if their names are short: ``ezv.fs`` is the model ``ezvsl`` on the
-test set ``final_single``. A short name depends on the name alone, so that `dvc metrics diff` still
-finds it when the run gets another model or test set.
+test set ``final_single``. A short name depends only on its long name, so that `dvc metrics diff`
+still finds it when the run gets another model or test set.
 """
 
 from collections import Counter
@@ -55,12 +55,12 @@ def describe_summary(results: Iterable[Mapping[str, Any]], *, protocol: str, met
 def shorten(names: Iterable[str], *, num_letters: int) -> dict[str, str]:
     """Return a short name for each name.
 
-    One word is cut (``ezvsl``: ``ezv``); of several words, each gives its first letter
-    (``final_single``: ``fs``). The word ``test`` at the end does not count. Names whose short
-    names would be equal stay whole.
+    A name of one word is cut (``ezvsl``: ``ezv``). A name of several words becomes their first
+    letters (``final_single``: ``fs``). The word ``test`` at the end does not count. If two short
+    names would be equal, both names stay whole.
 
     Args:
-        names: names of words that ``_`` joins.
+        names: words joined by ``_``.
         num_letters: how long one word may be.
     """
     names = list(dict.fromkeys(names))
@@ -91,7 +91,7 @@ def _shorten_names(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, str], d
 
 
 def _name_test_sets(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
-    """Return a name by dataset and subset; one that two datasets have begins with the dataset."""
+    """Return (dataset, subset) -> name; it begins with the dataset if two datasets share it."""
     test_sets = list(dict.fromkeys((row["dataset"], row["subset"]) for row in rows))
     counts = Counter(subset for _, subset in test_sets)
     return {

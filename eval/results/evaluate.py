@@ -114,8 +114,8 @@ def evaluate_dataset(
         entrants: that take part on this dataset.
         parameters: test sets, protocols and the rest.
         maps_dir: the maps of kept entrants are written to ``<entrant>.npz`` in this folder.
-        video_of: clip id -> video id: intervals draw the samples of one video together. None: of
-            one clip.
+        video_of: clip id -> video id: intervals draw the samples of one video together. None: they
+            draw the samples of one clip together.
 
     Returns:
         Rows for ``eval.results.files.write_results``.
@@ -123,14 +123,14 @@ def evaluate_dataset(
     subsets = parameters.subsets.get(dataset, ())
     test_sets = {subset: find_subset_ids(samples, subset) for subset in subsets}
     wanted = samples["sample_id"].to_pylist()
-    # Only samples of test sets need maps. Without test sets, maps are all there is to show.
+    # Only samples of test sets need maps. Without test sets, make the maps of all samples.
     if test_sets:
         tested = set().union(*test_sets.values())
         wanted = [name for name in wanted if name in tested]
 
     rows: Rows = {name: [] for name in ("scores", *LISTS)}
     for entrant in entrants:
-        # Maps that are neither scored nor kept are not worth computing.
+        # Do not compute maps that are neither scored nor kept.
         if not test_sets and not entrant.is_kept:
             continue
         available, reasons = choose_available(wanted, entrant.reads, readers)
@@ -179,7 +179,7 @@ def evaluate_dataset(
             rows["scores"] += scores
             rows["results"] += results
 
-    # These compare entrants, so they need the rows of all.
+    # These compare entrants, so they need the rows of all entrants.
     if test_sets:
         group_of = find_groups(samples, video_of)
         groups = group_samples(samples, dataset=dataset)
@@ -209,7 +209,7 @@ def _find_variants(
     if shared:
         yield own_maps, shared
 
-    # What the authors of a protocol score under it.
+    # Under some protocols, its authors score other maps.
     for protocol, predict in entrant.parity.items():
         if protocol in parameters.protocols:
             maps = predict(own_maps.sample_ids, readers)
@@ -260,7 +260,7 @@ def _add_intersections(
         # An entrant without any score has nothing in common with the others.
         scored_ids = [names for names in scored_ids if names]
 
-        # Where all entrants have the same samples, the intersection would repeat the results.
+        # If all entrants have the same samples, the intersection would repeat the results.
         if len(set(scored_ids)) > 1 and frozenset.intersection(*scored_ids):
             rows["intersections"] += summarize_intersection(
                 all_scores,
@@ -306,7 +306,7 @@ def _find_pairs(
     ids: Collection[str],
     metric: str,
 ) -> list[tuple[str, str, bool]]:
-    """Return who is compared, and whether the second is the best baseline of the first."""
+    """Return the pairs to compare, and whether the second is the best baseline of the first."""
     baselines = [entrant.name for entrant in entrants if entrant.kind in ("baseline", "trivial")]
     pairs: dict[tuple[str, str], bool] = {}
     for entrant in entrants:
@@ -317,7 +317,7 @@ def _find_pairs(
             if best is not None:
                 pairs[entrant.name, best] = True
 
-    # Of the others, networks and foreign maps are compared: the entrants whose maps are kept.
+    # Then compare all pairs of networks and foreign maps: the entrants whose maps are kept.
     wanted = set(ids)
     scored_ids: dict[str, set[str]] = {entrant.name: set() for entrant in entrants}
     for row in scores:

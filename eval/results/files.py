@@ -3,7 +3,7 @@
 ``scores.parquet`` (table ``SCORES``): one row per (model, dataset, sample, protocol).
 
 - ``ciou adaptive_ciou median_ciou pointing confidence``: as in ``eval.scoring.score_maps.Scores``.
-  They are null unless ``status`` is ``ok``; a negative has a confidence alone.
+  They are null unless ``status`` is ``ok``; a negative has only a confidence.
 - ``status``: ``ok``, ``missing`` (there is no map for this sample of the test set) or ``failed``
   (the map cannot be scored). ``reason`` says why, and is null if the status is ``ok``.
 - ``is_positive``: False for a sample whose sound has no visible source (the negatives of extended
@@ -15,9 +15,10 @@
 
   - ``model kind dataset subset protocol seed``; ``kind`` is one of ``eval.entrants.entrant.KINDS``:
     model, external (maps of another system), baseline, untrained or trivial.
-  - ``method``, ``trained_on`` ("dataset/split") and ``num_trained_on`` samples, with which
-    published results are matched; null: none, or not known.
-  - ``n`` samples were scored of ``num_requested`` in the test set, which is ``coverage_percent``.
+  - ``method``, ``trained_on`` ("dataset/split") and ``num_trained_on`` (samples): these match a
+    result with published ones; null: none, or not known.
+  - ``n``: scored samples; ``num_requested``: samples of the test set; ``coverage_percent``: their
+    ratio in percent.
   - ``ids_sha256`` and ``requested_ids_sha256``: hashes of the scored and of the requested ids
     (sorted, one a line). Two results may be compared if their ``ids_sha256`` are equal.
   - ``selection``: how the checkpoint was chosen. ``leakage``: scored clips that are in the training
@@ -28,34 +29,33 @@
   - Test sets with negatives: ``average_precision max_f1 max_f1_as_published localization_accuracy
     num_negatives``; the other metrics are those of the positives.
   - Test sets with several sounds a picture: ``iiou iauc`` with their intervals, over the
-    ``num_pictures`` whose sounds all have a score.
+    ``num_pictures`` pictures for which all sounds have a score.
 
 - ``intersections``: the same objects, over the samples that all models of a dataset, subset and
   protocol have; models without any scored sample are left out.
 - ``breakdowns``: ``model dataset subset protocol by group n num_requested``, and each metric with
   its interval.
 - ``comparisons``: a paired bootstrap: ``first second dataset subset protocol metric difference low
-  high p_value n num_groups``. ``is_best_baseline``: the second is the baseline that the first, a
-  model, has to beat. ``seed_range``: how far apart runs lie that differ in the seed alone, of the
-  method ``seed_range_of``; null: no method has several seeds.
+  high p_value n num_groups``. ``is_best_baseline``: the first is a model, and the second is the
+  baseline that it has to beat. ``seed_range``: the range of runs that differ only in the seed, of
+  the method ``seed_range_of``; null: no method has several seeds.
 - ``ceilings``: one per (dataset, subset, protocol in use): ``dataset subset protocol n success_at
-  mean_ciou success_rate success_rate_at_30 auc``: the best that a map whose values all differ can
-  score on the positives.
+  mean_ciou success_rate success_rate_at_30 auc``: the highest score on the positives that a map
+  without equal values can have.
 - ``seeds``: one per (dataset, subset, protocol, method) with several seeds: ``models num_seeds``,
   and each metric as mean, ``<metric>_min`` and ``<metric>_max``.
 - ``negative_audio``: one per (model, dataset, subset): ``model kind dataset subset n num_requested
-  num_groups num_seeds``; the ``threshold``, where it comes from (``threshold_on
-  num_threshold_samples``) and the third quartiles of which it is the largest
-  (``third_quartile_silence``, ``_noise``, ``_offscreen``); ``f_loc f_auc ciou_u auc_u`` and by kind
-  ``pia_ auc_n_ f_loc_ agreement_``, the printed ones with ``_low`` and ``_high``; the
-  distributions ``maxima_own``, ``maxima_silence``, ... over the bins of ``maxima_edges``. Without
-  clips of another class there is no ``offscreen``.
+  num_groups num_seeds``; the ``threshold``, its samples (``threshold_on num_threshold_samples``)
+  and the third quartiles, of which it is the largest (``third_quartile_silence``, ``_noise``,
+  ``_offscreen``); ``f_loc f_auc ciou_u auc_u`` and by kind ``pia_ auc_n_ f_loc_ agreement_``, the
+  printed ones with ``_low`` and ``_high``; the distributions ``maxima_own``, ``maxima_silence``,
+  ... over the bins of ``maxima_edges``. Without clips of another class there is no ``offscreen``.
 - ``further``: one per (model, dataset, subset, metric) of ``evaluate.further_metrics``: ``model
   kind dataset subset metric n num_requested`` and the fields of that metric
   (``eval.results.further_metrics``). ``note`` says where a threshold was chosen on the test set.
-- ``notes``: what a reader could overlook, a sentence each: ``model dataset problem num_samples
-  text``; ``problem`` is no_map (of foreign maps), not_finite, constant, seeds (a
-  difference that is no larger than what seeds do) or negative_audio (what was not scored).
+- ``notes``: a sentence for each thing that a reader could overlook: ``model dataset problem
+  num_samples text``; ``problem`` is no_map (of foreign maps), not_finite, constant, seeds (a
+  difference that is smaller than the range of seeds) or negative_audio (what was not scored).
 """
 
 import hashlib
@@ -121,7 +121,7 @@ def format_coverage(percent: float) -> str:
         percent: 0 to 100.
 
     Returns:
-        Text: "100.0" only if nothing is missing, "0.0" only if everything is.
+        Text: "100.0" only if no sample is missing, "0.0" only if all are.
     """
     if 0 < percent < 100:
         percent = min(max(percent, 0.1), 99.9)
@@ -200,7 +200,7 @@ def read_results(reports_dir: Path | str) -> dict[str, list[dict[str, Any]]]:
             f'{path}: has no list "results"; run `dvc repro evaluate` to write it again'
         )
 
-    # Older files do not say what each model is, and the tables are ordered by it.
+    # Older files do not have the kind of each model, which orders the tables.
     for name in ("results", "intersections"):
         for row in content.get(name, []):
             if "kind" not in row:

@@ -1,4 +1,4 @@
-"""Metrics that are no mean of one value a sample, or need more than one map a sample.
+"""Compute metrics that are not means over samples, or that need several maps of a sample.
 
 ``METRICS_OF`` names them: ``evaluate.further_metrics`` in params.yaml, ``--metric`` of
 ``eval.score``.
@@ -8,8 +8,8 @@
 - ``sources``: CAP, PIAP and IoU of several sources (NoPrior, AVGN);
 - ``retrieval``: R@k of sounds and frames, from pooled features.
 
-The first two take probabilities. Maps with values outside of 0..1 are normalized to 0..1 one by
-one, and the row says so (``map_scale``).
+The first two take probabilities. If any map of a model has a value outside of 0..1, each map is
+normalized to 0..1, and the row says so (``map_scale``).
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -71,7 +71,7 @@ def compute_further(
     test_sets: Mapping[str, Collection[str]],
     metrics: Iterable[str],
 ) -> list[Row]:
-    """Compute metrics of one model on each test set that has what they need.
+    """Compute metrics of one model on each test set that has the inputs for them.
 
     Args:
         model_maps: maps, and perhaps maps of sources and features, of samples of one dataset.
@@ -174,7 +174,7 @@ def _score_sources(
         truths = _make_source_truths(facts[name], boxes_of[name], is_stacked=is_stacked)
         maps = _read_source_maps(model_maps, position_of[name], num_sources=len(truths))
         if not maps:
-            # As NoPrior counts: a missing map is a miss.
+            # As in NoPrior, a missing map counts as a miss.
             ious += [0.0] * len(truths)
             precisions += [0.0] * len(truths)
             piaps.append(0.0)
@@ -198,7 +198,7 @@ def _score_sources(
         "iou_at_30": success_rate(found, at=0.3),
         "iou_at_50": success_rate(found, at=0.5),
         "auc": auc(found),
-        # AVGN's code swaps truth and prediction: to be compared with that paper alone.
+        # AVGN's code swaps truth and prediction. Compare this value only with that paper.
         "piap_swapped_as_published": float(np.mean(swapped)) if swapped else None,
     }
 
@@ -212,7 +212,7 @@ def _compute_swapped(maps: Sequence[np.ndarray], truths: np.ndarray) -> float:
 def _make_source_truths(
     attributes: Mapping[str, str], boxes: Sequence[Sequence[float]], *, is_stacked: bool
 ) -> np.ndarray:
-    """Return bool ``(number of sources, 224, 224)``; of stacked pictures each in its own half."""
+    """Return bool ``(number of sources, 224, 224)``; in stacked pictures, each in its half."""
     sources = [int(word) for word in attributes[SOURCES_ATTRIBUTE].split()]
     truths = np.zeros((max(sources) + 1, GRID, GRID), bool)
     for source, box in zip(sources, boxes, strict=True):
@@ -229,7 +229,7 @@ def _make_source_truths(
 def _read_source_maps(
     model_maps: ModelMaps, position: int, *, num_sources: int
 ) -> list[np.ndarray]:
-    # A model with one map finds one source at most.
+    # A model with one map finds at most one source.
     if model_maps.source_maps is None:
         return keep_finite(np.asarray(model_maps.maps[position])[None])
     return keep_finite(model_maps.source_maps[position])[:num_sources]

@@ -1,4 +1,4 @@
-"""Keep the maps of an entrant for the page, and say which of them are odd."""
+"""Keep the maps of an entrant for the page, and find those that look wrong."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +15,10 @@ _NUM_NAMED = 5  # ids in a sentence
 
 
 def keep_maps(path: Path, entrant: Entrant, sample_ids: Sequence[str], maps: Maps) -> None:
-    """Write the maps of an entrant; without any there is no file, also none of an earlier run.
+    """Write the maps of an entrant; without maps, remove the file of an earlier run.
 
-    Maps of other systems can be large, and of several sizes: what is kept of them is small, for
-    looking only. They are scored as they are.
+    Maps of other systems can be large and have different sizes. They are scored as they are, but
+    only small copies are kept, to look at.
 
     Args:
         path: of the ``.npz`` file.
@@ -45,7 +45,7 @@ def _shrink(maps: Maps) -> Maps:
 def find_problems(
     entrant: Entrant, dataset: str, tested_ids: Sequence[str], sample_ids: Sequence[str], maps: Maps
 ) -> list[dict[str, Any]]:
-    """Find samples without a usable map, and maps that say the same of every place.
+    """Find samples without a usable map, and maps that are constant.
 
     Args:
         entrant: whose maps they are.
@@ -69,7 +69,7 @@ def find_problems(
         "not_finite": ("has a value that is not finite, and is not scored", not_finite),
         "constant": ("has one value everywhere, so that it marks the whole frame", constant),
     }
-    # What our own entrants lack is named by the features that they read.
+    # For our own entrants, the features that they read already tell what is missing.
     if entrant.own_ids is not None:
         absent = [sample_id for sample_id in tested_ids if sample_id not in entrant.own_ids]
         found = {"no_map": ("is missing, and counts as not scored", absent), **found}

@@ -22,7 +22,7 @@ def evaluate_model(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Evaluate the maps of one model on every test set under every protocol.
 
-    Samples that are in no test set need no map; if they have one, it is neither read nor scored.
+    Samples that are in no test set need no map. If they have one, it is not read.
 
     Args:
         model_maps: maps of samples of one dataset.
@@ -41,7 +41,8 @@ def evaluate_model(
     """
     all_ids = samples["sample_id"].to_pylist()
     num_maps = len(model_maps.maps)
-    # Compare with the whole dataset: maps outside of the test sets are allowed, unknown ids not.
+    # Check ids with the whole dataset: maps outside of the test sets are allowed, unknown ids are
+    # not.
     check_ids(model_maps.sample_ids, num_maps=num_maps, known_ids=set(all_ids))
 
     tested = set().union(*test_sets.values())
@@ -50,7 +51,7 @@ def evaluate_model(
 
     group_of, picture_of = find_groups(samples, video_of), find_pictures(samples)
 
-    # Test sets overlap, so each sample is scored once, whatever test sets it is in.
+    # Test sets overlap, so score each sample once for all of its test sets.
     scores, results = [], []
     rows_by_protocol = score_model(
         model_maps.keep_only(tested), tested_samples, protocols=protocols

@@ -1,4 +1,4 @@
-"""Scores of a model's maps: one row for every sample that is tested, under every protocol.
+"""Score a model's maps: one row for every tested sample under every protocol.
 
 No sample is lost silently: a test set is its list of ids, and each id gets a row with a status. It
 is ``ok``, ``missing`` (there is no map) or ``failed`` (the map cannot be scored).
@@ -27,7 +27,7 @@ from pipeline.datasets.dataset import load
 
 @dataclass(frozen=True)
 class ModelMaps:
-    """The maps of one model on one dataset, and what a reader must know of the model."""
+    """The maps of one model on one dataset, and facts about the model for the tables."""
 
     model: str
     dataset: str
@@ -47,13 +47,13 @@ class ModelMaps:
     method: str | None = None
     trained_on: str | None = None
     num_trained_on: int | None = None
-    # Of systems that tell sources apart, (k, h, w) a sample; ``maps`` are then their sums.
+    # Of systems with a map for each source: (k, h, w) a sample; then ``maps`` are their sums.
     source_maps: Maps | None = None
     # Features of frames and sounds of given samples, (n, c) each; None: none to compare.
     embed_pairs: Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]] | None = None
 
     def keep_only(self, sample_ids: Collection[str]) -> ModelMaps:
-        """Return the maps of these samples alone, without computing any map."""
+        """Return the maps of these samples only, without computing any map."""
         wanted = set(sample_ids)
         positions = [i for i, name in enumerate(self.sample_ids) if name in wanted]
         return dataclasses.replace(
@@ -120,8 +120,8 @@ def score_model(
         with_confidence: compute the confidence also where no sample is a negative.
 
     Returns:
-        For each protocol, a row of the table SCORES for every sample. A sample without boxes that
-        is no negative cannot be scored: it is ``missing``, with the reason ``no_ground_truth``.
+        For each protocol, a row of the table SCORES for every sample. A positive without boxes
+        cannot be scored: it is ``missing``, with the reason ``no_ground_truth``.
 
     Raises:
         DataError: ids and maps do not fit (see ``check_ids``), or a map has another shape.
@@ -184,7 +184,7 @@ def _read_map(
     except NoMapError as error:
         return None, "missing", str(error)
 
-    # A wrong shape concerns the whole file, values that are not finite only this sample.
+    # A wrong shape is an error of the whole file. Values that are not finite fail only this sample.
     if lowres_map.ndim != 2 or 0 in lowres_map.shape:
         raise DataError(
             f"the map of {sample_id} has shape {lowres_map.shape}, expected (height, width)"
@@ -203,7 +203,7 @@ def _score_sample(
     is_absolute: bool,
     with_confidence: bool,
 ) -> dict[str, float | None]:
-    """Return the columns of scores; a negative (``truth`` None) has a confidence alone."""
+    """Return the columns of scores; a negative (``truth`` None) has only a confidence."""
     scores = score_maps(
         [lowres_map],
         [truth],

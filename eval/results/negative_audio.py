@@ -1,7 +1,7 @@
 """Negative audio for whole test sets: is a model silent when nothing in the frame sounds?
 
-``eval.scoring.negative_audio`` says what the scores are. Each model has one threshold, which is
-found on samples that no test set has.
+``eval.scoring.negative_audio`` defines the scores. Each model has one threshold. It is found on
+samples that are in no test set.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -61,7 +61,7 @@ class NegativeAudioParameters:
 
 @dataclass(frozen=True)
 class SoundData:
-    """One dataset: its table SAMPLES, its open features, and what its clips come from."""
+    """One dataset: its table SAMPLES, its open features, and the videos of its samples."""
 
     name: str
     samples: pa.Table
@@ -83,7 +83,7 @@ def evaluate_negative_audio(
     Args:
         entrants: of the evaluation; those without ``compare_sounds``, and untrained networks, are
             left out.
-        datasets: all datasets, the one of the training first.
+        datasets: all datasets; the training dataset comes first.
         parameters: which test sets, and where the threshold comes from.
         num_resamples: of the intervals.
         maps_root_dir: raw similarities go to ``<dataset>/similarities/<model>_<subset>.npz``.
@@ -138,7 +138,7 @@ def _find_threshold_source(
 ) -> tuple[SoundData | None, str]:
     """Return the dataset of the threshold, or why there is none.
 
-    It is the test set's own dataset, or else the first one, of the training.
+    It is the test set's own dataset, or else the first one, on which the model was trained.
     """
     if subset not in data.test_sets:
         return None, f"{subset} is left out, since evaluate.subsets.{data.name} does not have it"
@@ -188,7 +188,7 @@ def _find_threshold(
     if not ids:
         return None
 
-    # Evenly over the split, the same ones in each run.
+    # Choose samples evenly over the split, the same in each run.
     places = np.linspace(0, len(ids) - 1, min(len(ids), parameters.num_threshold_samples))
     chosen = [sorted(ids)[int(place)] for place in places]
     sounds, maps = _compare(entrant, data, chosen, pool_ids=ids, num_seeds=parameters.num_seeds)
@@ -310,7 +310,7 @@ def measure(
         for row in range(1, len(sounds)):
             marked = upsample(maps[row, column], how=_UPSAMPLING) > limit
             pia[row, column] = marked.mean()
-            # Where both are empty they agree.
+            # Two empty masks agree.
             agrees = not own.any() and not marked.any()
             agreement[row, column] = 1.0 if agrees else compute_iou(own, marked)
 
@@ -327,7 +327,7 @@ def measure(
 def summarize(
     values: NegativeAudioValues, *, groups: Sequence[str], num_resamples: int
 ) -> dict[str, float]:
-    """Return the scores, and the ends of the intervals of those that are printed first.
+    """Return the scores, and the ends of the intervals of the printed scores.
 
     Args:
         values: of ``measure``.
@@ -344,7 +344,7 @@ def summarize(
         found[f"f_loc_{kind}"] = scores.f_loc_of[kind]
         found[f"agreement_{kind}"] = scores.agreement[kind]
 
-    # One value a sample: the mean over its seeds. The F scores are computed of each resample.
+    # One value a sample: the mean over its seeds. The F scores are computed for each resample.
     columns = [values.ious, auc_contributions(values.ious)]
     columns += [values.pia[kind].mean(axis=0) for kind in kinds]
     columns += [auc_n_contributions(values.pia[kind]).mean(axis=0) for kind in kinds]
@@ -393,7 +393,7 @@ def _keep_similarities(
 
 
 def describe(row: Mapping[str, Any]) -> str:
-    """Return the sentence that ``evaluate`` prints of one model on one test set."""
+    """Return the sentence that ``evaluate`` prints about one model on one test set."""
     shares = ", ".join(
         f"{kind} {row[f'pia_{kind}']:.3f}" for kind in NEGATIVES if f"pia_{kind}" in row
     )

@@ -1,4 +1,4 @@
-"""What seeds do: runs that differ in the seed alone, and differences that are no larger."""
+"""Summarize runs that differ only in the seed, and compare differences with their range."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ def summarize_seeds(
 
     Args:
         results: objects of the list ``results``, of one dataset.
-        entrants: those of the evaluation; runs with one ``recipe`` differ in the seed alone.
+        entrants: those of the evaluation; runs with the same ``recipe`` differ only in the seed.
 
     Returns:
         Objects of the list ``seeds`` (see ``eval.results.files``), for each recipe that has
@@ -50,10 +50,11 @@ def _summarize(key: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[st
 def add_seed_ranges(
     comparisons: Iterable[dict[str, Any]], seeds: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Add to each comparison how far apart seeds lie, and say which differences are no larger.
+    """Add the range of seeds to each comparison, and say which differences are smaller.
 
-    ``seed_range`` is the largest range of the compared methods' own seeds; where they have one seed
-    each, that of any method of the test set; null where nothing has several.
+    ``seed_range`` is the largest range over the seeds of the compared methods. If these have one
+    seed each, it is the largest range of any method of the test set. If no method has several
+    seeds, it is null.
 
     Args:
         comparisons: of the list ``comparisons``; each gets ``seed_range`` and ``seed_range_of``.
@@ -61,7 +62,7 @@ def add_seed_ranges(
 
     Returns:
         Objects of the list ``notes``: differences that are clear for these weights, but smaller
-        than what seeds do.
+        than the range of seeds.
     """
     notes = []
     for row in comparisons:

@@ -1,4 +1,4 @@
-"""From the scores of many samples to one result: metrics, their intervals, and what is missing."""
+"""Turn the scores of many samples into one result: metrics, their intervals, missing samples."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from eval.scoring.protocols import get_protocol
 
 
 class About(Protocol):
-    """What a reader must know of a model: fields of ``Entrant`` and of ``ModelMaps``."""
+    """Facts about a model for the tables: fields of ``Entrant`` and of ``ModelMaps``."""
 
     @property
     def kind(self) -> Kind: ...
@@ -61,7 +61,7 @@ def summarize(
         about: what the model is.
         leakage: scored clips that are in the training data; None: not known.
         group_of: sample id -> what it is resampled with (see ``find_groups``).
-        picture_of: sample id -> the picture that it shares with other sounds, where it has one.
+        picture_of: sample id -> the picture that it shares with other sounds, if it has one.
         num_resamples: for the intervals.
 
     Returns:
@@ -106,7 +106,7 @@ def summarize(
 
     result["num_groups"] = len(set(_find_groups_of(positives, group_of)))
     result |= compute_metrics(positives, group_of=group_of, num_resamples=num_resamples)
-    # Also where no negative was scored: `num_negatives` then says so.
+    # Also if no negative was scored: then `num_negatives` says so.
     if any(not row["is_positive"] for row in rows):
         result["num_negatives"] = len(scored) - len(positives)
         result |= _compute_metrics_with_negatives(scored)
@@ -156,7 +156,7 @@ def find_pictures(samples: pa.Table) -> dict[str, str]:
 
 
 def find_groups(samples: pa.Table, video_of: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return what each sample is resampled with: frames of one video are not independent.
+    """Return the group of each sample: frames of one video are drawn together.
 
     Args:
         samples: table SAMPLES.

@@ -21,7 +21,7 @@ _ADVICE = (
 
 
 class CollapseDetector:
-    """Raise ``RunError`` when a run went wrong; in all processes together.
+    """Raise ``RunError`` in all processes when a run went wrong.
 
     Args:
         name: of the method, for messages.
@@ -41,7 +41,7 @@ class CollapseDetector:
             )
 
     def check_score(self, score: float, *, epoch: int) -> None:
-        """Fail when a selection score is not finite: no epoch would ever be better or worse."""
+        """Fail when a selection score is not finite, because it cannot be compared."""
         if not math.isfinite(score):
             raise RunError(
                 f"{self._name}: the selection score is not finite ({score}) at epoch {epoch}; "
@@ -51,15 +51,15 @@ class CollapseDetector:
     def check_weights(self, weights: Mapping[str, torch.Tensor], *, epoch: int) -> None:
         """Fail when weights that are about to be kept are not finite.
 
-        The last step of an epoch can spoil them, and no loss of that epoch shows it.
+        The last step of an epoch can make them so, and no loss of that epoch shows it.
         """
-        # One check of all weights, so that a GPU is waited for once.
+        # Check all weights at once, so that this waits for a GPU only once.
         floats = [values for values in weights.values() if values.is_floating_point()]
         are_finite = torch.stack([values.isfinite().all() for values in floats]).all()
         if bool(average_over_processes(are_finite.float()) == 1):
             return
 
-        # Another process can have the broken weights; then this one has none to name.
+        # If only another process has the broken weights, this process has none to name.
         broken = [name for name, values in weights.items() if not values.isfinite().all()]
         example = f", first {broken[0]}" if broken else ""
         raise RunError(
@@ -68,7 +68,7 @@ class CollapseDetector:
         )
 
     def check_epoch(self, statistics: EpochStatistics, *, epoch: int, step: int) -> None:
-        """Fail when an epoch is not finite, or when the network has stopped to learn."""
+        """Fail when an epoch is not finite, or when the network does not learn any more."""
         self.check_step(statistics, epoch=epoch, step=step)
         loss = float(statistics.compute_mean_loss())
         spread = float(statistics.compute_mean_spread())

@@ -21,7 +21,7 @@ from train.models.training_parameters import HardwareParameters, TrainingParamet
 
 _WORKERS_PER_GPU = 8
 _NARROWEST_CHANNELS_LAST = 8
-# What Lightning sets when it starts further processes, and what they inherit from this one.
+# Variables that Lightning sets for the processes that it starts, or that these inherit.
 _LAUNCH_VARIABLES = (
     "MASTER_ADDR",
     "MASTER_PORT",
@@ -47,9 +47,9 @@ class TrainerPlan:
     is_compiled: bool
 
     def list_deciding_settings(self) -> dict[str, Any]:
-        """Return what changes the losses of a run, if only by the order of sums.
+        """Return the settings that change the losses of a run, even if only by rounding.
 
-        On a GPU the CPU's threads compute nothing.
+        On a GPU the number of CPU threads is not among them.
         """
         return {
             "accelerator": self.options["accelerator"],
@@ -112,7 +112,7 @@ def plan_trainer(
         "devices": num_devices,
         "num_nodes": hardware.num_nodes,
         "strategy": "ddp" if num_processes > 1 else "auto",
-        # Lightning would guess, and take the variables of an sbatch script for those of srun.
+        # Without it, Lightning would guess, and confuse an sbatch script with srun.
         "plugins": [make_cluster_environment(launch)],
         # how
         "precision": _LIGHTNING_PRECISIONS[precision],
@@ -121,7 +121,7 @@ def plan_trainer(
         "gradient_clip_val": parameters.gradient_clip or None,
         "deterministic": hardware.is_deterministic,
         "benchmark": not hardware.is_deterministic,
-        # BatchLoader, StateSaver and StepBar do what is switched off here.
+        # BatchLoader, StateSaver and StepBar replace what is switched off here.
         "use_distributed_sampler": False,
         "enable_checkpointing": False,
         "enable_progress_bar": False,
@@ -140,9 +140,9 @@ def plan_trainer(
 
 
 def count_devices(hardware: HardwareParameters, *, is_cuda: bool) -> int:
-    """Return the number of training processes on this machine, if a launcher has not started them.
+    """Return the number of training processes on this machine, if no launcher started them.
 
-    Unless ``hardware.devices`` says it: one for each GPU, or one on a CPU.
+    It is ``hardware.devices``, or else one for each GPU, or one on a CPU.
     """
     return hardware.devices or (torch.cuda.device_count() if is_cuda else 1)
 
@@ -164,7 +164,7 @@ def _count_processes_here(hardware: HardwareParameters, launch: Launch, *, is_cu
 def _require_planned_number(
     hardware: HardwareParameters, launch: Launch, *, num_devices: int
 ) -> None:
-    """Fail unless the processes that were started, with those to come, are the planned ones."""
+    """Fail unless the started processes and those still to start are as many as planned."""
     num_nodes, planned = hardware.num_nodes, num_devices * hardware.num_nodes
     plan = f"hardware plans {planned} (devices {num_devices} x num_nodes {num_nodes})"
 
@@ -193,12 +193,12 @@ def _require_planned_number(
 def _count_threads(hardware: HardwareParameters, num_devices: int) -> int:
     """Return the number of torch's threads in each process.
 
-    Unless ``hardware.num_threads`` says it: torch's choice, shared by the processes here.
+    It is ``hardware.num_threads``, or else torch's choice, divided by the processes here.
     """
     if hardware.num_threads:
         return hardware.num_threads
 
-    # Whoever sets this variable means one process. Processes that Lightning starts inherit it.
+    # This variable is a number for one process. Processes that Lightning starts inherit it.
     is_per_process = bool(os.environ.get("OMP_NUM_THREADS"))
     return max(1, torch.get_num_threads() // (1 if is_per_process else num_devices))
 
@@ -216,7 +216,7 @@ def _is_channels_last(parameters: TrainingParameters, hardware: HardwareParamete
 def count_workers(hardware: HardwareParameters, *, is_cuda: bool) -> int:
     """Return the number of loader processes of each training process.
 
-    Unless ``hardware.num_workers`` says it: none on a CPU, up to eight for each GPU. All training
+    It is ``hardware.num_workers``, or else none on a CPU and up to eight for each GPU. All training
     processes together never have more loader processes than there are cores.
     """
     if hardware.num_workers >= 0:

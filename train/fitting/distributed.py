@@ -51,8 +51,8 @@ def require_agreement(facts: Mapping[str, Any], *, what: str) -> None:
 def is_waiting_step(trainer: lightning.Trainer, batch_index: int) -> bool:
     """Return whether callbacks may wait for the GPU and the other processes after this batch.
 
-    On a single CPU process there is nothing to wait for. Elsewhere a wait costs time, so callbacks
-    do it only after every 50th batch.
+    A single CPU process has nothing to wait for. In all other cases a wait costs time, so callbacks
+    wait only after every 50th batch.
     """
     is_free = trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu"
     return is_free or (batch_index + 1) % _STEPS_BETWEEN_WAITS == 0
@@ -62,7 +62,7 @@ def gather_embeddings(embeddings: dict[str, torch.Tensor]) -> dict[str, torch.Te
     """Collect the embeddings of all processes, in the order of their ranks.
 
     Gradients flow back to each process's own part. Every process computes the whole loss, and DDP
-    takes the mean of their gradients; that is the gradient of the same loss in one process.
+    takes the mean of their gradients. That equals the gradient of this loss in one process.
 
     Args:
         embeddings: name -> (n, ...). When training, n is the same in all processes.
@@ -78,7 +78,7 @@ def gather_embeddings(embeddings: dict[str, torch.Tensor]) -> dict[str, torch.Te
 
 
 def _gather_uneven(embeddings: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Gather in validation, where processes may hold different numbers of samples."""
+    """Gather in validation, where processes may have different numbers of samples."""
     # Tell each other how many samples there are.
     own = next(iter(embeddings.values()))
     received = [
@@ -183,7 +183,7 @@ def compute_global_moments(values: torch.Tensor) -> tuple[torch.Tensor, torch.Te
 
 
 def share_randomness(model: nn.Module) -> None:
-    """Let each sample get the random numbers that it has in one process with the whole batch.
+    """Give each sample the random numbers that it would get in one process with the whole batch.
 
     This changes stochastic depth and ``SampleDraws``.
 

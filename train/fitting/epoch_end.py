@@ -1,4 +1,4 @@
-"""Do what has to be done at the end of an epoch: check, score, keep the best weights, log, stop."""
+"""Finish each epoch: check and score it, keep the best weights, log, stop early."""
 
 import time
 from typing import Any
@@ -48,8 +48,8 @@ class EpochEnd(lightning.Callback):
         self.num_epochs = 0
         self.is_stopped_early = False
 
-        # What the learning rate and early stopping watch: the highest value so far, and epochs in a
-        # row that were not better; a plateau starts the second count again.
+        # For the learning rate and early stopping: the highest value so far, and the number of
+        # epochs in a row that were not better. A plateau starts the second count again.
         self._highest = float("-inf")
         self._num_worse = self._num_worse_for_plateau = 0
         self._resumed_rows: list[dict[str, float]] = []
@@ -57,7 +57,7 @@ class EpochEnd(lightning.Callback):
         self._training_end: float | None = None
 
     def on_train_start(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
-        """Begin the history, with the epochs that a resumed run has behind it."""
+        """Begin the history, with the finished epochs of a resumed run."""
         if trainer.is_global_zero:
             self.history.open(self._resumed_rows)
         else:
@@ -105,11 +105,11 @@ class EpochEnd(lightning.Callback):
             self._detector.check_weights(weights, epoch=epoch)
             self.best.keep(weights, epoch=epoch, score=score)
 
-        # Where callbacks of the user look.
+        # For callbacks of the user.
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in row.items()})
 
-        # The first process writes files and lines; the others only remember the rows, so that
-        # all have the same state.
+        # The first process writes files and lines. The others only keep the rows, so that all have
+        # the same state.
         self.num_epochs = epoch + 1
         if trainer.is_global_zero:
             self.history.append(row)
@@ -148,14 +148,14 @@ class EpochEnd(lightning.Callback):
         return row
 
     def _watch(self, score: float, row: dict[str, float]) -> float:
-        """Return what tells whether an epoch is better; larger is better."""
+        """Return the value by which epochs are compared here; larger is better."""
         if self._score is not None:
             return score
-        # The number of the epoch, which makes the last one the best, always rises.
+        # With ``last`` the score is the number of the epoch, so use the validation loss.
         return -row.get("val_loss", -score)
 
     def _adapt(self, trainer: lightning.Trainer, module: TrainingModule, *, watched: float) -> None:
-        """Lower the learning rate on a plateau; stop when no epoch has been better for long."""
+        """Lower the learning rate on a plateau; stop when no epoch was better for a long time."""
         p = self._parameters
         is_better = watched > self._highest + SMALLEST_GAIN
         self._highest = max(self._highest, watched)

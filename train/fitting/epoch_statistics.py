@@ -10,7 +10,7 @@ from train.fitting.distributed import count_processes, sum_over_processes
 class EpochStatistics:
     """Mean loss and mean spread of the sound embeddings of an epoch, over all processes.
 
-    A batch counts by its samples, so that a small last one does not weigh as much as a whole one.
+    Each batch is weighted by its number of samples, because the last one can be smaller.
     Spread is 1 - |mean unit embedding|^2 of a batch: 0 when all embeddings are equal. The sums stay
     on the device and are read once an epoch, so that no step waits for them.
     """
@@ -24,7 +24,7 @@ class EpochStatistics:
     def reset(self) -> None:
         """Begin a new epoch.
 
-        Lightning does not call this for an epoch that a resumed run enters in its middle.
+        Lightning does not call this if a resumed run begins in the middle of an epoch.
         """
         self._sums = None
         self.num_batches = 0
@@ -60,7 +60,7 @@ class EpochStatistics:
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint; all processes must call this together.
 
-        Only the first process writes it, and all load it, so it is their mean.
+        The first process writes the state and all processes load it, so it is their mean.
         """
         sums = None
         if self._sums is not None:

@@ -126,9 +126,9 @@ def fit(
 
     Raises:
         ParameterError: the parameters do not fit the samples or the hardware.
-        DataError: two sets share a video, a feature is not cached, or too few samples are.
+        DataError: two sets share a video, a feature is not cached, or too few samples are cached.
         RunError: the run went wrong (a value is not finite, or nothing is learned). The best
-            weights before that are published all the same, and ``run.json`` says why it stopped.
+            weights until then are still published, and ``run.json`` says why the run stopped.
     """
     hardware = hardware or HardwareParameters()
     monitoring = monitoring or MonitoringParameters()
@@ -173,7 +173,7 @@ def fit(
 
         outcome = _run(trainer, module, loaders, folders.state_path, fingerprint)
 
-        # Publish also what a run that went wrong has reached.
+        # Publish the best weights also if the run went wrong.
         result = _summarize(parameters, folders, sources, epoch_end, trainer)
         if trainer.is_global_zero:
             selected_by = name_selection_score(parameters, score_maps)
@@ -187,7 +187,7 @@ def fit(
 
 
 def _require_world_size(trainer: lightning.Trainer, plan: TrainerPlan) -> None:
-    """Fail when the loaders would hand out parts of batches that no process trains on."""
+    """Fail if some parts of a batch would go to no process."""
     if trainer.world_size != plan.num_processes:
         raise ParameterError(
             f"{plan.num_processes} training processes are planned, but Lightning would run "
@@ -231,7 +231,7 @@ def _use_neighbours(
     *,
     is_quiet: bool,
 ) -> None:
-    """Find the nearest clips of each training sample, which its batches then have, too."""
+    """Find the nearest clips of each training sample, and add them to its batches."""
     values = as_mapping(parameters)
     neighbours = obtain_neighbours(
         NeighbourParameters(
@@ -270,7 +270,7 @@ def _make_loaders(
     if len(sources.selection) == 0:
         return _Loaders(train, None)
 
-    # A process that keeps its embeddings to itself needs a negative of its own.
+    # A process that does not share embeddings needs a negative in its own part.
     smallest_part = 1 if parameters.negatives == "gathered" else 2
     return _Loaders(train, BatchLoader(sources.selection, smallest_part=smallest_part, **options))
 
@@ -282,7 +282,7 @@ def _run(
     state_path: Path,
     fingerprint: str,
 ) -> _Outcome:
-    """Train, from the state of a killed run if there is one."""
+    """Train, and begin with the state of a killed run if there is one."""
     device = trainer.strategy.root_device
 
     # A process that was killed while it wrote its state has left a temporary file.

@@ -27,7 +27,7 @@ class History:
 
     Args:
         log_dir: folder of DVCLive's files; None writes none.
-        loggers: who else is told.
+        loggers: of Lightning; they get the same metrics.
     """
 
     def __init__(self, log_dir: Path | None, loggers: Sequence[Logger] = ()):
@@ -145,7 +145,7 @@ class StepBar(lightning.Callback):
 
 
 def _open_live(log_dir: Path) -> Any:
-    """Open DVCLive. Where it is not installed, say so and write empty curves."""
+    """Open DVCLive. If it is not installed, say so and write empty curves."""
     try:
         from dvclive import Live
     except ImportError:

@@ -1,4 +1,4 @@
-"""Find out which processes train together: who started them, how many there are, and which is this.
+"""Find out which processes train together: their launcher, their number, and the present one.
 
 | started by | how it is recognized |
 |---|---|
@@ -9,7 +9,7 @@
 | nobody (plain) | none of these: Lightning starts the further processes of this machine |
 
 An ``sbatch`` script is plain. SLURM sets most of its variables there, too, but it starts the script
-once, however many tasks the job has. The same holds for ``srun`` with one task.
+only once, even if the job has many tasks. The same holds for ``srun`` with one task.
 """
 
 import datetime
@@ -43,7 +43,7 @@ _OTHER_LAUNCHERS = {
     "PMI_SIZE": "mpiexec",
     "JSM_NAMESPACE_SIZE": "jsrun",
 }
-# What processes need that something like torchrun starts.
+# The variables that every process needs if something like torchrun starts it.
 _BY_HAND = ("WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _FIRST = (None, "", "0")  # ranks of a first process
 _LOCALHOST = "127.0.0.1"
@@ -75,12 +75,12 @@ class Launch:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes what all compute together."""
+        """Whether this process writes the results of all processes."""
         return self.rank == 0 and self.local_rank == 0 and self.node_rank == 0
 
     @property
     def is_whole(self) -> bool:
-        """Whether all processes were started; else Lightning starts the others."""
+        """Whether all processes were started. If not, Lightning starts the others."""
         return self.launcher != "plain"
 
 
@@ -96,7 +96,7 @@ def find_launch(environment: Mapping[str, str]) -> Launch:
     Raises:
         ParameterError: they contradict each other, or are of a launcher that is not known here.
     """
-    # Lightning sets its variables beside those that torchrun or SLURM have set for its parent.
+    # Check Lightning first: its processes also inherit the variables of torchrun or SLURM.
     if CHILD_VARIABLE in environment:
         return _read_lightning(environment)
     if "TORCHELASTIC_RUN_ID" in environment:
@@ -133,7 +133,7 @@ def _count_tasks(environment: Mapping[str, str]) -> int:
     if not is_task and _read_number(environment, "SLURM_PROCID", default=0) == 0:
         return 1
 
-    # The variables of the job can be about more tasks than those of the step.
+    # Variables of the job can count more tasks than those of the step.
     for name in ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_NPROCS"):
         if name in environment:
             return _read_number(environment, name)
@@ -226,7 +226,7 @@ def _read_plain(environment: Mapping[str, str]) -> Launch:
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
-    """Refuse a process that is one of several, when it is not clear which one."""
+    """Refuse a process that is one of several if its rank is not known."""
     for name, launcher in _OTHER_LAUNCHERS.items():
         if _read_number(environment, name, default=1) > 1:
             raise ParameterError(
@@ -234,7 +234,7 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
                 "not support; use torchrun or srun, or start it once"
             )
 
-    # An earlier training of this process may have left variables of a first process.
+    # An earlier training in this process may have left the variables of a first process.
     names = [name for name in ("RANK", "LOCAL_RANK") if environment.get(name) not in _FIRST]
     if _read_number(environment, "WORLD_SIZE", default=1) > 1:
         names.append("WORLD_SIZE")
@@ -325,14 +325,14 @@ class _StartedProcesses(ClusterEnvironment):
 def share_decision(launch: Launch, decision: bool | None, *, num_starts: int, key: str) -> bool:
     """Let the first process decide for all that were started with it.
 
-    Each process looking for itself is a race: one finds the run that another stage has just
-    finished, and the others wait for it in vain.
+    If each process decided by itself, one could find a run that another stage has just finished,
+    while the others begin to train and wait for it for ever.
 
     Args:
         launch: the processes.
         decision: of the first process; None in the others, which wait for it.
         num_starts: how many processes were started from outside.
-        key: of the decision; each is made once.
+        key: of the decision; each key is used once.
 
     Returns:
         The decision of the first process.

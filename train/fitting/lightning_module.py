@@ -93,7 +93,7 @@ class TrainingModule(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Set the learning rate, the random state and the epoch of this step."""
-        # Not at the start of an epoch: a run that resumes inside of one begins with a step.
+        # Do this before each step, because a run can resume in the middle of an epoch.
         self.model.set_epoch(self.current_epoch)
 
         # Stochastic depth draws from the global generator, which no state keeps. It is the same in

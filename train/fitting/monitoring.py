@@ -76,7 +76,7 @@ def _make_tensorboard(folder: Path, run: str) -> Logger:
 
 
 def _make_wandb(folder: Path, run: str) -> Logger:
-    # Nothing is sent: `wandb sync` does that, when somebody wants it.
+    # Nothing is sent now. A user can send the files with `wandb sync`.
     return loggers.WandbLogger(project=_PROJECT, name=run, save_dir=folder, offline=True)
 
 
@@ -87,7 +87,7 @@ _KNOWN_LOGGERS: dict[str, Callable[[Path, str], Logger]] = {
 
 
 def _find(key: str, name: str) -> Callable[..., Any]:
-    """Return what a dotted name stands for: a class, or a function."""
+    """Return the class or function that a dotted name stands for."""
     where = f"params: monitoring.{key} has {name!r}"
     module_name, _, attribute = name.rpartition(".")
     if not module_name:
@@ -98,7 +98,7 @@ def _find(key: str, name: str) -> Callable[..., Any]:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        # A package that the module itself needs is another matter.
+        # Another error: the module is there, but needs a package that is absent.
         if error.name is None or not module_name.startswith(error.name):
             raise
         raise ParameterError(f"{where}, but there is no module {error.name!r}") from None

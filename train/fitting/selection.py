@@ -26,7 +26,7 @@ class ScoreEpoch(Protocol):
 def name_selection_score(
     parameters: TrainingParameters, score_maps: ScoreMaps | None
 ) -> str | None:
-    """Return by which score epochs are compared; None where they are not."""
+    """Return the name of the score that compares epochs; None if they are not compared."""
     if parameters.select_on == "last":
         return None
     return "loss" if score_maps is None else parameters.select_by

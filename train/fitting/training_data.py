@@ -1,4 +1,4 @@
-"""Find the samples of a run and open what is cached of them."""
+"""Find the samples of a run and open their cached features."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ class TrainingData:
     def get_selection_ids(self, select_on: str) -> Sequence[str]:
         """Return the samples on which epochs are compared.
 
-        With ``last`` epochs are not compared; the validation loss is logged all the same.
+        With ``last`` epochs are not compared, but the validation loss is still logged.
         """
         return self.test_ids if select_on == "test" else self.val_ids
 
@@ -86,7 +86,7 @@ class Sources:
     def load_into_memory(
         self, *, limit_mb: int, device: torch.device, name: str, is_quiet: bool
     ) -> None:
-        """Keep in memory what fits, training data first.
+        """Load the sets that fit into memory, the training set first.
 
         Args:
             limit_mb: memory for both sets together; 0 loads nothing.
@@ -127,7 +127,7 @@ def open_sources(
         num_processes: that train together.
 
     Raises:
-        DataError: a feature is not cached, or too few samples are.
+        DataError: a feature is not cached, or too few samples are cached.
     """
     readers = open_readers(data.features_dirs, model.reads)
 
@@ -173,10 +173,10 @@ def _require_enough(
     reasons: Counter[str],
     num_processes: int,
 ) -> None:
-    """Fail unless every process has two samples of each set: one alone has no negative."""
+    """Fail unless every process has two samples of each set: one sample has no negative."""
     num_needed = 2 * num_processes
 
-    # The most frequent reasons tell what to do.
+    # Name the most frequent reasons, which say what to do.
     counts = [f"{count} {reason}" for reason, count in reasons.most_common(_NUM_REASONS)]
     left_out = f" (left out: {'; '.join(counts)})" if counts else ""
 

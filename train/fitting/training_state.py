@@ -23,7 +23,7 @@ _FINGERPRINT = "earshot_fingerprint"  # key in Lightning's checkpoint
 class StateSaver(lightning.Callback):
     """Save the state every ``checkpoint_every_seconds``, also inside an epoch.
 
-    Must come after the callbacks whose state belongs to the step or epoch that just ended.
+    It must come after the callbacks whose state changes at the end of a step or epoch.
 
     Args:
         path: of the state; replaced at each save.
@@ -61,7 +61,7 @@ class StateSaver(lightning.Callback):
         batch_index: int,
     ) -> None:
         """Save inside an epoch, between two optimizer steps."""
-        # A state has no gradients, so it is complete only where none are accumulated.
+        # A state holds no gradients. So save only when no gradients are accumulated.
         is_inside = batch_index + 1 < trainer.num_training_batches
         is_complete = (batch_index + 1) % self._parameters.accumulate == 0
         if is_inside and is_complete and is_waiting_step(trainer, batch_index):
@@ -115,7 +115,7 @@ def compute_fingerprint(
         num_processes: that train together.
         key: a hash of everything else, such as the cached features.
     """
-    # Samples in other shards are visited in another order, so a resumed epoch would not fit.
+    # Other shards give another order of the samples, so a resumed epoch would not fit.
     shards = sources.train.find_shards().tolist() if parameters.is_shuffled else None
     facts = [
         as_mapping(parameters),
