@@ -87,6 +87,20 @@ def install_with_pip(python_path: Path, requirements_path: Path) -> None:
     subprocess.run([python_path, "-m", "pip", "install", *options], check=True)
 
 
+def install_checkout(environment_dir: Path, checkout: Path) -> None:
+    """Make `earshot` a command of the environment, which runs the code of this checkout.
+
+    An environment outside of the checkout may serve several checkouts, so it gets no such command.
+    """
+    script_path = environment_dir / "bin" / "earshot"
+    if script_path.exists() or not environment_dir.resolve().is_relative_to(checkout.resolve()):
+        return
+    command = [environment_dir / "bin" / "python", "-m", "pip", "--disable-pip-version-check"]
+    # All that building needs is there: nothing is fetched.
+    options = ["-q", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*command, "install", *options, "-e", checkout], check=True)
+
+
 def has_pip(python_path: Path) -> bool:
     """Return whether there is an interpreter that has pip."""
     if not python_path.exists():
@@ -136,6 +150,7 @@ def main() -> None:
     environment_dir, requirements_path = map(Path, sys.argv[1:3])
     try:
         make_environment(environment_dir, requirements_path)
+        install_checkout(environment_dir, requirements_path.parent)
     except subprocess.CalledProcessError as error:
         command = " ".join(map(str, error.cmd))
         raise SystemExit(f"error: {command} failed with exit code {error.returncode}") from None

@@ -85,3 +85,33 @@ def test_scoring_names_the_file_in_the_way_and_works_without_it(python, workplac
 def test_importing_takes_no_time_before_it_is_used(python, tmp_path):
     program = "import earshot, sys; print(sorted({'numpy', 'torch', 'h5py'} & set(sys.modules)))"
     assert run(python, tmp_path, "-c", program).stdout.strip() == "[]"
+
+
+_EARSHOT = (
+    "import sys; from importlib.metadata import entry_points\n"
+    "(command,) = entry_points(group='console_scripts', name='earshot')\n"
+    "sys.exit(command.load()())"
+)
+
+
+def test_the_command_works_or_says_in_one_sentence_what_is_in_the_way(python, workplace):
+    done = run(python, workplace, "-c", _EARSHOT, "--help")
+    assert done.returncode == 0 and "localize" in done.stdout, done.stderr
+
+    # Outside of a checkout, and with a file of the user's own.
+    done = run(python, workplace, "-c", _EARSHOT, "status")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "params.yaml: not found; run from the root of a checkout" in done.stderr
+    done = run(python, workplace, "-c", _EARSHOT, "score", "maps.npz")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"eval.score is hidden by {workplace / 'eval.py'}" in done.stderr
+
+    (workplace / "eval.py").unlink()
+    done = run(python, workplace, "-c", _EARSHOT, "score", "maps.npz", "--dataset", "sample")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "maps.npz: not found" in done.stderr
+
+    # A checkout runs its own code.
+    done = run(python, ROOT, "-c", "import sys; sys.path.pop(0)\n" + _EARSHOT, "status")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"{ROOT} is a checkout, but this `earshot` runs the code of" in done.stderr

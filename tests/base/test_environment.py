@@ -89,3 +89,16 @@ def test_the_pinned_uv_is_in_the_requirements(environment, folder, monkeypatch):
     commands = record_commands(environment, monkeypatch)
     environment.make_environment(folder / ".venv", ROOT / "requirements.txt")
     assert "[uv==" in commands[1]
+
+
+def test_a_checkouts_own_environment_gets_its_command_once(environment, folder, monkeypatch):
+    commands = record_commands(environment, monkeypatch)
+    environment.install_checkout(folder / ".venv", folder)
+    assert len(commands) == 1 and commands[0].endswith(f"--no-index -e {folder}")
+    (folder / ".venv" / "bin" / "earshot").touch()
+    environment.install_checkout(folder / ".venv", folder)
+
+    # An environment elsewhere may serve several checkouts.
+    (folder / "checkout").mkdir()
+    environment.install_checkout(folder / "other", folder / "checkout")
+    assert len(commands) == 1
