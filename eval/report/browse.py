@@ -9,7 +9,8 @@ from earshot.errors import DataError, ParameterError
 from earshot.files import publish_text
 from eval.report.data.inputs import DatasetInputs, load_dataset
 from eval.report.data.sample_scores import SampleScores
-from eval.report.gallery.cards import CardMaker, view_form
+from eval.report.gallery.cards import CardMaker
+from eval.report.gallery.form import view_form, view_gallery_data
 from eval.report.page import render_gallery_page
 from pipeline.base.parameters import suggest
 from pipeline.base.project import Project
@@ -57,7 +58,7 @@ def write_browse_page(
     page = render_gallery_page(
         title=f"{len(cards)} samples of {place}",
         gallery=view_form(cards, ()),
-        gallery_data={"models": (), "samples": cards},
+        gallery_data=view_gallery_data(cards, ()),
     )
     publish_text(path, page)
     return f"{path}: {len(cards)} samples of {place}, {len(page) / 1e6:.1f} MB"

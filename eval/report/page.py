@@ -15,16 +15,18 @@ from eval.report.data.result_rows import ABSENT, format_count, format_counts, fo
 
 _TEMPLATES_DIR = Path(__file__).resolve().parent / "templates"
 
+# The name of a section, its title, and its title in the list of contents.
 SECTIONS = (
-    ("summary", "In short"),
-    ("availability", "What is there"),
-    ("results", "Results"),
-    ("protocols", "Protocols"),
-    ("curves", "Success over thresholds"),
-    ("breakdowns", "Breakdowns"),
-    ("training", "Training"),
-    ("gallery", "Gallery"),
-    ("run", "This run"),
+    ("summary", "Summary", "Summary"),
+    ("results", "Results", "Results"),
+    ("silence", "When nothing sounds", "Silence"),
+    ("curves", "Success rate by cIoU threshold", "Curves"),
+    ("breakdowns", "Breakdowns", "Breakdowns"),
+    ("gallery", "Gallery", "Gallery"),
+    ("training", "Training", "Training"),
+    ("availability", "Data", "Data"),
+    ("protocols", "Protocols", "Protocols"),
+    ("run", "This run", "This run"),
 )
 
 # Nothing is fetched from outside, whatever text ends up on the page. Scripts may be evaluated, for
@@ -47,7 +49,7 @@ def render_page(views: dict[str, object]) -> str:
         sections=SECTIONS,
         policy=_CONTENT_SECURITY_POLICY,
         css=_read_asset("page.css"),
-        script=_read_asset("page.js"),
+        script=_read_scripts(),
         **views,
     )
 
@@ -61,7 +63,7 @@ def render_gallery_page(*, title: str, gallery: object, gallery_data: object) ->
         gallery_data=gallery_data,
         policy=_CONTENT_SECURITY_POLICY,
         css=_read_asset("page.css"),
-        script=_read_asset("page.js"),
+        script=_read_scripts(),
     )
 
 
@@ -85,6 +87,7 @@ def _make_environment() -> Environment:
     # What the templates use besides the views.
     environment.filters |= {
         "breakable": make_breakable,
+        "code_marks": mark_code,
         "count": format_count,
         "counts": format_counts,
         "number": format_number,
@@ -99,6 +102,22 @@ def _make_environment() -> Environment:
 def make_breakable(text: str) -> Markup:
     """Return a name as HTML that a browser may break after each underscore."""
     return escape(text).replace("_", Markup("_<wbr>"))
+
+
+def mark_code(text: str) -> Markup:
+    """Return a sentence as HTML in which what stands between backticks is code."""
+    parts = text.split("`")
+    marked = [
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
+        for number, part in enumerate(parts)
+    ]
+    return Markup("").join(marked)
+
+
+def _read_scripts() -> Markup:
+    """Return the scripts of the page; each keeps its names to itself."""
+    names = ("charts.js", "printing.js", "gallery.js")
+    return Markup("\n").join(_read_asset(name) for name in names)
 
 
 def _read_asset(name: str) -> Markup:

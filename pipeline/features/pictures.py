@@ -13,6 +13,9 @@ import numpy as np
 from earshot.errors import DataError
 
 BOX_COLOUR = (0, 224, 96)
+# Of maps, from low to high: lightness grows with the value. The report draws with them, too.
+HEAT_COLOURS = ((64, 10, 103), (150, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164))
+HEAT_OPACITY = 0.85  # of the highest value
 # In pixels. Shorter motion is noise, which must not get full colour.
 _MINIMAL_FLOW_SCALE = 0.5
 _INK, _MUTED, _PAPER = (24, 28, 36), (96, 104, 118), (255, 255, 255)
@@ -193,8 +196,22 @@ def normalize_map(localization_map: np.ndarray) -> np.ndarray:
     return np.where(is_finite, (values - low) / (high - low), 0.0).astype(np.float32)
 
 
+def colour_map(values: np.ndarray) -> np.ndarray:
+    """Colour a normalized map: low values are clear, high ones bright.
+
+    Args:
+        values: ``(h, w)``, 0 to 1.
+
+    Returns:
+        uint8 RGBA ``(h, w, 4)``, to be laid over a picture.
+    """
+    places, colours = np.linspace(0, 1, len(HEAT_COLOURS)), np.array(HEAT_COLOURS, np.float64)
+    channels = [np.interp(values, places, colours[:, channel]) for channel in range(3)]
+    return np.rint(np.stack([*channels, values * HEAT_OPACITY * 255], axis=-1)).astype(np.uint8)
+
+
 def overlay_map(picture: np.ndarray, localization_map: np.ndarray) -> np.ndarray:
-    """Draw the normalized map over the darkened picture (dark blue low, red high).
+    """Draw the normalized map over the picture; where it is low, the picture stays as it is.
 
     Args:
         picture: uint8 RGB ``(height, width, 3)``.
@@ -207,8 +224,9 @@ def overlay_map(picture: np.ndarray, localization_map: np.ndarray) -> np.ndarray
     values = cv2.resize(
         normalize_map(localization_map), (width, height), interpolation=cv2.INTER_LINEAR
     )
-    heat = cv2.applyColorMap(np.rint(values * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
-    return cv2.addWeighted(picture, 0.45, cv2.cvtColor(heat, cv2.COLOR_BGR2RGB), 0.55, 0)
+    heat = colour_map(values).astype(np.float32)
+    opacity = heat[..., 3:] / 255
+    return np.rint(picture * (1 - opacity) + heat[..., :3] * opacity).astype(np.uint8)
 
 
 def encode(picture: np.ndarray, suffix: str, *, quality: int = 60) -> bytes:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from earshot import tables
 from earshot.errors import DataError
 from earshot.reader import FeatureReader
+from eval.report.data.software import describe_software
 from eval.results.files import read_results, read_scores
 from pipeline.base.project import Project
 from pipeline.features.registry import FEATURES
@@ -79,7 +80,7 @@ class ReportInputs:
     training_dirs: Mapping[str, Path] = field(default_factory=dict)  # by model: DVCLive's folder
     runs: Mapping[str, Mapping] = field(default_factory=dict)  # by model: its run.json
     parameters: Mapping = field(default_factory=dict)  # of params.yaml, what decides results
-    versions: Mapping[str, str] = field(default_factory=dict)  # by package
+    software: Mapping[str, str] = field(default_factory=dict)  # what identifies the code
     audits: Sequence[Mapping] = ()  # of leakage and coverage, each with `title` and `text`
     notes: Sequence[str] = ()  # one sentence for each input that was absent
 
@@ -131,6 +132,7 @@ def load_inputs(
         parameters={
             name: section for name, section in project.params.items() if name not in _NOT_PRINTED
         },
+        software=describe_software(project.root),
         notes=notes,
     )
 

@@ -23,7 +23,10 @@ METRIC_TITLES = {
     "median_ciou": "median cIoU",
     "average_precision": "AP",
     "max_f1": "max F1",
+    "max_f1_as_published": "max F1 (as published)",
     "localization_accuracy": "LocAcc",
+    "iiou": "IIoU",
+    "iauc": "IAUC",
 }
 
 
@@ -166,6 +169,16 @@ def best_own_row(rows: Sequence[Mapping], metric: str) -> Mapping | None:
     return best or best_row(rows, metric, ("baseline", "untrained"))
 
 
+def is_above_ceiling(row: Mapping, rows: Sequence[Mapping]) -> bool:
+    """Return whether a row scores more than the ceiling of its table.
+
+    The ceiling assumes that a map's values all differ; those of some baselines do not.
+    """
+    value = number_of(row, "mean_ciou")
+    limits = [number_of(other, "mean_ciou") for other in rows if other["kind"] == "ceiling"]
+    return value is not None and any(limit is not None and value > limit + 1e-9 for limit in limits)
+
+
 def interval_of(row: Mapping, metric: str) -> tuple[float, float] | None:
     """Return the two ends of a metric's 95 % interval, or None where there is none.
 
@@ -192,6 +205,11 @@ def format_interval(interval: tuple[float, float] | None, digits: int = 3) -> st
 def format_number(value: float | None, digits: int = 3) -> str:
     """Return a number with ``digits`` decimals; None is an en dash."""
     return ABSENT if value is None else f"{value:.{digits}f}"
+
+
+def format_signed(value: float | None, digits: int = 3) -> str:
+    """Return a difference with its sign; None is an en dash."""
+    return ABSENT if value is None else f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def format_count(value: object) -> str:

@@ -1,66 +1,37 @@
 """The cards of the gallery: pack pictures, maps and sound of samples into few bytes.
 
-``templates/section_gallery.html`` shows the form, ``templates/page.js`` draws the cards.
+``templates/section_gallery.html`` shows the form, ``templates/gallery.js`` draws the cards.
 """
 
 import base64
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 
 from earshot.errors import DataError, EarshotError
+from eval.entrants.baselines import FLOW_BASELINES, make_baseline
+from eval.entrants.entrant import Entrant
 from eval.report.data.inputs import DatasetInputs, FeatureArrays
 from eval.report.data.sample_scores import SampleScores
 from eval.report.gallery import sound
-from eval.report.gallery.choice import MapFile, load_maps
+from eval.report.gallery.choice import load_maps
+from eval.report.gallery.contours import trace_marked
 from eval.report.gallery.facts import describe_facts
+from eval.scoring.ground_truth import GroundTruth, ground_truths_of
+from eval.scoring.protocols import PROTOCOLS
+from pipeline.datasets.dataset import load
 from pipeline.features import pictures
 
 _PAGE_BYTES = 13_000_000  # for the gallery, so that the page stays below 15 MB
 _MAX_SAMPLE_BYTES, _MIN_SAMPLE_BYTES = 64_000, 12_000
 _QUALITIES = (70, 45, 25, 12)  # of WebP, tried in this order
 _SOUND_SECONDS = 3.0
+# Normalized, a flow baseline has the same map.
+_SHOWN_BASELINES = tuple(FLOW_BASELINES)
 _PEAK = 0.9  # of the sound, where 1 is full scale
 
-Card = dict  # a JSON object; page.js reads its keys
-
-
-@dataclass(frozen=True)
-class GalleryForm:
-    """What one can choose in the form above the gallery."""
-
-    datasets: list[str]
-    subsets: list[str]
-    classes: list[str]
-    scored_models: list[str]
-    mapped_models: list[str]
-    colour_wheel: str  # base64 PNG
-
-
-def view_form(cards: Sequence[Card], models: Sequence[str]) -> GalleryForm | None:
-    """Return the form that filters ``cards``, or None where there are no cards.
-
-    Args:
-        cards: From ``CardMaker``. The form offers the datasets, subsets and classes that they have.
-        models: Names in the order of the page. The form offers those that have a score or a map.
-    """
-    if not cards:
-        return None
-
-    def collect(values_of: Callable[[Card], Iterable[str]]) -> list[str]:
-        """Return the values of all cards, each once, in alphabetical order."""
-        return sorted({value for card in cards for value in values_of(card) if value})
-
-    wheel = pictures.encode(pictures.draw_colour_wheel(96), ".png")
-    return GalleryForm(
-        datasets=collect(lambda card: [card["dataset"]]),
-        subsets=collect(lambda card: card["subsets"]),
-        classes=collect(lambda card: [card["label"]]),
-        scored_models=[name for name in models if any(name in card["scores"] for card in cards)],
-        mapped_models=[name for name in models if any(name in card["maps"] for card in cards)],
-        colour_wheel=encode_base64(wheel),
-    )
+Card = dict  # a JSON object; gallery.js reads its keys
 
 
 class CardMaker:
@@ -93,10 +64,17 @@ class CardMaker:
         self._num_bytes = int(np.clip(share, _MIN_SAMPLE_BYTES, _MAX_SAMPLE_BYTES))
 
         self._samples = {row["sample_id"]: row for row in dataset.samples.to_pylist()}
+        self._row_of = {sample_id: row for row, sample_id in enumerate(self._samples)}
         self._map_files = {
             model: load_maps(dataset.map_paths[model])
             for model in models
             if model in dataset.map_paths
+        }
+        # The evaluation keeps no maps of baselines, which are cheap to compute.
+        self._baselines = {
+            model: make_baseline(model)
+            for model in models
+            if model in _SHOWN_BASELINES and model not in self._map_files
         }
 
         # Without downloads, no file is known and no card has sound.
@@ -114,13 +92,64 @@ class CardMaker:
         card = self._describe(sample, roles)
 
         # Maps and sound first; the pictures get the bytes that these leave.
-        card["maps"] = _pack_maps(self._map_files, sample_id, max_bytes=self._num_bytes // 8)
+        maps = self._find_maps(sample_id)
+        card["maps"] = _pack_maps(maps, max_bytes=self._num_bytes // 8)
         # base64 has four characters for three bytes.
         num_used = sum(len(packed["data"]) for packed in card["maps"].values()) * 3 // 4
+        num_used += self._add_outlines(card, maps)
         if self._has_sound:
             num_used += self._add_sound(card, sample)
         _add_pictures(card, self._dataset, sample_id, max_bytes=self._num_bytes - num_used)
         return card
+
+    def _find_maps(self, sample_id: str) -> dict[str, np.ndarray]:
+        """Return the maps of a sample by model, in the order of the page."""
+        found = {}
+        for model in self._models:
+            file, baseline = self._map_files.get(model), self._baselines.get(model)
+            if file is not None and sample_id in file.row_of:
+                found[model] = file.maps[file.row_of[sample_id]]
+            elif baseline is not None and sample_id in self._scores.values.get(model, {}):
+                localization_map = self._predict(baseline, sample_id)
+                if localization_map is not None:
+                    found[model] = localization_map
+        return found
+
+    def _predict(self, baseline: Entrant, sample_id: str) -> np.ndarray | None:
+        """Return a baseline's map, or None where what it reads is not on this machine."""
+        readers = {name: self._dataset.readers.get(name) for name in baseline.reads}
+        if not all(reader is not None and sample_id in reader for reader in readers.values()):
+            return None
+        try:
+            return np.asarray(baseline.predict([sample_id], cast(dict, readers))[0])
+        except DataError:
+            return None  # the card names the damaged feature itself
+
+    def _add_outlines(self, card: Card, maps: Mapping[str, np.ndarray]) -> int:
+        """Add what the protocol marks in each map; return the number of bytes."""
+        protocol = PROTOCOLS.get(self._scores.protocol)
+        truth = self._find_truth(card["id"])
+        if protocol is None or truth is None:
+            return 0
+
+        num_bytes = 0
+        for model, localization_map in maps.items():
+            scored = card["scores"].get(model, {}).get("ciou")
+            if scored is None or not np.all(np.isfinite(localization_map)):
+                continue
+            outline = trace_marked(localization_map, truth, protocol=protocol, scored=scored)
+            if outline is not None:
+                card["maps"][model]["outline"] = outline
+                num_bytes += len(outline)
+        return num_bytes
+
+    def _find_truth(self, sample_id: str) -> GroundTruth | None:
+        row = self._dataset.samples.slice(self._row_of[sample_id], 1)
+        try:
+            truths = ground_truths_of(row, box_rule=load(self._dataset.name).box_rule)
+        except DataError:
+            return None  # boxes that are not numbers; nothing is scored against them
+        return truths.get(sample_id)
 
     def _describe(self, sample: Mapping, roles: Sequence[str]) -> Card:
         """Return a card with the texts and numbers of a sample."""
@@ -248,18 +277,11 @@ def _encode(picture: np.ndarray, max_bytes: int) -> str:
         picture = pictures.resize_shown(picture, width=width // 2, height=height // 2)
 
 
-def _pack_maps(
-    map_files: Mapping[str, MapFile], sample_id: str, *, max_bytes: int
-) -> dict[str, dict]:
+def _pack_maps(present: Mapping[str, np.ndarray], *, max_bytes: int) -> dict[str, dict]:
     """Return a sample's maps as 8-bit grids, each scaled to its own range.
 
     A grid has at most 28 x 28 cells, and fewer if many models share ``max_bytes``.
     """
-    present = {
-        model: file.maps[file.row_of[sample_id]]
-        for model, file in map_files.items()
-        if sample_id in file.row_of
-    }
     side = next((side for side in (28, 20, 14) if side**2 * len(present) <= max_bytes), 10)
 
     # The page draws them: 8 bits are more than the eye sees in an overlay.

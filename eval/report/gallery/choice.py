@@ -35,6 +35,7 @@ def choose_samples(
     models: Sequence[str],
     metric: str,
     num_wanted: int,
+    first: Sequence[str] = (),
 ) -> dict[str, list[str]]:
     """Choose the samples that the gallery shows, the same ones in each run.
 
@@ -48,6 +49,7 @@ def choose_samples(
         models: Models that are asked for their best and worst samples.
         metric: Ranks the samples; equal values are ranked by id.
         num_wanted: At most so many samples are chosen.
+        first: Samples that are chosen before all others.
 
     Returns:
         For each sample id what it was chosen for (``htf: best of single``; may be nothing).
@@ -58,11 +60,11 @@ def choose_samples(
         rankings = [("", sorted(showable))]
 
     # Each ranking in turn gives its next sample, until there are enough.
-    chosen: dict[str, list[str]] = {}
+    chosen: dict[str, list[str]] = {name: [] for name in first[:num_wanted]}
     walks = [(title, ranked, _spread(len(ranked))) for title, ranked in rankings]
     for round_number in itertools.count():
         walks = [walk for walk in walks if len(walk[1]) > round_number]
-        if not walks or len(chosen) >= num_wanted:
+        if not walks or (round_number >= len(_ROLES) and len(chosen) >= num_wanted):
             break
 
         for title, ranked, positions in walks:

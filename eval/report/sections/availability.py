@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from earshot.tables import DOWNLOADS, describe_missing
 from eval.report.data.inputs import DatasetInputs
+from eval.results.files import format_coverage
 from pipeline.base.table_filters import count_values
 from pipeline.downloads.account.counts import count_splits
 from pipeline.downloads.account.reasons import REASONS
@@ -21,6 +22,15 @@ _NUM_EXAMPLES = 3
 _MAX_DETAIL_CHARACTERS = 300
 _ALL, _NO_SPLIT = "all", "(no split)"
 _NO_REASON = "(no reason given)"
+# By ``Reason.permanence``: what another attempt is worth.
+_OUTLOOKS = {
+    "permanent": "will not come by itself",
+    "confirm": "once more on another day",
+    "transient": "worth a retry",
+    "pause": "worth a retry, after a pause",
+    "later": "worth a retry, later",
+    "stop": "worth a retry, once this machine is in order",
+}
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,27 @@ class DatasetAvailability:
     absent_clips: tuple[AbsentClip, ...]
     num_absent_clips: int
     features: tuple[FeatureCount, ...]
+
+    @property
+    def headline(self) -> str:
+        """Say in one line how much is there."""
+        row = self.splits[0]
+        if not self.has_downloads:
+            return f"{row.requested:,} clips are requested; nothing was downloaded yet."
+        if row.ok == row.requested:
+            return f"All {row.requested:,} clips are here."
+        reasons = ", ".join(f"{one.num_clips:,} {one.reason}" for one in self.reasons)
+        percent = format_coverage(100 * row.ok / row.requested if row.requested else 0.0)
+        why = f" ({reasons})" if reasons else ""
+        return (
+            f"{row.ok:,} of {row.requested:,} clips are here, {percent} %; "
+            f"{row.requested - row.ok:,} are not{why}."
+        )
+
+    @property
+    def num_failed_samples(self) -> int:
+        """Samples of features that could not be computed, or that no index names."""
+        return sum(feature.failed + feature.absent for feature in self.features)
 
 
 @dataclass(frozen=True)
@@ -190,9 +221,19 @@ def count_reasons(absent_clips: Iterable[AbsentClip]) -> tuple[ReasonCount, ...]
             splits=_count_splits(clips),
             examples=tuple(clip.clip_id for clip in clips[:_NUM_EXAMPLES]),
             # one clip that is not confirmed yet is worth another attempt
-            advice=_describe_reason(reason, is_confirmed=all(clip.is_confirmed for clip in clips)),
+            advice=describe_reason(reason, is_confirmed=all(clip.is_confirmed for clip in clips)),
         )
         for reason, clips in sorted(clips_of.items(), key=lambda item: (-len(item[1]), item[0]))
+    )
+
+
+def count_retryable(availability: Availability) -> int:
+    """Count the missing clips that another attempt may bring."""
+    return sum(
+        row.num_clips
+        for dataset in availability.datasets
+        for row in dataset.reasons
+        if not row.advice.startswith(_OUTLOOKS["permanent"])
     )
 
 
@@ -201,11 +242,13 @@ def _count_splits(clips: Iterable[AbsentClip]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def _describe_reason(reason: str, *, is_confirmed: bool) -> str:
+def describe_reason(reason: str, *, is_confirmed: bool) -> str:
     """Return whether another attempt is worth it, and what to do first."""
     if reason not in REASONS:
         return "unknown reason: read what was said"
-    return REASONS[reason].describe(is_confirmed=is_confirmed)
+    permanence = "permanent" if is_confirmed else REASONS[reason].permanence
+    advice = REASONS[reason].advice.removeprefix("nothing; ")
+    return f"{_OUTLOOKS[permanence]}: {advice}"
 
 
 def count_features(dataset: DatasetInputs) -> tuple[FeatureCount, ...]:

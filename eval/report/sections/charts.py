@@ -1,19 +1,23 @@
 """Compute the shapes of small SVG charts; ``templates/charts.html`` draws them.
 
 There are two: lines over an axis, and the bar of a value with its interval. All numbers are rounded
-here, so that the same values give the same bytes.
+here, so that the same values give the same bytes. A chart can be read without JavaScript: lines
+have names, and points have the browser's own tooltips.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 # page.css has the colours --series-0 to --series-7; further lines repeat them with other dashes
 NUM_COLOURS = 8
 _DASHES = ("", "6 3", "2 3")
 
-_WIDTH, _HEIGHT = 420, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 40  # margins around the lines, for the labels
+_WIDTH, _HEIGHT = 480, 290
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 14, 42  # margins around the lines, for the labels
+_NUM_TIPS = 40  # points of a line that have a tooltip
+_LABEL_HEIGHT, _LETTER_WIDTH = 15, 7  # pixels
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,34 @@ class LegendEntry:
 
 
 @dataclass(frozen=True)
+class Tip:
+    """A point that says its value when a pointer is on it."""
+
+    x: float
+    y: float
+    text: str
+    colour: str
+
+
+@dataclass(frozen=True)
+class Label:
+    """A text in the chart: the name of a line or of a mark."""
+
+    text: str
+    x: float
+    y: float
+    colour: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A value of the horizontal axis that a chart marks with an upright line."""
+
+    name: str
+    x: float
+
+
+@dataclass(frozen=True)
 class LineChart:
     """A figure with a line chart, its legend and a description for those who do not see it."""
 
@@ -62,10 +94,14 @@ class LineChart:
     x_ticks: tuple[Tick, ...] = ()
     y_ticks: tuple[Tick, ...] = ()
     strokes: tuple[Stroke, ...] = ()
+    tips: tuple[Tip, ...] = ()
+    labels: tuple[Label, ...] = ()  # names of lines, where there is room beside each
+    marks: tuple[Label, ...] = ()  # upright lines with their names
     legend: tuple[LegendEntry, ...] = ()
     width: int = _WIDTH
     height: int = _HEIGHT
     left: int = _LEFT
+    top: int = _TOP
     right: int = _WIDTH - _RIGHT
     bottom: int = _HEIGHT - _BOTTOM
 
@@ -91,6 +127,8 @@ def draw_lines(
     x_label: str,
     y_label: str,
     y_range: tuple[float, float] | None = None,
+    marks: Sequence[Mark] = (),
+    is_labelled: bool = True,
 ) -> LineChart:
     """Turn lines into a chart.
 
@@ -100,11 +138,14 @@ def draw_lines(
         x_label: Stands below the horizontal axis.
         y_label: Is said in the description alone.
         y_range: Lowest and highest value of the vertical axis; by default the axis fits the values.
+        marks: Values of the horizontal axis that get an upright line.
+        is_labelled: Write names beside the lines, where there is room, instead of a legend.
 
     Returns:
         The chart; it is empty where no line has a finite value.
     """
     xs = [x for line in lines for x in line.xs if math.isfinite(x)]
+    xs += [mark.x for mark in marks]
     ys = [y for line in lines for y in line.ys if math.isfinite(y)]
     if not xs or not ys:
         return LineChart(title)
@@ -133,6 +174,21 @@ def draw_lines(
         for piece in _split_at_gaps(line)
     ]
 
+    placed = {
+        line.name: [
+            (place_x(x), place_y(y), f"{line.name}: {_format_value(y)} at {format_tick(x)}")
+            for x, y in zip(line.xs, line.ys, strict=True)
+            if math.isfinite(x) and math.isfinite(y)
+        ]
+        for line in lines
+    }
+    tips = [
+        Tip(x, y, text, colour_of(line.style))
+        for line in lines
+        for x, y, text in _thin(placed[line.name])
+    ]
+    marked = [Label(mark.name, place_x(mark.x), _TOP, "var(--ink)") for mark in marks]
+
     # Epochs and steps are whole numbers: half an epoch would be no tick.
     x_ticks = pick_ticks(x_low, x_high, is_whole=all(float(x).is_integer() for x in xs))
     sentences = " ".join(_describe(line) for line in lines)
@@ -144,9 +200,44 @@ def draw_lines(
         x_ticks=tuple(Tick(format_tick(tick), place_x(tick)) for tick in x_ticks),
         y_ticks=tuple(Tick(format_tick(tick), place_y(tick)) for tick in pick_ticks(y_low, y_high)),
         strokes=tuple(strokes),
+        tips=tuple(tips),
+        labels=_place_labels(lines, placed) if is_labelled else (),
+        marks=tuple(marked),
         legend=tuple(
             LegendEntry(line.name, colour_of(line.style), _dash_of(line.style)) for line in lines
         ),
+    )
+
+
+def _thin(points: Sequence[tuple[float, float, str]]) -> Sequence[tuple[float, float, str]]:
+    """Return at most ``_NUM_TIPS`` points, evenly spaced."""
+    return points[:: max(1, -(-len(points) // _NUM_TIPS))]
+
+
+def _place_labels(
+    lines: Sequence[Line], placed: Mapping[str, Sequence[tuple[float, float, str]]]
+) -> tuple[Label, ...]:
+    """Name the lines where they are farthest apart; without room for that, the legend does."""
+    ys_of = {name: {x: y for x, y, _ in points} for name, points in placed.items()}
+    common = set.intersection(*(set(points) for points in ys_of.values()))
+    longest = max(len(line.name) for line in lines) * _LETTER_WIDTH
+
+    best_gap, best_x = 0.0, None
+    for x in sorted(common):
+        if x + longest + 8 > _WIDTH:
+            break
+        heights = sorted(points[x] for points in ys_of.values())
+        # the frame of the chart counts as a neighbour
+        around = [_TOP, *heights, _HEIGHT - _BOTTOM + _LABEL_HEIGHT]
+        gap = min(high - low for low, high in itertools.pairwise(around))
+        if gap >= best_gap:
+            best_gap, best_x = gap, x
+
+    if best_x is None or best_gap < _LABEL_HEIGHT:
+        return ()
+    return tuple(
+        Label(line.name, best_x + 6, round(ys_of[line.name][best_x] - 4, 1), colour_of(line.style))
+        for line in lines
     )
 
 
@@ -205,6 +296,10 @@ def format_tick(value: float) -> str:
     """Return a tick's text with as few digits as it needs."""
     value = 0.0 if abs(value) < 1e-12 else value  # 3 * .1 - .3
     return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.1e}"
+
+
+def _format_value(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
 
 
 def colour_of(style: int) -> str:

@@ -13,10 +13,15 @@ _TITLES = {
     "earshot": "Earshot (the default)",
     "lvs": "LVS, Chen et al. 2021",
     "ezvsl": "EZ-VSL, Mo and Morgado 2022",
-    "ezvsl_val": "EZ-VSL while training",
+    "ezvsl_val": "EZ-VSL in training, Mo and Morgado 2022",
     "htf": "Hear The Flow, Fedorishin et al. 2023",
     "rcgrad": "RCGrad, Wu et al. 2022",
     "flowgrad": "FlowGrad, Singh et al. 2023",
+    "slavc": "SLAVC, Mo and Morgado 2022",
+    "sspl": "SSPL, Song et al. 2022",
+    "sslalignment": "SSLalignment, Senocak et al. 2023",
+    "sslalignment_adaptive": "SSLalignment adaptive, Senocak et al. 2023",
+    "sslalignment_adaptive_vggss": "SSLalignment adaptive on VGG-SS, Senocak et al. 2023",
 }
 _UPSAMPLINGS = {
     "cv2_linear": "bilinear (OpenCV)",
@@ -60,6 +65,12 @@ class ProtocolCard:
     facts: tuple[tuple[str, str], ...]
 
 
+def name_protocol(name: str) -> str:
+    """Return a protocol's name as it is read: ``EZ-VSL`` for ``ezvsl``."""
+    title = _TITLES.get(name, name).split(",")[0]
+    return title.removesuffix(" (the default)")
+
+
 def view_protocols(names: Iterable[str]) -> list[ProtocolCard]:
     """Return a card for each protocol of ``names``."""
     return [ProtocolCard(name, _TITLES.get(name, name), _facts_of(name)) for name in names]
@@ -73,8 +84,8 @@ def _facts_of(name: str) -> tuple[tuple[str, str], ...]:
     upsampling = _UPSAMPLINGS.get(protocol.upsampling, protocol.upsampling)
     threshold = _THRESHOLDS.get(protocol.threshold, protocol.threshold)
     return (
-        ("The map becomes 224 x 224 by", upsampling),
-        ("Counted as found", threshold),
-        ("A success is a cIoU of at least", f"{protocol.published_at:g}"),
-        ("Keep in mind", _REMARKS.get(name, protocol.summary)),
+        ("Upsampling to 224 x 224", upsampling),
+        ("Marked area", threshold),
+        ("Success threshold", f"{protocol.published_at:g}"),
+        ("Caution", _REMARKS.get(name, protocol.summary)),
     )

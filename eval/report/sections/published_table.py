@@ -1,6 +1,6 @@
-"""Published numbers of a test set, with the results of the same method and training data.
+"""Published numbers of a test set, with our results of the same method and training data.
 
-``templates/section_results.html`` shows the rows.
+``results_tables`` puts them into the table of the test set.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ class PublishedRow:
 
 
 def view_published(members: Sequence[Group]) -> tuple[PublishedRow, ...]:
-    """Return the published numbers of a test set.
+    """Return the published numbers of a test set, the highest first.
 
     Args:
         members: The results of the test set, a group for each protocol; the main one first.
@@ -50,7 +50,7 @@ def view_published(members: Sequence[Group]) -> tuple[PublishedRow, ...]:
         # Results name a test set by its own name or by its split.
         if place.dataset == test_set.dataset and place.subset in (test_set.name, test_set.split):
             rows += _set_beside(published, members)
-    return tuple(rows)
+    return tuple(sorted(rows, key=lambda row: -(row.success_rate or 0.0)))
 
 
 def _set_beside(published: Published, members: Sequence[Group]) -> list[PublishedRow]:

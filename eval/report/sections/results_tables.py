@@ -1,27 +1,32 @@
-"""The tables of results: values with intervals, and the paired comparisons.
+"""The tables of results: ours with intervals, and published numbers in the same table.
 
 ``templates/section_results.html`` shows these views.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 from eval.report.data.result_rows import (
     ABSENT,
-    METRIC_TITLES,
     Group,
     best_row,
     format_count,
     format_interval,
     format_text,
     interval_of,
+    is_above_ceiling,
     metrics_in,
     number_of,
     title_of,
 )
 from eval.report.sections.charts import IntervalBar, draw_interval
+from eval.report.sections.comparisons import ComparisonRow, view_comparisons
+from eval.report.sections.further import FurtherTable, view_further
+from eval.report.sections.protocol_cards import name_protocol
 from eval.report.sections.published_table import PublishedRow, view_published
-from eval.results.files import format_coverage
+from eval.report.sections.seeds import SeedTable, view_seeds
+from eval.results.files import METRICS, format_coverage
 
 COMMON_TITLE = "On the samples that all models have"
 _KIND_MARKS = {
@@ -32,6 +37,8 @@ _KIND_MARKS = {
     "trivial": "trivial",
     "ceiling": "",  # its name says it
 }
+# Mean cIoU and AUC are two sums over one curve; so far apart, the table shows both.
+_ALIKE = 0.02
 
 
 @dataclass(frozen=True)
@@ -46,13 +53,18 @@ class MetricCell:
 
 @dataclass(frozen=True)
 class ResultRow:
-    """A line of a table of results."""
+    """A line of a table of results, with the published numbers that belong beside it.
+
+    The fields from ``counts`` on are its provenance.
+    """
 
     model: str
     mark: str  # its kind, where that is not a model
     cells: tuple[MetricCell, ...]
+    published: tuple[PublishedRow, ...]
     counts: str  # scored / requested
     notes: tuple[str, ...]  # coverage, negatives, missing samples by reason
+    trained_on: str
     selection: str
     leakage: str
     seed: str
@@ -61,46 +73,38 @@ class ResultRow:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A test set under one protocol; ``titles`` are those of the metrics."""
+    """A test set under one protocol; ``titles`` are those of the metrics.
+
+    ``published``: numbers of methods or trainings that this run does not have. ``remarks``: what
+    the columns leave out.
+    """
 
     caption: str
-    protocol: str
+    protocol: str  # as it is read
     titles: list[str]
     rows: tuple[ResultRow, ...]
     warnings: tuple[str, ...]
+    published: tuple[PublishedRow, ...] = ()
+    remarks: tuple[str, ...] = ()
 
-
-@dataclass(frozen=True)
-class ComparisonRow:
-    """The paired difference of two models.
-
-    ``is_clear``: its interval does not hold 0. ``is_best_baseline``: the second is the baseline
-    that the first has to beat.
-    """
-
-    first: str
-    second: str
-    protocol: str
-    metric: str
-    difference: float | None
-    low: float | None
-    high: float | None
-    p_value: float | None
-    n: int | None
-    is_clear: bool
-    is_best_baseline: bool
+    @property
+    def has_published(self) -> bool:
+        """Whether the table has the columns of published numbers."""
+        return bool(self.published) or any(row.published for row in self.rows)
 
 
 @dataclass(frozen=True)
 class SubsetResults:
-    """All tables of one test set; ``tables`` has one a protocol, the main one first."""
+    """All tables of one test set: ``main`` is under the main protocol."""
 
     dataset: str
     subset: str
-    tables: tuple[ResultTable, ...]
+    main: ResultTable
+    others: tuple[ResultTable, ...]
     common_tables: tuple[ResultTable, ...]
     comparisons: tuple[ComparisonRow, ...]
-    published: tuple[PublishedRow, ...]
+    seeds: SeedTable
+    further: tuple[FurtherTable, ...]
 
 
 @dataclass(frozen=True)
@@ -113,63 +117,157 @@ class Results:
 
 
 def view_results(
-    groups: Sequence[Group], *, results: Mapping[str, Sequence[Mapping]]
+    groups: Sequence[Group],
+    *,
+    results: Mapping[str, Sequence[Mapping]],
+    metric: str = "adaptive_ciou",
 ) -> tuple[SubsetResults, ...]:
     """Return the tables of each test set.
 
     Args:
         groups: The rows of results, as ``group_results`` returns them.
-        results: The other lists of results.json by name: ``intersections`` and ``comparisons``.
+        results: The other lists of results.json by name: ``intersections``, ``comparisons``,
+            ``seeds``, ``further`` and ``notes``.
+        metric: Stands first in the main tables.
     """
-    subsets = []
-    for dataset, subset in dict.fromkeys((group.dataset, group.subset) for group in groups):
-        members = [group for group in groups if (group.dataset, group.subset) == (dataset, subset)]
 
-        # the rows of the other two lists that belong to this test set
-        common, comparisons = (
-            [
-                row
-                for row in results.get(name, ())
-                if (row.get("dataset"), row.get("subset")) == (dataset, subset)
-            ]
-            for name in ("intersections", "comparisons")
-        )
+    def place(group: Group) -> tuple[str, str]:
+        return group.dataset, group.subset
 
-        subsets.append(
-            SubsetResults(
-                dataset=dataset,
-                subset=subset,
-                tables=tuple(make_table(group, has_common_table=bool(common)) for group in members),
-                common_tables=_make_common_tables(dataset, subset, common),
-                comparisons=tuple(_make_comparison(row) for row in comparisons),
-                published=view_published(members),
-            )
-        )
-    return tuple(subsets)
+    return tuple(
+        _view_subset(list(members), results, metric) for _, members in groupby(groups, key=place)
+    )
 
 
-def _make_common_tables(
-    dataset: str, subset: str, rows: Sequence[Mapping]
-) -> tuple[ResultTable, ...]:
+def _view_subset(
+    members: Sequence[Group], results: Mapping[str, Sequence[Mapping]], metric: str
+) -> SubsetResults:
+    main = members[0]
+
+    def rows_of(name: str) -> list[Mapping]:
+        """Return the rows of another list that belong to this test set."""
+        place = (main.dataset, main.subset)
+        return [
+            row for row in results.get(name, ()) if (row.get("dataset"), row.get("subset")) == place
+        ]
+
+    common = rows_of("intersections")
+    untrained = {str(row["model"]) for row in main.rows if row["kind"] == "untrained"}
+    notes = [
+        note
+        for note in results.get("notes", ())
+        if note.get("dataset") == main.dataset and f" on {main.subset}:" in str(note["text"])
+    ]
+    return SubsetResults(
+        dataset=main.dataset,
+        subset=main.subset,
+        main=make_main_table(members, metric=metric, has_common_table=bool(common)),
+        others=tuple(make_table(group, has_common_table=bool(common)) for group in members[1:]),
+        common_tables=_make_common_tables(main, common),
+        comparisons=view_comparisons(rows_of("comparisons"), hidden=untrained),
+        further=view_further(rows_of("further")),
+        seeds=view_seeds(
+            rows_of("seeds"),
+            protocol=main.protocol,
+            metrics=choose_columns(main.rows, metric)[0],
+            notes=notes,
+        ),
+    )
+
+
+def _make_common_tables(place: Group, rows: Sequence[Mapping]) -> tuple[ResultTable, ...]:
     tables = []
     for protocol in dict.fromkeys(str(row["protocol"]) for row in rows):
         of_protocol = tuple(row for row in rows if str(row["protocol"]) == protocol)
-        title = f"{subset}, samples that all models have"
-        tables.append(make_table(Group(dataset, title, protocol, of_protocol)))
+        title = f"{place.subset}, samples that all models have"
+        tables.append(make_table(Group(place.dataset, title, protocol, of_protocol)))
     return tuple(tables)
 
 
-def make_table(group: Group, *, has_common_table: bool = True) -> ResultTable:
+def make_main_table(
+    members: Sequence[Group], *, metric: str, has_common_table: bool
+) -> ResultTable:
+    """Return the table of a test set: results under the main protocol, and published numbers.
+
+    Args:
+        members: The results of the test set, a group for each protocol; the main one first.
+        metric: Stands first.
+        has_common_table: The page has a table of the samples that all rows have.
+    """
+    rows = members[0].rows
+    metrics, remark = choose_columns(rows, metric)
+    published = view_published(members)
+    own = {str(row["model"]) for row in rows}
+    table = make_table(
+        members[0], metrics=metrics, published=published, has_common_table=has_common_table
+    )
+    others = tuple(row for row in published if row.own_model not in own)
+    remarks = [*remark, *_find_equal_rows(rows)]
+    return replace(table, published=others, remarks=tuple(remarks))
+
+
+def choose_columns(rows: Sequence[Mapping], metric: str) -> tuple[list[str], list[str]]:
+    """Return the metrics of a main table, the main one first, and what is left out of it.
+
+    Under some protocols the mean cIoU is the adaptive cIoU, and the AUC lies close to both.
+    """
+    metrics = metrics_in(rows)
+    if metric in metrics:
+        metrics = [metric, *(name for name in metrics if name != metric)]
+
+    remarks = []
+    if metric == "adaptive_ciou" and _are_alike(rows, "mean_ciou", metric, 1e-9):
+        metrics.remove("mean_ciou")
+        remark = "Mean cIoU is the same as adaptive cIoU under this protocol"
+        if _are_alike(rows, "auc", metric, _ALIKE):
+            metrics.remove("auc")
+            remark += f", and AUC lies within {_ALIKE} of it in each row"
+        remarks.append(f"{remark}; results.csv has all columns.")
+    return metrics, remarks
+
+
+def _are_alike(rows: Sequence[Mapping], first: str, second: str, tolerance: float) -> bool:
+    pairs = [(number_of(row, first), number_of(row, second)) for row in rows]
+    known = [(a, b) for a, b in pairs if a is not None and b is not None]
+    return bool(known) and all(abs(a - b) <= tolerance for a, b in known)
+
+
+def _find_equal_rows(rows: Sequence[Mapping]) -> list[str]:
+    """Return a sentence for each set of rows that have the same numbers."""
+    names_of: dict[tuple, list[str]] = {}
+    for row in rows:
+        if row["kind"] != "ceiling" and row.get("n"):
+            values = tuple(number_of(row, name) for name in METRICS)
+            names_of.setdefault(values, []).append(str(row["model"]))
+    return [
+        f"{', '.join(names[:-1])} and {names[-1]} have the same numbers."
+        for names in names_of.values()
+        if len(names) > 1
+    ]
+
+
+def make_table(
+    group: Group,
+    *,
+    metrics: Sequence[str] | None = None,
+    published: Iterable[PublishedRow] = (),
+    has_common_table: bool = True,
+) -> ResultTable:
     """Return the table of one test set under one protocol; the best value of a metric is marked.
 
     Args:
         group: Its rows.
+        metrics: The columns; by default those that ``metrics_in`` chooses.
+        published: Numbers that stand beside the row of their ``own_model``.
         has_common_table: The page has a table of the samples that all rows have.
     """
-    metrics = metrics_in(group.rows)
-    # trivial baselines and the ceiling are there to compare with, not to win
+    metrics = metrics_in(group.rows) if metrics is None else metrics
+    published = tuple(published)
+    # Trivial baselines and the ceiling are there to compare with, not to win. What is above the
+    # ceiling has marked less of the frame than the others.
+    rivals = [row for row in group.rows if not is_above_ceiling(row, group.rows)]
     best = {
-        metric: best_row(group.rows, metric, ("model", "external", "baseline", "untrained"))
+        metric: best_row(rivals, metric, ("model", "external", "baseline", "untrained"))
         for metric in metrics
     }
 
@@ -178,9 +276,11 @@ def make_table(group: Group, *, has_common_table: bool = True) -> ResultTable:
             model=str(row["model"]),
             mark=_KIND_MARKS[row["kind"]],
             cells=tuple(_make_cell(row, name, is_best=row is best[name]) for name in metrics),
-            counts=f"{format_count(row.get('n'))} / {format_count(row.get('num_requested'))}",
+            published=tuple(one for one in published if one.own_model == row["model"]),
+            counts=f"{format_count(row.get('n'))} of {format_count(row.get('num_requested'))}",
             notes=_describe_samples(row),
-            selection=format_text(row.get("selection")),
+            trained_on=_format_training(row),
+            selection=_format_selection(row),
             leakage=_format_leakage(row),
             seed=format_text(row.get("seed")),
             ids=format_text(row.get("ids_sha256"))[:8],
@@ -189,12 +289,19 @@ def make_table(group: Group, *, has_common_table: bool = True) -> ResultTable:
     ]
 
     return ResultTable(
-        caption=f"{group.dataset}, {group.subset}, protocol {group.protocol}",
-        protocol=group.protocol,
+        caption=_write_caption(group),
+        protocol=name_protocol(group.protocol),
         titles=[title_of(metric, group.rows) for metric in metrics],
         rows=tuple(rows),
         warnings=_find_warnings(group, has_common_table=has_common_table),
     )
+
+
+def _write_caption(group: Group) -> str:
+    """Return the test set, how many samples were scored, and the protocol."""
+    counts = sorted({int(row["n"]) for row in group.rows if row.get("n")})
+    limits = " to ".join(f"{count:,}" for count in dict.fromkeys([*counts[:1], *counts[-1:]]))
+    return f"{group.subset}: {limits or 'no'} samples, protocol {name_protocol(group.protocol)}"
 
 
 def _make_cell(row: Mapping, metric: str, *, is_best: bool) -> MetricCell:
@@ -226,6 +333,20 @@ def _describe_samples(row: Mapping) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _format_training(row: Mapping) -> str:
+    """Return what a row was trained on, with the number of samples where it is known."""
+    if row.get("trained_on") is None:
+        return "not known" if row["kind"] == "external" else ABSENT
+    number = row.get("num_trained_on")
+    return str(row["trained_on"]) + (f" ({format_count(number)})" if number is not None else "")
+
+
+def _format_selection(row: Mapping) -> str:
+    if row["kind"] == "untrained":
+        return "not trained"
+    return ABSENT if row.get("selection") == "none" else format_text(row.get("selection"))
+
+
 def _format_leakage(row: Mapping) -> str:
     if row.get("leakage") is not None:
         return format_count(row["leakage"])
@@ -247,23 +368,19 @@ def _find_warnings(group: Group, *, has_common_table: bool) -> tuple[str, ...]:
             else "no sample was scored by all of them, so there is no table to compare them in."
         )
         sentences.append(
-            "The rows were not computed on the same samples (see n and the hash of the ids): "
-            + remedy
+            "The rows were not computed on the same samples (see the sample-list hashes under "
+            "\u201cHow each row was made\u201d): " + remedy
         )
 
     absent = [str(row["model"]) for row in group.rows if row.get("n") == 0]
     if absent:
         sentences.append(f"No sample of these was scored: {', '.join(absent)}.")
 
-    # the ceiling assumes that a map's values all differ; those of some baselines do not
-    ceilings = [row for row in group.rows if row["kind"] == "ceiling"]
-    above = [
-        str(row["model"]) for row in group.rows for ceiling in ceilings if _is_above(row, ceiling)
-    ]
+    above = [str(row["model"]) for row in group.rows if is_above_ceiling(row, group.rows)]
     if above:
         sentences.append(
-            f"Above the ceiling: {', '.join(above)}. It holds for maps whose values all differ; "
-            "where many are equal, this protocol marks another share of the frame than half."
+            f"Above the ceiling: {', '.join(above)}. These maps have many equal values, so this "
+            "protocol marks less than half of the frame; the ceiling does not apply to them."
         )
 
     # Results on clips that the model has seen look better than they are.
@@ -273,26 +390,3 @@ def _find_warnings(group: Group, *, has_common_table: bool) -> tuple[str, ...]:
         if (number_of(row, "leakage") or 0) > 0
     ]
     return tuple(sentences)
-
-
-def _is_above(row: Mapping, ceiling: Mapping) -> bool:
-    """Return whether a row scores more than the ceiling of its protocol."""
-    value, limit = number_of(row, "mean_ciou"), number_of(ceiling, "mean_ciou")
-    return value is not None and limit is not None and value > limit + 1e-9
-
-
-def _make_comparison(row: Mapping) -> ComparisonRow:
-    low, high = number_of(row, "low"), number_of(row, "high")
-    return ComparisonRow(
-        first=str(row["first"]),
-        second=str(row["second"]),
-        protocol=str(row["protocol"]),
-        metric=METRIC_TITLES.get(row["metric"], row["metric"]),
-        difference=number_of(row, "difference"),
-        low=low,
-        high=high,
-        p_value=number_of(row, "p_value"),
-        n=row.get("n"),
-        is_clear=low is not None and high is not None and (low > 0 or high < 0),
-        is_best_baseline=bool(row.get("is_best_baseline")),
-    )

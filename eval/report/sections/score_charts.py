@@ -3,7 +3,7 @@
 ``templates/section_curves.html`` and ``templates/section_breakdowns.html`` show these views.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from eval.report.data.result_rows import (
 )
 from eval.report.data.sample_scores import SampleScores
 from eval.report.sections.charts import Line, LineChart, draw_lines
+from eval.report.sections.protocol_cards import name_protocol
 from eval.scoring.metrics import AUC_THRESHOLDS, success_curve
 
 # The thresholds of the AUC as they are read: 0.05 * 3 is not quite 0.15.
@@ -30,6 +31,7 @@ class SuccessCurves:
     chart: LineChart | None  # None: no model has a score
     titles: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
+    note: str = ""  # the ceiling, where there is one
 
 
 @dataclass(frozen=True)
@@ -90,25 +92,35 @@ def success_curves(scores: SampleScores, models: Sequence[str]) -> dict[str, lis
 
 
 def view_curves(
-    scores: SampleScores, subset: str, models: Sequence[str], styles: Mapping[str, int]
+    scores: SampleScores,
+    subset: str,
+    models: Sequence[str],
+    styles: Mapping[str, int],
+    *,
+    shown: Collection[str],
+    ceiling: float | None = None,
 ) -> SuccessCurves:
-    """Return the chart of success rates over thresholds, and its numbers.
+    """Return the chart of success rates by threshold, and its numbers.
 
     Args:
         scores: Scores of the samples of ``subset``.
         subset: Name of the test set.
         models: Models in the order of the columns.
         styles: Number of each model's colour and dash.
+        shown: Models that the chart shows; the table has all.
+        ceiling: The best AUC that any map can have here.
     """
     curves = success_curves(scores, models)
     if not curves:
         return SuccessCurves(None)
 
+    drawn = {name: values for name, values in curves.items() if name in shown} or curves
+    protocol = name_protocol(scores.protocol)
     chart = draw_lines(
-        [Line(model, THRESHOLD_LABELS, values, styles[model]) for model, values in curves.items()],
-        title=f"{scores.dataset}, {subset}, protocol {scores.protocol}",
-        x_label="threshold on cIoU",
-        y_label="share of samples at or above",
+        [Line(model, THRESHOLD_LABELS, values, styles[model]) for model, values in drawn.items()],
+        title=f"{scores.dataset}, {subset}, protocol {protocol}",
+        x_label="cIoU threshold",
+        y_label="success rate",
         y_range=(0.0, 1.0),
     )
 
@@ -116,7 +128,10 @@ def view_curves(
         (f"{threshold:.2f}", *(format_number(values[i]) for values in curves.values()))
         for i, threshold in enumerate(THRESHOLD_LABELS)
     ]
-    return SuccessCurves(chart, ("threshold", *curves), tuple(rows))
+    note = ""
+    if ceiling is not None and ceiling < 0.999:
+        note = f"Ceiling: no map can have an AUC above {format_number(ceiling)} here."
+    return SuccessCurves(chart, ("threshold", *curves), tuple(rows), note)
 
 
 def view_breakdowns(
@@ -167,6 +182,7 @@ def _make_breakdown(
     is_open: bool,
 ) -> Breakdown:
     # A model without a value in any group gets no column.
+    # Untrained networks and trivial baselines have none either: results.json has their numbers.
     present = [model for model in models if any(model in rows for rows in by_group.values())]
     return Breakdown(
         by=by,

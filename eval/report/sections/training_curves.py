@@ -18,13 +18,13 @@ _NUM_DRAWN_POINTS = 300
 _NOT_DRAWN = frozenset({"epoch", "step", "samples_per_second"})
 _FACT_TITLES = {
     "num_epochs": "epochs run",
-    "best_epoch": "kept epoch",
-    "best_score": "its score",
-    "selection": "selected on",
+    "best_epoch": "epoch kept",
+    "best_score": "validation score",
+    "selection": "selection",
     "is_stopped_early": "stopped early",
     "num_train": "training samples",
     "num_val": "validation samples",
-    "num_parameters": "weights",
+    "num_parameters": "parameters",
     "num_unusable": "samples that could not be used",
 }
 _STAGE = re.compile(r"^(train|val|validation)[/_]")

@@ -25,16 +25,6 @@ Permanence = Literal[
     "stop",  # a problem of this machine; the run ends if it lasts
 ]
 
-# What the report page says about another attempt.
-_OUTLOOK_ON_PAGE: dict[Permanence, str] = {
-    "permanent": "permanent",
-    "confirm": "once more on another day",
-    "transient": "worth a retry",
-    "pause": "worth a retry, after a pause",
-    "later": "worth a retry, later",
-    "stop": "worth a retry, once this machine is in order",
-}
-
 _FIND_A_COPY = "nothing; look for a copy and import it"
 
 # The words of this machine's errors (errno), as programs print them. A server can say "permission
@@ -91,11 +81,6 @@ class Reason:
         if self.permanence == "permanent" or (self.permanence == "confirm" and is_confirmed):
             return "permanent"
         return "confirm" if self.permanence == "confirm" else "retry"
-
-    def describe(self, *, is_confirmed: bool = False) -> str:
-        """Return the outlook and the advice as the report page prints them."""
-        permanence: Permanence = "permanent" if is_confirmed else self.permanence
-        return f"{_OUTLOOK_ON_PAGE[permanence]}: {self.advice}"
 
 
 # In the order in which ``classify`` tries them; docs/downloads.md has the same table in words.

@@ -24,7 +24,7 @@ def test_counts_add_up(built):
 
     reasons = {row.reason: row for row in count_reasons(find_absent_clips(dataset))}
     assert sum(row.num_clips for row in reasons.values()) == 3
-    assert reasons["removed"].advice.startswith("permanent")
+    assert reasons["removed"].advice == "will not come by itself: look for a copy and import it"
     assert reasons["network"].advice.startswith("worth a retry")
 
     for feature in count_features(dataset):
@@ -36,7 +36,10 @@ def test_counts_add_up(built):
 def test_what_was_confirmed_is_permanent(built):
     dataset = built[1].datasets[0]
     clip_ids = dataset.clips["clip_id"].to_pylist()[:2]
-    for is_last_confirmed, advice in ((True, "permanent"), (False, "once more on another day")):
+    for is_last_confirmed, advice in (
+        (True, "will not come by itself: "),
+        (False, "once more on another day"),
+    ):
         rows = [
             {"clip_id": name, "status": "missing", "reason": "corrupt", "detail": "noise"}
             | {"is_confirmed": is_confirmed}

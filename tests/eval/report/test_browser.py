@@ -1,12 +1,13 @@
 """The report in a real browser: no request to the outside, filters, pictures, sound, widths."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
 from eval.report.build_report import build_report
 from eval.report.data.inputs import ReportParameters, load_inputs
-from tests.helpers.scoring.report_examples import MODELS, write_project
+from tests.helpers.scoring.report_examples import SHOWN_MODELS, write_project
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _SWITCHES = (
@@ -107,7 +108,7 @@ def test_pictures_load_when_they_come_into_view(opened):
           const images = [...card.querySelectorAll('img')];
           const canvases = [...card.querySelectorAll('canvas')];
           return images.length === 2 && images.every((image) => image.naturalWidth > 0)
-            && canvases.length === 7 && canvases.every((canvas) => canvas.dataset.painted);
+            && canvases.length === 5 && canvases.every((canvas) => canvas.dataset.painted);
         }""",
         timeout=10_000,
     )
@@ -130,10 +131,20 @@ def test_pictures_load_when_they_come_into_view(opened):
     assert all(num_colours > 50 for num_colours in sums)
 
 
-def test_only_what_is_near_the_view_is_decoded(browser, report):
+def test_pictures_are_drawn_before_they_are_seen_but_only_those_of_shown_samples(browser, report):
     fresh = Opened(browser, report.page)
-    assert fresh.page.locator("#samples > li").count() == 12
-    assert fresh.page.locator("canvas[data-painted]").count() == 0
+    page = fresh.page
+    assert page.locator("#samples > li").count() == 12
+    # a picture that is not there yet is no broken one
+    hidden = page.evaluate(
+        """[...document.querySelectorAll('#samples img:not([src])')]
+           .map((node) => getComputedStyle(node).visibility)"""
+    )
+    assert set(hidden) <= {"hidden"}
+    page.wait_for_function(
+        "[...document.querySelectorAll('#samples canvas')].every((c) => c.dataset.painted)"
+    )
+    assert page.locator("canvas[data-painted]").count() == 12 * (1 + len(SHOWN_MODELS))
     fresh.context.close()
 
 
@@ -188,13 +199,125 @@ def test_order_follows_the_score(opened):
     reset(page)
 
 
-def test_maps_of_a_model_can_be_hidden(opened):
+def test_maps_of_a_model_can_be_hidden_and_shown(opened):
     page = opened.page
     reset(page)
-    assert page.locator("#samples > li").first.locator("canvas").count() == 1 + len(MODELS)
-    page.get_by_role("checkbox", name="random", exact=True).uncheck()
-    assert page.locator("#samples > li").first.locator("canvas").count() == len(MODELS)
+    canvases = page.locator("#samples > li").first.locator("canvas")
+    assert canvases.count() == 1 + len(SHOWN_MODELS)
+    page.get_by_role("checkbox", name="other", exact=True).uncheck()
+    assert canvases.count() == len(SHOWN_MODELS)
+    page.get_by_role("checkbox", name="random", exact=True).check()
+    assert canvases.count() == 1 + len(SHOWN_MODELS)
     reset(page)
+
+
+def test_what_one_model_misses_and_another_finds(opened):
+    page = opened.page
+    reset(page)
+    page.get_by_label("Model that is wrong").select_option("flow")
+    page.get_by_label("Model that is right").select_option("htf")
+    found = page.evaluate(
+        """() => [...document.querySelectorAll('#samples > li')].map((node) => {
+          const { scores } = node.card.sample;
+          return [scores.flow.ciou, scores.htf.ciou];
+        })"""
+    )
+    assert found
+    assert all(flow < 0.5 <= htf for flow, htf in found)
+    status = page.locator("#status").text_content()
+    assert "samples match: flow wrong, htf right." in status
+    page.get_by_role("button", name="Clear all filters").click()
+    assert count_matches(page) == _NUM_SAMPLES
+
+
+def test_a_score_outside_of_0_to_1_is_not_used(opened):
+    page = opened.page
+    reset(page)
+    page.get_by_label("Score at least").fill("2")
+    assert count_matches(page) == _NUM_SAMPLES
+    assert "Scores lie between 0 and 1" in page.locator("#status").text_content()
+    reset(page)
+
+
+def test_the_address_has_the_state_of_the_gallery(browser, report):
+    first = Opened(browser, report.page)
+    page = first.page
+    page.get_by_label("Subset").select_option("traffic")
+    page.get_by_label("Model that is wrong").select_option("ezvsl")
+    page.get_by_label("Order").select_option("worst")
+    page.get_by_role("checkbox", name="flow", exact=True).uncheck()
+    page.get_by_role("checkbox", name="Show boxes").uncheck()
+    number, address = count_matches(page), page.evaluate("location.hash")
+    assert address.startswith("#gallery?")
+
+    # Somebody else opens the same address.
+    other = first.context.new_page()
+    other.goto(report.page.as_uri() + address)
+    assert count_matches(other) == number < _NUM_SAMPLES // 2
+    assert other.get_by_label("Order").input_value() == "worst"
+    assert not other.get_by_role("checkbox", name="flow", exact=True).is_checked()
+    assert not other.get_by_role("checkbox", name="Show boxes").is_checked()
+    other.wait_for_function("document.querySelector('#gallery').getBoundingClientRect().top < 200")
+
+    # a value that the page does not have is left out
+    other.goto(report.page.as_uri() + "#gallery?subset=nowhere")
+    other.reload()
+    assert count_matches(other) == _NUM_SAMPLES
+    assert first.complaints == []
+    first.context.close()
+
+
+def test_one_click_leads_from_the_opening_to_a_sample(browser, report):
+    fresh = Opened(browser, report.page)
+    link = fresh.page.locator(".opened a").first
+    sample_id = link.text_content()
+    link.click()
+    fresh.page.wait_for_function(
+        "document.querySelector('#samples').getBoundingClientRect().top < 400"
+    )
+    assert sample_id in fresh.page.locator("#samples > li h3").all_text_contents()
+    fresh.context.close()
+
+
+def test_charts_say_values_and_can_be_saved(browser, report):
+    fresh = Opened(browser, report.page)
+    page = fresh.page
+    chart = page.locator("#curves figure.chart").first
+    chart.scroll_into_view_if_needed()
+    box = chart.locator("svg").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    shown = page.locator(".tooltip div").all_text_contents()
+    assert sorted(text.split(":")[0] for text in shown) == sorted(SHOWN_MODELS)
+
+    with page.expect_download() as download:
+        chart.get_by_role("button", name="Save as SVG").click()
+    text = Path(download.value.path()).read_text()
+    assert text.startswith("<svg")
+    assert "var(--" not in text
+    assert "cIoU threshold" in text
+    with page.expect_download() as download:
+        chart.get_by_role("button", name="Save as PNG").click()
+    assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
+    assert fresh.complaints == []
+    assert fresh.outside() == []
+    fresh.context.close()
+
+
+def test_tables_can_be_downloaded(browser, report):
+    fresh = Opened(browser, report.page)
+    with fresh.page.expect_download() as download:
+        fresh.page.get_by_role("link", name="results.csv").click()
+    assert Path(download.value.path()).read_bytes() == (report.tables[1]).read_bytes()
+    fresh.context.close()
+
+
+def test_everything_but_the_gallery_works_without_javascript(browser, report):
+    plain = Opened(browser, report.page, java_script_enabled=False)
+    page = plain.page
+    for name in ("#summary .opened img", "#results table", "#silence svg", "#curves svg"):
+        assert page.locator(name).first.is_visible(), name
+    assert page.locator("#curves .tip title").first.text_content().count(" at ") == 1
+    plain.context.close()
 
 
 def test_the_keyboard_shows_more_samples(opened):
@@ -248,7 +371,7 @@ def test_page_never_scrolls_sideways(browser, report, width):
     assert narrow.complaints == []
     # what a finger must hit is big enough
     heights = page.eval_on_selector_all(
-        "button, select, summary", "nodes => nodes.map((n) => n.offsetHeight)"
+        "button:not([hidden]), select, summary", "nodes => nodes.map((n) => n.offsetHeight)"
     )
     assert min(heights) >= 24
     narrow.context.close()
@@ -289,23 +412,35 @@ def test_text_has_contrast(browser, report, scheme):
 
 def test_printing_opens_folded_parts_and_shows_pictures(browser, report):
     page = Opened(browser, report.page)
-    page.page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.page.wait_for_function(
         "[...document.querySelectorAll('#samples canvas')].every((c) => c.dataset.painted)"
     )
-    assert page.page.locator("details:not([open])").count() == 0
+    page.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.page.locator("details:not([open], .not-printed)").count() == 0
     page.page.emulate_media(media="print")
     assert not page.page.locator("form.filters").is_visible()
+    assert not page.page.get_by_text("All parameters (params.yaml)").is_visible()
     assert page.page.locator("#results table").first.is_visible()
     page.page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.page.locator("details:not([open])").count() > 3
     page.context.close()
 
 
+def test_the_gallery_prints_what_is_shown(browser, report):
+    page = Opened(browser, report.page)
+    page.page.evaluate("window.print = () => { window.isPrinted = true; }")
+    page.page.get_by_role("button", name="Show 12 more").click()
+    page.page.get_by_role("button", name="Print with these pictures").click()
+    page.page.wait_for_function("window.isPrinted")
+    painted = page.page.locator("#samples canvas[data-painted]").count()
+    assert painted == page.page.locator("#samples canvas").count() == 24 * (1 + len(SHOWN_MODELS))
+    page.context.close()
+
+
 def test_every_field_and_picture_has_a_name(opened):
     nameless = opened.page.evaluate(
         """() => {
-          const tags = 'input, select, canvas, img, audio, svg[role=img], table';
+          const tags = 'input, select, canvas, img:not(.heat), audio, svg[role=img], table';
           const nodes = [...document.querySelectorAll(tags)];
           const label = (node) => node.labels?.length || node.getAttribute('aria-label');
           const name = (node) => label(node) || node.alt || node.caption;

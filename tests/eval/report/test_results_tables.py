@@ -2,14 +2,15 @@
 
 import csv
 import io
-import re
+
+import pytest
 
 from eval.published.comparability import PUBLISHED
 from eval.report.data import exports
 from eval.report.data.result_rows import Group, group_results, with_ceilings
 from eval.report.page import render_template
 from eval.report.sections.results_tables import Results, view_results
-from eval.report.sections.summary_cards import view_summary
+from eval.report.sections.summary import suggest_next_steps, view_summary
 from tests.helpers.scoring.report_examples import parse
 
 KINDS = {"flow": "baseline", "flow_8bit": "baseline", "centre": "trivial"}
@@ -18,13 +19,16 @@ KINDS = {"flow": "baseline", "flow_8bit": "baseline", "centre": "trivial"}
 def render_results(groups, *, results):
     """The HTML of the section of results."""
     view = Results(view_results(groups, results=results))
-    return render_template("section_results.html", results=view)
+    return render_template("section_results.html", results=view, files={})
 
 
-def render_summary(group):
-    """The HTML of the summary of one table."""
-    view = view_summary([group], protocol="earshot", metric="adaptive_ciou")
-    return render_template("section_summary.html", summary=view)
+def render_summary(group, comparisons=()):
+    """The text of the summary of one table."""
+    view = view_summary(
+        [group], protocol="earshot", metric="adaptive_ciou", comparisons=comparisons
+    )
+    html = render_template("section_summary.html", summary=view, opening=None, num_cards=0)
+    return " ".join(" ".join(parse(html).texts).split())
 
 
 def test_published_numbers_say_why_they_may_not_be_compared():
@@ -58,7 +62,7 @@ def test_published_numbers_say_why_they_may_not_be_compared():
     best = {**row, "model": "other", "method": "lvs", "protocol": "htf", "success_rate": 0.9}
     groups = group_results([*rows, best], first_protocol="earshot", metric="auc")
     page = render_results(groups, results={})
-    assert page[page.index("<h3>") :].count("0.900 at 0.5") == 0
+    assert "0.900 at 0.5" not in page
 
     few = group_results(
         [{**row, "protocol": "htf", "n": 7, "auc": 0.1, "success_rate": 0.2}],
@@ -68,24 +72,127 @@ def test_published_numbers_say_why_they_may_not_be_compared():
     assert "7 samples here, 4,670 there" in " ".join(parse(render_results(few, results={})).texts)
 
 
-def test_summary_says_when_a_baseline_is_above_the_best_model():
-    scores = {"htf": 0.5, "flow": 0.6, "centre": 0.2}
-    for model, is_said in (("flow", True), ("centre", False)):
-        rows = [
-            {"model": name, "kind": KINDS.get(name, "model"), "adaptive_ciou": value}
-            for name, value in scores.items()
-            if name in ("htf", model)
-        ]
-        group = Group("sample", "single", "earshot", tuple(rows))
-        text = re.sub("<[^>]+>", "", render_summary(group))
-        assert "best model: htf" in text
-        assert f"{model} {scores[model]:.3f}" in text
-        assert ("it is above the model" in text) is is_said
+def make_group(scores):
+    rows = [
+        {"model": name, "kind": KINDS.get(name, "model"), "adaptive_ciou": value}
+        for name, value in scores.items()
+    ]
+    return Group("sample", "single", "earshot", tuple(rows))
 
-    row = {"model": "flow", "kind": "baseline", "adaptive_ciou": 0.6}
-    untrained = Group("sample", "single", "earshot", (row,))
-    text = render_summary(untrained)
-    assert "no model is trained; best baseline: flow" in text
+
+def make_comparison(difference, low, high, **fields):
+    """Return the paired difference of htf and flow."""
+    row = {"first": "htf", "second": "flow", "dataset": "sample", "subset": "single"}
+    row |= {"protocol": "earshot", "metric": "adaptive_ciou", "is_best_baseline": True}
+    return row | {"difference": difference, "low": low, "high": high, "p_value": 0.0002} | fields
+
+
+@pytest.mark.parametrize(
+    ("comparison", "sentence", "verdict"),
+    [
+        (
+            make_comparison(0.1, 0.05, 0.15),
+            "htf is better than flow, the best baseline that needs no training: adaptive cIoU "
+            "0.600 against 0.500, a difference of +0.100 [0.050, 0.150], p < 0.001 (paired "
+            "bootstrap).",
+            "htf better",
+        ),
+        (make_comparison(-0.1, -0.15, -0.05), "htf is worse than flow", "flow better"),
+        (
+            make_comparison(0.1, -0.02, 0.2, p_value=0.12),
+            "There is no clear difference between htf and flow",
+            "no clear difference",
+        ),
+        (
+            make_comparison(0.1, 0.05, 0.15, seed_range=0.2),
+            "But runs that differ in the seed alone lie 0.200 apart, so another seed may turn it "
+            "round.",
+            "htf better",
+        ),
+    ],
+)
+def test_summary_tests_the_best_model_against_the_best_baseline(comparison, sentence, verdict):
+    group = make_group({"htf": 0.6, "flow": 0.5, "centre": 0.2})
+    text = render_summary(group, [comparison])
+    assert sentence in text
+    assert verdict in text
+    assert "A map that does not look at the sample (centre) has 0.200." in text
+
+
+def test_summary_without_a_test_or_a_model_says_so():
+    above = render_summary(make_group({"htf": 0.6, "flow": 0.5}))
+    assert "htf is above flow" in above
+    assert "no paired test was made" in above
+    assert "htf is not above flow" in render_summary(make_group({"htf": 0.5, "flow": 0.6}))
+    untrained = render_summary(make_group({"flow": 0.6, "centre": 0.2}))
+    assert "No model was trained. The best baseline is flow: adaptive cIoU 0.600" in untrained
+    alone = render_summary(make_group({"htf": 0.6}))
+    assert "there is no baseline to compare it with" in alone
+
+
+def test_next_steps_follow_from_the_results():
+    trained, untrained = make_group({"htf": 0.6}), make_group({"flow": 0.6})
+    steps = suggest_next_steps([untrained], seeds=(), num_retryable=0)
+    assert [step[:13] for step in steps] == ["Train a model"]
+    steps = suggest_next_steps([trained], seeds=(), num_retryable=1)
+    assert "second `seed`" in steps[0]
+    assert steps[1].endswith("may bring 1 missing clip.")
+    assert suggest_next_steps([trained], seeds=[{}], num_retryable=0) == ()
+
+
+def test_untrained_networks_are_not_compared_and_p_has_the_resolution_of_the_bootstrap():
+    group = make_group({"htf": 0.6, "flow": 0.5})
+    untrained = {"model": "htf_untrained", "kind": "untrained", "adaptive_ciou": 0.1}
+    group = Group(group.dataset, group.subset, group.protocol, (*group.rows, untrained))
+    rows = [
+        make_comparison(0.5, 0.4, 0.6, second="htf_untrained", is_best_baseline=False),
+        make_comparison(0.1, 0.05, 0.15, seed_range=0.02),
+    ]
+    page = render_results([group], results={"comparisons": rows})
+    assert "htf minus htf" not in page.replace("<wbr>", "")
+    assert "&lt; 0.001" in page
+    assert "htf better" in page
+
+
+def test_seeds_have_a_table_and_their_warnings():
+    group = make_group({"htf": 0.6})
+    row = {"dataset": "sample", "subset": "single", "protocol": "earshot", "method": "htf"}
+    row |= {"models": ["htf", "htf_1"], "num_seeds": 2, "adaptive_ciou": 0.55}
+    row |= {"adaptive_ciou_min": 0.5, "adaptive_ciou_max": 0.6}
+    note = {"dataset": "sample", "problem": "seeds", "text": "htf minus ezvsl on single: small."}
+    page = render_results([group], results={"seeds": [row], "notes": [note]})
+    for text in ("0.550", "0.500 to 0.600", "htf, htf_1", note["text"]):
+        assert text in page
+    assert "trained with one seed" in render_results([group], results={})
+
+
+def test_further_metrics_have_a_table_each_with_its_warning():
+    group = make_group({"htf": 0.6})
+    row = {"dataset": "sample", "subset": "single", "model": "htf", "kind": "model", "n": 3}
+    row |= {"num_requested": 4, "metric": "masks", "mean_iou": 0.25, "thresholds": [0.1]}
+    row |= {"map_scale": "as it is", "note": "f: threshold chosen on the test set"}
+    text = " ".join(parse(render_results([group], results={"further": [row]})).texts)
+    for expected in ("Masks (AVSBench)", "mean iou", "0.250", "3 of 4", "as it is", row["note"]):
+        assert expected in text
+    assert "thresholds" not in text
+
+
+def test_columns_that_repeat_another_are_left_out():
+    row = {"dataset": "d", "subset": "s", "protocol": "earshot", "kind": "model", "n": 3}
+    same = [
+        {**row, "model": name, "mean_ciou": value, "adaptive_ciou": value, "auc": value + 0.01}
+        for name, value in (("a", 0.4), ("b", 0.4))
+    ]
+    page = render_results([Group("d", "s", "earshot", tuple(same))], results={})
+    assert "mean cIoU</th>" not in page
+    assert "AUC</th>" not in page
+    assert "Mean cIoU is the same as adaptive cIoU under this protocol, and AUC lies" in page
+    assert "a and b have the same numbers." in page
+
+    other = [{**one, "mean_ciou": 0.1} for one in same]
+    page = render_results([Group("d", "s", "lvs", tuple(other))], results={})
+    assert "mean cIoU</th>" in page
+    assert "AUC</th>" in page
 
 
 def test_rows_on_other_samples_and_leaking_rows_have_a_warning():
@@ -121,7 +228,7 @@ def test_rows_on_other_samples_and_leaking_rows_have_a_warning():
         parse(render_results([Group("d", "s", "p", ({**row, "leakage": 0},))], results={})).texts
     )
     assert "same samples" not in alike
-    assert "trained on" not in alike
+    assert "was trained on" not in alike
 
 
 def test_no_table_can_be_misread_about_the_published_success():
@@ -175,4 +282,6 @@ def test_rows_above_the_ceiling_are_explained():
             results=results,
         )
     )
-    assert "Above the ceiling: flow_8bit. It holds for maps whose values all differ" in page
+    assert "Above the ceiling: flow_8bit. These maps have many equal values" in page
+    # what has marked less of the frame wins nothing
+    assert "<strong" not in page

@@ -1,0 +1,45 @@
+"""Which code a page comes from: versions, the commit, and the hash of the requirements."""
+
+import contextlib
+import hashlib
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+def describe_software(root: Path) -> dict[str, str]:
+    """Return what identifies the code of a checkout; what is not known is left out.
+
+    Args:
+        root: The checkout.
+    """
+    found = {"Python": platform.python_version()}
+    # it may run from a folder on the path, without being installed
+    with contextlib.suppress(PackageNotFoundError):
+        found["Earshot"] = version("earshot")
+
+    commit = _run_git(root, "rev-parse", "--short=12", "HEAD")
+    if commit:
+        # A run writes dvc.lock itself, and files that git does not know decide nothing.
+        changes = _run_git(root, "status", "--porcelain", "-uno", "--", ".", ":!dvc.lock")
+        found["commit"] = f"{commit}, with changes that are not committed" if changes else commit
+
+    requirements = root / "requirements.txt"
+    if requirements.is_file():
+        digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
+        found["requirements.txt"] = f"SHA-256 {digest[:16]}"
+    return found
+
+
+def _run_git(root: Path, *arguments: str) -> str:
+    """Return what git says; nothing where there is no git, or no repository of its own."""
+    if not (root / ".git").exists():
+        return ""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,232 @@
+"""What was found: for each test set, the best model against the best baseline, in one sentence.
+
+``templates/section_summary.html`` shows these views.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from eval.report.data.result_rows import (
+    METRIC_TITLES,
+    Group,
+    best_own_row,
+    best_row,
+    format_interval,
+    format_number,
+    interval_of,
+    number_of,
+)
+from eval.report.sections.comparisons import ComparisonRow, view_comparisons
+from eval.report.sections.protocol_cards import name_protocol
+
+# What a metric's number means, for readers who see it for the first time.
+_MEANINGS = {
+    "adaptive_ciou": "1 means that the marked area is the annotated boxes, 0 that it misses them",
+    "mean_ciou": "1 means that the marked area is the annotated boxes, 0 that it misses them",
+    "pointing_accuracy": "the share of samples whose highest value lies in a box",
+}
+_NO_MODEL = {
+    "baseline": "No model was trained. The best baseline is",
+    "untrained": "No model was trained. The best untrained network is",
+}
+
+
+@dataclass(frozen=True)
+class NamedValue:
+    """A model with its value of the main metric and the interval of it."""
+
+    model: str
+    value: float
+    interval: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found on one test set.
+
+    ``difference``: of the best model and the baseline that it has to beat. ``sentence`` says both
+    in words, and ``verdict`` in one or two.
+    """
+
+    dataset: str
+    subset: str
+    n: int | None
+    num_requested: int | None
+    metric: str
+    best: NamedValue
+    baseline: NamedValue | None
+    trivial: NamedValue | None
+    difference: ComparisonRow | None
+    verdict: str
+    sentence: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The first section: a finding for each test set, and what is worth doing or knowing."""
+
+    findings: tuple[Finding, ...]
+    protocol: str = ""
+    next_steps: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def view_summary(
+    groups: Iterable[Group],
+    *,
+    protocol: str,
+    metric: str,
+    comparisons: Sequence[Mapping] = (),
+    next_steps: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> Summary:
+    """Return a finding for each test set that has a row under ``protocol``.
+
+    Args:
+        groups: All tables of results.
+        protocol: The protocol of the findings.
+        metric: The metric of the findings, one of ``METRIC_TITLES``.
+        comparisons: The list of that name of results.json.
+        next_steps: Sentences that say what to do next.
+        notes: Sentences about what was absent or odd.
+    """
+    findings = [
+        _make_finding(group, metric, comparisons) for group in groups if group.protocol == protocol
+    ]
+    return Summary(
+        tuple(finding for finding in findings if finding is not None),
+        name_protocol(protocol),
+        tuple(next_steps),
+        tuple(notes),
+    )
+
+
+def _make_finding(group: Group, metric: str, comparisons: Sequence[Mapping]) -> Finding | None:
+    row = best_own_row(group.rows, metric)
+    if row is None:
+        return None
+
+    best = _name_value(row, metric)
+    title = METRIC_TITLES.get(metric, metric)
+    difference = _find_difference(group, str(row["model"]), metric, comparisons)
+    baseline = _find_baseline(group, row, metric, difference)
+    trivial = best_row(group.rows, metric, ("trivial",))
+    return Finding(
+        dataset=group.dataset,
+        subset=group.subset,
+        n=row.get("n"),
+        num_requested=row.get("num_requested"),
+        metric=title,
+        best=best,
+        baseline=baseline,
+        trivial=None if trivial is None else _name_value(trivial, metric),
+        difference=difference,
+        verdict=_judge(row, baseline, difference),
+        sentence=_write_sentence(
+            row, best, baseline, difference, METRIC_TITLES.get(metric, metric)
+        ),
+        meaning=_MEANINGS.get(metric, ""),
+    )
+
+
+def _find_difference(
+    group: Group, model: str, metric: str, comparisons: Sequence[Mapping]
+) -> ComparisonRow | None:
+    """Return the paired difference of a model and the baseline that it has to beat."""
+    place = (group.dataset, group.subset, group.protocol, metric, model)
+    for row in comparisons:
+        names = ("dataset", "subset", "protocol", "metric", "first")
+        if row.get("is_best_baseline") and tuple(row.get(name) for name in names) == place:
+            return view_comparisons([row])[0]
+    return None
+
+
+def _find_baseline(
+    group: Group, best: Mapping, metric: str, difference: ComparisonRow | None
+) -> NamedValue | None:
+    """Return the baseline of the difference, or else the best one."""
+    rows = [row for row in group.rows if row is not best]
+    if difference is not None:
+        rows = [row for row in rows if row["model"] == difference.second]
+    row = best_row(rows, metric, ("baseline", "trivial"))
+    return None if row is None else _name_value(row, metric)
+
+
+def _name_value(row: Mapping, metric: str) -> NamedValue:
+    value = number_of(row, metric)
+    assert value is not None, "best_row returns rows that have the metric"
+    return NamedValue(str(row["model"]), value, format_interval(interval_of(row, metric)))
+
+
+def _judge(row: Mapping, baseline: NamedValue | None, difference: ComparisonRow | None) -> str:
+    if row["kind"] in _NO_MODEL:
+        return "no model"
+    if baseline is None:
+        return "no baseline"
+    return "not tested" if difference is None else difference.verdict
+
+
+def _write_sentence(
+    row: Mapping,
+    best: NamedValue,
+    baseline: NamedValue | None,
+    difference: ComparisonRow | None,
+    metric: str,
+) -> str:
+    """Say what was found: the model against the baseline, with the paired test of the two."""
+    value = f"{metric} {format_number(best.value)}"
+    if row["kind"] in _NO_MODEL:
+        return f"{_NO_MODEL[row['kind']]} {best.model}: {value} {best.interval}.".replace(" .", ".")
+    if baseline is None:
+        return f"{best.model} has {value} {best.interval}; there is no baseline to compare it with."
+
+    numbers = f"{value} against {format_number(baseline.value)}"
+    rival = f"{baseline.model}, the best baseline that needs no training"
+    if difference is None:
+        side = "above" if best.value > baseline.value else "not above"
+        return f"{best.model} is {side} {rival}: {numbers}; no paired test was made."
+
+    if not difference.is_clear:
+        found = f"There is no clear difference between {best.model} and {rival}"
+    elif (difference.difference or 0) > 0:
+        found = f"{best.model} is better than {rival}"
+    else:
+        found = f"{best.model} is worse than {rival}"
+    sentence = f"{found}: {numbers}, a difference of {difference.text} (paired bootstrap)."
+    if difference.is_clear and difference.is_within_seeds:
+        sentence += (
+            " But runs that differ in the seed alone lie "
+            f"{format_number(difference.seed_range)} apart, so another seed may turn it round."
+        )
+    return sentence
+
+
+def suggest_next_steps(
+    groups: Sequence[Group],
+    *,
+    seeds: Sequence[Mapping],
+    num_retryable: int,
+) -> tuple[str, ...]:
+    """Return what is worth doing next, in the order of what it changes.
+
+    Args:
+        groups: All tables of results.
+        seeds: The list of that name of results.json.
+        num_retryable: Missing clips that another attempt may bring.
+    """
+    steps = []
+    kinds = {row["kind"] for group in groups for row in group.rows}
+    if groups and "model" not in kinds:
+        steps.append("Train a model: name a run in `models` of params.yaml, then `make repro`.")
+    elif groups and not seeds:
+        steps.append(
+            "Train the best method with a second `seed`: with one seed, nobody knows how large the "
+            "differences are that the seed alone makes."
+        )
+    if num_retryable:
+        steps.append(
+            f"Run `python -m pipeline retry`: another attempt may bring {num_retryable:,} missing "
+            f"{'clip' if num_retryable == 1 else 'clips'}."
+        )
+    return tuple(steps)
