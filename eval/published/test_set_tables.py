@@ -55,7 +55,7 @@ def load_test_set(
 
     dataset = load(test_set.dataset)
     # Some datasets (Urbansas, sample) have no list that could be fetched.
-    if dataset.whole_test_split is None:
+    if "lists_dir" not in dataset.path_parameters:
         raise DataError(
             f"no ground truth for {test_set.name}: {table_path} does not hold it; "
             f"run `dvc repro sources@{test_set.dataset}`, or give --annotations (a samples.parquet)"
@@ -65,7 +65,7 @@ def load_test_set(
     if lists_dir is not None:
         fields["lists_dir"] = str(lists_dir)
     # Read the whole set beside a smaller one: an id outside of the smaller set is then known.
-    splits = tuple(dict.fromkeys((test_set.split, dataset.whole_test_split)))
+    splits = tuple(dict.fromkeys((test_set.split, dataset.whole_test_split or test_set.split)))
     _, samples = dataset.build_tables(
         dataset.parameters(splits=splits, **fields), cache_dir=cache_dir
     )

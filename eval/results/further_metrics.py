@@ -41,7 +41,7 @@ from pipeline.datasets.dataset import load
 from pipeline.lists.masks import ATTRIBUTE, decode_mask
 
 CHOSEN_ON_TEST = "threshold chosen on the test set"
-# Attributes of samples with several sources (``pipeline.datasets.stills``).
+# Attributes of samples with several sources: the source of each box, and how pictures are laid out.
 SOURCES_ATTRIBUTE, LAYOUT_ATTRIBUTE = "box_sources", "layout"
 _UPSAMPLING = "cv2_linear"  # as torch with corners that are not aligned, which ACL takes
 

@@ -10,5 +10,6 @@ folder and ``load(name)`` imports one. Each dataset is one module, or one packag
 - ``local``: a folder of the user's own videos
 - ``flickr``: Flickr-SoundNet
 - ``vggsound``: VGG-Sound and VGG-SS
+- ``stills/``: still pictures with sounds: IS3, VPO, AVSBench, MUSIC, duets, VGG-Instruments
 - ``urbansas/``: street scenes with boxes of sounding vehicles
 """

@@ -9,7 +9,10 @@ kaistmm/SSLalignment (``sslalignment_*``). Lists of one name differ between repo
 from pipeline.lists.published_lists import ListFile
 
 BOXES = ListFile(
-    "vggss", "vggss.json", "ae300b4a259267e6fe839970d495862edd70bfe3da63d925bcdb34054ed3b15e"
+    "vggss",
+    "vggss.json",
+    "ae300b4a259267e6fe839970d495862edd70bfe3da63d925bcdb34054ed3b15e",
+    copies=("ezvsl/vggss.json",),
 )
 NEGATIVES = ListFile(
     "slavc",

@@ -10,5 +10,6 @@ In reading order:
   `ValidationParameters`. Whether a file is what was wanted.
 - cut: `cut_clip`, `CuttingError`. An exact section of a file, encoded again.
 - mux: `mux`, `mux_still`, `SUFFIX`. Picture and sound of two files in one.
+- joined_files: `JoinedFiles`. A folder of such files, made again when their sources change.
 - recordings, avi_recordings: `find_recordings`, `write_joined`. Files of several recordings.
 """

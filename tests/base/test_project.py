@@ -69,8 +69,8 @@ def test_commands_name_a_dataset_that_there_is_not(tmp_path, capsys, command):
     (tmp_path / "params.yaml").write_text("datasets: [vgsound]\n")
     assert main(["--root", str(tmp_path), command]) == 2
     assert capsys.readouterr().err == (
-        "error: params: datasets has 'vgsound', expected one of flickr, local, sample, table, "
-        "urbansas, vggsound\n"
+        "error: params: datasets has 'vgsound', expected one of flickr, local, sample, stills, "
+        "table, urbansas, vggsound\n"
     )
 
 

@@ -3,5 +3,4 @@
 - ``dataset.py``: ``Parameters``, ``build_tables``, ``DATASET``
 - ``release.py``: ``find_release``, ``fetch_release``: a release and its annotations
 - ``rules.py``: ``apply_rules``: which moments and boxes FlowGrad evaluates
-- ``joined_files.py``: ``JoinedFiles``: picture and sound of a clip in one file
 """

@@ -20,7 +20,6 @@ from earshot.tables import CLIPS, SAMPLES
 from pipeline.base.parameters import IS_PATH
 from pipeline.base.progress import Progress
 from pipeline.datasets.dataset import Attribute, Dataset, Source, TestSet
-from pipeline.datasets.urbansas.joined_files import JoinedFiles
 from pipeline.datasets.urbansas.release import (
     ClipMedia,
     fetch_release,
@@ -34,6 +33,7 @@ from pipeline.lists.published_lists import log
 from pipeline.lists.record_samples import sample_id_of
 from pipeline.lists.rows import make_file_clip
 from pipeline.lists.selection import Chooser, Selection, check_splits
+from pipeline.media.joined_files import JoinedFiles
 from pipeline.media.reader import MediaInfo, probe
 
 TEST_SPLIT, UNLABELLED_SPLIT = "urbansas_test", "urbansas_unlabelled"

@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from earshot.errors import MediaError
-from pipeline.datasets.urbansas import joined_files
-from pipeline.datasets.urbansas.joined_files import JoinedFiles
+from pipeline.media import joined_files
+from pipeline.media.joined_files import JoinedFiles
 from pipeline.media.reader import probe
 from tests.helpers.media.clip_factory import make_clip
 

@@ -1,4 +1,4 @@
-"""Join picture and sound of a clip, which a release keeps in two files.
+"""Join the files of a clip, such as picture and sound, which a release keeps apart.
 
 The name of a joined file holds a hash of its sources. When they change, so does its address in the
 table of clips, and DVC runs the stages that depend on it.
@@ -7,12 +7,15 @@ table of clips, and DVC runs the stages that depend on it.
 import contextlib
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from earshot.errors import MediaError
 from earshot.files import publish_text, sha256_of
 from pipeline.media.mux import SUFFIX, VERSION, mux
+
+Join = Callable[..., None]
 
 _SAVE_EVERY = 100  # new files
 _KEY_DIGITS = 12
@@ -29,22 +32,27 @@ class JoinedFiles:
             self._record = json.loads(self._record_path.read_text())
         self._outdated: list[Path] = []
 
-    def make(self, clip_id: str, video_path: Path, audio_path: Path) -> Path:
+    def make(self, clip_id: str, *sources: Path, join: Join = mux) -> Path:
         """Return the path of a joined file; make it if its sources are new or changed.
+
+        Args:
+            clip_id: Of the clip.
+            sources: The files, in the order in which ``join`` takes them.
+            join: Writes a joined file: the sources, then the path.
 
         Raises:
             MediaError: A source cannot be read.
         """
-        facts = [VERSION, *(_describe_file(source) for source in (video_path, audio_path))]
+        facts = [VERSION, *(_describe_file(source) for source in sources)]
         known = self._record.get(clip_id)
         # Hashing reads the sources whole, so unchanged ones keep their name.
         if isinstance(known, dict) and known["sources"] == facts:
             path = self._folder / known["name"]
         else:
-            path = self._folder / f"{clip_id}-{_make_key(video_path, audio_path)}{SUFFIX}"
+            path = self._folder / f"{clip_id}-{_make_key(*sources)}{SUFFIX}"
 
         if not path.exists():
-            mux(video_path, audio_path, path)
+            join(*sources, path)
         if known != (entry := {"sources": facts, "name": path.name}):
             self._add(clip_id, entry)
         return path.absolute()

@@ -1,0 +1,285 @@
+"""Test sets of still pictures: published lists to ground truth, and a folder of media to clips."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import wavfile
+
+from earshot.errors import DataError
+from eval.published.test_set_tables import load_test_set
+from eval.published.test_sets import find_subset_ids, find_test_sets, get_test_set
+from eval.scoring.ground_truth import ground_truths_of
+from pipeline.datasets.dataset import load
+from pipeline.datasets.stills.dataset import Parameters, build_tables, find_published_test_sets
+from pipeline.datasets.stills.entries import to_fraction
+from pipeline.datasets.stills.sets import SETS
+from pipeline.lists.masks import decode_mask, encode_mask, read_mask
+from pipeline.media.reader import ClipReader
+from tests.helpers.media.clip_factory import make_clip
+from tests.helpers.paths import shared_path
+
+NAMES = [one.name for one in SETS.values()]
+
+
+def tables_of(tmp_path, lists_dir, *splits, **parameters):
+    """Return clips, and samples by their ids, as plain rows."""
+    section = Parameters(splits=splits, lists_dir=str(lists_dir), **parameters)
+    clips, samples = build_tables(section, cache_dir=tmp_path / "cache")
+    return clips.to_pylist(), {row["sample_id"]: row for row in samples.to_pylist()}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """The table of all sets, from the published lists."""
+    section = Parameters(splits=tuple(SETS), lists_dir=str(shared_path("lists")))
+    return build_tables(section, cache_dir=tmp_path_factory.mktemp("cache"))
+
+
+def test_published_sets_have_their_sizes(published, shared, tmp_path):
+    _, samples = published
+    assert {name: get_test_set(name).num_published for name in NAMES} == {
+        "is3": 6480,
+        "vpo_ss": 890,
+        "vpo_ms": 2157,
+        "avs_s4": 3700,
+        "avs_ms3": 320,
+        "music_solo": 2124,
+        "music_duet": 1020,
+        "vggsound_duet": 5158,
+        "vgginstruments": 446,
+    }
+    for name in NAMES:
+        assert len(find_subset_ids(samples, f"{name}_test")) == get_test_set(name).num_published
+    ids = samples["sample_id"].to_pylist()
+    assert len(ids) == len(set(ids))
+    assert {
+        row.num_clips
+        for row in find_published_test_sets(
+            Parameters(splits=("is3_test",), lists_dir=str(shared("lists"))), cache_dir=tmp_path
+        )
+    } == {6480}
+
+    table = load_test_set(
+        get_test_set("vpo_ms"),
+        table_path=tmp_path / "none.parquet",
+        cache_dir=tmp_path,
+        lists_dir=shared("lists"),
+    )
+    assert len(table) == 2157
+    truths = ground_truths_of(table, box_rule="union").values()
+    assert sum(not truth.levels().any() for truth in truths) == 2
+
+
+def test_boxes_are_the_published_pixels(published):
+    _, samples = published
+    truths = ground_truths_of(samples, box_rule=load("stills").box_rule)
+    assert truths["accordion_female_10438_accordion"].pixel_boxes.tolist() == [[47, 99, 154, 185]]
+    assert truths["rq5RDUm2Hnk_1.mp4_1"].pixel_boxes.tolist() == [[0, 0, 0, 0]]  # nothing sounds
+    assert all(int(to_fraction(pixel) * 224) == pixel for pixel in range(225))
+
+    rows = {row["sample_id"]: row for row in samples.to_pylist()}
+    pictures = [dict(row["attributes"]).get("picture") for row in rows.values()]
+    of_is3 = [
+        picture
+        for picture, row in zip(pictures, rows.values(), strict=True)
+        if "is3_test" in row["splits"]
+    ]
+    assert len(set(of_is3)) == 3240
+    assert all(of_is3.count(picture) == 2 for picture in set(of_is3[:50]))
+    assert rows["cat_whale_1864_whale"]["label"] == "whale"
+    assert rows["0d9u2CymIxc_1"]["label"] == "helicopter"
+
+
+def test_boxes_of_music_are_corner_and_size(published):
+    _, samples = published
+    truths = ground_truths_of(samples, box_rule="union")
+    rows = {row["sample_id"]: row for row in samples.to_pylist()}
+    duets = [name for name, row in rows.items() if "music_duet_test" in row["splits"]]
+    solos = [name for name, row in rows.items() if "music_solo_test" in row["splits"]]
+    # AVGN reads two corners: 1,027 of 2,040 and 1,647 of 2,124 boxes are then empty.
+    assert all(truths[name].levels().any() for name in duets + solos)
+    assert sum(len(rows[name]["boxes"]) for name in duets) == 2040
+    x1, y1, x2, y2 = rows["HnUOaSfTA6c_000_00000"]["boxes"][0]
+    assert (x2 - x1, y2 - y1) == pytest.approx((0.2056, 0.5833), abs=1e-4)
+    assert dict(rows[duets[0]]["attributes"])["box_sources"] == "0 1"
+
+
+def test_duets_of_vggsound_are_two_pictures_one_above_the_other(published, shared):
+    _, samples = published
+    rows = {row["sample_id"]: row for row in samples.to_pylist()}
+    duets = [row for row in rows.values() if "vggsound_duet_test" in row["splits"]]
+    assert sum(dict(row["attributes"]).get("one_class") == "true" for row in duets) == 22
+    row = rows["zpWuikVorYg_000032+Rtg1SUrxOPY_000130"]
+    assert row["label"] == "elk_bugling+people_coughing"
+    assert row["boxes"][0] == [0.403125, 0.253125 / 2, 0.6, 0.75 / 2]
+    assert dict(row["attributes"])["layout"] == "stacked"
+    assert all(box[1] >= 0.5 for box in row["boxes"][1:])
+
+
+def write_media(folder, name, *, size=(40, 30), colour=(200, 10, 10), suffix=".jpg"):
+    """Write a picture and two seconds of a tone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(folder / f"{name}{suffix}")
+    tone = np.sin(np.arange(32000) * 0.1).astype(np.float32)
+    wavfile.write(folder / f"{name}.wav", 16000, tone)
+
+
+@pytest.fixture
+def lists(tmp_path):
+    """A folder with a small list in each published form."""
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    boxes = [
+        {
+            "image": f"/mnt/x/visual_frames/dog_cat_7_{part}.jpg",
+            "audio": f"/mnt/x/audio_wav/dog_cat_7_{part}.wav",
+            "gt_box": [1.0, 2.0, 61.0, 122.0],
+        }
+        for part in ("dog", "cat")
+    ]
+    (folder / "synthetic3240_bbox.json").write_text(json.dumps(boxes))
+    frames = [
+        {
+            "image": f"/mnt/y/s4_data/visual_frames/test/dog/v_1/v_1_{i}.png",
+            "audio": "/mnt/y/s4_data/audio_wav/test/dog/v_1.wav",
+            "gt_box": [0.0, 0.0, 9.0, 9.0],
+        }
+        for i in (1, 2)
+    ]
+    (folder / "s4_box.json").write_text(json.dumps(frames))
+    (folder / "vgginstruments_test.csv").write_text("sample0000,accordion\n")
+    pair = "-cdefghijkl_000030,dog,defghijklmn_000007,cat\n"
+    (folder / "vggsound_duet_test.csv").write_text(pair)
+    truths = [
+        {"file": name, "class": "x", "bbox": [[0.1, 0.2, 0.3, 0.4]]}
+        for name in ("-cdefghijkl_000030", "defghijklmn_000007")
+    ]
+    (folder / "vggss.json").write_text(json.dumps(truths))
+    return folder
+
+
+def test_a_folder_of_media_becomes_clips_with_masks(lists, tmp_path, caplog):
+    media = tmp_path / "media"
+    write_media(media / "is3" / "frames", "dog_cat_7_dog")
+    write_media(media / "is3" / "frames", "dog_cat_7_cat", colour=(10, 200, 10))
+    mask = np.zeros((224, 224), np.uint8)
+    mask[10:20, 30:50] = 255
+    (media / "is3" / "gt_masks").mkdir()
+    Image.fromarray(mask).save(media / "is3" / "gt_masks" / "dog_cat_7_dog.png")
+    write_media(media / "avs_s4" / "dog", "v_1_1", suffix=".png")
+    (media / "avs_s4" / "dog" / "v_1_1.wav").rename(media / "avs_s4" / "dog" / "v_1.wav")
+    write_media(media / "vgginstruments", "sample0000")
+
+    with caplog.at_level(logging.WARNING):
+        clips, samples = tables_of(
+            tmp_path,
+            lists,
+            *("is3_test", "avs_s4_test", "vgginstruments_test"),
+            media_dir=str(media),
+        )
+    assert "avs_s4_test: 1 of 2 samples lack picture or sound: v_1_2" in caplog.text
+    paths = {row["clip_id"]: row["url"].removeprefix("file://") for row in clips}
+    assert paths["v_1_2"].endswith("v_1_2.absent")
+    with ClipReader(paths["dog_cat_7_dog"]) as reader:
+        assert (reader.info.width, reader.info.height) == (40, 30)
+        assert reader.info.duration_seconds == pytest.approx(2, abs=0.15)
+
+    found = decode_mask(dict(samples["dog_cat_7_dog"]["attributes"])["mask"], where="x")
+    assert np.array_equal(found, mask > 0)
+    assert "mask" not in dict(samples["dog_cat_7_cat"]["attributes"])
+    assert dict(samples["dog_cat_7_cat"]["attributes"])["picture"] == "dog_cat_7"
+
+    # Nothing changed: the same files.
+    again, _ = tables_of(tmp_path, lists, "is3_test", media_dir=str(media))
+    assert [row["url"] for row in again] == [row["url"] for row in clips[:2]]
+
+
+def test_a_duet_is_joined_of_two_clips(lists, tmp_path):
+    folder = tmp_path / "media" / "vggsound_duet"
+    folder.mkdir(parents=True)
+    video = make_clip(folder / "-cdefghijkl_000030.mp4", seconds=6)
+    (folder / "defghijklmn_000007.mp4").write_bytes(video.read_bytes())
+    (clip,), samples = tables_of(
+        tmp_path, lists, "vggsound_duet_test", media_dir=str(tmp_path / "media")
+    )
+    assert list(samples) == ["-cdefghijkl_000030+defghijklmn_000007"]
+    with ClipReader(clip["url"].removeprefix("file://").replace("%2B", "+")) as reader:
+        assert (reader.info.width, reader.info.height) == (224, 448)
+        (frame,) = reader.iter_frames([0.5])
+        assert np.array_equal(frame.rgb[:224], frame.rgb[224:])
+        mixed = reader.read_whole_sound(sample_rate=16000).waveform
+    with ClipReader(video) as reader:
+        alone = reader.read_whole_sound(sample_rate=16000).waveform
+    assert np.allclose(mixed[: len(alone)], 2 * alone, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("synthetic3240_bbox.json", "[]", "expected a list of objects"),
+        ("synthetic3240_bbox.json", "{", "not readable JSON"),
+        (
+            "synthetic3240_bbox.json",
+            '[{"image": "a_b.jpg", "audio": "a_b.wav", "gt_box": [0, 0, 9, 300]}]',
+            r"entry 1: box has '300', expected pixels, 0 to 224",
+        ),
+        (
+            "synthetic3240_bbox.json",
+            '[{"image": "", "audio": "a_b.wav", "gt_box": [0, 0, 9, 9]}]',
+            r"entry 1: file is '', expected the name of a file",
+        ),
+        ("vgginstruments_test.csv", "sample0000", "line 1: found 'sample0000', expected a name"),
+        ("vgginstruments_test.csv", "a,b\na,c", r"a appears twice \(rows 1 and 2\)"),
+        ("vggsound_duet_test.csv", "a,b,c", "line 1: found 'a,b,c', expected clip, class, clip"),
+        ("vggsound_duet_test.csv", "a,b,c,d", r"clip 'a' has no boxes in vggss\.json"),
+        (
+            "music_solo.json",
+            '[{"file": "a", "class": "x", "bbox": [0.5, 0.5, 0.6, 0.1]}]',
+            "entry 1: box is .*expected x, y, width and height",
+        ),
+    ],
+)
+def test_wrong_lists_are_refused(lists, tmp_path, name, text, message):
+    (lists / name).write_text(text)
+    split = next(one.split for one in SETS.values() if one.lists[0].name == name)
+    with pytest.raises(DataError, match=message):
+        tables_of(tmp_path, lists, split)
+
+
+def test_media_that_are_not_there_are_named(lists, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        tables_of(tmp_path, lists, "is3_test")
+    assert "its 2 samples have ground truth and no media: set sources.stills.media_dir" in (
+        caplog.text
+    )
+    with pytest.raises(DataError, match=r"found no folder .*is3, expected the media of is3"):
+        tables_of(tmp_path, lists, "is3_test", media_dir=str(tmp_path))
+
+    for folder in ("a", "b"):
+        write_media(tmp_path / "is3" / folder, "dog_cat_7_dog")
+    with pytest.raises(DataError, match=r"dog\.jpg and .* both fit dog_cat_7_dog\.jpg"):
+        tables_of(tmp_path, lists, "is3_test", media_dir=str(tmp_path))
+
+
+def test_masks_come_back_from_their_run_lengths(tmp_path):
+    rng = np.random.default_rng(0)
+    for mask in (
+        rng.random((224, 224)) > 0.5,
+        np.zeros((224, 224), bool),
+        np.ones((224, 224), bool),
+    ):
+        assert np.array_equal(decode_mask(encode_mask(mask), where="x"), mask)
+
+    Image.fromarray(np.eye(448, dtype=np.uint8)).save(tmp_path / "mask.png")  # values 0 and 1
+    assert np.array_equal(read_mask(tmp_path / "mask.png"), np.eye(224, dtype=bool))
+    (tmp_path / "mask.png").write_text("x")
+    with pytest.raises(DataError, match=r"mask\.png: not a readable PNG or JPEG"):
+        read_mask(tmp_path / "mask.png")
+
+
+def test_each_test_set_says_who_reports_on_it():
+    for name in NAMES:
+        assert ":" in find_test_sets()[name].note
