@@ -116,9 +116,18 @@ class CachedDataset:
         ]
 
     def missing(self, split: str | None = None, *, features: Sequence[str]) -> dict[str, int]:
-        """Count the samples of a split that lack a feature, by ``feature: reason``.
+        """Count the samples of a split that lack a feature, by reason.
 
-        A sample that lacks several features counts for the first. Raises as ``sample_ids``.
+        Args:
+            split: As for ``sample_ids``.
+            features: The features that a sample must have. A sample that lacks several of them
+                counts for the first.
+
+        Returns:
+            ``feature: reason`` -> number of samples, the most frequent first.
+
+        Raises:
+            DataError: As for ``sample_ids``.
         """
         reasons: Counter[str] = Counter()
         for sample_id in self._ids_of(split):
@@ -134,7 +143,15 @@ class CachedDataset:
             return "not computed yet"
 
     def samples(self, split: str | None = None, *, features: Sequence[str] = ()) -> list[Sample]:
-        """Return what is known of the samples that ``sample_ids`` returns."""
+        """Return the samples whose ids ``sample_ids`` returns, in the same order.
+
+        Args:
+            split: As for ``sample_ids``.
+            features: As for ``sample_ids``.
+
+        Raises:
+            DataError: As for ``sample_ids``.
+        """
         rows = [self._row_of[name] for name in self.sample_ids(split, features=features)]
         # An empty list has no type of its own.
         table = self.table.take(pa.array(rows, pa.int64()))

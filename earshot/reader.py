@@ -156,7 +156,12 @@ class FeatureReader:
         return array
 
     def read_attributes(self, sample_id: str) -> dict[str, float | int]:
-        """Return the sample's own attributes, such as ``native_height``; raises as ``read``."""
+        """Return the sample's own attributes, such as ``native_height``.
+
+        Raises:
+            DataError: The sample is unknown, has no array (the message says why), or its shard is
+                absent or damaged.
+        """
         shard, row, _ = self._locate(sample_id)
         columns = self._files.columns(shard)
         # A damaged index can name a row that the shard does not have.

@@ -52,6 +52,10 @@ Facts = dict[str, dict[str, str]]  # sample id -> attributes
 def check_metrics(names: Sequence[str], *, parameter: str) -> None:
     """Check names of metrics.
 
+    Args:
+        names: of ``METRICS_OF``.
+        parameter: where they come from, for the message.
+
     Raises:
         ParameterError: one is unknown or named twice.
     """

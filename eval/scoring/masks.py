@@ -36,7 +36,13 @@ def compute_mask_iou(is_marked: np.ndarray, truth: np.ndarray) -> float:
 def compute_mean_iou(
     maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], *, threshold: float = 0.5
 ) -> float:
-    """Return mIoU: the mean over all frames; a pixel is marked strictly above the threshold."""
+    """Return mIoU: the mean IoU over all frames, as AVSBench counts it.
+
+    Args:
+        maps: n maps ``(h, w)`` of probabilities.
+        masks: n bool ``(h, w)``.
+        threshold: pixels strictly above it are marked.
+    """
     pairs = zip(maps, masks, strict=True)
     return float(np.mean([compute_mask_iou(one > threshold, truth) for one, truth in pairs]))
 
@@ -96,6 +102,9 @@ def sweep_thresholds(maps: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -
     Args:
         maps: n maps ``(h, w)`` of probabilities.
         truths: n bool ``(h, w)``.
+
+    Returns:
+        The success rate and the AUC at each threshold.
     """
     rates, aucs = [], []
     for threshold in SWEPT_THRESHOLDS:

@@ -54,6 +54,10 @@ def swapped_average_precision_as_published(truth: np.ndarray, is_marked: np.ndar
     """Return AVGN's average precision, whose code swaps the truth and the prediction.
 
     For comparison with the numbers of that paper only: it is no average precision of the map.
+
+    Args:
+        truth: bool, of any shape: the pixels of the source.
+        is_marked: bool, of the same shape: the pixels that the method marks.
     """
     return pixel_average_precision(is_marked, truth)
 

@@ -50,7 +50,12 @@ class Progress:
         return self
 
     def update(self, num_done: int = 1, *, num_failed: int = 0) -> None:
-        """Count ``num_done`` more units; ``num_failed`` of them failed."""
+        """Count units that are done.
+
+        Args:
+            num_done: How many more are done, the failed ones included.
+            num_failed: How many of these failed.
+        """
         self.num_done += num_done
         self.num_failed += num_failed
 

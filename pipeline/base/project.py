@@ -41,6 +41,10 @@ class Project:
     ) -> "Project":
         """Read ``root/params.yaml``, and the settings of this user and this machine.
 
+        Args:
+            root: The root of a checkout.
+            environment: The environment variables; some of them are settings, too.
+
         Raises:
             ParameterError: params.yaml is absent, is not YAML with sections, or holds a secret; or
                 params.local.yaml is wrong.
@@ -92,6 +96,10 @@ class Project:
 
         Settings of this user and this machine take precedence over params.yaml. Relative paths
         begin at the checkout, wherever the program runs.
+
+        Args:
+            cls: The dataclass.
+            dotted_name: The section, for example ``sources.flickr``.
 
         Raises:
             ParameterError: The section is missing, or its values do not fit ``cls``.

@@ -38,11 +38,29 @@ class Output(Protocol):
     def write_shard(
         self, folder: Path, name: str, items: Iterable[Item], contents: Contents
     ) -> dict[str, tuple[str, ...]]:
-        """Write samples; return the relative paths of each one's files, by sample id."""
+        """Write the samples of one shard.
+
+        Args:
+            folder: The folder of the export.
+            name: The name of the shard without suffix, for example ``train-000000``.
+            items: The samples with their arrays; each is read when it is its turn.
+            contents: The whole export: its tables and its parameters.
+
+        Returns:
+            Sample id -> paths of the sample's files, relative to ``folder``.
+        """
         ...
 
     def finish(self, folder: Path, summary: Summary) -> list[str]:
-        """Write what the format has beside its shards; return the relative paths."""
+        """Write the files of the format that belong to no shard.
+
+        Args:
+            folder: The folder of the export; all shards are there.
+            summary: What was exported.
+
+        Returns:
+            The paths of these files, relative to ``folder``.
+        """
         ...
 
 

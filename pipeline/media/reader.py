@@ -161,7 +161,19 @@ class ClipReader:
     def read_audio(
         self, start_seconds: float, stop_seconds: float, *, sample_rate: int | None
     ) -> tuple[np.ndarray, int]:
-        """Return the waveform of ``read_audio_window``, and its rate in Hz."""
+        """Return the sound of the half-open range [start_seconds, stop_seconds).
+
+        Args:
+            start_seconds: As for ``read_audio_window``.
+            stop_seconds: As for ``read_audio_window``.
+            sample_rate: As for ``read_audio_window``.
+
+        Returns:
+            The waveform, float32 ``(num_samples,)``, and its rate in Hz.
+
+        Raises:
+            MediaError: As for ``read_audio_window``.
+        """
         window = self.read_audio_window(start_seconds, stop_seconds, sample_rate=sample_rate)
         return window.waveform, window.sample_rate
 

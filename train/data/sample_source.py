@@ -124,7 +124,12 @@ class SampleSource(Dataset):
     def load_into_memory(
         self, *, device: torch.device | str = "cpu", progress: Progress | None = None
     ) -> None:
-        """Read all samples once, shrink them to the network's size and keep them on ``device``."""
+        """Read all samples once, shrink them to the network's size and keep them.
+
+        Args:
+            device: where they are kept.
+            progress: counts the samples.
+        """
         parts = []
         for first in range(0, len(self), _ROWS_PER_READ):
             positions = np.arange(first, min(first + _ROWS_PER_READ, len(self)))

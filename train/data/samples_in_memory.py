@@ -41,9 +41,11 @@ class SamplesInMemory:
                 self._images[name] = _stack_images(values, device)
 
     def read(self, positions: np.ndarray, names: Collection[str] | None = None) -> Batch:
-        """Return the samples at ``positions`` (k,) as one batch.
+        """Return some samples as one batch.
 
-        ``names`` are those of its features; None: all.
+        Args:
+            positions: int (k,), places in the source that was loaded.
+            names: of the batch's features; None: all.
         """
         index = self._move_index(positions)
         batch: Batch = {

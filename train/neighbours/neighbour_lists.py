@@ -63,6 +63,9 @@ def obtain_neighbours(
         device: where to compute.
         is_quiet: print only the last line of progress.
 
+    Returns:
+        The nearest samples of each sample, as positions in ``sample_ids``.
+
     Raises:
         ParameterError: the split has too few samples.
         DataError: an encoder cannot be opened, or a feature that it reads is not cached.

@@ -71,7 +71,14 @@ class VideoEncoder:
         return self
 
     def write(self, picture: np.ndarray) -> None:
-        """Append a picture, uint8 (h, w, 3); resize it where its size differs from the video's."""
+        """Append a picture; resize it where its size differs from the video's.
+
+        Args:
+            picture: uint8 (h, w, 3).
+
+        Raises:
+            DataError: ffmpeg cannot write the copy; the message has its last line.
+        """
         if picture.shape[1::-1] != self._size:
             picture = cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
         try:

@@ -93,7 +93,12 @@ class MapRecorder:
     def record(
         self, maps: Iterator[np.ndarray | Extracted], progress: Progress
     ) -> Iterator[np.ndarray | None]:
-        """Yield each map, or None where there is none; the file then holds NaN."""
+        """Yield each map, or None where there is none; the file then holds NaN.
+
+        Args:
+            maps: float (h, w) each, or the failure of its frame.
+            progress: counts the frames.
+        """
         for index, value in enumerate(maps):
             if isinstance(value, Extracted):
                 self.first_failure = self.first_failure or value
