@@ -9,7 +9,7 @@ from earshot.shard_format import INDEX_NAME
 from earshot.tables import INDEX, read_table
 from pipeline.base.parameters import suggest
 from pipeline.base.project import Project
-from pipeline.features.configure import find_variants
+from pipeline.features.configure import find_datasets, find_variants
 from pipeline.features.registry import FEATURES, is_variant
 from pipeline.shards.account import account_path
 from pipeline.shards.build import ALWAYS_RETRIED
@@ -61,12 +61,8 @@ def find_selected_folders(
 
 def list_features(project: Project, dataset: str) -> list[str]:
     """Return the features and variants that the graph computes for a dataset."""
-    sections = {name: entry.datasets_section for name, entry in FEATURES.items()}
-    chosen = [
-        name
-        for name, section in sections.items()
-        if section is None or dataset in project.section(section)
-    ]
+    datasets = {name: find_datasets(project, name) for name in FEATURES}
+    chosen = [name for name, found in datasets.items() if found is None or dataset in found]
     return [*chosen, *find_variants(project)]
 
 

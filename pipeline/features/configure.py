@@ -101,6 +101,19 @@ def configure_feature(project: Project, name: str) -> Feature:
     return module.make_feature(project.parameters(module.Parameters, section), **options)
 
 
+def find_datasets(project: Project, name: str) -> list[str] | None:
+    """Return the datasets for which a registered feature is computed; None: for all.
+
+    Args:
+        project: Whose params.yaml names them. Without the section there are none.
+        name: One of ``FEATURES``.
+    """
+    section = FEATURES[name].datasets_section
+    if section is None:
+        return None
+    return project.names(section) if section.partition(".")[0] in project.params else []
+
+
 def require_datasets(project: Project, dataset: str, names: Iterable[str], *, reader: str) -> None:
     """Check that features are computed for a dataset.
 
@@ -122,8 +135,8 @@ def require_datasets(project: Project, dataset: str, names: Iterable[str], *, re
                     f"{_VARIANTS}"
                 )
             continue
-        section = FEATURES[name].datasets_section
-        if section is not None and dataset not in project.section(section):
+        chosen, section = find_datasets(project, name), FEATURES[name].datasets_section
+        if chosen is not None and dataset not in chosen:
             raise ParameterError(
                 f"params: {reader} reads {name}, which is not computed for {dataset}; add "
                 f"{dataset} to {section}"

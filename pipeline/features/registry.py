@@ -20,8 +20,9 @@ from typing import Literal
 # picture  an image with the frame's aspect, one per sample
 # motion   like a picture, but computed from several frames
 # sound    computed from the audio track; all samples have the same shape
+# sequence several pictures, all samples of one shape
 # boxes    a table of boxes, as many rows as there are boxes
-Kind = Literal["picture", "motion", "sound", "boxes"]
+Kind = Literal["picture", "motion", "sound", "sequence", "boxes"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class RegisteredFeature:
     title: str | None = None  # of its picture in `show` and in the report; None: it has none
     datasets_section: str | None = None  # of params.yaml: datasets that have it; None: all have it
     has_weights: bool = False  # a network with weights computes it
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether arrays are computed from the audio track."""
+        return self.kind == "sound"
 
     @property
     def is_image(self) -> bool:
@@ -49,6 +55,10 @@ FEATURES: dict[str, RegisteredFeature] = {
         RegisteredFeature("spectrograms", "sound", "spectrogram", "Spectrogram"),
         # Few methods read them, and they are the largest sound.
         RegisteredFeature("waveforms", "sound", "waveform", datasets_section="waveform_datasets"),
+        # Nine pictures a sample, for AVObject alone.
+        RegisteredFeature(
+            "sequences", "sequence", "sequence", datasets_section="sequence_datasets"
+        ),
         RegisteredFeature(
             "detections",
             "boxes",

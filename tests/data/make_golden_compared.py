@@ -1,6 +1,6 @@
 """Make ``golden_compared.npz``: what the code of the older methods computes.
 
-DMC, Attention10k and CoarseToFine.
+DMC, Attention10k, CoarseToFine and AVObject.
 ``compared_state_dict_keys.json`` has the names and shapes of their tensors.
 
     python -m tests.data.make_golden_compared
@@ -15,8 +15,8 @@ import numpy as np
 
 from tests.helpers.paths import DATA, SHARED
 
-_METHODS = ("dmc", "attention10k", "soundnet8", "coarsetofine")
-_PARTS = ("dmc", "contrastive5", "attention10k_", "soundnet8_", "c2f_")
+_METHODS = ("dmc", "attention10k", "soundnet8", "coarsetofine", "avobject")
+_PARTS = ("dmc", "contrastive5", "attention10k_", "soundnet8_", "c2f_", "avobject_")
 _LEFT_OUT = "c2f_tagger"  # the network that names sounds, which is not here
 
 

@@ -39,9 +39,10 @@ def prepare_inputs(
             precision.
 
     Returns:
-        ``frames`` (n, 3, s, s), ``flow`` (n, 1, 2 or 4, s, s), ``spectrograms`` (n, 1, bins,
-        times), ``waveforms`` (n, samples) and the tensors of ``VALUES``, of these the ones that
-        the batch has. With ``neighbours`` also their tensors, with ``neighbour_`` before the name.
+        ``frames`` (n, 3, s, s), ``sequences`` (n, 3, times, s, s), ``flow`` (n, 1, 2 or 4, s, s),
+        ``spectrograms`` (n, 1, bins, times), ``waveforms`` (n, samples) and the tensors of
+        ``VALUES``, of these the ones that the batch has. With ``neighbours`` also their tensors,
+        with ``neighbour_`` before the name.
     """
     crop = batch.get("crop")
     dtype = dtype or torch.get_default_dtype()
@@ -52,6 +53,9 @@ def prepare_inputs(
         frames = _assemble(batch["frames"], crop, input_format, "frames")
         frames = _normalize_frames(frames, input_format, dtype)
         inputs["frames"] = frames.contiguous(memory_format=layout)
+
+    if "sequences" in batch:
+        inputs["sequences"] = _prepare_sequences(batch["sequences"], crop, input_format, dtype)
 
     if "flow" in batch:
         flow = _assemble(batch["flow"], crop, input_format, "flow").to(dtype)
@@ -82,6 +86,22 @@ def prepare_inputs(
         )
         inputs |= {f"neighbour_{name}": values for name, values in others.items()}
     return inputs
+
+
+def _prepare_sequences(
+    sequences: torch.Tensor,
+    crop: torch.Tensor | None,
+    input_format: InputFormat,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    """Turn uint8 (n, t, h, w, 3) into (n, 3, t, s, s) of 0..255; flip them, but do not crop."""
+    size = (input_format.image_size, input_format.image_size)
+    planes = sequences.permute(0, 1, 4, 2, 3)
+    frames = resize_frames(planes.flatten(0, 1), size).unflatten(0, planes.shape[:2])
+    if crop is not None:
+        is_mirrored = crop[:, 2].bool()[:, None, None, None, None]
+        frames = torch.where(is_mirrored, frames.flip(4), frames)
+    return frames.transpose(1, 2).to(dtype)
 
 
 def _has_signs(groups: Sequence[ShapeGroup], input_format: InputFormat) -> bool:

@@ -93,8 +93,8 @@ class SampleSource(Dataset):
         """Read images of neighbours by frame, and sounds of neighbours by sound."""
         hashes = self._id_hashes[positions]
         by_frame, by_sound = neighbours.draw(positions, hashes, epoch=epoch)
-        images = [name for name in self.readers if FEATURES[name].is_image]
-        sounds = [name for name in self.readers if name not in images]
+        sounds = [name for name in self.readers if FEATURES[name].is_sound]
+        images = [name for name in self.readers if name not in sounds]
         batch = self._read(by_frame, images) | self._read(by_sound, sounds)
         if self._crops is not None:
             # The same neighbour of two samples is cropped in two ways.

@@ -168,8 +168,8 @@ def synchronize_statistics(model: nn.Module, *, is_cuda: bool) -> nn.Module:
 
     # Change the class of the layers, so that their weights and names stay.
     for module in model.modules():
-        if type(module) is nn.BatchNorm2d:
-            module.__class__ = GlobalBatchNorm2d
+        if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
+            module.__class__ = GlobalBatchNorm
     return model
 
 
@@ -225,19 +225,23 @@ class GlobalStochasticDepth(StochasticDepth):
         return x * factors
 
 
-class GlobalBatchNorm2d(nn.BatchNorm2d):
+class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
     """BatchNorm over the batch of all processes on CPUs (torch's SyncBatchNorm needs GPUs)."""
 
+    def _check_input_dim(self, x: torch.Tensor) -> None:
+        """Take arrays of any number of dimensions."""
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalize (n, c, h, w)."""
+        """Normalize (n, c, ...)."""
         if not self.training or count_processes() == 1:
             return super().forward(x)
 
         # Moments of the whole batch.
         count = x.numel() // x.shape[1] * count_processes()
-        mean = _Sum.apply(x.sum((0, 2, 3))) / count
-        centred = x - mean[:, None, None]
-        variance = _Sum.apply(centred.square().sum((0, 2, 3))) / count
+        axes, shape = (0, *range(2, x.ndim)), (-1, *[1] * (x.ndim - 2))
+        mean = _Sum.apply(x.sum(axes)) / count
+        centred = x - mean.view(shape)
+        variance = _Sum.apply(centred.square().sum(axes)) / count
 
         # Running statistics as torch keeps them: the mean, and the variance with n - 1.
         with torch.no_grad():
@@ -245,5 +249,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
 
-        scale = self.weight * (variance + self.eps).rsqrt()
-        return centred * scale[:, None, None] + self.bias[:, None, None]
+        scale = (variance + self.eps).rsqrt()
+        if not self.affine:
+            return centred * scale.view(shape)
+        return centred * (self.weight * scale).view(shape) + self.bias.view(shape)

@@ -217,9 +217,12 @@ def _make_module(
     if plan.num_processes > 1 and parameters.negatives == "gathered":
         model = synchronize_statistics(model, is_cuda=plan.is_cuda)
 
-    if plan.is_channels_last:
+    # Convolutions over time have no such layout.
+    has_time = any(values.ndim > 4 for values in model.parameters())
+    is_channels_last = plan.is_channels_last and not has_time
+    if is_channels_last:
         model = model.to(memory_format=torch.channels_last)
-    return TrainingModule(model, parameters, is_channels_last=plan.is_channels_last)
+    return TrainingModule(model, parameters, is_channels_last=is_channels_last)
 
 
 def _use_neighbours(

@@ -99,6 +99,7 @@ class Localizer(nn.Module):
     - ``flow`` (n, 1, 2 or 4, s, s)
     - ``spectrograms`` (n, 1, bins, times)
     - ``waveforms`` (n, num_samples)
+    - ``sequences`` (n, 3, times, s, s), levels 0..255
 
     In training it also holds what ``read_values`` returns.
     """

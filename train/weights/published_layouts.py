@@ -10,6 +10,7 @@ After ``find_state_dict`` the names of the published checkpoints are:
 | slavc | ``imgnet``, ``audnet``, ``img_proj1`` | and a momentum copy of each |
 | htf | ``imgnet``, ``audnet``, ``flowatt`` | ``flownet`` with the CNN for flow |
 | attention10k | ``vision_embedding_model``, ``sound_fc1``, ... | |
+| avobject | ``net_lip``, ``net_aud``, ``ff_lip``, ... | parts for speech separation, unused |
 | coarsetofine | ``vision``, ``audio``, ``avc``, ... | ``project_a``, ``project_v`` in stage 2 |
 | dmc | ``visual_net``, ``audio_net``, ``fc_v_1``, ... | |
 | rcgrad | ``image_encoder``, ``audio_encoder`` | an unused convolution |
@@ -34,6 +35,8 @@ _UNUSED_CHANNELS = 6
 # The scale belongs to the loss. Maps do not need it.
 _SCALE_KEY = "loss_fn.logit_scale"
 _METHODS_WITH_SCALE = ("rcgrad", "flowgrad_h", "flowgrad_ic", "flowgrad_en")
+# AVObject's released weights also separate speech.
+_SPEECH_PARTS = ("sepnet.", "phasenet.")
 
 StateDict = Mapping[str, torch.Tensor]
 
@@ -57,6 +60,8 @@ def recognize_method(state: StateDict) -> dict[str, str] | None:
         return {"method": "attention10k"}
     if {"visual_net", "audio_net"} <= parts:
         return {"method": "dmc"}
+    if {"net_lip", "net_aud"} <= parts:
+        return {"method": "avobject"}
     if {"vision", "audio", "avc"} <= parts:
         return {"method": "coarsetofine"}
 
@@ -87,6 +92,8 @@ def drop_unused_keys(state: StateDict, expected: StateDict, method: str) -> dict
     has_unused_stem = _count_channels(state, _FLOW_STEM_KEY) == _UNUSED_CHANNELS
     if has_unused_stem and _FLOW_STEM_KEY not in expected:
         unused.add(_FLOW_STEM_KEY)
+    if method == "avobject":
+        unused |= {key for key in state if key.startswith(_SPEECH_PARTS)}
     if method in _METHODS_WITH_SCALE and _SCALE_KEY in state and state[_SCALE_KEY].numel() == 1:
         unused.add(_SCALE_KEY)
     return {key: value for key, value in state.items() if key not in unused}

@@ -27,11 +27,12 @@ def write_features(
     sizes=((48, 64), (48, 48)),
     shard_rows: int = 16,
 ):
-    """Write frames, flow, spectrograms and waveforms below ``folder``; return (features_dirs, ids,
-    centres (n, 2)).
+    """Write frames, sequences, flow, spectrograms and waveforms below ``folder``.
+
+    Returns (features_dirs, ids, centres (n, 2)).
     """
     generator = np.random.default_rng(seed)
-    rows = {"frames": [], "flow": [], "spectrograms": [], "waveforms": []}
+    rows = {"frames": [], "flow": [], "spectrograms": [], "waveforms": [], "sequences": []}
     ids, centres = [], []
     for number in range(num_samples):
         sample_id = f"toy{seed}_{number:04d}"
@@ -56,6 +57,8 @@ def write_features(
             "flow": flow,
             "spectrograms": spectrogram,
             "waveforms": waveform.astype(np.float16),
+            # The blob moves one pixel a frame.
+            "sequences": np.stack([np.roll(frame[:48, :48], step, axis=1) for step in range(9)]),
         }
         for feature, array in arrays.items():
             attributes = (

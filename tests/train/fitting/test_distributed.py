@@ -1,5 +1,7 @@
 """What several processes compute of one batch, without starting them."""
 
+import copy
+
 import pytest
 import torch
 from torchvision.ops import StochasticDepth
@@ -36,3 +38,25 @@ def test_processes_that_disagree_do_not_train(monkeypatch):
     monkeypatch.setattr(distributed.dist, "all_gather_object", gather)
     with pytest.raises(distributed.RunError, match="mine do not agree on step; start all of them"):
         distributed.require_agreement({"state": "a", "step": 6}, what="mine")
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (torch.nn.BatchNorm1d(3, affine=False), (5, 3)),
+        (torch.nn.BatchNorm2d(3), (5, 3, 4, 2)),
+        (torch.nn.BatchNorm3d(3), (2, 3, 4, 2, 2)),
+    ],
+)
+def test_batch_statistics_of_any_number_of_dimensions(monkeypatch, layer, shape):
+    """As if another process had an equal batch: the statistics are those of both together."""
+    torch.manual_seed(0)
+    x = torch.randn(shape)
+    expected_layer = copy.deepcopy(layer)
+    expected = expected_layer(torch.cat([x, x]))[: len(x)]
+
+    distributed.synchronize_statistics(layer, is_cuda=False)
+    monkeypatch.setattr(distributed, "count_processes", lambda: 2)
+    monkeypatch.setattr(distributed.dist, "all_reduce", lambda values: values.mul_(2))
+    torch.testing.assert_close(layer(x), expected)
+    torch.testing.assert_close(layer.running_var, expected_layer.running_var)
