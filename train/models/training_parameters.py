@@ -30,7 +30,7 @@ class TrainingParameters:
     test_split: str = "test"
 
     # --- network
-    backbone: str = "resnet18"
+    backbone: str = "resnet18"  # of torchvision, or timm/NAME
     width: int = FULL_WIDTH  # channels of the first ResNet stage; 64 as published, 16 for CPUs
     audio_width: int = 0  # the same of the audio encoder; 0: as width
     map_stride: int = 32  # input pixels a map cell: 32, 16 or 8

@@ -3,7 +3,7 @@
 One class makes three kinds of networks: the ResNet-18 of the papers (``width`` 64), a narrow one
 for CPUs (``width`` 16, say), and the layouts of published checkpoints. These layouts hold first
 convolutions and heads that nothing reads (``unused_stems``, ``has_head``). As an experiment,
-``backbone`` may name any other convolutional classifier of torchvision.
+``backbone`` may name any other convolutional classifier of torchvision, or of timm.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from earshot.errors import ParameterError
+from train.networks import timm_trunk
 
 # name -> torchvision's block, number of blocks a stage, keyword arguments of the variant
 _RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, ...], dict[str, int]]] = {
@@ -128,17 +129,31 @@ class ResNetEncoder(ResNet):
 
 
 class FeatureEncoder(nn.Module):
-    """A convolutional torchvision classifier without its head (``convnext_tiny``, ...).
+    """A convolutional classifier without its head (``convnext_tiny``, ``timm/resnet10t``, ...).
 
     Turns (n, in_channels, h, w) into (n, num_features, h', w').
     """
 
     def __init__(self, backbone: str, *, in_channels: int):
         super().__init__()
-        network = torchvision.models.get_model(backbone, weights=None)
+        self._own_names: dict[str, str] = {}
+        self.trunk, stem = self._make_trunk(backbone, in_channels)
+        self.stem = self.rgb_stem = f"trunk.{stem}"
+        self.is_channels_last = backbone.startswith("swin")
+
+        # The number of features is in no attribute; a small input tells it.
+        with torch.no_grad():
+            example = torch.zeros(1, in_channels, 64, 64)
+            self.num_features = FeatureEncoder.forward(self.eval(), example).shape[1]
+        self.train()
+
+    def _make_trunk(self, backbone: str, in_channels: int) -> tuple[nn.Module, str]:
+        """Return the trunk and the name of its first convolution."""
+        if backbone.startswith(timm_trunk.PREFIX):
+            return timm_trunk.make_timm_trunk(backbone, in_channels=in_channels)
 
         # torchvision's classifiers keep their convolutions under different names.
-        self._own_names: dict[str, str]
+        network = torchvision.models.get_model(backbone, weights=None)
         if hasattr(network, "features"):
             trunk, self._own_names = network.features, {"features": "trunk"}
         elif hasattr(network, "trunk_output"):  # RegNet
@@ -149,19 +164,12 @@ class FeatureEncoder(nn.Module):
                 f"backbone {backbone!r} has no trunk of convolutions that is known here; use a "
                 "ResNet, ConvNeXt, EfficientNet, RegNet, Swin, ..."
             )
-
-        self.trunk, stem = _with_input_channels(trunk, in_channels)
-        self.stem = self.rgb_stem = f"trunk.{stem}"
-        self.is_channels_last = "swin" in backbone
-
-        # The number of features is in no attribute; a small input tells it.
-        with torch.no_grad():
-            example = torch.zeros(1, in_channels, 64, 64)
-            self.num_features = FeatureEncoder.forward(self.eval(), example).shape[1]
-        self.train()
+        return _with_input_channels(trunk, in_channels)
 
     def own_name(self, key: str) -> str:
-        """Return the name here of a parameter of torchvision's classifier."""
+        """Return the name here of a parameter of torchvision's or timm's classifier."""
+        if isinstance(self.trunk, timm_trunk.TimmTrunk):
+            return f"trunk.{self.trunk.own_name(key)}"
         first, _, rest = key.partition(".")
         return f"{self._own_names.get(first, first)}.{rest}"
 
@@ -207,7 +215,7 @@ def make_encoder(
     """Make an encoder with random weights.
 
     Args:
-        backbone: a ResNet, or another convolutional classifier of torchvision.
+        backbone: a ResNet, another convolutional classifier of torchvision, or ``timm/NAME``.
         in_channels: of the input.
         width: as for ``ResNetEncoder``; other backbones have their own.
         map_stride: likewise.
@@ -224,9 +232,11 @@ def make_encoder(
             backbone, in_channels=in_channels, width=width, map_stride=map_stride, **layout
         )
 
-    if backbone not in torchvision.models.list_models(module=torchvision.models):
+    is_timm = backbone.startswith(timm_trunk.PREFIX)
+    if not is_timm and backbone not in torchvision.models.list_models(module=torchvision.models):
         raise ParameterError(
-            f"unknown backbone {backbone!r}; expected a torchvision classifier such as resnet18"
+            f"unknown backbone {backbone!r}; expected a torchvision classifier such as resnet18, "
+            f"or {timm_trunk.PREFIX} and the name of a network of timm"
         )
     if width != FULL_WIDTH or map_stride != 32:
         raise ParameterError(

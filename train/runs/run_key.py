@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import importlib.metadata
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from earshot.tables import INDEX, read_table
 from pipeline.base.import_closure import import_closure
 from pipeline.base.parameters import as_mapping
 from train.models.training_parameters import TrainingParameters
+from train.networks import timm_trunk
 
 # What decides the weights besides the method's own module: whatever these modules import counts.
 _DECIDING_MODULES = ("train.fitting.fit", "eval.scoring.selection")
@@ -50,7 +52,7 @@ def compute_run_key(parameters: TrainingParameters, inputs: RunInputs, *, source
         as_mapping(parameters),
         dict(inputs.hardware),
         inputs.initial_sha256,
-        {module.__name__: module.__version__ for module in (torch, torchvision, lightning)},
+        _find_versions(parameters.backbone),
         {split: list(ids) for split, ids in inputs.split_ids.items()},
         describe_arrays(inputs.features_dirs, inputs.split_ids),
         _number_shards(inputs) if parameters.is_shuffled else None,
@@ -58,6 +60,14 @@ def compute_run_key(parameters: TrainingParameters, inputs: RunInputs, *, source
         _hash_code(list_deciding_modules(parameters.method), source_dir),
     ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _find_versions(backbone: str) -> dict[str, str]:
+    """Return the versions of the packages that compute."""
+    versions = {module.__name__: module.__version__ for module in (torch, torchvision, lightning)}
+    if backbone.startswith(timm_trunk.PREFIX):
+        versions["timm"] = importlib.metadata.version("timm")
+    return versions
 
 
 def list_deciding_modules(method: str) -> tuple[str, ...]:
