@@ -3,6 +3,7 @@
 import argparse
 import copy
 import importlib
+import importlib.util
 import itertools
 import json
 import re
@@ -138,6 +139,8 @@ def check_module(words: Sequence[str], *, is_mention: bool) -> None:
         assert all((ROOT / name).exists() for name in rest)
     elif module == "dask":
         assert rest[0] in ("scheduler", "worker")
+    elif module == "gdown":
+        assert importlib.util.find_spec(module), f"{module} is not installed"
     else:
         main = importlib.import_module(module).main
         parse_only(main, add_help(rest, is_mention=is_mention))
