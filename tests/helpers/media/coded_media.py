@@ -40,7 +40,6 @@ CONTAINERS = {  # by name of the file: ffmpeg's options
     "hevc_aac.ts": (*_HEVC, "-c:a", "aac"),
     "av1_opus.mkv": (*_AV1, "-c:a", "libopus"),
     "mjpeg_pcm.mov": ("-c:v", "mjpeg", "-q:v", "3", "-c:a", "pcm_s16be"),
-    "mpeg4_mp3.avi": ("-c:v", "mpeg4", "-b:v", "2M", "-bf", "2", *_KEYFRAMES, "-c:a", "libmp3lame"),
     "h264_flac.mkv": (*_H264, "-c:a", "flac"),
     "h264_aac.mkv": (*_H264, "-c:a", "aac"),
     "vp8_opus.webm": (*_VP8, "-c:a", "libopus"),
