@@ -11,7 +11,7 @@ from typing import Any
 import ffmpeg
 
 from pipeline.media.files.configuration import may_change_configuration
-from pipeline.media.files.container import open_container
+from pipeline.media.files.container import is_probe_long, open_container
 from pipeline.media.files.ffmpeg import read_version
 from pipeline.media.files.formats import make_program_options
 from pipeline.media.files.media_file import Opening, name_errors
@@ -117,10 +117,11 @@ class _Section:
     seek_seconds: float | None  # where reading begins; None: at the file's beginning
     # Frames a second where frames are counted, because their timestamps are wrong.
     counted_rate: Fraction | None = None
+    is_probe_long: bool = False  # a stream begins later than FFmpeg usually looks
 
     def make_input_options(self) -> dict[str, Any]:
         """Return ffmpeg's options of the input."""
-        options: dict[str, Any] = make_program_options()
+        options: dict[str, Any] = make_program_options(is_probe_long=self.is_probe_long)
         if self.seek_seconds is not None:
             # Keep what is before the section: the filters cut more exactly.
             options |= {"ss": f"{self.seek_seconds:.6f}", "seek_timestamp": 1}
@@ -164,6 +165,7 @@ def _find_section(source_path: Path, start_seconds: float, stop_seconds: float |
         can_seek = _can_seek(opening)
         is_counted = video is not None and is_reordered_avi(opening)
         counted_rate = find_frame_rate(video) if video is not None and is_counted else None
+        has_late_streams = is_probe_long(container)
 
     with ClipReader(source_path) as reader:
         origin_seconds = reader.origin_seconds
@@ -179,6 +181,7 @@ def _find_section(source_path: Path, start_seconds: float, stop_seconds: float |
         first_seconds=first_seconds,
         seek_seconds=seek_seconds if can_seek and seek_seconds > origin_seconds else None,
         counted_rate=counted_rate,
+        is_probe_long=has_late_streams,
     )
 
 

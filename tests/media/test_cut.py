@@ -9,6 +9,7 @@ import pytest
 from pipeline.media.cut import cut_clip
 from pipeline.media.files.ffmpeg import find_ffmpeg
 from pipeline.media.reader import ClipReader
+from pipeline.media.validate import ValidationParameters, validate_clip
 from tests.helpers.media.clip_factory import H264, make_clip, run_ffmpeg
 from tests.helpers.media.coded_media import (
     compare_sounds,
@@ -110,3 +111,28 @@ def test_a_pause_in_the_sound_stays_a_pause(tmp_path):
         silence, _ = cut.read_audio(0.7, 1.3, sample_rate=16000)
     assert compare_sounds(found, expected, 16000) == []
     assert np.abs(silence).max() < 0.01
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mpg"])
+@pytest.mark.parametrize("late", ["sound", "picture"])
+def test_a_stream_that_begins_beyond_the_probe_is_read_and_cut(tmp_path, suffix, late):
+    """FFmpeg looks for streams in the first seconds of a file alone."""
+    delays = {"picture": 0, "sound": 0} | {late: 15}
+    source, cut = tmp_path / f"late{suffix}", tmp_path / "cut.mp4"
+    run_ffmpeg(
+        *("-itsoffset", str(delays["picture"]), "-f", "lavfi"),
+        *("-i", "testsrc2=size=96x64:rate=25:duration=18"),
+        *("-itsoffset", str(delays["sound"]), "-f", "lavfi"),
+        *("-i", "sine=frequency=1000:duration=18:sample_rate=44100", "-map", "0:v", "-map", "1:a"),
+        *("-c:v", "mpeg2video", "-c:a", "mp2", str(source)),
+    )
+    facts = validate_clip(source, wanted_seconds=None, parameters=ValidationParameters())
+    assert facts.flags == ()
+
+    cut_coded(source, cut, (15.5, 17.0), CUT)
+    for path, start in ((source, 15.5), (cut, 0.0)):
+        with ClipReader(path) as reader:
+            waveform, _ = reader.read_audio(start, start + 1, sample_rate=None)
+            assert np.abs(waveform).max() == pytest.approx(0.125, abs=0.02)
+            frames = reader.iter_frames([start, start + 1])
+            assert not np.array_equal(*(frame.rgb for frame in frames))

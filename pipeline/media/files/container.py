@@ -32,9 +32,10 @@ def open_container(path: Path | str, *, options: dict[str, str] | None = None) -
     # FFmpeg takes what is before a colon for a protocol, but not in an absolute path.
     name = str(Path(path).absolute())
     try:
-        container = av.open(
-            name, metadata_errors="ignore", options=make_library_options() | (options or {})
-        )
+        container = _open(name, make_library_options() | (options or {}))
+        if _lacks_streams(container):
+            container.close()
+            container = _open(name, make_library_options(is_probe_long=True) | (options or {}))
     except av.error.FFmpegError as error:
         # What FFmpeg says of formats and protocols that are not in the lists.
         if error.errno != errno.EINVAL:
@@ -46,6 +47,30 @@ def open_container(path: Path | str, *, options: dict[str, str] | None = None) -
         if stream.codec_context is not None:
             stream.thread_count = 1
     return container
+
+
+def _open(name: str, options: dict[str, str]) -> InputContainer:
+    return av.open(name, metadata_errors="ignore", options=options)
+
+
+def _lacks_streams(container: InputContainer) -> bool:
+    """Return whether a stream may begin later than FFmpeg has looked.
+
+    MPEG-TS announces its streams and not what they hold, MPEG-PS does not announce them.
+    """
+    kinds = {stream.type for stream in container.streams}
+    if container.format.name == "mpeg" and not {"video", "audio"} <= kinds:
+        return True
+    sounds = [stream.codec_context for stream in container.streams.audio]
+    pictures = [stream.codec_context for stream in container.streams.video]
+    return any(context is not None and context.sample_rate == 0 for context in sounds) or any(
+        context is not None and context.width == 0 for context in pictures
+    )
+
+
+def is_probe_long(container: InputContainer) -> bool:
+    """Return whether the streams of an open file begin later than FFmpeg usually looks."""
+    return "probesize" in container.options
 
 
 def iter_packets(container: InputContainer, *streams: av.stream.Stream) -> Iterator[av.Packet]:

@@ -29,23 +29,36 @@ _PICTURES_AND_TEXTS = (
 
 _PROTOCOLS = "file"
 
+# How far FFmpeg looks for the streams of a file: 5 s and 5 MB, or two minutes and 100 MB.
+_LONG_PROBE = {"analyzeduration": "120000000", "probesize": "100000000"}
 
-def make_library_options() -> dict[str, str]:
-    """Return the options with which FFmpeg's libraries open a file."""
+
+def make_library_options(*, is_probe_long: bool = False) -> dict[str, str]:
+    """Return the options with which FFmpeg's libraries open a file.
+
+    Args:
+        is_probe_long: Look far into the file for its streams.
+    """
     names = (_CONTAINERS, _VIDEO_STREAMS, _AUDIO_FILES, _PICTURES_AND_TEXTS)
     return {
         "protocol_whitelist": _PROTOCOLS,
         "format_whitelist": _join(*names),
         # The name of a picture (`frame%d.jpg`) is a name, not a pattern for many.
         "pattern_type": "none",
+        **(_LONG_PROBE if is_probe_long else {}),
     }
 
 
-def make_program_options() -> dict[str, str]:
-    """Return the options of an input of the ffmpeg program, which opens no pictures here."""
+def make_program_options(*, is_probe_long: bool = False) -> dict[str, str]:
+    """Return the options of an input of the ffmpeg program, which opens no pictures here.
+
+    Args:
+        is_probe_long: Look far into the file for its streams.
+    """
     return {
         "protocol_whitelist": _PROTOCOLS,
         "format_whitelist": _join(_CONTAINERS, _VIDEO_STREAMS, _AUDIO_FILES),
+        **(_LONG_PROBE if is_probe_long else {}),
     }
 
 
