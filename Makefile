@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 # Stages run `python -m stages.NAME`, so the environment's Python must be the first one on PATH.
 RUN = PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: repro test lint bench docs setup requirements help
+.PHONY: repro test lint bench docs setup update-downloader requirements help
 
 repro: setup
 	@$(RUN) python -m pipeline refresh
@@ -33,6 +33,11 @@ docs: setup
 setup:
 	@$(if $(PYTHON),$(PYTHON),python3) .ci/environment.py $(VENV) requirements.txt
 
+# Sites change monthly, and only the newest yt-dlp follows: it, its solver of challenges and its
+# JavaScript runtime are stamped apart from the pins.
+update-downloader:
+	@$(if $(PYTHON),$(PYTHON),python3) .ci/environment.py $(VENV) requirements.txt --update-downloader
+
 # Keeps the versions that are in requirements.txt wherever pyproject.toml allows them. One file serves
 # every platform and every Python from 3.11 on.
 requirements: setup
@@ -48,5 +53,6 @@ help:
 	@echo "make bench         measure the fast paths (ARGS: for python -m benchmarks)"
 	@echo "make docs          write the manual as a site; a wrong link or page is an error"
 	@echo "make setup         make $(VENV) with the pinned packages; the others do it by themselves"
+	@echo "make update-downloader  install the newest yt-dlp, its solver and its JavaScript runtime"
 	@echo "make requirements  compile requirements.txt from pyproject.toml"
 	@echo "$(BIN)/python -m pipeline --help    see which clips and features are there, and repair them"

@@ -26,6 +26,9 @@ PIP_URL = (
     "945ef7ab14dc4f9d7f40288d2df998d1837ee0888ec3659c813487572faa/pip-25.2-py3-none-any.whl"
 )
 PIP_SHA256 = "6d67a2b4e7f14d8b31b8b52648866fa717f45a1eb70e83002f4331d07e953717"
+# Sites change monthly, so these are not held at their pins: `make update-downloader`.
+DOWNLOADER = ("yt-dlp", "yt-dlp-ejs", "deno", "curl-cffi")
+DOWNLOADER_NAME = ".downloader.txt"  # their versions, beside the stamp of the pins
 UV_TIMEOUT_SECONDS = 180  # of one silence; its default of 30 is short for wheels of 500 MB
 
 
@@ -55,7 +58,31 @@ def make_environment(environment_dir: Path, requirements_path: Path) -> None:
     except (subprocess.CalledProcessError, OSError) as error:
         print(f"uv did not install the packages ({error}); pip installs them", flush=True)
         install_with_pip(python_path, requirements_path)
+
+    # Newer tools of downloads stay, although the pins were installed again.
+    downloader_path = environment_dir / DOWNLOADER_NAME
+    if downloader_path.exists():
+        install_with_pip(python_path, downloader_path)
     stamp_path.write_text(stamp)
+
+
+def update_downloader(environment_dir: Path) -> None:
+    """Install the newest yt-dlp, with its solver, JavaScript runtime and impersonation.
+
+    All other packages keep their versions where yt-dlp allows it. The versions are written beside
+    the stamp of the pins, and survive a later change of the pins.
+    """
+    python_path = environment_dir / "bin" / "python"
+    uv_path = python_path.with_name("uv")
+    newest = [word for name in DOWNLOADER for word in ("--upgrade-package", name)]
+    command = [uv_path, "pip", "install", "-q", "--python", python_path, *newest]
+    subprocess.run([*command, "yt-dlp[default,deno,curl-cffi]"], check=True)
+
+    freeze = [uv_path, "pip", "freeze", "--python", python_path]
+    lines = subprocess.run(freeze, capture_output=True, check=True).stdout.decode().splitlines()
+    found = [line for line in lines if line.partition("==")[0].lower() in DOWNLOADER]
+    (environment_dir / DOWNLOADER_NAME).write_text("\n".join(found) + "\n")
+    print("installed " + ", ".join(found))
 
 
 def install_with_uv(python_path: Path, requirements_path: Path) -> None:
@@ -151,6 +178,8 @@ def main() -> None:
     try:
         make_environment(environment_dir, requirements_path)
         install_checkout(environment_dir, requirements_path.parent)
+        if "--update-downloader" in sys.argv[3:]:
+            update_downloader(environment_dir)
     except subprocess.CalledProcessError as error:
         command = " ".join(map(str, error.cmd))
         raise SystemExit(f"error: {command} failed with exit code {error.returncode}") from None

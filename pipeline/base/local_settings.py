@@ -31,6 +31,9 @@ class LocalDownload:
     # Never printed, so not in a traceback either.
     proxy: str | None = field(default=None, repr=False)
     cookies_path: str | None = field(default=None, repr=False)
+    cookies_from_browser: str | None = None
+    # Of yt-dlp, in place of those of params.yaml: a token may be among them.
+    yt_dlp_options: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.proxy is not None and not is_proxy(self.proxy):
@@ -61,6 +64,7 @@ def read_local_settings(folder: Path, environment: Mapping[str, str]) -> LocalSe
         settings = build(LocalSettings, read_yaml(path), LOCAL_NAME)
 
     found = {
+        **vars(settings.download),
         "proxy": environment.get(PROXY_VARIABLE) or settings.download.proxy,
         "cookies_path": environment.get(COOKIES_VARIABLE) or settings.download.cookies_path,
     }

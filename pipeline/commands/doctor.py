@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from earshot.errors import ParameterError
 from pipeline.base.project import Project
 from pipeline.commands.doctor_checks import (
     Check,
@@ -26,6 +27,7 @@ from pipeline.commands.options import (
 )
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.tool_versions import find_js_runtimes, read_package_version
+from pipeline.downloads.ytdlp_options import require_known
 
 _COLOURS = {"ok": "green", "warn": "yellow", "FAIL": "red"}  # on a terminal
 
@@ -71,4 +73,8 @@ def diagnose(project: Project, names: Sequence[str]) -> list[Check]:
         checks.append(
             Check("cookies", "FAIL", "download.cookies_path cannot be read", "export them anew")
         )
+    try:
+        require_known(parameters.yt_dlp_options, impersonate=parameters.impersonate)
+    except ParameterError as error:
+        checks.append(Check("options", "FAIL", str(error), "mend section download"))
     return checks + check_sources(project, names, parameters)

@@ -4,11 +4,14 @@ Nothing here imports torch, Dask or yt-dlp.
 """
 
 import datetime
+import importlib.metadata
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
+import sys
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +26,10 @@ _OLD_DAYS = 60  # sites change weekly, and yt-dlp follows them
 _ENOUGH_GIGABYTES = 20
 _SCHEDULER_SECONDS = 8.0
 _TOOL_SECONDS = 10.0
-_UPGRADE_YT_DLP = "pip install -U 'yt-dlp[default,deno]'"
+_CODE_ROOT = Path(__file__).resolve().parents[2]
+_UPDATE = "make update-downloader"
+if Path(sys.prefix) != _CODE_ROOT / ".venv":
+    _UPDATE += f" VENV={shlex.quote(sys.prefix)}"
 
 # The oldest runtimes that yt-dlp works with, in its order of preference.
 _OLDEST_RUNTIMES = {"deno": (2, 3), "node": (22,), "bun": (1, 2, 11), "quickjs": (2023, 12, 9)}
@@ -60,9 +66,12 @@ def check_ffmpeg(source: str) -> Check:
 
 
 def check_yt_dlp(version: str | None, *, today: datetime.date) -> Check:
-    """Check that yt-dlp is not too old; its version is its date."""
+    """Check that yt-dlp is not too old, and has its solver; its version is its date."""
     if version is None:
-        return Check("yt-dlp", "FAIL", "not installed", _UPGRADE_YT_DLP)
+        return Check("yt-dlp", "FAIL", "not installed", _UPDATE)
+    solver = _find_solver_fault()
+    if solver is not None:
+        return Check("yt-dlp", "warn", f"{version}: {solver}", _UPDATE)
 
     # Builds from yt-dlp's repository can have other versions: their age is not known.
     found = re.match(r"(\d{4})\.(\d{1,2})\.(\d{1,2})", version)
@@ -72,10 +81,24 @@ def check_yt_dlp(version: str | None, *, today: datetime.date) -> Check:
     year, month, day = map(int, found.groups())
     num_days = (today - datetime.date(year, month, day)).days
     if num_days > _OLD_DAYS:
-        return Check("yt-dlp", "warn", f"{version} is {num_days} days old", _UPGRADE_YT_DLP)
+        return Check("yt-dlp", "warn", f"{version} is {num_days} days old", _UPDATE)
 
     # The date of a version can lie in the future where clocks or time zones differ.
     return Check("yt-dlp", "ok", f"{version}, {max(num_days, 0)} days old")
+
+
+def _find_solver_fault() -> str | None:
+    """Return why the scripts that solve YouTube's challenges do not fit yt-dlp; None: they do."""
+    found = read_package_version("yt-dlp-ejs")
+    try:
+        needs = importlib.metadata.requires("yt-dlp") or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    pins = [need for need in needs if need.startswith("yt-dlp-ejs==")]
+    wanted = pins[0].partition("==")[2].partition(";")[0].strip() if pins else None
+    if wanted in (None, found):
+        return None
+    return f"its solver yt-dlp-ejs is {found or 'not installed'}, expected {wanted}"
 
 
 def check_js_runtime(
@@ -84,7 +107,7 @@ def check_js_runtime(
 ) -> Check:
     """Check that a JavaScript runtime is there: YouTube hides media behind JavaScript."""
     name = "JavaScript runtime"
-    advice = "pip install deno (or node >= 22); without it most of YouTube's formats are missing"
+    advice = f"{_UPDATE} (or install node >= 22); without it most of YouTube's formats are missing"
     too_old = []
     for runtime, path in runtimes.items():
         version = read_version(path) or "0"

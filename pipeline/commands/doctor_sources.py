@@ -5,17 +5,16 @@ within ``_CANARY_SECONDS`` counts as unreachable: the threads are not waited for
 """
 
 import contextlib
+import json
 import queue
 import re
-import shlex
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,10 @@ from pipeline.base.project import Project
 from pipeline.commands.doctor_checks import Check
 from pipeline.datasets.dataset import load
 from pipeline.downloads.account.reasons import REASONS, classify
+from pipeline.downloads.browser_cookies import use_browser_cookies
 from pipeline.downloads.parameters import DownloadParameters
-from pipeline.downloads.tool_versions import find_js_runtimes
 
+_CODE_ROOT = Path(__file__).resolve().parents[2]
 _CANARY_SECONDS = 20.0
 _HOST_SECONDS = 8.0
 _ERROR_NUMBER = re.compile(r"^\[Errno -?\d+\] ")  # says nothing to a user
@@ -182,27 +182,15 @@ def check_video(
     name: str, url: str, parameters: DownloadParameters, *, limit_seconds: float
 ) -> Check:
     """Check whether yt-dlp finds a format of a video; nothing is downloaded."""
-    # Without the user's configuration and without a cache, as downloads run yt-dlp.
-    command = [sys.executable, "-m", "yt_dlp", "--ignore-config", "--no-warnings"]
-    command += ["--no-cache-dir", "--simulate"]
-    # The picture size and the JavaScript runtimes of downloads, so that missing formats show.
-    command += ["--format-sort", f"res:{parameters.max_height}"]
-    command += ["--print", "%(format_id)s %(height)s"]
-    for runtime, path in find_js_runtimes().items():
-        command += ["--js-runtimes", f"{runtime}:{path}"]
-    # Not on the command line, which every user of this machine can read.
-    settings = ""
-    if parameters.proxy:
-        command += ["--config-locations", "-"]
-        settings = f"--proxy {shlex.quote(parameters.proxy)}\n"
-
-    with _copy_cookies(parameters.cookies_path) as cookies_path:
-        if cookies_path is not None:
-            command += ["--cookies", str(cookies_path)]
+    command = [sys.executable, "-m", "pipeline.downloads.worker.canary"]
+    with use_browser_cookies(parameters) as own:
+        # Not on the command line, which every user of this machine can read.
+        request = json.dumps({"parameters": asdict(own.for_workers()), "url": url})
         try:
             done = subprocess.run(
-                [*command, "--", url],
-                input=settings,
+                command,
+                input=request,
+                cwd=_CODE_ROOT,
                 capture_output=True,
                 text=True,
                 # The hosts may have used up the time: give yt-dlp a second all the same.
@@ -222,15 +210,3 @@ def check_video(
     reason = REASONS[classify(text)]
     text = f"the canary video fails with {reason.name}: {text[:200]}"
     return Check(name, "FAIL", text, reason.advice)
-
-
-@contextlib.contextmanager
-def _copy_cookies(cookies_path: str | None) -> Iterator[Path | None]:
-    """Yield a private copy of the cookies, because yt-dlp rewrites the file that it gets."""
-    if not cookies_path:
-        yield None
-        return
-    with tempfile.TemporaryDirectory(prefix="cookies-") as folder:
-        copy_path = Path(folder, "cookies.txt")
-        copy_path.write_bytes(Path(cookies_path).expanduser().read_bytes())
-        yield copy_path

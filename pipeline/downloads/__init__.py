@@ -10,6 +10,8 @@ In reading order:
 - ``stop_rule``: ``StopRule``. When a site pauses and when a run stops.
 - ``worker_pool``, ``messages``: starting worker processes and talking to them.
 - ``clip_files``: names of clip files, and moving them to their place.
+- ``ytdlp_options``: ``check_options``. Which options of yt-dlp a user may set.
+- ``browser_cookies``: ``use_browser_cookies``. The cookies of a browser, for one run.
 - ``tool_versions``: ``find_js_runtimes``, ``describe_tools``. yt-dlp's tools and their versions.
 
 Three rooms of their own:

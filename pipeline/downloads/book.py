@@ -42,7 +42,7 @@ class Book:
         self._parameters, self._excluded_flags = parameters, excluded_flags
         self.histories = read_histories(clips, ledger, before=before)
         self.access = parameters.describe_access()
-        self.versions = describe_tools(parameters.ffmpeg)
+        self.versions = describe_tools(parameters.ffmpeg) + parameters.describe_options()
         self._num_local_errors: dict[str, int] = {}  # of this run, by clip id
         self._policy = RetryPolicy(
             parameters.num_quick_attempts,

@@ -44,6 +44,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -58,6 +59,7 @@ from pipeline.downloads.account.ledger_copy import adopt_copy
 from pipeline.downloads.account.reasons import find_reason
 from pipeline.downloads.account.table import read_downloads_if_there
 from pipeline.downloads.book import Book
+from pipeline.downloads.browser_cookies import use_browser_cookies
 from pipeline.downloads.clip_files import make_file_stem, publish_staged_clips
 from pipeline.downloads.messages import ClipResult, FetchAnswer, FetchRequest, make_failure
 from pipeline.downloads.parameters import DownloadParameters
@@ -65,6 +67,7 @@ from pipeline.downloads.sites import SiteGates, default_sites_dir
 from pipeline.downloads.stop_rule import StopRule
 from pipeline.downloads.video_queue import VideoQueue, VideoTask
 from pipeline.downloads.worker_pool import Worker, WorkerLost, WorkerPool
+from pipeline.downloads.ytdlp_options import require_known
 
 WORK_FOLDER = ".work"  # below the clips folder
 _TABLE_INTERVAL_SECONDS = 300.0
@@ -118,8 +121,14 @@ def download_clips(
             too many clips are missing, or another process has the ledger.
     """
     clips_dir = Path(clips_dir).absolute()
+    require_known(parameters.yt_dlp_options, impersonate=parameters.impersonate)
     # Experiments share the ledger, so one experiment finds what another one fetched.
-    with Ledger(ledger_path, is_patient=True) as ledger:
+    # Files of this machine need no cookies.
+    has_sites = not pc.all(pc.starts_with(clips["url"], "file:")).as_py()
+    with (
+        use_browser_cookies(parameters) if has_sites else nullcontext(parameters) as parameters,
+        Ledger(ledger_path, is_patient=True) as ledger,
+    ):
         before = read_downloads_if_there(table_path) if table_path is not None else None
         adopt_copy(ledger, copy_path, before)
         book = Book(

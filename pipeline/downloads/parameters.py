@@ -1,12 +1,16 @@
 """Section ``download`` of params.yaml: how clips are fetched, how fast, and when a run gives up."""
 
+import json
 import os
 import urllib.parse
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from pipeline.base.secrets import PROXY_FORM, find_secrets, hide_secrets, is_proxy
+from pipeline.downloads.ytdlp_options import check_options, find_words
 from pipeline.media.validate import ValidationParameters
 
 _ONE_OR_MORE = (
@@ -47,6 +51,8 @@ class FetchParameters:
     section_above_seconds: float
     max_gigabytes: float
     validation: ValidationParameters
+    impersonate: str | None = None
+    yt_dlp_options: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,16 @@ class DownloadParameters:
     # A cookies.txt file; each worker gets a private copy.
     cookies_path: str | None = field(default=None, repr=False)
     proxy: str | None = field(default=None, repr=False)  # http://host:port or socks5://host:port
+    # Of a browser of this machine in which you have logged in: firefox, chrome, ..., or
+    # firefox:PROFILE
+    cookies_from_browser: str | None = None
+
+    # --- what helps when a site changes
+    # A browser that requests look like: chrome, safari, ...; it needs the package curl-cffi.
+    impersonate: str | None = None
+    # More options of yt-dlp, by their names in its Python interface; they are merged last. An
+    # option with which the account would be wrong is refused.
+    yt_dlp_options: dict[str, Any] = field(default_factory=dict, repr=False)
 
     # --- retries of one clip (see history.RetryPolicy)
     num_site_retries: int = 3  # yt-dlp's own retries of one request
@@ -117,10 +133,23 @@ class DownloadParameters:
         # Find a mistyped path before the first request, not in each worker.
         if self.cookies_path is not None and not Path(self.cookies_path).expanduser().is_file():
             raise ValueError("cookies_path names no file that is there, expected a cookies.txt")
+        if self.cookies_path is not None and self.cookies_from_browser is not None:
+            raise ValueError("cookies_path and cookies_from_browser are set, expected one of them")
+        check_options(self.yt_dlp_options)
         if self.proxy is not None and not is_proxy(self.proxy):
             raise ValueError(f"proxy is no address of a proxy, expected {PROXY_FORM}")
         if not 0 <= self.max_failed_fraction <= 1:
             raise ValueError(f"max_failed_fraction is {self.max_failed_fraction}, expected 0 to 1")
+
+    def describe_options(self) -> str:
+        """Return what the ledger says about yt-dlp's options: a change makes a retry worthwhile."""
+        options = dict(self.yt_dlp_options)
+        if self.impersonate is not None:
+            options["impersonate"] = self.impersonate
+        if not options:
+            return ""
+        digest = sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()
+        return f"; options {', '.join(sorted(options))} {digest[:8]}"
 
     def describe_access(self) -> str:
         """Return what the ledger says about the credentials: no secrets.
@@ -134,7 +163,8 @@ class DownloadParameters:
 
     @cached_property
     def _secrets(self) -> frozenset[str]:
-        return find_secrets(proxy=self.proxy, cookies_path=self.cookies_path)
+        own = find_secrets(proxy=self.proxy, cookies_path=self.cookies_path)
+        return own | frozenset(find_words(self.yt_dlp_options))
 
     def hide_secrets(self, text: str) -> str:
         """Return what a tool said without the proxy's password, the cookies and their path."""
@@ -156,6 +186,8 @@ class DownloadParameters:
             section_above_seconds=self.section_above_seconds,
             max_gigabytes=self.max_gigabytes,
             validation=self.validation,
+            impersonate=self.impersonate,
+            yt_dlp_options=self.yt_dlp_options,
         )
 
 

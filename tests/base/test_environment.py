@@ -9,6 +9,8 @@ from tests.helpers.paths import ROOT
 
 REQUIREMENTS = "torch==1.0 \\\n    --hash=sha256:0\nuv==0.1 \\\n    --hash=sha256:1\n    # via x\n"
 
+FROZEN = b"numpy==2.0\nyt-dlp==2026.11.1\nyt-dlp-ejs==0.9\ndeno==3.0\n"
+
 
 @pytest.fixture
 def environment():
@@ -42,7 +44,7 @@ def record_commands(environment, monkeypatch, *, failing=()):
         is_failing = any(word in text for word in failing)
         if check and is_failing:
             raise subprocess.CalledProcessError(2, command)
-        return subprocess.CompletedProcess(command, 2 if is_failing else 0)
+        return subprocess.CompletedProcess(command, 2 if is_failing else 0, stdout=FROZEN)
 
     monkeypatch.setattr(environment.subprocess, "run", run)
     return commands
@@ -102,3 +104,21 @@ def test_a_checkouts_own_environment_gets_its_command_once(environment, folder, 
     (folder / "checkout").mkdir()
     environment.install_checkout(folder / "other", folder / "checkout")
     assert len(commands) == 1
+
+
+def test_the_newest_downloader_survives_a_change_of_the_pins(environment, folder, monkeypatch):
+    commands = record_commands(environment, monkeypatch)
+    environment.make_environment(folder / ".venv", folder / "requirements.txt")
+    environment.update_downloader(folder / ".venv")
+    assert "--upgrade-package yt-dlp --upgrade-package yt-dlp-ejs" in commands[-2]
+    written = (folder / ".venv" / ".downloader.txt").read_text()
+    assert written == "yt-dlp==2026.11.1\nyt-dlp-ejs==0.9\ndeno==3.0\n"
+
+    # The pins did not change, so nothing is installed again; then they do.
+    num_commands = len(commands)
+    environment.make_environment(folder / ".venv", folder / "requirements.txt")
+    assert len(commands) == num_commands
+    (folder / "requirements.txt").write_text(REQUIREMENTS.replace("1.0", "2.0"))
+    environment.make_environment(folder / ".venv", folder / "requirements.txt")
+    assert commands[-2].endswith("requirements.txt [torch==2.0]")
+    assert commands[-1].endswith(".downloader.txt [yt-dlp==2026.11.1]")

@@ -14,7 +14,7 @@ from pipeline.commands.doctor_checks import (
     check_scheduler,
     check_yt_dlp,
 )
-from pipeline.commands.doctor_sources import _copy_cookies, check_video
+from pipeline.commands.doctor_sources import check_video
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.kernels import farneback
 from tests.helpers.command_helpers import make_project, run
@@ -27,7 +27,7 @@ def test_doctor_judges_tools():
     assert check_yt_dlp("2026.08.19", today=day).level == "ok"
 
     old = check_yt_dlp("2026.01.01", today=day)
-    assert (old.level, "243 days old" in old.text, "pip install -U" in old.advice) == (
+    assert (old.level, "243 days old" in old.text, "make update-downloader" in old.advice) == (
         "warn",
         True,
         True,
@@ -63,8 +63,6 @@ def test_doctor_expands_the_home_folder(tmp_path, monkeypatch):
     checks = {check.name: check for check in diagnose(Project(tmp_path, {"download": section}), [])}
     assert "cookies" not in checks
     assert checks["ffmpeg"].text == f"7.0.2 ({program})"
-    with _copy_cookies("~/cookies.txt") as path:
-        assert path.read_text() == "# Netscape HTTP Cookie File\n"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pipeline.downloads.messages import FetchError
 from pipeline.downloads.parameters import FetchParameters
 from pipeline.downloads.tool_versions import find_js_runtimes
 from pipeline.downloads.worker.plain_http import parse_retry_after
+from pipeline.downloads.ytdlp_options import make_target
 from pipeline.media.files.ffmpeg import find_ffmpeg
 
 _MAX_CAUSES = 5  # how deep to look for an HTTP response below yt-dlp's error
@@ -162,7 +163,9 @@ class SiteDownloader:
             options["proxy"] = parameters.proxy
         if parameters.cookies_path:
             options["cookiefile"] = str(_copy_cookies(parameters.cookies_path, self._private_dir))
-        return options
+        if parameters.impersonate:
+            options["impersonate"] = make_target(parameters.impersonate)
+        return options | parameters.yt_dlp_options
 
 
 def _copy_cookies(cookies_path: str, private_dir: Path) -> Path:
