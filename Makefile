@@ -55,4 +55,4 @@ help:
 	@echo "make setup         make $(VENV) with the pinned packages; the others do it by themselves"
 	@echo "make update-downloader  install the newest yt-dlp, its solver and its JavaScript runtime"
 	@echo "make requirements  compile requirements.txt from pyproject.toml"
-	@echo "$(BIN)/python -m pipeline --help    see which clips and features are there, and repair them"
+	@echo "$(BIN)/earshot --help    see which clips and features are there, and repair them"

@@ -5,5 +5,5 @@
 - ``eval.entrants``: what is evaluated: models, untrained networks, baselines;
 - ``eval.results``: scores and results of all entrants, with intervals and comparisons;
 - ``eval.report``: the page and the tables for papers;
-- ``eval.score``: the command ``python -m eval.score`` for maps of your own.
+- ``eval.score``: the command ``earshot score`` for maps of your own.
 """

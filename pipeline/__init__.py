@@ -12,5 +12,5 @@ Its rooms, from the bottom up (a room imports only from those above it in this l
 - ``datasets``: the datasets behind one interface
 - ``audit``: find test clips among the training clips
 - ``exports``: write a dataset in formats that other programs read
-- ``commands``: ``python -m pipeline COMMAND``
+- ``commands``: ``earshot COMMAND``
 """

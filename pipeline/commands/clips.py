@@ -24,7 +24,7 @@ from pipeline.features.configure import configure_feature
 from pipeline.shards.requests import find_clips, make_requests
 from pipeline.shards.store import Store
 
-_REMEDY = "`python -m pipeline retry --absent` or `import` brings them back"
+_REMEDY = "`earshot retry --absent` or `import` brings them back"
 
 
 @click.command()

@@ -28,6 +28,8 @@ from pipeline.downloads.account.counts import find_outlooks, list_missing_clips,
 from pipeline.downloads.account.reasons import REASONS, find_reason
 
 _DETAIL_CHARACTERS = 80
+_MARK = " [settled]"  # of `describe_missing`
+_MARK_NOTE = "[settled]: seen twice, on different days; another attempt would not help"
 
 
 @click.command()
@@ -127,7 +129,9 @@ def _render(table: pa.Table, by: str | None, output_format: str) -> str:
 
     # The detail, in the last column, can be a long text of a site.
     lines = [(*line[:-1], _shorten(line[-1])) for line in _list_rows(table)]
-    return render_lines(lines, table.column_names, "table")
+    text = render_lines(lines, table.column_names, "table")
+    has_marks = any((line[-1] or "").endswith(_MARK) for line in lines)
+    return f"{text}\n{_MARK_NOTE}" if has_marks else text
 
 
 def _list_rows(table: pa.Table) -> list[tuple[Any, ...]]:
@@ -205,15 +209,26 @@ def _count_by_reason(rows: Sequence[dict[str, Any]]) -> tuple[list[dict], tuple[
             "reason": reason,
             "outlook": outlook,
             "count": number,
-            "what to do": "dvc repro" if reason == "pending" else find_reason(reason).advice,
+            "what to do": _advise(reason, outlook),
         }
         for (dataset, reason, outlook), number in keys.most_common()
     ]
     return counts, ("dataset", "reason", "outlook", "count", "what to do")
 
 
+def _advise(reason: str, outlook: str) -> str:
+    """Return what a user can do about clips of a reason."""
+    if reason == "pending":
+        return "dvc repro"
+    # What may need one more attempt is permanent once it is confirmed.
+    return find_reason(reason).advise(is_confirmed=outlook == "permanent")
+
+
 def _shorten(text: str | None) -> str | None:
     if text is None:
         return None
     text = " ".join(text.split())
-    return text if len(text) <= _DETAIL_CHARACTERS else text[: _DETAIL_CHARACTERS - 3] + "..."
+    if len(text) <= _DETAIL_CHARACTERS:
+        return text
+    mark = _MARK if text.endswith(_MARK) else ""
+    return f"{text[: _DETAIL_CHARACTERS - 3 - len(mark)]}...{mark}"

@@ -90,13 +90,13 @@ def _make_hints(clips: ClipCounts) -> list[str]:
     if clips.num_elsewhere:
         hints.append(
             f"{name}: {clips.num_elsewhere} of {clips.num_ok} ok clips are not on this machine; "
-            "`python -m pipeline retry --absent` gets them, if a feature needs them"
+            "`earshot retry --absent` gets them, if a feature needs them"
         )
 
     if clips.num_missing:
         most_frequent = list(clips.reasons.items())[:_MAX_REASONS]
         reasons = ", ".join(f"{number} {reason}" for reason, number in most_frequent)
-        hints.append(
-            f"{name}: missing: {reasons}; `python -m pipeline missing --dataset {name}` says more"
-        )
+        num_more = len(clips.reasons) - len(most_frequent)
+        reasons += f", ... ({num_more} more reasons)" if num_more else ""
+        hints.append(f"{name}: missing: {reasons}; `earshot missing --dataset {name}` says more")
     return hints

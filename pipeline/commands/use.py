@@ -70,7 +70,7 @@ def run(project: Project, name: str | None, is_dry_run: bool) -> int:
     print(
         *describe_expectations(recipe, project.parameters(DownloadParameters, "download")), sep="\n"
     )
-    print("Run `dvc repro`. To go back: python -m pipeline use sample")
+    print("Run `dvc repro`. To go back: earshot use sample")
     return 0
 
 
@@ -120,6 +120,6 @@ def describe_expectations(recipe: Recipe, download: DownloadParameters) -> list[
         lines.append(
             f"Downloading takes about {days:,.0f} days at {download.videos_per_hour:g} videos an "
             "hour (download.videos_per_hour). Use the clips that you have: "
-            "python -m pipeline import FOLDER"
+            "earshot import FOLDER"
         )
     return lines

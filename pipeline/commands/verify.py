@@ -55,7 +55,7 @@ def run(
     has_damaged_table = print_damaged_tables(project, names)
 
     if num_damaged_folders:
-        print("`python -m pipeline repair` computes the damaged ones again")
+        print("`earshot repair` computes the damaged ones again")
     return 1 if num_damaged_folders or has_damaged_table else 0
 
 

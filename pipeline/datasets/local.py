@@ -8,8 +8,8 @@ skipped silently. Hidden files and folders, ``ignore`` patterns, devices and fol
 read are named in ``listing.json`` in the dataset's cache.
 
 ``listing.json`` also holds the size and modification time of each file, by which
-``python -m pipeline refresh`` notices that the folder changed, and the durations that were read, so
-that a second look at a large folder is quick.
+``earshot refresh`` notices that the folder changed, and the durations that were read, so that a
+second look at a large folder is quick.
 """
 
 import json

@@ -244,7 +244,7 @@ def _require_clips(
     raise RunError(
         f"{feature.name}: {len(absent)} of {num_with_clip} samples must be computed, but their "
         f"clips are not in {folders.clips_dir}, as after `dvc pull` or `clips drop`; get them with "
-        f"`python -m pipeline retry --absent` or `import`, and run again ({words})"
+        f"`earshot retry --absent` or `import`, and run again ({words})"
     )
 
 

@@ -180,7 +180,7 @@ class Store:
         if len(usable) < len(whole):
             print(
                 f"{self.folder}: {len(whole) - len(usable)} shards are not of schema version "
-                f"{SCHEMA_VERSION} and are computed again; `python -m pipeline prune` removes them",
+                f"{SCHEMA_VERSION} and are computed again; `earshot prune` removes them",
                 file=sys.stderr,
             )
         return usable

@@ -93,7 +93,7 @@ def test_verify_names_the_sample_and_repair_restores_it(project, capsys):
     output = capsys.readouterr().out
     assert f"sample3: cache/tiny/frames/{path.name}: damaged\n" in output
     assert "sample2" not in output
-    assert "python -m pipeline repair" in output
+    assert "earshot repair" in output
     assert call(project, "repair") == 0
     assert "1 shards restored byte for byte, 0 replaced by others" in capsys.readouterr().out
     assert path.read_bytes() == before

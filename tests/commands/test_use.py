@@ -60,7 +60,7 @@ def test_the_change_is_shown_and_a_dry_run_writes_nothing(checkout, capsys):
     use(checkout, "ezvsl_vggsound_10k")
     out = capsys.readouterr().out
     assert "About 15,158 clips and 27 GB" in out and "about 2 days at 300 videos an hour" in out
-    assert "To go back: python -m pipeline use sample" in out
+    assert "To go back: earshot use sample" in out
 
 
 def test_the_first_recipe_takes_back_all_that_others_change():

@@ -1,4 +1,4 @@
-"""``python -m eval.score``: other people's maps, and what they may get wrong."""
+"""``earshot score``: other people's maps, and what they may get wrong."""
 
 import json
 import os

@@ -267,7 +267,7 @@ def test_frames_and_sounds_alone_come_back_as_still_clips(project, arrays, tmp_p
 
 def test_the_commands_of_the_page_work(project, arrays, tmp_path, monkeypatch, capsys):
     page = (ROOT / "docs" / "sharing.md").read_text()
-    lines = re.findall(r"^    python -m pipeline ((?:export|import) .*)$", page, re.M)
+    lines = re.findall(r"^    earshot ((?:export|import) .*)$", page, re.M)
     assert len(lines) == 5 and lines[-1].startswith("import ")
     monkeypatch.chdir(project.root)
     for line in lines[:-1]:

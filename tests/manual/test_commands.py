@@ -105,6 +105,7 @@ def add_help(words: Sequence[str], *, is_mention: bool) -> list[str]:
 
 def check_earshot(words: Sequence[str]) -> None:
     """``earshot COMMAND``, which is ``python -m pipeline COMMAND``."""
+    words = ["status" if word == "COMMAND" else word for word in words]  # any of them
     parse_only(importlib.import_module("pipeline.__main__").main, words)
 
     command, *rest = words

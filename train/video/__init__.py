@@ -10,5 +10,5 @@ In reading order:
 - ``overlay``: draw maps over the frames (``draw_map``, ``write_video``)
 - ``encoder``: encode pictures with ffmpeg, beside the sound of the original (``VideoEncoder``)
 
-The command is ``python -m train.localize``.
+The command is ``earshot localize``.
 """

@@ -247,7 +247,7 @@ def describe_reason(reason: str, *, is_confirmed: bool) -> str:
     if reason not in REASONS:
         return "unknown reason: read what was said"
     permanence = "permanent" if is_confirmed else REASONS[reason].permanence
-    advice = REASONS[reason].advice.removeprefix("nothing; ")
+    advice = REASONS[reason].advise(is_confirmed=is_confirmed).removeprefix("nothing; ")
     return f"{_OUTLOOKS[permanence]}: {advice}"
 
 

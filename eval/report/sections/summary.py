@@ -226,7 +226,7 @@ def suggest_next_steps(
         )
     if num_retryable:
         steps.append(
-            f"Run `python -m pipeline retry`: another attempt may bring {num_retryable:,} missing "
+            f"Run `earshot retry`: another attempt may bring {num_retryable:,} missing "
             f"{'clip' if num_retryable == 1 else 'clips'}."
         )
     return tuple(steps)

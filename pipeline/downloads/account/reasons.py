@@ -7,8 +7,8 @@ one more row.
 The texts are those of yt-dlp, of the sites behind it and of HTTP servers. ``classify`` normalizes
 a text and takes the first row whose pattern fits. The order of the rows matters, because one text
 often fits several patterns ("Private video. Sign in if you've been granted access"). Sites change
-their wording, so the ledger keeps the raw text, and ``python -m pipeline reclassify`` can classify
-it again without the network.
+their wording, so the ledger keeps the raw text, and ``earshot reclassify`` can classify it again
+without the network.
 """
 
 import re
@@ -81,6 +81,12 @@ class Reason:
         if self.permanence == "permanent" or (self.permanence == "confirm" and is_confirmed):
             return "permanent"
         return "confirm" if self.permanence == "confirm" else "retry"
+
+    def advise(self, *, is_confirmed: bool = False) -> str:
+        """Return what a user can do; a reason that was seen twice needs no third attempt."""
+        if self.permanence == "confirm" and is_confirmed:
+            return _FIND_A_COPY.replace("nothing", "nothing, as it was seen twice")
+        return self.advice
 
 
 # In the order in which ``classify`` tries them; docs/downloads.md has the same table in words.
