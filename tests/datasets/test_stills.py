@@ -9,6 +9,7 @@ from PIL import Image
 from scipy.io import wavfile
 
 from earshot.errors import DataError
+from eval.entrants.entrant import TrainingClips
 from eval.published.test_set_tables import load_test_set
 from eval.published.test_sets import find_subset_ids, find_test_sets, get_test_set
 from eval.scoring.ground_truth import ground_truths_of
@@ -278,6 +279,12 @@ def test_masks_come_back_from_their_run_lengths(tmp_path):
     (tmp_path / "mask.png").write_text("x")
     with pytest.raises(DataError, match=r"mask\.png: not a readable PNG or JPEG"):
         read_mask(tmp_path / "mask.png")
+
+
+def test_leakage_from_vggsound_is_not_known_and_not_0():
+    training = TrainingClips("vggsound", {"zpWuikVorYg_000032"})
+    assert training.find_in("stills") is None
+    assert training.find_in("flickr") == ()
 
 
 def test_each_test_set_says_who_reports_on_it():

@@ -15,6 +15,7 @@ from eval.entrants.baselines import make_baseline
 from eval.entrants.entrant import Entrant
 from eval.entrants.flowgrad_h import FlowGradHMaps
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
+from eval.results.summaries import compute_metrics
 from pipeline.base.project import Project
 from tests.helpers.checkouts import make_checkout, run
 from tests.helpers.paths import ROOT, shared_path
@@ -74,6 +75,20 @@ def evaluate(project, entrants):
 def test_flow_baselines_of_the_mini_release(project):
     found = evaluate(project, [make_baseline(name) for name in EXPECTED])
     check(found["results"], EXPECTED)
+
+
+def test_intervals_by_clip_are_wider_than_by_frame(project):
+    """Frames of one clip are alike: 94 frames of 10 clips say less than 94 clips would."""
+    found = evaluate(project, [make_baseline("flow_8bit"), make_baseline("centre")])
+    for model in ("flow_8bit", "centre"):
+        rows = [row for row in found["scores"] if row["model"] == model]
+        clip_of = {row["sample_id"]: row["sample_id"].partition("@")[0] for row in rows}
+        assert (len(rows), len(set(clip_of.values()))) == (94, 10)
+        by_clip = compute_metrics(rows, group_of=clip_of, num_resamples=10_000)
+        by_frame = compute_metrics(rows, num_resamples=10_000)
+        for metric in ("mean_ciou", "auc", "adaptive_ciou", "success_rate_at_30"):
+            widths = [one[f"{metric}_high"] - one[f"{metric}_low"] for one in (by_clip, by_frame)]
+            assert widths[0] > 1.8 * widths[1], (model, metric)
 
 
 def test_scores_are_those_of_the_authors_rules(project, tmp_path):
