@@ -125,8 +125,9 @@ def _describe_methods() -> dict[str, _Schema]:
 
 def _describe_variants() -> _Schema:
     """Return the schema of variants: their names begin with that of their feature."""
+    own = {"required": ["code"], "properties": {"code": {"type": "string"}}}
     schemas = {
-        f"^{name}-": describe_class(load_module(name).Parameters)
+        f"^{name}-": {"anyOf": [describe_class(load_module(name).Parameters), own]}
         for name, feature in FEATURES.items()
         if not feature.has_weights
     }

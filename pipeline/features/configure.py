@@ -7,7 +7,7 @@ from typing import Any, Protocol, cast
 from earshot.errors import ParameterError
 from pipeline.base.parameters import build, suggest
 from pipeline.base.project import Project
-from pipeline.features.feature import Feature
+from pipeline.features.feature import CodeParameters, Feature
 from pipeline.features.registry import FEATURES, find_base, find_companions, is_variant
 
 _VARIANTS = "variants"  # of params.yaml: the variants that are computed
@@ -28,24 +28,47 @@ class FeatureModule(Protocol):
         ...
 
 
-def load_module(name: str) -> FeatureModule:
-    """Import the module of a registered feature.
+def load_module(name: str, settings: Any = None) -> FeatureModule:
+    """Import the module of a registered feature, or of a variant with code of its own.
 
     Args:
         name: One of ``FEATURES``, or a variant of one.
+        settings: Of the variant. With the key ``code``, its value is the dotted name of the module.
 
     Returns:
-        ``pipeline.features.<feature>``.
+        ``pipeline.features.<feature>``, or the module that ``code`` names.
 
     Raises:
-        ParameterError: No feature has this name.
+        ParameterError: No feature has this name, or ``code`` names no module of a feature.
     """
+    if isinstance(settings, Mapping) and "code" in settings:
+        return _load_code(name, settings["code"])
     base = find_base(name)
     if base not in FEATURES:
         raise ParameterError(
             f"feature {name!r} is not known, expected one of {', '.join(FEATURES)}"
         )
     return cast(FeatureModule, importlib.import_module(f"pipeline.features.{base}"))
+
+
+def _load_code(name: str, code: Any) -> FeatureModule:
+    where = f"{name}: code is {code!r}"
+    try:
+        module = importlib.import_module(code)
+    except (ModuleNotFoundError, AttributeError, TypeError, ValueError) as error:
+        raise ParameterError(
+            f"{where}, expected the dotted name of a module that Python finds from the checkout "
+            f"({error})"
+        ) from None
+
+    parameters = getattr(module, "Parameters", None)
+    is_right = isinstance(parameters, type) and issubclass(parameters, CodeParameters)
+    if not is_right or not hasattr(module, "make_feature"):
+        raise ParameterError(
+            f"{where}, expected a module with make_feature and Parameters, a dataclass that "
+            "extends pipeline.features.feature.CodeParameters"
+        )
+    return cast(FeatureModule, module)
 
 
 def find_variants(project: Project) -> list[str]:
@@ -73,7 +96,8 @@ def check_variants(project: Project) -> None:
                 f"params: {_VARIANT_SETTINGS} has {name!r}{hint}; expected a feature "
                 f"({', '.join(variable)}), '-' and a name of yours, for example spectrograms-lvs"
             )
-        project.parameters(load_module(name).Parameters, f"{_VARIANT_SETTINGS}.{name}")
+        module = load_module(name, settings[name])
+        project.parameters(module.Parameters, f"{_VARIANT_SETTINGS}.{name}")
 
     for name in find_variants(project):
         if name not in settings:
@@ -94,11 +118,19 @@ def configure_feature(project: Project, name: str) -> Feature:
         The feature. It has keys but cannot be computed where a network computes it
         (``Feature.can_compute``): networks are in ``train/``, which nothing here imports.
     """
-    module, entry = load_module(name), FEATURES[find_base(name)]
-    section = f"{_VARIANT_SETTINGS}.{name}" if is_variant(name) else entry.section
+    variant_section = f"{_VARIANT_SETTINGS}.{name}" if is_variant(name) else None
+    module = load_module(name, variant_section and project.section(variant_section))
+    entry = FEATURES[find_base(name)]
+    section = variant_section or entry.section
     options = {"weights_dir": project.weights_dir} if entry.has_weights else {}
 
-    return module.make_feature(project.parameters(module.Parameters, section), **options)
+    feature = module.make_feature(project.parameters(module.Parameters, section), **options)
+    if (feature.name, feature.kind) != (entry.name, entry.kind):
+        raise ParameterError(
+            f"{name}: its code makes the feature {feature.name!r} of kind {feature.kind!r}, "
+            f"expected {entry.name!r} of kind {entry.kind!r}"
+        )
+    return feature
 
 
 def find_datasets(project: Project, name: str) -> list[str] | None:
@@ -169,7 +201,7 @@ def restore_feature(name: str, recorded: Mapping[str, Any]) -> Feature:
     Raises:
         ParameterError: No feature has this name, or the mapping does not fit it.
     """
-    module = load_module(name)
+    module = load_module(name, recorded)
     recorded_class = getattr(module, "Settings", module.Parameters)
 
     return module.make_feature(build(recorded_class, recorded, name))

@@ -69,6 +69,13 @@ class Extracted:
     detail: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class CodeParameters:
+    """What the parameters of a variant with code of its own begin with (docs/features.md)."""
+
+    code: str  # the dotted name of the module; it is a part of the key of every array
+
+
 class FindNeeds(Protocol):
     """Return what a feature needs for a moment of a clip. A pure function."""
 

@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -90,6 +90,12 @@ class Parameters:
     def num_pairs(self) -> int:
         """How many pairs of frames the context holds."""
         return max(1, round(self.context_seconds * self.fps))
+
+
+class ComputePair(Protocol):
+    """Compute the flow of two frames, uint8 ``(H, W, 3)``: float32 ``(H, W, 2)`` in pixels."""
+
+    def __call__(self, previous: np.ndarray, following: np.ndarray, /) -> np.ndarray: ...
 
 
 def compute_flow(
@@ -192,11 +198,13 @@ def find_pair_times(
     return tuple(time_seconds + (index - num_before) * step for index in range(num_pairs + 1))
 
 
-def make_feature(parameters: Parameters) -> Feature:
+def make_feature(parameters: Parameters, *, compute_pair: ComputePair | None = None) -> Feature:
     """Make the feature; arrays ``(channels, height, width)`` in the aspect of the frame.
 
     Args:
         parameters: Which pairs are compared, how, and how the result is stored.
+        compute_pair: Computes the flow of two frames instead of Farneback. A feature with it needs
+            parameters and a version of its own.
 
     Returns:
         The feature, which can compute.
@@ -220,8 +228,8 @@ def make_feature(parameters: Parameters) -> Feature:
             "attribute_num_pairs": "pairs of frames aggregated",
         },
         needs=functools.partial(_find_needs, parameters),
-        compute=functools.partial(_compute, parameters),
-        prepare=load_refine_level,
+        compute=functools.partial(_compute, parameters, compute_pair),
+        prepare=load_refine_level if compute_pair is None else None,
     )
 
 
@@ -243,10 +251,12 @@ def _find_needs(parameters: Parameters, moment: Moment, info: MediaInfo) -> Need
     return Needs(frame_times=times)
 
 
-def _compute(parameters: Parameters, moment: Moment, decoded: Decoded) -> Extracted:
+def _compute(
+    parameters: Parameters, compute_pair: ComputePair | None, moment: Moment, decoded: Decoded
+) -> Extracted:
     frames = _choose_frames(parameters, decoded)
     pairs = [
-        _compute_stored(parameters, previous, following, decoded.memo)
+        _compute_stored(parameters, compute_pair, previous, following, decoded.memo)
         for previous, following in itertools.pairwise(frames)
     ]
     flows = np.stack(pairs) if len(pairs) > 1 else pairs[0][None]
@@ -294,6 +304,7 @@ def _choose_frames(parameters: Parameters, decoded: Decoded) -> list[VideoFrame]
 
 def _compute_stored(
     parameters: Parameters,
+    compute_pair: ComputePair | None,
     previous: VideoFrame,
     following: VideoFrame,
     memo: dict[Any, np.ndarray],
@@ -306,7 +317,7 @@ def _compute_stored(
     if key in memo:
         return memo[key]
 
-    flow = _compute_native(parameters, previous, following)
+    flow = _compute_native(parameters, compute_pair, previous, following)
     if parameters.components == "magnitude":
         flow = cv2.magnitude(flow[..., 0], flow[..., 1])[..., None]
     # The published codes save their JPEG at native size, so encode before resizing.
@@ -337,7 +348,10 @@ def _find_stored_size(parameters: Parameters, frame: VideoFrame) -> tuple[int, i
 
 
 def _compute_native(
-    parameters: Parameters, previous: VideoFrame, following: VideoFrame
+    parameters: Parameters,
+    compute_pair: ComputePair | None,
+    previous: VideoFrame,
+    following: VideoFrame,
 ) -> np.ndarray:
     """Compute the flow of one pair in pixels of the native frame: float32 ``(h, w, 2)``."""
     sizes: Sequence[tuple[int, int]] = [(f.height, f.width) for f in (previous, following)]
@@ -348,6 +362,8 @@ def _compute_native(
     if previous.time_seconds == following.time_seconds:
         return np.zeros((*sizes[0], 2), np.float32)
 
+    if compute_pair is not None:
+        return compute_pair(previous.rgb, following.rgb)
     if not parameters.computed_short_side:
         return compute_flow(previous.gray, following.gray, parameters=parameters)
 

@@ -21,6 +21,7 @@ from eval.published.test_sets import find_test_sets
 from eval.scoring.protocols import PROTOCOLS
 from pipeline.datasets.dataset import names as dataset_names
 from pipeline.downloads.account.reasons import REASONS
+from pipeline.features.registry import is_variant
 from tests.helpers.checkouts import set_parameter
 from tests.helpers.manual_pages import (
     PROGRAMS,
@@ -163,7 +164,11 @@ def check_dvc(words: Sequence[str], *, is_mention: bool) -> None:
     for target in getattr(arguments, "targets", None) or ():
         stage, _, item = target.partition("@")
         assert stage in STAGES, f"no stage {stage!r}"
-        if item:
+        if stage == "variants":
+            variant, _, dataset = item.rpartition("-")
+            assert is_variant(variant), f"no variant {variant!r}"
+            require_name("dataset", dataset)
+        elif item:
             require_name("stage", item)
 
     overrides = getattr(arguments, "set_param", None)
@@ -186,7 +191,7 @@ def check_overrides(overrides: list[str]) -> None:
 
 
 def check_make(words: Sequence[str]) -> None:
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(words) <= set(targets), f"no target {words}"
 
 
