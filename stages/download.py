@@ -9,6 +9,7 @@ from earshot.tables import CLIPS, read_table
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import find_excluded_flags, load
 from pipeline.downloads.account.counts import count_reasons, count_splits
+from pipeline.downloads.account.doubts import find_doubtful_clips
 from pipeline.downloads.account.ledger_copy import publish_copy
 from pipeline.downloads.engine import download_clips
 from pipeline.downloads.parameters import DownloadParameters
@@ -29,6 +30,11 @@ def main(project: Project, dataset: str) -> None:
         excluded_flags=find_excluded_flags(project, dataset),
         table_path=project.downloads_table_path(dataset),
         copy_path=project.ledger_copy_path(dataset),
+        # What features found damaged is read again, every picture.
+        doubtful=find_doubtful_clips(
+            project.samples_table_path(dataset),
+            project.dataset_cache_dir(dataset).glob("*/index.parquet"),
+        ),
     )
 
     # The ledger travels with the outputs, so that a machine that pulls them knows what was tried.

@@ -23,6 +23,7 @@ from pipeline.commands.options import (
 )
 from pipeline.datasets.dataset import find_excluded_flags, load
 from pipeline.downloads.account.counts import list_missing_clips, read_downloads
+from pipeline.downloads.account.doubts import find_doubtful_clips
 from pipeline.downloads.account.ledger import Ledger
 from pipeline.downloads.account.ledger_copy import adopt_copy
 from pipeline.downloads.account.reasons import REASONS
@@ -46,6 +47,13 @@ _NUM_PRINTED = 10
     help="clips that are ok but have no file here, as after `dvc pull`",
 )
 @click.option(
+    "--damaged",
+    "is_damaged",
+    is_flag=True,
+    help="clips in which features found damage: decode every picture, and count them as missing "
+    "if that is refused",
+)
+@click.option(
     "--later",
     "is_later",
     is_flag=True,
@@ -62,6 +70,7 @@ def run(
     splits: tuple[str, ...],
     ids: tuple[str, ...],
     is_absent: bool,
+    is_damaged: bool,
     is_later: bool,
     is_dry_run: bool,
     is_quiet: bool,
@@ -80,8 +89,15 @@ def run(
     if is_absent and (reasons or splits or ids):
         raise ParameterError("--absent selects all such clips, expected no --reason, --split, --id")
 
-    wanted = _Wanted(datasets, (*ids, *more_ids), reasons, splits, is_absent)
+    if is_damaged and (is_absent or reasons or splits or ids):
+        raise ParameterError("--damaged selects all such clips, expected no other selection")
+
+    wanted = _Wanted(datasets, (*ids, *more_ids), reasons, splits, is_absent, is_damaged)
     for dataset, clip_ids in _select(project, wanted).items():
+        if is_damaged and clip_ids and not is_dry_run:
+            # Not marked: a clip that turns out whole keeps its file.
+            _attempt(project, dataset, clip_ids, is_quiet=is_quiet, are_doubtful=True)
+            continue
         _require_network(project, dataset, clip_ids)
         if not clip_ids:
             print(f"{dataset}: nothing to retry")
@@ -120,6 +136,7 @@ class _Wanted:
     reasons: Sequence[str]
     splits: Sequence[str]
     is_absent: bool
+    is_damaged: bool
 
 
 def _select(project: Project, wanted: _Wanted) -> dict[str, list[str]]:
@@ -133,6 +150,7 @@ def _select(project: Project, wanted: _Wanted) -> dict[str, list[str]]:
         path = project.downloads_table_path(dataset)
         if path.exists():
             select = _select_absent if wanted.is_absent else _select_clips
+            select = _select_damaged if wanted.is_damaged else select
             selected[dataset] = select(project, dataset, wanted)
         elif wanted.datasets:
             raise DataError(f"{path}: not found; run `dvc repro download@{dataset}` first")
@@ -177,6 +195,13 @@ def _select_absent(project: Project, dataset: str, _: _Wanted) -> list[str]:
     ]
 
 
+def _select_damaged(project: Project, dataset: str, _: _Wanted) -> list[str]:
+    index_paths = project.dataset_cache_dir(dataset).glob("*/index.parquet")
+    doubtful = find_doubtful_clips(project.samples_table_path(dataset), index_paths)
+    rows = read_downloads(project, dataset, ["clip_id", "status"]).to_pylist()
+    return [row["clip_id"] for row in rows if row["status"] == "ok" and row["clip_id"] in doubtful]
+
+
 def _mark(project: Project, dataset: str, clip_ids: Sequence[str]) -> None:
     """Mark clips in the ledger, and show them as pending in the table."""
     # The ledger outlives every rerun: from here on the mark cannot be lost.
@@ -206,8 +231,15 @@ def _mark(project: Project, dataset: str, clip_ids: Sequence[str]) -> None:
         write_table(table_path, downloads, DOWNLOADS)
 
 
-def _attempt(project: Project, dataset: str, clip_ids: Sequence[str], *, is_quiet: bool) -> None:
-    """Attempt marked clips now and print what became of them."""
+def _attempt(
+    project: Project,
+    dataset: str,
+    clip_ids: Sequence[str],
+    *,
+    is_quiet: bool,
+    are_doubtful: bool = False,
+) -> None:
+    """Attempt marked clips now, or read doubtful ones again; print what became of them."""
     # With `only`, the run does not fail because many other clips of the dataset are missing.
     downloads = download_clips(
         read_table(project.clips_table_path(dataset), CLIPS),
@@ -221,6 +253,7 @@ def _attempt(project: Project, dataset: str, clip_ids: Sequence[str], *, is_quie
         table_path=project.downloads_table_path(dataset),
         copy_path=project.ledger_copy_path(dataset),
         only=clip_ids,
+        doubtful=clip_ids if are_doubtful else (),
     )
 
     # What became of them, most frequent first.
@@ -233,6 +266,6 @@ def _attempt(project: Project, dataset: str, clip_ids: Sequence[str], *, is_quie
     )
     words = ", ".join(f"{number} {name}" for name, number in counts.most_common())
     print(
-        f"{dataset}: {len(clip_ids)} clips attempted again: {words}; "
-        "`dvc repro` goes on with what arrived"
+        f"{dataset}: {len(clip_ids)} clips {'read' if are_doubtful else 'attempted'} again: "
+        f"{words}; `dvc repro` goes on with what {'is whole' if are_doubtful else 'arrived'}"
     )

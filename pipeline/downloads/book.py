@@ -1,11 +1,13 @@
 """Keep the account of a download run: what is due, what happened, which clips are in place."""
 
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from earshot.errors import MediaError
 from earshot.tables import DOWNLOADS, write_table
 from pipeline.downloads.account.history import History, RetryPolicy, read_histories, reason_of
 from pipeline.downloads.account.ledger import Ledger
@@ -16,10 +18,12 @@ from pipeline.downloads.clip_files import (
     forget_if_source_changed,
     publish_clip,
 )
-from pipeline.downloads.messages import ClipResult, FetchAnswer
+from pipeline.downloads.messages import ClipResult, FetchAnswer, make_failure
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.tool_versions import describe_tools
 from pipeline.downloads.video_queue import VideoTask
+from pipeline.media.files.machine import is_machine_to_blame
+from pipeline.media.validate import validate_clip
 
 
 class Book:
@@ -88,6 +92,38 @@ class Book:
 
         self._note_intact_files()
         return list(tasks.values())
+
+    def recheck(self, clip_ids: Collection[str]) -> int:
+        """Read every picture of clips in which features found damage; enter those that are refused.
+
+        Returns:
+            How many are damaged.
+        """
+        now = round(self.clock(), 3)
+        validation = replace(self._parameters.validation, decode="all")
+        num_found = 0
+        for clip_id in sorted(clip_ids):
+            history = self.histories.get(clip_id)
+            if history is None or history.is_retry_wanted or not history.has_file(self.clips_dir):
+                continue
+            assert history.ok is not None
+            path = self.clips_dir / history.ok["file"]["path"]
+            try:
+                validate_clip(path, wanted_seconds=None, parameters=validation, needs_sound=False)
+                continue
+            except MediaError as error:
+                # Its length was judged before, by what its request asked for.
+                is_ours = is_machine_to_blame(error.__context__, path)
+                if error.reason != "corrupt" or is_ours:
+                    continue
+                text = f"found while features were computed: {error}"
+
+            result = make_failure("corrupt", text)
+            entry = self._make_entry(history, result, now, None) | {"type": "found"}
+            (place,) = self._ledger.append([entry])
+            history.add(entry, place)
+            num_found += 1
+        return num_found
 
     def count_unasked(self) -> int:
         """Return how many clips have no file because requests to sites are not allowed."""

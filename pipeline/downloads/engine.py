@@ -88,6 +88,7 @@ def download_clips(
     table_path: Path | None = None,
     copy_path: Path | None = None,
     only: Collection[str] | None = None,
+    doubtful: Collection[str] = (),
     sites_dir: Path | None = None,
     clock: Callable[[], float] = time.time,
 ) -> pa.Table:
@@ -109,6 +110,8 @@ def download_clips(
         copy_path: of the ledger, from another machine; its entries are taken over (None: no copy).
         only: ids of the clips that may be attempted (None: all). The table always has all clips.
             With ``only``, the number of missing clips is not checked.
+        doubtful: ids of clips in which features found damage. Every picture of them is decoded
+            first, and those that are refused count as missing.
         sites_dir: where pace and pauses of each host are kept, for all processes that use the same
             folder (None: ``default_sites_dir``, one for all downloads of this user).
         clock: seconds since 1970 UTC; tests replace it.
@@ -141,6 +144,13 @@ def download_clips(
             excluded_flags=excluded_flags,
             before=before,
         )
+        num_damaged = book.recheck(doubtful)
+        if num_damaged:
+            print(
+                f"{dataset}: {num_damaged} clips are damaged where features were computed; they "
+                "count as missing (`corrupt`)",
+                file=sys.stderr,
+            )
         del before  # a million rows would stay in memory until the end
         gates = SiteGates(
             parameters,
@@ -395,6 +405,7 @@ def _make_request(
                 "start_seconds": history.start_seconds,
                 "end_seconds": history.end_seconds,
                 "file_stem": make_file_stem(history.clip_id),
+                "needs_full_check": history.was_found_damaged,
             }
             for history in task.histories
         ],

@@ -16,6 +16,8 @@ class ClipRequest(TypedDict):
     start_seconds: float | None
     end_seconds: float | None
     file_stem: str  # name of its file in the clips folder, without suffix
+    # Decode every picture: an earlier file of it was damaged where the usual check does not look.
+    needs_full_check: NotRequired[bool]
 
 
 class FetchRequest(TypedDict):

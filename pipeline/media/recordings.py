@@ -85,6 +85,11 @@ class JoinedRecordings:
     avi_parts: tuple[AviPart, ...] = ()  # of AVI: where the recordings lie
 
 
+def may_have_recordings(format_name: str) -> bool:
+    """Return whether FFmpeg reads all recordings of files of a format, by its name of it."""
+    return format_name == "avi" or format_name in _CLOCKED_FORMATS
+
+
 def find_recordings(path: Path | str) -> JoinedRecordings | None:
     """Find the recordings of a file that holds several.
 
@@ -104,7 +109,7 @@ def find_recordings(path: Path | str) -> JoinedRecordings | None:
     with open_container(path) as container:
         if container.format.name == "avi":
             return _find_avi_recordings(path)
-        if container.format.name not in _CLOCKED_FORMATS:
+        if not may_have_recordings(container.format.name):
             return None
         runs = _find_runs(container)
     # A clock that never jumps is one recording, the usual case.

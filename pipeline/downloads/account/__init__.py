@@ -7,5 +7,6 @@ In reading order:
 - ``ledger_copy``: ``publish_copy``, ``adopt_copy``. The ledger travels with DVC's outputs.
 - ``history``: ``History``, ``read_histories``. What the ledger says about each clip.
 - ``table``: ``derive_downloads``, ``derive_from_ledger``. The rows of ``downloads.parquet``.
+- ``doubts``: ``find_doubtful_clips``. In which clips features found damage.
 - ``counts``: ``count_clips``, ``count_splits``, ``count_reasons``, ``list_missing_clips``.
 """

@@ -81,6 +81,7 @@ class History:
     replaced_path: str | None = None
     # For a file that was written after its entry: its time, and whether its bytes are right.
     checked: tuple[int, bool] | None = None
+    was_found_damaged: bool = False  # only a full decode showed that a file was damaged
     intact_at: float = 0.0  # when the file was last read and found right, as the ledger says
     # The status that stays although the file need not be here: it was dropped, or another machine
     # made the attempts.
@@ -166,7 +167,7 @@ class History:
             self.intact_at = entry["time"]
         elif entry["type"] == "refused":
             self.num_before_retry = self.num_attempts
-        elif entry["type"] == "attempt":
+        elif entry["type"] in ("attempt", "found"):
             if (entry["url"], entry["start_seconds"], entry["end_seconds"]) != self.request:
                 return
 
@@ -179,7 +180,12 @@ class History:
                 self._earlier_places = (*self._earlier_places, self._last_place)
             self._last_place = place
             self.is_retry_wanted, self.kept_status = False, None
-            if entry["outcome"] == "ok":
+            if entry["type"] == "found":
+                # Its file was taken for whole, and no longer is: the next one replaces it.
+                ok = self.ok
+                self.replaced_path = ok["file"]["path"] if ok is not None else self.replaced_path
+                self._ok_place, self.was_found_damaged = None, True
+            elif entry["outcome"] == "ok":
                 self._note_replaced(entry["file"]["path"])
                 self._ok_place, self.checked, self.intact_at = place, None, 0.0
 
@@ -198,6 +204,7 @@ class History:
             self.replaced_path = ok["file"]["path"]
         self._last_place, self._earlier_places, self._ok_place = None, (), None
         self.is_retry_wanted, self.num_before_retry = False, 0
+        self.was_found_damaged = False
         self.pulled = self.kept_status = None
 
     def trailing_failures(self) -> list[dict[str, Any]]:

@@ -14,6 +14,8 @@ Entries have ``type``, ``clip_id`` and ``time`` (seconds since 1970 UTC):
     the text and can be classified again, ``check`` if it was seen on the file.
   - if ok: ``file`` (path, bytes, sha256 and what validation found).
 
+- ``found``: the clip was ``ok``, and is damaged all the same. A feature could not read it, and then
+  not every picture could be decoded. It has the fields of a failed attempt and stands for one.
 - ``retry``: a user wants another attempt; the attempts before it no longer count.
 - ``intact``: the clip's file was written again, for example copied, and has the bytes that it had.
 - ``absent``: the clip's file is not on this machine on purpose (``clips drop``), or another machine
@@ -264,7 +266,7 @@ def find_fault(entry: Mapping[str, Any]) -> str | None:
 
     Entries of unknown types, which a newer version wrote, have no fault.
     """
-    if entry["type"] != "attempt":
+    if entry["type"] not in ("attempt", "found"):
         return _find_wrong_field(entry, _FIELDS_OF_MARKS.get(entry["type"], {}))
     fault = _find_wrong_field(entry, _FIELDS)
     if fault is not None:

@@ -4,7 +4,7 @@ The engine moves it to its place afterwards.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from earshot.errors import MediaError
@@ -16,7 +16,7 @@ from pipeline.downloads.parameters import FetchParameters
 from pipeline.media.cut import CuttingError, cut_clip
 from pipeline.media.files.ffmpeg import find_ffmpeg
 from pipeline.media.files.machine import is_machine_to_blame
-from pipeline.media.recordings import find_recordings, write_joined
+from pipeline.media.recordings import find_recordings, may_have_recordings, write_joined
 from pipeline.media.validate import (
     ClipFacts,
     SourceFacts,
@@ -96,7 +96,7 @@ def _make_clip(
     source = read_source_facts(path)
 
     # A file of several recordings first gets one clock.
-    recordings = find_recordings(path)
+    recordings = find_recordings(path) if may_have_recordings(source.container) else None
     if recordings is not None:
         path = work_dir / f"joined-{clip['file_stem']}{recordings.suffix}"
         write_joined(media.path, path, recordings)
@@ -113,10 +113,13 @@ def _make_clip(
         path = _cut(path, clip, section, request, work_dir, parameters, source)
 
     # A user's own video may be silent: its pictures and flow can still be used.
+    validation = parameters.validation
+    if clip.get("needs_full_check"):
+        validation = replace(validation, decode="all")
     facts = validate_clip(
         path,
         wanted_seconds=wanted_seconds,
-        parameters=parameters.validation,
+        parameters=validation,
         needs_sound=not request["is_linked"],
     )
     if wanted_seconds is not None:

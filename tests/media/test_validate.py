@@ -1,0 +1,93 @@
+"""The usual check of a clip says what decoding every picture says, and decodes few of them."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.fuzz.mutator import mutate
+from benchmarks.fuzz.seeds import make_seeds
+from earshot.errors import MediaError
+from pipeline.media.content import Enough, read_content
+from pipeline.media.files.container import open_container
+from pipeline.media.files.timeline import choose_stream, find_duration
+from pipeline.media.validate import ValidationParameters, validate_clip
+from tests.helpers.media.clip_factory import H264, make_clip
+from tests.helpers.media.hidden_damage import make_damaged_clip
+
+NEEDED = ValidationParameters()
+ALL = replace(NEEDED, decode="all")
+GRAY = "color=gray:size={size}:rate={fps}:duration={seconds}"
+MOVES_LATE = GRAY + ",drawbox=c=red:t=fill:enable='gte(t,3)'"
+QUIET = "aevalsrc='if(gt(t,3),0.4*sin(2*PI*700*t),0)':s=44100:d={seconds}"
+
+
+def check(path, parameters):
+    """Return the facts of a clip, or why it is refused."""
+    try:
+        return validate_clip(path, wanted_seconds=None, parameters=parameters, needs_sound=False)
+    except MediaError as error:
+        return error.reason, str(error)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """A moving clip of 4 s with one keyframe."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    return make_clip(path, *H264, "-g", "250", "-sc_threshold", "0")
+
+
+CLIPS = {
+    "still": {"picture": GRAY},
+    "moves late": {"picture": MOVES_LATE},
+    "silent": {"sound": "anullsrc=r=44100:d={seconds}"},
+    "sound comes late": {"sound": QUIET},
+    "no sound": {"sound": None},
+    "longer than a minute": {"seconds": 70, "size": "64x48", "fps": "10"},
+}
+FLAGS = {"still": ("still",), "silent": ("silent",), "no sound": ("no_audio",)}
+
+
+@pytest.mark.parametrize("kind", CLIPS)
+def test_flags_and_facts_are_those_of_a_full_decode(tmp_path, kind):
+    path = make_clip(tmp_path / "clip.mp4", *H264, **CLIPS[kind])
+    found = check(path, NEEDED)
+    assert found == check(path, ALL)
+    assert found.flags == FLAGS.get(kind, ())
+
+
+def test_few_pictures_of_a_moving_clip_are_decoded(clip):
+    counts = {}
+    for enough in (Enough(NEEDED.still_difference, NEEDED.silence_level), None):
+        with open_container(clip) as container:
+            video, audio = choose_stream(container, "video"), choose_stream(container, "audio")
+            contents, has_seen_end = read_content(
+                container, video, audio, find_duration(container), enough=enough
+            )
+            assert has_seen_end
+            counts[enough is None] = contents[video.index]
+            assert contents[audio.index].num_frames > 100
+
+    assert counts[True].num_frames == counts[True].num_packets == 100
+    assert counts[False].num_packets == 100
+    assert 4 <= counts[False].num_frames < 20
+
+
+def test_damage_between_keyframes_is_refused(tmp_path):
+    path = make_damaged_clip(tmp_path / "clip.flv", spared_seconds=())
+    found = check(path, NEEDED)
+    assert found == check(path, ALL)
+    assert found[0] == "corrupt"
+    assert "video packets cannot be decoded" in found[1]
+
+
+def test_damaged_files_get_the_same_answer(tmp_path):
+    seeds = [path.read_bytes() for path in make_seeds(tmp_path / "seeds", seconds=1.2)]
+    rng = random.Random(16)
+    path, num_ok = tmp_path / "file", 0
+    for _ in range(60):
+        path.write_bytes(mutate(seeds, rng)[2])
+        found = check(path, NEEDED)
+        assert found == check(path, ALL)
+        num_ok += not isinstance(found, tuple)
+    assert 10 < num_ok < 50
