@@ -1,10 +1,9 @@
 """Which code a page comes from: versions, the commit, and the hash of the requirements."""
 
-import contextlib
 import hashlib
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
+import tomllib
 from pathlib import Path
 
 
@@ -15,9 +14,9 @@ def describe_software(root: Path) -> dict[str, str]:
         root: The checkout.
     """
     found = {"Python": platform.python_version()}
-    # it may run from a folder on the path, without being installed
-    with contextlib.suppress(PackageNotFoundError):
-        found["Earshot"] = version("earshot")
+    project = root / "pyproject.toml"
+    if project.is_file():
+        found["Earshot"] = str(tomllib.loads(project.read_text())["project"]["version"])
 
     commit = _run_git(root, "rev-parse", "--short=12", "HEAD")
     if commit:

@@ -248,7 +248,7 @@ def describe_reason(reason: str, *, is_confirmed: bool) -> str:
         return "unknown reason: read what was said"
     permanence = "permanent" if is_confirmed else REASONS[reason].permanence
     advice = REASONS[reason].advise(is_confirmed=is_confirmed).removeprefix("nothing; ")
-    return f"{_OUTLOOKS[permanence]}: {advice}"
+    return _OUTLOOKS[permanence] + ("" if advice == "retry" else f": {advice}")
 
 
 def count_features(dataset: DatasetInputs) -> tuple[FeatureCount, ...]:

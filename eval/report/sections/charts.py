@@ -236,9 +236,21 @@ def _place_labels(
     if best_x is None or best_gap < _LABEL_HEIGHT:
         return ()
     return tuple(
-        Label(line.name, best_x + 6, round(ys_of[line.name][best_x] - 4, 1), colour_of(line.style))
+        Label(
+            line.name,
+            best_x + 6,
+            round(_place_beside(ys_of[line.name], best_x), 1),
+            colour_of(line.style),
+        )
         for line in lines
     )
+
+
+def _place_beside(points: Mapping[float, float], x: float) -> float:
+    """Return where the name of a line stands: above it, or below it where the line rises."""
+    later = [y for place, y in sorted(points.items()) if place > x]
+    is_rising = bool(later) and later[0] < points[x]
+    return points[x] + (_LABEL_HEIGHT if is_rising else -4)
 
 
 def draw_interval(value: float, low: float | None, high: float | None) -> IntervalBar:

@@ -72,7 +72,8 @@ def view_run(inputs: ReportInputs) -> Run:
             model,
             str(run.get("device") or ABSENT),
             format_duration(run.get("seconds")),
-            ", ".join(f"{name} {version}" for name, version in (run.get("versions") or {}).items()),
+            ", ".join(f"{name} {version}" for name, version in (run.get("versions") or {}).items())
+            or ABSENT,
         )
         for model, run in inputs.runs.items()
     ]

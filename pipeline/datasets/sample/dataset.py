@@ -129,6 +129,6 @@ DATASET = Dataset(
         ),
         "num_objects": Attribute({"1": "1 object", None: "{} objects"}),
         "num_sounding": Attribute({None: "{} sounding"}),
-        "object_size": Attribute({None: "{} source by the dataset's measure"}),
+        "object_size": Attribute({None: "{} source"}),
     },
 )

@@ -19,7 +19,7 @@ def test_facts_of_the_datasets_are_phrases():
         "the source stands still",
         "5 objects",
         "2 sounding",
-        "small source by the dataset's measure",
+        "small source",
     ]
 
     urbansas = {
