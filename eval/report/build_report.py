@@ -199,7 +199,7 @@ def _view_sections(
             inputs.results.get("breakdowns", ()), protocol=protocol, metric=metric, models=shown
         ),
         "training": view_training(inputs.training_dirs, inputs.runs),
-        "gallery": view_form(cards, models, shown=shown, protocol=protocol),
+        "gallery": view_form(cards, models, shown=evaluation.mapped_models(), protocol=protocol),
         "gallery_data": view_gallery_data(cards, models, protocol=protocol),
         "run": view_run(inputs),
     }

@@ -19,6 +19,7 @@ from eval.report.data.sample_scores import SampleScores, collect_scores, restric
 from eval.report.gallery.opening import OpeningChoice, choose_opening
 from eval.results.files import METRICS
 
+_NUM_MAPPED = 6  # maps beside each other at first
 # Models that somebody would use: neither untrained nor trivial.
 _RANKED_KINDS = ("model", "external", "baseline")
 
@@ -66,10 +67,21 @@ class Evaluation:
                 continue
             rows = [row for group in self.groups for row in group.rows if row["model"] == name]
             numbers = tuple(row.get(metric) for row in rows for metric in METRICS)
-            if not rows or numbers not in seen:
+            is_repeated = self.kinds[name] == "baseline" and numbers in seen
+            if not rows or not is_repeated:
                 shown.append(name)
+            if self.kinds[name] == "baseline":
                 seen.add(numbers)
         return shown or list(self.models)
+
+    def mapped_models(self) -> list[str]:
+        """Return the models whose maps the gallery shows at first: a few, with a baseline."""
+        shown = self.shown_models()
+        baselines = [name for name in shown if self.kinds.get(name) == "baseline"]
+        others = [name for name in shown if name not in baselines]
+        num_others = _NUM_MAPPED - min(1, len(baselines))
+        chosen = {*others[:num_others], *baselines[: _NUM_MAPPED - len(others[:num_others])]}
+        return [name for name in shown if name in chosen]
 
     def ceiling_of(self, dataset: str, subset: str) -> float | None:
         """Return the best AUC that a map can have on a test set under the main protocol."""

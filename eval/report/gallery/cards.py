@@ -126,7 +126,10 @@ class CardMaker:
             return None  # the card names the damaged feature itself
 
     def _add_outlines(self, card: Card, maps: Mapping[str, np.ndarray]) -> int:
-        """Add what the protocol marks in each map; return the number of bytes."""
+        """Add what the protocol marks in each map; return the number of bytes.
+
+        Where many models share the bytes of a sample, the last ones have no outline.
+        """
         protocol = PROTOCOLS.get(self._scores.protocol)
         truth = self._find_truth(card["id"])
         if protocol is None or truth is None:
@@ -138,7 +141,8 @@ class CardMaker:
             if scored is None or not np.all(np.isfinite(localization_map)):
                 continue
             outline = trace_marked(localization_map, truth, protocol=protocol, scored=scored)
-            if outline is not None:
+            has_room = outline is not None and num_bytes + len(outline) <= self._num_bytes // 6
+            if outline is not None and has_room:
                 card["maps"][model]["outline"] = outline
                 num_bytes += len(outline)
         return num_bytes

@@ -9,8 +9,10 @@ import pytest
 
 from eval.report.build_report import build_report
 from eval.report.data.inputs import ReportParameters, load_inputs
-from eval.report.data.sample_scores import SampleScores
-from eval.report.gallery import choice
+from eval.report.data.result_rows import Group
+from eval.report.data.sample_scores import SampleScores, collect_scores
+from eval.report.evaluation import Evaluation
+from eval.report.gallery import cards, choice
 from tests.helpers.scoring.report_examples import MODELS, parse, write_project
 
 
@@ -105,3 +107,36 @@ def test_a_card_names_what_it_cannot_show(tmp_path):
             "flow: not cached on this machine",
         ]
         assert card["maps"]["htf"]["note"] == "holds NaN"
+
+
+def test_outlines_leave_bytes_for_the_pictures(built, monkeypatch):
+    monkeypatch.setattr(cards, "_MAX_SAMPLE_BYTES", 2400)
+    monkeypatch.setattr(cards, "_MIN_SAMPLE_BYTES", 2400)
+    scores = collect_scores(built[1].scores, dataset="sample", protocol="earshot")
+    maker = cards.CardMaker(
+        built[1].datasets[0],
+        scores,
+        models=MODELS,
+        subsets=(),
+        has_sound=False,
+        num_all_samples=1,
+    )
+    card = maker.make_card("s00000", ())
+    lengths = [len(packed.get("outline", "")) for packed in card["maps"].values()]
+    assert 0 < sum(lengths) <= 400
+    assert lengths[0] > 0  # models come first
+    assert 0 in lengths
+
+
+def test_a_gallery_of_many_models_shows_few_maps_at_first():
+    names = [f"m{number}" for number in range(20)]
+    rows = [
+        {"model": name, "kind": "model", "auc": number / 20} for number, name in enumerate(names)
+    ]
+    rows += [{"model": "flow", "kind": "baseline", "auc": 0.1, "n": 1}]
+    kinds = {row["model"]: row["kind"] for row in rows}
+    groups = (Group("d", "s", "earshot", tuple(rows)),)
+    evaluation = Evaluation("earshot", "auc", groups, kinds, (*names, "flow"), {})
+    assert evaluation.mapped_models() == ["m0", "m1", "m2", "m3", "m4", "flow"]
+    few = Evaluation("earshot", "auc", groups, kinds, ("m0", "flow"), {})
+    assert few.mapped_models() == ["m0", "flow"]
