@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data"
-TRAINING_SCRIPT = ROOT / "tests" / "helpers" / "training_script.py"
+TRAINING_SCRIPT = ROOT / "tests" / "helpers" / "training" / "training_script.py"
 SHARED = Path(os.environ.get("EARSHOT_SHARED", ROOT.parent / "shared"))
 
 

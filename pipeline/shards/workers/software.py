@@ -17,7 +17,7 @@ import numpy as np
 
 from earshot.errors import RunError
 
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 # Whose modules can change an array. Networks (``train``) compute detections.
 _ROOMS = (
     "earshot",
@@ -90,7 +90,9 @@ def _read_version(name: str) -> str:
 def _hash_code() -> str:
     digest = hashlib.sha256()
     for room in _ROOMS:
-        for path in sorted((_ROOT / room).rglob("*.py")):
+        modules = sorted((_ROOT / room).rglob("*.py"))
+        assert modules, f"{_ROOT / room} has no modules"
+        for path in modules:
             digest.update(f"{path.relative_to(_ROOT).as_posix()}\n".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:_HASH_DIGITS]
