@@ -42,7 +42,7 @@ def prepare_inputs(
         ``frames`` (n, 3, s, s), ``sequences`` (n, 3, times, s, s), ``flow`` (n, 1, 2 or 4, s, s),
         ``spectrograms`` (n, 1, bins, times), ``waveforms`` (n, samples) and the tensors of
         ``VALUES``, of these the ones that the batch has. With ``neighbours`` also their tensors,
-        with ``neighbour_`` before the name.
+        with ``neighbour_`` before the name; with ``second_crop`` also ``second_frames``.
     """
     crop = batch.get("crop")
     dtype = dtype or torch.get_default_dtype()
@@ -53,6 +53,10 @@ def prepare_inputs(
         frames = _assemble(batch["frames"], crop, input_format, "frames")
         frames = _normalize_frames(frames, input_format, dtype)
         inputs["frames"] = frames.contiguous(memory_format=layout)
+        if "second_crop" in batch:
+            frames = _assemble(batch["frames"], batch["second_crop"], input_format, "frames")
+            frames = _normalize_frames(frames, input_format, dtype)
+            inputs["second_frames"] = frames.contiguous(memory_format=layout)
 
     if "sequences" in batch:
         inputs["sequences"] = _prepare_sequences(batch["sequences"], crop, input_format, dtype)

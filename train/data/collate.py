@@ -6,6 +6,7 @@ A batch maps the name of a feature to
 - one tensor, samples first, for sounds (spectrograms, waveforms): they all have the same shape.
 
 With flow it has ``native_height`` (n,); when training it has ``crop`` (n, 3), see ``random_crops``,
+where a network reads two views of each frame ``second_crop`` (n, 3),
 what else a loss needs of samples (``VALUES``), and ``neighbours``, a batch of the same length.
 """
 

@@ -31,6 +31,7 @@ class SampleSource(Dataset):
         crops: how training samples are cropped; batches then have ``crop``. None (validation and
             test): frames are squashed whole to the network's square.
         values: further arrays (n, ...) of the samples, which batches then have, too.
+        has_second_view: whether batches with ``crop`` also have ``second_crop``.
 
     Raises:
         DataError: the waveforms have another rate than the network reads.
@@ -44,12 +45,14 @@ class SampleSource(Dataset):
         input_format: InputFormat,
         crops: RandomCrops | None = None,
         values: Mapping[str, np.ndarray] | None = None,
+        has_second_view: bool = False,
     ):
         require_sample_rate(readers, input_format.sample_rate)
         self.sample_ids = list(sample_ids)
         self.readers = dict(readers)
         self.input_format = input_format
         self._crops, self._values = crops, dict(values or {})
+        self._has_second_view = has_second_view
         self._id_hashes = hash_ids(self.sample_ids)
         self._memory: SamplesInMemory | None = None
         self._neighbours: NeighbourDraws | None = None
@@ -74,8 +77,11 @@ class SampleSource(Dataset):
 
         # The crop depends on epoch and id alone, whatever the samples were read from.
         if self._crops is not None:
-            drawn = self._crops.draw(self._id_hashes[positions], epoch=epoch)
-            batch["crop"] = torch.from_numpy(drawn)
+            hashes = self._id_hashes[positions]
+            batch["crop"] = torch.from_numpy(self._crops.draw(hashes, epoch=epoch))
+            if self._has_second_view:
+                drawn = self._crops.draw(mix_bits(hashes), epoch=epoch)
+                batch["second_crop"] = torch.from_numpy(drawn)
         for name, values in self._values.items():
             batch[name] = torch.from_numpy(values[positions])
         if self._neighbours is not None:

@@ -103,7 +103,7 @@ class TrainingModule(lightning.LightningModule):
 
         rate = self.compute_learning_rate(self.trainer.global_step)
         for group in self.optimizers(use_pl_optimizer=False).param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
 
     def compute_learning_rate(self, step: int) -> float:
         """Return the learning rate of an optimizer step; plateaus so far are included."""
@@ -134,23 +134,36 @@ class TrainingModule(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Make the optimizer that the parameters name."""
         p = self.train_parameters
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        groups = self._group_parameters()
         if p.optimizer == "adam":
-            # Its weight decay is an L2 penalty on every parameter, as in the published code.
-            return torch.optim.Adam(
-                trained, lr=p.learning_rate, weight_decay=p.weight_decay, fused=True
-            )
-
-        # Biases and normalization layers (tensors of one dimension) do not decay.
-        decayed = [parameter for parameter in trained if parameter.ndim > 1]
-        others = [parameter for parameter in trained if parameter.ndim <= 1]
-        groups = [
-            {"params": decayed, "weight_decay": p.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
+            return torch.optim.Adam(groups, lr=p.learning_rate, fused=True)
         if p.optimizer == "sgd":
             return torch.optim.SGD(groups, lr=p.learning_rate, momentum=_SGD_MOMENTUM)
         return torch.optim.AdamW(groups, lr=p.learning_rate, fused=True)
+
+    def _group_parameters(self) -> list[dict[str, Any]]:
+        """Group what is trained by its weight decay and its share of the learning rate."""
+        p = self.train_parameters
+        groups: dict[tuple[bool, float], list[torch.nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            # Adam's weight decay is an L2 penalty on every parameter, as in the published code.
+            # Elsewhere biases and normalization layers (tensors of one dimension) do not decay.
+            is_decayed = p.optimizer == "adam" or parameter.ndim > 1
+            factor = self.model.learning_rate_factor(name.removeprefix("model."))
+            groups.setdefault((is_decayed, factor), []).append(parameter)
+
+        return [
+            {
+                "params": parameters,
+                "weight_decay": p.weight_decay if is_decayed else 0.0,
+                "factor": factor,
+            }
+            for (is_decayed, factor), parameters in sorted(
+                groups.items(), key=lambda item: item[0], reverse=True
+            )
+        ]
 
     def configure_gradient_clipping(
         self,

@@ -153,7 +153,12 @@ def open_sources(
     input_format = model.input_format
     train, selection = (
         SampleSource(
-            ids, readers, input_format=input_format, crops=drawn, values=model.read_values(ids)
+            ids,
+            readers,
+            input_format=input_format,
+            crops=drawn,
+            values=model.read_values(ids),
+            has_second_view=model.needs_second_view,
         )
         for ids, drawn in ((train_ids, crops), (selection_ids, None))
     )

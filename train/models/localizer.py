@@ -46,12 +46,12 @@ class InputFormat:
 
 @dataclass(frozen=True)
 class NeededClassifier:
-    """A frozen classifier that a network needs: of ImageNet, or SoundNet.
+    """A frozen classifier that a network needs: of ImageNet, or a network of sound.
 
     ``train/weights/initialization.py`` makes it. It is not trained and no part of the state dict.
     """
 
-    backbone: str  # a ResNet, or soundnet8
+    backbone: str  # a ResNet, soundnet8 or vggish
     weights: str  # imagenet, or the path of torchvision's (SoundNet's) weights
     needs_head: bool  # whether its class probabilities are used, or only its features
     is_needed_in_training: bool = False
@@ -127,6 +127,8 @@ class Localizer(nn.Module):
     further_parts: ClassVar[tuple[str, ...]] = ()
     # the method whose training makes the weights; None: this method's own
     trained_as: ClassVar[str | None] = None
+    # training reads each frame in two ways; the inputs then have ``second_frames``
+    needs_second_view: ClassVar[bool] = False
     # training reads a clip's neighbours by frame and by sound, see ``train/neighbours``; their
     # inputs have ``neighbour_`` before the name
     needs_neighbours: ClassVar[bool] = False
@@ -182,6 +184,10 @@ class Localizer(nn.Module):
 
     def take_first_weights(self) -> None:
         """Prepare what follows from the first weights; called once, when the network has them."""
+
+    def learning_rate_factor(self, name: str) -> float:
+        """Return the learning rate of a trained tensor, in units of ``learning_rate``."""
+        return 1.0
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch a training is in, from 0: some losses change in the course of it."""

@@ -182,31 +182,34 @@ class FeatureEncoder(nn.Module):
 class VggEncoder(nn.Module):
     """VGG-16 up to its last convolution, without the ReLU behind it.
 
-    Turns (n, 3, h, w) into (n, num_features, h / 16, w / 16). ``width`` channels come first, 64 as
-    published.
+    Turns (n, 3, h, w) into (n, num_features, h / 16, w / 16).
+
+    Args:
+        width: channels of the first convolution, 64 as published.
+        trunk: the name of its layers in a published layout.
     """
 
-    stem = rgb_stem = "feature_extraction.0"
-
-    def __init__(self, *, width: int = FULL_WIDTH):
+    def __init__(self, *, width: int = FULL_WIDTH, trunk: str = "feature_extraction"):
         super().__init__()
+        self._trunk = trunk
+        self.stem = self.rgb_stem = f"{trunk}.0"
         channels = [
             size if isinstance(size, str) else size * width // FULL_WIDTH for size in _VGG16
         ]
-        self.feature_extraction = torchvision.models.vgg.make_layers(channels)[:_NUM_VGG_LAYERS]
+        layers = torchvision.models.vgg.make_layers(channels)[:_NUM_VGG_LAYERS]
+        self.add_module(trunk, layers)
         self.num_features = int(channels[-2])
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    @staticmethod
-    def own_name(key: str) -> str:
+    def own_name(self, key: str) -> str:
         """Return the name here of a parameter of torchvision's classifier."""
-        return key.replace("features.", "feature_extraction.", 1)
+        return key.replace("features.", f"{self._trunk}.", 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the feature map of the last convolution."""
-        return self.feature_extraction(x)
+        return self.get_submodule(self._trunk)(x)
 
 
 def make_encoder(

@@ -5,10 +5,12 @@ classifiers have the same ones.
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torchvision
+from torch import nn
 
 from earshot.errors import DataError, ParameterError
 from earshot.files import sha256_of
@@ -16,12 +18,18 @@ from train.models.localizer import Localizer, NeededClassifier
 from train.models.training_parameters import TrainingParameters
 from train.networks.encoders import FULL_WIDTH, FeatureEncoder, ResNetEncoder
 from train.networks.soundnet import SoundNet
+from train.networks.vggish import VggishEncoder
 from train.runs.run_folder import MODEL_NAME
 from train.runs.tensor_files import load_tensors
 from train.weights.fetch import fetch_weights
 from train.weights.published_layouts import find_differences, recognize_method, require_fit
 from train.weights.state_dicts import find_state_dict
 
+# networks of sound: what their weights are, and how they are made
+_SOUND_TEACHERS: dict[str, tuple[str, Callable[[], nn.Module]]] = {
+    "soundnet8": ("SoundNet's weights (sound8.pth)", SoundNet),
+    "vggish": ("VGGish's weights (vggish-10086976.pth)", VggishEncoder),
+}
 _ALTERNATIVES = (
     "set init to random (with freeze_vision false), or to the path of a file with torchvision's "
     "weights"
@@ -214,8 +222,9 @@ def attach_classifier(model: Localizer, *, weights_dir: Path | None) -> None:
 
 
 def _attach(model: Localizer, needed: NeededClassifier, *, weights_dir: Path | None) -> None:
-    if needed.backbone == "soundnet8":
-        model.attach_classifier(load_soundnet(Path(needed.weights).expanduser()))
+    if needed.backbone in _SOUND_TEACHERS:
+        path = Path(needed.weights).expanduser()
+        model.attach_classifier(load_sound_teacher(needed.backbone, path))
         return
     classifier = load_classifier(
         needed.backbone,
@@ -226,20 +235,25 @@ def _attach(model: Localizer, needed: NeededClassifier, *, weights_dir: Path | N
     model.attach_classifier(classifier)
 
 
-def load_soundnet(path: Path) -> SoundNet:
-    """Read SoundNet's weights.
+def load_sound_teacher(name: str, path: Path) -> nn.Module:
+    """Read the weights of a network of sound that was trained elsewhere.
+
+    Args:
+        name: ``soundnet8`` or ``vggish``.
+        path: Of its PyTorch port.
 
     Raises:
         DataError: The file is not there, or differs from the network in any key or shape.
     """
+    title, make = _SOUND_TEACHERS[name]
     if not path.is_file():
         raise DataError(
-            f"teacher_weights {path}: no such file, expected SoundNet's weights (sound8.pth); "
-            "docs/training.md says where to get them"
+            f"teacher_weights {path}: no such file, expected {title}; docs/training.md says where "
+            "to get them"
         )
-    network = SoundNet()
+    network = make()
     state = _read_weights(path)
-    require_fit(state, network.state_dict(), path, "soundnet8")
+    require_fit(state, network.state_dict(), path, name)
     network.load_state_dict(state)
     return network
 

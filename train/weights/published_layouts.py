@@ -13,6 +13,7 @@ After ``find_state_dict`` the names of the published checkpoints are:
 | avobject | ``net_lip``, ``net_aud``, ``ff_lip``, ... | parts for speech separation, unused |
 | coarsetofine | ``vision``, ``audio``, ``avc``, ... | ``project_a``, ``project_v`` in stage 2 |
 | dmc | ``visual_net``, ``audio_net``, ``fc_v_1``, ... | |
+| sspl | ``frame``, ``sound``, ``ssl_head`` | its authors save a file for each |
 | rcgrad | ``image_encoder``, ``audio_encoder`` | an unused convolution |
 | flowgrad_ic | ``image_encoder``, ``audio_encoder`` | a first convolution of four channels |
 | flowgrad_en | ``image_encoder``, ``audio_encoder``, ``flow_encoder`` | |
@@ -62,6 +63,8 @@ def recognize_method(state: StateDict) -> dict[str, str] | None:
         return {"method": "dmc"}
     if {"net_lip", "net_aud"} <= parts:
         return {"method": "avobject"}
+    if {"frame", "sound", "ssl_head"} <= parts:
+        return {"method": "sspl"}
     if {"vision", "audio", "avc"} <= parts:
         return {"method": "coarsetofine"}
 

@@ -1,0 +1,192 @@
+"""SSPL, "Self-supervised Predictive Learning" (Song et al., CVPR 2022), without predictive coding.
+
+A sound attends to two views of its frame, and what it attends to must agree. There are no
+negatives. VGG-16 and VGGish are frozen; two layers behind VGGish and SimSiam's head are trained.
+
+Theirs: networks, attention, loss, map, log mel, settings, two learning rates. Not here: the
+predictive coding module, with which the paper's better rows were made. Ours: biases do not decay,
+and frames are resized with their aspect before they are cropped, not squashed.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from train.models.localizer import (
+    Localizer,
+    NeededClassifier,
+    full_precision,
+    make_input_format,
+)
+from train.models.training_parameters import TrainingParameters
+from train.networks.encoders import VggEncoder
+from train.networks.losses import own_similarity
+from train.networks.mel import fit_length
+from train.networks.simsiam import SimSiamHead, predict_each_other
+from train.networks.vggish import (
+    FULL_WIDTH,
+    MIN_SECONDS,
+    SAMPLE_RATE,
+    LogMelPatches,
+    VggishEncoder,
+)
+
+_RANGE_EPSILON = 1e-10  # of the authors' code: a map that is constant has a range of 0
+_PEAK_EPSILON = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters(TrainingParameters):
+    """SSPL without predictive coding. The defaults are the published settings."""
+
+    method: str = "sspl"
+    backbone: str = "vgg16"
+    map_stride: int = 16
+    batch_size: int = 256
+    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
+    learning_rate: float = 5e-4  # of the layers behind VGGish
+    head_rate: float = 4.0  # learning rate of SimSiam's head, in units of learning_rate
+    weight_decay: float = 1e-4
+    select_on: Literal["val", "test", "last"] = "test"
+    freeze_vision: bool = True
+    freeze_sound: bool = True
+    # of VGGish: the path of vggish-10086976.pth, or random with freeze_sound false
+    teacher_weights: str = "cache/weights/vggish-10086976.pth"
+    sound_seconds: float = 3.0  # of sound, cut from the middle or repeated
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.backbone, self.map_stride) != ("vgg16", 16):
+            raise ValueError(
+                f"backbone and map_stride ({self.backbone}, {self.map_stride}) must be vgg16 and 16"
+            )
+        if self.freeze_vision and self.init == "random":
+            raise ValueError(
+                "freeze_vision with init random would keep an untrained vision encoder; "
+                "set one of them"
+            )
+        if self.freeze_sound and self.teacher_weights == "random":
+            raise ValueError(
+                "freeze_sound with teacher_weights random would keep an untrained sound encoder; "
+                "set one of them"
+            )
+        if self.audio_width not in (0, self.width):
+            raise ValueError(f"audio_width ({self.audio_width}) must be 0 or width ({self.width})")
+        if not self.sound_seconds >= MIN_SECONDS:
+            raise ValueError(f"sound_seconds ({self.sound_seconds}) must be >= {MIN_SECONDS}")
+        if self.teacher_weights != "random" and self.width != FULL_WIDTH:
+            raise ValueError(
+                f"width ({self.width}) must be {FULL_WIDTH} with the weights of VGGish; set "
+                "teacher_weights to random and freeze_sound to false"
+            )
+        if not self.head_rate > 0:
+            raise ValueError(f"head_rate ({self.head_rate}) must be > 0")
+
+    def list_sources(self) -> tuple[str, ...]:
+        """Return what the training begins with: also VGGish."""
+        return (*super().list_sources(), self.teacher_weights)
+
+
+class _SoundEncoder(VggishEncoder):
+    """VGGish, and two layers that turn its vectors into the space of the frames' features."""
+
+    def __init__(self, *, width: int, num_features: int):
+        super().__init__(width=width)
+        self.fc = nn.Sequential(
+            nn.Linear(self.num_features, num_features),
+            nn.ReLU(),
+            nn.Linear(num_features, num_features),
+        )
+
+
+class Model(Localizer):
+    """``frame`` (VGG-16), ``sound`` (VGGish and ``fc``) and ``ssl_head``."""
+
+    reads: ClassVar[tuple[str, ...]] = ("frames", "waveforms")
+    vision_name: ClassVar[str] = "frame"
+    needs_second_view: ClassVar[bool] = True
+
+    def __init__(self, parameters: Parameters):
+        super().__init__()
+        p = self.settings = parameters
+        self.input_format = make_input_format(p, sample_rate=SAMPLE_RATE)
+        self.patches = LogMelPatches()
+        self.frame = VggEncoder(width=p.width, trunk="feat_extractor")
+        self.sound = _SoundEncoder(width=p.width, num_features=self.frame.num_features)
+        self.ssl_head = SimSiamHead(self.frame.num_features)
+
+        self.frame.requires_grad_(not p.freeze_vision)
+        for part in (self.sound.features, self.sound.embeddings):
+            part.requires_grad_(not p.freeze_sound)
+        if p.teacher_weights != "random":
+            self.needed_classifier = NeededClassifier(
+                "vggish",
+                p.teacher_weights,
+                needs_head=False,
+                is_needed_in_training=True,
+                is_needed_at_test=False,  # it is part of the state dict
+            )
+
+    def attach_classifier(self, classifier: nn.Module) -> None:
+        """Take over the weights of VGGish."""
+        self.sound.load_state_dict(self.sound.state_dict() | classifier.state_dict())
+
+    def learning_rate_factor(self, name: str) -> float:
+        """Return the factor of the learning rate of a tensor."""
+        return self.settings.head_rate if name.startswith("ssl_head.") else 1.0
+
+    def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return ``audio`` (n, c), and projection and prediction of both views.
+
+        Without a second view, as in validation, both are the same.
+        """
+        sound = self.embed_sound(self.read_sound(inputs))
+        first = self._view(inputs["frames"], sound)
+        second = self._view(inputs["second_frames"], sound) if "second_frames" in inputs else first
+        embeddings = {"audio": sound}
+        for name, (projection, prediction) in (("first", first), ("second", second)):
+            embeddings[f"{name}_projection"] = full_precision(projection).detach()
+            embeddings[f"{name}_prediction"] = full_precision(prediction)
+        return embeddings
+
+    def read_sound(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return log mel patches (n, patches, 1, 96, 64) of the sound, scaled to about -1..1."""
+        num_samples = round(self.settings.sound_seconds * SAMPLE_RATE)
+        waveforms = fit_length(inputs["waveforms"], num_samples)
+        # As in the authors' code, silence has an offset.
+        shifted = waveforms - waveforms.amin(1, keepdim=True)
+        peaks = shifted.amax(1, keepdim=True) + _PEAK_EPSILON
+        return self.patches((shifted / peaks - 0.5) * 2)
+
+    def embed_sound(self, patches: torch.Tensor) -> torch.Tensor:
+        """Return the mean vector of patches, (n, c)."""
+        vectors = self.sound.fc(self.sound(patches.flatten(0, 1)))
+        return full_precision(vectors).unflatten(0, patches.shape[:2]).mean(1)
+
+    def attend(
+        self, frames: torch.Tensor, sound: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the cosine map (n, h, w), and what the sound attends to, (n, c)."""
+        features = full_precision(self.frame(frames))
+        maps = own_similarity(F.normalize(features, dim=1), F.normalize(sound, dim=1))
+        low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+        weights = (maps - low) / (high - low + _RANGE_EPSILON)
+        return maps, torch.einsum("nchw,nhw->nc", features, weights)
+
+    def _view(self, frames: torch.Tensor, sound: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.ssl_head(self.attend(frames, sound)[1])
+
+    def loss(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return how badly the views predict each other, -1 at best."""
+        first, second = (
+            (embeddings[f"{name}_projection"], embeddings[f"{name}_prediction"])
+            for name in ("first", "second")
+        )
+        return predict_each_other(first, second)
+
+    def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return cosine maps."""
+        return self.attend(inputs["frames"], self.embed_sound(self.read_sound(inputs)))[0]
