@@ -59,6 +59,12 @@ def count_features(project: Project, dataset: str) -> list[FeatureCounts]:
     return found
 
 
+def find_lost_indexes(project: Project, dataset: str) -> list[str]:
+    """Return the features that have shards and no index, so that nothing can be read."""
+    folders = {path.parent for path in project.dataset_cache_dir(dataset).glob("*/*.h5")}
+    return sorted(path.name for path in folders if not (path / "index.parquet").exists())
+
+
 def list_missing_samples(
     project: Project, dataset: str, *, reasons: Sequence[str] = (), splits: Sequence[str] = ()
 ) -> pa.Table:

@@ -13,7 +13,7 @@ from pipeline.commands.options import (
     selected_datasets,
 )
 from pipeline.commands.output import format_bytes, render
-from pipeline.commands.sample_counts import FeatureCounts, count_features
+from pipeline.commands.sample_counts import FeatureCounts, count_features, find_lost_indexes
 from pipeline.datasets.listing import describe_left_out, find_left_out
 from pipeline.downloads.account.counts import ClipCounts, count_clips
 
@@ -34,6 +34,10 @@ def run(project: Project, datasets: tuple[str, ...], output_format: str, is_quie
         rows.append(_make_clip_row(clips))
         rows += [_make_feature_row(dataset, counts) for counts in count_features(project, dataset)]
         hints += _make_hints(clips)
+        hints += [
+            f"{dataset}/{name}: its index is gone; `earshot repair --feature {name}` makes it again"
+            for name in find_lost_indexes(project, dataset)
+        ]
         left_out = find_left_out(project, dataset)
         if left_out:
             hints.append(f"{dataset}: {describe_left_out(left_out)} (sources.{dataset})")

@@ -120,6 +120,8 @@ def test_an_index_that_is_gone_is_damage_and_comes_back(project, capsys):
     (folder / "index.parquet").unlink()
     assert call(project, "verify") == 1
     assert "cache/tiny/frames/index.parquet: missing" in capsys.readouterr().out
+    assert call(project, "status", "--dataset", "tiny") == 0
+    assert "tiny/frames: its index is gone; `earshot repair --fe" in capsys.readouterr().out
     assert call(project, "repair") == 0
     assert {item.name: item.read_bytes() for item in folder.iterdir()} == before
     # Without the folder only the account of the last run tells that there was something.

@@ -205,6 +205,30 @@ def test_missing_samples_have_the_outlook_of_their_clips(tmp_path, capsys):
     rows = json.loads(run(capsys, project, "missing", "--format", "json")[1])
     assert [row["detail"] for row in rows] == ["gone? [settled]", "gone?"]
 
+    # A table says what the mark means, and advises nothing that was tried.
+    table = run(capsys, project, "missing")[1]
+    assert "gone? [settled]\n" in table
+    assert table.endswith(
+        "[settled]: seen twice, on different days; another attempt would not help\n"
+    )
+    counts = json.loads(run(capsys, project, "missing", "--by", "reason", "--format", "json")[1])
+    assert {row["outlook"]: row["what to do"] for row in counts} == {
+        "permanent": "nothing, as it was seen twice; look for a copy and import it",
+        "confirm": "one more attempt on another day confirms it",
+    }
+
+
+def test_a_hint_names_the_most_frequent_reasons_and_counts_the_others(tmp_path, capsys):
+    project = make_project(tmp_path)
+    reasons = ["gone", "private", "drm", "paid", "corrupt", "too_short", "no_audio", "gone"]
+    rows = [{"clip_id": str(n), "splits": ["train"]} for n in range(len(reasons))]
+    write_table(project.clips_table_path("vggsound"), rows, CLIPS)
+    for row, reason in zip(rows, reasons, strict=True):
+        row |= {"status": "missing", "reason": reason}
+    write_table(project.downloads_table_path("vggsound"), rows, DOWNLOADS)
+    printed = run(capsys, project, "status")[1]
+    assert "missing: 2 gone, 1 private, " in printed and ", ... (2 more reasons); `ear" in printed
+
 
 def test_a_hundred_thousand_clips_take_seconds_and_little_memory(tmp_path):
     """`status` and `missing` of a list of VGG-Sound's size, with the start of the interpreter."""
