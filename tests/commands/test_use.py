@@ -104,7 +104,9 @@ def test_a_recipe_tests_on_what_its_rows_were_tested_on(name):
     rows = {(row.method, row.trained_on, row.test_set): row for row in PUBLISHED}
     for row in facts["rows"]:
         published = rows[tuple(row)]
-        assert published.protocol in values["evaluate.protocols"]
+        # LocAcc counts samples whose overlap is above .5; its maps are those of `slavc`.
+        protocol = "slavc" if published.protocol == "locacc" else published.protocol
+        assert protocol in values["evaluate.protocols"]
         test_set = find_test_sets()[published.test_set]
         assert test_set.split in values[f"evaluate.subsets.{test_set.dataset}"]
         assert test_set.dataset in values["datasets"]
@@ -132,16 +134,19 @@ def test_a_published_run_reads_the_sound_of_its_authors(checkout, name):
         assert set(data.features) <= set(project.names("variants")), run
 
 
-def test_every_row_of_the_four_papers_has_a_recipe():
+# Rows of methods that are not here: docs/recipes.md says what to do.
+WITHOUT_METHOD = ("SSPL", "SACL", "ACL (CLIP)")
+
+
+def test_every_published_row_has_a_recipe():
     told = {
         tuple(row)
         for path in (ROOT / "recipes").glob("*.yaml")
         for row in yaml.safe_load(path.read_text())["rows"]
     }
-    own = ("LVS", "EZ-VSL", "OGL", "Hear The Flow", "RCGrad", "FlowGrad", "flow", "vision-only")
     missing = {
         (row.method, row.trained_on, row.test_set)
         for row in PUBLISHED
-        if row.method.startswith(own)
+        if row.method not in WITHOUT_METHOD
     } - told
     assert missing == set()

@@ -40,5 +40,6 @@ def test_the_graph_of_a_recipe(tmp_path, monkeypatch, name):
         for dataset in datasets
     }
     expected |= {f"waveforms@{dataset}" for dataset in project.names("waveform_datasets")}
+    expected |= {f"sequences@{dataset}" for dataset in project.names("sequence_datasets")}
     expected |= {f"detections@{dataset}" for dataset in project.names("detections.datasets")}
     assert set(stages) == expected | {"inputs", "evaluate", "report"}
