@@ -185,11 +185,17 @@ class Cluster:
             str(self._scheduler_file),
         ]
         self.scheduler = self._start("scheduler", *options)
-        deadline = time.monotonic() + 30
-        while not self._scheduler_file.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        self.address = json.loads(self._scheduler_file.read_text())["address"]
+        self.address = self._wait_for_address()
         self.workers = [self.start_worker() for _ in range(num_workers)]
+
+    def _wait_for_address(self):
+        deadline = time.monotonic() + 120  # a busy machine starts Dask slowly
+        while True:
+            # Dask does not write the file in one step.
+            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+                return json.loads(self._scheduler_file.read_text())["address"]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
     def _start(self, command, *options):
         return subprocess.Popen(
