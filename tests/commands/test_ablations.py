@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import shlex
 import shutil
 
 import pytest
@@ -12,19 +11,18 @@ from pipeline.__main__ import main
 from pipeline.base.project import Project
 from stages.check import check_params
 from tests.helpers.checkouts import set_parameter
+from tests.helpers.manual_pages import read_commands
 from tests.helpers.paths import ROOT
 
 
 def read_ablations() -> list[tuple[str, tuple[str, ...]]]:
     """Return each recipe with the overrides of each of its commands."""
-    text = (ROOT / "docs" / "experiments.md").read_text().partition("## Ablations")[2]
-    text = text.replace("\\\n", " ")
     ablations, recipe = [], ""
-    for line in text.splitlines():
-        words = shlex.split(line) if line.startswith("    ") else []
-        if words[:4] == ["python", "-m", "pipeline", "use"]:
-            recipe = words[4]
-        elif words[:4] == ["dvc", "exp", "run", "--queue"]:
+    for command in read_commands("docs/experiments.md"):
+        words = command.words
+        if words[:2] == ("earshot", "use"):
+            recipe = words[2]
+        elif words[:4] == ("dvc", "exp", "run", "--queue") and recipe and not command.is_mention:
             overrides = [word for word in words[4:] if word != "-S"]
             ablations.append((recipe, tuple(overrides)))
     return ablations
