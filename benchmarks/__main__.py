@@ -20,6 +20,7 @@ NAMES = (
     "ledger",
     "dvc_at_size",
     "scoring",
+    "evaluation",
     "training",
 )
 

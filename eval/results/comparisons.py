@@ -1,15 +1,17 @@
 """Compare models with each other, on the samples that they have in common."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from earshot.errors import DataError
 from eval.entrants.entrant import Entrant
 from eval.published.test_sets import count_leakage
 from eval.results.files import METRICS, hash_ids
 from eval.results.summaries import compute_sample_values, summarize
-from eval.scoring.bootstrap import NUM_RESAMPLES, compare_paired
+from eval.scoring.bootstrap import NUM_RESAMPLES, compare_columns
 
 
 def summarize_intersection(
@@ -166,34 +168,82 @@ def compare_models(
     Raises:
         DataError: the metric is unknown, or the models have no scored sample in common.
     """
+    (row,) = compare_pairs(
+        scores,
+        ids,
+        pairs=[(first, second)],
+        metric=metric,
+        group_of=group_of,
+        num_resamples=num_resamples,
+    )
+    return row
+
+
+def compare_pairs(
+    scores: Iterable[Mapping[str, Any]],
+    ids: Collection[str],
+    *,
+    pairs: Sequence[tuple[str, str]],
+    metric: str,
+    group_of: Mapping[str, str] | None = None,
+    num_resamples: int = NUM_RESAMPLES,
+) -> list[dict[str, Any]]:
+    """Compare pairs of models; those with the same common samples share their resamples.
+
+    Args:
+        scores: rows of the table SCORES, of one protocol.
+        ids: the test set.
+        pairs: names of two models each; the second's metric is subtracted.
+        metric: one of ``METRICS``.
+        group_of: sample id -> what it is resampled with (see ``summaries.find_groups``).
+        num_resamples: of the bootstrap.
+
+    Returns:
+        As ``compare_models``, for each pair.
+
+    Raises:
+        DataError: the metric is unknown, or two models have no scored sample in common.
+    """
     if metric not in METRICS:
         raise DataError(f"unknown metric {metric!r}, expected one of {', '.join(METRICS)}")
 
-    rows_of = _find_scored_positives(scores, ids, models=(first, second))
-    # The same order for both models: the bootstrap draws pairs.
-    common = sorted(set(rows_of[first]) & set(rows_of[second]))
-    if not common:
-        raise DataError(f"the models {first} and {second} have no scored sample in common")
-
+    models = dict.fromkeys(model for pair in pairs for model in pair)
+    rows_of = _find_scored_positives(scores, ids, models=models)
     # One value for each sample; their mean is the metric.
     column = METRICS.index(metric)
-    first_values, second_values = (
-        compute_sample_values([rows_of[model][name] for name in common])[:, column]
-        for model in (first, second)
-    )
-    comparison = compare_paired(
-        first_values,
-        second_values,
-        groups=None if group_of is None else [group_of[name] for name in common],
-        num_resamples=num_resamples,
-    )
-
-    any_row = rows_of[first][common[0]]
-    return {
-        "first": first,
-        "second": second,
-        "dataset": any_row["dataset"],
-        "protocol": any_row["protocol"],
-        "metric": metric,
-        **vars(comparison),
+    value_of = {
+        model: dict(zip(rows, compute_sample_values(list(rows.values()))[:, column], strict=True))
+        for model, rows in rows_of.items()
+        if rows
     }
+
+    # The same order for both models: the bootstrap draws pairs.
+    pairs_of: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    for first, second in pairs:
+        common = tuple(sorted(set(rows_of[first]) & set(rows_of[second])))
+        if not common:
+            raise DataError(f"the models {first} and {second} have no scored sample in common")
+        pairs_of.setdefault(common, []).append((first, second))
+
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for common, those in pairs_of.items():
+        differences = [
+            [value_of[first][name] - value_of[second][name] for name in common]
+            for first, second in those
+        ]
+        comparisons = compare_columns(
+            np.array(differences).T,
+            groups=None if group_of is None else [group_of[name] for name in common],
+            num_resamples=num_resamples,
+        )
+        for (first, second), comparison in zip(those, comparisons, strict=True):
+            any_row = rows_of[first][common[0]]
+            found[first, second] = {
+                "first": first,
+                "second": second,
+                "dataset": any_row["dataset"],
+                "protocol": any_row["protocol"],
+                "metric": metric,
+                **vars(comparison),
+            }
+    return [found[pair] for pair in pairs]

@@ -18,7 +18,7 @@ from eval.entrants.entrant import EmbedPairs, Entrant, choose_available
 from eval.published.test_sets import find_subset_ids
 from eval.results.breakdowns import break_down, group_samples
 from eval.results.comparisons import (
-    compare_models,
+    compare_pairs,
     find_best_baseline,
     summarize_intersection,
 )
@@ -286,23 +286,23 @@ def _add_comparisons(
     metric = parameters.comparison_metric
 
     for subset, ids in test_sets.items():
-        for first, second, is_best_baseline in _find_pairs(entrants, all_scores, ids, metric):
-            comparison = compare_models(
-                all_scores,
-                ids,
-                first=first,
-                second=second,
-                metric=metric,
-                group_of=group_of,
-                num_resamples=parameters.num_resamples,
-            )
+        pairs = _find_pairs(entrants, scores_of, ids, metric)
+        found = compare_pairs(
+            all_scores,
+            ids,
+            pairs=[(first, second) for first, second, _ in pairs],
+            metric=metric,
+            group_of=group_of,
+            num_resamples=parameters.num_resamples,
+        )
+        for comparison, (_, _, is_best_baseline) in zip(found, pairs, strict=True):
             facts = {"subset": subset, "is_best_baseline": is_best_baseline}
             rows["comparisons"].append(comparison | facts)
 
 
 def _find_pairs(
     entrants: Sequence[Entrant],
-    scores: Sequence[Mapping[str, Any]],
+    scores_of: Mapping[str, Sequence[Mapping[str, Any]]],
     ids: Collection[str],
     metric: str,
 ) -> list[tuple[str, str, bool]]:
@@ -311,8 +311,13 @@ def _find_pairs(
     pairs: dict[tuple[str, str], bool] = {}
     for entrant in entrants:
         if entrant.kind in ("model", "external"):
+            names = [name for name in (entrant.name, *baselines) if name in scores_of]
             best = find_best_baseline(
-                scores, ids, model=entrant.name, baselines=baselines, metric=metric
+                [row for name in names for row in scores_of[name]],
+                ids,
+                model=entrant.name,
+                baselines=baselines,
+                metric=metric,
             )
             if best is not None:
                 pairs[entrant.name, best] = True
@@ -320,7 +325,7 @@ def _find_pairs(
     # Then compare all pairs of networks and foreign maps: the entrants whose maps are kept.
     wanted = set(ids)
     scored_ids: dict[str, set[str]] = {entrant.name: set() for entrant in entrants}
-    for row in scores:
+    for row in (row for rows in scores_of.values() for row in rows):
         if row["status"] == "ok" and row["is_positive"] and row["sample_id"] in wanted:
             scored_ids[row["model"]].add(row["sample_id"])
 

@@ -7,7 +7,13 @@ import pyarrow as pa
 
 from eval.published.test_sets import count_leakage
 from eval.results.model_scores import ModelMaps, check_ids, score_model
-from eval.results.summaries import find_groups, find_pictures, summarize
+from eval.results.summaries import (
+    choose_positives,
+    compute_metrics_together,
+    find_groups,
+    find_pictures,
+    summarize,
+)
 from eval.scoring.bootstrap import NUM_RESAMPLES
 
 
@@ -56,7 +62,18 @@ def evaluate_model(
     rows_by_protocol = score_model(
         model_maps.keep_only(tested), tested_samples, protocols=protocols
     )
-    for rows in rows_by_protocol.values():
+    # A status depends on the map alone, so the scored samples of all protocols are the same.
+    known_metrics: dict[tuple[str, str], dict[str, float | None]] = {}
+    for subset, ids in test_sets.items():
+        found = compute_metrics_together(
+            [choose_positives(rows, ids) for rows in rows_by_protocol.values()],
+            group_of=group_of,
+            num_resamples=num_resamples,
+        )
+        keys = [(protocol, subset) for protocol in rows_by_protocol]
+        known_metrics |= dict(zip(keys, found, strict=True))
+
+    for protocol, rows in rows_by_protocol.items():
         scores += rows
         for subset, ids in test_sets.items():
             # None stays None: unknown is not the same as 0.
@@ -73,6 +90,7 @@ def evaluate_model(
                     group_of=group_of,
                     picture_of=picture_of,
                     num_resamples=num_resamples,
+                    known_metrics=known_metrics[protocol, subset],
                 )
             )
     return scores, results

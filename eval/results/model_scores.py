@@ -21,7 +21,7 @@ from eval.entrants.maps import Maps, NoMapError, SelectedMaps
 from eval.results.files import SCORES
 from eval.scoring.ground_truth import GroundTruth, ground_truths_of
 from eval.scoring.protocols import Protocol, get_protocol
-from eval.scoring.score_maps import score_maps
+from eval.scoring.score_maps import score_map
 from pipeline.datasets.dataset import load
 
 
@@ -146,7 +146,18 @@ def score_model(
             else (None, "missing", "no_ground_truth")
         )
 
-        for protocol in chosen:
+        # If there are negatives, positives need a confidence, too.
+        found: list[dict[str, float | None]] = [{} for _ in chosen]
+        if lowres_map is not None:
+            found = _score_sample(
+                lowres_map,
+                truths[name] if is_positive else None,
+                chosen,
+                is_absolute=model_maps.is_absolute,
+                with_confidence=with_confidence or bool(negatives),
+            )
+
+        for protocol, columns in zip(chosen, found, strict=True):
             # Every column of the table; scores are null until there are some.
             row = dict.fromkeys(SCORES.columns.names) | {
                 "model": model_maps.model,
@@ -157,17 +168,7 @@ def score_model(
                 "status": status,
                 "reason": reason,
             }
-
-            # Where there are negatives, positives need a confidence, too.
-            if lowres_map is not None:
-                row |= _score_sample(
-                    lowres_map,
-                    truths[name] if is_positive else None,
-                    protocol,
-                    is_absolute=model_maps.is_absolute,
-                    with_confidence=with_confidence or bool(negatives),
-                )
-            rows[protocol.name].append(row)
+            rows[protocol.name].append(row | columns)
     return rows
 
 
@@ -198,24 +199,32 @@ def _read_map(
 def _score_sample(
     lowres_map: np.ndarray,
     truth: GroundTruth | None,
-    protocol: Protocol,
+    protocols: Sequence[Protocol],
     *,
     is_absolute: bool,
     with_confidence: bool,
-) -> dict[str, float | None]:
-    """Return the columns of scores; a negative (``truth`` None) has only a confidence."""
-    scores = score_maps(
-        [lowres_map],
-        [truth],
-        protocol=protocol,
+) -> list[dict[str, float | None]]:
+    """Return the columns of scores for each protocol; a negative has a confidence alone."""
+    results = score_map(
+        lowres_map,
+        truth,
+        protocols=protocols,
         is_absolute=is_absolute,
         with_confidence=with_confidence,
     )
 
-    # NaN if it was not requested; a table has null for that.
-    confidence = float(scores.confidence[0])
-    columns: dict[str, float | None] = {"confidence": None if np.isnan(confidence) else confidence}
-    if truth is not None:
-        for name in ("ciou", "adaptive_ciou", "median_ciou", "pointing"):
-            columns[name] = float(getattr(scores, name)[0])
-    return columns
+    rows = []
+    for ciou, median_ciou, adaptive_ciou, pointing, confidence in results:
+        # NaN if it was not requested; a table has null for that.
+        columns: dict[str, float | None] = {
+            "confidence": None if np.isnan(confidence) else confidence
+        }
+        if truth is not None:
+            columns |= {
+                "ciou": ciou,
+                "median_ciou": median_ciou,
+                "adaptive_ciou": adaptive_ciou,
+                "pointing": pointing,
+            }
+        rows.append(columns)
+    return rows

@@ -48,6 +48,7 @@ def summarize(
     group_of: Mapping[str, str] | None = None,
     picture_of: Mapping[str, str] | None = None,
     num_resamples: int = NUM_RESAMPLES,
+    known_metrics: Mapping[str, float | None] | None = None,
 ) -> dict[str, Any]:
     """Summarize one model under one protocol on one test set.
 
@@ -63,6 +64,7 @@ def summarize(
         group_of: sample id -> what it is resampled with (see ``find_groups``).
         picture_of: sample id -> the picture that it shares with other sounds, if it has one.
         num_resamples: for the intervals.
+        known_metrics: of ``compute_metrics``, where several protocols were resampled together.
 
     Returns:
         An object of the list ``results`` (see ``eval.results.files``).
@@ -105,7 +107,9 @@ def summarize(
     }
 
     result["num_groups"] = len(set(_find_groups_of(positives, group_of)))
-    result |= compute_metrics(positives, group_of=group_of, num_resamples=num_resamples)
+    if known_metrics is None:
+        known_metrics = compute_metrics(positives, group_of=group_of, num_resamples=num_resamples)
+    result |= known_metrics
     # Also if no negative was scored: then `num_negatives` says so.
     if any(not row["is_positive"] for row in rows):
         result["num_negatives"] = len(scored) - len(positives)
@@ -155,6 +159,18 @@ def find_pictures(samples: pa.Table) -> dict[str, str]:
     return {name: picture for name, picture in pictures if picture is not None}
 
 
+def choose_positives(
+    rows: Iterable[Mapping[str, Any]], ids: Collection[str]
+) -> list[Mapping[str, Any]]:
+    """Return the scored positives among the rows of a test set, in their order."""
+    wanted = set(ids)
+    return [
+        row
+        for row in rows
+        if row["status"] == "ok" and row["is_positive"] and row["sample_id"] in wanted
+    ]
+
+
 def find_groups(samples: pa.Table, video_of: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the group of each sample: frames of one video are drawn together.
 
@@ -197,22 +213,51 @@ def compute_metrics(
     Returns:
         For each metric its value, ``<metric>_low`` and ``<metric>_high``; None without rows.
     """
-    if not rows:
-        return {f"{metric}{end}": None for metric in METRICS for end in ("", "_low", "_high")}
+    (found,) = compute_metrics_together(
+        [rows], group_of=group_of, num_resamples=num_resamples, seed=seed
+    )
+    return found
 
-    values: dict[str, float | None] = {}
-    # All metrics are resampled together.
-    columns = compute_sample_values(rows)
-    groups = _find_groups_of(rows, group_of)
-    found = intervals(columns, groups=groups, num_resamples=num_resamples, seed=seed)
-    for metric, interval in zip(METRICS, found, strict=True):
-        values[metric] = interval.value
-        values[f"{metric}_low"] = interval.low
-        values[f"{metric}_high"] = interval.high
 
-    # The published arithmetic; it differs from the mean in the last bit.
-    values["auc"] = metrics.auc(np.array([row["ciou"] for row in rows]))
-    return values
+def compute_metrics_together(
+    rows_of: Sequence[Sequence[Mapping[str, Any]]],
+    *,
+    group_of: Mapping[str, str] | None = None,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> list[dict[str, float | None]]:
+    """Compute the metrics of several protocols with one set of resamples, which costs the most.
+
+    Args:
+        rows_of: scored positives of each protocol; the samples are the same in each.
+        group_of: sample id -> what it is resampled with; None: each sample by itself.
+        num_resamples: for the intervals.
+        seed: of the resamples.
+
+    Returns:
+        As ``compute_metrics``, for each protocol.
+    """
+    if not rows_of or not rows_of[0]:
+        nothing = {f"{metric}{end}": None for metric in METRICS for end in ("", "_low", "_high")}
+        return [dict[str, float | None](nothing) for _ in rows_of]
+
+    groups = _find_groups_of(rows_of[0], group_of)
+    columns = np.concatenate([compute_sample_values(rows) for rows in rows_of], axis=1)
+    found = iter(intervals(columns, groups=groups, num_resamples=num_resamples, seed=seed))
+
+    results = []
+    for rows in rows_of:
+        values: dict[str, float | None] = {}
+        for metric in METRICS:
+            interval = next(found)
+            values[metric] = interval.value
+            values[f"{metric}_low"] = interval.low
+            values[f"{metric}_high"] = interval.high
+
+        # The published arithmetic; it differs from the mean in the last bit.
+        values["auc"] = metrics.auc(np.array([row["ciou"] for row in rows]))
+        results.append(values)
+    return results
 
 
 def compute_sample_values(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:

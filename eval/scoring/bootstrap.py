@@ -11,8 +11,9 @@ whole: 94 frames of 10 videos say little more than 10 frames do.
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import ndtr, stdtrit
@@ -21,6 +22,7 @@ from earshot.errors import DataError
 
 NUM_RESAMPLES = 10_000
 _ROWS_AT_ONCE = 250  # resamples whose counts are in memory together
+_LARGEST_KEPT = 48  # groups; counts of so few and fewer stay in memory: 90 MB at most
 
 
 @dataclass(frozen=True)
@@ -76,17 +78,35 @@ def resample_means(
     sums = np.zeros((n, values.shape[1]))
     np.add.at(sums, codes, values)
 
-    rng = np.random.default_rng([seed, n])
     means = np.empty((num_resamples, values.shape[1]))
+    first = 0
+    for counts in _get_counts(seed, n, num_resamples):
+        means[first : first + len(counts)] = counts @ sums / (counts @ sizes)[:, None]
+        first += len(counts)
+    return means
+
+
+def _get_counts(seed: int, n: int, num_resamples: int) -> Iterable[np.ndarray]:
+    # Breakdowns have hundreds of small groups, many of the same size.
+    is_small = n <= _LARGEST_KEPT
+    return (_keep_counts if is_small else _draw_counts)(seed, n, num_resamples)
+
+
+@lru_cache(maxsize=_LARGEST_KEPT)
+def _keep_counts(seed: int, n: int, num_resamples: int) -> tuple[np.ndarray, ...]:
+    return tuple(_draw_counts(seed, n, num_resamples))
+
+
+def _draw_counts(seed: int, n: int, num_resamples: int) -> Iterator[np.ndarray]:
+    """Yield how often each of n groups is drawn: some rows of resamples at once."""
+    rng = np.random.default_rng([seed, n])
     for start in range(0, num_resamples, _ROWS_AT_ONCE):
         num_rows = min(_ROWS_AT_ONCE, num_resamples - start)
         drawn = rng.integers(0, n, size=(num_rows, n), dtype=np.int32)
 
         # Shift each row into a range of its own, so that one count serves all rows.
         drawn += (np.arange(num_rows, dtype=np.int32) * n)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=num_rows * n).reshape(num_rows, n)
-        means[start : start + num_rows] = counts @ sums / (counts @ sizes)[:, None]
-    return means
+        yield np.bincount(drawn.ravel(), minlength=num_rows * n).reshape(num_rows, n)
 
 
 def number_groups(groups: Sequence[Hashable]) -> np.ndarray:
@@ -182,14 +202,49 @@ def compare_paired(
             "expected the same samples"
         )
 
-    differences = (first - second)[:, None]
-    means = resample_means(differences, groups=groups, num_resamples=num_resamples, seed=seed)[:, 0]
-    num_groups = len(first) if groups is None else len(set(groups))
-    low, high = find_ends(means, num_groups=num_groups, level=level)
+    (comparison,) = compare_columns(
+        (first - second)[:, None],
+        groups=groups,
+        num_resamples=num_resamples,
+        seed=seed,
+        level=level,
+    )
+    return comparison
+
+
+def compare_columns(
+    differences: np.ndarray,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+    level: float = 0.95,
+) -> list[Comparison]:
+    """Compare k pairs of models on the same samples, with one set of resamples.
+
+    Args:
+        differences: ``(n, k)``: of each sample, the first model's score minus the second's.
+        groups: ``(n,)``: samples of one group are drawn together; None: each sample is one.
+        num_resamples: how many resamples.
+        seed: of the resamples.
+        level: share of samples whose interval holds the true difference.
+
+    Returns:
+        k comparisons, as ``compare_paired`` returns them.
+
+    Raises:
+        DataError: there is no row.
+    """
+    differences = np.asarray(differences, np.float64)
+    means = resample_means(differences, groups=groups, num_resamples=num_resamples, seed=seed)
+    num_groups = len(differences) if groups is None else len(set(groups))
+    lows, highs = find_ends(means, num_groups=num_groups, level=level)
 
     # No p-value is smaller than what the number of resamples can tell.
-    tail = min(np.mean(means <= 0), np.mean(means >= 0))
-    p_value = min(1.0, 2 * max(float(tail), 1 / num_resamples))
-    return Comparison(
-        float(differences.mean()), float(low), float(high), p_value, len(first), num_groups
-    )
+    tails = np.minimum(np.mean(means <= 0, axis=0), np.mean(means >= 0, axis=0))
+    p_values = np.minimum(1.0, 2 * np.maximum(tails, 1 / num_resamples))
+    columns = (differences.mean(axis=0), lows, highs, p_values)
+    return [
+        Comparison(float(mean), float(low), float(high), float(p), len(differences), num_groups)
+        for mean, low, high, p in zip(*columns, strict=True)
+    ]

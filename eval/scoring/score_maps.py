@@ -6,10 +6,11 @@ pixels are counted outside of the ground truth and on each of its levels.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from eval.scoring.ground_truth import GRID, NUM_PIXELS, GroundTruth
+from eval.scoring.ground_truth import NUM_PIXELS, GroundTruth
 from eval.scoring.protocols import MEDIAN_INDEX, Protocol, mark_pixels
 from eval.scoring.upsampling import upsample
 
@@ -56,56 +57,112 @@ def score_maps(
     """
     assert len(maps) == len(ground_truths)
     results = np.zeros((5, len(maps)))
-    results[4] = np.nan
-    is_raw = is_absolute and protocol.takes_absolute_maps
-
-    buffer = np.empty((GRID, GRID), np.float32)
     for column, (lowres_map, truth) in enumerate(zip(maps, ground_truths, strict=True)):
-        grid_map = upsample(lowres_map, how=protocol.upsampling, out=buffer)
-        if with_confidence:
-            top = np.partition(grid_map, _TOP_QUARTER_INDEX, axis=None)[_TOP_QUARTER_INDEX:]
-            results[4, column] = top.mean(dtype=np.float64)
-        if truth is not None:
-            results[:4, column] = _score_map(grid_map.ravel(), truth, protocol, is_raw)
+        (results[:, column],) = score_map(
+            lowres_map,
+            truth,
+            protocols=[protocol],
+            is_absolute=is_absolute,
+            with_confidence=with_confidence,
+        )
     return Scores(*results)
 
 
-def _score_map(
-    values: np.ndarray, truth: GroundTruth, protocol: Protocol, is_raw: bool
-) -> tuple[float, float, float, float]:
-    """Return the first four of ``Scores`` for the values of one upsampled map."""
-    # Without a consensus, a pixel has the value 0 or 1 and both masks are one.
-    levels = truth.levels().ravel()
-    is_any = levels > 0
-    is_full = levels > 1 if truth.is_consensus else is_any
-    area = int(np.count_nonzero(is_any))
-    full_area = int(np.count_nonzero(is_full)) if truth.is_consensus else area
-    if area == 0:
-        return 0.0, 0.0, 0.0, 0.0
+def score_map(
+    lowres_map: np.ndarray,
+    truth: GroundTruth | None,
+    *,
+    protocols: Sequence[Protocol],
+    is_absolute: bool = False,
+    with_confidence: bool = False,
+) -> list[tuple[float, float, float, float, float]]:
+    """Score one map under several protocols.
 
-    def ciou_of(is_marked: np.ndarray) -> float:
+    Protocols with the same upsampling share what does not depend on the threshold.
+
+    Args:
+        lowres_map: ``(h, w)``.
+        truth: None stands for a negative, whose scores are 0.
+        protocols: how pixels are marked.
+        is_absolute: as in ``score_maps``.
+        with_confidence: as in ``score_maps``.
+
+    Returns:
+        The fields of ``Scores`` for each protocol.
+    """
+    grids: dict[str, _Grid] = {}
+    results = []
+    for protocol in protocols:
+        grid = grids.get(protocol.upsampling)
+        if grid is None:
+            values = upsample(lowres_map, how=protocol.upsampling).ravel()
+            grid = grids[protocol.upsampling] = _Grid(values, truth)
+
+        is_raw = is_absolute and protocol.takes_absolute_maps
+        ciou = grid.score(protocol, is_raw=is_raw)
+        confidence = grid.confidence if with_confidence else np.nan
+        results.append((ciou, *grid.shared_scores, confidence))
+    return results
+
+
+class _Grid:
+    """The values of one upsampled map, and what all protocols share."""
+
+    def __init__(self, values: np.ndarray, truth: GroundTruth | None):
+        self._values, self._area = values, 0
+        if truth is None:
+            return
+        # Without a consensus, a pixel has the value 0 or 1 and both masks are one.
+        levels = truth.levels().ravel()
+        self._is_consensus = truth.is_consensus
+        self._is_any = levels > 0
+        self._is_full = levels > 1 if truth.is_consensus else self._is_any
+        self._area = int(np.count_nonzero(self._is_any))
+        self._full_area = int(np.count_nonzero(self._is_full))
+
+    @cached_property
+    def confidence(self) -> float:
+        """The mean of the top quarter."""
+        top = np.partition(self._values, _TOP_QUARTER_INDEX)[_TOP_QUARTER_INDEX:]
+        return float(top.mean(dtype=np.float64))
+
+    @cached_property
+    def shared_scores(self) -> tuple[float, float, float]:
+        """``median_ciou``, ``adaptive_ciou`` and ``pointing``."""
+        if self._area == 0:
+            return 0.0, 0.0, 0.0
+        median, own_limit, _, high = self._thresholds
+        # Several pixels can have the largest value, for example after a ReLU.
+        pointing = float(self._is_any[np.flatnonzero(self._values == high)].mean())
+        return (
+            self._ciou_of(self._values >= median),
+            self._ciou_of(self._values >= own_limit),
+            pointing,
+        )
+
+    def score(self, protocol: Protocol, *, is_raw: bool) -> float:
+        """Return the ciou of what a protocol marks."""
+        if self._area == 0:
+            return 0.0
+        median, own_limit, low, high = self._thresholds
+        if is_raw:
+            return self._ciou_of(self._values >= np.float32(0.5))
+        if protocol.threshold == "own_area":
+            return self.shared_scores[1]
+        if protocol.threshold == "above_own_area":
+            return self._ciou_of(self._values > own_limit)
+        return self._ciou_of(mark_pixels(self._values, protocol, median=median, low=low, high=high))
+
+    @cached_property
+    def _thresholds(self) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+        return _find_thresholds(self._values, self._area)
+
+    def _ciou_of(self, is_marked: np.ndarray) -> float:
         # Half of (any + full) is the sum of the ground truth's values: 0.5 on level 1, 1 on 2.
-        num_any = np.count_nonzero(is_marked & is_any)
-        num_full = np.count_nonzero(is_marked & is_full) if truth.is_consensus else num_any
+        num_any = np.count_nonzero(is_marked & self._is_any)
+        num_full = np.count_nonzero(is_marked & self._is_full) if self._is_consensus else num_any
         num_outside = np.count_nonzero(is_marked) - num_any
-        return ((num_any + num_full) / 2) / ((area + full_area) / 2 + num_outside)
-
-    median, own_limit, low, high = _find_thresholds(values, area)
-    median_ciou = ciou_of(values >= median)
-    adaptive_ciou = ciou_of(values >= own_limit)
-    if is_raw:
-        ciou = ciou_of(values >= np.float32(0.5))
-    elif protocol.threshold == "own_area":
-        ciou = adaptive_ciou
-    elif protocol.threshold == "above_own_area":
-        ciou = ciou_of(values > own_limit)
-    else:
-        ciou = ciou_of(mark_pixels(values, protocol, median=median, low=low, high=high))
-
-    # Several pixels can have the largest value, for example after a ReLU.
-    is_peak = values == high
-    pointing = float(np.count_nonzero(is_peak & is_any) / np.count_nonzero(is_peak))
-    return ciou, median_ciou, adaptive_ciou, pointing
+        return ((num_any + num_full) / 2) / ((self._area + self._full_area) / 2 + num_outside)
 
 
 def _find_thresholds(
