@@ -275,5 +275,10 @@ def test_all_programs_are_found():
             assert first in PROGRAMS, f"{block.place}: {first} is no known program"
 
 
+def test_the_manual_lists_all_extras():
+    page = (ROOT / "docs" / "library.md").read_text()
+    assert set(re.findall(r"'\.\[(\w+)\]'", page)) == set(PROJECT["optional-dependencies"])
+
+
 def test_many_commands_are_checked():
     assert sum(len(read_commands(page)) for page in list_pages()) > 200

@@ -16,6 +16,7 @@ from earshot.errors import ParameterError
 from pipeline.base.parameters import suggest
 from train.models.training_parameters import MonitoringParameters
 
+_ALWAYS = "dvclive"  # may be named, too
 _PROJECT = "earshot"  # at Weights & Biases
 
 
@@ -30,7 +31,8 @@ def make_loggers(parameters: MonitoringParameters, folder: Path, *, run: str) ->
     Raises:
         ParameterError: a name is unknown, or the package of a logger is not installed.
     """
-    return [_make_logger(name, folder, run) for name in parameters.loggers]
+    others = [name for name in parameters.loggers if name != _ALWAYS]
+    return [_make_logger(name, folder, run) for name in others]
 
 
 def make_callbacks(parameters: MonitoringParameters) -> list[lightning.Callback]:
@@ -91,7 +93,7 @@ def _find(key: str, name: str) -> Callable[..., Any]:
     where = f"params: monitoring.{key} has {name!r}"
     module_name, _, attribute = name.rpartition(".")
     if not module_name:
-        known = list(_KNOWN_LOGGERS) if key == "loggers" else []
+        known = [_ALWAYS, *_KNOWN_LOGGERS] if key == "loggers" else []
         expected = [*known, "a dotted name such as package.module.Class"]
         raise ParameterError(f"{where}{suggest(name, known)}; expected {', or '.join(expected)}")
 

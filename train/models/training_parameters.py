@@ -178,7 +178,8 @@ class HardwareParameters:
 class MonitoringParameters:
     """Who watches a training, besides DVCLive. No weight and no key of a run depends on it."""
 
-    # tensorboard, wandb (offline), or dotted names of classes of Lightning loggers
+    # tensorboard, wandb (offline), or dotted names of classes of Lightning loggers; dvclive is
+    # always there
     loggers: tuple[str, ...] = ()
     # dotted names of classes of Lightning callbacks, or of functions that make one
     callbacks: tuple[str, ...] = ()

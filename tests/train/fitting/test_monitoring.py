@@ -45,7 +45,7 @@ def read_scalars(folder) -> dict[str, list[float]]:
 def test_tensorboard_has_the_history_and_the_model_is_the_same(toy, tmp_path):
     Watcher.seen.clear()
     monitoring = MonitoringParameters(
-        loggers=("tensorboard", "lightning.pytorch.loggers.CSVLogger"),
+        loggers=("dvclive", "tensorboard", "lightning.pytorch.loggers.CSVLogger"),
         callbacks=(f"{__name__}.Watcher", "lightning.pytorch.callbacks.LearningRateMonitor"),
     )
     watched = run(toy, tmp_path / "watched", monitoring=monitoring)
@@ -96,7 +96,7 @@ def test_a_package_that_is_absent_is_told(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("key", "name", "words"),
     [
-        ("loggers", "tensorbord", "'tensorbord'.*did you mean tensorboard.*expected tensorboard"),
+        ("loggers", "tensorbord", "'tensorbord'.*did you mean tensorboard.*expected dvclive"),
         ("callbacks", "Watcher", "expected a dotted name such as"),
         ("callbacks", "nobody.Watcher", "there is no module 'nobody'"),
         ("callbacks", f"{__name__}.Wacher", "has none.*Watcher"),
