@@ -27,20 +27,16 @@ _PARTS = (
     "sspl_",
     "vggish_",
 )
-_LEFT_OUT = ("sspl_pcm", "sspl_map", "sspl_loss", "sspl_train", "sspl_fav", "sspl_vis")
 
 
 def main() -> None:
     """Write the file."""
     golden = np.load(SHARED / "golden" / "recent_models.npz")
     kept = {name: values for name, values in golden.items() if name.startswith(_PARTS)}
-    # of the predictive coding module, which is not here
-    kept = {name: values for name, values in kept.items() if not name.startswith(_LEFT_OUT)}
     kept["fnac_losses_0"] = kept["fnac_losses"][0]  # EZ-VSL's term alone
     np.savez_compressed(DATA / "golden_recent.npz", **kept)
 
     keys = json.loads((SHARED / "golden" / "recent_state_dict_keys.json").read_text())
-    keys["sspl"] = {key: shape for key, shape in keys["sspl"].items() if not key.startswith("pcm.")}
     text = json.dumps({name: keys[name] for name in _METHODS}, separators=(",", ":"))
     (DATA / "recent_state_dict_keys.json").write_text(text + "\n")
 

@@ -150,8 +150,10 @@ class TrainingModule(lightning.LightningModule):
                 continue
             # Adam's weight decay is an L2 penalty on every parameter, as in the published code.
             # Elsewhere biases and normalization layers (tensors of one dimension) do not decay.
-            is_decayed = p.optimizer == "adam" or parameter.ndim > 1
-            factor = self.model.learning_rate_factor(name.removeprefix("model."))
+            own_name = name.removeprefix("model.")
+            is_weight = parameter.ndim > 1 and self.model.has_decay(own_name)
+            is_decayed = p.optimizer == "adam" or is_weight
+            factor = self.model.learning_rate_factor(own_name)
             groups.setdefault((is_decayed, factor), []).append(parameter)
 
         return [

@@ -189,6 +189,10 @@ class Localizer(nn.Module):
         """Return the learning rate of a trained tensor, in units of ``learning_rate``."""
         return 1.0
 
+    def has_decay(self, name: str) -> bool:
+        """Return whether the weight decay of AdamW and SGD is for a tensor of weights."""
+        return True
+
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch a training is in, from 0: some losses change in the course of it."""
 

@@ -46,6 +46,8 @@ def _fill(key: str, value: torch.Tensor, salt: str) -> torch.Tensor:
     if key.endswith(("num_batches_tracked", "spectrogram.window")):
         return value.clone()
     draws, shape = generator(key, salt), tuple(value.shape)
+    if key.startswith(("pcm.a0.", "pcm.b0.")):
+        return tensor(0.5 + 0.1 * draws.standard_normal(shape))
     if len(shape) >= 2:
         return tensor(draws.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:])))
     if key.endswith("running_var"):

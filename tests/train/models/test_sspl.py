@@ -1,10 +1,11 @@
-"""SSPL without predictive coding: vectors, maps, losses and log mel equal its authors'."""
+"""SSPL: vectors, maps, losses and log mel equal its authors'."""
 
 import json
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from earshot.errors import DataError, ParameterError
 from tests.helpers.paths import DATA
@@ -35,25 +36,67 @@ def assert_close(values: torch.Tensor, name: str) -> None:
     np.testing.assert_allclose(values.detach().numpy(), golden, rtol=0, atol=1e-3 * scale)
 
 
-@torch.no_grad()
-def test_vectors_map_and_loss(monkeypatch):
-    model = make_model(build_parameters({"method": "sspl"}, "test"))
+@pytest.fixture(scope="module")
+def formula_model():
+    """Return the network with predictive coding, with weights by formula, and these."""
+    model = make_model(build_parameters({"method": "sspl", "has_predictive_coding": True}, "test"))
     published = json.loads((DATA / "recent_state_dict_keys.json").read_text())["sspl"]
     assert {key: list(value.shape) for key, value in model.state_dict().items()} == published
-    model.load_state_dict(fill_state_dict(model.state_dict()))
-    model.eval()
+    state = fill_state_dict(model.state_dict())
+    model.load_state_dict(state)
+    return model.eval(), state
+
+
+@torch.no_grad()
+def test_vectors_maps_and_losses(formula_model, monkeypatch):
+    model, formula_state = formula_model
 
     patches = tensor(generator("logmel").standard_normal((3, 3, 1, 96, 64)))
     monkeypatch.setattr(model, "read_sound", lambda inputs: patches)
-    vectors = model.sound(patches.flatten(0, 1)).unflatten(0, (3, 3)).mean(1)
+    sound, vectors = model.embed_sound(patches)
     assert_close(vectors, "sspl_audio128")
-    sound = model.embed_sound(patches)
     assert_close(sound[:, :16], "sspl_audio512_first16")
 
+    # The frames' features do not change below.
     second = tensor(generator("image2").standard_normal((3, 3, 224, 224)))
     inputs = {"frames": inputs_of("lvs")["frames"], "second_frames": second}
-    assert_close(model.attend(inputs["frames"], sound)[0], "sspl_wo_pcm_map")
+    features = {id(frames): model.frame(frames) for frames in inputs.values()}
+    monkeypatch.setattr(model.frame, "forward", lambda frames: features[id(frames)])
+
+    def attend():
+        return model.attend(inputs["frames"], sound, vectors)
+
+    maps, attended = attend()
+    assert_close(maps, "sspl_map")
+    assert_close(attended[:, :16], "sspl_fav_first16")
+    assert_close(model.loss(model.embed(inputs)), "sspl_loss")
+
+    # By the statistics of the batch.
+    for part in (model.pcm, model.ssl_head):
+        part.train()
+    assert_close(attend()[0], "sspl_train_map")
+    assert_close(model.loss(model.embed(inputs)), "sspl_train_loss")
+    model.load_state_dict(formula_state)
+
+    # Without predictive coding.
+    model.eval()
+    plain = build_parameters({"method": "sspl"}, "test")
+    monkeypatch.setattr(model, "settings", plain)
+    assert_close(attend()[0], "sspl_wo_pcm_map")
     assert_close(model.loss(model.embed(inputs)), "sspl_wo_pcm_loss")
+
+
+@torch.no_grad()
+def test_predictive_coding_alone(formula_model):
+    coding = formula_model[0].pcm
+    features = tensor(generator("visfm").uniform(0, 1, (2, 512, 14, 14)))
+    sound = F.normalize(tensor(generator("audfm").uniform(0, 1, (2, 128))), dim=1)
+    assert_close(coding(features, sound)[:, :8], "sspl_pcm_out8")
+
+
+def test_predictive_coding_needs_levels_that_fit():
+    with pytest.raises(ParameterError, match=r"image_size \(256\) must be an odd multiple of 32"):
+        build_parameters({"method": "sspl", "has_predictive_coding": True, "image_size": 256}, "t")
 
 
 @torch.no_grad()
@@ -89,7 +132,8 @@ def test_the_sound_is_the_log_mel_of_its_code():
     assert_close(model.read_sound({"waveforms": waveforms})[0, :, 0], "vggish_logmel_normalized")
 
 
-def test_it_trains_on_two_views(toy, tmp_path, monkeypatch):
+@pytest.mark.parametrize("has_predictive_coding", [False, True])
+def test_it_trains_on_two_views(toy, tmp_path, monkeypatch, has_predictive_coding):
     seen = []
     original = TrainingModule.training_step
 
@@ -98,14 +142,16 @@ def test_it_trains_on_two_views(toy, tmp_path, monkeypatch):
         return original(self, batch, batch_index)
 
     monkeypatch.setattr(TrainingModule, "training_step", note)
-    settings = {"image_size": 64, "epochs": 3, "select_on": "val", "select_by": "loss", **NARROW}
+    settings = {"image_size": 96, "epochs": 3, "select_on": "val", "select_by": "loss", **NARROW}
+    settings["has_predictive_coding"] = has_predictive_coding
     result = run(toy, tmp_path / "run", tiny("sspl", **settings), train_ids=toy[2][:16])
     assert losses(result)[-1] < losses(result)[0]
     assert not any(torch.equal(first, second) for first, second in seen)
 
 
-def test_its_head_learns_at_another_rate():
-    parameters = tiny("sspl", head_rate=4.0, optimizer="adamw", **NARROW)
+def test_its_head_learns_at_another_rate_and_rates_of_channels_do_not_decay():
+    settings = {"has_predictive_coding": True, "image_size": 96, **NARROW}
+    parameters = tiny("sspl", head_rate=4.0, optimizer="adamw", weight_decay=0.1, **settings)
     module = TrainingModule(make_model(parameters), parameters)
     groups = module.configure_optimizers().param_groups
     factors = {
@@ -117,6 +163,12 @@ def test_its_head_learns_at_another_rate():
     assert set(factors) == {name for name, _ in module.model.named_parameters()}
     for name, factor in factors.items():
         assert factor == (4.0 if name.startswith("ssl_head.") else 1.0)
+    decayed = {
+        id(member) for group in groups if group["weight_decay"] for member in group["params"]
+    }
+    own = dict(module.model.named_parameters())
+    assert id(own["pcm.PredProcess.0.weight"]) in decayed
+    assert id(own["pcm.a0.0"]) not in decayed
 
 
 def test_vggish_is_read_and_frozen(tmp_path, monkeypatch):
