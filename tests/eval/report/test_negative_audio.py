@@ -32,6 +32,14 @@ def test_the_table_has_the_numbers_and_says_where_the_threshold_comes_from():
     assert "agreement, offscreen" in table.more_titles
 
 
+def test_marking_less_is_better():
+    rows = make_rows("htf", "ezvsl")
+    rows[1]["pia_noise"] = 0.01
+    (table,) = view_negative_audio(rows)
+    place = table.titles.index("marked, noise")
+    assert [row.cells[place].is_best for row in table.rows] == [False, True]
+
+
 def test_the_chart_shows_each_kind_and_the_threshold():
     (table,) = view_negative_audio(make_rows("htf"))
     (chart,) = table.charts

@@ -113,7 +113,8 @@ def make_comparison(difference, low, high, **fields):
 )
 def test_summary_tests_the_best_model_against_the_best_baseline(comparison, sentence, verdict):
     group = make_group({"htf": 0.6, "flow": 0.5, "centre": 0.2})
-    text = render_summary(group, [comparison])
+    other = make_comparison(0.4, 0.3, 0.5, second="centre", is_best_baseline=False)
+    text = render_summary(group, [other, comparison])
     assert sentence in text
     assert verdict in text
     assert "A map that does not look at the sample (centre) has 0.200." in text
