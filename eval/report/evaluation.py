@@ -58,14 +58,19 @@ class Evaluation:
     def shown_models(self) -> list[str]:
         """Return the models that charts and gallery show: those that somebody would use.
 
-        Of baselines with the same numbers one is enough.
+        Of baselines with the same numbers under the main protocol one is enough.
         """
         seen: set[tuple] = set()
         shown = []
         for name in self.models:
             if self.kinds.get(name) not in _RANKED_KINDS:
                 continue
-            rows = [row for group in self.groups for row in group.rows if row["model"] == name]
+            rows = [
+                row
+                for group in self.groups
+                for row in group.rows
+                if row["model"] == name and group.protocol == self.protocol
+            ]
             numbers = tuple(row.get(metric) for row in rows for metric in METRICS)
             is_repeated = self.kinds[name] == "baseline" and numbers in seen
             if not rows or not is_repeated:

@@ -143,7 +143,8 @@ def _count(number: int, title: str) -> str:
 
 def describe_hardware(runs: Mapping[str, Mapping]) -> str:
     """Return on what the models were trained, and how long that took; nothing where unknown."""
-    devices = dict.fromkeys(str(run["device"]) for run in runs.values() if run.get("device"))
+    names = [str(run["device"]) for run in runs.values() if run.get("device")]
+    devices = dict.fromkeys("a CPU" if name == "cpu" else name for name in names)
     seconds = [run["seconds"] for run in runs.values() if run.get("seconds") is not None]
     if not devices:
         return ""

@@ -62,6 +62,6 @@ def test_the_head_counts_models_baselines_and_samples():
     group = Group("sample", "single", "earshot", tuple(rows))
     text = describe_scope([group], [], num_test_samples=480)
     assert text == "2 models, 2 baselines, 480 test samples; trained on 900 to 1,280 samples"
-    runs = {"htf": {"device": "CPU", "seconds": 60.0}, "ezvsl": {"device": "CPU", "seconds": 30.0}}
-    assert describe_hardware(runs) == "trained on CPU in 1 min 30 s"
+    runs = {"htf": {"device": "cpu", "seconds": 60.0}, "ezvsl": {"device": "cpu", "seconds": 30.0}}
+    assert describe_hardware(runs) == "trained on a CPU in 1 min 30 s"
     assert describe_hardware({"htf": {}}) == ""
