@@ -9,8 +9,12 @@ import click
 from earshot.errors import DataError
 from pipeline.commands import command_line
 from pipeline.commands.options import FILE
-from train.models.registry import METHODS
-from train.weights.published_checkpoints import import_published
+
+
+def _complete(_: click.Context, __: click.Parameter, start: str) -> list[str]:
+    from train.models.registry import METHODS
+
+    return [name for name in METHODS if name.startswith(start)]
 
 
 @click.command()
@@ -18,11 +22,15 @@ from train.weights.published_checkpoints import import_published
 @click.argument("run_dir", type=FILE)
 @click.option(
     "--method",
-    type=click.Choice(tuple(METHODS)),
+    metavar="NAME",
+    shell_complete=_complete,
     help="method of the checkpoint (default: recognize it by the names of its tensors)",
 )
 def run(file: Path, run_dir: Path, method: str | None) -> int:
     """Turn FILE, a checkpoint as its authors gave it away, into the folder RUN_DIR."""
+    # PyTorch takes seconds to import, which `--help` need not wait for.
+    from train.weights.published_checkpoints import import_published
+
     try:
         name = import_published(file, method, run_dir)
     except OSError as error:

@@ -11,6 +11,7 @@ Frames, flow and sound are prepared as the model's training data were.
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,10 +19,11 @@ from earshot.errors import DataError, EarshotError
 from pipeline.base.parameters import build
 from pipeline.commands import command_line
 from pipeline.commands.options import FILE, quiet_option
-from train.inference.predictor import load_predictor
-from train.runs.run_folder import read_features
-from train.video.localization import LocalizeParameters, localize_video
-from train.video.model_features import make_features
+from pipeline.features.feature import Feature
+from train.video.parameters import LocalizeParameters
+
+if TYPE_CHECKING:
+    from train.inference.predictor import Predictor
 
 
 @click.command()
@@ -64,13 +66,13 @@ def run(
     is_quiet: bool,
 ) -> int:
     """Localize the sound in videos; the exit code is 2 when one of them could not be localized."""
+    from train.video.localization import localize_video  # after `--help`, as in `_load`
+
     # Wrong options are an error before the first video is read.
     values = {"maps_per_second": maps_per_second, "opacity": opacity}
     parameters = build(LocalizeParameters, values, "command line")
     _require_distinct_names(videos)
-    predictor = load_predictor(model)
-    # Imported weights recorded no features; they get those of their authors' tests.
-    features = make_features(predictor, read_features(model))
+    predictor, features = _load(model)
 
     # A video that fails does not stop the others.
     num_failed = 0
@@ -97,9 +99,22 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def localize(model: Path, video: Path, output: Path) -> tuple[Path, Path]:
     """Localize one video; ``earshot.localize`` describes arguments, results and errors."""
-    predictor = load_predictor(model)
-    features = make_features(predictor, read_features(model))
+    from train.video.localization import localize_video
+
+    predictor, features = _load(model)
     return localize_video(predictor, features, video, output, is_quiet=True)
+
+
+def _load(model: Path) -> "tuple[Predictor, list[Feature]]":
+    """Return a model and the features that it reads."""
+    # PyTorch takes seconds to import, which `--help` need not wait for.
+    from train.inference.predictor import load_predictor
+    from train.runs.run_folder import read_features
+    from train.video.model_features import make_features
+
+    predictor = load_predictor(model)
+    # Imported weights recorded no features; they get those of their authors' tests.
+    return predictor, make_features(predictor, read_features(model))
 
 
 def _require_distinct_names(paths: Sequence[Path]) -> None:

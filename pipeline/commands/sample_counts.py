@@ -61,8 +61,13 @@ def count_features(project: Project, dataset: str) -> list[FeatureCounts]:
 
 def find_lost_indexes(project: Project, dataset: str) -> list[str]:
     """Return the features that have shards and no index, so that nothing can be read."""
-    folders = {path.parent for path in project.dataset_cache_dir(dataset).glob("*/*.h5")}
-    return sorted(path.name for path in folders if not (path / "index.parquet").exists())
+    # Not in the folder of clips, which can hold hundreds of thousands of files.
+    folders = set(project.dataset_cache_dir(dataset).glob("*/")) - {project.clips_dir(dataset)}
+    return sorted(
+        path.name
+        for path in folders
+        if not (path / "index.parquet").exists() and any(path.glob("*.h5"))
+    )
 
 
 def list_missing_samples(

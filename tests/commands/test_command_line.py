@@ -35,6 +35,17 @@ def test_every_command_has_help(words, capsys):
     assert all(command.name in printed for command in COMMANDS) or words
 
 
+@pytest.mark.parametrize("words", [("localize",), ("weights", "import")])
+def test_help_imports_no_torch(words):
+    program = (
+        "import sys; from pipeline.commands import command_line\n"
+        f"command_line.main([*{words!r}, '--help'])\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = run_python(program)
+    assert done.returncode == 0 and "Options:" in done.stdout, done.stderr
+
+
 def test_help_imports_no_command():
     """It takes less than half a second of a slow machine."""
     program = (

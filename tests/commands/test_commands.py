@@ -230,9 +230,9 @@ def test_a_hint_names_the_most_frequent_reasons_and_counts_the_others(tmp_path, 
     assert "missing: 2 gone, 1 private, " in printed and ", ... (2 more reasons); `ear" in printed
 
 
-def test_a_hundred_thousand_clips_take_seconds_and_little_memory(tmp_path):
+def test_two_hundred_thousand_clips_take_seconds_and_little_memory(tmp_path):
     """`status` and `missing` of a list of VGG-Sound's size, with the start of the interpreter."""
-    project, number = make_project(tmp_path), 100_000
+    project, number = make_project(tmp_path), 200_000
     ids = [f"-{n:010d}_000030" for n in range(number)]
     columns = {
         name: pa.nulls(number, DOWNLOADS.columns.field(name).type)
@@ -267,10 +267,11 @@ def test_a_hundred_thousand_clips_take_seconds_and_little_memory(tmp_path):
             check=False,
         )
         assert done.returncode == 0, words
-        assert "25000" in done.stdout or len(done.stdout.split("\n")) == 25_002
+        assert "50000" in done.stdout or len(done.stdout.split("\n")) == 50_002
 
         cpu_seconds, peak_kilobytes = map(float, done.stderr.split()[-2:])
-        assert cpu_seconds < 6, words  # other work on the machine does not count; about 1 s
+        # Other work on the machine does not count; `status` takes about 0.7 s.
+        assert cpu_seconds < (2 if words == ["status"] else 6), words
         assert peak_kilobytes < 1_000_000, words
 
 

@@ -2,8 +2,8 @@
 
 In reading order:
 
-- ``localization``: one video in, a copy with maps and the maps out (``localize_video``,
-  ``LocalizeParameters``)
+- ``parameters``: how often a video is localized, and how maps are drawn (``LocalizeParameters``)
+- ``localization``: one video in, a copy with maps and the maps out (``localize_video``)
 - ``model_features``: the features that a model reads (``make_features``)
 - ``video_maps``: compute the maps over time and keep them in a file (``iter_maps``,
   ``MapRecorder``)

@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,24 +12,9 @@ from pipeline.features.feature import Feature
 from pipeline.media.files.ffmpeg import find_ffmpeg
 from pipeline.media.reader import ClipReader, MediaInfo
 from train.inference.predictor import Predictor
-from train.video.overlay import MAX_FPS, TimedMaps, write_video
+from train.video.overlay import TimedMaps, write_video
+from train.video.parameters import LocalizeParameters
 from train.video.video_maps import MapRecorder, iter_maps
-
-
-@dataclass(frozen=True)
-class LocalizeParameters:
-    """How often a video is localized, and how its maps are drawn."""
-
-    maps_per_second: float = 4.0
-    opacity: float = 0.6  # of a map's maximum over the picture
-
-    def __post_init__(self) -> None:
-        if not 0 < self.maps_per_second <= MAX_FPS:
-            raise ValueError(
-                f"maps_per_second ({self.maps_per_second}) must be > 0 and <= {MAX_FPS:g}"
-            )
-        if not 0 <= self.opacity <= 1:
-            raise ValueError(f"opacity ({self.opacity}) must be in [0, 1]")
 
 
 def localize_video(

@@ -61,7 +61,8 @@ def count_clips(project: Project, dataset: str) -> ClipCounts:
         )
         # The table can be older than the list: clips that are no longer listed do not count.
         listed = read_table(clips_path, CLIPS, columns=["clip_id"])["clip_id"]
-        downloads = downloads.filter(pc.is_in(downloads["clip_id"], listed.combine_chunks()))
+        if not downloads["clip_id"].equals(listed):
+            downloads = downloads.filter(pc.is_in(downloads["clip_id"], listed.combine_chunks()))
         statuses = count_values(downloads["status"])
         reasons = count_values(downloads.filter(pc.equal(downloads["status"], "missing"))["reason"])
         num_bytes = pc.sum(downloads["bytes"]).as_py() or 0
