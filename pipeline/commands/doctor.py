@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from earshot.errors import ParameterError
+from earshot.errors import ParameterError, RunError
 from pipeline.base.project import Project
 from pipeline.commands.doctor_checks import (
     Check,
@@ -28,6 +28,7 @@ from pipeline.commands.options import (
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.tool_versions import find_js_runtimes, read_package_version
 from pipeline.downloads.ytdlp_options import require_known
+from pipeline.shards.workers.cluster import ClusterParameters
 
 _COLOURS = {"ok": "green", "warn": "yellow", "FAIL": "red"}  # on a terminal
 
@@ -53,8 +54,6 @@ def diagnose(project: Project, names: Sequence[str]) -> list[Check]:
     """Return all checks: the machine first, then the sources of the datasets ``names``."""
     parameters = project.parameters(DownloadParameters, "download")
 
-    # The same order of precedence as in the stages that compute features.
-    cluster = project.params.get("cluster") or {}
     checks = [
         check_ffmpeg(parameters.ffmpeg),
         check_yt_dlp(read_package_version("yt-dlp"), today=datetime.date.today()),
@@ -62,9 +61,7 @@ def diagnose(project: Project, names: Sequence[str]) -> list[Check]:
         check_disk(project.root / "cache", min_free_gigabytes=parameters.min_free_gigabytes),
         check_gpu(),
         check_compiled(),
-        check_scheduler(
-            cluster.get("scheduler_address") or os.environ.get("DASK_SCHEDULER_ADDRESS")
-        ),
+        _check_cluster(project),
     ]
 
     # Reading params.yaml has checked that the file is there, but not that it can be read.
@@ -78,3 +75,12 @@ def diagnose(project: Project, names: Sequence[str]) -> list[Check]:
     except ParameterError as error:
         checks.append(Check("options", "FAIL", str(error), "mend section download"))
     return checks + check_sources(project, names, parameters)
+
+
+def _check_cluster(project: Project) -> Check:
+    """Check the scheduler that the stages would use."""
+    cluster = project.parameters(ClusterParameters, "cluster")
+    try:
+        return check_scheduler(cluster.fill_from(os.environ).scheduler_address)
+    except RunError as error:
+        return Check("Dask", "FAIL", str(error))

@@ -13,6 +13,7 @@ from tests.helpers.paths import ROOT
 COMMANDS = "sh"
 # What a command begins with.
 PROGRAMS = (
+    "cp",
     "dvc",
     "earshot",
     "export",

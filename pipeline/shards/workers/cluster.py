@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import json
 import logging
 import math
 import os
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earshot.errors import RunError
@@ -42,6 +44,8 @@ class ClusterParameters:
     workers: int | None = None  # local processes; null: one per core; 0: none, but this process
     # tcp://host:port of a running cluster, instead of local processes.
     scheduler_address: str | None = None
+    # The file that `dask scheduler --scheduler-file FILE` writes, in place of the address.
+    scheduler_file: str | None = None
     clip_timeout_seconds: float = 300.0  # a worker that makes no progress for so long hangs
     silence_timeout_seconds: float = 30.0  # so does one that sends no heartbeat for so long
     max_attempts: int = 3  # a clip that ended so many workers is skipped
@@ -68,11 +72,33 @@ class ClusterParameters:
             raise ValueError(f"max_attempts is {self.max_attempts}, expected 1 or more")
 
     def fill_from(self, environment: Mapping[str, str]) -> "ClusterParameters":
-        """Take ``DASK_SCHEDULER_ADDRESS`` where params.yaml names no scheduler."""
+        """Find the address of the scheduler.
+
+        Where params.yaml names none, ``DASK_SCHEDULER_ADDRESS`` or ``DASK_SCHEDULER_FILE`` may. A
+        scheduler's file is read.
+
+        Raises:
+            RunError: The file is not there, or is not that of a scheduler.
+        """
         if self.scheduler_address:
             return self
-        address = environment.get("DASK_SCHEDULER_ADDRESS") or None
+        file = self.scheduler_file
+        address = None if file else environment.get("DASK_SCHEDULER_ADDRESS") or None
+        if not address:
+            file = file or environment.get("DASK_SCHEDULER_FILE")
+            address = _read_scheduler_file(Path(file)) if file else None
         return dataclasses.replace(self, scheduler_address=address)
+
+
+def _read_scheduler_file(path: Path) -> str:
+    try:
+        return json.loads(path.read_text())["address"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = "not found" if isinstance(error, FileNotFoundError) else "not a scheduler's file"
+        raise RunError(
+            f"cluster.scheduler_file {path}: {found}; start a scheduler that writes it: "
+            f"`python -m dask scheduler --scheduler-file {path}`"
+        ) from None
 
 
 @contextlib.contextmanager
