@@ -172,20 +172,22 @@ def choose_positives(
 
 
 def find_groups(samples: pa.Table, video_of: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the group of each sample: frames of one video are drawn together.
+    """Return what each sample is resampled with: frames of one video are not independent.
 
     Args:
         samples: table SAMPLES.
-        video_of: clip id -> video id; None: not known, so a clip stands for its video.
+        video_of: clip id -> video id; None: not known. Then a clip stands for its video, or the
+            attribute ``recording`` of samples whose clips share one.
 
     Returns:
         Sample id -> video id.
     """
-    columns = samples.select(["sample_id", "clip_id"]).to_pydict()
-    return {
-        sample_id: (video_of or {}).get(clip_id, clip_id)
-        for sample_id, clip_id in zip(*columns.values(), strict=True)
-    }
+    columns = samples.select(["sample_id", "clip_id", "attributes"]).to_pydict()
+    groups = {}
+    for sample_id, clip_id, attributes in zip(*columns.values(), strict=True):
+        known = dict(attributes or ()).get("recording", clip_id) if video_of is None else clip_id
+        groups[sample_id] = (video_of or {}).get(clip_id, known)
+    return groups
 
 
 def _find_groups_of(

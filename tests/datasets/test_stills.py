@@ -5,14 +5,19 @@ import logging
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from scipy.io import wavfile
 
 from earshot.errors import DataError
+from earshot.reader import FeatureReader
 from eval.entrants.entrant import TrainingClips
 from eval.published.test_set_tables import load_test_set
 from eval.published.test_sets import find_subset_ids, find_test_sets, get_test_set
+from eval.results.files import read_results
+from eval.results.summaries import find_groups
 from eval.scoring.ground_truth import ground_truths_of
+from pipeline.base.project import Project
 from pipeline.datasets.dataset import load
 from pipeline.datasets.stills.dataset import Parameters, build_tables, find_published_test_sets
 from pipeline.datasets.stills.entries import to_fraction
@@ -20,7 +25,7 @@ from pipeline.datasets.stills.sets import SETS
 from pipeline.lists.masks import decode_mask, encode_mask, read_mask
 from pipeline.media.reader import ClipReader
 from tests.helpers.media.clip_factory import make_clip
-from tests.helpers.paths import shared_path
+from tests.helpers.paths import ROOT, shared_path
 
 NAMES = [one.name for one in SETS.values()]
 
@@ -90,6 +95,8 @@ def test_boxes_are_the_published_pixels(published):
     ]
     assert len(set(of_is3)) == 3240
     assert all(of_is3.count(picture) == 2 for picture in set(of_is3[:50]))
+    groups = find_groups(samples)
+    assert groups["cat_whale_1864_whale"] == groups["cat_whale_1864_cat"] == "cat_whale_1864"
     assert rows["cat_whale_1864_whale"]["label"] == "whale"
     assert rows["0d9u2CymIxc_1"]["label"] == "helicopter"
 
@@ -193,9 +200,70 @@ def test_a_folder_of_media_becomes_clips_with_masks(lists, tmp_path, caplog):
     assert "mask" not in dict(samples["dog_cat_7_cat"]["attributes"])
     assert dict(samples["dog_cat_7_cat"]["attributes"])["picture"] == "dog_cat_7"
 
+    # Two sounds of one picture, and frames of one sound, are resampled together.
+    videos = {row["clip_id"]: row["video_id"] for row in clips}
+    assert videos == {
+        "dog_cat_7_dog": "dog_cat_7",
+        "dog_cat_7_cat": "dog_cat_7",
+        "v_1_1": "v_1",
+        "v_1_2": "v_1",
+        "sample0000": "sample0000",
+    }
+
     # Nothing changed: the same files.
     again, _ = tables_of(tmp_path, lists, "is3_test", media_dir=str(media))
     assert [row["url"] for row in again] == [row["url"] for row in clips[:2]]
+
+
+@pytest.mark.slow
+def test_a_folder_of_media_ends_in_results(lists, tmp_path):
+    from stages import download, evaluate, feature, sources
+
+    mask = np.zeros((224, 224), np.uint8)
+    mask[2:122, 1:61] = 255  # the box of the list
+    folder = tmp_path / "media" / "is3"
+    (folder / "gt_masks").mkdir(parents=True)
+    names = ["dog_cat_7_dog", "dog_cat_7_cat"]
+    for i, name in enumerate(names):
+        write_media(folder / "frames", name, colour=(200 * i, 10, 10))
+        Image.fromarray(mask).save(folder / "gt_masks" / f"{name}.png")
+
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params |= {"datasets": ["stills"], "models": []}
+    params["cluster"]["workers"] = 0
+    params["sources"]["stills"] = {
+        "media_dir": str(tmp_path / "media"),
+        "lists_dir": str(lists),
+        "splits": ["is3_test"],
+    }
+    np.savez(tmp_path / "maps.npz", sample_ids=names, maps=np.stack([mask / 255.0] * 2))
+    params["evaluate"] |= {
+        "subsets": {"stills": ["is3_test"]},
+        "external": {"perfect": str(tmp_path / "maps.npz")},
+        "further_metrics": ["acl_sweep", "masks"],
+        "baselines": ["centre"],
+        "negative_audio": {"subsets": {}},
+        "num_resamples": 50,
+    }
+    (tmp_path / "checkout").mkdir()
+    project = Project(tmp_path / "checkout", params)
+    sources.main(project, "stills")
+    download.main(project, "stills")
+    for name in ("frames", "spectrograms"):
+        feature.main(project, name, "stills")
+        with FeatureReader(project.feature_dir("stills", name)) as reader:
+            assert all(sample_id in reader for sample_id in names)
+    evaluate.main(project)
+
+    results = read_results(project.reports_dir)
+    of_perfect = [row for row in results["results"] if row["model"] == "perfect"]
+    assert {row["n"] for row in of_perfect} == {2}
+    assert {row["num_groups"] for row in of_perfect} == {1}  # one picture
+    earshot = next(row for row in of_perfect if row["protocol"] == "earshot")
+    assert (earshot["iiou"], earshot["num_pictures"], earshot["leakage"]) == (1, 1, None)
+    further = {(row["model"], row["metric"]): row for row in results["further"]}
+    assert further["perfect", "masks"]["mean_iou"] == 1
+    assert further["centre", "masks"]["mean_iou"] < 0.2
 
 
 def test_a_duet_is_joined_of_two_clips(lists, tmp_path):

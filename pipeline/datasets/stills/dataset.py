@@ -75,9 +75,11 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
                     absent.append(entry.sample_id)
                     # The download stage then says that there is no such file.
                     path = Path(cache_dir).absolute() / "remote" / f"{entry.sample_id}.absent"
-                clip_rows.append(make_file_clip(entry.sample_id, path, split))
+                # Intervals draw the samples of one video together.
+                video = {"video_id": attributes.get("recording", entry.sample_id)}
+                clip_rows.append(make_file_clip(entry.sample_id, path, split) | video)
                 sample_rows.append(_make_sample(entry, split, attributes))
-                progress.update(num_failed=entry.sample_id in absent)
+                progress.update(num_failed=folder is not None and entry.sample_id in absent[-1:])
             _report_absent(split, absent, folder, num_entries=len(entries))
     joined_files.save()
 

@@ -18,6 +18,7 @@ from pipeline.lists.published_lists import decode_lines, iter_lines
 from pipeline.lists.rows import Truth
 
 GRID = 224
+_YOUTUBE_ID_LENGTH = 11  # with which names of MUSIC begin
 STACKED = "stacked"  # layout of a picture that is two pictures, one above the other
 
 
@@ -65,7 +66,10 @@ def read_pixel_boxes(paths: Sequence[Path], *, is_grouped: bool, prefix: str = "
         stem = PurePosixPath(image).stem
         picture, _, part = stem.rpartition("_")
         is_alone = PurePosixPath(sound).stem == stem
-        attributes = {"picture": picture} if is_grouped else {}
+        # Samples of one picture, or of one sound, are not independent.
+        attributes = {"recording": PurePosixPath(sound).stem}
+        if is_grouped:
+            attributes = {"picture": picture, "recording": picture}
         # AVSBench: five frames of one sound; the folder of single sources is the class.
         folders = PurePosixPath(image).parts[:-1]
         label = part if is_alone and is_grouped and not part.isdigit() else None
@@ -149,14 +153,16 @@ def read_music(paths: Sequence[Path]) -> list[Entry]:
 
         boxes = [_to_corners(row.get(f"bbox{end}"), where) for end in ends]
         labels = [str(row.get(f"class{end}")) for end in ends]
-        sources = {"box_sources": " ".join(map(str, range(len(ends))))} if len(ends) > 1 else {}
+        attributes = {"recording": name[:_YOUTUBE_ID_LENGTH]}
+        if len(ends) > 1:
+            attributes["box_sources"] = " ".join(map(str, range(len(ends))))
         entries.append(
             Entry(
                 name,
                 images=(name,),
                 sounds=(name,),
                 truth=Truth("+".join(labels), boxes, (0,) * len(boxes)),
-                attributes=sources,
+                attributes=attributes,
             )
         )
     return entries
