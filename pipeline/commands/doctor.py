@@ -79,7 +79,9 @@ def diagnose(project: Project, names: Sequence[str]) -> list[Check]:
 
 def _check_cluster(project: Project) -> Check:
     """Check the scheduler that the stages would use."""
-    cluster = project.parameters(ClusterParameters, "cluster")
+    cluster = ClusterParameters()
+    if "cluster" in project.params:
+        cluster = project.parameters(ClusterParameters, "cluster")
     try:
         return check_scheduler(cluster.fill_from(os.environ).scheduler_address)
     except RunError as error:
