@@ -33,6 +33,11 @@ class Run:
     parameters: str  # YAML, or nothing
 
     @property
+    def version(self) -> str:
+        """The version of Earshot, where it is known."""
+        return dict(self.software).get("Earshot", "")
+
+    @property
     def software_line(self) -> str:
         """The version and the commit, for the head of the page."""
         known = dict(self.software)

@@ -4,7 +4,8 @@ import numpy as np
 
 from eval.report.page import render_template
 from eval.report.sections.negative_audio import view_negative_audio
-from tests.helpers.scoring.report_examples import make_negative_audio, parse
+from tests.helpers.scoring.made_up_results import make_negative_audio
+from tests.helpers.scoring.report_examples import parse
 
 
 def make_rows(*models):

@@ -13,11 +13,17 @@ import yaml
 from earshot import tables
 from earshot.shard_format import Row, crc32_of, write_shard
 from eval.published.test_sets import find_subset_ids
-from eval.results.comparisons import compare_models
-from eval.results.files import METRICS, write_results
+from eval.results.files import write_results
 from eval.results.model_results import evaluate_model
 from eval.results.model_scores import ModelMaps
 from pipeline.base.project import Project
+from tests.helpers.scoring.made_up_results import (
+    compare_all,
+    make_breakdowns,
+    make_negative_audio,
+    make_notes,
+    make_seeds,
+)
 
 TRAINED_MODELS = ("htf", "ezvsl")
 MODELS = (*TRAINED_MODELS, "other", "flow", "untrained_htf", "centre", "random")
@@ -279,85 +285,18 @@ def _write_scores(project: Project, dataset: str, samples: list[dict], rng) -> N
         project.reports_dir,
         scores=scores,
         results=results,
-        breakdowns=_make_breakdowns(results),
-        comparisons=_compare(scores, ids_of),
+        breakdowns=make_breakdowns(results),
+        comparisons=compare_all(scores, ids_of),
         ceilings=ceilings,
-        seeds=[_make_seeds(row) for row in results if row["model"] == "ezvsl"],
+        seeds=[make_seeds(row) for row in results if row["model"] == "ezvsl"],
         negative_audio=[
             make_negative_audio(dataset, "single", model, rng) for model in TRAINED_MODELS
         ],
-        notes=_make_notes(dataset),
+        notes=make_notes(dataset),
     )
 
     for model in TRAINED_MODELS:
         _write_training(project, model, rng)
-
-
-def _compare(scores: list[dict], ids_of: dict[str, list[str]]) -> list[dict]:
-    """Return the paired differences of both models with each other and with the flow."""
-    rows = [row for row in scores if row["protocol"] == "earshot"]
-    pairs = [("htf", "flow", True), ("ezvsl", "flow", True), ("htf", "ezvsl", False)]
-    found = []
-    for subset, ids in ids_of.items():
-        for first, second, is_best_baseline in pairs if len(ids) > 1 else ():
-            row = compare_models(
-                rows, ids, first=first, second=second, metric="adaptive_ciou", num_resamples=100
-            )
-            about = {"subset": subset, "is_best_baseline": is_best_baseline}
-            found.append({**row, **about, "seed_range": 0.021, "seed_range_of": "ezvsl"})
-    return found
-
-
-def _make_seeds(row: dict) -> dict:
-    """Return a row of seeds: the metrics of a result, and a range around each."""
-    place = {name: row[name] for name in ("dataset", "subset", "protocol")}
-    about = {"method": "ezvsl", "models": ["ezvsl", "ezvsl_seed1"], "num_seeds": 2}
-    values = {name: row[name] for name in METRICS}
-    lows = {f"{name}_min": value - 0.01 for name, value in values.items()}
-    highs = {f"{name}_max": value + 0.011 for name, value in values.items()}
-    return {**place, **about, **values, **lows, **highs}
-
-
-def _make_notes(dataset: str) -> list[dict]:
-    """Return a note on seeds and one on negative audio."""
-    note = {"model": "htf", "dataset": dataset, "num_samples": None}
-    return [
-        {
-            **note,
-            "problem": "seeds",
-            "text": "htf minus ezvsl on single: the difference of 0.015 in adaptive_ciou is clear "
-            "for these weights, but smaller than what seeds of ezvsl do (0.021).",
-        },
-        {
-            **note,
-            "problem": "negative_audio",
-            "text": f"Negative audio of {dataset}: traffic is left out.",
-        },
-    ]
-
-
-def make_negative_audio(dataset: str, subset: str, model: str, rng) -> dict:
-    """Return a row of negative audio whose own sound has larger similarities than the others."""
-    kinds = ("silence", "noise", "offscreen")
-    means = dict(zip(("own", *kinds), (0.6, 0.15, 0.25, 0.45), strict=True))
-    edges = np.linspace(-0.2, 1.0, 21)
-    row = {"model": model, "kind": "model", "dataset": dataset, "subset": subset}
-    row |= {"n": 50, "num_requested": 50, "num_groups": 50, "num_seeds": 3}
-    row |= {"threshold": 0.52, "threshold_on": f"{dataset}/val", "num_threshold_samples": 20}
-    row["maxima_edges"] = edges.tolist()
-    for kind, mean in means.items():
-        counts, _ = np.histogram(rng.normal(mean, 0.1, 200).clip(-0.2, 1.0), bins=edges)
-        row[f"maxima_{kind}"] = (counts / 200).tolist()
-    for kind in kinds:
-        row[f"third_quartile_{kind}"] = means[kind] + 0.07
-        row[f"pia_{kind}"] = means[kind] / 4
-        row[f"pia_{kind}_low"], row[f"pia_{kind}_high"] = means[kind] / 5, means[kind] / 3
-        row[f"auc_n_{kind}"], row[f"f_loc_{kind}"] = 1 - means[kind] / 3, 0.5
-        row[f"agreement_{kind}"] = means[kind] / 2
-    for name, value in (("f_loc", 0.51), ("f_auc", 0.53), ("ciou_u", 0.36), ("auc_u", 0.37)):
-        row[name] = value + (0.02 if model == "htf" else 0.0)
-        row[f"{name}_low"], row[f"{name}_high"] = value - 0.05, value + 0.06
-    return row
 
 
 def _write_maps(project: Project, dataset: str, samples: list[dict], model: str, rng):
@@ -368,16 +307,6 @@ def _write_maps(project: Project, dataset: str, samples: list[dict], model: str,
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, sample_ids=np.array(sample_ids), maps=maps)
     return maps, sample_ids
-
-
-def _make_breakdowns(results: list[dict]) -> list[dict]:
-    """Return the results of the two subsets as if they were groups of one test set."""
-    groups = {"single": "1", "traffic": "2 or more"}
-    return [
-        {**row, "subset": "test", "by": "number_of_boxes", "group": groups[row["subset"]]}
-        for row in results
-        if row["protocol"] == "earshot"
-    ]
 
 
 def _write_training(project: Project, model: str, rng) -> None:
