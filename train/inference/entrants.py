@@ -229,8 +229,7 @@ def name_method(parameters: TrainingParameters) -> str:
     ``ezvsl`` with its objects is another method, and so is ``ezvsl`` with a margin (MarginNCE).
     """
     guidance = getattr(parameters, "object_guidance", "none")
-    has_margin = parameters.method == "ezvsl" and getattr(parameters, "margin", 0.0) != 0
-    method = "marginnce" if has_margin else parameters.method
+    method = parameters.name_variant()
     return method if guidance == "none" else f"{method}+ogl_{guidance}"
 
 

@@ -91,6 +91,11 @@ class Parameters(TrainingParameters):
         if not 0 <= self.class_threshold < 1:
             raise ValueError(f"class_threshold ({self.class_threshold}) must be in [0, 1)")
 
+    def name_variant(self) -> str:
+        """Name what is not CoarseToFine itself: its first stage, and labels of one's own."""
+        stage = "_stage_1" if self.stage == 1 else ""
+        return f"{self.method}{stage}" + ("" if self.labels == "imagenet" else "_own_labels")
+
     def list_sources(self) -> tuple[str, ...]:
         """Return what the training begins with: also what labels are made from."""
         return (*super().list_sources(), self.teacher_weights, self.labels)

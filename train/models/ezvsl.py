@@ -49,6 +49,11 @@ class Parameters(TrainingParameters):
                 f"object_guidance_alpha ({self.object_guidance_alpha}) must be in [0, 1]"
             )
 
+    def name_variant(self) -> str:
+        """Name MarginNCE, which is EZ-VSL with a margin."""
+        is_margin_nce = self.method == "ezvsl" and self.margin != 0
+        return "marginnce" if is_margin_nce else super().name_variant()
+
 
 class Model(Localizer):
     """``imgnet`` with a 1x1 convolution and ``audnet`` with a linear layer to a common space."""

@@ -96,6 +96,10 @@ class Parameters(TrainingParameters):
         if not self.head_rate > 0:
             raise ValueError(f"head_rate ({self.head_rate}) must be > 0")
 
+    def name_variant(self) -> str:
+        """Name SSPL without predictive coding, whose rows in the paper are others."""
+        return self.method if self.has_predictive_coding else f"{self.method}_without_pcm"
+
     def list_sources(self) -> tuple[str, ...]:
         """Return what the training begins with: also VGGish."""
         return (*super().list_sources(), self.teacher_weights)

@@ -133,6 +133,10 @@ class TrainingParameters:
         """Return what the training begins with: files, run folders, or ``imagenet``, ``random``."""
         return (self.init,)
 
+    def name_variant(self) -> str:
+        """Name the method in results: a variant with another name of its own, or the method."""
+        return self.method
+
     @property
     def short_side(self) -> int:
         """Short side in pixels to which a frame is resized before the square is cropped."""

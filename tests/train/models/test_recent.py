@@ -181,3 +181,18 @@ def test_a_margin_makes_another_method_in_the_results():
         build_parameters({"method": "ezvsl", "margin": value}, "test") for value in (0.0, -0.2)
     )
     assert (name_method(plain), name_method(margin)) == ("ezvsl", "marginnce")
+
+
+def test_parts_of_a_method_have_names_of_their_own_in_the_results():
+    for settings, name in [
+        ({"method": "coarsetofine"}, "coarsetofine_stage_1"),
+        ({"method": "coarsetofine", "stage": 2, "init": "a run"}, "coarsetofine"),
+        (
+            {"method": "coarsetofine", "stage": 2, "init": "a run", "labels": "a.npz"},
+            "coarsetofine_own_labels",
+        ),
+        ({"method": "sspl"}, "sspl_without_pcm"),
+        ({"method": "sspl", "has_predictive_coding": True}, "sspl"),
+        ({"method": "fnac", "margin": -0.2}, "fnac"),
+    ]:
+        assert name_method(build_parameters(settings, "test")) == name
