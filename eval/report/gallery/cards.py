@@ -160,11 +160,14 @@ class CardMaker:
         sample_id, splits = sample["sample_id"], list(sample["splits"] or [])
         # a sample is in other splits too; those that are scored say most
         subsets = [name for name in self._subsets if name in splits] or splits
-        # The page's JSON has no NaN, and nothing could be drawn of such a box.
+        # The page's JSON has no NaN, and nothing could be drawn of such a box. The boxes of a
+        # negative belong to the frame's own sound, which is not the one that is heard.
+        attributes = dict(sample["attributes"] or [])
+        is_negative = sample["audio_clip_id"] is not None or attributes.get("negative") == "true"
         boxes = [
             [round(float(value), 4) for value in box]
             for box in sample["boxes"] or []
-            if np.all(np.isfinite(box))
+            if np.all(np.isfinite(box)) and not is_negative
         ]
 
         scores = {
@@ -186,9 +189,10 @@ class CardMaker:
             "boxes": boxes,
             "clip": sample["clip_id"],
             "time": None if time_seconds is None else round(time_seconds, 2),
-            "facts": describe_facts(
-                dict(sample["attributes"] or []), dataset=self._dataset.name, shown=subsets
-            ),
+            "facts": [
+                *(["negative: nothing in the frame makes this sound"] if is_negative else []),
+                *describe_facts(attributes, dataset=self._dataset.name, shown=subsets),
+            ],
             "scores": scores,
             "absent": [],
         }

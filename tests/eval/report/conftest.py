@@ -4,7 +4,7 @@ import pytest
 
 from eval.report.build_report import build_report
 from eval.report.data.inputs import ReportParameters, load_inputs
-from tests.helpers.scoring.browser import NUM_SAMPLES, Opened, start_browser
+from tests.helpers.scoring.browser import NUM_NEGATIVES, NUM_SAMPLES, Opened, start_browser
 from tests.helpers.scoring.report_examples import write_project
 
 
@@ -20,7 +20,12 @@ def report(tmp_path_factory):
     ids = [f"s{number:05d}" for number in range(NUM_SAMPLES)]
     ids[0] = "<img src=https://example.org/x onerror=console.error(1)>"
     ids[1] = "-a</script><script>console.error(2)</script>"
-    project = write_project(tmp_path_factory.mktemp("browser"), num_samples=NUM_SAMPLES, ids=ids)
+    project = write_project(
+        tmp_path_factory.mktemp("browser"),
+        num_samples=NUM_SAMPLES,
+        num_negatives=NUM_NEGATIVES,
+        ids=ids,
+    )
     inputs = load_inputs(project, datasets=["sample"], models=["htf", "ezvsl"])
     return build_report(
         inputs, ReportParameters(num_gallery_samples=NUM_SAMPLES), project.reports_dir

@@ -140,3 +140,16 @@ def test_a_gallery_of_many_models_shows_few_maps_at_first():
     assert evaluation.mapped_models() == ["m0", "m1", "m2", "m3", "m4", "flow"]
     few = Evaluation("earshot", "auc", groups, kinds, ("m0", "flow"), {})
     assert few.mapped_models() == ["m0", "flow"]
+
+
+def test_a_negative_has_no_boxes_of_what_sounds(tmp_path):
+    project = write_project(tmp_path, num_samples=6, num_negatives=2)
+    inputs = load_inputs(project, datasets=["sample"], models=[])
+    page = build_report(inputs, ReportParameters(), tmp_path / "out").page.read_text()
+    cards_by_id = {card["id"]: card for card in json.loads(parse(page).json_text)["samples"]}
+    negative = cards_by_id["s00005"]
+    assert negative["facts"][0] == "negative: nothing in the frame makes this sound"
+    assert negative["boxes"] == []
+    assert not any("outline" in packed for packed in negative["maps"].values())
+    assert cards_by_id["s00000"]["boxes"]
+    assert "negative" not in " ".join(cards_by_id["s00000"]["facts"])

@@ -15,7 +15,7 @@ _SWITCHES = (
     "--mute-audio",
     "--autoplay-policy=no-user-gesture-required",
 )
-NUM_SAMPLES = 500
+NUM_SAMPLES, NUM_NEGATIVES = 500, 6
 
 
 def start_browser():

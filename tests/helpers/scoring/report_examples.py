@@ -57,11 +57,12 @@ def write_project(
     ids=None,
     seed: int = 0,
     has_maps=True,
+    num_negatives: int = 0,
 ) -> Project:
     """Write a checkout below ``root``.
 
     It has ``num_samples`` test samples, three clips that are not there, and the maps and scores of
-    ``MODELS``.
+    ``MODELS``. The last ``num_negatives`` samples have the sound of another clip.
     """
     rng = np.random.default_rng(seed)
     params = {"datasets": [dataset], "seed": seed, "report": {"num_gallery_samples": num_samples}}
@@ -70,6 +71,8 @@ def write_project(
 
     ids = ids or [f"s{number:05d}" for number in range(num_samples)]
     samples = [_sample(rng, sample_id, number, labels) for number, sample_id in enumerate(ids)]
+    for sample in samples[len(samples) - num_negatives :]:
+        sample["audio_clip_id"] = samples[0]["clip_id"]
     _write_manifests(project, dataset, samples)
     _write_features(project, dataset, samples, rng)
 
