@@ -301,7 +301,9 @@ def _write_caption(group: Group) -> str:
     """Return the test set, how many samples were scored, and the protocol."""
     counts = sorted({int(row["n"]) for row in group.rows if row.get("n")})
     limits = " to ".join(f"{count:,}" for count in dict.fromkeys([*counts[:1], *counts[-1:]]))
-    return f"{group.subset}: {limits or 'no'} samples, protocol {name_protocol(group.protocol)}"
+    negatives = max((int(row.get("num_negatives") or 0) for row in group.rows), default=0)
+    count = f"{limits or 'no'} samples" + (f" ({negatives:,} negatives)" if negatives else "")
+    return f"{group.subset}: {count}, protocol {name_protocol(group.protocol)}"
 
 
 def _make_cell(row: Mapping, metric: str, *, is_best: bool) -> MetricCell:

@@ -48,10 +48,11 @@ def view_seeds(
     Args:
         rows: Of the list ``seeds`` of results.json, of the test set.
         protocol: The one that the table shows.
-        metrics: Its columns.
+        metrics: Its columns, without those that no row has.
         notes: Of the list ``notes``, of the dataset.
     """
     rows = [row for row in rows if row["protocol"] == protocol]
+    metrics = [name for name in metrics if any(number_of(row, name) is not None for row in rows)]
     return SeedTable(
         tuple(METRIC_TITLES[name] for name in metrics),
         tuple(_make_row(row, metrics) for row in rows),

@@ -156,14 +156,17 @@ def test_untrained_networks_are_not_compared_and_p_has_the_resolution_of_the_boo
 
 
 def test_seeds_have_a_table_and_their_warnings():
-    group = make_group({"htf": 0.6})
+    result = {"model": "htf", "kind": "model", "n": 10, "num_negatives": 4}
+    result |= {"adaptive_ciou": 0.6, "average_precision": 0.3}  # the seeds have no precision
+    group = Group("sample", "single", "earshot", (result,))
     row = {"dataset": "sample", "subset": "single", "protocol": "earshot", "method": "htf"}
     row |= {"models": ["htf", "htf_1"], "num_seeds": 2, "adaptive_ciou": 0.55}
     row |= {"adaptive_ciou_min": 0.5, "adaptive_ciou_max": 0.6}
     note = {"dataset": "sample", "problem": "seeds", "text": "htf minus ezvsl on single: small."}
     page = render_results([group], results={"seeds": [row], "notes": [note]})
-    for text in ("0.550", "0.500 to 0.600", "htf, htf_1", note["text"]):
+    for text in ("0.550", "0.500 to 0.600", "htf, htf_1", note["text"], "10 samples (4 negatives)"):
         assert text in page
+    assert "\N{EN DASH} to" not in page
     assert "trained with one seed" in render_results([group], results={})
 
 
