@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
+from rich import filesize
 
 from earshot.tables import DOWNLOADS, SAMPLES, read_table
 from pipeline.base.project import Project
@@ -17,7 +18,6 @@ from pipeline.commands.options import (
     pass_project,
     selected_datasets,
 )
-from pipeline.commands.output import format_bytes
 from pipeline.downloads.account.ledger import Ledger
 from pipeline.downloads.account.ledger_copy import make_absence_marks
 from pipeline.features.configure import configure_feature
@@ -78,7 +78,7 @@ def _drop(project: Project, dataset: str, *, is_dry_run: bool) -> int:
                 path.unlink()
 
     verb = "would be removed" if is_dry_run else "removed"
-    print(f"{dataset}: {len(choice.dropped)} clips {verb} ({format_bytes(num_bytes)} freed)")
+    print(f"{dataset}: {len(choice.dropped)} clips {verb} ({filesize.decimal(num_bytes)} freed)")
     if num_shared:
         print(f"{dataset}: {num_shared} of them are links to files of your own, which stay")
     if choice.num_kept:

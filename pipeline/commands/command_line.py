@@ -157,7 +157,9 @@ COMMANDS = (
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Completion of words in the shell: see docs/commands.md",
 )
-@click.option("--root", default=".", help="the checkout to work in (default: here)")
+@click.option(
+    "--root", default=".", metavar="FOLDER", help="the checkout to work in (default: here)"
+)
 @click.pass_context
 def earshot(context: click.Context, root: str) -> None:
     """See which clips and features are there, repair them, score and localize."""

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Literal
 
 import click
+from rich import filesize
 
 from earshot.errors import ParameterError
 from earshot.shard_format import INDEX_NAME
 from pipeline.base.project import Project
 from pipeline.commands.options import FILE, dataset_argument, pass_project, quiet_option
-from pipeline.commands.output import format_bytes
 from pipeline.datasets.dataset import find_own_tables
 from pipeline.datasets.dataset import names as dataset_names
 from pipeline.exports.export import export_dataset
@@ -124,5 +124,5 @@ def _print(summary: Summary, num_written: int, folder: Path) -> None:
     print(
         f"{folder}: {summary.num_exported} of {len(summary.rows)} samples of {summary.dataset}, "
         f"{len(summary.shards)} shards ({num_written} written now), "
-        f"{format_bytes(summary.num_bytes)}"
+        f"{filesize.decimal(summary.num_bytes)}"
     )

@@ -164,11 +164,3 @@ def write_output(path: Path, content: bytes) -> None:
         raise ParameterError(
             f"--output {path}: no file can be made there: {error.strerror}"
         ) from None
-
-
-def format_bytes(number: int) -> str:
-    """Return a size in decimal units, as disks are sold: ``1.2 GB``."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if number >= size:
-            return f"{number / size:.1f} {unit}"
-    return f"{number} B"

@@ -3,6 +3,7 @@
 from typing import Any
 
 import click
+from rich import filesize
 
 from pipeline.base.project import Project
 from pipeline.commands.options import (
@@ -12,7 +13,7 @@ from pipeline.commands.options import (
     quiet_option,
     selected_datasets,
 )
-from pipeline.commands.output import format_bytes, render
+from pipeline.commands.output import render
 from pipeline.commands.sample_counts import FeatureCounts, count_features, find_lost_indexes
 from pipeline.datasets.listing import describe_left_out, find_left_out
 from pipeline.downloads.account.counts import ClipCounts, count_clips
@@ -45,7 +46,7 @@ def run(project: Project, datasets: tuple[str, ...], output_format: str, is_quie
     # Hints and units are for people. csv and json keep plain numbers and nothing else.
     is_table = output_format == "table"
     if is_table:
-        rows = [row | {"bytes": format_bytes(row["bytes"])} for row in rows]
+        rows = [row | {"bytes": filesize.decimal(row["bytes"])} for row in rows]
     print(render(rows, _COLUMNS, output_format))
     if is_table and not is_quiet:
         for hint in hints:
