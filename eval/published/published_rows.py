@@ -55,6 +55,7 @@ _OWN_METHODS = {
     "SLAVC": "slavc",
     "SSL-TIE": "ssltie",
     "HardPos": "hardpos",
+    "SSPL": "sspl",
     "CoarseToFine": "coarsetofine",
     "AVObject": "avobject",
     "Attention10k": "attention10k",
