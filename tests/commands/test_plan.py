@@ -69,12 +69,14 @@ def test_it_counts_requests_hours_and_bytes_before_and_after(project, capsys, se
     stages.download.main(project, "birds")
     clips = list(project.clips_dir("birds").glob("*.mp4"))
     num_bytes = sum(path.stat().st_size for path in clips if path.name != "a.mp4")
-    assert then["download"]["gigabytes"] == pytest.approx(num_bytes / 1e9, rel=0.25, abs=1e-3)
+    assert then["download"]["gigabytes"] == pytest.approx(
+        num_bytes / 1e9, rel=0.35
+    )  # one of three is cut short
     for name in ("frames", "flow", "spectrograms"):
         stages.feature.main(project, name, "birds")
         paths = project.feature_dir("birds", name).glob("*.h5")
         num_bytes = sum(path.stat().st_size for path in paths)
-        assert then[name]["gigabytes"] == pytest.approx(num_bytes / 1e9, rel=0.25, abs=1e-3)
+        assert then[name]["gigabytes"] == pytest.approx(num_bytes / 1e9, rel=0.25, abs=1e-4)
 
     after, _ = plan(capsys, project)
     assert {row["to_do"] for row in after.values()} == {0}
