@@ -38,7 +38,7 @@ _ERROR_NUMBER = re.compile(r"^\[Errno -?\d+\] ")  # says nothing to a user
 _YOUTUBE_CANARY = "https://www.youtube.com/watch?v=jNQXAC9IVRw"
 
 # Parameters of a dataset's section that name folders, and URLs that are needed beside its lists.
-_FOLDER_KEYS = ("folder", "lists_dir", "annotations_dir")
+_FOLDER_KEYS = ("folder", "lists_dir", "annotations_dir", "media_dir")
 _CLIP_URL_KEYS = ("video_url", "unlisted_url")
 
 

@@ -1,5 +1,6 @@
 """``doctor``: is this machine ready; each check, and all of them without a network."""
 
+import dataclasses
 import datetime
 
 import pytest
@@ -15,6 +16,7 @@ from pipeline.commands.doctor_checks import (
     check_yt_dlp,
 )
 from pipeline.commands.doctor_sources import check_video
+from pipeline.datasets import vggsound
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.kernels import farneback
 from tests.helpers.command_helpers import make_project, run
@@ -98,13 +100,13 @@ def test_doctor_without_network_says_so_in_one_line_a_source(tmp_path, capsys, m
     """Every address of this project leads to a closed port; the local folder needs none."""
     monkeypatch.setattr(farneback, "load_refine_level", lambda: None)  # it may compile for long
     nowhere = "http://127.0.0.1:9"
-    lists = {f"{name}_url": nowhere for name in ("ezvsl", "htf", "slavc")}
+    names = [field.name for field in dataclasses.fields(vggsound.Parameters)]
+    lists = {name: nowhere for name in names if name.endswith("_url")}
     project = make_project(
         tmp_path / "project",
         datasets=["vggsound", "urbansas", "local", "flickr", "sample"],
         sources={
-            "vggsound": lists
-            | {"vggss_url": nowhere, "vggsound_url": nowhere, "video_url": nowhere + "/{video_id}"},
+            "vggsound": lists | {"video_url": nowhere + "/{video_id}"},
             "urbansas": {"record_url": nowhere},
             "flickr": {"lists_dir": str(tmp_path / "absent")},
             "local": {"folder": str(tmp_path)},
