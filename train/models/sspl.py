@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from earshot.errors import ParameterError
 from train.models.localizer import (
     Localizer,
     NeededClassifier,
@@ -83,11 +84,6 @@ class Parameters(TrainingParameters):
             raise ValueError(f"audio_width ({self.audio_width}) must be 0 or width ({self.width})")
         if not self.sound_seconds >= MIN_SECONDS:
             raise ValueError(f"sound_seconds ({self.sound_seconds}) must be >= {MIN_SECONDS}")
-        if self.teacher_weights != "random" and self.width != FULL_WIDTH:
-            raise ValueError(
-                f"width ({self.width}) must be {FULL_WIDTH} with the weights of VGGish; set "
-                "teacher_weights to random and freeze_sound to false"
-            )
         if self.has_predictive_coding and self.image_size % 64 != 32:
             raise ValueError(
                 f"image_size ({self.image_size}) must be an odd multiple of 32, such as 224, for "
@@ -148,7 +144,16 @@ class Model(Localizer):
             )
 
     def attach_classifier(self, classifier: nn.Module) -> None:
-        """Take over the weights of VGGish."""
+        """Take over the weights of VGGish.
+
+        Raises:
+            ParameterError: the network is narrower than these.
+        """
+        if self.settings.width != FULL_WIDTH:
+            raise ParameterError(
+                f"width ({self.settings.width}) must be {FULL_WIDTH} with the weights of VGGish; "
+                "set teacher_weights to random and freeze_sound to false"
+            )
         self.sound.load_state_dict(self.sound.state_dict() | classifier.state_dict())
 
     def learning_rate_factor(self, name: str) -> float:

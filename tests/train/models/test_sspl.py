@@ -191,6 +191,11 @@ def test_vggish_is_read_and_frozen(tmp_path, monkeypatch):
         f"sound.fc.{number}.{part}" for number in (0, 2) for part in ("weight", "bias")
     }
 
+    monkeypatch.undo()
+    narrow_model = make_model(parameters)
+    with pytest.raises(ParameterError, match=r"width \(8\) must be 64 with the weights of VGGish"):
+        narrow_model.attach_classifier(VggishEncoder(width=8))
+
     (tmp_path / "vggish.pth").unlink()
     with pytest.raises(DataError, match=r"no such file, expected VGGish's weights \(vggish-"):
         initialize(model, parameters, weights_dir=None)
@@ -200,7 +205,6 @@ def test_untrained_encoders_are_not_frozen():
     for settings, words in [
         ({"init": "random"}, "freeze_vision with init random"),
         ({"teacher_weights": "random"}, "freeze_sound with teacher_weights random"),
-        ({"width": 8}, r"width \(8\) must be 64 with the weights of VGGish"),
     ]:
         with pytest.raises(ParameterError, match=words):
             build_parameters({"method": "sspl", **settings}, "test")
