@@ -24,8 +24,10 @@ SMALL = {"width": 8, "image_size": 64, "init": "random", "spectrogram_pooling": 
 
 
 def small_parameters(method, **settings):
-    if method in ("htf", "attention10k"):
+    if method in ("htf", "attention10k", "sspl"):
         settings["freeze_vision"] = False
+    if method == "sspl":
+        settings |= {"freeze_sound": False, "teacher_weights": "random"}
     return build_parameters({"method": method, **SMALL, **settings}, "test")
 
 
