@@ -22,12 +22,30 @@ _LABEL_HEIGHT, _LETTER_WIDTH = 15, 7  # pixels
 
 @dataclass(frozen=True)
 class Line:
-    """The values of one line of a chart."""
+    """The values of one line of a chart.
+
+    ``has_steps``: the line is a histogram; ``xs`` are the edges of its bins, one more than ``ys``.
+    """
 
     name: str
     xs: Sequence[float]
     ys: Sequence[float]
     style: int = 0  # place of the name in the report's list of names: gives colour and dash
+    has_steps: bool = False
+
+    def points(self) -> list[tuple[float, float]]:
+        """Return the points that the line goes through."""
+        if not self.has_steps:
+            return list(zip(self.xs, self.ys, strict=True))
+        edges = itertools.pairwise(self.xs)
+        return [(x, y) for ends, y in zip(edges, self.ys, strict=True) for x in ends]
+
+    def values(self) -> list[tuple[float, float]]:
+        """Return the points that have a value of their own: of a step its middle."""
+        if not self.has_steps:
+            return self.points()
+        middles = [(low + high) / 2 for low, high in itertools.pairwise(self.xs)]
+        return list(zip(middles, self.ys, strict=True))
 
 
 @dataclass(frozen=True)
@@ -177,7 +195,7 @@ def draw_lines(
     placed = {
         line.name: [
             (place_x(x), place_y(y), f"{line.name}: {_format_value(y)} at {format_tick(x)}")
-            for x, y in zip(line.xs, line.ys, strict=True)
+            for x, y in line.values()
             if math.isfinite(x) and math.isfinite(y)
         ]
         for line in lines
@@ -227,10 +245,11 @@ def _place_labels(
         if x + longest + 8 > _WIDTH:
             break
         heights = sorted(points[x] for points in ys_of.values())
-        # the frame of the chart counts as a neighbour
-        around = [_TOP, *heights, _HEIGHT - _BOTTOM + _LABEL_HEIGHT]
-        gap = min(high - low for low, high in itertools.pairwise(around))
-        if gap >= best_gap:
+        # a name stands above its line; one line alone has room all over
+        has_room_above = heights[0] - _TOP >= _LABEL_HEIGHT
+        gaps = [high - low for low, high in itertools.pairwise(heights)]
+        gap = min(gaps, default=_LABEL_HEIGHT)
+        if has_room_above and gap > best_gap:
             best_gap, best_x = gap, x
 
     if best_x is None or best_gap < _LABEL_HEIGHT:
@@ -250,7 +269,8 @@ def _place_beside(points: Mapping[float, float], x: float) -> float:
     """Return where the name of a line stands: above it, or below it where the line rises."""
     later = [y for place, y in sorted(points.items()) if place > x]
     is_rising = bool(later) and later[0] < points[x]
-    return points[x] + (_LABEL_HEIGHT if is_rising else -4)
+    place = points[x] + (_LABEL_HEIGHT if is_rising else -4)
+    return min(place, _HEIGHT - _BOTTOM - 4)
 
 
 def draw_interval(value: float, low: float | None, high: float | None) -> IntervalBar:
@@ -326,7 +346,7 @@ def _dash_of(style: int) -> str:
 def _split_at_gaps(line: Line) -> list[list[tuple[float, float]]]:
     """Return the runs of finite points of a line."""
     pieces: list[list[tuple[float, float]]] = [[]]
-    for x, y in zip(line.xs, line.ys, strict=True):
+    for x, y in line.points():
         if math.isfinite(x) and math.isfinite(y):
             pieces[-1].append((x, y))
         elif pieces[-1]:

@@ -139,14 +139,13 @@ def _describe(row: Mapping) -> str:
 def _draw_maxima(row: Mapping) -> LineChart:
     """Draw the distributions of the maps' maxima, and the threshold between them."""
     edges = row.get("maxima_edges") or ()
-    # a step a bin: its left end, then its right end
-    xs = [edge for edge in edges for _ in range(2)][1:-1]
     lines = [
         Line(
             _TITLES.get(kind, kind),
-            xs,
-            [share for share in row[f"maxima_{kind}"] for _ in range(2)],
+            edges,
+            row[f"maxima_{kind}"],
             _STYLES[kind],
+            has_steps=True,
         )
         for kind in _KINDS
         if row.get(f"maxima_{kind}")

@@ -3,7 +3,10 @@
 "use strict";
 (() => {
   const NAMESPACE = "http://www.w3.org/2000/svg";
-  const STYLES = ["stroke", "fill", "stroke-width", "stroke-dasharray", "font-size", "font-family"];
+  const STYLES = [
+    "stroke", "stroke-width", "stroke-dasharray", "stroke-linejoin", "fill", "paint-order",
+    "font-size", "font-family", "font-weight",
+  ];
 
   // ---- Values at the pointer
 

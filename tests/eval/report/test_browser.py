@@ -39,6 +39,11 @@ def test_charts_say_values_and_can_be_saved(browser, report):
     assert text.startswith("<svg")
     assert "var(--" not in text
     assert "cIoU threshold" in text
+    # a name is not hidden by the ground around it
+    silence = page.locator("#silence figure.chart").first
+    with page.expect_download() as download:
+        silence.get_by_role("button", name="Save as SVG").click()
+    assert 'paint-order="stroke"' in Path(download.value.path()).read_text()
     with page.expect_download() as download:
         chart.get_by_role("button", name="Save as PNG").click()
     assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")

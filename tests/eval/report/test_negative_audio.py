@@ -1,6 +1,7 @@
 """Negative audio on the page: the numbers of results.json, and where the threshold lies."""
 
 import numpy as np
+import pytest
 
 from eval.report.page import render_template
 from eval.report.sections.negative_audio import view_negative_audio
@@ -54,6 +55,10 @@ def test_the_chart_shows_each_kind_and_the_threshold():
     points = chart.strokes[0].points
     assert len(points) == 40
     assert all(points[i][1] == points[i + 1][1] for i in range(0, 40, 2))
+    # its value is said in its middle
+    tips = [tip for tip in chart.tips if tip.text.startswith("silence:")]
+    assert len(tips) == 20
+    assert tips[0].x == pytest.approx((points[0][0] + points[1][0]) / 2, abs=0.06)
 
 
 def test_a_run_without_offscreen_sound_or_without_any_says_so():
