@@ -18,6 +18,7 @@ NAMES = (
     "memory",
     "fuzz",
     "ledger",
+    "plan",
     "dvc_at_size",
     "scoring",
     "evaluation",
