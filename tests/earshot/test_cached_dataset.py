@@ -20,7 +20,7 @@ def test_a_dataset_says_what_it_has(root):
     toy = earshot.open(root)
     assert (toy.name, len(toy)) == ("toy", 25)
     assert toy.splits == {"test": 8, "train": 17}
-    assert toy.features == ("flow", "frames", "spectrograms", "waveforms")
+    assert toy.features == ("flow", "frames", "sequences", "spectrograms", "waveforms")
     ids = toy.sample_ids("test")
     assert ids == [f"toy0_{number:04d}" for number in range(0, 24, 3)]
 
@@ -63,7 +63,7 @@ def test_wrong_names_are_told_with_the_right_ones(root, tmp_path):
         earshot.open(tmp_path / "nowhere")
     with pytest.raises(DataError, match="no split 'tset'; it has test, train"):
         toy.sample_ids("tset")
-    with pytest.raises(DataError, match="depth is not cached; cached: flow, frames, spec"):
+    with pytest.raises(DataError, match="depth is not cached; cached: flow, frames, seq"):
         toy.feature("depth")
     with pytest.raises(DataError, match="toy: no sample 'nobody'"):
         toy["nobody"]
