@@ -19,6 +19,7 @@ NAMES = (
     "fuzz",
     "ledger",
     "plan",
+    "rehearsal",
     "dvc_at_size",
     "scoring",
     "evaluation",

@@ -5,7 +5,6 @@ the counts and the hash of the feature's index.
 """
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,9 +47,11 @@ def count_index(index: pa.Table) -> IndexCounts:
     Returns:
         The counts, which add up. Reasons are in alphabetical order.
     """
-    pairs = zip(index.column("status").to_pylist(), index.column("reason").to_pylist(), strict=True)
+    # In columns: a Python object for each of 200,000 rows would take longer than all the rest.
+    groups = index.group_by(["status", "reason"]).aggregate([([], "count_all")])
+    rows = zip(*(groups[name].to_pylist() for name in groups.column_names), strict=True)
     # The order enters the account's bytes, so it must not depend on the index's order.
-    counts = sorted(Counter(pairs).items(), key=str)
+    counts = sorted((((status, reason), number) for status, reason, number in rows), key=str)
     return IndexCounts(
         num_requested=index.num_rows,
         num_ok=sum(number for (status, _), number in counts if status == "ok"),
