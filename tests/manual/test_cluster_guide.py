@@ -108,6 +108,7 @@ echo "Submitted batch job $!"
 """
 
 
+@pytest.mark.slow
 def test_dask_jobqueue_submits_workers(tmp_path, monkeypatch):
     programs = tmp_path / "programs"
     programs.mkdir()
