@@ -34,7 +34,7 @@ import cv2
 import librosa
 import numpy as np
 
-from benchmarks.clips import find_clips, render_clips
+from benchmarks.inputs.clips import find_clips, render_clips
 from pipeline.features import flow, frames, spectrograms
 from pipeline.features.extract import extract_features
 from pipeline.features.feature import Moment

@@ -16,8 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.clips import find_clips, render_clips
 from benchmarks.extraction import CLOCKS
+from benchmarks.inputs.clips import find_clips, render_clips
 from pipeline.features.extract import extract_features
 from pipeline.features.feature import Moment
 from pipeline.features.flow import Parameters, make_feature

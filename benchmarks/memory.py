@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from benchmarks.clips import render_many_clips
-from benchmarks.feature_cache import FeatureCache
+from benchmarks.inputs.clips import render_many_clips
+from benchmarks.inputs.feature_cache import FeatureCache
 from pipeline.shards.workers.cluster import ClusterParameters
 
 _STEP_CLIPS = 200

@@ -26,7 +26,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.clips import render_many_clips
+from benchmarks.inputs.clips import render_many_clips
 
 _ROOT = Path(__file__).resolve().parents[1]
 _NUM_FIRST = 16  # clips of the first job

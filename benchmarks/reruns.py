@@ -15,8 +15,8 @@ from pathlib import Path
 
 import cv2
 
-from benchmarks.clips import render_many_clips
-from benchmarks.feature_cache import FeatureCache
+from benchmarks.inputs.clips import render_many_clips
+from benchmarks.inputs.feature_cache import FeatureCache
 
 
 def list_steps(cache: FeatureCache, *, num_clips: int) -> list[tuple[str, Callable[[], None]]]:

@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.clips import render_many_clips
-from benchmarks.feature_cache import FeatureCache
+from benchmarks.inputs.clips import render_many_clips
+from benchmarks.inputs.feature_cache import FeatureCache
 from pipeline.shards.workers.cluster import ClusterParameters
 
 

@@ -13,7 +13,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks.clips import render_many_clips
+from benchmarks.inputs.clips import render_many_clips
 from benchmarks.rehearsal.estimate import PLANS, estimate
 from benchmarks.rehearsal.origin import Origin
 from benchmarks.rehearsal.path import run_path

@@ -179,3 +179,12 @@ def test_rooms_import_downwards_only():
         for room in free:
             del remaining[room]
     assert len(arrows) > 15
+
+
+# Methods and commands are found by the names of their modules, one file each.
+@pytest.mark.parametrize("top", [*LAYERS, "tests", "benchmarks"])
+def test_no_room_has_more_than_fifteen_modules(top):
+    may_be_large = {ROOT / "train/models", ROOT / "pipeline/commands"}
+    for folder in {path.parent for path in (ROOT / top).rglob("*.py")} - may_be_large:
+        modules = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(modules) <= 15, f"{folder.relative_to(ROOT)} has {len(modules)} modules"

@@ -14,8 +14,8 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from earshot.errors import RunError
+from train.networks.encoders.waveform_encoder import WaveformEncoder
 from train.networks.sample_draws import SampleDraws
-from train.networks.waveform_encoder import WaveformEncoder
 
 _STEPS_BETWEEN_WAITS = 50
 

@@ -23,10 +23,10 @@ from train.models.localizer import (
     make_input_format,
 )
 from train.models.training_parameters import TrainingParameters
-from train.networks.encoders import VggEncoder
+from train.networks.encoders.image_encoder import VggEncoder
+from train.networks.encoders.mel import fit_length
+from train.networks.encoders.soundnet import MIN_SECONDS, NUM_OBJECTS, SAMPLE_RATE, SoundNet
 from train.networks.losses import own_similarity
-from train.networks.mel import fit_length
-from train.networks.soundnet import MIN_SECONDS, NUM_OBJECTS, SAMPLE_RATE, SoundNet
 
 
 @dataclass(frozen=True, kw_only=True)

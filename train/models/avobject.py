@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from earshot.errors import DataError
 from train.models.localizer import Localizer, full_precision, make_input_format
 from train.models.training_parameters import TrainingParameters
-from train.networks.lwtnet import NUM_LOST_FRAMES, LwtNet
-from train.networks.mel import MelSettings, MelSpectrogram, fit_length
+from train.networks.encoders.lwtnet import NUM_LOST_FRAMES, LwtNet
+from train.networks.encoders.mel import MelSettings, MelSpectrogram, fit_length
 
 SAMPLE_RATE = 16000  # in Hz, of the cached waveforms
 FPS = 25  # of the cached frames

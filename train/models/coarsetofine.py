@@ -29,8 +29,8 @@ from train.models.localizer import (
 )
 from train.models.training_parameters import TrainingParameters
 from train.networks.category_labels import label_pictures, read_category_labels
-from train.networks.encoders import ResNetEncoder, is_resnet, make_encoder
-from train.networks.mel import MelSettings, MelSpectrogram, fit_length
+from train.networks.encoders.image_encoder import ResNetEncoder, is_resnet, make_encoder
+from train.networks.encoders.mel import MelSettings, MelSpectrogram, fit_length
 from train.networks.part_alignment import align_parts, pool_parts
 from train.networks.sound_categories import CATEGORIES
 

@@ -19,9 +19,9 @@ from torch import nn
 from train.models.localizer import Localizer, full_precision, make_input_format
 from train.models.training_parameters import TrainingParameters
 from train.networks.clustering import cluster_places, measure_distances
-from train.networks.encoders import make_encoder
+from train.networks.encoders.image_encoder import make_encoder
+from train.networks.encoders.mel import MelSettings, MelSpectrogram, decibels, fit_length
 from train.networks.losses import contrast_distances
-from train.networks.mel import MelSettings, MelSpectrogram, decibels, fit_length
 
 SAMPLE_RATE = 16000  # in Hz, of the cached waveforms
 # Many of the 64 bands hold one frequency of the transform or none, as in the authors' code.

@@ -19,7 +19,7 @@ from train.models.localizer import (
     pool_audio,
 )
 from train.models.training_parameters import TrainingParameters
-from train.networks.encoders import ResNetEncoder, make_encoder
+from train.networks.encoders.image_encoder import ResNetEncoder, make_encoder
 from train.networks.losses import multiple_instance_loss, own_similarity
 from train.networks.object_guidance import ObjectGuidance
 

@@ -7,7 +7,7 @@ import torch
 
 from train.models import rcgrad
 from train.models.localizer import full_precision
-from train.networks.encoders import make_encoder
+from train.networks.encoders.image_encoder import make_encoder
 from train.networks.gradcam import grad_cam
 from train.networks.losses import clip_loss
 

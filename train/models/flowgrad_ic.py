@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 
 from train.models import rcgrad
-from train.networks.encoders import make_encoder
+from train.networks.encoders.image_encoder import make_encoder
 
 
 @dataclass(frozen=True, kw_only=True)

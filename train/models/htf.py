@@ -13,7 +13,7 @@ from torch import nn
 
 from train.models.localizer import Localizer, full_precision, make_input_format, pool_audio
 from train.models.training_parameters import TrainingParameters
-from train.networks.encoders import make_encoder
+from train.networks.encoders.image_encoder import make_encoder
 from train.networks.losses import multiple_instance_loss, own_similarity, trimap_loss
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from train.models.localizer import Localizer, full_precision, make_input_format, pool_audio
 from train.models.training_parameters import TrainingParameters
-from train.networks.encoders import make_encoder
+from train.networks.encoders.image_encoder import make_encoder
 from train.networks.equivariance import Transform, draw_transform, move
 from train.networks.losses import own_similarity, trimap_logits, trimap_loss
 from train.networks.sample_draws import SampleDraws

@@ -20,10 +20,10 @@ from train.models.localizer import (
     make_input_format,
 )
 from train.models.training_parameters import TrainingParameters
-from train.networks.encoders import make_encoder
+from train.networks.encoders.image_encoder import make_encoder
+from train.networks.encoders.waveform_encoder import make_waveform_encoder
 from train.networks.gradcam import grad_cam
 from train.networks.losses import clip_loss
-from train.networks.waveform_encoder import make_waveform_encoder
 
 # FlowGrad's code feeds (|flow| + 5) / 200.
 FLOW_OFFSET, FLOW_SCALE = 5.0, 1 / 200

@@ -14,7 +14,7 @@ from torch import nn
 
 from train.models.localizer import Localizer, full_precision, make_input_format, pool_audio
 from train.models.training_parameters import TrainingParameters
-from train.networks.encoders import make_encoder
+from train.networks.encoders.image_encoder import make_encoder
 from train.networks.losses import own_similarity, simultaneous_loss
 
 _MOMENTUM = "momentum_"  # before the name of a copy

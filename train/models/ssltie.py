@@ -16,7 +16,7 @@ from torch import nn
 
 from train.models import lvs
 from train.models.localizer import make_input_format
-from train.networks.mel import MelSettings, MelSpectrogram, decibels, fit_length
+from train.networks.encoders.mel import MelSettings, MelSpectrogram, decibels, fit_length
 from train.networks.sample_draws import SampleDraws
 
 SAMPLE_RATE = 16000  # in Hz, of the cached waveforms

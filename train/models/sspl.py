@@ -23,18 +23,18 @@ from train.models.localizer import (
     make_input_format,
 )
 from train.models.training_parameters import TrainingParameters
-from train.networks.encoders import VggEncoder
-from train.networks.losses import own_similarity
-from train.networks.mel import fit_length
-from train.networks.predictive_coding import PredictiveCoding
-from train.networks.simsiam import SimSiamHead, predict_each_other
-from train.networks.vggish import (
+from train.networks.encoders.image_encoder import VggEncoder
+from train.networks.encoders.mel import fit_length
+from train.networks.encoders.vggish import (
     FULL_WIDTH,
     MIN_SECONDS,
     SAMPLE_RATE,
     LogMelPatches,
     VggishEncoder,
 )
+from train.networks.losses import own_similarity
+from train.networks.predictive_coding import PredictiveCoding
+from train.networks.simsiam import SimSiamHead, predict_each_other
 
 _RANGE_EPSILON = 1e-10  # of the authors' code: a map that is constant has a range of 0
 _PEAK_EPSILON = 1e-3

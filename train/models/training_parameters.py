@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from earshot.errors import ParameterError
-from train.networks.encoders import FULL_WIDTH, MAP_STRIDES
+from train.networks.encoders.image_encoder import FULL_WIDTH, MAP_STRIDES
 
 # Short side and crop, in pixels, of the published training crop. Smaller inputs keep the ratio.
 PUBLISHED_SHORT_SIDE, PUBLISHED_CROP = 246, 224

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from train.networks.encoders import ResNetEncoder
+from train.networks.encoders.image_encoder import ResNetEncoder
 
 
 class ObjectGuidance:

@@ -18,7 +18,7 @@ from earshot.tables import INDEX, read_table
 from pipeline.base.import_closure import import_closure
 from pipeline.base.parameters import as_mapping
 from train.models.training_parameters import TrainingParameters
-from train.networks import timm_trunk
+from train.networks.encoders import timm_trunk
 
 # What decides the weights besides the method's own module: whatever these modules import counts.
 _DECIDING_MODULES = ("train.fitting.fit", "eval.scoring.selection")

@@ -16,9 +16,9 @@ from earshot.errors import DataError, ParameterError
 from earshot.files import sha256_of
 from train.models.localizer import Localizer, NeededClassifier
 from train.models.training_parameters import TrainingParameters
-from train.networks.encoders import FULL_WIDTH, FeatureEncoder, ResNetEncoder
-from train.networks.soundnet import SoundNet
-from train.networks.vggish import VggishEncoder
+from train.networks.encoders.image_encoder import FULL_WIDTH, FeatureEncoder, ResNetEncoder
+from train.networks.encoders.soundnet import SoundNet
+from train.networks.encoders.vggish import VggishEncoder
 from train.runs.run_folder import MODEL_NAME
 from train.runs.tensor_files import load_tensors
 from train.weights.fetch import fetch_weights

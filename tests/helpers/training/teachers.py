@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from train.networks.soundnet import SoundNet
+from train.networks.encoders.soundnet import SoundNet
 
 
 def write_soundnet(folder: Path) -> str:

@@ -16,7 +16,7 @@ from train.data.feature_readers import open_readers
 from train.inference.entrants import _make_entrant
 from train.inference.predictor import Predictor, load_predictor, make_untrained_predictor
 from train.models.registry import METHODS, build_parameters, make_model
-from train.networks.encoders import make_encoder
+from train.networks.encoders.image_encoder import make_encoder
 from train.runs.run_folder import read_features, write_model
 from train.weights.initialization import attach_classifier, initialize
 

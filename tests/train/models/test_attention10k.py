@@ -16,7 +16,7 @@ from tests.helpers.training.teachers import write_soundnet
 from tests.helpers.training.toy_runs import losses, run, tiny
 from train.models.attention10k import Model
 from train.models.registry import build_parameters, make_model
-from train.networks.soundnet import SoundNet
+from train.networks.encoders.soundnet import SoundNet
 from train.weights.initialization import hash_first_weights, initialize
 
 

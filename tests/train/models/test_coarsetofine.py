@@ -17,7 +17,7 @@ from tests.helpers.training.compared_golden import (
 from tests.helpers.training.toy_runs import losses, run, tiny
 from train.models.registry import build_parameters, make_model
 from train.networks.category_labels import label_pictures
-from train.networks.encoders import ResNetEncoder
+from train.networks.encoders.image_encoder import ResNetEncoder
 from train.networks.part_alignment import align_parts
 from train.networks.sound_categories import group_imagenet_classes
 from train.runs.tensor_files import load_tensors

@@ -14,8 +14,8 @@ from tests.helpers.training.toy_runs import losses, run, tiny
 from train.fitting.lightning_module import TrainingModule
 from train.models import sspl
 from train.models.registry import build_parameters, make_model
+from train.networks.encoders.vggish import LogMelPatches, VggishEncoder
 from train.networks.simsiam import SimSiamHead, predict_each_other
-from train.networks.vggish import LogMelPatches, VggishEncoder
 from train.runs.tensor_files import load_tensors
 from train.weights import initialization
 from train.weights.initialization import initialize

@@ -10,7 +10,7 @@ from earshot.errors import DataError, ParameterError
 from tests.helpers.training.toy_runs import losses, run, tiny
 from train.inference.predictor import load_predictor
 from train.models.registry import build_parameters, make_model
-from train.networks.encoders import FULL_WIDTH, make_encoder
+from train.networks.encoders.image_encoder import FULL_WIDTH, make_encoder
 from train.runs.run_key import _find_versions
 from train.weights.initialization import initialize
 

@@ -14,7 +14,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from earshot.errors import ParameterError
-from train.networks import timm_trunk
+from train.networks.encoders import timm_trunk
 
 # name -> torchvision's block, number of blocks a stage, keyword arguments of the variant
 _RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, ...], dict[str, int]]] = {

@@ -6,7 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from train.networks.encoders import FULL_WIDTH, FeatureEncoder, ResNetEncoder, is_resnet
+from train.networks.encoders.image_encoder import (
+    FULL_WIDTH,
+    FeatureEncoder,
+    ResNetEncoder,
+    is_resnet,
+)
 
 N_FFT, HOP_LENGTH = 512, 353
 _LOG_OFFSET = 1e-7
