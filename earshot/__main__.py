@@ -25,6 +25,8 @@ def _require_own_checkout(folder: Path) -> None:
     Raises:
         DataError: ``folder`` is a checkout, and this program is not of it.
     """
+    # The code of another checkout can have other tables: its results would not be those of this
+    # one.
     is_checkout = (folder / "pipeline" / "commands" / "command_line.py").exists()
     if is_checkout and folder.resolve() != _ROOT:
         raise DataError(

@@ -59,11 +59,14 @@ class CachedDataset:
         self.root = Path(root)
         if not self.root.is_dir():
             raise DataError(f"{self.root}: not found, expected a dataset's folder of features")
+
+        # Resolved first, so that `.` and a link have the name of the folder that they mean.
         self.name = self.root.resolve().name
         self.table = read_table(samples_path or self._find_table(), SAMPLES)
         self._readers: dict[str, FeatureReader] = {}
 
     def _find_table(self) -> Path:
+        # A project has cache/NAME beside manifests/NAME.
         project_dir = self.root.resolve().parents[1]
         candidates = (self.root / _TABLE_NAME, project_dir / "manifests" / self.name / _TABLE_NAME)
         for path in candidates:
@@ -94,6 +97,7 @@ class CachedDataset:
         if name not in self.features:
             cached = ", ".join(self.features) or "none"
             raise DataError(f"{self.root}: {name} is not cached; cached: {cached}")
+
         if name not in self._readers:
             self._readers[name] = FeatureReader(self.root / name)
         return self._readers[name]
@@ -183,6 +187,8 @@ class CachedDataset:
             return list(self._row_of)
         if split not in self.splits:
             raise DataError(f"{self.name}: no split {split!r}; it has {', '.join(self.splits)}")
+
+        # As columns: rows as dictionaries would also build the boxes and attributes of each sample.
         columns = self.table.select(["sample_id", "splits"]).to_pydict()
         return [
             sample_id
@@ -199,5 +205,6 @@ def _make_sample(row: dict[str, Any]) -> Sample:
         splits=tuple(row["splits"]),
         label=row["label"],
         boxes=tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in row["boxes"] or ()),
+        # Arrow returns a map as a list of pairs.
         attributes=dict(row["attributes"] or ()),
     )

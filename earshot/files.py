@@ -20,10 +20,12 @@ def publish(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because a rename is atomic only within one file system.
     temporary_path = path.with_name(f".tmp-{secrets.token_hex(4)}-{path.name}")
 
     try:
         yield temporary_path
+        # The bytes before the name: after a power cut, the name must not lead to an empty file.
         sync(temporary_path)
         os.replace(temporary_path, path)
     except BaseException:

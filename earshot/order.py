@@ -35,6 +35,7 @@ def draw_epoch_order(
     if len(shards) == 0:
         return np.zeros(0, np.int64)
     shards = np.asarray(shards)
+    # Two numbers, not their sum: else seed 1, epoch 0 and seed 0, epoch 1 have the same order.
     generator = np.random.default_rng([seed, epoch])
 
     # Positions of the samples of each shard, shards in a random order.

@@ -79,11 +79,13 @@ class FeatureReader:
         self.sample_ids: list[str] = [
             sample_id for sample_id, ok in zip(ids, is_ok, strict=True) if ok
         ]
+
         # Which arrays this process has compared with their checksum; also by position.
         self._is_known_good = np.zeros(len(ids), dtype=bool)
         self._files = _ShardFiles(self.folder, names, max_open_files=self._max_open_files)
 
     def __getstate__(self) -> dict[str, object]:
+        # Open files and the lookup do not travel to another process. They are made again there.
         return {
             "folder": self.folder,
             "is_checked": self.is_checked,
@@ -164,6 +166,7 @@ class FeatureReader:
         """
         shard, row, _ = self._locate(sample_id)
         columns = self._files.columns(shard)
+
         # A damaged index can name a row that the shard does not have.
         if any(not 0 <= row < len(column) for column in columns.values()):
             raise DataError(
@@ -212,6 +215,8 @@ class _ShardFiles:
         self.names = names
         self._folder = folder
         self._max_open_files = max_open_files
+
+        # Kept for every shard that was read, because they are small. Open files are limited.
         self._placements: dict[int, Placement] = {}
         self._columns: dict[int, dict[str, np.ndarray]] = {}
         self._descriptors: OrderedDict[int, int] = OrderedDict()  # the last one was used last
@@ -247,6 +252,7 @@ class _ShardFiles:
         # Make room first, so that the limit holds at every moment.
         while len(self._descriptors) >= self._max_open_files:
             os.close(self._descriptors.popitem(last=False)[1])
+
         # Not passed on to programs that this process starts.
         descriptor = os.open(self.path(shard), os.O_RDONLY | os.O_CLOEXEC)
         self._descriptors[shard] = descriptor

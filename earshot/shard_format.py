@@ -109,6 +109,7 @@ class Layout(Placement):
 
 def crc32_of(array: np.ndarray) -> int:
     """Return the CRC-32 of an array's bytes in C order."""
+    # An empty array has no buffer that can be cast to bytes.
     return zlib.crc32(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
 
 
@@ -151,6 +152,7 @@ def encode_shard(
 
     HDF5 works in memory here, so a full disk fails in one plain write and never inside HDF5.
     """
+    # A shard holds all arrays in one HDF5 dataset, which has one dtype. Only shapes may differ.
     dtypes = {row.array.dtype for row in rows}
     num_axes = {row.array.ndim for row in rows}
     names = {tuple(sorted(row.attributes)) for row in rows}
@@ -166,6 +168,7 @@ def encode_shard(
     sizes = np.array([row.array.size for row in rows], dtype=np.int64)
     offset = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])
 
+    # Written in memory, because the hash of the bytes becomes a part of the file's name.
     # The oldest version of each structure, so that the bytes depend less on the installed HDF5.
     with h5py.File(
         "shard", "w", driver="core", backing_store=False, libver=("earliest", "v110")
@@ -196,6 +199,7 @@ def encode_shard(
         for name in ("key", "sample_id", "reason", "detail"):
             _write_texts(group, name, [getattr(failure, name) for failure in failures])
 
+        # HDF5 buffers what is written. The image of the file lacks it before this.
         file.flush()
         return file.id.get_file_image()
 
@@ -203,6 +207,7 @@ def encode_shard(
 def _write_texts(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
     # Texts of fixed length lie in the file's plain bytes; HDF5 puts others into a heap.
     encoded = [text.encode() for text in texts]
+    # HDF5 has no type for texts of length 0.
     dtype = h5py.string_dtype("utf-8", max(map(len, encoded), default=1) or 1)
     group.create_dataset(name, data=np.array(encoded, dtype=dtype))
 
@@ -250,6 +255,7 @@ def has_named_content(path: Path, name: str | None = None) -> bool:
 
 def has_our_version(path: Path) -> bool:
     """Return whether a complete shard has the schema version that this module reads."""
+    # Without a lock, as in `_read`.
     with h5py.File(path, "r", locking=False) as file:
         return file.attrs.get("schema_version") == SCHEMA_VERSION
 
@@ -337,6 +343,8 @@ class _WrongVersionError(Exception):
 def _read(path: Path | str, read: Callable[[h5py.File], _Result]) -> _Result:
     """Open a shard and call ``read``; turn whatever goes wrong into ``DataError``."""
     try:
+        # Without a lock: a published shard does not change, and network file systems often
+        # cannot lock.
         with h5py.File(path, "r", locking=False) as file:
             version = file.attrs.get("schema_version")
             if version != SCHEMA_VERSION:
@@ -361,6 +369,7 @@ def _read(path: Path | str, read: Callable[[h5py.File], _Result]) -> _Result:
 
 
 def _read_root_attributes(file: h5py.File) -> dict[str, object]:
+    # HDF5 returns numbers as NumPy scalars, which JSON cannot hold.
     return {
         name: value.item() if hasattr(value, "item") else value
         for name, value in file.attrs.items()

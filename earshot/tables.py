@@ -144,6 +144,7 @@ def write_table(path: Path | str, rows: pa.Table | Iterable[Mapping], schema: Sc
     if not isinstance(rows, pa.Table):
         rows = pa.Table.from_pylist(list(rows), schema=schema.columns)
     rows = rows.select(schema.columns.names).cast(schema.columns)
+    # No other metadata, such as that of pandas: it would change the bytes.
     rows = rows.replace_schema_metadata(
         {_TABLE_KEY: schema.name, _VERSION_KEY: str(schema.version)}
     )
@@ -170,6 +171,7 @@ def read_table(path: Path | str, schema: Schema, columns: list[str] | None = Non
     try:
         # The version first: a table of another version may lack the columns that are requested.
         _require_version(path, schema)
+        # By default, pyarrow takes a folder such as `split=train` in the path for a column.
         table = pq.read_table(
             path, columns=columns, partitioning=None, page_checksum_verification=True
         )

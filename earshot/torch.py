@@ -68,6 +68,7 @@ class Samples(Dataset):
     ):
         self.dataset = root if isinstance(root, CachedDataset) else CachedDataset(root)
         self.features, self.size, self.transform = tuple(features), size, transform
+        # `shards` needs a feature: the order of an epoch follows the files that are read.
         if not self.features:
             raise DataError(f"{self.dataset.name}: no feature is named, expected at least one")
 
@@ -109,6 +110,7 @@ class ShardOrder(Sampler[int]):
     def __init__(self, samples: Samples, *, seed: int, rank: int = 0, num_processes: int = 1):
         if not 0 <= rank < num_processes:
             raise DataError(f"rank is {rank}, expected 0 to {num_processes - 1}")
+
         self._shards, self._seed = samples.shards(), seed
         self._rank, self._num_processes = rank, num_processes
         self.epoch = 0
@@ -124,6 +126,7 @@ class ShardOrder(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         order = draw_epoch_order(self._shards, seed=self._seed, epoch=self.epoch)
+        # The same number for all processes: one that has a batch more waits for the others forever.
         num_each = len(order) // self._num_processes
         own = order[self._rank :: self._num_processes][self._num_skipped : num_each]
 
@@ -160,6 +163,8 @@ def resize_frames(frames: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     resized = F.interpolate(
         frames.float(), size=size, mode="bicubic", antialias=True, align_corners=False
     )
+
+    # Bicubic interpolation overshoots at edges, to values that no 8-bit picture has.
     return resized.round_().clamp_(0, _MAX_LEVEL).to(torch.uint8)
 
 
@@ -178,6 +183,7 @@ def resize_flow(flow: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     resized = F.interpolate(
         flow.float(), size=size, mode="bilinear", antialias=True, align_corners=False
     )
+
     # Levels of 8-bit pictures are rounded: cutting off fractions would make all motion smaller.
     if not flow.dtype.is_floating_point:
         resized = resized.round_()
@@ -198,4 +204,6 @@ def _as_tensor(name: str, array: np.ndarray, size: int | None) -> torch.Tensor:
     # Waveforms may be cached in units of 1/32768.
     if name == "waveforms" and tensor.dtype == torch.int16:
         return tensor.float() / _INT16_FULL_SCALE
+
+    # Half precision saves disk. Networks get float32.
     return tensor.float() if tensor.dtype == torch.float16 else tensor

@@ -34,6 +34,7 @@ def import_room(name: str) -> ModuleType:
             f"{name} needs the project's folder {room!r}, which is not at {_ROOT}; install all of "
             "earshot, or run from a checkout"
         )
+    # `eval` and `train` are common names: a folder of the user's own can come first on the path.
     if found != _ROOT / room:
         raise DataError(
             f"{name} is hidden by {found}, which has the name of earshot's folder {room!r}; rename "
@@ -54,6 +55,7 @@ def _find(room: str) -> Path | None:
     spec = loaded.__spec__ if loaded is not None else importlib.util.find_spec(room)
     if spec is None:
         return None
+    # Every package has this, also one without an __init__.py. That one has no origin.
     if spec.submodule_search_locations:
         return Path(next(iter(spec.submodule_search_locations))).resolve()
     return Path(spec.origin or room).resolve()

@@ -52,6 +52,7 @@ def check_params(project: Project) -> None:
     names = [
         name for entry in FEATURES.values() for name in (entry.section, entry.datasets_section)
     ]
+    # The section of a feature can lie in another one. Here, only the part before the dot counts.
     features = {name.partition(".")[0] for name in names if name}
     known = {*SECTIONS, *_OTHERS, *features}
     _require_known(project.params, known, "section of params.yaml")
@@ -69,9 +70,11 @@ def check_params(project: Project) -> None:
         if name in project.params:
             project.parameters(cls, name)
     for name, entry in FEATURES.items():
+        # An absent section is no mistake here: the stage that needs it says so.
         top, _, key = entry.section.partition(".")
         if top in project.params and (not key or key in _mapping(project, top)):
             project.parameters(load_module(name).Parameters, entry.section)
+
     check_variants(project)
 
     # A machine that only prepares data has no PyTorch, and trains nothing.
@@ -87,14 +90,19 @@ def _known_datasets(project: Project) -> tuple[str, ...]:
 def _check_names(project: Project) -> None:
     """Check the names that select datasets, runs and baselines."""
     if "datasets" in project.params:
+        # Without a dataset, every stage would succeed and do nothing.
         if not project.datasets:
             raise ParameterError(
                 f"params: datasets is [], expected some of {', '.join(_known_datasets(project))}"
             )
         _require_known(project.datasets, _known_datasets(project), "dataset in datasets")
+        # `section` fails if a chosen dataset has no section of its own.
+
         if "sources" in project.params:
             for name in project.datasets:
                 project.section(f"sources.{name}")
+
+    # A feature can name the datasets that it is for. Those names can be mistyped, too.
     for entry in FEATURES.values():
         key = entry.datasets_section
         top, _, nested = (key or "").partition(".")
@@ -118,6 +126,7 @@ def _check_names(project: Project) -> None:
         check_test_splits(evaluate.subsets, own_tables=find_own_tables(project.params))
         known = (*BASELINES, *NETWORK_BASELINES)
         _require_known(baselines, known, "baseline in evaluate.baselines")
+        # Each entrant has a file of maps by its name, so a foreign one needs a name that is free.
         taken = name_entrants(runs, baselines, has_untrained=evaluate.has_untrained)
         check_external(evaluate.external, taken=taken, root=project.root)
 
@@ -132,6 +141,7 @@ def _check_training(project: Project) -> None:
         project.parameters(HardwareParameters, "hardware")
     if "monitoring" in project.params:
         project.parameters(MonitoringParameters, "monitoring")
+    # All runs must be well formed. Those that `models` chooses must also fit the datasets.
     for name in _mapping(project, "train"):
         check_run(project, name)
     has_runs = project.params.get("datasets") and "models" in project.params
@@ -145,13 +155,17 @@ def _check_training(project: Project) -> None:
 
 def _mapping(project: Project, name: str) -> Mapping[str, Any]:
     """Return a section whose keys are names; an absent one is empty."""
+    # A dotted name is no key of `params`: `section` looks it up.
     if name not in project.params and "." not in name:
         return {}
     section = project.section(name)
+    # YAML reads `sources:` with nothing below it as null.
     if section is None:
         return {}
     if not isinstance(section, Mapping):
         raise ParameterError(f"params: {name} is {section!r}, expected a mapping")
+
+    # YAML reads a bare number as a number, and `on` and `no` as booleans.
     for key in section:
         if not isinstance(key, str):
             raise ParameterError(

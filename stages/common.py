@@ -40,6 +40,7 @@ def run_stage(main: Callable[..., None], *arguments: str, inputs: FindInputs | N
         project = Project.load()
         _check_params_once(project)
         _require_plain_folders(project)
+        # A stage can run for hours. Another command may write its inputs meanwhile.
         before = _hash_files(inputs, project, words)
         with use_proxy(project.proxy):
             main(project, *words)
@@ -92,6 +93,7 @@ def _require_plain_folders(project: Project) -> None:
     folders = [project.root / "cache", project.root / "manifests", project.reports_dir]
     for dataset in project.params.get("datasets") or ():
         folders += [project.dataset_cache_dir(dataset), project.manifests_dir(dataset)]
+
     for folder in folders:
         if folder.is_symlink():
             name = folder.relative_to(project.root)
@@ -108,6 +110,7 @@ def _check_params_once(project: Project) -> None:
     The check imports training and evaluation, on which most stages do not depend. So it runs as a
     program of its own, which takes seconds.
     """
+    # A hash, not a time of change: a checkout or `dvc exp` gives old content a new time.
     digest = sha256_of(project.root / "params.yaml")
     path = project.root / "cache" / ".checked-params"
     if path.exists() and path.read_text() == digest:
@@ -115,11 +118,14 @@ def _check_params_once(project: Project) -> None:
 
     # The code need not lie where the project does.
     search_path = os.pathsep.join([_CODE_ROOT, os.environ.get("PYTHONPATH", "")])
+
+    # In a process of its own, because the check imports PyTorch and most stages do not need it.
     status = subprocess.run(
         [sys.executable, "-m", "stages.check"],
         cwd=project.root,
         env={**os.environ, "PYTHONPATH": search_path.rstrip(os.pathsep)},
     ).returncode
     if status != 0:
+        # The check has printed what is wrong.
         sys.exit(status)
     publish_text(path, digest)

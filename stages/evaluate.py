@@ -47,6 +47,7 @@ def main(project: Project) -> None:
         readers = {
             name: FeatureReader(project.feature_dir(dataset, name)) for name in sorted(features)
         }
+
         dataset_rows = evaluate_dataset(
             dataset,
             samples,
@@ -59,6 +60,7 @@ def main(project: Project) -> None:
         groups = find_groups(samples, video_of)
         subsets = parameters.subsets.get(dataset, ())
         sound_data.append(SoundData(dataset, samples, readers, groups, subsets))
+
         for name, new_rows in dataset_rows.items():
             rows[name] += new_rows
 
@@ -70,12 +72,14 @@ def main(project: Project) -> None:
         maps_root_dir=project.maps_root_dir,
     )
     rows["notes"] += notes
+
     for row in rows["negative_audio"]:
         print(describe(row))
     for row in rows["further"]:
         print(describe_further(row))
     for found in rows["notes"]:
         print(found["text"])
+
     write_results(project.reports_dir, **rows)
     _write_summary(project, rows["results"], parameters)
 

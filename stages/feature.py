@@ -58,6 +58,7 @@ def build_and_count(
         companions: Features that are extracted in the same pass over each video. Their own stages
             find the arrays in their stores.
     """
+    # The address of a scheduler can differ with each job, so the environment can give it, too.
     cluster = project.parameters(ClusterParameters, "cluster").fill_from(os.environ)
     cache = project.parameters(CacheParameters, "cache")
 
@@ -66,6 +67,8 @@ def build_and_count(
         samples=read_table(project.samples_table_path(dataset), SAMPLES),
         downloads=read_table(project.downloads_table_path(dataset), DOWNLOADS),
         folders=FeatureFolders(
+            # The arrays of a variant lie in the store of its feature; its index has a folder of its
+            # own.
             project.clips_dir(dataset),
             project.store_dir(dataset, feature.name),
             project.feature_dir(dataset, name),

@@ -32,6 +32,7 @@ def main(project: Project) -> None:
                 }
                 for other in first
             }
+    # Released weights are not trained, so no table or array decides what they are.
     for name in project.names("released"):
         inputs[name] = {"features": project.section(f"weights.{name}").get("features", [])}
 

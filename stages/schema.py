@@ -47,6 +47,7 @@ def make_schema() -> _Schema:
         "sources": {
             "description": "Where the clips of each dataset come from.",
             "properties": datasets,
+            # Any other name is a table of the user's own.
             "additionalProperties": describe_class(load("table").parameters),
         },
         **{name: describe_class(cls) for name, cls in SECTIONS.items()},
@@ -63,10 +64,12 @@ def make_schema() -> _Schema:
         if feature.datasets_section is not None:
             names = _list_of_names(dataset_names(), f"datasets that have {name}")
             _put(properties, feature.datasets_section, names)
+
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "params.yaml of Earshot",
         "type": "object",
+        # Sorted, so that a new section changes one place of the committed file.
         "properties": dict(sorted(properties.items())),
         "additionalProperties": False,
         "$defs": methods,
@@ -80,7 +83,9 @@ def describe_class(cls: type) -> _Schema:
     hints = typing.get_type_hints(cls)
     # A section within the section stands where it is used, with its own comments.
     schema.pop("$defs", None)
+
     for name, field in schema["properties"].items():
+        # Pydantic derives titles from the names, so they say nothing new.
         field.pop("title", None)
         if dataclasses.is_dataclass(hints[name]):
             field.clear()
@@ -93,6 +98,8 @@ def describe_class(cls: type) -> _Schema:
 def read_comments(cls: type) -> dict[str, str]:
     """Return the comment of each field: on its line, or on whole lines above it."""
     comments = {}
+    # Base classes first, so that a field that is declared again gets its new comment. The
+    # last class is `object`, which has no source.
     for base in reversed(inspect.getmro(cls)[:-1]):
         lines = textwrap.dedent(inspect.getsource(base)).splitlines()
         for node in ast.parse("\n".join(lines)).body[0].body:  # type: ignore[attr-defined]
@@ -100,10 +107,12 @@ def read_comments(cls: type) -> dict[str, str]:
                 continue
 
             above: list[str] = []
+            # The line above the field: `lineno` counts from 1. Rules of dashes end a comment.
             first = node.lineno - 2
             while lines[first].lstrip().startswith("# ") and "# ---" not in lines[first]:
                 above.insert(0, lines[first].strip(" #"))
                 first -= 1
+
             end = lines[(node.end_lineno or node.lineno) - 1][node.end_col_offset :]
             text = " ".join([*above, end.strip(" #")]).strip()
             if text:
@@ -136,9 +145,12 @@ def _describe_variants() -> _Schema:
 
 def _describe_runs(methods: dict[str, _Schema], *, required: tuple[str, ...]) -> _Schema:
     """Return the schema of a run: which keys are right depends on its method."""
+    # `additionalProperties` sees only the `properties` beside it, not those of the cases. So
+    # all keys are named here, and the cases check their values.
     known: _Schema = {name: {} for schema in methods.values() for name in schema["properties"]}
     cases = [
         {
+            # Without `required`, the condition also holds for a run without a method.
             "if": {"properties": {"method": {"const": method}}, "required": ["method"]},
             "then": {"$ref": f"#/$defs/{method}"},
         }

@@ -80,6 +80,7 @@ def _compare(
     num_others = size - num_requested
     note = f"{num_others} of its clips are in no selected split" if num_others else ""
     percent = 100.0 * num_ok / size
+    # Both bounds are the same, because the clips are known.
     return Coverage(
         dataset,
         test_set.name,

@@ -54,6 +54,7 @@ def role_of(split: str, *, test_splits: Collection[str] = ()) -> Role:
         split: Name of the split.
         test_splits: Test splits whose names do not say so (``Dataset.test_splits``).
     """
+    # Whole words, because `latest` and `contest` are no tests.
     words = set(split.lower().split("_"))
     if "test" in words or split in test_splits:
         return "test"
@@ -227,8 +228,10 @@ def read_test_splits(project: Project, dataset: str) -> list[str]:
         project.section("evaluate.subsets"), own_tables=find_own_tables(project.params)
     )
     chosen = test_splits.get(dataset, [])
+
     clips = read_table(project.clips_table_path(dataset), CLIPS, columns=["splits"])
     known = sorted(split_members(clips))
+    # No clip names the split `all`, but it is a test set: every clip.
     unknown = [name for name in chosen if name not in (*known, _ALL)]
     if unknown:
         raise ParameterError(

@@ -39,12 +39,14 @@ def run(
     """Write the page and say where it is."""
     if not 1 <= num_samples <= _MAX_SAMPLES:
         raise ParameterError(f"--random is {num_samples}, expected 1 to {_MAX_SAMPLES}")
+
     dataset = dataset or project.datasets[0]
     if dataset not in project.datasets:
         raise ParameterError(
             f"--dataset is {dataset!r}, expected one of {', '.join(project.datasets)}"
         )
 
+    # The names come from lists and params.yaml, and can have a slash.
     name = _UNSAFE.sub("_", f"{dataset}_{split or 'all'}")
     path = output or Path(f"browse_{name}.html")
     # The page is drawn by a room above this one, which is imported only here.

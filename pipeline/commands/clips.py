@@ -79,6 +79,7 @@ def _drop(project: Project, dataset: str, *, is_dry_run: bool) -> int:
 
     verb = "would be removed" if is_dry_run else "removed"
     print(f"{dataset}: {len(choice.dropped)} clips {verb} ({filesize.decimal(num_bytes)} freed)")
+
     if num_shared:
         print(f"{dataset}: {num_shared} of them are links to files of your own, which stay")
     if choice.num_kept:
@@ -94,6 +95,7 @@ def _choose(project: Project, dataset: str, features: Iterable[str]) -> _Choice:
     choice = _Choice()
     for clip_id, clip in clips.items():
         path = Path(clip.file)
+        # A link whose target is gone is a file to remove, too, but does not "exist".
         if not os.path.lexists(path):
             continue
         if clip_id in needed:
@@ -115,6 +117,7 @@ def _find_needed(project: Project, dataset: str, features: Iterable[str]) -> dic
     for name in features:
         cached = find_cached_keys(project.feature_dir(dataset, name))
         for request in make_requests(configure_feature(project, name), samples, clips, absences):
+            # A request without a key has no clip, so it needs no file.
             if request.key is not None and request.key not in cached:
                 why = f"{name} of {request.sample_id} is not cached; `dvc repro` does that"
                 needed.setdefault(request.clip_id, why)
@@ -126,6 +129,7 @@ def _count_bytes(paths: Iterable[Path]) -> tuple[int, int]:
     num_bytes = num_shared = 0
     for path in paths:
         facts = path.lstat()
+        # The other hard link, or the target of the link, keeps the bytes on the disk.
         is_shared = path.is_symlink() or facts.st_nlink > 1
         num_shared += is_shared
         num_bytes += 0 if is_shared else facts.st_size

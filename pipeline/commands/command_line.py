@@ -29,6 +29,7 @@ class LazyCommand(click.Command):
         self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
     ) -> click.Context:
         """Import the command and read its options."""
+        # Only now, because `earshot --help` must list all commands without importing them.
         command: click.Command = import_room(self._module).run
         command.help = self.help
         return command.make_context(info_name, args, parent, **extra)
@@ -177,6 +178,7 @@ def main(words: Sequence[str] | None = None, *, name: str = "earshot") -> int:
     """
     if _COMPLETION in os.environ:  # a shell asks what could come next
         earshot.main(prog_name=name, complete_var=_COMPLETION)
+
     try:
         with earshot.make_context(name, list(sys.argv[1:] if words is None else words)) as context:
             return earshot.invoke(context) or 0
@@ -195,11 +197,13 @@ def main(words: Sequence[str] | None = None, *, name: str = "earshot") -> int:
         return report_error(error)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
+        # 128 + SIGINT, as a shell reports it.
         return 130
 
 
 def _report_usage(error: click.UsageError) -> int:
     """Print a mistake on the command line as one sentence, as other errors."""
+    # Click begins with a capital and ends with a full stop. Our errors do neither.
     text = " ".join(error.format_message().split()).rstrip(".")
     where = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
     print(f"error: {text[0].lower()}{text[1:]}{where}", file=sys.stderr)

@@ -41,6 +41,7 @@ def run(project: Project, datasets: tuple[str, ...], is_quiet: bool) -> int:
     """Print one line a check; return 1 when something must be fixed first."""
     names = selected_datasets(project, datasets) if datasets else project.datasets
     checks = diagnose(project, names)
+
     for check in checks:
         if check.level == "ok" and is_quiet:
             continue

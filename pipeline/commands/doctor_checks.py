@@ -94,6 +94,8 @@ def _find_solver_fault() -> str | None:
         needs = importlib.metadata.requires("yt-dlp") or []
     except importlib.metadata.PackageNotFoundError:
         return None
+
+    # A line such as `yt-dlp-ejs==0.3.1; extra == "default"`. Without one, any version will do.
     pins = [need for need in needs if need.startswith("yt-dlp-ejs==")]
     wanted = pins[0].partition("==")[2].partition(";")[0].strip() if pins else None
     if wanted in (None, found):
@@ -195,8 +197,10 @@ def check_scheduler(address: str | None) -> Check:
         return Check("Dask", "ok", "no scheduler address: features use a local cluster")
 
     advice = "start the scheduler, or set cluster.scheduler_address to null for a local cluster"
+    # Dask also takes an address without a protocol.
     parts = urllib.parse.urlsplit(address if "://" in address else f"tcp://{address}")
     try:
+        # `port` raises for a text that is no number of a port.
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None

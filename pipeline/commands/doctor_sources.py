@@ -173,6 +173,7 @@ def _find_error(url: str, proxy: str | None) -> str | None:
         ):
             return None
     except requests.HTTPError:
+        # Also an error is an answer: the host can be reached.
         return None
     except (requests.RequestException, ValueError) as error:
         return _ERROR_NUMBER.sub("", describe_error(error))

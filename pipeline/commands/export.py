@@ -87,6 +87,7 @@ def run(
     if dataset not in known and not project.manifests_dir(dataset).is_dir():
         raise ParameterError(f"export: DATASET is {dataset!r}, expected one of {', '.join(known)}")
 
+    # A name that is given twice counts once; the order is that of the command line.
     try:
         parameters = ExportParameters(
             format=output_format,

@@ -71,8 +71,11 @@ def find_cached_keys(folder: Path) -> set[str]:
     try:
         index = read_table(folder / INDEX_NAME, INDEX, columns=["status", "reason", "shard", "key"])
     except (DataError, FileNotFoundError):
+        # Without a readable index, nothing says which arrays the shards hold.
         return set()
+
     shards = {path.name for path in folder.glob("*.h5")}
+    # A failure that another attempt would repeat is as final as an array.
     return {
         row["key"]
         for row in index.to_pylist()

@@ -68,6 +68,7 @@ def run(
     if not project.clips_table_path(dataset).exists():
         print(f"{list_dataset(project, dataset)}, listed for the first time")
     clips = read_table(project.clips_table_path(dataset), CLIPS)
+
     report = import_clips(
         sources,
         clips,

@@ -47,11 +47,13 @@ def choose_material(
 ) -> Material:
     """Choose samples that are spread over the dataset, of clips that are here; else make a clip."""
     rows = downloads.to_pylist()
+    # The table knows clips whose files `clips drop` has removed.
     here = {
         row["clip_id"]
         for row in rows
         if row["status"] == "ok" and (clips_dir / row["path"]).exists()
     }
+    # A sample whose sound comes from another clip needs both.
     numbers = [
         number
         for number, (clip_id, sound_id) in enumerate(
@@ -61,6 +63,8 @@ def choose_material(
     ]
     if not numbers:
         return _make_up(made_up_dir)
+
+    # Spread over the table, because neighbours are often clips of one video.
     step = max(len(numbers) / _NUM_SAMPLES, 1.0)
     chosen = [numbers[int(index * step)] for index in range(min(_NUM_SAMPLES, len(numbers)))]
     return Material(samples.take(pa.array(chosen, pa.int64())), downloads, clips_dir)
@@ -79,6 +83,7 @@ def measure_features(features: Mapping[str, Feature], material: Material) -> dic
     Returns:
         Rates by name.
     """
+    # Features that are made of pictures share one pass, which decodes each clip once.
     shared = {
         name: feature
         for name, feature in features.items()
@@ -99,6 +104,8 @@ def measure_checks(material: Material, validation: ValidationParameters) -> floa
     """Return the seconds that checking one clip takes."""
     paths = {row["clip_id"]: row["path"] for row in material.downloads.to_pylist()}
     clip_ids = dict.fromkeys(material.samples["clip_id"].to_pylist())
+
+    # CPU time, so that other programs on this machine do not count.
     start = time.process_time()
     for clip_id in clip_ids:
         try:
@@ -109,6 +116,7 @@ def measure_checks(material: Material, validation: ValidationParameters) -> floa
                 needs_sound=False,
             )
         except MediaError:
+            # Finding the damage took its time, too.
             continue
     return (time.process_time() - start) / len(clip_ids)
 
@@ -127,6 +135,7 @@ def _build(
             folders=FeatureFolders(
                 material.clips_dir, store_dir / first.name, Path(name, "out", first.name)
             ),
+            # Without workers, because `process_time` does not see other processes.
             options=BuildOptions(ClusterParameters(workers=0), is_quiet=True),
             companions=companions,
         )
@@ -134,6 +143,7 @@ def _build(
 
         rates = {}
         for number, (variant, feature) in enumerate(group.items()):
+            # The first feature carries the time of the shared pass, the others their bytes only.
             paths = (store_dir / feature.name).glob("*.h5")
             num_bytes = sum(path.stat().st_size for path in paths) / num_samples
             rates[variant] = Rate(seconds if number == 0 else 0.0, num_bytes)
@@ -145,6 +155,7 @@ def _make_up(folder: Path) -> Material:
     path = folder / "clip.mp4"
     seconds = _MADE_UP_SECONDS
     picture = ffmpeg.input(f"testsrc2=s={_MADE_UP_SIZE}:r=25:d={seconds}", format="lavfi")
+    # Plain test pictures compress too well: decoding them is faster than decoding a film.
     picture = picture.filter("noise", alls=20, allf="t")
     sound = ffmpeg.input(f"anoisesrc=d={seconds}:r=44100:a=0.2", format="lavfi")
     output = ffmpeg.output(

@@ -89,6 +89,7 @@ def run(
             )
             for name in begun
         ]
+
     # Where a clip comes from does not fit a terminal.
     if output_format != "table" and not by:
         tables = [add_origins(project, *pair) for pair in zip(begun, tables, strict=True)]

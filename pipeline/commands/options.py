@@ -69,8 +69,10 @@ def protect_ids(words: Sequence[str], options_with_value: Collection[str]) -> li
         if word == "--":
             ids += rest
         elif word in options_with_value:
+            # The word after such an option is its value, whatever it begins with.
             options += [word, *itertools.islice(rest, 1)]
         elif len(word) > 2 and word[0] == "-" and word[1] != "-":
+            # `-q` is an option; no id has so few characters.
             ids.append(word)
         else:
             options.append(word)

@@ -24,6 +24,8 @@ def add_origins(project: Project, dataset: str, rows: pa.Table) -> pa.Table:
     key = "clip_id" if "clip_id" in rows.column_names else "sample_id"
     clip_of: dict[str, str] = {}
     labels: dict[str, dict[str, None]] = {}
+
+    # A clip has the labels of all its samples, each once. A dict keeps their order.
     path = project.samples_table_path(dataset)
     if path.exists():
         samples = read_table(path, SAMPLES, columns=["sample_id", "clip_id", "label"])
@@ -36,6 +38,8 @@ def add_origins(project: Project, dataset: str, rows: pa.Table) -> pa.Table:
     path = project.clips_table_path(dataset)
     clips = read_table(path, CLIPS) if path.exists() else CLIPS.columns.empty_table()
     names = rows[key].to_pylist()
+
+    # The facts of each row's clip; null where the clip is not in the list.
     clip_ids = pa.array([clip_of.get(name, name) for name in names], pa.string())
     places = pc.index_in(clip_ids, clips["clip_id"].combine_chunks())
     found = clips.combine_chunks().take(places)
