@@ -61,11 +61,14 @@ class Contents:
     def __init__(self, project: Project, dataset: str, parameters: ExportParameters):
         self.dataset, self.parameters = dataset, parameters
         rows = read_table(project.samples_table_path(dataset), SAMPLES).to_pylist()
+        # First of all: a wrong name of a split must not cost the opening of all shards.
         _require_splits(parameters.splits, rows)
+        # A sample can be in several splits, and is exported once if any of them is selected.
         selected = set(parameters.splits)
         self.samples: list[Row] = [
             row for row in rows if not selected or selected & set(row["splits"] or ())
         ]
+
         clips = read_table(project.clips_table_path(dataset), CLIPS).to_pylist()
         self.clips: dict[str, Row] = {row["clip_id"]: row for row in clips}
 
@@ -77,19 +80,25 @@ class Contents:
 
     def _find_feature_names(self, project: Project) -> list[str]:
         names = [name for name in self.parameters.features if name != AUDIO]
+        # Without the clips, `audio` is read from the cached waveforms. They are optional: where the
+        # clips are here, nobody needs them.
         if AUDIO in self.parameters.features and _WAVEFORMS not in names:
             has_waveforms = (project.feature_dir(self.dataset, _WAVEFORMS) / INDEX_NAME).exists()
             names += [_WAVEFORMS] if has_waveforms else []
+
         return names
 
     def describe_features(self) -> dict[str, dict[str, Any]]:
         """Return the root attributes of the exported features: units, parameters, versions."""
         described = {}
+
         for name in self.parameters.features:
             if name == AUDIO:
+                # Its rate is that of each clip, so it is not an attribute of the whole dataset.
                 described[name] = {"units": "amplitude", "channels": 1}
             else:
                 described[name] = self._features[name].describe()
+
         return described
 
     def find_obstacle(self, row: Row) -> Obstacle | None:
@@ -101,18 +110,26 @@ class Contents:
                 obstacle = self._describe_silence(row)
             else:
                 obstacle = None
+
             if obstacle is not None:
                 return obstacle
+
+        # Only the clip of the picture must be here. That of a negative's sound is added where it
+        # is.
         if self.parameters.has_clips and self.find_clip_file(row["clip_id"]) is None:
             return Obstacle("clip: no file", f"clip: {self._describe_absence(row['clip_id'])}")
         return None
 
     def fingerprint(self, row: Row) -> str:
         """Return a hash of all that decides what is written of a sample without an obstacle."""
+        # The key of a cached array changes with its clip and its parameters, so it stands for the
+        # array. Hashing the arrays themselves would read the whole cache for a run that has nothing
+        # to do.
         keys = [
             self._features[name].key(row["sample_id"]) if name != AUDIO else self._sound_key(row)
             for name in self.parameters.features
         ]
+
         clip = self._downloads.get(row["clip_id"], {}).get("sha256")
         content = [self.make_record(row), keys, clip if self.parameters.has_clips else None]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
@@ -120,6 +137,8 @@ class Contents:
     def make_record(self, row: Row) -> dict[str, Any]:
         """Return what is known of a sample, as JSON can hold it."""
         clip = self.clips.get(row["clip_id"], {})
+
+        # Arrow gives None for a list that was never set, and pairs for a map.
         return {
             "sample_id": row["sample_id"],
             "clip_id": row["clip_id"],
@@ -145,15 +164,18 @@ class Contents:
         record = self.make_record(row)
         record["feature_attributes"] = {}
         parts = []
+
         for name in self.parameters.features:
             if name == AUDIO:
                 part, attributes = self._read_sound(row)
             else:
                 feature = self._features[name]
                 part = feature.read_part(row["sample_id"], pictures=self.parameters.pictures)
+                # What differs between the arrays of one feature, such as where a window begins.
                 attributes = feature.reader.read_attributes(row["sample_id"])
             parts.append(part)
             record["feature_attributes"][name] = attributes
+
         return Item(record, tuple(parts))
 
     def find_clip_file(self, clip_id: str) -> Path | None:
@@ -161,6 +183,8 @@ class Contents:
         download = self._downloads.get(clip_id)
         if download is None or download["status"] != "ok" or not download["path"]:
             return None
+
+        # The table says what was downloaded once. The clip can be gone, or on another machine.
         path = self._clips_dir / download["path"]
         return path if path.is_file() else None
 
@@ -173,14 +197,18 @@ class Contents:
         """Return where a sample's sound comes from; None: there is none."""
         # The sound of a negative is that of another clip.
         clip_id = row["audio_clip_id"] or row["clip_id"]
+
+        # The clip is preferred: a cached waveform is only the part of it around the moment.
         if self.find_clip_file(clip_id) is not None and not self._is_without_sound(clip_id):
             return "clip"
+
         waveforms = self._features.get(_WAVEFORMS)
         if waveforms is not None and row["sample_id"] in waveforms.reader:
             return "waveforms"
         return None
 
     def _is_without_sound(self, clip_id: str) -> bool:
+        # Found when the clip was validated, so no file is opened here.
         return "no_audio" in (self._downloads[clip_id]["flags"] or ())
 
     def _sound_key(self, row: Row) -> str:
@@ -193,7 +221,9 @@ class Contents:
             path = self.find_clip_file(row["audio_clip_id"] or row["clip_id"])
             assert path is not None
             return read_clip_sound(AUDIO, path), {"read_from": "clip", "start_seconds": 0.0}
+
         waveforms = self._features[_WAVEFORMS]
+        # `pictures` says nothing about a sound; any value will do.
         part = waveforms.read_part(row["sample_id"], pictures="png", name=AUDIO)
         start = waveforms.reader.read_attributes(row["sample_id"])["start_seconds"]
         # The same names as above: they become columns, which all shards must have.
@@ -203,15 +233,18 @@ class Contents:
         clip_id = row["audio_clip_id"] or row["clip_id"]
         if self.find_clip_file(clip_id) is not None:
             return Obstacle("audio: no_audio", f"audio: clip {clip_id} has no sound")
+
         absence = self._describe_absence(clip_id)
         return Obstacle("audio: no file", f"audio: {absence}, and no waveform is cached")
 
     def _describe_absence(self, clip_id: str) -> str:
         download = self._downloads.get(clip_id)
+        # In the order in which a clip fails: not asked for, gone since, never there.
         if download is None:
             return f"clip {clip_id} was not downloaded yet"
         if download["status"] == "ok":
             return f"the file {download['path']} of clip {clip_id} is not on this machine"
+
         cause = download["reason"] or download["status"]
         detail = describe_missing(download["detail"], is_confirmed=bool(download["is_confirmed"]))
         return f"clip {clip_id} is missing ({cause}{f': {detail}' if detail else ''})"
@@ -226,17 +259,22 @@ class _CachedFeature:
                 f"{folder}: {folder.name} is not cached; run `dvc repro {folder.name}@{dataset}`, "
                 "or leave it out of --features"
             )
+
         self.name, self._dataset = folder.name, dataset
         # Damage must not be handed over.
         self.reader = FeatureReader(folder, is_checked=True)
+
+        # As Python's own values: picking single ones from Arrow columns is slow for large datasets.
         names = ("sample_id", "key", "reason", "detail")
         columns = [self.reader.index.column(name).to_pylist() for name in names]
         self._row_of = {values[0]: values[1:] for values in zip(*columns, strict=True)}
+
         attributes = self.reader.attributes
         self._kind = find_part_kind(self.name, attributes.get("units"))
 
     def describe(self) -> dict[str, Any]:
         """Return what the first shard says of all arrays."""
+        # They are facts about Earshot's shards, not about the arrays.
         left_out = ("schema_version", "software")
         attributes = self.reader.attributes
         return {name: value for name, value in attributes.items() if name not in left_out}
@@ -254,8 +292,10 @@ class _CachedFeature:
                 f"{self.name}: not computed yet",
                 f"{self.name}: not computed yet; run `dvc repro {self.name}@{self._dataset}`",
             )
+
         _, reason, detail = self._row_of[sample_id]
         text = f"{self.name}: {reason}"
+        # Messages of FFmpeg can have several lines, a row of `samples.csv` has one.
         return Obstacle(text, f"{text}: {' '.join(detail.split())}" if detail else text)
 
     def read_part(self, sample_id: str, *, pictures: str, name: str | None = None) -> Part:

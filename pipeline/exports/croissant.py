@@ -72,6 +72,8 @@ def describe_croissant(
         account_bytes: Its size.
         account_sha256: Its hash.
     """
+    # Records are read from this one file. It is the same in all formats of an export, and text, so
+    # that no reader has to open tar or Parquet files.
     account = {
         "@type": "cr:FileObject",
         "@id": account_name,
@@ -82,6 +84,7 @@ def describe_croissant(
         "encodingFormat": "text/csv",
         "sha256": account_sha256,
     }
+
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -89,6 +92,8 @@ def describe_croissant(
         "name": f"{summary.dataset}_{summary.parameters.format}",
         "description": _describe_in_words(summary),
         "license": _list_licences(summary),
+        # The specification requires a licence, an address and a creator. The files of users have
+        # none, so texts stand in for them.
         "url": summary.sources[0].url if summary.sources else "https://example.org/unknown",
         "creator": [
             {"@type": "sc:Organization", "name": source.name, "url": source.url}
@@ -96,6 +101,7 @@ def describe_croissant(
         ]
         or [{"@type": "sc:Organization", "name": "the owner of the videos"}],
         "publisher": {"@type": "sc:Organization", "name": _EARSHOT},
+        # Three numbers, as the specification asks for; mlcroissant warns about other versions.
         "version": "1.0.0",
         "datePublished": datetime.now(UTC).strftime("%Y-%m-%d"),
         "citeAs": "Cite the papers whose lists, boxes and videos are used; see DATASHEET.md.",
@@ -123,8 +129,11 @@ def _list_licences(summary: Summary) -> list[str]:
 def _list_data(summary: Summary) -> list[dict[str, Any]]:
     """Return the shards with their hashes; single files by pattern, as there are too many."""
     mime_type = _MIME_TYPES.get(summary.parameters.format)
+
+    # The format `files` has several files a sample, so a pattern stands for those of a feature.
     if mime_type is None:
         return [_describe_folder(summary, name) for name in summary.features]
+
     return [
         {
             "@type": "cr:FileObject",
@@ -141,15 +150,18 @@ def _list_data(summary: Summary) -> list[dict[str, Any]]:
 
 
 def _describe_folder(summary: Summary, feature: str) -> dict[str, Any]:
+    # All files of a feature are of one kind, so the first one tells it.
     paths = (file.path for shard in summary.shards for file in shard.files)
     suffix = next(path.rsplit(".", 1)[1] for path in paths if path.startswith(f"{feature}/"))
     mime_types = {"jpg": "image/jpeg", "png": "image/png", "wav": "audio/wav"}
     what = "the whole sound of the clip" if feature == AUDIO else f"the feature {feature}"
+
     return {
         "@type": "cr:FileSet",
         "@id": feature,
         "name": feature,
         "description": f"A file for each sample: {what}.",
+        # There is no registered type for NPY.
         "encodingFormat": mime_types.get(suffix, "application/octet-stream"),
         "includes": f"{feature}/*.{suffix}",
     }
@@ -167,6 +179,8 @@ def _describe_records(account_name: str, columns: Mapping[str, str]) -> dict[str
                 "@id": f"samples/{name}",
                 "name": f"samples/{name}",
                 "description": meaning,
+                # A CSV file has no types; mlcroissant converts the text to the one that is named
+                # here.
                 "dataType": "sc:Float" if name in _NUMBERS else "sc:Text",
                 "source": {"fileObject": {"@id": account_name}, "extract": {"column": name}},
             }

@@ -47,6 +47,7 @@ def _write_sources(summary: Summary) -> str:
         lines.append(f"- The one who made this export states: {summary.parameters.licence}")
     elif not summary.sources:
         lines.append(f"- {_UNKNOWN_LICENCE}")
+
     lines.append(
         "- Frames and sounds are parts of the videos and have the rights of the videos. Lists and "
         "boxes have those of their authors."
@@ -55,10 +56,14 @@ def _write_sources(summary: Summary) -> str:
 
 
 def _write_coverage(summary: Summary) -> str:
+    # Splits are counted by their samples, so none is empty; an export without samples is refused.
+    # Nothing here divides by zero.
     rows = [
         (f"`{name}`", listed, written, f"{100 * written / listed:.1f} %")
         for name, (listed, written) in summary.count_splits().items()
     ]
+
+    # Not the sum of the splits: a sample in several of them counts once.
     total = len(summary.rows)
     share = f"{100 * summary.num_exported / total:.1f} %"
     rows.append(("all", total, summary.num_exported, share))
@@ -76,6 +81,7 @@ def _write_missing(summary: Summary) -> str:
     reasons = summary.count_reasons()
     if not reasons:
         return "Nothing is missing."
+
     rows = [(f"`{reason}`", count) for reason, count in reasons.items()]
     table = _make_table(("reason", "samples"), rows)
     return (
@@ -88,6 +94,7 @@ def _write_features(summary: Summary) -> str:
     rows = []
     for name, attributes in summary.features.items():
         parameters = attributes.get("parameters", "")
+        # The sound of a clip is decoded for the export, so no shard describes it.
         units = "whole sound of the clip, mono" if name == AUDIO else attributes.get("units", "")
         rows.append((f"`{name}`", units, f"`{parameters}`" if parameters else ""))
     return _make_table(("feature", "units", "computed with"), rows)
@@ -95,21 +102,25 @@ def _write_features(summary: Summary) -> str:
 
 def _write_cautions(summary: Summary) -> str:
     lines = []
+
     if summary.parameters.pictures == "jpg":
         lines.append(
             "- Frames are JPEG (quality 95): they differ a little from those that Earshot's own "
             "models see. An export with `--pictures png` keeps every bit."
         )
+
     if any(split_count[0] != split_count[1] for split_count in summary.count_splits().values()):
         lines.append(
             "- Results on a split that is not complete cannot be compared with published ones "
             "without saying so."
         )
+
     if any(row["audio_clip_id"] for row in summary.rows):
         lines.append(
             "- Some samples have the sound of another clip (`audio_clip_id`): they are negatives, "
             "and nothing in their picture makes that sound."
         )
+
     lines.append("- Some published training lists hold test clips. Compare the splits first.")
     return "\n".join(lines)
 

@@ -35,8 +35,10 @@ ACCOUNT_COLUMNS = {
 
 def write_descriptions(folder: Path, summary: Summary) -> None:
     """Write the account of all samples, the datasheet and the Croissant metadata."""
+    # The account first: the metadata hold its size and its hash.
     publish_text(folder / ACCOUNT_NAME, _write_account(summary))
     publish_text(folder / DATASHEET_NAME, write_datasheet(summary))
+
     account_path = folder / ACCOUNT_NAME
     metadata = describe_croissant(
         summary,
@@ -56,6 +58,8 @@ def write_index(folder: Path, summary: Summary, own_files: list[str]) -> None:
         for shard in summary.shards
         for file in shard.files
     }
+
+    # Shards were hashed when they were written, maybe by an earlier run. These files are new.
     for name in names:
         path = folder / name
         files[name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
@@ -72,6 +76,8 @@ def write_index(folder: Path, summary: Summary, own_files: list[str]) -> None:
         "features": summary.features,
         "files": files,
     }
+
+    # The last file: a folder that has it is complete.
     publish_text(folder / INDEX_NAME, json.dumps(index, indent=1) + "\n")
 
 
@@ -79,14 +85,19 @@ def _write_account(summary: Summary) -> str:
     files = {
         sample_id: paths for shard in summary.shards for sample_id, paths in shard.samples.items()
     }
+
     buffer = io.StringIO()
+    # Otherwise `csv` ends lines with \r\n, which tools such as `cut` keep as a part of the last
+    # cell.
     writer = csv.DictWriter(buffer, list(ACCOUNT_COLUMNS), lineterminator="\n")
     writer.writeheader()
     for row in summary.rows:
         sample_id = row["sample_id"]
         obstacle = summary.obstacles.get(sample_id)
+
         writer.writerow(
             {
+                # Facts of the record keep their names. Those that are no text are replaced below.
                 **{name: row[name] for name in ACCOUNT_COLUMNS if name in row},
                 "name": name_sample(sample_id),
                 "status": "ok" if obstacle is None else "missing",

@@ -50,8 +50,10 @@ def encode_picture(name: str, picture: np.ndarray, suffix: str) -> Part:
 
 def encode_sound(name: str, waveform: np.ndarray, sample_rate: int) -> Part:
     """Return a mono waveform as WAV: int16 as it is, floats as 32 bit floats."""
+    # WAV has no floats of 16 bits, and few programs read those of 64.
     if waveform.dtype != np.int16:
         waveform = waveform.astype(np.float32)
+
     buffer = io.BytesIO()
     wavfile.write(buffer, sample_rate, waveform)
     return Part(name, "sound", "wav", buffer.getvalue())
@@ -60,6 +62,7 @@ def encode_sound(name: str, waveform: np.ndarray, sample_rate: int) -> Part:
 def encode_array(name: str, array: np.ndarray) -> Part:
     """Return an array as NPY, with its shape and dtype."""
     buffer = io.BytesIO()
+    # A pickled object could run code in the program that reads it.
     np.save(buffer, array, allow_pickle=False)
     return Part(name, "array", "npy", buffer.getvalue())
 
@@ -74,6 +77,8 @@ def read_clip_sound(name: str, path: Path) -> Part:
     """
     with ClipReader(path) as reader:
         sound = reader.read_whole_sound(sample_rate=None)
+
     silence = np.zeros(round(sound.start_seconds * sound.sample_rate), np.float32)
+    # The clip and its arrays are aligned by time, so the WAV must not begin where the sound does.
     waveform = encode_waveform(np.concatenate([silence, sound.waveform]), dtype="int16")
     return encode_sound(name, waveform, sound.sample_rate)

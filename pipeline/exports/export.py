@@ -94,6 +94,7 @@ def export_dataset(
         plan = plan_export(contents)
         if not plan.shards:
             raise DataError(_describe_emptiness(dataset, contents, plan))
+        # Before the lock, which puts a file into the folder: what is not ours must stay as it is.
         _check_folder(folder, dataset, parameters)
 
         try:
@@ -106,6 +107,8 @@ def export_dataset(
 def _write(folder: Path, contents: Contents, plan: Plan, *, is_quiet: bool) -> tuple[Summary, int]:
     parameters = contents.parameters
     output: Output = importlib.import_module(f"pipeline.exports.outputs.{parameters.format}")
+
+    # Before the first shard: a run that is stopped leaves a folder that `_check_folder` knows.
     about = {"dataset": contents.dataset, **parameters.encoding}
     publish_text(folder / _STATE_DIR / _ABOUT_NAME, json.dumps(about, indent=1) + "\n")
 
@@ -120,10 +123,13 @@ def _write(folder: Path, contents: Contents, plan: Plan, *, is_quiet: bool) -> t
             known[shard.name] = _write_shard(folder, shard, contents, output)
             progress.update()
 
+    # Files of an earlier run are removed only now, when all new shards are there.
     records = tuple(known[shard.name] for shard in plan.shards)
     _remove_others(folder, output.find_folders(parameters), records)
     summary = _summarize(contents, plan, records)
     own_files = output.finish(folder, summary)
+
+    # The index has the hashes of the other files, so it comes last.
     write_descriptions(folder, summary)
     write_index(folder, summary, own_files)
     return summary, len(pending)
@@ -134,11 +140,14 @@ def _write_shard(folder: Path, shard: Shard, contents: Contents, output: Output)
     items = _read_items(shard, contents, obstacles)
     samples = output.write_shard(folder, shard.name, items, contents)
 
+    # All samples of a tar or Parquet file name the same path: hash it once.
     paths = sorted({path for of_sample in samples.values() for path in of_sample})
     files = tuple(
         WrittenFile(path, (folder / path).stat().st_size, sha256_of(folder / path))
         for path in paths
     )
+
+    # After its files: a shard without a record is written again by the next run.
     record = ShardRecord(shard.name, shard.splits, shard.fingerprint, files, samples, obstacles)
     text = json.dumps(asdict(record))
     publish_text(folder / _STATE_DIR / f"{shard.name}.json", text + "\n")
@@ -151,6 +160,7 @@ def _read_items(shard: Shard, contents: Contents, obstacles: dict[str, Obstacle]
         try:
             yield contents.read_item(row)
         except MediaError as error:
+            # One line, because it becomes a cell of `samples.csv`.
             text = " ".join(str(error).split())
             obstacles[row["sample_id"]] = Obstacle(f"audio: {error.reason}", f"audio: {text}")
 
@@ -159,6 +169,7 @@ def _summarize(contents: Contents, plan: Plan, records: tuple[ShardRecord, ...])
     obstacles = dict(plan.obstacles)
     for record in records:
         obstacles |= record.obstacles
+
     return Summary(
         dataset=contents.dataset,
         parameters=contents.parameters,
@@ -187,6 +198,7 @@ def _check_folder(folder: Path, dataset: str, parameters: ExportParameters) -> N
             f"--output {folder}: holds files that no export wrote; name a new or empty folder"
         ) from None
 
+    # Through JSON, as the text in the folder was: it turns tuples into lists.
     expected = json.loads(json.dumps({"dataset": dataset, **parameters.encoding}))
     if about != expected:
         differing = [name for name in expected if about.get(name) != expected[name]]
@@ -198,6 +210,7 @@ def _check_folder(folder: Path, dataset: str, parameters: ExportParameters) -> N
 
 
 def _read_records(folder: Path) -> Iterator[ShardRecord]:
+    # Names with a dot in front are files that a stopped run had not finished.
     for path in sorted((folder / _STATE_DIR).glob("[!.]*.json")):
         if path.name == _ABOUT_NAME:
             continue
@@ -216,10 +229,13 @@ def _is_done(folder: Path, shard: Shard, record: ShardRecord | None) -> bool:
     # A sound that could not be read may be whole now.
     if record is None or record.fingerprint != shard.fingerprint or record.obstacles:
         return False
+
+    # By size alone: hashing a large export takes long.
     for file in record.files:
         path = folder / file.path
         if not path.is_file() or path.stat().st_size != file.num_bytes:
             return False
+
     return True
 
 
@@ -227,6 +243,7 @@ def _remove_others(
     folder: Path, data_folders: tuple[str, ...], records: tuple[ShardRecord, ...]
 ) -> None:
     """Remove what earlier runs left: files of samples that are gone, and temporary ones."""
+    # Records first. If this run stops here, no record names a file that is gone.
     state_dir = folder / _STATE_DIR
     names = {f"{record.name}.json" for record in records} | {_ABOUT_NAME}
     for path in state_dir.glob("[!.]*.json"):
@@ -235,6 +252,7 @@ def _remove_others(
     remove_leftovers(state_dir)
 
     paths = {file.path for record in records for file in record.files}
+    # Only in the folders of the data: files that users put beside them are left alone.
     for name in data_folders:
         for path in (folder / name).glob("*"):
             if path.is_file() and f"{name}/{path.name}" not in paths:
@@ -246,6 +264,8 @@ def _describe_emptiness(dataset: str, contents: Contents, plan: Plan) -> str:
     where = f" of {', '.join(splits)}" if splits else ""
     if not contents.samples:
         return f"{dataset}: there are no samples{where}, so there is nothing to export"
+
+    # One example is enough: mostly all samples lack the same feature.
     sample_id, obstacle = next(iter(plan.obstacles.items()))
     return (
         f"{dataset}: none of the {len(contents.samples)} samples{where} has everything that "

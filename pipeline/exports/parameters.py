@@ -33,5 +33,7 @@ class ExportParameters:
     @property
     def encoding(self) -> dict[str, object]:
         """What decides the bytes of a sample's files."""
+        # Splits, licence and size of shards are left out: they may differ when an export goes on.
+        # Shards whose samples change get another fingerprint.
         fields = dataclasses.asdict(self)
         return {name: fields[name] for name in ("format", "features", "pictures", "has_clips")}

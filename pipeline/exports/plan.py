@@ -45,16 +45,20 @@ def plan_export(contents: Contents) -> Plan:
         if obstacle is not None:
             obstacles[row["sample_id"]] = obstacle
         else:
+            # Sorted, because the order in which a list names the splits means nothing.
             groups.setdefault(tuple(sorted(row["splits"] or ())), []).append(row)
 
     size = contents.parameters.shard_samples
     encoding = json.dumps([VERSION, contents.parameters.encoding], sort_keys=True)
     shards = []
+
     for splits, rows in groups.items():
         for number, first in enumerate(range(0, len(rows), size)):
+            # A changed sample changes the fingerprint of its shard only; the other shards stay.
             part = tuple(rows[first : first + size])
             content = [encoding, *(contents.fingerprint(row) for row in part)]
             fingerprint = hashlib.sha256("\n".join(content).encode()).hexdigest()[:32]
+            # Six digits: names in the order of the alphabet are in the order of the shards.
             shards.append(Shard(f"{name_splits(splits)}-{number:06d}", splits, part, fingerprint))
     return Plan(tuple(shards), obstacles)
 

@@ -57,17 +57,20 @@ class Summary:
 
     def count_splits(self) -> dict[str, tuple[int, int]]:
         """Return how many samples each split has, and how many of them were written."""
+        # A sample counts in each of its splits, so the numbers can add up to more than all samples.
         listed: Counter[str] = Counter()
         written: Counter[str] = Counter()
         for row in self.rows:
             listed.update(row["splits"])
             if row["sample_id"] not in self.obstacles:
                 written.update(row["splits"])
+
         return {name: (listed[name], written[name]) for name in sorted(listed)}
 
     def count_reasons(self) -> dict[str, int]:
         """Return how many samples each reason keeps out, the largest first."""
         counts = Counter(obstacle.reason for obstacle in self.obstacles.values())
+        # Equal counts by name, so that the same export always gives the same text.
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def find_shards(self, split: str) -> list[ShardRecord]:

@@ -31,13 +31,16 @@ def write_shard(
     samples = {}
     for item in items:
         stem = name_sample(item.record["sample_id"])
+
         paths = []
         for part in item.parts:
             path = f"{part.name}/{stem}.{part.suffix}"
             publish_bytes(folder / path, part.data)
+
             paths.append(path)
         if contents.parameters.has_clips:
             paths += _link_clips(folder, item, contents)
+
         samples[item.record["sample_id"]] = tuple(paths)
     return samples
 
@@ -47,7 +50,9 @@ def finish(folder: Path, summary: Summary) -> list[str]:
     paths = []
     for split in summary.count_splits():
         ids = [row["sample_id"] for row in summary.rows if split in row["splits"]]
+        # Stems of files, not ids: the lists are read to open files.
         lines = [f"{name_sample(name)}\n" for name in ids if name not in summary.obstacles]
+
         path = f"{_LISTS_FOLDER}/{name_splits([split])}.txt"
         publish_text(folder / path, "".join(lines))
         paths.append(path)
@@ -58,10 +63,13 @@ def _link_clips(folder: Path, item: Item, contents: Contents) -> list[str]:
     """Give the clips of a sample's picture and sound a second name in the export."""
     paths = []
     for clip_id in (item.record["clip_id"], item.record["audio_clip_id"]):
+        # A sample with its own sound has one clip, and a clip may be gone since it was downloaded.
         source = contents.find_clip_file(clip_id) if clip_id is not None else None
         if source is not None:
             path = f"{_CLIPS_FOLDER}/{name_sample(clip_id)}{source.suffix}"
             (folder / _CLIPS_FOLDER).mkdir(exist_ok=True)
+            # A second name takes no space. On another file system, where there can be none, it is a
+            # copy.
             link_file(source, folder / path, otherwise="copy")
             paths.append(path)
     return paths

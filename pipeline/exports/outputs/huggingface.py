@@ -55,9 +55,12 @@ def write_shard(
     folder: Path, name: str, items: Iterable[Item], contents: Contents
 ) -> dict[str, tuple[str, ...]]:
     """Write one Parquet file."""
+    # Parquet stores columns, so unlike a tar file it needs all samples of the shard at once.
     rows = list(items)
+    # The sound of every sample can turn out to be damaged. Without a row, no type is known.
     if not rows:
         return {}
+
     path = f"{_FOLDER}/{name}.parquet"
     table = _make_table(rows)
     with publish(folder / path) as temporary_path:
@@ -67,9 +70,11 @@ def write_shard(
 
 def finish(folder: Path, summary: Summary) -> list[str]:
     """Write the card."""
+    # All shards have the same columns, so any of them can describe them.
     shard = next(shard for shard in summary.shards if shard.samples)
     schema = pq.read_schema(folder / _FOLDER / f"{shard.name}.parquet")
     features = json.loads((schema.metadata or {})[_METADATA_KEY])["info"]["features"]
+
     header = yaml.safe_dump(_describe(summary, features), sort_keys=False, allow_unicode=True)
     publish_text(folder / _CARD_NAME, f"---\n{header}---\n\n{_write_body(summary)}")
     return [_CARD_NAME]
@@ -87,14 +92,18 @@ def _make_table(items: Sequence[Item]) -> pa.Table:
     for place, first in enumerate(items[0].parts):
         parts = [item.parts[place] for item in items]
         ids = [item.record["sample_id"] for item in items]
+
         columns[first.name], features[first.name] = _make_column(parts, ids)
+
         attributes = [item.record["feature_attributes"][first.name] for item in items]
         for name in attributes[0]:
+            # A list of attributes is that of the feature, so the first sample has the names of all.
             column = pa.array([values.get(name) for values in attributes])
             columns[f"{first.name}_{name}"] = column
             features[f"{first.name}_{name}"] = _describe_type(column.type)
 
     table = pa.table(columns)
+    # `datasets` takes the types from here. Parquet alone does not say that bytes are a picture.
     info = json.dumps({"info": {"features": features}})
     return table.replace_schema_metadata({_METADATA_KEY: info})
 
@@ -107,6 +116,7 @@ def _make_column(parts: Sequence[Part], ids: Sequence[str]) -> tuple[pa.Array, d
         return column, _describe_type(column.type)
 
     values = [
+        # `path` is no file here: `datasets` finds out by its suffix how to decode the bytes.
         {"bytes": part.data, "path": f"{sample_id}.{part.suffix}"}
         for part, sample_id in zip(parts, ids, strict=True)
     ]
@@ -119,6 +129,7 @@ def nest_arrays(arrays: Sequence[np.ndarray]) -> pa.Array:
 
     ``datasets`` has array types, but in these only the first side may differ.
     """
+    # All values in a row first. Each axis then groups them, from the innermost to the outermost.
     column = pa.array(np.concatenate([array.ravel() for array in arrays]))
     for axis in reversed(range(arrays[0].ndim)):
         # All lists of this depth: as many as the outer sides multiply to, each as long as the axis.
@@ -127,6 +138,7 @@ def nest_arrays(arrays: Sequence[np.ndarray]) -> pa.Array:
             for array in arrays
         ]
         offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
+        # A list column counts its values with 32 bits.
         if offsets[-1] > _MAX_VALUES:
             raise ParameterError(
                 f"--shard-samples: {len(arrays)} arrays have {offsets[-1]} values, expected at "
@@ -140,6 +152,8 @@ def _describe_type(column_type: pa.DataType) -> dict[str, Any]:
     if pa.types.is_list(column_type):
         # The name that all versions of `datasets` know.
         return {"_type": "Sequence", "feature": _describe_type(column_type.value_type)}
+
+    # Arrow's names of floats differ from those of `datasets`; the names of integers do not.
     names = {"halffloat": "float16", "float": "float32", "double": "float64"}
     return {"_type": "Value", "dtype": names.get(str(column_type), str(column_type))}
 
@@ -153,16 +167,20 @@ def _describe(summary: Summary, features: Mapping[str, Any]) -> dict[str, Any]:
         ]
         if not shards:
             continue
+
         name = name_splits([split]) if split else "no_split"
+        # The six digits of the shard's number become a star, so the card stays short.
         paths = dict.fromkeys(f"{_FOLDER}/{shard.name[:-6]}*.parquet" for shard in shards)
         files.append({"split": name, "path": list(paths)})
         splits.append(
             {
                 "name": name,
                 "num_bytes": sum(file.num_bytes for shard in shards for file in shard.files),
+                # A sample of several splits counts in each, as `load_dataset` will give it in each.
                 "num_examples": sum(len(shard.samples) for shard in shards),
             }
         )
+
     return {
         "license": "other",
         "pretty_name": summary.dataset,
@@ -192,10 +210,12 @@ def _to_yaml(name: str, feature: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _yaml_type(feature: Mapping[str, Any]) -> dict[str, Any]:
+    # The header writes a list of plain values as `sequence: float32`, other lists as a type.
     if feature["_type"] == "Sequence":
         inner = _yaml_type(feature["feature"])
         is_plain = "dtype" in inner
         return {"sequence": inner["dtype"] if is_plain else inner}
+
     if feature["_type"] in ("Image", "Audio"):
         return {"dtype": feature["_type"].lower()}
     return {"dtype": feature["dtype"]}

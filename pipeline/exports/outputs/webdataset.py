@@ -31,15 +31,21 @@ def write_shard(
     """Write one tar file; equal samples give equal bytes."""
     path = f"{_FOLDER}/{name}.tar"
     samples: dict[str, tuple[str, ...]] = {}
+
     with publish(folder / path) as temporary_path:
+        # PAX: names may be long and have any letters.
         with tarfile.open(temporary_path, "w", format=tarfile.PAX_FORMAT) as tar:
             for item in items:
                 sample_id = item.record["sample_id"]
                 samples[sample_id] = (path,)
+                # A reader takes members of one key as one sample only while they follow each other.
                 for suffix, data in _list_members(item):
+                    # Owner and date of a TarInfo are zero, so they do not differ between two runs.
                     member = tarfile.TarInfo(f"{_make_key(sample_id)}.{suffix}")
                     member.size = len(data)
                     tar.addfile(member, io.BytesIO(data))
+
+    # The sound of no sample could be read. WebDataset raises an error for empty shards.
     if not samples:
         (folder / path).unlink()
     return samples
@@ -51,6 +57,7 @@ def finish(folder: Path, summary: Summary) -> list[str]:
     for split in summary.count_splits():
         names = [f"{_FOLDER}/{shard.name}.tar" for shard in summary.find_shards(split)]
         path = f"{_LISTS_FOLDER}/{name_splits([split])}.txt"
+        # Shards by split: training programs take such a list instead of a pattern of names.
         publish_text(folder / path, "".join(f"{name}\n" for name in names))
         paths.append(path)
     return paths
