@@ -43,6 +43,7 @@ def load_module(name: str, settings: Any = None) -> FeatureModule:
     """
     if isinstance(settings, Mapping) and "code" in settings:
         return _load_code(name, settings["code"])
+
     base = find_base(name)
     if base not in FEATURES:
         raise ParameterError(
@@ -56,6 +57,7 @@ def _load_code(name: str, code: Any) -> FeatureModule:
     try:
         module = importlib.import_module(code)
     except (ModuleNotFoundError, AttributeError, TypeError, ValueError) as error:
+        # A value that is no name at all, such as a number, raises one of the other three.
         raise ParameterError(
             f"{where}, expected the dotted name of a module that Python finds from the checkout "
             f"({error})"
@@ -97,6 +99,7 @@ def check_variants(project: Project) -> None:
                 f"({', '.join(variable)}), '-' and a name of yours, for example spectrograms-lvs"
             )
         module = load_module(name, settings[name])
+        # Making the parameters checks them.
         project.parameters(module.Parameters, f"{_VARIANT_SETTINGS}.{name}")
 
     for name in find_variants(project):
@@ -125,6 +128,7 @@ def configure_feature(project: Project, name: str) -> Feature:
     options = {"weights_dir": project.weights_dir} if entry.has_weights else {}
 
     feature = module.make_feature(project.parameters(module.Parameters, section), **options)
+    # A variant's code is the user's. Check that it makes what its name says.
     if (feature.name, feature.kind) != (entry.name, entry.kind):
         raise ParameterError(
             f"{name}: its code makes the feature {feature.name!r} of kind {feature.kind!r}, "
@@ -167,6 +171,7 @@ def require_datasets(project: Project, dataset: str, names: Iterable[str], *, re
                     f"{_VARIANTS}"
                 )
             continue
+
         chosen, section = find_datasets(project, name), FEATURES[name].datasets_section
         if chosen is not None and dataset not in chosen:
             raise ParameterError(
@@ -202,6 +207,7 @@ def restore_feature(name: str, recorded: Mapping[str, Any]) -> Feature:
         ParameterError: No feature has this name, or the mapping does not fit it.
     """
     module = load_module(name, recorded)
+    # Sound features record `Settings`, where nothing is left open; the others `Parameters`.
     recorded_class = getattr(module, "Settings", module.Parameters)
 
     return module.make_feature(build(recorded_class, recorded, name))

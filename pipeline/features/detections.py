@@ -135,6 +135,7 @@ def unpack_detections(
         )
         for rows in (array[array[:, 0] == number] for number in (0, 1))
     )
+    # None: there was no second frame. Empty detections: nothing was found in it.
     return first, second if num_frames > 1 else None
 
 
@@ -146,6 +147,7 @@ def find_weights_path(parameters: Parameters, *, weights_dir: Path) -> Path:
         weights_dir: The folder of fetched weights.
     """
     if parameters.weights == "coco":
+        # torchvision puts the beginning of a file's SHA-256 into its name: two versions, two files.
         return weights_dir / COCO_WEIGHTS_URLS[parameters.name].rsplit("/", 1)[1]
     return Path(parameters.weights).expanduser().absolute()
 
@@ -188,6 +190,7 @@ def make_feature(
             "attribute_num_frames": "1 where the clip ends before the second frame",
         },
         needs=_find_needs,
+        # Without `detect` the feature can be described, as its readers need, but not computed.
         compute=None if detect is None else functools.partial(_compute, detect),
     )
 

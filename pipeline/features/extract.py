@@ -51,6 +51,8 @@ class _Pass:
         self._reader = reader
         self._features = features
         self._moments = moments
+        # A dict for each feature, where it keeps what overlapping moments share, such as a pair's
+        # flow.
         self._memos: list[dict] = [{} for _ in features]
 
         self._needs: list[list[Needs]] = [
@@ -93,6 +95,7 @@ class _Pass:
         first = [float("inf")] * (len(order) + 1)
         for position in reversed(range(len(order))):
             times = [time for need in self._needs[order[position]] for time in need.frame_times]
+            # A moment without frames has no times, and takes the value of the one after it.
             first[position] = min([first[position + 1], *times])
         return first
 
@@ -103,6 +106,7 @@ class _Pass:
             except MediaError as error:
                 # Later frames may be readable: a keyframe can follow the damage.
                 self._errors[self._times[self._num_read]] = error
+                # An iterator ends with its error. A new one begins behind the frame that failed.
                 self._frames = self._reader.iter_frames(self._times[self._num_read + 1 :])
             self._num_read += 1
 
@@ -150,6 +154,7 @@ class _Pass:
     def _decode(self, need: Needs, memo: dict, sounds: _Sounds) -> Decoded:
         frames = []
         if need.frame_times:
+            # Frames come in order of time: whoever reads up to the last has read them all.
             self._read_until(max(need.frame_times))
             # A frame that failed is an error for each moment that needs it, not only for the first.
             for time in need.frame_times:

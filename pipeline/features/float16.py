@@ -19,12 +19,15 @@ def to_float16(array: np.ndarray) -> np.ndarray:
     Returns:
         float16, the same shape.
     """
+    # For few values the calls cost more than they save.
     if array.size < _MIN_SIZE:
         return array.astype(np.float16)
     # Rounding does not depend on the order in memory, so a transposed array need not be copied.
     if array.flags.f_contiguous and not array.flags.c_contiguous:
         return to_float16(array.T).T
 
+    # OpenCV reads a third axis as channels, whose number it limits. Two axes avoid that.
     rows = np.ascontiguousarray(array, np.float32).reshape(array.shape[0], -1)
+    # OpenCV's `convertTo` does not exist in Python. A product with 1 in another type is the same.
     rounded = cv2.multiply(rows, 1.0, dtype=cv2.CV_16F)  # type: ignore[call-overload]
     return rounded.reshape(array.shape)

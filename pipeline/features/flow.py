@@ -187,6 +187,7 @@ def find_pair_times(
     if num_pairs == 1:
         return (time_seconds, time_seconds + step)
 
+    # The tolerance is for rounding: 0.3 / 0.1 is 2.9999999999999996, and `int` would lose a pair.
     num_pairs = max(1, min(num_pairs, int(duration_seconds / step + _PAIR_TOLERANCE)))
     # How many whole pairs fit before the sample, and after it.
     num_room = int(max(time_seconds, 0) / step + _PAIR_TOLERANCE)
@@ -245,6 +246,7 @@ def _find_needs(parameters: Parameters, moment: Moment, info: MediaInfo) -> Need
             time_seconds = max(end_seconds - frame_seconds / 2, 0.0)
 
     times = find_pair_times(time_seconds, parameters=parameters, duration_seconds=end_seconds)
+    # After the last frame of a clip there is none. The pair before is then used.
     if times[-1] > end_seconds - _END_SECONDS:
         # The spare frame comes last although it is the earliest: _choose_frames finds it by that.
         times = (*times, times[0] - 1 / parameters.fps)
@@ -259,6 +261,7 @@ def _compute(
         _compute_stored(parameters, compute_pair, previous, following, decoded.memo)
         for previous, following in itertools.pairwise(frames)
     ]
+    # Most contexts are one pair, which needs no copy.
     flows = np.stack(pairs) if len(pairs) > 1 else pairs[0][None]
 
     # All stacks have one shape: in a clip that is too short the last pair is repeated.
@@ -339,6 +342,7 @@ def _compute_stored(
 
 def _find_stored_size(parameters: Parameters, frame: VideoFrame) -> tuple[int, int]:
     native_short_side = min(frame.height, frame.width)
+    # Flow is never enlarged: a small video keeps its native size.
     return fit_short_side(
         frame.height,
         frame.width,
@@ -362,6 +366,7 @@ def _compute_native(
     if previous.time_seconds == following.time_seconds:
         return np.zeros((*sizes[0], 2), np.float32)
 
+    # A network reads colours, Farneback grey levels.
     if compute_pair is not None:
         return compute_pair(previous.rgb, following.rgb)
     if not parameters.computed_short_side:

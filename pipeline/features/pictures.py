@@ -53,6 +53,7 @@ def fit(picture: np.ndarray, *, max_width: int, max_height: int) -> np.ndarray:
     """
     height, width = picture.shape[:2]
     factor = min(max_width / width, max_height / height)
+    # A very long picture would otherwise get a side of no pixels.
     return resize_shown(
         picture, width=max(1, round(width * factor)), height=max(1, round(height * factor))
     )
@@ -111,6 +112,7 @@ def colour_flow(flow: np.ndarray, *, full_scale: float | None = None) -> tuple[n
     if flow.ndim != 3 or flow.shape[0] != 2:
         raise DataError(f"flow has shape {flow.shape}, expected (2, height, width)")
 
+    # One NaN would make the percentile below NaN, and with it every colour.
     flow = np.where(np.isfinite(flow), flow, 0).astype(np.float32)
     length = cv2.magnitude(flow[0], flow[1])
     # A percentile: one wild vector must not leave all others white.
@@ -159,6 +161,7 @@ def colour_spectrogram(spectrogram: np.ndarray) -> np.ndarray:
             f"spectrogram has shape {spectrogram.shape}, expected (num_bins, num_frames)"
         )
 
+    # One NaN would make both percentiles NaN.
     values = np.nan_to_num(spectrogram.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = np.percentile(values, [2, 99.8])
     scaled = (
@@ -322,6 +325,7 @@ def _draw_panel(
     sheet = _write(sheet, panel.title, (left, top + 14), size=_TITLE_SIZE, colour=_INK, weight=600)
     top += _LINE_HEIGHT
 
+    # A view of the sheet, taken after the title: `_write` may return a new array.
     field = sheet[top : top + panel_height, left : left + panel_width]
 
     if panel.picture is None:
@@ -376,6 +380,7 @@ def wrap_text(text: str, *, size: int, max_width: int) -> list[str]:
             lines.append(word[:cut])
             word = word[cut:]
         line = word
+    # An empty text still has one line.
     return [*lines, line] if line or not lines else lines
 
 

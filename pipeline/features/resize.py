@@ -30,6 +30,7 @@ def fit_short_side(
     Raises:
         MediaError: ``corrupt`` when the picture is a strip, which would become too long to hold.
     """
+    # Stored pixels need not be square: 720 x 576 may be shown as 16:9.
     shown_width = width * pixel_aspect
     if not 1 <= _LONGEST_ASPECT * shown_width / height <= _LONGEST_ASPECT**2:
         raise MediaError(
@@ -37,6 +38,7 @@ def fit_short_side(
             f"its picture is {float(shown_width):g} pixels wide and {height} high; expected one "
             f"side at most {_LONGEST_ASPECT} times the other",
         )
+    # Fractions are exact: no size depends on how a float was rounded.
     if height <= shown_width:
         return short_side, max(1, round(Fraction(short_side) * shown_width / height))
     return max(1, round(Fraction(short_side) * height / shown_width)), short_side

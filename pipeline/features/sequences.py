@@ -24,6 +24,7 @@ class Parameters:
     size: int = 224  # of the square to which frames are squashed, in pixels
 
     def __post_init__(self) -> None:
+        # An odd number has a middle frame: the one at the sample's time.
         if not (1 <= self.num_frames <= 1000 and self.num_frames % 2):
             raise ValueError(f"num_frames is {self.num_frames}, expected an odd number 1 to 999")
         if not 0 < self.fps <= 1000:
@@ -70,6 +71,7 @@ def _find_needs(parameters: Parameters, moment: Moment, info: MediaInfo) -> Need
 def _compute(parameters: Parameters, moment: Moment, decoded: Decoded) -> Extracted:
     size, frames = parameters.size, decoded.frames
     pictures: dict[float, np.ndarray] = {}
+    # Frames that are shown several times, as at the clip's ends, are resized once.
     for frame in frames:
         if frame.time_seconds not in pictures:
             pictures[frame.time_seconds] = resize_stored(frame.rgb, height=size, width=size)

@@ -60,6 +60,7 @@ def find_window(
         # HTF drops the fraction of the duration. Below one second nothing would be left.
         centre = int(duration_seconds) / 2
 
+    # First its end is moved inside, then its start, which wins in a clip that is too short.
     start = max(min(centre - length / 2, duration_seconds - length), 0.0)
     return start, start + length
 

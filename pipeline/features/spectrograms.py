@@ -99,6 +99,7 @@ class Parameters:
     def resolve(self) -> Settings:
         """Return the settings in force."""
         settings = self._replace_preset()
+        # A preset's number of columns holds for its own window and hop only.
         if self.num_frames is None and settings.num_frames:
             settings = dataclasses.replace(settings, num_frames=_find_num_frames(settings))
         return settings
@@ -118,6 +119,7 @@ def _find_num_frames(settings: Settings) -> int:
         return 0
     num_samples = round(settings.window_seconds * settings.sample_rate)
     if settings.kind == "psd":
+        # SciPy pads nothing: each segment lies inside the window.
         return max(num_samples - settings.n_fft, 0) // settings.hop_length + 1
     # Columns are centred. One at the very end would show what the one before it shows.
     return -(-num_samples // settings.hop_length)

@@ -69,6 +69,7 @@ class Parameters:
         if self.preset not in PRESETS:
             raise ValueError(f"preset is {self.preset!r}, expected one of {', '.join(PRESETS)}")
 
+        # Check what results: a value that replaces the preset's must fit to the rest of it.
         settings = self.resolve()
         if not 0 < settings.window_seconds < math.inf:
             raise ValueError(
@@ -101,6 +102,7 @@ def encode_waveform(waveform: np.ndarray, *, dtype: str) -> np.ndarray:
     """
     if dtype != "int16":
         return waveform.astype(dtype)
+    # A sample of +1.0 would be 32768, one more than int16 holds.
     return np.clip(np.rint(waveform * _INT16_FULL_SCALE), -32768, 32767).astype(np.int16)
 
 
@@ -122,6 +124,7 @@ def make_feature(parameters: Parameters | Settings) -> Feature:
         attributes={
             "layout": "time",
             "units": "amplitude",
+            # Readers multiply by `scale`, so both types give the same amplitudes.
             "scale": 1 / _INT16_FULL_SCALE if settings.dtype == "int16" else 1.0,
             **ATTRIBUTE_UNITS,
         },
