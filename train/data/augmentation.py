@@ -100,6 +100,7 @@ def _prepare_sequences(
 ) -> torch.Tensor:
     """Turn uint8 (n, t, h, w, 3) into (n, 3, t, s, s) of 0..255; flip them, but do not crop."""
     size = (input_format.image_size, input_format.image_size)
+    # (n, t, 3, h, w). The frames of all samples are then resized as one batch.
     planes = sequences.permute(0, 1, 4, 2, 3)
     frames = resize_frames(planes.flatten(0, 1), size).unflatten(0, planes.shape[:2])
     if crop is not None:
@@ -131,6 +132,7 @@ def encode_flow(
         (n, 2, h, w); (n, 1, h, w) for magnitudes; (n, 4, h, w) for signs.
     """
     if input_format.flow_encoding == "jpeg":
+        # What 8-bit pictures keep: whole numbers, none negative.
         flow = flow.clamp(0, _MAX_LEVEL).round()
     elif input_format.flow_encoding == "magnitude":
         flow = flow.square().sum(1, keepdim=True).sqrt()
@@ -164,6 +166,7 @@ def shrink(
 
     stored = _find_size(group.arrays)
     is_small = stored[0] <= size[0] and stored[1] <= size[1]
+    # Flow that is stored smaller stays small. `_crop_smaller` samples it when it is cropped.
     return group.arrays if is_small and not is_squashed else resize_flow(group.arrays, size)
 
 
@@ -188,6 +191,7 @@ def _find_target_size(
     height, width = group.frame_size or _find_size(group.arrays)
     short_side = input_format.short_side
     scale = short_side / min(height, width)
+    # Rounding must not make a side shorter than the crop.
     return (max(short_side, round(height * scale)), max(short_side, round(width * scale)))
 
 
@@ -207,6 +211,7 @@ def _make_constant(
 
     It is made once: copying it to a GPU waits until the GPU has finished all its work.
     """
+    # Training could not use a constant that was first made in inference mode.
     with torch.inference_mode(False):
         return torch.tensor(values, device=device, dtype=dtype)[:, None, None]
 
@@ -265,6 +270,7 @@ def _crop_pixels(arrays: torch.Tensor, crop: torch.Tensor, size: int) -> torch.T
     rows = steps + top[:, None]
 
     samples = torch.arange(len(arrays), device=arrays.device)[:, None, None]
+    # The three indices are (k, 1, 1), (k, s, 1) and (k, 1, s), so this is (k, s, s, c).
     taken = arrays.permute(0, 2, 3, 1)[samples, rows[:, :, None], columns[:, None, :]]
     return taken.permute(0, 3, 1, 2)
 

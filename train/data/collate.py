@@ -63,6 +63,8 @@ def collate(
 
         is_image = len(values) > 0 and values[0].ndim == _IMAGE_NDIM
         if is_image:
+            # Flow is cropped as its frame is, so samples of a group must agree in the frame's size,
+            # too.
             frames = arrays.get("frames") if feature == "flow" else None
             batch[feature] = _group_by_shape(values, frames)
         else:

@@ -82,6 +82,7 @@ def choose_usable(
     usable = []
     reasons: Counter[str] = Counter()
     for sample_id in sample_ids:
+        # A sample counts once: by the first feature that it lacks.
         absent = next((name for name, reader in readers.items() if sample_id not in reader), None)
         if absent is None:
             usable.append(sample_id)

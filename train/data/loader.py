@@ -65,6 +65,7 @@ class BatchLoader:
                 f"batch_size ({batch_size}) must be a multiple of the number of processes "
                 f"({num_processes})"
             )
+
         self.source = source
         self._shuffle_seed, self._keeps_last = shuffle_seed, keeps_last
         self._rank, self._num_processes = rank, num_processes
@@ -72,6 +73,7 @@ class BatchLoader:
         # A data set that is smaller than a batch makes one batch.
         num_usable = len(source) if keeps_last else len(source) // num_processes * num_processes
         self._batch_size = min(batch_size, num_usable)
+        # A last batch is left out where the parts of the processes would be too small for a loss.
         self._smallest_last = max(_SMALLEST_BATCH, smallest_part * num_processes)
 
         # State: the epoch, how many of its batches were used, and with which batch to begin.
@@ -108,6 +110,7 @@ class BatchLoader:
         batches = []
         for number in range(self._first, len(self)):
             whole = order[number * self._batch_size : (number + 1) * self._batch_size]
+            # The last batch may not divide evenly. Its parts differ by one sample at most.
             batches.append((self.epoch, np.array_split(whole, self._num_processes)[self._rank]))
         return batches
 
@@ -142,6 +145,7 @@ class BatchLoader:
         """
         if not _SHARED_MEMORY.is_dir() or self._batch_size == 0:
             return True
+        # Besides the batches that wait, each process is making one.
         num_waiting = num_workers * (_PREFETCHED_BATCHES + 1)
         batch_size = self._batch_size // self._num_processes
         needed = num_waiting * self.source.estimate_batch_bytes(batch_size)
@@ -158,6 +162,7 @@ class BatchLoader:
         return False
 
     def _start_workers(self, num_workers: int) -> DataLoader:
+        # The sampler gives whole batches, so torch joins none (`batch_size=None`).
         return DataLoader(
             self.source,
             batch_size=None,

@@ -36,6 +36,7 @@ class NeighbourDraws:
         """
         key = mix_bits(np.uint64(self.seed) ^ mix_bits(np.uint64(epoch + 1)))
         bits = mix_bits(mix_bits(id_hashes ^ key)[:, None] + _STREAMS)
+        # Of 64 bits the remainder is uniform enough.
         chosen = (bits % np.uint64(self.frames.shape[1])).astype(np.int64)
         frames, sounds = self.frames[positions, chosen[:, 0]], self.sounds[positions, chosen[:, 1]]
         return frames.astype(np.int64), sounds.astype(np.int64)

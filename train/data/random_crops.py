@@ -34,6 +34,7 @@ class RandomCrops:
         """
         streams = np.arange(_NUM_STREAMS, dtype=np.uint64)
         key = mix_bits(np.uint64(self.seed) ^ mix_bits(np.uint64(epoch + 1)))
+        # (n, 3): independent bits for y, x and flip of each sample.
         bits = mix_bits(mix_bits(id_hashes ^ key)[:, None] + streams)
 
         drawn = (bits >> np.uint64(64 - _NUM_BITS)).astype(np.float32) / np.float32(1 << _NUM_BITS)
@@ -50,6 +51,7 @@ def hash_ids(sample_ids: Sequence[str]) -> np.ndarray:
 
 def _hash_text(text: str) -> int:
     """Return the 64-bit FNV-1a hash of a text."""
+    # Python's own hash of a text differs from process to process.
     value = 0xCBF29CE484222325
     for byte in text.encode():
         value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
@@ -58,6 +60,7 @@ def _hash_text(text: str) -> int:
 
 def mix_bits(value: np.ndarray | np.uint64) -> np.ndarray:
     """Let every input bit reach every output bit (the output function of SplitMix64)."""
+    # Overflow is wanted: it is arithmetic modulo 2^64.
     with np.errstate(over="ignore"):
         mixed: np.ndarray = np.asarray(value, np.uint64)
         mixed = mixed + np.uint64(0x9E3779B97F4A7C15)

@@ -80,10 +80,13 @@ class SampleSource(Dataset):
             hashes = self._id_hashes[positions]
             batch["crop"] = torch.from_numpy(self._crops.draw(hashes, epoch=epoch))
             if self._has_second_view:
+                # Other hashes, so that the second view is another crop.
                 drawn = self._crops.draw(mix_bits(hashes), epoch=epoch)
                 batch["second_crop"] = torch.from_numpy(drawn)
+
         for name, values in self._values.items():
             batch[name] = torch.from_numpy(values[positions])
+        # A neighbour is a sample with a crop of its own, inside the batch.
         if self._neighbours is not None:
             batch["neighbours"] = self._read_neighbours(self._neighbours, positions, epoch)
         return batch
@@ -124,6 +127,7 @@ class SampleSource(Dataset):
         """Estimate the size of a batch that is read from the shards, from the first samples."""
         positions = np.arange(min(len(self), _NUM_SIZED))
         sizes = [_count_bytes(value) for value in self._read_shards(positions).values()]
+        # The neighbours' arrays come beside the samples': as much again.
         factor = 1 if self._neighbours is None else 2
         return int(factor * sum(sizes) * num_samples / max(len(positions), 1))
 
@@ -136,6 +140,7 @@ class SampleSource(Dataset):
             device: where they are kept.
             progress: counts the samples.
         """
+        # In parts, so that few samples at a time have their full size.
         parts = []
         for first in range(0, len(self), _ROWS_PER_READ):
             positions = np.arange(first, min(first + _ROWS_PER_READ, len(self)))
@@ -167,6 +172,7 @@ class SampleSource(Dataset):
             for name, reader in self.readers.items()
             if names is None or name in names
         }
+        # Flow is in pixels of the native frame, whose height the shards keep.
         heights = None
         if "flow" in arrays:
             reader = self.readers["flow"]

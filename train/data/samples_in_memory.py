@@ -56,6 +56,7 @@ class SamplesInMemory:
         for name, images in self._images.items():
             if names is not None and name not in names:
                 continue
+            # A stack has one shape, so what was chosen from one becomes a group of the batch.
             stack_of = images.stack_of[positions]
             groups = []
             for number in np.unique(stack_of):
@@ -87,6 +88,7 @@ def _stack_images(parts: Sequence[Sequence[ShapeGroup]], device: torch.device) -
             stack.append(group.arrays)
 
             places = group.places.numpy()
+            # Dicts keep their order: the place of the key is the number of its stack.
             part_stacks[places] = list(stacks).index(key)
             part_rows[places] = first_row + np.arange(len(places))
 

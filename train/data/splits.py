@@ -69,6 +69,7 @@ def hold_out(
     Returns:
         The ids for training and those for validation, both in their order in ``sample_ids``.
     """
+    # At most a tenth, so that a small set keeps enough to train on.
     num_wanted = min(num_samples, len(sample_ids) // 10)
     ids_of_video: dict[str, list[str]] = {}
     for sample_id in sample_ids:
@@ -99,6 +100,7 @@ def require_disjoint(
     Raises:
         DataError: two sets share a video, or a sample has no video id.
     """
+    # Selecting on the test set puts the same samples into both; `run.json` says so.
     names = [name for name in sets if not (name == "val" and selection == "test")]
     videos = {name: {_find_video(item, video_of) for item in sets[name]} for name in names}
 

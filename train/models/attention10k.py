@@ -103,7 +103,10 @@ class Model(Localizer):
         """Return what the sound attends to, ``visual``, and the sound, ``audio``: (n, 1000)."""
         sound = self.read_sound(inputs)
         features = full_precision(self.vision_embedding_model(inputs["frames"]))
+
+        # The published softmax has no temperature: of 400 places, one gets about e / 400 at most.
         attention = self._match(features, sound).relu().flatten(1).softmax(1)
+        # Only the matching normalizes features. What is summed here, (n, 512), keeps its lengths.
         attended = torch.einsum("ncp,np->nc", features.flatten(2), attention).relu()
         visual = full_precision(self.vision_fc2(self.vision_fc1(attended).relu()))
         return {"visual": visual, "audio": sound}
@@ -113,6 +116,7 @@ class Model(Localizer):
         """Return the mean over time of SoundNet's objects, (n, 1000)."""
         assert self._teacher, "attach_classifier comes before embed"
         (soundnet,) = self._teacher
+        # SoundNet gives one step of output for 9.5 s and 4 for 20 s. Shorter sounds are repeated.
         waveforms = fit_length(
             inputs["waveforms"], round(self.settings.sound_seconds * SAMPLE_RATE)
         )
@@ -132,6 +136,8 @@ class Model(Localizer):
         The authors' code compares with the sounds as they are, not with their positive parts.
         """
         own, other = self.measure(embeddings["visual"], embeddings["audio"])
+        # The authors average (q - (0, 1))^2 over both entries of the softmax: with two, that is
+        # q_own^2.
         return torch.stack([own, other], 1).softmax(1)[:, 0].square().mean()
 
     @staticmethod
@@ -139,6 +145,7 @@ class Model(Localizer):
         visual: torch.Tensor, audio: torch.Tensor, others: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the distances (n,) to the own sounds and to others; None: the next ones."""
+        # In a shuffled batch the next sound is a random one. The authors draw from the whole set.
         others = audio.roll(-1, 0) if others is None else others
         return F.pairwise_distance(visual, audio), F.pairwise_distance(visual, others)
 

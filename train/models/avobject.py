@@ -94,6 +94,7 @@ class Model(LwtNet, Localizer):
     def read_sound(self, inputs: dict[str, torch.Tensor], *, num_frames: int) -> torch.Tensor:
         """Return log mel spectrograms (n, bands, 4 num_frames) of the time of the frames."""
         num_samples = num_frames * SAMPLE_RATE // FPS
+        # The authors' sound has int16 units. They drop the last column: 4 are left for each frame.
         mel = self.mel(fit_length(inputs["waveforms"], num_samples) * _FULL_SCALE)
         return (mel[..., :-1] + _LOG_OFFSET).log()
 
@@ -101,12 +102,14 @@ class Model(LwtNet, Localizer):
         """Return the cross entropy of the true sound among the others."""
         p = self.settings
         visual, sound = embeddings["visual"], embeddings["sound"]
+
         terms = []
         if p.contrast_with != "shifts":
             scores = score_clips(visual, sound)
             terms.append(F.cross_entropy(scores, torch.arange(len(scores), device=scores.device)))
         if p.contrast_with != "clips":
             scores = score_shifts(visual, sound, max_shift=p.max_shift)
+            # The middle one of the shifts is no shift.
             target = torch.full((len(scores),), p.max_shift, device=scores.device)
             terms.append(F.cross_entropy(scores, target))
         return torch.stack(terms).sum()
@@ -140,6 +143,8 @@ def score_shifts(visual: torch.Tensor, sound: torch.Tensor, *, max_shift: int) -
             f"sequences: have {found} frames, but a max_shift of {max_shift} needs {needed}; set "
             "sequence.num_frames"
         )
+
     middle = visual[:, :, max_shift : max_shift + num_steps]
     moved = sound.unfold(2, num_steps, 1)  # (n, c, shifts, steps)
+    # From (n, shifts, steps, h, w): the best place at each step, and the mean over steps.
     return torch.einsum("ncthw,ncst->nsthw", middle, moved).amax((3, 4)).mean(2)

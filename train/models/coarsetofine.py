@@ -126,6 +126,7 @@ class Model(Localizer):
 
         size = self.vision.num_features
         self.avc = nn.Sequential(nn.Linear(2 * size, 128), nn.ReLU(), nn.Linear(128, 2))
+        # Without a bias, the same layer names the mean of all places and, as a map, each of them.
         self.class_a = nn.Conv2d(size, _NUM_CATEGORIES, kernel_size=1, bias=False)
         self.class_v = nn.Conv2d(size, _NUM_CATEGORIES, kernel_size=1, bias=False)
         if p.stage == 2:
@@ -162,6 +163,7 @@ class Model(Localizer):
         p = self.settings
         sound = self.audio(self.read_sound(inputs, is_normalized=p.peak_normalization == "always"))
         picture = self.vision(inputs["frames"])
+
         labels = inputs.get("labels")
         if labels is None:
             labels = self._name_frames(inputs["frames"])
@@ -186,6 +188,8 @@ class Model(Localizer):
         waveforms = fit_length(
             inputs["waveforms"], round(self.settings.sound_seconds * SAMPLE_RATE)
         )
+        # The authors' test does this, their training does not. It shifts a whole log mel by one
+        # number.
         if is_normalized:
             peaks = waveforms.abs().amax(1, keepdim=True)
             waveforms = waveforms / peaks.clamp_min(_SMALLEST_PEAK)
@@ -198,10 +202,12 @@ class Model(Localizer):
         (labeller,) = self._labeller
         features = labeller.to(frames)(frames).mean((2, 3))
         probabilities = full_precision(labeller.fc(features)).softmax(1)
+        # The authors' README allows the same labels for both sides.
         return label_pictures(probabilities).repeat(1, 2)
 
     def _find_parts(self, features: torch.Tensor, head: nn.Conv2d, projection: str) -> torch.Tensor:
         """Return the part of each category, (n, 7, 128), of unit norm."""
+        # As published, the activations weigh the places, but the head learns nothing from that.
         with torch.no_grad():
             activations = full_precision(head(features)).relu()
         parts = self.get_submodule(projection)(pool_parts(features, activations))
@@ -235,6 +241,7 @@ class Model(Localizer):
 
     def compare_pairs(self, audio: torch.Tensor, visual: torch.Tensor) -> torch.Tensor:
         """Return logits (n, m, 2) of whether sound i belongs to picture j; 1: it does."""
+        # The authors' order, which their weights know: sound first.
         pairs = [
             audio[:, None].expand(-1, len(visual), -1),
             visual[None].expand(len(audio), -1, -1),
@@ -247,6 +254,7 @@ class Model(Localizer):
         is_own = torch.eye(len(audio), dtype=torch.bool, device=audio.device)
         entropies = F.cross_entropy(logits.flatten(0, 1), is_own.flatten().long(), reduction="none")
         entropies = entropies.view_as(is_own)
+        # Of n x n pairs only n are own ones, so each kind counts half.
         return (entropies[is_own].mean() + entropies[~is_own].mean()) / 2
 
     def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -259,6 +267,7 @@ class Model(Localizer):
             self.audio(self.read_sound(inputs, is_normalized=p.peak_normalization != "never"))
         )
         picture = full_precision(self.vision(inputs["frames"]))
+
         probabilities = self.name_sounds(sound)
         if p.stage == 2:
             maps = self.localize_categories(sound, picture)
@@ -279,6 +288,7 @@ class Model(Localizer):
 
     def localize_categories(self, sound: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
         """Return where each category's part of the sound is, (n, 7, h, w), from features."""
+        # (n, 7, 128) of the sound against (n, 128, places) of the picture.
         parts = self._find_parts(sound, self.class_a, "project_a")
         places = F.normalize(full_precision(self.project_v(picture.flatten(2))), dim=1)
         return (parts @ places).relu().unflatten(2, picture.shape[2:])

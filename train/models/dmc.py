@@ -89,6 +89,8 @@ class Model(Localizer):
         num_features = self.visual_net.num_features
         self.fc_v_1 = nn.Linear(num_features, num_features)
         self.fc_a_1 = nn.Linear(num_features, num_features)
+
+        # Nothing reads these three. They are here because the authors' files have them.
         self.fc_v_2, self.fc_a_2, self.fc_av = (
             nn.Linear(128, 128),
             nn.Linear(128, 128),
@@ -115,9 +117,11 @@ class Model(Localizer):
     def loss(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return the contrastive loss of each sound with its own and with the next picture."""
         p = self.settings
+        # Centres (n, clusters, c).
         pictures, _ = cluster_places(embeddings["visual"].flatten(2), p.num_picture_clusters)
         sounds, _ = cluster_places(embeddings["sound"].flatten(2), p.num_sound_clusters)
 
+        # For each cluster of the sound, the nearest one of its own picture and of the next one.
         distances = [
             measure_distances(centres, sounds).amin(1).square().sum(1)
             for centres in (pictures, pictures.roll(-1, 0))
@@ -135,6 +139,7 @@ class Model(Localizer):
         pictures, values = cluster_places(visual.flatten(2), p.num_picture_clusters)
         sounds, _ = cluster_places(embeddings["sound"].flatten(2), p.num_sound_clusters)
 
+        # The assignments are nearly 0 or 1, and a threshold at the median needs values to rank.
         if p.map_values == "difference":
             values = _compare_with_others(-measure_distances(pictures, visual.flatten(2).mT))
         nearest = measure_distances(pictures, sounds).argmin(1)

@@ -69,6 +69,7 @@ class Model(Localizer):
         self.imgnet = make_encoder(
             p.backbone, in_channels=3, width=p.width, map_stride=p.map_stride
         )
+        # Sound becomes one vector, so a finer map of it would only cost time.
         self.audnet = make_encoder(p.backbone, in_channels=1, width=p.audio_width or p.width)
 
         self.img_proj = nn.Conv2d(self.imgnet.num_features, p.embedding_size, kernel_size=1)

@@ -62,6 +62,7 @@ class Model(rcgrad.Model):
     def localize(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return the product of the Grad-CAM maps of frame and flow, at the size of the frames."""
         height, width = inputs["frames"].shape[-2:]
+
         size = (height, width)
         audio = self.audio_encoder(inputs["waveforms"])
         visual_map = grad_cam(self.image_encoder(inputs["frames"]), audio, size=size)

@@ -58,6 +58,7 @@ class Model(ezvsl.Model):
         if self.training and self.settings.mask_width:
             spectrograms = self._mask(spectrograms)
 
+        # As published: single values are dropped, not whole channels.
         features = F.dropout(
             self.imgnet(inputs["frames"]), self.settings.dropout, training=self.training
         )
@@ -77,6 +78,7 @@ class Model(ezvsl.Model):
             tau=p.tau,
             foreground_threshold=p.foreground_threshold,
         )
+        # As published, the first epochs train the contrast alone.
         if self._is_contrast_alone:
             return terms[0]
         return terms[0] + p.affinity_weight * terms[1:].sum()
@@ -93,6 +95,7 @@ class Model(ezvsl.Model):
         columns = _draw_band(num_samples, num_columns, start_below=num_rows, width=p.mask_width)
 
         masked = (rows[:, None, :, None] | columns[:, None, None, :]).to(spectrograms.device)
+        # Inputs are standardized, so the logarithm 0 is another number here.
         level = (0.0 - p.spectrogram_mean) / p.spectrogram_std
         return spectrograms.masked_fill(masked, level)
 

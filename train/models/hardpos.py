@@ -58,6 +58,7 @@ class Model(lvs.Model):
         They are ``near_visual`` (n, c, h, w) and ``near_audio`` (n, c).
         """
         embeddings = super().embed(inputs)
+        # At validation there are no neighbours: the clip then takes their place.
         if "neighbour_frames" not in inputs:
             return embeddings
         near = super().embed({name: inputs[f"neighbour_{name}"] for name in self.reads})

@@ -78,6 +78,7 @@ class FlowAttention(nn.Module):
         query = self.query_conv(visual).flatten(2)
         key = self.key_conv(keys).flatten(2)
         value = self.value_conv(visual).flatten(2)
+        # (n, places, places): each place of the frame looks at all places of the flow.
         weights = (torch.einsum("ncq,nck->nqk", query, key) / self.num_dimensions**0.5).softmax(-1)
         return torch.einsum("nck,nqk->ncq", value, weights).view_as(visual)
 
@@ -93,6 +94,7 @@ def pool_flow(flow: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     largest = F.adaptive_max_pool2d(flow, tuple(size))
     if flow.shape[1] == 2:
         return largest
+    # `signs` gives the positive parts of x and y, then the sizes of their negative parts.
     positive, negative = largest.chunk(2, dim=1)
     return torch.where(positive >= negative, positive, -negative)
 

@@ -102,6 +102,7 @@ class Model(Localizer):
         return F.normalize(full_precision(self.imgnet(frames)), dim=1)
 
     def _embed_moved(self, frames: torch.Tensor) -> dict[str, torch.Tensor]:
+        # Drawn for the whole batch, so that several processes turn frames as one would.
         transform = draw_transform(self._angle_draws(len(frames), 1)[:, 0].to(frames))
         moved = move(frames, transform, size=self.settings.image_size)
         return {
@@ -131,6 +132,7 @@ class Model(Localizer):
             return contrast
 
         moved = embeddings["moved"]
+        # As published, the frames and the moved frames count half each.
         contrast = (contrast + trimap_loss(moved, audio, **self._loss_options())) / 2
         # A smaller map tells that the frames were shrunk.
         transform = Transform(
@@ -138,6 +140,7 @@ class Model(Localizer):
             embeddings["is_mirrored"],
             scale=1.0 if moved.shape[-1] == visual.shape[-1] else 0.5,
         )
+        # As in the authors' code, gradients flow through both maps.
         maps = own_similarity(visual, audio)[:, None]
         expected = move(maps, transform, size=self.settings.image_size)
         distance = F.mse_loss(own_similarity(moved, audio)[:, None], expected)

@@ -100,6 +100,7 @@ class Model(Localizer):
 
     def make_encoders(self, p: Parameters) -> None:
         """Add the encoders of frames and, in variants, of flow."""
+        # The published layout also holds a first convolution and a head that nothing reads.
         self.image_encoder = make_encoder(
             p.backbone,
             in_channels=3,

@@ -55,6 +55,7 @@ def make_model(parameters: TrainingParameters, *, seed: int | None = None) -> Lo
         The network on the CPU, in training mode.
     """
     # The random state of the caller stays as it was.
+    # Weights are drawn on the CPU, so there is no state of a GPU to keep.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(parameters.seed if seed is None else seed)
         return load_method(parameters.method).Model(parameters)
@@ -74,6 +75,7 @@ def parameters_of_training(parameters: TrainingParameters) -> TrainingParameters
     trained_as = load_method(parameters.method).Model.trained_as
     if trained_as is None:
         return parameters
+    # With RCGrad's name and the same values, an equal run of RCGrad is found by its key.
     values = {**as_mapping(parameters), "method": trained_as}
     return build_parameters(values, f"{parameters.method} as {trained_as}")
 

@@ -77,6 +77,7 @@ class Model(Localizer):
 
     def take_first_weights(self) -> None:
         """Begin with equal copies."""
+        # The copies were made before the networks got their first weights.
         for name in _NETWORKS:
             self.get_submodule(_MOMENTUM + name).load_state_dict(
                 self.get_submodule(name).state_dict()
@@ -92,6 +93,7 @@ class Model(Localizer):
         if self.training:
             self._follow()
         embeddings = self._embed_by(inputs, prefix="")
+        # As published, gradients flow into one side of each term only.
         with torch.no_grad():
             targets = self._embed_by(inputs, prefix=_MOMENTUM)
         return embeddings | {_MOMENTUM + name: values for name, values in targets.items()}
@@ -118,6 +120,7 @@ class Model(Localizer):
         def network(name: str) -> nn.Module:
             return self.get_submodule(prefix + name)
 
+        # As published, single values are dropped and not channels, also for the copies.
         visual = F.dropout(
             network("imgnet")(inputs["frames"]), self.settings.dropout, training=self.training
         )

@@ -48,6 +48,7 @@ class Parameters(lvs.Parameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # 512 samples at 16 kHz: one transform.
         if not self.sound_seconds * SAMPLE_RATE >= _MEL.n_fft:
             raise ValueError(f"sound_seconds ({self.sound_seconds}) must be >= 0.032")
         if not 0 <= self.mask_probability <= 1:
@@ -72,6 +73,7 @@ class Model(lvs.Model):
         num_features = self.imgnet.num_features
         self.vision_fc1 = nn.Conv2d(2 * num_features, num_features, kernel_size=1)
         self.conv3, self.norm3 = nn.Conv2d(1, 1, kernel_size=1), nn.BatchNorm2d(1)
+        # Nothing ever gives them a gradient.
         for unused in (self.vision_fc1, self.conv3, self.norm3):
             unused.requires_grad_(False)
 
@@ -80,6 +82,7 @@ class Model(lvs.Model):
         num_samples = round(self.settings.sound_seconds * SAMPLE_RATE)
         mel = self.mel(fit_length(inputs["waveforms"], num_samples))
         if self.training and self.settings.mask_probability:
+            # As published, before the decibels: no power becomes -100 dB.
             mel = self._mask(mel)
         return decibels(mel)[:, None]
 

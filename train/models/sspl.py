@@ -84,6 +84,7 @@ class Parameters(TrainingParameters):
             raise ValueError(f"audio_width ({self.audio_width}) must be 0 or width ({self.width})")
         if not self.sound_seconds >= MIN_SECONDS:
             raise ValueError(f"sound_seconds ({self.sound_seconds}) must be >= {MIN_SECONDS}")
+        # Levels have 14, 7 and 3 places a side. The way back is 2 * 3 + 1 = 7, which must be odd.
         if self.has_predictive_coding and self.image_size % 64 != 32:
             raise ValueError(
                 f"image_size ({self.image_size}) must be an odd multiple of 32, such as 224, for "
@@ -132,8 +133,10 @@ class Model(Localizer):
         self.ssl_head = SimSiamHead(self.frame.num_features)
 
         self.frame.requires_grad_(not p.freeze_vision)
+        # VGGish is frozen. Of the sound, `fc` alone learns.
         for part in (self.sound.features, self.sound.embeddings):
             part.requires_grad_(not p.freeze_sound)
+
         if p.teacher_weights != "random":
             self.needed_classifier = NeededClassifier(
                 "vggish",
@@ -154,6 +157,7 @@ class Model(Localizer):
                 f"width ({self.settings.width}) must be {FULL_WIDTH} with the weights of VGGish; "
                 "set teacher_weights to random and freeze_sound to false"
             )
+        # The state of VGGish has no `fc`, so those weights stay.
         self.sound.load_state_dict(self.sound.state_dict() | classifier.state_dict())
 
     def learning_rate_factor(self, name: str) -> float:
@@ -174,8 +178,10 @@ class Model(Localizer):
         second = first
         if "second_frames" in inputs:
             second = self._view(inputs["second_frames"], sound, vectors)
+
         embeddings = {"audio": sound}
         for name, (projection, prediction) in (("first", first), ("second", second)):
+            # SimSiam lets no gradient into projections: with it, all of them would become alike.
             embeddings[f"{name}_projection"] = full_precision(projection).detach()
             embeddings[f"{name}_prediction"] = full_precision(prediction)
         return embeddings
@@ -191,6 +197,7 @@ class Model(Localizer):
 
     def embed_sound(self, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the means over patches: what attends (n, c), and VGGish's vectors (n, a)."""
+        # All patches in one pass, (n patches, a). The means below are over the patches of a sample.
         vectors = self.sound(patches.flatten(0, 1))
         sound, vectors = (
             full_precision(values).unflatten(0, patches.shape[:2]).mean(1)
@@ -210,11 +217,14 @@ class Model(Localizer):
         """
         features = self.frame(frames)
         if self.settings.has_predictive_coding:
+            # As published, the vectors that predict have unit norm.
             features = self.pcm(features, F.normalize(vectors, dim=1))
         features = full_precision(features)
+
         maps = own_similarity(F.normalize(features, dim=1), F.normalize(sound, dim=1))
         low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
         weights = (maps - low) / (high - low + _RANGE_EPSILON)
+        # As published: a sum over places, not a mean, of features that are not normalized.
         return maps, torch.einsum("nchw,nhw->nc", features, weights)
 
     def _view(

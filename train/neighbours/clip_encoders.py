@@ -60,6 +60,7 @@ def open_encoder(name: str, side: Side, *, weights_dir: Path | None) -> ClipEnco
         classifier = load_classifier(
             _IMAGENET_BACKBONE, source=IMAGENET, needs_head=False, weights_dir=weights_dir
         ).eval()
+        # Fetched weights are compared with their hash, so the name says which they are.
         key = f"{IMAGENET} {_IMAGENET_BACKBONE}"
         return ClipEncoder(
             name,
@@ -81,6 +82,7 @@ def open_encoder(name: str, side: Side, *, weights_dir: Path | None) -> ClipEnco
             raise DataError(f"{name}: its network has no vectors of {side}")
         return embeddings[part]
 
+    # A run that is trained again has other bytes, and so other lists.
     key = sha256_of(run_dir / MODEL_NAME)
     return ClipEncoder(name, key, model.reads, model.input_format, model, encode)
 
@@ -116,6 +118,7 @@ def encode_clips(
     vectors = []
     for first in range(0, len(source), _BATCH_SIZE):
         positions = range(first, min(first + _BATCH_SIZE, len(source)))
+        # Epoch 0. It decides crops alone, and here are none.
         batch = move_to(source[(0, positions)], device)
         inputs = prepare_inputs(batch, encoder.input_format, dtype=torch.float32)
         values = full_precision(encoder.encode(inputs))

@@ -83,6 +83,7 @@ def obtain_neighbours(
     key = _compute_key(encoders, parameters.num_neighbours, sample_ids, features_dirs)
     path = folder / f"{key[:_NUM_KEY_DIGITS]}.npz"
     with hold_lock(folder / f"lock-{path.stem}", on_wait=functools.partial(_report_waiting, path)):
+        # Asked under the lock: who had to wait finds the lists that the other process made.
         if not path.is_file():
             found = [
                 _find(
@@ -98,6 +99,7 @@ def obtain_neighbours(
             ]
             with publish(path) as temporary_path, open(temporary_path, "wb") as file:
                 np.savez(file, frames=found[0], sounds=found[1])
+
     with np.load(path, allow_pickle=False) as content:
         return Neighbours(content["frames"], content["sounds"])
 
@@ -126,6 +128,7 @@ def _compute_key(
     sample_ids: list[str],
     features_dirs: Mapping[str, Path],
 ) -> str:
+    # Features that no encoder reads may change without new lists.
     read = {name for encoder in encoders for name in encoder.reads}
     dirs = {name: folder for name, folder in features_dirs.items() if name in read}
     content = [

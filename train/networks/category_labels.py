@@ -26,6 +26,7 @@ def label_pictures(probabilities: torch.Tensor, groups: torch.Tensor | None = No
     smallest = probabilities.topk(_NUM_BEST, dim=1).values[:, -1:]
     best = torch.where(probabilities >= smallest, probabilities, 0)
     labels = best @ groups.to(best)
+    # As published, the best category of a picture gets 1.
     return labels / labels.amax(1, keepdim=True)
 
 
@@ -51,6 +52,7 @@ def read_category_labels(path: str | Path, sample_ids: list[str]) -> np.ndarray:
         raise DataError(f"labels {source}: {error}; expected an .npz with {shape}") from None
 
     for part in parts:
+        # NaN is in no range, so it is refused as well.
         is_in_range = np.issubdtype(part.dtype, np.number) and bool(
             ((part >= 0) & (part <= 1)).all()
         )
@@ -65,4 +67,5 @@ def read_category_labels(path: str | Path, sample_ids: list[str]) -> np.ndarray:
             f"{missing[0]}; expected labels of all samples that train or select"
         )
     rows = [row_of[sample_id] for sample_id in sample_ids]
+    # (n, 14): sounds first, as the model takes them apart.
     return np.concatenate(parts, 1)[rows].astype(np.float32)

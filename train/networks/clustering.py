@@ -20,12 +20,14 @@ def cluster_places(features: torch.Tensor, num_clusters: int) -> tuple[torch.Ten
         Centres (n, k, c), and the assignments (n, k, places) from which they were made. The
         assignments of a place sum to 1.
     """
+    # (n, places, c).
     places = features.transpose(1, 2)
     step = places.shape[1] // num_clusters
     centres = places[:, : step * num_clusters : max(step, 1)]
     assignments = places.new_zeros(0)
 
     for _ in range(_NUM_ITERATIONS):
+        # Over the clusters. Features are not normalized, so most values are nearly 0 or 1.
         assignments = (-_SOFTNESS * measure_distances(centres, places)).softmax(1)
         weights = assignments / assignments.sum(2, keepdim=True)
         centres = weights @ places
@@ -44,4 +46,5 @@ def measure_distances(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor
         - 2 * first @ second.transpose(1, 2)
         + second.square().sum(2)[:, None, :]
     )
+    # Rounding can make squares negative, and the root of 0 has no finite gradient.
     return squares.clamp_min(_SMALLEST_SQUARE).sqrt()

@@ -32,7 +32,9 @@ def draw_transform(angle_draws: torch.Tensor) -> Transform:
     Returns:
         A transform of n frames, with whole angles from -30 to 30 degrees.
     """
+    # As published, whole degrees.
     angles = (angle_draws * (2 * _LARGEST_ANGLE + 1)).floor() - _LARGEST_ANGLE
+    # Both hold for the whole batch, so that its frames keep one size.
     is_small, is_mirrored = (torch.rand(2) < 0.5).tolist()
     return Transform(
         angles,
@@ -69,6 +71,7 @@ def move(images: torch.Tensor, transform: Transform, *, size: int) -> torch.Tens
         (n, c, scale * h, scale * h).
     """
     moved_size = round(images.shape[-1] * transform.scale)
+    # Maps are enlarged to the size of the frame, moved there, and get a size of their own again.
     images = _warp(_resize(images, size), transform)
     images = _resize(images, moved_size)
     is_mirrored = transform.is_mirrored[:, None, None, None] > 0
@@ -87,6 +90,7 @@ def _warp(images: torch.Tensor, transform: Transform) -> torch.Tensor:
     targets = torch.stack([x.flatten(), y.flatten()])
     # The inverse of a rotation times a scale is its transpose over the square of the scale.
     sources = rotation.transpose(1, 2) @ (targets - shift) / transform.scale**2
+    # With `align_corners` the centres of the first and the last pixel are -1 and 1.
     grid = (sources * 2 / (size - 1) - 1).transpose(1, 2).unflatten(1, (size, size))
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
 

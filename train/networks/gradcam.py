@@ -28,6 +28,8 @@ def grad_cam(
     Returns:
         (n, *size), values 0..1.
     """
+    # Through a mean over places, each of them has the gradient vector / num_places. So Grad-CAM is
+    # a product, and nothing is propagated back.
     num_places = features.shape[2] * features.shape[3]
     maps = torch.einsum("nchw,nc->nhw", features.float(), vectors.float() / num_places).relu()
 
@@ -42,10 +44,12 @@ def keep_upper_half(maps: torch.Tensor) -> torch.Tensor:
     Values up to the median become 0. Then each map is scaled to 0..1.
     """
     flat = maps.flatten(1)
+    # Of two middle values the lower one, as `torch.median` has it.
     median = flat.sort(1).values[:, (flat.shape[1] - 1) // 2]
     kept = torch.where(maps > median[:, None, None], maps, torch.zeros_like(maps))
 
     low, high = kept.amin((1, 2), keepdim=True), kept.amax((1, 2), keepdim=True)
+    # A map of one value becomes 0, not NaN.
     return (kept - low) / (high - low).clamp_min(torch.finfo(kept.dtype).tiny)
 
 

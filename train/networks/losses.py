@@ -61,6 +61,7 @@ def trimap_logits(
         (n, 1 + n + 1): the mean similarity of the sounding places; of this frame with every
         clip's sound; of the places that surely do not sound (hard negatives).
     """
+    # (n, n, h, w): frame i with sound j.
     similarities = all_similarities(visual, audio)
     own = own_similarity(visual, audio)
 
@@ -73,6 +74,7 @@ def trimap_logits(
         others = _soft_mean(similarities, (similarities - epsilon_positive) / tau)
     else:
         others = similarities.flatten(2).mean(2)
+    # The own sound is no negative. As in LVS's code, a large negative factor takes it out.
     own_column = torch.eye(len(audio), dtype=torch.bool, device=audio.device)
     others = torch.where(own_column, others * _OWN_COLUMN_FACTOR, others)
 
@@ -193,6 +195,7 @@ def multiple_instance_loss(
         maps = all_similarities(visual, audio).flatten(2)
         similarities = maps.amax(2) if matching == "max" else maps.mean(2)
 
+    # MarginNCE: only the true pair has a margin. A negative one makes its similarity larger.
     if margin:
         similarities = similarities - margin * torch.eye(len(audio)).to(similarities)
     return _symmetric_cross_entropy(similarities / tau, reduction="sum")
@@ -220,6 +223,7 @@ def false_negative_terms(
         (4,): EZ-VSL's loss; mean absolute difference of the affinities by sound and across; by
         sound and by what sounds in the picture; by picture and across.
     """
+    # How well each frame fits each sound at its best place, (n, n).
     across = all_similarities(visual, audio).flatten(2).amax(2)
     contrast = _symmetric_cross_entropy(across / tau, reduction="sum")
 
@@ -228,6 +232,7 @@ def false_negative_terms(
     low, high = own.amin((1, 2), keepdim=True), own.amax((1, 2), keepdim=True)
     is_foreground = (own - low) / (high - low + _RANGE_EPSILON) > foreground_threshold
     foreground = (visual * is_foreground[:, None]).mean((2, 3))
+    # Means of unit vectors are shorter than 1. As in the authors' code they stay so.
     whole = visual.mean((2, 3))
 
     def affinity(similarities: torch.Tensor) -> torch.Tensor:
@@ -235,6 +240,7 @@ def false_negative_terms(
 
     by_sound, by_cross = affinity(audio @ audio.T), affinity(across)
     by_foreground, by_picture = affinity(foreground @ foreground.T), affinity(whole @ whole.T)
+    # As in the authors' code, gradients flow into both sides of each distance.
     distances = (by_sound - by_cross, by_sound - by_foreground, by_picture - by_cross)
     return torch.stack([contrast, *(distance.abs().mean() for distance in distances)])
 
@@ -279,6 +285,7 @@ def _log_joint(
     tau: float,
 ) -> torch.Tensor:
     """Return the logarithm (n, m) of how well frame n matches sound m, summed over places."""
+    # A probability over sounds at each place, times one over the places of each pair.
     correspondence = (all_similarities(visual_1, audio_1) / tau).log_softmax(1).flatten(2)
     localization = (all_similarities(visual_2, audio_2) / tau).flatten(2).log_softmax(2)
     return (correspondence + localization).logsumexp(2)
@@ -311,6 +318,7 @@ def contrast_distances(own: torch.Tensor, other: torch.Tensor, *, margin: float)
         A scalar, the mean over all pairs of both kinds.
     """
     near = F.relu(margin - (other + _DISTANCE_EPSILON).sqrt()).square()
+    # Each sound makes two pairs, so the mean is over 2 n of them.
     return torch.cat([own, near]).mean() / 2
 
 

@@ -55,6 +55,7 @@ class ObjectGuidance:
             (n, s, s), values 0..1.
         """
         size = (frames.shape[-2], frames.shape[-1])
+        # Both get the range 0..1 first: a cosine over tau and activations have no unit in common.
         audio_visual = min_max(upsample_aligned(maps, size))
         objects = min_max(upsample_aligned(self.localize(frames), size))
         return min_max(alpha * audio_visual + (1 - alpha) * objects)

@@ -20,6 +20,7 @@ def pool_parts(features: torch.Tensor, activations: torch.Tensor) -> torch.Tenso
         without a place has the zero vector.
     """
     weights = activations.flatten(2)
+    # As published, the number of places divides once more. The unit norm behind it undoes that.
     sums = torch.einsum("ncp,nkp->nck", features.flatten(2), weights) / weights.shape[2]
     return sums / (weights.sum(2)[:, None] + _EPSILON)
 
@@ -48,7 +49,9 @@ def align_parts(
         Two scalars: the mean squared distance of matching parts, and the mean square of how far
         the others are within the margin.
     """
+    # (n k, c) each. In row i and column i of their pairs are one clip and one category.
     sounds, pictures = sounds.flatten(0, 1), pictures.flatten(0, 1)
+    # Rounding can make the square of nearly equal vectors negative, and its root NaN.
     squares = (2 - 2 * sounds @ pictures.T).clamp_min(_SMALLEST_SQUARE)
     is_used = is_heard.flatten()[:, None] & is_seen.flatten()[None]
     is_own = torch.eye(len(squares), dtype=torch.bool, device=squares.device)

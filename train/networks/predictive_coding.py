@@ -48,6 +48,7 @@ class PredictiveCoding(nn.Module):
     def __init__(self, num_channels: int, num_sound_features: int):
         super().__init__()
         c, a = num_channels, num_sound_features
+        # The attributes have the names of the authors' state dict.
         self.PredProcess = nn.ModuleList([nn.Conv2d(c, a, 1), _DownLayer(c), _DownLayer(c)])
         self.ErrorProcess = nn.ModuleList(
             [
@@ -76,6 +77,7 @@ class PredictiveCoding(nn.Module):
 
         for cycle in range(NUM_CYCLES):
             levels, predictions = self._predict(levels, predictions, cycle)
+            # Each cycle and level has a normalization of its own.
             first = _NUM_LEVELS * cycle
             normalizations = self.BNError_step[first : first + _NUM_LEVELS]
             levels = self._correct(levels, predictions, sound, normalizations)
@@ -106,10 +108,13 @@ class PredictiveCoding(nn.Module):
         normalizations: nn.ModuleList,
     ) -> list[torch.Tensor]:
         """Add to each level what the smaller one did not predict; to the smallest, the sound."""
+        # (n, a, 1, 1): one error for the whole frame, which `ErrorProcess[0]` adds to all its
+        # places.
         guess = F.gelu(self.PredProcess[0](levels[0])).mean((2, 3), keepdim=True)
         error = sound[:, :, None, None] - guess
         corrected: list[torch.Tensor] = []
         for level, normalize in enumerate(normalizations):
+            # A rate below 0 would turn a correction round.
             step = self.a0[level].relu() * self.ErrorProcess[level](error)
             corrected.append(F.gelu(normalize(levels[level] + step)))
             error = corrected[level] - predictions[level]

@@ -14,6 +14,7 @@ class SimSiamHead(nn.Module):
         self.projector = nn.Module()
         self.projector.layer1 = _make_layer(num_features, size)
         self.projector.layer2 = _make_layer(size, size)
+        # As published: no bias before BatchNorm, and a last BatchNorm without weights.
         self.projector.layer3 = nn.Sequential(
             nn.Linear(size, size, bias=False), nn.BatchNorm1d(size, affine=False)
         )

@@ -58,6 +58,7 @@ def group_imagenet_classes() -> torch.Tensor:
     category_of = torch.full((_NUM_CLASSES,), CATEGORIES.index(_REST))
     for name, text in _CLASSES.items():
         for part in text.split():
+            # `281` is one class, `281-285` are five.
             first, _, last = part.partition("-")
             category_of[int(first) : int(last or first) + 1] = CATEGORIES.index(name)
     return torch.nn.functional.one_hot(category_of, len(CATEGORIES)).float()

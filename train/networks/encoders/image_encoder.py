@@ -77,6 +77,7 @@ class ResNetEncoder(ResNet):
         has_head: bool = False,
     ):
         block, num_blocks, options = _RESNETS[backbone]
+        # Set first: torchvision's constructor calls `_make_layer`, which reads it.
         self._width = width
         super().__init__(block, list(num_blocks), **options)
 
@@ -144,6 +145,8 @@ class FeatureEncoder(nn.Module):
         # The number of features is in no attribute; a small input tells it.
         with torch.no_grad():
             example = torch.zeros(1, in_channels, 64, 64)
+            # Not `self(example)`, which in a subclass reads waveforms. Evaluation changes no
+            # statistics.
             self.num_features = FeatureEncoder.forward(self.eval(), example).shape[1]
         self.train()
 
@@ -198,6 +201,7 @@ class VggEncoder(nn.Module):
         ]
         layers = torchvision.models.vgg.make_layers(channels)[:_NUM_VGG_LAYERS]
         self.add_module(trunk, layers)
+        # The last entry is a pooling, and the one before it the last convolution.
         self.num_features = int(channels[-2])
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -255,6 +259,7 @@ def is_resnet(backbone: str) -> bool:
 
 def _remove_stride(layer: nn.Sequential) -> None:
     """Make a stage keep the resolution of its input; the shapes of its weights stay."""
+    # Only the first block of a stage has strides; its shortcut has one, too.
     for module in layer[0].modules():
         if isinstance(module, nn.Conv2d):
             module.stride = (1, 1)
@@ -262,6 +267,8 @@ def _remove_stride(layer: nn.Sequential) -> None:
 
 def _with_input_channels(trunk: nn.Module, in_channels: int) -> tuple[nn.Module, str]:
     """Give the first convolution ``in_channels`` inputs; return the trunk and its name."""
+    # Modules come in the order in which a picture passes them, so the first convolution is the
+    # stem.
     for name, module in trunk.named_modules():
         if not isinstance(module, nn.Conv2d):
             continue

@@ -49,6 +49,7 @@ class _Trunk(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the features of the last layer."""
+        # Children come as they were added: a layer, its normalization, the next layer.
         modules = list(self.children())
         for layer, normalization, pooling in zip(
             modules[::2], modules[1::2], self._poolings, strict=True
@@ -81,6 +82,7 @@ class LwtNet(nn.Module):
         self.net_lip = _Trunk(_VIDEO, 3, width=width, is_video=True)
         self.net_aud = _Trunk(_SOUND, 1, width=width, is_video=False)
         self.ff_lip, self.ff_aud = _Head(8 * width), _Head(8 * width)
+        # One number. The authors' files have it as a linear layer.
         self.logits_scale = nn.Linear(1, 1, bias=False)
         nn.init.ones_(self.logits_scale.weight)
 

@@ -36,6 +36,7 @@ class MelSpectrogram(nn.Module):
     def __init__(self, settings: MelSettings):
         super().__init__()
         s = self.settings = settings
+        # torchaudio's mel, which SSL-TIE uses, has HTK's bands of height 1; librosa's has Slaney's.
         is_htk = s.filters == "htk"
         with warnings.catch_warnings():
             # Some published settings have bands without any frequency.
@@ -47,6 +48,7 @@ class MelSpectrogram(nn.Module):
                 htk=is_htk,
                 norm=None if is_htk else "slaney",
             )
+
         window = torch.hann_window(s.window_length or s.n_fft)
         self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
         self.register_buffer("window", window, persistent=False)
@@ -67,6 +69,7 @@ class MelSpectrogram(nn.Module):
                 pad_mode=s.padding,
                 return_complex=True,
             )
+            # This is `normalized=True` of torchaudio.
             if s.is_normalized:
                 spectrum = spectrum / window.norm()
             return self.filters.to(waveforms.dtype) @ spectrum.abs().pow(s.power)

@@ -51,6 +51,7 @@ class SoundNet(nn.Module):
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Return the logits of the objects."""
+        # Time is the vertical axis, as in the authors' layout: (n, 1, num_samples, 1).
         x = waveforms[:, None, :, None] * _FULL_SCALE
         for name in self._names:
             x = self.get_submodule(name)(x)

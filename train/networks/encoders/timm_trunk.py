@@ -57,6 +57,8 @@ def make_timm_trunk(backbone: str, *, in_channels: int) -> tuple[TimmTrunk, str]
     if not timm.is_model(name):
         hint = suggest(name, timm.list_models())
         raise ParameterError(f"unknown backbone {backbone!r}{hint}; expected a network of timm")
+
+    # Without classes and pooling the network returns its feature map.
     network = timm.create_model(
         name, pretrained=False, in_chans=in_channels, num_classes=0, global_pool=""
     )
@@ -79,6 +81,8 @@ def _gives_small_map(trunk: TimmTrunk, in_channels: int) -> bool:
         with torch.no_grad():
             features = trunk.eval()(torch.zeros(1, in_channels, height, width))
     except (AssertionError, RuntimeError):
+        # Transformers assert the size that they were made for. Others fail where shapes do not
+        # meet.
         return False
     finally:
         trunk.train()

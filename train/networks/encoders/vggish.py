@@ -26,6 +26,7 @@ class LogMelPatches(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        # torch's window is periodic unless told otherwise, and so is VGGish's.
         window = torch.hann_window(_WINDOW_LENGTH)
         self.register_buffer("window", window, persistent=False)
         filters = torch.from_numpy(_make_filters()).float()
@@ -35,9 +36,11 @@ class LogMelPatches(nn.Module):
         """Return whole patches; what is left over at the end is not used."""
         # There is no FFT in bfloat16.
         with torch.autocast(waveforms.device.type, enabled=False):
+            # Nothing is padded at the ends. Each frame of 400 samples gets zeros up to 512.
             frames = waveforms.unfold(1, _WINDOW_LENGTH, _HOP_LENGTH)
             spectra = torch.fft.rfft(frames * self.window.to(waveforms.dtype), _N_FFT).abs()
             mel = (spectra @ self.filters.to(waveforms.dtype) + _LOG_OFFSET).log()
+
         num_patches = mel.shape[1] // _PATCH_LENGTH
         return mel[:, : num_patches * _PATCH_LENGTH].unflatten(1, (num_patches, 1, _PATCH_LENGTH))
 
@@ -54,6 +57,7 @@ def _make_filters() -> np.ndarray:
     rising = (places - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - places) / (edges[2:] - edges[1:-1])
     filters = np.maximum(0, np.minimum(rising, falling))
+    # As in VGGish's code, the constant part of a sound counts in no band.
     filters[0] = 0
     return filters
 
@@ -72,6 +76,7 @@ class VggishEncoder(nn.Module):
                 layers += [nn.Conv2d(num_channels, layer * width, 3, padding=1), nn.ReLU()]
                 num_channels = layer * width
         self.features = nn.Sequential(*layers)
+
         self.num_features, hidden = 2 * width, 64 * width
         self.embeddings = nn.Sequential(
             nn.Linear(num_channels * _NUM_PLACES, hidden),
@@ -81,6 +86,7 @@ class VggishEncoder(nn.Module):
             nn.Linear(hidden, self.num_features),
             nn.ReLU(),
         )
+
         # torch's own first weights would make all sounds alike.
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):

@@ -100,6 +100,7 @@ class WaveformEncoder(nn.Module):
         x = (x - x.mean((1, 2), keepdim=True)) / deviation
         if not self.uses_batch_statistics:
             return super().forward(x[:, None]).mean((2, 3))
+        # In the authors' tests BatchNorm uses the statistics of the sample itself.
         with _StatisticsOfEachSample(self):
             return super().forward(x[:, None]).mean((2, 3))
 
@@ -128,6 +129,7 @@ class _StatisticsOfEachSample:
         self._layers = [module for module in network.modules() if isinstance(module, kind)]
 
     def __enter__(self) -> None:
+        # BatchNorm of a batch of one is instance normalization.
         for layer in self._layers:
             layer.forward = functools.partial(
                 F.instance_norm, weight=layer.weight, bias=layer.bias, eps=layer.eps
