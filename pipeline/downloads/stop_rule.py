@@ -57,6 +57,7 @@ class _SiteRecord:
     """What a run has seen of one host."""
 
     recent: dict[str, _Recent] = field(default_factory=dict)  # the last videos, by URL
+    attempted: set[str] = field(default_factory=set)  # URLs of all videos
     num_pauses: int = 0  # in a row
     struck: set[str] = field(default_factory=set)  # URLs whose failures were cancelled once
 
@@ -169,7 +170,12 @@ class StopRule:
         is_expected = reason is not None and any(
             _has_failed_before(history, reason.name, self._started_at) for history in task.histories
         )
-        record.recent.pop(task.url, None)  # a further attempt moves the video to the end
+        # A further attempt is no further video: it takes the place of the first one, so that the
+        # last attempts of a list, all at videos that failed before, do not look like a refusal.
+        is_further = task.url in record.attempted and task.url not in record.struck
+        if is_further and task.url not in record.recent:
+            return
+        record.attempted.add(task.url)
         record.recent[task.url] = _Recent(task, reason, is_expected)
         if len(record.recent) > _NUM_RECENT_VIDEOS:
             record.recent.pop(next(iter(record.recent)))

@@ -2,6 +2,7 @@
 
 import resource
 import time
+from collections import Counter
 
 import pytest
 
@@ -110,3 +111,24 @@ def test_an_error_of_this_machine_at_one_clip_does_not_block_the_others(
         found = download(tmp_path, clips_table(*rows), parameters=quick(num_quick_attempts=2))
         assert [found[str(n)]["status"] for n in range(3)] == ["ok"] * 3
         assert (found["large"]["status"], found["large"]["reason"]) == ("pending", "local")
+
+
+def test_retries_of_a_few_failures_say_nothing_about_the_environment(tmp_path, media, server):
+    """A fifth is forbidden; all further attempts come last, together."""
+    rows = [
+        (
+            str(n),
+            server.add(
+                f"/{n}.mp4",
+                Answer(status=403) if n % 5 == 0 else answer(media / f"clip{n % 6}.mp4"),
+            ),
+        )
+        for n in range(60)
+    ]
+    found = download(
+        tmp_path,
+        clips_table(*rows),
+        parameters=quick(num_quick_attempts=4, allow_duplicates=True),
+    )
+    counts = Counter(row["reason"] or row["status"] for row in found.values())
+    assert counts == {"ok": 48, "forbidden": 12}
