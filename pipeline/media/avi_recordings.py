@@ -47,10 +47,12 @@ def find_avi_parts(path: Path | str) -> list[AviPart]:
         while position < num_bytes:
             file.seek(position)
             head = file.read(_LIST_HEAD_BYTES)
+            # What lies behind the last list is padding or junk.
             if head[:4] != b"RIFF":
                 break
 
             size = int.from_bytes(head[4:8], "little")
+            # The size of a damaged or unfinished list can reach beyond the file.
             stop = min(position + _CHUNK_HEAD_BYTES + size + size % 2, num_bytes)
             if head[8:] == b"AVI ":
                 parts.append(AviPart(position, stop))
@@ -75,6 +77,8 @@ def measure_avi_part(path: Path | str, part: AviPart) -> float:
     stop_seconds = 0.0
     with _open_part(path, part) as container:
         for packet, dts in _iter_packets(container):
+            # A recording ends where its last picture or sound ends, not with the packet stored
+            # last.
             end = (dts + (packet.duration or 0)) * packet.time_base
             stop_seconds = max(stop_seconds, float(end))
     return stop_seconds
@@ -115,6 +119,8 @@ def copy_avi_parts(
                 )
 
             for packet, dts in _iter_packets(container):
+                # Streams have ticks of different lengths, so the shift is counted in those of the
+                # packet.
                 shift = round(begin_seconds / packet.time_base)
                 packet.pts = (dts if packet.pts is None else packet.pts) + shift
                 packet.dts = dts + shift
@@ -132,6 +138,7 @@ def _describe(container: InputContainer) -> str:
             texts.append(f"{context.name} {context.width}x{context.height} {context.pix_fmt}")
         else:
             texts.append(f"{context.name} {context.sample_rate} Hz {context.channels} channels")
+
     return ", ".join(texts)
 
 

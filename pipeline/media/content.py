@@ -94,15 +94,18 @@ def read_content(
     """
     streams = [stream for stream in (video, audio) if stream is not None]
     contents = {stream.index: StreamContent() for stream in streams}
+    # A share of short clips, so that they are tried several times as well.
     contents[video.index].trial_interval_seconds = min(
         _TRIAL_INTERVAL_SECONDS, _TRIAL_INTERVAL_PART * duration_seconds
     )
+
     if duration_seconds <= _WHOLE_SECONDS:
         _read_window(container, streams, contents, enough, stop_seconds=None)
         return contents, True
 
     origin_seconds = find_origin(container)
     last_start_seconds = duration_seconds - _WINDOW_SECONDS
+
     for start_seconds in (0.0, last_start_seconds / 2, last_start_seconds):
         if start_seconds > 0:
             try:
@@ -139,6 +142,7 @@ def _read_window(
     origin_seconds = find_origin(container)
     # Multiplying fractions would take longer than reading the packets.
     ticks = {stream.index: float(stream.time_base or 0) for stream in streams}
+
     num_seconds = 0.0  # read so far
     first_seconds = None
 
@@ -165,6 +169,7 @@ def _choose_pictures(packet: av.Packet, content: StreamContent, seconds: float) 
     """Let the decoder skip a picture that need not be looked at, unless it is time for a trial."""
     interval_seconds = content.trial_interval_seconds if content.is_settled else 0.0
     is_decoded = seconds - content.trial_seconds >= interval_seconds
+
     if is_decoded:
         content.trial_seconds = seconds
     if content.is_settled:
@@ -195,6 +200,7 @@ def _compare_picture(frame: av.VideoFrame, content: StreamContent) -> None:
     if content.rotation is None:
         content.rotation = frame.rotation
 
+    # By the file's own clock, which begins anywhere: only the distance of two pictures counts.
     seconds = frame.time
     if seconds is not None:
         if seconds - content.picture_seconds < _STILL_INTERVAL_SECONDS:
@@ -216,6 +222,7 @@ def _find_peak(frame: av.AudioFrame) -> float:
     # `to_ndarray` reads them.
     num_channels, is_planar = frame.layout.nb_channels, frame.format.is_planar
     dtype = np.dtype(format_dtypes[frame.format.name])
+
     count = frame.samples * (1 if is_planar else num_channels)
     planes = frame.planes[: num_channels if is_planar else 1]
     return max((_find_plane_peak(plane, dtype, count) for plane in planes), default=0.0)
@@ -226,7 +233,9 @@ def _find_plane_peak(plane: av.plane.Plane, dtype: np.dtype, count: int) -> floa
     samples = np.frombuffer(plane, dtype, count)  # type: ignore[call-overload]
     if samples.size == 0:
         return 0.0
+
     if dtype.kind == "f":
+        # Damaged floats can be NaN, and every comparison with NaN is false.
         return float(np.nan_to_num(np.abs(samples), nan=0.0).max())
 
     # Integer samples; those of eight bits have their zero at 128.

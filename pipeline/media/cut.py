@@ -76,6 +76,7 @@ def cut_clip(
         MediaError: ``corrupt`` or ``no_video``: the file has no picture for the start.
     """
     section = _find_section(source_path, start_seconds, stop_seconds)
+    # An absolute path, because ffmpeg takes `12:30.mp4` for a protocol and `-a.mp4` for an option.
     source = ffmpeg.input(str(source_path.absolute()), **section.make_input_options())
     video = section.trim_video(source[str(video_index)])
 
@@ -126,6 +127,7 @@ class _Section:
             # Keep what is before the section: the filters cut more exactly.
             options |= {"ss": f"{self.seek_seconds:.6f}", "seek_timestamp": 1}
             options["noaccurate_seek"] = None
+
         return options
 
     def trim_video(self, stream: Any) -> Any:
@@ -133,7 +135,9 @@ class _Section:
         bounds = {"start": f"{self.first_seconds - _HALF_TICK_SECONDS:.6f}"}
         if self.stop_seconds is not None:
             bounds["end"] = f"{self.stop_seconds - _HALF_TICK_SECONDS:.6f}"
+
         stream = stream.filter("settb", f"1/{_TICKS_PER_SECOND}")
+        # The pictures of such a file come in the right order; only their times are wrong.
         if self.counted_rate is not None:
             stream = stream.filter("setpts", f"round(N*{1 / self.counted_rate}/TB)")
         stream = stream.filter("trim", **bounds)
@@ -148,6 +152,7 @@ class _Section:
         bounds = {"start": f"{self.start_seconds:.6f}"}
         if self.stop_seconds is not None:
             bounds["end"] = f"{self.stop_seconds:.6f}"
+
         stream = stream.filter("atrim", **bounds)
         stream = stream.filter("asetpts", f"round(PTS-{self.start_seconds:.6f}/TB)")
         return stream.filter("aresample", **{"async": 1, "min_hard_comp": _PAUSE_SECONDS})
@@ -169,6 +174,7 @@ def _find_section(source_path: Path, start_seconds: float, stop_seconds: float |
 
     with ClipReader(source_path) as reader:
         origin_seconds = reader.origin_seconds
+        # Fails where there is no picture for the start, before ffmpeg writes anything.
         (first,) = reader.iter_frames([start_seconds])
 
     start = origin_seconds + start_seconds
@@ -193,6 +199,7 @@ def _can_seek(opening: Opening) -> bool:
     container = opening.container
     if not container.format.name.startswith(("mov", "matroska")):
         return False
+
     path = Path(container.name)
     return not any(may_change_configuration(path, stream) for stream in choose_streams(container))
 
@@ -208,6 +215,7 @@ def _find_frame_options(ffmpeg_path: str, section: _Section) -> dict[str, str]:
 
     options = {"fps_mode": "passthrough"}
     if section.stop_seconds is not None:
+        # Otherwise the last frame lasts as long as in the file, beyond the clip's end.
         seconds = section.stop_seconds - section.start_seconds
         duration = f"min(DURATION\\,max(1\\,{seconds:.6f}/TB-PTS))"
         options["bsf:v"] = f"setts=pts=PTS:dts=DTS:duration={duration}"
@@ -218,6 +226,7 @@ def _find_frame_options(ffmpeg_path: str, section: _Section) -> dict[str, str]:
 def _is_old(ffmpeg_path: str) -> bool:
     """Return whether ffmpeg is older than 5.1, where options have other names."""
     found = re.match(r"n?(\d+)\.(\d+)", read_version(ffmpeg_path))
+
     return found is not None and (int(found[1]), int(found[2])) < (5, 1)
 
 
@@ -238,6 +247,8 @@ def _run(output: Any, ffmpeg_path: Path | str, limit_seconds: float) -> None:
 
     if result.returncode == 0:
         return
+
+    # ffmpeg names the cause last, after what it says about each stream.
     message = " ".join(result.stderr.decode("utf-8", "replace").split())[-_MAX_MESSAGE_CHARACTERS:]
     if "No space left" in message:
         raise CuttingError(f"no space left on device: {message}")

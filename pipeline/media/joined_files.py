@@ -28,6 +28,7 @@ class JoinedFiles:
         self._folder, self._record_path, self._num_new = folder, folder / "sources.json", 0
         # Clip id -> facts about its sources, and the name of the joined file.
         self._record: dict[str, Any] = {}
+        # Without a record, only the sources are hashed again, and give the same names.
         with contextlib.suppress(FileNotFoundError, ValueError):
             self._record = json.loads(self._record_path.read_text())
         self._outdated: list[Path] = []
@@ -59,6 +60,7 @@ class JoinedFiles:
 
     def _add(self, clip_id: str, entry: dict[str, Any]) -> None:
         known = self._record.get(clip_id)
+        # Clips joined by earlier versions have no hash in their name.
         old_name = known["name"] if isinstance(known, dict) else f"{clip_id}{SUFFIX}"
         if old_name != entry["name"]:
             self._outdated.append(self._folder / old_name)
@@ -73,6 +75,8 @@ class JoinedFiles:
         """Write the record, if a file was made, and remove the files of earlier sources."""
         if self._num_new:
             self._write_record()
+
+        # Last: the record that is on the disk until then names these files.
         for path in self._outdated:
             path.unlink(missing_ok=True)
 
@@ -91,5 +95,6 @@ def _make_key(*sources: Path) -> str:
 
 
 def _describe_file(path: Path) -> list[str | int]:
+    # A path can have bytes that are no UTF-8, which JSON cannot hold.
     facts = path.stat()
     return [str(path).encode("utf-8", "replace").decode(), facts.st_size, facts.st_mtime_ns]

@@ -87,6 +87,7 @@ def mux_still(image_path: Path, audio_path: Path, target_path: Path) -> None:
                     "no_video",
                     f"{image_path}: is {picture.codec_context.name}, expected JPEG or PNG",
                 )
+
             track = _require_audio(sound, audio_path)
 
             with publish(target_path) as temporary_path, _open_output(temporary_path) as output:
@@ -98,6 +99,7 @@ def mux_still(image_path: Path, audio_path: Path, target_path: Path) -> None:
                     output, [(pictures, out_picture), (_iter_packets(sound, track), out_track)]
                 )
     except (av.error.FFmpegError, ValueError, StopIteration) as error:
+        # StopIteration: the image has no picture that can be decoded.
         raise MediaError(
             "corrupt", f"{image_path} with {audio_path}: cannot be joined: {error}"
         ) from None
@@ -138,6 +140,7 @@ def _add_still(
         return stream, Path(image_path).read_bytes()
 
     # A PNG becomes one picture of FFV1, whose packets are all the same.
+    # FFV1 keeps RGB as it is (bgr0); a step to YUV would round the colours.
     frame = next(image.decode(picture)).reformat(format="bgr0")
     packets = [*stream.encode(frame), *stream.encode(None)]
     return stream, b"".join(bytes(packet) for packet in packets)
@@ -148,6 +151,7 @@ def _write_interleaved(
 ) -> None:
     """Write the packets of several streams in the order of their decoding times."""
     timed = (_iter_timed(packets, stream) for packets, stream in sources)
+    # Players read both streams at once. If one lay behind the other, they would have to seek.
     for _, packet in heapq.merge(*timed, key=lambda item: item[0]):
         output.mux(packet)
 
@@ -158,6 +162,7 @@ def _iter_timed(
     for packet in packets:
         time = packet.dts if packet.dts is not None else packet.pts
         seconds = Fraction(0) if time is None else time * packet.time_base
+
         packet.stream = stream
         yield seconds, packet
 
@@ -168,7 +173,9 @@ def _iter_packets(
     """Yield the packets of a stream with times that count from the file's zero."""
     assert stream.time_base is not None
     origin = round(Fraction(find_origin(container)) / stream.time_base)
+
     for packet in iter_packets(container, stream):
+        # PyAV ends a stream with an empty packet. A packet without any time has no place.
         if not packet.size or (packet.dts is None and packet.pts is None):
             continue
         if packet.dts is not None:
@@ -189,8 +196,10 @@ def _iter_pictures(container: InputContainer, stream: VideoStream) -> Iterator[a
     with open_container(container.name) as fresh:
         frames = fresh.decode(_require_video(fresh, Path(container.name)))
         counts = [frame.pts for frame in frames if frame.pts is not None]
+
     times = [count - min(counts) for count in sorted(counts)]
     shown_at = dict(zip(counts, times, strict=True))
+    # A picture must be decoded before it is shown. One delay for all keeps the decoding order.
     delay = max(count - time for count, time in shown_at.items())
 
     for packet in iter_packets(container, stream):
@@ -202,6 +211,7 @@ def _iter_pictures(container: InputContainer, stream: VideoStream) -> Iterator[a
 
 def _repeat(data: bytes, seconds: Fraction) -> Iterator[av.Packet]:
     """Yield one picture as often as it takes to fill a time."""
+    # At least once, so that a sound shorter than a frame has a picture.
     for index in range(max(int(seconds * _STILL_FRAMES_PER_SECOND), 1)):
         packet = av.Packet(data)
         packet.pts = packet.dts = index

@@ -55,6 +55,8 @@ def probe(path: Path | str) -> MediaInfo:
         info = reader.info
         if not info.has_video:
             return info
+
+        # Only a decoded picture tells how it is rotated and cropped.
         frame = reader.read_first_frame()
         return dataclasses.replace(info, width=frame.width, height=frame.height)
 
@@ -114,6 +116,7 @@ class ClipReader:
         rate = None
         if main.video is not None:
             rate = main.video.average_rate or main.video.guessed_rate
+
         picture = main.video.codec_context if main.video is not None else None
         sound = main.audio.codec_context if main.audio is not None else None
         return MediaInfo(
@@ -146,6 +149,7 @@ class ClipReader:
         """
         if self._file.main.video is None:
             raise MediaError("no_video", f"{self.path}: has no video")
+
         with name_errors(self.path):
             yield from self._frame_reader.iter_frames(times)
 

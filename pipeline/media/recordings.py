@@ -68,6 +68,8 @@ class Run:
         """Extend the run by its next packet."""
         shown = dts if packet.pts is None else packet.pts
         self.last_position = max(self.last_position, packet.pos or 0)
+        # A B picture is stored after a picture that is shown later, so no packet is known as the
+        # last.
         self.stop = max(self.stop, shown + (packet.duration or 0))
         if packet.is_corrupt and self.damaged_at is None:
             self.damaged_at = dts
@@ -111,6 +113,7 @@ def find_recordings(path: Path | str) -> JoinedRecordings | None:
             return _find_avi_recordings(path)
         if not may_have_recordings(container.format.name):
             return None
+
         runs = _find_runs(container)
     # A clock that never jumps is one recording, the usual case.
     if all(len(known) == 1 for known in runs.values()):
@@ -130,6 +133,8 @@ def _find_avi_recordings(path: Path | str) -> JoinedRecordings | None:
     parts = find_avi_parts(path)
     if len(parts) < 2:
         return None
+
+    # Their headers cannot be trusted: a recorder that crashes does not write the duration.
     durations_seconds = tuple(measure_avi_part(path, part) for part in parts)
     return JoinedRecordings(
         durations_seconds, find_avi_suffix(path, parts[0]), avi_parts=tuple(parts)
@@ -149,6 +154,7 @@ def write_joined(path: Path | str, target_path: Path, recordings: JoinedRecordin
     """
     num_recordings = len(recordings.durations_seconds)
     container_format = _FORMATS[recordings.suffix]
+
     try:
         with publish(target_path) as temporary_path:
             with av.open(os.fspath(temporary_path), "w", format=container_format) as output:
@@ -171,6 +177,7 @@ def _copy_runs(path: Path | str, recordings: JoinedRecordings, output: OutputCon
             stream.index: output.add_stream_from_template(stream)
             for stream in choose_streams(source)
         }
+
         for packet, dts, number in _iter_packets(source):
             shifts = recordings.shifts[packet.stream.index]
             # The file can end in the middle of a packet.
@@ -219,6 +226,7 @@ def _iter_packets(container: InputContainer) -> Iterator[_NumberedPacket]:
 def _is_jump(index: int, dts: int, last: dict[int, _Last]) -> bool:
     """Return whether a stream's clock jumps to a decoding time, its next one."""
     step_seconds = (dts - last[index].dts) / _TICKS_PER_SECOND
+
     if step_seconds <= _FORWARD_SECONDS:
         return step_seconds < -_BACKWARD_SECONDS
 
@@ -233,6 +241,7 @@ def _is_jump(index: int, dts: int, last: dict[int, _Last]) -> bool:
 def _find_runs(container: InputContainer) -> dict[int, list[Run]]:
     """Return the runs of each stream, by its index."""
     runs: dict[int, list[Run]] = {}
+
     for packet, dts, number in _iter_packets(container):
         known = runs.setdefault(packet.stream.index, [])
         # The first packet of a run says where it begins. Not every packet has a position.
@@ -248,6 +257,7 @@ def _find_runs(container: InputContainer) -> dict[int, list[Run]]:
 def _join_runs(runs: dict[int, list[Run]]) -> JoinedRecordings:
     """Find which runs of the streams form one recording, and how far each of them moves."""
     starts = _find_starts(runs)
+
     # By stream: the recording of each of its runs.
     numbers = {
         index: [bisect.bisect_right(starts, run.first_position) - 1 for run in known]
@@ -266,6 +276,7 @@ def _join_runs(runs: dict[int, list[Run]]) -> JoinedRecordings:
         spans.append((min(run.start for run in members), max(run.stop for run in members)))
 
     # Each recording begins where the one before ends.
+    # All streams of it move by the same number, so picture and sound keep their offset.
     shifts, begin = [], 0
     for start, stop in spans:
         shifts.append(begin - start)
@@ -284,6 +295,7 @@ def _find_starts(runs: dict[int, list[Run]]) -> list[int]:
     gap between the last packet of a run and the first packet of the stream's next run. Overlapping
     gaps of several streams are one border.
     """
+    # A stream's first run counts as a gap that begins before the file's first byte.
     gaps = sorted(
         (run.first_position, known[number - 1].last_position if number else -1)
         for known in runs.values()

@@ -125,6 +125,7 @@ def validate_clip(
     if parameters.decode == "needed":
         enough = Enough(parameters.still_difference, parameters.silence_level)
         try:
+            # Quick, but not sure where a file is damaged; the second reading decides then.
             facts = _read_and_judge(path, wanted_seconds, parameters, needs_sound, enough)
         except MediaError:
             facts = None  # the other reading finds the reason
@@ -162,6 +163,7 @@ def read_source_facts(path: Path | str) -> SourceFacts:
     try:
         with open_container(path) as container:
             video, audio = choose_stream(container, "video"), choose_stream(container, "audio")
+
             size = (video.codec_context.width, video.codec_context.height) if video else (0, 0)
             return SourceFacts(
                 container=container.format.name,
@@ -192,6 +194,7 @@ def _validate(
     else:
         with open_container(container.name) as other:
             duration_seconds = find_duration(other)
+
     contents, has_seen_end = read_content(container, video, audio, duration_seconds, enough=enough)
     if enough is not None and any(content.is_doubtful for content in contents.values()):
         return None
@@ -203,6 +206,7 @@ def _validate(
 
     sound = None if audio is None else contents[audio.index]
     if sound is not None and sound.num_packets == 0 and sound.num_frames == 0:
+        # Some recorders announce a sound track and then record none.
         if needs_sound:
             raise MediaError("no_audio", "has an audio stream without any packet")
         sound = None
@@ -217,9 +221,12 @@ def _validate(
     height, width = read_cropping(container, video).find_size(
         video.codec_context.height, video.codec_context.width
     )
+
     if (pictures.rotation or 0) % 180:
         width, height = height, width
+
     return ClipFacts(
+        # Microseconds are enough for every time base, and give the same text on all machines.
         duration_seconds=round(duration_seconds, 6),
         width=width,
         height=height,
@@ -234,6 +241,7 @@ def _validate(
 def _require_video_format(container: InputContainer) -> None:
     """Refuse pictures and text, which FFmpeg reads as videos of one frame."""
     name = container.format.name
+
     if name in ("tty", "image2") or name.endswith("_pipe"):
         raise MediaError("no_video", f"is not a video but {container.format.long_name or name}")
 
@@ -241,6 +249,7 @@ def _require_video_format(container: InputContainer) -> None:
 def _require_decodable(stream: StreamContent, kind: str) -> None:
     if stream.num_frames == 0:
         raise MediaError("corrupt", f"has a {kind} stream, but nothing of it can be decoded")
+
     if stream.num_broken > _MAX_BROKEN_FRACTION * max(stream.num_packets, 1):
         raise MediaError(
             "corrupt",
@@ -257,6 +266,7 @@ def _require_whole(
 ) -> None:
     """Refuse a part of a file with the header of a whole one."""
     last_seconds = max(stream.last_seconds for stream in streams)
+
     if is_cut_off(container) or has_cut_off_packets(container):
         ends = f" after {last_seconds:.2f} s" if has_seen_end else ""
         raise MediaError("corrupt", f"is cut off{ends}: its container says that it is longer")
@@ -265,6 +275,7 @@ def _require_whole(
     announced_seconds = read_announced_duration(container, video)
     if not has_seen_end or announced_seconds is None:
         return
+
     if last_seconds < _TRUNCATED_FRACTION * announced_seconds - _TRUNCATED_SLACK_SECONDS:
         raise MediaError(
             "corrupt",
@@ -278,7 +289,9 @@ def _require_duration(
     expected_seconds = parameters.min_seconds
     if wanted_seconds is not None:
         tolerance_seconds = parameters.duration_tolerance_seconds
+        # Sections end at a frame or a packet of sound, so they are a little shorter or longer.
         expected_seconds = min(max(wanted_seconds - tolerance_seconds, 0.0), wanted_seconds)
+
     if duration_seconds < expected_seconds:
         raise MediaError(
             "too_short",
@@ -305,5 +318,6 @@ def _find_flags(
 
 
 def _describe(error: BaseException) -> str:
+    # Some errors of PyAV have no text.
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split())

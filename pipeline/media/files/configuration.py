@@ -30,6 +30,7 @@ def may_change_configuration(path: Path | str, stream: av.stream.Stream) -> bool
     """
     container = stream.container
     assert isinstance(container, InputContainer)
+
     if has_index(container):
         return _has_several_descriptions(path)
     if container.format.name.startswith(_FIXED_FORMATS):

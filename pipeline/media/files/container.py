@@ -34,6 +34,7 @@ def open_container(path: Path | str, *, options: dict[str, str] | None = None) -
     try:
         container = _open(name, make_library_options() | (options or {}))
         if _lacks_streams(container):
+            # This reads up to 100 MB, so it is not done for every file.
             container.close()
             container = _open(name, make_library_options(is_probe_long=True) | (options or {}))
     except av.error.FFmpegError as error:
@@ -61,6 +62,7 @@ def _lacks_streams(container: InputContainer) -> bool:
     kinds = {stream.type for stream in container.streams}
     if container.format.name == "mpeg" and not {"video", "audio"} <= kinds:
         return True
+
     sounds = [stream.codec_context for stream in container.streams.audio]
     pictures = [stream.codec_context for stream in container.streams.video]
     return any(context is not None and context.sample_rate == 0 for context in sounds) or any(
@@ -81,6 +83,7 @@ def iter_packets(container: InputContainer, *streams: av.stream.Stream) -> Itera
     try:
         yield from container.demux(*streams)
     except IndexError:
+        # All packets of the other streams have been read by then.
         return
 
 
@@ -105,6 +108,8 @@ def has_lost_its_end(
         return is_cut_off
     if last_dts is None:
         return False
+
+    # The index has decoding times, and its last entry is that of the stream's last packet.
     entries = stream.index_entries
     return len(entries) > 0 and entries[-1].timestamp > last_dts
 
@@ -144,5 +149,7 @@ def has_dropped_frames(container: InputContainer, stream: av.VideoStream) -> boo
     """
     if container.format.name != "avi":
         return False
+
     entries = stream.index_entries
+    # It counts frames, so it ends later than it has entries where some have no data.
     return len(entries) > 0 and entries[-1].timestamp >= len(entries)

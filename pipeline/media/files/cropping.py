@@ -48,6 +48,7 @@ class Cropping:
         height, width = image.shape[:2]
         if self.find_size(height, width) == (height, width):
             return image
+
         rows = slice(self.top, height - self.bottom)
         columns = slice(self.left, width - self.right)
         return np.ascontiguousarray(image[rows, columns])
@@ -74,13 +75,16 @@ def _read_clap(path: Path, stream: av.VideoStream) -> Cropping:
     """Read the clean aperture of an MP4: its size, and how far its centre is from the picture's."""
     for track in find_atoms(read_moov(path), b"trak"):
         (header,) = find_atoms(track, b"tkhd")[:1] or [b""]
+
         # Version 1 has times of 64 bits before the track's number.
         offset = 20 if header[:1] == b"\1" else 12
         if int.from_bytes(header[offset : offset + 4], "big") != stream.id:
             continue
 
         for descriptions in find_atoms(track, *_DESCRIPTIONS):
+            # Behind the list's version, flags and number of entries.
             for description in iter_atoms(descriptions[_LIST_HEAD_BYTES:]):
+                # Height and width follow 24 bytes that say nothing about the picture.
                 height, width = struct.unpack_from(">24xHH", description.payload)[::-1]
                 for atom in iter_atoms(description.payload[_PICTURE_DESCRIPTION_BYTES:]):
                     if atom.name == b"clap":
@@ -90,13 +94,16 @@ def _read_clap(path: Path, stream: av.VideoStream) -> Cropping:
 
 
 def _make_cropping(clap: bytes, *, height: int, width: int) -> Cropping:
+    # Four fractions: width and height of what is shown, then how far its centre moves.
     numbers = struct.unpack_from(">IIIIiIiI", clap)
     shown_width, shown_height, right_by, down_by = (
         Fraction(numbers[index], numbers[index + 1]) for index in range(0, 8, 2)
     )
+
     left = round((width - shown_width) / 2 + right_by)
     top = round((height - shown_height) / 2 + down_by)
     right, bottom = width - left - round(shown_width), height - top - round(shown_height)
+
     if min(left, top, right, bottom) < 0:
         return Cropping()
     return Cropping(top, bottom, left, right)
@@ -114,6 +121,7 @@ def _read_pixel_crop(path: Path, number: int) -> Cropping:
     """Read the cropping of a Matroska file's ``number``th video."""
     with open(path, "rb") as file:
         head = file.read(_MATROSKA_HEAD_BYTES)
+
     videos = _find_elements(head, _SEGMENT, _TRACKS, _TRACK, _VIDEO)
     crops = {
         _CROPS[element.id]: int.from_bytes(head[element.start : element.stop], "big")
@@ -139,6 +147,7 @@ def _find_elements(head: bytes, *path: int) -> list[_Element]:
 def _iter_elements(head: bytes, start: int, stop: int) -> Iterator[_Element]:
     """Yield the elements between two positions."""
     position = start
+    # An id of four bytes and a size of eight are the longest ones.
     while position < min(stop, len(head) - 12):
         # The number of leading zero bits says how many bytes an id or a size has.
         id_length = 9 - head[position].bit_length()

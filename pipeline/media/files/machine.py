@@ -51,6 +51,7 @@ def find_machine_error(path: Path) -> OSError | None:
     """
     try:
         with open(path, "rb") as file:
+            # In pieces, because media files can be larger than the memory.
             while file.read(_SOME_MEMORY_BYTES):
                 pass
         bytearray(_SOME_MEMORY_BYTES)

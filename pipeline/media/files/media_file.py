@@ -49,11 +49,14 @@ class MediaFile:
         self.path = Path(path)
         # All that close() has to close, `main` included.
         self._openings: list[Opening] = []
+
         with name_errors(self.path):
             self.main = self.open_again()
+
         if self.main.video is None and self.main.audio is None:
             self.close()
             raise MediaError("no_streams", f"{self.path}: has neither video nor audio")
+
         self.origin_seconds = find_origin(self.main.container)
 
     @functools.cached_property
@@ -111,6 +114,7 @@ def name_errors(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise MediaError("no_file", f"{path}: not found") from error
     except MediaError as error:
+        # What was found within a stream does not know the file; other reasons name it already.
         if str(path) in str(error):
             raise
         raise MediaError(error.reason, f"{path}: {error}") from error
@@ -119,6 +123,8 @@ def name_errors(path: Path) -> Iterator[None]:
     except av.FFmpegError as error:
         if is_machine_error(error) and not is_ffmpegs_own(error):
             raise OSError(error.errno, error.strerror, str(path)) from error
+
+        # FFmpeg says only "Invalid data". Downloads that fail often leave an empty file.
         is_empty = path.is_file() and path.stat().st_size == 0
         what = "is empty" if is_empty else f"cannot be read: {error.strerror}"
         raise MediaError("corrupt", f"{path}: {what}") from error

@@ -29,6 +29,8 @@ def read_moov(path: Path | str) -> bytes:
             num_head_bytes = _HEAD_BYTES
             if size == 1:
                 size, num_head_bytes = int.from_bytes(head[8:16], "big"), _LONG_HEAD_BYTES
+
+            # Back to the payload: most atoms have a shorter head than what was read.
             file.seek(num_head_bytes - len(head), 1)
             if name == b"moov":
                 return file.read(max(size - num_head_bytes, 0) if size else -1)
@@ -42,9 +44,11 @@ def iter_atoms(data: bytes) -> Iterator[Atom]:
     """Yield the atoms that follow each other in ``data``, up to a damaged one."""
     position = 0
     while position + _HEAD_BYTES <= len(data):
+        # Atoms within `moov` are never so large that they have a size of 64 bits.
         size, name = struct.unpack_from(">I4s", data, position)
         if size < _HEAD_BYTES:
             return
+
         yield Atom(name, data[position + _HEAD_BYTES : position + size])
         position += size
 

@@ -78,11 +78,14 @@ def _is_attached_picture(stream: av.stream.Stream) -> bool:
 def find_origin(container: InputContainer) -> float:
     """Return which time, by the file's own timestamps in seconds, is the clip's zero."""
     starts = [
+        # In microseconds, as `container.start_time` is.
         round(stream.start_time * stream.time_base * av.time_base)
         for stream in choose_streams(container)
         if stream.start_time is not None and stream.time_base is not None
     ]
     start_seconds = min(starts, default=container.start_time or 0) / av.time_base
+
+    # Priming is decoded but not played, so it does not move the zero.
     return 0.0 if -_PRIMING_SECONDS < start_seconds < 0 else start_seconds
 
 
@@ -121,7 +124,9 @@ def _find_duration(container: InputContainer) -> float:
         raise MediaError(
             "corrupt", f"its timestamps span {days:.1f} days, expected less than a week"
         )
+
     is_same = header_seconds is not None and _is_near(header_seconds, seconds)
+    # The header's value where it is right: packets of Matroska are rounded to milliseconds.
     return header_seconds if header_seconds is not None and is_same else seconds
 
 
@@ -134,6 +139,7 @@ def read_header_duration(container: InputContainer) -> float | None:
     seconds = (container.duration or 0) / av.time_base
     if not 0 < seconds < _MAX_PLAUSIBLE_SECONDS:
         return None
+
     # The header counts from the file's first stream, which begins before zero where it has
     # priming.
     origin_seconds = find_origin(container)
@@ -141,6 +147,7 @@ def read_header_duration(container: InputContainer) -> float | None:
     is_ambiguous = (
         container.format.name.startswith(("matroska", "flv")) and origin_seconds > _PRIMING_SECONDS
     )
+
     if seconds <= 0 or (is_ambiguous and not is_cut_off(container)):
         return None
     return seconds
@@ -153,6 +160,8 @@ def _is_right(container: InputContainer, header_seconds: float) -> bool:
             return False
         end_seconds = _read_stream_end(container) - find_origin(container)
         return _is_near(end_seconds, header_seconds)
+
+    # The header also counts streams that are not read, and they can end later.
     if _has_other_streams(container):
         return False
     measured = _measure_end_from(container, header_seconds - _END_SECONDS)
@@ -166,6 +175,7 @@ def _begins_late(stream: VideoStream | AudioStream) -> bool:
     """
     if stream.start_time is None or stream.time_base is None:
         return False
+
     container = stream.container
     assert isinstance(container, InputContainer)
     late_seconds = float(stream.start_time * stream.time_base) - find_origin(container)
@@ -213,7 +223,9 @@ def read_announced_duration(
     """
     if stream is None or stream.duration is None or stream.time_base is None:
         return None if _has_other_streams(container) else read_header_duration(container)
+
     seconds = float(stream.duration * stream.time_base)
+    # Later than a week: a damaged header.
     return seconds if 0 < seconds < _MAX_PLAUSIBLE_SECONDS else None
 
 
@@ -232,6 +244,7 @@ def measure_duration(container: InputContainer) -> float:
         video = choose_stream(fresh, "video")
         if video is None:
             return 0.0
+
         num_untimed = sum(
             packet.pts is None and packet.size > 0 for packet in iter_packets(fresh, video)
         )
@@ -276,6 +289,7 @@ def _measure_end(container: InputContainer, *streams: VideoStream | AudioStream)
             end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
             index = packet.stream.index
             ends[index] = max(ends.get(index, (packet.pts, end)), (packet.pts, end))
+
     if not ends:
         return None
     return max(end for _, end in ends.values()) - find_origin(container)
@@ -302,6 +316,7 @@ def find_picture_end(container: InputContainer) -> float | None:
         if _begins_late(video):
             with open_container(container.name) as fresh:
                 return _measure_end(fresh, *choose_streams(fresh)[:1])
+
         if video.duration is None:
             return None
         stop = (video.start_time or 0) + video.duration

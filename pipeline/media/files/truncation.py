@@ -42,6 +42,7 @@ def has_cut_off_packets(container: InputContainer) -> bool:
     """Return whether the index of an MP4 or MOV file lists packets beyond the end of the file."""
     if not container.format.name.startswith("mov"):
         return False
+
     num_bytes = Path(container.name).stat().st_size
     return any(
         entry.pos + entry.size > num_bytes
@@ -70,12 +71,14 @@ def has_more_recordings(container: InputContainer) -> bool:
 def _check(
     check: Callable[[BinaryIO, int], bool], path: Path, num_bytes: int, _mtime_ns: int
 ) -> bool:
+    # Its size and date are part of the call, so a file that has changed is checked again.
     with open(path, "rb") as file:
         return check(file, num_bytes)
 
 
 def _is_mp4_cut_off(file: BinaryIO, num_bytes: int) -> bool:
     """Media data (`mdat`, or a fragment's `moof`) reaches beyond the end."""
+    # A file is a row of atoms, each with its size and its name.
     position = 0
     while position + 8 <= num_bytes:
         size, kind = struct.unpack(">I4s", _read_at(file, position, 8))
@@ -85,12 +88,14 @@ def _is_mp4_cut_off(file: BinaryIO, num_bytes: int) -> bool:
             return False
         if position + size > num_bytes:
             return kind in (b"mdat", b"moof")
+
         position += size
     return False
 
 
 def _is_matroska_cut_off(file: BinaryIO, num_bytes: int) -> bool:
     """The segment (or the last part of a live recording without sizes) reaches beyond the end."""
+    # A segment with a size holds all clusters, so only its own end counts.
     for element_id, payload_position, size in _iter_ebml(file, num_bytes):
         if element_id == _EBML_SEGMENT and size is not None:
             return payload_position + size > num_bytes
@@ -140,6 +145,7 @@ def _is_avi_cut_off(file: BinaryIO, num_bytes: int) -> bool:
     position = 0
     while position + 12 <= num_bytes:
         kind, size, form = struct.unpack("<4sI4s", _read_at(file, position, 12))
+        # A program that crashes leaves the size 0, which says nothing.
         if kind == b"LIST" and form == b"movi" and size and position + 8 + size > num_bytes:
             return True
         # Look into RIFF, and step over everything else, which begins at an even byte.
@@ -149,6 +155,7 @@ def _is_avi_cut_off(file: BinaryIO, num_bytes: int) -> bool:
 
 def _is_flv_cut_off(file: BinaryIO, num_bytes: int) -> bool:
     """The last tag reaches beyond the end."""
+    # The header says how long it is. Before the first tag lie four bytes for the tag before it.
     position = int.from_bytes(_read_at(file, 5, 4), "big") + 4
     while position < num_bytes:
         head = _read_at(file, position, 4)
@@ -156,9 +163,11 @@ def _is_flv_cut_off(file: BinaryIO, num_bytes: int) -> bool:
             return False  # damage, or something that was appended
         if len(head) < 4:
             return True
+
         position += _FLV_TAG_BYTES + int.from_bytes(head[1:4], "big")
         if position > num_bytes:
             return True
+        # The tag's length follows once more, for reading backwards.
         position += 4
     return False
 
@@ -166,11 +175,13 @@ def _is_flv_cut_off(file: BinaryIO, num_bytes: int) -> bool:
 def _is_asf_cut_off(file: BinaryIO, num_bytes: int) -> bool:
     """The data object reaches beyond the end."""
     position = 0
+    # Each object begins with an id of 16 bytes and its size, which counts these 24 bytes.
     while position + 24 <= num_bytes:
         head = _read_at(file, position, 24)
         size = int.from_bytes(head[16:], "little")
         if size < 24:
             return False  # a live recording, or damage
+
         if head[:16] == _ASF_DATA:
             return position + size > num_bytes
         position += size
@@ -181,11 +192,13 @@ def _is_ogg_cut_off(file: BinaryIO, num_bytes: int) -> bool:
     """The last page reaches beyond the end."""
     position = 0
     while position < num_bytes:
+        # A head of 27 bytes, then the sizes of the page's segments: up to 255 of them, a byte each.
         head = _read_at(file, position, 27 + 255)
         if not head.startswith(_OGG_MAGIC[: len(head)]):
             return False  # damage, or something that was appended
         if len(head) < 27 or len(head) < 27 + head[26]:
             return True
+
         num_segments = head[26]
         position += 27 + num_segments + sum(head[27 : 27 + num_segments])
     return position > num_bytes

@@ -91,6 +91,7 @@ class VideoFrame:
 
         self.height, self.width = cropping.find_size(frame.height, frame.width)
         self.pixel_aspect = pixel_aspect
+
         if self._orientation.is_transposed:
             self.height, self.width = self.width, self.height
             self.pixel_aspect = 1 / pixel_aspect
@@ -123,6 +124,7 @@ class VideoFrame:
             # Damaged headers name colours that do not exist.
             what = f"its picture at {self.time_seconds:.3f} s has no colours that can be converted"
             raise MediaError("corrupt", f"{what} ({error.strerror})") from error
+
         return self._cropping.apply(converted.to_ndarray())
 
 
@@ -143,17 +145,21 @@ class PixelAspects:
         """Keep what a decoder says once it has a packet (None: its end)."""
         if self._of_container is not None or packet is None or packet.pts is None:
             return
+
         aspect = context.sample_aspect_ratio
         if self._usual is None:
             self._usual = aspect
+        # Few pictures differ from the usual aspect, so only these are kept.
         if aspect != self._usual:
             self._others[packet.pts] = aspect
 
     def find(self, pts: int) -> Fraction:
         """Return the aspect of the picture at a timestamp; 1 if unknown or implausible."""
         aspect = self._of_container or self._others.get(pts, self._usual)
+
         if not aspect:
             return _SQUARE
+
         is_plausible = Fraction(1, _MOST_EXTREME_ASPECT) <= aspect <= _MOST_EXTREME_ASPECT
         return Fraction(aspect) if is_plausible else _SQUARE
 
@@ -164,10 +170,14 @@ def _find_container_aspect(stream: av.VideoStream) -> Fraction | None:
     aspect = stream.sample_aspect_ratio
     container = stream.container
     assert isinstance(container, InputContainer)
+
     if not aspect or container.format.name in _FORMATS_WITHOUT_ASPECT:
         return None
+    # If it is not that of the pictures, only the container can have given it.
     if aspect != stream.codec_context.sample_aspect_ratio:
         return aspect
+
+    # Both say the same: the container has its own, or PyAV repeats that of the pictures.
     if has_index(container):
         return aspect if b"pasp" in read_moov(container.name) else None
     return aspect if container.format.name.startswith("matroska") else None

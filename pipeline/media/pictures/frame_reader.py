@@ -36,6 +36,7 @@ class FrameReader:
     def __init__(self, file: MediaFile):
         stream = file.main.video
         assert stream is not None
+
         self._file = file
         self._opening = file.main  # replaced where the file's beginning is needed
         self._clock = StreamClock.from_stream(stream, origin_seconds=file.origin_seconds)
@@ -58,6 +59,7 @@ class FrameReader:
         """
         self._opening.is_reading_frames = True
         times = list(times)
+
         num_done = 0
         while num_done < len(times):
             try:
@@ -92,6 +94,7 @@ class FrameReader:
                 yield frame
         except MediaError as error:
             # After a break there may be a keyframe, from which the quick way can begin.
+            # But where not even the first time was reached, the caller has tried that already.
             alone = self._read_alone(times[num_done]) if num_done > 0 else None
             if alone is None:
                 raise error from cause
@@ -116,6 +119,7 @@ class FrameReader:
                 if run is not None:
                     yield from map(self._wrapper.wrap, run.finish())
                 run = self._start_run(limit)
+
             try:
                 run.want(limit)
                 yield from map(self._wrapper.wrap, run.iter_ready())
@@ -133,6 +137,7 @@ class FrameReader:
             target = limit - int(back_off_seconds / stream.time_base)
             if target <= (stream.start_time or 0):
                 break
+
             run = self._begin_at(target)
             # Some containers seek to a place behind the wanted frame.
             if run.begins_by(limit):

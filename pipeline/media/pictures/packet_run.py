@@ -141,6 +141,7 @@ class PacketRun:
             self._drain()
             self._expect_entry(packets[begin])
 
+        # Earlier pictures are wanted no more. Later ones must not be sent twice.
         self._sent = {sent for sent in self._sent if sent >= pts}
         for timed in packets[begin:stop]:
             # Earlier pictures are decoded only because others refer to them.
@@ -160,11 +161,14 @@ class PacketRun:
         assert self._last_wanted is not None
         frames = self._context.decode(packet)
         self._aspects.note(packet, self._context)
+
         for frame in frames:
+            # The sure way decides what such a picture is worth.
             if frame.is_corrupt or frame.pts is None:
                 raise PlanFailedError
             if self._entry is not None and frame.pts >= self._entry:
                 self._check_entry(frame)
+
             # Frames after the last wanted one may be wanted next.
             if frame.pts in self._wanted or frame.pts >= self._last_wanted:
                 self._frames[frame.pts] = frame
@@ -191,6 +195,7 @@ class PacketRun:
         needs_others = (
             self._context.name != "h264" and frame.pict_type in _INTER_TYPES and not frame.key_frame
         )
+
         assert self._entry is not None and frame.pts is not None
         if frame.pts > self._entry or needs_others:
             raise PlanFailedError
@@ -238,6 +243,9 @@ class _Lookahead:
     def _may_begin_earlier(self, limit: int) -> bool:
         if not self._candidates:
             return True
+
+        # A picture is decoded before it is shown. Once decoding has passed the first one, nothing
+        # that is shown earlier can come.
         first = min(self._candidates)
         return first > limit and self._last_dts is not None and self._last_dts <= first
 
@@ -260,6 +268,7 @@ class _Lookahead:
 
         0, the beginning of ``packets``, where there is none.
         """
+        # From behind: the later the keyframe, the fewer pictures have to be decoded.
         for position in range(last, 0, -1):
             shown, packet = self.packets[position]
             if packet.is_keyframe and shown <= pts and not packet.is_discard:
@@ -285,6 +294,7 @@ class _Lookahead:
         if packet.pts is None or packet.is_corrupt:
             raise PlanFailedError
         if packet.dts is not None:
+            # Decoding times that run back are another recording, or damage.
             if self._last_dts is not None and packet.dts < self._last_dts:
                 raise PlanFailedError
             self._last_dts = packet.dts

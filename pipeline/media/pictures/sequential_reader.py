@@ -39,6 +39,7 @@ class _Gap:
         """Explain why there is no frame at a time within the gap."""
         if self.damage is None:
             return MediaError("no_video", "no frame of its video decodes")
+
         why = explain(self.damage.cause)
         if self.stop is None and self.start is None:
             return MediaError("corrupt", f"no frame of its video decodes{why}")
@@ -89,6 +90,7 @@ class SequentialReader:
                 nothing decodes.
         """
         if times:
+            # Times ascend. If the first one lies in a gap, no frame comes before the error.
             self._refuse_known_gaps(times[0])
         with self._file.opened_again() as opening:
             items = WholeDecode(
@@ -102,6 +104,7 @@ class SequentialReader:
 
     def _refuse_known_gaps(self, time: float) -> None:
         limit = self._clock.find_limit(time)
+
         for gap in self._gaps:
             if gap.contains(limit):
                 raise gap.make_error(time, self._clock)
@@ -112,6 +115,7 @@ class SequentialReader:
         """Yield the frame shown at each time, of all frames of a video in order."""
         waiting = iter([(time, self._clock.find_limit(time)) for time in times])
         time, limit = next(waiting, (0.0, None))
+
         # The last frame. Whether it is shown at a time is known once the next one is.
         current: TimedFrame | None = None
         damage: Damage | None = None  # between the last frame and the next one
@@ -143,12 +147,14 @@ class SequentialReader:
         """Return and remember what is lost between two frames; None: nothing."""
         if damage is None and (current is not None or item is not None):
             return None
+
         gap = _Gap(
             None if damage is None or current is None else damage.first,
             None if item is None else item.pts,
             0.0 if current is None else self._clock.find_seconds(current.pts),
             damage,
         )
+
         if gap not in self._gaps:
             self._gaps.append(gap)
         return gap

@@ -63,12 +63,14 @@ class _Loss:
     def finish(self) -> list[TimedFrame | Damage]:
         """Return the whole pictures and, behind them, the damage."""
         items: list[TimedFrame | Damage] = []
+        # Those shown after the first lost picture may refer to it, so only earlier ones are whole.
         for item in self.held:
             if isinstance(item, Damage):
                 items.append(item)
             elif self.damage.first is None or item.pts < self.damage.first:
                 items.append(item)
                 self.whole_until = item.stop
+
         if self.has_unknown:
             self.damage.extend(self.whole_until)
         return [*items, self.damage]
@@ -145,8 +147,10 @@ class WholeDecode:
             except av.FFmpegError as error:
                 self._end = error
                 return
+
             if packet is None:
                 break
+
             if packet.dts is not None:
                 self._last_dts = packet.dts
             yield packet
@@ -169,10 +173,12 @@ class WholeDecode:
         if self._is_damaged(packet):
             what = "packets of it are lost" if self._is_mpegts else "the file is cut off"
             return self._lose(packet, EOFError(what))
+
         self._timestamps.note_packet(packet)
         if packet.is_keyframe and packet.pts is not None:
             self._has_begun = True
             self._keyframes.append(packet.pts)
+
         try:
             frames = self._context.decode(packet)
         except av.FFmpegError as error:
@@ -212,6 +218,7 @@ class WholeDecode:
         # The pictures that the decoder still holds come from whole packets.
         whole_until = self._whole_until
         items = self._drain()
+
         self._entry = None
         if self._loss is None:
             first = self._whole_until if packet.pts is None else packet.pts
@@ -231,6 +238,7 @@ class WholeDecode:
             items = self._accept(self._context.decode(None))
         except av.FFmpegError:
             items = []
+
         self._context.flush_buffers()
         self._keyframes.clear()
         return items
@@ -253,6 +261,7 @@ class WholeDecode:
             if frame.is_corrupt:
                 self._note_corrupt_frame(pts)
                 continue
+
             self._has_begun = True
             timed = TimedFrame(pts, frame)
             self._whole_until = timed.stop
@@ -273,6 +282,7 @@ class WholeDecode:
         """Return whether a picture is the awaited keyframe, and whole."""
         if self._entry is None or pts < self._entry:
             return False
+
         is_whole = frame.key_frame or frame.pict_type not in _INTER_TYPES
         if pts == self._entry and is_whole and not frame.is_corrupt:
             return True
@@ -284,6 +294,7 @@ class WholeDecode:
         """Return what is left at the end."""
         items: list[TimedFrame | Damage] = []
         if self._end is not None and self._loss is None:
+            # Draining can find an earlier damage, which then takes the place of this one.
             items += self._drain()
             if self._loss is None:
                 self._loss = _Loss(Damage(self._whole_until, self._end))
@@ -319,8 +330,10 @@ def decode_first_frame(
             except av.FFmpegError as error:
                 cause = error  # a recording can begin in the middle of a group of pictures
                 continue
+
             aspects.note(packet, opening.video.codec_context)
             if frames:
+                # Gives the frame its time, too.
                 timestamps.find_timestamp(frames[0])
                 return frames[0]
     except av.FFmpegError as error:
@@ -361,9 +374,11 @@ class _TimestampRepair:
 
     def find_timestamp(self, frame: av.VideoFrame) -> int:
         """Return the timestamp at which a frame is shown, and give it to the frame."""
+        # The next decoding time in order is that of the next picture shown (`is_reordered_avi`).
         pts = self._decoding_times.popleft() if self._decoding_times else frame.pts
         if pts is None:
             pts = self._first_pts + int(self._num_frames * self._ticks_per_frame)
+
         self._num_frames += 1
         frame.pts = pts
         return pts

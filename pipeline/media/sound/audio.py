@@ -102,6 +102,7 @@ def read_window(
         start_seconds=window.decode_start_seconds,
         stop_seconds=window.decode_stop_seconds,
     )
+
     first, waveform, rate = sound.first_sample, sound.waveform, sound.rate
     start = round(window.start_seconds * rate)
     if is_within:
@@ -160,10 +161,12 @@ def scan_packets(container: InputContainer, stream: av.AudioStream) -> PacketSca
 
         changes += _find_changes(packet)
         sizes.append((packet.pts, packet.size))
+
         begin = float(packet.pts * packet.time_base)
         length = float((packet.duration or 0) * packet.time_base)
         start = min(start, begin)
         stop = max(stop, begin + (length if length <= _LONGEST_PACKET_SECONDS else 0.0))
+
     _require_same_channels(stream, changes, sizes)
     return PacketScan(None if start == math.inf else (start, stop), tuple(changes))
 
@@ -193,9 +196,12 @@ def _require_same_channels(
         # Flags and the rate, 32 bits each.
         rate = int.from_bytes(bytes(change.side_data)[4:8], "little")
         num_bytes = sum(size for pts, size in sizes if change.pts <= pts < end)
+        # How many bytes there are between two changes if the channels stay as they were.
         expected = float((end - change.pts) * stream.time_base) * rate * codec.channels
         expected *= codec.format.bytes
         is_plain = codec.name.startswith("pcm_")
+        # The size of compressed samples says nothing. That of plain ones at least halves or doubles
+        # between mono and stereo; times rounded to milliseconds change it by less.
         if not is_plain or not 2 / 3 < num_bytes / max(expected, 1) < 3 / 2:
             seconds = float(change.pts * stream.time_base)
             raise MediaError(
@@ -249,6 +255,7 @@ def _iter_decoded(
     assert stream.time_base is not None
     seconds_per_tick = float(stream.time_base)
     stop_seconds = window.decode_stop_seconds + window.origin_seconds
+
     if may_seek and needs_seek(stream, window):
         container.seek(_find_first_pts(stream, window), stream=stream, backward=True)
 
@@ -281,6 +288,7 @@ def _iter_packets(
             has_begun = True
             for change in pending.values():
                 packet.set_sidedata(change.side_data)
+
         yield packet
 
 
@@ -351,6 +359,7 @@ def _measure_overlap(packet: av.Packet, window: Window) -> float:
     """Return how many seconds of a window a packet covers."""
     if packet.pts is None:
         return 0.0
+
     begin = float(packet.pts * packet.time_base) - window.origin_seconds
     end = begin + float((packet.duration or 0) * packet.time_base)
     return max(min(end, window.stop_seconds) - max(begin, window.start_seconds), 0.0)
@@ -397,6 +406,7 @@ def _resample(sound: Sound, window: Window, *, target_rate: int) -> np.ndarray:
     # Cut the margin off; a waveform that begins late gives fewer samples.
     lead = num_periods * target_period
     num_missing = round(max(first - start, 0) / rate * target_rate)
+
     num_wanted = round(length * target_rate)
     cut = resampled[lead : lead + max(num_wanted - num_missing, 0)]
     return np.ascontiguousarray(cut, np.float32)

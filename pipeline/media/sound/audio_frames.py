@@ -114,17 +114,20 @@ class Stretch:
         mono = channels[0] if is_mono else channels.mean(axis=0, dtype=np.float32)
         mono = mono.astype(np.float32)
         if self._dtype.kind in "iu":
+            # Signed integers reach from minus full scale to almost plus full scale.
             full_scale = np.float32(1 << (8 * self._dtype.itemsize - 1))
             mono = (mono - _find_silence(self._dtype)) / full_scale
 
         if not self._offsets:
             return [Sound(0, mono, self.rate)]
+
         sounds = []
         steps = [0, *self._find_steps(), len(self._offsets)]
         for first, last in itertools.pairwise(steps):
             begin = self._positions[first] if first else 0
             end = self._positions[last] if last < len(self._offsets) else len(mono)
             offsets = sorted(self._offsets[first:last])
+            # The median: a single wrong timestamp does not move the whole stretch.
             offset = offsets[len(offsets) // 2]
             sounds.append(Sound(offset + begin, mono[begin:end], self.rate))
         return sounds
@@ -136,10 +139,12 @@ class Stretch:
         """
         if np.ptp(self._offsets) < _STEP_SECONDS * self.rate:
             return []
+
         steps: list[int] = []
         for index in range(_STEP_FRAMES, len(self._offsets) - _STEP_FRAMES + 1):
             before = self._offsets[index - _STEP_FRAMES : index]
             after = self._offsets[index : index + _STEP_FRAMES]
+
             is_regular = max(np.ptp(before), np.ptp(after)) <= _REGULAR_SECONDS * self.rate
             if not is_regular or abs(after[0] - before[-1]) <= _STEP_SECONDS * self.rate:
                 continue
@@ -153,6 +158,7 @@ class Stretch:
     def _place(self, pts: int, planes: list[np.ndarray]) -> list[np.ndarray]:
         """Make room for samples with a timestamp; returns those that are new."""
         begin = round((pts * self._seconds_per_tick - self._origin_seconds) * self.rate)
+        # Where the frame would begin if it followed the one before without a gap.
         expected = self._offsets[-1] + self._num_samples if self._offsets else begin
         gap = begin - expected
         if abs(gap) <= _GAP_SECONDS * self.rate:
@@ -173,6 +179,7 @@ class Stretch:
 
         # Silence now fills the gap, so the offset stays as it was before the gap.
         num_silent = min(gap, self._max_silence)
+
         for track, plane in zip(self._tracks, planes, strict=True):
             shape = (num_silent, *plane.shape[1:])
             track.append(np.full(shape, _find_silence(self._dtype), self._dtype))
@@ -192,6 +199,7 @@ class Stretch:
         count = frame.samples
         # With eight channels PyAV gives one plane too many, from another place in memory.
         planes = frame.planes[: len(self._tracks)]
+
         if len(self._tracks) == self._num_channels:
             return [_view(plane, self._dtype, count) for plane in planes]
         packed = _view(planes[0], self._dtype, count * self._num_channels)
@@ -225,15 +233,18 @@ def join(sounds: list[Sound], *, rate: int, start_seconds: float, stop_seconds: 
         # The part of the stretch that lies in the range and is not long past.
         part_begin = max(sound.first_sample, end - round(_FADE_SECONDS * rate), first)
         part_end = min(sound.first_sample + len(sound.waveform), stop)
+        # The stretches before have all of it.
         if part_end <= end:
             continue
 
         part = sound.waveform[part_begin - sound.first_sample : part_end - sound.first_sample]
         num_both = max(end - part_begin, 0) if end > begin else 0
+        # From 0 to 1 over the overlap: this stretch fades in while the one before fades out.
         weights = np.minimum(np.arange(len(part), dtype=np.float32) / max(num_both, 1), 1)
         target = joined[part_begin - first : part_end - first]
         target += weights * (part - target)
         begin, end = min(begin, part_begin), part_end
+
     if begin >= end:
         return Sound(first, np.zeros(0, np.float32), rate)
     return Sound(begin, joined[begin - first : end - first], rate)
@@ -247,6 +258,7 @@ def _resample_all(sound: Sound, rate: int) -> Sound:
     # The two grids meet once in a period, so the resampler begins there.
     period = sound.rate // math.gcd(sound.rate, rate)
     num_before = sound.first_sample % period
+    # Silence from that place on, so that both grids have a sample at the beginning.
     padded = np.concatenate([np.zeros(num_before, np.float32), sound.waveform])
     resampled = soxr.resample(padded, sound.rate, rate, quality="HQ")
 

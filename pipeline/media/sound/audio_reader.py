@@ -71,6 +71,7 @@ class AudioReader:
         """
         first, last = self._find_extent()
         start = max(first, 0.0)
+
         if last <= start:
             raise MediaError("no_audio", "its audio ends before the clip begins")
         return self.read(start, last, sample_rate=sample_rate)
@@ -90,6 +91,7 @@ class AudioReader:
         extent = self._scan.extent
         if extent is None:
             raise MediaError("no_audio", "its audio stream has no samples")
+
         origin_seconds = self._file.origin_seconds
         return extent[0] - origin_seconds, extent[1] - origin_seconds
 
@@ -110,6 +112,7 @@ class AudioReader:
         window = audio.Window(
             start_seconds, start_seconds + length, origin_seconds=self._file.origin_seconds
         )
+
         main = self._file.main
         changes = self._scan.changes if audio.loses_changes(main.container) else ()
         read = functools.partial(
@@ -130,10 +133,12 @@ class AudioReader:
 
     def _can_use(self, opening: Opening, window: audio.Window) -> bool:
         """Return whether a window can be read without opening the file again."""
+        # A decoder that has read a window has a state, and a seek would move the reader of frames.
         if self._has_read or opening.is_reading_frames:
             return False
         if not opening.is_touched:
             return True
+
         # The beginning is lost. Matroska finds any other window by its index.
         is_matroska = opening.container.format.name.startswith("matroska")
         return is_matroska and audio.needs_seek(_get_stream(opening), window)
