@@ -70,6 +70,7 @@ def make_baseline(name: str) -> Entrant:
         known = ", ".join((*BASELINES, *NETWORK_BASELINES))
         raise ParameterError(f"params: evaluate.baselines has {name!r}, expected some of {known}")
 
+    # With `_normalized` the maps are the same. Only how they are scored differs.
     coding = FLOW_BASELINES[name.removesuffix(NORMALIZED)]
 
     def predict(sample_ids: Sequence[str], readers: Mapping[str, FeatureReader], /) -> Maps:
@@ -111,6 +112,7 @@ def make_uniform_map() -> np.ndarray:
 
 def make_random_map(sample_id: str, *, seed: int = 0, size: int = 14) -> np.ndarray:
     """Return uniform noise ``(size, size)`` that depends on the sample and the seed alone."""
+    # A checksum, because Python's own hash of a text differs between processes.
     rng = np.random.default_rng([seed, zlib.crc32(sample_id.encode())])
     return rng.random((size, size), np.float32)
 
@@ -152,17 +154,20 @@ def make_flow_map(flow: np.ndarray, *, coding: str = "signed") -> np.ndarray:
 
     flow = np.asarray(flow, np.float32)
     if coding == "htf":
+        # HTF keeps x and y as 8-bit pictures, which erases motion to the left and upwards.
         flow = np.clip(np.rint(flow), 0, 255)
     return cv2.resize(_compute_magnitude(flow), (GRID, GRID))
 
 
 def _compute_magnitude(flow: np.ndarray) -> np.ndarray:
     flow = np.asarray(flow, np.float32)
+    # A cached magnitude has a single channel.
     return flow[0] if len(flow) == 1 else cv2.magnitude(flow[0], flow[1])
 
 
 def _make_flowgrad_map(flow: np.ndarray) -> np.ndarray:
     """Do what FlowGrad's code does between its flow and its maps."""
+    # The cache can hold the authors' picture itself. Coding it again would change it.
     is_stored_picture = len(flow) == 1 and flow.dtype == np.uint8
     picture = flow[0] if is_stored_picture else encode_jpeg8(_compute_magnitude(flow))
     # Pillow's default: bicubic over the whole area of a pixel, in 8 bits.

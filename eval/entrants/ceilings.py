@@ -23,12 +23,16 @@ def compute_ceilings(truths: Sequence[GroundTruth], *, protocol: Protocol) -> np
     Returns:
         float64 ``(n,)``.
     """
+    # A map whose values all differ marks exactly half under these rules.
     if protocol.threshold in ("above_median", "from_median"):
         return compute_ceilings_of_half(truths)
     if protocol.threshold == "above_own_area":
+        # Strictly above the k-th value there are k - 1 pixels.
         areas = (int(np.count_nonzero(truth.levels())) for truth in truths)
         pairs = zip(truths, areas, strict=True)
         return np.array([_best_ciou_of_area(truth, max(area - 1, 0)) for truth, area in pairs])
+
+    # The other rules let a map mark exactly the ground truth, if there is any.
     return np.array([float(truth.levels().any()) for truth in truths])
 
 
@@ -49,6 +53,7 @@ def compute_ceilings_of_half(truths: Sequence[GroundTruth]) -> np.ndarray:
 
 
 def _best_ciou_of_area(truth: GroundTruth, num_marked: int) -> float:
+    # A level is twice the value: where annotators disagree, the truth is one half.
     levels = truth.levels()
     num_full, num_half = int(np.count_nonzero(levels == 2)), int(np.count_nonzero(levels == 1))
     if num_full + num_half == 0:

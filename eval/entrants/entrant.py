@@ -62,9 +62,11 @@ class TrainingClips:
         Returns:
             Clip ids of ``dataset``, or None where nobody knows.
         """
+        # None is not known, empty is not trained. Both hold for every dataset.
         if not self.clip_ids or self.dataset == dataset:
             return self.clip_ids
 
+        # Equal ids of two datasets are chance, unless one is made of clips of the other.
         names = [name for name in (self.dataset, dataset) if name is not None]
         return None if any(load(name).may_share_clips for name in names) else ()
 
@@ -155,6 +157,7 @@ def choose_available(
     """
     available, reasons = [], {}
     for sample_id in sample_ids:
+        # One reason a sample, the first: counts of reasons must add up to the samples.
         missing = next((name for name in reads if sample_id not in readers[name]), None)
         if missing is None:
             available.append(sample_id)

@@ -85,7 +85,9 @@ def check_external(external: Mapping[str, str], *, taken: Iterable[str], root: P
     """
     names = set(taken)
     for name, path in external.items():
+
         where = f"params: evaluate.external.{name}"
+        # The name becomes that of a file. Windows drops a space or a dot at the end of one.
         if not _NAME.fullmatch(name) or name.endswith((" ", ".")):
             raise ParameterError(
                 f"params: evaluate.external has the name {name!r}, expected letters, digits, "
@@ -132,6 +134,7 @@ def read_external(path: Path, *, name: str = "") -> ExternalMaps:
     if not path.is_dir():
         sample_ids, maps = read_maps(path, with_sources=True)
         features = read_features(path)
+        # (n, k, h, w): a map for each of k sources. Most metrics see their sum.
         if maps.ndim == 4:
             return ExternalMaps(name, path, sample_ids, SummedMaps(maps), maps, features)
         return ExternalMaps(name, path, sample_ids, maps, features=features)
@@ -238,6 +241,7 @@ def make_external(external: ExternalMaps, ids_of: Mapping[str, Sequence[str]]) -
         external.name,
         "external",
         predict,
+        # One file can hold maps of several datasets.
         datasets=[dataset for dataset, ids in ids_of.items() if not own_ids.isdisjoint(ids)],
         own_ids=own_ids,
         is_kept=True,

@@ -48,6 +48,7 @@ def make_flowgrad_h_map(rcgrad_map: np.ndarray, flow_map: np.ndarray) -> np.ndar
     Returns:
         float32 ``(224, 224)``; score it as absolute.
     """
+    # Up to the multiplication, what the protocol does with any map of RCGrad.
     cleaned = upsample(rcgrad_map, how=_PROTOCOL.upsampling)
     cleaned = normalize(cleaned, _PROTOCOL, low=cleaned.min(), high=cleaned.max())
     median = np.partition(cleaned, MEDIAN_INDEX, axis=None)[MEDIAN_INDEX]

@@ -46,6 +46,7 @@ class SummedMaps:
     def __getitem__(self, position: int, /) -> np.ndarray:
         of_sources = keep_finite(self._maps[position])
         if not of_sources:
+            # NaN, so that the sample is counted as one without a score.
             return np.full(np.shape(self._maps[position])[1:], np.nan, np.float32)
         return np.sum(of_sources, axis=0)
 
@@ -86,6 +87,7 @@ def write_maps(path: Path | str, *, sample_ids: Sequence[str], maps: Maps) -> No
             "expected (n, h, w)"
         )
 
+    # An open file, because NumPy would change a path that ends in another way.
     with publish(path) as temporary_path, open(temporary_path, "wb") as file:
         np.savez_compressed(file, sample_ids=np.array(sample_ids, dtype=np.str_), maps=array)
 

@@ -72,6 +72,7 @@ def make_sounds(
 
     for seed in SEEDS[:num_seeds]:
         other_of = choose_offscreen(sample_ids, pool, seed=seed)
+        # A seed counts only if all samples have a sound: seeds must be of the same samples.
         if len(other_of) == len(sample_ids):
             sounds.append(_swap(reader, other_of))
     return sounds
@@ -91,6 +92,7 @@ class _Maker:
     """Computes what the feature would be of silence and of noise, as long as a sample's window."""
 
     def __init__(self, reader: FeatureReader, feature: str):
+        # The parameters of the cached arrays, which params.yaml may no longer have.
         recorded = reader.attributes.get("parameters")
         if not isinstance(recorded, str):
             raise DataError(f"{reader.folder}: no shard says how {feature} were made")
@@ -137,6 +139,7 @@ def choose_offscreen(sample_ids: Sequence[str], pool: Pool, *, seed: int) -> dic
     Returns:
         Sample id -> the other's. A sample for which the pool has nothing is left out.
     """
+    # Sorted, so that a choice does not depend on the order of a table.
     members: dict[str, list[str]] = {}
     for name in sorted(pool.sample_ids):
         members.setdefault(pool.labels.get(name) or "", []).append(name)

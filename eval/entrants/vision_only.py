@@ -141,6 +141,7 @@ def make_published_map(current: Detections, following: Detections | None) -> np.
     if len(boxes) == 0:
         raise NoMapError("no_detection")
 
+    # Without a box in the later frame, their code marks nothing. Ours then drops nothing.
     next_boxes = np.empty((0, 4)) if following is None else filter_detections(following).boxes
     if len(next_boxes) == 0:
         return mark_boxes(next_boxes)
@@ -159,6 +160,7 @@ def mark_boxes(boxes: np.ndarray, *, rule: BoxRule = "corner_size") -> np.ndarra
     if rule != "corner_size":
         return (make_ground_truth(boxes, rule=rule).levels() > 0).astype(np.float32)
 
+    # Rounded first: floating point can be just below a whole number, and `int` cuts it off.
     corners = np.round(boxes[:, :2] * GRID, _BOX_DECIMALS).astype(int)
     sizes = np.round((boxes[:, 2:] - boxes[:, :2]) * GRID, _BOX_DECIMALS).astype(int)
 

@@ -80,6 +80,7 @@ def explain_incomparability(result: Mapping[str, Any], published: Published) -> 
 def _explain_training(result: Mapping[str, Any], published: Published) -> list[str]:
     """Return what is known against the training of a result, and what is not known of it."""
     if result.get("kind") in _NOT_TRAINED:
+        # Nothing was trained, so nothing can have leaked.
         return []
 
     reasons = []

@@ -42,6 +42,7 @@ def load_test_set(
     Raises:
         DataError: there is no ground truth, or a file cannot be read.
     """
+    # Any other file is a list in the format of the dataset's authors.
     if annotations_path is not None and annotations_path.suffix != ".parquet":
         return read_annotation_file(annotations_path, test_set)
     if annotations_path is not None:

@@ -43,7 +43,9 @@ def write_browse_page(
         DataError: a table does not exist, or no sample of the split has a feature.
     """
     inputs = load_dataset(project, dataset, [])
+
     chosen = _choose(inputs, split, num_samples, seed)
+    # Before anything is evaluated there are neither scores nor maps.
     maker = CardMaker(
         inputs,
         SampleScores(dataset, "", {}),
@@ -79,6 +81,7 @@ def _choose(inputs: DatasetInputs, split: str | None, num_samples: int, seed: in
             f"{suggest(split, known)}; splits: {', '.join(known)}"
         )
 
+    # What a card can draw: a sample with none of these would be an empty one.
     drawn = ("frames", "flow", "spectrograms")
     readers = [inputs.readers[name] for name in drawn if name in inputs.readers]
     cached = {sample_id for reader in readers for sample_id in reader.sample_ids}
@@ -88,6 +91,7 @@ def _choose(inputs: DatasetInputs, split: str | None, num_samples: int, seed: in
             f"{inputs.name}: none of the samples of {split or 'any split'} is cached; run "
             f"`dvc repro frames@{inputs.name}`"
         )
+
     rng = np.random.default_rng(seed)
     places = rng.permutation(len(members))[:num_samples]
     return sorted(members[place] for place in places)

@@ -111,6 +111,7 @@ def _make_cards(
             evaluation.scores[dataset.name],
             models=evaluation.shown_models(),
             metric=evaluation.metric,
+            # An even share of the places that are still free.
             num_wanted=num_left // (len(by_size) - position),
             first=evaluation.opening_ids_of(dataset.name),
         )
@@ -165,6 +166,7 @@ def _view_sections(
         ),
         notes=_collect_notes(inputs),
     )
+
     curves = [
         view_curves(
             scores,
@@ -188,9 +190,11 @@ def _view_sections(
         "num_cards": len(cards),
         "availability": availability,
         "results": results,
+        # The tables are in the page itself, so that it can be sent as one file.
         "files": {name: encode_base64(text.encode()) for name, text in files.items()},
         "silence": view_negative_audio(inputs.results.get("negative_audio", ())),
         "silence_notes": _collect_notes_of(inputs, "negative_audio"),
+        # Without results: the protocol that they will have.
         "protocols": view_protocols(
             dict.fromkeys(group.protocol for group in groups) or [protocol]
         ),
@@ -210,6 +214,7 @@ def _collect_notes(inputs: ReportInputs) -> list[str]:
 
     Notes on seeds stand beside the table of seeds, those on negative audio in its section.
     """
+    # These have sections of their own, which print their notes.
     elsewhere = ("seeds", "negative_audio")
     notes = [
         str(note["text"])

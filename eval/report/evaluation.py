@@ -71,12 +71,16 @@ class Evaluation:
                 for row in group.rows
                 if row["model"] == name and group.protocol == self.protocol
             ]
+
+            # Baselines whose numbers are all equal would be one line over the other in a chart.
             numbers = tuple(row.get(metric) for row in rows for metric in METRICS)
             is_repeated = self.kinds[name] == "baseline" and numbers in seen
             if not rows or not is_repeated:
                 shown.append(name)
             if self.kinds[name] == "baseline":
                 seen.add(numbers)
+
+        # A page of trivial entrants alone shows those.
         return shown or list(self.models)
 
     def mapped_models(self) -> list[str]:
@@ -84,6 +88,7 @@ class Evaluation:
         shown = self.shown_models()
         baselines = [name for name in shown if self.kinds.get(name) == "baseline"]
         others = [name for name in shown if name not in baselines]
+        # One place is kept for a baseline. Baselines also take the places that others leave.
         num_others = _NUM_MAPPED - min(1, len(baselines))
         chosen = {*others[:num_others], *baselines[: _NUM_MAPPED - len(others[:num_others])]}
         return [name for name in shown if name in chosen]

@@ -101,12 +101,14 @@ def _make_environment() -> Environment:
 
 def make_breakable(text: str) -> Markup:
     """Return a name as HTML that a browser may break after each underscore."""
+    # By themselves, browsers break a line at spaces and hyphens only.
     return escape(text).replace("_", Markup("_<wbr>"))
 
 
 def mark_code(text: str) -> Markup:
     """Return a sentence as HTML in which what stands between backticks is code."""
     parts = text.split("`")
+    # What stands between backticks has an odd place.
     marked = [
         Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
         for number, part in enumerate(parts)

@@ -76,6 +76,7 @@ def _choose(project: Project, what: str | None) -> Project:
     if what is None:
         return project
     if what in list_recipes(project.root):
+        # The text is changed as `use` would change it, but only in memory.
         text = (project.root / "params.yaml").read_text()
         values = read_recipe(project.root, what).values
         return replace(project, params=yaml.safe_load(replace_values(text, values)))
@@ -99,6 +100,7 @@ def _plan_dataset(
             "does it, then plan again"
         )
         return
+
     clips, samples = tables
     download = project.parameters(DownloadParameters, "download")
     clips_dir = project.clips_dir(dataset)
@@ -131,6 +133,8 @@ def _find_tables(project: Project, now: Project, dataset: str) -> tuple[pa.Table
             read_table(now.clips_table_path(dataset), CLIPS),
             read_table(now.samples_table_path(dataset), SAMPLES),
         )
+
+    # Some lists describe the media themselves, which would have to be fetched first.
     about = load(dataset)
     if about.lists_media:
         return None
@@ -180,6 +184,7 @@ def _plan_download(
         "other": parameters.other_videos_per_hour,
         "loopback": parameters.loopback_videos_per_hour,
     }
+    # A pace of 0 means no limit, so such a site takes no time of its own.
     hours = [
         number / per_hour[site] for site, number in sites.items() if site and per_hour[site] > 0
     ]
@@ -197,6 +202,7 @@ def _plan_download(
         "there": counts["ok"],
         "to_do": len(wanted),
         "requests": sum(number for site, number in sites.items() if site),
+        # Sites are fetched side by side, and clips are checked meanwhile: the slowest decides.
         "hours": max([*hours, seconds / 3600 / parameters.num_workers]),
         "cpu_hours": seconds / 3600,
         "gigabytes": num_bytes / 1e9,
@@ -210,6 +216,8 @@ def _estimate_bytes(
     if load(dataset).is_linked:
         # Files of the user's own are linked; clips of sites are not.
         wanted = [row for row in wanted if not row["url"].startswith("file:")]
+
+    # Clips that are here tell how large the others will be.
     ok = [row for row in downloads.to_pylist() if row["status"] == "ok" and row["duration_seconds"]]
     per_second, clip_seconds = _BYTES_PER_SECOND, _CLIP_SECONDS
     if ok:
@@ -223,6 +231,7 @@ def _estimate_bytes(
     total = 0.0
     for row in wanted:
         known = row["end_seconds"] is not None and row["start_seconds"] is not None
+        # A clip without times is a whole video, of unknown length.
         length = row["end_seconds"] - row["start_seconds"] if known else clip_seconds
         total += per_second * length
     return total
@@ -232,6 +241,7 @@ def _plan_features(
     project: Project, dataset: str, samples: pa.Table, downloads: pa.Table, material: Material
 ) -> list[dict[str, Any]]:
     features = {name: configure_feature(project, name) for name in list_features(project, dataset)}
+    # A network computes the others, often on a GPU: a rate of this CPU would mislead.
     features = {name: feature for name, feature in features.items() if feature.can_compute}
     clips, absences = find_clips(downloads, project.clips_dir(dataset))
 
@@ -251,6 +261,7 @@ def _plan_features(
     workers = project.parameters(ClusterParameters, "cluster").workers
     if workers is None:
         workers = os.cpu_count() or 1
+
     rows = []
     for name in features:
         rate, number = rates.get(name), num_to_do[name]

@@ -38,6 +38,7 @@ def run(
             for name in names
             if find_base(name) == feature and is_built(project, dataset, name)
         ]
+
         report = prune_store(store_dir, output_dirs, is_dry_run=is_dry_run)
         num_shared_bytes += report.num_shared_bytes
         verb = "would be removed" if is_dry_run else "removed"

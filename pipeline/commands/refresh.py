@@ -30,6 +30,7 @@ def run(project: Project, datasets: tuple[str, ...]) -> int:
         except DataError as error:  # a disk that is not mounted now: keep what is known
             print(f"{error}; dataset {name} stays as it was listed")
 
+    # Whoever names datasets means their files alone.
     for stage, paths in find_stage_files(project).items() if not datasets else ():
         output = _find_output(project, stage)
         try:

@@ -98,6 +98,7 @@ def run(
             # Not marked: a clip that turns out whole keeps its file.
             _attempt(project, dataset, clip_ids, is_quiet=is_quiet, are_doubtful=True)
             continue
+
         _require_network(project, dataset, clip_ids)
         if not clip_ids:
             print(f"{dataset}: nothing to retry")
@@ -120,6 +121,7 @@ def _require_network(project: Project, dataset: str, clip_ids: Collection[str]) 
         return
     clips = read_table(project.clips_table_path(dataset), CLIPS, columns=["clip_id", "url"])
     urls = dict(zip(clips["clip_id"].to_pylist(), clips["url"].to_pylist(), strict=True))
+    # Files of the user's own need no network.
     if any(not urls.get(clip_id, "file:").startswith("file:") for clip_id in clip_ids):
         raise ParameterError(
             f"{dataset}: download.network is false, so no site is asked for clips; set it to true, "
@@ -186,6 +188,7 @@ def _select_clips(project: Project, dataset: str, wanted: _Wanted) -> list[str]:
 
 
 def _select_absent(project: Project, dataset: str, _: _Wanted) -> list[str]:
+    # Ok, but not here: the tables came from another machine, or `clips drop` was used.
     rows = read_downloads(project, dataset, ["clip_id", "status", "path"]).to_pylist()
     folder = project.clips_dir(dataset)
     return [
@@ -197,6 +200,7 @@ def _select_absent(project: Project, dataset: str, _: _Wanted) -> list[str]:
 
 def _select_damaged(project: Project, dataset: str, _: _Wanted) -> list[str]:
     index_paths = project.dataset_cache_dir(dataset).glob("*/index.parquet")
+    # What features found damaged, although the check after the download let it pass.
     doubtful = find_doubtful_clips(project.samples_table_path(dataset), index_paths)
     rows = read_downloads(project, dataset, ["clip_id", "status"]).to_pylist()
     return [row["clip_id"] for row in rows if row["status"] == "ok" and row["clip_id"] in doubtful]
@@ -210,6 +214,7 @@ def _mark(project: Project, dataset: str, clip_ids: Sequence[str]) -> None:
     table_path = project.downloads_table_path(dataset)
     with Ledger(project.ledger_path(dataset)) as ledger:
         before = read_downloads_if_there(table_path)
+        # Where the results were pulled, only the copy knows the earlier attempts.
         adopt_copy(ledger, project.ledger_copy_path(dataset), before)
 
         # The table is derived under the ledger's lock, so no other process writes it meanwhile.

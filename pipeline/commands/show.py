@@ -309,6 +309,7 @@ def _expand_models(project: Project, dataset: str, models: Sequence[str]) -> lis
     if "all" not in models:
         return list(models)
     folder = project.maps_dir(dataset)
+    # A name that begins with a dot is that of an unfinished file.
     return sorted(path.stem for path in folder.glob("*.npz") if not path.name.startswith("."))
 
 

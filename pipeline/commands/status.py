@@ -39,6 +39,7 @@ def run(project: Project, datasets: tuple[str, ...], output_format: str, is_quie
             f"{dataset}/{name}: its index is gone; `earshot repair --feature {name}` makes it again"
             for name in find_lost_indexes(project, dataset)
         ]
+
         left_out = find_left_out(project, dataset)
         if left_out:
             hints.append(f"{dataset}: {describe_left_out(left_out)} (sources.{dataset})")

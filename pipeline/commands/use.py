@@ -58,6 +58,7 @@ def run(project: Project, name: str | None, is_dry_run: bool) -> int:
     path = project.root / "params.yaml"
     old = path.read_text()
     new = replace_values(old, recipe.values)
+    # `n=0` shows the lines that change and nothing around them.
     lines = difflib.unified_diff(
         old.splitlines(), new.splitlines(), "params.yaml", f"params.yaml for {recipe.name}", n=0
     )
@@ -77,6 +78,7 @@ def run(project: Project, name: str | None, is_dry_run: bool) -> int:
 def list_recipes(root: Path) -> list[str]:
     """Return the names of all recipes of a checkout; the base comes first."""
     names = sorted(path.stem for path in (root / "recipes").glob("*.yaml"))
+    # False sorts before True, and names with equal keys keep their order.
     return sorted(names, key=lambda name: name != _BASE)
 
 
@@ -94,6 +96,7 @@ def read_recipe(root: Path, name: str) -> Recipe:
 
     # What a recipe does not name is as in the base, whatever was used before.
     values: dict[str, str] = {}
+    # `fromkeys`, because the recipe can be the base itself.
     for part in dict.fromkeys((_BASE, name)):
         path = root / "recipes" / f"{part}.yaml"
         text = path.read_text()
@@ -115,6 +118,8 @@ def describe_expectations(recipe: Recipe, download: DownloadParameters) -> list[
 
     gigabytes = recipe.num_downloads * (_MEGABYTES_PER_CLIP + _MEGABYTES_PER_SAMPLE) / 1000
     lines = [f"About {recipe.num_downloads:,} clips and {gigabytes:,.0f} GB with features."]
+
+    # Without a pace there is nothing to estimate from.
     if download.videos_per_hour:
         days = recipe.num_downloads / download.videos_per_hour / 24
         lines.append(

@@ -48,6 +48,7 @@ def replace_values(text: str, values: Mapping[str, str]) -> str:
 
 
 def _compose(text: str) -> MappingNode:
+    # Nodes know their places in the text. Loaded values do not.
     root = yaml.compose(text, yaml.SafeLoader)
     if not isinstance(root, MappingNode):
         raise ParameterError("expected sections")
@@ -69,9 +70,12 @@ def _make_edit(root: MappingNode, dotted_name: str, value: str) -> tuple[int, in
 
     for key, old in node.value:
         if key.value == name:
+            # From behind the colon on, because a null value can have no text at all.
             start = key.end_mark.index + len(":")
             return start, _find_end(old, start), f" {value}"
 
+    # section could follow.
+    # A new key goes before the first one. Behind the last one, the comments of the next
     first_key = node.value[0][0]
     indent = " " * first_key.start_mark.column
     start = first_key.start_mark.index

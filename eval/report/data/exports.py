@@ -58,6 +58,7 @@ def write_markdown(groups: Sequence[Group]) -> str:
             "",
             "| " + " | ".join(head) + " |",
             "|---|" + "---:|" * len(metrics) + "---:|---:|---|---:|---|",
+        # In Markdown, a colon behind the dashes aligns the column to the right.
         ]
 
         for row in group.rows:
@@ -75,6 +76,7 @@ def _markdown_cells(row: Mapping, metrics: Sequence[str]) -> list[str]:
         "" if coverage is None else f"{format_coverage(coverage)} %",
         _format_field(row, "selection"),
         _format_field(row, "leakage"),
+        # Enough of the hash to see which rows are of the same samples.
         _format_field(row, "ids_sha256")[:8],
     ]
 
@@ -84,6 +86,7 @@ def write_csv(groups: Sequence[Group]) -> str:
     # All tables are in one file, so it has the columns of all of them.
     metrics = metrics_in([row for group in groups for row in group.rows], is_full=True)
     columns = [name for metric in metrics for name in (metric, f"{metric}_low", f"{metric}_high")]
+
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["dataset", "subset", "protocol", "model", "kind", *columns, *_CSV_FACTS])

@@ -81,6 +81,7 @@ def group_results(
 
 def _row_order(row: Mapping, metric: str) -> tuple[int, float, str]:
     value = number_of(row, metric)
+    # A row without a value goes last, because no cIoU is below 0.
     return KIND_ORDER.index(row["kind"]), -(-1.0 if value is None else value), str(row["model"])
 
 
@@ -92,6 +93,7 @@ def number_of(row: Mapping, name: str) -> float | None:
         name: The key. The result is None if its value is absent, text, a bool, infinite or NaN.
     """
     value = row.get(name)
+    # To Python, True is an int, too. NaN stands for "could not be computed".
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
@@ -176,6 +178,7 @@ def is_above_ceiling(row: Mapping, rows: Sequence[Mapping]) -> bool:
     """
     value = number_of(row, "mean_ciou")
     limits = [number_of(other, "mean_ciou") for other in rows if other["kind"] == "ceiling"]
+    # A map that reaches the ceiling can be above it by rounding.
     return value is not None and any(limit is not None and value > limit + 1e-9 for limit in limits)
 
 

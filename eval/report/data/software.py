@@ -33,6 +33,7 @@ def describe_software(root: Path) -> dict[str, str]:
 
 def _run_git(root: Path, *arguments: str) -> str:
     """Return what git says; nothing where there is no git, or no repository of its own."""
+    # Inside another repository, git would answer for that one.
     if not (root / ".git").exists():
         return ""
     try:

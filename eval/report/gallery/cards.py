@@ -92,6 +92,7 @@ class CardMaker:
         card = self._describe(sample, roles)
 
         # Maps and sound first; the pictures get the bytes that these leave.
+        # 8-bit grids for all models, then outlines: both are small beside a picture.
         maps = self._find_maps(sample_id)
         card["maps"] = _pack_maps(maps, max_bytes=self._num_bytes // 8)
         # base64 has four characters for three bytes.
@@ -141,6 +142,7 @@ class CardMaker:
             if scored is None or not np.all(np.isfinite(localization_map)):
                 continue
             outline = trace_marked(localization_map, truth, protocol=protocol, scored=scored)
+            # Outlines have a sixth of the bytes. One that does not fit is left out.
             has_room = outline is not None and num_bytes + len(outline) <= self._num_bytes // 6
             if outline is not None and has_room:
                 card["maps"][model]["outline"] = outline

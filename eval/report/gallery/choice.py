@@ -64,6 +64,7 @@ def choose_samples(
     walks = [(title, ranked, _spread(len(ranked))) for title, ranked in rankings]
     for round_number in itertools.count():
         walks = [walk for walk in walks if len(walk[1]) > round_number]
+        # The first rounds go on when there are enough samples: they give the roles.
         if not walks or (round_number >= len(_ROLES) and len(chosen) >= num_wanted):
             break
 

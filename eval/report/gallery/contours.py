@@ -40,8 +40,11 @@ def trace_marked(
 
     # a border of zeros closes outlines at the edge of the frame
     padded = np.pad(is_marked.astype(np.uint8), 1)
+    # With holes (CCOMP) and with all points (NONE): they are simplified below.
     outlines, _ = cv2.findContours(padded, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     large = [outline for outline in outlines if cv2.contourArea(outline) >= _MIN_AREA]
+
+    # Simplify more and more, until the text is short enough.
     path = ""
     for deviation in _DEVIATIONS:
         path = _write_path([cv2.approxPolyDP(outline, deviation, True) for outline in large])

@@ -80,6 +80,7 @@ def choose_opening(scores: SampleScores, *, model: str, metric: str) -> OpeningC
         for sample_id, numbers in scores.values.get(model, {}).items()
         if column in numbers
     }
+    # Best, median and worst must be three samples.
     if len(values) < 3:
         return None
     ranked = sorted(values, key=lambda sample_id: (values[sample_id], sample_id))
@@ -89,6 +90,7 @@ def choose_opening(scores: SampleScores, *, model: str, metric: str) -> OpeningC
         best=ranked[-1],
         median=ranked[middle],
         worst=ranked[0],
+        # All below the median, so that no sample is shown twice.
         failures=tuple(ranked[1 : min(1 + _NUM_FAILURES, middle)]),
     )
 
@@ -117,6 +119,7 @@ def view_opening(
 
     def draw(role: str, sample_id: str) -> tuple[OpeningPicture, ...]:
         card = card_of.get(sample_id)
+        # The gallery can have left this sample out, or have no frame of it.
         return () if card is None else (_draw(role, card, choice.model, column_of(metric)),)
 
     roles = (("best", choice.best), ("median", choice.median), ("worst", choice.worst))
@@ -138,6 +141,7 @@ def _draw(role: str, card: Card, model: str, column: str) -> OpeningPicture:
         height=height,
         heat=_draw_heat(packed),
         outline=packed.get("outline", ""),
+        # As SVG wants a rectangle: corner and size, in a picture of 224 x 224 units.
         boxes=tuple(
             (x1 * GRID, y1 * GRID, (x2 - x1) * GRID, (y2 - y1) * GRID)
             for x1, y1, x2, y2 in card["boxes"]

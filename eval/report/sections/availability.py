@@ -95,6 +95,7 @@ class DatasetAvailability:
     @property
     def headline(self) -> str:
         """Say in one line how much is there."""
+        # The first row counts the clips of all splits.
         row = self.splits[0]
         if not self.has_downloads:
             return f"{row.requested:,} clips are requested; nothing was downloaded yet."
@@ -179,6 +180,7 @@ def find_absent_clips(dataset: DatasetInputs) -> list[AbsentClip]:
         return []
 
     columns = ["clip_id", "status", "reason", "detail", "is_confirmed"]
+
     row_of = {row["clip_id"]: row for row in dataset.downloads.select(columns).to_pylist()}
 
     absent = []
@@ -229,6 +231,7 @@ def count_reasons(absent_clips: Iterable[AbsentClip]) -> tuple[ReasonCount, ...]
 
 def count_retryable(availability: Availability) -> int:
     """Count the missing clips that another attempt may bring."""
+    # Each advice begins with the outlook (`describe_reason`).
     return sum(
         row.num_clips
         for dataset in availability.datasets
@@ -244,6 +247,7 @@ def _count_splits(clips: Iterable[AbsentClip]) -> dict[str, int]:
 
 def describe_reason(reason: str, *, is_confirmed: bool) -> str:
     """Return whether another attempt is worth it, and what to do first."""
+    # The table can come from another version of Earshot, with reasons of its own.
     if reason not in REASONS:
         return "unknown reason: read what was said"
     permanence = "permanent" if is_confirmed else REASONS[reason].permanence

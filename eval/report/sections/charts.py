@@ -163,6 +163,7 @@ def draw_lines(
         The chart; it is empty where no line has a finite value.
     """
     xs = [x for line in lines for x in line.xs if math.isfinite(x)]
+    # A mark can lie outside of the values. It must be in the picture all the same.
     xs += [mark.x for mark in marks]
     ys = [y for line in lines for y in line.ys if math.isfinite(y)]
     if not xs or not ys:
@@ -192,6 +193,7 @@ def draw_lines(
         for piece in _split_at_gaps(line)
     ]
 
+    # The points of each line in pixels, for its tooltips and its name.
     placed = {
         line.name: [
             (place_x(x), place_y(y), f"{line.name}: {_format_value(y)} at {format_tick(x)}")
@@ -229,6 +231,7 @@ def draw_lines(
 
 def _thin(points: Sequence[tuple[float, float, str]]) -> Sequence[tuple[float, float, str]]:
     """Return at most ``_NUM_TIPS`` points, evenly spaced."""
+    # -(-a // b) rounds up.
     return points[:: max(1, -(-len(points) // _NUM_TIPS))]
 
 
@@ -237,11 +240,13 @@ def _place_labels(
 ) -> tuple[Label, ...]:
     """Name the lines where they are farthest apart; without room for that, the legend does."""
     ys_of = {name: {x: y for x, y, _ in points} for name, points in placed.items()}
+    # Only where all lines have a value can their distances be compared.
     common = set.intersection(*(set(points) for points in ys_of.values()))
     longest = max(len(line.name) for line in lines) * _LETTER_WIDTH
 
     best_gap, best_x = 0.0, None
     for x in sorted(common):
+        # The name would leave the chart at the right, here and at all later places.
         if x + longest + 8 > _WIDTH:
             break
         heights = sorted(points[x] for points in ys_of.values())
@@ -302,6 +307,7 @@ def pick_ticks(
     # the smallest round step that is about as long as wanted
     rough = (high - low) / num_wanted
     power = 10.0 ** math.floor(math.log10(rough))
+    # With a tolerance, because rounding can make a step that fits a bit too short.
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
     if is_whole:
         step = max(1.0, math.ceil(step))

@@ -73,6 +73,7 @@ def view_comparisons(
         hidden: Models whose differences say nothing: networks that nobody has trained.
     """
     views = [_make_row(row) for row in rows if not {row["first"], row["second"]} & set(hidden)]
+    # `not`, because False sorts first.
     return tuple(sorted(views, key=lambda view: not view.is_best_baseline))
 
 
@@ -88,6 +89,7 @@ def _make_row(row: Mapping) -> ComparisonRow:
         interval=format_interval(interval),
         p=format_p(number_of(row, "p_value")),
         n=row.get("n"),
+        # Clear means that the 95 % interval does not hold 0.
         is_clear=interval is not None and not interval[0] <= 0 <= interval[1],
         is_best_baseline=bool(row.get("is_best_baseline")),
         seed_range=number_of(row, "seed_range"),

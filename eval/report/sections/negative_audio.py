@@ -140,6 +140,7 @@ def _draw_maxima(row: Mapping) -> LineChart:
     """Draw the distributions of the maps' maxima, and the threshold between them."""
     edges = row.get("maxima_edges") or ()
     lines = [
+        # A histogram: each value lies between two edges.
         Line(
             _TITLES.get(kind, kind),
             edges,
