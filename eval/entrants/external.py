@@ -85,7 +85,6 @@ def check_external(external: Mapping[str, str], *, taken: Iterable[str], root: P
     """
     names = set(taken)
     for name, path in external.items():
-
         where = f"params: evaluate.external.{name}"
         # The name becomes that of a file. Windows drops a space or a dot at the end of one.
         if not _NAME.fullmatch(name) or name.endswith((" ", ".")):

@@ -58,7 +58,6 @@ def write_markdown(groups: Sequence[Group]) -> str:
             "",
             "| " + " | ".join(head) + " |",
             "|---|" + "---:|" * len(metrics) + "---:|---:|---|---:|---|",
-        # In Markdown, a colon behind the dashes aligns the column to the right.
         ]
 
         for row in group.rows:

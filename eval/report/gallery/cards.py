@@ -92,7 +92,6 @@ class CardMaker:
         card = self._describe(sample, roles)
 
         # Maps and sound first; the pictures get the bytes that these leave.
-        # 8-bit grids for all models, then outlines: both are small beside a picture.
         maps = self._find_maps(sample_id)
         card["maps"] = _pack_maps(maps, max_bytes=self._num_bytes // 8)
         # base64 has four characters for three bytes.
