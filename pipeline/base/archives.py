@@ -51,9 +51,11 @@ def unpack_archive(archive_path: Path, folder: Path) -> None:
         DataError: The file is damaged, no archive, has unsafe members, or does not fit on the disk.
     """
     archive_path, folder = Path(archive_path), Path(folder)
+    # The folder appears only when it is whole, so nothing has to be checked.
     if folder.is_dir():
         return
 
+    # Beside the folder: a renaming is atomic only within one file system.
     temporary_dir = folder.with_name(f".tmp-{secrets.token_hex(4)}-{folder.name}")
 
     try:
@@ -69,6 +71,7 @@ def unpack_archive(archive_path: Path, folder: Path) -> None:
 
         publish_text(temporary_dir / ".whole", archive_path.name + "\n")
         os.replace(temporary_dir, folder)
+        # Without this, a power cut can take the new name away again.
         sync(folder.parent)
     except BaseException:
         shutil.rmtree(temporary_dir, ignore_errors=True)
@@ -165,12 +168,14 @@ def iter_zip(
             for info in archive.infolist():
                 if info.is_dir() or _JUNK.search(info.filename):
                     continue
+
                 try:
                     name = _check_member(info, path)
                     stream = archive.open(info)
                 except (DataError, *_ZIP_ERRORS) as error:
                     on_refusal(info.filename, " ".join(str(error).split()))
                     continue
+
                 with stream:
                     yield name, stream, info.file_size
     except _ZIP_ERRORS as error:
@@ -237,6 +242,8 @@ def _list_members(
         if info.is_dir() or _JUNK.search(info.filename):
             continue
         name = _check_member(info, archive_path)
+
+        # Zip files may have a name twice, and programs differ in which of the two they unpack.
         if name in members:
             raise DataError(f"{archive_path}: member {quote(info.filename)} appears twice")
         members[name] = info
@@ -264,6 +271,7 @@ def _write(stream: IO[bytes], path: Path, *, num_bytes: int | None = None) -> No
     path.parent.mkdir(parents=True, exist_ok=True)
     num_written = 0
 
+    # x: no member may replace another one.
     with open(path, "xb") as file:
         while block := stream.read(_BLOCK_BYTES):
             num_written += len(block)
@@ -273,4 +281,5 @@ def _write(stream: IO[bytes], path: Path, *, num_bytes: int | None = None) -> No
                     f"{path.name}: unpacks to more than the {num_bytes} bytes that its archive "
                     "announces"
                 )
+
             file.write(block)

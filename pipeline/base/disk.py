@@ -53,6 +53,7 @@ def require_space(folder: Path, num_bytes: int, why: str) -> None:
     Raises:
         DataError: The disk has too little space.
     """
+    # `disk_usage` needs a folder that exists.
     folder.mkdir(parents=True, exist_ok=True)
     free_bytes = shutil.disk_usage(folder).free
     if num_bytes + _SPARE_BYTES > free_bytes:

@@ -14,6 +14,7 @@ _PACKAGES = ("yaml", "numpy", "pyarrow", "h5py", "filelock", "av", "click")
 def require_environment():
     # type: () -> None
     """End the program with exit code 2 where Python is too old or packages are missing."""
+    # Looked for, not imported: importing them all takes seconds.
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if sys.version_info[:2] >= _OLDEST_PYTHON and not missing:
         return

@@ -131,6 +131,7 @@ def describe_error(error: Exception) -> str:
     # requests wraps the system's error two or three times and repeats the address each time.
     inner: BaseException = error
     while True:
+        # urllib3 has the error that it wraps as an argument, not as a cause.
         wrapped = inner.__cause__ or (inner.args[0] if inner.args else None)
         if not isinstance(wrapped, BaseException):
             break
@@ -142,6 +143,8 @@ def is_transient(error: requests.RequestException) -> bool:
     """Return whether the same request may succeed later."""
     if isinstance(error, requests.HTTPError):
         status = error.response.status_code
+        # The server's own trouble, or too many requests. Other answers from 400 on would stay the
+        # same.
         return status >= 500 or status == requests.codes.too_many_requests
     return True
 
@@ -195,6 +198,7 @@ def fetch_file(url: str, path: Path, *, sha256: str | None = None) -> None:
         except requests.RequestException as error:
             if attempt == _NUM_ATTEMPTS:
                 raise DataError(f"{url}: cannot be fetched: {describe_error(error)}") from None
+
         time.sleep(_PAUSE_SECONDS * attempt / 2)
 
     # Proxies and portals answer with a page and status 200.
@@ -248,6 +252,7 @@ def fetch_large_file(
 
     description = f"fetching {path.name}"
     with Progress(num_bytes, description, unit="byte", is_quiet=is_quiet) as progress:
+        # The bar begins where the earlier call stopped.
         progress.update(_size_of(part_path))
         _complete_part(
             url, part_path, num_bytes=num_bytes, progress=progress, headers=headers or {}
@@ -291,6 +296,7 @@ def _complete_part(
                 f"{url}: cannot be fetched: {problem}; run again to go on from byte "
                 f"{_size_of(part_path)}"
             )
+
         if _size_of(part_path) < num_bytes:
             time.sleep(_PAUSE_SECONDS * num_failures)
 
@@ -310,6 +316,7 @@ def _append(
         )
         # A server without ranges sends the whole file again.
         if not is_partial:
+            # What has arrived is written again, so it no longer counts.
             progress.update(-start)
             start = 0
 
@@ -330,8 +337,10 @@ def _require_digests(
         if expected is None:
             continue
 
+        # From the disk: the bytes of earlier calls never were in this process.
         with open(part_path, "rb") as file:
             digest = hashlib.file_digest(file, algorithm).hexdigest()
+
         # Some publishers give only the first digits, as torchvision does in its file names.
         if _size_of(part_path) != num_bytes or not digest.startswith(expected.lower()):
             part_path.unlink()

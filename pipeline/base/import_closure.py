@@ -28,6 +28,7 @@ def import_closure(module_name: str, *, root: Path) -> set[str]:
 
     found: set[str] = set()
     waiting = [module_name]
+
     while waiting:
         name = waiting.pop()
         # A name can also be a function or class within a module. No file has that name.
@@ -67,6 +68,7 @@ def is_only_docstring(path: Path) -> bool:
     """Return whether a file is an ``__init__.py`` that does nothing when it is imported."""
     if path.name != "__init__.py":
         return False
+
     body = ast.parse(path.read_text()).body
     return len(body) <= 1 and all(isinstance(node, ast.Expr) for node in body)
 
@@ -74,6 +76,7 @@ def is_only_docstring(path: Path) -> bool:
 def _find_module(name: str, root: Path) -> Path | None:
     if name.split(".")[0] not in PACKAGES:
         return None
+
     base = root.joinpath(*name.split("."))
     for path in (base.with_suffix(".py"), base / "__init__.py"):
         if path.is_file():
@@ -86,6 +89,7 @@ def _find_module(name: str, root: Path) -> Path | None:
 def _list_imports(source: str) -> list[tuple[int, str, list[str]]]:
     """Return level (0: absolute), module and imported names of each import statement."""
     imports: list[tuple[int, str, list[str]]] = []
+    # All of the tree, because imports inside functions count.
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             imports += [(0, alias.name, []) for alias in node.names]

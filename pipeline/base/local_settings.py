@@ -69,6 +69,7 @@ def read_local_settings(folder: Path, environment: Mapping[str, str]) -> LocalSe
         "cookies_path": environment.get(COOKIES_VARIABLE) or settings.download.cookies_path,
     }
     storage = environment.get(STORAGE_VARIABLE) or settings.storage
+    # Built again, so that values of the environment are checked like those of the file.
     return LocalSettings(build(LocalDownload, found, "download"), storage)
 
 
@@ -106,6 +107,7 @@ def require_no_secrets(params: Mapping[str, Any], path: Path) -> None:
             )
 
     for name, text in _iter_texts(params, ""):
+        # A password ends with an `@` before the first `/`. Further on, an `@` is part of a path.
         authority = text.partition("://")[2].split("/")[0]
         if "@" in authority:
             raise ParameterError(
@@ -134,6 +136,7 @@ def _require_ignored(path: Path) -> None:
         status = subprocess.run(command, cwd=path.parent, capture_output=True).returncode
     except OSError:
         return
+
     if status == 1:
         raise ParameterError(
             f"{path}: Git does not ignore it, expected a line {LOCAL_NAME} in .gitignore, because "

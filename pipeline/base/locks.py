@@ -36,9 +36,11 @@ def hold_lock(path: Path, *, on_wait: Callable[[], None] | None = None) -> Itera
         RunError: The file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Not thread-local: a generator can end in another thread than it began in.
     lock = FileLock(path, thread_local=False)
 
     try:
+        # filelock warns where it falls back to another kind of lock; the error below says more.
         with warnings.catch_warnings(action="ignore"):
             lock.acquire(blocking=False)
         # Its fallback is a file that a killed process leaves behind.

@@ -106,6 +106,7 @@ def explain_os_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in OS_ERRORS:
             raise
+
         text, remedy = OS_ERRORS[error.errno]
         raise RunError(
             f"{folder}: {text}; whatever was finished is kept: {remedy} and run the same command "
@@ -117,6 +118,7 @@ def describe_exit(exit_code: int) -> str:
     """Return how a process ended in words; signals are negative exit codes."""
     if exit_code >= 0:
         return f"it ended with exit code {exit_code}"
+
     try:
         number = signal.Signals(-exit_code)
     except ValueError:

@@ -29,6 +29,7 @@ class _Loader(yaml.SafeLoader):
         """Return the mapping of a node."""
         seen = set()
         for key, _ in node.value:
+            # Other keys may stand twice, such as `<<`, which merges another mapping.
             if key.value in seen and key.tag == "tag:yaml.org,2002:str":
                 raise yaml.MarkedYAMLError(
                     problem=f"key {key.value} appears twice", problem_mark=key.start_mark
@@ -50,6 +51,7 @@ def read_yaml(path: Path) -> Any:
         return yaml.load(path.read_text(), _Loader)
     except yaml.MarkedYAMLError as error:
         parts = ((error.context, error.context_mark), (error.problem, error.problem_mark))
+
         words = ", ".join(
             # Names of tags and aliases stand in quotes: they are words of the file.
             re.sub(r"'[^'<]{2,}'", "...", text)
@@ -92,6 +94,7 @@ def build(
         raise ParameterError(f"params: {where} is {_show(values, where)}, expected a mapping")
     _require_keys(cls, values, where)
 
+    # Annotations can be texts; this turns them into types.
     hints = typing.get_type_hints(cls)
     arguments = {
         name: _convert(value, hints[name], f"{where}.{name}") for name, value in values.items()
@@ -99,6 +102,7 @@ def build(
 
     for field in dataclasses.fields(typing.cast(Any, cls)):
         path = arguments.get(field.name)
+        # An empty path would become the checkout itself. The dataclass refuses it.
         if folder is not None and field.metadata.get("is_path") and path and path.strip():
             arguments[field.name] = str(folder / Path(path).expanduser())
 
@@ -132,6 +136,7 @@ def suggest(name: Any, known: Iterable[str]) -> str:
     """
     if isinstance(name, bool):
         return " (YAML reads on, off, yes and no as true or false: write it in quotes)"
+
     close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
     return f", did you mean {close[0]}?" if close else ""
 
@@ -192,6 +197,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if origin is dict:
         if not isinstance(value, Mapping):
             raise ParameterError(f"params: {where} is {_show(value, where)}, expected a mapping")
+
         item_hint = typing.get_args(hint)[1]
         for key in value:
             if not isinstance(key, str):
@@ -231,6 +237,7 @@ def _explain_type(value: Any, hint: type) -> str:
         return suggest(value, ())
     if not isinstance(value, str) or hint not in (int, float):
         return ""
+
     try:
         number = float(value)
     except ValueError:
@@ -266,4 +273,6 @@ def _convert_to_any(value: Any, options: tuple[Any, ...], where: str) -> Any:
             return _convert(value, option, where)
         except ParameterError as error:
             errors.append(error)
+
+    # The first option is the usual one, so its message fits best.
     raise errors[0]

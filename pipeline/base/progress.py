@@ -83,6 +83,7 @@ class Progress:
             f"{self.description}: {self.num_done}/{total} {self.unit}s, {rate:.1f}/s, "
             f"failed {self.num_failed}"
         )
+
         if self.total and rate > 0 and self.num_done < self.total:
             line += f", ETA {(self.total - self.num_done) / rate:.0f} s"
         return line

@@ -49,6 +49,7 @@ class Project:
             ParameterError: params.yaml is absent, is not YAML with sections, or holds a secret; or
                 params.local.yaml is wrong.
         """
+        # Absolute, so that nothing moves when the working directory changes.
         root = Path(root).resolve()
         path = root / "params.yaml"
         try:
@@ -62,6 +63,8 @@ class Project:
             content = "is empty" if params is None else f"holds {type(params).__name__}"
             raise ParameterError(f"{path}: {content}, expected sections")
         require_no_secrets(params, path)
+
+        # DVC copies a checkout for an experiment, without the files that Git ignores.
         return cls(root, params, read_local_settings(find_home(root), environment))
 
     # Parameters.
@@ -106,8 +109,10 @@ class Project:
         """
         values = self.section(dotted_name)
         if dotted_name == "download" and isinstance(values, Mapping):
+            # What the user does not set keeps the value of params.yaml.
             own = {key: value for key, value in asdict(self.local.download).items() if value}
             values = {**values, **own}
+
         return build(cls, values, dotted_name, folder=find_home(self.root))
 
     @property
@@ -128,6 +133,7 @@ class Project:
             raise ParameterError(
                 f"params: {key} is {names!r}, expected a list of names, for example [sample]"
             )
+
         require_distinct(names, key)
         return list(names)
 
@@ -163,6 +169,7 @@ class Project:
         share it.
         """
         home = find_home(self.root)
+        # An absolute path replaces what it is joined to.
         return home / Path(self.local.storage or "cache").expanduser()
 
     def sources_dir(self, dataset: str) -> Path:

@@ -21,10 +21,12 @@ def use_proxy(proxy: str | None) -> Iterator[None]:
 
     before = {name: os.environ.get(name) for name in _VARIABLES}
     os.environ.update(dict.fromkeys(_VARIABLES, proxy))
+
     try:
         yield
     finally:
         for name, value in before.items():
+            # An empty variable means "no proxy", so one that was absent must not become empty.
             if value is None:
                 os.environ.pop(name, None)
             else:

@@ -61,7 +61,9 @@ def hide_secrets(text: str, secrets: Collection[str]) -> str:
 
 
 def _find_proxy_words(proxy: str) -> set[str]:
+    # Some tools also take a proxy without `http://`.
     authority = proxy.partition("://")[2] or proxy
+    # The last one: a password may hold an `@`, a host may not.
     user_info, is_found, _ = authority.rpartition("@")
     if not is_found:
         return set()
@@ -83,6 +85,7 @@ def _read_cookie_words(path: Path) -> set[str]:
     # be an export that went wrong, so all of it is secret.
     words = set()
     for line in lines:
+        # curl writes this before cookies that scripts must not read. Such a line is no comment.
         line = line.removeprefix("#HttpOnly_")
         if line.strip() and not line.startswith("#"):
             words |= {line, line.strip(), line.rpartition("\t")[2].strip()}

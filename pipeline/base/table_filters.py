@@ -27,6 +27,7 @@ def count_rows(path: Path) -> int:
     try:
         return pq.read_metadata(path).num_rows
     except (pa.ArrowInvalid, OSError) as error:
+        # Arrow's messages have several lines; the first one names the cause.
         words = str(error).splitlines()[0]
         raise DataError(f"{path}: not a readable Parquet file: {words}") from None
 
@@ -43,6 +44,7 @@ def select_reasons(rows: pa.Table, reasons: Sequence[str]) -> pa.Table:
     """
     if not reasons:
         return rows
+
     is_selected = pc.is_in(rows["reason"], pa.array(list(reasons), pa.string()))
     return rows.filter(pc.fill_null(is_selected, False))
 

@@ -33,8 +33,10 @@ def find_stage_files(project: Project) -> dict[str, list[Path]]:
     for name in params.get("released") or ():
         entry = _section(params, "weights", name)
         _add_path(files, f"weights@{name}", entry.get("url"), project)
+
     for name in params.get("models") or ():
         entry = _section(params, "train", name)
+        # A model's own keys take precedence over those of its preset.
         entry = {**_section(params, "train_presets", entry.get("preset")), **entry}
         for key in ("init", "object_guidance_weights"):
             _add_path(files, f"train@{name}", entry.get(key), project)
@@ -61,9 +63,11 @@ def _add_path(files: dict[str, list[Path]], stage: str, value: object, project: 
     """Add a path; words such as ``imagenet``, ``coco`` or ``random`` and addresses are none."""
     if not isinstance(value, str) or urlsplit(value).scheme in _REMOTE:
         return
+
     parts = urlsplit(value)
     text = unquote(parts.path) if parts.scheme == "file" else value
     path = find_home(project.root) / Path(text).expanduser()
+    # A file that is missing is told from a word by a separator or a suffix.
     if path.exists() or os.sep in text or path.suffix:
         files.setdefault(stage, []).append(path)
 
@@ -80,8 +84,10 @@ def noted_user_files(
         paths: Files and folders; None: those of ``find_stage_files``.
     """
     chosen = list(find_stage_files(project).get(stage, ()) if paths is None else paths)
+
     # Before: a file that changes while it is read counts as changed.
     before = describe_files(project, chosen)
+
     yield
     if chosen:
         publish_text(_record_path(project, stage), json.dumps(before, indent=0) + "\n")
@@ -105,6 +111,7 @@ def have_user_files_changed(project: Project, stage: str, paths: Iterable[Path])
     for path in paths:
         if not path.exists():
             raise DataError(f"{path}: not found, though params.yaml names it")
+
     try:
         noted = json.loads(_record_path(project, stage).read_text())
     except (FileNotFoundError, ValueError):
@@ -119,10 +126,12 @@ def describe_files(project: Project, paths: Iterable[Path]) -> dict[str, list[in
     """
     own = {os.path.realpath(project.root / name) for name in _OWN_FOLDERS}
     facts: dict[str, list[int]] = {}
+
     for path in paths:
         for found in _walk(path, own) if path.is_dir() else [path]:
             with contextlib.suppress(OSError):  # a link without a target
                 status = found.stat()
+                # JSON holds UTF-8 only, and names of files can be any bytes.
                 facts[os.fsencode(found).decode("utf-8", "replace")] = [
                     status.st_size,
                     status.st_mtime_ns,
@@ -131,13 +140,16 @@ def describe_files(project: Project, paths: Iterable[Path]) -> dict[str, list[in
 
 
 def _walk(root: Path, visited: set[str]) -> Iterator[Path]:
+    # A copy: two of the user's paths may lead into the same folder, and each has all of it.
     visited = set(visited)
     for folder, subfolders, names in os.walk(root, followlinks=True):
         real_path = os.path.realpath(folder)
         if real_path in visited:
             subfolders.clear()
             continue
+
         visited.add(real_path)
+        # In place, so that `os.walk` enters them in this order.
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
 

@@ -199,6 +199,7 @@ def read_frame_choices(path: Path) -> dict[str, list[int]]:
             and frames
             and all(type(f) is int and f >= 1 for f in frames)
         )
+        # Ids of Flickr videos are numbers; a pickle can have them as integers.
         if not (re.fullmatch(r"[0-9]+", str(video_id)) and is_fine):
             found = quote(f"{video_id}: {frames}")
             raise DataError(f"{path}: entry {found}, expected a video id with frame numbers from 1")
@@ -215,6 +216,7 @@ def content_sha256(choices: Mapping[str, list[int]]) -> str:
     Returns:
         The hexadecimal SHA-256 of the sorted entries.
     """
+    # Sorted and without spaces: equal tables give equal text.
     text = json.dumps(choices, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -270,6 +272,7 @@ def _read_plain_pickle(path: Path) -> Any:
 
 def _read_json(path: Path) -> Any:
     try:
+        # Programs of Windows put a byte order mark in front, which JSON does not allow.
         return json.loads(Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf"))
     # UnicodeDecodeError and JSONDecodeError are ValueErrors.
     except (ValueError, RecursionError) as error:
@@ -277,4 +280,5 @@ def _read_json(path: Path) -> Any:
 
 
 def _is_finite_number(value: object) -> bool:
+    # True is an int for Python, and Python's JSON reads NaN and Infinity.
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -26,13 +26,16 @@ def check_boxes(samples: pa.Table, *, name: str) -> str:
         DataError: that holds for more than half of the boxes.
     """
     rows = samples.select(["sample_id", "boxes"]).to_pydict()
+
     owners = [
         sample_id for sample_id, boxes in zip(*rows.values(), strict=True) for _ in boxes or ()
     ]
     boxes = np.array([box for boxes in rows["boxes"] for box in boxes or ()], np.float64)
+    # Without any box the array has no second axis.
     boxes = boxes.reshape(-1, 4)
 
     is_outside = (boxes.min(axis=1) < -_MARGIN) | (boxes.max(axis=1) > 1 + _MARGIN)
+    # A box counts once, also if it is outside and empty.
     is_empty = ((boxes[:, 2:] - boxes[:, :2]) < _SMALLEST_SIDE).any(axis=1) & ~is_outside
     num_outside, num_empty = int(is_outside.sum()), int(is_empty.sum())
     if num_outside + num_empty == 0:
@@ -43,6 +46,8 @@ def check_boxes(samples: pa.Table, *, name: str) -> str:
         f"{owners[place]} {np.round(boxes[place], 3).tolist()}"
         for place in np.flatnonzero(is_outside | is_empty)[:_NUM_EXAMPLES]
     )
+
+    # Published lists have single boxes like these. If most are, they are in another unit.
     if 2 * (num_outside + num_empty) > len(boxes):
         raise DataError(
             f"{name}: {counts}, for example {examples}; expected x1 y1 x2 y2 as shares of the "

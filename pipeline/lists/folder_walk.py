@@ -23,6 +23,7 @@ class FolderWalk:
     def __init__(self, folder: Path, ignore: tuple[str, ...], own_caches: set[str]) -> None:
         self.listing = Listing()
         self._folder, self._ignore, self._own_caches = folder, ignore, own_caches
+        # Links can lead in a circle. Device and inode name a folder whatever its path is.
         self._visited = {_identity(os.stat(folder))}
         # Relative paths of folders that are still to be listed.
         self._pending: list[str] = [""]
@@ -46,6 +47,7 @@ class FolderWalk:
 
     def _list_entries(self, relative_folder: str) -> None:
         try:
+            # Sorted, because file systems give their entries in any order.
             entries = sorted(
                 os.scandir(os.path.join(self._folder, relative_folder)),
                 key=lambda entry: entry.name,
@@ -70,6 +72,7 @@ class FolderWalk:
         """Record one entry; return why it is left out, or None."""
         if entry.name.startswith("."):
             return "hidden"
+        # Here a `*` also stands for `/`.
         if any(fnmatch.fnmatchcase(relative_path, pattern) for pattern in self._ignore):
             return "ignored by parameter"
 

@@ -26,7 +26,9 @@ def read_mask(path: Path) -> np.ndarray:
         DataError: the file is absent or no picture.
     """
     try:
+        # Pillow reads many formats, some of them with the help of other programs.
         with Image.open(path, formats=["PNG", "JPEG"]) as picture:
+            # Pixels of a palette picture are numbers of colours.
             values = np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
     except FileNotFoundError:
         raise DataError(f"{path}: not found, expected the picture of a mask") from None
@@ -35,7 +37,9 @@ def read_mask(path: Path) -> np.ndarray:
 
     values = values.reshape(*values.shape[:2], -1).max(axis=2)
     is_on = values > (_DARKEST_ON if values.max(initial=0) > 1 else 0)
+
     if is_on.shape != (SIDE, SIDE):
+        # The same pixels as OpenCV's nearest neighbour takes.
         rows, columns = (np.arange(SIDE) * size // SIDE for size in is_on.shape)
         is_on = is_on[rows][:, columns]
     return is_on
@@ -44,6 +48,7 @@ def read_mask(path: Path) -> np.ndarray:
 def encode_mask(mask: np.ndarray) -> str:
     """Return the run lengths of a mask, bool ``(224, 224)``."""
     assert mask.shape == (SIDE, SIDE), mask.shape
+    # One pixel that is off goes first, so the first run is of off pixels, maybe none.
     flat = np.concatenate([[False], mask.ravel().astype(bool)])
     edges = np.flatnonzero(np.diff(flat))
     return " ".join(map(str, np.diff([0, *edges, mask.size])))
@@ -63,8 +68,10 @@ def decode_mask(text: str, *, where: str) -> np.ndarray:
         runs = np.array([int(word) for word in text.split()], np.int64)
     except ValueError:
         runs = np.zeros(0, np.int64)
+
     if len(runs) == 0 or runs.min() < 0 or runs.sum() != SIDE * SIDE:
         raise DataError(
             f"{where}: the attribute mask holds no run lengths of {SIDE} x {SIDE} pixels"
         )
+    # Runs of an odd number are on.
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(SIDE, SIDE)

@@ -78,6 +78,7 @@ class Lists:
     def find(self, file: ListFile) -> Path | None:
         """Return the path of a list that is on this machine, else None. Nothing is fetched."""
         if self._lists_dir is not None:
+            # As people save lists: in a folder for each repository, or all in one.
             names = [f"{file.family}/{file.name}", f"{file.family}/{Path(file.name).name}"]
             if not file.is_name_shared:
                 names += [file.name, Path(file.name).name]
@@ -139,12 +140,14 @@ def decode_lines(path: Path) -> Iterator[str]:
     with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
         for number, line in enumerate(_iter_raw(file, path), start=1):
             try:
+                # A byte order mark would become a part of the first id.
                 yield (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).decode()
             except UnicodeDecodeError as error:
                 raise DataError(f"{path}, line {number}: not UTF-8 text ({error.reason})") from None
 
 
 def _iter_raw(file: Iterable[bytes], path: Path) -> Iterator[bytes]:
+    # Damage of a gzip file shows only when that part of it is read.
     try:
         yield from file
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -219,6 +222,7 @@ def read_pairs(path: Path, *, pattern: re.Pattern[str], what: str) -> list[tuple
     for position, (number, text) in enumerate(iter_lines(path)):
         fields = tuple(field.strip() for field in text.split(","))
         where = f"{path}, line {number}"
+
         # Blank lines may come before the header, so it is the first line with text.
         if position == 0:
             if fields != ("video", "audio", "label"):

@@ -32,6 +32,7 @@ def read_records(path: Path) -> list[Record]:
     """
     if not path.is_file():
         raise DataError(f"{path}: not found, expected a table ({', '.join(SUFFIXES)})")
+
     readers = dict(zip(SUFFIXES, (_read_csv, _read_json_lines, _read_parquet), strict=True))
     if path.suffix.lower() not in readers:
         raise DataError(f"{path}: has suffix {path.suffix!r}, expected {', '.join(SUFFIXES)}")
@@ -43,6 +44,7 @@ def read_records(path: Path) -> list[Record]:
 
 
 def _read_csv(path: Path) -> Iterator[Record]:
+    # strict: a quote that is never closed is an error, not one cell with the rest of the file.
     reader = csv.reader(decode_lines(path), strict=True)
     try:
         names = [name.strip() for name in next(reader, [])]
@@ -51,8 +53,11 @@ def _read_csv(path: Path) -> Iterator[Record]:
             where = f"{path}, line {reader.line_num}"
             if not values:
                 continue
+
             if len(values) != len(names):
                 raise DataError(f"{where}: has {len(values)} values, expected {len(names)}")
+
+            # Every line of a CSV file has every cell, so an empty one means that there is no value.
             record = zip(names, (value.strip() for value in values), strict=True)
             yield where, {name: value for name, value in record if value}
     except csv.Error as error:
@@ -71,10 +76,12 @@ def _read_json_lines(path: Path) -> Iterator[Record]:
         where = f"{path}, line {number}"
         if not line.strip():
             continue
+
         try:
             record = json.loads(line)
         except ValueError as error:
             raise DataError(f"{where}: is not JSON ({error})") from None
+
         if not isinstance(record, dict):
             raise DataError(f"{where}: holds {type(record).__name__}, expected an object")
         yield where, {name: value for name, value in record.items() if value is not None}
@@ -85,6 +92,7 @@ def _read_parquet(path: Path) -> Iterator[Record]:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: is not readable Parquet ({error})") from None
+
     for number, record in enumerate(table.to_pylist(), start=1):
         columns = {name: value for name, value in record.items() if value is not None}
         yield f"{path}, row {number}", columns

@@ -126,6 +126,7 @@ def read_splits(record: Record, default_split: str) -> list[str]:
     """
     where, values = record
     splits = [name.strip() for name in str(values.get("split", default_split)).split(";")]
+
     if not all(splits):
         raise DataError(f"{where}, column split: is {quote(str(values['split']))}, expected names")
     return list(dict.fromkeys(splits))
@@ -166,6 +167,7 @@ def require(where: str, column: str, value: Any, is_right: bool, what: str) -> N
 
 def _read_number(where: str, column: str, value: Any, what: str, *, lowest: float) -> float:
     try:
+        # `float` turns True into 1.0, and reads "nan" and "inf".
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         number = math.nan
@@ -181,6 +183,7 @@ def _read_boxes(where: str, values: Mapping[str, Any]) -> list[list[float]]:
             boxes = json.loads(boxes)
         except ValueError:
             boxes = None
+
     is_list = isinstance(boxes, list) and all(
         isinstance(box, list) and len(box) == 4 for box in boxes
     )
@@ -191,6 +194,7 @@ def _read_boxes(where: str, values: Mapping[str, Any]) -> list[list[float]]:
     result = []
     for box in boxes:
         numbers = [_read_number(where, "boxes", value, unit, lowest=-math.inf) for value in box]
+        # x is a part of the width, y of the height.
         x1, y1, x2, y2 = (value / side for value, side in zip(numbers, scale * 2, strict=True))
         lowest, highest = min(x1, y1, x2, y2), max(x1, y1, x2, y2)
         is_inside = lowest >= -_BOX_TOLERANCE and highest <= 1 + _BOX_TOLERANCE
@@ -205,7 +209,9 @@ def _read_frame_size(where: str, values: Mapping[str, Any]) -> tuple[float, floa
     present = [name for name in names if name in values]
     if not present:
         return None
+
     if len(present) == 1:
         raise DataError(f"{where}: has {present[0]} alone, expected {' and '.join(names)}")
+
     width, height = (_read_number(where, name, values[name], "pixels", lowest=1) for name in names)
     return width, height

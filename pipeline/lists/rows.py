@@ -101,6 +101,7 @@ def make_clips(
     """
     ids = list(membership.masks)
 
+    # Once for both columns.
     ranges = [range_of(clip_id) for clip_id in ids]
     return pa.Table.from_pydict(
         {

@@ -67,10 +67,13 @@ class Chooser:
             ids: All clips of the split.
         """
         listed = list(ids)
+
         wanted = listed
         if self._path is not None:
             wanted = [clip_id for clip_id in listed if clip_id in self._wanted]
+            # Counted when all splits are known: another one may use the clip.
             self._by_ids |= set(listed) - set(wanted)
+
         chosen = select(wanted, self._limit)
         self._by_limit |= set(wanted) - set(chosen)
         self._chosen |= set(chosen)
@@ -104,6 +107,7 @@ class Chooser:
             DataError: The file of ids names a clip that no split has: a mistyped id would only
                 make the dataset smaller.
         """
+        # A clip that only `limit` leaves out is in the dataset, so its line is right.
         known = self._chosen | self._by_limit
         for name, number in self._wanted.items():
             if name not in known:
@@ -142,6 +146,8 @@ def select(ids: Iterable[str], limit: int | None) -> list[str]:
     ids = list(ids)
     if limit is None or len(ids) <= limit:
         return ids
+
+    # By the id alone, so that it is the same in every list, run and version of Python.
     chosen = set(sorted(ids, key=lambda clip_id: hashlib.sha256(clip_id.encode()).digest())[:limit])
     return [clip_id for clip_id in ids if clip_id in chosen]
 
@@ -160,6 +166,7 @@ def check_splits(splits: tuple[str, ...], known: Iterable[str]) -> None:
     known = list(known)
     if not splits:
         raise ValueError(f"splits is empty, expected some of {', '.join(known)}")
+
     for name in splits:
         if name not in known:
             raise ValueError(f"splits has {name!r}, expected some of {', '.join(known)}")
@@ -171,6 +178,7 @@ def _read_wanted(path: Path) -> dict[str, int]:
     """Return the ids of a file and the lines in which they stand."""
     if not path.is_file():
         raise DataError(f"{path}: not found, expected a file with one id in each line")
+
     wanted = {text: number for number, text in iter_lines(path)}
     if not wanted:
         raise DataError(f"{path}: is empty, expected one id in each line")

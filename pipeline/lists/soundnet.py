@@ -50,6 +50,7 @@ def read_addresses(path: Path, wanted: Collection[str]) -> dict[str, Address]:
 
             # The id is the fourth part from the end.
             parts = line.split(b"/")
+            # The first line of the file can begin with a byte order mark.
             if (
                 len(parts) < 7
                 or not parts[-4].isdigit()
@@ -57,6 +58,7 @@ def read_addresses(path: Path, wanted: Collection[str]) -> dict[str, Address]:
             ):
                 malformed.append((number, line))
                 continue
+
             if parts[-4] not in ids:
                 continue
 
