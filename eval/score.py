@@ -138,6 +138,7 @@ def _compute_further(
 
 def _check_options(options: ScoreOptions) -> list[str]:
     """Check the options that need no file; return the names of the protocols."""
+    # By their real names, because one protocol can have two.
     protocols = [get_protocol(name).name for name in options.protocols or ["earshot"]]
     if len(set(protocols)) < len(protocols):
         raise ParameterError(f"--protocol names {', '.join(protocols)}, expected each once")
@@ -192,6 +193,7 @@ def _find_source_paths(project: Project, dataset: str, *, xml_dir: Path | None) 
     """Return where params.yaml says that lists and annotations of a dataset lie."""
     section = (project.params.get("sources") or {}).get(dataset) or {}
     names = load(dataset).path_parameters
+    # Only the paths: a limit in params.yaml must not shrink a published test set.
     paths = {name: section[name] for name in names if section.get(name) is not None}
     if xml_dir is not None and "annotations_dir" in names:
         paths["annotations_dir"] = str(xml_dir)

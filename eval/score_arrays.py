@@ -76,6 +76,7 @@ def _check_boxes(sample_id: str, boxes: Sequence[Sequence[float]]) -> np.ndarray
         raise DataError(
             f"boxes: {sample_id!r} has shape {array.shape}, expected (number of boxes, 4)"
         )
+    # Published boxes can leave the frame a little. Those in pixels lie far beyond.
     if array.min() < -_BOX_TOLERANCE or array.max() > 1 + _BOX_TOLERANCE:
         raise DataError(
             f"boxes: {sample_id!r} has values from {array.min():g} to {array.max():g}, expected "

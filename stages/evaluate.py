@@ -59,6 +59,7 @@ def main(project: Project) -> None:
         )
         groups = find_groups(samples, video_of)
         subsets = parameters.subsets.get(dataset, ())
+        # Kept until the end: a threshold of negative audio can come from another dataset.
         sound_data.append(SoundData(dataset, samples, readers, groups, subsets))
 
         for name, new_rows in dataset_rows.items():

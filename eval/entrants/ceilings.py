@@ -53,7 +53,7 @@ def compute_ceilings_of_half(truths: Sequence[GroundTruth]) -> np.ndarray:
 
 
 def _best_ciou_of_area(truth: GroundTruth, num_marked: int) -> float:
-    # A level is twice the value: where annotators disagree, the truth is one half.
+    # A level is twice the value: in a consensus, a single box counts one half.
     levels = truth.levels()
     num_full, num_half = int(np.count_nonzero(levels == 2)), int(np.count_nonzero(levels == 1))
     if num_full + num_half == 0:

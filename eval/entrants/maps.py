@@ -176,6 +176,7 @@ def read_features(path: Path | str) -> tuple[np.ndarray, np.ndarray] | None:
         present = [name for name in names if name in archive.files]
         if not present:
             return None
+        # Retrieval compares the two, so one alone is of no use.
         if len(present) == 1:
             raise DataError(f"{path}: has {present[0]} alone, expected {' and '.join(names)}")
         frames, sounds = (_read_array(path, archive, name) for name in names)

@@ -96,6 +96,7 @@ def _explain_training(result: Mapping[str, Any], published: Published) -> list[s
         reasons.append("how our checkpoint was chosen is not known")
 
     num_own, num_published = result.get("num_trained_on"), published.num_trained_on
+    # A number that is not known is no reason.
     if num_own is not None and num_published is not None and num_own != num_published:
         reasons.append(f"{num_own:,} training samples here, {num_published:,} there")
     return reasons

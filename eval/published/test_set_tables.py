@@ -63,6 +63,7 @@ def load_test_set(
         )
 
     fields = dict(source_parameters or {})
+    # A folder of the command line goes before that of params.yaml.
     if lists_dir is not None:
         fields["lists_dir"] = str(lists_dir)
     # Read the whole set beside a smaller one: an id outside of the smaller set is then known.

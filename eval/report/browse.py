@@ -85,6 +85,7 @@ def _choose(inputs: DatasetInputs, split: str | None, num_samples: int, seed: in
     drawn = ("frames", "flow", "spectrograms")
     readers = [inputs.readers[name] for name in drawn if name in inputs.readers]
     cached = {sample_id for reader in readers for sample_id in reader.sample_ids}
+    # Sorted, so that one seed draws the same samples each time.
     members = sorted(cached.intersection(members))
     if not members:
         raise DataError(

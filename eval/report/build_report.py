@@ -153,6 +153,7 @@ def _view_sections(
         dataset, subset, choice = evaluation.opening
         opening = view_opening(choice, cards, dataset=dataset, subset=subset, metric=metric)
 
+    # What is there has a section of its own. The summary also says what another attempt may bring.
     availability = view_availability(inputs.datasets, inputs.audits)
     summary = view_summary(
         groups,

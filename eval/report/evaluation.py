@@ -111,6 +111,7 @@ def collect_evaluation(inputs: ReportInputs, protocol: str, metric: str) -> Eval
         metric: Ranks models and samples.
     """
     groups = group_results(with_ceilings(inputs.results), first_protocol=protocol, metric=metric)
+
     # Single scores are shown under the main protocol alone.
     scores = {
         dataset.name: collect_scores(inputs.scores, dataset=dataset.name, protocol=protocol)
@@ -189,6 +190,7 @@ def scores_by_subset(
 def ids_of_subset(dataset: DatasetInputs, subset: str) -> list[str]:
     """Return the samples of a test set, which is named by itself or by its split."""
     test_set = find_test_sets().get(subset)
+    # params.yaml names a split, `earshot score` a test set.
     names = {subset, subset if test_set is None else test_set.split}
     rows = dataset.samples.select(["sample_id", "splits"]).to_pylist()
     return [row["sample_id"] for row in rows if subset == "all" or names & set(row["splits"] or [])]

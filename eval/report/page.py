@@ -123,4 +123,5 @@ def _read_scripts() -> Markup:
 
 
 def _read_asset(name: str) -> Markup:
+    # The project's own files need no escaping.
     return Markup((_TEMPLATES_DIR / name).read_text(encoding="utf-8"))

@@ -50,6 +50,7 @@ def group_samples(samples: pa.Table, *, dataset: str) -> Groups:
             continue
 
         boxes = truths[sample_id].pixel_boxes
+        # Few samples have more boxes: groups of their own would be too small to compare.
         add_sample(sample_id, "num_boxes", str(len(boxes)) if len(boxes) < 3 else "3 or more")
         add_sample(sample_id, "object_size", name_object_size(boxes))
         if label:
@@ -61,12 +62,14 @@ def group_samples(samples: pa.Table, *, dataset: str) -> Groups:
                 if split in group_of_split:
                     add_sample(sample_id, breakdown, group_of_split[split])
 
+        # Only attributes that the dataset declares: others, such as names, make no groups.
         for name, value in dict(attributes or []).items():
             attribute = definition.attributes.get(name)
             if attribute is not None and attribute.breakdown is not None:
                 group = attribute.groups.get(str(value).lower(), str(value))
                 add_sample(sample_id, attribute.breakdown, group)
 
+    # Sorted, so that the tables do not depend on the order of the samples.
     return {breakdown: dict(sorted(members.items())) for breakdown, members in groups.items()}
 
 
@@ -124,6 +127,7 @@ def break_down(
         }
         # Leave out the groups that have no sample in this test set.
         tested = {group: group_rows for group, group_rows in tested.items() if group_rows}
+        # A single group is the test set once more.
         if len(tested) < 2:
             continue
 

@@ -52,6 +52,7 @@ def summarize_intersection(
         model: {name for name, row in rows.items() if row["status"] == "ok"} & requested
         for model, rows in rows_by_model.items()
     }
+    # A model without any score would leave nothing in common.
     rows_by_model = {model: rows for model, rows in rows_by_model.items() if scored_ids[model]}
 
     # A sample that one model has not scored is left out for all.
@@ -113,6 +114,8 @@ def find_best_baseline(
     rows_of = _find_scored_positives(scores, ids, models=(model, *baselines))
     column = METRICS.index(metric)
 
+    # Each baseline on the samples that it shares with the model: means over different samples
+    # cannot be compared.
     best, best_lead = None, -math.inf
     for baseline in baselines:
         common = sorted(set(rows_of[model]) & set(rows_of[baseline]))
@@ -122,6 +125,7 @@ def find_best_baseline(
             compute_sample_values([rows_of[name][sample_id] for sample_id in common])[:, column]
             for name in (model, baseline)
         )
+        # Negative where the model is ahead. The best baseline is the one that comes closest.
         lead = float((theirs - own).mean())
         if lead > best_lead:
             best, best_lead = baseline, lead
@@ -232,6 +236,7 @@ def compare_pairs(
             for first, second in those
         ]
         comparisons = compare_columns(
+            # One column a pair.
             np.array(differences).T,
             groups=None if group_of is None else [group_of[name] for name in common],
             num_resamples=num_resamples,

@@ -33,6 +33,7 @@ def summarize_for_dvc(
 
     summary: dict[str, dict[str, float | None]] = {}
     for row in rows:
+        # Few digits, because `dvc exp show` has a column for each number.
         value = None if row[metric] is None else round(row[metric], 4)
         short_name = test_sets[name_of[row["dataset"], row["subset"]]]
         summary.setdefault(models[row["model"]], {})[short_name] = value
@@ -66,11 +67,13 @@ def shorten(names: Iterable[str], *, num_letters: int) -> dict[str, str]:
     names = list(dict.fromkeys(names))
     short_names = {name: _shorten_one(name, num_letters) for name in names}
     counts = Counter(short_names.values())
+    # Names that would become equal stay as they are.
     return {name: short if counts[short] == 1 else name for name, short in short_names.items()}
 
 
 def _shorten_one(name: str, num_letters: int) -> str:
     words = [word for word in name.split("_") if word] or [name]
+    # Most names of test splits end in this word, so it tells nothing apart.
     if len(words) > 1 and words[-1] == "test":
         words.pop()
     return words[0][:num_letters] if len(words) == 1 else "".join(word[0] for word in words)
@@ -94,6 +97,7 @@ def _name_test_sets(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], 
     """Return (dataset, subset) -> name; it begins with the dataset if two datasets share it."""
     test_sets = list(dict.fromkeys((row["dataset"], row["subset"]) for row in rows))
     counts = Counter(subset for _, subset in test_sets)
+    # `test` alone does not say of which dataset, even if it is the only one.
     return {
         (dataset, subset): f"{dataset}_{subset}"
         if counts[subset] > 1 or subset == "test"

@@ -123,6 +123,7 @@ def evaluate_dataset(
     subsets = parameters.subsets.get(dataset, ())
     test_sets = {subset: find_subset_ids(samples, subset) for subset in subsets}
     wanted = samples["sample_id"].to_pylist()
+
     # Only samples of test sets need maps. Without test sets, make the maps of all samples.
     if test_sets:
         tested = set().union(*test_sets.values())
@@ -133,10 +134,14 @@ def evaluate_dataset(
         # Do not compute maps that are neither scored nor kept.
         if not test_sets and not entrant.is_kept:
             continue
+
+        # A sample that lacks a feature is counted as missing, with the reason.
         available, reasons = choose_available(wanted, entrant.reads, readers)
+        # Foreign maps need no feature, but a map can be absent.
         if entrant.own_ids is not None:
             available = [name for name in available if name in entrant.own_ids]
         maps = entrant.predict(available, readers)
+
         if entrant.is_kept:
             keep_maps(maps_dir / f"{entrant.name}.npz", entrant, available, maps)
             rows["notes"] += find_problems(entrant, dataset, wanted, available, maps)
@@ -164,9 +169,11 @@ def evaluate_dataset(
             if entrant.embed_pairs is None
             else functools.partial(_embed, entrant.embed_pairs, readers),
         )
+
         rows["further"] += compute_further(
             own_maps, samples, test_sets=test_sets, metrics=parameters.further_metrics
         )
+
         for model_maps, protocols in _find_variants(own_maps, entrant, readers, parameters):
             scores, results = evaluate_model(
                 model_maps,
@@ -185,6 +192,7 @@ def evaluate_dataset(
         groups = group_samples(samples, dataset=dataset)
         _add_intersections(rows, entrants, samples, test_sets, parameters, group_of)
         _add_comparisons(rows, entrants, test_sets, parameters, group_of)
+        # In this order: comparisons get the range of the seeds, which must be known by then.
         rows["seeds"] += summarize_seeds(rows["results"], entrants)
         rows["notes"] += add_seed_ranges(rows["comparisons"], rows["seeds"])
         _add_breakdowns(rows, groups, test_sets, parameters, group_of)
@@ -247,6 +255,7 @@ def _add_intersections(
 ) -> None:
     """Add the results on the samples that all entrants have, under the main protocol."""
     scores_of = _group_by_model(rows["scores"], protocol=parameters.main_protocol)
+    # All entrants together, because the common samples are those of all.
     all_scores = [row for scores in scores_of.values() for row in scores]
     ids_of_samples = (samples[name].to_pylist() for name in ("sample_id", "clip_id"))
     clip_of = dict(zip(*ids_of_samples, strict=True))
@@ -287,6 +296,7 @@ def _add_comparisons(
 
     for subset, ids in test_sets.items():
         pairs = _find_pairs(entrants, scores_of, ids, metric)
+        # All pairs in one call, because pairs of the same samples share their resamples.
         found = compare_pairs(
             all_scores,
             ids,
@@ -311,6 +321,7 @@ def _find_pairs(
     pairs: dict[tuple[str, str], bool] = {}
     for entrant in entrants:
         if entrant.kind in ("model", "external"):
+            # A baseline that was not scored on this dataset cannot be the best one.
             names = [name for name in (entrant.name, *baselines) if name in scores_of]
             best = find_best_baseline(
                 [row for name in names for row in scores_of[name]],
@@ -366,6 +377,7 @@ def _summarize_ceilings(truths: Sequence[GroundTruth], protocol_name: str) -> di
         "success_at": protocol.published_at,
         "mean_ciou": float(best.mean()),
         "success_rate": success_rate(best),
+        # Where FlowGrad's code counts a success.
         "success_rate_at_30": success_rate(best, at=0.3),
         "auc": auc(best),
     }

@@ -99,10 +99,12 @@ def compute_further(
 
     rows = []
     for subset, all_ids in test_sets.items():
+        # The sound of a negative is not in its frame, so these metrics are of positives alone.
         wanted = [name for name in all_ids if name not in negatives]
         ids = [name for name in wanted if name in position_of]
         for metric in metrics:
             found = METRICS_OF[metric](model_maps, samples, facts, ids)
+            # The samples do not have what the metric needs, such as masks.
             if found is None:
                 continue
             about = {
@@ -127,6 +129,7 @@ def _sweep(
 
     maps, scale = _read_probabilities(model_maps, chosen)
     sweep = sweep_thresholds(maps, [truths[name].levels() > 0 for name in chosen])
+    # Both numbers are of the threshold with the largest AUC, as in ACL's code.
     best = sweep.thresholds.index(sweep.best_threshold)
     return {
         "n": len(chosen),
@@ -150,6 +153,7 @@ def _score_masks(
 
     maps, scale = _read_probabilities(model_maps, chosen)
     masks = [decode_mask(facts[name][ATTRIBUTE], where=f"sample {name}") for name in chosen]
+    # AVSBench marks from one half on, ACL prints the best of its thresholds.
     mean_ious = [compute_mean_iou(maps, masks, threshold=one) for one in SWEPT_THRESHOLDS]
     return {
         "n": len(chosen),
@@ -183,6 +187,8 @@ def _score_sources(
             precisions += [0.0] * len(truths)
             piaps.append(0.0)
             continue
+
+        # Two pictures, one above the other, are marked half by half.
         scores = (score_duet if is_stacked else score_sources)(maps, truths)
         ious += scores.ious.tolist()
         precisions += scores.average_precisions.tolist()
@@ -221,8 +227,10 @@ def _make_source_truths(
     truths = np.zeros((max(sources) + 1, GRID, GRID), bool)
     for source, box in zip(sources, boxes, strict=True):
         x1, y1, x2, y2 = box
+        # Source 0 is the upper half, source 1 the lower one: stretch it to a whole picture.
         if is_stacked:
             y1, y2 = 2 * y1 - source, 2 * y2 - source
+
         # Halving and doubling must not move a whole pixel.
         corners = np.clip(np.round([x1, y1, x2, y2], 12), 0, 1)
         left, top, right, bottom = (corners * GRID).astype(int)
@@ -249,8 +257,11 @@ def _retrieve(
     units = []
     for features in (frames, sounds):
         features = np.asarray(features, np.float64)
+        # Of length 1, so that the product below is a cosine. A feature of zeros stays as it is.
         norms = np.linalg.norm(features, axis=1, keepdims=True)
         units.append(features / np.maximum(norms, 1e-12))
+
+    # One row a sound, one column a frame.
     similarities = units[1] @ units[0].T
 
     recalls = {
@@ -272,6 +283,7 @@ def _read_probabilities(model_maps: ModelMaps, ids: Sequence[str]) -> tuple[list
     """Return the maps on the grid, 0 to 1, and how they became so."""
     position_of = {name: i for i, name in enumerate(model_maps.sample_ids)}
     lowres = [np.asarray(model_maps.maps[position_of[name]], np.float32) for name in ids]
+    # All or none: values of one model must not be treated in two ways.
     is_probability = all(one.min() >= 0 and one.max() <= 1 for one in lowres)
 
     grids = [upsample(one, how=_UPSAMPLING) for one in lowres]
@@ -282,6 +294,7 @@ def _read_probabilities(model_maps: ModelMaps, ids: Sequence[str]) -> tuple[list
 
 def _normalize(values: np.ndarray) -> np.ndarray:
     low, high = values.min(), values.max()
+    # A constant map has no range to divide by.
     return (values - low) / (high - low) if high > low else np.zeros_like(values)
 
 
@@ -302,6 +315,7 @@ def describe_further(row: Mapping[str, Any]) -> str:
         for name, value in row.items()
         if name not in left_out and value is not None and not isinstance(value, list)
     ]
+
     note = f" ({row['note']})" if row.get("note") else ""
     return (
         f"{row['model']} on {row['subset']}, {row['metric']}: n {row['n']} of "

@@ -29,6 +29,7 @@ def keep_maps(path: Path, entrant: Entrant, sample_ids: Sequence[str], maps: Map
     if not sample_ids:
         path.unlink(missing_ok=True)
         return
+    # Foreign maps can be of any size, and the page only draws them.
     kept = maps if entrant.kind != "external" else _shrink(maps)
     write_maps(path, sample_ids=sample_ids, maps=kept)
 
@@ -58,6 +59,7 @@ def find_problems(
         An object of the list ``notes`` (see ``eval.results.files``) for each kind of problem.
     """
     constant, not_finite = [], []
+    # One map at a time: some are computed when they are read, and not all fit in memory.
     for position, sample_id in enumerate(sample_ids):
         values = maps[position]
         if not np.isfinite(values).all():

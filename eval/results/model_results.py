@@ -51,6 +51,7 @@ def evaluate_model(
     # not.
     check_ids(model_maps.sample_ids, num_maps=num_maps, known_ids=set(all_ids))
 
+    # Samples outside of the test sets need no map.
     tested = set().union(*test_sets.values())
     tested_samples = samples.filter(pa.array([name in tested for name in all_ids], pa.bool_()))
     clip_of = dict(zip(all_ids, samples["clip_id"].to_pylist(), strict=True))

@@ -77,6 +77,7 @@ def check_ids(sample_ids: Sequence[str], *, num_maps: int, known_ids: Collection
             f"{num_maps} maps for {len(sample_ids)} sample ids, expected as many of each"
         )
 
+    # With two maps of a sample, nobody could say which one was scored.
     repeated = [name for name, count in Counter(sample_ids).items() if count > 1]
     if repeated:
         raise DataError(
@@ -95,6 +96,8 @@ def find_negatives(samples: pa.Table) -> set[str]:
     they belong to the frame's own sound.
     """
     columns = samples.select(["sample_id", "audio_clip_id", "attributes"]).to_pydict()
+    # Usually the sound of another clip. Some negatives of SLAVC are clips with their own sound,
+    # outside of VGG-SS: an attribute tells.
     return {
         name
         for name, audio_clip_id, attributes in zip(*columns.values(), strict=True)
@@ -131,6 +134,7 @@ def score_model(
     truths = ground_truths_of(samples, box_rule=load(model_maps.dataset).box_rule)
     negatives = find_negatives(samples)
     tested_ids = samples["sample_id"].to_pylist()
+    # A mistyped id would otherwise be one more sample without a map.
     check_ids(model_maps.sample_ids, num_maps=len(model_maps.maps), known_ids=set(tested_ids))
 
     position_of = {name: i for i, name in enumerate(model_maps.sample_ids)}

@@ -94,6 +94,7 @@ def evaluate_negative_audio(
     Raises:
         DataError: a feature cannot be read.
     """
+    # Baselines and foreign maps cannot be computed for another sound.
     models = [one for one in entrants if one.compare_sounds is not None and one.kind == "model"]
     rows: list[dict[str, Any]] = []
     notes: list[dict[str, Any]] = []
@@ -107,6 +108,7 @@ def evaluate_negative_audio(
             continue
 
         for entrant in models:
+            # Found once for all test sets, because it needs as many maps as scoring does.
             key = entrant.name, source.name
             if key not in thresholds:
                 thresholds[key] = _find_threshold(entrant, source, parameters)
@@ -144,6 +146,7 @@ def _find_threshold_source(
         return None, f"{subset} is left out, since evaluate.subsets.{data.name} does not have it"
 
     split = parameters.threshold_split
+    # A dataset without such a split takes the threshold of the first dataset.
     for candidate in (data, datasets[0]):
         if _find_threshold_ids(candidate, split):
             return candidate, ""
@@ -192,7 +195,9 @@ def _find_threshold(
     places = np.linspace(0, len(ids) - 1, min(len(ids), parameters.num_threshold_samples))
     chosen = [sorted(ids)[int(place)] for place in places]
     sounds, maps = _compare(entrant, data, chosen, pool_ids=ids, num_seeds=parameters.num_seeds)
+
     maxima = {kind: values.ravel() for kind, values in _find_maxima(sounds, maps).items()}
+    # The threshold has to silence negatives. Its own sounds have no say in it.
     threshold, quartiles = find_universal_threshold(
         {kind: values for kind, values in maxima.items() if kind != "own"}
     )
@@ -213,6 +218,7 @@ def _compare(
     num_seeds: int,
 ) -> tuple[list[Sounds], np.ndarray]:
     """Return the sounds, and the similarities (len(sounds), n, h, w)."""
+    # Negatives are made in the form of the sound that the model reads.
     name = next(name for name in entrant.reads if find_base(name) in SOUND_FEATURES)
     columns = data.samples.select(["sample_id", "label"]).to_pydict()
     labels = dict(zip(*columns.values(), strict=True))
@@ -224,7 +230,9 @@ def _compare(
         num_seeds=num_seeds,
     )
     assert entrant.compare_sounds is not None
+
     maps = entrant.compare_sounds(sample_ids, data.readers, sounds)
+    # NaN is above no threshold, so it would look like perfect silence.
     if not np.isfinite(maps).all():
         raise DataError(f"{entrant.name}: similarities of {data.name} are not finite")
     return sounds, maps
@@ -257,12 +265,15 @@ def _evaluate_subset(
         for name in find_subset_ids(data.samples, subset)
         if name in truths and name not in negatives
     ]
+
+    # A sample without a feature has no map. It counts in `num_requested` alone.
     ids, _ = choose_available(positives, entrant.reads, data.readers)
     if not ids or threshold is None:
         return None
 
     sounds, maps = _compare(entrant, data, ids, pool_ids=ids, num_seeds=parameters.num_seeds)
     _keep_similarities(maps_dir / f"{entrant.name}_{subset}.npz", ids, sounds, maps)
+
     values = measure(sounds, maps, [truths[name] for name in ids], threshold=threshold["threshold"])
     groups = [data.group_of[name] for name in ids]
     return {
@@ -299,6 +310,7 @@ def measure(
         ``ious`` (n,); by kind ``pia`` and ``agreement`` (number of seeds, n).
     """
     assert sounds[0].kind == "own"
+    # In the type of the maps. A float64 limit can lie on the other side of a value.
     limit = np.float32(threshold)
     ious = np.empty(len(truths))
     pia = np.empty(maps.shape[:2])
@@ -349,6 +361,7 @@ def summarize(
     columns += [values.pia[kind].mean(axis=0) for kind in kinds]
     columns += [auc_n_contributions(values.pia[kind]).mean(axis=0) for kind in kinds]
     means = resample_means(np.stack(columns, axis=1), groups=groups, num_resamples=num_resamples)
+    # In the order in which they were stacked.
     pia, auc_n = means[:, 2 : 2 + len(kinds)], means[:, 2 + len(kinds) :]
     resampled = {
         "ciou_u": means[:, 0],
@@ -357,6 +370,7 @@ def summarize(
         "f_auc": _harmonic_means(means[:, 1], auc_n.mean(axis=1)),
         **{f"pia_{kind}": pia[:, i] for i, kind in enumerate(kinds)},
     }
+
     for name, draws in resampled.items():
         low, high = find_ends(draws, num_groups=len(set(groups)))
         found[f"{name}_low"], found[f"{name}_high"] = float(low), float(high)
@@ -369,6 +383,7 @@ def _harmonic_means(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def _count_maxima(maxima: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
     """Return the distributions of the maxima: the share of maps in each of equal bins."""
+    # The same bins for all kinds, so that their distributions can be compared.
     values = np.concatenate([of_kind.ravel() for of_kind in maxima.values()])
     edges = np.linspace(values.min(), values.max(), _NUM_BINS + 1)
     counts = {
@@ -387,7 +402,9 @@ def _keep_similarities(
     """Write the raw similarities: for each kind ``(number of seeds, n, h, w)``."""
     kinds = np.array([sound.kind for sound in sounds])
     arrays = {kind: maps[kinds == kind] for kind in dict.fromkeys(kinds.tolist())}
+
     path.parent.mkdir(parents=True, exist_ok=True)
+    # An open file, because NumPy would change a path that ends in another way.
     with publish(path) as temporary_path, open(temporary_path, "wb") as file:
         np.savez_compressed(file, sample_ids=np.array(sample_ids, dtype=np.str_), **arrays)
 

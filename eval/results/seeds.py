@@ -20,6 +20,7 @@ def summarize_seeds(
         Objects of the list ``seeds`` (see ``eval.results.files``), for each recipe that has
         results with several seeds.
     """
+    # Runs of one recipe differ in the seed alone.
     recipe_of = {one.name: one.recipe for one in entrants if one.recipe is not None}
     rows_of: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for row in results:
@@ -28,6 +29,7 @@ def summarize_seeds(
             key = (row["dataset"], row["subset"], row["protocol"], recipe)
             rows_of.setdefault(key, []).append(row)
 
+    # One seed twice tells nothing about seeds.
     return [
         _summarize(key, rows)
         for key, rows in rows_of.items()
@@ -69,6 +71,7 @@ def add_seed_ranges(
         place = ("dataset", "subset", "protocol")
         metric = row["metric"]
         here = [one for one in seeds if all(one[name] == row[name] for name in place)]
+        # What seeds do to one of these two models counts more than what they do to others.
         own = [one for one in here if {row["first"], row["second"]} & set(one["models"])]
         ranges = {one["method"]: one[f"{metric}_max"] - one[f"{metric}_min"] for one in own or here}
         widest = max(ranges, key=lambda method: ranges[method], default=None)

@@ -110,10 +110,12 @@ def summarize(
     if known_metrics is None:
         known_metrics = compute_metrics(positives, group_of=group_of, num_resamples=num_resamples)
     result |= known_metrics
+
     # Also if no negative was scored: then `num_negatives` says so.
     if any(not row["is_positive"] for row in rows):
         result["num_negatives"] = len(scored) - len(positives)
         result |= _compute_metrics_with_negatives(scored)
+
     if picture_of and any(row["sample_id"] in picture_of for row in rows):
         result |= _compute_interactive(rows, picture_of, group_of, num_resamples)
     return result
@@ -127,6 +129,7 @@ def _compute_interactive(
 ) -> dict[str, Any]:
     """Return IIoU and IAUC over the pictures whose sounds all have a score."""
     own = [row for row in rows if row["is_positive"] and row["sample_id"] in picture_of]
+    # A picture fails with its worst sound, so a sound without a score could hide a failure.
     incomplete = {picture_of[row["sample_id"]] for row in own if row["status"] != "ok"}
     scored = [row for row in own if picture_of[row["sample_id"]] not in incomplete]
     pictures = [picture_of[row["sample_id"]] for row in scored]
@@ -136,6 +139,7 @@ def _compute_interactive(
         return {"num_pictures": 0, **nothing}
 
     cious = compute_group_cious(np.array([row["ciou"] for row in scored]), pictures)
+    # Reversed, so that the first row of a picture stays.
     first_row = dict(zip(reversed(pictures), reversed(scored), strict=True))
     groups = _find_groups_of((first_row[name] for name in dict.fromkeys(pictures)), group_of)
     columns = np.stack([cious >= 0.5, metrics.auc_contributions(cious)], axis=1)
@@ -185,6 +189,7 @@ def find_groups(samples: pa.Table, video_of: Mapping[str, str] | None = None) ->
     columns = samples.select(["sample_id", "clip_id", "attributes"]).to_pydict()
     groups = {}
     for sample_id, clip_id, attributes in zip(*columns.values(), strict=True):
+        # Without a table of clips: the recording that the dataset names, or else the clip.
         known = dict(attributes or ()).get("recording", clip_id) if video_of is None else clip_id
         groups[sample_id] = (video_of or {}).get(clip_id, known)
     return groups
@@ -243,6 +248,7 @@ def compute_metrics_together(
         nothing = {f"{metric}{end}": None for metric in METRICS for end in ("", "_low", "_high")}
         return [dict[str, float | None](nothing) for _ in rows_of]
 
+    # Whether a sample is scored depends on its map alone, so all protocols have the same rows.
     groups = _find_groups_of(rows_of[0], group_of)
     columns = np.concatenate([compute_sample_values(rows) for rows in rows_of], axis=1)
     found = iter(intervals(columns, groups=groups, num_resamples=num_resamples, seed=seed))

@@ -76,6 +76,7 @@ def resample_means(
     sizes = np.bincount(codes).astype(np.float64)
     n = len(sizes)
     sums = np.zeros((n, values.shape[1]))
+    # `sums[codes] += values` would count a group that is named twice once.
     np.add.at(sums, codes, values)
 
     means = np.empty((num_resamples, values.shape[1]))
@@ -99,6 +100,7 @@ def _keep_counts(seed: int, n: int, num_resamples: int) -> tuple[np.ndarray, ...
 
 def _draw_counts(seed: int, n: int, num_resamples: int) -> Iterator[np.ndarray]:
     """Yield how often each of n groups is drawn: some rows of resamples at once."""
+    # The draws depend on the seed and on n alone, so that all groupings of one size share them.
     rng = np.random.default_rng([seed, n])
     for start in range(0, num_resamples, _ROWS_AT_ONCE):
         num_rows = min(_ROWS_AT_ONCE, num_resamples - start)
@@ -131,6 +133,8 @@ def find_ends(
         level: share of samples whose interval holds the truth.
     """
     tail = (1 - level) / 2
+    # With n groups, percentiles are too narrow. Hesterberg (2015) takes those that belong to
+    # the t distribution, widened by sqrt(n / (n - 1)).
     if num_groups > 1:
         farther = math.sqrt(num_groups / (num_groups - 1)) * stdtrit(num_groups - 1, tail)
         tail = float(ndtr(farther))
@@ -240,6 +244,7 @@ def compare_columns(
     num_groups = len(differences) if groups is None else len(set(groups))
     lows, highs = find_ends(means, num_groups=num_groups, level=level)
 
+    # Two-sided: twice the smaller share of means on either side of 0.
     # No p-value is smaller than what the number of resamples can tell.
     tails = np.minimum(np.mean(means <= 0, axis=0), np.mean(means >= 0, axis=0))
     p_values = np.minimum(1.0, 2 * np.maximum(tails, 1 / num_resamples))

@@ -58,6 +58,7 @@ class GroundTruth:
                 if owner == voter:
                     voted[y1:y2, x1:x2] = 1
             levels += voted
+        # One voter makes a pixel half, two or more make it full.
         return np.minimum(levels, 2)
 
 
@@ -93,6 +94,7 @@ def make_ground_truth(
         )
 
     if rule == "union":
+        # As published: clip first, then cut off the fraction, int(224 * v).
         return GroundTruth((np.clip(boxes, 0, 1) * GRID).astype(np.int64))
 
     if rule == "consensus":
@@ -141,12 +143,14 @@ def ground_truths_of(
     truths = {}
     for sample_id, boxes, annotators, attributes in zip(*columns.values(), strict=True):
         facts = dict(attributes or [])
+        # Some datasets publish masks instead of boxes.
         if not boxes:
             if ATTRIBUTE in facts:
                 mask = decode_mask(facts[ATTRIBUTE], where=f"sample {sample_id}")
                 truths[sample_id] = GroundTruth(np.zeros((0, 4), np.int64), mask=mask)
             continue
 
+        # The size of the video in which the boxes were drawn.
         frame_size = None
         if "annotated_size" in facts:
             width, height = map(float, facts["annotated_size"].split("x"))  # "1280x720"

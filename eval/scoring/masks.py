@@ -68,6 +68,8 @@ def compute_mask_f(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> f
 
 def _compute_f_curve(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return F of one frame at each threshold; a pixel is marked at or above it."""
+    # Sorted once, the number of values at or above any threshold is found by a search. The
+    # thresholds have the type of the values, so that equal numbers stay equal.
     inside, everywhere = np.sort(values[truth]), np.sort(values, axis=None)
     num_right = len(inside) - np.searchsorted(inside, F_THRESHOLDS.astype(values.dtype))
     num_marked = len(everywhere) - np.searchsorted(everywhere, F_THRESHOLDS.astype(values.dtype))
@@ -75,6 +77,7 @@ def _compute_f_curve(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
     precision = num_right / np.maximum(num_marked, 1)
     recall = num_right / len(inside)
     denominator = F_BETA_SQUARED * precision + recall
+    # 0 where precision and recall are 0, instead of 0 / 0.
     f = np.zeros(len(F_THRESHOLDS))
     np.divide((1 + F_BETA_SQUARED) * precision * recall, denominator, out=f, where=denominator > 0)
     return f

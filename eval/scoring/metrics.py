@@ -113,6 +113,7 @@ def precision_recall(
     num_claims = int(np.sum(is_claimed))
     num_missed = int(np.sum(~is_claimed & is_positive))
 
+    # As in SLAVC's code: without a claim, none is wrong.
     precision = num_right / num_claims if num_claims else 1.0
     recall = num_right / (num_right + num_missed) if num_right + num_missed else 1.0
     return precision, recall
@@ -139,6 +140,7 @@ def average_precision(
         DataError: there is no sample, or the arrays differ in length.
     """
     cious, confidences, is_positive = _check_triple(cious, confidences, is_positive)
+    # As in SLAVC's code: about 200 confidences, from high to low, without the highest.
     step = max(1, len(cious) // 200)
     thresholds = np.sort(confidences)[:-1][::-step]
     points = [
@@ -212,6 +214,7 @@ def f1_as_published(
     """
     cious, confidences, is_positive = _check_triple(cious, confidences, is_positive)
     f1s = []
+    # As in SLAVC's code: ten or eleven of the sorted confidences, from the smallest on.
     for threshold in np.sort(confidences)[:: max(1, len(cious) // 10)]:
         precision, recall = precision_recall(
             cious, confidences, is_positive, threshold=threshold, at=at

@@ -156,6 +156,7 @@ def summarize_values(values: NegativeAudioValues) -> NegativeAudioScores:
     auc_n = {kind: compute_auc_n(shares) for kind, shares in values.pia.items()}
 
     ciou_u, auc_u = float(values.ious.mean()), auc(values.ious)
+    # The share that stays unmarked for sounds that are not in the frame.
     silence = 1 - float(np.mean(list(mean_pia.values())))
     return NegativeAudioScores(
         ciou_u=ciou_u,
@@ -171,6 +172,7 @@ def summarize_values(values: NegativeAudioValues) -> NegativeAudioScores:
 
 def _mark(values: np.ndarray, threshold: float) -> np.ndarray:
     values = np.asarray(values)
+    # In the type of the map: 0.1 of float32 is not 0.1 of float64.
     return values > values.dtype.type(threshold)
 
 

@@ -197,6 +197,7 @@ def normalize(
     Returns:
         float32 values from 0 to 1; those of a constant map are as they were.
     """
+    # A constant map has no range. The authors' code leaves it, or turns it into 1 - (-value).
     if high - low == 0:
         return np.float32(1) + values if protocol.is_inverted else values
     if protocol.is_inverted:
@@ -248,6 +249,7 @@ def mark_pixels(
         median, low, high = move_to_scores(np.array([median, low, high]), tau=tau)
 
     normalized = normalize(values, protocol, low=low, high=high)
+    # The median goes through the same arithmetic, so that values equal to it stay equal.
     normalized_median = normalize(np.asarray(median), protocol, low=low, high=high)
     if protocol.threshold == "from_median":
         return normalized >= normalized_median

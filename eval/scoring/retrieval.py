@@ -30,5 +30,6 @@ def compute_recalls(
     if similarities.size == 0 or not np.isfinite(similarities).all():
         raise DataError("similarities are empty or hold a value that is not finite")
 
+    # `>=`, so that an equally similar item counts against the model.
     ranks = np.sum(similarities >= np.diag(similarities)[:, None], axis=1)
     return {k: float(np.mean(ranks <= k)) for k in at}

@@ -93,6 +93,7 @@ def score_map(
     grids: dict[str, _Grid] = {}
     results = []
     for protocol in protocols:
+        # Protocols with the same upsampling share the values on the grid.
         grid = grids.get(protocol.upsampling)
         if grid is None:
             values = upsample(lowres_map, how=protocol.upsampling).ravel()
@@ -145,6 +146,7 @@ class _Grid:
         if self._area == 0:
             return 0.0
         median, own_limit, low, high = self._thresholds
+        # A map with a unit of its own is not normalized, as in FlowGrad's code.
         if is_raw:
             return self._ciou_of(self._values >= np.float32(0.5))
         if protocol.threshold == "own_area":

@@ -137,6 +137,7 @@ def _match(marked: Sequence[np.ndarray], truths: np.ndarray) -> tuple[np.ndarray
         best = int(np.argmax(found))
         ious[number] = found[best]
         precisions[number] = pixel_average_precision(left[best], is_marked[best])
+        # A source that has a map is not free for the next one.
         left[best] = False
     return ious, precisions
 

@@ -60,6 +60,7 @@ def upsample(lowres_map: np.ndarray, *, how: str, out: np.ndarray | None = None)
         return lowres_map.copy()
 
     taps = _TAPS[how]
+    # Products are faster for small maps, on machines that add in the same order as torch.
     is_small = (
         sum(lowres_map.shape) <= _LARGEST_PRODUCT and np.abs(lowres_map).max() < _LARGEST_VALUE
     )

@@ -40,6 +40,7 @@ def run(project: Project, datasets: tuple[str, ...], is_dry_run: bool) -> int:
             continue
         num_removed += _drop(project, dataset, is_dry_run=is_dry_run)
 
+    # Once, below the lines of all datasets.
     if num_removed:
         print(
             "without their files, this machine cannot compute what is not cached: other parameters "

@@ -130,6 +130,7 @@ def _make_table(
     from rich.table import Table
     from rich.text import Text
 
+    # Single words stay whole. Sentences can be broken into lines.
     are_words = [all(" " not in line[place] for line in texts) for place in range(len(columns))]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for place in places:

@@ -104,6 +104,8 @@ def _plan_dataset(
     clips, samples = tables
     download = project.parameters(DownloadParameters, "download")
     clips_dir = project.clips_dir(dataset)
+
+    # As a run would begin: attempts in the ledger count, also those that no table has yet.
     downloads = derive_from_ledger(
         clips,
         read_entries(project.ledger_path(dataset)),

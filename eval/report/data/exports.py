@@ -50,6 +50,7 @@ def write_markdown(groups: Sequence[Group]) -> str:
         dataset, subset, protocol = map(
             _escape_markdown, (group.dataset, group.subset, group.protocol)
         )
+
         titles = [title_of(metric, group.rows) for metric in metrics]
         head = ["model", *titles, "n", "coverage", "chosen by", "leakage", "ids"]
         lines += [
@@ -57,6 +58,7 @@ def write_markdown(groups: Sequence[Group]) -> str:
             f"## {dataset}, {subset}, protocol {protocol}",
             "",
             "| " + " | ".join(head) + " |",
+            # A colon behind the dashes aligns a column to the right.
             "|---|" + "---:|" * len(metrics) + "---:|---:|---|---:|---|",
         ]
 
@@ -103,6 +105,7 @@ def write_csv(groups: Sequence[Group]) -> str:
 
 def write_latex(groups: Sequence[Group]) -> str:
     """Return a LaTeX ``table`` for each subset and protocol; it needs the package booktabs."""
+    # A comment of LaTeX, for whoever pastes the table.
     lines = [r"% \usepackage{booktabs}"]
     for group in groups:
         metrics = metrics_in(group.rows)
@@ -152,6 +155,7 @@ def _format_value(row: Mapping, metric: str) -> str:
 def _format_latex_value(row: Mapping, metric: str) -> str:
     value = number_of(row, metric)
     if value is None:
+        # In LaTeX, two hyphens are an en dash.
         return "--"
     interval = format_interval(interval_of(row, metric))
     return format_number(value) + (rf" {{\scriptsize {interval}}}" if interval else "")
@@ -164,6 +168,7 @@ def _format_field(row: Mapping, name: str) -> str:
 
 def _escape_markdown(text: str) -> str:
     escaped = "".join(_MARKDOWN.get(character, character) for character in text)
+    # A line break would end the row.
     return " ".join(escaped.split())
 
 

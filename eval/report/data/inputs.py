@@ -130,7 +130,10 @@ def load_inputs(
         training_dirs=training_dirs,
         runs=runs,
         parameters={
-            name: section for name, section in project.params.items() if name not in _NOT_PRINTED
+            # How a machine downloads and computes changes no result.
+            name: section
+            for name, section in project.params.items()
+            if name not in _NOT_PRINTED
         },
         software=describe_software(project.root),
         notes=notes,

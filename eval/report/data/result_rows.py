@@ -120,6 +120,7 @@ def metrics_in(rows: Sequence[Mapping], *, is_full: bool = False) -> list[str]:
     hidden = {"median_ciou", "success_rate_at_30"} - {published}
     kept = [name for name in present if name not in hidden]
     if published == "success_rate_at_30":
+        # False sorts first. The other metrics keep their order.
         kept.sort(key=lambda name: name != published)
     return kept
 
@@ -152,6 +153,7 @@ def best_row(rows: Sequence[Mapping], metric: str, kinds: Collection[str]) -> Ma
     best, best_value = None, -math.inf
     for row in rows:
         value = number_of(row, metric)
+        # Of equal rows, the first one stays.
         if row["kind"] in kinds and value is not None and value > best_value:
             best, best_value = row, value
     return best
@@ -212,6 +214,7 @@ def format_number(value: float | None, digits: int = 3) -> str:
 
 def format_signed(value: float | None, digits: int = 3) -> str:
     """Return a difference with its sign; None is an en dash."""
+    # A hyphen is narrower than a plus sign, so numbers below each other would not line up.
     return ABSENT if value is None else f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 

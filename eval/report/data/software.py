@@ -24,6 +24,7 @@ def describe_software(root: Path) -> dict[str, str]:
         changes = _run_git(root, "status", "--porcelain", "-uno", "--", ".", ":!dvc.lock")
         found["commit"] = f"{commit}, with changes that are not committed" if changes else commit
 
+    # The file names each package with its version, so its hash stands for the environment.
     requirements = root / "requirements.txt"
     if requirements.is_file():
         digest = hashlib.sha256(requirements.read_bytes()).hexdigest()

@@ -59,6 +59,7 @@ class CardMaker:
         """
         self._dataset, self._scores, self._has_sound = dataset, scores, has_sound
         self._models, self._subsets = models, subsets
+
         # base64 makes four bytes of three
         share = _PAGE_BYTES * 3 / 4 / max(1, num_all_samples)
         self._num_bytes = int(np.clip(share, _MIN_SAMPLE_BYTES, _MAX_SAMPLE_BYTES))
@@ -94,6 +95,7 @@ class CardMaker:
         # Maps and sound first; the pictures get the bytes that these leave.
         maps = self._find_maps(sample_id)
         card["maps"] = _pack_maps(maps, max_bytes=self._num_bytes // 8)
+
         # base64 has four characters for three bytes.
         num_used = sum(len(packed["data"]) for packed in card["maps"].values()) * 3 // 4
         num_used += self._add_outlines(card, maps)
@@ -161,6 +163,7 @@ class CardMaker:
         sample_id, splits = sample["sample_id"], list(sample["splits"] or [])
         # a sample is in other splits too; those that are scored say most
         subsets = [name for name in self._subsets if name in splits] or splits
+
         # The page's JSON has no NaN, and nothing could be drawn of such a box. The boxes of a
         # negative belong to the frame's own sound, which is not the one that is heard.
         attributes = dict(sample["attributes"] or [])
@@ -291,6 +294,7 @@ def _pack_maps(present: Mapping[str, np.ndarray], *, max_bytes: int) -> dict[str
 
     A grid has at most 28 x 28 cells, and fewer if many models share ``max_bytes``.
     """
+    # The largest size in which the maps of all models fit; 10 x 10 is the last resort.
     side = next((side for side in (28, 20, 14) if side**2 * len(present) <= max_bytes), 10)
 
     # The page draws them: 8 bits are more than the eye sees in an overlay.

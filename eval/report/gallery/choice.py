@@ -99,6 +99,7 @@ def _rank_samples(
         for splits, sample_ids in members.items():
             scored = [sample_id for sample_id in sample_ids if sample_id in value_of]
             if scored:
+                # Names decide between equal values, so that each run chooses the same samples.
                 ranked = sorted(scored, key=lambda name: (value_of[name], name))
                 # The braces stay in the title: `choose_samples` puts the role there.
                 rankings.append((f"{model}: {{}} of {splits}", ranked))
@@ -126,6 +127,7 @@ def _spread(length: int) -> Iterator[int]:
         numerators = range(1, num_parts, 2) if depth > 1 else (2, 0, 1)
         for numerator in numerators:
             position = numerator * (length - 1) // num_parts
+            # Of few positions, finer parts meet the same ones again.
             if position not in seen:
                 seen.add(position)
                 yield position

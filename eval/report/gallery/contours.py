@@ -35,6 +35,7 @@ def trace_marked(
         is not what was scored.
     """
     is_marked = _mark(localization_map, truth, protocol)
+    # A map can be kept smaller than it was scored. Then its outline would show something else.
     if abs(_compute_ciou(is_marked, truth) - scored) > _TOLERANCE:
         return None
 
@@ -56,6 +57,7 @@ def trace_marked(
 def _mark(localization_map: np.ndarray, truth: GroundTruth, protocol: Protocol) -> np.ndarray:
     """Return the pixels that a protocol marks, bool ``(224, 224)``."""
     values = upsample(np.asarray(localization_map, np.float32), how=protocol.upsampling)
+    # Limit, median and extremes are places in the sorted values.
     ordered = np.sort(values, axis=None)
     area = int(np.count_nonzero(truth.levels()))
 
@@ -70,6 +72,7 @@ def _mark(localization_map: np.ndarray, truth: GroundTruth, protocol: Protocol) 
 
 
 def _compute_ciou(is_marked: np.ndarray, truth: GroundTruth) -> float:
+    # Levels count in halves.
     levels = truth.levels().astype(np.float64) / 2
     total = levels.sum() + np.count_nonzero(is_marked & (levels == 0))
     return float(levels[is_marked].sum() / total) if total else 0.0

@@ -48,6 +48,7 @@ def view_form(
         """Return the values of all cards, each once, in alphabetical order."""
         return sorted({value for card in cards for value in values_of(card) if value})
 
+    # A model without any map or score has nothing to choose.
     mapped = [name for name in models if any(name in card["maps"] for card in cards)]
     wheel = pictures.encode(pictures.draw_colour_wheel(96), ".png")
     return GalleryForm(

@@ -83,6 +83,7 @@ def choose_opening(scores: SampleScores, *, model: str, metric: str) -> OpeningC
     # Best, median and worst must be three samples.
     if len(values) < 3:
         return None
+
     ranked = sorted(values, key=lambda sample_id: (values[sample_id], sample_id))
     middle = (len(ranked) - 1) // 2
     return OpeningChoice(
@@ -156,9 +157,11 @@ def _draw_heat(packed: Mapping) -> str:
         return ""
     data = np.frombuffer(base64.b64decode(packed["data"]), np.uint8)
     values = data.reshape(packed["h"], packed["w"]) / np.float32(255)
+
     # larger than the grid, so that all browsers blend its cells in the same way
     side = (packed["w"] * 4, packed["h"] * 4)
     heat = pictures.colour_map(cv2.resize(values, side, interpolation=cv2.INTER_LINEAR))
+    # OpenCV wants blue first.
     is_written, png = cv2.imencode(".png", cv2.cvtColor(heat, cv2.COLOR_RGBA2BGRA))
     assert is_written
     return encode_base64(png.tobytes())

@@ -33,6 +33,7 @@ def encode_mp3(
     with av.open(buffer, "w", format="mp3", options=options) as container:
         stream = container.add_stream("libmp3lame", rate=sample_rate, layout="mono")
         stream.bit_rate = bit_rate
+
         # LAME's fast search: half the time, no difference to hear at these rates
         stream.options = {"compression_level": "7"}
 

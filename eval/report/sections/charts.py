@@ -170,7 +170,9 @@ def draw_lines(
         return LineChart(title)
 
     x_low, x_high = min(xs), max(xs)
+    # Without a range, the axis ends at round numbers.
     y_low, y_high = y_range or _widen(min(ys), max(ys))
+
     # A single x has no span; dividing by 1 puts it at the left end.
     x_span, y_span = (x_high - x_low) or 1.0, (y_high - y_low) or 1.0
 
@@ -180,6 +182,7 @@ def draw_lines(
 
     def place_y(y: float) -> float:
         """Return pixels from the top."""
+        # Pixels count from the top, values from the bottom.
         return round(_HEIGHT - _BOTTOM - (y - y_low) / y_span * (_HEIGHT - _TOP - _BOTTOM), 1)
 
     # A value that is not finite ends a stroke, so that a gap stays a gap.
@@ -275,6 +278,7 @@ def _place_beside(points: Mapping[float, float], x: float) -> float:
     later = [y for place, y in sorted(points.items()) if place > x]
     is_rising = bool(later) and later[0] < points[x]
     place = points[x] + (_LABEL_HEIGHT if is_rising else -4)
+    # Not over the numbers of the axis.
     return min(place, _HEIGHT - _BOTTOM - 4)
 
 
@@ -356,11 +360,13 @@ def _split_at_gaps(line: Line) -> list[list[tuple[float, float]]]:
         if math.isfinite(x) and math.isfinite(y):
             pieces[-1].append((x, y))
         elif pieces[-1]:
+            # Many gaps in a row end one piece only.
             pieces.append([])
     return [piece for piece in pieces if piece]
 
 
 def _describe(line: Line) -> str:
+    # For those who do not see the chart.
     finite = [y for y in line.ys if math.isfinite(y)]
     if not finite:
         return f"{line.name}: no values."

@@ -65,6 +65,7 @@ def _make_table(metric: str, rows: Sequence[Mapping]) -> FurtherTable:
             )
             for row in rows
         ),
+        # A note of many rows is printed once.
         tuple(dict.fromkeys(str(row["note"]) for row in rows if row.get("note"))),
     )
 

@@ -78,6 +78,7 @@ def view_negative_audio(rows: Sequence[Mapping]) -> tuple[SilenceTable, ...]:
 
 def _make_table(dataset: str, subset: str, rows: Sequence[Mapping]) -> SilenceTable:
     kinds = [kind for kind in NEGATIVES if any(f"pia_{kind}" in row for row in rows)]
+    # Low is best where nothing should be marked.
     columns = [
         _Column("f_loc", "F_LOC"),
         _Column("f_auc", "F_AUC"),

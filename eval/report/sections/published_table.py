@@ -66,6 +66,7 @@ def _make_row(published: Published, own: Mapping | None, protocol: str) -> Publi
     # FlowGrad's table counts a success from 0.3 on.
     metric = "success_rate_at_30" if published.success_at == 0.3 else "success_rate"
     if own is None:
+        # Without a result of ours, only what is known against theirs.
         own, why_not = {}, "; ".join(published.caveats)
     else:
         why_not = explain_incomparability(own, published)

@@ -153,6 +153,7 @@ def _view_subset(
 
     common = rows_of("intersections")
     untrained = {str(row["model"]) for row in main.rows if row["kind"] == "untrained"}
+    # A note has no field for the test set. Its sentence names it.
     notes = [
         note
         for note in results.get("notes", ())
@@ -216,6 +217,7 @@ def choose_columns(rows: Sequence[Mapping], metric: str) -> tuple[list[str], lis
         metrics = [metric, *(name for name in metrics if name != metric)]
 
     remarks = []
+    # Where as many pixels are marked as the ground truth has, both are one number.
     if metric == "adaptive_ciou" and _are_alike(rows, "mean_ciou", metric, 1e-9):
         metrics.remove("mean_ciou")
         remark = "Mean cIoU is the same as adaptive cIoU under this protocol"
@@ -236,9 +238,11 @@ def _find_equal_rows(rows: Sequence[Mapping]) -> list[str]:
     """Return a sentence for each set of rows that have the same numbers."""
     names_of: dict[tuple, list[str]] = {}
     for row in rows:
+        # The ceiling is nobody's map, and a row without samples has no numbers.
         if row["kind"] != "ceiling" and row.get("n"):
             values = tuple(number_of(row, name) for name in METRICS)
             names_of.setdefault(values, []).append(str(row["model"]))
+
     return [
         f"{', '.join(names[:-1])} and {names[-1]} have the same numbers."
         for names in names_of.values()
@@ -300,6 +304,7 @@ def make_table(
 def _write_caption(group: Group) -> str:
     """Return the test set, how many samples were scored, and the protocol."""
     counts = sorted({int(row["n"]) for row in group.rows if row.get("n")})
+    # One number if all rows have the same n: `fromkeys` drops the second.
     limits = " to ".join(f"{count:,}" for count in dict.fromkeys([*counts[:1], *counts[-1:]]))
     negatives = max((int(row.get("num_negatives") or 0) for row in group.rows), default=0)
     count = f"{limits or 'no'} samples" + (f" ({negatives:,} negatives)" if negatives else "")

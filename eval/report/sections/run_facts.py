@@ -57,6 +57,7 @@ def view_run(inputs: ReportInputs) -> Run:
         )
         for dataset in inputs.datasets
     ]
+
     # Attributes stand in the shards, so there are none where no sample is ok.
     features = [
         FeatureAttributes(
@@ -72,6 +73,7 @@ def view_run(inputs: ReportInputs) -> Run:
         for feature, reader in dataset.readers.items()
         if reader.attributes
     ]
+
     trainings = [
         (
             model,
@@ -98,6 +100,7 @@ def view_run(inputs: ReportInputs) -> Run:
 
 def format_duration(seconds: object) -> str:
     """Return ``12 s``, ``3 min 20 s`` or ``2 h 05 min``; an en dash where nothing is known."""
+    # A run.json can come from elsewhere, so the value can be of any type.
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         return ABSENT
     whole = round(seconds)
@@ -118,12 +121,14 @@ def describe_scope(
         datasets: Of the run.
         num_test_samples: Different samples of all test sets.
     """
+    # Any row of a model will do: its kind and its training are the same in all.
     rows = {str(row["model"]): row for group in groups for row in group.rows}
     counts = [
         ("model", ("model",)),
         ("other system", ("external",)),
         ("baseline", ("baseline", "trivial")),
     ]
+
     parts = []
     for title, kinds in counts:
         number = sum(row["kind"] in kinds for row in rows.values())
@@ -136,6 +141,8 @@ def describe_scope(
     )
     limits = " to ".join(f"{size:,}" for size in dict.fromkeys([*sizes[:1], *sizes[-1:]]))
     trained = f"; trained on {limits} samples" if limits else ""
+
+    # Without results, how much data there is.
     if not groups:
         number = sum(dataset.clips.num_rows for dataset in datasets)
         return f"{_count(number, 'clip')}; nothing was scored"
@@ -151,6 +158,7 @@ def describe_hardware(runs: Mapping[str, Mapping]) -> str:
     names = [str(run["device"]) for run in runs.values() if run.get("device")]
     devices = dict.fromkeys("a CPU" if name == "cpu" else name for name in names)
     seconds = [run["seconds"] for run in runs.values() if run.get("seconds") is not None]
+
     if not devices:
         return ""
     text = f"trained on {', '.join(devices)}"

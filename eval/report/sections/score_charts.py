@@ -114,6 +114,7 @@ def view_curves(
     if not curves:
         return SuccessCurves(None)
 
+    # Where nothing would be drawn, all curves are: trivial ones are better than none.
     drawn = {name: values for name, values in curves.items() if name in shown} or curves
     protocol = name_protocol(scores.protocol)
     chart = draw_lines(
@@ -128,7 +129,9 @@ def view_curves(
         (f"{threshold:.2f}", *(format_number(values[i]) for values in curves.values()))
         for i, threshold in enumerate(THRESHOLD_LABELS)
     ]
+
     note = ""
+    # Just below 1, only samples with an empty ground truth are missing.
     if ceiling is not None and ceiling < 0.999:
         note = f"Ceiling: no map can have an AUC above {format_number(ceiling)} here."
     return SuccessCurves(chart, ("threshold", *curves), tuple(rows), note)

@@ -62,6 +62,7 @@ def view_seeds(
 
 def _make_row(row: Mapping, metrics: Sequence[str]) -> SeedRow:
     cells = []
+    # Runs have few seeds, and of so few the range says more than a standard deviation.
     for name in metrics:
         low, high = number_of(row, f"{name}_min"), number_of(row, f"{name}_max")
         cells.append(

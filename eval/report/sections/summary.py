@@ -110,8 +110,10 @@ def _make_finding(group: Group, metric: str, comparisons: Sequence[Mapping]) -> 
     best = _name_value(row, metric)
     title = METRIC_TITLES.get(metric, metric)
     difference = _find_difference(group, str(row["model"]), metric, comparisons)
+    # That of the paired test, so that both numbers of the sentence belong together.
     baseline = _find_baseline(group, row, metric, difference)
     trivial = best_row(group.rows, metric, ("trivial",))
+
     return Finding(
         dataset=group.dataset,
         subset=group.subset,
@@ -146,6 +148,7 @@ def _find_baseline(
     group: Group, best: Mapping, metric: str, difference: ComparisonRow | None
 ) -> NamedValue | None:
     """Return the baseline of the difference, or else the best one."""
+    # The best row can be a baseline itself.
     rows = [row for row in group.rows if row is not best]
     if difference is not None:
         rows = [row for row in rows if row["model"] == difference.second]
@@ -177,6 +180,7 @@ def _write_sentence(
     """Say what was found: the model against the baseline, with the paired test of the two."""
     value = f"{metric} {format_number(best.value)}"
     if row["kind"] in _NO_MODEL:
+        # Without an interval, a space would stand before the full stop.
         return f"{_NO_MODEL[row['kind']]} {best.model}: {value} {best.interval}.".replace(" .", ".")
     if baseline is None:
         return f"{best.model} has {value} {best.interval}; there is no baseline to compare it with."
@@ -193,7 +197,9 @@ def _write_sentence(
         found = f"{best.model} is better than {rival}"
     else:
         found = f"{best.model} is worse than {rival}"
+
     sentence = f"{found}: {numbers}, a difference of {difference.text} (paired bootstrap)."
+    # A paired test is about these weights, not about those of another seed.
     if difference.is_clear and difference.is_within_seeds:
         sentence += (
             " But runs that differ in the seed alone lie "
@@ -224,6 +230,7 @@ def suggest_next_steps(
             "Train the best method with a second `seed`: with one seed, nobody knows how large the "
             "differences are that the seed alone makes."
         )
+
     if num_retryable:
         steps.append(
             f"Run `earshot retry`: another attempt may bring {num_retryable:,} missing "

@@ -58,6 +58,7 @@ def read_curves(training_dir: Path) -> dict[str, Curve]:
     curves = {}
     metrics_dir = training_dir / "plots" / "metrics"
     for path in sorted(metrics_dir.rglob("*.tsv")):
+        # DVCLive writes a table for each metric.
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
 
@@ -149,6 +150,7 @@ def _format_fact(value: object) -> str:
 
 def _thin(steps: list[float], values: list[float]) -> Curve:
     """Return at most about 300 points, evenly spaced; the last one is kept."""
+    # -(-a // b) rounds up.
     stride = -(-len(steps) // _NUM_DRAWN_POINTS)
     if stride <= 1:
         return steps, values
