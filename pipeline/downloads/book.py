@@ -44,9 +44,11 @@ class Book:
         self.dataset, self.clips_dir, self.clock = dataset, clips_dir, clock
         self._ledger = ledger
         self._parameters, self._excluded_flags = parameters, excluded_flags
+
         self.histories = read_histories(clips, ledger, before=before)
         self.access = parameters.describe_access()
         self.versions = describe_tools(parameters.ffmpeg) + parameters.describe_options()
+
         self._num_local_errors: dict[str, int] = {}  # of this run, by clip id
         self._policy = RetryPolicy(
             parameters.num_quick_attempts,
@@ -66,6 +68,7 @@ class Book:
         for index, history in enumerate(self.histories.values()):
             if allowed is not None and history.clip_id not in allowed:
                 continue
+            # Another machine has attempted it, and its row of the table stays.
             if history.is_pulled:
                 continue
             if history.is_file:
@@ -107,6 +110,7 @@ class Book:
             if history is None or history.is_retry_wanted or not history.has_file(self.clips_dir):
                 continue
             assert history.ok is not None
+
             path = self.clips_dir / history.ok["file"]["path"]
             try:
                 validate_clip(path, wanted_seconds=None, parameters=validation, needs_sound=False)
@@ -217,6 +221,7 @@ class Book:
             if self._waits_for_pause(history):
                 next_time = max(pause_ends, now)
             elif find_reason(reason_of(history.last)).permanence == "stop":
+                # After an error of this machine `next_attempt` is now, so the wait is chosen here.
                 delay = self._delay_after_local_error(history)
                 if delay is None:
                     continue
@@ -225,6 +230,7 @@ class Book:
                 next_time = history.next_attempt(self._policy, now)
                 if next_time > now + self._parameters.max_wait_seconds:
                     continue
+
             due = max(due, next_time)
             histories.append(history)
         return VideoTask(due, task.index, task.url, histories) if histories else None
@@ -247,6 +253,7 @@ class Book:
         entries = [
             {"type": "refused", "clip_id": history.clip_id, "time": now} for history in histories
         ]
+
         places = self._ledger.append(entries)
         for history, entry, place in zip(histories, entries, places, strict=True):
             history.add(entry, place)

@@ -30,6 +30,7 @@ def use_browser_cookies(parameters: DownloadParameters) -> Iterator[DownloadPara
 
     with tempfile.TemporaryDirectory(prefix="earshot-cookies-") as folder:
         path = Path(folder) / "cookies.txt"
+        # Cookies are logins, which nobody else may read even while they are written.
         path.touch(mode=0o600)
         _save_cookies(name, path)
         yield replace(parameters, cookies_path=str(path), cookies_from_browser=None)

@@ -45,6 +45,7 @@ def make_file_stem(clip_id: str) -> str:
 
     Plain characters stay, all others are percent-encoded. Long names end in a hash.
     """
+    # Names of files need not be UTF-8, so each byte is encoded by itself.
     data = clip_id.encode("utf-8", "surrogateescape")
     stem = "".join(chr(byte) if _PLAIN.match(bytes([byte])) else f"%{byte:02X}" for byte in data)
     if stem.startswith("."):  # would be a hidden file or a temporary name
@@ -125,6 +126,7 @@ def publish_staged_clips(histories: Iterable[History], clips_dir: Path) -> None:
             staged_path = clips_dir / history.ok["file"]["staged"]
             if staged_path.exists() and sha256_of(staged_path) == history.ok["file"]["sha256"]:
                 publish_clip(history, clips_dir)
+
         if history.replaced_path is not None and history.has_file(clips_dir):
             _remove_replaced(history, clips_dir)
 

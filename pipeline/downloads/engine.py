@@ -132,6 +132,7 @@ def download_clips(
         use_browser_cookies(parameters) if has_sites else nullcontext(parameters) as parameters,
         Ledger(ledger_path, is_patient=True) as ledger,
     ):
+        # What a pulled table says of clips that this ledger does not know is taken over.
         before = read_downloads_if_there(table_path) if table_path is not None else None
         adopt_copy(ledger, copy_path, before)
         book = Book(
@@ -144,6 +145,7 @@ def download_clips(
             excluded_flags=excluded_flags,
             before=before,
         )
+
         num_damaged = book.recheck(doubtful)
         if num_damaged:
             print(
@@ -152,6 +154,7 @@ def download_clips(
                 file=sys.stderr,
             )
         del before  # a million rows would stay in memory until the end
+
         gates = SiteGates(
             parameters,
             access=book.access,
@@ -236,10 +239,12 @@ class _Engine:
                 finally:
                     # After an error or Ctrl-C no worker may go on with requests.
                     self.pool.kill_all()
+        # After an error or a kill this folder stays, and the next run finds whole videos in it.
         shutil.rmtree(self.work_dir, ignore_errors=True)
 
     def _fetch_all(self, progress: Progress) -> None:
         while self._has_work():
+            # A copy of the list: workers are replaced while it is read.
             for worker in list(self.pool.workers):
                 answer = worker.poll()
                 if isinstance(answer, WorkerLost):
@@ -318,6 +323,7 @@ class _Engine:
             if found is None or wait_seconds < found[2]:
                 found = host, task, wait_seconds
             if wait_seconds <= 0:
+                # The list is by due time. Nobody can start earlier than now.
                 break
         assert found is not None  # the queue is not empty
         return found
@@ -329,6 +335,7 @@ class _Engine:
 
     def _take_answer(self, worker: Worker, answer: FetchAnswer, progress: Progress) -> None:
         running = self.busy.pop(worker)
+        # What a worker keeps in memory grows with its videos, so after some of them it ends.
         if worker.num_fetched >= self.parameters.videos_per_worker:
             self.pool.close(worker)
         self._finish(running, answer, progress)
@@ -340,6 +347,7 @@ class _Engine:
         if not worker.is_ready:
             words = self.parameters.hide_secrets(lost.text) or "no sign of life"
             raise RunError(f"{self.book.dataset}: cannot start fetching: {words}")
+        # An idle worker has taken no video with it.
         if worker not in self.busy:
             return
 
@@ -352,6 +360,7 @@ class _Engine:
         task = running.task
         entries = self.book.record(task, answer)
         shutil.rmtree(self.work_dir / work_folder_of(task.url), ignore_errors=True)
+
         refused = self.stop_rule.record_video(
             task,
             entries,
@@ -359,6 +368,7 @@ class _Engine:
             started_at=running.started_at,
             retry_after_seconds=answer["retry_after_seconds"],
         )
+
         self._print_notices()
         if refused:
             self._attempt_refused(refused, but=task)
@@ -370,10 +380,12 @@ class _Engine:
 
     def _attempt_refused(self, tasks: list[VideoTask], *, but: VideoTask) -> None:
         """Cancel failures that the site caused, and queue all these videos again."""
+        # A video that is being fetched will get an answer of its own.
         busy_urls = {running.task.url for running in self.busy.values()}
         tasks = [task for task in tasks if task.url not in busy_urls]
         self.book.strike(tasks)
         for task in tasks:
+            # The caller queues its own video again.
             if task.url != but.url:
                 self.queue.remove(task.url)
                 self._queue_again(task)
@@ -386,6 +398,7 @@ class _Engine:
         again = self.book.plan_again(task, pause_ends=pause_ends)
         if again is None:
             return 0
+        # A run that stops queues nothing, but such clips have not failed either.
         if not self._is_stopped():
             self.queue.push(again)
         return len(again.histories)
@@ -416,6 +429,7 @@ def _make_lost_answer(task: VideoTask, lost: WorkerLost, limit_seconds: float) -
     """Return the answer for a worker that gave none: all clips of its video failed."""
     if lost.is_late:
         limit = f"download.time_limit_seconds ({limit_seconds:g} s)"
+        # Usually a connection that sends nothing any more.
         failure = make_failure("network", f"timed out: no result within {limit}")
     else:
         failure = make_failure("unknown", lost.text)

@@ -75,6 +75,7 @@ def make_failure(reason: str | None, text: str) -> ClipResult:
         reason: Name of a ``Reason``; None: it is read from the text.
         text: What the tool or the server said, unchanged.
     """
+    # `by` says whether the reason was found out or read from a text.
     if reason is not None:
         return {"outcome": "failed", "reason": reason, "text": text, "by": "check"}
     return {"outcome": "failed", "reason": classify(text), "text": text, "by": "text"}

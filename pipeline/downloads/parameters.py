@@ -135,6 +135,7 @@ class DownloadParameters:
             raise ValueError("cookies_path names no file that is there, expected a cookies.txt")
         if self.cookies_path is not None and self.cookies_from_browser is not None:
             raise ValueError("cookies_path and cookies_from_browser are set, expected one of them")
+
         check_options(self.yt_dlp_options)
         if self.proxy is not None and not is_proxy(self.proxy):
             raise ValueError(f"proxy is no address of a proxy, expected {PROXY_FORM}")
@@ -148,6 +149,7 @@ class DownloadParameters:
             options["impersonate"] = self.impersonate
         if not options:
             return ""
+        # Only a hash of the values, which can be secrets.
         digest = sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()
         return f"; options {', '.join(sorted(options))} {digest[:8]}"
 

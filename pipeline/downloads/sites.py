@@ -130,8 +130,10 @@ class SiteGate:
                 return wait_seconds
 
             if self._limits.per_hour:
+                # Steps of one length would show that a machine asks. Their mean is the pace.
                 mean_seconds = 3600.0 / self._limits.per_hour
                 state.free_at = now + mean_seconds * self._generator.uniform(0.5, _MAX_STEP)
+            # After a pause one video tries alone, and the others wait for its answer.
             if state.is_probing:
                 state.probe_until = now + self._limits.probe_limit_seconds
             return 0.0
@@ -161,6 +163,7 @@ class SiteGate:
                 state.num_pauses += 1
                 state.tripped_at = now
 
+            # Each pause of a series is twice as long. The limit of 60 keeps the power finite.
             pause = self._limits.pause_seconds * 2.0 ** min(max(state.num_pauses - 1, 0), 60)
             pause = min(pause, self._limits.max_pause_seconds)
             # Retry-After replaces our own pause. If the server refuses again after the time that it
@@ -216,6 +219,7 @@ class SiteGate:
     def _find_wait(self, state: SiteState, now: float) -> float:
         wait_seconds = max(state.free_at - now, state.open_until - now, 0.0)
         if state.is_probing and state.probe_until > now:
+            # Nobody knows when the probe will have its answer, so look again soon.
             wait_seconds = max(wait_seconds, _PROBE_POLL_SECONDS)
         return wait_seconds
 
@@ -224,6 +228,7 @@ class SiteGate:
         """Yield the present state, and keep the changes that the body makes."""
         with self._lock():
             state = self._read()
+            # Mostly nothing changes, and nothing has to be written.
             before = dataclasses.replace(state)
             self._correct(state, now)
             yield state
@@ -245,6 +250,7 @@ class SiteGate:
             self._path = None
             yield
             return
+
         try:
             yield
         finally:
@@ -271,6 +277,7 @@ class SiteGate:
             temporary_path.write_text(json.dumps(dataclasses.asdict(state)))
             os.replace(temporary_path, self._path)
         except OSError:
+            # The disk is full, for example: from now on this process keeps a pace of its own.
             self._path = None
 
     def _correct(self, state: SiteState, now: float) -> None:
@@ -314,6 +321,7 @@ class SiteGates:
             )
             for site, rate in per_hour.items()
         }
+
         self._access, self._generator = access, generator
         self._folder = folder
         if folder is not None and not _make_own_folder(folder):
@@ -329,6 +337,7 @@ class SiteGates:
         if host not in self._gates:
             path = None
             if self._folder is not None:
+                # A hash, since the words for the credentials are no name of a file.
                 name = hashlib.sha256(f"{host}\n{self._access}".encode()).hexdigest()[:24]
                 path = self._folder / f"{name}.json"
             self._gates[host] = SiteGate(self._limits[site], self._generator, path)
@@ -348,6 +357,7 @@ def _make_own_folder(folder: Path) -> bool:
     """Make a folder for this user alone; return whether it is ours and can be written."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # In a common folder such as /tmp another user may have made it before.
         return folder.stat().st_uid == os.getuid() and os.access(folder, os.W_OK)
     except OSError:
         return False

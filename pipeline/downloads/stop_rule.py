@@ -144,6 +144,7 @@ class StopRule:
         One clip does not fail the run when others have arrived (``has_clips``), in this run or
         before. It stays pending.
         """
+        # True counts as 1: then one clip may fail.
         if self.stop_message is None and len(self._local_texts) > has_clips:
             self._stop_for_machine()
 
@@ -154,6 +155,7 @@ class StopRule:
     ) -> None:
         """Stop when errors of this machine last: one video of which may be just unlucky."""
         if reason is None:
+            # A success shows that the machine works.
             self._local_texts.clear()
         elif reason.permanence == "stop":
             self._local_texts[url] = failures[0]["text"]
@@ -199,6 +201,7 @@ class StopRule:
 
         parameters = self._parameters
         longest = max(parameters.max_pause_seconds, parameters.pause_seconds)
+        # Only the server itself can ask for a pause that is longer than our longest one.
         if record.num_pauses > parameters.max_pauses or pause.end - now > longest:
             self.is_refused = True
             self.stop_message = f"{words}, {record.num_pauses} times in a row); {advice}"
@@ -208,6 +211,7 @@ class StopRule:
     def _is_mass_refusal(self, record: _SiteRecord, gate: SiteGate, now: float) -> bool:
         """Return whether most of the last videos failed for reasons that are not their own."""
         doubts = self._list_doubts(record, gate, now)
+        # A video that is said to be unavailable may really be, so it counts less.
         weight = sum(
             _WEIGHT_OF_UNAVAILABLE if recent.reason.permanence == "confirm" else 1.0
             for recent in doubts
@@ -235,6 +239,7 @@ class StopRule:
         doubts = self._list_doubts(record, gate, now)
         counts = Counter(recent.reason.name for recent in doubts if recent.reason is not None)
         words = ", ".join(f"{number} {name}" for name, number in counts.most_common())
+
         self._pause(
             record,
             gate,
@@ -247,6 +252,7 @@ class StopRule:
             "see `missing --format json` for the texts and `doctor` for the tools, or wait",
         )
 
+        # A failure is cancelled once only, see `_list_doubts`.
         record.struck.update(recent.task.url for recent in doubts)
         return [recent.task for recent in doubts]
 
@@ -285,6 +291,7 @@ class StopRule:
             host = find_host(history.url)
             if host is None or history.last is None or history.last.get("access") == "import":
                 continue
+
             moment = min(history.last["time"], now)
             if host not in newest or moment >= newest[host][0]:
                 newest[host] = moment, history
@@ -299,6 +306,7 @@ class StopRule:
             last, gate = history.last, self.gates.find(history.url)
             if gate is None or last is None or last["outcome"] == "ok":
                 continue
+
             is_pause = find_reason(reason_of(last)).permanence == "pause"
             # If the user marked this clip with `retry`, attempt it now.
             if is_pause and last.get("access", "") == access and not history.is_retry_wanted:
@@ -307,6 +315,7 @@ class StopRule:
                     tripped_at=moment,
                     retry_after_seconds=last.get("retry_after_seconds"),
                 )
+
                 seconds = gate.seconds_to_wait(now)
                 if seconds > 1:
                     host = find_host(history.url)

@@ -85,6 +85,7 @@ def describe_tools(ffmpeg_source: str = "auto") -> str:
     except EarshotError:
         words.append("no ffmpeg")
     words.append(f"av {read_package_version('av')}")
+
     # Only some machines have it.
     curl_cffi = read_package_version("curl-cffi")
     if curl_cffi is not None:

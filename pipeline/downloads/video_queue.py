@@ -65,6 +65,7 @@ class VideoQueue:
         """Remove a video if it waits here."""
         host = find_host(url)
         heap = self._heaps.get(host, [])
+        # Taking a video out of the middle breaks the order of the heap, which is made again below.
         kept = [task for task in heap if task.url != url]
         self._num_tasks -= len(heap) - len(kept)
 

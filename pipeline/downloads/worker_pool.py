@@ -142,6 +142,7 @@ class Worker:
     def close(self) -> None:
         """Let an idle process write its cookies and end."""
         try:
+            # None asks the worker to end.
             self._send(None)
             self._process.wait(_CLOSE_LIMIT_SECONDS)
         except subprocess.TimeoutExpired:

@@ -96,8 +96,10 @@ def require_known(options: Mapping[str, Any], *, impersonate: str | None) -> Non
     """
     if not options and impersonate is None:
         return
+    # Imported only here: it takes a while, and most lists set no option.
     import yt_dlp
 
+    # All options with their defaults, as the command line sets them.
     known = {name for name in yt_dlp.parse_options([]).ydl_opts if not name.startswith("_")}
     for name in options:
         if name not in known:
@@ -142,6 +144,7 @@ def _require_target(name: str) -> None:
         target = make_target(name)
     except ValueError:
         target = None
+
     if target is None or not any(target in found for found, _ in targets):
         clients = sorted({str(found.client) for found, _ in targets if found.client})
         advice = f"expected one of {', '.join(clients)}" if clients else "nothing can be: run "

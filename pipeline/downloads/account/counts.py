@@ -63,9 +63,11 @@ def count_clips(project: Project, dataset: str) -> ClipCounts:
         listed = read_table(clips_path, CLIPS, columns=["clip_id"])["clip_id"]
         if not downloads["clip_id"].equals(listed):
             downloads = downloads.filter(pc.is_in(downloads["clip_id"], listed.combine_chunks()))
+
         statuses = count_values(downloads["status"])
         reasons = count_values(downloads.filter(pc.equal(downloads["status"], "missing"))["reason"])
         num_bytes = pc.sum(downloads["bytes"]).as_py() or 0
+        # A clip stays ok where its file is on another machine, or was not pulled.
         names = downloads.filter(pc.equal(downloads["status"], "ok"))["path"].to_pylist()
         num_elsewhere = len(set(names) - _list_files(project.clips_dir(dataset)))
 
@@ -107,6 +109,7 @@ def count_splits(clips: pa.Table, downloads: pa.Table) -> dict[str, dict[str, in
     pairs = pa.table({"split": pc.list_flatten(splits), "row": pc.list_parent_indices(splits)})
     if len(pairs) != (pc.sum(lengths).as_py() or 0):
         raise DataError("clips: the splits of some rows are null, expected lists")
+    # A join needs equal types, and the row numbers of lists need not have 64 bits.
     pairs = pairs.set_column(1, "row", pairs["row"].cast(pa.int64()))
 
     row_numbers = pa.array(range(clips.num_rows), pa.int64())

@@ -29,6 +29,7 @@ def find_doubtful_clips(samples_path: Path, index_paths: Iterable[Path]) -> set[
         except (DataError, FileNotFoundError):
             continue
         damaged.append(index.filter(pc.equal(index["reason"], _DAMAGED))["sample_id"])
+    # Usually nothing is damaged, and the samples need not be read.
     if not any(len(sample_ids) for sample_ids in damaged):
         return set()
 
@@ -37,6 +38,7 @@ def find_doubtful_clips(samples_path: Path, index_paths: Iterable[Path]) -> set[
         samples = read_table(samples_path, SAMPLES, columns=columns)
     except (DataError, FileNotFoundError):
         return set()
+
     sample_ids = pa.concat_arrays([chunk for column in damaged for chunk in column.chunks])
     found = samples.filter(pc.is_in(samples["sample_id"], value_set=sample_ids))
     # Picture and sound can come from two clips.

@@ -46,6 +46,7 @@ class RetryPolicy:
         if reason.has_quick_retries and num_failures < self.num_quick_attempts:
             delay = self.quick_delay_seconds * _DELAY_GROWTH ** (num_failures - 1)
         else:
+            # The slow delays begin with a first value of their own.
             num_slow = max(num_failures - self.num_quick_attempts, 0)
             delay = self.slow_delay_seconds * _DELAY_GROWTH**num_slow
         return min(delay, _LONGEST_DELAY_SECONDS)
@@ -159,6 +160,7 @@ class History:
         """
         self.is_known = True
         if entry["type"] == "retry":
+            # Earlier attempts stay in the ledger, but their failures no longer count.
             self.is_retry_wanted, self.num_before_retry = True, self.num_attempts
             self.kept_status = None
         elif entry["type"] == "absent":
@@ -166,6 +168,7 @@ class History:
         elif entry["type"] == "intact":
             self.intact_at = entry["time"]
         elif entry["type"] == "refused":
+            # The site refused this machine, so the failures so far say nothing about the clip.
             self.num_before_retry = self.num_attempts
         elif entry["type"] in ("attempt", "found"):
             if (entry["url"], entry["start_seconds"], entry["end_seconds"]) != self.request:
@@ -176,6 +179,7 @@ class History:
             if last is not None and entry.get("source") != last.get("source"):
                 self.forget()
 
+            # Places alone are kept. The entries of a million clips would fill the memory.
             if self._last_place is not None:
                 self._earlier_places = (*self._earlier_places, self._last_place)
             self._last_place = place
@@ -211,6 +215,7 @@ class History:
         """Return the failures since the last success, `retry` or `refused`, oldest first."""
         if self._last_place is None:
             return []
+
         failures = []
         places = (*self._earlier_places, self._last_place)
         for place in reversed(places[self.num_before_retry :]):
@@ -236,8 +241,10 @@ class History:
 
         if facts.st_size != wanted["bytes"]:
             return False
+        # It was not written since the ledger's entry, so it is the file that was hashed then.
         if facts.st_mtime <= max(ok["time"], self.intact_at):
             return True
+
         # Reading takes long, so each version of a file is read once.
         if self.checked is None or self.checked[0] != facts.st_mtime_ns:
             self.checked = facts.st_mtime_ns, sha256_of(path) == wanted["sha256"]
@@ -270,6 +277,7 @@ class History:
         if reason.retry_when == "upgrade" and last.get("versions", "") != policy.versions:
             return 0.0
 
+        # An error of this machine says nothing about the clip.
         if reason.permanence == "stop":
             return 0.0
         if self._is_permanent(failures):
@@ -277,6 +285,8 @@ class History:
         # The time is in the future, because a clock was wrong: do not wait for it.
         if last["time"] > now + _CLOCK_SLACK_SECONDS:
             return 0.0
+
+        # Seen once. It is permanent only if another day shows the same.
         if reason.permanence == "confirm":
             return last["time"] + _CONFIRMING_SECONDS
         if reason.permanence == "later":
@@ -341,6 +351,7 @@ def read_histories(
     """
     placed: Iterable[tuple[int, dict[str, Any]]]
     read_entry: Callable[[int], dict[str, Any]]
+    # A history keeps places, and reads an entry when it is needed.
     if isinstance(entries, Ledger):
         placed, read_entry = entries.iter_entries(), entries.read_entry
     else:

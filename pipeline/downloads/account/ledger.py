@@ -67,6 +67,7 @@ class Ledger:
             self._cleanup.enter_context(self._lock(is_patient))
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             self._cleanup.callback(os.close, self._descriptor)
+            # A new name survives a power cut only when its folder has been synced.
             if is_new:
                 sync(self.path.parent)
 
@@ -81,6 +82,7 @@ class Ledger:
                 os.ftruncate(self._descriptor, self._num_bytes)
                 os.fsync(self._descriptor)
         except BaseException:
+            # Also after Ctrl-C: nobody else could open the ledger.
             self._cleanup.close()
             raise
 
@@ -124,6 +126,7 @@ class Ledger:
         if self._last_read is not None and self._last_read[0] == place:
             return self._last_read[1]
 
+        # `pread` moves no position, so reading does not disturb what is appended.
         data = os.pread(self._descriptor, _READ_BYTES, place)
         while b"\n" not in data:
             block = os.pread(self._descriptor, _READ_BYTES, place + len(data))
@@ -276,6 +279,7 @@ def find_fault(entry: Mapping[str, Any]) -> str | None:
         return _find_wrong_field(entry, _FIELDS_OF_FAILURE)
     if entry["outcome"] != "ok":
         return f"has the outcome {entry['outcome']!r}, expected ok or failed"
+
     file = entry.get("file")
     if not isinstance(file, dict):
         return "lacks the mapping file"

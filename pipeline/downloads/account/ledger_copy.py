@@ -32,6 +32,7 @@ def publish_copy(ledger_path: Path, copy_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         temporary_path = stack.enter_context(publish(copy_path))
         target = stack.enter_context(open(temporary_path, "wb"))
+        # No name and no time in the header, which would differ from copy to copy.
         copy = stack.enter_context(
             gzip.GzipFile(filename="", mode="wb", compresslevel=3, fileobj=target, mtime=0)
         )
@@ -53,6 +54,7 @@ def adopt_copy(ledger: Ledger, copy_path: Path | None, table: pa.Table | None) -
     """
     if table is None or copy_path is None or not copy_path.exists():
         return
+    # A clip with any entry here has a history of its own, to which the copy adds nothing.
     known = {entry["clip_id"] for _, entry in ledger.iter_entries()}
     columns = (table[name].to_pylist() for name in ("clip_id", "status"))
     statuses = {
@@ -70,6 +72,7 @@ def adopt_copy(ledger: Ledger, copy_path: Path | None, table: pa.Table | None) -
             if entry["clip_id"] in statuses:
                 found[entry["clip_id"]] = statuses[entry["clip_id"]]
                 yield entry
+        # By now all entries of the copy have passed, so `found` is complete.
         yield from make_absence_marks(found)
 
     ledger.append(iter_new())

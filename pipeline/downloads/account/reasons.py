@@ -337,6 +337,7 @@ def classify(text: str) -> str:
         A key of ``REASONS``; ``unknown`` when no pattern fits.
     """
     normalized = normalize(text)
+    # A page may hold any words, so its text counts for those reasons only that pages name.
     status_line = normalized.split(PAGE_MARK, 1)[0]
     for pattern, reason in _PATTERNS:
         if pattern.search(normalized if reason.is_in_pages else status_line):

@@ -91,6 +91,7 @@ def _make_row(
     # A pulled table came without clip and ledger: keep its row.
     if history.is_pulled:
         assert history.pulled is not None
+        # A later clip of this list can have the same bytes.
         if history.pulled["status"] == "ok" and first_by_sha256 is not None:
             first_by_sha256.setdefault(_shorten(history.pulled["sha256"]), history.clip_id)
         return history.pulled
@@ -110,6 +111,7 @@ def _make_row(
         row["last_attempt"] = int(last["time"])
         row["tool_versions"] = last["versions"]
 
+    # A clip whose file is on another machine keeps the status of the table that was pulled.
     is_kept = history.has_arrived and history.is_settled and history.kept_status == "ok"
     if not (is_kept or history.has_file(clips_dir)):
         return row | _describe_absence(history)
@@ -144,6 +146,7 @@ def read_downloads_if_there(path: Path) -> pa.Table | None:
     except (DataError, FileNotFoundError):
         return None
 
+    # A reason that is null compares as null, not as False.
     is_excluded = pc.fill_null(pc.equal(table["reason"], _EXCLUDED), False)
     for name, value in (("status", "ok"), ("reason", None), ("detail", None)):
         column = pc.if_else(is_excluded, pa.scalar(value, pa.string()), table[name])

@@ -54,6 +54,7 @@ class Collector:
     ):
         self._names, self._histories, self._clips_dir = ClipNames(clips), histories, clips_dir
         self._reader, self._report, self._has_sound = reader, report, has_sound
+
         self._waiting: dict[str, dict[Kind, FilePart]] = {}  # by clip id: parts without the rest
         self._validating: set[str] = set()
         self._spares: dict[str, list[tuple[Kind, FilePart]]] = {}  # by clip id
@@ -80,6 +81,7 @@ class Collector:
         if cause is not None:
             self._leave(file.name, cause)
             return None
+
         try:
             part = self._reader.get_part(file)
         except DataError as error:
@@ -111,6 +113,7 @@ class Collector:
         self._validating.discard(clip_id)
         candidate = None
         for kind, part in self._spares.pop(clip_id, ()):
+            # One of them can complete the clip. The others become spares again.
             candidate = self._sort(clip_id, kind, part) or candidate
         return candidate
 
@@ -120,6 +123,7 @@ class Collector:
             return True
         if clip_id in self._waiting or clip_id in self._validating:
             return False
+
         history = self._histories[clip_id]
         if history.has_file(self._clips_dir) and not history.is_retry_wanted:
             self._present.add(clip_id)
@@ -130,8 +134,10 @@ class Collector:
     def _sort(self, clip_id: str, kind: Kind, part: FilePart) -> Candidate | None:
         parts = self._waiting.get(clip_id, {})
         if clip_id in self._validating or kind in parts:
+            # It waits, in case the other one is rejected.
             self._spares.setdefault(clip_id, []).append((kind, part))
             return None
+
         parts = self._waiting.setdefault(clip_id, {})
         parts[kind] = part
 

@@ -60,6 +60,7 @@ def parse_hub_address(source: Path | str) -> HubFolder | None:
         return None
     match = _ADDRESS.fullmatch(text)
     if match is None or ".." in text:
+        # With `..` a path could lead out of the folder where files are kept.
         raise DataError(
             f"{text}: expected hf://datasets/OWNER/NAME or hf://datasets/OWNER/NAME/PATH"
         )
@@ -96,6 +97,7 @@ class HubSource:
         self.folder, self._is_quiet = folder, is_quiet
         self._api = HfApi(user_agent="earshot")
         self._dir = download_dir / folder.repository.replace("/", "--")
+        # What an archive gave to one list says nothing about another list.
         self._list_key = sha256("\n".join(sorted(clip_ids)).encode()).hexdigest()[:16]
 
     def list_files(self) -> list[HubFile]:
@@ -117,6 +119,7 @@ class HubSource:
             if not found and path:
                 beside = self._list_tree(path.rpartition("/")[0], is_recursive=False)
                 found = [item for item in beside if item.path == path]
+
         files = [item for item in found if isinstance(item, RepoFile)]
         if not files:
             where = f"{self.folder.name}/{path}" if path else self.folder.name
@@ -145,6 +148,7 @@ class HubSource:
         if path.exists():
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
+
         url = hf_hub_url(
             self.folder.repository,
             file.path,
@@ -152,11 +156,13 @@ class HubSource:
             revision=self.folder.revision,
             endpoint=self._api.endpoint,
         )
+        # Of its headers only the token is needed, which opens data sets that are not public.
         headers = {
             name: value
             for name, value in build_hf_headers().items()
             if name.lower() == "authorization"
         }
+
         fetch_large_file(
             url,
             path,
@@ -214,6 +220,7 @@ class HubSource:
         try:
             yield
         except errors.GatedRepoError:
+            # The first one, since a gated data set is also a RepositoryNotFoundError.
             raise DataError(
                 f"{name}: is gated; accept its terms on its page, then `hf auth login`"
             ) from None

@@ -186,10 +186,12 @@ class _Importer:
     ):
         self._clips, self._ledger, self._clips_dir = clips, ledger, clips_dir
         self._parameters, self._validation, self._report = parameters, validation, report
+
         self.histories = read_histories(clips, ledger)
         self._processes = ReaderProcesses()
         self._staging_dir = clips_dir / _STAGING
         self._running: deque[tuple[Candidate, Future[_Prepared]]] = deque()
+
         self._num_started = 0
         self._read_archives: list[EndOfArchive] = []
         self._num_finished = 0  # imported clips that came before these archives
@@ -230,6 +232,7 @@ class _Importer:
                     self._read_archives.append(file)
                     self._finish_archives(collector, executor)
                     continue
+
                 candidate = collector.add(file)
                 if candidate is not None:
                     self._start(candidate, executor)
@@ -258,6 +261,8 @@ class _Importer:
 
     def _finish_archives(self, collector: Collector, executor: Executor) -> None:
         """Finish the archives of the hub whose clips are all in place."""
+        # An archive may go only when no clip of it is on its way. The other half of a clip may be
+        # in a later archive.
         while self._running:
             self._finish_one(collector, executor)
         if collector.is_waiting:
@@ -299,6 +304,7 @@ class _Importer:
     def _join_parts(self, clip_id: str, parts: dict[Kind, FilePart], folder: Path) -> FilePart:
         """Return one file with picture and sound; make it in ``folder`` if there are two."""
         video, sound, image = (parts.get(kind) for kind in _KINDS)
+        # A video with sound is taken as it is, whatever lies beside it.
         if video is not None and (sound is None or self._has_sound(video.path)):
             return video
         if sound is None:
@@ -390,6 +396,7 @@ class _Importer:
                 "sha256": prepared.sha256,
                 **prepared.facts.as_mapping(),
             },
+            # This is no answer of a site, so no pause comes from it.
             "access": "import",
             "versions": f"import; av {av.__version__}",
         }

@@ -47,6 +47,7 @@ class ReaderProcesses:
         pipe = self._get_pipe()
         pipe.send((function, arguments, named))
         try:
+            # A decoder can run in circles in a damaged file.
             if not pipe.poll(_LIMIT_SECONDS):
                 self._forget_process()
                 raise MediaError("corrupt", f"reading it took longer than {_LIMIT_SECONDS:g} s")
@@ -69,6 +70,8 @@ class ReaderProcesses:
 
     def _get_pipe(self) -> Connection:
         if getattr(self._own, "pipe", None) is None:
+            # A fork would copy locks that other threads hold at the moment, and nobody would
+            # release them.
             context = multiprocessing.get_context("spawn")
             self._own.pipe, theirs = context.Pipe()
             self._own.process = context.Process(target=_serve, args=(theirs,), daemon=True)
@@ -80,6 +83,7 @@ class ReaderProcesses:
     def _forget_process(self) -> int:
         """End this thread's process, so that the next call starts another; return its code."""
         process = self._own.process
+        # It may be ending by itself. Its exit code then says more than that of a kill.
         process.join(timeout=10)
         process.kill()
         process.join()

@@ -138,6 +138,7 @@ class SourceReader:
 
     def find_obstacle(self, file: FoundFile) -> str | None:
         """Return why a file must not be unpacked; None if it may."""
+        # Members and files of the hub are copied. Files of this machine stay where they are.
         if file.path is None and file.num_bytes > self._max_bytes:
             limit = f"download.max_gigabytes ({self._max_bytes / 1e9:g})"
             return f"unpacks to {file.num_bytes} bytes, expected at most {limit}"
@@ -157,6 +158,7 @@ class SourceReader:
         self._num_unpacked += 1
         path = self._staging_dir / f"member-{self._num_unpacked}{file.suffix}"
         if file.fetch is not None:
+            # Moved, not copied: the clip takes its place.
             os.replace(file.fetch(), path)
             return FilePart(file.name, path, is_ours=True)
 
@@ -219,6 +221,7 @@ class SourceReader:
         for parent, subfolders, names in os.walk(folder, followlinks=True):
             real_path = os.path.realpath(parent)
             if real_path in visited or real_path == own_dir:
+                # An empty list keeps `os.walk` out of the folders below.
                 subfolders.clear()
                 continue
             visited.add(real_path)

@@ -67,6 +67,7 @@ def _list_names(metadata: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}_{start:g}"
     for name in ids:
         yield name
+        # An id can be the name of a file, with its suffix.
         yield name.rpartition(".")[0] or name
 
 
@@ -75,6 +76,7 @@ def _find_times(metadata: Mapping[str, Any]) -> tuple[float | None, float | None
         next((value for key in keys if (value := _read_time(metadata.get(key))) is not None), None)
         for keys in (_START_KEYS, _END_KEYS)
     )
+
     # Some tools write a list of one [start, end].
     clips = metadata.get("clips")
     if start is None and isinstance(clips, list) and len(clips) == 1:
@@ -86,12 +88,14 @@ def _find_times(metadata: Mapping[str, Any]) -> tuple[float | None, float | None
 
 def _read_time(value: object) -> float | None:
     """Return the seconds of a number or a text such as ``30``, ``1:30`` or ``00:01:30.000``."""
+    # True and False are numbers for Python, but no times.
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         parts = [float(part) for part in str(value).split(":")]
     except ValueError:
         return None
+
     seconds = 0.0
     for part in parts:
         seconds = 60 * seconds + part

@@ -29,6 +29,8 @@ def main() -> None:
     # Whatever prints to standard output must not reach the parent as an answer.
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
+
+    # In a thread of its own, so that the end of the pipe is noticed during a download, too.
     lines: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_read_lines, args=(lines,), daemon=True).start()
 
@@ -61,6 +63,7 @@ def _read_lines(lines: queue.SimpleQueue[Any]) -> None:
     """Queue each line; when the pipe ends, the parent is gone: kill the process group at once."""
     for line in sys.stdin.buffer:
         lines.put(json.loads(line))
+    # The group includes what a download has started, such as ffmpeg.
     os.killpg(os.getpgid(0), signal.SIGKILL)
 
 

@@ -57,6 +57,7 @@ class Fetcher:
         results: dict[str, ClipResult] = {}
         failure: ClipResult = {"outcome": "failed"}
         retry_after_seconds = None
+
         try:
             work_dir.mkdir(parents=True, exist_ok=True)
             media = self._get_media(request, work_dir)
@@ -68,6 +69,7 @@ class Fetcher:
             retry_after_seconds = error.retry_after_seconds
             failure = make_failure(error.reason, error.text)
         except (OSError, MemoryError) as error:
+            # A full disk is not the fault of the video.
             reason = "local" if is_machine_error(error) else None
             failure = make_failure(reason, f"{type(error).__name__}: {error}")
 
@@ -155,6 +157,7 @@ class Fetcher:
                 f"{format_path(path)}: larger than download.max_gigabytes ({max_gigabytes:g})",
                 reason="too_large",
             )
+        # A killed worker may have left a copy of an older file.
         target_path.unlink(missing_ok=True)
         shutil.copyfile(path, target_path)
         return target_path
@@ -195,6 +198,7 @@ class _SectionChooser:
 
     def __call__(self, info: dict[str, Any], _downloader: object) -> list[dict[str, Any]]:
         duration = info.get("duration")
+        # A clip without an end is the whole video.
         wants_whole = len(self._sections) < self._num_clips
         is_short = duration is not None and duration <= self._above_seconds
         # yt-dlp lets ffmpeg fetch sections, and ffmpeg cannot use a SOCKS proxy.

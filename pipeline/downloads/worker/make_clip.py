@@ -107,6 +107,7 @@ def _make_clip(
     if media.is_section:
         start_seconds, end_seconds = 0.0, wanted_seconds
     is_whole = _ends_with_section(source, start_seconds, end_seconds)
+    # The user's own videos keep their size.
     is_small = request["is_linked"] or source.short_side <= parameters.max_height
     if not is_whole or not is_small:
         section = (start_seconds, end_seconds)
@@ -124,6 +125,7 @@ def _make_clip(
     )
     if wanted_seconds is not None:
         _require_not_longer(facts, wanted_seconds, parameters.validation)
+
     staged_path = _stage(path, clip, work_dir, is_linked=request["is_linked"])
     sha256 = sha256_of(staged_path)
 

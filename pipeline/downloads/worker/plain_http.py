@@ -71,6 +71,7 @@ def fetch_plainly(
 
     temporary_path = work_dir / f"{SOURCE_STEM}.download"
     try:
+        # A compressed body would not have the length that is announced.
         request = Request(url, headers={"Accept-Encoding": "identity"})
         with sites.open_url(request) as response:
             # The first block shows whether this is a video at all.
@@ -129,6 +130,7 @@ def _write_body(response: Any, block: bytes, path: Path, max_gigabytes: float) -
 
     if num_bytes == 0:
         raise FetchError("the downloaded file is empty")
+
     # Some servers compress although the request forbids it. Then the announced length differs.
     is_plain = response.headers.get("Content-Encoding", "identity").lower() == "identity"
     announced = response.headers.get("Content-Length")
@@ -149,6 +151,7 @@ def _describe_http_error(error: Any) -> str:
 
 def is_html(data: bytes) -> bool:
     """Return whether data begins like a web page."""
+    # A page can begin with a byte order mark.
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     return start.startswith(
         (b"<!doctype html", b"<html", b"<head", b"<?xml", b"<body", b"<script", b"<!--")
@@ -193,6 +196,7 @@ def parse_retry_after(header: str | None) -> float | None:
     """
     header = (header or "").strip()
     try:
+        # `isdigit` alone would also take characters such as a raised two.
         if header.isascii() and header.isdigit():
             seconds = float(header)
         else:

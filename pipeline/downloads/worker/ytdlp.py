@@ -62,7 +62,9 @@ class SiteDownloader:
         from yt_dlp.utils import DownloadError, YoutubeDLError
 
         downloader = self.load()
+        # yt-dlp takes a single % for the beginning of a field.
         folder = str(work_dir).replace("%", "%%")
+        # The whole video becomes `source.mp4`, section 2 of it `source-2.mp4`.
         downloader.params["outtmpl"]["default"] = (
             f"{folder}/{SOURCE_STEM}%(section_number&-|)s%(section_number|)s.%(ext)s"
         )
@@ -82,6 +84,7 @@ class SiteDownloader:
         except YoutubeDLError as error:
             raise FetchError(_describe_error(error, error)) from None
         except (FetchError, OSError):
+            # The first comes from `download_ranges`, the second from this machine.
             raise
         except Exception as error:  # a bug in an extractor fails its video, not the worker
             raise FetchError(f"{type(error).__name__}: {error}") from error
@@ -93,6 +96,7 @@ class SiteDownloader:
         downloads = (info or {}).get("requested_downloads") or []
         if not downloads:
             raise FetchError("yt-dlp returned no file (a playlist or a page without a video)")
+
         # For files above max_filesize yt-dlp raises no error and leaves no file.
         if any(not os.path.exists(download["filepath"]) for download in downloads):
             limit = f"download.max_gigabytes ({self._parameters.max_gigabytes:g})"
@@ -100,6 +104,7 @@ class SiteDownloader:
 
     def is_known_site(self, url: str) -> bool:
         """Return whether yt-dlp has an extractor of its own for the URL."""
+        # The extractor Generic takes any URL.
         return any(
             key != "Generic" and extractor.suitable(url)
             for key, extractor in self.load()._ies.items()
@@ -131,7 +136,10 @@ class SiteDownloader:
         # What is fetched.
         options |= {
             "noplaylist": True,
+            # The best picture and the best sound, or else the best file that has both.
             "format": parameters.format or "bv*+ba/b",
+            # Heights up to this one, the largest first; then what mp4 holds and every decoder
+            # reads.
             "format_sort": [f"res:{parameters.max_height}", "vcodec:h264", "acodec:m4a"],
             "merge_output_format": "mp4/mkv",
             "force_keyframes_at_cuts": True,  # a copied section would begin at a keyframe
@@ -152,12 +160,14 @@ class SiteDownloader:
             "retries": parameters.num_site_retries,
             "fragment_retries": parameters.num_site_retries,
             "extractor_retries": parameters.num_site_retries,
+            # A fragment that is left out would be a gap in the clip.
             "skip_unavailable_fragments": False,
             "socket_timeout": parameters.socket_timeout_seconds,
         }
 
         # Tools and credentials.
         options["ffmpeg_location"] = str(find_ffmpeg(parameters.ffmpeg))
+        # YouTube's pages hold code that must run. Without a runtime most formats are not found.
         options["js_runtimes"] = {name: {"path": path} for name, path in find_js_runtimes().items()}
         if parameters.proxy:
             options["proxy"] = parameters.proxy
@@ -172,6 +182,7 @@ def _copy_cookies(cookies_path: str, private_dir: Path) -> Path:
     """Copy the cookies for this worker alone, because yt-dlp rewrites its file on closing."""
     private_dir.mkdir(parents=True, exist_ok=True)
     copy_path = private_dir / "cookies.txt"
+    # Cookies are logins, which nobody else may read even while they are copied.
     copy_path.touch(mode=0o600)
     shutil.copyfile(cookies_path, copy_path)
     return copy_path
