@@ -234,6 +234,9 @@ def _require_clips(
     }
     if not absent:
         return
+
+    # Some absent clips may be failures that the limit allows. Not all of them, and none whose array
+    # would be lost.
     is_bearable = len(absent) < min(num_with_clip, max_failed_fraction * num_with_clip + 1)
     if is_bearable and not absent & _find_ok_samples(folders.output_dir):
         return
@@ -252,6 +255,7 @@ def _find_ok_samples(output_dir: Path) -> set[str]:
     """Return the samples that have an array in the folder, or had when DVC recorded it."""
     path = output_dir / INDEX_NAME
     if not path.exists():
+        # DVC empties the folder before a stage runs. Its cache still has the index.
         path = find_cached_files(output_dir).get(INDEX_NAME, path)
     try:
         index = read_table(path, INDEX, columns=["sample_id", "status"])

@@ -233,6 +233,8 @@ def _plan_shard(
     feature: Feature, store_dir: Path, group: Sequence[Request], superseded: Iterable[str] = ()
 ) -> PlannedShard:
     keys = {request.sample_id: request.key for request in group if request.key is not None}
+    # The id is made from the keys: the same arrays are the same task in every plan.
     task_id = make_task_id(feature.name, list(keys.values()))
+    # Shards of this very task that remember a failure. They do not make it finished.
     same_task = frozenset(name for name in superseded if task_of(name) == task_id)
     return PlannedShard(task_id, feature, store_dir, keys, same_task)

@@ -169,6 +169,7 @@ def _check_parameters(folders: FeatureFolders, keys: set[str]) -> None:
 
 def _check_store(folders: FeatureFolders, keys: set[str]) -> None:
     with explain_os_errors(folders.store_dir), open_store(folders) as store:
+        # Not one key in common means other parameters, or other clips.
         if store.by_key and keys and not keys & (set(store.by_key) | set(store.find_lost_keys())):
             raise DataError(
                 f"{folders.output_dir}: nothing in its store was computed with the parameters and "

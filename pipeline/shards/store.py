@@ -204,6 +204,7 @@ class Store:
             for name, path in sorted(files.items())
             if task_of(name) and name not in sizes
         }
+        # Link first, so that the copies are checked like the store's own files.
         for name, path in new.items():
             link_file(path, self.folder / name, otherwise="copy")
 

@@ -106,6 +106,7 @@ def _run_here(task: Task, extract: Extract, *, max_errors: int) -> TaskResult:
         try:
             return run_task(task, extract=extract)
         except (OSError, MemoryError) as error:
+            # A full disk would stop the next try as well. Too little memory can be over soon.
             if is_os_error(error) or not is_machine_error(error):
                 raise
             num_errors += 1

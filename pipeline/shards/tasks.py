@@ -110,6 +110,7 @@ def run_task(
                 if moment.sample_id in shard.keys:
                     _add_outcome(outcome[name], moment.sample_id, shard, rows[name], failures[name])
 
+    # From here on no clip is a suspect. What ends the worker now is the writing.
     if notes is not None:
         notes.begin_writing()
 
@@ -230,6 +231,7 @@ def _read_clip(
         # The task must be tried again, because the clip may be in order.
         if is_machine_error(error):
             raise
+        # OpenCV has an error of its own for too little memory.
         if _is_opencv_without_memory(error):
             raise MemoryError(str(error)) from error
         failed = _describe_failure(error, work.clip)

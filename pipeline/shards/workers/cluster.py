@@ -82,6 +82,7 @@ class ClusterParameters:
         """
         if self.scheduler_address:
             return self
+        # What params.yaml names counts more than the environment.
         file = self.scheduler_file
         address = None if file else environment.get("DASK_SCHEDULER_ADDRESS") or None
         if not address:

@@ -117,6 +117,7 @@ def require_software(planned: Software, feature_names: tuple[str, ...], *, worke
     Raises:
         WorkerDiffersError: This process has loaded something else, or would import something else.
     """
+    # The code on the disk counts, too: a module that is imported later comes from there.
     for software in (LOADED, read_software()):
         difference = software.describe_difference(planned)
         if difference is not None:

@@ -23,7 +23,9 @@ class WatchedNanny(Nanny):
 
     def _on_worker_exit_sync(self, exitcode: int) -> None:
         address = self.worker_address
+        # The code is 0 where the worker was asked to end.
         if address is not None and exitcode:
+            # If Dask itself ended it because of its memory, that was noted before and stays.
             _EXITS.setdefault(address, describe_exit(exitcode))
         super()._on_worker_exit_sync(exitcode)
 

@@ -38,6 +38,7 @@ class WorkerWatch:
     def __init__(self, client: "Client", parameters: ClusterParameters, log: CrashLog):
         self._client, self._parameters, self._log = client, parameters, log
         self._is_local = parameters.scheduler_address is None
+
         # Of each try, the size of its notes and when they had grown to it.
         self._note_sizes: dict[Path, tuple[int, float]] = {}
         # Of each worker, the scheduler's time of its last heartbeat and when we saw it first.
@@ -47,6 +48,7 @@ class WorkerWatch:
         self._gone: dict[str, float] = {}
         # The workers whose end needs no message any more.
         self._told: set[str] = set(self._list_exits())
+
         self._without_workers_since: float | None = None
         # The workers that were restarted because of their software, and their nannies. A nanny is
         # the process that starts a worker; it keeps its address when the worker gets another.
