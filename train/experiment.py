@@ -105,6 +105,7 @@ def read_experiment(project: Project, name: str) -> Experiment:
     parameters = read_run_parameters(project, name)
     inputs = read_run_data(project, name)
     dataset = inputs.find_dataset(project)
+
     # The network knows a feature by its own name, whichever variant the run reads.
     features = inputs.find_features(features_read(parameters))
     require_datasets(project, dataset, features.values(), reader=f"run {name}")
@@ -185,6 +186,7 @@ def _obtain(project: Project, name: str) -> str | None:
     if not experiment.data.train_ids:
         split = experiment.parameters.train_split
         reason = f"dataset {experiment.dataset} has no samples in split {split!r}"
+        # Of several processes one writes.
         if not find_launch(os.environ).is_first:
             return None
         write_untrained_run(
@@ -231,6 +233,7 @@ def _prepare_first_run(project: Project, name: str, *, reader: str) -> None:
             f"{reader} begins with the weights of {name}, which are missing or not those of its "
             f"parameters, samples and code; first train it: dvc repro train@{name}"
         )
+
     print(f"{reader}: begins with the weights of {name}, which comes first", file=sys.stderr)
     print(f"{name}: {_obtain(project, name)}", file=sys.stderr)
     if not (project.run_dir(name) / MODEL_NAME).is_file():
@@ -248,6 +251,8 @@ def _has_weights(project: Project, experiment: Experiment, plan: TrainerPlan) ->
         return read_run(experiment.folders.run_dir)["parameters"] == as_mapping(
             experiment.parameters
         )
+
+    # The record has the present key, and the folder still has the weights of the record.
     finished = find_finished(project.training_dir, _compute_key(experiment, plan))
     return finished is not None and sha256_of(finished / "run" / MODEL_NAME) == sha256_of(path)
 
@@ -268,6 +273,7 @@ def _make_decide(plan: TrainerPlan, hardware: HardwareParameters, key: str) -> D
     """Return how processes agree on training; None where training itself starts the others."""
     launch = plan.launch
     if launch.launcher == "lightning":
+        # A training started this process, and its parent has decided.
         return None
     # One process on each node, or all of them.
     num_starts = launch.num_processes if launch.is_whole else hardware.num_nodes
@@ -320,6 +326,7 @@ def _adopt(experiment: Experiment, obtained: ObtainedRun) -> None:
         "weights_from_run": obtained.name,
         "weights_trained_as": experiment.trained.method,
     }
+
     run_dir = experiment.folders.run_dir
     adopt_run(run_dir, parameters, features=describe_features(readers), facts=facts)
 

@@ -16,6 +16,7 @@ class BestWeights:
     """
 
     def __init__(self, *, prefers_later: bool = False) -> None:
+        # A negative gain: a later epoch wins although rounding made its equal score a little lower.
         self._needed_gain = -SMALLEST_GAIN if prefers_later else SMALLEST_GAIN
         self.epoch = -1  # none yet
         self.score = float("-inf")

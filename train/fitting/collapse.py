@@ -56,6 +56,7 @@ class CollapseDetector:
         # Check all weights at once, so that this waits for a GPU only once.
         floats = [values for values in weights.values() if values.is_floating_point()]
         are_finite = torch.stack([values.isfinite().all() for values in floats]).all()
+        # All processes stop, or all go on.
         if bool(average_over_processes(are_finite.float()) == 1):
             return
 

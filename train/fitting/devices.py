@@ -120,6 +120,7 @@ def plan_trainer(
         "accumulate_grad_batches": parameters.accumulate,
         "gradient_clip_val": parameters.gradient_clip or None,
         "deterministic": hardware.is_deterministic,
+        # cuDNN tries kernels and takes the fastest one, which need not be the same each time.
         "benchmark": not hardware.is_deterministic,
         # BatchLoader, StateSaver and StepBar replace what is switched off here.
         "use_distributed_sampler": False,

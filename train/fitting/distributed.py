@@ -137,6 +137,7 @@ def sum_over_processes(value: torch.Tensor) -> torch.Tensor:
     """Return the sum of a tensor over all processes (no gradient)."""
     if count_processes() == 1:
         return value
+    # `all_reduce` works in place, and the caller keeps its own part.
     value = value.clone()
     dist.all_reduce(value)
     return value
@@ -178,6 +179,7 @@ def compute_global_moments(values: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     # In validation the parts of a batch can differ by a sample.
     count = sum_over_processes(torch.tensor(values.numel(), device=values.device))
     mean = _Sum.apply(values.sum()) / count
+    # From deviations: the difference of two large sums of squares would lose digits.
     variance = _Sum.apply((values - mean).square().sum()) / (count - 1)
     return mean, variance.sqrt()
 
@@ -218,6 +220,7 @@ class GlobalStochasticDepth(StochasticDepth):
         # Draw for the whole batch, as torchvision draws, and keep this process's part.
         num_rows = len(x) * count_processes() if self.mode == "row" else 1
         factors = x.new_empty((num_rows, *([1] * (x.ndim - 1)))).bernoulli_(1 - self.p)
+        # With p = 1 everything is dropped, and there is nothing to scale.
         if self.p < 1:
             factors.div_(1 - self.p)
         if self.mode == "row":

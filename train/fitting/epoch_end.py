@@ -116,6 +116,7 @@ class EpochEnd(lightning.Callback):
         else:
             self.history.rows.append(row)
 
+        # Before the line is printed, which says whether this epoch is the last one.
         self._adapt(trainer, module, watched=self._watch(score, row))
         if trainer.is_global_zero:
             is_last = trainer.should_stop or self.num_epochs == self._parameters.epochs
@@ -138,6 +139,7 @@ class EpochEnd(lightning.Callback):
         row = {
             "epoch": trainer.current_epoch,
             "train_loss": float(module.train_statistics.compute_mean_loss()),
+            # The rate of the last step of the epoch.
             "learning_rate": module.compute_learning_rate(trainer.global_step - 1),
             "samples_per_second": num_samples / max(seconds, _SMALLEST_SECONDS),
         }

@@ -33,9 +33,11 @@ class EpochStatistics:
     def add(self, loss: torch.Tensor, embeddings: dict[str, torch.Tensor]) -> None:
         """Add the loss and the ``audio`` embeddings (n, c) of one batch."""
         audio = torch.nn.functional.normalize(embeddings["audio"].float(), dim=1)
+        # The mean of unit vectors has length 1 only where all of them are equal.
         spread = 1 - audio.mean(0).square().sum()
         facts = torch.stack([loss.detach().double(), spread.double(), spread.new_ones(()).double()])
         values = facts * len(audio)
+        # Sums of a resumed run were loaded on the CPU.
         self._sums = values if self._sums is None else self._sums.to(values.device) + values
         self.num_batches += 1
 

@@ -155,6 +155,7 @@ def fit(
         state_saver = StateSaver(folders.state_path, fingerprint, parameters, hardware)
         step_bar = StepBar(parameters, is_quiet=is_quiet)
         callbacks = [epoch_end, *make_callbacks(monitoring), state_saver, step_bar]
+        # `False`, since None would make Lightning choose a logger.
         trainer = lightning.Trainer(**plan.options, logger=loggers or False, callbacks=callbacks)
         _require_world_size(trainer, plan)
 
@@ -181,6 +182,7 @@ def fit(
         if outcome.failure is not None:
             raise outcome.failure
 
+        # Only now. A kill before this line resumes from the state.
         if trainer.is_global_zero:
             folders.state_path.unlink(missing_ok=True)
         return result
@@ -305,6 +307,7 @@ def _run(
             weights_only=None if state is None else True,
         )
     except RunError as error:
+        # The best weights before that are still published.
         failure = error
     except SystemExit:
         # Lightning turns Ctrl-C into this. The last state stays.
@@ -358,6 +361,7 @@ def _publish(
         "selection": result.selection,
         "selected_by": selected_by,
         "best_epoch": result.best_epoch,
+        # JSON has no infinity, which is the score before the first epoch.
         "best_score": result.best_score if np.isfinite(result.best_score) else None,
         "num_epochs": result.num_epochs,
         "is_stopped_early": epoch_end.is_stopped_early,

@@ -111,6 +111,7 @@ class StepBar(lightning.Callback):
 
         description = f"train {self._parameters.method}"
         self._progress = Progress(num_left, description, unit="step", is_quiet=self._is_quiet)
+        # The bar lives longer than this function, so there is no `with`.
         self._progress.__enter__()
 
     def on_train_batch_end(
@@ -159,6 +160,7 @@ def _open_live(log_dir: Path) -> Any:
     try:
         return Live(
             dir=str(log_dir),
+            # A resumed run logs all of its epochs again.
             resume=False,
             dvcyaml=None,
             report=None,

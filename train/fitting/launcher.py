@@ -112,6 +112,7 @@ def find_launch(environment: Mapping[str, str]) -> Launch:
 
 def _read_torchrun(environment: Mapping[str, str]) -> Launch:
     has_store = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    # torchrun starts failed processes again. A decision of an earlier attempt must not count.
     attempt = environment.get("TORCHELASTIC_RESTART_COUNT", "0")
     return Launch(
         launcher="torchrun",
@@ -150,6 +151,7 @@ def _read_srun(environment: Mapping[str, str]) -> Launch:
         ),
         1,
     )
+
     if num_nodes < 1 or num_tasks % num_nodes:
         raise ParameterError(
             f"srun started {num_tasks} tasks on {num_nodes} nodes, expected equally many on each; "
@@ -186,6 +188,7 @@ def _choose_port(environment: Mapping[str, str]) -> int:
     if "MASTER_PORT" in environment:
         return _read_number(environment, "MASTER_PORT")
 
+    # Each step of a job has two ports: one for the training, and the next one for `share_decision`.
     job = _read_number(environment, "SLURM_JOB_ID", default=0)
     step = _read_number(environment, "SLURM_STEP_ID", default=0)
     return _FIRST_PORT + 2 * ((job + _PORTS_A_STEP * step) % _NUM_PORT_PAIRS)
@@ -368,6 +371,7 @@ def _tell(store: dist.Store, key: str, decision: bool, *, num_others: int) -> No
 
     # The store may end with this process, so wait until nobody needs it.
     end = time.monotonic() + _CONNECT.total_seconds()
+    # Adding 0 reads the counter.
     while store.add(f"{key}/heard", 0) < num_others:
         if time.monotonic() > end:
             raise RuntimeError("not all of them were started")
@@ -375,6 +379,7 @@ def _tell(store: dist.Store, key: str, decision: bool, *, num_others: int) -> No
 
 
 def _hear(store: dist.Store, key: str) -> bool:
+    # The first process decides when it has the lock, for which it may wait as long as a training.
     store.wait([key], _WAIT)
     decision = store.get(key) == b"1"
     store.add(f"{key}/heard", 1)

@@ -113,6 +113,7 @@ class TrainingModule(lightning.LightningModule):
         # Warm-up: the rate grows linearly with the step.
         num_warmup = p.warmup_epochs * self.num_steps_per_epoch
         if step < num_warmup:
+            # Not 0 in the first step, and not yet the full rate in the last one.
             return rate * (step + 1) / (num_warmup + 1)
 
         # Cosine: from the full rate after the warm-up to 0 at the last step.
@@ -135,6 +136,7 @@ class TrainingModule(lightning.LightningModule):
         """Make the optimizer that the parameters name."""
         p = self.train_parameters
         groups = self._group_parameters()
+        # `fused` updates all weights in one kernel: faster, and only the rounding differs.
         if p.optimizer == "adam":
             return torch.optim.Adam(groups, lr=p.learning_rate, fused=True)
         if p.optimizer == "sgd":
@@ -156,6 +158,7 @@ class TrainingModule(lightning.LightningModule):
             factor = self.model.learning_rate_factor(own_name)
             groups.setdefault((is_decayed, factor), []).append(parameter)
 
+        # In a fixed order: the state of an optimizer knows its groups by their place.
         return [
             {
                 "params": parameters,

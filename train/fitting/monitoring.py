@@ -104,6 +104,7 @@ def _find(key: str, name: str) -> Callable[..., Any]:
         if error.name is None or not module_name.startswith(error.name):
             raise
         raise ParameterError(f"{where}, but there is no module {error.name!r}") from None
+
     if not hasattr(module, attribute):
         names = [item for item in vars(module) if not item.startswith("_")]
         raise ParameterError(f"{where}, but {module_name} has none{suggest(attribute, names)}")

@@ -59,6 +59,7 @@ def make_epoch_score(
         if module.trainer.is_global_zero:
             was_training = module.model.training
             device = str(module.device)
+            # Maps that select are not mixed with EZ-VSL's map of objects.
             predictor = Predictor(module.model, parameters, device=device, is_guided=False)
             module.model.eval()
 

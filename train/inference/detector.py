@@ -85,7 +85,9 @@ def detect_objects(model: torch.nn.Module, rgb: np.ndarray) -> Detections:
     """Find the objects in one frame, uint8 ``(height, width, 3)``."""
     height, width = rgb.shape[:2]
     image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1).float() / 255
+    # torchvision's detectors take a list of pictures and resize them themselves.
     (found,) = model([image])
 
+    # Pixels become shares of the frame's width and height.
     boxes = found["boxes"].numpy().astype(np.float64) / (width, height, width, height)
     return Detections(boxes, found["labels"].numpy(), found["scores"].numpy())

@@ -79,6 +79,7 @@ def collect_entrants(project: Project, parameters: EvaluationParameters) -> list
         raise ParameterError(
             f"params: {repeated[0]!r} is evaluated twice, expected each model and baseline once"
         )
+
     # One for each dataset: datasets differ in how boxes become pixels.
     toplines = [
         make_vision_only([name], box_rule=load(name).box_rule) for name in detected_datasets
@@ -169,6 +170,7 @@ def _make_trained_entrant(
     assert parameters is not None, f"{model}: a trained model has parameters"
     dataset = data.find_dataset(project)
     samples = read_table(project.samples_table_path(dataset), SAMPLES)
+    # Of the whole split, also samples that were left out because a feature failed.
     train_ids = set(find_split_ids(samples, parameters.train_split))
     ids = zip(samples["sample_id"].to_pylist(), samples["clip_id"].to_pylist(), strict=True)
     clip_ids = {clip_id for sample_id, clip_id in ids if sample_id in train_ids}
@@ -211,6 +213,8 @@ def _make_untrained_entrant(
             f"{name} begins with the first weights of {model}: {problem}; bring them back, or set "
             "evaluate.has_untrained to false"
         ) from None
+
+    # Nothing was trained, so no clip was seen.
     training_clips = TrainingClips(None, ())
     return _make_entrant(
         name,
@@ -243,6 +247,7 @@ def _name_recipe(dataset: str, data: RunData, parameters: TrainingParameters) ->
 def _require_same_init(parameters: TrainingParameters, initial_sha256: str | None) -> None:
     """Fail when the file that ``init`` names changed after the training."""
     found = hash_first_weights(parameters)
+    # Random first weights come from no file.
     if found is None or initial_sha256 is None:
         return
     if found != initial_sha256:

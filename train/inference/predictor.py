@@ -45,6 +45,7 @@ class Predictor:
         self.parameters = parameters
         self.device = torch.device(choose_device(device))
         self._is_guided = is_guided
+        # Without guidance, as when epochs are compared, no classifier is fetched.
         if is_guided:
             attach_classifier(model, weights_dir=weights_dir)
         self.model = model.eval().to(self.device)

@@ -119,6 +119,7 @@ def find_finished(training_dir: Path, key: str) -> Path | None:
         training_dir: where finished runs are kept, a folder for each name. All names are searched.
         key: of the run, see ``compute_run_key``.
     """
+    # Whatever its name is, a run with this key has the weights.
     for path in sorted(Path(training_dir).glob(f"*/{_FINISHED_NAME}/{KEY_NAME}")):
         if path.read_text() == key:
             return path.parent

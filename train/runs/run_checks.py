@@ -70,10 +70,12 @@ def _check_splits(project: Project, name: str, data: RunData, dataset: str) -> N
     splits = about.find_splits(project.parameters(about.parameters, section))
     if splits is None:
         return
+
     parameters = read_run_parameters(project, name)
     wanted = {"train_split": parameters.train_split}
     if parameters.select_on == "test":
         wanted["test_split"] = parameters.test_split
+
     for key, split in wanted.items():
         if split not in splits:
             raise ParameterError(

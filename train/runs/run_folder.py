@@ -42,6 +42,7 @@ def write_model(
         parameters: from which the same network can be made again.
         features: feature -> its parameters, of the features that the model was trained on.
     """
+    # In one layout and on the CPU: equal weights give equal bytes wherever they were trained.
     weights = {name: item.detach().cpu().contiguous() for name, item in model.state_dict().items()}
     content = {
         "format": _FORMAT,
@@ -77,6 +78,7 @@ def read_model(run_dir: Path) -> tuple[Localizer, TrainingParameters]:
     try:
         model.load_state_dict(content["model"])
     except RuntimeError as error:
+        # torch's message has a line for each wrong key. One is enough.
         problem = str(error).splitlines()[-1].strip()
         raise DataError(f"{path}: weights do not fit its own parameters: {problem}") from None
     return model.eval(), parameters

@@ -48,6 +48,7 @@ def compute_run_key(parameters: TrainingParameters, inputs: RunInputs, *, source
     Returns:
         A SHA-256 as 64 hexadecimal digits.
     """
+    # The list is hashed as it is: one more entry, or another order, changes all keys.
     content = [
         as_mapping(parameters),
         dict(inputs.hardware),

@@ -154,6 +154,7 @@ def list_first_runs(project: Project, name: str) -> list[str]:
             first = folders.get(Path(source).expanduser().resolve())
             if first is None or first in ordered:
                 continue
+            # A circle would never come to an end.
             if first in (run, *readers):
                 raise ParameterError(
                     f"params: train.{run} begins with {first}, which begins with {run} itself; "

@@ -99,6 +99,7 @@ def _require_whole(path: Path) -> None:
     file could fill the memory.
     """
     if not zipfile.is_zipfile(path):
+        # torch's older format has no checksums.
         return
 
     with zipfile.ZipFile(path) as archive:

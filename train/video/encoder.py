@@ -64,6 +64,7 @@ class VideoEncoder:
             self._command += argument.split() if isinstance(argument, str) else argument
 
     def __enter__(self) -> "VideoEncoder":
+        # Into a file: a pipe that nobody reads would fill up, and ffmpeg would wait for ever.
         self._log = tempfile.TemporaryFile()
         self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stderr=self._log)
         assert self._process.stdin is not None

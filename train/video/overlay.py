@@ -59,6 +59,7 @@ def write_video(
         MediaError: No frame can be decoded.
         DataError: ffmpeg cannot write the copy.
     """
+    # Some files name no rate, and broken ones thousands of frames a second.
     fps = min(reader.info.fps or _DEFAULT_FPS, MAX_FPS)
     num_frames = max(1, int(reader.info.duration_seconds * fps))
     frame_times = (np.arange(num_frames) / fps).tolist()
@@ -109,5 +110,6 @@ def draw_map(rgb: np.ndarray, lowres_map: np.ndarray, *, opacity: float) -> np.n
     values = cv2.resize(values.astype(np.float32), size, interpolation=cv2.INTER_CUBIC).clip(0, 1)
 
     colours = cv2.applyColorMap((values * 255).astype(np.uint8), cv2.COLORMAP_JET)
+    # Where the map is low, the picture stays as it is.
     weight = opacity * values
     return cv2.blendLinear(rgb, cv2.cvtColor(colours, cv2.COLOR_BGR2RGB), 1 - weight, weight)

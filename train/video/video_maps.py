@@ -111,9 +111,11 @@ class MapRecorder:
 
             if self._array is None:
                 shape = (self._num_times, *value.shape)
+                # An array that lies in a file, so that the maps of hours need no memory.
                 self._array = np.lib.format.open_memmap(
                     self._path, mode="w+", dtype=np.float32, shape=shape
                 )
+                # The times before had no map.
                 self._array[:index] = np.nan
             self._array[index] = value
             self.num_maps += 1

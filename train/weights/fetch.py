@@ -118,6 +118,7 @@ def _fetch_from_drive(url: str, path: Path, *, sha256: str | None, num_bytes: in
             output=os.fspath(part_path),
             resume=True,
             quiet=not sys.stderr.isatty(),
+            # The file is public: no account of the user takes part.
             use_cookies=False,
             retries=_NUM_RETRIES,
             timeout=_TIMEOUT_SECONDS,
@@ -129,11 +130,13 @@ def _fetch_from_drive(url: str, path: Path, *, sha256: str | None, num_bytes: in
     if num_bytes is not None and found != num_bytes:
         part_path.unlink()
         raise DataError(f"{url}: has {found} bytes, expected {num_bytes}")
+
     try:
         _require_sha256(part_path, sha256)
     except DataError:
         part_path.unlink()
         raise
+    # The name says that a file is whole, so it comes last.
     sync(part_path)
     os.replace(part_path, path)
     sync(path.parent)

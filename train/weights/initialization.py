@@ -115,6 +115,7 @@ def initialize(
     """
     if parameters.init != "random":
         _load_first_weights(model, parameters, weights_dir=weights_dir)
+    # Copies of networks, such as SLAVC's, follow what was loaded.
     model.take_first_weights()
     if model.needed_classifier is not None and model.needed_classifier.is_needed_in_training:
         _attach(model, model.needed_classifier, weights_dir=weights_dir)
@@ -127,6 +128,7 @@ def _load_first_weights(
     path = find_init_file(parameters)
     state = None if path is None else _read_weights(path)
     recognized = None if state is None else recognize_method(state)
+    # A trained network: RCGrad, with which FlowGrad begins, or the run of an earlier stage.
     if state is not None and recognized is not None:
         if recognized["method"] == model.begins_as:
             _initialize_from_rcgrad(model, state, parameters=parameters)
@@ -145,6 +147,7 @@ def _load_first_weights(
     )
     for name in (model.vision_name, *model.further_imagenet_encoders):
         load_backbone(getattr(model, name), weights, source=init)
+
     # The flow of Hear The Flow has two components, for which ImageNet has no first convolution.
     for name in model.imagenet_trunks:
         if hasattr(model, name):  # Hear The Flow has no such encoder with ``maxpool``
@@ -167,6 +170,7 @@ def _initialize_from_rcgrad(
         }
         for part in (model.vision_name, _AUDIO_NAME)
     )
+
     expected = "an RCGrad of the same backbone and width"
     for name in (model.vision_name, *model.further_imagenet_encoders):
         load_backbone(getattr(model, name), image, source=source, expected=expected)
@@ -203,6 +207,7 @@ def _continue_run(
             "torchvision's weights, a run with the same network, or a trained RCGrad for a run of "
             f"rcgrad or flowgrad_*; this one is of {parameters.method}"
         )
+    # Further parts keep their random weights.
     model.load_state_dict(own | state)
 
 
@@ -251,6 +256,7 @@ def load_sound_teacher(name: str, path: Path) -> nn.Module:
             f"teacher_weights {path}: no such file, expected {title}; docs/training.md says where "
             "to get them"
         )
+
     network = make()
     state = _read_weights(path)
     require_fit(state, network.state_dict(), path, name)
@@ -273,6 +279,7 @@ def hash_first_weights(parameters: TrainingParameters) -> str | None:
         DataError: The file that ``init`` names is not there.
     """
     hashes = [sha256_of(path) for path in list_first_files(parameters)]
+    # A single file keeps its own hash, which can be compared with that of `sha256sum`.
     if len(hashes) < 2:
         return hashes[0] if hashes else None
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
@@ -370,6 +377,7 @@ def load_backbone(
         DataError: The weights are of another backbone.
     """
     own, stem_key = encoder.state_dict(), f"{encoder.stem}.weight"
+
     # FeatureEncoder gives the parts of a backbone other names.
     weights = {encoder.own_name(key): value for key, value in weights.items()}
     if not hasattr(encoder, "fc"):
@@ -386,6 +394,7 @@ def load_backbone(
     fitting = {
         key: value for key, value in weights.items() if key in own and own[key].shape == value.shape
     }
+
     # BatchNorm's counter changes no map. The encoder's own first convolution is always needed.
     needed = {key for key in own if not key.endswith("num_batches_tracked")}
     missing = sorted(needed - set(fitting) - (_OPTIONAL_KEYS - {stem_key}))

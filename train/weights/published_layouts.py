@@ -92,11 +92,13 @@ def drop_unused_keys(state: StateDict, expected: StateDict, method: str) -> dict
         method: Its name.
     """
     unused = set()
+    # FlowGrad-IC reads this convolution. In the file of RCGrad nothing does.
     has_unused_stem = _count_channels(state, _FLOW_STEM_KEY) == _UNUSED_CHANNELS
     if has_unused_stem and _FLOW_STEM_KEY not in expected:
         unused.add(_FLOW_STEM_KEY)
     if method == "avobject":
         unused |= {key for key in state if key.startswith(_SPEECH_PARTS)}
+    # The learned scale of the loss, which is no part of the network here.
     if method in _METHODS_WITH_SCALE and _SCALE_KEY in state and state[_SCALE_KEY].numel() == 1:
         unused.add(_SCALE_KEY)
     return {key: value for key, value in state.items() if key not in unused}

@@ -35,6 +35,7 @@ def find_state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
     for _ in range(_MAX_LEVELS):
         inner = (content.get(name) for name in _LEVELS) if isinstance(content, Mapping) else ()
         content = next((values for values in inner if isinstance(values, Mapping)), content)
+
     if not isinstance(content, Mapping) or not content:
         raise DataError(
             f"{path}: holds {type(content).__name__}, expected a state dict (names and tensors)"
