@@ -148,6 +148,7 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     pairs: list[tuple[str, str]] = []
     annotated: dict[str, None] = {}
     for split in parameters.splits:
+        # Corrected first: `ids` and `limit` know the right id only.
         chosen = chooser.choose(_correct_typo(_read_split(lists, split), split))
         if split == EXTENDED_SPLIT:
             kept = set(chosen)
@@ -170,6 +171,7 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
         url_of=lambda clip_id: (
             urls.get(clip_id) or parameters.unlisted_url.replace("{video_id}", clip_id)
         ),
+        # A clip is a whole video.
         range_of=lambda _: (None, None),
     )
 
@@ -231,6 +233,7 @@ def _read_split(lists: Lists, split: str) -> list[str]:
         return list(dict.fromkeys(video for video, _ in _read_negatives(lists)))
 
     path = lists.get(ID_LISTS[split])
+    # CSV lists have a second column, which no published code reads.
     return read_ids(
         path, pattern=CLIP_ID, what=CLIP_ID_WORDS, has_frame_column=path.suffix == ".csv"
     )
@@ -251,6 +254,7 @@ def _correct_typo(ids: list[str], split: str) -> list[str]:
     if TYPO not in ids:
         return ids
     log.warning("%s: has the known typing error %s, read as %s", split, TYPO, CORRECT_ID)
+    # A list with both ids would have the video twice.
     return list(dict.fromkeys(CORRECT_ID if clip_id == TYPO else clip_id for clip_id in ids))
 
 
@@ -260,6 +264,7 @@ def _cache_test_lists(lists: Lists) -> None:
         try:
             lists.get(file)
         except DataError as error:
+            # The tables do not need these lists.
             log.warning("coverage of the test set in %s cannot be measured: %s", file.name, error)
 
 
@@ -280,7 +285,9 @@ def _choose_frames(lists: Lists, splits: Collection[str]) -> dict[str, int]:
                 raise DataError(f"{message}; remove it to fetch it again")
             log.warning("%s; it is used as it is", message)
 
+        # The candidates are ranked; HTF evaluates on the first one.
         frames |= {clip_id: ranked[0] for clip_id, ranked in choices.items()}
+    # HTF replaces candidates of its tables. Videos that no table has stay at the centre.
     return frames | {clip_id: frame for clip_id, frame in HTF_FRAMES.items() if clip_id in frames}
 
 
@@ -315,6 +322,7 @@ def _find_urls(lists: Lists, parameters: Parameters, wanted: Collection[str]) ->
 
     urls = {}
     for video_id, address in read_addresses(path, wanted).items():
+        # Not with `format`, which fails at other braces in an address.
         url = parameters.video_url.replace("{user}", address.user)
         url = url.replace("{secret}", address.secret)
         urls[video_id] = url.replace("{video_id}", video_id)

@@ -41,6 +41,7 @@ def list_dataset(project: Project, dataset: str) -> str:
         publish_text(_left_out_path(project, dataset), json.dumps(left_out) + "\n")
         write_table(project.clips_table_path(dataset), clips, CLIPS)
         write_table(project.samples_table_path(dataset), samples, SAMPLES)
+
     words = f" ({describe_left_out(left_out)})" if left_out else ""
     return f"{dataset}: {len(clips)} clips, {len(samples)} samples{words}"
 

@@ -90,6 +90,7 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     # Which clips there are, and which of them are used.
     paths = _find_ids(folder, listing)
     annotated = _read_annotations(parameters, folder, paths)
+    # All rows of a clip have the same splits (`_read_annotations`).
     splits = {name: rows[0]["splits"] for name, rows in annotated.items()}
     chooser = Chooser(parameters)
     used = chooser.choose_splits({name: splits.get(name, [parameters.split]) for name in paths})
@@ -175,6 +176,7 @@ def _find_clip(record: Record, folder: Path, paths: Mapping[str, str]) -> str:
                 f"{where}, column {column}: is {quote(str(values[column]))}, expected no such "
                 "column: a clip is a whole file of the folder, which the column path names"
             )
+
     found = str(values.get("path", ""))
     clip_id = clip_id_of(os.path.normpath(found)) if found else ""
     require(where, "path", found, clip_id in paths, f"a file of {folder}")
@@ -185,6 +187,7 @@ def _find_durations(folder: Path, listing: Listing, known: dict) -> dict[str, fl
     """Return the duration of each file; open only files that changed since the last listing."""
     durations: dict[str, float | None] = {}
     for relative_path, facts in listing.files.items():
+        # The same size and time: the duration that was read then still holds.
         is_known = known.get("files", {}).get(relative_path) == facts
         if is_known and relative_path in known.get("durations", {}):
             durations[relative_path] = known["durations"][relative_path]
@@ -194,6 +197,7 @@ def _find_durations(folder: Path, listing: Listing, known: dict) -> dict[str, fl
 
 
 def _sample_row(clip_id: str, relative_path: str, time_seconds: float | None) -> dict[str, Any]:
+    # The caller adds the splits, which depend on what was chosen.
     return {
         "sample_id": sample_id_of(clip_id, time_seconds),
         "clip_id": clip_id,
@@ -231,6 +235,7 @@ def list_folder(parameters: Parameters, *, cache_dir: Path) -> Listing:
     """
     folder = folder_of(parameters)
     own_caches = {os.path.realpath(cache_dir), os.path.realpath(Path(cache_dir).parent)}
+    # A user can name a cache as the folder. It is then what they want.
     walk = FolderWalk(folder, parameters.ignore, own_caches - {os.path.realpath(folder)})
     walk.run()
 
@@ -262,6 +267,8 @@ def has_changed(parameters: Parameters, *, cache_dir: Path) -> bool:
     # A disk that is not mounted leaves an empty folder.
     if not files:
         raise DataError(f"{folder_of(parameters)}: holds no file, expected videos")
+
+    # The record is JSON, so it has the folder's name as UTF-8.
     return (
         recorded.get("folder") != str(folder_of(parameters)).encode("utf-8", "replace").decode()
         or recorded.get("files") != files
@@ -275,6 +282,7 @@ def find_splits(parameters: Parameters) -> set[str] | None:
     path = Path(parameters.annotations).expanduser()
     if not path.is_file():
         return None
+
     # Files without a row are in the split of the parameters.
     named = {
         name for record in read_records(path) for name in read_splits(record, parameters.split)
@@ -289,6 +297,7 @@ def times_of(duration_seconds: float | None, every_seconds: float) -> list[float
     """
     if duration_seconds is None or duration_seconds < every_seconds:
         return [None]
+    # A rounding error must not cost the last piece.
     num_pieces = math.floor(duration_seconds / every_seconds + 1e-9)
     return [round((index + 0.5) * every_seconds, 6) for index in range(num_pieces)]
 

@@ -97,7 +97,9 @@ def has_changed(parameters: Parameters, *, cache_dir: Path) -> bool:
     try:
         recorded = json.loads((Path(cache_dir) / _STATE_NAME).read_text())
     except (FileNotFoundError, ValueError):
+        # Nobody knows what the tables were made from.
         return True
+    # The keys of the record are the addresses of the videos.
     return recorded != _describe_media(recorded)
 
 
@@ -116,6 +118,7 @@ def _describe_media(urls: Iterable[str]) -> dict[str, list[int] | None]:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme == "file":
             try:
+                # As bytes: names of files need not be UTF-8.
                 status = os.stat(urllib.parse.unquote_to_bytes(parts.path))
                 facts[url] = [status.st_size, status.st_mtime_ns]
             except OSError:
@@ -169,6 +172,7 @@ def _read_source(where: str, values: Mapping[str, Any], folder: Path) -> dict[st
         raise DataError(f"{where}, columns url and path: has {found}, expected one of them")
 
     if "path" in values:
+        # Without `..`: rows that name one file in two ways must agree.
         path = Path(os.path.normpath(folder / Path(str(values["path"])).expanduser()))
         return {"video_id": str(path), "url": "file://" + urllib.parse.quote(os.fsencode(path))}
 
@@ -176,7 +180,9 @@ def _read_source(where: str, values: Mapping[str, Any], folder: Path) -> dict[st
     try:
         scheme = urllib.parse.urlsplit(url).scheme
     except ValueError:
+        # `urlsplit` refuses some texts, such as one with a single bracket.
         scheme = ""
+
     if scheme not in ("http", "https", "file"):
         raise DataError(f"{where}, column url: is {quote(url)}, expected http, https or file")
     return {"video_id": _find_youtube_id(url) or url, "url": url}

@@ -168,6 +168,7 @@ def _read_negatives(lists: Lists, chooser: Chooser) -> list[tuple[str, str]]:
 def find_published_test_sets(parameters: Parameters, *, cache_dir: Path) -> list[PublishedTestSet]:
     """List the test sets on which papers report; read the lists that are on this machine."""
     lists = _open_lists(parameters, cache_dir)
+    # Sizes as the papers state them: they are known where a list is not on this machine.
     sizes = [
         ("vggss_test", "LVS, EZ-VSL, SLAVC", 5158),
         ("vggss_heard_test", "LVS, EZ-VSL, HTF: 110 heard classes", 2564),
@@ -195,6 +196,7 @@ def read_annotations(path: Path) -> pa.Table:
 
 def video_id_of(clip_id: str) -> str:
     """Return the YouTube id of a clip."""
+    # An id has eleven characters, and `_` can be one of them, so the clip id cannot be split there.
     return clip_id[:11]
 
 
@@ -242,7 +244,9 @@ def _read_file_names(path: Path) -> list[str]:
         if match is None:
             raise DataError(f"{path}, line {number}: found {quote(text)}, expected {CLIP_ID_WORDS}")
         video_id, start, end = match.group(1, 2, 3)
+        # Two numbers are milliseconds. One alone is the second at which the clip begins.
         clip_id = f"{video_id}_{int(start) // (1000 if end else 1):06d}"
+
         if clip_id in ids:
             raise DataError(
                 f"{path}, line {number}: {clip_id} appears twice, first in line {ids[clip_id]}"
@@ -260,6 +264,7 @@ def _cache_test_lists(lists: Lists) -> None:
         try:
             lists.get(ID_LISTS[split])
         except DataError as error:
+            # The tables do not need these lists.
             log.warning("coverage of %s cannot be measured: %s", split, error)
 
 

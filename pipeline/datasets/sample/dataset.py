@@ -80,6 +80,7 @@ def _sample_row(entry: Entry) -> dict:
         "clip_id": entry.clip_id,
         "time_seconds": time_seconds,
         "splits": list(entry.splits),
+        # Sorted: the same classes must give the same label.
         "label": "+".join(sorted(actor.class_name for actor in sources)),
         "boxes": boxes,
         "box_annotators": [0] * len(boxes),

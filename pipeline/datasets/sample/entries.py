@@ -92,6 +92,7 @@ def list_entries(parameters: Parameters) -> list[Entry]:
 
 def _mixed_kind(index: int, traffic_fraction: float) -> str:
     """Interleave the two kinds evenly: any part of a list has both in proportion."""
+    # A clip is of traffic where the running total passes a whole number.
     is_traffic = int((index + 1) * traffic_fraction) > int(index * traffic_fraction)
     return "traffic" if is_traffic else "single"
 
@@ -104,6 +105,7 @@ def _make_broken(defect: str, index: int, entries: list[Entry], parameters: Para
     # A duplicate is a train clip that was uploaded under another name: the same bytes.
     original_id = clip_id
     if defect == "duplicate":
+        # Without train clips there is no original, and the clip is one of its own.
         original_id = f"train_{index % max(1, parameters.num_train):04d}"
         if parameters.num_train:
             # The kind enters the seed. With another one the bytes would differ.
@@ -130,6 +132,7 @@ def _make_scene(clip_id: str, kind: str, splits: tuple[str, ...], parameters: Pa
 
 
 def _seed_of(*names: str | int) -> int:
+    # As JSON, so that two neighbouring names cannot be mistaken for one.
     return int.from_bytes(hashlib.sha256(json.dumps(names).encode()).digest()[:8], "big")
 
 

@@ -91,6 +91,7 @@ def render_clip(entry: Entry, parameters: Parameters, path: Path) -> None:
     with publish(path) as temporary_path:
         encode(temporary_path, frames, waveform, fps=parameters.fps)
         if defect == "truncated":
+            # As a transfer that breaks off leaves it, with the header of a whole file.
             os.truncate(temporary_path, int(temporary_path.stat().st_size * _TRUNCATED_FRACTION))
 
 
@@ -122,6 +123,7 @@ def _is_whole(path: Path, known: tuple[int, str] | None) -> bool:
     return (
         known is not None
         and path.is_file()
+        # The size first: it costs nothing, and most damage changes it.
         and path.stat().st_size == known[0]
         and sha256_of(path) == known[1]
     )

@@ -117,6 +117,7 @@ def render_sound(scene: Scene, *, duration_seconds: float) -> np.ndarray:
             )
             mix += _SOURCE_LEVEL * actor.loudness * sound
 
+    # Less than full scale: a lossy codec can overshoot what it was given.
     return np.clip(mix, -0.98, 0.98)
 
 
@@ -176,6 +177,7 @@ def draw_background(
     # Add the texture and the grain of a sensor.
     picture = base + texture * rng.uniform(0.5, 1.0)
     grain = rng.integers(0, 256, (height, width), np.uint8).astype(np.float32)
+    # At most six grey levels up or down.
     picture += ((grain - 127.5) * (6 / 128))[..., None]
     return np.clip(picture, 0, 255).astype(np.uint8)
 
@@ -262,6 +264,7 @@ def _add_video_stream(
     video = container.add_stream("libx264", rate=fps, options=options)
     video.height, video.width = shape
     video.pix_fmt = "yuv420p"
+    # Several threads would give other bytes on a machine with more cores.
     video.codec_context.thread_count = 1
     return video
 

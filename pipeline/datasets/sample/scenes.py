@@ -72,6 +72,7 @@ class Actor:
         if not self.is_moving:
             return np.full(np.shape(time_seconds), 0.7 if self.is_sounding else 0.0)
 
+        # The swing's speed follows the cosine of the phase.
         swing = np.cos(2 * np.pi * self.frequency * np.asarray(time_seconds) + self.phase)
         if self.speed == 0:
             return np.abs(swing)
@@ -128,6 +129,7 @@ def make_scene(
         has_look_alike: In a ``traffic`` scene, one waiting object looks like the first source.
             Otherwise waiting objects are drawn without regard to those that drive.
     """
+    # The size of the frame belongs to the place, as with a fixed camera.
     width, height = FRAME_SIZES[place_seed % len(FRAME_SIZES)]
     # One look for each class in random order; the first looks become sources.
     classes = [str(name) for name in rng.permutation(CLASS_NAMES)]
@@ -194,6 +196,7 @@ def _make_swinging(
 def _seen_fraction(actor: Actor, frame_width: int, time_seconds: float) -> float:
     """Return how much of an object's width lies within the frame."""
     x = float(actor.position(time_seconds)[0])
+
     left, right = max(0.0, x - actor.width / 2), min(frame_width, x + actor.width / 2)
     return max(0.0, right - left) / actor.width
 
@@ -261,6 +264,7 @@ def _make_lane(
 
     # There is one gap more than there are objects. In a full lane each gap is `_GAP`.
     free = street.width - sum(size[0] + _GAP for size in sizes) - _GAP
+    # Dirichlet: a random division of the free space that favours no gap.
     gaps = rng.dirichlet(np.ones(len(roles) + 1)) * max(0, free) + _GAP
     mean_speed = rng.uniform(38, 60)  # of the sources; with the swing at most 90 pixels a second
 

@@ -35,7 +35,9 @@ def synthesize(
         float32 ``(num_samples,)`` with a root mean square of 1 while fully active.
     """
     waveform = _SYNTHESIZERS[class_name](np.asarray(activity, float), tone, sample_rate, rng)
+    # The small number keeps a silent waveform from a division by zero.
     waveform /= np.sqrt(np.mean(waveform**2)) + 1e-9
+    # What hardly moves is still heard a little, as an engine that idles.
     return (waveform * (0.06 + 0.94 * activity)).astype(np.float32)
 
 
@@ -108,6 +110,7 @@ def _times(duration_seconds: float, sample_rate: int) -> np.ndarray:
 def _car(
     activity: np.ndarray, tone: float, sample_rate: int, rng: np.random.Generator
 ) -> np.ndarray:
+    # A faster car has a higher engine.
     phase = _phase(80 * 2.2**tone * (0.8 + 0.6 * activity), sample_rate)
     engine = _harmonics(phase, [1 / k for k in range(1, 9)])
     return engine + 0.25 * _coloured_noise(
@@ -120,6 +123,7 @@ def _bus(
 ) -> np.ndarray:
     phase = _phase(36 * 1.7**tone * (0.85 + 0.3 * activity), sample_rate)
     rumble = _harmonics(phase, [1.0, 0.9, 0.3, 0.5, 0.1])
+    # A hiss above 4.5 kHz, like that of compressed air.
     hiss = _coloured_noise(len(activity), sample_rate, rng, lambda f: (f > 4500) * 1.0)
     return rumble + 0.28 * hiss
 
@@ -129,6 +133,7 @@ def _motorcycle(
 ) -> np.ndarray:
     phase = _phase(170 * 2.2**tone * (0.75 + 0.7 * activity), sample_rate)
     buzz = _harmonics(phase, [1.0, 0.8, 0.9, 0.6, 0.7, 0.5, 0.5, 0.4, 0.4, 0.3, 0.3, 0.3])
+    # A slower throb: the cylinders do not fire alike.
     return buzz * (0.65 + 0.35 * np.sin(phase / 8))
 
 
@@ -136,6 +141,7 @@ def _helicopter(
     activity: np.ndarray, tone: float, sample_rate: int, rng: np.random.Generator
 ) -> np.ndarray:
     time = np.arange(len(activity)) / sample_rate
+    # Eight to sixteen blades a second pass by, each as a short beat of the noise.
     blades = np.maximum(0, np.sin(2 * np.pi * (8 + 8 * tone) * time)) ** 4
     noise = _coloured_noise(
         len(activity), sample_rate, rng, lambda f: np.exp(-(((f - 900) / 900) ** 2))
@@ -147,6 +153,7 @@ def _dog(
     activity: np.ndarray, tone: float, sample_rate: int, rng: np.random.Generator
 ) -> np.ndarray:
     time = _times(0.16, sample_rate)
+    # Within a bark the pitch rises and falls by half.
     pitch = 320 * 2.3**tone * (1 + 0.5 * np.sin(np.pi * time / 0.16))
     bark = _harmonics(_phase(pitch, sample_rate), [0.5, 1.0, 0.9, 0.4, 0.25, 0.15])
     bark = (bark + 0.3 * rng.standard_normal(len(time))) * np.sin(np.pi * time / 0.16) ** 0.5
@@ -184,6 +191,7 @@ def _drum(
     activity: np.ndarray, tone: float, sample_rate: int, rng: np.random.Generator
 ) -> np.ndarray:
     time = _times(0.22, sample_rate)
+    # The pitch of a struck skin falls while it fades.
     thump = np.sin(2 * np.pi * 65 * 2.2**tone * (time - 1.2 * time**2)) * np.exp(-14 * time)
     snare = 0.35 * rng.standard_normal(len(time)) * np.exp(-30 * time)
     return _repeat(thump + snare, 0.23, len(activity), sample_rate, rng)

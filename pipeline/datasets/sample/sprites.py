@@ -36,6 +36,7 @@ def draw_pose(class_name: str, pose: int, *, tone: float, width: int) -> np.ndar
         by fractions of a pixel.
     """
     height_to_width, paint, hue, hue_range = _LOOKS[class_name]
+    # A tone of one half has the hue of the class.
     hue = (hue + hue_range * (tone - 0.5)) % 1.0
     body = _rgb(hue, 0.78, 0.88)
     shade = _rgb(hue, 0.80, 0.55)
@@ -108,6 +109,7 @@ class _Canvas:
         self.ellipse(x, y, radius, radius, _DARK)
         self.ellipse(x, y, 0.62 * radius, 0.62 * radius, (196, 196, 200))
         for spoke in range(2):
+            # All poses are a quarter turn, after which the cross of spokes looks as before.
             angle = np.pi * (spoke / 2 + pose / (2 * NUM_POSES))
             dx, dy = 0.6 * radius * np.cos(angle), 0.6 * radius * np.sin(angle)
             self.line(x - dx, y - dy, x + dx, y + dy, _DARK, thickness=0.3 * radius)
@@ -122,6 +124,7 @@ class _Canvas:
         self.alpha &= inside
         rgba = np.dstack([self.rgb, self.alpha])
         rgba[self.alpha == 0] = 0
+        # The mean of each block of pixels, so edges are smooth.
         return cv2.resize(rgba, (width, height), interpolation=cv2.INTER_AREA)
 
 

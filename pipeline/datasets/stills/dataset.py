@@ -75,10 +75,12 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
                     absent.append(entry.sample_id)
                     # The download stage then says that there is no such file.
                     path = Path(cache_dir).absolute() / "remote" / f"{entry.sample_id}.absent"
+
                 # Intervals draw the samples of one video together.
                 video = {"video_id": attributes.get("recording", entry.sample_id)}
                 clip_rows.append(make_file_clip(entry.sample_id, path, split) | video)
                 sample_rows.append(_make_sample(entry, split, attributes))
+                # Without a folder nobody expects media, so nothing has failed.
                 progress.update(num_failed=folder is not None and entry.sample_id in absent[-1:])
             _report_absent(split, absent, folder, num_entries=len(entries))
     joined_files.save()
@@ -100,6 +102,7 @@ def _open_lists(parameters: Parameters, cache_dir: Path) -> Lists:
 def _read_entries(lists: Lists, one: StillSet) -> list[Entry]:
     paths = [lists.get(file) for file in one.lists]
     entries = one.read(paths)
+
     first_of: dict[str, int] = {}
     for number, entry in enumerate(entries, start=1):
         if entry.sample_id in first_of:
@@ -108,6 +111,7 @@ def _read_entries(lists: Lists, one: StillSet) -> list[Entry]:
                 f"and {number})"
             )
         first_of[entry.sample_id] = number
+
     if not entries:
         raise DataError(f"{paths[0]}: is empty")
     return entries
@@ -121,6 +125,7 @@ def _choose(entries: Sequence[Entry], chooser: Chooser) -> list[Entry]:
 def _open_media(parameters: Parameters, one: StillSet) -> MediaFolder | None:
     if parameters.media_dir is None:
         return None
+
     folder = Path(parameters.media_dir).expanduser().absolute() / one.name
     if not folder.is_dir():
         raise DataError(
@@ -152,6 +157,7 @@ def _prepare(
     sources = [path for path in paths if path is not None]
     if len(sources) < len(paths):
         return None, attributes
+
     try:
         join = join_duet if is_duet else mux_still
         return joined_files.make(entry.sample_id, *sources, join=join), attributes
@@ -164,6 +170,7 @@ def _make_sample(entry: Entry, split: str, attributes: dict[str, str]) -> dict[s
     return {
         "sample_id": entry.sample_id,
         "clip_id": entry.sample_id,
+        # At the centre, as at any other time the picture is the same.
         "time_seconds": None,
         "splits": [split],
         "label": entry.truth.label,
@@ -199,6 +206,7 @@ def find_published_test_sets(parameters: Parameters, *, cache_dir: Path) -> list
         # No set is a part of another, so without its list nothing is known of it.
         if all(lists.find(file) is not None for file in one.lists):
             ids = frozenset(entry.sample_id for entry in _read_entries(lists, one))
+            # A note begins with the papers.
             used_by = one.note.split(":")[0]
             found.append(PublishedTestSet(split, used_by, one.num_published, ids))
     return found

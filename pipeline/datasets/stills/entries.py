@@ -41,6 +41,7 @@ Read = Callable[[Sequence[Path]], list[Entry]]
 def to_fraction(pixel: float) -> float:
     """Return the share of the frame that the ground truth turns back into this whole pixel."""
     share = pixel / GRID
+    # The division may round down. The ground truth would then begin one pixel too early.
     while int(share * GRID) < int(pixel):
         share = math.nextafter(share, math.inf)
     return share
@@ -70,16 +71,19 @@ def read_pixel_boxes(paths: Sequence[Path], *, is_grouped: bool, prefix: str = "
         attributes = {"recording": PurePosixPath(sound).stem}
         if is_grouped:
             attributes = {"picture": picture, "recording": picture}
+
         # AVSBench: five frames of one sound; the folder of single sources is the class.
         folders = PurePosixPath(image).parts[:-1]
         label = part if is_alone and is_grouped and not part.isdigit() else None
         label = folders[0] if len(folders) > 1 else label
+
         entries.append(
             Entry(
                 prefix + stem,
                 images=(image,),
                 sounds=(sound,),
                 truth=Truth(label, [tuple(map(to_fraction, box))], (0,)),
+                # Masks have the name of the video with or without its suffix.
                 masks=(stem, stem.replace(".mp4", "")),
                 attributes=attributes,
             )
@@ -118,7 +122,9 @@ def _shorten(path: str, where: str) -> str:
     parts = PurePosixPath(path).parts
     for marker in ("test", "visual_frames", "audio_wav"):
         if marker in parts:
+            # What is left lies behind the last folder of this name.
             parts = parts[len(parts) - parts[::-1].index(marker) :]
+
     if not parts or ".." in parts:
         raise DataError(f"{where}: file is {quote(path)}, expected the name of a file")
     return "/".join(parts[-3:])
@@ -146,6 +152,7 @@ def read_music(paths: Sequence[Path]) -> list[Entry]:
     entries = []
     for number, row in enumerate(_read_json(path), start=1):
         where = f"{path}, entry {number}"
+        # A duet has the boxes of two sources.
         ends = ("_src1", "_src2") if "bbox_src1" in row else ("",)
         name = row.get("file")
         if not isinstance(name, str) or not name or "/" in name:
@@ -153,9 +160,13 @@ def read_music(paths: Sequence[Path]) -> list[Entry]:
 
         boxes = [_to_corners(row.get(f"bbox{end}"), where) for end in ends]
         labels = [str(row.get(f"class{end}")) for end in ends]
+
+        # Frames of one video are not independent.
         attributes = {"recording": name[:_YOUTUBE_ID_LENGTH]}
         if len(ends) > 1:
+            # To which source each box belongs.
             attributes["box_sources"] = " ".join(map(str, range(len(ends))))
+
         entries.append(
             Entry(
                 name,
@@ -172,11 +183,13 @@ def _to_corners(box: Any, where: str) -> tuple[float, ...]:
     is_box = (
         isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)
     )
+    # Published numbers are rounded, so a sum can be a little more than 1.
     if not is_box or min(box) < 0 or box[0] + box[2] > 1.001 or box[1] + box[3] > 1.001:
         raise DataError(
             f"{where}: box is {quote(str(box))}, expected x, y, width and height, parts of the "
             "frame"
         )
+
     x, y, width, height = box
     return x, y, x + width, y + height
 
@@ -218,6 +231,7 @@ def read_duets(
         where, fields = f"{path}, line {number}", text.split(",")
         if len(fields) != 4:
             raise DataError(f"{where}: found {quote(text)}, expected clip, class, clip, class")
+
         first, first_label, second, second_label = fields
         for clip_id in (first, second):
             if clip_id not in truths:
@@ -226,6 +240,7 @@ def read_duets(
         boxes, sources = [], []
         for source, clip_id in enumerate((first, second)):
             for x1, y1, x2, y2 in truths[clip_id].boxes:
+                # A box that leaves its own picture must not reach into the other one.
                 top, bottom = (min(max(y, 0.0), 1.0) for y in (y1, y2))
                 boxes.append((x1, (source + top) / 2, x2, (source + bottom) / 2))
                 sources.append(source)

@@ -28,6 +28,7 @@ class MediaFolder:
         self._folder = folder
         self._paths: dict[str, list[Path]] = defaultdict(list)  # stem -> files
         for parent, folders, names in os.walk(folder):
+            # In place, so that the files have the same order on all machines.
             folders.sort()
             for name in sorted(names):
                 path = Path(parent, name)
@@ -46,6 +47,7 @@ class MediaFolder:
         """
         name = end if Path(end).suffix.lower() in suffixes else f"{end}{suffixes[0]}"
         parts = Path(name).with_suffix("").parts
+        # Files by how many parts of their paths, from the end on, agree with the list.
         found: dict[int, list[Path]] = defaultdict(list)
         for path in self._paths.get(parts[-1], ()):
             inner = path.relative_to(self._folder)
@@ -55,6 +57,7 @@ class MediaFolder:
                 pairs = zip(reversed(own), reversed(parts), strict=False)
                 same = [a == b for a, b in pairs]
                 found[same.index(False) if False in same else len(same)].append(path)
+
         if not found:
             return None
 
@@ -84,11 +87,13 @@ def join_duet(first_path: Path, second_path: Path, target_path: Path) -> None:
             pictures.append(np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)))
             sounds.append(reader.read_whole_sound(sample_rate=_SAMPLE_RATE).waveform)
 
+    # The longer of the two sounds goes on alone.
     mixture = np.zeros(max(map(len, sounds)), np.float32)
     for sound in sounds:
         mixture[: len(sound)] += sound
 
     with TemporaryDirectory() as folder:
+        # PNG and floats, so that nothing is lost on the way.
         image_path, sound_path = Path(folder, "pair.png"), Path(folder, "pair.wav")
         Image.fromarray(np.concatenate(pictures)).save(image_path)
         wavfile.write(sound_path, _SAMPLE_RATE, mixture)

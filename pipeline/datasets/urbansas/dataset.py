@@ -147,6 +147,7 @@ def _prepare_clip(
     ranks = {name: rank for rank, name in enumerate(parameters.video_dirs)}
     best_dir = min(media.videos, key=lambda name: (ranks.get(name, len(ranks)), name))
     path = media.videos[best_dir]
+
     try:
         info = probe(path)
         if media.audio is not None:
@@ -168,6 +169,7 @@ def _test_sample(moment: Moment, size: tuple[int, int]) -> dict:
         "clip_id": moment.clip_id,
         "time_seconds": moment.time_seconds,
         "splits": [TEST_SPLIT],
+        # Sorted, and each class once: the same classes must give the same label.
         "label": "+".join(sorted(set(moment.labels))),
         # From x, y, width and height in pixels to normalized corners.
         "boxes": [

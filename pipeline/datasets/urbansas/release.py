@@ -89,6 +89,7 @@ def fetch_release(
         DataError: The record is not readable, a file cannot be fetched, or no file is named.
     """
     record_path = release_dir / ".record.json"
+    # Fetched in each run, because Zenodo can have another version of the record by now.
     try:
         fetch_file(record_url, record_path)
     except DataError as error:
@@ -107,6 +108,7 @@ def fetch_release(
 
     for entry in files:
         key, md5 = entry["key"], entry["md5"]
+        # A file that is not known here is compared with itself.
         if _KNOWN_MD5.get(key, md5) != md5:
             log.warning(
                 "%s: the record's md5 is %s, of the release known here %s: another version",
@@ -122,6 +124,7 @@ def fetch_release(
         if folder.is_dir() if is_archive else path.is_file():
             continue
 
+        # A run that was stopped may have fetched the archive and not unpacked it.
         if not path.is_file():
             fetch_large_file(entry["url"], path, num_bytes=entry["size"], md5=md5)
         if is_archive:
@@ -163,6 +166,7 @@ def _read_entry(entry: Any, path: Path, number: int) -> dict:
     try:
         key, size, checksum = str(entry["key"]), int(entry["size"]), str(entry["checksum"])
         links = entry["links"]
+        # The name of the link differs between versions of Zenodo's interface.
         url = str(links.get("content") or links.get("download") or links["self"])
     except (KeyError, TypeError, ValueError, AttributeError):
         raise DataError(f"{where}: expected key, size, checksum and links") from None
@@ -253,6 +257,7 @@ def _read_csv(path: Path, columns: list[str], numbers: tuple[str, ...]) -> list[
     Other columns, such as an unnamed leading index, are ignored.
     """
     flags = [name for name in ("visibility", "non_identifiable_vehicle_sound") if name in columns]
+
     rows = []
     reader = csv.DictReader(decode_lines(path), strict=True)
     try:
