@@ -23,7 +23,7 @@ def compute_ceilings(truths: Sequence[GroundTruth], *, protocol: Protocol) -> np
     Returns:
         float64 ``(n,)``.
     """
-    # A map whose values all differ marks exactly half under these rules.
+    # A map whose values all differ marks half of the grid under both rules, to a pixel.
     if protocol.threshold in ("above_median", "from_median"):
         return compute_ceilings_of_half(truths)
     if protocol.threshold == "above_own_area":

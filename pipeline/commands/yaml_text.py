@@ -74,8 +74,8 @@ def _make_edit(root: MappingNode, dotted_name: str, value: str) -> tuple[int, in
             start = key.end_mark.index + len(":")
             return start, _find_end(old, start), f" {value}"
 
-    # section could follow.
     # A new key goes before the first one. Behind the last one, the comments of the next
+    # section could follow.
     first_key = node.value[0][0]
     indent = " " * first_key.start_mark.column
     start = first_key.start_mark.index
