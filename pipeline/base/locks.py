@@ -54,6 +54,7 @@ def hold_lock(path: Path, *, on_wait: Callable[[], None] | None = None) -> Itera
         lock.acquire(poll_interval=_POLL_SECONDS)
     except (OSError, NotImplementedError) as error:
         is_without_locks = isinstance(error, NotImplementedError) or error.errno in _NO_LOCKS
+        # Any other error, such as a full disk, says more by itself.
         if not is_without_locks:
             raise
         path.unlink(missing_ok=True)

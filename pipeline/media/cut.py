@@ -93,10 +93,13 @@ def cut_clip(
         crf=_CRF,
         preset=_PRESET,
         pix_fmt="yuv420p",
+        # Otherwise the encoder counts whole frames of one rate, and moves irregular ones.
         enc_time_base=f"1:{_TICKS_PER_SECOND}",
         acodec="aac",
         audio_bitrate=_AUDIO_BITRATE,
+        # The index in front: a player can begin before it has the whole file.
         movflags="+faststart",
+        # Titles and dates of the source would make equal sections different files.
         map_metadata=-1,
         map_chapters=-1,
         threads=1,

@@ -96,8 +96,8 @@ def _make_table(items: Sequence[Item]) -> pa.Table:
         columns[first.name], features[first.name] = _make_column(parts, ids)
 
         attributes = [item.record["feature_attributes"][first.name] for item in items]
+        # All arrays of a feature have attributes of the same names.
         for name in attributes[0]:
-            # A list of attributes is that of the feature, so the first sample has the names of all.
             column = pa.array([values.get(name) for values in attributes])
             columns[f"{first.name}_{name}"] = column
             features[f"{first.name}_{name}"] = _describe_type(column.type)
@@ -116,7 +116,7 @@ def _make_column(parts: Sequence[Part], ids: Sequence[str]) -> tuple[pa.Array, d
         return column, _describe_type(column.type)
 
     values = [
-        # `path` is no file here: `datasets` finds out by its suffix how to decode the bytes.
+        # `path` names no file here; its suffix says what kind of file the bytes are.
         {"bytes": part.data, "path": f"{sample_id}.{part.suffix}"}
         for part, sample_id in zip(parts, ids, strict=True)
     ]
