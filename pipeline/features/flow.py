@@ -187,7 +187,6 @@ def find_pair_times(
     if num_pairs == 1:
         return (time_seconds, time_seconds + step)
 
-    # The tolerance is for rounding: 0.3 / 0.1 is 2.9999999999999996, and `int` would lose a pair.
     num_pairs = max(1, min(num_pairs, int(duration_seconds / step + _PAIR_TOLERANCE)))
     # How many whole pairs fit before the sample, and after it.
     num_room = int(max(time_seconds, 0) / step + _PAIR_TOLERANCE)

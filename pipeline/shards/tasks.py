@@ -141,6 +141,7 @@ def _find_finished(task: Task) -> TaskResult | None:
         ]
         if not whole:
             return None
+
         shard_names[shard.feature.name] = whole[0].name
         failures = read_layout(whole[0]).failures
     return TaskResult(shard_names, task.num_samples, _count_reasons(failures))

@@ -53,10 +53,12 @@ class SamplesInMemory:
             for name, values in self._tensors.items()
             if names is None or name in names
         }
+
         for name, images in self._images.items():
             if names is not None and name not in names:
                 continue
-            # A stack has one shape, so what was chosen from one becomes a group of the batch.
+
+            # A stack has one shape: what is chosen from one stack is one group of the batch.
             stack_of = images.stack_of[positions]
             groups = []
             for number in np.unique(stack_of):

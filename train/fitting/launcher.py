@@ -188,7 +188,6 @@ def _choose_port(environment: Mapping[str, str]) -> int:
     if "MASTER_PORT" in environment:
         return _read_number(environment, "MASTER_PORT")
 
-    # Each step of a job has two ports: one for the training, and the next one for `share_decision`.
     job = _read_number(environment, "SLURM_JOB_ID", default=0)
     step = _read_number(environment, "SLURM_STEP_ID", default=0)
     return _FIRST_PORT + 2 * ((job + _PORTS_A_STEP * step) % _NUM_PORT_PAIRS)

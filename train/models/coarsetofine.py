@@ -80,11 +80,13 @@ class Parameters(TrainingParameters):
                 f"audio_width ({self.audio_width}) must be 0 or width ({self.width}): "
                 "coarsetofine projects both features alike"
             )
+
         if self.stage == 2 and self.init in ("imagenet", "random"):
             raise ValueError(
                 f"init ({self.init}) must be the folder of a run of stage 1, such as "
                 "cache/runs/coarsetofine_1: stage 2 begins with its weights"
             )
+
         for name in ("sound_seconds", "margin"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be > 0")
@@ -229,6 +231,7 @@ class Model(Localizer):
             F.binary_cross_entropy_with_logits(e["sound_classes"], e["sound_labels"]),
             F.binary_cross_entropy_with_logits(e["picture_classes"], e["picture_labels"]),
         ]
+
         if p.stage == 2:
             terms += align_parts(
                 e["sound_parts"],

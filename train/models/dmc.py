@@ -54,6 +54,7 @@ class Parameters(TrainingParameters):
                 f"audio_width ({self.audio_width}) must be 0 or width ({self.width}): "
                 "dmc compares both features as they are"
             )
+
         if self.num_picture_clusters < 2:
             raise ValueError(
                 f"num_picture_clusters ({self.num_picture_clusters}) must be >= 2: one is the "

@@ -36,12 +36,14 @@ class Parameters(TrainingParameters):
             raise ValueError(f"tau ({self.tau}) must be > 0")
         if self.equivariance_weight < 0:
             raise ValueError(f"equivariance_weight ({self.equivariance_weight}) must be >= 0")
+
         # The map of a frame of half the size must be smaller than that of the frame.
         if self.equivariance_weight and self.image_size < 2 * self.map_stride:
             raise ValueError(
                 f"image_size ({self.image_size}) must be >= twice map_stride ({self.map_stride}) "
                 "for equivariance"
             )
+
         if self.audio_width not in (0, self.width):
             raise ValueError(
                 f"audio_width ({self.audio_width}) must be 0 or width ({self.width}): "

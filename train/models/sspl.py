@@ -70,6 +70,7 @@ class Parameters(TrainingParameters):
             raise ValueError(
                 f"backbone and map_stride ({self.backbone}, {self.map_stride}) must be vgg16 and 16"
             )
+
         if self.freeze_vision and self.init == "random":
             raise ValueError(
                 "freeze_vision with init random would keep an untrained vision encoder; "
@@ -80,11 +81,13 @@ class Parameters(TrainingParameters):
                 "freeze_sound with teacher_weights random would keep an untrained sound encoder; "
                 "set one of them"
             )
+
         if self.audio_width not in (0, self.width):
             raise ValueError(f"audio_width ({self.audio_width}) must be 0 or width ({self.width})")
         if not self.sound_seconds >= MIN_SECONDS:
             raise ValueError(f"sound_seconds ({self.sound_seconds}) must be >= {MIN_SECONDS}")
-        # Levels have 14, 7 and 3 places a side. The way back is 2 * 3 + 1 = 7, which must be odd.
+
+        # At 224 the levels have 14, 7 and 3 places a side. The way back is 2 * 3 + 1, an odd one.
         if self.has_predictive_coding and self.image_size % 64 != 32:
             raise ValueError(
                 f"image_size ({self.image_size}) must be an odd multiple of 32, such as 224, for "

@@ -74,7 +74,6 @@ def trimap_logits(
         others = _soft_mean(similarities, (similarities - epsilon_positive) / tau)
     else:
         others = similarities.flatten(2).mean(2)
-    # The own sound is no negative. As in LVS's code, a large negative factor takes it out.
     own_column = torch.eye(len(audio), dtype=torch.bool, device=audio.device)
     others = torch.where(own_column, others * _OWN_COLUMN_FACTOR, others)
 

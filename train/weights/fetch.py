@@ -89,6 +89,8 @@ def require_first_sha256(url: str, path: Path, sha256: str) -> bool:
     """
     records_path = path.with_name(RECORDS_NAME)
     lock_path = records_path.with_name(f".lock-{RECORDS_NAME}")
+
+    # Two stages may write the file at once, and neither may lose what the other recorded.
     with hold_lock(lock_path, on_wait=lambda: None):
         records = json.loads(records_path.read_text()) if records_path.exists() else {}
         known = records.get(url)

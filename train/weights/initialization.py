@@ -207,6 +207,7 @@ def _continue_run(
             "torchvision's weights, a run with the same network, or a trained RCGrad for a run of "
             f"rcgrad or flowgrad_*; this one is of {parameters.method}"
         )
+
     # Further parts keep their random weights.
     model.load_state_dict(own | state)
 

@@ -148,6 +148,7 @@ class Ledger:
         """
         places: list[int] = []
         end, buffer = self._num_bytes, bytearray()
+
         # After an error the file ends where it ended before: no entry is half written.
         try:
             for entry in entries:
@@ -164,6 +165,7 @@ class Ledger:
             if isinstance(error, OSError):
                 raise RunError(f"{self.path}: cannot be written: {error.strerror}") from None
             raise
+
         self._num_bytes = end
         return places
 

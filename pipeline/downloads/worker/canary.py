@@ -19,6 +19,7 @@ def main() -> int:
     """Ask the site; return the exit code."""
     request = json.load(sys.stdin)
     parameters = build(FetchParameters, request["parameters"], "download")
+
     with tempfile.TemporaryDirectory(prefix="canary-") as folder:
         sites = SiteDownloader(parameters, private_dir=Path(folder) / "private")
         try:

@@ -196,6 +196,7 @@ class VggEncoder(nn.Module):
         super().__init__()
         self._trunk = trunk
         self.stem = self.rgb_stem = f"{trunk}.0"
+
         channels = [
             size if isinstance(size, str) else size * width // FULL_WIDTH for size in _VGG16
         ]
@@ -203,6 +204,7 @@ class VggEncoder(nn.Module):
         self.add_module(trunk, layers)
         # The last entry is a pooling, and the one before it the last convolution.
         self.num_features = int(channels[-2])
+
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
