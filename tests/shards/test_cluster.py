@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from pathlib import Path
@@ -172,7 +173,11 @@ class Cluster:
         *worker_options: str,
         paths: str = f"{ROOT}:{ROOT / 'tests'}",
     ):
-        self._environment = os.environ | {"PYTHONPATH": paths}
+        # An environment that `make setup` made imports its checkout from anywhere. Without `site`
+        # Python does not read the file that says so.
+        self._python = [sys.executable] if paths else [sys.executable, "-S"]
+        packages = sysconfig.get_paths()["purelib"]
+        self._environment = os.environ | {"PYTHONPATH": paths or packages}
         self._folder, self._worker_options = folder, worker_options
         self._scheduler_file = folder / "scheduler.json"
         options = [
@@ -199,7 +204,7 @@ class Cluster:
 
     def _start(self, command, *options):
         return subprocess.Popen(
-            [sys.executable, "-m", "distributed.cli.dask_" + command, *options],
+            [*self._python, "-m", "distributed.cli.dask_" + command, *options],
             env=self._environment,
             cwd=self._folder,
             stdout=subprocess.DEVNULL,

@@ -19,7 +19,12 @@ from train.models.localizer import (
     pool_audio,
 )
 from train.models.training_parameters import TrainingParameters
-from train.networks.encoders.image_encoder import ResNetEncoder, make_encoder
+from train.networks.encoders.image_encoder import (
+    ResNetEncoder,
+    draw_norms,
+    draw_projection,
+    make_encoder,
+)
 from train.networks.losses import multiple_instance_loss, own_similarity
 from train.networks.object_guidance import ObjectGuidance
 
@@ -74,9 +79,9 @@ class Model(Localizer):
 
         self.img_proj = nn.Conv2d(self.imgnet.num_features, p.embedding_size, kernel_size=1)
         self.aud_proj = nn.Linear(self.audnet.num_features, p.embedding_size)
+        draw_norms(self.audnet)
         for layer in (self.img_proj, self.aud_proj):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            draw_projection(layer)
 
         # `attach_classifier` sets it: its weights are frozen, fetched, and not part of a run.
         self._guidance: ObjectGuidance | None = None

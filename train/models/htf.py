@@ -13,7 +13,7 @@ from torch import nn
 
 from train.models.localizer import Localizer, full_precision, make_input_format, pool_audio
 from train.models.training_parameters import TrainingParameters
-from train.networks.encoders.image_encoder import make_encoder
+from train.networks.encoders.image_encoder import draw_norms, make_encoder
 from train.networks.losses import multiple_instance_loss, own_similarity, trimap_loss
 
 
@@ -124,6 +124,7 @@ class Model(Localizer):
             p.backbone, in_channels=3, width=p.width, map_stride=p.map_stride
         )
         self.audnet = make_encoder(p.backbone, in_channels=1, width=p.audio_width or p.width)
+        draw_norms(self.audnet)
         # With `maxpool` the flow itself is the input of the attention's keys.
         if p.flow_encoder == "cnn":
             self.flownet = make_encoder(

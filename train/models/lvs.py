@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from train.models.localizer import Localizer, full_precision, make_input_format, pool_audio
 from train.models.training_parameters import TrainingParameters
-from train.networks.encoders.image_encoder import make_encoder
+from train.networks.encoders.image_encoder import draw_norms, make_encoder
 from train.networks.equivariance import Transform, draw_transform, move
 from train.networks.losses import own_similarity, trimap_logits, trimap_loss
 from train.networks.sample_draws import SampleDraws
@@ -80,6 +80,8 @@ class Model(Localizer):
         self.audnet = make_encoder(
             p.backbone, in_channels=1, stem="conv1_a", width=p.audio_width or p.width, **options
         )
+        for encoder in (self.imgnet, self.audnet):
+            draw_norms(encoder)
 
     def embed(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return ``visual`` (n, c, h, w) and ``audio`` (n, c), of unit norm over channels.

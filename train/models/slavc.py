@@ -14,7 +14,7 @@ from torch import nn
 
 from train.models.localizer import Localizer, full_precision, make_input_format, pool_audio
 from train.models.training_parameters import TrainingParameters
-from train.networks.encoders.image_encoder import make_encoder
+from train.networks.encoders.image_encoder import draw_norms, draw_projection, make_encoder
 from train.networks.losses import own_similarity, simultaneous_loss
 
 _MOMENTUM = "momentum_"  # before the name of a copy
@@ -66,9 +66,9 @@ class Model(Localizer):
         self.img_proj2 = nn.Conv2d(num_visual, p.embedding_size, kernel_size=1)
         self.aud_proj1 = nn.Linear(num_audio, p.embedding_size)
         self.aud_proj2 = nn.Linear(num_audio, p.embedding_size)
+        draw_norms(self.audnet)
         for layer in (self.img_proj1, self.img_proj2, self.aud_proj1, self.aud_proj2):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            draw_projection(layer)
 
         # The optimizer never sees the copies: their weights follow those of the networks.
         for name in _NETWORKS:

@@ -288,3 +288,30 @@ def _with_input_channels(trunk: nn.Module, in_channels: int) -> tuple[nn.Module,
             setattr(trunk.get_submodule(parent_name), attribute, replacement)
         return trunk, name
     raise ParameterError("the backbone has no convolution to give another number of input channels")
+
+
+def draw_projection(layer: nn.Conv2d | nn.Linear) -> None:
+    """Draw the first weights of a projection as EZ-VSL, SLAVC and FNAC do.
+
+    Biases stay as PyTorch draws them.
+
+    Args:
+        layer: its weights are drawn anew.
+    """
+    if isinstance(layer, nn.Linear):
+        nn.init.trunc_normal_(layer.weight, mean=0.0, std=0.01)
+    else:
+        nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+
+def draw_norms(encoder: nn.Module) -> None:
+    """Draw the factors of BatchNorm from a normal distribution around 1, deviation 0.02.
+
+    LVS, EZ-VSL, HTF, SLAVC and FNAC begin so where no ImageNet weights are read.
+
+    Args:
+        encoder: an encoder with random weights.
+    """
+    for module in encoder.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, mean=1.0, std=0.02)
