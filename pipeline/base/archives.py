@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from earshot.errors import DataError, quote
-from earshot.files import publish_text, sync
+from earshot.files import sync
 from pipeline.base.disk import require_space
 
 _BLOCK_BYTES = 1 << 20
@@ -69,7 +69,6 @@ def unpack_archive(archive_path: Path, folder: Path) -> None:
         else:
             raise DataError(f"{archive_path}: is not a zip or tar file")
 
-        publish_text(temporary_dir / ".whole", archive_path.name + "\n")
         os.replace(temporary_dir, folder)
         # Without this, a power cut can take the new name away again.
         sync(folder.parent)

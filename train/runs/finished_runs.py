@@ -134,7 +134,12 @@ def restore_run(finished_dir: Path, folders: Mapping[str, Path]) -> None:
 
 
 def keep_run(finished_dir: Path, key: str, folders: Mapping[str, Path]) -> None:
-    """Keep a copy of ``folders`` in place of an earlier one; the key is written last."""
+    """Keep a copy of ``folders`` in place of an earlier one.
+
+    The key says that the rest is whole: it is removed first and written last, so that a kill
+    between the two leaves no run that could be brought back.
+    """
+    (finished_dir / KEY_NAME).unlink(missing_ok=True)
     shutil.rmtree(finished_dir, ignore_errors=True)
     for name, folder in folders.items():
         shutil.copytree(folder, finished_dir / name)
