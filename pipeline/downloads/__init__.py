@@ -8,6 +8,8 @@ In reading order:
 - ``video_queue``: ``VideoQueue``. The videos that wait, by site.
 - ``sites``: ``SiteGates``. Pace and pauses of each site, shared by all processes.
 - ``stop_rule``: ``StopRule``. When a site pauses and when a run stops.
+- ``video_requests``: what a worker is asked for.
+- ``run_result``: ``check_result``. Whether what a run brought may be used.
 - ``worker_pool``, ``messages``: starting worker processes and talking to them.
 - ``clip_files``: names of clip files, and moving them to their place.
 - ``ytdlp_options``: ``check_options``. Which options of yt-dlp a user may set.

@@ -42,11 +42,9 @@ import random
 import shutil
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
@@ -56,16 +54,17 @@ from earshot.errors import RunError
 from pipeline.base.progress import Progress
 from pipeline.downloads.account.ledger import Ledger
 from pipeline.downloads.account.ledger_copy import adopt_copy
-from pipeline.downloads.account.reasons import find_reason
 from pipeline.downloads.account.table import read_downloads_if_there
 from pipeline.downloads.book import Book
 from pipeline.downloads.browser_cookies import use_browser_cookies
-from pipeline.downloads.clip_files import make_file_stem, publish_staged_clips
-from pipeline.downloads.messages import ClipResult, FetchAnswer, FetchRequest, make_failure
+from pipeline.downloads.clip_files import publish_staged_clips
+from pipeline.downloads.messages import FetchAnswer
 from pipeline.downloads.parameters import DownloadParameters
+from pipeline.downloads.run_result import check_result
 from pipeline.downloads.sites import SiteGates, default_sites_dir
 from pipeline.downloads.stop_rule import StopRule
 from pipeline.downloads.video_queue import VideoQueue, VideoTask
+from pipeline.downloads.video_requests import make_lost_answer, make_request, work_folder_of
 from pipeline.downloads.worker_pool import Worker, WorkerLost, WorkerPool
 from pipeline.downloads.ytdlp_options import require_known
 
@@ -125,11 +124,11 @@ def download_clips(
     """
     clips_dir = Path(clips_dir).absolute()
     require_known(parameters.yt_dlp_options, impersonate=parameters.impersonate)
-    # Experiments share the ledger, so one experiment finds what another one fetched.
     # Files of this machine need no cookies.
     has_sites = not pc.all(pc.starts_with(clips["url"], "file:")).as_py()
     with (
         use_browser_cookies(parameters) if has_sites else nullcontext(parameters) as parameters,
+        # Experiments share the ledger, so one finds what another one fetched.
         Ledger(ledger_path, is_patient=True) as ledger,
     ):
         # What a pulled table says of clips that this ledger does not know is taken over.
@@ -168,7 +167,7 @@ def download_clips(
             # Also after an error, the table must show what was done.
             downloads = book.derive_table(table_path)
 
-    _check_result(downloads, dataset, parameters, engine.stop_rule, is_partial=only is not None)
+    check_result(downloads, dataset, parameters, engine.stop_rule, is_partial=only is not None)
     return downloads
 
 
@@ -308,7 +307,7 @@ class _Engine:
 
             self.queue.pop(host)
             self.busy[worker] = _Running(task, now)
-            request = _make_request(
+            request = make_request(
                 task, self.clips_dir, self.work_dir, is_linked=self._is_link(task)
             )
             worker.start(request, limit_seconds=self.parameters.time_limit_seconds)
@@ -352,7 +351,7 @@ class _Engine:
             return
 
         running = self.busy.pop(worker)
-        answer = _make_lost_answer(running.task, lost, self.parameters.time_limit_seconds)
+        answer = make_lost_answer(running.task, lost, self.parameters.time_limit_seconds)
         self._finish(running, answer, progress)
 
     def _finish(self, running: _Running, answer: FetchAnswer, progress: Progress) -> None:
@@ -402,80 +401,3 @@ class _Engine:
         if not self._is_stopped():
             self.queue.push(again)
         return len(again.histories)
-
-
-def _make_request(
-    task: VideoTask, clips_dir: Path, work_dir: Path, *, is_linked: bool
-) -> FetchRequest:
-    return {
-        "url": task.url,
-        "is_linked": is_linked,
-        "work_dir": str(work_dir / work_folder_of(task.url)),
-        "clips_dir": str(clips_dir),
-        "clips": [
-            {
-                "clip_id": history.clip_id,
-                "start_seconds": history.start_seconds,
-                "end_seconds": history.end_seconds,
-                "file_stem": make_file_stem(history.clip_id),
-                "needs_full_check": history.was_found_damaged,
-            }
-            for history in task.histories
-        ],
-    }
-
-
-def _make_lost_answer(task: VideoTask, lost: WorkerLost, limit_seconds: float) -> FetchAnswer:
-    """Return the answer for a worker that gave none: all clips of its video failed."""
-    if lost.is_late:
-        limit = f"download.time_limit_seconds ({limit_seconds:g} s)"
-        # Usually a connection that sends nothing any more.
-        failure = make_failure("network", f"timed out: no result within {limit}")
-    else:
-        failure = make_failure("unknown", lost.text)
-    results: list[ClipResult] = [
-        {**failure, "clip_id": history.clip_id} for history in task.histories
-    ]
-    return {"clips": results, "retry_after_seconds": None}
-
-
-def _check_result(
-    downloads: pa.Table,
-    dataset: str,
-    parameters: DownloadParameters,
-    stop_rule: StopRule,
-    *,
-    is_partial: bool,
-) -> None:
-    """Raise ``RunError`` if the run stopped early with clips left, or too many are missing."""
-    counts = _count_values(downloads["status"])
-
-    # If every clip was attempted, a refusal is the reason of those clips, and nothing is left.
-    is_complete = stop_rule.is_refused and not counts["pending"]
-    if stop_rule.stop_message is not None and not is_complete:
-        account = f"{counts['ok']} ok, {counts['missing']} missing, {counts['pending']} pending"
-        raise RunError(
-            f"{dataset}: stopped ({account}): {stop_rule.stop_message}; then run again, it goes on"
-        )
-
-    # With `only`, most clips were not attempted, so the number of missing ones says nothing.
-    num_clips = downloads.num_rows
-    missing = downloads.filter(pc.equal(downloads["status"], "missing"))
-    reasons = _count_values(missing["reason"])
-    num_failed = sum(number for name, number in reasons.items() if find_reason(name).is_failure)
-    if not is_partial and num_failed > parameters.max_failed_fraction * num_clips:
-        words = ", ".join(f"{number} {name}" for name, number in reasons.most_common(5))
-        raise RunError(
-            f"{dataset}: {num_failed} of {num_clips} clips are missing ({words}), expected "
-            f"at most download.max_failed_fraction ({parameters.max_failed_fraction:g})"
-        )
-
-
-def _count_values(column: pa.ChunkedArray) -> Counter[str]:
-    pairs = pc.value_counts(column.drop_null()).to_pylist()
-    return Counter({pair["values"]: pair["counts"] for pair in pairs})
-
-
-def work_folder_of(url: str) -> str:
-    """Return the name of a video's work folder: the same in every run, so that files are found."""
-    return sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:24]

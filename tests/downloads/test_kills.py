@@ -16,7 +16,7 @@ from earshot.files import sha256_of
 from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
 from pipeline.downloads.account.ledger import read_entries
 from pipeline.downloads.account.table import derive_from_ledger
-from pipeline.downloads.engine import work_folder_of
+from pipeline.downloads.video_requests import work_folder_of
 from pipeline.downloads.worker.fetcher import find_source
 from tests.helpers.downloads.download_helpers import (
     QUICK,
