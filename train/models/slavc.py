@@ -28,6 +28,8 @@ class Parameters(TrainingParameters):
 
     method: str = "slavc"
     embedding_size: int = 512  # channels of both common spaces
+    # first weights of the projections; `kaiming`, with zero biases, is for narrow networks
+    projection_init: Literal["published", "kaiming"] = "published"
     tau: float = 0.03  # temperature of the loss
     epochs: int = 20
     negatives: Literal["gathered", "local"] = "local"
@@ -68,7 +70,7 @@ class Model(Localizer):
         self.aud_proj2 = nn.Linear(num_audio, p.embedding_size)
         draw_norms(self.audnet)
         for layer in (self.img_proj1, self.img_proj2, self.aud_proj1, self.aud_proj2):
-            draw_projection(layer)
+            draw_projection(layer, how=p.projection_init)
 
         # The optimizer never sees the copies: their weights follow those of the networks.
         for name in _NETWORKS:

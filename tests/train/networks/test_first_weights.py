@@ -37,5 +37,12 @@ def _norms(network):
     return [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
 
 
-def make_small(method):
-    return make_model(build_parameters({"method": method, "width": 32}, method), seed=1)
+def test_projections_of_narrow_networks_may_begin_larger():
+    model = make_small("ezvsl", projection_init="kaiming").requires_grad_(False)
+    assert model.aud_proj.weight.std() == pytest.approx((2 / 512) ** 0.5, rel=0.1)
+    assert (model.aud_proj.bias == 0).all()
+    assert (model.img_proj.bias == 0).all()
+
+
+def make_small(method, **settings):
+    return make_model(build_parameters({"method": method, "width": 32, **settings}, method), seed=1)

@@ -7,6 +7,7 @@ convolutions and heads that nothing reads (``unused_stems``, ``has_head``). As a
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 import torchvision
@@ -290,18 +291,24 @@ def _with_input_channels(trunk: nn.Module, in_channels: int) -> tuple[nn.Module,
     raise ParameterError("the backbone has no convolution to give another number of input channels")
 
 
-def draw_projection(layer: nn.Conv2d | nn.Linear) -> None:
-    """Draw the first weights of a projection as EZ-VSL, SLAVC and FNAC do.
-
-    Biases stay as PyTorch draws them.
+def draw_projection(
+    layer: nn.Conv2d | nn.Linear, *, how: Literal["published", "kaiming"] = "published"
+) -> None:
+    """Draw the first weights of a projection.
 
     Args:
         layer: its weights are drawn anew.
+        how: ``published``: as EZ-VSL, SLAVC and FNAC do, with a small linear layer and PyTorch's
+            biases. In a narrow network, or after a mean over time, these biases are larger than
+            what the layer makes of the sound, so that all sounds begin alike; some seeds then
+            learn little. ``kaiming``: alike for both kinds of layer, with biases of 0.
     """
-    if isinstance(layer, nn.Linear):
+    if isinstance(layer, nn.Linear) and how == "published":
         nn.init.trunc_normal_(layer.weight, mean=0.0, std=0.01)
     else:
         nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    if how == "kaiming" and layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def draw_norms(encoder: nn.Module) -> None:
