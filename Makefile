@@ -15,8 +15,9 @@ repro: setup
 	@$(RUN) dvc repro $(ARGS)
 	@echo "report: file://$(CURDIR)/reports/index.html"
 
+# For two cores: the third process works while tests of the others wait for a server or a clock.
 test: setup
-	@$(RUN) python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(RUN) python -m pytest -n 3 --dist loadfile $(ARGS)
 
 lint: setup
 	@$(RUN) ruff check .

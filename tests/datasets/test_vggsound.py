@@ -61,6 +61,7 @@ def test_one_clip_in_several_lists_is_one_row(small, tmp_path):
         [0, 0, 1, 1],
     ]  # as published
     assert rows["-cdefghijkl_000030"]["label"] == "dog, barking"
+    assert {row["time_seconds"] for row in samples} == {5.0}
     negative = rows["-cdefghijkl_000030+_bcdefghijk_000020"]
     assert (negative["clip_id"], negative["audio_clip_id"]) == (
         "-cdefghijkl_000030",

@@ -40,6 +40,11 @@ def test_stored_samples_times_their_scale_are_the_waveform():
         restored = stored.astype(np.float32) * feature.attributes["scale"]
         assert np.abs(restored - waveform).max() <= tolerance
 
+    # Half of the full scale is a power of two, as in a WAV file.
+    assert encode_waveform(np.array([0.5, -1.0], np.float32), dtype="int16").tolist() == [
+        1 << 14,
+        -(1 << 15),
+    ]
     loud = encode_waveform(waveform * 3, dtype="int16")
     assert (loud.min(), loud.max()) == (-32768, 32767)
 
