@@ -39,8 +39,8 @@ class Parameters(TrainingParameters):
     matching: Literal["max", "average", "pooled"] = "max"  # how a frame matches a sound
     # subtracted from the similarity of true pairs; MarginNCE: -0.2
     margin: float = 0.0
-    # first weights of the projections; `kaiming`, with zero biases, is for narrow networks
-    projection_init: Literal["published", "kaiming"] = "published"
+    # how the projections and the norms of the sound begin; `kaiming` is for narrow networks
+    first_weights: Literal["published", "kaiming"] = "published"
 
     # the map of objects that is mixed in at test; needs ImageNet's weights
     object_guidance: Literal["none", "l1", "cls"] = "none"
@@ -81,9 +81,10 @@ class Model(Localizer):
 
         self.img_proj = nn.Conv2d(self.imgnet.num_features, p.embedding_size, kernel_size=1)
         self.aud_proj = nn.Linear(self.audnet.num_features, p.embedding_size)
-        draw_norms(self.audnet)
+        if p.first_weights == "published":
+            draw_norms(self.audnet)
         for layer in (self.img_proj, self.aud_proj):
-            draw_projection(layer, how=p.projection_init)
+            draw_projection(layer, how=p.first_weights)
 
         # `attach_classifier` sets it: its weights are frozen, fetched, and not part of a run.
         self._guidance: ObjectGuidance | None = None

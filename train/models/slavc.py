@@ -28,8 +28,8 @@ class Parameters(TrainingParameters):
 
     method: str = "slavc"
     embedding_size: int = 512  # channels of both common spaces
-    # first weights of the projections; `kaiming`, with zero biases, is for narrow networks
-    projection_init: Literal["published", "kaiming"] = "published"
+    # how the projections and the norms of the sound begin; `kaiming` is for narrow networks
+    first_weights: Literal["published", "kaiming"] = "published"
     tau: float = 0.03  # temperature of the loss
     epochs: int = 20
     negatives: Literal["gathered", "local"] = "local"
@@ -68,9 +68,10 @@ class Model(Localizer):
         self.img_proj2 = nn.Conv2d(num_visual, p.embedding_size, kernel_size=1)
         self.aud_proj1 = nn.Linear(num_audio, p.embedding_size)
         self.aud_proj2 = nn.Linear(num_audio, p.embedding_size)
-        draw_norms(self.audnet)
+        if p.first_weights == "published":
+            draw_norms(self.audnet)
         for layer in (self.img_proj1, self.img_proj2, self.aud_proj1, self.aud_proj2):
-            draw_projection(layer, how=p.projection_init)
+            draw_projection(layer, how=p.first_weights)
 
         # The optimizer never sees the copies: their weights follow those of the networks.
         for name in _NETWORKS:

@@ -38,10 +38,11 @@ def _norms(network):
 
 
 def test_projections_of_narrow_networks_may_begin_larger():
-    model = make_small("ezvsl", projection_init="kaiming").requires_grad_(False)
+    model = make_small("ezvsl", first_weights="kaiming").requires_grad_(False)
     assert model.aud_proj.weight.std() == pytest.approx((2 / 512) ** 0.5, rel=0.1)
     assert (model.aud_proj.bias == 0).all()
     assert (model.img_proj.bias == 0).all()
+    assert all((layer.weight == 1).all() for layer in _norms(model.audnet))
 
 
 def make_small(method, **settings):
