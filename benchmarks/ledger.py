@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from earshot.tables import CLIPS, read_table, write_table
 from pipeline.base.parameters import build
+from pipeline.downloads.account.paths import AccountPaths
 from pipeline.downloads.engine import download_clips
 from pipeline.downloads.parameters import DownloadParameters
 
@@ -77,11 +78,9 @@ def run_download(folder: Path) -> tuple[float, float]:
     settings = {"max_failed_fraction": 1.0, "min_free_gigabytes": 0.0}
     table = download_clips(
         read_table(folder / "clips.parquet", CLIPS),
+        AccountPaths(folder / "clips", folder / "attempts.jsonl", folder / "downloads.parquet"),
         parameters=build(DownloadParameters, settings, "download"),
         dataset="benchmark",
-        clips_dir=folder / "clips",
-        ledger_path=folder / "attempts.jsonl",
-        table_path=folder / "downloads.parquet",
         sites_dir=folder / "sites",
         is_quiet=True,
     )

@@ -11,6 +11,7 @@ from pipeline.datasets.dataset import find_excluded_flags, load
 from pipeline.downloads.account.counts import count_reasons, count_splits
 from pipeline.downloads.account.doubts import find_doubtful_clips
 from pipeline.downloads.account.ledger_copy import publish_copy
+from pipeline.downloads.account.paths import AccountPaths
 from pipeline.downloads.engine import download_clips
 from pipeline.downloads.parameters import DownloadParameters
 from stages.common import run_stage
@@ -22,14 +23,11 @@ def main(project: Project, dataset: str) -> None:
     # It also publishes the table, while it holds the lock of the ledger.
     downloads = download_clips(
         clips,
+        AccountPaths.find(project, dataset),
         parameters=project.parameters(DownloadParameters, "download"),
         dataset=dataset,
-        clips_dir=project.clips_dir(dataset),
-        ledger_path=project.ledger_path(dataset),
         is_linked=load(dataset).is_linked,
         excluded_flags=find_excluded_flags(project, dataset),
-        table_path=project.downloads_table_path(dataset),
-        copy_path=project.ledger_copy_path(dataset),
         # What features found damaged is read again, every picture.
         doubtful=find_doubtful_clips(
             project.samples_table_path(dataset),

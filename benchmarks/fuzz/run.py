@@ -12,6 +12,7 @@ from earshot.files import sha256_of
 from earshot.reader import FeatureReader
 from earshot.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, read_table
 from pipeline.base.parameters import build
+from pipeline.downloads.account.paths import AccountPaths
 from pipeline.downloads.engine import download_clips
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.features import flow, frames, spectrograms, waveforms
@@ -94,12 +95,11 @@ def _check(
     )
     downloads = download_clips(
         clips,
+        AccountPaths(folder / "clips", folder / "attempts.jsonl"),
         parameters=build(
             DownloadParameters, _SETTINGS | {"num_workers": max(workers, 1)}, "download"
         ),
         dataset=folder.name,
-        clips_dir=folder / "clips",
-        ledger_path=folder / "attempts.jsonl",
         is_linked=is_linked,
         sites_dir=folder / "sites",
         is_quiet=True,

@@ -12,6 +12,7 @@ import pyarrow as pa
 from benchmarks.rehearsal.origin import Origin
 from earshot.tables import CLIPS, SAMPLES
 from pipeline.base.parameters import build
+from pipeline.downloads.account.paths import AccountPaths
 from pipeline.downloads.engine import download_clips
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.features import flow, frames, spectrograms
@@ -66,12 +67,11 @@ def run_path(
         downloads.append(
             download_clips(
                 clips,
+                AccountPaths(folder / "clips", folder / "attempts.jsonl"),
                 parameters=build(
                     DownloadParameters, _SETTINGS | {"num_workers": workers}, "download"
                 ),
                 dataset="rehearsal",
-                clips_dir=folder / "clips",
-                ledger_path=folder / "attempts.jsonl",
                 sites_dir=folder / "sites",
                 is_quiet=True,
             )

@@ -9,11 +9,12 @@ from earshot.errors import ParameterError
 from earshot.tables import CLIPS, read_table
 from pipeline.base.project import Project
 from pipeline.commands.options import one_dataset_option, pass_project, quiet_option
-from pipeline.datasets.dataset import find_excluded_flags
 from pipeline.datasets.listing import list_dataset
+from pipeline.downloads.account.paths import AccountPaths
 from pipeline.downloads.imports.collector import ImportReport
 from pipeline.downloads.imports.import_clips import ImportParameters, import_clips
 from pipeline.downloads.parameters import DownloadParameters
+from pipeline.downloads.table_rules import find_table_rules
 
 _NUM_PRINTED = 20
 
@@ -72,8 +73,8 @@ def run(
     report = import_clips(
         sources,
         clips,
-        clips_dir=project.clips_dir(dataset),
-        ledger_path=project.ledger_path(dataset),
+        # With the table of now, DVC sees a changed output and runs the stages after it.
+        AccountPaths.find(project, dataset),
         hub_dir=project.hub_dir(dataset),
         parameters=ImportParameters(
             mode=mode,
@@ -82,12 +83,7 @@ def run(
             min_free_gigabytes=parameters.min_free_gigabytes,
         ),
         validation=parameters.validation,
-        # With the table of now, DVC sees a changed output and runs the stages after it.
-        table_path=project.downloads_table_path(dataset),
-        copy_path=project.ledger_copy_path(dataset),
-        allow_duplicates=parameters.allow_duplicates,
-        excluded_flags=find_excluded_flags(project, dataset),
-        has_network=parameters.network,
+        rules=find_table_rules(project, dataset),
         is_quiet=is_quiet,
     )
 

@@ -27,12 +27,13 @@ from pipeline.commands.options import find_root, format_option, pass_project
 from pipeline.commands.output import render
 from pipeline.commands.use import list_recipes, read_recipe
 from pipeline.commands.yaml_text import replace_values
-from pipeline.datasets.dataset import find_excluded_flags, find_own_tables, load
+from pipeline.datasets.dataset import find_own_tables, load
 from pipeline.datasets.dataset import names as dataset_names
 from pipeline.downloads.account.ledger import read_entries
 from pipeline.downloads.account.table import derive_from_ledger, read_downloads_if_there
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.sites import find_site
+from pipeline.downloads.table_rules import find_table_rules
 from pipeline.features.configure import configure_feature
 from pipeline.shards.requests import find_clips, make_requests
 from pipeline.shards.workers.cluster import ClusterParameters
@@ -110,8 +111,7 @@ def _plan_dataset(
         clips,
         read_entries(project.ledger_path(dataset)),
         clips_dir=clips_dir,
-        allow_duplicates=download.allow_duplicates,
-        excluded_flags=find_excluded_flags(project, dataset),
+        rules=find_table_rules(project, dataset),
         before=read_downloads_if_there(project.downloads_table_path(dataset)),
     )
 

@@ -13,10 +13,9 @@ from pipeline.commands.options import (
     pass_project,
     selected_datasets,
 )
-from pipeline.datasets.dataset import find_excluded_flags
 from pipeline.downloads.account.ledger import Ledger
 from pipeline.downloads.account.table import derive_from_ledger, read_downloads_if_there
-from pipeline.downloads.parameters import DownloadParameters
+from pipeline.downloads.table_rules import find_table_rules
 
 _COLUMNS = ["clip_id", "status", "reason"]
 
@@ -36,7 +35,6 @@ def run(project: Project, datasets: tuple[str, ...], is_dry_run: bool) -> int:
 
 
 def _reclassify(project: Project, dataset: str, *, is_dry_run: bool) -> None:
-    parameters = project.parameters(DownloadParameters, "download")
     table_path = project.downloads_table_path(dataset)
 
     # The open ledger keeps other processes from downloading: they write the table as well.
@@ -45,9 +43,7 @@ def _reclassify(project: Project, dataset: str, *, is_dry_run: bool) -> None:
             read_table(project.clips_table_path(dataset), CLIPS),
             ledger,
             clips_dir=project.clips_dir(dataset),
-            allow_duplicates=parameters.allow_duplicates,
-            excluded_flags=find_excluded_flags(project, dataset),
-            has_network=parameters.network,
+            rules=find_table_rules(project, dataset),
             before=read_downloads_if_there(table_path),
         )
 

@@ -26,10 +26,12 @@ from pipeline.downloads.account.counts import list_missing_clips, read_downloads
 from pipeline.downloads.account.doubts import find_doubtful_clips
 from pipeline.downloads.account.ledger import Ledger
 from pipeline.downloads.account.ledger_copy import adopt_copy
+from pipeline.downloads.account.paths import AccountPaths
 from pipeline.downloads.account.reasons import REASONS
 from pipeline.downloads.account.table import derive_from_ledger, read_downloads_if_there
 from pipeline.downloads.engine import download_clips
 from pipeline.downloads.parameters import DownloadParameters
+from pipeline.downloads.table_rules import find_table_rules
 
 _NUM_PRINTED = 10
 
@@ -210,7 +212,6 @@ def _mark(project: Project, dataset: str, clip_ids: Sequence[str]) -> None:
     """Mark clips in the ledger, and show them as pending in the table."""
     # The ledger outlives every rerun: from here on the mark cannot be lost.
     clips = read_table(project.clips_table_path(dataset), CLIPS)
-    parameters = project.parameters(DownloadParameters, "download")
     table_path = project.downloads_table_path(dataset)
     with Ledger(project.ledger_path(dataset)) as ledger:
         before = read_downloads_if_there(table_path)
@@ -228,9 +229,7 @@ def _mark(project: Project, dataset: str, clip_ids: Sequence[str]) -> None:
             clips,
             ledger,
             clips_dir=project.clips_dir(dataset),
-            allow_duplicates=parameters.allow_duplicates,
-            excluded_flags=find_excluded_flags(project, dataset),
-            has_network=parameters.network,
+            rules=find_table_rules(project, dataset),
             before=before,
         )
         write_table(table_path, downloads, DOWNLOADS)
@@ -248,15 +247,12 @@ def _attempt(
     # With `only`, the run does not fail because many other clips of the dataset are missing.
     downloads = download_clips(
         read_table(project.clips_table_path(dataset), CLIPS),
+        AccountPaths.find(project, dataset),
         parameters=project.parameters(DownloadParameters, "download"),
         dataset=dataset,
-        clips_dir=project.clips_dir(dataset),
-        ledger_path=project.ledger_path(dataset),
         is_linked=load(dataset).is_linked,
         excluded_flags=find_excluded_flags(project, dataset),
         is_quiet=is_quiet,
-        table_path=project.downloads_table_path(dataset),
-        copy_path=project.ledger_copy_path(dataset),
         only=clip_ids,
         doubtful=clip_ids if are_doubtful else (),
     )

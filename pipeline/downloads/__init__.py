@@ -9,6 +9,7 @@ In reading order:
 - ``sites``: ``SiteGates``. Pace and pauses of each site, shared by all processes.
 - ``stop_rule``: ``StopRule``. When a site pauses and when a run stops.
 - ``video_requests``: what a worker is asked for.
+- ``table_rules``: ``find_table_rules``. What the table says of clips that are not wanted.
 - ``run_result``: ``check_result``. Whether what a run brought may be used.
 - ``worker_pool``, ``messages``: starting worker processes and talking to them.
 - ``clip_files``: names of clip files, and moving them to their place.

@@ -12,7 +12,7 @@ from earshot.tables import DOWNLOADS, write_table
 from pipeline.downloads.account.history import History, RetryPolicy, read_histories, reason_of
 from pipeline.downloads.account.ledger import Ledger
 from pipeline.downloads.account.reasons import find_reason
-from pipeline.downloads.account.table import derive_downloads
+from pipeline.downloads.account.table import TableRules, derive_downloads
 from pipeline.downloads.clip_files import (
     describe_source,
     forget_if_source_changed,
@@ -38,12 +38,12 @@ class Book:
         dataset: str,
         clips_dir: Path,
         clock: Callable[[], float],
-        excluded_flags: Collection[str] = (),
+        rules: TableRules,
         before: pa.Table | None = None,
     ):
         self.dataset, self.clips_dir, self.clock = dataset, clips_dir, clock
         self._ledger = ledger
-        self._parameters, self._excluded_flags = parameters, excluded_flags
+        self._parameters, self._rules = parameters, rules
 
         self.histories = read_histories(clips, ledger, before=before)
         self.access = parameters.describe_access()
@@ -168,13 +168,7 @@ class Book:
 
     def derive_table(self, table_path: Path | None) -> pa.Table:
         """Return the DOWNLOADS rows of now; write them to ``table_path`` if there is one."""
-        downloads = derive_downloads(
-            self.histories,
-            clips_dir=self.clips_dir,
-            allow_duplicates=self._parameters.allow_duplicates,
-            has_network=self._parameters.network,
-            excluded_flags=self._excluded_flags,
-        )
+        downloads = derive_downloads(self.histories, clips_dir=self.clips_dir, rules=self._rules)
         if table_path is not None:
             write_table(table_path, downloads, DOWNLOADS)
         return downloads

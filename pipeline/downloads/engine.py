@@ -54,6 +54,7 @@ from earshot.errors import RunError
 from pipeline.base.progress import Progress
 from pipeline.downloads.account.ledger import Ledger
 from pipeline.downloads.account.ledger_copy import adopt_copy
+from pipeline.downloads.account.paths import AccountPaths
 from pipeline.downloads.account.table import read_downloads_if_there
 from pipeline.downloads.book import Book
 from pipeline.downloads.browser_cookies import use_browser_cookies
@@ -63,6 +64,7 @@ from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.run_result import check_result
 from pipeline.downloads.sites import SiteGates, default_sites_dir
 from pipeline.downloads.stop_rule import StopRule
+from pipeline.downloads.table_rules import make_table_rules
 from pipeline.downloads.video_queue import VideoQueue, VideoTask
 from pipeline.downloads.video_requests import make_lost_answer, make_request, work_folder_of
 from pipeline.downloads.worker_pool import Worker, WorkerLost, WorkerPool
@@ -76,16 +78,13 @@ _MIN_WAIT_SECONDS = 0.005
 
 def download_clips(
     clips: pa.Table,
+    paths: AccountPaths,
     *,
     parameters: DownloadParameters,
     dataset: str,
-    clips_dir: Path,
-    ledger_path: Path,
     is_linked: bool = False,
     excluded_flags: Collection[str] = (),
     is_quiet: bool = False,
-    table_path: Path | None = None,
-    copy_path: Path | None = None,
     only: Collection[str] | None = None,
     doubtful: Collection[str] = (),
     sites_dir: Path | None = None,
@@ -95,18 +94,16 @@ def download_clips(
 
     Args:
         clips: CLIPS rows, the list.
+        paths: where the clips go, and the ledger, which is created if absent. The table is
+            published every few minutes, so that `status` can follow a run of weeks, and at the
+            end, also before an error is raised. Rows that `dvc pull` brought there stay: their
+            clips are not attempted, unless the ledger knows them. Entries of the copy of the
+            ledger, from another machine, are taken over.
         parameters: section ``download``.
         dataset: name for messages.
-        clips_dir: where the clips go.
-        ledger_path: the ledger of all attempts; created if absent.
         is_linked: whether ``file://`` clips are linked as they are instead of copied.
         excluded_flags: clips with one of these flags are missing, with the reason ``excluded``.
         is_quiet: no progress, only a line at the end.
-        table_path: where to publish the table: every few minutes, so that `status` can follow a run
-            of weeks, and at the end, also before an error is raised. Rows that `dvc pull`
-            brought there stay: their clips are not attempted, unless the ledger knows them. None:
-            nowhere.
-        copy_path: of the ledger, from another machine; its entries are taken over (None: no copy).
         only: ids of the clips that may be attempted (None: all). The table always has all clips.
             With ``only``, the number of missing clips is not checked.
         doubtful: ids of clips in which features found damage. Every picture of them is decoded
@@ -122,18 +119,18 @@ def download_clips(
         RunError: the run had to stop (the site or the environment refuses it, the disk is full),
             too many clips are missing, or another process has the ledger.
     """
-    clips_dir = Path(clips_dir).absolute()
+    clips_dir, table_path = paths.clips_dir.absolute(), paths.table_path
     require_known(parameters.yt_dlp_options, impersonate=parameters.impersonate)
     # Files of this machine need no cookies.
     has_sites = not pc.all(pc.starts_with(clips["url"], "file:")).as_py()
     with (
         use_browser_cookies(parameters) if has_sites else nullcontext(parameters) as parameters,
         # Experiments share the ledger, so one finds what another one fetched.
-        Ledger(ledger_path, is_patient=True) as ledger,
+        Ledger(paths.ledger_path, is_patient=True) as ledger,
     ):
         # What a pulled table says of clips that this ledger does not know is taken over.
         before = read_downloads_if_there(table_path) if table_path is not None else None
-        adopt_copy(ledger, copy_path, before)
+        adopt_copy(ledger, paths.copy_path, before)
         book = Book(
             clips,
             ledger,
@@ -141,7 +138,7 @@ def download_clips(
             dataset=dataset,
             clips_dir=clips_dir,
             clock=clock,
-            excluded_flags=excluded_flags,
+            rules=make_table_rules(parameters, excluded_flags),
             before=before,
         )
 

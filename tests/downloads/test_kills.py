@@ -50,6 +50,7 @@ RUN_PROGRAM = """
 import json, sys
 from pathlib import Path
 import pyarrow.parquet as pq
+from pipeline.downloads.account.paths import AccountPaths
 from pipeline.downloads.engine import download_clips
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.base.parameters import build
@@ -57,10 +58,10 @@ from earshot.tables import CLIPS, DOWNLOADS, read_table
 folder = Path(sys.argv[1])
 download_clips(
     read_table(folder / "clips.parquet", CLIPS),
+    AccountPaths(folder / "clips", folder / "attempts.jsonl", folder / "downloads.parquet"),
     parameters=build(DownloadParameters, json.loads(sys.argv[2]), "download"),
-    dataset="test", clips_dir=folder / "clips", ledger_path=folder / "attempts.jsonl",
+    dataset="test",
     is_quiet=True,
-    table_path=folder / "downloads.parquet",
 )
 """
 

@@ -18,6 +18,7 @@ from earshot.files import sha256_of
 from earshot.tables import CLIPS, DOWNLOADS, SAMPLES, read_table, write_table
 from pipeline.__main__ import main
 from pipeline.downloads.account.ledger import read_entries
+from pipeline.downloads.account.paths import AccountPaths
 from pipeline.downloads.engine import download_clips
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.exports import export as export_module
@@ -247,10 +248,9 @@ def test_the_clips_of_an_export_come_back_through_import(project, arrays, tmp_pa
     num_entries = len(list(read_entries(colleague.ledger_path(DATASET))))
     download_clips(
         clips.slice(0, 2),
+        AccountPaths(colleague.clips_dir(DATASET), colleague.ledger_path(DATASET)),
         parameters=colleague.parameters(DownloadParameters, "download"),
         dataset=DATASET,
-        clips_dir=colleague.clips_dir(DATASET),
-        ledger_path=colleague.ledger_path(DATASET),
         is_quiet=True,
     )
     assert len(list(read_entries(colleague.ledger_path(DATASET)))) == num_entries == 2

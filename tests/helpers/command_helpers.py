@@ -9,6 +9,7 @@ from earshot.tables import CLIPS, write_table
 from pipeline.__main__ import main
 from pipeline.base.project import Project
 from pipeline.commands.command_line import earshot
+from pipeline.downloads.account.paths import AccountPaths
 from pipeline.downloads.engine import download_clips
 from pipeline.downloads.parameters import DownloadParameters
 from tests.helpers.downloads.download_helpers import QUICK
@@ -27,12 +28,10 @@ def fill(project: Project, clips: pa.Table, dataset: str = "vggsound") -> None:
     write_table(project.clips_table_path(dataset), clips, CLIPS)
     download_clips(
         clips,
+        AccountPaths.find(project, dataset),
         parameters=project.parameters(DownloadParameters, "download"),
         dataset=dataset,
-        clips_dir=project.clips_dir(dataset),
-        ledger_path=project.ledger_path(dataset),
         is_quiet=True,
-        table_path=project.downloads_table_path(dataset),
     )
 
 

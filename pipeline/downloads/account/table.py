@@ -7,6 +7,7 @@ fetching anything.
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,29 +42,34 @@ FILE_COLUMNS = (
 )
 
 
+@dataclass(frozen=True)
+class TableRules:
+    """What a table says of clips that are there twice, pending, or not wanted."""
+
+    # Whether clips with the same bytes are all ok. Otherwise the first of the list is ok, and the
+    # others are missing with the reason ``duplicate``.
+    allow_duplicates: bool = False
+    has_network: bool = True  # whether sites may be asked; if not, pending clips say so
+    # Clips with one of these flags are missing with the reason ``excluded``. Their files stay, and
+    # so do the columns that describe them.
+    excluded_flags: frozenset[str] = frozenset()
+
+
 def derive_downloads(
-    histories: Mapping[str, History],
-    *,
-    clips_dir: Path,
-    allow_duplicates: bool = False,
-    has_network: bool = True,
-    excluded_flags: Collection[str] = (),
+    histories: Mapping[str, History], *, clips_dir: Path, rules: TableRules | None = None
 ) -> pa.Table:
     """Return DOWNLOADS rows, one a clip.
 
     Args:
         histories: by clip id, in the order of the rows.
         clips_dir: where the files are.
-        allow_duplicates: whether clips with the same bytes are all ok. Otherwise the first of the
-            list is ok, and the others are missing with the reason ``duplicate``.
-        has_network: whether requests to sites are allowed. If not, pending clips say so.
-        excluded_flags: clips with one of these flags are missing with the reason ``excluded``.
-            Their files stay, and so do the columns that describe them.
+        rules: of clips that are there twice, pending, or not wanted (None: the defaults).
 
     Returns:
         A table in which each clip is ``ok``, ``missing`` with a reason, or ``pending`` (no result
         yet).
     """
+    rules = rules or TableRules()
     first_by_sha256: dict[bytes, str] = {}
 
     # In batches, because rows as Python values take ten times the memory of a table.
@@ -71,12 +77,12 @@ def derive_downloads(
     rest = iter(histories.values())
     while batch := list(itertools.islice(rest, _ROWS_PER_BATCH)):
         rows = [
-            _make_row(history, clips_dir, None if allow_duplicates else first_by_sha256)
+            _make_row(history, clips_dir, None if rules.allow_duplicates else first_by_sha256)
             for history in batch
         ]
         for row in rows:
-            _exclude(row, excluded_flags)
-        if not has_network:
+            _exclude(row, rules.excluded_flags)
+        if not rules.has_network:
             for row, history in zip(rows, batch, strict=True):
                 if row["status"] == "pending" and not history.is_file:
                     row["detail"] = _NETWORK_IS_OFF
@@ -159,9 +165,7 @@ def derive_from_ledger(
     entries: Ledger | Sequence[dict[str, Any]],
     *,
     clips_dir: Path,
-    allow_duplicates: bool = False,
-    has_network: bool = True,
-    excluded_flags: Collection[str] = (),
+    rules: TableRules | None = None,
     before: pa.Table | None = None,
 ) -> pa.Table:
     """Return DOWNLOADS rows of a list of clips and the entries of its ledger.
@@ -170,17 +174,11 @@ def derive_from_ledger(
         clips: CLIPS rows, the list.
         entries: an open ledger, or its entries, oldest first.
         clips_dir: where the files are.
-        allow_duplicates, has_network, excluded_flags: as for ``derive_downloads``.
+        rules: as for ``derive_downloads``.
         before: the rows of now; those of clips that the ledger does not know stay.
     """
     histories = read_histories(clips, entries, before=before)
-    return derive_downloads(
-        histories,
-        clips_dir=clips_dir,
-        allow_duplicates=allow_duplicates,
-        has_network=has_network,
-        excluded_flags=excluded_flags,
-    )
+    return derive_downloads(histories, clips_dir=clips_dir, rules=rules)
 
 
 def _describe_file(history: History) -> dict[str, Any]:

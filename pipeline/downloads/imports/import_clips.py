@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,12 @@ from pipeline.base.progress import Progress
 from pipeline.downloads.account.history import History, add_pulled_rows, read_histories
 from pipeline.downloads.account.ledger import Ledger
 from pipeline.downloads.account.ledger_copy import adopt_copy
-from pipeline.downloads.account.table import derive_downloads, read_downloads_if_there
+from pipeline.downloads.account.paths import AccountPaths
+from pipeline.downloads.account.table import (
+    TableRules,
+    derive_downloads,
+    read_downloads_if_there,
+)
 from pipeline.downloads.clip_files import (
     make_file_stem,
     publish_clip,
@@ -67,17 +72,12 @@ class ImportParameters:
 def import_clips(
     sources: Iterable[Path | str],
     clips: pa.Table,
+    paths: AccountPaths,
     *,
-    clips_dir: Path,
-    ledger_path: Path,
-    hub_dir: Path | None = None,
     parameters: ImportParameters,
     validation: ValidationParameters,
-    table_path: Path | None = None,
-    copy_path: Path | None = None,
-    allow_duplicates: bool = False,
-    has_network: bool = True,
-    excluded_flags: Collection[str] = (),
+    rules: TableRules | None = None,
+    hub_dir: Path | None = None,
     is_quiet: bool = False,
 ) -> ImportReport:
     """Import the clips of a list that have no file yet.
@@ -86,16 +86,13 @@ def import_clips(
         sources: folders, tar and zip files, and single media files, which are not changed; data
             sets on the Hugging Face hub (``hub.py``).
         clips: CLIPS rows, the list.
-        clips_dir: where the clips go.
-        ledger_path: the ledger that gets an entry for each imported clip.
+        paths: where the clips go, and the ledger, which gets an entry for each of them. The table
+            is published if clips of the list are there. Entries of the copy of the ledger, from
+            another machine, are taken over.
         hub_dir: where files of the hub are fetched to (None: beside the clips).
         parameters: link or copy, and how many files at a time.
         validation: what a whole clip is.
-        table_path: where the table of downloads is published if clips of the list are there.
-        copy_path: of the ledger, from another machine; its entries are taken over.
-        allow_duplicates: whether clips with the same bytes are all ok in that table.
-        has_network: whether the clips that are pending there may be requested from their sites.
-        excluded_flags: clips with one of these flags are missing there (``excluded``).
+        rules: of the table, see ``derive_downloads``.
         is_quiet: no progress.
 
     Returns:
@@ -105,7 +102,7 @@ def import_clips(
         DataError: a source does not exist, is the dataset's own folder, or is a damaged tar file.
         RunError: the disk is full, or another process has the ledger.
     """
-    clips_dir = Path(clips_dir).absolute()
+    clips_dir, table_path = paths.clips_dir.absolute(), paths.table_path
     # Check all sources before the ledger is opened and the first clip is published.
     hub_dir = hub_dir or clips_dir.with_name("hub")
     clip_ids = clips["clip_id"].to_pylist()
@@ -118,9 +115,9 @@ def import_clips(
             found.append(HubSource(folder, hub_dir, clip_ids, is_quiet=is_quiet))
     report = ImportReport()
 
-    with Ledger(ledger_path) as ledger:
+    with Ledger(paths.ledger_path) as ledger:
         before = read_downloads_if_there(table_path) if table_path is not None else None
-        adopt_copy(ledger, copy_path, before)
+        adopt_copy(ledger, paths.copy_path, before)
         importer = _Importer(clips, ledger, clips_dir, parameters, validation, report)
         # Rows that `dvc pull` brought stay, except for the clips that are imported now.
         add_pulled_rows(importer.histories, before)
@@ -137,13 +134,7 @@ def import_clips(
         # The ledger is still locked, so no other process writes the table meanwhile. Write it also
         # if all clips were present: an import may have been killed before it wrote the table.
         if table_path is not None and (report.imported or report.present):
-            downloads = derive_downloads(
-                importer.histories,
-                clips_dir=clips_dir,
-                allow_duplicates=allow_duplicates,
-                has_network=has_network,
-                excluded_flags=excluded_flags,
-            )
+            downloads = derive_downloads(importer.histories, clips_dir=clips_dir, rules=rules)
             write_table(table_path, downloads, DOWNLOADS)
     return report
 

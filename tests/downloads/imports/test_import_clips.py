@@ -20,6 +20,7 @@ from earshot.errors import DataError, ParameterError, RunError
 from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
 from pipeline.base.project import Project
 from pipeline.downloads.account.ledger import Ledger, read_entries
+from pipeline.downloads.account.paths import AccountPaths
 from pipeline.downloads.account.table import derive_from_ledger
 from pipeline.downloads.engine import download_clips
 from pipeline.downloads.imports import import_clips as import_module
@@ -84,10 +85,9 @@ def run_download(tmp_path, clips):
     )
     table = download_clips(
         clips,
+        AccountPaths(tmp_path / "clips", tmp_path / "attempts.jsonl"),
         parameters=parameters,
         dataset="x",
-        clips_dir=tmp_path / "clips",
-        ledger_path=tmp_path / "attempts.jsonl",
         is_quiet=True,
     )
     return {row["clip_id"]: row for row in table.to_pylist()}

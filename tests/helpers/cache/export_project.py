@@ -10,6 +10,7 @@ from earshot.reader import INDEX_NAME
 from earshot.shard_format import Row, crc32_of, write_shard
 from earshot.tables import CLIPS, INDEX, SAMPLES, write_table
 from pipeline.base.project import Project
+from pipeline.downloads.account.paths import AccountPaths
 from pipeline.downloads.imports.import_clips import ImportParameters, import_clips
 from pipeline.media.validate import ValidationParameters
 from tests.helpers.downloads.download_helpers import QUICK
@@ -91,11 +92,9 @@ def import_into(project: Project, *sources: Path):
     return import_clips(
         sources,
         table,
-        clips_dir=project.clips_dir(DATASET),
-        ledger_path=project.ledger_path(DATASET),
+        AccountPaths.find(project, DATASET),
         parameters=ImportParameters(mode="copy"),
         validation=ValidationParameters(),
-        table_path=project.downloads_table_path(DATASET),
         is_quiet=True,
     )
 

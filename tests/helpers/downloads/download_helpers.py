@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from earshot.tables import CLIPS
 from pipeline.base.parameters import build
+from pipeline.downloads.account.paths import AccountPaths
 from pipeline.downloads.engine import download_clips
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.media.files.ffmpeg import find_ffmpeg
@@ -111,16 +112,22 @@ def clips_table(*rows) -> pa.Table:
 
 
 def download(
-    folder: Path, clips: pa.Table, *, dataset: str = "test", parameters=None, **options
+    folder: Path,
+    clips: pa.Table,
+    *,
+    dataset: str = "test",
+    parameters=None,
+    table_path: Path | None = None,
+    copy_path: Path | None = None,
+    **options,
 ) -> dict[str, dict]:
     """Run the engine in ``folder``; rows by clip id."""
     options.setdefault("sites_dir", folder / "sites")  # no pauses of other tests
     table = download_clips(
         clips,
+        AccountPaths(folder / "clips", folder / "attempts.jsonl", table_path, copy_path),
         parameters=parameters or quick(),
         dataset=dataset,
-        clips_dir=folder / "clips",
-        ledger_path=folder / "attempts.jsonl",
         is_quiet=True,
         **options,
     )
