@@ -7,7 +7,7 @@ reads such files notes their sizes and times in ``cache/user_files/``, and ``ref
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -124,11 +124,11 @@ def describe_files(project: Project, paths: Iterable[Path]) -> dict[str, list[in
 
     Links are followed, but no folder is entered twice. Hidden files are left out.
     """
-    own = {os.path.realpath(project.root / name) for name in _OWN_FOLDERS}
+    own = [project.root / name for name in _OWN_FOLDERS]
     facts: dict[str, list[int]] = {}
 
     for path in paths:
-        for found in _walk(path, own) if path.is_dir() else [path]:
+        for found in walk_files(path, but=own) if path.is_dir() else [path]:
             with contextlib.suppress(OSError):  # a link without a target
                 status = found.stat()
                 # JSON holds UTF-8 only, and names of files can be any bytes.
@@ -139,18 +139,39 @@ def describe_files(project: Project, paths: Iterable[Path]) -> dict[str, list[in
     return facts
 
 
-def _walk(root: Path, visited: set[str]) -> Iterator[Path]:
-    # A copy: two of the user's paths may lead into the same folder, and each has all of it.
-    visited = set(visited)
+def walk_files(
+    root: Path,
+    *,
+    but: Collection[Path] = (),
+    on_hidden: Callable[[str], None] = lambda name: None,
+) -> Iterator[Path]:
+    """Yield the files below a folder of the user's, in a fixed order.
+
+    Links to folders are followed, but no folder is entered twice: a link can lead back to a folder
+    above it, and the walk would never end. Hidden files and what macOS adds to archives are left
+    out.
+
+    Args:
+        root: The folder.
+        but: Folders that are not entered.
+        on_hidden: Called with the name of each hidden file or folder.
+    """
+    visited = {os.path.realpath(folder) for folder in but}
     for folder, subfolders, names in os.walk(root, followlinks=True):
         real_path = os.path.realpath(folder)
         if real_path in visited:
+            # An empty list keeps `os.walk` out of the folders below.
             subfolders.clear()
             continue
-
         visited.add(real_path)
+
+        for name in (*subfolders, *names):
+            if name.startswith("."):
+                on_hidden(name)
         # In place, so that `os.walk` enters them in this order.
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        subfolders[:] = sorted(
+            name for name in subfolders if not name.startswith((".", "__MACOSX"))
+        )
         yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
 
 

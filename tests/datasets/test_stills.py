@@ -21,6 +21,7 @@ from pipeline.base.project import Project
 from pipeline.datasets.dataset import load
 from pipeline.datasets.stills.dataset import Parameters, build_tables, find_published_test_sets
 from pipeline.datasets.stills.entries import to_fraction
+from pipeline.datasets.stills.media import IMAGES, MediaFolder
 from pipeline.datasets.stills.sets import SETS
 from pipeline.lists.masks import decode_mask, encode_mask, read_mask
 from pipeline.media.reader import ClipReader
@@ -358,3 +359,17 @@ def test_leakage_from_vggsound_is_not_known_and_not_0():
 def test_each_test_set_says_who_reports_on_it():
     for name in NAMES:
         assert ":" in find_test_sets()[name].note
+
+
+def test_media_below_a_link_are_found_and_hidden_files_are_not(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for name in ("a.jpg", ".b.jpg"):
+        (disk / name).write_bytes(b"")
+    folder = tmp_path / "release"
+    folder.mkdir()
+    (folder / "frames").symlink_to(disk)
+    (disk / "back").symlink_to(folder)
+    media = MediaFolder(folder)
+    assert media.find("frames/a", IMAGES) == folder / "frames" / "a.jpg"
+    assert media.find("frames/.b", IMAGES) is None

@@ -22,7 +22,7 @@ from train.models.localizer import (
     full_precision,
     make_input_format,
 )
-from train.models.training_parameters import TrainingParameters
+from train.models.training_parameters import TrainingParameters, require_trained
 from train.networks.encoders.image_encoder import VggEncoder
 from train.networks.encoders.mel import fit_length
 from train.networks.encoders.soundnet import MIN_SECONDS, NUM_OBJECTS, SAMPLE_RATE, SoundNet
@@ -55,11 +55,7 @@ class Parameters(TrainingParameters):
             raise ValueError(
                 f"backbone and map_stride ({self.backbone}, {self.map_stride}) must be vgg16 and 16"
             )
-        if self.freeze_vision and self.init == "random":
-            raise ValueError(
-                "freeze_vision with init random would keep an untrained vision encoder; "
-                "set one of them"
-            )
+        require_trained(self, is_frozen=self.freeze_vision)
         if not self.sound_seconds >= MIN_SECONDS:
             raise ValueError(f"sound_seconds ({self.sound_seconds}) must be >= {MIN_SECONDS}")
 

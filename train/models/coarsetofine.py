@@ -14,7 +14,7 @@ self-supervised only in the sense of its paper.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -29,7 +29,11 @@ from train.models.localizer import (
 )
 from train.models.training_parameters import TrainingParameters
 from train.networks.category_labels import label_pictures, read_category_labels
-from train.networks.encoders.image_encoder import ResNetEncoder, is_resnet, make_encoder
+from train.networks.encoders.image_encoder import (
+    ResNetEncoder,
+    is_resnet,
+    make_twin_encoders,
+)
 from train.networks.encoders.mel import MelSettings, MelSpectrogram, fit_length
 from train.networks.part_alignment import align_parts, pool_parts
 from train.networks.sound_categories import CATEGORIES
@@ -116,15 +120,9 @@ class Model(Localizer):
         self.input_format = make_input_format(p, sample_rate=SAMPLE_RATE)
         self.mel = MelSpectrogram(MEL)
 
-        # Each holds both first convolutions and a head that it does not use.
-        options: dict[str, Any] = {
-            "unused_stems": {"conv1_a": 1, "conv1": 3},
-            "has_head": True,
-            "map_stride": p.map_stride,
-            "width": p.width,
-        }
-        self.vision = make_encoder(p.backbone, in_channels=3, stem="conv1", **options)
-        self.audio = make_encoder(p.backbone, in_channels=1, stem="conv1_a", **options)
+        self.vision, self.audio = make_twin_encoders(
+            p.backbone, width=p.width, map_stride=p.map_stride
+        )
 
         size = self.vision.num_features
         self.avc = nn.Sequential(nn.Linear(2 * size, 128), nn.ReLU(), nn.Linear(128, 2))

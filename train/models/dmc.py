@@ -11,7 +11,7 @@ second of sound lies around the frame.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ from torch import nn
 from train.models.localizer import Localizer, full_precision, make_input_format
 from train.models.training_parameters import TrainingParameters
 from train.networks.clustering import cluster_places, measure_distances
-from train.networks.encoders.image_encoder import make_encoder
+from train.networks.encoders.image_encoder import make_twin_encoders
 from train.networks.encoders.mel import MelSettings, MelSpectrogram, decibels, fit_length
 from train.networks.losses import contrast_distances
 
@@ -77,15 +77,9 @@ class Model(Localizer):
         self.input_format = make_input_format(p, sample_rate=SAMPLE_RATE)
         self.mel = MelSpectrogram(MEL)
 
-        # Each holds both first convolutions and a head that it does not use.
-        options: dict[str, Any] = {
-            "unused_stems": {"conv1_a": 1, "conv1": 3},
-            "has_head": True,
-            "map_stride": p.map_stride,
-            "width": p.width,
-        }
-        self.visual_net = make_encoder(p.backbone, in_channels=3, stem="conv1", **options)
-        self.audio_net = make_encoder(p.backbone, in_channels=1, stem="conv1_a", **options)
+        self.visual_net, self.audio_net = make_twin_encoders(
+            p.backbone, width=p.width, map_stride=p.map_stride
+        )
 
         num_features = self.visual_net.num_features
         self.fc_v_1 = nn.Linear(num_features, num_features)

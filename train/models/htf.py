@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from train.models.localizer import Localizer, full_precision, make_input_format, pool_audio
-from train.models.training_parameters import TrainingParameters
+from train.models.training_parameters import TrainingParameters, require_trained
 from train.networks.encoders.image_encoder import draw_norms, make_encoder
 from train.networks.losses import multiple_instance_loss, own_similarity, trimap_loss
 
@@ -48,11 +48,7 @@ class Parameters(TrainingParameters):
         super().__post_init__()
         if self.tau <= 0:
             raise ValueError(f"tau ({self.tau}) must be > 0")
-        if self.freeze_vision and self.init == "random":
-            raise ValueError(
-                "freeze_vision with init random would keep an untrained vision encoder; "
-                "set one of them"
-            )
+        require_trained(self, is_frozen=self.freeze_vision)
 
 
 class FlowAttention(nn.Module):

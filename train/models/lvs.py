@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from train.models.localizer import Localizer, full_precision, make_input_format, pool_audio
 from train.models.training_parameters import TrainingParameters
-from train.networks.encoders.image_encoder import draw_norms, make_encoder
+from train.networks.encoders.image_encoder import draw_norms, make_twin_encoders
 from train.networks.equivariance import Transform, draw_transform, move
 from train.networks.losses import own_similarity, trimap_logits, trimap_loss
 from train.networks.sample_draws import SampleDraws
@@ -65,20 +65,13 @@ class Model(Localizer):
         p = self.settings = parameters
         self.input_format = make_input_format(p)
 
-        # Each encoder holds all first convolutions of the released layout, and uses one of them.
-        stems = {"conv1_a": 1, "conv1": 3, "conv1_flow": 6}
-        options: dict[str, Any] = {
-            "unused_stems": stems,
-            "has_head": True,
-            "map_stride": p.map_stride,
-        }
-
         self._angle_draws = SampleDraws()
-        self.imgnet = make_encoder(
-            p.backbone, in_channels=3, stem="conv1", width=p.width, **options
-        )
-        self.audnet = make_encoder(
-            p.backbone, in_channels=1, stem="conv1_a", width=p.audio_width or p.width, **options
+        self.imgnet, self.audnet = make_twin_encoders(
+            p.backbone,
+            width=p.width,
+            audio_width=p.audio_width,
+            map_stride=p.map_stride,
+            further_stems={"conv1_flow": 6},
         )
         for encoder in (self.imgnet, self.audnet):
             draw_norms(encoder)

@@ -22,7 +22,7 @@ from train.models.localizer import (
     full_precision,
     make_input_format,
 )
-from train.models.training_parameters import TrainingParameters
+from train.models.training_parameters import TrainingParameters, require_trained
 from train.networks.encoders.image_encoder import VggEncoder
 from train.networks.encoders.mel import fit_length
 from train.networks.encoders.vggish import (
@@ -71,11 +71,7 @@ class Parameters(TrainingParameters):
                 f"backbone and map_stride ({self.backbone}, {self.map_stride}) must be vgg16 and 16"
             )
 
-        if self.freeze_vision and self.init == "random":
-            raise ValueError(
-                "freeze_vision with init random would keep an untrained vision encoder; "
-                "set one of them"
-            )
+        require_trained(self, is_frozen=self.freeze_vision)
         if self.freeze_sound and self.teacher_weights == "random":
             raise ValueError(
                 "freeze_sound with teacher_weights random would keep an untrained sound encoder; "

@@ -189,6 +189,14 @@ class MonitoringParameters:
     callbacks: tuple[str, ...] = ()
 
 
+def require_trained(parameters: TrainingParameters, *, is_frozen: bool) -> None:
+    """Raise ``ValueError`` where a frozen vision encoder would keep random weights."""
+    if is_frozen and parameters.init == "random":
+        raise ValueError(
+            "freeze_vision with init random would keep an untrained vision encoder; set one of them"
+        )
+
+
 def require_known(name: str, known: Collection[str], what: str) -> None:
     """Raise ``ParameterError`` unless ``name`` is one of ``known``; ``what`` is its kind."""
     if name not in known:

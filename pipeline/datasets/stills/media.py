@@ -1,6 +1,5 @@
 """Find pictures, sounds and masks in a folder of the user's own, and join those of a duet."""
 
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from PIL import Image
 from scipy.io import wavfile
 
 from earshot.errors import DataError, MediaError
+from pipeline.base.user_files import walk_files
 from pipeline.media.mux import mux_still
 from pipeline.media.reader import ClipReader
 
@@ -27,12 +27,8 @@ class MediaFolder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._paths: dict[str, list[Path]] = defaultdict(list)  # stem -> files
-        for parent, folders, names in os.walk(folder):
-            # In place, so that the files have the same order on all machines.
-            folders.sort()
-            for name in sorted(names):
-                path = Path(parent, name)
-                self._paths[path.stem].append(path)
+        for path in walk_files(folder):
+            self._paths[path.stem].append(path)
 
     def find(self, end: str, suffixes: Sequence[str], *, is_mask: bool = False) -> Path | None:
         """Return the file whose path ends as a list says, or None.

@@ -8,9 +8,8 @@ folder named like ``video_24fps``.
 import csv
 import json
 import math
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 from earshot.errors import DataError, quote
 from pipeline.base.archives import safe_name, unpack_archive
 from pipeline.base.http import fetch_file, fetch_large_file
+from pipeline.base.user_files import walk_files
 from pipeline.lists.published_lists import decode_lines, log
 
 # Of the release that this module was written for.
@@ -187,7 +187,7 @@ def find_media(root: Path) -> dict[str, ClipMedia]:
         DataError: There is no video.
     """
     media: dict[str, ClipMedia] = {}
-    for path in _walk(root):
+    for path in walk_files(root):
         suffix = path.suffix.lower()
         if suffix not in _VIDEO_SUFFIXES | _AUDIO_SUFFIXES or not _CLIP_ID.fullmatch(path.stem):
             continue
@@ -207,29 +207,6 @@ def find_media(root: Path) -> dict[str, ClipMedia]:
     return media
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    """Yield the files below a folder in a fixed order.
-
-    Links to folders are followed, but no folder is entered twice. Hidden files are left out.
-    """
-    visited = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        real_path = os.path.realpath(folder)
-        # A link can lead back to a folder above it. The walk would then never end.
-        if real_path in visited:
-            subfolders.clear()
-            continue
-
-        visited.add(real_path)
-        # `os.walk` goes on with what is left in this list.
-        subfolders[:] = sorted(
-            name for name in subfolders if not name.startswith((".", "__MACOSX"))
-        )
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(folder, name)
-
-
 def read_video_annotations(root: Path) -> list[dict]:
     """Read the boxes: rows of ``_VIDEO_COLUMNS``, with numbers as floats."""
     path = _find_one(root, "video_annotations.csv")
@@ -243,7 +220,7 @@ def read_audio_annotations(root: Path) -> list[dict]:
 
 
 def _find_one(root: Path, name: str) -> Path:
-    found = [path for path in _walk(root) if path.name == name]
+    found = [path for path in walk_files(root) if path.name == name]
     if len(found) != 1:
         raise DataError(
             f"{root}: holds {len(found)} files named {name}, expected one (in annotations/)"

@@ -15,6 +15,7 @@ from typing import IO, Literal, cast
 from earshot.errors import DataError
 from pipeline.base.archives import iter_tar, iter_zip
 from pipeline.base.disk import require_free
+from pipeline.base.user_files import walk_files
 from pipeline.downloads.clip_files import VIDEO_SUFFIXES
 from pipeline.downloads.imports import webdataset
 from pipeline.downloads.imports.hub import HubFile, HubSource
@@ -216,17 +217,7 @@ class SourceReader:
         self._on_refusal(f"{archive_name}!{member}", cause)
 
     def _walk(self, folder: Path) -> Iterator[Path]:
-        """Yield the files below a folder; each folder once, although links may form a circle."""
-        visited, own_dir = set(), os.path.realpath(self._clips_dir)
-        for parent, subfolders, names in os.walk(folder, followlinks=True):
-            real_path = os.path.realpath(parent)
-            if real_path in visited or real_path == own_dir:
-                # An empty list keeps `os.walk` out of the folders below.
-                subfolders.clear()
-                continue
-            visited.add(real_path)
+        return walk_files(folder, but=[self._clips_dir], on_hidden=self._count_hidden)
 
-            # In sorted order, so that two imports see the files alike.
-            self.num_hidden += sum(name.startswith(".") for name in (*subfolders, *names))
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+    def _count_hidden(self, _: str) -> None:
+        self.num_hidden += 1

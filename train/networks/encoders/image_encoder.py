@@ -7,7 +7,7 @@ convolutions and heads that nothing reads (``unused_stems``, ``has_head``). As a
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torchvision
@@ -289,6 +289,39 @@ def _with_input_channels(trunk: nn.Module, in_channels: int) -> tuple[nn.Module,
             setattr(trunk.get_submodule(parent_name), attribute, replacement)
         return trunk, name
     raise ParameterError("the backbone has no convolution to give another number of input channels")
+
+
+def make_twin_encoders(
+    backbone: str,
+    *,
+    width: int,
+    map_stride: int,
+    audio_width: int = 0,
+    further_stems: Mapping[str, int] | None = None,
+) -> tuple[ResNetEncoder | FeatureEncoder, ResNetEncoder | FeatureEncoder]:
+    """Make the encoders of frames and of sound in the layout of LVS and of earlier methods.
+
+    Each holds the first convolutions of both, ``conv1`` and ``conv1_a``, and a head. It uses its
+    own convolution, and nothing reads the head.
+
+    Args:
+        backbone: of both.
+        width: channels of the first stage.
+        map_stride: input pixels a cell of the feature map.
+        audio_width: the width of the encoder of sound (0: the same).
+        further_stems: name -> channels of further convolutions that nothing uses.
+    """
+    options: dict[str, Any] = {
+        "unused_stems": {"conv1_a": 1, "conv1": 3, **(further_stems or {})},
+        "has_head": True,
+        "map_stride": map_stride,
+    }
+    return (
+        make_encoder(backbone, in_channels=3, stem="conv1", width=width, **options),
+        make_encoder(
+            backbone, in_channels=1, stem="conv1_a", width=audio_width or width, **options
+        ),
+    )
 
 
 def draw_projection(
