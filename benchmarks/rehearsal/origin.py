@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from typing import ClassVar
 
 # Of a hundred videos; VGG-Sound lost about a fifth of its videos in four years. The rest is whole.
-GONE, PRIVATE, BLOCKED, CUT_OFF, BUSY = 12, 4, 2, 1, 1
+GONE, REMOVED, BLOCKED, CUT_OFF, BUSY = 12, 4, 2, 1, 1
 _BOX_BYTES = 16
 
 
@@ -22,7 +22,7 @@ def choose_fate(number: int) -> str:
     place = number * 37 % 100  # spreads the fates
     for fate, share in (
         ("gone", GONE),
-        ("private", PRIVATE),
+        ("removed", REMOVED),
         ("blocked", BLOCKED),
         ("cut off", CUT_OFF),
         ("busy", BUSY),
@@ -33,7 +33,7 @@ def choose_fate(number: int) -> str:
     return "whole"
 
 
-_STATUS = {"gone": 404, "private": 410, "blocked": 451, "busy": 503}
+_STATUS = {"gone": 404, "removed": 410, "blocked": 451, "busy": 503}
 
 
 class _Handler(BaseHTTPRequestHandler):

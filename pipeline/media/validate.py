@@ -206,7 +206,7 @@ def _validate(
 
     sound = None if audio is None else contents[audio.index]
     if sound is not None and sound.num_packets == 0 and sound.num_frames == 0:
-        # Some recorders announce a sound track and then record none.
+        # A header may announce a sound track that has no packet.
         if needs_sound:
             raise MediaError("no_audio", "has an audio stream without any packet")
         sound = None

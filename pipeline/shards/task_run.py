@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 from earshot.errors import EarshotError, RunError
 from pipeline.base.os_errors import is_machine_error, is_os_error
+from pipeline.media.files.machine import lacks_memory
 from pipeline.shards.plan import Task
 from pipeline.shards.tasks import Extract, TaskResult, run_task
 from pipeline.shards.workers.cluster import ClusterParameters, open_client
@@ -158,6 +159,9 @@ def _run_on_worker(packed: _PackedTask, log: CrashLog) -> None:
     task, extract = packed.unpack(worker=address)
     cv2.setNumThreads(1)  # a worker is one core
 
+    # A worker on another machine may have to compile. No clip is the suspect meanwhile.
+    _prepare([task])
+
     # Clips that ended too many workers before are skipped this time.
     skip_reasons = log.find_clips_to_skip(task.task_id)
     ends = log.find_ends(task.task_id) if skip_reasons else {}
@@ -166,8 +170,12 @@ def _run_on_worker(packed: _PackedTask, log: CrashLog) -> None:
         result = run_task(task, extract=extract, skip_reasons=skip_reasons, ends=ends, notes=notes)
         log.write_result(task.task_id, result)
     except MemoryError:
-        # The clip is the suspect, as if the kernel had ended the process.
-        notes.keep()
+        if lacks_memory():
+            notes.remove()  # the machine's trouble: the task is tried again
+        else:
+            # There is memory, but not what the clip asks for. It is the suspect, as if the kernel
+            # had ended the process.
+            notes.keep()
         raise
     except BaseException:
         notes.remove()

@@ -13,6 +13,7 @@ import sysconfig
 import threading
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -424,5 +425,20 @@ def test_code_is_compiled_before_workers_start(tmp_path, monkeypatch):
     with pytest.raises(RunError, match="stop"):
         build(tmp_path, make_dataset(tmp_path, TEXTS), feature=feature, cluster=local())
     assert steps == ["compiled", "workers"]
+
+
+def test_a_worker_compiles_before_a_clip_can_be_the_suspect(monkeypatch):
+    steps = []
+    feature = dataclasses.replace(make_feature(), prepare=lambda: steps.append("compiled"))
+    task = mock.Mock(shards=[mock.Mock(feature=feature)])
+    log, packed = mock.Mock(), mock.Mock()
+    packed.unpack.return_value = task, mock.Mock()
+    log.find_clips_to_skip.return_value = {}
+    log.begin_try.side_effect = lambda *_: steps.append("begun") or mock.Mock()
+    monkeypatch.setattr("distributed.get_worker", mock.Mock())
+    monkeypatch.setattr(task_run, "run_task", lambda *_, **__: steps.append("run"))
+
+    task_run._run_on_worker(packed, log)
+    assert steps == ["compiled", "begun", "run"]
     parameters = build_parameters(flow.Parameters, {}, "flow")
     assert flow.make_feature(parameters).prepare is load_refine_level

@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+from unittest import mock
 
 import av
 import pytest
@@ -122,3 +123,19 @@ def test_an_io_error_of_ffmpeg_is_the_files_own(tmp_path, monkeypatch):
     monkeypatch.setattr(container.av, "open", fail)
     with pytest.raises(MediaError, match="cannot be read: Input/output error"):
         ClipReader(path)
+
+
+@pytest.mark.parametrize(("lacks_memory", "fate"), [(True, "remove"), (False, "keep")])
+def test_a_worker_suspects_the_clip_only_where_the_machine_has_memory(
+    monkeypatch, lacks_memory, fate
+):
+    log, packed, notes = mock.Mock(), mock.Mock(), mock.Mock()
+    packed.unpack.return_value = mock.Mock(shards=[]), mock.Mock()
+    log.find_clips_to_skip.return_value, log.begin_try.return_value = {}, notes
+    monkeypatch.setattr("distributed.get_worker", mock.Mock())
+    monkeypatch.setattr(task_run, "run_task", mock.Mock(side_effect=MemoryError))
+    monkeypatch.setattr(task_run, "lacks_memory", lambda: lacks_memory)
+
+    with pytest.raises(MemoryError):
+        task_run._run_on_worker(packed, log)
+    assert [call[0] for call in notes.method_calls] == [fate]

@@ -15,6 +15,7 @@ from pipeline.base.os_errors import is_machine_error
 # In a damaged header a size can be any number. FFmpeg uses EPERM for what it does not support.
 _FFMPEGS_OWN = frozenset([errno.EIO, errno.ENOMEM, errno.EPERM])
 _SOME_MEMORY_BYTES = 1 << 26
+_NO_MEMORY = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
 
 def is_machine_to_blame(error: BaseException | None, path: Path) -> bool:
@@ -54,11 +55,19 @@ def find_machine_error(path: Path) -> OSError | None:
             # In pieces, because media files can be larger than the memory.
             while file.read(_SOME_MEMORY_BYTES):
                 pass
-        bytearray(_SOME_MEMORY_BYTES)
     except FileNotFoundError:
         return None  # it was not found before, too
     except OSError as error:
         return error
     except MemoryError:
-        return OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-    return None
+        return _NO_MEMORY
+    return _NO_MEMORY if lacks_memory() else None
+
+
+def lacks_memory() -> bool:
+    """Return whether this process cannot take some memory now."""
+    try:
+        bytearray(_SOME_MEMORY_BYTES)
+    except MemoryError:
+        return True
+    return False

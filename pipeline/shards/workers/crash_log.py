@@ -11,7 +11,7 @@ down before it reads it. These are the files of one run, in a folder that all wo
 | | | before a clip is read | ``{"clip": id}``: this clip is the suspect |
 | | | a moment of the clip is done | ``{}``: the file grows, so the worker does not hang |
 | | | all clips are read | ``{"clip": null}``: no clip is the suspect |
-| | | the try ends or raises | the file is removed; after a ``MemoryError`` it stays |
+| | | the try ends or raises | the file is removed; after a clip's ``MemoryError`` it stays |
 | ``T.0000.hung`` | client | the file has not grown in time | nothing |
 | ``T.0000.ended`` | client | its worker is gone | how the worker ended |
 | ``T.result`` | worker | the task is done | the pickled result |
