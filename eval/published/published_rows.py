@@ -55,6 +55,7 @@ _OWN_METHODS = {
     "SLAVC": "slavc",
     "SSL-TIE": "ssltie",
     "HardPos": "hardpos",
+    "Senocak 2023": "sslalignment",
     "SSPL": "sspl",
     "CoarseToFine": "coarsetofine",
     "AVObject": "avobject",

@@ -40,9 +40,8 @@ class ModelMaps:
     seed: int | None = None
     # How the checkpoint was chosen.
     selection: str = "none"
-    # Clips in the training data; None: not known. Of some clips it can be unknown.
+    # Clips in the training data; None: not known.
     train_clip_ids: Collection[str] | None = None
-    unknown_clip_ids: Collection[str] = ()
     kind: Kind = "model"
     # As the fields of ``Entrant``.
     method: str | None = None

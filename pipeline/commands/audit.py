@@ -27,7 +27,6 @@ _OVERLAP_HEADER = (
     "test clips",
     "also in training",
     "of training videos",
-    "origin not known",
 )
 _COVERAGE_HEADER = (
     "dataset",
@@ -139,7 +138,6 @@ def _print_tables(overlaps: list[Overlap], coverages: list[Coverage]) -> None:
             o.num_test_clips,
             o.num_shared_clips,
             o.num_shared_video_clips,
-            o.num_unknown_clips,
         )
         for o in overlaps
     ]

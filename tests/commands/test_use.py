@@ -128,7 +128,8 @@ def test_a_published_run_reads_the_sound_of_its_authors(checkout, name):
     for run in project.names("models") if not name.startswith("sample") else ():
         data = read_run_data(project, run)
         method = read_run_parameters(project, run).method
-        if method in own:
+        # An LVS that finds neighbours hears what the method hears that trains on them.
+        if method in own and "_for_" not in run:
             assert data.features == (own[method],), run
         assert data.protocol in project.section("evaluate")["protocols"], run
         assert set(data.features) <= set(project.names("variants")), run

@@ -37,6 +37,8 @@ from train.weights.state_dicts import find_state_dict, name_some
 PUBLISHED_SETTINGS: dict[str, dict[str, Any]] = {
     # Hear The Flow reads flow from pictures, as torchvision does: levels 0..255 become 0..1.
     "htf": {"flow_encoding": "jpeg", "flow_scale": 1 / 255},
+    # What was released are the encoders, without projections that only a training needs.
+    "sslalignment": {"embedding_size": 0},
     "rcgrad": {"uses_batch_statistics": True},
     "flowgrad_h": {"uses_batch_statistics": True},
     "flowgrad_ic": {"uses_batch_statistics": True},

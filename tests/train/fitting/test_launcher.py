@@ -16,8 +16,9 @@ from tests.helpers.training.training_processes import start_script
 from train.fitting import fit as fit_module
 from train.fitting.devices import plan_trainer
 from train.fitting.launcher import find_launch, share_decision
-from train.models.registry import build_parameters
+from train.models.registry import build_parameters, make_model
 from train.models.training_parameters import HardwareParameters
+from train.runs.run_folder import write_model
 
 # What SLURM sets in the script of `sbatch --ntasks=1`.
 BATCH = {
@@ -180,6 +181,8 @@ def slow(*arguments):
         slow("plain", {"method": "fnac", "dropout": 0.0, "mask_width": 0, **FNAC}),
         slow("plain", {"method": "ssltie", "select_on": "val", "sound_seconds": 0.5}),
         slow("plain", {"method": "slavc", "dropout": 0.0, "negatives": "gathered", "epochs": 2}),
+        slow("plain", {"method": "hardpos", "num_neighbours": 5}),
+        slow("plain", {"method": "sslalignment", "num_neighbours": 5}),
     ],
 )
 def test_two_processes_of_any_launcher_equal_one(toy, tmp_path, launcher, settings):
@@ -189,6 +192,10 @@ def test_two_processes_of_any_launcher_equal_one(toy, tmp_path, launcher, settin
     """
     folders = toy[1], tmp_path / "two"
     settings = {**TINY, "epochs": 1, **settings}
+    if "num_neighbours" in settings:
+        encoder = tiny("lvs")
+        write_model(tmp_path / "encoder", make_model(encoder), encoder)
+        settings |= dict.fromkeys(("frame_encoder", "sound_encoder"), str(tmp_path / "encoder"))
     options = {"parameters": settings, "hardware": TWO, "num_samples": 44}
     if launcher == "srun":
         job = str(find_port())

@@ -69,6 +69,7 @@ def test_a_killed_run_goes_on_exactly(toy, tmp_path, capsys):
         {"method": "fnac", "num_contrast_epochs": 2},  # stopped while its loss is EZ-VSL's alone
         {"method": "slavc", "momentum": 0.5},
         {"method": "hardpos", "num_neighbours": 5},
+        {"method": "sslalignment", "num_neighbours": 5},
     ],
     ids=lambda settings: settings["method"],
 )
@@ -77,7 +78,7 @@ def test_methods_with_a_memory_go_on_exactly(toy, tmp_path, monkeypatch, setting
 
     So are the draws of neighbours.
     """
-    if settings["method"] == "hardpos":
+    if "num_neighbours" in settings:
         encoder = build_parameters({**TINY, "method": "lvs"}, "test")
         write_model(tmp_path / "encoder", make_model(encoder), encoder)
         settings |= dict.fromkeys(("frame_encoder", "sound_encoder"), str(tmp_path / "encoder"))

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from earshot.errors import DataError, ParameterError
+from earshot.errors import DataError
 from pipeline.features.spectrograms import Parameters, compute_spectrogram
 from tests.helpers.paths import DATA
 from tests.helpers.training.golden_formula import fill_state_dict, generator, inputs_of, tensor
-from tests.helpers.training.toy_runs import run, tiny
 from train.inference.predictor import load_predictor
 from train.models.registry import build_parameters, make_model
 from train.video.model_features import make_features
@@ -75,12 +74,11 @@ def test_imported_weights_bring_their_own_spectrogram(checkpoint, tmp_path):
     assert (feature.parameters.anchor, feature.parameters.sample_rate) == ("centre", 16000)
 
 
-def test_it_is_not_trained(toy, tmp_path):
-    with pytest.raises(ParameterError, match="sslalignment cannot be trained"):
-        run(toy, tmp_path / "run", tiny("sslalignment"))
-
-
-def test_its_network_is_that_of_lvs():
-    state = make_model(build_parameters({"method": "sslalignment"}, "test")).state_dict()
+def test_its_network_is_that_of_lvs_and_a_training_adds_projections():
     keys = json.loads((DATA / "recent_state_dict_keys.json").read_text())["sslalign"]
-    assert {key: list(value.shape) for key, value in state.items()} == keys
+    released = make_model(build_parameters({"method": "sslalignment", "embedding_size": 0}, "test"))
+    assert {key: list(value.shape) for key, value in released.state_dict().items()} == keys
+
+    trained = make_model(build_parameters({"method": "sslalignment"}, "test"))
+    further = set(trained.state_dict()) - set(keys)
+    assert {key.split(".")[0] for key in further} == set(trained.further_parts)
