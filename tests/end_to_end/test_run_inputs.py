@@ -128,6 +128,10 @@ LVS = {
             "train.ezvsl_144k.test_split is 'vggss_test'",
         ),
         (
+            {"models": ["hardpos_144k"], "train.hardpos_144k.sound_encoder": "cache/runs/lvs_144k"},
+            "lvs_144k, which reads spectrograms-lvs, but hardpos_144k reads spectrograms; name a",
+        ),
+        (
             {"datasets": ["local"], "train.ezvsl.dataset": "local", "models": ["ezvsl"]},
             "train.ezvsl.train_split is 'train'; sources.local gives the splits local",
         ),

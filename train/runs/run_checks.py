@@ -9,8 +9,14 @@ from pipeline.base.parameters import suggest
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import load
 from pipeline.features.configure import require_datasets
+from pipeline.features.registry import FEATURES
 from train.models.registry import features_read
-from train.runs.settings import RunData, read_run_data, read_run_parameters
+from train.runs.settings import (
+    RunData,
+    find_run_of_folder,
+    read_run_data,
+    read_run_parameters,
+)
 
 
 def check_run(project: Project, name: str) -> None:
@@ -54,8 +60,26 @@ def check_chosen_run(project: Project, name: str) -> None:
     for other in project.datasets:
         require_datasets(project, other, features.values(), reader=f"run {name}")
 
+    _check_sound_encoder(project, name, features)
     _check_splits(project, name, data, dataset)
     _check_protocol(project, name, data)
+
+
+def _check_sound_encoder(project: Project, name: str, features: Mapping[str, str]) -> None:
+    """Check that a run which finds neighbours by sound was trained on the same sounds."""
+    source = getattr(read_run_parameters(project, name), "sound_encoder", None)
+    encoder = None if source is None else find_run_of_folder(project, source)
+    if encoder is None:
+        return
+
+    read = features_read(read_run_parameters(project, encoder))
+    for feature, variant in read_run_data(project, encoder).find_features(read).items():
+        if FEATURES[feature].is_sound and variant != features.get(feature):
+            raise ParameterError(
+                f"params: train.{name}.sound_encoder is the run {encoder}, which reads {variant}, "
+                f"but {name} reads {features.get(feature, f'no {feature}')}; name a run that "
+                f"reads the same, or set the same `features`"
+            )
 
 
 def _check_splits(project: Project, name: str, data: RunData, dataset: str) -> None:

@@ -133,6 +133,19 @@ def _read_values(project: Project, name: str) -> Any:
     return {**presets[preset], **settings}
 
 
+def find_run_of_folder(project: Project, source: str) -> str | None:
+    """Return the run of section ``train`` whose folder is ``source``; None: it is no such folder.
+
+    Args:
+        project: whose params.yaml is read.
+        source: what a run begins with: a path, or a word such as ``imagenet``.
+    """
+    folder = Path(source).expanduser().resolve()
+    return next(
+        (run for run in project.section("train") if project.run_dir(run).resolve() == folder), None
+    )
+
+
 def list_first_runs(project: Project, name: str) -> list[str]:
     """Return the runs that a run begins with, in an order in which they can be trained.
 
@@ -146,12 +159,11 @@ def list_first_runs(project: Project, name: str) -> list[str]:
     Raises:
         ParameterError: runs begin with each other.
     """
-    folders = {project.run_dir(other).resolve(): other for other in project.section("train")}
     ordered: list[str] = []
 
     def visit(run: str, readers: tuple[str, ...]) -> None:
         for source in read_run_parameters(project, run).list_sources():
-            first = folders.get(Path(source).expanduser().resolve())
+            first = find_run_of_folder(project, source)
             if first is None or first in ordered:
                 continue
             # A circle would never come to an end.
