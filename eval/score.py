@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from earshot.errors import DataError, ParameterError, RunError
 from eval.entrants.external import read_external
+from eval.entrants.training_clips import SeenClips, TrainingClips
 from eval.published.test_set_tables import load_test_set
 from eval.published.test_sets import find_subset_ids, get_test_set
 from eval.results.files import METRICS, format_coverage, write_results
@@ -39,6 +40,7 @@ from pipeline.commands import command_line
 from pipeline.commands.options import find_root
 from pipeline.datasets.dataset import TestSet, load
 from pipeline.lists.box_checks import check_boxes
+from pipeline.lists.origins import CLIPS_OF
 from pipeline.lists.published_lists import read_ids
 
 # What a metric takes.
@@ -80,9 +82,9 @@ def score_file(options: ScoreOptions) -> None:
     _check_map_ids(options, external.sample_ids, samples=samples, subset=subset, ids=ids)
 
     # Without a list of training clips, leakage is not known.
-    train_clip_ids = None
+    seen = None
     if options.train_list is not None:
-        train_clip_ids = _read_train_list(options.train_list, test_set.dataset)
+        seen = _read_train_list(options.train_list, test_set.dataset, samples)
 
     model_maps = ModelMaps(
         options.model or external.name,
@@ -91,7 +93,8 @@ def score_file(options: ScoreOptions) -> None:
         external.maps,
         is_absolute=options.is_absolute,
         selection=options.selection,
-        train_clip_ids=train_clip_ids,
+        train_clip_ids=None if seen is None else seen.clip_ids,
+        unknown_clip_ids=() if seen is None else seen.unknown_ids,
         source_maps=external.source_maps,
         embed_pairs=None if external.features is None else external.select_features,
     )
@@ -244,13 +247,16 @@ def _check_map_ids(
         print(f"note: {num_outside} maps are of samples outside {subset} and are not scored")
 
 
-def _read_train_list(path: Path, dataset_name: str) -> set[str]:
-    """Read the training clips.
+def _read_train_list(path: Path, dataset_name: str, samples: pa.Table) -> SeenClips | None:
+    """Read the training clips, and find those of the dataset among them.
 
     The pattern matters: an id in another spelling would match no clip and look like "no leakage".
     """
-    dataset = load(dataset_name)
-    return set(_read_list(path, pattern=dataset.clip_id_pattern, what=dataset.clip_id_words))
+    # Still pictures are made from clips of VGG-Sound, so that a list has ids of that.
+    name = CLIPS_OF if load(dataset_name).names_origins else dataset_name
+    dataset = load(name)
+    ids = _read_list(path, pattern=dataset.clip_id_pattern, what=dataset.clip_id_words)
+    return TrainingClips(name, set(ids)).find_in(dataset_name, samples)
 
 
 def _read_list(path: Path, *, pattern: re.Pattern[str] = _ANY_ID, what: str = "an id") -> list[str]:
@@ -271,6 +277,8 @@ def print_result(
     """
     coverage = format_coverage(result["coverage_percent"])
     leakage = "not known" if result["leakage"] is None else result["leakage"]
+    if result.get("leakage_note"):
+        leakage = f"{leakage} ({result['leakage_note']})"
     print(
         f"{result['model']} on {result['subset']}, protocol {result['protocol']}: "
         f"n {result['n']} of {result['num_requested']} ({coverage} %), "

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
 
 import numpy as np
+import pyarrow as pa
 
 from earshot.reader import FeatureReader
 from eval.entrants.maps import Maps
 from eval.entrants.negative_sounds import Sounds
-from pipeline.datasets.dataset import load
+from eval.entrants.training_clips import SeenClips, TrainingClips
 
 Kind = Literal["model", "external", "baseline", "untrained", "trivial"]
 KINDS: tuple[Kind, ...] = get_args(Kind)  # in the order of the tables
@@ -44,31 +45,6 @@ class EmbedPairs(Protocol):
     def __call__(
         self, sample_ids: Sequence[str], readers: Mapping[str, FeatureReader], /
     ) -> tuple[np.ndarray, np.ndarray]: ...
-
-
-@dataclass(frozen=True)
-class TrainingClips:
-    """The clips that a model was trained on."""
-
-    dataset: str | None  # that the ids belong to; None: nothing was trained
-    clip_ids: Collection[str]
-
-    def find_in(self, dataset: str) -> Collection[str] | None:
-        """Return the training clips that can be clips of ``dataset``.
-
-        An id names a clip within its dataset: two datasets have equal ids by chance, and no two
-        published datasets share a clip. Only a folder of the user's own may hold clips of others.
-
-        Returns:
-            Clip ids of ``dataset``, or None where nobody knows.
-        """
-        # None is not known, empty is not trained. Both hold for every dataset.
-        if not self.clip_ids or self.dataset == dataset:
-            return self.clip_ids
-
-        # Equal ids of two datasets are chance, unless one is made of clips of the other.
-        names = [name for name in (self.dataset, dataset) if name is not None]
-        return None if any(load(name).may_share_clips for name in names) else ()
 
 
 @dataclass(frozen=True)
@@ -116,9 +92,16 @@ class Entrant:
         """Return whether the entrant takes part on this dataset."""
         return self.datasets is None or dataset in self.datasets
 
-    def find_training_clips(self, dataset: str) -> Collection[str] | None:
-        """Return the training clips that can be clips of ``dataset``, or None where unknown."""
-        return None if self.training_clips is None else self.training_clips.find_in(dataset)
+    def find_training_clips(self, dataset: str, samples: pa.Table) -> SeenClips | None:
+        """Return which clips of ``dataset`` are training clips, or None where unknown.
+
+        Args:
+            dataset: that is tested.
+            samples: its table SAMPLES.
+        """
+        return (
+            None if self.training_clips is None else self.training_clips.find_in(dataset, samples)
+        )
 
 
 def name_entrants(

@@ -66,15 +66,38 @@ def find_subset_ids(samples: pa.Table, subset: str) -> list[str]:
     return ids
 
 
-def count_leakage(test_clip_ids: Collection[str], train_clip_ids: Collection[str]) -> int:
+def count_leakage(
+    test_clip_ids: Collection[str],
+    train_clip_ids: Collection[str],
+    unknown_ids: Collection[str] = (),
+) -> int | None:
     """Count the test clips that are also in the training data.
 
     Args:
         test_clip_ids: clips of the test set; one that appears several times counts once.
         train_clip_ids: clips of the training set.
+        unknown_ids: clips of which nobody knows whether they are in it.
 
     Returns:
-        The number of clips that are in both.
+        The number of clips that are in both; None if it is not known of one of them.
     """
-    train_clip_ids = set(train_clip_ids)
-    return sum(name in train_clip_ids for name in set(test_clip_ids))
+    tested = set(test_clip_ids)
+    # A count without these would be a lower bound that looks like the number.
+    if not tested.isdisjoint(unknown_ids):
+        return None
+    return len(tested & set(train_clip_ids))
+
+
+def find_origin_note(dataset: str, subset: str) -> str:
+    """Return why nobody knows which videos a test set is made from; empty if they are known.
+
+    Args:
+        dataset: name of the dataset.
+        subset: name of the test set or of its split.
+    """
+    notes = [
+        one.origin_note
+        for one in find_test_sets().values()
+        if one.dataset == dataset and subset in (one.name, one.split)
+    ]
+    return notes[0] if notes else ""

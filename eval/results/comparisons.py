@@ -8,6 +8,7 @@ import numpy as np
 
 from earshot.errors import DataError
 from eval.entrants.entrant import Entrant
+from eval.entrants.training_clips import SeenClips
 from eval.published.test_sets import count_leakage
 from eval.results.files import METRICS, hash_ids
 from eval.results.summaries import compute_sample_values, summarize
@@ -21,6 +22,7 @@ def summarize_intersection(
     subset: str,
     entrants: Iterable[Entrant],
     clip_of: Mapping[str, str],
+    seen_clips: Mapping[str, SeenClips | None],
     group_of: Mapping[str, str] | None = None,
     num_resamples: int = NUM_RESAMPLES,
 ) -> list[dict[str, Any]]:
@@ -34,6 +36,7 @@ def summarize_intersection(
         subset: its name in the results.
         entrants: the models, which say how each was trained.
         clip_of: sample id -> clip id.
+        seen_clips: model -> the clips of the dataset that it was trained on; None: not known.
         group_of: sample id -> what it is resampled with (see ``summaries.find_groups``).
         num_resamples: for the intervals.
 
@@ -74,15 +77,16 @@ def summarize_intersection(
     summaries = []
     for model, rows in rows_by_model.items():
         entrant = entrant_of[model]
-        dataset = next(iter(rows.values()))["dataset"]
         # None stays None: unknown is not the same as 0.
-        train_clips = entrant.find_training_clips(dataset)
+        seen = seen_clips.get(model)
         summary = summarize(
             rows.values(),
             common,
             subset=subset,
             about=entrant,
-            leakage=None if train_clips is None else count_leakage(common_clips, train_clips),
+            leakage=None
+            if seen is None
+            else count_leakage(common_clips, seen.clip_ids, seen.unknown_ids),
             group_of=group_of,
             num_resamples=num_resamples,
         )

@@ -148,6 +148,7 @@ def evaluate_dataset(
         if not test_sets:
             continue
 
+        seen = entrant.find_training_clips(dataset, samples)
         own_maps = ModelMaps(
             entrant.name,
             dataset,
@@ -157,7 +158,8 @@ def evaluate_dataset(
             reasons=reasons,
             seed=entrant.seed,
             selection=entrant.selection,
-            train_clip_ids=entrant.find_training_clips(dataset),
+            train_clip_ids=None if seen is None else seen.clip_ids,
+            unknown_clip_ids=() if seen is None else seen.unknown_ids,
             kind=entrant.kind,
             method=entrant.method,
             trained_on=entrant.trained_on,
@@ -190,7 +192,7 @@ def evaluate_dataset(
     if test_sets:
         group_of = find_groups(samples, video_of)
         groups = group_samples(samples, dataset=dataset)
-        _add_intersections(rows, entrants, samples, test_sets, parameters, group_of)
+        _add_intersections(rows, entrants, dataset, samples, test_sets, parameters, group_of)
         _add_comparisons(rows, entrants, test_sets, parameters, group_of)
         # In this order: comparisons get the range of the seeds, which must be known by then.
         rows["seeds"] += summarize_seeds(rows["results"], entrants)
@@ -248,6 +250,7 @@ def _add_breakdowns(
 def _add_intersections(
     rows: Rows,
     entrants: Sequence[Entrant],
+    dataset: str,
     samples: pa.Table,
     test_sets: Mapping[str, Collection[str]],
     parameters: EvaluationParameters,
@@ -259,6 +262,7 @@ def _add_intersections(
     all_scores = [row for scores in scores_of.values() for row in scores]
     ids_of_samples = (samples[name].to_pylist() for name in ("sample_id", "clip_id"))
     clip_of = dict(zip(*ids_of_samples, strict=True))
+    seen_clips = {one.name: one.find_training_clips(dataset, samples) for one in entrants}
 
     for subset, ids in test_sets.items():
         wanted = set(ids)
@@ -277,6 +281,7 @@ def _add_intersections(
                 subset=subset,
                 entrants=entrants,
                 clip_of=clip_of,
+                seen_clips=seen_clips,
                 group_of=group_of,
                 num_resamples=parameters.num_resamples,
             )

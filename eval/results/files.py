@@ -22,7 +22,8 @@
   - ``ids_sha256`` and ``requested_ids_sha256``: hashes of the scored and of the requested ids
     (sorted, one a line). Two results may be compared if their ``ids_sha256`` are equal.
   - ``selection``: how the checkpoint was chosen. ``leakage``: scored clips that are in the training
-    data; null: not known. ``missing``: number of samples by reason.
+    data; null: not known. ``leakage_note``: where a test set does not tell what it is made from.
+    ``missing``: number of samples by reason.
   - ``success_at``: the ciou from which this protocol's authors count a success.
   - For each of ``METRICS`` its value, ``<metric>_low`` and ``<metric>_high`` (95 % bootstrap
     interval). Samples of one video are drawn together: there are ``num_groups`` videos.

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from eval.published.test_sets import count_leakage
+from eval.published.test_sets import count_leakage, find_origin_note
 from eval.results.model_scores import ModelMaps, check_ids, score_model
 from eval.results.summaries import (
     choose_positives,
@@ -80,7 +80,7 @@ def evaluate_model(
             # None stays None: unknown is not the same as 0.
             leakage = None
             if model_maps.train_clip_ids is not None:
-                leakage = _count_leakage(rows, ids, clip_of, model_maps.train_clip_ids)
+                leakage = _count_leakage(rows, ids, clip_of, model_maps)
             results.append(
                 summarize(
                     rows,
@@ -88,6 +88,7 @@ def evaluate_model(
                     subset=subset,
                     about=model_maps,
                     leakage=leakage,
+                    leakage_note=_explain_leakage(leakage, model_maps, subset),
                     group_of=group_of,
                     picture_of=picture_of,
                     num_resamples=num_resamples,
@@ -97,15 +98,25 @@ def evaluate_model(
     return scores, results
 
 
+def _explain_leakage(leakage: int | None, model_maps: ModelMaps, subset: str) -> str | None:
+    """Return why leakage is not known although the training clips are; None: no need to."""
+    if leakage is not None or model_maps.train_clip_ids is None:
+        return None
+    return find_origin_note(model_maps.dataset, subset) or None
+
+
 def _count_leakage(
     rows: Iterable[Mapping[str, Any]],
     ids: Collection[str],
     clip_of: Mapping[str, str],
-    train_clip_ids: Collection[str],
-) -> int:
-    """Count the scored clips of a test set that are in the training data."""
+    model_maps: ModelMaps,
+) -> int | None:
+    """Count the scored clips of a test set that are in the training data; None: not known."""
+    assert model_maps.train_clip_ids is not None
     wanted = set(ids)
     scored = [
         row["sample_id"] for row in rows if row["status"] == "ok" and row["sample_id"] in wanted
     ]
-    return count_leakage([clip_of[name] for name in scored], train_clip_ids)
+    return count_leakage(
+        [clip_of[name] for name in scored], model_maps.train_clip_ids, model_maps.unknown_clip_ids
+    )

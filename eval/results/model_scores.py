@@ -40,8 +40,9 @@ class ModelMaps:
     seed: int | None = None
     # How the checkpoint was chosen.
     selection: str = "none"
-    # Clips in the training data; None: not known.
+    # Clips in the training data; None: not known. Of some clips it can be unknown.
     train_clip_ids: Collection[str] | None = None
+    unknown_clip_ids: Collection[str] = ()
     kind: Kind = "model"
     # As the fields of ``Entrant``.
     method: str | None = None

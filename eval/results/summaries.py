@@ -45,6 +45,7 @@ def summarize(
     subset: str,
     about: About,
     leakage: int | None = None,
+    leakage_note: str | None = None,
     group_of: Mapping[str, str] | None = None,
     picture_of: Mapping[str, str] | None = None,
     num_resamples: int = NUM_RESAMPLES,
@@ -61,6 +62,7 @@ def summarize(
         subset: its name in the results.
         about: what the model is.
         leakage: scored clips that are in the training data; None: not known.
+        leakage_note: why it is not known, where the test set is the reason.
         group_of: sample id -> what it is resampled with (see ``find_groups``).
         picture_of: sample id -> the picture that it shares with other sounds, if it has one.
         num_resamples: for the intervals.
@@ -106,6 +108,8 @@ def summarize(
         "success_at": get_protocol(protocol).published_at,
     }
 
+    if leakage_note:
+        result["leakage_note"] = leakage_note
     result["num_groups"] = len(set(_find_groups_of(positives, group_of)))
     if known_metrics is None:
         known_metrics = compute_metrics(positives, group_of=group_of, num_resamples=num_resamples)

@@ -1,7 +1,8 @@
 """Find clips and videos that a training split shares with a test split.
 
 Overlap is counted by clip (the same seconds, or the same bytes under another id) and by video
-(any seconds of the same upload).
+(any seconds of the same upload). Test sets of still pictures are compared with the training splits
+of the dataset that they are made from.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -12,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from earshot.errors import ParameterError, RunError
-from earshot.tables import CLIPS, DOWNLOADS, read_table
+from earshot.tables import CLIPS, DOWNLOADS, SAMPLES, read_table
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import check_test_splits, find_own_tables, load
+from pipeline.lists.origins import CLIPS_OF, find_made_from, find_video, is_clip, read_origins
 
 Role = Literal["train", "val", "test"]
 # The test set of every clip, as in ``eval.published.test_sets.find_subset_ids``.
@@ -40,6 +42,9 @@ class Overlap:
     num_shared_clips: int  # test clips that are training clips, or have the bytes of one
     num_shared_video_clips: int  # test clips whose video has a training clip; includes the former
     examples: tuple[str, ...]  # some of their clip ids, sorted
+    num_unknown_clips: int = 0  # test clips whose list does not say what they are made from
+    # The training split is of another dataset, and its name is ``dataset/split``.
+    is_foreign: bool = False
 
     @property
     def is_leakage(self) -> bool:
@@ -194,6 +199,7 @@ def audit_leakage(
     """
     clips = read_table(project.clips_table_path(dataset), CLIPS)
     known_test_splits = load(dataset).test_splits
+    chosen = train_splits
 
     # A split's name says its role. The dataset adds test splits whose names do not.
     if train_splits is None:
@@ -201,12 +207,72 @@ def audit_leakage(
     if test_splits is None:
         test_splits = splits_of_role(clips, "test", test_splits=known_test_splits)
 
-    return find_overlaps(
+    overlaps = find_overlaps(
         clips,
         dataset=dataset,
         train_splits=train_splits,
         test_splits=test_splits,
         sha256_of=_read_hashes(project, dataset),
+    )
+    return overlaps + _audit_origins(project, dataset, clips, chosen, test_splits)
+
+
+def _audit_origins(
+    project: Project,
+    dataset: str,
+    clips: pa.Table,
+    train_splits: Sequence[str] | None,
+    test_splits: Sequence[str],
+) -> list[Overlap]:
+    """Compare test clips that are made from clips of another dataset with its training splits."""
+    path = project.clips_table_path(CLIPS_OF)
+    is_there = CLIPS_OF in project.datasets and path.exists()
+    if not load(dataset).names_origins or not is_there:
+        return []
+
+    origins = read_origins(read_table(project.samples_table_path(dataset), SAMPLES))
+    train_clips = read_table(path, CLIPS)
+    train_ids = np.asarray(train_clips.column("clip_id").to_pylist(), dtype=object)
+    train_members = split_members(train_clips)
+
+    clip_ids = clips.column("clip_id").to_pylist()
+    members = {_ALL: np.arange(clips.num_rows)} | split_members(clips)
+    overlaps = []
+    if train_splits is None:
+        known_test_splits = load(CLIPS_OF).test_splits
+        train_splits = splits_of_role(train_clips, "train", test_splits=known_test_splits)
+    for train_split in (name for name in train_splits if name in train_members):
+        ids = set(train_ids[train_members[train_split]])
+        for test_split in test_splits:
+            rows = members.get(test_split, ())
+            tested = {clip_ids[row]: origins[clip_ids[row]] for row in rows}
+            overlaps.append(
+                _compare_origins(tested, ids, dataset, f"{CLIPS_OF}/{train_split}", test_split)
+            )
+    return overlaps
+
+
+def _compare_origins(
+    tested: Mapping[str, Sequence[str]],
+    train_ids: Collection[str],
+    dataset: str,
+    train_split: str,
+    test_split: str,
+) -> Overlap:
+    only_clips = {name: [word for word in words if is_clip(word)] for name, words in tested.items()}
+    only_videos = {name: [find_video(word) for word in words] for name, words in tested.items()}
+    shared = find_made_from(only_clips, train_ids)
+    shared_videos = find_made_from(only_videos, train_ids)
+    return Overlap(
+        dataset,
+        train_split,
+        test_split,
+        num_test_clips=len(tested),
+        num_shared_clips=len(shared),
+        num_shared_video_clips=len(shared_videos),
+        examples=tuple(sorted(shared or shared_videos)[:_NUM_EXAMPLES]),
+        num_unknown_clips=sum(not words for words in tested.values()),
+        is_foreign=True,
     )
 
 
@@ -252,6 +318,15 @@ def _read_hashes(project: Project, dataset: str) -> dict[str, str]:
     return {clip_id: sha256 for clip_id, status, sha256 in rows if status == "ok"}
 
 
+def _explain(overlap: Overlap) -> str:
+    notes = {
+        one.origin_note
+        for one in load(overlap.dataset).test_sets
+        if one.split == overlap.test_split and one.origin_note
+    }
+    return "".join(f", since {note}" for note in notes)
+
+
 def describe_overlaps(overlaps: Iterable[Overlap]) -> list[dict[str, str]]:
     """Turn overlaps into sentences for a report.
 
@@ -266,8 +341,8 @@ def describe_overlaps(overlaps: Iterable[Overlap]) -> list[dict[str, str]]:
             title = f"Leakage between {pair} ({overlap.dataset}):"
             text = (
                 f"{overlap.num_shared_clips:,} of {overlap.num_test_clips:,} test clips are "
-                f"training clips; of {overlap.num_shared_video_clips:,} the video has a training "
-                "clip."
+                f"{'made from ' if overlap.is_foreign else ''}training clips; "
+                f"of {overlap.num_shared_video_clips:,} the video has a training clip."
             )
         else:
             title = f"No overlap of {pair} ({overlap.dataset}):"
@@ -275,6 +350,15 @@ def describe_overlaps(overlaps: Iterable[Overlap]) -> list[dict[str, str]]:
                 f"none of {overlap.num_test_clips:,} test clips, nor another part of their videos, "
                 "is in training."
             )
+
+        # What is not known must not look like a clean test set.
+        if overlap.num_unknown_clips:
+            unknown = (
+                f"of {overlap.num_unknown_clips:,} of {overlap.num_test_clips:,} test clips it is "
+                f"not known{_explain(overlap)}."
+            )
+            text = f"{text} But {unknown}" if overlap.is_leakage else unknown
+            title = title if overlap.is_leakage else f"Overlap of {pair} ({overlap.dataset}):"
 
         notes.append({"title": title, "text": text})
     return notes

@@ -14,6 +14,6 @@ In reading order:
 - ``disk``: ``link_file``, ``require_space``
 - ``locks``: ``hold_lock`` lets one process at a time do something
 - ``http``: ``fetch_file``, ``fetch_large_file``, ``open_url``
-- ``archives``: ``unpack_archive``, ``iter_tar``
+- ``archives``: ``unpack_archive``, ``iter_tar``, ``iter_zip``, ``explain_damage``
 - ``import_closure``: which modules of the project a module imports
 """

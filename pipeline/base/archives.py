@@ -4,6 +4,8 @@ Absolute names, ``..``, links, devices and names for other systems are refused b
 written. The unpacked folder appears only when all of it is there.
 """
 
+import contextlib
+import lzma
 import os
 import re
 import secrets
@@ -31,13 +33,25 @@ _EXTENDED_HEADERS = (
     tarfile.GNUTYPE_LONGLINK,
 )
 _TAR_NAMES = re.compile(r"\.(tar|tar\.gz|tgz|tar\.bz2|tbz2|tar\.xz|txz)$", re.IGNORECASE)
-# What zipfile raises for damage, unknown compression methods and encrypted members.
-_ZIP_ERRORS = (
-    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
-    *(EOFError, OSError, ValueError),
+_ZIP_NAMES = re.compile(r"\.zip$", re.IGNORECASE)
+# What reading an archive raises for damage, encrypted members and unknown compression methods.
+_DAMAGES = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, OSError, RuntimeError),
 )
+_ZIP_ERRORS = (*_DAMAGES, ValueError)  # of names that cannot be decoded
 _JUNK = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$)")  # what macOS adds to archives
 _IS_ENCRYPTED = 0x1  # bit of ZipInfo.flag_bits
+
+
+def is_archive(name: str) -> bool:
+    """Return whether a file's name is that of a tar or zip file."""
+    return bool(_TAR_NAMES.search(name) or _ZIP_NAMES.search(name))
+
+
+def is_zip(name: str) -> bool:
+    """Return whether a file's name is that of a zip file."""
+    return _ZIP_NAMES.search(name) is not None
 
 
 def unpack_archive(archive_path: Path, folder: Path) -> None:
@@ -108,7 +122,7 @@ def iter_tar(
 
     Yields:
         The member's relative path, its content, which must be read before the next member, and its
-        size in bytes, of which the content has no more.
+        size in bytes, of which the content has no more. Read the content in ``explain_damage``.
 
     Raises:
         DataError: The file is damaged, has too many members or too large headers, or
@@ -181,6 +195,26 @@ def iter_zip(
         raise DataError(
             f"{path}: not a readable zip file: {' '.join(str(error).split())}"
         ) from None
+
+
+@contextlib.contextmanager
+def explain_damage(words: str) -> Iterator[None]:
+    """Turn what the body raises while it reads a damaged member into ``DataError``.
+
+    Args:
+        words: How its message begins.
+
+    Raises:
+        DataError: The member is damaged.
+        OSError: This machine failed, for example because its disk is full.
+    """
+    try:
+        yield
+    except _DAMAGES as error:
+        # Errors of the system have a number. Those of gzip and bz2 have none.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise DataError(f"{words}: {' '.join(str(error).split())}") from None
 
 
 def safe_name(name: str, archive: Path | str) -> PurePosixPath:

@@ -27,6 +27,7 @@ _OVERLAP_HEADER = (
     "test clips",
     "also in training",
     "of training videos",
+    "origin not known",
 )
 _COVERAGE_HEADER = (
     "dataset",
@@ -138,6 +139,7 @@ def _print_tables(overlaps: list[Overlap], coverages: list[Coverage]) -> None:
             o.num_test_clips,
             o.num_shared_clips,
             o.num_shared_video_clips,
+            o.num_unknown_clips,
         )
         for o in overlaps
     ]

@@ -77,6 +77,8 @@ class TestSet:
     split: str  # its name in the samples table
     num_published: int  # samples, negatives included; 0: nobody published it
     note: str  # who reports on it, and what to beware of
+    # Why nobody knows which videos its samples are made from: a sentence without its full stop.
+    origin_note: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,9 @@ class Dataset:
     is_linked: bool = False
     # A folder of anything may hold clips of other datasets, so leakage cannot be counted.
     may_share_clips: bool = False
+    # Samples name the published clips that they are made from (`pipeline/lists/origins.py`).
+    # Where a sample does, its leakage can be counted all the same.
+    names_origins: bool = False
     # Whether files that no parameter names changed since they were listed. None: there are none.
     has_changed: HasChanged | None = None
 

@@ -213,6 +213,8 @@ DATASET = Dataset(
     box_rule="union",
     find_splits=find_splits,
     is_linked=True,
+    # A list of AVE or AVSBench has videos that VGG-Sound has, too, under other ids.
+    may_share_clips=True,
     has_changed=has_changed,
     path_parameters=("path",),
 )

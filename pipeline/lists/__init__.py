@@ -11,5 +11,6 @@
 - ``soundnet.py``: ``read_addresses``: addresses of Flickr videos
 - ``vggsound_lists.py``: where each list of VGG-Sound clips comes from
 - ``masks.py``: ``read_mask``, ``encode_mask``, ``decode_mask``: masks as text in a table
+- ``origins.py``: ``read_origins``, ``find_made_from``: the published clips behind a sample
 - ``rows.py``: ``Membership``, ``make_clips``, ``make_samples``, ``make_negatives``: the tables
 """

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from earshot.errors import ParameterError, RunError
-from earshot.tables import CLIPS, DOWNLOADS, write_table
+from earshot.tables import CLIPS, DOWNLOADS, SAMPLES, write_table
 from pipeline.audit.coverage import audit_coverage, describe_coverages, find_coverage
 from pipeline.audit.leakage import (
     AuditParameters,
@@ -183,6 +183,45 @@ def project(tmp_path):
     ]
     write_table(project.downloads_table_path("vggsound"), rows, DOWNLOADS)
     return project
+
+
+def test_still_pictures_are_compared_with_the_lists_they_are_made_from(project, capsys):
+    """A duet of a training clip, a frame of a training video, and a picture of unknown origin."""
+    rows = [
+        ("duet", "vggsound_duet_test", [("origin", "--abcdefghi_000010 -cdefghijkl_000030")]),
+        ("clean", "vggsound_duet_test", [("origin", "-cdefghijkl_000030 -cdefghijkl_000040")]),
+        ("frame", "avs_s4_test", [("origin", "_bcdefghijk")]),
+        ("drawn", "is3_test", []),
+    ]
+    clips = clips_table(*((name, name, [split]) for name, split, _ in rows))
+    write_table(project.clips_table_path("stills"), clips, CLIPS)
+    nothing = dict.fromkeys(SAMPLES.columns.names)
+    samples = [
+        nothing | {"sample_id": name, "clip_id": name, "splits": [split], "attributes": attributes}
+        for name, split, attributes in rows
+    ]
+    write_table(project.samples_table_path("stills"), samples, SAMPLES)
+
+    # Only where the lists are there, too.
+    assert audit_leakage(Project(project.root, {"datasets": ["stills"]}), "stills") == []
+    overlaps = {overlap.test_split: overlap for overlap in audit_leakage(project, "stills")}
+    found = {
+        name: (o.num_test_clips, o.num_shared_clips, o.num_shared_video_clips, o.num_unknown_clips)
+        for name, o in overlaps.items()
+    }
+    assert found == {
+        "avs_s4_test": (1, 0, 1, 0),
+        "is3_test": (1, 0, 0, 1),
+        "vggsound_duet_test": (2, 1, 1, 0),
+    }
+    assert {o.train_split for o in overlaps.values()} == {"vggsound/vggss_10k"}
+    assert overlaps["vggsound_duet_test"].examples == ("duet",)
+    notes = describe_overlaps(overlaps[name] for name in ("is3_test", "vggsound_duet_test"))
+    assert "1 of 1 test clips it is not known, since its pictures are synthetic" in notes[0]["text"]
+    assert not notes[0]["title"].startswith("No overlap")
+    assert "1 of 2 test clips are made from training clips" in notes[1]["text"]
+    with pytest.raises(RunError, match="training split vggsound/vggss_10k has 1 of the 2 clips"):
+        check_leakage(overlaps.values(), AuditParameters())
 
 
 def run_audit(project, *options):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +12,15 @@ from scipy.io import wavfile
 
 from earshot.errors import DataError
 from earshot.reader import FeatureReader
-from eval.entrants.entrant import TrainingClips
+from eval.entrants.training_clips import SeenClips, TrainingClips
 from eval.published.test_set_tables import load_test_set
-from eval.published.test_sets import find_subset_ids, find_test_sets, get_test_set
+from eval.published.test_sets import (
+    count_leakage,
+    find_origin_note,
+    find_subset_ids,
+    find_test_sets,
+    get_test_set,
+)
 from eval.results.files import read_results
 from eval.results.summaries import find_groups
 from eval.scoring.ground_truth import ground_truths_of
@@ -23,7 +30,10 @@ from pipeline.datasets.stills.dataset import Parameters, build_tables, find_publ
 from pipeline.datasets.stills.entries import to_fraction
 from pipeline.datasets.stills.media import IMAGES, MediaFolder
 from pipeline.datasets.stills.sets import SETS
+from pipeline.datasets.vggsound import CLIP_ID
 from pipeline.lists.masks import decode_mask, encode_mask, read_mask
+from pipeline.lists.published_lists import Lists, read_ids
+from pipeline.lists.vggsound_lists import ID_LISTS
 from pipeline.media.reader import ClipReader
 from tests.helpers.media.clip_factory import make_clip
 from tests.helpers.paths import ROOT, shared_path
@@ -350,10 +360,73 @@ def test_masks_come_back_from_their_run_lengths(tmp_path):
         read_mask(tmp_path / "mask.png")
 
 
-def test_leakage_from_vggsound_is_not_known_and_not_0():
+def count_seen(samples, split, training):
+    """How many samples of a split are in the training data; None: not known."""
+    seen = training.find_in("stills", samples)
+    ids = find_subset_ids(samples, split)  # each sample is a clip of its own
+    return None if seen is None else count_leakage(ids, seen.clip_ids, seen.unknown_ids)
+
+
+def test_leakage_is_counted_where_a_list_names_its_videos(published):
+    _, samples = published
+    # A clip of a duet, and another part of a video of AVSBench.
+    training = TrainingClips("vggsound", {"zpWuikVorYg_000032", "0d9u2CymIxc_000400"})
+    rows = [row for row in samples.to_pylist() if "zpWuikVorYg_000032" in row["sample_id"]]
+    assert {row["splits"][0] for row in rows} == {"vggsound_duet_test"}
+    assert count_seen(samples, "vggsound_duet_test", training) == len(rows) > 0
+    assert count_seen(samples, "avs_s4_test", training) == 5  # its five frames
+    for split in ("avs_ms3_test", "music_solo_test", "music_duet_test"):
+        assert count_seen(samples, split, training) == 0
+
+    # The same video at other seconds is another clip.
+    other = TrainingClips("vggsound", {"zpWuikVorYg_000099"})
+    assert count_seen(samples, "vggsound_duet_test", other) == 0
+    # Videos of Flickr are none of YouTube. What a folder of one's own holds nobody knows.
+    for dataset, leakage in (("flickr", 0), ("local", None), ("table", None), (None, 0)):
+        clip_ids = {"zpWuikVorYg_000032"} if dataset else ()
+        found = count_seen(samples, "vggsound_duet_test", TrainingClips(dataset, clip_ids))
+        assert found == leakage, dataset
+
+
+def test_leakage_is_not_known_where_a_list_names_no_videos(published):
+    _, samples = published
     training = TrainingClips("vggsound", {"zpWuikVorYg_000032"})
-    assert training.find_in("stills") is None
-    assert training.find_in("flickr") == ()
+    for name in NAMES:
+        is_unknown = name in ("is3", "vpo_ss", "vpo_ms", "vgginstruments")
+        assert (count_seen(samples, f"{name}_test", training) is None) == is_unknown, name
+        # One sentence says why.
+        assert (find_origin_note("stills", f"{name}_test") != "") == is_unknown, name
+    assert TrainingClips("vggsound", {"a"}).find_in("flickr", samples) == SeenClips(())
+
+
+def test_overlap_with_the_training_lists_of_each_repository(published, shared):
+    _, samples = published
+    counts = {}
+    for name in ("vggss_10k", "vggss_144k", "htf_vgg_144k", "fnac_vgg_144k", "ssltie_vgg_144k"):
+        lists = Lists({}, lists_dir=str(shared("lists")), cache_dir=Path(), parameter="x")
+        ids = read_ids(lists.find(ID_LISTS[name]), pattern=CLIP_ID, what="a clip")
+        training = TrainingClips("vggsound", set(ids))
+        counts[name] = tuple(
+            count_seen(samples, split, training)
+            for split in ("vggsound_duet_test", "avs_s4_test", "avs_ms3_test", "music_duet_test")
+        )
+    # Counted once more from the lists by an independent script.
+    assert counts == {
+        "vggss_10k": (466, 190, 0, 0),
+        "vggss_144k": (4728, 2820, 0, 0),
+        "htf_vgg_144k": (0, 3070, 0, 0),
+        "fnac_vgg_144k": (4704, 3045, 0, 0),
+        "ssltie_vgg_144k": (0, 2835, 0, 0),
+    }
+
+
+def test_frames_of_one_video_are_resampled_together(published):
+    clips, samples = published
+    video_of = dict(zip(clips["clip_id"].to_pylist(), clips["video_id"].to_pylist(), strict=True))
+    groups = find_groups(samples, video_of)
+    # MS3 has 64 clips of 54 videos.
+    ids = find_subset_ids(samples, "avs_ms3_test")
+    assert len({groups[name] for name in ids}) == 54
 
 
 def test_each_test_set_says_who_reports_on_it():

@@ -13,7 +13,7 @@ from earshot.tables import SAMPLES, write_table
 from eval.results.files import read_results, read_scores
 from eval.score import main
 from tests.helpers.paths import ROOT
-from tests.helpers.scoring.score_examples import make_samples
+from tests.helpers.scoring.score_examples import make_row, make_samples
 
 
 @pytest.fixture
@@ -107,6 +107,36 @@ def test_a_training_list_in_another_spelling_is_no_all_clear(tmp_path, capsys):
         "expected a clip id such as 1a2b3c4d5e6_000030"
     )
     assert expected in capsys.readouterr().err
+
+
+def test_a_training_list_of_vggsound_counts_in_duets_and_not_in_synthetic_pictures(
+    tmp_path, capsys
+):
+    boxes = [[0.0, 0.0, 1.0, 0.5]]
+    rows = [
+        make_row("a_b", boxes=boxes, splits=["is3_test"]),
+        make_row(
+            "-a2b3c4d5e6_000000+1a2b3c4d5e6_000030",
+            boxes=boxes,
+            splits=["vggsound_duet_test"],
+            attributes=[("origin", "-a2b3c4d5e6_000000 1a2b3c4d5e6_000030")],
+        ),
+    ]
+    table_path = tmp_path / "manifests" / "stills" / "samples.parquet"
+    write_table(table_path, rows, SAMPLES)
+    train_path = tmp_path / "train.txt"
+    train_path.write_text("1a2b3c4d5e6_000030\n")
+
+    leakage_of = {}
+    for name, row in zip(("is3", "vggsound_duet"), rows, strict=True):
+        path = save(tmp_path, sample_ids=np.array([row["sample_id"]]), maps=MAPS[:1])
+        options = ("--dataset", name, "--train-list", str(train_path))
+        assert run(tmp_path, path, *options) == 0
+        leakage_of[name] = capsys.readouterr().out.split("leakage ")[1].splitlines()[0]
+    assert leakage_of["vggsound_duet"] == "1"
+    assert leakage_of["is3"] == (
+        "not known (its pictures are synthetic, and its list does not name the clips of its sounds)"
+    )
 
 
 def test_maps_that_no_sample_of_the_subset_has_are_an_explicit_row(project, capsys):

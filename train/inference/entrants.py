@@ -17,13 +17,13 @@ from eval.entrants.entrant import (
     Entrant,
     Kind,
     Predict,
-    TrainingClips,
     name_entrants,
 )
 from eval.entrants.external import check_external, find_path, make_external, read_external
 from eval.entrants.flowgrad_h import FlowGradHMaps
 from eval.entrants.maps import Maps
 from eval.entrants.negative_sounds import Sounds
+from eval.entrants.training_clips import TrainingClips
 from eval.entrants.vision_only import make_vision_only
 from eval.results.evaluate import EvaluationParameters
 from pipeline.base.local_settings import find_home

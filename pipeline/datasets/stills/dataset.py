@@ -219,9 +219,10 @@ DATASET = Dataset(
     box_rule="union",
     lists_media=True,
     is_linked=True,
-    # VPO has sounds of VGG-Sound that its list does not name, and duets are clips of VGG-SS: a
-    # training on VGG-Sound may know them, so its leakage must not be printed as 0.
+    # Duets are clips of VGG-SS, AVSBench has videos of VGG-Sound, and VPO has sounds of clips that
+    # its list does not name: where the origin is not known, leakage must not be printed as 0.
     may_share_clips=True,
+    names_origins=True,
     find_splits=lambda parameters: parameters.splits,
     test_sets=tuple(one.as_test_set() for one in SETS.values()),
     find_published_test_sets=find_published_test_sets,

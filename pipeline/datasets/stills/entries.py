@@ -14,11 +14,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from earshot.errors import DataError, quote
+from pipeline.lists.origins import encode_origins, find_video
 from pipeline.lists.published_lists import decode_lines, iter_lines
 from pipeline.lists.rows import Truth
 
 GRID = 224
-_YOUTUBE_ID_LENGTH = 11  # with which names of MUSIC begin
 STACKED = "stacked"  # layout of a picture that is two pictures, one above the other
 
 
@@ -47,13 +47,16 @@ def to_fraction(pixel: float) -> float:
     return share
 
 
-def read_pixel_boxes(paths: Sequence[Path], *, is_grouped: bool, prefix: str = "") -> list[Entry]:
+def read_pixel_boxes(
+    paths: Sequence[Path], *, is_grouped: bool, prefix: str = "", has_videos: bool = False
+) -> list[Entry]:
     """Read boxes of SSLalignment: JSON as published, or a CSV with image, audio, x1, y1, x2, y2.
 
     Args:
         paths: one file.
         is_grouped: rows whose names differ in their last ``_part`` are sounds of one picture.
         prefix: of the sample ids.
+        has_videos: names of sounds begin with the id of a YouTube video (AVSBench).
 
     Raises:
         DataError: names the file, the row, and what is wrong.
@@ -71,6 +74,10 @@ def read_pixel_boxes(paths: Sequence[Path], *, is_grouped: bool, prefix: str = "
         attributes = {"recording": PurePosixPath(sound).stem}
         if is_grouped:
             attributes = {"picture": picture, "recording": picture}
+        if has_videos:
+            # Several clips can be of one video. Their seconds are not in the list.
+            video = find_video(PurePosixPath(sound).stem)
+            attributes |= {"recording": video, **encode_origins([video])}
 
         # AVSBench: five frames of one sound; the folder of single sources is the class.
         folders = PurePosixPath(image).parts[:-1]
@@ -162,7 +169,7 @@ def read_music(paths: Sequence[Path]) -> list[Entry]:
         labels = [str(row.get(f"class{end}")) for end in ends]
 
         # Frames of one video are not independent.
-        attributes = {"recording": name[:_YOUTUBE_ID_LENGTH]}
+        attributes = {"recording": find_video(name), **encode_origins([find_video(name)])}
         if len(ends) > 1:
             # To which source each box belongs.
             attributes["box_sources"] = " ".join(map(str, range(len(ends))))
@@ -245,7 +252,11 @@ def read_duets(
                 boxes.append((x1, (source + top) / 2, x2, (source + bottom) / 2))
                 sources.append(source)
 
-        attributes = {"layout": STACKED, "box_sources": " ".join(map(str, sources))}
+        attributes = {
+            "layout": STACKED,
+            "box_sources": " ".join(map(str, sources)),
+            **encode_origins((first, second)),
+        }
         if first_label == second_label:
             attributes["one_class"] = "true"
         entries.append(

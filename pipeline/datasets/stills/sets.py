@@ -21,6 +21,7 @@ from pipeline.lists.published_lists import ListFile
 from pipeline.lists.vggsound_lists import BOXES
 
 DATASET_NAME = "stills"
+_NO_CLIPS_OF_SOUNDS = "its list does not name the clips of VGG-Sound that its sounds are from"
 _VGG_CLIP = re.compile(r"[A-Za-z0-9_-]{11}_[0-9]{6}")
 
 
@@ -33,6 +34,7 @@ class StillSet:
     read: Read
     num_published: int
     note: str
+    origin_note: str = ""  # why the videos of its samples are not known
 
     @property
     def split(self) -> str:
@@ -41,7 +43,14 @@ class StillSet:
 
     def as_test_set(self) -> TestSet:
         """Return its row among the test sets of the field."""
-        return TestSet(self.name, DATASET_NAME, self.split, self.num_published, self.note)
+        return TestSet(
+            self.name,
+            DATASET_NAME,
+            self.split,
+            self.num_published,
+            self.note,
+            origin_note=self.origin_note,
+        )
 
 
 def _list(family: str, name: str, sha256: str, copy: str) -> ListFile:
@@ -63,6 +72,8 @@ _SETS = (
         6480,
         "SSLalignment, SSL-SaN and papers of 2025 and 2026: 3,240 synthetic pictures with two "
         "sounds each; no training split",
+        origin_note="its pictures are synthetic, and its list does not name the clips of its "
+        "sounds",
     ),
     StillSet(
         "vpo_ss",
@@ -77,6 +88,7 @@ _SETS = (
         functools.partial(read_pixel_boxes, is_grouped=False),
         890,
         "SSLalignment: COCO pictures with sounds of VGG-Sound, whose clips the list does not name",
+        origin_note=_NO_CLIPS_OF_SOUNDS,
     ),
     StillSet(
         "vpo_ms",
@@ -91,6 +103,7 @@ _SETS = (
         functools.partial(read_pixel_boxes, is_grouped=True, prefix="ms-"),
         2157,
         "SSLalignment: as vpo_ss, with several sounds for 1,432 pictures; 2 boxes are empty",
+        origin_note=_NO_CLIPS_OF_SOUNDS,
     ),
     StillSet(
         "avs_s4",
@@ -102,7 +115,7 @@ _SETS = (
                 "avs_s4_bbox.csv",
             ),
         ),
-        functools.partial(read_pixel_boxes, is_grouped=False),
+        functools.partial(read_pixel_boxes, is_grouped=False, has_videos=True),
         3700,
         "SSLalignment (boxes), AVSBench and ACL (masks): five frames of 740 clips; 6 boxes are "
         "empty",
@@ -117,7 +130,7 @@ _SETS = (
                 "avs_ms3_bbox.csv",
             ),
         ),
-        functools.partial(read_pixel_boxes, is_grouped=False),
+        functools.partial(read_pixel_boxes, is_grouped=False, has_videos=True),
         320,
         "SSLalignment (boxes), AVSBench and ACL (masks): five frames of 64 clips with several "
         "sounds; 29 boxes are empty",
@@ -181,6 +194,7 @@ _SETS = (
         read_names,
         446,
         "Mix and Localize, AVGN: the ground truth is masks, which are in the release alone",
+        origin_note="its list does not name the videos of its samples",
     ),
 )
 SETS = {one.split: one for one in _SETS}

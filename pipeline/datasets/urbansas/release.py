@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from earshot.errors import DataError, quote
-from pipeline.base.archives import safe_name, unpack_archive
+from pipeline.base.archives import is_archive, safe_name, unpack_archive
 from pipeline.base.http import fetch_file, fetch_large_file
 from pipeline.base.user_files import walk_files
 from pipeline.lists.published_lists import decode_lines, log
@@ -118,16 +118,15 @@ def fetch_release(
             )
 
         # A folder carries the hash of its archive, so another version is another folder.
-        is_archive = re.search(r"\.(zip|tar|tar\.\w+|tgz)$", key) is not None
         folder = release_dir / f"{key.split('.')[0]}-{md5[:8]}"
         path = release_dir / key
-        if folder.is_dir() if is_archive else path.is_file():
+        if folder.is_dir() if is_archive(key) else path.is_file():
             continue
 
         # A run that was stopped may have fetched the archive and not unpacked it.
         if not path.is_file():
             fetch_large_file(entry["url"], path, num_bytes=entry["size"], md5=md5)
-        if is_archive:
+        if is_archive(key):
             unpack_archive(path, folder)
             if not keep_archives:
                 path.unlink()

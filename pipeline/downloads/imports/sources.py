@@ -1,11 +1,7 @@
 """The files from which clips are imported: in folders, in tar and zip files, and on the hub."""
 
 import os
-import re
 import shutil
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +9,7 @@ from pathlib import Path
 from typing import IO, Literal, cast
 
 from earshot.errors import DataError
-from pipeline.base.archives import iter_tar, iter_zip
+from pipeline.base.archives import explain_damage, is_archive, is_zip, iter_tar, iter_zip
 from pipeline.base.disk import require_free
 from pipeline.base.user_files import walk_files
 from pipeline.downloads.clip_files import VIDEO_SUFFIXES
@@ -30,12 +26,7 @@ _SUFFIXES: dict[Kind, frozenset[str]] = {
     "image": IMAGE_SUFFIXES,
 }
 
-_TAR_SUFFIX = re.compile(r"\.(tar|tar\.gz|tgz|tar\.bz2|tbz2|tar\.xz|txz)$", re.IGNORECASE)
-_ZIP_SUFFIX = re.compile(r"\.zip$", re.IGNORECASE)
 _COPY_BYTES = 1 << 20
-
-# The errors that reading a damaged member raises.
-_DAMAGES = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -50,11 +41,6 @@ class FilePart:
         """Remove an unpacked file; a user's own file stays."""
         if self.is_ours:
             self.path.unlink(missing_ok=True)
-
-
-def is_archive(name: str) -> bool:
-    """Return whether a file's name is that of an archive that can be read."""
-    return bool(_TAR_SUFFIX.search(name) or _ZIP_SUFFIX.search(name))
 
 
 @dataclass(frozen=True)
@@ -165,11 +151,11 @@ class SourceReader:
 
         assert file.stream is not None
         try:
-            with open(path, "wb") as target:
+            with explain_damage("is damaged in its archive"), open(path, "wb") as target:
                 shutil.copyfileobj(file.stream, target, _COPY_BYTES)
-        except _DAMAGES as error:
+        except DataError:
             path.unlink(missing_ok=True)
-            raise DataError(f"is damaged in its archive: {' '.join(str(error).split())}") from None
+            raise
         return FilePart(file.name, path, is_ours=True)
 
     def _iter_hub(self, source: HubSource) -> Iterator[FoundFile | EndOfArchive]:
@@ -194,7 +180,7 @@ class SourceReader:
 
     def _iter_members(self, archive_path: Path, archive_name: str) -> Iterator[FoundFile]:
         on_refusal = partial(self._refuse, archive_name)
-        if _ZIP_SUFFIX.search(archive_path.name):
+        if is_zip(archive_path.name):
             members, names = iter_zip(archive_path, on_refusal=on_refusal), {}
         else:
             names = webdataset.read_names(archive_path)

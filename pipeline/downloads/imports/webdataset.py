@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.base.archives import iter_tar
+from pipeline.base.archives import explain_damage, iter_tar
 
 _MAX_JSON_BYTES = 1 << 20
 _ID_KEYS = (
@@ -38,8 +38,10 @@ def read_names(tar_path: Path) -> dict[str, list[str]]:
     ):
         if member.suffix.lower() != ".json" or num_bytes > _MAX_JSON_BYTES:
             continue
+        with explain_damage(f"{tar_path}: not a readable tar file"):
+            content = stream.read()
         try:
-            metadata = json.loads(stream.read())
+            metadata = json.loads(content)
         except (ValueError, RecursionError):
             continue
         if isinstance(metadata, Mapping):
@@ -106,7 +108,11 @@ def _find_id(url: object) -> str | None:
     """Return the id that an address names: of YouTube's video, else its last part."""
     if not isinstance(url, str) or "://" not in url:
         return None
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        # `urlsplit` refuses some texts, such as one with a single bracket.
+        return None
     found = urllib.parse.parse_qs(parts.query).get("v")
     return found[0] if found else PurePosixPath(urllib.parse.unquote(parts.path)).name or None
 

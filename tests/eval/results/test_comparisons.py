@@ -25,6 +25,7 @@ def test_intersection_scores_all_models_on_the_same_ids(samples, ids, maps):
         "subset": "test",
         "entrants": entrants,
         "clip_of": dict(zip(ids, samples["clip_id"].to_pylist(), strict=True)),
+        "seen_clips": {},
     }
     results = summarize_intersection(a + b, ids, **facts, num_resamples=50)
     assert [(r["model"], r["kind"]) for r in results] == [("a", "model"), ("b", "baseline")]

@@ -5,8 +5,9 @@ import pytest
 
 from earshot.errors import ParameterError
 from eval.entrants.baselines import BASELINES, FLOW_BASELINES, make_baseline
-from eval.entrants.entrant import Entrant, TrainingClips
+from eval.entrants.entrant import Entrant
 from eval.entrants.maps import read_maps
+from eval.entrants.training_clips import TrainingClips
 from eval.entrants.vision_only import make_vision_only
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from eval.scoring.protocols import PROTOCOLS
