@@ -221,7 +221,7 @@ def iter_lines(
             return
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             entry = None
         is_entry = isinstance(entry, dict) and isinstance(entry.get("clip_id"), str)
         if not is_entry or not isinstance(entry.get("type"), str):
@@ -251,6 +251,11 @@ _FIELDS_OF_MARKS: dict[str, dict[str, tuple[type, ...]]] = {
     "absent": {"status": (str,)},
 }
 _FIELDS_OF_FAILURE: dict[str, tuple[type, ...]] = {"reason": (str,), "text": (str,), "by": (str,)}
+_OPTIONAL_FIELDS: dict[str, tuple[type, ...]] = {
+    "access": (str,),
+    "retry_after_seconds": _NUMBER,
+    "source": (dict, type(None)),
+}
 _FIELDS_OF_FILE: dict[str, tuple[type, ...]] = {
     "path": (str,),
     "bytes": (int,),
@@ -264,6 +269,11 @@ _FIELDS_OF_FILE: dict[str, tuple[type, ...]] = {
     "sample_rate": (int, type(None)),
     "flags": (list,),
 }
+_OPTIONAL_FIELDS_OF_FILE: dict[str, tuple[type, ...]] = {"staged": (str,), "source_sha256": (str,)}
+# The columns of `downloads.parquet` hold no larger numbers. Others are damage, too.
+_LIMITS = {"time": 1e11, "bytes": 2**63, "width": 2**31, "height": 2**31, "sample_rate": 2**31}
+_USUAL_LIMIT = 1e15
+_RAW_TEXTS = ("text", "url")
 
 
 def find_fault(entry: Mapping[str, Any]) -> str | None:
@@ -274,6 +284,7 @@ def find_fault(entry: Mapping[str, Any]) -> str | None:
     if entry["type"] not in ("attempt", "found"):
         return _find_wrong_field(entry, _FIELDS_OF_MARKS.get(entry["type"], {}))
     fault = _find_wrong_field(entry, _FIELDS)
+    fault = fault or _find_wrong_field(entry, _OPTIONAL_FIELDS, are_optional=True)
     if fault is not None:
         return fault
 
@@ -286,23 +297,69 @@ def find_fault(entry: Mapping[str, Any]) -> str | None:
     if not isinstance(file, dict):
         return "lacks the mapping file"
     fault = _find_wrong_field(file, _FIELDS_OF_FILE, prefix="file.")
-    if fault is None and not _SHA256.fullmatch(file["sha256"]):
+    fault = fault or _find_wrong_field(
+        file, _OPTIONAL_FIELDS_OF_FILE, prefix="file.", are_optional=True
+    )
+    return fault or _find_wrong_value(file)
+
+
+def _find_wrong_value(file: Mapping[str, Any]) -> str | None:
+    """Return which fact about a file cannot be right, though its type is."""
+    if not _SHA256.fullmatch(file["sha256"]):
         return f"has file.sha256 {file['sha256']!r}, expected 64 hexadecimal digits"
-    return fault
+    if not all(isinstance(flag, str) and _is_plain(flag) for flag in file["flags"]):
+        return f"has file.flags {file['flags']!r}, expected names"
+
+    # A file is moved and removed by these paths, so they must not lead out of the clips folder.
+    if "/" in file["path"] or file["path"] in ("", ".", ".."):
+        return f"has file.path {file['path']!r}, expected the name of a file"
+    staged = file.get("staged", "")
+    if staged.startswith("/") or ".." in staged.split("/"):
+        return f"has file.staged {file['staged']!r}, expected a path below the clips folder"
+    return None
 
 
 def _find_wrong_field(
-    values: Mapping[str, Any], fields: Mapping[str, tuple[type, ...]], *, prefix: str = ""
+    values: Mapping[str, Any],
+    fields: Mapping[str, tuple[type, ...]],
+    *,
+    prefix: str = "",
+    are_optional: bool = False,
 ) -> str | None:
     for name, kinds in fields.items():
         if name not in values:
+            if are_optional:
+                continue
             return f"lacks the field {prefix}{name}"
-        if not isinstance(values[name], kinds):
+
+        value = values[name]
+        if not isinstance(value, kinds):
             expected = " or ".join(
                 "null" if kind is type(None) else kind.__name__ for kind in kinds
             )
-            return f"has {prefix}{name} {values[name]!r}, expected {expected}"
+        elif isinstance(value, str):
+            # Raw texts and addresses are no names of files and in no table as they are.
+            if name in _RAW_TEXTS or _is_plain(value):
+                continue
+            expected = "UTF-8 without zeros"
+        else:
+            limit = _LIMITS.get(name, _USUAL_LIMIT)
+            # Written so that NaN is out of bounds as well.
+            if not isinstance(value, _NUMBER) or abs(value) < limit:
+                continue
+            expected = f"a number below {limit:g}"
+        return f"has {prefix}{name} {value!r}, expected {expected}"
     return None
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether a text can be the name of a file and a value of a table."""
+    if text.isascii():
+        return "\0" not in text
+    try:
+        return "\0" not in text and bool(text.encode())
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold
+        return False
 
 
 def _encode(entry: Mapping[str, Any]) -> bytes:

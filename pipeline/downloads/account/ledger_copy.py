@@ -20,6 +20,8 @@ from earshot.errors import DataError
 from earshot.files import publish
 from pipeline.downloads.account.ledger import Ledger, iter_lines
 
+_DAMAGED = "{path}: not a copy of a ledger ({error}); `dvc pull` brings it again"
+
 
 def publish_copy(ledger_path: Path, copy_path: Path) -> None:
     """Write the compressed copy of a ledger; equal ledgers give equal bytes.
@@ -75,7 +77,10 @@ def adopt_copy(ledger: Ledger, copy_path: Path | None, table: pa.Table | None) -
         # By now all entries of the copy have passed, so `found` is complete.
         yield from make_absence_marks(found)
 
-    ledger.append(iter_new())
+    try:
+        ledger.append(iter_new())
+    except ValueError as error:  # a number that JSON cannot hold, such as NaN
+        raise DataError(_DAMAGED.format(path=copy_path, error=error)) from None
 
 
 def make_absence_marks(statuses: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -96,6 +101,4 @@ def _read_copy(path: Path) -> Iterator[dict[str, Any]]:
             for _, _, entry in iter_lines(file, path):
                 yield entry
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(
-            f"{path}: not a copy of a ledger ({error}); `dvc pull` brings it again"
-        ) from None
+        raise DataError(_DAMAGED.format(path=path, error=error)) from None

@@ -142,6 +142,13 @@ def _shorten(sha256: str) -> bytes:
     return bytes.fromhex(sha256[:_HASH_DIGITS])
 
 
+def _shorten_text(text: str) -> str:
+    """Return a raw text of a site as a table can hold it: short, on one line, UTF-8."""
+    words = " ".join(text.split())[:_DETAIL_CHARACTERS]
+    # The JSON of a site can name half of a surrogate pair, for example of an emoji.
+    return words.encode("utf-8", "replace").decode()
+
+
 def read_downloads_if_there(path: Path) -> pa.Table | None:
     """Return the rows of a table; None if there is none, or only one of another version.
 
@@ -211,8 +218,7 @@ def _describe_absence(history: History) -> dict[str, Any]:
 
     # The site refused this machine, not the clip.
     if not history.trailing_failures():
-        words = " ".join(last["text"].split())
-        return {"detail": f"the site refused most videos: {words}"[:_DETAIL_CHARACTERS]}
+        return {"detail": _shorten_text(f"the site refused most videos: {last['text']}")}
 
     # A problem of this machine says nothing about the clip: no result yet.
     reason = reason_of(last)
@@ -220,6 +226,6 @@ def _describe_absence(history: History) -> dict[str, Any]:
     return {
         "status": "pending" if is_pending else "missing",
         "reason": reason,
-        "detail": " ".join(last["text"].split())[:_DETAIL_CHARACTERS],
+        "detail": _shorten_text(last["text"]),
         "is_confirmed": history.is_confirmed(),
     }

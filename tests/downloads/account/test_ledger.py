@@ -60,9 +60,10 @@ def test_zeros_at_the_end_are_repaired(tmp_path):
     assert read_entries(path) == [entry(0), entry(1)]
 
 
-def test_a_broken_line_in_the_middle_is_named(tmp_path):
+@pytest.mark.parametrize("line", ["{broken", "[" * 100_000])
+def test_a_broken_line_in_the_middle_is_named(tmp_path, line):
     path = tmp_path / "attempts.jsonl"
-    path.write_text(json.dumps(entry(0)) + "\n{broken\n" + json.dumps(entry(1)) + "\n")
+    path.write_text(json.dumps(entry(0)) + f"\n{line}\n" + json.dumps(entry(1)) + "\n")
     with pytest.raises(DataError, match=r"attempts\.jsonl, line 2: not an entry of a ledger"):
         read_entries(path)
     with pytest.raises(DataError, match="line 2"):

@@ -1,5 +1,6 @@
 """Rows of downloads.parquet from the ledger: confirmed reasons, and tables of an older version."""
 
+import math
 from dataclasses import replace
 
 import pyarrow as pa
@@ -63,3 +64,42 @@ def test_a_table_of_version_1_is_refused_and_written_again_without_fetching(
 
     assert server.num_requests == before
     assert pa.Table.equals(read_table(table_path, DOWNLOADS), new)
+
+
+def success(**changes) -> dict:
+    """An entry of a clip that arrived."""
+    file = {
+        **{"path": "a.mp4", "bytes": 5, "sha256": "0" * 64, "duration_seconds": 1.0, "flags": []},
+        **{"width": 2, "height": 2, "fps": None, "sample_rate": None},
+        **{"video_codec": "h264", "audio_codec": None},
+    }
+    return failure("a", "http://a/1", "", day=1) | {"outcome": "ok", "file": file | changes}
+
+
+def test_half_of_an_emoji_in_the_text_of_a_site_does_no_harm(tmp_path):
+    entry = failure("a", "http://a/1", "removed", day=1) | {"text": "no \ud83d such video"}
+    table = derive_from_ledger(clips_table(("a", "http://a/1")), [entry], clips_dir=tmp_path)
+    assert table["detail"].to_pylist() == ["no ? such video"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (failure("a", "", "x", day=1) | {"time": math.nan}, "time nan, expected a number below"),
+        (failure("a", "", "x", day=1) | {"time": 1e300}, "time 1e.300, expected a number below"),
+        (failure("a", "", "x", day=1) | {"versions": "\ud83d"}, "versions .*, expected UTF-8"),
+        (failure("a", "", "x", day=1) | {"retry_after_seconds": "10"}, "retry_after_seconds '10'"),
+        (failure("a", "", "x", day=1) | {"source": 5}, "source 5, expected dict or null"),
+        (success(width=2**40), "file.width 1099511627776, expected a number below"),
+        (success(flags=[1]), r"file.flags \[1\], expected names"),
+        (success(path="../../a.mp4"), "file.path '../../a.mp4', expected the name of a file"),
+        (success(path="/etc/passwd"), "file.path '/etc/passwd', expected the name of a file"),
+        (success(path="a\0.mp4"), "file.path .*, expected UTF-8 without zeros"),
+        (success(staged="../a.mp4"), "file.staged '../a.mp4', expected a path below"),
+    ],
+)
+def test_values_that_no_run_writes_are_named(tmp_path, entry, words):
+    clips = clips_table(("a", "http://a/1"))
+    derive_from_ledger(clips, [success()], clips_dir=tmp_path)
+    with pytest.raises(DataError, match=rf"attempts\.jsonl, line 1: .* has {words}.*; mend or"):
+        derive_from_ledger(clips, [entry], clips_dir=tmp_path)
