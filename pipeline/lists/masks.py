@@ -20,7 +20,7 @@ def read_mask(path: Path) -> np.ndarray:
     """Read a picture of a mask: bool ``(224, 224)``; other sizes are resized without blending.
 
     Any colour counts: a pixel is on if one of its channels is above 127 (or, in a picture whose
-    values are 0 and 1, is 1).
+    values are 0 and 1, is 1). What is transparent is off.
 
     Raises:
         DataError: the file is absent or no picture.
@@ -28,8 +28,7 @@ def read_mask(path: Path) -> np.ndarray:
     try:
         # Pillow reads many formats, some of them with the help of other programs.
         with Image.open(path, formats=["PNG", "JPEG"]) as picture:
-            # Pixels of a palette picture are numbers of colours.
-            values = np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
+            values = np.asarray(_drop_transparency(picture))
     except FileNotFoundError:
         raise DataError(f"{path}: not found, expected the picture of a mask") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
@@ -43,6 +42,16 @@ def read_mask(path: Path) -> np.ndarray:
         rows, columns = (np.arange(SIDE) * size // SIDE for size in is_on.shape)
         is_on = is_on[rows][:, columns]
     return is_on
+
+
+def _drop_transparency(picture: Image.Image) -> Image.Image:
+    """Return what a picture shows on black: its opacity is no colour."""
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, picture).convert("RGB")
+    # Pixels of a palette picture are numbers of colours.
+    return picture.convert("RGB") if picture.mode == "P" else picture
 
 
 def encode_mask(mask: np.ndarray) -> str:

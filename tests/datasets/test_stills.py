@@ -360,6 +360,24 @@ def test_masks_come_back_from_their_run_lengths(tmp_path):
         read_mask(tmp_path / "mask.png")
 
 
+def test_the_opacity_of_a_mask_is_no_colour(tmp_path):
+    expected = np.zeros((224, 224), bool)
+    expected[:10, :20] = True
+    white = np.where(expected, 255, 0).astype(np.uint8)
+    opaque = np.full_like(white, 255)
+    for name, channels in {
+        "black ground": (white, white, white, opaque),
+        "grey and opaque": (white, opaque),
+        "transparent ground": (opaque, opaque, opaque, white),
+    }.items():
+        Image.fromarray(np.stack(channels, axis=2)).save(tmp_path / "mask.png")
+        np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), expected, name)
+
+    palette = Image.fromarray(white).convert("P")
+    palette.save(tmp_path / "mask.png", transparency=palette.getpixel((100, 100)))
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), expected)
+
+
 def count_seen(samples, split, training):
     """How many samples of a split are in the training data; None: not known."""
     seen = training.find_in("stills", samples)
