@@ -31,7 +31,6 @@ from pipeline.lists.published_lists import (
     ListFile,
     Lists,
     decode_lines,
-    iter_lines,
     log,
     read_ids,
     read_pairs,
@@ -52,7 +51,8 @@ SAMPLE_SECONDS = 5.0  # frame 125 of 250, counted from 0, at 25 frames a second
 CLIP_ID = re.compile(r"[A-Za-z0-9_-]{11}_[0-9]{6}")
 CLIP_ID_WORDS = "a clip id such as 1a2b3c4d5e6_000030"
 
-_PART_ID = re.compile(r"([A-Za-z0-9_-]{11})_([0-9]+)(_[0-9]+)?(\.[a-z0-9]+)?(,.*)?")
+# The name of a file, or begin and end in milliseconds.
+_FILE_NAME = re.compile(r"([A-Za-z0-9_-]{11})_([0-9]{1,9})(_[0-9]{1,9})?(\.[a-z0-9]+)?(,.*)?")
 EXTENDED_SPLIT = "vggss_test_plus_silent"
 FULL_SPLITS = {"vggsound_train": "train", "vggsound_test": "test"}  # split -> its name in `FULL`
 SPLITS = (*ID_LISTS, EXTENDED_SPLIT, *FULL_SPLITS)
@@ -231,31 +231,23 @@ def _known_ids(lists: Lists, split: str) -> frozenset[str] | None:
 
 def _read_list(path: Path, split: str, *, has_frame_column: bool) -> list[str]:
     """Return the clip ids of a list in its order."""
-    if split in NAMED_BY_FILES:
-        return _read_file_names(path)
-    return read_ids(path, pattern=CLIP_ID, what=CLIP_ID_WORDS, has_frame_column=has_frame_column)
+    return read_ids(
+        path,
+        pattern=CLIP_ID,
+        what=CLIP_ID_WORDS,
+        has_frame_column=has_frame_column,
+        rename=_find_clip_id if split in NAMED_BY_FILES else str,
+    )
 
 
-def _read_file_names(path: Path) -> list[str]:
-    """Return the clip ids of a list that names files, or gives begin and end in milliseconds."""
-    ids: dict[str, int] = {}
-    for number, text in iter_lines(path):
-        match = _PART_ID.fullmatch(text)
-        if match is None:
-            raise DataError(f"{path}, line {number}: found {quote(text)}, expected {CLIP_ID_WORDS}")
-        video_id, start, end = match.group(1, 2, 3)
-        # Two numbers are milliseconds. One alone is the second at which the clip begins.
-        clip_id = f"{video_id}_{int(start) // (1000 if end else 1):06d}"
-
-        if clip_id in ids:
-            raise DataError(
-                f"{path}, line {number}: {clip_id} appears twice, first in line {ids[clip_id]}"
-            )
-        ids[clip_id] = number
-
-    if not ids:
-        raise DataError(f"{path}: is empty, expected {CLIP_ID_WORDS} in each line")
-    return list(ids)
+def _find_clip_id(text: str) -> str:
+    """Return the id of a clip that a line names by its file, or by begin and end."""
+    match = _FILE_NAME.fullmatch(text)
+    if match is None:
+        return text
+    video_id, start, end = match.group(1, 2, 3)
+    # Two numbers are milliseconds. One alone is the second at which the clip begins.
+    return f"{video_id}_{int(start) // (1000 if end else 1):06d}"
 
 
 def _cache_test_lists(lists: Lists) -> None:

@@ -13,7 +13,7 @@ import gzip
 import logging
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,7 +163,12 @@ def iter_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_ids(
-    path: Path, *, pattern: re.Pattern[str], what: str, has_frame_column: bool = False
+    path: Path,
+    *,
+    pattern: re.Pattern[str],
+    what: str,
+    has_frame_column: bool = False,
+    rename: Callable[[str], str] = str,
 ) -> list[str]:
     """Read the ids of a list, one a line, in its order.
 
@@ -172,6 +177,7 @@ def read_ids(
         pattern: What an id looks like.
         what: The same in words, for error messages.
         has_frame_column: Accept a second column: an integer that no known loader reads.
+        rename: Turns a line that names the clip in another way into its id.
 
     Returns:
         The ids, at least one, each once.
@@ -182,7 +188,7 @@ def read_ids(
     # The values are line numbers, for the message about a duplicate.
     ids: dict[str, int] = {}
     for number, text in iter_lines(path):
-        clip_id, comma, rest = text.partition(",")
+        clip_id, comma, rest = rename(text).partition(",")
         if comma and not (has_frame_column and re.fullmatch(r"\s*\d+\s*", rest)):
             expected = f"{what} and a frame number" if has_frame_column else what
             raise DataError(f"{path}, line {number}: found {quote(text)}, expected {expected}")
