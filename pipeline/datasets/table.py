@@ -121,7 +121,7 @@ def _describe_media(urls: Iterable[str]) -> dict[str, list[int] | None]:
                 # As bytes: names of files need not be UTF-8.
                 status = os.stat(urllib.parse.unquote_to_bytes(parts.path))
                 facts[url] = [status.st_size, status.st_mtime_ns]
-            except OSError:
+            except (OSError, ValueError):  # a name with a zero byte
                 facts[url] = None
     return facts
 
@@ -173,7 +173,8 @@ def _read_source(where: str, values: Mapping[str, Any], folder: Path) -> dict[st
 
     if "path" in values:
         # Without `..`: rows that name one file in two ways must agree.
-        path = Path(os.path.normpath(folder / Path(str(values["path"])).expanduser()))
+        # Not by `Path`, which has no path for a `~name` of nobody.
+        path = Path(os.path.normpath(folder / os.path.expanduser(str(values["path"]))))
         return {"video_id": str(path), "url": "file://" + urllib.parse.quote(os.fsencode(path))}
 
     url = str(values["url"])

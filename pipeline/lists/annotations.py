@@ -7,10 +7,11 @@ with it. A file with another format is an error that names file, entry and reaso
 
 import hashlib
 import json
-import math
 import pickle
 import pickletools
 import re
+import reprlib
+import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from io import BytesIO
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from earshot.errors import DataError, quote
+from pipeline.lists.published_lists import read_json
 from pipeline.lists.rows import Truth
 
 FLICKR_GRID = 256  # boxes of the Flickr annotations are integers on a 256 x 256 picture
@@ -51,7 +53,7 @@ def read_vggss(path: Path, *, pattern: re.Pattern[str]) -> dict[str, Truth]:
     Raises:
         DataError: Names the entry that is wrong.
     """
-    entries = _read_json(path)
+    entries = read_json(path)
     if not isinstance(entries, list) or not entries:
         raise DataError(f"{path}: holds {type(entries).__name__}, expected a list of entries")
 
@@ -80,7 +82,7 @@ def read_vggss(path: Path, *, pattern: re.Pattern[str]) -> dict[str, Truth]:
 
         # Any four numbers pass. The protocol decides what a box outside of the picture means.
         for box in boxes:
-            is_box = isinstance(box, list) and len(box) == 4 and all(map(_is_finite_number, box))
+            is_box = isinstance(box, list) and len(box) == 4 and all(map(is_finite_number, box))
             if not is_box:
                 raise DataError(
                     f"{where}: box {quote(str(box))}, expected four numbers x1 y1 x2 y2"
@@ -183,7 +185,7 @@ def read_frame_choices(path: Path) -> dict[str, list[int]]:
     Raises:
         DataError: The file holds anything else.
     """
-    choices = _read_plain_pickle(path) if path.suffix == ".pickle" else _read_json(path)
+    choices = _read_plain_pickle(path) if path.suffix == ".pickle" else read_json(path)
     if not isinstance(choices, dict) or not choices:
         raise DataError(
             f"{path}: holds {type(choices).__name__}, "
@@ -201,7 +203,8 @@ def read_frame_choices(path: Path) -> dict[str, list[int]]:
         )
         # Ids of Flickr videos are numbers; a pickle can have them as integers.
         if not (re.fullmatch(r"[0-9]+", str(video_id)) and is_fine):
-            found = quote(f"{video_id}: {frames}")
+            # A pickle can nest lists more deeply than Python can print them.
+            found = quote(f"{video_id}: {reprlib.repr(frames)}")
             raise DataError(f"{path}: entry {found}, expected a video id with frame numbers from 1")
         result[str(video_id)] = [int(frame) for frame in frames]
     return result
@@ -270,15 +273,9 @@ def _read_plain_pickle(path: Path) -> Any:
         raise DataError(f"{path}: not a readable pickle: {' '.join(str(error).split())}") from None
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        # Programs of Windows put a byte order mark in front, which JSON does not allow.
-        return json.loads(Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf"))
-    # UnicodeDecodeError and JSONDecodeError are ValueErrors.
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not readable JSON: {error}") from None
-
-
-def _is_finite_number(value: object) -> bool:
-    # True is an int for Python, and Python's JSON reads NaN and Infinity.
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def is_finite_number(value: object) -> bool:
+    """Return whether a value of a JSON file is a number that a float can hold."""
+    # True is an int for Python. Python's JSON reads NaN, Infinity and integers of any length.
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max

@@ -10,12 +10,14 @@ errors that name the line.
 """
 
 import gzip
+import json
 import logging
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from earshot.errors import DataError, quote
 from earshot.files import sha256_of
@@ -152,6 +154,20 @@ def _iter_raw(file: Iterable[bytes], path: Path) -> Iterator[bytes]:
         yield from file
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}: not readable gzip: {error}") from None
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        DataError: It is not JSON, or nested too deeply to be read.
+    """
+    try:
+        # Programs of Windows put a byte order mark in front, which JSON does not allow.
+        return json.loads(Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf"))
+    # UnicodeDecodeError and JSONDecodeError are ValueErrors.
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not readable JSON: {error}") from None
 
 
 def iter_lines(path: Path) -> Iterator[tuple[int, str]]:

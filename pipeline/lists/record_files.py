@@ -79,7 +79,10 @@ def _read_json_lines(path: Path) -> Iterator[Record]:
 
         try:
             record = json.loads(line)
-        except ValueError as error:
+            if "\\u" in line:
+                # An escape can be half of a surrogate pair, which no table can hold.
+                json.dumps(record, ensure_ascii=False).encode()
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{where}: is not JSON ({error})") from None
 
         if not isinstance(record, dict):

@@ -24,6 +24,7 @@ _BOX_TOLERANCE = 0.01  # boxes of published annotations reach a little beyond th
 _UNSAFE = re.compile(r"[^\w.\-]+")
 # File names hold 255 bytes. Shards and temporary files add prefixes and suffixes of their own.
 _MAX_ID_BYTES = 120
+_MAX_SECONDS = 1e9  # ids count milliseconds, and a video of thirty years is a mistake
 
 
 def clip_id_of(relative_path: str) -> str:
@@ -145,7 +146,10 @@ def read_seconds(where: str, values: Mapping[str, Any], column: str) -> float | 
     """
     if column not in values:
         return None
-    return _read_number(where, column, values[column], "seconds, 0 or more", lowest=0)
+    what = "seconds, 0 or more"
+    seconds = _read_number(where, column, values[column], what, lowest=0)
+    require(where, column, values[column], seconds < _MAX_SECONDS, f"less than {_MAX_SECONDS:g} s")
+    return seconds
 
 
 def require(where: str, column: str, value: Any, is_right: bool, what: str) -> None:
@@ -169,7 +173,7 @@ def _read_number(where: str, column: str, value: Any, what: str, *, lowest: floa
     try:
         # `float` turns True into 1.0, and reads "nan" and "inf".
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     require(where, column, value, math.isfinite(number) and number >= lowest, what)
     return number
@@ -181,7 +185,7 @@ def _read_boxes(where: str, values: Mapping[str, Any]) -> list[list[float]]:
     if isinstance(boxes, str):
         try:
             boxes = json.loads(boxes)
-        except ValueError:
+        except (ValueError, RecursionError):
             boxes = None
 
     is_list = isinstance(boxes, list) and all(

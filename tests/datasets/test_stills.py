@@ -311,6 +311,12 @@ def test_a_duet_is_joined_of_two_clips(lists, tmp_path):
             '[{"image": "", "audio": "a_b.wav", "gt_box": [0, 0, 9, 9]}]',
             r"entry 1: file is '', expected the name of a file",
         ),
+        (
+            "synthetic3240_bbox.json",
+            f'[{{"image": "a_b.jpg", "audio": "a_b.wav", "gt_box": [0, 0, {10**400}, 9]}}]',
+            r"entry 1: box has '1000",
+        ),
+        ("synthetic3240_bbox.json", "[" * 99_999, "not readable JSON"),
         ("vgginstruments_test.csv", "sample0000", "line 1: found 'sample0000', expected a name"),
         ("vgginstruments_test.csv", "a,b\na,c", r"a appears twice \(rows 1 and 2\)"),
         ("vggsound_duet_test.csv", "a,b,c", "line 1: found 'a,b,c', expected clip, class, clip"),
@@ -318,6 +324,11 @@ def test_a_duet_is_joined_of_two_clips(lists, tmp_path):
         (
             "music_solo.json",
             '[{"file": "a", "class": "x", "bbox": [0.5, 0.5, 0.6, 0.1]}]',
+            "entry 1: box is .*expected x, y, width and height",
+        ),
+        (
+            "music_solo.json",
+            '[{"file": "a", "class": "x", "bbox": [NaN, 0, 0.5, 0.5]}]',
             "entry 1: box is .*expected x, y, width and height",
         ),
     ],

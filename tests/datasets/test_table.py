@@ -92,6 +92,11 @@ def test_a_changed_video_is_noticed(tmp_path):
     assert has_changed(parameters, cache_dir=tmp_path)
 
 
+def test_odd_paths_are_files_that_are_not_there(tmp_path):
+    for path in ("~nobody/a.mp4", "a\0.mp4"):
+        tables_of(tmp_path, row() | {"path": path})
+
+
 def test_any_name_can_be_a_table_of_the_users_own():
     assert load("birds").name == "birds" and load("birds").parameters is Parameters
     values = {"kind": "table", "path": "birds.csv"}
@@ -121,6 +126,9 @@ def test_any_name_can_be_a_table_of_the_users_own():
             "column time: is '11.0', expected a time in the clip",
         ),
         ({"time": "0:05"}, "column time: is '0:05'"),
+        ({"time": "1e306"}, "column time: is '1e306', expected less than"),
+        ({"boxes": f"[[0, 0, {10**400}, 1]]"}, "column boxes: is '1000.*', expected parts"),
+        ({"boxes": "[" * 9999}, "column boxes: is .*, expected"),
         ({"split": "a;;b"}, "column split: is 'a;;b', expected names"),
         ({"boxes": "0.1 0.2 0.3 0.4"}, "line 2, column boxes: is '0.1 0.2 0.3 0.4', expected"),
         ({"boxes": "[0.1, 0.2, 0.3, 0.4]"}, "column boxes: is .*, expected \\[\\[x1"),

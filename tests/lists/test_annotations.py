@@ -17,6 +17,14 @@ def test_broken_json_is_refused(tmp_path):
             read_vggss(tmp_path / "vggss.json", pattern=vggsound.CLIP_ID)
 
 
+def test_a_box_that_no_float_holds_is_refused(tmp_path):
+    for number in ("1" + "0" * 400, "NaN", "true"):
+        entry = f'[{{"file": "abcdefghijk_000030", "class": "x", "bbox": [[{number}, 0, 1, 1]]}}]'
+        (tmp_path / "vggss.json").write_text(entry)
+        with pytest.raises(DataError, match=r"entry 0 .*: box .*, expected four numbers"):
+            read_vggss(tmp_path / "vggss.json", pattern=vggsound.CLIP_ID)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -56,6 +64,7 @@ class Attack:
         (pickle.dumps({"1": [1.5]}), "operation BINFLOAT"),
         (pickle.dumps({"1": []}), "entry '1: \\[\\]'"),
         (pickle.dumps({"1": [0]}), "frame numbers from 1"),
+        (b"\x80\x02}X\x01\0\0\x001" + b"]" * 9999 + b"a" * 9998 + b"s.", "frame numbers from 1"),
         (pickle.dumps({"a/b": [1]}), "entry"),
         (pickle.dumps([1]), "holds list"),
         (pickle.dumps({"1": [1]})[:-3], "not a readable pickle"),

@@ -43,6 +43,8 @@ def test_three_formats_give_the_same_records(tmp_path):
         ("a.csv", b'id,label\na,"b\n', "line 2: unexpected end"),
         ("a.csv", b"id,label\na,\xff\n", "line 2: not UTF-8"),
         ("a.jsonl", b'{"id": 1}\n{"id"\n', "line 2: is not JSON"),
+        ("a.jsonl", b'{"id": 1}\n' + b"[" * 100_000 + b"\n", "line 2: is not JSON"),
+        ("a.jsonl", b'{"id": "half of an emoji \\ud83d"}\n', "line 1: is not JSON"),
         ("a.jsonl", b'["id"]\n', "line 1: holds list, expected an object"),
         ("a.parquet", b"PAR1", "is not readable Parquet"),
     ],

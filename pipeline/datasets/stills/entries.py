@@ -6,7 +6,6 @@ authors' code.
 """
 
 import csv
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from earshot.errors import DataError, quote
+from pipeline.lists.annotations import is_finite_number
 from pipeline.lists.origins import encode_origins, find_video
-from pipeline.lists.published_lists import decode_lines, iter_lines
+from pipeline.lists.published_lists import decode_lines, iter_lines, read_json
 from pipeline.lists.rows import Truth
 
 GRID = 224
@@ -64,7 +64,7 @@ def read_pixel_boxes(
     (path,) = paths
     entries = []
     for where, row in _iter_box_rows(path):
-        image, sound = (_shorten(str(row.get(name, "")), where) for name in ("image", "audio"))
+        image, sound = (_shorten(str(row.get(name) or ""), where) for name in ("image", "audio"))
         box = [_read_pixel(value, where) for value in row["box"]]
 
         stem = PurePosixPath(image).stem
@@ -101,12 +101,15 @@ def read_pixel_boxes(
 def _iter_box_rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
     if path.suffix == ".csv":
         reader = csv.DictReader(decode_lines(path))
-        for row in reader:
-            values = [row.get(name) for name in ("x1", "y1", "x2", "y2")]
-            yield f"{path}, line {reader.line_num}", {**row, "box": values}
+        try:
+            for row in reader:
+                values = [row.get(name) for name in ("x1", "y1", "x2", "y2")]
+                yield f"{path}, line {reader.line_num}", {**row, "box": values}
+        except csv.Error as error:
+            raise DataError(f"{path}, line {reader.line_num}: {error}") from None
         return
 
-    for number, row in enumerate(_read_json(path), start=1):
+    for number, row in enumerate(_read_objects(path), start=1):
         where = f"{path}, entry {number}"
         box = row.get("gt_box")
         if not isinstance(box, list) or len(box) != 4:
@@ -114,11 +117,8 @@ def _iter_box_rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
         yield where, {**row, "box": box}
 
 
-def _read_json(path: Path) -> list[dict[str, Any]]:
-    try:
-        rows = json.loads("".join(decode_lines(path)))
-    except ValueError as error:
-        raise DataError(f"{path}: not readable JSON: {error}") from None
+def _read_objects(path: Path) -> list[dict[str, Any]]:
+    rows = read_json(path)
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: expected a list of objects")
     return rows
@@ -140,7 +140,7 @@ def _shorten(path: str, where: str) -> str:
 def _read_pixel(value: Any, where: str) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 <= number <= GRID:
         raise DataError(f"{where}: box has {quote(str(value))}, expected pixels, 0 to {GRID}")
@@ -157,7 +157,7 @@ def read_music(paths: Sequence[Path]) -> list[Entry]:
     """
     (path,) = paths
     entries = []
-    for number, row in enumerate(_read_json(path), start=1):
+    for number, row in enumerate(_read_objects(path), start=1):
         where = f"{path}, entry {number}"
         # A duet has the boxes of two sources.
         ends = ("_src1", "_src2") if "bbox_src1" in row else ("",)
@@ -187,9 +187,7 @@ def read_music(paths: Sequence[Path]) -> list[Entry]:
 
 
 def _to_corners(box: Any, where: str) -> tuple[float, ...]:
-    is_box = (
-        isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)
-    )
+    is_box = isinstance(box, list) and len(box) == 4 and all(map(is_finite_number, box))
     # Published numbers are rounded, so a sum can be a little more than 1.
     if not is_box or min(box) < 0 or box[0] + box[2] > 1.001 or box[1] + box[3] > 1.001:
         raise DataError(

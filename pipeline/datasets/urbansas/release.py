@@ -6,7 +6,6 @@ folder named like ``video_24fps``.
 """
 
 import csv
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from earshot.errors import DataError, quote
 from pipeline.base.archives import is_archive, safe_name, unpack_archive
 from pipeline.base.http import fetch_file, fetch_large_file
 from pipeline.base.user_files import walk_files
-from pipeline.lists.published_lists import decode_lines, log
+from pipeline.lists.published_lists import decode_lines, log, read_json
 
 # Of the release that this module was written for.
 _KNOWN_MD5 = {
@@ -142,10 +141,7 @@ def read_record(path: Path) -> list[dict]:
     Raises:
         DataError: Names the file of the record that is wrong.
     """
-    try:
-        record = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DataError(f"{path}: the record is not readable JSON: {error}") from None
+    record = read_json(path)
 
     # Sources disagree on the licence, so the user reads what the record says.
     metadata = record.get("metadata", {}) if isinstance(record, dict) else {}
@@ -167,7 +163,7 @@ def _read_entry(entry: Any, path: Path, number: int) -> dict:
         links = entry["links"]
         # The name of the link differs between versions of Zenodo's interface.
         url = str(links.get("content") or links.get("download") or links["self"])
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         raise DataError(f"{where}: expected key, size, checksum and links") from None
 
     # The key becomes a file name on this machine.
