@@ -20,7 +20,7 @@ import pyarrow as pa
 from earshot.errors import DataError
 from earshot.reader import FeatureReader
 from earshot.shard_format import INDEX_NAME
-from earshot.tables import SAMPLES, read_table
+from earshot.tables import SAMPLES, read_table, require_distinct_ids
 
 _TABLE_NAME = "samples.parquet"
 
@@ -62,12 +62,21 @@ class CachedDataset:
 
         # Resolved first, so that `.` and a link have the name of the folder that they mean.
         self.name = self.root.resolve().name
-        self.table = read_table(samples_path or self._find_table(), SAMPLES)
+        path = samples_path or self._find_table()
+        self.table = read_table(path, SAMPLES)
+        # One id must mean one sample: its boxes would be those of the last row of this id.
+        require_distinct_ids(path, self.table)
         self._readers: dict[str, FeatureReader] = {}
 
     def _find_table(self) -> Path:
+        if (self.root / INDEX_NAME).is_file():
+            raise DataError(
+                f"{self.root}: the folder of one feature, expected that of its dataset: "
+                f"{self.root.resolve().parent}"
+            )
+
         # A project has cache/NAME beside manifests/NAME.
-        project_dir = self.root.resolve().parents[1]
+        project_dir = self.root.resolve().parent.parent
         candidates = (self.root / _TABLE_NAME, project_dir / "manifests" / self.name / _TABLE_NAME)
         for path in candidates:
             if path.is_file():
@@ -80,7 +89,7 @@ class CachedDataset:
     @functools.cached_property
     def splits(self) -> dict[str, int]:
         """How many samples each split has, whether their features are cached or not."""
-        counts = Counter(name for names in self.table["splits"].to_pylist() for name in names)
+        counts = Counter(name for names in self.table["splits"].to_pylist() for name in names or ())
         return dict(sorted(counts.items()))
 
     @functools.cached_property
@@ -112,7 +121,7 @@ class CachedDataset:
         Raises:
             DataError: There is no such split or feature; the message names those that there are.
         """
-        readers = [self.feature(name) for name in features]
+        readers = [self.feature(name) for name in require_names(features)]
         return [
             sample_id
             for sample_id in self._ids_of(split)
@@ -133,6 +142,7 @@ class CachedDataset:
         Raises:
             DataError: As for ``sample_ids``.
         """
+        require_names(features)
         reasons: Counter[str] = Counter()
         for sample_id in self._ids_of(split):
             absent = next((name for name in features if sample_id not in self.feature(name)), None)
@@ -193,8 +203,19 @@ class CachedDataset:
         return [
             sample_id
             for sample_id, splits in zip(columns["sample_id"], columns["splits"], strict=True)
-            if split in splits
+            if split in (splits or ())
         ]
+
+
+def require_names(features: Sequence[str]) -> Sequence[str]:
+    """Return ``features`` if they are a list of names; one name alone is a sequence of letters.
+
+    Raises:
+        DataError: ``features`` is a text.
+    """
+    if isinstance(features, str):
+        raise DataError(f"features is {features!r}, expected a list, such as [{features!r}]")
+    return features
 
 
 def _make_sample(row: dict[str, Any]) -> Sample:
@@ -202,7 +223,7 @@ def _make_sample(row: dict[str, Any]) -> Sample:
         sample_id=row["sample_id"],
         clip_id=row["clip_id"],
         time_seconds=row["time_seconds"],
-        splits=tuple(row["splits"]),
+        splits=tuple(row["splits"] or ()),
         label=row["label"],
         boxes=tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in row["boxes"] or ()),
         # Arrow returns a map as a list of pairs.

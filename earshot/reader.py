@@ -6,9 +6,10 @@
 The layout of the files is in ``earshot/shard_format.py``; any HDF5 reader can read them.
 """
 
+import contextlib
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from earshot.shard_format import (
     read_root_attributes,
     read_row,
 )
-from earshot.tables import INDEX, read_table
+from earshot.tables import INDEX, read_table, require_distinct_ids
 
 _ADVICE = "run `python -m pipeline repair`"
 
@@ -33,7 +34,10 @@ class FeatureReader:
     """The samples of one feature folder: ``index.parquet`` and its shards.
 
     Each process opens files when it first needs them, also after a fork or a pickle. Forked workers
-    can share a reader, because reads do not use the position of a file. Threads need one each.
+    and threads can share a reader, because reads do not use the position of a file.
+
+    A reader keeps the index that it has read. If the feature is computed anew meanwhile, it goes on
+    with the old arrays, and fails for those that are gone.
 
     Args:
         folder: The feature's folder, for example ``cache/sample/frames``.
@@ -52,7 +56,12 @@ class FeatureReader:
     def __init__(self, folder: Path | str, *, max_open_files: int = 128, is_checked: bool = False):
         self.folder = Path(folder)
         self.is_checked = is_checked
-        self.index: pa.Table = read_table(self.folder / INDEX_NAME, INDEX)
+        path = self.folder / INDEX_NAME
+        # Before reading, so that an index that is replaced meanwhile has another stamp.
+        self._index_stamp = _stamp(path)
+        self.index: pa.Table = read_table(path, INDEX)
+        # A sample in two rows would have the array of either.
+        require_distinct_ids(path, self.index)
         self._max_open_files = max_open_files
         self._build_lookup()
 
@@ -90,6 +99,7 @@ class FeatureReader:
             "folder": self.folder,
             "is_checked": self.is_checked,
             "index": self.index,
+            "_index_stamp": self._index_stamp,
             "_max_open_files": self._max_open_files,
         }
 
@@ -115,7 +125,10 @@ class FeatureReader:
 
         Empty when nothing is cached.
         """
-        return read_root_attributes(self._files.path(0)) if self._files.names else {}
+        if not self._files.names:
+            return {}
+        with self._name_new_index():
+            return read_root_attributes(self._files.path(0))
 
     def shard_of(self, sample_id: str) -> str:
         """Return the name of the shard that holds the sample's array."""
@@ -137,15 +150,18 @@ class FeatureReader:
         """
         shard, row, crc32 = self._locate(sample_id)
         path = self._files.path(shard)
-        placement = self._files.placement(shard)
-        try:
-            array = read_row(self._files.descriptor(shard), placement, row)
-        except FileNotFoundError:
-            raise DataError(
-                f"{path}: not found; `python -m pipeline repair` rebuilds missing shards"
-            ) from None
-        except (DataError, OSError) as error:
-            raise DataError(f"{path}: {sample_id}: {error}; {_ADVICE}") from None
+        with self._name_new_index():
+            placement = self._files.placement(shard)
+            try:
+                # Held until the array is read: another thread may close it in the list meanwhile.
+                file = self._files.open(shard)
+                array = read_row(file.descriptor, placement, row)
+            except FileNotFoundError:
+                raise DataError(
+                    f"{path}: not found; `python -m pipeline repair` rebuilds missing shards"
+                ) from None
+            except (DataError, OSError) as error:
+                raise DataError(f"{path}: {sample_id}: {error}; {_ADVICE}") from None
 
         position = self._position_of[sample_id]
         # Once a process is enough: the file does not change, and damage shows at the first read.
@@ -165,7 +181,8 @@ class FeatureReader:
                 absent or damaged.
         """
         shard, row, _ = self._locate(sample_id)
-        columns = self._files.columns(shard)
+        with self._name_new_index():
+            columns = self._files.columns(shard)
 
         # A damaged index can name a row that the shard does not have.
         if any(not 0 <= row < len(column) for column in columns.values()):
@@ -193,6 +210,20 @@ class FeatureReader:
         if "_files" in self.__dict__:  # absent when __init__ raised
             self.close()
 
+    @contextlib.contextmanager
+    def _name_new_index(self) -> Iterator[None]:
+        """Say of an error in the body that the feature was computed anew, if it was."""
+        try:
+            yield
+        except DataError:
+            path = self.folder / INDEX_NAME
+            if _stamp(path) == self._index_stamp:
+                raise
+            raise DataError(
+                f"{path}: another one than when it was opened, because {self.folder.name} was "
+                "computed anew or is being so; open it again when that has ended"
+            ) from None
+
     def _position(self, sample_id: str) -> int:
         try:
             return self._position_of[sample_id]
@@ -208,6 +239,27 @@ class FeatureReader:
         return shard, int(self._row_of[position]), int(self._crc32_of[position])
 
 
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells a file from one that replaced it; None: there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+class _OpenFile:
+    """A file that is open as long as somebody uses it."""
+
+    def __init__(self, path: Path):
+        # Not passed on to programs that this process starts.
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        if "descriptor" in self.__dict__:  # absent when the file could not be opened
+            os.close(self.descriptor)
+
+
 class _ShardFiles:
     """The shards of a folder by number: their tables, and a few open files."""
 
@@ -219,7 +271,7 @@ class _ShardFiles:
         # Kept for every shard that was read, because they are small. Open files are limited.
         self._placements: dict[int, Placement] = {}
         self._columns: dict[int, dict[str, np.ndarray]] = {}
-        self._descriptors: OrderedDict[int, int] = OrderedDict()  # the last one was used last
+        self._open: OrderedDict[int, _OpenFile] = OrderedDict()  # the last one was used last
         self._process_id = os.getpid()
 
     def path(self, shard: int) -> Path:
@@ -238,34 +290,25 @@ class _ShardFiles:
             self._columns[shard] = read_columns(self.path(shard))
         return self._columns[shard]
 
-    def descriptor(self, shard: int) -> int:
-        """Return the open file of a shard; close the one that was not used for longest."""
+    def open(self, shard: int) -> _OpenFile:
+        """Return the open file of a shard; let go of the one that was not used for longest."""
         if self._process_id != os.getpid():
             # After a fork this process has copies of its parent's descriptors. Open own ones.
-            self._close_all()
+            self.close()
             self._process_id = os.getpid()
 
-        if shard in self._descriptors:
-            self._descriptors.move_to_end(shard)
-            return self._descriptors[shard]
-
-        # Make room first, so that the limit holds at every moment.
-        while len(self._descriptors) >= self._max_open_files:
-            os.close(self._descriptors.popitem(last=False)[1])
-
-        # Not passed on to programs that this process starts.
-        descriptor = os.open(self.path(shard), os.O_RDONLY | os.O_CLOEXEC)
-        self._descriptors[shard] = descriptor
-        return descriptor
+        # Each step is whole by itself, so threads can take turns anywhere. Two of them may open one
+        # shard twice; the one whose file is replaced here still holds its own.
+        file = self._open.pop(shard, None)
+        if file is None:
+            # Make room first, so that the limit holds at every moment.
+            while len(self._open) >= self._max_open_files:
+                with contextlib.suppress(KeyError):  # another thread took the last one
+                    self._open.popitem(last=False)
+            file = _OpenFile(self.path(shard))
+        self._open[shard] = file
+        return file
 
     def close(self) -> None:
-        """Close the files that this process opened."""
-        # In a fork that has read nothing, the descriptors are the parent's: leave them alone.
-        if self._process_id == os.getpid():
-            self._close_all()
-        self._descriptors.clear()
-
-    def _close_all(self) -> None:
-        for descriptor in self._descriptors.values():
-            os.close(descriptor)
-        self._descriptors.clear()
+        """Let go of the files of this process; those that no thread reads are closed."""
+        self._open.clear()

@@ -188,6 +188,27 @@ def read_table(path: Path | str, schema: Schema, columns: list[str] | None = Non
     return table
 
 
+def require_distinct_ids(path: Path | str, table: pa.Table) -> None:
+    """Check that each row of a table has a sample id of its own.
+
+    Args:
+        path: Of the table, for the message.
+        table: With the column ``sample_id``.
+
+    Raises:
+        DataError: Two rows have one id, or a row has none.
+    """
+    ids = table["sample_id"]
+    counts = ids.value_counts()
+    if len(counts) == len(ids) and not ids.null_count:
+        return
+    repeated = next(
+        (row["values"] for row in counts.to_pylist() if row["counts"] > 1 and row["values"]), None
+    )
+    found = "has a row without an id" if repeated is None else f"has {repeated!r} more than once"
+    raise DataError(f"{path}: {found}, expected each sample in one row; run `dvc repro`")
+
+
 def _require_version(path: Path | str, schema: Schema) -> None:
     metadata = pq.read_schema(path).metadata or {}
     name, version = (

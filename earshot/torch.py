@@ -10,6 +10,8 @@
 This module needs torch and `earshot` alone.
 """
 
+import operator
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import Dataset, Sampler
 
-from earshot.cached_dataset import CachedDataset
+from earshot.cached_dataset import CachedDataset, require_names
 from earshot.errors import DataError
 from earshot.order import draw_epoch_order
 
@@ -37,7 +39,8 @@ class Samples(Dataset):
     - ``spectrograms``: float32 (frequencies, times)
     - ``waveforms``: float32 (samples,), -1 to 1
 
-    Other features have the shape and the numbers that were cached, half precision as float32.
+    A variant, such as ``flow-2s``, is what its feature is. Other features have the shape and the
+    numbers that were cached, half precision as float32.
 
     Args:
         root: The dataset's folder of features, for example ``cache/vggsound``; or the opened
@@ -49,7 +52,7 @@ class Samples(Dataset):
         transform: Is applied to each item, for example to augment it.
 
     Raises:
-        DataError: There is no such dataset, split or feature.
+        DataError: There is no such dataset, split or feature; or no sample has all of them.
 
     Attributes:
         dataset: The opened dataset; it knows boxes, for example.
@@ -67,7 +70,8 @@ class Samples(Dataset):
         transform: Callable[[dict[str, Any]], Any] | None = None,
     ):
         self.dataset = root if isinstance(root, CachedDataset) else CachedDataset(root)
-        self.features, self.size, self.transform = tuple(features), size, transform
+        self.features = tuple(require_names(features))
+        self.size, self.transform = _check_size(size), transform
         # `shards` needs a feature: the order of an epoch follows the files that are read.
         if not self.features:
             raise DataError(f"{self.dataset.name}: no feature is named, expected at least one")
@@ -75,6 +79,12 @@ class Samples(Dataset):
         chosen = self.dataset.samples(split, features=self.features)
         self.sample_ids = [sample.sample_id for sample in chosen]
         self.missing = self.dataset.missing(split, features=self.features)
+        # A training on nothing would end without an error.
+        if not self.sample_ids:
+            raise DataError(
+                f"{self.dataset.name}: no sample of {split!r} has all of "
+                f"{', '.join(self.features)}: {self.missing or 'the split is empty'}"
+            )
         self._readers = {name: self.dataset.feature(name) for name in self.features}
         self._labels = [sample.label or "" for sample in chosen]
 
@@ -82,6 +92,7 @@ class Samples(Dataset):
         return len(self.sample_ids)
 
     def __getitem__(self, position: int) -> Any:
+        position = operator.index(position)  # a slice would need a dataset of its own: `Subset`
         sample_id = self.sample_ids[position]
         item: dict[str, Any] = {"sample_id": sample_id, "label": self._labels[position]}
         for name, reader in self._readers.items():
@@ -110,9 +121,21 @@ class ShardOrder(Sampler[int]):
     def __init__(self, samples: Samples, *, seed: int, rank: int = 0, num_processes: int = 1):
         if not 0 <= rank < num_processes:
             raise DataError(f"rank is {rank}, expected 0 to {num_processes - 1}")
+        if len(samples) < num_processes:
+            raise DataError(
+                f"{len(samples)} samples for {num_processes} processes, expected one or more for "
+                "each"
+            )
 
         self._shards, self._seed = samples.shards(), seed
         self._rank, self._num_processes = rank, num_processes
+        # Other samples, or the same in other shards, have another order. So has another seed.
+        crc32 = zlib.crc32("\n".join(samples.sample_ids).encode())
+        self._identity = {
+            "seed": seed,
+            "num_processes": num_processes,
+            "samples_crc32": zlib.crc32(self._shards.tobytes(), crc32),
+        }
         self.epoch = 0
         self._num_skipped = 0
 
@@ -141,10 +164,25 @@ class ShardOrder(Sampler[int]):
             num_used: How many samples of this epoch this process has trained on: the number of
                 batches times their size. The order cannot know it, since loaders read ahead.
         """
-        return {"epoch": self.epoch, "num_used": num_used}
+        return {"epoch": self.epoch, "num_used": num_used, **self._identity}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continue in the saved epoch, after the samples that were used."""
+        """Continue in the saved epoch, after the samples that were used.
+
+        Raises:
+            DataError: The state is that of other samples, of another seed or number of processes,
+                or of more samples than an epoch has: some would be used twice and others never.
+        """
+        for name, own in self._identity.items():
+            if state.get(name) != own:
+                raise DataError(f"state of an order: {name} is {state.get(name)}, expected {own}")
+        num_each = len(self._shards) // self._num_processes
+        if not 0 <= state["num_used"] <= num_each:
+            raise DataError(
+                f"state of an order: num_used is {state['num_used']}, expected 0 to {num_each}, "
+                "the samples of an epoch of this process"
+            )
+
         self.epoch, self._num_skipped = state["epoch"], state["num_used"]
 
 
@@ -190,9 +228,17 @@ def resize_flow(flow: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return resized.to(flow.dtype)
 
 
+def _check_size(size: int | None) -> int | None:
+    if size is not None and (not isinstance(size, int) or size < 1):
+        raise DataError(f"size is {size!r}, expected the side of a square in pixels, or None")
+    return size
+
+
 def _as_tensor(name: str, array: np.ndarray, size: int | None) -> torch.Tensor:
     """Turn a cached array into the tensor that ``Samples`` promises."""
     tensor = torch.from_numpy(array)
+    # The feature that a variant is a variant of.
+    name = name.partition("-")[0]
     if name == "frames":
         tensor = tensor.permute(2, 0, 1)  # channels first, as networks read them
         return tensor if size is None else resize_frames(tensor[None], (size, size))[0]

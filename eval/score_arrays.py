@@ -76,10 +76,18 @@ def _check_boxes(sample_id: str, boxes: Sequence[Sequence[float]]) -> np.ndarray
         raise DataError(
             f"boxes: {sample_id!r} has shape {array.shape}, expected (number of boxes, 4)"
         )
+    if not np.isfinite(array).all():
+        raise DataError(f"boxes: {sample_id!r} holds values that are not finite")
     # Published boxes can leave the frame a little. Those in pixels lie far beyond.
     if array.min() < -_BOX_TOLERANCE or array.max() > 1 + _BOX_TOLERANCE:
         raise DataError(
             f"boxes: {sample_id!r} has values from {array.min():g} to {array.max():g}, expected "
             "parts of the frame, 0 to 1"
+        )
+    # Corner, width and height instead of two corners would be another box, or none.
+    if not (array[:, :2] < array[:, 2:]).all():
+        raise DataError(
+            f"boxes: {sample_id!r} has a box whose x2 or y2 is not above its x1 or y1: "
+            f"{array.tolist()}; expected x1 y1 x2 y2"
         )
     return array

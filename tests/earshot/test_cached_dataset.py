@@ -57,6 +57,38 @@ def test_the_table_may_lie_in_the_folder_itself(root, tmp_path):
         earshot.open(root)
 
 
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [(["a", "b", "a"], "has 'a' more than once"), (["a", None], "has a row without an id")],
+)
+def test_one_id_is_one_sample(root, tmp_path, ids, words):
+    rows = [{"sample_id": name, "clip_id": "c", "splits": ["train"]} for name in ids]
+    path = tmp_path / "other.parquet"
+    write_table(path, rows, SAMPLES)
+    with pytest.raises(DataError, match=f"other.parquet: {words}, expected each sample in one"):
+        earshot.open(root, samples_path=path)
+
+
+def test_a_sample_without_splits_is_in_none(root, tmp_path):
+    rows = [{"sample_id": "a", "clip_id": "c"}, {"sample_id": "b", "splits": ["train"]}]
+    path = tmp_path / "other.parquet"
+    write_table(path, rows, SAMPLES)
+    toy = earshot.open(root, samples_path=path)
+    assert toy.splits == {"train": 1} and toy.sample_ids("train") == ["b"]
+    assert [sample.splits for sample in toy.samples()] == [(), ("train",)]
+
+
+def test_folders_that_are_no_dataset(root, tmp_path):
+    with pytest.raises(DataError, match=rf"folder of one feature, expected .*: {root}$"):
+        earshot.open(root / "frames")
+    with pytest.raises(DataError, match="table of samples is neither there nor at"):
+        earshot.open("/")
+    toy = earshot.open(root)
+    for call in (toy.sample_ids, toy.samples, toy.missing):
+        with pytest.raises(DataError, match="features is 'flow', expected a list"):
+            call("train", features="flow")
+
+
 def test_wrong_names_are_told_with_the_right_ones(root, tmp_path):
     toy = earshot.open(root)
     with pytest.raises(DataError, match="not found, expected a dataset's folder"):

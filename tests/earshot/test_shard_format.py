@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
@@ -180,6 +181,64 @@ def test_reader_works_in_other_processes(tmp_path, method):
             expected[::-1],
         ]
     assert _read_many(pickle.loads(pickle.dumps(reader)), ids) == expected
+
+
+def test_threads_share_a_reader(tmp_path):
+    """With one file open at a time, each thread still gets the array of its own sample."""
+    shards = [[Row(f"s{i}", f"{i:032x}", np.full((64, 64), i, np.uint8))] for i in range(8)]
+    write_folder(tmp_path, shards)
+    reader = FeatureReader(tmp_path, max_open_files=1)
+
+    def read_some(thread: int) -> bool:
+        places = np.random.default_rng(thread).integers(0, 8, 400)
+        return all((reader.read(f"s{place}") == place).all() for place in places)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(read_some, range(8)))
+    before = len(os.listdir("/proc/self/fd"))
+    reader.close()
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+
+
+def test_two_readers_of_one_folder_across_a_fork(tmp_path):
+    rows = make_rows(6)
+    write_folder(tmp_path, [rows[:3], rows[3:]])
+    ids = [row.sample_id for row in rows]
+    first, second = FeatureReader(tmp_path), FeatureReader(tmp_path)
+    expected = _read_many(first, ids)
+    assert _read_many(second, ids) == expected
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        # The first one is closed here while the second one is read there.
+        reading = pool.starmap_async(_read_many, [(second, ids)] * 5)
+        first.close()
+        assert reading.get(timeout=60) == [expected] * 5
+    assert _read_many(first, ids) == _read_many(second, ids) == expected
+
+
+def test_a_feature_that_is_computed_anew_under_a_reader(tmp_path):
+    old, new = make_rows(6)[:3], make_rows(6)[3:]
+    write_folder(tmp_path, [old[:1], old[1:]])
+    reader = FeatureReader(tmp_path)
+    expected = reader.read(old[0].sample_id)
+
+    # As DVC does it: the old shards go, then new ones come.
+    for path in tmp_path.glob("*.h5"):
+        path.unlink()
+    write_folder(tmp_path, [new])
+    copy = pickle.loads(pickle.dumps(reader))
+    assert (reader.read(old[0].sample_id) == expected).all()  # its file is still open here
+    for broken in (reader, copy):
+        for read in (broken.read, broken.read_attributes):
+            with pytest.raises(DataError, match=r"computed anew .*; open it again when that has"):
+                read(old[1].sample_id)
+    assert FeatureReader(tmp_path).read(new[0].sample_id).shape == new[0].array.shape
+
+
+def test_an_index_with_a_sample_in_two_rows_is_refused(tmp_path):
+    index = write_folder(tmp_path, [make_rows(3)])
+    write_table(tmp_path / INDEX_NAME, [*index, index[1]], INDEX)
+    with pytest.raises(DataError, match=rf"has {index[1]['sample_id']!r} more than once"):
+        FeatureReader(tmp_path)
 
 
 def test_reader_notices_damaged_bytes(tmp_path):

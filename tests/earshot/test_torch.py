@@ -1,11 +1,15 @@
 """``earshot.torch``: items that default collate takes, the project's own pixels, an order."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 
+from earshot.cached_dataset import CachedDataset
 from earshot.errors import DataError
+from earshot.tables import SAMPLES, write_table
 from earshot.torch import Samples, ShardOrder
 from tests.helpers.cache.toy_dataset import write_toy_dataset
 from train.data.augmentation import prepare_inputs
@@ -87,8 +91,91 @@ def test_an_order_resumes_inside_an_epoch(root):
     assert len(resumed) == 16 and list(resumed) == whole  # the next iteration is a whole one
 
 
+def test_a_state_of_another_order_is_refused(root):
+    samples = Samples(root, "train", ["frames"])
+    state = ShardOrder(samples, seed=0).state_dict(num_used=6)
+    for other, words in (
+        (ShardOrder(samples, seed=1), "seed is 0, expected 1"),
+        (ShardOrder(samples, seed=0, num_processes=2), "num_processes is 1, expected 2"),
+        (ShardOrder(Samples(root, "test", ["frames"]), seed=0), "samples_crc32 is"),
+    ):
+        with pytest.raises(DataError, match=f"state of an order: {words}"):
+            other.load_state_dict(state)
+
+    order = ShardOrder(samples, seed=0)
+    with pytest.raises(DataError, match="num_used is 17, expected 0 to 16"):
+        order.load_state_dict({**state, "num_used": 17})
+    # A state of the end of an epoch leaves nothing of it.
+    order.load_state_dict({**state, "num_used": 16})
+    assert list(order) == [] and len(list(order)) == 16
+
+
+def test_more_processes_than_samples_are_refused(root):
+    samples = Samples(root, "test", ["frames"])
+    assert len(list(ShardOrder(samples, seed=0, rank=7, num_processes=8))) == 1
+    with pytest.raises(DataError, match="8 samples for 9 processes"):
+        ShardOrder(samples, seed=0, num_processes=9)
+
+
+def test_the_sampler_of_pytorch_shares_all_samples_out(root):
+    samples = Samples(root, "train", ["frames"])
+    parts = [
+        list(DistributedSampler(samples, num_replicas=3, rank=rank, shuffle=False))
+        for rank in range(3)
+    ]
+    # 16 samples for three: PyTorch repeats the first two, which a score would count twice.
+    assert [len(part) for part in parts] == [6, 6, 6]
+    assert sorted(place for part in parts for place in part) == sorted([*range(16), 0, 1])
+
+
+def test_positions_count_from_the_end_and_slices_are_refused(root):
+    samples = Samples(root, "test", ["frames"])
+    assert samples[-1]["sample_id"] == samples[np.int64(7)]["sample_id"] == samples.sample_ids[7]
+    assert samples[-1]["label"] == samples[7]["label"]
+    with pytest.raises(IndexError):
+        samples[8]
+    with pytest.raises(TypeError):
+        samples[0:2]
+
+
+def test_variants_are_what_their_features_are(root):
+    """``frames-small`` is channels first, ``flow-2s`` is resized, ``waveforms-x`` is -1 to 1."""
+    for name in ("frames", "flow", "waveforms"):
+        shutil.copytree(root / name, root / f"{name}-mine", dirs_exist_ok=True)
+    names = ["frames", "flow", "waveforms"]
+    expected = Samples(root, "test", names, size=32)[3]
+    item = Samples(root, "test", [f"{name}-mine" for name in names], size=32)[3]
+    assert item["waveforms-mine"].abs().max() <= 1
+    for name in names:
+        assert torch.equal(item[f"{name}-mine"], expected[name])
+
+
+def test_nothing_to_train_on_is_an_error(root, tmp_path):
+    rows = [{"sample_id": "absent", "clip_id": "absent", "splits": ["train"]}]
+    write_table(tmp_path / "other.parquet", rows, SAMPLES)
+    toy = CachedDataset(root, samples_path=tmp_path / "other.parquet")
+    with pytest.raises(DataError, match=r"no sample of 'train' has all of frames: {'frames: not c"):
+        Samples(toy, "train", ["frames"])
+
+
+@pytest.mark.parametrize("size", [0, -3, 1.5, (224, 224)])
+def test_a_size_that_is_none_is_refused(root, size):
+    with pytest.raises(DataError, match=r"size is .*, expected the side of a square"):
+        Samples(root, "test", ["frames"], size=size)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_of_both_kinds_read_the_same(root, method):
+    samples = Samples(root, "train", ["frames"], size=16)
+    here = torch.cat([item["frames"][None] for item in samples])
+    loader = DataLoader(samples, batch_size=4, num_workers=2, multiprocessing_context=method)
+    assert torch.equal(torch.cat([batch["frames"] for batch in loader]), here)
+
+
 def test_transform_and_empty_features(root):
     bright = Samples(root, "test", ["frames"], transform=lambda item: item["frames"].max().item())
     assert bright[0] == 230 or bright[0] == 235
     with pytest.raises(DataError, match="no feature is named"):
         Samples(root, "test", [])
+    with pytest.raises(DataError, match=r"features is 'frames', expected a list, such as \['fra"):
+        Samples(root, "test", "frames")

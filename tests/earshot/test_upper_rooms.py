@@ -34,6 +34,8 @@ def test_scores_of_arrays():
         ({"a": np.ones(4)}, BOXES, "earshot", r"'a' has shape \(4,\), expected \(height, width\)"),
         ({"a": np.full((2, 2), np.nan)}, BOXES, "earshot", "'a' holds values that are not finite"),
         ({"a": np.ones((2, 2))}, {"a": [(10, 20, 90, 80)]}, "earshot", "from 10 to 90, expected"),
+        ({"a": np.ones((2, 2))}, {"a": [(0.5, 0.5, 0.2, 0.3)]}, "earshot", "expected x1 y1 x2 y2"),
+        ({"a": np.ones((2, 2))}, {"a": [(0, 0, np.nan, 1)]}, "earshot", "'a' holds values that"),
         ({"a": np.ones((2, 2))}, {"a": [(0, 0, 1)]}, "earshot", r"'a' has shape \(1, 3\)"),
         ({"a": np.ones((2, 2))}, BOXES, "nothing", "unknown protocol 'nothing'"),
     ],
