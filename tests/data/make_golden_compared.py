@@ -1,6 +1,6 @@
 """Make ``golden_compared.npz``: what the code of the older methods computes.
 
-DMC, Attention10k, CoarseToFine and AVObject.
+DMC, Attention10k in two forms, CoarseToFine and AVObject.
 ``compared_state_dict_keys.json`` has the names and shapes of their tensors.
 
     python -m tests.data.make_golden_compared
@@ -15,8 +15,16 @@ import numpy as np
 
 from tests.helpers.paths import DATA, SHARED
 
-_METHODS = ("dmc", "attention10k", "soundnet8", "coarsetofine", "avobject")
-_PARTS = ("dmc", "contrastive5", "attention10k_", "soundnet8_", "c2f_", "avobject_")
+_METHODS = ("dmc", "attention10k", "attention_resnet", "soundnet8", "coarsetofine", "avobject")
+_PARTS = (
+    "dmc",
+    "contrastive",
+    "attention10k_",
+    "attention_resnet_",
+    "soundnet8_",
+    "c2f_",
+    "avobject_",
+)
 _LEFT_OUT = "c2f_tagger"  # the network that names sounds, which is not here
 
 

@@ -181,6 +181,7 @@ def slow(*arguments):
         slow("plain", {"method": "fnac", "dropout": 0.0, "mask_width": 0, **FNAC}),
         slow("plain", {"method": "ssltie", "select_on": "val", "sound_seconds": 0.5}),
         slow("plain", {"method": "slavc", "dropout": 0.0, "negatives": "gathered", "epochs": 2}),
+        slow("plain", {"method": "attention_resnet"}),
         slow("plain", {"method": "hardpos", "num_neighbours": 5}),
         slow("plain", {"method": "sslalignment", "num_neighbours": 5}),
     ],

@@ -68,4 +68,5 @@ def test_similarities_are_those_of_the_maps(toy, method):
 def test_methods_whose_similarity_has_no_place_say_so():
     without = {method for method in METHODS if not load_method(method).Model.has_similarity}
     of_flowgrad = {"rcgrad", "flowgrad_h", "flowgrad_ic", "flowgrad_en"}
-    assert without == of_flowgrad | {"attention10k", "dmc", "coarsetofine", "avobject", "sspl"}
+    of_attention = {"attention10k", "attention_resnet"}
+    assert without == of_flowgrad | of_attention | {"dmc", "coarsetofine", "avobject", "sspl"}
