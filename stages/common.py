@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from earshot.errors import EarshotError, ParameterError, RunError
+from earshot.errors import DataError, EarshotError, ParameterError, RunError
 from earshot.files import publish_text, sha256_of
 from pipeline.base.local_settings import LOCAL_NAME
 from pipeline.base.os_errors import report_error
@@ -62,6 +62,22 @@ def find_tables(project: Project, dataset: str) -> list[Path]:
 def find_all_tables(project: Project) -> list[Path]:
     """Return the tables and accounts of all datasets that params.yaml selects."""
     return [path for dataset in project.datasets for path in find_tables(project, dataset)]
+
+
+def hash_output(path: Path, stage: str) -> str:
+    """Return the SHA-256 of a file that another stage writes.
+
+    Args:
+        path: The file.
+        stage: The stage that writes it, as DVC calls it.
+
+    Raises:
+        DataError: There is no such file, because the stage has not run.
+    """
+    try:
+        return sha256_of(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; run `dvc repro {stage}`, which writes it") from None
 
 
 def _hash_files(

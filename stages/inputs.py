@@ -7,12 +7,13 @@ touches only the runs that read it. The evaluation depends on all of them.
 import json
 from typing import Any
 
-from earshot.files import publish_text, sha256_of
+from earshot.files import publish_text
 from pipeline.base.parameters import as_mapping
 from pipeline.base.project import Project
 from pipeline.features.configure import require_datasets
+from pipeline.features.registry import is_variant
 from pipeline.shards.account import account_path
-from stages.common import find_all_tables, run_stage
+from stages.common import find_all_tables, hash_output, run_stage
 from train.models.registry import features_read
 from train.runs.settings import list_first_runs, read_run_data, read_run_parameters
 
@@ -50,22 +51,30 @@ def describe_inputs(project: Project, name: str) -> dict[str, Any]:
     features = data.find_features(features_read(read_run_parameters(project, name)))
     require_datasets(project, dataset, features.values(), reader=f"run {name}")
 
-    tables = [
-        project.clips_table_path(dataset),
-        project.samples_table_path(dataset),
-        project.downloads_table_path(dataset),
-    ]
-    # An account holds the hash of its feature's index.
-    accounts = {
-        feature: {"name": folder, "account": sha256_of(account_path(project, dataset, folder))}
-        for feature, folder in features.items()
+    stages_by_table = {
+        project.clips_table_path(dataset): f"sources@{dataset}",
+        project.samples_table_path(dataset): f"sources@{dataset}",
+        project.downloads_table_path(dataset): f"download@{dataset}",
     }
+    tables = {path.name: hash_output(path, stage) for path, stage in stages_by_table.items()}
+
+    # An account holds the hash of its feature's index.
+    accounts = {}
+    for feature, folder in features.items():
+        stage = _name_feature_stage(folder, dataset)
+        account = hash_output(account_path(project, dataset, folder), stage)
+        accounts[feature] = {"name": folder, "account": account}
     return {
         "dataset": dataset,
         "protocol": data.protocol,
-        "tables": {path.name: sha256_of(path) for path in tables},
+        "tables": tables,
         "features": accounts,
     }
+
+
+def _name_feature_stage(name: str, dataset: str) -> str:
+    """Return what DVC calls the stage that computes a feature or a variant of a dataset."""
+    return f"variants@{name}-{dataset}" if is_variant(name) else f"{name}@{dataset}"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from dvc.repo import Repo
 
 import stages.inputs
 import stages.train
-from earshot.errors import ParameterError
+from earshot.errors import DataError, ParameterError
 from earshot.reader import FeatureReader
 from earshot.tables import DOWNLOADS, write_table
 from eval.results.evaluate import EvaluationParameters
@@ -70,6 +70,20 @@ def test_the_inputs_of_a_run_change_with_what_it_reads_alone(project):
     # A feature that no run reads changes nothing.
     account_path(project, "sample", "waveforms").write_text("{}")
     assert read_inputs(project) == changed
+
+
+def test_an_input_that_is_not_there_is_told_with_the_stage_that_writes_it(project):
+    """As when somebody runs the stage by hand."""
+    missing = (
+        (account_path(project, "sample", "spectrograms-b"), "variants@spectrograms-b-sample"),
+        (account_path(project, "sample", "frames"), "frames@sample"),
+        (project.downloads_table_path("sample"), "download@sample"),
+        (project.clips_table_path("sample"), "sources@sample"),
+    )
+    for path, stage in missing:
+        path.unlink()
+        with pytest.raises(DataError, match=rf"/{path.name}: not found; run `dvc repro {stage}`"):
+            stages.inputs.main(project)
 
 
 def test_training_and_evaluation_read_the_variant(project):
