@@ -45,7 +45,10 @@ def main() -> None:
     )
     cluster.adapt(minimum=1, maximum=arguments.jobs)
     with cluster, Client(cluster) as client:
-        client.write_scheduler_file(str(arguments.file))
+        # Renamed, because a stage that waits for the file must not read half of it.
+        temporary = arguments.file.with_suffix(".part")
+        client.write_scheduler_file(str(temporary))
+        temporary.replace(arguments.file)
         print(f"scheduler {cluster.scheduler_address}, in {arguments.file}; Ctrl-C ends it")
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: end.set())
