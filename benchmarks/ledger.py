@@ -9,6 +9,7 @@ name one file, because making a million files takes longer than all the rest.
 """
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import re
@@ -55,17 +56,21 @@ def make_clips(num_clips: int) -> Iterator[dict]:
         }
 
 
-def make_entry(number: int, row: dict, now: float) -> dict:
-    """Return the attempt at a clip; every fourth one was removed."""
+def make_entry(
+    number: int, row: dict, now: float, *, every: int = 4, file_name: str = _FILE_NAME
+) -> dict:
+    """Return the attempt at a clip; of each ``every`` clips one was removed."""
     entry = {
         **{"type": "attempt", "clip_id": row["clip_id"], "time": now},
         **{name: row[name] for name in ("url", "start_seconds", "end_seconds")},
     }
-    if number % 4 == 0:
+    if number % every == 0:
         text = f"ERROR: [youtube] {row['video_id']}: This video has been removed by the uploader"
         entry |= {"outcome": "failed", "reason": "removed", "text": text, "by": "text"}
     else:
-        file = {"path": _FILE_NAME, "bytes": 5, "sha256": f"{number:064x}"}
+        # A real hash: its first half alone tells clips apart.
+        sha256 = hashlib.sha256(row["clip_id"].encode()).hexdigest()
+        file = {"path": file_name, "bytes": 5, "sha256": sha256}
         file |= {"duration_seconds": 10.0, "width": 640, "height": 360, "fps": 30.0}
         file |= {"video_codec": "h264", "audio_codec": "aac", "sample_rate": 44100, "flags": []}
         entry |= {"outcome": "ok", "file": file}

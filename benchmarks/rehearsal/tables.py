@@ -1,5 +1,6 @@
 """Make the tables of large datasets, and measure what reads them: seconds and memory."""
 
+import json
 import os
 import re
 import subprocess
@@ -9,16 +10,23 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import yaml
 
-from earshot.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, write_table
+from benchmarks.ledger import make_entry
+from earshot.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, Schema, read_table, write_table
+from pipeline.base.project import Project
+from pipeline.downloads.account.ledger import read_entries
+from pipeline.downloads.account.table import derive_from_ledger
+from pipeline.features.configure import configure_feature
+from pipeline.shards.keys import KeyMaker
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FEATURES = ("frames", "flow", "spectrograms")
 _POLL_SECONDS = 0.05
-_FIFTH = 5  # every fifth clip is missing
+_FIFTH = 5  # every fifth clip was removed
 
 
 @dataclass(frozen=True)
@@ -61,58 +69,72 @@ def _read_peak_mebibytes(pid: int) -> float:
     return int(found[1]) / 1024 if found else 0.0  # nothing is left of a process that has ended
 
 
-def write_project(folder: Path, num_clips: int) -> None:
-    """Write a checkout's tables as if a dataset of this size had been fetched and computed."""
+def write_project(folder: Path, num_clips: int, *, num_fetched: int | None = None) -> None:
+    """Write a checkout's tables as if a dataset of this size had been fetched and computed.
+
+    Args:
+        folder: Where.
+        num_clips: Rows of the list; every fifth clip that was fetched is missing.
+        num_fetched: How many were fetched (None: all); the others are pending.
+    """
     params = yaml.safe_load((_ROOT / "params.yaml").read_text()) | {"datasets": ["vggsound"]}
     folder.mkdir(parents=True)
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    ids = [f"v{number:010d}_{number % 300:06d}" for number in range(num_clips)]
-    is_ok = [number % _FIFTH != 0 for number in range(num_clips)]
+    project = Project.load(folder)
 
-    def write(name: str, schema, **columns) -> None:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def write(path: Path, schema: Schema, **columns: Any) -> None:
         empty = {
             one: pa.nulls(num_clips, schema.columns.field(one).type) for one in schema.columns.names
         }
-        table = pa.table(empty | columns, schema=schema.columns)
-        write_table(path, table, schema)
+        write_table(path, pa.table(empty | columns, schema=schema.columns), schema)
 
+    ids = [f"v{number:010d}_{number % 300:06d}" for number in range(num_clips)]
     urls = [f"https://www.youtube.com/watch?v={name[:11]}" for name in ids]
     splits = pa.array([["train"]] * num_clips, pa.list_(pa.string()))
+    clips_path = project.clips_table_path("vggsound")
+    write(clips_path, CLIPS, clip_id=ids, video_id=ids, url=urls, splits=splits)
     write(
-        "manifests/vggsound/clips.parquet",
-        CLIPS,
-        clip_id=ids,
-        video_id=ids,
-        url=urls,
-        splits=splits,
+        project.samples_table_path("vggsound"), SAMPLES, sample_id=ids, clip_id=ids, splits=splits
     )
-    write("manifests/vggsound/samples.parquet", SAMPLES, sample_id=ids, clip_id=ids, splits=splits)
-    status = ["ok" if ok else "missing" for ok in is_ok]
-    reasons = [None if ok else "removed" for ok in is_ok]
-    write(
-        "manifests/vggsound/downloads.parquet",
-        DOWNLOADS,
-        clip_id=ids,
-        status=status,
-        reason=reasons,
-        is_confirmed=pa.array([not ok for ok in is_ok]),
-        attempts=pa.array([1] * num_clips, pa.int32()),
-        path=[f"{name}.mp4" if ok else None for name, ok in zip(ids, is_ok, strict=True)],
-        bytes=pa.array([1_200_000 if ok else None for ok in is_ok], pa.int64()),
-        sha256=[f"{number:064x}" if ok else None for number, ok in enumerate(is_ok)],
-        duration_seconds=pa.array([10.0 if ok else None for ok in is_ok]),
-        flags=pa.array([[]] * num_clips, pa.list_(pa.string())),
+
+    # Making a file for each clip would take longer than all the rest, so all name one file.
+    clip_path = project.clips_dir("vggsound") / "clip.mp4"
+    clip_path.parent.mkdir(parents=True)
+    clip_path.write_bytes(b"whole")
+    _write_ledger(project, ids[:num_fetched], urls)
+    downloads = derive_from_ledger(
+        read_table(clips_path, CLIPS),
+        read_entries(project.ledger_path("vggsound")),
+        clips_dir=clip_path.parent,
     )
-    for feature in _FEATURES:
+    write_table(project.downloads_table_path("vggsound"), downloads, DOWNLOADS)
+
+    for name in _FEATURES:
+        # The keys are looked up, the shard is not opened.
+        make_key = KeyMaker(configure_feature(project, name))
+        hashes = downloads["sha256"].to_pylist()
+        keys = [None if sha256 is None else make_key(sha256, None) for sha256 in hashes]
+        folder = project.feature_dir("vggsound", name)
         write(
-            f"cache/vggsound/{feature}/index.parquet",
+            folder / "index.parquet",
             INDEX,
             sample_id=ids,
-            status=status,
-            reason=reasons,
+            status=["missing" if key is None else "ok" for key in keys],
+            reason=downloads["reason"].to_pylist(),
+            key=keys,
+            shard=[None if key is None else "all.h5" for key in keys],
         )
+        (folder / "all.h5").write_bytes(b"")
+
+
+def _write_ledger(project: Project, ids: Sequence[str], urls: Sequence[str]) -> None:
+    """Write an attempt at each clip, as a run of weeks leaves it."""
+    with open(project.ledger_path("vggsound"), "w") as file:
+        for number, (clip_id, url) in enumerate(zip(ids, urls, strict=False)):
+            row = {"clip_id": clip_id, "video_id": clip_id, "url": url}
+            row |= {"start_seconds": None, "end_seconds": None}
+            entry = make_entry(number, row, time.time() + 1, every=_FIFTH, file_name="clip.mp4")
+            file.write(json.dumps(entry, separators=(",", ":")) + "\n")
 
 
 def write_addresses(path: Path, num_lines: int) -> None:

@@ -4,6 +4,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from earshot.errors import DataError, ParameterError
 from earshot.shard_format import INDEX_NAME
 from earshot.tables import INDEX, read_table
@@ -74,14 +77,12 @@ def find_cached_keys(folder: Path) -> set[str]:
         # Without a readable index, nothing says which arrays the shards hold.
         return set()
 
-    shards = {path.name for path in folder.glob("*.h5")}
+    shards = pa.array([path.name for path in folder.glob("*.h5")], pa.string())
     # A failure that another attempt would repeat is as final as an array.
-    return {
-        row["key"]
-        for row in index.to_pylist()
-        if row["shard"] in shards
-        or (row["status"] == "failed" and row["reason"] not in ALWAYS_RETRIED)
-    }
+    retried = pa.array(sorted(ALWAYS_RETRIED), pa.string())
+    is_final = pc.and_not(pc.equal(index["status"], "failed"), pc.is_in(index["reason"], retried))
+    keys = index["key"].filter(pc.or_(pc.is_in(index["shard"], shards), is_final))
+    return set(keys.drop_null().to_pylist())
 
 
 def _check_dataset(project: Project, dataset: str) -> None:

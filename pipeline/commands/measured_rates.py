@@ -1,5 +1,6 @@
 """Measure how fast this machine computes features, and how large they become, on a few samples."""
 
+import os
 import tempfile
 import time
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import ffmpeg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from earshot.errors import MediaError
 from earshot.files import sha256_of
@@ -42,46 +44,57 @@ class Rate:
     num_bytes: float
 
 
-def choose_material(
-    samples: pa.Table, downloads: pa.Table, clips_dir: Path, made_up_dir: Path
-) -> Material:
-    """Choose samples that are spread over the dataset, of clips that are here; else make a clip."""
-    rows = downloads.to_pylist()
-    # The table knows clips whose files `clips drop` has removed.
-    here = {
-        row["clip_id"]
-        for row in rows
-        if row["status"] == "ok" and (clips_dir / row["path"]).exists()
-    }
+def choose_samples(samples: pa.Table, downloads: pa.Table, clips_dir: Path) -> pa.Table:
+    """Choose a few samples that are spread over the dataset, of clips that are here.
+
+    Args:
+        samples: Table SAMPLES.
+        downloads: Table DOWNLOADS; it knows clips whose files `clips drop` has removed.
+        clips_dir: The folder of the clips.
+
+    Returns:
+        Rows of ``samples``; none where no clip is here.
+    """
+    files = pa.array(os.listdir(clips_dir) if clips_dir.is_dir() else [], pa.string())
+    is_here = pc.and_(pc.equal(downloads["status"], "ok"), pc.is_in(downloads["path"], files))
+    here = downloads["clip_id"].filter(is_here).combine_chunks()
+
     # A sample whose sound comes from another clip needs both.
-    numbers = [
-        number
-        for number, (clip_id, sound_id) in enumerate(
-            zip(samples["clip_id"].to_pylist(), samples["audio_clip_id"].to_pylist(), strict=True)
-        )
-        if clip_id in here and (sound_id is None or sound_id in here)
-    ]
-    if not numbers:
-        return _make_up(made_up_dir)
+    has_sound = pc.or_(
+        pc.is_null(samples["audio_clip_id"]), pc.is_in(samples["audio_clip_id"], here)
+    )
+    is_usable = pc.and_(pc.is_in(samples["clip_id"], here), has_sound)
+    numbers = pc.indices_nonzero(is_usable)
 
     # Spread over the table, because neighbours are often clips of one video.
     step = max(len(numbers) / _NUM_SAMPLES, 1.0)
-    chosen = [numbers[int(index * step)] for index in range(min(_NUM_SAMPLES, len(numbers)))]
-    return Material(samples.take(pa.array(chosen, pa.int64())), downloads, clips_dir)
+    places = [int(index * step) for index in range(min(_NUM_SAMPLES, len(numbers)))]
+    return samples.take(numbers.take(pa.array(places, pa.int64())))
 
 
-def measure_features(features: Mapping[str, Feature], material: Material) -> dict[str, Rate]:
-    """Build features and variants of a few samples in a temporary folder, as their stages do.
-
-    Features that share a pass over the video are measured together; the time of the pass counts for
-    the first of them.
+def make_material(
+    samples: pa.Table, downloads: pa.Table, clips_dir: Path, folder: Path
+) -> Material:
+    """Return chosen samples with their clips, or a clip that is made up if there are none.
 
     Args:
-        features: by name; the name of a variant is not that of its feature.
-        material: what they are computed from.
+        samples: From ``choose_samples``.
+        downloads: Table DOWNLOADS.
+        clips_dir: The folder of the clips.
+        folder: Where the clip is made, if it is.
+    """
+    if not samples.num_rows:
+        return _make_up(folder)
+    clip_ids = [*samples["clip_id"].to_pylist(), *samples["audio_clip_id"].to_pylist()]
+    is_of_samples = pc.is_in(downloads["clip_id"], pa.array(clip_ids, pa.string()))
+    return Material(samples, downloads.filter(is_of_samples), clips_dir)
 
-    Returns:
-        Rates by name.
+
+def group_features(features: Mapping[str, Feature]) -> list[dict[str, Feature]]:
+    """Group features that are measured together: those that share a pass over the video.
+
+    Args:
+        features: By name; the name of a variant is not that of its feature.
     """
     # Features that are made of pictures share one pass, which decodes each clip once.
     shared = {
@@ -90,14 +103,22 @@ def measure_features(features: Mapping[str, Feature], material: Material) -> dic
         if not is_variant(name) and FEATURES[name].is_image
     }
     groups = [shared] if shared else []
-    groups += [{name: feature} for name, feature in features.items() if name not in shared]
+    return [*groups, *({name: feature} for name, feature in features.items() if name not in shared)]
 
-    rates: dict[str, Rate] = {}
-    for group in groups:
-        # Once before: compiled code and the libraries are loaded then.
-        _build(group, material, num_samples=1)
-        rates |= _build(group, material, num_samples=material.samples.num_rows)
-    return rates
+
+def measure_features(group: Mapping[str, Feature], material: Material) -> dict[str, Rate]:
+    """Build features of a few samples in a temporary folder, as their stages do.
+
+    Args:
+        group: One of ``group_features``. The time of their pass counts for the first one.
+        material: What they are computed from.
+
+    Returns:
+        Rates by name.
+    """
+    # Once before: compiled code and the libraries are loaded then.
+    _build(group, material, num_samples=1)
+    return _build(group, material, num_samples=material.samples.num_rows)
 
 
 def measure_checks(material: Material, validation: ValidationParameters) -> float:

@@ -1,41 +1,40 @@
 """``plan``: what a dataset or a recipe takes, and what of it is there, before days of waiting."""
 
+import math
 import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 
 from earshot.errors import ParameterError
 from earshot.tables import CLIPS, SAMPLES, read_table
 from pipeline.base.project import Project
+from pipeline.base.table_filters import count_values
 from pipeline.commands.feature_selection import find_cached_keys, list_features
-from pipeline.commands.measured_rates import (
-    Material,
-    choose_material,
-    measure_checks,
-    measure_features,
-)
 from pipeline.commands.options import find_root, format_option, pass_project
 from pipeline.commands.output import render
+from pipeline.commands.rates import RATES_NAME, Rates
 from pipeline.commands.use import list_recipes, read_recipe
 from pipeline.commands.yaml_text import replace_values
 from pipeline.datasets.dataset import find_own_tables, load
 from pipeline.datasets.dataset import names as dataset_names
+from pipeline.downloads.account.current import find_current_downloads
 from pipeline.downloads.account.ledger import read_entries
+from pipeline.downloads.account.paths import AccountPaths
 from pipeline.downloads.account.table import derive_from_ledger, read_downloads_if_there
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.sites import find_site
 from pipeline.downloads.table_rules import find_table_rules
 from pipeline.features.configure import configure_feature
-from pipeline.shards.requests import find_clips, make_requests
+from pipeline.shards.requests import count_requests
 from pipeline.shards.workers.cluster import ClusterParameters
 
 _COLUMNS = ("dataset", "stage", "there", "to_do", "requests", "hours", "cpu_hours", "gigabytes")
@@ -54,15 +53,16 @@ def _complete(context: click.Context, _: click.Parameter, start: str) -> list[st
 
 @click.command()
 @click.argument("what", required=False, metavar="[RECIPE|DATASET]", shell_complete=_complete)
+@click.option("--measure", "is_anew", is_flag=True, help="measure this machine's rates anew")
 @format_option
 @pass_project
-def run(project: Project, what: str | None, output_format: str) -> int:
+def run(project: Project, what: str | None, is_anew: bool, output_format: str) -> int:
     """Print a line for each stage that fetches clips or computes features, then the assumptions."""
     planned = _choose(project, what)
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     for dataset in planned.datasets:
-        _plan_dataset(planned, project, dataset, rows, notes)
+        _plan_dataset(planned, project, dataset, rows, notes, is_anew=is_anew)
 
     print(render([_round(row) for row in rows], _COLUMNS, output_format))
     # csv and json keep plain numbers and nothing else.
@@ -91,7 +91,13 @@ def _choose(project: Project, what: str | None) -> Project:
 
 
 def _plan_dataset(
-    project: Project, now: Project, dataset: str, rows: list[dict[str, Any]], notes: list[str]
+    project: Project,
+    now: Project,
+    dataset: str,
+    rows: list[dict[str, Any]],
+    notes: list[str],
+    *,
+    is_anew: bool,
 ) -> None:
     """Add the lines of one dataset; ``now`` has the parameters with which its list was made."""
     tables = _find_tables(project, now, dataset)
@@ -103,27 +109,39 @@ def _plan_dataset(
         return
 
     clips, samples = tables
-    download = project.parameters(DownloadParameters, "download")
-    clips_dir = project.clips_dir(dataset)
+    downloads = _find_downloads(project, dataset, clips)
+    rates = Rates(
+        project.storage_dir / RATES_NAME,
+        dataset,
+        samples=samples,
+        downloads=downloads,
+        clips_dir=project.clips_dir(dataset),
+        is_anew=is_anew,
+    )
+    rows.append(_plan_download(project, dataset, clips, downloads, rates, notes))
+    rows.extend(_plan_features(project, dataset, samples, downloads, rates))
+    described = rates.describe()
+    if described:
+        notes.append(f"{dataset}: {described}")
 
-    # As a run would begin: attempts in the ledger count, also those that no table has yet.
-    downloads = derive_from_ledger(
+
+def _find_downloads(project: Project, dataset: str, clips: pa.Table) -> pa.Table:
+    """Return the account as a run would begin with it."""
+    paths, rules = AccountPaths.find(project, dataset), find_table_rules(project, dataset)
+    clips_path = project.clips_table_path(dataset)
+    listed_at = clips_path.stat().st_mtime if clips_path.exists() else math.inf
+    current = find_current_downloads(clips, paths, listed_at=listed_at, rules=rules)
+    if current is not None:
+        return current
+
+    # Attempts in the ledger count, also those that no table has yet.
+    return derive_from_ledger(
         clips,
-        read_entries(project.ledger_path(dataset)),
-        clips_dir=clips_dir,
-        rules=find_table_rules(project, dataset),
+        read_entries(paths.ledger_path),
+        clips_dir=paths.clips_dir,
+        rules=rules,
         before=read_downloads_if_there(project.downloads_table_path(dataset)),
     )
-
-    with tempfile.TemporaryDirectory(prefix="earshot-plan-") as name:
-        material = choose_material(samples, downloads, clips_dir, Path(name))
-        of_what = "a clip that was made up" if material.is_made_up else f"clips of {dataset}"
-        notes.append(
-            f"{dataset}: CPU hours and sizes of features are from rates that this machine has just "
-            f"shown on {of_what}"
-        )
-        rows.append(_plan_download(dataset, clips, downloads, download, material, notes))
-        rows.extend(_plan_features(project, dataset, samples, downloads, material))
 
 
 def _find_tables(project: Project, now: Project, dataset: str) -> tuple[pa.Table, pa.Table] | None:
@@ -156,54 +174,51 @@ def _get(project: Project, section: str) -> Any:
 
 
 def _plan_download(
+    project: Project,
     dataset: str,
     clips: pa.Table,
     downloads: pa.Table,
-    parameters: DownloadParameters,
-    material: Material,
+    rates: Rates,
     notes: list[str],
 ) -> dict[str, Any]:
-    statuses = dict(
-        zip(downloads["clip_id"].to_pylist(), downloads["status"].to_pylist(), strict=True)
-    )
-    counts = Counter(statuses.values())
-    wanted = [row for row in clips.to_pylist() if statuses[row["clip_id"]] == "pending"]
+    parameters = project.parameters(DownloadParameters, "download")
+    counts = count_values(downloads["status"])
+    # The rows of the account are those of the list.
+    wanted = clips.filter(pc.equal(downloads["status"], "pending"))
     if counts["missing"]:
         notes.append(f"{dataset}: {counts['missing']} clips are missing, see `missing`")
     if not parameters.network:
         num_wanted = len(wanted)
-        wanted = [row for row in wanted if row["url"].startswith("file:")]
+        wanted = wanted.filter(pc.starts_with(wanted["url"], "file:"))
         notes.append(
             f"{dataset}: network is off (download.network): {num_wanted - len(wanted)} clips are "
             "left for `import`"
         )
 
     # Clips of one video are one request; each site has its own pace.
-    urls = {row["url"] for row in wanted}
-    sites = Counter(find_site(url) for url in urls)
+    sites = _count_sites(pc.unique(wanted["url"]))
     per_hour = {
         "youtube": parameters.videos_per_hour,
         "other": parameters.other_videos_per_hour,
         "loopback": parameters.loopback_videos_per_hour,
     }
     # A pace of 0 means no limit, so such a site takes no time of its own.
-    hours = [
-        number / per_hour[site] for site, number in sites.items() if site and per_hour[site] > 0
-    ]
+    hours = [number / per_hour[site] for site, number in sites.items() if per_hour[site] > 0]
     for site, number in sites.items():
-        if site:
-            pace = f"{per_hour[site]:g} an hour" if per_hour[site] > 0 else "without a limit"
-            notes.append(f"{dataset}: {number} requests to {site} hosts, {pace}")
+        pace = f"{per_hour[site]:g} an hour" if per_hour[site] > 0 else "without a limit"
+        notes.append(f"{dataset}: {number} requests to {site} hosts, {pace}")
 
     num_bytes = _estimate_bytes(dataset, wanted, downloads, notes)
-    seconds_of_clip = measure_checks(material, parameters.validation) + _FETCH_SECONDS
-    seconds = seconds_of_clip * len(wanted)
+    seconds = 0.0
+    if len(wanted):
+        seconds_of_clip = rates.find_checks(parameters.validation) + _FETCH_SECONDS
+        seconds = seconds_of_clip * len(wanted)
     return {
         "dataset": dataset,
         "stage": "download",
         "there": counts["ok"],
         "to_do": len(wanted),
-        "requests": sum(number for site, number in sites.items() if site),
+        "requests": sites.total(),
         # Sites are fetched side by side, and clips are checked meanwhile: the slowest decides.
         "hours": max([*hours, seconds / 3600 / parameters.num_workers]),
         "cpu_hours": seconds / 3600,
@@ -211,68 +226,73 @@ def _plan_download(
     }
 
 
-def _estimate_bytes(
-    dataset: str, wanted: Sequence[dict[str, Any]], downloads: pa.Table, notes: list[str]
-) -> float:
+def _count_sites(urls: pa.Array) -> Counter[str]:
+    """Count addresses by the kind of their site; those of files of this machine are left out."""
+    # All that decides stands before the path, and is the same in most addresses.
+    beginnings = pc.replace_substring_regex(urls, r"^([a-zA-Z]+://[^/?#]*).*$", r"\1")
+    counts: Counter[str] = Counter()
+    for beginning, number in count_values(pa.chunked_array([beginnings])).items():
+        site = find_site(beginning)
+        if site is not None:
+            counts[site] += number
+    return counts
+
+
+def _estimate_bytes(dataset: str, wanted: pa.Table, downloads: pa.Table, notes: list[str]) -> float:
     """Return how much room the wanted clips take: of their files, or as those that are here."""
     if load(dataset).is_linked:
         # Files of the user's own are linked; clips of sites are not.
-        wanted = [row for row in wanted if not row["url"].startswith("file:")]
+        wanted = wanted.filter(pc.invert(pc.starts_with(wanted["url"], "file:")))
 
     # Clips that are here tell how large the others will be.
-    ok = [row for row in downloads.to_pylist() if row["status"] == "ok" and row["duration_seconds"]]
+    is_measured = pc.and_(
+        pc.equal(downloads["status"], "ok"), pc.greater(downloads["duration_seconds"], 0)
+    )
+    ok = downloads.filter(is_measured)
     per_second, clip_seconds = _BYTES_PER_SECOND, _CLIP_SECONDS
-    if ok:
-        seconds = sum(row["duration_seconds"] for row in ok)
-        per_second, clip_seconds = sum(row["bytes"] for row in ok) / seconds, seconds / len(ok)
-    elif wanted:
+    if len(ok):
+        seconds = pc.sum(ok["duration_seconds"]).as_py()
+        per_second, clip_seconds = pc.sum(ok["bytes"]).as_py() / seconds, seconds / len(ok)
+    elif len(wanted):
         notes.append(
             f"{dataset}: no clip is here yet, so {per_second * 10 / 1e6:g} MB for 10 s are assumed"
         )
 
-    total = 0.0
-    for row in wanted:
-        known = row["end_seconds"] is not None and row["start_seconds"] is not None
-        # A clip without times is a whole video, of unknown length.
-        length = row["end_seconds"] - row["start_seconds"] if known else clip_seconds
-        total += per_second * length
-    return total
+    # A clip without times is a whole video, of unknown length.
+    lengths = pc.subtract(wanted["end_seconds"], wanted["start_seconds"])
+    return per_second * (pc.sum(pc.fill_null(lengths, clip_seconds)).as_py() or 0.0)
 
 
 def _plan_features(
-    project: Project, dataset: str, samples: pa.Table, downloads: pa.Table, material: Material
+    project: Project, dataset: str, samples: pa.Table, downloads: pa.Table, rates: Rates
 ) -> list[dict[str, Any]]:
     features = {name: configure_feature(project, name) for name in list_features(project, dataset)}
     # A network computes the others, often on a GPU: a rate of this CPU would mislead.
     features = {name: feature for name, feature in features.items() if feature.can_compute}
-    clips, absences = find_clips(downloads, project.clips_dir(dataset))
 
     # Samples of clips that are pending will be computed; those of missing clips will not.
-    num_there, num_to_do = {}, {}
-    for name, feature in features.items():
-        cached = find_cached_keys(project.feature_dir(dataset, name))
-        requests = make_requests(feature, samples, clips, absences)
-        num_there[name] = sum(request.key in cached for request in requests if request.key)
-        num_to_do[name] = sum(
-            request.key not in cached if request.key else request.reason == "pending"
-            for request in requests
+    counts = {
+        name: count_requests(
+            feature, samples, downloads, find_cached_keys(project.feature_dir(dataset, name))
         )
+        for name, feature in features.items()
+    }
 
-    wanted = {name: feature for name, feature in features.items() if num_to_do[name]}
-    rates = measure_features(wanted, material)
+    wanted = {name: feature for name, feature in features.items() if counts[name].num_to_do}
+    found = rates.find_features(wanted)
     workers = project.parameters(ClusterParameters, "cluster").workers
     if workers is None:
         workers = os.cpu_count() or 1
 
     rows = []
     for name in features:
-        rate, number = rates.get(name), num_to_do[name]
+        rate, number = found.get(name), counts[name].num_to_do
         cpu_hours = rate.seconds * number / 3600 if rate else 0.0
         rows.append(
             {
                 "dataset": dataset,
                 "stage": name,
-                "there": num_there[name],
+                "there": counts[name].num_there,
                 "to_do": number,
                 "hours": cpu_hours / max(workers, 1),  # 0: this process alone
                 "cpu_hours": cpu_hours,

@@ -13,7 +13,6 @@ from typing import Literal, cast
 
 import librosa
 import numpy as np
-import scipy.signal
 
 from pipeline.features.feature import Decoded, Extracted, Feature, Moment
 from pipeline.features.float16 import to_float16
@@ -237,6 +236,9 @@ def log_psd_spectrogram(
         float32 ``(1 + n_fft // 2, num_frames)``; without ``num_frames`` it has
         ``(num_samples - n_fft) // hop_length + 1`` columns.
     """
+    # Here, because commands import this module for its parameters, and SciPy takes half a second.
+    import scipy.signal
+
     padded = waveform if len(waveform) >= n_fft else np.resize(waveform, n_fft)
     _, _, density = scipy.signal.spectrogram(
         padded, sample_rate, nperseg=n_fft, noverlap=n_fft - hop_length

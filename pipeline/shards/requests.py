@@ -4,11 +4,12 @@ A request has the key of the sample's array if the sample's clip was downloaded.
 the reason why the clip is missing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from earshot.errors import DataError
 from earshot.tables import describe_missing
@@ -135,6 +136,53 @@ def make_requests(
 
     _check_unique([request.sample_id for request in requests])
     return requests
+
+
+@dataclass(frozen=True)
+class RequestCounts:
+    """How many samples of a feature are there, and how many a run would compute."""
+
+    num_there: int
+    num_to_do: int  # those of pending clips, too
+
+
+def count_requests(
+    feature: Feature, samples: pa.Table, downloads: pa.Table, cached: Collection[str]
+) -> RequestCounts:
+    """Count what ``make_requests`` would list, without an object for each sample.
+
+    Args:
+        feature: Its name, version and parameters enter the keys.
+        samples: Table ``SAMPLES`` of ``earshot.tables``.
+        downloads: Table ``DOWNLOADS`` of ``earshot.tables``.
+        cached: The keys of arrays that need not be computed.
+    """
+    clip_ids = samples["clip_id"]
+    if feature.kind == "sound":
+        clip_ids = pc.coalesce(samples["audio_clip_id"], clip_ids)
+
+    # A clip that the table does not know yet is pending, as in `make_requests`.
+    places = pc.index_in(clip_ids, downloads["clip_id"].combine_chunks())
+    status = downloads["status"].take(places)
+    reason = pc.coalesce(downloads["reason"].take(places), status, pa.scalar("pending"))
+    is_ok = pc.fill_null(pc.equal(status, "ok"), False)
+    num_pending = pc.sum(pc.and_not(pc.equal(reason, "pending"), is_ok)).as_py() or 0
+
+    if feature.kind == "sound":
+        flags = downloads["flags"].combine_chunks()
+        is_mute = pc.equal(pc.list_flatten(flags), NO_SOUND_FLAG)
+        mute_rows = pc.list_parent_indices(flags).filter(is_mute)
+        is_ok = pc.and_not(is_ok, pc.is_in(places.cast(mute_rows.type), mute_rows))
+
+    num_ok = pc.sum(is_ok).as_py() or 0
+    num_there = 0
+    # Hashing half a million keys takes a second.
+    if cached:
+        make_key = KeyMaker(feature)
+        hashes = downloads["sha256"].take(places).filter(is_ok).to_pylist()
+        times = samples["time_seconds"].filter(is_ok).to_pylist()
+        num_there = sum(key in cached for key in map(make_key, hashes, times))
+    return RequestCounts(num_there, num_ok - num_there + num_pending)
 
 
 def _check_unique(sample_ids: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ import stages.download
 import stages.feature
 import stages.sources
 from pipeline.base.project import Project
+from pipeline.commands.measured_rates import Rate
 from tests.helpers.command_helpers import run
 from tests.helpers.downloads.download_helpers import QUICK, make_clip
 from tests.helpers.downloads.misbehaving_server import Answer
@@ -54,7 +55,7 @@ def test_it_counts_requests_hours_and_bytes_before_and_after(project, capsys, se
     assert (before["download"]["requests"], before["download"]["hours"]) == (3, 0.3)
     assert [before[name]["to_do"] for name in ("frames", "flow", "spectrograms")] == [4, 4, 4]
     assert not server.num_requests and not project.clips_table_path("birds").exists()
-    assert "rates that this machine has just shown on a clip that was made up" in notes
+    assert "rates of this machine, measured on a clip that was made up, 2" in notes
     assert "3 requests to loopback hosts, 10 an hour" in notes
 
     clip_path = project.root / "a.mp4"
@@ -62,7 +63,7 @@ def test_it_counts_requests_hours_and_bytes_before_and_after(project, capsys, se
     then, notes = plan(capsys, project)
     assert (then["download"]["there"], then["download"]["to_do"]) == (1, 3)
     assert then["download"]["requests"] == 2 and then["frames"]["to_do"] == 4
-    assert "shown on clips of birds" in notes
+    assert "measured on clips of birds" in notes
 
     project.params["download"]["loopback_videos_per_hour"] = 0
     stages.sources.main(project, "birds")
@@ -78,19 +79,55 @@ def test_it_counts_requests_hours_and_bytes_before_and_after(project, capsys, se
         num_bytes = sum(path.stat().st_size for path in paths)
         assert then[name]["gigabytes"] == pytest.approx(num_bytes / 1e9, rel=0.25, abs=1e-4)
 
-    after, _ = plan(capsys, project)
+    after, notes = plan(capsys, project)
     assert {row["to_do"] for row in after.values()} == {0}
     assert {row["there"] for row in after.values()} == {4}
     assert {row["cpu_hours"] for row in after.values()} == {0.0}
+    assert "rates of this machine" not in notes
 
 
 def test_without_the_network_nothing_is_requested(project, capsys, monkeypatch):
-    monkeypatch.setattr("pipeline.commands.plan.measure_features", lambda *_: {})
+    monkeypatch.setattr("pipeline.commands.rates.measure_features", lambda *_: {})
     project.params["download"]["network"] = False
     (project.root / "params.yaml").write_text(yaml.safe_dump(project.params))
     rows, notes = plan(capsys, project)
     assert rows["download"]["requests"] == 0
     assert "4 clips are left for `import`" in notes
+
+
+def test_rates_are_measured_once_until_something_that_decides_them_changes(
+    project, capsys, monkeypatch
+):
+    calls = []
+
+    def measure(group, material):
+        calls.append(set(group))
+        return dict.fromkeys(group, Rate(seconds=900.0, num_bytes=len(calls)))
+
+    monkeypatch.setattr("pipeline.commands.rates.measure_features", measure)
+    groups = [{"frames", "flow"}, {"spectrograms"}]
+    first, _ = plan(capsys, project)
+    assert calls == groups
+    assert first["spectrograms"]["cpu_hours"] == 1.0
+    again, notes = plan(capsys, project)
+    assert calls == groups and again == first
+    assert "`--measure` measures them anew" in notes
+
+    # Other settings are another rate, and so is another machine.
+    project.params["spectrogram"]["hop_length"] = 150
+    (project.root / "params.yaml").write_text(yaml.safe_dump(project.params))
+    plan(capsys, project)
+    assert calls == [*groups, {"spectrograms"}]
+    monkeypatch.setattr("pipeline.commands.rates._describe_machine", lambda: "a faster one")
+    plan(capsys, project)
+    assert len(calls) == 5
+
+    assert run(capsys, project, "plan", "birds", "--measure", "--format", "json")[0] == 0
+    assert len(calls) == 7
+    # A damaged file costs a measurement, and no error.
+    (project.storage_dir / "rates.json").write_text("{")
+    plan(capsys, project)
+    assert len(calls) == 9
 
 
 def test_what_it_does_not_know(project, capsys):

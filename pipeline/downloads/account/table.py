@@ -138,6 +138,26 @@ def _exclude(row: dict[str, Any], excluded_flags: Collection[str]) -> None:
         row |= {"status": "missing", "reason": _EXCLUDED, "detail": detail}
 
 
+def exclude_flags(table: pa.Table, excluded_flags: Collection[str]) -> pa.Table:
+    """Return DOWNLOADS rows in which clips with one of the flags are missing (``excluded``).
+
+    Args:
+        table: rows in which they are ok (``read_downloads_if_there``). Their details stay.
+        excluded_flags: names of flags.
+    """
+    if not excluded_flags:
+        return table
+    flags = table["flags"].combine_chunks()
+    is_wanted = pc.is_in(pc.list_flatten(flags), pa.array(sorted(excluded_flags), pa.string()))
+    rows = pc.list_parent_indices(flags).filter(is_wanted)
+    numbers = pa.array(range(table.num_rows), rows.type)
+    is_excluded = pc.and_(pc.is_in(numbers, rows), pc.equal(table["status"], "ok"))
+    for name, value in (("status", "missing"), ("reason", _EXCLUDED)):
+        column = pc.if_else(is_excluded, value, table[name])
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    return table
+
+
 def _shorten(sha256: str) -> bytes:
     return bytes.fromhex(sha256[:_HASH_DIGITS])
 
