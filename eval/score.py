@@ -10,6 +10,7 @@ without it they are fetched). Samples without a map are counted and named, so th
 smaller unnoticed.
 """
 
+import math
 import os
 import re
 import sys
@@ -288,15 +289,13 @@ def print_result(
     # A metric is null where no positive was scored.
     for metric in METRICS:
         if result[metric] is not None:
-            low, high = result[f"{metric}_low"], result[f"{metric}_high"]
-            print(f"  {metric:22s} {result[metric]:.4f}  [{low:.4f}, {high:.4f}]")
+            print(f"  {metric:22s} {result[metric]:.4f}  {_format_interval(result, metric)}")
 
     # Only test sets with several sounds a picture have these fields.
     for metric in ("iiou", "iauc"):
         if result.get(metric) is not None:
-            low, high = result[f"{metric}_low"], result[f"{metric}_high"]
             print(
-                f"  {metric:22s} {result[metric]:.4f}  [{low:.4f}, {high:.4f}] "
+                f"  {metric:22s} {result[metric]:.4f}  {_format_interval(result, metric)} "
                 f"of {result['num_pictures']} pictures"
             )
 
@@ -314,6 +313,12 @@ def print_result(
 
     if result["n"] == 0:
         print("  no sample was scored: there is no metric to print")
+
+
+def _format_interval(result: Mapping[str, Any], metric: str) -> str:
+    low, high = result[f"{metric}_low"], result[f"{metric}_high"]
+    # One video says nothing about others.
+    return "[one video: no interval]" if math.isnan(low) else f"[{low:.4f}, {high:.4f}]"
 
 
 @click.command()

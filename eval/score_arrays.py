@@ -9,7 +9,7 @@ from earshot.errors import DataError
 from eval.results.summaries import compute_metrics
 from eval.scoring.ground_truth import make_ground_truth
 from eval.scoring.protocols import get_protocol
-from eval.scoring.score_maps import score_maps
+from eval.scoring.score_maps import has_finite_range, score_maps
 
 # Published boxes reach a little beyond the frame now and then; pixels reach far beyond 1.
 _BOX_TOLERANCE = 0.5
@@ -65,8 +65,8 @@ def _check_map(sample_id: str, values: np.ndarray) -> np.ndarray:
     array = np.asarray(values, np.float32)
     if array.ndim != 2 or array.size == 0:
         raise DataError(f"maps: {sample_id!r} has shape {array.shape}, expected (height, width)")
-    if not np.isfinite(array).all():
-        raise DataError(f"maps: {sample_id!r} holds values that are not finite")
+    if not has_finite_range(array):
+        raise DataError(f"maps: {sample_id!r} holds values that are not finite, or too large")
     return array
 
 

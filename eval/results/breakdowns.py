@@ -49,10 +49,15 @@ def group_samples(samples: pa.Table, *, dataset: str) -> Groups:
         if sample_id not in truths:
             continue
 
-        boxes = truths[sample_id].pixel_boxes
+        truth = truths[sample_id]
+        boxes = truth.pixel_boxes
         # Few samples have more boxes: groups of their own would be too small to compare.
-        add_sample(sample_id, "num_boxes", str(len(boxes)) if len(boxes) < 3 else "3 or more")
-        add_sample(sample_id, "object_size", name_object_size(boxes))
+        if truth.mask is None:
+            add_sample(sample_id, "num_boxes", str(len(boxes)) if len(boxes) < 3 else "3 or more")
+            add_sample(sample_id, "object_size", name_object_size(boxes))
+        else:
+            # A mask has no boxes, and can be of several objects.
+            add_sample(sample_id, "object_size", _name_size(int(truth.mask.sum())))
         if label:
             add_sample(sample_id, "class", label)
 
@@ -83,8 +88,11 @@ def name_object_size(pixel_boxes: np.ndarray) -> str:
         ``small``, ``medium``, ``large`` or ``huge``.
     """
     areas = (pixel_boxes[:, 2] - pixel_boxes[:, 0]) * (pixel_boxes[:, 3] - pixel_boxes[:, 1])
-    mean_area = int(np.mean(np.abs(areas))) if len(areas) else 0
-    return next((name for limit, name in SIZE_LIMITS if mean_area < limit), LARGEST)
+    return _name_size(int(np.mean(np.abs(areas))) if len(areas) else 0)
+
+
+def _name_size(num_pixels: int) -> str:
+    return next((name for limit, name in SIZE_LIMITS if num_pixels < limit), LARGEST)
 
 
 def break_down(

@@ -26,7 +26,8 @@
     ``missing``: number of samples by reason.
   - ``success_at``: the ciou from which this protocol's authors count a success.
   - For each of ``METRICS`` its value, ``<metric>_low`` and ``<metric>_high`` (95 % bootstrap
-    interval). Samples of one video are drawn together: there are ``num_groups`` videos.
+    interval; null if there is one video). Samples of one video are drawn together: there are
+    ``num_groups`` videos.
   - Test sets with negatives: ``average_precision max_f1 max_f1_as_published localization_accuracy
     num_negatives``; the other metrics are those of the positives.
   - Test sets with several sounds a picture: ``iiou iauc`` with their intervals, over the

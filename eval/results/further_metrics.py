@@ -12,13 +12,14 @@ The first two take probabilities. If any map of a model has a value outside of 0
 normalized to 0..1, and the row says so (``map_scale``).
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from earshot.errors import ParameterError
+from earshot.errors import DataError, ParameterError
 from eval.entrants.maps import keep_finite
 from eval.results.model_scores import ModelMaps, find_negatives
 from eval.scoring.ground_truth import GRID, ground_truths_of
@@ -179,7 +180,7 @@ def _score_sources(
     chosen = [name for name in ids if SOURCES_ATTRIBUTE in facts[name]]
     for name in chosen:
         is_stacked = facts[name].get(LAYOUT_ATTRIBUTE) == "stacked"
-        truths = _make_source_truths(facts[name], boxes_of[name], is_stacked=is_stacked)
+        truths = _make_source_truths(name, facts[name], boxes_of[name], is_stacked=is_stacked)
         maps = _read_source_maps(model_maps, position_of[name], num_sources=len(truths))
         if not maps:
             # As in NoPrior, a missing map counts as a miss.
@@ -220,10 +221,20 @@ def _compute_swapped(maps: Sequence[np.ndarray], truths: np.ndarray) -> float:
 
 
 def _make_source_truths(
-    attributes: Mapping[str, str], boxes: Sequence[Sequence[float]], *, is_stacked: bool
+    sample_id: str,
+    attributes: Mapping[str, str],
+    boxes: Sequence[Sequence[float]],
+    *,
+    is_stacked: bool,
 ) -> np.ndarray:
     """Return bool ``(number of sources, 224, 224)``; in stacked pictures, each in its half."""
-    sources = [int(word) for word in attributes[SOURCES_ATTRIBUTE].split()]
+    words = attributes[SOURCES_ATTRIBUTE].split()
+    if len(words) != len(boxes) or not all(re.fullmatch("[0-9]{1,2}", word) for word in words):
+        raise DataError(
+            f"sample {sample_id}: {SOURCES_ATTRIBUTE} is {attributes[SOURCES_ATTRIBUTE]!r}, "
+            f"expected the number of a source, from 0 on, for each of its {len(boxes)} boxes"
+        )
+    sources = [int(word) for word in words]
     truths = np.zeros((max(sources) + 1, GRID, GRID), bool)
     for source, box in zip(sources, boxes, strict=True):
         x1, y1, x2, y2 = box
@@ -244,7 +255,14 @@ def _read_source_maps(
     # A model with one map finds at most one source.
     if model_maps.source_maps is None:
         return keep_finite(np.asarray(model_maps.maps[position])[None])
-    return keep_finite(model_maps.source_maps[position])[:num_sources]
+    maps = keep_finite(model_maps.source_maps[position])
+    # Which of them are the sources nobody could say, and the first ones need not be.
+    if len(maps) > num_sources:
+        raise DataError(
+            f"{model_maps.model}: {model_maps.sample_ids[position]} has {len(maps)} maps of "
+            f"sources, expected at most {num_sources} (NaN stands for a source without a map)"
+        )
+    return maps
 
 
 def _retrieve(
@@ -264,14 +282,21 @@ def _retrieve(
     # One row a sound, one column a frame.
     similarities = units[1] @ units[0].T
 
+    # A sample without a recording of its own stands for itself.
+    recordings = [_name_recording(facts[name], name) for name in ids]
     recalls = {
-        "sound_to_frame": compute_recalls(similarities),
-        "frame_to_sound": compute_recalls(similarities.T),
+        "sound_to_frame": compute_recalls(similarities, recordings=recordings),
+        "frame_to_sound": compute_recalls(similarities.T, recordings=recordings),
     }
     return {
         "n": len(ids),
+        "num_recordings": len(set(recordings)),
         **{f"{way}_at_{k}": share for way, found in recalls.items() for k, share in found.items()},
     }
+
+
+def _name_recording(attributes: Mapping[str, str], sample_id: str) -> str:
+    return attributes.get("picture") or attributes.get("recording") or sample_id
 
 
 def _choose_finite(model_maps: ModelMaps, ids: Sequence[str]) -> list[str]:

@@ -1,10 +1,12 @@
 """Evaluate one model on a dataset: scores of its samples and a result for each test set."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from earshot.errors import DataError
 from eval.published.test_sets import count_leakage, find_origin_note
 from eval.results.model_scores import ModelMaps, check_ids, score_model
 from eval.results.summaries import (
@@ -42,10 +44,17 @@ def evaluate_model(
         Rows of the table SCORES, and objects of the list ``results`` (see ``eval.results.files``).
 
     Raises:
-        DataError: the maps do not fit the samples, or have another shape.
+        DataError: the maps do not fit the samples, or have another shape; or the table has an id
+            twice.
         ParameterError: a protocol is unknown.
     """
     all_ids = samples["sample_id"].to_pylist()
+    # A sample of two rows would count twice in every metric.
+    repeated = next((name for name, count in Counter(all_ids).items() if count > 1), None)
+    if repeated is not None:
+        raise DataError(
+            f"the samples table of {model_maps.dataset} has {repeated} twice, expected each id once"
+        )
     num_maps = len(model_maps.maps)
     # Check ids with the whole dataset: maps outside of the test sets are allowed, unknown ids are
     # not.

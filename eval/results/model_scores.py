@@ -21,7 +21,7 @@ from eval.entrants.maps import Maps, NoMapError, SelectedMaps
 from eval.results.files import SCORES
 from eval.scoring.ground_truth import GroundTruth, ground_truths_of
 from eval.scoring.protocols import Protocol, get_protocol
-from eval.scoring.score_maps import score_map
+from eval.scoring.score_maps import has_finite_range, score_map
 from pipeline.datasets.dataset import load
 
 
@@ -196,7 +196,7 @@ def _read_map(
             f"the map of {sample_id} has shape {lowres_map.shape}, expected (height, width)"
         )
 
-    if not np.isfinite(lowres_map).all():
+    if not has_finite_range(lowres_map):
         return None, "failed", "not_finite"
     return lowres_map, "ok", None
 

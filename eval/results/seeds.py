@@ -78,7 +78,8 @@ def add_seed_ranges(
         row["seed_range_of"] = widest
         row["seed_range"] = None if widest is None else ranges[widest]
 
-        is_clear = row["low"] > 0 or row["high"] < 0
+        # NaN, of a single video, is neither.
+        is_clear = (row["low"] > 0 or row["high"] < 0) and row["p_value"] < 0.05
         if widest is not None and is_clear and abs(row["difference"]) < ranges[widest]:
             text = (
                 f"{row['first']} minus {row['second']} on {row['subset']}: the difference of "

@@ -15,6 +15,8 @@ from eval.scoring.bootstrap import NUM_RESAMPLES, intervals
 from eval.scoring.interactive import compute_group_cious
 from eval.scoring.protocols import get_protocol
 
+_LIMITS = (0.0, 1.0)  # of every metric
+
 
 class About(Protocol):
     """Facts about a model for the tables: fields of ``Entrant`` and of ``ModelMaps``."""
@@ -148,9 +150,8 @@ def _compute_interactive(
     groups = _find_groups_of((first_row[name] for name in dict.fromkeys(pictures)), group_of)
     columns = np.stack([cious >= 0.5, metrics.auc_contributions(cious)], axis=1)
     found: dict[str, Any] = {"num_pictures": len(cious)}
-    for name, interval in zip(
-        names, intervals(columns, groups=groups, num_resamples=num_resamples), strict=True
-    ):
+    found_intervals = intervals(columns, groups=groups, num_resamples=num_resamples, limits=_LIMITS)
+    for name, interval in zip(names, found_intervals, strict=True):
         found |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
     return found
 
@@ -255,7 +256,9 @@ def compute_metrics_together(
     # Whether a sample is scored depends on its map alone, so all protocols have the same rows.
     groups = _find_groups_of(rows_of[0], group_of)
     columns = np.concatenate([compute_sample_values(rows) for rows in rows_of], axis=1)
-    found = iter(intervals(columns, groups=groups, num_resamples=num_resamples, seed=seed))
+    found = iter(
+        intervals(columns, groups=groups, num_resamples=num_resamples, seed=seed, limits=_LIMITS)
+    )
 
     results = []
     for rows in rows_of:

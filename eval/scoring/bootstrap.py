@@ -8,6 +8,10 @@ comparison a paired one.
 
 Samples of one group (frames of one video) are not independent. A group is therefore drawn as a
 whole: 94 frames of 10 videos say little more than 10 frames do.
+
+Percentiles need some groups: those of two lie between the two, and hold the truth half of the
+time. Below ``_FEWEST_FOR_PERCENTILES`` groups, intervals are those of Student's t, and one group
+has none.
 """
 
 import math
@@ -16,18 +20,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
+from scipy.special import ndtr, stdtr, stdtrit
 
 from earshot.errors import DataError
 
 NUM_RESAMPLES = 10_000
+# With fewer groups, percentiles hold the truth in less than 93 % of data sets.
+_FEWEST_FOR_PERCENTILES = 8
 _ROWS_AT_ONCE = 250  # resamples whose counts are in memory together
 _LARGEST_KEPT = 48  # groups; counts of so few and fewer stay in memory: 90 MB at most
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Interval of a mean, of expanded percentiles (``find_ends``)."""
+    """Interval of a mean (``find_ends``); the ends are NaN if there is one group."""
 
     value: float
     low: float
@@ -36,7 +42,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Mean difference of two models (first minus second) with its interval."""
+    """Mean difference of two models (first minus second) with its interval.
+
+    With one group, nothing is known beyond it: both ends are NaN and ``p_value`` is 1.
+    """
 
     difference: float
     low: float
@@ -118,7 +127,11 @@ def number_groups(groups: Sequence[Hashable]) -> np.ndarray:
 
 
 def find_ends(
-    means: np.ndarray, *, num_groups: int, level: float = 0.95
+    means: np.ndarray,
+    *,
+    num_groups: int,
+    level: float = 0.95,
+    limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends of the interval of each column of resampled means.
 
@@ -127,19 +140,33 @@ def find_ends(
     farther out, where Student's t would have them ("expanded percentiles": Hesterberg, What
     teachers should know about the bootstrap, 2015). With hundreds of groups nothing changes.
 
+    No percentile leaves the range of the groups. With very few of them, the ends are therefore
+    those of Student's t around the mean, with the deviation of the resamples.
+
     Args:
         means: ``(num_resamples, m)`` or ``(num_resamples,)``.
         num_groups: that were drawn.
         level: share of samples whose interval holds the truth.
+        limits: the least and the largest possible mean, where the ends are cut.
+
+    Returns:
+        Both ends of each column; NaN with one group, of which nobody knows how others differ.
     """
     tail = (1 - level) / 2
+    if num_groups < 2:
+        nothing = np.full(np.shape(means)[1:], np.nan)
+        return nothing, nothing
+
     # With n groups, percentiles are too narrow. Hesterberg (2015) takes those that belong to
     # the t distribution, widened by sqrt(n / (n - 1)).
-    if num_groups > 1:
-        farther = math.sqrt(num_groups / (num_groups - 1)) * stdtrit(num_groups - 1, tail)
+    farther = math.sqrt(num_groups / (num_groups - 1)) * stdtrit(num_groups - 1, tail)
+    if num_groups < _FEWEST_FOR_PERCENTILES:
+        centre, reach = np.mean(means, axis=0), farther * np.std(means, axis=0)
+        low, high = centre + reach, centre - reach
+    else:
         tail = float(ndtr(farther))
-    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
-    return low, high
+        low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+    return np.maximum(low, limits[0]), np.minimum(high, limits[1])
 
 
 def intervals(
@@ -149,6 +176,7 @@ def intervals(
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
     level: float = 0.95,
+    limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> list[Interval]:
     """Return the interval of the mean of each column.
 
@@ -158,6 +186,7 @@ def intervals(
         num_resamples: how many resamples.
         seed: of the resamples.
         level: share of samples whose interval holds the truth.
+        limits: the least and the largest possible mean.
 
     Returns:
         m intervals, in the order of the columns.
@@ -168,7 +197,7 @@ def intervals(
     values = np.asarray(values, np.float64)
     means = resample_means(values, groups=groups, num_resamples=num_resamples, seed=seed)
     num_groups = len(values) if groups is None else len(set(groups))
-    lows, highs = find_ends(means, num_groups=num_groups, level=level)
+    lows, highs = find_ends(means, num_groups=num_groups, level=level, limits=limits)
     return [
         Interval(*map(float, row)) for row in zip(values.mean(axis=0), lows, highs, strict=True)
     ]
@@ -216,6 +245,27 @@ def compare_paired(
     return comparison
 
 
+def _find_p_values(means: np.ndarray, *, num_groups: int) -> np.ndarray:
+    """Return the two-sided p-value of "the mean is 0" for each column of resampled means."""
+    if num_groups < 2:
+        return np.ones(means.shape[1])
+
+    if num_groups < _FEWEST_FOR_PERCENTILES:
+        # As the interval: Student's t, with the deviation that n groups tell of.
+        error = math.sqrt(num_groups / (num_groups - 1)) * np.std(means, axis=0)
+        distance = np.abs(np.mean(means, axis=0))
+        ratio = np.divide(distance, error, out=np.full(len(error), np.inf), where=error > 0)
+        tails = np.where(distance == 0, 0.5, stdtr(num_groups - 1, -ratio))
+    else:
+        # Twice the smaller share of means on either side of 0.
+        tails = np.minimum(np.mean(means <= 0, axis=0), np.mean(means >= 0, axis=0))
+
+    # No p-value is smaller than what the number of resamples can tell, or the number of groups:
+    # all n differences have one sign in 1 of 2^(n - 1) cases without any difference.
+    least = max(1 / len(means), 0.5**num_groups)
+    return np.minimum(1.0, 2 * np.maximum(tails, least))
+
+
 def compare_columns(
     differences: np.ndarray,
     *,
@@ -244,10 +294,7 @@ def compare_columns(
     num_groups = len(differences) if groups is None else len(set(groups))
     lows, highs = find_ends(means, num_groups=num_groups, level=level)
 
-    # Two-sided: twice the smaller share of means on either side of 0.
-    # No p-value is smaller than what the number of resamples can tell.
-    tails = np.minimum(np.mean(means <= 0, axis=0), np.mean(means >= 0, axis=0))
-    p_values = np.minimum(1.0, 2 * np.maximum(tails, 1 / num_resamples))
+    p_values = _find_p_values(means, num_groups=num_groups)
     columns = (differences.mean(axis=0), lows, highs, p_values)
     return [
         Comparison(float(mean), float(low), float(high), float(p), len(differences), num_groups)

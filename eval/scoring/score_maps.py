@@ -106,6 +106,19 @@ def score_map(
     return results
 
 
+def has_finite_range(lowres_map: np.ndarray) -> bool:
+    """Return whether a map can be scored in float32: no value is infinite or becomes so.
+
+    Values near the largest float32 number are finite, but neither their range nor what bicubic
+    upsampling makes of them is. Such a map would be scored wrongly, without an error.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.asarray(lowres_map).astype(np.float32)
+        # Bicubic upsampling overshoots by less than the range, in each of its two directions.
+        reach = np.abs(values).max() + 2 * np.ptp(values)
+    return bool(np.isfinite(reach))
+
+
 class _Grid:
     """The values of one upsampled map, and what all protocols share."""
 

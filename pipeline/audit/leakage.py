@@ -92,7 +92,7 @@ def find_overlaps(
     Returns:
         One ``Overlap`` a pair, also where nothing is shared.
     """
-    members = {_ALL: np.arange(clips.num_rows)} | split_members(clips)
+    members = _find_members(clips)
     nothing = np.empty(0, np.int64)
 
     # Give each video, and each distinct content, a number.
@@ -151,6 +151,11 @@ def split_members(clips: pa.Table) -> dict[str, np.ndarray]:
     return {
         name: np.sort(rows[codes == code]) for code, name in enumerate(names.dictionary.to_pylist())
     }
+
+
+def _find_members(clips: pa.Table) -> dict[str, np.ndarray]:
+    """Return the row numbers of each split, and of the test set of every clip."""
+    return {_ALL: np.arange(clips.num_rows)} | split_members(clips)
 
 
 def check_leakage(overlaps: Iterable[Overlap], parameters: AuditParameters) -> None:
@@ -236,7 +241,7 @@ def _audit_origins(
     train_members = split_members(train_clips)
 
     clip_ids = clips.column("clip_id").to_pylist()
-    members = {_ALL: np.arange(clips.num_rows)} | split_members(clips)
+    members = _find_members(clips)
     overlaps = []
     if train_splits is None:
         known_test_splits = load(CLIPS_OF).test_splits

@@ -1,9 +1,11 @@
 """Breakdowns: groups of samples and their results."""
 
+import numpy as np
 import pytest
 
 from eval.entrants.baselines import make_centre_map
 from eval.results.breakdowns import break_down, group_samples
+from pipeline.lists.masks import encode_mask
 from tests.helpers.scoring.score_examples import evaluate_maps, make_row, make_table
 
 
@@ -53,3 +55,15 @@ def test_breakdowns_split_a_result_without_losing_a_sample():
         assert sum(row["num_requested"] for row in parts) == 30
         mean = sum(row["n"] * row["mean_ciou"] for row in parts) / 29
         assert mean == pytest.approx(results[0]["mean_ciou"])
+
+
+def test_the_size_of_an_object_is_that_of_its_mask():
+    rows = []
+    for name, side in (("tiny", 10), ("large", 120), ("huge", 200)):
+        mask = np.zeros((224, 224), bool)
+        mask[:side, :side] = True
+        attributes = [("mask", encode_mask(mask))]
+        rows.append(make_row(name, boxes=[], splits=["test"], attributes=attributes))
+    groups = group_samples(make_table(rows), dataset="sample")
+    assert groups["object_size"] == {"small": ["tiny"], "large": ["large"], "huge": ["huge"]}
+    assert "num_boxes" not in groups

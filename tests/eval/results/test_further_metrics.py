@@ -8,7 +8,8 @@ from earshot.tables import SAMPLES, write_table
 from eval.entrants.external import make_external, read_external
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from eval.results.files import read_results
-from eval.results.further_metrics import METRICS_OF
+from eval.results.further_metrics import METRICS_OF, compute_further
+from eval.results.model_scores import ModelMaps
 from eval.score import main
 from eval.scoring.ground_truth import ground_truths_of
 from eval.scoring.metrics import f1_as_published, max_f1
@@ -236,3 +237,60 @@ def test_unknown_metrics_are_refused():
     with pytest.raises(ParameterError, match="names masks, masks, expected each once"):
         EvaluationParameters(further_metrics=("masks", "masks"))
     assert set(METRICS_OF) == {"acl_sweep", "masks", "sources", "retrieval"}
+
+
+def test_two_rows_of_one_picture_are_no_rivals_in_retrieval(tmp_path):
+    """Two sounds of IS3 have one picture: its features are equal, and both frames are right."""
+    rows = [
+        make_row(
+            f"s{i}",
+            boxes=[[0, 0, 1, 1]],
+            splits=["test"],
+            attributes=[("picture", f"p{i // 2}"), ("recording", "one")],
+        )
+        for i in range(20)
+    ]
+    frames = np.repeat(np.eye(10, dtype=np.float32), 2, axis=0)
+    sounds = frames + 0.1 * np.random.default_rng(0).random((20, 10), np.float32)
+    arrays = {"sample_ids": [f"s{i}" for i in range(20)], "maps": np.eye(20 * 4).reshape(20, -1, 4)}
+    found = run(
+        tmp_path, rows, ["retrieval"], frame_features=frames, sound_features=sounds, **arrays
+    )
+    (row,) = found["further"]
+    assert (row["sound_to_frame_at_1"], row["frame_to_sound_at_1"]) == (1, 1)
+    assert (row["n"], row["num_recordings"]) == (20, 10)
+
+    # A wrong picture still counts against the model.
+    found = run(
+        tmp_path,
+        rows,
+        ["retrieval"],
+        frame_features=frames,
+        sound_features=np.roll(sounds, 2, axis=0),
+        **arrays,
+    )
+    assert found["further"][0]["sound_to_frame_at_1"] == 0
+
+
+@pytest.mark.parametrize(
+    ("sources", "maps", "message"),
+    [
+        ("0 x", np.ones((1, 7, 7)), "sample s0: box_sources is '0 x', expected the number"),
+        ("0", np.ones((1, 7, 7)), "s0: box_sources is '0', .* for each of its 2 boxes"),
+        ("0 1", np.ones((1, 3, 7, 7)), "s0 has 3 maps of sources, expected at most 2"),
+    ],
+)
+def test_sources_that_do_not_fit_are_refused(tmp_path, sources, maps, message):
+    row = make_row(
+        "s0",
+        boxes=[[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]],
+        splits=["test"],
+        attributes=[("box_sources", sources)],
+    )
+    np.savez(tmp_path / "maps.npz", sample_ids=["s0"], maps=maps)
+    external = read_external(tmp_path / "maps.npz")
+    model_maps = ModelMaps("m", "sample", ["s0"], external.maps, source_maps=external.source_maps)
+    with pytest.raises(DataError, match=message):
+        compute_further(
+            model_maps, make_table([row]), test_sets={"test": ["s0"]}, metrics=["sources"]
+        )

@@ -192,4 +192,36 @@ def test_ends_of_many_groups_are_percentiles():
     means = np.random.default_rng(0).random(4000)
     low, high = find_ends(means, num_groups=5000)
     assert (low, high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=1e-3)
-    assert find_ends(np.full(10, 0.5), num_groups=1) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("num_groups", [2, 3, 5, 7])
+def test_intervals_of_very_few_videos_hold_the_truth_as_often_as_they_say(num_groups):
+    """Percentiles of two hold it in half of the cases: they lie between the two."""
+    rng, num_trials, num_covered = np.random.default_rng(0), 1000, 0
+    for _ in range(num_trials):
+        (interval,) = intervals(rng.normal(0.5, 0.1, (num_groups, 1)), num_resamples=400)
+        num_covered += interval.low <= 0.5 <= interval.high
+    assert num_covered / num_trials == pytest.approx(0.95, abs=0.025)
+
+
+def test_one_video_has_no_interval_and_no_clear_difference():
+    frames = 0.6 + 0.01 * np.arange(20)
+    (interval,) = intervals(frames[:, None], groups=["v"] * 20)
+    assert interval.value == pytest.approx(frames.mean())
+    assert np.isnan([interval.low, interval.high]).all()
+    found = compare_paired(frames, np.zeros(20), groups=["v"] * 20)
+    assert (found.p_value, found.num_groups) == (1.0, 1)
+    assert np.isnan([found.low, found.high]).all()
+
+
+@pytest.mark.parametrize("num_groups", [2, 3, 5, 9])
+def test_a_p_value_of_few_videos_is_no_smaller_than_their_number_can_tell(num_groups):
+    """Without any difference, all n signs agree in 2 of 2^n cases."""
+    ones = np.ones(num_groups)
+    assert compare_paired(ones, 0 * ones).p_value == 2 * 0.5**num_groups
+    assert compare_paired(ones, ones).p_value == 1
+
+
+def test_an_interval_stays_within_what_a_metric_can_be():
+    (interval,) = intervals(np.array([[0.0], [1.0]]), limits=(0.0, 1.0))
+    assert (interval.low, interval.high) == (0, 1)
