@@ -9,7 +9,7 @@ from pathlib import Path
 from earshot.errors import DataError, EarshotError, ParameterError, RunError
 from earshot.files import publish_text, sha256_of
 from pipeline.base.local_settings import LOCAL_NAME
-from pipeline.base.os_errors import report_error
+from pipeline.base.os_errors import escape_unprintable, report_error
 from pipeline.base.project import Project
 from pipeline.base.proxy import use_proxy
 
@@ -35,6 +35,7 @@ def run_stage(main: Callable[..., None], *arguments: str, inputs: FindInputs | N
         print(f"usage: {usage}", file=sys.stderr)
         sys.exit(2)
 
+    escape_unprintable()
     try:
         # Loading params.yaml can fail, too: that is also one line and an exit code.
         project = Project.load()

@@ -55,7 +55,7 @@ def imported_names(path: Path, *, package: str) -> list[str]:
     ``package`` is the package of the file; relative imports start there.
     """
     names = []
-    for level, base, aliases in _list_imports(path.read_text()):
+    for level, base, aliases in _list_imports(path.read_text(encoding="utf-8")):
         if level:
             # One dot is the package itself. Each further dot goes one package up.
             parents = package.split(".")[: len(package.split(".")) - level + 1]
@@ -69,7 +69,7 @@ def is_only_docstring(path: Path) -> bool:
     if path.name != "__init__.py":
         return False
 
-    body = ast.parse(path.read_text()).body
+    body = ast.parse(path.read_text(encoding="utf-8")).body
     return len(body) <= 1 and all(isinstance(node, ast.Expr) for node in body)
 
 

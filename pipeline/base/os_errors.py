@@ -1,7 +1,9 @@
 """Turn errors into one-line messages and exit codes: a full disk, a process that crashed."""
 
+import codecs
 import contextlib
 import errno
+import io
 import signal
 import sys
 from collections.abc import Iterator
@@ -89,6 +91,19 @@ def report_error(error: Exception) -> int:
     where = f"{error.filename}: " if error.filename else ""
     print(f"error: {where}{text}; {remedy} and run the same command again", file=sys.stderr)
     return RunError.exit_code
+
+
+def escape_unprintable() -> None:
+    """Let this process print any text: names of files need not be text in its encoding.
+
+    What UTF-8 cannot hold are bytes of a file's name, which come out as they are. Other encodings
+    get ``\\xe4`` for what they lack.
+    """
+    stream = sys.stdout
+    # None: the shell has closed it. Tests and notebooks have others, which take any text.
+    if isinstance(stream, io.TextIOWrapper):
+        is_utf8 = codecs.lookup(stream.encoding).name == "utf-8"
+        stream.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
 
 
 @contextlib.contextmanager

@@ -43,12 +43,15 @@ def read_yaml(path: Path) -> Any:
     """Return what a YAML file holds.
 
     Raises:
-        ParameterError: The file is not YAML, or a key stands twice. The message names the line but
-            does not quote it, as it may hold a secret.
+        ParameterError: It is a folder, is not YAML, or has a key twice. The message names the line
+            but does not quote it, as it may hold a secret.
         FileNotFoundError: There is no such file.
     """
     try:
-        return yaml.load(path.read_text(), _Loader)
+        # UTF-8 on every machine: in another locale, names of folders would be other names.
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except IsADirectoryError:
+        raise ParameterError(f"{path}: a folder, expected a file") from None
     except yaml.MarkedYAMLError as error:
         parts = ((error.context, error.context_mark), (error.problem, error.problem_mark))
 

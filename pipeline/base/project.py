@@ -21,6 +21,14 @@ from pipeline.base.parameters import build, read_yaml, require_distinct
 _Parameters = TypeVar("_Parameters")
 
 
+def _name_checkout(folder: Path) -> str:
+    """Say which checkout a folder lies in, or how to name one."""
+    for parent in folder.parents:
+        if (parent / "params.yaml").is_file() and (parent / "dvc.yaml").is_file():
+            return f"which is {parent}"
+    return "or name it: `earshot --root FOLDER COMMAND`"
+
+
 @dataclass(frozen=True)
 class Project:
     """A checkout of Earshot, or a copy of its data folders, with its parameters.
@@ -56,7 +64,8 @@ class Project:
             params = read_yaml(path)
         except FileNotFoundError:
             raise ParameterError(
-                f"{path}: not found; run from the root of a checkout of Earshot"
+                f"{path}: not found; run from the root of a checkout of Earshot, "
+                f"{_name_checkout(root)}"
             ) from None
 
         if not isinstance(params, dict):
@@ -73,6 +82,17 @@ class Project:
     def datasets(self) -> list[str]:
         """Names of the datasets that params.yaml selects."""
         return self.names("datasets")
+
+    @property
+    def first_dataset(self) -> str:
+        """Name of the first dataset of params.yaml, which stands for all where one is needed.
+
+        Raises:
+            ParameterError: There is none.
+        """
+        if not self.datasets:
+            raise ParameterError("params: datasets is [], expected at least one")
+        return self.datasets[0]
 
     @property
     def runs(self) -> list[str]:

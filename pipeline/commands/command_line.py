@@ -9,7 +9,7 @@ import click
 
 from earshot.errors import EarshotError
 from earshot.upper_rooms import import_room
-from pipeline.base.os_errors import report_error
+from pipeline.base.os_errors import escape_unprintable, report_error
 
 _COMPLETION = "_EARSHOT_COMPLETE"  # a variable of the environment, which shells set
 
@@ -179,6 +179,7 @@ def main(words: Sequence[str] | None = None, *, name: str = "earshot") -> int:
     if _COMPLETION in os.environ:  # a shell asks what could come next
         earshot.main(prog_name=name, complete_var=_COMPLETION)
 
+    escape_unprintable()
     try:
         with earshot.make_context(name, list(sys.argv[1:] if words is None else words)) as context:
             return earshot.invoke(context) or 0

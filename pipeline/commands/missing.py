@@ -29,7 +29,10 @@ from pipeline.downloads.account.reasons import REASONS, find_reason
 
 _DETAIL_CHARACTERS = 80
 _MARK = " [settled]"  # of `describe_missing`
-_MARK_NOTE = "[settled]: seen twice, on different days; another attempt would not help"
+_MARK_NOTE = (
+    "[settled]: seen twice, on different days, or in a file of this machine; another attempt would "
+    "not help"
+)
 
 
 @click.command()

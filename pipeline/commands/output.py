@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -75,7 +77,7 @@ def _render_table(lines: Sequence[Sequence[Any]], columns: Sequence[str]) -> str
         bool(values) and all(isinstance(value, int | float | None) for value in values)
         for values in by_column
     ]
-    if sys.stdout.isatty():
+    if sys.stdout is not None and sys.stdout.isatty():  # None: the shell has closed it
         return _render_for_terminal(lines, columns, are_numbers)
 
     # What reads a pipe or a file wants whole lines, however long, and there can be 100,000.
@@ -92,7 +94,10 @@ def _render_for_terminal(
 ) -> str:
     from rich.console import Console  # only a terminal needs it
 
-    console = Console(highlight=False)
+    # Rich takes a width of 0, which some programs set, for a terminal without room.
+    is_unknown = os.environ.get("COLUMNS") == "0"
+    width = shutil.get_terminal_size().columns if is_unknown else None
+    console = Console(highlight=False, width=width)
     texts = [[_format_cell(value) for value in line] for line in lines[:_MAX_TERMINAL_ROWS]]
     places = list(range(len(columns)))
     table, are_words = _make_table(texts, columns, are_numbers, places)
@@ -109,6 +114,8 @@ def _render_for_terminal(
         hidden.insert(0, columns[place])
         table, are_words = _make_table(texts, columns, are_numbers, places)
 
+    # A terminal can be too narrow even for those. It breaks lines; here, ids would be cut.
+    console.width = max(console.width, console.measure(table, options=unlimited).minimum)
     with console.capture() as captured:
         console.print(table)
     notes = []
@@ -151,6 +158,18 @@ def _format_cell(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(str, value))
     return " ".join(str(value).split())  # texts of sites can hold line breaks
+
+
+def choose_output(output: Path | None, default_name: str) -> Path:
+    """Return the path of the file that a command writes.
+
+    Args:
+        output: Of ``--output``: the file, or a folder that is there. None: the working folder.
+        default_name: What the file is called in a folder.
+    """
+    if output is None:
+        return Path(default_name)
+    return output / default_name if output.is_dir() else output
 
 
 def write_output(path: Path, content: bytes) -> None:

@@ -78,7 +78,7 @@ def _choose(project: Project, what: str | None) -> Project:
         return project
     if what in list_recipes(project.root):
         # The text is changed as `use` would change it, but only in memory.
-        text = (project.root / "params.yaml").read_text()
+        text = (project.root / "params.yaml").read_text(encoding="utf-8")
         values = read_recipe(project.root, what).values
         return replace(project, params=yaml.safe_load(replace_values(text, values)))
     known = (*dataset_names(), *find_own_tables(project.params))

@@ -14,7 +14,7 @@ from earshot.errors import DataError, ParameterError
 from earshot.reader import FeatureReader
 from pipeline.base.project import Project
 from pipeline.commands.options import FILE, IdCommand, one_dataset_option, pass_project
-from pipeline.commands.output import write_output
+from pipeline.commands.output import choose_output, write_output
 from pipeline.features import pictures
 from pipeline.features.registry import FEATURES, Kind
 
@@ -28,7 +28,9 @@ _GREY_FRAME = np.full((246, 328, 3), 128, np.uint8)  # behind a map whose frame 
 @click.option("--sample", metavar="ID", help="the same as SAMPLE")
 @one_dataset_option(help="where to look (default: every dataset of params.yaml)")
 @click.option(
-    "--output", type=FILE, help="the picture, .png, .jpg or .webp (default: show_SAMPLE.png)"
+    "--output",
+    type=FILE,
+    help="the picture, .png, .jpg or .webp, or a folder (default: show_SAMPLE.png, here)",
 )
 @click.option(
     "--map",
@@ -50,7 +52,7 @@ def run(
     sample_id = _choose_sample_id([*words, *([] if sample is None else [sample])])
 
     # Ids can be long and can hold slashes, which file names cannot.
-    output_path = output or Path(f"show_{_UNSAFE.sub('_', sample_id)[:120]}.png")
+    output_path = choose_output(output, f"show_{_UNSAFE.sub('_', sample_id)[:120]}.png")
     if output_path.suffix not in (".png", ".jpg", ".webp"):
         raise ParameterError(
             f"--output {output_path}: ends in {output_path.suffix!r}, expected .png, .jpg or .webp"

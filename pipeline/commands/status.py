@@ -103,6 +103,8 @@ def _make_hints(clips: ClipCounts) -> list[str]:
         most_frequent = list(clips.reasons.items())[:_MAX_REASONS]
         reasons = ", ".join(f"{number} {reason}" for reason, number in most_frequent)
         num_more = len(clips.reasons) - len(most_frequent)
-        reasons += f", ... ({num_more} more reasons)" if num_more else ""
+        reasons += (
+            f", ... ({num_more} more reason{'s' if num_more > 1 else ''})" if num_more else ""
+        )
         hints.append(f"{name}: missing: {reasons}; `earshot missing --dataset {name}` says more")
     return hints

@@ -56,7 +56,7 @@ def run(project: Project, name: str | None, is_dry_run: bool) -> int:
     # Show what changes before it is written.
     recipe = read_recipe(project.root, name)
     path = project.root / "params.yaml"
-    old = path.read_text()
+    old = path.read_text(encoding="utf-8")
     new = replace_values(old, recipe.values)
     # `n=0` shows the lines that change and nothing around them.
     lines = difflib.unified_diff(
@@ -99,7 +99,7 @@ def read_recipe(root: Path, name: str) -> Recipe:
     # `fromkeys`, because the recipe can be the base itself.
     for part in dict.fromkeys((_BASE, name)):
         path = root / "recipes" / f"{part}.yaml"
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         try:
             values |= read_value_texts(text, "params")
             facts = yaml.safe_load(text)

@@ -47,7 +47,7 @@ def find_cached_files(output_dir: Path | str) -> dict[str, Path]:
     if not listing_path.is_file():
         return {}
 
-    listing = json.loads(listing_path.read_text())
+    listing = json.loads(listing_path.read_text(encoding="utf-8"))
     paths = {item["relpath"]: _object_path(cache_dir, item["md5"]) for item in listing}
     return {name: path for name, path in paths.items() if path.is_file()}
 
@@ -104,7 +104,7 @@ def _find_cache_dir(root: Path) -> Path:
 def _find_locked_md5(path: Path, relative_path: str) -> str | None:
     """Return the hash of an output in ``dvc.lock``; None if no stage has it."""
     try:
-        lock = yaml.safe_load(path.read_text()) or {}
+        lock = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         raise DataError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
 

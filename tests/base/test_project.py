@@ -26,9 +26,29 @@ def test_a_file_that_holds_no_sections(tmp_path, text, message):
 
 def test_a_folder_that_is_no_checkout(tmp_path):
     with pytest.raises(
-        ParameterError, match=r"params\.yaml: not found; run from the root of a checkout of Earshot"
+        ParameterError,
+        match=r"params\.yaml: not found; run from the root of a checkout of Earshot, or name it",
     ):
         Project.load(tmp_path)
+
+    # Below a checkout, the message names it.
+    for name in ("params.yaml", "dvc.yaml"):
+        (tmp_path / name).touch()
+    (tmp_path / "docs" / "guides").mkdir(parents=True)
+    with pytest.raises(ParameterError, match=rf"run from the root .*, which is {tmp_path}$"):
+        Project.load(tmp_path / "docs" / "guides")
+
+
+def test_a_folder_in_place_of_the_file(tmp_path):
+    (tmp_path / "params.yaml").mkdir()
+    with pytest.raises(ParameterError, match=r"params\.yaml: a folder, expected a file"):
+        Project.load(tmp_path)
+
+
+def test_without_any_dataset_there_is_no_first_one():
+    assert Project("root", {"datasets": ["b", "a"]}).first_dataset == "b"
+    with pytest.raises(ParameterError, match=r"params: datasets is \[\], expected at least one"):
+        _ = Project("root", {"datasets": []}).first_dataset
 
 
 @pytest.mark.parametrize("value", ["sample", None, {"sample": 1}, [["sample"]], [1]])

@@ -46,6 +46,12 @@ def test_a_page_has_random_samples_with_sound(project, tmp_path, capsys):
     assert len(drawn) > 1
 
 
+def test_a_folder_gets_the_page_under_its_default_name(project, tmp_path, capsys):
+    words = ["--root", str(project.root), "browse", "--random", "1", "--output", str(tmp_path)]
+    assert main(words) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path}/browse_sample_all.html: 1 samples")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -178,6 +178,64 @@ def test_a_pipe_gets_whole_lines_without_colours():
     )
 
 
+@pytest.mark.parametrize("width", [1, 20, 40])
+def test_a_terminal_that_is_too_narrow_breaks_lines_and_cuts_no_id(on_terminal, width):
+    _, plain = on_terminal(ROWS[:3], width)
+    assert all(row["clip_id"] in plain for row in ROWS[:3])
+
+
+def test_a_width_of_0_is_no_width(on_terminal):
+    assert all(row["clip_id"] in on_terminal(ROWS[:3], 0)[1] for row in ROWS[:3])
+
+
+# Standard output.
+
+
+def run_shell(text: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        ["bash", "-c", text],
+        cwd=ROOT,
+        capture_output=True,
+        env={**os.environ, "PYTHON": sys.executable, **environment},
+    )
+
+
+def test_a_closed_output_ends_a_command_without_a_traceback():
+    done = run_shell('"$PYTHON" -m earshot missing --help >&-; "$PYTHON" -m earshot use >&-')
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_table_for_a_closed_output(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert render(ROWS[:1], COLUMNS, "table").startswith("dataset")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "printed"),
+    [
+        ("utf-8:strict", b"caf\xc3\xa9 \xff\n"),
+        ("ascii:strict", b"caf\\xe9 \\udcff\n"),
+        ("latin-1:strict", b"caf\xe9 \\udcff\n"),
+    ],
+)
+def test_names_of_files_that_the_output_cannot_hold(encoding, printed):
+    program = (
+        "from pipeline.base.os_errors import escape_unprintable\n"
+        "escape_unprintable(); print('caf\\xe9 \\udcff')"
+    )
+    done = run_shell(f'"$PYTHON" -c "{program}"', PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stdout) == (0, printed)
+
+
+def test_parameters_are_utf8_in_every_locale(tmp_path):
+    (tmp_path / "params.yaml").write_bytes("datasets: [sample] # Müll\n".encode())
+    done = run_shell(
+        f'"$PYTHON" -m earshot --root {tmp_path} status',
+        **{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    )
+    assert done.returncode == 0 and done.stdout.startswith(b"dataset"), done.stderr
+
+
 # What is missing.
 
 

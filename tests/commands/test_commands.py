@@ -209,11 +209,12 @@ def test_missing_samples_have_the_outlook_of_their_clips(tmp_path, capsys):
     table = run(capsys, project, "missing")[1]
     assert "gone? [settled]\n" in table
     assert table.endswith(
-        "[settled]: seen twice, on different days; another attempt would not help\n"
+        "[settled]: seen twice, on different days, or in a file of this machine; another attempt "
+        "would not help\n"
     )
     counts = json.loads(run(capsys, project, "missing", "--by", "reason", "--format", "json")[1])
     assert {row["outlook"]: row["what to do"] for row in counts} == {
-        "permanent": "nothing, as it was seen twice; look for a copy and import it",
+        "permanent": "nothing, as another attempt would not help; look for a copy and import it",
         "confirm": "one more attempt on another day confirms it",
     }
 

@@ -60,6 +60,12 @@ def test_default_name_of_the_picture_is_safe(show, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["show_a_b_c_d.png"]
 
 
+def test_a_folder_gets_the_picture_under_its_default_name(show, tmp_path):
+    code, printed, _ = show("s00005", "--output", str(tmp_path))
+    assert code == 0 and printed.endswith(f"picture: {tmp_path}/show_s00005.png\n")
+    assert (tmp_path / "show_s00005.png").exists()
+
+
 def test_boxes_and_maps_are_on_the_picture(show, project, tmp_path):
     plain, mapped = tmp_path / "plain.png", tmp_path / "mapped.png"
     assert show("s00005", "--output", str(plain))[0] == 0

@@ -30,7 +30,7 @@ class RunData:
 
     def find_dataset(self, project: Project) -> str:
         """Return the dataset on which the run is trained."""
-        return self.dataset or project.datasets[0]
+        return self.dataset or project.first_dataset
 
     def find_features(self, reads: Iterable[str]) -> dict[str, str]:
         """Return where the features that a network reads are: by feature, its name in the cache.

@@ -16,7 +16,9 @@ def describe_software(root: Path) -> dict[str, str]:
     found = {"Python": platform.python_version()}
     project = root / "pyproject.toml"
     if project.is_file():
-        found["Earshot"] = str(tomllib.loads(project.read_text())["project"]["version"])
+        found["Earshot"] = str(
+            tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
+        )
 
     commit = _run_git(root, "rev-parse", "--short=12", "HEAD")
     if commit:

@@ -83,9 +83,9 @@ class Reason:
         return "confirm" if self.permanence == "confirm" else "retry"
 
     def advise(self, *, is_confirmed: bool = False) -> str:
-        """Return what a user can do; a reason that was seen twice needs no third attempt."""
+        """Return what a user can do; a confirmed reason needs no further attempt."""
         if self.permanence == "confirm" and is_confirmed:
-            return _FIND_A_COPY.replace("nothing", "nothing, as it was seen twice")
+            return _FIND_A_COPY.replace("nothing", "nothing, as another attempt would not help")
         return self.advice
 
 
