@@ -203,7 +203,7 @@ def _view_sections(
         "breakdowns": view_breakdowns(
             inputs.results.get("breakdowns", ()), protocol=protocol, metric=metric, models=shown
         ),
-        "training": view_training(inputs.training_dirs, inputs.runs),
+        "training": view_training(inputs.training_dirs, inputs.runs, inputs.parameters),
         "gallery": view_form(cards, models, shown=evaluation.mapped_models(), protocol=protocol),
         "gallery_data": view_gallery_data(cards, models, protocol=protocol),
         "run": view_run(inputs),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.report.sections.charts import Line, LineChart, draw_lines
+from eval.report.sections.run_identity import Fact, describe_identity
 
 _NUM_DRAWN_POINTS = 300
 # the last one says more about the machine than about the model
@@ -33,18 +34,11 @@ Curve = tuple[list[float], list[float]]  # steps and values
 
 
 @dataclass(frozen=True)
-class Fact:
-    """A title and what is to be read beside it."""
-
-    title: str
-    value: str
-
-
-@dataclass(frozen=True)
 class TrainedModel:
     """One model's charts and the facts of its run.json; ``folded_facts``: facts by title."""
 
     name: str
+    identity: tuple[Fact, ...]
     facts: tuple[Fact, ...]
     folded_facts: tuple[tuple[str, tuple[Fact, ...]], ...]
     charts: tuple[LineChart, ...]
@@ -79,13 +73,14 @@ def read_curves(training_dir: Path) -> dict[str, Curve]:
 
 
 def view_training(
-    training_dirs: Mapping[str, Path], runs: Mapping[str, Mapping]
+    training_dirs: Mapping[str, Path], runs: Mapping[str, Mapping], params: Mapping
 ) -> list[TrainedModel]:
     """Return charts and facts of each model.
 
     Args:
         training_dirs: DVCLive's folder of a model.
         runs: The content of a model's run.json.
+        params: Sections of params.yaml.
     """
     models = []
     # A model can have curves without facts, or facts without curves.
@@ -94,7 +89,9 @@ def view_training(
         curves = read_curves(training_dirs[name]) if name in training_dirs else {}
 
         facts, folded_facts = _sort_facts(run)
-        models.append(TrainedModel(name, facts, folded_facts, _draw_curves(name, curves, run)))
+        identity = describe_identity(name, run, params)
+        charts = _draw_curves(name, curves, run)
+        models.append(TrainedModel(name, identity, facts, folded_facts, charts))
     return models
 
 

@@ -316,7 +316,7 @@ def _write_training(project: Project, model: str, rng) -> None:
     """Write run.json and the curves of three metrics over twelve epochs."""
     run_dir = project.run_dir(model)
     run_dir.mkdir(parents=True, exist_ok=True)
-    run = {"model": model, "seed": 0, "num_epochs": 12, "selection": "val"}
+    run = {"model": model, "method": model, "seed": 0, "num_epochs": 12, "selection": "val"}
     (run_dir / "run.json").write_text(json.dumps(run))
 
     for name, start in (("train/loss", 2.0), ("val/loss", 2.2), ("val/adaptive_ciou", None)):
