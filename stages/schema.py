@@ -134,13 +134,14 @@ def _describe_methods() -> dict[str, _Schema]:
 
 def _describe_variants() -> _Schema:
     """Return the schema of variants: their names begin with that of their feature."""
-    own = {"required": ["code"], "properties": {"code": {"type": "string"}}}
+    own: _Schema = {"required": ["code"], "properties": {"code": {"type": "string"}}}
     schemas = {
         f"^{name}-": {"anyOf": [describe_class(load_module(name).Parameters), own]}
         for name, feature in FEATURES.items()
         if not feature.has_weights
     }
-    return {"type": "object", "patternProperties": schemas, "additionalProperties": False}
+    # A feature of the user's own has any other name.
+    return {"type": "object", "patternProperties": schemas, "additionalProperties": own}
 
 
 def _describe_runs(methods: dict[str, _Schema], *, required: tuple[str, ...]) -> _Schema:

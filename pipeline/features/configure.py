@@ -81,6 +81,8 @@ def find_variants(project: Project) -> list[str]:
 def check_variants(project: Project) -> None:
     """Check the sections ``variants`` and ``feature_variants`` of params.yaml.
 
+    A variant of a feature that Earshot does not have is the user's own, and needs ``code``.
+
     Raises:
         ParameterError: A name is none of a variant, a setting is wrong, or a variant that is
             chosen has no settings.
@@ -90,13 +92,15 @@ def check_variants(project: Project) -> None:
         raise ParameterError(f"params: {_VARIANT_SETTINGS} is {settings!r}, expected a mapping")
 
     variable = [name for name, entry in FEATURES.items() if not entry.has_weights]
-    for name in settings:
+    for name, values in settings.items():
         base = find_base(str(name))
-        if base not in variable or not is_variant(str(name)):
+        is_own = base not in FEATURES and isinstance(values, Mapping) and "code" in values
+        if not (base in variable or is_own) or not is_variant(str(name)):
             hint = suggest(base, variable) if base not in variable else ""
             raise ParameterError(
                 f"params: {_VARIANT_SETTINGS} has {name!r}{hint}; expected a feature "
-                f"({', '.join(variable)}), '-' and a name of yours, for example spectrograms-lvs"
+                f"({', '.join(variable)}), '-' and a name of yours, for example spectrograms-lvs; "
+                "a feature of your own needs the key code"
             )
         module = load_module(name, settings[name])
         # Making the parameters checks them.
@@ -123,16 +127,17 @@ def configure_feature(project: Project, name: str) -> Feature:
     """
     variant_section = f"{_VARIANT_SETTINGS}.{name}" if is_variant(name) else None
     module = load_module(name, variant_section and project.section(variant_section))
-    entry = FEATURES[find_base(name)]
-    section = variant_section or entry.section
-    options = {"weights_dir": project.weights_dir} if entry.has_weights else {}
+    entry = FEATURES.get(find_base(name))  # None: a feature of the user's own
+    section = variant_section or FEATURES[name].section
+    options = {"weights_dir": project.weights_dir} if entry and entry.has_weights else {}
 
     feature = module.make_feature(project.parameters(module.Parameters, section), **options)
     # A variant's code is the user's. Check that it makes what its name says.
-    if (feature.name, feature.kind) != (entry.name, entry.kind):
+    expected_kind = entry.kind if entry else feature.kind
+    if (feature.name, feature.kind) != (find_base(name), expected_kind):
         raise ParameterError(
             f"{name}: its code makes the feature {feature.name!r} of kind {feature.kind!r}, "
-            f"expected {entry.name!r} of kind {entry.kind!r}"
+            f"expected {find_base(name)!r} of kind {expected_kind!r}"
         )
     return feature
 

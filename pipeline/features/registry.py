@@ -8,7 +8,8 @@ A *variant* is a feature with other settings than those of its section, for runs
 ``spectrograms-lvs`` beside ``spectrograms``. Section ``feature_variants`` of params.yaml holds the
 settings, and the list ``variants`` chooses which are computed. A variant has a folder in the cache
 and an account of its own. It shares the store of its feature, so that equal settings are computed
-once.
+once. With code of its own (``code``), a variant can also be of a feature that this list lacks, such
+as ``clip-vit_b_32``.
 
 This module imports no feature, so it is quick to import. ``pipeline.features.configure`` loads a
 feature's module by its name.
@@ -22,7 +23,8 @@ from typing import Literal
 # sound    computed from the audio track; all samples have the same shape
 # sequence several pictures, all samples of one shape
 # boxes    a table of boxes, as many rows as there are boxes
-Kind = Literal["picture", "motion", "sound", "sequence", "boxes"]
+# vector   one array, all samples of one shape, which is no picture
+Kind = Literal["picture", "motion", "sound", "sequence", "boxes", "vector"]
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,9 @@ def find_base(name: str) -> str:
 
 
 def is_variant(name: str) -> bool:
-    """Return whether a name is that of a variant of a feature."""
-    return _SEPARATOR in name and find_base(name) in FEATURES
+    """Return whether a name is that of a variant of a feature, also of one of the user's own."""
+    base, _, own = name.partition(_SEPARATOR)
+    return bool(base and own)
 
 
 def find_companions(name: str) -> tuple[str, ...]:

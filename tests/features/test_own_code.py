@@ -1,23 +1,28 @@
-"""A variant of a feature whose code is the user's, by dotted name: the example with RAFT."""
+"""Features whose code is the user's, by dotted name: the examples with RAFT and CLIP."""
 
 import json
+from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 import yaml
+from PIL import Image
 from torchvision.models.optical_flow import raft_small
 
 import stages.feature
-from earshot.errors import ParameterError
+from earshot.errors import DataError, ParameterError
 from earshot.files import sha256_of
 from earshot.reader import FeatureReader
 from earshot.tables import DOWNLOADS, SAMPLES, write_table
-from examples import raft_flow
+from earshot.torch import Samples
+from examples import clip_embeddings, raft_flow
 from pipeline.__main__ import main as pipeline_main
 from pipeline.base.project import Project
 from pipeline.features.configure import check_variants, configure_feature, restore_feature
-from tests.helpers.media.clip_factory import make_clip
+from pipeline.media.reader import ClipReader
+from tests.helpers.media.clip_factory import make_clip, read_frames
 
 
 @pytest.fixture
@@ -33,11 +38,16 @@ def project(tmp_path):
         "num_updates": 2,
         "flow": {"short_side": 64},
     }
+    return make_project(tmp_path, "flow-raft", settings)
+
+
+def make_project(tmp_path: Path, variant: str, settings: dict) -> Project:
+    """Write a project with one clip and one variant."""
     params = {
         "datasets": ["tiny"],
         "flow": {"short_side": 64},
-        "variants": ["flow-raft"],
-        "feature_variants": {"flow-raft": settings},
+        "variants": [variant],
+        "feature_variants": {variant: settings},
         "cluster": {"workers": 0},
         "cache": {},
     }
@@ -47,7 +57,7 @@ def project(tmp_path):
     clips_dir.mkdir(parents=True)
     path = make_clip(clips_dir / "clip.mp4", size="160x136", seconds=1, fps="8")
     clip = {"clip_id": "clip", "status": "ok", "path": path.name, "sha256": sha256_of(path)}
-    sample = {"sample_id": "a", "clip_id": "clip", "time_seconds": 0.5}
+    sample = {"sample_id": "a", "clip_id": "clip", "time_seconds": 0.5, "splits": ["all"]}
     write_table(project.samples_table_path("tiny"), [sample], SAMPLES)
     write_table(project.downloads_table_path("tiny"), [clip], DOWNLOADS)
     return project
@@ -86,6 +96,74 @@ def test_the_frames_reach_raft_as_they_are(project):
 
     # Other sides are padded; the flow has the frame's own.
     assert raft_flow.compute_raft(parameters, *frames[:, :99, :131]).shape == (99, 131, 2)
+
+
+_TINY_CLIP = {
+    "embed_dim": 8,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16},
+    "text_cfg": {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1},
+}
+
+
+def write_tiny_clip(folder: Path) -> Path:
+    """Write a model folder of open_clip with random weights; return the file of weights."""
+    preprocessing = {"mean": [0.5] * 3, "std": [0.25] * 3}
+    (folder / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": _TINY_CLIP, "preprocess_cfg": preprocessing})
+    )
+    torch.manual_seed(0)
+    path = folder / "open_clip_pytorch_model.bin"
+    torch.save(open_clip.CLIP(**_TINY_CLIP).state_dict(), path)
+    return path
+
+
+def test_a_feature_that_earshot_does_not_have(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    settings = {
+        "code": "examples.clip_embeddings",
+        "folder": str(folder),
+        "sha256": sha256_of(write_tiny_clip(folder)),
+    }
+    project = make_project(tmp_path, "clip-tiny", settings)
+    monkeypatch.chdir(project.root)
+    check_variants(project)
+    stages.feature.main(project, "clip-tiny", "tiny")
+    assert "tiny: clip-tiny: 1 samples, 1 ok" in capsys.readouterr().out
+
+    # The array is open_clip's own answer for the frame, as PIL prepares it.
+    (found,) = Samples(project.dataset_cache_dir("tiny"), "all", ["clip-tiny"])
+    network, prepare = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
+    with ClipReader(project.clips_dir("tiny") / "clip.mp4") as reader:
+        (frame,) = read_frames(reader, [0.5])
+    with torch.inference_mode():
+        expected = network.eval().encode_image(prepare(Image.fromarray(frame.rgb))[None])[0]
+    assert found["clip-tiny"].shape == (8,) and found["clip-tiny"].norm() == pytest.approx(1)
+    torch.testing.assert_close(found["clip-tiny"], expected / expected.norm(), atol=1e-5, rtol=0)
+
+    # Commands know it by its name, and whoever has its shards makes it again.
+    root = ["--root", str(project.root)]
+    assert pipeline_main([*root, "verify", "--feature", "clip-tiny"]) == 0
+    assert pipeline_main([*root, "status"]) == 0
+    assert "clip-tiny" in capsys.readouterr().out
+    recorded = FeatureReader(project.feature_dir("tiny", "clip-tiny")).attributes["parameters"]
+    restored = restore_feature("clip-tiny", json.loads(recorded))
+    assert restored.parameters == configure_feature(project, "clip-tiny").parameters
+
+    # Other weights than those that were named are refused.
+    (folder / "open_clip_pytorch_model.bin").write_bytes(b"other")
+    clip_embeddings.load_network.cache_clear()
+    with pytest.raises(DataError, match=r"has no open_clip_model\.safetensors or .*, or not the"):
+        clip_embeddings.load_network(settings["folder"], settings["sha256"])
+
+
+def test_a_feature_of_ones_own_needs_code(tmp_path):
+    project = make_project(tmp_path, "clip-tiny", {"folder": "weights"})
+    with pytest.raises(ParameterError, match=r"'clip-tiny'.*own needs the key code"):
+        check_variants(project)
+    project.params["feature_variants"]["clip-tiny"] = {"code": "examples.clip_embeddings"}
+    with pytest.raises(ParameterError, match=r"missing key feature_variants\.clip-tiny\.folder"):
+        check_variants(project)
 
 
 _OTHER_KIND = """

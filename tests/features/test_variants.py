@@ -127,7 +127,10 @@ def test_commands_select_a_variant_by_its_name(project, capsys):
 
 def test_names_say_the_feature():
     assert (find_base("flow-jpeg8"), find_base("flow")) == ("flow", "flow")
-    assert is_variant("flow-jpeg8") and not is_variant("flow") and not is_variant("raft-x")
+    assert is_variant("flow-jpeg8") and not is_variant("flow") and not is_variant("flow-")
+    # A feature of the user's own.
+    assert is_variant("clip-b32") and find_base("clip-b32") == "clip"
+    assert not is_variant("-b32")
     assert find_companions("frames-small") == ()
 
 
