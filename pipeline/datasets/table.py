@@ -15,6 +15,7 @@ CSV, JSON lines or Parquet, one row a sample:
 | any other | an attribute of the sample |
 """
 
+import contextlib
 import json
 import os
 import urllib.parse
@@ -24,16 +25,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from earshot.errors import DataError, quote
 from earshot.files import publish_text
 from earshot.tables import CLIPS, SAMPLES
 from pipeline.base.parameters import IS_PATH
 from pipeline.datasets.dataset import Dataset
+from pipeline.lists.column_samples import read_split_names, read_tables
+from pipeline.lists.record_columns import UnusualError
 from pipeline.lists.record_files import Record, read_records
 from pipeline.lists.record_samples import (
     add_sample,
     clip_id_of,
+    find_youtube_id,
     make_sample,
     read_seconds,
     read_splits,
@@ -72,24 +77,48 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     """Return CLIPS and SAMPLES in the order of the file's rows."""
     path = Path(parameters.path).expanduser().absolute()
     chooser = Chooser(parameters)
-
-    tables = _Tables()
-    for record in read_records(path):
-        _add_record(tables, record, folder=path.parent, default_split=parameters.split)
-
-    used = chooser.choose_splits({name: clip["splits"] for name, clip in tables.clips.items()})
-    clips = [clip | {"splits": used[name]} for name, clip in tables.clips.items() if name in used]
-    samples = [
-        row | {"splits": used[row["clip_id"]]}
-        for row in tables.samples.values()
-        if row["clip_id"] in used
-    ]
-    clip_table = chooser.finish(pa.Table.from_pylist(clips, schema=CLIPS.columns))
+    try:
+        clips, samples = read_tables(path, default_split=parameters.split)
+    except UnusualError:
+        # Row by row, and the first wrong row is an error.
+        clips, samples = _read_rows(path, default_split=parameters.split)
+    if not chooser.takes_all:
+        clips, samples = _choose(chooser, clips, samples)
+    clips = chooser.finish(clips)
 
     # Last: after a build that fails, `refresh` still sees that a video changed.
-    media = _describe_media(clip["url"] for clip in clips)
+    files = clips["url"].filter(pc.starts_with(clips["url"], "file:", ignore_case=True))
+    media = _describe_media(files.to_pylist())
     publish_text(Path(cache_dir) / _STATE_NAME, json.dumps(media) + "\n")
-    return clip_table, pa.Table.from_pylist(samples, schema=SAMPLES.columns)
+    return clips, samples
+
+
+def _read_rows(path: Path, *, default_split: str) -> tuple[pa.Table, pa.Table]:
+    tables = _Tables()
+    for record in read_records(path):
+        _add_record(tables, record, folder=path.parent, default_split=default_split)
+    return (
+        pa.Table.from_pylist(list(tables.clips.values()), schema=CLIPS.columns),
+        pa.Table.from_pylist(list(tables.samples.values()), schema=SAMPLES.columns),
+    )
+
+
+def _choose(chooser: Chooser, clips: pa.Table, samples: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Return the rows that are used, with the splits in which they are."""
+    names = zip(clips["clip_id"].to_pylist(), clips["splits"].to_pylist(), strict=True)
+    used = chooser.choose_splits(dict(names))
+    ids = pa.array(list(used), pa.string())
+    splits = pa.array(list(used.values()), pa.list_(pa.string()))
+
+    chosen = []
+    for table in (clips, samples):
+        places = pc.index_in(table["clip_id"], ids)
+        rows = table.filter(pc.is_valid(places))
+        place = rows.schema.get_field_index("splits")
+        chosen.append(
+            rows.set_column(place, rows.schema.field(place), splits.take(places.drop_null()))
+        )
+    return chosen[0], chosen[1]
 
 
 def has_changed(parameters: Parameters, *, cache_dir: Path) -> bool:
@@ -108,6 +137,8 @@ def find_splits(parameters: Parameters) -> set[str] | None:
     path = Path(parameters.path).expanduser()
     if not path.is_file():
         return None
+    with contextlib.suppress(UnusualError):
+        return read_split_names(path, default_split=parameters.split)
     return {name for record in read_records(path) for name in read_splits(record, parameters.split)}
 
 
@@ -186,18 +217,7 @@ def _read_source(where: str, values: Mapping[str, Any], folder: Path) -> dict[st
 
     if scheme not in ("http", "https", "file"):
         raise DataError(f"{where}, column url: is {quote(url)}, expected http, https or file")
-    return {"video_id": _find_youtube_id(url) or url, "url": url}
-
-
-def _find_youtube_id(url: str) -> str | None:
-    """Return a YouTube video's id: one video has addresses of many forms."""
-    parts = urllib.parse.urlsplit(url)
-    host = (parts.hostname or "").removeprefix("www.").removeprefix("m.")
-    if host == "youtu.be":
-        return parts.path.strip("/") or None
-    if host == "youtube.com":
-        return urllib.parse.parse_qs(parts.query).get("v", [None])[0]
-    return None
+    return {"video_id": find_youtube_id(url) or url, "url": url}
 
 
 def _read_section(where: str, values: Mapping[str, Any]) -> tuple[float | None, float | None]:

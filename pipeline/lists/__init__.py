@@ -2,6 +2,7 @@
 
 - ``record_files.py``: ``read_records``: rows of CSV, JSON lines or Parquet
 - ``record_samples.py``: ``make_sample``: one of these rows as a sample
+- ``record_columns.py``, ``column_samples.py``: ``read_tables``: the same for millions of rows
 - ``folder_walk.py``: ``FolderWalk``: the files below a folder
 - ``published_lists.py``: ``Lists`` finds or fetches a list; ``read_ids``, ``read_pairs``
   read ids from it

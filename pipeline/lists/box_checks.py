@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from earshot.errors import DataError
 
@@ -25,7 +26,8 @@ def check_boxes(samples: pa.Table, *, name: str) -> str:
     Raises:
         DataError: that holds for more than half of the boxes.
     """
-    rows = samples.select(["sample_id", "boxes"]).to_pydict()
+    has_boxes = pc.greater(pc.list_value_length(samples["boxes"]), 0)
+    rows = samples.select(["sample_id", "boxes"]).filter(has_boxes).to_pydict()
 
     owners = [
         sample_id for sample_id, boxes in zip(*rows.values(), strict=True) for _ in boxes or ()

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import unicodedata
+import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ COLUMNS = (
 _BOX_TOLERANCE = 0.01  # boxes of published annotations reach a little beyond the frame
 _UNSAFE = re.compile(r"[^\w.\-]+")
 # File names hold 255 bytes. Shards and temporary files add prefixes and suffixes of their own.
-_MAX_ID_BYTES = 120
+MAX_ID_BYTES = 120
 _MAX_SECONDS = 1e9  # ids count milliseconds, and a video of thirty years is a mistake
 
 
@@ -40,13 +41,13 @@ def clip_id_of(relative_path: str) -> str:
     if (
         safe == relative_path
         and not safe.startswith(("-", "."))
-        and len(safe.encode()) <= _MAX_ID_BYTES
+        and len(safe.encode()) <= MAX_ID_BYTES
     ):
         return safe
 
     # Keep the end of a long path: the file's own name tells most.
     digest = hashlib.sha256(os.fsencode(relative_path)).hexdigest()[:10]
-    kept = safe.lstrip("-.").encode()[-_MAX_ID_BYTES:].decode(errors="ignore").lstrip("-.")
+    kept = safe.lstrip("-.").encode()[-MAX_ID_BYTES:].decode(errors="ignore").lstrip("-.")
     return f"{kept}-{digest}" if kept else digest
 
 
@@ -84,7 +85,7 @@ def make_sample(record: Record, clip_id: str, splits: list[str]) -> dict[str, An
     """
     where, values = record
     time_seconds = read_seconds(where, values, "time")
-    boxes = _read_boxes(where, values)
+    boxes = read_boxes(where, values)
     return {
         "sample_id": sample_id_of(clip_id, time_seconds),
         "clip_id": clip_id,
@@ -152,6 +153,21 @@ def read_seconds(where: str, values: Mapping[str, Any], column: str) -> float | 
     return seconds
 
 
+def find_youtube_id(url: str) -> str | None:
+    """Return a YouTube video's id: one video has addresses of many forms.
+
+    Args:
+        url: An address; that of another site gives None.
+    """
+    parts = urllib.parse.urlsplit(url)
+    host = (parts.hostname or "").removeprefix("www.").removeprefix("m.")
+    if host == "youtu.be":
+        return parts.path.strip("/") or None
+    if host == "youtube.com":
+        return urllib.parse.parse_qs(parts.query).get("v", [None])[0]
+    return None
+
+
 def require(where: str, column: str, value: Any, is_right: bool, what: str) -> None:
     """Raise an error that names place, column and value unless the value is right.
 
@@ -179,8 +195,16 @@ def _read_number(where: str, column: str, value: Any, what: str, *, lowest: floa
     return number
 
 
-def _read_boxes(where: str, values: Mapping[str, Any]) -> list[list[float]]:
-    """Return normalized x1 y1 x2 y2, clipped to the frame."""
+def read_boxes(where: str, values: Mapping[str, Any]) -> list[list[float]]:
+    """Return the boxes of a row, normalized x1 y1 x2 y2 and clipped to the frame.
+
+    Args:
+        where: Place of the row, for error messages.
+        values: Column -> value of the row.
+
+    Raises:
+        DataError: They are no boxes, or lie outside of the frame.
+    """
     boxes = values.get("boxes", [])
     if isinstance(boxes, str):
         try:

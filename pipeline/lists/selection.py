@@ -60,6 +60,11 @@ class Chooser:
         self._by_ids: set[str] = set()
         self._by_limit: set[str] = set()
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether every clip is used, so that nothing need be chosen."""
+        return self._path is None and self._limit is None
+
     def choose(self, ids: Iterable[str]) -> list[str]:
         """Return the clips of one split that are used, in their order.
 

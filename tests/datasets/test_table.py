@@ -1,14 +1,21 @@
 """A table of the user's own as a dataset: its rows, its errors, and a scored result."""
 
+import contextlib
 import csv
 import json
+import random
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from earshot.errors import DataError, ParameterError
 from pipeline.base.parameters import build
 from pipeline.datasets.dataset import load
-from pipeline.datasets.table import Parameters, build_tables, has_changed
+from pipeline.datasets.table import Parameters, build_tables, find_splits, has_changed
+from pipeline.lists.column_samples import read_tables
+from pipeline.lists.record_columns import UnusualError
 from pipeline.lists.selection import read_left_out
 
 
@@ -171,3 +178,103 @@ def test_lists_of_json_lines_need_no_quotes(tmp_path):
     _, samples = build_tables(Parameters(path=str(path)), cache_dir=tmp_path)
     assert samples.to_pylist()[0]["boxes"] == [[0, 0, 0.5, 1]]
     assert samples.to_pylist()[0]["attributes"] == [("n", "3")]
+
+
+# Values with which a row is right, some of them in a form that is read row by row.
+CHOICES = {
+    "url": ["https://x.org/a.mp4", "https://www.youtube.com/watch?v=ab-c&t=3", "http://YOUTU.be/q"],
+    "path": ["a.mp4", "../b/./c.mp4", "/d/e f.mp4", "g/\u00e9.mp4"],
+    "time": ["", "0", "2.5", "1.0005", "0.0015"],
+    "label": ["", "owl", "a, b", '"quoted"', "\u00fc"],
+    "split": ["", "train", "train; test", "train;test"],
+    "boxes": ["", "", "[[0.1, 0.2, 0.5, 0.6], [0, 0, 1, 1.005]]", "[]"],
+    "place": ["", "forest", "7"],
+    "night": ["", "yes"],
+}
+
+
+def make_rows(generator: random.Random, num_rows: int) -> list[dict[str, str]]:
+    """Return rows of some clips, each of which has one source, section and split."""
+    clips = {
+        f"c{number}": {
+            "id": f"c{number}",
+            generator.choice(["url", "path"]): str(number),
+            "split": generator.choice(CHOICES["split"]),
+            **generator.choice([{}, {"start": "3"}, {"start": "1.5", "end": "9.25"}]),
+        }
+        for number in range(num_rows // 2)
+    }
+    for clip in clips.values():
+        source = "url" if "url" in clip else "path"
+        clip[source] = generator.choice(CHOICES[source])
+
+    rows = {}
+    for _ in range(num_rows):
+        clip = generator.choice(list(clips.values()))
+        others = {
+            name: generator.choice(CHOICES[name]) for name in list(CHOICES)[2:] if name != "split"
+        }
+        rows[clip["id"], others["time"]] = {
+            **dict.fromkeys([*CHOICES, "start", "end"], ""),
+            **others,
+            **clip,
+        }
+    # Samples of one clip that are nearer than a millisecond would have one id.
+    return [row for row in rows.values() if row["time"] != "0.0015" or row["id"] < "c3"]
+
+
+def write_as(folder, suffix: str, rows: list[dict]) -> str:
+    """Write rows as a table of one of the formats."""
+    if suffix == ".csv":
+        return write(folder, *rows)
+    values = [{name: value or None for name, value in row.items()} for row in rows]
+    path = folder / f"birds{suffix}"
+    if suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in values))
+    else:
+        pq.write_table(pa.Table.from_pylist(values), path)
+    return str(path)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("chosen", [{}, {"limit": 4}])
+def test_columns_give_the_tables_that_rows_give(tmp_path, monkeypatch, suffix, chosen):
+    """Large tables are read in columns. What is unusual there is read row by row."""
+    monkeypatch.setattr("pipeline.lists.record_columns._NUM_ROWS", 7)
+    generator = random.Random(suffix)
+    num_fast = 0
+    for _ in range(20):
+        path = write_as(tmp_path, suffix, make_rows(generator, 30))
+        parameters = Parameters(path=path, **chosen)
+        with contextlib.suppress(UnusualError):
+            read_tables(Path(path), default_split="table")
+            num_fast += 1
+        found = build_tables(parameters, cache_dir=tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr("pipeline.datasets.table.read_tables", raise_unusual)
+            expected = build_tables(parameters, cache_dir=tmp_path)
+        for table, other in zip(found, expected, strict=True):
+            assert table.to_pylist() == other.to_pylist()
+            assert table.schema == other.schema
+        assert find_splits(parameters) == {
+            s for row in expected[0].to_pylist() for s in row["splits"]
+        }
+    assert num_fast == 20
+
+
+def raise_unusual(*_, **__):
+    raise UnusualError
+
+
+def test_numbers_of_json_and_parquet_need_no_quotes_in_columns_either(tmp_path):
+    rows = [{"id": number, "path": "a.mp4", "time": number / 4, "n": number} for number in range(9)]
+    for suffix in (".jsonl", ".parquet"):
+        path = tmp_path / f"numbers{suffix}"
+        if suffix == ".jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        else:
+            pq.write_table(pa.Table.from_pylist(rows), path)
+        _, samples = read_tables(path, default_split="all")
+        assert samples["sample_id"].to_pylist()[1] == "1@00000250"
+        assert samples["attributes"].to_pylist()[2] == [("n", "2")]
+        assert samples["splits"].to_pylist()[3] == ["all"]
