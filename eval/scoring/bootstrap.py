@@ -147,12 +147,13 @@ def find_ends(
         means: ``(num_resamples, m)`` or ``(num_resamples,)``.
         num_groups: that were drawn.
         level: share of samples whose interval holds the truth.
-        limits: the least and the largest possible mean, where the ends are cut.
+        limits: the least and the largest possible value, where the ends are cut. With them, an
+            interval has a width also where all groups have one value.
 
     Returns:
         Both ends of each column; NaN with one group, of which nobody knows how others differ.
     """
-    tail = (1 - level) / 2
+    tail = tail_of_level = (1 - level) / 2
     if num_groups < 2:
         nothing = np.full(np.shape(means)[1:], np.nan)
         return nothing, nothing
@@ -166,6 +167,14 @@ def find_ends(
     else:
         tail = float(ndtr(farther))
         low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+
+    # Where all groups have one value, no resample differs. In at most this share of all groups
+    # another value can have been missed (Clopper and Pearson).
+    share = 1 - tail_of_level ** (1 / num_groups)
+    is_flat = np.ptp(means, axis=0) < 1e-12
+    if all(map(math.isfinite, limits)):
+        low = np.where(is_flat, low - share * (low - limits[0]), low)
+        high = np.where(is_flat, high + share * (limits[1] - high), high)
     return np.maximum(low, limits[0]), np.minimum(high, limits[1])
 
 

@@ -2,6 +2,7 @@
 
 - ``summary``: what was found, and what to do next
 - ``results_tables``: our results, and with ``published_table`` published ones beside them
+- ``remarks``: sentences below these tables
 - ``comparisons``, ``seeds``, ``further``: tables that stand below those of a test set
 - ``negative_audio``: what a model marks when nothing sounds
 - ``score_charts``: success rates by threshold, and scores by property of the samples

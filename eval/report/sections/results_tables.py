@@ -10,7 +10,6 @@ from itertools import groupby
 from eval.report.data.result_rows import (
     ABSENT,
     Group,
-    best_row,
     format_count,
     format_interval,
     format_text,
@@ -25,10 +24,15 @@ from eval.report.sections.comparisons import ComparisonRow, view_comparisons
 from eval.report.sections.further import FurtherTable, view_further
 from eval.report.sections.protocol_cards import name_protocol
 from eval.report.sections.published_table import PublishedRow, view_published
+from eval.report.sections.remarks import (
+    COMMON_TITLE,
+    describe_pictures,
+    find_equal_rows,
+    find_warnings,
+)
 from eval.report.sections.seeds import SeedTable, view_seeds
-from eval.results.files import METRICS, format_coverage
+from eval.results.files import format_coverage
 
-COMMON_TITLE = "On the samples that all models have"
 _KIND_MARKS = {
     "model": "",
     "external": "external",
@@ -67,6 +71,7 @@ class ResultRow:
     trained_on: str
     selection: str
     leakage: str
+    leakage_note: str  # why it is not known
     seed: str
     ids: str  # the beginning of the hash of the scored ids
 
@@ -203,7 +208,7 @@ def make_main_table(
         members[0], metrics=metrics, published=published, has_common_table=has_common_table
     )
     others = tuple(row for row in published if row.own_model not in own)
-    remarks = [*remark, *_find_equal_rows(rows)]
+    remarks = [*remark, *describe_pictures(rows), *find_equal_rows(rows)]
     return replace(table, published=others, remarks=tuple(remarks))
 
 
@@ -234,22 +239,6 @@ def _are_alike(rows: Sequence[Mapping], first: str, second: str, tolerance: floa
     return bool(known) and all(abs(a - b) <= tolerance for a, b in known)
 
 
-def _find_equal_rows(rows: Sequence[Mapping]) -> list[str]:
-    """Return a sentence for each set of rows that have the same numbers."""
-    names_of: dict[tuple, list[str]] = {}
-    for row in rows:
-        # The ceiling is nobody's map, and a row without samples has no numbers.
-        if row["kind"] != "ceiling" and row.get("n"):
-            values = tuple(number_of(row, name) for name in METRICS)
-            names_of.setdefault(values, []).append(str(row["model"]))
-
-    return [
-        f"{', '.join(names[:-1])} and {names[-1]} have the same numbers."
-        for names in names_of.values()
-        if len(names) > 1
-    ]
-
-
 def make_table(
     group: Group,
     *,
@@ -270,22 +259,23 @@ def make_table(
     # Trivial baselines and the ceiling are there to compare with, not to win. What is above the
     # ceiling has marked less of the frame than the others.
     rivals = [row for row in group.rows if not is_above_ceiling(row, group.rows)]
-    best = {
-        metric: best_row(rivals, metric, ("model", "external", "baseline", "untrained"))
-        for metric in metrics
-    }
+    best = {metric: [rivals[place] for place in _find_best(rivals, metric)] for metric in metrics}
 
     rows = [
         ResultRow(
             model=str(row["model"]),
             mark=_KIND_MARKS[row["kind"]],
-            cells=tuple(_make_cell(row, name, is_best=row is best[name]) for name in metrics),
+            cells=tuple(
+                _make_cell(row, name, is_best=any(row is one for one in best[name]))
+                for name in metrics
+            ),
             published=tuple(one for one in published if one.own_model == row["model"]),
             counts=f"{format_count(row.get('n'))} of {format_count(row.get('num_requested'))}",
             notes=_describe_samples(row),
             trained_on=_format_training(row),
             selection=_format_selection(row),
             leakage=_format_leakage(row),
+            leakage_note=str(row.get("leakage_note") or ""),
             seed=format_text(row.get("seed")),
             ids=format_text(row.get("ids_sha256"))[:8],
         )
@@ -297,7 +287,7 @@ def make_table(
         protocol=name_protocol(group.protocol),
         titles=[title_of(metric, group.rows) for metric in metrics],
         rows=tuple(rows),
-        warnings=_find_warnings(group, has_common_table=has_common_table),
+        warnings=find_warnings(group, has_common_table=has_common_table),
     )
 
 
@@ -309,6 +299,19 @@ def _write_caption(group: Group) -> str:
     negatives = max((int(row.get("num_negatives") or 0) for row in group.rows), default=0)
     count = f"{limits or 'no'} samples" + (f" ({negatives:,} negatives)" if negatives else "")
     return f"{group.subset}: {count}, protocol {name_protocol(group.protocol)}"
+
+
+def _find_best(rivals: Sequence[Mapping], metric: str) -> list[int]:
+    """Return the places of the rows with the largest value; none if all have the same."""
+    kinds = ("model", "external", "baseline", "untrained")
+    values = {
+        place: value
+        for place, row in enumerate(rivals)
+        if row["kind"] in kinds and (value := number_of(row, metric)) is not None
+    }
+    best = [place for place, value in values.items() if value == max(values.values())]
+    # Where all are equal, none is better than another.
+    return best if len(best) < len(values) or len(values) == 1 else []
 
 
 def _make_cell(row: Mapping, metric: str, *, is_best: bool) -> MetricCell:
@@ -359,41 +362,3 @@ def _format_leakage(row: Mapping) -> str:
         return format_count(row["leakage"])
     # what was not trained has no training data that could be unknown
     return "not known" if row["kind"] in ("model", "external", "untrained") else ABSENT
-
-
-def _find_warnings(group: Group, *, has_common_table: bool) -> tuple[str, ...]:
-    """Return what a reader of the table could overlook, one sentence each."""
-    sentences = []
-
-    # another hash of the ids means other samples
-    scored = [row for row in group.rows if row.get("n") != 0]
-    hashes = {row.get("ids_sha256") for row in scored if row.get("ids_sha256")}
-    if len(hashes) > 1:
-        remedy = (
-            f"compare them under \u201c{COMMON_TITLE}\u201d."
-            if has_common_table
-            else "no sample was scored by all of them, so there is no table to compare them in."
-        )
-        sentences.append(
-            "The rows were not computed on the same samples (see the sample-list hashes under "
-            "\u201cHow each row was made\u201d): " + remedy
-        )
-
-    absent = [str(row["model"]) for row in group.rows if row.get("n") == 0]
-    if absent:
-        sentences.append(f"No sample of these was scored: {', '.join(absent)}.")
-
-    above = [str(row["model"]) for row in group.rows if is_above_ceiling(row, group.rows)]
-    if above:
-        sentences.append(
-            f"Above the ceiling: {', '.join(above)}. These maps have many equal values, so this "
-            "protocol marks less than half of the frame; the ceiling does not apply to them."
-        )
-
-    # Results on clips that the model has seen look better than they are.
-    sentences += [
-        f"{row['model']} was trained on {format_count(row['leakage'])} of these test samples."
-        for row in group.rows
-        if (number_of(row, "leakage") or 0) > 0
-    ]
-    return tuple(sentences)

@@ -225,3 +225,13 @@ def test_a_p_value_of_few_videos_is_no_smaller_than_their_number_can_tell(num_gr
 def test_an_interval_stays_within_what_a_metric_can_be():
     (interval,) = intervals(np.array([[0.0], [1.0]]), limits=(0.0, 1.0))
     assert (interval.low, interval.high) == (0, 1)
+
+
+def test_a_test_set_whose_samples_all_miss_can_still_have_a_hit():
+    """None of 20: the rate is at most .168 (Clopper and Pearson, 95 %, two-sided)."""
+    (interval,) = intervals(np.zeros((20, 1)), limits=(0.0, 1.0))
+    assert (interval.low, interval.high) == pytest.approx((0, 0.1684), abs=1e-4)
+    (interval,) = intervals(np.ones((20, 1)), limits=(0.0, 1.0))
+    assert (interval.low, interval.high) == pytest.approx((0.8316, 1), abs=1e-4)
+    (interval,) = intervals(np.full((5000, 1), 0.25), limits=(0.0, 1.0))
+    assert interval.high - interval.low < 0.001

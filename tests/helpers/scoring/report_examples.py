@@ -20,6 +20,7 @@ from pipeline.base.project import Project
 from tests.helpers.scoring.made_up_results import (
     compare_all,
     make_breakdowns,
+    make_further,
     make_negative_audio,
     make_notes,
     make_seeds,
@@ -126,6 +127,8 @@ def _sample(rng, sample_id: str, number: int, labels) -> dict:
         "attributes": {
             "source_is_moving": "yes" if number % 3 else "no",
             "num_distractors": str(number % 3),
+            # Two samples of several sources are two sounds of one picture.
+            **({"picture": f"p{number // 4}"} if subset == "traffic" else {}),
         },
     }
 
@@ -295,6 +298,9 @@ def _write_scores(project: Project, dataset: str, samples: list[dict], rng) -> N
         negative_audio=[
             make_negative_audio(dataset, "single", model, rng) for model in TRAINED_MODELS
         ],
+        further=make_further(
+            dataset, "traffic", {name: _KINDS.get(name, "model") for name in MODELS[:4]}
+        ),
         notes=make_notes(dataset),
     )
 

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import math
+from dataclasses import replace
 
 import pytest
 
@@ -9,8 +11,10 @@ from eval.published.comparability import PUBLISHED
 from eval.report.data import exports
 from eval.report.data.result_rows import Group, group_results, with_ceilings
 from eval.report.page import render_template
-from eval.report.sections.results_tables import Results, view_results
+from eval.report.sections.results_tables import Results, make_table, view_results
 from eval.report.sections.summary import suggest_next_steps, view_summary
+from eval.results.further_metrics import CHOSEN_ON_TEST
+from tests.helpers.scoring.made_up_results import make_further
 from tests.helpers.scoring.report_examples import parse
 
 KINDS = {"flow": "baseline", "flow_8bit": "baseline", "centre": "trivial"}
@@ -170,15 +174,75 @@ def test_seeds_have_a_table_and_their_warnings():
     assert "trained with one seed" in render_results([group], results={})
 
 
-def test_further_metrics_have_a_table_each_with_its_warning():
+def read_further(group, rows):
+    page = render_results([group], results={"further": rows})
+    return page, " ".join(" ".join(parse(page).texts).split())
+
+
+def test_further_metrics_have_a_table_each():
     group = make_group({"htf": 0.6})
-    row = {"dataset": "sample", "subset": "single", "model": "htf", "kind": "model", "n": 3}
-    row |= {"num_requested": 4, "metric": "masks", "mean_iou": 0.25, "thresholds": [0.1]}
-    row |= {"map_scale": "as it is", "note": "f: threshold chosen on the test set"}
-    text = " ".join(parse(render_results([group], results={"further": [row]})).texts)
-    for expected in ("Masks (AVSBench)", "mean iou", "0.250", "3 of 4", "as it is", row["note"]):
-        assert expected in text
-    assert "thresholds" not in text
+    kinds = {"htf": "model", "other": "external", "centre": "trivial"}
+    page, text = read_further(group, make_further("sample", "single", kinds))
+    summary = "Further metrics: Fixed thresholds (ACL), Masks (AVSBench), Several sources"
+    assert summary in text
+    # 1,249 samples of each model in four tables; a trivial baseline compares no features.
+    assert text.count("1,249 of 1,250") == 4 + 4 + 3
+    for column in ("IoU@.3", "R@10", "CAP", "mIoU", "one a source", "each map normalized to 0..1"):
+        assert column in text, column
+    # Nothing of results.json is printed as it is spelled there.
+    for name in ("mean_iou", "best_threshold", "map_scale", "frame_to_sound", "None"):
+        assert name not in text, name
+    assert 'aria-label="AUC by threshold' in page
+
+
+def test_numbers_of_a_threshold_from_the_test_set_are_marked():
+    group = make_group({"htf": 0.6})
+    _, text = read_further(group, make_further("sample", "single", {"htf": "model"}))
+    for title in ("best of 19 thresholds", "best threshold"):
+        assert f"{title} {CHOSEN_ON_TEST}" in text
+    assert "as AVGN printed it truth and prediction are swapped" in text
+    # The numbers at a threshold that was there before stand apart: .5 is the tenth of 19.
+    row = make_further("sample", "single", {"htf": "model"})[0]
+    assert f"{row['aucs'][9]:.3f}" in text
+    assert text.index("marked from 0.5 on") < text.index("best of 19 thresholds")
+
+
+def test_a_further_metric_that_could_not_be_computed_is_a_dash():
+    group = make_group({"htf": 0.6})
+    rows = make_further("sample", "single", {"htf": "model"})
+    rows = [row | {"f": None} for row in rows if row["metric"] == "masks"]
+    rows += [rows[0] | {"model": "x", "f": 0.4, "mean_iou": math.nan}]
+    _, text = read_further(group, rows)
+    assert text.count("\N{EN DASH}") >= 2
+    assert "nan" not in text
+
+
+def test_equal_rows_are_best_together_or_none_is():
+    rows = [
+        {"model": name, "kind": "model", "n": 3, "auc": auc, "mean_ciou": 0.5}
+        for name, auc in (("a", 0.3), ("b", 0.3), ("c", 0.1))
+    ]
+    table = make_table(Group("d", "s", "lvs", tuple(rows)), metrics=["auc", "mean_ciou"])
+    found = [[cell.is_best for cell in row.cells] for row in table.rows]
+    assert found == [[True, False], [True, False], [False, False]]
+
+
+def test_pictures_with_several_sounds_are_counted():
+    group = make_group({"htf": 0.6})
+    numbers = {"num_pictures": 3240, "iiou": 0.1, "iauc": 0.2}
+    rows = tuple({**row, **numbers} for row in group.rows)
+    page = render_results([replace(group, rows=rows)], results={})
+    assert "IIoU and IAUC are of 3,240 pictures with several sounds" in page
+    assert "IIoU</th>" in page
+
+
+def test_why_leakage_is_not_known_is_said():
+    group = make_group({"htf": 0.6})
+    note = "its pictures are synthetic"
+    rows = tuple({**row, "leakage": None, "leakage_note": note} for row in group.rows)
+    page = render_results([replace(group, rows=rows)], results={})
+    assert note in page
+    assert "not known" in page
 
 
 def test_columns_that_repeat_another_are_left_out():
