@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
+import torch
 
 from earshot.errors import ParameterError, RunError
 from earshot.files import sha256_of
@@ -35,6 +36,7 @@ from train.models.training_parameters import (
     MonitoringParameters,
     TrainingParameters,
 )
+from train.neighbours.label_clusters import obtain_labels
 from train.runs.finished_runs import (
     Decide,
     ObtainedRun,
@@ -42,9 +44,15 @@ from train.runs.finished_runs import (
     is_finished,
     obtain_run,
 )
-from train.runs.run_folder import MODEL_NAME, adopt_run, read_run, write_untrained_run
+from train.runs.run_folder import MODEL_NAME, adopt_run, read_model, read_run, write_untrained_run
 from train.runs.run_key import RunInputs, compute_run_key
-from train.runs.settings import list_first_runs, read_run_data, read_run_parameters
+from train.runs.settings import (
+    RunData,
+    find_run_of_folder,
+    list_first_runs,
+    read_run_data,
+    read_run_parameters,
+)
 from train.weights.initialization import hash_first_weights
 
 _SOURCE_DIR = Path(__file__).resolve().parents[1]
@@ -196,6 +204,7 @@ def _obtain(project: Project, name: str) -> str | None:
 
     # Bring back the weights if they were trained before, or train them.
     plan = plan_trainer(experiment.trained, experiment.hardware)
+    _make_labels(project, experiment, plan)
     key = _compute_key(experiment, plan)
     obtained = obtain_run(
         project.training_dir,
@@ -225,6 +234,7 @@ def _prepare_first_run(project: Project, name: str, *, reader: str) -> None:
     """
     experiment = read_experiment(project, name)
     plan = plan_trainer(experiment.trained, experiment.hardware)
+    _make_labels(project, experiment, plan)
     if _has_weights(project, experiment, plan):
         return
 
@@ -238,6 +248,31 @@ def _prepare_first_run(project: Project, name: str, *, reader: str) -> None:
     print(f"{name}: {_obtain(project, name)}", file=sys.stderr)
     if not (project.run_dir(name) / MODEL_NAME).is_file():
         raise RunError(f"{reader} begins with the weights of {name}, which was not trained")
+
+
+def _make_labels(project: Project, experiment: Experiment, plan: TrainerPlan) -> None:
+    """Write the labels that a run reads, where they are clusters of another run's features."""
+    encoder = getattr(experiment.trained, "label_encoder", "")
+    if not encoder:
+        return
+
+    # That run reads features of its own, perhaps others than this one.
+    run = find_run_of_folder(project, encoder)
+    inputs = RunData() if run is None else read_run_data(project, run)
+    features = inputs.find_features(features_read(read_model(Path(encoder).expanduser())[1]))
+    data = experiment.data
+    obtain_labels(
+        Path(experiment.trained.labels).expanduser(),  # type: ignore[attr-defined]
+        encoder,
+        data.train_ids,
+        data.get_selection_ids(experiment.trained.select_on),
+        {
+            feature: project.feature_dir(experiment.dataset, folder)
+            for feature, folder in features.items()
+        },
+        weights_dir=project.weights_dir,
+        device=torch.device("cuda" if plan.is_cuda else "cpu"),
+    )
 
 
 def _has_weights(project: Project, experiment: Experiment, plan: TrainerPlan) -> bool:

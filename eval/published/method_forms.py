@@ -118,7 +118,8 @@ METHOD_FORMS = {
         form="authors' later form",
         not_theirs=(
             "ImageNet's classes of the frame label both sides; which class is which category, and "
-            "the map of stage 1, are ours"
+            "the map of stage 1, are ours; so are clusters of a run's features as labels "
+            "(label_encoder)"
         ),
     ),
     "attention10k": MethodForm(

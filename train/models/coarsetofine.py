@@ -10,7 +10,8 @@ belong to which category (``train/networks/sound_categories.py``); pictures are 
 read, and give the labels of sounds, too, as the authors' README allows; the map of stage 1, and
 that biases do not decay. The authors took the labels of sounds from a network that AudioSet's
 annotations taught, which is not here; a file of labels can replace ours. Either way the method is
-self-supervised only in the sense of its paper.
+self-supervised only in the sense of its paper. Without any weights, the clusters of another run's
+features can be the labels (``label_encoder``): that is ours, too, and clusters have no names.
 """
 
 from dataclasses import dataclass
@@ -59,6 +60,9 @@ class Parameters(TrainingParameters):
     # of the seven categories. imagenet: of the frame, for both sides. Else the path of an .npz with
     # sample_ids (n,), sound and picture (n, 7), values 0..1
     labels: str = "imagenet"
+    # the folder of a run whose features are clustered into labels, which are written to the file
+    # `labels`; "": none, the file is yours
+    label_encoder: str = ""
     teacher_weights: str = "imagenet"  # of the ResNet-18 that names frames, or their path
     map_stride: int = 16
     image_size: int = 256
@@ -91,6 +95,12 @@ class Parameters(TrainingParameters):
                 "cache/runs/coarsetofine_1: stage 2 begins with its weights"
             )
 
+        if self.label_encoder and self.labels == "imagenet":
+            raise ValueError(
+                f"label_encoder ({self.label_encoder}) needs labels, the path of an .npz to which "
+                "its clusters are written"
+            )
+
         for name in ("sound_seconds", "margin"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be > 0")
@@ -98,13 +108,16 @@ class Parameters(TrainingParameters):
             raise ValueError(f"class_threshold ({self.class_threshold}) must be in [0, 1)")
 
     def name_variant(self) -> str:
-        """Name what is not CoarseToFine itself: its first stage, and labels of one's own."""
+        """Name what is not CoarseToFine itself: its first stage, and other labels."""
         stage = "_stage_1" if self.stage == 1 else ""
-        return f"{self.method}{stage}" + ("" if self.labels == "imagenet" else "_own_labels")
+        if self.labels == "imagenet":
+            return f"{self.method}{stage}"
+        return f"{self.method}{stage}" + ("_clusters" if self.label_encoder else "_own_labels")
 
     def list_sources(self) -> tuple[str, ...]:
         """Return what the training begins with: also what labels are made from."""
-        return (*super().list_sources(), self.teacher_weights, self.labels)
+        sources = (*super().list_sources(), self.teacher_weights, self.labels)
+        return (*sources, self.label_encoder) if self.label_encoder else sources
 
 
 class Model(Localizer):

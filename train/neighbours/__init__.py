@@ -5,6 +5,7 @@ In reading order:
 - ``neighbour_lists.obtain_neighbours``: bring back the lists of a training split, or make them.
 - ``clip_encoders``: networks that are trained already turn clips into vectors.
 - ``search``: the nearest vectors, exactly, block by block.
+- ``label_clusters.obtain_labels``: clusters of such vectors, as pseudo-labels.
 
 The lists are kept by a key, like cached features: of the arrays, the encoders and their number.
 """

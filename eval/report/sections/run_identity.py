@@ -13,6 +13,7 @@ _NOT_DESCRIBED = "not described; a method of the user's own"
 _SOURCES = {
     "teacher_weights": "the teacher's weights",
     "labels": "labels",
+    "label_encoder": "labels are clusters of the features of",
     "frame_encoder": "neighbours by frame",
     "sound_encoder": "neighbours by sound",
 }
@@ -69,7 +70,7 @@ def _describe_weights(run: Mapping[str, Any], form: MethodForm | None) -> str:
     if init is not None:
         text += f"; first weights: {_FIRST_WEIGHTS.get(str(init), init)}"
     for key, title in _SOURCES.items():
-        if key in parameters:
+        if parameters.get(key):
             text += f"; {title}: {parameters[key]}"
     return text
 

@@ -191,6 +191,10 @@ def test_parts_of_a_method_have_names_of_their_own_in_the_results():
             {"method": "coarsetofine", "stage": 2, "init": "a run", "labels": "a.npz"},
             "coarsetofine_own_labels",
         ),
+        (
+            {"method": "coarsetofine", "labels": "a.npz", "label_encoder": "a run"},
+            "coarsetofine_stage_1_clusters",
+        ),
         ({"method": "sspl"}, "sspl_without_pcm"),
         ({"method": "sspl", "has_predictive_coding": True}, "sspl"),
         ({"method": "fnac", "margin": -0.2}, "fnac"),

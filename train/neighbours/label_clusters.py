@@ -1,0 +1,141 @@
+"""Pseudo-labels that need no other weights: the clusters of a trained run's features.
+
+The vectors of a clip's frame and sound are joined, and all clips are clustered by k-means. Each
+centre then has a part of frames and one of sounds, so that a cluster of frames matches one of
+sounds. A frame has the label of the nearest part of frames, a sound that of the nearest of sounds.
+"""
+
+import functools
+import hashlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.cluster.vq import kmeans2
+
+from earshot.errors import ParameterError
+from earshot.files import publish
+from pipeline.base.locks import hold_lock
+from pipeline.base.progress import Progress
+from train.data.feature_readers import choose_usable, open_readers
+from train.neighbours.clip_encoders import Side, encode_clips, open_encoder
+from train.networks.sound_categories import CATEGORIES
+from train.runs.run_key import describe_arrays
+
+_VERSION = 1  # of what this module computes
+_NUM_CLUSTERS = len(CATEGORIES)  # as many as the heads of CoarseToFine
+_NUM_STARTS = 10  # of k-means; the tightest clusters are taken
+_SIDES: tuple[Side, Side] = ("frames", "sounds")
+
+
+def obtain_labels(
+    path: Path,
+    run_dir: str,
+    train_ids: Sequence[str],
+    other_ids: Sequence[str],
+    features_dirs: Mapping[str, Path],
+    *,
+    weights_dir: Path | None,
+    device: torch.device,
+) -> None:
+    """Write labels as ``read_category_labels`` reads them, unless the file has the present ones.
+
+    Args:
+        path: of the file, an ``.npz``.
+        run_dir: folder of the run whose features are clustered.
+        train_ids: samples that are clustered.
+        other_ids: samples that only get labels, such as those that select.
+        features_dirs: features that the run reads -> their folders.
+        weights_dir: folder for fetched weights; None: torch's own.
+        device: where to compute.
+
+    Raises:
+        ParameterError: there are too few samples.
+        DataError: the run cannot be opened, or a feature that it reads is not cached.
+    """
+    encoders = {side: open_encoder(run_dir, side, weights_dir=weights_dir) for side in _SIDES}
+    # A sample that the run cannot read gets no label; who reads the file names it.
+    readers = open_readers(features_dirs, encoders["sounds"].reads)
+    train_ids, other_ids = (choose_usable(ids, readers)[0] for ids in (train_ids, other_ids))
+    if len(train_ids) < _NUM_CLUSTERS:
+        raise ParameterError(
+            f"{len(train_ids)} training samples make no {_NUM_CLUSTERS} clusters of labels"
+        )
+
+    splits = {"train": train_ids, "others": other_ids}
+    facts = [_VERSION, encoders["sounds"].key, splits, describe_arrays(features_dirs, splits)]
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    report = functools.partial(print, f"{path}: waits for its labels", file=sys.stderr)
+    # Of several processes the first one makes the labels.
+    with hold_lock(path.with_name(f"lock-{path.stem}"), on_wait=report):
+        if _read_key(path) == key:
+            return
+
+        sample_ids = [*train_ids, *other_ids]
+        vectors = []
+        for side in _SIDES:
+            with Progress(len(sample_ids), f"{side} of {run_dir}", unit="sample") as progress:
+                found = encode_clips(
+                    encoders[side], sample_ids, features_dirs, device=device, progress=progress
+                )
+            vectors.append(found.cpu().numpy().astype(np.float64))
+
+        labels = dict(
+            zip(_SIDES, label_by_clusters(*vectors, num_train=len(train_ids)), strict=True)
+        )
+        with publish(path) as temporary_path, open(temporary_path, "wb") as file:
+            np.savez(
+                file,
+                sample_ids=np.array(sample_ids),
+                sound=labels["sounds"],
+                picture=labels["frames"],
+                key=np.array(key),
+            )
+
+
+def label_by_clusters(
+    frames: np.ndarray, sounds: np.ndarray, *, num_train: int, num_clusters: int = _NUM_CLUSTERS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels of frames and of sounds, each (n, num_clusters), 1 in one column.
+
+    Args:
+        frames: vectors (n, c) of unit norm.
+        sounds: those of the same clips.
+        num_train: the first clips, which are clustered; the others only get labels.
+        num_clusters: how many clusters.
+    """
+    joined = np.concatenate([frames, sounds], 1)
+    centres = _find_centres(joined[:num_train], num_clusters)
+    size = frames.shape[1]
+    return (
+        _choose_nearest(frames, centres[:, :size]),
+        _choose_nearest(sounds, centres[:, size:]),
+    )
+
+
+def _find_centres(vectors: np.ndarray, num_clusters: int) -> np.ndarray:
+    """Return the centres of the tightest of several clusterings, the same in every process."""
+    best, smallest = vectors[:num_clusters], np.inf
+    for seed in range(_NUM_STARTS):
+        centres, places = kmeans2(vectors, num_clusters, minit="++", rng=seed)
+        spread = np.square(vectors - centres[places]).sum()
+        if spread < smallest:
+            best, smallest = centres, spread
+    return best
+
+
+def _choose_nearest(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    distances = np.square(vectors[:, None] - centres).sum(2)
+    return np.eye(len(centres), dtype=np.float32)[distances.argmin(1)]
+
+
+def _read_key(path: Path) -> str | None:
+    """Return from what a file of labels was made; None: there is none, or it is the user's own."""
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as content:
+        return str(content["key"]) if "key" in content else None
