@@ -14,8 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from earshot.errors import ParameterError
+from earshot.errors import ParameterError, RunError
 from earshot.tables import CLIPS, SAMPLES, read_table
+from pipeline.audit.leakage import (
+    AuditParameters,
+    check_leakage,
+    find_overlaps,
+    split_members,
+    splits_of_role,
+)
 from pipeline.base.project import Project
 from pipeline.base.table_filters import count_values
 from pipeline.commands.feature_selection import find_cached_keys, list_features
@@ -109,6 +116,7 @@ def _plan_dataset(
         return
 
     clips, samples = tables
+    _note_leakage(project, dataset, clips, notes)
     downloads = _find_downloads(project, dataset, clips)
     rates = Rates(
         project.storage_dir / RATES_NAME,
@@ -171,6 +179,25 @@ def _get(project: Project, section: str) -> Any:
         return project.section(section)
     except ParameterError:
         return None
+
+
+def _note_leakage(project: Project, dataset: str, clips: pa.Table, notes: list[str]) -> None:
+    """Say now what a training would say after all downloads: test clips are in its split."""
+    parameters = project.parameters(AuditParameters, "audit")
+    if parameters.allow_leakage:
+        return
+    subsets = _get(project, "evaluate.subsets") or {}
+    known = split_members(clips)
+    overlaps = find_overlaps(
+        clips,
+        dataset=dataset,
+        train_splits=splits_of_role(clips, "train", test_splits=load(dataset).test_splits),
+        test_splits=[split for split in subsets.get(dataset, ()) if split in known],
+    )
+    try:
+        check_leakage(overlaps, parameters)
+    except RunError as error:
+        notes.append(f"training will be refused: {error}")
 
 
 def _plan_download(

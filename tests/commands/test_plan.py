@@ -130,6 +130,22 @@ def test_rates_are_measured_once_until_something_that_decides_them_changes(
     assert len(calls) == 9
 
 
+def test_it_says_at_once_that_training_will_be_refused(project, capsys, monkeypatch):
+    monkeypatch.setattr("pipeline.commands.plan.measure_features", lambda *_: {})
+    url = "http://127.0.0.1:1/c.mp4"
+    text = f"id,url,start,end,split\na,{url},1,2,train\nb,{url},2,3,test\n"
+    (project.root / "birds.csv").write_text(text)
+    project.params["evaluate"]["subsets"]["birds"] = ["test"]
+    (project.root / "params.yaml").write_text(yaml.safe_dump(project.params))
+    _, notes = plan(capsys, project)
+    assert "training will be refused: birds: training split train has 0 of the 1 clips" in notes
+    assert "(videos of 1)" in notes
+
+    project.params["audit"]["allow_leakage"] = True
+    (project.root / "params.yaml").write_text(yaml.safe_dump(project.params))
+    assert "refused" not in plan(capsys, project)[1]
+
+
 def test_what_it_does_not_know(project, capsys):
     code, _, message = run(capsys, project, "plan", "bird")
     assert code == 2 and "bird: neither a recipe" in message

@@ -8,12 +8,14 @@ import yaml
 from eval.published.comparability import PUBLISHED
 from eval.published.test_sets import find_test_sets
 from pipeline.__main__ import main
+from pipeline.audit.leakage import split_members
 from pipeline.base.project import Project
 from pipeline.commands.use import list_recipes, read_recipe
+from pipeline.datasets import flickr, vggsound
 from pipeline.datasets.dataset import load
 from pipeline.features.configure import configure_feature
 from stages.check import check_params
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import ROOT, shared_path
 from train.runs.settings import read_run_data, read_run_parameters
 
 RECIPES = list_recipes(ROOT)
@@ -59,7 +61,7 @@ def test_the_change_is_shown_and_a_dry_run_writes_nothing(checkout, capsys):
 
     use(checkout, "ezvsl_vggsound_10k")
     out = capsys.readouterr().out
-    assert "About 15,158 clips and 27 GB" in out and "about 2 days at 300 videos an hour" in out
+    assert "About 14,920 clips and 27 GB" in out and "about 2 days at 300 videos an hour" in out
     assert "To go back: earshot use sample" in out
 
 
@@ -133,6 +135,54 @@ def test_a_published_run_reads_the_sound_of_its_authors(checkout, name):
             assert data.features == (own[method],), run
         assert data.protocol in project.section("evaluate")["protocols"], run
         assert set(data.features) <= set(project.names("variants")), run
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory):
+    """The published lists: dataset -> split -> clip id -> video id."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for module in (vggsound, flickr):
+        # Nobody here has a copy of these two.
+        splits = tuple(set(module.SPLITS) - {*vggsound.FULL_SPLITS, "ssltie_vgg_190k"})
+        parameters = module.Parameters(splits=splits, lists_dir=str(shared_path("lists")))
+        clips, _ = module.build_tables(parameters, cache_dir=tmp_path_factory.mktemp("lists"))
+        names = [clips[name].to_pylist() for name in ("clip_id", "video_id")]
+        pairs = list(zip(*names, strict=True))
+        found[module.DATASET.name] = {
+            split: dict(pairs[row] for row in rows) for split, rows in split_members(clips).items()
+        }
+    return found
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_counts_its_clips_and_allows_the_leaks_of_its_lists(checkout, members, name):
+    """Otherwise a training is refused after weeks of downloads."""
+    use(checkout, name)
+    project = Project.load(checkout)
+    datasets = [dataset for dataset in project.datasets if dataset in members]
+    splits = {dataset: project.section(f"sources.{dataset}.splits") for dataset in datasets}
+    has_all = all(split in members[dataset] for dataset in datasets for split in splits[dataset])
+    if has_all:
+        clips = {
+            (dataset, clip_id)
+            for dataset in datasets
+            for split in splits[dataset]
+            for clip_id in members[dataset][split]
+        }
+        assert read_recipe(checkout, name).num_downloads == len(clips)
+
+    leaks = set()
+    for run in project.names("models"):
+        dataset = read_run_data(project, run).find_dataset(project)
+        trained = members.get(dataset, {}).get(read_run_parameters(project, run).train_split, {})
+        for split in project.section("evaluate.subsets").get(dataset, ()):
+            if set(trained.values()) & set(members.get(dataset, {}).get(split, {}).values()):
+                leaks.add((run, split))
+    # Who trains on all of VGG-Sound trains on clips of VGG-SS.
+    if has_all:
+        assert project.section("audit")["allow_leakage"] == bool(leaks), leaks
+    else:
+        assert project.section("audit")["allow_leakage"]
 
 
 def test_every_published_row_of_a_method_that_is_here_has_a_recipe():
