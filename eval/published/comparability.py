@@ -38,8 +38,9 @@ def find_counterparts(
 def _has_same_training(row: Mapping[str, Any], published: Published) -> bool:
     if row.get("kind") == "untrained":
         return False
-    # Weights that somebody else trained: of which row they are is known of some methods.
-    if row.get("selection") == "released":
+    # Weights that somebody else trained: unless their entry says on what, it is known of some
+    # methods alone.
+    if row.get("selection") == "released" and row.get("trained_on") is None:
         return published.is_released
     return row.get("trained_on") == published.train_split
 

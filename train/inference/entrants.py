@@ -158,9 +158,17 @@ def _make_released_entrant(project: Project, model: str, predictor: Predictor) -
     data = RunData(features=weights.features)
     data.check_features(predictor.reads, where=f"weights.{model}")
 
-    # What its authors trained on is not known here, so it has no training clips.
+    # Its authors say what they trained on, but not with which clips.
     method = predictor.parameters and name_method(predictor.parameters)
-    return _make_entrant(model, "model", predictor, data=data, selection=RELEASED, method=method)
+    return _make_entrant(
+        model,
+        "model",
+        predictor,
+        data=data,
+        selection=RELEASED,
+        method=method,
+        trained_on=weights.trained_on,
+    )
 
 
 def _make_trained_entrant(

@@ -46,6 +46,8 @@ class ReleasedWeights:
     unused: tuple[str, ...] = ()
     # variants that the network reads instead of the features of this name
     features: tuple[str, ...] = ()
+    # what its authors say, as tables name it: DATASET/SPLIT; it finds the published row
+    trained_on: str | None = None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
