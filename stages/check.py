@@ -153,6 +153,20 @@ def _check_training(project: Project) -> None:
         _mapping(project, f"train_presets.{name}")
 
 
+def find_notes(project: Project) -> list[str]:
+    """Return sentences about what is no mistake now, but will stop a training after all else."""
+    if importlib.util.find_spec("torch") is None or not project.params.get("datasets"):
+        return []
+    from train.weights.first_files import find_absent_files
+
+    return [
+        f"{name}: {path} is not there yet; its training will need it (docs/training.md, "
+        '"Where to get the weights")'
+        for name in project.names("models")
+        for path in find_absent_files(project, name)
+    ]
+
+
 def _mapping(project: Project, name: str) -> Mapping[str, Any]:
     """Return a section whose keys are names; an absent one is empty."""
     # A dotted name is no key of `params`: `section` looks it up.
@@ -196,5 +210,7 @@ def _find_repeated(value: Any, where: str) -> Iterator[tuple[str, str]]:
 if __name__ == "__main__":
     try:
         check_params(Project.load())
+        for note in find_notes(Project.load()):
+            print(note, file=sys.stderr)
     except (EarshotError, OSError) as error:
         sys.exit(report_error(error))

@@ -15,7 +15,12 @@ from pipeline.features.registry import is_variant
 from pipeline.shards.account import account_path
 from stages.common import find_all_tables, hash_output, run_stage
 from train.models.registry import features_read
-from train.runs.settings import list_first_runs, read_run_data, read_run_parameters
+from train.runs.settings import (
+    list_first_released,
+    list_first_runs,
+    read_run_data,
+    read_run_parameters,
+)
 
 
 def main(project: Project) -> None:
@@ -33,6 +38,12 @@ def main(project: Project) -> None:
                 }
                 for other in first
             }
+        released = {
+            other: {"weights": project.section(f"weights.{other}")}
+            for other in list_first_released(project, name)
+        }
+        if released:
+            inputs[name].setdefault("begins_with", {}).update(released)
     # Released weights are not trained, so no table or array decides what they are.
     for name in project.names("released"):
         inputs[name] = {"features": project.section(f"weights.{name}").get("features", [])}

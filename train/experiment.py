@@ -49,10 +49,12 @@ from train.runs.run_key import RunInputs, compute_run_key
 from train.runs.settings import (
     RunData,
     find_run_of_folder,
+    list_first_released,
     list_first_runs,
     read_run_data,
     read_run_parameters,
 )
+from train.weights.first_files import obtain_released
 from train.weights.initialization import hash_first_weights
 
 _SOURCE_DIR = Path(__file__).resolve().parents[1]
@@ -176,11 +178,14 @@ def train_run(project: Project, name: str) -> str | None:
         project: whose params.yaml, tables and cache are read.
         name: of the run.
 
-    A run that begins with the weights of another one trains that one first, if it has to.
+    A run that begins with the weights of another one trains that one first, if it has to, and one
+    that begins with released weights fetches them.
 
     Returns:
         What was done, in words; None in further processes of a training, which write nothing.
     """
+    for released in list_first_released(project, name):
+        obtain_released(project, released, reader=name)
     for first in list_first_runs(project, name):
         _prepare_first_run(project, first, reader=name)
     return _obtain(project, name)

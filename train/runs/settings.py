@@ -177,3 +177,24 @@ def list_first_runs(project: Project, name: str) -> list[str]:
 
     visit(name, ())
     return ordered
+
+
+def list_first_released(project: Project, name: str) -> list[str]:
+    """Return the released weights that a run begins with, or a run that it begins with.
+
+    Args:
+        project: whose params.yaml is read.
+        name: of a run of section ``train``.
+
+    Returns:
+        Names of entries of section ``weights``, each once.
+    """
+    entries = project.params.get("weights") or {}
+    folders = {project.run_dir(other).resolve(): other for other in entries}
+    found: dict[str, None] = {}
+    for run in (name, *list_first_runs(project, name)):
+        for source in read_run_parameters(project, run).list_sources():
+            entry = folders.get(Path(source).expanduser().resolve())
+            if entry is not None:
+                found[entry] = None
+    return list(found)

@@ -18,6 +18,7 @@ from earshot.files import sha256_of
 from eval.results.files import read_results
 from pipeline.base.parameters import build
 from pipeline.base.project import Project
+from stages.check import find_notes
 from tests.helpers.checkouts import make_checkout, run
 from tests.helpers.downloads.misbehaving_server import Answer
 from tests.helpers.paths import ROOT
@@ -27,6 +28,7 @@ from train.inference.predictor import load_predictor
 from train.models.registry import build_parameters, make_model
 from train.runs.run_folder import read_run
 from train.runs.tensor_files import load_tensors
+from train.weights.published_checkpoints import import_published
 from train.weights.released import ReleasedWeights
 
 NARROW = {"width": 8, "image_size": 32}
@@ -190,6 +192,40 @@ def test_nothing_is_fetched_unless_it_is_asked_for():
     assert all(entry.licence for entry in entries.values())
     assert all(entry.is_remote for entry in entries.values())
     assert not set(entries) & set(params["train"])  # one folder of runs
+
+
+def test_a_run_fetches_the_released_weights_that_it_begins_with(server, tmp_path, monkeypatch):
+    write_checkpoint(tmp_path / "rc.pt", "rcgrad")
+    entry = {"method": "rcgrad", "settings": NARROW}
+    entry["url"] = server.add("/rc.pt", Answer((tmp_path / "rc.pt").read_bytes()))
+    run = {"method": "rcgrad", "init": "cache/runs/theirs"}
+    project = make_toy_project(tmp_path / "project", {"ours": run}, weights={"theirs": entry})
+    monkeypatch.chdir(project.root)
+    for _ in range(2):
+        stages.train.main(project, "ours")
+        assert server.num_requests["/rc.pt"] == 2  # its size and the file
+    source = project.run_dir("theirs")
+    assert read_run(source)["source"] == entry["url"]
+    assert read_run(project.run_dir("ours"))["initial_sha256"] == sha256_of(source / "model.ckpt")
+
+    # Another address is another file; what the user imported by hand stays.
+    project.params["weights"]["theirs"]["url"] = str(tmp_path / "rc.pt")
+    stages.train.main(project, "ours")
+    assert read_run(source)["source"] == str(tmp_path / "rc.pt")
+    import_published(tmp_path / "rc.pt", "rcgrad", source, NARROW, {"source": "mine"})
+    stages.train.main(project, "ours")
+    assert read_run(source)["source"] == "mine"
+
+
+def test_files_to_bring_by_hand_are_named_before_anything_is_downloaded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["models"] = ["attention10k_144k", "hardpos_144k", "flowgrad_ic_urbansas"]
+    (note,) = find_notes(Project(tmp_path, params))
+    assert note.startswith(f"attention10k_144k: {tmp_path}/cache/weights/sound8.pth is not there")
+    (tmp_path / "cache" / "weights").mkdir(parents=True)
+    (tmp_path / "cache" / "weights" / "sound8.pth").touch()
+    assert find_notes(Project(tmp_path, params)) == []
 
 
 def test_dvc_runs_the_stage_of_each_released_name(server, tmp_path):
