@@ -131,7 +131,7 @@ def test_rates_are_measured_once_until_something_that_decides_them_changes(
 
 
 def test_it_says_at_once_that_training_will_be_refused(project, capsys, monkeypatch):
-    monkeypatch.setattr("pipeline.commands.plan.measure_features", lambda *_: {})
+    monkeypatch.setattr("pipeline.commands.rates.measure_features", lambda *_: {})
     url = "http://127.0.0.1:1/c.mp4"
     text = f"id,url,start,end,split\na,{url},1,2,train\nb,{url},2,3,test\n"
     (project.root / "birds.csv").write_text(text)
