@@ -141,6 +141,9 @@ def _check_training(project: Project) -> None:
         project.parameters(HardwareParameters, "hardware")
     if "monitoring" in project.params:
         project.parameters(MonitoringParameters, "monitoring")
+    # Presets first: runs are completed from them.
+    for name in _mapping(project, "train_presets"):
+        _mapping(project, f"train_presets.{name}")
     # All runs must be well formed. Those that `models` chooses must also fit the datasets.
     for name in _mapping(project, "train"):
         check_run(project, name)
@@ -149,8 +152,6 @@ def _check_training(project: Project) -> None:
         check_chosen_run(project, name)
     for name in _mapping(project, "weights"):
         project.parameters(ReleasedWeights, f"weights.{name}")
-    for name in _mapping(project, "train_presets"):
-        _mapping(project, f"train_presets.{name}")
 
 
 def find_notes(project: Project) -> list[str]:

@@ -4,6 +4,7 @@ A path is an ``.npz`` file (see ``eval.entrants.maps``), or a folder with a file
 ``<sample id>.npy``, or ``<sample id>.png`` of grey levels. Sizes may differ from sample to sample.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -113,7 +114,7 @@ def find_path(path: str, root: Path) -> Path:
         path: as in params.yaml; it may begin with ``~``.
         root: where a relative path begins: the checkout.
     """
-    return root / Path(path).expanduser()
+    return root / os.path.expanduser(path)
 
 
 def read_external(path: Path, *, name: str = "") -> ExternalMaps:

@@ -4,6 +4,7 @@ import collections.abc
 import dataclasses
 import difflib
 import math
+import os
 import re
 import types
 import typing
@@ -107,7 +108,8 @@ def build(
         path = arguments.get(field.name)
         # An empty path would become the checkout itself. The dataclass refuses it.
         if folder is not None and field.metadata.get("is_path") and path and path.strip():
-            arguments[field.name] = str(folder / Path(path).expanduser())
+            # Not by `Path`, which has no path for a `~name` of nobody.
+            arguments[field.name] = str(folder / os.path.expanduser(path))
 
     try:
         return cls(**arguments)

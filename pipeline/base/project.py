@@ -137,9 +137,15 @@ class Project:
 
     @property
     def proxy(self) -> str | None:
-        """The proxy of all requests: of this user, else of params.yaml; None: the system's."""
+        """The proxy of all requests: of this user, else of params.yaml; None: the system's.
+
+        Raises:
+            ParameterError: params.yaml has something else than an address. The message hides it.
+        """
         section = self.params.get("download")
         of_all = section.get("proxy") if isinstance(section, Mapping) else None
+        if not isinstance(of_all, str | None):
+            raise ParameterError("params: download.proxy is a value of another kind, expected str")
         return self.local.download.proxy or of_all
 
     def names(self, key: str) -> list[str]:
@@ -190,7 +196,7 @@ class Project:
         """
         home = find_home(self.root)
         # An absolute path replaces what it is joined to.
-        return home / Path(self.local.storage or "cache").expanduser()
+        return home / os.path.expanduser(self.local.storage or "cache")
 
     def sources_dir(self, dataset: str) -> Path:
         """Return the folder of what a list is made from: fetched lists, archives, joined videos.

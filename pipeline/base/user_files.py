@@ -30,11 +30,11 @@ def find_stage_files(project: Project) -> dict[str, list[Path]]:
     params = project.params
     files: dict[str, list[Path]] = {}
 
-    for name in params.get("released") or ():
+    for name in _list_names(params.get("released")):
         entry = _section(params, "weights", name)
         _add_path(files, f"weights@{name}", entry.get("url"), project)
 
-    for name in params.get("models") or ():
+    for name in _list_names(params.get("models")):
         entry = _section(params, "train", name)
         # A model's own keys take precedence over those of its preset.
         entry = {**_section(params, "train_presets", entry.get("preset")), **entry}
@@ -45,17 +45,22 @@ def find_stage_files(project: Project) -> dict[str, list[Path]]:
     _add_path(files, "evaluate", guidance, project)
     for path in _section(params, "evaluate", "external").values():
         _add_path(files, "evaluate", path, project)
-    for dataset in _section(params, "detections").get("datasets") or ():
+    for dataset in _list_names(_section(params, "detections").get("datasets")):
         weights = _section(params, "detections", "detector").get("weights")
         _add_path(files, f"detections@{dataset}", weights, project)
     return files
+
+
+def _list_names(value: object) -> list[str]:
+    """Return the names of a list; none where something else stands, which `check` refuses."""
+    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
 
 
 def _section(params: Mapping[str, Any], *names: str | None) -> Mapping[str, Any]:
     """Return a section; empty where it is absent or no mapping, which its own stage refuses."""
     value: Any = params
     for name in names:
-        value = value.get(name) if isinstance(value, Mapping) else None
+        value = value.get(name) if isinstance(value, Mapping) and isinstance(name, str) else None
     return value if isinstance(value, Mapping) else {}
 
 
@@ -66,7 +71,7 @@ def _add_path(files: dict[str, list[Path]], stage: str, value: object, project: 
 
     parts = urlsplit(value)
     text = unquote(parts.path) if parts.scheme == "file" else value
-    path = find_home(project.root) / Path(text).expanduser()
+    path = find_home(project.root) / os.path.expanduser(text)
     # A file that is missing is told from a word by a separator or a suffix.
     if path.exists() or os.sep in text or path.suffix:
         files.setdefault(stage, []).append(path)

@@ -6,7 +6,6 @@ import urllib.parse
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from pipeline.base.secrets import PROXY_FORM, find_secrets, hide_secrets, is_proxy
@@ -131,7 +130,7 @@ class DownloadParameters:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
 
         # Find a mistyped path before the first request, not in each worker.
-        if self.cookies_path is not None and not Path(self.cookies_path).expanduser().is_file():
+        if self.cookies_path is not None and not os.path.isfile(_make_absolute(self.cookies_path)):
             raise ValueError("cookies_path names no file that is there, expected a cookies.txt")
         if self.cookies_path is not None and self.cookies_from_browser is not None:
             raise ValueError("cookies_path and cookies_from_browser are set, expected one of them")

@@ -97,7 +97,7 @@ def _find_cache_dir(root: Path) -> Path:
         config.read(path)
         # A relative path begins at the folder of its file.
         if config.has_option("cache", "dir"):
-            found = path.parent / Path(config.get("cache", "dir")).expanduser()
+            found = path.parent / os.path.expanduser(config.get("cache", "dir"))
     return found.resolve()
 
 

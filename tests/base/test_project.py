@@ -1,13 +1,14 @@
 """params.yaml as people write it: what is wrong is one sentence that names the key."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
 from earshot.errors import ParameterError
 from pipeline.__main__ import main
-from pipeline.base.parameters import build
+from pipeline.base.parameters import IS_PATH, build
 from pipeline.base.project import Project
+from pipeline.base.user_files import find_stage_files
 
 
 @pytest.mark.parametrize(
@@ -82,6 +83,30 @@ def test_a_name_that_a_list_has_twice():
     with pytest.raises(ParameterError, match=r"evaluate\.protocols has 'lvs' twice"):
         build(Parameters, {"protocols": ["lvs", "lvs", "lvs"]}, "evaluate")
     assert build(Parameters, {"means": [0.5, 0.5]}, "evaluate").means == (0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"released": 3, "models": [["htf"]], "train": {}},
+        {"released": [None], "models": "htf", "train_presets": 5},
+        {"models": ["htf"], "train": {"htf": {"preset": ["small"]}}, "train_presets": {}},
+        {"detections": {"datasets": 5, "detector": []}, "evaluate": []},
+    ],
+)
+def test_what_the_check_refuses_names_no_file_of_the_user(tmp_path, params):
+    assert find_stage_files(Project(tmp_path, params)) == {}
+
+
+def test_the_home_of_nobody(tmp_path):
+    """As a shell does, ``~name`` of no user is taken as it stands, and is then not found."""
+
+    @dataclass(frozen=True)
+    class Parameters:
+        path: str = field(default="", metadata=IS_PATH)
+
+    built = build(Parameters, {"path": "~nobody-here/x"}, "section", folder=tmp_path)
+    assert built.path == f"{tmp_path}/~nobody-here/x"
 
 
 @pytest.mark.parametrize("command", ["status", "missing", "retry"])

@@ -122,7 +122,7 @@ def _read_values(project: Project, name: str) -> Any:
 
     presets = project.section(_PRESETS_SECTION)
     preset = section[_PRESET]
-    if preset not in presets:
+    if not isinstance(preset, str) or preset not in presets:
         raise ParameterError(
             f"params: {where}.preset is {preset!r}, expected one of {', '.join(presets)} "
             f"(section {_PRESETS_SECTION})"
@@ -130,7 +130,8 @@ def _read_values(project: Project, name: str) -> Any:
 
     # Keys of the run override those of the preset.
     settings = {key: value for key, value in section.items() if key != _PRESET}
-    return {**presets[preset], **settings}
+    # YAML reads a preset with nothing below it as null.
+    return {**(presets[preset] or {}), **settings}
 
 
 def find_run_of_folder(project: Project, source: str) -> str | None:

@@ -140,7 +140,7 @@ def import_clips(
 
 
 def _check_source(source: Path | str, clips_dir: Path) -> Path:
-    path = Path(source).expanduser().absolute()
+    path = Path(os.path.expanduser(source)).absolute()
     if not path.exists():
         raise DataError(f"{source}: not found, expected a folder, an archive or a media file")
     if path.is_dir() and os.path.realpath(path) == os.path.realpath(clips_dir):

@@ -41,7 +41,7 @@ def find_ffmpeg(source: str | Path = "auto") -> Path:
             )
         return Path(found)
 
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if not path.is_file() or not os.access(path, os.X_OK):
         raise EarshotError(f"ffmpeg: {path} is not an executable file")
     return path
