@@ -106,8 +106,8 @@ class SampleSource(Dataset):
         images = [name for name in self.readers if name not in sounds]
         batch = self._read(by_frame, images) | self._read(by_sound, sounds)
         if self._crops is not None:
-            # The same neighbour of two samples is cropped in two ways.
-            drawn = self._crops.draw(mix_bits(hashes), epoch=epoch)
+            # The same neighbour of two samples is cropped in two ways, and not as a second view.
+            drawn = self._crops.draw(mix_bits(mix_bits(hashes)), epoch=epoch)
             batch["crop"] = torch.from_numpy(drawn)
         return batch
 

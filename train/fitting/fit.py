@@ -205,11 +205,6 @@ def _make_module(
 ) -> TrainingModule:
     """Make the network with its first weights, ready for several processes."""
     model = make_model(parameters)
-    if not model.is_trainable:
-        raise ParameterError(
-            f"{parameters.method} cannot be trained: its authors released no training code; name "
-            "its released weights in `weights` and `released`"
-        )
     initialize(model, parameters, weights_dir=weights_dir)
 
     if plan.num_processes > 1:

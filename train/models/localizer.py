@@ -132,8 +132,6 @@ class Localizer(nn.Module):
     # training reads a clip's neighbours by frame and by sound, see ``train/neighbours``; their
     # inputs have ``neighbour_`` before the name
     needs_neighbours: ClassVar[bool] = False
-    # whether its training is known; False: there are released weights only
-    is_trainable: ClassVar[bool] = True
 
     def read_values(self, sample_ids: list[str]) -> dict[str, np.ndarray]:
         """Return what the loss needs of samples besides their features: name -> (n, ...).

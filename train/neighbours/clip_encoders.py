@@ -1,9 +1,9 @@
 """Networks that are trained already turn clips into vectors: ImageNet's, or that of any run."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +13,13 @@ from earshot.errors import DataError
 from earshot.files import sha256_of
 from earshot.reader import FeatureReader
 from pipeline.base.progress import Progress
+from pipeline.features.registry import FEATURES
 from train.data.augmentation import prepare_inputs
 from train.data.device_copies import move_to
-from train.data.feature_readers import open_readers
+from train.data.feature_readers import describe_features, open_readers
 from train.data.sample_source import SampleSource
 from train.models.localizer import InputFormat, full_precision
-from train.runs.run_folder import MODEL_NAME, read_model
+from train.runs.run_folder import MODEL_NAME, read_features, read_model
 from train.weights.initialization import attach_classifier, load_classifier
 
 Side = Literal["frames", "sounds"]
@@ -40,6 +41,8 @@ class ClipEncoder:
     input_format: InputFormat
     network: nn.Module
     encode: Callable[[dict[str, torch.Tensor]], torch.Tensor]  # inputs -> (n, c) or (n, c, h, w)
+    # of sounds that it was trained on: feature -> its parameters; empty where that is not known
+    sounds: Mapping[str, Any] = field(default_factory=dict)
 
 
 def open_encoder(name: str, side: Side, *, weights_dir: Path | None) -> ClipEncoder:
@@ -84,7 +87,11 @@ def open_encoder(name: str, side: Side, *, weights_dir: Path | None) -> ClipEnco
 
     # A run that is trained again has other bytes, and so other lists.
     key = sha256_of(run_dir / MODEL_NAME)
-    return ClipEncoder(name, key, model.reads, model.input_format, model, encode)
+    sounds = {}
+    if side == "sounds":
+        features = read_features(run_dir)
+        sounds = {name: features[name] for name in features if FEATURES[name].is_sound}
+    return ClipEncoder(name, key, model.reads, model.input_format, model, encode, sounds)
 
 
 @torch.inference_mode()
@@ -108,10 +115,12 @@ def encode_clips(
         progress: counts the samples.
 
     Raises:
-        DataError: a feature that the encoder reads is not cached, or not of a sample.
+        DataError: a feature that the encoder reads is not cached, or not of a sample; or it was
+            trained on sounds with other parameters.
     """
     readers = open_readers(features_dirs, encoder.reads)
     _require_cached(encoder, sample_ids, readers)
+    _require_same_sounds(encoder, readers)
     source = SampleSource(sample_ids, readers, input_format=encoder.input_format)
     encoder.network.to(device)
 
@@ -138,4 +147,19 @@ def _require_cached(
             raise DataError(
                 f"{encoder.name} reads {feature}, which {len(missing)} training samples lack, "
                 f"first {missing[0]}"
+            )
+
+
+def _require_same_sounds(encoder: ClipEncoder, readers: Mapping[str, FeatureReader]) -> None:
+    # Another spectrogram can have the same shape and other values: vectors would mean nothing.
+    for feature, parameters in encoder.sounds.items():
+        found = describe_features({feature: readers[feature]})[feature]
+        if parameters and found and parameters != found:
+            names = sorted(
+                name for name in {*parameters, *found} if parameters.get(name) != found.get(name)
+            )
+            raise DataError(
+                f"{encoder.name} was trained on {feature} with other parameters "
+                f"({names[0]} {parameters.get(names[0])}, here {found.get(names[0])}); name a run "
+                "that reads the same"
             )

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from earshot.errors import DataError
 from earshot.files import sha256_of
 from train.models.registry import METHODS
+from train.runs.tensor_files import load_tensors
 from train.weights.fetch import (
     DRIVE_SCHEME,
     fetch_weights,
@@ -104,7 +105,16 @@ def make_released_run(
 
 def _check_first_fetch(weights: ReleasedWeights, name: str, path: Path, sha256: str) -> None:
     """Take the first file where nobody published a hash, and later no other one."""
-    if weights.sha256 is None and require_first_sha256(weights.url, path, sha256):
+    if weights.sha256 is not None:
+        return
+    # A server's page about a quota would else be the first file, and the weights be refused later.
+    try:
+        load_tensors(path)
+    except DataError as error:
+        path.unlink()
+        raise DataError(f"{error}; removed, so that another attempt fetches it again") from None
+
+    if require_first_sha256(weights.url, path, sha256):
         print(
             f"{weights.url}: {path.stat().st_size} bytes, SHA-256 {sha256}: recorded; write it to "
             f"weights.{name}.sha256, so that other machines check it, too",

@@ -151,8 +151,10 @@ def test_stage_2_begins_with_the_weights_of_stage_1(toy, tmp_path):
 def test_frames_give_the_labels_unless_a_file_does():
     model = make_model(build_parameters({"method": "coarsetofine", "width": 8}, "test"))
     assert model.needed_classifier.is_needed_in_training
-    model.attach_classifier(ResNetEncoder("resnet18", width=8, has_head=True))
     inputs = {"frames": torch.randn(2, 3, 64, 64), "waveforms": torch.randn(2, 4000)}
+    # Without labels, as where it finds neighbours for another method, it has features all the same.
+    assert {"audio", "visual"} <= set(model.embed(inputs))
+    model.attach_classifier(ResNetEncoder("resnet18", width=8, has_head=True))
     embeddings = model.embed(inputs)
     assert torch.equal(embeddings["sound_labels"], embeddings["picture_labels"])
     assert (embeddings["sound_labels"].amax(1) == 1).all()

@@ -14,7 +14,7 @@ from train.data.neighbour_draws import NeighbourDraws
 from train.data.random_crops import RandomCrops, hash_ids
 from train.data.sample_source import SampleSource
 from train.models.registry import make_model
-from train.neighbours import neighbour_lists
+from train.neighbours import clip_encoders, neighbour_lists
 from train.neighbours.clip_encoders import encode_clips, open_encoder
 from train.neighbours.neighbour_lists import NeighbourParameters, obtain_neighbours
 from train.neighbours.search import find_nearest
@@ -109,6 +109,30 @@ def test_what_cannot_be_found_is_named(toy, tmp_path):
         open_encoder(str(tmp_path / "none"), "sounds", weights_dir=None)
 
 
+def test_an_encoder_of_other_sounds_is_refused(toy, tmp_path, monkeypatch):
+    """Spectrograms of another kind have the same shape: nothing else would say so."""
+    _, features_dirs, ids, _ = toy
+    cached = {"spectrograms": {"kind": "magnitude", "n_fft": 512}, "frames": {"short_side": 9}}
+    monkeypatch.setattr(
+        clip_encoders, "describe_features", lambda readers: {name: cached[name] for name in readers}
+    )
+    parameters = tiny("lvs")
+
+    def encode(features, side):
+        write_model(tmp_path, make_model(parameters), parameters, features=features)
+        encoder = open_encoder(str(tmp_path), side, weights_dir=None)
+        return encode_clips(encoder, ids[:2], features_dirs, device=CPU)
+
+    encode(cached, "sounds")
+    encode({}, "sounds")  # of imported weights nothing is known
+    # Frames are resized whatever their size is.
+    encode({**cached, "frames": {"short_side": 8}}, "sounds")
+    other = {**cached, "spectrograms": {"kind": "psd", "n_fft": 512}}
+    encode(other, "frames")
+    with pytest.raises(DataError, match=r"spectrograms with .* \(kind psd, here magnitude\); name"):
+        encode(other, "sounds")
+
+
 def test_a_batch_has_a_neighbour_of_each_sample(toy):
     """In memory or from shards the same, and each drawn from the sample's own list."""
     _, features_dirs, ids, _ = toy
@@ -117,7 +141,8 @@ def test_a_batch_has_a_neighbour_of_each_sample(toy):
     draws = NeighbourDraws(frames, frames[::-1].copy(), seed=3)
     crops = RandomCrops(seed=3)
     streamed, kept = (
-        SampleSource(ids, readers, input_format=FORMAT, crops=crops) for _ in range(2)
+        SampleSource(ids, readers, input_format=FORMAT, crops=crops, has_second_view=True)
+        for _ in range(2)
     )
     kept.load_into_memory()
     for source in (streamed, kept):
@@ -127,7 +152,9 @@ def test_a_batch_has_a_neighbour_of_each_sample(toy):
     first, second = (source[(1, positions)]["neighbours"] for source in (streamed, kept))
     assert torch.equal(first["spectrograms"], second["spectrograms"])
     assert torch.equal(first["crop"], second["crop"])
-    assert not torch.equal(first["crop"], streamed[(1, positions)]["crop"])
+    # Its crop is neither that of the sample nor that of its second view.
+    for name in ("crop", "second_crop"):
+        assert not torch.equal(first["crop"], streamed[(1, positions)][name])
 
     by_frame, by_sound = draws.draw(positions, hash_ids([ids[p] for p in positions]), epoch=1)
     for number, position in enumerate(positions):

@@ -144,6 +144,21 @@ def test_a_fetched_file_without_known_hash_is_recorded_and_no_other_taken(server
     assert "\n" not in str(caught.value)
 
 
+def test_a_page_in_place_of_the_weights_is_not_taken_for_them(server, tmp_path):
+    """A quota or a login answers with a page: the next attempt must fetch the weights."""
+    write_checkpoint(tmp_path / "en.ckpt")
+    url = server.add("/en.ckpt", Answer(b"<html>Too many users have viewed this file</html>"))
+    entry = {"method": "flowgrad_en", "url": url, "settings": NARROW}
+    project = released_project(tmp_path / "project", {"theirs": entry})
+    with pytest.raises(DataError, match=r"it is text: '<html>Too.*; removed, so that") as caught:
+        stages.weights.main(project, "theirs")
+    assert "\n" not in str(caught.value)
+
+    server.add("/en.ckpt", Answer((tmp_path / "en.ckpt").read_bytes()))
+    stages.weights.main(project, "theirs")
+    assert read_run(project.run_dir("theirs"))["sha256"] == sha256_of(tmp_path / "en.ckpt")
+
+
 def test_wrong_entries_and_files_are_one_sentence(tmp_path):
     project = released_project(tmp_path, {})
     write_checkpoint(tmp_path / "en.ckpt")
