@@ -41,7 +41,6 @@ from pipeline.commands import command_line
 from pipeline.commands.options import find_root
 from pipeline.datasets.dataset import TestSet, load
 from pipeline.lists.box_checks import check_boxes
-from pipeline.lists.origins import CLIPS_OF
 from pipeline.lists.published_lists import read_ids
 
 # What a metric takes.
@@ -253,8 +252,8 @@ def _read_train_list(path: Path, dataset_name: str, samples: pa.Table) -> SeenCl
 
     The pattern matters: an id in another spelling would match no clip and look like "no leakage".
     """
-    # Still pictures are made from clips of VGG-Sound, so that a list has ids of that.
-    name = CLIPS_OF if load(dataset_name).names_origins else dataset_name
+    # Still pictures are made from clips of another dataset, so that a list has ids of that.
+    name = load(dataset_name).made_from or dataset_name
     dataset = load(name)
     ids = _read_list(path, pattern=dataset.clip_id_pattern, what=dataset.clip_id_words)
     return TrainingClips(name, set(ids)).find_in(dataset_name, samples)

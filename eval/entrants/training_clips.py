@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipeline.datasets.dataset import load
-from pipeline.lists.origins import CLIPS_OF, find_made_from, read_origins
+from pipeline.lists.origins import find_made_from, read_origins
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,12 @@ class TrainingClips:
         tested = load(dataset)
         if not tested.may_share_clips:
             return SeenClips(())
-        if not tested.names_origins:
+        if tested.made_from is None:
             return None
 
         # What the test clips are made from is known of some.
         origins = read_origins(samples)
-        made_from = find_made_from(origins, self.clip_ids) if self.dataset == CLIPS_OF else set()
+        made_from = (
+            find_made_from(origins, self.clip_ids) if self.dataset == tested.made_from else set()
+        )
         return SeenClips(made_from, {clip_id for clip_id, words in origins.items() if not words})

@@ -16,7 +16,7 @@ from earshot.errors import ParameterError, RunError
 from earshot.tables import CLIPS, DOWNLOADS, SAMPLES, read_table
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import check_test_splits, find_own_tables, load
-from pipeline.lists.origins import CLIPS_OF, find_made_from, find_video, is_clip, read_origins
+from pipeline.lists.origins import find_made_from, find_video, is_clip, read_origins
 
 Role = Literal["train", "val", "test"]
 # The test set of every clip, as in ``eval.published.test_sets.find_subset_ids``.
@@ -230,9 +230,11 @@ def _audit_origins(
     test_splits: Sequence[str],
 ) -> list[Overlap]:
     """Compare test clips that are made from clips of another dataset with its training splits."""
-    path = project.clips_table_path(CLIPS_OF)
-    is_there = CLIPS_OF in project.datasets and path.exists()
-    if not load(dataset).names_origins or not is_there:
+    source = load(dataset).made_from
+    if source is None or source not in project.datasets:
+        return []
+    path = project.clips_table_path(source)
+    if not path.exists():
         return []
 
     origins = read_origins(read_table(project.samples_table_path(dataset), SAMPLES))
@@ -244,7 +246,7 @@ def _audit_origins(
     members = _find_members(clips)
     overlaps = []
     if train_splits is None:
-        known_test_splits = load(CLIPS_OF).test_splits
+        known_test_splits = load(source).test_splits
         train_splits = splits_of_role(train_clips, "train", test_splits=known_test_splits)
     for train_split in (name for name in train_splits if name in train_members):
         ids = set(train_ids[train_members[train_split]])
@@ -252,7 +254,7 @@ def _audit_origins(
             rows = members.get(test_split, ())
             tested = {clip_ids[row]: origins[clip_ids[row]] for row in rows}
             overlaps.append(
-                _compare_origins(tested, ids, dataset, f"{CLIPS_OF}/{train_split}", test_split)
+                _compare_origins(tested, ids, dataset, f"{source}/{train_split}", test_split)
             )
     return overlaps
 

@@ -143,9 +143,9 @@ class Dataset:
     is_linked: bool = False
     # A folder of anything may hold clips of other datasets, so leakage cannot be counted.
     may_share_clips: bool = False
-    # Samples name the published clips that they are made from (`pipeline/lists/origins.py`).
-    # Where a sample does, its leakage can be counted all the same.
-    names_origins: bool = False
+    # The dataset whose clips its samples are made from. Where a sample names them
+    # (`pipeline/lists/origins.py`), its leakage can be counted all the same.
+    made_from: str | None = None
     # Whether files that no parameter names changed since they were listed. None: there are none.
     has_changed: HasChanged | None = None
 

@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import pyarrow as pa
 
 ATTRIBUTE = "origin"  # of a sample
-CLIPS_OF = "vggsound"  # the dataset whose clip ids origins are
 _VIDEO_LENGTH = 11  # letters of a YouTube id
 _VIDEO, _CLIP = re.compile(r"[A-Za-z0-9_-]{11}"), re.compile(r"[A-Za-z0-9_-]{11}_[0-9]{6}")
 

@@ -18,6 +18,7 @@ from earshot.errors import DataError, MediaError
 from earshot.tables import CLIPS, SAMPLES
 from pipeline.base.parameters import IS_PATH
 from pipeline.base.progress import Progress
+from pipeline.datasets import vggsound
 from pipeline.datasets.dataset import Attribute, Dataset, PublishedTestSet, Source
 from pipeline.datasets.stills.entries import STACKED, Entry
 from pipeline.datasets.stills.media import IMAGES, SOUNDS, VIDEOS, MediaFolder, join_duet
@@ -222,7 +223,7 @@ DATASET = Dataset(
     # Duets are clips of VGG-SS, AVSBench has videos of VGG-Sound, and VPO has sounds of clips that
     # its list does not name: where the origin is not known, leakage must not be printed as 0.
     may_share_clips=True,
-    names_origins=True,
+    made_from=vggsound.DATASET.name,
     find_splits=lambda parameters: parameters.splits,
     test_sets=tuple(one.as_test_set() for one in SETS.values()),
     find_published_test_sets=find_published_test_sets,
