@@ -7,7 +7,7 @@ was stopped goes on after the shards that have one; so does a run after the data
 import contextlib
 import importlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
@@ -93,7 +93,7 @@ def export_dataset(
     with contextlib.closing(contents):
         plan = plan_export(contents)
         if not plan.shards:
-            raise DataError(_describe_emptiness(dataset, contents, plan))
+            raise DataError(_describe_emptiness(contents, plan.obstacles))
         # Before the lock, which puts a file into the folder: what is not ours must stay as it is.
         _check_folder(folder, dataset, parameters)
 
@@ -127,6 +127,8 @@ def _write(folder: Path, contents: Contents, plan: Plan, *, is_quiet: bool) -> t
     records = tuple(known[shard.name] for shard in plan.shards)
     _remove_others(folder, output.find_folders(parameters), records)
     summary = _summarize(contents, plan, records)
+    if not summary.num_exported:  # all sounds were refused while they were read
+        raise DataError(_describe_emptiness(contents, summary.obstacles))
     own_files = output.finish(folder, summary)
 
     # The index has the hashes of the other files, so it comes last.
@@ -259,14 +261,15 @@ def _remove_others(
                 path.unlink()
 
 
-def _describe_emptiness(dataset: str, contents: Contents, plan: Plan) -> str:
+def _describe_emptiness(contents: Contents, obstacles: Mapping[str, Obstacle]) -> str:
+    dataset = contents.dataset
     splits = contents.parameters.splits
     where = f" of {', '.join(splits)}" if splits else ""
     if not contents.samples:
         return f"{dataset}: there are no samples{where}, so there is nothing to export"
 
     # One example is enough: mostly all samples lack the same feature.
-    sample_id, obstacle = next(iter(plan.obstacles.items()))
+    sample_id, obstacle = next(iter(obstacles.items()))
     return (
         f"{dataset}: none of the {len(contents.samples)} samples{where} has everything that "
         f"--features names, for example {sample_id}: {obstacle.detail}"

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.io import wavfile
 
+from earshot.errors import DataError
 from earshot.files import sha256_of
 from earshot.tables import CLIPS, DOWNLOADS, SAMPLES, read_table, write_table
 from pipeline.__main__ import main
@@ -222,6 +223,15 @@ def test_a_sound_that_cannot_be_read_is_missing(project, arrays, media, tmp_path
     shutil.copy(media / path.name, path)
     summary, num_written = export(project, tmp_path / "out", "files", ("frames", "audio"))
     assert (summary.num_exported, num_written) == (4, 1)
+
+
+@pytest.mark.parametrize("format_name", ["files", "huggingface", "webdataset"])
+def test_no_sound_that_can_be_read_is_an_error(project, arrays, tmp_path, format_name):
+    for path in project.clips_dir(DATASET).glob("*.mp4"):
+        path.write_bytes(b"no media" * 100)
+    with pytest.raises(DataError, match="none of the 5 samples has everything"):
+        export(project, tmp_path / "out", format_name, ("frames", "audio"))
+    assert not (tmp_path / "out" / "export.json").exists()
 
 
 # An export comes back.
