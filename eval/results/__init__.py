@@ -9,6 +9,7 @@
 - ``dvc_summary.py``: ``summarize_for_dvc``: the few numbers of ``summary.json``, for DVC
 - ``negative_audio.py``: ``evaluate_negative_audio``: silence, noise and offscreen sound
 - ``further_metrics.py``: ``compute_further``: sweeps, masks, several sources, retrieval
+- ``source_scores.py``: ``score_several_sources``: a map for each source of a picture
 - ``seeds.py``: ``summarize_seeds``, ``add_seed_ranges``: runs that differ in the seed alone
 - ``kept_maps.py``: ``keep_maps``, ``find_problems``: maps for the page, and which are odd
 - ``files.py``: ``write_results``, ``read_results``, ``METRICS``: the files, field by field

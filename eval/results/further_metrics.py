@@ -12,38 +12,28 @@ The first two take probabilities. If any map of a model has a value outside of 0
 normalized to 0..1, and the row says so (``map_scale``).
 """
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from earshot.errors import DataError, ParameterError
-from eval.entrants.maps import keep_finite
+from earshot.errors import ParameterError
 from eval.results.model_scores import ModelMaps, find_negatives
-from eval.scoring.ground_truth import GRID, ground_truths_of
+from eval.results.source_scores import score_several_sources
+from eval.scoring.ground_truth import ground_truths_of
 from eval.scoring.masks import (
     SWEPT_THRESHOLDS,
     compute_mask_f,
     compute_mean_iou,
     sweep_thresholds,
 )
-from eval.scoring.metrics import auc, success_rate
-from eval.scoring.protocols import MEDIAN_INDEX
 from eval.scoring.retrieval import compute_recalls
-from eval.scoring.several_sources import (
-    score_duet,
-    score_sources,
-    swapped_average_precision_as_published,
-)
 from eval.scoring.upsampling import upsample
 from pipeline.datasets.dataset import load
 from pipeline.lists.masks import ATTRIBUTE, decode_mask
 
 CHOSEN_ON_TEST = "threshold chosen on the test set"
-# Attributes of samples with several sources: the source of each box, and how pictures are laid out.
-SOURCES_ATTRIBUTE, LAYOUT_ATTRIBUTE = "box_sources", "layout"
 _UPSAMPLING = "cv2_linear"  # as torch with corners that are not aligned, which ACL takes
 
 Row = dict[str, Any]
@@ -167,104 +157,6 @@ def _score_masks(
     }
 
 
-def _score_sources(
-    model_maps: ModelMaps, samples: pa.Table, facts: Facts, ids: Sequence[str]
-) -> Row | None:
-    columns = samples.select(["sample_id", "boxes"]).to_pydict()
-    boxes_of = dict(zip(*columns.values(), strict=True))
-    ious: list[float] = []
-    precisions: list[float] = []
-    piaps, swapped = [], []
-
-    position_of = {name: i for i, name in enumerate(model_maps.sample_ids)}
-    chosen = [name for name in ids if SOURCES_ATTRIBUTE in facts[name]]
-    for name in chosen:
-        is_stacked = facts[name].get(LAYOUT_ATTRIBUTE) == "stacked"
-        truths = _make_source_truths(name, facts[name], boxes_of[name], is_stacked=is_stacked)
-        maps = _read_source_maps(model_maps, position_of[name], num_sources=len(truths))
-        if not maps:
-            # As in NoPrior, a missing map counts as a miss.
-            ious += [0.0] * len(truths)
-            precisions += [0.0] * len(truths)
-            piaps.append(0.0)
-            continue
-
-        # Two pictures, one above the other, are marked half by half.
-        scores = (score_duet if is_stacked else score_sources)(maps, truths)
-        ious += scores.ious.tolist()
-        precisions += scores.average_precisions.tolist()
-        piaps.append(scores.piap)
-        if not is_stacked:
-            swapped.append(_compute_swapped(maps, truths))
-
-    if not chosen:
-        return None
-    found = np.array(ious)
-    return {
-        "n": len(chosen),
-        "num_sources": len(ious),
-        "has_source_maps": model_maps.source_maps is not None,
-        "cap": float(np.mean(precisions)),
-        "piap": float(np.mean(piaps)),
-        "iou_at_30": success_rate(found, at=0.3),
-        "iou_at_50": success_rate(found, at=0.5),
-        "auc": auc(found),
-        # AVGN's code swaps truth and prediction. Compare this value only with that paper.
-        "piap_swapped_as_published": float(np.mean(swapped)) if swapped else None,
-    }
-
-
-def _compute_swapped(maps: Sequence[np.ndarray], truths: np.ndarray) -> float:
-    total = np.sum([upsample(one, how="cv2_linear") for one in maps], axis=0)
-    is_marked = total >= np.partition(total, MEDIAN_INDEX, None)[MEDIAN_INDEX]
-    return swapped_average_precision_as_published(np.asarray(truths.any(axis=0)), is_marked)
-
-
-def _make_source_truths(
-    sample_id: str,
-    attributes: Mapping[str, str],
-    boxes: Sequence[Sequence[float]],
-    *,
-    is_stacked: bool,
-) -> np.ndarray:
-    """Return bool ``(number of sources, 224, 224)``; in stacked pictures, each in its half."""
-    words = attributes[SOURCES_ATTRIBUTE].split()
-    if len(words) != len(boxes) or not all(re.fullmatch("[0-9]{1,2}", word) for word in words):
-        raise DataError(
-            f"sample {sample_id}: {SOURCES_ATTRIBUTE} is {attributes[SOURCES_ATTRIBUTE]!r}, "
-            f"expected the number of a source, from 0 on, for each of its {len(boxes)} boxes"
-        )
-    sources = [int(word) for word in words]
-    truths = np.zeros((max(sources) + 1, GRID, GRID), bool)
-    for source, box in zip(sources, boxes, strict=True):
-        x1, y1, x2, y2 = box
-        # Source 0 is the upper half, source 1 the lower one: stretch it to a whole picture.
-        if is_stacked:
-            y1, y2 = 2 * y1 - source, 2 * y2 - source
-
-        # Halving and doubling must not move a whole pixel.
-        corners = np.clip(np.round([x1, y1, x2, y2], 12), 0, 1)
-        left, top, right, bottom = (corners * GRID).astype(int)
-        truths[source, top:bottom, left:right] = True
-    return truths
-
-
-def _read_source_maps(
-    model_maps: ModelMaps, position: int, *, num_sources: int
-) -> list[np.ndarray]:
-    # A model with one map finds at most one source.
-    if model_maps.source_maps is None:
-        return keep_finite(np.asarray(model_maps.maps[position])[None])
-    maps = keep_finite(model_maps.source_maps[position])
-    # Which of them are the sources nobody could say, and the first ones need not be.
-    if len(maps) > num_sources:
-        raise DataError(
-            f"{model_maps.model}: {model_maps.sample_ids[position]} has {len(maps)} maps of "
-            f"sources, expected at most {num_sources} (NaN stands for a source without a map)"
-        )
-    return maps
-
-
 def _retrieve(
     model_maps: ModelMaps, samples: pa.Table, facts: Facts, ids: Sequence[str]
 ) -> Row | None:
@@ -327,7 +219,7 @@ Compute = Callable[[ModelMaps, pa.Table, Facts, Sequence[str]], Row | None]
 METRICS_OF: dict[str, Compute] = {
     "acl_sweep": _sweep,
     "masks": _score_masks,
-    "sources": _score_sources,
+    "sources": score_several_sources,
     "retrieval": _retrieve,
 }
 

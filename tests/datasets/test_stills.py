@@ -66,10 +66,12 @@ def test_published_sets_have_their_sizes(published, shared, tmp_path):
         "music_solo": 2124,
         "music_duet": 1020,
         "vggsound_duet": 5158,
+        "vggsound_duet_apart": 0,  # nobody published it
         "vgginstruments": 446,
     }
     for name in NAMES:
-        assert len(find_subset_ids(samples, f"{name}_test")) == get_test_set(name).num_published
+        expected = get_test_set(name).num_published or 2 * 5158
+        assert len(find_subset_ids(samples, f"{name}_test")) == expected
     ids = samples["sample_id"].to_pylist()
     assert len(ids) == len(set(ids))
     assert {
@@ -136,6 +138,15 @@ def test_duets_of_vggsound_are_two_pictures_one_above_the_other(published, share
     assert row["boxes"][0] == [0.403125, 0.253125 / 2, 0.6, 0.75 / 2]
     assert dict(row["attributes"])["layout"] == "stacked"
     assert all(box[1] >= 0.5 for box in row["boxes"][1:])
+
+    # The same pair, each sound alone: two samples of one picture share its boxes out.
+    apart = [rows[f"{row['sample_id']}-{number}"] for number in (0, 1)]
+    assert [one["label"] for one in apart] == ["elk_bugling", "people_coughing"]
+    assert apart[0]["boxes"] + apart[1]["boxes"] == row["boxes"]
+    facts = [dict(one["attributes"]) for one in apart]
+    assert [one["heard_source"] for one in facts] == ["0", "1"]
+    assert {one["picture"] for one in facts} == {row["sample_id"]}
+    assert "box_sources" not in facts[0]
 
 
 def write_media(folder, name, *, size=(40, 30), colour=(200, 10, 10), suffix=".jpg"):
@@ -295,6 +306,18 @@ def test_a_duet_is_joined_of_two_clips(lists, tmp_path):
         alone = reader.read_whole_sound(sample_rate=16000).waveform
     assert np.allclose(mixed[: len(alone)], 2 * alone, atol=1e-4)
 
+    # Of the same folder: the same picture, and the sound of one clip.
+    clips, samples = tables_of(
+        tmp_path, lists, "vggsound_duet_apart_test", media_dir=str(tmp_path / "media")
+    )
+    assert [dict(one["attributes"])["heard_source"] for one in samples.values()] == ["0", "1"]
+    for one in clips:
+        with ClipReader(one["url"].removeprefix("file://").replace("%2B", "+")) as reader:
+            (picture,) = reader.iter_frames([0.5])
+            heard = reader.read_whole_sound(sample_rate=16000).waveform
+        assert np.array_equal(picture.rgb, frame.rgb)
+        assert np.allclose(heard[: len(alone)], alone, atol=1e-4)
+
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
@@ -401,8 +424,9 @@ def test_leakage_is_counted_where_a_list_names_its_videos(published):
     # A clip of a duet, and another part of a video of AVSBench.
     training = TrainingClips("vggsound", {"zpWuikVorYg_000032", "0d9u2CymIxc_000400"})
     rows = [row for row in samples.to_pylist() if "zpWuikVorYg_000032" in row["sample_id"]]
-    assert {row["splits"][0] for row in rows} == {"vggsound_duet_test"}
-    assert count_seen(samples, "vggsound_duet_test", training) == len(rows) > 0
+    splits = [row["splits"][0] for row in rows]
+    for split in ("vggsound_duet_test", "vggsound_duet_apart_test"):
+        assert count_seen(samples, split, training) == splits.count(split) > 0
     assert count_seen(samples, "avs_s4_test", training) == 5  # its five frames
     for split in ("avs_ms3_test", "music_solo_test", "music_duet_test"):
         assert count_seen(samples, split, training) == 0

@@ -7,6 +7,7 @@ set's name (``is3``, ``vpo_ss``, ...), and each picture is joined without loss w
 media, the tables still hold all ground truth, so that foreign maps can be scored.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,10 +128,11 @@ def _open_media(parameters: Parameters, one: StillSet) -> MediaFolder | None:
     if parameters.media_dir is None:
         return None
 
-    folder = Path(parameters.media_dir).expanduser().absolute() / one.name
+    folder = Path(parameters.media_dir).expanduser().absolute() / one.folder
     if not folder.is_dir():
         raise DataError(
-            f"sources.stills.media_dir: found no folder {folder}, expected the media of {one.name}"
+            f"sources.stills.media_dir: found no folder {folder}, expected the media of "
+            f"{one.folder}"
         )
     return MediaFolder(folder)
 
@@ -160,7 +162,8 @@ def _prepare(
         return None, attributes
 
     try:
-        join = join_duet if is_duet else mux_still
+        heard = tuple(entry.images.index(name) for name in entry.sounds) if is_duet else ()
+        join = functools.partial(join_duet, heard=heard) if is_duet else mux_still
         return joined_files.make(entry.sample_id, *sources, join=join), attributes
     except MediaError as error:
         log.warning("%s: %s", entry.sample_id, error)
@@ -205,7 +208,8 @@ def find_published_test_sets(parameters: Parameters, *, cache_dir: Path) -> list
     for split in parameters.splits:
         one = SETS[split]
         # No set is a part of another, so without its list nothing is known of it.
-        if all(lists.find(file) is not None for file in one.lists):
+        is_published = one.num_published > 0
+        if is_published and all(lists.find(file) is not None for file in one.lists):
             ids = frozenset(entry.sample_id for entry in _read_entries(lists, one))
             # A note begins with the papers.
             used_by = one.note.split(":")[0]

@@ -8,7 +8,7 @@ authors' code.
 import csv
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -218,13 +218,17 @@ def read_names(paths: Sequence[Path]) -> list[Entry]:
 
 
 def read_duets(
-    paths: Sequence[Path], *, boxes_of: Callable[[Path], Mapping[str, Truth]]
+    paths: Sequence[Path],
+    *,
+    boxes_of: Callable[[Path], Mapping[str, Truth]],
+    is_apart: bool = False,
 ) -> list[Entry]:
     """Read pairs of clips, whose frames are stacked and whose sounds are added (AVGN).
 
     Args:
         paths: the list (clip, class, clip, class), and the boxes of all clips.
         boxes_of: reads the second file.
+        is_apart: make two samples of a pair, each with the sound of one clip.
 
     Raises:
         DataError: names the file and the line.
@@ -242,7 +246,8 @@ def read_duets(
             if clip_id not in truths:
                 raise DataError(f"{where}: clip {quote(clip_id)} has no boxes in {boxes_path.name}")
 
-        boxes, sources = [], []
+        boxes: list[tuple[float, ...]] = []
+        sources: list[int] = []
         for source, clip_id in enumerate((first, second)):
             for x1, y1, x2, y2 in truths[clip_id].boxes:
                 # A box that leaves its own picture must not reach into the other one.
@@ -250,20 +255,32 @@ def read_duets(
                 boxes.append((x1, (source + top) / 2, x2, (source + bottom) / 2))
                 sources.append(source)
 
-        attributes = {
-            "layout": STACKED,
-            "box_sources": " ".join(map(str, sources)),
-            **encode_origins((first, second)),
-        }
+        pair = f"{first}+{second}"
+        attributes = {"layout": STACKED, **encode_origins((first, second))}
         if first_label == second_label:
             attributes["one_class"] = "true"
-        entries.append(
-            Entry(
-                f"{first}+{second}",
-                images=(first, second),
-                sounds=(first, second),
-                truth=Truth(f"{first_label}+{second_label}", boxes, (0,) * len(boxes)),
-                attributes=attributes,
-            )
+        whole = Entry(
+            pair,
+            images=(first, second),
+            sounds=(first, second),
+            truth=Truth(f"{first_label}+{second_label}", boxes, (0,) * len(boxes)),
+            attributes={**attributes, "box_sources": " ".join(map(str, sources))},
         )
+        if not is_apart:
+            entries.append(whole)
+            continue
+
+        # Two sounds of one picture, as in IS3: each has the boxes of its own source alone.
+        attributes |= {"picture": pair, "recording": pair}
+        for number, label in enumerate((first_label, second_label)):
+            own = [box for box, source in zip(boxes, sources, strict=True) if source == number]
+            entries.append(
+                replace(
+                    whole,
+                    sample_id=f"{pair}-{number}",
+                    sounds=(whole.sounds[number],),
+                    truth=Truth(label, own, (0,) * len(own)),
+                    attributes={**attributes, "heard_source": str(number)},
+                )
+            )
     return entries

@@ -63,8 +63,16 @@ class MediaFolder:
         return best[0]
 
 
-def join_duet(first_path: Path, second_path: Path, target_path: Path) -> None:
+def join_duet(
+    first_path: Path, second_path: Path, target_path: Path, *, heard: Sequence[int] = (0, 1)
+) -> None:
     """Publish a clip of two clips: the frames at 5 s, one above the other, and the summed sounds.
+
+    Args:
+        first_path: The clip whose frame is above.
+        second_path: The clip whose frame is below.
+        target_path: The clip to write.
+        heard: Whose sounds are added.
 
     Raises:
         MediaError: a clip cannot be read, or lacks picture or sound.
@@ -85,7 +93,7 @@ def join_duet(first_path: Path, second_path: Path, target_path: Path) -> None:
 
     # The longer of the two sounds goes on alone.
     mixture = np.zeros(max(map(len, sounds)), np.float32)
-    for sound in sounds:
+    for sound in (sounds[number] for number in heard):
         mixture[: len(sound)] += sound
 
     with TemporaryDirectory() as folder:

@@ -29,12 +29,18 @@ _VGG_CLIP = re.compile(r"[A-Za-z0-9_-]{11}_[0-9]{6}")
 class StillSet:
     """A test set of still pictures."""
 
-    name: str  # of the test set; its folder of media has this name, too
+    name: str  # of the test set; its folder of media has this name, too, unless it is given
     lists: tuple[ListFile, ...]
     read: Read
-    num_published: int
+    num_published: int  # 0: nobody published it
     note: str
     origin_note: str = ""  # why the videos of its samples are not known
+    media_of: str = ""  # the test set whose media it is made from
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder of media."""
+        return self.media_of or self.name
 
     @property
     def split(self) -> str:
@@ -57,6 +63,15 @@ def _list(family: str, name: str, sha256: str, copy: str) -> ListFile:
     return ListFile(family, name, sha256, copies=(f"since2023/{copy}",))
 
 
+_DUETS = (
+    _list(
+        "avgn",
+        "vggsound_duet_test.csv",
+        "3e212fb1ac3f7f8d71ca6fdff81aa7a3d1e1908d98f946aa644b7d213df730a6",
+        "vggsound_duet_test.csv",
+    ),
+    BOXES,
+)
 _SETS = (
     StillSet(
         "is3",
@@ -167,19 +182,24 @@ _SETS = (
     ),
     StillSet(
         "vggsound_duet",
-        (
-            _list(
-                "avgn",
-                "vggsound_duet_test.csv",
-                "3e212fb1ac3f7f8d71ca6fdff81aa7a3d1e1908d98f946aa644b7d213df730a6",
-                "vggsound_duet_test.csv",
-            ),
-            BOXES,
-        ),
+        _DUETS,
         functools.partial(read_duets, boxes_of=functools.partial(read_vggss, pattern=_VGG_CLIP)),
         5158,
         "AVGN, NoPrior, OA-SSL: two clips of VGG-SS, their frames stacked and their sounds added; "
         "22 pairs have two sounds of one class",
+    ),
+    StillSet(
+        "vggsound_duet_apart",
+        _DUETS,
+        functools.partial(
+            read_duets,
+            boxes_of=functools.partial(read_vggss, pattern=_VGG_CLIP),
+            is_apart=True,
+        ),
+        0,
+        "Earshot: the pairs of vggsound_duet, where each sound is heard alone: two samples of one "
+        "picture. Easier than the mixture of the papers",
+        media_of="vggsound_duet",
     ),
     StillSet(
         "vgginstruments",

@@ -10,6 +10,7 @@ from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from eval.results.files import read_results
 from eval.results.further_metrics import METRICS_OF, compute_further
 from eval.results.model_scores import ModelMaps
+from eval.results.source_scores import HEARD_ALONE
 from eval.score import main
 from eval.scoring.ground_truth import ground_truths_of
 from eval.scoring.metrics import f1_as_published, max_f1
@@ -294,3 +295,39 @@ def test_sources_that_do_not_fit_are_refused(tmp_path, sources, maps, message):
         compute_further(
             model_maps, make_table([row]), test_sets={"test": ["s0"]}, metrics=["sources"]
         )
+
+
+def test_sources_that_are_heard_alone_have_the_numbers_of_a_map_a_source(tmp_path):
+    """The golden mixtures, as two samples of a picture: the same maps give the same numbers."""
+    ids, rows, maps = [], [], []
+    for i, (of_pair, boxes) in enumerate(zip(GOLDEN["mix_map"], GOLDEN["mix_boxes"], strict=True)):
+        for source, (lowres_map, box) in enumerate(zip(of_pair, boxes, strict=True)):
+            half = (box * [1, 0.5, 1, 0.5] + [0, source / 2, 0, source / 2]).tolist()
+            attributes = [("picture", f"p{i}"), ("heard_source", str(source))]
+            attributes.append(("layout", "stacked"))
+            name = f"s{i}-{source}"
+            rows.append(make_row(name, boxes=[half], splits=["test"], attributes=attributes))
+            # Mixture 5 has its first map alone.
+            if (i, source) != (5, 1):
+                ids.append(name)
+                maps.append(lowres_map)
+
+    found = run(tmp_path, rows, ["sources"], sample_ids=ids, maps=np.array(maps))
+    (row,) = found["further"]
+    numbers = [row[name] for name in ("iou_at_30", "iou_at_50", "cap", "piap")]
+    assert numbers == pytest.approx(GOLDEN["noprior_summary"], **CLOSE)
+    assert (row["n"], row["num_requested"], row["num_scenes"], row["num_sources"]) == (
+        *(23, 24),
+        *(12, 24),
+    )
+    assert row["note"] == HEARD_ALONE
+    # And they are a test set of pictures with several sounds.
+    assert found["results"][0]["num_pictures"] == 11
+
+
+def test_one_map_a_duet_says_so(tmp_path, capsys):
+    attributes = [("box_sources", "0 1")]
+    boxes = [[0, 0, 0.5, 1], [0.5, 0, 1, 1]]
+    rows = [make_row("s0", boxes=boxes, splits=["test"], attributes=attributes)]
+    run(tmp_path, rows, ["sources"], sample_ids=["s0"], maps=np.eye(7)[None])
+    assert "one map a sample: of two sources, one at most can be found" in capsys.readouterr().out
