@@ -11,6 +11,7 @@ from typing import Any
 import lightning
 from lightning.pytorch import loggers
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
 
 from earshot.errors import ParameterError
 from pipeline.base.parameters import suggest
@@ -18,6 +19,19 @@ from train.models.training_parameters import MonitoringParameters
 
 _ALWAYS = "dvclive"  # may be named, too
 _PROJECT = "earshot"  # at Weights & Biases
+
+
+class _OfflineRun(loggers.WandbLogger):
+    """A run of Weights & Biases that ends with its training.
+
+    Otherwise it ends with the process, and the next training of the process would go on with it.
+    """
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        super().finalize(status)
+        if self._experiment is not None:
+            self._experiment.finish()
 
 
 def make_loggers(parameters: MonitoringParameters, folder: Path, *, run: str) -> list[Logger]:
@@ -79,7 +93,7 @@ def _make_tensorboard(folder: Path, run: str) -> Logger:
 
 def _make_wandb(folder: Path, run: str) -> Logger:
     # Nothing is sent now. A user can send the files with `wandb sync`.
-    return loggers.WandbLogger(project=_PROJECT, name=run, save_dir=folder, offline=True)
+    return _OfflineRun(project=_PROJECT, name=run, save_dir=folder, offline=True)
 
 
 _KNOWN_LOGGERS: dict[str, Callable[[Path, str], Logger]] = {

@@ -1,5 +1,6 @@
 """Loggers and callbacks by name watch a training and change nothing in it."""
 
+import socket
 import sys
 from typing import ClassVar
 
@@ -75,15 +76,32 @@ def test_a_resumed_run_logs_its_earlier_epochs_too(tmp_path):
 def test_wandb_sends_nothing(tmp_path, monkeypatch):
     asked = {}
 
-    class Recorder(lightning_loggers.CSVLogger):
-        def __init__(self, **settings):
-            super().__init__(settings["save_dir"])
-            asked.update(settings)
+    def record(self, **settings):
+        asked.update(settings)
 
-    monkeypatch.setattr(lightning_loggers, "WandbLogger", Recorder)
+    monkeypatch.setattr(lightning_loggers.WandbLogger, "__init__", record)
     make_loggers(MonitoringParameters(loggers=("wandb",)), tmp_path, run="mine")
     expected = {"project": "earshot", "name": "mine", "save_dir": tmp_path, "offline": True}
     assert asked == expected
+
+
+def test_wandb_itself_keeps_each_run_on_this_machine(toy, tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="not installed: pip install '.[loggers]'")
+    monkeypatch.setenv("HOME", str(tmp_path))  # without settings or a login of this user
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        # Two runs in one process: each has a record of its own.
+        for name in ("first", "second"):
+            monitoring = MonitoringParameters(loggers=("wandb",))
+            result = run(toy, tmp_path / name, monitoring=monitoring)
+            (path,) = (tmp_path / name / "logs").glob("wandb/offline-run-*/run-*.wandb")
+            record = path.read_bytes()
+            assert all(repr(loss).encode() in record for loss in losses(result))
+
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody has called
+            server.accept()
 
 
 def test_a_package_that_is_absent_is_told(tmp_path, monkeypatch):
