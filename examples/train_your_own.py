@@ -17,12 +17,13 @@ def make_encoder(num_channels: int) -> nn.Sequential:
     """Four convolutions: an image (n, c, h, w) becomes features (n, 64, h / 16, w / 16)."""
     layers: list[nn.Module] = []
     for size_in, size_out in ((num_channels, 16), (16, 32), (32, 64), (64, 64)):
-        layers += [nn.Conv2d(size_in, size_out, 3, stride=2, padding=1), nn.ReLU()]
+        layers += [nn.Conv2d(size_in, size_out, 3, stride=2, padding=1)]
+        layers += [nn.BatchNorm2d(size_out), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
 def main(root: str, split: str, num_epochs: int = 2) -> float:
-    """Train with a contrastive loss; return the loss of the last batch."""
+    """Train with a contrastive loss, that of chance being log(16); return the last mean loss."""
     samples = Samples(root, split, ["frames", "spectrograms"], size=112)
     print(f"{len(samples)} samples; left out: {samples.missing or 'none'}")
 
@@ -34,6 +35,7 @@ def main(root: str, split: str, num_epochs: int = 2) -> float:
 
     for epoch in range(num_epochs):
         order.set_epoch(epoch)
+        losses = []
         for batch in loader:
             places = F.normalize(vision(batch["frames"] / 255), dim=1)
             sounds = F.normalize(hearing(batch["spectrograms"][:, None]).mean((2, 3)), dim=1)
@@ -43,8 +45,9 @@ def main(root: str, split: str, num_epochs: int = 2) -> float:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        print(f"epoch {epoch + 1}: loss {loss.item():.3f}")
-    return loss.item()
+            losses.append(loss.item())
+        print(f"epoch {epoch + 1}: loss {sum(losses) / len(losses):.3f}")
+    return sum(losses) / len(losses)
 
 
 if __name__ == "__main__":
