@@ -13,7 +13,6 @@ second look at a large folder is quick.
 """
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from pipeline.datasets.dataset import Attribute, Dataset
 from pipeline.lists.folder_walk import FolderWalk, Listing
 from pipeline.lists.record_files import Record, read_records
 from pipeline.lists.record_samples import (
+    MIN_EVERY_SECONDS,
     add_sample,
     clip_id_of,
     make_sample,
@@ -38,8 +38,9 @@ from pipeline.lists.record_samples import (
     read_splits,
     require,
     sample_id_of,
+    times_of,
 )
-from pipeline.lists.rows import make_file_clip
+from pipeline.lists.rows import make_file_clip, make_sample_row
 from pipeline.lists.selection import Chooser, Selection
 from pipeline.media.files.container import open_container
 from pipeline.media.files.timeline import choose_stream, find_duration
@@ -47,8 +48,6 @@ from pipeline.media.recordings import find_recordings
 
 LISTING_NAME = "listing.json"
 _LISTING_VERSION = 1
-# Ids of samples count milliseconds, so two samples must not share one.
-MIN_EVERY_SECONDS = 0.002
 
 
 @dataclass(frozen=True)
@@ -103,16 +102,21 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     clip_rows, sample_rows = [], []
     for clip_id, clip_splits in used.items():
         relative_path = paths[clip_id]
-        clip = make_file_clip(clip_id, folder / relative_path, parameters.split)
-        clip_rows.append(clip | {"splits": clip_splits})
+        clip_rows.append(make_file_clip(clip_id, folder / relative_path, clip_splits))
 
         # Rows of the table are samples of their own. All other files have theirs by the clock.
         rows = annotated.get(clip_id)
         if rows is None:
-            times: list[float | None] = [None]
-            if parameters.every_seconds is not None:
-                times = times_of(durations[relative_path], parameters.every_seconds)
-            rows = [_sample_row(clip_id, relative_path, time_seconds) for time_seconds in times]
+            rows = [
+                make_sample_row(
+                    sample_id_of(clip_id, time_seconds),
+                    clip_id,
+                    time_seconds=time_seconds,
+                    splits=clip_splits,
+                    attributes=[("path", printable(relative_path))],
+                )
+                for time_seconds in times_of(durations.get(relative_path), parameters.every_seconds)
+            ]
         sample_rows += [row | {"splits": clip_splits} for row in rows]
 
     # Last: after a build that fails, `refresh` still sees that the folder changed.
@@ -196,20 +200,6 @@ def _find_durations(folder: Path, listing: Listing, known: dict) -> dict[str, fl
     return durations
 
 
-def _sample_row(clip_id: str, relative_path: str, time_seconds: float | None) -> dict[str, Any]:
-    # The caller adds the splits, which depend on what was chosen.
-    return {
-        "sample_id": sample_id_of(clip_id, time_seconds),
-        "clip_id": clip_id,
-        "time_seconds": time_seconds,
-        "label": None,
-        "boxes": [],
-        "box_annotators": [],
-        "audio_clip_id": None,
-        "attributes": [("path", printable(relative_path))],
-    }
-
-
 def folder_of(parameters: Parameters) -> Path:
     """Return the absolute path of the folder.
 
@@ -288,18 +278,6 @@ def find_splits(parameters: Parameters) -> set[str] | None:
         name for record in read_records(path) for name in read_splits(record, parameters.split)
     }
     return {parameters.split, *named}
-
-
-def times_of(duration_seconds: float | None, every_seconds: float) -> list[float | None]:
-    """Return the middles of the whole pieces of ``every_seconds``.
-
-    Where there is no whole piece, the result is ``[None]``: the centre.
-    """
-    if duration_seconds is None or duration_seconds < every_seconds:
-        return [None]
-    # A rounding error must not cost the last piece.
-    num_pieces = math.floor(duration_seconds / every_seconds + 1e-9)
-    return [round((index + 0.5) * every_seconds, 6) for index in range(num_pieces)]
 
 
 def probe_duration(path: Path) -> float | None:

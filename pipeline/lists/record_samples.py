@@ -15,6 +15,7 @@ from typing import Any
 
 from earshot.errors import DataError, quote
 from pipeline.lists.record_files import Record
+from pipeline.lists.rows import Truth, make_sample_row
 
 # Columns with a meaning; any other is an attribute of the sample.
 COLUMNS = (
@@ -25,6 +26,8 @@ _BOX_TOLERANCE = 0.01  # boxes of published annotations reach a little beyond th
 _UNSAFE = re.compile(r"[^\w.\-]+")
 # File names hold 255 bytes. Shards and temporary files add prefixes and suffixes of their own.
 MAX_ID_BYTES = 120
+# Ids of samples count milliseconds, so two samples must not share one.
+MIN_EVERY_SECONDS = 0.002
 _MAX_SECONDS = 1e9  # ids count milliseconds, and a video of thirty years is a mistake
 
 
@@ -69,6 +72,23 @@ def sample_id_of(clip_id: str, time_seconds: float | None) -> str:
     return f"{clip_id}@{round(time_seconds * 1000):08d}"
 
 
+def times_of(duration_seconds: float | None, every_seconds: float | None) -> list[float | None]:
+    """Return the middles of the whole pieces of ``every_seconds`` of a clip.
+
+    Args:
+        duration_seconds: Of the clip; None: it is not known.
+        every_seconds: At least ``MIN_EVERY_SECONDS``; None: no pieces.
+
+    Returns:
+        The times. Where there is no whole piece, it is ``[None]``: the centre.
+    """
+    if every_seconds is None or duration_seconds is None or duration_seconds < every_seconds:
+        return [None]
+    # A rounding error must not cost the last piece.
+    num_pieces = math.floor(duration_seconds / every_seconds + 1e-9)
+    return [round((index + 0.5) * every_seconds, 6) for index in range(num_pieces)]
+
+
 def make_sample(record: Record, clip_id: str, splits: list[str]) -> dict[str, Any]:
     """Make the SAMPLES row of one row of a table.
 
@@ -86,17 +106,15 @@ def make_sample(record: Record, clip_id: str, splits: list[str]) -> dict[str, An
     where, values = record
     time_seconds = read_seconds(where, values, "time")
     boxes = read_boxes(where, values)
-    return {
-        "sample_id": sample_id_of(clip_id, time_seconds),
-        "clip_id": clip_id,
-        "time_seconds": time_seconds,
-        "splits": splits,
-        "label": None if values.get("label") is None else str(values["label"]),
-        "boxes": boxes,
-        "box_annotators": [0] * len(boxes),
-        "audio_clip_id": None,
-        "attributes": [(name, str(value)) for name, value in values.items() if name not in COLUMNS],
-    }
+    label = None if values.get("label") is None else str(values["label"])
+    return make_sample_row(
+        sample_id_of(clip_id, time_seconds),
+        clip_id,
+        time_seconds=time_seconds,
+        splits=splits,
+        truth=Truth.of_one(label, boxes),
+        attributes=((name, str(value)) for name, value in values.items() if name not in COLUMNS),
+    )
 
 
 def add_sample(samples: dict[str, dict[str, Any]], sample: dict[str, Any], where: str) -> None:

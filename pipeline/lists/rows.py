@@ -26,6 +26,11 @@ class Truth:
     boxes: Sequence[Sequence[float]] = _NOTHING  # normalized x1 y1 x2 y2
     box_annotators: Sequence[int] = _NOTHING  # the number of each box's annotator
 
+    @classmethod
+    def of_one(cls, label: str | None, boxes: Sequence[Sequence[float]]) -> "Truth":
+        """Return what one annotator says."""
+        return cls(label, boxes, [0] * len(boxes))
+
 
 _NO_TRUTH = Truth()
 
@@ -60,13 +65,13 @@ class Membership:
         return column
 
 
-def make_file_clip(clip_id: str, path: Path, split: str) -> dict[str, Any]:
+def make_file_clip(clip_id: str, path: Path, splits: Sequence[str]) -> dict[str, Any]:
     """Make the CLIPS row of a whole file on this machine.
 
     Args:
         clip_id: Also the id of the video.
         path: Absolute. Its name may hold any bytes.
-        split: The only one that the clip is in.
+        splits: That the clip is in.
 
     Returns:
         Column -> value.
@@ -77,7 +82,42 @@ def make_file_clip(clip_id: str, path: Path, split: str) -> dict[str, Any]:
         "url": "file://" + quote(os.fsencode(path)),
         "start_seconds": None,
         "end_seconds": None,
-        "splits": [split],
+        "splits": splits,
+    }
+
+
+def make_sample_row(
+    sample_id: str,
+    clip_id: str,
+    *,
+    time_seconds: float | None,
+    splits: Sequence[str],
+    truth: Truth = _NO_TRUTH,
+    attributes: Iterable[tuple[str, str]] = (),
+) -> dict[str, Any]:
+    """Make the SAMPLES row of a sample that has the sound of its own clip.
+
+    Args:
+        sample_id: Its id.
+        clip_id: Of its clip.
+        time_seconds: From the beginning of the clip's file; None: at its centre.
+        splits: Of its clip.
+        truth: Label and boxes.
+        attributes: Names and values.
+
+    Returns:
+        Column -> value.
+    """
+    return {
+        "sample_id": sample_id,
+        "clip_id": clip_id,
+        "time_seconds": time_seconds,
+        "splits": splits,
+        "label": truth.label,
+        "boxes": truth.boxes,
+        "box_annotators": truth.box_annotators,
+        "audio_clip_id": None,
+        "attributes": list(attributes),
     }
 
 

@@ -22,6 +22,7 @@ from pipeline.datasets.sample.entries import (
 )
 from pipeline.datasets.sample.remote import render_all
 from pipeline.datasets.sample.rendering import SceneRenderer
+from pipeline.lists.rows import Truth, make_file_clip, make_sample_row
 from pipeline.lists.selection import Chooser
 
 _SPLITS = (
@@ -45,23 +46,15 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     ]
     render_all(entries, parameters, remote_dir)
 
-    clips = [_clip_row(entry, remote_dir / file_name(entry, parameters)) for entry in entries]
+    clips = [
+        make_file_clip(entry.clip_id, remote_dir / file_name(entry, parameters), entry.splits)
+        for entry in entries
+    ]
     samples = [_sample_row(entry) for entry in entries]
     return (
         chooser.finish(pa.Table.from_pylist(clips, schema=CLIPS.columns)),
         pa.Table.from_pylist(samples, schema=SAMPLES.columns),
     )
-
-
-def _clip_row(entry: Entry, path: Path) -> dict:
-    return {
-        "clip_id": entry.clip_id,
-        "video_id": entry.clip_id,
-        "url": path.as_uri(),
-        "start_seconds": None,
-        "end_seconds": None,
-        "splits": list(entry.splits),
-    }
 
 
 def _sample_row(entry: Entry) -> dict:
@@ -75,24 +68,22 @@ def _sample_row(entry: Entry) -> dict:
     mean_area = sum(areas) / len(areas)
     size = "small" if mean_area < _SMALL else "medium" if mean_area < _MEDIUM else "large"
 
-    return {
-        "sample_id": entry.clip_id,
-        "clip_id": entry.clip_id,
-        "time_seconds": time_seconds,
-        "splits": list(entry.splits),
-        # Sorted: the same classes must give the same label.
-        "label": "+".join(sorted(actor.class_name for actor in sources)),
-        "boxes": boxes,
-        "box_annotators": [0] * len(boxes),
-        "audio_clip_id": None,
-        "attributes": [
+    # Sorted: the same classes must give the same label.
+    label = "+".join(sorted(actor.class_name for actor in sources))
+    return make_sample_row(
+        entry.clip_id,
+        entry.clip_id,
+        time_seconds=time_seconds,
+        splits=entry.splits,
+        truth=Truth.of_one(label, boxes),
+        attributes=[
             ("subset", scene.kind),
             ("source_is_moving", str(all(actor.is_moving for actor in sources)).lower()),
             ("num_objects", str(len(scene.actors))),
             ("num_sounding", str(len(sources))),
             ("object_size", size),
         ],
-    }
+    )
 
 
 DATASET = Dataset(

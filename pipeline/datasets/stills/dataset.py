@@ -26,7 +26,7 @@ from pipeline.datasets.stills.media import IMAGES, SOUNDS, VIDEOS, MediaFolder, 
 from pipeline.datasets.stills.sets import SETS, StillSet
 from pipeline.lists.masks import ATTRIBUTE, encode_mask, read_mask
 from pipeline.lists.published_lists import Lists, log
-from pipeline.lists.rows import make_file_clip
+from pipeline.lists.rows import make_file_clip, make_sample_row
 from pipeline.lists.selection import Chooser, Selection, check_splits
 from pipeline.media.joined_files import JoinedFiles
 from pipeline.media.mux import mux_still
@@ -80,7 +80,7 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
 
                 # Intervals draw the samples of one video together.
                 video = {"video_id": attributes.get("recording", entry.sample_id)}
-                clip_rows.append(make_file_clip(entry.sample_id, path, split) | video)
+                clip_rows.append(make_file_clip(entry.sample_id, path, [split]) | video)
                 sample_rows.append(_make_sample(entry, split, attributes))
                 # Without a folder nobody expects media, so nothing has failed.
                 progress.update(num_failed=folder is not None and entry.sample_id in absent[-1:])
@@ -171,18 +171,15 @@ def _prepare(
 
 
 def _make_sample(entry: Entry, split: str, attributes: dict[str, str]) -> dict[str, Any]:
-    return {
-        "sample_id": entry.sample_id,
-        "clip_id": entry.sample_id,
-        # At the centre, as at any other time the picture is the same.
-        "time_seconds": None,
-        "splits": [split],
-        "label": entry.truth.label,
-        "boxes": list(entry.truth.boxes),
-        "box_annotators": list(entry.truth.box_annotators),
-        "audio_clip_id": None,
-        "attributes": list(attributes.items()),
-    }
+    # At the centre, as at any other time the picture is the same.
+    return make_sample_row(
+        entry.sample_id,
+        entry.sample_id,
+        time_seconds=None,
+        splits=[split],
+        truth=entry.truth,
+        attributes=attributes.items(),
+    )
 
 
 def _report_absent(

@@ -8,7 +8,6 @@ The split ``urbansas_test`` holds the frames that FlowGrad evaluates (see ``rule
 ``urbansas_unlabelled`` holds media without annotations, for training.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +29,8 @@ from pipeline.datasets.urbansas.release import (
 )
 from pipeline.datasets.urbansas.rules import Moment, apply_rules
 from pipeline.lists.published_lists import log
-from pipeline.lists.record_samples import sample_id_of
-from pipeline.lists.rows import make_file_clip
+from pipeline.lists.record_samples import MIN_EVERY_SECONDS, sample_id_of, times_of
+from pipeline.lists.rows import Truth, make_file_clip, make_sample_row
 from pipeline.lists.selection import Chooser, Selection, check_splits
 from pipeline.media.joined_files import JoinedFiles
 from pipeline.media.reader import MediaInfo, probe
@@ -61,9 +60,10 @@ class Parameters(Selection):
         check_splits(self.splits, SPLITS)
         every = self.unlabelled_every_seconds
         # Ids of samples count milliseconds, so two samples must not share one.
-        if every is not None and not every >= 0.002:
+        if every is not None and not every >= MIN_EVERY_SECONDS:
             raise ValueError(
-                f"unlabelled_every_seconds is {every}, expected 0.002 or more, or null"
+                f"unlabelled_every_seconds is {every}, expected {MIN_EVERY_SECONDS} or more, "
+                "or null"
             )
 
 
@@ -100,7 +100,7 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
                 clip_media = media.get(clip_id, ClipMedia())
                 path, info = _prepare_clip(clip_id, clip_media, parameters, joined_files, root)
 
-                clip_rows.append(make_file_clip(clip_id, path, split))
+                clip_rows.append(make_file_clip(clip_id, path, [split]))
                 if split == UNLABELLED_SPLIT:
                     sample_rows += _unlabelled_samples(clip_id, info, parameters)
                 else:
@@ -164,47 +164,33 @@ def _test_sample(moment: Moment, size: tuple[int, int]) -> dict:
     # With the size, a protocol that rounds pixels restores the exact numbers of the annotation.
     attributes = moment.attributes | {"annotated_size": f"{width}x{height}"}
 
-    return {
-        "sample_id": sample_id_of(moment.clip_id, moment.time_seconds),
-        "clip_id": moment.clip_id,
-        "time_seconds": moment.time_seconds,
-        "splits": [TEST_SPLIT],
-        # Sorted, and each class once: the same classes must give the same label.
-        "label": "+".join(sorted(set(moment.labels))),
-        # From x, y, width and height in pixels to normalized corners.
-        "boxes": [
-            (x / width, y / height, (x + w) / width, (y + h) / height)
-            for x, y, w, h in moment.boxes
-        ],
-        "box_annotators": [0] * len(moment.boxes),
-        "audio_clip_id": None,
-        "attributes": list(attributes.items()),
-    }
+    # Sorted, and each class once: the same classes must give the same label.
+    label = "+".join(sorted(set(moment.labels)))
+    # From x, y, width and height in pixels to normalized corners.
+    boxes = [
+        (x / width, y / height, (x + w) / width, (y + h) / height) for x, y, w, h in moment.boxes
+    ]
+    return make_sample_row(
+        sample_id_of(moment.clip_id, moment.time_seconds),
+        moment.clip_id,
+        time_seconds=moment.time_seconds,
+        splits=[TEST_SPLIT],
+        truth=Truth.of_one(label, boxes),
+        attributes=attributes.items(),
+    )
 
 
 def _unlabelled_samples(
     clip_id: str, info: MediaInfo | None, parameters: Parameters
 ) -> Iterator[dict]:
-    every = parameters.unlabelled_every_seconds
-    duration = info.duration_seconds if info is not None else 0.0
-    times: list[float | None] = [None]
-    if every is not None and duration >= every:
-        # A rounding error must not cost the last piece.
-        num_pieces = math.floor(duration / every + 1e-9)
-        times = [round((index + 0.5) * every, 6) for index in range(num_pieces)]
-
-    for time_seconds in times:
-        yield {
-            "sample_id": sample_id_of(clip_id, time_seconds),
-            "clip_id": clip_id,
-            "time_seconds": time_seconds,
-            "splits": [UNLABELLED_SPLIT],
-            "label": None,
-            "boxes": [],
-            "box_annotators": [],
-            "audio_clip_id": None,
-            "attributes": [],
-        }
+    duration = info.duration_seconds if info is not None else None
+    for time_seconds in times_of(duration, parameters.unlabelled_every_seconds):
+        yield make_sample_row(
+            sample_id_of(clip_id, time_seconds),
+            clip_id,
+            time_seconds=time_seconds,
+            splits=[UNLABELLED_SPLIT],
+        )
 
 
 DATASET = Dataset(
