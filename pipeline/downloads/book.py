@@ -75,7 +75,7 @@ class Book:
                 forget_if_source_changed(history)
             if history.is_settled:
                 continue
-            if history.has_file(self.clips_dir) and not history.is_retry_wanted:
+            if history.is_in_place(self.clips_dir):
                 continue
             if not self._parameters.network and not history.is_file:
                 continue
@@ -107,7 +107,7 @@ class Book:
         num_found = 0
         for clip_id in sorted(clip_ids):
             history = self.histories.get(clip_id)
-            if history is None or history.is_retry_wanted or not history.has_file(self.clips_dir):
+            if history is None or not history.is_in_place(self.clips_dir):
                 continue
             assert history.ok is not None
 

@@ -40,7 +40,6 @@ _WEIGHT_OF_UNAVAILABLE = 0.8
 _MAX_LOCAL_VIDEOS = 3
 
 _DISK_INTERVAL_SECONDS = 10.0
-_SLACK = 60.0  # seconds: clocks of machines that share a ledger differ a little
 
 
 @dataclass
@@ -287,7 +286,7 @@ class StopRule:
         newest: dict[str, tuple[float, History]] = {}
         num_from_future = 0
         for history in histories:
-            num_from_future += history.last is not None and history.last["time"] > now + _SLACK
+            num_from_future += history.is_ahead(now)
             host = find_host(history.url)
             if host is None or history.last is None or history.last.get("access") == "import":
                 continue

@@ -250,6 +250,10 @@ class History:
             self.checked = facts.st_mtime_ns, sha256_of(path) == wanted["sha256"]
         return self.checked[1]
 
+    def is_in_place(self, clips_dir: Path) -> bool:
+        """Return whether the clip has its file, and nobody asked for another one."""
+        return not self.is_retry_wanted and self.has_file(clips_dir)
+
     def has_lost_file(self, clips_dir: Path) -> bool:
         """Return whether the last attempt succeeded and its file is gone or damaged."""
         last = self.last
@@ -283,7 +287,7 @@ class History:
         if self._is_permanent(failures):
             return NEVER
         # The time is in the future, because a clock was wrong: do not wait for it.
-        if last["time"] > now + _CLOCK_SLACK_SECONDS:
+        if self.is_ahead(now):
             return 0.0
 
         # Seen once. It is permanent only if another day shows the same.
@@ -295,6 +299,11 @@ class History:
         # Transient: wait longer each time, and as long as the server asks for.
         delay = policy.delay_seconds(len(failures), reason)
         return last["time"] + max(delay, last.get("retry_after_seconds") or 0.0)
+
+    def is_ahead(self, now: float) -> bool:
+        """Return whether the last attempt lies in the future, as if a clock was ahead."""
+        last = self.last  # read once: an entry may lie on disk
+        return last is not None and last["time"] > now + _CLOCK_SLACK_SECONDS
 
     def is_confirmed(self) -> bool:
         """Return whether the clip failed for a reason that needs confirmation and has it."""

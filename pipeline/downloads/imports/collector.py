@@ -124,8 +124,7 @@ class Collector:
         if clip_id in self._waiting or clip_id in self._validating:
             return False
 
-        history = self._histories[clip_id]
-        if history.has_file(self._clips_dir) and not history.is_retry_wanted:
+        if self._histories[clip_id].is_in_place(self._clips_dir):
             self._present.add(clip_id)
             self._report.present.append(clip_id)
             return True

@@ -244,11 +244,7 @@ class _Importer:
 
     def _has_clip(self, clip_id: str) -> bool:
         history = self.histories.get(clip_id)
-        return (
-            history is not None
-            and history.has_file(self._clips_dir)
-            and not history.is_retry_wanted
-        )
+        return history is not None and history.is_in_place(self._clips_dir)
 
     def _finish_archives(self, collector: Collector, executor: Executor) -> None:
         """Finish the archives of the hub whose clips are all in place."""
