@@ -13,7 +13,7 @@ import json
 
 import numpy as np
 
-from tests.helpers.paths import DATA, SHARED
+from tests.helpers.paths import DATA, GOLDEN_DIR, SHARED
 
 _METHODS = ("dmc", "attention10k", "attention_resnet", "soundnet8", "coarsetofine", "avobject")
 _PARTS = (
@@ -33,7 +33,7 @@ def main() -> None:
     golden = np.load(SHARED / "golden" / "compared_models.npz")
     kept = {name: values for name, values in golden.items() if name.startswith(_PARTS)}
     kept = {name: values for name, values in kept.items() if not name.startswith(_LEFT_OUT)}
-    np.savez_compressed(DATA / "golden_compared.npz", **kept)
+    np.savez_compressed(GOLDEN_DIR / "golden_compared.npz", **kept)
 
     keys = json.loads((SHARED / "golden" / "compared_state_dict_keys.json").read_text())
     text = json.dumps({name: keys[name] for name in _METHODS}, separators=(",", ":"))

@@ -14,7 +14,7 @@ import json
 
 import numpy as np
 
-from tests.helpers.paths import DATA, SHARED
+from tests.helpers.paths import DATA, GOLDEN_DIR, SHARED
 
 MAP_SIZE = 224
 MAP_STEP = slice(3, None, 7)
@@ -24,7 +24,7 @@ def main() -> None:
     """Write both files."""
     golden = np.load(SHARED / "golden" / "models.npz")
     thinned = {name: thin_array(values) for name, values in golden.items()}
-    np.savez_compressed(DATA / "golden_models.npz", **thinned)
+    np.savez_compressed(GOLDEN_DIR / "golden_models.npz", **thinned)
 
     keys = json.loads((SHARED / "golden" / "state_dict_keys.json").read_text())
     text = json.dumps(keys, separators=(",", ":"))

@@ -13,7 +13,7 @@ import json
 
 import numpy as np
 
-from tests.helpers.paths import DATA, SHARED
+from tests.helpers.paths import DATA, GOLDEN_DIR, SHARED
 
 _METHODS = ("fnac", "slavc", "ssltie", "sslalign", "sspl")
 _PARTS = (
@@ -34,7 +34,7 @@ def main() -> None:
     golden = np.load(SHARED / "golden" / "recent_models.npz")
     kept = {name: values for name, values in golden.items() if name.startswith(_PARTS)}
     kept["fnac_losses_0"] = kept["fnac_losses"][0]  # EZ-VSL's term alone
-    np.savez_compressed(DATA / "golden_recent.npz", **kept)
+    np.savez_compressed(GOLDEN_DIR / "golden_recent.npz", **kept)
 
     keys = json.loads((SHARED / "golden" / "recent_state_dict_keys.json").read_text())
     text = json.dumps({name: keys[name] for name in _METHODS}, separators=(",", ":"))

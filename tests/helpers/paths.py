@@ -7,6 +7,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data"
+# Golden arrays of networks. Another folder holds those of another salt, which
+# `EARSHOT_GOLDEN_SALT` names; ``tests/data/make_golden_*.py`` write it.
+GOLDEN_DIR = Path(os.environ.get("EARSHOT_GOLDEN_DIR", DATA))
 TRAINING_SCRIPT = ROOT / "tests" / "helpers" / "training" / "training_script.py"
 SHARED = Path(os.environ.get("EARSHOT_SHARED", ROOT.parent / "shared"))
 

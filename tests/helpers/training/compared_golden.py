@@ -6,12 +6,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from tests.helpers.paths import DATA
+from tests.helpers.paths import DATA, GOLDEN_DIR
 from tests.helpers.training.golden_formula import fill_state_dict, generator, tensor
 from train.models.localizer import Localizer
 from train.models.registry import build_parameters, make_model
 
-GOLDEN = np.load(DATA / "golden_compared.npz")
+GOLDEN = np.load(GOLDEN_DIR / "golden_compared.npz")
 KEYS = json.loads((DATA / "compared_state_dict_keys.json").read_text())
 
 

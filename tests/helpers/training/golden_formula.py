@@ -1,9 +1,12 @@
 """Weights and inputs by formula, so that golden numbers need no checkpoint.
 
 A state dict is filled key by key, in float32 from float64 draws of a generator. The generator is
-seeded by a salt and a name.
+seeded by a salt and a name. Golden arrays of another salt are compared by
+
+    EARSHOT_GOLDEN_SALT=... EARSHOT_GOLDEN_DIR=... python -m pytest tests/train/models
 """
 
+import os
 import zlib
 from collections.abc import Mapping
 
@@ -13,7 +16,7 @@ import torch
 from train.models.localizer import Localizer
 from train.models.registry import build_parameters, make_model
 
-PUBLIC_SALT = "public"
+SALT = os.environ.get("EARSHOT_GOLDEN_SALT", "public")
 METHODS = {
     "lvs": {"method": "lvs"},
     "ezvsl": {"method": "ezvsl"},
@@ -25,7 +28,7 @@ METHODS = {
 }
 
 
-def generator(name: str, salt: str = PUBLIC_SALT) -> np.random.Generator:
+def generator(name: str, salt: str = SALT) -> np.random.Generator:
     """Return the generator of one name."""
     return np.random.default_rng(zlib.crc32((salt + name).encode()))
 
@@ -36,7 +39,7 @@ def tensor(values) -> torch.Tensor:
 
 
 def fill_state_dict(
-    template: Mapping[str, torch.Tensor], salt: str = PUBLIC_SALT
+    template: Mapping[str, torch.Tensor], salt: str = SALT
 ) -> dict[str, torch.Tensor]:
     """Return weights by formula for the keys and shapes of ``template``."""
     return {key: _fill(key, value, salt) for key, value in template.items()}
@@ -57,7 +60,7 @@ def _fill(key: str, value: torch.Tensor, salt: str) -> torch.Tensor:
     return tensor(1 + 0.1 * draws.standard_normal(shape))
 
 
-def make_inputs(salt: str = PUBLIC_SALT) -> dict[str, torch.Tensor]:
+def make_inputs(salt: str = SALT) -> dict[str, torch.Tensor]:
     """``image``, ``spectrogram``, ``flow``, ``flowmag`` and ``audio``, batch 3."""
     return {
         "image": tensor(generator("image", salt).standard_normal((3, 3, 224, 224))),
@@ -68,7 +71,7 @@ def make_inputs(salt: str = PUBLIC_SALT) -> dict[str, torch.Tensor]:
     }
 
 
-def inputs_of(name: str, salt: str = PUBLIC_SALT) -> dict[str, torch.Tensor]:
+def inputs_of(name: str, salt: str = SALT) -> dict[str, torch.Tensor]:
     """The formula inputs under the names that a model reads."""
     inputs = make_inputs(salt)
     if name.startswith(("lvs", "ezvsl", "htf")):
@@ -80,14 +83,14 @@ def inputs_of(name: str, salt: str = PUBLIC_SALT) -> dict[str, torch.Tensor]:
     return {"frames": inputs["image"], "flow": inputs["flowmag"], "waveforms": inputs["audio"]}
 
 
-def make_formula_model(name: str, salt: str = PUBLIC_SALT, **settings) -> Localizer:
+def make_formula_model(name: str, salt: str = SALT, **settings) -> Localizer:
     """The published network of one of ``METHODS`` with formula weights, in evaluation mode."""
     model = make_model(build_parameters({**METHODS[name], **settings}, "test"))
     model.load_state_dict(fill_state_dict(model.state_dict(), salt))
     return model.eval()
 
 
-def make_loss_features(salt: str = PUBLIC_SALT) -> tuple[torch.Tensor, torch.Tensor]:
+def make_loss_features(salt: str = SALT) -> tuple[torch.Tensor, torch.Tensor]:
     """Return visual (3, 512, 7, 7) and audio (3, 512) features of unit norm.
 
     Their similarities spread over 0..0.7.

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.helpers.paths import DATA
+from tests.helpers.paths import DATA, GOLDEN_DIR
 from tests.helpers.training.golden_formula import (
     METHODS,
     fill_state_dict,
@@ -22,7 +22,7 @@ from tests.helpers.training.golden_formula import (
 from train.models.registry import build_parameters, make_model
 from train.networks.gradcam import grad_cam, keep_upper_half
 
-GOLDEN = np.load(DATA / "golden_models.npz")
+GOLDEN = np.load(GOLDEN_DIR / "golden_models.npz")
 MAP_STEP = slice(3, None, 7)  # of the golden maps of 224x224, which are kept thinned
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from earshot.errors import ParameterError
-from tests.helpers.paths import DATA
+from tests.helpers.paths import GOLDEN_DIR
 from tests.helpers.training.golden_formula import generator, make_loss_features, tensor
 from tests.helpers.training.toy_runs import losses, run, tiny
 from train.models.registry import make_model
@@ -14,7 +14,7 @@ from train.networks.losses import all_similarities, hard_positive_loss, hard_pos
 from train.runs.run_folder import write_model
 from train.weights.initialization import hash_first_weights
 
-GOLDEN = np.load(DATA / "golden_recent.npz")
+GOLDEN = np.load(GOLDEN_DIR / "golden_recent.npz")
 
 
 def make_near(values: torch.Tensor, name: str) -> torch.Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.helpers.paths import DATA
+from tests.helpers.paths import DATA, GOLDEN_DIR
 from tests.helpers.training.golden_formula import (
     fill_state_dict,
     generator,
@@ -21,7 +21,7 @@ from train.models.registry import build_parameters, make_model
 from train.networks.losses import false_negative_terms, multiple_instance_loss, simultaneous_loss
 from train.weights.published_layouts import recognize_method
 
-GOLDEN = np.load(DATA / "golden_recent.npz")
+GOLDEN = np.load(GOLDEN_DIR / "golden_recent.npz")
 
 
 @pytest.mark.parametrize("method", ["fnac", "slavc"])

@@ -8,14 +8,14 @@ import torch
 
 from earshot.errors import DataError
 from pipeline.features.spectrograms import Parameters, compute_spectrogram
-from tests.helpers.paths import DATA
+from tests.helpers.paths import DATA, GOLDEN_DIR
 from tests.helpers.training.golden_formula import fill_state_dict, generator, inputs_of, tensor
 from train.inference.predictor import load_predictor
 from train.models.registry import build_parameters, make_model
 from train.video.model_features import make_features
 from train.weights.published_checkpoints import import_published, load_published
 
-GOLDEN = np.load(DATA / "golden_recent.npz")
+GOLDEN = np.load(GOLDEN_DIR / "golden_recent.npz")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from earshot.errors import DataError
-from tests.helpers.paths import DATA
+from tests.helpers.paths import DATA, GOLDEN_DIR
 from tests.helpers.training.golden_formula import fill_state_dict, generator, inputs_of, tensor
 from tests.helpers.training.toy_runs import losses, run, tiny
 from train.fitting.distributed import share_randomness
@@ -15,7 +15,7 @@ from train.models.registry import build_parameters, make_model
 from train.networks.equivariance import Transform, draw_transform, make_matrices, move
 from train.weights.published_checkpoints import load_published
 
-GOLDEN = np.load(DATA / "golden_recent.npz")
+GOLDEN = np.load(GOLDEN_DIR / "golden_recent.npz")
 KEYS = json.loads((DATA / "recent_state_dict_keys.json").read_text())["ssltie"]
 ANGLES = torch.tensor([-20.0, 7.0, 30.0])
 TRANSFORMS = {

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from earshot.errors import DataError, ParameterError
-from tests.helpers.paths import DATA
+from tests.helpers.paths import DATA, GOLDEN_DIR
 from tests.helpers.training.golden_formula import fill_state_dict, generator, inputs_of, tensor
 from tests.helpers.training.toy_runs import losses, run, tiny
 from train.fitting.lightning_module import TrainingModule
@@ -20,7 +20,7 @@ from train.runs.tensor_files import load_tensors
 from train.weights import initialization
 from train.weights.initialization import initialize
 
-GOLDEN = np.load(DATA / "golden_recent.npz")
+GOLDEN = np.load(GOLDEN_DIR / "golden_recent.npz")
 NARROW = {
     "map_stride": 16,
     "freeze_vision": False,

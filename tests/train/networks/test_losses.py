@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.helpers.paths import DATA
+from tests.helpers.paths import GOLDEN_DIR
 from tests.helpers.training.golden_formula import make_loss_features
 from train.models.rcgrad import LearnedScale
 from train.networks.losses import (
@@ -18,7 +18,7 @@ from train.networks.losses import (
     trimap_loss,
 )
 
-GOLDEN = np.load(DATA / "golden_models.npz")
+GOLDEN = np.load(GOLDEN_DIR / "golden_models.npz")
 
 
 def random_features(num_samples=4, num_channels=16, size=3, seed=0):
