@@ -111,6 +111,8 @@ def shrink(params: dict[str, Any], world: TinyWorld) -> None:
     }
     for name, value in values.items():
         set_parameter(params, name, value)
+    # Further seeds are the same runs again.
+    params["models"] = [name for name in params["models"] if "_seed" not in name]
     for name in params["models"]:
         params["train"][name] |= _shrink_run(params["train"][name], world)
     # FlowGrad's runs begin with weights that RCGrad's authors released.
@@ -121,7 +123,9 @@ def shrink(params: dict[str, Any], world: TinyWorld) -> None:
 def _shrink_run(section: dict[str, Any], world: TinyWorld) -> dict[str, Any]:
     """Return the settings of a run that change."""
     if "dataset" not in section:
-        return dict(TINY_RUN)
+        # These are narrow already.
+        small = {name: TINY_RUN[name] for name in ("epochs", "batch_size", "image_size")}
+        return small | ({"num_neighbours": 3} if "num_neighbours" in section else {})
     changes: dict[str, Any] = dict(_SMALL_RUN)
     # A run that begins with another one keeps doing so.
     if (
@@ -143,7 +147,8 @@ def _shrink_run(section: dict[str, Any], world: TinyWorld) -> dict[str, Any]:
             "teacher_weights": "random",
         },
         "coarsetofine": {"teacher_weights": world.resnet},
-        "hardpos": {"frame_encoder": "cache/runs/lvs_144k", "num_neighbours": 3},
+        "hardpos": {"frame_encoder": section.get("sound_encoder"), "num_neighbours": 3},
+        "sslalignment": {"frame_encoder": section.get("sound_encoder"), "num_neighbours": 3},
     }.get(section["method"], {})
     return changes
 
@@ -151,7 +156,10 @@ def _shrink_run(section: dict[str, Any], world: TinyWorld) -> dict[str, Any]:
 def _write_released(entry: dict[str, Any], world: TinyWorld) -> dict[str, Any]:
     """Serve weights by formula in their authors' layout; return what changes in their entry."""
     method = "rcgrad" if entry["method"] == "flowgrad_h" else entry["method"]
-    template = make_model(build_parameters({"method": method, **NARROW}, "test")).state_dict()
+    settings = {"method": method, **NARROW}
+    if method == "sslalignment":
+        settings["embedding_size"] = 0  # no projections, as in its authors' files
+    template = make_model(build_parameters(settings, "test")).state_dict()
     state = fill_state_dict(template, entry["url"])
     content: dict[str, Any] = {
         "lvs": {"model_state_dict": {f"module.{key}": value for key, value in state.items()}},

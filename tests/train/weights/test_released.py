@@ -236,6 +236,7 @@ def test_files_to_bring_by_hand_are_named_before_anything_is_downloaded(tmp_path
     monkeypatch.chdir(tmp_path)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["models"] = ["attention10k_144k", "hardpos_144k", "flowgrad_ic_urbansas"]
+    params["models"] += ["coarsetofine_1", "coarsetofine"]  # their labels are written
     (note,) = find_notes(Project(tmp_path, params))
     assert note.startswith(f"attention10k_144k: {tmp_path}/cache/weights/sound8.pth is not there")
     (tmp_path / "cache" / "weights").mkdir(parents=True)
