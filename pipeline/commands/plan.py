@@ -38,7 +38,7 @@ from pipeline.downloads.account.ledger import read_entries
 from pipeline.downloads.account.paths import AccountPaths
 from pipeline.downloads.account.table import derive_from_ledger, read_downloads_if_there
 from pipeline.downloads.parameters import DownloadParameters
-from pipeline.downloads.sites import find_site
+from pipeline.downloads.sites import PACES, find_site
 from pipeline.downloads.table_rules import find_table_rules
 from pipeline.features.configure import configure_feature
 from pipeline.shards.requests import count_requests
@@ -224,11 +224,7 @@ def _plan_download(
 
     # Clips of one video are one request; each site has its own pace.
     sites = _count_sites(pc.unique(wanted["url"]))
-    per_hour = {
-        "youtube": parameters.videos_per_hour,
-        "other": parameters.other_videos_per_hour,
-        "loopback": parameters.loopback_videos_per_hour,
-    }
+    per_hour = {str(site): getattr(parameters, key) for site, key in PACES.items()}
     # A pace of 0 means no limit, so such a site takes no time of its own.
     hours = [number / per_hour[site] for site, number in sites.items() if per_hour[site] > 0]
     for site, number in sites.items():

@@ -5,7 +5,8 @@ what it does not name has the value of the recipe ``sample``. Other parameters s
 """
 
 import difflib
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -16,7 +17,9 @@ from earshot.files import publish_text
 from pipeline.base.project import Project
 from pipeline.commands.options import dry_run_option, find_root, pass_project
 from pipeline.commands.yaml_text import read_value_texts, replace_values
+from pipeline.datasets.dataset import find_user_paths, load
 from pipeline.downloads.parameters import DownloadParameters
+from pipeline.downloads.sites import PACES, find_site
 
 _BASE = "sample"  # the recipe that params.yaml begins with
 
@@ -31,7 +34,7 @@ class Recipe:
 
     name: str
     about: str
-    num_downloads: int  # clips that are fetched one by one
+    num_downloads: dict[str, int]  # by dataset: clips that are fetched one by one
     values: dict[str, str]  # dotted name -> value, as it is written in YAML
 
 
@@ -48,6 +51,8 @@ def run(project: Project, name: str | None, is_dry_run: bool) -> int:
     """List the recipes, or use one; return the exit code."""
     if name is None:
         recipes = [read_recipe(project.root, item) for item in list_recipes(project.root)]
+        if not recipes:
+            raise ParameterError(f"{project.root / 'recipes'}: holds no recipe (*.yaml)")
         width = max(len(recipe.name) for recipe in recipes)
         for recipe in recipes:
             print(f"{recipe.name:{width}}  {recipe.about}")
@@ -56,22 +61,22 @@ def run(project: Project, name: str | None, is_dry_run: bool) -> int:
     # Show what changes before it is written.
     recipe = read_recipe(project.root, name)
     path = project.root / "params.yaml"
-    old = path.read_text(encoding="utf-8")
+    old = path.read_text()
     new = replace_values(old, recipe.values)
     # `n=0` shows the lines that change and nothing around them.
     lines = difflib.unified_diff(
         old.splitlines(), new.splitlines(), "params.yaml", f"params.yaml for {recipe.name}", n=0
     )
     print(*(line.rstrip("\n") for line in lines) if old != new else ["nothing changes"], sep="\n")
-    if is_dry_run:
-        return 0
 
-    publish_text(path, new)
+    if not is_dry_run:
+        publish_text(path, new)
     print(f"\n{recipe.about}.")
-    print(
-        *describe_expectations(recipe, project.parameters(DownloadParameters, "download")), sep="\n"
-    )
-    print("Run `dvc repro`. To go back: earshot use sample")
+    expectations = describe_expectations(recipe, replace(project, params=yaml.safe_load(new)))
+    if expectations:
+        print(*expectations, sep="\n")
+    if not is_dry_run:
+        print("Run `dvc repro`. To go back: earshot use sample")
     return 0
 
 
@@ -103,28 +108,62 @@ def read_recipe(root: Path, name: str) -> Recipe:
         try:
             values |= read_value_texts(text, "params")
             facts = yaml.safe_load(text)
-            about, num_downloads = str(facts["about"]), int(facts["num_downloads"])
-        except (ParameterError, KeyError, ValueError, yaml.YAMLError) as error:
+            about = str(facts["about"])
+            num_downloads = {
+                dataset: int(number) for dataset, number in facts["num_downloads"].items()
+            }
+        except (
+            *(ParameterError, AttributeError, KeyError, TypeError, ValueError),
+            yaml.YAMLError,
+        ) as error:
             raise ParameterError(
                 f"{path}: {error}; expected about, num_downloads, rows and params"
             ) from None
     return Recipe(name, about, num_downloads, values)
 
 
-def describe_expectations(recipe: Recipe, download: DownloadParameters) -> list[str]:
-    """Return in words what a recipe downloads, how long that takes, and the room it needs."""
-    if recipe.num_downloads == 0:
-        return []
+def describe_expectations(recipe: Recipe, project: Project) -> list[str]:
+    """Return in words what a recipe downloads, how long that takes, and the room it needs.
 
-    gigabytes = recipe.num_downloads * (_MEGABYTES_PER_CLIP + _MEGABYTES_PER_SAMPLE) / 1000
-    lines = [f"About {recipe.num_downloads:,} clips and {gigabytes:,.0f} GB with features."]
+    Args:
+        recipe: The recipe.
+        project: The checkout with the parameters of the recipe.
+    """
+    download = project.parameters(DownloadParameters, "download")
+    sections = {
+        dataset: project.parameters(load(dataset).parameters, f"sources.{dataset}")
+        for dataset in project.datasets
+    }
+    lines = []
+    for dataset, section in sections.items():
+        about = load(dataset)
+        if about.release_gigabytes and not find_user_paths(about, section):
+            lines.append(
+                f"{dataset}: {about.release_gigabytes:g} GB are fetched at once. Name a release "
+                f"that you have as sources.{dataset}.{about.release_parameters[0]}."
+            )
 
-    # Without a pace there is nothing to estimate from.
-    if download.videos_per_hour:
-        days = recipe.num_downloads / download.videos_per_hour / 24
-        lines.append(
-            f"Downloading takes about {days:,.0f} days at {download.videos_per_hour:g} videos an "
-            "hour (download.videos_per_hour). Use the clips that you have: "
-            "earshot import FOLDER"
-        )
+    num_clips = sum(recipe.num_downloads.values())
+    if num_clips == 0:
+        return lines
+    gigabytes = num_clips * (_MEGABYTES_PER_CLIP + _MEGABYTES_PER_SAMPLE) / 1000
+    lines.append(f"About {num_clips:,} clips and {gigabytes:,.0f} GB with features.")
+
+    for dataset, number in recipe.num_downloads.items():
+        key = PACES[find_site(getattr(sections[dataset], "video_url", "")) or "other"]
+        per_hour = getattr(download, key)
+        # Without a pace there is nothing to estimate from.
+        if per_hour:
+            lines.append(
+                f"Downloading {dataset} takes about {_format_hours(number / per_hour)} at "
+                f"{per_hour:g} videos an hour (download.{key})."
+            )
+    lines.append("Use the clips that you have: earshot import FOLDER")
+    lines.append(f"Hours and gigabytes of each stage on this machine: earshot plan {recipe.name}")
     return lines
+
+
+def _format_hours(hours: float) -> str:
+    if hours >= 48:
+        return f"{hours / 24:,.0f} days"
+    return f"{hours:.0f} hours" if hours >= 2 else f"{math.ceil(hours * 60)} minutes"

@@ -160,8 +160,10 @@ class Dataset:
     # lists, and the parameters that say where lists and annotations lie on this machine.
     whole_test_split: str | None = None
     path_parameters: tuple[str, ...] = ()
-    # Parameters that name a folder of the user's own with media and annotations.
+    # Parameters that name a folder of the user's own with media and annotations. Without one, so
+    # many gigabytes are fetched when the tables are made.
     release_parameters: tuple[str, ...] = ()
+    release_gigabytes: float = 0.0
     annotation_file: AnnotationFile | None = None
 
     # What it is made from, for those who get a copy. Empty: files of the user's own.

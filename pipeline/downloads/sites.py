@@ -26,6 +26,12 @@ from pipeline.base.parameters import build
 from pipeline.downloads.parameters import DownloadParameters
 
 Site = Literal["youtube", "loopback", "other"]
+# Kind of host -> the parameter that says how many videos an hour it is asked for.
+PACES: dict[Site, str] = {
+    "youtube": "videos_per_hour",
+    "other": "other_videos_per_hour",
+    "loopback": "loopback_videos_per_hour",
+}
 
 _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _LOCK_LIMIT_SECONDS = 5.0
@@ -308,9 +314,7 @@ class SiteGates:
             folder: of the shared states; None: this process alone keeps them.
         """
         per_hour: dict[Site, float] = {
-            "youtube": parameters.videos_per_hour,
-            "other": parameters.other_videos_per_hour,
-            "loopback": parameters.loopback_videos_per_hour,
+            site: getattr(parameters, key) for site, key in PACES.items()
         }
         self._limits = {
             site: SiteLimits(

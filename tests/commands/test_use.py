@@ -64,6 +64,14 @@ def test_the_change_is_shown_and_a_dry_run_writes_nothing(checkout, capsys):
     assert "About 14,920 clips and 27 GB" in out and "about 2 days at 300 videos an hour" in out
     assert "To go back: earshot use sample" in out
 
+    # Each site has its own pace, and a release is fetched at once.
+    use(checkout, "htf_vggsound_144k", "--dry-run")
+    out = capsys.readouterr().out
+    assert "vggsound takes about 21 days at 300 videos an hour (download.videos_per_hour)" in out
+    assert "flickr takes about 3 minutes at 3600 videos an hour (download.other_videos" in out
+    use(checkout, "released_urbansas", "--dry-run")
+    assert "urbansas: 9.6 GB are fetched at once" in capsys.readouterr().out
+
 
 def test_the_first_recipe_takes_back_all_that_others_change():
     base = set(yaml.safe_load((ROOT / "recipes" / "sample.yaml").read_text())["params"])
@@ -77,6 +85,22 @@ def test_without_a_name_all_are_listed(checkout, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == RECIPES
     assert lines[0].startswith("sample ")
+
+
+def test_a_folder_without_recipes_and_a_damaged_recipe_are_one_sentence(checkout, capsys):
+    path = checkout / "recipes" / "lvs_flickr_10k.yaml"
+    for old, new in (("num_downloads:", "downloads:"), ("{flickr: 10248}", "10248")):
+        text = path.read_text()
+        path.write_text(text.replace(old, new))
+        assert use(checkout, "lvs_flickr_10k") == 2
+        message = capsys.readouterr().err
+        assert message.count("\n") == 1 and f"{path}: " in message
+        assert "expected about, num_downloads, rows and params" in message
+        path.write_text(text)
+
+    shutil.rmtree(checkout / "recipes")
+    assert use(checkout) == 2
+    assert "recipes: holds no recipe" in capsys.readouterr().err
 
 
 def test_an_unknown_recipe_is_told_with_the_nearest(checkout, capsys):
@@ -163,13 +187,10 @@ def test_a_recipe_counts_its_clips_and_allows_the_leaks_of_its_lists(checkout, m
     splits = {dataset: project.section(f"sources.{dataset}.splits") for dataset in datasets}
     has_all = all(split in members[dataset] for dataset in datasets for split in splits[dataset])
     if has_all:
-        clips = {
-            (dataset, clip_id)
+        assert read_recipe(checkout, name).num_downloads == {
+            dataset: len(set().union(*(members[dataset][split] for split in splits[dataset])))
             for dataset in datasets
-            for split in splits[dataset]
-            for clip_id in members[dataset][split]
         }
-        assert read_recipe(checkout, name).num_downloads == len(clips)
 
     leaks = set()
     for run in project.names("models"):

@@ -202,6 +202,7 @@ DATASET = Dataset(
     find_splits=lambda parameters: parameters.splits,
     is_linked=True,
     release_parameters=("folder",),
+    release_gigabytes=9.6,
     test_sets=(
         TestSet(
             "urbansas",
