@@ -1,7 +1,7 @@
 # Two commands do everything: `make repro` and `make test`. Nothing needs root, ffmpeg or a GPU.
 VENV ?= .venv
 # The first Python that is new enough.
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null && \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
 BIN = $(VENV)/bin

@@ -104,7 +104,7 @@ def run(
             known = ", ".join(sorted(REASONS))
             raise ParameterError(f"--reason is {reason!r}, expected one of {known}")
 
-    text = _render(table, by, output_format)
+    text = _render(table, by, output_format, is_filtered=bool(reasons or splits))
     if output is None:
         print(text)
     else:
@@ -120,7 +120,7 @@ def _choose_format(path: Path) -> str:
     return path.suffix[1:]
 
 
-def _render(table: pa.Table, by: str | None, output_format: str) -> str:
+def _render(table: pa.Table, by: str | None, output_format: str, *, is_filtered: bool) -> str:
     """Return the rows, or counts of them, as text."""
     if by:
         return render(*_count(table.to_pylist(), by), output_format)
@@ -129,7 +129,7 @@ def _render(table: pa.Table, by: str | None, output_format: str) -> str:
     if output_format != "table":
         return render_lines(_list_rows(table), table.column_names, output_format)
     if not table.num_rows:
-        return "nothing is missing"
+        return "nothing is missing" + (" with these reasons and splits" if is_filtered else "")
 
     # The detail, in the last column, can be a long text of a site.
     lines = [(*line[:-1], _shorten(line[-1])) for line in _list_rows(table)]

@@ -92,7 +92,9 @@ def test_missing_retry_and_reclassify_on_a_small_dataset(tmp_path, capsys, serve
     for command in ("missing", "retry"):
         code, out, err = run(capsys, project, command, "--split", "trian")
         assert (code, out, err.split(", expected")[0]) == (2, "", "error: --split is 'trian'")
-    assert run(capsys, project, "missing", "--reason", "private")[1] == "nothing is missing\n"
+    assert run(capsys, project, "missing", "--reason", "private")[1] == (
+        "nothing is missing with these reasons and splits\n"
+    )
 
     code, _, err = run(capsys, project, "missing", "--reason", "nonsense")
     assert (code, err.split(", expected")[0]) == (2, "error: --reason is 'nonsense'")
