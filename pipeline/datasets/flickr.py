@@ -1,17 +1,13 @@
 """The dataset ``flickr``: Flickr-SoundNet.
 
-A clip is a whole Flickr video; its id is the photo id. Splits have the names of the published
-lists: stoneMo/EZ-VSL (``flickr_10k``, ``flickr_144k``, ``flickr_test``: 249 ids),
-denfed/heartheflow (``htf_*``) and stoneMo/SLAVC (``flickr_sup_train``, and
-``flickr_test_plus_silent`` with as many negatives as videos, which also gives
-``flickr_test_250``). Addresses of the videos come from SoundNet's ``urls_public.txt``.
+A clip is a whole Flickr video; its id is the photo id. Splits have the names of the published lists
+(``lists/flickr_lists.py``). Addresses of the videos come from SoundNet's ``urls_public.txt``.
 
 Hear The Flow (HTF) published which frame of a test video was annotated. Samples of these videos lie
 there, whatever splits they are in, and those of all others at the centre. Boxes are one XML for
 each video in ``annotations_dir``, a manual download; without it the test samples have none.
 """
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +18,16 @@ from earshot.errors import DataError
 from pipeline.base.parameters import IS_PATH
 from pipeline.datasets.dataset import Attribute, Dataset, PublishedTestSet, Source, TestSet
 from pipeline.lists.annotations import content_sha256, read_flickr_xml, read_frame_choices
+from pipeline.lists.flickr_lists import (
+    CLIP_ID,
+    CLIP_ID_WORDS,
+    EXPANDED_FRAMES,
+    FRAMES,
+    FRAMES_CONTENT_SHA256,
+    ID_LISTS,
+    NEGATIVES,
+    URLS,
+)
 from pipeline.lists.published_lists import (
     ListFile,
     Lists,
@@ -33,63 +39,12 @@ from pipeline.lists.rows import Membership, Truth, make_clips, make_negatives, m
 from pipeline.lists.selection import Chooser, Selection, check_splits
 from pipeline.lists.soundnet import read_addresses
 
-CLIP_ID = re.compile(r"[0-9]{4,20}")
-CLIP_ID_WORDS = "a Flickr photo id (digits)"
 # A typing error in copies of the official test list: no video has this id.
 TYPO, CORRECT_ID = "3908875357", "3908875350"
 FRAMES_PER_SECOND = 30.0  # HTF's frame numbers count at this rate, from 1
 # HTF's preprocessing replaces the first candidate of three videos.
 HTF_FRAMES = {"5344317532": 74, "10624261424": 514, "12158276143": 375}
 
-# Published files with their sha256.
-URLS = ListFile("soundnet", "urls_public.txt")
-NEGATIVES = ListFile(
-    "slavc",
-    "flickr_test_plus_silent.csv",
-    "45a0d32b64a9ef9e567d3eaf4a4a29683cdb0f7f4e1924a0e26cde24fa298643",
-)
-ID_LISTS = {
-    "flickr_10k": ListFile(
-        "ezvsl",
-        "flickr_10k.txt",
-        "773429321cd7690710660446b4aab9157ef75fe9a1f6b788649989a8066a77b1",
-    ),
-    "flickr_144k": ListFile(
-        "ezvsl",
-        "flickr_144k.txt",
-        "5368914670a8e41f27591a7d6818abe74132aefd199a2a3b1861aeafa2e20b99",
-    ),
-    "flickr_test": ListFile(
-        "ezvsl",
-        "flickr_test.csv",
-        "faf5465bdb991cfb7506ccadef64dfea9e9bceb47e895d0e4dbdc2a0ca622871",
-    ),
-    "flickr_sup_train": ListFile(
-        "slavc",
-        "flickr_sup_train.txt",
-        "af87c3a35d584d8792686fe8de5b21adaf331330b6e2b80c7d4998f60d4f9030",
-    ),
-    "htf_flickr_10k": ListFile(
-        "htf",
-        "flickr_train_10k.txt",
-        "e2b5763330b9dad88d4cd656b42265dc63c1c477c5b3f46446c5364c9779c291",
-    ),
-    "htf_flickr_144k": ListFile(
-        "htf",
-        "flickr_train_144k.txt",
-        "e9988e0327efce19f3d7217c5ff57feaa910de23c5144c1b27d26700274534a9",
-    ),
-    "htf_flickr_test": ListFile(
-        "htf",
-        "flickr_test_trimmed.csv",
-        "eac34b3d1312ede25e9f64ffabb2b2ce02f4c407b49ba1d0bd627d433c522bf3",
-    ),
-    "htf_flickr_test_expanded": ListFile(
-        "htf",
-        "flickr_test_expanded.csv",
-        "1a8ce19fb9c1c4d09ddf484563a32e35c21d1e915cb96afd06a6da4236f402a1",
-    ),
-}
 SPLIT_250, EXTENDED_SPLIT = "flickr_test_250", "flickr_test_plus_silent"
 _EXPANDED_SPLIT = "htf_flickr_test_expanded"
 SPLITS = (*ID_LISTS, SPLIT_250, EXTENDED_SPLIT)
@@ -97,12 +52,6 @@ _TEST_SPLITS = frozenset(
     {"flickr_test", "htf_flickr_test", _EXPANDED_SPLIT, SPLIT_250, EXTENDED_SPLIT}
 )
 _ANNOTATED_SPLITS = _TEST_SPLITS | {"flickr_sup_train"}
-# The tables of frames are published as pickles. Their content is pinned, not their bytes.
-_FRAMES, _EXPANDED_FRAMES = "imagetoframe", "imagetoframe_expanded"
-_FRAMES_CONTENT_SHA256 = {
-    _FRAMES: "beff3363573c2bb1f6f051de972dc6b1a14a490e34986f76286dccd9149decab",
-    _EXPANDED_FRAMES: "c834defb753fbb204910b2244f431ff8bb24f123258c7cd71bb5e700d59089c0",
-}
 _NUM_NAMED = 5
 
 
@@ -272,14 +221,14 @@ def _choose_frames(lists: Lists, splits: Collection[str]) -> dict[str, int]:
     """Return the frame number of each annotated video, from 1, at 30 frames a second."""
     frames: dict[str, int] = {}
     # Entries of the later table replace those of the earlier one.
-    for name, needed_by in ((_EXPANDED_FRAMES, {_EXPANDED_SPLIT}), (_FRAMES, _TEST_SPLITS)):
+    for name, needed_by in ((EXPANDED_FRAMES, {_EXPANDED_SPLIT}), (FRAMES, _TEST_SPLITS)):
         path = _find_frame_table(lists, name, is_needed=bool(needed_by & set(splits)))
         if path is None:
             continue
 
         choices = read_frame_choices(path)
         # Pickles of equal content can have other bytes, so compare the content.
-        if content_sha256(choices) != _FRAMES_CONTENT_SHA256[name]:
+        if content_sha256(choices) != FRAMES_CONTENT_SHA256[name]:
             message = f"{path}: says other frames than the published {name} ({len(choices)} videos)"
             if not lists.is_local:
                 raise DataError(f"{message}; remove it to fetch it again")

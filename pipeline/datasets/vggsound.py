@@ -9,7 +9,6 @@ Splits have the names of the published lists (``pipeline/lists/vggsound_lists.py
 ``vggsound_train`` and ``vggsound_test``.
 """
 
-import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from earshot.errors import DataError, quote
+from earshot.errors import DataError
 from pipeline.base.parameters import IS_PATH
 from pipeline.datasets.dataset import (
     AnnotationFile,
@@ -30,7 +29,6 @@ from pipeline.lists.annotations import read_vggss
 from pipeline.lists.published_lists import (
     ListFile,
     Lists,
-    decode_lines,
     log,
     read_ids,
     read_pairs,
@@ -39,17 +37,18 @@ from pipeline.lists.rows import Membership, Truth, make_clips, make_negatives, m
 from pipeline.lists.selection import Chooser, Selection, check_splits
 from pipeline.lists.vggsound_lists import (
     BOXES,
+    CLIP_ID,
+    CLIP_ID_WORDS,
     FULL,
     ID_LISTS,
     NAMED_BY_FILES,
     NEGATIVES,
     TEST_SPLITS,
+    read_full,
 )
 
 CLIP_SECONDS = 10.0
 SAMPLE_SECONDS = 5.0  # frame 125 of 250, counted from 0, at 25 frames a second
-CLIP_ID = re.compile(r"[A-Za-z0-9_-]{11}_[0-9]{6}")
-CLIP_ID_WORDS = "a clip id such as 1a2b3c4d5e6_000030"
 
 # The name of a file, or begin and end in milliseconds.
 _FILE_NAME = re.compile(r"([A-Za-z0-9_-]{11})_([0-9]{1,9})(_[0-9]{1,9})?(\.[a-z0-9]+)?(,.*)?")
@@ -265,53 +264,13 @@ def _add_full(
 ) -> dict[str, str]:
     """Add the clips of ``vggsound.csv`` to their splits; return all labels.
 
-    The file has lines of ``YTID,start,label,split`` and no header.
+    Clips of other lists have their labels from this file, too.
     """
-    ids: dict[str, list[str]] = {split: [] for split in parameters.splits if split in FULL_SPLITS}
-    labels: dict[str, str] = {}
-
-    reader = csv.reader(decode_lines(path), strict=True)
-    try:
-        for row in reader:
-            if not row:
-                continue
-            where = f"{path}, line {reader.line_num}"
-            clip_id, label, split = _parse_row(row, where)
-            if clip_id in labels:
-                raise DataError(f"{where}: clip {clip_id} appears twice")
-
-            # Keep all labels: clips of other lists have theirs from this file, too.
-            labels[clip_id] = label
-            if split in ids:
-                ids[split].append(clip_id)
-    except csv.Error as error:
-        raise DataError(
-            f"{path}, line {max(reader.line_num, 1)}: not readable CSV: {error}"
-        ) from None
-
-    if not labels:
-        raise DataError(f"{path}: is empty, expected YTID,start,label,split in each line")
-    for split, found in ids.items():
-        samples.add(split, chooser.choose(found))
+    labels, ids = read_full(path)
+    for split in parameters.splits:
+        if split in FULL_SPLITS:
+            samples.add(split, chooser.choose(ids[FULL_SPLITS[split]]))
     return labels
-
-
-def _parse_row(row: list[str], where: str) -> tuple[str, str, str]:
-    """Return clip id, label and split of one line of ``vggsound.csv``."""
-    if len(row) != 4 or not re.fullmatch(r"\s*[0-9]{1,6}\s*", row[1]):
-        words = "YTID,start,label,split with a whole second as start, and no header"
-        raise DataError(f"{where}: found {quote(','.join(row))}, expected {words}")
-
-    # The other lists write the start in six digits; this file has the bare number.
-    clip_id = f"{row[0].strip()}_{int(row[1]):06d}"
-    splits = {published: split for split, published in FULL_SPLITS.items()}
-    split = splits.get(row[3].strip())
-
-    if not CLIP_ID.fullmatch(clip_id) or split is None:
-        raise DataError(
-            f"{where}: found {quote(','.join(row))}, expected a YouTube id and train or test"
-        )
-    return clip_id, row[2].strip(), split
 
 
 DATASET = Dataset(

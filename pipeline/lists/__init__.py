@@ -10,7 +10,8 @@
 - ``annotations.py``: ``read_vggss``, ``read_flickr_xml``, ``read_frame_choices``: boxes and frames
 - ``box_checks.py``: ``check_boxes``: are the boxes shares of the frame?
 - ``soundnet.py``: ``read_addresses``: addresses of Flickr videos
-- ``vggsound_lists.py``: where each list of VGG-Sound clips comes from
+- ``flickr_lists.py``, ``vggsound_lists.py``: where each list comes from; ``read_full``:
+  ``vggsound.csv``
 - ``masks.py``: ``read_mask``, ``encode_mask``, ``decode_mask``: masks as text in a table
 - ``origins.py``: ``read_origins``, ``find_made_from``: the published clips behind a sample
 - ``rows.py``: ``Membership``, ``make_clips``, ``make_samples``, ``make_negatives``: the tables

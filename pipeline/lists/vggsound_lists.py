@@ -6,7 +6,15 @@ kaistmm/SSLalignment (``sslalignment_*``). Lists of one name differ between repo
 ``vggss_144k.txt`` is not EZ-VSL's.
 """
 
-from pipeline.lists.published_lists import ListFile
+import csv
+import re
+from pathlib import Path
+
+from earshot.errors import DataError, quote
+from pipeline.lists.published_lists import ListFile, decode_lines
+
+CLIP_ID = re.compile(r"[A-Za-z0-9_-]{11}_[0-9]{6}")
+CLIP_ID_WORDS = "a clip id such as 1a2b3c4d5e6_000030"
 
 BOXES = ListFile(
     "vggss",
@@ -137,3 +145,57 @@ NAMED_BY_FILES = frozenset(
         *("ssltie_vgg_190k", "sspl_vggss_test", "sslalignment_vggss_test"),
     }
 )
+_FULL_SPLITS = ("train", "test")
+
+
+def read_full(path: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Read ``vggsound.csv``: ``YTID,start,label,split`` in each line, no header.
+
+    Args:
+        path: Of ``vggsound.csv``.
+
+    Returns:
+        The label of each clip, and the clips of ``train`` and of ``test``.
+
+    Raises:
+        DataError: A line is not as expected, or a clip appears twice.
+    """
+    labels: dict[str, str] = {}
+    ids: dict[str, list[str]] = {split: [] for split in _FULL_SPLITS}
+
+    reader = csv.reader(decode_lines(path), strict=True)
+    try:
+        for row in reader:
+            if not row:
+                continue
+            where = f"{path}, line {reader.line_num}"
+            clip_id, label, split = _parse_row(row, where)
+            if clip_id in labels:
+                raise DataError(f"{where}: clip {clip_id} appears twice")
+
+            labels[clip_id] = label
+            ids[split].append(clip_id)
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line {max(reader.line_num, 1)}: not readable CSV: {error}"
+        ) from None
+
+    if not labels:
+        raise DataError(f"{path}: is empty, expected YTID,start,label,split in each line")
+    return labels, ids
+
+
+def _parse_row(row: list[str], where: str) -> tuple[str, str, str]:
+    """Return clip id, label and split of one line."""
+    if len(row) != 4 or not re.fullmatch(r"\s*[0-9]{1,6}\s*", row[1]):
+        words = "YTID,start,label,split with a whole second as start, and no header"
+        raise DataError(f"{where}: found {quote(','.join(row))}, expected {words}")
+
+    # The other lists write the start in six digits; this file has the bare number.
+    clip_id = f"{row[0].strip()}_{int(row[1]):06d}"
+    split = row[3].strip()
+    if not CLIP_ID.fullmatch(clip_id) or split not in _FULL_SPLITS:
+        raise DataError(
+            f"{where}: found {quote(','.join(row))}, expected a YouTube id and train or test"
+        )
+    return clip_id, row[2].strip(), split

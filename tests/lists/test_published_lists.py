@@ -13,6 +13,7 @@ from pipeline.audit.leakage import find_overlaps, role_of
 from pipeline.datasets import flickr, vggsound
 from pipeline.lists import vggsound_lists
 from pipeline.lists.annotations import read_frame_choices
+from pipeline.lists.flickr_lists import FRAMES_CONTENT_SHA256
 from pipeline.lists.published_lists import Lists, iter_lines
 from tests.helpers.downloads.list_tables import sizes_of
 
@@ -182,6 +183,4 @@ def test_published_test_sets_are_known_by_their_ids(shared, tmp_path):
 def test_published_frames_are_pinned_by_what_they_say(shared):
     choices = read_frame_choices(shared("lists", "htf", "imagetoframe.json"))
     text = json.dumps(choices, sort_keys=True, separators=(",", ":"))
-    assert (
-        hashlib.sha256(text.encode()).hexdigest() == flickr._FRAMES_CONTENT_SHA256["imagetoframe"]
-    )
+    assert hashlib.sha256(text.encode()).hexdigest() == FRAMES_CONTENT_SHA256["imagetoframe"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.datasets import flickr
+from pipeline.lists import flickr_lists
 from pipeline.lists.vggsound_lists import BOXES, FULL, ID_LISTS, NEGATIVES, TEST_SPLITS
 
 # Clips of VGG-Sound. The first video of the test set is longer than its clip.
@@ -85,7 +86,7 @@ def _list_test(split: str) -> list[str]:
 
 
 def _write_flickr(folder: Path) -> None:
-    for split, file in flickr.ID_LISTS.items():
+    for split, file in flickr_lists.ID_LISTS.items():
         if file.name.endswith(".csv"):
             _write(folder / file.family / file.name, [f"{video},0" for video in FLICKR_TEST])
             continue
@@ -95,7 +96,7 @@ def _write_flickr(folder: Path) -> None:
     # The list of the 250 has the right id besides the typing error.
     tests = [*FLICKR_TEST[:-1], flickr.CORRECT_ID, _ONLY_IN_250]
     pairs = [f"{video},{FLICKR_TRAIN[0]},non-sounding" for video in tests]
-    path = folder / flickr.NEGATIVES.family / flickr.NEGATIVES.name
+    path = folder / flickr_lists.NEGATIVES.family / flickr_lists.NEGATIVES.name
     _write(path, ["video,audio,label", *pairs])
 
     frames = {video: [31 + 20 * number] for number, video in enumerate(tests)}
@@ -103,7 +104,7 @@ def _write_flickr(folder: Path) -> None:
         _write(folder / "htf" / f"{name}.json", [json.dumps(frames)])
 
     known = [f"http://www.flickr.com/videos/1@N00/{video}/play/orig/abc" for video in FLICKR_TRAIN]
-    _write(folder / flickr.URLS.family / flickr.URLS.name, known)
+    _write(folder / flickr_lists.URLS.family / flickr_lists.URLS.name, known)
 
     boxes = "".join(
         f"<user{number}><bbox><i>0</i><xmin>32</xmin><ymin>32</ymin>"
