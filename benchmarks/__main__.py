@@ -18,6 +18,7 @@ NAMES = (
     "memory",
     "fuzz",
     "ledger",
+    "engine",
     "plan",
     "rehearsal",
     "dvc_at_size",

@@ -1,15 +1,22 @@
 """The rehearsal of large datasets: its site loses videos, its tables are read, its sums add up."""
 
+import argparse
+import json
 import urllib.error
 import urllib.request
 from collections import Counter
 
 import pytest
 
+from benchmarks.engine import run_engine
+from benchmarks.ledger import make_clips
 from benchmarks.rehearsal.estimate import Plan, estimate
+from benchmarks.rehearsal.kills import describe_state, run_rounds
 from benchmarks.rehearsal.origin import GONE, Origin, choose_fate
 from benchmarks.rehearsal.path import Cost
 from benchmarks.rehearsal.tables import measure_process, write_project
+from earshot.tables import CLIPS, DOWNLOADS, write_table
+from tests.helpers.checkouts import make_checkout
 
 
 def test_each_hundred_videos_has_each_fate():
@@ -42,6 +49,36 @@ def test_large_tables_are_read_and_a_process_is_measured(tmp_path):
     assert 20 < run.mebibytes < 1000
     with pytest.raises(RuntimeError, match="no such"):
         measure_process("wrong", ["-c", "raise SystemExit('no such')"], tmp_path)
+
+
+def test_the_engine_runs_with_workers_that_fetch_nothing(tmp_path):
+    write_table(tmp_path / "clips.parquet", list(make_clips(10)), CLIPS)
+    cpu_seconds, _, mebibytes = run_engine(tmp_path)
+    assert 0 < cpu_seconds < 30 and mebibytes > 20
+    assert len(list((tmp_path / "clips").glob("*.mp4"))) == 8
+
+
+def test_a_state_without_times_tells_other_results_and_not_other_days(tmp_path):
+    def describe(name: str, *, day: int, detail: str, seconds: float) -> dict[str, str]:
+        tables = tmp_path / name / "manifests" / "sample"
+        row = {"clip_id": "a", "status": "ok", "detail": detail, "last_attempt": day * 86400}
+        write_table(tables / "downloads.parquet", [row], DOWNLOADS)
+        (tables / "frames.json").write_text(json.dumps({"ok": 1, "seconds": seconds}))
+        return describe_state(tmp_path / name)
+
+    first = describe("first", day=1, detail="x", seconds=1.0)
+    assert set(first) == {"manifests/sample/downloads.parquet", "manifests/sample/frames.json"}
+    assert describe("second", day=2, detail="x", seconds=2.0) == first
+    assert describe("third", day=1, detail="y", seconds=1.0) != first
+
+
+@pytest.mark.slow
+def test_a_killed_repro_ends_like_an_undisturbed_one(tmp_path):
+    """One kill of each of the first two stages; the benchmark has twenty of all."""
+    folder = make_checkout(tmp_path / "checkout")
+    arguments = argparse.Namespace(seed=1, kills=1, minutes=60.0, whom="all", stages=[])
+    *_, last = run_rounds(folder, ["download@sample"], arguments)
+    assert "killed 2: sources@sample 1, download@sample 1" in last
 
 
 def test_costs_are_extrapolated():
