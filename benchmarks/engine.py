@@ -1,11 +1,14 @@
-"""What the download engine itself costs, when fetching costs nothing.
+"""What the engines themselves cost, when fetching and computing cost nothing.
 
-    python -m benchmarks.engine [--clips N ...]
+    python -m benchmarks.engine [--clips N ...] [--samples N ...]
 
-Workers that only write a file of a few bytes stand in for those that fetch and check. All the rest
-is what a run does: the ledger (synced), moving each clip to its place, the pace, the rules, the
-table. Prints the CPU of the engine's process by clip, which must not grow with the number of clips.
-A real clip costs about 40 ms (``benchmarks.rehearsal``), so 4 ms is a tenth.
+For downloads, workers that only write a file of a few bytes stand in for those that fetch and
+check. All the rest is what a run does: the ledger (synced), moving each clip to its place, the
+pace, the rules, the table. For features, an extractor returns arrays of a few bytes; plan, shards,
+index and catalog are real, and a second run finds all of them.
+
+Prints the CPU of the process by clip or sample, which must not grow with their number. A real clip
+costs about 40 ms, and its features 127 ms (``benchmarks.rehearsal``).
 """
 
 import argparse
@@ -13,18 +16,27 @@ import hashlib
 import multiprocessing
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
+import pyarrow as pa
+
 from benchmarks.ledger import make_clips, read_peak_kibibytes
-from earshot.tables import CLIPS, read_table, write_table
+from earshot.tables import CLIPS, DOWNLOADS, SAMPLES, Schema, read_table, write_table
 from pipeline.base.parameters import build
 from pipeline.downloads.account.paths import AccountPaths
 from pipeline.downloads.engine import download_clips
 from pipeline.downloads.messages import FetchAnswer, FetchRequest
 from pipeline.downloads.parameters import DownloadParameters
+from pipeline.features import frames
+from pipeline.features.feature import Extracted, Feature, Moment
+from pipeline.shards.build import BuildOptions, FeatureFolders, build_feature
+from pipeline.shards.workers.cluster import ClusterParameters
 
+_NUM_FILES = 200
 _SETTINGS = {
     **{"num_workers": 2, "videos_per_hour": 0, "min_free_gigabytes": 0.0},
     **{"max_failed_fraction": 1.0, "max_wait_seconds": 0.0},
@@ -44,8 +56,9 @@ _FACTS = {
 class _Worker:
     """Answers at once: every fifth video was removed, the others are files of a few bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
         self.is_ready, self.is_busy, self.num_fetched = True, False, 0
+        self.answers_at, self._seconds = 0.0, seconds
         self._answer: FetchAnswer | None = None
 
     def start(self, request: FetchRequest, **_: Any) -> None:
@@ -63,9 +76,12 @@ class _Worker:
             file = {"path": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
             staged = (folder / name).relative_to(request["clips_dir"])
             result |= {"outcome": "ok", "file": file | {"staged": str(staged)} | _FACTS}
+        self.answers_at = time.monotonic() + self._seconds
         self._answer = {"clips": [result], "retry_after_seconds": None}  # type: ignore[list-item]
 
     def poll(self) -> FetchAnswer | None:
+        if time.monotonic() < self.answers_at:
+            return None
         answer, self._answer = self._answer, None
         self.is_busy = False
         return answer
@@ -74,8 +90,10 @@ class _Worker:
 class _Pool:
     """Workers in this process."""
 
+    seconds = 0.0  # that a video takes
+
     def __init__(self, _: Any, *, max_workers: int, **__: Any) -> None:
-        self.workers = [_Worker() for _ in range(max_workers)]
+        self.workers = [_Worker(self.seconds) for _ in range(max_workers)]
 
     def find_idle(self) -> _Worker | None:
         return next((worker for worker in self.workers if not worker.is_busy), None)
@@ -84,13 +102,15 @@ class _Pool:
         worker.num_fetched = 0
 
     def wait(self, **_: Any) -> None:
-        return
+        first = min(worker.answers_at for worker in self.workers if worker.is_busy)
+        time.sleep(max(first - time.monotonic(), 0.0))
 
     close_all = kill_all = lambda self: None
 
 
-def run_engine(folder: Path) -> tuple[float, float, float]:
+def run_engine(folder: Path, *, fetch_seconds: float = 0.0) -> tuple[float, float, float]:
     """Run it over the list of a folder; return CPU seconds, seconds and MiB of this process."""
+    _Pool.seconds = fetch_seconds
     cpu_seconds, start = time.process_time(), time.monotonic()
     with mock.patch("pipeline.downloads.engine.WorkerPool", _Pool):
         table = download_clips(
@@ -106,10 +126,68 @@ def run_engine(folder: Path) -> tuple[float, float, float]:
     return time.process_time() - cpu_seconds, seconds, read_peak_kibibytes() / 1024
 
 
+def run_features(folder: Path, num_samples: int) -> tuple[float, float, float]:
+    """Build a feature of arrays of a few bytes; return as ``run_engine``."""
+    # A file for each sample would take longer than all the rest.
+    (folder / "clips").mkdir(exist_ok=True)
+    hashes = []
+    for number in range(_NUM_FILES):
+        data = str(number).encode()
+        (folder / "clips" / f"{number}.mp4").write_bytes(data)
+        hashes.append(hashlib.sha256(data).hexdigest())
+
+    ids = [f"v{number:010d}" for number in range(num_samples)]
+    files = [number % _NUM_FILES for number in range(num_samples)]
+    samples = _make_table(
+        SAMPLES,
+        sample_id=ids,
+        clip_id=[ids[number] for number in files],
+        time_seconds=[float(number) for number in range(num_samples)],
+    )
+    downloads = _make_table(
+        DOWNLOADS,
+        clip_id=ids,
+        status=["ok"] * num_samples,
+        path=[f"{number}.mp4" for number in files],
+        bytes=[len(str(number)) for number in files],
+        sha256=[hashes[number] for number in files],
+    )
+    feature = frames.make_feature(frames.Parameters())
+
+    cpu_seconds, start = time.process_time(), time.monotonic()
+    report = build_feature(
+        feature,
+        samples=samples,
+        downloads=downloads,
+        folders=FeatureFolders(folder / "clips", folder / "store", folder / "frames"),
+        extract=_extract,
+        options=BuildOptions(ClusterParameters(workers=0), is_quiet=True),
+    )
+    assert report.ok == num_samples
+    seconds = time.monotonic() - start
+    return time.process_time() - cpu_seconds, seconds, read_peak_kibibytes() / 1024
+
+
+def _make_table(schema: Schema, **columns: Sequence[Any]) -> pa.Table:
+    """Return a table with these columns; the others are null."""
+    (num_rows,) = {len(column) for column in columns.values()}
+    empty = {field.name: pa.nulls(num_rows, field.type) for field in schema.columns}
+    return pa.table(empty | columns, schema=schema.columns)
+
+
+def _extract(
+    _: Path, moments: Sequence[Moment], features: Sequence[Feature]
+) -> Iterator[dict[str, Extracted]]:
+    for _moment in moments:
+        yield {feature.name: Extracted(np.zeros((2, 2, 3), np.uint8)) for feature in features}
+
+
 def main() -> None:
     """Print the cost of each size."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--clips", type=int, nargs="+", default=[5_000, 20_000])
+    parser.add_argument("--clips", type=int, nargs="*", default=[5_000, 20_000])
+    parser.add_argument("--fetch-seconds", type=float, default=0.0, help="that a video takes")
+    parser.add_argument("--samples", type=int, nargs="*", default=[5_000, 40_000])
     arguments = parser.parse_args()
 
     context = multiprocessing.get_context("spawn")  # a new process has no memory of this one
@@ -118,12 +196,26 @@ def main() -> None:
             folder = Path(name)
             write_table(folder / "clips.parquet", list(make_clips(num_clips)), CLIPS)
             with context.Pool(1) as pool:
-                cpu_seconds, seconds, mebibytes = pool.apply(run_engine, (folder,))
-        print(
-            f"{num_clips:>7} clips: {1000 * cpu_seconds / num_clips:.2f} ms CPU a clip, "
-            f"{cpu_seconds:.1f} s CPU, {seconds:.1f} s, {mebibytes:.0f} MiB",
-            flush=True,
-        )
+                costs = pool.apply(
+                    run_engine, (folder,), {"fetch_seconds": arguments.fetch_seconds}
+                )
+        _print_costs(f"{num_clips} clips", num_clips, costs)
+
+    for num_samples in arguments.samples:
+        with tempfile.TemporaryDirectory(prefix="earshot-engine-") as name:
+            for words in ("computed", "from the cache"):
+                with context.Pool(1) as pool:
+                    costs = pool.apply(run_features, (Path(name), num_samples))
+                _print_costs(f"{num_samples} samples, {words}", num_samples, costs)
+
+
+def _print_costs(name: str, number: int, costs: tuple[float, float, float]) -> None:
+    cpu_seconds, seconds, mebibytes = costs
+    print(
+        f"{name:>30}: {1000 * cpu_seconds / number:.2f} ms CPU each, {cpu_seconds:.1f} s CPU, "
+        f"{seconds:.1f} s, {mebibytes:.0f} MiB",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

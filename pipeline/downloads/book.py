@@ -1,5 +1,6 @@
 """Keep the account of a download run: what is due, what happened, which clips are in place."""
 
+import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,8 @@ from pipeline.downloads.video_queue import VideoTask
 from pipeline.media.files.machine import is_machine_to_blame
 from pipeline.media.validate import validate_clip
 
+_TABLE_INTERVAL_SECONDS = 300.0
+
 
 class Book:
     """Knows what happened to each clip: reads and writes the ledger, publishes finished clips."""
@@ -49,6 +52,7 @@ class Book:
         self.access = parameters.describe_access()
         self.versions = describe_tools(parameters.ffmpeg) + parameters.describe_options()
 
+        self._next_table = time.monotonic() + _TABLE_INTERVAL_SECONDS
         self._num_local_errors: dict[str, int] = {}  # of this run, by clip id
         self._policy = RetryPolicy(
             parameters.num_quick_attempts,
@@ -172,6 +176,17 @@ class Book:
         if table_path is not None:
             write_table(table_path, downloads, DOWNLOADS)
         return downloads
+
+    def refresh_table(self, table_path: Path | None) -> None:
+        """Write the table if the last one is old: a run can last for weeks, and `status` reads it.
+
+        A table of a million clips takes a while, so at most a twentieth of the time goes into it.
+        """
+        start = time.monotonic()
+        if start >= self._next_table:
+            self.derive_table(table_path)
+            spent_seconds = time.monotonic() - start
+            self._next_table = start + max(_TABLE_INTERVAL_SECONDS, 20 * spent_seconds)
 
     def _make_entry(
         self,

@@ -71,7 +71,6 @@ from pipeline.downloads.worker_pool import Worker, WorkerLost, WorkerPool
 from pipeline.downloads.ytdlp_options import require_known
 
 WORK_FOLDER = ".work"  # below the clips folder
-_TABLE_INTERVAL_SECONDS = 300.0
 _POLL_SECONDS = 1.0  # a worker's answer wakes the engine earlier
 _MIN_WAIT_SECONDS = 0.005
 
@@ -203,7 +202,6 @@ class _Engine:
         self.pool = WorkerPool(
             parameters.for_workers(), max_workers=parameters.num_workers, work_dir=self.work_dir
         )
-        self._next_table = time.monotonic() + _TABLE_INTERVAL_SECONDS
 
     def run(self, *, only: Collection[str] | None, is_quiet: bool) -> None:
         """Attempt all clips that are due; return early when the stop rule says so."""
@@ -240,25 +238,26 @@ class _Engine:
 
     def _fetch_all(self, progress: Progress) -> None:
         while self._has_work():
+            arrived = []
             # A copy of the list: workers are replaced while it is read.
             for worker in list(self.pool.workers):
                 answer = worker.poll()
                 if isinstance(answer, WorkerLost):
                     self._replace_lost_worker(worker, answer, progress)
                 elif answer is not None:
-                    self._take_answer(worker, answer, progress)
+                    arrived.append((self._take_answer(worker), answer))
+                    # A failure can say that the site must not be asked any more.
+                    if any(clip["outcome"] != "ok" for clip in answer["clips"]):
+                        self._finish(*arrived.pop(), progress)
 
             wait_seconds = _POLL_SECONDS if self._is_stopped() else self._dispatch()
+            # Entering a clip syncs the disk twice. Meanwhile its worker fetches the next one.
+            for running, answer in arrived:
+                self._finish(running, answer, progress)
 
-            # A run can last for weeks, and `status` reads the table meanwhile. Writing a table of a
-            # million clips takes a while, so spend at most a twentieth of the time on it.
-            if time.monotonic() >= self._next_table:
-                start = time.monotonic()
-                self.book.derive_table(self.table_path)
-                spent_seconds = time.monotonic() - start
-                self._next_table = start + max(_TABLE_INTERVAL_SECONDS, 20 * spent_seconds)
-
-            if self._has_work():
+            self.book.refresh_table(self.table_path)
+            # After what has just arrived, more may be due.
+            if self._has_work() and not arrived:
                 wait_seconds = min(max(wait_seconds, _MIN_WAIT_SECONDS), _POLL_SECONDS)
                 self.pool.wait(limit_seconds=wait_seconds)
         self.pool.close_all()
@@ -329,12 +328,13 @@ class _Engine:
 
     # --- busy -> done, or queued again
 
-    def _take_answer(self, worker: Worker, answer: FetchAnswer, progress: Progress) -> None:
+    def _take_answer(self, worker: Worker) -> _Running:
+        """Return what a worker that has answered was fetching; end it if it is old."""
         running = self.busy.pop(worker)
         # What a worker keeps in memory grows with its videos, so after some of them it ends.
         if worker.num_fetched >= self.parameters.videos_per_worker:
             self.pool.close(worker)
-        self._finish(running, answer, progress)
+        return running
 
     def _replace_lost_worker(self, worker: Worker, lost: WorkerLost, progress: Progress) -> None:
         """Remove a worker that crashed or is late; its video counts as attempted."""
