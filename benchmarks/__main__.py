@@ -18,7 +18,7 @@ NAMES = (
     "memory",
     "fuzz",
     "ledger",
-    "engine",
+    "rehearsal.engine",
     "plan",
     "rehearsal",
     "dvc_at_size",

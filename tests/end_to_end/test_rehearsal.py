@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.engine import run_engine
 from benchmarks.ledger import make_clips
+from benchmarks.rehearsal.engine import run_engine
 from benchmarks.rehearsal.estimate import Plan, estimate
 from benchmarks.rehearsal.kills import describe_state, run_rounds
 from benchmarks.rehearsal.origin import GONE, Origin, choose_fate

@@ -1,6 +1,6 @@
 """What the engines themselves cost, when fetching and computing cost nothing.
 
-    python -m benchmarks.engine [--clips N ...] [--samples N ...]
+    python -m benchmarks.rehearsal.engine [--clips N ...] [--samples N ...]
 
 For downloads, workers that only write a file of a few bytes stand in for those that fetch and
 check. All the rest is what a run does: the ledger (synced), moving each clip to its place, the
