@@ -17,6 +17,7 @@ from pipeline.commands.options import FILE, IdCommand, one_dataset_option, pass_
 from pipeline.commands.output import choose_output, write_output
 from pipeline.features import pictures
 from pipeline.features.registry import FEATURES, Kind
+from pipeline.features.sheets import Panel, compose_sheet
 
 _MAX_IDS = 5  # in a message
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")  # in the name of a file
@@ -61,7 +62,7 @@ def run(
     name, row = find_sample(project, sample_id, dataset)
     lines = describe_sample(project, name, row)
     panels = draw_panels(project, name, row, models=models)
-    sheet = pictures.compose_sheet(f"{sample_id} \N{MIDDLE DOT} {name}", lines, panels)
+    sheet = compose_sheet(f"{sample_id} \N{MIDDLE DOT} {name}", lines, panels)
 
     write_output(output_path, pictures.encode(sheet, output_path.suffix, quality=90))
 
@@ -232,7 +233,7 @@ def _describe_size(download: Mapping[str, Any]) -> str | None:
 
 def draw_panels(
     project: Project, dataset: str, sample: Mapping[str, Any], *, models: Sequence[str]
-) -> list[pictures.Panel]:
+) -> list[Panel]:
     """Draw the panels of the picture: the features with a title, then the maps.
 
     Args:
@@ -249,7 +250,7 @@ def draw_panels(
     """
     # The frame keeps its array: maps are drawn over it below.
     sample_id, boxes = sample["sample_id"], sample["boxes"] or []
-    panels: list[pictures.Panel] = []
+    panels: list[Panel] = []
     arrays: dict[str, np.ndarray | None] = {}
     for name, feature in FEATURES.items():
         # Waveforms and detections have no picture.
@@ -279,7 +280,7 @@ def _draw_map(
     sample_id: str,
     frame: np.ndarray | None,
     boxes: Sequence[Sequence[float]],
-) -> pictures.Panel:
+) -> Panel:
     path = project.maps_path(dataset, model)
     # One file holds the maps of all samples, in the order of its `sample_ids`.
     try:
@@ -353,8 +354,8 @@ def _with_wheel(picture: np.ndarray) -> np.ndarray:
     return picture
 
 
-def _panel(title: str, picture: np.ndarray | None, caption: str | None) -> pictures.Panel:
-    return pictures.Panel(title, picture, caption or "")
+def _panel(title: str, picture: np.ndarray | None, caption: str | None) -> Panel:
+    return Panel(title, picture, caption or "")
 
 
 def _read_clip_row(path: Path, schema: tables.Schema, clip_id: str) -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ What features share:
   the sound a sample has
 - ``resize``: ``fit_short_side``, ``resize_stored`` - the size of stored pictures and flow
 - ``float16``: ``to_float16`` - fast rounding for storage
-- ``pictures``: ``compose_sheet``, ``Panel``, ``draw_boxes``, ``colour_flow``,
-  ``colour_spectrogram``, ``overlay_map``, ``encode`` - draw what is cached
+- ``pictures``: ``draw_boxes``, ``colour_flow``, ``colour_spectrogram``, ``overlay_map``,
+  ``encode`` - draw what is cached
+- ``sheets``: ``compose_sheet``, ``Panel`` - pictures and text on one sheet
 """

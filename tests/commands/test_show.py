@@ -8,6 +8,7 @@ from earshot import tables
 from earshot.errors import DataError
 from pipeline.__main__ import main
 from pipeline.features import pictures
+from pipeline.features.sheets import wrap_text
 from tests.helpers.scoring.report_examples import write_project
 
 STRANGE_IDS = ["-aBc_000010", "--help", "Ünïcode 漢字", "a/b\\c:d", "<b>&", "s00005"]
@@ -204,8 +205,8 @@ def test_maps_are_normalized_and_strange_ones_survive():
 
 
 def test_text_is_wrapped_and_never_wider_than_the_sheet():
-    lines = pictures.wrap_text("word " * 60 + "x" * 300, size=13, max_width=300)
+    lines = wrap_text("word " * 60 + "x" * 300, size=13, max_width=300)
     assert len(lines) > 5
     assert "".join(lines).replace(" ", "") == "word" * 60 + "x" * 300
-    assert pictures.wrap_text("", size=13, max_width=300) == [""]
-    assert pictures.wrap_text("a\nb\x00c", size=13, max_width=300) == ["a b c"]
+    assert wrap_text("", size=13, max_width=300) == [""]
+    assert wrap_text("a\nb\x00c", size=13, max_width=300) == ["a b c"]

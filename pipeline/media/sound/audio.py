@@ -11,17 +11,17 @@ window must not depend on what was read before. So every window needs a new deco
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import av
 import numpy as np
 import soxr
 from av.container import InputContainer
-from av.packet import PacketSideData
 
 from earshot.errors import MediaError
 from pipeline.media.files.container import iter_packets
 from pipeline.media.sound.audio_frames import Sound, Stretch, join
+from pipeline.media.sound.packet_scan import DecoderChange, find_changes
 
 # Decoding begins so early that lapped transforms, bit reservoirs and Opus (80 ms) have settled.
 _PREROLL_SECONDS = 0.3
@@ -30,15 +30,8 @@ _LATM_PREROLL_SECONDS = 3.0
 _MARGIN_SECONDS = 0.05  # around the window, for the resampling filter
 # Lost packets are silence. A window that has lost more than this fraction is refused.
 _MAX_LOST_FRACTION = 0.2
-# A packet that claims to be longer is wrong (Ogg that was cut) or ends with a pause.
-_LONGEST_PACKET_SECONDS = 10.0
-# Side data of packets that changes the decoder.
-_CHANGES: tuple[Literal["new_extradata", "param_change"], ...] = ("new_extradata", "param_change")
 # For these, FFmpeg sets the rate after it has made a frame: the first frame has the old rate.
 _LATE_RATE_CODECS = frozenset({"mp1", "mp1float", "mp2", "mp2float", "mp3", "mp3float"})
-
-# The packets of these do not say how many channels they have.
-_SILENT_ABOUT_CHANNELS = ("pcm_", "adpcm_", "nellymoser", "speex")
 
 
 @dataclass(frozen=True)
@@ -67,7 +60,7 @@ def read_window(
     window: Window,
     *,
     sample_rate: int,
-    changes: Sequence["DecoderChange"] = (),
+    changes: Sequence[DecoderChange] = (),
     is_within: bool = False,
 ) -> np.ndarray:
     """Return what a stream has of a window.
@@ -78,7 +71,7 @@ def read_window(
         window: What is wanted.
         sample_rate: The rate of the result in Hz.
         changes: Of the decoder in the whole stream, for containers that lose changes
-            (``scan_packets``, ``loses_changes``).
+            (``packet_scan.py``).
         is_within: Whether the stream is known to go on before and after the window. Then missing
             samples are a pause and become silence. The container must be at its beginning.
 
@@ -127,96 +120,6 @@ def needs_seek(stream: av.AudioStream, window: Window) -> bool:
 def tile(waveform: np.ndarray, num_samples: int) -> np.ndarray:
     """Repeat a waveform to ``num_samples``, as the published codes do with short sounds."""
     return np.resize(waveform, num_samples)
-
-
-@dataclass(frozen=True)
-class DecoderChange:
-    """A change of format that a decoder must know before the packets from a timestamp on."""
-
-    pts: int
-    side_data: PacketSideData
-
-
-@dataclass(frozen=True)
-class PacketScan:
-    """What the packets of a stream say without being decoded."""
-
-    # First and last moment, in seconds of the file's own timestamps; None: there are no packets.
-    extent: tuple[float, float] | None
-    changes: tuple[DecoderChange, ...]
-
-
-def scan_packets(container: InputContainer, stream: av.AudioStream) -> PacketScan:
-    """Read all packets of a stream, from the beginning of the file.
-
-    Raises:
-        MediaError: ``corrupt`` where the number of channels changes and no packet says so.
-    """
-    start, stop = math.inf, -math.inf
-    changes: list[DecoderChange] = []
-    sizes: list[tuple[int, int]] = []
-    for packet in iter_packets(container, stream):
-        if packet.pts is None or not packet.size or packet.is_discard:
-            continue
-
-        changes += _find_changes(packet)
-        sizes.append((packet.pts, packet.size))
-
-        begin = float(packet.pts * packet.time_base)
-        length = float((packet.duration or 0) * packet.time_base)
-        start = min(start, begin)
-        stop = max(stop, begin + (length if length <= _LONGEST_PACKET_SECONDS else 0.0))
-
-    _require_same_channels(stream, changes, sizes)
-    return PacketScan(None if start == math.inf else (start, stop), tuple(changes))
-
-
-def _require_same_channels(
-    stream: av.AudioStream, changes: Sequence[DecoderChange], sizes: Sequence[tuple[int, int]]
-) -> None:
-    """Refuse plain samples whose channels change on the way.
-
-    FLV gives rate and channels with each packet, but FFmpeg passes on only the rate. The packets of
-    most codecs contain the number of channels. Plain samples do not, but the size of their packets
-    shows it.
-
-    Args:
-        stream: the sound.
-        changes: of the stream.
-        sizes: timestamp and bytes of each packet.
-    """
-    told = [one for one in changes if one.side_data.data_type == "param_change"]
-    codec = stream.codec_context
-    if not told or not codec.name.startswith(_SILENT_ABOUT_CHANNELS):
-        return
-
-    assert stream.time_base is not None
-    ends = [one.pts for one in told[1:]] + [sizes[-1][0]]
-    for change, end in zip(told, ends, strict=True):
-        # Flags and the rate, 32 bits each.
-        rate = int.from_bytes(bytes(change.side_data)[4:8], "little")
-        num_bytes = sum(size for pts, size in sizes if change.pts <= pts < end)
-        # How many bytes there are between two changes if the channels stay as they were.
-        expected = float((end - change.pts) * stream.time_base) * rate * codec.channels
-        expected *= codec.format.bytes
-        is_plain = codec.name.startswith("pcm_")
-        # The size of compressed samples says nothing. That of plain ones at least halves or doubles
-        # between mono and stereo; times rounded to milliseconds change it by less.
-        if not is_plain or not 2 / 3 < num_bytes / max(expected, 1) < 3 / 2:
-            seconds = float(change.pts * stream.time_base)
-            raise MediaError(
-                "corrupt",
-                f"the channels of its audio change at {seconds:.2f} s, expected one number",
-            )
-
-
-def loses_changes(container: InputContainer) -> bool:
-    """Return whether a seek in this kind of container can jump over changes of the decoder.
-
-    FLV and NUT announce a change once, with one packet. Other containers announce it in each
-    packet, announce it again after a seek (MP4), or cannot change the format (Matroska).
-    """
-    return container.format.name in ("flv", "kux", "live_flv", "nut")
 
 
 def find_rate(container: InputContainer, stream: av.AudioStream) -> int:
@@ -282,7 +185,7 @@ def _iter_packets(
     for packet in iter_packets(container, stream):
         if not has_begun:
             passed = [one for one in changes if packet.pts is not None and one.pts <= packet.pts]
-            pending |= {one.side_data.data_type: one for one in passed + _find_changes(packet)}
+            pending |= {one.side_data.data_type: one for one in passed + find_changes(packet)}
             if _ends_by(packet, first_pts):
                 continue
             has_begun = True
@@ -290,14 +193,6 @@ def _iter_packets(
                 packet.set_sidedata(change.side_data)
 
         yield packet
-
-
-def _find_changes(packet: av.Packet) -> list[DecoderChange]:
-    return [
-        DecoderChange(packet.pts or 0, packet.get_sidedata(kind))
-        for kind in _CHANGES
-        if packet.has_sidedata(kind)
-    ]
 
 
 def _decode(packets: Iterator[av.Packet], stream: av.AudioStream) -> Iterator[_Decoded]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from earshot.errors import MediaError
 from pipeline.media.files.media_file import MediaFile, Opening
-from pipeline.media.sound import audio
+from pipeline.media.sound import audio, packet_scan
 
 # If less is missing, the window is filled by repetition; otherwise it is shifted.
 _MISSING_SECONDS = 0.05
@@ -96,9 +96,9 @@ class AudioReader:
         return extent[0] - origin_seconds, extent[1] - origin_seconds
 
     @functools.cached_property
-    def _scan(self) -> audio.PacketScan:
+    def _scan(self) -> packet_scan.PacketScan:
         with self._file.opened_again() as opening:
-            return audio.scan_packets(opening.container, _get_stream(opening))
+            return packet_scan.scan_packets(opening.container, _get_stream(opening))
 
     @functools.cached_property
     def _own_rate(self) -> int:
@@ -114,7 +114,7 @@ class AudioReader:
         )
 
         main = self._file.main
-        changes = self._scan.changes if audio.loses_changes(main.container) else ()
+        changes = self._scan.changes if packet_scan.loses_changes(main.container) else ()
         read = functools.partial(
             audio.read_window,
             window=window,
