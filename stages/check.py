@@ -19,7 +19,12 @@ from pipeline.audit.leakage import AuditParameters
 from pipeline.base.os_errors import report_error
 from pipeline.base.parameters import require_distinct, suggest
 from pipeline.base.project import Project
-from pipeline.datasets.dataset import check_test_splits, find_own_tables, load
+from pipeline.datasets.dataset import (
+    check_test_splits,
+    describe_hand_work,
+    find_own_tables,
+    load,
+)
 from pipeline.datasets.dataset import names as dataset_names
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.features.configure import check_variants, load_module
@@ -156,11 +161,14 @@ def _check_training(project: Project) -> None:
 
 def find_notes(project: Project) -> list[str]:
     """Return sentences about what is no mistake now, but will stop a training after all else."""
-    if importlib.util.find_spec("torch") is None or not project.params.get("datasets"):
+    if not project.params.get("datasets"):
         return []
+    notes = describe_hand_work(project)
+    if importlib.util.find_spec("torch") is None:
+        return notes
     from train.weights.first_files import find_absent_files
 
-    return [
+    return notes + [
         f"{name}: {path} is not there yet; its training will need it (docs/training.md, "
         '"Where to get the weights")'
         for name in project.names("models")

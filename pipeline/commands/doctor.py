@@ -25,6 +25,7 @@ from pipeline.commands.options import (
     quiet_option,
     selected_datasets,
 )
+from pipeline.datasets.dataset import describe_hand_work
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.tool_versions import find_js_runtimes, read_package_version
 from pipeline.downloads.ytdlp_options import require_known
@@ -75,6 +76,7 @@ def diagnose(project: Project, names: Sequence[str]) -> list[Check]:
         require_known(parameters.yt_dlp_options, impersonate=parameters.impersonate)
     except ParameterError as error:
         checks.append(Check("options", "FAIL", str(error), "mend section download"))
+    checks += [Check("boxes", "warn", text) for text in describe_hand_work(project)]
     return checks + check_sources(project, names, parameters)
 
 

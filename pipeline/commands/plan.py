@@ -29,8 +29,7 @@ from pipeline.commands.feature_selection import find_cached_keys, list_features
 from pipeline.commands.options import find_root, format_option, pass_project
 from pipeline.commands.output import render
 from pipeline.commands.rates import RATES_NAME, Rates
-from pipeline.commands.use import list_recipes, read_recipe
-from pipeline.commands.yaml_text import replace_values
+from pipeline.commands.use import apply_recipe, list_recipes, read_recipe
 from pipeline.datasets.dataset import find_own_tables, load
 from pipeline.datasets.dataset import names as dataset_names
 from pipeline.downloads.account.current import find_current_downloads
@@ -85,9 +84,8 @@ def _choose(project: Project, what: str | None) -> Project:
         return project
     if what in list_recipes(project.root):
         # The text is changed as `use` would change it, but only in memory.
-        text = (project.root / "params.yaml").read_text(encoding="utf-8")
-        values = read_recipe(project.root, what).values
-        return replace(project, params=yaml.safe_load(replace_values(text, values)))
+        _, text = apply_recipe(project.root, read_recipe(project.root, what))
+        return replace(project, params=yaml.safe_load(text))
     known = (*dataset_names(), *find_own_tables(project.params))
     if what in known:
         return replace(project, params={**project.params, "datasets": [what]})

@@ -17,7 +17,7 @@ from earshot.files import publish_text
 from pipeline.base.project import Project
 from pipeline.commands.options import dry_run_option, find_root, pass_project
 from pipeline.commands.yaml_text import read_value_texts, replace_values
-from pipeline.datasets.dataset import find_user_paths, load
+from pipeline.datasets.dataset import describe_hand_work, find_user_paths, load
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.sites import PACES, find_site
 
@@ -60,9 +60,7 @@ def run(project: Project, name: str | None, is_dry_run: bool) -> int:
 
     # Show what changes before it is written.
     recipe = read_recipe(project.root, name)
-    path = project.root / "params.yaml"
-    old = path.read_text()
-    new = replace_values(old, recipe.values)
+    old, new = apply_recipe(project.root, recipe)
     # `n=0` shows the lines that change and nothing around them.
     lines = difflib.unified_diff(
         old.splitlines(), new.splitlines(), "params.yaml", f"params.yaml for {recipe.name}", n=0
@@ -70,7 +68,7 @@ def run(project: Project, name: str | None, is_dry_run: bool) -> int:
     print(*(line.rstrip("\n") for line in lines) if old != new else ["nothing changes"], sep="\n")
 
     if not is_dry_run:
-        publish_text(path, new)
+        publish_text(project.root / "params.yaml", new)
     print(f"\n{recipe.about}.")
     expectations = describe_expectations(recipe, replace(project, params=yaml.safe_load(new)))
     if expectations:
@@ -122,6 +120,23 @@ def read_recipe(root: Path, name: str) -> Recipe:
     return Recipe(name, about, num_downloads, values)
 
 
+def apply_recipe(root: Path, recipe: Recipe) -> tuple[str, str]:
+    """Return the text of params.yaml, and the same with the values of a recipe; write nothing.
+
+    Raises:
+        ParameterError: params.yaml lacks a section that recipes change.
+    """
+    path = root / "params.yaml"
+    old = path.read_text(encoding="utf-8")
+    try:
+        return old, replace_values(old, recipe.values)
+    except ParameterError as error:
+        raise ParameterError(
+            f"{path}: {error}, expected one with its keys on lines of their own, because recipes "
+            "set values there; `git show HEAD:params.yaml` has it"
+        ) from None
+
+
 def describe_expectations(recipe: Recipe, project: Project) -> list[str]:
     """Return in words what a recipe downloads, how long that takes, and the room it needs.
 
@@ -142,6 +157,8 @@ def describe_expectations(recipe: Recipe, project: Project) -> list[str]:
                 f"{dataset}: {about.release_gigabytes:g} GB are fetched at once. Name a release "
                 f"that you have as sources.{dataset}.{about.release_parameters[0]}."
             )
+
+    lines += [f"{sentence}." for sentence in describe_hand_work(project)]
 
     num_clips = sum(recipe.num_downloads.values())
     if num_clips == 0:

@@ -164,6 +164,9 @@ class Dataset:
     # many gigabytes are fetched when the tables are made.
     release_parameters: tuple[str, ...] = ()
     release_gigabytes: float = 0.0
+    # Parameters for what the user has to download by hand -> what it is. Without it, test samples
+    # have no boxes.
+    hand_parameters: Mapping[str, str] = field(default_factory=dict)
     annotation_file: AnnotationFile | None = None
 
     # What it is made from, for those who get a copy. Empty: files of the user's own.
@@ -187,6 +190,33 @@ def find_user_paths(about: Dataset, parameters: Any) -> list[Path]:
     names = ("ids", *about.path_parameters, *about.release_parameters)
     values = [getattr(parameters, name) for name in names]
     return [Path(value).expanduser().absolute() for value in values if value is not None]
+
+
+def describe_hand_work(project: Project) -> list[str]:
+    """Return sentences about what the user has to download by hand for the chosen test splits.
+
+    Args:
+        project: The checkout.
+
+    Raises:
+        ParameterError: The section of a dataset is wrong.
+    """
+    sentences = []
+    for name in project.datasets:
+        about = load(name)
+        if not about.hand_parameters:
+            continue
+        parameters = project.parameters(about.parameters, f"sources.{name}")
+        # Training samples need no boxes.
+        if not any("test" in split.split("_") for split in parameters.splits):
+            continue
+        sentences += [
+            f"{name}: {what} are a download by hand (docs/datasets.md); until "
+            f"sources.{name}.{key} names their folder, nothing of {name} can be scored"
+            for key, what in about.hand_parameters.items()
+            if getattr(parameters, key) is None
+        ]
+    return sentences
 
 
 def find_excluded_flags(project: Project, dataset: str) -> frozenset[str]:

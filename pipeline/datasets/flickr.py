@@ -394,5 +394,6 @@ DATASET = Dataset(
     find_published_test_sets=find_published_test_sets,
     whole_test_split=SPLIT_250,
     path_parameters=("lists_dir", "annotations_dir"),
+    hand_parameters={"annotations_dir": "the boxes of its test images"},
     attributes={"frame_at_30_fps": Attribute({None: "frame {} at 30 fps"})},
 )

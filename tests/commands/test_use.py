@@ -69,6 +69,7 @@ def test_the_change_is_shown_and_a_dry_run_writes_nothing(checkout, capsys):
     out = capsys.readouterr().out
     assert "vggsound takes about 21 days at 300 videos an hour (download.videos_per_hour)" in out
     assert "flickr takes about 3 minutes at 3600 videos an hour (download.other_videos" in out
+    assert "flickr: the boxes of its test images are a download by hand" in out
     use(checkout, "released_urbansas", "--dry-run")
     assert "urbansas: 9.6 GB are fetched at once" in capsys.readouterr().out
 
@@ -101,6 +102,16 @@ def test_a_folder_without_recipes_and_a_damaged_recipe_are_one_sentence(checkout
     shutil.rmtree(checkout / "recipes")
     assert use(checkout) == 2
     assert "recipes: holds no recipe" in capsys.readouterr().err
+
+
+def test_a_section_that_is_not_there_is_named(checkout, capsys):
+    path = checkout / "params.yaml"
+    text, _, _ = path.read_text().partition("\nevaluate:")
+    path.write_text(text + "\nevaluate: {protocols: [lvs]}\n")
+    for command in ("use", "plan"):
+        assert main(["--root", str(checkout), command, "htf_flickr_10k"]) == 2
+        message = capsys.readouterr().err
+        assert f"{path}: missing section evaluate.subsets, expected one with its keys" in message
 
 
 def test_an_unknown_recipe_is_told_with_the_nearest(checkout, capsys):

@@ -243,6 +243,12 @@ def test_files_to_bring_by_hand_are_named_before_anything_is_downloaded(tmp_path
     (tmp_path / "cache" / "weights" / "sound8.pth").touch()
     assert find_notes(Project(tmp_path, params)) == []
 
+    params["datasets"] = ["flickr"]
+    (note,) = find_notes(Project(tmp_path, params))
+    assert "until sources.flickr.annotations_dir names their folder, nothing of flickr" in note
+    params["sources"]["flickr"]["splits"] = ["flickr_10k"]
+    assert find_notes(Project(tmp_path, params)) == []
+
 
 def test_dvc_runs_the_stage_of_each_released_name(server, tmp_path):
     """The real graph: the stage, its parameters and its output; offline it fails with one line."""
