@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 
+import numpy as np
 import pytest
 import torch
 
@@ -43,6 +44,14 @@ TORCHRUN = {
     "MASTER_PORT": "29500",
 }
 FNAC = {"num_contrast_epochs": 1, "epochs": 2}  # an epoch of each kind
+SSPL = {
+    "map_stride": 16,
+    "select_on": "val",
+    "freeze_vision": False,
+    "freeze_sound": False,
+    "teacher_weights": "random",
+    "has_predictive_coding": True,
+}
 TWO = {"precision": "float64", "devices": 2}
 
 
@@ -182,6 +191,10 @@ def slow(*arguments):
         slow("plain", {"method": "ssltie", "select_on": "val", "sound_seconds": 0.5}),
         slow("plain", {"method": "slavc", "dropout": 0.0, "negatives": "gathered", "epochs": 2}),
         slow("plain", {"method": "attention_resnet"}),
+        slow("plain", {"method": "dmc", "sound_seconds": 0.25}),
+        slow("plain", {"method": "avobject", "map_stride": 16}),
+        slow("plain", {"method": "coarsetofine", "map_stride": 16, "sound_seconds": 0.2}),
+        slow("plain", {"method": "sspl", "image_size": 96, **SSPL}),
         slow("plain", {"method": "hardpos", "num_neighbours": 5}),
         slow("plain", {"method": "sslalignment", "num_neighbours": 5}),
     ],
@@ -193,6 +206,10 @@ def test_two_processes_of_any_launcher_equal_one(toy, tmp_path, launcher, settin
     """
     folders = toy[1], tmp_path / "two"
     settings = {**TINY, "epochs": 1, **settings}
+    if settings["method"] == "coarsetofine":
+        labels = np.random.default_rng(0).uniform(size=(2, len(toy[2]), 7))
+        settings["labels"] = str(tmp_path / "labels.npz")
+        np.savez(settings["labels"], sample_ids=toy[2], sound=labels[0], picture=labels[1])
     if "num_neighbours" in settings:
         encoder = tiny("lvs")
         write_model(tmp_path / "encoder", make_model(encoder), encoder)
