@@ -115,7 +115,7 @@ def _plan_dataset(
 
     clips, samples = tables
     _note_leakage(project, dataset, clips, notes)
-    downloads = _find_downloads(project, dataset, clips)
+    downloads = _find_downloads(project, now, dataset, clips)
     rates = Rates(
         project.storage_dir / RATES_NAME,
         dataset,
@@ -131,11 +131,12 @@ def _plan_dataset(
         notes.append(f"{dataset}: {described}")
 
 
-def _find_downloads(project: Project, dataset: str, clips: pa.Table) -> pa.Table:
+def _find_downloads(project: Project, now: Project, dataset: str, clips: pa.Table) -> pa.Table:
     """Return the account as a run would begin with it."""
     paths, rules = AccountPaths.find(project, dataset), find_table_rules(project, dataset)
-    clips_path = project.clips_table_path(dataset)
-    listed_at = clips_path.stat().st_mtime if clips_path.exists() else math.inf
+    # A list that was made just now can name other addresses than the account is about.
+    is_listed = _is_listed(project, now, dataset)
+    listed_at = project.clips_table_path(dataset).stat().st_mtime if is_listed else math.inf
     current = find_current_downloads(clips, paths, listed_at=listed_at, rules=rules)
     if current is not None:
         return current
@@ -152,9 +153,7 @@ def _find_downloads(project: Project, dataset: str, clips: pa.Table) -> pa.Table
 
 def _find_tables(project: Project, now: Project, dataset: str) -> tuple[pa.Table, pa.Table] | None:
     """Return the clips and samples; None if listing them would fetch or render media."""
-    section = f"sources.{dataset}"
-    is_same = _get(now, section) == _get(project, section)
-    if is_same and now.samples_table_path(dataset).exists():
+    if _is_listed(project, now, dataset):
         return (
             read_table(now.clips_table_path(dataset), CLIPS),
             read_table(now.samples_table_path(dataset), SAMPLES),
@@ -164,12 +163,19 @@ def _find_tables(project: Project, now: Project, dataset: str) -> tuple[pa.Table
     about = load(dataset)
     if about.lists_media:
         return None
-    parameters = project.parameters(about.parameters, section)
+    parameters = project.parameters(about.parameters, f"sources.{dataset}")
     # An account of the user's own files belongs to the list that a stage makes.
     if about.has_changed is not None:
         with tempfile.TemporaryDirectory(prefix="earshot-plan-") as name:
             return about.build_tables(parameters, cache_dir=Path(name))
     return about.build_tables(parameters, cache_dir=project.sources_dir(dataset))
+
+
+def _is_listed(project: Project, now: Project, dataset: str) -> bool:
+    """Return whether the tables of now are those that are planned for."""
+    section = f"sources.{dataset}"
+    is_same = _get(now, section) == _get(project, section)
+    return is_same and now.samples_table_path(dataset).exists()
 
 
 def _get(project: Project, section: str) -> Any:
