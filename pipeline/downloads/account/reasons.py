@@ -38,6 +38,7 @@ _LOCAL = (
     rf"|^(?!.*http error \d).*(?:(?:/|\bopen|\bwrit|postprocessing:).*{_DENIED}|{_DENIED}: '?/)"
     r"|^memoryerror\b"
     r"|\bff(?:mpeg|probe)\b(?: and ff(?:mpeg|probe))?(?: is| are)? not (?:found|installed)"
+    r"|failed to load cookies|netscape format cookies file"
 )
 
 # What ``plain_http`` writes between the status line and the words of a web page.
@@ -233,7 +234,8 @@ _ROWS = (
         r"|\[ssl\b|certificate_verify_failed|max retries exceeded|broken pipe|curl: \(\d"
         r"|giving up after \d+ (?:fragment )?retries|fragment \d+ not found|record layer failure"
         # A proxy answers with a status of its own, also 404.
-        r"|tunnel connection failed|(?:connect|connection) to proxy|proxyerror",
+        r"|tunnel connection failed|(?:connect|connection) to proxy|proxyerror"
+        r"|http error 407|proxy authentication required",
     ),
     Reason(
         "ffmpeg",
@@ -264,12 +266,14 @@ _ROWS = (
         r"video unavailable|does not exist|content not available"
         r"|this video is (?:currently )?(?:not available|unavailable)",
     ),
-    # Only the status line of a text counts. For an absent video Flickr answers "stat: fail".
+    # Only the status line of a text counts. For an absent video Flickr answers "stat: fail", and
+    # yt-dlp passes on its words: 'Photo "1" not found (invalid ID)'.
     Reason(
         "gone",
         "permanent",
         _FIND_A_COPY,
-        r"http error (?:404|410)\b|\bstat(?:us)?\b\W{0,4}fail|stat not ok|not a video",
+        r"http error (?:404|410)\b|\bstat(?:us)?\b\W{0,4}fail|stat not ok|not a video"
+        r"|\bphoto (?:\W?\d+\W? )?not found\b",
         is_of_clip=True,
         is_in_pages=False,
     ),

@@ -2,7 +2,7 @@
 
 How a video is fetched:
 
-- ``file://``: copied by yt-dlp, or linked where the request says so.
+- ``file://``: copied, or linked where the request says so.
 - ``http(s)://`` of a site that yt-dlp knows: by its extractor. Of a long video only the wanted
   sections are fetched.
 - any other ``http(s)://``: by one plain request through yt-dlp's networking.

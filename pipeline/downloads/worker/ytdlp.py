@@ -21,10 +21,10 @@ ChooseRanges = Callable[[dict[str, Any], object], list[dict[str, Any]]]
 
 
 class SiteDownloader:
-    """Two yt-dlp instances, one for files of this machine and one for sites.
+    """The yt-dlp instance of a worker, made when it is first needed.
 
-    Each is made when it is first needed. The one for sites must not read ``file://`` URLs, because
-    a playlist of a site could name files of this machine.
+    It keeps yt-dlp's default and reads no ``file://`` URLs: a playlist of a site could name files
+    of this machine.
     """
 
     def __init__(self, parameters: FetchParameters, *, private_dir: Path):

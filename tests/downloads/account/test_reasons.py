@@ -131,6 +131,7 @@ TEXTS = [
         "('Unable to connect to proxy', OSError('Tunnel connection failed: 404 Not Found'))",
         "network",
     ),
+    (16, "HTTP Error 407: Proxy Authentication Required", "network"),
     (17, "ERROR: ffmpeg exited with code 8", "ffmpeg"),
     (18, "unable to write data: [Errno 28] No space left on device", "local"),
     (
@@ -143,6 +144,8 @@ TEXTS = [
     (18, "unable to rename file: [Errno 116] Stale file handle", "local"),
     (18, "ERROR: Postprocessing: /data/x.temp.mp4: No space left on device", "local"),
     (18, "ERROR: Postprocessing: ffprobe and ffmpeg not found", "local"),
+    (18, "'/a/c.txt' does not look like a Netscape format cookies file", "local"),
+    (18, "failed to load cookies", "local"),
     (19, "ERROR: Postprocessing: Conversion failed!", "merge"),
     (19, "ERROR: Postprocessing: Invalid data found when processing input", "merge"),
     (20, "ERROR: [youtube] abc: Video unavailable", "unavailable"),
@@ -150,6 +153,8 @@ TEXTS = [
     (21, "HTTP Error 404: Not Found", "gone"),
     (21, "HTTP Error 410: Gone", "gone"),
     (21, "flickr: stat: fail, not a video", "gone"),
+    (21, 'ERROR: [flickr] 2333478006: Photo "2333478006" not found (invalid ID)', "gone"),
+    (21, "ERROR: [flickr] 2333478006: Photo not found", "gone"),
     (22, "something new", "unknown"),
     (22, "", "unknown"),
 ]
