@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import errno
 import io
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ class OsErrorText(NamedTuple):
     text: str
     remedy: str
 
+
+_TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{8}-")  # what `earshot.files.publish` puts before a name
 
 # Errors of the operating system that no program can prevent. Any other OSError may be a bug, so it
 # keeps its traceback.
@@ -88,7 +91,9 @@ def report_error(error: Exception) -> int:
         raise error
 
     text, remedy = OS_ERRORS[error.errno]
-    where = f"{error.filename}: " if error.filename else ""
+    # The user knows the name that the file would have got, not that of `publish` before it.
+    name = _TEMPORARY.sub("", str(error.filename or ""))
+    where = f"{name}: " if name else ""
     print(f"error: {where}{text}; {remedy} and run the same command again", file=sys.stderr)
     return RunError.exit_code
 

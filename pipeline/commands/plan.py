@@ -48,6 +48,7 @@ _COLUMNS = ("dataset", "stage", "there", "to_do", "requests", "hours", "cpu_hour
 # Where no clip says it: a clip of 360 lines in H.264 (an estimate).
 _BYTES_PER_SECOND = 120_000.0
 _CLIP_SECONDS = 10.0
+_SMALLEST_SHOWN = 0.01  # in a table; what is less, but not nothing, becomes this
 # Of a processor, for one request, its hash and its entry in the ledger (benchmarks/plan.py).
 _FETCH_SECONDS = 0.012
 
@@ -70,7 +71,9 @@ def run(project: Project, what: str | None, is_anew: bool, output_format: str) -
     for dataset in planned.datasets:
         _plan_dataset(planned, project, dataset, rows, notes, is_anew=is_anew)
 
-    print(render([_round(row) for row in rows], _COLUMNS, output_format))
+    # People read no 3.55e-05 hours.
+    smallest = _SMALLEST_SHOWN if output_format == "table" else 0.0
+    print(render([_round(row, smallest) for row in rows], _COLUMNS, output_format))
     # csv and json keep plain numbers and nothing else.
     stream = sys.stdout if output_format == "table" else sys.stderr
     for note in (*dict.fromkeys(notes), "training and evaluation are not counted"):
@@ -329,9 +332,11 @@ def _plan_features(
     return rows
 
 
-def _round(row: dict[str, Any]) -> dict[str, Any]:
-    """Keep three digits that count: a small job takes thousandths of an hour."""
+def _round(row: dict[str, Any], smallest: float) -> dict[str, Any]:
+    """Keep three digits that count; values between 0 and ``smallest`` become that."""
     return {
-        key: float(f"{value:.3g}") if isinstance(value, float) else value
+        key: float(f"{max(value, smallest) if value else 0.0:.3g}")
+        if isinstance(value, float)
+        else value
         for key, value in row.items()
     }

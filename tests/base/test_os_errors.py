@@ -146,7 +146,7 @@ def test_whatever_is_refused_is_told_without_a_traceback_and_a_bug_with_one(
     code = errno.ENOSPC
 
     def refuse(*_):
-        raise OSError(code, os.strerror(code), "reports/x")
+        raise OSError(code, os.strerror(code), "reports/.tmp-0a1b2c3d-x")
 
     def run():
         if start == "stage":
