@@ -164,7 +164,8 @@ def find_notes(project: Project) -> list[str]:
     if not project.params.get("datasets"):
         return []
     notes = describe_hand_work(project)
-    if importlib.util.find_spec("torch") is None:
+    # A stage reports a section that it lacks; without runs there is nothing to note.
+    if "models" not in project.params or importlib.util.find_spec("torch") is None:
         return notes
     from train.weights.first_files import find_absent_files
 
