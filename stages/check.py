@@ -163,7 +163,7 @@ def find_notes(project: Project) -> list[str]:
     """Return sentences about what is no mistake now, but will stop a training after all else."""
     if not project.params.get("datasets"):
         return []
-    notes = describe_hand_work(project)
+    notes = describe_hand_work(project, project.datasets)
     # A stage reports a section that it lacks; without runs there is nothing to note.
     if "models" not in project.params or importlib.util.find_spec("torch") is None:
         return notes

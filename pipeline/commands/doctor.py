@@ -76,7 +76,7 @@ def diagnose(project: Project, names: Sequence[str]) -> list[Check]:
         require_known(parameters.yt_dlp_options, impersonate=parameters.impersonate)
     except ParameterError as error:
         checks.append(Check("options", "FAIL", str(error), "mend section download"))
-    checks += [Check("boxes", "warn", text) for text in describe_hand_work(project)]
+    checks += [Check("boxes", "warn", text) for text in describe_hand_work(project, names)]
     return checks + check_sources(project, names, parameters)
 
 

@@ -158,7 +158,7 @@ def describe_expectations(recipe: Recipe, project: Project) -> list[str]:
                 f"that you have as sources.{dataset}.{about.release_parameters[0]}."
             )
 
-    lines += [f"{sentence}." for sentence in describe_hand_work(project)]
+    lines += [f"{sentence}." for sentence in describe_hand_work(project, project.datasets)]
 
     num_clips = sum(recipe.num_downloads.values())
     if num_clips == 0:

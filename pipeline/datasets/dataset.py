@@ -192,17 +192,18 @@ def find_user_paths(about: Dataset, parameters: Any) -> list[Path]:
     return [Path(value).expanduser().absolute() for value in values if value is not None]
 
 
-def describe_hand_work(project: Project) -> list[str]:
+def describe_hand_work(project: Project, datasets: Sequence[str]) -> list[str]:
     """Return sentences about what the user has to download by hand for the chosen test splits.
 
     Args:
         project: The checkout.
+        datasets: Their names.
 
     Raises:
         ParameterError: The section of a dataset is wrong.
     """
     sentences = []
-    for name in project.datasets:
+    for name in datasets:
         about = load(name)
         if not about.hand_parameters:
             continue

@@ -125,7 +125,8 @@ def test_doctor_without_network_says_so_in_one_line_a_source(tmp_path, capsys, m
     assert lines["local"].startswith("ok")
     assert lines["sample"].startswith("ok")
     assert all(line.count("\n") == 0 for line in lines.values())
-    assert len(out.strip().split("\n")) == 12
+    assert lines["boxes"].startswith("warn  boxes: flickr: the boxes of its test images are a dow")
+    assert len(out.strip().split("\n")) == 13
 
     quiet = run(capsys, project, "doctor", "--quiet", "--dataset", "local")[1]
     assert "local" not in quiet
