@@ -3,7 +3,9 @@
 import numpy as np
 
 from eval.results.files import METRICS, hash_ids
-from tests.helpers.scoring.score_examples import evaluate_maps
+from eval.results.model_results import evaluate_model
+from eval.results.model_scores import ModelMaps
+from tests.helpers.scoring.score_examples import evaluate_maps, make_table
 
 
 def test_every_id_has_a_row_and_results_reconcile(samples, ids, maps):
@@ -71,3 +73,29 @@ def test_a_model_without_any_map_is_an_explicit_row(samples):
     _, results = evaluate_maps(samples, [], [])
     assert (results[0]["n"], results[0]["num_requested"], results[0]["mean_ciou"]) == (0, 20, None)
     assert results[0]["missing"] == {"no_map": 20}
+
+
+def test_intervals_draw_videos_and_say_how_many(samples, ids, maps):
+    """Frames of one video are alike: without their video, the interval is too narrow."""
+    clip_ids = samples["clip_id"].to_pylist()
+    # Ten videos of two frames with the same boxes and the same map.
+    table = samples.to_pylist()
+    for number, row in enumerate(table):
+        row["boxes"] = table[number // 2 * 2]["boxes"]
+    twins = make_table(table)
+    same_maps = maps[np.arange(20) // 2 * 2]
+    model_maps = ModelMaps("m", "sample", ids, same_maps)
+    found = {}
+    for name, video_of in (
+        ("frames", None),
+        ("videos", {clip_id: f"v{number // 2}" for number, clip_id in enumerate(clip_ids)}),
+    ):
+        _, (found[name],) = evaluate_model(
+            model_maps, twins, test_sets={"all": ids}, video_of=video_of, num_resamples=2000
+        )
+
+    assert (found["frames"]["num_groups"], found["videos"]["num_groups"]) == (20, 10)
+    assert found["frames"]["mean_ciou"] == found["videos"]["mean_ciou"]
+    widths = {name: row["mean_ciou_high"] - row["mean_ciou_low"] for name, row in found.items()}
+    # Half of the samples are copies, so the interval is wider by the square root of 2.
+    assert 1.25 < widths["videos"] / widths["frames"] < 1.7
