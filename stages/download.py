@@ -30,8 +30,7 @@ def main(project: Project, dataset: str) -> None:
         excluded_flags=find_excluded_flags(project, dataset),
         # What features found damaged is read again, every picture.
         doubtful=find_doubtful_clips(
-            project.samples_table_path(dataset),
-            project.dataset_cache_dir(dataset).glob("*/index.parquet"),
+            project.samples_table_path(dataset), project.find_indexes(dataset)
         ),
     )
 

@@ -187,6 +187,10 @@ class Project:
         """Return the folder of everything that is cached for a dataset."""
         return self.root / "cache" / dataset
 
+    def find_indexes(self, dataset: str) -> list[Path]:
+        """Return the index of each feature that is cached for a dataset, by the names."""
+        return sorted(self.dataset_cache_dir(dataset).glob("*/index.parquet"))
+
     @property
     def storage_dir(self) -> Path:
         """The folder of what no experiment may lose or compute twice.

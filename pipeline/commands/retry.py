@@ -201,9 +201,10 @@ def _select_absent(project: Project, dataset: str, _: _Wanted) -> list[str]:
 
 
 def _select_damaged(project: Project, dataset: str, _: _Wanted) -> list[str]:
-    index_paths = project.dataset_cache_dir(dataset).glob("*/index.parquet")
     # What features found damaged, although the check after the download let it pass.
-    doubtful = find_doubtful_clips(project.samples_table_path(dataset), index_paths)
+    doubtful = find_doubtful_clips(
+        project.samples_table_path(dataset), project.find_indexes(dataset)
+    )
     rows = read_downloads(project, dataset, ["clip_id", "status"]).to_pylist()
     return [row["clip_id"] for row in rows if row["status"] == "ok" and row["clip_id"] in doubtful]
 

@@ -42,7 +42,7 @@ def count_features(project: Project, dataset: str) -> list[FeatureCounts]:
     num_requested = count_rows(samples_path) if samples_path.exists() else 0
 
     found = []
-    for index_path in sorted(project.dataset_cache_dir(dataset).glob("*/index.parquet")):
+    for index_path in project.find_indexes(dataset):
         # An index can be older than the list. What it lacks is absent until the stage runs again.
         counts = count_index(read_table(index_path, INDEX, columns=["status", "reason"]))
         found.append(
@@ -92,7 +92,7 @@ def list_missing_samples(
 
     # The empty table fixes the columns of the result, even if no feature has an index yet.
     tables = [_MISSING_SAMPLES.empty_table()]
-    for index_path in sorted(project.dataset_cache_dir(dataset).glob("*/index.parquet")):
+    for index_path in project.find_indexes(dataset):
         rows = read_table(index_path, INDEX, columns=["sample_id", "status", "reason", "detail"])
         rows = select_reasons(rows.filter(pc.not_equal(rows["status"], "ok")), reasons)
         rows = add_splits(rows, "sample_id", samples, selected=splits)
