@@ -1,7 +1,7 @@
 """``clips drop``: free the disk of clips whose features are all cached."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from pipeline.commands.options import (
 from pipeline.downloads.account.ledger import Ledger
 from pipeline.downloads.account.ledger_copy import make_absence_marks
 from pipeline.features.configure import configure_feature
-from pipeline.shards.requests import find_clips, make_requests
+from pipeline.shards.requests import Absence, Clip, find_clips, make_requests
 from pipeline.shards.store import Store
 
 _REMEDY = "`earshot retry --absent` or `import` brings them back"
@@ -90,8 +90,8 @@ def _drop(project: Project, dataset: str, *, is_dry_run: bool) -> int:
 
 def _choose(project: Project, dataset: str, features: Iterable[str]) -> _Choice:
     downloads = read_table(project.downloads_table_path(dataset), DOWNLOADS)
-    clips, _ = find_clips(downloads, project.clips_dir(dataset))
-    needed = _find_needed(project, dataset, features)
+    clips, absences = find_clips(downloads, project.clips_dir(dataset))
+    needed = _find_needed(project, dataset, features, clips, absences)
 
     choice = _Choice()
     for clip_id, clip in clips.items():
@@ -108,12 +108,15 @@ def _choose(project: Project, dataset: str, features: Iterable[str]) -> _Choice:
     return choice
 
 
-def _find_needed(project: Project, dataset: str, features: Iterable[str]) -> dict[str, str]:
+def _find_needed(
+    project: Project,
+    dataset: str,
+    features: Iterable[str],
+    clips: Mapping[str, Clip],
+    absences: Mapping[str, Absence],
+) -> dict[str, str]:
     """Return the clips whose files a feature still needs, with the reason."""
     samples = read_table(project.samples_table_path(dataset), SAMPLES)
-    downloads = read_table(project.downloads_table_path(dataset), DOWNLOADS)
-    clips, absences = find_clips(downloads, project.clips_dir(dataset))
-
     needed: dict[str, str] = {}
     for name in features:
         cached = find_cached_keys(project.feature_dir(dataset, name))
