@@ -58,7 +58,10 @@ class CachedDataset:
     def __init__(self, root: Path | str, *, samples_path: Path | str | None = None):
         self.root = Path(root)
         if not self.root.is_dir():
-            raise DataError(f"{self.root}: not found, expected a dataset's folder of features")
+            raise DataError(
+                f"{self.root}: not found, expected a dataset's folder of features, which "
+                "`dvc repro` makes"
+            )
 
         # Resolved first, so that `.` and a link have the name of the folder that they mean.
         self.name = self.root.resolve().name
