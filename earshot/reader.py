@@ -9,7 +9,7 @@ The layout of the files is in ``earshot/shard_format.py``; any HDF5 reader can r
 import contextlib
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -127,8 +127,10 @@ class FeatureReader:
         """
         if not self._files.names:
             return {}
-        with self._name_new_index():
+        try:
             return read_root_attributes(self._files.path(0))
+        except DataError as error:
+            raise self._explain(error) from None
 
     def shard_of(self, sample_id: str) -> str:
         """Return the name of the shard that holds the sample's array."""
@@ -150,18 +152,21 @@ class FeatureReader:
         """
         shard, row, crc32 = self._locate(sample_id)
         path = self._files.path(shard)
-        with self._name_new_index():
+        try:
             placement = self._files.placement(shard)
-            try:
-                # Held until the array is read: another thread may close it in the list meanwhile.
-                file = self._files.open(shard)
-                array = read_row(file.descriptor, placement, row)
-            except FileNotFoundError:
-                raise DataError(
-                    f"{path}: not found; `python -m pipeline repair` rebuilds missing shards"
-                ) from None
-            except (DataError, OSError) as error:
-                raise DataError(f"{path}: {sample_id}: {error}; {_ADVICE}") from None
+        except DataError as error:
+            raise self._explain(error) from None
+
+        try:
+            # Held until the array is read: another thread may let go of it meanwhile.
+            file = self._files.open(shard)
+            array = read_row(file.descriptor, placement, row)
+        except FileNotFoundError:
+            text = f"{path}: not found; `python -m pipeline repair` rebuilds missing shards"
+            raise self._explain(DataError(text)) from None
+        except (DataError, OSError) as error:
+            text = f"{path}: {sample_id}: {error}; {_ADVICE}"
+            raise self._explain(DataError(text)) from None
 
         position = self._position_of[sample_id]
         # Once a process is enough: the file does not change, and damage shows at the first read.
@@ -181,8 +186,10 @@ class FeatureReader:
                 absent or damaged.
         """
         shard, row, _ = self._locate(sample_id)
-        with self._name_new_index():
+        try:
             columns = self._files.columns(shard)
+        except DataError as error:
+            raise self._explain(error) from None
 
         # A damaged index can name a row that the shard does not have.
         if any(not 0 <= row < len(column) for column in columns.values()):
@@ -210,19 +217,15 @@ class FeatureReader:
         if "_files" in self.__dict__:  # absent when __init__ raised
             self.close()
 
-    @contextlib.contextmanager
-    def _name_new_index(self) -> Iterator[None]:
-        """Say of an error in the body that the feature was computed anew, if it was."""
-        try:
-            yield
-        except DataError:
-            path = self.folder / INDEX_NAME
-            if _stamp(path) == self._index_stamp:
-                raise
-            raise DataError(
-                f"{path}: another one than when it was opened, because {self.folder.name} was "
-                "computed anew or is being so; open it again when that has ended"
-            ) from None
+    def _explain(self, error: DataError) -> DataError:
+        """Return ``error``; or, if the feature was computed anew, one that says so."""
+        path = self.folder / INDEX_NAME
+        if _stamp(path) == self._index_stamp:
+            return error
+        return DataError(
+            f"{path}: another one than when it was opened, because {self.folder.name} was "
+            "computed anew or is being so; open it again when that has ended"
+        )
 
     def _position(self, sample_id: str) -> int:
         try:
