@@ -60,6 +60,10 @@ def read_category_labels(path: str | Path, sample_ids: list[str]) -> np.ndarray:
             raise DataError(f"labels {source}: found {part.dtype} {part.shape}, expected {shape}")
 
     row_of = {str(sample_id): row for row, sample_id in enumerate(ids)}
+    # Of two rows of a sample, nobody can say which is right.
+    if len(row_of) < len(ids):
+        twice = next(name for row, name in enumerate(map(str, ids)) if row_of[name] != row)
+        raise DataError(f"labels {source}: sample {twice} has two rows, expected one")
     missing = [sample_id for sample_id in sample_ids if sample_id not in row_of]
     if missing:
         raise DataError(

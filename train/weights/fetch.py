@@ -92,7 +92,7 @@ def require_first_sha256(url: str, path: Path, sha256: str) -> bool:
 
     # Two stages may write the file at once, and neither may lose what the other recorded.
     with hold_lock(lock_path, on_wait=lambda: None):
-        records = json.loads(records_path.read_text()) if records_path.exists() else {}
+        records = _read_records(records_path)
         known = records.get(url)
         if known is not None and known["sha256"] != sha256:
             raise DataError(
@@ -104,6 +104,18 @@ def require_first_sha256(url: str, path: Path, sha256: str) -> bool:
             records[url] = {"sha256": sha256, "num_bytes": path.stat().st_size, "date": date}
             publish_text(records_path, json.dumps(records, indent=1) + "\n")
     return known is None
+
+
+def _read_records(path: Path) -> dict[str, dict]:
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise DataError(
+            f"{path}: not valid JSON ({error}); expected the hashes of what was fetched; correct "
+            "or remove it"
+        ) from None
 
 
 def _fetch_from_drive(url: str, path: Path, *, sha256: str | None, num_bytes: int | None) -> None:

@@ -146,6 +146,9 @@ def test_stage_2_begins_with_the_weights_of_stage_1(toy, tmp_path):
     write_labels(tmp_path / "labels.npz", toy[2][1:])
     with pytest.raises(DataError, match="lacks 1 of 32 samples, first toy0_0000"):
         run(toy, tmp_path / "fine", parameters)
+    write_labels(tmp_path / "labels.npz", [*toy[2], toy[2][3]])
+    with pytest.raises(DataError, match="sample toy0_0003 has two rows, expected one"):
+        run(toy, tmp_path / "fine", parameters)
 
 
 def test_frames_give_the_labels_unless_a_file_does():

@@ -95,6 +95,9 @@ def test_size_and_hash_of_the_first_fetch_are_recorded(tmp_path):
     with pytest.raises(DataError, match=f"SHA-256 is 0000.* had {SHA256}; if you trust the new"):
         require_first_sha256("gdrive:x", path, "0" * 64)
     assert f'"num_bytes": {len(WEIGHTS)}' in (tmp_path / "first_fetch.json").read_text()
+    (tmp_path / "first_fetch.json").write_text("{")
+    with pytest.raises(DataError, match=r"first_fetch\.json: not valid JSON .*; correct or remove"):
+        require_first_sha256("gdrive:x", path, SHA256)
 
 
 @pytest.mark.parametrize("url", ["gdrive:", "gdrive:https://drive.google.com/file/d/1-WUEoA"])
