@@ -1,11 +1,13 @@
 """Make the two tables of a dataset: which clips and samples it has."""
 
+import functools
 import json
 import sys
 from pathlib import Path
 
 from earshot.files import publish_text
 from earshot.tables import CLIPS, SAMPLES, write_table
+from pipeline.base.locks import hold_lock
 from pipeline.base.project import Project
 from pipeline.base.user_files import noted_user_files
 from pipeline.datasets.dataset import find_user_paths, load
@@ -29,7 +31,12 @@ def list_dataset(project: Project, dataset: str) -> str:
     about = load(dataset)
     parameters = project.parameters(about.parameters, f"sources.{dataset}")
     paths = find_user_paths(about, parameters)
-    with noted_user_files(project, f"sources@{dataset}", paths):
+    # Experiments share the folder of sources, and a run that was killed can leave a stage behind.
+    lock_path = project.sources_dir(dataset) / ".sources-lock"
+    with (
+        hold_lock(lock_path, on_wait=functools.partial(_report_waiting, dataset)),
+        noted_user_files(project, f"sources@{dataset}", paths),
+    ):
         clips, samples = about.build_tables(parameters, cache_dir=project.sources_dir(dataset))
 
         # Boxes in another unit would give every method a score of 0.
@@ -44,6 +51,14 @@ def list_dataset(project: Project, dataset: str) -> str:
 
     words = f" ({describe_left_out(left_out)})" if left_out else ""
     return f"{dataset}: {len(clips)} clips, {len(samples)} samples{words}"
+
+
+def _report_waiting(dataset: str) -> None:
+    print(
+        f"{dataset}: another run is making its list; this one waits for it to end",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def find_left_out(project: Project, dataset: str) -> dict[str, int]:
