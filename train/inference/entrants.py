@@ -44,7 +44,12 @@ from train.inference.retrieval import embed_pairs, has_pooled_features
 from train.inference.sound_comparison import compare_sounds
 from train.models.training_parameters import TrainingParameters
 from train.runs.run_folder import RELEASED, read_run
-from train.runs.settings import RunData, read_run_data
+from train.runs.settings import (
+    RunData,
+    find_run_of_folder,
+    read_run_data,
+    read_run_parameters,
+)
 from train.weights.initialization import hash_first_weights, list_first_files
 from train.weights.released import ReleasedWeights
 
@@ -191,7 +196,7 @@ def _make_trained_entrant(
         seed=parameters.seed,
         selection=parameters.select_on,
         method=name_method(parameters),
-        recipe=_name_recipe(dataset, data, parameters),
+        recipe=_name_recipe(project, dataset, data, parameters),
         trained_on=f"{dataset}/{parameters.train_split}",
         num_trained_on=run.get("num_train"),
         training_clips=TrainingClips(dataset, clip_ids),
@@ -245,10 +250,17 @@ def name_method(parameters: TrainingParameters) -> str:
     return method if guidance == "none" else f"{method}+ogl_{guidance}"
 
 
-def _name_recipe(dataset: str, data: RunData, parameters: TrainingParameters) -> str:
+def _name_recipe(
+    project: Project, dataset: str, data: RunData, parameters: TrainingParameters
+) -> str:
     """Return a text that is equal for runs that differ in the seed alone."""
     settings = {**as_mapping(parameters), "seed": None, "trained_on": dataset}
     settings["features"] = sorted(data.features)
+    # A second stage begins with a run of its own seed: what that run is counts, not its name.
+    first = find_run_of_folder(project, parameters.init)
+    if first is not None:
+        begun, own = read_run_data(project, first), read_run_parameters(project, first)
+        settings["init"] = _name_recipe(project, begun.find_dataset(project), begun, own)
     return json.dumps(settings, sort_keys=True, default=str)
 
 
