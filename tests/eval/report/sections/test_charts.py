@@ -9,7 +9,7 @@ from eval.report.sections.training_curves import TrainedModel
 
 def render(chart):
     """The HTML of a section that shows one chart."""
-    model = TrainedModel("m", facts=(), folded_facts=(), charts=(chart,))
+    model = TrainedModel("m", identity=(), facts=(), folded_facts=(), charts=(chart,))
     return render_template("section_training.html", training=[model])
 
 
