@@ -6,12 +6,9 @@ DVC's cache still has the files, under the hashes in ``dvc.lock``
 (https://doc.dvc.org/user-guide/project-structure/internal-files).
 """
 
-import configparser
 import json
-import os
 from pathlib import Path
 
-import platformdirs
 import yaml
 
 from earshot.errors import DataError
@@ -29,7 +26,7 @@ def find_cached_files(output_dir: Path | str) -> dict[str, Path]:
         File name -> path in DVC's cache, for the files that are there. Empty where DVC is not used.
 
     Raises:
-        DataError: ``dvc.lock`` is not valid YAML.
+        DataError: ``dvc.lock`` or the configuration of DVC cannot be read.
     """
     output_dir = Path(output_dir).resolve()
     root = next((folder for folder in output_dir.parents if (folder / ".dvc").is_dir()), None)
@@ -75,30 +72,15 @@ def _object_path(cache_dir: Path, md5: str) -> Path:
 
 
 def _find_cache_dir(root: Path) -> Path:
-    """Return DVC's cache: as the last of its four configurations says, or in the checkout."""
-    # The same folders as in `dvc.dirs`.
-    system_dir = os.environ.get("DVC_SYSTEM_CONFIG_DIR") or platformdirs.site_config_dir(
-        "dvc", "iterative"
-    )
-    global_dir = os.environ.get("DVC_GLOBAL_CONFIG_DIR") or platformdirs.user_config_dir(
-        "dvc", "iterative"
-    )
-    local = root / ".dvc"
-    paths = (
-        Path(system_dir, "config"),
-        Path(global_dir, "config"),
-        local / "config",
-        local / "config.local",
-    )
+    """Return DVC's cache: where its configuration says, or in the checkout."""
+    # Here, because most runs need no file of DVC's cache.
+    from dvc.config import Config, ConfigError
 
-    found = local / "cache"
-    for path in paths:
-        config = configparser.ConfigParser(interpolation=None)
-        config.read(path)
-        # A relative path begins at the folder of its file.
-        if config.has_option("cache", "dir"):
-            found = path.parent / os.path.expanduser(config.get("cache", "dir"))
-    return found.resolve()
+    try:
+        config = Config(dvc_dir=str(root / ".dvc"), validate=False)
+    except ConfigError as error:
+        raise DataError(f"{root}: DVC's configuration: {' '.join(str(error).split())}") from None
+    return Path(config["cache"].get("dir") or root / ".dvc" / "cache").resolve()
 
 
 def _find_locked_md5(path: Path, relative_path: str) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from earshot.errors import RunError
+from earshot.errors import DataError, RunError
 from earshot.shard_format import has_named_content
 from pipeline.shards.dvc_cache import find_cached_files
 from tests.helpers.cache import fake_features
@@ -134,6 +134,14 @@ def test_dvcs_cache_is_found_wherever_it_is_configured(project, tmp_path, monkey
         monkeypatch.setenv(f"DVC_{name}_CONFIG_DIR", str(tmp_path / name))
     dvc(moved, "cache", "dir", level, str(tmp_path / "far" / "cache"))
     assert set(find_cached_files(moved / "frames")) == set(contents(project / "frames"))
+
+
+def test_a_damaged_configuration_of_dvc_is_one_sentence(project, tmp_path):
+    shutil.copytree(project / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("cache"))
+    shutil.copy(project / "dvc.lock", tmp_path)
+    (tmp_path / ".dvc" / "config.local").write_text("[cac\n")
+    with pytest.raises(DataError, match=r"DVC's configuration: .*at line 1"):
+        find_cached_files(tmp_path / "frames")
 
 
 def test_outside_of_dvc_nothing_is_found(tmp_path):
