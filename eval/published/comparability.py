@@ -8,6 +8,7 @@ set, and nothing is known against the published one.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from eval.published.method_forms import METHOD_FORMS
 from eval.published.published_rows import PUBLISHED, Published
 from eval.published.test_sets import find_test_sets
 
@@ -85,6 +86,9 @@ def _explain_training(result: Mapping[str, Any], published: Published) -> list[s
         return []
 
     reasons = []
+    form = METHOD_FORMS.get(str(result.get("method")))
+    if form is not None and form.is_training_ours and result.get("selection") != "released":
+        reasons.append("here: a training of ours, as no code of its authors is public")
     if result.get("leakage") is None:
         reasons.append("whether test clips are in our training data is not known")
     elif result["leakage"]:

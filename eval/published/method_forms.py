@@ -18,6 +18,7 @@ class MethodForm:
     form: str  # published, or whose reading or simplification
     not_theirs: str = ""  # what is recalled from the paper, ours, or not known
     released: str = ""  # what is known of the weights that its authors released
+    is_training_ours: bool = False  # no code of its authors trains it
 
 
 def find_form(run: Mapping[str, Any]) -> MethodForm | None:
@@ -81,6 +82,7 @@ METHOD_FORMS = {
             "clips; ours: the form of the logits, 100 neighbours, the encoders, optimizer, batch, "
             "epochs"
         ),
+        is_training_ours=True,
     ),
     "sslalignment": MethodForm(
         title="SSLalignment",
@@ -95,6 +97,7 @@ METHOD_FORMS = {
             "temperature, projections, what is augmented, the encoders, optimizer, batch, epochs. "
             "Names in the released files beside the network's are not known"
         ),
+        is_training_ours=True,
     ),
     "dmc": MethodForm(
         title="DMC",
@@ -111,6 +114,7 @@ METHOD_FORMS = {
             "recalled), optimizer, batch, epochs; map of the middle frame"
         ),
         released="trained on talking faces",
+        is_training_ours=True,
     ),
     "coarsetofine": MethodForm(
         title="CoarseToFine",

@@ -85,7 +85,11 @@ def _describe_inputs(
     text = ", ".join(str(variants.get(feature, feature)) for feature in names) or "not described"
 
     if run.get("selection") == "released":
-        return f"{text}; which clips it was trained on is not known"
+        told = section.get("trained_on")
+        known = (
+            f"trained on {told}, as its authors say" if told else "its training data are not known"
+        )
+        return f"{text}; {known}"
     datasets = params.get("datasets") or ("",)
     dataset = section.get("dataset") or datasets[0]
     split = (run.get("parameters") or {}).get("train_split")

@@ -62,6 +62,14 @@ def test_what_is_not_known_of_our_training_is_not_comparable(changes, reason):
     assert reason in explain_incomparability(perfect_row(lvs) | changes, lvs)
 
 
+def test_a_training_of_ours_is_said():
+    """No code of SSLalignment's training is public; its released weights are its authors' own."""
+    row = find("Senocak 2023", "VGG-Sound 144k", "vggss_4655")
+    ours, theirs = perfect_row(row), perfect_row(row) | {"selection": "released"}
+    assert explain_incomparability(ours, row).startswith("here: a training of ours, as no code")
+    assert "a training of ours" not in explain_incomparability(theirs, row)
+
+
 def test_a_result_is_comparable_where_nothing_is_known_against_the_two():
     ogl = find("OGL (L1)", "ImageNet", "vggss")
     own = perfect_row(ogl) | {"kind": "baseline", "leakage": None, "selection": "none"}

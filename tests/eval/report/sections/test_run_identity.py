@@ -9,7 +9,10 @@ PARAMS = {
         "ezvsl_144k": {"method": "ezvsl", "preset": "as_published", "dataset": "vggsound"},
         "hardpos": {"method": "hardpos"},
     },
-    "weights": {"semi": {"method": "attention10k"}},
+    "weights": {
+        "semi": {"method": "attention10k"},
+        "theirs": {"features": ["spectrograms-lvs"], "trained_on": "flickr/flickr_144k"},
+    },
 }
 
 
@@ -54,7 +57,11 @@ def test_released_weights_say_where_they_are_from_and_what_they_saw():
         "released by the authors, not trained here: gdrive:ID; trained with annotated boxes, so no "
         "unsupervised result"
     )
-    assert found["inputs"] == "frames, waveforms; which clips it was trained on is not known"
+    assert found["inputs"] == "frames, waveforms; its training data are not known"
+    found = describe("theirs", "lvs", selection="released", source="gdrive:ID")
+    assert found["inputs"] == (
+        "frames, spectrograms-lvs; trained on flickr/flickr_144k, as its authors say"
+    )
 
 
 def test_a_method_of_the_users_own_and_a_run_without_one():
