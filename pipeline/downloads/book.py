@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from earshot.errors import MediaError
 from earshot.tables import DOWNLOADS, write_table
-from pipeline.downloads.account.history import History, RetryPolicy, read_histories, reason_of
+from pipeline.downloads.account.histories import read_histories
+from pipeline.downloads.account.history import History, RetryPolicy, reason_of
 from pipeline.downloads.account.ledger import Ledger
 from pipeline.downloads.account.reasons import find_reason
 from pipeline.downloads.account.table import TableRules, derive_downloads

@@ -6,7 +6,8 @@ In reading order:
 - ``ledger``: ``Ledger``, ``read_entries``. Every attempt, never changed.
 - ``ledger_copy``: ``publish_copy``, ``adopt_copy``. The ledger travels with DVC's outputs.
 - ``paths``: ``AccountPaths``. Where the clips and their account are.
-- ``history``: ``History``, ``read_histories``. What the ledger says about each clip.
+- ``history``: ``History``, ``RetryPolicy``. What the ledger says about a clip.
+- ``histories``: ``read_histories``. The histories of all clips of a list.
 - ``table``: ``TableRules``, ``derive_downloads``, ``derive_from_ledger``. The rows of
   ``downloads.parquet``.
 - ``doubts``: ``find_doubtful_clips``. In which clips features found damage.

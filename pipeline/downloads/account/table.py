@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from earshot.errors import DataError
 from earshot.tables import DOWNLOADS, read_table
-from pipeline.downloads.account.history import History, read_histories, reason_of
+from pipeline.downloads.account.histories import read_histories
+from pipeline.downloads.account.history import History, reason_of
 from pipeline.downloads.account.ledger import Ledger
 from pipeline.downloads.account.reasons import find_reason
 

@@ -29,7 +29,8 @@ from earshot.files import sha256_of, sync
 from earshot.tables import DOWNLOADS, write_table
 from pipeline.base.disk import link_file, require_free
 from pipeline.base.progress import Progress
-from pipeline.downloads.account.history import History, add_pulled_rows, read_histories
+from pipeline.downloads.account.histories import add_pulled_rows, read_histories
+from pipeline.downloads.account.history import History
 from pipeline.downloads.account.ledger import Ledger
 from pipeline.downloads.account.ledger_copy import adopt_copy
 from pipeline.downloads.account.paths import AccountPaths

@@ -7,7 +7,8 @@ import tracemalloc
 
 import pytest
 
-from pipeline.downloads.account.history import NEVER, History, RetryPolicy, read_histories
+from pipeline.downloads.account.histories import read_histories
+from pipeline.downloads.account.history import NEVER, History, RetryPolicy
 from pipeline.downloads.account.ledger import Ledger, read_entries
 from pipeline.downloads.worker.plain_http import parse_retry_after
 from tests.helpers.downloads.download_helpers import answer, clips_table, download
