@@ -187,6 +187,15 @@ def test_rules_layouts_and_the_unlabelled_part(release, tmp_path):
     assert samples.column("time_seconds").to_pylist() == [None]
 
 
+def test_a_file_that_cannot_be_a_clip_is_named(release, tmp_path, caplog):
+    video = release / "video" / "video_8fps" / "labelled-1.mp4"
+    (video.parent / "my street.mp4").write_bytes(video.read_bytes())
+    clips, _ = tables_of(release, tmp_path / "cache", splits=dataset.SPLITS)
+    assert "street" not in str(clips["clip_id"])
+    assert "left out 1 files whose names are no clip ids" in caplog.text
+    assert "video/video_8fps/my street.mp4" in caplog.text
+
+
 def test_missing_media_stay_accounted_for(release, tmp_path):
     (tmp_path / "sounds" / "labelled-1.wav").unlink()
     clips, _ = tables_of(release, tmp_path / "cache")

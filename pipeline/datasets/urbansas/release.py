@@ -182,9 +182,13 @@ def find_media(root: Path) -> dict[str, ClipMedia]:
         DataError: There is no video.
     """
     media: dict[str, ClipMedia] = {}
+    unusable: list[Path] = []
     for path in walk_files(root):
         suffix = path.suffix.lower()
-        if suffix not in _VIDEO_SUFFIXES | _AUDIO_SUFFIXES or not _CLIP_ID.fullmatch(path.stem):
+        if suffix not in _VIDEO_SUFFIXES | _AUDIO_SUFFIXES:
+            continue
+        if not _CLIP_ID.fullmatch(path.stem):
+            unusable.append(path)
             continue
 
         # The first file of a name wins: files are visited in a fixed order.
@@ -194,6 +198,14 @@ def find_media(root: Path) -> dict[str, ClipMedia]:
         else:
             entry.videos.setdefault(path.parent.name, path)
 
+    if unusable:
+        log.warning(
+            "%s: left out %d files whose names are no clip ids (letters, digits, _ . -), for "
+            "example %s",
+            root,
+            len(unusable),
+            quote(str(unusable[0].relative_to(root))),
+        )
     if not any(entry.videos for entry in media.values()):
         raise DataError(
             f"{root}: holds no videos, "

@@ -22,7 +22,7 @@ def find_doubtful_clips(samples_path: Path, index_paths: Iterable[Path]) -> set[
     Returns:
         Ids of clips. The moment may be what is wrong, so not every one is damaged.
     """
-    damaged: list[pa.Array] = []
+    damaged: list[pa.ChunkedArray] = []
     for path in sorted(index_paths):
         try:
             index = read_table(path, INDEX, columns=["sample_id", "reason"])
