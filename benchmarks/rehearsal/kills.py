@@ -56,7 +56,8 @@ class Outcome:
 
     def list_durations(self) -> dict[str, float]:
         """Return how long each stage took, with DVC's work behind it."""
-        ends = [*(start for _, start in self.stages[1:]), self.ended_at]
+        # Without any stage there is nothing that ended.
+        ends = [*(start for _, start in self.stages[1:]), self.ended_at][: len(self.stages)]
         return {name: end - start for (name, start), end in zip(self.stages, ends, strict=True)}
 
 
