@@ -37,7 +37,7 @@ _Schema = dict[str, Any]
 def make_schema() -> _Schema:
     """Return the JSON schema of params.yaml."""
     methods = _describe_methods()
-    datasets = {name: describe_class(load(name).parameters) for name in dataset_names()}
+    datasets = {name: _describe_class(load(name).parameters) for name in dataset_names()}
     properties = {
         "datasets": _list_of_names(dataset_names(), "evaluated; trained on what a run names"),
         "models": _list_of_names((), "runs of section train"),
@@ -48,18 +48,18 @@ def make_schema() -> _Schema:
             "description": "Where the clips of each dataset come from.",
             "properties": datasets,
             # Any other name is a table of the user's own.
-            "additionalProperties": describe_class(load("table").parameters),
+            "additionalProperties": _describe_class(load("table").parameters),
         },
-        **{name: describe_class(cls) for name, cls in SECTIONS.items()},
-        "hardware": describe_class(HardwareParameters),
-        "monitoring": describe_class(MonitoringParameters),
+        **{name: _describe_class(cls) for name, cls in SECTIONS.items()},
+        "hardware": _describe_class(HardwareParameters),
+        "monitoring": _describe_class(MonitoringParameters),
         "train_presets": {"additionalProperties": _describe_runs(methods, required=())},
         "train": {"additionalProperties": _describe_runs(methods, required=("method",))},
-        "weights": {"additionalProperties": describe_class(ReleasedWeights)},
+        "weights": {"additionalProperties": _describe_class(ReleasedWeights)},
     }
 
     for name, feature in FEATURES.items():
-        schema = describe_class(load_module(name).Parameters)
+        schema = _describe_class(load_module(name).Parameters)
         _put(properties, feature.section, schema)
         if feature.datasets_section is not None:
             names = _list_of_names(dataset_names(), f"datasets that have {name}")
@@ -76,7 +76,7 @@ def make_schema() -> _Schema:
     }
 
 
-def describe_class(cls: type) -> _Schema:
+def _describe_class(cls: type) -> _Schema:
     """Return the schema of a section that a dataclass reads; no other key is right there."""
     schema = TypeAdapter(cls).json_schema()
     comments = read_comments(cls)
@@ -89,7 +89,7 @@ def describe_class(cls: type) -> _Schema:
         field.pop("title", None)
         if dataclasses.is_dataclass(hints[name]):
             field.clear()
-            field |= describe_class(typing.cast(type, hints[name]))
+            field |= _describe_class(typing.cast(type, hints[name]))
         if name in comments:
             field["description"] = comments[name]
     return {**schema, "additionalProperties": False}
@@ -122,12 +122,12 @@ def read_comments(cls: type) -> dict[str, str]:
 
 def _describe_methods() -> dict[str, _Schema]:
     """Return the schema of a run by its method."""
-    schemas = {method: describe_class(load_method(method).Parameters) for method in METHODS}
+    schemas = {method: _describe_class(load_method(method).Parameters) for method in METHODS}
     for schema in schemas.values():
         schema["properties"] |= {
             "method": {"enum": list(METHODS)},
             "preset": {"type": "string", "description": "an entry of train_presets"},
-            **describe_class(RunData)["properties"],
+            **_describe_class(RunData)["properties"],
         }
     return schemas
 
@@ -136,7 +136,7 @@ def _describe_variants() -> _Schema:
     """Return the schema of variants: their names begin with that of their feature."""
     own: _Schema = {"required": ["code"], "properties": {"code": {"type": "string"}}}
     schemas = {
-        f"^{name}-": {"anyOf": [describe_class(load_module(name).Parameters), own]}
+        f"^{name}-": {"anyOf": [_describe_class(load_module(name).Parameters), own]}
         for name, feature in FEATURES.items()
         if not feature.has_weights
     }

@@ -129,7 +129,7 @@ class Planner:
             if request.key in self.store.by_key
         }
 
-        groups = group_requests(
+        groups = _group_requests(
             missing, shard_samples=self.shard_samples, lost_shards=self.store.find_lost_keys()
         )
 
@@ -180,7 +180,7 @@ class Planner:
         )
 
 
-def group_requests(
+def _group_requests(
     requests: Iterable[Request], *, shard_samples: int, lost_shards: Mapping[str, str]
 ) -> list[list[Request]]:
     """Group requests into shards, in an order that does not depend on the order of the manifest.

@@ -16,7 +16,7 @@ from earshot.tables import describe_missing
 from pipeline.features.feature import Feature
 from pipeline.shards.keys import KeyMaker
 
-NO_SOUND_FLAG = "no_audio"  # of the table of downloads
+_NO_SOUND_FLAG = "no_audio"  # of the table of downloads
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def find_clips(downloads: pa.Table, clips_dir: Path) -> tuple[dict[str, Clip], d
                 "to fix it"
             )
         else:
-            has_sound = NO_SOUND_FLAG not in (flags or ())
+            has_sound = _NO_SOUND_FLAG not in (flags or ())
             clips[clip_id] = Clip(clip_id, f"{clips_dir}/{path}", sha256, has_sound)
     return clips, absences
 
@@ -170,7 +170,7 @@ def count_requests(
 
     if feature.kind == "sound":
         flags = downloads["flags"].combine_chunks()
-        is_mute = pc.equal(pc.list_flatten(flags), NO_SOUND_FLAG)
+        is_mute = pc.equal(pc.list_flatten(flags), _NO_SOUND_FLAG)
         mute_rows = pc.list_parent_indices(flags).filter(is_mute)
         is_ok = pc.and_not(is_ok, pc.is_in(places.cast(mute_rows.type), mute_rows))
 

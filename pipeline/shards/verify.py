@@ -55,7 +55,7 @@ def verify_feature(output_dir: Path, *, is_quiet: bool = False) -> list[Damage]:
     description = f"verify {output_dir.name}"
     with Progress(len(rows), description, unit="shard", is_quiet=is_quiet) as progress:
         for name, of_shard in rows.items():
-            damage = verify_shard(output_dir / name, of_shard)
+            damage = _verify_shard(output_dir / name, of_shard)
             if damage is not None:
                 damages.append(damage)
             progress.update(num_failed=damage is not None)
@@ -65,7 +65,7 @@ def verify_feature(output_dir: Path, *, is_quiet: bool = False) -> list[Damage]:
     return damages + [Damage(path, "no row of the index uses it") for path in unused]
 
 
-def verify_shard(path: Path, rows: Sequence[Mapping[str, Any]]) -> Damage | None:
+def _verify_shard(path: Path, rows: Sequence[Mapping[str, Any]]) -> Damage | None:
     """Compare one shard with its rows of the table INDEX; return None if it is whole."""
     sample_ids = tuple(row["sample_id"] for row in rows)
 

@@ -118,7 +118,7 @@ def _find_duration(container: InputContainer) -> float:
     if header_seconds is not None and _is_right(container, header_seconds):
         return header_seconds
 
-    seconds = measure_duration(container)
+    seconds = _measure_duration(container)
     if seconds >= _MAX_PLAUSIBLE_SECONDS:
         days = seconds / (24 * 3600)
         raise MediaError(
@@ -229,7 +229,7 @@ def read_announced_duration(
     return seconds if 0 < seconds < _MAX_PLAUSIBLE_SECONDS else None
 
 
-def measure_duration(container: InputContainer) -> float:
+def _measure_duration(container: InputContainer) -> float:
     """Return when the last packet ends, in seconds of the clip, whatever the header says.
 
     Reads all packets of the file, opened anew. Video without timestamps (raw H.264) lasts as long
