@@ -1,6 +1,7 @@
 """Every recipe runs to its report, on tiny lists and clips of a site on this machine."""
 
 import importlib
+import re
 import shlex
 import shutil
 from collections import Counter
@@ -84,11 +85,29 @@ def test_a_tenth_of_a_dataset_is_enough_for_a_table(tmp_path, monkeypatch, world
     assert "33.3" in (project.reports_dir / "index.html").read_text()
 
 
+@pytest.mark.slow
+def test_another_recipe_in_between_costs_nothing(tmp_path, monkeypatch, world, capsys):
+    results, num_requests = [], []
+    for name in ("lvs_flickr_10k", "ezvsl_flickr_10k", "lvs_flickr_10k"):
+        project = use_recipe(tmp_path, monkeypatch, world, name)
+        capsys.readouterr()
+        run_all_stages(project)
+        results.append(read_results(project.reports_dir))
+        num_requests.append(sum(world.server.num_requests.values()))
+
+    assert results[0] == results[2] != results[1]
+    # Both recipes need the same clips, which are fetched once.
+    assert len(set(num_requests)) == 1
+    printed = capsys.readouterr().out
+    assert set(re.findall(r"(\d+) computed", printed)) == {"0"}
+    assert "brought back the finished run" in printed
+
+
 def use_recipe(folder: Path, monkeypatch, world: TinyWorld, name: str) -> Project:
     """Make a folder with this checkout's parameters and graph, and use a recipe in it."""
     for file in ("params.yaml", "dvc.yaml", ".dvcignore"):
         shutil.copy(ROOT / file, folder)
-    shutil.copytree(ROOT / "recipes", folder / "recipes")
+    shutil.copytree(ROOT / "recipes", folder / "recipes", dirs_exist_ok=True)
     monkeypatch.chdir(folder)  # parameters name runs relative to the checkout
     assert main(["--root", str(folder), "use", name]) == 0
 
@@ -100,14 +119,21 @@ def use_recipe(folder: Path, monkeypatch, world: TinyWorld, name: str) -> Projec
 
 
 def run_all_stages(project: Project) -> None:
-    """Run the stages of dvc.yaml in this process, in an order of DVC's graph."""
-    Repo.init(str(project.root), no_scm=True)
+    """Run the stages of dvc.yaml in this process, in an order of DVC's graph.
+
+    As DVC does, remove what a stage made before, unless it persists.
+    """
+    if not (project.root / ".dvc").exists():
+        Repo.init(str(project.root), no_scm=True)
     repo = Repo(str(project.root))
     # An edge leads from a stage to what it depends on.
     for stage in reversed(list(networkx.topological_sort(repo.index.graph))):
         _, _, module_name, *words = shlex.split(stage.cmd)
         module = importlib.import_module(module_name)
         run = getattr(module, module_name.partition(".")[2], module.main)
+        for out in stage.outs:
+            if out.exists and not out.persist:
+                out.remove()
         run(project, *words)
         for out in stage.outs:
             assert Path(out.fs_path).exists(), f"{stage.addressing} made no {out}"

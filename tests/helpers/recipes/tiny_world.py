@@ -104,7 +104,6 @@ def shrink(params: dict[str, Any], world: TinyWorld) -> None:
         "download": {**params["download"], **QUICK},
         "evaluate.num_resamples": 50,
         "evaluate.object_guidance_weights": world.resnet,
-        "evaluate.negative_audio": None,
         "detections.detector": {"name": _DETECTOR, "weights": str(world.folder / "detector.pth")},
         "sequence.size": NARROW["image_size"],
         "hardware": {"accelerator": "cpu", "num_threads": 1},
