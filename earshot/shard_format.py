@@ -102,10 +102,6 @@ class Layout(Placement):
     failures: tuple[Failure, ...]
     attributes: Mapping[str, object]  # of the root
 
-    def row_attributes(self, row: int) -> dict[str, float | int]:
-        """Return the attributes of one sample."""
-        return {name: column[row].item() for name, column in self.columns.items()}
-
 
 def crc32_of(array: np.ndarray) -> int:
     """Return the CRC-32 of an array's bytes in C order."""
