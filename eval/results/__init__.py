@@ -8,6 +8,7 @@
 - ``breakdowns.py``: ``group_samples``, ``break_down``: results by class, size and circumstances
 - ``dvc_summary.py``: ``summarize_for_dvc``: the few numbers of ``summary.json``, for DVC
 - ``negative_audio.py``: ``evaluate_negative_audio``: silence, noise and offscreen sound
+- ``negative_audio_scores.py``: ``measure``, ``summarize``: similarities to its numbers
 - ``further_metrics.py``: ``compute_further``: sweeps, masks, several sources, retrieval
 - ``source_scores.py``: ``score_several_sources``: a map for each source of a picture
 - ``seeds.py``: ``summarize_seeds``, ``add_seed_ranges``: runs that differ in the seed alone
