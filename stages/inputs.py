@@ -20,6 +20,7 @@ from train.runs.settings import (
     list_first_runs,
     read_run_data,
     read_run_parameters,
+    takes_over_run,
 )
 
 
@@ -28,6 +29,9 @@ def main(project: Project) -> None:
     inputs = {}
     for name in project.names("models"):
         inputs[name] = describe_inputs(project, name)
+        # DVC sees a change of the run's own section alone.
+        if takes_over_run(project, name):
+            inputs[name]["parameters"] = as_mapping(read_run_parameters(project, name))
         # What decides the weights that it begins with.
         first = list_first_runs(project, name)
         if first:

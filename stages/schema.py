@@ -126,7 +126,10 @@ def _describe_methods() -> dict[str, _Schema]:
     for schema in schemas.values():
         schema["properties"] |= {
             "method": {"enum": list(METHODS)},
-            "preset": {"type": "string", "description": "an entry of train_presets"},
+            "preset": {
+                "type": "string",
+                "description": "an entry of train_presets, or another run",
+            },
             **_describe_class(RunData)["properties"],
         }
     return schemas

@@ -35,9 +35,7 @@ def find_stage_files(project: Project) -> dict[str, list[Path]]:
         _add_path(files, f"weights@{name}", entry.get("url"), project)
 
     for name in _list_names(params.get("models")):
-        entry = _section(params, "train", name)
-        # A model's own keys take precedence over those of its preset.
-        entry = {**_section(params, "train_presets", entry.get("preset")), **entry}
+        entry = _complete_run(params, name)
         for key in ("init", "object_guidance_weights"):
             _add_path(files, f"train@{name}", entry.get(key), project)
 
@@ -49,6 +47,18 @@ def find_stage_files(project: Project) -> dict[str, list[Path]]:
         weights = _section(params, "detections", "detector").get("weights")
         _add_path(files, f"detections@{dataset}", weights, project)
     return files
+
+
+def _complete_run(params: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the section of a run, with the keys of its preset or of the run that it takes over."""
+    entry = _section(params, "train", name)
+    seen = {name}
+    while isinstance(preset := entry.get("preset"), str) and preset not in seen:
+        seen.add(preset)
+        taken = _section(params, "train_presets", preset) or _section(params, "train", preset)
+        # Its own keys take precedence, but for the preset that has been followed.
+        entry = {**taken, **{key: value for key, value in entry.items() if key != "preset"}}
+    return entry
 
 
 def _list_names(value: object) -> list[str]:

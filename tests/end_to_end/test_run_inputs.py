@@ -72,6 +72,15 @@ def test_the_inputs_of_a_run_change_with_what_it_reads_alone(project):
     assert read_inputs(project) == changed
 
 
+def test_a_run_that_takes_over_another_one_changes_with_it(project):
+    project.params["train"]["a_seed1"] = {"method": "ezvsl", "preset": "a", "seed": 1}
+    project.params["models"] = [*project.params["models"], "a_seed1"]
+    before = read_inputs(project)
+    project.params["train"]["a"]["epochs"] = 5
+    after = read_inputs(project)
+    assert [name for name in after if after[name] != before[name]] == ["a_seed1"]
+
+
 def test_an_input_that_is_not_there_is_told_with_the_stage_that_writes_it(project):
     """As when somebody runs the stage by hand."""
     missing = (

@@ -71,8 +71,8 @@ _DATA_KEYS = tuple(field.name for field in fields(RunData))
 def read_run_parameters(project: Project, name: str) -> TrainingParameters:
     """Build the parameters of the run ``name`` from section ``train.<name>``.
 
-    A key is taken from the section, else from the preset that the section names, else from the
-    defaults of the method's ``Parameters``.
+    A key is taken from the section, else from the preset (or the other run) that the section names
+    as ``preset``, else from the defaults of the method's ``Parameters``.
 
     Args:
         project: whose params.yaml is read.
@@ -113,25 +113,43 @@ def read_run_data(project: Project, name: str) -> RunData:
     return data
 
 
-def _read_values(project: Project, name: str) -> Any:
-    """Return the section of a run, completed from the preset that it names."""
+def _read_values(project: Project, name: str, readers: tuple[str, ...] = ()) -> Any:
+    """Return the section of a run, completed from the preset or the other run that it names.
+
+    ``readers`` are runs that take over this one.
+    """
     where = f"train.{name}"
     section = project.section(where)
     if not isinstance(section, Mapping) or _PRESET not in section:
         return section
 
-    presets = project.section(_PRESETS_SECTION)
+    presets, runs = project.params.get(_PRESETS_SECTION) or {}, project.section("train")
     preset = section[_PRESET]
-    if not isinstance(preset, str) or preset not in presets:
+    if not isinstance(preset, str) or preset not in {*presets, *runs}:
         raise ParameterError(
             f"params: {where}.preset is {preset!r}, expected one of {', '.join(presets)} "
-            f"(section {_PRESETS_SECTION})"
+            f"(section {_PRESETS_SECTION}), or another run{suggest(preset, runs)}"
         )
+    if preset in presets:
+        taken = presets[preset]
+    elif preset in (name, *readers):
+        # A circle would never come to an end.
+        raise ParameterError(
+            f"params: {where}.preset is {preset!r}, which takes over {name} itself; expected one "
+            f"of {', '.join(presets)} (section {_PRESETS_SECTION}), or a run that stands alone"
+        )
+    else:
+        taken = _read_values(project, preset, (name, *readers))
 
-    # Keys of the run override those of the preset.
+    # Keys of the run override what it takes over. YAML reads an empty section as null.
     settings = {key: value for key, value in section.items() if key != _PRESET}
-    # YAML reads a preset with nothing below it as null.
-    return {**(presets[preset] or {}), **settings}
+    return {**(taken if isinstance(taken, Mapping) else {}), **settings}
+
+
+def takes_over_run(project: Project, name: str) -> bool:
+    """Return whether a run takes settings from another one, which its own section does not show."""
+    section = project.section(f"train.{name}")
+    return isinstance(section, Mapping) and section.get(_PRESET) in project.section("train")
 
 
 def find_run_of_folder(project: Project, source: str) -> str | None:

@@ -6,7 +6,7 @@ import pytest
 
 from earshot.errors import ParameterError
 from pipeline.base.project import Project
-from train.runs.settings import read_run_parameters
+from train.runs.settings import read_run_parameters, takes_over_run
 
 PRESETS = {"small": {"width": 8, "epochs": 3}}
 
@@ -31,6 +31,21 @@ def test_an_unknown_preset_is_named():
     project = make_project(method="ezvsl", preset="smal")
     message = r"train\.mine\.preset is 'smal', expected one of small \(section train_presets\)"
     with pytest.raises(ParameterError, match=message):
+        read_run_parameters(project, "mine")
+
+
+def test_a_run_takes_over_another_one_with_its_preset():
+    project = make_project(method="ezvsl", preset="small", epochs=5)
+    project.params["train"]["again"] = {"method": "ezvsl", "preset": "mine", "seed": 1}
+    parameters = read_run_parameters(project, "again")
+    assert (parameters.width, parameters.epochs, parameters.seed) == (8, 5, 1)
+    assert takes_over_run(project, "again") and not takes_over_run(project, "mine")
+
+
+def test_runs_that_take_over_each_other_are_an_error():
+    project = make_project(method="ezvsl", preset="again")
+    project.params["train"]["again"] = {"method": "ezvsl", "preset": "mine"}
+    with pytest.raises(ParameterError, match=r"again\.preset is 'mine', which takes over again"):
         read_run_parameters(project, "mine")
 
 
