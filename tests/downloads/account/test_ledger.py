@@ -152,9 +152,9 @@ def test_a_hundred_thousand_entries_are_read_in_seconds(tmp_path):
         entry(0) | {"file": {"sha256": "0" * 64}, "url": "https://example.org/watch?v=0123456789a"}
     )
     path.write_text(f"{line}\n" * 100_000)
-    start = time.monotonic()
+    start = time.process_time()
     assert len(read_entries(path)) == 100_000
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_reading_needs_no_lock(tmp_path):
