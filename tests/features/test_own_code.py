@@ -1,5 +1,6 @@
 """Features whose code is the user's, by dotted name: the examples with RAFT and CLIP."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def test_the_frames_reach_raft_as_they_are(project):
     frames = np.random.default_rng(0).integers(0, 256, (2, 128, 136, 3), np.uint8)
     found = raft_flow.compute_raft(parameters, *frames)
 
-    network = raft_flow.load_network(parameters.weights, parameters.sha256)
+    network = raft_flow.load_network(parameters.weights, parameters.sha256, "cpu")
     inputs = torch.from_numpy(frames).permute(0, 3, 1, 2) / 127.5 - 1
     with torch.inference_mode():
         expected = network(inputs[:1], inputs[1:], num_flow_updates=2)[-1][0]
@@ -96,6 +97,24 @@ def test_the_frames_reach_raft_as_they_are(project):
 
     # Other sides are padded; the flow has the frame's own.
     assert raft_flow.compute_raft(parameters, *frames[:, :99, :131]).shape == (99, 131, 2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_raft_on_a_gpu_agrees_with_that_on_the_cpu(project):
+    parameters = configure_feature(project, "flow-raft").parameters
+    frames = np.random.default_rng(0).integers(0, 256, (2, 128, 136, 3), np.uint8)
+    on_gpu = dataclasses.replace(parameters, device="cuda")
+    expected = raft_flow.compute_raft(parameters, *frames)
+    np.testing.assert_allclose(raft_flow.compute_raft(on_gpu, *frames), expected, atol=0.05)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_raft_says_that_there_is_no_gpu(project):
+    parameters = configure_feature(project, "flow-raft").parameters
+    frames = np.zeros((2, 128, 136, 3), np.uint8)
+    with pytest.raises(DataError, match="device cuda: PyTorch finds no GPU here; expected cpu"):
+        raft_flow.compute_raft(dataclasses.replace(parameters, device="cuda"), *frames)
 
 
 _TINY_CLIP = {
