@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from filelock import FileLock, Timeout
-
-from earshot.errors import ParameterError
+from earshot.errors import ParameterError, RunError
+from pipeline.base.locks import LockHeldError, hold_lock
 from pipeline.base.parameters import build
 from pipeline.downloads.parameters import DownloadParameters
 
@@ -35,7 +34,6 @@ PACES: dict[Site, str] = {
 
 _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _LOCK_LIMIT_SECONDS = 5.0
-_LOCK_POLL_SECONDS = 0.01
 _PROBE_POLL_SECONDS = 1.0  # how often to look whether a probe is over
 _MAX_STEP = 1.5  # of the mean step between two videos
 
@@ -243,24 +241,17 @@ class SiteGate:
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
-        if self._path is None:
+        with contextlib.ExitStack() as stack:
+            if self._path is not None:
+                lock_path = self._path.with_name(f"{self._path.name}.lock")
+                try:
+                    # Parallel downloads hold it for the time of reading and writing a small file.
+                    stack.enter_context(hold_lock(lock_path, limit_seconds=_LOCK_LIMIT_SECONDS))
+                except (OSError, RunError, LockHeldError) as error:
+                    # A disk without locks, or one that is full.
+                    _say_pace_is_own(f"{self._path} cannot be locked ({error})")
+                    self._path = None
             yield
-            return
-        try:
-            # Parallel downloads hold it for the time of reading and writing a small file.
-            lock = FileLock(f"{self._path}.lock", timeout=_LOCK_LIMIT_SECONDS)
-            lock.acquire(poll_interval=_LOCK_POLL_SECONDS)
-        except (OSError, NotImplementedError, Timeout) as error:
-            # A disk without locks, or one that is full.
-            _say_pace_is_own(f"{self._path} cannot be locked ({error})")
-            self._path = None
-            yield
-            return
-
-        try:
-            yield
-        finally:
-            lock.release()
 
     def _read(self) -> SiteState:
         if self._path is None:
