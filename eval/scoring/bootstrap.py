@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import ndtr, stdtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from earshot.errors import DataError
 
@@ -266,8 +266,10 @@ def _find_p_values(means: np.ndarray, *, num_groups: int) -> np.ndarray:
         ratio = np.divide(distance, error, out=np.full(len(error), np.inf), where=error > 0)
         tails = np.where(distance == 0, 0.5, stdtr(num_groups - 1, -ratio))
     else:
-        # Twice the smaller share of means on either side of 0.
-        tails = np.minimum(np.mean(means <= 0, axis=0), np.mean(means >= 0, axis=0))
+        # The smaller share of means on either side of 0. Few groups vary too little, and the
+        # intervals therefore are expanded; this takes the share back, so that both agree.
+        shares = np.minimum(np.mean(means <= 0, axis=0), np.mean(means >= 0, axis=0))
+        tails = stdtr(num_groups - 1, ndtri(shares) * math.sqrt((num_groups - 1) / num_groups))
 
     # No p-value is smaller than what the number of resamples can tell, or the number of groups:
     # all n differences have one sign in 1 of 2^(n - 1) cases without any difference.

@@ -5,7 +5,13 @@ import pytest
 
 from earshot.errors import DataError
 from eval.scoring import metrics
-from eval.scoring.bootstrap import compare_paired, find_ends, intervals, resample_means
+from eval.scoring.bootstrap import (
+    compare_columns,
+    compare_paired,
+    find_ends,
+    intervals,
+    resample_means,
+)
 from tests.helpers.scoring.score_examples import loop_average_precision
 
 
@@ -220,6 +226,17 @@ def test_a_p_value_of_few_videos_is_no_smaller_than_their_number_can_tell(num_gr
     ones = np.ones(num_groups)
     assert compare_paired(ones, 0 * ones).p_value == 2 * 0.5**num_groups
     assert compare_paired(ones, ones).p_value == 1
+
+
+@pytest.mark.parametrize("num_groups", [7, 8, 12, 20])
+def test_p_values_of_few_videos_find_a_difference_by_chance_as_seldom_as_they_say(num_groups):
+    """Without any difference, p < .05 in 5 % of 2,000 data sets, where the interval lacks 0."""
+    differences = np.random.default_rng(0).normal(0, 1, (num_groups, 2000))
+    found = compare_columns(differences)
+    is_clear = np.array([one.p_value < 0.05 for one in found])
+    assert is_clear.mean() == pytest.approx(0.05, abs=0.015)
+    lacks_zero = np.array([not one.low <= 0 <= one.high for one in found])
+    assert np.mean(is_clear != lacks_zero) < 0.005
 
 
 def test_an_interval_stays_within_what_a_metric_can_be():
