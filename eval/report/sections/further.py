@@ -4,8 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
 
 from eval.report.data.result_rows import ABSENT, format_count, format_number, number_of
 from eval.report.sections.charts import Line, LineChart, draw_lines
@@ -26,11 +25,20 @@ class FurtherCell:
 
 
 @dataclass(frozen=True)
-class FurtherGroup:
+class Column:
+    """A column, and how its value is read from a row of results.json."""
+
+    title: str
+    read: Callable[[Mapping], object]
+    is_score: bool = True  # the largest is the best
+
+
+@dataclass(frozen=True)
+class ColumnGroup:
     """Columns that stand below one title; ``warning`` says how their numbers are flattered."""
 
     title: str
-    columns: tuple[str, ...]
+    columns: tuple[Column, ...]
     warning: str = ""
 
 
@@ -45,34 +53,13 @@ class FurtherRow:
 
 @dataclass(frozen=True)
 class FurtherTable:
-    """The rows of one metric; ``explanation`` says what its numbers are."""
+    """The table of one metric; ``explanation`` says what its numbers are."""
 
     title: str
     explanation: str
-    groups: tuple[FurtherGroup, ...]
-    rows: tuple[FurtherRow, ...]
+    groups: tuple[ColumnGroup, ...]
+    rows: tuple[FurtherRow, ...] = ()
     chart: LineChart | None = None
-
-
-@dataclass(frozen=True)
-class _Column:
-    title: str
-    read: Callable[[Mapping], object]
-    is_score: bool = True  # the largest is the best
-
-
-@dataclass(frozen=True)
-class _Group:
-    title: str
-    columns: tuple[_Column, ...]
-    warning: str = ""
-
-
-@dataclass(frozen=True)
-class _Metric:
-    title: str
-    explanation: str
-    groups: tuple[_Group, ...]
 
 
 def _get(name: str) -> Callable[[Mapping], object]:
@@ -96,93 +83,96 @@ def _name_maps(row: Mapping) -> str:
     return "one a source" if row.get("has_source_maps") else "one a sample"
 
 
-_SCALE = _Group("", (_Column("maps", _get("map_scale"), is_score=False),))
-_METRICS = {
-    "acl_sweep": _Metric(
+_SCALE = ColumnGroup("", (Column("maps", _get("map_scale"), is_score=False),))
+# Of each metric, its table without rows.
+_TABLES = {
+    "acl_sweep": FurtherTable(
         "Fixed thresholds (ACL)",
         "One threshold for all maps marks the pixels; nothing depends on the size of the object. "
         "ACL tries 19 and prints the best.",
         (
-            _Group(
+            ColumnGroup(
                 "marked from 0.5 on",
                 (
-                    _Column("success at 0.5", _at_fixed_threshold("success_rates")),
-                    _Column("AUC", _at_fixed_threshold("aucs")),
+                    Column("success at 0.5", _at_fixed_threshold("success_rates")),
+                    Column("AUC", _at_fixed_threshold("aucs")),
                 ),
             ),
-            _Group(
+            ColumnGroup(
                 "best of 19 thresholds",
                 (
-                    _Column("success at 0.5", _get("success_rate")),
-                    _Column("AUC", _get("auc")),
-                    _Column("threshold", _get("best_threshold"), is_score=False),
+                    Column("success at 0.5", _get("success_rate")),
+                    Column("AUC", _get("auc")),
+                    Column("threshold", _get("best_threshold"), is_score=False),
                 ),
                 CHOSEN_ON_TEST,
             ),
             _SCALE,
         ),
     ),
-    "masks": _Metric(
+    "masks": FurtherTable(
         "Masks (AVSBench)",
         "IoU and F with the masks of what sounds; where nothing sounds, the IoU is the share of "
         "the frame that is not marked.",
         (
-            _Group("marked above 0.5", (_Column("mIoU", _get("mean_iou")),)),
-            _Group(
+            ColumnGroup("marked above 0.5", (Column("mIoU", _get("mean_iou")),)),
+            ColumnGroup(
                 "best threshold",
                 (
-                    _Column("mIoU", _get("best_mean_iou")),
-                    _Column("threshold", _get("best_threshold"), is_score=False),
-                    _Column("F", _get("f")),
+                    Column("mIoU", _get("best_mean_iou")),
+                    Column("threshold", _get("best_threshold"), is_score=False),
+                    Column("F", _get("f")),
                 ),
                 CHOSEN_ON_TEST,
             ),
             _SCALE,
         ),
     ),
-    "sources": _Metric(
+    "sources": FurtherTable(
         "Several sources (NoPrior, AVGN)",
         "Each source needs a map of its own. A model with one map a sample finds half of the two "
         "sources of a duet at most. Papers give the mixture of the sounds; hearing each source "
         "alone is easier.",
         (
-            _Group(
+            ColumnGroup(
                 "each source",
                 (
-                    _Column("CAP", _get("cap")),
-                    _Column("IoU@.3", _get("iou_at_30")),
-                    _Column("IoU@.5", _get("iou_at_50")),
-                    _Column("AUC", _get("auc")),
+                    Column("CAP", _get("cap")),
+                    Column("IoU@.3", _get("iou_at_30")),
+                    Column("IoU@.5", _get("iou_at_50")),
+                    Column("AUC", _get("auc")),
                 ),
             ),
-            _Group("all as one", (_Column("PIAP", _get("piap")),)),
-            _Group(
+            ColumnGroup("all as one", (Column("PIAP", _get("piap")),)),
+            ColumnGroup(
                 "as AVGN printed it",
-                (_Column("PIAP", _get("piap_swapped_as_published")),),
+                (Column("PIAP", _get("piap_swapped_as_published")),),
                 "truth and prediction are swapped",
             ),
-            _Group(
+            ColumnGroup(
                 "",
                 (
-                    _Column("sources", _get("num_sources"), is_score=False),
-                    _Column("maps", _name_maps, is_score=False),
+                    Column("sources", _get("num_sources"), is_score=False),
+                    Column("maps", _name_maps, is_score=False),
                 ),
             ),
         ),
     ),
-    "retrieval": _Metric(
+    "retrieval": FurtherTable(
         "Retrieval",
         "Share of samples whose own frame (or sound) is among the k most similar ones. Rows of one "
         "picture or recording are no rivals.",
         (
             *(
-                _Group(title, tuple(_Column(f"R@{k}", _get(f"{way}_at_{k}")) for k in (1, 5, 10)))
+                ColumnGroup(
+                    title, tuple(Column(f"R@{k}", _get(f"{way}_at_{k}")) for k in (1, 5, 10))
+                )
                 for way, title in (
                     ("sound_to_frame", "sound to frame"),
                     ("frame_to_sound", "frame to sound"),
                 )
             ),
-            _Group("", (_Column("recordings", _get("num_recordings"), is_score=False),)),
+            ColumnGroup("", (Column("recordings", _get("num_recordings"), is_score=False),)),
         ),
     ),
 }
@@ -194,58 +184,44 @@ def view_further(rows: Sequence[Mapping]) -> tuple[FurtherTable, ...]:
     Args:
         rows: Of the list ``further`` of results.json, of one test set.
     """
-    order = list(_METRICS)
-
-    def place_of(row: Mapping) -> int:
-        return order.index(str(row["metric"]))
-
-    ordered = sorted(rows, key=place_of)
+    rows_of: dict[str, list[Mapping]] = {metric: [] for metric in _TABLES}
+    for row in rows:
+        rows_of[str(row["metric"])].append(row)
     return tuple(
-        _make_table(_METRICS[order[place]], list(members))
-        for place, members in groupby(ordered, key=place_of)
+        _fill_table(_TABLES[metric], members) for metric, members in rows_of.items() if members
     )
 
 
-def _make_table(metric: _Metric, rows: Sequence[Mapping]) -> FurtherTable:
+def _fill_table(table: FurtherTable, rows: Sequence[Mapping]) -> FurtherTable:
     # A column that no row has would be empty, such as AVGN's of stacked pictures.
-    groups = [
-        (group, columns)
-        for group in metric.groups
-        if (columns := [one for one in group.columns if any(_has(row, one) for row in rows)])
-    ]
-    best = {
-        id(column): _find_best(rows, column)
-        for _, columns in groups
-        for column in columns
-        if column.is_score
-    }
-    return FurtherTable(
-        metric.title,
-        metric.explanation,
-        tuple(
-            FurtherGroup(group.title, tuple(one.title for one in columns), group.warning)
-            for group, columns in groups
-        ),
-        tuple(
-            FurtherRow(
-                str(row["model"]),
-                f"{format_count(row.get('n'))} of {format_count(row.get('num_requested'))}",
-                tuple(
-                    tuple(_make_cell(row, one, best.get(id(one))) for one in columns)
-                    for _, columns in groups
-                ),
-            )
-            for row in rows
-        ),
-        _draw_sweep(rows),
+    groups = tuple(
+        replace(group, columns=columns)
+        for group in table.groups
+        if (columns := tuple(one for one in group.columns if any(_has(row, one) for row in rows)))
     )
 
+    best_of = {column: _find_best(rows, column) for group in groups for column in group.columns}
+    filled = tuple(
+        FurtherRow(
+            str(row["model"]),
+            f"{format_count(row.get('n'))} of {format_count(row.get('num_requested'))}",
+            tuple(
+                tuple(_make_cell(row, column, best_of[column]) for column in group.columns)
+                for group in groups
+            ),
+        )
+        for row in rows
+    )
+    return replace(table, groups=groups, rows=filled, chart=_draw_sweep(rows))
 
-def _has(row: Mapping, column: _Column) -> bool:
+
+def _has(row: Mapping, column: Column) -> bool:
     return column.read(row) is not None
 
 
-def _find_best(rows: Sequence[Mapping], column: _Column) -> float | None:
+def _find_best(rows: Sequence[Mapping], column: Column) -> float | None:
+    if not column.is_score:
+        return None
     values = [
         value
         for row in rows
@@ -254,11 +230,11 @@ def _find_best(rows: Sequence[Mapping], column: _Column) -> float | None:
     return max(values) if len(set(values)) > 1 else None
 
 
-def _read_number(row: Mapping, column: _Column) -> float | None:
+def _read_number(row: Mapping, column: Column) -> float | None:
     return number_of({"value": column.read(row)}, "value")
 
 
-def _make_cell(row: Mapping, column: _Column, best: float | None) -> FurtherCell:
+def _make_cell(row: Mapping, column: Column, best: float | None) -> FurtherCell:
     is_rival = row.get("kind") not in _NO_RIVALS
     value = column.read(row)
     if isinstance(value, float):
