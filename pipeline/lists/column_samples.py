@@ -27,6 +27,7 @@ from pipeline.lists.record_columns import (
 from pipeline.lists.record_samples import (
     COLUMNS,
     MAX_ID_BYTES,
+    MAX_SECONDS,
     find_youtube_id,
     read_boxes,
     read_splits,
@@ -36,7 +37,6 @@ from pipeline.lists.record_samples import (
 # elsewhere is a matter of Unicode's version.
 _PLAIN_ID = r"^[A-Za-z0-9_][A-Za-z0-9_.\-]*$"
 _PLAIN_URL = r"^(https?|file)://[A-Za-z0-9_.~:/?#@!$&'()*+,;=%\-]*$"
-_MAX_SECONDS = 1e12  # milliseconds of it are whole numbers
 _CLIP_COLUMNS = ("video_id", "url", "start_seconds", "end_seconds", "splits_number")
 
 
@@ -82,7 +82,8 @@ def read_tables(path: Path, *, default_split: str) -> tuple[pa.Table, pa.Table]:
             for num_rows, columns in iter_columns(path)
             if num_rows
         ]
-    except (DataError, pa.ArrowException) as error:
+    except (DataError, ValueError, pa.ArrowException) as error:
+        # A ValueError: half of a surrogate pair in the name of a column.
         raise UnusualError from error
     if not batches:
         raise UnusualError
@@ -133,7 +134,8 @@ def _make_rows(
     start, end, time = (_find_numbers(columns, name, num_rows) for name in ("start", "end", "time"))
     _require(pc.greater(end, pc.fill_null(start, 0.0)))
     _require(pc.less_equal(time, pc.subtract(end, start)))
-    _require(pc.less(time, _MAX_SECONDS))
+    for seconds in (start, end, time):
+        _require(pc.less(seconds, MAX_SECONDS))
 
     video_ids, urls = _find_sources(columns, num_rows, folder)
     boxes = _read_all_boxes(columns, num_rows)

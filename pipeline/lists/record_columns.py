@@ -43,7 +43,10 @@ def iter_columns(path: Path) -> Iterator[tuple[int, Columns]]:
         raise UnusualError
     try:
         yield from readers[path.suffix.lower()](path)
-    except (DataError, csv.Error, OSError, ValueError, OverflowError, pa.ArrowException) as error:
+    except (DataError, csv.Error, OSError, ValueError, pa.ArrowException) as error:
+        raise UnusualError from error
+    except (OverflowError, RecursionError) as error:
+        # Of JSON: a whole number of more than 64 bits, or lists in lists without end.
         raise UnusualError from error
 
 
@@ -53,10 +56,9 @@ def read_text(column: pa.Array) -> pa.Array:
     Raises:
         UnusualError: It holds other values than text and whole numbers.
     """
-    is_known = pa.types.is_integer(column.type) or pa.types.is_null(column.type)
-    if is_known or pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return column.cast(pa.string())
-    raise UnusualError
+    if pa.types.is_floating(column.type) or not _is_plain(column):
+        raise UnusualError
+    return column.cast(pa.string())
 
 
 def read_numbers(column: pa.Array) -> pa.Array:
@@ -65,7 +67,8 @@ def read_numbers(column: pa.Array) -> pa.Array:
     Raises:
         UnusualError: A value is not a finite number, or below 0.
     """
-    if pa.types.is_boolean(column.type):
+    # Not decimals: Arrow's conversion can differ from Python's in the last bit.
+    if not _is_plain(column):
         raise UnusualError
     try:
         numbers = column.cast(pa.float64())
@@ -75,6 +78,15 @@ def read_numbers(column: pa.Array) -> pa.Array:
     if pc.all(is_right).as_py() is False:
         raise UnusualError
     return numbers
+
+
+def _is_plain(column: pa.Array) -> bool:
+    """Return whether the values are text or numbers, and not decimals."""
+    kinds = (
+        *(pa.types.is_null, pa.types.is_string, pa.types.is_large_string),
+        *(pa.types.is_integer, pa.types.is_floating),
+    )
+    return any(is_kind(column.type) for is_kind in kinds)
 
 
 def _iter_csv(path: Path) -> Iterator[tuple[int, Columns]]:
@@ -104,11 +116,25 @@ def _iter_json_lines(path: Path) -> Iterator[tuple[int, Columns]]:
         # In another order, the attributes of a row would have another order.
         if not all(isinstance(row, dict) and list(row) == names for row in rows):
             raise UnusualError
-        try:
-            columns = {name: pa.array([row[name] for row in rows]) for name in names}
-        except TypeError as error:
-            raise UnusualError from error
-        yield len(rows), columns
+        yield len(rows), {name: _make_array([row[name] for row in rows]) for name in names}
+
+
+def _make_array(values: list[Any]) -> pa.Array:
+    """Return values of JSON as an array."""
+    try:
+        column = pa.array(values)
+    except TypeError as error:
+        raise UnusualError from error
+    # Arrow takes `true` among numbers for 1.0.
+    if not pa.types.is_string(column.type) and _holds_boolean(values):
+        raise UnusualError
+    return column
+
+
+def _holds_boolean(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_holds_boolean, value))
+    return isinstance(value, bool)
 
 
 def _iter_parquet(path: Path) -> Iterator[tuple[int, Columns]]:

@@ -28,7 +28,7 @@ _UNSAFE = re.compile(r"[^\w.\-]+")
 MAX_ID_BYTES = 120
 # Ids of samples count milliseconds, so two samples must not share one.
 MIN_EVERY_SECONDS = 0.002
-_MAX_SECONDS = 1e9  # ids count milliseconds, and a video of thirty years is a mistake
+MAX_SECONDS = 1e9  # ids count milliseconds, and a video of thirty years is a mistake
 
 
 def clip_id_of(relative_path: str) -> str:
@@ -167,7 +167,7 @@ def read_seconds(where: str, values: Mapping[str, Any], column: str) -> float | 
         return None
     what = "seconds, 0 or more"
     seconds = _read_number(where, column, values[column], what, lowest=0)
-    require(where, column, values[column], seconds < _MAX_SECONDS, f"less than {_MAX_SECONDS:g} s")
+    require(where, column, values[column], seconds < MAX_SECONDS, f"less than {MAX_SECONDS:g} s")
     return seconds
 
 

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import random
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -100,8 +101,14 @@ def test_a_changed_video_is_noticed(tmp_path):
 
 
 def test_odd_paths_are_files_that_are_not_there(tmp_path):
-    for path in ("~nobody/a.mp4", "a\0.mp4"):
-        tables_of(tmp_path, row() | {"path": path})
+    names = {
+        "~no-such-user/a.mp4": f"{tmp_path}/~no-such-user/a.mp4",
+        "a\0.mp4": f"{tmp_path}/a\0.mp4",
+    }
+    for path, file in names.items():
+        ((clip,), _) = tables_of(tmp_path, row() | {"path": path})
+        assert clip["video_id"] == file
+        assert not has_changed(Parameters(path=str(tmp_path / "birds.csv")), cache_dir=tmp_path)
 
 
 def test_any_name_can_be_a_table_of_the_users_own():
@@ -134,6 +141,7 @@ def test_any_name_can_be_a_table_of_the_users_own():
         ),
         ({"time": "0:05"}, "column time: is '0:05'"),
         ({"time": "1e306"}, "column time: is '1e306', expected less than"),
+        ({"start": "2e9"}, r"column start: is '2e9', expected less than 1e\+09 s"),
         ({"boxes": f"[[0, 0, {10**400}, 1]]"}, "column boxes: is '1000.*', expected parts"),
         ({"boxes": "[" * 9999}, "column boxes: is .*, expected"),
         ({"split": "a;;b"}, "column split: is 'a;;b', expected names"),
@@ -264,6 +272,36 @@ def test_columns_give_the_tables_that_rows_give(tmp_path, monkeypatch, suffix, c
 
 def raise_unusual(*_, **__):
     raise UnusualError
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        # Arrow would take these for 1.0.
+        ({"time": 1.5}, {"time": True}, "line 2, column time: is 'True'"),
+        (
+            {"boxes": [[0, 0, 1, 0.5]]},
+            {"boxes": [[0, 0, 1, True]]},
+            "line 2, column boxes: is 'True'",
+        ),
+        ({"\ud800": "x"}, {"\ud800": "x"}, "line 1: is not JSON"),
+        ({"n": "NESTED"}, {"n": "x"}, "line 1: is not JSON"),
+    ],
+)
+def test_wrong_json_is_told_also_where_columns_could_take_it(tmp_path, first, second, message):
+    path = tmp_path / "birds.jsonl"
+    lines = [json.dumps(row("a") | first), json.dumps(row("b") | second)]
+    path.write_text("\n".join(lines).replace('"NESTED"', "[" * 9999 + "]" * 9999))
+    with pytest.raises(DataError, match=message):
+        build_tables(Parameters(path=str(path)), cache_dir=tmp_path)
+
+
+def test_decimals_are_read_as_python_reads_them(tmp_path):
+    """Arrow's conversion of this decimal to a float differs in the last bit."""
+    path = tmp_path / "birds.parquet"
+    pq.write_table(pa.Table.from_pylist([row(time=Decimal("3154.400000"))]), path)
+    _, samples = build_tables(Parameters(path=str(path)), cache_dir=tmp_path)
+    assert samples["time_seconds"].to_pylist() == [3154.4]
 
 
 def test_numbers_of_json_and_parquet_need_no_quotes_in_columns_either(tmp_path):
