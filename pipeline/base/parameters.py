@@ -151,6 +151,40 @@ def as_mapping(parameters: Any) -> dict[str, Any]:
     return dataclasses.asdict(parameters)
 
 
+def find_section(params: Mapping[str, Any], *names: str | None) -> Mapping[str, Any]:
+    """Return a section; empty where it is absent or no mapping, which its own stage refuses.
+
+    Args:
+        params: Sections of params.yaml.
+        names: Of the section and of those that hold it, the outermost first.
+    """
+    value: Any = params
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) and isinstance(name, str) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def complete_run(params: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the section of a run, with the keys of its preset or of the run that it takes over.
+
+    Nothing is refused: training reads the same keys with ``train.runs.settings``, which is strict.
+
+    Args:
+        params: Sections of params.yaml.
+        name: Of a run of section ``train``.
+    """
+    entry = find_section(params, "train", name)
+    seen = {name}
+    while isinstance(preset := entry.get("preset"), str) and preset not in seen:
+        seen.add(preset)
+        taken = find_section(params, "train_presets", preset) or find_section(
+            params, "train", preset
+        )
+        # Its own keys take precedence, but for the preset that has been followed.
+        entry = {**taken, **{key: value for key, value in entry.items() if key != "preset"}}
+    return entry
+
+
 def _require_keys(cls: type, values: Mapping, where: str) -> None:
     fields = {field.name: field for field in dataclasses.fields(cls)}
     # A misspelt key would leave the default in force, and nobody would notice.

@@ -7,14 +7,14 @@ reads such files notes their sizes and times in ``cache/user_files/``, and ``ref
 import contextlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from earshot.errors import DataError
 from earshot.files import publish_text
 from pipeline.base.local_settings import find_home
+from pipeline.base.parameters import complete_run, find_section
 from pipeline.base.project import Project
 
 _REMOTE = ("http", "https", "gdrive")  # schemes of what is fetched
@@ -31,47 +31,27 @@ def find_stage_files(project: Project) -> dict[str, list[Path]]:
     files: dict[str, list[Path]] = {}
 
     for name in _list_names(params.get("released")):
-        entry = _section(params, "weights", name)
+        entry = find_section(params, "weights", name)
         _add_path(files, f"weights@{name}", entry.get("url"), project)
 
     for name in _list_names(params.get("models")):
-        entry = _complete_run(params, name)
+        entry = complete_run(params, name)
         for key in ("init", "object_guidance_weights"):
             _add_path(files, f"train@{name}", entry.get(key), project)
 
-    guidance = _section(params, "evaluate").get("object_guidance_weights")
+    guidance = find_section(params, "evaluate").get("object_guidance_weights")
     _add_path(files, "evaluate", guidance, project)
-    for path in _section(params, "evaluate", "external").values():
+    for path in find_section(params, "evaluate", "external").values():
         _add_path(files, "evaluate", path, project)
-    for dataset in _list_names(_section(params, "detections").get("datasets")):
-        weights = _section(params, "detections", "detector").get("weights")
+    for dataset in _list_names(find_section(params, "detections").get("datasets")):
+        weights = find_section(params, "detections", "detector").get("weights")
         _add_path(files, f"detections@{dataset}", weights, project)
     return files
-
-
-def _complete_run(params: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return the section of a run, with the keys of its preset or of the run that it takes over."""
-    entry = _section(params, "train", name)
-    seen = {name}
-    while isinstance(preset := entry.get("preset"), str) and preset not in seen:
-        seen.add(preset)
-        taken = _section(params, "train_presets", preset) or _section(params, "train", preset)
-        # Its own keys take precedence, but for the preset that has been followed.
-        entry = {**taken, **{key: value for key, value in entry.items() if key != "preset"}}
-    return entry
 
 
 def _list_names(value: object) -> list[str]:
     """Return the names of a list; none where something else stands, which `check` refuses."""
     return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
-
-
-def _section(params: Mapping[str, Any], *names: str | None) -> Mapping[str, Any]:
-    """Return a section; empty where it is absent or no mapping, which its own stage refuses."""
-    value: Any = params
-    for name in names:
-        value = value.get(name) if isinstance(value, Mapping) and isinstance(name, str) else None
-    return value if isinstance(value, Mapping) else {}
 
 
 def _add_path(files: dict[str, list[Path]], stage: str, value: object, project: Project) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from eval.published.method_forms import MethodForm, find_form
+from pipeline.base.parameters import complete_run, find_section
+from pipeline.features.registry import find_base
 
 _NOT_DESCRIBED = "not described; a method of the user's own"
 # What a training begins with besides its first weights, by the name of its parameter.
@@ -78,9 +80,9 @@ def _describe_weights(run: Mapping[str, Any], form: MethodForm | None) -> str:
 def _describe_inputs(
     name: str, run: Mapping[str, Any], form: MethodForm | None, params: Mapping[str, Any]
 ) -> str:
-    section = _find_section(name, params)
-    # A variant is named after the feature that it replaces.
-    variants = {str(variant).split("-")[0]: variant for variant in section.get("features") or ()}
+    # A run is a section of one of these.
+    section = complete_run(params, name) or find_section(params, "weights", name)
+    variants = {find_base(str(variant)): variant for variant in section.get("features") or ()}
     names: Sequence[str] = tuple(variants) if form is None else form.reads
     text = ", ".join(str(variants.get(feature, feature)) for feature in names) or "not described"
 
@@ -94,13 +96,3 @@ def _describe_inputs(
     dataset = section.get("dataset") or datasets[0]
     split = (run.get("parameters") or {}).get("train_split")
     return f"{text}; trained on {dataset}/{split}" if dataset and split else text
-
-
-def _find_section(name: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the section of a run, with the keys of its preset."""
-    for place in ("train", "weights"):
-        section = (params.get(place) or {}).get(name)
-        if isinstance(section, Mapping):
-            preset = (params.get("train_presets") or {}).get(section.get("preset"))
-            return {**(preset or {}), **section}
-    return {}

@@ -7,6 +7,7 @@ PARAMS = {
     "train_presets": {"as_published": {"features": ["spectrograms-ezvsl"]}},
     "train": {
         "ezvsl_144k": {"method": "ezvsl", "preset": "as_published", "dataset": "vggsound"},
+        "ezvsl_seed_1": {"preset": "ezvsl_144k", "seed": 1},
         "hardpos": {"method": "hardpos"},
     },
     "weights": {
@@ -29,6 +30,9 @@ def test_a_published_method_with_its_variant_and_split():
         "weights": "trained here; first weights: those of ImageNet",
         "inputs": "frames, spectrograms-ezvsl; trained on vggsound/vggss_144k",
     }
+    # A run that takes over another one reads the same.
+    found = describe("ezvsl_seed_1", "ezvsl", selection="val", parameters=parameters)
+    assert found["inputs"] == "frames, spectrograms-ezvsl; trained on vggsound/vggss_144k"
     # A margin makes it another method, whose formula is recalled.
     found = describe("marginnce", "ezvsl", parameters={"margin": -0.2})
     assert found["method"] == "MarginNCE"
