@@ -41,12 +41,12 @@ class FeatureReader:
 
     Args:
         folder: The feature's folder, for example ``cache/sample/frames``.
-        max_open_files: How many shards are open at a time.
+        max_open_files: How many shards are open at a time; each thread may hold one more.
         is_checked: Whether a process compares each array with the checksum in the index when it
             first reads it.
 
     Raises:
-        DataError: There is no index, or it cannot be read.
+        DataError: There is no index, or it cannot be read; or ``max_open_files`` is below 1.
 
     Attributes:
         index: The whole index; its columns are those of ``earshot.tables.INDEX``.
@@ -54,6 +54,9 @@ class FeatureReader:
     """
 
     def __init__(self, folder: Path | str, *, max_open_files: int = 128, is_checked: bool = False):
+        # Room for a file could never be made.
+        if max_open_files < 1:
+            raise DataError(f"max_open_files is {max_open_files}, expected 1 or more")
         self.folder = Path(folder)
         self.is_checked = is_checked
         path = self.folder / INDEX_NAME
@@ -304,7 +307,7 @@ class _ShardFiles:
         # shard twice; the one whose file is replaced here still holds its own.
         file = self._open.pop(shard, None)
         if file is None:
-            # Make room first, so that the limit holds at every moment.
+            # Make room first, so that one thread never has more files open than the limit.
             while len(self._open) >= self._max_open_files:
                 with contextlib.suppress(KeyError):  # another thread took the last one
                     self._open.popitem(last=False)

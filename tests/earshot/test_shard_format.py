@@ -156,6 +156,8 @@ def test_reader_keeps_few_files_open(tmp_path):
     shards = [[Row(f"s{i}", f"{i:032x}", np.full((2, 3), i, np.uint8))] for i in range(20)]
     write_folder(tmp_path, shards)
     before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(DataError, match=r"^max_open_files is 0, expected 1 or more$"):
+        FeatureReader(tmp_path, max_open_files=0)
     with FeatureReader(tmp_path, max_open_files=4) as reader:
         for i in [*range(20), *range(20)]:
             assert reader.read(f"s{i}")[0, 0] == i
