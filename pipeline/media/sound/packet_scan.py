@@ -18,6 +18,8 @@ _LONGEST_PACKET_SECONDS = 10.0
 _CHANGES: tuple[Literal["new_extradata", "param_change"], ...] = ("new_extradata", "param_change")
 # The packets of these do not say how many channels they have.
 _SILENT_ABOUT_CHANNELS = ("pcm_", "adpcm_", "nellymoser", "speex")
+# Samples of one byte, which the decoder turns into two.
+_ONE_BYTE_CODECS = ("pcm_alaw", "pcm_mulaw")
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def _require_same_channels(
         num_bytes = sum(size for pts, size in sizes if change.pts <= pts < end)
         # How many bytes there are between two changes if the channels stay as they were.
         expected = float((end - change.pts) * stream.time_base) * rate * codec.channels
-        expected *= codec.format.bytes
+        expected *= 1 if codec.name in _ONE_BYTE_CODECS else codec.format.bytes
         is_plain = codec.name.startswith("pcm_")
         # The size of compressed samples says nothing. That of plain ones at least halves or doubles
         # between mono and stereo; times rounded to milliseconds change it by less.

@@ -115,6 +115,8 @@ def test_sound_that_changes_is_continuous_mono_at_one_rate(tmp_path, source, cha
         (("pcm_s16le", 44100, 1), ("pcm_s16le", 44100, 2)),
         (("pcm_s16le", 44100, 2), ("pcm_s16le", 44100, 1)),
         (("pcm_s16le", 22050, 1), ("pcm_s16le", 44100, 2)),
+        (("pcm_alaw", 8000, 1), ("pcm_alaw", 8000, 2)),
+        (("pcm_mulaw", 8000, 2), ("pcm_mulaw", 8000, 1)),
         (("adpcm_swf", 44100, 1), ("adpcm_swf", 22050, 1)),
     ],
 )
