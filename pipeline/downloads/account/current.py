@@ -3,7 +3,6 @@
 Deriving the rows of 200,000 clips from the ledger takes half a minute, and commands have seconds.
 """
 
-import json
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.downloads.account.ledger import find_fault, iter_lines
 from pipeline.downloads.account.paths import AccountPaths
 from pipeline.downloads.account.table import TableRules, exclude_flags, read_downloads_if_there
 
@@ -63,7 +63,7 @@ def _follows_duplicates(table: pa.Table, rules: TableRules) -> bool:
 def _has_last_attempt(table: pa.Table, ledger_path: Path) -> bool:
     """Return whether the table knows the ledger's last entry: an older table may be newer here."""
     entry = _read_last_entry(ledger_path)
-    if entry is None or entry.get("type") != "attempt":
+    if entry is None or entry["type"] not in ("attempt", "found"):
         return entry is not None
     row = pc.index(table["clip_id"], entry["clip_id"]).as_py()
     attempted_at = table["last_attempt"][row].as_py() if row >= 0 else None
@@ -75,11 +75,10 @@ def _read_last_entry(ledger_path: Path) -> dict[str, Any] | None:
     with open(ledger_path, "rb") as file:
         file.seek(max(os.fstat(file.fileno()).st_size - _TAIL_BYTES, 0))
         *_, last, rest = [b"", *file.read().split(b"\n")]
-    try:
-        entry = json.loads(last)
-    except ValueError:
-        return None
-    return entry if isinstance(entry, dict) and not rest else None
+    # No line, or a damaged one, has no entry.
+    entry = next((entry for _, _, entry in iter_lines([last + b"\n"], ledger_path)), None)
+    is_whole = not rest and entry is not None and find_fault(entry) is None
+    return entry if is_whole else None
 
 
 def _has_files(table: pa.Table, paths: AccountPaths) -> bool:

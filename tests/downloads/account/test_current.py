@@ -113,6 +113,15 @@ def bring_back_an_older_table(paths):
     append(paths, whole("later", "c" * 64))
 
 
+def bring_back_a_table_from_before_damage_was_found(paths):
+    damage = {"reason": "corrupt", "text": "broken", "by": "check", "time": NOW + 1.7}
+    append(paths, attempt("loud", outcome="failed") | {"type": "found"} | damage)
+
+
+def damage_the_last_entry(paths):
+    append(paths, {"type": "attempt", "clip_id": "later"})
+
+
 def tear_the_end(paths):
     with open(paths.ledger_path, "a") as file:
         file.write('{"type": "att')
@@ -129,7 +138,15 @@ def remove_the_table(paths):
 
 @pytest.mark.parametrize(
     "change",
-    [attempt_later, bring_back_an_older_table, tear_the_end, lose_a_file, remove_the_table],
+    [
+        attempt_later,
+        bring_back_an_older_table,
+        bring_back_a_table_from_before_damage_was_found,
+        damage_the_last_entry,
+        tear_the_end,
+        lose_a_file,
+        remove_the_table,
+    ],
 )
 def test_it_is_not_used_after_a_change(paths, change):
     assert find(paths) is not None
