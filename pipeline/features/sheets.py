@@ -3,6 +3,7 @@
 Pictures are uint8 RGB ``(height, width, 3)``.
 """
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -137,10 +138,10 @@ def wrap_text(text: str, *, size: int, max_width: int) -> list[str]:
 
         # An id that is longer than a line is broken anywhere.
         while _text_width(word, size) > max_width:
-            cut = next(
-                n
-                for n in range(len(word), 0, -1)
-                if n == 1 or _text_width(word[:n], size) <= max_width
+            # The width grows with each letter, so the last one that fits is found by halving.
+            fits = range(2, len(word) + 1)
+            cut = 1 + bisect.bisect_right(
+                fits, max_width, key=lambda n: _text_width(word[:n], size)
             )
             lines.append(word[:cut])
             word = word[cut:]
