@@ -9,7 +9,7 @@ from earshot.errors import DataError
 from train.inference.predictor import Predictor
 from train.models.localizer import InputFormat, Localizer
 from train.networks.object_guidance import ObjectGuidance
-from train.weights.initialization import load_classifier
+from train.weights.frozen_networks import load_classifier
 
 BACKBONE = "resnet18"
 # name of the baseline -> kind of ``ObjectGuidance``

@@ -16,7 +16,8 @@ from train.models.localizer import Localizer
 from train.models.registry import make_model, parameters_of_training
 from train.models.training_parameters import TrainingParameters
 from train.runs.run_folder import read_model
-from train.weights.initialization import attach_classifier, initialize
+from train.weights.frozen_networks import attach_classifier
+from train.weights.initialization import initialize
 
 _BATCH_SIZE = 32
 

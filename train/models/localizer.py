@@ -48,7 +48,7 @@ class InputFormat:
 class NeededClassifier:
     """A frozen classifier that a network needs: of ImageNet, or a network of sound.
 
-    ``train/weights/initialization.py`` makes it. It is not trained and no part of the state dict.
+    ``train/weights/frozen_networks.py`` makes it. It is not trained and no part of the state dict.
     """
 
     backbone: str  # a ResNet, soundnet8 or vggish

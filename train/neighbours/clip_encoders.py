@@ -20,7 +20,7 @@ from train.data.feature_readers import describe_features, open_readers
 from train.data.sample_source import SampleSource
 from train.models.localizer import InputFormat, full_precision
 from train.runs.run_folder import MODEL_NAME, read_features, read_model
-from train.weights.initialization import attach_classifier, load_classifier
+from train.weights.frozen_networks import attach_classifier, load_classifier
 
 Side = Literal["frames", "sounds"]
 

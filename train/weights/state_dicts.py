@@ -1,4 +1,4 @@
-"""Find the state dict in a checkpoint that other people's code wrote."""
+"""Find the state dict in a checkpoint that other people's code may have written."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from earshot.errors import DataError
+from train.runs.tensor_files import load_tensors
 
 # Checkpoints keep the state dict under one of these keys, possibly one inside the other.
 _LEVELS = ("model_state_dict", "state_dict", "model")
@@ -56,6 +57,22 @@ def find_state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
     while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), None):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read the state dict of a file.
+
+    Args:
+        path: Of the file.
+
+    Raises:
+        DataError: The file cannot be read, holds no state dict, or a weight is not finite.
+    """
+    weights = find_state_dict(load_tensors(path), path)
+    broken = next((key for key, value in weights.items() if not value.isfinite().all()), None)
+    if broken is not None:
+        raise DataError(f"{path}: {broken} is not finite (NaN or infinite), expected weights")
+    return weights
 
 
 def name_some(keys: Iterable[str]) -> str:

@@ -18,7 +18,8 @@ from train.inference.predictor import Predictor, load_predictor, make_untrained_
 from train.models.registry import METHODS, build_parameters, make_model
 from train.networks.encoders.image_encoder import make_encoder
 from train.runs.run_folder import read_features, write_model
-from train.weights.initialization import attach_classifier, initialize
+from train.weights.frozen_networks import attach_classifier
+from train.weights.initialization import initialize
 
 SMALL = {"width": 8, "image_size": 64, "init": "random", "spectrogram_pooling": 4}
 

@@ -17,7 +17,7 @@ from train.models.registry import build_parameters, make_model
 from train.networks.encoders.vggish import LogMelPatches, VggishEncoder
 from train.networks.simsiam import SimSiamHead, predict_each_other
 from train.runs.tensor_files import load_tensors
-from train.weights import initialization
+from train.weights import frozen_networks
 from train.weights.initialization import initialize
 
 GOLDEN = np.load(GOLDEN_DIR / "golden_recent.npz")
@@ -174,9 +174,9 @@ def test_its_head_learns_at_another_rate_and_rates_of_channels_do_not_decay():
 def test_vggish_is_read_and_frozen(tmp_path, monkeypatch):
     # Its full width has 288 MB.
     monkeypatch.setattr(sspl, "FULL_WIDTH", 8)
-    title, _ = initialization._SOUND_TEACHERS["vggish"]
+    title, _ = frozen_networks._SOUND_TEACHERS["vggish"]
     narrow = (title, lambda: VggishEncoder(width=8))
-    monkeypatch.setitem(initialization._SOUND_TEACHERS, "vggish", narrow)
+    monkeypatch.setitem(frozen_networks._SOUND_TEACHERS, "vggish", narrow)
     torch.save(VggishEncoder(width=8).state_dict(), tmp_path / "vggish.pth")
     settings = {"method": "sspl", "width": 8, "init": "random", "freeze_vision": False}
     settings["teacher_weights"] = str(tmp_path / "vggish.pth")

@@ -10,12 +10,9 @@ from tests.helpers.downloads.offline import cut_network
 from train.inference.predictor import make_untrained_predictor
 from train.models.registry import build_parameters, make_model
 from train.runs.run_folder import write_model
-from train.weights.initialization import (
-    attach_classifier,
-    expand_channels,
-    initialize,
-    load_imagenet_weights,
-)
+from train.weights.frozen_networks import attach_classifier
+from train.weights.imagenet_weights import expand_channels, load_imagenet_weights
+from train.weights.initialization import initialize
 
 
 def test_imagenet_file_initializes_encoders_of_any_input(tmp_path):
