@@ -4,12 +4,11 @@ Transfers of the record break.
 """
 
 import hashlib
-import http.server
 import io
 import json
 import shutil
-import threading
 import zipfile
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import av
@@ -23,6 +22,7 @@ from pipeline.datasets.urbansas import release as urbansas_release
 from pipeline.media.reader import ClipReader
 from pipeline.media.validate import ValidationParameters, validate_clip
 from tests.helpers.downloads.download_helpers import encode
+from tests.helpers.downloads.record_server import Zenodo
 
 VIDEO_HEADER = (
     ",frame_id,track_id,x,y,w,h,class_id,visibility,label,"
@@ -97,9 +97,7 @@ def packets_of(path, kind):
 
 
 def path_stat(path):
-    import os
-
-    return os.stat(path).st_mtime_ns
+    return Path(path).stat().st_mtime_ns
 
 
 @pytest.fixture(scope="module")
@@ -250,62 +248,6 @@ def test_wrong_releases_are_refused(release, tmp_path):
 
 
 # --- the record
-
-
-class Zenodo:
-    """A server with a record and its files that cuts transfers short and may ignore ranges."""
-
-    def __init__(self, files):
-        self.files, self.ranges, self.cuts, self.has_ranges = dict(files), [], 0, True
-        owner = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.0"
-
-            def log_message(self, *_):
-                owner.paths.append(self.path)
-
-            def do_GET(self):
-                name = self.path.rsplit("/", 1)[-1]
-                data = owner.record() if name == "6658386" else owner.files.get(name)
-                if data is None:
-                    self.send_error(404)
-                    return
-                start = 0
-                if self.headers["Range"]:
-                    owner.ranges.append(self.headers["Range"])
-                    start = (
-                        int(self.headers["Range"].split("=")[1].rstrip("-"))
-                        if owner.has_ranges
-                        else 0
-                    )
-                self.send_response(206 if start else 200)
-                if start:
-                    self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-                self.send_header("Content-Length", str(len(data) - start))
-                self.end_headers()
-                stop = len(data)
-                if owner.cuts and name.endswith(".zip"):
-                    owner.cuts -= 1
-                    stop = start + (len(data) - start) // 2
-                self.wfile.write(data[start:stop])
-
-        self.paths = []
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def record(self):
-        entries = [
-            {
-                "key": name,
-                "size": len(data),
-                "checksum": f"md5:{hashlib.md5(data).hexdigest()}",
-                "links": {"self": f"{self.url}/files/{name}"},
-            }
-            for name, data in self.files.items()
-        ]
-        return json.dumps({"metadata": {"license": {"id": "cc-by-4.0"}}, "files": entries}).encode()
 
 
 def zip_of(folder, *names):
