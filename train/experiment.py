@@ -257,17 +257,18 @@ def _prepare_first_run(project: Project, name: str, *, reader: str) -> None:
 
 def _make_labels(project: Project, experiment: Experiment, plan: TrainerPlan) -> None:
     """Write the labels that a run reads, where they are clusters of another run's features."""
-    encoder = getattr(experiment.trained, "label_encoder", "")
-    if not encoder:
+    path = _find_written_labels(experiment.trained)
+    if path is None:
         return
 
+    encoder = experiment.trained.label_encoder  # type: ignore[attr-defined]
     # That run reads features of its own, perhaps others than this one.
     run = find_run_of_folder(project, encoder)
     inputs = RunData() if run is None else read_run_data(project, run)
     features = inputs.find_features(features_read(read_model(Path(encoder).expanduser())[1]))
     data = experiment.data
     obtain_labels(
-        Path(experiment.trained.labels).expanduser(),  # type: ignore[attr-defined]
+        path,
         encoder,
         data.train_ids,
         data.get_selection_ids(experiment.trained.select_on),
@@ -278,6 +279,13 @@ def _make_labels(project: Project, experiment: Experiment, plan: TrainerPlan) ->
         weights_dir=project.weights_dir,
         device=torch.device("cuda" if plan.is_cuda else "cpu"),
     )
+
+
+def _find_written_labels(parameters: TrainingParameters) -> Path | None:
+    """Return the file of labels that a training writes before it begins; most have none."""
+    if not getattr(parameters, "label_encoder", ""):
+        return None
+    return Path(parameters.labels).expanduser()  # type: ignore[attr-defined]
 
 
 def _has_weights(project: Project, experiment: Experiment, plan: TrainerPlan) -> bool:
@@ -328,6 +336,7 @@ def _compute_key(experiment: Experiment, plan: TrainerPlan) -> str:
     # The ground truth of the samples that select decides which epoch is kept.
     parameters = experiment.trained
     selection_ids = data.get_selection_ids(parameters.select_on)
+    labels_path = _find_written_labels(parameters)
     inputs = RunInputs(
         features_dirs={
             name: data.features_dirs[name] for name in features_read(experiment.trained)
@@ -336,6 +345,7 @@ def _compute_key(experiment: Experiment, plan: TrainerPlan) -> str:
         selection_truth=[experiment.box_rule, find_boxes(experiment.samples, selection_ids)],
         hardware=plan.list_deciding_settings(),
         initial_sha256=hash_first_weights(parameters),
+        labels_sha256=None if labels_path is None else sha256_of(labels_path),
     )
     return compute_run_key(experiment.trained, inputs, source_dir=_SOURCE_DIR)
 

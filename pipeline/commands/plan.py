@@ -169,7 +169,9 @@ def _find_tables(project: Project, now: Project, dataset: str) -> tuple[pa.Table
     parameters = project.parameters(about.parameters, f"sources.{dataset}")
     # An account of the user's own files belongs to the list that a stage makes.
     if about.has_changed is not None:
-        with tempfile.TemporaryDirectory(prefix="earshot-plan-") as name:
+        # In the storage, which is left out where the user's folder contains it.
+        project.storage_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".plan-", dir=project.storage_dir) as name:
             return about.build_tables(parameters, cache_dir=Path(name))
     return about.build_tables(parameters, cache_dir=project.sources_dir(dataset))
 

@@ -32,7 +32,8 @@ class RunInputs:
     split_ids: Mapping[str, Sequence[str]]  # train, and the split that selects -> sample ids
     selection_truth: Any  # JSON-able ground truth of the samples that select
     hardware: Mapping[str, Any]  # what of it changes the losses, see ``TrainerPlan``
-    initial_sha256: str | None  # of the file that ``init`` names
+    initial_sha256: str | None  # of the files that the training begins with
+    labels_sha256: str | None = None  # of labels that the training wrote itself
 
 
 def compute_run_key(parameters: TrainingParameters, inputs: RunInputs, *, source_dir: Path) -> str:
@@ -59,6 +60,8 @@ def compute_run_key(parameters: TrainingParameters, inputs: RunInputs, *, source
         _number_shards(inputs) if parameters.is_shuffled else None,
         inputs.selection_truth,
         _hash_code(list_deciding_modules(parameters.method), source_dir),
+        # Most methods have none, and keep their keys.
+        *([] if inputs.labels_sha256 is None else [inputs.labels_sha256]),
     ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

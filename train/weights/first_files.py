@@ -56,13 +56,9 @@ def find_absent_files(project: Project, name: str) -> list[Path]:
 
     absent: dict[Path, None] = {}
     for run in (name, *list_first_runs(project, name)):
-        parameters = read_run_parameters(project, run)
-        # Labels that are clusters of another run are written when the training begins.
-        has_written_labels = bool(getattr(parameters, "label_encoder", ""))
-        for source in parameters.list_sources():
+        for source in read_run_parameters(project, run).list_sources():
             found = find_file(source)
-            is_written = has_written_labels and source == getattr(parameters, "labels", None)
-            if found is None or is_written:
+            if found is None:
                 continue
             path = project.root / found
             if path.resolve() not in made and not path.exists():

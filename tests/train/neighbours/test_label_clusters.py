@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from earshot.errors import DataError, ParameterError
+from eval.results.evaluate import EvaluationParameters
 from tests.helpers.toy_project import make_toy_project
 from tests.helpers.training.toy_runs import tiny
 from train.experiment import train_run
+from train.inference.entrants import collect_entrants
 from train.models.registry import build_parameters, make_model
 from train.neighbours import label_clusters
 from train.neighbours.label_clusters import label_by_clusters, obtain_labels
@@ -100,7 +102,21 @@ def test_a_run_makes_its_labels_from_a_run_that_is_trained_first(tmp_path, monke
 
     assert "brought back" in train_run(project, "fine")
     assert "comes first" not in capsys.readouterr().err
-    assert (tmp_path / "cache" / "labels" / "lvs.npz").read_bytes() == labels
+    path = tmp_path / "cache" / "labels" / "lvs.npz"
+    assert path.read_bytes() == labels
+
+    # A machine that has the runs alone evaluates them without the labels.
+    path.unlink()
+    project.params["detections"] = {"datasets": []}
+    entrants = collect_entrants(project, EvaluationParameters(baselines=()))
+    assert {"coarse_untrained", "fine_untrained"} <= {entrant.name for entrant in entrants}
+
+    # They are made again with the same bytes, and other labels train other weights.
+    assert "brought back" in train_run(project, "coarse")
+    assert path.read_bytes() == labels
+    content = dict(np.load(path))
+    np.savez(path, **{**content, "sound": content["sound"][::-1]})
+    assert "1 epochs on 16 samples" in train_run(project, "coarse")
 
 
 def test_clusters_need_a_file_for_the_labels():
