@@ -132,6 +132,20 @@ def test_rates_are_measured_once_until_something_that_decides_them_changes(
     assert len(calls) == 9
 
 
+def test_a_folder_that_contains_the_checkout_has_no_clips_in_its_cache(
+    project, capsys, monkeypatch
+):
+    monkeypatch.setattr("pipeline.commands.rates.measure_features", lambda *_: {})
+    project.params["sources"]["local"] = {"folder": str(project.root), "ignore": ["p*", "*.csv"]}
+    (project.root / "params.yaml").write_text(yaml.safe_dump(project.params))
+    clip_path = project.clips_dir("sample") / "another.mp4"
+    clip_path.parent.mkdir(parents=True)
+    clip_path.write_bytes(b"")
+    _, printed, _ = run(capsys, project, "plan", "local", "--format", "json")
+    (download,) = [row for row in json.loads(printed) if row["stage"] == "download"]
+    assert download["to_do"] == 3  # a, b and c
+
+
 def test_it_says_at_once_that_training_will_be_refused(project, capsys, monkeypatch):
     monkeypatch.setattr("pipeline.commands.rates.measure_features", lambda *_: {})
     url = "http://127.0.0.1:1/c.mp4"

@@ -116,8 +116,8 @@ class Parameters(TrainingParameters):
 
     def list_sources(self) -> tuple[str, ...]:
         """Return what the training begins with: also what labels are made from."""
-        sources = (*super().list_sources(), self.teacher_weights, self.labels)
-        return (*sources, self.label_encoder) if self.label_encoder else sources
+        # Labels that the training writes itself are none of it; evaluation does without them.
+        return (*super().list_sources(), self.teacher_weights, self.label_encoder or self.labels)
 
 
 class Model(Localizer):
