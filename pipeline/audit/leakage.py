@@ -15,6 +15,7 @@ import pyarrow as pa
 from earshot.errors import ParameterError, RunError
 from earshot.tables import CLIPS, DOWNLOADS, SAMPLES, read_table
 from pipeline.base.project import Project
+from pipeline.base.table_filters import number_values
 from pipeline.datasets.dataset import check_test_splits, find_own_tables, load
 from pipeline.lists.origins import find_made_from, find_video, is_clip, read_origins
 
@@ -97,11 +98,10 @@ def find_overlaps(
 
     # Give each video, and each distinct content, a number.
     clip_ids = np.asarray(clips.column("clip_id").to_pylist(), dtype=object)
-    video_codes = _number_values(clips.column("video_id").to_pylist())
+    video_codes = number_values(clips["video_id"])
     # A clip without a known hash has a content of its own.
-    content_codes = _number_values(
-        [(sha256_of or {}).get(clip_id) or f"only {row}" for row, clip_id in enumerate(clip_ids)]
-    )
+    contents = [(sha256_of or {}).get(one) or f"only {row}" for row, one in enumerate(clip_ids)]
+    content_codes = number_values(pa.chunked_array([contents], pa.string()))
 
     overlaps = []
     for train_split in train_splits:
@@ -134,11 +134,6 @@ def find_overlaps(
                 )
             )
     return overlaps
-
-
-def _number_values(values: Sequence[str]) -> np.ndarray:
-    """Return the rank of each value among the distinct values."""
-    return np.unique(np.asarray(values, dtype=str), return_inverse=True)[1]
 
 
 def split_members(clips: pa.Table) -> dict[str, np.ndarray]:

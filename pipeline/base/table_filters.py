@@ -1,9 +1,10 @@
-"""Small operations on Arrow tables: count values, select rows by reason or by split."""
+"""Small operations on Arrow tables: count and number values, select rows."""
 
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -16,6 +17,15 @@ def count_values(column: pa.ChunkedArray) -> Counter[str]:
     counts = pc.value_counts(column.drop_null())
     values, numbers = (counts.field(name).to_pylist() for name in ("values", "counts"))
     return Counter(dict(zip(values, numbers, strict=True)))
+
+
+def number_values(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a number for each value, in the order in which the values first appear.
+
+    Equal values have one number, and so do all nulls.
+    """
+    encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+    return encoded.indices.to_numpy(zero_copy_only=False)
 
 
 def count_rows(path: Path) -> int:

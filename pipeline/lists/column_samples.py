@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from earshot.errors import DataError
 from earshot.tables import CLIPS, SAMPLES
+from pipeline.base.table_filters import number_values
 from pipeline.lists.record_columns import (
     Columns,
     UnusualError,
@@ -255,16 +256,10 @@ def _find_clips(rows: pa.Table) -> pa.Table:
     if pc.count_distinct(rows["clip_id"]).as_py() == len(rows):
         return rows
 
-    numbers = _number_values(rows["clip_id"])
+    numbers = number_values(rows["clip_id"])
     _, first = np.unique(numbers, return_index=True)
     for name in _CLIP_COLUMNS:
-        values = _number_values(rows[name])
+        values = number_values(rows[name])
         if (values[first][numbers] != values).any():
             raise UnusualError
     return rows.take(pa.array(first))
-
-
-def _number_values(column: pa.ChunkedArray) -> np.ndarray:
-    """Return a number for each value, in the order in which the values first appear."""
-    encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
-    return encoded.indices.to_numpy(zero_copy_only=False)
