@@ -81,13 +81,12 @@ def derive_downloads(
             _make_row(history, clips_dir, None if rules.allow_duplicates else first_by_sha256)
             for history in batch
         ]
-        for row in rows:
-            _exclude(row, rules.excluded_flags)
         if not rules.has_network:
             for row, history in zip(rows, batch, strict=True):
                 if row["status"] == "pending" and not history.is_file:
                     row["detail"] = _NETWORK_IS_OFF
-        batches.append(pa.RecordBatch.from_pylist(rows, schema=DOWNLOADS.columns))
+        table = pa.Table.from_pylist(rows, schema=DOWNLOADS.columns)
+        batches += exclude_flags(table, rules.excluded_flags).to_batches()
     return pa.Table.from_batches(batches, schema=DOWNLOADS.columns)
 
 
@@ -132,30 +131,35 @@ def _make_row(
     return row | file
 
 
-def _exclude(row: dict[str, Any], excluded_flags: Collection[str]) -> None:
-    found = [flag for flag in row["flags"] or () if flag in excluded_flags]
-    if row["status"] == "ok" and found:
-        detail = f"{' and '.join(found)} (exclude_flags)"
-        row |= {"status": "missing", "reason": _EXCLUDED, "detail": detail}
-
-
 def exclude_flags(table: pa.Table, excluded_flags: Collection[str]) -> pa.Table:
     """Return DOWNLOADS rows in which clips with one of the flags are missing (``excluded``).
 
     Args:
-        table: rows in which they are ok (``read_downloads_if_there``). Their details stay.
+        table: rows in which they are ok (``read_downloads_if_there``).
         excluded_flags: names of flags.
     """
     if not excluded_flags:
         return table
+
     flags = table["flags"].combine_chunks()
     is_wanted = pc.is_in(pc.list_flatten(flags), pa.array(sorted(excluded_flags), pa.string()))
     rows = pc.list_parent_indices(flags).filter(is_wanted)
     numbers = pa.array(range(table.num_rows), rows.type)
-    is_excluded = pc.and_(pc.is_in(numbers, rows), pc.equal(table["status"], "ok"))
-    for name, value in (("status", "missing"), ("reason", _EXCLUDED)):
-        column = pc.if_else(is_excluded, value, table[name])
-        table = table.set_column(table.schema.get_field_index(name), name, column)
+    is_excluded = pc.and_(pc.is_in(numbers, rows), pc.equal(table["status"], "ok").combine_chunks())
+
+    # The detail says which of a clip's flags it was.
+    details = [
+        f"{' and '.join(flag for flag in found if flag in excluded_flags)} (exclude_flags)"
+        for found in flags.filter(is_excluded).to_pylist()
+    ]
+    for name, values in (
+        ("status", pa.scalar("missing")),
+        ("reason", pa.scalar(_EXCLUDED)),
+        ("detail", pa.array(details, pa.string())),
+    ):
+        column = pc.replace_with_mask(table[name].combine_chunks(), is_excluded, values)
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, table.schema.field(place), column)
     return table
 
 

@@ -49,12 +49,7 @@ def append(paths: AccountPaths, *entries: dict) -> None:
 def derive(paths: AccountPaths, rules: TableRules):
     entries = read_entries(paths.ledger_path)
     before = read_downloads_if_there(paths.table_path)
-    table = derive_from_ledger(
-        CLIPS, entries, clips_dir=paths.clips_dir, rules=rules, before=before
-    )
-    # As Parquet gives it back.
-    write_table(paths.table_path.with_name("derived.parquet"), table, DOWNLOADS)
-    return read_downloads_if_there(paths.table_path.with_name("derived.parquet"))
+    return derive_from_ledger(CLIPS, entries, clips_dir=paths.clips_dir, rules=rules, before=before)
 
 
 @pytest.fixture
@@ -88,13 +83,11 @@ def find(paths: AccountPaths, *, listed_at: float = NOW, rules: TableRules | Non
 def test_it_is_what_the_ledger_gives(paths, flags):
     rules = TableRules(excluded_flags=frozenset(flags))
     found, derived = find(paths, rules=rules), derive(paths, rules)
-    columns = [name for name in DOWNLOADS.columns.names if name != "detail"]
-    # `derive` wrote what is excluded into a table, whose reader takes it for ok again.
+    # Parquet has no timestamps in seconds.
+    assert found.cast(DOWNLOADS.columns).equals(derived)
     expected = ["ok", "missing" if "silent" in flags else "ok", "missing", "pending"]
     assert found["status"].to_pylist() == expected
     assert found["reason"].to_pylist()[1] == ("excluded" if "silent" in flags else None)
-    if not flags & {"silent"}:
-        assert found.select(columns).equals(derived.select(columns))
 
 
 def test_a_pulled_table_counts_without_files(paths):
