@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.cluster.vq import kmeans2
+from scipy.cluster.vq import kmeans2, vq
 
 from earshot.errors import ParameterError
 from earshot.files import publish
@@ -119,18 +119,13 @@ def label_by_clusters(
 
 def _find_centres(vectors: np.ndarray, num_clusters: int) -> np.ndarray:
     """Return the centres of the tightest of several clusterings, the same in every process."""
-    best, smallest = vectors[:num_clusters], np.inf
-    for seed in range(_NUM_STARTS):
-        centres, places = kmeans2(vectors, num_clusters, minit="++", rng=seed)
-        spread = np.square(vectors - centres[places]).sum()
-        if spread < smallest:
-            best, smallest = centres, spread
-    return best
+    found = (kmeans2(vectors, num_clusters, minit="++", rng=seed) for seed in range(_NUM_STARTS))
+    centres, _ = min(found, key=lambda one: np.square(vectors - one[0][one[1]]).sum())
+    return centres
 
 
 def _choose_nearest(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    distances = np.square(vectors[:, None] - centres).sum(2)
-    return np.eye(len(centres), dtype=np.float32)[distances.argmin(1)]
+    return np.eye(len(centres), dtype=np.float32)[vq(vectors, centres)[0]]
 
 
 def _read_key(path: Path) -> str | None:
