@@ -14,6 +14,8 @@ from eval.results.files import METRICS, hash_ids
 from eval.results.summaries import compute_sample_values, summarize
 from eval.scoring.bootstrap import NUM_RESAMPLES, compare_columns
 
+_LARGEST_P = 0.05  # of a clear difference
+
 
 def summarize_intersection(
     scores: Iterable[Mapping[str, Any]],
@@ -256,3 +258,18 @@ def compare_pairs(
                 **vars(comparison),
             }
     return [found[pair] for pair in pairs]
+
+
+def is_clear(comparison: Mapping[str, Any]) -> bool:
+    """Return whether two models differ: the interval lacks 0, and p is below .05.
+
+    A few videos can make an interval narrow by chance; then the p-value says so. The ends of one
+    video are not known, as NaN or, in a file, null.
+
+    Args:
+        comparison: of the list ``comparisons``.
+    """
+    low, high = comparison["low"], comparison["high"]
+    if low is None or high is None:
+        return False
+    return (low > 0 or high < 0) and comparison["p_value"] < _LARGEST_P

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from eval.entrants.entrant import Entrant
+from eval.results.comparisons import is_clear
 from eval.results.files import METRICS
 
 
@@ -78,9 +79,7 @@ def add_seed_ranges(
         row["seed_range_of"] = widest
         row["seed_range"] = None if widest is None else ranges[widest]
 
-        # NaN, of a single video, is neither.
-        is_clear = (row["low"] > 0 or row["high"] < 0) and row["p_value"] < 0.05
-        if widest is not None and is_clear and abs(row["difference"]) < ranges[widest]:
+        if widest is not None and is_clear(row) and abs(row["difference"]) < ranges[widest]:
             text = (
                 f"{row['first']} minus {row['second']} on {row['subset']}: the difference of "
                 f"{row['difference']:.3f} in {metric} is clear for these weights, but smaller than "

@@ -13,8 +13,8 @@ from eval.report.data.result_rows import (
     format_signed,
     number_of,
 )
+from eval.results.comparisons import is_clear
 
-_LARGEST_P = 0.05  # of a clear difference
 _SMALLEST_P = 0.001  # 10,000 resamples tell no smaller ones apart
 
 
@@ -22,9 +22,9 @@ _SMALLEST_P = 0.001  # 10,000 resamples tell no smaller ones apart
 class ComparisonRow:
     """The paired difference of two models.
 
-    ``is_clear``: its interval does not hold 0. ``is_best_baseline``: the second is the baseline
-    that the first has to beat. ``seed_range``: how far apart runs lie that differ in the seed
-    alone.
+    ``is_clear``: as ``eval.results.comparisons.is_clear`` says. ``is_best_baseline``: the second is
+    the baseline that the first has to beat. ``seed_range``: how far apart runs lie that differ in
+    the seed alone.
     """
 
     first: str
@@ -90,11 +90,7 @@ def _make_row(row: Mapping) -> ComparisonRow:
         interval=format_interval(interval),
         p=format_p(number_of(row, "p_value")),
         n=row.get("n"),
-        # Clear means that the 95 % interval does not hold 0. A few videos can make it narrow by
-        # chance: then the p-value says so.
-        is_clear=interval is not None
-        and not interval[0] <= 0 <= interval[1]
-        and (number_of(row, "p_value") or 0.0) < _LARGEST_P,
+        is_clear=is_clear(row),
         is_best_baseline=bool(row.get("is_best_baseline")),
         seed_range=number_of(row, "seed_range"),
     )
