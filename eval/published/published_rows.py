@@ -7,6 +7,14 @@ another quantity than ours, or better than it should be.
 
 from dataclasses import dataclass
 
+from eval.published.own_names import (
+    HEARD,
+    NUM_CLIPS,
+    OWN_METHODS,
+    TRAIN_SPLITS,
+    WITH_RELEASED_WEIGHTS,
+)
+
 
 @dataclass(frozen=True)
 class Published:
@@ -25,88 +33,23 @@ class Published:
     @property
     def own_method(self) -> str | None:
         """The same method in the field ``method`` of our results; None: it is not implemented."""
-        return _OWN_METHODS.get(self.method)
+        return OWN_METHODS.get(self.method)
 
     @property
     def train_split(self) -> str | None:
         """The same training data in the field ``trained_on`` of our results, if it has a name."""
-        return _TRAIN_SPLITS.get((self.method.removesuffix(" without OGL"), self.trained_on))
+        return TRAIN_SPLITS.get((self.method.removesuffix(" without OGL"), self.trained_on))
 
     @property
     def num_trained_on(self) -> int | None:
         """The number of training clips, if it is known."""
-        return _NUM_CLIPS.get(self.trained_on)
+        return NUM_CLIPS.get(self.trained_on)
 
     @property
     def is_released(self) -> bool:
         """Whether the weights that the authors released are those of this row."""
-        return self.method in _WITH_RELEASED_WEIGHTS
+        return self.method in WITH_RELEASED_WEIGHTS
 
-
-_OWN_METHODS = {
-    "LVS": "lvs",
-    "EZ-VSL": "ezvsl+ogl_l1",
-    "EZ-VSL without OGL": "ezvsl",
-    "OGL (L1)": "ogl_l1",
-    "Hear The Flow": "htf",
-    "vision-only+CF+TF": "vision_only",
-    "flow": "flow_8bit",
-    "FNAC": "fnac",
-    "SLAVC": "slavc",
-    "SSL-TIE": "ssltie",
-    "HardPos": "hardpos",
-    "Senocak 2023": "sslalignment",
-    "SSPL": "sspl",
-    "CoarseToFine": "coarsetofine",
-    "AVObject": "avobject",
-    "Attention10k": "attention10k",
-    "RCGrad": "rcgrad",
-    "FlowGrad-H": "flowgrad_h",
-    "FlowGrad-IC": "flowgrad_ic",
-    "FlowGrad-EN": "flowgrad_en",
-}
-_HEARD = "VGG-Sound heard 110 (70k)"
-# Lists of one name differ between repositories, so each method has its own.
-_TRAIN_SPLITS = {
-    ("LVS", "Flickr 10k"): "flickr/flickr_10k",
-    ("LVS", "Flickr 144k"): "flickr/flickr_144k",
-    ("LVS", "VGG-Sound 144k"): "vggsound/vggss_144k",
-    ("LVS", "VGG-Sound full"): "vggsound/vggsound_train",
-    ("EZ-VSL", "Flickr 10k"): "flickr/flickr_10k",
-    ("EZ-VSL", "Flickr 144k"): "flickr/flickr_144k",
-    ("EZ-VSL", "VGG-Sound 10k"): "vggsound/vggss_10k",
-    ("EZ-VSL", "VGG-Sound 144k"): "vggsound/vggss_144k",
-    ("EZ-VSL", "VGG-Sound full"): "vggsound/vggsound_train",
-    ("EZ-VSL", _HEARD): "vggsound/vggss_heard",
-    ("Hear The Flow", "Flickr 10k"): "flickr/htf_flickr_10k",
-    ("Hear The Flow", "Flickr 144k"): "flickr/htf_flickr_144k",
-    ("Hear The Flow", "VGG-Sound 10k"): "vggsound/htf_vgg_10k",
-    ("Hear The Flow", "VGG-Sound 144k"): "vggsound/htf_vgg_144k",
-    ("Hear The Flow", "VGG-Sound heard 110"): "vggsound/vggss_heard",
-    ("FNAC", "VGG-Sound 144k"): "vggsound/fnac_vgg_144k",
-    ("SLAVC", "VGG-Sound 144k"): "vggsound/vggss_144k",
-    ("SSL-TIE", "VGG-Sound 144k"): "vggsound/ssltie_vgg_144k",
-    # Which list these used is not known here (`_OTHER_LIST`).
-    ("Attention10k", "Flickr 144k"): "flickr/flickr_144k",
-    ("Attention10k", "VGG-Sound 144k"): "vggsound/vggss_144k",
-    ("AVObject", "VGG-Sound 144k"): "vggsound/vggss_144k",
-    ("CoarseToFine", "VGG-Sound 144k"): "vggsound/vggss_144k",
-    ("HardPos", "VGG-Sound 144k"): "vggsound/vggss_144k",
-    ("SSPL", "VGG-Sound 144k"): "vggsound/vggss_144k",
-    ("Senocak 2023", "VGG-Sound 144k"): "vggsound/vggss_144k",
-    ("RCGrad", "VGG-Sound"): "vggsound/vggsound_train",
-    ("FlowGrad-H", "VGG-Sound"): "vggsound/vggsound_train",
-    ("FlowGrad-IC", "Urbansas (unlabelled)"): "urbansas/urbansas_unlabelled",
-    ("FlowGrad-EN", "Urbansas (unlabelled)"): "urbansas/urbansas_unlabelled",
-}
-_NUM_CLIPS = {
-    "Flickr 10k": 10_000,
-    "Flickr 144k": 144_000,
-    "VGG-Sound 10k": 10_000,
-    "VGG-Sound 144k": 144_000,
-    _HEARD: 59_468,
-}
-_WITH_RELEASED_WEIGHTS = {"RCGrad", "FlowGrad-H", "FlowGrad-IC", "FlowGrad-EN"}
 
 # How checkpoints were chosen.
 _TEST_CHOICE = "checkpoint chosen on the test set"
@@ -194,8 +137,8 @@ PUBLISHED = (
     ),
     Published("OGL (L1)", "ImageNet", "flickr", "ezvsl", 0.7831, 0.6117),
     Published("OGL (L1)", "ImageNet", "vggss", "ezvsl", 0.3677, 0.3869),
-    Published("EZ-VSL", _HEARD, "vggss_heard", "ezvsl", 0.3725, 0.3897, (*_EZVSL, _HEARD_LIST)),
-    Published("EZ-VSL", _HEARD, "vggss_unheard", "ezvsl", 0.3957, 0.3960, (*_EZVSL, _HEARD_LIST)),
+    Published("EZ-VSL", HEARD, "vggss_heard", "ezvsl", 0.3725, 0.3897, (*_EZVSL, _HEARD_LIST)),
+    Published("EZ-VSL", HEARD, "vggss_unheard", "ezvsl", 0.3957, 0.3960, (*_EZVSL, _HEARD_LIST)),
     Published("Hear The Flow", "Flickr 10k", "flickr_htf", "htf", 0.860, 0.634, _HTF),
     Published("Hear The Flow", "Flickr 144k", "flickr_htf", "htf", 0.865, 0.639, _HTF),
     Published("Hear The Flow", "VGG-Sound 10k", "vggss_htf", "htf", 0.393, 0.398, _HTF),
