@@ -61,8 +61,8 @@ class Parameters(Selection):
         super().__post_init__()
         if not self.path.strip():
             raise ValueError("path is empty, expected a CSV, JSON lines or Parquet file")
-        if not self.split.strip():
-            raise ValueError("split is empty, expected a name")
+        if not all(name.strip() for name in self.split.split(";")):
+            raise ValueError(f"split is {self.split!r}, expected a name, with ';' between several")
 
 
 @dataclass

@@ -145,10 +145,11 @@ def read_splits(record: Record, default_split: str) -> list[str]:
         DataError: One of the names is empty.
     """
     where, values = record
-    splits = [name.strip() for name in str(values.get("split", default_split)).split(";")]
+    text = str(values.get("split", default_split))
+    splits = [name.strip() for name in text.split(";")]
 
     if not all(splits):
-        raise DataError(f"{where}, column split: is {quote(str(values['split']))}, expected names")
+        raise DataError(f"{where}, column split: is {quote(text)}, expected names")
     return list(dict.fromkeys(splits))
 
 

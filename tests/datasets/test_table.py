@@ -119,6 +119,12 @@ def test_any_name_can_be_a_table_of_the_users_own():
         load("my birds")
 
 
+@pytest.mark.parametrize("split", ["", " ", "a;;b", "a;"])
+def test_a_split_of_the_parameters_that_is_no_name(split):
+    with pytest.raises(ParameterError, match=f"sources.birds: split is '{split}', expected a name"):
+        build(Parameters, {"kind": "table", "path": "b.csv", "split": split}, "sources.birds")
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
