@@ -1,8 +1,14 @@
 """Fixtures that several rooms use: foreign data, clips, a server, a report, toy features."""
 
+import os
+
 import pytest
 
 from tests.helpers.paths import shared_path
+
+# Before torch loads: the threads of several test processes wait for each other on few cores, which
+# takes three times the CPU.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

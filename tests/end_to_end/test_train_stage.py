@@ -127,7 +127,7 @@ def test_two_stages_at_once_train_once(tmp_path):
     project = make_toy_project(
         tmp_path, {name: values | {"epochs": 4} for name, values in PAIR.items()}
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "stages.train", model],
@@ -218,7 +218,7 @@ def test_two_training_processes_keep_one_run(tmp_path, count_trainings):
     done = subprocess.run(
         [sys.executable, "-m", "stages.train", "flowgrad_h"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

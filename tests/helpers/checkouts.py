@@ -102,7 +102,6 @@ def run(folder: Path, *command: str, is_failure_expected: bool = False) -> str:
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(
         command,
