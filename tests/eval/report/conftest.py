@@ -1,9 +1,12 @@
-"""A report with 500 samples in a real browser, for the tests of this folder."""
+"""A report with a hundred samples in a real browser, for the tests of this folder."""
+
+from unittest import mock
 
 import pytest
 
 from eval.report.build_report import build_report
 from eval.report.data.inputs import ReportParameters, load_inputs
+from eval.report.gallery import cards
 from tests.helpers.scoring.browser import NUM_NEGATIVES, NUM_SAMPLES, Opened, start_browser
 from tests.helpers.scoring.report_examples import write_project
 
@@ -16,7 +19,10 @@ def browser():
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory):
-    """A report with 500 gallery samples; the ids of two look like markup."""
+    """A fifth of a report with 500 samples, of the same size each.
+
+    The ids of two look like markup.
+    """
     ids = [f"s{number:05d}" for number in range(NUM_SAMPLES)]
     ids[0] = "<img src=https://example.org/x onerror=console.error(1)>"
     ids[1] = "-a</script><script>console.error(2)</script>"
@@ -27,9 +33,10 @@ def report(tmp_path_factory):
         ids=ids,
     )
     inputs = load_inputs(project, datasets=["sample"], models=["htf", "ezvsl"])
-    return build_report(
-        inputs, ReportParameters(num_gallery_samples=NUM_SAMPLES), project.reports_dir
-    )
+    with mock.patch.object(cards, "_PAGE_BYTES", cards._PAGE_BYTES // 5):
+        return build_report(
+            inputs, ReportParameters(num_gallery_samples=NUM_SAMPLES), project.reports_dir
+        )
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,12 @@ import pytest
 from tests.helpers.scoring.browser import NUM_SAMPLES, Opened
 from tests.helpers.scoring.report_examples import SHOWN_MODELS
 
-_MAX_PAGE_BYTES = 15_000_000
+_MAX_PAGE_BYTES = 15_000_000 // 5
 
 
 def test_500_samples_fit_into_15_mb(report):
-    assert report.num_gallery_samples == NUM_SAMPLES
+    """A fifth of them fit into a fifth, with the parts of the page that do not grow."""
+    assert report.num_gallery_samples == NUM_SAMPLES == 500 // 5
     assert report.num_page_bytes == report.page.stat().st_size < _MAX_PAGE_BYTES
 
 

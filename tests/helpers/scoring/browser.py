@@ -15,7 +15,7 @@ _SWITCHES = (
     "--mute-audio",
     "--autoplay-policy=no-user-gesture-required",
 )
-NUM_SAMPLES, NUM_NEGATIVES = 500, 6
+NUM_SAMPLES, NUM_NEGATIVES = 100, 6
 
 
 def start_browser():
