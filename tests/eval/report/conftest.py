@@ -19,9 +19,9 @@ def browser():
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory):
-    """A fifth of a report with 500 samples, of the same size each.
+    """A report with a fifth of the samples of a large one, and of the bytes for their pictures.
 
-    The ids of two look like markup.
+    The ids of two samples look like markup.
     """
     ids = [f"s{number:05d}" for number in range(NUM_SAMPLES)]
     ids[0] = "<img src=https://example.org/x onerror=console.error(1)>"

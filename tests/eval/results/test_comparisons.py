@@ -8,6 +8,7 @@ from eval.entrants.entrant import Entrant
 from eval.results.comparisons import (
     compare_models,
     find_best_baseline,
+    is_clear,
     summarize_intersection,
 )
 from eval.results.files import hash_ids
@@ -85,3 +86,19 @@ def test_the_baseline_to_beat_is_the_best_on_common_samples():
     assert find_best_baseline(scores, "abcd", baselines=names, **options) == "even"
     assert find_best_baseline(scores, "abcd", baselines=names[2:], **options) is None
     assert find_best_baseline(scores, "a", baselines=names, **options) == "easy"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p_value", "expected"),
+    [
+        (0.1, 0.3, 0.01, True),
+        (-0.3, -0.1, 0.01, True),
+        (-0.1, 0.3, 0.01, False),
+        (0.0, 0.3, 0.01, False),
+        (0.1, 0.3, 0.06, False),  # few videos
+        (float("nan"), float("nan"), 1.0, False),  # one video
+        (None, None, 1.0, False),  # one video, from a file
+    ],
+)
+def test_a_clear_difference_lacks_0_and_is_no_chance(low, high, p_value, expected):
+    assert is_clear({"low": low, "high": high, "p_value": p_value}) is expected
