@@ -5,6 +5,9 @@
 Extracts frames, flow and spectrograms of the same clips with each number of Dask workers, from an
 empty cache. Prints the ratio to the first number, the start of the cluster included. The results
 must be the same bytes. ``benchmarks.memory`` measures the workers' memory.
+
+Beside it stands what the machine allows: as many plain processes, each with its share of the clips
+and a cache of its own, without Dask.
 """
 
 import argparse
@@ -12,6 +15,10 @@ import hashlib
 import os
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.inputs.clips import render_many_clips
@@ -28,6 +35,33 @@ def digest(folder: Path) -> str:
     return total.hexdigest()
 
 
+def build_in_plain_processes(folder: Path, clips_dir: Path, num_processes: int) -> None:
+    """Build a cache of its own in each process, from every n-th clip."""
+    paths = sorted(clips_dir.glob("*.mp4"))
+    shares = []
+    for number in range(num_processes):
+        share = folder / f"share_{number}"
+        share.mkdir(parents=True)
+        for path in paths[number::num_processes]:
+            (share / path.name).hardlink_to(path)
+        shares.append(share)
+
+    with ProcessPoolExecutor(num_processes, mp_context=get_context("spawn")) as processes:
+        list(processes.map(_build_share, shares))
+
+
+def _build_share(clips_dir: Path) -> None:
+    num_clips = len(list(clips_dir.glob("*.mp4")))
+    FeatureCache(clips_dir.with_suffix(".cache"), clips_dir, num_clips).build()
+
+
+def measure_seconds(action: Callable[[], object]) -> float:
+    """Return how long the action takes."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
 def main() -> None:
     """Print one line for each number of workers, and whether the bytes are the same."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -42,18 +76,24 @@ def main() -> None:
         render_many_clips(clips_dir, num_clips=num_clips, seconds=arguments.seconds)
         print(f"{num_clips} clips of {arguments.seconds} s, {os.cpu_count()} cores")
 
-        digests, first = set(), None
+        digests, first, first_plain = set(), None, None
         for workers in arguments.workers:
             cluster = ClusterParameters(workers=workers, dashboard=False)
             cache = FeatureCache(folder / str(workers), clips_dir, num_clips, cluster=cluster)
-            start = time.perf_counter()
-            cache.build()
-            seconds = time.perf_counter() - start
-            first = first or seconds
+            seconds = measure_seconds(cache.build)
             digests.add(digest(cache.folder))
+
+            plain_dir = folder / f"plain_{workers}"
+            plain_seconds = measure_seconds(
+                partial(build_in_plain_processes, plain_dir, clips_dir, workers)
+            )
+
+            first, first_plain = first or seconds, first_plain or plain_seconds
             print(
                 f"{workers} workers{seconds:10.1f} s{num_clips / seconds:8.1f} clips/s"
-                f"{first / seconds:8.2f}x"
+                f"{first / seconds:8.2f}x    plain processes{plain_seconds:10.1f} s"
+                f"{first_plain / plain_seconds:8.2f}x",
+                flush=True,
             )
         print("the same bytes" if len(digests) == 1 else "DIFFERENT BYTES")
 
