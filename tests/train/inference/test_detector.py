@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from earshot.errors import DataError
+from earshot.tables import SAMPLES, write_table
 from eval.entrants.vision_only import VisionOnlyMaps
+from pipeline.base.project import Project
 from pipeline.features import detections
 from pipeline.features.detections import (
     COCO_WEIGHTS_URLS,
@@ -146,3 +148,15 @@ def test_weights_that_cannot_be_had_are_one_sentence(weights_path, tmp_path, mon
     monkeypatch.setitem(COCO_WEIGHTS_URLS, NAME, "http://127.0.0.1:9/detector-907ea3f9.pth")
     with pytest.raises(DataError, match=rf"http://127.* cannot be fetched: .*refused.*; {remedy}"):
         make(weights="coco")
+
+
+def test_tables_are_missed_before_weights_are_fetched(tmp_path, monkeypatch):
+    from stages import detections as stage
+
+    monkeypatch.setattr(stage, "make_detections_feature", None)
+    project = Project(tmp_path, {"detections": {"detector": {}}})
+    with pytest.raises(DataError, match=r"samples\.parquet: not found; the stage that writes"):
+        stage.main(project, "local")
+    write_table(project.samples_table_path("local"), [], SAMPLES)
+    with pytest.raises(DataError, match=r"downloads\.parquet: not found; the stage that writes"):
+        stage.main(project, "local")
