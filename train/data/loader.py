@@ -32,6 +32,10 @@ class BatchLoader:
     Batch b has the samples ``[b * batch_size, (b + 1) * batch_size)`` of the epoch's order. Each of
     ``num_processes`` processes gets an equal part of it.
 
+    Attributes:
+        batch_size: samples of a whole batch, of all processes together: fewer than asked for where
+            the source has fewer.
+
     Args:
         source: where samples are read.
         batch_size: samples of all processes together.
@@ -72,7 +76,7 @@ class BatchLoader:
 
         # A data set that is smaller than a batch makes one batch.
         num_usable = len(source) if keeps_last else len(source) // num_processes * num_processes
-        self._batch_size = min(batch_size, num_usable)
+        self.batch_size = min(batch_size, num_usable)
         # A last batch is left out where the parts of the processes would be too small for a loss.
         self._smallest_last = max(_SMALLEST_BATCH, smallest_part * num_processes)
 
@@ -89,9 +93,9 @@ class BatchLoader:
 
     def __len__(self) -> int:
         """Return the number of batches of a whole epoch."""
-        if self._batch_size == 0 or (self._keeps_last and len(self.source) < self._smallest_last):
+        if self.batch_size == 0 or (self._keeps_last and len(self.source) < self._smallest_last):
             return 0
-        num_whole, num_left = divmod(len(self.source), self._batch_size)
+        num_whole, num_left = divmod(len(self.source), self.batch_size)
         return num_whole + (self._keeps_last and num_left >= self._smallest_last)
 
     def set_epoch(self, epoch: int) -> None:
@@ -109,7 +113,7 @@ class BatchLoader:
         # Each process computes whole batches and takes its part, so that all agree.
         batches = []
         for number in range(self._first, len(self)):
-            whole = order[number * self._batch_size : (number + 1) * self._batch_size]
+            whole = order[number * self.batch_size : (number + 1) * self.batch_size]
             # The last batch may not divide evenly. Its parts differ by one sample at most.
             batches.append((self.epoch, np.array_split(whole, self._num_processes)[self._rank]))
         return batches
@@ -143,11 +147,11 @@ class BatchLoader:
 
         A process that finds none left would crash or wait for ever.
         """
-        if not _SHARED_MEMORY.is_dir() or self._batch_size == 0:
+        if not _SHARED_MEMORY.is_dir() or self.batch_size == 0:
             return True
         # Besides the batches that wait, each process is making one.
         num_waiting = num_workers * (_PREFETCHED_BATCHES + 1)
-        batch_size = self._batch_size // self._num_processes
+        batch_size = self.batch_size // self._num_processes
         needed = num_waiting * self.source.estimate_batch_bytes(batch_size)
         free = shutil.disk_usage(_SHARED_MEMORY).free
         if needed <= free:

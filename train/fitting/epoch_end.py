@@ -53,11 +53,12 @@ class EpochEnd(lightning.Callback):
         self._highest = float("-inf")
         self._num_worse = self._num_worse_for_plateau = 0
         self._resumed_rows: list[dict[str, float]] = []
-        self._epoch_start = time.monotonic()
-        self._training_end: float | None = None
+        self._start_clock()
 
     def on_train_start(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
         """Begin the history, with the finished epochs of a resumed run."""
+        # Lightning starts no epoch where a run resumes in the middle of one.
+        self._start_clock()
         if trainer.is_global_zero:
             self.history.open(self._resumed_rows)
         else:
@@ -66,7 +67,11 @@ class EpochEnd(lightning.Callback):
     def on_train_epoch_start(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
         """Choose the batches of the epoch and start the clock."""
         trainer.train_dataloader.set_epoch(trainer.current_epoch)
-        self._epoch_start, self._training_end = time.monotonic(), None
+        self._start_clock()
+
+    def _start_clock(self) -> None:
+        self._epoch_start, self._num_timed_batches = time.monotonic(), 0
+        self._training_end: float | None = None
 
     def on_validation_start(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
         """Stop the clock: Lightning's epoch includes validation, the throughput does not."""
@@ -80,7 +85,8 @@ class EpochEnd(lightning.Callback):
         batch: Any,
         batch_index: int,
     ) -> None:
-        """Fail early when the loss is not finite."""
+        """Count the batch; fail early when the loss is not finite."""
+        self._num_timed_batches += 1
         if is_waiting_step(trainer, batch_index):
             epoch, step = trainer.current_epoch, trainer.global_step
             self._detector.check_step(module.train_statistics, epoch=epoch, step=step)
@@ -135,7 +141,8 @@ class EpochEnd(lightning.Callback):
     def _measure(
         self, trainer: lightning.Trainer, module: TrainingModule, *, seconds: float
     ) -> dict[str, float]:
-        num_samples = trainer.num_training_batches * self._parameters.batch_size
+        # Training leaves an incomplete batch out, so all of them have the same size.
+        num_samples = self._num_timed_batches * trainer.train_dataloader.batch_size
         row = {
             "epoch": trainer.current_epoch,
             "train_loss": float(module.train_statistics.compute_mean_loss()),

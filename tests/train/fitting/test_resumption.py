@@ -1,17 +1,21 @@
 """Training survives SIGKILL exactly."""
 
+import functools
+import itertools
 import os
 import signal
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tests.helpers.training.toy_features import write_features
-from tests.helpers.training.toy_runs import TINY, run
+from tests.helpers.training.toy_runs import TINY, run, tiny
 from tests.helpers.training.training_processes import start_script, step_losses
 from tests.helpers.training.training_script import train_and_print
+from train.fitting import epoch_end
 from train.fitting.lightning_module import TrainingModule
 from train.models.registry import build_parameters, make_model
 from train.models.training_parameters import HardwareParameters
@@ -94,6 +98,22 @@ def test_methods_with_a_memory_go_on_exactly(toy, tmp_path, monkeypatch, setting
     assert (tmp_path / "stopped" / "model.ckpt").read_bytes() == (
         tmp_path / "whole" / "model.ckpt"
     ).read_bytes()
+
+
+def test_throughput_is_of_the_samples_that_were_timed(toy, tmp_path, monkeypatch):
+    """A set that is smaller than a batch, and the second half of an epoch."""
+    # A clock that goes on by a second whenever it is read: an epoch takes one.
+    clock = SimpleNamespace(monotonic=functools.partial(next, itertools.count()))
+    monkeypatch.setattr(epoch_end, "time", clock)
+    result = run(toy, tmp_path / "small", tiny(batch_size=64))
+    assert [row["samples_per_second"] for row in result.history] == [32, 32]
+
+    with monkeypatch.context() as patch:
+        stop_at(patch, step=6)
+        with pytest.raises(RuntimeError, match="killed"):
+            run(toy, tmp_path / "stopped", hardware=KILLABLE)
+    result = run(toy, tmp_path / "stopped", hardware=KILLABLE)
+    assert [row["samples_per_second"] for row in result.history] == [32, 16]
 
 
 def stop_at(monkeypatch, *, step: int) -> None:
