@@ -167,22 +167,42 @@ def find_section(params: Mapping[str, Any], *names: str | None) -> Mapping[str, 
 def complete_run(params: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """Return the section of a run, with the keys of its preset or of the run that it takes over.
 
-    Nothing is refused: training reads the same keys with ``train.runs.settings``, which is strict.
+    A key is taken from the section itself, else from the preset or the run that it names as
+    ``preset``. That run may name another one in the same way.
 
     Args:
         params: Sections of params.yaml.
         name: Of a run of section ``train``.
+
+    Returns:
+        The keys without ``preset``; none if there is no such section.
+
+    Raises:
+        ParameterError: There is no such preset, or runs take over each other.
     """
-    entry = find_section(params, "train", name)
-    seen = {name}
-    while isinstance(preset := entry.get("preset"), str) and preset not in seen:
-        seen.add(preset)
-        taken = find_section(params, "train_presets", preset) or find_section(
-            params, "train", preset
-        )
-        # Its own keys take precedence, but for the preset that has been followed.
-        entry = {**taken, **{key: value for key, value in entry.items() if key != "preset"}}
-    return entry
+    presets, runs = find_section(params, "train_presets"), find_section(params, "train")
+    values = dict(find_section(runs, name))
+    readers = [name]  # runs that take over the one behind them
+
+    while "preset" in values:
+        preset, where = values.pop("preset"), f"params: train.{readers[-1]}.preset"
+        if not isinstance(preset, str) or preset not in {*presets, *runs}:
+            raise ParameterError(
+                f"{where} is {preset!r}, expected one of {', '.join(presets)} "
+                f"(section train_presets), or another run{suggest(preset, runs)}"
+            )
+        if preset in presets:
+            return {**find_section(presets, preset), **values}
+
+        # A circle would never come to an end.
+        if preset in readers:
+            raise ParameterError(
+                f"{where} is {preset!r}, which takes over {readers[-1]} itself; expected one of "
+                f"{', '.join(presets)} (section train_presets), or a run that stands alone"
+            )
+        values = {**find_section(runs, preset), **values}
+        readers.append(preset)
+    return values
 
 
 def _require_keys(cls: type, values: Mapping, where: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from earshot.errors import DataError
+from earshot.errors import DataError, ParameterError
 from earshot.files import publish_text
 from pipeline.base.local_settings import find_home
 from pipeline.base.parameters import complete_run, find_section
@@ -35,7 +35,10 @@ def find_stage_files(project: Project) -> dict[str, list[Path]]:
         _add_path(files, f"weights@{name}", entry.get("url"), project)
 
     for name in _list_names(params.get("models")):
-        entry = complete_run(params, name)
+        try:
+            entry = complete_run(params, name)
+        except ParameterError:  # which `check` names
+            continue
         for key in ("init", "object_guidance_weights"):
             _add_path(files, f"train@{name}", entry.get(key), project)
 

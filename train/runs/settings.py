@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from earshot.errors import ParameterError
-from pipeline.base.parameters import build, suggest
+from pipeline.base.parameters import build, complete_run, suggest
 from pipeline.base.project import Project
 from pipeline.features.registry import find_base
 from train.models.registry import build_parameters, features_read
 from train.models.training_parameters import TrainingParameters
-
-_PRESET = "preset"
-_PRESETS_SECTION = "train_presets"
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,6 @@ def read_run_parameters(project: Project, name: str) -> TrainingParameters:
     values = _read_values(project, name)
     if isinstance(values, Mapping):
         values = {key: value for key, value in values.items() if key not in _DATA_KEYS}
-    # It explains what is wrong with a section that is no mapping.
     return build_parameters(values, f"train.{name}")
 
 
@@ -113,43 +109,17 @@ def read_run_data(project: Project, name: str) -> RunData:
     return data
 
 
-def _read_values(project: Project, name: str, readers: tuple[str, ...] = ()) -> Any:
-    """Return the section of a run, completed from the preset or the other run that it names.
-
-    ``readers`` are runs that take over this one.
-    """
-    where = f"train.{name}"
-    section = project.section(where)
-    if not isinstance(section, Mapping) or _PRESET not in section:
-        return section
-
-    presets, runs = project.params.get(_PRESETS_SECTION) or {}, project.section("train")
-    preset = section[_PRESET]
-    if not isinstance(preset, str) or preset not in {*presets, *runs}:
-        raise ParameterError(
-            f"params: {where}.preset is {preset!r}, expected one of {', '.join(presets)} "
-            f"(section {_PRESETS_SECTION}), or another run{suggest(preset, runs)}"
-        )
-    if preset in presets:
-        taken = presets[preset]
-    elif preset in (name, *readers):
-        # A circle would never come to an end.
-        raise ParameterError(
-            f"params: {where}.preset is {preset!r}, which takes over {name} itself; expected one "
-            f"of {', '.join(presets)} (section {_PRESETS_SECTION}), or a run that stands alone"
-        )
-    else:
-        taken = _read_values(project, preset, (name, *readers))
-
-    # Keys of the run override what it takes over. YAML reads an empty section as null.
-    settings = {key: value for key, value in section.items() if key != _PRESET}
-    return {**(taken if isinstance(taken, Mapping) else {}), **settings}
+def _read_values(project: Project, name: str) -> Any:
+    """Return the section of a run, completed from what it takes over."""
+    section = project.section(f"train.{name}")
+    # Who builds parameters explains what is wrong with a section that is no mapping.
+    return complete_run(project.params, name) if isinstance(section, Mapping) else section
 
 
 def takes_over_run(project: Project, name: str) -> bool:
     """Return whether a run takes settings from another one, which its own section does not show."""
     section = project.section(f"train.{name}")
-    return isinstance(section, Mapping) and section.get(_PRESET) in project.section("train")
+    return isinstance(section, Mapping) and section.get("preset") in project.section("train")
 
 
 def find_run_of_folder(project: Project, source: str) -> str | None:
