@@ -11,15 +11,16 @@ name one file, because making a million files takes longer than all the rest.
 import argparse
 import hashlib
 import json
-import multiprocessing
-import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
+from benchmarks.rehearsal.costs import Costs, measure, measure_alone
 from earshot.tables import CLIPS, read_table, write_table
 from pipeline.base.parameters import build
 from pipeline.downloads.account.paths import AccountPaths
@@ -77,27 +78,26 @@ def make_entry(
     return entry | {"access": "guest", "versions": _VERSIONS}
 
 
-def run_download(folder: Path) -> tuple[float, float]:
-    """Run the engine; return seconds and MiB of this process."""
-    start = time.monotonic()
-    settings = {"max_failed_fraction": 1.0, "min_free_gigabytes": 0.0}
-    table = download_clips(
-        read_table(folder / "clips.parquet", CLIPS),
-        AccountPaths(folder / "clips", folder / "attempts.jsonl", folder / "downloads.parquet"),
-        parameters=build(DownloadParameters, settings, "download"),
-        dataset="benchmark",
-        sites_dir=folder / "sites",
-        is_quiet=True,
-    )
-    seconds = time.monotonic() - start
+def run_download(folder: Path) -> Costs:
+    """Continue a run that has nothing left to do; return what that cost."""
+    costs, table = download_list(folder, {"max_failed_fraction": 1.0, "min_free_gigabytes": 0.0})
     assert pc.all(pc.not_equal(table["status"], "pending")).as_py()
-    return seconds, read_peak_kibibytes() / 1024
+    return costs
 
 
-def read_peak_kibibytes() -> int:
-    """Return the largest memory of this process; ``getrusage`` also counts its parent's."""
-    (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(line)
+def download_list(folder: Path, settings: Mapping[str, Any]) -> tuple[Costs, pa.Table]:
+    """Run the engine over the list and the ledger of a folder; return its costs and its table."""
+    clips = read_table(folder / "clips.parquet", CLIPS)
+    return measure(
+        lambda: download_clips(
+            clips,
+            AccountPaths(folder / "clips", folder / "attempts.jsonl", folder / "downloads.parquet"),
+            parameters=build(DownloadParameters, settings, "download"),
+            dataset="benchmark",
+            sites_dir=folder / "sites",
+            is_quiet=True,
+        )
+    )
 
 
 def main() -> None:
@@ -106,18 +106,16 @@ def main() -> None:
     parser.add_argument("--entries", type=int, nargs="+", default=[612_000, 1_000_000])
     arguments = parser.parse_args()
 
-    context = multiprocessing.get_context("spawn")  # a new process has no memory of this one
     for num_entries in arguments.entries:
         with tempfile.TemporaryDirectory(prefix="earshot-ledger-") as name:
             folder = Path(name)
             write_ledger(folder, num_entries)
             for step in ("first table", "table is there"):
-                with context.Pool(1) as pool:
-                    seconds, mebibytes = pool.apply(run_download, (folder,))
-                each = mebibytes * 2**20 / num_entries
+                costs = measure_alone(run_download, folder)
+                each = costs.mebibytes * 2**20 / num_entries
                 print(
-                    f"{num_entries:>9} entries, {step:<15}{mebibytes:7.0f} MiB "
-                    f"({each:.0f} bytes an entry), {seconds:.0f} s",
+                    f"{num_entries:>9} entries, {step:<15}{costs.mebibytes:7.0f} MiB "
+                    f"({each:.0f} bytes an entry), {costs.seconds:.0f} s",
                     flush=True,
                 )
 

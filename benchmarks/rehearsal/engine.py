@@ -13,7 +13,6 @@ costs about 40 ms, and its features 127 ms (``benchmarks.rehearsal``).
 
 import argparse
 import hashlib
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -22,15 +21,12 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-import pyarrow as pa
 
-from benchmarks.ledger import make_clips, read_peak_kibibytes
-from earshot.tables import CLIPS, DOWNLOADS, SAMPLES, Schema, read_table, write_table
-from pipeline.base.parameters import build
-from pipeline.downloads.account.paths import AccountPaths
-from pipeline.downloads.engine import download_clips
+from benchmarks.ledger import download_list, make_clips
+from benchmarks.rehearsal.costs import Costs, measure, measure_alone
+from benchmarks.rehearsal.tables import make_table
+from earshot.tables import CLIPS, DOWNLOADS, SAMPLES, write_table
 from pipeline.downloads.messages import FetchAnswer, FetchRequest
-from pipeline.downloads.parameters import DownloadParameters
 from pipeline.features import frames
 from pipeline.features.feature import Extracted, Feature, Moment
 from pipeline.shards.build import BuildOptions, FeatureFolders, build_feature
@@ -108,26 +104,17 @@ class _Pool:
     close_all = kill_all = lambda self: None
 
 
-def run_engine(folder: Path, *, fetch_seconds: float = 0.0) -> tuple[float, float, float]:
-    """Run it over the list of a folder; return CPU seconds, seconds and MiB of this process."""
+def run_engine(folder: Path, *, fetch_seconds: float = 0.0) -> Costs:
+    """Run it over the list of a folder; return what that cost."""
     _Pool.seconds = fetch_seconds
-    cpu_seconds, start = time.process_time(), time.monotonic()
     with mock.patch("pipeline.downloads.engine.WorkerPool", _Pool):
-        table = download_clips(
-            read_table(folder / "clips.parquet", CLIPS),
-            AccountPaths(folder / "clips", folder / "attempts.jsonl", folder / "downloads.parquet"),
-            parameters=build(DownloadParameters, _SETTINGS, "download"),
-            dataset="benchmark",
-            sites_dir=folder / "sites",
-            is_quiet=True,
-        )
+        costs, table = download_list(folder, _SETTINGS)
     assert set(table["status"].to_pylist()) == {"ok", "missing"}
-    seconds = time.monotonic() - start
-    return time.process_time() - cpu_seconds, seconds, read_peak_kibibytes() / 1024
+    return costs
 
 
-def run_features(folder: Path, num_samples: int) -> tuple[float, float, float]:
-    """Build a feature of arrays of a few bytes; return as ``run_engine``."""
+def run_features(folder: Path, num_samples: int) -> Costs:
+    """Build a feature of arrays of a few bytes; return what that cost."""
     # A file for each sample would take longer than all the rest.
     (folder / "clips").mkdir(exist_ok=True)
     hashes = []
@@ -136,15 +123,16 @@ def run_features(folder: Path, num_samples: int) -> tuple[float, float, float]:
         (folder / "clips" / f"{number}.mp4").write_bytes(data)
         hashes.append(hashlib.sha256(data).hexdigest())
 
+    # Several samples share a file, and differ by their time.
     ids = [f"v{number:010d}" for number in range(num_samples)]
     files = [number % _NUM_FILES for number in range(num_samples)]
-    samples = _make_table(
+    samples = make_table(
         SAMPLES,
         sample_id=ids,
         clip_id=[ids[number] for number in files],
         time_seconds=[float(number) for number in range(num_samples)],
     )
-    downloads = _make_table(
+    downloads = make_table(
         DOWNLOADS,
         clip_id=ids,
         status=["ok"] * num_samples,
@@ -152,27 +140,20 @@ def run_features(folder: Path, num_samples: int) -> tuple[float, float, float]:
         bytes=[len(str(number)) for number in files],
         sha256=[hashes[number] for number in files],
     )
-    feature = frames.make_feature(frames.Parameters())
 
-    cpu_seconds, start = time.process_time(), time.monotonic()
-    report = build_feature(
-        feature,
-        samples=samples,
-        downloads=downloads,
-        folders=FeatureFolders(folder / "clips", folder / "store", folder / "frames"),
-        extract=_extract,
-        options=BuildOptions(ClusterParameters(workers=0), is_quiet=True),
+    feature = frames.make_feature(frames.Parameters())
+    costs, report = measure(
+        lambda: build_feature(
+            feature,
+            samples=samples,
+            downloads=downloads,
+            folders=FeatureFolders(folder / "clips", folder / "store", folder / "frames"),
+            extract=_extract,
+            options=BuildOptions(ClusterParameters(workers=0), is_quiet=True),
+        )
     )
     assert report.ok == num_samples
-    seconds = time.monotonic() - start
-    return time.process_time() - cpu_seconds, seconds, read_peak_kibibytes() / 1024
-
-
-def _make_table(schema: Schema, **columns: Sequence[Any]) -> pa.Table:
-    """Return a table with these columns; the others are null."""
-    (num_rows,) = {len(column) for column in columns.values()}
-    empty = {field.name: pa.nulls(num_rows, field.type) for field in schema.columns}
-    return pa.table(empty | columns, schema=schema.columns)
+    return costs
 
 
 def _extract(
@@ -190,30 +171,24 @@ def main() -> None:
     parser.add_argument("--samples", type=int, nargs="*", default=[5_000, 40_000])
     arguments = parser.parse_args()
 
-    context = multiprocessing.get_context("spawn")  # a new process has no memory of this one
     for num_clips in arguments.clips:
         with tempfile.TemporaryDirectory(prefix="earshot-engine-") as name:
             folder = Path(name)
             write_table(folder / "clips.parquet", list(make_clips(num_clips)), CLIPS)
-            with context.Pool(1) as pool:
-                costs = pool.apply(
-                    run_engine, (folder,), {"fetch_seconds": arguments.fetch_seconds}
-                )
+            costs = measure_alone(run_engine, folder, fetch_seconds=arguments.fetch_seconds)
         _print_costs(f"{num_clips} clips", num_clips, costs)
 
     for num_samples in arguments.samples:
         with tempfile.TemporaryDirectory(prefix="earshot-engine-") as name:
             for words in ("computed", "from the cache"):
-                with context.Pool(1) as pool:
-                    costs = pool.apply(run_features, (Path(name), num_samples))
+                costs = measure_alone(run_features, Path(name), num_samples)
                 _print_costs(f"{num_samples} samples, {words}", num_samples, costs)
 
 
-def _print_costs(name: str, number: int, costs: tuple[float, float, float]) -> None:
-    cpu_seconds, seconds, mebibytes = costs
+def _print_costs(name: str, number: int, costs: Costs) -> None:
     print(
-        f"{name:>30}: {1000 * cpu_seconds / number:.2f} ms CPU each, {cpu_seconds:.1f} s CPU, "
-        f"{seconds:.1f} s, {mebibytes:.0f} MiB",
+        f"{name:>30}: {1000 * costs.cpu_seconds / number:.2f} ms CPU each, "
+        f"{costs.cpu_seconds:.1f} s CPU, {costs.seconds:.1f} s, {costs.mebibytes:.0f} MiB",
         flush=True,
     )
 

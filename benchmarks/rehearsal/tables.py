@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ import pyarrow as pa
 import yaml
 
 from benchmarks.ledger import make_entry
+from benchmarks.rehearsal.costs import read_peak_mebibytes
 from earshot.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, Schema, read_table, write_table
 from pipeline.base.project import Project
 from pipeline.downloads.account.ledger import read_entries
@@ -53,7 +53,7 @@ def measure_process(name: str, words: Sequence[str], folder: Path) -> Run:
         )
         mebibytes = 0.0
         while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            mebibytes = max(mebibytes, _read_peak_mebibytes(process.pid))
+            mebibytes = max(mebibytes, read_peak_mebibytes(process.pid))
             time.sleep(_POLL_SECONDS)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -63,10 +63,11 @@ def measure_process(name: str, words: Sequence[str], folder: Path) -> Run:
     return Run(name, usage.ru_utime + usage.ru_stime, time.monotonic() - start, mebibytes)
 
 
-def _read_peak_mebibytes(pid: int) -> float:
-    """Return the largest memory so far; what `wait4` says counts the parent's, too."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    return int(found[1]) / 1024 if found else 0.0  # nothing is left of a process that has ended
+def make_table(schema: Schema, **columns: Sequence[Any]) -> pa.Table:
+    """Return a table with these columns; the others are null."""
+    (num_rows,) = {len(column) for column in columns.values()}
+    empty = {field.name: pa.nulls(num_rows, field.type) for field in schema.columns}
+    return pa.table(empty | columns, schema=schema.columns)
 
 
 def write_project(folder: Path, num_clips: int, *, num_fetched: int | None = None) -> None:
@@ -83,10 +84,7 @@ def write_project(folder: Path, num_clips: int, *, num_fetched: int | None = Non
     project = Project.load(folder)
 
     def write(path: Path, schema: Schema, **columns: Any) -> None:
-        empty = {
-            one: pa.nulls(num_clips, schema.columns.field(one).type) for one in schema.columns.names
-        }
-        write_table(path, pa.table(empty | columns, schema=schema.columns), schema)
+        write_table(path, make_table(schema, **columns), schema)
 
     ids = [f"v{number:010d}_{number % 300:06d}" for number in range(num_clips)]
     urls = [f"https://www.youtube.com/watch?v={name[:11]}" for name in ids]
