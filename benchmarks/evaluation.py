@@ -38,6 +38,8 @@ BOUND_MINUTES = 10
 def make_samples(num_clips: int) -> pa.Table:
     """Make a table of ``num_clips`` clips in splits of the published proportions."""
     generator = np.random.default_rng(0)
+
+    # Test sets overlap, so each one draws its clips from all of them.
     sizes = {
         test_set.split: test_set.num_published
         for test_set in find_test_sets().values()
@@ -47,6 +49,8 @@ def make_samples(num_clips: int) -> pa.Table:
         split: set(generator.permutation(num_clips)[: size * num_clips // NUM_CLIPS].tolist())
         for split, size in sizes.items()
     }
+
+    # A box in each clip, and about as many clips of each class as there.
     rows = []
     for i in range(num_clips):
         corners = np.sort(generator.uniform(0, 1, (2, 2)), axis=0)

@@ -82,6 +82,7 @@ def write_mutants(folder: Path, seeds: list[Path], *, num_files: int, seed: int)
 def _check(
     folder: Path, paths: list[Path], report: FuzzReport, *, is_linked: bool, workers: int
 ) -> None:
+    """Download the files, and count what the check of a download says of them."""
     start, end = (None, None) if is_linked else _SECTION
     clips = pa.Table.from_pylist(
         [
@@ -93,6 +94,7 @@ def _check(
         ],
         schema=CLIPS.columns,
     )
+
     downloads = download_clips(
         clips,
         AccountPaths(folder / "clips", folder / "attempts.jsonl"),
@@ -104,6 +106,8 @@ def _check(
         sites_dir=folder / "sites",
         is_quiet=True,
     )
+
+    # A damaged file has a reason of its own: what is not known, or never ends, is a fault of ours.
     for row in downloads.to_pylist():
         reason = "ok" if row["status"] == "ok" else row["reason"] or row["status"]
         report.reasons[reason] += 1
@@ -112,6 +116,8 @@ def _check(
 
 
 def _extract(folder: Path, paths: list[Path], report: FuzzReport, *, workers: int) -> None:
+    """Compute the features of the files, and count which of them failed and why."""
+    # To features, all files are clips that were found whole.
     names = [path.name for path in paths]
     samples = pa.Table.from_pylist(
         [{"sample_id": name, "clip_id": name} for name in names], schema=SAMPLES.columns
@@ -123,6 +129,7 @@ def _extract(folder: Path, paths: list[Path], report: FuzzReport, *, workers: in
         ],
         schema=DOWNLOADS.columns,
     )
+
     cluster = ClusterParameters(workers=workers, dashboard=False, clip_timeout_seconds=60.0)
     options = BuildOptions(cluster, is_quiet=True, max_failed_fraction=1.0)
 
@@ -139,6 +146,7 @@ def _extract(folder: Path, paths: list[Path], report: FuzzReport, *, workers: in
         )
         _count_feature(folder / "cache" / feature.name, feature.name, report)
 
+    # Those that share a pass over a clip, and then the second one alone, which finds its arrays.
     flows = flow.make_feature(flow.Parameters())
     sounds = waveforms.make_feature(waveforms.Parameters())
     build_one(frames.make_feature(frames.Parameters()), flows)

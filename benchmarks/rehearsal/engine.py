@@ -152,6 +152,7 @@ def run_features(folder: Path, num_samples: int) -> Costs:
             options=BuildOptions(ClusterParameters(workers=0), is_quiet=True),
         )
     )
+
     assert report.ok == num_samples
     return costs
 

@@ -75,6 +75,8 @@ def repro(
         "PYTHONUNBUFFERED": "1",
     }
     outcome, delays = Outcome(), delays or {}
+
+    # A file, not a pipe: nobody would empty a pipe while this process sleeps.
     with tempfile.TemporaryFile("w+") as printed:
         process = subprocess.Popen(
             ["dvc", "repro", *words],
@@ -84,24 +86,31 @@ def repro(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+        # Each stage that DVC names begins now, and its own delay counts from here.
         kill_at = float("inf")
         while process.poll() is None:
             time.sleep(0.02)
             for name in _find_stages(printed)[len(outcome.stages) :]:
                 outcome.stages.append((name, time.monotonic()))
                 kill_at = outcome.stages[-1][1] + delays.get(name, float("inf"))
+
             if time.monotonic() >= kill_at:
                 outcome.killed_in = outcome.stages[-1][0]
+                # It may have ended just now.
                 with contextlib.suppress(ProcessLookupError):
                     if is_dvc_alone:
                         os.kill(process.pid, signal.SIGKILL)
                     else:
                         os.killpg(process.pid, signal.SIGKILL)
                 break
+
         process.wait()
         outcome.ended_at, outcome.returncode = time.monotonic(), process.returncode
         printed.seek(0)
         outcome.output = printed.read().splitlines()
+
+    # Nothing but the kill may end it with an error.
     if outcome.returncode != 0 and outcome.killed_in is None:
         raise SystemExit("\n".join(["dvc repro failed:", *outcome.output[-40:]]))
     return outcome
@@ -195,12 +204,14 @@ def run_rounds(folder: Path, words: list[str], arguments: argparse.Namespace) ->
         }
         if not any(number > 0 for number in rest.values()):
             break
+
         remove_results(folder)
         total += run_round(
             folder, words, durations, rest, generator, is_dvc_alone=arguments.whom == "dvc"
         )
         num_rounds += 1
 
+        # Whatever was killed, the end is that of the undisturbed run.
         state = describe_state(folder)
         different = sorted(name for name in {*truth, *state} if truth.get(name) != state.get(name))
         if different:

@@ -86,6 +86,7 @@ def write_project(folder: Path, num_clips: int, *, num_fetched: int | None = Non
     def write(path: Path, schema: Schema, **columns: Any) -> None:
         write_table(path, make_table(schema, **columns), schema)
 
+    # A clip a sample, as VGG-Sound has it.
     ids = [f"v{number:010d}_{number % 300:06d}" for number in range(num_clips)]
     urls = [f"https://www.youtube.com/watch?v={name[:11]}" for name in ids]
     splits = pa.array([["train"]] * num_clips, pa.list_(pa.string()))
@@ -112,6 +113,7 @@ def write_project(folder: Path, num_clips: int, *, num_fetched: int | None = Non
         make_key = KeyMaker(configure_feature(project, name))
         hashes = downloads["sha256"].to_pylist()
         keys = [None if sha256 is None else make_key(sha256, None) for sha256 in hashes]
+
         folder = project.feature_dir("vggsound", name)
         write(
             folder / "index.parquet",

@@ -72,6 +72,7 @@ def add_seed_ranges(
         place = ("dataset", "subset", "protocol")
         metric = row["metric"]
         here = [one for one in seeds if all(one[name] == row[name] for name in place)]
+
         # What seeds do to one of these two models counts more than what they do to others.
         own = [one for one in here if {row["first"], row["second"]} & set(one["models"])]
         ranges = {one["method"]: one[f"{metric}_max"] - one[f"{metric}_min"] for one in own or here}
@@ -79,6 +80,7 @@ def add_seed_ranges(
         row["seed_range_of"] = widest
         row["seed_range"] = None if widest is None else ranges[widest]
 
+        # Another seed could turn such a difference round.
         if widest is not None and is_clear(row) and abs(row["difference"]) < ranges[widest]:
             text = (
                 f"{row['first']} minus {row['second']} on {row['subset']}: the difference of "

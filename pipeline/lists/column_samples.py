@@ -125,6 +125,7 @@ def _make_rows(
     num_rows: int, columns: Columns, splits: _SplitLists, folder: Path
 ) -> pa.RecordBatch:
     """Return what some rows say of their clips and samples."""
+    # Ids and times as the rule for one row wants them.
     clip_ids = _find_text(columns, "id", num_rows)
     is_plain = pc.and_(
         pc.match_substring_regex(clip_ids, _PLAIN_ID),
@@ -140,6 +141,8 @@ def _make_rows(
 
     video_ids, urls = _find_sources(columns, num_rows, folder)
     boxes = _read_all_boxes(columns, num_rows)
+
+    # Clips and samples together: both tables are made from these rows when all have been read.
     box_type, annotator_type = (SAMPLES.columns.field(n).type for n in ("boxes", "box_annotators"))
     return pa.RecordBatch.from_pydict(
         {
