@@ -4,7 +4,7 @@ They exchange embeddings, so that the loss sees the negatives of the whole batch
 of normalization layers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning
@@ -187,7 +187,7 @@ def compute_global_moments(values: torch.Tensor) -> tuple[torch.Tensor, torch.Te
 def share_randomness(model: nn.Module) -> None:
     """Give each sample the random numbers that it would get in one process with the whole batch.
 
-    This changes stochastic depth and ``SampleDraws``.
+    This changes stochastic depth and ``SampleDraws``, which dropout uses.
 
     Args:
         model: changed in place. Each process must have the same random state before a step.
@@ -201,12 +201,12 @@ def share_randomness(model: nn.Module) -> None:
 
 
 class GlobalSampleDraws(SampleDraws):
-    """Random numbers for the samples of a batch of all processes."""
+    """Random values for the samples of a batch of all processes."""
 
-    def forward(self, num_samples: int, num_draws: int) -> torch.Tensor:
+    def draw(self, num_samples: int, draw: Callable[[int], torch.Tensor]) -> torch.Tensor:
         """Draw for the whole batch, and keep this process's part."""
-        draws = super().forward(num_samples * count_processes(), num_draws)
-        return draws.chunk(count_processes())[dist.get_rank()] if count_processes() > 1 else draws
+        drawn = draw(num_samples * count_processes())
+        return drawn.chunk(count_processes())[dist.get_rank()] if count_processes() > 1 else drawn
 
 
 class GlobalStochasticDepth(StochasticDepth):

@@ -95,6 +95,9 @@ class TrainingModule(lightning.LightningModule):
         """Set the learning rate, the random state and the epoch of this step."""
         # Do this before each step, because a run can resume in the middle of an epoch.
         self.model.set_epoch(self.current_epoch)
+        # The weights do not change between the batches of one optimizer step.
+        if batch_index % self.train_parameters.accumulate == 0:
+            self.model.begin_step()
 
         # Stochastic depth draws from the global generator, which no state keeps. It is the same in
         # all processes, see ``share_randomness``.

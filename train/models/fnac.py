@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from train.models import ezvsl
 from train.models.localizer import full_precision, pool_audio
 from train.networks.losses import false_negative_terms
+from train.networks.sample_draws import SampleDraws, SampleDropout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,9 @@ class Model(ezvsl.Model):
     def __init__(self, parameters: Parameters):
         super().__init__(parameters)
         self._is_contrast_alone = False
+        # Drawn for the whole batch, so that several processes mask and drop as one would.
+        self._mask_draws = SampleDraws()
+        self._dropout = SampleDropout(parameters.dropout)
 
     def set_epoch(self, epoch: int) -> None:
         """Add the terms of affinity after the first epochs."""
@@ -59,10 +63,7 @@ class Model(ezvsl.Model):
             spectrograms = self._mask(spectrograms)
 
         # As published: single values are dropped, not whole channels.
-        features = F.dropout(
-            self.imgnet(inputs["frames"]), self.settings.dropout, training=self.training
-        )
-        visual = self.img_proj(features)
+        visual = self.img_proj(self._dropout(self.imgnet(inputs["frames"])))
         audio = self.aud_proj(pool_audio(self.audnet(spectrograms), self.settings.audio_pooling))
         return {
             "visual": F.normalize(full_precision(visual), dim=1),
@@ -91,9 +92,17 @@ class Model(ezvsl.Model):
         """
         p = self.settings
         num_samples, _, num_rows, num_columns = spectrograms.shape
-        rows = _draw_band(num_samples, num_rows, start_below=num_columns, width=p.mask_width)
-        columns = _draw_band(num_samples, num_columns, start_below=num_rows, width=p.mask_width)
 
+        def draw_band(size: int, start_below: int) -> torch.Tensor:
+            return self._mask_draws.draw(
+                num_samples,
+                lambda number: _draw_band(
+                    number, size, start_below=start_below, width=p.mask_width
+                ),
+            )
+
+        rows = draw_band(num_rows, num_columns)
+        columns = draw_band(num_columns, num_rows)
         masked = (rows[:, None, :, None] | columns[:, None, None, :]).to(spectrograms.device)
         # Inputs are standardized, so the logarithm 0 is another number here.
         level = (0.0 - p.spectrogram_mean) / p.spectrogram_std

@@ -194,6 +194,9 @@ class Localizer(nn.Module):
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch a training is in, from 0: some losses change in the course of it."""
 
+    def begin_step(self) -> None:
+        """Prepare an optimizer step of a training; called before the first of its batches."""
+
     def attach_classifier(self, classifier: nn.Module) -> None:
         """Keep the classifier that ``needed_classifier`` describes."""
         raise TypeError(f"{type(self).__module__} needs no classifier")

@@ -16,6 +16,7 @@ from train.models.localizer import Localizer, full_precision, make_input_format,
 from train.models.training_parameters import TrainingParameters
 from train.networks.encoders.image_encoder import draw_norms, draw_projection, make_encoder
 from train.networks.losses import own_similarity, simultaneous_loss
+from train.networks.sample_draws import SampleDropout
 
 _MOMENTUM = "momentum_"  # before the name of a copy
 _NETWORKS = ("imgnet", "img_proj1", "img_proj2", "audnet", "aud_proj1", "aud_proj2")
@@ -73,6 +74,7 @@ class Model(Localizer):
         for layer in (self.img_proj1, self.img_proj2, self.aud_proj1, self.aud_proj2):
             draw_projection(layer, how=p.first_weights)
 
+        self._dropout = SampleDropout(p.dropout)
         # The optimizer never sees the copies: their weights follow those of the networks.
         for name in _NETWORKS:
             network = copy.deepcopy(getattr(self, name)).requires_grad_(False)
@@ -90,11 +92,8 @@ class Model(Localizer):
         """Return features of unit norm over channels, and those of the copies.
 
         Of correspondence ``visual`` (n, c, h, w) and ``audio`` (n, c), of localization ``visual_2``
-        and ``audio_2``; the same with ``momentum_`` before the name. In training the copies follow
-        the networks first.
+        and ``audio_2``; the same with ``momentum_`` before the name.
         """
-        if self.training:
-            self._follow()
         embeddings = self._embed_by(inputs, prefix="")
         # As published, gradients flow into one side of each term only.
         with torch.no_grad():
@@ -124,9 +123,7 @@ class Model(Localizer):
             return self.get_submodule(prefix + name)
 
         # As published, single values are dropped and not channels, also for the copies.
-        visual = F.dropout(
-            network("imgnet")(inputs["frames"]), self.settings.dropout, training=self.training
-        )
+        visual = self._dropout(network("imgnet")(inputs["frames"]))
         sound = pool_audio(network("audnet")(inputs["spectrograms"]), self.settings.audio_pooling)
         features = {
             "visual": network("img_proj1")(visual),
@@ -139,8 +136,8 @@ class Model(Localizer):
         }
 
     @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the copies' weights towards the networks'.
+    def begin_step(self) -> None:
+        """Move the copies' weights towards the networks', once for each optimizer step.
 
         Running statistics are not averaged: the copies are in training mode and have their own.
         """

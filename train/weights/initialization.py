@@ -92,16 +92,19 @@ def initialize(
         ParameterError: There are no ImageNet weights of this width or backbone.
         DataError: The weights cannot be fetched or read, or do not fit.
     """
-    if parameters.init != "random":
-        _load_first_weights(model, parameters, weights_dir=weights_dir)
-    # Copies of networks, such as SLAVC's, follow what was loaded.
-    model.take_first_weights()
+    is_continued = parameters.init != "random" and _load_first_weights(
+        model, parameters, weights_dir=weights_dir
+    )
+    # Copies of networks, such as SLAVC's, follow what was loaded. A run brings its own.
+    if not is_continued:
+        model.take_first_weights()
     attach_classifier(model, weights_dir=weights_dir, is_training=True)
 
 
 def _load_first_weights(
     model: Localizer, parameters: TrainingParameters, *, weights_dir: Path | None
-) -> None:
+) -> bool:
+    """Load weights, and return whether they are all weights of a run with the same network."""
     init = parameters.init
     path = find_init_file(parameters)
     state = None if path is None else read_weights(path)
@@ -110,9 +113,9 @@ def _load_first_weights(
     if state is not None and recognized is not None:
         if recognized["method"] == model.begins_as:
             _initialize_from_rcgrad(model, state, parameters=parameters)
-        else:
-            _continue_run(model, state, found=recognized["method"], parameters=parameters)
-        return
+            return False
+        _continue_run(model, state, found=recognized["method"], parameters=parameters)
+        return True
 
     if parameters.width != FULL_WIDTH:
         raise ParameterError(
@@ -130,6 +133,7 @@ def _load_first_weights(
     for name in model.imagenet_trunks:
         if hasattr(model, name):  # Hear The Flow has no such encoder with ``maxpool``
             load_backbone(getattr(model, name), weights, source=init, has_stem=False)
+    return False
 
 
 def _initialize_from_rcgrad(

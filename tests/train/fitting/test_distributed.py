@@ -7,6 +7,7 @@ import torch
 from torchvision.ops import StochasticDepth
 
 from train.fitting import distributed
+from train.networks.sample_draws import SampleDraws, SampleDropout
 
 
 @pytest.mark.parametrize("mode", ["row", "batch"])
@@ -26,6 +27,28 @@ def test_stochastic_depth_drops_the_same_samples_in_parts(monkeypatch, mode):
     assert torch.equal(torch.cat(parts), whole)
     if mode == "row":
         assert 0 < int((whole == 0).sum()) < 12
+    assert torch.equal(network.eval()(x), x)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_dropout_and_draws_are_those_of_the_whole_batch(monkeypatch, layout):
+    x = torch.randn(6, 3, 4, 5).to(memory_format=layout)
+    network = torch.nn.Sequential(SampleDropout(0.5))
+    draws = SampleDraws()
+    torch.manual_seed(3)
+    expected = torch.nn.functional.dropout(x, 0.5)
+    torch.manual_seed(3)
+    assert torch.equal(network(x), expected)
+    expected_draws = draws(6, 2)
+
+    for module in (network, draws):
+        distributed.share_randomness(module)
+    monkeypatch.setattr(distributed, "count_processes", lambda: 2)
+    for rank, part in enumerate(x.chunk(2)):
+        monkeypatch.setattr(distributed.dist, "get_rank", lambda rank=rank: rank)
+        torch.manual_seed(3)
+        assert torch.equal(network(part), expected.chunk(2)[rank])
+        assert torch.equal(draws(3, 2), expected_draws.chunk(2)[rank])
     assert torch.equal(network.eval()(x), x)
 
 

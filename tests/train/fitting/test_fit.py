@@ -245,7 +245,8 @@ def test_accumulated_batches_make_one_step_of_their_mean_gradient(toy, tmp_path,
 
 def test_the_last_step_of_an_epoch_may_have_fewer_batches(toy, tmp_path, monkeypatch):
     """Four batches in steps of three: the schedule has two steps, each of its mean gradient."""
-    gradients, rates = [], []
+    gradients, rates, begun = [], [], []
+    monkeypatch.setattr(ezvsl.Model, "begin_step", lambda self: begun.append(1))
 
     def note(self, optimizer):
         gradients.append(
@@ -257,14 +258,16 @@ def test_the_last_step_of_an_epoch_may_have_fewer_batches(toy, tmp_path, monkeyp
     settings = {"learning_rate": 1e-12, "schedule": "cosine"}
     run(toy, tmp_path / "plain", tiny(epochs=1, **settings))
     last_batch = gradients[-1]
-    gradients.clear()
-    rates.clear()
+    for values in (gradients, rates, begun):
+        values.clear()
 
     run(toy, tmp_path / "run", tiny(epochs=2, accumulate=3, **settings))
     expected = 0.5e-12 * (1 + np.cos(np.pi * np.arange(4) / 4))
     np.testing.assert_allclose(rates, expected)
     atol = 1e-5 * float(last_batch.abs().max())
     torch.testing.assert_close(gradients[1], last_batch, rtol=1e-3, atol=atol)
+    # What follows the weights, such as SLAVC's copies, follows once a step.
+    assert len(begun) == 4
 
 
 def test_random_layers_draw_from_the_seed_of_the_run(toy, tmp_path, monkeypatch):

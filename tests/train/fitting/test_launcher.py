@@ -186,10 +186,9 @@ def slow(*arguments):
         ("srun", {"method": "rcgrad"}),
         ("torchrun", {"method": "lvs", "batch_size": 6, "accumulate": 2}),
         slow("sbatch_two_tasks", {"method": "ezvsl"}),
-        # Without dropout and masks, which are drawn for each process.
-        slow("plain", {"method": "fnac", "dropout": 0.0, "mask_width": 0, **FNAC}),
+        slow("plain", {"method": "fnac", **FNAC}),
         slow("plain", {"method": "ssltie", "select_on": "val", "sound_seconds": 0.5}),
-        slow("plain", {"method": "slavc", "dropout": 0.0, "negatives": "gathered", "epochs": 2}),
+        slow("plain", {"method": "slavc", "negatives": "gathered", "epochs": 2}),
         slow("plain", {"method": "attention_resnet"}),
         slow("plain", {"method": "dmc", "sound_seconds": 0.25}),
         slow("plain", {"method": "avobject", "map_stride": 16}),

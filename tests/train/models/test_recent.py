@@ -150,9 +150,9 @@ def test_slavc_copies_begin_equal_and_follow_the_networks():
 
     with torch.no_grad():
         model.aud_proj1.weight.fill_(5)
-    model.train().embed(small_inputs())
+    model.begin_step()
     assert (model.momentum_aud_proj1.weight == 2).all()
-    model.eval().embed(small_inputs())  # validation moves nothing
+    model.train().embed(small_inputs())  # further batches of a step move nothing
     assert (model.momentum_aud_proj1.weight == 2).all()
     # The copies keep running statistics of their own.
     assert model.momentum_imgnet.bn1.num_batches_tracked == 1

@@ -123,6 +123,21 @@ def test_a_trained_network_that_does_not_fit_is_refused(tmp_path, settings, word
         initialize(make_model(parameters), parameters, weights_dir=None)
 
 
+def test_a_run_that_goes_on_from_another_one_takes_its_momentum_copies(tmp_path):
+    values = {"method": "slavc", "width": 8, "embedding_size": 8, "init": "random"}
+    first = build_parameters(values, "test")
+    trained = make_model(first, seed=7)
+    with torch.no_grad():
+        trained.momentum_aud_proj1.weight.fill_(3)
+    write_model(tmp_path / "first", trained, first)
+
+    parameters = build_parameters(values | {"init": str(tmp_path / "first")}, "test")
+    model = make_model(parameters)
+    initialize(model, parameters, weights_dir=None)
+    for key, values in trained.state_dict().items():
+        assert torch.equal(model.state_dict()[key], values), key
+
+
 def test_an_untrained_network_begins_where_its_run_began(tmp_path):
     """With random weights, frozen features of ImageNet would be credited to the training."""
     weights = torchvision.models.resnet18(weights=None).state_dict()
