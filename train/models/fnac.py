@@ -35,6 +35,9 @@ class Parameters(ezvsl.Parameters):
         super().__post_init__()
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout ({self.dropout}) must be in [0, 1)")
+        # A key that changes nothing would be a mistake in silence.
+        if self.matching != "max":
+            raise ValueError(f"matching ({self.matching}) must be max: fnac compares best places")
         for name in ("num_contrast_epochs", "affinity_weight", "mask_width"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be >= 0")
@@ -78,6 +81,7 @@ class Model(ezvsl.Model):
             embeddings["audio"],
             tau=p.tau,
             foreground_threshold=p.foreground_threshold,
+            margin=p.margin,
         )
         # As published, the first epochs train the contrast alone.
         if self._is_contrast_alone:

@@ -27,6 +27,10 @@ class Parameters(TrainingParameters):
     epsilon_negative: float = 0.4  # places with a lower one do not
     tau: float = 0.03  # softness of both thresholds
     cross_clip_negatives: Literal["weighted", "mean"] = "weighted"  # released code, or paper
+    # whether places of the own frame that surely do not sound are negatives; false: an ablation
+    has_hard_negatives: bool = True
+    # subtracted from the similarity of the sounding places, as in MarginNCE
+    margin: float = 0.0
     # of SSL-TIE's loss that a moved frame has the moved map; 0: LVS, without moved frames
     equivariance_weight: float = 0.0
 
@@ -115,6 +119,8 @@ class Model(Localizer):
             "epsilon_negative": p.epsilon_negative,
             "tau": p.tau,
             "negatives": p.cross_clip_negatives,
+            "margin": p.margin,
+            "has_hard_negatives": p.has_hard_negatives,
         }
 
     def logits(self, embeddings: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -34,6 +34,8 @@ _OF_LVS_LOSS = (
     "epsilon_negative",
     "tau",
     "cross_clip_negatives",
+    "has_hard_negatives",
+    "margin",
     "equivariance_weight",
 )
 _NUM_DRAWS = 4  # of a mask: width and place along both axes

@@ -5,7 +5,7 @@ map is the cosine between a sound and the features at each place of a frame. Row
 belongs to row i of ``audio``.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +42,8 @@ def trimap_logits(
     epsilon_negative: float = 0.4,
     tau: float = 0.03,
     negatives: Literal["weighted", "mean"] = "weighted",
+    margin: float = 0.0,
+    has_hard_negatives: bool = True,
 ) -> torch.Tensor:
     """Compute the logits of LVS, equations 3 to 6 of Chen et al., CVPR 2021.
 
@@ -56,6 +58,9 @@ def trimap_logits(
         tau: softness of both thresholds.
         negatives: how maps of a frame with another clip's sound are averaged. ``weighted``: with
             their own soft threshold (released code); ``mean``: plainly (paper).
+        margin: is subtracted from the similarity of the sounding places, as in MarginNCE.
+        has_hard_negatives: whether the last column is there; without it, only the sounds of other
+            clips are negatives.
 
     Returns:
         (n, 1 + n + 1): the mean similarity of the sounding places; of this frame with every
@@ -77,7 +82,10 @@ def trimap_logits(
     own_column = torch.eye(len(audio), dtype=torch.bool, device=audio.device)
     others = torch.where(own_column, others * _OWN_COLUMN_FACTOR, others)
 
-    return torch.cat([positive[:, None], others, hard_negative[:, None]], 1) / LVS_TEMPERATURE
+    columns = [positive[:, None] - margin, others]
+    if has_hard_negatives:
+        columns.append(hard_negative[:, None])
+    return torch.cat(columns, 1) / LVS_TEMPERATURE
 
 
 def trimap_loss(visual: torch.Tensor, audio: torch.Tensor, **options) -> torch.Tensor:
@@ -126,6 +134,8 @@ def hard_positive_loss(
     epsilon_negative: float = 0.65,
     tau: float = 0.03,
     negatives: Literal["weighted", "mean"] = "mean",
+    margin: float = 0.0,
+    has_hard_negatives: bool = True,
 ) -> torch.Tensor:
     """Compute the loss of HardPos (Senocak et al., ICASSP 2022), as we read it.
 
@@ -141,26 +151,25 @@ def hard_positive_loss(
         epsilon_positive: places with a higher similarity sound.
         epsilon_negative: places with a lower one do not.
         tau: softness of both thresholds.
-        negatives: as for ``trimap_logits``.
+        negatives, margin, has_hard_negatives: as for ``trimap_logits``.
 
     Returns:
         A scalar.
     """
-    options = {"epsilon_positive": epsilon_positive, "epsilon_negative": epsilon_negative}
+    options: dict[str, Any] = {
+        "epsilon_positive": epsilon_positive,
+        "epsilon_negative": epsilon_negative,
+    }
     pairs = [(frame, sound) for frame in (visual, near_visual) for sound in (audio, near_audio)]
     positives = [hard_positive_parts(*pair, epsilon=epsilon_positive, tau=tau)[0] for pair in pairs]
-    hard = [hard_positive_parts(*pair, epsilon=epsilon_negative, tau=tau)[1] for pair in pairs]
-
     # The columns of other clips are those of LVS.
     others = trimap_logits(visual, audio, tau=tau, negatives=negatives, **options)[:, 1:-1]
-    logits = torch.cat(
-        [
-            torch.stack(positives).mean(0)[:, None] / LVS_TEMPERATURE,
-            others,
-            torch.stack(hard, 1) / LVS_TEMPERATURE,
-        ],
-        1,
-    )
+    columns = [(torch.stack(positives).mean(0)[:, None] - margin) / LVS_TEMPERATURE, others]
+
+    if has_hard_negatives:
+        hard = [hard_positive_parts(*pair, epsilon=epsilon_negative, tau=tau)[1] for pair in pairs]
+        columns.append(torch.stack(hard, 1) / LVS_TEMPERATURE)
+    logits = torch.cat(columns, 1)
     return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
 
 
@@ -194,9 +203,14 @@ def multiple_instance_loss(
         maps = all_similarities(visual, audio).flatten(2)
         similarities = maps.amax(2) if matching == "max" else maps.mean(2)
 
+    return _contrast(similarities, tau=tau, margin=margin)
+
+
+def _contrast(similarities: torch.Tensor, *, tau: float, margin: float) -> torch.Tensor:
+    """Return the cross entropies of (n, n) similarities in both directions, summed."""
     # MarginNCE: only the true pair has a margin. A negative one makes its similarity larger.
     if margin:
-        similarities = similarities - margin * torch.eye(len(audio)).to(similarities)
+        similarities = similarities - margin * torch.eye(len(similarities)).to(similarities)
     return _symmetric_cross_entropy(similarities / tau, reduction="sum")
 
 
@@ -206,6 +220,7 @@ def false_negative_terms(
     *,
     tau: float = 0.03,
     foreground_threshold: float = 0.6,
+    margin: float = 0.0,
 ) -> torch.Tensor:
     """Compute the four terms of FNAC's loss (Sun et al., CVPR 2023).
 
@@ -217,6 +232,7 @@ def false_negative_terms(
         audio: (n, c), of unit norm.
         tau: temperature of all logits.
         foreground_threshold: places whose own similarity, scaled to 0..1, is larger sound.
+        margin: of EZ-VSL's loss, as for ``multiple_instance_loss``.
 
     Returns:
         (4,): EZ-VSL's loss; mean absolute difference of the affinities by sound and across; by
@@ -224,7 +240,7 @@ def false_negative_terms(
     """
     # How well each frame fits each sound at its best place, (n, n).
     across = all_similarities(visual, audio).flatten(2).amax(2)
-    contrast = _symmetric_cross_entropy(across / tau, reduction="sum")
+    contrast = _contrast(across, tau=tau, margin=margin)
 
     # The part of each frame that sounds; the mean is over all places, not those that are kept.
     own = own_similarity(visual, audio)

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from earshot.errors import ParameterError
 from tests.helpers.paths import DATA, GOLDEN_DIR
 from tests.helpers.training.golden_formula import (
     fill_state_dict,
@@ -34,9 +35,10 @@ def test_state_dict_has_the_published_keys_and_shapes(method):
 
 
 def assert_close(values: torch.Tensor, name: str) -> None:
+    """Within 1e-3 of the golden array's range, or of a scalar."""
     golden = GOLDEN[name]
-    scale = np.abs(golden).max()
-    np.testing.assert_allclose(values.detach().numpy(), golden, rtol=1e-3, atol=1e-3 * scale)
+    scale = np.ptp(golden) if golden.size > 1 else np.abs(golden).item()
+    np.testing.assert_allclose(values.detach().numpy(), golden, rtol=0, atol=1e-3 * scale)
 
 
 def make_formula_model(method: str, **settings) -> Localizer:
@@ -53,6 +55,15 @@ def test_the_margin_is_that_of_the_formula(row, margin):
         similarities[:, :, None, None], torch.eye(6), tau=0.03, margin=margin
     )
     assert loss.item() == pytest.approx(GOLDEN["formula_margin_losses"][row].sum(), rel=1e-5)
+
+
+def test_fnac_takes_a_margin_and_refuses_another_matching():
+    visual, audio = make_loss_features()
+    plain, lax = (false_negative_terms(visual, audio, margin=margin) for margin in (0.0, -0.2))
+    assert lax[0] == multiple_instance_loss(visual, audio, margin=-0.2) < plain[0]
+    assert torch.equal(lax[1:], plain[1:])
+    with pytest.raises(ParameterError, match=r"matching \(pooled\) must be max: fnac compares"):
+        build_parameters({"method": "fnac", "matching": "pooled"}, "test")
 
 
 def test_fnac_terms_and_their_gradients():

@@ -12,6 +12,7 @@ from tests.helpers.training.golden_formula import make_loss_features
 from train.models.rcgrad import LearnedScale
 from train.networks.losses import (
     clip_loss,
+    hard_positive_loss,
     multiple_instance_loss,
     own_similarity,
     trimap_logits,
@@ -97,6 +98,23 @@ def test_trimap_logits_equal_plain_loops(negatives):
             assert logits[i, 1 + j] == pytest.approx(
                 value * (-99 if i == j else 1), rel=1e-3, abs=1e-4
             )
+
+
+def test_trimap_with_a_margin_and_without_hard_negatives():
+    visual, audio = random_features()
+    plain = trimap_logits(visual, audio)
+    lax = trimap_logits(visual, audio, margin=-0.2)
+    torch.testing.assert_close(lax[:, 0], plain[:, 0] + 0.2 / 0.07)
+    assert torch.equal(lax[:, 1:], plain[:, 1:])
+    assert torch.equal(trimap_logits(visual, audio, has_hard_negatives=False), plain[:, :-1])
+
+
+def test_the_margin_and_the_hard_negatives_of_hardpos():
+    visual, audio = random_features(seed=1)
+    near = random_features(seed=2)
+    plain = hard_positive_loss(visual, audio, *near)
+    assert hard_positive_loss(visual, audio, *near, margin=-0.2) < plain
+    assert hard_positive_loss(visual, audio, *near, has_hard_negatives=False) < plain
 
 
 def test_clip_loss_is_chance_for_equal_embeddings_and_small_for_matching_ones():
