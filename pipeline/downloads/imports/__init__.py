@@ -7,5 +7,5 @@ Public names in reading order:
 - ``clip_names.ClipNames``: find the clip that a file's name means.
 - ``sources.SourceReader``: the files in folders, archives and data sets on the hub.
 - ``hub.HubSource``: lists and fetches files of the Hugging Face hub.
-- ``webdataset.read_names``: which clips the members of a WebDataset shard are.
+- ``webdataset.read_descriptions``: which clips the members of a WebDataset shard are.
 """

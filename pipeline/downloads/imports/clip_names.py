@@ -44,11 +44,13 @@ class ClipNames:
             self._ids[clip_id] = self._ids[make_file_stem(clip_id)] = clip_id
             self._of_video.setdefault(video_id, []).append((clip_id, start, end))
 
-    def find(self, stem: str) -> str | None:
+    def find(self, stem: str, *, is_section: bool = False) -> str | None:
         """Return the id of the clip that a name means.
 
         Args:
             stem: a file's name without folder and suffix.
+            is_section: the file is known to be a section of its video; so the video's id alone
+                does not say which clip it is.
 
         Returns:
             None if the list has no such clip.
@@ -63,7 +65,7 @@ class ClipNames:
         found = {
             clip_id for pattern in _TIMED for clip_id in self._find_timed(pattern.fullmatch(stem))
         }
-        if not found:
+        if not found and not is_section:
             found = {clip_id for clip_id, _, _ in self._of_video.get(stem, ())}
 
         if len(found) > 1:

@@ -1,6 +1,6 @@
 """Sort the files of an import by clip, until a clip has all its parts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -152,17 +152,33 @@ class Collector:
 
     def _find_clip(self, file: FoundFile) -> str | None:
         name = file.file_name
+        # Ids of the dataset `local` are file names with their suffix.
+        own_names = [name[: -len(file.suffix)], name, *([file.key] if file.key else [])]
         try:
-            # Ids of the dataset `local` are file names with their suffix.
-            names = (name[: -len(file.suffix)], name, *file.other_names)
-            found = (self._names.find(one) for one in names)
-            clip_id = next((clip_id for clip_id in found if clip_id is not None), None)
+            by_name, by_description = (
+                self._find_first(names, is_section=file.description.has_start)
+                for names in (own_names, file.description.names)
+            )
         except DataError as error:
             self._leave(file.name, str(error))
             return None
+
+        if by_name and by_description and by_name != by_description:
+            # Either can be a mere number that counts the samples of a shard.
+            self._leave(
+                file.name,
+                f"its name means {by_name}, but its JSON file describes {by_description}",
+            )
+            return None
+        clip_id = by_name or by_description
         if clip_id is None:
             self._leave(file.name, "the list has no clip of this name")
         return clip_id
+
+    def _find_first(self, names: Iterable[str], *, is_section: bool) -> str | None:
+        """Return the first clip that one of the names means."""
+        found = (self._names.find(name, is_section=is_section) for name in names)
+        return next((clip_id for clip_id in found if clip_id is not None), None)
 
     def _leave(self, name: str, cause: str) -> None:
         self._report.foreign.append((name, cause))

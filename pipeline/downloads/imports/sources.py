@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO, Literal, cast
@@ -15,6 +15,7 @@ from pipeline.base.user_files import walk_files
 from pipeline.downloads.clip_files import VIDEO_SUFFIXES
 from pipeline.downloads.imports import webdataset
 from pipeline.downloads.imports.hub import HubFile, HubSource
+from pipeline.downloads.imports.webdataset import Description
 
 Kind = Literal["video", "audio", "image"]
 
@@ -53,7 +54,9 @@ class FoundFile:
     stream: IO[bytes] | None = None  # a member's bytes, until the next file is asked for
     fetch: Callable[[], Path] | None = None  # brings a file of the hub; the import may move it
     num_bytes: int = 0  # of a member or a file of the hub; there are never more
-    other_names: tuple[str, ...] = ()  # that its clip may have, without a suffix
+    key: str | None = None  # of the sample of a WebDataset shard: another name of its clip
+    # of the sample, by its JSON file
+    description: Description = field(default_factory=Description)
 
     @property
     def file_name(self) -> str:
@@ -181,9 +184,9 @@ class SourceReader:
     def _iter_members(self, archive_path: Path, archive_name: str) -> Iterator[FoundFile]:
         on_refusal = partial(self._refuse, archive_name)
         if is_zip(archive_path.name):
-            members, names = iter_zip(archive_path, on_refusal=on_refusal), {}
+            members, descriptions = iter_zip(archive_path, on_refusal=on_refusal), {}
         else:
-            names = webdataset.read_names(archive_path)
+            descriptions = webdataset.read_descriptions(archive_path)
             members = iter_tar(archive_path, on_refusal=on_refusal)
 
         for member, stream, num_bytes in members:
@@ -196,7 +199,8 @@ class SourceReader:
                     member.suffix.lower(),
                     stream=cast(IO[bytes], stream),
                     num_bytes=num_bytes,
-                    other_names=(key.rpartition("/")[2], *names.get(key, ())),
+                    key=key.rpartition("/")[2],
+                    description=descriptions.get(key, Description()),
                 )
 
     def _refuse(self, archive_name: str, member: str, cause: str) -> None:

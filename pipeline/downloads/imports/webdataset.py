@@ -9,6 +9,7 @@ import json
 import math
 import urllib.parse
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,15 +25,23 @@ _START_KEYS = ("start_seconds", "start", "start_time", "start_sec", "begin")
 _END_KEYS = ("end_seconds", "end", "end_time", "end_sec")
 
 
-def read_names(tar_path: Path) -> dict[str, list[str]]:
-    """Return key of the sample -> possible names of its clip, for samples with a JSON file.
+@dataclass(frozen=True)
+class Description:
+    """What the JSON file of a sample says about its clip."""
+
+    names: tuple[str, ...] = ()  # that a file of the clip can have; those with times come first
+    has_start: bool = False  # the sample is this section of its video, and no other one
+
+
+def read_descriptions(tar_path: Path) -> dict[str, Description]:
+    """Return key of the sample -> what is said of its clip, for samples with a JSON file.
 
     Only the JSON members are read. Those that are no JSON mapping are ignored.
 
     Raises:
         DataError: The tar file is damaged.
     """
-    names: dict[str, list[str]] = {}
+    found: dict[str, Description] = {}
     for member, stream, num_bytes in iter_tar(
         tar_path, on_refusal=lambda *_: None, is_seeking=True
     ):
@@ -45,8 +54,10 @@ def read_names(tar_path: Path) -> dict[str, list[str]]:
         except (ValueError, RecursionError):
             continue
         if isinstance(metadata, Mapping):
-            names[key_of(member)] = list(dict.fromkeys(_list_names(metadata)))
-    return names
+            names = tuple(dict.fromkeys(_list_names(metadata)))
+            has_start = _find_times(metadata)[0] is not None
+            found[key_of(member)] = Description(names, has_start=has_start)
+    return found
 
 
 def key_of(member: PurePosixPath) -> str:
@@ -63,14 +74,19 @@ def _list_names(metadata: Mapping[str, Any]) -> Iterator[str]:
     start, end = _find_times(metadata)
     for name in ids:
         if start is not None and end is not None:
-            yield f"{name}_{start:g}_{end:g}"
+            yield f"{name}_{_format(start)}_{_format(end)}"
     for name in ids:
         if start is not None:
-            yield f"{name}_{start:g}"
+            yield f"{name}_{_format(start)}"
     for name in ids:
         yield name
         # An id can be the name of a file, with its suffix.
         yield name.rpartition(".")[0] or name
+
+
+def _format(seconds: float) -> str:
+    # `g` alone writes six digits: it rounds 1234.567 s, and writes milliseconds with an exponent.
+    return f"{seconds:.12g}"
 
 
 def _find_times(metadata: Mapping[str, Any]) -> tuple[float | None, float | None]:

@@ -4,9 +4,11 @@ import json
 import lzma
 import zipfile
 
+import pyarrow as pa
 import pytest
 
 from earshot.errors import DataError
+from earshot.tables import CLIPS
 from pipeline.downloads.imports import webdataset
 from tests.downloads.imports.test_import_hub import make_tar
 from tests.helpers.downloads.download_helpers import clips_table, make_clip
@@ -51,6 +53,7 @@ def test_a_zip_of_clips_with_a_damaged_member(tmp_path, method, words):
     [
         ({"id": "x", "start": 30, "end": 40}, ["x_30_40", "x_30", "x"]),
         ({"youtube_id": "-b", "start_time": "00:01:30.5"}, ["-b_90.5", "-b"]),
+        ({"id": "x", "start": 1234.567, "end": 1244567}, ["x_1234.567_1244567", "x_1234.567"]),
         ({"url": "https://youtu.be/abc?t=3"}, ["abc"]),
         ({"url": "https://www.youtube.com/watch?v=abc", "clips": [[3, 13]]}, ["abc_3_13", "abc_3"]),
         ({"filename": "videos/abc.mp4"}, ["abc.mp4", "abc"]),
@@ -62,9 +65,48 @@ def test_names_that_a_json_file_tells(tmp_path, metadata, names):
     path = tmp_path / "0.tar"
     members = {"part/0001.mp4": b"", "part/0001.json": json.dumps(metadata).encode()}
     path.write_bytes(make_tar(members | {"part/0002.json": b"[1", "part/0003.json": b"[1]"}))
-    found = webdataset.read_names(path)
-    assert set(found) == {"part/0001"} and found["part/0001"][: len(names)] == names
-    assert bool(found["part/0001"]) == bool(names)
+    found = webdataset.read_descriptions(path)
+    assert set(found) == {"part/0001"}
+    assert list(found["part/0001"].names[: len(names)]) == names
+    assert bool(found["part/0001"].names) == bool(names)
+    assert found["part/0001"].has_start == any("_" in name for name in names)
+
+
+def test_another_section_of_a_video_is_not_taken_for_the_one_in_the_list(tmp_path):
+    """In the list are one section of the video v, two of w, and a clip whose id is a number."""
+    rows = [("v_000030", "v", 30.0), ("w_000010", "w", 10.0), ("w_000050", "w", 50.0)]
+    clips = pa.Table.from_pylist(
+        [
+            {
+                "clip_id": clip_id,
+                "video_id": video_id,
+                "url": f"http://127.0.0.1:9/{clip_id}",
+                "start_seconds": start,
+                "end_seconds": None if start is None else start + 2.0,
+                "splits": [],
+            }
+            for clip_id, video_id, start in [*rows, ("0004", "0004", None)]
+        ],
+        schema=CLIPS.columns,
+    )
+    content = make_clip(tmp_path / "clip.mp4").read_bytes()
+    samples = {
+        "0001": {"youtube_id": "v", "start": 70, "end": 72},  # not in the list
+        "v": {"id": 3, "start": 70.0},  # nor this one, whatever its name
+        "w": {"start": "0:50", "youtube_id": "w"},  # its name alone fits two clips
+        "0004": {"youtube_id": "v", "start": 30},  # its name counts samples, and is an id, too
+        "0005": {"youtube_id": "w", "start": 10},
+    }
+    members: dict[str, bytes] = {}
+    for key, metadata in samples.items():
+        members |= {f"{key}.json": json.dumps(metadata).encode(), f"{key}.mp4": content}
+    (tmp_path / "0.tar").write_bytes(make_tar(members))
+
+    report = run_import(tmp_path, clips, "0.tar")
+    assert report.imported == ["w_000050", "w_000010"]
+    causes = {name.rpartition("!")[2]: cause for name, cause in report.foreign}
+    assert causes["0001.mp4"] == causes["v.mp4"] == "the list has no clip of this name"
+    assert causes["0004.mp4"] == "its name means 0004, but its JSON file describes v_000030"
 
 
 def test_a_damaged_shard_is_one_sentence(tmp_path):
@@ -74,4 +116,4 @@ def test_a_damaged_shard_is_one_sentence(tmp_path):
     data[len(data) // 2] ^= 255
     path.write_bytes(data)
     with pytest.raises(DataError, match=r"0\.tar\.xz: not a readable tar file"):
-        webdataset.read_names(path)
+        webdataset.read_descriptions(path)
