@@ -9,6 +9,7 @@ look for it (``HF_TOKEN`` or ``hf auth login``); it is never printed.
 import contextlib
 import json
 import re
+import urllib.parse
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,9 +21,12 @@ from pipeline.base.http import fetch_large_file
 
 _SCHEME = "hf://"
 _ADDRESS = re.compile(
-    r"hf://datasets/(?P<owner>[\w.-]+)/(?P<name>[\w.-]+)(@(?P<revision>[^/@]+))?(/(?P<path>.*))?"
+    r"hf://datasets/(?P<owner>[\w.-]+)/(?P<name>[\w.-]+)"
+    # Names of branches have no slash, but for those that the hub itself makes.
+    r"(@(?P<revision>refs/(?:convert|pr)/[^/@]+|[^/@]+))?(/(?P<path>.*))?"
 )
 _DONE_NAME = "done.jsonl"
+_DIGEST_DIGITS = 16  # in the name of a folder
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,9 @@ def parse_hub_address(source: Path | str) -> HubFolder | None:
             f"{text}: expected hf://datasets/OWNER/NAME or hf://datasets/OWNER/NAME/PATH"
         )
     repository = f"{match['owner']}/{match['name']}"
-    return HubFolder(repository, match["revision"], (match["path"] or "").strip("/"))
+    # The hub's own tools write the slash of a branch as %2F.
+    revision = match["revision"] and urllib.parse.unquote(match["revision"])
+    return HubFolder(repository, revision, (match["path"] or "").strip("/"))
 
 
 class HubSource:
@@ -144,7 +150,7 @@ class HubSource:
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import build_hf_headers
 
-        path = self._dir / file.path
+        path = self._path_of(file)
         if path.exists():
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +203,11 @@ class HubSource:
         }
         with open(self._dir / _DONE_NAME, "a", encoding="utf-8") as stream:
             stream.write(json.dumps(entry) + "\n")
-        (self._dir / file.path).unlink(missing_ok=True)
+        self._path_of(file).unlink(missing_ok=True)
+
+    def _path_of(self, file: HubFile) -> Path:
+        # With the digest: another revision can have other bytes under the same path.
+        return self._dir / file.digest[:_DIGEST_DIGITS] / Path(file.path).name
 
     def _read_done(self) -> list[dict[str, Any]]:
         path = self._dir / _DONE_NAME

@@ -12,7 +12,7 @@ import yaml
 from earshot.errors import DataError
 from earshot.tables import DOWNLOADS, read_table
 from pipeline.base.project import Project
-from pipeline.downloads.imports.hub import HubFolder, parse_hub_address
+from pipeline.downloads.imports.hub import HubFile, HubFolder, HubSource, parse_hub_address
 from tests.helpers.command_helpers import run
 from tests.helpers.downloads.download_helpers import QUICK, make_clip
 from tests.helpers.downloads.misbehaving_server import Answer, MisbehavingServer
@@ -154,6 +154,18 @@ def test_shards_and_files_of_the_hub_become_clips(hub, project, clips, capsys, m
     assert code == 0 and "1 clips imported" in printed
 
 
+def test_a_partial_file_of_another_revision_is_not_continued(hub, tmp_path):
+    old, new = b"a" * 9000, b"b" * 9000
+    path = hub.path_of("x.bin")
+    broken = Answer(body=old, cut_at=5000, has_ranges=True)
+    hub.server.add(path, broken, Answer(status=403), Answer(body=new, has_ranges=True))
+    source = HubSource(HubFolder(REPOSITORY, None, ""), tmp_path, [], is_quiet=True)
+    # Neither has a SHA-256, as small files on the hub.
+    with pytest.raises(DataError, match="the server answered 403"):
+        source.fetch(HubFile("x.bin", len(old), "1" * 40, None))
+    assert source.fetch(HubFile("x.bin", len(new), "2" * 40, None)).read_bytes() == new
+
+
 def test_one_file_of_the_hub(hub, project, clips, capsys):
     hub.add("data/b.mp4", clips["b"])
     hub.add("data/a.mp4", clips["a"])
@@ -194,6 +206,9 @@ def test_addresses_of_the_hub():
     assert parse_hub_address("hf://datasets/a/b") == HubFolder("a/b", None, "")
     found = parse_hub_address("hf://datasets/a/b@v1/train/000.tar")
     assert found == HubFolder("a/b", "v1", "train/000.tar")
+    for revision in ("refs/convert/parquet", "refs%2Fconvert%2Fparquet"):
+        found = parse_hub_address(f"hf://datasets/a/b@{revision}/train")
+        assert found == HubFolder("a/b", "refs/convert/parquet", "train")
     for wrong in ("hf://a/b", "hf://datasets/a", "hf://models/a/b", "hf://datasets/a/b/../c"):
         with pytest.raises(DataError, match="expected hf://datasets/OWNER/NAME"):
             parse_hub_address(wrong)
