@@ -6,6 +6,7 @@ import os
 import pytest
 
 from earshot.tables import DOWNLOADS, write_table
+from pipeline.downloads.account import current
 from pipeline.downloads.account.current import find_current_downloads
 from pipeline.downloads.account.ledger import read_entries
 from pipeline.downloads.account.paths import AccountPaths
@@ -97,28 +98,79 @@ def test_a_pulled_table_counts_without_files(paths):
 
 
 def attempt_later(paths):
-    append(paths, whole("later", "c" * 64))
-    os.utime(paths.ledger_path, (NOW + 4, NOW + 4))
+    append(paths, whole("later", "c" * 64, "silent"))
+    (paths.clips_dir / "later.mp4").write_bytes(b"12345")
+    os.utime(paths.clips_dir / "later.mp4", (NOW, NOW))
 
 
-def bring_back_an_older_table(paths):
-    """As `dvc checkout` does: its time is of now."""
-    append(paths, whole("later", "c" * 64))
+def attempt_again(paths):
+    append(paths, failure("gone") | {"time": NOW + 90_000}, failure("later"))
 
 
-def bring_back_a_table_from_before_damage_was_found(paths):
+def find_damage(paths):
     damage = {"reason": "corrupt", "text": "broken", "by": "check", "time": NOW + 1.7}
     append(paths, attempt("loud", outcome="failed") | {"type": "found"} | damage)
+
+
+def attempt_clips_of_another_list(paths):
+    append(paths, failure("gone") | {"clip_id": "other"})
+
+
+def ask_for_a_retry(paths):
+    append(paths, {"type": "retry", "clip_id": "gone", "time": NOW + 1})
+
+
+@pytest.mark.parametrize("flags", [set(), {"silent"}])
+@pytest.mark.parametrize(
+    ("change", "written_at"),
+    [
+        *((change, NOW + 4) for change in (attempt_later, attempt_again, find_damage)),
+        (attempt_clips_of_another_list, NOW + 4),
+        (ask_for_a_retry, NOW + 4),
+        # An old table can have a time of now: `dvc checkout` writes it so.
+        *((change, NOW + 2) for change in (attempt_later, attempt_again, find_damage)),
+    ],
+)
+def test_rows_are_new_where_the_ledger_went_on(paths, monkeypatch, change, written_at, flags):
+    change(paths)
+    os.utime(paths.ledger_path, (written_at, written_at))
+    rules = TableRules(excluded_flags=frozenset(flags))
+    derived = derive(paths, rules)
+
+    # An end of any length, and lines that begin before it.
+    for num_bytes in (1, 300, 1 << 16):
+        monkeypatch.setattr(current, "_TAIL_BYTES", num_bytes)
+        assert find(paths, rules=rules).cast(DOWNLOADS.columns).equals(derived)
+
+
+def test_a_torn_end_is_no_entry(paths):
+    """Another process may be writing it."""
+    attempt_later(paths)
+    with open(paths.ledger_path, "a") as file:
+        file.write('{"type": "att')
+    assert find(paths).cast(DOWNLOADS.columns).equals(derive(paths, TableRules()))
+
+
+def test_a_mark_in_a_newer_table_costs_nothing(paths, monkeypatch):
+    append(paths, {"type": "intact", "clip_id": "loud", "time": NOW + 1})
+    monkeypatch.setattr(current, "derive_from_ledger", None)
+    assert find(paths)["status"].to_pylist() == ["ok", "ok", "missing", "pending"]
 
 
 def damage_the_last_entry(paths):
     append(paths, {"type": "attempt", "clip_id": "later"})
 
 
-def tear_the_end(paths):
-    with open(paths.ledger_path, "a") as file:
-        file.write('{"type": "att')
-    os.utime(paths.ledger_path, (NOW + 2, NOW + 2))
+def damage_an_entry_before(paths):
+    lines = paths.ledger_path.read_text().splitlines(keepends=True)
+    paths.ledger_path.write_text("".join(["{}\n", *lines]))
+    append(paths, failure("later"))
+
+
+def fetch_the_same_bytes(paths):
+    append(paths, whole("later", "a" * 64))
+    (paths.clips_dir / "later.mp4").write_bytes(b"12345")
+    os.utime(paths.clips_dir / "later.mp4", (NOW, NOW))
 
 
 def lose_a_file(paths):
@@ -129,16 +181,21 @@ def remove_the_table(paths):
     paths.table_path.unlink()
 
 
+def bring_back_the_first_table(paths):
+    """Nothing had been attempted yet."""
+    table = derive_from_ledger(CLIPS, [], clips_dir=paths.clips_dir)
+    write_table(paths.table_path, table, DOWNLOADS)
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        attempt_later,
-        bring_back_an_older_table,
-        bring_back_a_table_from_before_damage_was_found,
         damage_the_last_entry,
-        tear_the_end,
+        damage_an_entry_before,
+        fetch_the_same_bytes,
         lose_a_file,
         remove_the_table,
+        bring_back_the_first_table,
     ],
 )
 def test_it_is_not_used_after_a_change(paths, change):
