@@ -33,19 +33,31 @@ from earshot.tables import CLIPS, SAMPLES
 from pipeline.base.parameters import IS_PATH
 from pipeline.datasets.dataset import Dataset
 from pipeline.lists.column_samples import read_split_names, read_tables
-from pipeline.lists.record_columns import UnusualError
+from pipeline.lists.published_lists import log
+from pipeline.lists.record_columns import UnusualError, iter_columns
 from pipeline.lists.record_files import Record, read_records
 from pipeline.lists.record_samples import (
+    COLUMNS,
     add_sample,
     clip_id_of,
     find_youtube_id,
     make_sample,
+    read_cell,
     read_seconds,
     read_splits,
     require,
 )
 from pipeline.lists.selection import Chooser, Selection
 
+# Names of columns in other people's tables, and in those of this project.
+_OTHER_NAMES = {
+    "start": ("start_seconds", "start_time", "start_sec", "starts", "begin", "onset"),
+    "end": ("end_seconds", "end_time", "end_sec", "ends", "offset"),
+    "time": ("time_seconds", "timestamp", "times"),
+    "label": ("labels", "class", "class_name", "category"),
+    "split": ("splits", "set", "subset", "partition"),
+    "boxes": ("box", "bbox", "bboxes"),
+}
 _STATE_NAME = "videos.json"  # as they were at the last build
 
 
@@ -82,6 +94,7 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     except UnusualError:
         # Row by row, and the first wrong row is an error.
         clips, samples = _read_rows(path, default_split=parameters.split)
+    _warn_of_columns(path, samples)
     if not chooser.takes_all:
         clips, samples = _choose(chooser, clips, samples)
     clips = chooser.finish(clips)
@@ -101,6 +114,34 @@ def _read_rows(path: Path, *, default_split: str) -> tuple[pa.Table, pa.Table]:
         pa.Table.from_pylist(list(tables.clips.values()), schema=CLIPS.columns),
         pa.Table.from_pylist(list(tables.samples.values()), schema=SAMPLES.columns),
     )
+
+
+def _warn_of_columns(path: Path, samples: pa.Table) -> None:
+    """Name attributes that look like a column with a meaning which the file does not have."""
+    keys = pa.chunked_array([chunk.keys for chunk in samples["attributes"].chunks], pa.string())
+    meant = {name: _find_meant(name) for name in pc.unique(keys).to_pylist()}
+    if not any(meant.values()):
+        return
+
+    try:
+        columns = set(next(iter_columns(path))[1])
+    except UnusualError:
+        columns = {name for _, values in read_records(path) for name in values}
+    for name, column in meant.items():
+        if column is not None and column not in columns:
+            log.warning(
+                "%s: column %s is an attribute of the samples; if it is meant to be %s, give it "
+                "that name",
+                *(path, quote(name), column),
+            )
+
+
+def _find_meant(name: str) -> str | None:
+    """Return the column with a meaning that a name can stand for."""
+    lowered = name.lower()
+    if lowered in COLUMNS:
+        return lowered
+    return next((column for column, others in _OTHER_NAMES.items() if lowered in others), None)
 
 
 def _choose(chooser: Chooser, clips: pa.Table, samples: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -185,7 +226,7 @@ def _add_record(tables: _Tables, record: Record, *, folder: Path, default_split:
 
 
 def _read_id(where: str, values: Mapping[str, Any]) -> str:
-    text = str(values.get("id", "")).strip()
+    text = read_cell(where, values, "id").strip() if "id" in values else ""
     if not text:
         raise DataError(f"{where}, column id: is empty, expected an id")
     # Files in the cache have the clip's id as their name.
@@ -205,10 +246,11 @@ def _read_source(where: str, values: Mapping[str, Any], folder: Path) -> dict[st
     if "path" in values:
         # Without `..`: rows that name one file in two ways must agree.
         # Not by `Path`, which has no path for a `~name` of nobody.
-        path = Path(os.path.normpath(folder / os.path.expanduser(str(values["path"]))))
+        text = read_cell(where, values, "path")
+        path = Path(os.path.normpath(folder / os.path.expanduser(text)))
         return {"video_id": str(path), "url": "file://" + urllib.parse.quote(os.fsencode(path))}
 
-    url = str(values["url"])
+    url = read_cell(where, values, "url")
     try:
         scheme = urllib.parse.urlsplit(url).scheme
     except ValueError:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from earshot.errors import DataError
 from pipeline.lists.published_lists import decode_lines
+from pipeline.lists.record_files import make_mapping
 
 _NUM_ROWS = 100_000
 # A column of some rows; null where a row has no value.
@@ -111,7 +112,7 @@ def _iter_csv(path: Path) -> Iterator[tuple[int, Columns]]:
 def _iter_json_lines(path: Path) -> Iterator[tuple[int, Columns]]:
     lines = (line for line in decode_lines(path) if line.strip())
     while batch := list(itertools.islice(lines, _NUM_ROWS)):
-        rows = [json.loads(line) for line in batch]
+        rows = [json.loads(line, object_pairs_hook=make_mapping) for line in batch]
         names = list(rows[0]) if isinstance(rows[0], dict) else []
         # In another order, the attributes of a row would have another order.
         if not all(isinstance(row, dict) and list(row) == names for row in rows):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from earshot.errors import DataError
+from earshot.errors import DataError, quote
 from pipeline.lists.published_lists import decode_lines
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
@@ -69,6 +70,11 @@ def _check_names(path: Path, names: list[str]) -> None:
         if not name or names.count(name) > 1:
             found = f"{name!r} twice" if name else "a column without a name"
             raise DataError(f"{path}, line 1: has {found}, expected names of columns")
+    # Spreadsheets write other separators where a comma is a decimal point.
+    if len(names) == 1 and re.search(r"[;\t|]", names[0]):
+        raise DataError(
+            f"{path}, line 1: has one column {quote(names[0])}, expected commas between columns"
+        )
 
 
 def _read_json_lines(path: Path) -> Iterator[Record]:
@@ -78,7 +84,7 @@ def _read_json_lines(path: Path) -> Iterator[Record]:
             continue
 
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=make_mapping)
             if "\\u" in line:
                 # An escape can be half of a surrogate pair, which no table can hold.
                 json.dumps(record, ensure_ascii=False).encode()
@@ -88,6 +94,20 @@ def _read_json_lines(path: Path) -> Iterator[Record]:
         if not isinstance(record, dict):
             raise DataError(f"{where}: holds {type(record).__name__}, expected an object")
         yield where, {name: value for name, value in record.items() if value is not None}
+
+
+def make_mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the names and values of an object of JSON, which may not have a name twice.
+
+    Raises:
+        ValueError: it has; Python's reader would keep the last value without a word.
+    """
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"has {quote(repeated)} twice")
+    return mapping
 
 
 def _read_parquet(path: Path) -> Iterator[Record]:

@@ -11,6 +11,7 @@ import re
 import unicodedata
 import urllib.parse
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from earshot.errors import DataError, quote
@@ -106,7 +107,7 @@ def make_sample(record: Record, clip_id: str, splits: list[str]) -> dict[str, An
     where, values = record
     time_seconds = read_seconds(where, values, "time")
     boxes = read_boxes(where, values)
-    label = None if values.get("label") is None else str(values["label"])
+    label = None if values.get("label") is None else read_cell(where, values, "label")
     return make_sample_row(
         sample_id_of(clip_id, time_seconds),
         clip_id,
@@ -145,12 +146,33 @@ def read_splits(record: Record, default_split: str) -> list[str]:
         DataError: One of the names is empty.
     """
     where, values = record
-    text = str(values.get("split", default_split))
-    splits = [name.strip() for name in text.split(";")]
+    found = values.get("split", default_split)
+    # JSON and Parquet have lists.
+    if isinstance(found, list) and all(isinstance(name, str) for name in found):
+        splits = [name.strip() for name in found]
+    else:
+        text = read_cell(where, values, "split") if "split" in values else default_split
+        splits = [name.strip() for name in text.split(";")]
 
-    if not all(splits):
-        raise DataError(f"{where}, column split: is {quote(text)}, expected names")
+    require(where, "split", found, bool(splits) and all(splits), "names")
     return list(dict.fromkeys(splits))
+
+
+def read_cell(where: str, values: Mapping[str, Any], column: str) -> str:
+    """Return the text of a column: of a text or a number.
+
+    Args:
+        where: Place of the row, for error messages.
+        values: Column -> value of the row.
+        column: One that the row has.
+
+    Raises:
+        DataError: It is something else, such as a list of JSON.
+    """
+    value = values[column]
+    is_text = isinstance(value, str | int | float | Decimal) and not isinstance(value, bool)
+    require(where, column, value, is_text, "a text or a number")
+    return str(value)
 
 
 def read_seconds(where: str, values: Mapping[str, Any], column: str) -> float | None:
@@ -179,12 +201,13 @@ def find_youtube_id(url: str) -> str | None:
         url: An address; that of another site gives None.
     """
     parts = urllib.parse.urlsplit(url)
-    host = (parts.hostname or "").removeprefix("www.").removeprefix("m.")
+    host = re.sub(r"^(www|m|music)\.", "", parts.hostname or "")
     if host == "youtu.be":
         return parts.path.strip("/") or None
-    if host == "youtube.com":
-        return urllib.parse.parse_qs(parts.query).get("v", [None])[0]
-    return None
+    if host not in ("youtube.com", "youtube-nocookie.com"):
+        return None
+    in_path = re.fullmatch(r"/(?:shorts|embed|live|v)/([^/]+)/?", parts.path)
+    return in_path[1] if in_path else urllib.parse.parse_qs(parts.query).get("v", [None])[0]
 
 
 def require(where: str, column: str, value: Any, is_right: bool, what: str) -> None:

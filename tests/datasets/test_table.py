@@ -194,6 +194,57 @@ def test_lists_of_json_lines_need_no_quotes(tmp_path):
     assert samples.to_pylist()[0]["attributes"] == [("n", "3")]
 
 
+def test_names_that_look_like_a_column_are_told(tmp_path, caplog):
+    """Otherwise the whole video would be the clip, in the split of the parameters."""
+    values = {"start_seconds": 3, "Split": "test", "bbox": "", "place": "forest", "class": "owl"}
+    tables_of(tmp_path, row(label="bird", **values))
+    assert [record.getMessage().partition(": column ")[2] for record in caplog.records] == [
+        f"'{name}' is an attribute of the samples; if it is meant to be {column}, give it that name"
+        for name, column in [("start_seconds", "start"), ("Split", "split")]
+    ]
+
+
+def test_cells_of_json_that_are_no_text(tmp_path):
+    path = tmp_path / "birds.jsonl"
+    path.write_text(json.dumps(row(split=["train", " test"])) + "\n")
+    clips, _ = build_tables(Parameters(path=str(path)), cache_dir=tmp_path)
+    assert clips["splits"].to_pylist() == [["train", "test"]]
+    assert find_splits(Parameters(path=str(path))) == {"train", "test"}
+
+    wrong = {"split": [], "label": ["owl"], "id": True, "path": ["a.mp4"]}
+    for column, value in wrong.items():
+        path.write_text(json.dumps(row() | {column: value}) + "\n")
+        with pytest.raises(DataError, match=f"line 1, column {column}: is .*, expected") as error:
+            build_tables(Parameters(path=str(path)), cache_dir=tmp_path)
+        assert str(value) in str(error.value)
+    path.write_text('{"id": "a", "path": "a.mp4", "id": "b"}\n')
+    with pytest.raises(DataError, match=r"line 1: is not JSON .has 'id' twice"):
+        build_tables(Parameters(path=str(path)), cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_other_separators_are_told(tmp_path, separator):
+    path = tmp_path / "birds.csv"
+    path.write_text(f"id{separator}path\na{separator}a.mp4\n")
+    with pytest.raises(DataError, match=r"line 1: has one column 'id.+path', expected commas"):
+        build_tables(Parameters(path=str(path)), cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://youtube.com/shorts/abcdefghijk",
+        "https://www.youtube.com/embed/abcdefghijk?start=3",
+        "https://music.youtube.com/watch?v=abcdefghijk",
+        "https://www.youtube-nocookie.com/embed/abcdefghijk",
+        "https://www.youtube.com/live/abcdefghijk?feature=share",
+    ],
+)
+def test_a_video_of_youtube_has_one_id_whatever_its_address(tmp_path, url):
+    clips, _ = tables_of(tmp_path, {"id": "a", "url": url})
+    assert clips[0]["video_id"] == "abcdefghijk"
+
+
 # Values with which a row is right, some of them in a form that is read row by row.
 CHOICES = {
     "url": ["https://x.org/a.mp4", "https://www.youtube.com/watch?v=ab-c&t=3", "http://YOUTU.be/q"],
