@@ -25,9 +25,10 @@ from pipeline.datasets.dataset import load
 from pipeline.features.configure import require_datasets
 from train.data.feature_readers import describe_features, open_readers
 from train.data.splits import find_boxes, find_split_ids, find_videos, hold_out
+from train.fitting.decision import share_decision
 from train.fitting.devices import TrainerPlan, plan_trainer
 from train.fitting.fit import FitFolders, fit
-from train.fitting.launcher import find_launch, share_decision
+from train.fitting.launcher import find_launch
 from train.fitting.selection import ScoreMaps
 from train.fitting.training_data import TrainingData
 from train.models.registry import features_read, parameters_of_training

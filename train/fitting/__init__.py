@@ -13,5 +13,6 @@ In reading order:
 - ``history``: the metrics of each epoch, in memory, on the terminal and in DVCLive's files.
 - ``devices``: Lightning's options for the hardware at hand.
 - ``launcher``: which processes train together, started by srun, torchrun or Lightning.
+- ``decision``: how they agree on whether to train.
 - ``distributed``: several processes that compute the same as one.
 """

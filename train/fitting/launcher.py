@@ -12,17 +12,14 @@ An ``sbatch`` script is plain. SLURM sets most of its variables there, too, but 
 only once, even if the job has many tasks. The same holds for ``srun`` with one task.
 """
 
-import datetime
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import torch.distributed as dist
 from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
-from earshot.errors import ParameterError, RunError
+from earshot.errors import ParameterError
 
 Launcher = Literal["plain", "lightning", "torchrun", "srun", "by hand"]
 
@@ -51,10 +48,6 @@ _LOCALHOST = "127.0.0.1"
 # for the decision whether to train.
 _FIRST_PORT, _NUM_PORT_PAIRS = 15000, 5000
 _PORTS_A_STEP = 131  # a prime, so that the steps of neighbouring jobs differ
-
-_WAIT = datetime.timedelta(days=30)  # for a stage that trains the same weights
-_CONNECT = datetime.timedelta(minutes=10)
-_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +89,17 @@ def find_launch(environment: Mapping[str, str]) -> Launch:
     Raises:
         ParameterError: they contradict each other, or are of a launcher that is not known here.
     """
+    launch = _read_launch(environment)
+    if launch.is_whole and launch.rank >= launch.num_processes:
+        # The others would wait for a process that never comes.
+        raise ParameterError(
+            f"{launch.launcher}: this is process {launch.rank} (from 0) of "
+            f"{launch.num_processes}, expected a smaller number; start all of them anew"
+        )
+    return launch
+
+
+def _read_launch(environment: Mapping[str, str]) -> Launch:
     # Check Lightning first: its processes also inherit the variables of torchrun or SLURM.
     if CHILD_VARIABLE in environment:
         return _read_lightning(environment)
@@ -135,9 +139,16 @@ def _count_tasks(environment: Mapping[str, str]) -> int:
         return 1
 
     # Variables of the job can count more tasks than those of the step.
-    for name in ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_NPROCS"):
+    names = ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_NPROCS")
+    for name in names:
         if name in environment:
             return _read_number(environment, name)
+    if _read_number(environment, "SLURM_PROCID", default=0) > 0:
+        # Each task would train alone, and all would write the same files.
+        raise ParameterError(
+            f"SLURM_PROCID={environment['SLURM_PROCID']} says that this is one of several tasks, "
+            f"but none of {', '.join(names)} says of how many; start them with srun"
+        )
     return 1
 
 
@@ -205,13 +216,20 @@ def _read_lightning(environment: Mapping[str, str]) -> Launch:
 def _read_by_hand(environment: Mapping[str, str]) -> Launch:
     num_processes = _read_number(environment, "WORLD_SIZE")
     local_rank = _read_number(environment, "LOCAL_RANK")
+    node_rank = _read_number(environment, "NODE_RANK", default=0)
+    if node_rank > 0 and not environment.get("RANK"):
+        # It would take the number of a process of the first machine.
+        raise ParameterError(
+            f"NODE_RANK={node_rank}: RANK is not set, expected the number of this process among "
+            f"all {num_processes}"
+        )
     return Launch(
         launcher="by hand",
         num_processes=num_processes,
         num_local=_read_number(environment, "LOCAL_WORLD_SIZE", default=0) or None,
         rank=_read_number(environment, "RANK", default=local_rank),
         local_rank=local_rank,
-        node_rank=_read_number(environment, "NODE_RANK", default=0),
+        node_rank=node_rank,
         address=environment["MASTER_ADDR"],
         port=_read_number(environment, "MASTER_PORT"),
     )
@@ -322,64 +340,3 @@ class _StartedProcesses(ClusterEnvironment):
 
     def node_rank(self) -> int:
         return self._launch.node_rank
-
-
-def share_decision(launch: Launch, decision: bool | None, *, num_starts: int, key: str) -> bool:
-    """Let the first process decide for all that were started with it.
-
-    If each process decided by itself, one could find a run that another stage has just finished,
-    while the others begin to train and wait for it for ever.
-
-    Args:
-        launch: the processes.
-        decision: of the first process; None in the others, which wait for it.
-        num_starts: how many processes were started from outside.
-        key: of the decision; each key is used once.
-
-    Returns:
-        The decision of the first process.
-
-    Raises:
-        RunError: the processes cannot meet, or the first one ended without a decision.
-    """
-    assert launch.address is not None and launch.port is not None
-    # torchrun has a store. Elsewhere the first process opens one beside the port of the training.
-    is_host = launch.store_prefix is None and decision is not None
-    port = launch.port if launch.store_prefix is not None else launch.port + 1
-    place = f"{launch.address} port {port}"
-
-    try:
-        store: dist.Store = dist.TCPStore(
-            launch.address, port, is_master=is_host, timeout=_CONNECT, wait_for_workers=False
-        )
-        store = dist.PrefixStore(launch.store_prefix or "earshot", store)
-        if decision is None:
-            return _hear(store, key)
-        _tell(store, key, decision, num_others=num_starts - 1)
-        return decision
-    except RuntimeError as error:  # torch's errors of stores are RuntimeErrors
-        reason = str(error).partition("\n")[0]
-        raise RunError(
-            f"the {num_starts} processes that train together lost each other at {place} before "
-            f"they began ({reason}); see the message of the first one"
-        ) from None
-
-
-def _tell(store: dist.Store, key: str, decision: bool, *, num_others: int) -> None:
-    store.set(key, str(int(decision)))
-
-    # The store may end with this process, so wait until nobody needs it.
-    end = time.monotonic() + _CONNECT.total_seconds()
-    # Adding 0 reads the counter.
-    while store.add(f"{key}/heard", 0) < num_others:
-        if time.monotonic() > end:
-            raise RuntimeError("not all of them were started")
-        time.sleep(_POLL_SECONDS)
-
-
-def _hear(store: dist.Store, key: str) -> bool:
-    # The first process decides when it has the lock, for which it may wait as long as a training.
-    store.wait([key], _WAIT)
-    decision = store.get(key) == b"1"
-    store.add(f"{key}/heard", 1)
-    return decision

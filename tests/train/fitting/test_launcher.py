@@ -15,8 +15,9 @@ from earshot.errors import ParameterError, RunError
 from tests.helpers.training.toy_runs import TINY, run, tiny
 from tests.helpers.training.training_processes import start_script
 from train.fitting import fit as fit_module
+from train.fitting.decision import share_decision
 from train.fitting.devices import plan_trainer
-from train.fitting.launcher import find_launch, share_decision
+from train.fitting.launcher import find_launch
 from train.models.registry import build_parameters, make_model
 from train.models.training_parameters import HardwareParameters
 from train.runs.run_folder import write_model
@@ -43,6 +44,7 @@ TORCHRUN = {
     "MASTER_ADDR": "localhost",
     "MASTER_PORT": "29500",
 }
+MEETING = {"MASTER_ADDR": "a", "MASTER_PORT": "1"}
 FNAC = {"num_contrast_epochs": 1, "epochs": 2}  # an epoch of each kind
 SSPL = {
     "map_stride": 16,
@@ -127,13 +129,21 @@ def test_as_many_processes_are_planned_as_lightning_runs(environment, hardware, 
         (step(tasks=4, nodes=2), {}, r"plans 2 \(devices 2 x num_nodes 1\)"),
         (batch(STEP_NUM_TASKS=3, STEP_NUM_NODES=2), {}, "3 tasks on 2 nodes, expected equally"),
         (TORCHRUN, {"devices": 1}, "torchrun: 2 training processes were started .* plans 1"),
-        ({**TORCHRUN, "WORLD_SIZE": "1"}, {"devices": 2}, "torchrun: 1 .* plans 2"),
+        ({**TORCHRUN, "WORLD_SIZE": "1", "RANK": "0"}, {"devices": 2}, "torchrun: 1 .* plans 2"),
         (BATCH, {"num_nodes": 2}, "srun --nodes=2 --ntasks-per-node=1"),
         ({}, {"num_nodes": 2, "devices": 2}, "torchrun --nnodes=2 --nproc-per-node=2"),
         ({"OMPI_COMM_WORLD_SIZE": "2"}, {"devices": 2}, "mpirun started 2 processes"),
         ({"RANK": "1", "WORLD_SIZE": "2"}, {}, "RANK=1, WORLD_SIZE=2 says .* LOCAL_RANK,"),
         ({"LOCAL_RANK": "1"}, {"devices": 2}, "LOCAL_RANK=1 says .* WORLD_SIZE,"),
         (step(NODEID="x"), {}, "SLURM_NODEID is 'x', expected a whole number"),
+        ({"SLURM_PROCID": "1", "SLURM_LOCALID": "1"}, {}, "SLURM_PROCID=1 says .* none of SLURM_S"),
+        (step(2), {}, r"srun: this is process 2 \(from 0\) of 2"),
+        ({**TORCHRUN, "RANK": "4"}, {}, r"torchrun: this is process 4 \(from 0\) of 2"),
+        (
+            {"WORLD_SIZE": "4", "LOCAL_RANK": "1", "NODE_RANK": "1", **MEETING},
+            {"num_nodes": 2},
+            "NODE_RANK=1: RANK is not set",
+        ),
     ],
 )
 def test_another_number_of_processes_is_one_sentence(environment, hardware, words):
@@ -265,7 +275,7 @@ def test_the_first_process_decides_for_all():
 
 def test_processes_that_cannot_meet_are_one_sentence(monkeypatch):
     monkeypatch.setattr(
-        "train.fitting.launcher._CONNECT", torch.distributed.default_pg_timeout / 1e5
+        "train.fitting.decision._CONNECT", torch.distributed.default_pg_timeout / 1e5
     )
     launch = find_launch({**step(1), "MASTER_PORT": str(find_port())})
     with pytest.raises(RunError, match="2 processes that train together lost each other at"):
