@@ -86,6 +86,19 @@ def test_an_address_where_nobody_answers(tmp_path):
             build(tmp_path, tables, cluster=cluster)
 
 
+def test_a_file_of_a_scheduler_that_has_ended(tmp_path):
+    """The file stays; whoever reads the message knows the file, not the address."""
+    path = tmp_path / "scheduler.json"
+    path.write_text('{"type": "Scheduler", "address": "tcp://127.0.0.1:9"}')
+    cluster = ClusterParameters(connect_timeout_seconds=1.0)
+    cluster = cluster.fill_from({"DASK_SCHEDULER_FILE": str(path)})
+    words = (
+        rf"cluster\.scheduler_file {path} names tcp://127\.0\.0\.1:9: no Dask .*--scheduler-file"
+    )
+    with pytest.raises(RunError, match=words):
+        build(tmp_path, make_dataset(tmp_path, TEXTS), cluster=cluster)
+
+
 def test_an_address_where_something_else_answers(tmp_path):
     """A web server's answer, read as the length of a message, would need exabytes of memory."""
     tables = make_dataset(tmp_path, TEXTS)

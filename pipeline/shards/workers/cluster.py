@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Importing Dask takes a second, so it is imported only where tasks run on it.
 
+_SCHEDULER = "python -m dask scheduler --scheduler-file"
 _LEAST_MEMORY_GIB = 0.25  # of a worker: with less it ends while it starts, again and again
 _LOCAL_CONFIG = {
     # Results are small, so there is nothing to move to the disk. A paused worker would wait for
@@ -81,14 +82,15 @@ class ClusterParameters:
             RunError: The file is not there, or is not that of a scheduler.
         """
         if self.scheduler_address:
-            return self
+            return dataclasses.replace(self, scheduler_file=None)
         # What params.yaml names counts more than the environment.
         file = self.scheduler_file
         address = None if file else environment.get("DASK_SCHEDULER_ADDRESS") or None
         if not address:
             file = file or environment.get("DASK_SCHEDULER_FILE")
-            address = _read_scheduler_file(Path(file)) if file else None
-        return dataclasses.replace(self, scheduler_address=address)
+            address = _read_scheduler_file(Path(file).expanduser()) if file else None
+        # The file stays: a message about an address that nobody wrote would help nobody.
+        return dataclasses.replace(self, scheduler_address=address, scheduler_file=file)
 
 
 def _read_scheduler_file(path: Path) -> str:
@@ -98,7 +100,7 @@ def _read_scheduler_file(path: Path) -> str:
         found = "not found" if isinstance(error, FileNotFoundError) else "not a scheduler's file"
         raise RunError(
             f"cluster.scheduler_file {path}: {found}; start a scheduler that writes it: "
-            f"`python -m dask scheduler --scheduler-file {path}`"
+            f"{_SCHEDULER} {path}"
         ) from None
 
 
@@ -140,9 +142,14 @@ def _connect(parameters: ClusterParameters) -> "Client":
     try:
         _check_address(address, timeout_seconds=timeout_seconds)
     except Exception as error:  # something else than Dask can answer there, with anything
+        where = f"cluster.scheduler_address {address}"
+        advice = "start one with `python -m dask scheduler` or set it to null"
+        if parameters.scheduler_file is not None:
+            # The file of a scheduler stays when the scheduler has ended.
+            where = f"cluster.scheduler_file {parameters.scheduler_file} names {address}"
+            advice = f"start one that writes it: {_SCHEDULER} {parameters.scheduler_file}"
         raise RunError(
-            f"cluster.scheduler_address {address}: no Dask scheduler answers "
-            f"({type(error).__name__}); start one with `python -m dask scheduler` or set it to null"
+            f"{where}: no Dask scheduler answers ({type(error).__name__}); {advice}"
         ) from None
 
     # Not as the default client: the caller's process can have a Dask client of its own.
