@@ -82,6 +82,8 @@ class Entrant:
     method: str | None = None
     trained_on: str | None = None
     num_trained_on: int | None = None
+    # In what its network or loss is not that of its authors, one text for each setting.
+    own_settings: tuple[str, ...] = ()
     # None: the training data is not known.
     training_clips: TrainingClips | None = None
 

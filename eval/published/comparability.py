@@ -1,8 +1,9 @@
 """Which of our results stand beside a published one, and whether the two may be compared.
 
-Two results are comparable only with the same method, training data, test set and protocol, if no
-sample is missing, no test clip leaks into the training data, no checkpoint was chosen on the test
-set, and nothing is known against the published one.
+Two results are comparable only with the same method, training data, test set and protocol, if
+network and loss are those of the method's authors, no sample is missing, no test clip leaks into
+the training data, no checkpoint was chosen on the test set, and nothing is known against the
+published one.
 """
 
 from collections.abc import Iterable, Mapping
@@ -89,6 +90,8 @@ def _explain_training(result: Mapping[str, Any], published: Published) -> list[s
     form = METHOD_FORMS.get(str(result.get("method")))
     if form is not None and form.is_training_ours and result.get("selection") != "released":
         reasons.append("here: a training of ours, as no code of its authors is public")
+    if result.get("own_settings"):
+        reasons.append(f"here: {result['own_settings']}")
     if result.get("leakage") is None:
         reasons.append("whether test clips are in our training data is not known")
     elif result["leakage"]:

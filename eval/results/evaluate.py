@@ -164,6 +164,7 @@ def evaluate_dataset(
             method=entrant.method,
             trained_on=entrant.trained_on,
             num_trained_on=entrant.num_trained_on,
+            own_settings=entrant.own_settings,
             source_maps=None
             if entrant.predict_sources is None
             else entrant.predict_sources(available, readers),

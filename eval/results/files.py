@@ -16,7 +16,8 @@
   - ``model kind dataset subset protocol seed``; ``kind`` is one of ``eval.entrants.entrant.KINDS``:
     model, external (maps of another system), baseline, untrained or trivial.
   - ``method``, ``trained_on`` ("dataset/split") and ``num_trained_on`` (samples): these match a
-    result with published ones; null: none, or not known.
+    result with published ones; null: none, or not known. ``own_settings``: in what the network or
+    the loss is not that of its authors, if it is not.
   - ``n``: scored samples; ``num_requested``: samples of the test set; ``coverage_percent``: their
     ratio in percent.
   - ``ids_sha256`` and ``requested_ids_sha256``: hashes of the scored and of the requested ids

@@ -48,6 +48,7 @@ class ModelMaps:
     method: str | None = None
     trained_on: str | None = None
     num_trained_on: int | None = None
+    own_settings: tuple[str, ...] = ()
     # Of systems with a map for each source: (k, h, w) a sample; then ``maps`` are their sums.
     source_maps: Maps | None = None
     # Features of frames and sounds of given samples, (n, c) each; None: none to compare.

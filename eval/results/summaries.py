@@ -39,6 +39,9 @@ class About(Protocol):
     @property
     def num_trained_on(self) -> int | None: ...
 
+    @property
+    def own_settings(self) -> tuple[str, ...]: ...
+
 
 def summarize(
     rows: Iterable[Mapping[str, Any]],
@@ -112,6 +115,8 @@ def summarize(
 
     if leakage_note:
         result["leakage_note"] = leakage_note
+    if about.own_settings:
+        result["own_settings"] = "; ".join(about.own_settings)
     result["num_groups"] = len(set(_find_groups_of(positives, group_of)))
     if known_metrics is None:
         known_metrics = compute_metrics(positives, group_of=group_of, num_resamples=num_resamples)

@@ -40,6 +40,7 @@ from train.inference.predictor import (
     make_part_predictor,
     make_untrained_predictor,
 )
+from train.inference.published_settings import list_own_settings
 from train.inference.retrieval import embed_pairs, has_pooled_features
 from train.inference.sound_comparison import compare_sounds
 from train.models.training_parameters import TrainingParameters
@@ -199,6 +200,7 @@ def _make_trained_entrant(
         recipe=_name_recipe(project, dataset, data, parameters),
         trained_on=f"{dataset}/{parameters.train_split}",
         num_trained_on=run.get("num_train"),
+        own_settings=list_own_settings(parameters),
         training_clips=TrainingClips(dataset, clip_ids),
     )
 

@@ -50,6 +50,7 @@ def test_published_results_say_why_they_are_not_comparable():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
+        ({"own_settings": "width 16 (published: 64)"}, "here: width 16 (published: 64)"),
         ({"leakage": None}, "whether test clips are in our training data is not known"),
         ({"selection": "test"}, "our checkpoint was chosen on the test set"),
         ({"selection": "released"}, "how our checkpoint was chosen is not known"),
