@@ -70,6 +70,9 @@ def read_yaml(path: Path) -> Any:
 
 # Metadata of a dataclass field that holds a path; a relative one begins at the checkout.
 IS_PATH = {"is_path": True}
+# Of a field that was added later: its default is what all results before were made with. So a
+# mapping leaves it out then, and their keys stay as they are.
+IS_NEW = {"is_new": True}
 
 
 def build(
@@ -147,8 +150,22 @@ def suggest(name: Any, known: Iterable[str]) -> str:
 
 
 def as_mapping(parameters: Any) -> dict[str, Any]:
-    """Return a parameter dataclass as a plain mapping for JSON, with its fields in order."""
-    return dataclasses.asdict(parameters)
+    """Return a parameter dataclass as a plain mapping for JSON, with its fields in order.
+
+    Fields with the metadata ``IS_NEW`` are left out where they have their default.
+    """
+    mapping = dataclasses.asdict(parameters)
+    _leave_out_new(parameters, mapping)
+    return mapping
+
+
+def _leave_out_new(parameters: Any, mapping: dict[str, Any]) -> None:
+    for field in dataclasses.fields(parameters):
+        value = getattr(parameters, field.name)
+        if field.metadata.get("is_new") and value == field.default:
+            del mapping[field.name]
+        elif dataclasses.is_dataclass(value):
+            _leave_out_new(value, mapping[field.name])
 
 
 def find_section(params: Mapping[str, Any], *names: str | None) -> Mapping[str, Any]:

@@ -9,7 +9,8 @@ In reading order:
 - ``configure``: ``configure_feature``, ``configure_companions``, ``restore_feature``,
   ``load_module``, ``require_datasets``, ``find_variants``, ``check_variants`` - make a feature
   from its parameters
-- ``extract``: ``extract_features`` - compute any features of a clip in one pass
+- ``extract``: ``extract_features``, ``prepare_features`` - compute any features of a clip in one
+  pass
 
 Each feature is a module with ``Parameters`` and ``make_feature``:
 

@@ -6,11 +6,24 @@ from pathlib import Path
 from earshot.errors import MediaError
 from pipeline.features.feature import AudioWindow, Decoded, Extracted, Feature, Moment, Needs
 from pipeline.media.pictures.frame import VideoFrame
+from pipeline.media.pictures.gpu import Decoder, require_gpu
 from pipeline.media.reader import ClipReader
 from pipeline.media.sound.audio_reader import SoundWindow
 
 # The sound of each window of a moment, or the error that reading it gave.
 _Sounds = dict[AudioWindow, SoundWindow | MediaError]
+
+
+def prepare_features(features: Sequence[Feature]) -> None:
+    """Prepare this process, once, for computing features.
+
+    Raises:
+        EarshotError: They cannot be computed here: there is no GPU, for example.
+    """
+    if any(feature.decoder == "cuda" for feature in features):
+        require_gpu()
+    for prepare in {feature.prepare for feature in features if feature.prepare is not None}:
+        prepare()
 
 
 def extract_features(
@@ -31,9 +44,21 @@ def extract_features(
         For each moment, in the order given: by feature name, the array or the reason why there is
         none.
     """
+    # Usually all features have one decoder. Each decoder has a pass of its own.
+    passes = [
+        _extract(path, moments, [one for one in features if one.decoder == decoder], decoder)
+        for decoder in dict.fromkeys(feature.decoder for feature in features)
+    ]
+    for parts in zip(*passes, strict=True):
+        yield {name: extracted for part in parts for name, extracted in part.items()}
+
+
+def _extract(
+    path: Path | str, moments: Sequence[Moment], features: Sequence[Feature], decoder: Decoder
+) -> Iterator[dict[str, Extracted]]:
     num_yielded = 0
     try:
-        with ClipReader(path) as reader:
+        with ClipReader(path, decoder=decoder) as reader:
             for extracted in _Pass(reader, moments, features).run():
                 num_yielded += 1
                 yield extracted

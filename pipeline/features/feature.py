@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.features.registry import Kind
 from pipeline.media.pictures.frame import VideoFrame
+from pipeline.media.pictures.gpu import Decoder
 from pipeline.media.reader import MediaInfo
 
 
@@ -107,7 +108,11 @@ class Feature:
     attributes: Mapping[str, object]  # units and layout
     needs: FindNeeds
     compute: Compute | None  # None: only keys are wanted here
-    prepare: Callable[[], object] | None = None  # compiles its code, and keeps it on the disk
+    # What a process does before it computes any array: compile code, fetch and load a network. An
+    # EarshotError of it ends the run.
+    prepare: Callable[[], object] | None = None
+    decoder: Decoder = "cpu"  # of its frames; also one of its parameters
+    software: tuple[str, ...] = ()  # packages that decide its bits, beside those of all features
 
     @property
     def can_compute(self) -> bool:

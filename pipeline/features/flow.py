@@ -10,18 +10,21 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
 
 from earshot.errors import MediaError
+from pipeline.base.parameters import IS_NEW
 from pipeline.features.feature import Decoded, Extracted, Feature, Moment, Needs
 from pipeline.features.float16 import to_float16
+from pipeline.features.frames import count_gpu_frames, describe_decoder
 from pipeline.features.resize import fit_short_side, resize_stored
 from pipeline.kernels.farneback import compute_farneback, load_refine_level
 from pipeline.media.pictures.frame import VideoFrame
+from pipeline.media.pictures.gpu import Decoder
 from pipeline.media.reader import MediaInfo
 
 VERSION = 2  # 2: damaged and odd files are read otherwise (docs/lab/media.md)
@@ -56,6 +59,8 @@ class Parameters:
     poly_n: int = 5
     poly_sigma: float = 1.2
     flags: int = 0  # or cv2.OPTFLOW_FARNEBACK_GAUSSIAN
+    # What decodes the video; cuda: an NVIDIA GPU where it can. Its arrays have other keys.
+    decoder: Decoder = field(default="cpu", metadata=IS_NEW)
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.fps <= 240:
@@ -226,10 +231,12 @@ def make_feature(parameters: Parameters, *, compute_pair: ComputePair | None = N
             "attribute_native_width": "pixels of the upright video frame",
             "attribute_start_seconds": "time of the first frame used, on the clip's timeline",
             "attribute_num_pairs": "pairs of frames aggregated",
+            **describe_decoder(parameters.decoder),
         },
         needs=functools.partial(_find_needs, parameters),
         compute=functools.partial(_compute, parameters, compute_pair),
         prepare=load_refine_level if compute_pair is None else None,
+        decoder=parameters.decoder,
     )
 
 
@@ -276,6 +283,7 @@ def _compute(
         "native_width": frames[0].width,
         "start_seconds": float(frames[0].time_seconds),
         "num_pairs": len(frames) - 1,
+        **count_gpu_frames(parameters.decoder, frames),
     }
     return Extracted(np.ascontiguousarray(array), attributes)
 

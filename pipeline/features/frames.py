@@ -1,13 +1,17 @@
 """The feature ``frames``: the picture shown at the sample's time."""
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
 
+from pipeline.base.parameters import IS_NEW
 from pipeline.features.feature import Decoded, Extracted, Feature, Moment, Needs
 from pipeline.features.resize import fit_short_side, resize_stored
+from pipeline.media.pictures.frame import VideoFrame
+from pipeline.media.pictures.gpu import Decoder
 from pipeline.media.reader import MediaInfo
 
 VERSION = 2  # 2: damaged and odd files are read otherwise (docs/lab/media.md)
@@ -19,6 +23,8 @@ class Parameters:
 
     # Of the cached picture, in pixels. 246 leaves room for random crops of 224 (EZ-VSL, HTF).
     short_side: int = 246
+    # What decodes the video; cuda: an NVIDIA GPU where it can. Its arrays have other keys.
+    decoder: Decoder = field(default="cpu", metadata=IS_NEW)
 
     def __post_init__(self) -> None:
         if not 1 <= self.short_side <= 4096:
@@ -42,6 +48,18 @@ def resize_frame(
     return resize_stored(rgb, height=height, width=width)
 
 
+def describe_decoder(decoder: Decoder) -> dict[str, str]:
+    """Describe the row attribute that ``count_gpu_frames`` makes, for the root of a shard."""
+    if decoder == "cpu":
+        return {}
+    return {"attribute_num_gpu_frames": "how many of the frames used the GPU has decoded"}
+
+
+def count_gpu_frames(decoder: Decoder, used: Sequence[VideoFrame]) -> dict[str, int]:
+    """Return a row attribute: how many of the frames the GPU has decoded; none for the CPU."""
+    return {} if decoder == "cpu" else {"num_gpu_frames": sum(frame.is_from_gpu for frame in used)}
+
+
 def make_feature(parameters: Parameters) -> Feature:
     """Make the feature; arrays uint8 RGB ``(height, width, 3)``.
 
@@ -62,9 +80,11 @@ def make_feature(parameters: Parameters) -> Feature:
             "attribute_native_height": "pixels of the upright video frame",
             "attribute_native_width": "pixels of the upright video frame",
             "attribute_frame_seconds": "when the frame begins to be shown, on the clip's timeline",
+            **describe_decoder(parameters.decoder),
         },
         needs=_find_needs,
         compute=functools.partial(_compute, parameters),
+        decoder=parameters.decoder,
     )
 
 
@@ -81,5 +101,6 @@ def _compute(parameters: Parameters, moment: Moment, decoded: Decoded) -> Extrac
         "native_height": frame.height,
         "native_width": frame.width,
         "frame_seconds": float(frame.time_seconds),
+        **count_gpu_frames(parameters.decoder, decoded.frames),
     }
     return Extracted(array, attributes)

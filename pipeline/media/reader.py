@@ -17,6 +17,7 @@ from pipeline.media.files.media_file import MediaFile, name_errors
 from pipeline.media.files.timeline import find_duration, find_picture_end
 from pipeline.media.pictures.frame import VideoFrame
 from pipeline.media.pictures.frame_reader import FrameReader
+from pipeline.media.pictures.gpu import Decoder
 from pipeline.media.sound.audio_reader import AudioReader, SoundWindow
 
 __all__ = ["ClipReader", "MediaInfo", "VideoFrame", "probe"]
@@ -73,14 +74,19 @@ class ClipReader:
         ...     waveform, rate = reader.read_audio(0.0, 3.0, sample_rate=16000)
     """
 
-    def __init__(self, path: Path | str):
+    def __init__(self, path: Path | str, *, decoder: Decoder = "cpu"):
         """Open a file.
+
+        Args:
+            path: The file.
+            decoder: What decodes pictures; ``cuda``: a GPU where it can (``pictures/gpu.py``).
 
         Raises:
             MediaError: ``no_file``, ``corrupt`` or ``no_streams``.
         """
         self.path = Path(path)
         self._file = MediaFile(path)
+        self._decoder = decoder
         self._audio_reader = AudioReader(self._file)
 
     def __enter__(self) -> "ClipReader":
@@ -225,4 +231,4 @@ class ClipReader:
 
     @functools.cached_property
     def _frame_reader(self) -> FrameReader:
-        return FrameReader(self._file)
+        return FrameReader(self._file, self._decoder)

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 from earshot.errors import EarshotError, RunError
 from pipeline.base.os_errors import is_machine_error, is_os_error
+from pipeline.features.extract import prepare_features
 from pipeline.media.files.machine import lacks_memory
 from pipeline.shards.plan import Task
 from pipeline.shards.tasks import Extract, TaskResult, run_task
@@ -68,15 +69,15 @@ def run_tasks(
     """
     if not tasks:
         return
-    if parameters.workers == 0 and parameters.scheduler_address is None:
+    is_local = parameters.scheduler_address is None
+    if is_local:
+        _prepare(tasks)
+    if is_local and parameters.workers == 0:
         # No notes: a clip that ends this process ends the run.
         for task in tasks:
             yield _run_here(task, extract, max_errors=2 * parameters.max_attempts)
             _return_free_memory()
         return
-
-    if parameters.scheduler_address is None:
-        _prepare(tasks)
 
     # Each run has a folder of its own, so that no clip is a suspect because a run was interrupted.
     folder = shared_dir / f"{FOLDER_PREFIX}{secrets.token_hex(4)}"
@@ -90,14 +91,12 @@ def run_tasks(
 
 
 def _prepare(tasks: Sequence[Task]) -> None:
-    """Compile what the features need, so that workers load it from the disk.
+    """Compile what the features need, so that workers load it from the disk; refuse what is absent.
 
     A worker sends no heartbeat while it compiles. On a busy machine it would be silent for too
     long. The client would then think that the worker hangs, and that its clip is the cause.
     """
-    features = [shard.feature for task in tasks for shard in task.shards]
-    for prepare in {feature.prepare for feature in features if feature.prepare is not None}:
-        prepare()
+    prepare_features([shard.feature for task in tasks for shard in task.shards])
 
 
 def _run_here(task: Task, extract: Extract, *, max_errors: int) -> TaskResult:

@@ -310,7 +310,7 @@ def _format_detail(text: str, clip: Clip) -> str:
 def _make_shard_attributes(feature: Feature) -> dict[str, object]:
     """Return the root attributes of a shard: what it holds and what computed it."""
     software = {}
-    for name in _SOFTWARE:
+    for name in (*_SOFTWARE, *feature.software):
         try:
             software[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

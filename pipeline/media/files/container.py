@@ -9,12 +9,18 @@ from pathlib import Path
 
 import av
 import av.error
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
 from pipeline.media.files.formats import make_library_options
 
 
-def open_container(path: Path | str, *, options: dict[str, str] | None = None) -> InputContainer:
+def open_container(
+    path: Path | str,
+    *,
+    options: dict[str, str] | None = None,
+    accelerator: HWAccel | None = None,
+) -> InputContainer:
     """Open a media file for reading.
 
     All decoding uses one thread: Earshot works on many clips at once instead.
@@ -22,6 +28,7 @@ def open_container(path: Path | str, *, options: dict[str, str] | None = None) -
     Args:
         path: The file. A name with a colon (``12:30.mp4``) is not taken for a protocol.
         options: Of FFmpeg's demuxer.
+        accelerator: What decodes pictures instead of the CPU.
 
     Returns:
         The open container. The caller closes it.
@@ -32,11 +39,12 @@ def open_container(path: Path | str, *, options: dict[str, str] | None = None) -
     # FFmpeg takes what is before a colon for a protocol, but not in an absolute path.
     name = str(Path(path).absolute())
     try:
-        container = _open(name, make_library_options() | (options or {}))
+        container = _open(name, make_library_options() | (options or {}), accelerator)
         if _lacks_streams(container):
             # This reads up to 100 MB, so it is not done for every file.
             container.close()
-            container = _open(name, make_library_options(is_probe_long=True) | (options or {}))
+            long_options = make_library_options(is_probe_long=True) | (options or {})
+            container = _open(name, long_options, accelerator)
     except av.error.FFmpegError as error:
         # What FFmpeg says of formats and protocols that are not in the lists.
         if error.errno != errno.EINVAL:
@@ -50,8 +58,8 @@ def open_container(path: Path | str, *, options: dict[str, str] | None = None) -
     return container
 
 
-def _open(name: str, options: dict[str, str]) -> InputContainer:
-    return av.open(name, metadata_errors="ignore", options=options)
+def _open(name: str, options: dict[str, str], accelerator: HWAccel | None) -> InputContainer:
+    return av.open(name, metadata_errors="ignore", options=options, hwaccel=accelerator)
 
 
 def _lacks_streams(container: InputContainer) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import av
 from av import AudioStream, VideoStream
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
 from earshot.errors import MediaError
@@ -70,9 +71,13 @@ class MediaFile:
         assert self.main.video is not None
         return find_damaged_packets(self.main.container, self.main.video)
 
-    def open_again(self) -> Opening:
-        """Open the file once more, at its beginning. The result is closed with this object."""
-        container = open_container(self.path)
+    def open_again(self, *, accelerator: HWAccel | None = None) -> Opening:
+        """Open the file once more, at its beginning. The result is closed with this object.
+
+        Args:
+            accelerator: What decodes pictures instead of the CPU.
+        """
+        container = open_container(self.path, accelerator=accelerator)
         opening = Opening(
             container, choose_stream(container, "video"), choose_stream(container, "audio")
         )

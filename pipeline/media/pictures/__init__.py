@@ -6,4 +6,5 @@ In reading order:
 - packet_run, sequential_reader: how frames are found, quickly or surely.
 - whole_decode: all pictures of a video in order, around what is damaged.
 - frame: `VideoFrame`. An upright frame as RGB or grey.
+- gpu: `Decoder`, `require_gpu`. What an NVIDIA GPU decodes, and whether it can.
 """

@@ -15,6 +15,7 @@ from pipeline.media.files.container import has_index
 from pipeline.media.files.cropping import Cropping, read_cropping
 from pipeline.media.files.mp4_atoms import read_moov
 from pipeline.media.files.timeline import StreamClock
+from pipeline.media.pictures.gpu import make_planar
 
 _SQUARE = Fraction(1)
 # Width over height of a pixel outside of this range is a damaged header.
@@ -71,6 +72,7 @@ class VideoFrame:
         height: Of the upright frame, in pixels.
         width: Of the upright frame, in pixels.
         pixel_aspect: Width over height of one pixel of the upright frame.
+        is_from_gpu: Whether a GPU has decoded it.
     """
 
     def __init__(
@@ -81,8 +83,10 @@ class VideoFrame:
         pixel_aspect: Fraction,
         cropping: Cropping,
         reformatter: VideoReformatter,
+        is_from_gpu: bool = False,
     ):
         self.time_seconds = time_seconds
+        self.is_from_gpu = is_from_gpu
         self._frame = frame
         self._stored_rgb: np.ndarray | None = None
         self._reformatter = reformatter
@@ -119,7 +123,10 @@ class VideoFrame:
 
     def _convert(self) -> np.ndarray:
         try:
-            converted = self._reformatter.reformat(self._frame, format="rgb24", threads=1)
+            frame = self._frame
+            if self.is_from_gpu:
+                frame = make_planar(frame, self._reformatter)
+            converted = self._reformatter.reformat(frame, format="rgb24", threads=1)
         except av.FFmpegError as error:
             # Damaged headers name colours that do not exist.
             what = f"its picture at {self.time_seconds:.3f} s has no colours that can be converted"
@@ -194,8 +201,13 @@ class FrameWrapper:
         self._clock = clock
         self._reformatter = VideoReformatter()
 
-    def wrap(self, frame: av.VideoFrame) -> VideoFrame:
-        """Make a `VideoFrame` of a picture that has a timestamp."""
+    def wrap(self, frame: av.VideoFrame, *, is_from_gpu: bool = False) -> VideoFrame:
+        """Make a `VideoFrame` of a picture that has a timestamp.
+
+        Args:
+            frame: The picture.
+            is_from_gpu: Whether a GPU has decoded it, and `is_convertible`.
+        """
         assert frame.pts is not None
         return VideoFrame(
             frame,
@@ -203,4 +215,5 @@ class FrameWrapper:
             pixel_aspect=self.aspects.find(frame.pts),
             cropping=self._cropping,
             reformatter=self._reformatter,
+            is_from_gpu=is_from_gpu,
         )

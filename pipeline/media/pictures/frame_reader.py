@@ -7,9 +7,12 @@ Frames equal those of a full decode, bit for bit. There are two ways to them:
 - The sure way decodes from the beginning of the file (`SequentialReader`). It reads the frames that
   the quick way gave up.
 
+A GPU may decode the quick way. Where it fails, the CPU goes on, by both ways.
+
 What "shown at a time" means is defined in `timeline.py`.
 """
 
+import errno
 from collections.abc import Iterator, Sequence
 
 import av
@@ -17,9 +20,10 @@ import av
 from earshot.errors import MediaError
 from pipeline.media.files.configuration import may_change_configuration
 from pipeline.media.files.container import has_dropped_frames
-from pipeline.media.files.media_file import MediaFile
+from pipeline.media.files.media_file import MediaFile, Opening
 from pipeline.media.files.timeline import StreamClock
 from pipeline.media.pictures.frame import FrameWrapper, VideoFrame
+from pipeline.media.pictures.gpu import Decoder, can_decode, is_convertible, make_accelerator
 from pipeline.media.pictures.packet_run import PacketRun, PlanFailedError
 from pipeline.media.pictures.sequential_reader import SequentialReader
 from pipeline.media.pictures.whole_decode import is_reordered_avi
@@ -31,9 +35,14 @@ _BACK_OFF_SECONDS = (0.0, 1.0, 4.0, 16.0)
 
 
 class FrameReader:
-    """Frames of a file's video."""
+    """Frames of a file's video.
 
-    def __init__(self, file: MediaFile):
+    Args:
+        file: The file.
+        decoder: What decodes where it can; the CPU decodes the rest.
+    """
+
+    def __init__(self, file: MediaFile, decoder: Decoder = "cpu"):
         stream = file.main.video
         assert stream is not None
 
@@ -43,6 +52,7 @@ class FrameReader:
         self._wrapper = FrameWrapper(stream, self._clock)
         self._sequential = SequentialReader(file, self._clock, self._wrapper)
         self._must_begin_at_start = _must_begin_at_start(file)
+        self._is_on_gpu = decoder == "cuda" and can_decode(stream) and not self._must_begin_at_start
 
     def iter_frames(self, times: Sequence[float]) -> Iterator[VideoFrame]:
         """Yield the frame shown at each time.
@@ -57,6 +67,8 @@ class FrameReader:
             MediaError: ``corrupt`` when decoding breaks before a time, ``no_video`` when nothing
                 decodes.
         """
+        if self._is_on_gpu and self._opening is self._file.main:
+            self._opening = self._open_again()
         self._opening.is_reading_frames = True
         times = list(times)
 
@@ -67,6 +79,11 @@ class FrameReader:
                     num_done += 1
                     yield frame
             except PlanFailedError as error:
+                # Damage, or a stream that the GPU cannot decode. The CPU can tell.
+                if self._is_on_gpu:
+                    self._leave_gpu()
+                    continue
+
                 # The decoder's error may concern a part that only a later time needs.
                 alone = self._read_alone(times[num_done])
                 if alone is not None:
@@ -117,17 +134,48 @@ class FrameReader:
             # A far time gets a run of its own. First take the frames that the old run still holds.
             if run is None or time - times[index - 1] > _SEEK_GAP_SECONDS:
                 if run is not None:
-                    yield from map(self._wrapper.wrap, run.finish())
+                    yield from map(self._wrap, run.finish())
                 run = self._start_run(limit)
 
             try:
                 run.want(limit)
-                yield from map(self._wrapper.wrap, run.iter_ready())
+                yield from map(self._wrap, run.iter_ready())
             except av.FFmpegError as error:
                 raise PlanFailedError from error
 
         if run is not None:
-            yield from map(self._wrapper.wrap, run.finish())
+            yield from map(self._wrap, run.finish())
+
+    def _wrap(self, frame: av.VideoFrame) -> VideoFrame:
+        if not self._is_on_gpu:
+            return self._wrapper.wrap(frame)
+
+        stream = self._file.main.video
+        assert stream is not None
+        # FFmpeg does not cut the left and the top off a picture of the GPU.
+        size = (stream.codec_context.width, stream.codec_context.height)
+        if not is_convertible(frame) or (frame.width, frame.height) != size:
+            raise PlanFailedError
+        return self._wrapper.wrap(frame, is_from_gpu=True)
+
+    def _leave_gpu(self) -> None:
+        """Let the CPU decode from now on."""
+        self._is_on_gpu = False
+        self._opening = self._open_again()
+        self._opening.is_reading_frames = True
+
+    def _open_again(self) -> Opening:
+        if not self._is_on_gpu:
+            return self._file.open_again()
+        try:
+            return self._file.open_again(accelerator=make_accelerator())
+        except RuntimeError:  # this PyAV has no decoder of this codec for a GPU
+            self._is_on_gpu = False
+            return self._file.open_again()
+        except av.FFmpegError as error:
+            # The CPU has opened the file, so the GPU is to blame: its memory is full, for example.
+            words = f"the GPU cannot be used ({error.strerror})"
+            raise OSError(errno.ENOMEM, words, str(self._file.path)) from error
 
     def _start_run(self, limit: int) -> PacketRun:
         """Begin at the keyframe before a timestamp, or at the file's beginning."""
@@ -149,7 +197,7 @@ class FrameReader:
         # Some containers cannot seek to their exact beginning: only a file that was just opened is
         # at its beginning.
         if target is None and self._opening.is_touched:
-            self._opening = self._file.open_again()
+            self._opening = self._open_again()
         self._opening.is_touched = True
 
         container, stream = self._opening.container, self._opening.video

@@ -35,6 +35,8 @@ _LOCAL_CONFIG = {
     # The crash log counts the deaths of workers, by clip.
     "distributed.scheduler.allowed-failures": 1_000_000,
     "distributed.admin.log-format": "%(name)s %(message)s",
+    # A process that has started CUDA must not fork, and this one may have.
+    "distributed.worker.multiprocessing-method": "spawn",
 }
 
 
