@@ -19,6 +19,7 @@ class FeatureModule(Protocol):
 
     ``Parameters`` is the dataclass of its section in params.yaml. A module whose shards record
     something else than these parameters also has ``Settings``, the dataclass of what they record.
+    A module of a variant whose ``HAS_WEIGHTS`` is true also takes ``weights_dir``.
     """
 
     Parameters: type
@@ -129,7 +130,8 @@ def configure_feature(project: Project, name: str) -> Feature:
     module = load_module(name, variant_section and project.section(variant_section))
     entry = FEATURES.get(find_base(name))  # None: a feature of the user's own
     section = variant_section or FEATURES[name].section
-    options = {"weights_dir": project.weights_dir} if entry and entry.has_weights else {}
+    has_weights = (entry and entry.has_weights) or getattr(module, "HAS_WEIGHTS", False)
+    options = {"weights_dir": project.weights_dir} if has_weights else {}
 
     feature = module.make_feature(project.parameters(module.Parameters, section), **options)
     # A variant's code is the user's. Check that it makes what its name says.

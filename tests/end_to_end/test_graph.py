@@ -48,6 +48,10 @@ def _closure(name: str) -> set[str]:
         features = variable if name == "variants" else (name, *find_companions(name))
         for feature in features:
             found |= import_closure(f"pipeline.features.{feature}", root=ROOT)
+    if name == "variants":
+        for settings in PARAMS["feature_variants"].values():
+            if "code" in settings:
+                found |= import_closure(settings["code"], root=ROOT)
     by_name = {
         "pipeline/datasets/dataset.py": ["pipeline/datasets"],
         "train/models/registry.py": ["train/models"],

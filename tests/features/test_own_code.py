@@ -1,7 +1,9 @@
-"""Features whose code is the user's, by dotted name: the examples with RAFT and CLIP."""
+"""Features whose code is another module, by dotted name: flow of RAFT, and CLIP as an example."""
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,28 +20,34 @@ from earshot.files import sha256_of
 from earshot.reader import FeatureReader
 from earshot.tables import DOWNLOADS, SAMPLES, write_table
 from earshot.torch import Samples
-from examples import clip_embeddings, raft_flow
+from examples import clip_embeddings
 from pipeline.__main__ import main as pipeline_main
 from pipeline.base.project import Project
 from pipeline.features.configure import check_variants, configure_feature, restore_feature
 from pipeline.media.reader import ClipReader
 from tests.helpers.media.clip_factory import make_clip, read_frames
+from tests.helpers.paths import ROOT
+from train.inference import raft_flow
+
+CODE = "train.inference.raft_flow"
 
 
 @pytest.fixture
-def project(tmp_path):
-    """A project with one clip, and a variant of flow that RAFT computes."""
+def project(tmp_path, monkeypatch):
+    """A project with one clip, and a variant of flow that RAFT computes, with random weights."""
+    settings = {"code": CODE, "num_updates": 2, "flow": {"short_side": 64}}
+    project = make_project(tmp_path, "flow-raft", settings)
+
     torch.manual_seed(0)
-    weights_path = tmp_path / "raft.pth"
-    torch.save(raft_small(weights=None).state_dict(), weights_path)
-    settings = {
-        "code": "examples.raft_flow",
-        "weights": str(weights_path),
-        "sha256": sha256_of(weights_path),
-        "num_updates": 2,
-        "flow": {"short_side": 64},
-    }
-    return make_project(tmp_path, "flow-raft", settings)
+    project.weights_dir.mkdir(parents=True)
+    new_path = project.weights_dir / "new.pth"
+    torch.save(raft_small(weights=None).state_dict(), new_path)
+    path = new_path.rename(project.weights_dir / f"raft_small-{sha256_of(new_path)[:8]}.pth")
+    monkeypatch.setitem(
+        raft_flow.WEIGHTS_URLS, "raft_small_C_T_V2", f"http://localhost/{path.name}"
+    )
+    raft_flow.load_network.cache_clear()
+    return project
 
 
 def make_project(tmp_path: Path, variant: str, settings: dict) -> Project:
@@ -64,7 +72,7 @@ def make_project(tmp_path: Path, variant: str, settings: dict) -> Project:
     return project
 
 
-def test_the_example_computes_flow_that_every_command_knows(project, capsys, monkeypatch):
+def test_raft_computes_flow_that_every_command_knows(project, capsys, monkeypatch):
     monkeypatch.chdir(project.root)
     stages.feature.main(project, "flow-raft", "tiny")
     assert "tiny: flow-raft: 1 samples, 1 ok" in capsys.readouterr().out
@@ -75,6 +83,7 @@ def test_the_example_computes_flow_that_every_command_knows(project, capsys, mon
     # Whoever has the shards alone makes the feature again, with the same code.
     feature = configure_feature(project, "flow-raft")
     assert (feature.name, feature.version) == ("flow", raft_flow.VERSION)
+    assert set(json.loads(reader.attributes["software"])) > {"torch", "torchvision", "av"}
     recorded = json.loads(reader.attributes["parameters"])
     assert restore_feature("flow-raft", recorded).parameters == feature.parameters
 
@@ -85,18 +94,18 @@ def test_the_example_computes_flow_that_every_command_knows(project, capsys, mon
 
 
 def test_the_frames_reach_raft_as_they_are(project):
-    parameters = configure_feature(project, "flow-raft").parameters
+    arguments = (configure_feature(project, "flow-raft").parameters, project.weights_dir)
     frames = np.random.default_rng(0).integers(0, 256, (2, 128, 136, 3), np.uint8)
-    found = raft_flow.compute_raft(parameters, *frames)
+    found = raft_flow.compute_raft(*arguments, *frames)
 
-    network = raft_flow.load_network(parameters.weights, parameters.sha256, "cpu")
+    network = raft_flow.load_network(*arguments)
     inputs = torch.from_numpy(frames).permute(0, 3, 1, 2) / 127.5 - 1
     with torch.inference_mode():
         expected = network(inputs[:1], inputs[1:], num_flow_updates=2)[-1][0]
     np.testing.assert_allclose(found, expected.permute(1, 2, 0).numpy(), atol=1e-5)
 
     # Other sides are padded; the flow has the frame's own.
-    assert raft_flow.compute_raft(parameters, *frames[:, :99, :131]).shape == (99, 131, 2)
+    assert raft_flow.compute_raft(*arguments, *frames[:, :99, :131]).shape == (99, 131, 2)
 
 
 @pytest.mark.gpu
@@ -105,16 +114,34 @@ def test_raft_on_a_gpu_agrees_with_that_on_the_cpu(project):
     parameters = configure_feature(project, "flow-raft").parameters
     frames = np.random.default_rng(0).integers(0, 256, (2, 128, 136, 3), np.uint8)
     on_gpu = dataclasses.replace(parameters, device="cuda")
-    expected = raft_flow.compute_raft(parameters, *frames)
-    np.testing.assert_allclose(raft_flow.compute_raft(on_gpu, *frames), expected, atol=0.05)
+    expected = raft_flow.compute_raft(parameters, project.weights_dir, *frames)
+    found = raft_flow.compute_raft(on_gpu, project.weights_dir, *frames)
+    np.testing.assert_allclose(found, expected, atol=0.05)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
-def test_raft_says_that_there_is_no_gpu(project):
-    parameters = configure_feature(project, "flow-raft").parameters
-    frames = np.zeros((2, 128, 136, 3), np.uint8)
-    with pytest.raises(DataError, match="device cuda: PyTorch finds no GPU here; expected cpu"):
-        raft_flow.compute_raft(dataclasses.replace(parameters, device="cuda"), *frames)
+def test_raft_without_a_gpu_is_refused_before_any_clip_is_read(project):
+    project.params["feature_variants"]["flow-raft"]["device"] = "cuda"
+    with pytest.raises(ParameterError, match="device is cuda, but PyTorch finds no GPU here"):
+        stages.feature.main(project, "flow-raft", "tiny")
+    assert not list(project.store_dir("tiny", "flow").glob("*.h5"))
+
+
+def test_other_weights_than_torchvisions_are_refused(project):
+    (path,) = project.weights_dir.glob("raft_small-*.pth")
+    path.write_bytes(b"other")
+    with pytest.raises(DataError, match=r"SHA-256 is .*, expected"):
+        stages.feature.main(project, "flow-raft", "tiny")
+
+
+def test_raft_is_one_line_of_params_and_needs_no_pytorch_to_be_described():
+    project = Project.load(ROOT)
+    project.params["variants"] = ["flow-raft"]
+    feature = configure_feature(project, "flow-raft")
+    assert feature.can_compute and feature.parameters == raft_flow.Parameters(code=CODE)
+
+    code = "import sys; import train.inference.raft_flow; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 _TINY_CLIP = {
@@ -207,7 +234,7 @@ def check_and_configure(project: Project) -> None:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("examples.raft_flwo", "flow-raft: code is 'examples.raft_flwo', expected the dotted name"),
+        ("train.raft_flwo", "flow-raft: code is 'train.raft_flwo', expected the dotted name"),
         (3, "flow-raft: code is 3, expected the dotted name"),
         ("json", "expected a module with make_feature and Parameters"),
         ("of_another_kind", "makes the feature 'frames' of kind 'picture', expected 'flow'"),

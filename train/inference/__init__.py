@@ -8,4 +8,5 @@ In reading order:
 - ``sound_comparison``: raw similarities with other sounds (``compare_sounds``)
 - ``object_baseline``: EZ-VSL's map of objects alone (``make_object_predictor``)
 - ``detector``: the network behind the feature ``detections``
+- ``raft_flow``: flow of a network, the variant ``flow-raft``
 """
