@@ -37,7 +37,11 @@ from train.models.training_parameters import (
     MonitoringParameters,
     TrainingParameters,
 )
-from train.neighbours.label_clusters import obtain_labels
+from train.neighbours.run_labels import (
+    find_written_labels,
+    keep_run_labels,
+    write_run_labels,
+)
 from train.runs.finished_runs import (
     Decide,
     ObtainedRun,
@@ -45,11 +49,9 @@ from train.runs.finished_runs import (
     is_finished,
     obtain_run,
 )
-from train.runs.run_folder import MODEL_NAME, adopt_run, read_model, read_run, write_untrained_run
+from train.runs.run_folder import MODEL_NAME, adopt_run, read_run, write_untrained_run
 from train.runs.run_key import RunInputs, compute_run_key
 from train.runs.settings import (
-    RunData,
-    find_run_of_folder,
     list_first_released,
     list_first_runs,
     read_run_data,
@@ -228,6 +230,7 @@ def _obtain(project: Project, name: str) -> str | None:
     # The weights may come from another run, or from RCGrad for FlowGrad-H.
     if obtained.name != name or experiment.trained != experiment.parameters:
         _adopt(experiment, obtained)
+    keep_run_labels(experiment.trained, folders["run"])
     return _describe(experiment, obtained)
 
 
@@ -258,35 +261,14 @@ def _prepare_first_run(project: Project, name: str, *, reader: str) -> None:
 
 def _make_labels(project: Project, experiment: Experiment, plan: TrainerPlan) -> None:
     """Write the labels that a run reads, where they are clusters of another run's features."""
-    path = _find_written_labels(experiment.trained)
-    if path is None:
-        return
-
-    encoder = experiment.trained.label_encoder  # type: ignore[attr-defined]
-    # That run reads features of its own, perhaps others than this one.
-    run = find_run_of_folder(project, encoder)
-    inputs = RunData() if run is None else read_run_data(project, run)
-    features = inputs.find_features(features_read(read_model(Path(encoder).expanduser())[1]))
-    data = experiment.data
-    obtain_labels(
-        path,
-        encoder,
-        data.train_ids,
-        data.get_selection_ids(experiment.trained.select_on),
-        {
-            feature: project.feature_dir(experiment.dataset, folder)
-            for feature, folder in features.items()
-        },
-        weights_dir=project.weights_dir,
+    write_run_labels(
+        project,
+        experiment.dataset,
+        experiment.trained,
+        experiment.data.train_ids,
+        experiment.data.get_selection_ids(experiment.trained.select_on),
         device=torch.device("cuda" if plan.is_cuda else "cpu"),
     )
-
-
-def _find_written_labels(parameters: TrainingParameters) -> Path | None:
-    """Return the file of labels that a training writes before it begins; most have none."""
-    if not getattr(parameters, "label_encoder", ""):
-        return None
-    return Path(parameters.labels).expanduser()  # type: ignore[attr-defined]
 
 
 def _has_weights(project: Project, experiment: Experiment, plan: TrainerPlan) -> bool:
@@ -337,7 +319,7 @@ def _compute_key(experiment: Experiment, plan: TrainerPlan) -> str:
     # The ground truth of the samples that select decides which epoch is kept.
     parameters = experiment.trained
     selection_ids = data.get_selection_ids(parameters.select_on)
-    labels_path = _find_written_labels(parameters)
+    labels_path = find_written_labels(parameters)
     inputs = RunInputs(
         features_dirs={
             name: data.features_dirs[name] for name in features_read(experiment.trained)

@@ -3,20 +3,25 @@
 The vectors of a clip's frame and sound are joined, and all clips are clustered by k-means. Each
 centre then has a part of frames and one of sounds, so that a cluster of frames matches one of
 sounds. A frame has the label of the nearest part of frames, a sound that of the nearest of sounds.
+
+Clusters have no names but their numbers. Another machine may round vectors otherwise, and then find
+or number them otherwise. So labels that were made once can be taken over (``copies``).
 """
 
 import functools
 import hashlib
 import json
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.cluster.vq import kmeans2, vq
 
-from earshot.errors import ParameterError
+from earshot.errors import DataError, ParameterError
 from earshot.files import publish
 from pipeline.base.locks import hold_lock
 from pipeline.base.progress import Progress
@@ -38,6 +43,7 @@ def obtain_labels(
     other_ids: Sequence[str],
     features_dirs: Mapping[str, Path],
     *,
+    copies: Iterable[Path] = (),
     weights_dir: Path | None,
     device: torch.device,
 ) -> None:
@@ -49,12 +55,14 @@ def obtain_labels(
         train_ids: samples that are clustered.
         other_ids: samples that only get labels, such as those that select.
         features_dirs: features that the run reads -> their folders.
+        copies: files that other runs may have kept. One with the present labels is taken.
         weights_dir: folder for fetched weights; None: torch's own.
         device: where to compute.
 
     Raises:
         ParameterError: there are too few samples.
-        DataError: the run cannot be opened, or a feature that it reads is not cached.
+        DataError: the run cannot be opened, a feature that it reads is not cached, or ``path`` is a
+            file of the user's own.
     """
     encoders = {side: open_encoder(run_dir, side, weights_dir=weights_dir) for side in _SIDES}
     # A sample that the run cannot read gets no label; who reads the file names it.
@@ -72,8 +80,18 @@ def obtain_labels(
     report = functools.partial(print, f"{path}: waits for its labels", file=sys.stderr)
     # Of several processes the first one makes the labels.
     with hold_lock(path.with_name(f"lock-{path.stem}"), on_wait=report):
-        if _read_key(path) == key:
+        found = _read_key(path)
+        if found == key:
             return
+        if found is None and path.exists():
+            raise DataError(
+                f"labels {path}: not written by a training, so the clusters of {run_dir} do not "
+                "replace it; name another path, or remove the file"
+            )
+        for copy in copies:
+            if _read_key(copy) == key:
+                copy_labels(copy, path)
+                return
 
         sample_ids = [*train_ids, *other_ids]
         vectors = []
@@ -95,6 +113,12 @@ def obtain_labels(
                 picture=labels["frames"],
                 key=np.array(key),
             )
+
+
+def copy_labels(source: Path, path: Path) -> None:
+    """Publish a copy of a file of labels."""
+    with publish(path) as temporary_path:
+        shutil.copyfile(source, temporary_path)
 
 
 def label_by_clusters(
@@ -129,8 +153,9 @@ def _choose_nearest(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 
 def _read_key(path: Path) -> str | None:
-    """Return from what a file of labels was made; None: there is none, or it is the user's own."""
-    if not path.is_file():
+    """Return from what a file of labels was made; None: there is none, or it is another file."""
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return str(content["key"])
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return None
-    with np.load(path, allow_pickle=False) as content:
-        return str(content["key"]) if "key" in content else None

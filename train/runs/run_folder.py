@@ -1,7 +1,9 @@
 """Write and read the folder of a trained model.
 
 ``model.ckpt`` has the weights and the parameters; programs need nothing else. ``run.json`` says
-what happened; it is for people and tables.
+what happened; it is for people and tables. ``labels.npz`` has the pseudo-labels of a run for which
+another one's features were clustered: it travels with the run, and who trains with the same labels
+elsewhere takes these.
 """
 
 import json
@@ -20,7 +22,7 @@ from train.models.registry import build_parameters, make_model
 from train.models.training_parameters import TrainingParameters
 from train.runs.tensor_files import load_tensors
 
-MODEL_NAME, RUN_NAME = "model.ckpt", "run.json"
+MODEL_NAME, RUN_NAME, LABELS_NAME = "model.ckpt", "run.json", "labels.npz"
 RELEASED = "released"  # `selection` of weights whose authors chose the epoch
 
 _FORMAT, _VERSION = "earshot.model", 1

@@ -1,5 +1,7 @@
 """Labels from clusters: matching ones for frames and sounds, made again only if they must be."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from train.models.registry import build_parameters, make_model
 from train.neighbours import label_clusters
 from train.neighbours.label_clusters import label_by_clusters, obtain_labels
 from train.networks.category_labels import read_category_labels
-from train.runs.run_folder import MODEL_NAME, read_run, write_model
+from train.runs.run_folder import LABELS_NAME, MODEL_NAME, read_run, write_model
 
 CPU = torch.device("cpu")
 
@@ -112,11 +114,70 @@ def test_a_run_makes_its_labels_from_a_run_that_is_trained_first(tmp_path, monke
     assert {"coarse_untrained", "fine_untrained"} <= {entrant.name for entrant in entrants}
 
     # They are made again with the same bytes, and other labels train other weights.
+    for run in ("coarse", "fine"):
+        (project.run_dir(run) / LABELS_NAME).unlink()
     assert "brought back" in train_run(project, "coarse")
     assert path.read_bytes() == labels
     content = dict(np.load(path))
     np.savez(path, **{**content, "sound": content["sound"][::-1]})
     assert "1 epochs on 16 samples" in train_run(project, "coarse")
+
+
+def test_labels_travel_with_the_runs_that_were_trained_with_them(tmp_path, monkeypatch, capsys):
+    """What DVC pulls are the tables, the features and the folders of the runs."""
+    monkeypatch.chdir(tmp_path)
+    section = {
+        "method": "coarsetofine",
+        "labels": "cache/labels/lvs.npz",
+        "label_encoder": "cache/runs/lvs",
+        "sound_seconds": 0.2,
+    }
+    project = make_toy_project(tmp_path, {"coarse": section, "lvs": {"method": "lvs"}})
+    train_run(project, "coarse")
+    labels = (tmp_path / "cache" / "labels" / "lvs.npz").read_bytes()
+    assert (project.run_dir("coarse") / LABELS_NAME).read_bytes() == labels
+    for name in ("labels", "training"):
+        shutil.rmtree(tmp_path / "cache" / name)
+
+    # On another machine k-means may find other clusters, which have other numbers.
+    monkeypatch.setattr(label_clusters, "label_by_clusters", None)
+    second = {**project.params["train"]["coarse"], "stage": 2, "init": "cache/runs/coarse"}
+    project.params["train"]["fine"] = second
+    capsys.readouterr()
+    assert "1 epochs on 16 samples" in train_run(project, "fine")
+    assert "comes first" not in capsys.readouterr().err
+    for path in (tmp_path / "cache/labels/lvs.npz", project.run_dir("fine") / LABELS_NAME):
+        assert path.read_bytes() == labels
+
+    # A damaged copy is none, and a finished run that is brought back has its labels again.
+    (project.run_dir("coarse") / LABELS_NAME).write_bytes(labels[:100])
+    (tmp_path / "cache/labels/lvs.npz").unlink()
+    assert "brought back" in train_run(project, "fine")
+    assert (tmp_path / "cache/labels/lvs.npz").read_bytes() == labels
+
+
+@pytest.mark.parametrize("content", [b"", b"text", None])
+def test_a_file_that_no_training_wrote_is_not_replaced(toy, tmp_path, content):
+    _, features_dirs, ids, _ = toy
+    parameters = tiny("lvs")
+    write_model(tmp_path / "run", make_model(parameters), parameters)
+    path = tmp_path / "labels.npz"
+    if content is None:  # labels of the user's own
+        np.savez(path, sample_ids=np.array(ids))
+    else:
+        path.write_bytes(content)
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=r"labels\.npz: not written by a training, so the clusters"):
+        obtain_labels(
+            path,
+            str(tmp_path / "run"),
+            ids[:40],
+            ids[40:],
+            features_dirs,
+            weights_dir=None,
+            device=CPU,
+        )
+    assert path.read_bytes() == before
 
 
 def test_clusters_need_a_file_for_the_labels():
