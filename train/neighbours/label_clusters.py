@@ -26,7 +26,7 @@ from earshot.files import publish
 from pipeline.base.locks import hold_lock
 from pipeline.base.progress import Progress
 from train.data.feature_readers import choose_usable, open_readers
-from train.neighbours.clip_encoders import Side, encode_clips, open_encoder
+from train.neighbours.clip_encoders import ClipEncoder, Side, encode_clips, open_encoder
 from train.networks.sound_categories import CATEGORIES
 from train.runs.run_key import describe_arrays
 
@@ -80,10 +80,10 @@ def obtain_labels(
     report = functools.partial(print, f"{path}: waits for its labels", file=sys.stderr)
     # Of several processes the first one makes the labels.
     with hold_lock(path.with_name(f"lock-{path.stem}"), on_wait=report):
-        found = _read_key(path)
-        if found == key:
+        present_key = _read_key(path)
+        if present_key == key:
             return
-        if found is None and path.exists():
+        if present_key is None and path.exists():
             raise DataError(
                 f"labels {path}: not written by a training, so the clusters of {run_dir} do not "
                 "replace it; name another path, or remove the file"
@@ -94,25 +94,32 @@ def obtain_labels(
                 return
 
         sample_ids = [*train_ids, *other_ids]
-        vectors = []
-        for side in _SIDES:
-            with Progress(len(sample_ids), f"{side} of {run_dir}", unit="sample") as progress:
-                found = encode_clips(
-                    encoders[side], sample_ids, features_dirs, device=device, progress=progress
-                )
-            vectors.append(found.cpu().numpy().astype(np.float64))
-
-        labels = dict(
-            zip(_SIDES, label_by_clusters(*vectors, num_train=len(train_ids)), strict=True)
-        )
+        vectors = [
+            _encode(encoders[side], side, sample_ids, features_dirs, device=device)
+            for side in _SIDES
+        ]
+        pictures, sounds = label_by_clusters(*vectors, num_train=len(train_ids))
         with publish(path) as temporary_path, open(temporary_path, "wb") as file:
             np.savez(
                 file,
                 sample_ids=np.array(sample_ids),
-                sound=labels["sounds"],
-                picture=labels["frames"],
+                sound=sounds,
+                picture=pictures,
                 key=np.array(key),
             )
+
+
+def _encode(
+    encoder: ClipEncoder,
+    side: Side,
+    sample_ids: list[str],
+    features_dirs: Mapping[str, Path],
+    *,
+    device: torch.device,
+) -> np.ndarray:
+    with Progress(len(sample_ids), f"{side} of {encoder.name}", unit="sample") as progress:
+        vectors = encode_clips(encoder, sample_ids, features_dirs, device=device, progress=progress)
+    return vectors.cpu().numpy().astype(np.float64)
 
 
 def copy_labels(source: Path, path: Path) -> None:
