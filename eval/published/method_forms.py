@@ -64,6 +64,7 @@ METHOD_FORMS = {
         title="SLAVC",
         reads=("frames", "spectrograms"),
         form="published",
+        not_theirs="a run is tested on the 3 s of sound that it trains on, theirs on 5 s",
     ),
     "ssltie": MethodForm(
         title="SSL-TIE",
@@ -103,7 +104,11 @@ METHOD_FORMS = {
         title="DMC",
         reads=("frames", "waveforms"),
         form="authors' simplified form",
-        not_theirs="next picture of the batch as negative; nobody published it on these sets",
+        not_theirs=(
+            "next picture of the batch as negative; crops of all methods, no change of brightness "
+            "or colour; the second of sound lies around the frame; nobody published it on these "
+            "sets"
+        ),
     ),
     "avobject": MethodForm(
         title="AVObject",
@@ -123,7 +128,8 @@ METHOD_FORMS = {
         not_theirs=(
             "ImageNet's classes of the frame label both sides; which class is which category, and "
             "the map of stage 1, are ours; so are clusters of a run's features as labels "
-            "(label_encoder)"
+            "(label_encoder); in training the middle of the frame, not squashed; biases do not "
+            "decay"
         ),
     ),
     "attention10k": MethodForm(
@@ -148,7 +154,7 @@ METHOD_FORMS = {
         title="SSPL",
         reads=("frames", "waveforms"),
         form="published; has_predictive_coding: true as in its better rows",
-        not_theirs="frames keep their aspect before the crop",
+        not_theirs="frames keep their aspect before the crop; biases do not decay",
     ),
     "htf": MethodForm(
         title="Hear The Flow",

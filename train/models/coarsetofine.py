@@ -7,11 +7,12 @@ should be alike.
 
 Theirs: networks, both losses, the map, mel spectrogram, settings. Ours: which of ImageNet's classes
 belong to which category (``train/networks/sound_categories.py``); pictures are named when they are
-read, and give the labels of sounds, too, as the authors' README allows; the map of stage 1, and
-that biases do not decay. The authors took the labels of sounds from a network that AudioSet's
-annotations taught, which is not here; a file of labels can replace ours. Either way the method is
-self-supervised only in the sense of its paper. Without any weights, the clusters of another run's
-features can be the labels (``label_encoder``): that is ours, too, and clusters have no names.
+read, and give the labels of sounds, too, as the authors' README allows; the map of stage 1;
+that training takes the middle of the frame, which theirs squashes; that biases do not decay. The
+authors took the labels of sounds from a network that AudioSet's annotations taught, which is not
+here; a file of labels can replace ours. Either way the method is self-supervised only in the sense
+of its paper. Without any weights, the clusters of another run's features can be the labels
+(``label_encoder``): that is ours, too, and clusters have no names.
 """
 
 from dataclasses import dataclass
