@@ -203,6 +203,7 @@ def test_nothing_is_fetched_unless_it_is_asked_for():
         "lvs",
         "slavc",
         "attention10k",
+        "avobject",
     }
     assert all(entry.licence for entry in entries.values())
     assert all(entry.is_remote for entry in entries.values())
