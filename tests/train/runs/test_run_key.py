@@ -1,5 +1,6 @@
 """The key of a training run changes with all that its weights depend on, and with nothing else."""
 
+import functools
 import shutil
 
 import pytest
@@ -13,7 +14,11 @@ from pipeline.base.import_closure import import_closure
 from tests.helpers.paths import ROOT
 from tests.helpers.toy_project import TINY_RUN, make_toy_project
 from train.models.registry import METHODS
+from train.runs import run_key
 from train.runs.run_key import list_deciding_modules
+
+# Hundreds of keys are computed here, between which one module changes: each text is parsed once.
+HASH_STATEMENTS = functools.cache(run_key._hash_statements)
 
 MODELS = {name: {"method": name} for name in ("rcgrad", "flowgrad_h", "flowgrad_en", "ezvsl")}
 
@@ -38,6 +43,7 @@ def key_of(tmp_path, monkeypatch):
         keys.append(original(*inputs, source_dir=code_dir))
         return keys[-1]
 
+    monkeypatch.setattr(run_key, "_hash_statements", HASH_STATEMENTS)
     monkeypatch.setattr(train.experiment, "compute_run_key", compute)
     monkeypatch.setattr(train.experiment, "obtain_run", lambda *args, **options: None)
 
