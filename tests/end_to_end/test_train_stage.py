@@ -14,6 +14,7 @@ from earshot.errors import ParameterError, RunError
 from earshot.reader import FeatureReader
 from earshot.tables import CLIPS, DOWNLOADS, read_table, write_table
 from pipeline.base.project import Project
+from tests.helpers.checkouts import skip_check
 from tests.helpers.paths import ROOT
 from tests.helpers.toy_project import make_toy_project
 from train.inference.predictor import load_predictor
@@ -127,6 +128,7 @@ def test_two_stages_at_once_train_once(tmp_path):
     project = make_toy_project(
         tmp_path, {name: values | {"epochs": 4} for name, values in PAIR.items()}
     )
+    skip_check(tmp_path)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     processes = [
         subprocess.Popen(
@@ -215,6 +217,7 @@ def test_two_training_processes_keep_one_run(tmp_path, count_trainings):
     project = make_toy_project(
         tmp_path, PAIR, hardware={"accelerator": "cpu", "num_threads": 1, "devices": 2}
     )
+    skip_check(tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "stages.train", "flowgrad_h"],
         cwd=tmp_path,

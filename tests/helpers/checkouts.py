@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from earshot.files import sha256_of
+from pipeline.kernels.farneback import load_refine_level
 from tests.helpers.paths import ROOT
 
 CODE = (
@@ -50,11 +52,12 @@ def make_checkout(folder: Path, changes: dict | None = None) -> Path:
 
     Its parameters are ``TINY`` and ``changes`` (dotted name -> value).
     """
+    # Machine code that Numba compiles for flow comes along: else, each checkout would compile it.
+    load_refine_level()
     for name in CODE:
         source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            # Machine code that Numba has compiled comes along: compiling takes fifteen seconds.
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.pyc"))
         else:
             shutil.copy(source, target)
@@ -92,6 +95,16 @@ def change_parameter(folder: Path, dotted_name: str, value) -> None:
     params = yaml.safe_load(path.read_text())
     set_parameter(params, dotted_name, value)
     path.write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+def skip_check(folder: Path) -> None:
+    """Note that params.yaml has been checked, as the first stage does.
+
+    The check imports PyTorch, which takes longer than most stages on few samples.
+    """
+    cache_dir = folder / "cache"
+    cache_dir.mkdir(exist_ok=True)
+    (cache_dir / ".checked-params").write_text(sha256_of(folder / "params.yaml"))
 
 
 def run(folder: Path, *command: str, is_failure_expected: bool = False) -> str:
