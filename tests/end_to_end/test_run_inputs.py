@@ -213,8 +213,9 @@ def test_a_changed_input_of_one_run_touches_that_run_alone(repo):
     change_parameter(folder, "train.lvs.features", ["spectrograms-htf"])
     assert set(Repo(folder).status()) == {"inputs", "train@lvs"}
     stages.inputs.main(Project.load(folder))
-    assert set(Repo(folder).status()) == {"inputs", "train@lvs", "evaluate"}
-    assert Repo(folder).status()["train@lvs"][0].keys() == {"changed deps"}
+    changed = Repo(folder).status()
+    assert set(changed) == {"inputs", "train@lvs", "evaluate"}
+    assert changed["train@lvs"][0].keys() == {"changed deps"}
 
     # Other settings of a variant: its own arrays, then the run that reads them.
     repo.commit(force=True)
