@@ -258,11 +258,16 @@ def _name_recipe(
     """Return a text that is equal for runs that differ in the seed alone."""
     settings = {**as_mapping(parameters), "seed": None, "trained_on": dataset}
     settings["features"] = sorted(data.features)
-    # A second stage begins with a run of its own seed: what that run is counts, not its name.
-    first = find_run_of_folder(project, parameters.init)
-    if first is not None:
-        begun, own = read_run_data(project, first), read_run_parameters(project, first)
-        settings["init"] = _name_recipe(project, begun.find_dataset(project), begun, own)
+    # A second stage begins with a run of its own seed, and so may what finds neighbours or labels:
+    # what that run is counts, not its name.
+    for key in ("init", "frame_encoder", "sound_encoder", "label_encoder"):
+        first = find_run_of_folder(project, settings.get(key) or "")
+        if first is not None:
+            begun, own = read_run_data(project, first), read_run_parameters(project, first)
+            settings[key] = _name_recipe(project, begun.find_dataset(project), begun, own)
+    # Labels that the encoder gives are the same under any name of their file.
+    if settings.get("label_encoder"):
+        settings["labels"] = None
     return json.dumps(settings, sort_keys=True, default=str)
 
 
