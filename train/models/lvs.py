@@ -3,12 +3,13 @@
 Its loss takes hard negatives from the frame itself: places that surely do not sound.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 
+from pipeline.base.parameters import IS_NEW
 from train.models.localizer import Localizer, full_precision, make_input_format, pool_audio
 from train.models.training_parameters import TrainingParameters
 from train.networks.encoders.image_encoder import draw_norms, make_twin_encoders
@@ -28,9 +29,9 @@ class Parameters(TrainingParameters):
     tau: float = 0.03  # softness of both thresholds
     cross_clip_negatives: Literal["weighted", "mean"] = "weighted"  # released code, or paper
     # whether places of the own frame that surely do not sound are negatives; false: an ablation
-    has_hard_negatives: bool = True
+    has_hard_negatives: bool = field(default=True, metadata=IS_NEW)
     # subtracted from the similarity of the sounding places, as in MarginNCE
-    margin: float = 0.0
+    margin: float = field(default=0.0, metadata=IS_NEW)
     # of SSL-TIE's loss that a moved frame has the moved map; 0: LVS, without moved frames
     equivariance_weight: float = 0.0
 
