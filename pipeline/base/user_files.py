@@ -18,12 +18,17 @@ from pipeline.base.parameters import complete_run, find_section
 from pipeline.base.project import Project
 
 _REMOTE = ("http", "https", "gdrive")  # schemes of what is fetched
+# Keys of a run that name files or folders of weights, and labels.
+_FILES_OF_RUNS = (
+    *("init", "object_guidance_weights", "teacher_weights", "labels"),
+    *("label_encoder", "frame_encoder", "sound_encoder"),
+)
 # What stages write themselves is not the user's, also if a parameter names the checkout.
 _OWN_FOLDERS = ("cache", "manifests", "reports")
 
 
 def find_stage_files(project: Project) -> dict[str, list[Path]]:
-    """Return the weights and foreign maps that params.yaml names, by the stage that reads them.
+    """Return the weights, labels and foreign maps that params.yaml names, by their stage.
 
     Fetched weights are not among them: their hashes are checked.
     """
@@ -39,8 +44,10 @@ def find_stage_files(project: Project) -> dict[str, list[Path]]:
             entry = complete_run(params, name)
         except ParameterError:  # which `check` names
             continue
-        for key in ("init", "object_guidance_weights"):
-            _add_path(files, f"train@{name}", entry.get(key), project)
+        for key in _FILES_OF_RUNS:
+            # Labels that are clusters are written by the training itself.
+            if key != "labels" or not entry.get("label_encoder"):
+                _add_path(files, f"train@{name}", entry.get(key), project)
 
     guidance = find_section(params, "evaluate").get("object_guidance_weights")
     _add_path(files, "evaluate", guidance, project)
@@ -65,6 +72,11 @@ def _add_path(files: dict[str, list[Path]], stage: str, value: object, project: 
     parts = urlsplit(value)
     text = unquote(parts.path) if parts.scheme == "file" else value
     path = find_home(project.root) / os.path.expanduser(text)
+
+    # What decides the runs of this checkout is in ``cache/inputs``, on which trainings depend.
+    runs = (*find_section(project.params, "train"), *find_section(project.params, "weights"))
+    if path in {project.run_dir(run) for run in runs}:
+        return
     # A file that is missing is told from a word by a separator or a suffix.
     if path.exists() or os.sep in text or path.suffix:
         files.setdefault(stage, []).append(path)

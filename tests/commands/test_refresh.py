@@ -97,7 +97,8 @@ def test_tables_of_before_the_account_are_made_again(project, capsys):
 @pytest.fixture
 def weights(tmp_path):
     """Make a project whose runs and detector have weights of the user's own."""
-    for name in ("released.pt", "start.pth", "guide.pth", "detector.pth", "x.npz"):
+    names = ("released.pt", "start.pth", "teacher.pth", "labels.npz", "guide.pth", "detector.pth")
+    for name in (*names, "x.npz"):
         (tmp_path / name).write_bytes(b"weights")
     params = {
         "datasets": [],
@@ -107,7 +108,10 @@ def weights(tmp_path):
             "mine": {"method": "htf", "url": "released.pt"},
             "theirs": {"method": "htf", "url": "https://host/x.pt"},
         },
-        "train": {"a": {"preset": "p"}, "b": {"init": "imagenet"}},
+        "train": {
+            "a": {"preset": "p", "labels": "labels.npz", "teacher_weights": "teacher.pth"},
+            "b": {"init": "imagenet", "labels": "imagenet"},
+        },
         "train_presets": {"p": {"init": str(tmp_path / "start.pth")}},
         "evaluate": {"object_guidance_weights": "guide.pth", "external": {"x": "x.npz"}},
         "detections": {"datasets": ["sample"], "detector": {"weights": "detector.pth"}},
@@ -119,10 +123,17 @@ def test_weights_of_the_user_are_found(weights):
     root = weights.root
     assert find_stage_files(weights) == {
         "weights@mine": [root / "released.pt"],
-        "train@a": [root / "start.pth"],
+        "train@a": [root / "start.pth", root / "teacher.pth", root / "labels.npz"],
         "evaluate": [root / "guide.pth", root / "x.npz"],
         "detections@sample": [root / "detector.pth"],
     }
+    runs = {
+        # Runs of this checkout are in `cache/inputs`; a training writes such labels itself.
+        "a": {"init": "cache/runs/b", "labels": "own.npz", "label_encoder": "cache/runs/b"},
+        "b": {"sound_encoder": "cache/runs/imported", "frame_encoder": "imagenet"},
+    }
+    found = find_stage_files(Project(root, {"models": ["a", "b"], "train": runs}))
+    assert found == {"train@b": [root / "cache/runs/imported"]}
     assert find_stage_files(Project(root, {"weights": 3, "released": ["x"]})) == {}
 
 
