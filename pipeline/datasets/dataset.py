@@ -22,6 +22,10 @@ if TYPE_CHECKING:  # commands list the datasets and must start quickly
 
 _FOLDER = Path(__file__).parent
 _OWN_NAME = re.compile(r"[A-Za-z]\w*")
+# Folders of the cache, beside those of datasets.
+_OTHER_FOLDERS = frozenset(
+    {"inputs", "labels", "maps", "neighbours", "runs", "training", "user_files", "weights"}
+)
 
 # How the boxes of a sample become its ground-truth map (see eval/scoring/ground_truth.py).
 BoxRule = Literal["union", "consensus", "corner_size"]
@@ -258,6 +262,11 @@ def load(name: str) -> Dataset:
         ParameterError: No dataset can have this name.
     """
     if name not in names():
+        if name in _OTHER_FOLDERS:
+            raise ParameterError(
+                f"params: datasets has {name!r}, but cache/{name} holds something else; expected "
+                "another name"
+            )
         if not _OWN_NAME.fullmatch(name):
             raise ParameterError(
                 f"params: datasets has {name!r}, expected one of {', '.join(names())}, or a name "

@@ -117,6 +117,10 @@ def test_any_name_can_be_a_table_of_the_users_own():
     assert build(Parameters, values, "sources.birds").path == "birds.csv"
     with pytest.raises(ParameterError, match="datasets has 'my birds', expected one of flickr"):
         load("my birds")
+    # The outputs of other stages are there.
+    for name in ("maps", "runs"):
+        with pytest.raises(ParameterError, match=f"cache/{name} holds something else"):
+            load(name)
 
 
 @pytest.mark.parametrize("split", ["", " ", "a;;b", "a;"])
