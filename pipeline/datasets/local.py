@@ -31,12 +31,12 @@ from pipeline.lists.folder_walk import FolderWalk, Listing
 from pipeline.lists.record_files import Record, read_records
 from pipeline.lists.record_samples import (
     MIN_EVERY_SECONDS,
-    add_sample,
     clip_id_of,
     make_sample,
     printable,
     read_splits,
     require,
+    require_new_sample,
     sample_id_of,
     times_of,
 )
@@ -155,7 +155,8 @@ def _read_annotations(
         splits = read_splits(record, parameters.split)
         sample = make_sample(record, clip_id, splits)
         sample["attributes"].insert(0, ("path", printable(paths[clip_id])))
-        add_sample(samples, sample, record[0])
+        require_new_sample(sample["sample_id"], samples, record[0])
+        samples[sample["sample_id"]] = sample
 
     rows: dict[str, list[dict[str, Any]]] = {}
     for sample in samples.values():

@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 
 from earshot.errors import DataError, quote
 from earshot.files import publish_text
-from earshot.tables import CLIPS, SAMPLES
+from earshot.tables import CLIPS, SAMPLES, Schema
 from pipeline.base.parameters import IS_PATH
 from pipeline.datasets.dataset import Dataset
 from pipeline.lists.column_samples import read_split_names, read_tables
@@ -38,7 +38,6 @@ from pipeline.lists.record_columns import UnusualError, iter_columns
 from pipeline.lists.record_files import Record, read_records
 from pipeline.lists.record_samples import (
     COLUMNS,
-    add_sample,
     clip_id_of,
     find_youtube_id,
     make_sample,
@@ -46,6 +45,7 @@ from pipeline.lists.record_samples import (
     read_seconds,
     read_splits,
     require,
+    require_new_sample,
 )
 from pipeline.lists.selection import Chooser, Selection
 
@@ -58,6 +58,7 @@ _OTHER_NAMES = {
     "split": ("splits", "set", "subset", "partition"),
     "boxes": ("box", "bbox", "bboxes"),
 }
+_ROWS_PER_BATCH = 10_000
 _STATE_NAME = "videos.json"  # as they were at the last build
 
 
@@ -77,12 +78,29 @@ class Parameters(Selection):
             raise ValueError(f"split is {self.split!r}, expected a name, with ';' between several")
 
 
-@dataclass
-class _Tables:
-    """The rows that were read so far."""
+class _Rows:
+    """The rows of a table that were read so far."""
 
-    clips: dict[str, dict[str, Any]] = field(default_factory=dict)  # by clip id
-    samples: dict[str, dict[str, Any]] = field(default_factory=dict)  # by sample id
+    def __init__(self, schema: Schema):
+        self._schema = schema.columns
+        # In batches, because rows as Python values take ten times the memory of a table.
+        self._batches: list[pa.RecordBatch] = []
+        self._rest: list[dict[str, Any]] = []
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Enter a row."""
+        self._rest.append(row)
+        if len(self._rest) >= _ROWS_PER_BATCH:
+            self._close_batch()
+
+    def make_table(self) -> pa.Table:
+        """Return all rows, in the order in which they were entered."""
+        self._close_batch()
+        return pa.Table.from_batches(self._batches, self._schema)
+
+    def _close_batch(self) -> None:
+        self._batches.append(pa.RecordBatch.from_pylist(self._rest, self._schema))
+        self._rest = []
 
 
 def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, pa.Table]:
@@ -107,13 +125,29 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
 
 
 def _read_rows(path: Path, *, default_split: str) -> tuple[pa.Table, pa.Table]:
-    tables = _Tables()
+    clips, samples = _Rows(CLIPS), _Rows(SAMPLES)
+    # All rows of a clip name the same section of the same video. A hash stands for that, to
+    # save room.
+    hash_of_clip: dict[str, int] = {}
+    sample_ids: set[str] = set()
+
     for record in read_records(path):
-        _add_record(tables, record, folder=path.parent, default_split=default_split)
-    return (
-        pa.Table.from_pylist(list(tables.clips.values()), schema=CLIPS.columns),
-        pa.Table.from_pylist(list(tables.samples.values()), schema=SAMPLES.columns),
-    )
+        clip, sample = _read_row(record, folder=path.parent, default_split=default_split)
+        clip_id, splits = clip["clip_id"], tuple(clip["splits"])
+        clip_hash = hash(tuple({**clip, "splits": splits}.values()))
+        if clip_id not in hash_of_clip:
+            hash_of_clip[clip_id] = clip_hash
+            clips.add(clip)
+        elif hash_of_clip[clip_id] != clip_hash:
+            raise DataError(
+                f"{record[0]}: clip {quote(clip_id)} has another source, section or split in a row "
+                "before"
+            )
+
+        require_new_sample(sample["sample_id"], sample_ids, record[0])
+        sample_ids.add(sample["sample_id"])
+        samples.add(sample)
+    return clips.make_table(), samples.make_table()
 
 
 def _warn_of_columns(path: Path, samples: pa.Table) -> None:
@@ -198,13 +232,14 @@ def _describe_media(urls: Iterable[str]) -> dict[str, list[int] | None]:
     return facts
 
 
-def _add_record(tables: _Tables, record: Record, *, folder: Path, default_split: str) -> None:
-    """Turn one row of the file into a sample, and into a clip if it is the clip's first."""
+def _read_row(
+    record: Record, *, folder: Path, default_split: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the clip and the sample that one row of the file describes."""
     where, values = record
     clip_id = _read_id(where, values)
     splits = read_splits(record, default_split)
 
-    # All rows of a clip name the same section of the same video.
     start, end = _read_section(where, values)
     clip = {
         "clip_id": clip_id,
@@ -213,16 +248,12 @@ def _add_record(tables: _Tables, record: Record, *, folder: Path, default_split:
         "end_seconds": end,
         "splits": splits,
     }
-    if tables.clips.setdefault(clip_id, clip) != clip:
-        raise DataError(
-            f"{where}: clip {quote(clip_id)} has another source, section or split in a row before"
-        )
 
     sample = make_sample(record, clip_id, splits)
     time_seconds = sample["time_seconds"]
     if start is not None and end is not None and time_seconds is not None:
         require(where, "time", time_seconds, time_seconds <= end - start, "a time in the clip")
-    add_sample(tables.samples, sample, where)
+    return clip, sample
 
 
 def _read_id(where: str, values: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Read records (column -> value) from CSV, JSON lines or Parquet, each with its place."""
 
 import csv
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -14,19 +15,17 @@ from earshot.errors import DataError, quote
 from pipeline.lists.published_lists import decode_lines
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
+_ROWS_PER_BATCH = 10_000
 
 # Where a record is, in words (``birds.csv, line 3``), and its columns that are not empty.
 Record = tuple[str, dict[str, Any]]
 
 
-def read_records(path: Path) -> list[Record]:
-    """Read all records of a file.
+def read_records(path: Path) -> Iterator[Record]:
+    """Yield the records of a file, at least one, in the order of the file.
 
     Args:
         path: CSV with a line of column names, JSON lines (one object each), or Parquet.
-
-    Returns:
-        At least one record, in the order of the file.
 
     Raises:
         DataError: the file is absent or cannot be read; the message names the line.
@@ -38,10 +37,12 @@ def read_records(path: Path) -> list[Record]:
     if path.suffix.lower() not in readers:
         raise DataError(f"{path}: has suffix {path.suffix!r}, expected {', '.join(SUFFIXES)}")
 
-    records = list(readers[path.suffix.lower()](path))
-    if not records:
+    is_empty = True
+    for record in readers[path.suffix.lower()](path):
+        is_empty = False
+        yield record
+    if is_empty:
         raise DataError(f"{path}: holds no row")
-    return records
 
 
 def _read_csv(path: Path) -> Iterator[Record]:
@@ -116,6 +117,9 @@ def _read_parquet(path: Path) -> Iterator[Record]:
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: is not readable Parquet ({error})") from None
 
-    for number, record in enumerate(table.to_pylist(), start=1):
+    # In batches, because rows as Python values take ten times the memory of a table.
+    batches = table.to_batches(max_chunksize=_ROWS_PER_BATCH)
+    records = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
+    for number, record in enumerate(records, start=1):
         columns = {name: value for name, value in record.items() if value is not None}
         yield f"{path}, row {number}", columns

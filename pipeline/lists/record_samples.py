@@ -10,7 +10,7 @@ import os
 import re
 import unicodedata
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -118,21 +118,19 @@ def make_sample(record: Record, clip_id: str, splits: list[str]) -> dict[str, An
     )
 
 
-def add_sample(samples: dict[str, dict[str, Any]], sample: dict[str, Any], where: str) -> None:
-    """Enter a sample under its id.
+def require_new_sample(sample_id: str, known: Collection[str], where: str) -> None:
+    """Check that no row before is the same sample.
 
     Args:
-        samples: By id; changed here.
-        sample: A SAMPLES row.
+        sample_id: Of a row.
+        known: Ids of the rows before.
         where: Its place in the user's file.
 
     Raises:
         DataError: A row before has the same clip and time.
     """
-    sample_id = sample["sample_id"]
-    if sample_id in samples:
+    if sample_id in known:
         raise DataError(f"{where}: sample {quote(sample_id)} appears twice, expected other times")
-    samples[sample_id] = sample
 
 
 def read_splits(record: Record, default_split: str) -> list[str]:

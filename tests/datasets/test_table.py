@@ -310,6 +310,7 @@ def write_as(folder, suffix: str, rows: list[dict]) -> str:
 def test_columns_give_the_tables_that_rows_give(tmp_path, monkeypatch, suffix, chosen):
     """Large tables are read in columns. What is unusual there is read row by row."""
     monkeypatch.setattr("pipeline.lists.record_columns._NUM_ROWS", 7)
+    monkeypatch.setattr("pipeline.datasets.table._ROWS_PER_BATCH", 4)
     generator = random.Random(suffix)
     num_fast = 0
     for _ in range(20):

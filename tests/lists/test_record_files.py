@@ -7,10 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from earshot.errors import DataError
+from pipeline.lists import record_files
 from pipeline.lists.record_files import read_records
 
 
-def test_three_formats_give_the_same_records(tmp_path):
+@pytest.mark.parametrize("num_rows", [1, 10_000])
+def test_three_formats_give_the_same_records(tmp_path, monkeypatch, num_rows):
+    monkeypatch.setattr(record_files, "_ROWS_PER_BATCH", num_rows)
     (tmp_path / "a.csv").write_bytes(
         '\ufeffid,label,path\r\na,,x.mp4\r\n\r\nb,"two, or more",y.mp4\r\n'.encode()
     )
@@ -23,7 +26,7 @@ def test_three_formats_give_the_same_records(tmp_path):
     places = {".csv": ["line 2", "line 4"], ".jsonl": ["line 1", "line 2"]}
     for suffix in (".csv", ".jsonl", ".parquet"):
         path = tmp_path / f"a{suffix}"
-        found = read_records(path)
+        found = list(read_records(path))
         assert [record for _, record in found] == expected
         words = places.get(suffix, ["row 1", "row 2"])
         assert [where for where, _ in found] == [f"{path}, {word}" for word in words]
@@ -53,4 +56,4 @@ def test_broken_files_are_told_with_their_place(tmp_path, name, content, message
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
-        read_records(tmp_path / name)
+        list(read_records(tmp_path / name))
