@@ -40,6 +40,7 @@ from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.sites import PACES, find_site
 from pipeline.downloads.table_rules import find_table_rules
 from pipeline.features.configure import configure_feature
+from pipeline.features.registry import FEATURES, find_base
 from pipeline.shards.requests import count_requests
 from pipeline.shards.workers.cluster import ClusterParameters
 
@@ -128,7 +129,7 @@ def _plan_dataset(
         is_anew=is_anew,
     )
     rows.append(_plan_download(project, dataset, clips, downloads, rates, notes))
-    rows.extend(_plan_features(project, dataset, samples, downloads, rates))
+    rows.extend(_plan_features(project, dataset, samples, downloads, rates, notes))
     described = rates.describe()
     if described:
         notes.append(f"{dataset}: {described}")
@@ -296,11 +297,21 @@ def _estimate_bytes(dataset: str, wanted: pa.Table, downloads: pa.Table, notes: 
 
 
 def _plan_features(
-    project: Project, dataset: str, samples: pa.Table, downloads: pa.Table, rates: Rates
+    project: Project,
+    dataset: str,
+    samples: pa.Table,
+    downloads: pa.Table,
+    rates: Rates,
+    notes: list[str],
 ) -> list[dict[str, Any]]:
-    features = {name: configure_feature(project, name) for name in list_features(project, dataset)}
-    # A network computes the others, often on a GPU: a rate of this CPU would mislead.
-    features = {name: feature for name, feature in features.items() if feature.can_compute}
+    names = list_features(project, dataset)
+    # A network computes these, often on a GPU: a rate of this CPU would mislead. Its weights, which
+    # a stage fetches, need not be here yet.
+    networks = {name for name, feature in FEATURES.items() if feature.has_weights}
+    others = [name for name in names if find_base(name) in networks]
+    features = {name: configure_feature(project, name) for name in names if name not in others}
+    if others:
+        notes.append(f"{dataset}: a network computes {', '.join(others)}: not counted")
 
     # Samples of clips that are pending will be computed; those of missing clips will not.
     counts = {

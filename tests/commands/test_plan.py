@@ -162,6 +162,14 @@ def test_it_says_at_once_that_training_will_be_refused(project, capsys, monkeypa
     assert "refused" not in plan(capsys, project)[1]
 
 
+def test_what_networks_compute_is_named(project, capsys):
+    project.params["detections"]["datasets"] = ["birds"]
+    (project.root / "params.yaml").write_text(yaml.safe_dump(project.params))
+    rows, notes = plan(capsys, project)
+    assert "detections" not in rows
+    assert "birds: a network computes detections: not counted" in notes
+
+
 def test_what_it_does_not_know(project, capsys):
     code, _, message = run(capsys, project, "plan", "bird")
     assert code == 2 and "bird: neither a recipe" in message
