@@ -4,6 +4,7 @@ import importlib.util
 import subprocess
 
 import pytest
+from ruamel.yaml import YAML
 
 from tests.helpers.paths import ROOT
 
@@ -122,3 +123,8 @@ def test_the_newest_downloader_survives_a_change_of_the_pins(environment, folder
     environment.make_environment(folder / ".venv", folder / "requirements.txt")
     assert commands[-2].endswith("requirements.txt [torch==2.0]")
     assert commands[-1].endswith(".downloader.txt [yt-dlp==2026.11.1]")
+
+
+def test_dvc_reads_parameters_with_the_parser_in_c():
+    """DVC reads params.yaml once a stage and more. The other parser takes five times as long."""
+    assert YAML(typ="safe").Parser.__module__ == "ruamel.yaml.clib._ruamel_yaml"
