@@ -106,6 +106,11 @@ class Entrant:
         )
 
 
+def name_untrained(run: str) -> str:
+    """Return the name of the entrant that is a run's network before training."""
+    return f"{run}_untrained"
+
+
 def name_entrants(
     runs: Iterable[str], baselines: Iterable[str], *, has_untrained: bool
 ) -> list[str]:
@@ -116,13 +121,13 @@ def name_entrants(
     Args:
         runs: names of the models: trained here or released.
         baselines: ``evaluate.baselines`` of params.yaml.
-        has_untrained: whether each model also takes part before training, as ``<run>_untrained``.
+        has_untrained: whether each model also takes part before training.
 
     Returns:
         The names of models and baselines, ``vision_only`` and ``ceiling``.
     """
     runs = list(runs)
-    untrained = [f"{run}_untrained" for run in runs] if has_untrained else []
+    untrained = [name_untrained(run) for run in runs] if has_untrained else []
     return [*runs, *untrained, *baselines, "vision_only", "ceiling"]
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from earshot.errors import ParameterError
 from earshot.reader import FeatureReader
 from eval.entrants.ceilings import compute_ceilings
-from eval.entrants.entrant import EmbedPairs, Entrant, choose_available
+from eval.entrants.entrant import EmbedPairs, Entrant, choose_available, name_untrained
 from eval.published.test_sets import find_subset_ids
 from eval.results.breakdowns import break_down, group_samples
 from eval.results.comparisons import (
@@ -346,13 +346,24 @@ def _find_pairs(
         if row["status"] == "ok" and row["is_positive"] and row["sample_id"] in wanted:
             scored_ids[row["model"]].add(row["sample_id"])
 
-    kept = [entrant.name for entrant in entrants if entrant.is_kept]
-    for first, second in combinations(kept, 2):
+    kept = [entrant for entrant in entrants if entrant.is_kept]
+    for pair in combinations(kept, 2):
+        first, second = (entrant.name for entrant in pair)
         # Two models without a common sample cannot be compared, which is no error.
         is_known = (first, second) in pairs or (second, first) in pairs
-        if not is_known and scored_ids[first] & scored_ids[second]:
+        if _is_telling(*pair) and not is_known and scored_ids[first] & scored_ids[second]:
             pairs[first, second] = False
     return [(*pair, is_best_baseline) for pair, is_best_baseline in pairs.items()]
+
+
+def _is_telling(first: Entrant, second: Entrant) -> bool:
+    """Return whether a comparison says something.
+
+    That of a network before training does with the same network after it only.
+    """
+    names = {first.name, second.name}
+    untrained = {entrant.name for entrant in (first, second) if entrant.kind == "untrained"}
+    return not untrained or untrained == {name_untrained(name) for name in names - untrained}
 
 
 def _add_ceilings(

@@ -7,6 +7,8 @@ from eval.entrants.entrant import Entrant
 from eval.results.comparisons import is_clear
 from eval.results.files import METRICS
 
+_MOST_NAMED = 5  # differences of a test set with a sentence of their own
+
 
 def summarize_seeds(
     results: Iterable[Mapping[str, Any]], entrants: Iterable[Entrant]
@@ -65,35 +67,55 @@ def add_seed_ranges(
 
     Returns:
         Objects of the list ``notes``: differences that are clear for these weights, but smaller
-        than the range of seeds.
+        than the range of seeds. The largest of a test set have a sentence each, the others one
+        together.
     """
-    notes = []
+    smaller: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in comparisons:
         place = ("dataset", "subset", "protocol")
         metric = row["metric"]
         here = [one for one in seeds if all(one[name] == row[name] for name in place)]
 
         # What seeds do to one of these two models counts more than what they do to others.
-        own = [one for one in here if {row["first"], row["second"]} & set(one["models"])]
+        pair = {row["first"], row["second"]}
+        own = [one for one in here if pair & set(one["models"])]
         ranges = {one["method"]: one[f"{metric}_max"] - one[f"{metric}_min"] for one in own or here}
         widest = max(ranges, key=lambda method: ranges[method], default=None)
         row["seed_range_of"] = widest
         row["seed_range"] = None if widest is None else ranges[widest]
 
+        if widest is None or any(pair <= set(one["models"]) for one in own):
+            continue
         # Another seed could turn such a difference round.
-        if widest is not None and is_clear(row) and abs(row["difference"]) < ranges[widest]:
-            text = (
-                f"{row['first']} minus {row['second']} on {row['subset']}: the difference of "
-                f"{row['difference']:.3f} in {metric} is clear for these weights, but smaller than "
-                f"what seeds of {widest} do ({ranges[widest]:.3f})."
-            )
-            notes.append(
-                {
-                    "model": row["first"],
-                    "dataset": row["dataset"],
-                    "problem": "seeds",
-                    "num_samples": None,
-                    "text": text,
-                }
-            )
-    return notes
+        if is_clear(row) and abs(row["difference"]) < ranges[widest]:
+            smaller.setdefault((row["dataset"], row["subset"]), []).append(row)
+    return [note for rows in smaller.values() for note in _name_differences(rows)]
+
+
+def _name_differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return notes on differences of one test set that are smaller than what seeds do."""
+    rows = sorted(rows, key=lambda row: -abs(row["difference"]))
+    subset = rows[0]["subset"]
+    # A file with many models has thousands of pairs.
+    texts = [
+        f"{row['first']} minus {row['second']} on {subset}: the difference of "
+        f"{row['difference']:.3f} in {row['metric']} is clear for these weights, but smaller than "
+        f"what seeds of {row['seed_range_of']} do ({row['seed_range']:.3f})."
+        for row in rows[:_MOST_NAMED]
+    ]
+    if rest := rows[_MOST_NAMED:]:
+        is_one = len(rest) == 1
+        texts.append(
+            f"{len(rest)} smaller {'difference' if is_one else 'differences'} on {subset}: clear "
+            "for these weights, too, but smaller than what seeds do."
+        )
+    return [
+        {
+            "model": row["first"],
+            "dataset": row["dataset"],
+            "problem": "seeds",
+            "num_samples": None,
+            "text": text,
+        }
+        for row, text in zip(rows, texts, strict=False)
+    ]

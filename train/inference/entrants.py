@@ -18,6 +18,7 @@ from eval.entrants.entrant import (
     Kind,
     Predict,
     name_entrants,
+    name_untrained,
 )
 from eval.entrants.external import check_external, find_path, make_external, read_external
 from eval.entrants.flowgrad_h import FlowGradHMaps
@@ -217,7 +218,7 @@ def _make_untrained_entrant(
     Raises:
         DataError: its first weights are not there, or are not those of the run.
     """
-    name = f"{model}_untrained"
+    name = name_untrained(model)
     try:
         _require_same_init(parameters, initial_sha256)
         untrained = make_untrained_predictor(parameters, weights_dir=project.weights_dir)

@@ -1,5 +1,7 @@
 """All entrants on one dataset: ceilings, leakage within a dataset alone, who takes part."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -221,6 +223,14 @@ def test_each_model_is_compared_with_the_best_baseline(tmp_path):
     row = found["comparisons"][0]
     assert row["difference"] == pytest.approx(values["m"] - values[best])
     assert (row["n"], row["num_groups"], row["subset"]) == (12, 12, "test")
+
+
+def test_a_network_before_training_is_compared_with_its_own_run_alone(tmp_path):
+    entrants = [noise_model(), noise_model("m_untrained"), noise_model("second")]
+    entrants[1] = replace(entrants[1], kind="untrained")
+    found = evaluate_entrants(make_samples(num_samples=4), entrants, tmp_path)
+    pairs = [(row["first"], row["second"]) for row in found["comparisons"]]
+    assert pairs == [("m", "m_untrained"), ("m", "second")]
 
 
 def test_intervals_draw_the_samples_of_one_video_together(tmp_path):

@@ -70,3 +70,23 @@ def test_a_difference_that_is_smaller_than_what_seeds_do_is_named():
 
     assert add_seed_ranges(comparisons, []) == []
     assert [row["seed_range"] for row in comparisons] == [None] * 3
+
+
+def test_two_seeds_of_one_method_are_not_compared_with_what_seeds_do():
+    seeds = summarize_seeds(RESULTS, ENTRANTS)
+    assert add_seed_ranges([make_comparison("a0", "a2", -0.05, -0.08, -0.02)], seeds) == []
+
+
+@pytest.mark.parametrize(("num_pairs", "end"), [(6, "1 smaller difference"), (9, "4 smaller diff")])
+def test_the_largest_of_many_such_differences_are_named(num_pairs, end):
+    seeds = summarize_seeds(RESULTS, ENTRANTS)
+    comparisons = [
+        make_comparison("b", "a0", number / 1000, 0.0001, 0.1) for number in range(1, num_pairs + 1)
+    ]
+    texts = [note["text"] for note in add_seed_ranges(comparisons, seeds)]
+    assert [text.split("difference of ")[1][:5] for text in texts[:5]] == [
+        f"0.{number:03d}" for number in range(num_pairs, num_pairs - 5, -1)
+    ]
+    assert len(texts) == 6
+    assert texts[5].startswith(end)
+    assert " on test:" in texts[5]
