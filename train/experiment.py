@@ -230,6 +230,8 @@ def _obtain(project: Project, name: str) -> str | None:
     # The weights may come from another run, or from RCGrad for FlowGrad-H.
     if obtained.name != name or experiment.trained != experiment.parameters:
         _adopt(experiment, obtained)
+
+    # Also those of a run that was finished before runs kept them.
     keep_run_labels(experiment.trained, folders["run"])
     return _describe(experiment, obtained)
 

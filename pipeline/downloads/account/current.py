@@ -113,11 +113,6 @@ def _find_changed_clips(table: pa.Table, paths: AccountPaths) -> set[str] | None
     is_table_newer = paths.table_path.stat().st_mtime >= ledger.st_mtime
     row_of = {name: row for row, name in enumerate(table["clip_id"].to_pylist())}
 
-    def is_known(entry: dict[str, Any]) -> bool:
-        row = row_of.get(entry["clip_id"])
-        attempted_at = None if row is None else table["last_attempt"][row].as_py()
-        return attempted_at is not None and attempted_at.timestamp() == int(entry["time"])
-
     # A table is made from a whole ledger: if it knows an attempt, it knows all that came before.
     num_bytes = _TAIL_BYTES
     while True:
@@ -129,14 +124,22 @@ def _find_changed_clips(table: pa.Table, paths: AccountPaths) -> set[str] | None
                 return None
             if entry["type"] not in ("attempt", "found"):
                 marked.add(entry["clip_id"])
-            elif is_known(entry):
+            elif _is_last_attempt(entry, table, row_of.get(entry["clip_id"])):
                 # A mark such as `retry` is in no column, so the times of the files decide.
                 return attempted | marked if attempted or not is_table_newer else set()
             else:
                 attempted.add(entry["clip_id"])
+
+        # Not in these entries: look at more of them.
         if num_bytes >= ledger.st_size:
             return None
         num_bytes *= _TAIL_GROWTH
+
+
+def _is_last_attempt(entry: dict[str, Any], table: pa.Table, row: int | None) -> bool:
+    """Return whether an entry is the last attempt that a row (None: there is none) tells of."""
+    attempted_at = None if row is None else table["last_attempt"][row].as_py()
+    return attempted_at is not None and attempted_at.timestamp() == int(entry["time"])
 
 
 def _read_last_entries(ledger_path: Path, num_bytes: int) -> list[dict[str, Any]]:
