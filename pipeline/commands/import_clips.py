@@ -59,7 +59,7 @@ def run(
     A SOURCE is a folder, a tar or zip file, a media file, or hf://datasets/OWNER/NAME[/PATH].
 
     Returns:
-        1 when no file was a clip of the list.
+        1 when no file was a clip of the list, or an archive is damaged.
     """
     dataset = _choose_dataset(project) if dataset is None else dataset
     if num_workers < 1:
@@ -93,7 +93,8 @@ def run(
         _print_text(dataset, report)
 
     # When an import is repeated, all clips are present: that is no failure.
-    return 0 if report.imported or report.present else 1
+    is_useful = bool(report.imported or report.present)
+    return 0 if is_useful and not report.damaged else 1
 
 
 def _choose_dataset(project: Project) -> str:
@@ -113,6 +114,7 @@ def _as_mapping(report: ImportReport) -> dict[str, Any]:
             dict(zip(("file", "clip_id", "reason", "detail"), row, strict=True))
             for row in report.rejected
         ],
+        "damaged": [dict(zip(("file", "why"), row, strict=True)) for row in report.damaged],
         "foreign": [dict(zip(("file", "why"), row, strict=True)) for row in report.foreign],
         "hidden": report.num_hidden,
     }
@@ -124,6 +126,8 @@ def _print_text(dataset: str, report: ImportReport) -> None:
         print(f"rejected {name!r} (clip {clip_id}): {reason}: {detail}")
     for name, cause in report.foreign[:_NUM_PRINTED]:
         print(f"left alone {name!r}: {cause}")
+    for _, cause in report.damaged:
+        print(f"read up to some damage: {cause}")
     num_more = sum(max(len(files) - _NUM_PRINTED, 0) for files in (report.rejected, report.foreign))
     if num_more:
         print(f"... and {num_more} more (--format json names all)")

@@ -25,6 +25,8 @@ class ImportReport:
     rejected: list[tuple[str, str, str, str]] = field(default_factory=list)
     # Files that are not imported: name, why not.
     foreign: list[tuple[str, str]] = field(default_factory=list)
+    # Archives that were read up to some damage: name, what is wrong.
+    damaged: list[tuple[str, str]] = field(default_factory=list)
     num_hidden: int = 0
 
 

@@ -100,7 +100,7 @@ def import_clips(
         What became of every file.
 
     Raises:
-        DataError: a source does not exist, is the dataset's own folder, or is a damaged tar file.
+        DataError: a source does not exist, or is the dataset's own folder.
         RunError: the disk is full, or another process has the ledger.
     """
     clips_dir, table_path = paths.clips_dir.absolute(), paths.table_path
@@ -200,6 +200,7 @@ class _Importer:
             clips_dir=self._clips_dir,
             staging_dir=self._staging_dir,
             on_refusal=lambda name, cause: self._report.foreign.append((name, cause)),
+            on_damage=lambda name, cause: self._report.damaged.append((name, cause)),
             max_bytes=int(self._parameters.max_gigabytes * 1e9),
             min_free_bytes=int(self._parameters.min_free_gigabytes * 1e9),
             has_clip=self._has_clip,

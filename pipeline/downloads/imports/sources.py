@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -90,6 +90,7 @@ class SourceReader:
         clips_dir: Path,
         staging_dir: Path,
         on_refusal: Callable[[str, str], None],
+        on_damage: Callable[[str, str], None],
         max_bytes: int,
         min_free_bytes: int,
         has_clip: Callable[[str], bool],
@@ -101,11 +102,12 @@ class SourceReader:
             clips_dir: the dataset's own folder; it is skipped if a source contains it.
             staging_dir: where tar members are unpacked.
             on_refusal: called with name and cause for tar members that must not be unpacked.
+            on_damage: called with name and cause for archives that cannot be read to their end.
             max_bytes: larger tar members are not unpacked.
             min_free_bytes: of the disk; nothing is unpacked that would leave less.
             has_clip: whether a clip needs no file, because it has one.
         """
-        self._sources, self._on_refusal = sources, on_refusal
+        self._sources, self._on_refusal, self._on_damage = sources, on_refusal, on_damage
         self._clips_dir, self._staging_dir = clips_dir, staging_dir
         self._max_bytes, self._min_free_bytes = max_bytes, min_free_bytes
         self._has_clip = has_clip
@@ -122,7 +124,7 @@ class SourceReader:
                 # Names need not be UTF-8; reports are.
                 name = os.fsencode(path).decode("utf-8", "replace")
                 if is_archive(path.name):
-                    yield from self._iter_members(path, name)
+                    yield from self._iter_archive(path, name)
                 else:
                     yield FoundFile(name, path.suffix.lower(), path=path)
 
@@ -178,8 +180,21 @@ class SourceReader:
         self, source: HubSource, file: HubFile, name: str
     ) -> Iterator[FoundFile | EndOfArchive]:
         require_free(self._staging_dir, file.num_bytes, self._min_free_bytes)
-        yield from self._iter_members(source.fetch(file), name)
-        yield EndOfArchive(partial(source.finish, file))
+        # A damaged one stays, so that nobody takes it for one whose clips are all here.
+        if (yield from self._iter_archive(source.fetch(file), name)):
+            yield EndOfArchive(partial(source.finish, file))
+
+    def _iter_archive(self, path: Path, name: str) -> Generator[FoundFile, None, bool]:
+        """Yield the members of an archive up to its end, or to damage; return whether it is whole.
+
+        Damage of one archive must not cost the clips of the others.
+        """
+        try:
+            yield from self._iter_members(path, name)
+        except DataError as error:
+            self._on_damage(name, str(error))
+            return False
+        return True
 
     def _iter_members(self, archive_path: Path, archive_name: str) -> Iterator[FoundFile]:
         on_refusal = partial(self._refuse, archive_name)

@@ -5,6 +5,7 @@ In such a tar file, members with the same name up to the first dot are one sampl
 address, the start and the end.
 """
 
+import contextlib
 import json
 import math
 import urllib.parse
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from earshot.errors import DataError
 from pipeline.base.archives import explain_damage, iter_tar
 
 _MAX_JSON_BYTES = 1 << 20
@@ -36,12 +38,16 @@ class Description:
 def read_descriptions(tar_path: Path) -> dict[str, Description]:
     """Return key of the sample -> what is said of its clip, for samples with a JSON file.
 
-    Only the JSON members are read. Those that are no JSON mapping are ignored.
-
-    Raises:
-        DataError: The tar file is damaged.
+    Only the JSON members are read. Those that are no JSON mapping are ignored, and so are those
+    behind damage of the tar file, which whoever reads its other members reports.
     """
     found: dict[str, Description] = {}
+    with contextlib.suppress(DataError):
+        _read_all(tar_path, found)
+    return found
+
+
+def _read_all(tar_path: Path, found: dict[str, Description]) -> None:
     for member, stream, num_bytes in iter_tar(
         tar_path, on_refusal=lambda *_: None, is_seeking=True
     ):
@@ -57,7 +63,6 @@ def read_descriptions(tar_path: Path) -> dict[str, Description]:
             names = tuple(dict.fromkeys(_list_names(metadata)))
             has_start = _find_times(metadata)[0] is not None
             found[key_of(member)] = Description(names, has_start=has_start)
-    return found
 
 
 def key_of(member: PurePosixPath) -> str:

@@ -7,7 +7,6 @@ import zipfile
 import pyarrow as pa
 import pytest
 
-from earshot.errors import DataError
 from earshot.tables import CLIPS
 from pipeline.downloads.imports import webdataset
 from tests.downloads.imports.test_import_hub import make_tar
@@ -109,11 +108,26 @@ def test_another_section_of_a_video_is_not_taken_for_the_one_in_the_list(tmp_pat
     assert causes["0004.mp4"] == "its name means 0004, but its JSON file describes v_000030"
 
 
-def test_a_damaged_shard_is_one_sentence(tmp_path):
-    path = tmp_path / "0.tar.xz"
-    content = json.dumps({"id": "".join(map(chr, range(32, 3000)))}).encode()
-    data = bytearray(lzma.compress(make_tar({"1.json": content, "2.json": content})))
-    data[len(data) // 2] ^= 255
-    path.write_bytes(data)
-    with pytest.raises(DataError, match=r"0\.tar\.xz: not a readable tar file"):
-        webdataset.read_descriptions(path)
+@pytest.mark.parametrize("suffix", [".tar", ".tar.xz", ".zip"])
+def test_damage_of_one_archive_does_not_cost_the_clips_of_the_others(tmp_path, suffix):
+    clips = clips_table(*((name, f"http://127.0.0.1:9/{name}") for name in "abc"))
+    content = {
+        name: make_clip(tmp_path / f"{name}.mp4", tone=300 + 50 * number).read_bytes()
+        for number, name in enumerate("abc")
+    }
+    members = {"1.json": b'{"id": "a"}', "1.mp4": content["a"], "2.json": b'{"id": "b"}'}
+    torn = make_tar(members | {"2.mp4": content["b"]})
+    # The clips resemble each other, so the second one takes little room when it is compressed.
+    num_lost = len(content["b"]) // 2 + 1024
+    if suffix == ".tar.xz":
+        torn, num_lost = lzma.compress(torn), 200
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / f"0{suffix}").write_bytes(torn[:-num_lost])
+    (folder / "1.tar").write_bytes(make_tar({"c.mp4": content["c"]}))
+
+    report = run_import(tmp_path, clips, "in")
+    # What comes before the damage is taken; a zip has its list of members at its end.
+    assert report.imported == (["c"] if suffix == ".zip" else ["a", "c"])
+    ((name, why),) = report.damaged
+    assert name.endswith(f"0{suffix}") and "not a readable" in why

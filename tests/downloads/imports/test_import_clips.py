@@ -247,8 +247,8 @@ def test_tars_are_streamed_and_cannot_escape(tmp_path, media, mode):
     ]
 
     (tmp_path / "torn.tar").write_bytes((tmp_path / path.name).read_bytes()[:700])
-    with pytest.raises(DataError, match=r"torn\.tar: not a readable tar file"):
-        run_import(tmp_path, clips, "torn.tar")
+    ((name, why),) = run_import(tmp_path, clips, "torn.tar").damaged
+    assert name.endswith("torn.tar") and "torn.tar: not a readable tar file" in why
 
 
 def test_copies_survive_their_source(tmp_path, media):
