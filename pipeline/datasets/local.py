@@ -30,8 +30,10 @@ from pipeline.datasets.dataset import Attribute, Dataset
 from pipeline.lists.folder_walk import FolderWalk, Listing
 from pipeline.lists.record_files import Record, read_records
 from pipeline.lists.record_samples import (
+    COLUMNS,
     MIN_EVERY_SECONDS,
     clip_id_of,
+    find_likely_columns,
     make_sample,
     printable,
     read_splits,
@@ -39,6 +41,7 @@ from pipeline.lists.record_samples import (
     require_new_sample,
     sample_id_of,
     times_of,
+    warn_of_columns,
 )
 from pipeline.lists.rows import make_file_clip, make_sample_row
 from pipeline.lists.selection import Chooser, Selection
@@ -48,6 +51,8 @@ from pipeline.media.recordings import find_recordings
 
 LISTING_NAME = "listing.json"
 _LISTING_VERSION = 1
+# Of annotations: a clip is a whole file of the folder.
+_REFUSED_COLUMNS = ("url", "start", "end", "id")
 
 
 @dataclass(frozen=True)
@@ -149,14 +154,20 @@ def _read_annotations(
     if parameters.annotations is None:
         return {}
 
+    path = Path(parameters.annotations).expanduser().absolute()
+    columns: set[str] = set()
     samples: dict[str, dict[str, Any]] = {}
-    for record in read_records(Path(parameters.annotations).expanduser().absolute()):
+    for record in read_records(path):
+        columns |= record[1].keys()
         clip_id = _find_clip(record, folder, paths)
         splits = read_splits(record, parameters.split)
         sample = make_sample(record, clip_id, splits)
         sample["attributes"].insert(0, ("path", printable(paths[clip_id])))
         require_new_sample(sample["sample_id"], samples, record[0])
         samples[sample["sample_id"]] = sample
+
+    attributes = sorted(columns.difference(COLUMNS))
+    warn_of_columns(path, find_likely_columns(attributes), columns.union(_REFUSED_COLUMNS))
 
     rows: dict[str, list[dict[str, Any]]] = {}
     for sample in samples.values():
@@ -175,7 +186,7 @@ def _read_annotations(
 def _find_clip(record: Record, folder: Path, paths: Mapping[str, str]) -> str:
     """Return the clip that a row is about."""
     where, values = record
-    for column in ("url", "start", "end", "id"):
+    for column in _REFUSED_COLUMNS:
         if column in values:
             raise DataError(
                 f"{where}, column {column}: is {quote(str(values[column]))}, expected no such "

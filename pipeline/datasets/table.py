@@ -33,12 +33,11 @@ from earshot.tables import CLIPS, SAMPLES, Schema
 from pipeline.base.parameters import IS_PATH
 from pipeline.datasets.dataset import Dataset
 from pipeline.lists.column_samples import read_split_names, read_tables
-from pipeline.lists.published_lists import log
 from pipeline.lists.record_columns import UnusualError, iter_columns
 from pipeline.lists.record_files import Record, read_records
 from pipeline.lists.record_samples import (
-    COLUMNS,
     clip_id_of,
+    find_likely_columns,
     find_youtube_id,
     make_sample,
     read_cell,
@@ -46,18 +45,10 @@ from pipeline.lists.record_samples import (
     read_splits,
     require,
     require_new_sample,
+    warn_of_columns,
 )
 from pipeline.lists.selection import Chooser, Selection
 
-# Names of columns in other people's tables, and in those of this project.
-_OTHER_NAMES = {
-    "start": ("start_seconds", "start_time", "start_sec", "starts", "begin", "onset"),
-    "end": ("end_seconds", "end_time", "end_sec", "ends", "offset"),
-    "time": ("time_seconds", "timestamp", "times"),
-    "label": ("labels", "class", "class_name", "category"),
-    "split": ("splits", "set", "subset", "partition"),
-    "boxes": ("box", "bbox", "bboxes"),
-}
 _ROWS_PER_BATCH = 10_000
 _STATE_NAME = "videos.json"  # as they were at the last build
 
@@ -151,31 +142,15 @@ def _read_rows(path: Path, *, default_split: str) -> tuple[pa.Table, pa.Table]:
 
 
 def _warn_of_columns(path: Path, samples: pa.Table) -> None:
-    """Name attributes that look like a column with a meaning which the file does not have."""
     keys = pa.chunked_array([chunk.keys for chunk in samples["attributes"].chunks], pa.string())
-    meant = {name: _find_meant(name) for name in pc.unique(keys).to_pylist()}
-    if not any(meant.values()):
-        return
-
-    try:
-        columns = set(next(iter_columns(path))[1])
-    except UnusualError:
-        columns = {name for _, values in read_records(path) for name in values}
-    for name, column in meant.items():
-        if column is not None and column not in columns:
-            log.warning(
-                "%s: column %s is an attribute of the samples; if it is meant to be %s, give it "
-                "that name",
-                *(path, quote(name), column),
-            )
-
-
-def _find_meant(name: str) -> str | None:
-    """Return the column with a meaning that a name can stand for."""
-    lowered = name.lower()
-    if lowered in COLUMNS:
-        return lowered
-    return next((column for column, others in _OTHER_NAMES.items() if lowered in others), None)
+    attributes = find_likely_columns(pc.unique(keys).to_pylist())
+    # Most files have no such attribute, so their columns need no further look.
+    if attributes:
+        try:
+            columns = set(next(iter_columns(path))[1])
+        except UnusualError:
+            columns = {name for _, values in read_records(path) for name in values}
+        warn_of_columns(path, attributes, columns)
 
 
 def _choose(chooser: Chooser, clips: pa.Table, samples: pa.Table) -> tuple[pa.Table, pa.Table]:

@@ -10,11 +10,13 @@ import os
 import re
 import unicodedata
 import urllib.parse
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from earshot.errors import DataError, quote
+from pipeline.lists.published_lists import log
 from pipeline.lists.record_files import Record
 from pipeline.lists.rows import Truth, make_sample_row
 
@@ -23,6 +25,15 @@ COLUMNS = (
     *("id", "url", "path", "start", "end", "time", "label", "split", "boxes"),
     *("frame_width", "frame_height"),
 )
+# Names of columns in other people's tables, and in those of this project.
+_OTHER_NAMES = {
+    "start": ("start_seconds", "start_time", "start_sec", "starts", "begin", "onset"),
+    "end": ("end_seconds", "end_time", "end_sec", "ends", "offset"),
+    "time": ("time_seconds", "timestamp", "times"),
+    "label": ("labels", "class", "class_name", "category"),
+    "split": ("splits", "set", "subset", "partition"),
+    "boxes": ("box", "bbox", "bboxes"),
+}
 _BOX_TOLERANCE = 0.01  # boxes of published annotations reach a little beyond the frame
 _UNSAFE = re.compile(r"[^\w.\-]+")
 # File names hold 255 bytes. Shards and temporary files add prefixes and suffixes of their own.
@@ -131,6 +142,30 @@ def require_new_sample(sample_id: str, known: Collection[str], where: str) -> No
     """
     if sample_id in known:
         raise DataError(f"{where}: sample {quote(sample_id)} appears twice, expected other times")
+
+
+def find_likely_columns(names: Iterable[str]) -> dict[str, str]:
+    """Return which column with a meaning each name can stand for; other names are left out."""
+    meanings = {other: column for column, others in _OTHER_NAMES.items() for other in others}
+    meanings |= {column: column for column in COLUMNS}
+    return {name: meanings[name.lower()] for name in names if name.lower() in meanings}
+
+
+def warn_of_columns(path: Path, attributes: Mapping[str, str], columns: Collection[str]) -> None:
+    """Name attributes that can stand for a column which the file does not have.
+
+    Args:
+        path: Of the file.
+        attributes: From ``find_likely_columns``.
+        columns: All columns of the file.
+    """
+    for name, column in attributes.items():
+        if column not in columns:
+            log.warning(
+                "%s: column %s is an attribute of the samples; if it is meant to be %s, give it "
+                "that name",
+                *(path, quote(name), column),
+            )
 
 
 def read_splits(record: Record, default_split: str) -> list[str]:

@@ -214,6 +214,14 @@ def test_a_table_beside_the_folder_gives_labels_and_boxes(three_files, tmp_path)
     assert local.find_splits(parameters) == {"local", "test"}
 
 
+def test_names_that_look_like_a_column_of_the_table_are_told(three_files, tmp_path, caplog):
+    path = write_annotations(three_files, "path,class,bbox,start_seconds", "b.mp4,owl,,3")
+    tables_of(three_files, tmp_path / "cache", annotations=path)
+    (record,) = caplog.records
+    assert "column 'class' is an attribute" in record.getMessage()
+    assert "meant to be label" in record.getMessage()
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
