@@ -57,7 +57,10 @@ class ReleasedWeights:
             raise ValueError(f"sha256 is {self.sha256!r}, expected 64 hexadecimal digits")
         if self.num_bytes is not None and self.num_bytes <= 0:
             raise ValueError(f"num_bytes ({self.num_bytes}) must be > 0")
-        if self.url.startswith(DRIVE_SCHEME) and not is_drive_address(self.url):
+        # The page behind a link of Drive is no file.
+        is_drive_page = urlsplit(self.url).hostname in ("drive.google.com", "docs.google.com")
+        is_wrong_id = self.url.startswith(DRIVE_SCHEME) and not is_drive_address(self.url)
+        if is_drive_page or is_wrong_id:
             raise ValueError(
                 f"url is {self.url!r}, expected {DRIVE_SCHEME} and the id of a file, for example "
                 "the part between /d/ and /view of its link"

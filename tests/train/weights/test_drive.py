@@ -100,7 +100,14 @@ def test_size_and_hash_of_the_first_fetch_are_recorded(tmp_path):
         require_first_sha256("gdrive:x", path, SHA256)
 
 
-@pytest.mark.parametrize("url", ["gdrive:", "gdrive:https://drive.google.com/file/d/1-WUEoA"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "gdrive:",
+        "gdrive:https://drive.google.com/file/d/1-WUEoA",
+        "https://drive.google.com/file/d/1-WUEoAmp4WBj4Tbsi9Ybh2bq4W6-uYnd/view?usp=sharing",
+    ],
+)
 def test_a_link_is_no_id(url):
     with pytest.raises(ParameterError, match="expected gdrive: and the id of a file"):
         build(ReleasedWeights, {"method": "lvs", "url": url}, "weights.x")
