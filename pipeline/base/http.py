@@ -30,6 +30,8 @@ _NUM_ATTEMPTS = 3  # for a small file
 _NUM_ATTEMPTS_WITHOUT_PROGRESS = 5  # for a large file: in a row, without a single new byte
 _PAUSE_SECONDS = 1.0
 
+_refusals: list[str] = []  # why nothing may be requested now
+
 
 def open_session(*, proxy: str | None = None) -> requests.Session:
     """Return a session whose requests carry the project's name.
@@ -88,11 +90,14 @@ def open_url(
 
     Raises:
         ValueError: ``url`` is not an address, or has another scheme.
+        DataError: Requests are refused (``refuse_requests``).
         requests.HTTPError: The server answered with a status of 400 or more.
         requests.RequestException: There is no answer, or it breaks off while it is read.
     """
     if not url.lower().startswith(("http://", "https://")):
         raise ValueError("expected http:// or https://")
+    if _refusals:
+        raise DataError(f"{url}: is not fetched: {_refusals[-1]}")
 
     # The stack closes a session that was opened here. The caller's own session stays open.
     with contextlib.ExitStack() as stack:
@@ -102,6 +107,20 @@ def open_url(
         )
         response.raise_for_status()
         yield response
+
+
+@contextlib.contextmanager
+def refuse_requests(why: str) -> Iterator[None]:
+    """Raise ``DataError`` instead of any request of this process while the body runs.
+
+    Args:
+        why: Ends the message; it says what the user can do.
+    """
+    _refusals.append(why)
+    try:
+        yield
+    finally:
+        _refusals.pop()
 
 
 def iter_blocks(response: requests.Response) -> Iterator[bytes]:

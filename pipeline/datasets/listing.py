@@ -1,18 +1,23 @@
 """Make the two tables of a dataset: which clips and samples it has."""
 
+import contextlib
 import functools
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from earshot.files import publish_text
 from earshot.tables import CLIPS, SAMPLES, write_table
+from pipeline.base.http import refuse_requests
 from pipeline.base.locks import hold_lock
 from pipeline.base.project import Project
 from pipeline.base.user_files import noted_user_files
 from pipeline.datasets.dataset import find_user_paths, load
 from pipeline.lists.box_checks import check_boxes
 from pipeline.lists.selection import read_left_out
+
+_OFF = "network is off (download.network): name a release that you have, or set it to true"
 
 
 def list_dataset(project: Project, dataset: str) -> str:
@@ -37,7 +42,10 @@ def list_dataset(project: Project, dataset: str) -> str:
         hold_lock(lock_path, on_wait=functools.partial(_report_waiting, dataset)),
         noted_user_files(project, f"sources@{dataset}", paths),
     ):
-        clips, samples = about.build_tables(parameters, cache_dir=project.sources_dir(dataset))
+        # A release is the clips themselves, not a list of them.
+        is_off = about.release_gigabytes > 0 and _is_network_off(project)
+        with refuse_requests(_OFF) if is_off else contextlib.nullcontext():
+            clips, samples = about.build_tables(parameters, cache_dir=project.sources_dir(dataset))
 
         # Boxes in another unit would give every method a score of 0.
         note = check_boxes(samples, name=dataset)
@@ -51,6 +59,11 @@ def list_dataset(project: Project, dataset: str) -> str:
 
     words = f" ({describe_left_out(left_out)})" if left_out else ""
     return f"{dataset}: {len(clips)} clips, {len(samples)} samples{words}"
+
+
+def _is_network_off(project: Project) -> bool:
+    download = project.params.get("download")
+    return isinstance(download, Mapping) and download.get("network") is False
 
 
 def _report_waiting(dataset: str) -> None:

@@ -17,6 +17,8 @@ import pytest
 from earshot.errors import DataError
 from earshot.tables import CLIPS, SAMPLES, write_table
 from pipeline.base.http import fetch_large_file
+from pipeline.base.project import Project
+from pipeline.datasets.listing import list_dataset
 from pipeline.datasets.urbansas import dataset
 from pipeline.datasets.urbansas import release as urbansas_release
 from pipeline.media.reader import ClipReader
@@ -297,6 +299,23 @@ def test_the_record_is_fetched_through_broken_transfers(zenodo, tmp_path, caplog
     assert offline.equals(again)
     assert again == clips
     assert zenodo.paths[num_requests:] == ["/api/records/6658386"]
+
+
+def test_without_the_network_no_release_is_fetched(zenodo, tmp_path):
+    """What is unpacked is used; of its record nobody is asked."""
+    section = {"record_url": f"{zenodo.url}/api/records/6658386", "splits": ["urbansas_test"]}
+    params = {"sources": {"urbansas": section}, "download": {"network": False}}
+    project = Project(tmp_path, params)
+    with pytest.raises(DataError, match=r"6658386: is not fetched: network is off .download"):
+        list_dataset(project, "urbansas")
+    assert zenodo.paths == []
+
+    params["download"]["network"] = True
+    list_dataset(project, "urbansas")
+    num_requests = len(zenodo.paths)
+    params["download"]["network"] = False
+    assert list_dataset(project, "urbansas") == "urbansas: 1 clips, 1 samples"
+    assert len(zenodo.paths) == num_requests
 
 
 def test_an_interrupted_archive_goes_on_and_a_wrong_one_is_removed(zenodo, tmp_path):
