@@ -155,14 +155,16 @@ def _view_sections(
 
     # What is there has a section of its own. The summary also says what another attempt may bring.
     availability = view_availability(inputs.datasets, inputs.audits)
+    seeds = inputs.results.get("seeds", ())
     summary = view_summary(
         groups,
         protocol=protocol,
         metric=metric,
         comparisons=inputs.results.get("comparisons", ()),
+        seeds=seeds,
         next_steps=suggest_next_steps(
             groups,
-            seeds=inputs.results.get("seeds", ()),
+            seeds=seeds,
             num_retryable=count_retryable(availability),
         ),
         notes=_collect_notes(inputs),

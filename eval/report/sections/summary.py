@@ -41,11 +41,21 @@ class NamedValue:
 
 
 @dataclass(frozen=True)
+class SeedsOfBest:
+    """What the runs reach that differ from the best model in the seed alone."""
+
+    num_seeds: int
+    mean: float
+    text: str  # a sentence with the mean and the range
+
+
+@dataclass(frozen=True)
 class Finding:
     """What was found on one test set.
 
     ``difference``: of the best model and the baseline that it has to beat. ``sentence`` says both
-    in words, and ``verdict`` in one or two.
+    in words, and ``verdict`` in one or two. ``seeds``: of the best model, if it has several; the
+    best of several is better than another seed can be expected to be.
     """
 
     dataset: str
@@ -54,6 +64,7 @@ class Finding:
     num_requested: int | None
     metric: str
     best: NamedValue
+    seeds: SeedsOfBest | None
     baseline: NamedValue | None
     trivial: NamedValue | None
     difference: ComparisonRow | None
@@ -78,6 +89,7 @@ def view_summary(
     protocol: str,
     metric: str,
     comparisons: Sequence[Mapping] = (),
+    seeds: Sequence[Mapping] = (),
     next_steps: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Summary:
@@ -88,11 +100,14 @@ def view_summary(
         protocol: The protocol of the findings.
         metric: The metric of the findings, one of ``METRIC_TITLES``.
         comparisons: The list of that name of results.json.
+        seeds: The list of that name of results.json.
         next_steps: Sentences that say what to do next.
         notes: Sentences about what was absent or odd.
     """
     findings = [
-        _make_finding(group, metric, comparisons) for group in groups if group.protocol == protocol
+        _make_finding(group, metric, comparisons, seeds)
+        for group in groups
+        if group.protocol == protocol
     ]
     return Summary(
         tuple(finding for finding in findings if finding is not None),
@@ -102,7 +117,9 @@ def view_summary(
     )
 
 
-def _make_finding(group: Group, metric: str, comparisons: Sequence[Mapping]) -> Finding | None:
+def _make_finding(
+    group: Group, metric: str, comparisons: Sequence[Mapping], seeds: Sequence[Mapping]
+) -> Finding | None:
     row = best_own_row(group.rows, metric)
     if row is None:
         return None
@@ -121,6 +138,7 @@ def _make_finding(group: Group, metric: str, comparisons: Sequence[Mapping]) -> 
         num_requested=row.get("num_requested"),
         metric=title,
         best=best,
+        seeds=_find_seeds(group, best, metric, seeds),
         baseline=baseline,
         trivial=None if trivial is None else _name_value(trivial, metric),
         difference=difference,
@@ -130,6 +148,26 @@ def _make_finding(group: Group, metric: str, comparisons: Sequence[Mapping]) -> 
         ),
         meaning=_MEANINGS.get(metric, ""),
     )
+
+
+def _find_seeds(
+    group: Group, best: NamedValue, metric: str, seeds: Sequence[Mapping]
+) -> SeedsOfBest | None:
+    """Return what the seeds of the best model reach, or None where it has one seed."""
+    place = (group.dataset, group.subset, group.protocol)
+    for row in seeds:
+        mean = number_of(row, metric)
+        is_here = tuple(row.get(name) for name in ("dataset", "subset", "protocol")) == place
+        if not is_here or mean is None or best.model not in row["models"]:
+            continue
+
+        low, high = number_of(row, f"{metric}_min"), number_of(row, f"{metric}_max")
+        text = (
+            f"{best.model} is the best of {row['num_seeds']} seeds of {row['method']}: "
+            f"{format_number(low)} to {format_number(high)}, {format_number(mean)} on average."
+        )
+        return SeedsOfBest(row["num_seeds"], mean, text)
+    return None
 
 
 def _find_difference(

@@ -26,10 +26,14 @@ def render_results(groups, *, results):
     return render_template("section_results.html", results=view, files={})
 
 
-def render_summary(group, comparisons=()):
+def render_summary(group, comparisons=(), seeds=()):
     """The text of the summary of one table."""
     view = view_summary(
-        [group], protocol="earshot", metric="adaptive_ciou", comparisons=comparisons
+        [group],
+        protocol="earshot",
+        metric="adaptive_ciou",
+        comparisons=comparisons,
+        seeds=seeds,
     )
     html = render_template("section_summary.html", summary=view, opening=None, num_cards=0)
     return " ".join(" ".join(parse(html).texts).split())
@@ -133,6 +137,19 @@ def test_summary_without_a_test_or_a_model_says_so():
     assert "No model was trained. The best baseline is flow: adaptive cIoU 0.600" in untrained
     alone = render_summary(make_group({"htf": 0.6}))
     assert "there is no baseline to compare it with" in alone
+
+
+def test_summary_says_what_other_seeds_of_the_best_model_reach():
+    group = make_group({"htf": 0.6, "flow": 0.5})
+    row = {name: getattr(group, name) for name in ("dataset", "subset", "protocol")}
+    row |= {"method": "htf", "models": ["htf", "htf_seed1"], "num_seeds": 2}
+    row |= {"adaptive_ciou": 0.45, "adaptive_ciou_min": 0.3, "adaptive_ciou_max": 0.6}
+    text = render_summary(group, seeds=[row])
+    assert "htf is the best of 2 seeds of htf: 0.300 to 0.600, 0.450 on average." in text
+    assert "best of 2 seeds, mean 0.450" in text
+
+    for other in ({"subset": "elsewhere"}, {"models": ["ezvsl", "ezvsl_seed1"]}):
+        assert "seeds" not in render_summary(group, seeds=[row | other])
 
 
 def test_next_steps_follow_from_the_results():
