@@ -26,6 +26,7 @@ from pipeline.audit.leakage import (
 from pipeline.base.project import Project
 from pipeline.base.table_filters import count_values
 from pipeline.commands.feature_selection import find_cached_keys, list_features
+from pipeline.commands.measured_rates import group_features
 from pipeline.commands.options import find_root, format_option, pass_project
 from pipeline.commands.output import render
 from pipeline.commands.rates import RATES_NAME, Rates
@@ -327,10 +328,21 @@ def _plan_features(
     if workers is None:
         workers = os.cpu_count() or 1
 
+    # The time of a shared pass counts for its first feature. It is made for each sample that lacks
+    # any of them.
+    num_passes: dict[str, int] = {}
+    for first, *companions in map(list, group_features(wanted)):
+        num_passes[first] = max(counts[name].num_to_do for name in (first, *companions))
+        if companions:
+            notes.append(
+                f"{dataset}: the hours of {', '.join(companions)} are in the line of {first}, "
+                "since one pass over a clip computes them"
+            )
+
     rows = []
     for name in features:
         rate, number = found.get(name), counts[name].num_to_do
-        cpu_hours = rate.seconds * number / 3600 if rate else 0.0
+        cpu_hours = rate.seconds * num_passes.get(name, 0) / 3600 if rate else 0.0
         rows.append(
             {
                 "dataset": dataset,

@@ -1,6 +1,7 @@
 """``plan``: what is said before is what is then seen."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -160,6 +161,26 @@ def test_it_says_at_once_that_training_will_be_refused(project, capsys, monkeypa
     project.params["audit"]["allow_leakage"] = True
     (project.root / "params.yaml").write_text(yaml.safe_dump(project.params))
     assert "refused" not in plan(capsys, project)[1]
+
+
+def test_the_hours_of_a_shared_pass_are_for_all_that_it_has_to_compute(
+    project, capsys, monkeypatch
+):
+    """Frames lack one sample, flow has new parameters."""
+    numbers = {"frames": 1, "flow": 100}
+
+    def count(feature, *_):
+        return SimpleNamespace(num_to_do=numbers.get(feature.name, 0), num_there=0)
+
+    def measure(group, _):
+        return {name: Rate(0.0 if place else 36.0, 1e9) for place, name in enumerate(group)}
+
+    monkeypatch.setattr("pipeline.commands.plan.count_requests", count)
+    monkeypatch.setattr("pipeline.commands.rates.measure_features", measure)
+    rows, notes = plan(capsys, project)
+    assert (rows["frames"]["cpu_hours"], rows["flow"]["cpu_hours"]) == (1.0, 0.0)
+    assert (rows["frames"]["gigabytes"], rows["flow"]["gigabytes"]) == (1.0, 100.0)
+    assert "birds: the hours of flow are in the line of frames, since one pass" in notes
 
 
 def test_what_networks_compute_is_named(project, capsys):
