@@ -242,6 +242,13 @@ def _plan_download(
         pace = f"{per_hour[site]:g} an hour" if per_hour[site] > 0 else "without a limit"
         notes.append(f"{dataset}: {number} requests to {site} hosts, {pace}")
 
+    if sites:
+        # How many are longer, or larger, nobody knows before they are here.
+        notes.append(
+            f"{dataset}: cutting longer videos and shrinking larger ones takes more CPU hours than "
+            "these, some seconds of a processor for 10 s of video"
+        )
+
     num_bytes = _estimate_bytes(dataset, wanted, downloads, notes)
     seconds = 0.0
     if len(wanted):
@@ -292,8 +299,8 @@ def _estimate_bytes(dataset: str, wanted: pa.Table, downloads: pa.Table, notes: 
             f"{dataset}: no clip is here yet, so {per_second * 10 / 1e6:g} MB for 10 s are assumed"
         )
 
-    # A clip without times is a whole video, of unknown length.
-    lengths = pc.subtract(wanted["end_seconds"], wanted["start_seconds"])
+    # A clip without an end goes on to that of its video, whose length is not known.
+    lengths = pc.subtract(wanted["end_seconds"], pc.fill_null(wanted["start_seconds"], 0.0))
     return per_second * (pc.sum(pc.fill_null(lengths, clip_seconds)).as_py() or 0.0)
 
 

@@ -3,14 +3,17 @@
 import json
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 import yaml
 
 import stages.download
 import stages.feature
 import stages.sources
+from earshot.tables import CLIPS, DOWNLOADS
 from pipeline.base.project import Project
 from pipeline.commands.measured_rates import Rate
+from pipeline.commands.plan import _BYTES_PER_SECOND, _CLIP_SECONDS, _estimate_bytes
 from tests.helpers.command_helpers import run
 from tests.helpers.downloads.download_helpers import QUICK, make_clip
 from tests.helpers.downloads.misbehaving_server import Answer
@@ -60,6 +63,7 @@ def test_it_counts_requests_hours_and_bytes_before_and_after(project, capsys, se
     table = run(capsys, project, "plan", "birds")[1]
     assert "e-0" not in table and "0.01" in table  # no 3.55e-05 hours
     assert "3 requests to loopback hosts, 10 an hour" in notes
+    assert "birds: cutting longer videos and shrinking larger ones takes more CPU" in notes
 
     clip_path = project.root / "a.mp4"
     assert run(capsys, project, "import", str(clip_path), "--quiet")[0] == 0
@@ -181,6 +185,14 @@ def test_the_hours_of_a_shared_pass_are_for_all_that_it_has_to_compute(
     assert (rows["frames"]["cpu_hours"], rows["flow"]["cpu_hours"]) == (1.0, 0.0)
     assert (rows["frames"]["gigabytes"], rows["flow"]["gigabytes"]) == (1.0, 100.0)
     assert "birds: the hours of flow are in the line of frames, since one pass" in notes
+
+
+def test_a_section_with_an_end_alone_begins_at_zero():
+    clip = {"clip_id": "a", "video_id": "a", "url": "http://x.org/a", "splits": []}
+    sections = [{"start_seconds": None, "end_seconds": 3.0}, {"start_seconds": 1.0}]
+    wanted = pa.Table.from_pylist([clip | section for section in sections], schema=CLIPS.columns)
+    found = _estimate_bytes("vggsound", wanted, DOWNLOADS.columns.empty_table(), [])
+    assert found == _BYTES_PER_SECOND * (3 + _CLIP_SECONDS)
 
 
 def test_what_networks_compute_is_named(project, capsys):
