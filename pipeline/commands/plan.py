@@ -40,8 +40,7 @@ from pipeline.downloads.account.table import derive_from_ledger, read_downloads_
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.sites import PACES, find_site
 from pipeline.downloads.table_rules import find_table_rules
-from pipeline.features.configure import configure_feature
-from pipeline.features.registry import FEATURES, find_base
+from pipeline.features.configure import configure_feature, has_weights
 from pipeline.shards.requests import count_requests
 from pipeline.shards.workers.cluster import ClusterParameters
 
@@ -315,8 +314,7 @@ def _plan_features(
     names = list_features(project, dataset)
     # A network computes these, often on a GPU: a rate of this CPU would mislead. Its weights, which
     # a stage fetches, need not be here yet.
-    networks = {name for name, feature in FEATURES.items() if feature.has_weights}
-    others = [name for name in names if find_base(name) in networks]
+    others = [name for name in names if has_weights(project, name)]
     features = {name: configure_feature(project, name) for name in names if name not in others}
     if others:
         notes.append(f"{dataset}: a network computes {', '.join(others)}: not counted")

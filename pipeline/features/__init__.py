@@ -7,8 +7,8 @@ In reading order:
 - ``feature``: ``Feature``, ``Moment``, ``Needs``, ``AudioWindow``, ``Decoded``, ``Extracted`` -
   what a feature needs from a clip and what it computes
 - ``configure``: ``configure_feature``, ``configure_companions``, ``restore_feature``,
-  ``load_module``, ``require_datasets``, ``find_variants``, ``check_variants`` - make a feature
-  from its parameters
+  ``load_module``, ``has_weights``, ``require_datasets``, ``find_variants``, ``check_variants`` -
+  make a feature from its parameters
 - ``extract``: ``extract_features``, ``prepare_features`` - compute any features of a clip in one
   pass
 

@@ -130,8 +130,7 @@ def configure_feature(project: Project, name: str) -> Feature:
     module = load_module(name, variant_section and project.section(variant_section))
     entry = FEATURES.get(find_base(name))  # None: a feature of the user's own
     section = variant_section or FEATURES[name].section
-    has_weights = (entry and entry.has_weights) or getattr(module, "HAS_WEIGHTS", False)
-    options = {"weights_dir": project.weights_dir} if has_weights else {}
+    options = {"weights_dir": project.weights_dir} if has_weights(project, name) else {}
 
     feature = module.make_feature(project.parameters(module.Parameters, section), **options)
     # A variant's code is the user's. Check that it makes what its name says.
@@ -142,6 +141,19 @@ def configure_feature(project: Project, name: str) -> Feature:
             f"expected {find_base(name)!r} of kind {expected_kind!r}"
         )
     return feature
+
+
+def has_weights(project: Project, name: str) -> bool:
+    """Return whether a network computes a feature, with weights that are fetched.
+
+    Args:
+        project: The checkout; its params.yaml has the settings of variants.
+        name: One of ``FEATURES``, or a variant of section ``feature_variants``.
+    """
+    if is_variant(name):
+        settings = project.section(f"{_VARIANT_SETTINGS}.{name}")
+        return getattr(load_module(name, settings), "HAS_WEIGHTS", False)
+    return FEATURES[name].has_weights
 
 
 def find_datasets(project: Project, name: str) -> list[str] | None:

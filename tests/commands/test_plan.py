@@ -196,11 +196,15 @@ def test_a_section_with_an_end_alone_begins_at_zero():
 
 
 def test_what_networks_compute_is_named(project, capsys):
+    """Nothing is fetched for them, neither by a stage of its own nor by a variant's module."""
     project.params["detections"]["datasets"] = ["birds"]
+    project.params["variants"] = ["flow-raft"]
+    project.params["feature_variants"] = {"flow-raft": {"code": "train.inference.raft_flow"}}
     (project.root / "params.yaml").write_text(yaml.safe_dump(project.params))
     rows, notes = plan(capsys, project)
-    assert "detections" not in rows
-    assert "birds: a network computes detections: not counted" in notes
+    assert not rows.keys() & {"detections", "flow-raft"}
+    assert "birds: a network computes detections, flow-raft: not counted" in notes
+    assert not project.weights_dir.exists()
 
 
 def test_what_it_does_not_know(project, capsys):
