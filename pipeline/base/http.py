@@ -111,7 +111,7 @@ def open_url(
 
 @contextlib.contextmanager
 def refuse_requests(why: str) -> Iterator[None]:
-    """Raise ``DataError`` instead of any request of this process while the body runs.
+    """Raise ``DataError`` where this module would request something, while the body runs.
 
     Args:
         why: Ends the message; it says what the user can do.

@@ -4,20 +4,19 @@ import contextlib
 import functools
 import json
 import sys
-from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from earshot.files import publish_text
 from earshot.tables import CLIPS, SAMPLES, write_table
 from pipeline.base.http import refuse_requests
 from pipeline.base.locks import hold_lock
+from pipeline.base.parameters import find_section
 from pipeline.base.project import Project
 from pipeline.base.user_files import noted_user_files
 from pipeline.datasets.dataset import find_user_paths, load
 from pipeline.lists.box_checks import check_boxes
 from pipeline.lists.selection import read_left_out
-
-_OFF = "network is off (download.network): name a release that you have, or set it to true"
 
 
 def list_dataset(project: Project, dataset: str) -> str:
@@ -42,9 +41,7 @@ def list_dataset(project: Project, dataset: str) -> str:
         hold_lock(lock_path, on_wait=functools.partial(_report_waiting, dataset)),
         noted_user_files(project, f"sources@{dataset}", paths),
     ):
-        # A release is the clips themselves, not a list of them.
-        is_off = about.release_gigabytes > 0 and _is_network_off(project)
-        with refuse_requests(_OFF) if is_off else contextlib.nullcontext():
+        with _refuse_release(project, dataset):
             clips, samples = about.build_tables(parameters, cache_dir=project.sources_dir(dataset))
 
         # Boxes in another unit would give every method a score of 0.
@@ -61,9 +58,16 @@ def list_dataset(project: Project, dataset: str) -> str:
     return f"{dataset}: {len(clips)} clips, {len(samples)} samples{words}"
 
 
-def _is_network_off(project: Project) -> bool:
-    download = project.params.get("download")
-    return isinstance(download, Mapping) and download.get("network") is False
+def _refuse_release(project: Project, dataset: str) -> AbstractContextManager[None]:
+    """Refuse requests for a dataset's release where the network is off."""
+    about, download = load(dataset), find_section(project.params, "download")
+    # A release is the clips themselves. Lists of clips are fetched all the same.
+    if about.release_gigabytes == 0 or download.get("network") is not False:
+        return contextlib.nullcontext()
+    return refuse_requests(
+        f"network is off; name a release that you have as sources.{dataset}."
+        f"{about.release_parameters[0]}, or set download.network to true"
+    )
 
 
 def _report_waiting(dataset: str) -> None:

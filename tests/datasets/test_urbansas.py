@@ -302,11 +302,12 @@ def test_the_record_is_fetched_through_broken_transfers(zenodo, tmp_path, caplog
 
 
 def test_without_the_network_no_release_is_fetched(zenodo, tmp_path):
-    """What is unpacked is used; of its record nobody is asked."""
+    """What is unpacked is used, and its record is not requested again."""
     section = {"record_url": f"{zenodo.url}/api/records/6658386", "splits": ["urbansas_test"]}
     params = {"sources": {"urbansas": section}, "download": {"network": False}}
     project = Project(tmp_path, params)
-    with pytest.raises(DataError, match=r"6658386: is not fetched: network is off .download"):
+    advice = "as sources.urbansas.folder, or set download.network to true"
+    with pytest.raises(DataError, match=f"6658386: is not fetched: network is off; .* {advice}"):
         list_dataset(project, "urbansas")
     assert zenodo.paths == []
 
