@@ -160,15 +160,24 @@ def _check_training(project: Project) -> None:
 
 
 def find_notes(project: Project) -> list[str]:
-    """Return sentences about what is no mistake now, but will stop a training after all else."""
+    """Return sentences about what is no mistake, but may surprise later.
+
+    Such as files without which a training will stop, and settings that change nothing.
+    """
     if not project.params.get("datasets"):
         return []
     notes = describe_hand_work(project, project.datasets)
     # A stage reports a section that it lacks; without runs there is nothing to note.
     if "models" not in project.params or importlib.util.find_spec("torch") is None:
         return notes
+    from train.runs.run_checks import list_idle_settings
     from train.weights.first_files import find_absent_files
 
+    # A preset may be of runs that read spectrograms, so this is no mistake.
+    for name in project.names("models"):
+        idle = list_idle_settings(project, name)
+        if idle:
+            notes.append(f"{name}: {', '.join(idle)} without effect: it reads no spectrograms")
     return notes + [
         f"{name}: {path} is not there yet; its training will need it (docs/training.md, "
         '"Where to get the weights")'

@@ -1,6 +1,7 @@
 """Check before anything is downloaded that the chosen runs will find what they read."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import fields
 
 from earshot.errors import ParameterError
 from eval.results.evaluate import EvaluationParameters
@@ -11,6 +12,7 @@ from pipeline.datasets.dataset import load
 from pipeline.features.configure import require_datasets
 from pipeline.features.registry import FEATURES
 from train.models.registry import features_read
+from train.models.training_parameters import TrainingParameters
 from train.runs.settings import (
     RunData,
     find_run_of_folder,
@@ -63,6 +65,24 @@ def check_chosen_run(project: Project, name: str) -> None:
     _check_sound_encoder(project, name, features)
     _check_splits(project, name, data, dataset)
     _check_protocol(project, name, data)
+
+
+def list_idle_settings(project: Project, name: str) -> list[str]:
+    """Return the settings of a run about spectrograms where its method reads none.
+
+    Args:
+        project: whose params.yaml is read.
+        name: of a run of section ``train``.
+    """
+    parameters = read_run_parameters(project, name)
+    if "spectrograms" in features_read(parameters):
+        return []
+    return [
+        field.name
+        for field in fields(TrainingParameters)
+        if field.name.startswith("spectrogram_")
+        and getattr(parameters, field.name) != field.default
+    ]
 
 
 def _check_sound_encoder(project: Project, name: str, features: Mapping[str, str]) -> None:

@@ -242,6 +242,11 @@ def test_files_to_bring_by_hand_are_named_before_anything_is_downloaded(tmp_path
     (tmp_path / "cache" / "weights" / "sound8.pth").touch()
     assert find_notes(Project(tmp_path, params)) == []
 
+    params["train"]["flowgrad_ic_urbansas"]["spectrogram_std"] = 2.0
+    (note,) = find_notes(Project(tmp_path, params))
+    assert note == "flowgrad_ic_urbansas: spectrogram_std without effect: it reads no spectrograms"
+    del params["train"]["flowgrad_ic_urbansas"]["spectrogram_std"]
+
     params["datasets"] = ["flickr"]
     (note,) = find_notes(Project(tmp_path, params))
     assert "until sources.flickr.annotations_dir names their folder, nothing of flickr" in note
