@@ -4,7 +4,8 @@
 - ``model_results.py``: ``evaluate_model``: one model on a dataset
 - ``model_scores.py``: ``ModelMaps``, ``score_model``: maps to one row per sample and protocol
 - ``summaries.py``: ``summarize``: the rows of a test set to one result
-- ``comparisons.py``: ``summarize_intersection``, ``compare_models``: models with each other
+- ``comparisons.py``: ``choose_pairs``, ``compare_pairs``, ``summarize_intersection``: models with
+  each other
 - ``breakdowns.py``: ``group_samples``, ``break_down``: results by class, size and circumstances
 - ``dvc_summary.py``: ``summarize_for_dvc``: the few numbers of ``summary.json``, for DVC
 - ``negative_audio.py``: ``evaluate_negative_audio``: silence, noise and offscreen sound

@@ -1,5 +1,6 @@
 """Compare models with each other, on the samples that they have in common."""
 
+import itertools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from earshot.errors import DataError
-from eval.entrants.entrant import Entrant
+from eval.entrants.entrant import Entrant, name_untrained
 from eval.entrants.training_clips import SeenClips
 from eval.published.test_sets import count_leakage
 from eval.results.files import METRICS, hash_ids
@@ -94,6 +95,67 @@ def summarize_intersection(
         )
         summaries.append(summary | coverage)
     return summaries
+
+
+def choose_pairs(
+    scores_of: Mapping[str, Sequence[Mapping[str, Any]]],
+    ids: Collection[str],
+    *,
+    entrants: Sequence[Entrant],
+    metric: str,
+) -> dict[tuple[str, str], bool]:
+    """Choose the pairs to compare: a model and its best baseline, and two networks.
+
+    Args:
+        scores_of: entrant -> its rows of the table SCORES, of one protocol.
+        ids: the test set.
+        entrants: those of the evaluation.
+        metric: one of ``METRICS``.
+
+    Returns:
+        Names of two entrants -> whether the second is the best baseline of the first.
+    """
+    baselines = [entrant.name for entrant in entrants if entrant.kind in ("baseline", "trivial")]
+    pairs: dict[tuple[str, str], bool] = {}
+    for entrant in entrants:
+        if entrant.kind in ("model", "external"):
+            # A baseline that was not scored on this dataset cannot be the best one.
+            names = [name for name in (entrant.name, *baselines) if name in scores_of]
+            best = find_best_baseline(
+                [row for name in names for row in scores_of[name]],
+                ids,
+                model=entrant.name,
+                baselines=baselines,
+                metric=metric,
+            )
+            if best is not None:
+                pairs[entrant.name, best] = True
+
+    # Then compare all pairs of networks and foreign maps: the entrants whose maps are kept.
+    kept = [entrant for entrant in entrants if entrant.is_kept]
+    rows_of = _find_scored_positives(
+        itertools.chain.from_iterable(scores_of.values()),
+        ids,
+        models=[entrant.name for entrant in kept],
+    )
+    for first, second in itertools.combinations(kept, 2):
+        pair = (first.name, second.name)
+        is_known = pair in pairs or pair[::-1] in pairs
+        # Two models without a common sample cannot be compared, which is no error.
+        has_common = not rows_of[first.name].keys().isdisjoint(rows_of[second.name])
+        if not is_known and has_common and _is_telling(first, second):
+            pairs[pair] = False
+    return pairs
+
+
+def _is_telling(first: Entrant, second: Entrant) -> bool:
+    """Return whether a comparison of two networks says something.
+
+    A network before training is compared with the same network after training only.
+    """
+    if "untrained" not in (first.kind, second.kind):
+        return True
+    return name_untrained(first.name) == second.name or name_untrained(second.name) == first.name
 
 
 def find_best_baseline(

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,10 @@ import pyarrow as pa
 from earshot.errors import ParameterError
 from earshot.reader import FeatureReader
 from eval.entrants.ceilings import compute_ceilings
-from eval.entrants.entrant import EmbedPairs, Entrant, choose_available, name_untrained
+from eval.entrants.entrant import EmbedPairs, Entrant, choose_available
 from eval.published.test_sets import find_subset_ids
 from eval.results.breakdowns import break_down, group_samples
-from eval.results.comparisons import (
-    compare_pairs,
-    find_best_baseline,
-    summarize_intersection,
-)
+from eval.results.comparisons import choose_pairs, compare_pairs, summarize_intersection
 from eval.results.files import LISTS, METRICS
 from eval.results.further_metrics import check_metrics, compute_further
 from eval.results.kept_maps import find_problems, keep_maps
@@ -301,69 +296,19 @@ def _add_comparisons(
     metric = parameters.comparison_metric
 
     for subset, ids in test_sets.items():
-        pairs = _find_pairs(entrants, scores_of, ids, metric)
+        pairs = choose_pairs(scores_of, ids, entrants=entrants, metric=metric)
         # All pairs in one call, because pairs of the same samples share their resamples.
         found = compare_pairs(
             all_scores,
             ids,
-            pairs=[(first, second) for first, second, _ in pairs],
+            pairs=list(pairs),
             metric=metric,
             group_of=group_of,
             num_resamples=parameters.num_resamples,
         )
-        for comparison, (_, _, is_best_baseline) in zip(found, pairs, strict=True):
+        for comparison, is_best_baseline in zip(found, pairs.values(), strict=True):
             facts = {"subset": subset, "is_best_baseline": is_best_baseline}
             rows["comparisons"].append(comparison | facts)
-
-
-def _find_pairs(
-    entrants: Sequence[Entrant],
-    scores_of: Mapping[str, Sequence[Mapping[str, Any]]],
-    ids: Collection[str],
-    metric: str,
-) -> list[tuple[str, str, bool]]:
-    """Return the pairs to compare, and whether the second is the best baseline of the first."""
-    baselines = [entrant.name for entrant in entrants if entrant.kind in ("baseline", "trivial")]
-    pairs: dict[tuple[str, str], bool] = {}
-    for entrant in entrants:
-        if entrant.kind in ("model", "external"):
-            # A baseline that was not scored on this dataset cannot be the best one.
-            names = [name for name in (entrant.name, *baselines) if name in scores_of]
-            best = find_best_baseline(
-                [row for name in names for row in scores_of[name]],
-                ids,
-                model=entrant.name,
-                baselines=baselines,
-                metric=metric,
-            )
-            if best is not None:
-                pairs[entrant.name, best] = True
-
-    # Then compare all pairs of networks and foreign maps: the entrants whose maps are kept.
-    wanted = set(ids)
-    scored_ids: dict[str, set[str]] = {entrant.name: set() for entrant in entrants}
-    for row in (row for rows in scores_of.values() for row in rows):
-        if row["status"] == "ok" and row["is_positive"] and row["sample_id"] in wanted:
-            scored_ids[row["model"]].add(row["sample_id"])
-
-    kept = [entrant for entrant in entrants if entrant.is_kept]
-    for pair in combinations(kept, 2):
-        first, second = (entrant.name for entrant in pair)
-        # Two models without a common sample cannot be compared, which is no error.
-        is_known = (first, second) in pairs or (second, first) in pairs
-        if _is_telling(*pair) and not is_known and scored_ids[first] & scored_ids[second]:
-            pairs[first, second] = False
-    return [(*pair, is_best_baseline) for pair, is_best_baseline in pairs.items()]
-
-
-def _is_telling(first: Entrant, second: Entrant) -> bool:
-    """Return whether a comparison says something.
-
-    That of a network before training does with the same network after it only.
-    """
-    names = {first.name, second.name}
-    untrained = {entrant.name for entrant in (first, second) if entrant.kind == "untrained"}
-    return not untrained or untrained == {name_untrained(name) for name in names - untrained}
 
 
 def _add_ceilings(
