@@ -49,7 +49,7 @@ def test_trained_model_points_better_than_untrained(tmp_path):
     """EZ-VSL on the toy world: the maximum of the map falls on the blob that sounds."""
     dirs, ids, centres = write_features(tmp_path / "features", 160, sizes=((48, 48),))
     parameters = tiny(
-        epochs=20,
+        epochs=8,
         width=16,
         batch_size=16,
         learning_rate=2e-3,
