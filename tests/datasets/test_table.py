@@ -101,14 +101,20 @@ def test_a_changed_video_is_noticed(tmp_path):
 
 
 def test_odd_paths_are_files_that_are_not_there(tmp_path):
+    parameters = Parameters(path=str(tmp_path / "birds.csv"))
     names = {
-        "~no-such-user/a.mp4": f"{tmp_path}/~no-such-user/a.mp4",
         "a\0.mp4": f"{tmp_path}/a\0.mp4",
+        "~no-such-user/a.mp4": f"{tmp_path}/~no-such-user/a.mp4",
     }
     for path, file in names.items():
         ((clip,), _) = tables_of(tmp_path, row() | {"path": path})
         assert clip["video_id"] == file
-        assert not has_changed(Parameters(path=str(tmp_path / "birds.csv")), cache_dir=tmp_path)
+        assert not has_changed(parameters, cache_dir=tmp_path)
+
+    # A folder may have such a name.
+    (tmp_path / "~no-such-user").mkdir()
+    (tmp_path / "~no-such-user" / "a.mp4").write_bytes(b"now it is there")
+    assert has_changed(parameters, cache_dir=tmp_path)
 
 
 def test_any_name_can_be_a_table_of_the_users_own():
