@@ -1,5 +1,6 @@
 """``use``: recipes write params.yaml, and every recipe is right."""
 
+import functools
 import shutil
 
 import pytest
@@ -23,9 +24,26 @@ RECIPES = list_recipes(ROOT)
 
 @pytest.fixture
 def checkout(tmp_path):
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
-    return tmp_path
+    return copy_parameters(tmp_path)
+
+
+def copy_parameters(folder):
+    shutil.copy(ROOT / "params.yaml", folder)
+    shutil.copytree(ROOT / "recipes", folder / "recipes")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def project_of(tmp_path_factory):
+    """Return a function: the project of a checkout that uses a recipe, made once for all tests."""
+
+    @functools.cache
+    def project_of(name) -> Project:
+        folder = copy_parameters(tmp_path_factory.mktemp("used"))
+        assert use(folder, name) == 0
+        return Project.load(folder)
+
+    return project_of
 
 
 def use(checkout, *words) -> int:
@@ -39,17 +57,15 @@ def test_params_begin_with_the_first_recipe(checkout, capsys):
     assert "nothing changes" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("first", ["ezvsl_vggsound_10k", "released_urbansas"])
-def test_another_recipe_in_between_leaves_no_trace(checkout, first):
+def test_another_recipe_in_between_leaves_no_trace(checkout):
     path = checkout / "params.yaml"
     path.write_text(path.read_text().replace("num_workers: 2", "num_workers: 3"))  # the user's own
-    use(checkout, first)
-    before = path.read_bytes()
-    for name in RECIPES:
+    written: dict[str, bytes] = {}
+    for name in (*RECIPES, "ezvsl_vggsound_10k", "released_urbansas", "sample"):
         use(checkout, name)
-    use(checkout, first)
-    assert path.read_bytes() == before
-    assert b"num_workers: 3" in before
+        assert written.setdefault(name, path.read_bytes()) == path.read_bytes()
+    assert all(b"num_workers: 3" in text for text in written.values())
+    assert len(set(written.values())) == len(RECIPES)
 
 
 def test_the_change_is_shown_and_a_dry_run_writes_nothing(checkout, capsys):
@@ -120,9 +136,8 @@ def test_an_unknown_recipe_is_told_with_the_nearest(checkout, capsys):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_fits_the_parameters_of_everything_it_names(checkout, name):
-    use(checkout, name)
-    project = Project.load(checkout)
+def test_a_recipe_fits_the_parameters_of_everything_it_names(project_of, name):
+    project = project_of(name)
 
     # Datasets, splits, features and runs exist, and the runs train and test on chosen splits.
     check_params(project)
@@ -152,10 +167,9 @@ def test_a_recipe_tests_on_what_its_rows_were_tested_on(name):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_published_run_reads_the_sound_of_its_authors(checkout, name):
+def test_a_published_run_reads_the_sound_of_its_authors(project_of, name):
     """Each run finds its own variant, whatever the spectrogram of section `spectrogram` is."""
-    use(checkout, name)
-    project = Project.load(checkout)
+    project = project_of(name)
     own = {
         "lvs": "spectrograms-lvs",
         "ezvsl": "spectrograms-ezvsl",
@@ -190,15 +204,14 @@ def members(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_counts_its_clips_and_allows_the_leaks_of_its_lists(checkout, members, name):
+def test_a_recipe_counts_its_clips_and_allows_the_leaks_of_its_lists(project_of, members, name):
     """Otherwise a training is refused after weeks of downloads."""
-    use(checkout, name)
-    project = Project.load(checkout)
+    project = project_of(name)
     datasets = [dataset for dataset in project.datasets if dataset in members]
     splits = {dataset: project.section(f"sources.{dataset}.splits") for dataset in datasets}
     has_all = all(split in members[dataset] for dataset in datasets for split in splits[dataset])
     if has_all:
-        assert read_recipe(checkout, name).num_downloads == {
+        assert read_recipe(ROOT, name).num_downloads == {
             dataset: len(set().union(*(members[dataset][split] for split in splits[dataset])))
             for dataset in datasets
         }
