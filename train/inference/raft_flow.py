@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from earshot.errors import DataError, ParameterError
+from earshot.errors import ParameterError
 from pipeline.features.feature import CodeParameters, Feature
 from pipeline.features.flow import Parameters as FlowParameters
 from pipeline.features.flow import make_feature as make_flow
@@ -131,10 +131,8 @@ def load_network(parameters: Parameters, weights_dir: Path) -> "torch.nn.Module"
     sha256 = path.stem.rsplit("-", 1)[1]
     fetch_weights(url, path, sha256=sha256, alternatives=f"or put the file there: {path}")
 
-    make_network = getattr(optical_flow, "_".join(parameters.weights.split("_")[:2]))
-    network = make_network(weights=None)
-    try:
-        network.load_state_dict(torch.load(path, weights_only=True))
-    except RuntimeError as error:
-        raise DataError(f"{path}: not weights of {parameters.weights} ({error})") from None
+    # Without weights at first: torchvision would fetch its own.
+    architecture = "_".join(parameters.weights.split("_")[:2])  # raft_small or raft_large
+    network = getattr(optical_flow, architecture)(weights=None)
+    network.load_state_dict(torch.load(path, weights_only=True))
     return network.eval().to(parameters.device)
