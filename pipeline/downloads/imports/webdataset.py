@@ -38,8 +38,8 @@ class Description:
 def read_descriptions(tar_path: Path) -> dict[str, Description]:
     """Return key of the sample -> what is said of its clip, for samples with a JSON file.
 
-    Only the JSON members are read. Those that are no JSON mapping are ignored, and so are those
-    behind damage of the tar file, which whoever reads its other members reports.
+    Only the JSON members are read. Those that are no JSON mapping are ignored. Where the tar file
+    is damaged, reading ends without an error: reading its other members reports the damage.
     """
     found: dict[str, Description] = {}
     with contextlib.suppress(DataError):
