@@ -76,12 +76,16 @@ def _renew_rows(
     """Return the table with new rows of the clips that the ledger knows more about, or None."""
     try:
         changed = _find_changed_clips(table, paths)
+        if changed is None:
+            return None
         if not changed:
-            return table if changed is not None else None
+            return table
+
         with open(paths.ledger_path, "rb") as file:
             lines = iter_lines(file, paths.ledger_path)
             entries = [entry for _, _, entry in lines if entry["clip_id"] in changed]
 
+        # Derive the rows of these clips alone.
         is_changed = pa.array([name in changed for name in clips["clip_id"].to_pylist()])
         old, kept = table.filter(is_changed), table.filter(pc.invert(is_changed))
         new = derive_from_ledger(
@@ -100,7 +104,7 @@ def _renew_rows(
     if not rules.allow_duplicates and pc.any(is_copied).as_py():
         return None
 
-    # The rows in their order again.
+    # Put the rows back into the order of the list.
     numbers = pa.array(range(len(table)))
     places = pa.concat_arrays([numbers.filter(pc.invert(is_changed)), numbers.filter(is_changed)])
     return pa.concat_tables([kept, new]).take(pc.sort_indices(places))
