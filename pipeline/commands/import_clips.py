@@ -127,7 +127,7 @@ def _print_text(dataset: str, report: ImportReport) -> None:
     for name, cause in report.foreign[:_NUM_PRINTED]:
         print(f"left alone {name!r}: {cause}")
     for _, cause in report.damaged:
-        print(f"read up to some damage: {cause}")
+        print(f"read up to its damage; copy it again: {cause}")
     num_more = sum(max(len(files) - _NUM_PRINTED, 0) for files in (report.rejected, report.foreign))
     if num_more:
         print(f"... and {num_more} more (--format json names all)")

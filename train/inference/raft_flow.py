@@ -121,7 +121,7 @@ def load_network(parameters: Parameters, weights_dir: Path) -> "torch.nn.Module"
     except ImportError as error:
         raise ParameterError(
             f"flow of RAFT needs PyTorch and torchvision, which are not here ({error}); "
-            "`pip install torch torchvision`"
+            "`pip install '.[train]'`"
         ) from None
     if parameters.device == "cuda" and not torch.cuda.is_available():
         raise ParameterError("device is cuda, but PyTorch finds no GPU here; expected cpu")
