@@ -13,6 +13,7 @@ import pytest
 
 from earshot.errors import DataError, ParameterError
 from pipeline.base.parameters import build
+from pipeline.base.project import Project
 from pipeline.datasets.dataset import load
 from pipeline.datasets.table import Parameters, build_tables, find_splits, has_changed
 from pipeline.lists.column_samples import read_tables
@@ -123,10 +124,15 @@ def test_any_name_can_be_a_table_of_the_users_own():
     assert build(Parameters, values, "sources.birds").path == "birds.csv"
     with pytest.raises(ParameterError, match="datasets has 'my birds', expected one of flickr"):
         load("my birds")
-    # The outputs of other stages are there.
-    for name in ("maps", "runs"):
-        with pytest.raises(ParameterError, match=f"cache/{name} holds something else"):
-            load(name)
+
+
+def test_a_dataset_has_no_folder_that_holds_something_else(tmp_path):
+    project = Project(tmp_path, {})
+    folders = [project.weights_dir, project.training_dir, project.neighbours_dir]
+    folders += [project.run_inputs_dir, project.run_dir("m").parent, project.maps_root_dir]
+    for path in folders:
+        with pytest.raises(ParameterError, match=f"cache/{path.name} holds something else"):
+            load(path.name)
 
 
 @pytest.mark.parametrize("split", ["", " ", "a;;b", "a;"])

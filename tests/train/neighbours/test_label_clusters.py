@@ -19,6 +19,14 @@ from train.networks.category_labels import read_category_labels
 from train.runs.run_folder import LABELS_NAME, MODEL_NAME, read_run, write_model
 
 CPU = torch.device("cpu")
+# A run whose labels are the clusters of the run `lvs`.
+COARSE = {
+    "method": "coarsetofine",
+    "labels": "cache/labels/lvs.npz",
+    "label_encoder": "cache/runs/lvs",
+    "sound_seconds": 0.2,
+}
+FINE = {**COARSE, "stage": 2, "init": "cache/runs/coarse"}
 
 
 def test_frames_and_sounds_of_one_kind_have_one_label():
@@ -82,15 +90,9 @@ def test_labels_are_made_once_for_equal_weights_and_samples(toy, tmp_path, monke
 def test_a_run_makes_its_labels_from_a_run_that_is_trained_first(tmp_path, monkeypatch, capsys):
     """Two stages: the encoder first, then labels, then both stages, each once."""
     monkeypatch.chdir(tmp_path)
-    shared = {
-        "method": "coarsetofine",
-        "labels": "cache/labels/lvs.npz",
-        "label_encoder": "cache/runs/lvs",
-        "sound_seconds": 0.2,
-    }
     runs = {
-        "fine": {**shared, "stage": 2, "init": "cache/runs/coarse", "learning_rate": 1e-4},
-        "coarse": shared,
+        "fine": {**FINE, "learning_rate": 1e-4},
+        "coarse": COARSE,
         "lvs": {"method": "lvs"},
     }
     project = make_toy_project(tmp_path, runs)
@@ -126,13 +128,7 @@ def test_a_run_makes_its_labels_from_a_run_that_is_trained_first(tmp_path, monke
 def test_labels_travel_with_the_runs_that_were_trained_with_them(tmp_path, monkeypatch, capsys):
     """What DVC pulls are the tables, the features and the folders of the runs."""
     monkeypatch.chdir(tmp_path)
-    section = {
-        "method": "coarsetofine",
-        "labels": "cache/labels/lvs.npz",
-        "label_encoder": "cache/runs/lvs",
-        "sound_seconds": 0.2,
-    }
-    project = make_toy_project(tmp_path, {"coarse": section, "lvs": {"method": "lvs"}})
+    project = make_toy_project(tmp_path, {"coarse": COARSE, "lvs": {"method": "lvs"}})
     train_run(project, "coarse")
     labels = (tmp_path / "cache" / "labels" / "lvs.npz").read_bytes()
     assert (project.run_dir("coarse") / LABELS_NAME).read_bytes() == labels
@@ -141,8 +137,7 @@ def test_labels_travel_with_the_runs_that_were_trained_with_them(tmp_path, monke
 
     # On another machine k-means may find other clusters, which have other numbers.
     monkeypatch.setattr(label_clusters, "label_by_clusters", None)
-    second = {**project.params["train"]["coarse"], "stage": 2, "init": "cache/runs/coarse"}
-    project.params["train"]["fine"] = second
+    project.params["train"]["fine"] = {**project.params["train"]["coarse"], **FINE}
     capsys.readouterr()
     assert "1 epochs on 16 samples" in train_run(project, "fine")
     assert "comes first" not in capsys.readouterr().err
