@@ -29,6 +29,7 @@ from pipeline.commands.feature_selection import find_cached_keys, list_features
 from pipeline.commands.measured_rates import group_features
 from pipeline.commands.options import find_root, format_option, pass_project
 from pipeline.commands.output import render
+from pipeline.commands.planned_training import PlannedDataset, plan_trainings
 from pipeline.commands.rates import RATES_NAME, Rates
 from pipeline.commands.use import apply_recipe, list_recipes, read_recipe
 from pipeline.datasets.dataset import find_own_tables, load
@@ -44,11 +45,22 @@ from pipeline.features.configure import configure_feature, has_weights
 from pipeline.shards.requests import count_requests
 from pipeline.shards.workers.cluster import ClusterParameters
 
-_COLUMNS = ("dataset", "stage", "there", "to_do", "requests", "hours", "cpu_hours", "gigabytes")
+_COLUMNS = (
+    "dataset",
+    "stage",
+    "there",
+    "to_do",
+    "requests",
+    "hours",
+    "cpu_hours",
+    "gpu_hours",
+    "gigabytes",
+)
 
 # Where no clip says it: a clip of 360 lines in H.264 (an estimate).
 _BYTES_PER_SECOND = 120_000.0
 _CLIP_SECONDS = 10.0
+_UNCOUNTED = "evaluation is not counted, and neither is what a training does after each epoch"
 _SMALLEST_SHOWN = 0.01  # in a table; what is less, but not nothing, becomes this
 # Of a processor, for one request, its hash and its entry in the ledger (benchmarks/plan.py).
 _FETCH_SECONDS = 0.012
@@ -65,19 +77,23 @@ def _complete(context: click.Context, _: click.Parameter, start: str) -> list[st
 @format_option
 @pass_project
 def run(project: Project, what: str | None, is_anew: bool, output_format: str) -> int:
-    """Print a line for each stage that fetches clips or computes features, then the assumptions."""
+    """Print a line for each stage that fetches, computes or trains, then the assumptions."""
     planned = _choose(project, what)
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
+    found: dict[str, PlannedDataset] = {}
     for dataset in planned.datasets:
-        _plan_dataset(planned, project, dataset, rows, notes, is_anew=is_anew)
+        known = _plan_dataset(planned, project, dataset, rows, notes, is_anew=is_anew)
+        if known is not None:
+            found[dataset] = known
+    rows.extend(plan_trainings(planned, project, found, notes))
 
     # People read no 3.55e-05 hours.
     smallest = _SMALLEST_SHOWN if output_format == "table" else 0.0
     print(render([_round(row, smallest) for row in rows], _COLUMNS, output_format))
     # csv and json keep plain numbers and nothing else.
     stream = sys.stdout if output_format == "table" else sys.stderr
-    for note in (*dict.fromkeys(notes), "training and evaluation are not counted"):
+    for note in (*dict.fromkeys(notes), _UNCOUNTED):
         print(note, file=stream)
     return 0
 
@@ -107,15 +123,18 @@ def _plan_dataset(
     notes: list[str],
     *,
     is_anew: bool,
-) -> None:
-    """Add the lines of one dataset; ``now`` has the parameters with which its list was made."""
+) -> PlannedDataset | None:
+    """Add the lines of one dataset and return its samples; None where they are not listed.
+
+    ``now`` has the parameters with which its list was made.
+    """
     tables = _find_tables(project, now, dataset)
     if tables is None:
         notes.append(
             f"{dataset}: not listed yet, and listing it takes long; `dvc repro sources@{dataset}` "
             "does it, then plan again"
         )
-        return
+        return None
 
     clips, samples = tables
     _note_leakage(project, dataset, clips, notes)
@@ -129,10 +148,14 @@ def _plan_dataset(
         is_anew=is_anew,
     )
     rows.append(_plan_download(project, dataset, clips, downloads, rates, notes))
-    rows.extend(_plan_features(project, dataset, samples, downloads, rates, notes))
+    of_features = _plan_features(project, dataset, samples, downloads, rates, notes)
+    rows.extend(of_features)
     described = rates.describe()
     if described:
         notes.append(f"{dataset}: {described}")
+
+    num_to_compute = {row["stage"]: row["to_do"] for row in of_features}
+    return PlannedDataset.choose(project, samples, clips, downloads, num_to_compute)
 
 
 def _find_downloads(project: Project, now: Project, dataset: str, clips: pa.Table) -> pa.Table:
