@@ -17,7 +17,6 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from earshot.errors import DataError
 from pipeline.downloads.clip_files import make_file_stem
 
 _TIMED = (
@@ -44,22 +43,16 @@ class ClipNames:
             self._ids[clip_id] = self._ids[make_file_stem(clip_id)] = clip_id
             self._of_video.setdefault(video_id, []).append((clip_id, start, end))
 
-    def find(self, stem: str, *, is_section: bool = False) -> str | None:
-        """Return the id of the clip that a name means.
+    def find(self, stem: str, *, is_section: bool = False) -> set[str]:
+        """Return the ids of the clips that a name can mean, often one or none.
 
         Args:
             stem: a file's name without folder and suffix.
             is_section: the file is known to be a section of its video; so the video's id alone
                 does not say which clip it is.
-
-        Returns:
-            None if the list has no such clip.
-
-        Raises:
-            DataError: the name fits several clips.
         """
         if stem in self._ids:
-            return self._ids[stem]
+            return {self._ids[stem]}
 
         # Try names with times before the video's id alone, because ids may end in digits.
         found = {
@@ -67,10 +60,7 @@ class ClipNames:
         }
         if not found and not is_section:
             found = {clip_id for clip_id, _, _ in self._of_video.get(stem, ())}
-
-        if len(found) > 1:
-            raise DataError(f"fits {len(found)} clips of the list ({', '.join(sorted(found)[:3])})")
-        return found.pop() if found else None
+        return found
 
     def _find_timed(self, match: re.Match[str] | None) -> Iterator[str]:
         if match is None:

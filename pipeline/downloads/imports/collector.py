@@ -14,6 +14,8 @@ from pipeline.downloads.imports.clip_names import ClipNames
 from pipeline.downloads.imports.sources import FilePart, FoundFile, Kind, SourceReader
 from pipeline.media.files.container import open_container
 
+_NUM_NAMED = 3  # clips, where a file fits several
+
 
 @dataclass
 class ImportReport:
@@ -156,34 +158,40 @@ class Collector:
         name = file.file_name
         # Ids of the dataset `local` are file names with their suffix.
         own_names = [name[: -len(file.suffix)], name, *([file.key] if file.key else [])]
-        try:
-            by_name, by_description = (
-                self._find_first(names, is_section=file.description.has_start)
-                for names in (own_names, file.description.names)
-            )
-        except DataError as error:
-            self._leave(file.name, str(error))
-            return None
+        by_name, by_description = (
+            self._find_first(names, is_section=file.description.has_start)
+            for names in (own_names, file.description.names)
+        )
 
-        if by_name and by_description and by_name != by_description:
+        # Each can be of a video with several clips. Together they may mean one.
+        meant = by_name & by_description if by_name and by_description else by_name | by_description
+        if len(meant) == 1:
+            return meant.pop()
+
+        if meant:
+            cause = f"fits {len(meant)} clips of the list ({_join(meant)})"
+        elif by_name:
             # Either can be a mere number that counts the samples of a shard.
-            self._leave(
-                file.name,
-                f"its name means {by_name}, but its JSON file describes {by_description}",
+            cause = (
+                f"its name means {_join(by_name)}, but its JSON file describes "
+                f"{_join(by_description)}"
             )
-            return None
-        clip_id = by_name or by_description
-        if clip_id is None:
-            self._leave(file.name, "the list has no clip of this name")
-        return clip_id
+        else:
+            cause = "the list has no clip of this name"
+        self._leave(file.name, cause)
+        return None
 
-    def _find_first(self, names: Iterable[str], *, is_section: bool) -> str | None:
-        """Return the first clip that one of the names means."""
+    def _find_first(self, names: Iterable[str], *, is_section: bool) -> set[str]:
+        """Return the clips that the first of the names with any can mean."""
         found = (self._names.find(name, is_section=is_section) for name in names)
-        return next((clip_id for clip_id in found if clip_id is not None), None)
+        return next(filter(None, found), set())
 
     def _leave(self, name: str, cause: str) -> None:
         self._report.foreign.append((name, cause))
+
+
+def _join(clip_ids: set[str]) -> str:
+    return ", ".join(sorted(clip_ids)[:_NUM_NAMED])
 
 
 def has_sound(path: Path) -> bool:

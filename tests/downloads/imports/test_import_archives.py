@@ -72,8 +72,9 @@ def test_names_that_a_json_file_tells(tmp_path, metadata, names):
 
 
 def test_another_section_of_a_video_is_not_taken_for_the_one_in_the_list(tmp_path):
-    """In the list are one section of the video v, two of w, and a clip whose id is a number."""
+    """In the list are one section of the video v, two of w and x, and a clip 0004."""
     rows = [("v_000030", "v", 30.0), ("w_000010", "w", 10.0), ("w_000050", "w", 50.0)]
+    rows += [("x_000010", "x", 10.0), ("x_000050", "x", 50.0)]
     clips = pa.Table.from_pylist(
         [
             {
@@ -95,6 +96,9 @@ def test_another_section_of_a_video_is_not_taken_for_the_one_in_the_list(tmp_pat
         "w": {"start": "0:50", "youtube_id": "w"},  # its name alone fits two clips
         "0004": {"youtube_id": "v", "start": 30},  # its name counts samples, and is an id, too
         "0005": {"youtube_id": "w", "start": 10},
+        "x": {"youtube_id": "x"},  # either section
+        "x_50": {"youtube_id": "x"},  # its name says which
+        "x_10": {"youtube_id": "w"},
     }
     members: dict[str, bytes] = {}
     for key, metadata in samples.items():
@@ -102,9 +106,13 @@ def test_another_section_of_a_video_is_not_taken_for_the_one_in_the_list(tmp_pat
     (tmp_path / "0.tar").write_bytes(make_tar(members))
 
     report = run_import(tmp_path, clips, "0.tar")
-    assert report.imported == ["w_000050", "w_000010"]
+    assert report.imported == ["w_000050", "w_000010", "x_000050"]
     causes = {name.rpartition("!")[2]: cause for name, cause in report.foreign}
     assert causes["0001.mp4"] == causes["v.mp4"] == "the list has no clip of this name"
+    assert causes["x.mp4"] == "fits 2 clips of the list (x_000010, x_000050)"
+    assert causes["x_10.mp4"] == (
+        "its name means x_000010, but its JSON file describes w_000010, w_000050"
+    )
     assert causes["0004.mp4"] == "its name means 0004, but its JSON file describes v_000030"
 
 
