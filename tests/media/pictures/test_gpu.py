@@ -14,10 +14,12 @@ from tests.helpers.media.fake_gpu import install_fake_gpu
 from tests.helpers.media.hidden_damage import make_damaged_clip
 
 HEVC_10 = ("-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le")
+VP9 = ("-c:v", "libvpx-vp9", "-cpu-used", "8", "-c:a", "libopus", "-g", "12")
 MAKES = {
     "b_frames.mp4": (*H264, "-bf", "3", "-g", "12"),
     "bt709.mkv": (*H264, "-g", "12", "-colorspace", "bt709", "-color_range", "tv"),
-    "vp9.webm": ("-c:v", "libvpx-vp9", "-cpu-used", "8", "-c:a", "libopus", "-g", "12"),
+    "vp9.webm": VP9,
+    "full_range.webm": (*VP9, "-vf", "scale=out_range=full", "-color_range", "pc"),
     "hevc_10_bits.mp4": (*HEVC_10, "-x265-params", "keyint=12:log-level=0"),
     "late.ts": (*H264, "-g", "12", "-output_ts_offset", "5"),
 }
