@@ -42,11 +42,11 @@ from train.data.loader import BatchLoader
 from train.data.random_crops import RandomCrops
 from train.data.sample_source import SampleSource
 from train.fitting.fit import FitFolders, fit
-from train.fitting.lightning_module import TrainingModule
 from train.fitting.training_data import TrainingData
 from train.models.localizer import IMAGENET_MEAN, IMAGENET_STD
 from train.models.registry import build_parameters, make_model
 from train.models.training_parameters import HardwareParameters
+from train.step_rate import Stepper
 
 _SHARD_SAMPLES = 64
 _FRAME = (246, 437)
@@ -161,54 +161,6 @@ class PublishedSamples(Dataset):
         return (np.log(power.T + 1e-7) / 12).astype(np.float32)
 
 
-class Stepper:
-    """The training step of ``TrainingModule`` in a plain loop, on a device."""
-
-    def __init__(
-        self, parameters, device: torch.device, *, precision: str, is_channels_last: bool, clock
-    ):
-        self._clock = clock
-        self.parameters, self.device = parameters, device
-        model = make_model(parameters).to(device)
-        if is_channels_last:
-            model = model.to(memory_format=torch.channels_last)
-        self.module = TrainingModule(model, parameters, is_channels_last=is_channels_last).to(
-            device
-        )
-        self.optimizer = self.module.configure_optimizers()
-        self._is_half = precision == "bf16"
-
-    def step(self, batch: dict) -> None:
-        """One step on a batch as ``train.data.collate`` makes it."""
-        self._descend(lambda: self.module.compute_loss(batch)[0])
-
-    def step_on_inputs(self, inputs: dict) -> None:
-        """One step on inputs that are ready."""
-        model = self.module.model
-        self._descend(lambda: self.module.criterion(model.embed(inputs)))
-
-    def _descend(self, compute) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_half):
-            loss = compute()
-        loss.backward()
-        self.optimizer.step()
-
-    def rate(self, batches, step, num_steps: int) -> float:
-        """Return samples a second over ``num_steps`` steps, after two that are not counted."""
-        for number in range(num_steps + 2):
-            if number == 2:
-                self._wait()
-                start = self._clock()
-            step(next(batches))
-        self._wait()
-        return num_steps * self.parameters.batch_size / (self._clock() - start)
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-
-
 def forever(make_iterable):
     """Yield the batches of one epoch after another."""
     epoch = 0
@@ -232,7 +184,6 @@ def measure(method: str, options, dirs, ids, folder: Path) -> dict:
         values["freeze_vision"] = False
 
     parameters = build_parameters(values | {"select_on": "last"}, method)
-    precision = "bf16" if is_cuda else "float32"
     num_workers = options.workers if options.workers >= 0 else (8 if is_cuda else 0)
     reads = make_model(parameters).reads
     clock = time.process_time if options.clock == "cpu" else time.perf_counter
@@ -242,7 +193,14 @@ def measure(method: str, options, dirs, ids, folder: Path) -> dict:
         torch.cuda.reset_peak_memory_stats()
 
     source_options = {"input_format": make_model(parameters).input_format, "crops": RandomCrops()}
-    stepper = Stepper(parameters, device, precision=precision, is_channels_last=True, clock=clock)
+    stepper = Stepper(
+        make_model(parameters),
+        parameters,
+        device,
+        is_half=is_cuda,
+        is_channels_last=True,
+        clock=clock,
+    )
     source = SampleSource(ids, open_readers(dirs, reads), **source_options)
     resident = move_to(source[(0, np.arange(options.batch) % len(ids))], device)
     kept = SampleSource(ids, open_readers(dirs, reads), **source_options)
@@ -275,14 +233,20 @@ def measure(method: str, options, dirs, ids, folder: Path) -> dict:
     # They take turns, so that other work on the machine slows all of them.
     for _ in range(options.repeats):
         for name, (_, step) in streams.items():
-            rates[name].append(stepper.rate(opened[name], step, options.steps))
+            steps = stepper.rate(opened[name], step, options.steps)
+            rates[name].append(steps * options.batch)
     result |= {name: float(np.median(values)) for name, values in rates.items()}
     if is_cuda:
         result["peak_gpu_mib"] = torch.cuda.max_memory_allocated() / 2**20
 
     if options.published:
         plain = Stepper(
-            parameters, device, precision="float32", is_channels_last=False, clock=clock
+            make_model(parameters),
+            parameters,
+            device,
+            is_half=False,
+            is_channels_last=False,
+            clock=clock,
         )
         samples = PublishedSamples(
             options.batch * (options.steps + 2),
@@ -293,7 +257,8 @@ def measure(method: str, options, dirs, ids, folder: Path) -> dict:
             samples, batch_size=options.batch, num_workers=num_workers, drop_last=True
         )
         batches = forever(lambda _: (move_to(batch, device) for batch in published))
-        result["published"] = plain.rate(batches, plain.step_on_inputs, options.steps)
+        steps = plain.rate(batches, plain.step_on_inputs, options.steps)
+        result["published"] = steps * options.batch
 
     hardware = HardwareParameters(num_workers=num_workers)
     data = TrainingData(features_dirs=dirs, train_ids=ids)

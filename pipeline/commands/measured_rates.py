@@ -121,6 +121,24 @@ def measure_features(group: Mapping[str, Feature], material: Material) -> dict[s
     return _build(group, material, num_samples=material.samples.num_rows)
 
 
+def build_samples(feature: Feature, material: Material, folder: Path) -> None:
+    """Compute a feature of the samples.
+
+    Args:
+        feature: What is computed.
+        material: The samples.
+        folder: In its folder ``out`` is then one of the feature's name, with the arrays.
+    """
+    folders = FeatureFolders(material.clips_dir, folder / "store", folder / "out" / feature.name)
+    build_feature(
+        feature,
+        samples=material.samples,
+        downloads=material.downloads,
+        folders=folders,
+        options=BuildOptions(ClusterParameters(workers=0), is_quiet=True),
+    )
+
+
 def measure_checks(material: Material, validation: ValidationParameters) -> float:
     """Return the seconds that checking one clip takes."""
     paths = {row["clip_id"]: row["path"] for row in material.downloads.to_pylist()}

@@ -73,7 +73,12 @@ def _complete(context: click.Context, _: click.Parameter, start: str) -> list[st
 
 @click.command()
 @click.argument("what", required=False, metavar="[RECIPE|DATASET]", shell_complete=_complete)
-@click.option("--measure", "is_anew", is_flag=True, help="measure this machine's rates anew")
+@click.option(
+    "--measure",
+    "is_anew",
+    is_flag=True,
+    help="measure this machine's rates anew, and those of training steps",
+)
 @format_option
 @pass_project
 def run(project: Project, what: str | None, is_anew: bool, output_format: str) -> int:
@@ -86,7 +91,7 @@ def run(project: Project, what: str | None, is_anew: bool, output_format: str) -
         known = _plan_dataset(planned, project, dataset, rows, notes, is_anew=is_anew)
         if known is not None:
             found[dataset] = known
-    rows.extend(plan_trainings(planned, project, found, notes))
+    rows.extend(plan_trainings(planned, project, found, notes, is_anew=is_anew))
 
     # People read no 3.55e-05 hours.
     smallest = _SMALLEST_SHOWN if output_format == "table" else 0.0

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from earshot.errors import ParameterError
 from pipeline.base.parameters import find_section
 from pipeline.base.project import Project
+from pipeline.commands.step_rates import find_step_rates
 from pipeline.commands.training_rates import (
     PastTraining,
     RunSettings,
@@ -92,7 +93,12 @@ def _count_of_clips(samples: pa.Table, clip_ids: pa.Array) -> int:
 
 
 def plan_trainings(
-    planned: Project, now: Project, datasets: Mapping[str, PlannedDataset], notes: list[str]
+    planned: Project,
+    now: Project,
+    datasets: Mapping[str, PlannedDataset],
+    notes: list[str],
+    *,
+    is_anew: bool,
 ) -> list[dict[str, Any]]:
     """Return a line for each run that ``models`` names, or that such a run begins with.
 
@@ -101,6 +107,7 @@ def plan_trainings(
         now: The checkout with its own parameters, which its trainings had.
         datasets: By name, those of which the samples are known.
         notes: What else is to be said is added.
+        is_anew: Whether to measure the step of runs that no training of this checkout is like.
 
     Raises:
         ParameterError: A run is not in section ``train``, or its preset is not known.
@@ -110,7 +117,7 @@ def plan_trainings(
     hardware = find_section(planned.params, "hardware")
     rows: list[dict[str, Any]] = []
     by_rate: dict[str, list[str]] = defaultdict(list)
-    without_rate: list[str] = []
+    without_rate: list[tuple[RunSettings, dict[str, Any], int]] = []
     trained_first: list[RunSettings] = []
 
     for run in runs:
@@ -139,21 +146,36 @@ def plan_trainings(
             continue
         trained_first.append(run)
 
-        rate = find_rate(run, past, accelerator=hardware.get("accelerator", "auto"))
-        if rate is None:
-            without_rate.append(stage)
-            continue
-        assert rate.rate is not None
-        row |= _count_hours(to_train / rate.rate / 3600, hardware, is_cpu=rate.device == "cpu")
-        by_rate[_describe(rate)].append(stage)
         if run.parameters.get("early_stop_patience"):
             notes.append(f"{stage}: the hours are of all epochs, but it may stop early")
+        rate = find_rate(run, past, accelerator=hardware.get("accelerator", "auto"))
+        if rate is None:
+            without_rate.append((run, row, to_train))
+            continue
+        assert rate.rate is not None
+        row |= _count_hours(to_train / rate.rate, hardware, device=rate.device)
+        of_training = f"measured in the training of {rate.settings.name}, {rate.day}"
+        by_rate[_describe(rate.rate, rate.device, of_training)].append(stage)
+
+    # The others have a rate if their step was measured.
+    others = [run for run, _, _ in without_rate]
+    steps = find_step_rates(planned, others, is_measured=is_anew, notes=notes)
+    uncounted = []
+    for run, row, to_train in without_rate:
+        step = steps.get(run.name)
+        if step is None:
+            uncounted.append(row["stage"])
+            continue
+        row |= _count_hours(to_train / step.samples_per_second, hardware, device=step.device)
+        of_steps = f"measured on steps without reading inputs, {step.measured}"
+        text = _describe(step.samples_per_second, step.device, of_steps)
+        by_rate[text].append(row["stage"])
 
     notes += [f"{', '.join(stages)}: {text}" for text, stages in by_rate.items()]
-    if without_rate:
+    if uncounted:
         notes.append(
-            f"{', '.join(without_rate)}: hours are not counted, since this checkout has trained no "
-            "run of this method, sizes, batch and inputs; one with a few epochs gives the rate"
+            f"{', '.join(uncounted)}: hours are not counted, since this checkout has trained no "
+            "run of this method, sizes, batch and inputs; `--measure` measures the training step"
         )
     return rows
 
@@ -214,11 +236,12 @@ def _is_same_training(run: RunSettings, other: RunSettings) -> bool:
     return is_same and run.has_inputs_of(other)
 
 
-def _count_hours(hours: float, hardware: Mapping[str, Any], *, is_cpu: bool) -> dict[str, float]:
+def _count_hours(seconds: float, hardware: Mapping[str, Any], *, device: str) -> dict[str, float]:
+    hours = seconds / 3600
     num_nodes = _get_number(hardware, "num_nodes", 1, where="hardware")
     num_devices = _get_number(hardware, "devices", 0, where="hardware")
     num_processes = max(num_devices, 1) * num_nodes
-    if not is_cpu:
+    if device != "cpu":
         return {"hours": hours, "gpu_hours": hours * num_processes}
 
     # Without a number, torch uses all cores.
@@ -234,9 +257,6 @@ def _get_number(values: Mapping[str, Any], key: str, default: int, *, where: str
     return number
 
 
-def _describe(rate: PastTraining) -> str:
-    device = "the CPU" if rate.device == "cpu" else rate.device
-    return (
-        f"hours are from a rate of this machine: {rate.rate:.3g} samples a second on {device}, "
-        f"measured in the training of {rate.settings.name}, {rate.day}"
-    )
+def _describe(rate: float, device: str, how: str) -> str:
+    where = "the CPU" if device == "cpu" else device
+    return f"hours are from a rate of this machine: {rate:.3g} samples a second on {where}, {how}"

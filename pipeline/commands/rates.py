@@ -33,7 +33,7 @@ from pipeline.media.validate import ValidationParameters
 
 RATES_NAME = "rates.json"  # in the storage
 _LIBRARIES = ("numpy", "opencv-python-headless", "av", "librosa", "numba")
-_KEY_DIGITS = 16
+KEY_DIGITS = 16
 
 
 class Rates:
@@ -120,13 +120,13 @@ class Rates:
         self, words: Sequence[str], measure: Callable[[], Mapping[str, Rate]]
     ) -> dict[str, Rate]:
         """Return rates of the file; measure and enter those that it lacks."""
-        text = "\n".join([_describe_machine(), self._of_what, *words])
-        key = hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
-        known = _read(self._path)
+        text = "\n".join([describe_machine(), self._of_what, *words])
+        key = hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
+        known = read_rates(self._path)
         if self._is_anew or key not in known:
             rates = {name: [rate.seconds, rate.num_bytes] for name, rate in measure().items()}
             # Another command may have written meanwhile.
-            known = _read(self._path)
+            known = read_rates(self._path)
             known[key] = {"measured": time.strftime("%Y-%m-%d %H:%M"), "rates": rates}
             publish_text(self._path, json.dumps(known, indent=1) + "\n")
 
@@ -134,7 +134,8 @@ class Rates:
         return {name: Rate(*values) for name, values in known[key]["rates"].items()}
 
 
-def _read(path: Path) -> dict[str, dict]:
+def read_rates(path: Path) -> dict[str, dict]:
+    """Return the rates of the file, by key; none if it is absent or damaged."""
     try:
         return json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -143,7 +144,7 @@ def _read(path: Path) -> dict[str, dict]:
 
 
 @functools.cache
-def _describe_machine() -> str:
+def describe_machine() -> str:
     """Return what decides how fast code runs here: the machine and the libraries."""
     try:
         names = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())

@@ -125,7 +125,7 @@ def test_rates_are_measured_once_until_something_that_decides_them_changes(
     (project.root / "params.yaml").write_text(yaml.safe_dump(project.params))
     plan(capsys, project)
     assert calls == [*groups, {"spectrograms"}]
-    monkeypatch.setattr("pipeline.commands.rates._describe_machine", lambda: "a faster one")
+    monkeypatch.setattr("pipeline.commands.rates.describe_machine", lambda: "a faster one")
     plan(capsys, project)
     assert len(calls) == 5
 

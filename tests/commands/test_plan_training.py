@@ -1,6 +1,7 @@
 """``plan`` about training: hours from trainings of this checkout, and what is trained already."""
 
 import json
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -56,9 +57,9 @@ def train(project: Project, name: str = "past", *, is_kept: bool = True, **chang
     (folder / "run.json").write_text(json.dumps(facts | changes))
 
 
-def plan(capsys, project: Project) -> tuple[dict[str, dict], str]:
+def plan(capsys, project: Project, *words: str) -> tuple[dict[str, dict], str]:
     """Return the lines of runs by their name, and the notes."""
-    code, printed, notes = run(capsys, project, "plan", "--format", "json")
+    code, printed, notes = run(capsys, project, "plan", "--format", "json", *words)
     assert code == 0, notes
     rows = {row["stage"]: row for row in json.loads(printed)}
     return {name[6:]: row for name, row in rows.items() if name.startswith("train@")}, notes
@@ -195,6 +196,60 @@ def test_runs_without_samples_and_wrong_runs(project, capsys):
     project.params["models"] = ["your"]
     code, _, message = run(capsys, write(project), "plan")
     assert code == 2 and "missing section train.your" in message
+
+
+def test_steps_are_measured_on_request_and_kept(project, capsys, monkeypatch):
+    requests, answers = [], {}
+
+    def measure(*_, input: str, **__):
+        requests.append(json.loads(input))
+        return SimpleNamespace(returncode=0, stdout=json.dumps(answers))
+
+    monkeypatch.setattr("pipeline.commands.step_rates.subprocess.run", measure)
+    assert plan(capsys, project)[0]["mine"]["hours"] is None
+    assert requests == []
+
+    # Two seeds cost the same, so one of them is measured.
+    project.params["train"]["more"] = project.params["train"]["mine"] | {"seed": 1}
+    project.params["models"] = ["mine", "more"]
+    answers["mine"] = {"samples_per_second": 50.0, "device": "cpu"}
+    rows, notes = plan(capsys, write(project), "--measure")
+    assert [request["runs"] for request in requests] == [["mine"]]
+    assert requests[0]["params"] == project.params
+    assert rows["more"]["hours"] == rows["mine"]["hours"] == pytest.approx(200 / 3600, rel=0.01)
+    assert "50 samples a second on the CPU, measured on steps without reading inputs, 2" in notes
+    assert plan(capsys, project)[0] == rows and len(requests) == 1
+
+    # Other costs, other hardware and another machine are other rates.
+    assert plan(capsys, write(project, width=32))[0]["mine"]["hours"] is None
+    project.params["hardware"] = {"precision": "float64"}
+    assert plan(capsys, write(project, width=16))[0]["mine"]["hours"] is None
+    project.params.pop("hardware")
+    # A training says more than steps alone.
+    train(project)
+    rows, notes = plan(capsys, write(project), "--measure")
+    assert "measured in the training of past" in notes and len(requests) == 1
+
+
+def test_steps_that_cannot_be_measured_are_named(project, capsys, monkeypatch):
+    answer = {"mine": {"problem": "no weights of VGGish"}}
+    done = SimpleNamespace(returncode=0, stdout=json.dumps(answer))
+    monkeypatch.setattr("pipeline.commands.step_rates.subprocess.run", lambda *_, **__: done)
+    rows, notes = plan(capsys, project, "--measure")
+    assert rows["mine"]["hours"] is None and "train@mine: hours are not counted" in notes
+    assert "train@mine: the step was not measured: no weights of VGGish" in notes
+
+    done.returncode = -9
+    _, notes = plan(capsys, project, "--measure")
+    assert "train@mine: measuring the training step ended with code -9" in notes
+
+
+@pytest.mark.slow
+def test_steps_are_measured_by_a_program_of_their_own(project, capsys):
+    small = yaml.safe_load((ROOT / "params.yaml").read_text())["train_presets"]["small"]
+    rows, notes = plan(capsys, write(project, **small, method="ezvsl"), "--measure")
+    assert rows["mine"]["hours"] > 0, notes
+    assert "measured on steps without reading inputs" in notes
 
 
 def test_the_lists_of_parameters_and_methods_are_those_of_the_classes():
