@@ -3,8 +3,8 @@
     python -m stages.step_rates < REQUEST > ANSWER
 
 The request is JSON: ``params``, the content of params.yaml that is planned for, and ``runs``, names
-of section ``train``. The answer is JSON, too: for each run ``samples_per_second`` and ``device``,
-or ``problem``.
+of section ``train`` with the number of their training samples. The answer is JSON, too: for each
+run ``samples_per_second`` and ``device``, or ``problem``.
 """
 
 import contextlib
@@ -27,15 +27,17 @@ from train.runs.settings import read_run_data, read_run_parameters
 from train.step_rate import measure_step_rate
 
 
-def main(project: Project, runs: list[str]) -> dict[str, dict[str, Any]]:
-    """Return the answer for the runs."""
+def main(project: Project, runs: dict[str, int]) -> dict[str, dict[str, Any]]:
+    """Return the answer for the runs, which are given with their numbers of samples."""
     answers: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="earshot-plan-") as folder:
         no_samples = SAMPLES.columns.empty_table(), DOWNLOADS.columns.empty_table()
         material = make_material(*no_samples, Path(folder), Path(folder))
-        for name in runs:
+        for name, num_samples in runs.items():
             try:
-                answers[name] = measure_run(project, name, material, Path(folder))
+                answers[name] = measure_run(
+                    project, name, material, Path(folder), num_samples=num_samples
+                )
             except (EarshotError, OSError, RuntimeError) as error:
                 # The memory may be too small, for example. The other runs do not depend on it.
                 first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -43,7 +45,9 @@ def main(project: Project, runs: list[str]) -> dict[str, dict[str, Any]]:
     return answers
 
 
-def measure_run(project: Project, name: str, material: Material, folder: Path) -> dict[str, Any]:
+def measure_run(
+    project: Project, name: str, material: Material, folder: Path, *, num_samples: int
+) -> dict[str, Any]:
     """Return samples a second, and the device, of one run.
 
     Args:
@@ -51,6 +55,7 @@ def measure_run(project: Project, name: str, material: Material, folder: Path) -
         name: Of the run.
         material: The samples that its batches consist of.
         folder: Where their features are computed, or were for another run.
+        num_samples: Of the training; few are kept in memory, as the network reads them.
 
     Raises:
         DataError: A network computes what the run reads, or the clip does not give it.
@@ -70,6 +75,7 @@ def measure_run(project: Project, name: str, material: Material, folder: Path) -
         parameters,
         folders,
         material.samples["sample_id"].to_pylist(),
+        num_samples=num_samples,
         hardware=project.parameters(HardwareParameters, "hardware"),
         weights_dir=project.weights_dir,
     )

@@ -73,12 +73,7 @@ def _complete(context: click.Context, _: click.Parameter, start: str) -> list[st
 
 @click.command()
 @click.argument("what", required=False, metavar="[RECIPE|DATASET]", shell_complete=_complete)
-@click.option(
-    "--measure",
-    "is_anew",
-    is_flag=True,
-    help="measure this machine's rates anew, and those of training steps",
-)
+@click.option("--measure", "is_anew", is_flag=True, help="measure rates of this machine anew")
 @format_option
 @pass_project
 def run(project: Project, what: str | None, is_anew: bool, output_format: str) -> int:

@@ -158,7 +158,7 @@ def plan_trainings(
         by_rate[_describe(rate.rate, rate.device, of_training)].append(stage)
 
     # The others have a rate if their step was measured.
-    others = [run for run, _, _ in without_rate]
+    others = [(run, row["to_do"]) for run, row, _ in without_rate]
     steps = find_step_rates(planned, others, is_measured=is_anew, notes=notes)
     uncounted = []
     for run, row, to_train in without_rate:

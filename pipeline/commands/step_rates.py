@@ -30,21 +30,25 @@ class StepRate:
 
 
 def find_step_rates(
-    project: Project, runs: Sequence[RunSettings], *, is_measured: bool, notes: list[str]
+    project: Project,
+    runs: Sequence[tuple[RunSettings, int]],
+    *,
+    is_measured: bool,
+    notes: list[str],
 ) -> dict[str, StepRate]:
     """Return the rates of runs, by name; those that are not kept are missing.
 
     Args:
         project: The checkout with the parameters that are planned for.
-        runs: Settings of runs.
+        runs: Settings of runs, and the number of their training samples.
         is_measured: Whether to measure them now. A program that imports PyTorch does it.
         notes: Why a rate could not be measured is added.
     """
     path = project.storage_dir / RATES_NAME
-    keys = {run.name: _make_key(project, run) for run in runs}
+    keys = {run.name: _make_key(project, run, num_samples) for run, num_samples in runs}
     if is_measured and runs:
         # Runs with other seeds take the same.
-        representatives = {keys[run.name]: run.name for run in reversed(runs)}
+        representatives = {keys[run.name]: (run.name, number) for run, number in reversed(runs)}
         _measure(project, path, representatives, notes)
 
     known = read_rates(path)
@@ -57,7 +61,7 @@ def find_step_rates(
     }
 
 
-def _make_key(project: Project, run: RunSettings) -> str:
+def _make_key(project: Project, run: RunSettings, num_samples: int) -> str:
     """Return the key of a rate: the machine, the libraries, and what a sample's cost depends on."""
     versions = []
     for name in _LIBRARIES:
@@ -65,16 +69,21 @@ def _make_key(project: Project, run: RunSettings) -> str:
             versions.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             continue
-    decisive = [run.costs, run.inputs, project.params.get("hardware")]
+    # Few samples are kept in memory. A few more or less shall not make another rate.
+    magnitude = num_samples.bit_length()
+    decisive = [run.costs, run.inputs, project.params.get("hardware"), magnitude]
     text = "\n".join(
         [describe_machine(), *versions, "step", json.dumps(decisive, sort_keys=True, default=str)]
     )
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
 
 
-def _measure(project: Project, path: Path, names_by_key: dict[str, str], notes: list[str]) -> None:
+def _measure(
+    project: Project, path: Path, runs_by_key: dict[str, tuple[str, int]], notes: list[str]
+) -> None:
     """Measure runs and enter their rates in the file."""
-    names = list(names_by_key.values())
+    runs = dict(runs_by_key.values())
+    names = list(runs)
     print(f"measuring the training step of {', '.join(names)}", file=sys.stderr, flush=True)
     # The code need not lie where the project does.
     search_path = os.pathsep.join([_CODE_ROOT, os.environ.get("PYTHONPATH", "")])
@@ -82,7 +91,7 @@ def _measure(project: Project, path: Path, names_by_key: dict[str, str], notes: 
         [sys.executable, "-m", "stages.step_rates"],
         cwd=project.root,
         env={**os.environ, "PYTHONPATH": search_path.rstrip(os.pathsep)},
-        input=json.dumps({"params": project.params, "runs": names}, default=str),
+        input=json.dumps({"params": project.params, "runs": runs}, default=str),
         stdout=subprocess.PIPE,
         text=True,
         check=False,
@@ -98,7 +107,7 @@ def _measure(project: Project, path: Path, names_by_key: dict[str, str], notes: 
     answers = json.loads(done.stdout)
     # Another command may have written meanwhile.
     known = read_rates(path)
-    for key, name in names_by_key.items():
+    for key, (name, _) in runs_by_key.items():
         if "problem" in answers[name]:
             notes.append(f"train@{name}: the step was not measured: {answers[name]['problem']}")
         else:

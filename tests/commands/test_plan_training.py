@@ -214,7 +214,7 @@ def test_steps_are_measured_on_request_and_kept(project, capsys, monkeypatch):
     project.params["models"] = ["mine", "more"]
     answers["mine"] = {"samples_per_second": 50.0, "device": "cpu"}
     rows, notes = plan(capsys, write(project), "--measure")
-    assert [request["runs"] for request in requests] == [["mine"]]
+    assert [request["runs"] for request in requests] == [{"mine": 1000}]
     assert requests[0]["params"] == project.params
     assert rows["more"]["hours"] == rows["mine"]["hours"] == pytest.approx(200 / 3600, rel=0.01)
     assert "50 samples a second on the CPU, measured on steps without reading inputs, 2" in notes
