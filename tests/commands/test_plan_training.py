@@ -142,6 +142,9 @@ def test_a_trained_run_is_there_until_its_samples_or_settings_change(project, ca
     rows, notes = plan(capsys, project)
     assert (rows["past"]["there"], rows["past"]["to_do"], rows["past"]["hours"]) == (1000, 0, 0.0)
     assert "train@past" not in notes
+    # Another dataset is another training, even if it has as many samples.
+    project.params["sources"]["cats"] = project.params["sources"]["birds"]
+    assert plan(capsys, write(project), "cats")[0]["past"]["to_do"] == 1000
 
     train(project, is_kept=False, num_train=900)
     assert plan(capsys, project)[0]["past"]["to_do"] == 1000
@@ -225,6 +228,8 @@ def test_steps_are_measured_on_request_and_kept(project, capsys, monkeypatch):
     project.params["hardware"] = {"precision": "float64"}
     assert plan(capsys, write(project, width=16))[0]["mine"]["hours"] is None
     project.params.pop("hardware")
+    monkeypatch.setattr("pipeline.commands.step_rates.describe_machine", lambda: "a faster one")
+    assert plan(capsys, write(project))[0]["mine"]["hours"] is None
     # A training says more than steps alone.
     train(project)
     rows, notes = plan(capsys, write(project), "--measure")
