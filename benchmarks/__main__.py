@@ -21,6 +21,7 @@ NAMES = (
     "rehearsal.engine",
     "plan",
     "rehearsal",
+    "rehearsal.local_clips",
     "dvc_at_size",
     "scoring",
     "evaluation",
