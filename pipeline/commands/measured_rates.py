@@ -114,7 +114,7 @@ def measure_features(group: Mapping[str, Feature], material: Material) -> dict[s
         material: What they are computed from.
 
     Returns:
-        Rates by name.
+        Rates by name; none where no sample could be computed, for example if the clips are mute.
     """
     # Once before: compiled code and the libraries are loaded then.
     _build(group, material, num_samples=1)
@@ -167,7 +167,7 @@ def _build(
     with tempfile.TemporaryDirectory(prefix="earshot-plan-") as name:
         store_dir = Path(name, "store")
         start = time.process_time()
-        build_feature(
+        report = build_feature(
             first,
             samples=material.samples.slice(0, num_samples),
             downloads=material.downloads,
@@ -178,7 +178,10 @@ def _build(
             options=BuildOptions(ClusterParameters(workers=0), is_quiet=True),
             companions=companions,
         )
+        # Those that fail cost time as well, but all of them would say nothing of the others.
         seconds = (time.process_time() - start) / num_samples
+        if not report.ok:
+            return {}
 
         rates = {}
         for number, (variant, feature) in enumerate(group.items()):

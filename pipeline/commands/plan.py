@@ -370,16 +370,18 @@ def _plan_features(
     rows = []
     for name in features:
         rate, number = found.get(name), counts[name].num_to_do
-        cpu_hours = rate.seconds * num_passes.get(name, 0) / 3600 if rate else 0.0
+        unknown = None if number else 0.0  # of what has no rate
+        cpu_hours = rate.seconds * num_passes.get(name, 0) / 3600 if rate else unknown
         rows.append(
             {
                 "dataset": dataset,
                 "stage": name,
                 "there": counts[name].num_there,
                 "to_do": number,
-                "hours": cpu_hours / max(workers, 1),  # 0: this process alone
+                # No workers: this process alone.
+                "hours": None if cpu_hours is None else cpu_hours / max(workers, 1),
                 "cpu_hours": cpu_hours,
-                "gigabytes": rate.num_bytes * number / 1e9 if rate else 0.0,
+                "gigabytes": rate.num_bytes * number / 1e9 if rate else unknown,
             }
         )
     return rows

@@ -68,6 +68,7 @@ class Rates:
         self._samples = choose_samples(samples, downloads, clips_dir)
         self._of_what = f"clips of {dataset}" if len(self._samples) else "a clip that was made up"
         self._times: set[str] = set()  # when the rates that were asked for were measured
+        self._failed: list[str] = []  # features that none of the clips gave
 
     def find_checks(self, validation: ValidationParameters) -> float:
         """Return the seconds of a processor that checking one clip takes."""
@@ -79,7 +80,7 @@ class Rates:
         """Return the rates of a sample of each feature, by name.
 
         Features that share a pass over the video are measured together; the time of the pass counts
-        for the first of them.
+        for the first of them. Features that none of the clips gives are left out.
         """
         rates: dict[str, Rate] = {}
         for group in group_features(features):
@@ -88,16 +89,23 @@ class Rates:
                 for name, feature in group.items()
             ]
             rates |= self._find(words, functools.partial(self._measure_features, group))
+        self._failed += [name for name in features if name not in rates]
         return rates
 
     def describe(self) -> str | None:
         """Return on what the rates were measured, and when; None if none was needed."""
-        if not self._times:
-            return None
-        return (
-            f"CPU hours and sizes of features are from rates of this machine, measured on "
-            f"{self._of_what}, {min(self._times)}; `--measure` measures them anew"
-        )
+        sentences = []
+        if self._times:
+            sentences.append(
+                f"CPU hours and sizes of features are from rates of this machine, measured on "
+                f"{self._of_what}, {min(self._times)}; `--measure` measures them anew"
+            )
+        if self._failed:
+            sentences.append(
+                f"{', '.join(self._failed)}: not counted, since none of the {self._of_what} that "
+                "were tried gave them; the stage of the feature says why"
+            )
+        return "; ".join(sentences) or None
 
     def _measure_checks(self, validation: ValidationParameters) -> float:
         return measure_checks(self._material, validation)
@@ -125,6 +133,8 @@ class Rates:
         known = read_rates(self._path)
         if self._is_anew or key not in known:
             rates = {name: [rate.seconds, rate.num_bytes] for name, rate in measure().items()}
+            if not rates:
+                return {}
             # Another command may have written meanwhile.
             known = read_rates(self._path)
             known[key] = {"measured": time.strftime("%Y-%m-%d %H:%M"), "rates": rates}

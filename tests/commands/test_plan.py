@@ -187,6 +187,19 @@ def test_the_hours_of_a_shared_pass_are_for_all_that_it_has_to_compute(
     assert "birds: the hours of flow are in the line of frames, since one pass" in notes
 
 
+def test_clips_of_which_nothing_can_be_computed_give_no_rate(project, capsys):
+    assert run(capsys, project, "import", str(project.root / "a.mp4"), "--quiet")[0] == 0
+    (path,) = project.clips_dir("birds").glob("*.mp4")
+    path.unlink()
+    path.write_bytes(b"no video")
+
+    rows, notes = plan(capsys, project)
+    assert (rows["frames"]["to_do"], rows["spectrograms"]["to_do"]) == (4, 4)
+    for name in ("hours", "cpu_hours", "gigabytes"):
+        assert rows["frames"][name] is rows["spectrograms"][name] is None
+    assert "frames, flow, spectrograms: not counted, since none of the clips of birds" in notes
+
+
 def test_a_section_with_an_end_alone_begins_at_zero():
     clip = {"clip_id": "a", "video_id": "a", "url": "http://x.org/a", "splits": []}
     sections = [{"start_seconds": None, "end_seconds": 3.0}, {"start_seconds": 1.0}]
