@@ -96,6 +96,7 @@ def _name_differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
     """Return notes on differences of one test set that are smaller than what seeds do."""
     rows = sorted(rows, key=lambda row: -abs(row["difference"]))
     subset = rows[0]["subset"]
+
     # A file with many models has thousands of pairs.
     texts = [
         f"{row['first']} minus {row['second']} on {subset}: the difference of "
@@ -109,6 +110,8 @@ def _name_differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
             f"{len(rest)} smaller {'difference' if is_one else 'differences'} on {subset}: clear "
             "for these weights, too, but smaller than what seeds do."
         )
+
+    # Each sentence belongs to the model of its first difference.
     return [
         {
             "model": row["first"],
