@@ -47,7 +47,7 @@ from pipeline.lists.rows import make_file_clip, make_sample_row
 from pipeline.lists.selection import Chooser, Selection
 from pipeline.media.files.container import open_container
 from pipeline.media.files.timeline import choose_stream, find_duration
-from pipeline.media.recordings import find_recordings
+from pipeline.media.recordings import find_recordings, may_have_recordings
 
 LISTING_NAME = "listing.json"
 _LISTING_VERSION = 1
@@ -300,7 +300,8 @@ def probe_duration(path: Path) -> float | None:
                 return None
 
             # Each recording of a file restarts the clock, so add their durations.
-            recordings = find_recordings(path)
+            may_be_several = may_have_recordings(container.format.name)
+            recordings = find_recordings(path) if may_be_several else None
             if recordings is not None:
                 return sum(recordings.durations_seconds)
             return find_duration(container)

@@ -5,10 +5,11 @@ middle and at the end. All packets of these are read, and all sound is decoded. 
 there are two ways:
 
 - all of them;
-- once a picture differs enough from the first one, a few more. Until then every picture is decoded,
-  so that whether a clip is still is found in the same way. Later pictures lack those that they
-  refer to. They are not looked at: what counts is whether their packets can be decoded at all. The
-  decoder takes the packets between them apart without decoding them.
+- once a picture differs enough from the first one, a few more. Until then all pictures are decoded
+  that are compared, and those that they may refer to, so that whether a clip is still is found in
+  the same way. Later pictures lack those that they refer to. They are not looked at: what counts is
+  whether their packets can be decoded at all. The decoder takes the packets between them apart
+  without decoding them.
 
 The second way takes a small part of the time (``docs/lab/media.md``). It tells what it cannot vouch
 for (``StreamContent.is_doubtful``).
@@ -26,12 +27,14 @@ from av.container import InputContainer
 
 from pipeline.media.files.container import iter_packets
 from pipeline.media.files.timeline import find_origin
+from pipeline.media.pictures.packet_run import DROPPABLE_CODECS
 
 _WHOLE_SECONDS = 60.0  # longer files are decoded in windows
 _WINDOW_SECONDS = 5.0  # of each of the three windows
 _STILL_INTERVAL_SECONDS = 0.25  # between the pictures that are compared for `still`
 _STILL_SIZE = (64, 36)  # width and height to which they shrink
 _MOVING_DIFFERENCE = 60.0  # grey levels: certainly not still
+_ROUNDING_SECONDS = 1e-3  # by which the times of a packet and of its picture may differ
 # Between packets that are decoded where most are not: at least five in a clip, so that one of them
 # is damaged wherever a fifth of the packets in a row is.
 _TRIAL_INTERVAL_SECONDS = 2.0
@@ -149,13 +152,14 @@ def _read_window(
     for packet in iter_packets(container, *streams):
         index = packet.stream.index
         content, tick = contents[index], ticks[index]
+        if enough is not None and packet.stream.type == "video":
+            _choose_pictures(packet, content, tick)
         if packet.pts is not None and tick:
             seconds = packet.pts * tick - origin_seconds
             first_seconds = seconds if first_seconds is None else first_seconds
             num_seconds = max(num_seconds, seconds - first_seconds)
             end_seconds = seconds + (packet.duration or 0) * tick
             content.last_seconds = max(content.last_seconds, end_seconds)
-            _choose_pictures(packet, content, seconds)
             if stop_seconds is not None and seconds > stop_seconds:
                 break
 
@@ -165,15 +169,26 @@ def _read_window(
         _decode_packet(packet, content, enough)
 
 
-def _choose_pictures(packet: av.Packet, content: StreamContent, seconds: float) -> None:
-    """Let the decoder skip a picture that need not be looked at, unless it is time for a trial."""
-    interval_seconds = content.trial_interval_seconds if content.is_settled else 0.0
-    is_decoded = seconds - content.trial_seconds >= interval_seconds
+def _choose_pictures(packet: av.Packet, content: StreamContent, tick: float) -> None:
+    """Let the decoder skip pictures that need not be looked at."""
+    codec = packet.stream.codec_context
+    if packet.pts is None:
+        codec.skip_frame = "DEFAULT"
+        return
 
-    if is_decoded:
-        content.trial_seconds = seconds
+    seconds = packet.pts * tick  # by the file's own clock, like `picture_seconds`
     if content.is_settled:
-        packet.stream.codec_context.skip_frame = "DEFAULT" if is_decoded else "ALL"
+        # Now and then one is tried.
+        is_wanted = seconds - content.trial_seconds >= content.trial_interval_seconds
+        others = "ALL"
+    else:
+        # The next one that is compared, and all that it may refer to.
+        next_seconds = content.picture_seconds + _STILL_INTERVAL_SECONDS
+        is_wanted = seconds >= next_seconds - _ROUNDING_SECONDS
+        others = "NONREF" if codec.name in DROPPABLE_CODECS else "DEFAULT"
+    codec.skip_frame = "DEFAULT" if is_wanted else others
+    if is_wanted:
+        content.trial_seconds = seconds
 
 
 def _decode_packet(packet: av.Packet, content: StreamContent, enough: Enough | None) -> None:

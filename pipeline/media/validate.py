@@ -8,7 +8,9 @@ that are valid but of little use get the flags ``silent``, ``still`` and, where 
 ``more_recordings``.
 """
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -105,6 +107,7 @@ def validate_clip(
     wanted_seconds: float | None,
     parameters: ValidationParameters,
     needs_sound: bool = True,
+    opened: InputContainer | None = None,
 ) -> ClipFacts:
     """Check a whole file and return what is in it.
 
@@ -114,6 +117,7 @@ def validate_clip(
         parameters: What counts as too short, silent and still.
         needs_sound: Whether a file without sound is refused. Otherwise it gets the flag
             ``no_audio``.
+        opened: The file, of which no packet was read yet; it saves another opening.
 
     Returns:
         Its duration, size, codecs and flags, as the downloads table records them.
@@ -124,56 +128,54 @@ def validate_clip(
     """
     if parameters.decode == "needed":
         enough = Enough(parameters.still_difference, parameters.silence_level)
+        opening = open_source(path) if opened is None else contextlib.nullcontext(opened)
         try:
-            # Quick, but not sure where a file is damaged; the second reading decides then.
-            facts = _read_and_judge(path, wanted_seconds, parameters, needs_sound, enough)
-        except MediaError:
-            facts = None  # the other reading finds the reason
+            with opening as container:
+                facts = _validate(container, wanted_seconds, parameters, needs_sound, enough)
+        except (MediaError, IndexError, *_READ_ERRORS):
+            facts = None
+        # Quick, but not sure where a file is damaged; the second reading decides then.
         if facts is not None:
             return facts
 
-    facts = _read_and_judge(path, wanted_seconds, parameters, needs_sound, None)
+    with open_source(path) as container:
+        facts = _validate(container, wanted_seconds, parameters, needs_sound, None)
     assert facts is not None
     return facts
 
 
-def _read_and_judge(
-    path: Path | str,
-    wanted_seconds: float | None,
-    parameters: ValidationParameters,
-    needs_sound: bool,
-    enough: Enough | None,
-) -> ClipFacts | None:
-    """Read a file; return what is in it, or None if only every picture can tell."""
+@contextlib.contextmanager
+def open_source(path: Path | str) -> Iterator[InputContainer]:
+    """Open a file that is checked. Where it cannot be read in the block, it is ``corrupt``.
+
+    Raises:
+        MediaError: The decoder's error is its context. The message does not name the file.
+    """
     try:
         with open_container(path) as container:
-            return _validate(container, wanted_seconds, parameters, needs_sound, enough)
+            yield container
     except IndexError:
         raise MediaError("corrupt", LATE_STREAM) from None
     except _READ_ERRORS as error:
         raise MediaError("corrupt", f"cannot be read as media: {_describe(error)}") from None
 
 
-def read_source_facts(path: Path | str) -> SourceFacts:
+def read_source_facts(container: InputContainer) -> SourceFacts:
     """Return what decides how a file must be cut, without decoding it.
 
-    Raises:
-        MediaError: ``corrupt``.
+    Args:
+        container: The file, opened anew. Packets are read of files without an index (see
+            ``has_index``).
     """
-    try:
-        with open_container(path) as container:
-            video, audio = choose_stream(container, "video"), choose_stream(container, "audio")
-
-            size = (video.codec_context.width, video.codec_context.height) if video else (0, 0)
-            return SourceFacts(
-                container=container.format.name,
-                duration_seconds=find_duration(container) or None,
-                short_side=min(size),
-                video_index=video.index if video else None,
-                audio_index=audio.index if audio else None,
-            )
-    except _READ_ERRORS as error:
-        raise MediaError("corrupt", f"cannot be read as media: {_describe(error)}") from None
+    video, audio = choose_stream(container, "video"), choose_stream(container, "audio")
+    size = (video.codec_context.width, video.codec_context.height) if video else (0, 0)
+    return SourceFacts(
+        container=container.format.name,
+        duration_seconds=find_duration(container) or None,
+        short_side=min(size),
+        video_index=video.index if video else None,
+        audio_index=audio.index if audio else None,
+    )
 
 
 def _validate(
@@ -183,6 +185,7 @@ def _validate(
     needs_sound: bool,
     enough: Enough | None,
 ) -> ClipFacts | None:
+    """Read a file and judge it; return what is in it, or None if only every picture can tell."""
     _require_video_format(container)
     video, audio = choose_stream(container, "video"), choose_stream(container, "audio")
     if video is None:

@@ -73,6 +73,32 @@ def test_few_pictures_of_a_moving_clip_are_decoded(clip):
     assert 4 <= counts[False].num_frames < 20
 
 
+@pytest.mark.parametrize("codec", [("libx264", "-b_strategy", "0"), ("mpeg4",)])
+def test_pictures_that_are_not_compared_change_no_flag(tmp_path, codec):
+    """A flash counts in a picture that is compared, and in no other."""
+    options = ("-c:v", *codec, "-bf", "3", "-pix_fmt", "yuv420p", "-c:a", "aac")
+    flags = []
+    for number in (3, 6, 7, 8):
+        flash = f"{GRAY},drawbox=c=red:t=fill:enable='eq(n,{number})'"
+        path = make_clip(tmp_path / "clip.mp4", *options, picture=flash, seconds=2)
+        found = check(path, NEEDED)
+        assert found == check(path, ALL)
+        flags.append(found.flags)
+    # At 25 frames a second, the first picture a quarter of a second later is the eighth.
+    assert flags == [("still",), ("still",), (), ("still",)]
+
+
+def test_pictures_that_no_other_needs_are_left_out(tmp_path):
+    options = ("-c:v", "libx264", "-bf", "3", "-b_strategy", "0", "-pix_fmt", "yuv420p")
+    path = make_clip(tmp_path / "clip.mp4", *options, picture=GRAY, sound=None)
+    with open_container(path) as container:
+        video = choose_stream(container, "video")
+        enough = Enough(NEEDED.still_difference, NEEDED.silence_level)
+        (content,) = read_content(container, video, None, 4.0, enough=enough)[0].values()
+    # Of four pictures, two are B pictures to which nothing refers.
+    assert 45 <= content.num_frames < 75
+
+
 def test_damage_between_keyframes_is_refused(tmp_path):
     path = make_damaged_clip(tmp_path / "clip.flv", spared_seconds=())
     found = check(path, NEEDED)

@@ -3,6 +3,7 @@
 The engine moves it to its place afterwards.
 """
 
+import functools
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from pipeline.downloads.account.reasons import classify
 from pipeline.downloads.messages import ClipRequest, ClipResult, FetchRequest, make_failure
 from pipeline.downloads.parameters import FetchParameters
 from pipeline.media.cut import CuttingError, cut_clip
+from pipeline.media.files.container import has_index
 from pipeline.media.files.ffmpeg import find_ffmpeg
 from pipeline.media.files.machine import is_machine_to_blame
 from pipeline.media.recordings import find_recordings, may_have_recordings, write_joined
@@ -21,6 +23,7 @@ from pipeline.media.validate import (
     ClipFacts,
     SourceFacts,
     ValidationParameters,
+    open_source,
     read_source_facts,
     validate_clip,
 )
@@ -92,37 +95,31 @@ def _make_clip(
     start_seconds, end_seconds = clip["start_seconds"] or 0.0, clip["end_seconds"]
     wanted_seconds = None if end_seconds is None else end_seconds - start_seconds
 
-    path = media.path
-    source = read_source_facts(path)
-
-    # A file of several recordings first gets one clock.
-    recordings = find_recordings(path) if may_have_recordings(source.container) else None
-    if recordings is not None:
-        path = work_dir / f"joined-{clip['file_stem']}{recordings.suffix}"
-        write_joined(media.path, path, recordings)
-        source = read_source_facts(path)
-
-    # A file that is already right keeps its bytes; a longer file is cut. A file that yt-dlp fetched
-    # as a section begins where the section does.
-    if media.is_section:
-        start_seconds, end_seconds = 0.0, wanted_seconds
-    is_whole = _ends_with_section(source, start_seconds, end_seconds)
-    # The user's own videos keep their size.
-    is_small = request["is_linked"] or source.short_side <= parameters.max_height
-    if not is_whole or not is_small:
-        section = (start_seconds, end_seconds)
-        path = _cut(path, clip, section, request, work_dir, parameters, source)
-
     # A user's own video may be silent: its pictures and flow can still be used.
     validation = parameters.validation
     if clip.get("needs_full_check"):
         validation = replace(validation, decode="all")
-    facts = validate_clip(
-        path,
+    check = functools.partial(
+        validate_clip,
         wanted_seconds=wanted_seconds,
         parameters=validation,
         needs_sound=not request["is_linked"],
     )
+
+    # A file that yt-dlp fetched as a section begins where the section does.
+    section = (0.0, wanted_seconds) if media.is_section else (start_seconds, end_seconds)
+
+    path, facts = media.path, None
+    with open_source(path) as container:
+        source = read_source_facts(container)
+        # A file that is already right keeps its bytes. Opening takes long, so most files, which are
+        # MP4, are opened once for both; they never hold several recordings.
+        if has_index(container) and _fits(source, section, request, parameters):
+            facts = check(path, opened=container)
+    if facts is None:
+        path = _join_and_cut(path, clip, section, request, work_dir, parameters, source)
+        facts = check(path)
+
     if wanted_seconds is not None:
         _require_not_longer(facts, wanted_seconds, parameters.validation)
 
@@ -144,6 +141,41 @@ def _make_clip(
             **facts.as_mapping(),
         },
     }
+
+
+def _join_and_cut(
+    path: Path,
+    clip: ClipRequest,
+    section: tuple[float, float | None],
+    request: FetchRequest,
+    work_dir: Path,
+    parameters: FetchParameters,
+    source: SourceFacts,
+) -> Path:
+    """Return a file of the wanted section: the source itself, or a new file."""
+    # A file of several recordings first gets one clock.
+    recordings = find_recordings(path) if may_have_recordings(source.container) else None
+    if recordings is not None:
+        source_path, path = path, work_dir / f"joined-{clip['file_stem']}{recordings.suffix}"
+        write_joined(source_path, path, recordings)
+        with open_source(path) as container:
+            source = read_source_facts(container)
+
+    if _fits(source, section, request, parameters):
+        return path
+    return _cut(path, clip, section, request, work_dir, parameters, source)
+
+
+def _fits(
+    source: SourceFacts,
+    section: tuple[float, float | None],
+    request: FetchRequest,
+    parameters: FetchParameters,
+) -> bool:
+    """Return whether a file is just the wanted section and not too large."""
+    # The user's own videos keep their size.
+    is_small = request["is_linked"] or source.short_side <= parameters.max_height
+    return is_small and _ends_with_section(source, *section)
 
 
 def _ends_with_section(

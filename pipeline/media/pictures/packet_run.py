@@ -29,7 +29,7 @@ from pipeline.media.pictures.frame import PixelAspects
 # In these codecs no picture refers to one that is marked as not referenced. HEVC is left out: its
 # higher temporal layers may refer to such pictures. So are VP8 and VP9: they carry a state from
 # frame to frame.
-_DROPPABLE_CODECS = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
+DROPPABLE_CODECS = frozenset({"h264", "mpeg1video", "mpeg2video", "mpeg4"})
 _INTER_TYPES = (PictureType.P, PictureType.B)
 
 
@@ -68,7 +68,7 @@ class PacketRun:
             is_cut_off: Whether the file is known to be shorter than it says.
         """
         self._context = stream.codec_context
-        self._can_drop = stream.codec_context.name in _DROPPABLE_CODECS
+        self._can_drop = stream.codec_context.name in DROPPABLE_CODECS
         self._is_dropping: bool | None = None  # unknown: another run may have used the decoder
         self._aspects = aspects
         self._is_start = is_start

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.io import wavfile
 
 from pipeline.media.reader import ClipReader
-from pipeline.media.validate import read_source_facts
+from pipeline.media.validate import open_source, read_source_facts
 from tests.helpers.media.clip_factory import H264, run_ffmpeg
 
 FPS = 25
@@ -264,7 +264,8 @@ def cut_coded(
     source: Path, target: Path, section: tuple[float, float | None], cut: Callable[..., None]
 ) -> None:
     """Cut a section of a file with ``cut``, which is ``cut_clip`` with its other arguments."""
-    facts = read_source_facts(source)
+    with open_source(source) as container:
+        facts = read_source_facts(container)
     start_seconds, stop_seconds = section
     cut(
         source,

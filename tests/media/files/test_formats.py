@@ -12,7 +12,7 @@ from pipeline.media.files.container import open_container
 from pipeline.media.files.ffmpeg import find_ffmpeg
 from pipeline.media.files.formats import make_program_options
 from pipeline.media.reader import probe
-from pipeline.media.validate import ValidationParameters, read_source_facts, validate_clip
+from pipeline.media.validate import ValidationParameters, open_source, validate_clip
 from tests.helpers.media.clip_factory import H264, make_clip
 
 TEXTS = {  # texts that FFmpeg would follow to another file
@@ -32,7 +32,7 @@ def test_a_text_that_names_other_files_is_refused_everywhere(tmp_path, name):
 
     for read in (
         probe,
-        read_source_facts,
+        lambda path: open_source(path).__enter__(),
         lambda path: validate_clip(path, wanted_seconds=None, parameters=ValidationParameters()),
     ):
         with pytest.raises(MediaError, match="a text that names other files") as caught:

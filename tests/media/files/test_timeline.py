@@ -6,7 +6,12 @@ from earshot.errors import MediaError
 from pipeline.datasets.local import probe_duration, times_of
 from pipeline.media.files.timeline import StreamClock, find_shown_frame
 from pipeline.media.reader import ClipReader, probe
-from pipeline.media.validate import ValidationParameters, read_source_facts, validate_clip
+from pipeline.media.validate import (
+    ValidationParameters,
+    open_source,
+    read_source_facts,
+    validate_clip,
+)
 from tests.helpers.media.clip_factory import H264, make_clip, run_ffmpeg
 
 
@@ -96,7 +101,8 @@ def test_reader_validation_and_local_dataset_agree(tmp_path, name):
     assert (info.width, info.height, info.video_codec) == (96, 64, "h264")
     assert probe_duration(path) == info.duration_seconds
 
-    source = read_source_facts(path)
+    with open_source(path) as container:
+        source = read_source_facts(container)
     assert source.duration_seconds == info.duration_seconds
     assert source.short_side == 64
     if not info.has_audio:
@@ -176,7 +182,8 @@ def test_a_cover_without_a_video_is_no_video_for_anybody(tmp_path):
     run_ffmpeg("-i", clip, "-i", cover, *maps, str(path))
 
     assert not probe(path).has_video
-    assert read_source_facts(path).video_index is None
+    with open_source(path) as container:
+        assert read_source_facts(container).video_index is None
     assert probe_duration(path) is None
 
     with pytest.raises(MediaError, match="has no video stream") as caught:
