@@ -53,7 +53,7 @@ class ValidationParameters:
     # by more grey levels (of 255). Pictures are compared every quarter of a second.
     still_difference: float = 6.0
     # Which pictures of a clip are decoded. needed: the first ones until something moves, then one
-    # every two seconds; all of them where there is a doubt. all: every one, which takes eight times
+    # every two seconds; all of them where there is a doubt. all: every one, which takes ten times
     # as long.
     decode: Literal["needed", "all"] = "needed"
 
