@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -140,16 +141,21 @@ def make_requests(
 
 @dataclass(frozen=True)
 class RequestCounts:
-    """How many samples of a feature are there, and how many a run would compute."""
+    """Which samples of a feature a run would compute, and how many are there."""
 
     num_there: int
-    num_to_do: int  # those of pending clips, too
+    to_do: np.ndarray  # bool, one a sample; samples of pending clips are to do, too
+
+    @property
+    def num_to_do(self) -> int:
+        """How many samples a run would compute."""
+        return int(self.to_do.sum())
 
 
 def count_requests(
     feature: Feature, samples: pa.Table, downloads: pa.Table, cached: Collection[str]
 ) -> RequestCounts:
-    """Count what ``make_requests`` would list, without an object for each sample.
+    """Find what ``make_requests`` would list, without an object for each sample.
 
     Args:
         feature: Its name, version and parameters enter the keys.
@@ -166,7 +172,7 @@ def count_requests(
     status = downloads["status"].take(places)
     reason = pc.coalesce(downloads["reason"].take(places), status, pa.scalar("pending"))
     is_ok = pc.fill_null(pc.equal(status, "ok"), False)
-    num_pending = pc.sum(pc.and_not(pc.equal(reason, "pending"), is_ok)).as_py() or 0
+    is_pending = pc.and_not(pc.equal(reason, "pending"), is_ok)
 
     if feature.kind == "sound":
         flags = downloads["flags"].combine_chunks()
@@ -174,15 +180,17 @@ def count_requests(
         mute_rows = pc.list_parent_indices(flags).filter(is_mute)
         is_ok = pc.and_not(is_ok, pc.is_in(places.cast(mute_rows.type), mute_rows))
 
-    num_ok = pc.sum(is_ok).as_py() or 0
+    to_do = pc.or_(is_ok, is_pending).to_numpy()
     num_there = 0
     # Hashing half a million keys takes a second.
     if cached:
         make_key = KeyMaker(feature)
         hashes = downloads["sha256"].take(places).filter(is_ok).to_pylist()
         times = samples["time_seconds"].filter(is_ok).to_pylist()
-        num_there = sum(key in cached for key in map(make_key, hashes, times))
-    return RequestCounts(num_there, num_ok - num_there + num_pending)
+        is_there = np.array([key in cached for key in map(make_key, hashes, times)], bool)
+        to_do[is_ok.to_numpy()] = ~is_there
+        num_there = int(is_there.sum())
+    return RequestCounts(num_there, to_do)
 
 
 def _check_unique(sample_ids: Sequence[str]) -> None:

@@ -1,8 +1,8 @@
 """``plan``: what is said before is what is then seen."""
 
 import json
-from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
@@ -14,6 +14,7 @@ from earshot.tables import CLIPS, DOWNLOADS
 from pipeline.base.project import Project
 from pipeline.commands.measured_rates import Rate
 from pipeline.commands.plan import _BYTES_PER_SECOND, _CLIP_SECONDS, _estimate_bytes
+from pipeline.shards.requests import RequestCounts
 from tests.helpers.command_helpers import run
 from tests.helpers.downloads.download_helpers import QUICK, make_clip
 from tests.helpers.downloads.misbehaving_server import Answer
@@ -170,11 +171,12 @@ def test_it_says_at_once_that_training_will_be_refused(project, capsys, monkeypa
 def test_the_hours_of_a_shared_pass_are_for_all_that_it_has_to_compute(
     project, capsys, monkeypatch
 ):
-    """Frames lack one sample, flow has new parameters."""
-    numbers = {"frames": 1, "flow": 100}
+    """Frames lack one sample; flow has all others to compute."""
+    places = np.arange(100)
+    to_do = {"frames": places == 0, "flow": places > 0}
 
     def count(feature, *_):
-        return SimpleNamespace(num_to_do=numbers.get(feature.name, 0), num_there=0)
+        return RequestCounts(num_there=0, to_do=to_do.get(feature.name, places < 0))
 
     def measure(group, _):
         return {name: Rate(0.0 if place else 36.0, 1e9) for place, name in enumerate(group)}
@@ -183,7 +185,7 @@ def test_the_hours_of_a_shared_pass_are_for_all_that_it_has_to_compute(
     monkeypatch.setattr("pipeline.commands.rates.measure_features", measure)
     rows, notes = plan(capsys, project)
     assert (rows["frames"]["cpu_hours"], rows["flow"]["cpu_hours"]) == (1.0, 0.0)
-    assert (rows["frames"]["gigabytes"], rows["flow"]["gigabytes"]) == (1.0, 100.0)
+    assert (rows["frames"]["gigabytes"], rows["flow"]["gigabytes"]) == (1.0, 99.0)
     assert "birds: the hours of flow are in the line of frames, since one pass" in notes
 
 
