@@ -13,7 +13,7 @@ import stages.sources
 from earshot.tables import CLIPS, DOWNLOADS
 from pipeline.base.project import Project
 from pipeline.commands.measured_rates import Rate
-from pipeline.commands.plan import _BYTES_PER_SECOND, _CLIP_SECONDS, _estimate_bytes
+from pipeline.commands.planned_dataset import _BYTES_PER_SECOND, _CLIP_SECONDS, _estimate_bytes
 from pipeline.shards.requests import RequestCounts
 from tests.helpers.command_helpers import run
 from tests.helpers.downloads.download_helpers import QUICK, make_clip
@@ -181,7 +181,7 @@ def test_the_hours_of_a_shared_pass_are_for_all_that_it_has_to_compute(
     def measure(group, _):
         return {name: Rate(0.0 if place else 36.0, 1e9) for place, name in enumerate(group)}
 
-    monkeypatch.setattr("pipeline.commands.plan.count_requests", count)
+    monkeypatch.setattr("pipeline.commands.planned_dataset.count_requests", count)
     monkeypatch.setattr("pipeline.commands.rates.measure_features", measure)
     rows, notes = plan(capsys, project)
     assert (rows["frames"]["cpu_hours"], rows["flow"]["cpu_hours"]) == (1.0, 0.0)

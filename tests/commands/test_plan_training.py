@@ -137,8 +137,8 @@ def test_a_trained_run_is_there_until_its_samples_or_settings_change(project, ca
         columns = {"clip_id": clips["clip_id"], "status": ["ok"] * len(clips)}
         return _make_downloads(columns)
 
-    monkeypatch.setattr("pipeline.commands.plan.find_current_downloads", find)
-    monkeypatch.setattr("pipeline.commands.plan._plan_features", lambda *_: [])
+    monkeypatch.setattr("pipeline.commands.planned_dataset.find_current_downloads", find)
+    monkeypatch.setattr("pipeline.commands.planned_dataset._plan_features", lambda *_: [])
     rows, notes = plan(capsys, project)
     assert (rows["past"]["there"], rows["past"]["to_do"], rows["past"]["hours"]) == (1000, 0, 0.0)
     assert "train@past" not in notes
