@@ -16,6 +16,7 @@ from eval.results.summaries import compute_sample_values, summarize
 from eval.scoring.bootstrap import NUM_RESAMPLES, compare_columns
 
 _LARGEST_P = 0.05  # of a clear difference
+_LIMITS = (-1.0, 1.0)  # of a difference of two metrics, which lie between 0 and 1
 
 
 def summarize_intersection(
@@ -308,6 +309,7 @@ def compare_pairs(
             np.array(differences).T,
             groups=None if group_of is None else [group_of[name] for name in common],
             num_resamples=num_resamples,
+            limits=_LIMITS,
         )
         for (first, second), comparison in zip(those, comparisons, strict=True):
             any_row = rows_of[first][common[0]]

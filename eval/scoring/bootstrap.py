@@ -220,6 +220,7 @@ def compare_paired(
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
     level: float = 0.95,
+    limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> Comparison:
     """Compare two models on the same samples.
 
@@ -230,6 +231,7 @@ def compare_paired(
         num_resamples: how many resamples.
         seed: of the resamples.
         level: share of samples whose interval holds the true difference.
+        limits: the least and the largest possible difference.
 
     Returns:
         The mean difference, its interval and its p-value.
@@ -250,6 +252,7 @@ def compare_paired(
         num_resamples=num_resamples,
         seed=seed,
         level=level,
+        limits=limits,
     )
     return comparison
 
@@ -284,6 +287,7 @@ def compare_columns(
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
     level: float = 0.95,
+    limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> list[Comparison]:
     """Compare k pairs of models on the same samples, with one set of resamples.
 
@@ -293,6 +297,7 @@ def compare_columns(
         num_resamples: how many resamples.
         seed: of the resamples.
         level: share of samples whose interval holds the true difference.
+        limits: the least and the largest possible difference.
 
     Returns:
         k comparisons, as ``compare_paired`` returns them.
@@ -303,7 +308,7 @@ def compare_columns(
     differences = np.asarray(differences, np.float64)
     means = resample_means(differences, groups=groups, num_resamples=num_resamples, seed=seed)
     num_groups = len(differences) if groups is None else len(set(groups))
-    lows, highs = find_ends(means, num_groups=num_groups, level=level)
+    lows, highs = find_ends(means, num_groups=num_groups, level=level, limits=limits)
 
     p_values = _find_p_values(means, num_groups=num_groups)
     columns = (differences.mean(axis=0), lows, highs, p_values)

@@ -92,12 +92,13 @@ def score_map(
     """
     grids: dict[str, _Grid] = {}
     results = []
+    is_constant = bool(np.ptp(lowres_map) == 0)
     for protocol in protocols:
         # Protocols with the same upsampling share the values on the grid.
         grid = grids.get(protocol.upsampling)
         if grid is None:
             values = upsample(lowres_map, how=protocol.upsampling).ravel()
-            grid = grids[protocol.upsampling] = _Grid(values, truth)
+            grid = grids[protocol.upsampling] = _Grid(values, truth, is_constant=is_constant)
 
         is_raw = is_absolute and protocol.takes_absolute_maps
         ciou = grid.score(protocol, is_raw=is_raw)
@@ -122,8 +123,8 @@ def has_finite_range(lowres_map: np.ndarray) -> bool:
 class _Grid:
     """The values of one upsampled map, and what all protocols share."""
 
-    def __init__(self, values: np.ndarray, truth: GroundTruth | None):
-        self._values, self._area = values, 0
+    def __init__(self, values: np.ndarray, truth: GroundTruth | None, *, is_constant: bool):
+        self._values, self._area, self._is_constant = values, 0, is_constant
         if truth is None:
             return
         # Without a consensus, a pixel has the value 0 or 1 and both masks are one.
@@ -145,6 +146,11 @@ class _Grid:
         """``median_ciou``, ``adaptive_ciou`` and ``pointing``."""
         if self._area == 0:
             return 0.0, 0.0, 0.0
+        # Upsampling leaves rounding errors in a constant map, which would decide all three.
+        if self._is_constant:
+            ciou = self._ciou_of(np.ones(len(self._values), bool))
+            return ciou, ciou, float(self._is_any.mean())
+
         median, own_limit, _, high = self._thresholds
         # Several pixels can have the largest value, for example after a ReLU.
         pointing = float(self._is_any[np.flatnonzero(self._values == high)].mean())

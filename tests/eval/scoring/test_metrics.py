@@ -252,3 +252,13 @@ def test_a_test_set_whose_samples_all_miss_can_still_have_a_hit():
     assert (interval.low, interval.high) == pytest.approx((0.8316, 1), abs=1e-4)
     (interval,) = intervals(np.full((5000, 1), 0.25), limits=(0.0, 1.0))
     assert interval.high - interval.low < 0.001
+
+
+def test_two_models_that_agree_on_a_few_videos_may_still_differ():
+    """One is right in 5 % more videos: ten videos often show no difference at all."""
+    differences = (np.random.default_rng(0).random((10, 300)) < 0.05).astype(float)
+    found = compare_columns(differences, num_resamples=500, limits=(-1.0, 1.0))
+    assert np.mean([one.low <= 0.05 <= one.high for one in found]) > 0.94
+    same = compare_paired(np.zeros(20), np.zeros(20), limits=(-1.0, 1.0))
+    assert (same.low, same.high) == pytest.approx((-0.1684, 0.1684), abs=1e-4)
+    assert same.p_value == 1
