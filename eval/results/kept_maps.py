@@ -69,7 +69,10 @@ def find_problems(
 
     found = {
         "not_finite": ("has a value that is not finite, and is not scored", not_finite),
-        "constant": ("has one value everywhere, so that it marks the whole frame", constant),
+        "constant": (
+            "has one value everywhere, so that it marks the whole frame or nothing",
+            constant,
+        ),
     }
     # For our own entrants, the features that they read already tell what is missing.
     if entrant.own_ids is not None:

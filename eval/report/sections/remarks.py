@@ -71,7 +71,7 @@ def find_warnings(group: Group, *, has_common_table: bool) -> tuple[str, ...]:
 
     # Results on clips that the model has seen look better than they are.
     sentences += [
-        f"{row['model']} was trained on {format_count(row['leakage'])} of these test samples."
+        f"{row['model']} was trained on {format_count(row['leakage'])} of these test clips."
         for row in group.rows
         if (number_of(row, "leakage") or 0) > 0
     ]

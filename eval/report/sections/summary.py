@@ -11,6 +11,7 @@ from eval.report.data.result_rows import (
     Group,
     best_own_row,
     best_row,
+    format_count,
     format_interval,
     format_number,
     interval_of,
@@ -128,7 +129,8 @@ def _make_finding(
     title = METRIC_TITLES.get(metric, metric)
     difference = _find_difference(group, str(row["model"]), metric, comparisons)
     # That of the paired test, so that both numbers of the sentence belong together.
-    baseline = _find_baseline(group, row, metric, difference)
+    baseline_row = _find_baseline(group, row, metric, difference)
+    baseline = None if baseline_row is None else _name_value(baseline_row, metric)
     trivial = best_row(group.rows, metric, ("trivial",))
 
     return Finding(
@@ -143,8 +145,11 @@ def _make_finding(
         trivial=None if trivial is None else _name_value(trivial, metric),
         difference=difference,
         verdict=_judge(row, baseline, difference),
-        sentence=_write_sentence(
-            row, best, baseline, difference, METRIC_TITLES.get(metric, metric)
+        sentence=" ".join(
+            [
+                _write_sentence(row, best, baseline, difference, title),
+                *_find_cautions(row, baseline_row, difference),
+            ]
         ),
         meaning=_MEANINGS.get(metric, ""),
     )
@@ -184,14 +189,13 @@ def _find_difference(
 
 def _find_baseline(
     group: Group, best: Mapping, metric: str, difference: ComparisonRow | None
-) -> NamedValue | None:
-    """Return the baseline of the difference, or else the best one."""
+) -> Mapping | None:
+    """Return the row of the baseline of the difference, or else of the best one."""
     # The best row can be a baseline itself.
     rows = [row for row in group.rows if row is not best]
     if difference is not None:
         rows = [row for row in rows if row["model"] == difference.second]
-    row = best_row(rows, metric, ("baseline", "trivial"))
-    return None if row is None else _name_value(row, metric)
+    return best_row(rows, metric, ("baseline", "trivial"))
 
 
 def _name_value(row: Mapping, metric: str) -> NamedValue:
@@ -244,6 +248,27 @@ def _write_sentence(
             f"{format_number(difference.seed_range)} apart, so another seed may turn it round."
         )
     return sentence
+
+
+def _find_cautions(
+    row: Mapping, baseline: Mapping | None, difference: ComparisonRow | None
+) -> list[str]:
+    """Return sentences on what makes the numbers of the finding less than they seem."""
+    cautions = []
+    # Means over different samples can contradict their paired difference.
+    if baseline is not None and row.get("ids_sha256") != baseline.get("ids_sha256"):
+        cautions.append(
+            f"The two were not scored on the same samples ({format_count(row.get('n'))} and "
+            f"{format_count(baseline.get('n'))})"
+            + ("." if difference is None else f"; the difference is of {difference.n:,} of both.")
+        )
+
+    leakage = number_of(row, "leakage") or 0
+    if leakage:
+        cautions.append(f"{row['model']} was trained on {format_count(leakage)} of the test clips.")
+    if row.get("selection") == "test":
+        cautions.append(f"The checkpoint of {row['model']} was chosen on the test set.")
+    return cautions
 
 
 def suggest_next_steps(

@@ -98,7 +98,7 @@ def test_maps_that_say_nothing_are_named(tmp_path):
     notes = {note["problem"]: note for note in rows["notes"]}
     assert notes["not_finite"]["num_samples"] == 2
     assert notes["constant"]["num_samples"] == 3
-    assert notes["constant"]["text"].endswith("marks the whole frame: s3, s4, s5.")
+    assert notes["constant"]["text"].endswith("marks the whole frame or nothing: s3, s4, s5.")
     (result,) = rows["results"]
     assert (result["n"], result["missing"]) == (6, {"not_finite": 2})
 

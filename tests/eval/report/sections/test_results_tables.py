@@ -128,6 +128,26 @@ def test_summary_tests_the_best_model_against_the_best_baseline(comparison, sent
     assert "A map that does not look at the sample (centre) has 0.200." in text
 
 
+def test_summary_says_what_makes_its_numbers_less_than_they_seem():
+    """Means of other samples can contradict their difference; leaks flatter."""
+    group = make_group({"htf": 0.5, "flow": 0.6})
+    own = {"n": 40, "ids_sha256": "a", "leakage": 3, "selection": "test"}
+    rows = tuple(
+        {**row, **fields}
+        for row, fields in zip(group.rows, (own, {"n": 1200, "ids_sha256": "b"}), strict=True)
+    )
+    text = render_summary(replace(group, rows=rows), [make_comparison(0.1, 0.05, 0.15, n=38)])
+    assert "not scored on the same samples (40 and 1,200); the difference is of 38 of both." in text
+    assert "htf was trained on 3 of the test clips." in text
+    assert "The checkpoint of htf was chosen on the test set." in text
+
+    fair = [{**row, "ids_sha256": "a", "leakage": 0, "selection": "val"} for row in rows]
+    text = render_summary(replace(group, rows=tuple(fair)), [make_comparison(0.1, 0.05, 0.15)])
+    assert "same samples" not in text
+    assert "test clips" not in text
+    assert "chosen on" not in text
+
+
 def test_summary_without_a_test_or_a_model_says_so():
     above = render_summary(make_group({"htf": 0.6, "flow": 0.5}))
     assert "htf is above flow" in above
@@ -300,7 +320,7 @@ def test_rows_on_other_samples_and_leaking_rows_have_a_warning():
     assert "No sample of these was scored" not in text
     text = " ".join(parse(render_results([group], results={})).texts)
     assert "no sample was scored by all of them" in text
-    assert "a was trained on 3 of these test samples" in text
+    assert "a was trained on 3 of these test clips" in text
     assert "removed 1" in text
 
     # Nothing can be compared with a row that has no score.
