@@ -1,5 +1,7 @@
 """Measure how fast this machine computes features, and how large they become, on a few samples."""
 
+import contextlib
+import io
 import os
 import tempfile
 import time
@@ -116,9 +118,11 @@ def measure_features(group: Mapping[str, Feature], material: Material) -> dict[s
     Returns:
         Rates by name; none where no sample could be computed, for example if the clips are mute.
     """
-    # Once before: compiled code and the libraries are loaded then.
-    _build(group, material, num_samples=1)
-    return _build(group, material, num_samples=material.samples.num_rows)
+    # What a stage says of its progress says nothing here.
+    with contextlib.redirect_stderr(io.StringIO()):
+        # Once before: compiled code and the libraries are loaded then.
+        _build(group, material, num_samples=1)
+        return _build(group, material, num_samples=material.samples.num_rows)
 
 
 def build_samples(feature: Feature, material: Material, folder: Path) -> None:

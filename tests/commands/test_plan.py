@@ -61,6 +61,7 @@ def test_it_counts_requests_hours_and_bytes_before_and_after(project, capsys, se
     assert [before[name]["to_do"] for name in ("frames", "flow", "spectrograms")] == [4, 4, 4]
     assert not server.num_requests and not project.clips_table_path("birds").exists()
     assert "rates of this machine, measured on a clip that was made up, 2" in notes
+    assert "measuring rates" in notes and "samples, " not in notes  # no progress
     table = run(capsys, project, "plan", "birds")[1]
     assert "e-0" not in table and "0.01" in table  # no 3.55e-05 hours
     assert "3 requests to loopback hosts, 10 an hour" in notes
