@@ -100,6 +100,15 @@ def has_index(container: InputContainer) -> bool:
     return container.format.name.startswith("mov")
 
 
+def seeks_to_pictures(container: InputContainer) -> bool:
+    """Return whether a seek in this kind of container ends at the beginning of a picture.
+
+    In MPEG-PS it can end within a picture. FFmpeg then takes its rest for a picture, and gives it
+    the time of the next one.
+    """
+    return container.format.name != "mpeg"
+
+
 def has_lost_its_end(
     container: InputContainer, stream: av.VideoStream, last_dts: int | None, *, is_cut_off: bool
 ) -> bool:

@@ -25,7 +25,12 @@ from av import AudioStream, VideoStream
 from av.container import InputContainer
 
 from earshot.errors import MediaError
-from pipeline.media.files.container import has_index, iter_packets, open_container
+from pipeline.media.files.container import (
+    has_index,
+    iter_packets,
+    open_container,
+    seeks_to_pictures,
+)
 from pipeline.media.files.truncation import is_cut_off
 
 # The meaning of PyAV's IndexError: PyAV knows only the streams that are there at the beginning.
@@ -322,13 +327,29 @@ def find_picture_end(container: InputContainer) -> float | None:
         stop = (video.start_time or 0) + video.duration
         return float(stop * video.time_base) - origin_seconds
 
-    # A seek to a time far beyond the end leads to the last keyframe.
-    target = int(((container.duration or 0) / av.time_base + origin_seconds) / video.time_base)
+    if not seeks_to_pictures(container):
+        with open_container(container.name) as fresh:
+            return _measure_end(fresh, *choose_streams(fresh)[:1])
+
     try:
-        container.seek(target, stream=video, backward=True)
-        return _measure_end(container, video)
+        # A seek far beyond the end leads to the last keyframe, or to the last packet.
+        seconds = _measure_picture_end(container, video, (container.duration or 0) / av.time_base)
+        # A picture that is shown later can be stored before the last packet.
+        if seconds is not None:
+            seconds = _measure_picture_end(container, video, seconds - _END_SECONDS)
+        return seconds
     except av.FFmpegError:
         return None
+
+
+def _measure_picture_end(
+    container: InputContainer, video: VideoStream, start_seconds: float
+) -> float | None:
+    """Return when the last picture ends; reads packets from before a time of the clip on."""
+    assert video.time_base is not None
+    target = int((start_seconds + find_origin(container)) / video.time_base)
+    container.seek(max(target, 0), stream=video, backward=True)
+    return _measure_end(container, video)
 
 
 def find_frame_rate(stream: VideoStream) -> Fraction:

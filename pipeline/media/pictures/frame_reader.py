@@ -19,7 +19,7 @@ import av
 
 from earshot.errors import MediaError
 from pipeline.media.files.configuration import may_change_configuration
-from pipeline.media.files.container import has_dropped_frames
+from pipeline.media.files.container import has_dropped_frames, seeks_to_pictures
 from pipeline.media.files.media_file import MediaFile, Opening
 from pipeline.media.files.timeline import StreamClock
 from pipeline.media.pictures.frame import FrameWrapper, VideoFrame
@@ -52,6 +52,7 @@ class FrameReader:
         self._wrapper = FrameWrapper(stream, self._clock)
         self._sequential = SequentialReader(file, self._clock, self._wrapper)
         self._must_begin_at_start = _must_begin_at_start(file)
+        self._can_seek = seeks_to_pictures(file.main.container)
         self._is_on_gpu = decoder == "cuda" and can_decode(stream) and not self._must_begin_at_start
 
     def iter_frames(self, times: Sequence[float]) -> Iterator[VideoFrame]:
@@ -132,7 +133,8 @@ class FrameReader:
         for index, time in enumerate(times):
             limit = self._clock.find_limit(time)
             # A far time gets a run of its own. First take the frames that the old run still holds.
-            if run is None or time - times[index - 1] > _SEEK_GAP_SECONDS:
+            is_far = index > 0 and time - times[index - 1] > _SEEK_GAP_SECONDS
+            if run is None or (is_far and self._can_seek):
                 if run is not None:
                     yield from map(self._wrap, run.finish())
                 run = self._start_run(limit)
@@ -181,7 +183,7 @@ class FrameReader:
         """Begin at the keyframe before a timestamp, or at the file's beginning."""
         stream = self._opening.video
         assert stream is not None and stream.time_base is not None
-        for back_off_seconds in _BACK_OFF_SECONDS:
+        for back_off_seconds in _BACK_OFF_SECONDS if self._can_seek else ():
             target = limit - int(back_off_seconds / stream.time_base)
             if target <= (stream.start_time or 0):
                 break

@@ -137,7 +137,8 @@ class PacketRun:
 
         # A later keyframe saves decoding what is before it.
         begin = self._lookahead.find_keyframe(pts, last=positions[0])
-        if begin > 0:
+        if begin > 0 or self._lookahead.has_forgotten:
+            self._lookahead.has_forgotten = False
             self._drain()
             self._expect_entry(packets[begin])
 
@@ -207,6 +208,7 @@ class _Lookahead:
 
     def __init__(self, container: InputContainer, stream: av.VideoStream, *, is_cut_off: bool):
         self.packets: list[_TimedPacket] = []  # read but not yet decoded, in decoding order
+        self.has_forgotten = False  # packets were dropped that nobody has decoded
         self._container = container
         self._stream = stream
         self._is_cut_off = is_cut_off
@@ -229,7 +231,7 @@ class _Lookahead:
         # No frame is shown before it is decoded. So stop at a decoding time beyond the limit: no
         # later packet can hold a frame that is shown by then.
         while (self._last_dts is None or self._last_dts <= limit) and self._read_packet():
-            pass
+            self._forget_before_keyframe(limit)
         # Before the first frame, the first frame is shown. An earlier frame may still follow.
         while self._may_begin_earlier(limit) and self._read_packet():
             pass
@@ -239,6 +241,16 @@ class _Lookahead:
         pts = find_shown_frame(self._candidates, limit)
         self._candidates = [candidate for candidate in self._candidates if candidate >= pts]
         return pts
+
+    def _forget_before_keyframe(self, limit: int) -> None:
+        """Drop what lies before the last packet, if that is a keyframe shown by ``limit``.
+
+        Decoding begins there or later, and a file that is read from its beginning can be large.
+        """
+        pts, packet = self.packets[-1]
+        if packet.is_keyframe and pts <= limit and not packet.is_discard and len(self.packets) > 1:
+            del self.packets[:-1]
+            self.has_forgotten = True
 
     def _may_begin_earlier(self, limit: int) -> bool:
         if not self._candidates:

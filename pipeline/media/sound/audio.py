@@ -197,10 +197,12 @@ def _iter_packets(
 
 def _decode(packets: Iterator[av.Packet], stream: av.AudioStream) -> Iterator[_Decoded]:
     has_decoded = False
+    clock = _CountedClock(stream)
     for packet in packets:
         try:
             frames = packet.decode()
         except av.FFmpegError:
+            clock.stop()
             # A seek can land in the middle of a packet, and files can begin with junk.
             if has_decoded:
                 yield _Decoded(packet, None)
@@ -211,7 +213,41 @@ def _decode(packets: Iterator[av.Packet], stream: av.AudioStream) -> Iterator[_D
             assert isinstance(frame, av.AudioFrame)
             if stream.codec_context.name in _LATE_RATE_CODECS:
                 frame.sample_rate = stream.codec_context.sample_rate
+            clock.correct(packet, frame)
             yield _Decoded(packet, frame)
+
+
+class _CountedClock:
+    """Correct the times that FFmpeg counts where the sample rate changes on the way.
+
+    MPEG-TS and MPEG-PS can give one time for several frames. FFmpeg counts the times of the others,
+    with the sample rate that was before the change.
+    """
+
+    def __init__(self, stream: av.AudioStream):
+        """Begin with a stream that has not decoded anything yet."""
+        self._is_counted = stream.container.format.name in ("mpegts", "mpeg")
+        # More than one where the rate changes.
+        self._rates = {stream.codec_context.sample_rate}
+        self._next_seconds: float | None = None  # where the last frame ends; None: unknown
+
+    def stop(self) -> None:
+        """Note that a frame is lost."""
+        self._next_seconds = None
+
+    def correct(self, packet: av.Packet, frame: av.AudioFrame) -> None:
+        """Give a frame whose time was counted the time at which the frame before it ends."""
+        if not self._is_counted or frame.pts is None or frame.time_base is None:
+            return
+
+        seconds = float(frame.pts * frame.time_base)
+        # FFmpeg knows the position of those packets alone that have a time in the file.
+        self._rates.add(frame.sample_rate)
+        is_counted = packet.pos is None and len(self._rates) > 1
+        if is_counted and self._next_seconds is not None:
+            seconds = self._next_seconds
+            frame.pts = round(seconds / frame.time_base)
+        self._next_seconds = seconds + frame.samples / frame.sample_rate
 
 
 def _collect_stretches(decoded: Iterator[_Decoded], window: Window) -> list[Stretch]:

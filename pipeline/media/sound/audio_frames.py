@@ -24,6 +24,7 @@ _FADE_SECONDS = 0.05  # longest fade; of a longer overlap the beginning is dropp
 # Timestamps that are regular over some frames and step by more show that a frame was lost.
 _STEP_SECONDS = 0.01
 _STEP_FRAMES = 3
+_MAX_FRAMES_WITHIN_STEP = 2
 _REGULAR_SECONDS = 0.0025
 _LONGEST_ERROR_SECONDS = 0.5
 
@@ -135,25 +136,36 @@ class Stretch:
     def _find_steps(self) -> list[int]:
         """Return the numbers of the frames before which one was lost.
 
-        The clock is regular before and after such a step. Jitter makes no step.
+        The clock is regular before and after such a step. Jitter makes no step. Where recordings
+        were joined without encoding, up to two short frames can lie within it.
         """
         if np.ptp(self._offsets) < _STEP_SECONDS * self.rate:
             return []
 
         steps: list[int] = []
         for index in range(_STEP_FRAMES, len(self._offsets) - _STEP_FRAMES + 1):
-            before = self._offsets[index - _STEP_FRAMES : index]
-            after = self._offsets[index : index + _STEP_FRAMES]
-
-            is_regular = max(np.ptp(before), np.ptp(after)) <= _REGULAR_SECONDS * self.rate
-            if not is_regular or abs(after[0] - before[-1]) <= _STEP_SECONDS * self.rate:
-                continue
-
+            num_steps = self._count_steps(index)
             # After damage the demuxer counts on, and makes a step at the next time that it reads.
             is_late = self._positions[index] <= _LONGEST_ERROR_SECONDS * self.rate
-            if not (self._follows_loss and is_late and not steps):
-                steps.append(index)
+            if num_steps > 0 and not (self._follows_loss and is_late and not steps):
+                steps += range(index, index + num_steps)
         return steps
+
+    def _count_steps(self, index: int) -> int:
+        """Return how many frames, from one on, do not follow the one before them."""
+        regular = _REGULAR_SECONDS * self.rate
+        before = self._offsets[index - _STEP_FRAMES : index]
+        if np.ptp(before) > regular or abs(self._offsets[index] - before[-1]) <= regular:
+            return 0
+
+        for num_within in range(_MAX_FRAMES_WITHIN_STEP + 1):
+            after = self._offsets[index + num_within : index + num_within + _STEP_FRAMES]
+            if len(after) < _STEP_FRAMES:
+                break
+            is_step = abs(after[0] - before[-1]) > _STEP_SECONDS * self.rate
+            if is_step and np.ptp(after) <= regular:
+                return 1 + num_within
+        return 0
 
     def _place(self, pts: int, planes: list[np.ndarray]) -> list[np.ndarray]:
         """Make room for samples with a timestamp; returns those that are new."""

@@ -1,5 +1,6 @@
 """The one definition of time: streams, zero, duration and the frame shown at a time."""
 
+import av
 import pytest
 
 from earshot.errors import MediaError
@@ -161,6 +162,19 @@ def test_a_clip_lasts_from_the_start_to_the_end_of_picture_and_sound(tmp_path, n
             shown.append(frame.time_seconds)
     # Where a container does not tell priming from sound, zero is up to 25 ms earlier.
     assert shown == [pytest.approx(1.0, abs=0.002), pytest.approx(1.0, abs=0.03)]
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mpg", ".mkv"])
+@pytest.mark.parametrize("num_b_pictures", ["0", "2"])
+def test_the_picture_ends_with_the_frame_that_is_shown_last(tmp_path, suffix, num_b_pictures):
+    """The last frame can be stored before others, and a seek can end within a frame."""
+    codec = ("-c:v", "mpeg2video", "-q:v", "20", "-g", "12", "-bf", num_b_pictures, "-c:a", "mp2")
+    path = make_clip(tmp_path / f"a{suffix}", *codec, size="96x64", seconds=1.36)
+    with av.open(str(path)) as container:
+        last_seconds = max(frame.time for frame in container.decode(video=0))
+    with ClipReader(path) as reader:
+        expected = last_seconds - reader.origin_seconds + 1 / 25
+        assert reader.info.picture_seconds == pytest.approx(expected, abs=0.002)
 
 
 def test_a_header_that_announces_more_than_there_is_does_not_count(tmp_path):

@@ -76,6 +76,7 @@ MAKES = {
         "pcm_s16le",
     ),
     "mpeg2.mpg": ("-c:v", "mpeg2video", "-bf", "2", "-g", "15", "-c:a", "mp2"),
+    "small_pictures.mpg": ("-c:v", "mpeg2video", "-q:v", "20", "-g", "12", "-c:a", "mp2"),
     "vp8.webm": (
         "-c:v",
         "libvpx",

@@ -110,6 +110,61 @@ def test_sound_that_changes_is_continuous_mono_at_one_rate(tmp_path, source, cha
 
 
 @pytest.mark.parametrize(
+    ("suffix", "first", "second"),
+    [
+        (".ts", ("aac", 48000, 1), ("aac", 44100, 1)),
+        (".ts", ("mp3", 44100, 1), ("mp3", 24000, 1)),
+        (".mpg", ("mp2", 24000, 1), ("mp2", 48000, 1)),
+    ],
+)
+def test_times_that_are_counted_with_the_old_rate_are_corrected(
+    tmp_path, source, suffix, first, second
+):
+    """The halves lie in one file as each lies in its own: one time counts for several frames."""
+    path = tmp_path / f"a{suffix}"
+    halves = []
+    for number, settings in enumerate((first, second)):
+        half = tmp_path / f"half{number}{suffix}"
+        clock = ("-b:a", "96k", "-output_ts_offset", str(10 + 2 * number))
+        encode_half(half, source, number, *settings, *clock)
+        halves.append(half)
+    path.write_bytes(b"".join(half.read_bytes() for half in halves))
+
+    with ClipReader(halves[1]) as reader:
+        alone = reader.read_whole_sound(sample_rate=RATE)
+        late_seconds = reader.origin_seconds
+    with ClipReader(path) as reader:
+        late_seconds -= reader.origin_seconds
+        whole = reader.read_whole_sound(sample_rate=RATE)
+    # Behind the change and its fade.
+    for start in (0.2, 0.8, 1.4):
+        begin = round((start + late_seconds) * RATE)
+        part = whole.waveform[begin : begin + RATE // 4]
+        match_source(part, alone.waveform, start, late_seconds=(-0.0005, 0.0005))
+
+
+def test_sound_behind_a_joint_with_short_frames_keeps_its_place(tmp_path, source):
+    """Joined without encoding, MP4 has frames that are shorter than what they decode to."""
+    halves = []
+    for number in range(2):
+        half = tmp_path / f"half{number}.mp4"
+        seconds = 1.2
+        encode(half, source, "aac", 48000, 1, start=number * seconds, seconds=seconds)
+        halves.append(f"file '{half}'\n")
+    (tmp_path / "list.txt").write_text("".join(halves))
+    path = tmp_path / "a.mp4"
+    joint = ("-f", "concat", "-safe", "0", "-i", str(tmp_path / "list.txt"), "-c", "copy")
+    run_ffmpeg(*joint, str(path))
+
+    with ClipReader(path) as reader:
+        whole = reader.read_whole_sound(sample_rate=RATE).waveform
+    for start in (0.2, 1.4, 2.0):
+        with ClipReader(path) as reader:
+            alone, _ = reader.read_audio(start, start + 0.25, sample_rate=RATE)
+        match_source(alone, whole, start, late_seconds=(-0.0005, 0.0005))
+
+
+@pytest.mark.parametrize(
     "settings",
     [
         (("pcm_s16le", 44100, 1), ("pcm_s16le", 44100, 2)),
