@@ -128,6 +128,21 @@ def install_checkout(environment_dir: Path, checkout: Path) -> None:
     subprocess.run([*command, "install", *options, "-e", checkout], check=True)
 
 
+def install_atomic_dvc(environment_dir: Path) -> None:
+    """Let the DVC of the environment replace its files in one step (see ``dvc_atomic.py``)."""
+    source = Path(__file__).with_name("dvc_atomic.py").read_text()
+    for folder in environment_dir.glob("lib/python3*/site-packages"):
+        for name, text in (
+            ("earshot_dvc_atomic.py", source),
+            ("earshot_dvc_atomic.pth", "import earshot_dvc_atomic\n"),
+        ):
+            path = folder / name
+            if not path.exists() or path.read_text() != text:
+                unfinished_path = path.with_suffix(".unfinished")
+                unfinished_path.write_text(text)
+                unfinished_path.replace(path)
+
+
 def has_pip(python_path: Path) -> bool:
     """Return whether there is an interpreter that has pip."""
     if not python_path.exists():
@@ -177,6 +192,7 @@ def main() -> None:
     environment_dir, requirements_path = map(Path, sys.argv[1:3])
     try:
         make_environment(environment_dir, requirements_path)
+        install_atomic_dvc(environment_dir)
         install_checkout(environment_dir, requirements_path.parent)
         if "--update-downloader" in sys.argv[3:]:
             update_downloader(environment_dir)

@@ -1,7 +1,9 @@
 """Setting up a checkout: uv installs the packages, and pip does where uv cannot."""
 
 import importlib.util
+import signal
 import subprocess
+import sys
 
 import pytest
 from ruamel.yaml import YAML
@@ -128,3 +130,37 @@ def test_the_newest_downloader_survives_a_change_of_the_pins(environment, folder
 def test_dvc_reads_parameters_with_the_parser_in_c():
     """DVC reads params.yaml once a stage and more. The other parser takes five times as long."""
     assert YAML(typ="safe").Parser.__module__ == "ruamel.yaml.clib._ruamel_yaml"
+
+
+# DVC writes a file that holds an object whose writing kills the process.
+KILLED_WRITER = """
+import os, signal, site, sys
+site.addsitedir(sys.argv[1])
+from dvc.utils.serialize import modify_yaml
+from ruamel.yaml.representer import RoundTripRepresenter
+
+class Killer: pass
+
+def kill(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+RoundTripRepresenter.add_representer(Killer, kill)
+for value in (["first"] * 2000, ["second", Killer()]):
+    with modify_yaml(sys.argv[2]) as data:
+        data["stages"] = value
+"""
+
+
+def test_a_kill_of_dvc_while_it_writes_leaves_the_old_file(environment, tmp_path):
+    packages = tmp_path / "venv" / "lib" / "python3.11" / "site-packages"
+    packages.mkdir(parents=True)
+    for _ in range(2):
+        environment.install_atomic_dvc(tmp_path / "venv")
+    place, link = tmp_path / "place.lock", tmp_path / "dvc.lock"
+    place.touch(0o640)
+    link.symlink_to(place)
+
+    command = [sys.executable, "-c", KILLED_WRITER, str(packages), str(link)]
+    assert subprocess.run(command).returncode == -signal.SIGKILL
+    assert YAML(typ="safe").load(place)["stages"] == ["first"] * 2000
+    assert link.is_symlink() and place.stat().st_mode & 0o777 == 0o640
