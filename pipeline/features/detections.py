@@ -18,7 +18,8 @@ from earshot.files import sha256_of
 from pipeline.features.feature import Decoded, Extracted, Feature, Moment, Needs
 from pipeline.media.reader import MediaInfo
 
-VERSION = 2  # 2: damaged and odd files are read otherwise (docs/lab/media.md)
+# 2: damaged and odd files are read otherwise (docs/lab/media.md); 3: no frame behind the picture
+VERSION = 3
 NEXT_FRAME_SECONDS = 0.5
 # Torchvision's COCO weights, by the name of the detector. The last part of a file's name is the
 # beginning of its SHA-256.
@@ -115,7 +116,7 @@ def unpack_detections(
 
     Args:
         array: ``(num_boxes, 7)``.
-        num_frames: 1 where the clip ends before the second frame.
+        num_frames: 1 where the picture ends before the second frame.
 
     Returns:
         The detections of the sample's frame and of the frame 0.5 s later, if there is one.
@@ -187,7 +188,7 @@ def make_feature(
             "layout": "box, (frame 0 or 1, x1, y1, x2, y2, score, COCO category)",
             "units": "boxes as shares of the frame's width and height",
             "seconds_between_frames": NEXT_FRAME_SECONDS,
-            "attribute_num_frames": "1 where the clip ends before the second frame",
+            "attribute_num_frames": "1 where the picture ends before the second frame",
         },
         needs=_find_needs,
         # Without `detect` the feature can be described, as its readers need, but not computed.
@@ -198,7 +199,8 @@ def make_feature(
 def _find_needs(moment: Moment, info: MediaInfo) -> Needs:
     now = moment.time_in(info.duration_seconds)
     following = now + NEXT_FRAME_SECONDS
-    return Needs(frame_times=(now, following) if following < info.duration_seconds else (now,))
+    # Behind the picture its last frame is shown, in which everything would seem to stand still.
+    return Needs(frame_times=(now, following) if following < info.moving_seconds else (now,))
 
 
 def _compute(detect: Detect, moment: Moment, decoded: Decoded) -> Extracted:

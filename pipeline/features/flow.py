@@ -31,7 +31,6 @@ VERSION = 2  # 2: damaged and odd files are read otherwise (docs/lab/media.md)
 # A moment that is closer to the end of the clip may have no next frame. Then the pair before is
 # used, so its first frame is decoded as well.
 _END_SECONDS = 0.25
-_DEFAULT_FRAME_SECONDS = 0.04  # of a video without a known rate
 # Times are multiples of 1 / fps; a rounding error must not cost a pair.
 _PAIR_TOLERANCE = 1e-6
 
@@ -176,8 +175,9 @@ def find_pair_times(
 ) -> tuple[float, ...]:
     """Find the times of the frames of all pairs around a sample.
 
-    A single pair begins at the sample's time. A longer context is moved inside the clip. A clip
-    that is shorter than its context has fewer pairs.
+    A single pair begins at the sample's time, in the last ``1 / fps`` of the clip it ends there. A
+    longer context is moved inside the clip. A clip that is shorter than its context has fewer
+    pairs.
 
     Args:
         time_seconds: The sample's time on the clip's timeline.
@@ -190,7 +190,10 @@ def find_pair_times(
     step = 1 / parameters.fps
     num_pairs = parameters.num_pairs
     if num_pairs == 1:
-        return (time_seconds, time_seconds + step)
+        # Behind the end the last frame is shown, which follows sooner than 1 / fps.
+        is_beyond = time_seconds + step > duration_seconds + _PAIR_TOLERANCE
+        first = time_seconds - step if is_beyond and time_seconds >= step else time_seconds
+        return (first, first + step)
 
     num_pairs = max(1, min(num_pairs, int(duration_seconds / step + _PAIR_TOLERANCE)))
     # How many whole pairs fit before the sample, and after it.
@@ -241,15 +244,11 @@ def make_feature(parameters: Parameters, *, compute_pair: ComputePair | None = N
 
 
 def _find_needs(parameters: Parameters, moment: Moment, info: MediaInfo) -> Needs:
-    # Sound can be longer than the picture. All pairs must lie where pictures follow each other. A
-    # difference of less than a picture is the padding of an encoder.
-    frame_seconds = 1 / info.fps if info.fps else _DEFAULT_FRAME_SECONDS
-    end_seconds, time_seconds = info.duration_seconds, moment.time_in(info.duration_seconds)
-    if info.picture_seconds is not None and info.picture_seconds + frame_seconds < end_seconds:
-        end_seconds = info.picture_seconds
-        # Behind its end the last picture is shown. Take the middle of its time.
-        if time_seconds >= end_seconds:
-            time_seconds = max(end_seconds - frame_seconds / 2, 0.0)
+    # Sound can be longer than the picture. All pairs must lie where pictures follow each other.
+    end_seconds, time_seconds = info.moving_seconds, moment.time_in(info.duration_seconds)
+    # Behind its end the last picture is shown. Take the middle of its time.
+    if end_seconds < info.duration_seconds and time_seconds >= end_seconds:
+        time_seconds = max(end_seconds - info.frame_seconds / 2, 0.0)
 
     times = find_pair_times(time_seconds, parameters=parameters, duration_seconds=end_seconds)
     # After the last frame of a clip there is none. The pair before is then used.

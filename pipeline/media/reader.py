@@ -22,6 +22,8 @@ from pipeline.media.sound.audio_reader import AudioReader, SoundWindow
 
 __all__ = ["ClipReader", "MediaInfo", "VideoFrame", "probe"]
 
+_DEFAULT_FRAME_SECONDS = 0.04  # of a video without a known rate
+
 
 @dataclass(frozen=True)
 class MediaInfo:
@@ -40,6 +42,22 @@ class MediaInfo:
     container_format: str  # FFmpeg's name of it
     # When the last picture ends, which can be long before the sound does. None: unknown.
     picture_seconds: float | None = None
+
+    @property
+    def frame_seconds(self) -> float:
+        """How long a picture is shown; of variable rates the average, if unknown 1/25 s."""
+        return 1 / self.fps if self.fps else _DEFAULT_FRAME_SECONDS
+
+    @property
+    def moving_seconds(self) -> float:
+        """When pictures no longer follow each other: the clip's end, or before it the picture's.
+
+        Sound that is longer by less than a picture is the padding of an encoder.
+        """
+        end_seconds = self.picture_seconds
+        if end_seconds is None or end_seconds + self.frame_seconds >= self.duration_seconds:
+            return self.duration_seconds
+        return end_seconds
 
 
 def probe(path: Path | str) -> MediaInfo:

@@ -108,6 +108,15 @@ def test_at_the_end_the_pair_before_stands_in(panning):
     assert flows[2].array is not None
 
 
+def test_in_the_last_eighth_of_a_second_the_pair_ends_at_the_sample(panning):
+    """The last frame follows sooner than 1 / fps: its motion would seem slow, down to a third."""
+    wanted = (2.8, 2.875, 2.88, 2.9, 2.92)
+    for time, flow in zip(wanted, extract_flow(panning, *wanted, short_side=0), strict=True):
+        assert np.median(flow.array[0, 20:-20, 20:-20]) == pytest.approx(-3.0, abs=1.1), time
+        is_before = flow.attributes["start_seconds"] < time - 0.1
+        assert is_before == (time > 2.875), time
+
+
 @pytest.fixture(scope="module", params=["mkv", "mp4", "ts", "avi"])
 def panning_with_long_sound(request, tmp_path_factory):
     """As ``panning``, 2 s, with 6 s of sound."""

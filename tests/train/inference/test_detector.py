@@ -42,9 +42,10 @@ class Frame:
         self.rgb = rgb
 
 
-def info(duration_seconds):
+def info(duration_seconds, picture_seconds=None):
     fields = dict.fromkeys(MediaInfo.__dataclass_fields__)
-    return MediaInfo(**fields | {"duration_seconds": duration_seconds})
+    fields |= {"duration_seconds": duration_seconds, "picture_seconds": picture_seconds}
+    return MediaInfo(**fields)
 
 
 def test_detections_of_two_frames_are_one_array(weights_path, tmp_path):
@@ -52,6 +53,10 @@ def test_detections_of_two_frames_are_one_array(weights_path, tmp_path):
     feature = detector.make_detections_feature(parameters, weights_dir=tmp_path)
     assert feature.needs(Moment("s", 2.0), info(10.0)).frame_times == (2.0, 2.5)
     assert feature.needs(Moment("s", 9.8), info(10.0)).frame_times == (9.8,)
+    # Behind the picture its last frame is shown twice, and nothing would move.
+    assert feature.needs(Moment("s", 9.5), info(10.02, 10.0)).frame_times == (9.5, 10.0)
+    assert feature.needs(Moment("s", 9.6), info(12.0, 10.0)).frame_times == (9.6,)
+    assert feature.needs(Moment("s", 11.0), info(12.0, 10.0)).frame_times == (11.0,)
     frames = [
         Frame(np.random.default_rng(i).integers(0, 255, (90, 160, 3), np.uint8)) for i in range(2)
     ]
