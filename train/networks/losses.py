@@ -12,8 +12,8 @@ import torch.nn.functional as F
 
 LVS_TEMPERATURE = 0.07  # of the logits; a constant in the published code
 
-# The published code multiplies a clip's own column among the negatives by 1 - 100 instead of
-# leaving it out. The factor makes its logit so small that it counts for nothing.
+# LVS's code multiplies a clip's own column among the negatives by 1 - 100, and does not leave it
+# out. If the similarity is positive, its logit becomes so small that it counts for nothing.
 _OWN_COLUMN_FACTOR = -99.0
 _DISTANCE_EPSILON = 1e-9  # of DMC's code, so that a root has a gradient
 _RANGE_EPSILON = 1e-5  # of FNAC's code: a map that is constant has a range of 0
@@ -64,7 +64,8 @@ def trimap_logits(
 
     Returns:
         (n, 1 + n + 1): the mean similarity of the sounding places; of this frame with every
-        clip's sound; of the places that surely do not sound (hard negatives).
+        clip's sound, of which its own counts for nothing (``mean``: it is minus infinity); of the
+        places that surely do not sound (hard negatives).
     """
     # (n, n, h, w): frame i with sound j.
     similarities = all_similarities(visual, audio)
@@ -75,12 +76,13 @@ def trimap_logits(
     hard_negative = _soft_mean(own, (epsilon_negative - own) / tau)
 
     # the frame with the sounds of other clips
+    own_column = torch.eye(len(audio), dtype=torch.bool, device=audio.device)
     if negatives == "weighted":
         others = _soft_mean(similarities, (similarities - epsilon_positive) / tau)
+        others = torch.where(own_column, others * _OWN_COLUMN_FACTOR, others)
     else:
-        others = similarities.flatten(2).mean(2)
-    own_column = torch.eye(len(audio), dtype=torch.bool, device=audio.device)
-    others = torch.where(own_column, others * _OWN_COLUMN_FACTOR, others)
+        # A plain mean is often negative, and the factor would make it the largest logit.
+        others = similarities.flatten(2).mean(2).masked_fill(own_column, -torch.inf)
 
     columns = [positive[:, None] - margin, others]
     if has_hard_negatives:

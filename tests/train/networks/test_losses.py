@@ -95,9 +95,25 @@ def test_trimap_logits_equal_plain_loops(negatives):
         for j, other in enumerate(maps):
             soft = sigmoid((other - 0.2) / 0.1) if negatives == "weighted" else np.ones((3, 3))
             value = (other * soft).sum() / soft.sum() / 0.07
-            assert logits[i, 1 + j] == pytest.approx(
-                value * (-99 if i == j else 1), rel=1e-3, abs=1e-4
-            )
+            if i == j:
+                value = -99 * value if negatives == "weighted" else -math.inf
+            assert logits[i, 1 + j] == pytest.approx(value, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("num_samples", [1, 2, 5])
+def test_the_own_sound_is_no_negative_where_its_mean_similarity_is_negative(num_samples):
+    """In the code's form its logit would be the largest: a loss of 19 for 0.02."""
+    visual, audio = (values.double() for values in random_features(num_samples, seed=1))
+    visual = F.normalize(visual - 0.3 * audio[:, :, None, None], dim=1).requires_grad_()
+    assert (own_similarity(visual, audio).mean((1, 2)) < 0).all()
+    loss = trimap_loss(visual, audio, negatives="mean")
+    loss.backward()
+    assert visual.grad.isfinite().all()
+
+    logits = trimap_logits(visual.detach(), audio, negatives="mean").numpy()
+    rows = [np.delete(row, 1 + i) for i, row in enumerate(logits)]
+    expected = np.mean([np.log(np.exp(row - row[0]).sum()) for row in rows])
+    assert loss.item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_trimap_with_a_margin_and_without_hard_negatives():
