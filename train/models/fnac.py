@@ -83,8 +83,9 @@ class Model(ezvsl.Model):
             foreground_threshold=p.foreground_threshold,
             margin=p.margin,
         )
-        # As published, the first epochs train the contrast alone.
-        if self._is_contrast_alone:
+        # As published, the first epochs train the contrast alone. Validation has all terms from the
+        # first epoch on: with fewer terms the loss is smaller, and such an epoch would be kept.
+        if self._is_contrast_alone and self.training:
             return terms[0]
         return terms[0] + p.affinity_weight * terms[1:].sum()
 
