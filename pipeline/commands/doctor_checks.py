@@ -1,10 +1,11 @@
-"""Check this machine before a long run: tools, disk, GPU, compiled code, Dask scheduler.
+"""Check this machine before a long run: tools, disk, DVC, GPU, compiled code, Dask scheduler.
 
 Nothing here imports torch, Dask or yt-dlp.
 """
 
 import datetime
 import importlib.metadata
+import json
 import os
 import re
 import shlex
@@ -17,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import yaml
 
 from earshot.errors import EarshotError
 from pipeline.downloads.tool_versions import read_package_version, read_program_version
@@ -144,6 +147,38 @@ def check_disk(folder: Path, *, min_free_gigabytes: float) -> Check:
         advice = "enough for sample; VGG-Sound needs about 150 GB, Urbansas 20 GB"
         return Check("disk", "warn", text, advice)
     return Check("disk", "ok", text)
+
+
+def check_dvc(root: Path) -> Check:
+    """Check that DVC can read what it wrote last: it writes these files in place.
+
+    Args:
+        root: The checkout.
+    """
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from voluptuous import Invalid
+
+    try:
+        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load((root / "dvc.lock").read_text()) or {})
+        is_whole = True
+    except FileNotFoundError:
+        is_whole = True  # before the first run
+    except (yaml.YAMLError, Invalid):
+        is_whole = False
+    if not is_whole:
+        text = "dvc.lock is half a file, which a kill of DVC left"
+        advice = "remove it, or take it from git: `dvc repro` finds results in its run cache"
+        return Check("DVC", "FAIL", text, advice)
+
+    rwlock_path = root / ".dvc" / "tmp" / "rwlock"
+    try:
+        json.loads(rwlock_path.read_text())
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        text = f"{rwlock_path} is half a file, which a kill of DVC left"
+        return Check("DVC", "FAIL", text, "remove it while no DVC runs here")
+    return Check("DVC", "ok", f"{read_package_version('dvc')}, its files are whole")
 
 
 def check_gpu() -> Check:

@@ -10,6 +10,7 @@ from pipeline.base.project import Project
 from pipeline.commands.doctor import diagnose
 from pipeline.commands.doctor_checks import (
     check_compiled,
+    check_dvc,
     check_ffmpeg,
     check_js_runtime,
     check_scheduler,
@@ -51,6 +52,24 @@ def test_doctor_judges_tools():
         True,
     )
     assert check_scheduler("nonsense").level == "FAIL"
+
+
+def test_doctor_finds_files_that_a_kill_of_dvc_left_half_written(tmp_path):
+    assert check_dvc(tmp_path).level == "ok"  # before the first run
+    lock = "schema: '2.0'\nstages:\n  a:\n    cmd: x\n    deps:\n    - path: p\n  b:\n    cmd: y\n"
+    (tmp_path / "dvc.lock").write_text(lock)
+    assert check_dvc(tmp_path).level == "ok"
+
+    # DVC accepts other beginnings of the file, and runs a stage more.
+    for end in (0, 5, lock.index("stages") + 7, lock.index("cmd"), lock.index("b:") + 3):
+        (tmp_path / "dvc.lock").write_text(lock[:end])
+        check = check_dvc(tmp_path)
+        assert (check.level, "run cache" in check.advice) == ("FAIL", True), lock[:end]
+
+    (tmp_path / "dvc.lock").write_text(lock)
+    (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
+    (tmp_path / ".dvc" / "tmp" / "rwlock").write_text("")
+    assert "rwlock is half a file" in check_dvc(tmp_path).text
 
 
 def test_doctor_expands_the_home_folder(tmp_path, monkeypatch):
@@ -126,7 +145,7 @@ def test_doctor_without_network_says_so_in_one_line_a_source(tmp_path, capsys, m
     assert lines["sample"].startswith("ok")
     assert all(line.count("\n") == 0 for line in lines.values())
     assert lines["boxes"].startswith("warn  boxes: flickr: the boxes of its test images are a dow")
-    assert len(out.strip().split("\n")) == 13
+    assert len(out.strip().split("\n")) == 14
 
     quiet = run(capsys, project, "doctor", "--quiet", "--dataset", "local")[1]
     assert "local" not in quiet
