@@ -16,7 +16,7 @@ from pipeline.media.files.ffmpeg import read_version
 from pipeline.media.files.formats import make_program_options
 from pipeline.media.files.media_file import Opening, name_errors
 from pipeline.media.files.timeline import choose_stream, choose_streams, find_frame_rate
-from pipeline.media.pictures.whole_decode import is_reordered_avi
+from pipeline.media.pictures.timestamps import is_reordered_avi
 from pipeline.media.reader import ClipReader
 
 # A quality at which encoding is fast and clips are small, and at which the coding does not show in

@@ -25,7 +25,7 @@ from earshot.files import publish
 from pipeline.media.files.container import iter_packets, open_container
 from pipeline.media.files.media_file import Opening
 from pipeline.media.files.timeline import choose_stream, find_origin
-from pipeline.media.pictures.whole_decode import is_reordered_avi
+from pipeline.media.pictures.timestamps import is_reordered_avi
 
 VERSION = 2  # of what is written; raise it when joined files must be made again
 SUFFIX = ".mkv"  # Matroska holds every codec that is copied here, PCM included

@@ -26,7 +26,7 @@ from pipeline.media.pictures.frame import FrameWrapper, VideoFrame
 from pipeline.media.pictures.gpu import Decoder, can_decode, is_convertible, make_accelerator
 from pipeline.media.pictures.packet_run import PacketRun, PlanFailedError
 from pipeline.media.pictures.sequential_reader import SequentialReader
-from pipeline.media.pictures.whole_decode import is_reordered_avi
+from pipeline.media.pictures.timestamps import is_reordered_avi
 
 # If the next wanted time is farther away, seek to it; otherwise read on to it.
 _SEEK_GAP_SECONDS = 20.0

@@ -6,7 +6,6 @@ as at the beginning of a file. The pictures between are lost and reported as `Da
 is returned, although the decoder takes pictures for whole that refer to a damaged one.
 """
 
-import collections
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -17,8 +16,8 @@ from av.video.frame import PictureType
 from earshot.errors import MediaError
 from pipeline.media.files.container import has_lost_its_end, iter_packets
 from pipeline.media.files.media_file import Opening
-from pipeline.media.files.timeline import find_frame_rate
 from pipeline.media.pictures.frame import PixelAspects
+from pipeline.media.pictures.timestamps import TimestampRepair
 
 _INTER_TYPES = (PictureType.P, PictureType.B)
 
@@ -118,7 +117,7 @@ class WholeDecode:
         self._damaged = damaged
         self._aspects = aspects
         self._is_mpegts = opening.container.format.name == "mpegts"
-        self._timestamps = _TimestampRepair(opening, origin_seconds=origin_seconds)
+        self._timestamps = TimestampRepair(opening, origin_seconds=origin_seconds)
 
         self._last_dts: int | None = None
         self._end: Exception | None = None  # what ends the video early
@@ -320,7 +319,7 @@ def decode_first_frame(
         MediaError: ``corrupt`` when nothing decodes, ``no_video`` when there are no packets.
     """
     assert opening.video is not None
-    timestamps = _TimestampRepair(opening, origin_seconds=origin_seconds)
+    timestamps = TimestampRepair(opening, origin_seconds=origin_seconds)
     cause: Exception | None = None
     try:
         for packet in iter_packets(opening.container, opening.video):
@@ -347,50 +346,3 @@ def decode_first_frame(
 def explain(error: Exception | None) -> str:
     """Return what FFmpeg says of an error, in brackets behind a space; nothing for None."""
     return "" if error is None else f" ({getattr(error, 'strerror', None) or error})"
-
-
-class _TimestampRepair:
-    """Give timestamps to frames that have none or wrong ones.
-
-    Frames without timestamps (all of raw H.264, and those before zero in Matroska) are counted at
-    the stream's rate. AVI has only decoding times. If its pictures are stored in another order than
-    they are shown, the times are given to the pictures in the order of showing.
-    """
-
-    def __init__(self, opening: Opening, *, origin_seconds: float):
-        stream = opening.video
-        assert stream is not None and stream.time_base is not None
-        # Whether frames keep their times where others before them are lost.
-        self.can_skip = not is_reordered_avi(opening)
-        self._decoding_times: collections.deque[int] = collections.deque()
-        self._first_pts = round(origin_seconds / stream.time_base)
-        self._ticks_per_frame = 1 / (stream.time_base * find_frame_rate(stream))
-        self._num_frames = 0
-
-    def note_packet(self, packet: av.Packet) -> None:
-        """Keep the decoding time of a packet."""
-        if not self.can_skip and packet.size and packet.dts is not None:
-            self._decoding_times.append(packet.dts)
-
-    def find_timestamp(self, frame: av.VideoFrame) -> int:
-        """Return the timestamp at which a frame is shown, and give it to the frame."""
-        # The next decoding time in order is that of the next picture shown (`is_reordered_avi`).
-        pts = self._decoding_times.popleft() if self._decoding_times else frame.pts
-        if pts is None:
-            pts = self._first_pts + int(self._num_frames * self._ticks_per_frame)
-
-        self._num_frames += 1
-        frame.pts = pts
-        return pts
-
-
-def is_reordered_avi(opening: Opening) -> bool:
-    """Return whether FFmpeg makes wrong presentation times for the video.
-
-    AVI has decoding times only. FFmpeg derives presentation times from them: right ones for MPEG-4,
-    wrong ones for H.264 and HEVC.
-    """
-    assert opening.video is not None
-    context = opening.video.codec_context
-    is_avi = opening.container.format.name == "avi"
-    return is_avi and context.name in ("h264", "hevc") and context.has_b_frames

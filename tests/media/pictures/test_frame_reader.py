@@ -128,6 +128,22 @@ def test_frames_after_an_edit_list_and_of_shifted_streams(tmp_path):
         assert read_frames(reader, [0.2])[0].time_seconds == pytest.approx(0.7, abs=0.01)
 
 
+def test_matroska_frames_before_zero_end_where_the_first_timestamp_is(tmp_path):
+    """FFmpeg gives them no timestamp. The sound begins at zero, so half a second is before it."""
+    source = make_clip(tmp_path / "source.mp4", *H264, "-bf", "2", size="96x64", seconds=2)
+    path = tmp_path / "early.mkv"
+    both = ("-itsoffset", "-0.5", "-i", str(source), "-i", str(source), "-map", "0:v", "-map")
+    run_ffmpeg(*both, "1:a", "-c", "copy", "-avoid_negative_ts", "disabled", str(path))
+
+    times = [0.01, 0.13, 0.31, 0.61]
+    with ClipReader(source) as reader:
+        expected = [frame.rgb for frame in reader.iter_frames([time + 0.5 for time in times])]
+    with ClipReader(path) as reader:
+        assert reader.origin_seconds == 0
+        for rgb, frame in zip(expected, reader.iter_frames(times), strict=True):
+            assert np.array_equal(frame.rgb, rgb)
+
+
 @pytest.mark.parametrize(
     "name",
     [
