@@ -27,6 +27,7 @@ from av.container import InputContainer
 
 from pipeline.media.files.container import iter_packets
 from pipeline.media.files.timeline import find_origin
+from pipeline.media.pictures.frame import Orientation
 from pipeline.media.pictures.packet_run import DROPPABLE_CODECS
 
 _WHOLE_SECONDS = 60.0  # longer files are decoded in windows
@@ -59,12 +60,14 @@ class StreamContent:
     num_marked: int = 0  # packets that the container marks as damaged
     last_seconds: float = -math.inf  # end of the last packet
     # Sound
+    sample_rate: int | None = None  # Hz, at the beginning
     peak: float = 0.0  # of full scale
     # Pictures
     picture: np.ndarray | None = None  # the first one, small and grey
     picture_seconds: float = -math.inf  # of the last one that was compared with the first
     difference: float = 0.0  # the largest one, in grey levels
-    rotation: int | None = None  # degrees
+    size: tuple[int, int] | None = None  # height and width of the first one, as it is stored
+    is_transposed: bool = False  # the first one lies on its side
     is_settled: bool = False  # not every picture is decoded any longer
     trial_interval_seconds: float = 0.0
     trial_seconds: float = -math.inf  # of the last packet that was decoded
@@ -206,14 +209,19 @@ def _decode_packet(packet: av.Packet, content: StreamContent, enough: Enough | N
         if isinstance(frame, av.VideoFrame):
             _compare_picture(frame, content)
             content.is_settled = enough is not None and content.difference > enough.difference
-        elif isinstance(frame, av.AudioFrame) and (enough is None or content.peak < enough.peak):
+            continue
+
+        assert isinstance(frame, av.AudioFrame)
+        content.sample_rate = content.sample_rate or packet.stream.codec_context.sample_rate
+        if enough is None or content.peak < enough.peak:
             content.peak = max(content.peak, _find_peak(frame))
 
 
 def _compare_picture(frame: av.VideoFrame, content: StreamContent) -> None:
     """Compare a picture with the first one, so that a slow drift adds up."""
-    if content.rotation is None:
-        content.rotation = frame.rotation
+    if content.size is None:
+        content.size = frame.height, frame.width
+        content.is_transposed = Orientation.from_frame(frame).is_transposed
 
     # By the file's own clock, which begins anywhere: only the distance of two pictures counts.
     seconds = frame.time

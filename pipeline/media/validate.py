@@ -220,12 +220,11 @@ def _validate(
 
     _require_duration(duration_seconds, wanted_seconds, parameters)
 
+    # Pictures and sound can change on the way, so their beginning counts.
+    assert pictures.size is not None
+    height, width = read_cropping(container, video).find_size(*pictures.size)
     # Phones store upright pictures lying on their side.
-    height, width = read_cropping(container, video).find_size(
-        video.codec_context.height, video.codec_context.width
-    )
-
-    if (pictures.rotation or 0) % 180:
+    if pictures.is_transposed:
         width, height = height, width
 
     return ClipFacts(
@@ -236,7 +235,7 @@ def _validate(
         fps=round(float(video.average_rate), 6) if video.average_rate else None,
         video_codec=video.codec_context.name,
         audio_codec=audio.codec_context.name if audio and sound else None,
-        sample_rate=audio.codec_context.sample_rate if audio and sound else None,
+        sample_rate=sound.sample_rate if sound else None,
         flags=_find_flags(container, pictures, sound, parameters),
     )
 

@@ -56,6 +56,20 @@ def test_flags_and_facts_are_those_of_a_full_decode(tmp_path, kind):
     assert found.flags == FLAGS.get(kind, ())
 
 
+def test_size_and_rate_are_those_of_the_beginning(tmp_path):
+    """MPEG-TS can change them on the way, and the usual check need not see where."""
+    path = tmp_path / "a.ts"
+    data = b""
+    for number, (size, rate) in enumerate((("96x64", "48000"), ("64x96", "32000"))):
+        half = tmp_path / f"{number}.ts"
+        options = (*H264[:6], "-c:a", "mp2", "-ar", rate, "-output_ts_offset", str(10 + number))
+        data += make_clip(half, *options, size=size, seconds=1).read_bytes()
+    path.write_bytes(data)
+    for parameters in (NEEDED, ALL):
+        facts = check(path, parameters)
+        assert (facts.width, facts.height, facts.sample_rate) == (96, 64, 48000)
+
+
 def test_few_pictures_of_a_moving_clip_are_decoded(clip):
     counts = {}
     for enough in (Enough(NEEDED.still_difference, NEEDED.silence_level), None):

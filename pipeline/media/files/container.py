@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import av.error
+from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
@@ -55,6 +56,8 @@ def open_container(
     for stream in container.streams.video:
         if stream.codec_context is not None:
             stream.thread_count = 1
+            # Otherwise FFmpeg cuts the left side off only where that suits its memory.
+            stream.codec_context.flags |= Flags.unaligned
     return container
 
 

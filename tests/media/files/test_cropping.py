@@ -113,3 +113,18 @@ def test_the_given_file(shared):
         probe(shared("faults", "crop.mkv")).width,
         probe(shared("faults", "crop.mkv")).height,
     ) == (48, 56)
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_what_the_stream_itself_cuts_away_is_not_shown(tmp_path, source, codec):
+    encode = H264[:6] if codec == "h264" else ("-c:v", "libx265", "-preset", "ultrafast")
+    whole, path = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
+    run_ffmpeg("-i", str(source), *encode, "-x265-params", "log-level=error", str(whole))
+    sides = "crop_left=8:crop_right=16:crop_top=4:crop_bottom=8"
+    run_ffmpeg("-i", str(whole), "-c", "copy", "-bsf:v", f"{codec}_metadata={sides}", str(path))
+
+    assert (probe(path).width, probe(path).height) == (72, 52)
+    for (rgb, gray), (whole_rgb, _) in zip(read_images(path), read_images(whole), strict=True):
+        assert gray.shape == (52, 72)
+        # Colours are sampled at half the resolution, so rounding at the sides may differ.
+        assert np.abs(rgb.astype(int) - whole_rgb[4:-8, 8:-16]).max() <= 8
