@@ -29,6 +29,7 @@ from eval.scoring.masks import (
     sweep_thresholds,
 )
 from eval.scoring.retrieval import compute_recalls
+from eval.scoring.score_maps import has_finite_range
 from eval.scoring.upsampling import upsample
 from pipeline.datasets.dataset import load
 from pipeline.lists.masks import ATTRIBUTE, decode_mask
@@ -193,7 +194,7 @@ def _name_recording(attributes: Mapping[str, str], sample_id: str) -> str:
 
 def _choose_finite(model_maps: ModelMaps, ids: Sequence[str]) -> list[str]:
     position_of = {name: i for i, name in enumerate(model_maps.sample_ids)}
-    return [name for name in ids if np.isfinite(model_maps.maps[position_of[name]]).all()]
+    return [name for name in ids if has_finite_range(model_maps.maps[position_of[name]])]
 
 
 def _read_probabilities(model_maps: ModelMaps, ids: Sequence[str]) -> tuple[list[np.ndarray], str]:

@@ -142,6 +142,13 @@ def test_a_sweep_says_that_the_test_set_chose_its_threshold(tmp_path, capsys):
     assert (row["map_scale"], row["n"]) == ("as it is", 19)
     assert "(threshold chosen on the test set)" in capsys.readouterr().out
 
+    # A map that cannot be scored counts nowhere, and decides nothing for the others.
+    maps = heat[chosen]
+    maps[0, 0, 0] = 3e38
+    results = run(tmp_path, rows, ["acl_sweep"], sample_ids=ids, maps=maps)
+    assert results["results"][0]["n"] == results["further"][0]["n"] == 18
+    assert results["further"][0]["map_scale"] == "as it is"
+
     # Cosines have no such threshold: each map is normalized, and the row says so.
     maps = GOLDEN["is3_map"][chosen]
     (row,) = run(tmp_path, rows, ["acl_sweep"], sample_ids=ids, maps=maps)["further"]
