@@ -65,7 +65,8 @@ def evaluate_model(
     tested_samples = samples.filter(pa.array([name in tested for name in all_ids], pa.bool_()))
     clip_of = dict(zip(all_ids, samples["clip_id"].to_pylist(), strict=True))
 
-    group_of, picture_of = find_groups(samples, video_of), find_pictures(samples)
+    group_of = find_groups(samples, video_of)
+    pictures_of = {subset: find_pictures(samples, ids) for subset, ids in test_sets.items()}
 
     # Test sets overlap, so score each sample once for all of its test sets.
     scores, results = [], []
@@ -99,7 +100,7 @@ def evaluate_model(
                     leakage=leakage,
                     leakage_note=_explain_leakage(leakage, model_maps, subset),
                     group_of=group_of,
-                    picture_of=picture_of,
+                    picture_of=pictures_of[subset],
                     num_resamples=num_resamples,
                     known_metrics=known_metrics[protocol, subset],
                 )

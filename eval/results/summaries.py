@@ -161,16 +161,29 @@ def _compute_interactive(
     return found
 
 
-def find_pictures(samples: pa.Table) -> dict[str, str]:
+def find_pictures(samples: pa.Table, ids: Collection[str]) -> dict[str, str]:
     """Return the picture of each sample that shares it with other sounds (IS3, VPO-MS).
 
     Args:
         samples: table SAMPLES; the attribute ``picture`` names it.
+        ids: a test set. A picture of which it has some sounds only is left out: it could fail with
+            another one.
     """
-    columns = samples.select(["sample_id", "attributes"]).to_pydict()
-    facts = zip(*columns.values(), strict=True)
-    pictures = ((name, dict(attributes or ()).get("picture")) for name, attributes in facts)
-    return {name: picture for name, picture in pictures if picture is not None}
+    columns = samples.select(["sample_id", "splits", "attributes"]).to_pydict()
+    wanted = set(ids)
+    place_of: dict[str, tuple[str, frozenset[str]]] = {}
+    for name, splits, attributes in zip(*columns.values(), strict=True):
+        picture = dict(attributes or ()).get("picture")
+        if picture is not None:
+            # Two test sets can name pictures alike, but their splits differ.
+            place_of[name] = (picture, frozenset(splits or ()))
+
+    partial = {place for name, place in place_of.items() if name not in wanted}
+    return {
+        name: place[0]
+        for name, place in place_of.items()
+        if name in wanted and place not in partial
+    }
 
 
 def choose_positives(

@@ -93,6 +93,15 @@ def test_interactive_success_is_in_the_results(tmp_path, capsys, protocol, golde
     fewer = run(tmp_path, rows, protocol=protocol, sample_ids=ids[1:], maps=GOLDEN["is3_map"][1:])
     assert fewer["results"][0]["num_pictures"] == 29
 
+    # So is a picture of which a list has some sounds only.
+    (tmp_path / "some.txt").write_text("\n".join(ids[1:]))
+    options = [str(tmp_path / "maps.npz"), "--dataset", "sample", "--root", str(tmp_path)]
+    options += ["--ids", str(tmp_path / "some.txt"), "--protocol", protocol]
+    assert main([*options, "--output", str(tmp_path / "some")]) == 0
+    some = read_results(tmp_path / "some")["results"][0]
+    assert (some["n"], some["num_pictures"]) == (59, 29)
+    assert some["iiou"] == fewer["results"][0]["iiou"]
+
 
 def test_slavcs_own_max_f1_stands_beside_the_true_one(tmp_path):
     rows = [
