@@ -38,7 +38,11 @@ _LOCAL = (
     rf"|^(?!.*http error \d).*(?:(?:/|\bopen|\bwrit|postprocessing:).*{_DENIED}|{_DENIED}: '?/)"
     r"|^memoryerror\b"
     r"|\bff(?:mpeg|probe)\b(?: and ff(?:mpeg|probe))?(?: is| are)? not (?:found|installed)"
-    r"|failed to load cookies|netscape format cookies file"
+    r"|(?:not (?:be )?found|could not be run)\. please install"
+    r"|failed to load cookies|netscape format cookies file|could not find \w+ cookies database"
+    # A folder that vanished, for example: what yt-dlp does with its own files.
+    r"|unable to (?:open for writing|create directory|rename file|open fragment)"
+    r"|file locking is not supported"
 )
 
 # What ``plain_http`` writes between the status line and the words of a web page.
@@ -97,7 +101,8 @@ _ROWS = (
         "pause",
         "wait, lower download.videos_per_hour, or set download.cookies_path",
         r"confirm (?:that )?you(?:'re| are) not a (?:ro)?bot|\bcaptcha\b"
-        r"|your ip is likely being blocked|unusual traffic|suspicious activity|anti-bot challenge"
+        r"|your ip (?:address )?is (?:likely being blocked|blocked|unable to access)"
+        r"|unusual traffic|suspicious activity|anti-bot challenge"
         r"|verify (?:that )?you(?:'re| are) (?:a )?human|please sign in(?:\.|$)",
         retry_when="access",
     ),
@@ -106,8 +111,10 @@ _ROWS = (
         "rate_limit",
         "pause",
         "wait an hour or more; lower download.videos_per_hour",
-        r"this content (?:isn't|is not) available|\brate[- ]limit"
-        r"|http error 429|too many requests",
+        # Of one video it is said with a place, a device, or an owner who shows it to few.
+        r"this content (?:isn't|is not) available(?! (?:in|from|on this|right now)\b)"
+        r"|\brate[- ]limit|http error 429|too many requests"
+        r"|request is (?:blocked|rejected) by server",
         retry_when="access",
     ),
     Reason(
@@ -115,7 +122,10 @@ _ROWS = (
         "permanent",
         "nothing; with the cookies of an account that may see it, retry",
         r"private video|this video is private|only available for registered users"
-        r"|login required",
+        r"|login (?:is )?required|login details are needed"
+        r"|password[- ]protected|protected by a pass(?:word|code)|protected tweet"
+        r"|account is (?:likely either )?private|because of its privacy settings"
+        r"|(?:do not have access|do not have permission to (?:view|watch)|^permission denied$)",
         retry_when="access",
         is_of_clip=True,
     ),
@@ -123,7 +133,8 @@ _ROWS = (
         "age_restricted",
         "permanent",
         "set download.cookies_path to an adult account's cookies, then retry",
-        r"confirm your age|inappropriate for some users|\bage[- ](?:restricted|verification)",
+        r"confirm your age|inappropriate (?:for some users|or offensive)|nsfw tweet requires"
+        r"|\b(?:age|adult)[- ](?:restricted|verification|verified)",
         retry_when="access",
         is_of_clip=True,
     ),
@@ -131,7 +142,8 @@ _ROWS = (
         "members_only",
         "permanent",
         "nothing; with a member's cookies, retry",
-        r"join this channel|members[- ]only|(?:this channel's members|members of this channel)",
+        r"join this channel|members[- ]only|(?:this channel's members|members of this channel)"
+        r"|\b(?:is|available) for subscribers\b|video requires a subscription",
         retry_when="access",
         is_of_clip=True,
     ),
@@ -148,10 +160,11 @@ _ROWS = (
         "geo_blocked",
         "permanent",
         "set download.proxy to an address in another country, then retry",
-        r"blocked(?: it)? in your (?:country|region)"
-        r"|(?:not (?:made this video )?|un)available (?:in|from) your (?:country|region|location"
-        r"|territory)|geo[- ]?(?:restrict|block)|http error 451"
-        r"|available to (?:play|watch) in the [\w ]+ only",
+        r"(?:blocked|restricted)(?: it)? in your (?:country|region)"
+        r"|(?:n't |not (?:be |made this video )?|un)available (?:in|from) your (?:country|region"
+        r"|location|territory)|geo[- ]?(?:restrict|block)|http error 451"
+        r"|available to (?:play|watch) in the [\w ]+ only|video is available in \w+ only"
+        r"|only licensed to users in",
         retry_when="access",
         is_of_clip=True,
     ),
@@ -169,8 +182,9 @@ _ROWS = (
         "permanent",
         _FIND_A_COPY,
         r"removed by the (?:uploader|user|owner|author)|removed for violating"
-        r"|(?:isn't|is not) available anymore|video is no longer available"
-        r"|video (?:has been|was) (?:removed|deleted)"
+        r"|(?:isn't|is not) available anymore"
+        r"|\b(?:video|clip|content|broadcast)(?: \S+)? (?:is no longer available|no longer exists)"
+        r"|\bvideo (?:\S+ )?(?:has been|was) (?:removed|deleted)"
         r"|live stream recording is not available",
         is_of_clip=True,
     ),
@@ -179,7 +193,9 @@ _ROWS = (
         "later",
         "retry after it was shown",
         r"live event will begin|premiere will begin|premieres in|processing this video"
-        r"|(?:live event|stream) has not (?:yet )?started|not currently live|live event has ended",
+        r"|(?:live event|stream) has not (?:yet )?started|not currently live|live event has ended"
+        r"|(?:stream|channel) is offline|(?:not available yet|not yet available)"
+        r"|is scheduled to start|still be (?:uploading|processing)|video is processing",
         is_of_clip=True,
     ),
     Reason("drm", "permanent", _FIND_A_COPY, r"drm protect", is_of_clip=True),
@@ -187,7 +203,8 @@ _ROWS = (
         "paid",
         "permanent",
         _FIND_A_COPY,
-        r"requires (?:payment|purchase)|purchase or rent|available to music premium members",
+        r"requires (?:payment|purchase)|purchase or rent"
+        r"|available (?:to|for) (?:\w+ )?premium (?:members|users)",
         is_of_clip=True,
     ),
     Reason(
@@ -206,7 +223,9 @@ _ROWS = (
         "transient",
         "upgrade yt-dlp (see `doctor`), then retry",
         r"failed to extract any player response|please report this issue"
-        r"|playback on other websites has been disabled|not available on this (?:app|device)"
+        r"|playback on other websites has been disabled"
+        r"|(?:n't |not |un)available on this (?:app|device)|from display on this website"
+        r"|video player configuration error|challenge solving failed|tls fingerprint"
         r"|the page needs to be reloaded|watch (?:this video )?on the latest version of youtube"
         r"|no longer supported in this application|(?:nsig|signature) extraction failed"
         r"|unable to extract|failed to parse json",
@@ -228,9 +247,12 @@ _ROWS = (
         "retry",
         r"http error 5\d\d|timed[ -]?out|time[ -]?out|bytes read|did not get any data blocks"
         r"|downloaded file is empty|content too short"
-        r"|connection (?:refused|reset|aborted|broken)|connection was (?:reset|closed|aborted)"
+        r"|connection (?:refused|reset|abort(?:ed)?|broken)\b"
+        r"|connection was (?:reset|closed|aborted)"
         r"|remote end closed connection|failed to resolve|name or service not known"
         r"|temporary failure in name resolution|network is unreachable|no route to host"
+        r"|host (?:is )?unreachable|eof occurred in violation of protocol|conflicting range"
+        r"|http error 416|service (?:is )?(?:currently|temporarily) unavailable|throttle limit"
         r"|\[ssl\b|certificate_verify_failed|max retries exceeded|broken pipe|curl: \(\d"
         r"|giving up after \d+ (?:fragment )?retries|fragment \d+ not found|record layer failure"
         # A proxy answers with a status of its own, also 404.
@@ -263,8 +285,8 @@ _ROWS = (
         "unavailable",
         "confirm",
         "one more attempt on another day confirms it",
-        r"video unavailable|does not exist|content not available"
-        r"|this video is (?:currently )?(?:not available|unavailable)",
+        r"video unavailable|does not exist|(?:content|video) not available"
+        r"|\bvideo (?:\S+ )?(?:is (?:currently )?(?:not available|unavailable)|isn't available)",
     ),
     # Only the status line of a text counts. For an absent video Flickr answers "stat: fail", and
     # yt-dlp passes on its words: 'Photo "1" not found (invalid ID)'.
@@ -273,7 +295,7 @@ _ROWS = (
         "permanent",
         _FIND_A_COPY,
         r"http error (?:404|410)\b|\bstat(?:us)?\b\W{0,4}fail|stat not ok|not a video"
-        r"|\bphoto (?:\W?\d+\W? )?not found\b",
+        r"|\bphoto (?:\W?\d+\W? )?not found\b|no video could be found in this",
         is_of_clip=True,
         is_in_pages=False,
     ),
@@ -312,6 +334,11 @@ _PATTERNS = tuple(
 _ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PREFIX = re.compile(r"^\s*error:\s*")
 _EXTRACTOR = re.compile(r"^\[[^\]\s]+\]\s*(?:\S+:\s+)?")
+# What yt-dlp adds to every answer of Flickr's interface.
+_FLICKR_REPORT = re.compile(
+    r"^(\[flickr\] \S+ (?:photo .*not found(?: \(invalid id\))?|permission denied"
+    r"|service currently unavailable)); please report this issue on .*"
+)
 _URL = re.compile(r"\b(?:https?|file)://\S+")
 _APOSTROPHES = str.maketrans(
     {"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u00b4": "'", "`": "'", "\u00a0": " "}
@@ -326,7 +353,8 @@ def normalize(text: str) -> str:
     """
     text = _ANSI_COLOUR.sub("", text).translate(_APOSTROPHES).lower()
     text = " ".join(text.split())
-    text = _EXTRACTOR.sub("", _PREFIX.sub("", text))
+    text = _FLICKR_REPORT.sub(r"\1", _PREFIX.sub("", text))
+    text = _EXTRACTOR.sub("", text)
     return _URL.sub("<url>", text)
 
 
