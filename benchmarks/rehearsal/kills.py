@@ -132,7 +132,9 @@ def describe_state(folder: Path) -> dict[str, str]:
         *("cache/*/*/*.h5", "cache/*/*/index.parquet", "cache/maps/*/*.npz"),
         *("reports/*.parquet", "reports/*.json", "reports/*.csv"),
     )
-    paths = sorted(path for pattern in patterns for path in folder.glob(pattern))
+    # What a killed writer leaves is no result: nothing reads it.
+    found = (path for pattern in patterns for path in folder.glob(pattern))
+    paths = sorted(path for path in found if not path.name.startswith(".tmp-"))
     return {str(path.relative_to(folder)): _hash_content(path) for path in paths}
 
 
