@@ -38,7 +38,7 @@ from pipeline.lists.record_files import Record, read_records
 from pipeline.lists.record_samples import (
     clip_id_of,
     find_likely_columns,
-    find_youtube_id,
+    find_video_id,
     make_sample,
     read_cell,
     read_seconds,
@@ -265,7 +265,7 @@ def _read_source(where: str, values: Mapping[str, Any], folder: Path) -> dict[st
 
     if scheme not in ("http", "https", "file"):
         raise DataError(f"{where}, column url: is {quote(url)}, expected http, https or file")
-    return {"video_id": find_youtube_id(url) or url, "url": url}
+    return {"video_id": find_video_id(url), "url": url}
 
 
 def _read_section(where: str, values: Mapping[str, Any]) -> tuple[float | None, float | None]:

@@ -29,7 +29,7 @@ from pipeline.lists.record_samples import (
     COLUMNS,
     MAX_ID_BYTES,
     MAX_SECONDS,
-    find_youtube_id,
+    find_video_id,
     read_boxes,
     read_splits,
 )
@@ -182,10 +182,11 @@ def _find_sources(columns: Columns, num_rows: int, folder: Path) -> tuple[pa.Arr
     _require(pc.xor(pc.is_valid(urls), pc.is_valid(paths)))
     _require(pc.match_substring_regex(urls, _PLAIN_URL))
 
-    # One video of YouTube has addresses of many forms; any other address is its own video.
-    is_youtube = pc.fill_null(pc.match_substring(urls, "youtu", ignore_case=True), False)
-    found = [find_youtube_id(url) or url for url in urls.filter(is_youtube).to_pylist()]
-    video_ids = pc.replace_with_mask(urls, is_youtube, pa.array(found, pa.string()))
+    # A video can have addresses of several forms (`find_video_id`); most are their own id.
+    has_forms = pc.match_substring_regex(urls, "youtu|^file:|#t=", ignore_case=True)
+    has_forms = pc.fill_null(has_forms, False)
+    found = [find_video_id(url) for url in urls.filter(has_forms).to_pylist()]
+    video_ids = pc.replace_with_mask(urls, has_forms, pa.array(found, pa.string()))
     if not paths.null_count < num_rows:
         return video_ids, urls
 

@@ -227,13 +227,25 @@ def read_seconds(where: str, values: Mapping[str, Any], column: str) -> float | 
     return seconds
 
 
-def find_youtube_id(url: str) -> str | None:
-    """Return a YouTube video's id: one video has addresses of many forms.
+def find_video_id(url: str) -> str:
+    """Return the id of the video that an address names: one video has addresses of many forms.
 
     Args:
-        url: An address; that of another site gives None.
+        url: An address with http, https or file.
+
+    Returns:
+        The id that YouTube gives, the path of a file, or the address without a time in it.
     """
     parts = urllib.parse.urlsplit(url)
+    # A row that gives the path itself has the same video.
+    if parts.scheme == "file":
+        return os.path.normpath(urllib.parse.unquote(parts.path))
+    # `#t=10,20` is a section of the video. Other fragments can name a video.
+    is_section = parts.fragment.startswith("t=")
+    return _find_youtube_id(parts) or (url.partition("#")[0] if is_section else url)
+
+
+def _find_youtube_id(parts: urllib.parse.SplitResult) -> str | None:
     host = re.sub(r"^(www|m|music)\.", "", parts.hostname or "")
     if host == "youtu.be":
         return parts.path.strip("/") or None

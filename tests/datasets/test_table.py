@@ -247,23 +247,26 @@ def test_other_separators_are_told(tmp_path, separator):
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("url", "video_id"),
     [
-        "https://youtube.com/shorts/abcdefghijk",
-        "https://www.youtube.com/embed/abcdefghijk?start=3",
-        "https://music.youtube.com/watch?v=abcdefghijk",
-        "https://www.youtube-nocookie.com/embed/abcdefghijk",
-        "https://www.youtube.com/live/abcdefghijk?feature=share",
+        ("https://youtube.com/shorts/abcdefghijk", "abcdefghijk"),
+        ("https://www.youtube.com/embed/abcdefghijk?start=3", "abcdefghijk"),
+        ("https://music.youtube.com/watch?v=abcdefghijk", "abcdefghijk"),
+        ("https://www.youtube-nocookie.com/embed/abcdefghijk", "abcdefghijk"),
+        ("https://www.youtube.com/live/abcdefghijk?feature=share", "abcdefghijk"),
+        ("https://x.org/v.mp4#t=10,20", "https://x.org/v.mp4"),
+        ("https://x.org/#/videos/7", "https://x.org/#/videos/7"),
+        ("file:///videos/a%20b.mp4", "/videos/a b.mp4"),  # as in the column path
     ],
 )
-def test_a_video_of_youtube_has_one_id_whatever_its_address(tmp_path, url):
+def test_a_video_has_one_id_whatever_its_address(tmp_path, url, video_id):
     clips, _ = tables_of(tmp_path, {"id": "a", "url": url})
-    assert clips[0]["video_id"] == "abcdefghijk"
+    assert clips[0]["video_id"] == video_id
 
 
 # Values with which a row is right, some of them in a form that is read row by row.
 CHOICES = {
-    "url": ["https://x.org/a.mp4", "https://www.youtube.com/watch?v=ab-c&t=3", "http://YOUTU.be/q"],
+    "url": ["https://x.org/a.mp4#t=3", "https://youtube.com/watch?v=ab-c&t=3", "http://YOUTU.be/q"],
     "path": ["a.mp4", "../b/./c.mp4", "/d/e f.mp4", "g/\u00e9.mp4"],
     "time": ["", "0", "2.5", "1.0005", "0.0015"],
     "label": ["", "owl", "a, b", '"quoted"', "\u00fc"],
