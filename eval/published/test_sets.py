@@ -6,12 +6,14 @@ A test set is a split of a dataset's samples table. Each dataset names its own
 
 import functools
 from collections.abc import Collection
+from typing import Any
 
 import pyarrow as pa
 
 from earshot.errors import DataError, ParameterError
 from pipeline.datasets.dataset import TestSet, load
 from pipeline.datasets.dataset import names as dataset_names
+from pipeline.lists.masks import ATTRIBUTE as MASK
 
 
 @functools.cache
@@ -64,6 +66,38 @@ def find_subset_ids(samples: pa.Table, subset: str) -> list[str]:
             f"{', '.join(known) or 'none'}"
         )
     return ids
+
+
+def find_unscored(dataset: str, samples: pa.Table) -> list[dict[str, Any]]:
+    """Say that a dataset has ground truth, for a dataset of which no split is a test set.
+
+    Args:
+        dataset: its name.
+        samples: its table SAMPLES.
+
+    Returns:
+        One object of the list ``notes`` (see ``eval.results.files``), or none without ground truth.
+    """
+    columns = samples.select(["splits", "boxes", "attributes"]).to_pydict()
+    splits_of_scored = [
+        splits or ()
+        for splits, boxes, attributes in zip(*columns.values(), strict=True)
+        if boxes or MASK in dict(attributes or ())
+    ]
+    if not splits_of_scored:
+        return []
+
+    names = sorted({name for splits in splits_of_scored for name in splits})
+    return [
+        {
+            "dataset": dataset,
+            "problem": "unscored",
+            "num_samples": len(splits_of_scored),
+            "text": f"{dataset}: {len(splits_of_scored)} samples with boxes or masks are not "
+            f"scored, since evaluate.subsets of params.yaml has no entry for {dataset}; splits of "
+            f"these samples: {', '.join(names)}.",
+        }
+    ]
 
 
 def count_leakage(

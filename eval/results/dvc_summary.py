@@ -50,7 +50,7 @@ def describe_summary(results: Iterable[Mapping[str, Any]], *, protocol: str, met
     """
     models, test_sets = _shorten_names(_choose_rows(results, protocol))
     keys = ", ".join(f"{short} = {name}" for name, short in (models | test_sets).items())
-    return f"reports/summary.json: {metric} under {protocol}; {keys or 'there is no model'}"
+    return f"reports/summary.json: {metric} under {protocol}; {keys or 'no model was scored'}"
 
 
 def shorten(names: Iterable[str], *, num_letters: int) -> dict[str, str]:

@@ -14,7 +14,7 @@ from earshot.errors import ParameterError
 from earshot.reader import FeatureReader
 from eval.entrants.ceilings import compute_ceilings
 from eval.entrants.entrant import EmbedPairs, Entrant, choose_available
-from eval.published.test_sets import find_subset_ids
+from eval.published.test_sets import find_subset_ids, find_unscored
 from eval.results.breakdowns import break_down, group_samples
 from eval.results.comparisons import choose_pairs, compare_pairs, summarize_intersection
 from eval.results.files import LISTS, METRICS
@@ -125,6 +125,8 @@ def evaluate_dataset(
         wanted = [name for name in wanted if name in tested]
 
     rows: Rows = {name: [] for name in ("scores", *LISTS)}
+    if not test_sets:
+        rows["notes"] += find_unscored(dataset, samples)
     for entrant in entrants:
         # Do not compute maps that are neither scored nor kept.
         if not test_sets and not entrant.is_kept:

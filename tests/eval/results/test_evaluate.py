@@ -195,6 +195,23 @@ def noise_model(name="m", **facts):
     )
 
 
+def test_boxes_of_a_dataset_without_test_sets_are_named(tmp_path):
+    samples = make_samples(num_samples=3, num_negatives=1)
+    rows = evaluate_dataset(
+        "zoo", samples, {}, [], parameters=EvaluationParameters(), maps_dir=tmp_path
+    )
+    (note,) = rows["notes"]
+    assert note["text"] == (
+        "zoo: 3 samples with boxes or masks are not scored, since evaluate.subsets of params.yaml "
+        "has no entry for zoo; splits of these samples: single, test, traffic."
+    )
+    without = make_samples(num_samples=0, num_negatives=1)
+    rows = evaluate_dataset(
+        "zoo", without, {}, [], parameters=EvaluationParameters(), maps_dir=tmp_path
+    )
+    assert rows["notes"] == []
+
+
 def test_no_file_of_maps_without_a_map(tmp_path):
     samples = make_samples(num_samples=3)
     ids = samples["sample_id"].to_pylist()
