@@ -59,8 +59,8 @@ class CachedDataset:
         self.root = Path(root)
         if not self.root.is_dir():
             raise DataError(
-                f"{self.root}: not found, expected a dataset's folder of features, which "
-                "`dvc repro` makes"
+                f"{self.root.absolute()}: not found, expected a dataset's folder of features, "
+                "which `dvc repro` makes"
             )
 
         # Resolved first, so that `.` and a link have the name of the folder that they mean.
@@ -70,6 +70,13 @@ class CachedDataset:
         # One id must mean one sample: its boxes would be those of the last row of this id.
         require_distinct_ids(path, self.table)
         self._readers: dict[str, FeatureReader] = {}
+
+    def __repr__(self) -> str:
+        splits = ", ".join(f"{name} {count:,}" for name, count in self.splits.items())
+        return (
+            f"<CachedDataset {str(self.root)!r}: {len(self.table):,} samples; "
+            f"splits: {splits or 'none'}; features: {', '.join(self.features) or 'none'}>"
+        )
 
     def _find_table(self) -> Path:
         if (self.root / INDEX_NAME).is_file():

@@ -68,6 +68,12 @@ class FeatureReader:
         self._max_open_files = max_open_files
         self._build_lookup()
 
+    def __repr__(self) -> str:
+        return (
+            f"<FeatureReader {str(self.folder)!r}: arrays of {len(self.sample_ids):,} of "
+            f"{len(self.index):,} samples>"
+        )
+
     def _build_lookup(self) -> None:
         """Make the state that each process has for itself; no file is open yet."""
         # As single arrays, not in chunks: only such an array has one list of shard names.

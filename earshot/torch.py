@@ -70,7 +70,7 @@ class Samples(Dataset):
         transform: Callable[[dict[str, Any]], Any] | None = None,
     ):
         self.dataset = root if isinstance(root, CachedDataset) else CachedDataset(root)
-        self.features = tuple(require_names(features))
+        self.split, self.features = split, tuple(require_names(features))
         self.size, self.transform = _check_size(size), transform
         # `shards` needs a feature: the order of an epoch follows the files that are read.
         if not self.features:
@@ -87,6 +87,12 @@ class Samples(Dataset):
             )
         self._readers = {name: self.dataset.feature(name) for name in self.features}
         self._labels = [sample.label or "" for sample in chosen]
+
+    def __repr__(self) -> str:
+        return (
+            f"<Samples of {self.dataset.name}, split {self.split}: {len(self):,} with "
+            f"{', '.join(self.features)}; {sum(self.missing.values()):,} left out>"
+        )
 
     def __len__(self) -> int:
         return len(self.sample_ids)

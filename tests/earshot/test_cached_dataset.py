@@ -1,6 +1,7 @@
 """``earshot.open``: splits, labels, boxes and features of a cached dataset."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +31,16 @@ def test_a_dataset_says_what_it_has(root):
     ((x1, y1, x2, y2),) = sample.boxes
     assert (x2 - x1, y2 - y1) == pytest.approx((0.2, 0.2))
     assert toy.feature("frames").read(ids[1]).dtype == np.uint8
+
+
+def test_what_is_opened_prints_what_it_holds(root):
+    toy = earshot.open(root)
+    assert repr(toy) == (
+        f"<CachedDataset '{root}': 25 samples; splits: test 8, train 17; "
+        "features: flow, frames, sequences, spectrograms, waveforms>"
+    )
+    frames = toy.feature("frames")
+    assert repr(frames) == f"<FeatureReader '{root / 'frames'}': arrays of 24 of 24 samples>"
 
 
 def test_samples_without_a_feature_are_left_out_and_counted(root):
@@ -93,6 +104,9 @@ def test_wrong_names_are_told_with_the_right_ones(root, tmp_path):
     toy = earshot.open(root)
     with pytest.raises(DataError, match="not found, expected a dataset's folder"):
         earshot.open(tmp_path / "nowhere")
+    # From another folder than the one that the path was meant for.
+    with pytest.raises(DataError, match=f"^{Path.cwd()}/cache/nowhere: not found"):
+        earshot.open("cache/nowhere")
     with pytest.raises(DataError, match="no split 'tset'; it has test, train"):
         toy.sample_ids("tset")
     with pytest.raises(DataError, match="depth is not cached; cached: flow, frames, seq"):

@@ -36,6 +36,9 @@ def test_items_are_what_the_docstring_promises(root):
     stored = samples.dataset.feature("frames").read(item["sample_id"])
     np.testing.assert_array_equal(item["frames"].permute(1, 2, 0), stored)
 
+    train = Samples(root, "train", ["frames", "flow"])
+    assert repr(train) == "<Samples of toy, split train: 16 with frames, flow; 1 left out>"
+
 
 def test_the_example_learns(root, capsys):
     """With one batch of 16 an epoch; a network that learns nothing stays at log(16), 2.77."""
