@@ -371,7 +371,7 @@ def _describe(experiment: Experiment, obtained: ObtainedRun) -> str:
         run = read_run(experiment.folders.run_dir)
         return (
             f"{run['num_epochs']} epochs on {run['num_train']} samples; "
-            f"kept epoch {run['best_epoch']}"
+            f"kept epoch {run['best_epoch'] + 1}"
         )
 
     if obtained.name == experiment.name:

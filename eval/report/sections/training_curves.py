@@ -19,7 +19,7 @@ _NUM_DRAWN_POINTS = 300
 _NOT_DRAWN = frozenset({"epoch", "step", "samples_per_second"})
 _FACT_TITLES = {
     "num_epochs": "epochs run",
-    "best_epoch": "epoch kept",
+    "best_epoch": "epoch kept (from 0)",
     "best_score": "validation score",
     "selection": "selection",
     "is_stopped_early": "stopped early",
