@@ -161,6 +161,9 @@ def _suggest_ids(sample_id: str, known_ids: list[str]) -> str:
     if not known_ids:
         return "no sample has been listed: run `dvc repro` first"
     near = difflib.get_close_matches(sample_id, known_ids, n=_MAX_IDS, cutoff=0.6)
+    # The ids of files in folders hold the file's name, which is what people know.
+    words = Path(sample_id).stem.lower()
+    near = near or [known for known in known_ids if words and words in known.lower()][:_MAX_IDS]
     if near:
         return f"near matches: {', '.join(near)}"
     return f"there are {len(known_ids)} samples, {_join_some(known_ids)}"

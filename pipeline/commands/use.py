@@ -93,9 +93,11 @@ def read_recipe(root: Path, name: str) -> Recipe:
     """
     known = list_recipes(root)
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise ParameterError(f"unknown recipe {name!r}{hint} Known: {', '.join(known)}")
+        # A part of the name, such as that of the method, fits several.
+        close = [recipe for recipe in known if name.lower() in recipe]
+        close = close or difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise ParameterError(f"unknown recipe {name!r}, {hint}expected one of {', '.join(known)}")
 
     # What a recipe does not name is as in the base, whatever was used before.
     values: dict[str, str] = {}

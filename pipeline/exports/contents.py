@@ -315,7 +315,7 @@ def _require_splits(names: Sequence[str], rows: Sequence[Row]) -> None:
     for name in names:
         if name not in known:
             raise ParameterError(
-                f"--splits is {name!r}, expected some of {', '.join(sorted(known))}"
+                f"--split is {name!r}, expected some of {', '.join(sorted(known))}"
             )
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from earshot.errors import DataError, MediaError, ParameterError, RunError
 from earshot.files import publish_text, remove_leftovers, sha256_of
@@ -206,9 +206,19 @@ def _check_folder(folder: Path, dataset: str, parameters: ExportParameters) -> N
         differing = [name for name in expected if about.get(name) != expected[name]]
         name = differing[0] if differing else "options"
         raise ParameterError(
-            f"--output {folder}: holds an export whose {name} is {about.get(name)!r}, expected "
-            f"{expected.get(name)!r}; name another folder"
+            f"--output {folder}: holds an export with {_describe_option(name, about.get(name))}, "
+            f"expected {_describe_option(name, expected.get(name))}; name another folder, or give "
+            "the options of that export"
         )
+
+
+def _describe_option(name: str, value: Any) -> str:
+    """Return an option as it is given on the command line."""
+    if name == "features":
+        return " ".join(f"--feature {feature}" for feature in value or ())
+    if name == "has_clips":
+        return "--clips" if value else "no --clips"
+    return f"the dataset {value}" if name == "dataset" else f"--{name} {value}"
 
 
 def _read_records(folder: Path) -> Iterator[ShardRecord]:

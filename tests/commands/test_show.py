@@ -87,6 +87,8 @@ def test_a_sample_without_features_shows_its_reasons(show, tmp_path):
     ("words", "message"),
     [
         (("s0005",), "no sample 's0005' in sample; near matches: s00005"),
+        # A part of the id: a file of a folder is known by its own name.
+        (("videos/0001.mp4",), "no sample 'videos/0001.mp4' in sample; near matches: -aBc_000010"),
         (
             ("zzzzzzzz",),
             "no sample 'zzzzzzzz' in sample; there are 8 samples, for example -aBc_000010",

@@ -133,6 +133,12 @@ def test_a_section_that_is_not_there_is_named(checkout, capsys):
 def test_an_unknown_recipe_is_told_with_the_nearest(checkout, capsys):
     assert use(checkout, "ezvsl_vggsound_1k") != 0
     assert "did you mean ezvsl_vggsound_10k?" in capsys.readouterr().err
+    # A part of the names of several.
+    assert use(checkout, "released_lvs") != 0
+    message = (
+        "error: unknown recipe 'released_lvs', did you mean released_lvs_slavc? expected one of"
+    )
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", RECIPES)

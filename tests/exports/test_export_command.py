@@ -36,7 +36,7 @@ def test_the_command_says_what_is_there_and_what_is_missing(run, arrays, tmp_pat
         (["nowhere", "--format", "files"], "DATASET is 'nowhere', expected one of"),
         (
             [DATASET, "--format", "files", "--splits", "tset"],
-            "--splits is 'tset', expected some of",
+            "--split is 'tset', expected some of",
         ),
         (
             [DATASET, "--format", "files", "--features", "depth"],
@@ -63,7 +63,11 @@ def test_a_folder_with_anything_else_is_refused(run, arrays, tmp_path):
     assert code == 2 and "holds files that no export wrote" in errors
     assert run(*words, tmp_path / "out", "--format", "files")[0] == 0
     code, _, errors = run(*words, tmp_path / "out", "--format", "webdataset")
-    assert code == 2 and "whose format is 'files', expected 'webdataset'" in errors
+    assert code == 2 and "with --format files, expected --format webdataset" in errors
+    (tmp_path / "other").mkdir()
+    assert run(*words, tmp_path / "other", "--format", "files", "--feature", "flow")[0] == 0
+    code, _, errors = run(*words, tmp_path / "other", "--format", "files")
+    assert code == 2 and "with --feature frames --feature flow, expected" in errors
     assert (tmp_path / "out" / "export.json").exists()
 
 

@@ -111,7 +111,7 @@ def import_clips(
     for source in sources:
         folder = parse_hub_address(source)
         if folder is None:
-            found.append(_check_source(source, clips_dir))
+            found.append(check_source(source, clips_dir))
         else:
             found.append(HubSource(folder, hub_dir, clip_ids, is_quiet=is_quiet))
     report = ImportReport()
@@ -140,7 +140,12 @@ def import_clips(
     return report
 
 
-def _check_source(source: Path | str, clips_dir: Path) -> Path:
+def check_source(source: Path | str, clips_dir: Path) -> Path:
+    """Return the path of a source that is no address of the hub.
+
+    Raises:
+        DataError: there is no such file or folder, or it is the dataset's own folder of clips.
+    """
     path = Path(os.path.expanduser(source)).absolute()
     if not path.exists():
         raise DataError(f"{source}: not found, expected a folder, an archive or a media file")

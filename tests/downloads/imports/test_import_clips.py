@@ -390,6 +390,10 @@ def test_the_command_writes_the_table_and_names_what_it_left(tmp_path, media, ca
 
     with pytest.raises(DataError, match="nowhere: not found, expected a folder"):
         call(project, "import", str(tmp_path / "nowhere"))
+    # Before the lists of a dataset are fetched that has none yet.
+    project.clips_table_path(project.datasets[0]).unlink()
+    with pytest.raises(DataError, match="nowhere: not found, expected a folder"):
+        call(project, "import", str(tmp_path / "nowhere"))
     two = Project(tmp_path, {"datasets": ["vggsound", "flickr"], "download": {}})
     with pytest.raises(ParameterError, match="say which with --dataset"):
         call(two, "import", str(tmp_path / "nowhere"))
