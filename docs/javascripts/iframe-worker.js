@@ -6,17 +6,19 @@ if (location.protocol === "file:") {
       super();
       this.frame = document.createElement("iframe");
       this.frame.hidden = true;
+      // Firefox replaces the first document of a frame when it has loaded the empty page.
+      this.loaded = new Promise((resolve) => (this.frame.onload = resolve)).then(() => {
+        // What the script posts arrives at this object.
+        this.frame.contentWindow.postMessage = (data) =>
+          this.dispatchEvent(new MessageEvent("message", { data }));
+
+        const inner = this.frame.contentDocument;
+        const script = inner.createElement("script");
+        script.src = address;
+        inner.body.append(script);
+        return new Promise((resolve) => (script.onload = resolve));
+      });
       document.body.append(this.frame);
-
-      // What the script posts arrives at this object.
-      this.frame.contentWindow.postMessage = (data) =>
-        this.dispatchEvent(new MessageEvent("message", { data }));
-
-      const inner = this.frame.contentDocument;
-      const script = inner.createElement("script");
-      script.src = address;
-      this.loaded = new Promise((resolve) => (script.onload = resolve));
-      inner.body.append(script);
     }
 
     postMessage(data) {

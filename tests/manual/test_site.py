@@ -65,7 +65,11 @@ def test_links_lead_to_files_where_the_pages_are_opened_as_files(site):
 
 def test_the_search_works_in_pages_that_are_opened_as_files(site, browser):
     opened = Opened(browser, site / "index.html")
-    opened.page.locator("input.md-search__input").fill("exclude_flags")
+    words = opened.page.locator("input.md-search__input")
+    words.click()
+    # The index is read now; keys that are pressed meanwhile can be lost.
+    opened.page.get_by_text("Type to start searching").wait_for()
+    words.press_sequentially("exclude_flags")
     found = opened.page.locator(".md-search-result__link", has_text="How to select clips").first
     found.click()
     opened.page.wait_for_url("**/datasets.html*")
