@@ -5,7 +5,6 @@ header. It takes the duration from there, and can seek only in the first recordi
 opens each recording as a range of bytes.
 """
 
-import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import av
 from av.container import InputContainer, OutputContainer
 
 from earshot.errors import MediaError
+from pipeline.media.files.byte_range import ByteRange
 from pipeline.media.files.container import iter_packets
 from pipeline.media.files.formats import make_library_options
 from pipeline.media.files.timeline import choose_streams
@@ -151,45 +151,12 @@ def _iter_packets(container: InputContainer) -> Iterator[tuple[av.Packet, int]]:
 
 @contextmanager
 def _open_part(path: Path | str, part: AviPart) -> Iterator[InputContainer]:
-    with open(path, "rb") as file:
+    with ByteRange(path, part.start, part.stop) as file:
         with av.open(
-            _ByteRange(file, part),
+            file,
             mode="r",
             format="avi",
             metadata_errors="ignore",
             options=make_library_options(),
         ) as container:
             yield container
-
-
-class _ByteRange(io.RawIOBase):
-    """A range of bytes of a file, as a file of its own."""
-
-    def __init__(self, file: io.BufferedReader, part: AviPart):
-        self._file = file
-        self._part = part
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
-        self._file.seek(self._part.start + self._position)
-        num_left = self._part.stop - self._part.start - self._position
-        data = self._file.read(max(min(len(buffer), num_left), 0))
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        begin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position}.get(
-            whence, self._part.stop - self._part.start
-        )
-        self._position = begin + offset
-        return self._position
-
-    def tell(self) -> int:
-        return self._position

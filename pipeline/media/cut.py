@@ -16,6 +16,7 @@ from pipeline.media.files.ffmpeg import read_version
 from pipeline.media.files.formats import make_program_options
 from pipeline.media.files.media_file import Opening, name_errors
 from pipeline.media.files.timeline import choose_stream, choose_streams, find_frame_rate
+from pipeline.media.files.truncation import find_recording_end
 from pipeline.media.pictures.timestamps import is_reordered_avi
 from pipeline.media.reader import ClipReader
 
@@ -76,8 +77,7 @@ def cut_clip(
         MediaError: ``corrupt`` or ``no_video``: the file has no picture for the start.
     """
     section = _find_section(source_path, start_seconds, stop_seconds)
-    # An absolute path, because ffmpeg takes `12:30.mp4` for a protocol and `-a.mp4` for an option.
-    source = ffmpeg.input(str(source_path.absolute()), **section.make_input_options())
+    source = ffmpeg.input(section.make_input_name(source_path), **section.make_input_options())
     video = section.trim_video(source[str(video_index)])
 
     # Square pixels and even sides (4:2:0 needs them), the shorter one at most max_height.
@@ -122,10 +122,19 @@ class _Section:
     # Frames a second where frames are counted, because their timestamps are wrong.
     counted_rate: Fraction | None = None
     is_probe_long: bool = False  # a stream begins later than FFmpeg usually looks
+    num_bytes: int | None = None  # of the recording that counts; None: of the whole file
+
+    def make_input_name(self, path: Path) -> str:
+        """Return how ffmpeg is told to open the file."""
+        # An absolute path: ffmpeg takes `12:30.mp4` for a protocol and `-a.mp4` for an option.
+        name = str(path.absolute())
+        return name if self.num_bytes is None else f"subfile,,start,0,end,{self.num_bytes},,:{name}"
 
     def make_input_options(self) -> dict[str, Any]:
         """Return ffmpeg's options of the input."""
         options: dict[str, Any] = make_program_options(is_probe_long=self.is_probe_long)
+        if self.num_bytes is not None:
+            options["protocol_whitelist"] += ",subfile"
         if self.seek_seconds is not None:
             # Keep what is before the section: the filters cut more exactly.
             options |= {"ss": f"{self.seek_seconds:.6f}", "seek_timestamp": 1}
@@ -174,6 +183,7 @@ def _find_section(source_path: Path, start_seconds: float, stop_seconds: float |
         is_counted = video is not None and is_reordered_avi(opening)
         counted_rate = find_frame_rate(video) if video is not None and is_counted else None
         has_late_streams = is_probe_long(container)
+        num_bytes = find_recording_end(container)
 
     with ClipReader(source_path) as reader:
         origin_seconds = reader.origin_seconds
@@ -191,6 +201,7 @@ def _find_section(source_path: Path, start_seconds: float, stop_seconds: float |
         seek_seconds=seek_seconds if can_seek and seek_seconds > origin_seconds else None,
         counted_rate=counted_rate,
         is_probe_long=has_late_streams,
+        num_bytes=num_bytes,
     )
 
 

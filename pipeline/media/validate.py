@@ -29,7 +29,7 @@ from pipeline.media.files.timeline import (
     find_duration,
     read_announced_duration,
 )
-from pipeline.media.files.truncation import has_cut_off_packets, has_more_recordings, is_cut_off
+from pipeline.media.files.truncation import find_recording_end, has_cut_off_packets, is_cut_off
 
 _MAX_BROKEN_FRACTION = 0.2  # of packets that do not decode
 # At least this fraction of the duration that headers announce must be there, but for the slack,
@@ -308,7 +308,7 @@ def _find_flags(
     parameters: ValidationParameters,
 ) -> tuple[str, ...]:
     flags = []
-    if has_more_recordings(container):
+    if find_recording_end(container) is not None:
         flags.append("more_recordings")
     if sound is None:
         flags.append("no_audio")

@@ -6,6 +6,8 @@ import pytest
 
 from earshot.errors import MediaError
 from pipeline.datasets.local import probe_duration
+from pipeline.media.cut import cut_clip
+from pipeline.media.files.ffmpeg import find_ffmpeg
 from pipeline.media.reader import ClipReader, probe
 from pipeline.media.recordings import find_recordings, write_joined
 from pipeline.media.validate import ValidationParameters, validate_clip
@@ -178,6 +180,33 @@ def test_a_second_recording_that_ffmpeg_does_not_read_is_a_flag(tmp_path):
     path.write_bytes(2 * path.read_bytes())
     assert find_flags(path) == ("more_recordings",)
     assert probe(path).duration_seconds == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize("kind", ["file", "live"])
+def test_of_two_matroska_recordings_the_first_is_read_and_cut(tmp_path, kind):
+    """FFmpeg reads the packets of both, and its index finds those of the second one first."""
+    options = ("-c:v", "libvpx", "-deadline", "realtime", "-c:a", "libopus", "-f", "webm")
+    path = tmp_path / "both.webm"
+    for colour in ("red", "lime"):
+        part = make_clip(
+            tmp_path / f"{colour}.webm",
+            *(*options, *(("-live", "1") if kind == "live" else ())),
+            seconds=1.2,
+            picture=f"color={colour}:size=96x64:rate=25:duration={{seconds}}",
+            sound=f"sine=frequency={TONES[colour]}:duration={{seconds}}:sample_rate=48000",
+        )
+        path.write_bytes((path.read_bytes() if path.exists() else b"") + part.read_bytes())
+    assert find_flags(path) == ("more_recordings", "still")
+
+    cut = tmp_path / "cut.mp4"
+    bounds = {"start_seconds": 0.1, "stop_seconds": 1.0, "max_height": 64, "limit_seconds": 60}
+    streams = {"video_index": 0, "audio_index": 1, "ffmpeg_path": find_ffmpeg()}
+    cut_clip(path, cut, **bounds, **streams)
+    for clip in (path, cut):
+        with ClipReader(clip) as reader:
+            assert reader.info.duration_seconds < 1.3
+            for time in (0.35, 0.5, 0.55):
+                assert find_colour_and_tone(reader, time) == ("red", "red")
 
 
 def find_flags(path):

@@ -7,6 +7,7 @@ In reading order:
 - container, formats: `open_container`; which formats and protocols FFmpeg may read.
 - media_file: an open file that is read again and again.
 - truncation: which files are cut off, and which have another recording behind.
+- byte_range: a range of bytes as a file, for one of several recordings.
 - configuration: whether a decoder's configuration changes within a file.
 - cropping, mp4_atoms: what a container cuts off each picture.
 - machine: `is_machine_to_blame`. Whether a file is damaged, or this machine cannot read it.

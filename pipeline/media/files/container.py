@@ -13,7 +13,9 @@ from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
+from pipeline.media.files.byte_range import ByteRange
 from pipeline.media.files.formats import make_library_options
+from pipeline.media.files.truncation import find_recording_end
 
 
 def open_container(
@@ -24,7 +26,8 @@ def open_container(
 ) -> InputContainer:
     """Open a media file for reading.
 
-    All decoding uses one thread: Earshot works on many clips at once instead.
+    All decoding uses one thread: Earshot works on many clips at once instead. Of several recordings
+    in one Matroska or WebM file only the first is read.
 
     Args:
         path: The file. A name with a colon (``12:30.mp4``) is not taken for a protocol.
@@ -46,6 +49,11 @@ def open_container(
             container.close()
             long_options = make_library_options(is_probe_long=True) | (options or {})
             container = _open(name, long_options, accelerator)
+        stop = find_recording_end(container)
+        if stop is not None:
+            container.close()
+            first = ByteRange(name, 0, stop)
+            container = _open(first, make_library_options() | (options or {}), accelerator)
     except av.error.FFmpegError as error:
         # What FFmpeg says of formats and protocols that are not in the lists.
         if error.errno != errno.EINVAL:
@@ -61,8 +69,10 @@ def open_container(
     return container
 
 
-def _open(name: str, options: dict[str, str], accelerator: HWAccel | None) -> InputContainer:
-    return av.open(name, metadata_errors="ignore", options=options, hwaccel=accelerator)
+def _open(
+    file: str | ByteRange, options: dict[str, str], accelerator: HWAccel | None
+) -> InputContainer:
+    return av.open(file, "r", metadata_errors="ignore", options=options, hwaccel=accelerator)
 
 
 def _lacks_streams(container: InputContainer) -> bool:

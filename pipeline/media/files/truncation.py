@@ -10,7 +10,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from av.container import InputContainer
 
@@ -52,18 +52,24 @@ def has_cut_off_packets(container: InputContainer) -> bool:
     )
 
 
-def has_more_recordings(container: InputContainer) -> bool:
-    """Return whether a Matroska or WebM file goes on with another one, which FFmpeg does not join.
+def find_recording_end(container: InputContainer) -> int | None:
+    """Return where the first recording of a Matroska or WebM file ends, if another one follows.
 
-    `find_recordings` joins those of the formats of which FFmpeg reads all recordings.
+    FFmpeg reads the packets of both and mixes their times. `find_recordings` joins those of other
+    formats.
+
+    Args:
+        container: The open file, or its first recording.
+
+    Returns:
+        The byte behind it; None where nothing follows.
     """
     if not container.format.name.startswith("matroska"):
-        return False
+        return None
 
     path = Path(container.name)
-    with open(path, "rb") as file:
-        stop = _find_segment_end(file, path.stat().st_size)
-        return stop is not None and _read_at(file, stop, len(_EBML_HEAD)) == _EBML_HEAD
+    facts = path.stat()
+    return _find_second_recording(path, facts.st_size, facts.st_mtime_ns)
 
 
 # A file is opened several times while it is read, but its structure is checked once.
@@ -96,7 +102,7 @@ def _is_mp4_cut_off(file: BinaryIO, num_bytes: int) -> bool:
 def _is_matroska_cut_off(file: BinaryIO, num_bytes: int) -> bool:
     """The segment (or the last part of a live recording without sizes) reaches beyond the end."""
     # A segment with a size holds all clusters, so only its own end counts.
-    for element_id, payload_position, size in _iter_ebml(file, num_bytes):
+    for element_id, _, payload_position, size in _iter_ebml(file, num_bytes):
         if element_id == _EBML_SEGMENT and size is not None:
             return payload_position + size > num_bytes
         if size is not None and payload_position + size > num_bytes:
@@ -104,16 +110,27 @@ def _is_matroska_cut_off(file: BinaryIO, num_bytes: int) -> bool:
     return False
 
 
-def _find_segment_end(file: BinaryIO, num_bytes: int) -> int | None:
-    """Return where a Matroska file's first segment ends; None where it does not say."""
-    for element_id, payload_position, size in _iter_ebml(file, num_bytes):
-        if element_id == _EBML_SEGMENT:
-            return None if size is None else payload_position + size
+@functools.lru_cache(maxsize=64)
+def _find_second_recording(path: Path, num_bytes: int, _mtime_ns: int) -> int | None:
+    """Return where a Matroska file begins anew; None where it does not."""
+    with open(path, "rb") as file:
+        for element in _iter_ebml(file, num_bytes):
+            if element.id == _EBML_HEAD and element.position > 0:
+                return element.position
     return None
 
 
-def _iter_ebml(file: BinaryIO, num_bytes: int) -> Iterator[tuple[bytes, int, int | None]]:
-    """Yield id, position and size of each payload; segments and clusters may have no size."""
+class _Element(NamedTuple):
+    """A part of a Matroska file."""
+
+    id: bytes
+    position: int  # of its first byte
+    payload_position: int
+    size: int | None  # of its payload; segments and clusters may have none
+
+
+def _iter_ebml(file: BinaryIO, num_bytes: int) -> Iterator[_Element]:
+    """Yield the elements that follow each other; also those within one without a size."""
     position = 0
     while position < num_bytes:
         head = _read_at(file, position, 12)
@@ -133,10 +150,10 @@ def _iter_ebml(file: BinaryIO, num_bytes: int) -> Iterator[tuple[bytes, int, int
         if size == mask:
             if element_id not in (_EBML_SEGMENT, _EBML_CLUSTER):
                 return
-            yield element_id, payload_position, None
+            yield _Element(element_id, position, payload_position, None)
             position = payload_position
         else:
-            yield element_id, payload_position, size
+            yield _Element(element_id, position, payload_position, size)
             position = payload_position + size
 
 
