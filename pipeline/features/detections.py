@@ -18,7 +18,7 @@ from earshot.files import sha256_of
 from pipeline.features.feature import Decoded, Extracted, Feature, Moment, Needs
 from pipeline.media.reader import MediaInfo
 
-# 2: damaged and odd files are read otherwise (docs/lab/media.md); 3: no frame behind the picture
+# 2: damaged and odd files are read otherwise (docs/lab/media.md); 3: frames of the picture only
 VERSION = 3
 NEXT_FRAME_SECONDS = 0.5
 # Torchvision's COCO weights, by the name of the detector. The last part of a file's name is the
@@ -197,9 +197,9 @@ def make_feature(
 
 
 def _find_needs(moment: Moment, info: MediaInfo) -> Needs:
-    now = moment.time_in(info.duration_seconds)
+    # Before the first picture and behind the last one everything would seem to stand still.
+    now = info.move_into_picture(moment.time_in(info.duration_seconds))
     following = now + NEXT_FRAME_SECONDS
-    # Behind the picture its last frame is shown, in which everything would seem to stand still.
     return Needs(frame_times=(now, following) if following < info.moving_seconds else (now,))
 
 

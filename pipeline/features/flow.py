@@ -244,12 +244,10 @@ def make_feature(parameters: Parameters, *, compute_pair: ComputePair | None = N
 
 
 def _find_needs(parameters: Parameters, moment: Moment, info: MediaInfo) -> Needs:
-    # Sound can be longer than the picture. All pairs must lie where pictures follow each other.
-    end_seconds, time_seconds = info.moving_seconds, moment.time_in(info.duration_seconds)
-    # Behind its end the last picture is shown. Take the middle of its time.
-    if end_seconds < info.duration_seconds and time_seconds >= end_seconds:
-        time_seconds = max(end_seconds - info.frame_seconds / 2, 0.0)
-
+    # Sound can begin before the picture, and end after it. All pairs must lie where pictures
+    # follow each other.
+    end_seconds = info.moving_seconds
+    time_seconds = info.move_into_picture(moment.time_in(info.duration_seconds))
     times = find_pair_times(time_seconds, parameters=parameters, duration_seconds=end_seconds)
     # After the last frame of a clip there is none. The pair before is then used.
     if times[-1] > end_seconds - _END_SECONDS:

@@ -42,6 +42,8 @@ class MediaInfo:
     container_format: str  # FFmpeg's name of it
     # When the last picture ends, which can be long before the sound does. None: unknown.
     picture_seconds: float | None = None
+    # When the first picture begins, which can be after the sound. None: unknown.
+    picture_start_seconds: float | None = None
 
     @property
     def frame_seconds(self) -> float:
@@ -58,6 +60,20 @@ class MediaInfo:
         if end_seconds is None or end_seconds + self.frame_seconds >= self.duration_seconds:
             return self.duration_seconds
         return end_seconds
+
+    def move_into_picture(self, seconds: float) -> float:
+        """Return a moment, or where it lies before or behind the pictures, the nearest among them.
+
+        There the first or the last picture is shown all the time, as if nothing moved.
+        """
+        start_seconds = self.picture_start_seconds or 0.0
+        # By less than half a picture it is rounding.
+        if seconds < start_seconds - self.frame_seconds / 2:
+            return start_seconds
+        if self.moving_seconds < self.duration_seconds and seconds >= self.moving_seconds:
+            # The middle of the last picture's time.
+            return max(self.moving_seconds - self.frame_seconds / 2, 0.0)
+        return seconds
 
 
 def probe(path: Path | str) -> MediaInfo:
@@ -156,7 +172,14 @@ class ClipReader:
             num_channels=sound.channels if sound is not None else None,
             container_format=main.container.format.name,
             picture_seconds=picture_seconds,
+            picture_start_seconds=self._find_picture_start(),
         )
+
+    def _find_picture_start(self) -> float | None:
+        video = self._file.main.video
+        if video is None or video.start_time is None or video.time_base is None:
+            return None
+        return float(video.start_time * video.time_base) - self.origin_seconds
 
     def iter_frames(self, times: Sequence[float]) -> Iterator[VideoFrame]:
         """Yield the frame shown at each time.

@@ -139,6 +139,24 @@ def test_flow_behind_the_picture_is_that_of_its_end(panning_with_long_sound):
     assert context.attributes["start_seconds"] == pytest.approx(1.0, abs=0.13)
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "ts"])
+def test_flow_before_the_picture_is_that_of_its_beginning(tmp_path, suffix):
+    """Sound that begins before the picture: its first frame is shown until it moves."""
+    cv2.imwrite(str(tmp_path / "texture.png"), make_texture(96, 300))
+    picture = (
+        f"movie={tmp_path}/texture.png,loop=-1:1,setpts=N/24/TB,crop=128:96:x='n':y=0,trim=0:2"
+    )
+    options = ("-t", "4", "-c:v", "mpeg2video", "-q:v", "1", "-c:a", "mp2")
+    sound = "aevalsrc=0.3*sin(2*PI*300*t):s=44100:d=4"
+    before = ("-itsoffset", "2")
+    path = make_clip(
+        tmp_path / f"late.{suffix}", *options, picture=picture, sound=sound, before=before
+    )
+    for flow in extract_flow(path, 0.0, 1.0, 1.95, 2.5, short_side=0):
+        assert np.median(flow.array[0, 20:-20, 20:-20]) == pytest.approx(-3.0, abs=0.3)
+        assert flow.attributes["start_seconds"] > 1.9
+
+
 def test_start_seconds_is_the_time_of_the_first_frame(panning):
     wanted = (0.51, 1.0, 1.04)
     for time, flow in zip(wanted, extract_flow(panning, *wanted, short_side=0), strict=True):

@@ -42,9 +42,9 @@ class Frame:
         self.rgb = rgb
 
 
-def info(duration_seconds, picture_seconds=None):
+def info(duration_seconds, picture_seconds=None, **others):
     fields = dict.fromkeys(MediaInfo.__dataclass_fields__)
-    fields |= {"duration_seconds": duration_seconds, "picture_seconds": picture_seconds}
+    fields |= {"duration_seconds": duration_seconds, "picture_seconds": picture_seconds, **others}
     return MediaInfo(**fields)
 
 
@@ -53,10 +53,12 @@ def test_detections_of_two_frames_are_one_array(weights_path, tmp_path):
     feature = detector.make_detections_feature(parameters, weights_dir=tmp_path)
     assert feature.needs(Moment("s", 2.0), info(10.0)).frame_times == (2.0, 2.5)
     assert feature.needs(Moment("s", 9.8), info(10.0)).frame_times == (9.8,)
-    # Behind the picture its last frame is shown twice, and nothing would move.
+    # Before and behind the picture one frame is shown twice, and nothing would move.
     assert feature.needs(Moment("s", 9.5), info(10.02, 10.0)).frame_times == (9.5, 10.0)
     assert feature.needs(Moment("s", 9.6), info(12.0, 10.0)).frame_times == (9.6,)
-    assert feature.needs(Moment("s", 11.0), info(12.0, 10.0)).frame_times == (11.0,)
+    assert feature.needs(Moment("s", 11.0), info(12.0, 10.0)).frame_times == (9.98,)
+    late = info(12.0, picture_start_seconds=3.0)
+    assert feature.needs(Moment("s", 1.0), late).frame_times == (3.0, 3.5)
     frames = [
         Frame(np.random.default_rng(i).integers(0, 255, (90, 160, 3), np.uint8)) for i in range(2)
     ]
