@@ -10,9 +10,6 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from earshot.errors import EarshotError, ParameterError
-from eval.entrants.baselines import BASELINES, NETWORK_BASELINES
-from eval.entrants.entrant import name_entrants
-from eval.entrants.external import check_external
 from eval.report.data.inputs import ReportParameters
 from eval.results.evaluate import EvaluationParameters
 from pipeline.audit.leakage import AuditParameters
@@ -20,7 +17,6 @@ from pipeline.base.os_errors import report_error
 from pipeline.base.parameters import require_distinct, suggest
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import (
-    check_test_splits,
     describe_hand_work,
     find_own_tables,
     load,
@@ -30,6 +26,8 @@ from pipeline.downloads.parameters import DownloadParameters
 from pipeline.features.configure import check_variants, load_module
 from pipeline.features.registry import FEATURES
 from pipeline.shards.workers.cluster import ClusterParameters
+from stages.checks.evaluation import check_evaluation
+from stages.checks.idle_settings import list_notes, refuse_idle
 from stages.feature import CacheParameters
 
 # Sections with one dataclass each. Those of features are in the registry.
@@ -68,23 +66,30 @@ def check_params(project: Project) -> None:
     sources = _mapping(project, "sources")
     _require_known(sources, _known_datasets(project), "dataset in sources")
     for name in sources:
-        project.parameters(load(name).parameters, f"sources.{name}")
+        _check_section(project, load(name).parameters, f"sources.{name}")
 
     _check_names(project)
     for name, cls in SECTIONS.items():
         if name in project.params:
-            project.parameters(cls, name)
+            _check_section(project, cls, name)
     for name, entry in FEATURES.items():
         # An absent section is no mistake here: the stage that needs it says so.
         top, _, key = entry.section.partition(".")
         if top in project.params and (not key or key in _mapping(project, top)):
-            project.parameters(load_module(name).Parameters, entry.section)
+            _check_section(project, load_module(name).Parameters, entry.section)
 
     check_variants(project)
+    for name, values in _mapping(project, "feature_variants").items():
+        _check_section(project, load_module(name, values).Parameters, f"feature_variants.{name}")
 
     # A machine that only prepares data has no PyTorch, and trains nothing.
     if importlib.util.find_spec("torch") is not None:
         _check_training(project)
+
+
+def _check_section(project: Project, cls: type, name: str) -> None:
+    """Check the values of a section, and that each has an effect."""
+    refuse_idle(project.parameters(cls, name), project.section(name), name)
 
 
 def _known_datasets(project: Project) -> tuple[str, ...]:
@@ -115,6 +120,7 @@ def _check_names(project: Project) -> None:
             continue
         if not nested or nested in _mapping(project, top):
             _require_known(project.names(key), _known_datasets(project), f"dataset in {key}")
+            _require_chosen(project, key)
 
     # Runs and released weights have folders side by side.
     runs = []
@@ -126,37 +132,29 @@ def _check_names(project: Project) -> None:
     require_distinct(runs, "models and released together")
 
     if isinstance(project.params.get("evaluate"), dict):
-        evaluate = project.parameters(EvaluationParameters, "evaluate")
-        baselines = evaluate.baselines
-        check_test_splits(evaluate.subsets, own_tables=find_own_tables(project.params))
-        known = (*BASELINES, *NETWORK_BASELINES)
-        _require_known(baselines, known, "baseline in evaluate.baselines")
-        # Each entrant has a file of maps by its name, so a foreign one needs a name that is free.
-        taken = name_entrants(runs, baselines, has_untrained=evaluate.has_untrained)
-        check_external(evaluate.external, taken=taken, root=project.root)
+        check_evaluation(project, runs)
+
+
+def _require_chosen(project: Project, key: str) -> None:
+    """Refuse a dataset of a list for one feature that ``datasets`` does not name."""
+    for name in project.names(key) if "datasets" in project.params else ():
+        if name not in project.datasets:
+            raise ParameterError(
+                f"params: {key} has {name!r}, which `datasets` ({', '.join(project.datasets)}) "
+                "lacks, so nothing would be computed for it; add it there, or take it out"
+            )
 
 
 def _check_training(project: Project) -> None:
-    # Here, because they import torch.
-    from train.models.training_parameters import HardwareParameters, MonitoringParameters
-    from train.runs.run_checks import check_chosen_run, check_run
-    from train.weights.released import ReleasedWeights
+    # Here, because it imports torch.
+    from stages.checks.runs import check_runs
 
-    if "hardware" in project.params:
-        project.parameters(HardwareParameters, "hardware")
-    if "monitoring" in project.params:
-        project.parameters(MonitoringParameters, "monitoring")
-    # Presets first: runs are completed from them.
+    # These sections hold names; a run is completed from a preset.
+    for section in ("train", "train_presets", "weights"):
+        _mapping(project, section)
     for name in _mapping(project, "train_presets"):
         _mapping(project, f"train_presets.{name}")
-    # All runs must be well formed. Those that `models` chooses must also fit the datasets.
-    for name in _mapping(project, "train"):
-        check_run(project, name)
-    has_runs = project.params.get("datasets") and "models" in project.params
-    for name in project.names("models") if has_runs else ():
-        check_chosen_run(project, name)
-    for name in _mapping(project, "weights"):
-        project.parameters(ReleasedWeights, f"weights.{name}")
+    check_runs(project)
 
 
 def find_notes(project: Project) -> list[str]:
@@ -167,23 +165,16 @@ def find_notes(project: Project) -> list[str]:
     if not project.params.get("datasets"):
         return []
     notes = describe_hand_work(project, project.datasets)
+    for name, entry in FEATURES.items():
+        if entry.section in project.params:
+            cls: type = load_module(name).Parameters
+            notes += list_notes(project.parameters(cls, entry.section), entry.section)
     # A stage reports a section that it lacks; without runs there is nothing to note.
     if "models" not in project.params or importlib.util.find_spec("torch") is None:
         return notes
-    from train.runs.run_checks import list_idle_settings
-    from train.weights.first_files import find_absent_files
+    from stages.checks.runs import find_run_notes
 
-    # A preset may be of runs that read spectrograms, so this is no mistake.
-    for name in project.names("models"):
-        idle = list_idle_settings(project, name)
-        if idle:
-            notes.append(f"{name}: {', '.join(idle)} without effect: it reads no spectrograms")
-    return notes + [
-        f"{name}: {path} is not there yet; its training will need it (docs/training.md, "
-        '"Where to get the weights")'
-        for name in project.names("models")
-        for path in find_absent_files(project, name)
-    ]
+    return notes + find_run_notes(project)
 
 
 def _mapping(project: Project, name: str) -> Mapping[str, Any]:

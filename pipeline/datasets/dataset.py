@@ -240,6 +240,22 @@ def find_excluded_flags(project: Project, dataset: str) -> frozenset[str]:
     return frozenset(parameters.exclude_flags)
 
 
+def find_known_splits(project: Project, dataset: str) -> Collection[str] | None:
+    """Return the splits that the tables of a dataset will have; None: only the tables know.
+
+    Args:
+        project: The checkout.
+        dataset: Name of the dataset.
+
+    Raises:
+        ParameterError: The section is wrong.
+    """
+    about, sections = load(dataset), project.params.get("sources")
+    if about.find_splits is None or not isinstance(sections, Mapping) or dataset not in sections:
+        return None
+    return about.find_splits(project.parameters(about.parameters, f"sources.{dataset}"))
+
+
 def names() -> tuple[str, ...]:
     """Return the names of all datasets in this folder, sorted."""
     # By the names of files, so that no dataset has to be imported.
@@ -295,7 +311,10 @@ def find_own_tables(params: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def check_test_splits(
-    subsets: object, *, own_tables: Collection[str] | None = None
+    subsets: object,
+    *,
+    own_tables: Collection[str] | None = None,
+    parameter: str = "evaluate.subsets",
 ) -> dict[str, list[str]]:
     """Check the value of ``evaluate.subsets``: dataset -> the splits that are its test sets.
 
@@ -303,6 +322,7 @@ def check_test_splits(
         subsets: The value.
         own_tables: Datasets besides those of this folder (``find_own_tables``). None: their names
             are not known here, so any name is accepted.
+        parameter: What the value is, for messages.
 
     Returns:
         The same mapping, with lists.
@@ -312,20 +332,20 @@ def check_test_splits(
     """
     if not isinstance(subsets, Mapping):
         raise ParameterError(
-            f"params: evaluate.subsets is {subsets!r}, expected datasets with lists of splits"
+            f"params: {parameter} is {subsets!r}, expected datasets with lists of splits"
         )
 
     for dataset, splits in subsets.items():
         # A misspelled dataset would have no test set, and nothing would say so.
         if own_tables is not None and dataset not in (*names(), *own_tables):
             raise ParameterError(
-                f"params: evaluate.subsets names the dataset {dataset!r}, expected some of "
+                f"params: {parameter} names the dataset {dataset!r}, expected some of "
                 f"{', '.join((*names(), *own_tables))}"
             )
         # A single name is a string, which would be read letter by letter.
         is_list = isinstance(splits, list | tuple)
         if not is_list or not all(isinstance(split, str) for split in splits):
             raise ParameterError(
-                f"params: evaluate.subsets.{dataset} is {splits!r}, expected a list of splits"
+                f"params: {parameter}.{dataset} is {splits!r}, expected a list of splits"
             )
     return {dataset: list(splits) for dataset, splits in subsets.items()}

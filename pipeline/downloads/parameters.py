@@ -129,6 +129,12 @@ class DownloadParameters:
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
 
+        if self.max_pause_seconds < self.pause_seconds:
+            raise ValueError(
+                f"max_pause_seconds is {self.max_pause_seconds}, expected pause_seconds "
+                f"({self.pause_seconds}) or more"
+            )
+
         # Find a mistyped path before the first request, not in each worker.
         if self.cookies_path is not None and not os.path.isfile(_make_absolute(self.cookies_path)):
             raise ValueError("cookies_path names no file that is there, expected a cookies.txt")

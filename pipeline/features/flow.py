@@ -31,8 +31,14 @@ VERSION = 2  # 2: damaged and odd files are read otherwise (docs/lab/media.md)
 # A moment that is closer to the end of the clip may have no next frame. Then the pair before is
 # used, so its first frame is decoded as well.
 _END_SECONDS = 0.25
-# Times are multiples of 1 / fps; a rounding error must not cost a pair.
-_PAIR_TOLERANCE = 1e-6
+_PAIR_TOLERANCE = 1e-6  # times are multiples of 1 / fps; a rounding error must not cost a pair
+_CONTEXT_TOLERANCE = 0.01  # 0.33 for a third of a second is meant as that
+# OpenCV does not check Farneback's own numbers. Larger ones take hours and terabytes, and for a
+# poly_sigma of nearly 0 it takes another one without a word.
+_RANGES: dict[str, tuple[float, float]] = {
+    **{"fps": (0.1, 240), "num_levels": (1, 100), "window_size": (1, 1000)},
+    **{"num_iterations": (1, 1000), "poly_n": (1, 100), "poly_sigma": (0.001, 1000)},
+}
 
 
 @dataclass(frozen=True)
@@ -48,9 +54,8 @@ class Parameters:
     # (HTF with xy, FlowGrad with magnitude).
     encoding: Literal["float16", "float32", "jpeg8"] = "float16"
     short_side: int = 123  # of the stored array, which is never enlarged; 0 is the native size
-    computed_short_side: int = (
-        0  # of the frames that are compared; 0 is the native size, as published
-    )
+    # Of the frames that are compared; 0 is the native size, as published.
+    computed_short_side: int = 0
     pyramid_scale: float = 0.5
     num_levels: int = 3
     window_size: int = 15
@@ -62,38 +67,42 @@ class Parameters:
     decoder: Decoder = field(default="cpu", metadata=IS_NEW)
 
     def __post_init__(self) -> None:
-        if not 0.1 <= self.fps <= 240:
-            raise ValueError(f"fps is {self.fps}, expected 0.1 to 240")
-        if not 0 < self.context_seconds <= 60:
-            raise ValueError(
-                f"context_seconds is {self.context_seconds}, expected more than 0, at most 60"
-            )
-        for name in ("short_side", "computed_short_side"):
+        for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
-            if value != 0 and not 16 <= value <= 4096:
-                raise ValueError(
-                    f"{name} is {value}, expected 16 to 4096, or 0 for the native size"
-                )
+            if not least <= value <= most:
+                raise ValueError(f"{name} is {value}, expected {least} to {most}")
+        seconds = self.context_seconds
+        if not 0 < seconds <= 60:
+            raise ValueError(f"context_seconds is {seconds}, expected more than 0, at most 60")
+        for name in ("short_side", "computed_short_side"):
+            size = getattr(self, name)
+            if size != 0 and not 16 <= size <= 4096:
+                raise ValueError(f"{name} is {size}, expected 16 to 4096, or 0 for the native size")
 
-        # Farneback's own parameters, which OpenCV does not check.
         if not 0 < self.pyramid_scale < 1:
             raise ValueError(f"pyramid_scale is {self.pyramid_scale}, expected between 0 and 1")
-        for name in ("num_levels", "window_size", "num_iterations", "poly_n"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if not 0 < self.poly_sigma < math.inf:
-            raise ValueError(f"poly_sigma is {self.poly_sigma}, expected a positive number")
-
-        gaussian = cv2.OPTFLOW_FARNEBACK_GAUSSIAN
-        if self.flags not in (0, gaussian):
-            raise ValueError(
-                f"flags is {self.flags}, expected 0, or {gaussian} for Gaussian windows"
-            )
+        known = (0, cv2.OPTFLOW_FARNEBACK_GAUSSIAN)
+        if self.flags not in known:
+            raise ValueError(f"flags is {self.flags}, expected 0, or {known[1]} for Gaussians")
 
     @property
     def num_pairs(self) -> int:
         """How many pairs of frames the context holds."""
         return max(1, round(self.context_seconds * self.fps))
+
+    def find_idle(self) -> dict[str, str]:
+        """Return the settings that change nothing beside the others -> why."""
+        why = f"context_seconds ({self.context_seconds:g}) holds one pair at {self.fps:g} fps"
+        return {"aggregation": why} if self.num_pairs == 1 else {}
+
+    def list_notes(self) -> list[str]:
+        """Return sentences about values that are not taken as they are written."""
+        seconds, given = self.num_pairs / self.fps, self.context_seconds
+        note = (
+            f"context_seconds {given:g} is no whole number of pairs at {self.fps:g} fps, so "
+            f"{self.num_pairs} of {seconds:.3g} seconds together are taken"
+        )
+        return [] if math.isclose(seconds, given, rel_tol=_CONTEXT_TOLERANCE) else [note]
 
 
 class ComputePair(Protocol):

@@ -7,7 +7,6 @@ computes it.
 
 import dataclasses
 import functools
-import math
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -18,6 +17,7 @@ from pipeline.features.feature import Decoded, Extracted, Feature, Moment
 from pipeline.features.float16 import to_float16
 from pipeline.features.sound_window import (
     ATTRIBUTE_UNITS,
+    LARGEST_SAMPLE_RATE,
     Anchor,
     check_sound_settings,
     describe_window,
@@ -25,6 +25,8 @@ from pipeline.features.sound_window import (
 )
 
 VERSION = 2  # 2: damaged and odd files are read otherwise (docs/lab/media.md)
+_SMALLEST_TRANSFORM = 16  # samples; fewer tell no frequencies apart
+_LOG_RANGES = {"log_offset": (1e-30, 1e3), "log_divisor": (1e-3, 1e3)}
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,18 @@ class Parameters:
 
         # Check the preset and what replaces it together.
         settings = self._replace_preset()
-        for name in ("window_seconds", "n_fft", "hop_length", "log_offset", "log_divisor"):
-            if not 0 < getattr(settings, name) < math.inf:
+        for name in ("n_fft", "hop_length"):
+            if not getattr(settings, name) > 0:
                 raise ValueError(f"{name} is {getattr(settings, name)}, expected a positive number")
+        # Outside of these, float16 holds infinity, or one number for all sounds.
+        for name, (least, most) in _LOG_RANGES.items():
+            if not least <= getattr(settings, name) <= most:
+                raise ValueError(
+                    f"{name} is {getattr(settings, name):g}, expected {least:g} to {most:g}"
+                )
 
         check_sound_settings(settings)
+        _check_transform(settings)
         _check_columns(self.resolve())
 
     def resolve(self) -> Settings:
@@ -122,6 +131,17 @@ def _find_num_frames(settings: Settings) -> int:
         return max(num_samples - settings.n_fft, 0) // settings.hop_length + 1
     # Columns are centred. One at the very end would show what the one before it shows.
     return -(-num_samples // settings.hop_length)
+
+
+def _check_transform(settings: Settings) -> None:
+    """Raise ``ValueError`` where a transform is longer than the window: sound would be repeated."""
+    rate = LARGEST_SAMPLE_RATE if settings.sample_rate == "native" else settings.sample_rate
+    num_samples = round(settings.window_seconds * rate)
+    if not _SMALLEST_TRANSFORM <= settings.n_fft <= num_samples:
+        raise ValueError(
+            f"n_fft is {settings.n_fft}, expected {_SMALLEST_TRANSFORM} to the {num_samples} "
+            f"samples of window_seconds ({settings.window_seconds:g})"
+        )
 
 
 def _check_columns(settings: Settings) -> None:

@@ -6,7 +6,6 @@ themselves.
 
 import dataclasses
 import functools
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,12 +69,7 @@ class Parameters:
             raise ValueError(f"preset is {self.preset!r}, expected one of {', '.join(PRESETS)}")
 
         # Check what results: a value that replaces the preset's must fit to the rest of it.
-        settings = self.resolve()
-        if not 0 < settings.window_seconds < math.inf:
-            raise ValueError(
-                f"window_seconds is {settings.window_seconds}, expected a positive number"
-            )
-        check_sound_settings(settings)
+        check_sound_settings(self.resolve())
 
     def resolve(self) -> Settings:
         """Return the settings in force."""

@@ -17,6 +17,7 @@ from pipeline.base.parameters import IS_PATH, suggest
 from pipeline.lists.published_lists import iter_lines
 
 FLAGS = ("silent", "still", "more_recordings", "no_audio")  # of validation (media/validate.py)
+_OF_VIDEOS = {"video_url", "unlisted_url"}  # addresses that are of no list
 _LEFT_OUT_KEY = b"earshot.left_out"
 
 
@@ -41,6 +42,14 @@ class Selection:
                     f"exclude_flags has {flag!r}{suggest(flag, FLAGS)}, expected some of "
                     f"{', '.join(FLAGS)}"
                 )
+
+    def find_idle(self) -> dict[str, str]:
+        """Return the settings that change nothing beside the others -> why."""
+        # Datasets of published lists have it, and an address of each list.
+        if getattr(self, "lists_dir", None) is None:
+            return {}
+        addresses = {name for name in vars(self) if name.endswith("_url")} - _OF_VIDEOS
+        return dict.fromkeys(sorted(addresses), "lists_dir is set, so no list is fetched")
 
 
 class Chooser:

@@ -1,7 +1,6 @@
 """All of params.yaml is checked before any stage works, and each message names what is right."""
 
 import contextlib
-import copy
 import subprocess
 import sys
 
@@ -12,22 +11,14 @@ from earshot.errors import EarshotError, ParameterError
 from pipeline.base.parameters import read_yaml
 from pipeline.base.project import Project
 from stages.check import check_params
-from tests.helpers.checkouts import set_parameter
+from tests.helpers.changed_params import check_changed_params
 from tests.helpers.paths import ROOT
 
 PARAMS = read_yaml(ROOT / "params.yaml")
 
 
-def check(changes: dict) -> None:
-    """Check the params.yaml of this checkout with some values changed."""
-    params = copy.deepcopy(PARAMS)
-    for name, value in changes.items():
-        set_parameter(params, name, value)
-    check_params(Project(ROOT, params))
-
-
 def test_the_parameters_of_this_checkout_are_right():
-    check({})
+    check_changed_params({})
 
 
 @pytest.mark.parametrize(
@@ -93,7 +84,7 @@ def test_the_parameters_of_this_checkout_are_right():
 )
 def test_what_is_wrong_is_one_sentence(name, value, message):
     with pytest.raises(ParameterError, match=message):
-        check({name: value})
+        check_changed_params({name: value})
 
 
 def _iter_numbers(value, where=""):
@@ -112,10 +103,10 @@ def test_no_number_is_a_traceback(monkeypatch, value):
     for name in names:
         if isinstance(value, int):  # some may be 0, and a few may be huge
             with contextlib.suppress(EarshotError):
-                check({name: value})
+                check_changed_params({name: value})
         else:
             with pytest.raises(EarshotError, match=r"params: "):
-                check({name: value})
+                check_changed_params({name: value})
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Runs name their inputs: a change of one run's inputs touches this run alone."""
 
-import copy
 import json
 import shutil
 from pathlib import Path
@@ -14,12 +13,10 @@ from earshot.errors import DataError, ParameterError
 from earshot.reader import FeatureReader
 from earshot.tables import DOWNLOADS, write_table
 from eval.results.evaluate import EvaluationParameters
-from pipeline.base.parameters import read_yaml
 from pipeline.base.project import Project
 from pipeline.shards.account import account_path, write_account
-from stages.check import check_params
-from tests.helpers.checkouts import change_parameter, make_checkout, set_parameter
-from tests.helpers.paths import ROOT
+from tests.helpers.changed_params import check_changed_params
+from tests.helpers.checkouts import change_parameter, make_checkout
 from tests.helpers.toy_project import NUM_TEST, NUM_TRAIN, NUM_VAL, make_toy_project
 from tests.helpers.training.toy_features import write_features
 from train.inference.entrants import collect_entrants
@@ -112,14 +109,6 @@ def test_training_and_evaluation_read_the_variant(project):
         assert len(entrant.predict(readers["frames"].sample_ids[:2], readers)) == 2
 
 
-def check(changes: dict) -> None:
-    """Check the params.yaml of this checkout with some values changed."""
-    params = copy.deepcopy(read_yaml(ROOT / "params.yaml"))
-    for name, value in changes.items():
-        set_parameter(params, name, value)
-    check_params(Project(ROOT, params))
-
-
 LVS = {
     "datasets": ["vggsound"],
     "models": ["lvs_144k"],
@@ -133,7 +122,10 @@ LVS = {
     [
         ({"variants": []}, "run lvs_144k reads spectrograms-lvs, .* add spectrograms-lvs to var"),
         ({"datasets": ["flickr"]}, "train.lvs_144k.dataset is 'vggsound'; expected one of .data"),
-        ({"sources.vggsound.splits": ["vggss_10k"]}, "'vggss_144k'.*; sources.vggsound gives the"),
+        (
+            {"sources.vggsound.splits": ["vggss_10k", "vggss_test"]},
+            "'vggss_144k'.*; sources.vggsound gives the",
+        ),
         ({"models": ["ezvsl"]}, "train.ezvsl.train_split is 'train'; sources.vggsound gives"),
         ({"evaluate.protocols": ["earshot"]}, "protocol is 'lvs', which evaluate.protocols"),
         ({"train.lvs_144k.protocol": "lsv"}, "protocol has 'lsv', did you mean lvs?"),
@@ -147,7 +139,7 @@ LVS = {
         ({"train.lvs_144k.dataset": 3}, "train.lvs_144k.dataset is 3, expected str"),
         (
             {"models": ["ezvsl_144k"], "variants": ["spectrograms-ezvsl"]}
-            | {"sources.vggsound.splits": ["vggss_144k"]},
+            | {"sources.vggsound.splits": ["vggss_144k"], "evaluate.subsets.vggsound": []},
             "train.ezvsl_144k.test_split is 'vggss_test'",
         ),
         (
@@ -161,13 +153,13 @@ LVS = {
     ],
 )
 def test_a_run_that_lacks_something_is_refused_before_anything_is_fetched(changes, message):
-    check(LVS)
+    check_changed_params(LVS)
     with pytest.raises(ParameterError, match=message):
-        check({**LVS, **changes})
+        check_changed_params({**LVS, **changes})
 
 
 def test_videos_of_ones_own_are_evaluated_by_runs_that_do_not_name_them():
-    check({"datasets": ["local"]})
+    check_changed_params({"datasets": ["local"]})
 
 
 def test_the_dataset_of_a_run_is_the_first_one_unless_it_names_another(project):

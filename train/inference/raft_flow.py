@@ -35,6 +35,10 @@ WEIGHTS_URLS = {
         "raft_large_C_T_SKHT_V2": "ff5fadd5",
     }.items()
 }
+_FARNEBACK = (
+    *("pyramid_scale", "num_levels", "window_size", "num_iterations"),
+    *("poly_n", "poly_sigma", "flags", "computed_short_side"),
+)
 _SIDE_MULTIPLE, _SMALLEST_SIDE = 8, 128  # of the frames that RAFT reads
 
 
@@ -52,6 +56,11 @@ class Parameters(CodeParameters):
     def __post_init__(self) -> None:
         if self.num_updates < 1:
             raise ValueError(f"num_updates is {self.num_updates}, expected at least 1")
+
+    def find_idle(self) -> dict[str, str]:
+        """Return the settings that change nothing beside the others -> why."""
+        own = dict.fromkeys(_FARNEBACK, "it is Farneback's, and RAFT computes the flow")
+        return {f"flow.{name}": why for name, why in (self.flow.find_idle() | own).items()}
 
 
 def make_feature(parameters: Parameters, *, weights_dir: Path | None = None) -> Feature:

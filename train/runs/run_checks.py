@@ -1,18 +1,19 @@
 """Check before anything is downloaded that the chosen runs will find what they read."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import fields
+from pathlib import Path
 
 from earshot.errors import ParameterError
 from eval.results.evaluate import EvaluationParameters
 from eval.scoring.protocols import PROTOCOLS
 from pipeline.base.parameters import suggest
 from pipeline.base.project import Project
-from pipeline.datasets.dataset import load
+from pipeline.datasets.dataset import find_known_splits, load
 from pipeline.features.configure import require_datasets
 from pipeline.features.registry import FEATURES
 from train.models.registry import features_read
 from train.models.training_parameters import TrainingParameters
+from train.runs.setting_values import check_values
 from train.runs.settings import (
     RunData,
     find_run_of_folder,
@@ -31,8 +32,13 @@ def check_run(project: Project, name: str) -> None:
     Raises:
         ParameterError: a key or a value is wrong.
     """
-    read_run_parameters(project, name)
+    check_values(read_run_parameters(project, name), where=f"train.{name}")
     data = read_run_data(project, name)
+    if data.dataset == "":
+        raise ParameterError(
+            f"params: train.{name}.dataset is '', expected the name of a dataset; without the key "
+            "it is the first of `datasets`"
+        )
     _require_known(data.features, project.params.get("feature_variants") or {}, name, "features")
     if data.protocol is not None:
         _require_known([data.protocol], PROTOCOLS, name, "protocol")
@@ -67,22 +73,68 @@ def check_chosen_run(project: Project, name: str) -> None:
     _check_protocol(project, name, data)
 
 
-def list_idle_settings(project: Project, name: str) -> list[str]:
-    """Return the settings of a run about spectrograms where its method reads none.
+def check_labels(project: Project) -> None:
+    """Check that runs which share a file of labels agree on what it holds.
+
+    Two of them that are trained at the same time would else replace each other's labels.
 
     Args:
         project: whose params.yaml is read.
-        name: of a run of section ``train``.
+
+    Raises:
+        ParameterError: two runs write another content to one file, or one reads as its user's own
+            what another one writes.
     """
-    parameters = read_run_parameters(project, name)
-    if "spectrograms" in features_read(parameters):
-        return []
-    return [
-        field.name
-        for field in fields(TrainingParameters)
-        if field.name.startswith("spectrogram_")
-        and getattr(parameters, field.name) != field.default
-    ]
+    seen: dict[Path, tuple[str, dict[str, str]]] = {}
+    for name in project.section("train") or ():
+        parameters = read_run_parameters(project, name)
+        labels = getattr(parameters, "labels", "imagenet")
+        if labels == "imagenet":
+            continue
+
+        dataset = read_run_data(project, name).dataset
+        if dataset is None and project.params.get("datasets"):
+            dataset = project.first_dataset
+        selects = parameters.test_split if parameters.select_on == "test" else parameters.val_split
+        facts = {
+            "label_encoder": parameters.label_encoder,  # type: ignore[attr-defined]
+            "dataset": str(dataset),
+            "train_split": parameters.train_split,
+            "the split that selects": selects,
+        }
+        path = project.root / Path(labels).expanduser()
+        other, others = seen.setdefault(path.resolve(), (name, facts))
+        # Files of one's own are only read.
+        if not (facts["label_encoder"] or others["label_encoder"]):
+            continue
+        for key, value in facts.items():
+            if value != others[key]:
+                raise ParameterError(
+                    f"params: train.{other} and train.{name} have one file of labels ({labels}), "
+                    f"but {key} is {others[key]!r} and {value!r}, so each would replace the labels "
+                    "of the other; name another path in one of them"
+                )
+
+
+def check_same_runs(project: Project) -> None:
+    """Check that no two runs of ``models`` are the same training.
+
+    Args:
+        project: whose params.yaml is read.
+
+    Raises:
+        ParameterError: two are, as where a copied section keeps its seed.
+    """
+    seen: dict[object, str] = {}
+    for name in project.names("models"):
+        data = read_run_data(project, name)
+        facts = (read_run_parameters(project, name), data.find_dataset(project), data.features)
+        other = seen.setdefault(facts, name)
+        if other != name:
+            raise ParameterError(
+                f"params: models has {other} and {name}, whose settings are all the same, so they "
+                "would be one model in two rows; change the seed of one, or take it out"
+            )
 
 
 def _check_sound_encoder(project: Project, name: str, features: Mapping[str, str]) -> None:
@@ -103,15 +155,10 @@ def _check_sound_encoder(project: Project, name: str, features: Mapping[str, str
 
 
 def _check_splits(project: Project, name: str, data: RunData, dataset: str) -> None:
-    about = load(dataset)
-    if about.find_splits is None or not _has_section(project, dataset):
-        return
     # Videos of the user's own are only evaluated, unless a run says that it trains on them.
-    if about.is_linked and data.dataset is None:
+    if load(dataset).is_linked and data.dataset is None:
         return
-
-    section = f"sources.{dataset}"
-    splits = about.find_splits(project.parameters(about.parameters, section))
+    section, splits = f"sources.{dataset}", find_known_splits(project, dataset)
     if splits is None:
         return
 
@@ -119,6 +166,10 @@ def _check_splits(project: Project, name: str, data: RunData, dataset: str) -> N
     wanted = {"train_split": parameters.train_split}
     if parameters.select_on == "test":
         wanted["test_split"] = parameters.test_split
+    # A dataset without the split of this name gives some of its training samples. A name of one's
+    # own that it lacks is a mistake.
+    elif parameters.val_split != TrainingParameters.val_split:
+        wanted["val_split"] = parameters.val_split
 
     for key, split in wanted.items():
         if split not in splits:
@@ -138,11 +189,6 @@ def _check_protocol(project: Project, name: str, data: RunData) -> None:
             f"params: train.{name}.protocol is {data.protocol!r}, which evaluate.protocols "
             f"({', '.join(protocols)}) lacks: add it there"
         )
-
-
-def _has_section(project: Project, dataset: str) -> bool:
-    sources = project.params.get("sources")
-    return isinstance(sources, Mapping) and dataset in sources
 
 
 def _require_known(names: Collection[str], known: Collection[str], run: str, key: str) -> None:

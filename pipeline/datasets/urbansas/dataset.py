@@ -66,6 +66,16 @@ class Parameters(Selection):
                 "or null"
             )
 
+    def find_idle(self) -> dict[str, str]:
+        """Return the settings that change nothing beside the others -> why."""
+        idle: dict[str, str] = {}
+        if self.folder is not None:
+            why = "folder is set, so nothing is fetched"
+            idle |= dict.fromkeys(("record_url", "archives", "keep_archives"), why)
+        if UNLABELLED_SPLIT not in self.splits:
+            idle["unlabelled_every_seconds"] = f"splits does not have {UNLABELLED_SPLIT}"
+        return idle
+
 
 def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, pa.Table]:
     """Return CLIPS and SAMPLES of the selected splits.

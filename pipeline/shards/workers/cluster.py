@@ -74,6 +74,15 @@ class ClusterParameters:
         if self.max_attempts < 1:
             raise ValueError(f"max_attempts is {self.max_attempts}, expected 1 or more")
 
+    def find_idle(self) -> dict[str, str]:
+        """Return the settings that change nothing beside the others -> why."""
+        if self.scheduler_address:
+            why = "tasks run on the cluster at scheduler_address"
+            return {"scheduler_file": why, "memory_limit_gib": why}
+        if self.scheduler_file:
+            return {"memory_limit_gib": "tasks run on the cluster of scheduler_file"}
+        return {}
+
     def fill_from(self, environment: Mapping[str, str]) -> "ClusterParameters":
         """Find the address of the scheduler.
 

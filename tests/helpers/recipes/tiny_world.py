@@ -20,7 +20,7 @@ from tests.helpers.recipes.tiny_lists import (
 )
 from tests.helpers.training.golden_formula import fill_state_dict
 from tests.helpers.training.teachers import write_soundnet
-from train.models.registry import build_parameters, make_model
+from train.models.registry import build_parameters, load_method, make_model
 
 _SECONDS = 10
 _DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
@@ -126,6 +126,8 @@ def _shrink_run(section: dict[str, Any], world: TinyWorld) -> dict[str, Any]:
         small = {name: TINY_RUN[name] for name in ("epochs", "batch_size", "image_size")}
         return small | ({"num_neighbours": 3} if "num_neighbours" in section else {})
     changes: dict[str, Any] = dict(_SMALL_RUN)
+    if "spectrograms" not in load_method(section["method"]).Model.reads:
+        del changes["spectrogram_pooling"]
     # A run that begins with another one keeps doing so.
     if (
         section.get("init", "random") not in ("random", "imagenet")

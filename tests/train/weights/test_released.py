@@ -236,16 +236,24 @@ def test_files_to_bring_by_hand_are_named_before_anything_is_downloaded(tmp_path
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["models"] = ["attention10k_144k", "hardpos_144k", "flowgrad_ic_urbansas"]
     params["models"] += ["coarsetofine_1", "coarsetofine"]  # their labels are written
+    params["frames"]["short_side"] = 320
     (note,) = find_notes(Project(tmp_path, params))
     assert note.startswith(f"attention10k_144k: {tmp_path}/cache/weights/sound8.pth is not there")
     (tmp_path / "cache" / "weights").mkdir(parents=True)
     (tmp_path / "cache" / "weights" / "sound8.pth").touch()
     assert find_notes(Project(tmp_path, params)) == []
 
-    params["train"]["flowgrad_ic_urbansas"]["spectrogram_std"] = 2.0
+    preset = params["train_presets"]["flowgrad_published"]
+    preset["spectrogram_std"] = 2.0
     (note,) = find_notes(Project(tmp_path, params))
-    assert note == "flowgrad_ic_urbansas: spectrogram_std without effect: it reads no spectrograms"
-    del params["train"]["flowgrad_ic_urbansas"]["spectrogram_std"]
+    end = "spectrogram_std without effect: flowgrad_ic reads no spectrograms"
+    assert note == f"flowgrad_ic_urbansas: {end}"
+    del preset["spectrogram_std"]
+
+    params["frames"]["short_side"] = 246
+    notes = find_notes(Project(tmp_path, params))
+    assert "frames.short_side is 246, so they are enlarged" in notes[0] and len(notes) == 1
+    params["frames"]["short_side"] = 320
 
     params["datasets"] = ["flickr"]
     (note,) = find_notes(Project(tmp_path, params))

@@ -1,0 +1,77 @@
+"""The part of ``check`` about the evaluation: test sets, baselines, foreign maps."""
+
+from collections.abc import Sequence
+
+from earshot.errors import ParameterError
+from eval.entrants.baselines import BASELINES, NETWORK_BASELINES
+from eval.entrants.entrant import name_entrants
+from eval.entrants.external import check_external
+from eval.results.evaluate import EvaluationParameters
+from pipeline.base.parameters import suggest
+from pipeline.base.project import Project
+from pipeline.datasets.dataset import check_test_splits, find_known_splits, find_own_tables
+
+_ALL = "all"  # stands for every sample of a dataset
+# With fewer, no resample lies beyond an interval of 95 % on either side.
+_FEWEST_RESAMPLES, _MOST_RESAMPLES = 40, 10**7
+
+
+def check_evaluation(project: Project, runs: Sequence[str]) -> None:
+    """Check the names and numbers of section ``evaluate``.
+
+    Args:
+        project: Whose params.yaml is read; it has the section.
+        runs: The evaluated runs; maps of other systems need other names.
+
+    Raises:
+        ParameterError: A name is unknown, or a number out of range.
+    """
+    evaluate = project.parameters(EvaluationParameters, "evaluate")
+    own_tables = find_own_tables(project.params)
+    check_test_splits(evaluate.subsets, own_tables=own_tables)
+    check_test_splits(
+        evaluate.negative_audio.subsets,
+        own_tables=own_tables,
+        parameter="evaluate.negative_audio.subsets",
+    )
+    _check_test_sets(project, evaluate)
+
+    for name in evaluate.baselines:
+        known = (*BASELINES, *NETWORK_BASELINES)
+        if name not in known:
+            raise ParameterError(
+                f"params: unknown baseline in evaluate.baselines: {name!r}{suggest(name, known)}; "
+                f"known: {', '.join(sorted(known))}"
+            )
+    if not _FEWEST_RESAMPLES <= evaluate.num_resamples <= _MOST_RESAMPLES:
+        raise ParameterError(
+            f"params: evaluate.num_resamples is {evaluate.num_resamples}, expected "
+            f"{_FEWEST_RESAMPLES} to {_MOST_RESAMPLES}: fewer make no interval of 95 %"
+        )
+
+    # Each entrant has a file of maps by its name, so a foreign one needs a name that is free.
+    taken = name_entrants(runs, evaluate.baselines, has_untrained=evaluate.has_untrained)
+    check_external(evaluate.external, taken=taken, root=project.root)
+
+
+def _check_test_sets(project: Project, evaluate: EvaluationParameters) -> None:
+    """Check that the chosen datasets have the splits that are scored.
+
+    The evaluation, at the end of everything, would say so too late.
+    """
+    negative = evaluate.negative_audio
+    for dataset in project.params.get("datasets") or ():
+        splits = find_known_splits(project, dataset)
+        if splits is None:
+            continue
+        for key, wanted in (
+            ("subsets", evaluate.subsets.get(dataset, ())),
+            ("negative_audio.subsets", negative.subsets.get(dataset, ())),
+        ):
+            for name in wanted:
+                if name not in (*splits, _ALL):
+                    raise ParameterError(
+                        f"params: evaluate.{key}.{dataset} has {name!r}{suggest(name, splits)}; "
+                        f"sources.{dataset} gives the splits {', '.join(sorted(splits))}: change "
+                        "one of them"
+                    )

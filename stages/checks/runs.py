@@ -1,0 +1,83 @@
+"""The part of ``check`` that imports PyTorch: runs, released weights and where they are trained."""
+
+from pipeline.base.parameters import complete_run, find_section
+from pipeline.base.project import Project
+from stages.checks.idle_settings import has_default, refuse_idle
+from train.models.training_parameters import HardwareParameters, MonitoringParameters
+from train.runs.idle_settings import find_idle_settings
+from train.runs.run_checks import check_chosen_run, check_labels, check_run, check_same_runs
+from train.runs.setting_values import check_hardware
+from train.runs.settings import read_run_parameters
+from train.weights.first_files import find_absent_files
+from train.weights.network_checks import check_network, check_released, list_enlarged
+from train.weights.released import ReleasedWeights
+
+
+def check_runs(project: Project) -> None:
+    """Check the sections of training; names of chosen runs are known.
+
+    Args:
+        project: Whose params.yaml is read.
+
+    Raises:
+        ParameterError: A section, key or value is wrong, or a setting changes nothing.
+    """
+    if "hardware" in project.params:
+        check_hardware(project.parameters(HardwareParameters, "hardware"))
+    if "monitoring" in project.params:
+        project.parameters(MonitoringParameters, "monitoring")
+
+    # All runs must be well formed. Those that `models` chooses must also fit the datasets.
+    runs = find_section(project.params, "train")
+    for name in runs:
+        check_run(project, name)
+        parameters = read_run_parameters(project, name)
+        idle = find_idle_settings(parameters)
+        # What a run takes over may be of runs of other methods, so that is no mistake.
+        refuse_idle(parameters, runs[name], f"train.{name}", idle=idle)
+    if runs:
+        check_labels(project)
+    for name in find_section(project.params, "weights"):
+        project.parameters(ReleasedWeights, f"weights.{name}")
+
+    if not project.params.get("datasets"):
+        return
+    if "models" in project.params:
+        for name in project.names("models"):
+            check_chosen_run(project, name)
+            check_network(project, name)
+        check_same_runs(project)
+    if "released" in project.params:
+        for name in project.names("released"):
+            check_released(project, name)
+
+
+def find_run_notes(project: Project) -> list[str]:
+    """Return sentences about the chosen runs: what changes nothing, and what is not there yet.
+
+    Args:
+        project: Whose params.yaml is read; it has ``models``.
+    """
+    names = project.names("models")
+    # What holds of several runs, such as those of one preset, is one sentence.
+    readers: dict[str, list[str]] = {}
+    for name in names:
+        for fact in (*_describe_idle(project, name), *list_enlarged(project, name)):
+            readers.setdefault(fact, []).append(name)
+    return [f"{', '.join(readers[fact])}: {fact}" for fact in readers] + [
+        f"{name}: {path} is not there yet; its training will need it (docs/training.md, "
+        '"Where to get the weights")'
+        for name in names
+        for path in find_absent_files(project, name)
+    ]
+
+
+def _describe_idle(project: Project, name: str) -> list[str]:
+    """Name what a run takes over from a preset or another run and that changes nothing in it."""
+    parameters = read_run_parameters(project, name)
+    given = complete_run(project.params, name)
+    found: dict[str, list[str]] = {}
+    for setting, why in find_idle_settings(parameters, for_notes=True).items():
+        if setting in given and not has_default(parameters, setting):
+            found.setdefault(why, []).append(setting)
+    return [f"{', '.join(found[why])} without effect: {why}" for why in found]

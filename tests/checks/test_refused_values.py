@@ -1,0 +1,132 @@
+"""Values that would end in a wrong number or a crash deep inside are refused before any work."""
+
+import pytest
+
+from earshot.errors import ParameterError
+from tests.helpers.changed_params import check_changed_params
+
+DMC = {"models": ["dmc"], "waveform_datasets": ["sample"]}
+AVOBJECT = {
+    "models": ["avobject"],
+    "waveform_datasets": ["sample"],
+    "sequence_datasets": ["sample"],
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        # Ranges.
+        ({"train.ezvsl.seed": 10**30}, "train.ezvsl.seed is 10{30}, expected 0 to"),
+        ({"train.ezvsl.width": 10**9}, "train.ezvsl.width is 10{9}, expected 4 to 65536"),
+        ({"train.ezvsl.embedding_size": 0}, "embedding_size is 0, expected 1 or more"),
+        ({"train.ezvsl.embedding_size": -4}, "embedding_size is -4, expected 0 to 65536"),
+        ({"train.htf.attention_size": -4}, "attention_size is -4, expected 0 to"),
+        ({"train.htf.flow_scale": 0.0}, "flow_scale is 0.0, expected 1e-06 to"),
+        ({"train.hardpos.epsilon_positive": -5.0}, "epsilon_positive is -5.0, expected -1 to 1"),
+        ({"train.fnac.foreground_threshold": 5.0}, "foreground_threshold is 5.0, expected 0 to 1"),
+        ({"train.ezvsl.spectrogram_std": 1e-300}, "spectrogram_std is 1e-300, expected"),
+        ({"train.rcgrad.plateau_factor": 2.0}, "plateau_factor is 2.0, which changes nothing"),
+        (
+            {"train.rcgrad_vggsound.plateau_factor": 1.0},
+            "plateau_factor is 1, expected less than 1",
+        ),
+        ({"train.ezvsl.image_size": 165}, "image_size is 165, expected a multiple of map_stride"),
+        ({"train.ezvsl.dataset": ""}, "train.ezvsl.dataset is '', expected the name"),
+        ({"hardware.num_workers": -7}, "num_workers is -7, expected 0 or more, or -1"),
+        ({"spectrogram.log_offset": 1e-300}, "log_offset is 1e-300, expected 1e-30 to 1000"),
+        ({"spectrogram.log_divisor": 1e30}, r"log_divisor is 1e\+30, expected 0.001 to 1000"),
+        ({"spectrogram.n_fft": 10**9}, "n_fft is 10{9}, expected 16 to the 48000 samples"),
+        ({"spectrogram.window_seconds": 1e-9}, "window_seconds is 1e-09, expected 0.01 to 3600"),
+        ({"waveform.window_seconds": 1e12}, r"window_seconds is 1e\+12, expected 0.01 to 3600"),
+        ({"flow.window_size": 10**9}, "window_size is 10{9}, expected 1 to 1000"),
+        ({"flow.poly_sigma": 1e-300}, "poly_sigma is 1e-300, expected 0.001 to 1000"),
+        ({"download.max_pause_seconds": 10}, "max_pause_seconds is 10.0, expected pause_seconds"),
+        ({"evaluate.num_resamples": 1}, "num_resamples is 1, expected 40 to 10000000"),
+        # Names.
+        ({"train.ezvsl.val_split": "vla"}, "val_split is 'vla', did you mean val"),
+        ({"evaluate.subsets.sample": ["singel"]}, "subsets.sample has 'singel', did you mean sing"),
+        (
+            {"evaluate.negative_audio.subsets": {"sample": ["singel"]}},
+            "negative_audio.subsets.sample has 'singel', did you mean single",
+        ),
+        (
+            {"evaluate.negative_audio.subsets": {"sampel": ["single"]}},
+            "evaluate.negative_audio.subsets names the dataset 'sampel'",
+        ),
+        ({"train.ezvsl.backbone": "resnet19"}, "train.ezvsl: unknown backbone 'resnet19'"),
+        ({"released": ["lvs_vggsound"]}, "released lvs_vggsound reads spectrograms-lvs, which is"),
+        (
+            {"released": ["lvs_vggsound"], "weights.lvs_vggsound.settings": {"widht": 8}},
+            "unknown key weights.lvs_vggsound.settings.widht, did you mean width",
+        ),
+        # Settings that do not fit each other.
+        ({"train.ezvsl.init": "imagenet"}, "init is 'imagenet', whose weights have width 64, but"),
+        (
+            {"train.ezvsl.init": "cache/runs/lvs"},
+            "init is 'cache/runs/lvs', a run of lvs with another network: 4 keys are missing",
+        ),
+        (
+            {
+                "models": ["flowgrad_en"],
+                "waveform_datasets": ["sample"],
+                "train.flowgrad_en.init": "cache/runs/rcgrad",
+                "train.flowgrad_en.width": 16,
+                "train.flowgrad_en.audio_width": 0,
+            },
+            r"backbone and width \(resnet18, 12\) differ from those of flowgrad_en",
+        ),
+        ({"train.ezvsl.backbone": "convnext_tiny"}, "width and map_stride are for ResNets"),
+        ({"train.ezvsl.spectrogram_pooling": 400}, "spectrogram_pooling is 400, expected at most"),
+        ({**DMC, "waveform.preset": "soundnet"}, r"sample_rate is 22050, but dmc \(dmc\) reads"),
+        (
+            {
+                "models": ["rcgrad"],
+                "waveform_datasets": ["sample"],
+                "waveform.sample_rate": "native",
+            },
+            "sample_rate is native, but rcgrad .* needs waveforms of one length",
+        ),
+        ({**AVOBJECT, "sequence.fps": 16.0}, "sequence.fps is 16, but avobject .* set it to 25"),
+        (
+            {**AVOBJECT, "sequence.num_frames": 3},
+            "num_frames is 3, but avobject .* needs 5 or more",
+        ),
+        (
+            {**AVOBJECT, "train.avobject.contrast_with": "both", "sequence.num_frames": 7},
+            "num_frames is 7, but avobject .* needs 9 or more",
+        ),
+        # Two runs and one thing.
+        (
+            {"train.coarsetofine.label_encoder": "cache/runs/ezvsl"},
+            "coarsetofine_1 and .* have one file of labels .*, but label_encoder is",
+        ),
+        (
+            {"train.coarsetofine.label_encoder": ""},
+            "have one file of labels .*, but label_encoder is 'cache/runs/lvs' and ''",
+        ),
+        (
+            {"train.coarsetofine.train_split": "val"},
+            "have one file of labels .*, but train_split is 'train' and 'val'",
+        ),
+        (
+            {"models": ["ezvsl", "ezvsl_seed1"], "train.ezvsl_seed1.seed": 0},
+            "models has ezvsl and ezvsl_seed1, whose settings are all the same",
+        ),
+    ],
+)
+def test_what_ends_badly_is_refused_before_any_work(changes, message):
+    with pytest.raises(ParameterError, match=message):
+        check_changed_params(changes)
+
+
+def test_what_fits_is_accepted():
+    changes = {
+        **AVOBJECT,
+        "models": ["avobject", "rcgrad", "flowgrad_en", "ezvsl", "ezvsl_seed1"],
+        "train.flowgrad_en.init": "cache/runs/rcgrad",
+        "train.coarsetofine.labels": "cache/labels/other.npz",
+        "train.coarsetofine.label_encoder": "cache/runs/ezvsl",
+        "evaluate.subsets.sample": ["all", "single"],
+    }
+    assert check_changed_params(changes) == []

@@ -1,0 +1,84 @@
+"""Check values of a run that its classes take, and that would end in a wrong number or a crash.
+
+They are checked here, before any work: the classes of the parameters are no place for it, since
+their code enters the key of every training.
+"""
+
+from collections.abc import Mapping
+
+from earshot.errors import ParameterError
+from train.models.training_parameters import HardwareParameters, TrainingParameters
+
+_LARGEST_SEED = 2**63 - 1  # of torch
+_LARGEST_SIZE = 2**16  # of a layer; larger ones fit into no memory
+_LARGEST_PICTURE = 4096
+_LARGEST_BATCH = 2**20
+_SMALLEST_SCALE, _LARGEST_SCALE = 1e-6, 1e6
+
+# Setting -> its smallest and its largest value; of all methods that have it.
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "seed": (0, _LARGEST_SEED),
+    "batch_size": (2, _LARGEST_BATCH),
+    "width": (4, _LARGEST_SIZE),
+    "audio_width": (0, _LARGEST_SIZE),
+    "image_size": (8, _LARGEST_PICTURE),
+    "embedding_size": (0, _LARGEST_SIZE),
+    "attention_size": (0, _LARGEST_SIZE),
+    "spectrogram_mean": (-_LARGEST_SCALE, _LARGEST_SCALE),
+    "spectrogram_std": (_SMALLEST_SCALE, _LARGEST_SCALE),
+    "flow_scale": (_SMALLEST_SCALE, _LARGEST_SCALE),
+    # Cosines.
+    "epsilon": (-1, 1),
+    "epsilon_positive": (-1, 1),
+    "epsilon_negative": (-1, 1),
+    # A map is scaled to 0..1, and at 1 no place sounds.
+    "foreground_threshold": (0, 1),
+}
+# None of these methods can do without it.
+_NEEDS_EMBEDDING = ("ezvsl", "fnac", "slavc")
+
+
+def check_values(parameters: TrainingParameters, *, where: str) -> None:
+    """Check the values of a run.
+
+    Args:
+        parameters: of the run.
+        where: the name of its section, for messages.
+
+    Raises:
+        ParameterError: a value is out of range, or does not fit another one.
+    """
+    for name, (least, most) in _RANGES.items():
+        value = getattr(parameters, name, None)
+        if value is not None and not least <= value <= most:
+            raise ParameterError(
+                f"params: {where}.{name} is {value!r}, expected {least:g} to {most:g}"
+            )
+    if parameters.method in _NEEDS_EMBEDDING and not getattr(parameters, "embedding_size", 1):
+        raise ParameterError(f"params: {where}.embedding_size is 0, expected 1 or more")
+
+    p = parameters
+    if p.schedule == "plateau" and not p.plateau_factor < 1:
+        raise ParameterError(
+            f"params: {where}.plateau_factor is {p.plateau_factor:g}, expected less than 1: a "
+            "plateau lowers the learning rate"
+        )
+    # Cells at the edge would lie beyond the picture, so that the whole map is a little too large.
+    if p.image_size % p.map_stride:
+        raise ParameterError(
+            f"params: {where}.image_size is {p.image_size}, expected a multiple of map_stride "
+            f"({p.map_stride}): the cells of the map would not fit the picture"
+        )
+
+
+def check_hardware(hardware: HardwareParameters) -> None:
+    """Check the values of section ``hardware``.
+
+    Raises:
+        ParameterError: a value is out of range.
+    """
+    if hardware.num_workers < -1:
+        raise ParameterError(
+            f"params: hardware.num_workers is {hardware.num_workers}, expected 0 or more, or -1 "
+            "for a number that fits the machine"
+        )
