@@ -77,7 +77,7 @@ def test_parameters_override_a_preset_and_name_what_is_wrong():
     assert (changed.window_seconds, changed.sample_rate, changed.dtype) == (2.0, "native", "int16")
     for values, message in [
         ({"preset": "htf"}, "preset is 'htf'"),
-        ({"window_seconds": 0}, r"window_seconds is 0\.0, expected a positive number"),
+        ({"window_seconds": 0}, r"window_seconds is 0, expected 0.01 to 3600"),
         ({"sample_rate": 5}, "sample_rate is 5, expected 1000 to 192000 or native"),
         ({"n_fft": 512}, r"unknown key waveform\.n_fft"),
     ]:
