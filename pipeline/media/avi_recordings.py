@@ -5,6 +5,7 @@ header. It takes the duration from there, and can seek only in the first recordi
 opens each recording as a range of bytes.
 """
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,16 +17,19 @@ from av.container import InputContainer, OutputContainer
 
 from earshot.errors import MediaError
 from pipeline.media.files.byte_range import ByteRange
-from pipeline.media.files.container import iter_packets
+from pipeline.media.files.container import iter_packets, open_container
 from pipeline.media.files.formats import make_library_options
-from pipeline.media.files.timeline import choose_streams
+from pipeline.media.files.media_file import Opening
+from pipeline.media.files.timeline import choose_stream, choose_streams
+from pipeline.media.pictures.timestamps import ShownTimes, is_reordered_avi
 
 # The size of a chunk counts its bytes behind the first eight; chunks begin at even positions.
 _CHUNK_HEAD_BYTES = 8
 _LIST_HEAD_BYTES = 12
-# Matroska keeps the time of each packet, AVI only their number. For these codecs, AVI does not say
-# when a picture is shown (see `is_reordered_avi`).
-_UNTIMED_CODECS = ("h264", "hevc")
+# Matroska can hold it, but only by a name that few programs know.
+_UNHELD_CODECS = ("rawvideo",)
+# By which the end of a stream in the joined file may differ from what was written.
+_END_TOLERANCE_SECONDS = 0.1
 
 
 class AviPart(NamedTuple):
@@ -66,10 +70,13 @@ def find_avi_suffix(path: Path | str, part: AviPart) -> str:
     """Return the suffix of a container that keeps all packets of a recording, and their times."""
     with _open_part(path, part) as container:
         contexts = [stream.codec_context for stream in choose_streams(container)]
-        is_untimed = any(context.name in _UNTIMED_CODECS for context in contexts)
-        # A packet can change the palette, in a way that only AVI can store.
-        has_palette = any(getattr(context, "pix_fmt", None) == "pal8" for context in contexts)
-        return ".avi" if is_untimed or has_palette else ".mkv"
+    with av.open(io.BytesIO(), "w", format="matroska") as output:
+        held = output.supported_codecs - set(_UNHELD_CODECS)
+
+    # A packet can change the palette, in a way that only AVI can store.
+    has_palette = any(getattr(context, "pix_fmt", None) == "pal8" for context in contexts)
+    is_held = all(context.codec.canonical_name in held for context in contexts)
+    return ".mkv" if is_held and not has_palette else ".avi"
 
 
 def measure_avi_part(path: Path | str, part: AviPart) -> float:
@@ -89,7 +96,7 @@ def copy_avi_parts(
     parts: tuple[AviPart, ...],
     durations_seconds: tuple[float, ...],
     output: OutputContainer,
-) -> None:
+) -> dict[str, float]:
     """Copy the packets of all recordings, each recording behind the one before.
 
     Args:
@@ -98,12 +105,16 @@ def copy_avi_parts(
         durations_seconds: Of each of them.
         output: Where the packets go; without streams yet.
 
+    Returns:
+        When the last packet ends, in seconds, by the type of the stream.
+
     Raises:
         MediaError: ``corrupt`` when the recordings are of different kinds.
         av.FFmpegError: The file cannot be read, or the packets cannot be written.
     """
     kind = ""
     copies: dict[str, av.stream.Stream] = {}
+    ends: dict[str, float] = {}
     begin_seconds = 0.0
     for part, duration_seconds in zip(parts, durations_seconds, strict=True):
         with _open_part(path, part) as container:
@@ -118,15 +129,56 @@ def copy_avi_parts(
                     f"({kind}; {_describe(container)}), which cannot be joined",
                 )
 
+            times = _find_shown_times(path, part)
             for packet, dts in _iter_packets(container):
+                kind_of_stream = packet.stream.type
+                if times is not None and kind_of_stream == "video":
+                    if not times.set_times(packet):
+                        continue
+                    dts = packet.dts or 0
+
                 # Streams have ticks of different lengths, so the shift is counted in those of the
                 # packet.
                 shift = round(begin_seconds / packet.time_base)
                 packet.pts = (dts if packet.pts is None else packet.pts) + shift
                 packet.dts = dts + shift
-                packet.stream = copies[packet.stream.type]
+                end_seconds = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                ends[kind_of_stream] = max(ends.get(kind_of_stream, 0.0), end_seconds)
+                packet.stream = copies[kind_of_stream]
                 output.mux(packet)
         begin_seconds += duration_seconds
+    return ends
+
+
+def require_ends(path: Path | str, ends: dict[str, float]) -> None:
+    """Check that a joined file has all packets, at their times: some codecs do not fit into AVI.
+
+    Args:
+        path: The joined file.
+        ends: What ``copy_avi_parts`` returned.
+
+    Raises:
+        ValueError: A stream ends elsewhere.
+    """
+    found: dict[str, float] = {}
+    with open_container(path) as container:
+        for packet, dts in _iter_packets(container):
+            shown = dts if packet.pts is None else packet.pts
+            end = float((shown + (packet.duration or 0)) * packet.time_base)
+            found[packet.stream.type] = max(found.get(packet.stream.type, 0.0), end)
+
+    for kind, end in ends.items():
+        if abs(found.get(kind, 0.0) - end) > _END_TOLERANCE_SECONDS:
+            raise ValueError(f"no container holds its {kind} with its times")
+
+
+def _find_shown_times(path: Path | str, part: AviPart) -> ShownTimes | None:
+    """Return when the pictures of a recording are shown, if the file does not say it."""
+    with _open_part(path, part) as container:
+        video = choose_stream(container, "video")
+        if video is None or not is_reordered_avi(Opening(container, video, None)):
+            return None
+        return ShownTimes.from_frames(container.decode(video))
 
 
 def _describe(container: InputContainer) -> str:

@@ -25,7 +25,7 @@ from earshot.files import publish
 from pipeline.media.files.container import iter_packets, open_container
 from pipeline.media.files.media_file import Opening
 from pipeline.media.files.timeline import choose_stream, find_origin
-from pipeline.media.pictures.timestamps import is_reordered_avi
+from pipeline.media.pictures.timestamps import ShownTimes, is_reordered_avi
 
 VERSION = 2  # of what is written; raise it when joined files must be made again
 SUFFIX = ".mkv"  # Matroska holds every codec that is copied here, PCM included
@@ -191,21 +191,10 @@ def _iter_pictures(container: InputContainer, stream: VideoStream) -> Iterator[a
         yield from _iter_packets(container, stream)
         return
 
-    # FFmpeg numbers the packets in the order in which they are stored. A frame has the number of
-    # its packet, and decoding gives frames in the order in which they are shown.
     with open_container(container.name) as fresh:
-        frames = fresh.decode(_require_video(fresh, Path(container.name)))
-        counts = [frame.pts for frame in frames if frame.pts is not None]
-
-    times = [count - min(counts) for count in sorted(counts)]
-    shown_at = dict(zip(counts, times, strict=True))
-    # A picture must be decoded before it is shown. One delay for all keeps the decoding order.
-    delay = max(count - time for count, time in shown_at.items())
-
+        times = ShownTimes.from_frames(fresh.decode(_require_video(fresh, Path(container.name))))
     for packet in iter_packets(container, stream):
-        if packet.pts in shown_at:
-            packet.dts = packet.pts - delay  # never after the time at which it is shown
-            packet.pts = shown_at[packet.pts]
+        if times.set_times(packet):
             yield packet
 
 

@@ -28,6 +28,7 @@ from pipeline.media.avi_recordings import (
     find_avi_parts,
     find_avi_suffix,
     measure_avi_part,
+    require_ends,
 )
 from pipeline.media.files.container import iter_packets, open_container
 from pipeline.media.files.timeline import choose_streams
@@ -38,7 +39,10 @@ _FORWARD_SECONDS = 10.0
 # Their streams share one clock, and every packet has a time of it.
 _CLOCKED_FORMATS = ("mpegts", "mpeg")
 _TICKS_PER_SECOND = 90_000  # of every stream of these formats
-_FORMATS = {".ts": "mpegts", ".avi": "avi", ".mkv": "matroska"}
+_TICKS_PER_DAY = 24 * 3600 * _TICKS_PER_SECOND
+_FORMATS = {".ts": "mpegts", ".vob": "vob", ".avi": "avi", ".mkv": "matroska"}
+# Samples that MPEG-TS cannot hold.
+_VOB_CODECS = ("pcm_dvd",)
 # Damage within the last second of a recording is normal: its end.
 _END_TICKS = _TICKS_PER_SECOND
 
@@ -115,11 +119,13 @@ def find_recordings(path: Path | str) -> JoinedRecordings | None:
             return None
 
         runs = _find_runs(container)
+        codecs = {stream.codec_context.name for stream in choose_streams(container)}
+        suffix = ".vob" if codecs.intersection(_VOB_CODECS) else ".ts"
     # A clock that never jumps is one recording, the usual case.
     if all(len(known) == 1 for known in runs.values()):
         return None
 
-    recordings = _join_runs(runs)
+    recordings = _join_runs(runs, suffix)
     if any(run.is_damaged_within for known in runs.values() for run in known):
         num_recordings = len(recordings.durations_seconds)
         raise MediaError(
@@ -157,11 +163,14 @@ def write_joined(path: Path | str, target_path: Path, recordings: JoinedRecordin
 
     try:
         with publish(target_path) as temporary_path:
+            ends = {}
             with av.open(os.fspath(temporary_path), "w", format=container_format) as output:
                 if recordings.avi_parts:
-                    copy_avi_parts(path, recordings.avi_parts, recordings.durations_seconds, output)
+                    durations_seconds = recordings.durations_seconds
+                    ends = copy_avi_parts(path, recordings.avi_parts, durations_seconds, output)
                 else:
                     _copy_runs(path, recordings, output)
+            require_ends(temporary_path, ends)
     except (av.error.FFmpegError, ValueError) as error:
         raise MediaError(
             "corrupt",
@@ -178,16 +187,20 @@ def _copy_runs(path: Path | str, recordings: JoinedRecordings, output: OutputCon
             for stream in choose_streams(source)
         }
 
+        last_dts: dict[int, int] = {}
         for packet, dts, number in _iter_packets(source):
-            shifts = recordings.shifts[packet.stream.index]
+            index = packet.stream.index
+            shifts = recordings.shifts[index]
             # The file can end in the middle of a packet.
             if packet.is_corrupt and number == len(shifts) - 1:
                 continue
 
             shown = dts if packet.pts is None else packet.pts
-            packet.dts = dts + shifts[number]
-            packet.pts = shown + shifts[number]
-            packet.stream = streams[packet.stream.index]
+            # Times that FFmpeg counts between those of the file can run back by a little.
+            packet.dts = max(dts + shifts[number], last_dts.get(index, -_TICKS_PER_DAY) + 1)
+            packet.pts = max(shown + shifts[number], packet.dts)
+            last_dts[index] = packet.dts
+            packet.stream = streams[index]
             output.mux(packet)
 
 
@@ -249,12 +262,14 @@ def _find_runs(container: InputContainer) -> dict[int, list[Run]]:
             position = packet.pos
             if position is None:
                 position = known[-1].last_position + 1 if known else 0
-            known.append(Run(position, position, dts, dts))
+            # FFmpeg's start of a stream: when its first packet is shown, not when it is decoded.
+            shown = dts if packet.pts is None else packet.pts
+            known.append(Run(position, position, shown, shown))
         known[number].add(packet, dts)
     return runs
 
 
-def _join_runs(runs: dict[int, list[Run]]) -> JoinedRecordings:
+def _join_runs(runs: dict[int, list[Run]], suffix: str) -> JoinedRecordings:
     """Find which runs of the streams form one recording, and how far each of them moves."""
     starts = _find_starts(runs)
 
@@ -283,7 +298,7 @@ def _join_runs(runs: dict[int, list[Run]]) -> JoinedRecordings:
         begin += stop - start
     return JoinedRecordings(
         tuple((stop - start) / _TICKS_PER_SECOND for start, stop in spans),
-        ".ts",
+        suffix,
         {index: [shifts[number] for number in known] for index, known in numbers.items()},
     )
 

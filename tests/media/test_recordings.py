@@ -116,6 +116,10 @@ OTHER_FORMATS = {  # encoders of picture and sound
     ".avi": ("-c:v", "mpeg4", "-bf", "2", "-b:v", "500k", "-c:a", "mp3"),
     " h264.avi": ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-c:a", "pcm_s16le"),
     " mjpeg.avi": ("-c:v", "mjpeg", "-c:a", "pcm_s16le"),
+    " ac3.avi": ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-c:a", "ac3"),
+    " huffyuv.avi": ("-c:v", "huffyuv", "-c:a", "pcm_s16le"),
+    " pcm.vob": ("-c:v", "mpeg2video", "-bf", "2", "-q:v", "20", "-c:a", "pcm_s16be", "-ac", "2"),
+    " dts.vob": ("-c:v", "mpeg2video", "-q:v", "20", "-c:a", "dca", "-strict", "-2", "-ac", "2"),
 }
 
 
@@ -164,6 +168,17 @@ def test_recordings_of_other_formats_follow_each_other(tmp_path, suffix):
 
     with av.open(str(clip_path)) as container:
         assert sum(1 for _ in container.decode(video=0)) == pytest.approx(110, abs=1)
+
+
+def test_the_second_recording_begins_where_the_first_one_ends(tmp_path, recordings):
+    """Pictures are decoded before they are shown, and that is no part of a recording."""
+    path = write_file(tmp_path / "joined.ts", recordings, ("red", "lime"))
+    write_joined(path, tmp_path / "clip.ts", find_recordings(path))
+    with ClipReader(tmp_path / "clip.ts") as reader:
+        times = [2.9 + index / 100 for index in range(30)]
+        greens = [frame.rgb[..., 1].mean() > 128 for frame in reader.iter_frames(times)]
+    # In both recordings AAC begins 23 ms before the picture and ends up to 23 ms behind it.
+    assert times[greens.index(True)] == pytest.approx(3.05, abs=0.03)
 
 
 def test_avi_recordings_of_different_kinds_are_refused(tmp_path):

@@ -1,6 +1,8 @@
 """Give frames the timestamps that their container does not give, or gives wrongly."""
 
 import collections
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import av
 from av.container import InputContainer
@@ -88,3 +90,32 @@ def is_reordered_avi(opening: Opening) -> bool:
     context = opening.video.codec_context
     is_avi = opening.container.format.name == "avi"
     return is_avi and context.name in ("h264", "hevc") and context.has_b_frames
+
+
+@dataclass(frozen=True)
+class ShownTimes:
+    """When the pictures of an AVI that reorders them are shown, in ticks from the first one."""
+
+    # By the number that FFmpeg gives their packets, which is their place in the file.
+    shown_at: dict[int, int]
+    # A picture must be decoded before it is shown. One delay for all keeps the decoding order.
+    delay: int
+
+    @classmethod
+    def from_frames(cls, frames: Iterable[av.VideoFrame]) -> "ShownTimes":
+        """Find the times from all pictures, decoded in order: the order in which they are shown."""
+        counts = [frame.pts for frame in frames if frame.pts is not None]
+        if not counts:
+            return cls({}, 0)
+
+        times = [count - min(counts) for count in sorted(counts)]
+        shown_at = dict(zip(counts, times, strict=True))
+        return cls(shown_at, max(count - time for count, time in shown_at.items()))
+
+    def set_times(self, packet: av.Packet) -> bool:
+        """Give a packet its times; returns whether it has a picture that is shown."""
+        if packet.pts not in self.shown_at:
+            return False
+        packet.dts = packet.pts - self.delay
+        packet.pts = self.shown_at[packet.pts]
+        return True
