@@ -111,6 +111,7 @@ class Feature:
     # What a process does before it computes any array: compile code, fetch and load a network. An
     # EarshotError of it ends the run.
     prepare: Callable[[], object] | None = None
+    fps: float | None = None  # of the pictures that it compares or shows one after the other
     decoder: Decoder = "cpu"  # of its frames; also one of its parameters
     software: tuple[str, ...] = ()  # packages that decide its bits, beside those of all features
 

@@ -248,6 +248,7 @@ def make_feature(parameters: Parameters, *, compute_pair: ComputePair | None = N
         needs=functools.partial(_find_needs, parameters),
         compute=functools.partial(_compute, parameters, compute_pair),
         prepare=load_refine_level if compute_pair is None else None,
+        fps=parameters.fps,
         decoder=parameters.decoder,
     )
 

@@ -57,6 +57,7 @@ def make_feature(parameters: Parameters) -> Feature:
         },
         needs=functools.partial(_find_needs, parameters),
         compute=functools.partial(_compute, parameters),
+        fps=parameters.fps,
     )
 
 

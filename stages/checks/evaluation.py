@@ -75,3 +75,15 @@ def _check_test_sets(project: Project, evaluate: EvaluationParameters) -> None:
                         f"sources.{dataset} gives the splits {', '.join(sorted(splits))}: change "
                         "one of them"
                     )
+
+        # A threshold is found in the test set's own dataset, or else in the first one.
+        others = find_known_splits(project, project.first_dataset)
+        if others is None or not negative.subsets.get(dataset):
+            continue
+        split = negative.threshold_split
+        if split not in (*splits, *others):
+            raise ParameterError(
+                f"params: evaluate.negative_audio.threshold_split is {split!r}"
+                f"{suggest(split, splits)}; sources.{dataset} gives the splits "
+                f"{', '.join(sorted(splits))}"
+            )

@@ -1,15 +1,17 @@
 """The part of ``check`` that imports PyTorch: runs, released weights and where they are trained."""
 
-from pipeline.base.parameters import complete_run, find_section
+from eval.published.own_names import TRAIN_SPLITS
+from pipeline.base.parameters import complete_run, find_section, suggest
 from pipeline.base.project import Project
 from stages.checks.idle_settings import has_default, refuse_idle
 from train.models.training_parameters import HardwareParameters, MonitoringParameters
 from train.runs.idle_settings import find_idle_settings
+from train.runs.input_checks import find_inputs, list_input_notes
 from train.runs.run_checks import check_chosen_run, check_labels, check_run, check_same_runs
 from train.runs.setting_values import check_hardware
-from train.runs.settings import read_run_parameters
+from train.runs.settings import read_run_data, read_run_parameters
 from train.weights.first_files import find_absent_files
-from train.weights.network_checks import check_network, check_released, list_enlarged
+from train.weights.network_checks import check_network, check_released
 from train.weights.released import ReleasedWeights
 
 
@@ -62,13 +64,30 @@ def find_run_notes(project: Project) -> list[str]:
     # What holds of several runs, such as those of one preset, is one sentence.
     readers: dict[str, list[str]] = {}
     for name in names:
-        for fact in (*_describe_idle(project, name), *list_enlarged(project, name)):
+        data = read_run_data(project, name)
+        inputs = find_inputs(project, name, read_run_parameters(project, name), data)
+        for fact in (*_describe_idle(project, name), *list_input_notes(inputs)):
             readers.setdefault(fact, []).append(name)
-    return [f"{', '.join(readers[fact])}: {fact}" for fact in readers] + [
+    released = project.names("released") if "released" in project.params else []
+    notes = [f"{', '.join(readers[fact])}: {fact}" for fact in readers]
+    notes += [note for name in released for note in _describe_trained_on(project, name)]
+    return notes + [
         f"{name}: {path} is not there yet; its training will need it (docs/training.md, "
         '"Where to get the weights")'
         for name in names
         for path in find_absent_files(project, name)
+    ]
+
+
+def _describe_trained_on(project: Project, name: str) -> list[str]:
+    """Say where ``trained_on`` of released weights finds no published row to stand beside."""
+    trained_on = project.parameters(ReleasedWeights, f"weights.{name}").trained_on
+    known = set(TRAIN_SPLITS.values())
+    if trained_on is None or trained_on in known:
+        return []
+    return [
+        f"{name}: trained_on is {trained_on!r}{suggest(trained_on, known)}; no published row was "
+        "trained on it, so none stands beside these weights"
     ]
 
 

@@ -62,6 +62,10 @@ def test_no_setting_of_a_method_is_without_a_reader(method):
         ),
         ({"train.lvs_144k.select_by": "loss"}, "select_by is 'loss', .*: with select_on last"),
         ({"train.lvs_144k.num_held_out": 9}, "num_held_out is 9, .*: select_on is last"),
+        (
+            {"train.ezvsl.num_held_out": 9},
+            "num_held_out is 9, .*: sources.sample gives the split",
+        ),
         ({"train.ezvsl.object_guidance_alpha": 0.9}, "alpha is 0.9, .*: object_guidance is none"),
         (
             {"train.htf.loss": "multiple_instance", "train.htf.epsilon": 0.2},
@@ -156,7 +160,21 @@ def test_a_default_and_what_is_taken_over_are_no_mistakes():
             {"flow.context_seconds": 0.3},
             "flow: context_seconds 0.3 is no whole number of pairs at 8 fps, so 2 of 0.25 seconds",
         ),
-        ({"frames.short_side": 120}, "ezvsl, htf: reads frames with a short side of 176, but fram"),
+        (
+            {"released": ["lvs_vggsound"], "variants": ["spectrograms-lvs"]}
+            | {"weights.lvs_vggsound.trained_on": "vggsound/vggss_144"},
+            "lvs_vggsound: trained_on is 'vggsound/vggss_144', did you mean vggsound/vggss_144k?;",
+        ),
+        (
+            {
+                "models": ["avobject"],
+                "waveform_datasets": ["sample"],
+                "sequence_datasets": ["sample"],
+                "sequence.size": 64,
+            },
+            "avobject: reads sequences with a side of 160, but sequence.size is 64",
+        ),
+        ({"frames.short_side": 120}, "ezvsl, htf: reads frames with a side of 176, but frames.sho"),
     ],
 )
 def test_what_changes_little_is_told(changes, note):

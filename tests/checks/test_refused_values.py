@@ -54,6 +54,11 @@ AVOBJECT = {
             {"evaluate.negative_audio.subsets": {"sampel": ["single"]}},
             "evaluate.negative_audio.subsets names the dataset 'sampel'",
         ),
+        ({"evaluate.negative_audio.threshold_split": "vla"}, "split is 'vla', did you mean val"),
+        (
+            {"sources.sample.duration_seconds": 1e9},
+            "duration_seconds is 10{9}.0, expected 1 to 6",
+        ),
         ({"train.ezvsl.backbone": "resnet19"}, "train.ezvsl: unknown backbone 'resnet19'"),
         ({"released": ["lvs_vggsound"]}, "released lvs_vggsound reads spectrograms-lvs, which is"),
         (
@@ -77,7 +82,10 @@ AVOBJECT = {
             r"backbone and width \(resnet18, 12\) differ from those of flowgrad_en",
         ),
         ({"train.ezvsl.backbone": "convnext_tiny"}, "width and map_stride are for ResNets"),
-        ({"train.ezvsl.spectrogram_pooling": 400}, "spectrogram_pooling is 400, expected at most"),
+        (
+            {"train.ezvsl.spectrogram_pooling": 400},
+            "spectrogram_pooling of ezvsl .* is 400, expected",
+        ),
         ({**DMC, "waveform.preset": "soundnet"}, r"sample_rate is 22050, but dmc \(dmc\) reads"),
         (
             {
@@ -95,6 +103,20 @@ AVOBJECT = {
         (
             {**AVOBJECT, "train.avobject.contrast_with": "both", "sequence.num_frames": 7},
             "num_frames is 7, but avobject .* needs 9 or more",
+        ),
+        ({**AVOBJECT, "waveform.anchor": "centre"}, "anchor is centre, but avobject .* to sample"),
+        (
+            {**AVOBJECT, "waveform.window_seconds": 0.2},
+            "window_seconds is 0.2, but the 9 frames of avobject .* last 0.36 seconds",
+        ),
+        (
+            {
+                "released": ["ssl"],
+                "waveform_datasets": ["sample"],
+                "waveform.preset": "soundnet",
+                "weights.ssl": {"method": "ssltie", "url": "a.pth"},
+            },
+            r"sample_rate is 22050, but ssl \(ssltie\) reads waveforms of 16000 Hz",
         ),
         # Two runs and one thing.
         (

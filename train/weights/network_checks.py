@@ -4,16 +4,13 @@ The network is made without memory for its weights (torch's device ``meta``), wh
 hundredth of a second.
 """
 
-from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
 
 import torch
 
 from earshot.errors import EarshotError, ParameterError
 from pipeline.base.project import Project
-from pipeline.features.configure import load_module, require_datasets
-from pipeline.features.registry import FEATURES, find_base, is_variant
+from pipeline.features.configure import require_datasets
 from train.models.localizer import Localizer
 from train.models.registry import (
     build_parameters,
@@ -23,8 +20,8 @@ from train.models.registry import (
 )
 from train.models.training_parameters import TrainingParameters
 from train.networks.encoders.image_encoder import FULL_WIDTH
-from train.networks.encoders.lwtnet import NUM_LOST_FRAMES
 from train.runs.idle_settings import NETWORK_SETTINGS, SPECTROGRAM_SETTINGS
+from train.runs.input_checks import check_inputs, find_inputs
 from train.runs.settings import RunData, find_run_of_folder, read_run_data, read_run_parameters
 from train.weights.published_checkpoints import PUBLISHED_SETTINGS
 from train.weights.published_layouts import find_differences
@@ -51,14 +48,8 @@ def check_network(project: Project, name: str) -> None:
     model = _make_without_memory(parameters, where=f"train.{name}")
     _check_first_weights(project, name, parameters, model)
 
-    features = read_run_data(project, name).find_features(features_read(parameters))
-    settings = {
-        base: found
-        for base, feature in features.items()
-        if (found := _read_settings(project, feature)) is not None
-    }
-    for check in (_check_waveforms, _check_sequences, _check_spectrograms):
-        check(name, parameters, model, features, settings)
+    inputs = find_inputs(project, name, parameters, read_run_data(project, name))
+    check_inputs(inputs, sample_rate=model.input_format.sample_rate)
 
 
 def check_released(project: Project, name: str) -> None:
@@ -85,28 +76,11 @@ def check_released(project: Project, name: str) -> None:
 
     data = RunData(features=weights.features)
     data.check_features(features_read(parameters), where=where)
-    features = data.find_features(features_read(parameters))
+    inputs = find_inputs(project, name, parameters, data)
     for dataset in project.datasets:
-        require_datasets(project, dataset, features.values(), reader=f"released {name}")
-
-
-def list_enlarged(project: Project, name: str) -> list[str]:
-    """Return sentences about frames that are cached smaller than the network reads them.
-
-    Args:
-        project: whose params.yaml is read.
-        name: of a run of section ``train``.
-    """
-    parameters = read_run_parameters(project, name)
-    features = read_run_data(project, name).find_features(features_read(parameters))
-    settings = _read_settings(project, features["frames"]) if "frames" in features else None
-    cached = getattr(settings, "short_side", None)
-    if cached is None or cached >= parameters.short_side:
-        return []
-    return [
-        f"reads frames with a short side of {parameters.short_side}, but "
-        f"{_name_section(features['frames'])}.short_side is {cached}, so they are enlarged"
-    ]
+        require_datasets(project, dataset, inputs.features.values(), reader=f"released {name}")
+    model = _make_without_memory(parameters, where=where)
+    check_inputs(inputs, sample_rate=model.input_format.sample_rate)
 
 
 def _make_without_memory(parameters: TrainingParameters, *, where: str) -> Localizer:
@@ -158,93 +132,3 @@ def _check_first_weights(
             f"{where}, a run of {found.method} with another network: {'; '.join(problems)}; "
             "expected a run with the same network"
         )
-
-
-def _check_waveforms(
-    name: str,
-    parameters: TrainingParameters,
-    model: Localizer,
-    features: Mapping[str, str],
-    settings: Mapping[str, Any],
-) -> None:
-    if "waveforms" not in settings:
-        return
-    rate, found = model.input_format.sample_rate, settings["waveforms"].sample_rate
-    section = _name_section(features["waveforms"])
-    if rate is not None and found != rate:
-        raise ParameterError(
-            f"params: {section}.sample_rate is {found}, but {name} ({parameters.method}) reads "
-            f"waveforms of {rate} Hz; set it to {rate}, or choose a preset of that rate"
-        )
-    # Batches hold waveforms of one length.
-    if found == "native":
-        raise ParameterError(
-            f"params: {section}.sample_rate is native, but {name} ({parameters.method}) needs "
-            "waveforms of one length; set it to a rate in Hz"
-        )
-
-
-def _check_sequences(
-    name: str,
-    parameters: TrainingParameters,
-    model: Localizer,
-    features: Mapping[str, str],
-    settings: Mapping[str, Any],
-) -> None:
-    if "sequences" not in settings:
-        return
-    found, section = settings["sequences"], _name_section(features["sequences"])
-    # The network cuts its sound for this many frames a second, whatever is cached.
-    fps = getattr(load_method(parameters.method), "FPS", found.fps)
-    if found.fps != fps:
-        raise ParameterError(
-            f"params: {section}.fps is {found.fps:g}, but {name} ({parameters.method}) compares "
-            f"{fps} frames with each second of sound; set it to {fps}"
-        )
-
-    needed = 1 + NUM_LOST_FRAMES
-    if getattr(parameters, "contrast_with", "clips") != "clips":
-        needed += 2 * parameters.max_shift  # type: ignore[attr-defined]
-    if found.num_frames < needed:
-        raise ParameterError(
-            f"params: {section}.num_frames is {found.num_frames}, but {name} "
-            f"({parameters.method}) needs {needed} or more"
-        )
-
-
-def _check_spectrograms(
-    name: str,
-    parameters: TrainingParameters,
-    model: Localizer,
-    features: Mapping[str, str],
-    settings: Mapping[str, Any],
-) -> None:
-    if "spectrograms" not in settings:
-        return
-    found = settings["spectrograms"]
-    # 0 columns: the number depends on the file.
-    sizes = [1 + found.n_fft // 2, *([found.num_frames] if found.num_frames else [])]
-    if parameters.spectrogram_pooling > min(sizes):
-        raise ParameterError(
-            f"params: train.{name}.spectrogram_pooling is {parameters.spectrogram_pooling}, "
-            f"expected at most {min(sizes)}: {features['spectrograms']} has "
-            f"{' x '.join(map(str, sizes))} bins and columns"
-        )
-
-
-def _name_section(feature: str) -> str:
-    return f"feature_variants.{feature}" if is_variant(feature) else FEATURES[feature].section
-
-
-def _read_settings(project: Project, feature: str) -> Any:
-    """Return the settings of a feature or variant; None: it has no section or code of its own."""
-    section = _name_section(feature)
-    top, _, rest = section.partition(".")
-    values = project.params.get(top)
-    if rest and isinstance(values, Mapping):
-        values = values.get(rest)
-    if not isinstance(values, Mapping) or "code" in values:
-        return None
-    cls: Any = load_module(find_base(feature)).Parameters
-    parameters = project.parameters(cls, section)
-    return parameters.resolve() if hasattr(parameters, "resolve") else parameters

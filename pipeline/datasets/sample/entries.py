@@ -46,8 +46,8 @@ class Parameters(Selection):
         if not 0 <= self.traffic_fraction <= 1:
             raise ValueError(f"traffic_fraction is {self.traffic_fraction}, expected 0 to 1")
 
-        if self.duration_seconds < 1:
-            raise ValueError(f"duration_seconds is {self.duration_seconds}, expected 1 or more")
+        if not 1 <= self.duration_seconds <= 600:
+            raise ValueError(f"duration_seconds is {self.duration_seconds}, expected 1 to 600")
         if not 8 <= self.fps <= 60:
             raise ValueError(f"fps is {self.fps}, expected 8 to 60")
         if self.num_workers is not None and self.num_workers < 1:
