@@ -5,9 +5,9 @@
 The file holds ``sample_ids`` (n,) and ``maps`` (n, h, w), larger = more likely (see
 ``eval.entrants.maps``); or it is a folder of ``<sample id>.npy`` or ``.png``. Ground truth comes
 from ``--annotations`` (a samples.parquet, or the published ``vggss.json``), from
-``manifests/DATASET/samples.parquet`` of this checkout, or from the published lists (``--lists``;
-without it they are fetched). Samples without a map are counted and named, so that n never becomes
-smaller unnoticed.
+``manifests/DATASET/samples.parquet`` of this checkout (the only source for a dataset of one's own),
+or from the published lists (``--lists``; without it they are fetched). Samples without a map are
+counted and named, so that n never becomes smaller unnoticed.
 """
 
 import math
@@ -24,7 +24,7 @@ import pyarrow as pa
 from earshot.errors import DataError, ParameterError, RunError
 from eval.entrants.external import read_external
 from eval.entrants.training_clips import SeenClips, TrainingClips
-from eval.published.test_set_tables import load_test_set
+from eval.published.test_set_tables import find_own_test_set, load_test_set
 from eval.published.test_sets import find_subset_ids, get_test_set
 from eval.results.files import METRICS, format_coverage, write_results
 from eval.results.further_metrics import (
@@ -39,7 +39,7 @@ from eval.scoring.protocols import get_protocol
 from pipeline.base.project import Project
 from pipeline.commands import command_line
 from pipeline.commands.options import find_root
-from pipeline.datasets.dataset import TestSet, load
+from pipeline.datasets.dataset import TestSet, find_own_tables, load
 from pipeline.lists.box_checks import check_boxes
 from pipeline.lists.published_lists import read_ids
 
@@ -72,9 +72,9 @@ def score_file(options: ScoreOptions) -> None:
         # Before anything is scored, since scoring takes a while.
         _make_output_folder(options.output)
 
-    test_set = get_test_set(options.dataset)
-    external = read_external(options.maps)
     project = _load_project(options.root)
+    test_set = _choose_test_set(options, project)
+    external = read_external(options.maps)
     samples = _load_samples(options, project, test_set)
 
     # Check all that the user gave before anything is scored.
@@ -167,6 +167,20 @@ def _load_project(root: Path) -> Project:
     return Project.load(root) if (root / "params.yaml").exists() else Project(root, {})
 
 
+def _choose_test_set(options: ScoreOptions, project: Project) -> TestSet:
+    """Return the test set of this name, or that of a dataset of the user's own."""
+    name = options.dataset
+    if name == "local" or name in find_own_tables(project.params):
+        # Given annotations are scored whatever the checkout has.
+        table_path = options.annotations or project.samples_table_path(name)
+        return find_own_test_set(name, table_path=table_path, split=options.split)
+    if options.split is not None:
+        raise ParameterError(
+            f"--split is {options.split!r}, expected none: {name} is no dataset of your own"
+        )
+    return get_test_set(name)
+
+
 def _load_samples(options: ScoreOptions, project: Project, test_set: TestSet) -> pa.Table:
     """Load the ground truth; note where it holds other samples than were published."""
     samples = load_test_set(
@@ -209,7 +223,7 @@ def _choose_ids(
     """Return the name of the subset to score, and its ids: the test set, or ``--ids`` of it."""
     ids = find_subset_ids(samples, test_set.split)
     if options.ids is None:
-        return options.dataset, ids
+        return test_set.name, ids
 
     chosen = _read_list(options.ids)
     known = set(ids)
@@ -221,7 +235,7 @@ def _choose_ids(
         )
 
     # This is no longer the published test set, so its name says which list it is.
-    return f"{options.dataset}:{options.ids.stem}", chosen
+    return f"{test_set.name}:{options.ids.stem}", chosen
 
 
 def _check_map_ids(

@@ -21,6 +21,7 @@ class ScoreOptions:
     # What to score and how.
     maps: Path
     dataset: str
+    split: str | None
     protocols: tuple[str, ...]
     metrics: tuple[str, ...]
 
@@ -61,7 +62,13 @@ _OPTIONS = (
         required=True,
         metavar="NAME",
         shell_complete=_propose(find_test_sets()),
-        help=f"test set: {', '.join(find_test_sets())}",
+        help=f"test set: {', '.join(find_test_sets())}; or local, or a table of your own in "
+        "params.yaml",
+    ),
+    click.option(
+        "--split",
+        metavar="NAME",
+        help="of local or a table of your own (default: its only test split)",
     ),
     click.option(
         "--protocol",

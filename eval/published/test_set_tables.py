@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from earshot.errors import DataError
+from earshot.errors import DataError, ParameterError
 from earshot.tables import SAMPLES, read_table
 from pipeline.datasets.dataset import TestSet, load
 
@@ -72,6 +72,35 @@ def load_test_set(
         dataset.parameters(splits=splits, **fields), cache_dir=cache_dir
     )
     return samples
+
+
+def find_own_test_set(name: str, *, table_path: Path, split: str | None) -> TestSet:
+    """Return the test set of a dataset of the user's own.
+
+    Args:
+        name: of the dataset.
+        table_path: its samples table.
+        split: which split to score; None is the only one with ``test`` in its name, or the only
+            one of all.
+
+    Raises:
+        DataError: there is no such table.
+        ParameterError: the split does not exist, or several could be meant.
+    """
+    if not table_path.exists():
+        raise DataError(f"{table_path}: not found; run `dvc repro sources@{name}`")
+    columns = read_table(table_path, SAMPLES)["splits"].to_pylist()
+    splits = sorted({split for names in columns for split in names or ()})
+    if split is None:
+        candidates = [one for one in splits if "test" in one.split("_")] or splits
+        if len(candidates) != 1:
+            raise ParameterError(
+                f"{name} has the splits {', '.join(splits)}; say with --split which one to score"
+            )
+        split = candidates[0]
+    elif split not in splits:
+        raise ParameterError(f"--split is {split!r}, expected one of {', '.join(splits)}")
+    return TestSet(f"{name}_{split}", name, split, 0, "")
 
 
 def read_annotation_file(path: Path, test_set: TestSet) -> pa.Table:

@@ -83,6 +83,37 @@ def test_a_subset_is_scored_alone_and_says_so(project, capsys):
     assert "leakage 1" in printed
 
 
+def test_a_table_of_ones_own_is_scored_by_its_name(project, capsys):
+    (project / "params.yaml").write_text(
+        "datasets: [zoo]\nsources: {zoo: {kind: table, path: zoo.csv}}\n"
+    )
+    path = save(project, sample_ids=IDS, maps=MAPS)
+    assert run(project, path, "--dataset", "zoo") == 2
+    assert "manifests/zoo/samples.parquet: not found; run `dvc repro sources@zoo`" in (
+        capsys.readouterr().err
+    )
+
+    write_table(project / "manifests" / "zoo" / "samples.parquet", make_samples(), SAMPLES)
+    assert run(project, path, "--dataset", "zoo") == 0  # its splits: single, test, traffic
+    assert "maps on zoo_test, protocol earshot: n 20 of 20" in capsys.readouterr().out
+    assert run(project, path, "--dataset", "zoo", "--split", "single") == 0
+    assert "maps on zoo_single, protocol earshot: n 10 of 10" in capsys.readouterr().out
+
+    for words, message in (
+        (("zoo", "--split", "tset"), "--split is 'tset', expected one of single, test, traffic"),
+        (("sample", "--split", "test"), "expected none: sample is no dataset of your own"),
+    ):
+        assert run(project, path, "--dataset", *words) == 2
+        assert message in capsys.readouterr().err
+
+    samples = make_samples().to_pylist()
+    rows = [{**row, "splits": [f"part_{number % 2}"]} for number, row in enumerate(samples)]
+    write_table(project / "manifests" / "zoo" / "samples.parquet", rows, SAMPLES)
+    assert run(project, path, "--dataset", "zoo") == 2
+    message = "zoo has the splits part_0, part_1; say with --split which one to score"
+    assert message in capsys.readouterr().err
+
+
 def test_a_training_list_in_another_spelling_is_no_all_clear(tmp_path, capsys):
     ids = ["1a2b3c4d5e6_000030", "-a2b3c4d5e6_000000"]
     boxes = [{"file": name, "class": "bell", "bbox": [[0, 0, 1, 0.5]]} for name in ids]
