@@ -52,7 +52,7 @@ from pipeline.media.recordings import find_recordings, may_have_recordings
 LISTING_NAME = "listing.json"
 _LISTING_VERSION = 1
 # Of annotations: a clip is a whole file of the folder.
-_REFUSED_COLUMNS = ("url", "start", "end", "id")
+_REFUSED_COLUMNS = ("url", "start", "end", "id", "audio_path", "mask_path")
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _read_annotations(
         columns |= record[1].keys()
         clip_id = _find_clip(record, folder, paths)
         splits = read_splits(record, parameters.split)
-        sample = make_sample(record, clip_id, splits)
+        sample = make_sample(record, clip_id, splits, folder=path.parent)
         sample["attributes"].insert(0, ("path", printable(paths[clip_id])))
         require_new_sample(sample["sample_id"], samples, record[0])
         samples[sample["sample_id"]] = sample
@@ -190,7 +190,8 @@ def _find_clip(record: Record, folder: Path, paths: Mapping[str, str]) -> str:
         if column in values:
             raise DataError(
                 f"{where}, column {column}: is {quote(str(values[column]))}, expected no such "
-                "column: a clip is a whole file of the folder, which the column path names"
+                "column: a clip is a whole file of the folder, which the column path names (a "
+                "dataset of kind table has more columns)"
             )
 
     found = str(values.get("path", ""))

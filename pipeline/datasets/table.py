@@ -6,12 +6,14 @@ CSV, JSON lines or Parquet, one row a sample:
 |---|---|
 | ``id`` | of the clip; rows with one id are samples of one clip and differ in ``time`` |
 | ``url`` or ``path`` | where the video is; a path is relative to the file |
+| ``audio_path`` | its sound, in a file of its own; then ``path`` may be a picture, too |
 | ``start``, ``end`` | seconds; the clip is this section of the video |
 | ``time`` | seconds on the clip's timeline; without it the sample lies at the centre |
 | ``label`` | what sounds |
 | ``split`` | names, with ``;`` between several; without it ``split`` of the parameters |
 | ``boxes`` | ``[[x1, y1, x2, y2], ...]`` as parts of the frame |
 | ``frame_width``, ``frame_height`` | if they are there, boxes are in pixels of such a frame |
+| ``mask_path`` | a picture of what sounds |
 | any other | an attribute of the sample |
 """
 
@@ -27,12 +29,14 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from earshot.errors import DataError, quote
+from earshot.errors import DataError, MediaError, quote
 from earshot.files import publish_text
 from earshot.tables import CLIPS, SAMPLES, Schema
 from pipeline.base.parameters import IS_PATH
+from pipeline.base.progress import Progress
 from pipeline.datasets.dataset import Dataset
 from pipeline.lists.column_samples import read_split_names, read_tables
+from pipeline.lists.published_lists import log
 from pipeline.lists.record_columns import UnusualError, iter_columns
 from pipeline.lists.record_files import Record, read_records
 from pipeline.lists.record_samples import (
@@ -41,6 +45,7 @@ from pipeline.lists.record_samples import (
     find_video_id,
     make_sample,
     read_cell,
+    read_path,
     read_seconds,
     read_splits,
     require,
@@ -48,9 +53,12 @@ from pipeline.lists.record_samples import (
     warn_of_columns,
 )
 from pipeline.lists.selection import Chooser, Selection
+from pipeline.media.joined_files import JoinedFiles
+from pipeline.media.mux import mux, mux_still
 
 _ROWS_PER_BATCH = 10_000
 _STATE_NAME = "videos.json"  # as they were at the last build
+_PICTURES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
@@ -94,29 +102,75 @@ class _Rows:
         self._rest = []
 
 
+@dataclass
+class _Files:
+    """Files of rows besides their videos."""
+
+    sounds: dict[str, Path] = field(default_factory=dict)  # by the id of the clip
+    masks: list[Path] = field(default_factory=list)
+
+
 def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, pa.Table]:
-    """Return CLIPS and SAMPLES in the order of the file's rows."""
+    """Return CLIPS and SAMPLES in the order of the file's rows.
+
+    Joins clips with sounds of their own in ``cache_dir/remote``.
+    """
     path = Path(parameters.path).expanduser().absolute()
     chooser = Chooser(parameters)
+    files = _Files()
     try:
         clips, samples = read_tables(path, default_split=parameters.split)
     except UnusualError:
         # Row by row, and the first wrong row is an error.
-        clips, samples = _read_rows(path, default_split=parameters.split)
+        clips, samples, files = _read_rows(path, default_split=parameters.split)
     _warn_of_columns(path, samples)
     if not chooser.takes_all:
         clips, samples = _choose(chooser, clips, samples)
     clips = chooser.finish(clips)
 
+    # The files of the user, not the joined ones.
+    videos = clips["url"].filter(pc.starts_with(clips["url"], "file:", ignore_case=True))
+    others = [_make_url(file) for file in (*files.sounds.values(), *files.masks)]
+    media = _describe_media([*videos.to_pylist(), *others])
+    if files.sounds:
+        clips = _join_sounds(clips, files.sounds, cache_dir=Path(cache_dir))
+
     # Last: after a build that fails, `refresh` still sees that a video changed.
-    files = clips["url"].filter(pc.starts_with(clips["url"], "file:", ignore_case=True))
-    media = _describe_media(files.to_pylist())
     publish_text(Path(cache_dir) / _STATE_NAME, json.dumps(media) + "\n")
     return clips, samples
 
 
-def _read_rows(path: Path, *, default_split: str) -> tuple[pa.Table, pa.Table]:
-    clips, samples = _Rows(CLIPS), _Rows(SAMPLES)
+def _join_sounds(clips: pa.Table, sounds: Mapping[str, Path], *, cache_dir: Path) -> pa.Table:
+    """Return the clips with the addresses of files that have picture and sound."""
+    joined_files = JoinedFiles(cache_dir / "remote")
+    urls = dict(zip(*clips.select(["clip_id", "url"]).to_pydict().values(), strict=True))
+    chosen = [clip_id for clip_id in urls if clip_id in sounds]
+    with Progress(len(chosen), "joining picture and sound", unit="clip") as progress:
+        for clip_id in chosen:
+            picture = Path(os.fsdecode(urllib.parse.unquote_to_bytes(urls[clip_id][7:])))
+            sources = (picture, sounds[clip_id])
+            absent = next((path for path in sources if not path.is_file()), None)
+            path = None if absent else _join_one(clip_id, *sources, joined_files)
+            # Where nothing was joined, the download stage says that there is no such file.
+            none = absent or cache_dir.absolute() / "remote" / f"{clip_id}.absent"
+            urls[clip_id] = _make_url(path or none)
+            progress.update(num_failed=path is None)
+    joined_files.save()
+    place = clips.schema.get_field_index("url")
+    return clips.set_column(place, clips.schema.field(place), [list(urls.values())])
+
+
+def _join_one(clip_id: str, picture: Path, sound: Path, joined_files: JoinedFiles) -> Path | None:
+    join = mux_still if picture.suffix.lower() in _PICTURES else mux
+    try:
+        return joined_files.make(clip_id, picture, sound, join=join)
+    except MediaError as error:
+        log.warning("%s: %s", clip_id, error)
+        return None
+
+
+def _read_rows(path: Path, *, default_split: str) -> tuple[pa.Table, pa.Table, _Files]:
+    clips, samples, files = _Rows(CLIPS), _Rows(SAMPLES), _Files()
     # All rows of a clip name the same section of the same video. A hash stands for that, to
     # save room.
     hash_of_clip: dict[str, int] = {}
@@ -125,7 +179,13 @@ def _read_rows(path: Path, *, default_split: str) -> tuple[pa.Table, pa.Table]:
     for record in read_records(path):
         clip, sample = _read_row(record, folder=path.parent, default_split=default_split)
         clip_id, splits = clip["clip_id"], tuple(clip["splits"])
-        clip_hash = hash(tuple({**clip, "splits": splits}.values()))
+        sound = _read_sound(record, path.parent)
+        if sound is not None:
+            files.sounds[clip_id] = sound
+        if "mask_path" in record[1]:
+            files.masks.append(read_path(*record, "mask_path", path.parent))
+
+        clip_hash = hash((*({**clip, "splits": splits}.values()), sound))
         if clip_id not in hash_of_clip:
             hash_of_clip[clip_id] = clip_hash
             clips.add(clip)
@@ -138,7 +198,7 @@ def _read_rows(path: Path, *, default_split: str) -> tuple[pa.Table, pa.Table]:
         require_new_sample(sample["sample_id"], sample_ids, record[0])
         sample_ids.add(sample["sample_id"])
         samples.add(sample)
-    return clips.make_table(), samples.make_table()
+    return clips.make_table(), samples.make_table(), files
 
 
 def _warn_of_columns(path: Path, samples: pa.Table) -> None:
@@ -224,7 +284,7 @@ def _read_row(
         "splits": splits,
     }
 
-    sample = make_sample(record, clip_id, splits)
+    sample = make_sample(record, clip_id, splits, folder=folder)
     time_seconds = sample["time_seconds"]
     if start is not None and end is not None and time_seconds is not None:
         require(where, "time", time_seconds, time_seconds <= end - start, "a time in the clip")
@@ -250,11 +310,8 @@ def _read_source(where: str, values: Mapping[str, Any], folder: Path) -> dict[st
         raise DataError(f"{where}, columns url and path: has {found}, expected one of them")
 
     if "path" in values:
-        # Without `..`: rows that name one file in two ways must agree.
-        # Not by `Path`, which has no path for a `~name` of nobody.
-        text = read_cell(where, values, "path")
-        path = Path(os.path.normpath(folder / os.path.expanduser(text)))
-        return {"video_id": str(path), "url": "file://" + urllib.parse.quote(os.fsencode(path))}
+        path = read_path(where, values, "path", folder)
+        return {"video_id": str(path), "url": _make_url(path)}
 
     url = read_cell(where, values, "url")
     try:
@@ -266,6 +323,23 @@ def _read_source(where: str, values: Mapping[str, Any], folder: Path) -> dict[st
     if scheme not in ("http", "https", "file"):
         raise DataError(f"{where}, column url: is {quote(url)}, expected http, https or file")
     return {"video_id": find_video_id(url), "url": url}
+
+
+def _read_sound(record: Record, folder: Path) -> Path | None:
+    """Return the file that has the sound of a row's video; None where the video has it."""
+    where, values = record
+    if "audio_path" not in values:
+        return None
+    if "path" not in values:
+        raise DataError(
+            f"{where}, column audio_path: is {quote(str(values['audio_path']))}, expected none: "
+            "only a video or picture of the column path is joined with a sound"
+        )
+    return read_path(where, values, "audio_path", folder)
+
+
+def _make_url(path: Path) -> str:
+    return "file://" + urllib.parse.quote(os.fsencode(path))
 
 
 def _read_section(where: str, values: Mapping[str, Any]) -> tuple[float | None, float | None]:

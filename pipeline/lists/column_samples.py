@@ -125,6 +125,10 @@ def _make_rows(
     num_rows: int, columns: Columns, splits: _SplitLists, folder: Path
 ) -> pa.RecordBatch:
     """Return what some rows say of their clips and samples."""
+    # Pictures and sounds are read one by one.
+    if not columns.keys().isdisjoint(("audio_path", "mask_path")):
+        raise UnusualError
+
     # Ids and times as the rule for one row wants them.
     clip_ids = _find_text(columns, "id", num_rows)
     is_plain = pc.and_(

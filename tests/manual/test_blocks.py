@@ -2,12 +2,14 @@
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 from unittest import mock
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
+from PIL import Image
 
 import earshot
 import train.localize
@@ -135,10 +137,13 @@ def test_a_wrong_key_is_found():
 
 @pytest.mark.parametrize("block", list_blocks("csv"), ids=lambda block: block.place)
 def test_csv_is_a_dataset(block, tmp_path):
+    for name in re.findall(r"\bmasks/\w+\.png", block.text):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (8, 8), 255).save(tmp_path / name)
     (tmp_path / "rows.csv").write_text(block.text)
     clips, samples = build_tables(Parameters(path=str(tmp_path / "rows.csv")), cache_dir=tmp_path)
     assert len(clips) == len(samples) == len(block.text.splitlines()) - 1
 
-    (tmp_path / "rows.csv").write_text(block.text.replace("url", "uri"))
+    (tmp_path / "rows.csv").write_text(block.text.replace("id,", "name,", 1))
     with pytest.raises(DataError):
         build_tables(Parameters(path=str(tmp_path / "rows.csv")), cache_dir=tmp_path)
