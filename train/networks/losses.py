@@ -26,12 +26,15 @@ def own_similarity(visual: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
         visual: (n, c, h, w), of unit norm over channels.
         audio: (n, c), of unit norm; row i is the sound of frame i.
     """
-    return torch.einsum("nchw,nc->nhw", visual, audio)
+    # Mixed precision would round both to three digits, and maps differ in the second one.
+    with torch.autocast(visual.device.type, enabled=False):
+        return torch.einsum("nchw,nc->nhw", visual, audio)
 
 
 def all_similarities(visual: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
     """Return the cosine map of each frame with each sound, (n, m, h, w)."""
-    return torch.einsum("nchw,mc->nmhw", visual, audio)
+    with torch.autocast(visual.device.type, enabled=False):
+        return torch.einsum("nchw,mc->nmhw", visual, audio)
 
 
 def trimap_logits(

@@ -11,6 +11,7 @@ from tests.helpers.paths import GOLDEN_DIR
 from tests.helpers.training.golden_formula import make_loss_features
 from train.models.rcgrad import LearnedScale
 from train.networks.losses import (
+    all_similarities,
     clip_loss,
     hard_positive_loss,
     multiple_instance_loss,
@@ -98,6 +99,15 @@ def test_trimap_logits_equal_plain_loops(negatives):
             if i == j:
                 value = -99 * value if negatives == "weighted" else -math.inf
             assert logits[i, 1 + j] == pytest.approx(value, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("compare", [own_similarity, all_similarities])
+def test_similarities_have_full_precision_also_under_mixed_precision(compare):
+    """SSPL and Attention10k compare inside ``embed``, and SSPL scales the range of its maps."""
+    visual, audio = random_features()
+    expected = compare(visual, audio)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(compare(visual, audio), expected)
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 5])
