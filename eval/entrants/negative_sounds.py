@@ -96,8 +96,12 @@ class _Maker:
         recorded = reader.attributes.get("parameters")
         if not isinstance(recorded, str):
             raise DataError(f"{reader.folder}: no shard says how {feature} were made")
+        parameters = json.loads(recorded)
+        # int16 would clip a third of normal noise. Networks take both types.
+        if feature == "waveforms":
+            parameters["dtype"] = "float32"
         self._reader = reader
-        self._feature = restore_feature(feature, json.loads(recorded))
+        self._feature = restore_feature(feature, parameters)
         self._seconds = self._feature.parameters.window_seconds
 
     def rate(self, sample_id: str) -> int:

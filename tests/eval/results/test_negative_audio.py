@@ -14,6 +14,7 @@ from eval.results.negative_audio import (
     describe,
     evaluate_negative_audio,
 )
+from pipeline.features import waveforms
 from pipeline.features.spectrograms import Parameters, compute_spectrogram
 from tests.helpers.scoring.score_examples import ArrayReader, make_row, make_table
 
@@ -169,6 +170,21 @@ def test_silence_and_noise_are_what_the_feature_makes_of_them():
     # Its power is that of normal noise of deviation 1: the Hann window holds 3 / 8 of it.
     power = np.exp(noise.read("s0").astype(np.float64)) ** 2
     assert power[5:-5].mean() == pytest.approx(512 * 3 / 8, rel=0.1)
+
+
+def test_noise_is_not_clipped_where_waveforms_are_cached_as_int16():
+    """A third of normal noise lies beyond -1..1, which int16 does not hold."""
+    parameters = waveforms.Parameters(window_seconds=0.3).resolve()
+    reader = SoundReader({"s0": np.zeros(4800, np.int16)}, sample_rate=16000)
+    reader.attributes = {"parameters": json.dumps(asdict(parameters))}
+    pool = Pool(["s0"], {}, {"s0": "s0"})
+    _, silence, noise = make_sounds(["s0"], reader, feature="waveforms", pool=pool, num_seeds=1)
+    values = noise.read("s0")
+    # What is not int16 is in units of full scale.
+    assert values.dtype == np.float32
+    assert values.std() == pytest.approx(1, abs=0.05)
+    assert np.mean(np.abs(values) > 1) == pytest.approx(0.317, abs=0.03)
+    assert not silence.read("s0").any()
 
 
 def test_offscreen_sound_is_of_another_class_and_video():
