@@ -113,11 +113,11 @@ def has_index(container: InputContainer) -> bool:
     return container.format.name.startswith("mov")
 
 
-def seeks_to_pictures(container: InputContainer) -> bool:
-    """Return whether a seek in this kind of container ends at the beginning of a picture.
+def seeks_to_packets(container: InputContainer) -> bool:
+    """Return whether a seek in this kind of container ends at the beginning of a packet.
 
-    In MPEG-PS it can end within a picture. FFmpeg then takes its rest for a picture, and gives it
-    the time of the next one.
+    In MPEG-PS it can end within a picture or a piece of sound. FFmpeg then takes the rest for a
+    packet, and gives it the time of the next one.
     """
     return container.format.name != "mpeg"
 

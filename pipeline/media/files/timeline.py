@@ -29,7 +29,7 @@ from pipeline.media.files.container import (
     has_index,
     iter_packets,
     open_container,
-    seeks_to_pictures,
+    seeks_to_packets,
 )
 from pipeline.media.files.truncation import is_cut_off
 
@@ -43,8 +43,10 @@ _DEFAULT_RATE = Fraction(25)
 _PRIMING_SECONDS = 0.1
 # Longer durations are damaged headers, or a clock that seems to have wrapped around.
 _MAX_PLAUSIBLE_SECONDS = 7 * 24 * 3600
-# If a header differs by less from the streams, it is right: it is rounded, or counts priming.
+# A header that differs by less from the streams is right: it is rounded, or counts priming.
 _HEADER_TOLERANCE_SECONDS = 0.05
+# If these begin late, some programs write when they end, others how long they last.
+_AMBIGUOUS_FORMATS = ("matroska", "flv", "asf", "nut")
 # To check the header's end, packets are read from this time before it.
 _END_SECONDS = 0.5
 
@@ -138,8 +140,7 @@ def _find_duration(container: InputContainer) -> float:
 def read_header_duration(container: InputContainer) -> float | None:
     """Return the duration that a file's header says, in seconds on the clip's timeline.
 
-    None where the header says nothing, something implausible, or something ambiguous: if Matroska
-    and FLV files begin late, some programs write when they end, others how long they last.
+    None where the header says nothing, or something implausible or ambiguous.
     """
     seconds = (container.duration or 0) / av.time_base
     if not 0 < seconds < _MAX_PLAUSIBLE_SECONDS:
@@ -150,7 +151,7 @@ def read_header_duration(container: InputContainer) -> float | None:
     origin_seconds = find_origin(container)
     seconds += (container.start_time or 0) / av.time_base - origin_seconds
     is_ambiguous = (
-        container.format.name.startswith(("matroska", "flv")) and origin_seconds > _PRIMING_SECONDS
+        container.format.name.startswith(_AMBIGUOUS_FORMATS) and origin_seconds > _PRIMING_SECONDS
     )
 
     if seconds <= 0 or (is_ambiguous and not is_cut_off(container)):
@@ -230,7 +231,9 @@ def read_announced_duration(
         return None if _has_other_streams(container) else read_header_duration(container)
 
     seconds = float(stream.duration * stream.time_base)
-    # Later than a week: a damaged header.
+    start_seconds = float((stream.start_time or 0) * stream.time_base)
+    if not has_index(container) and _PRIMING_SECONDS < start_seconds < seconds:
+        seconds -= start_seconds
     return seconds if 0 < seconds < _MAX_PLAUSIBLE_SECONDS else None
 
 
@@ -271,7 +274,7 @@ def _measure_end_from(container: InputContainer, seconds: float) -> float | None
     if not streams:
         return None
 
-    # A seek to a time beyond the last packet fails, or ends at the packets before it.
+    # A seek beyond the last packet fails, or ends at the packets before it.
     assert streams[0].time_base is not None
     target = max(int((seconds + origin_seconds) / streams[0].time_base), 0)
     try:
@@ -327,15 +330,14 @@ def find_picture_end(container: InputContainer) -> float | None:
         stop = (video.start_time or 0) + video.duration
         return float(stop * video.time_base) - origin_seconds
 
-    if not seeks_to_pictures(container):
+    if not seeks_to_packets(container):
         with open_container(container.name) as fresh:
             return _measure_end(fresh, *choose_streams(fresh)[:1])
 
     try:
         # A seek far beyond the end leads to the last keyframe, or to the last packet.
         seconds = _measure_picture_end(container, video, (container.duration or 0) / av.time_base)
-        # A picture that is shown later can be stored before the last packet.
-        if seconds is not None:
+        if seconds is not None:  # a picture that is shown later can be stored before that packet
             seconds = _measure_picture_end(container, video, seconds - _END_SECONDS)
         return seconds
     except av.FFmpegError:

@@ -19,7 +19,7 @@ import av
 
 from earshot.errors import MediaError
 from pipeline.media.files.configuration import may_change_configuration
-from pipeline.media.files.container import has_dropped_frames, seeks_to_pictures
+from pipeline.media.files.container import has_dropped_frames, seeks_to_packets
 from pipeline.media.files.media_file import MediaFile, Opening
 from pipeline.media.files.timeline import StreamClock
 from pipeline.media.pictures.frame import FrameWrapper, VideoFrame
@@ -52,7 +52,7 @@ class FrameReader:
         self._wrapper = FrameWrapper(stream, self._clock)
         self._sequential = SequentialReader(file, self._clock, self._wrapper)
         self._must_begin_at_start = _must_begin_at_start(file)
-        self._can_seek = seeks_to_pictures(file.main.container)
+        self._can_seek = seeks_to_packets(file.main.container)
         self._is_on_gpu = decoder == "cuda" and can_decode(stream) and not self._must_begin_at_start
 
     def iter_frames(self, times: Sequence[float]) -> Iterator[VideoFrame]:

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import av
+import av.error
 import numpy as np
 import soxr
 from av.container import InputContainer
 
 from earshot.errors import MediaError
-from pipeline.media.files.container import iter_packets
+from pipeline.media.files.container import iter_packets, seeks_to_packets
 from pipeline.media.sound.audio_frames import Sound, Stretch, join
 from pipeline.media.sound.packet_scan import DecoderChange, find_changes
 
@@ -114,7 +115,10 @@ def read_window(
 
 def needs_seek(stream: av.AudioStream, window: Window) -> bool:
     """Return whether to seek to a window instead of reading from the beginning of the file."""
-    return _find_first_pts(stream, window) > (stream.start_time or 0)
+    container = stream.container
+    assert isinstance(container, InputContainer)
+    is_late = _find_first_pts(stream, window) > (stream.start_time or 0)
+    return is_late and seeks_to_packets(container)
 
 
 def tile(waveform: np.ndarray, num_samples: int) -> np.ndarray:
@@ -160,7 +164,12 @@ def _iter_decoded(
     stop_seconds = window.decode_stop_seconds + window.origin_seconds
 
     if may_seek and needs_seek(stream, window):
-        container.seek(_find_first_pts(stream, window), stream=stream, backward=True)
+        target = _find_first_pts(stream, window)
+        try:
+            container.seek(target, stream=stream, backward=True)
+        except av.error.PermissionError:
+            # The index of Matroska has no packet so early: the sound begins later.
+            container.seek(0, backward=True)
 
     for decoded in _decode(_iter_packets(container, stream, window, changes), stream):
         yield decoded

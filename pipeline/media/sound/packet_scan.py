@@ -46,6 +46,7 @@ def scan_packets(container: InputContainer, stream: av.AudioStream) -> PacketSca
         MediaError: ``corrupt`` where the number of channels changes and no packet says so.
     """
     start, stop = math.inf, -math.inf
+    priming_end = -math.inf
     changes: list[DecoderChange] = []
     sizes: list[tuple[int, int]] = []
     for packet in iter_packets(container, stream):
@@ -57,11 +58,23 @@ def scan_packets(container: InputContainer, stream: av.AudioStream) -> PacketSca
 
         begin = float(packet.pts * packet.time_base)
         length = float((packet.duration or 0) * packet.time_base)
+        if start == math.inf:
+            priming_end = begin + _read_priming(packet)
         start = min(start, begin)
         stop = max(stop, begin + (length if length <= _LONGEST_PACKET_SECONDS else 0.0))
 
     _require_same_channels(stream, changes, sizes)
-    return PacketScan(None if start == math.inf else (start, stop), tuple(changes))
+    extent = None if start == math.inf else (min(max(start, priming_end), stop), stop)
+    return PacketScan(extent, tuple(changes))
+
+
+def _read_priming(packet: av.Packet) -> float:
+    """Return how many seconds the decoder drops from a packet on, because nobody recorded them."""
+    rate = packet.stream.codec_context.sample_rate
+    if not packet.has_sidedata("skip_samples") or not rate:
+        return 0.0
+    # The first number of the side data; 32 bits.
+    return int.from_bytes(bytes(packet.get_sidedata("skip_samples"))[:4], "little") / rate
 
 
 def _require_same_channels(

@@ -127,6 +127,8 @@ LENGTHS = {  # files of two seconds: the container, and ffmpeg's options of anot
     "late.ts": LATE,
     "late.mpg": ("-c:v", "mpeg2video", "-c:a", "mp2", *LATE),
     "late_fragments.mp4": ("-movflags", "frag_keyframe+empty_moov", *LATE),
+    "late.wmv": ("-c:v", "wmv2", "-c:a", "wmav2", *LATE),
+    "late.nut": LATE,
     "epoch.mkv": EPOCH,
     "second_sound.mkv": (),
     "second_sound.mp4": (),

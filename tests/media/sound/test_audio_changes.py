@@ -143,6 +143,29 @@ def test_times_that_are_counted_with_the_old_rate_are_corrected(
         match_source(part, alone.waveform, start, late_seconds=(-0.0005, 0.0005))
 
 
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mkv", "aac"), ("a.webm", "libopus"), ("a.mp4", "aac"), ("a.mpg", "mp2")]
+)
+def test_a_window_before_late_sound_begins_where_the_sound_does(tmp_path, source, name, codec):
+    """Not with the priming of the encoder, and also where no index leads to so early a time."""
+    picture = {"a.webm": "libvpx", "a.mpg": "mpeg2video"}.get(name, "mpeg4")
+    path = tmp_path / name
+    run_ffmpeg(
+        *("-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=4", "-itsoffset", "2.5"),
+        *("-i", str(source), "-map", "0:v", "-map", "1:a", "-t", "4", "-c:v", picture, "-c:a"),
+        *(codec, str(path)),
+    )
+    with ClipReader(source) as reader:
+        expected, _ = reader.read_audio(0, 1.5, sample_rate=RATE)
+    with ClipReader(path) as reader:
+        window = reader.read_audio_window(1.0, 1.5, sample_rate=RATE)
+    # These files do not say how much of it is priming.
+    late_seconds = 0.03 if name in ("a.mpg", "a.mp4") else 0.001
+    assert window.start_seconds == pytest.approx(2.5, abs=late_seconds)
+    begin = round((2.6 - window.start_seconds) * RATE)
+    match_source(window.waveform[begin:], expected, 0.1, late_seconds=(-0.001, late_seconds))
+
+
 def test_sound_behind_a_joint_with_short_frames_keeps_its_place(tmp_path, source):
     """Joined without encoding, MP4 has frames that are shorter than what they decode to."""
     halves = []
