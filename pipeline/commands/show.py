@@ -18,6 +18,7 @@ from pipeline.commands.output import choose_output, write_output
 from pipeline.features import pictures
 from pipeline.features.registry import FEATURES, Kind
 from pipeline.features.sheets import Panel, compose_sheet
+from pipeline.lists.masks import ATTRIBUTE, decode_mask
 
 _MAX_IDS = 5  # in a message
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")  # in the name of a file
@@ -186,7 +187,11 @@ def describe_sample(project: Project, dataset: str, sample: Mapping[str, Any]) -
     splits = ", ".join(sample["splits"] or []) or "none"
     lines = [f"clip {clip_id}, at {moment} of its file; splits: {splits}"]
 
-    facts = [f"{name}: {value}" for name, value in dict(sample["attributes"] or []).items()]
+    attributes = dict(sample["attributes"] or [])
+    mask = _read_mask(sample)
+    if mask is not None:
+        attributes[ATTRIBUTE] = f"{mask.mean():.1%} of the frame"
+    facts = [f"{name}: {value}" for name, value in attributes.items()]
     if sample["label"]:
         facts.insert(0, f"label: {sample['label']}")
     if sample["audio_clip_id"]:
@@ -205,6 +210,11 @@ def describe_sample(project: Project, dataset: str, sample: Mapping[str, Any]) -
 
     download = _read_clip_row(project.downloads_table_path(dataset), tables.DOWNLOADS, clip_id)
     return [*lines, _describe_download(download)]
+
+
+def _read_mask(sample: Mapping[str, Any]) -> np.ndarray | None:
+    text = dict(sample["attributes"] or []).get(ATTRIBUTE)
+    return None if text is None else decode_mask(text, where=f"sample {sample['sample_id']}")
 
 
 def _describe_download(download: Mapping[str, Any] | None) -> str:
@@ -264,9 +274,7 @@ def draw_panels(
         if array is None:
             panels.append(_panel(feature.title, None, reason))
         elif feature.kind == "picture":
-            counted = f"{len(boxes)} {'box' if len(boxes) == 1 else 'boxes'} of what sounds"
-            picture = pictures.draw_boxes(array, boxes)
-            panels.append(_panel(feature.title, picture, counted if boxes else "no boxes known"))
+            panels.append(_panel(feature.title, *_draw_truth(array, sample)))
         else:
             panels.append(_panel(feature.title, *_draw_array(array, feature.kind)))
 
@@ -274,6 +282,17 @@ def draw_panels(
     for model in _expand_models(project, dataset, models):
         panels.append(_draw_map(project, dataset, model, sample_id, frame, boxes))
     return panels
+
+
+def _draw_truth(frame: np.ndarray, sample: Mapping[str, Any]) -> tuple[np.ndarray, str]:
+    """Return a frame with the boxes of what sounds, or else with its mask; and a caption."""
+    boxes, mask = sample["boxes"] or [], _read_mask(sample)
+    if boxes:
+        counted = f"{len(boxes)} {'box' if len(boxes) == 1 else 'boxes'} of what sounds"
+        return pictures.draw_boxes(frame, boxes), counted
+    if mask is not None:
+        return pictures.draw_mask(frame, mask), "mask of what sounds"
+    return frame, "no boxes known"
 
 
 def _draw_map(

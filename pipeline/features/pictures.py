@@ -89,6 +89,26 @@ def draw_boxes(picture: np.ndarray, boxes: Sequence[Sequence[float]]) -> np.ndar
     return picture
 
 
+def draw_mask(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Draw the outline of a mask into a copy of a picture, in the colour of boxes.
+
+    Args:
+        picture: uint8 RGB ``(height, width, 3)``.
+        mask: bool ``(h, w)`` of any size, over the whole picture.
+
+    Returns:
+        uint8 RGB ``(height, width, 3)``.
+    """
+    picture = picture.copy()
+    height, width = picture.shape[:2]
+    thickness = max(1, round(min(height, width) / 120))
+    enlarged = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    outlines, _ = cv2.findContours(enlarged, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, outlines, -1, (0, 0, 0), thickness + 2)
+    cv2.drawContours(picture, outlines, -1, BOX_COLOUR, thickness)
+    return picture
+
+
 def colour_flow(flow: np.ndarray, *, full_scale: float | None = None) -> tuple[np.ndarray, float]:
     """Draw flow with the colour wheel.
 

@@ -9,6 +9,7 @@ from earshot.errors import DataError
 from pipeline.__main__ import main
 from pipeline.features import pictures
 from pipeline.features.sheets import wrap_text
+from pipeline.lists.masks import encode_mask
 from tests.helpers.scoring.report_examples import write_project
 
 STRANGE_IDS = ["-aBc_000010", "--help", "Ünïcode 漢字", "a/b\\c:d", "<b>&", "s00005"]
@@ -73,6 +74,22 @@ def test_boxes_and_maps_are_on_the_picture(show, project, tmp_path):
     assert show("s00005", "--map", "all", "--output", str(mapped))[0] == 0
     assert (read(plain) == pictures.BOX_COLOUR).all(axis=-1).sum() > 200
     assert read(mapped).shape[0] > read(plain).shape[0] + 500  # six maps are two more rows
+
+
+def test_a_mask_is_on_the_picture_where_there_are_no_boxes(tmp_path, capsys):
+    project = write_project(tmp_path, num_samples=2)
+    path = project.samples_table_path("sample")
+    rows = tables.read_table(path, tables.SAMPLES).to_pylist()
+    rows[0] |= {
+        "boxes": [],
+        "box_annotators": [],
+        "attributes": [("mask", encode_mask(np.indices((224, 224))[0] < 56))],
+    }
+    tables.write_table(path, rows, tables.SAMPLES)
+    words = ["--root", str(tmp_path), "show", rows[0]["sample_id"]]
+    assert main([*words, "--output", str(tmp_path / "mask.png")]) == 0
+    assert "mask: 25.0% of the frame\n" in capsys.readouterr().out
+    assert (read(tmp_path / "mask.png") == pictures.BOX_COLOUR).all(axis=-1).sum() > 200
 
 
 def test_a_sample_without_features_shows_its_reasons(show, tmp_path):

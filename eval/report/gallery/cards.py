@@ -16,12 +16,13 @@ from eval.report.data.inputs import DatasetInputs, FeatureArrays
 from eval.report.data.sample_scores import SampleScores
 from eval.report.gallery import sound
 from eval.report.gallery.choice import load_maps
-from eval.report.gallery.contours import trace_marked
+from eval.report.gallery.contours import trace_marked, trace_region
 from eval.report.gallery.facts import describe_facts
 from eval.scoring.ground_truth import GroundTruth, ground_truths_of
 from eval.scoring.protocols import PROTOCOLS
 from pipeline.datasets.dataset import load
 from pipeline.features import pictures
+from pipeline.lists.masks import ATTRIBUTE, decode_mask
 
 _PAGE_BYTES = 13_000_000  # for the gallery, so that the page stays below 15 MB
 _MAX_SAMPLE_BYTES, _MIN_SAMPLE_BYTES = 64_000, 12_000
@@ -191,6 +192,7 @@ class CardMaker:
             "subsets": subsets,
             "label": sample["label"] or "",
             "boxes": boxes,
+            **({} if boxes or is_negative else _trace_mask(attributes)),
             "clip": sample["clip_id"],
             "time": None if time_seconds is None else round(time_seconds, 2),
             "facts": [
@@ -229,6 +231,16 @@ class CardMaker:
         data = sound.encode_mp3(waveform, bit_rate=bit_rate)
         card["sound"] = encode_base64(data)
         return len(data)
+
+
+def _trace_mask(attributes: Mapping[str, str]) -> dict[str, str]:
+    """Return the outline of a sample's mask, if it has one, as ``mask`` of its card."""
+    if ATTRIBUTE not in attributes:
+        return {}
+    try:
+        return {"mask": trace_region(decode_mask(attributes[ATTRIBUTE], where="mask"))}
+    except DataError:
+        return {}  # an attribute of this name that is no mask; nothing is scored against it
 
 
 def _add_pictures(card: Card, dataset: DatasetInputs, sample_id: str, *, max_bytes: int) -> None:

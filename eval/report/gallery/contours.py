@@ -39,8 +39,20 @@ def trace_marked(
     if abs(_compute_ciou(is_marked, truth) - scored) > _TOLERANCE:
         return None
 
+    return trace_region(is_marked)
+
+
+def trace_region(is_inside: np.ndarray) -> str:
+    """Return the outline of a region.
+
+    Args:
+        is_inside: bool ``(224, 224)``.
+
+    Returns:
+        A path of SVG on this grid (the rule is evenodd).
+    """
     # a border of zeros closes outlines at the edge of the frame
-    padded = np.pad(is_marked.astype(np.uint8), 1)
+    padded = np.pad(is_inside.astype(np.uint8), 1)
     # With holes (CCOMP) and with all points (NONE): they are simplified below.
     outlines, _ = cv2.findContours(padded, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     large = [outline for outline in outlines if cv2.contourArea(outline) >= _MIN_AREA]

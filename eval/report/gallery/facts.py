@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from pipeline.datasets.dataset import Attribute, load
+from pipeline.lists.masks import ATTRIBUTE
 
 _YES_NO = {"true": "yes", "false": "no"}
 
@@ -21,7 +22,8 @@ def describe_facts(
     phrases = []
     for name, value in attributes.items():
         text = "" if value is None else str(value)
-        if not text or (name == "subset" and text in shown):
+        # a mask is drawn: its run lengths tell nobody anything
+        if not text or name == ATTRIBUTE or (name == "subset" and text in shown):
             continue
 
         # the phrase of this value, else the one of any value, else name and value

@@ -5,6 +5,7 @@
   const BATCH = matchMedia("(max-width: 30rem)").matches ? 4 : 12;
   const NUM_IDLE = 60; // cards that are drawn before they are seen, so that a print has them
   const GRID = 224; // of outlines
+  const TRUTH_COLOUR = "#00e060"; // of annotated boxes and masks
   const data = JSON.parse(document.getElementById("gallery-data").textContent);
   const form = document.getElementById("filters");
   if (!form) return; // there are no samples
@@ -59,14 +60,14 @@
     }
   };
 
-  const drawOutline = (context, outline, width, height) => {
+  const drawOutline = (context, outline, width, height, colour = "#fff") => {
     const path = new Path2D();
     path.addPath(new Path2D(outline), new DOMMatrix([width / GRID, 0, 0, height / GRID, 0, 0]));
-    strokeTwice(context, "#fff", () => context.stroke(path));
+    strokeTwice(context, colour, () => context.stroke(path));
   };
 
   const drawBoxes = (context, boxes, width, height) =>
-    strokeTwice(context, "#00e060", () => {
+    strokeTwice(context, TRUTH_COLOUR, () => {
       for (const [x1, y1, x2, y2] of boxes) {
         context.strokeRect(x1 * width, y1 * height, (x2 - x1) * width, (y2 - y1) * height);
       }
@@ -84,6 +85,9 @@
     if (map) drawMap(context, map, width, height);
     if (map?.outline && isOn("outlines")) drawOutline(context, map.outline, width, height);
     if (isOn("boxes")) drawBoxes(context, sample.boxes, width, height);
+    if (isOn("boxes") && sample.mask) {
+      drawOutline(context, sample.mask, width, height, TRUTH_COLOUR);
+    }
     canvas.dataset.painted = "yes";
   };
 
@@ -172,8 +176,9 @@
     const views = make("div", { className: "views" });
     if (sample.frame) {
       const numBoxes = `${sample.boxes.length} ${sample.boxes.length === 1 ? "box" : "boxes"}`;
-      const canvas = canvasOf(sample, `Frame of ${sample.id} with ${numBoxes} of what sounds`);
-      views.append(figure(canvas, "Frame", numBoxes, "first"));
+      const truth = sample.mask ? "a mask" : sample.boxes.length ? numBoxes : "no boxes";
+      const canvas = canvasOf(sample, `Frame of ${sample.id} with ${truth} of what sounds`);
+      views.append(figure(canvas, "Frame", truth, "first"));
     }
     for (const model of data.models) {
       const map = sample.maps[model];

@@ -2,17 +2,20 @@
 
 import base64
 import json
+import re
 
 import cv2
 import numpy as np
 import pytest
 
+from earshot.tables import SAMPLES, read_table, write_table
 from eval.report.build_report import build_report
 from eval.report.data.inputs import ReportParameters, load_inputs
 from eval.report.data.result_rows import Group
 from eval.report.data.sample_scores import SampleScores, collect_scores
 from eval.report.evaluation import Evaluation
 from eval.report.gallery import cards, choice
+from pipeline.lists.masks import encode_mask
 from tests.helpers.scoring.report_examples import MODELS, parse, write_project
 
 
@@ -140,6 +143,27 @@ def test_a_gallery_of_many_models_shows_few_maps_at_first():
     assert evaluation.mapped_models() == ["m0", "m1", "m2", "m3", "m4", "flow"]
     few = Evaluation("earshot", "auc", groups, kinds, ("m0", "flow"), {})
     assert few.mapped_models() == ["m0", "flow"]
+
+
+def test_a_mask_is_drawn_where_there_are_no_boxes(tmp_path):
+    project = write_project(tmp_path, num_samples=4)
+    mask = np.zeros((224, 224), bool)
+    mask[50:150, 20:100] = True
+    path = project.samples_table_path("sample")
+    rows = read_table(path, SAMPLES).to_pylist()
+    for row in rows[:2]:
+        row["attributes"] = [("mask", encode_mask(mask))]
+    rows[0] |= {"boxes": [], "box_annotators": []}
+    write_table(path, rows, SAMPLES)
+
+    inputs = load_inputs(project, datasets=["sample"], models=[])
+    page = build_report(inputs, ReportParameters(), tmp_path / "out").page.read_text()
+    cards_by_id = {card["id"]: card for card in json.loads(parse(page).json_text)["samples"]}
+    card = cards_by_id[rows[0]["sample_id"]]
+    corners = {tuple(map(int, pair)) for pair in re.findall(r"(\d+)[ ,](\d+)", card["mask"])}
+    assert corners == {(20, 50), (99, 50), (20, 149), (99, 149)}
+    assert card["facts"] == []
+    assert "mask" not in cards_by_id[rows[1]["sample_id"]]
 
 
 def test_a_negative_has_no_boxes_of_what_sounds(tmp_path):
