@@ -255,11 +255,13 @@ def _find_cautions(
 ) -> list[str]:
     """Return sentences on what makes the numbers of the finding less than they seem."""
     cautions = []
+    # Without a model, the sentence has one number.
+    rival = None if row["kind"] in _NO_MODEL else baseline
     # Means over different samples can contradict their paired difference.
-    if baseline is not None and row.get("ids_sha256") != baseline.get("ids_sha256"):
+    if rival is not None and row.get("ids_sha256") != rival.get("ids_sha256"):
         cautions.append(
             f"The two were not scored on the same samples ({format_count(row.get('n'))} and "
-            f"{format_count(baseline.get('n'))})"
+            f"{format_count(rival.get('n'))})"
             + ("." if difference is None else f"; the difference is of {difference.n:,} of both.")
         )
 

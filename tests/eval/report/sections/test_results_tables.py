@@ -147,6 +147,10 @@ def test_summary_says_what_makes_its_numbers_less_than_they_seem():
     assert "test clips" not in text
     assert "chosen on" not in text
 
+    # The sentence of a baseline alone compares nothing.
+    alone = tuple({**row, "kind": "baseline"} for row in rows)
+    assert "same samples" not in render_summary(replace(group, rows=alone))
+
 
 def test_summary_without_a_test_or_a_model_says_so():
     above = render_summary(make_group({"htf": 0.6, "flow": 0.5}))
