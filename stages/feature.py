@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pyarrow as pa
-
 from earshot.errors import ParameterError
 from earshot.tables import DOWNLOADS, SAMPLES, read_table
 from pipeline.base.project import Project
@@ -15,10 +13,9 @@ from pipeline.features.configure import configure_companions, configure_feature
 from pipeline.features.feature import Feature
 from pipeline.shards.account import write_account
 from pipeline.shards.build import BuildOptions, FeatureFolders, build_feature
+from pipeline.shards.clip_fit import describe_clip_fit
 from pipeline.shards.workers.cluster import ClusterParameters
 from stages.common import run_stage
-
-_FULL_RATE = 0.95  # 24 pictures a second are nearly 25
 
 
 @dataclass(frozen=True)
@@ -67,13 +64,14 @@ def build_and_count(
     cluster = project.parameters(ClusterParameters, "cluster").fill_from(os.environ)
     cache = project.parameters(CacheParameters, "cache")
 
+    samples = read_table(project.samples_table_path(dataset), SAMPLES)
     downloads = read_table(project.downloads_table_path(dataset), DOWNLOADS)
-    if note := describe_slow_videos(feature, downloads):
+    for note in describe_clip_fit(feature, samples=samples, downloads=downloads):
         print(f"{dataset}: {note}", file=sys.stderr)
 
     report = build_feature(
         feature,
-        samples=read_table(project.samples_table_path(dataset), SAMPLES),
+        samples=samples,
         downloads=downloads,
         folders=FeatureFolders(
             # The arrays of a variant lie in the store of its feature; its index has a folder of its
@@ -92,26 +90,6 @@ def build_and_count(
     # Not reached if too many samples failed: an account stands for a build that succeeded.
     print(f"{dataset}: {replace(report, feature=name).describe()}")
     write_account(project, dataset, name, num_bytes=report.bytes)
-
-
-def describe_slow_videos(feature: Feature, downloads: pa.Table) -> str | None:
-    """Return a sentence about clips with fewer pictures a second than a feature takes; or None.
-
-    Args:
-        feature: Flow, sequences and others that take several pictures.
-        downloads: The table DOWNLOADS of the dataset.
-    """
-    if feature.fps is None:
-        return None
-    rates = [rate for rate in downloads["fps"].to_pylist() if rate is not None]
-    num_slow = sum(rate < _FULL_RATE * feature.fps for rate in rates)
-    if not num_slow:
-        return None
-    return (
-        f"{feature.name} takes {feature.fps:g} pictures a second, and {num_slow} of {len(rates)} "
-        f"clips have fewer (one has {min(rates):g}): there, some are the same picture again, which "
-        "has no motion"
-    )
 
 
 def find_inputs(project: Project, _: str, dataset: str) -> list[Path]:

@@ -17,7 +17,6 @@ from pipeline.features.feature import Decoded, Extracted, Feature, Moment
 from pipeline.features.float16 import to_float16
 from pipeline.features.sound_window import (
     ATTRIBUTE_UNITS,
-    LARGEST_SAMPLE_RATE,
     Anchor,
     check_sound_settings,
     describe_window,
@@ -25,6 +24,7 @@ from pipeline.features.sound_window import (
 )
 
 VERSION = 2  # 2: damaged and odd files are read otherwise (docs/lab/media.md)
+_USUAL_SAMPLE_RATE = 44100  # in Hz, of files; where it is not known before they are there
 _SMALLEST_TRANSFORM = 16  # samples; fewer tell no frequencies apart
 _LOG_RANGES = {"log_offset": (1e-30, 1e3), "log_divisor": (1e-3, 1e3)}
 
@@ -135,7 +135,7 @@ def _find_num_frames(settings: Settings) -> int:
 
 def _check_transform(settings: Settings) -> None:
     """Raise ``ValueError`` where a transform is longer than the window: sound would be repeated."""
-    rate = LARGEST_SAMPLE_RATE if settings.sample_rate == "native" else settings.sample_rate
+    rate = _USUAL_SAMPLE_RATE if settings.sample_rate == "native" else settings.sample_rate
     num_samples = round(settings.window_seconds * rate)
     if not _SMALLEST_TRANSFORM <= settings.n_fft <= num_samples:
         raise ValueError(

@@ -11,6 +11,7 @@ In reading order:
 - ``task_run``: ``run_tasks`` - hand out tasks; survive workers that crash or hang
 - ``build``: ``build_feature`` - all of this in order; the entrance for stages
 - ``account``: ``write_account``, ``find_account_problem`` - counts of an index, as a DVC metric
+- ``clip_fit``: ``describe_clip_fit`` - which clips do not give what a feature takes
 - ``verify``: ``verify_feature`` - compare every byte with what was written
 - ``repair``: ``repair_feature``, ``remove_damaged_files`` - remove what is damaged, build it again
 

@@ -153,6 +153,9 @@ def find_idle_settings(
     idle = {
         name: f"{method} has nothing that reads it" for name in NETWORK_SETTINGS if name not in read
     }
+    # The same width for both sides is no width of its own.
+    if parameters.audio_width == parameters.width:
+        idle.pop("audio_width", None)
     if "spectrograms" not in features_read(parameters):
         idle |= dict.fromkeys(SPECTROGRAM_SETTINGS, f"{method} reads no spectrograms")
 

@@ -1,0 +1,70 @@
+"""Say which clips do not give what a feature takes. It is computed of them all the same."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.features.feature import Feature, Moment
+from pipeline.features.sound_window import find_window
+
+_FULL_RATE = 0.95  # 24 pictures a second are nearly 25
+_MOVED_SECONDS = 0.02  # half a picture; a sound that is moved less is still of the same one
+# Networks cut the middle out of a waveform; of a spectrogram they read all.
+_CUT_FEATURES = ("waveforms",)
+
+
+def describe_clip_fit(feature: Feature, *, samples: pa.Table, downloads: pa.Table) -> list[str]:
+    """Return sentences about clips that do not give what a feature takes.
+
+    Args:
+        feature: What will be computed.
+        samples: The table SAMPLES of a dataset.
+        downloads: Its table DOWNLOADS, which says what the clips are.
+    """
+    slow, moved = _describe_slow(feature, downloads), _describe_moved(feature, samples, downloads)
+    return [note for note in (slow, moved) if note]
+
+
+def _describe_slow(feature: Feature, downloads: pa.Table) -> str:
+    if feature.fps is None:
+        return ""
+    rates = [rate for rate in downloads["fps"].to_pylist() if rate is not None]
+    num_slow = sum(rate < _FULL_RATE * feature.fps for rate in rates)
+    if not num_slow:
+        return ""
+    return (
+        f"{feature.name} takes {feature.fps:g} pictures a second, and {num_slow} of {len(rates)} "
+        f"clips have fewer (one has {min(rates):g}): there, some are the same picture again, which "
+        "has no motion"
+    )
+
+
+def _describe_moved(feature: Feature, samples: pa.Table, downloads: pa.Table) -> str:
+    settings = feature.parameters
+    if feature.name not in _CUT_FEATURES or settings.anchor != "sample":
+        return ""
+
+    durations = _read_durations(downloads)
+    columns = samples.select(["sample_id", "clip_id", "time_seconds"]).to_pydict()
+    rows = [row for row in zip(*columns.values(), strict=True) if row[1] in durations]
+    num_moved = 0
+    for sample_id, clip_id, time_seconds in rows:
+        moment, duration = Moment(sample_id, time_seconds), durations[clip_id]
+        start, stop = find_window(moment, settings=settings, duration_seconds=duration)
+        middle = (start + stop) / 2
+        num_moved += abs(middle - moment.time_in(duration)) > _MOVED_SECONDS
+    if not num_moved:
+        return ""
+    return (
+        f"{feature.name}: {settings.window_seconds:g} seconds around the sample reach beyond the "
+        f"clip of {num_moved} of {len(rows)} samples, so their window is moved. A network that "
+        "cuts the middle of it (avobject, dmc) hears another moment there; a shorter "
+        "window_seconds helps"
+    )
+
+
+def _read_durations(downloads: pa.Table) -> Mapping[str, Any]:
+    columns = downloads.select(["clip_id", "duration_seconds"]).to_pydict()
+    pairs = zip(*columns.values(), strict=True)
+    return {clip_id: seconds for clip_id, seconds in pairs if seconds is not None}
