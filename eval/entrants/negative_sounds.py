@@ -97,8 +97,8 @@ class _Maker:
         if not isinstance(recorded, str):
             raise DataError(f"{reader.folder}: no shard says how {feature} were made")
         parameters = json.loads(recorded)
-        # int16 would clip a third of normal noise. Networks take both types.
-        if feature == "waveforms":
+        # It would clip a third of normal noise. Networks take both types.
+        if feature == "waveforms" and parameters.get("dtype") == "int16":
             parameters["dtype"] = "float32"
         self._reader = reader
         self._feature = restore_feature(feature, parameters)
