@@ -1,6 +1,9 @@
 """Cut exact sections and shrink pictures with the ffmpeg program, where a file needs it."""
 
+import contextlib
+import dataclasses
 import functools
+import math
 import re
 import subprocess
 from dataclasses import dataclass
@@ -8,10 +11,17 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import ffmpeg
 
+from earshot.errors import MediaError
 from pipeline.media.files.configuration import may_change_configuration
-from pipeline.media.files.container import is_probe_long, open_container
+from pipeline.media.files.container import (
+    has_index,
+    is_probe_long,
+    iter_packets,
+    open_container,
+)
 from pipeline.media.files.ffmpeg import read_version
 from pipeline.media.files.formats import make_program_options
 from pipeline.media.files.media_file import Opening, name_errors
@@ -31,7 +41,12 @@ _TICKS_PER_SECOND = 1_000_000
 # Bounds lie between two ticks of containers that count milliseconds.
 _HALF_TICK_SECONDS = 0.0005
 _PREROLL_SECONDS = 0.5
-_PAUSE_SECONDS = 0.05  # a longer step in the sound's timestamps is a pause, not rounding
+# A longer step in the sound's timestamps is a pause, or a joint of two recordings; not rounding.
+_PAUSE_SECONDS = 0.02
+# The packets of these say how many channels they have, and it can change.
+_CHANNEL_CODECS = ("aac", "ac3", "eac3", "dca", "mp1", "mp2", "mp3")
+# The mean of as many channels as there are.
+_MEAN_OF_CHANNELS = "mono|c0<" + "+".join(f"c{number}" for number in range(8))
 
 
 class CuttingError(Exception):
@@ -75,6 +90,7 @@ def cut_clip(
     Raises:
         CuttingError: ffmpeg failed or took too long.
         MediaError: ``corrupt`` or ``no_video``: the file has no picture for the start.
+            ``no_audio``: it has no sound in the section.
     """
     section = _find_section(source_path, start_seconds, stop_seconds)
     source = ffmpeg.input(section.make_input_name(source_path), **section.make_input_options())
@@ -107,8 +123,13 @@ def cut_clip(
         **{"flags:v": "+bitexact", "flags:a": "+bitexact"},
         **_find_frame_options(str(ffmpeg_path), section),
     )
-    # The filters count by the file's own clock.
-    _run(output.global_args("-copyts"), ffmpeg_path, limit_seconds)
+    try:
+        # The filters count by the file's own clock.
+        _run(output.global_args("-copyts"), ffmpeg_path, limit_seconds)
+    except CuttingError:
+        if not _has_sound(source_path, section):
+            raise MediaError("no_audio", "has no sound in the section") from None
+        raise
 
 
 @dataclass(frozen=True)
@@ -123,6 +144,7 @@ class _Section:
     counted_rate: Fraction | None = None
     is_probe_long: bool = False  # a stream begins later than FFmpeg usually looks
     num_bytes: int | None = None  # of the recording that counts; None: of the whole file
+    has_changing_channels: bool = False  # of the sound, up to the section's end
 
     def make_input_name(self, path: Path) -> str:
         """Return how ffmpeg is told to open the file."""
@@ -146,7 +168,9 @@ class _Section:
         """Keep the frames from the one shown at the start on, and count time from there."""
         bounds = {"start": f"{self.first_seconds - _HALF_TICK_SECONDS:.6f}"}
         if self.stop_seconds is not None:
-            bounds["end"] = f"{self.stop_seconds - _HALF_TICK_SECONDS:.6f}"
+            # Where the picture begins later, its first frame is shown from the start on.
+            end_seconds = max(self.stop_seconds, self.first_seconds + 2 * _HALF_TICK_SECONDS)
+            bounds["end"] = f"{end_seconds - _HALF_TICK_SECONDS:.6f}"
 
         stream = stream.filter("settb", f"1/{_TICKS_PER_SECOND}")
         # The pictures of such a file come in the right order; only their times are wrong.
@@ -156,8 +180,10 @@ class _Section:
         # The first frame is the one shown at the start, even if its own time is earlier or later.
         # At time zero it keeps the clip's clock where the section begins.
         stream = stream.filter("settb", f"1/{_TICKS_PER_SECOND}").filter("trim", **bounds)
+        # Not by its number: the filters begin anew where the size of the picture changes.
         ticks = round(self.start_seconds * _TICKS_PER_SECOND)
-        return stream.filter("setpts", f"if(eq(N,0),0,max(0,round(PTS-{ticks})))")
+        first_ticks = round((self.first_seconds + _HALF_TICK_SECONDS) * _TICKS_PER_SECOND)
+        return stream.filter("setpts", f"if(lte(PTS,{first_ticks}),0,max(0,round(PTS-{ticks})))")
 
     def trim_audio(self, stream: Any) -> Any:
         """Keep the samples of the section, with silence where the sound pauses."""
@@ -165,6 +191,9 @@ class _Section:
         if self.stop_seconds is not None:
             bounds["end"] = f"{self.stop_seconds:.6f}"
 
+        # ffmpeg would make others of the channels that it begins with, louder or softer.
+        if self.has_changing_channels:
+            stream = stream.filter("pan", _MEAN_OF_CHANNELS)
         stream = stream.filter("atrim", **bounds)
         stream = stream.filter("asetpts", f"round(PTS-{self.start_seconds:.6f}/TB)")
         return stream.filter("aresample", **{"async": 1, "min_hard_comp": _PAUSE_SECONDS})
@@ -194,7 +223,7 @@ def _find_section(source_path: Path, start_seconds: float, stop_seconds: float |
     first_seconds = origin_seconds + first.time_seconds
     # The decoder of the sound needs some time before the section to settle.
     seek_seconds = min(first_seconds, start) - _PREROLL_SECONDS
-    return _Section(
+    section = _Section(
         start_seconds=start,
         stop_seconds=None if stop_seconds is None else origin_seconds + stop_seconds,
         first_seconds=first_seconds,
@@ -203,6 +232,47 @@ def _find_section(source_path: Path, start_seconds: float, stop_seconds: float |
         is_probe_long=has_late_streams,
         num_bytes=num_bytes,
     )
+    has_changes = _has_changing_channels(source_path, section)
+    return dataclasses.replace(section, has_changing_channels=has_changes)
+
+
+def _has_sound(path: Path, section: _Section) -> bool:
+    """Return whether a packet of the sound lies in a section."""
+    stop_seconds = section.stop_seconds or math.inf
+    with name_errors(path), open_container(path) as container:
+        stream = choose_stream(container, "audio")
+        for packet in iter_packets(container, stream) if stream is not None else ():
+            if packet.pts is None or not packet.size or packet.is_discard:
+                continue
+            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            if end > section.start_seconds and float(packet.pts * packet.time_base) < stop_seconds:
+                return True
+    return False
+
+
+def _has_changing_channels(path: Path, section: _Section) -> bool:
+    """Return whether the sound that ffmpeg reads for a section changes its channels."""
+    with name_errors(path), open_container(path) as container:
+        stream = choose_stream(container, "audio")
+        if stream is None or not stream.codec_context.name.startswith(_CHANNEL_CODECS):
+            return False
+        # One description of a track says it for the whole track.
+        if has_index(container) and not may_change_configuration(path, stream):
+            return False
+
+        if section.seek_seconds is not None:
+            container.seek(round(section.seek_seconds * av.time_base), backward=True)
+        counts: set[int] = set()
+        for packet in iter_packets(container, stream):
+            # Damage is no change.
+            with contextlib.suppress(av.FFmpegError):
+                for frame in packet.decode():
+                    assert isinstance(frame, av.AudioFrame)
+                    counts.add(frame.layout.nb_channels)
+            seconds = 0.0 if packet.pts is None else float(packet.pts * packet.time_base)
+            if len(counts) > 1 or seconds > (section.stop_seconds or math.inf):
+                break
+        return len(counts) > 1
 
 
 def _can_seek(opening: Opening) -> bool:

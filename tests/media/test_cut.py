@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 
+from earshot.errors import MediaError
 from pipeline.media.cut import cut_clip
 from pipeline.media.files.ffmpeg import find_ffmpeg
 from pipeline.media.reader import ClipReader
@@ -20,6 +21,7 @@ from tests.helpers.media.coded_media import (
 )
 
 CUT = functools.partial(cut_clip, max_height=1000, ffmpeg_path=find_ffmpeg(), limit_seconds=120)
+STREAMS = {"video_index": 0, "audio_index": 1}
 BETWEEN_KEYFRAMES = (1.62, 3.62)
 CASES = [  # container, layout, section
     ("h264_aac.mp4", "uneven", (2.013, 4.0)),
@@ -136,3 +138,61 @@ def test_a_stream_that_begins_beyond_the_probe_is_read_and_cut(tmp_path, suffix,
             assert np.abs(waveform).max() == pytest.approx(0.125, abs=0.02)
             frames = reader.iter_frames([start, start + 1])
             assert not np.array_equal(*(frame.rgb for frame in frames))
+
+
+def write_halves(path, *halves):
+    """Write two recordings of one second whose clock goes on, as MPEG-TS."""
+    data = b""
+    for number, options in enumerate(halves):
+        half = path.with_name(f"half{number}.ts")
+        clock = ("-muxdelay", "0", "-output_ts_offset", str(10 + number))
+        run_ffmpeg(
+            *("-f", "lavfi", "-i", f"testsrc2=size=96x64:rate=25:duration={number + 1}"),
+            *("-f", "lavfi", "-i", f"anoisesrc=d={number + 1}:a=0.5:r=48000:seed=1,lowpass=f=2000"),
+            *("-ss", str(number), *H264[:6], "-bf", "0", "-c:a", "ac3", *options, *clock),
+            str(half),
+        )
+        data += half.read_bytes()
+    path.write_bytes(data)
+    return path
+
+
+ALL_SIX = "pan=5.1|c0=c0|c1=c0|c2=c0|c3=c0|c4=c0|c5=c0"
+STEREO = "pan=stereo|c0=c0|c1=c0"
+
+
+@pytest.mark.parametrize("filters", [(STEREO, ALL_SIX), (ALL_SIX, STEREO)])
+def test_a_cut_is_as_loud_as_the_file_where_its_channels_change(tmp_path, filters):
+    path = write_halves(tmp_path / "a.ts", *(("-af", one) for one in filters))
+    CUT(path, tmp_path / "cut.mp4", start_seconds=0.2, stop_seconds=1.9, **STREAMS)
+    with ClipReader(path) as source, ClipReader(tmp_path / "cut.mp4") as cut:
+        for start in (0.3, 1.4):
+            expected, _ = source.read_audio(start, start + 0.3, sample_rate=16000)
+            found, _ = cut.read_audio(start - 0.2, start + 0.1, sample_rate=16000)
+            assert found.std() / expected.std() == pytest.approx(1, abs=0.1)
+
+
+def test_a_cut_keeps_every_frame_where_the_size_changes(tmp_path):
+    path = write_halves(tmp_path / "a.ts", ("-s", "96x64"), ("-s", "128x96"))
+    CUT(path, tmp_path / "cut.mp4", start_seconds=0.5, stop_seconds=1.5, **STREAMS)
+    with av.open(str(tmp_path / "cut.mp4")) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert np.allclose(np.diff(times[1:]), 0.04, atol=0.002)
+    assert len(times) in (25, 26)
+
+
+def test_a_section_before_the_picture_or_the_sound(tmp_path):
+    """Before the first frame the first one is shown; without sound there is no clip."""
+    source = make_clip(tmp_path / "a.mp4", *H264, size="96x64", seconds=2)
+    for name, delays in (("picture.mkv", ("1", "0")), ("sound.mkv", ("0", "1"))):
+        inputs = [f"-itsoffset {delay} -i {source}".split() for delay in delays]
+        maps = ("-map", "0:v", "-map", "1:a", "-c", "copy")
+        run_ffmpeg(*inputs[0], *inputs[1], *maps, str(tmp_path / name))
+
+    section = {"start_seconds": 0.2, "stop_seconds": 0.8, **STREAMS}
+    CUT(tmp_path / "picture.mkv", tmp_path / "cut.mp4", **section)
+    with ClipReader(tmp_path / "cut.mp4") as cut, ClipReader(tmp_path / "picture.mkv") as file:
+        (found,), (expected,) = cut.iter_frames([0.3]), file.iter_frames([0.0])
+        assert np.abs(found.rgb.astype(int) - expected.rgb).mean() < 6
+    with pytest.raises(MediaError, match="has no sound in the section"):
+        CUT(tmp_path / "sound.mkv", tmp_path / "cut.mp4", **{**section, "start_seconds": 0.0})
