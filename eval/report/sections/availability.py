@@ -3,6 +3,7 @@
 Each row of these tables adds up. ``templates/section_availability.html`` shows them.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ class DatasetAvailability:
         why = f" ({reasons})" if reasons else ""
         return (
             f"{row.ok:,} of {row.requested:,} clips are here, {percent} %; "
-            f"{row.requested - row.ok:,} are not{why}."
+            f"{row.requested - row.ok:,} {'is' if row.requested - row.ok == 1 else 'are'} not{why}."
         )
 
     @property
@@ -251,7 +252,9 @@ def describe_reason(reason: str, *, is_confirmed: bool) -> str:
     if reason not in REASONS:
         return "unknown reason: read what was said"
     permanence = "permanent" if is_confirmed else REASONS[reason].permanence
-    advice = REASONS[reason].advise(is_confirmed=is_confirmed).removeprefix("nothing; ")
+    advice = REASONS[reason].advise(is_confirmed=is_confirmed)
+    # The outlook says that there is nothing to do.
+    advice = re.sub(r"^nothing(, as another attempt would not help)?[;:] ", "", advice)
     return _OUTLOOKS[permanence] + ("" if advice == "retry" else f": {advice}")
 
 

@@ -124,7 +124,8 @@ def _sort_facts(
     for name, value in run.items():
         if isinstance(value, Mapping) and value:
             folded.append((_title_of(name).capitalize(), _make_facts(value.items())))
-        elif value is not None and not isinstance(value, Mapping | list):
+        # The identity has the method's title.
+        elif name != "method" and value is not None and not isinstance(value, Mapping | list):
             plain.append((name, value))  # lists are the history, which the curves show
     return _make_facts(plain), tuple(folded)
 

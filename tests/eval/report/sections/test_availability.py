@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 import pyarrow as pa
+import pytest
 
 from eval.report.sections.availability import (
     SplitCount,
     count_clips,
     count_features,
     count_reasons,
+    describe_reason,
     find_absent_clips,
 )
 
@@ -48,6 +50,19 @@ def test_what_was_confirmed_is_permanent(built):
         downloads = pa.Table.from_pylist(rows)
         [row] = count_reasons(find_absent_clips(replace(dataset, downloads=downloads)))
         assert row.advice.startswith(advice)
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("no_audio", "will not come by itself: the file has no sound"),
+        ("corrupt", "will not come by itself: look for a copy and import it"),
+        ("private", "will not come by itself: with the cookies of an account that may see it"),
+        ("local", "worth a retry, once this machine is in order: free disk space"),
+    ],
+)
+def test_advice_is_one_sentence(reason, words):
+    assert describe_reason(reason, is_confirmed=reason != "local").startswith(words)
 
 
 def test_clips_without_a_download_record_are_pending(built):
