@@ -21,7 +21,7 @@ from eval.report.gallery.cards import Card, CardMaker, encode_base64
 from eval.report.gallery.choice import choose_samples
 from eval.report.gallery.form import view_form, view_gallery_data
 from eval.report.gallery.opening import view_opening
-from eval.report.page import render_page
+from eval.report.page import OF_RESULTS, SECTIONS, render_page
 from eval.report.plot_tables import make_plot_tables
 from eval.report.sections.availability import count_retryable, view_availability
 from eval.report.sections.negative_audio import view_negative_audio
@@ -183,6 +183,8 @@ def _view_sections(
     ]
 
     return {
+        # Without results, the sections about them would only say so once more.
+        "sections": [one for one in SECTIONS if groups or one[0] not in OF_RESULTS],
         "dataset_names": ", ".join(dataset.name for dataset in inputs.datasets),
         "scope": describe_scope(
             groups, inputs.datasets, num_test_samples=count_test_samples(inputs, evaluation)

@@ -29,6 +29,9 @@ SECTIONS = (
     ("run", "This run", "This run"),
 )
 
+# Those that only scores can fill.
+OF_RESULTS = ("silence", "curves", "breakdowns")
+
 # Nothing is fetched from outside, whatever text ends up on the page. Scripts may be evaluated, for
 # tools that look at the page (browser tests).
 _CONTENT_SECURITY_POLICY = (
@@ -42,11 +45,11 @@ def render_page(views: dict[str, object]) -> str:
 
     Args:
         views: What ``page.html`` and the sections show, by the name that the templates use: a view
-            for each of ``SECTIONS``, ``dataset_names`` and ``gallery_data``.
+            for each of ``SECTIONS``, ``sections`` (those of them that are shown),
+            ``dataset_names`` and ``gallery_data``.
     """
     return render_template(
         "page.html",
-        sections=SECTIONS,
         policy=_CONTENT_SECURITY_POLICY,
         css=_read_asset("page.css"),
         script=_read_scripts(),

@@ -29,6 +29,9 @@ def test_a_dataset_without_a_test_set_has_no_results_section(tmp_path):
     ).page.read_text()
     assert "Nothing was scored: evaluate.subsets of params.yaml names no test set of local." in page
     assert "the stage evaluate has not run" not in page
+    # A reader need not scroll past sections that are empty.
+    assert 'id="results"' in page and 'id="gallery"' in page
+    assert 'id="curves"' not in page and 'href="#breakdowns"' not in page
 
 
 def test_absent_inputs_become_notes(tmp_path):
