@@ -17,6 +17,7 @@ _BLOCK = re.compile(
 )
 _MOST_LINES = 20  # of code in one addition
 _NUM_CLIPS = 4
+_HEADINGS = ("A dataset", "A model", "A feature", "A protocol", "A reason")
 
 
 def _read_blocks(heading: str) -> list[tuple[str, str | None, str, str]]:
@@ -56,9 +57,9 @@ def _apply(checkout: Path, heading: str) -> None:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A checkout with all four additions and a folder of four videos."""
+    """A checkout with all five additions and a folder of four videos."""
     folder = make_checkout(tmp_path_factory.mktemp("extending") / "checkout")
-    for heading in ("A dataset", "A model", "A feature", "A reason"):
+    for heading in _HEADINGS:
         _apply(folder, heading)
     for number in range(_NUM_CLIPS):
         (folder / "dots").mkdir(exist_ok=True)
@@ -94,12 +95,22 @@ def test_a_reason_is_classified_and_known_to_commands(checkout):
     run(checkout, "python", "-m", "pipeline", "missing", "--reason", "sponsors_only")
 
 
+def test_a_protocol_scores(checkout):
+    code = (
+        "import numpy, earshot; maps = {'a': numpy.array([[1, 0], [1, 0.0]])};"
+        "print(earshot.score(maps, {'a': [[0, 0, 0.5, 1]]}, protocol='upper_half')['mean_ciou'])"
+    )
+    assert float(run(checkout, "python", "-c", code)) == 1
+    params = yaml.safe_load((checkout / "params.yaml").read_text())
+    assert params["evaluate"]["protocols"] == ["earshot", "upper_half"]
+
+
 def test_the_graph_knows_the_new_stages(checkout):
     stages = run(checkout, "dvc", "stage", "list", "--name-only").split()
     assert {"sources@dots", "loudness@dots", "train@dot_product"} <= set(stages)
 
 
-@pytest.mark.parametrize("heading", ["A dataset", "A model", "A feature", "A reason"])
+@pytest.mark.parametrize("heading", _HEADINGS)
 def test_an_addition_is_short(heading):
     code = [
         line
