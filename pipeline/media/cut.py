@@ -45,6 +45,8 @@ _PREROLL_SECONDS = 0.5
 _PAUSE_SECONDS = 0.02
 # The packets of these say how many channels they have, and it can change.
 _CHANNEL_CODECS = ("aac", "ac3", "eac3", "dca", "mp1", "mp2", "mp3")
+# What stands for the files until ffmpeg is run: ffmpeg-python takes no names that are not UTF-8.
+_SOURCE, _TARGET = "the source", "the target"
 # The mean of as many channels as there are.
 _MEAN_OF_CHANNELS = "mono|c0<" + "+".join(f"c{number}" for number in range(8))
 
@@ -93,7 +95,7 @@ def cut_clip(
             ``no_audio``: it has no sound in the section.
     """
     section = _find_section(source_path, start_seconds, stop_seconds)
-    source = ffmpeg.input(section.make_input_name(source_path), **section.make_input_options())
+    source = ffmpeg.input(_SOURCE, **section.make_input_options())
     video = section.trim_video(source[str(video_index)])
 
     # Square pixels and even sides (4:2:0 needs them), the shorter one at most max_height.
@@ -104,7 +106,7 @@ def cut_clip(
     output = ffmpeg.output(
         video.filter("setsar", 1),
         section.trim_audio(source[str(audio_index)]),
-        str(target_path),
+        _TARGET,
         vcodec="libx264",
         crf=_CRF,
         preset=_PRESET,
@@ -125,7 +127,12 @@ def cut_clip(
     )
     try:
         # The filters count by the file's own clock.
-        _run(output.global_args("-copyts"), ffmpeg_path, limit_seconds)
+        _run(
+            output.global_args("-copyts"),
+            ffmpeg_path,
+            limit_seconds,
+            names={_SOURCE: section.make_input_name(source_path), _TARGET: str(target_path)},
+        )
     except CuttingError:
         if not _has_sound(source_path, section):
             raise MediaError("no_audio", "has no sound in the section") from None
@@ -314,10 +321,13 @@ def _is_old(ffmpeg_path: str) -> bool:
     return found is not None and (int(found[1]), int(found[2])) < (5, 1)
 
 
-def _run(output: Any, ffmpeg_path: Path | str, limit_seconds: float) -> None:
-    """Run an ffmpeg-python graph. Raises CuttingError."""
+def _run(
+    output: Any, ffmpeg_path: Path | str, limit_seconds: float, *, names: dict[str, str]
+) -> None:
+    """Run an ffmpeg-python graph in which files have other names. Raises CuttingError."""
     quiet = output.global_args("-nostdin", "-hide_banner", "-loglevel", "error")
     command = ffmpeg.compile(quiet, cmd=str(ffmpeg_path), overwrite_output=True)
+    command = [names.get(argument, argument) for argument in command]
     try:
         result = subprocess.run(
             command,

@@ -157,7 +157,10 @@ def open_source(path: Path | str) -> Iterator[InputContainer]:
     except IndexError:
         raise MediaError("corrupt", LATE_STREAM) from None
     except _READ_ERRORS as error:
-        raise MediaError("corrupt", f"cannot be read as media: {_describe(error)}") from None
+        # FFmpeg says only "Invalid data". Downloads that fail often leave an empty file.
+        is_empty = Path(path).is_file() and Path(path).stat().st_size == 0
+        what = "is empty" if is_empty else f"cannot be read as media: {_describe(error)}"
+        raise MediaError("corrupt", what) from None
 
 
 def read_source_facts(container: InputContainer) -> SourceFacts:

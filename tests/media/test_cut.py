@@ -1,6 +1,7 @@
 """Cuts and windows are right to the frame and the sample: a few of ``benchmarks.exactness``."""
 
 import functools
+import os
 
 import av
 import numpy as np
@@ -196,3 +197,13 @@ def test_a_section_before_the_picture_or_the_sound(tmp_path):
         assert np.abs(found.rgb.astype(int) - expected.rgb).mean() < 6
     with pytest.raises(MediaError, match="has no sound in the section"):
         CUT(tmp_path / "sound.mkv", tmp_path / "cut.mp4", **{**section, "start_seconds": 0.0})
+
+
+def test_names_need_not_be_text(tmp_path):
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    path = make_clip(tmp_path / "a.mp4", *H264, size="96x64", seconds=1)
+    path = path.rename(folder / os.fsdecode(b"%03d \xe4\n.mp4"))
+    CUT(path, folder / "cut.mp4", start_seconds=0.2, stop_seconds=0.7, **STREAMS)
+    with ClipReader(folder / "cut.mp4") as reader:
+        assert reader.info.duration_seconds == pytest.approx(0.5, abs=0.05)
