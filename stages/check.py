@@ -23,11 +23,11 @@ from pipeline.datasets.dataset import (
 )
 from pipeline.datasets.dataset import names as dataset_names
 from pipeline.downloads.parameters import DownloadParameters
-from pipeline.features.configure import check_variants, load_module
-from pipeline.features.registry import FEATURES
+from pipeline.features.configure import check_variants, find_datasets, load_module
+from pipeline.features.registry import FEATURES, RegisteredFeature
 from pipeline.shards.workers.cluster import ClusterParameters
 from stages.checks.evaluation import check_evaluation
-from stages.checks.idle_settings import list_notes, refuse_idle
+from stages.checks.idle_settings import has_default, list_notes, refuse_idle
 from stages.feature import CacheParameters
 
 # Sections with one dataclass each. Those of features are in the registry.
@@ -166,15 +166,33 @@ def find_notes(project: Project) -> list[str]:
         return []
     notes = describe_hand_work(project, project.datasets)
     for name, entry in FEATURES.items():
-        if entry.section in project.params:
-            cls: type = load_module(name).Parameters
-            notes += list_notes(project.parameters(cls, entry.section), entry.section)
+        notes += _note_feature(project, name, entry)
+    if "evaluate" in project.params:
+        evaluate = project.parameters(EvaluationParameters, "evaluate")
+        notes += list_notes(evaluate, "evaluate")
     # A stage reports a section that it lacks; without runs there is nothing to note.
     if "models" not in project.params or importlib.util.find_spec("torch") is None:
         return notes
     from stages.checks.runs import find_run_notes
 
     return notes + find_run_notes(project)
+
+
+def _note_feature(project: Project, name: str, entry: RegisteredFeature) -> list[str]:
+    """Say what of a feature's section is not taken as it is written, or not at all."""
+    top, _, key = entry.section.partition(".")
+    if top not in project.params or (key and key not in _mapping(project, top)):
+        return []
+    cls: type = load_module(name).Parameters
+    parameters: Any = project.parameters(cls, entry.section)
+
+    # A feature that no dataset has is computed for none, whatever its section says.
+    where = entry.datasets_section
+    if where is not None and not find_datasets(project, name):
+        given = [key for key in project.section(entry.section) if not has_default(parameters, key)]
+        why = f"{where} is [], so it is computed for no dataset"
+        return [f"{entry.section}: {', '.join(given)} without effect: {why}"] if given else []
+    return list_notes(parameters, entry.section)
 
 
 def _mapping(project: Project, name: str) -> Mapping[str, Any]:

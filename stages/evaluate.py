@@ -8,7 +8,7 @@ from earshot.tables import CLIPS, SAMPLES, read_table
 from eval.results.dvc_summary import describe_summary, summarize_for_dvc
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from eval.results.files import LISTS, write_results
-from eval.results.further_metrics import describe_further
+from eval.results.further_metrics import describe_further, describe_unscored
 from eval.results.negative_audio import SoundData, describe, evaluate_negative_audio
 from eval.results.summaries import find_groups
 from pipeline.base.project import Project
@@ -78,6 +78,8 @@ def main(project: Project) -> None:
         print(describe(row))
     for row in rows["further"]:
         print(describe_further(row))
+    for sentence in describe_unscored(parameters.further_metrics, rows["further"]):
+        print(sentence)
     for found in rows["notes"]:
         print(found["text"])
 

@@ -51,6 +51,7 @@ from train.runs.finished_runs import (
 )
 from train.runs.run_folder import MODEL_NAME, adopt_run, read_run, write_untrained_run
 from train.runs.run_key import RunInputs, compute_run_key
+from train.runs.setting_values import describe_small_split
 from train.runs.settings import (
     list_first_released,
     list_first_runs,
@@ -337,6 +338,9 @@ def _compute_key(experiment: Experiment, plan: TrainerPlan) -> str:
 
 def _train(experiment: Experiment, key: str) -> bool:
     """Train; return whether this process is the one that writes the run."""
+    note = describe_small_split(experiment.trained, len(experiment.data.train_ids))
+    if note and find_launch(os.environ).is_first:
+        print(f"{experiment.name}: {note}", file=sys.stderr)
     result = fit(
         experiment.trained,
         experiment.data,

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from earshot.errors import ParameterError
 from earshot.reader import FeatureReader
+from eval.entrants.baselines import NETWORK_BASELINES
 from eval.entrants.ceilings import compute_ceilings
 from eval.entrants.entrant import EmbedPairs, Entrant, choose_available
 from eval.published.test_sets import find_subset_ids, find_unscored
@@ -85,6 +86,14 @@ class EvaluationParameters:
 
         check_metrics(self.further_metrics, parameter="params: evaluate.further_metrics")
         check_test_splits(self.subsets)
+
+    def list_notes(self) -> list[str]:
+        """Return sentences about paths that nothing reads."""
+        weights = self.object_guidance_weights
+        if weights == "imagenet" or set(self.baselines) & set(NETWORK_BASELINES):
+            return []
+        names = ", ".join(NETWORK_BASELINES)
+        return [f"object_guidance_weights without effect: baselines has none of {names}"]
 
 
 def evaluate_dataset(

@@ -225,6 +225,22 @@ METRICS_OF: dict[str, Compute] = {
 }
 
 
+def describe_unscored(metrics: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each metric of which no test set of any model has a row.
+
+    Args:
+        metrics: those of ``evaluate.further_metrics``.
+        rows: all rows of the evaluation.
+    """
+    scored = {row["metric"] for row in rows}
+    return [
+        f"evaluate.further_metrics: {metric} scored nothing, since no test set and model have what "
+        "it needs (docs/protocols.md)"
+        for metric in metrics
+        if metric not in scored
+    ]
+
+
 def describe_further(row: Mapping[str, Any]) -> str:
     """Return the sentence that is printed of one row."""
     left_out = {"model", "kind", "dataset", "subset", "metric", "n", "num_requested", "note"}

@@ -174,6 +174,14 @@ def test_a_default_and_what_is_taken_over_are_no_mistakes():
             },
             "avobject: reads sequences with a side of 160, but sequence.size is 64",
         ),
+        (
+            {"waveform.preset": "soundnet"},
+            "waveform: preset without effect: waveform_datasets is",
+        ),
+        (
+            {"evaluate.object_guidance_weights": "resnet18.pth"},
+            "evaluate: object_guidance_weights without effect: baselines has none of ogl_l1",
+        ),
         ({"frames.short_side": 120}, "ezvsl, htf: reads frames with a side of 176, but frames.sho"),
     ],
 )

@@ -71,6 +71,25 @@ def check_values(parameters: TrainingParameters, *, where: str) -> None:
         )
 
 
+def describe_small_split(parameters: TrainingParameters, num_samples: int) -> str:
+    """Return a sentence where a training split holds less than one batch or step; or "".
+
+    Args:
+        parameters: of the run.
+        num_samples: of the training split.
+    """
+    p = parameters
+    if p.batch_size > num_samples:
+        return (
+            f"batch_size is {p.batch_size}, but there are {num_samples} training samples, so each "
+            "batch has at most these, with as few negatives"
+        )
+    num_batches = num_samples // p.batch_size
+    if p.accumulate > num_batches:
+        return f"accumulate is {p.accumulate}, but an epoch has {num_batches} batches"
+    return ""
+
+
 def check_hardware(hardware: HardwareParameters) -> None:
     """Check the values of section ``hardware``.
 

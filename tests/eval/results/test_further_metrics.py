@@ -8,7 +8,7 @@ from earshot.tables import SAMPLES, write_table
 from eval.entrants.external import make_external, read_external
 from eval.results.evaluate import EvaluationParameters, evaluate_dataset
 from eval.results.files import read_results
-from eval.results.further_metrics import METRICS_OF, compute_further
+from eval.results.further_metrics import METRICS_OF, compute_further, describe_unscored
 from eval.results.model_scores import ModelMaps
 from eval.results.source_scores import HEARD_ALONE
 from eval.score import main
@@ -347,3 +347,8 @@ def test_one_map_a_duet_says_so(tmp_path, capsys):
     rows = [make_row("s0", boxes=boxes, splits=["test"], attributes=attributes)]
     run(tmp_path, rows, ["sources"], sample_ids=["s0"], maps=np.eye(7)[None])
     assert "one map a sample: of two sources, one at most can be found" in capsys.readouterr().out
+
+
+def test_a_metric_that_scored_nothing_is_told():
+    (found,) = describe_unscored(("masks", "acl_sweep"), [{"metric": "acl_sweep"}])
+    assert found.startswith("evaluate.further_metrics: masks scored nothing, since no test set")
