@@ -212,7 +212,7 @@ def test_scenes_of_both_kinds_in_proportion():
         ({"num_train": -1}, "num_train is -1, expected 0 or more"),
         ({"traffic_fraction": 1.5}, "traffic_fraction is 1.5, expected 0 to 1"),
         ({"fps": 2}, "fps is 2, expected 8 to 60"),
-        ({"duration_seconds": 0.2}, "duration_seconds is 0.2, expected 1 or more"),
+        ({"duration_seconds": 0.2}, "duration_seconds is 0.2, expected 1 to 600"),
         ({"num_workers": 0}, "num_workers is 0, expected 1 or more"),
         ({"nm_train": 3}, "unknown key sources.sample.nm_train"),
     ],
