@@ -78,6 +78,8 @@ def run(
     num_failed = 0
     for path in videos:
         try:
+            if path.is_dir():
+                raise DataError(f"{path}: is a folder, expected a video; name its files: {path}/*")
             paths = localize_video(
                 predictor, features, path, output, parameters=parameters, is_quiet=is_quiet
             )

@@ -136,7 +136,9 @@ def _open_archive(path: Path) -> np.lib.npyio.NpzFile:
     try:
         archive = np.load(path, allow_pickle=False)
     except FileNotFoundError:
-        raise DataError(f"{path}: not found") from None
+        raise DataError(
+            f"{path}: not found, expected an .npz with sample_ids and maps, or a folder of maps"
+        ) from None
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         # NumPy takes any format that it does not know for a pickle, and advises to load it.
         reason = "it is of another format" if "pickle" in str(error) else _first_line(error)

@@ -16,7 +16,7 @@ from pipeline.base.local_settings import (
     read_local_settings,
     require_no_secrets,
 )
-from pipeline.base.parameters import build, read_yaml, require_distinct
+from pipeline.base.parameters import build, read_yaml, require_distinct, suggest
 
 _Parameters = TypeVar("_Parameters")
 
@@ -110,7 +110,8 @@ class Project:
         value: Any = self.params
         for name in dotted_name.split("."):
             if not isinstance(value, dict) or name not in value:
-                raise ParameterError(f"params: missing section {dotted_name}")
+                known = value if isinstance(value, dict) else ()
+                raise ParameterError(f"params: missing section {dotted_name}{suggest(name, known)}")
             value = value[name]
         return value
 

@@ -1,10 +1,14 @@
 """``repair``: compute damaged or missing shards again, and on request what failed before."""
 
+import contextlib
 from collections.abc import Sequence
 
 import click
+import pyarrow.compute as pc
 
-from earshot.tables import DOWNLOADS, SAMPLES, read_table
+from earshot.errors import DataError
+from earshot.shard_format import INDEX_NAME
+from earshot.tables import DOWNLOADS, INDEX, SAMPLES, read_table
 from pipeline.base.project import Project
 from pipeline.commands.feature_selection import (
     find_selected_folders,
@@ -46,6 +50,8 @@ def run(
 ) -> int:
     """Repair the selected features; return 0 if everything is whole afterwards, otherwise 1."""
     selected = find_selected_folders(project, datasets, features)
+    if retry_reasons:
+        _note_reasons(project, selected, retry_reasons)
     names = dict.fromkeys(dataset for dataset, _ in selected)
     has_damaged_table = print_damaged_tables(project, names)
 
@@ -55,6 +61,23 @@ def run(
         for dataset, name in selected
     ]
     return max([int(has_damaged_table), *codes])
+
+
+def _note_reasons(
+    project: Project, selected: Sequence[tuple[str, str]], reasons: Sequence[str]
+) -> None:
+    """Print the reasons for which no sample failed: a mistyped one would repair nothing."""
+    found: set[str] = set()
+    for dataset, name in selected:
+        path = project.feature_dir(dataset, name) / INDEX_NAME
+        # A damaged index is found, and written again, by the repair.
+        with contextlib.suppress(DataError):
+            index = read_table(path, INDEX, columns=["status", "reason"])
+            found.update(index.filter(pc.equal(index["status"], "failed"))["reason"].to_pylist())
+    for reason in reasons:
+        if reason not in found:
+            known = ", ".join(sorted(found)) or "none"
+            print(f"no sample failed with {reason!r}; reasons of failed samples: {known}")
 
 
 def _repair(

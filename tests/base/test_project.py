@@ -25,6 +25,14 @@ def test_a_file_that_holds_no_sections(tmp_path, text, message):
         Project.load(tmp_path)
 
 
+def test_a_mistyped_section_is_told_with_the_nearest(tmp_path):
+    project = Project(tmp_path, {"train": {"ezvsl": {}}})
+    with pytest.raises(
+        ParameterError, match=r"missing section train\.ezvls, did you mean ezvsl\?$"
+    ):
+        project.section("train.ezvls")
+
+
 def test_a_folder_that_is_no_checkout(tmp_path):
     with pytest.raises(
         ParameterError,

@@ -102,6 +102,12 @@ def test_verify_names_the_sample_and_repair_restores_it(project, capsys):
     assert "nothing to repair" in capsys.readouterr().out
 
 
+def test_a_reason_for_which_nothing_failed_is_named(project, capsys):
+    assert call(project, "repair", "--failed", "crashd") == 0
+    message = "no sample failed with 'crashd'; reasons of failed samples: none\n"
+    assert capsys.readouterr().out.startswith(message)
+
+
 def test_a_damaged_index_over_a_damaged_shard(project, capsys):
     folder = project.feature_dir("tiny", "frames")
     (path,) = folder.glob("*.h5")

@@ -84,12 +84,14 @@ def test_videos_that_cannot_be_localized_are_named_and_others_done(run_dir, tmp_
     make_video(tmp_path / "silent.mp4", sound=None)
     make_video(tmp_path / "good.mp4")
     (tmp_path / "broken.mp4").write_bytes(b"no video" * 100)
-    videos = [tmp_path / name for name in ("silent.mp4", "broken.mp4", "absent.mp4", "good.mp4")]
+    names = ("silent.mp4", "broken.mp4", "absent.mp4", ".", "good.mp4")
+    videos = [tmp_path / name for name in names]
     assert localize(run_dir, tmp_path / "out", *videos) == 2
     output = capsys.readouterr()
     assert "silent.mp4: has no audio" in output.err
     assert "broken.mp4" in output.err
     assert "absent.mp4" in output.err
+    assert f"{tmp_path}: is a folder, expected a video; name its files: {tmp_path}/*" in output.err
     assert "Traceback" not in output.err
     assert "good.localized.mp4" in output.out
     assert len(list((tmp_path / "out").iterdir())) == 2
