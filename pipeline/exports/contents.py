@@ -137,6 +137,9 @@ class Contents:
     def make_record(self, row: Row) -> dict[str, Any]:
         """Return what is known of a sample, as JSON can hold it."""
         clip = self.clips.get(row["clip_id"], {})
+        # A file of this machine is nowhere else, and its path is nobody else's business.
+        url = clip.get("url")
+        is_here = url is not None and url.lower().startswith("file:")
 
         # Arrow gives None for a list that was never set, and pairs for a map.
         return {
@@ -149,7 +152,7 @@ class Contents:
             "boxes": [list(box) for box in row["boxes"] or ()],
             "box_annotators": list(row["box_annotators"] or ()),
             "attributes": dict(row["attributes"] or ()),
-            "url": clip.get("url"),
+            "url": None if is_here else url,
             "start_seconds": clip.get("start_seconds"),
             "end_seconds": clip.get("end_seconds"),
         }

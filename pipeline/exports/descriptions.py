@@ -28,7 +28,7 @@ ACCOUNT_COLUMNS = {
     "time_seconds": "where in the clip it lies; empty: at the centre",
     "clip_id": "the clip of its picture",
     "audio_clip_id": "the clip of its sound; empty: the same",
-    "url": "where the video of the clip is",
+    "url": "where the video of the clip is; empty for a file of the one who made this export",
     "files": "the files that hold it, with ; between them",
 }
 

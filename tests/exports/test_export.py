@@ -57,6 +57,24 @@ def read_account(folder):
 
 
 @pytest.mark.parametrize("format_name", ["webdataset", "huggingface", "files"])
+def test_paths_of_this_machine_are_not_handed_over(project, arrays, tmp_path, format_name):
+    path = project.clips_table_path(DATASET)
+    before = path.read_bytes()
+    try:
+        rows = read_table(path, CLIPS).to_pylist()
+        assert rows[0]["clip_id"] == FIRST
+        write_table(path, [rows[0] | {"url": "file:///home/somebody/a.mp4"}, *rows[1:]], CLIPS)
+        export(project, tmp_path / "out", format_name)
+    finally:
+        path.write_bytes(before)
+
+    account = read_account(tmp_path / "out")
+    assert account[FIRST]["url"] == "" and account[SECOND]["url"].startswith("http")
+    for file in (tmp_path / "out").rglob("*"):
+        assert not file.is_file() or b"somebody" not in file.read_bytes()
+
+
+@pytest.mark.parametrize("format_name", ["webdataset", "huggingface", "files"])
 def test_every_sample_is_accounted_for(project, arrays, tmp_path, format_name):
     folder = tmp_path / "out"
     summary, num_written = export(project, folder, format_name)

@@ -8,6 +8,8 @@ import pyarrow as pa
 
 from earshot import tables
 from pipeline.base.project import Project
+from pipeline.exports.export import export_dataset
+from pipeline.exports.parameters import ExportParameters
 from tests.helpers.media.clip_factory import make_clip
 from tests.helpers.scoring.report_examples import write_project
 
@@ -27,6 +29,15 @@ def write_manual_project(root: Path) -> Project:
     copied = samples.set_column(column, samples.schema.field("splits"), splits)
     tables.write_table(project.samples_table_path(_COPY), copied, tables.SAMPLES)
     return project
+
+
+def write_exports(project: Project) -> None:
+    """Export a dataset to the folders beside the checkout that the manual speaks of."""
+    shutil.copy(project.clips_table_path("sample"), project.clips_table_path(_COPY))
+    for name, format_name in (("wds", "webdataset"), ("hf", "huggingface")):
+        parameters = ExportParameters(format=format_name, features=("frames", "flow"))
+        folder = project.root.parent / f"{_COPY}_{name}"
+        export_dataset(project, _COPY, parameters, folder, is_quiet=True)
 
 
 def read_maps(project: Project, model: str = "htf") -> dict[str, np.ndarray]:

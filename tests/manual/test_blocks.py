@@ -19,7 +19,7 @@ from pipeline.base.parameters import build
 from pipeline.base.project import Project
 from pipeline.datasets.table import Parameters, build_tables
 from tests.helpers.manual_pages import COMMANDS, Block, list_pages, read_blocks
-from tests.helpers.manual_project import read_maps, write_manual_project
+from tests.helpers.manual_project import read_maps, write_exports, write_manual_project
 from tests.helpers.paths import ROOT
 from tests.test_extending import _BLOCK
 
@@ -46,7 +46,9 @@ def test_each_block_has_a_language_that_is_checked():
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    return write_manual_project(tmp_path_factory.mktemp("manual"))
+    root = tmp_path_factory.mktemp("manual") / "checkout"  # exports lie beside it
+    root.mkdir()
+    return write_manual_project(root)
 
 
 def make_namespace(project: Project) -> dict:
@@ -86,12 +88,16 @@ def require_equal(found: str, promised: str) -> None:
 
 
 @pytest.mark.parametrize("page", sorted({block.page for block in list_blocks("python")}))
-def test_python_runs(page, project, monkeypatch):
+def test_python_runs(page, project, monkeypatch, tmp_path):
     monkeypatch.chdir(project.root)
     monkeypatch.setenv("EARSHOT_KERNELS", "0")  # the same bits without compiling
     # A whole localization is tested in tests/train/test_localize.py; its arguments are, here.
     localize = mock.create_autospec(train.localize.localize, return_value=("video", "maps"))
     monkeypatch.setattr(train.localize, "localize", localize)
+
+    if page == "docs/sharing.md":
+        write_exports(project)
+        monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path))
 
     namespace = {**make_namespace(project), "require_equal": require_equal}
     for block in read_blocks(page):
