@@ -55,6 +55,17 @@ class Window:
         return self.stop_seconds + 2 * _MARGIN_SECONDS
 
 
+class Part(NamedTuple):
+    """What a stream has of a window."""
+
+    waveform: np.ndarray  # mono float32 (num_samples,)
+    # By how much it begins after the window does.
+    late_seconds: float
+
+
+_NOTHING = Part(np.zeros(0, np.float32), 0.0)
+
+
 def read_window(
     container: InputContainer,
     stream: av.AudioStream,
@@ -63,7 +74,7 @@ def read_window(
     sample_rate: int,
     changes: Sequence[DecoderChange] = (),
     is_within: bool = False,
-) -> np.ndarray:
+) -> Part:
     """Return what a stream has of a window.
 
     Args:
@@ -77,8 +88,7 @@ def read_window(
             samples are a pause and become silence. The container must be at its beginning.
 
     Returns:
-        The mean of the channels, float32 ``(num_samples,)``. It is shorter than the window where
-        the stream has nothing.
+        The mean of the channels. It is shorter than the window where the stream has nothing.
 
     Raises:
         MediaError: ``corrupt`` where too much of the window cannot be decoded.
@@ -87,7 +97,7 @@ def read_window(
     decoded = _iter_decoded(container, stream, window, changes=changes, may_seek=not is_within)
     stretches = _collect_stretches(decoded, window)
     if not stretches:
-        return np.zeros(0, np.float32)
+        return _NOTHING
 
     # Samples are numbered from the clip's zero, at the stream's own rate where it has one rate.
     sound = join(
@@ -105,12 +115,15 @@ def read_window(
 
     # Nothing of the window, or its samples as they are, or resampled ones.
     if start >= first + len(waveform):
-        return np.zeros(0, np.float32)
+        return _NOTHING
+    late_seconds = max(first - start, 0) / rate
     if sample_rate == rate:
         num_wanted = round((window.stop_seconds - window.start_seconds) * rate)
         begin = max(start - first, 0)
-        return waveform[begin : begin + max(num_wanted - max(first - start, 0), 0)]
-    return _resample(Sound(first, waveform, rate), window, target_rate=sample_rate)
+        waveform = waveform[begin : begin + max(num_wanted - max(first - start, 0), 0)]
+        return Part(waveform, late_seconds)
+    sound = Sound(first, waveform, rate)
+    return Part(_resample(sound, window, target_rate=sample_rate), late_seconds)
 
 
 def needs_seek(stream: av.AudioStream, window: Window) -> bool:

@@ -15,8 +15,9 @@ from earshot.errors import MediaError
 from pipeline.media.files.media_file import MediaFile, Opening
 from pipeline.media.sound import audio, packet_scan
 
-# If less is missing, the window is filled by repetition; otherwise it is shifted.
+# If less is missing at the end, the window is filled by repetition; otherwise it is shifted.
 _MISSING_SECONDS = 0.05
+_LATE_SECONDS = 0.002  # the same for the beginning: rounding in containers that count milliseconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,17 +47,18 @@ class AudioReader:
         """
         length, begin = stop_seconds - start_seconds, start_seconds
         rate = sample_rate or self._own_rate
-        waveform = self._read_window(start_seconds, length, rate)
+        part = self._read_window(start_seconds, length, rate)
 
         # Finding the extent takes a pass over all packets, so do it only when needed.
-        if length - len(waveform) / rate > _MISSING_SECONDS:
+        if _lacks_samples(part, length, rate):
             begin, is_within = self._find_window_inside(start_seconds, length)
             if abs(begin - start_seconds) > 1 / rate:
-                waveform = self._read_window(begin, length, rate)
+                part = self._read_window(begin, length, rate)
             # A window inside the sound that still lacks samples contains a pause.
-            if is_within and length - len(waveform) / rate > _MISSING_SECONDS:
-                waveform = self._read_window(begin, length, rate, is_within=True)
+            if is_within and _lacks_samples(part, length, rate):
+                part = self._read_window(begin, length, rate, is_within=True)
 
+        waveform = part.waveform
         if not len(waveform):
             raise MediaError("no_audio", "its audio stream has no samples")
         if not np.isfinite(waveform).all():
@@ -107,7 +109,7 @@ class AudioReader:
 
     def _read_window(
         self, start_seconds: float, length: float, sample_rate: int, *, is_within: bool = False
-    ) -> np.ndarray:
+    ) -> audio.Part:
         """Read the part of a window that the stream has, with a new decoder."""
         window = audio.Window(
             start_seconds, start_seconds + length, origin_seconds=self._file.origin_seconds
@@ -142,6 +144,12 @@ class AudioReader:
         # The beginning is lost. Matroska finds any other window by its index.
         is_matroska = opening.container.format.name.startswith("matroska")
         return is_matroska and audio.needs_seek(_get_stream(opening), window)
+
+
+def _lacks_samples(part: audio.Part, length: float, rate: int) -> bool:
+    """Return whether a part is not the whole window of ``length`` seconds."""
+    is_short = length - len(part.waveform) / rate > _MISSING_SECONDS
+    return is_short or part.late_seconds > _LATE_SECONDS
 
 
 def _get_stream(opening: Opening) -> av.AudioStream:

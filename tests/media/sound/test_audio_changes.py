@@ -166,6 +166,27 @@ def test_a_window_before_late_sound_begins_where_the_sound_does(tmp_path, source
     match_source(window.waveform[begin:], expected, 0.1, late_seconds=(-0.001, late_seconds))
 
 
+@pytest.mark.parametrize("name", ["a.flv", "a.ts"])
+def test_a_window_that_begins_just_before_sound_goes_on_keeps_its_place(tmp_path, source, name):
+    """The 30 ms of a pause at its beginning are silence, not a shift."""
+    path = tmp_path / name
+    picture = ("-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=4")
+    pause = ("-af", "aselect='not(between(t,1,2))'", "-c:a", "aac", "-ar", "44100")
+    run_ffmpeg(*picture, "-i", str(source), *pause, "-c:v", "libx264", "-g", "25", str(path))
+    with ClipReader(path) as reader:
+        whole = reader.read_whole_sound(sample_rate=RATE)
+    level = np.convolve(np.abs(whole.waveform), np.ones(80) / 80, "same")
+    resumes = np.flatnonzero(level[RATE * 3 // 2 :] > 0.02)[0] + RATE * 3 // 2
+    start = whole.start_seconds + resumes / RATE - 0.03
+    with ClipReader(path) as reader:
+        window = reader.read_audio_window(start, start + 0.5, sample_rate=RATE)
+    assert window.start_seconds == pytest.approx(start, abs=0.001)
+    begin = round((start - whole.start_seconds) * RATE)
+    # FFmpeg's FLV and MPEG-TS know the time to a millisecond.
+    part = window.waveform[RATE // 10 :]
+    match_source(part, whole.waveform[begin:], 0.1, late_seconds=(-0.001, 0.001))
+
+
 def test_sound_behind_a_joint_with_short_frames_keeps_its_place(tmp_path, source):
     """Joined without encoding, MP4 has frames that are shorter than what they decode to."""
     halves = []
@@ -215,7 +236,7 @@ def test_a_change_is_known_when_nothing_before_it_is_decoded(tmp_path, source):
         window = Window(3.0, 3.5, origin_seconds=0.0)
         waveform = read_window(
             container, container.streams.audio[0], window, sample_rate=RATE, is_within=True
-        )
+        ).waveform
     assert np.corrcoef(waveform[: len(expected)], expected)[0, 1] > 0.99
 
 
