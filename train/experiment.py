@@ -338,7 +338,11 @@ def _compute_key(experiment: Experiment, plan: TrainerPlan) -> str:
 
 def _train(experiment: Experiment, key: str) -> bool:
     """Train; return whether this process is the one that writes the run."""
-    note = describe_small_split(experiment.trained, len(experiment.data.train_ids))
+    data = experiment.data
+    num_selecting = len(data.get_selection_ids(experiment.trained.select_on))
+    note = describe_small_split(
+        experiment.trained, len(data.train_ids), num_selecting=num_selecting
+    )
     if note and find_launch(os.environ).is_first:
         print(f"{experiment.name}: {note}", file=sys.stderr)
     result = fit(

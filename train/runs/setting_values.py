@@ -5,6 +5,7 @@ their code enters the key of every training.
 """
 
 from collections.abc import Mapping
+from dataclasses import fields
 
 from earshot.errors import ParameterError
 from train.models.training_parameters import HardwareParameters, TrainingParameters
@@ -13,11 +14,15 @@ _LARGEST_SEED = 2**63 - 1  # of torch
 _LARGEST_SIZE = 2**16  # of a layer; larger ones fit into no memory
 _LARGEST_PICTURE = 4096
 _LARGEST_BATCH = 2**20
+_LARGEST_NUMBER = 10**6
+_LARGEST_MASK = 1000  # rows or columns
 _SMALLEST_SCALE, _LARGEST_SCALE = 1e-6, 1e6
 
 # Setting -> its smallest and its largest value; of all methods that have it.
 _RANGES: Mapping[str, tuple[float, float]] = {
     "seed": (0, _LARGEST_SEED),
+    "epochs": (1, _LARGEST_NUMBER),
+    "accumulate": (1, _LARGEST_NUMBER),
     "batch_size": (2, _LARGEST_BATCH),
     "width": (4, _LARGEST_SIZE),
     "audio_width": (0, _LARGEST_SIZE),
@@ -27,6 +32,16 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "spectrogram_mean": (-_LARGEST_SCALE, _LARGEST_SCALE),
     "spectrogram_std": (_SMALLEST_SCALE, _LARGEST_SCALE),
     "flow_scale": (_SMALLEST_SCALE, _LARGEST_SCALE),
+    "sound_seconds": (0, 3600),
+    # Wider ones would mask whole spectrograms.
+    "mask_width": (0, _LARGEST_MASK),
+    "mask_times": (0, _LARGEST_MASK),
+    "mask_bands": (0, _LARGEST_MASK),
+    "num_sound_clusters": (1, 16),
+    # Temperatures: far outside, all logits are alike, or none is finite.
+    "tau": (1e-4, 100),
+    "temperature": (1e-4, 100),
+    "initial_temperature": (1e-4, 100),
     # Cosines.
     "epsilon": (-1, 1),
     "epsilon_positive": (-1, 1),
@@ -57,6 +72,15 @@ def check_values(parameters: TrainingParameters, *, where: str) -> None:
     if parameters.method in _NEEDS_EMBEDDING and not getattr(parameters, "embedding_size", 1):
         raise ParameterError(f"params: {where}.embedding_size is 0, expected 1 or more")
 
+    _check_sources(parameters, where=where)
+    num_clusters = getattr(parameters, "num_picture_clusters", 0)
+    num_cells = (parameters.image_size // parameters.map_stride) ** 2
+    if num_clusters > num_cells:
+        raise ParameterError(
+            f"params: {where}.num_picture_clusters is {num_clusters}, expected at most the "
+            f"{num_cells} cells of the map"
+        )
+
     p = parameters
     if p.schedule == "plateau" and not p.plateau_factor < 1:
         raise ParameterError(
@@ -71,12 +95,31 @@ def check_values(parameters: TrainingParameters, *, where: str) -> None:
         )
 
 
-def describe_small_split(parameters: TrainingParameters, num_samples: int) -> str:
-    """Return a sentence where a training split holds less than one batch or step; or "".
+def _check_sources(parameters: TrainingParameters, *, where: str) -> None:
+    """Check that names and paths are none that stand for nothing."""
+    for field in fields(parameters):
+        if getattr(parameters, field.name) == "" and field.default != "":
+            raise ParameterError(
+                f"params: {where}.{field.name} is '', expected a name or a path; without the key "
+                f"it is {field.default}"
+            )
+    # ImageNet's networks hear nothing.
+    if getattr(parameters, "sound_encoder", None) in ("imagenet", "random"):
+        raise ParameterError(
+            f"params: {where}.sound_encoder is {parameters.sound_encoder!r}, "  # type: ignore[attr-defined]
+            "expected the folder of a run"
+        )
+
+
+def describe_small_split(
+    parameters: TrainingParameters, num_samples: int, *, num_selecting: int
+) -> str:
+    """Return a sentence where the splits are smaller than a run's settings ask for; or "".
 
     Args:
         parameters: of the run.
         num_samples: of the training split.
+        num_selecting: of the split that selects.
     """
     p = parameters
     if p.batch_size > num_samples:
@@ -87,6 +130,13 @@ def describe_small_split(parameters: TrainingParameters, num_samples: int) -> st
     num_batches = num_samples // p.batch_size
     if p.accumulate > num_batches:
         return f"accumulate is {p.accumulate}, but an epoch has {num_batches} batches"
+
+    is_own = p.num_held_out != TrainingParameters.num_held_out
+    if p.select_on == "val" and is_own and num_selecting < p.num_held_out:
+        return (
+            f"num_held_out is {p.num_held_out}, but {num_selecting} samples select: about a tenth "
+            "of the training split at most is held out"
+        )
     return ""
 
 
