@@ -1,5 +1,6 @@
 """Say which clips do not give what a feature takes. It is computed of them all the same."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,8 +23,12 @@ def describe_clip_fit(feature: Feature, *, samples: pa.Table, downloads: pa.Tabl
         samples: The table SAMPLES of a dataset.
         downloads: Its table DOWNLOADS, which says what the clips are.
     """
-    slow, moved = _describe_slow(feature, downloads), _describe_moved(feature, samples, downloads)
-    return [note for note in (slow, moved) if note]
+    notes = (
+        _describe_slow(feature, downloads),
+        _describe_rates(feature, downloads),
+        _describe_moved(feature, samples, downloads),
+    )
+    return [note for note in notes if note]
 
 
 def _describe_slow(feature: Feature, downloads: pa.Table) -> str:
@@ -37,6 +42,21 @@ def _describe_slow(feature: Feature, downloads: pa.Table) -> str:
         f"{feature.name} takes {feature.fps:g} pictures a second, and {num_slow} of {len(rates)} "
         f"clips have fewer (one has {min(rates):g}): there, some are the same picture again, which "
         "has no motion"
+    )
+
+
+def _describe_rates(feature: Feature, downloads: pa.Table) -> str:
+    if getattr(feature.parameters, "sample_rate", None) != "native":
+        return ""
+    rates = Counter(rate for rate in downloads["sample_rate"].to_pylist() if rate is not None)
+    if len(rates) < 2:
+        return ""
+    (usual, _), *others = rates.most_common()
+    num_others = sum(count for _, count in others)
+    return (
+        f"{feature.name}: sample_rate is native, and {num_others} of {rates.total()} clips have "
+        f"another rate than {usual} Hz (one has {others[0][0]}), so their arrays have another "
+        f"shape; no training and no evaluation can join them. Set sample_rate to {usual}"
     )
 
 

@@ -13,7 +13,15 @@ from tests.helpers.media.clip_factory import make_clip
 RATES = [25.0, 23.976, None, 16.0]
 SECONDS = [4.0, 10.0, None, 10.0]
 CLIPS = list("abcd")
-DOWNLOADS = pa.table({"clip_id": CLIPS, "fps": RATES, "duration_seconds": SECONDS})
+SAMPLE_RATES = [44100, 48000, None, 44100]
+DOWNLOADS = pa.table(
+    {
+        "clip_id": CLIPS,
+        "fps": RATES,
+        "duration_seconds": SECONDS,
+        "sample_rate": SAMPLE_RATES,
+    }
+)
 TIMES = [2.0, 5.0, 5.0, 1.0]
 SAMPLES = pa.table({"sample_id": CLIPS, "clip_id": CLIPS, "time_seconds": TIMES})
 
@@ -46,6 +54,10 @@ def test_flow_of_more_pictures_than_there_are_is_nothing(tmp_path):
         (waveforms.make_feature(waveforms.Parameters(window_seconds=2)), None),
         (waveforms.make_feature(waveforms.Parameters(anchor="centre")), None),
         (spectrograms.make_feature(spectrograms.Parameters()), None),
+        (
+            spectrograms.make_feature(spectrograms.Parameters(preset="lvs")),
+            "native, and 1 of 3 clips have another rate than 44100 Hz (one has 48000), so their",
+        ),
     ],
 )
 def test_clips_are_counted(feature, part):
