@@ -27,7 +27,7 @@ from pipeline.media.pictures.frame import VideoFrame
 from pipeline.media.pictures.gpu import Decoder
 from pipeline.media.reader import MediaInfo
 
-VERSION = 2  # 2: damaged and odd files are read otherwise (docs/lab/media.md)
+VERSION = 3  # 2, 3: damaged and odd files are read otherwise (docs/lab/media.md)
 # A moment that is closer to the end of the clip may have no next frame. Then the pair before is
 # used, so its first frame is decoded as well.
 _END_SECONDS = 0.25

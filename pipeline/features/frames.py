@@ -14,7 +14,7 @@ from pipeline.media.pictures.frame import VideoFrame
 from pipeline.media.pictures.gpu import Decoder
 from pipeline.media.reader import MediaInfo
 
-VERSION = 2  # 2: damaged and odd files are read otherwise (docs/lab/media.md)
+VERSION = 3  # 2, 3: damaged and odd files are read otherwise (docs/lab/media.md)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pipeline.features.feature import Decoded, Extracted, Feature, Moment, Needs
 from pipeline.features.resize import resize_stored
 from pipeline.media.reader import MediaInfo
 
-VERSION = 1
+VERSION = 2  # 2: as of waveforms
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from pipeline.features.sound_window import (
     find_sound_needs,
 )
 
-VERSION = 2  # 2: damaged and odd files are read otherwise (docs/lab/media.md)
+VERSION = 3  # 2, 3: damaged and odd files are read otherwise (docs/lab/media.md)
 _USUAL_SAMPLE_RATE = 44100  # in Hz, of files; where it is not known before they are there
 _SMALLEST_TRANSFORM = 16  # samples; fewer tell no frequencies apart
 _LOG_RANGES = {"log_offset": (1e-30, 1e3), "log_divisor": (1e-3, 1e3)}

@@ -20,7 +20,7 @@ from pipeline.features.sound_window import (
     find_sound_needs,
 )
 
-VERSION = 2  # 2: damaged and odd files are read otherwise (docs/lab/media.md)
+VERSION = 3  # 2, 3: damaged and odd files are read otherwise (docs/lab/media.md)
 _INT16_FULL_SCALE = 32768.0
 
 
