@@ -4,7 +4,7 @@ A download that "succeeded" may be half a file, a page of HTML or a slide show. 
 opened and read before it is published (``content``): its packets, its sound and its keyframes, and
 every picture where that leaves a doubt. A file is refused only after every picture was tried. Files
 that are valid but of little use get the flags ``silent``, ``still`` and, where sound is not needed,
-``no_audio``; Matroska and WebM files of which only the first recording is read get
+``no_audio``; Matroska, MP4 and FLV files of which only the first recording is read get
 ``more_recordings``.
 """
 
@@ -29,7 +29,7 @@ from pipeline.media.files.timeline import (
     find_duration,
     read_announced_duration,
 )
-from pipeline.media.files.truncation import find_recording_end, has_cut_off_packets, is_cut_off
+from pipeline.media.files.truncation import has_cut_off_packets, has_more_recordings, is_cut_off
 
 _MAX_BROKEN_FRACTION = 0.2  # of packets that do not decode
 # At least this fraction of the duration that headers announce must be there, but for the slack,
@@ -311,7 +311,7 @@ def _find_flags(
     parameters: ValidationParameters,
 ) -> tuple[str, ...]:
     flags = []
-    if find_recording_end(container) is not None:
+    if has_more_recordings(container):
         flags.append("more_recordings")
     if sound is None:
         flags.append("no_audio")

@@ -188,9 +188,12 @@ def test_avi_recordings_of_different_kinds_are_refused(tmp_path):
     assert "2 concatenated recordings of different kinds" in row["detail"]
 
 
-def test_a_second_recording_that_ffmpeg_does_not_read_is_a_flag(tmp_path):
-    options = ("-c:v", "libvpx", "-deadline", "realtime", "-c:a", "libopus")
-    path = make_clip(tmp_path / "one.webm", *options, size="96x64", seconds=2)
+@pytest.mark.parametrize("name", ["one.webm", "one.mp4", "one.mov", "one.flv"])
+def test_a_second_recording_that_ffmpeg_does_not_read_is_a_flag(tmp_path, name):
+    options = ("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac")
+    if name.endswith("webm"):
+        options = ("-c:v", "libvpx", "-deadline", "realtime", "-c:a", "libopus")
+    path = make_clip(tmp_path / name, *options, size="96x64", seconds=2)
     assert find_flags(path) == ()
     path.write_bytes(2 * path.read_bytes())
     assert find_flags(path) == ("more_recordings",)

@@ -72,6 +72,23 @@ def find_recording_end(container: InputContainer) -> int | None:
     return _find_second_recording(path, facts.st_size, facts.st_mtime_ns)
 
 
+def has_more_recordings(container: InputContainer) -> bool:
+    """Return whether a file goes on with another recording of which FFmpeg shows nothing.
+
+    `cat` makes such files. Of Matroska, MP4 and FLV only the first recording counts.
+
+    Args:
+        container: The open file, or its first recording.
+    """
+    path, name = Path(container.name), container.format.name
+    with open(path, "rb") as file:
+        if name.startswith("mov"):
+            return _has_second_movie(file, path.stat().st_size)
+        if name.startswith("flv"):
+            return _read_at(file, _find_flv_end(file, path.stat().st_size), 3) == b"FLV"
+    return find_recording_end(container) is not None
+
+
 # A file is opened several times while it is read, but its structure is checked once.
 @functools.lru_cache(maxsize=64)
 def _check(
@@ -84,6 +101,23 @@ def _check(
 
 def _is_mp4_cut_off(file: BinaryIO, num_bytes: int) -> bool:
     """Media data (`mdat`, or a fragment's `moof`) reaches beyond the end."""
+    atoms = _iter_atoms(file, num_bytes)
+    return any(atom.stop > num_bytes and atom.name in (b"mdat", b"moof") for atom in atoms)
+
+
+def _has_second_movie(file: BinaryIO, num_bytes: int) -> bool:
+    """A second file type follows, and not as a part of a fragmented file."""
+    names = [atom.name for atom in _iter_atoms(file, num_bytes)]
+    return names.count(b"ftyp") > 1 and names.count(b"moov") > 1 and b"moof" not in names
+
+
+class _FileAtom(NamedTuple):
+    name: bytes
+    stop: int  # where the next one begins
+
+
+def _iter_atoms(file: BinaryIO, num_bytes: int) -> Iterator[_FileAtom]:
+    """Yield the atoms of a file up to a damaged one, or one that reaches to or beyond the end."""
     # A file is a row of atoms, each with its size and its name.
     position = 0
     while position + 8 <= num_bytes:
@@ -91,12 +125,10 @@ def _is_mp4_cut_off(file: BinaryIO, num_bytes: int) -> bool:
         if size == 1:  # the size follows as eight bytes
             size = int.from_bytes(_read_at(file, position + 8, 8), "big")
         if size < 8:  # 0: up to the end of the file; others are damage
-            return False
-        if position + size > num_bytes:
-            return kind in (b"mdat", b"moof")
+            return
 
         position += size
-    return False
+        yield _FileAtom(kind, position)
 
 
 def _is_matroska_cut_off(file: BinaryIO, num_bytes: int) -> bool:
@@ -172,21 +204,26 @@ def _is_avi_cut_off(file: BinaryIO, num_bytes: int) -> bool:
 
 def _is_flv_cut_off(file: BinaryIO, num_bytes: int) -> bool:
     """The last tag reaches beyond the end."""
+    return _find_flv_end(file, num_bytes) > num_bytes
+
+
+def _find_flv_end(file: BinaryIO, num_bytes: int) -> int:
+    """Return where the tags end: where something else begins, or beyond the end of the file."""
     # The header says how long it is. Before the first tag lie four bytes for the tag before it.
     position = int.from_bytes(_read_at(file, 5, 4), "big") + 4
     while position < num_bytes:
         head = _read_at(file, position, 4)
         if head[0] & 0x1F not in _FLV_TAG_KINDS:
-            return False  # damage, or something that was appended
+            return position  # damage, or something that was appended
         if len(head) < 4:
-            return True
+            return num_bytes + 1
 
         position += _FLV_TAG_BYTES + int.from_bytes(head[1:4], "big")
         if position > num_bytes:
-            return True
+            return position
         # The tag's length follows once more, for reading backwards.
         position += 4
-    return False
+    return min(position, num_bytes)
 
 
 def _is_asf_cut_off(file: BinaryIO, num_bytes: int) -> bool:
