@@ -65,6 +65,11 @@ class ValidationParameters:
                 f"duration_tolerance_seconds is {self.duration_tolerance_seconds}, "
                 "expected 0 or more"
             )
+        # Outside of these, every clip would be flagged, or none.
+        if not -200 <= self.silence_dbfs < 0:
+            raise ValueError(f"silence_dbfs is {self.silence_dbfs}, expected -200 to below 0")
+        if not 0 <= self.still_difference <= 254:
+            raise ValueError(f"still_difference is {self.still_difference}, expected 0 to 254")
 
     @property
     def silence_level(self) -> float:

@@ -10,6 +10,7 @@ from eval.results.evaluate import EvaluationParameters
 from pipeline.base.parameters import suggest
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import check_test_splits, find_known_splits, find_own_tables
+from pipeline.features.flow import Parameters as FlowParameters
 
 _ALL = "all"  # stands for every sample of a dataset
 # With fewer, no resample lies beyond an interval of 95 % on either side.
@@ -43,6 +44,7 @@ def check_evaluation(project: Project, runs: Sequence[str]) -> None:
                 f"params: unknown baseline in evaluate.baselines: {name!r}{suggest(name, known)}; "
                 f"known: {', '.join(sorted(known))}"
             )
+    _check_flow(project, evaluate)
     if not _FEWEST_RESAMPLES <= evaluate.num_resamples <= _MOST_RESAMPLES:
         raise ParameterError(
             f"params: evaluate.num_resamples is {evaluate.num_resamples}, expected "
@@ -52,6 +54,25 @@ def check_evaluation(project: Project, runs: Sequence[str]) -> None:
     # Each entrant has a file of maps by its name, so a foreign one needs a name that is free.
     taken = name_entrants(runs, evaluate.baselines, has_untrained=evaluate.has_untrained)
     check_external(evaluate.external, taken=taken, root=project.root)
+
+
+def _check_flow(project: Project, evaluate: EvaluationParameters) -> None:
+    """Check that baselines of flow can read the feature ``flow``."""
+    readers = [name for name in evaluate.baselines if name.startswith("flow")]
+    if not readers or "flow" not in project.params:
+        return
+    flow = project.parameters(FlowParameters, "flow")
+    # Two magnitudes would be taken for x and y.
+    if flow.aggregation == "stack" and flow.num_pairs > 1:
+        raise ParameterError(
+            f"params: flow.aggregation is stack, which has {flow.num_pairs} pairs, but the "
+            f"baseline {readers[0]} reads one; set it to mean or max, or take a variant for it"
+        )
+    if flow.components == "magnitude" and "flow_jpeg" in readers:
+        raise ParameterError(
+            "params: flow.components is magnitude, but the baseline flow_jpeg reads x and y; set "
+            "it to xy"
+        )
 
 
 def _check_test_sets(project: Project, evaluate: EvaluationParameters) -> None:

@@ -50,6 +50,8 @@ AVOBJECT = {
         ({"flow.poly_sigma": 1e-300}, "poly_sigma is 1e-300, expected 0.001 to 1000"),
         ({"download.max_pause_seconds": 10}, "max_pause_seconds is 10.0, expected pause_seconds"),
         ({"evaluate.num_resamples": 1}, "num_resamples is 1, expected 40 to 10000000"),
+        ({"download.validation": {"silence_dbfs": 60}}, "silence_dbfs is 60.0, expected -200 to"),
+        ({"download.validation": {"still_difference": -1}}, "still_difference is -1.0, expected 0"),
         # Names.
         ({"train.ezvsl.val_split": "vla"}, "val_split is 'vla', did you mean val"),
         ({"evaluate.subsets.sample": ["singel"]}, "subsets.sample has 'singel', did you mean sing"),
@@ -124,6 +126,19 @@ AVOBJECT = {
                 "weights.ssl": {"method": "ssltie", "url": "a.pth"},
             },
             r"sample_rate is 22050, but ssl \(ssltie\) reads waveforms of 16000 Hz",
+        ),
+        (
+            {"flow.aggregation": "stack", "flow.context_seconds": 0.25, "evaluate.baselines": []},
+            r"aggregation is stack, which has 2 pairs, but htf \(htf\) reads one",
+        ),
+        (
+            {"flow.aggregation": "stack", "flow.context_seconds": 0.25},
+            "aggregation is stack, which has 2 pairs, but the baseline flow reads one",
+        ),
+        ({"flow.components": "magnitude"}, r"components is magnitude, but htf \(htf\) reads x"),
+        (
+            {"flow.components": "magnitude", "evaluate.baselines": ["flow_jpeg"], "models": []},
+            "components is magnitude, but the baseline flow_jpeg reads x and y",
         ),
         # Two runs and one thing.
         (

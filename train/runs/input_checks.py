@@ -8,6 +8,7 @@ from earshot.errors import ParameterError
 from pipeline.base.project import Project
 from pipeline.features.configure import load_module
 from pipeline.features.registry import FEATURES, find_base, is_variant
+from train.models.localizer import InputFormat
 from train.models.registry import features_read, load_method
 from train.models.training_parameters import TrainingParameters
 from train.networks.encoders.lwtnet import NUM_LOST_FRAMES
@@ -46,22 +47,24 @@ def find_inputs(
     return NetworkInputs(f"{reader} ({parameters.method})", parameters, features, settings)
 
 
-def check_inputs(inputs: NetworkInputs, *, sample_rate: int | None) -> None:
+def check_inputs(inputs: NetworkInputs, input_format: InputFormat) -> None:
     """Check that a network can read its features.
 
     Args:
         inputs: what it reads.
-        sample_rate: in Hz, of the waveforms that it needs; None: any.
+        input_format: how they become its inputs.
 
     Raises:
         ParameterError: it cannot, or sound and picture would be of different times.
     """
     if "waveforms" in inputs.settings:
-        _check_waveforms(inputs, sample_rate)
+        _check_waveforms(inputs, input_format.sample_rate)
     if "sequences" in inputs.settings:
         _check_sequences(inputs)
     if "spectrograms" in inputs.settings:
         _check_spectrograms(inputs)
+    if "flow" in inputs.settings:
+        _check_flow(inputs, input_format)
 
 
 def list_input_notes(inputs: NetworkInputs) -> list[str]:
@@ -146,6 +149,21 @@ def _check_spectrograms(inputs: NetworkInputs) -> None:
             f"params: spectrogram_pooling of {inputs.reader} is {pooling}, expected at most "
             f"{min(sizes)}: {inputs.features['spectrograms']} has {' x '.join(map(str, sizes))} "
             "bins and columns"
+        )
+
+
+def _check_flow(inputs: NetworkInputs, input_format: InputFormat) -> None:
+    found, section = inputs.settings["flow"], inputs.name_section("flow")
+    # Two magnitudes would be taken for x and y.
+    if found.aggregation == "stack" and found.num_pairs > 1:
+        raise ParameterError(
+            f"params: {section}.aggregation is stack, which has {found.num_pairs} pairs, but "
+            f"{inputs.reader} reads one; set it to mean or max"
+        )
+    if found.components == "magnitude" and input_format.flow_encoding != "magnitude":
+        raise ParameterError(
+            f"params: {section}.components is magnitude, but {inputs.reader} reads x and y; set it "
+            "to xy"
         )
 
 

@@ -49,7 +49,7 @@ def check_network(project: Project, name: str) -> None:
     _check_first_weights(project, name, parameters, model)
 
     inputs = find_inputs(project, name, parameters, read_run_data(project, name))
-    check_inputs(inputs, sample_rate=model.input_format.sample_rate)
+    check_inputs(inputs, model.input_format)
 
 
 def check_released(project: Project, name: str) -> None:
@@ -80,7 +80,7 @@ def check_released(project: Project, name: str) -> None:
     for dataset in project.datasets:
         require_datasets(project, dataset, inputs.features.values(), reader=f"released {name}")
     model = _make_without_memory(parameters, where=where)
-    check_inputs(inputs, sample_rate=model.input_format.sample_rate)
+    check_inputs(inputs, model.input_format)
 
 
 def _make_without_memory(parameters: TrainingParameters, *, where: str) -> Localizer:
