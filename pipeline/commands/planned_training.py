@@ -131,7 +131,9 @@ def plan_trainings(
         row, to_train = _count_samples(run, datasets[run.dataset], past)
         if row["there"] + row["to_do"] == 0:
             split = run.parameters.get("train_split")
-            notes.append(f"{stage}: not trained, since {run.dataset} has no samples in {split!r}")
+            has_samples = bool(datasets[run.dataset].count_split(str(split)).num_listed)
+            lack = "clips here, or to fetch, of" if has_samples else "samples in"
+            notes.append(f"{stage}: not trained, since {run.dataset} has no {lack} {split!r}")
             continue
         rows.append(row)
         if not row["to_do"]:

@@ -190,6 +190,10 @@ def test_runs_without_samples_and_wrong_runs(project, capsys):
     rows, notes = plan(capsys, write(project, train_split="nowhere"))
     assert rows == {}
     assert "train@mine: not trained, since birds has no samples in 'nowhere'" in notes
+    project.params["download"]["network"] = False
+    rows, notes = plan(capsys, write(project, train_split="train"))
+    assert "since birds has no clips here, or to fetch, of 'train'" in notes
+    del project.params["download"]["network"]
     rows, notes = plan(capsys, write(project, dataset="flickr"))
     assert "train@mine: trains on flickr, which is not planned here" in notes
 

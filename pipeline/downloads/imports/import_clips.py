@@ -225,7 +225,6 @@ class _Importer:
             ThreadPoolExecutor(self._parameters.num_workers) as executor,
         ):
             for file in reader:
-                num_before = len(self._report.rejected)
                 if isinstance(file, EndOfArchive):
                     self._read_archives.append(file)
                     self._finish_archives(collector, executor)
@@ -237,7 +236,7 @@ class _Importer:
                 # Unpacked members and copies take room, so reading does not run far ahead.
                 while len(self._running) > 2 * self._parameters.num_workers:
                     self._finish_one(collector, executor)
-                progress.update(num_failed=len(self._report.rejected) - num_before)
+                progress.update(num_failed=len(self._report.rejected) - progress.num_failed)
 
             # What still lacks a part now is rejected with the part's name. Its spares may be whole.
             while True:
@@ -247,6 +246,8 @@ class _Importer:
                     break
                 self._finish_one(collector, executor)
             self._finish_archives(collector, executor)
+        # Files are checked after the last one was read.
+        progress.update(0, num_failed=len(self._report.rejected) - progress.num_failed)
         self._report.num_hidden = reader.num_hidden
 
     def _has_clip(self, clip_id: str) -> bool:

@@ -133,7 +133,7 @@ def test_names_that_fit_several_clips():
     assert names.find("0123456789b_5000") == {"0123456789b_000005", "0123456789b_005000"}
 
 
-def test_a_folder_of_all_kinds_of_files(tmp_path, media):
+def test_a_folder_of_all_kinds_of_files(tmp_path, media, capsys):
     ids = [
         f"{letter}-cdefghij__0000{number}"
         for letter, number in zip("abcdefgh", range(10, 18), strict=True)
@@ -162,6 +162,8 @@ def test_a_folder_of_all_kinds_of_files(tmp_path, media):
 
     reasons = {clip_id: reason for _, clip_id, reason, _ in report.rejected}
     assert reasons == {ids[4]: "corrupt", ids[5]: "no_audio", ids[6]: "too_long"}
+    # The last line of progress counts them, too.
+    assert capsys.readouterr().err.endswith(", failed 3\n")
 
     foreign = {Path(name).name: why for name, why in report.foreign}
     assert foreign == {
