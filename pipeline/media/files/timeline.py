@@ -14,6 +14,7 @@ No other module decides these things; the readers, the validation and the datase
   FFmpeg gives after it has applied edit lists.
 """
 
+import contextlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -330,18 +331,17 @@ def find_picture_end(container: InputContainer) -> float | None:
         stop = (video.start_time or 0) + video.duration
         return float(stop * video.time_base) - origin_seconds
 
-    if not seeks_to_packets(container):
-        with open_container(container.name) as fresh:
-            return _measure_end(fresh, *choose_streams(fresh)[:1])
+    # A seek beyond the end leads to the last keyframe or to the last packet, or fails (FLV).
+    with contextlib.suppress(av.FFmpegError):
+        seconds = None
+        if seeks_to_packets(container):
+            end_seconds = (container.duration or 0) / av.time_base
+            seconds = _measure_picture_end(container, video, end_seconds)
+        if seconds is not None:  # a picture that is shown later can be stored before it
+            return _measure_picture_end(container, video, seconds - _END_SECONDS)
 
-    try:
-        # A seek far beyond the end leads to the last keyframe, or to the last packet.
-        seconds = _measure_picture_end(container, video, (container.duration or 0) / av.time_base)
-        if seconds is not None:  # a picture that is shown later can be stored before that packet
-            seconds = _measure_picture_end(container, video, seconds - _END_SECONDS)
-        return seconds
-    except av.FFmpegError:
-        return None
+    with open_container(container.name) as fresh:
+        return _measure_end(fresh, *choose_streams(fresh)[:1])
 
 
 def _measure_picture_end(

@@ -166,11 +166,13 @@ def test_a_clip_lasts_from_the_start_to_the_end_of_picture_and_sound(tmp_path, n
     assert shown == [pytest.approx(1.0, abs=0.002), pytest.approx(1.0, abs=0.03)]
 
 
-@pytest.mark.parametrize("suffix", [".ts", ".mpg", ".mkv"])
+@pytest.mark.parametrize("suffix", [".ts", ".mpg", ".mkv", ".flv"])
 @pytest.mark.parametrize("num_b_pictures", ["0", "2"])
 def test_the_picture_ends_with_the_frame_that_is_shown_last(tmp_path, suffix, num_b_pictures):
     """The last frame can be stored before others, and a seek can end within a frame."""
     codec = ("-c:v", "mpeg2video", "-q:v", "20", "-g", "12", "-bf", num_b_pictures, "-c:a", "mp2")
+    if suffix == ".flv":
+        codec = (*H264, "-bf", num_b_pictures)
     path = make_clip(tmp_path / f"a{suffix}", *codec, size="96x64", seconds=1.36)
     with av.open(str(path)) as container:
         last_seconds = max(frame.time for frame in container.decode(video=0))
