@@ -173,8 +173,8 @@ def check_leakage(overlaps: Iterable[Overlap], parameters: AuditParameters) -> N
     )
     raise RunError(
         f"{worst.dataset}: training split {worst.train_split} has {worst.num_shared_clips} of the "
-        f"{worst.num_test_clips} clips of test split {worst.test_split} "
-        f"(videos of {worst.num_shared_video_clips}), for example {', '.join(worst.examples)}; "
+        f"{worst.num_test_clips} clips of test split {worst.test_split} and parts of the videos "
+        f"of {worst.num_shared_video_clips}, for example {', '.join(worst.examples)}; "
         "choose other splits, or set audit.allow_leakage to true and say so beside the results"
     )
 

@@ -162,7 +162,7 @@ def test_it_says_at_once_that_training_will_be_refused(project, capsys, monkeypa
     (project.root / "params.yaml").write_text(yaml.safe_dump(project.params))
     _, notes = plan(capsys, project)
     assert "training will be refused: birds: training split train has 0 of the 1 clips" in notes
-    assert "(videos of 1)" in notes
+    assert "and parts of the videos of 1, for example b" in notes
 
     project.params["audit"]["allow_leakage"] = True
     (project.root / "params.yaml").write_text(yaml.safe_dump(project.params))
