@@ -8,8 +8,9 @@ from train.models.training_parameters import HardwareParameters, MonitoringParam
 from train.runs.idle_settings import find_idle_settings
 from train.runs.input_checks import find_inputs, list_input_notes
 from train.runs.run_checks import check_chosen_run, check_labels, check_run, check_same_runs
-from train.runs.setting_values import check_hardware
-from train.runs.settings import read_run_data, read_run_parameters
+from train.runs.run_folder import MODEL_NAME
+from train.runs.setting_values import check_batch, check_hardware
+from train.runs.settings import list_first_runs, read_run_data, read_run_parameters
 from train.weights.first_files import find_absent_files
 from train.weights.network_checks import check_network, check_released
 from train.weights.released import ReleasedWeights
@@ -46,12 +47,26 @@ def check_runs(project: Project) -> None:
         return
     if "models" in project.params:
         for name in project.names("models"):
-            check_chosen_run(project, name)
-            check_network(project, name)
+            _check_chosen(project, name)
         check_same_runs(project)
     if "released" in project.params:
         for name in project.names("released"):
             check_released(project, name)
+
+
+def _check_chosen(project: Project, name: str) -> None:
+    """Check a run of ``models``, and those that have to be trained before it."""
+    check_chosen_run(project, name)
+    check_network(project, name)
+    if "hardware" in project.params:
+        hardware = project.parameters(HardwareParameters, "hardware")
+        check_batch(read_run_parameters(project, name), hardware, where=f"train.{name}")
+
+    for first in list_first_runs(project, name):
+        # A folder with weights may come from another machine, where it was trained.
+        if not (project.run_dir(first) / MODEL_NAME).is_file():
+            check_chosen_run(project, first, reader=name)
+            check_network(project, first)
 
 
 def find_run_notes(project: Project) -> list[str]:

@@ -140,6 +140,18 @@ AVOBJECT = {
             {"flow.components": "magnitude", "evaluate.baselines": ["flow_jpeg"], "models": []},
             "components is magnitude, but the baseline flow_jpeg reads x and y",
         ),
+        (
+            {"models": ["hardpos"], "train.lvs.features": ["spectrograms-lvs"]}
+            | {"train.hardpos.features": ["spectrograms-lvs"]},
+            "run hardpos reads spectrograms-lvs, which is not computed",
+        ),
+        (
+            {"models": ["coarsetofine_1"], "variants": ["waveforms-coarsetofine"]}
+            | {"train.lvs.features": ["spectrograms-lvs"]},
+            "run lvs, with which coarsetofine_1 begins, reads spectrograms-lvs, which is not comp",
+        ),
+        ({"hardware.devices": 3}, "batch_size is 32, expected a multiple of the 3 processes of"),
+        ({"sources.sample.num_single": 0}, "subsets.sample has 'single', did you mean final_s"),
         # Two runs and one thing.
         (
             {"train.coarsetofine.label_encoder": "cache/runs/ezvsl"},

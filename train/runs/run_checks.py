@@ -44,12 +44,14 @@ def check_run(project: Project, name: str) -> None:
         _require_known([data.protocol], PROTOCOLS, name, "protocol")
 
 
-def check_chosen_run(project: Project, name: str) -> None:
+def check_chosen_run(project: Project, name: str, *, reader: str | None = None) -> None:
     """Check that a run of ``models`` finds its dataset, its splits and its features.
 
     Args:
         project: whose params.yaml is read.
-        name: of a run that ``models`` names.
+        name: of a run that ``models`` names, or with which one of them begins.
+        reader: the run that begins with it; None: ``models`` names it. A run that only comes first
+            is trained and not evaluated.
 
     Raises:
         ParameterError: it does not find one of them, or its protocol is not evaluated.
@@ -60,17 +62,19 @@ def check_chosen_run(project: Project, name: str) -> None:
         raise ParameterError(
             f"params: train.{name}.dataset is {dataset!r}{suggest(dataset, project.datasets)}; "
             f"expected one of `datasets` ({', '.join(project.datasets)}): add it there, or take "
-            f"{name} out of models"
+            f"{reader or name} out of models"
         )
 
     # The run is evaluated on all datasets, and reads the same features there.
     features = data.find_features(features_read(read_run_parameters(project, name)))
-    for other in project.datasets:
-        require_datasets(project, other, features.values(), reader=f"run {name}")
+    words = f"run {name}" if reader is None else f"run {name}, with which {reader} begins,"
+    for other in project.datasets if reader is None else (dataset,):
+        require_datasets(project, other, features.values(), reader=words)
 
     _check_sound_encoder(project, name, features)
     _check_splits(project, name, data, dataset)
-    _check_protocol(project, name, data)
+    if reader is None:
+        _check_protocol(project, name, data)
 
 
 def check_labels(project: Project) -> None:

@@ -140,6 +140,27 @@ def describe_small_split(
     return ""
 
 
+def check_batch(
+    parameters: TrainingParameters, hardware: HardwareParameters, *, where: str
+) -> None:
+    """Check that the processes that are planned get equal parts of a batch.
+
+    Args:
+        parameters: of a run.
+        hardware: where it is trained. Without ``devices`` the machine decides.
+        where: the name of the run's section, for messages.
+
+    Raises:
+        ParameterError: they do not.
+    """
+    num_processes = max(hardware.devices, 1) * hardware.num_nodes
+    if parameters.batch_size % num_processes:
+        raise ParameterError(
+            f"params: {where}.batch_size is {parameters.batch_size}, expected a multiple of the "
+            f"{num_processes} processes of hardware (devices, num_nodes)"
+        )
+
+
 def check_hardware(hardware: HardwareParameters) -> None:
     """Check the values of section ``hardware``.
 

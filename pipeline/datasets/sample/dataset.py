@@ -57,6 +57,17 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
     )
 
 
+def _find_splits(parameters: Parameters) -> tuple[str, ...]:
+    """Return the splits; a test split without clips is none, as the evaluation takes it."""
+    numbers = {
+        "single": parameters.num_single,
+        "traffic": parameters.num_traffic,
+        "test": parameters.num_single + parameters.num_traffic,
+        **dict.fromkeys(("final", "final_single", "final_traffic"), parameters.num_final),
+    }
+    return tuple(name for name in _SPLITS if numbers.get(name, 1))
+
+
 def _sample_row(entry: Entry) -> dict:
     scene = entry.scene
     # A clip that is too short ends before the scene's moment, so take its own centre.
@@ -92,7 +103,7 @@ DATASET = Dataset(
     parameters=Parameters,
     build_tables=build_tables,
     box_rule="union",
-    find_splits=lambda parameters: _SPLITS,
+    find_splits=_find_splits,
     test_splits=frozenset({"single", "traffic", "final", "final_single", "final_traffic"}),
     test_sets=(
         TestSet("sample", "sample", "test", 0, "rendered on this machine: both subsets below"),
