@@ -148,7 +148,8 @@ class PacketRun:
             # Earlier pictures are decoded only because others refer to them.
             self._allow_dropping(timed.pts < pts)
             self._decode(timed.packet)
-            self._sent.add(timed.pts)
+            if not timed.packet.is_discard:
+                self._sent.add(timed.pts)
         del packets[:stop]
 
     def _allow_dropping(self, is_dropping: bool) -> None:
@@ -214,7 +215,8 @@ class _Lookahead:
         self._is_cut_off = is_cut_off
         self._source: Iterator[av.Packet] = iter_packets(container, stream)
         self._is_ended = False
-        self._last_dts: int | None = None
+        self._last_dts: int | None = None  # of the last packet that is shown
+        self._end_dts: int | None = None  # of the last packet
         # Timestamps of the packets read, from the last frame found on: what may be shown next.
         self._candidates: list[int] = []
 
@@ -297,7 +299,7 @@ class _Lookahead:
         if packet is None or (packet.dts is None and packet.size == 0):
             self._is_ended = True
             if has_lost_its_end(
-                self._container, self._stream, self._last_dts, is_cut_off=self._is_cut_off
+                self._container, self._stream, self._end_dts, is_cut_off=self._is_cut_off
             ):
                 raise PlanFailedError
             return False
@@ -305,7 +307,9 @@ class _Lookahead:
         # The timestamps alone must say when each packet is shown.
         if packet.pts is None or packet.is_corrupt:
             raise PlanFailedError
-        if packet.dts is not None:
+        self._end_dts = packet.dts if packet.dts is not None else self._end_dts
+        # Between two edits of an MP4 lie packets that are not shown, with times of what follows.
+        if packet.dts is not None and not packet.is_discard:
             # Decoding times that run back are another recording, or damage.
             if self._last_dts is not None and packet.dts < self._last_dts:
                 raise PlanFailedError

@@ -10,7 +10,7 @@ import av
 _FLV_HEAD_BYTES = 13
 _FLV_TAG_HEAD_BYTES = 11
 _FLV_SCRIPT = 18  # the tag of metadata
-_CONTAINER_ATOMS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
+_CONTAINER_ATOMS = (b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl")
 
 
 def write_flv_with_two_headers(path: Path, first: Path, second: Path, *, begin_ms: int) -> Path:

@@ -1,5 +1,7 @@
 """Frames against a full decode of the file, on clips of many kinds."""
 
+import struct
+
 import av
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from earshot.errors import MediaError
 from pipeline.media.pictures.sequential_reader import SequentialReader
 from pipeline.media.reader import ClipReader, probe
+from tests.helpers.media.changing_headers import replace_atoms
 from tests.helpers.media.clip_factory import H264, make_clip, read_frames, run_ffmpeg
 from tests.helpers.media.full_decode import check_against_full_decode
 
@@ -126,6 +129,25 @@ def test_frames_after_an_edit_list_and_of_shifted_streams(tmp_path):
 
     with ClipReader(late) as reader:
         assert read_frames(reader, [0.2])[0].time_seconds == pytest.approx(0.7, abs=0.01)
+
+
+@pytest.mark.parametrize("starts", [(0.2, 1.4), (1.4, 0.2), (0.4, 0.4)])
+def test_frames_of_several_edits(tmp_path, starts):
+    """Packets that are not shown lie between two edits of an MP4, with times of what follows."""
+    source = make_clip(
+        tmp_path / "source.mp4", *H264[:6], "-bf", "2", "-g", "20", seconds=2.4, sound=None
+    )
+    data = source.read_bytes()
+    moov = data.index(b"moov") - 4
+    # The units of the film and of the track: behind version, flags and two dates.
+    film, track = (
+        int.from_bytes(data[data.index(name) + 16 :][:4], "big") for name in (b"mvhd", b"mdhd")
+    )
+    edits = [struct.pack(">III", film * 6 // 10, round(start * track), 1 << 16) for start in starts]
+    payload = struct.pack(">II", 0, len(edits)) + b"".join(edits)
+    path = tmp_path / "edited.mp4"
+    path.write_bytes(data[:moov] + replace_atoms(data[moov:], {b"elst": payload}))
+    check_against_full_decode(path, last_time=1.15)
 
 
 def test_matroska_frames_before_zero_end_where_the_first_timestamp_is(tmp_path):
