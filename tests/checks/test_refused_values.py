@@ -186,3 +186,10 @@ def test_what_fits_is_accepted():
         "evaluate.subsets.sample": ["all", "single"],
     }
     assert check_changed_params(changes) == []
+
+
+@pytest.mark.parametrize("backbone", ["regnet_y_400mf", "convnext_tiny"])
+def test_a_backbone_of_torchvision_is_accepted(backbone):
+    """A RegNet cannot be made without memory, since it reads numbers from a tensor."""
+    changes = {"backbone": backbone, "width": 64, "audio_width": 0, "map_stride": 32}
+    assert check_changed_params({f"train.ezvsl.{key}": changes[key] for key in changes}) == []

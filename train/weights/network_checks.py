@@ -1,7 +1,7 @@
 """Check before any work that a run's network can be made, and that it fits what it reads.
 
-The network is made without memory for its weights (torch's device ``meta``), which takes a
-hundredth of a second.
+Where it can be, the network is made without memory for its weights (torch's device ``meta``), which
+takes a hundredth of a second.
 """
 
 from dataclasses import fields
@@ -16,6 +16,7 @@ from train.models.registry import (
     build_parameters,
     features_read,
     load_method,
+    make_model,
     parameters_of_training,
 )
 from train.models.training_parameters import TrainingParameters
@@ -45,7 +46,7 @@ def check_network(project: Project, name: str) -> None:
             read a feature as params.yaml sets it.
     """
     parameters = read_run_parameters(project, name)
-    model = _make_without_memory(parameters, where=f"train.{name}")
+    model = _make_network(parameters, where=f"train.{name}")
     _check_first_weights(project, name, parameters, model)
 
     inputs = find_inputs(project, name, parameters, read_run_data(project, name))
@@ -79,17 +80,22 @@ def check_released(project: Project, name: str) -> None:
     inputs = find_inputs(project, name, parameters, data)
     for dataset in project.datasets:
         require_datasets(project, dataset, inputs.features.values(), reader=f"released {name}")
-    model = _make_without_memory(parameters, where=where)
+    model = _make_network(parameters, where=where)
     check_inputs(inputs, model.input_format)
 
 
-def _make_without_memory(parameters: TrainingParameters, *, where: str) -> Localizer:
+def _make_network(parameters: TrainingParameters, *, where: str) -> Localizer:
     try:
-        with torch.device("meta"):
-            return load_method(parameters.method).Model(parameters)
+        try:
+            with torch.device("meta"):
+                return load_method(parameters.method).Model(parameters)
+        except (RuntimeError, TypeError):
+            # Some networks read values of tensors while they are made, and these have none. So do
+            # torchvision's RegNets.
+            return make_model(parameters)
     except EarshotError as error:
         raise ParameterError(f"params: {where}: {error}") from None
-    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+    except (ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError) as error:
         raise ParameterError(
             f"params: {where}: its network cannot be made ({type(error).__name__}: {error})"
         ) from None
@@ -120,7 +126,7 @@ def _check_first_weights(
             )
         return
 
-    state = _make_without_memory(found, where=f"train.{first}").state_dict()
+    state = _make_network(found, where=f"train.{first}").state_dict()
     expected = {
         key: values
         for key, values in model.state_dict().items()
