@@ -4,6 +4,7 @@ They are checked here, before any work: the classes of the parameters are no pla
 their code enters the key of every training.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 
@@ -74,7 +75,8 @@ def check_values(parameters: TrainingParameters, *, where: str) -> None:
 
     _check_sources(parameters, where=where)
     num_clusters = getattr(parameters, "num_picture_clusters", 0)
-    num_cells = (parameters.image_size // parameters.map_stride) ** 2
+    # A convolution with a stride gives the last, incomplete cell, too.
+    num_cells = math.ceil(parameters.image_size / parameters.map_stride) ** 2
     if num_clusters > num_cells:
         raise ParameterError(
             f"params: {where}.num_picture_clusters is {num_clusters}, expected at most the "
@@ -86,12 +88,6 @@ def check_values(parameters: TrainingParameters, *, where: str) -> None:
         raise ParameterError(
             f"params: {where}.plateau_factor is {p.plateau_factor:g}, expected less than 1: a "
             "plateau lowers the learning rate"
-        )
-    # Cells at the edge would lie beyond the picture, so that the whole map is a little too large.
-    if p.image_size % p.map_stride:
-        raise ParameterError(
-            f"params: {where}.image_size is {p.image_size}, expected a multiple of map_stride "
-            f"({p.map_stride}): the cells of the map would not fit the picture"
         )
 
 
