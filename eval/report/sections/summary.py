@@ -26,6 +26,7 @@ _MEANINGS = {
     "mean_ciou": "1 means that the marked area is the annotated boxes, 0 that it misses them",
     "pointing_accuracy": "the share of samples whose highest value lies in a box",
 }
+_FEW_VIDEOS = 5  # p of n videos is 2 / 2^n or more, which is above 0.05 for these
 _NO_MODEL = {
     "baseline": "No model was trained. The best baseline is",
     "untrained": "No model was trained. The best untrained network is",
@@ -263,6 +264,13 @@ def _find_cautions(
             f"The two were not scored on the same samples ({format_count(row.get('n'))} and "
             f"{format_count(rival.get('n'))})"
             + ("." if difference is None else f"; the difference is of {difference.n:,} of both.")
+        )
+
+    num_videos = number_of(row, "num_groups")
+    if difference is not None and num_videos is not None and num_videos <= _FEW_VIDEOS:
+        cautions.append(
+            f"The samples are of {format_count(num_videos)} videos; with {_FEW_VIDEOS} or fewer, "
+            "no difference is clear, however large."
         )
 
     leakage = number_of(row, "leakage") or 0

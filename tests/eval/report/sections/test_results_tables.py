@@ -131,7 +131,7 @@ def test_summary_tests_the_best_model_against_the_best_baseline(comparison, sent
 def test_summary_says_what_makes_its_numbers_less_than_they_seem():
     """Means of other samples can contradict their difference; leaks flatter."""
     group = make_group({"htf": 0.5, "flow": 0.6})
-    own = {"n": 40, "ids_sha256": "a", "leakage": 3, "selection": "test"}
+    own = {"n": 40, "ids_sha256": "a", "leakage": 3, "selection": "test", "num_groups": 5}
     rows = tuple(
         {**row, **fields}
         for row, fields in zip(group.rows, (own, {"n": 1200, "ids_sha256": "b"}), strict=True)
@@ -140,6 +140,7 @@ def test_summary_says_what_makes_its_numbers_less_than_they_seem():
     assert "not scored on the same samples (40 and 1,200); the difference is of 38 of both." in text
     assert "htf was trained on 3 of the test clips." in text
     assert "The checkpoint of htf was chosen on the test set." in text
+    assert "The samples are of 5 videos; with 5 or fewer, no difference is clear" in text
 
     fair = [{**row, "ids_sha256": "a", "leakage": 0, "selection": "val"} for row in rows]
     text = render_summary(replace(group, rows=tuple(fair)), [make_comparison(0.1, 0.05, 0.15)])
