@@ -122,7 +122,7 @@ _ROWS = (
         "permanent",
         "nothing; with the cookies of an account that may see it, retry",
         r"private video|this video is private|only available for registered users"
-        r"|login (?:is )?required|login details are needed"
+        r"|login (?:is )?required(?!.*\bage-)|login details are needed"
         r"|password[- ]protected|protected by a pass(?:word|code)|protected tweet"
         r"|account is (?:likely either )?private|because of its privacy settings"
         r"|(?:do not have access|do not have permission to (?:view|watch)|^permission denied$)",
