@@ -42,6 +42,19 @@ def test_no_setting_of_a_method_is_without_a_reader(method):
     assert set(NETWORK_SETTINGS) <= {field.name for field in dataclasses.fields(cls)}
 
 
+def test_a_method_may_read_its_settings_in_another_room(tmp_path, monkeypatch):
+    """Those of its own often do, in a module of ``train/networks``."""
+    files = {
+        "train/models/mine.py": "from train.networks.ours import make_parts\n",
+        "train/networks/ours.py": "def make_parts(parameters):\n    return parameters.map_stride\n",
+    }
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_text(text)
+    monkeypatch.setattr("train.runs.idle_settings._SOURCE_DIR", tmp_path)
+    assert read_settings("mine") == {"map_stride"}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -18,9 +18,8 @@ from train.models.registry import features_read
 from train.models.training_parameters import TrainingParameters
 
 _SOURCE_DIR = Path(__file__).resolve().parents[2]
-_MODELS = "train/models/"
 # They read settings for all methods, whether or not these use them.
-_NOT_OF_A_METHOD = {f"{_MODELS}training_parameters.py", f"{_MODELS}registry.py"}
+_NOT_OF_A_METHOD = {"train/models/training_parameters.py", "train/models/registry.py"}
 # Settings of all methods that the network alone reads. What else they share, the training reads.
 NETWORK_SETTINGS = ("backbone", "width", "audio_width", "map_stride", "image_size", "audio_pooling")
 SPECTROGRAM_SETTINGS = ("spectrogram_mean", "spectrogram_std", "spectrogram_pooling")
@@ -172,16 +171,16 @@ def find_idle_settings(
 def read_settings(method: str) -> frozenset[str]:
     """Return the names of all attributes that the code of a method reads.
 
-    That is its own module and the modules of methods that it builds on.
+    That is its own module, and what it imports of this project.
 
     Args:
         method: one of ``METHODS``.
     """
     paths = import_closure(f"train.models.{method}", root=_SOURCE_DIR)
-    own = (path for path in paths if path.startswith(_MODELS) and path not in _NOT_OF_A_METHOD)
-    return frozenset(
-        node.attr
-        for path in own
-        for node in ast.walk(ast.parse((_SOURCE_DIR / path).read_bytes()))
-        if isinstance(node, ast.Attribute)
-    )
+    return frozenset().union(*(_list_attributes(path) for path in paths - _NOT_OF_A_METHOD))
+
+
+@functools.cache
+def _list_attributes(path: str) -> set[str]:
+    tree = ast.parse((_SOURCE_DIR / path).read_bytes())
+    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
