@@ -3,9 +3,10 @@
 from eval.published.own_names import TRAIN_SPLITS
 from pipeline.base.parameters import complete_run, find_section, suggest
 from pipeline.base.project import Project
+from pipeline.datasets.dataset import find_known_splits
 from stages.checks.idle_settings import has_default, refuse_idle
 from train.models.training_parameters import HardwareParameters, MonitoringParameters
-from train.runs.idle_settings import find_idle_settings
+from train.runs.idle_settings import find_switched_off, find_unread
 from train.runs.input_checks import find_inputs, list_input_notes
 from train.runs.run_checks import check_chosen_run, check_labels, check_run, check_same_runs
 from train.runs.run_folder import MODEL_NAME
@@ -35,7 +36,7 @@ def check_runs(project: Project) -> None:
     for name in runs:
         check_run(project, name)
         parameters = read_run_parameters(project, name)
-        idle = find_idle_settings(parameters)
+        idle = find_unread(parameters)
         # What a run takes over may be of runs of other methods, so that is no mistake.
         refuse_idle(parameters, runs[name], f"train.{name}", idle=idle)
     if runs:
@@ -107,11 +108,19 @@ def _describe_trained_on(project: Project, name: str) -> list[str]:
 
 
 def _describe_idle(project: Project, name: str) -> list[str]:
-    """Name what a run takes over from a preset or another run and that changes nothing in it."""
+    """Name the settings of a run that change nothing in it.
+
+    It takes them over from a preset or another run, or another setting switches them off.
+    """
     parameters = read_run_parameters(project, name)
     given = complete_run(project.params, name)
+    idle = find_switched_off(parameters) | find_unread(parameters)
+    dataset = read_run_data(project, name).find_dataset(project)
+    if parameters.val_split in (find_known_splits(project, dataset) or ()):
+        idle.setdefault("num_held_out", f"{dataset} has the split {parameters.val_split!r}")
+
     found: dict[str, list[str]] = {}
-    for setting, why in find_idle_settings(parameters, for_notes=True).items():
+    for setting, why in idle.items():
         if setting in given and not has_default(parameters, setting):
             found.setdefault(why, []).append(setting)
     return [f"{', '.join(found[why])} without effect: {why}" for why in found]

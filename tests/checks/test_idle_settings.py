@@ -1,22 +1,30 @@
 """A setting that changes nothing where it is given is refused before any work, or told."""
 
+import copy
 import dataclasses
 
 import pytest
 
 from earshot.errors import ParameterError
+from pipeline.base.parameters import read_yaml
+from pipeline.base.project import Project
 from tests.helpers.changed_params import check_changed_params
+from tests.helpers.paths import ROOT
 from train.models.registry import METHODS, build_parameters, load_method
 from train.models.training_parameters import TrainingParameters
 from train.neighbours.neighbour_lists import NeighbourParameters
-from train.runs.idle_settings import NETWORK_SETTINGS, find_idle_settings, read_settings
+from train.runs.idle_settings import (
+    NETWORK_SETTINGS,
+    find_switched_off,
+    find_unread,
+    read_settings,
+)
+from train.runs.settings import read_run_parameters
 
 
 def find_readers(setting: str) -> set[str]:
     """Return the methods in which a setting of all methods has an effect."""
-    found = {
-        name: find_idle_settings(build_parameters({"method": name}, "test")) for name in METHODS
-    }
+    found = {name: find_unread(build_parameters({"method": name}, "test")) for name in METHODS}
     return {name for name in METHODS if setting not in found[name]}
 
 
@@ -64,34 +72,6 @@ def test_a_method_may_read_its_settings_in_another_room(tmp_path, monkeypatch):
         ),
         ({"train.sspl.spectrogram_std": 2.0}, "spectrogram_std is 2.0, .*: sspl reads no spectrog"),
         ({"train.avobject.audio_width": 16}, "audio_width is 16, which changes nothing: avobject"),
-        ({"train.ezvsl.plateau_factor": 0.5}, "plateau_factor is 0.5, .*: schedule is cosine"),
-        (
-            {"train.rcgrad_vggsound.plateau_patience": 9},
-            "plateau_patience is 9, .*: with early_stop_patience 10 and plateau_patience 9 the",
-        ),
-        (
-            {"train.rcgrad_vggsound.plateau_floor": 0.01},
-            "plateau_floor is 0.01, .*: learning_rate 0.001 is not above plateau_floor 0.01",
-        ),
-        ({"train.lvs_144k.select_by": "loss"}, "select_by is 'loss', .*: with select_on last"),
-        ({"train.lvs_144k.num_held_out": 9}, "num_held_out is 9, .*: select_on is last"),
-        (
-            {"train.ezvsl.num_held_out": 9},
-            "num_held_out is 9, .*: sources.sample gives the split",
-        ),
-        ({"train.ezvsl.object_guidance_alpha": 0.9}, "alpha is 0.9, .*: object_guidance is none"),
-        (
-            {"train.htf.loss": "multiple_instance", "train.htf.epsilon": 0.2},
-            "epsilon is 0.2, .*: loss is multiple_instance",
-        ),
-        (
-            {"train.lvs.has_hard_negatives": False, "train.lvs.epsilon_negative": 0.2},
-            "epsilon_negative is 0.2, .*: has_hard_negatives is false",
-        ),
-        ({"train.ssltie.mask_probability": 0.0}, "mask_times is 60, .*: mask_probability is 0"),
-        ({"train.avobject.max_shift": 5}, "max_shift is 5, .*: contrast_with is clips"),
-        ({"train.coarsetofine_1.margin": 2.0}, "margin is 2.0, .*: stage 1 has no parts"),
-        ({"train.fnac.affinity_weight": 0.0}, "num_contrast_epochs is 4, .*: affinity_weight is 0"),
         (
             {
                 "released": ["lvs_vggsound"],
@@ -150,8 +130,62 @@ def test_a_default_and_what_is_taken_over_are_no_mistakes():
 
 
 @pytest.mark.parametrize(
+    ("run", "changes", "setting", "why"),
+    [
+        ("ezvsl", {}, "plateau_factor", "schedule is cosine"),
+        ("ezvsl", {"select_on": "last"}, "select_by", "with select_on last no epochs are"),
+        ("lvs_144k", {}, "num_held_out", "select_on is last"),
+        ("ezvsl", {}, "object_guidance_alpha", "object_guidance is none"),
+        ("htf", {"loss": "multiple_instance"}, "epsilon", "loss is multiple_instance"),
+        ("lvs", {"has_hard_negatives": False}, "epsilon_negative", "has_hard_negatives is false"),
+        ("ssltie", {"mask_probability": 0.0}, "mask_times", "mask_probability is 0"),
+        ("avobject", {}, "max_shift", "contrast_with is clips"),
+        ("coarsetofine_1", {}, "margin", "stage 1 has no parts"),
+        (
+            "rcgrad_vggsound",
+            {"plateau_patience": 9},
+            "plateau_factor",
+            "with early_stop_patience 10 and plateau_patience 9 the training ends when",
+        ),
+        (
+            "rcgrad_vggsound",
+            {"plateau_floor": 0.01},
+            "plateau_factor",
+            "learning_rate 0.001 is not above plateau_floor 0.01",
+        ),
+    ],
+)
+def test_a_setting_is_switched_off_by_another_one(run, changes, setting, why):
+    params = copy.deepcopy(read_yaml(ROOT / "params.yaml"))
+    params["train"][run] |= changes
+    found = find_switched_off(read_run_parameters(Project(ROOT, params), run))
+    assert found[setting].startswith(why)
+
+
+def test_nothing_is_switched_off_in_the_settings_that_an_ablation_changes():
+    project = Project(ROOT, read_yaml(ROOT / "params.yaml"))
+    for run, settings in {
+        "fnac": {"num_contrast_epochs", "affinity_weight"},
+        "ssltie": {"mask_times", "mask_bands"},
+        "lvs": {"epsilon_negative"},
+        "htf": {"epsilon", "margin"},
+        "rcgrad_vggsound": {"plateau_factor", "plateau_patience"},
+    }.items():
+        assert not settings & find_switched_off(read_run_parameters(project, run)).keys()
+
+
+@pytest.mark.parametrize(
     ("changes", "note"),
     [
+        # `dvc exp run -S train.fnac.affinity_weight=0` leaves the other settings of the run.
+        (
+            {"models": ["fnac"], "train.fnac.affinity_weight": 0.0},
+            "fnac: num_contrast_epochs without effect: affinity_weight is 0",
+        ),
+        (
+            {"train.ezvsl.num_held_out": 9},
+            "ezvsl: num_held_out without effect: sample has the split 'val'",
+        ),
         (
             {"train_presets.small.epochs": 1},
             "ezvsl, htf: warmup_epochs without effect: epochs is 1, so the training ends before",

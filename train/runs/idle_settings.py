@@ -1,7 +1,7 @@
 """Find the settings of a run that change nothing beside its method and its other settings.
 
-A setting of the network is idle where no code of the method reads it. Other settings are idle where
-another one switches them off; ``_RULES`` lists those.
+A setting of the network that no code of the method reads is a mistake. One that another setting
+switches off is none: an ablation sets one setting and keeps all others. ``_RULES`` lists those.
 
 This is no part of the classes of the parameters: their code enters the key of every training.
 """
@@ -67,7 +67,7 @@ _RULES = (
     ),
     # Of some.
     _Rule(
-        ("object_guidance_alpha",),
+        ("object_guidance_alpha", "object_guidance_weights"),
         lambda p: p.object_guidance == "none",
         "object_guidance is none",
         needs=("object_guidance",),
@@ -103,10 +103,6 @@ _RULES = (
         "affinity_weight is 0",
         needs=("affinity_weight",),
     ),
-)
-# Told and not refused: a training of few epochs is often a trial of a run, and a path says where a
-# file is on this machine, whether or not it is needed now.
-_NOTED_RULES = (
     _Rule(
         ("warmup_epochs",),
         lambda p: p.warmup_epochs >= p.epochs,
@@ -124,12 +120,6 @@ _NOTED_RULES = (
         needs=("num_contrast_epochs",),
     ),
     _Rule(
-        ("object_guidance_weights",),
-        lambda p: p.object_guidance == "none",
-        "object_guidance is none",
-        needs=("object_guidance",),
-    ),
-    _Rule(
         ("teacher_weights",),
         lambda p: p.labels != "imagenet",
         "labels is {labels}, so no network names frames",
@@ -138,33 +128,40 @@ _NOTED_RULES = (
 )
 
 
-def find_idle_settings(
-    parameters: TrainingParameters, *, for_notes: bool = False
-) -> dict[str, str]:
-    """Return the settings of a run that change nothing, each with the reason.
+def find_unread(parameters: TrainingParameters) -> dict[str, str]:
+    """Return the settings of a run that its method does not read, each with the reason.
 
     Args:
         parameters: of the run.
-        for_notes: whether to add those that are told and not refused.
     """
     method = parameters.method
     read = read_settings(method)
-    idle = {
+    unread = {
         name: f"{method} has nothing that reads it" for name in NETWORK_SETTINGS if name not in read
     }
     # The same width for both sides is no width of its own.
     if parameters.audio_width == parameters.width:
-        idle.pop("audio_width", None)
+        unread.pop("audio_width", None)
     if "spectrograms" not in features_read(parameters):
-        idle |= dict.fromkeys(SPECTROGRAM_SETTINGS, f"{method} reads no spectrograms")
+        unread |= dict.fromkeys(SPECTROGRAM_SETTINGS, f"{method} reads no spectrograms")
+    return unread
 
-    for rule in (*_RULES, *(_NOTED_RULES if for_notes else ())):
-        if rule.methods and method not in rule.methods:
+
+def find_switched_off(parameters: TrainingParameters) -> dict[str, str]:
+    """Return the settings of a run that another one switches off, each with the reason.
+
+    Args:
+        parameters: of the run.
+    """
+    found: dict[str, str] = {}
+    for rule in _RULES:
+        if rule.methods and parameters.method not in rule.methods:
             continue
         if all(hasattr(parameters, name) for name in rule.needs) and rule.is_idle(parameters):
             why = rule.why.format(**vars(parameters))
-            idle |= {name: why for name in rule.settings if name not in idle}
-    return idle
+            # The first reason is enough.
+            found = dict.fromkeys(rule.settings, why) | found
+    return found
 
 
 @functools.cache

@@ -175,15 +175,6 @@ def _check_splits(project: Project, name: str, data: RunData, dataset: str) -> N
     elif parameters.val_split != TrainingParameters.val_split:
         wanted["val_split"] = parameters.val_split
 
-    is_held_out = parameters.select_on == "val" and parameters.val_split not in splits
-    is_given = "num_held_out" in project.section(f"train.{name}")
-    is_default = parameters.num_held_out == TrainingParameters.num_held_out
-    if parameters.select_on == "val" and is_given and not (is_held_out or is_default):
-        raise ParameterError(
-            f"params: train.{name}.num_held_out is {parameters.num_held_out}, which changes "
-            f"nothing: {section} gives the split {parameters.val_split!r}; leave it out"
-        )
-
     for key, split in wanted.items():
         if split not in splits:
             raise ParameterError(

@@ -130,8 +130,8 @@ def describe_small_split(
     is_own = p.num_held_out != TrainingParameters.num_held_out
     if p.select_on == "val" and is_own and num_selecting < p.num_held_out:
         return (
-            f"num_held_out is {p.num_held_out}, but {num_selecting} samples select: about a tenth "
-            "of the training split at most is held out"
+            f"num_held_out is {p.num_held_out}, but {num_selecting} samples select: those of split "
+            f"{p.val_split!r}, or else at most about a tenth of the training split"
         )
     return ""
 
