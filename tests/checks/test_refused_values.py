@@ -192,3 +192,11 @@ def test_a_backbone_of_torchvision_is_accepted(backbone):
     """A RegNet cannot be made without memory, since it reads numbers from a tensor."""
     changes = {"backbone": backbone, "width": 64, "audio_width": 0, "map_stride": 32}
     assert check_changed_params({f"train.ezvsl.{key}": changes[key] for key in changes}) == []
+
+
+def test_a_method_that_compares_no_frame_with_its_sound_reads_any_sequences(monkeypatch):
+    changes = {**AVOBJECT, "sequence.fps": 16.0, "sequence.num_frames": 3}
+    with pytest.raises(ParameterError, match="fps is 16, but avobject"):
+        check_changed_params(changes)
+    monkeypatch.delattr("train.models.avobject.FPS")
+    assert check_changed_params(changes) == []

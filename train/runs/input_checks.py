@@ -106,8 +106,11 @@ def _check_waveforms(inputs: NetworkInputs, rate: int | None) -> None:
 def _check_sequences(inputs: NetworkInputs) -> None:
     found, section = inputs.settings["sequences"], inputs.name_section("sequences")
     parameters = inputs.parameters
-    # The network cuts its sound for this many frames a second, whatever is cached.
-    fps = getattr(load_method(parameters.method), "FPS", found.fps)
+    # With this constant a network compares each frame with the sound of its time. It cuts its sound
+    # for this many frames a second, whatever is cached.
+    fps = getattr(load_method(parameters.method), "FPS", None)
+    if fps is None:
+        return
     if found.fps != fps:
         raise ParameterError(
             f"params: {section}.fps is {found.fps:g}, but {inputs.reader} compares {fps} frames "

@@ -6,7 +6,7 @@ their code enters the key of every training.
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 
 from earshot.errors import ParameterError
 from train.models.training_parameters import HardwareParameters, TrainingParameters
@@ -66,7 +66,8 @@ def check_values(parameters: TrainingParameters, *, where: str) -> None:
     """
     for name, (least, most) in _RANGES.items():
         value = getattr(parameters, name, None)
-        if value is not None and not least <= value <= most:
+        # A method of one's own may mean another thing by a name, such as a pair of numbers.
+        if isinstance(value, int | float) and not least <= value <= most:
             raise ParameterError(
                 f"params: {where}.{name} is {value!r}, expected {least:g} to {most:g}"
             )
@@ -94,7 +95,7 @@ def check_values(parameters: TrainingParameters, *, where: str) -> None:
 def _check_sources(parameters: TrainingParameters, *, where: str) -> None:
     """Check that names and paths are none that stand for nothing."""
     for field in fields(parameters):
-        if getattr(parameters, field.name) == "" and field.default != "":
+        if getattr(parameters, field.name) == "" and field.default not in ("", MISSING):
             raise ParameterError(
                 f"params: {where}.{field.name} is '', expected a name or a path; without the key "
                 f"it is {field.default}"

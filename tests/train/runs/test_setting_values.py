@@ -1,9 +1,12 @@
-"""What a training does with a split that is smaller than its settings ask for is told."""
+"""Values that a run cannot have are refused; what a training does with a small split is told."""
+
+from dataclasses import dataclass
 
 import pytest
 
 from tests.helpers.training.toy_runs import tiny
-from train.runs.setting_values import describe_small_split
+from train.models.training_parameters import TrainingParameters
+from train.runs.setting_values import check_values, describe_small_split
 
 
 @pytest.mark.parametrize(
@@ -21,3 +24,12 @@ from train.runs.setting_values import describe_small_split
 def test_a_small_split_is_told(settings, num_samples, note):
     found = describe_small_split(tiny(**settings), num_samples, num_selecting=8)
     assert found.startswith(note) and bool(found) == bool(note)
+
+
+def test_a_method_of_ones_own_may_mean_another_thing_by_a_name():
+    @dataclass(frozen=True, kw_only=True)
+    class Parameters(TrainingParameters):
+        mask_width: tuple[int, int] = (9, 2000)
+        tau: str = "learned"
+
+    check_values(Parameters(method="mine"), where="train.mine")
