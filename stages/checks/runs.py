@@ -39,8 +39,6 @@ def check_runs(project: Project) -> None:
         idle = find_unread(parameters)
         # What a run takes over may be of runs of other methods, so that is no mistake.
         refuse_idle(parameters, runs[name], f"train.{name}", idle=idle)
-    if runs:
-        check_labels(project)
     for name in find_section(project.params, "weights"):
         project.parameters(ReleasedWeights, f"weights.{name}")
 
@@ -49,6 +47,7 @@ def check_runs(project: Project) -> None:
     if "models" in project.params:
         for name in project.names("models"):
             _check_chosen(project, name)
+        check_labels(project)
         check_same_runs(project)
     if "released" in project.params:
         for name in project.names("released"):

@@ -6,6 +6,7 @@ from earshot.errors import ParameterError
 from tests.helpers.changed_params import check_changed_params
 
 DMC = {"models": ["dmc"], "waveform_datasets": ["sample"]}
+COARSETOFINE = {"models": ["coarsetofine"], "variants": ["waveforms-coarsetofine"]}
 AVOBJECT = {
     "models": ["avobject"],
     "waveform_datasets": ["sample"],
@@ -152,15 +153,15 @@ AVOBJECT = {
         ({"sources.sample.num_single": 0}, "subsets.sample has 'single', did you mean final_s"),
         # Two runs and one thing.
         (
-            {"train.coarsetofine.label_encoder": "cache/runs/ezvsl"},
+            {**COARSETOFINE, "train.coarsetofine.label_encoder": "cache/runs/ezvsl"},
             "coarsetofine_1 and .* have one file of labels .*, but label_encoder is",
         ),
         (
-            {"train.coarsetofine.label_encoder": ""},
+            {**COARSETOFINE, "train.coarsetofine.label_encoder": ""},
             "have one file of labels .*, but label_encoder is 'cache/runs/lvs' and ''",
         ),
         (
-            {"train.coarsetofine.train_split": "val"},
+            {**COARSETOFINE, "train.coarsetofine.train_split": "val"},
             "have one file of labels .*, but train_split is 'train' and 'val'",
         ),
         (
@@ -180,7 +181,7 @@ def test_what_fits_is_accepted():
         "models": ["avobject", "rcgrad", "flowgrad_en", "ezvsl", "ezvsl_seed1"],
         "train.flowgrad_en.init": "cache/runs/rcgrad",
         "train.ezvsl.image_size": 165,
-        "train.coarsetofine.labels": "cache/labels/other.npz",
+        # A run that `models` does not name writes no labels.
         "train.coarsetofine.label_encoder": "cache/runs/ezvsl",
         "evaluate.subsets.sample": ["all", "single"],
     }
@@ -192,6 +193,17 @@ def test_a_backbone_of_torchvision_is_accepted(backbone):
     """A RegNet cannot be made without memory, since it reads numbers from a tensor."""
     changes = {"backbone": backbone, "width": 64, "audio_width": 0, "map_stride": 32}
     assert check_changed_params({f"train.ezvsl.{key}": changes[key] for key in changes}) == []
+
+
+def test_a_file_of_labels_of_its_own_may_hold_others():
+    changes = {"train.coarsetofine.label_encoder": "cache/runs/ezvsl"}
+    other = {"train.coarsetofine.labels": "cache/labels/other.npz"}
+    assert check_changed_params({**COARSETOFINE, **changes, **other}) == []
+
+
+def test_a_run_may_stand_in_the_table_under_two_protocols():
+    changes = {"models": ["ezvsl", "ezvsl_seed1"], "train.ezvsl_seed1.seed": 0}
+    assert check_changed_params({**changes, "train.ezvsl_seed1.protocol": "ezvsl"}) == []
 
 
 def test_a_method_that_compares_no_frame_with_its_sound_reads_any_sequences(monkeypatch):

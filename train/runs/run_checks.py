@@ -1,6 +1,7 @@
 """Check before anything is downloaded that the chosen runs will find what they read."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from earshot.errors import ParameterError
@@ -17,6 +18,7 @@ from train.runs.setting_values import check_values
 from train.runs.settings import (
     RunData,
     find_run_of_folder,
+    list_first_runs,
     read_run_data,
     read_run_parameters,
 )
@@ -78,38 +80,44 @@ def check_chosen_run(project: Project, name: str, *, reader: str | None = None) 
 
 
 def check_labels(project: Project) -> None:
-    """Check that runs which share a file of labels agree on what it holds.
+    """Check that trained runs which share a file of labels agree on what it holds.
 
     Two of them that are trained at the same time would else replace each other's labels.
 
     Args:
-        project: whose params.yaml is read.
+        project: whose params.yaml is read. Its runs are those of ``models``, and those with which
+            they begin.
 
     Raises:
         ParameterError: two runs write another content to one file, or one reads as its user's own
             what another one writes.
     """
+    # Runs come after those with which they begin, each once.
+    names: dict[str, None] = {}
+    for name in project.names("models"):
+        names |= dict.fromkeys((*list_first_runs(project, name), name))
+
     seen: dict[Path, tuple[str, dict[str, str]]] = {}
-    for name in project.section("train") or ():
+    for name in names:
         parameters = read_run_parameters(project, name)
         labels = getattr(parameters, "labels", "imagenet")
-        if labels == "imagenet":
+        encoder = getattr(parameters, "label_encoder", None)
+        if labels == "imagenet" or encoder is None:
             continue
 
-        dataset = read_run_data(project, name).dataset
-        if dataset is None and project.params.get("datasets"):
-            dataset = project.first_dataset
+        # What decides the content of the file.
         selects = parameters.test_split if parameters.select_on == "test" else parameters.val_split
         facts = {
-            "label_encoder": parameters.label_encoder,  # type: ignore[attr-defined]
-            "dataset": str(dataset),
+            "label_encoder": encoder,
+            "dataset": read_run_data(project, name).find_dataset(project),
             "train_split": parameters.train_split,
             "the split that selects": selects,
         }
         path = project.root / Path(labels).expanduser()
         other, others = seen.setdefault(path.resolve(), (name, facts))
+
         # Files of one's own are only read.
-        if not (facts["label_encoder"] or others["label_encoder"]):
+        if not (encoder or others["label_encoder"]):
             continue
         for key, value in facts.items():
             if value != others[key]:
@@ -132,7 +140,8 @@ def check_same_runs(project: Project) -> None:
     seen: dict[object, str] = {}
     for name in project.names("models"):
         data = read_run_data(project, name)
-        facts = (read_run_parameters(project, name), data.find_dataset(project), data.features)
+        data = replace(data, dataset=data.find_dataset(project))
+        facts = (read_run_parameters(project, name), data)
         other = seen.setdefault(facts, name)
         if other != name:
             raise ParameterError(
