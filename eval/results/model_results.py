@@ -65,8 +65,7 @@ def evaluate_model(
     tested_samples = samples.filter(pa.array([name in tested for name in all_ids], pa.bool_()))
     clip_of = dict(zip(all_ids, samples["clip_id"].to_pylist(), strict=True))
 
-    group_of = find_groups(samples, video_of)
-    pictures_of = {subset: find_pictures(samples, ids) for subset, ids in test_sets.items()}
+    group_of, pictures_of = find_groups(samples, video_of), find_pictures(samples, test_sets)
 
     # Test sets overlap, so score each sample once for all of its test sets.
     scores, results = [], []

@@ -161,16 +161,20 @@ def _compute_interactive(
     return found
 
 
-def find_pictures(samples: pa.Table, ids: Collection[str]) -> dict[str, str]:
+def find_pictures(
+    samples: pa.Table, test_sets: Mapping[str, Collection[str]]
+) -> dict[str, dict[str, str]]:
     """Return the picture of each sample that shares it with other sounds (IS3, VPO-MS).
 
     Args:
         samples: table SAMPLES; the attribute ``picture`` names it.
-        ids: a test set. A picture of which it has some sounds only is left out: it could fail with
-            another one.
+        test_sets: name of a test set -> ids of its samples.
+
+    Returns:
+        For each test set, sample id -> picture. A picture of which the set has some sounds only is
+        left out: it could fail with another one.
     """
     columns = samples.select(["sample_id", "splits", "attributes"]).to_pydict()
-    wanted = set(ids)
     place_of: dict[str, tuple[str, frozenset[str]]] = {}
     for name, splits, attributes in zip(*columns.values(), strict=True):
         picture = dict(attributes or ()).get("picture")
@@ -178,12 +182,16 @@ def find_pictures(samples: pa.Table, ids: Collection[str]) -> dict[str, str]:
             # Two test sets can name pictures alike, but their splits differ.
             place_of[name] = (picture, frozenset(splits or ()))
 
-    partial = {place for name, place in place_of.items() if name not in wanted}
-    return {
-        name: place[0]
-        for name, place in place_of.items()
-        if name in wanted and place not in partial
-    }
+    found = {}
+    for subset, ids in test_sets.items():
+        wanted = set(ids)
+        partial = {place for name, place in place_of.items() if name not in wanted}
+        found[subset] = {
+            name: place[0]
+            for name, place in place_of.items()
+            if name in wanted and place not in partial
+        }
+    return found
 
 
 def choose_positives(
