@@ -27,7 +27,7 @@ from pipeline.features.configure import check_variants, find_datasets, load_modu
 from pipeline.features.registry import FEATURES, RegisteredFeature
 from pipeline.shards.workers.cluster import ClusterParameters
 from stages.checks.evaluation import check_evaluation
-from stages.checks.idle_settings import has_default, list_notes, refuse_idle
+from stages.checks.idle_settings import find_idle, has_default, list_notes, refuse_idle
 from stages.feature import CacheParameters
 
 # Sections with one dataclass each. Those of features are in the registry.
@@ -89,7 +89,8 @@ def check_params(project: Project) -> None:
 
 def _check_section(project: Project, cls: type, name: str) -> None:
     """Check the values of a section, and that each has an effect."""
-    refuse_idle(project.parameters(cls, name), project.section(name), name)
+    parameters: Any = project.parameters(cls, name)
+    refuse_idle(parameters, project.section(name), name, idle=find_idle(parameters))
 
 
 def _known_datasets(project: Project) -> tuple[str, ...]:

@@ -12,9 +12,7 @@ from typing import Any
 from earshot.errors import ParameterError
 
 
-def refuse_idle(
-    parameters: Any, given: Any, where: str, *, idle: Mapping[str, str] | None = None
-) -> None:
+def refuse_idle(parameters: Any, given: Any, where: str, *, idle: Mapping[str, str]) -> None:
     """Refuse a section that gives a setting without effect.
 
     A setting with its default is no mistake: it says what holds anyway, or takes back the value of
@@ -25,13 +23,11 @@ def refuse_idle(
         given: The section from which it was made; its keys are what the user wrote.
         where: Name of the section, for example ``flow``.
         idle: Settings that change nothing -> why. A setting of a section within the section has a
-            dotted name. None: what ``find_idle`` of the parameters says, if they have it.
+            dotted name.
 
     Raises:
         ParameterError: Names the setting, its value and the reason.
     """
-    if idle is None:
-        idle = find_idle(parameters)
     for name, why in idle.items():
         if _is_given(given, name) and not has_default(parameters, name):
             raise ParameterError(
