@@ -1,10 +1,9 @@
 """Say which clips do not give what a feature takes. It is computed of them all the same."""
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.features.feature import Feature, Moment
 from pipeline.features.sound_window import find_window
@@ -12,7 +11,7 @@ from pipeline.features.sound_window import find_window
 _FULL_RATE = 0.95  # 24 pictures a second are nearly 25
 _MOVED_SECONDS = 0.02  # half a picture; a sound that is moved less is still of the same one
 # Networks cut the middle out of a waveform; of a spectrogram they read all.
-_CUT_FEATURES = ("waveforms",)
+_CUT_FEATURE = "waveforms"
 
 
 def describe_clip_fit(feature: Feature, *, samples: pa.Table, downloads: pa.Table) -> list[str]:
@@ -62,14 +61,18 @@ def _describe_rates(feature: Feature, downloads: pa.Table) -> str:
 
 def _describe_moved(feature: Feature, samples: pa.Table, downloads: pa.Table) -> str:
     settings = feature.parameters
-    if feature.name not in _CUT_FEATURES or settings.anchor != "sample":
+    if feature.name != _CUT_FEATURE or settings.anchor != "sample":
         return ""
 
     durations = _read_durations(downloads)
-    columns = samples.select(["sample_id", "clip_id", "time_seconds"]).to_pydict()
-    rows = [row for row in zip(*columns.values(), strict=True) if row[1] in durations]
+    # A sample's sound can come from another clip than its picture.
+    clip_ids = pc.coalesce(samples["audio_clip_id"], samples["clip_id"])
+    columns = (samples["sample_id"], clip_ids, samples["time_seconds"])
+    rows = zip(*(column.to_pylist() for column in columns), strict=True)
+    known = [row for row in rows if row[1] in durations]
+
     num_moved = 0
-    for sample_id, clip_id, time_seconds in rows:
+    for sample_id, clip_id, time_seconds in known:
         moment, duration = Moment(sample_id, time_seconds), durations[clip_id]
         start, stop = find_window(moment, settings=settings, duration_seconds=duration)
         middle = (start + stop) / 2
@@ -78,13 +81,13 @@ def _describe_moved(feature: Feature, samples: pa.Table, downloads: pa.Table) ->
         return ""
     return (
         f"{feature.name}: {settings.window_seconds:g} seconds around the sample reach beyond the "
-        f"clip of {num_moved} of {len(rows)} samples, so their window is moved. A network that "
+        f"clip of {num_moved} of {len(known)} samples, so their window is moved. A network that "
         "cuts the middle of it (avobject, dmc) hears another moment there; a shorter "
         "window_seconds helps"
     )
 
 
-def _read_durations(downloads: pa.Table) -> Mapping[str, Any]:
+def _read_durations(downloads: pa.Table) -> dict[str, float]:
     columns = downloads.select(["clip_id", "duration_seconds"]).to_pydict()
     pairs = zip(*columns.values(), strict=True)
     return {clip_id: seconds for clip_id, seconds in pairs if seconds is not None}

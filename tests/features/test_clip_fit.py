@@ -23,11 +23,18 @@ DOWNLOADS = pa.table(
     }
 )
 TIMES = [2.0, 5.0, 5.0, 1.0]
-SAMPLES = pa.table({"sample_id": CLIPS, "clip_id": CLIPS, "time_seconds": TIMES})
+SAMPLES = pa.table(
+    {
+        "sample_id": CLIPS,
+        "clip_id": CLIPS,
+        "audio_clip_id": pa.array([None] * len(CLIPS), pa.string()),
+        "time_seconds": TIMES,
+    }
+)
 
 
-def describe(feature) -> list[str]:
-    return describe_clip_fit(feature, samples=SAMPLES, downloads=DOWNLOADS)
+def describe(feature, samples=SAMPLES) -> list[str]:
+    return describe_clip_fit(feature, samples=samples, downloads=DOWNLOADS)
 
 
 def test_flow_of_more_pictures_than_there_are_is_nothing(tmp_path):
@@ -66,6 +73,16 @@ def test_clips_are_counted(feature, part):
         assert notes == []
     else:
         assert len(notes) == 1 and part in notes[0]
+
+
+def test_the_window_lies_in_the_clip_that_has_the_sound():
+    """The second sample has the sound of a shorter clip, which ends before its window."""
+    sounds = pa.array([None, "a", None, None])
+    place = SAMPLES.schema.get_field_index("audio_clip_id")
+    samples = SAMPLES.set_column(place, "audio_clip_id", sounds)
+    feature = waveforms.make_feature(waveforms.Parameters(window_seconds=3))
+    assert "clip of 1 of 3 samples" in describe(feature)[0]
+    assert "clip of 2 of 3 samples" in describe(feature, samples)[0]
 
 
 def test_the_middle_of_a_moved_window_is_another_moment(tmp_path):
