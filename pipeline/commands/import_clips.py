@@ -12,8 +12,8 @@ from pipeline.commands.options import one_dataset_option, pass_project, quiet_op
 from pipeline.datasets.listing import list_dataset
 from pipeline.downloads.account.paths import AccountPaths
 from pipeline.downloads.imports.collector import ImportReport
-from pipeline.downloads.imports.hub import parse_hub_address
-from pipeline.downloads.imports.import_clips import ImportParameters, check_source, import_clips
+from pipeline.downloads.imports.import_clips import ImportParameters, import_clips
+from pipeline.downloads.imports.sources import find_sources
 from pipeline.downloads.parameters import DownloadParameters
 from pipeline.downloads.table_rules import find_table_rules
 
@@ -69,9 +69,7 @@ def run(
     parameters = project.parameters(DownloadParameters, "download")
     paths = AccountPaths.find(project, dataset)
     # Before the lists are fetched, which can take a while.
-    for source in sources:
-        if parse_hub_address(source) is None:
-            check_source(source, paths.clips_dir.absolute())
+    find_sources(sources, clips_dir=paths.clips_dir)
 
     if not project.clips_table_path(dataset).exists():
         print(f"{list_dataset(project, dataset)}, listed for the first time")

@@ -24,7 +24,7 @@ from typing import Literal
 import av
 import pyarrow as pa
 
-from earshot.errors import DataError, MediaError, RunError
+from earshot.errors import MediaError, RunError
 from earshot.files import sha256_of, sync
 from earshot.tables import DOWNLOADS, write_table
 from pipeline.base.disk import link_file, require_free
@@ -45,9 +45,15 @@ from pipeline.downloads.clip_files import (
     publish_staged_clips,
 )
 from pipeline.downloads.imports.collector import Candidate, Collector, ImportReport, has_sound
-from pipeline.downloads.imports.hub import HubSource, parse_hub_address
+from pipeline.downloads.imports.hub import HubSource
 from pipeline.downloads.imports.reader_process import ReaderProcesses
-from pipeline.downloads.imports.sources import EndOfArchive, FilePart, Kind, SourceReader
+from pipeline.downloads.imports.sources import (
+    EndOfArchive,
+    FilePart,
+    Kind,
+    SourceReader,
+    find_sources,
+)
 from pipeline.media.mux import SUFFIX, mux, mux_still
 from pipeline.media.validate import ClipFacts, ValidationParameters, validate_clip
 
@@ -107,13 +113,10 @@ def import_clips(
     # Check all sources before the ledger is opened and the first clip is published.
     hub_dir = hub_dir or clips_dir.with_name("hub")
     clip_ids = clips["clip_id"].to_pylist()
-    found: list[Path | HubSource] = []
-    for source in sources:
-        folder = parse_hub_address(source)
-        if folder is None:
-            found.append(check_source(source, clips_dir))
-        else:
-            found.append(HubSource(folder, hub_dir, clip_ids, is_quiet=is_quiet))
+    found = [
+        place if isinstance(place, Path) else HubSource(place, hub_dir, clip_ids, is_quiet=is_quiet)
+        for place in find_sources(sources, clips_dir=clips_dir)
+    ]
     report = ImportReport()
 
     with Ledger(paths.ledger_path) as ledger:
@@ -138,22 +141,6 @@ def import_clips(
             downloads = derive_downloads(importer.histories, clips_dir=clips_dir, rules=rules)
             write_table(table_path, downloads, DOWNLOADS)
     return report
-
-
-def check_source(source: Path | str, clips_dir: Path) -> Path:
-    """Return the path of a source that is no address of the hub.
-
-    Raises:
-        DataError: there is no such file or folder, or it is the dataset's own folder of clips.
-    """
-    path = Path(os.path.expanduser(source)).absolute()
-    if not path.exists():
-        raise DataError(f"{source}: not found, expected a folder, an archive or a media file")
-    if path.is_dir() and os.path.realpath(path) == os.path.realpath(clips_dir):
-        raise DataError(
-            f"{source}: is this dataset's own folder of clips, expected one to import from"
-        )
-    return path
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from pipeline.base.disk import require_free
 from pipeline.base.user_files import walk_files
 from pipeline.downloads.clip_files import VIDEO_SUFFIXES
 from pipeline.downloads.imports import webdataset
-from pipeline.downloads.imports.hub import HubFile, HubSource
+from pipeline.downloads.imports.hub import HubFile, HubFolder, HubSource, parse_hub_address
 from pipeline.downloads.imports.webdataset import Description
 
 Kind = Literal["video", "audio", "image"]
@@ -74,6 +74,35 @@ class EndOfArchive:
     """The end of an archive of the hub; it may be removed when its clips are in place."""
 
     finish: Callable[[Sequence[str]], None]  # called with the ids of the clips that came from it
+
+
+def find_sources(sources: Iterable[Path | str], *, clips_dir: Path) -> list[Path | HubFolder]:
+    """Check sources, and return the path of each, or its place on the hub.
+
+    Args:
+        sources: what a user names.
+        clips_dir: the dataset's own folder of clips.
+
+    Raises:
+        DataError: there is no such file or folder, it is the dataset's own folder, or an address
+            is of no data set.
+    """
+    found: list[Path | HubFolder] = []
+    for source in sources:
+        folder = parse_hub_address(source)
+        found.append(_find_path(source, clips_dir) if folder is None else folder)
+    return found
+
+
+def _find_path(source: Path | str, clips_dir: Path) -> Path:
+    path = Path(os.path.expanduser(source)).absolute()
+    if not path.exists():
+        raise DataError(f"{source}: not found, expected a folder, an archive or a media file")
+    if path.is_dir() and os.path.realpath(path) == os.path.realpath(clips_dir):
+        raise DataError(
+            f"{source}: is this dataset's own folder of clips, expected one to import from"
+        )
+    return path
 
 
 class SourceReader:

@@ -1,4 +1,4 @@
-"""Import of clips: known names, foreign and broken files, tar files, kill and resume."""
+"""Import of clips: foreign and broken files, tar files, kill and resume."""
 
 import io
 import os
@@ -13,7 +13,6 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from earshot.errors import DataError, ParameterError, RunError
@@ -24,31 +23,11 @@ from pipeline.downloads.account.paths import AccountPaths
 from pipeline.downloads.account.table import derive_from_ledger
 from pipeline.downloads.engine import download_clips
 from pipeline.downloads.imports import import_clips as import_module
-from pipeline.downloads.imports.clip_names import ClipNames
 from pipeline.downloads.parameters import DownloadParameters
 from tests.helpers.command_helpers import call
-from tests.helpers.downloads.import_runs import run_import
+from tests.helpers.downloads.import_runs import clips_table, run_import
 from tests.helpers.media.clip_factory import make_clip
 from tests.helpers.paths import ROOT
-
-
-def clips_table(*ids, seconds=4.0):
-    """Return clips like those of VGG-Sound (four seconds) or, for digits, like Flickr's (whole)."""
-    rows = []
-    for clip_id in ids:
-        is_flickr = clip_id.isdigit()
-        start = None if is_flickr else float(clip_id[12:])
-        rows.append(
-            {
-                "clip_id": clip_id,
-                "video_id": clip_id if is_flickr else clip_id[:11],
-                "url": f"http://127.0.0.1:9/{clip_id}",
-                "start_seconds": start,
-                "end_seconds": None if is_flickr else start + seconds,
-                "splits": ["train"],
-            }
-        )
-    return pa.Table.from_pylist(rows, schema=CLIPS.columns)
 
 
 @pytest.fixture(scope="session")
@@ -91,46 +70,6 @@ def run_download(tmp_path, clips):
         is_quiet=True,
     )
     return {row["clip_id"]: row for row in table.to_pylist()}
-
-
-@pytest.mark.parametrize(
-    ("stem", "expected"),
-    [
-        ("-abcdefghi__000030", "-abcdefghi__000030"),
-        ("-abcdefghi__30000_34000", "-abcdefghi__000030"),
-        ("-abcdefghi__30_34", "-abcdefghi__000030"),
-        ("-abcdefghi__000030_000034", "-abcdefghi__000030"),
-        ("-abcdefghi__30.0_34.0", "-abcdefghi__000030"),
-        ("-abcdefghi__30", "-abcdefghi__000030"),
-        ("-abcdefghi_-30-34", "-abcdefghi__000030"),
-        ("-abcdefghi__30000", "-abcdefghi__000030"),
-        ("-abcdefghi_", "-abcdefghi__000030"),
-        ("0123456789a_000000", "0123456789a_000000"),
-        ("0123456789a_0_4000", "0123456789a_000000"),
-        ("0123456789a_7000_11000", "0123456789a_000007"),
-        ("9419455509", "9419455509"),
-        ("-abcdefghi__30000_40000", None),  # ten seconds, the list has four
-        ("-abcdefghi__000031", None),
-        ("zabcdefghi__000030", None),
-        ("abcdefghi__000030", None),
-        ("", None),
-        ("..", None),
-    ],
-)
-def test_names(stem, expected):
-    clips = clips_table(
-        "-abcdefghi__000030", "0123456789a_000000", "0123456789a_000007", "9419455509"
-    )
-    assert ClipNames(clips).find(stem) == ({expected} if expected else set())
-
-
-def test_names_that_fit_several_clips():
-    clips = clips_table(
-        "0123456789a_000000", "0123456789a_000007", "0123456789b_000005", "0123456789b_005000"
-    )
-    names = ClipNames(clips)
-    assert names.find("0123456789a") == {"0123456789a_000000", "0123456789a_000007"}
-    assert names.find("0123456789b_5000") == {"0123456789b_000005", "0123456789b_005000"}
 
 
 def test_a_folder_of_all_kinds_of_files(tmp_path, media, capsys):
@@ -313,7 +252,7 @@ def test_a_kill_between_ledger_and_rename_is_rolled_forward(tmp_path, media):
     script = (
         "import os, sys; sys.path.insert(0, '.')\n"
         "from pathlib import Path; import pipeline.downloads.imports.import_clips as module\n"
-        "from tests.helpers.downloads.import_runs import run_import\n"
+        "from tests.helpers.downloads.import_runs import clips_table, run_import\n"
         "from earshot.tables import *\n"
         "module.publish_clip = lambda *_: os._exit(9)\n"
         "root = Path(sys.argv[1]); clips = read_table(root / 'clips.parquet', CLIPS)\n"
