@@ -161,7 +161,7 @@ def _read_annotations(
         columns |= record[1].keys()
         clip_id = _find_clip(record, folder, paths)
         splits = read_splits(record, parameters.split)
-        sample = make_sample(record, clip_id, splits, folder=path.parent)
+        sample = make_sample(record, clip_id, splits)
         sample["attributes"].insert(0, ("path", printable(paths[clip_id])))
         require_new_sample(sample["sample_id"], samples, record[0])
         samples[sample["sample_id"]] = sample

@@ -36,6 +36,7 @@ from pipeline.base.parameters import IS_PATH
 from pipeline.base.progress import Progress
 from pipeline.datasets.dataset import Dataset
 from pipeline.lists.column_samples import read_split_names, read_tables
+from pipeline.lists.masks import ATTRIBUTE, encode_mask, read_mask
 from pipeline.lists.published_lists import log
 from pipeline.lists.record_columns import UnusualError, iter_columns
 from pipeline.lists.record_files import Record, read_records
@@ -130,7 +131,7 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
 
     # The files of the user, not the joined ones.
     videos = clips["url"].filter(pc.starts_with(clips["url"], "file:", ignore_case=True))
-    others = [_make_url(file) for file in (*files.sounds.values(), *files.masks)]
+    others = [file.as_uri() for file in (*files.sounds.values(), *files.masks)]
     media = _describe_media([*videos.to_pylist(), *others])
     if files.sounds:
         clips = _join_sounds(clips, files.sounds, cache_dir=Path(cache_dir))
@@ -142,22 +143,28 @@ def build_tables(parameters: Parameters, *, cache_dir: Path) -> tuple[pa.Table, 
 
 def _join_sounds(clips: pa.Table, sounds: Mapping[str, Path], *, cache_dir: Path) -> pa.Table:
     """Return the clips with the addresses of files that have picture and sound."""
-    joined_files = JoinedFiles(cache_dir / "remote")
-    urls = dict(zip(*clips.select(["clip_id", "url"]).to_pydict().values(), strict=True))
-    chosen = [clip_id for clip_id in urls if clip_id in sounds]
+    remote_dir = cache_dir.absolute() / "remote"
+    joined_files = JoinedFiles(remote_dir)
+    columns = clips.select(["clip_id", "video_id", "url"]).to_pydict()
+    urls = columns["url"]
+    chosen = [row for row, clip_id in enumerate(columns["clip_id"]) if clip_id in sounds]
+
     with Progress(len(chosen), "joining picture and sound", unit="clip") as progress:
-        for clip_id in chosen:
-            picture = Path(os.fsdecode(urllib.parse.unquote_to_bytes(urls[clip_id][7:])))
+        for row in chosen:
+            # The id of such a clip's video is the path of its picture (`_read_source`).
+            clip_id, picture = columns["clip_id"][row], Path(columns["video_id"][row])
             sources = (picture, sounds[clip_id])
             absent = next((path for path in sources if not path.is_file()), None)
-            path = None if absent else _join_one(clip_id, *sources, joined_files)
+            joined = None if absent else _join_one(clip_id, *sources, joined_files)
+
             # Where nothing was joined, the download stage says that there is no such file.
-            none = absent or cache_dir.absolute() / "remote" / f"{clip_id}.absent"
-            urls[clip_id] = _make_url(path or none)
-            progress.update(num_failed=path is None)
+            file = joined or absent or remote_dir / f"{clip_id}.absent"
+            urls[row] = file.as_uri()
+            progress.update(num_failed=joined is None)
+
     joined_files.save()
     place = clips.schema.get_field_index("url")
-    return clips.set_column(place, clips.schema.field(place), [list(urls.values())])
+    return clips.set_column(place, clips.schema.field(place), [urls])
 
 
 def _join_one(clip_id: str, picture: Path, sound: Path, joined_files: JoinedFiles) -> Path | None:
@@ -184,6 +191,7 @@ def _read_rows(path: Path, *, default_split: str) -> tuple[pa.Table, pa.Table, _
             files.sounds[clip_id] = sound
         if "mask_path" in record[1]:
             files.masks.append(read_path(*record, "mask_path", path.parent))
+            sample["attributes"].append((ATTRIBUTE, _read_mask(record[0], files.masks[-1])))
 
         clip_hash = hash((*({**clip, "splits": splits}.values()), sound))
         if clip_id not in hash_of_clip:
@@ -284,7 +292,7 @@ def _read_row(
         "splits": splits,
     }
 
-    sample = make_sample(record, clip_id, splits, folder=folder)
+    sample = make_sample(record, clip_id, splits)
     time_seconds = sample["time_seconds"]
     if start is not None and end is not None and time_seconds is not None:
         require(where, "time", time_seconds, time_seconds <= end - start, "a time in the clip")
@@ -311,7 +319,7 @@ def _read_source(where: str, values: Mapping[str, Any], folder: Path) -> dict[st
 
     if "path" in values:
         path = read_path(where, values, "path", folder)
-        return {"video_id": str(path), "url": _make_url(path)}
+        return {"video_id": str(path), "url": path.as_uri()}
 
     url = read_cell(where, values, "url")
     try:
@@ -338,8 +346,11 @@ def _read_sound(record: Record, folder: Path) -> Path | None:
     return read_path(where, values, "audio_path", folder)
 
 
-def _make_url(path: Path) -> str:
-    return "file://" + urllib.parse.quote(os.fsencode(path))
+def _read_mask(where: str, path: Path) -> str:
+    try:
+        return encode_mask(read_mask(path))
+    except DataError as error:
+        raise DataError(f"{where}, column mask_path: {error}") from None
 
 
 def _read_section(where: str, values: Mapping[str, Any]) -> tuple[float | None, float | None]:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from earshot.errors import DataError, quote
-from pipeline.lists.masks import ATTRIBUTE, encode_mask, read_mask
 from pipeline.lists.published_lists import log
 from pipeline.lists.record_files import Record
 from pipeline.lists.rows import Truth, make_sample_row
@@ -102,18 +101,16 @@ def times_of(duration_seconds: float | None, every_seconds: float | None) -> lis
     return [round((index + 0.5) * every_seconds, 6) for index in range(num_pieces)]
 
 
-def make_sample(record: Record, clip_id: str, splits: list[str], *, folder: Path) -> dict[str, Any]:
+def make_sample(record: Record, clip_id: str, splits: list[str]) -> dict[str, Any]:
     """Make the SAMPLES row of one row of a table.
 
     Args:
         record: The row.
         clip_id: Of its clip.
         splits: Of its clip (``read_splits``).
-        folder: Where paths of masks begin.
 
     Returns:
-        Column -> value. Boxes are normalized and clipped to the frame; a mask is the attribute
-        ``mask``.
+        Column -> value. Boxes are normalized and clipped to the frame.
 
     Raises:
         DataError: A value is not as expected.
@@ -122,16 +119,13 @@ def make_sample(record: Record, clip_id: str, splits: list[str], *, folder: Path
     time_seconds = read_seconds(where, values, "time")
     boxes = read_boxes(where, values)
     label = None if values.get("label") is None else read_cell(where, values, "label")
-    attributes = [(name, str(value)) for name, value in values.items() if name not in COLUMNS]
-    if "mask_path" in values:
-        attributes.append((ATTRIBUTE, _read_mask(where, values, folder)))
     return make_sample_row(
         sample_id_of(clip_id, time_seconds),
         clip_id,
         time_seconds=time_seconds,
         splits=splits,
         truth=Truth.of_one(label, boxes),
-        attributes=attributes,
+        attributes=((name, str(value)) for name, value in values.items() if name not in COLUMNS),
     )
 
 
@@ -151,13 +145,6 @@ def read_path(where: str, values: Mapping[str, Any], column: str, folder: Path) 
     # Not by `Path`, which has no path for a `~name` of nobody.
     text = read_cell(where, values, column)
     return Path(os.path.normpath(folder / os.path.expanduser(text)))
-
-
-def _read_mask(where: str, values: Mapping[str, Any], folder: Path) -> str:
-    try:
-        return encode_mask(read_mask(read_path(where, values, "mask_path", folder)))
-    except DataError as error:
-        raise DataError(f"{where}, column mask_path: {error}") from None
 
 
 def require_new_sample(sample_id: str, known: Collection[str], where: str) -> None:

@@ -4,12 +4,10 @@ A clip that is in many splits is one row. Rows with the same splits share one tu
 without boxes share the empty one: 300,000 rows take some tens of megabytes.
 """
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pyarrow as pa
 
@@ -79,7 +77,7 @@ def make_file_clip(clip_id: str, path: Path, splits: Sequence[str]) -> dict[str,
     return {
         "clip_id": clip_id,
         "video_id": clip_id,
-        "url": "file://" + quote(os.fsencode(path)),
+        "url": path.as_uri(),
         "start_seconds": None,
         "end_seconds": None,
         "splits": splits,
