@@ -159,7 +159,7 @@ def check_dvc(root: Path) -> Check:
     from voluptuous import Invalid
 
     try:
-        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load((root / "dvc.lock").read_text()) or {})
+        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load((root / "dvc.lock").read_bytes()) or {})
         is_whole = True
     except FileNotFoundError:
         is_whole = True  # before the first run

@@ -65,6 +65,8 @@ def test_doctor_finds_files_that_a_kill_of_dvc_left_half_written(tmp_path):
         (tmp_path / "dvc.lock").write_text(lock[:end])
         check = check_dvc(tmp_path)
         assert (check.level, "run cache" in check.advice) == ("FAIL", True), lock[:end]
+    (tmp_path / "dvc.lock").write_bytes(lock.encode() + "é".encode()[:1])  # half a letter
+    assert check_dvc(tmp_path).level == "FAIL"
 
     (tmp_path / "dvc.lock").write_text(lock)
     (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
