@@ -66,7 +66,7 @@ def build_and_count(
 
     samples = read_table(project.samples_table_path(dataset), SAMPLES)
     downloads = read_table(project.downloads_table_path(dataset), DOWNLOADS)
-    for note in describe_clip_fit(feature, samples=samples, downloads=downloads):
+    for note in describe_clip_fit(name, feature, samples=samples, downloads=downloads):
         print(f"{dataset}: {note}", file=sys.stderr)
 
     report = build_feature(

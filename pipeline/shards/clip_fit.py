@@ -14,23 +14,26 @@ _MOVED_SECONDS = 0.02  # half a picture; a sound that is moved less is still of 
 _CUT_FEATURE = "waveforms"
 
 
-def describe_clip_fit(feature: Feature, *, samples: pa.Table, downloads: pa.Table) -> list[str]:
+def describe_clip_fit(
+    name: str, feature: Feature, *, samples: pa.Table, downloads: pa.Table
+) -> list[str]:
     """Return sentences about clips that do not give what a feature takes.
 
     Args:
+        name: Of the feature or its variant, for the sentences.
         feature: What will be computed.
         samples: The table SAMPLES of a dataset.
         downloads: Its table DOWNLOADS, which says what the clips are.
     """
     notes = (
-        _describe_slow(feature, downloads),
-        _describe_rates(feature, downloads),
-        _describe_moved(feature, samples, downloads),
+        _describe_slow(name, feature, downloads),
+        _describe_rates(name, feature, downloads),
+        _describe_moved(name, feature, samples, downloads),
     )
     return [note for note in notes if note]
 
 
-def _describe_slow(feature: Feature, downloads: pa.Table) -> str:
+def _describe_slow(name: str, feature: Feature, downloads: pa.Table) -> str:
     if feature.fps is None:
         return ""
     rates = [rate for rate in downloads["fps"].to_pylist() if rate is not None]
@@ -38,13 +41,13 @@ def _describe_slow(feature: Feature, downloads: pa.Table) -> str:
     if not num_slow:
         return ""
     return (
-        f"{feature.name} takes {feature.fps:g} pictures a second, and {num_slow} of {len(rates)} "
+        f"{name} takes {feature.fps:g} pictures a second, and {num_slow} of {len(rates)} "
         f"clips have fewer (one has {min(rates):g}): there, some are the same picture again, which "
         "has no motion"
     )
 
 
-def _describe_rates(feature: Feature, downloads: pa.Table) -> str:
+def _describe_rates(name: str, feature: Feature, downloads: pa.Table) -> str:
     if getattr(feature.parameters, "sample_rate", None) != "native":
         return ""
     rates = Counter(rate for rate in downloads["sample_rate"].to_pylist() if rate is not None)
@@ -53,13 +56,13 @@ def _describe_rates(feature: Feature, downloads: pa.Table) -> str:
     (usual, _), *others = rates.most_common()
     num_others = sum(count for _, count in others)
     return (
-        f"{feature.name}: sample_rate is native, and {num_others} of {rates.total()} clips have "
+        f"{name}: sample_rate is native, and {num_others} of {rates.total()} clips have "
         f"another rate than {usual} Hz (one has {others[0][0]}), so their arrays have another "
         f"shape; no training and no evaluation can join them. Set sample_rate to {usual}"
     )
 
 
-def _describe_moved(feature: Feature, samples: pa.Table, downloads: pa.Table) -> str:
+def _describe_moved(name: str, feature: Feature, samples: pa.Table, downloads: pa.Table) -> str:
     settings = feature.parameters
     if feature.name != _CUT_FEATURE or settings.anchor != "sample":
         return ""
@@ -80,7 +83,7 @@ def _describe_moved(feature: Feature, samples: pa.Table, downloads: pa.Table) ->
     if not num_moved:
         return ""
     return (
-        f"{feature.name}: {settings.window_seconds:g} seconds around the sample reach beyond the "
+        f"{name}: {settings.window_seconds:g} seconds around the sample reach beyond the "
         f"clip of {num_moved} of {len(known)} samples, so their window is moved. A network that "
         "cuts the middle of it (avobject, dmc) hears another moment there; a shorter "
         "window_seconds helps"

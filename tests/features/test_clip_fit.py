@@ -33,8 +33,9 @@ SAMPLES = pa.table(
 )
 
 
-def describe(feature, samples=SAMPLES) -> list[str]:
-    return describe_clip_fit(feature, samples=samples, downloads=DOWNLOADS)
+def describe(feature, samples=SAMPLES, name=None) -> list[str]:
+    name = name or feature.name
+    return describe_clip_fit(name, feature, samples=samples, downloads=DOWNLOADS)
 
 
 def test_flow_of_more_pictures_than_there_are_is_nothing(tmp_path):
@@ -73,6 +74,13 @@ def test_clips_are_counted(feature, part):
         assert notes == []
     else:
         assert len(notes) == 1 and part in notes[0]
+
+
+def test_a_variant_is_named():
+    """Its settings are in a section of its own."""
+    feature = spectrograms.make_feature(spectrograms.Parameters(preset="lvs"))
+    (note,) = describe(feature, name="spectrograms-lvs")
+    assert note.startswith("spectrograms-lvs: sample_rate is native")
 
 
 def test_the_window_lies_in_the_clip_that_has_the_sound():
