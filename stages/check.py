@@ -142,7 +142,7 @@ def _require_chosen(project: Project, key: str) -> None:
         if name not in project.datasets:
             raise ParameterError(
                 f"params: {key} has {name!r}, which `datasets` ({', '.join(project.datasets)}) "
-                "lacks, so nothing would be computed for it; add it there, or take it out"
+                "lacks, so no stage makes its tables; add it there, or take it out"
             )
 
 

@@ -82,14 +82,16 @@ def _check_test_sets(project: Project, evaluate: EvaluationParameters) -> None:
     """
     negative = evaluate.negative_audio
     for dataset in project.params.get("datasets") or ():
-        splits = find_known_splits(project, dataset)
+        wanted = {
+            "subsets": evaluate.subsets.get(dataset, ()),
+            "negative_audio.subsets": negative.subsets.get(dataset, ()),
+        }
+        # A table of 200,000 rows is read for half a second.
+        splits = find_known_splits(project, dataset) if any(wanted.values()) else None
         if splits is None:
             continue
-        for key, wanted in (
-            ("subsets", evaluate.subsets.get(dataset, ())),
-            ("negative_audio.subsets", negative.subsets.get(dataset, ())),
-        ):
-            for name in wanted:
+        for key, names in wanted.items():
+            for name in names:
                 if name not in (*splits, _ALL):
                     raise ParameterError(
                         f"params: evaluate.{key}.{dataset} has {name!r}{suggest(name, splits)}; "
@@ -98,11 +100,11 @@ def _check_test_sets(project: Project, evaluate: EvaluationParameters) -> None:
                     )
 
         # A threshold is found in the test set's own dataset, or else in the first one.
-        others = find_known_splits(project, project.first_dataset)
-        if others is None or not negative.subsets.get(dataset):
-            continue
         split = negative.threshold_split
-        if split not in (*splits, *others):
+        if not wanted["negative_audio.subsets"] or split in splits:
+            continue
+        others = find_known_splits(project, project.first_dataset)
+        if others is not None and split not in others:
             raise ParameterError(
                 f"params: evaluate.negative_audio.threshold_split is {split!r}"
                 f"{suggest(split, splits)}; sources.{dataset} gives the splits "

@@ -1,7 +1,7 @@
 """The part of ``check`` that imports PyTorch: runs, released weights and where they are trained."""
 
 from eval.published.own_names import TRAIN_SPLITS
-from pipeline.base.parameters import complete_run, find_section, suggest
+from pipeline.base.parameters import find_section, suggest
 from pipeline.base.project import Project
 from pipeline.datasets.dataset import find_known_splits
 from stages.checks.idle_settings import has_default, refuse_idle
@@ -112,14 +112,16 @@ def _describe_idle(project: Project, name: str) -> list[str]:
     It takes them over from a preset or another run, or another setting switches them off.
     """
     parameters = read_run_parameters(project, name)
-    given = complete_run(project.params, name)
     idle = find_switched_off(parameters) | find_unread(parameters)
-    dataset = read_run_data(project, name).find_dataset(project)
-    if parameters.val_split in (find_known_splits(project, dataset) or ()):
-        idle.setdefault("num_held_out", f"{dataset} has the split {parameters.val_split!r}")
-
     found: dict[str, list[str]] = {}
     for setting, why in idle.items():
-        if setting in given and not has_default(parameters, setting):
+        # What is not the default is given somewhere.
+        if not has_default(parameters, setting):
             found.setdefault(why, []).append(setting)
+
+    # Which splits there are may be in a large table, so look only where it matters.
+    if "num_held_out" not in idle and not has_default(parameters, "num_held_out"):
+        dataset = read_run_data(project, name).find_dataset(project)
+        if parameters.val_split in (find_known_splits(project, dataset) or ()):
+            found[f"{dataset} has the split {parameters.val_split!r}"] = ["num_held_out"]
     return [f"{', '.join(found[why])} without effect: {why}" for why in found]

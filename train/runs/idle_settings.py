@@ -159,8 +159,9 @@ def find_switched_off(parameters: TrainingParameters) -> dict[str, str]:
             continue
         if all(hasattr(parameters, name) for name in rule.needs) and rule.is_idle(parameters):
             why = rule.why.format(**vars(parameters))
+            settings = (name for name in rule.settings if hasattr(parameters, name))
             # The first reason is enough.
-            found = dict.fromkeys(rule.settings, why) | found
+            found = dict.fromkeys(settings, why) | found
     return found
 
 
