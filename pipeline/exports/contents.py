@@ -1,7 +1,9 @@
 """What each sample of a dataset has to hand over, and why it lacks the rest."""
 
+import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,8 @@ from earshot.reader import FeatureReader
 from earshot.shard_format import INDEX_NAME
 from earshot.tables import CLIPS, DOWNLOADS, SAMPLES, describe_missing, read_table
 from pipeline.base.project import Project
+from pipeline.downloads.clip_files import format_path, path_of_file_url
+from pipeline.downloads.messages import FetchError
 from pipeline.exports.encoding import (
     Part,
     encode_array,
@@ -23,6 +27,8 @@ from pipeline.exports.encoding import (
 from pipeline.exports.parameters import AUDIO, ExportParameters
 
 _WAVEFORMS = "waveforms"  # stand in for the sound of clips that are not here
+# Folders before the name of a file. Those with a space in their name are found by other means.
+_FOLDERS = re.compile(r"(?:\bfile://[^\s/]*|(?<![\w:/.]))/(?:[^/\s'\"]+/)+")
 Row = dict[str, Any]
 
 
@@ -72,7 +78,7 @@ class Contents:
         clips = read_table(project.clips_table_path(dataset), CLIPS).to_pylist()
         self.clips: dict[str, Row] = {row["clip_id"]: row for row in clips}
 
-        self._clips_dir = project.clips_dir(dataset)
+        self._root, self._clips_dir = project.root, project.clips_dir(dataset)
         self._downloads = _read_downloads(project.downloads_table_path(dataset))
         self._features: dict[str, _CachedFeature] = {}
         for name in self._find_feature_names(project):
@@ -103,6 +109,24 @@ class Contents:
 
     def find_obstacle(self, row: Row) -> Obstacle | None:
         """Return why a sample cannot be exported; None if it has all that was asked for."""
+        obstacle = self._find_obstacle(row)
+        return obstacle and obstacle._replace(detail=self._hide_folders(obstacle.detail, row))
+
+    def _hide_folders(self, text: str, row: Row) -> str:
+        """Return a sentence in which files of this machine have no folders."""
+        folders = [self._root]
+        for clip_id in (row["clip_id"], row["audio_clip_id"]):
+            url = self.clips.get(clip_id, {}).get("url") or ""
+            # An address that names a host is no path.
+            with contextlib.suppress(FetchError):
+                if _is_of_file(url):
+                    folders.append(path_of_file_url(url).parent)
+
+        for folder in folders:
+            text = text.replace(f"{format_path(folder)}/", "")
+        return _FOLDERS.sub("", text)
+
+    def _find_obstacle(self, row: Row) -> Obstacle | None:
         for name in self.parameters.features:
             if name != AUDIO:
                 obstacle = self._features[name].find_obstacle(row["sample_id"])
@@ -139,7 +163,6 @@ class Contents:
         clip = self.clips.get(row["clip_id"], {})
         # A file of this machine is nowhere else, and its path is nobody else's business.
         url = clip.get("url")
-        is_here = url is not None and url.lower().startswith("file:")
 
         # Arrow gives None for a list that was never set, and pairs for a map.
         return {
@@ -152,7 +175,7 @@ class Contents:
             "boxes": [list(box) for box in row["boxes"] or ()],
             "box_annotators": list(row["box_annotators"] or ()),
             "attributes": dict(row["attributes"] or ()),
-            "url": None if is_here else url,
+            "url": None if _is_of_file(url) else url,
             "start_seconds": clip.get("start_seconds"),
             "end_seconds": clip.get("end_seconds"),
         }
@@ -320,6 +343,10 @@ def _require_splits(names: Sequence[str], rows: Sequence[Row]) -> None:
             raise ParameterError(
                 f"--split is {name!r}, expected some of {', '.join(sorted(known))}"
             )
+
+
+def _is_of_file(url: str | None) -> bool:
+    return url is not None and url.lower().startswith("file:")
 
 
 def _read_downloads(path: Path) -> dict[str, Row]:

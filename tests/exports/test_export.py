@@ -15,7 +15,7 @@ from scipy.io import wavfile
 
 from earshot.errors import DataError
 from earshot.files import sha256_of
-from earshot.tables import CLIPS, DOWNLOADS, SAMPLES, read_table, write_table
+from earshot.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, read_table, write_table
 from pipeline.downloads.account.ledger import read_entries
 from pipeline.downloads.account.paths import AccountPaths
 from pipeline.downloads.engine import download_clips
@@ -58,18 +58,35 @@ def read_account(folder):
 
 @pytest.mark.parametrize("format_name", ["webdataset", "huggingface", "files"])
 def test_paths_of_this_machine_are_not_handed_over(project, arrays, tmp_path, format_name):
-    path = project.clips_table_path(DATASET)
-    before = path.read_bytes()
+    path, index_path = (
+        project.clips_table_path(DATASET),
+        project.feature_dir(DATASET, "frames") / "index.parquet",
+    )
+    before = {place: place.read_bytes() for place in (path, index_path)}
     try:
         rows = read_table(path, CLIPS).to_pylist()
-        assert rows[0]["clip_id"] == FIRST
-        write_table(path, [rows[0] | {"url": "file:///home/somebody/a.mp4"}, *rows[1:]], CLIPS)
+        assert [row["clip_id"] for row in rows] == [FIRST, SECOND, GONE]
+        rows[0]["url"] = "file:///home/somebody/a.mp4"
+        rows[2]["url"] = "file:///home/somebody/my%20videos/c.mp4"
+        write_table(path, rows, CLIPS)
+
+        index = read_table(index_path, INDEX).to_pylist()
+        (row,) = (row for row in index if row["sample_id"] == GONE)
+        row["detail"] = (
+            f"/home/somebody/my videos/c.mp4: no such file; {project.root}/x.mp4: no such file; "
+            "'/home/somebody/else/y.txt' and https://example.org/a/b.mp4 and file:///home/somebody/z"
+        )
+        write_table(index_path, index, INDEX)
         export(project, tmp_path / "out", format_name)
     finally:
-        path.write_bytes(before)
+        for place, content in before.items():
+            place.write_bytes(content)
 
     account = read_account(tmp_path / "out")
     assert account[FIRST]["url"] == "" and account[SECOND]["url"].startswith("http")
+    assert account[GONE]["detail"].endswith(
+        ": c.mp4: no such file; x.mp4: no such file; 'y.txt' and https://example.org/a/b.mp4 and z"
+    )
     for file in (tmp_path / "out").rglob("*"):
         assert not file.is_file() or b"somebody" not in file.read_bytes()
 
