@@ -14,4 +14,5 @@ In reading order:
 - ``published_layouts``: which method a checkpoint belongs to, and whether it fits
 - ``state_dicts``: find the tensors in a checkpoint (``find_state_dict``, ``read_weights``)
 - ``first_files``: what a run begins with: fetched, or brought by its user
+- ``network_checks``: can a network be made, and does it fit what it begins with and reads?
 """
