@@ -9,6 +9,7 @@ Reading needs NumPy, h5py and pyarrow only. In reading order:
 - ``order``: ``draw_epoch_order``: an order that reads few files at a time
 - ``tables``: ``CLIPS``, ``SAMPLES``, ``DOWNLOADS``, ``INDEX``; ``read_table``, ``write_table``
 - ``shard_format``: the layout of a shard; ``write_shard``, ``read_layout``, ``read_row``
+- ``shard_names``: a shard's name tells which task wrote it, and whether it is whole
 - ``files``: ``publish`` and its kin write a file completely or not at all
 - ``errors``: ``EarshotError`` and its subclasses
 

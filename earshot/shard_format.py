@@ -22,15 +22,12 @@ Read row i with nothing but h5py:
         array = file["data"][start:stop].reshape(file["shape"][i])
 
 Everything is contiguous and uncompressed, and a file contains no times, so equal rows give equal
-bytes. A shard's name is ``<task>-<content>.h5``: 12 hexadecimal digits of the hash of the requested
-keys, and 20 of the SHA-256 of the file. The name therefore tells whether any byte has changed.
+bytes. ``shard_names.py`` describes the name of a shard.
 """
 
-import hashlib
 import json
 import math
 import os
-import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,11 +39,11 @@ import numpy as np
 
 from earshot.errors import DataError
 from earshot.files import publish
+from earshot.shard_names import shard_name
 
 SCHEMA_VERSION = 1
 INDEX_NAME = "index.parquet"  # beside the shards: the shard and row of each sample
 
-_NAME = re.compile(r"([0-9a-f]{12})-([0-9a-f]{20})\.h5")
 _Result = TypeVar("_Result")
 
 
@@ -211,39 +208,6 @@ def _write_texts(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
 def parameters_json(parameters: Mapping) -> str:
     """Return canonical JSON of a feature's parameters, for shards and for the hash of keys."""
     return json.dumps(parameters, sort_keys=True, separators=(",", ":"))
-
-
-# Names: which task computed a shard, and whether its bytes are still those that it wrote.
-
-
-def shard_name(task: str, content: bytes) -> str:
-    """Return the name of the shard with the bytes ``content`` that ``task`` computed."""
-    return f"{task[:12]}-{hashlib.sha256(content).hexdigest()[:20]}.h5"
-
-
-def task_of(name: str) -> str | None:
-    """Return the task part of a shard's name; None when ``name`` is not the name of a shard."""
-    match = _NAME.fullmatch(name)
-    return match[1] if match else None
-
-
-def has_named_content(path: Path, name: str | None = None) -> bool:
-    """Return whether a file has the SHA-256 that is in the name of a shard.
-
-    The name holds the first 20 digits of the hash (see ``shard_name``).
-
-    Args:
-        path: An existing file.
-        name: The name of the shard. None: that of ``path``.
-
-    Returns:
-        False also if the name is not the name of a shard.
-    """
-    match = _NAME.fullmatch(name or path.name)
-    if match is None:
-        return False
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest().startswith(match[2])
 
 
 # Reading. Tables go through h5py; arrays are read directly at their place in the file.

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from earshot.shard_format import task_of
+from earshot.shard_names import task_of
 from pipeline.features.feature import Feature, Moment
 from pipeline.shards.keys import make_task_id
 from pipeline.shards.requests import Clip, Request

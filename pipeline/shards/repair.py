@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from earshot.errors import DataError
-from earshot.shard_format import INDEX_NAME, has_named_content, has_our_version
+from earshot.shard_format import INDEX_NAME, has_our_version
+from earshot.shard_names import has_named_content
 from earshot.tables import INDEX, read_table
 from pipeline.base.os_errors import explain_os_errors
 from pipeline.features.extract import extract_features

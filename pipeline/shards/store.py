@@ -21,14 +21,8 @@ import pyarrow as pa
 
 from earshot.errors import DataError, RunError
 from earshot.files import remove_leftovers
-from earshot.shard_format import (
-    INDEX_NAME,
-    SCHEMA_VERSION,
-    has_named_content,
-    has_our_version,
-    read_layout,
-    task_of,
-)
+from earshot.shard_format import INDEX_NAME, SCHEMA_VERSION, has_our_version, read_layout
+from earshot.shard_names import has_named_content, task_of
 from earshot.tables import INDEX, Schema, read_table, write_table
 from pipeline.base.disk import link_file
 from pipeline.base.locks import LockHeldError, hold_lock

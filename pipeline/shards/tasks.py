@@ -16,15 +16,8 @@ import cv2
 
 from earshot.errors import MediaError
 from earshot.files import sha256_of
-from earshot.shard_format import (
-    Failure,
-    Row,
-    has_named_content,
-    parameters_json,
-    read_layout,
-    task_of,
-    write_shard,
-)
+from earshot.shard_format import Failure, Row, parameters_json, read_layout, write_shard
+from earshot.shard_names import has_named_content, task_of
 from pipeline.base.os_errors import is_machine_error
 from pipeline.base.parameters import as_mapping
 from pipeline.features.feature import Extracted, Feature, Moment

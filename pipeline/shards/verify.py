@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from earshot.errors import DataError
-from earshot.shard_format import INDEX_NAME, crc32_of, has_named_content, read_layout, read_row
+from earshot.shard_format import INDEX_NAME, crc32_of, read_layout, read_row
+from earshot.shard_names import has_named_content
 from earshot.tables import INDEX, read_table
 from pipeline.base.progress import Progress
 

@@ -12,15 +12,8 @@ import pytest
 
 from earshot.errors import DataError
 from earshot.reader import INDEX_NAME, FeatureReader
-from earshot.shard_format import (
-    Failure,
-    Row,
-    encode_shard,
-    has_named_content,
-    read_layout,
-    task_of,
-    write_shard,
-)
+from earshot.shard_format import Failure, Row, encode_shard, read_layout, write_shard
+from earshot.shard_names import has_named_content, task_of
 from earshot.tables import INDEX, write_table
 
 ATTRIBUTES = {"feature": "frames", "units": "8-bit sRGB", "parameters": "{}", "version": 1}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from earshot.errors import DataError, RunError
-from earshot.shard_format import has_named_content
+from earshot.shard_names import has_named_content
 from pipeline.shards.dvc_cache import find_cached_files
 from tests.helpers.cache import fake_features
 from tests.helpers.cache.fake_cache import HERE, build, check, contents, flip, repair
