@@ -12,7 +12,7 @@ ATTRIBUTE_UNITS = {
     "attribute_start_seconds": "of the first sample, on the clip's timeline",
 }
 
-LARGEST_SAMPLE_RATE = 192000  # in Hz
+_LARGEST_SAMPLE_RATE = 192000  # in Hz
 _WINDOW_RANGE = (0.01, 3600.0)  # in seconds
 
 # What the window is laid around:
@@ -84,8 +84,10 @@ def describe_window(decoded: Decoded) -> Mapping[str, float | int]:
 def check_sound_settings(settings: WindowSettings) -> None:
     """Raise ``ValueError`` for a sample rate or a window that is not plausible."""
     rate = settings.sample_rate
-    if rate != "native" and not 1000 <= rate <= LARGEST_SAMPLE_RATE:
-        raise ValueError(f"sample_rate is {rate}, expected 1000 to {LARGEST_SAMPLE_RATE} or native")
+    if rate != "native" and not 1000 <= rate <= _LARGEST_SAMPLE_RATE:
+        raise ValueError(
+            f"sample_rate is {rate}, expected 1000 to {_LARGEST_SAMPLE_RATE} or native"
+        )
 
     # A shorter one holds no sample, and a longer one fits into no memory.
     least, most = _WINDOW_RANGE

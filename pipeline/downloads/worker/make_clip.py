@@ -113,7 +113,7 @@ def _make_clip(
     with open_source(path) as container:
         source = read_source_facts(container)
         # A file that is already right keeps its bytes. Opening takes long, so most files, which are
-        # MP4, are opened once for both; they never hold several recordings.
+        # MP4, are opened once for both; recordings are joined in other containers only.
         if has_index(container) and _fits(source, section, request, parameters):
             facts = check(path, opened=container)
     if facts is None:
