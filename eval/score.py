@@ -39,7 +39,7 @@ from eval.scoring.protocols import get_protocol
 from pipeline.base.project import Project
 from pipeline.commands import command_line
 from pipeline.commands.options import find_root
-from pipeline.datasets.dataset import TestSet, find_own_tables, load
+from pipeline.datasets.dataset import TestSet, find_own_tables, load, names
 from pipeline.lists.box_checks import check_boxes
 from pipeline.lists.published_lists import read_ids
 
@@ -170,7 +170,11 @@ def _load_project(root: Path) -> Project:
 def _choose_test_set(options: ScoreOptions, project: Project) -> TestSet:
     """Return the test set of this name, or that of a dataset of the user's own."""
     name = options.dataset
-    if name == "local" or name in find_own_tables(project.params):
+    # A dataset of this folder without published test sets is made of the user's own files.
+    is_own = name in find_own_tables(project.params) or (
+        name in names() and not load(name).test_sets
+    )
+    if is_own:
         # Given annotations are scored whatever the checkout has.
         table_path = options.annotations or project.samples_table_path(name)
         return find_own_test_set(name, table_path=table_path, split=options.split)

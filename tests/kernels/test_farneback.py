@@ -121,7 +121,7 @@ def test_pictures_that_stand_still_or_are_noise():
         {"pyramid_scale": 0.8},
         {"pyramid_scale": 0.37},
         {"poly_sigma": 0.6},
-        {"poly_sigma": 1e-9},
+        {"poly_sigma": 0.001},
         {"poly_n": 7, "poly_sigma": 1.5},
         {"flags": cv2.OPTFLOW_FARNEBACK_GAUSSIAN},
     ],
