@@ -240,6 +240,7 @@ def test_processes_of_torchrun_train_and_bring_back_together(tmp_path):
     """The first one decides for both: of the second run, nobody waits for the other."""
     hardware = {"accelerator": "cpu", "num_threads": 1, "devices": 2}
     project = make_toy_project(tmp_path, {"rcgrad": {"method": "rcgrad"}}, hardware=hardware)
+    skip_check(tmp_path)
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     for words in ("1 epochs on 16 samples", "brought back the finished run"):
         done = subprocess.run(
