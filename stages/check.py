@@ -82,9 +82,15 @@ def check_params(project: Project) -> None:
     for name, values in _mapping(project, "feature_variants").items():
         _check_section(project, load_module(name, values).Parameters, f"feature_variants.{name}")
 
-    # A machine that only prepares data has no PyTorch, and trains nothing.
-    if importlib.util.find_spec("torch") is not None:
+    if _may_train(project):
         _check_training(project)
+
+
+def _may_train(project: Project) -> bool:
+    """Return whether runs matter: importing PyTorch to check them takes four seconds."""
+    is_data_only = project.params.get("models") == [] and not project.params.get("released")
+    # A machine that only prepares data has no PyTorch.
+    return not is_data_only and importlib.util.find_spec("torch") is not None
 
 
 def _check_section(project: Project, cls: type, name: str) -> None:
@@ -172,7 +178,7 @@ def find_notes(project: Project) -> list[str]:
         evaluate = project.parameters(EvaluationParameters, "evaluate")
         notes += list_notes(evaluate, "evaluate")
     # A stage reports a section that it lacks; without runs there is nothing to note.
-    if "models" not in project.params or importlib.util.find_spec("torch") is None:
+    if "models" not in project.params or not _may_train(project):
         return notes
     from stages.checks.runs import find_run_notes
 

@@ -4,8 +4,8 @@
 
 Runs the stages of the dataset `local` on rendered clips, as `dvc repro` runs them, from an empty
 cache for each number of workers: listing, checking, frames with flow, spectrograms. The start of
-each stage and of its workers is included. Listing takes four seconds for any number of clips: the
-first stage after a change of params.yaml checks all of it.
+each stage and of its workers is included. The first stage after a change of params.yaml, listing,
+checks all of it.
 """
 
 import argparse

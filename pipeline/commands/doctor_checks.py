@@ -150,7 +150,7 @@ def check_disk(folder: Path, *, min_free_gigabytes: float) -> Check:
 
 
 def check_dvc(root: Path) -> Check:
-    """Check that DVC can read what it wrote last: it writes these files in place.
+    """Check that DVC can read what it wrote last: by itself it writes these files in place.
 
     Args:
         root: The checkout.

@@ -179,3 +179,14 @@ def test_a_table_of_the_users_own_is_a_dataset_like_others(tmp_path):
     params["evaluate"]["subsets"]["brids"] = ["test"]
     with pytest.raises(ParameterError, match=r"names the dataset 'brids', expected .*birds"):
         check_params(Project(tmp_path, params))
+
+
+def test_where_nothing_is_trained_the_check_imports_no_pytorch():
+    """For others it takes four seconds; what they train may be wrong here."""
+    program = (
+        "import sys; from tests.helpers.changed_params import check_changed_params as check; "
+        "check({'models': [], 'train.ezvsl.epochs': 'many'}); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+    with pytest.raises(ParameterError, match=r"ezvsl\.epochs is 'many'"):
+        check_changed_params({"train.ezvsl.epochs": "many"})

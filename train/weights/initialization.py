@@ -1,6 +1,7 @@
 """The first weights of networks: ImageNet's, or those of another run."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -177,12 +178,7 @@ def _continue_run(
 ) -> None:
     """Give a network the weights of a run that has the same one, but for its further parts."""
     own = model.state_dict()
-    expected = {
-        key: values
-        for key, values in own.items()
-        if key in state or key.split(".")[0] not in model.further_parts
-    }
-    problems = find_differences(state, expected)
+    problems = find_differences(state, find_expected(model, state))
     if problems:
         raise DataError(
             f"init {parameters.init}: holds a trained {found}, but {'; '.join(problems)}; expected "
@@ -192,6 +188,20 @@ def _continue_run(
 
     # Further parts keep their random weights.
     model.load_state_dict(own | state)
+
+
+def find_expected(model: Localizer, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the weights that a run must have for a network to begin with it.
+
+    Args:
+        model: The network. Its further parts may keep their random weights.
+        state: The weights of the run.
+    """
+    return {
+        key: values
+        for key, values in model.state_dict().items()
+        if key in state or key.split(".")[0] not in model.further_parts
+    }
 
 
 def hash_first_weights(parameters: TrainingParameters) -> str | None:

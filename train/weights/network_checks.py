@@ -24,6 +24,7 @@ from train.networks.encoders.image_encoder import FULL_WIDTH
 from train.runs.idle_settings import NETWORK_SETTINGS, SPECTROGRAM_SETTINGS
 from train.runs.input_checks import check_inputs, find_inputs
 from train.runs.settings import RunData, find_run_of_folder, read_run_data, read_run_parameters
+from train.weights.initialization import find_expected
 from train.weights.published_checkpoints import PUBLISHED_SETTINGS
 from train.weights.published_layouts import find_differences
 from train.weights.released import ReleasedWeights
@@ -127,12 +128,7 @@ def _check_first_weights(
         return
 
     state = _make_network(found, where=f"train.{first}").state_dict()
-    expected = {
-        key: values
-        for key, values in model.state_dict().items()
-        if key in state or key.split(".")[0] not in model.further_parts
-    }
-    problems = find_differences(state, expected)
+    problems = find_differences(state, find_expected(model, state))
     if problems:
         raise ParameterError(
             f"{where}, a run of {found.method} with another network: {'; '.join(problems)}; "
