@@ -6,10 +6,9 @@
 The layout of the files is in ``earshot/shard_format.py``; any HDF5 reader can read them.
 """
 
-import contextlib
 import os
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -278,12 +277,13 @@ class _ShardFiles:
     def __init__(self, folder: Path, names: Sequence[str], *, max_open_files: int):
         self.names = names
         self._folder = folder
-        self._max_open_files = max_open_files
 
         # Kept for every shard that was read, because they are small. Open files are limited.
         self._placements: dict[int, Placement] = {}
         self._columns: dict[int, dict[str, np.ndarray]] = {}
-        self._open: OrderedDict[int, _OpenFile] = OrderedDict()  # the last one was used last
+        # This cache stays whole when several threads use it. An OrderedDict does not: closing a
+        # file lets another thread in, while the dictionary is still being changed.
+        self._open_file = lru_cache(max_open_files)(_OpenFile)
         self._process_id = os.getpid()
 
     def path(self, shard: int) -> Path:
@@ -309,18 +309,9 @@ class _ShardFiles:
             self.close()
             self._process_id = os.getpid()
 
-        # Each step is whole by itself, so threads can take turns anywhere. Two of them may open one
-        # shard twice; the one whose file is replaced here still holds its own.
-        file = self._open.pop(shard, None)
-        if file is None:
-            # Make room first, so that one thread never has more files open than the limit.
-            while len(self._open) >= self._max_open_files:
-                with contextlib.suppress(KeyError):  # another thread took the last one
-                    self._open.popitem(last=False)
-            file = _OpenFile(self.path(shard))
-        self._open[shard] = file
-        return file
+        # Two threads may open one shard at once. Each keeps its own file as long as it reads.
+        return self._open_file(self.path(shard))
 
     def close(self) -> None:
         """Let go of the files of this process; those that no thread reads are closed."""
-        self._open.clear()
+        self._open_file.cache_clear()

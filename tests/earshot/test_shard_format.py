@@ -3,8 +3,9 @@
 import multiprocessing
 import os
 import pickle
+import time
 import zlib
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import h5py
 import numpy as np
@@ -184,14 +185,22 @@ def test_threads_share_a_reader(tmp_path):
     write_folder(tmp_path, shards)
     before = len(os.listdir("/proc/self/fd"))
     reader = FeatureReader(tmp_path, max_open_files=1)
+    results = []
 
-    def read_some(thread: int) -> bool:
-        places = np.random.default_rng(thread).integers(0, 8, 400)
-        return all((reader.read(f"s{place}") == place).all() for place in places)
+    def read_some(thread: int) -> None:
+        places = np.random.default_rng(thread).integers(0, 8, 8000)
+        results.append(all((reader.read(f"s{place}") == place).all() for place in places))
 
-    with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(read_some, range(8)))
-    # Two threads at once can leave one file each.
+    # A list of open files that is not safe for threads hung all of them within 50,000 reads.
+    # Daemons, because a thread that hangs would keep this process from ending.
+    threads = [Thread(target=read_some, args=(i,), daemon=True) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 60
+    for thread in threads:
+        thread.join(timeout=max(0, deadline - time.monotonic()))
+    assert results == [True] * 8
+
     reader.close()
     assert len(os.listdir("/proc/self/fd")) == before
 
