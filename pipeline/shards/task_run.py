@@ -38,7 +38,7 @@ from pipeline.shards.tasks import Extract, TaskResult, run_task
 from pipeline.shards.workers.cluster import ClusterParameters, open_client
 from pipeline.shards.workers.crash_log import FOLDER_PREFIX, CrashLog
 from pipeline.shards.workers.software import LOADED, Software, WorkerDiffersError, require_software
-from pipeline.shards.workers.worker_watch import NoWorkersError, WorkerWatch
+from pipeline.shards.workers.worker_watch import KEY_WORD, NoWorkersError, WorkerWatch
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -246,7 +246,7 @@ class TaskRun:
             _run_on_worker,
             _PackedTask.pack(self._tasks[task_id], self._extract),
             self._log,
-            key=f"{task_id}-{number}-{self._log.folder.name}",
+            key=f"{KEY_WORD}-{task_id}-{number}-{self._log.folder.name}",
             pure=False,
         )
         self._futures[task_id] = future

@@ -21,6 +21,7 @@ from pipeline.kernels.farneback import load_refine_level
 from pipeline.shards import task_run
 from pipeline.shards.workers.cluster import ClusterParameters, open_client
 from pipeline.shards.workers.crash_log import CrashLog
+from pipeline.shards.workers.worker_watch import WorkerWatch
 from tests.helpers.cache.dask_cluster import Cluster
 from tests.helpers.cache.fake_cache import build, contents
 from tests.helpers.cache.fake_features import make_dataset, make_feature
@@ -218,6 +219,24 @@ def test_one_worker_killed_and_one_stopped_the_result_is_complete_and_identical(
         thread.join()
     assert (report.ok, report.failed) == (24, {})
     assert contents(disturbed / "frames") == contents(undisturbed / "frames")
+
+
+def test_no_task_waits_at_a_worker_in_the_end(tmp_path, monkeypatch):
+    """Else one worker has two tasks left when the other has none."""
+    tasks_of_workers = []
+    check = WorkerWatch.check
+
+    def look_and_check(watch):
+        tasks_of_workers.extend(map(len, watch._client.processing().values()))
+        check(watch)
+
+    monkeypatch.setattr(WorkerWatch, "check", look_and_check)
+    monkeypatch.setattr(task_run, "_POLL_SECONDS", 0.1)
+    texts = {clip_id: f"sleep:0.2 {text}" for clip_id, text in TEXTS.items()}
+    report = build(tmp_path, make_dataset(tmp_path, texts), shard_samples=2, cluster=local())
+    assert report.ok == 24
+    # Dask knows what is a group only when it has some of the tasks.
+    assert max(tasks_of_workers[len(tasks_of_workers) // 2 :]) == 1
 
 
 def test_a_scheduler_that_dies_ends_the_run_and_loses_nothing(tmp_path):

@@ -34,6 +34,8 @@ _LOCAL_CONFIG = {
     "distributed.deploy.lost-worker-timeout": "10 minutes",
     # The crash log counts the deaths of workers, by clip.
     "distributed.scheduler.allowed-failures": 1_000_000,
+    # A worker that had a second task waiting would still do it when the others are done.
+    "distributed.scheduler.worker-saturation": 1.0,
     "distributed.admin.log-format": "%(name)s %(message)s",
     # A process that has started CUDA must not fork, and this one may have.
     "distributed.worker.multiprocessing-method": "spawn",

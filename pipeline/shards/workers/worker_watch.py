@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from distributed import Client
     from distributed.scheduler import Scheduler
 
+# Dask's keys of tasks are "<this word>-<task>-<number of the try>-<folder of the log>". The first
+# word makes them one group. Tasks of a group wait at the scheduler until a worker is free. Others
+# wait at the workers, and in the end one worker has some left while the others have none.
+KEY_WORD = "extract"
+
 _MIN_WAIT_SECONDS = 30.0  # for a first worker, or for new ones when all are gone
 _RESTART_TIMEOUT_SECONDS = 10.0
 _END_WAIT_SECONDS = 5.0  # until it is known how a worker ended
@@ -88,8 +93,8 @@ class WorkerWatch:
         hung = set()
         for address, keys in self._client.processing().items():
             for key in keys:
-                # Keys are "<task>-<number of the try>-<folder of the log>".
-                task_id = str(key).split("-")[0]
+                # Another client of the scheduler may have any keys; its tasks have no try here.
+                task_id = str(key).removeprefix(f"{KEY_WORD}-").split("-")[0]
                 latest = self._log.find_latest_try(task_id)
                 # The worker has not begun the task yet, or another worker tried it later.
                 if latest is None or latest.worker != address:
