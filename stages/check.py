@@ -26,7 +26,7 @@ from pipeline.downloads.parameters import DownloadParameters
 from pipeline.features.configure import check_variants, find_datasets, load_module
 from pipeline.features.registry import FEATURES, RegisteredFeature
 from pipeline.shards.workers.cluster import ClusterParameters
-from stages.checks.evaluation import check_evaluation
+from stages.checks.evaluation import check_evaluation, list_left_out
 from stages.checks.idle_settings import find_idle, has_default, list_notes, refuse_idle
 from stages.feature import CacheParameters
 
@@ -176,7 +176,7 @@ def find_notes(project: Project) -> list[str]:
         notes += _note_feature(project, name, entry)
     if "evaluate" in project.params:
         evaluate = project.parameters(EvaluationParameters, "evaluate")
-        notes += list_notes(evaluate, "evaluate")
+        notes += list_notes(evaluate, "evaluate") + list_left_out(evaluate, project.datasets)
     # A stage reports a section that it lacks; without runs there is nothing to note.
     if "models" not in project.params or not _may_train(project):
         return notes

@@ -110,3 +110,14 @@ def _check_test_sets(project: Project, evaluate: EvaluationParameters) -> None:
                 f"{suggest(split, splits)}; sources.{dataset} gives the splits "
                 f"{', '.join(sorted(splits))}"
             )
+
+
+def list_left_out(evaluate: EvaluationParameters, datasets: Sequence[str]) -> list[str]:
+    """Name the test sets that get no negative audio, because they are not evaluated at all."""
+    return [
+        f"evaluate.negative_audio.subsets.{dataset} has {name!r}, which evaluate.subsets.{dataset} "
+        "lacks, so it is left out"
+        for dataset in datasets
+        for name in evaluate.negative_audio.subsets.get(dataset, ())
+        if name not in evaluate.subsets.get(dataset, ())
+    ]

@@ -29,7 +29,7 @@ def check_runs(project: Project) -> None:
     if "hardware" in project.params:
         check_hardware(project.parameters(HardwareParameters, "hardware"))
     if "monitoring" in project.params:
-        project.parameters(MonitoringParameters, "monitoring")
+        _check_monitoring(project.parameters(MonitoringParameters, "monitoring"))
 
     # All runs must be well formed. Those that `models` chooses must also fit the datasets.
     runs = find_section(project.params, "train")
@@ -52,6 +52,14 @@ def check_runs(project: Project) -> None:
     if "released" in project.params:
         for name in project.names("released"):
             check_released(project, name)
+
+
+def _check_monitoring(monitoring: MonitoringParameters) -> None:
+    if monitoring.loggers or monitoring.callbacks:
+        # Imported only where there is something to find: it imports Lightning.
+        from train.fitting.monitoring import check_names
+
+        check_names(monitoring)
 
 
 def _check_chosen(project: Project, name: str) -> None:

@@ -229,6 +229,11 @@ def test_nothing_is_switched_off_in_the_settings_that_an_ablation_changes():
             {"evaluate.object_guidance_weights": "resnet18.pth"},
             "evaluate: object_guidance_weights without effect: baselines has none of ogl_l1",
         ),
+        (
+            {"evaluate.subsets.sample": ["final_single"]}
+            | {"evaluate.negative_audio.subsets": {"sample": ["single"]}},
+            "evaluate.negative_audio.subsets.sample has 'single', which evaluate.subsets.sample l",
+        ),
         ({"frames.short_side": 120}, "ezvsl, htf: reads frames with a side of 176, but frames.sho"),
     ],
 )

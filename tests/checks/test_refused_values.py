@@ -53,6 +53,12 @@ AVOBJECT = {
         ({"download.validation": {"still_difference": -1}}, "still_difference is -1.0, expected 0"),
         # Names.
         ({"train.ezvsl.val_split": "vla"}, "val_split is 'vla', did you mean val"),
+        ({"train.ezvsl.test_split": "singel"}, "test_split is 'singel', did you mean single"),
+        ({"monitoring.loggers": ["tensorbord"]}, "has 'tensorbord', did you mean tensorboard"),
+        (
+            {"monitoring.callbacks": ["lightning.pytorch.callbacks.DeviceStatMonitor"]},
+            "lightning.pytorch.callbacks has none, did you mean DeviceStatsMonitor",
+        ),
         ({"evaluate.subsets.sample": ["singel"]}, "subsets.sample has 'singel', did you mean sing"),
         (
             {"evaluate.negative_audio.subsets": {"sample": ["singel"]}},
@@ -184,6 +190,7 @@ def test_what_fits_is_accepted():
         # A run that `models` does not name writes no labels.
         "train.coarsetofine.label_encoder": "cache/runs/ezvsl",
         "evaluate.subsets.sample": ["all", "single"],
+        "evaluate.negative_audio.subsets": {"sample": ["single"]},
     }
     assert check_changed_params(changes) == []
 

@@ -34,6 +34,19 @@ class _OfflineRun(loggers.WandbLogger):
             self._experiment.finish()
 
 
+def check_names(parameters: MonitoringParameters) -> None:
+    """Check that each name stands for something; nothing is made.
+
+    Raises:
+        ParameterError: there is no logger or callback of a name.
+    """
+    for name in parameters.loggers:
+        if name != _ALWAYS and name not in _KNOWN_LOGGERS:
+            _find("loggers", name)
+    for name in parameters.callbacks:
+        _find("callbacks", name)
+
+
 def make_loggers(parameters: MonitoringParameters, folder: Path, *, run: str) -> list[Logger]:
     """Make the loggers of a run.
 

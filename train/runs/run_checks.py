@@ -177,11 +177,12 @@ def _check_splits(project: Project, name: str, data: RunData, dataset: str) -> N
 
     parameters = read_run_parameters(project, name)
     wanted = {"train_split": parameters.train_split}
-    if parameters.select_on == "test":
+    # A dataset may lack the splits of the usual names: some of its training samples become those of
+    # validation, and few runs need a test set. A name of one's own that it lacks is a mistake.
+    is_own_test_split = parameters.test_split != TrainingParameters.test_split
+    if parameters.select_on == "test" or is_own_test_split:
         wanted["test_split"] = parameters.test_split
-    # A dataset without the split of this name gives some of its training samples. A name of one's
-    # own that it lacks is a mistake.
-    elif parameters.val_split != TrainingParameters.val_split:
+    if parameters.select_on != "test" and parameters.val_split != TrainingParameters.val_split:
         wanted["val_split"] = parameters.val_split
 
     for key, split in wanted.items():
