@@ -195,6 +195,10 @@ def run_rounds(folder: Path, words: list[str], arguments: argparse.Namespace) ->
     undisturbed = repro(folder, words)
     durations, truth = undisturbed.list_durations(), describe_state(folder)
     yield ", ".join(f"{name} {seconds:.0f} s" for name, seconds in durations.items())
+    # Otherwise nothing would be killed, without a word.
+    absent = set(arguments.stages) - set(durations)
+    if absent:
+        raise SystemExit(f"--in: {', '.join(sorted(absent))} did not run; name stages as above")
 
     generator, total = random.Random(arguments.seed), Counter[str]()
     num_rounds, end = 0, time.monotonic() + 60 * arguments.minutes
