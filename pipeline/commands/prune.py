@@ -31,11 +31,14 @@ def run(
         if not store_dir.is_dir():
             continue
 
-        # Variants share the store, also those that params.yaml does not choose at the moment.
-        names = [path.name for path in sorted(project.dataset_cache_dir(dataset).iterdir())]
+        # Variants share the store, also those that params.yaml does not choose at the moment. One
+        # that has an account and no folder counts too: nothing says which shards it uses, and
+        # reading its index fails.
+        names = {path.name for path in project.dataset_cache_dir(dataset).glob("*/")}
+        names |= {path.stem for path in project.manifests_dir(dataset).glob("*.json")}
         output_dirs = [
             project.feature_dir(dataset, name)
-            for name in names
+            for name in sorted(names)
             if find_base(name) == feature and is_built(project, dataset, name)
         ]
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from earshot.tables import INDEX, SAMPLES, read_table
 from pipeline.base.project import Project
-from pipeline.base.table_filters import add_splits, count_rows, select_reasons
+from pipeline.base.table_filters import add_splits, select_reasons
 from pipeline.shards.account import count_index
 
 _MISSING_SAMPLES = pa.schema(
@@ -39,12 +39,20 @@ class FeatureCounts:
 def count_features(project: Project, dataset: str) -> list[FeatureCounts]:
     """Return the counts of each feature that has an index."""
     samples_path = project.samples_table_path(dataset)
-    num_requested = count_rows(samples_path) if samples_path.exists() else 0
+    # A copy of the cache alone has no list.
+    listed = None
+    if samples_path.exists():
+        listed = read_table(samples_path, SAMPLES, columns=["sample_id"])["sample_id"]
 
     found = []
     for index_path in project.find_indexes(dataset):
-        # An index can be older than the list. What it lacks is absent until the stage runs again.
-        counts = count_index(read_table(index_path, INDEX, columns=["status", "reason"]))
+        index = read_table(index_path, INDEX, columns=["sample_id", "status", "reason"])
+        # An index can be older than the list: samples that are no longer listed do not count, and
+        # those that it lacks are absent until the stage runs again.
+        if listed is not None and not index["sample_id"].equals(listed):
+            index = index.filter(pc.is_in(index["sample_id"], listed.combine_chunks()))
+        counts = count_index(index)
+        num_requested = 0 if listed is None else len(listed)
         found.append(
             FeatureCounts(
                 feature=index_path.parent.name,

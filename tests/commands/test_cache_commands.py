@@ -1,5 +1,6 @@
 """``verify``, ``repair`` and ``prune`` on real media: what they print, and their exit codes."""
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -127,8 +128,11 @@ def test_an_index_that_is_gone_is_damage_and_comes_back(project, capsys):
     assert call(project, "verify") == 1
     assert "cache/tiny/frames/index.parquet: missing" in capsys.readouterr().out
     assert call(project, "status", "--dataset", "tiny") == 0
-    assert "tiny/frames: its index is gone; `earshot repair --fe" in capsys.readouterr().out
-    assert call(project, "repair") == 0
+    advice = "tiny/frames: its index is gone; `earshot repair --dataset tiny --feature frames`"
+    assert advice in capsys.readouterr().out
+    # The advice holds for a dataset that was taken out of params.yaml.
+    others = dataclasses.replace(project, params={**PARAMS, "datasets": []})
+    assert call(others, "repair", "--dataset", "tiny", "--feature", "frames") == 0
     assert {item.name: item.read_bytes() for item in folder.iterdir()} == before
     # Without the folder only the account of the last run tells that there was something.
     shutil.rmtree(folder)
@@ -305,6 +309,32 @@ def test_prune_says_what_it_would_remove_and_removes_it(project, capsys):
     assert "1 shards removed" in capsys.readouterr().out
     assert call(project, "prune") == 0
     assert "0 shards removed (0.0 MB), 1 in use" in capsys.readouterr().out
+
+
+def test_a_lost_index_of_a_variant_that_is_not_chosen(project, capsys):
+    folder = project.feature_dir("tiny", "frames")
+    (folder / "index.parquet").unlink()
+    folder.rename(folder.with_name("frames-small"))
+    assert call(project, "status", "--dataset", "tiny") == 0
+    assert "put frames-small back into `variants` of params.yaml" in capsys.readouterr().out
+
+
+def test_prune_keeps_all_shards_of_a_checkout_whose_outputs_are_gone(project):
+    """A clone with a shared storage has accounts and no outputs: nothing says what is in use."""
+    write_account(project, "tiny", "frames", num_bytes=1)
+    store_dir = project.store_dir("tiny", "frames")
+    before = sorted(path.name for path in store_dir.glob("*.h5"))
+    shutil.rmtree(project.feature_dir("tiny", "frames"))
+    with pytest.raises(DataError, match=r"frames/index\.parquet: not found; .* run `dvc repro`"):
+        call(project, "prune")
+    # Here the store lies elsewhere, so the folder of the dataset is gone, too.
+    stored = project.root / "stored" / "tiny"
+    stored.parent.mkdir()
+    project.dataset_cache_dir("tiny").rename(stored)
+    local = dataclasses.replace(project.local, storage=str(stored.parent))
+    with pytest.raises(DataError, match=r"frames/index\.parquet: not found; .* run `dvc repro`"):
+        call(dataclasses.replace(project, local=local), "prune")
+    assert before == sorted(path.name for path in (stored / "store/frames").glob("*.h5"))
 
 
 def test_features_that_are_not_cached_are_named(project, capsys):
