@@ -15,9 +15,10 @@ repro: setup
 	@$(RUN) dvc repro $(ARGS)
 	@echo "report: file://$(CURDIR)/reports/index.html"
 
-# For two cores: the third process works while tests of the others wait for a server or a clock.
+# For two cores: the third process works while tests of the others wait for a server or a clock. A
+# test that hangs ends its process, and would then hang the next one, and the next.
 test: setup
-	@$(RUN) python -m pytest -n 3 --dist loadfile $(ARGS)
+	@$(RUN) python -m pytest -n 3 --dist loadfile --max-worker-restart 0 $(ARGS)
 
 lint: setup
 	@$(RUN) ruff check .
