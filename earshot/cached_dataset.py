@@ -10,7 +10,7 @@ A dataset is a folder of features, ``cache/<name>/``, and a table of samples. Th
 
 import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,7 @@ class CachedDataset:
         Raises:
             DataError: As for ``sample_ids``.
         """
-        require_names(features)
+        features = require_names(features)
         reasons: Counter[str] = Counter()
         for sample_id in self._ids_of(split):
             absent = next((name for name in features if sample_id not in self.feature(name)), None)
@@ -217,15 +217,15 @@ class CachedDataset:
         ]
 
 
-def require_names(features: Sequence[str]) -> Sequence[str]:
-    """Return ``features`` if they are a list of names; one name alone is a sequence of letters.
+def require_names(features: Iterable[str]) -> tuple[str, ...]:
+    """Return ``features`` if they are names; one name alone would be a sequence of letters.
 
     Raises:
         DataError: ``features`` is a text.
     """
     if isinstance(features, str):
         raise DataError(f"features is {features!r}, expected a list, such as [{features!r}]")
-    return features
+    return tuple(features)  # each of them is looked at once a sample
 
 
 def _make_sample(row: dict[str, Any]) -> Sample:

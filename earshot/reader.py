@@ -262,13 +262,16 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 class _OpenFile:
     """A file that is open as long as somebody uses it."""
 
+    # Kept here: when Python ends, this module's own names are gone before the last file is closed.
+    _close = staticmethod(os.close)
+
     def __init__(self, path: Path):
         # Not passed on to programs that this process starts.
         self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def __del__(self) -> None:
         if "descriptor" in self.__dict__:  # absent when the file could not be opened
-            os.close(self.descriptor)
+            self._close(self.descriptor)
 
 
 class _ShardFiles:

@@ -70,7 +70,7 @@ class Samples(Dataset):
         transform: Callable[[dict[str, Any]], Any] | None = None,
     ):
         self.dataset = root if isinstance(root, CachedDataset) else CachedDataset(root)
-        self.split, self.features = split, tuple(require_names(features))
+        self.split, self.features = split, require_names(features)
         self.size, self.transform = _check_size(size), transform
         # `shards` needs a feature: the order of an epoch follows the files that are read.
         if not self.features:
@@ -158,10 +158,13 @@ class ShardOrder(Sampler[int]):
         # The same number for all processes: one that has a batch more waits for the others forever.
         num_each = len(order) // self._num_processes
         own = order[self._rank :: self._num_processes][self._num_skipped : num_each]
+        return self._yield_positions(own.tolist())
 
-        # The next iteration begins a new epoch at its first sample.
+    def _yield_positions(self, positions: list[int]) -> Iterator[int]:
+        # The next iteration begins a new epoch at its first sample. Not before this one is used: a
+        # loader without batches makes two iterators and uses the second.
         self._num_skipped = 0
-        return iter(own.tolist())
+        yield from positions
 
     def state_dict(self, *, num_used: int) -> dict[str, int]:
         """Return what ``load_state_dict`` needs to continue.

@@ -49,6 +49,8 @@ def test_samples_without_a_feature_are_left_out_and_counted(root):
     assert len(toy.samples("train", features=["frames", "flow"])) == 16
     assert toy.missing("train", features=["frames", "flow"]) == {"frames: not computed yet": 1}
     assert toy.missing("test", features=["frames"]) == {}
+    # A generator would be used up after the first sample.
+    assert toy.missing("train", features=iter(["frames"])) == {"frames: not computed yet": 1}
 
 
 def test_a_split_without_any_usable_sample_is_empty(root, tmp_path):

@@ -179,6 +179,17 @@ def test_reader_works_in_other_processes(tmp_path, method):
     assert _read_many(pickle.loads(pickle.dumps(reader)), ids) == expected
 
 
+def test_files_are_closed_also_when_python_ends(tmp_path, monkeypatch):
+    """The names of a module are None by then; a notebook printed an error for each open file."""
+    write_folder(tmp_path, [[Row("s", "0" * 32, np.zeros(3, np.uint8))]])
+    reader = FeatureReader(tmp_path)
+    reader.read("s")
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr("earshot.reader.os", None)
+    del reader
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+
+
 def test_threads_share_a_reader(tmp_path):
     """With one file open at a time, each thread still gets the array of its own sample."""
     shards = [[Row(f"s{i}", f"{i:032x}", np.full((64, 64), i, np.uint8))] for i in range(8)]

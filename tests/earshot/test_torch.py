@@ -101,6 +101,17 @@ def test_an_order_resumes_inside_an_epoch(root):
     assert len(resumed) == 16 and list(resumed) == whole  # the next iteration is a whole one
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_loader_without_batches_resumes_too(root, num_workers):
+    """With workers, such a loader makes two iterators of the order before it uses one."""
+    samples = Samples(root, "train", ["frames"], transform=lambda item: item["sample_id"])
+    order = ShardOrder(samples, seed=0)
+    whole = [samples.sample_ids[place] for place in order]
+    order.load_state_dict(order.state_dict(num_used=6))
+    loader = DataLoader(samples, batch_size=None, sampler=order, num_workers=num_workers)
+    assert list(loader) == whole[6:] and list(loader) == whole
+
+
 def test_a_state_of_another_order_is_refused(root):
     samples = Samples(root, "train", ["frames"])
     state = ShardOrder(samples, seed=0).state_dict(num_used=6)
