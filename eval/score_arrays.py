@@ -40,6 +40,10 @@ def score_arrays(
     """
     chosen = get_protocol(protocol)
 
+    for what, given in (("maps", maps), ("boxes", boxes)):
+        if not isinstance(given, Mapping):
+            raise DataError(f"{what} is a {type(given).__name__}, expected a dict by sample id")
+
     # A mistyped id would only make n smaller.
     unknown = [name for name in maps if name not in boxes]
     if unknown:
@@ -62,16 +66,24 @@ def score_arrays(
 
 
 def _check_map(sample_id: str, values: np.ndarray) -> np.ndarray:
-    array = np.asarray(values, np.float32)
+    array = _to_numbers("maps", sample_id, values)
     if array.ndim != 2 or array.size == 0:
         raise DataError(f"maps: {sample_id!r} has shape {array.shape}, expected (height, width)")
     if not has_finite_range(array):
         raise DataError(f"maps: {sample_id!r} holds values that are not finite, or too large")
-    return array
+
+    # Published evaluations compute in float32. There, 1e9 + 0.1 is 1e9, and 1e-50 is 0.
+    rounded = array.astype(np.float32)
+    if rounded.min() == rounded.max() and array.min() != array.max():
+        raise DataError(
+            f"maps: {sample_id!r} has values from {array.min():g} to {array.max():g}, which are "
+            "one value in float32; scale them, for example to 0 to 1"
+        )
+    return rounded
 
 
 def _check_boxes(sample_id: str, boxes: Sequence[Sequence[float]]) -> np.ndarray:
-    array = np.asarray(boxes, np.float64)
+    array = _to_numbers("boxes", sample_id, boxes).astype(np.float64)
     if array.ndim != 2 or array.shape[1] != 4 or len(array) == 0:
         raise DataError(
             f"boxes: {sample_id!r} has shape {array.shape}, expected (number of boxes, 4)"
@@ -90,4 +102,28 @@ def _check_boxes(sample_id: str, boxes: Sequence[Sequence[float]]) -> np.ndarray
             f"boxes: {sample_id!r} has a box whose x2 or y2 is not above its x1 or y1: "
             f"{array.tolist()}; expected x1 y1 x2 y2"
         )
+    return array
+
+
+def _to_numbers(what: str, sample_id: str, values: Any) -> np.ndarray:
+    """Return an array, also of lists or a tensor, if its values are real numbers.
+
+    Raises:
+        DataError: they are not, or some of them are masked.
+    """
+    # NumPy would take the values below a mask.
+    if np.ma.is_masked(values):
+        raise DataError(f"{what}: {sample_id!r} has masked values, expected numbers; fill them")
+    try:
+        array = np.asarray(values)
+        # Numbers that came through a table.
+        array = array.astype(np.float64) if array.dtype == object else array
+    except (ValueError, TypeError, RuntimeError) as error:
+        # Rows of different lengths; a tensor with a gradient, on a GPU or in bfloat16.
+        reason = " ".join(str(error).split())
+        raise DataError(f"{what}: {sample_id!r} cannot become an array: {reason}") from None
+
+    # Floating point, signed, unsigned, boolean; not text or complex numbers.
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{what}: {sample_id!r} holds {array.dtype}, expected numbers")
     return array

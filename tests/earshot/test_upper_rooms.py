@@ -38,11 +38,35 @@ def test_scores_of_arrays():
         ({"a": np.ones((2, 2))}, {"a": [(0, 0, np.nan, 1)]}, "earshot", "'a' holds values that"),
         ({"a": np.ones((2, 2))}, {"a": [(0, 0, 1)]}, "earshot", r"'a' has shape \(1, 3\)"),
         ({"a": np.ones((2, 2))}, BOXES, "nothing", "unknown protocol 'nothing'"),
+        ([np.ones((2, 2))], BOXES, "earshot", "maps is a list, expected a dict by sample id"),
+        ({"a": np.eye(2) * 1j}, BOXES, "earshot", "maps: 'a' holds complex128, expected numbers"),
+        ({"a": [["x"]]}, BOXES, "earshot", "maps: 'a' holds <U1, expected numbers"),
+        ({"a": [[1, 2], [3]]}, BOXES, "earshot", "maps: 'a' cannot become an array"),
+        (
+            {"a": np.ones((2, 2))},
+            {"a": [[0, 0], [1]]},
+            "earshot",
+            "boxes: 'a' cannot become an arr",
+        ),
+        ({"a": np.ma.masked_less(np.eye(2), 1)}, BOXES, "earshot", "'a' has masked values"),
+        # In float32, all values are one.
+        ({"a": 1e9 + np.eye(2)}, BOXES, "earshot", "'a' has values from 1e.09 to 1e.09, which are"),
+        ({"a": 1e-50 * np.eye(2)}, BOXES, "earshot", "from 0 to 1e-50, which are one value in"),
     ],
 )
 def test_what_cannot_be_scored_is_told(maps, boxes, protocol, message):
     with pytest.raises((DataError, ParameterError), match=message):
         earshot.score(maps, boxes, protocol=protocol)
+
+
+@pytest.mark.parametrize("dtype", ["f2", ">f4", "f8", "i8", "u1", bool, object])
+def test_arrays_of_any_numbers_have_one_score(dtype):
+    values = np.zeros((5, 4), dtype)[::-1].T
+    values[1, 1] = 1
+    values.flags.writeable = False
+    expected = earshot.score({"a": np.array(values, np.float32)}, BOXES)
+    assert earshot.score({"a": values}, BOXES) == expected
+    assert earshot.score({"a": values.tolist()}, {"a": np.array(BOXES["a"])} | BOXES) == expected
 
 
 @pytest.mark.parametrize(
