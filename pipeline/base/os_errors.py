@@ -35,6 +35,12 @@ OS_ERRORS = {
 }
 
 
+# A name of the command line or of params.yaml that is none of a file or folder, or of another kind.
+# Files that a site or an archive names have their own checks.
+_NAME_ERRORS = frozenset(
+    [errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP]
+)
+
 # What a machine lacks for a while: the task that met it may succeed later, and what it worked on is
 # not to blame.
 MACHINE_ERRORS = frozenset(
@@ -78,7 +84,8 @@ def report_error(error: Exception) -> int:
         error: What stopped a stage or a command.
 
     Returns:
-        The exit code of an ``EarshotError``, or 1 for one of ``OS_ERRORS``.
+        The exit code of an ``EarshotError``, 1 for one of ``OS_ERRORS`` or ``MACHINE_ERRORS``, or
+        2 for a name that can be none of a file.
 
     Raises:
         Exception: ``error`` itself when it is neither: it is a bug and needs its traceback.
@@ -87,13 +94,23 @@ def report_error(error: Exception) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
 
-    if not isinstance(error, OSError) or error.errno not in OS_ERRORS:
+    if not isinstance(error, OSError):
         raise error
-
-    text, remedy = OS_ERRORS[error.errno]
     # The user knows the name that the file would have got, not that of `publish` before it.
     name = _TEMPORARY.sub("", str(error.filename or ""))
     where = f"{name}: " if name else ""
+
+    # Without the name, nobody could give another one.
+    if name and error.errno in _NAME_ERRORS:
+        words = str(error.strerror).lower()
+        print(f"error: {where}{words}; give another name, or move what is there", file=sys.stderr)
+        return EarshotError.exit_code
+
+    if error.errno not in MACHINE_ERRORS:
+        raise error
+    # For others than these, nobody knows more than the system says.
+    unknown = OsErrorText(str(error.strerror).lower(), "mend it")
+    text, remedy = OS_ERRORS.get(error.errno, unknown)
     print(f"error: {where}{text}; {remedy} and run the same command again", file=sys.stderr)
     return RunError.exit_code
 

@@ -9,7 +9,13 @@ from rich import filesize
 from earshot.errors import ParameterError
 from earshot.shard_format import INDEX_NAME
 from pipeline.base.project import Project
-from pipeline.commands.options import FILE, dataset_argument, pass_project, quiet_option
+from pipeline.commands.options import (
+    FILE,
+    dataset_argument,
+    has_tables,
+    pass_project,
+    quiet_option,
+)
 from pipeline.datasets.dataset import find_own_tables
 from pipeline.datasets.dataset import names as dataset_names
 from pipeline.exports.export import export_dataset
@@ -84,7 +90,7 @@ def run(
 ) -> int:
     """Export the dataset and print what is there and what is missing."""
     known = (*dataset_names(), *find_own_tables(project.params))
-    if dataset not in known and not project.manifests_dir(dataset).is_dir():
+    if dataset not in known and not has_tables(project, dataset):
         raise ParameterError(f"export: DATASET is {dataset!r}, expected one of {', '.join(known)}")
 
     # A name that is given twice counts once; the order is that of the command line.

@@ -86,7 +86,8 @@ def find_cached_keys(folder: Path) -> set[str]:
 
 
 def _check_dataset(project: Project, dataset: str) -> None:
-    if dataset in project.datasets or project.dataset_cache_dir(dataset).is_dir():
+    folders = {path.name for path in (project.root / "cache").glob("*/")}
+    if dataset in {*project.datasets, *folders}:
         return
     cached = [path.name for path in (project.root / "cache").glob("*") if (path / "store").is_dir()]
     names = ", ".join(sorted({*project.datasets, *cached}))

@@ -148,6 +148,13 @@ dry_run_option = functools.partial(click.option, "--dry-run", "is_dry_run", is_f
 quiet_option = functools.partial(click.option, "--quiet", "is_quiet", is_flag=True)
 
 
+def has_tables(project: Project, dataset: str) -> bool:
+    """Return whether there is a folder for the tables of a dataset."""
+    # By the names that are there: `..` and the empty name are folders, too, and none of a dataset.
+    folders = (project.root / "manifests").glob("*/")
+    return dataset in {path.name for path in folders}
+
+
 def selected_datasets(project: Project, names: Sequence[str]) -> list[str]:
     """Return the datasets that ``--dataset`` names; without it all that there are.
 
@@ -159,7 +166,7 @@ def selected_datasets(project: Project, names: Sequence[str]) -> list[str]:
     # A dataset without code here is accepted as well, if its tables are there.
     known = (*dataset_names(), *find_own_tables(project.params))
     for name in names or project.datasets:
-        if name not in known and not project.manifests_dir(name).is_dir():
+        if name not in known and not has_tables(project, name):
             where = "--dataset is" if names else "params: datasets has"
             raise ParameterError(f"{where} {name!r}, expected one of {', '.join(known)}")
 

@@ -12,7 +12,11 @@ import click
 from earshot.errors import DataError
 from pipeline.base.project import Project
 from pipeline.base.user_files import find_stage_files, have_user_files_changed
-from pipeline.commands.options import chosen_dataset_option, pass_project
+from pipeline.commands.options import (
+    chosen_dataset_option,
+    pass_project,
+    selected_datasets,
+)
 from pipeline.datasets.dataset import find_user_paths, load
 
 
@@ -21,7 +25,8 @@ from pipeline.datasets.dataset import find_user_paths, load
 @pass_project
 def run(project: Project, datasets: tuple[str, ...]) -> int:
     """Remove an output of each stage whose files changed; print nothing for the others."""
-    for name in datasets or project.datasets:
+    # A mistyped name would refresh nothing, and that would look like no change.
+    for name in selected_datasets(project, datasets) if datasets else project.datasets:
         if not project.clips_table_path(name).exists():
             continue
         try:

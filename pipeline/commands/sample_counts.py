@@ -52,7 +52,7 @@ def count_features(project: Project, dataset: str) -> list[FeatureCounts]:
         if listed is not None and not index["sample_id"].equals(listed):
             index = index.filter(pc.is_in(index["sample_id"], listed.combine_chunks()))
         counts = count_index(index)
-        num_requested = 0 if listed is None else len(listed)
+        num_requested = counts.num_requested if listed is None else len(listed)
         found.append(
             FeatureCounts(
                 feature=index_path.parent.name,

@@ -2,6 +2,8 @@
 
 import difflib
 import re
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,11 @@ from pipeline.lists.masks import ATTRIBUTE, decode_mask
 
 _MAX_IDS = 5  # in a message
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")  # in the name of a file
+# What NumPy raises for a file that was cut off or damaged, is a single array, or lacks maps.
+_DAMAGE = (
+    *(OSError, ValueError, KeyError, EOFError, TypeError, IndexError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 _GREY_FRAME = np.full((246, 328, 3), 128, np.uint8)  # behind a map whose frame is not cached
 
 
@@ -318,15 +325,18 @@ def _draw_map(
         if known:
             remedy = f"maps of {dataset} are there from {', '.join(known)}"
         raise DataError(f"{path.relative_to(project.root)}: not found; {remedy}") from None
-    except (OSError, ValueError, KeyError) as error:
+    except _DAMAGE as error:
         raise DataError(f"{path}: not an .npz with sample_ids and maps: {error}") from None
 
     # The map is enlarged to the frame; the caption tells its own size and range.
     behind = _GREY_FRAME if frame is None else frame
     picture = pictures.draw_boxes(pictures.overlay_map(behind, localization_map), boxes)
     height, width = localization_map.shape
-    low, high = float(np.nanmin(localization_map)), float(np.nanmax(localization_map))
-    return _panel(f"Map of {model}", picture, f"{height} x {width}, values {low:.3g} to {high:.3g}")
+    values = "no value is a number"
+    if not np.isnan(localization_map).all():
+        low, high = float(np.nanmin(localization_map)), float(np.nanmax(localization_map))
+        values = f"values {low:.3g} to {high:.3g}"
+    return _panel(f"Map of {model}", picture, f"{height} x {width}, {values}")
 
 
 def _expand_models(project: Project, dataset: str, models: Sequence[str]) -> list[str]:
@@ -347,13 +357,13 @@ def _read_feature(
         return None, f"not cached yet: run `dvc repro {feature}@{dataset}`"
 
     # Damage becomes a caption, because the other panels are still worth a look.
-    with FeatureReader(folder) as reader:
-        try:
+    try:
+        with FeatureReader(folder) as reader:
             if sample_id in reader:
                 return np.asarray(reader.read(sample_id)), None
             return None, f"none: {reader.reason(sample_id)}"
-        except DataError as error:
-            return None, str(error)
+    except DataError as error:
+        return None, str(error)
 
 
 def _draw_array(array: np.ndarray, kind: Kind) -> tuple[np.ndarray, str]:

@@ -72,7 +72,9 @@ def print_damaged_tables(project: Project, datasets: Iterable[str]) -> bool:
                     read_table(path, schema)
             except DataError as error:
                 problem = str(error).removeprefix(f"{path}: ")
-                print(f"{path.relative_to(project.root)}: {problem}; `dvc repro` writes it again")
+                # A table of another version says so itself.
+                remedy = "" if "`dvc repro`" in problem else "; `dvc repro` writes it again"
+                print(f"{path.relative_to(project.root)}: {problem}{remedy}")
                 is_damaged = True
     return is_damaged
 

@@ -257,7 +257,7 @@ class PruneReport:
 
 
 def prune_store(store_dir: Path, output_dirs: Sequence[Path], *, is_dry_run: bool) -> PruneReport:
-    """Remove every shard that has no key of the output folders' indexes.
+    """Remove every shard that has no key of the output folders' indexes and is not named there.
 
     This removes shards of other parameters, and of clips that are no longer listed. A shard stays
     if it remembers a failure that an index names.
@@ -276,9 +276,11 @@ def prune_store(store_dir: Path, output_dirs: Sequence[Path], *, is_dry_run: boo
         DataError: An index is not readable.
     """
     keys: set[str | None] = set()
+    names: set[str | None] = set()
     for folder in output_dirs:
-        index = read_table(folder / INDEX_NAME, INDEX, columns=["key"])
+        index = read_table(folder / INDEX_NAME, INDEX, columns=["key", "shard"])
         keys |= set(index.column("key").to_pylist())
+        names |= set(index.column("shard").to_pylist())
 
     with explain_os_errors(store_dir), Store(store_dir).open() as store:
         used, used_lost = (
@@ -288,6 +290,8 @@ def prune_store(store_dir: Path, output_dirs: Sequence[Path], *, is_dry_run: boo
 
         # A shard with a second name, in DVC's cache or elsewhere, frees nothing when it is removed.
         sizes = store.list_sizes()
+        # Without a readable catalog only the indexes know their shards.
+        used |= set(sizes) & names
         unused = sorted(set(sizes) - used)
         shared = [name for name in unused if (store.folder / name).stat().st_nlink > 1]
 

@@ -165,6 +165,13 @@ def test_whatever_is_refused_is_told_without_a_traceback_and_a_bug_with_one(
         "error: reports/x: no space left on the device; make room and run the same command again\n"
     )
     assert capsys.readouterr().err == message
+    code = errno.EIO
+    assert run() == 1
+    assert "error: reports/x: input/output error; mend it" in capsys.readouterr().err
+    code = errno.ENAMETOOLONG
+    assert run() == 2
+    message = "error: reports/x: file name too long; give another name, or move what is there\n"
+    assert capsys.readouterr().err == message
     code = errno.EBADF
     with pytest.raises(OSError, match="Bad file descriptor"):
         run()

@@ -337,6 +337,23 @@ def test_prune_keeps_all_shards_of_a_checkout_whose_outputs_are_gone(project):
     assert before == sorted(path.name for path in (stored / "store/frames").glob("*.h5"))
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "x" * 300, "a/b"])
+def test_a_name_that_is_none_of_a_dataset_is_refused(project, name):
+    (project.root / "manifests" / "a" / "b").mkdir(parents=True)
+    for command in (("status",), ("verify",), ("prune",), ("missing",), ("clips", "drop")):
+        with pytest.raises(ParameterError, match="--dataset "):
+            call(project, *command, "--dataset", name)
+
+
+def test_prune_without_a_catalog_keeps_what_an_index_names(project, capsys):
+    store_dir = project.store_dir("tiny", "frames")
+    before = sorted(path.name for path in store_dir.glob("*.h5"))
+    (store_dir / "catalog.parquet").unlink()
+    assert call(project, "prune") == 0
+    assert "tiny/frames: 0 shards removed (0.0 MB), 1 in use" in capsys.readouterr().out
+    assert before == sorted(path.name for path in store_dir.glob("*.h5"))
+
+
 def test_features_that_are_not_cached_are_named(project, capsys):
     assert call(project, "verify", "--feature", "flow") == 0
     assert "tiny/flow: not cached yet" in capsys.readouterr().out

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from earshot import tables
+from earshot.errors import ParameterError
 from pipeline.base.project import Project
 from pipeline.base.user_files import find_stage_files, noted_user_files
 from stages import sources
@@ -158,3 +159,8 @@ def test_weights_that_change_are_read_again(weights, capsys):
         assert [path.exists() for path in outputs.values()] == [
             position > number for position in range(len(outputs))
         ]
+
+
+def test_a_mistyped_dataset_is_refused(project):
+    with pytest.raises(ParameterError, match="--dataset is 'flikr', expected one of"):
+        call(project, "refresh", "--dataset", "flikr")

@@ -34,3 +34,8 @@ def test_an_index_of_another_list_counts_only_what_is_listed(tmp_path):
 
     [counts] = count_features(project, "vggsound")
     assert (counts.num_requested, counts.num_ok, counts.num_absent) == (3, 1, 2)
+
+    # A copy of the cache alone has no list: all that the index has is requested.
+    project.samples_table_path("vggsound").unlink()
+    [counts] = count_features(project, "vggsound")
+    assert (counts.num_requested, counts.num_ok, counts.num_absent) == (3, 3, 0)

@@ -168,6 +168,43 @@ def test_damaged_shard_is_said_on_the_panel(tmp_path, capsys):
     assert "not a whole shard" in capsys.readouterr().out
 
 
+def test_an_index_of_another_version_is_said_on_the_panel(tmp_path, capsys):
+    project = write_project(tmp_path, num_samples=2, has_maps=False)
+    index = tables.Schema("index", 99, tables.INDEX.columns)
+    path = project.feature_dir("sample", "flow") / "index.parquet"
+    tables.write_table(path, tables.read_table(path, tables.INDEX), index)
+    assert main(["--root", str(tmp_path), "show", "s00000", "--output", str(tmp_path)]) == 0
+    assert "holds table index version 99" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", ["cut off", "empty", "a bit", "one array", "too few maps"])
+def test_damaged_maps_are_one_sentence(tmp_path, capsys, damage):
+    project = write_project(tmp_path, num_samples=2)
+    path = project.maps_path("sample", "centre")
+    content = path.read_bytes()
+    if damage == "one array":
+        np.save(tmp_path / "x.npy", np.zeros(3))
+        (tmp_path / "x.npy").rename(path)
+    elif damage == "too few maps":
+        np.savez(path, sample_ids=["s00000", "s00001"], maps=np.zeros((1, 7, 7)))
+    else:
+        flipped = content[:200] + bytes([content[200] ^ 255]) + content[201:]
+        path.write_bytes({"cut off": content[:300], "empty": b"", "a bit": flipped}[damage])
+    words = ("show", "s00001", "--map", "centre", "--output", str(tmp_path))
+    assert main(["--root", str(tmp_path), *words]) == 2
+    assert "centre.npz: not an .npz with sample_ids and maps: " in capsys.readouterr().err
+
+
+def test_a_map_without_a_number_says_so(tmp_path, capsys, recwarn):
+    project = write_project(tmp_path, num_samples=2, has_maps=False)
+    path = project.maps_path("sample", "centre")
+    path.parent.mkdir(parents=True)
+    np.savez(path, sample_ids=["s00000"], maps=np.full((1, 7, 7), np.nan))
+    words = ("show", "s00000", "--map", "centre", "--output", str(tmp_path))
+    assert main(["--root", str(tmp_path), *words]) == 0
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize(
     ("direction", "colour"),
     [
