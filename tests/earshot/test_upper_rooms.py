@@ -64,9 +64,10 @@ def test_arrays_of_any_numbers_have_one_score(dtype):
     values = np.zeros((5, 4), dtype)[::-1].T
     values[1, 1] = 1
     values.flags.writeable = False
-    expected = earshot.score({"a": np.array(values, np.float32)}, BOXES)
-    assert earshot.score({"a": values}, BOXES) == expected
-    assert earshot.score({"a": values.tolist()}, {"a": np.array(BOXES["a"])} | BOXES) == expected
+    # As text: with one sample, the ends of intervals are NaN.
+    expected = str(earshot.score({"a": np.array(values, np.float32)}, BOXES))
+    assert str(earshot.score({"a": values}, BOXES)) == expected
+    assert str(earshot.score({"a": values.tolist()}, BOXES)) == expected
 
 
 @pytest.mark.parametrize(
