@@ -3,7 +3,9 @@
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+import zlib
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from eval.report.data.inputs import ReportInputs
 from eval.report.evaluation import Evaluation, scores_by_subset
@@ -11,6 +13,7 @@ from eval.report.sections.availability import count_reasons, find_absent_clips
 from eval.report.sections.score_charts import THRESHOLD_LABELS, success_curves
 
 _UNSAFE_IN_FILE_NAME = re.compile(r"[^A-Za-z0-9+._-]+")
+_LONGEST_NAME = 100  # letters; a file system takes 255 with all that is added
 
 
 def make_plot_tables(inputs: ReportInputs, evaluation: Evaluation) -> dict[str, str]:
@@ -20,13 +23,15 @@ def make_plot_tables(inputs: ReportInputs, evaluation: Evaluation) -> dict[str, 
     model is then compared with itself before a change.
     """
     tables = {}
-    for subset, scores in scores_by_subset(inputs, evaluation):
+    scored = scores_by_subset(inputs, evaluation)
+    folder_of = _name_files(
+        {(scores.dataset, subset): f"{scores.dataset}_{subset}" for subset, scores in scored}
+    )
+    file_of = _name_files({model: model for model in evaluation.models})
+    for subset, scores in scored:
+        folder = folder_of[scores.dataset, subset]
         for model, values in success_curves(scores, evaluation.models).items():
-            # Names come from params.yaml and may hold what a file name cannot.
-            dataset, subset_name, model_name = (
-                _UNSAFE_IN_FILE_NAME.sub("_", name) for name in (scores.dataset, subset, model)
-            )
-            path = f"plots/success_curve/{dataset}_{subset_name}/{model_name}.csv"
+            path = f"plots/success_curve/{folder}/{file_of[model]}.csv"
             points = zip(THRESHOLD_LABELS, values, strict=True)
             tables[path] = _write_csv(["threshold", "success_rate"], points)
 
@@ -38,6 +43,23 @@ def make_plot_tables(inputs: ReportInputs, evaluation: Evaluation) -> dict[str, 
     ]
     tables["plots/missing_reasons.csv"] = _write_csv(["dataset", "reason", "num_clips"], reasons)
     return tables
+
+
+def _name_files(names: Mapping[Hashable, str]) -> dict[Hashable, str]:
+    """Return a file name for each key: its name, and a hash where others could have the same.
+
+    Names come from params.yaml and may hold what a file name cannot: ``a b`` is ``a_b`` then.
+    """
+    safe = {key: _UNSAFE_IN_FILE_NAME.sub("_", name) for key, name in names.items()}
+    # Some file systems do not tell large letters from small ones.
+    counts = Counter(name.lower() for name in safe.values())
+
+    file_names = {}
+    for key, name in safe.items():
+        is_plain = counts[name.lower()] == 1 and len(name) <= _LONGEST_NAME
+        digits = f"{zlib.crc32(repr(key).encode()):08x}"
+        file_names[key] = name if is_plain else f"{name[:_LONGEST_NAME]}-{digits}"
+    return file_names
 
 
 def _write_csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -57,8 +57,8 @@ def shorten(names: Iterable[str], *, num_letters: int) -> dict[str, str]:
     """Return a short name for each name.
 
     A name of one word is cut (``ezvsl``: ``ezv``). A name of several words becomes their first
-    letters (``final_single``: ``fs``). The word ``test`` at the end does not count. If two short
-    names would be equal, both names stay whole.
+    letters (``final_single``: ``fs``). The word ``test`` at the end does not count. Names that
+    would become equal to another one stay whole.
 
     Args:
         names: words joined by ``_``.
@@ -66,9 +66,13 @@ def shorten(names: Iterable[str], *, num_letters: int) -> dict[str, str]:
     """
     names = list(dict.fromkeys(names))
     short_names = {name: _shorten_one(name, num_letters) for name in names}
-    counts = Counter(short_names.values())
-    # Names that would become equal stay as they are.
-    return {name: short if counts[short] == 1 else name for name, short in short_names.items()}
+    # A name that stays whole can be the short name of another: `a_b_c` is `abc`.
+    while True:
+        counts = Counter(short_names.values())
+        equal = [name for name, short in short_names.items() if counts[short] > 1 and short != name]
+        if not equal:
+            return short_names
+        short_names |= {name: name for name in equal}
 
 
 def _shorten_one(name: str, num_letters: int) -> str:

@@ -3,6 +3,7 @@
 import pytest
 
 from earshot.errors import DataError
+from eval.report import plot_tables
 from eval.report.build_report import build_report
 from eval.report.data.inputs import ReportParameters, load_inputs
 from eval.results.files import write_results
@@ -74,6 +75,15 @@ def test_damaged_inputs_are_one_sentence(built, tmp_path):
     (project.reports_dir / "results.json").write_text("{")
     with pytest.raises(DataError, match=r"results\.json: not valid JSON"):
         load_inputs(project, datasets=["sample"], models=[])
+
+
+def test_each_curve_has_a_file_of_its_own():
+    names = {"a b": "a b", "a_b": "a_b", "HTF": "HTF", "htf": "htf", "plain": "plain", 0: "x" * 300}
+    names |= {("d_e", "f"): "d_e_f", ("d", "e_f"): "d_e_f"}
+    files = plot_tables._name_files(names)
+    assert files["plain"] == "plain" and files["a b"].startswith("a_b-")
+    assert len({name.lower() for name in files.values()}) == len(names)
+    assert max(map(len, files.values())) < 120
 
 
 def test_plots_of_removed_models_are_deleted(tmp_path):

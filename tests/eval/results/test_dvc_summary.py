@@ -51,6 +51,9 @@ def test_short_names_are_unique_and_do_not_depend_on_other_names():
     # Only names that would be equal stay whole.
     models = ["flowgrad_h", "fast_htf", "ezvsl"]
     assert list(shorten(models, num_letters=3).values()) == ["flowgrad_h", "fast_htf", "ezv"]
+    # The third is short for a name that stays whole.
+    models = ["htf1", "htf2", "h_t_f_1"]
+    assert list(shorten(models, num_letters=3).values()) == models
 
 
 def test_test_sets_of_one_name_in_two_datasets_stay_apart():
