@@ -74,6 +74,8 @@ def _choose(inputs: DatasetInputs, split: str | None, num_samples: int, seed: in
         for sample_id, splits in zip(*columns.values(), strict=True)
         if split is None or split in (splits or ())
     ]
+    if not columns["sample_id"]:
+        raise DataError(f"{inputs.name}: there are no samples, so there is nothing to show")
     if not members:
         known = sorted({name for splits in columns["splits"] for name in splits or ()})
         raise ParameterError(

@@ -1,7 +1,7 @@
 """Choose which datasets and features a command is about."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -57,9 +57,26 @@ def find_selected_folders(
             is_expected = selected or project.feature_dir(dataset, feature).exists()
             if feature not in built and is_expected:
                 print(f"{dataset}/{feature}: not cached yet; {_describe_remedy(feature)}")
+        for name in [] if selected else _find_unknown(project, dataset, known):
+            print(f"{dataset}/{name}: left alone, because `variants` of params.yaml lacks it")
         if not built and not selected:
             print(f"{dataset}: no features cached yet; `dvc repro` does that")
     return found
+
+
+def _find_unknown(project: Project, dataset: str, known: Collection[str]) -> list[str]:
+    """Return the cached variants that params.yaml does not choose."""
+    names = [path.parent.name for path in project.find_indexes(dataset)]
+    return [name for name in names if name not in known]
+
+
+def advise_repair(project: Project, dataset: str, feature: str) -> str:
+    """Return how the index of a feature comes back."""
+    # `repair` knows no variant that params.yaml does not choose.
+    if is_variant(feature) and feature not in find_variants(project):
+        return f"put {feature} back into `variants` of params.yaml, or remove its folder"
+    # Without --dataset it repairs the datasets of params.yaml alone.
+    return f"`earshot repair --dataset {dataset} --feature {feature}` makes it again"
 
 
 def list_features(project: Project, dataset: str) -> list[str]:

@@ -1,16 +1,21 @@
 """``prune``: free the disk of shards that no index uses."""
 
+from pathlib import Path
+
 import click
 
+from earshot.errors import DataError
+from earshot.shard_format import INDEX_NAME
 from pipeline.base.project import Project
-from pipeline.commands.feature_selection import find_selected_folders, is_built
+from pipeline.commands.feature_selection import advise_repair, find_selected_folders, is_built
 from pipeline.commands.options import (
     chosen_dataset_option,
     dry_run_option,
     feature_option,
     pass_project,
 )
-from pipeline.features.registry import find_base
+from pipeline.features.configure import find_variants
+from pipeline.features.registry import FEATURES, find_base
 from pipeline.shards.store import prune_store
 
 
@@ -31,17 +36,7 @@ def run(
         if not store_dir.is_dir():
             continue
 
-        # Variants share the store, also those that params.yaml does not choose at the moment. One
-        # that has an account and no folder counts too: nothing says which shards it uses, and
-        # reading its index fails.
-        names = {path.name for path in project.dataset_cache_dir(dataset).glob("*/")}
-        names |= {path.stem for path in project.manifests_dir(dataset).glob("*.json")}
-        output_dirs = [
-            project.feature_dir(dataset, name)
-            for name in sorted(names)
-            if find_base(name) == feature and is_built(project, dataset, name)
-        ]
-
+        output_dirs = _find_output_dirs(project, dataset, feature)
         report = prune_store(store_dir, output_dirs, is_dry_run=is_dry_run)
         num_shared_bytes += report.num_shared_bytes
         verb = "would be removed" if is_dry_run else "removed"
@@ -56,3 +51,27 @@ def run(
             "`dvc gc --workspace` frees what it does not need"
         )
     return 0
+
+
+def _find_output_dirs(project: Project, dataset: str, feature: str) -> list[Path]:
+    """Return the folders of a feature and its variants whose indexes say what is in use.
+
+    Raises:
+        DataError: An index is gone, so nothing says which shards it used.
+    """
+    # Variants share the store, also those that params.yaml does not choose at the moment, unless
+    # their folder was removed.
+    names = {path.name for path in project.dataset_cache_dir(dataset).glob("*/")}
+    names |= {*FEATURES, *find_variants(project)}
+    names = {name for name in names if find_base(name) == feature}
+
+    folders = []
+    for name in sorted(name for name in names if is_built(project, dataset, name)):
+        folder = project.feature_dir(dataset, name)
+        if not (folder / INDEX_NAME).exists():
+            raise DataError(
+                f"{dataset}/{name}: its index is gone, so it is not known which shards it uses; "
+                f"{advise_repair(project, dataset, name)}"
+            )
+        folders.append(folder)
+    return folders

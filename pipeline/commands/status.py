@@ -6,6 +6,7 @@ import click
 from rich import filesize
 
 from pipeline.base.project import Project
+from pipeline.commands.feature_selection import advise_repair
 from pipeline.commands.options import (
     dataset_option,
     format_option,
@@ -17,8 +18,6 @@ from pipeline.commands.output import render
 from pipeline.commands.sample_counts import FeatureCounts, count_features, find_lost_indexes
 from pipeline.datasets.listing import describe_left_out, find_left_out
 from pipeline.downloads.account.counts import ClipCounts, count_clips
-from pipeline.features.configure import find_variants
-from pipeline.features.registry import is_variant
 
 _COLUMNS = ("dataset", "what", "requested", "ok", "missing", "pending", "cached", "failed", "bytes")
 _MAX_REASONS = 5  # in a hint
@@ -38,7 +37,7 @@ def run(project: Project, datasets: tuple[str, ...], output_format: str, is_quie
         rows += [_make_feature_row(dataset, counts) for counts in count_features(project, dataset)]
         hints += _make_hints(clips)
         hints += [
-            f"{dataset}/{name}: its index is gone; {_advise_repair(project, dataset, name)}"
+            f"{dataset}/{name}: its index is gone; {advise_repair(project, dataset, name)}"
             for name in find_lost_indexes(project, dataset)
         ]
 
@@ -82,15 +81,6 @@ def _make_feature_row(dataset: str, counts: FeatureCounts) -> dict[str, Any]:
         "failed": counts.num_failed,
         "bytes": counts.num_bytes,
     }
-
-
-def _advise_repair(project: Project, dataset: str, name: str) -> str:
-    """Return how the index of a feature comes back."""
-    # `repair` knows no variant that params.yaml does not choose.
-    if is_variant(name) and name not in find_variants(project):
-        return f"put {name} back into `variants` of params.yaml, or remove its folder"
-    # Without --dataset it repairs the datasets of params.yaml alone.
-    return f"`earshot repair --dataset {dataset} --feature {name}` makes it again"
 
 
 def _make_hints(clips: ClipCounts) -> list[str]:

@@ -89,6 +89,7 @@ def export_dataset(
         DataError: A feature is not cached, a cached array is damaged, or no sample has everything.
         RunError: Another process writes this export.
     """
+    datasets.load(dataset)  # its descriptions need the code, and are written last
     contents = Contents(project, dataset, parameters)
     with contextlib.closing(contents):
         plan = plan_export(contents)
@@ -192,6 +193,8 @@ def _check_folder(folder: Path, dataset: str, parameters: ExportParameters) -> N
 
     try:
         about = json.loads((folder / _STATE_DIR / _ABOUT_NAME).read_text())
+        if not isinstance(about, dict):
+            raise ValueError(f"{_ABOUT_NAME} holds {about!r}")
     except (FileNotFoundError, ValueError):
         names = {path.name for path in folder.iterdir()}
         if names == {_STATE_DIR}:  # stopped before anything was written
@@ -226,15 +229,23 @@ def _read_records(folder: Path) -> Iterator[ShardRecord]:
     for path in sorted((folder / _STATE_DIR).glob("[!.]*.json")):
         if path.name == _ABOUT_NAME:
             continue
-        content = json.loads(path.read_text())
-        yield ShardRecord(
-            name=content["name"],
-            splits=tuple(content["splits"]),
-            fingerprint=content["fingerprint"],
-            files=tuple(WrittenFile(**file) for file in content["files"]),
-            samples={name: tuple(paths) for name, paths in content["samples"].items()},
-            obstacles={name: Obstacle(*values) for name, values in content["obstacles"].items()},
-        )
+        try:
+            record = _read_record(path)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue  # a shard without a record is written again
+        yield record
+
+
+def _read_record(path: Path) -> ShardRecord:
+    content = json.loads(path.read_text())
+    return ShardRecord(
+        name=content["name"],
+        splits=tuple(content["splits"]),
+        fingerprint=content["fingerprint"],
+        files=tuple(WrittenFile(**file) for file in content["files"]),
+        samples={name: tuple(paths) for name, paths in content["samples"].items()},
+        obstacles={name: Obstacle(*values) for name, values in content["obstacles"].items()},
+    )
 
 
 def _is_done(folder: Path, shard: Shard, record: ShardRecord | None) -> bool:

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from earshot.tables import SAMPLES, write_table
 from pipeline.__main__ import main
 from tests.helpers.scoring.report_examples import write_project
 
@@ -65,3 +66,10 @@ def test_wrong_options_are_one_sentence(project, tmp_path, capsys, options, mess
     assert code == 2
     assert message in capsys.readouterr().err
     assert not path.exists()
+
+
+def test_a_dataset_without_samples_is_one_sentence(tmp_path, capsys):
+    project = write_project(tmp_path, num_samples=1, has_maps=False)
+    write_table(project.samples_table_path("sample"), [], SAMPLES)
+    assert browse(project, tmp_path)[0] == 2
+    assert "sample: there are no samples, so there is nothing to show" in capsys.readouterr().err

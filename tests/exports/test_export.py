@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.io import wavfile
 
-from earshot.errors import DataError
+from earshot.errors import DataError, ParameterError
 from earshot.files import sha256_of
 from earshot.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, read_table, write_table
 from pipeline.downloads.account.ledger import read_entries
@@ -328,6 +328,30 @@ def test_a_stopped_export_has_no_index_and_goes_on(
     _, num_written = export(project, folder, format_name)
     assert num_written == 2
     assert (folder / "export.json").exists()
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '{"name": "x"}', '{"name": "x", "splits": 1}'])
+def test_a_shard_whose_record_is_damaged_is_written_again(project, arrays, tmp_path, damage):
+    export(project, tmp_path / "out", "files", ("frames",))
+    paths = sorted((tmp_path / "out" / ".export").glob("*-*.json"))
+    before = [path.read_bytes() for path in paths]
+    paths[0].write_text(damage)
+    _, num_written = export(project, tmp_path / "out", "files", ("frames",))
+    assert num_written == 1
+    assert [path.read_bytes() for path in paths] == before
+
+    (tmp_path / "out" / ".export" / "about.json").write_text("[]")
+    with pytest.raises(ParameterError, match="holds files that no export wrote"):
+        export(project, tmp_path / "out", "files", ("frames",))
+
+
+def test_a_dataset_without_code_is_refused_before_anything_is_written(project, arrays, tmp_path):
+    shutil.copytree(project.manifests_dir(DATASET), project.manifests_dir("Other-1"))
+    shutil.copytree(project.dataset_cache_dir(DATASET), project.dataset_cache_dir("Other-1"))
+    parameters = ExportParameters(format="files", features=("frames",))
+    with pytest.raises(ParameterError, match="'Other-1', expected one of"):
+        export_dataset(project, "Other-1", parameters, tmp_path / "out", is_quiet=True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_only_what_changed_is_written_again(project, arrays, tmp_path):
