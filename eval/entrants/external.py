@@ -25,6 +25,7 @@ _SUFFIXES = (".npy", ".png")
 _GREY_MODES = ("L", "I", "I;16", "I;16B", "1", "F")
 # The name is a file's name in cache/maps, and stands in tables.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+()-]*")
+_LONGEST_NAME = 200  # a file system takes 255, with the suffix and the mark of a temporary file
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,10 @@ def check_external(external: Mapping[str, str], *, taken: Iterable[str], root: P
     for name, path in external.items():
         where = f"params: evaluate.external.{name}"
         # The name becomes that of a file. Windows drops a space or a dot at the end of one.
-        if not _NAME.fullmatch(name) or name.endswith((" ", ".")):
+        if not _NAME.fullmatch(name) or name.endswith((" ", ".")) or len(name) > _LONGEST_NAME:
             raise ParameterError(
                 f"params: evaluate.external has the name {name!r}, expected letters, digits, "
-                "spaces and . _ + ( ) -"
+                f"spaces and . _ + ( ) -, at most {_LONGEST_NAME} of them"
             )
         if name in names:
             raise ParameterError(f"{where}: another model or baseline has this name; rename it")

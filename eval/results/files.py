@@ -95,6 +95,24 @@ LISTS = (
     "notes",
 )
 
+# What every row has, and no reader can do without. Numbers may be absent.
+_PLACE = ("model", "dataset", "subset")
+_REQUIRED = {
+    "results": (*_PLACE, "protocol", "kind"),
+    "intersections": (*_PLACE, "protocol", "kind"),
+    "breakdowns": (*_PLACE, "protocol", "by", "group", "n"),
+    "comparisons": ("first", "second", "dataset", "subset", "protocol", "metric", "low", "high"),
+    "ceilings": ("dataset", "subset", "protocol"),
+    "seeds": ("dataset", "subset", "protocol", "method", "models", "num_seeds"),
+    "negative_audio": (
+        *_PLACE,
+        *("n", "num_requested", "num_seeds"),
+        *("threshold_on", "num_threshold_samples", "maxima_edges"),
+    ),
+    "further": (*_PLACE, "metric"),
+    "notes": ("text",),
+}
+
 SCORES = Schema(
     "scores",
     1,
@@ -203,17 +221,22 @@ def read_results(reports_dir: Path | str) -> dict[str, list[dict[str, Any]]]:
             f'{path}: has no list "results"; run `dvc repro evaluate` to write it again'
         )
 
-    # Older files do not have the kind of each model, which orders the tables.
-    for name in ("results", "intersections"):
-        for row in content.get(name, []):
-            if "kind" not in row:
-                raise DataError(
-                    f'{path}: {row.get("model")} has no "kind" in the list "{name}", expected '
-                    "model, external, baseline, untrained or trivial; run `dvc repro evaluate` to "
-                    "write it again"
-                )
+    # Older files do not have the kind of each model, for example, which orders the tables.
+    for name, fields in _REQUIRED.items():
+        _check_list(path, name, content.get(name, []), fields)
 
     return {name: content.get(name, []) for name in LISTS}
+
+
+def _check_list(path: Path, name: str, rows: Any, fields: Sequence[str]) -> None:
+    advice = "run `dvc repro evaluate` to write it again"
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f'{path}: "{name}" is no list of objects; {advice}')
+    for row in rows:
+        absent = next((field for field in fields if field not in row), None)
+        if absent is not None:
+            which = row.get("model") or row.get("first") or "a row"
+            raise DataError(f'{path}: {which} has no "{absent}" in the list "{name}"; {advice}')
 
 
 def _replace_nan(row: Mapping[str, Any]) -> dict[str, Any]:

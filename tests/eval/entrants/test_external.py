@@ -176,6 +176,9 @@ def test_names_and_paths_are_checked(tmp_path):
     check_external({"other (v2.1)": "other.npz"}, taken=["htf"], root=tmp_path)
     with pytest.raises(ParameterError, match="another model or baseline has this name"):
         check_external({"htf": "other.npz"}, taken=["htf"], root=tmp_path)
+    # `<name>.npz` could not be written after all maps were computed.
+    with pytest.raises(ParameterError, match="at most 200 of them"):
+        check_external({"m" * 240: "other.npz"}, taken=[], root=tmp_path)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -33,11 +33,26 @@ def test_files_come_back_as_written(samples, ids, maps, tmp_path):
     del results[0]["kind"]
     write_results(tmp_path, scores=scores, results=results)
     with pytest.raises(
-        DataError, match=r'm has no "kind" in the list "results", expected model, .*'
+        DataError, match=r'm has no "kind" in the list "results"; run `dvc repro evaluate`'
     ):
         read_results(tmp_path)
     (tmp_path / "results.json").write_text("[")
     with pytest.raises(DataError, match="not valid JSON"):
+        read_results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"results": None}, '"results" is no list of objects'),
+        ({"results": [], "notes": ["x"]}, '"notes" is no list of objects'),
+        ({"results": [], "seeds": [{"dataset": "d"}]}, 'a row has no "subset" in the list "seeds"'),
+        ({"results": [], "comparisons": [{"first": "m"}]}, 'm has no "second" in the list "comp'),
+    ],
+)
+def test_files_of_other_versions_are_one_sentence(tmp_path, content, message):
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=message):
         read_results(tmp_path)
 
 
