@@ -74,7 +74,7 @@ def resample_means(
         float64 ``(num_resamples, m)``.
 
     Raises:
-        DataError: there is no row.
+        DataError: there is no row, or not a group for each.
     """
     values = np.asarray(values, np.float64)
     if len(values) == 0:
@@ -82,6 +82,8 @@ def resample_means(
 
     # A mean over whole groups is the sum of their sums over the sum of their sizes.
     codes = number_groups(range(len(values)) if groups is None else groups)
+    if len(codes) != len(values):
+        raise DataError(f"{len(codes)} groups for {len(values)} samples, expected one for each")
     sizes = np.bincount(codes).astype(np.float64)
     n = len(sizes)
     sums = np.zeros((n, values.shape[1]))

@@ -25,11 +25,14 @@ def compute_group_cious(cious: np.ndarray, groups: Sequence[Hashable]) -> np.nda
         float64 ``(number of groups,)``, in the order in which the groups first appear.
 
     Raises:
-        DataError: the numbers of cious and groups differ.
+        DataError: the numbers of cious and groups differ, or a ciou is NaN.
     """
     cious = np.asarray(cious, np.float64)
     if len(cious) != len(groups):
         raise DataError(f"{len(cious)} cious for {len(groups)} groups, expected as many of each")
+    # Whether NaN is the smallest depends on the order.
+    if np.isnan(cious).any():
+        raise DataError(f"{np.isnan(cious).sum()} of {len(cious)} cious are NaN, expected 0 to 1")
 
     smallest: dict[Hashable, float] = {}
     for ciou, group in zip(cious, groups, strict=True):

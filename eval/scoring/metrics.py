@@ -80,6 +80,9 @@ def _check(cious: np.ndarray) -> np.ndarray:
         raise DataError(
             "no sample was scored: the subset is empty, a rate over 0 samples is not defined"
         )
+    # NaN is neither above nor below a threshold, and would count as a miss.
+    if np.isnan(cious).any():
+        raise DataError(f"{np.isnan(cious).sum()} of {len(cious)} cious are NaN, expected 0 to 1")
     return cious
 
 
@@ -251,5 +254,9 @@ def _check_triple(
             f"{len(cious)} cious, {len(confidences)} confidences, {len(is_positive)} labels: "
             "expected as many of each"
         )
-    _check(cious)
-    return np.where(is_positive, cious, 0.0), confidences, is_positive
+    cious = _check(np.where(is_positive, cious, 0.0))  # a negative has none
+    if np.isnan(confidences).any():
+        raise DataError(
+            f"{np.isnan(confidences).sum()} of {len(cious)} confidences are NaN, expected numbers"
+        )
+    return cious, confidences, is_positive

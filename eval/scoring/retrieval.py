@@ -42,6 +42,10 @@ def compute_recalls(
     is_ahead = similarities >= np.diag(similarities)[:, None]
     if recordings is not None:
         codes = number_groups(recordings)
+        if len(codes) != len(similarities):
+            raise DataError(
+                f"{len(codes)} recordings for {len(similarities)} items, expected one for each"
+            )
         is_ahead &= codes[:, None] != codes
         np.fill_diagonal(is_ahead, True)
     ranks = np.sum(is_ahead, axis=1)

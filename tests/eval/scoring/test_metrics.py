@@ -12,6 +12,8 @@ from eval.scoring.bootstrap import (
     intervals,
     resample_means,
 )
+from eval.scoring.interactive import compute_group_cious
+from eval.scoring.retrieval import compute_recalls
 from tests.helpers.scoring.score_examples import loop_average_precision
 
 
@@ -262,3 +264,21 @@ def test_two_models_that_agree_on_a_few_videos_may_still_differ():
     same = compare_paired(np.zeros(20), np.zeros(20), limits=(-1.0, 1.0))
     assert (same.low, same.high) == pytest.approx((-0.1684, 0.1684), abs=1e-4)
     assert same.p_value == 1
+
+
+@pytest.mark.parametrize(
+    ("compute", "message"),
+    [
+        (lambda nan, ok: metrics.success_rate(nan), "1 of 3 cious are NaN"),
+        (lambda nan, ok: metrics.auc(nan), "1 of 3 cious are NaN"),
+        (lambda nan, ok: metrics.max_f1(ok, nan, ok > 0), "1 of 3 confidences are NaN"),
+        (lambda nan, ok: metrics.average_precision(nan, ok, ok > 0), "1 of 3 cious are NaN"),
+        (lambda nan, ok: compute_group_cious(nan, "aab"), "1 of 3 cious are NaN"),
+        (lambda nan, ok: intervals(ok[:, None], groups="ab"), "2 groups for 3 samples"),
+        (lambda nan, ok: compute_recalls(np.eye(3), recordings="ab"), "2 recordings for 3 items"),
+    ],
+)
+def test_what_is_no_number_or_has_no_group_is_refused(compute, message):
+    """NaN counted as a miss, and as the smallest of a group or not, depending on the order."""
+    with pytest.raises(DataError, match=message):
+        compute(np.array([0.7, np.nan, 0.2]), np.array([0.7, 0.6, 0.2]))
