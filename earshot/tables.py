@@ -14,6 +14,8 @@ metadata, and reading fails for a file of another table or version. Conventions:
   extended test sets).
 """
 
+import errno
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +118,11 @@ INDEX = Schema(
 )
 
 
+# Why a whole file cannot be read now. It must not be taken for a damaged one and written again.
+_MACHINE_ERRORS = frozenset(
+    [errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE]
+)
+
 _CONFIRMED_MARK = " [settled]"
 
 
@@ -167,6 +174,7 @@ def read_table(path: Path | str, schema: Schema, columns: list[str] | None = Non
 
     Raises:
         DataError: The file is absent, damaged, of another table or of another schema version.
+        OSError: This machine cannot read the file at the moment: a right or a disk is to blame.
     """
     try:
         # The version first: a table of another version may lack the columns that are requested.
@@ -181,6 +189,9 @@ def read_table(path: Path | str, schema: Schema, columns: list[str] | None = Non
             f"{path}: not found; the stage that writes {schema.name} has not run: run `dvc repro`"
         ) from None
     except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError, KeyError) as error:
+        if isinstance(error, OSError) and error.errno in _MACHINE_ERRORS:
+            # Arrow does not name the file.
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: not a readable Parquet file: {reason}") from None
 

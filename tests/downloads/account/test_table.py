@@ -1,6 +1,8 @@
 """Rows of downloads.parquet from the ledger: confirmed reasons, and tables of an older version."""
 
+import errno
 import math
+import os
 from dataclasses import replace
 
 import pyarrow as pa
@@ -9,7 +11,7 @@ import pytest
 from earshot.errors import DataError
 from earshot.tables import DOWNLOADS, read_table, write_table
 from pipeline.downloads.account.counts import list_missing_clips
-from pipeline.downloads.account.table import derive_from_ledger
+from pipeline.downloads.account.table import derive_from_ledger, read_downloads_if_there
 from stages import download as download_stage
 from tests.helpers.command_helpers import fill, make_project
 from tests.helpers.downloads.download_helpers import answer, clips_table
@@ -103,3 +105,24 @@ def test_values_that_no_run_writes_are_named(tmp_path, entry, words):
     derive_from_ledger(clips, [success()], clips_dir=tmp_path)
     with pytest.raises(DataError, match=rf"attempts\.jsonl, line 1: .* has {words}.*; mend or"):
         derive_from_ledger(clips, [entry], clips_dir=tmp_path)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.EMFILE])
+def test_a_table_that_cannot_be_read_now_is_no_damage_and_stays(tmp_path, monkeypatch, code):
+    """A pulled table is all that is known of its clips: without it, all would be fetched again."""
+    row = {"clip_id": "a", "status": "ok", "path": "a.mp4", "bytes": 1, "sha256": "0" * 64}
+    row |= {"is_confirmed": False, "attempts": 1, "flags": []}
+    write_table(tmp_path / "downloads.parquet", [row], DOWNLOADS)
+    before = (tmp_path / "downloads.parquet").read_bytes()
+
+    def refuse(path, **_):
+        raise OSError(code, "what Arrow says")  # without the name of the file
+
+    monkeypatch.setattr("earshot.tables.pq.read_table", refuse)
+    with pytest.raises(OSError, match=os.strerror(code)) as caught:
+        read_downloads_if_there(tmp_path / "downloads.parquet")
+    assert (caught.value.errno, caught.value.filename) == (
+        code,
+        str(tmp_path / "downloads.parquet"),
+    )
+    assert (tmp_path / "downloads.parquet").read_bytes() == before
