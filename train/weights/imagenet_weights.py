@@ -11,7 +11,7 @@ import torchvision
 from earshot.errors import DataError, ParameterError
 from train.networks.encoders.image_encoder import FeatureEncoder, ResNetEncoder
 from train.weights.fetch import fetch_weights
-from train.weights.state_dicts import read_weights
+from train.weights.state_dicts import is_same_kind, read_weights
 
 _ALTERNATIVES = (
     "set init to random (with freeze_vision false), or to the path of a file with torchvision's "
@@ -92,9 +92,11 @@ def load_backbone(
     elif rgb is not None and rgb.shape[1:2] == (3,):
         weights[stem_key] = expand_channels(rgb, own[stem_key].shape[1])
 
-    # What has another shape is then missing, which is an error below.
+    # What has another shape or type is then missing, which is an error below.
     fitting = {
-        key: value for key, value in weights.items() if key in own and own[key].shape == value.shape
+        key: value
+        for key, value in weights.items()
+        if key in own and own[key].shape == value.shape and is_same_kind(value, own[key])
     }
 
     # BatchNorm's counter changes no map. The encoder's own first convolution is always needed.
@@ -103,7 +105,7 @@ def load_backbone(
     if missing:
         raise DataError(
             f"init {source}: {len(missing)} of the encoder's weights are missing or have another "
-            f"shape, first {missing[0]} {tuple(own[missing[0]].shape)}; expected {expected}"
+            f"shape or type, first {missing[0]} {tuple(own[missing[0]].shape)}; expected {expected}"
         )
 
     # All names of a shallow backbone are also in a deeper one, so more is wrong, too.

@@ -15,7 +15,7 @@ from train.runs.run_folder import MODEL_NAME
 from train.weights.frozen_networks import attach_classifier
 from train.weights.imagenet_weights import load_backbone, load_imagenet_weights
 from train.weights.published_layouts import find_differences, recognize_method
-from train.weights.state_dicts import read_weights
+from train.weights.state_dicts import is_same_kind, read_weights
 
 _AUDIO_NAME = "audio_encoder"  # of RCGrad and FlowGrad
 
@@ -160,11 +160,17 @@ def _initialize_from_rcgrad(
 
     audio_encoder = getattr(model, _AUDIO_NAME)
     own = audio_encoder.state_dict()
-    wrong = [key for key in own if key not in audio or audio[key].shape != own[key].shape]
+    wrong = [
+        key
+        for key in own
+        if key not in audio
+        or audio[key].shape != own[key].shape
+        or not is_same_kind(audio[key], own[key])
+    ]
     if wrong:
         raise DataError(
             f"init {source}: {len(wrong)} weights of the audio encoder are missing or have another "
-            f"shape, first {wrong[0]}; expected {expected}"
+            f"shape or type, first {wrong[0]}; expected {expected}"
         )
     audio_encoder.load_state_dict({key: audio[key] for key in own})
 

@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 
 from earshot.errors import DataError
-from train.weights.state_dicts import name_some
+from train.weights.state_dicts import is_finite, is_same_kind, name_some
 
 _FLOW_STEM_KEY = "image_encoder.conv1_flow.weight"
 _FLOWGRAD_IC_CHANNELS = 4  # RGB and the magnitude of flow
@@ -113,7 +113,7 @@ def require_fit(state: StateDict, expected: StateDict, path: Path, method: str) 
         path: Of the checkpoint, for the message.
         method: Its name.
     """
-    problems = find_differences(state, expected) or _find_wrong_values(state, expected)
+    problems = find_differences(state, expected) or _find_infinite(state)
     if problems:
         raise DataError(
             f"{path}: not a published {method} checkpoint: {'; '.join(problems)}; it looks like "
@@ -122,10 +122,12 @@ def require_fit(state: StateDict, expected: StateDict, path: Path, method: str) 
 
 
 def find_differences(state: StateDict, expected: StateDict) -> list[str]:
-    """Describe how names and shapes differ from those of the network; empty: they do not."""
+    """Describe how names, shapes and types differ from those of the network; empty: they do not."""
     missing = [key for key in expected if key not in state]
     unexpected = [key for key in state if key not in expected]
-    reshaped = [key for key in expected if key in state and expected[key].shape != state[key].shape]
+    shared = [key for key in expected if key in state]
+    reshaped = [key for key in shared if expected[key].shape != state[key].shape]
+    retyped = [key for key in shared if not is_same_kind(state[key], expected[key])]
 
     problems = []
     if missing:
@@ -136,26 +138,16 @@ def find_differences(state: StateDict, expected: StateDict) -> list[str]:
         key = reshaped[0]
         found, wanted = tuple(state[key].shape), tuple(expected[key].shape)
         problems.append(f"{len(reshaped)} have another shape ({key} is {found}, expected {wanted})")
+    if retyped:
+        key = retyped[0]
+        types = f"{key} is {state[key].dtype}, expected {expected[key].dtype}"
+        problems.append(f"{len(retyped)} have another type ({types})")
     return problems
 
 
-def _find_wrong_values(state: StateDict, expected: StateDict) -> list[str]:
-    """Describe what is wrong with the numbers of a state dict that has the right shapes."""
-    # `load_state_dict` would turn whole numbers into weights without a word.
-    retyped = [
-        key
-        for key in expected
-        if expected[key].is_floating_point() and not state[key].is_floating_point()
-    ]
-    if retyped:
-        found, wanted = state[retyped[0]].dtype, expected[retyped[0]].dtype
-        return [f"{len(retyped)} have another type ({retyped[0]} is {found}, expected {wanted})"]
-
-    not_finite = [
-        key
-        for key, value in state.items()
-        if value.is_floating_point() and not value.isfinite().all()
-    ]
+def _find_infinite(state: StateDict) -> list[str]:
+    """Describe which tensors of a state dict hold values that no weight can be."""
+    not_finite = [key for key, values in state.items() if not is_finite(values)]
     if not_finite:
         return [f"{len(not_finite)} hold NaN or infinity ({name_some(not_finite)})"]
     return []

@@ -13,8 +13,8 @@ from train.runs.tensor_files import load_tensors
 _LEVELS = ("model_state_dict", "state_dict", "model")
 # A damaged or hostile file can contain itself, so the search ends after this many levels.
 _MAX_LEVELS = 4
-# What torch's DataParallel and Lightning put before every name.
-_PREFIXES = ("module.", "model.")
+# What torch's DataParallel, Lightning and `torch.compile` put before every name.
+_PREFIXES = ("module.", "model.", "_orig_mod.")
 _NUM_NAMED = 3
 
 
@@ -27,7 +27,7 @@ def find_state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
         path: Of the file, for error messages.
 
     Returns:
-        The state dict, its names without ``module.`` and ``model.`` in front.
+        The state dict, its names without ``module.``, ``model.`` and ``_orig_mod.`` in front.
 
     Raises:
         DataError: There is no state dict, or a value in it is not a plain tensor.
@@ -53,7 +53,7 @@ def find_state_dict(content: Any, path: Path) -> dict[str, torch.Tensor]:
         )
 
     state = dict(content)
-    # A checkpoint can have both prefixes, one before the other.
+    # A checkpoint can have several prefixes, one before the other.
     while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), None):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
@@ -69,7 +69,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         DataError: The file cannot be read, holds no state dict, or a weight is not finite.
     """
     weights = find_state_dict(load_tensors(path), path)
-    broken = next((key for key, value in weights.items() if not value.isfinite().all()), None)
+    broken = next((key for key, value in weights.items() if not is_finite(value)), None)
     if broken is not None:
         raise DataError(f"{path}: {broken} is not finite (NaN or infinite), expected weights")
     return weights
@@ -79,6 +79,21 @@ def name_some(keys: Iterable[str]) -> str:
     """Return the first names of a list, for an error message."""
     keys = list(keys)
     return ", ".join(keys[:_NUM_NAMED]) + (", ..." if len(keys) > _NUM_NAMED else "")
+
+
+def is_finite(values: torch.Tensor) -> bool:
+    """Return whether all values are finite in float32, in which a network keeps its weights."""
+    # A float64 can be finite, and too large for a float32.
+    numbers = values.float() if values.is_floating_point() else values
+    return bool(numbers.isfinite().all())
+
+
+def is_same_kind(values: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Return whether both are floating point, or neither is.
+
+    ``load_state_dict`` would turn whole or complex numbers into weights without a word.
+    """
+    return values.is_floating_point() == expected.is_floating_point()
 
 
 def _is_plain_tensor(value: Any) -> bool:

@@ -123,6 +123,34 @@ def test_a_trained_network_that_does_not_fit_is_refused(tmp_path, settings, word
         initialize(make_model(parameters), parameters, weights_dir=None)
 
 
+@pytest.mark.parametrize("method", ["rcgrad", "flowgrad_ic", "ezvsl"])
+@pytest.mark.parametrize("part", ["image_encoder.layer1.0.conv1", "audio_encoder.conv1"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda values: (values * 100).to(torch.int8), "type"),
+        (lambda values: values.to(torch.complex64), "type"),
+        # Finite, but not in float32, in which the network keeps it.
+        (lambda values: values.double() + 1e300, "conv1.weight is not finite"),
+    ],
+    ids=["int8", "complex", "float64"],
+)
+def test_numbers_that_are_no_weights_are_refused(tmp_path, method, part, change, words):
+    """A file of quantized weights began a training with whole numbers, without a word."""
+    first = "ezvsl" if method == "ezvsl" else "rcgrad"
+    if method == "ezvsl":
+        part = part.replace("image_encoder", "imgnet").replace("audio_encoder", "audnet")
+    values = {"method": first, "width": 8, "init": "random"}
+    state = make_model(build_parameters(values, "test")).state_dict()
+    state[f"{part}.weight"] = change(state[f"{part}.weight"])
+    torch.save(state, tmp_path / "a.pth")
+
+    values = {"method": method, "width": 8, "init": str(tmp_path / "a.pth")}
+    parameters = build_parameters(values, "test")
+    with pytest.raises(DataError, match=words):
+        initialize(make_model(parameters), parameters, weights_dir=None)
+
+
 def test_a_run_that_goes_on_from_another_one_takes_its_momentum_copies(tmp_path):
     values = {"method": "slavc", "width": 8, "embedding_size": 8, "init": "random"}
     first = build_parameters(values, "test")

@@ -23,6 +23,7 @@ from train.models.registry import build_parameters, make_model
 from train.runs.run_folder import read_run
 from train.weights.published_checkpoints import load_published
 from train.weights.published_layouts import recognize_method
+from train.weights.state_dicts import read_weights
 
 NARROW = {"width": 8, "image_size": 64}
 
@@ -149,6 +150,21 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     state["aud_proj.bias"][3] = float("nan")
     torch.save({"model": state}, tmp_path / "a.pth")
     assert "hold NaN or infinity (aud_proj.bias)" in refuse(tmp_path / "a.pth")
+
+    # Finite, but not in float32, in which the network keeps it.
+    state["aud_proj.bias"] = torch.full_like(state["aud_proj.bias"], 1e300, dtype=torch.float64)
+    torch.save({"model": state}, tmp_path / "a.pth")
+    assert "hold NaN or infinity (aud_proj.bias)" in refuse(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.module."])
+def test_what_wrappers_put_before_the_names_is_left_out(tmp_path, prefix):
+    state = narrow_state("ezvsl")
+    renamed = {f"{prefix}{key}": values for key, values in state.items()}
+    torch.save({"state_dict": renamed, "optimizer": {"state": {}}, "epoch": 3}, tmp_path / "a.pth")
+    found = read_weights(tmp_path / "a.pth")
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[key], values) for key, values in state.items())
 
 
 @pytest.mark.parametrize(
