@@ -177,12 +177,12 @@ def read_table(path: Path | str, schema: Schema, columns: list[str] | None = Non
         OSError: This machine cannot read the file at the moment: a right or a disk is to blame.
     """
     try:
-        # The version first: a table of another version may lack the columns that are requested.
-        _require_version(path, schema)
-        # By default, pyarrow takes a folder such as `split=train` in the path for a column.
-        table = pq.read_table(
-            path, columns=columns, partitioning=None, page_checksum_verification=True
-        )
+        # Opened once: a stage can replace the file meanwhile, and pyarrow itself opens a path again
+        # for each part that it reads.
+        with pa.OSFile(os.fspath(path)) as file:
+            # The version first: a table of another version may lack the columns that are requested.
+            _require_version(path, pq.read_schema(file), schema)
+            table = pq.read_table(file, columns=columns, page_checksum_verification=True)
         table.validate(full=True)  # finds damaged text, which is not UTF-8
     except FileNotFoundError:
         raise DataError(
@@ -220,8 +220,8 @@ def require_distinct_ids(path: Path | str, table: pa.Table) -> None:
     raise DataError(f"{path}: {found}, expected each sample in one row; run `dvc repro`")
 
 
-def _require_version(path: Path | str, schema: Schema) -> None:
-    metadata = pq.read_schema(path).metadata or {}
+def _require_version(path: Path | str, found: pa.Schema, schema: Schema) -> None:
+    metadata = found.metadata or {}
     name, version = (
         metadata.get(key, b"?").decode("utf-8", "replace") for key in (_TABLE_KEY, _VERSION_KEY)
     )

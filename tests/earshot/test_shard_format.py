@@ -9,13 +9,14 @@ from threading import Thread
 
 import h5py
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from earshot.errors import DataError
 from earshot.reader import INDEX_NAME, FeatureReader
 from earshot.shard_format import Failure, Row, encode_shard, read_layout, write_shard
 from earshot.shard_names import has_named_content, task_of
-from earshot.tables import INDEX, write_table
+from earshot.tables import INDEX, read_table, write_table
 
 ATTRIBUTES = {"feature": "frames", "units": "8-bit sRGB", "parameters": "{}", "version": 1}
 
@@ -371,3 +372,18 @@ def test_arrays_without_elements_and_shards_without_rows(tmp_path):
     assert read_layout(path).shape.tolist() == [[0, 3]]
     path = write_shard(tmp_path, "1" * 12, [], [Failure("a", "k", "no_audio")], ATTRIBUTES)
     assert read_layout(path).failures == (Failure("a", "k", "no_audio"),)
+
+
+def test_a_table_that_is_replaced_while_it_is_read_stays_whole(tmp_path, monkeypatch):
+    """The end of the old file with the bytes of the new one was "damaged" in one read of 200."""
+    path = tmp_path / "index.parquet"
+    write_table(path, [{"sample_id": "old"}] * 3, INDEX)
+    read_schema = pq.read_schema
+
+    def replace_and_read(file):
+        write_table(path, [{"sample_id": "new"}], INDEX)
+        return read_schema(file)
+
+    monkeypatch.setattr(pq, "read_schema", replace_and_read)
+    assert read_table(path, INDEX)["sample_id"].to_pylist() == ["old"] * 3
+    assert read_table(path, INDEX)["sample_id"].to_pylist() == ["new"]
