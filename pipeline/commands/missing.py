@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from earshot.errors import ParameterError
 from pipeline.base.project import Project
+from pipeline.commands.feature_selection import list_features
 from pipeline.commands.options import (
     FILE,
     dataset_option,
@@ -51,7 +52,10 @@ _MARK_NOTE = (
     help="samples that a feature lacks, instead of clips",
 )
 @click.option(
-    "--pending", "has_pending", is_flag=True, help="also clips that were not attempted yet"
+    "--pending",
+    "has_pending",
+    is_flag=True,
+    help="also clips that were not attempted, or samples that were not computed yet",
 )
 @format_option
 @click.option(
@@ -84,7 +88,9 @@ def run(
     if not begun:
         raise ParameterError("no dataset has an account yet; run `dvc repro` first")
     if is_of_samples:
-        tables = [_list_samples(project, name, reasons, splits) for name in begun]
+        tables = [
+            _list_samples(project, name, reasons, splits, has_pending=has_pending) for name in begun
+        ]
     else:
         tables = [
             list_missing_clips(
@@ -143,10 +149,25 @@ def _list_rows(table: pa.Table) -> list[tuple[Any, ...]]:
 
 
 def _list_samples(
-    project: Project, dataset: str, reasons: Sequence[str], splits: Sequence[str]
+    project: Project,
+    dataset: str,
+    reasons: Sequence[str],
+    splits: Sequence[str],
+    *,
+    has_pending: bool,
 ) -> pa.Table:
+    # Of a dataset that params.yaml does not choose, nobody wants more than what is there.
+    pending_features = [path.parent.name for path in project.find_indexes(dataset)]
+    if dataset in project.datasets:
+        pending_features += list_features(project, dataset)
     # An index knows no outlook: that follows from the reason and from the clip's own account.
-    rows = list_missing_samples(project, dataset, reasons=reasons, splits=splits)
+    rows = list_missing_samples(
+        project,
+        dataset,
+        reasons=reasons,
+        splits=splits,
+        pending_features=pending_features if has_pending else (),
+    )
     return _add_outlooks(rows, _find_confirmed(project, dataset))
 
 

@@ -47,8 +47,8 @@ def run(
 
     if num_shared_bytes:
         print(
-            f"{num_shared_bytes / 1e6:.1f} MB of them are in DVC's cache too; "
-            "`dvc gc --workspace` frees what it does not need"
+            f"{num_shared_bytes / 1e6:.1f} MB of them have another name: in DVC's cache, where "
+            "`dvc gc --workspace` frees what it does not need, or in another checkout"
         )
     return 0
 

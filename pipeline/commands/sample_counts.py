@@ -3,7 +3,7 @@
 For the commands `status` and `missing`. Only the columns that are needed are read; no array is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -21,6 +21,9 @@ _MISSING_SAMPLES = pa.schema(
     ]
     + [("reason", pa.string()), ("splits", pa.list_(pa.string())), ("detail", pa.string())]
 )
+
+
+_ROWS = pa.schema([(name, pa.string()) for name in ("sample_id", "status", "reason", "detail")])
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,12 @@ def find_lost_indexes(project: Project, dataset: str) -> list[str]:
 
 
 def list_missing_samples(
-    project: Project, dataset: str, *, reasons: Sequence[str] = (), splits: Sequence[str] = ()
+    project: Project,
+    dataset: str,
+    *,
+    reasons: Sequence[str] = (),
+    splits: Sequence[str] = (),
+    pending_features: Collection[str] = (),
 ) -> pa.Table:
     """List the samples that a feature's index does not have as ok.
 
@@ -88,6 +96,8 @@ def list_missing_samples(
         dataset: name of a dataset whose list was made.
         reasons: only these reasons; none given: all.
         splits: only samples in one of these splits; none given: all.
+        pending_features: also list the samples that the indexes of these features do not name yet,
+            with the status ``pending``.
 
     Returns:
         A table ``dataset sample_id clip_id audio_clip_id feature status reason splits detail``.
@@ -100,8 +110,14 @@ def list_missing_samples(
 
     # The empty table fixes the columns of the result, even if no feature has an index yet.
     tables = [_MISSING_SAMPLES.empty_table()]
-    for index_path in project.find_indexes(dataset):
-        rows = read_table(index_path, INDEX, columns=["sample_id", "status", "reason", "detail"])
+    paths = {path.parent.name: path for path in project.find_indexes(dataset)}
+    for feature in sorted({*paths, *pending_features}):
+        rows = _ROWS.empty_table()
+        if feature in paths:
+            rows = read_table(paths[feature], INDEX, columns=_ROWS.names)
+        rows = rows.select(_ROWS.names).replace_schema_metadata(None)
+        if feature in pending_features:
+            rows = _add_pending(rows, samples)
         rows = select_reasons(rows.filter(pc.not_equal(rows["status"], "ok")), reasons)
         rows = add_splits(rows, "sample_id", samples, selected=splits)
 
@@ -111,8 +127,16 @@ def list_missing_samples(
             values = pc.take(samples[name].combine_chunks(), places.combine_chunks())
             rows = rows.append_column(name, values)
 
-        # The metadata names the table INDEX, which these rows no longer are.
         rows = rows.append_column("dataset", pa.repeat(dataset, rows.num_rows))
-        rows = rows.append_column("feature", pa.repeat(index_path.parent.name, rows.num_rows))
-        tables.append(rows.select(_MISSING_SAMPLES.names).replace_schema_metadata(None))
+        rows = rows.append_column("feature", pa.repeat(feature, rows.num_rows))
+        tables.append(rows.select(_MISSING_SAMPLES.names))
     return pa.concat_tables(tables)
+
+
+def _add_pending(rows: pa.Table, samples: pa.Table) -> pa.Table:
+    """Add a row for each listed sample that an index does not name."""
+    ids = samples["sample_id"]
+    absent = ids.filter(pc.invert(pc.is_in(ids, rows["sample_id"].combine_chunks())))
+    nulls = pa.nulls(len(absent), pa.string())
+    values = [absent, pa.repeat("pending", len(absent)), nulls, nulls]
+    return pa.concat_tables([rows, pa.table(values, schema=_ROWS)])

@@ -48,11 +48,17 @@ def verify_feature(output_dir: Path, *, is_quiet: bool = False) -> list[Damage]:
     """
     # Only samples with an array are in a row of a shard.
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    lost = []
     for row in read_table(output_dir / INDEX_NAME, INDEX).to_pylist():
-        if row["status"] == "ok":
+        if row["status"] == "ok" and (row["shard"] is None or row["row"] is None):
+            lost.append(row["sample_id"])
+        elif row["status"] == "ok":
             rows[row["shard"]].append(row)
 
     damages = []
+    if lost:
+        problem = "calls samples ok, and names no row of a shard"
+        damages.append(Damage((output_dir / INDEX_NAME).absolute(), problem, tuple(lost)))
     description = f"verify {output_dir.name}"
     with Progress(len(rows), description, unit="shard", is_quiet=is_quiet) as progress:
         for name, of_shard in rows.items():

@@ -358,6 +358,20 @@ def test_prune_keeps_all_shards_of_a_checkout_whose_outputs_are_gone(project):
     assert before == sorted(path.name for path in (stored / "store/frames").glob("*.h5"))
 
 
+@pytest.mark.parametrize("column", ["shard", "row"])
+def test_a_row_that_names_no_place_is_damage(project, capsys, column):
+    path = project.feature_dir("tiny", "frames") / "index.parquet"
+    before = path.read_bytes()
+    rows = read_table(path, INDEX).to_pylist()
+    rows[1][column] = None
+    write_table(path, rows, INDEX)
+    assert call(project, "verify") == 1
+    line = "sample1: cache/tiny/frames/index.parquet: calls samples ok, and names no row"
+    assert line in capsys.readouterr().out
+    assert call(project, "repair") == 0
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "x" * 300, "a/b"])
 def test_a_name_that_is_none_of_a_dataset_is_refused(project, name):
     (project.root / "manifests" / "a" / "b").mkdir(parents=True)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -198,6 +199,18 @@ def test_missing_samples_have_the_outlook_of_their_clips(tmp_path, capsys):
         *("dataset", "sample_id", "feature", "status", "reason", "outlook", "splits", "detail"),
         *("url", "start", "end", "label"),
     ]
+
+    # Of a feature that its stage has not computed yet, all samples are pending.
+    rows = json.loads(run(capsys, project, *words, "--pending")[1])
+    pending = [(row["feature"], row["sample_id"]) for row in rows if row["status"] == "pending"]
+    assert pending == [
+        *(("frames", name) for name in samples),
+        *(("spectrograms", name) for name in samples),
+    ]
+    assert len(rows) == 9
+    code, out, _ = run(capsys, project, "missing", "--samples", "--pending", "--by", "reason")
+    assert code == 0
+    assert re.search(r"pending +retry +6 +dvc repro", out)
 
     clips_rows = [
         dict.fromkeys(CLIPS.columns.names) | {"clip_id": clip_id, "splits": ["train"]}
