@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from earshot.errors import DataError
+from eval.entrants.maps import to_float32
 from eval.results.summaries import compute_metrics
 from eval.scoring.ground_truth import make_ground_truth
 from eval.scoring.protocols import get_protocol
@@ -71,15 +72,7 @@ def _check_map(sample_id: str, values: np.ndarray) -> np.ndarray:
         raise DataError(f"maps: {sample_id!r} has shape {array.shape}, expected (height, width)")
     if not has_finite_range(array):
         raise DataError(f"maps: {sample_id!r} holds values that are not finite, or too large")
-
-    # Published evaluations compute in float32. There, 1e9 + 0.1 is 1e9, and 1e-50 is 0.
-    rounded = array.astype(np.float32)
-    if rounded.min() == rounded.max() and array.min() != array.max():
-        raise DataError(
-            f"maps: {sample_id!r} has values from {array.min():g} to {array.max():g}, which are "
-            "one value in float32; scale them, for example to 0 to 1"
-        )
-    return rounded
+    return to_float32(array[None], names=[f"maps: {sample_id!r}"])[0]
 
 
 def _check_boxes(sample_id: str, boxes: Sequence[Sequence[float]]) -> np.ndarray:

@@ -17,7 +17,14 @@ from PIL import Image
 from earshot.errors import DataError, ParameterError
 from earshot.reader import FeatureReader
 from eval.entrants.entrant import Entrant
-from eval.entrants.maps import Maps, SelectedMaps, SummedMaps, read_features, read_maps
+from eval.entrants.maps import (
+    Maps,
+    SelectedMaps,
+    SummedMaps,
+    read_features,
+    read_maps,
+    to_float32,
+)
 from pipeline.base.parameters import suggest
 
 _SUFFIXES = (".npy", ".png")
@@ -171,8 +178,7 @@ def read_map_file(path: Path) -> np.ndarray:
     # Floating point, signed, unsigned, boolean; not text, complex numbers or objects.
     if array.dtype.kind not in "fiub":
         raise DataError(f"{path}: holds {array.dtype}, expected numbers")
-    with np.errstate(over="ignore"):  # becomes infinite, and is then not scored
-        return array.astype(np.float32)
+    return to_float32(array[None], names=[f"{path}: the map"])[0]
 
 
 def _read_array(path: Path) -> np.ndarray:

@@ -124,9 +124,37 @@ def read_maps(path: Path | str, *, with_sources: bool = False) -> tuple[list[str
             "expected each once"
         )
 
-    # A float64 beyond the range of float32 becomes infinite, and is then not scored.
+    return sample_ids, to_float32(maps, names=[f"{path}: {name}" for name in sample_ids])
+
+
+def to_float32(maps: np.ndarray, *, names: Sequence[str]) -> np.ndarray:
+    """Return maps as float32, in which published evaluations compute.
+
+    A number beyond the range of float32 becomes infinite, and is then not scored.
+
+    Args:
+        maps: ``(n, ..., h, w)``, real numbers.
+        names: ``(n,)``, for the message.
+
+    Raises:
+        DataError: all values of a map become one, as those of ``1e9 + x`` and ``1e-50 * x`` do.
+    """
     with np.errstate(over="ignore"):
-        return sample_ids, maps.astype(np.float32)
+        rounded = maps.astype(np.float32)
+    if np.can_cast(maps.dtype, np.float32):
+        return rounded
+
+    # A constant map marks the whole frame under most protocols, which is no bad score.
+    low, high = rounded.min(axis=(-2, -1)), rounded.max(axis=(-2, -1))
+    has_range = maps.min(axis=(-2, -1)) != maps.max(axis=(-2, -1))
+    is_lost = has_range & (low == high) & np.isfinite(low)
+    if is_lost.any():
+        name = names[np.argwhere(is_lost)[0][0]]
+        raise DataError(
+            f"{name} has different values, which are one value in float32; scale its values, for "
+            "example to 0 to 1"
+        )
+    return rounded
 
 
 def _open_archive(path: Path) -> np.lib.npyio.NpzFile:

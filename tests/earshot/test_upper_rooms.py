@@ -50,8 +50,8 @@ def test_scores_of_arrays():
         ),
         ({"a": np.ma.masked_less(np.eye(2), 1)}, BOXES, "earshot", "'a' has masked values"),
         # In float32, all values are one.
-        ({"a": 1e9 + np.eye(2)}, BOXES, "earshot", "'a' has values from 1e.09 to 1e.09, which are"),
-        ({"a": 1e-50 * np.eye(2)}, BOXES, "earshot", "from 0 to 1e-50, which are one value in"),
+        ({"a": 1e9 + np.eye(2)}, BOXES, "earshot", "maps: 'a' has different values, which are one"),
+        ({"a": 1e-50 * np.eye(2)}, BOXES, "earshot", "'a' has different values, which are one"),
     ],
 )
 def test_what_cannot_be_scored_is_told(maps, boxes, protocol, message):

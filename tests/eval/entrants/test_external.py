@@ -119,6 +119,7 @@ def test_sizes_may_differ_and_large_maps_are_kept_small(tmp_path):
         (lambda path: np.save(path, np.zeros((3, 4, 5))), r"shape \(3, 4, 5\), expected \(height"),
         (lambda path: np.save(path, np.zeros((0, 4))), r"shape \(0, 4\), expected \(height"),
         (lambda path: np.save(path, np.zeros((4, 4), complex)), "holds complex128, expected num"),
+        (lambda path: np.save(path, 1e-50 * np.eye(4)), "the map has different values, which are"),
         (lambda path: np.save(path, np.array([["a"]])), "expected numbers"),
         (lambda path: np.save(path, np.array([[{}]])), "it holds Python objects"),
         (lambda path: path.write_bytes(b"\x93NUMPY"), "not a readable .npy file: it is damaged"),

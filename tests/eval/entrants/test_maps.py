@@ -28,3 +28,14 @@ def test_maps_round_trip_and_other_spellings_of_ids(tmp_path):
     with pytest.raises(DataError, match="2 sample ids with maps of shape"):
         write_maps(tmp_path / "x.npz", sample_ids=["a", "b"], maps=MAPS[:1])
     assert not (tmp_path / "x.npz").exists()
+
+
+@pytest.mark.parametrize(
+    "values", [1e9 + np.eye(4), 1e-50 * np.eye(4), 10**12 + np.eye(4, dtype=int)]
+)
+def test_a_map_whose_values_float32_cannot_tell_apart_is_refused(tmp_path, values):
+    """It would be constant, and a constant map marks the whole frame."""
+    other = np.full((4, 4), np.nan if values.dtype.kind == "f" else 3)
+    np.savez(tmp_path / "maps.npz", sample_ids=["a", "b"], maps=np.stack([other, values]))
+    with pytest.raises(DataError, match=r"maps\.npz: b has different values, which are one value"):
+        read_maps(tmp_path / "maps.npz")
