@@ -129,8 +129,11 @@ def find_sample(
         places = " and ".join(name for name, _ in found)
         raise DataError(f"sample {sample_id} is in {places}: choose with --dataset")
     if not found:
-        where = " and ".join(listed) or "any dataset"
-        raise DataError(f"no sample {sample_id!r} in {where}; {_suggest_ids(sample_id, known_ids)}")
+        where = " and ".join(listed) or "any dataset of params.yaml"
+        others = [name for name in _find_listed(project) if name not in names]
+        hint = f"; --dataset can name {', '.join(others)}, too" if others else ""
+        suggestion = _suggest_ids(sample_id, known_ids)
+        raise DataError(f"no sample {sample_id!r} in {where}; {suggestion}{hint}")
 
     # Only now read the whole row.
     name, row = found[0]
@@ -141,12 +144,17 @@ def find_sample(
 def _check_listed(project: Project, dataset: str) -> None:
     if project.samples_table_path(dataset).exists():
         return
-    paths = (project.root / "manifests").glob("*/samples.parquet")
-    known = ", ".join(sorted(path.parent.name for path in paths))
+    known = ", ".join(_find_listed(project))
     remedy = f"there are {known}" if known else "no dataset has been listed: run `dvc repro` first"
     raise DataError(
         f"dataset {dataset}: manifests/{dataset}/samples.parquet is not there; {remedy}"
     )
+
+
+def _find_listed(project: Project) -> list[str]:
+    """Return the datasets with a table of samples, also those that params.yaml does not choose."""
+    paths = (project.root / "manifests").glob("*/samples.parquet")
+    return sorted(path.parent.name for path in paths)
 
 
 def _find_row(

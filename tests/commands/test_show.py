@@ -158,6 +158,15 @@ def test_a_clip_of_many_samples_names_them(tmp_path, capsys):
     )
 
 
+def test_a_sample_of_a_dataset_that_is_not_chosen(tmp_path, capsys):
+    project = write_project(tmp_path, num_samples=1, has_maps=False)
+    project.manifests_dir("sample").rename(project.manifests_dir("birds"))
+    assert main(["--root", str(tmp_path), "show", "s00000"]) == 2
+    error = capsys.readouterr().err
+    assert "no sample 's00000' in any dataset of params.yaml; " in error
+    assert error.endswith("; --dataset can name birds, too\n")
+
+
 def test_damaged_shard_is_said_on_the_panel(tmp_path, capsys):
     project = write_project(tmp_path, num_samples=2, has_maps=False)
     (shard,) = project.feature_dir("sample", "flow").glob("*.h5")
