@@ -6,5 +6,6 @@ of the one that is used.
 
 ``options.py`` holds the options that commands share, ``output.py`` prints rows as a table, csv or
 json, ``sample_counts.py`` counts samples for ``status`` and ``missing``, ``origins.py`` says where
-missing clips come from, and ``yaml_text.py`` changes values in params.yaml for ``use``.
+missing clips come from, ``sample_search.py`` finds a sample for ``show``, and ``yaml_text.py``
+changes values in params.yaml for ``use``.
 """
