@@ -1,87 +1,30 @@
-"""``verify``, ``repair`` and ``prune`` on real media: what they print, and their exit codes."""
+"""``verify`` and ``repair`` on real media: what they print, and their exit codes."""
 
 import dataclasses
 import errno
-import hashlib
 import json
 import os
 import shutil
 
-import av
 import numpy as np
 import pytest
-import yaml
 
 from earshot.errors import DataError, ParameterError, RunError
 from earshot.files import sha256_of
 from earshot.shard_format import read_layout
-from earshot.tables import CLIPS, DOWNLOADS, INDEX, SAMPLES, read_table, write_table
-from pipeline.base.project import Project
-from pipeline.features import detections, frames
+from earshot.tables import CLIPS, INDEX, read_table, write_table
+from pipeline.features import detections
 from pipeline.features.configure import configure_feature
 from pipeline.features.detections import Detections
 from pipeline.shards.account import account_path, write_account
-from pipeline.shards.build import BuildOptions, FeatureFolders, build_feature
-from pipeline.shards.workers.cluster import ClusterParameters
 from tests.helpers.cache.fake_cache import flip
+from tests.helpers.cache.tiny_project import PARAMS, build_as_stages_do, make_tiny_project
 from tests.helpers.command_helpers import call
-
-PARAMS = {
-    "datasets": ["tiny"],
-    "frames": {"short_side": 32},
-    "cluster": {"workers": 0},
-    "detections": {"datasets": ["tiny"], "detector": {"weights": "none.pth", "max_boxes": 7}},
-}
-
-
-def write_video(path, *, shade):
-    """Twelve grey frames with a bright square that moves."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=12)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for i in range(12):
-            picture = np.full((48, 64, 3), shade, np.uint8)
-            picture[10:20, 2 * i : 2 * i + 10] = 255
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
 
 
 @pytest.fixture
 def project(tmp_path):
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMS))
-    project = Project.load(tmp_path)
-    project.clips_dir("tiny").mkdir(parents=True)
-    samples, downloads = [], []
-    for i in range(5):
-        path = project.clips_dir("tiny") / f"clip{i}.mp4"
-        write_video(path, shade=20 * i)
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        downloads.append(
-            {"clip_id": f"clip{i}", "status": "ok", "path": path.name, "sha256": sha256}
-        )
-        samples.append({"sample_id": f"sample{i}", "clip_id": f"clip{i}"})
-    build(project, samples, downloads, short_side=32)
-    return project
-
-
-def build(project, samples, downloads, *, short_side):
-    write_table(project.samples_table_path("tiny"), samples, SAMPLES)
-    write_table(project.downloads_table_path("tiny"), downloads, DOWNLOADS)
-    build_as_stages_do(project, frames.make_feature(frames.Parameters(short_side=short_side)))
-
-
-def build_as_stages_do(project, feature):
-    build_feature(
-        feature,
-        samples=read_table(project.samples_table_path("tiny"), SAMPLES),
-        downloads=read_table(project.downloads_table_path("tiny"), DOWNLOADS),
-        folders=FeatureFolders(
-            project.clips_dir("tiny"),
-            project.store_dir("tiny", feature.name),
-            project.feature_dir("tiny", feature.name),
-        ),
-        options=BuildOptions(ClusterParameters(workers=0), is_quiet=True),
-    )
+    return make_tiny_project(tmp_path)
 
 
 def test_verify_names_the_sample_and_repair_restores_it(project, capsys):
@@ -291,73 +234,6 @@ def test_files_that_are_no_part_of_the_cache(project, capsys):
     assert call(project, "verify") == 0
 
 
-def test_prune_says_what_it_would_remove_and_removes_it(project, capsys):
-    samples = [{"sample_id": "sample0", "clip_id": "clip0"}]
-    path = project.clips_dir("tiny") / "clip0.mp4"
-    downloads = [
-        {
-            "clip_id": "clip0",
-            "status": "ok",
-            "path": path.name,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        }
-    ]
-    build(project, samples, downloads, short_side=16)
-    assert call(project, "prune", "--dry-run") == 0
-    assert "1 shards would be removed" in capsys.readouterr().out
-    assert call(project, "prune") == 0
-    assert "1 shards removed" in capsys.readouterr().out
-    assert call(project, "prune") == 0
-    assert "0 shards removed (0.0 MB), 1 in use" in capsys.readouterr().out
-
-
-def test_a_lost_index_of_a_variant_that_is_not_chosen(project, capsys):
-    folder = project.feature_dir("tiny", "frames")
-    (folder / "index.parquet").unlink()
-    folder.rename(folder.with_name("frames-small"))
-    assert call(project, "status", "--dataset", "tiny") == 0
-    advice = "put frames-small back into `variants` of params.yaml, or remove its folder"
-    assert advice in capsys.readouterr().out
-    build_as_stages_do(project, frames.make_feature(frames.Parameters(short_side=32)))
-    with pytest.raises(DataError, match=rf"tiny/frames-small: its index is gone, .*; {advice}"):
-        call(project, "prune")
-    # Its shards are those of the feature, which still uses them.
-    write_account(project, "tiny", "frames", num_bytes=1)
-    account = account_path(project, "tiny", "frames")
-    shutil.copy(account, account.with_name("frames-small.json"))
-    shutil.rmtree(folder.with_name("frames-small"))
-    assert call(project, "prune") == 0
-    assert "tiny/frames: 0 shards removed (0.0 MB), 1 in use" in capsys.readouterr().out
-
-
-def test_a_variant_that_is_not_chosen_is_named(project, capsys):
-    folder = project.feature_dir("tiny", "frames")
-    shutil.copytree(folder, folder.with_name("frames-small"))
-    assert call(project, "verify") == 0
-    line = "tiny/frames-small: left alone, because `variants` of params.yaml lacks it\n"
-    assert line in capsys.readouterr().out
-    assert call(project, "verify", "--feature", "frames") == 0
-    assert "frames-small" not in capsys.readouterr().out
-
-
-def test_prune_keeps_all_shards_of_a_checkout_whose_outputs_are_gone(project):
-    """A clone with a shared storage has accounts and no outputs: nothing says what is in use."""
-    write_account(project, "tiny", "frames", num_bytes=1)
-    store_dir = project.store_dir("tiny", "frames")
-    before = sorted(path.name for path in store_dir.glob("*.h5"))
-    shutil.rmtree(project.feature_dir("tiny", "frames"))
-    with pytest.raises(DataError, match=r"tiny/frames: its index is gone, .*`earshot repair"):
-        call(project, "prune")
-    # Here the store lies elsewhere, so the folder of the dataset is gone, too.
-    stored = project.root / "stored" / "tiny"
-    stored.parent.mkdir()
-    project.dataset_cache_dir("tiny").rename(stored)
-    local = dataclasses.replace(project.local, storage=str(stored.parent))
-    with pytest.raises(DataError, match=r"tiny/frames: its index is gone, .*`earshot repair"):
-        call(dataclasses.replace(project, local=local), "prune")
-    assert before == sorted(path.name for path in (stored / "store/frames").glob("*.h5"))
-
-
 @pytest.mark.parametrize("column", ["shard", "row"])
 def test_a_row_that_names_no_place_is_damage(project, capsys, column):
     path = project.feature_dir("tiny", "frames") / "index.parquet"
@@ -378,15 +254,6 @@ def test_a_name_that_is_none_of_a_dataset_is_refused(project, name):
     for command in (("status",), ("verify",), ("prune",), ("missing",), ("clips", "drop")):
         with pytest.raises(ParameterError, match="--dataset "):
             call(project, *command, "--dataset", name)
-
-
-def test_prune_without_a_catalog_keeps_what_an_index_names(project, capsys):
-    store_dir = project.store_dir("tiny", "frames")
-    before = sorted(path.name for path in store_dir.glob("*.h5"))
-    (store_dir / "catalog.parquet").unlink()
-    assert call(project, "prune") == 0
-    assert "tiny/frames: 0 shards removed (0.0 MB), 1 in use" in capsys.readouterr().out
-    assert before == sorted(path.name for path in store_dir.glob("*.h5"))
 
 
 def test_features_that_are_not_cached_are_named(project, capsys):
