@@ -142,6 +142,14 @@ class BatchLoader:
         """Continue after the batches that ``state`` says were used."""
         self.epoch, self._first = int(state["epoch"]), int(state["num_used"])
 
+    def close(self) -> None:
+        """End the worker processes.
+
+        They would live until the garbage collector finds them. It closes their queues first, so
+        that torch waits five seconds for each of them in vain.
+        """
+        self._workers = None
+
     def _has_room(self, num_workers: int) -> bool:
         """Return whether shared memory holds the batches that worker processes fetch ahead.
 

@@ -84,6 +84,12 @@ class _Loaders(NamedTuple):
     train: BatchLoader
     val: BatchLoader | None  # None: no samples
 
+    def close(self) -> None:
+        """End the processes that read batches."""
+        self.train.close()
+        if self.val is not None:
+            self.val.close()
+
 
 class _Outcome(NamedTuple):
     """How training ended."""
@@ -307,6 +313,8 @@ def _run(
     except SystemExit:
         # Lightning turns Ctrl-C into this. The last state stays.
         raise KeyboardInterrupt from None
+    finally:
+        loaders.close()
     return _Outcome(failure, time.monotonic() - start, device)
 
 

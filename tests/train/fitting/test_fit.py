@@ -1,12 +1,15 @@
 """Training: it learns, clips, selects honestly, and computes the same in every way."""
 
 import json
+import multiprocessing
+from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from earshot.errors import DataError, ParameterError
+from earshot.errors import DataError, ParameterError, RunError
 from tests.helpers.training.toy_features import write_features
 from tests.helpers.training.toy_runs import CPU, TINY, losses, run, tiny
 from train.data.feature_readers import open_readers
@@ -84,6 +87,17 @@ def test_same_seed_gives_the_same_file_in_memory_or_streamed(toy, tmp_path):
     first, second, other = ((tmp_path / name / "model.ckpt").read_bytes() for name in "abc")
     assert first == second
     assert first != other
+
+
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_loader_processes_end_with_the_training(toy, tmp_path, ends_well):
+    """The garbage collector would find them later, and wait five seconds for each of them."""
+    before = set(multiprocessing.active_children())
+    hardware = replace(CPU, num_workers=2, memory_limit_mb=0)
+    score = 0.5 if ends_well else float("nan")
+    with nullcontext() if ends_well else pytest.raises(RunError):
+        run(toy, tmp_path, tiny(epochs=1), hardware, score_maps=lambda ids, maps: score)
+    assert set(multiprocessing.active_children()) <= before
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
