@@ -11,6 +11,7 @@ Reading needs NumPy, h5py and pyarrow only. In reading order:
 - ``shard_format``: the layout of a shard; ``write_shard``, ``read_layout``, ``read_row``
 - ``shard_names``: a shard's name tells which task wrote it, and whether it is whole
 - ``files``: ``publish`` and its kin write a file completely or not at all
+- ``cached_property``: ``cached_property``: a result that is computed once, without a lock
 - ``errors``: ``EarshotError`` and its subclasses
 
 ``score`` and ``localize`` need the rest of the project (``upper_rooms``).

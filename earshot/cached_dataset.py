@@ -8,7 +8,6 @@ A dataset is a folder of features, ``cache/<name>/``, and a table of samples. Th
 ``manifests/<name>/`` of the same project, or in the folder itself.
 """
 
-import functools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from earshot.cached_property import cached_property
 from earshot.errors import DataError
 from earshot.reader import FeatureReader
 from earshot.shard_format import INDEX_NAME
@@ -96,13 +96,13 @@ class CachedDataset:
             "samples_path, or run `dvc repro`"
         )
 
-    @functools.cached_property
+    @cached_property
     def splits(self) -> dict[str, int]:
         """How many samples each split has, whether their features are cached or not."""
         counts = Counter(name for names in self.table["splits"].to_pylist() for name in names or ())
         return dict(sorted(counts.items()))
 
-    @functools.cached_property
+    @cached_property
     def features(self) -> tuple[str, ...]:
         """The names of the cached features, in alphabetical order."""
         return tuple(sorted(path.parent.name for path in self.root.glob(f"*/{INDEX_NAME}")))
@@ -197,7 +197,7 @@ class CachedDataset:
             raise DataError(f"{self.name}: no sample {sample_id!r}")
         return _make_sample(self.table.slice(self._row_of[sample_id], 1).to_pylist()[0])
 
-    @functools.cached_property
+    @cached_property
     def _row_of(self) -> dict[str, int]:
         ids = self.table["sample_id"].to_pylist()
         return {sample_id: row for row, sample_id in enumerate(ids)}

@@ -6,10 +6,10 @@ pixels are counted outside of the ground truth and on each of its levels.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
+from earshot.cached_property import cached_property
 from eval.scoring.ground_truth import NUM_PIXELS, GroundTruth
 from eval.scoring.protocols import MEDIAN_INDEX, Protocol, mark_pixels
 from eval.scoring.upsampling import upsample

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from earshot.cached_property import cached_property
 from earshot.files import publish_text
 from earshot.shard_format import parameters_json
 from pipeline.base.parameters import as_mapping
@@ -113,12 +114,12 @@ class Rates:
     def _measure_features(self, group: Mapping[str, Feature]) -> dict[str, Rate]:
         return measure_features(group, self._material)
 
-    @functools.cached_property
+    @cached_property
     def _folder(self) -> tempfile.TemporaryDirectory:
         # Removed when this object is.
         return tempfile.TemporaryDirectory(prefix="earshot-plan-")
 
-    @functools.cached_property
+    @cached_property
     def _material(self) -> Material:
         print("measuring rates of this machine, once", file=sys.stderr, flush=True)
         folder = Path(self._folder.name)

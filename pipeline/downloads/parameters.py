@@ -4,10 +4,10 @@ import json
 import os
 import urllib.parse
 from dataclasses import dataclass, field
-from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
+from earshot.cached_property import cached_property
 from pipeline.base.secrets import PROXY_FORM, find_secrets, hide_secrets, is_proxy
 from pipeline.downloads.ytdlp_options import check_options, find_words
 from pipeline.media.validate import ValidationParameters

@@ -4,13 +4,13 @@ All times are seconds on the clip's timeline, which `timeline.py` defines.
 """
 
 import dataclasses
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from earshot.cached_property import cached_property
 from earshot.errors import MediaError
 from pipeline.media.files.container import has_index
 from pipeline.media.files.media_file import MediaFile, name_errors
@@ -138,7 +138,7 @@ class ClipReader:
         """The time, by the file's own timestamps, that is zero on the clip's timeline."""
         return self._file.origin_seconds
 
-    @functools.cached_property
+    @cached_property
     def info(self) -> MediaInfo:
         """What the file has, without decoding.
 
@@ -270,6 +270,6 @@ class ClipReader:
         with name_errors(self.path):
             return self._audio_reader.read_all(sample_rate=sample_rate)
 
-    @functools.cached_property
+    @cached_property
     def _frame_reader(self) -> FrameReader:
         return FrameReader(self._file, self._decoder)

@@ -12,6 +12,7 @@ import av
 import cv2
 import numpy as np
 
+from earshot.cached_property import cached_property
 from pipeline.datasets.sample.scenes import Actor, Scene
 from pipeline.datasets.sample.sounds import ambience, synthesize
 from pipeline.datasets.sample.sprites import NUM_POSES, draw_pose
@@ -30,7 +31,7 @@ class SceneRenderer:
         # A pose is drawn when it is first needed: a clip's boxes need one, its frames need all.
         self._draw_pose = functools.cache(_draw_pose)
 
-    @functools.cached_property
+    @cached_property
     def background(self) -> np.ndarray:
         """The still backdrop: uint8 RGB ``(height, width, 3)``."""
         rng = np.random.default_rng(self.scene.place_seed)

@@ -6,7 +6,6 @@ read from it yet. (Opening a file takes as long as decoding several pictures.)
 """
 
 import contextlib
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from av import AudioStream, VideoStream
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 
+from earshot.cached_property import cached_property
 from earshot.errors import MediaError
 from pipeline.base.os_errors import is_machine_error
 from pipeline.media.files.container import find_damaged_packets, open_container
@@ -60,12 +60,12 @@ class MediaFile:
 
         self.origin_seconds = find_origin(self.main.container)
 
-    @functools.cached_property
+    @cached_property
     def is_cut_off(self) -> bool:
         """Whether the file is known to be shorter than it says it is."""
         return is_cut_off(self.main.container)
 
-    @functools.cached_property
+    @cached_property
     def damaged_pictures(self) -> frozenset[int]:
         """Positions in the file of pictures that are damaged (see `find_damaged_packets`)."""
         assert self.main.video is not None

@@ -1,6 +1,5 @@
 """One decoded frame of a video: upright, with the shape of its pixels, as RGB or grey on demand."""
 
-import functools
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -10,6 +9,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 
+from earshot.cached_property import cached_property
 from earshot.errors import MediaError
 from pipeline.media.files.container import has_index
 from pipeline.media.files.cropping import Cropping, read_cropping
@@ -113,7 +113,7 @@ class VideoFrame:
             self._stored_rgb = self._convert()
         return self._orientation.apply(self._stored_rgb)
 
-    @functools.cached_property
+    @cached_property
     def gray(self) -> np.ndarray:
         """uint8 ``(height, width)``: OpenCV's grey of ``rgb``."""
         stored_rgb = self._convert() if self._stored_rgb is None else self._stored_rgb

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import av
 import numpy as np
 
+from earshot.cached_property import cached_property
 from earshot.errors import MediaError
 from pipeline.media.files.media_file import MediaFile, Opening
 from pipeline.media.sound import audio, packet_scan
@@ -97,12 +98,12 @@ class AudioReader:
         origin_seconds = self._file.origin_seconds
         return extent[0] - origin_seconds, extent[1] - origin_seconds
 
-    @functools.cached_property
+    @cached_property
     def _scan(self) -> packet_scan.PacketScan:
         with self._file.opened_again() as opening:
             return packet_scan.scan_packets(opening.container, _get_stream(opening))
 
-    @functools.cached_property
+    @cached_property
     def _own_rate(self) -> int:
         with self._file.opened_again() as opening:
             return audio.find_rate(opening.container, _get_stream(opening))
