@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning
 
+from earshot.errors import DataError
 from earshot.files import publish
 from pipeline.base.parameters import as_mapping
 from train.fitting.distributed import is_waiting_step, require_agreement
@@ -18,6 +19,7 @@ from train.runs.tensor_files import load_tensors
 
 STATE_NAME = "state.ckpt"
 _FINGERPRINT = "earshot_fingerprint"  # key in Lightning's checkpoint
+_ADVICE = "remove it to train from the beginning"
 
 
 class StateSaver(lightning.Callback):
@@ -136,11 +138,22 @@ def find_state(path: Path, *, fingerprint: str, name: str) -> Path | None:
         path: of the state, which need not exist.
         fingerprint: of this run.
         name: of the method, for the message.
+
+    Raises:
+        DataError: the file is no state, or a damaged one.
     """
     if not path.exists():
         return None
 
-    if load_tensors(path).get(_FINGERPRINT) == fingerprint:
+    # Not left out without a word: it may be days of training that a backup still has.
+    try:
+        state = load_tensors(path)
+    except DataError as error:
+        raise DataError(f"{error}; {_ADVICE}") from None
+    if not isinstance(state, dict):
+        raise DataError(f"{path}: holds {type(state).__name__}, not a state; {_ADVICE}")
+
+    if state.get(_FINGERPRINT) == fingerprint:
         print(f"{name}: going on from {path}", file=sys.stderr)
         return path
 

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from earshot.files import publish_text
 from pipeline.base.locks import hold_lock
+from train.runs.run_folder import MODEL_NAME
 
 KEY_NAME = "key.txt"
 _FINISHED_NAME = "finished"
@@ -115,13 +116,16 @@ def is_finished(training_dir: Path, name: str) -> bool:
 def find_finished(training_dir: Path, key: str) -> Path | None:
     """Return the folder of the finished run with ``key``; None if there is none.
 
+    A copy whose model somebody removed, to make room, is none.
+
     Args:
         training_dir: where finished runs are kept, a folder for each name. All names are searched.
         key: of the run, see ``compute_run_key``.
     """
     # Whatever its name is, a run with this key has the weights.
     for path in sorted(Path(training_dir).glob(f"*/{_FINISHED_NAME}/{KEY_NAME}")):
-        if path.read_text() == key:
+        has_model = any(path.parent.glob(f"*/{MODEL_NAME}"))
+        if has_model and path.read_text() == key:
             return path.parent
     return None
 

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from earshot.errors import DataError
 from tests.helpers.training.toy_features import write_features
 from tests.helpers.training.toy_runs import TINY, run, tiny
 from tests.helpers.training.training_processes import start_script, step_losses
@@ -160,6 +161,17 @@ def test_state_of_other_parameters_is_not_continued(toy, tmp_path, capsys):
     torch.save({"earshot_fingerprint": "other"}, tmp_path / "run" / "state.ckpt")
     run(toy, tmp_path / "run")
     assert "starting anew" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["cut off", "empty", "a list"])
+def test_a_state_that_cannot_be_read_is_one_sentence(toy, tmp_path, damage):
+    path = tmp_path / "state.ckpt"
+    torch.save([1.0] if damage == "a list" else {"earshot_fingerprint": "other"}, path)
+    if damage != "a list":
+        path.write_bytes(b"" if damage == "empty" else path.read_bytes()[:400])
+    with pytest.raises(DataError, match=r"state.ckpt: .*; remove it to train from the beginning"):
+        run(toy, tmp_path)
+    assert path.exists()
 
 
 def test_state_of_other_features_is_not_continued(toy, tmp_path, monkeypatch, capsys):
