@@ -79,7 +79,7 @@ def read_model(run_dir: Path) -> tuple[Localizer, TrainingParameters]:
     model = make_model(parameters)
     try:
         model.load_state_dict(content["model"])
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         # torch's message has a line for each wrong key. One is enough.
         problem = str(error).splitlines()[-1].strip()
         raise DataError(f"{path}: weights do not fit its own parameters: {problem}") from None
@@ -108,7 +108,12 @@ def _read_content(path: Path) -> dict[str, Any]:
 
     # A file of tensors from other code is often a dict, too.
     is_mapping = isinstance(content, dict)
-    is_ours = is_mapping and (content.get("format"), content.get("version")) == (_FORMAT, _VERSION)
+    is_ours = is_mapping and content.get("format") == _FORMAT
+    if is_ours and (version := content.get("version")) != _VERSION:
+        raise DataError(
+            f"{path}: has version {version!r} of the format, expected {_VERSION}; another version "
+            "of Earshot wrote it: use that one, or train the run again"
+        )
     if not is_ours or not set(content) >= _KEYS:
         raise DataError(
             f"{path}: not a model of Earshot's training; published weights are read by "
@@ -155,11 +160,14 @@ def read_run(run_dir: Path) -> dict[str, Any]:
     """
     path = Path(run_dir) / RUN_NAME
     try:
-        return json.loads(path.read_text())
+        facts = json.loads(path.read_text())
     except FileNotFoundError:
         raise DataError(f"{path}: not found; run `dvc repro` to train this model") from None
     except ValueError as error:
         raise DataError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(facts, dict):
+        raise DataError(f"{path}: holds {type(facts).__name__}, expected the facts of a run")
+    return facts
 
 
 def write_untrained_run(
