@@ -11,7 +11,7 @@ import torchvision
 from earshot.errors import DataError, ParameterError
 from train.networks.encoders.image_encoder import FeatureEncoder, ResNetEncoder
 from train.weights.fetch import fetch_weights
-from train.weights.state_dicts import is_same_kind, read_weights
+from train.weights.state_dicts import has_weight_type, read_weights
 
 _ALTERNATIVES = (
     "set init to random (with freeze_vision false), or to the path of a file with torchvision's "
@@ -96,7 +96,7 @@ def load_backbone(
     fitting = {
         key: value
         for key, value in weights.items()
-        if key in own and own[key].shape == value.shape and is_same_kind(value, own[key])
+        if key in own and own[key].shape == value.shape and has_weight_type(value, own[key])
     }
 
     # BatchNorm's counter changes no map. The encoder's own first convolution is always needed.

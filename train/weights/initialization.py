@@ -15,7 +15,7 @@ from train.runs.run_folder import MODEL_NAME
 from train.weights.frozen_networks import attach_classifier
 from train.weights.imagenet_weights import load_backbone, load_imagenet_weights
 from train.weights.published_layouts import find_differences, recognize_method
-from train.weights.state_dicts import is_same_kind, read_weights
+from train.weights.state_dicts import has_weight_type, read_weights
 
 _AUDIO_NAME = "audio_encoder"  # of RCGrad and FlowGrad
 
@@ -165,7 +165,7 @@ def _initialize_from_rcgrad(
         for key in own
         if key not in audio
         or audio[key].shape != own[key].shape
-        or not is_same_kind(audio[key], own[key])
+        or not has_weight_type(audio[key], own[key])
     ]
     if wrong:
         raise DataError(

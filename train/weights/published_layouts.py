@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 
 from earshot.errors import DataError
-from train.weights.state_dicts import is_finite, is_same_kind, name_some
+from train.weights.state_dicts import has_weight_type, is_finite, name_some
 
 _FLOW_STEM_KEY = "image_encoder.conv1_flow.weight"
 _FLOWGRAD_IC_CHANNELS = 4  # RGB and the magnitude of flow
@@ -127,7 +127,7 @@ def find_differences(state: StateDict, expected: StateDict) -> list[str]:
     unexpected = [key for key in state if key not in expected]
     shared = [key for key in expected if key in state]
     reshaped = [key for key in shared if expected[key].shape != state[key].shape]
-    retyped = [key for key in shared if not is_same_kind(state[key], expected[key])]
+    retyped = [key for key in shared if not has_weight_type(state[key], expected[key])]
 
     problems = []
     if missing:
