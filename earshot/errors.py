@@ -1,5 +1,22 @@
 """The exceptions of Earshot. Everything that a user can cause is an ``EarshotError``."""
 
+import errno
+
+# Why a file cannot be read now, whatever is in it. It must not be taken for a damaged one.
+READ_ERRORS: frozenset[int] = frozenset(
+    [
+        errno.EACCES,
+        errno.EPERM,
+        errno.EIO,
+        errno.ENOMEM,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ESTALE,
+        errno.ENOLCK,
+        getattr(errno, "EREMOTEIO", errno.EIO),  # Linux alone has it
+    ]
+)
+
 _MAX_QUOTED = 60
 
 

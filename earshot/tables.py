@@ -14,7 +14,6 @@ metadata, and reading fails for a file of another table or version. Conventions:
   extended test sets).
 """
 
-import errno
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from earshot.errors import DataError
+from earshot.errors import READ_ERRORS, DataError
 from earshot.files import publish
 
 _TABLE_KEY, _VERSION_KEY = b"earshot.table", b"earshot.schema_version"
@@ -118,11 +117,6 @@ INDEX = Schema(
 )
 
 
-# Why a whole file cannot be read now. It must not be taken for a damaged one and written again.
-_MACHINE_ERRORS = frozenset(
-    [errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE]
-)
-
 _CONFIRMED_MARK = " [settled]"
 
 
@@ -189,7 +183,7 @@ def read_table(path: Path | str, schema: Schema, columns: list[str] | None = Non
             f"{path}: not found; the stage that writes {schema.name} has not run: run `dvc repro`"
         ) from None
     except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError, KeyError) as error:
-        if isinstance(error, OSError) and error.errno in _MACHINE_ERRORS:
+        if isinstance(error, OSError) and error.errno in READ_ERRORS:
             # Arrow does not name the file.
             raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
         reason = (str(error).splitlines() or [type(error).__name__])[0]

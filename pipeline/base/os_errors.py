@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from earshot.errors import EarshotError, RunError
+from earshot.errors import READ_ERRORS, EarshotError, RunError
 
 
 class OsErrorText(NamedTuple):
@@ -34,7 +34,6 @@ OS_ERRORS = {
     errno.EPERM: OsErrorText("this user has no right to it", "grant it"),
 }
 
-
 # A name of the command line or of params.yaml that is none of a file or folder, or of another kind.
 # Files that a site or an archive names have their own checks.
 _NAME_ERRORS = frozenset(
@@ -43,18 +42,7 @@ _NAME_ERRORS = frozenset(
 
 # What a machine lacks for a while: the task that met it may succeed later, and what it worked on is
 # not to blame.
-MACHINE_ERRORS = frozenset(
-    [
-        *OS_ERRORS,
-        errno.EIO,
-        errno.ENOMEM,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ESTALE,
-        errno.EREMOTEIO,
-        errno.ENOLCK,
-    ]
-)
+MACHINE_ERRORS = frozenset([*OS_ERRORS, *READ_ERRORS])
 
 # What usually sends a signal.
 _SIGNAL_HINTS = {

@@ -156,19 +156,22 @@ def _list_samples(
     *,
     has_pending: bool,
 ) -> pa.Table:
-    # Of a dataset that params.yaml does not choose, nobody wants more than what is there.
-    pending_features = [path.parent.name for path in project.find_indexes(dataset)]
-    if dataset in project.datasets:
-        pending_features += list_features(project, dataset)
     # An index knows no outlook: that follows from the reason and from the clip's own account.
     rows = list_missing_samples(
         project,
         dataset,
         reasons=reasons,
         splits=splits,
-        pending_features=pending_features if has_pending else (),
+        pending_features=_find_wanted_features(project, dataset) if has_pending else (),
     )
     return _add_outlooks(rows, _find_confirmed(project, dataset))
+
+
+def _find_wanted_features(project: Project, dataset: str) -> set[str]:
+    """Return the features that each sample of a dataset should have."""
+    cached = {path.parent.name for path in project.find_indexes(dataset)}
+    # Of a dataset that params.yaml does not choose, nobody wants more than what is there.
+    return cached | set(list_features(project, dataset) if dataset in project.datasets else ())
 
 
 def _find_confirmed(project: Project, dataset: str) -> set[tuple[str, str]]:

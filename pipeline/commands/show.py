@@ -25,8 +25,13 @@ from pipeline.lists.masks import ATTRIBUTE, decode_mask
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")  # in the name of a file
 # What NumPy raises for a file that was cut off or damaged, is a single array, or lacks maps.
 _DAMAGE = (
-    *(OSError, ValueError, KeyError, EOFError, TypeError, IndexError),
-    *(zipfile.BadZipFile, zlib.error),
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
 )
 _GREY_FRAME = np.full((246, 328, 3), 128, np.uint8)  # behind a map whose frame is not cached
 

@@ -107,7 +107,7 @@ def test_values_that_no_run_writes_are_named(tmp_path, entry, words):
         derive_from_ledger(clips, [entry], clips_dir=tmp_path)
 
 
-@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.EMFILE])
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.EMFILE, errno.EREMOTEIO])
 def test_a_table_that_cannot_be_read_now_is_no_damage_and_stays(tmp_path, monkeypatch, code):
     """A pulled table is all that is known of its clips: without it, all would be fetched again."""
     row = {"clip_id": "a", "status": "ok", "path": "a.mp4", "bytes": 1, "sha256": "0" * 64}
